@@ -1,0 +1,45 @@
+/**
+ * The seam between deciding and carrying: the outer loop and the evaluation hand over jobs and
+ * receive results, and know no queue. Two implementations: `training/queue-dispatcher.ts` (BullMQ)
+ * and `training/in-memory-dispatcher.ts` (a `JobExecutor` in reach).
+ */
+
+import type { Job, JobResult } from '../shared/protocol.js';
+
+/** A job with its input bytes; blob references are the dispatcher's to fill in. */
+export interface JobOrder {
+  readonly job: Omit<Job, 'dense' | 'rowPack'>;
+  /** Safetensors bytes; the same array object for every job of an outer step. */
+  readonly dense: Uint8Array;
+  readonly rowPack: Uint8Array;
+}
+
+export interface DeliveredResult {
+  readonly result: JobResult;
+  readonly output: Uint8Array;
+}
+
+/**
+ * Reads a delivered output, or says why it cannot be used. Pure; a refused delivery is counted
+ * and its job enqueued again, so a worker cannot spoil a run.
+ */
+export type Rejection =
+  'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';
+
+export interface Dispatcher {
+  /**
+   * Yields results in order of arrival until every order has one that `admit` accepts (returns
+   * null). Retries, lost jobs and lost blobs are the dispatcher's own business.
+   *
+   * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
+   *   passed, `interrupted` when the signal aborted.
+   */
+  run(
+    orders: readonly JobOrder[],
+    admit: (delivered: DeliveredResult) => Rejection | null,
+    signal: AbortSignal,
+  ): AsyncIterable<DeliveredResult>;
+  /** Results refused so far, by reason. */
+  readonly rejections: ReadonlyMap<Rejection, number>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,242 @@
+/**
+ * RunConfig: everything one run is. Parsed once, strictly, from one YAML file; frozen; hashed.
+ * The hash covers what decides the meta-parameters and nothing else.
+ */
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { DataConfigSchema } from './data-config.js';
+
+const positiveInt = z.int().positive();
+const rate = z.number().positive().max(100);
+
+export const ModelConfigSchema = z
+  .strictObject({
+    kind: z.enum(['deepfm', 'mlp', 'logistic']).default('deepfm'),
+    embeddingWidth: positiveInt.max(1024).default(8),
+    hiddenWidths: z.array(positiveInt.max(16384)).default([64, 32]),
+    /** A vector per adgroup beside the features' embeddings; it belongs to `personal` or is useless. */
+    adgroupEmbedding: z.boolean().default(false),
+    /**
+     * The personal blocks: `bias`, `adgroupEmbedding`, `numbers`, `layer0`, `layer1`, ...
+     * (hidden layers from the input on) and `output`.
+     */
+    personal: z.array(z.string()).default(['bias']),
+    /** Standard deviation of the initial embeddings. */
+    embeddingDeviation: z.number().positive().max(10).default(0.05),
+  })
+  .superRefine((model, context) => {
+    if (model.kind === 'logistic' && (model.hiddenWidths.length > 0 || model.adgroupEmbedding))
+      context.addIssue({
+        code: 'custom',
+        path: ['kind'],
+        message: 'logistic has no hidden layers and no adgroup embedding: set hiddenWidths: []',
+      });
+    const known = new Set(['bias', 'numbers']);
+    if (model.kind !== 'logistic') known.add('output');
+    if (model.adgroupEmbedding) known.add('adgroupEmbedding');
+    for (const index of model.hiddenWidths.keys()) known.add(`layer${index}`);
+    for (const [index, block] of model.personal.entries())
+      if (!known.has(block) || model.personal.indexOf(block) !== index)
+        context.addIssue({
+          code: 'custom',
+          path: ['personal', index],
+          message: `expected each of ${[...known].join(', ')} at most once, found "${block}"`,
+        });
+    if (model.adgroupEmbedding && !model.personal.includes('adgroupEmbedding'))
+      context.addIssue({
+        code: 'custom',
+        path: ['personal'],
+        message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
+      });
+  });
+
+export const MethodConfigSchema = z.discriminatedUnion('kind', [
+  /** First-order MAML (Finn et al., 2017). */
+  z.strictObject({
+    kind: z.literal('fomaml'),
+    innerSteps: positiveInt.max(100).default(3),
+    innerRate: rate.default(0.1),
+  }),
+  /** One model on all rows of the training tasks: no inner loop. */
+  z.strictObject({ kind: z.literal('global') }),
+]);
+
+export const OptimizerConfigSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('adam'),
+    rate: rate.default(0.001),
+    firstMomentDecay: z.number().min(0).lt(1).default(0.9),
+    secondMomentDecay: z.number().min(0).lt(1).default(0.999),
+    epsilon: z.number().positive().default(1e-8),
+  }),
+  z.strictObject({
+    kind: z.literal('sgd'),
+    rate: rate.default(0.1),
+    momentum: z.number().min(0).lt(1).default(0),
+  }),
+]);
+
+export const ScheduleConfigSchema = z.strictObject({
+  /** Linear rise from 0 over this many outer steps. */
+  warmupOuterSteps: z.int().nonnegative().default(0),
+  /** What follows the rise, until the last outer step. */
+  decay: z.enum(['none', 'linear', 'cosine']).default('none'),
+  /** The share of the rate that is left at the end of the decay. */
+  finalShare: z.number().min(0).max(1).default(0),
+});
+
+export const TrainingConfigSchema = z
+  .strictObject({
+    outerSteps: positiveInt.max(10_000_000).default(500),
+    tasksPerOuterStep: positiveInt.max(1_000_000).default(64),
+    /** The fixed chunk of tasks of one job; part of what a digest stands for. */
+    tasksPerJob: positiveInt.max(65536).default(16),
+    /** `uniform` draws tasks alike; `rows` in proportion to their rows. */
+    sampling: z.enum(['uniform', 'rows']).default('uniform'),
+    /** How task gradients are weighted within an outer step. */
+    taskWeight: z.enum(['uniform', 'examples', 'sqrt']).default('uniform'),
+    optimizer: OptimizerConfigSchema.prefault({ kind: 'adam' }),
+    schedule: ScheduleConfigSchema.prefault({}),
+    /** L2 norm beyond which the meta-gradient is scaled down. */
+    gradientNormMax: z.number().positive().default(10),
+    /** Pulls trunk and tables towards 0, in proportion to the rate (decoupled, AdamW). */
+    weightDecay: z.number().min(0).max(1).default(0),
+    checkpointEveryOuterSteps: positiveInt.default(100),
+    checkpointsKept: positiveInt.max(1000).default(3),
+  })
+  .refine((t) => t.tasksPerJob <= t.tasksPerOuterStep, {
+    path: ['tasksPerJob'],
+    error: 'must not exceed tasksPerOuterStep',
+  });
+
+export const QueueConfigSchema = z.strictObject({
+  /** `embedded` starts a Redis server for this command and stops it afterwards. */
+  redisUrl: z
+    .string()
+    .regex(/^(embedded|rediss?:\/\/.+)$/, 'expected embedded or redis://host:port')
+    .default('embedded'),
+  /** In braces, so that Redis Cluster keeps one queue in one slot. */
+  prefix: z
+    .string()
+    .regex(/^\{[a-z0-9-]+\}$/, 'expected letters in braces, as in {qianmo}')
+    .default('{qianmo}'),
+  jobTimeoutMs: positiveInt.max(86_400_000).default(120_000),
+  jobAttemptsMax: positiveInt.max(100).default(5),
+  /** Longest wait for the results of one outer step before the run gives up, resumable. */
+  outerStepTimeoutMs: positiveInt.default(900_000),
+  blobByteCountMax: positiveInt.default(512 * 1024 * 1024),
+  /** How long a blob in Redis outlives its last use. */
+  blobLifetimeMs: positiveInt.default(3_600_000),
+});
+
+const address = z
+  .string()
+  .regex(/^(file:\/\/|s3:\/\/)?[^:]+$/, 'expected a path, file://path or s3://bucket/prefix');
+
+export const EvaluationConfigSchema = z.strictObject({
+  arms: z
+    .array(
+      z.enum(['constant', 'global', 'global-shift', 'finetuned', 'meta-unadapted', 'meta-adapted']),
+    )
+    .min(1)
+    .default(['constant', 'global', 'global-shift', 'finetuned', 'meta-unadapted', 'meta-adapted']),
+  /** The grid of every adapted arm; the best cell on the validation tasks is used on the test tasks. */
+  innerRates: z.array(rate).min(1).default([0.01, 0.03, 0.1, 0.3, 1]),
+  innerSteps: z.array(positiveInt.max(1000)).min(1).default([1, 2, 5, 10, 20]),
+  /** Upper edges of the adgroup-size buckets, in support rows. */
+  sizeBucketEdges: z.array(positiveInt).default([10, 30, 100, 300]),
+  bootstrapSamples: z.int().min(100).max(100_000).default(2000),
+  confidence: z.number().gt(0.5).lt(1).default(0.95),
+  calibrationBins: z.int().min(2).max(1000).default(20),
+  /** A column of known true click probabilities (synthetic logs): adds the oracle arm. */
+  oracleColumn: z.string().min(1).optional(),
+});
+
+export const RunConfigSchema = z.strictObject({
+  /** Names the run on the queue and in its folder. */
+  run: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -'),
+  seed: z.int().nonnegative().max(Number.MAX_SAFE_INTEGER),
+  data: DataConfigSchema,
+  model: ModelConfigSchema.prefault({}),
+  method: MethodConfigSchema.prefault({ kind: 'fomaml' }),
+  training: TrainingConfigSchema.prefault({}),
+  /** Where the global arm departs from `training`; the budget is the same unless said here. */
+  globalTraining: z
+    .strictObject({
+      optimizer: OptimizerConfigSchema.optional(),
+      outerSteps: positiveInt.max(10_000_000).optional(),
+    })
+    .prefault({}),
+  evaluation: EvaluationConfigSchema.prefault({}),
+  queue: QueueConfigSchema.prefault({}),
+  /** Checkpoints, reports and logs of the run: a folder or `s3://bucket/prefix`. */
+  output: address,
+  storage: z
+    .strictObject({
+      /** Of an S3-compatible store; absent for AWS. */
+      s3Endpoint: z.url().optional(),
+      s3Region: z.string().min(1).default('us-east-1'),
+      s3ForcePathStyle: z.boolean().default(true),
+    })
+    .prefault({}),
+});
+
+export type RunConfig = z.infer<typeof RunConfigSchema>;
+export type ModelConfig = z.infer<typeof ModelConfigSchema>;
+export type MethodConfig = z.infer<typeof MethodConfigSchema>;
+export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
+export type OptimizerConfig = z.infer<typeof OptimizerConfigSchema>;
+export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
+export type QueueConfig = z.infer<typeof QueueConfigSchema>;
+export type EvaluationConfig = z.infer<typeof EvaluationConfigSchema>;
+
+/**
+ * The part of a config that decides the meta-parameters. Queue, storage, evaluation and retention
+ * may change between stop and resume; these may not.
+ */
+export function decidingPart(config: RunConfig): Record<string, unknown> {
+  const {
+    checkpointEveryOuterSteps: _every,
+    checkpointsKept: _kept,
+    ...training
+  } = config.training;
+  return {
+    seed: config.seed,
+    model: config.model,
+    method: config.method,
+    training,
+  };
+}
+
+/** SHA-256 of the deciding part, independent of the order of keys. */
+export function configHash(config: RunConfig): string {
+  return createHash('sha256')
+    .update(canonicalJson(decidingPart(config)))
+    .digest('hex');
+}
+
+/** Paths at which two deciding parts differ, each as `training.outerSteps: 100 -> 200`. */
+export function configDifferences(before: unknown, after: unknown, path = ''): string[] {
+  if (canonicalJson(before) === canonicalJson(after)) return [];
+  if (!isRecord(before) || !isRecord(after))
+    return [`${path}: ${canonicalJson(before)} -> ${canonicalJson(after)}`];
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+  return keys.flatMap((key) =>
+    configDifferences(before[key], after[key], path === '' ? key : `${path}.${key}`),
+  );
+}
+
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (!isRecord(value)) return JSON.stringify(value) ?? 'null';
+  const entries = Object.keys(value)
+    .filter((key) => value[key] !== undefined)
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
+  return `{${entries.join(',')}}`;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,73 @@
+/**
+ * The failures a user or operator can meet, and the exit code of each kind.
+ * A false invariant is not here: it is a bug, thrown as a plain `Error` and never caught.
+ */
+
+/**
+ * - `usage`: the command line or the config is wrong; nothing was started.
+ * - `environment`: something outside is missing or refuses (Redis, disk, credentials).
+ * - `data`: an input, store, blob or checkpoint is not what it must be.
+ * - `transient`: may succeed when tried again.
+ * - `failed`: the work itself could not be completed.
+ * - `interrupted`: stopped on request; can be resumed.
+ */
+export type FailureKind = 'usage' | 'environment' | 'data' | 'transient' | 'failed' | 'interrupted';
+
+export const EXIT_CODE_BY_KIND: Readonly<Record<FailureKind, number>> = {
+  failed: 1,
+  data: 1,
+  usage: 2,
+  environment: 3,
+  transient: 3,
+  interrupted: 4,
+};
+
+/** What happened, where, what was expected, what was found, and what to do about it. */
+export interface FailureReport {
+  readonly kind: FailureKind;
+  /** One sentence, without a final full stop: "the label is neither 0 nor 1". */
+  readonly what: string;
+  /** File and line, config path, key or address. */
+  readonly where?: string;
+  readonly expected?: string;
+  readonly found?: string;
+  /** An instruction the reader can follow. */
+  readonly cure?: string;
+  readonly cause?: unknown;
+}
+
+export class QianmoError extends Error {
+  readonly kind: FailureKind;
+  readonly report: FailureReport;
+
+  constructor(report: FailureReport) {
+    super(
+      report.where === undefined ? report.what : `${report.what} (${report.where})`,
+      report.cause === undefined ? {} : { cause: report.cause },
+    );
+    this.name = 'QianmoError';
+    this.kind = report.kind;
+    this.report = report;
+  }
+
+  get exitCode(): number {
+    return EXIT_CODE_BY_KIND[this.kind];
+  }
+}
+
+/** The report as people read it: one labelled line for each part that is known. */
+export function formatFailure(error: QianmoError): string {
+  const { what, where, expected, found, cure, cause } = error.report;
+  const lines = [`error: ${what}`];
+  if (where !== undefined) lines.push(`  where:    ${where}`);
+  if (expected !== undefined) lines.push(`  expected: ${expected}`);
+  if (found !== undefined) lines.push(`  found:    ${found}`);
+  if (cause instanceof Error && cause.message !== found) lines.push(`  because:  ${cause.message}`);
+  if (cure !== undefined) lines.push(`  cure:     ${cure}`);
+  return lines.join('\n');
+}
+
+/** Makes an exhaustive `switch` a compile-time promise. */
+export function assertNever(value: never): never {
+  throw new Error(`unreachable value ${JSON.stringify(value)}`);
+}

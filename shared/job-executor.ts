@@ -1,0 +1,31 @@
+/**
+ * The seam between carrying a job and computing it. The worker's compute process implements it;
+ * the queue worker and the in-memory dispatcher call it. Bytes in, bytes out: no tensor library.
+ */
+
+import type { Job } from './protocol.js';
+
+export interface JobInput {
+  readonly job: Job;
+  /** Safetensors bytes, see `protocol.ts`. */
+  readonly dense: Uint8Array;
+  readonly rowPack: Uint8Array;
+}
+
+export interface JobOutput {
+  readonly output: Uint8Array;
+  readonly weightedQueryLoss: number;
+  readonly weightedSupportLoss: number;
+  readonly queryRowCount: number;
+  readonly computeMs: number;
+  readonly backend: string;
+}
+
+export interface JobExecutor {
+  /**
+   * @throws QianmoError of kind `data` for a job that can never succeed, `transient` when another
+   *   try may (the compute process died or passed its deadline).
+   */
+  execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,45 @@
+/** Seeded initial values: one stream per variable and table, so that adding one moves no other. */
+
+import { randomStream } from '../random.js';
+import type { EmbeddingTable } from '../tensors/embedding-table.js';
+import { elementCountOf, type DenseTensor } from '../tensors/named-tensors.js';
+import type { Initialisation, ModelSpec } from './model-spec.js';
+
+export interface MetaParameters {
+  /** Trunk and initial personal blocks by variable name, in the order of the spec. */
+  readonly dense: ReadonlyMap<string, DenseTensor>;
+  /** Embedding tables by feature name, in the order of the spec. */
+  readonly tables: ReadonlyMap<string, EmbeddingTable>;
+}
+
+export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParameters {
+  const dense = new Map<string, DenseTensor>();
+  for (const { name, shape, initial } of spec.variables) {
+    const values = initialValues(elementCountOf(shape), initial, seed, 'variable', name);
+    dense.set(name, { shape, values });
+  }
+  const tables = new Map<string, EmbeddingTable>();
+  const width = spec.tableRowWidth;
+  for (const { name, rowCount, initial } of spec.tables) {
+    const values = initialValues(rowCount * width, initial, seed, 'table', name);
+    // Linear weights start at 0: before training an id says nothing by itself.
+    if (spec.hasLinear)
+      for (let end = width - 1; end < values.length; end += width) values[end] = 0;
+    tables.set(name, { rowCount, width, values });
+  }
+  return { dense, tables };
+}
+
+function initialValues(
+  count: number,
+  initial: Initialisation,
+  seed: number,
+  ...purpose: string[]
+): Float32Array {
+  const values = new Float32Array(count);
+  if (initial.kind === 'zeros') return values;
+  const stream = randomStream(seed, 'initial', ...purpose);
+  for (let index = 0; index < count; index += 1)
+    values[index] = stream.normal() * initial.deviation;
+  return values;
+}

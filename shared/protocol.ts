@@ -1,0 +1,108 @@
+/**
+ * The contract between coordinator and workers: what a job says and what a result says.
+ *
+ * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks; a *gradient* job returns
+ * the chunk's task gradients, summed in task order; a *predict* job returns query-set logits after
+ * given numbers of inner steps. Tensors travel as blobs (`storage/blob-store.ts`); this file holds
+ * only the small records, each parsed strictly where it arrives.
+ *
+ * Input blobs of a job, all in safetensors layout:
+ *   dense     the meta-parameters' dense variables by name
+ *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
+ * Output blob of a gradient job:
+ *   NAME      a gradient per dense variable: sum over the chunk's tasks of taskWeight * gradient
+ *   rows      `[packRowCount, tableRowWidth]`, the same sum for the row pack
+ * Output blob of a predict job:
+ *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
+ */
+
+import { z } from 'zod';
+import { BlobRefSchema } from './storage/blob-store.js';
+import { ModelConfigSchema } from './config/run-config.js';
+
+/** Raised when job or result change meaning; a worker refuses jobs of another version. */
+export const PROTOCOL_VERSION = 1;
+
+/** The queue's name within its prefix. */
+export const INNER_LOOP_QUEUE = 'inner-loops';
+
+/** Job data above this is refused by the queue. */
+export const JOB_BYTE_COUNT_MAX = 64 * 1024;
+
+const index = z.int().nonnegative();
+
+/** How a task's rows become one gradient. */
+export const GradientWorkSchema = z.strictObject({
+  kind: z.literal('gradient'),
+  method: z.discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('fomaml'),
+      innerSteps: z.int().positive(),
+      innerRate: z.number().positive(),
+    }),
+    z.strictObject({ kind: z.literal('global') }),
+  ]),
+  /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
+  taskWeights: z.array(z.number().nonnegative()),
+});
+
+/** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */
+export const AdaptationSchema = z.strictObject({
+  innerRate: z.number().positive(),
+  innerSteps: z.int().nonnegative(),
+});
+
+export const PredictWorkSchema = z.strictObject({
+  kind: z.literal('predict'),
+  adaptations: z.array(AdaptationSchema).min(1).max(256),
+  /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
+  rows: z.enum(['query', 'support']),
+});
+
+export const JobSchema = z.strictObject({
+  protocolVersion: z.literal(PROTOCOL_VERSION),
+  runId: z.string().min(1).max(128),
+  outerStep: index,
+  jobIndex: index,
+  store: z.strictObject({
+    address: z.string().min(1),
+    /** Digest of the manifest; a worker refuses a store with another. */
+    digest: z.string(),
+  }),
+  model: ModelConfigSchema,
+  taskIndices: z.array(index).min(1),
+  dense: BlobRefSchema,
+  rowPack: BlobRefSchema,
+  work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
+  timeoutMs: z.int().positive(),
+});
+
+export const JobResultSchema = z.strictObject({
+  protocolVersion: z.literal(PROTOCOL_VERSION),
+  runId: z.string(),
+  outerStep: index,
+  jobIndex: index,
+  output: BlobRefSchema,
+  /** Sum over the chunk of taskWeight * query loss; for a predict job 0. */
+  weightedQueryLoss: z.number(),
+  /** The same before adaptation. */
+  weightedSupportLoss: z.number(),
+  taskCount: z.int().positive(),
+  queryRowCount: z.int().nonnegative(),
+  computeMs: z.number().nonnegative(),
+  worker: z.string(),
+  /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
+  backend: z.string(),
+});
+
+export type Job = z.infer<typeof JobSchema>;
+export type JobResult = z.infer<typeof JobResultSchema>;
+export type GradientWork = z.infer<typeof GradientWorkSchema>;
+export type PredictWork = z.infer<typeof PredictWorkSchema>;
+export type Adaptation = z.infer<typeof AdaptationSchema>;
+export type JobWork = Job['work'];
+
+/** Derived, so that a job enqueued twice is one job. No colon: BullMQ refuses it. */
+export function jobIdOf(job: Job, attempt: number): string {
+  return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
+}

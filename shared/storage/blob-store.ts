@@ -1,0 +1,56 @@
+/**
+ * Content-addressed blobs: large values travel by reference and are verified on arrival.
+ * A put is idempotent; a get returns exactly the bytes the reference names or throws.
+ */
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { QianmoError } from '../errors.js';
+
+export const BlobRefSchema = z.strictObject({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  byteCount: z.int().nonnegative(),
+});
+export type BlobRef = z.infer<typeof BlobRefSchema>;
+
+export interface BlobStore {
+  put(bytes: Uint8Array): Promise<BlobRef>;
+  /**
+   * @throws BlobMissingError when it is not (or no longer) there.
+   * @throws QianmoError of kind `data` when the bytes are not those of the reference.
+   */
+  get(ref: BlobRef): Promise<Uint8Array>;
+  has(ref: BlobRef): Promise<boolean>;
+  delete(ref: BlobRef): Promise<void>;
+}
+
+/** Expected where blobs are short-lived: whoever holds the bytes may put them again. */
+export class BlobMissingError extends Error {
+  readonly ref: BlobRef;
+  constructor(ref: BlobRef) {
+    super(`blob ${ref.sha256.slice(0, 12)} of ${ref.byteCount} bytes is not there`);
+    this.name = 'BlobMissingError';
+    this.ref = ref;
+  }
+}
+
+export function blobRefOf(bytes: Uint8Array): BlobRef {
+  return {
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    byteCount: bytes.byteLength,
+  };
+}
+
+/** Returns the bytes when they are those of the reference. */
+export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Uint8Array {
+  const found = blobRefOf(bytes);
+  if (found.sha256 === ref.sha256) return bytes;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a blob is not what its reference says',
+    where,
+    expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
+    found: `${found.byteCount} bytes with sha256 ${found.sha256}`,
+    cure: 'the object was truncated or overwritten: restore it, or start from another checkpoint',
+  });
+}

@@ -1,0 +1,31 @@
+/**
+ * Durable objects by key with conditional writes: a folder or an S3 bucket.
+ * The unit of atomicity is one object; there is no rename. One conformance suite
+ * (test/conformance) runs on every implementation.
+ */
+
+export interface StoredObject {
+  readonly bytes: Uint8Array;
+  /** Opaque; names this version of the object. */
+  readonly etag: string;
+}
+
+export type PutCondition =
+  | { readonly kind: 'always' }
+  /** Only when no object has the key. */
+  | { readonly kind: 'absent' }
+  /** Only while the object is still this version. */
+  | { readonly kind: 'unchanged'; readonly etag: string };
+
+export interface ObjectStore {
+  /** For messages: `file:///...` or `s3://bucket/prefix`. */
+  readonly address: string;
+  /** Null when there is no such object. */
+  get(key: string): Promise<StoredObject | null>;
+  /** The etag written, or null when the condition did not hold and nothing was written. */
+  put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
+  /** Keys that start with `prefix`, ascending. */
+  list(prefix: string): Promise<string[]>;
+  /** Deleting what is not there is not an error. */
+  delete(key: string): Promise<void>;
+}

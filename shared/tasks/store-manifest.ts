@@ -1,0 +1,91 @@
+/**
+ * The schema of a task store on disk: one `manifest.json` beside Arrow IPC files.
+ *
+ *   manifest.json          this schema
+ *   tasks.arrow            the catalog, one row per task (see `task-catalog.ts`)
+ *   rows-00000.arrow ...   the rows; a record batch holds whole tasks, in catalog order,
+ *                          a task's support rows before its query rows, each in order of time
+ *   dictionaries/NAME.arrow  value of each id of a dictionary-encoded feature (column `value`)
+ *   rejects.jsonl          rows left out: file, line, reason
+ *
+ * Columns of `rows-*.arrow`, by name:
+ *   row          int64    number of the row in the logs, from 0 in order of reading
+ *   role         uint8    0 support, 1 query
+ *   time         float64  seconds since the epoch or the number found; 0 without a time column
+ *   clicks       float32  clicks times weight; with a 0/1 label, label times weight
+ *   impressions  float32  impressions times weight; with a 0/1 label, the weight
+ *   NAME         int32                     a category feature: its id
+ *   NAME         fixedSizeList<int32>[lengthMax]  a bag: its ids, -1 in empty places
+ *   NAME         float32                   a number feature, scaled
+ *   oracle       float32  known true click probability, when the config names its column
+ */
+
+import { z } from 'zod';
+
+export const STORE_FORMAT_VERSION = 1;
+
+const count = z.int().nonnegative();
+
+export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    name: z.string(),
+    kind: z.literal('category'),
+    /** Rows of its table: ids are below this; id 0 is "unknown". */
+    rowCount: z.int().positive(),
+    encoding: z.discriminatedUnion('by', [
+      z.strictObject({ by: z.literal('dictionary') }),
+      z.strictObject({ by: z.literal('hash'), buckets: z.int().positive() }),
+      /** Id = 1 + sign-aware floor(log2(1 + |x|)); see the encoder. */
+      z.strictObject({ by: z.literal('log-bucket') }),
+    ]),
+  }),
+  z.strictObject({
+    name: z.string(),
+    kind: z.literal('bag'),
+    rowCount: z.int().positive(),
+    lengthMax: z.int().positive(),
+    encoding: z.discriminatedUnion('by', [
+      z.strictObject({ by: z.literal('dictionary') }),
+      z.strictObject({ by: z.literal('hash'), buckets: z.int().positive() }),
+    ]),
+  }),
+  z.strictObject({
+    name: z.string(),
+    kind: z.literal('number'),
+    /** Stored value = (f(x) - mean) / deviation, f the identity or sign(x) log(1 + |x|). */
+    scale: z.enum(['standard', 'log-standard', 'none']),
+    mean: z.number(),
+    deviation: z.number().positive(),
+  }),
+]);
+
+export const StoreManifestSchema = z.strictObject({
+  formatVersion: z.literal(STORE_FORMAT_VERSION),
+  /** SHA-256 of the canonical JSON of `data` plus the size of every input: what the store is of. */
+  sourceDigest: z.string(),
+  features: z.array(EncodedFeatureSchema),
+  taskColumns: z.array(z.string()).min(1),
+  hasOracle: z.boolean(),
+  taskCount: count,
+  taskCountBySplit: z.strictObject({
+    train: count,
+    validation: count,
+    test: count,
+  }),
+  rowCount: count,
+  rejectedRowCount: count,
+  /** Every other file of the store; the digest of the manifest therefore covers all of it. */
+  files: z.array(
+    z.strictObject({
+      name: z.string(),
+      byteCount: count,
+      sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    }),
+  ),
+});
+
+export type EncodedFeature = z.infer<typeof EncodedFeatureSchema>;
+export type StoreManifest = z.infer<typeof StoreManifestSchema>;
+
+export const MANIFEST_FILE = 'manifest.json';
+export const CATALOG_FILE = 'tasks.arrow';

@@ -1,0 +1,44 @@
+/** What coordinator and workers may ask of a task store. The reader is in `task-store-reader.ts`. */
+
+import type { StoreManifest } from './store-manifest.js';
+
+export type TaskSplit = 'train' | 'validation' | 'test';
+
+/** One row of the catalog. A task's index is its place in the catalog. */
+export interface TaskEntry {
+  readonly taskIndex: number;
+  /** The values of the task columns, joined with U+001F. */
+  readonly key: string;
+  readonly split: TaskSplit;
+  readonly supportRowCount: number;
+  readonly queryRowCount: number;
+}
+
+/** The rows of one task, support before query; every array is in row order. */
+export interface TaskRows {
+  readonly taskIndex: number;
+  readonly rowCount: number;
+  readonly supportRowCount: number;
+  /** By category feature, in manifest order: `[rowCount]`. */
+  readonly categoryIds: readonly Int32Array[];
+  /** By bag feature, in manifest order: `[rowCount, lengthMax]`, -1 in empty places. */
+  readonly bagIds: readonly Int32Array[];
+  /** By number feature, in manifest order: `[rowCount]`. */
+  readonly numbers: readonly Float32Array[];
+  readonly clicks: Float32Array;
+  readonly impressions: Float32Array;
+  /** Known true click probability, or null. */
+  readonly oracle: Float32Array | null;
+  /** Number of each row in the logs. */
+  readonly logRows: Float64Array;
+}
+
+export interface TaskStore {
+  readonly manifest: StoreManifest;
+  /** SHA-256 of the manifest's bytes: names the store's content. */
+  readonly digest: string;
+  readonly tasks: readonly TaskEntry[];
+  /** @throws QianmoError of kind `data` when the store is truncated or was changed. */
+  readTasks(taskIndices: readonly number[]): Promise<TaskRows[]>;
+  close(): Promise<void>;
+}

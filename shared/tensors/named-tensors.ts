@@ -1,0 +1,52 @@
+/** Dense tensors as plain typed arrays, outside any tensor library. */
+
+import { createHash } from 'node:crypto';
+
+export interface DenseTensor {
+  /** `[]` is a scalar. */
+  readonly shape: readonly number[];
+  /** Row-major; its length is the product of `shape`. */
+  readonly values: Float32Array;
+}
+
+export type NamedTensors = ReadonlyMap<string, DenseTensor>;
+
+export function elementCountOf(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/** The same names, in the same order, with every value zero. */
+export function zerosLike(tensors: NamedTensors): Map<string, DenseTensor> {
+  return new Map(
+    [...tensors].map(([name, { shape, values }]) => [
+      name,
+      { shape, values: new Float32Array(values.length) },
+    ]),
+  );
+}
+
+/** The names of tensors whose presence or shape differs, as sentences; empty when none does. */
+export function layoutDifferences(found: NamedTensors, expected: NamedTensors): string[] {
+  const differences: string[] = [];
+  for (const [name, { shape }] of expected) {
+    const other = found.get(name);
+    if (other === undefined) differences.push(`${name} is missing`);
+    else if (other.shape.join() !== shape.join())
+      differences.push(`${name} is [${other.shape.join(', ')}], not [${shape.join(', ')}]`);
+  }
+  for (const name of found.keys()) if (!expected.has(name)) differences.push(`${name} is unknown`);
+  return differences;
+}
+
+/** SHA-256 over names, shapes and bytes in order of name: equal digests mean bit-equal tensors. */
+export function digestOf(tensors: NamedTensors): string {
+  const hash = createHash('sha256');
+  for (const name of [...tensors.keys()].sort()) {
+    const tensor = tensors.get(name);
+    if (tensor === undefined) continue;
+    hash.update(`${name}[${tensor.shape.join()}]\n`);
+    const { buffer, byteOffset, byteLength } = tensor.values;
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,124 @@
+/**
+ * The byte form of tensors: the safetensors layout (8-byte little-endian header length, JSON
+ * header, raw little-endian values), so that other tools read a blob without our code.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../errors.js';
+import { elementCountOf } from './named-tensors.js';
+
+export type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
+
+export interface CodedTensor {
+  readonly shape: readonly number[];
+  readonly values: TensorValues;
+}
+
+const HEADER_BYTE_COUNT_MAX = 16 * 1024 * 1024;
+
+const HeaderEntrySchema = z.strictObject({
+  dtype: z.enum(['F32', 'F64', 'I32', 'U8']),
+  shape: z.array(z.int().nonnegative()),
+  data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
+});
+const HeaderSchema = z.record(z.string(), HeaderEntrySchema);
+type Dtype = z.infer<typeof HeaderEntrySchema>['dtype'];
+
+function dtypeOf(values: TensorValues): Dtype {
+  if (values instanceof Float32Array) return 'F32';
+  if (values instanceof Float64Array) return 'F64';
+  return values instanceof Int32Array ? 'I32' : 'U8';
+}
+
+/** Encodes in map order; equal maps give equal bytes. */
+export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8Array {
+  const header: Record<string, unknown> = {};
+  let valueByteCount = 0;
+  for (const [name, { shape, values }] of tensors) {
+    const end = valueByteCount + values.byteLength;
+    header[name] = {
+      dtype: dtypeOf(values),
+      shape,
+      data_offsets: [valueByteCount, end],
+    };
+    valueByteCount = end;
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  // Values start on an 8-byte boundary so that a reader can view them in place.
+  const headerByteCount = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + headerByteCount + valueByteCount);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerByteCount), true);
+  bytes.fill(0x20, 8, 8 + headerByteCount);
+  bytes.set(json, 8);
+  let offset = 8 + headerByteCount;
+  for (const { values } of tensors.values()) {
+    bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
+    offset += values.byteLength;
+  }
+  return bytes;
+}
+
+/**
+ * Decodes what `encodeTensors` wrote; values are copied, so the bytes may be reused.
+ *
+ * @throws QianmoError of kind `data` when the bytes are truncated or not in the layout.
+ */
+export function decodeTensors(bytes: Uint8Array, where: string): Map<string, CodedTensor> {
+  const malformed = (found: string): QianmoError =>
+    new QianmoError({
+      kind: 'data',
+      what: 'these bytes are not tensors in the safetensors layout',
+      where,
+      found,
+      cure: 'the object was truncated or overwritten: restore it, or start from another checkpoint',
+    });
+  if (bytes.byteLength < 8) throw malformed(`${bytes.byteLength} bytes`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const headerByteCount = Number(view.getBigUint64(0, true));
+  const valuesStart = 8 + headerByteCount;
+  if (headerByteCount > HEADER_BYTE_COUNT_MAX || valuesStart > bytes.byteLength)
+    throw malformed(`a header of ${headerByteCount} bytes in ${bytes.byteLength} bytes`);
+
+  const header = parseHeader(bytes.subarray(8, valuesStart), malformed);
+  const tensors = new Map<string, CodedTensor>();
+  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
+    const [start, end] = offsets;
+    if (start > end || valuesStart + end > bytes.byteLength)
+      throw malformed(`${name} ends at byte ${valuesStart + end} of ${bytes.byteLength}`);
+    const values = valuesFrom(dtype, bytes.slice(valuesStart + start, valuesStart + end));
+    if (values === null || values.length !== elementCountOf(shape))
+      throw malformed(`${name} of shape [${shape.join(', ')}] in ${end - start} bytes`);
+    tensors.set(name, { shape, values });
+  }
+  return tensors;
+}
+
+function parseHeader(
+  json: Uint8Array,
+  malformed: (found: string) => QianmoError,
+): z.infer<typeof HeaderSchema> {
+  let header: unknown;
+  try {
+    header = JSON.parse(Buffer.from(json).toString('utf8'));
+  } catch {
+    throw malformed('a header that is not JSON');
+  }
+  const parsed = HeaderSchema.safeParse(header);
+  if (!parsed.success) throw malformed(z.prettifyError(parsed.error));
+  return parsed.data;
+}
+
+/** Null when the byte count is not a multiple of the element size. `bytes` starts its buffer. */
+function valuesFrom(dtype: Dtype, bytes: Uint8Array): TensorValues | null {
+  const { buffer, byteLength } = bytes;
+  switch (dtype) {
+    case 'F32':
+      return byteLength % 4 === 0 ? new Float32Array(buffer) : null;
+    case 'F64':
+      return byteLength % 8 === 0 ? new Float64Array(buffer) : null;
+    case 'I32':
+      return byteLength % 4 === 0 ? new Int32Array(buffer) : null;
+    case 'U8':
+      return bytes;
+  }
+}
