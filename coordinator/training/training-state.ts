@@ -1,0 +1,20 @@
+/** All that a run is at one outer step: what a checkpoint holds and what a resume needs. */
+
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+
+export interface OptimizerState {
+  /** By `STAGE/VARIABLE`, for example `adam.firstMoment/layer0.weight`. */
+  readonly dense: ReadonlyMap<string, DenseTensor>;
+  /** By `STAGE/FEATURE`, with the row count of the feature's table. */
+  readonly tables: ReadonlyMap<string, EmbeddingTable>;
+  readonly scalars: Readonly<Record<string, number>>;
+}
+
+export interface TrainingState {
+  /** Outer steps completed; the sampler needs nothing else. */
+  readonly outerStep: number;
+  readonly metaParameters: MetaParameters;
+  readonly optimizer: OptimizerState;
+}
