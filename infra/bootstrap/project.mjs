@@ -1,0 +1,92 @@
+// Where the project, its cache and its stamps lie. Knows nothing about what is kept in them.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * The folder that holds package.json. The compiled copy of this file in dist/ finds the same one.
+ * @returns {string}
+ */
+function findProjectRoot() {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error('package.json of qianmo was not found above its code');
+    folder = parent;
+  }
+  return folder;
+}
+
+export const projectRoot = findProjectRoot();
+
+/**
+ * The folder for what is obtained once per user and shared by all checkouts.
+ * @returns {string} $XDG_CACHE_HOME/qianmo or ~/.cache/qianmo
+ */
+export function cacheRoot() {
+  const configured = process.env['XDG_CACHE_HOME'];
+  if (configured) return join(configured, 'qianmo');
+  const home = process.env['HOME'] || safeHome();
+  return home ? join(home, '.cache', 'qianmo') : join(tmpdir(), 'qianmo-cache');
+}
+
+function safeHome() {
+  try {
+    return homedir();
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * @param {string | Buffer} content
+ * @returns {string} the first 32 hex digits of its sha256
+ */
+export function digestOf(content) {
+  return createHash('sha256').update(content).digest('hex').slice(0, 32);
+}
+
+/**
+ * @param {string} path
+ * @returns {string | undefined} undefined when there is no such file
+ */
+export function readIfThere(path) {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Writes a file whole or not at all.
+ * @param {string} path
+ * @param {string} content
+ */
+export function writeWhole(path, content) {
+  mkdirSync(dirname(path), { recursive: true });
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, content);
+  renameSync(temporary, path);
+}
+
+/**
+ * Fills a folder in a temporary place beside its target and renames it, so that a folder that is
+ * there is complete. When another process was faster, its folder is kept.
+ * @param {string} target
+ * @param {(folder: string) => Promise<void>} fill
+ */
+export async function publishFolder(target, fill) {
+  if (existsSync(target)) return;
+  const temporary = `${target}.${process.pid}.tmp`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(temporary, { recursive: true });
+  try {
+    await fill(temporary);
+    if (!existsSync(target)) renameSync(temporary, target);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}

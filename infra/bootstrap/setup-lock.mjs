@@ -1,0 +1,88 @@
+// Keeps two set-ups of one checkout from working at the same time.
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { cacheRoot, digestOf, projectRoot } from './project.mjs';
+import { BootstrapError, say } from './progress.mjs';
+
+const WAIT_MS_MAX = 15 * 60_000;
+const POLL_MS = 250;
+const UNSIGNED_LOCK_AGE_MS_MAX = 10_000;
+
+/**
+ * Runs `work` while holding the lock. A lock left by a process that is gone is taken over.
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withSetupLock(work) {
+  const folder = join(cacheRoot(), 'locks', digestOf(projectRoot));
+  mkdirSync(join(cacheRoot(), 'locks'), { recursive: true });
+  const deadlineMs = Date.now() + WAIT_MS_MAX;
+  for (let attempt = 0; !tryTake(folder); attempt += 1) {
+    if (attempt === 0) say('...  another set-up of this checkout is running: waiting for it');
+    if (Date.now() > deadlineMs) {
+      throw new BootstrapError('another set-up of this checkout has not ended for 15 minutes', [
+        `end it (process ${readHolder(folder) ?? 'unknown'}), then try again`,
+      ]);
+    }
+    await delay(POLL_MS);
+  }
+  const release = () => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', release);
+  try {
+    return await work();
+  } finally {
+    process.removeListener('exit', release);
+    release();
+  }
+}
+
+/**
+ * @param {string} folder
+ * @returns {boolean} true when the lock is now ours
+ */
+function tryTake(folder) {
+  try {
+    mkdirSync(folder);
+  } catch {
+    if (isAbandoned(folder)) rmSync(folder, { recursive: true, force: true });
+    return false;
+  }
+  writeFileSync(join(folder, 'pid'), String(process.pid));
+  return true;
+}
+
+/** @param {string} folder */
+function isAbandoned(folder) {
+  const holder = readHolder(folder);
+  if (holder !== undefined) return !isAlive(holder);
+  try {
+    return Date.now() - statSync(folder).mtimeMs > UNSIGNED_LOCK_AGE_MS_MAX;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param {string} folder
+ * @returns {number | undefined}
+ */
+function readHolder(folder) {
+  try {
+    const pid = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
