@@ -1,0 +1,98 @@
+// Compiles the TypeScript sources to dist/ when they are newer than the last build.
+// Run directly (`npm run build`) it always compiles and fails on type errors.
+import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { extname, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { runCommand } from './commands.mjs';
+import { digestOf, projectRoot, readIfThere, writeWhole } from './project.mjs';
+
+const SOURCE_FOLDERS = ['shared', 'coordinator', 'worker', 'infra', 'test'];
+const COMPILED = new Set(['.ts', '.mts']);
+// Read by compiled code at run time from beside it; tsc leaves them where they are.
+const COPIED = new Set(['.mjs', '.cjs', '.lua', '.sql', '.css', '.html']);
+const dist = join(projectRoot, 'dist');
+const stampPath = join(dist, '.qianmo-build.json');
+
+/** @typedef {{ digest: string, paths: string[], errors: string[] }} BuildStamp */
+
+/** @returns {{ digest: string, paths: string[] }} of names, times and sizes of all sources */
+function surveySources() {
+  /** @type {string[]} */
+  const paths = [];
+  /** @type {string[]} */
+  const facts = [];
+  /** @param {string} folder */
+  const walk = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) walk(path);
+      else if (COMPILED.has(extname(path)) || COPIED.has(extname(path))) {
+        const { mtimeMs, size } = statSync(path);
+        paths.push(relative(projectRoot, path));
+        facts.push(`${path} ${mtimeMs} ${size}`);
+      }
+    }
+  };
+  for (const folder of SOURCE_FOLDERS.map((name) => join(projectRoot, name))) {
+    if (existsSync(folder)) walk(folder);
+  }
+  facts.push(readIfThere(join(projectRoot, 'tsconfig.json')) ?? '');
+  facts.push(readIfThere(join(projectRoot, 'package-lock.json')) ?? '');
+  return { digest: digestOf(facts.join('\n')), paths };
+}
+
+/** @returns {BuildStamp | undefined} */
+function readStamp() {
+  const text = readIfThere(stampPath);
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
+/** @returns {boolean} */
+export function isBuildCurrent() {
+  return readStamp()?.digest === surveySources().digest;
+}
+
+/**
+ * @param {import('./progress.mjs').Announce} announce
+ * @param {{ force?: boolean }} [options]
+ * @returns {Promise<import('./progress.mjs').StepOutcome & { errors: string[] }>} with the type
+ *   errors; code with type errors is still written, so that a run need not wait for their cure
+ */
+export async function buildProject(announce, options = {}) {
+  const sources = surveySources();
+  const last = readStamp();
+  if (last?.digest === sources.digest && !options.force)
+    return outcomeOf(last.errors, 'up to date');
+  announce('compiling (about 10 s)');
+  const isSourceGone = last?.paths.some((path) => !existsSync(join(projectRoot, path)));
+  if (isSourceGone || last === undefined) rmSync(dist, { recursive: true, force: true });
+  const compiler = join(projectRoot, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [compiler, '-p', 'tsconfig.json', '--pretty', 'false'];
+  const compiled = await runCommand(process.execPath, args, { cwd: projectRoot });
+  const errors = compiled.output.split('\n').filter((line) => /error TS\d+/.test(line));
+  if (!compiled.ok && errors.length === 0) errors.push(compiled.problem);
+  for (const path of sources.paths) {
+    if (COPIED.has(extname(path))) cpSync(join(projectRoot, path), join(dist, path));
+  }
+  /** @type {BuildStamp} */
+  const stamp = { digest: sources.digest, paths: sources.paths, errors };
+  writeWhole(stampPath, JSON.stringify(stamp));
+  return outcomeOf(errors, 'compiled to dist');
+}
+
+/**
+ * @param {string[]} errors
+ * @param {string} note
+ * @returns {import('./progress.mjs').StepOutcome & { errors: string[] }}
+ */
+function outcomeOf(errors, note) {
+  if (errors.length === 0) return { state: 'ok', note, errors };
+  const cure = ['npm run build shows them'];
+  return { state: 'warning', note: `${note}, ${errors.length} type errors`, cure, errors };
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { errors } = await buildProject(() => undefined, { force: true });
+  for (const error of errors) console.error(error);
+  process.exit(errors.length === 0 ? 0 : 1);
+}

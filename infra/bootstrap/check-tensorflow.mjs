@@ -1,0 +1,12 @@
+// Run in a process of its own: loads native TensorFlow, multiplies two matrices, prints one JSON line.
+import { createRequire } from 'node:module';
+
+const tf = createRequire(import.meta.url)('@tensorflow/tfjs-node-gpu');
+
+const left = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+const product = Array.from(tf.matMul(left, left).dataSync());
+if (product.join() !== '7,10,15,22') throw new Error(`wrong product ${product.join()}`);
+/** @type {any} the declared type is the one shared by all backends */
+const backend = tf.backend();
+const device = backend.isUsingGpuDevice ? 'GPU' : 'CPU';
+console.log(JSON.stringify({ version: backend.binding.TF_Version, device }));

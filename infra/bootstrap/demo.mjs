@@ -1,0 +1,11 @@
+// `npm run demo`: sets the checkout up and runs the demo with the arguments given.
+import { failWith } from './progress.mjs';
+import { runExecutable } from './run-executable.mjs';
+import { setUp } from './setup.mjs';
+
+try {
+  await setUp();
+  process.exitCode = await runExecutable(['demo', ...process.argv.slice(2)]);
+} catch (error) {
+  failWith(error);
+}

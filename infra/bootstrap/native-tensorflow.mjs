@@ -1,0 +1,172 @@
+// Native TensorFlow under tfjs-node-gpu. Never stops the work: without it a portable backend runs.
+//
+// Order: the package's own download where its host answers, then libtensorflow out of the Python
+// wheel with an addon built here. What is installed is proven by loading it in a process of its own.
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { lastTellingLine, runCommand } from './commands.mjs';
+import { projectRoot, readIfThere, writeWhole } from './project.mjs';
+import { NODE_API_VERSION, obtainAddon } from './tensorflow-addon.mjs';
+import { TENSORFLOW_VERSION, obtainTensorFlowLibrary } from './tensorflow-library.mjs';
+
+const CONNECT_TIMEOUT_MS = 20_000;
+const OWN_DOWNLOAD_TIMEOUT_MS = 15 * 60_000;
+const packageFolder = join(projectRoot, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
+const stampPath = join(packageFolder, '.qianmo-native.json');
+const addonPath = join(packageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
+const libraryFolder = join(packageFolder, 'deps', 'lib');
+
+/** @typedef {import('./progress.mjs').Announce} Announce */
+/** @typedef {import('./progress.mjs').StepOutcome} StepOutcome */
+/** @typedef {{ way: 'own' | 'wheel' | 'none', wanted: string, note: string, cure: string[] }} Stamp */
+
+const wantedStamp = () =>
+  `${TENSORFLOW_VERSION} ${process.platform} ${process.arch} ${process.env['QIANMO_TENSORFLOW'] ?? ''}`;
+
+/** @returns {Stamp | undefined} what is installed, when it is what is wanted */
+function readStamp() {
+  const text = readIfThere(stampPath);
+  if (text === undefined) return undefined;
+  /** @type {Stamp} */
+  const stamp = JSON.parse(text);
+  if (stamp.wanted !== wantedStamp()) return undefined;
+  // The libraries are links into the cache, which may have been emptied since.
+  const isThere = existsSync(addonPath) && existsSync(join(libraryFolder, 'libtensorflow.so'));
+  return stamp.way === 'none' || isThere ? stamp : undefined;
+}
+
+/** @returns {boolean} whether nothing would be done now, be it installed or known to be impossible */
+export function isNativeTensorFlowSettled() {
+  return readStamp() !== undefined;
+}
+
+/** @returns {string} empty when native TensorFlow is installed, else why not */
+export function whyNoNativeTensorFlow() {
+  const stamp = readStamp();
+  if (stamp === undefined) return 'not set up';
+  return stamp.way === 'none' ? stamp.note : '';
+}
+
+/**
+ * @param {Announce} announce
+ * @param {{ retry: boolean }} options retry: try again although an earlier attempt failed
+ * @returns {Promise<StepOutcome>}
+ */
+export async function installNativeTensorFlow(announce, options) {
+  const stamp = readStamp();
+  if (stamp && (stamp.way !== 'none' || !options.retry)) return outcomeOf(stamp);
+  const choice = process.env['QIANMO_TENSORFLOW'] ?? 'auto';
+  const problems = [];
+  /** @type {('own' | 'wheel')[]} */
+  const ways = choice === 'portable' ? [] : choice === 'wheel' ? ['wheel'] : ['own', 'wheel'];
+  for (const way of ways) {
+    const problem = await (way === 'own' ? installOwn(announce) : installFromWheel(announce));
+    const check = problem === '' ? await checkByLoading() : { problem };
+    if ('note' in check) return settle({ way, wanted: wantedStamp(), note: check.note, cure: [] });
+    problems.push(`${way === 'own' ? 'own download' : 'wheel'}: ${check.problem}`);
+  }
+  const note = problems.join('; ') || 'QIANMO_TENSORFLOW=portable';
+  const cure = [
+    'NO NATIVE TENSORFLOW: training goes on with a portable backend, ten or more times slower,',
+    'with the same results within float tolerance. After curing the above: npm run setup',
+  ];
+  return settle({ way: 'none', wanted: wantedStamp(), note, cure });
+}
+
+/** @param {Stamp} stamp */
+function settle(stamp) {
+  writeWhole(stampPath, JSON.stringify(stamp));
+  return outcomeOf(stamp);
+}
+
+/**
+ * @param {Stamp} stamp
+ * @returns {StepOutcome}
+ */
+function outcomeOf(stamp) {
+  const state = stamp.way === 'none' ? 'warning' : 'ok';
+  return { state, note: stamp.note, cure: stamp.cure };
+}
+
+/**
+ * The package's own install script: its libtensorflow and its prebuilt addon.
+ * @param {Announce} announce
+ * @returns {Promise<string>} the problem, empty when it went well
+ */
+async function installOwn(announce) {
+  const script = readIfThere(join(packageFolder, 'scripts', 'install.js')) ?? '';
+  const host = process.env['TFJS_NODE_CDN_STORAGE'] ?? /'(https:\/\/[^']+)'/.exec(script)?.[1];
+  if (host === undefined) return 'its install script names no host';
+  const unreachable = await tryToReach(host);
+  if (unreachable !== '') return unreachable;
+  announce('downloading what its package names (about 400 MB)');
+  const binaries = join(projectRoot, 'node_modules', '.bin');
+  const installed = await runCommand(process.execPath, ['scripts/install.js', 'gpu', 'download'], {
+    cwd: packageFolder,
+    environment: { PATH: `${binaries}${delimiter}${process.env['PATH'] ?? ''}` },
+    timeoutMs: OWN_DOWNLOAD_TIMEOUT_MS,
+  });
+  return installed.problem;
+}
+
+/**
+ * @param {string} address
+ * @returns {Promise<string>} empty when something answered there
+ */
+async function tryToReach(address) {
+  try {
+    await fetch(address, { method: 'HEAD', signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) });
+    return '';
+  } catch {
+    return 'its host cannot be reached from here';
+  }
+}
+
+/**
+ * @param {Announce} announce
+ * @returns {Promise<string>} the problem, empty when it went well
+ */
+async function installFromWheel(announce) {
+  const obtained = await obtainTensorFlowLibrary(announce);
+  if (!obtained.library) return `${obtained.problem}. Cure: ${obtained.cure}`;
+  const { library } = obtained;
+  try {
+    const manifest = readFileSync(join(packageFolder, 'package.json'), 'utf8');
+    const packageVersion = JSON.parse(manifest).version;
+    const libraryVersion = TENSORFLOW_VERSION;
+    const addon = await obtainAddon(
+      { packageFolder, packageVersion, library, libraryVersion },
+      announce,
+    );
+    rmSync(join(packageFolder, 'deps'), { recursive: true, force: true });
+    mkdirSync(libraryFolder, { recursive: true });
+    for (const [name, target] of [
+      ['libtensorflow.so', library.cc],
+      ['libtensorflow_cc.so.2', library.cc],
+      ['libtensorflow_framework.so', library.framework],
+      ['libtensorflow_framework.so.2', library.framework],
+    ]) {
+      symlinkSync(String(target), join(libraryFolder, String(name)));
+    }
+    rmSync(join(packageFolder, 'lib'), { recursive: true, force: true });
+    mkdirSync(join(addonPath, '..'), { recursive: true });
+    copyFileSync(addon, addonPath);
+    return '';
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** @returns {Promise<{ note: string } | { problem: string }>} */
+async function checkByLoading() {
+  const script = join(projectRoot, 'infra', 'bootstrap', 'check-tensorflow.mjs');
+  const environment = { TF_CPP_MIN_LOG_LEVEL: '2', TF_ENABLE_ONEDNN_OPTS: '1' };
+  const options = { cwd: projectRoot, environment, timeoutMs: 120_000 };
+  const check = await runCommand(process.execPath, [script], options);
+  const line = check.output.split('\n').find((candidate) => candidate.startsWith('{"version"'));
+  if (!check.ok || !line) {
+    return { problem: `does not load: ${lastTellingLine(check.output) ?? check.problem}` };
+  }
+  const { version, device } = JSON.parse(line);
+  return { note: `TensorFlow ${version} on ${device}` };
+}

@@ -1,0 +1,98 @@
+// Makes a fresh checkout runnable, step by step; each step is quick when there is nothing to do.
+// Run directly (`npm run setup`) it tries again what an earlier set-up had to leave out.
+import { pathToFileURL } from 'node:url';
+import { areNpmPackagesCurrent, installNpmPackages } from './npm-packages.mjs';
+import { buildProject, isBuildCurrent } from './build.mjs';
+import { installNativeTensorFlow, isNativeTensorFlowSettled } from './native-tensorflow.mjs';
+import { BootstrapError, failWith, runStep, say } from './progress.mjs';
+import { withSetupLock } from './setup-lock.mjs';
+
+const NODE_MAJOR_MIN = 20;
+const NODE_MAJOR_MAX = 22;
+
+/** Throws a BootstrapError when this Node is not supported. */
+export function checkNodeVersion() {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major >= NODE_MAJOR_MIN && major <= NODE_MAJOR_MAX) return;
+  throw new BootstrapError(
+    `Node ${NODE_MAJOR_MIN} to ${NODE_MAJOR_MAX} is needed, this is Node ${process.versions.node}`,
+    ['install Node 22 or 20 (TensorFlow.js does not run on newer ones) and put it first on PATH'],
+  );
+}
+
+/** @returns {boolean} whether the product can run as it is; takes some ten milliseconds */
+export function isSetUp() {
+  return areNpmPackagesCurrent() && isNativeTensorFlowSettled() && isBuildCurrent();
+}
+
+/**
+ * @typedef {object} SetUpResult
+ * @property {string[]} typeErrors
+ * @property {import('../services/redis-binary.mjs').RedisServerProgram | null} redisServer
+ * @property {import('../services/s3-server.d.mts').S3ServerProgram | null} s3Server
+ * @property {string} s3Problem empty when there is an S3 server or none was asked for
+ */
+
+/**
+ * @param {{ forTests?: boolean, retry?: boolean }} [options] forTests: also obtain what only tests
+ *   need; retry: try again what failed earlier
+ * @returns {Promise<SetUpResult>}
+ */
+export async function setUp(options = {}) {
+  checkNodeVersion();
+  const retry = (options.retry ?? false) || (options.forTests ?? false);
+  return withSetupLock(async () => {
+    await runStep('npm packages', installNpmPackages);
+    await runStep('native TensorFlow', (announce) => installNativeTensorFlow(announce, { retry }));
+    const redisServer = await obtainRedis();
+    const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
+    let typeErrors = /** @type {string[]} */ ([]);
+    await runStep('build', async (announce) => {
+      const built = await buildProject(announce);
+      typeErrors = built.errors;
+      return built;
+    });
+    return { typeErrors, redisServer, s3Server: s3.server, s3Problem: s3.problem };
+  });
+}
+
+/** @returns {Promise<SetUpResult['redisServer']>} */
+async function obtainRedis() {
+  const { obtainRedisServer } = await import('../services/redis-binary.mjs');
+  /** @type {SetUpResult['redisServer']} */
+  let server = null;
+  await runStep('Redis server', async (announce) => {
+    const obtained = await obtainRedisServer(announce);
+    server = obtained.server;
+    if (obtained.server) return { state: 'ok', note: obtained.server.version };
+    if (process.env['REDIS_URL']) return { state: 'ok', note: 'REDIS_URL is set' };
+    return { state: 'warning', note: obtained.problem, cure: obtained.cure };
+  });
+  return server;
+}
+
+/** @returns {Promise<{ server: SetUpResult['s3Server'], problem: string }>} */
+async function obtainS3() {
+  const { obtainS3Server } = await import('../services/s3-binary.mjs');
+  /** @type {{ server: SetUpResult['s3Server'], problem: string }} */
+  let result = { server: null, problem: '' };
+  await runStep('S3 server for tests', async (announce) => {
+    const obtained = await obtainS3Server(announce);
+    if (obtained.server) {
+      result = { server: obtained.server, problem: '' };
+      return { state: 'ok', note: obtained.server.kind };
+    }
+    result = { server: null, problem: obtained.problem };
+    return { state: 'warning', note: obtained.problem, cure: obtained.cure };
+  });
+  return result;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  try {
+    await setUp({ retry: true });
+    say('ready: npm run demo, or node infra/bin/qianmo.mjs --help');
+  } catch (error) {
+    failWith(error);
+  }
+}

@@ -1,0 +1,151 @@
+// Compiles the native addon of tfjs-node-gpu against a libtensorflow, and keeps it in the cache.
+//
+// Two C++ files on Node-API: the compiler is called directly, because node-gyp would need Python and
+// make as well and would download Node's headers from outside the package registries. Node-API is
+// stable, so that one addon serves Node 20 to 22.
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { findOnPath, runCommand } from './commands.mjs';
+import { cacheRoot, publishFolder } from './project.mjs';
+import { extractFromWheel, obtainPip } from './python-wheel.mjs';
+import { installCommand, installSystemPackages } from './system-packages.mjs';
+
+export const NODE_API_VERSION = 8;
+const HEADERS_PACKAGE = 'node-api-headers@1.9.0';
+const COMPILER_WHEEL = 'ziglang==0.15.2';
+const COMPILERS = ['g++', 'c++', 'clang++'];
+const DEBIAN_PACKAGES = ['g++', 'libc6-dev'];
+const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
+const COMPILE_TIMEOUT_MS = 10 * 60_000;
+
+/** @typedef {import('./progress.mjs').Announce} Announce */
+
+/**
+ * @param {object} inputs
+ * @param {string} inputs.packageFolder of tfjs-node-gpu
+ * @param {string} inputs.packageVersion
+ * @param {import('./tensorflow-library.mjs').TensorFlowLibrary} inputs.library
+ * @param {string} inputs.libraryVersion
+ * @param {Announce} announce
+ * @returns {Promise<string>} path of the addon in the cache; throws an Error with a cure otherwise
+ */
+export async function obtainAddon(inputs, announce) {
+  const { packageVersion, libraryVersion } = inputs;
+  const key = `${packageVersion}-tensorflow-${libraryVersion}-napi-v${NODE_API_VERSION}`;
+  const target = join(cacheRoot(), `tfjs-addon-${key}-${process.platform}-${process.arch}`);
+  const addon = join(target, 'tfjs_binding.node');
+  if (existsSync(addon)) return addon;
+  const compiler = await obtainCompiler(announce);
+  const headers = await obtainNodeHeaders(announce);
+  announce('building its addon (about 15 s)');
+  await publishFolder(target, async (folder) => {
+    const objects = SOURCES.map((name) => join(folder, `${name}.o`));
+    const include = [`-I${headers}`, `-I${inputs.library.include}`];
+    const flags = ['-O3', '-std=c++17', '-fPIC', '-fno-rtti', `-DNAPI_VERSION=${NODE_API_VERSION}`];
+    const definitions = ['-DNODE_GYP_MODULE_NAME=tfjs_binding', '-DBUILDING_NODE_EXTENSION'];
+    const compiles = SOURCES.map((name, index) => {
+      const source = join(inputs.packageFolder, 'binding', name);
+      return compiler.run([
+        ...flags,
+        ...definitions,
+        ...include,
+        '-c',
+        source,
+        '-o',
+        `${objects[index]}`,
+      ]);
+    });
+    for (const compiled of await Promise.all(compiles)) {
+      if (!compiled.ok) throw new Error(`the addon does not compile: ${compiled.problem}`);
+    }
+    const output = join(folder, 'tfjs_binding.node');
+    const libraries = [inputs.library.cc, inputs.library.framework];
+    const runPath = '-Wl,-rpath,$ORIGIN/../../deps/lib';
+    const linked = await compiler.run(['-shared', '-o', output, ...objects, ...libraries, runPath]);
+    if (!linked.ok) throw new Error(`the addon does not link: ${linked.problem}`);
+    for (const object of objects) rmSync(object);
+  });
+  return addon;
+}
+
+/**
+ * @typedef {object} Compiler
+ * @property {(args: string[]) => ReturnType<typeof runCommand>} run
+ */
+
+/**
+ * A C++ compiler on PATH; Debian's when it may be installed; else the one in the wheel of Zig.
+ * @param {Announce} announce
+ * @returns {Promise<Compiler>}
+ */
+async function obtainCompiler(announce) {
+  const found = findCompiler();
+  if (found) return found;
+  announce('installing g++');
+  const installed = await installSystemPackages(DEBIAN_PACKAGES);
+  const compiler = installed.ok ? findCompiler() : undefined;
+  if (compiler) return compiler;
+  const fromWheel = await obtainZig(announce);
+  if (typeof fromWheel !== 'string') return fromWheel;
+  throw new Error(
+    `no C++ compiler (${installed.problem}; Zig's wheel: ${fromWheel}). Get one: ${installCommand(DEBIAN_PACKAGES)}`,
+  );
+}
+
+/** @returns {Compiler | undefined} */
+function findCompiler() {
+  const path = COMPILERS.map(findOnPath).find((candidate) => candidate !== undefined);
+  if (path === undefined) return undefined;
+  return { run: (args) => runCommand(path, args, { timeoutMs: COMPILE_TIMEOUT_MS }) };
+}
+
+/**
+ * @param {Announce} announce
+ * @returns {Promise<Compiler | string>} a string says why not
+ */
+async function obtainZig(announce) {
+  const pip = await obtainPip(announce);
+  if ('problem' in pip) return pip.problem;
+  announce('no compiler and not root: taking Zig out of its Python wheel for this build');
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-zig-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const wheel = { requirement: COMPILER_WHEEL, members: ['ziglang/'] };
+  const extracted = await extractFromWheel(pip.python, wheel, folder);
+  if (!extracted.ok) return extracted.problem;
+  const environment = { ZIG_GLOBAL_CACHE_DIR: folder, ZIG_LOCAL_CACHE_DIR: folder };
+  const zig = join(folder, 'ziglang', 'zig');
+  return {
+    run: (args) =>
+      runCommand(zig, ['c++', ...args], { environment, timeoutMs: COMPILE_TIMEOUT_MS }),
+  };
+}
+
+/**
+ * The headers of Node-API: beside this node, those of the system, or the npm package of them.
+ * @param {Announce} announce
+ * @returns {Promise<string>}
+ */
+async function obtainNodeHeaders(announce) {
+  const prefix = dirname(dirname(process.execPath));
+  for (const folder of [join(prefix, 'include', 'node'), '/usr/include/node']) {
+    if (existsSync(join(folder, 'node_api.h'))) return folder;
+  }
+  const target = join(cacheRoot(), HEADERS_PACKAGE);
+  announce(`fetching ${HEADERS_PACKAGE} (no headers beside this node)`);
+  await publishFolder(target, async (folder) => {
+    const project = mkdtempSync(join(tmpdir(), 'qianmo-headers-'));
+    try {
+      writeFileSync(join(project, 'package.json'), '{"private":true}');
+      const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', HEADERS_PACKAGE];
+      const installed = await runCommand('npm', args, { cwd: project });
+      if (!installed.ok) throw new Error(`headers of Node-API: ${installed.problem}`);
+      mkdirSync(folder, { recursive: true });
+      const include = join(project, 'node_modules', 'node-api-headers', 'include');
+      cpSync(include, folder, { recursive: true });
+    } finally {
+      rmSync(project, { recursive: true, force: true });
+    }
+  });
+  return target;
+}

@@ -1,0 +1,75 @@
+// libtensorflow and its C headers out of TensorFlow's Python wheel, kept in the cache.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { cacheRoot, publishFolder } from './project.mjs';
+import { extractFromWheel, obtainPip } from './python-wheel.mjs';
+
+const PACKAGE = 'tensorflow-cpu';
+export const TENSORFLOW_VERSION = '2.21.0';
+// The wheel of one fixed Python is taken, so that the Python of this machine does not matter.
+const WHEEL_PYTHON = '311';
+const WHEEL_PLATFORMS = new Map([
+  ['x64', 'manylinux_2_27_x86_64'],
+  ['arm64', 'manylinux_2_27_aarch64'],
+]);
+const WHEEL_MEMBERS = [
+  'tensorflow/libtensorflow_cc.so.2',
+  'tensorflow/libtensorflow_framework.so.2',
+  'tensorflow/include/tensorflow/c/',
+  'tensorflow/include/tensorflow/core/platform/ctstring',
+  'tensorflow/include/tsl/platform/ctstring',
+  'tensorflow/include/xla/tsl/c/',
+];
+
+/**
+ * @typedef {object} TensorFlowLibrary
+ * @property {string} cc path of libtensorflow_cc.so.2
+ * @property {string} framework path of libtensorflow_framework.so.2
+ * @property {string} include folder of the C headers
+ */
+
+/** @returns {TensorFlowLibrary} where it lies, or would lie */
+function libraryPaths() {
+  const name = `${PACKAGE}-${TENSORFLOW_VERSION}-${process.platform}-${process.arch}`;
+  const folder = join(cacheRoot(), name, 'tensorflow');
+  return {
+    cc: join(folder, 'libtensorflow_cc.so.2'),
+    framework: join(folder, 'libtensorflow_framework.so.2'),
+    include: join(folder, 'include'),
+  };
+}
+
+/**
+ * Gives the library from the cache, filling the cache first where it is empty.
+ * @param {import('./progress.mjs').Announce} announce
+ * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
+ */
+export async function obtainTensorFlowLibrary(announce) {
+  const library = libraryPaths();
+  if (existsSync(library.cc)) return { library };
+  const wheelPlatform = process.platform === 'linux' && WHEEL_PLATFORMS.get(process.arch);
+  if (!wheelPlatform) {
+    const problem = `no wheel of ${PACKAGE} is known for ${process.platform} ${process.arch}`;
+    return { library: null, problem, cure: 'use Linux on x86-64' };
+  }
+  const pip = await obtainPip(announce);
+  if ('problem' in pip) return { library: null, problem: pip.problem, cure: pip.cure };
+  announce(
+    `taking libtensorflow ${TENSORFLOW_VERSION} out of its Python wheel (274 MB, about 15 s)`,
+  );
+  const target = ['--python-version', WHEEL_PYTHON, '--platform', wheelPlatform];
+  const requirement = `${PACKAGE}==${TENSORFLOW_VERSION}`;
+  const cacheFolder = join(library.include, '..', '..');
+  try {
+    await publishFolder(cacheFolder, async (folder) => {
+      const wheel = { requirement, target, members: WHEEL_MEMBERS };
+      const extracted = await extractFromWheel(pip.python, wheel, folder);
+      if (!extracted.ok) throw new Error(extracted.problem);
+    });
+    return { library };
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    const cure = 'see that pip reaches its package index and that 2 GiB are free, then try again';
+    return { library: null, problem, cure };
+  }
+}

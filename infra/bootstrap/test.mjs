@@ -1,0 +1,121 @@
+// `npm test`: sets the checkout up, lints, checks types, runs all tests with the arguments given,
+// and ends with what was skipped and why, and the counts. Linter, formatter and type checker count
+// as one failed each when they fail.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCommand } from './commands.mjs';
+import { whyNoNativeTensorFlow } from './native-tensorflow.mjs';
+import { failWith, runStep, say } from './progress.mjs';
+import { projectRoot, readIfThere } from './project.mjs';
+import { setUp } from './setup.mjs';
+import { closingLine, countTests } from './test-results.mjs';
+
+const SKIPPED_NAMES_SHOWN_MAX = 40;
+
+/** @typedef {import('./setup.mjs').SetUpResult} SetUpResult */
+
+/**
+ * @param {string} name
+ * @param {string} program path inside node_modules
+ * @param {string[]} args
+ * @returns {Promise<boolean>}
+ */
+async function runCheck(name, program, args) {
+  const outcome = await runStep(name, async () => {
+    const path = join(projectRoot, 'node_modules', program);
+    const check = await runCommand(process.execPath, [path, ...args], { cwd: projectRoot });
+    if (check.ok) return { state: 'ok', note: 'nothing found' };
+    return { state: 'warning', note: 'FAILED', cure: check.output.trimEnd().split('\n') };
+  });
+  return outcome.state === 'ok';
+}
+
+/**
+ * @param {SetUpResult} result
+ * @returns {Promise<number>} how many of the checks failed
+ */
+async function runChecks(result) {
+  const eslint = ['--config', 'infra/lint/eslint.config.mjs', '.'];
+  const types = ['-p', 'infra/lint/tsconfig.json', '--pretty', 'false'];
+  const passed = [
+    await runCheck('lint', 'eslint/bin/eslint.js', eslint),
+    await runCheck('format', 'prettier/bin/prettier.cjs', ['--check', '.', '--log-level', 'warn']),
+    await runCheck('types of infra/*.mjs', 'typescript/bin/tsc', types),
+    result.typeErrors.length === 0,
+  ];
+  if (result.typeErrors.length > 0) {
+    say('!!   types (FAILED)');
+    for (const error of result.typeErrors) say(`       ${error}`);
+  }
+  return passed.filter((ok) => !ok).length;
+}
+
+/**
+ * @param {SetUpResult} result
+ * @param {string} reportPath takes vitest's JSON report
+ * @returns {Promise<boolean>} whether vitest was content
+ */
+function runVitest(result, reportPath) {
+  const vitest = join(projectRoot, 'node_modules', 'vitest', 'vitest.mjs');
+  const args = ['run', '--config', 'test/vitest.config.ts', '--reporter=default'];
+  args.push('--reporter=json', `--outputFile.json=${reportPath}`, ...process.argv.slice(2));
+  const environment = { ...process.env };
+  delete environment['QIANMO_TEST_S3_SERVER'];
+  if (result.redisServer) environment['QIANMO_TEST_REDIS_SERVER'] = result.redisServer.path;
+  if (result.s3Server) environment['QIANMO_TEST_S3_SERVER'] = JSON.stringify(result.s3Server);
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [vitest, ...args], {
+      cwd: projectRoot,
+      env: environment,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    child.once('error', () => resolve(false));
+    child.once('exit', (code) => resolve(code === 0));
+  });
+}
+
+/**
+ * @param {SetUpResult} result
+ * @returns {string[]} what this machine lacks that tests would use
+ */
+function findLacks(result) {
+  const lacks = [];
+  if (!result.redisServer) lacks.push('no Redis server could be had: tests of the queue');
+  if (!result.s3Server) lacks.push(`no S3 server (${result.s3Problem}): tests of s3:// stores`);
+  const noTensorFlow = whyNoNativeTensorFlow();
+  if (noTensorFlow !== '') lacks.push(`no native TensorFlow (${noTensorFlow}): tests on it`);
+  if (!existsSync(join(projectRoot, '..', 'shared'))) {
+    lacks.push('../shared is not there: tests on its real data');
+  }
+  return lacks;
+}
+
+async function main() {
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-test-'));
+  try {
+    const result = await setUp({ forTests: true });
+    const failedChecks = await runChecks(result);
+    const reportPath = join(folder, 'report.json');
+    const content = await runVitest(result, reportPath);
+    const counts = countTests(readIfThere(reportPath), projectRoot);
+    counts.failed += failedChecks;
+    // Errors outside of any test are in no count of the report.
+    if (!content && counts.failed === failedChecks) counts.failed += 1;
+    for (const lack of findLacks(result)) console.log(`skipped: ${lack}`);
+    for (const name of counts.skippedNames.slice(0, SKIPPED_NAMES_SHOWN_MAX)) {
+      console.log(`skipped: ${name}`);
+    }
+    console.log(closingLine(counts));
+    return counts.failed === 0 ? 0 : 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  failWith(error);
+}
