@@ -44,7 +44,7 @@ export function blobRefOf(bytes: Uint8Array): BlobRef {
 /** Returns the bytes when they are those of the reference. */
 export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Uint8Array {
   const found = blobRefOf(bytes);
-  if (found.sha256 === ref.sha256) return bytes;
+  if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return bytes;
   throw new QianmoError({
     kind: 'data',
     what: 'a blob is not what its reference says',

@@ -1,0 +1,170 @@
+/**
+ * Blobs in Redis: one hash per blob, cut into pieces so that no command blocks the server's other
+ * clients for long, with one lifetime that every use renews. The only file that puts blobs there.
+ */
+
+import type { Redis } from 'ioredis';
+import { QianmoError } from '../errors.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  verifiedBlob,
+  type BlobRef,
+  type BlobStore,
+} from './blob-store.js';
+
+/** A 64 MiB command makes every other client wait 0.1 s; one of 4 MiB about 6 ms. */
+export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
+
+export interface RedisBlobStoreOptions {
+  /** Belongs to the caller, who listens to its errors and closes it. Without `keyPrefix`. */
+  readonly redis: Redis;
+  /** In braces: `{qianmo}`. */
+  readonly prefix: string;
+  /** How long a blob outlives its last put or get. */
+  readonly lifetimeMs: number;
+  /** A larger blob is refused. */
+  readonly blobByteCountMax: number;
+}
+
+export class RedisBlobStore implements BlobStore {
+  readonly #options: RedisBlobStoreOptions;
+  /** Bytes sent to and received from Redis by this store. */
+  bytesWritten = 0;
+  bytesRead = 0;
+
+  constructor(options: RedisBlobStoreOptions) {
+    this.#options = options;
+  }
+
+  async put(bytes: Uint8Array): Promise<BlobRef> {
+    const ref = blobRefOf(bytes);
+    this.#refuseTooLarge(ref);
+    const key = this.#keyOf(ref);
+    await this.#carried(key, async (redis) => {
+      if (await this.#renewWhole(redis, ref)) return;
+      for (const [index, { start, end }] of piecesOf(ref).entries()) {
+        const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
+        // The lifetime is set with every piece: a put that dies half-way leaves nothing for ever.
+        const replies = await redis
+          .multi()
+          .hset(key, String(index), piece)
+          .pexpire(key, this.#options.lifetimeMs)
+          .exec();
+        throwFirstError(replies);
+        this.bytesWritten += piece.byteLength;
+      }
+    });
+    return ref;
+  }
+
+  async get(ref: BlobRef): Promise<Uint8Array> {
+    this.#refuseTooLarge(ref);
+    const key = this.#keyOf(ref);
+    return this.#carried(key, async (redis) => {
+      const bytes = new Uint8Array(ref.byteCount);
+      for (const [index, { start, end }] of piecesOf(ref).entries()) {
+        const piece = await redis.hgetBuffer(key, String(index));
+        if (piece === null) throw new BlobMissingError(ref);
+        this.bytesRead += piece.byteLength;
+        // A piece of another length cannot verify; what fits is enough to say so.
+        bytes.set(piece.subarray(0, end - start), start);
+      }
+      await redis.pexpire(key, this.#options.lifetimeMs);
+      return verifiedBlob(bytes, ref, key);
+    });
+  }
+
+  /** Renews the lifetime of what is there. */
+  has(ref: BlobRef): Promise<boolean> {
+    return this.#carried(this.#keyOf(ref), (redis) => this.#renewWhole(redis, ref));
+  }
+
+  async delete(ref: BlobRef): Promise<void> {
+    const key = this.#keyOf(ref);
+    await this.#carried(key, (redis) => redis.unlink(key));
+  }
+
+  /** Whether every piece is there; if so it lives on for another lifetime. */
+  async #renewWhole(redis: Redis, ref: BlobRef): Promise<boolean> {
+    const key = this.#keyOf(ref);
+    const pieceCount = await redis.hlen(key);
+    if (pieceCount !== piecesOf(ref).length) return false;
+    return (await redis.pexpire(key, this.#options.lifetimeMs)) === 1;
+  }
+
+  #keyOf(ref: BlobRef): string {
+    return `${this.#options.prefix}:blob:${ref.sha256}`;
+  }
+
+  #refuseTooLarge(ref: BlobRef): void {
+    const { blobByteCountMax } = this.#options;
+    if (ref.byteCount <= blobByteCountMax) return;
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'a blob is larger than the queue may carry',
+      where: this.#keyOf(ref),
+      expected: `at most ${blobByteCountMax} bytes`,
+      found: `${ref.byteCount} bytes`,
+      cure: 'lower training.tasksPerJob, or raise queue.blobByteCountMax',
+    });
+  }
+
+  async #carried<Result>(
+    key: string,
+    operation: (redis: Redis) => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await operation(this.#options.redis);
+    } catch (cause) {
+      if (cause instanceof BlobMissingError || cause instanceof QianmoError) throw cause;
+      throw redisFailure(cause, key);
+    }
+  }
+}
+
+interface PieceBounds {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** At least one, so that an empty blob is there or not there like any other. */
+function piecesOf(ref: BlobRef): PieceBounds[] {
+  const pieceCount = Math.max(1, Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT));
+  return Array.from({ length: pieceCount }, (_, index) => ({
+    start: index * REDIS_BLOB_PIECE_BYTE_COUNT,
+    end: Math.min(ref.byteCount, (index + 1) * REDIS_BLOB_PIECE_BYTE_COUNT),
+  }));
+}
+
+function throwFirstError(replies: [error: Error | null, result: unknown][] | null): void {
+  if (replies === null) throw new Error('Redis dropped a transaction');
+  for (const [error] of replies) if (error !== null) throw error;
+}
+
+/** A transaction refused for memory is reported as EXECABORT with the reason beside it. */
+function messagesOf(cause: unknown): string[] {
+  if (!(cause instanceof Error)) return [String(cause)];
+  const previous: unknown = 'previousErrors' in cause ? cause.previousErrors : [];
+  return [cause.message, ...(Array.isArray(previous) ? previous.flatMap(messagesOf) : [])];
+}
+
+function redisFailure(cause: unknown, key: string): QianmoError {
+  const messages = messagesOf(cause);
+  if (messages.some((message) => message.startsWith('OOM')))
+    return new QianmoError({
+      kind: 'environment',
+      what: 'Redis has no memory left for a blob',
+      where: key,
+      found: messages.at(-1) ?? '',
+      cure: 'raise its maxmemory, or lower queue.blobLifetimeMs or training.tasksPerJob',
+      cause,
+    });
+  return new QianmoError({
+    kind: 'transient',
+    what: 'Redis did not carry a blob',
+    where: key,
+    cure: 'see whether the Redis server runs and can be reached, then try again',
+    cause,
+  });
+}
