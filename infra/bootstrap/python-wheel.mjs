@@ -3,7 +3,11 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findOnPath, runCommand } from './commands.mjs';
-import { installCommand, installSystemPackages } from './system-packages.mjs';
+import {
+  canInstallSystemPackages,
+  installCommand,
+  installSystemPackages,
+} from './system-packages.mjs';
 
 const DOWNLOAD_TIMEOUT_MS = 15 * 60_000;
 const DEBIAN_PACKAGES = ['python3', 'python3-pip', 'ca-certificates'];
@@ -31,7 +35,7 @@ if count == 0: sys.exit("no such file in the wheel: " + ", ".join(prefixes))
 export async function obtainPip(announce) {
   const found = await findPip();
   if (found) return { python: found };
-  announce('installing python3 and pip');
+  if (canInstallSystemPackages()) announce('installing python3 and pip');
   const installed = await installSystemPackages(DEBIAN_PACKAGES);
   const python = installed.ok ? await findPip() : undefined;
   if (python) return { python };

