@@ -1,0 +1,67 @@
+/** What every verb is given: where to write, when to stop, how to open stores, what to close. */
+
+import type { Clock } from '../../shared/clock.js';
+import { systemClock } from '../../shared/clock.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import { createTerminalSink } from '../../coordinator/training/run-event-printer.js';
+
+export interface CommandContext {
+  readonly clock: Clock;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Results go here, and nothing else. */
+  readonly print: (text: string) => void;
+  readonly outputColumns: number;
+  /** Progress and notices go to standard error. */
+  readonly sink: RunEventSink;
+  /** Aborts at the first Ctrl-C or SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Called in reverse order when the verb has ended, however it ended. */
+  readonly onClose: (close: () => Promise<void>) => void;
+  close(): Promise<void>;
+}
+
+const OUTPUT_COLUMNS_DEFAULT = 100;
+const EXIT_CODE_KILLED_TWICE = 130;
+
+export function openCommandContext(
+  environment: Readonly<Record<string, string | undefined>>,
+  output: NodeJS.WriteStream,
+  diagnostics: NodeJS.WriteStream,
+): CommandContext {
+  const abort = new AbortController();
+  const closers: (() => Promise<void>)[] = [];
+  const terminal = createTerminalSink({
+    stream: diagnostics,
+    isTTY: diagnostics.isTTY,
+    clock: systemClock,
+  });
+  // The second signal is for someone who will not wait.
+  const interrupt = (): void => {
+    if (abort.signal.aborted) process.exit(EXIT_CODE_KILLED_TWICE);
+    terminal({ kind: 'notice', message: 'stopping; once more to stop at once' });
+    abort.abort(
+      new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
+    );
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  return {
+    clock: systemClock,
+    environment,
+    print: (text) => {
+      output.write(`${text}\n`);
+    },
+    outputColumns: output.columns ?? OUTPUT_COLUMNS_DEFAULT,
+    sink: terminal,
+    signal: abort.signal,
+    onClose: (close) => {
+      closers.push(close);
+    },
+    close: async () => {
+      for (const close of closers.splice(0).reverse()) await close();
+      process.off('SIGINT', interrupt);
+      process.off('SIGTERM', interrupt);
+    },
+  };
+}

@@ -1,0 +1,108 @@
+/**
+ * Wires a dispatcher for one command: in process, on local workers of its own, or on a queue that
+ * workers elsewhere serve. The only place where coordinator and worker meet.
+ */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import type { Dispatcher } from '../../coordinator/dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
+import { createQueueDispatcher } from '../../coordinator/training/queue-dispatcher.js';
+import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { createComputeProcess } from '../../worker/compute-process.js';
+import type { CommandContext } from './command-context.js';
+
+export interface DispatchChoice {
+  readonly workers?: number | undefined;
+  readonly inProcess?: boolean | undefined;
+  readonly redis?: string | undefined;
+}
+
+export interface RunDispatch {
+  readonly dispatcher: Dispatcher;
+  /** Null when nothing is queued. */
+  readonly redisUrl: string | null;
+}
+
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
+const WORKER_RESTARTS_MAX = 100;
+
+/** Everything started here is stopped when the command closes its context. */
+export async function dispatchForRun(
+  config: RunConfig,
+  runId: string,
+  choice: DispatchChoice,
+  context: CommandContext,
+): Promise<RunDispatch> {
+  const { clock, sink } = context;
+  if (choice.inProcess === true) {
+    const executor = createComputeProcess({ clock });
+    const dispatcher = createInMemoryDispatcher({
+      executor,
+      clock,
+      attemptsMax: config.queue.jobAttemptsMax,
+      sink,
+    });
+    context.onClose(() => executor.close());
+    context.onClose(() => dispatcher.close());
+    return { dispatcher, redisUrl: null };
+  }
+
+  const redisUrl = await redisForRun(config, choice, context);
+  const dispatcher = await createQueueDispatcher({
+    redisUrl,
+    queue: config.queue,
+    runId,
+    clock,
+    sink,
+  });
+  if (choice.workers === undefined) {
+    sink({
+      kind: 'notice',
+      message: `waiting for workers; start some with: qianmo worker --redis ${redisUrl} --prefix '${config.queue.prefix}'`,
+    });
+  } else {
+    const workers = superviseWorkers({
+      count: choice.workers,
+      command: {
+        path: process.execPath,
+        args: [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix],
+        env: { ...context.environment },
+      },
+      clock,
+      sink,
+      restartsMax: WORKER_RESTARTS_MAX,
+    });
+    context.onClose(() => workers.stop());
+  }
+  context.onClose(() => dispatcher.close());
+  return { dispatcher, redisUrl };
+}
+
+async function redisForRun(
+  config: RunConfig,
+  choice: DispatchChoice,
+  context: CommandContext,
+): Promise<string> {
+  const url = choice.redis ?? config.queue.redisUrl;
+  if (url !== 'embedded') return url;
+  const dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
+  context.onClose(() => rm(dataDir, { recursive: true, force: true }));
+  try {
+    const redis = await startEmbeddedRedis({ dataDir });
+    context.onClose(() => redis.stop());
+    return redis.url;
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'no Redis server could be started',
+      cure: 'install redis-server, name one with --redis redis://host:port, or use --in-process',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * The `qianmo` command: parses the command line, runs one verb, and turns its end into an exit
+ * code. Failures a user can meet print their report; anything else is a bug and keeps its trace.
+ */
+
+import { CommanderError } from 'commander';
+import { formatFailure, QianmoError } from '../../shared/errors.js';
+import { failureOfSystemError } from '../../shared/system-errors.js';
+import { openCommandContext } from './command-context.js';
+import { buildProgram } from './program.js';
+
+const EXIT_CODE_USAGE = 2;
+const EXIT_CODE_BUG = 70;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const context = openCommandContext(process.env, process.stdout, process.stderr);
+  try {
+    await buildProgram(context).parseAsync(argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    return report(error);
+  } finally {
+    await context.close();
+  }
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODE_USAGE;
+  const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+  if (failure !== null) {
+    process.stderr.write(`${formatFailure(failure)}\n`);
+    return failure.exitCode;
+  }
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`error: this is a bug in qianmo, please report it\n${trace}\n`);
+  return EXIT_CODE_BUG;
+}
+
+// A reader that went away (`| head`) ends the command quietly.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+});
+
+process.exitCode = await main(process.argv.slice(2));

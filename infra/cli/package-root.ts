@@ -1,0 +1,9 @@
+/** Where the package lies, seen from the sources and from `dist/` alike. */
+
+import { existsSync } from 'node:fs';
+
+export const packageRoot: URL = (() => {
+  let folder = new URL('.', import.meta.url);
+  while (!existsSync(new URL('package.json', folder))) folder = new URL('..', folder);
+  return folder;
+})();

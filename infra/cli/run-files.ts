@@ -1,0 +1,55 @@
+/** Opens what a run config names: its task store, its model, its checkpoints and reports. */
+
+import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
+import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
+import { openObjectStore } from '../../shared/storage/open-object-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { openCheckpoints, type Checkpoints } from '../../coordinator/training/checkpoints.js';
+import type { CommandContext } from './command-context.js';
+
+export interface PreparedRun {
+  readonly config: RunConfig;
+  readonly store: TaskStore;
+  readonly spec: ModelSpec;
+}
+
+export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
+  const { s3Endpoint, s3Region, s3ForcePathStyle } = config.storage;
+  return openObjectStore(address, {
+    region: s3Region,
+    forcePathStyle: s3ForcePathStyle,
+    ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
+  });
+}
+
+export async function openPreparedRun(
+  config: RunConfig,
+  context: CommandContext,
+): Promise<PreparedRun> {
+  const store = await openTaskStore(config.data.store, {
+    objectStoreOf: (address) => objectStoreOf(config, address),
+  });
+  context.onClose(() => store.close());
+  return { config, store, spec: modelSpecOf(config.model, store.manifest.features) };
+}
+
+export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkpoints {
+  const { config, store, spec } = run;
+  return openCheckpoints({
+    store: objectStoreOf(config, joinAddress(config.output, 'checkpoints')),
+    runName: config.run,
+    configHash: configHash(config),
+    deciding: decidingPart(config),
+    storeDigest: store.digest,
+    spec,
+    kept: config.training.checkpointsKept,
+    clock: context.clock,
+    sink: context.sink,
+  });
+}
+
+export function joinAddress(address: string, child: string): string {
+  return `${address.replace(/\/+$/, '')}/${child}`;
+}

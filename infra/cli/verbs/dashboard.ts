@@ -1,0 +1,20 @@
+/** `qianmo dashboard`: the queue board, read-only, until it is stopped. */
+
+import { once } from 'node:events';
+import { z } from 'zod';
+import { serveQueueBoard } from '../../../coordinator/dashboard/queue-board.js';
+import type { CommandContext } from '../command-context.js';
+
+const OptionsSchema = z.object({
+  redis: z.string().min(1),
+  prefix: z.string().min(1),
+  port: z.number(),
+});
+
+export async function dashboardVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
+  const { redis, prefix, port } = OptionsSchema.parse(rawOptions);
+  const board = await serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1' });
+  context.onClose(() => board.close());
+  context.print(`queue board: ${board.url} (Ctrl-C stops it)`);
+  if (!context.signal.aborted) await once(context.signal, 'abort');
+}

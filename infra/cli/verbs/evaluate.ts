@@ -1,0 +1,112 @@
+/** `qianmo evaluate`: trains the global arm if need be, compares all arms, writes the reports. */
+
+import { z } from 'zod';
+import { evaluate } from '../../../coordinator/evaluation/evaluate.js';
+import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
+import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
+import { reportJson } from '../../../coordinator/evaluation/report-json.js';
+import { reportTable } from '../../../coordinator/evaluation/report-table.js';
+import type { EvaluationReport } from '../../../coordinator/evaluation/evaluation-report.js';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { QianmoError } from '../../../shared/errors.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { CommandContext } from '../command-context.js';
+import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
+import {
+  checkpointsOf,
+  joinAddress,
+  objectStoreOf,
+  openPreparedRun,
+  type PreparedRun,
+} from '../run-files.js';
+import { trainRun } from './train.js';
+
+const OptionsSchema = z.object({
+  workers: z.number().optional(),
+  inProcess: z.boolean().optional(),
+  redis: z.string().optional(),
+  predictions: z.string().min(1).optional(),
+  fresh: z.boolean().default(false),
+  format: z.enum(['table', 'json']),
+});
+
+export async function evaluateVerb(
+  path: string,
+  rawOptions: unknown,
+  context: CommandContext,
+): Promise<void> {
+  const options = OptionsSchema.parse(rawOptions);
+  const config = await loadRunConfig(path);
+  const run = await openPreparedRun(config, context);
+  const dispatch = await dispatchForRun(config, config.run, options, context);
+  const report = await evaluateRun(run, dispatch, options, context);
+  context.print(
+    options.format === 'json' ? reportJson(report) : reportTable(report, context.outputColumns),
+  );
+}
+
+/** Evaluates the latest checkpoint; the reports lie beside it in the run's output. */
+export async function evaluateRun(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  options: { readonly predictions?: string | undefined; readonly fresh: boolean },
+  context: CommandContext,
+): Promise<EvaluationReport> {
+  const { config, store, spec } = run;
+  const meta = await trainedMetaParameters(run, context);
+  const global = await globalMetaParameters(run, dispatch, options.fresh, context);
+  const report = await evaluate({
+    config,
+    runId: config.run,
+    store,
+    storeAddress: config.data.store,
+    spec,
+    dispatcher: dispatch.dispatcher,
+    meta,
+    global,
+    clock: context.clock,
+    sink: context.sink,
+    signal: context.signal,
+    ...(options.predictions === undefined ? {} : { predictionsPath: options.predictions }),
+  });
+  const reports = objectStoreOf(config, config.output);
+  await reports.put('evaluation.json', Buffer.from(reportJson(report)), { kind: 'always' });
+  await reports.put('report.html', Buffer.from(reportHtml(report)), { kind: 'always' });
+  context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, 'report.html')}` });
+  return report;
+}
+
+async function trainedMetaParameters(
+  run: PreparedRun,
+  context: CommandContext,
+): Promise<MetaParameters> {
+  const state = await checkpointsOf(run, context).latest();
+  if (state === null)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is nothing to evaluate: the run has no checkpoint',
+      where: joinAddress(run.config.output, 'checkpoints'),
+      cure: 'train it first: qianmo train run.yaml',
+    });
+  if (state.outerStep < run.config.training.outerSteps)
+    context.sink({
+      kind: 'warning',
+      message: `the run stopped at outer step ${state.outerStep} of ${run.config.training.outerSteps}; evaluating what is there`,
+    });
+  return state.metaParameters;
+}
+
+/** Null when no arm asks for it. Trained by the same loop, on the same workers. */
+async function globalMetaParameters(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  fresh: boolean,
+  context: CommandContext,
+): Promise<MetaParameters | null> {
+  const needing = new Set(['global', 'global-shift', 'finetuned']);
+  if (!run.config.evaluation.arms.some((arm) => needing.has(arm))) return null;
+  const globalRun = { ...run, config: globalArmConfig(run.config) };
+  context.sink({ kind: 'notice', message: 'global arm: one model on all rows, the same system' });
+  const outcome = await trainRun(globalRun, dispatch, { resume: !fresh, fresh }, context);
+  return outcome.state.metaParameters;
+}

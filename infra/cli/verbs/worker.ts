@@ -1,0 +1,28 @@
+/** `qianmo worker`: carries jobs of any run until it is stopped. */
+
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import { createComputeProcess } from '../../../worker/compute-process.js';
+import { runWorker } from '../../../worker/worker.js';
+import type { CommandContext } from '../command-context.js';
+
+const OptionsSchema = z.object({
+  redis: z.string().min(1),
+  prefix: z.string().min(1),
+  name: z.string().min(1).optional(),
+});
+
+export async function workerVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
+  const options = OptionsSchema.parse(rawOptions);
+  const executor = createComputeProcess({ clock: context.clock });
+  context.onClose(() => executor.close());
+  context.sink({ kind: 'notice', message: `worker takes jobs from ${options.redis}` });
+  await runWorker({
+    redisUrl: options.redis,
+    prefix: options.prefix,
+    name: options.name ?? `${hostname()}-${process.pid}`,
+    clock: context.clock,
+    executor,
+    signal: context.signal,
+  });
+}
