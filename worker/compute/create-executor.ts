@@ -1,0 +1,92 @@
+/**
+ * A job executor in this process: loads a TensorFlow.js backend and computes jobs on it.
+ * Computing blocks the thread; a process that talks to a queue uses `../compute-process.ts`.
+ */
+
+import { QianmoError } from '../../shared/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { BackendChoice } from '../compute-protocol.js';
+import { systemClock, type Clock } from '../../shared/clock.js';
+import { loadEngine, type Engine } from './engine.js';
+import { computeJob } from './compute-job.js';
+
+export interface ExecutorOptions {
+  /** Opens the store a job names; called once per address and digest. */
+  readonly openStore: (address: string, digest: string) => Promise<TaskStore>;
+  /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
+  readonly backend?: BackendChoice;
+  /** Told, loudly, when a slow backend had to be taken. */
+  readonly warn?: (message: string) => void;
+  readonly clock?: Clock;
+}
+
+/** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
+export type LocalExecutor = JobExecutor & { readonly backend: string; readonly engine: Engine };
+
+/** Stores held open at once; the least recently used is closed beyond it. */
+const OPEN_STORE_COUNT_MAX = 4;
+
+export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
+  const { openStore, clock = systemClock } = options;
+  const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? console.warn);
+  const stores = new Map<string, Promise<TaskStore>>();
+
+  const storeOf = async (address: string, digest: string): Promise<TaskStore> => {
+    const key = `${digest} ${address}`;
+    const opened = stores.get(key) ?? openVerified(openStore, address, digest);
+    stores.delete(key);
+    stores.set(key, opened);
+    const [oldest] = stores;
+    if (stores.size > OPEN_STORE_COUNT_MAX && oldest !== undefined) {
+      stores.delete(oldest[0]);
+      await (await oldest[1]).close();
+    }
+    try {
+      return await opened;
+    } catch (error) {
+      stores.delete(key);
+      throw error;
+    }
+  };
+
+  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
+    const { job } = input;
+    const store = await storeOf(job.store.address, job.store.digest);
+    const tasks = await store.readTasks(job.taskIndices);
+    if (signal?.aborted === true)
+      throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
+    const startMs = clock.monotonicMs();
+    const computed = computeJob(engine, input, store.manifest.features, tasks);
+    return { ...computed, computeMs: clock.monotonicMs() - startMs, backend: engine.description };
+  };
+
+  return {
+    backend: engine.description,
+    engine,
+    execute,
+    close: async () => {
+      for (const store of stores.values()) await (await store).close();
+      stores.clear();
+    },
+  };
+}
+
+async function openVerified(
+  openStore: ExecutorOptions['openStore'],
+  address: string,
+  digest: string,
+): Promise<TaskStore> {
+  const store = await openStore(address, digest);
+  if (store.digest === digest) return store;
+  const found = store.digest;
+  await store.close();
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store is not the one this job was planned on',
+    where: address,
+    expected: `manifest digest ${digest}`,
+    found,
+    cure: 'give coordinator and workers the same store, or start the run again',
+  });
+}

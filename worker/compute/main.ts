@@ -1,0 +1,28 @@
+/**
+ * The compute process: owns the tensors and the device, computes one job at a time, holds nothing
+ * that matters. Ends when its parent is gone; the parent alone decides about interrupts.
+ */
+
+// Read by the libraries when they load, hence before the import below. One thread: workers scale
+// by processes. Deterministic kernels where a device has others.
+const LIBRARY_ENVIRONMENT: Readonly<Record<string, string>> = {
+  TF_ENABLE_ONEDNN_OPTS: '1',
+  TF_NUM_INTRAOP_THREADS: '1',
+  TF_NUM_INTEROP_THREADS: '1',
+  OMP_NUM_THREADS: '1',
+  TF_DETERMINISTIC_OPS: '1',
+  TF_CPP_MIN_LOG_LEVEL: '2',
+};
+for (const [name, value] of Object.entries(LIBRARY_ENVIRONMENT)) process.env[name] ??= value;
+
+process.on('SIGINT', () => undefined);
+process.on('disconnect', () => process.exit(0));
+
+const { serveRequests } = await import('./serve-requests.js');
+serveRequests({
+  receive: (onMessage) => process.on('message', onMessage),
+  send: (reply) => process.send?.(reply),
+});
+
+// An import alone makes this file a module, which top-level await needs.
+export {};
