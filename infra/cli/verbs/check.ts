@@ -1,0 +1,44 @@
+/** `qianmo check`: what a run needs, and the cure for what is missing. */
+
+import { z } from 'zod';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { QianmoError } from '../../../shared/errors.js';
+import type { CommandContext } from '../command-context.js';
+import { checkMachine, checkRun, type CheckResult } from '../preflight.js';
+
+const OptionsSchema = z.object({
+  redis: z.string().optional(),
+  format: z.enum(['table', 'json']),
+});
+
+export async function checkVerb(
+  path: string | undefined,
+  rawOptions: unknown,
+  context: CommandContext,
+): Promise<void> {
+  const options = OptionsSchema.parse(rawOptions);
+  const results = await checkMachine();
+  if (path !== undefined) {
+    const config = await loadRunConfig(path);
+    results.push(...(await checkRun(config, options.redis ?? config.queue.redisUrl)));
+  }
+  context.print(options.format === 'json' ? JSON.stringify(results) : checkTable(results));
+  const problems = results.filter(({ state }) => state === 'problem');
+  if (problems.length > 0)
+    throw new QianmoError({
+      kind: 'environment',
+      what: `${problems.length} of ${results.length} requirements are not met`,
+      found: problems.map(({ requirement }) => requirement).join(', '),
+      cure: 'the cures are named above',
+    });
+}
+
+function checkTable(results: readonly CheckResult[]): string {
+  const width = Math.max(...results.map(({ requirement }) => requirement.length));
+  return results
+    .map(({ state, requirement, detail, cure }) => {
+      const line = `${state.padEnd(7)}  ${requirement.padEnd(width)}  ${detail}`;
+      return cure === null ? line : `${line}\n${' '.repeat(width + 11)}cure: ${cure}`;
+    })
+    .join('\n');
+}
