@@ -1,0 +1,48 @@
+/** Scales the whole meta-gradient down to a maximum L2 norm over dense tensors and rows together. */
+
+import { QianmoError } from '../../../shared/errors.js';
+import type { MetaGradient } from '../meta-gradient.js';
+import {
+  emptyOptimizerState,
+  mapUpdates,
+  type GradientTransformation,
+} from './gradient-transformation.js';
+
+/** Norm of the last meta-gradient before clipping: what the run reports. */
+export const GRADIENT_NORM = 'clip.gradientNorm';
+
+/**
+ * g * min(1, normMax / |g|) (Pascanu et al., ICML 2013).
+ *
+ * @throws QianmoError of kind `failed` when the norm is not finite. Every admitted gradient is
+ *   finite, so this is a sum beyond float32: training has diverged.
+ */
+export function clipByGlobalNorm(normMax: number): GradientTransformation {
+  return {
+    stage: 'clip',
+    init: () => ({ ...emptyOptimizerState, scalars: { [GRADIENT_NORM]: 0 } }),
+    update(updates, state) {
+      const norm = globalNormOf(updates);
+      if (!Number.isFinite(norm))
+        throw new QianmoError({
+          kind: 'failed',
+          what: 'training has diverged: the sum of finite task gradients is not finite',
+          expected: 'a finite norm of the meta-gradient',
+          found: `${norm}`,
+          cure: 'lower method.innerRate or training.optimizer.rate and train afresh',
+        });
+      const renewed = { ...state, scalars: { ...state.scalars, [GRADIENT_NORM]: norm } };
+      if (norm <= normMax) return [updates, renewed];
+      const scale = normMax / norm;
+      return [mapUpdates(updates, (update) => update * scale), renewed];
+    },
+  };
+}
+
+/** Summed in float64 in the order of the spec, rows in order of id. */
+export function globalNormOf({ dense, rows }: MetaGradient): number {
+  let squares = 0;
+  for (const { values } of [...dense.values(), ...rows.values()])
+    for (const value of values) squares += value * value;
+  return Math.sqrt(squares);
+}

@@ -1,0 +1,113 @@
+/**
+ * One stage of the meta-optimizer: a pair of functions on values, after Optax. All state is passed
+ * in and returned, so a checkpoint is exactly the state and a resume is bit for bit.
+ *
+ * Where purity is bent: a table has millions of rows and an outer step touches thousands, so
+ * `update` writes the touched rows of state tables in place and returns the same tables; its cost
+ * is in proportion to touched rows. The outer loop owns the state and must not use an old one after
+ * an update. Dense tensors and scalars are replaced, never written to. Updates of the stage before
+ * are never written to either.
+ *
+ * "Touched" is: in a row pack of this outer step. Untouched rows and their state stay as they are.
+ */
+
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import type { MetaGradient, RowGradient } from '../meta-gradient.js';
+import type { OptimizerState } from '../training-state.js';
+
+export interface GradientTransformation {
+  /** Prefix of the stage's state: `adam` owns `adam.firstMoment/...` and the scalar `adam.…`. */
+  readonly stage: string;
+  init(params: MetaParameters): OptimizerState;
+  /** Returns the new updates and the whole state, with this stage's part of it renewed. */
+  update(
+    updates: MetaGradient,
+    state: OptimizerState,
+    params: MetaParameters,
+  ): [MetaGradient, OptimizerState];
+}
+
+export const emptyOptimizerState: OptimizerState = {
+  dense: new Map(),
+  tables: new Map(),
+  scalars: {},
+};
+
+/** A zero tensor and table per variable and feature, named `PREFIX/NAME`. */
+export function zeroSlots(
+  prefix: string,
+  params: MetaParameters,
+): Pick<OptimizerState, 'dense' | 'tables'> {
+  const dense = new Map<string, DenseTensor>();
+  for (const [name, { shape, values }] of params.dense)
+    dense.set(`${prefix}/${name}`, { shape, values: new Float32Array(values.length) });
+  const tables = new Map<string, EmbeddingTable>();
+  for (const [name, { rowCount, width }] of params.tables)
+    tables.set(`${prefix}/${name}`, {
+      rowCount,
+      width,
+      values: new Float32Array(rowCount * width),
+    });
+  return { dense, tables };
+}
+
+export function slotOf<Slot>(slots: ReadonlyMap<string, Slot>, prefix: string, name: string): Slot {
+  const slot = slots.get(`${prefix}/${name}`);
+  if (slot === undefined) throw new Error(`the optimizer state has no ${prefix}/${name}`);
+  return slot;
+}
+
+export function scalarOf(state: OptimizerState, name: string): number {
+  const scalar = state.scalars[name];
+  if (scalar === undefined) throw new Error(`the optimizer state has no scalar ${name}`);
+  return scalar;
+}
+
+/** Applies a function of one element to every update, dense and rows alike. */
+export function mapUpdates(
+  updates: MetaGradient,
+  element: (update: number) => number,
+): MetaGradient {
+  return {
+    dense: mapDense(updates.dense, (values) => values.map(element)),
+    rows: mapRows(updates.rows, ({ values }) => values.map(element)),
+  };
+}
+
+export function mapDense(
+  tensors: NamedTensors,
+  values: (values: Float32Array, name: string) => Float32Array,
+): NamedTensors {
+  return new Map(
+    [...tensors].map(([name, tensor]) => [
+      name,
+      { shape: tensor.shape, values: values(tensor.values, name) },
+    ]),
+  );
+}
+
+export function mapRows(
+  rows: ReadonlyMap<string, RowGradient>,
+  values: (gradient: RowGradient, name: string) => Float32Array,
+): ReadonlyMap<string, RowGradient> {
+  return new Map(
+    [...rows].map(([name, gradient]) => [
+      name,
+      { ids: gradient.ids, values: values(gradient, name) },
+    ]),
+  );
+}
+
+/** Calls `visit(place in the row gradient, place in the table)` for each touched element. */
+export function forEachTouched(
+  { ids }: RowGradient,
+  width: number,
+  visit: (updateIndex: number, tableIndex: number) => void,
+): void {
+  for (let row = 0; row < ids.length; row += 1) {
+    const start = (ids[row] ?? 0) * width;
+    for (let column = 0; column < width; column += 1) visit(row * width + column, start + column);
+  }
+}

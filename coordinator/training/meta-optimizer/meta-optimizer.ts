@@ -1,0 +1,60 @@
+/** The meta-optimizer of a run: its stages from the config, and the step that applies them. */
+
+import type { TrainingConfig } from '../../../shared/config/run-config.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { MetaGradient } from '../meta-gradient.js';
+import type { TrainingState } from '../training-state.js';
+import { scaleByAdam } from './adam.js';
+import { chain } from './chain.js';
+import { clipByGlobalNorm } from './clip-by-global-norm.js';
+import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
+import { forEachTouched, type GradientTransformation } from './gradient-transformation.js';
+import { accumulateMomentum } from './momentum.js';
+import { scaleBySchedule } from './schedule.js';
+
+/** Clip, direction, weight decay, rate: the order of AdamW. */
+export function metaOptimizerOf(
+  training: TrainingConfig,
+  variables: ModelSpec['variables'],
+): GradientTransformation {
+  const { optimizer } = training;
+  return chain(
+    clipByGlobalNorm(training.gradientNormMax),
+    optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
+    addDecoupledWeightDecay(training.weightDecay, variables),
+    scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),
+  );
+}
+
+/** One outer step. Writes table rows in place (see `gradient-transformation.ts`). */
+export function steppedState(
+  optimizer: GradientTransformation,
+  state: TrainingState,
+  gradient: MetaGradient,
+): TrainingState {
+  const [updates, renewed] = optimizer.update(gradient, state.optimizer, state.metaParameters);
+  return {
+    outerStep: state.outerStep + 1,
+    metaParameters: withUpdates(state.metaParameters, updates),
+    optimizer: renewed,
+  };
+}
+
+/** Parameters plus updates: dense variables are replaced, touched table rows written in place. */
+export function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
+  const dense = new Map(
+    [...params.dense].map(([name, { shape, values }]) => {
+      const update = updates.dense.get(name)?.values;
+      return [name, { shape, values: values.map((value, i) => value + (update?.[i] ?? 0)) }];
+    }),
+  );
+  for (const [name, { width, values }] of params.tables) {
+    const update = updates.rows.get(name);
+    if (update === undefined) continue;
+    forEachTouched(update, width, (i, at) => {
+      values[at] = (values[at] ?? 0) + (update.values[i] ?? 0);
+    });
+  }
+  return { dense, tables: params.tables };
+}

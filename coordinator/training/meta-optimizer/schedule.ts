@@ -1,0 +1,53 @@
+/** Turns a direction into a step: times minus the rate, which follows a warm-up and a decay. */
+
+import type { ScheduleConfig } from '../../../shared/config/run-config.js';
+import {
+  emptyOptimizerState,
+  mapUpdates,
+  scalarOf,
+  type GradientTransformation,
+} from './gradient-transformation.js';
+
+const STEP = 'schedule.outerStep';
+
+export function scaleBySchedule(
+  rate: number,
+  schedule: ScheduleConfig,
+  outerSteps: number,
+): GradientTransformation {
+  return {
+    stage: 'schedule',
+    init: () => ({ ...emptyOptimizerState, scalars: { [STEP]: 0 } }),
+    update(updates, state) {
+      const outerStep = scalarOf(state, STEP);
+      const stepSize = rate * rateShareAt(outerStep, schedule, outerSteps);
+      return [
+        mapUpdates(updates, (update) => -stepSize * update),
+        { ...state, scalars: { ...state.scalars, [STEP]: outerStep + 1 } },
+      ];
+    },
+  };
+}
+
+/**
+ * The share of the rate at outer step 0, 1, ... Rises as (outerStep + 1) / warmupOuterSteps, so that
+ * no step is spent on a rate of 0; then falls from 1 towards `finalShare`, reached at `outerSteps`,
+ * in a line or in half a cosine (Loshchilov and Hutter, ICLR 2017).
+ */
+export function rateShareAt(
+  outerStep: number,
+  { warmupOuterSteps, decay, finalShare }: ScheduleConfig,
+  outerSteps: number,
+): number {
+  if (outerStep < warmupOuterSteps) return (outerStep + 1) / warmupOuterSteps;
+  const decaySteps = Math.max(1, outerSteps - warmupOuterSteps);
+  const progress = Math.min(1, (outerStep - warmupOuterSteps) / decaySteps);
+  switch (decay) {
+    case 'none':
+      return 1;
+    case 'linear':
+      return finalShare + (1 - finalShare) * (1 - progress);
+    case 'cosine':
+      return finalShare + (1 - finalShare) * 0.5 * (1 + Math.cos(Math.PI * progress));
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * The loop that tells the story of a run: sample, dispatch, aggregate, step, checkpoint, report.
+ * It decides and waits; everything it calls computes and returns. It knows no queue and no vendor.
+ */
+
+import type { Clock } from '../../shared/clock.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { Dispatcher } from '../dispatcher.js';
+import { aggregate, expectationsOf, gradientInbox } from './aggregator.js';
+import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
+import {
+  checkpointWriter,
+  resumableFailure,
+  startingState,
+  type RunCheckpoints,
+} from './run-checkpoints.js';
+import { stepReport } from './step-report.js';
+import { ordersOf, stepPlanner } from './step-plan.js';
+import type { TrainingState } from './training-state.js';
+
+export interface TrainOptions {
+  readonly config: RunConfig;
+  readonly runId: string;
+  readonly store: TaskStore;
+  /** Where workers find the store: a path or `s3://bucket/prefix`. */
+  readonly storeAddress: string;
+  readonly spec: ModelSpec;
+  readonly dispatcher: Dispatcher;
+  readonly checkpoints: RunCheckpoints;
+  /** Go on from the latest checkpoint, if there is one. */
+  readonly resume: boolean;
+  /** Start at outer step 0 even where a checkpoint of this run exists. */
+  readonly fresh?: boolean;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly signal: AbortSignal;
+}
+
+export interface TrainingOutcome {
+  readonly state: TrainingState;
+  /** Of the last checkpoint. */
+  readonly address: string;
+  /** Of the meta-parameters. */
+  readonly digest: string;
+  /** Outer steps completed, those before a resume included. */
+  readonly outerSteps: number;
+}
+
+/**
+ * Trains from the starting state to the last outer step and writes the last checkpoint.
+ * A failure or Ctrl-C loses the outer step under way and no other: the last complete one is written.
+ *
+ * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this run is
+ *   there and neither `resume` nor `fresh` was asked for; whatever dispatcher, store and checkpoints
+ *   throw.
+ */
+export async function train(options: TrainOptions): Promise<TrainingOutcome> {
+  const { config, runId, spec, store, dispatcher, signal } = options;
+  const { outerSteps, checkpointEveryOuterSteps } = config.training;
+  const optimizer = metaOptimizerOf(config.training, spec.variables);
+  let state = await startingState(options, optimizer);
+  const checkpoints = checkpointWriter(options, state.outerStep);
+  const planner = stepPlanner(config, store);
+  const report = stepReport(options, state.outerStep);
+  try {
+    while (state.outerStep < outerSteps) {
+      const plan = await planner.take(state.outerStep);
+      const orders = ordersOf(plan, state.metaParameters, {
+        ...options,
+        storeDigest: store.digest,
+      });
+
+      const expected = expectationsOf(plan, runId, spec);
+      const inbox = gradientInbox(expected);
+      await drain(dispatcher.run(orders, inbox.admit, signal));
+
+      const gradient = aggregate(inbox.gradients(), expected);
+      state = steppedState(optimizer, state, gradient);
+
+      report(state, plan, inbox.gradients());
+      if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);
+    }
+    const { address, digest } = await checkpoints.write(state);
+    options.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
+    return { state, address, digest, outerSteps: state.outerStep };
+  } catch (error) {
+    throw await resumableFailure(error, state, options, checkpoints);
+  } finally {
+    await planner.settled();
+  }
+}
+
+/** The inbox keeps what it admits, so the results themselves need no second look. */
+async function drain(results: AsyncIterable<unknown>): Promise<void> {
+  const iterator = results[Symbol.asyncIterator]();
+  while ((await iterator.next()).done !== true);
+}

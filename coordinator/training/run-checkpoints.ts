@@ -1,0 +1,111 @@
+/** Where a run starts from, when its state was last made durable, and how it stops short. */
+
+import { QianmoError } from '../../shared/errors.js';
+import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
+import type { TrainOptions } from './outer-loop.js';
+import type { TrainingState } from './training-state.js';
+
+export interface CheckpointReceipt {
+  readonly address: string;
+  /** Of the meta-parameters. */
+  readonly digest: string;
+}
+
+/** The checkpoints of one run. */
+export interface RunCheckpoints {
+  /** Writing a state that is there already returns its receipt. */
+  write(state: TrainingState): Promise<CheckpointReceipt>;
+  latest(): Promise<TrainingState | null>;
+}
+
+/**
+ * The latest checkpoint when resuming, else outer step 0 from the seed.
+ *
+ * @throws QianmoError of kind `usage` when a checkpoint is there and nobody said what to do with it.
+ */
+export async function startingState(
+  options: Pick<TrainOptions, 'config' | 'spec' | 'checkpoints' | 'resume' | 'fresh'>,
+  optimizer: GradientTransformation,
+): Promise<TrainingState> {
+  const { config, spec } = options;
+  const found = options.fresh === true ? null : await options.checkpoints.latest();
+  if (found !== null && options.resume) return found;
+  if (found !== null)
+    throw new QianmoError({
+      kind: 'usage',
+      what:
+        found.outerStep < config.training.outerSteps
+          ? 'a run that was started before is there'
+          : 'a finished run is there',
+      where: config.output,
+      found: `a checkpoint of outer step ${found.outerStep} of ${config.training.outerSteps}`,
+      cure: '--resume to go on from it, --fresh to start again, or name another output',
+    });
+  const metaParameters = initialMetaParameters(spec, config.seed);
+  return { outerStep: 0, metaParameters, optimizer: optimizer.init(metaParameters) };
+}
+
+export interface CheckpointWriter {
+  /** Writes the state unless it was the last one written. */
+  write(state: TrainingState): Promise<CheckpointReceipt>;
+  /** The outer step from which a resume would go on. */
+  readonly durableOuterStep: number;
+}
+
+export function checkpointWriter(
+  { checkpoints, sink }: Pick<TrainOptions, 'checkpoints' | 'sink'>,
+  startOuterStep: number,
+): CheckpointWriter {
+  let durableOuterStep = startOuterStep;
+  let last: CheckpointReceipt | null = null;
+  return {
+    async write(state) {
+      if (last !== null && durableOuterStep === state.outerStep) return last;
+      last = await checkpoints.write(state);
+      durableOuterStep = state.outerStep;
+      sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
+      return last;
+    },
+    get durableOuterStep() {
+      return durableOuterStep;
+    },
+  };
+}
+
+/**
+ * Makes the last complete outer step durable, then returns what to throw: `interrupted` with the way
+ * to go on when the signal aborted, else the failure itself. After a bug nothing is written.
+ */
+export async function resumableFailure(
+  error: unknown,
+  state: TrainingState,
+  { config, signal, sink }: Pick<TrainOptions, 'config' | 'signal' | 'sink'>,
+  checkpoints: CheckpointWriter,
+): Promise<unknown> {
+  const isInterruption =
+    signal.aborted || (error instanceof QianmoError && error.kind === 'interrupted');
+  if (!isInterruption && !(error instanceof QianmoError)) return error;
+  if (state.outerStep > checkpoints.durableOuterStep) {
+    try {
+      await checkpoints.write(state);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      sink({
+        kind: 'warning',
+        message: `outer step ${state.outerStep} could not be written: ${reason}`,
+      });
+    }
+  }
+  if (!isInterruption) return error;
+  const durable = checkpoints.durableOuterStep;
+  return new QianmoError({
+    kind: 'interrupted',
+    what: `training was stopped; outer step ${durable} of ${config.training.outerSteps} is safe`,
+    where: config.output,
+    cure:
+      durable === 0
+        ? 'nothing was trained yet: give the same command again'
+        : 'go on with `qianmo train run.yaml --resume` (the same run config)',
+  });
+}

@@ -1,0 +1,133 @@
+/**
+ * What an outer step will do, known before its meta-parameters are: jobs, task weights, row packs.
+ * Plans depend on nothing that training changes, so the next one is read while workers compute.
+ */
+
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { PROTOCOL_VERSION, type GradientWork } from '../../shared/protocol.js';
+import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { JobOrder } from '../dispatcher.js';
+import { encodeDense, encodeRowPack } from './row-pack-gather.js';
+import { taskSampler, type TaskSampler } from './sampler.js';
+import { taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
+
+export interface PlannedJob {
+  readonly jobIndex: number;
+  readonly taskIndices: readonly number[];
+  readonly taskWeights: readonly number[];
+  readonly layout: RowPackLayout;
+}
+
+export interface StepPlan {
+  readonly outerStep: number;
+  readonly jobs: readonly PlannedJob[];
+  readonly taskCount: number;
+}
+
+export interface StepPlanner {
+  /** The plan of an outer step; starts reading the one after it unless that is past the last. */
+  take(outerStep: number): Promise<StepPlan>;
+  /** Resolves when no read is under way. */
+  settled(): Promise<void>;
+}
+
+export function stepPlanner(config: RunConfig, store: TaskStore): StepPlanner {
+  const sample = trainingSampler(config, store);
+  let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
+  const read = (outerStep: number): Promise<StepPlan> => planOf(config, store, sample, outerStep);
+  return {
+    async take(outerStep) {
+      const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
+      ahead = null;
+      if (outerStep + 1 < config.training.outerSteps) {
+        ahead = { outerStep: outerStep + 1, plan: read(outerStep + 1) };
+        // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
+        ahead.plan.catch(() => undefined);
+      }
+      return plan;
+    },
+    async settled() {
+      await ahead?.plan.catch(() => undefined);
+    },
+  };
+}
+
+/** The global method always reads tasks in epochs: it weights by rows, and once is enough. */
+function trainingSampler(config: RunConfig, store: TaskStore): TaskSampler {
+  const { sampling, tasksPerOuterStep, tasksPerJob } = config.training;
+  return taskSampler(
+    config.seed,
+    store.tasks.filter((task) => task.split === 'train'),
+    {
+      sampling: config.method.kind === 'global' ? 'uniform' : sampling,
+      tasksPerOuterStep,
+      tasksPerJob,
+    },
+  );
+}
+
+async function planOf(
+  config: RunConfig,
+  store: TaskStore,
+  sample: TaskSampler,
+  outerStep: number,
+): Promise<StepPlan> {
+  const sampled = sample(outerStep);
+  const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));
+  const weights = taskWeightsOf(rows, taskWeightRuleOf(config));
+  let start = 0;
+  const jobs = sampled.map((tasks, jobIndex): PlannedJob => {
+    const end = start + tasks.length;
+    const job = {
+      jobIndex,
+      taskIndices: tasks.map((task) => task.taskIndex),
+      taskWeights: weights.slice(start, end),
+      layout: rowPackLayoutOf(rows.slice(start, end)),
+    };
+    start = end;
+    return job;
+  });
+  return { outerStep, jobs, taskCount: rows.length };
+}
+
+export interface OrderContext {
+  readonly runId: string;
+  readonly storeAddress: string;
+  readonly storeDigest: string;
+  readonly config: RunConfig;
+  readonly spec: ModelSpec;
+}
+
+/** The plan's jobs with the bytes of the meta-parameters as they are now. */
+export function ordersOf(
+  plan: StepPlan,
+  metaParameters: MetaParameters,
+  context: OrderContext,
+): JobOrder[] {
+  const { runId, config, spec } = context;
+  const dense = encodeDense(metaParameters);
+  return plan.jobs.map(({ jobIndex, taskIndices, taskWeights, layout }): JobOrder => ({
+    job: {
+      protocolVersion: PROTOCOL_VERSION,
+      runId,
+      outerStep: plan.outerStep,
+      jobIndex,
+      store: { address: context.storeAddress, digest: context.storeDigest },
+      model: config.model,
+      taskIndices: [...taskIndices],
+      work: { kind: 'gradient', method: methodOf(config), taskWeights: [...taskWeights] },
+      timeoutMs: config.queue.jobTimeoutMs,
+    },
+    dense,
+    rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+  }));
+}
+
+function methodOf({ method }: RunConfig): GradientWork['method'] {
+  return method.kind === 'global'
+    ? { kind: 'global' }
+    : { kind: 'fomaml', innerSteps: method.innerSteps, innerRate: method.innerRate };
+}

@@ -1,0 +1,34 @@
+/** Tells the run's events how an outer step went. */
+
+import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
+import { scalarOf } from './meta-optimizer/gradient-transformation.js';
+import type { JobGradient } from './aggregator.js';
+import type { TrainOptions } from './outer-loop.js';
+import type { StepPlan } from './step-plan.js';
+import type { TrainingState } from './training-state.js';
+
+const MS_PER_SECOND = 1000;
+
+/** Announces the run at once; the returned function is called after each outer step. */
+export function stepReport(
+  { config, runId, clock, sink }: Pick<TrainOptions, 'config' | 'runId' | 'clock' | 'sink'>,
+  startOuterStep: number,
+): (state: TrainingState, plan: StepPlan, gradients: readonly JobGradient[]) => void {
+  const { outerSteps } = config.training;
+  sink({ kind: 'run-started', runId, outerStep: startOuterStep, outerSteps });
+  let previousMs = clock.monotonicMs();
+  return (state, plan, gradients) => {
+    const nowMs = clock.monotonicMs();
+    const elapsedMs = Math.max(nowMs - previousMs, 1);
+    previousMs = nowMs;
+    sink({
+      kind: 'outer-step',
+      outerStep: state.outerStep,
+      outerSteps,
+      queryLoss: gradients.reduce((sum, gradient) => sum + gradient.weightedQueryLoss, 0),
+      supportLoss: gradients.reduce((sum, gradient) => sum + gradient.weightedSupportLoss, 0),
+      gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
+      tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
+    });
+  };
+}
