@@ -71,7 +71,13 @@ export class RedisBlobStore implements BlobStore {
         bytes.set(piece.subarray(0, end - start), start);
       }
       await redis.pexpire(key, this.#options.lifetimeMs);
-      return verifiedBlob(bytes, ref, key);
+      try {
+        return verifiedBlob(bytes, ref, key);
+      } catch (spoilt) {
+        // Whoever holds the bytes can put them again, which a spoilt blob would prevent.
+        await redis.unlink(key);
+        throw spoilt;
+      }
     });
   }
 

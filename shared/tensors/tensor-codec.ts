@@ -15,6 +15,9 @@ export interface CodedTensor {
 }
 
 const HEADER_BYTE_COUNT_MAX = 16 * 1024 * 1024;
+/** Free text of other writers, and what a JSON object cannot hold. */
+const METADATA_NAME = '__metadata__';
+const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_NAME, '__proto__']);
 
 const HeaderEntrySchema = z.strictObject({
   dtype: z.enum(['F32', 'F64', 'I32', 'U8']),
@@ -32,18 +35,17 @@ function dtypeOf(values: TensorValues): Dtype {
 
 /** Encodes in map order; equal maps give equal bytes. */
 export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8Array {
-  const header: Record<string, unknown> = {};
+  const entries: string[] = [];
   let valueByteCount = 0;
   for (const [name, { shape, values }] of tensors) {
+    if (RESERVED_NAMES.has(name)) throw new Error(`a tensor cannot be named ${name}`);
     const end = valueByteCount + values.byteLength;
-    header[name] = {
-      dtype: dtypeOf(values),
-      shape,
-      data_offsets: [valueByteCount, end],
-    };
+    const entry = { dtype: dtypeOf(values), shape, data_offsets: [valueByteCount, end] };
+    // As text: an object would move names such as "7" to the front.
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
     valueByteCount = end;
   }
-  const json = Buffer.from(JSON.stringify(header));
+  const json = Buffer.from(`{${entries.join(',')}}`);
   // Values start on an 8-byte boundary so that a reader can view them in place.
   const headerByteCount = Math.ceil(json.length / 8) * 8;
   const bytes = new Uint8Array(8 + headerByteCount + valueByteCount);
@@ -81,28 +83,42 @@ export function decodeTensors(bytes: Uint8Array, where: string): Map<string, Cod
 
   const header = parseHeader(bytes.subarray(8, valuesStart), malformed);
   const tensors = new Map<string, CodedTensor>();
-  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
+  let nextStart = 0;
+  for (const [name, { dtype, shape, data_offsets: offsets }] of inOrderOfValues(header)) {
     const [start, end] = offsets;
-    if (start > end || valuesStart + end > bytes.byteLength)
-      throw malformed(`${name} ends at byte ${valuesStart + end} of ${bytes.byteLength}`);
-    const values = valuesFrom(dtype, bytes.slice(valuesStart + start, valuesStart + end));
+    if (start !== nextStart || start > end || valuesStart + end > bytes.byteLength)
+      throw malformed(`${name} in bytes ${start} to ${end} of ${bytes.byteLength - valuesStart}`);
+    nextStart = end;
+    // Not slice(): that of a Buffer is a view into a pool shared with others.
+    const copy = new Uint8Array(bytes.subarray(valuesStart + start, valuesStart + end));
+    const values = valuesFrom(dtype, copy);
     if (values === null || values.length !== elementCountOf(shape))
       throw malformed(`${name} of shape [${shape.join(', ')}] in ${end - start} bytes`);
     tensors.set(name, { shape, values });
   }
+  if (valuesStart + nextStart !== bytes.byteLength)
+    throw malformed(`${bytes.byteLength - valuesStart - nextStart} bytes that belong to no tensor`);
   return tensors;
 }
 
-function parseHeader(
-  json: Uint8Array,
-  malformed: (found: string) => QianmoError,
-): z.infer<typeof HeaderSchema> {
+type Header = z.infer<typeof HeaderSchema>;
+
+/** The order of encoding; the layout leaves no gap between values. */
+function inOrderOfValues(header: Header): [string, Header[string]][] {
+  return Object.entries(header).sort(
+    ([, { data_offsets: first }], [, { data_offsets: second }]) =>
+      first[0] - second[0] || first[1] - second[1],
+  );
+}
+
+function parseHeader(json: Uint8Array, malformed: (found: string) => QianmoError): Header {
   let header: unknown;
   try {
     header = JSON.parse(Buffer.from(json).toString('utf8'));
   } catch {
     throw malformed('a header that is not JSON');
   }
+  if (typeof header === 'object' && header !== null) Reflect.deleteProperty(header, METADATA_NAME);
   const parsed = HeaderSchema.safeParse(header);
   if (!parsed.success) throw malformed(z.prettifyError(parsed.error));
   return parsed.data;

@@ -1,0 +1,70 @@
+/** Blobs over an object store, under `blobs/SHA256`: never overwritten, verified when read. */
+
+import {
+  BlobMissingError,
+  blobRefOf,
+  verifiedBlob,
+  type BlobRef,
+  type BlobStore,
+} from './blob-store.js';
+import type { ObjectStore } from './object-store.js';
+
+export const BLOB_KEY_PREFIX = 'blobs/';
+
+export function blobKeyOf(ref: BlobRef): string {
+  return `${BLOB_KEY_PREFIX}${ref.sha256}`;
+}
+
+export class ObjectBlobStore implements BlobStore {
+  readonly #objects: ObjectStore;
+  bytesWritten = 0;
+  bytesRead = 0;
+
+  constructor(objects: ObjectStore) {
+    this.#objects = objects;
+  }
+
+  async put(bytes: Uint8Array): Promise<BlobRef> {
+    const ref = blobRefOf(bytes);
+    const etag = await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'absent' });
+    if (etag !== null) this.bytesWritten += ref.byteCount;
+    return ref;
+  }
+
+  /**
+   * The same, and read back: what is there afterwards is the blob, also where something else had
+   * its key.
+   */
+  async putVerified(bytes: Uint8Array): Promise<BlobRef> {
+    const ref = await this.put(bytes);
+    if (await this.#isSound(ref)) return ref;
+    await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
+    this.bytesWritten += ref.byteCount;
+    await this.get(ref);
+    return ref;
+  }
+
+  async get(ref: BlobRef): Promise<Uint8Array> {
+    const key = blobKeyOf(ref);
+    const object = await this.#objects.get(key);
+    if (object === null) throw new BlobMissingError(ref);
+    this.bytesRead += object.bytes.byteLength;
+    return verifiedBlob(object.bytes, ref, `${this.#objects.address}/${key}`);
+  }
+
+  async has(ref: BlobRef): Promise<boolean> {
+    const key = blobKeyOf(ref);
+    return (await this.#objects.list(key)).includes(key);
+  }
+
+  async delete(ref: BlobRef): Promise<void> {
+    await this.#objects.delete(blobKeyOf(ref));
+  }
+
+  async #isSound(ref: BlobRef): Promise<boolean> {
+    const object = await this.#objects.get(blobKeyOf(ref));
+    if (object === null) return false;
+    this.bytesRead += object.bytes.byteLength;
+    return blobRefOf(object.bytes).sha256 === ref.sha256;
+  }
+}

@@ -1,0 +1,39 @@
+/** From an address in a config to the store it names. */
+
+import { QianmoError } from '../errors.js';
+import { FileObjectStore } from './file-object-store.js';
+import type { ObjectStore } from './object-store.js';
+import { S3ObjectStore, type S3Options } from './s3-object-store.js';
+
+export type { S3Options } from './s3-object-store.js';
+
+const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+
+/**
+ * Opens a path, `file://PATH` (taken literally) or `s3://BUCKET/PREFIX`; touches nothing yet.
+ *
+ * @throws QianmoError `usage` when the address is none of these.
+ */
+export function openObjectStore(address: string, s3: S3Options): ObjectStore {
+  if (address.startsWith('s3://')) return openS3(address, s3);
+  const path = address.startsWith('file://') ? address.slice('file://'.length) : address;
+  if (path === '' || /^[a-z0-9+.-]+:\/\//.test(path)) throw unknownAddress(address);
+  return new FileObjectStore({ folder: path });
+}
+
+function openS3(address: string, s3: S3Options): S3ObjectStore {
+  const [bucket = '', ...rest] = address.slice('s3://'.length).split('/');
+  if (!BUCKET.test(bucket)) throw unknownAddress(address);
+  const prefix = rest.filter((part) => part !== '').join('/');
+  return new S3ObjectStore({ ...s3, bucket, prefix });
+}
+
+function unknownAddress(address: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this is not the address of an object store',
+    where: address,
+    expected: 'a path, file://PATH or s3://BUCKET/PREFIX',
+    cure: 'mend the address; a bucket has 3 to 63 lower-case letters, digits, dots and hyphens',
+  });
+}

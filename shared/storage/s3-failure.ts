@@ -1,0 +1,114 @@
+/** What a refusal of an S3 store means, and what to do about it. */
+
+import { QianmoError, type FailureReport } from '../errors.js';
+
+export interface S3Refusal {
+  readonly name: string;
+  /** 0 when the store never answered. */
+  readonly status: number;
+  /** Requests sent, retries included. */
+  readonly attemptCount: number;
+}
+
+export function s3RefusalOf(cause: unknown): S3Refusal {
+  if (!(cause instanceof Error)) return { name: 'unknown', status: 0, attemptCount: 1 };
+  const metadata: unknown = '$metadata' in cause ? cause.$metadata : null;
+  const numberOf = (name: string, otherwise: number): number => {
+    if (typeof metadata !== 'object' || metadata === null) return otherwise;
+    // The metadata is a plain object of the SDK; the value is checked here.
+    const value = (metadata as Record<string, unknown>)[name];
+    return typeof value === 'number' ? value : otherwise;
+  };
+  const code: unknown = 'code' in cause ? cause.code : undefined;
+  return {
+    name: typeof code === 'string' && cause.name === 'Error' ? code : cause.name,
+    status: numberOf('httpStatusCode', 0),
+    attemptCount: numberOf('attempts', 1),
+  };
+}
+
+type Explanation = Pick<FailureReport, 'kind' | 'what' | 'cure'>;
+
+const CREDENTIALS: Explanation = {
+  kind: 'environment',
+  what: 'the object store does not accept the credentials',
+  cure: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a profile, or a role) to valid ones',
+};
+
+const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
+  NoSuchBucket: {
+    kind: 'environment',
+    what: 'the bucket does not exist',
+    cure: 'create the bucket, or mend its name in the address',
+  },
+  InvalidAccessKeyId: CREDENTIALS,
+  SignatureDoesNotMatch: CREDENTIALS,
+  ExpiredToken: CREDENTIALS,
+  InvalidToken: CREDENTIALS,
+  CredentialsProviderError: {
+    kind: 'environment',
+    what: 'there are no credentials for the object store',
+    cure: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give this host a role',
+  },
+  PermanentRedirect: {
+    kind: 'environment',
+    what: 'the bucket lives in another region',
+    cure: "set storage.s3Region to the bucket's region",
+  },
+  AuthorizationHeaderMalformed: {
+    kind: 'environment',
+    what: 'the bucket lives in another region',
+    cure: "set storage.s3Region to the bucket's region",
+  },
+  NotImplemented: {
+    kind: 'environment',
+    what: 'the object store does not know this request',
+    cure: 'use a store with conditional writes, such as AWS S3, MinIO or versitygw',
+  },
+};
+
+function explanationOf({ name, status }: S3Refusal): Explanation {
+  const known = EXPLANATION_BY_NAME[name];
+  if (known !== undefined) return known;
+  if (status === 401 || status === 403)
+    return {
+      kind: 'environment',
+      what: 'access to the object store was denied',
+      cure: 'allow GetObject, PutObject, DeleteObject and ListBucket on this bucket and prefix',
+    };
+  if (status === 0)
+    return {
+      kind: 'transient',
+      what: 'the object store cannot be reached',
+      cure: 'see whether storage.s3Endpoint is right, the server runs and the network allows it',
+    };
+  if (status === 404)
+    return {
+      kind: 'environment',
+      what: 'the object store does not know the bucket or address',
+      cure: 'see whether the bucket exists and storage.s3ForcePathStyle suits the store',
+    };
+  if (status >= 500 || status === 429 || status === 409)
+    return {
+      kind: 'transient',
+      what: 'the object store is overloaded or failing',
+      cure: 'try again later; what was complete stays valid',
+    };
+  return {
+    kind: 'environment',
+    what: 'the object store refused a request',
+    cure: 'see the reason above',
+  };
+}
+
+export function s3Failure(cause: unknown, where: string): QianmoError {
+  if (cause instanceof QianmoError) return cause;
+  const refusal = s3RefusalOf(cause);
+  const status = refusal.status === 0 ? '' : ` (HTTP ${refusal.status})`;
+  return new QianmoError({
+    ...explanationOf(refusal),
+    where,
+    found: `${refusal.name}${status}`,
+    cause,
+  });
+}

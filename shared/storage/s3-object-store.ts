@@ -1,0 +1,254 @@
+/**
+ * Objects in a bucket of S3 or a compatible store. Atomic by nature; conditions are the store's
+ * own (If-None-Match, If-Match). The only file that knows the AWS SDK.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type * as S3Sdk from '@aws-sdk/client-s3';
+import type * as UploadSdk from '@aws-sdk/lib-storage';
+import { systemClock } from '../clock.js';
+import { diskFailure, errorCodeOf } from './disk-failure.js';
+import { assertObjectKey } from './object-key.js';
+import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
+import { s3Failure, s3RefusalOf } from './s3-failure.js';
+
+const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
+const PART_UPLOADS_MAX = 4;
+const CONNECTION_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const REQUEST_ATTEMPTS_MAX = 4;
+/** Attempts where the SDK has none: a conflict, or a body that broke off. */
+const OPERATION_ATTEMPTS_MAX = 5;
+const CONFLICT_BACKOFF_MS = 50;
+
+export interface S3Options {
+  /** Of a compatible store; absent for AWS. */
+  readonly endpoint?: string;
+  readonly region: string;
+  readonly forcePathStyle: boolean;
+  /** Absent: the SDK's default chain (environment, profile, role). */
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+}
+
+export interface S3ObjectStoreOptions extends S3Options {
+  readonly bucket: string;
+  /** Before every key, without slashes at its ends; may be empty. */
+  readonly prefix: string;
+}
+
+interface Connection {
+  readonly sdk: typeof S3Sdk;
+  readonly uploads: typeof UploadSdk;
+  readonly client: S3Sdk.S3Client;
+}
+
+/**
+ * Failures are QianmoErrors: `environment` (bucket, access, credentials), `transient` (unreachable,
+ * overloaded).
+ */
+export class S3ObjectStore implements ObjectStore {
+  readonly address: string;
+  readonly #options: S3ObjectStoreOptions;
+  #connection: Promise<Connection> | null = null;
+
+  constructor(options: S3ObjectStoreOptions) {
+    this.#options = options;
+    const { bucket, prefix } = options;
+    this.address = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
+  }
+
+  async get(key: string): Promise<StoredObject | null> {
+    return this.#attempted(key, async ({ sdk, client }) => {
+      const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
+      const bytes = (await found.Body?.transformToByteArray()) ?? new Uint8Array(0);
+      return { bytes, etag: found.ETag ?? '' };
+    });
+  }
+
+  async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
+    const where = this.#whereOf(key);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#putOnce(key, bytes, condition);
+      } catch (cause) {
+        const { name, status, attemptCount } = s3RefusalOf(cause);
+        if (status === 412) return attemptCount > 1 ? this.#etagIfOurs(key, bytes) : null;
+        if (condition.kind === 'unchanged' && status === 404 && name !== 'NoSuchBucket')
+          return null;
+        if (status !== 409 || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
+        await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
+      }
+    }
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    const base = this.#fullKeyOf('');
+    try {
+      const { sdk, client } = await this.#connect();
+      const keys: string[] = [];
+      const pages = sdk.paginateListObjectsV2(
+        { client },
+        { Bucket: this.#options.bucket, Prefix: base + prefix },
+      );
+      for await (const page of pages)
+        for (const { Key: fullKey } of page.Contents ?? [])
+          if (fullKey !== undefined) keys.push(fullKey.slice(base.length));
+      return keys.sort();
+    } catch (cause) {
+      throw s3Failure(cause, this.#whereOf(prefix));
+    }
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#attempted(key, async ({ sdk, client }) => {
+      await client.send(new sdk.DeleteObjectCommand(this.#objectOf(key)));
+      return null;
+    });
+  }
+
+  /**
+   * Streams an object to a file that appears only when complete. The etag, or null when there is no
+   * such object.
+   */
+  async downloadToFile(key: string, path: string): Promise<string | null> {
+    const incoming = `${path}.${randomUUID()}.part`;
+    try {
+      return await this.#attempted(key, async ({ sdk, client }) => {
+        const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
+        await mkdir(dirname(path), { recursive: true });
+        // In Node the SDK's body is a Readable.
+        const body = found.Body instanceof Readable ? found.Body : Readable.from([]);
+        await pipeline(body, createWriteStream(incoming));
+        await rename(incoming, path);
+        return found.ETag ?? '';
+      });
+    } finally {
+      await rm(incoming, { force: true });
+    }
+  }
+
+  async #putOnce(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string> {
+    const { sdk, uploads, client } = await this.#connect();
+    const parameters = {
+      ...this.#objectOf(key),
+      Body: bytes,
+      ...(condition.kind === 'absent' ? { IfNoneMatch: '*' } : {}),
+      ...(condition.kind === 'unchanged' ? { IfMatch: condition.etag } : {}),
+    };
+    if (bytes.byteLength <= MULTIPART_BYTE_COUNT_MIN) {
+      const written = await client.send(new sdk.PutObjectCommand(parameters));
+      return written.ETag ?? '';
+    }
+    const upload = new uploads.Upload({
+      client,
+      params: parameters,
+      partSize: MULTIPART_BYTE_COUNT_MIN,
+      queueSize: PART_UPLOADS_MAX,
+      leavePartsOnError: false,
+    });
+    return (await upload.done()).ETag ?? '';
+  }
+
+  /** After a retry a condition may fail because our own first attempt had succeeded unheard. */
+  async #etagIfOurs(key: string, bytes: Uint8Array): Promise<string | null> {
+    const found = await this.get(key);
+    return found !== null && Buffer.compare(found.bytes, bytes) === 0 ? found.etag : null;
+  }
+
+  /** Null when there is no such object; repeats what broke off in the middle. */
+  async #attempted<Result>(
+    key: string,
+    operation: (connection: Connection) => Promise<Result>,
+  ): Promise<Result | null> {
+    const where = this.#whereOf(key);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await operation(await this.#connect());
+      } catch (cause) {
+        const { name } = s3RefusalOf(cause);
+        if (name === 'NoSuchKey' || name === 'NotFound') return null;
+        if (isDiskTrouble(cause)) throw diskFailure(cause, 'downloading an object', where);
+        if (!isBrokenOff(cause) || attempt === OPERATION_ATTEMPTS_MAX)
+          throw s3Failure(cause, where);
+        await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
+      }
+    }
+  }
+
+  #objectOf(key: string): { Bucket: string; Key: string } {
+    assertObjectKey(key);
+    return { Bucket: this.#options.bucket, Key: this.#fullKeyOf(key) };
+  }
+
+  #fullKeyOf(key: string): string {
+    const { prefix } = this.#options;
+    return prefix === '' ? key : `${prefix}/${key}`;
+  }
+
+  #whereOf(key: string): string {
+    const { endpoint } = this.#options;
+    return `${this.address}/${key}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
+  }
+
+  /** The SDK takes 0.2 s to load: only those who use it wait for it. */
+  #connect(): Promise<Connection> {
+    this.#connection ??= connect(this.#options);
+    return this.#connection;
+  }
+}
+
+async function connect(options: S3Options): Promise<Connection> {
+  const [sdk, uploads] = await Promise.all([
+    import('@aws-sdk/client-s3'),
+    import('@aws-sdk/lib-storage'),
+  ]);
+  const client = withoutSupportWarning(
+    () =>
+      new sdk.S3Client({
+        region: options.region,
+        forcePathStyle: options.forcePathStyle,
+        ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
+        ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
+        maxAttempts: REQUEST_ATTEMPTS_MAX,
+        // Some compatible stores refuse the checksums that the SDK adds by default.
+        requestChecksumCalculation: 'WHEN_REQUIRED',
+        responseChecksumValidation: 'WHEN_REQUIRED',
+        requestHandler: {
+          connectionTimeout: CONNECTION_TIMEOUT_MS,
+          requestTimeout: REQUEST_TIMEOUT_MS,
+          throwOnRequestTimeout: true,
+        },
+      }),
+  );
+  return { sdk, uploads, client };
+}
+
+/**
+ * The SDK announces, once per process and while the first client is made, that it will stop
+ * supporting this version of Node. The version is pinned here, so a user can do nothing about it.
+ */
+function withoutSupportWarning<Result>(make: () => Result): Result {
+  const emitWarning = process.emitWarning.bind(process);
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
+    if (String(warning).includes('NodeVersionSupportWarning')) return;
+    Reflect.apply(emitWarning, process, [warning, ...rest]);
+  };
+  try {
+    return make();
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+
+function isBrokenOff(cause: unknown): boolean {
+  return ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE', 'EPIPE'].includes(errorCodeOf(cause) ?? '');
+}
+
+function isDiskTrouble(cause: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'ENOTDIR'].includes(errorCodeOf(cause) ?? '');
+}
