@@ -1,8 +1,16 @@
 // Where the project, its cache and its stamps lie. Knows nothing about what is kept in them.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
@@ -73,6 +81,34 @@ export function writeWhole(path, content) {
 }
 
 /**
+ * @param {number} pid
+ * @returns {boolean}
+ */
+export function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
+
+/**
+ * Removes what killed processes left of an unfinished folder.
+ * @param {string} target
+ */
+function removeAbandoned(target) {
+  const pattern = /\.(\d+)\.tmp$/;
+  for (const name of readdirSync(dirname(target))) {
+    const pid = Number(pattern.exec(name)?.[1] ?? 0);
+    const isOurs = name === `${basename(target)}.${pid}.tmp`;
+    if (isOurs && !isAlive(pid)) {
+      rmSync(join(dirname(target), name), { recursive: true, force: true });
+    }
+  }
+}
+
+/**
  * Fills a folder in a temporary place beside its target and renames it, so that a folder that is
  * there is complete. When another process was faster, its folder is kept.
  * @param {string} target
@@ -83,6 +119,7 @@ export async function publishFolder(target, fill) {
   const temporary = `${target}.${process.pid}.tmp`;
   rmSync(temporary, { recursive: true, force: true });
   mkdirSync(temporary, { recursive: true });
+  removeAbandoned(target);
   try {
     await fill(temporary);
     if (!existsSync(target)) renameSync(temporary, target);

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { cacheRoot, digestOf, projectRoot } from './project.mjs';
+import { cacheRoot, digestOf, isAlive, projectRoot } from './project.mjs';
 import { BootstrapError, say } from './progress.mjs';
 
 const WAIT_MS_MAX = 15 * 60_000;
@@ -29,11 +29,17 @@ export async function withSetupLock(work) {
     await delay(POLL_MS);
   }
   const release = () => rmSync(folder, { recursive: true, force: true });
+  // An exit runs the 'exit' handlers, which end the running command too; a signal alone would not.
+  const leave = () => process.exit(130);
   process.once('exit', release);
+  process.once('SIGINT', leave);
+  process.once('SIGTERM', leave);
   try {
     return await work();
   } finally {
     process.removeListener('exit', release);
+    process.removeListener('SIGINT', leave);
+    process.removeListener('SIGTERM', leave);
     release();
   }
 }
@@ -74,15 +80,5 @@ function readHolder(folder) {
     return Number.isInteger(pid) && pid > 0 ? pid : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** @param {number} pid */
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
   }
 }
