@@ -1,0 +1,186 @@
+/**
+ * Which impressions fall into a stretch of traffic time, in order of time. Impression k of an
+ * adgroup with n lies at a random place in the k-th of n equal parts of the adgroup's life (the
+ * first at its very start), so any stretch is found without generating what lies before it.
+ */
+
+import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
+import type { WorldAdgroups } from './synthetic-world.js';
+
+/** Only the first `count` entries of each array are valid, and only until the next search. */
+export interface Arrivals {
+  readonly count: number;
+  /** Where each arrival lies in the other arrays, in order of time; equal times by adgroup. */
+  readonly order: Uint32Array;
+  readonly trafficTimes: Float64Array;
+  readonly adgroups: Uint32Array;
+  /** The bits that name each impression (impression-draws.ts). */
+  readonly impressions: Int32Array;
+}
+
+const BOUNDARY_GRID = 1 << 14;
+
+/**
+ * Boundaries in traffic time of stretches with about equal numbers of rows; the first is 0 and the
+ * last infinite. [chunkCount + 1]
+ */
+export function chunkBoundaries(adgroups: WorldAdgroups, chunkCount: number): Float64Array {
+  const rowsPerCell = new Float64Array(BOUNDARY_GRID + 1);
+  let densityFromCell = 0;
+  const densityRise = new Float64Array(BOUNDARY_GRID + 1);
+  for (let adgroup = 0; adgroup < adgroups.count; adgroup += 1) {
+    const start = adgroups.starts[adgroup] ?? 0;
+    const cell = Math.floor(start * BOUNDARY_GRID);
+    const density = (adgroups.sizes[adgroup] ?? 0) / (1 - start) / BOUNDARY_GRID;
+    rowsPerCell[cell] = (rowsPerCell[cell] ?? 0) + density * (cell + 1 - start * BOUNDARY_GRID);
+    densityRise[cell + 1] = (densityRise[cell + 1] ?? 0) + density;
+  }
+  let total = 0;
+  for (let cell = 0; cell < BOUNDARY_GRID; cell += 1) {
+    densityFromCell += densityRise[cell] ?? 0;
+    rowsPerCell[cell] = (rowsPerCell[cell] ?? 0) + densityFromCell;
+    total += rowsPerCell[cell] ?? 0;
+  }
+  const boundaries = new Float64Array(chunkCount + 1);
+  let chunk = 1;
+  let passed = 0;
+  for (let cell = 0; cell < BOUNDARY_GRID && chunk < chunkCount; cell += 1) {
+    const rows = rowsPerCell[cell] ?? 0;
+    while (chunk < chunkCount && passed + rows >= (total * chunk) / chunkCount) {
+      const share = rows === 0 ? 0 : ((total * chunk) / chunkCount - passed) / rows;
+      boundaries[chunk] = (cell + share) / BOUNDARY_GRID;
+      chunk += 1;
+    }
+    passed += rows;
+  }
+  boundaries.fill(1, chunk);
+  boundaries[chunkCount] = Infinity;
+  return boundaries;
+}
+
+/** Finds arrivals again and again with the same buffers, which grow to the largest stretch asked. */
+export class ArrivalFinder {
+  private trafficTimes = new Float64Array(0);
+  private adgroupOf = new Uint32Array(0);
+  private impressions = new Int32Array(0);
+  private readonly sorter = new TimeSorter();
+
+  constructor(private readonly adgroups: WorldAdgroups) {}
+
+  /** Arrivals with `from <= traffic time < until`; valid until the next call. */
+  between(from: number, until: number): Arrivals {
+    const count = this.collect(from, until);
+    return {
+      count,
+      order: this.sorter.order(this.trafficTimes, count, from, Math.min(1, until)),
+      trafficTimes: this.trafficTimes,
+      adgroups: this.adgroupOf,
+      impressions: this.impressions,
+    };
+  }
+
+  private collect(from: number, until: number): number {
+    const { count: adgroupCount, starts, sizes, keys } = this.adgroups;
+    let count = 0;
+    for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1) {
+      const start = starts[adgroup] ?? 0;
+      if (start >= until) continue;
+      const size = sizes[adgroup] ?? 0;
+      const partsPerUnit = size / (1 - start);
+      // A margin of one part in a billion against rounding; the comparison below decides.
+      const first = Math.max(0, Math.floor((from - start) * partsPerUnit - 1e-9));
+      const last = Math.min(size - 1, Math.floor((until - start) * partsPerUnit + 1e-9));
+      const firstKey = keys[2 * adgroup] ?? 0;
+      const secondKey = keys[2 * adgroup + 1] ?? 0;
+      if (count + last - first + 1 > this.trafficTimes.length) this.grow(count + last - first + 1);
+      for (let index = first; index <= last; index += 1) {
+        const impression = impressionBits(firstKey, index);
+        const within =
+          index === 0 ? 0 : impressionDraw(impression, secondKey, DRAWS.arrival) / UINT32_RANGE;
+        const trafficTime = start + (index + within) / partsPerUnit;
+        if (trafficTime < from || trafficTime >= until) continue;
+        this.trafficTimes[count] = trafficTime;
+        this.adgroupOf[count] = adgroup;
+        this.impressions[count] = impression;
+        count += 1;
+      }
+    }
+    return count;
+  }
+
+  private grow(countMin: number): void {
+    const capacity = Math.max(1024, Math.ceil(countMin * 1.5));
+    const grown = <Items extends Float64Array | Uint32Array | Int32Array>(
+      bigger: Items,
+      old: Items,
+    ): Items => {
+      bigger.set(old);
+      return bigger;
+    };
+    this.trafficTimes = grown(new Float64Array(capacity), this.trafficTimes);
+    this.adgroupOf = grown(new Uint32Array(capacity), this.adgroupOf);
+    this.impressions = grown(new Int32Array(capacity), this.impressions);
+  }
+}
+
+const DIGIT_BITS = 11;
+const DIGIT_COUNT = 1 << DIGIT_BITS;
+
+/** Stable order by time: two radix passes over 22 bits, then insertion by the exact time. */
+class TimeSorter {
+  private keys = new Uint32Array(0);
+  private order0 = new Uint32Array(0);
+  private order1 = new Uint32Array(0);
+  private readonly starts = new Uint32Array(DIGIT_COUNT);
+
+  order(times: Float64Array, count: number, from: number, until: number): Uint32Array {
+    if (this.keys.length < count) {
+      this.keys = new Uint32Array(times.length);
+      this.order0 = new Uint32Array(times.length);
+      this.order1 = new Uint32Array(times.length);
+    }
+    const { keys, order0, order1 } = this;
+    const keyMax = DIGIT_COUNT * DIGIT_COUNT - 1;
+    const scale = until > from ? keyMax / (until - from) : 0;
+    for (let at = 0; at < count; at += 1) {
+      const key = Math.floor(((times[at] ?? 0) - from) * scale);
+      keys[at] = key < 0 ? 0 : key > keyMax ? keyMax : key;
+      order0[at] = at;
+    }
+    this.pass(order0, order1, count, 0);
+    this.pass(order1, order0, count, DIGIT_BITS);
+    for (let at = 1; at < count; at += 1) {
+      const moved = order0[at] ?? 0;
+      const time = times[moved] ?? 0;
+      let to = at;
+      while (to > 0 && (times[order0[to - 1] ?? 0] ?? 0) > time) {
+        order0[to] = order0[to - 1] ?? 0;
+        to -= 1;
+      }
+      order0[to] = moved;
+    }
+    return order0;
+  }
+
+  private pass(source: Uint32Array, target: Uint32Array, count: number, shift: number): void {
+    const { keys, starts } = this;
+    starts.fill(0);
+    for (let at = 0; at < count; at += 1) {
+      const digit = ((keys[at] ?? 0) >>> shift) & (DIGIT_COUNT - 1);
+      starts[digit] = (starts[digit] ?? 0) + 1;
+    }
+    let sum = 0;
+    for (let digit = 0; digit < DIGIT_COUNT; digit += 1) {
+      const size = starts[digit] ?? 0;
+      starts[digit] = sum;
+      sum += size;
+    }
+    for (let at = 0; at < count; at += 1) {
+      const item = source[at] ?? 0;
+      const digit = ((keys[item] ?? 0) >>> shift) & (DIGIT_COUNT - 1);
+      const to = starts[digit] ?? 0;
+      target[to] = item;
+      starts[digit] = to + 1;
+    }
+  }
+}

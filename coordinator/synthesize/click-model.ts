@@ -1,0 +1,120 @@
+/**
+ * The true click probability of an impression (infra/decisions has the model):
+ * logit p = c + b_g + u' a_g / sqrt(8) + profile' M_g + hour + slot + drift.
+ * Also who sees an impression and where: users by popularity, slots by weight.
+ */
+
+import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
+import type { SyntheticWorld } from './synthetic-world.js';
+import { hourAt, logShareAt, secondsAt } from './traffic.js';
+import {
+  HOURS_PER_DAY,
+  LATENT_WIDTH,
+  PROFILE_FIELDS,
+  PROFILE_LEVEL_COUNT,
+  WORLD_PARAMETERS,
+} from './world-parameters.js';
+
+const FIELD_COUNT = PROFILE_FIELDS.length;
+
+/** Impressions per user fall with the square root of the user's rank: the density of count * x^2. */
+export function drawnUser(impression: number, secondKey: number, userCount: number): number {
+  const uniform = impressionDraw(impression, secondKey, DRAWS.user) / UINT32_RANGE;
+  return Math.floor(uniform * uniform * userCount);
+}
+
+const SLOT_LIMITS = cumulativeLimits(WORLD_PARAMETERS.slotWeights);
+
+function cumulativeLimits(weights: readonly number[]): number[] {
+  let sum = 0;
+  return weights.map((weight, index) =>
+    index === weights.length - 1 ? UINT32_RANGE : Math.round((sum += weight) * UINT32_RANGE),
+  );
+}
+
+export function drawnSlot(impression: number, secondKey: number): number {
+  const drawn = impressionDraw(impression, secondKey, DRAWS.slot);
+  let slot = 0;
+  while (drawn >= (SLOT_LIMITS[slot] ?? UINT32_RANGE)) slot += 1;
+  return slot;
+}
+
+/** b_g + u' a_g / sqrt(8) + profile' M_g */
+export function affinityLogit(world: SyntheticWorld, adgroup: number, user: number): number {
+  const { adgroups, users, profileLevels } = world;
+  let logit = adgroups.baseLogits[adgroup] ?? 0;
+  const adgroupAt = adgroup * LATENT_WIDTH;
+  const userAt = user * LATENT_WIDTH;
+  for (let axis = 0; axis < LATENT_WIDTH; axis += 1)
+    logit += (adgroups.latents[adgroupAt + axis] ?? 0) * (users.latents[userAt + axis] ?? 0);
+  const responseAt = adgroup * PROFILE_LEVEL_COUNT;
+  const profileAt = (users.profileCodes[user] ?? 0) * FIELD_COUNT;
+  for (let field = 0; field < FIELD_COUNT; field += 1)
+    logit += adgroups.responses[responseAt + (profileLevels[profileAt + field] ?? 0)] ?? 0;
+  return logit;
+}
+
+/** The drift of the whole log's click rate, `logShare` in [0, 1). */
+export function driftLogit(logShare: number): number {
+  const { driftRise, driftWave } = WORLD_PARAMETERS;
+  return driftRise * (logShare - 0.5) + driftWave * Math.sin(4 * Math.PI * logShare);
+}
+
+/** The parts of the logit that depend on hour and slot, the drift taken at the middle of the hour. */
+export function hourSlotLogit(world: SyntheticWorld, hour: number, slot: number): number {
+  return (
+    (world.hourLogits[hour % HOURS_PER_DAY] ?? 0) +
+    (world.slotLogits[slot] ?? 0) +
+    driftLogit(logShareAt((hour + 0.5) * 3600))
+  );
+}
+
+const INTERCEPT_SAMPLE_MAX = 1 << 18;
+
+/**
+ * c such that the mean of p over every (rows / sample)-th impression is `meanClickRate`; the sample
+ * is all rows of a small log.
+ */
+export function solveIntercept(world: SyntheticWorld, meanClickRate: number): number {
+  const logits = sampledLogits(world);
+  const meanAt = (intercept: number): number => {
+    let sum = 0;
+    for (const logit of logits) sum += 1 / (1 + Math.exp(-(logit + intercept)));
+    return sum / logits.length;
+  };
+  let low = -60;
+  let high = 60;
+  for (let halving = 0; halving < 60; halving += 1) {
+    const middle = (low + high) / 2;
+    if (meanAt(middle) < meanClickRate) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+function sampledLogits(world: SyntheticWorld): Float64Array {
+  const { adgroups, users } = world;
+  const rows = adgroups.sizes.reduce((sum, size) => sum + size, 0);
+  const sampleCount = Math.min(rows, INTERCEPT_SAMPLE_MAX);
+  const logits = new Float64Array(sampleCount);
+  let adgroup = 0;
+  let adgroupStartRow = 0;
+  for (let sample = 0; sample < sampleCount; sample += 1) {
+    const row = Math.floor((sample * rows) / sampleCount);
+    while (row >= adgroupStartRow + (adgroups.sizes[adgroup] ?? 0)) {
+      adgroupStartRow += adgroups.sizes[adgroup] ?? 0;
+      adgroup += 1;
+    }
+    const start = adgroups.starts[adgroup] ?? 0;
+    const index = row - adgroupStartRow;
+    const impression = impressionBits(adgroups.keys[2 * adgroup] ?? 0, index);
+    const key = adgroups.keys[2 * adgroup + 1] ?? 0;
+    const within = index === 0 ? 0 : impressionDraw(impression, key, DRAWS.arrival) / UINT32_RANGE;
+    const trafficTime = start + ((index + within) * (1 - start)) / (adgroups.sizes[adgroup] ?? 1);
+    const hour = Math.floor(secondsAt(trafficTime, hourAt(trafficTime, 168)) / 3600);
+    logits[sample] =
+      affinityLogit(world, adgroup, drawnUser(impression, key, users.count)) +
+      hourSlotLogit(world, hour, drawnSlot(impression, key));
+  }
+  return logits;
+}

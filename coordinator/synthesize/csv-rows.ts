@@ -1,0 +1,230 @@
+/** Writes rows of the log as CSV bytes by hand: no objects, no strings, one buffer per chunk. */
+
+import { affinityLogit, drawnSlot, drawnUser, hourSlotLogit } from './click-model.js';
+import { ArrivalFinder, type Arrivals } from './arrivals.js';
+import { DRAWS, impressionDraw, UINT32_RANGE } from './impression-draws.js';
+import type { SyntheticWorld, WorldAdgroups } from './synthetic-world.js';
+import { hourAt, secondsAt } from './traffic.js';
+import {
+  HOURS_PER_DAY,
+  LOG_START_SECONDS,
+  PROFILE_CODE_COUNT,
+  PROFILE_FIELDS,
+  WORLD_PARAMETERS,
+} from './world-parameters.js';
+
+export const CSV_COLUMNS = [
+  'time',
+  'user',
+  ...PROFILE_FIELDS.map((field) => field.name),
+  'adgroup',
+  'advertiser',
+  'campaign',
+  'category',
+  'brand',
+  'price',
+  'slot',
+  'hour',
+  'click',
+  'p_true',
+] as const;
+
+/** p_true is written with 8 decimals and clicks are drawn from what is written, so it is exact. */
+const PROBABILITY_UNITS = 100_000_000;
+const PROBABILITY_UNITS_MIN = 100;
+/** Longest row: time 10, user 7, profile 10, adgroup text at most 60, rest 20, separators. */
+const ROW_BYTE_COUNT_MAX = 128;
+const ADGROUP_TEXT_BYTE_COUNT_MAX = 72;
+
+const COMMA = 44;
+const POINT = 46;
+const ZERO = 48;
+const NEWLINE = 10;
+const PROFILE_TEXT_BYTE_COUNT = 2 * PROFILE_FIELDS.length + 1;
+
+export interface ChunkSums {
+  readonly rowCount: number;
+  readonly clickCount: number;
+  readonly trueClickRateSum: number;
+  readonly oracleLoglossSum: number;
+  readonly oracleEntropySum: number;
+}
+
+export interface ChunkRows extends ChunkSums {
+  /** A buffer of its own, so that it may be transferred. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** What the rows need beside the world: its intercept and its texts, in shared memory. */
+export interface RowSource {
+  readonly world: SyntheticWorld;
+  readonly intercept: number;
+  readonly texts: AdgroupTexts;
+}
+
+export interface AdgroupTexts {
+  /** `adgroup,advertiser,campaign,category,brand,price,` of each adgroup, one after another. */
+  readonly bytes: Uint8Array;
+  /** Where each begins: [adgroupCount + 1] */
+  readonly starts: Uint32Array;
+}
+
+/** Writes decimal digits and returns the offset behind them. */
+export function writeUnsigned(bytes: Uint8Array, offset: number, value: number): number {
+  let end = offset + 1;
+  for (let limit = 10; limit <= value; limit *= 10) end += 1;
+  writePadded(bytes, offset, end - offset, value);
+  return end;
+}
+
+/** Writes exactly `digitCount` digits, with leading zeros; `value` below 2^31. */
+function writePadded(bytes: Uint8Array, offset: number, digitCount: number, value: number): void {
+  let rest = value;
+  for (let at = offset + digitCount - 1; at >= offset; at -= 1) {
+    const higher = (rest / 10) | 0;
+    bytes[at] = ZERO + rest - higher * 10;
+    rest = higher;
+  }
+}
+
+export function adgroupTexts(adgroups: WorldAdgroups): AdgroupTexts {
+  const text = new Uint8Array(adgroups.count * ADGROUP_TEXT_BYTE_COUNT_MAX);
+  const starts = new Uint32Array(new SharedArrayBuffer((adgroups.count + 1) * 4));
+  const columns = [
+    adgroups.advertisers,
+    adgroups.campaigns,
+    adgroups.categories,
+    adgroups.brands,
+  ] as const;
+  let offset = 0;
+  for (let adgroup = 0; adgroup < adgroups.count; adgroup += 1) {
+    starts[adgroup] = offset;
+    offset = writeUnsigned(text, offset, adgroup);
+    text[offset++] = COMMA;
+    for (const column of columns) {
+      offset = writeUnsigned(text, offset, column[adgroup] ?? 0);
+      text[offset++] = COMMA;
+    }
+    const cents = adgroups.priceCents[adgroup] ?? 0;
+    offset = writeUnsigned(text, offset, Math.floor(cents / 100));
+    text[offset++] = POINT;
+    writePadded(text, offset, 2, cents % 100);
+    offset += 2;
+    text[offset++] = COMMA;
+  }
+  starts[adgroups.count] = offset;
+  const bytes = new Uint8Array(new SharedArrayBuffer(offset));
+  bytes.set(text.subarray(0, offset));
+  return { bytes, starts };
+}
+
+/** `,age,gender,city,shopping,occupation,` of each profile: [PROFILE_CODE_COUNT, byteCount] */
+function profileTexts(): Uint8Array {
+  const texts = new Uint8Array(PROFILE_CODE_COUNT * PROFILE_TEXT_BYTE_COUNT).fill(COMMA);
+  for (let code = 0; code < PROFILE_CODE_COUNT; code += 1) {
+    let rest = code;
+    for (const [field, { weights }] of PROFILE_FIELDS.entries()) {
+      texts[code * PROFILE_TEXT_BYTE_COUNT + 1 + 2 * field] = ZERO + (rest % weights.length);
+      rest = Math.floor(rest / weights.length);
+    }
+  }
+  return texts;
+}
+
+/** Writes any stretch of the log. One per thread: its buffers are used again and again. */
+export class CsvRowWriter {
+  private readonly finder: ArrivalFinder;
+  private readonly profiles = profileTexts();
+  private readonly slotCount = WORLD_PARAMETERS.slotWeights.length;
+  /** The end of a row before the click, `slot,hour,`, changes once an hour: [slots] logits. */
+  private readonly slotLogits = new Float64Array(this.slotCount);
+
+  constructor(private readonly source: RowSource) {
+    this.finder = new ArrivalFinder(source.world.adgroups);
+  }
+
+  /** Rows with `from <= traffic time < until`, in order of time. */
+  rowsBetween(from: number, until: number): ChunkRows {
+    const arrivals = this.finder.between(from, until);
+    const bytes = new Uint8Array(arrivals.count * ROW_BYTE_COUNT_MAX);
+    return this.write(arrivals, bytes);
+  }
+
+  private write(arrivals: Arrivals, bytes: Uint8Array<ArrayBuffer>): ChunkRows {
+    const { world, intercept, texts } = this.source;
+    const { keys } = world.adgroups;
+    const { profiles, slotLogits } = this;
+    let offset = 0;
+    let hour = -1;
+    let clickCount = 0;
+    let trueClickRateSum = 0;
+    let oracleLoglossSum = 0;
+    let oracleEntropySum = 0;
+    for (let row = 0; row < arrivals.count; row += 1) {
+      const at = arrivals.order[row] ?? 0;
+      const trafficTime = arrivals.trafficTimes[at] ?? 0;
+      const rowHour = hourAt(trafficTime, hour < 0 ? 0 : hour);
+      if (rowHour !== hour) {
+        hour = rowHour;
+        for (let slot = 0; slot < this.slotCount; slot += 1)
+          slotLogits[slot] = intercept + hourSlotLogit(world, hour, slot);
+      }
+      const adgroup = arrivals.adgroups[at] ?? 0;
+      const impression = arrivals.impressions[at] ?? 0;
+      const key = keys[2 * adgroup + 1] ?? 0;
+      const user = drawnUser(impression, key, world.users.count);
+      const slot = drawnSlot(impression, key);
+      const odds = Math.exp(-(affinityLogit(world, adgroup, user) + (slotLogits[slot] ?? 0)));
+      let units = Math.round(PROBABILITY_UNITS / (1 + odds));
+      if (units < PROBABILITY_UNITS_MIN) units = PROBABILITY_UNITS_MIN;
+      if (units > PROBABILITY_UNITS - PROBABILITY_UNITS_MIN)
+        units = PROBABILITY_UNITS - PROBABILITY_UNITS_MIN;
+      const probability = units / PROBABILITY_UNITS;
+      const drawn = impressionDraw(impression, key, DRAWS.click);
+      const click = drawn < probability * UINT32_RANGE ? 1 : 0;
+      const lossOfClick = -Math.log(probability);
+      const lossOfNone = -Math.log(1 - probability);
+      clickCount += click;
+      trueClickRateSum += probability;
+      oracleLoglossSum += click === 1 ? lossOfClick : lossOfNone;
+      oracleEntropySum += probability * lossOfClick + (1 - probability) * lossOfNone;
+
+      writePadded(bytes, offset, 10, LOG_START_SECONDS + secondsAt(trafficTime, hour));
+      bytes[offset + 10] = COMMA;
+      offset = writeUnsigned(bytes, offset + 11, user);
+      const profileAt = (world.users.profileCodes[user] ?? 0) * PROFILE_TEXT_BYTE_COUNT;
+      offset = copyText(profiles, profileAt, profileAt + PROFILE_TEXT_BYTE_COUNT, bytes, offset);
+      const textEnd = texts.starts[adgroup + 1] ?? 0;
+      offset = copyText(texts.bytes, texts.starts[adgroup] ?? 0, textEnd, bytes, offset);
+      offset = writeUnsigned(bytes, offset, slot);
+      bytes[offset++] = COMMA;
+      offset = writeUnsigned(bytes, offset, hour % HOURS_PER_DAY);
+      offset = writeOutcome(bytes, offset, click, units);
+    }
+    const sums = { clickCount, trueClickRateSum, oracleLoglossSum, oracleEntropySum };
+    return { bytes: bytes.subarray(0, offset), rowCount: arrivals.count, ...sums };
+  }
+}
+
+function copyText(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  target: Uint8Array,
+  offset: number,
+): number {
+  for (let at = start; at < end; at += 1) target[offset + at - start] = source[at] ?? 0;
+  return offset + end - start;
+}
+
+/** `,click,0.pppppppp` and the end of the line. */
+function writeOutcome(bytes: Uint8Array, offset: number, click: number, units: number): number {
+  bytes[offset] = COMMA;
+  bytes[offset + 1] = ZERO + click;
+  bytes[offset + 2] = COMMA;
+  bytes[offset + 3] = ZERO;
+  bytes[offset + 4] = POINT;
+  writePadded(bytes, offset + 5, 8, units);
+  bytes[offset + 13] = NEWLINE;
+  return offset + 14;
+}

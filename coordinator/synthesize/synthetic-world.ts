@@ -1,0 +1,315 @@
+/**
+ * The synthetic world: every user and adgroup with its true parameters, in shared memory so that
+ * threads read one copy. Rows are not here: they follow from the world by pure functions.
+ */
+
+import { randomStream, type RandomStream } from '../../shared/random.js';
+import { zipfSizes } from './adgroup-sizes.js';
+import type { WorldOptions } from './synthesis.js';
+import { trafficTimeOfDay } from './traffic.js';
+import {
+  DAY_COUNT,
+  HOURS_PER_DAY,
+  LATENT_WIDTH,
+  PROFILE_CODE_COUNT,
+  PROFILE_FIELDS,
+  PROFILE_LEVEL_COUNT,
+  RESPONSE_RANK,
+  SETTING_SCALES,
+  WORLD_PARAMETERS,
+} from './world-parameters.js';
+
+const P = WORLD_PARAMETERS;
+
+export interface WorldUsers {
+  readonly count: number;
+  /** u: [count, LATENT_WIDTH] */
+  readonly latents: Float32Array;
+  /** Which combination of profile levels: [count] */
+  readonly profileCodes: Uint16Array;
+}
+
+export interface WorldAdgroups {
+  readonly count: number;
+  /** a_g / sqrt(LATENT_WIDTH): [count, LATENT_WIDTH] */
+  readonly latents: Float32Array;
+  /** M_g: [count, PROFILE_LEVEL_COUNT] */
+  readonly responses: Float32Array;
+  /** b_g: [count] */
+  readonly baseLogits: Float32Array;
+  /** Impressions: [count] */
+  readonly sizes: Uint32Array;
+  /** Traffic time of the first impression: [count] */
+  readonly starts: Float64Array;
+  /** Keys of the impression draws: [count, 2] */
+  readonly keys: Int32Array;
+  readonly advertisers: Uint32Array;
+  readonly campaigns: Uint32Array;
+  readonly categories: Uint32Array;
+  readonly brands: Uint32Array;
+  readonly priceCents: Uint32Array;
+}
+
+export interface SyntheticWorld {
+  readonly users: WorldUsers;
+  readonly adgroups: WorldAdgroups;
+  /** The level of each profile field, numbered through all fields: [PROFILE_CODE_COUNT, fields] */
+  readonly profileLevels: Uint8Array;
+  readonly hourLogits: Float64Array;
+  readonly slotLogits: Float64Array;
+}
+
+export interface WorldSize {
+  readonly adgroupCount: number;
+  readonly userCount: number;
+}
+
+export function worldSize(options: WorldOptions): WorldSize {
+  return {
+    adgroupCount:
+      options.adgroupCount ?? Math.min(1_000_000, Math.max(1, Math.round(options.rows / 95))),
+    userCount:
+      options.userCount ?? Math.min(1_000_000, Math.max(100, Math.round(options.rows / 10))),
+  };
+}
+
+export function buildWorld(options: WorldOptions): SyntheticWorld {
+  const { adgroupCount, userCount } = worldSize(options);
+  const streamFor = (purpose: string): RandomStream =>
+    randomStream(options.seed, 'synthetic-world', purpose);
+  const profileLevels = enumerateProfiles();
+  return {
+    users: buildUsers(userCount, profileLevels, streamFor('users')),
+    adgroups: buildAdgroups(options, adgroupCount, streamFor),
+    profileLevels,
+    hourLogits: normals(streamFor('hours'), HOURS_PER_DAY, P.deviations.hour),
+    slotLogits: normals(streamFor('slots'), P.slotWeights.length, P.deviations.slot),
+  };
+}
+
+function enumerateProfiles(): Uint8Array {
+  const levels = sharedUint8(PROFILE_CODE_COUNT * PROFILE_FIELDS.length);
+  for (let code = 0; code < PROFILE_CODE_COUNT; code += 1) {
+    let rest = code;
+    let levelStart = 0;
+    for (const [field, { weights }] of PROFILE_FIELDS.entries()) {
+      levels[code * PROFILE_FIELDS.length + field] = levelStart + (rest % weights.length);
+      rest = Math.floor(rest / weights.length);
+      levelStart += weights.length;
+    }
+  }
+  return levels;
+}
+
+function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStream): WorldUsers {
+  const fieldCount = PROFILE_FIELDS.length;
+  const levelDeviation = Math.sqrt(P.profileLatentShare / fieldCount);
+  const levelLatents = normals(stream, PROFILE_LEVEL_COUNT * LATENT_WIDTH, levelDeviation);
+  const ownDeviation = Math.sqrt(1 - P.profileLatentShare);
+  const latents = sharedFloat32(count * LATENT_WIDTH);
+  const profileCodes = new Uint16Array(new SharedArrayBuffer(count * 2));
+  for (let user = 0; user < count; user += 1) {
+    const code = drawProfile(stream);
+    profileCodes[user] = code;
+    for (let axis = 0; axis < LATENT_WIDTH; axis += 1) {
+      let latent = ownDeviation * stream.normal();
+      for (let field = 0; field < fieldCount; field += 1) {
+        const level = profileLevels[code * fieldCount + field] ?? 0;
+        latent += levelLatents[level * LATENT_WIDTH + axis] ?? 0;
+      }
+      latents[user * LATENT_WIDTH + axis] = latent;
+    }
+  }
+  return { count, latents, profileCodes };
+}
+
+function drawProfile(stream: RandomStream): number {
+  let code = 0;
+  let stride = 1;
+  for (const { weights } of PROFILE_FIELDS) {
+    code += stride * drawWeighted(weights, stream);
+    stride *= weights.length;
+  }
+  return code;
+}
+
+function drawWeighted(weights: readonly number[], stream: RandomStream): number {
+  let left = stream.uniform();
+  for (const [index, weight] of weights.entries()) {
+    left -= weight;
+    if (left < 0) return index;
+  }
+  return weights.length - 1;
+}
+
+function buildAdgroups(
+  options: WorldOptions,
+  count: number,
+  streamFor: (purpose: string) => RandomStream,
+): WorldAdgroups {
+  const attributes = drawAttributes(count, streamFor('attributes'));
+  const sizes = sharedUint32(count);
+  sizes.set(
+    zipfSizes(options.rows, count, {
+      exponent: P.sizeExponent,
+      impressionsMin: P.impressionsPerAdgroupMin,
+      shareMax: P.impressionShareMax,
+    }),
+  );
+  shuffle(sizes, streamFor('sizes'));
+  const keyStream = streamFor('keys');
+  const keys = new Int32Array(new SharedArrayBuffer(count * 2 * 4));
+  for (let index = 0; index < keys.length; index += 1) keys[index] = keyStream.uint32() | 0;
+  return {
+    count,
+    ...attributes,
+    ...drawTruth(options, attributes, streamFor),
+    sizes,
+    starts: drawStarts(count, streamFor('starts')),
+    keys,
+  };
+}
+
+type Attributes = Pick<
+  WorldAdgroups,
+  'advertisers' | 'campaigns' | 'categories' | 'brands' | 'priceCents'
+>;
+
+function drawAttributes(count: number, stream: RandomStream): Attributes {
+  const campaignCount = Math.ceil(count / P.adgroupsPerCampaign);
+  const advertiserCount = Math.ceil(campaignCount / P.campaignsPerAdvertiser);
+  // Squaring a uniform favours the low indices: categories and brands differ in popularity.
+  const popular = (bound: number): number => Math.floor(stream.uniform() ** 2 * bound);
+  const ownCategories = Uint32Array.from({ length: advertiserCount }, () =>
+    popular(P.categoryCount),
+  );
+  const advertiserOfCampaign = Uint32Array.from({ length: campaignCount }, () =>
+    stream.below(advertiserCount),
+  );
+  const attributes = {
+    advertisers: sharedUint32(count),
+    campaigns: sharedUint32(count),
+    categories: sharedUint32(count),
+    brands: sharedUint32(count),
+    priceCents: sharedUint32(count),
+  };
+  for (let adgroup = 0; adgroup < count; adgroup += 1) {
+    const campaign = stream.below(campaignCount);
+    const advertiser = advertiserOfCampaign[campaign] ?? 0;
+    const own = stream.uniform() < P.ownCategoryShare;
+    const category = own ? (ownCategories[advertiser] ?? 0) : popular(P.categoryCount);
+    const logPrice = P.logPriceMean + P.logPriceDeviation * stream.normal();
+    attributes.campaigns[adgroup] = campaign;
+    attributes.advertisers[adgroup] = advertiser;
+    attributes.categories[adgroup] = category;
+    attributes.brands[adgroup] = category * P.brandsPerCategory + popular(P.brandsPerCategory);
+    attributes.priceCents[adgroup] = Math.max(1, Math.round(100 * Math.exp(logPrice)));
+  }
+  return attributes;
+}
+
+/** a_g, M_g and b_g: the part that attributes explain, plus s times the adgroup's own deviation. */
+function drawTruth(
+  options: WorldOptions,
+  attributes: Attributes,
+  streamFor: (purpose: string) => RandomStream,
+): Pick<WorldAdgroups, 'latents' | 'responses' | 'baseLogits'> {
+  const count = attributes.advertisers.length;
+  const scale = SETTING_SCALES[options.setting];
+  const deviations = P.deviations;
+  const brandCount = P.categoryCount * P.brandsPerCategory;
+  const shared = streamFor('effects');
+  const categoryBases = normals(shared, P.categoryCount, deviations.categoryBase);
+  const brandBases = normals(shared, brandCount, deviations.brandBase);
+  const categoryLatents = normals(
+    shared,
+    P.categoryCount * LATENT_WIDTH,
+    deviations.categoryLatent,
+  );
+  const brandLatents = normals(shared, brandCount * LATENT_WIDTH, deviations.brandLatent);
+  const factorDeviation = 1 / Math.sqrt(RESPONSE_RANK * PROFILE_FIELDS.length);
+  const responseFactors = normals(shared, RESPONSE_RANK * PROFILE_LEVEL_COUNT, factorDeviation);
+  const categoryLoadings = normals(
+    shared,
+    P.categoryCount * RESPONSE_RANK,
+    deviations.categoryResponse,
+  );
+  const advertiserBases = normals(streamFor('advertisers'), count, deviations.advertiserBase);
+  const own = streamFor('own');
+  const ownDeviate = (deviation: number): number => scale * deviation * own.normal();
+  const latents = sharedFloat32(count * LATENT_WIDTH);
+  const responses = sharedFloat32(count * PROFILE_LEVEL_COUNT);
+  const baseLogits = sharedFloat32(count);
+  const width = 1 / Math.sqrt(LATENT_WIDTH);
+  for (let adgroup = 0; adgroup < count; adgroup += 1) {
+    const category = attributes.categories[adgroup] ?? 0;
+    const brand = attributes.brands[adgroup] ?? 0;
+    const logPrice = Math.log((attributes.priceCents[adgroup] ?? 1) / 100);
+    baseLogits[adgroup] =
+      (categoryBases[category] ?? 0) +
+      (brandBases[brand] ?? 0) +
+      (advertiserBases[attributes.advertisers[adgroup] ?? 0] ?? 0) +
+      (P.priceSlope * (logPrice - P.logPriceMean)) / P.logPriceDeviation +
+      ownDeviate(deviations.ownBase);
+    for (let axis = 0; axis < LATENT_WIDTH; axis += 1)
+      latents[adgroup * LATENT_WIDTH + axis] =
+        width *
+        ((categoryLatents[category * LATENT_WIDTH + axis] ?? 0) +
+          (brandLatents[brand * LATENT_WIDTH + axis] ?? 0) +
+          ownDeviate(deviations.ownLatent));
+    for (let factor = 0; factor < RESPONSE_RANK; factor += 1) {
+      const loading =
+        (categoryLoadings[category * RESPONSE_RANK + factor] ?? 0) +
+        ownDeviate(deviations.ownResponse);
+      for (let level = 0; level < PROFILE_LEVEL_COUNT; level += 1) {
+        const at = adgroup * PROFILE_LEVEL_COUNT + level;
+        const weight = responseFactors[factor * PROFILE_LEVEL_COUNT + level] ?? 0;
+        responses[at] = (responses[at] ?? 0) + loading * weight;
+      }
+    }
+  }
+  return { latents, responses, baseLogits };
+}
+
+/**
+ * First appearances: exactly `lateAdgroupShare` of the adgroups in the last days, the others before,
+ * more of them early.
+ */
+function drawStarts(count: number, stream: RandomStream): Float64Array {
+  const starts = new Float64Array(new SharedArrayBuffer(count * 8));
+  const lateCount = Math.round(count * P.lateAdgroupShare);
+  const late = new Uint32Array(count);
+  late.fill(1, 0, lateCount);
+  shuffle(late, stream);
+  const lateStart = trafficTimeOfDay(DAY_COUNT - P.lateDayCount);
+  const lateEnd = trafficTimeOfDay(DAY_COUNT - P.lateRunDayMin);
+  for (let adgroup = 0; adgroup < count; adgroup += 1) {
+    const uniform = stream.uniform();
+    starts[adgroup] =
+      late[adgroup] === 1 ? lateStart + uniform * (lateEnd - lateStart) : uniform ** 2 * lateStart;
+  }
+  return starts;
+}
+
+function shuffle(items: Uint32Array, stream: RandomStream): void {
+  for (let last = items.length - 1; last > 0; last -= 1) {
+    const chosen = stream.below(last + 1);
+    const kept = items[last] ?? 0;
+    items[last] = items[chosen] ?? 0;
+    items[chosen] = kept;
+  }
+}
+
+function normals(stream: RandomStream, count: number, deviation: number): Float64Array {
+  return Float64Array.from({ length: count }, () => deviation * stream.normal());
+}
+
+function sharedFloat32(count: number): Float32Array {
+  return new Float32Array(new SharedArrayBuffer(count * 4));
+}
+function sharedUint32(count: number): Uint32Array {
+  return new Uint32Array(new SharedArrayBuffer(count * 4));
+}
+function sharedUint8(count: number): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(count));
+}

@@ -1,0 +1,89 @@
+/**
+ * The constants of the synthetic world: how many levels, how strong each effect. They are recorded
+ * beside every log; to change one is to make another world.
+ */
+
+import type { WorldSetting } from './synthesis.js';
+
+/** Raised whenever the same options would give other bytes. */
+export const WORLD_VERSION = 1;
+
+export const LATENT_WIDTH = 8;
+export const RESPONSE_RANK = 3;
+export const HOURS_PER_DAY = 24;
+export const DAY_COUNT = 14;
+/** The log starts at 2024-01-01T00:00:00Z, in seconds since the Unix epoch. */
+export const LOG_START_SECONDS = 1_704_067_200;
+
+/** Level weights of the user's profile fields, in the order of the log's columns. */
+export const PROFILE_FIELDS = [
+  { name: 'age', weights: [0.08, 0.19, 0.24, 0.2, 0.15, 0.09, 0.05] },
+  { name: 'gender', weights: [0.48, 0.52] },
+  { name: 'city', weights: [0.15, 0.25, 0.35, 0.25] },
+  { name: 'shopping', weights: [0.3, 0.45, 0.25] },
+  { name: 'occupation', weights: [0.9, 0.1] },
+] as const;
+
+export const PROFILE_LEVEL_COUNT = PROFILE_FIELDS.reduce((sum, f) => sum + f.weights.length, 0);
+export const PROFILE_CODE_COUNT = PROFILE_FIELDS.reduce(
+  (product, f) => product * f.weights.length,
+  1,
+);
+
+export const WORLD_PARAMETERS = {
+  categoryCount: 100,
+  brandsPerCategory: 50,
+  adgroupsPerCampaign: 4,
+  campaignsPerAdvertiser: 3,
+  /** Share of an advertiser's adgroups that lie in the advertiser's own category. */
+  ownCategoryShare: 0.8,
+
+  sizeExponent: 1.1,
+  impressionsPerAdgroupMin: 5,
+  /** No adgroup has more than this share of all rows. */
+  impressionShareMax: 0.02,
+
+  lateAdgroupShare: 0.2,
+  lateDayCount: 3,
+  /** Late adgroups still have at least this long to run. */
+  lateRunDayMin: 0.5,
+
+  /** Share of a user's latent variance that the profile explains. */
+  profileLatentShare: 0.5,
+
+  /** Standard deviations, in logits or of a latent's components. `own` ones are times s. */
+  deviations: {
+    categoryBase: 0.45,
+    advertiserBase: 0.25,
+    brandBase: 0.25,
+    ownBase: 0.8,
+    categoryLatent: 0.6,
+    brandLatent: 0.3,
+    ownLatent: 0.75,
+    categoryResponse: 0.35,
+    ownResponse: 0.5,
+    hour: 0.15,
+    slot: 0.25,
+  },
+  /** Logits per standard deviation of log price. */
+  priceSlope: -0.15,
+  logPriceMean: 3.5,
+  logPriceDeviation: 1,
+
+  slotWeights: [0.4, 0.3, 0.2, 0.1],
+  /** The click rate's slow drift over the log: linear rise, and a weekly wave, in logits. */
+  driftRise: 0.2,
+  driftWave: 0.1,
+} as const;
+
+export const SETTING_SCALES: Readonly<Record<WorldSetting, number>> = {
+  homogeneous: 0,
+  moderate: 0.5,
+  strong: 1,
+};
+
+/** Traffic by hour of day, relative. */
+export const HOURLY_TRAFFIC = [
+  0.45, 0.3, 0.2, 0.16, 0.16, 0.22, 0.4, 0.65, 0.85, 1, 1.1, 1.15, 1.25, 1.2, 1.1, 1.05, 1.05, 1.1,
+  1.2, 1.4, 1.6, 1.6, 1.3, 0.8,
+] as const;
