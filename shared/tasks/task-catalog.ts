@@ -1,0 +1,126 @@
+/**
+ * The catalog of a task store, `tasks.arrow`: one row per task, and where the task's rows lie.
+ *
+ * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test), `supportRows` int32,
+ * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
+ * within the file), `offset` int32 (first row within the batch).
+ */
+
+import {
+  Int32,
+  makeData,
+  RecordBatch,
+  Schema,
+  Field,
+  Struct,
+  Table,
+  tableFromIPC,
+  tableToIPC,
+  Uint8,
+  Utf8,
+  vectorFromArray,
+} from 'apache-arrow';
+import type { TaskEntry, TaskSplit } from './task-store.js';
+
+export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
+
+/** Where a task's rows lie. */
+export interface TaskPlace {
+  readonly fileIndex: number;
+  readonly batchIndex: number;
+  readonly rowOffset: number;
+}
+
+/** One task as prepare hands it over; its index is its place in the list. */
+export type CatalogTask = Omit<TaskEntry, 'taskIndex'> & TaskPlace;
+
+export interface TaskCatalog {
+  readonly tasks: readonly TaskEntry[];
+  readonly places: readonly TaskPlace[];
+}
+
+export function rowsFileOf(fileIndex: number): string {
+  return `rows-${String(fileIndex).padStart(5, '0')}.arrow`;
+}
+
+/** File of a feature's dictionary within the store; odd characters are percent-encoded. */
+export function dictionaryFileOf(featureName: string): string {
+  return `dictionaries/${encodeURIComponent(featureName)}.arrow`;
+}
+
+export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
+  const int32 = (pick: (task: CatalogTask) => number) =>
+    makeData({
+      type: new Int32(),
+      length: tasks.length,
+      nullCount: 0,
+      data: Int32Array.from(tasks, pick),
+    });
+  const keys = vectorFromArray(
+    tasks.map((task) => task.key),
+    new Utf8(),
+  );
+  const columns = {
+    key: keys.data[0] ?? makeData({ type: new Utf8() }),
+    split: makeData({
+      type: new Uint8(),
+      length: tasks.length,
+      nullCount: 0,
+      data: Uint8Array.from(tasks, (task) => TASK_SPLITS.indexOf(task.split)),
+    }),
+    supportRows: int32((task) => task.supportRowCount),
+    queryRows: int32((task) => task.queryRowCount),
+    file: int32((task) => task.fileIndex),
+    batch: int32((task) => task.batchIndex),
+    offset: int32((task) => task.rowOffset),
+  };
+  const schema = new Schema(
+    Object.entries(columns).map(([name, data]) => new Field(name, data.type, false)),
+  );
+  const batch = new RecordBatch(
+    schema,
+    makeData({
+      type: new Struct(schema.fields),
+      length: tasks.length,
+      nullCount: 0,
+      children: Object.values(columns),
+    }),
+  );
+  return tableToIPC(new Table(schema, [batch]), 'file');
+}
+
+/** @throws Error when the bytes are not a catalog; the reader says which store. */
+export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
+  const table = tableFromIPC(bytes);
+  const column = (name: string) => {
+    const found = table.getChild(name);
+    if (found === null) throw new Error(`the catalog has no column ${name}`);
+    return found;
+  };
+  const numbers = (name: string): readonly number[] =>
+    Array.from(column(name).toArray() as Iterable<unknown>, Number);
+  const keys = column('key');
+  const split = numbers('split');
+  const supportRows = numbers('supportRows');
+  const queryRows = numbers('queryRows');
+  const file = numbers('file');
+  const batch = numbers('batch');
+  const offset = numbers('offset');
+  const tasks: TaskEntry[] = [];
+  const places: TaskPlace[] = [];
+  for (let taskIndex = 0; taskIndex < table.numRows; taskIndex += 1) {
+    tasks.push({
+      taskIndex,
+      key: String(keys.get(taskIndex)),
+      split: TASK_SPLITS[split[taskIndex] ?? 0] ?? 'train',
+      supportRowCount: supportRows[taskIndex] ?? 0,
+      queryRowCount: queryRows[taskIndex] ?? 0,
+    });
+    places.push({
+      fileIndex: file[taskIndex] ?? 0,
+      batchIndex: batch[taskIndex] ?? 0,
+      rowOffset: offset[taskIndex] ?? 0,
+    });
+  }
+  return { tasks, places };
+}
