@@ -104,7 +104,6 @@ async function outputOrTransientError(
   try {
     return await Promise.race([executor.execute(input, signal), aborted]);
   } catch (error) {
-    if (signal.aborted) throw interrupted();
     if (error instanceof QianmoError && error.kind === 'transient') return error;
     throw error;
   } finally {

@@ -10,6 +10,11 @@ export interface TerminalSinkOptions {
   readonly clock: Clock;
 }
 
+export interface TerminalSink extends RunEventSink {
+  /** Ends the updating line, so that what is written next starts a line of its own. */
+  end(): void;
+}
+
 /** A terminal is redrawn, and a log written to, no more often than this. */
 const REDRAW_INTERVAL_MS = 100;
 const PLAIN_LINE_INTERVAL_MS = 5_000;
@@ -26,7 +31,7 @@ type ProgressEvent = Extract<RunEvent, { kind: 'progress' }>;
  * Events that come often (`outer-step`, `progress`) share the updating line and are rate-limited,
  * except the last of each; every other event is a line of its own.
  */
-export function createTerminalSink(options: TerminalSinkOptions): RunEventSink {
+export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
   const { stream, isTTY, clock } = options;
   const pace = pacing(clock);
   let drawnLine: string | null = null;
@@ -57,33 +62,39 @@ export function createTerminalSink(options: TerminalSinkOptions): RunEventSink {
     drawnLine = null;
   };
 
-  return (event) => {
+  const show: RunEventSink = (event) => {
     switch (event.kind) {
       case 'outer-step':
         pace.observe(event);
-        return showUpdating(
+        showUpdating(
           outerStepLine(event, pace, isTTY),
           'training',
           event.outerStep >= event.outerSteps,
         );
+        return;
       case 'progress':
-        return showUpdating(progressLine(event, isTTY), event.stage, event.done === event.total);
+        showUpdating(progressLine(event, isTTY), event.stage, event.done === event.total);
+        return;
       case 'run-started':
         pace.start(event.outerStep);
-        return writeLine(lineOf(event));
+        writeLine(lineOf(event));
+        return;
       case 'run-finished':
         leaveUpdating();
-        return writeLine(lineOf(event));
+        writeLine(lineOf(event));
+        return;
       case 'checkpoint':
       case 'worker':
       case 'job-retried':
       case 'notice':
       case 'warning':
-        return writeLine(lineOf(event));
+        writeLine(lineOf(event));
+        return;
       default:
-        return assertNever(event);
+        assertNever(event);
     }
   };
+  return Object.assign(show, { end: leaveUpdating });
 }
 
 /** Events that are a line of their own. */

@@ -1,0 +1,262 @@
+/**
+ * What every dispatcher must do, run on each implementation. The factory connects a dispatcher to
+ * the given executor (in reach, or behind a queue and a worker) for one test.
+ */
+
+import { describe, expect, it } from 'vitest';
+import type {
+  DeliveredResult,
+  Dispatcher,
+  JobOrder,
+  Rejection,
+} from '../../coordinator/dispatcher.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
+
+export interface DispatcherUnderTest {
+  readonly dispatcher: Dispatcher;
+  /** Ends everything the factory started, the dispatcher included. */
+  close(): Promise<void>;
+}
+
+export type DispatcherFactory = (
+  executor: JobExecutor,
+  limits: { readonly attemptsMax: number },
+) => Promise<DispatcherUnderTest>;
+
+const ATTEMPTS_MAX = 3;
+let runCount = 0;
+
+/** Orders of a run of their own, with distinct row packs and one dense array. */
+export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
+  runCount += 1;
+  const runId = `conformance-${process.pid}-${runCount}`;
+  const dense = Uint8Array.of(7, 7, outerStep);
+  return Array.from({ length: count }, (_, jobIndex): JobOrder => ({
+    job: {
+      protocolVersion: 1,
+      runId,
+      outerStep,
+      jobIndex,
+      store: { address: 'file:///nowhere', digest: 'none' },
+      model: {
+        kind: 'logistic',
+        embeddingWidth: 1,
+        hiddenWidths: [],
+        adgroupEmbedding: false,
+        personal: ['bias'],
+        embeddingDeviation: 0.05,
+      },
+      taskIndices: [jobIndex],
+      work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
+      timeoutMs: 30_000,
+    },
+    dense,
+    rowPack: Uint8Array.of(1, 2, jobIndex),
+  }));
+}
+
+/** An executor from a function; by default the output is the row pack, reversed. */
+export function executorForTest(
+  execute: (input: JobInput, signal?: AbortSignal) => JobOutput | Promise<JobOutput> = outputOf,
+): JobExecutor & { readonly calls: JobInput[] } {
+  const calls: JobInput[] = [];
+  return {
+    calls,
+    execute: async (input, signal) => {
+      calls.push(input);
+      return await execute(input, signal);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+export function outputOf({ job, rowPack }: JobInput): JobOutput {
+  return {
+    output: Uint8Array.from(rowPack).reverse(),
+    weightedQueryLoss: job.jobIndex,
+    weightedSupportLoss: 0,
+    queryRowCount: 1,
+    computeMs: 1,
+    backend: 'test',
+  };
+}
+
+export async function collected(
+  results: AsyncIterable<DeliveredResult>,
+): Promise<DeliveredResult[]> {
+  const all: DeliveredResult[] = [];
+  for await (const delivered of results) all.push(delivered);
+  return all;
+}
+
+const admitAll = (): null => null;
+const noAbort = (): AbortSignal => new AbortController().signal;
+const transient = (): QianmoError =>
+  new QianmoError({ kind: 'transient', what: 'the compute process died' });
+
+async function failureOf(results: AsyncIterable<DeliveredResult>): Promise<string> {
+  const error: unknown = await collected(results).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
+  return error.kind;
+}
+
+export function describeDispatcher(name: string, factory: DispatcherFactory): void {
+  const withDispatcher = async (
+    executor: JobExecutor,
+    use: (dispatcher: Dispatcher) => Promise<void>,
+  ): Promise<void> => {
+    const underTest = await factory(executor, { attemptsMax: ATTEMPTS_MAX });
+    try {
+      await use(underTest.dispatcher);
+    } finally {
+      await underTest.close();
+    }
+  };
+
+  describe(`${name} as a dispatcher`, () => {
+    it('yields exactly one admitted result for each order, with its bytes', async () => {
+      const executor = executorForTest();
+      await withDispatcher(executor, async (dispatcher) => {
+        const orders = ordersForTest(12);
+        const admitted: number[] = [];
+        const results = await collected(
+          dispatcher.run(
+            orders,
+            ({ result }) => {
+              admitted.push(result.jobIndex);
+              return null;
+            },
+            noAbort(),
+          ),
+        );
+        const ascending = (a: number, b: number): number => a - b;
+        const all = orders.map((order) => order.job.jobIndex);
+        expect(admitted.sort(ascending)).toEqual(all);
+        expect(results.map((r) => r.result.jobIndex).sort(ascending)).toEqual(all);
+        for (const { result, output } of results) {
+          expect([...output]).toEqual([result.jobIndex, 2, 1]);
+          expect(result).toMatchObject({
+            runId: orders[0]?.job.runId,
+            outerStep: 0,
+            taskCount: 1,
+            weightedQueryLoss: result.jobIndex,
+          });
+          expect(result.output.byteCount).toBe(3);
+        }
+        for (const { job, dense, rowPack } of executor.calls) {
+          expect([...dense]).toEqual([7, 7, 0]);
+          expect([...rowPack]).toEqual([1, 2, job.jobIndex]);
+        }
+        expect([...dispatcher.rejections.values()].reduce((sum, n) => sum + n, 0)).toBe(0);
+      });
+    });
+
+    it('has nothing to do without orders', async () => {
+      await withDispatcher(executorForTest(), async (dispatcher) => {
+        expect(await collected(dispatcher.run([], admitAll, noAbort()))).toEqual([]);
+      });
+    });
+
+    it('serves one outer step after the other', async () => {
+      await withDispatcher(executorForTest(), async (dispatcher) => {
+        for (const outerStep of [0, 1, 2]) {
+          const results = await collected(
+            dispatcher.run(ordersForTest(3, outerStep), admitAll, noAbort()),
+          );
+          expect(results.map((r) => r.result.outerStep)).toEqual([outerStep, outerStep, outerStep]);
+        }
+      });
+    });
+
+    it('tries a job again whose result was refused, and counts the refusal', async () => {
+      const executor = executorForTest();
+      await withDispatcher(executor, async (dispatcher) => {
+        let refusals = 0;
+        const admit = ({ result }: DeliveredResult): Rejection | null => {
+          if (result.jobIndex !== 1 || refusals === 2) return null;
+          refusals += 1;
+          return 'not_finite';
+        };
+        const results = await collected(dispatcher.run(ordersForTest(3), admit, noAbort()));
+        expect(results.map((r) => r.result.jobIndex).sort()).toEqual([0, 1, 2]);
+        expect(dispatcher.rejections.get('not_finite')).toBe(2);
+        expect(executor.calls.filter(({ job }) => job.jobIndex === 1)).toHaveLength(3);
+      });
+    });
+
+    it('fails when every result of a job is refused', async () => {
+      await withDispatcher(executorForTest(), async (dispatcher) => {
+        const admit = ({ result }: DeliveredResult): Rejection | null =>
+          result.jobIndex === 0 ? 'layout_mismatch' : null;
+        expect(await failureOf(dispatcher.run(ordersForTest(2), admit, noAbort()))).toBe('failed');
+        expect(dispatcher.rejections.get('layout_mismatch')).toBe(ATTEMPTS_MAX);
+      });
+    });
+
+    it('tries again after a transient error', async () => {
+      const failedOnce = new Set<number>();
+      const executor = executorForTest((input) => {
+        if (failedOnce.has(input.job.jobIndex)) return outputOf(input);
+        failedOnce.add(input.job.jobIndex);
+        throw transient();
+      });
+      await withDispatcher(executor, async (dispatcher) => {
+        const results = await collected(dispatcher.run(ordersForTest(2), admitAll, noAbort()));
+        expect(results).toHaveLength(2);
+        expect(executor.calls).toHaveLength(4);
+      });
+    });
+
+    it('fails when transient errors use up the attempts', async () => {
+      const executor = executorForTest(() => {
+        throw transient();
+      });
+      await withDispatcher(executor, async (dispatcher) => {
+        expect(await failureOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()))).toBe(
+          'failed',
+        );
+        expect(executor.calls).toHaveLength(ATTEMPTS_MAX);
+      });
+    });
+
+    it('does not try again what can never succeed', async () => {
+      const executor = executorForTest(() => {
+        throw new QianmoError({ kind: 'data', what: 'the store is another one' });
+      });
+      await withDispatcher(executor, async (dispatcher) => {
+        const kind = await failureOf(dispatcher.run(ordersForTest(1), admitAll, noAbort()));
+        expect(['data', 'failed']).toContain(kind);
+        expect(executor.calls).toHaveLength(1);
+      });
+    });
+
+    it('is interrupted by a signal that was aborted before', async () => {
+      const executor = executorForTest();
+      await withDispatcher(executor, async (dispatcher) => {
+        const run = dispatcher.run(ordersForTest(2), admitAll, AbortSignal.abort());
+        expect(await failureOf(run)).toBe('interrupted');
+      });
+    });
+
+    it('is interrupted while a job computes, without waiting for it', async () => {
+      const abort = new AbortController();
+      let release = (): void => undefined;
+      const released = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const executor = executorForTest(async (input) => {
+        abort.abort();
+        await released;
+        return outputOf(input);
+      });
+      await withDispatcher(executor, async (dispatcher) => {
+        const run = dispatcher.run(ordersForTest(2), admitAll, abort.signal);
+        expect(await failureOf(run).finally(release)).toBe('interrupted');
+      });
+    });
+  });
+}

@@ -1,0 +1,13 @@
+import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
+import { instantClock } from '../fixtures/instant-clock.js';
+import { describeDispatcher } from './dispatcher.js';
+
+describeDispatcher('in-memory', (executor, { attemptsMax }) => {
+  const dispatcher = createInMemoryDispatcher({
+    executor,
+    attemptsMax,
+    clock: instantClock(),
+    sink: () => undefined,
+  });
+  return Promise.resolve({ dispatcher, close: () => dispatcher.close() });
+});
