@@ -1,13 +1,30 @@
 /** Evaluates a trained run on held-out adgroups: every arm side by side, nothing tuned on test. */
 
-import type { RunConfig } from '../../shared/config/run-config.js';
+import { createHash } from 'node:crypto';
 import type { Clock } from '../../shared/clock.js';
+import { canonicalJson, configHash, type RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
+import { digestOf } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatcher.js';
-import type { EvaluationReport } from './report-json.js';
+import { planArms, type ArmPlan } from './arm-plan.js';
+import { cellsPerArm } from './grid.js';
+import { clickRateOf, readFlatRows, type FlatRows } from './held-out-rows.js';
+import type { PredictionContext } from './predict-logits.js';
+import { writePredictions } from './predictions.js';
+import {
+  REPORT_FORMAT_VERSION,
+  type ArmName,
+  type EvaluationReport,
+  type Selection,
+} from './evaluation-report.js';
+import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
+import { predictArms, selectCells } from './run-arms.js';
+import { scoreSlices, type ScoredRows } from './score-arms.js';
+import { SELECTION_CRITERION, type SplitRows } from './selection.js';
 
 export interface EvaluateOptions {
   readonly config: RunConfig;
@@ -27,12 +44,210 @@ export interface EvaluateOptions {
   readonly predictionsPath?: string;
 }
 
+interface ParameterDigests {
+  readonly meta: string;
+  readonly global: string | null;
+}
+
 /**
  * Validation tasks decide every setting, test tasks are only scored.
  *
  * @throws QianmoError of kind `data` when there is no test task, or no validation task to choose
  *   settings on; whatever the dispatcher throws.
  */
-export function evaluate(_options: EvaluateOptions): Promise<EvaluationReport> {
-  return Promise.reject(new Error('not built yet'));
+export async function evaluate(options: EvaluateOptions): Promise<EvaluationReport> {
+  const { config, store } = options;
+  const startedMs = options.clock.monotonicMs();
+  const plan = planArms(options);
+  const taskIndices = (split: TaskSplit): number[] =>
+    store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
+  demandTasks(store, plan);
+  const digests = {
+    meta: parametersDigest(options.meta),
+    global: plan.global === null ? null : parametersDigest(plan.global),
+  };
+  const backends = new Set<string>();
+  const passesOver = predictionPasses(options, digests, backends);
+  const trainClickRate = await clickRateOf(store, taskIndices('train'));
+
+  const validationTasks = taskIndices('validation');
+  const validation = await rowsOfBothRoles(store, validationTasks);
+  const chosen = await selectCells(
+    passesOver('choosing settings', plan.validationPasses * validationTasks.length),
+    plan,
+    options.meta,
+    validation,
+  );
+
+  const testTasks = taskIndices('test');
+  const test = await rowsOfBothRoles(store, testTasks);
+  const scored: ScoredRows = {
+    rows: test.query,
+    supportRowCounts: testTasks.map((index) => store.tasks[index]?.supportRowCount ?? 0),
+    logits: await predictArms(
+      passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
+      plan,
+      options.meta,
+      chosen,
+      trainClickRate,
+      test,
+    ),
+  };
+  if (options.predictionsPath !== undefined)
+    await writePredictions(options.predictionsPath, store, test.query, scored.logits);
+  return {
+    formatVersion: REPORT_FORMAT_VERSION,
+    run: {
+      ...describeRun(options, digests),
+      finishedEpochMs: options.clock.epochMs(),
+      durationMs: options.clock.monotonicMs() - startedMs,
+      backends: [...backends].sort(),
+    },
+    counts: countsOf(store, validation.query, test),
+    trainClickRate,
+    ...resultsOf(config, plan, chosen, scored),
+  };
+}
+
+function resultsOf(
+  config: RunConfig,
+  plan: ArmPlan,
+  chosen: ReadonlyMap<ArmName, Selection>,
+  scored: ScoredRows,
+): Omit<EvaluationReport, 'formatVersion' | 'run' | 'counts' | 'trainClickRate'> {
+  const { evaluation } = config;
+  return {
+    confidence: evaluation.confidence,
+    bootstrapSamples: evaluation.bootstrapSamples,
+    calibrationBins: evaluation.calibrationBins,
+    selection: {
+      criterion: SELECTION_CRITERION,
+      cellsPerArm: cellsPerArm(evaluation),
+      chosen: [...chosen.values()],
+    },
+    arms: [...scored.logits.keys()],
+    armsLeftOut: [...plan.leftOut],
+    slices: scoreSlices(scored, evaluation, config.seed),
+    calibrationCurves: calibrationCurvesOf(scored, evaluation),
+    differenceHistograms: differenceHistogramsOf(scored),
+  };
+}
+
+function demandTasks(store: TaskStore, plan: ArmPlan): void {
+  const count = (split: TaskSplit): number => store.tasks.filter((t) => t.split === split).length;
+  const missing =
+    count('test') === 0
+      ? 'test'
+      : plan.validationPasses > 0 && count('validation') === 0
+        ? 'validation'
+        : null;
+  if (missing === null) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: `the task store has no ${missing} adgroup`,
+    where: `task store ${store.digest.slice(0, 12)}`,
+    expected: 'validation adgroups to choose settings on and test adgroups to score',
+    found: `${count('train')} train, ${count('validation')} validation, ${count('test')} test`,
+    cure: `raise data.taskSplit.${missing}Share and prepare the store again`,
+  });
+}
+
+/** Makes a context whose progress counts up to `taskTotal` task passes. */
+function predictionPasses(
+  options: EvaluateOptions,
+  digests: ParameterDigests,
+  backends: Set<string>,
+): (stage: string, taskTotal: number) => PredictionContext {
+  let waveCount = 0;
+  const { config, store, storeAddress, spec, dispatcher, signal, sink } = options;
+  const context = {
+    config,
+    runId: evaluationRunId(options, digests),
+    store,
+    storeAddress,
+    spec,
+    dispatcher,
+    signal,
+    nextWave: () => waveCount++,
+    onBackend: (backend: string) => void backends.add(backend),
+  };
+  return (stage, taskTotal) => {
+    let done = 0;
+    return {
+      ...context,
+      onTasksDone: (taskCount) => {
+        done += taskCount;
+        sink({ kind: 'progress', stage, done, total: taskTotal });
+      },
+    };
+  };
+}
+
+/**
+ * Differs whenever the same job would mean something else, so that a record that an earlier
+ * evaluation left on the queue is either right or not found.
+ */
+function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): string {
+  const { evaluation, model, training } = options.config;
+  const meaning = canonicalJson({
+    digests,
+    store: options.store.digest,
+    evaluation,
+    model,
+    tasksPerJob: training.tasksPerJob,
+  });
+  const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
+  return `${options.runId.slice(0, 100)}-evaluation-${name}`;
+}
+
+/** Over dense variables and tables (as `table/NAME`). */
+function parametersDigest({ dense, tables }: MetaParameters): string {
+  const tensors = new Map(dense);
+  for (const [name, { rowCount, width, values }] of tables)
+    tensors.set(`table/${name}`, { shape: [rowCount, width], values });
+  return digestOf(tensors);
+}
+
+async function rowsOfBothRoles(
+  store: TaskStore,
+  taskIndices: readonly number[],
+): Promise<SplitRows> {
+  return {
+    query: await readFlatRows(store, taskIndices, 'query'),
+    support: await readFlatRows(store, taskIndices, 'support'),
+  };
+}
+
+function describeRun(
+  options: EvaluateOptions,
+  digests: ParameterDigests,
+): Omit<EvaluationReport['run'], 'finishedEpochMs' | 'durationMs' | 'backends'> {
+  const { config, store, storeAddress } = options;
+  return {
+    run: config.run,
+    seed: config.seed,
+    method: config.method.kind,
+    model: config.model.kind,
+    personalBlocks: [...config.model.personal],
+    configHash: configHash(config),
+    storeAddress,
+    storeDigest: store.digest,
+    metaDigest: digests.meta,
+    globalDigest: digests.global,
+  };
+}
+
+function countsOf(
+  store: TaskStore,
+  validationQuery: FlatRows,
+  test: SplitRows,
+): EvaluationReport['counts'] {
+  return {
+    trainTasks: store.manifest.taskCountBySplit.train,
+    validationTasks: validationQuery.taskIndices.length,
+    testTasks: test.query.taskIndices.length,
+    validationQueryRows: validationQuery.clicks.length,
+    testSupportRows: test.support.clicks.length,
+    testQueryRows: test.query.clicks.length,
+  };
 }

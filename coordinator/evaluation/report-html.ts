@@ -1,7 +1,7 @@
 /** The evaluation report as one self-contained HTML page. */
 
-import type { EvaluationReport } from './report-json.js';
+import type { EvaluationReport } from './evaluation-report.js';
 
-export function renderEvaluationHtml(_report: EvaluationReport): string {
+export function reportHtml(_report: EvaluationReport): string {
   return '';
 }

@@ -1,0 +1,74 @@
+/** Which arms can be evaluated, what each needs, and why the others are left out. */
+
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
+import { ARM_NAMES, type ArmName } from './evaluation-report.js';
+
+export interface ArmPlan {
+  /** In the order in which they are shown. */
+  readonly arms: ReadonlySet<ArmName>;
+  readonly leftOut: readonly { readonly arm: ArmName; readonly reason: string }[];
+  readonly global: MetaParameters | null;
+  readonly innerSteps: Grid;
+  readonly shiftPriors: Grid;
+  /** How often each validation task and each test task is sent to the workers. */
+  readonly validationPasses: number;
+  readonly testPasses: number;
+}
+
+export interface ArmInputs {
+  readonly config: RunConfig;
+  readonly store: TaskStore;
+  readonly meta: MetaParameters;
+  readonly global: MetaParameters | null;
+}
+
+/** A run whose own method is `global` is its own global arm and has no meta arms. */
+export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
+  const isGlobalRun = config.method.kind === 'global';
+  const global = trained ?? (isGlobalRun ? meta : null);
+  const leftOut: { arm: ArmName; reason: string }[] = [];
+  const arms = new Set<ArmName>();
+  const wanted = new Set<ArmName>(config.evaluation.arms);
+  if (store.manifest.hasOracle) wanted.add('oracle');
+  for (const arm of ARM_NAMES) {
+    if (!wanted.has(arm)) continue;
+    const reason = reasonToLeaveOut(arm, global, isGlobalRun);
+    if (reason === null) arms.add(arm);
+    else leftOut.push({ arm, reason });
+  }
+  const count = (...passes: ArmName[]): number => passes.filter((arm) => arms.has(arm)).length;
+  return {
+    arms,
+    leftOut,
+    global,
+    innerSteps: innerStepGrid(config.evaluation),
+    shiftPriors: shiftPriorGrid(config.evaluation),
+    validationPasses: count('finetuned', 'meta-adapted') + 2 * count('global-shift'),
+    testPasses:
+      (arms.has('global') || arms.has('finetuned') || arms.has('global-shift') ? 1 : 0) +
+      count('global-shift') +
+      (arms.has('meta-unadapted') || arms.has('meta-adapted') ? 1 : 0),
+  };
+}
+
+function reasonToLeaveOut(
+  arm: ArmName,
+  global: MetaParameters | null,
+  isGlobalRun: boolean,
+): string | null {
+  switch (arm) {
+    case 'global':
+    case 'global-shift':
+    case 'finetuned':
+      return global === null ? 'the global arm has not been trained' : null;
+    case 'meta-unadapted':
+    case 'meta-adapted':
+      return isGlobalRun ? "the run's own method is global: there is nothing meta-trained" : null;
+    case 'constant':
+    case 'oracle':
+      return null;
+  }
+}

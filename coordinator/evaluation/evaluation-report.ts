@@ -1,0 +1,173 @@
+/**
+ * The evaluation report as data: what the table, the HTML page and other programs read. Versioned;
+ * a metric that is not defined on its rows (one class only, no oracle) is null, never NaN.
+ */
+
+import { z } from 'zod';
+
+/** Raised when a field changes meaning or goes away. */
+export const REPORT_FORMAT_VERSION = 1;
+
+export const ARM_NAMES = [
+  'constant',
+  'global',
+  'global-shift',
+  'finetuned',
+  'meta-unadapted',
+  'meta-adapted',
+  'oracle',
+] as const;
+export const ArmNameSchema = z.enum(ARM_NAMES);
+
+/** The arms every other arm is compared with. */
+export const REFERENCE_ARMS = ['global', 'global-shift', 'finetuned'] as const;
+
+const count = z.int().nonnegative();
+
+export const IntervalSchema = z.strictObject({
+  value: z.number(),
+  low: z.number(),
+  high: z.number(),
+});
+
+export const MetricsSchema = z.strictObject({
+  /** Mean over impressions, in nats. */
+  logloss: z.number(),
+  loglossInterval: IntervalSchema,
+  /** Mean over adgroups of the adgroup's logloss: a small adgroup counts as much as a big one. */
+  loglossPerAdgroup: IntervalSchema,
+  /** Logloss divided by the entropy of the click rate of these rows (He et al., 2014). */
+  normalisedEntropy: z.number().nullable(),
+  auc: z.number().nullable(),
+  /** Per adgroup, weighted by impressions, over the adgroups that have both classes. */
+  gauc: z.number().nullable(),
+  gaucAdgroupsLeftOutCount: count,
+  /** Predicted clicks / actual clicks. */
+  calibration: z.number().nullable(),
+  /** Expected calibration error over bins of equal impressions. */
+  ece: z.number(),
+});
+
+/** Logloss of the arm minus that of the reference: below 0 the arm is better. */
+export const DifferenceSchema = z.strictObject({
+  reference: z.enum(REFERENCE_ARMS),
+  perImpression: IntervalSchema,
+  perAdgroup: IntervalSchema,
+});
+
+export const ArmResultSchema = z.strictObject({
+  arm: ArmNameSchema,
+  metrics: MetricsSchema,
+  differences: z.array(DifferenceSchema),
+  /** (logloss of global - of arm) / (logloss of global - of oracle), per impression. */
+  gapClosed: IntervalSchema.nullable(),
+});
+
+/** All test adgroups, or those of one size bucket. */
+export const SliceSchema = z.strictObject({
+  name: z.string(),
+  supportRowCountMin: count,
+  /** Null: no upper bound. */
+  supportRowCountMax: count.nullable(),
+  adgroupCount: count,
+  queryRowCount: count,
+  impressions: z.number(),
+  clicks: z.number(),
+  arms: z.array(ArmResultSchema),
+});
+
+export const CellSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('inner-steps'),
+    innerRate: z.number(),
+    innerSteps: count,
+  }),
+  /** The prior of an adgroup's logit shift: normal with this mean and standard deviation. */
+  z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),
+]);
+
+export const SelectionSchema = z.strictObject({
+  arm: ArmNameSchema,
+  cell: CellSchema,
+  validationLogloss: z.number(),
+  /** The chosen cell is the first or last of an axis: a wider grid might do better. */
+  atGridEdge: z.boolean(),
+  grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number() })),
+});
+
+export const EvaluationReportSchema = z.strictObject({
+  formatVersion: z.literal(REPORT_FORMAT_VERSION),
+  run: z.strictObject({
+    run: z.string(),
+    seed: count,
+    method: z.string(),
+    model: z.string(),
+    personalBlocks: z.array(z.string()),
+    configHash: z.string(),
+    storeAddress: z.string(),
+    storeDigest: z.string(),
+    metaDigest: z.string(),
+    globalDigest: z.string().nullable(),
+    finishedEpochMs: z.number(),
+    durationMs: z.number().nonnegative(),
+    backends: z.array(z.string()),
+  }),
+  counts: z.strictObject({
+    trainTasks: count,
+    validationTasks: count,
+    testTasks: count,
+    validationQueryRows: count,
+    testSupportRows: count,
+    testQueryRows: count,
+  }),
+  /** Clicks per impression of all rows of the training tasks. */
+  trainClickRate: z.number(),
+  confidence: z.number(),
+  bootstrapSamples: count,
+  calibrationBins: count,
+  selection: z.strictObject({
+    criterion: z.string(),
+    /** The same for every arm that has a grid. */
+    cellsPerArm: count,
+    chosen: z.array(SelectionSchema),
+  }),
+  arms: z.array(ArmNameSchema),
+  armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
+  /** First all test adgroups, then the size buckets that have any, ascending. */
+  slices: z.array(SliceSchema).min(1),
+  calibrationCurves: z.array(
+    z.strictObject({
+      arm: ArmNameSchema,
+      bins: z.array(
+        z.strictObject({
+          impressions: z.number(),
+          meanPrediction: z.number(),
+          clickRate: z.number(),
+        }),
+      ),
+    }),
+  ),
+  /** Logloss per adgroup minus the reference's, as a histogram over adgroups. */
+  differenceHistograms: z.array(
+    z.strictObject({
+      arm: ArmNameSchema,
+      reference: z.enum(REFERENCE_ARMS),
+      /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
+      edges: z.array(z.number()),
+      adgroupCounts: z.array(count),
+      adgroupsBetter: count,
+      adgroupsWorse: count,
+    }),
+  ),
+});
+
+export type ArmName = z.infer<typeof ArmNameSchema>;
+export type ReferenceArm = (typeof REFERENCE_ARMS)[number];
+export type Interval = z.infer<typeof IntervalSchema>;
+export type Metrics = z.infer<typeof MetricsSchema>;
+export type Difference = z.infer<typeof DifferenceSchema>;
+export type ArmResult = z.infer<typeof ArmResultSchema>;
+export type Slice = z.infer<typeof SliceSchema>;
+export type Cell = z.infer<typeof CellSchema>;
+export type Selection = z.infer<typeof SelectionSchema>;
+export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;

@@ -1,0 +1,158 @@
+/**
+ * Metrics of predicted logits against counts. Pure, float64. A row of `clicks` c and `impressions` n
+ * stands for c positives and n - c negatives of one score, so pre-aggregated logs need no expanding.
+ */
+
+/** Aligned arrays `[rowCount]`. */
+export interface CountedRows {
+  readonly clicks: ArrayLike<number>;
+  readonly impressions: ArrayLike<number>;
+}
+
+export interface CalibrationBin {
+  readonly impressions: number;
+  readonly meanPrediction: number;
+  readonly clickRate: number;
+}
+
+/** log(1 + e^z) without overflow. */
+export function softplus(z: number): number {
+  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+}
+
+export function sigmoid(z: number): number {
+  if (z >= 0) return 1 / (1 + Math.exp(-z));
+  const odds = Math.exp(z);
+  return odds / (1 + odds);
+}
+
+export function sumOf(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let index = 0; index < values.length; index += 1) sum += values[index] ?? 0;
+  return sum;
+}
+
+/** Sum over rows of `n softplus(z) - c z`, in nats: the logloss times the impressions. */
+export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
+  let sum = 0;
+  for (let row = 0; row < logits.length; row += 1) {
+    const z = logits[row] ?? 0;
+    sum += (rows.impressions[row] ?? 0) * softplus(z) - (rows.clicks[row] ?? 0) * z;
+  }
+  return sum;
+}
+
+/** Entropy of a click rate, in nats; 0 at 0 and 1. */
+export function entropyOf(clickRate: number): number {
+  if (clickRate <= 0 || clickRate >= 1) return 0;
+  return -clickRate * Math.log(clickRate) - (1 - clickRate) * Math.log1p(-clickRate);
+}
+
+/**
+ * Logloss per impression over the entropy of these rows' click rate (He et al., ADKDD 2014): below
+ * 1 the scores know more than the click rate. Null with one class only.
+ */
+export function normalisedEntropy(loglossPerImpression: number, rows: CountedRows): number | null {
+  const entropy = entropyOf(sumOf(rows.clicks) / sumOf(rows.impressions));
+  return entropy > 0 ? loglossPerImpression / entropy : null;
+}
+
+/** Predicted clicks / actual clicks; null without a click. */
+export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): number | null {
+  const clicks = sumOf(rows.clicks);
+  if (!(clicks > 0)) return null;
+  let predicted = 0;
+  for (let row = 0; row < logits.length; row += 1)
+    predicted += (rows.impressions[row] ?? 0) * sigmoid(logits[row] ?? 0);
+  return predicted / clicks;
+}
+
+/**
+ * Chance that a random click scores above a random non-click, ties half. Null with one class only.
+ */
+export function auc(logits: ArrayLike<number>, rows: CountedRows): number | null {
+  let clicksBelow = 0;
+  let othersBelow = 0;
+  let wins = 0;
+  for (const { clicks, impressions } of tiedGroups(logits, rows)) {
+    const others = impressions - clicks;
+    wins += clicks * (othersBelow + others / 2);
+    clicksBelow += clicks;
+    othersBelow += others;
+  }
+  return clicksBelow > 0 && othersBelow > 0 ? wins / (clicksBelow * othersBelow) : null;
+}
+
+/**
+ * Bins of equal impressions by ascending prediction, at most `binCount`. Rows of one score are
+ * shared out in proportion where a boundary falls among them, so the order of rows is without
+ * influence.
+ */
+export function calibrationBins(
+  logits: ArrayLike<number>,
+  rows: CountedRows,
+  binCount: number,
+): CalibrationBin[] {
+  const binMass = sumOf(rows.impressions) / binCount;
+  const mass = new Float64Array(binCount);
+  const predicted = new Float64Array(binCount);
+  const clicked = new Float64Array(binCount);
+  let massBelow = 0;
+  for (const { logit, clicks, impressions } of tiedGroups(logits, rows)) {
+    const groupEnd = massBelow + impressions;
+    const firstBin = Math.min(binCount - 1, Math.floor(massBelow / binMass));
+    for (let bin = firstBin, taken = massBelow; bin < binCount && taken < groupEnd; bin += 1) {
+      const until = bin === binCount - 1 ? groupEnd : Math.min(groupEnd, (bin + 1) * binMass);
+      const part = until - taken;
+      if (part <= 0) continue;
+      mass[bin] = (mass[bin] ?? 0) + part;
+      predicted[bin] = (predicted[bin] ?? 0) + part * sigmoid(logit);
+      clicked[bin] = (clicked[bin] ?? 0) + (part / impressions) * clicks;
+      taken = until;
+    }
+    massBelow = groupEnd;
+  }
+  return Array.from(mass, (impressions, bin) => ({
+    impressions,
+    meanPrediction: (predicted[bin] ?? 0) / impressions,
+    clickRate: (clicked[bin] ?? 0) / impressions,
+  })).filter((bin) => bin.impressions > 0);
+}
+
+/** Expected calibration error: mean distance of prediction and click rate over the bins. */
+export function calibrationError(bins: readonly CalibrationBin[]): number {
+  let distance = 0;
+  let mass = 0;
+  for (const { impressions, meanPrediction, clickRate } of bins) {
+    distance += impressions * Math.abs(meanPrediction - clickRate);
+    mass += impressions;
+  }
+  return distance / mass;
+}
+
+interface TiedGroup {
+  readonly logit: number;
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+/** Rows of one logit added up, in ascending order of it; groups without impressions left out. */
+function tiedGroups(logits: ArrayLike<number>, rows: CountedRows): TiedGroup[] {
+  const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
+    (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
+  );
+  const groups: TiedGroup[] = [];
+  for (let start = 0; start < order.length;) {
+    const logit = logits[order[start] ?? 0] ?? 0;
+    let clicks = 0;
+    let impressions = 0;
+    let end = start;
+    for (; end < order.length && logits[order[end] ?? 0] === logit; end += 1) {
+      clicks += rows.clicks[order[end] ?? 0] ?? 0;
+      impressions += rows.impressions[order[end] ?? 0] ?? 0;
+    }
+    if (impressions > 0) groups.push({ logit, clicks, impressions });
+    start = end;
+  }
+  return groups;
+}

@@ -1,0 +1,217 @@
+/**
+ * Obtains logits of held-out tasks from the workers: cuts tasks into `predict` jobs, checks what
+ * comes back and puts it in place. Results do not depend on the order of arrival.
+ */
+
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { PROTOCOL_VERSION, type Adaptation } from '../../shared/protocol.js';
+import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
+import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
+import { encodeDense, encodeRowPack } from '../training/row-pack-gather.js';
+import { roleBounds, type RowRole } from './held-out-rows.js';
+import { lossSum } from './metrics.js';
+
+export interface PredictionContext {
+  readonly config: RunConfig;
+  /** Unlike the training run's: its jobs must not be taken for ours. */
+  readonly runId: string;
+  readonly store: TaskStore;
+  readonly storeAddress: string;
+  readonly spec: ModelSpec;
+  readonly dispatcher: Dispatcher;
+  readonly signal: AbortSignal;
+  /** Numbers the waves of an evaluation; it stands where a training job has its outer step. */
+  readonly nextWave: () => number;
+  readonly onTasksDone: (taskCount: number) => void;
+  readonly onBackend: (backend: string) => void;
+}
+
+export interface PredictionRequest {
+  readonly parameters: MetaParameters;
+  readonly taskIndices: readonly number[];
+  readonly adaptations: readonly Adaptation[];
+  readonly role: RowRole;
+  /** Which of `adaptations` have their logits kept; of the others only the losses are. */
+  readonly keep: readonly number[];
+}
+
+export interface Predictions {
+  /** By adaptation: the sum of losses of each task, `[taskCount]`. */
+  readonly lossSums: readonly Float64Array[];
+  /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */
+  readonly logits: readonly Float32Array[];
+}
+
+/** Orders handed over together; bounds the row packs held in memory. */
+const JOBS_PER_WAVE = 64;
+/** What the protocol allows in one job. */
+const ADAPTATIONS_PER_JOB = 256;
+
+interface PlannedPrediction {
+  readonly jobIndex: number;
+  readonly tasks: readonly TaskRows[];
+  /** Place of the first of `tasks` in the request. */
+  readonly firstTask: number;
+  readonly firstAdaptation: number;
+  readonly adaptations: readonly Adaptation[];
+  readonly rowCount: number;
+}
+
+export async function predictLogits(
+  context: PredictionContext,
+  request: PredictionRequest,
+): Promise<Predictions> {
+  const { taskIndices, adaptations, role, keep } = request;
+  const starts = rowStartsOf(context.store, taskIndices, role);
+  const predictions = {
+    lossSums: adaptations.map(() => new Float64Array(taskIndices.length)),
+    logits: keep.map(() => new Float32Array(starts[taskIndices.length] ?? 0)),
+  };
+  const tasksPerWave = JOBS_PER_WAVE * context.config.training.tasksPerJob;
+  const dense = encodeDense(request.parameters);
+  for (let first = 0; first < taskIndices.length; first += tasksPerWave) {
+    const waveIndices = taskIndices.slice(first, first + tasksPerWave);
+    const tasks = await context.store.readTasks(waveIndices);
+    for (let cell = 0; cell < adaptations.length; cell += ADAPTATIONS_PER_JOB) {
+      const planned = planWave(context, request, tasks, first, cell);
+      await runWave(context, request, dense, planned, (job, logits) =>
+        place(job, logits, starts, request, predictions),
+      );
+    }
+    context.onTasksDone(waveIndices.length);
+  }
+  return predictions;
+}
+
+function rowStartsOf(store: TaskStore, taskIndices: readonly number[], role: RowRole): Int32Array {
+  const starts = new Int32Array(taskIndices.length + 1);
+  for (const [task, taskIndex] of taskIndices.entries()) {
+    const entry = store.tasks[taskIndex];
+    const count = role === 'query' ? entry?.queryRowCount : entry?.supportRowCount;
+    starts[task + 1] = (starts[task] ?? 0) + (count ?? 0);
+  }
+  return starts;
+}
+
+function planWave(
+  context: PredictionContext,
+  request: PredictionRequest,
+  tasks: readonly TaskRows[],
+  firstTask: number,
+  firstAdaptation: number,
+): PlannedPrediction[] {
+  const { tasksPerJob } = context.config.training;
+  return Array.from({ length: Math.ceil(tasks.length / tasksPerJob) }, (_, jobIndex) => {
+    const chunk = tasks.slice(jobIndex * tasksPerJob, (jobIndex + 1) * tasksPerJob);
+    return {
+      jobIndex,
+      tasks: chunk,
+      firstTask: firstTask + jobIndex * tasksPerJob,
+      firstAdaptation,
+      adaptations: request.adaptations.slice(
+        firstAdaptation,
+        firstAdaptation + ADAPTATIONS_PER_JOB,
+      ),
+      rowCount: chunk.reduce((sum, task) => {
+        const [first, end] = roleBounds(task, request.role);
+        return sum + end - first;
+      }, 0),
+    };
+  });
+}
+
+async function runWave(
+  context: PredictionContext,
+  request: PredictionRequest,
+  dense: Uint8Array,
+  planned: readonly PlannedPrediction[],
+  receive: (job: PlannedPrediction, logits: Float32Array) => void,
+): Promise<void> {
+  const wave = context.nextWave();
+  const orders = planned.map((job): JobOrder => ({
+    job: {
+      protocolVersion: PROTOCOL_VERSION,
+      runId: context.runId,
+      outerStep: wave,
+      jobIndex: job.jobIndex,
+      store: { address: context.storeAddress, digest: context.store.digest },
+      model: context.config.model,
+      taskIndices: job.tasks.map((task) => task.taskIndex),
+      work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },
+      timeoutMs: context.config.queue.jobTimeoutMs,
+    },
+    dense,
+    rowPack: encodeRowPack(
+      request.parameters.tables,
+      rowPackLayoutOf(job.tasks),
+      context.spec.tableRowWidth,
+    ),
+  }));
+  const admitted = new Set<number>();
+  const admit = (delivered: DeliveredResult): Rejection | null => {
+    const { runId, outerStep, jobIndex, backend } = delivered.result;
+    const job = planned[jobIndex];
+    if (runId !== context.runId || outerStep !== wave || job === undefined)
+      return 'not_of_this_step';
+    if (admitted.has(jobIndex)) return 'duplicate';
+    const logits = readLogits(delivered.output, [job.adaptations.length, job.rowCount]);
+    if (typeof logits === 'string') return logits;
+    admitted.add(jobIndex);
+    context.onBackend(backend);
+    receive(job, logits);
+    return null;
+  };
+  for await (const _delivered of context.dispatcher.run(orders, admit, context.signal));
+  if (admitted.size !== planned.length)
+    throw new Error(`${admitted.size} of ${planned.length} predict jobs came back`);
+}
+
+/** The tensor `logits` of exactly this shape, or why the output cannot be used. */
+export function readLogits(
+  output: Uint8Array,
+  shape: readonly [number, number],
+): Float32Array | Rejection {
+  let tensors;
+  try {
+    tensors = decodeTensors(output, 'output of a predict job');
+  } catch (error) {
+    if (error instanceof QianmoError) return 'layout_mismatch';
+    throw error;
+  }
+  const logits = tensors.get('logits');
+  if (logits === undefined || tensors.size !== 1 || logits.shape.join() !== shape.join())
+    return 'layout_mismatch';
+  if (!(logits.values instanceof Float32Array)) return 'layout_mismatch';
+  return logits.values.every(Number.isFinite) ? logits.values : 'not_finite';
+}
+
+function place(
+  job: PlannedPrediction,
+  logits: Float32Array,
+  starts: Int32Array,
+  request: PredictionRequest,
+  predictions: Predictions,
+): void {
+  for (const index of job.adaptations.keys()) {
+    const adaptation = job.firstAdaptation + index;
+    const ofAdaptation = logits.subarray(index * job.rowCount, (index + 1) * job.rowCount);
+    const kept = predictions.logits[request.keep.indexOf(adaptation)];
+    kept?.set(ofAdaptation, starts[job.firstTask] ?? 0);
+    const losses = predictions.lossSums[adaptation];
+    let row = 0;
+    for (const [offset, task] of job.tasks.entries()) {
+      const [first, end] = roleBounds(task, request.role);
+      const loss = lossSum(ofAdaptation.subarray(row, row + end - first), {
+        clicks: task.clicks.subarray(first, end),
+        impressions: task.impressions.subarray(first, end),
+      });
+      if (losses !== undefined) losses[job.firstTask + offset] = loss;
+      row += end - first;
+    }
+  }
+}

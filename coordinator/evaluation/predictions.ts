@@ -1,0 +1,75 @@
+/** Per-row test predictions of every arm as a Parquet file, so that others can check the metrics. */
+
+import { rename, rm } from 'node:fs/promises';
+import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
+import { QianmoError } from '../../shared/errors.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { FlatRows } from './held-out-rows.js';
+import { sigmoid } from './metrics.js';
+import type { ArmName } from './evaluation-report.js';
+
+/**
+ * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the
+ * row in the logs, from 0), `clicks`, `impressions`, and a click probability per arm, its name with
+ * `_` for `-`. Only query rows of test tasks: these are the rows the metrics are of.
+ *
+ * @throws QianmoError of kind `environment` when the file cannot be written; then there is none.
+ */
+export async function writePredictions(
+  path: string,
+  store: TaskStore,
+  rows: FlatRows,
+  logits: ReadonlyMap<ArmName, Float32Array>,
+): Promise<void> {
+  const unfinished = `${path}.unfinished`;
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  try {
+    const arms = [...logits.keys()].map((arm) => `"${columnOf(arm)}" DOUBLE`).join(', ');
+    await connection.run(
+      `CREATE TABLE predictions (task VARCHAR, "row" BIGINT, clicks FLOAT, impressions FLOAT, ${arms})`,
+    );
+    const appender = await connection.createAppender('predictions');
+    appendRows(appender, store, rows, [...logits.values()]);
+    appender.closeSync();
+    const target = unfinished.replaceAll("'", "''");
+    await connection.run(`COPY predictions TO '${target}' (FORMAT parquet, COMPRESSION zstd)`);
+    await rename(unfinished, path);
+  } catch (cause) {
+    await rm(unfinished, { force: true });
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'the predictions cannot be written',
+      where: path,
+      cure: 'check that the folder exists, may be written to and has space left',
+      cause,
+    });
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
+
+export function columnOf(arm: ArmName): string {
+  return arm.replaceAll('-', '_');
+}
+
+function appendRows(
+  appender: DuckDBAppender,
+  store: TaskStore,
+  rows: FlatRows,
+  logits: readonly Float32Array[],
+): void {
+  for (const [position, taskIndex] of rows.taskIndices.entries()) {
+    const key = store.tasks[taskIndex]?.key ?? '';
+    const end = rows.starts[position + 1] ?? 0;
+    for (let row = rows.starts[position] ?? 0; row < end; row += 1) {
+      appender.appendVarchar(key);
+      appender.appendBigInt(BigInt(rows.logRows[row] ?? 0));
+      appender.appendFloat(rows.clicks[row] ?? 0);
+      appender.appendFloat(rows.impressions[row] ?? 0);
+      for (const ofArm of logits) appender.appendDouble(sigmoid(ofArm[row] ?? 0));
+      appender.endRow();
+    }
+  }
+}

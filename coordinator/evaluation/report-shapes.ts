@@ -1,0 +1,77 @@
+/** The distributions the report draws: calibration curves and differences per adgroup. */
+
+import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import { quantileOf } from './bootstrap.js';
+import { calibrationBins } from './metrics.js';
+import { REFERENCE_ARMS, type ArmName, type EvaluationReport } from './evaluation-report.js';
+import { adgroupImpressions, scoreAdgroups, type ScoredRows } from './score-arms.js';
+
+const HISTOGRAM_BIN_COUNT = 40;
+/** The histogram spans the differences up to this quantile of their size. */
+const HISTOGRAM_SHARE = 0.98;
+
+export function calibrationCurvesOf(
+  scored: ScoredRows,
+  config: EvaluationConfig,
+): EvaluationReport['calibrationCurves'] {
+  return [...scored.logits].map(([arm, logits]) => ({
+    arm,
+    bins: calibrationBins(logits, scored.rows, config.calibrationBins),
+  }));
+}
+
+/** Of every arm that adapts or was meta-trained, against each reference that is there. */
+export function differenceHistogramsOf(
+  scored: ScoredRows,
+): EvaluationReport['differenceHistograms'] {
+  const impressions = adgroupImpressions(scored.rows);
+  const means = new Map(
+    [...scored.logits].map(([arm, logits]) => {
+      const { losses } = scoreAdgroups(logits, scored.rows);
+      return [arm, losses.map((loss, position) => loss / (impressions[position] ?? 1))];
+    }),
+  );
+  return REFERENCE_ARMS.flatMap((reference) => {
+    const base = means.get(reference);
+    const compared = [...means].filter(([arm]) => isCompared(arm, reference));
+    if (base === undefined || compared.length === 0) return [];
+    const differences = compared.map(([arm, ofArm]): [ArmName, Float64Array] => [
+      arm,
+      ofArm.map((mean, position) => mean - (base[position] ?? 0)).filter(Number.isFinite),
+    ]);
+    const edges = symmetricEdges(differences.map(([, values]) => values));
+    return differences.map(([arm, values]) => ({
+      arm,
+      reference,
+      edges,
+      adgroupCounts: countsBetween(values, edges),
+      adgroupsBetter: values.filter((value) => value < 0).length,
+      adgroupsWorse: values.filter((value) => value > 0).length,
+    }));
+  });
+}
+
+function isCompared(arm: ArmName, reference: ArmName): boolean {
+  return arm !== reference && arm !== 'constant' && arm !== 'global' && arm !== 'oracle';
+}
+
+/** One set of edges for all arms, so that their histograms can be laid over one another. */
+function symmetricEdges(differences: readonly Float64Array[]): number[] {
+  const sizes = Float64Array.from(differences.flatMap((values) => [...values].map(Math.abs)));
+  const reach = Math.max(quantileOf(sizes.sort(), HISTOGRAM_SHARE), 1e-6);
+  return Array.from(
+    { length: HISTOGRAM_BIN_COUNT + 1 },
+    (_, index) => -reach + (2 * reach * index) / HISTOGRAM_BIN_COUNT,
+  );
+}
+
+function countsBetween(values: Float64Array, edges: readonly number[]): number[] {
+  const counts = new Array<number>(edges.length - 1).fill(0);
+  const first = edges[0] ?? 0;
+  const width = ((edges.at(-1) ?? 0) - first) / counts.length;
+  for (const value of values) {
+    const bin = Math.max(0, Math.min(counts.length - 1, Math.floor((value - first) / width)));
+    counts[bin] = (counts[bin] ?? 0) + 1;
+  }
+  return counts;
+}

@@ -1,0 +1,122 @@
+/** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
+
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { ArmPlan } from './arm-plan.js';
+import { predictLogits, type PredictionContext } from './predict-logits.js';
+import { ARM_NAMES, type ArmName, type Selection } from './evaluation-report.js';
+import {
+  adaptationOf,
+  selectInnerSteps,
+  selectShiftPrior,
+  shiftedLogits,
+  shiftPriorOf,
+  UNADAPTED,
+  unadaptedLogits,
+  type SplitRows,
+} from './selection.js';
+
+export async function selectCells(
+  context: PredictionContext,
+  plan: ArmPlan,
+  meta: MetaParameters,
+  validation: SplitRows,
+): Promise<Map<ArmName, Selection>> {
+  const chosen = new Map<ArmName, Selection>();
+  const { global, arms } = plan;
+  if (global !== null && arms.has('global-shift')) {
+    const logits = await unadaptedLogits(context, global, validation.query.taskIndices);
+    chosen.set(
+      'global-shift',
+      selectShiftPrior('global-shift', plan.shiftPriors, logits, validation),
+    );
+  }
+  const byInnerSteps: readonly [ArmName, MetaParameters | null][] = [
+    ['finetuned', global],
+    ['meta-adapted', meta],
+  ];
+  for (const [arm, parameters] of byInnerSteps)
+    if (parameters !== null && arms.has(arm))
+      chosen.set(
+        arm,
+        await selectInnerSteps(context, arm, parameters, plan.innerSteps, validation),
+      );
+  return chosen;
+}
+
+/** Logits of every arm for the query rows of the test tasks, `[rowCount]`. */
+export async function predictArms(
+  context: PredictionContext,
+  plan: ArmPlan,
+  meta: MetaParameters,
+  chosen: ReadonlyMap<ArmName, Selection>,
+  trainClickRate: number,
+  test: SplitRows,
+): Promise<Map<ArmName, Float32Array>> {
+  const rowCount = test.query.clicks.length;
+  const found = new Map<ArmName, Float32Array>();
+  found.set('constant', new Float32Array(rowCount).fill(logitOf(trainClickRate)));
+  if (test.query.oracle !== null) found.set('oracle', test.query.oracle.map(logitOf));
+
+  const predict = async (
+    parameters: MetaParameters,
+    unadaptedArm: ArmName,
+    adaptedArm: ArmName,
+  ): Promise<void> => {
+    const cell = chosen.get(adaptedArm)?.cell;
+    const { logits } = await predictLogits(context, {
+      parameters,
+      taskIndices: test.query.taskIndices,
+      adaptations: cell === undefined ? [UNADAPTED] : [UNADAPTED, adaptationOf(cell)],
+      role: 'query',
+      keep: cell === undefined ? [0] : [0, 1],
+    });
+    const [unadapted, adapted] = logits;
+    if (unadapted !== undefined) found.set(unadaptedArm, unadapted);
+    if (adapted !== undefined) found.set(adaptedArm, adapted);
+  };
+  const { global, arms } = plan;
+  if (
+    global !== null &&
+    (['global', 'global-shift', 'finetuned'] as const).some((a) => arms.has(a))
+  )
+    await predict(global, 'global', 'finetuned');
+  if (arms.has('meta-unadapted') || arms.has('meta-adapted'))
+    await predict(meta, 'meta-unadapted', 'meta-adapted');
+
+  const shift = chosen.get('global-shift')?.cell;
+  const query = found.get('global');
+  if (global !== null && shift !== undefined && query !== undefined)
+    found.set(
+      'global-shift',
+      await predictShift(context, global, query, shiftPriorOf(shift), test),
+    );
+  return new Map(
+    ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
+      const logits = found.get(arm);
+      return logits !== undefined && arms.has(arm) ? [[arm, logits]] : [];
+    }),
+  );
+}
+
+async function predictShift(
+  context: PredictionContext,
+  global: MetaParameters,
+  query: Float32Array,
+  prior: ReturnType<typeof shiftPriorOf>,
+  test: SplitRows,
+): Promise<Float32Array> {
+  const { logits } = await predictLogits(context, {
+    parameters: global,
+    taskIndices: test.query.taskIndices,
+    adaptations: [UNADAPTED],
+    role: 'support',
+    keep: [0],
+  });
+  return shiftedLogits(prior, { query, support: logits[0] ?? new Float32Array() }, test);
+}
+
+/** A known probability of exactly 0 or 1 would make one miss cost infinitely much. */
+function logitOf(probability: number): number {
+  const kept = Math.min(1 - 1e-7, Math.max(1e-7, probability));
+  return Math.log(kept) - Math.log1p(-kept);
+}

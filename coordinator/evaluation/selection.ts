@@ -1,0 +1,128 @@
+/**
+ * Chooses each adapted arm's cell on the validation adgroups. Nothing here can see a test row: it
+ * is given the validation tasks and no others.
+ */
+
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { Adaptation } from '../../shared/protocol.js';
+import type { Grid } from './grid.js';
+import { selectRows, selectTasks, type FlatRows } from './held-out-rows.js';
+import { mapShift, type ShiftPrior } from './level-shift.js';
+import { lossSum, sumOf } from './metrics.js';
+import { predictLogits, type PredictionContext } from './predict-logits.js';
+import type { ArmName, Cell, Selection } from './evaluation-report.js';
+
+export const SELECTION_CRITERION =
+  'lowest mean logloss per impression on the query rows of the validation adgroups';
+
+/** Without adaptation the rate is without meaning; the protocol wants a positive one. */
+export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
+
+/** The rows of one split: of the validation split to choose, of the test split to score. */
+export interface SplitRows {
+  readonly query: FlatRows;
+  readonly support: FlatRows;
+}
+
+/** @param meanLosses one mean logloss per impression for each cell of the grid */
+export function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
+  let best = 0;
+  for (const [index, loss] of meanLosses.entries())
+    if (loss < (meanLosses[best] ?? Infinity)) best = index;
+  const cell = grid.cells[best];
+  if (cell === undefined) throw new Error('a grid has at least one cell');
+  return {
+    arm,
+    cell,
+    validationLogloss: meanLosses[best] ?? 0,
+    atGridEdge: grid.isAtEdge(best),
+    grid: grid.cells.map((each, index) => ({
+      cell: each,
+      validationLogloss: meanLosses[index] ?? 0,
+    })),
+  };
+}
+
+/** Inner steps from `parameters`: one pass over the validation tasks for the whole grid. */
+export async function selectInnerSteps(
+  context: PredictionContext,
+  arm: ArmName,
+  parameters: MetaParameters,
+  grid: Grid,
+  validation: SplitRows,
+): Promise<Selection> {
+  const { lossSums } = await predictLogits(context, {
+    parameters,
+    taskIndices: validation.query.taskIndices,
+    adaptations: grid.cells.map(adaptationOf),
+    role: 'query',
+    keep: [],
+  });
+  const impressions = sumOf(validation.query.impressions);
+  return selectCell(
+    arm,
+    grid,
+    lossSums.map((losses) => sumOf(losses) / impressions),
+  );
+}
+
+export interface UnadaptedLogits {
+  readonly query: Float32Array;
+  readonly support: Float32Array;
+}
+
+/** The logits of `parameters` as they are, of both roles' rows. */
+export async function unadaptedLogits(
+  context: PredictionContext,
+  parameters: MetaParameters,
+  taskIndices: readonly number[],
+): Promise<UnadaptedLogits> {
+  const ofRole = async (role: 'query' | 'support'): Promise<Float32Array> => {
+    const request = { parameters, taskIndices, adaptations: [UNADAPTED], role, keep: [0] };
+    const { logits } = await predictLogits(context, request);
+    return logits[0] ?? new Float32Array();
+  };
+  return { query: await ofRole('query'), support: await ofRole('support') };
+}
+
+/** The prior of the shift: every cell is judged as it would be used, on rows it was not fitted to. */
+export function selectShiftPrior(
+  arm: ArmName,
+  grid: Grid,
+  logits: UnadaptedLogits,
+  validation: SplitRows,
+): Selection {
+  const impressions = sumOf(validation.query.impressions);
+  const meanLosses = grid.cells.map((cell) => {
+    const shifted = shiftedLogits(shiftPriorOf(cell), logits, validation);
+    return lossSum(shifted, validation.query) / impressions;
+  });
+  return selectCell(arm, grid, meanLosses);
+}
+
+/** The query logits with each task's shift, fitted on its support rows, added. */
+export function shiftedLogits(
+  prior: ShiftPrior,
+  logits: UnadaptedLogits,
+  rows: SplitRows,
+): Float32Array {
+  const shifted = Float32Array.from(logits.query);
+  for (const position of rows.query.taskIndices.keys()) {
+    const support = selectTasks(rows.support, [position]);
+    const shift = mapShift(selectRows(rows.support, [position], logits.support), support, prior);
+    const end = rows.query.starts[position + 1] ?? 0;
+    for (let row = rows.query.starts[position] ?? 0; row < end; row += 1)
+      shifted[row] = (logits.query[row] ?? 0) + shift;
+  }
+  return shifted;
+}
+
+export function adaptationOf(cell: Cell): Adaptation {
+  if (cell.kind !== 'inner-steps') throw new Error('a shift prior is not a number of inner steps');
+  return { innerRate: cell.innerRate, innerSteps: cell.innerSteps };
+}
+
+export function shiftPriorOf(cell: Cell): ShiftPrior {
+  if (cell.kind !== 'shift-prior') throw new Error('inner steps are not a shift prior');
+  return { mean: cell.mean, deviation: cell.deviation };
+}

@@ -1,0 +1,21 @@
+/** Buckets of adgroups by the size of their support set: personalisation acts on them unlike. */
+
+export interface SizeBucket {
+  readonly name: string;
+  /** Both bounds included. */
+  readonly supportRowCountMin: number;
+  readonly supportRowCountMax: number | null;
+}
+
+/** `[10, 30]` gives 0-10, 11-30 and above 30 support rows. */
+export function sizeBuckets(upperEdges: readonly number[]): SizeBucket[] {
+  const edges = [...new Set(upperEdges)].sort((a, b) => a - b);
+  const buckets = edges.map((edge, index): SizeBucket => {
+    const least = index === 0 ? 0 : (edges[index - 1] ?? 0) + 1;
+    return { name: `${least}-${edge}`, supportRowCountMin: least, supportRowCountMax: edge };
+  });
+  const last = edges.at(-1);
+  if (last !== undefined)
+    buckets.push({ name: `>${last}`, supportRowCountMin: last + 1, supportRowCountMax: null });
+  return buckets;
+}
