@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { endWithThisProcess } from './watchdog.mjs';
 
 const OUTPUT_CHARACTERS_MAX = 64 * 1024;
 
@@ -61,6 +62,7 @@ export function runCommand(command, args, options = {}) {
       killGroup();
     }, timeoutMs);
     process.once('exit', killGroup);
+    const callOff = child.pid === undefined ? undefined : endWithThisProcess(-child.pid);
     /** @param {Buffer} chunk */
     const keep = (chunk) => {
       output = (output + chunk.toString('utf8')).slice(-OUTPUT_CHARACTERS_MAX);
@@ -70,6 +72,7 @@ export function runCommand(command, args, options = {}) {
     /** @param {string} problem */
     const finish = (problem) => {
       clearTimeout(timer);
+      callOff?.();
       process.removeListener('exit', killGroup);
       resolve({ ok: problem === '', output, problem });
     };

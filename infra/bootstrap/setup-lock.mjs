@@ -52,8 +52,9 @@ function tryTake(folder) {
   try {
     mkdirSync(folder);
   } catch {
-    if (isAbandoned(folder)) rmSync(folder, { recursive: true, force: true });
-    return false;
+    if (!isAbandoned(folder)) return false;
+    rmSync(folder, { recursive: true, force: true });
+    return tryTake(folder);
   }
   writeFileSync(join(folder, 'pid'), String(process.pid));
   return true;

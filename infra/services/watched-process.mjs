@@ -1,16 +1,10 @@
 // A server process that does not outlive this one, however this one ends.
 //
 // The server is in a session of its own, so that Ctrl-C on a terminal reaches only this process and
-// a clean stop can still use the server. Beside it waits a shell on a pipe: when the pipe closes,
-// because this process ended even by SIGKILL, the shell ends the server.
+// a clean stop can still use the server. A watchdog ends it when this process is gone.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-
-const WATCHDOG_SCRIPT = `cat >/dev/null
-kill -TERM "$1" || exit
-tenths=0
-while [ $tenths -lt 50 ] && kill -0 "$1"; do sleep 0.1; tenths=$((tenths + 1)); done
-kill -KILL "$1"`;
+import { endWithThisProcess } from '../bootstrap/watchdog.mjs';
 
 /**
  * @typedef {object} WatchedProcess
@@ -37,7 +31,7 @@ export function spawnWatched(command, args, options) {
     env: { ...process.env, ...options.environment },
   });
   closeSync(log);
-  const watchdog = child.pid === undefined ? undefined : watch(child.pid);
+  const callOff = child.pid === undefined ? undefined : endWithThisProcess(child.pid);
   child.unref();
   const killAtExit = () => void child.kill('SIGKILL');
   process.once('exit', killAtExit);
@@ -48,7 +42,7 @@ export function spawnWatched(command, args, options) {
     const finish = (how) => {
       running = false;
       process.removeListener('exit', killAtExit);
-      watchdog?.kill('SIGKILL');
+      callOff?.();
       resolve(how);
     };
     child.once('error', (error) => finish(error.message));
@@ -67,17 +61,4 @@ export function spawnWatched(command, args, options) {
       clearTimeout(hardKill);
     },
   };
-}
-
-/** @param {number} pid */
-function watch(pid) {
-  const watchdog = spawn('/bin/sh', ['-c', WATCHDOG_SCRIPT, 'qianmo-watchdog', String(pid)], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-  });
-  watchdog.on('error', () => undefined);
-  watchdog.stdin.on('error', () => undefined);
-  watchdog.unref();
-  /** @type {import('node:net').Socket} */ (watchdog.stdin).unref();
-  return watchdog;
 }
