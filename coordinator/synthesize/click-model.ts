@@ -1,5 +1,5 @@
 /**
- * The true click probability of an impression (infra/decisions has the model):
+ * The true click probability of an impression:
  * logit p = c + b_g + u' a_g / sqrt(8) + profile' M_g + hour + slot + drift.
  * Also who sees an impression and where: users by popularity, slots by weight.
  */
@@ -84,7 +84,7 @@ export function solveIntercept(world: SyntheticWorld, meanClickRate: number): nu
   };
   let low = -60;
   let high = 60;
-  for (let halving = 0; halving < 60; halving += 1) {
+  for (let halving = 0; halving < 42; halving += 1) {
     const middle = (low + high) / 2;
     if (meanAt(middle) < meanClickRate) low = middle;
     else high = middle;

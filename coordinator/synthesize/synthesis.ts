@@ -31,6 +31,8 @@ export interface SynthesisOptions extends WorldOptions {
   readonly signal: AbortSignal;
   /** Threads that generate; every core when left out. The bytes do not depend on it. */
   readonly threadCount?: number;
+  /** The compiled chunk-worker.ts; beside chunk-pool.ts when left out. */
+  readonly threadEntry?: URL;
 }
 
 export interface SynthesisReport {

@@ -1,0 +1,52 @@
+/** Files that appear whole or not at all: written beside their place, then renamed into it. */
+
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { failureOfSystemError } from '../../shared/system-errors.js';
+
+/** The name a file has until it is complete. */
+export function unfinishedPath(path: string): string {
+  return `${path}.unfinished`;
+}
+
+/**
+ * Calls `write` with an open file and gives the file its name if all went well; removes it if not.
+ * @throws QianmoError of kind `environment` when the file system refuses
+ */
+export async function writeWhole(
+  path: string,
+  write: (file: FileHandle) => Promise<void>,
+): Promise<void> {
+  await placeWhole(path, async (unfinished) => {
+    const file = await open(unfinished, 'w');
+    try {
+      await write(file);
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+/** As `writeWhole`, for a writer that opens the path itself. */
+export async function placeWhole(
+  path: string,
+  write: (unfinished: string) => Promise<void>,
+): Promise<void> {
+  const unfinished = unfinishedPath(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await write(unfinished);
+    await rename(unfinished, path);
+  } catch (cause) {
+    await rm(unfinished, { force: true }).catch(() => undefined);
+    throw failureOfSystemError(cause, path) ?? cause;
+  }
+}
+
+/** Writes all bytes: one call of `FileHandle.write` may write fewer. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let offset = 0; offset < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, offset, bytes.length - offset);
+    offset += bytesWritten;
+  }
+}
