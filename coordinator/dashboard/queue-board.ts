@@ -1,0 +1,113 @@
+/**
+ * The queue board: bull-board over the job queue, to look at and not to touch, on this machine only.
+ * It has no authentication of its own, which is why it binds to a loopback address.
+ */
+
+import type { AddressInfo } from 'node:net';
+import { createBullBoard } from '@bull-board/api';
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
+import { HonoAdapter } from '@bull-board/hono';
+import { serve, type ServerType } from '@hono/node-server';
+import { serveStatic } from '@hono/node-server/serve-static';
+import { Queue } from 'bullmq';
+import { Hono } from 'hono';
+import { trimTrailingSlash } from 'hono/trailing-slash';
+import { QianmoError } from '../../shared/errors.js';
+import { INNER_LOOP_QUEUE } from '../../shared/protocol.js';
+import { connectRedis } from '../../shared/redis-connection.js';
+
+export interface QueueBoardOptions {
+  readonly redisUrl: string;
+  /** In braces: `{qianmo}`. */
+  readonly prefix: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly host: '127.0.0.1' | '::1';
+}
+
+export interface QueueBoard {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+const BOARD_PATH = '/queues';
+
+/**
+ * Serves the board until closed.
+ *
+ * @throws QianmoError `environment` when Redis does not answer or the port is taken.
+ */
+export async function serveQueueBoard(options: QueueBoardOptions): Promise<QueueBoard> {
+  const redis = await connectRedis({
+    url: options.redisUrl,
+    role: 'producer',
+    name: 'qianmo-board',
+  });
+  const queue = new Queue(INNER_LOOP_QUEUE, {
+    connection: redis,
+    prefix: options.prefix,
+    // Looking must not change what the coordinator set.
+    skipMetasUpdate: true,
+  });
+  queue.on('error', () => undefined);
+  try {
+    const server = await listening(boardOf(queue), options);
+    // An address without a port belongs to a pipe, which is not what was asked for.
+    const { port } = server.address() as AddressInfo;
+    const host = options.host === '::1' ? '[::1]' : options.host;
+    return {
+      url: `http://${host}:${port}${BOARD_PATH}`,
+      close: async () => {
+        await closed(server);
+        await queue.close();
+        redis.disconnect();
+      },
+    };
+  } catch (error) {
+    await queue.close();
+    redis.disconnect();
+    throw error;
+  }
+}
+
+function boardOf(queue: Queue): Hono {
+  const adapter = new HonoAdapter(serveStatic);
+  adapter.setBasePath(BOARD_PATH);
+  createBullBoard({
+    queues: [new BullMQAdapter(queue, { readOnlyMode: true })],
+    serverAdapter: adapter,
+    options: { uiConfig: { boardTitle: 'qianmo' } },
+  });
+  const app = new Hono({ strict: true });
+  app.use(trimTrailingSlash());
+  app.get('/', (context) => context.redirect(BOARD_PATH));
+  app.route(BOARD_PATH, adapter.registerPlugin());
+  return app;
+}
+
+function listening(app: Hono, { host, port }: QueueBoardOptions): Promise<ServerType> {
+  return new Promise((resolve, reject) => {
+    const server = serve({ fetch: app.fetch, hostname: host, port }, () => resolve(server));
+    server.once('error', (cause: Error) => {
+      const taken = 'code' in cause && cause.code === 'EADDRINUSE';
+      reject(
+        new QianmoError({
+          kind: 'environment',
+          what: taken ? 'another program listens on this port' : 'the queue board cannot listen',
+          where: `${host}:${port}`,
+          found: cause.message,
+          cure: 'give another --port, or 0 for a free one',
+          cause,
+        }),
+      );
+    });
+  });
+}
+
+function closed(server: ServerType): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    // A browser that polls keeps its connection; closing would wait for it.
+    if ('closeAllConnections' in server) server.closeAllConnections();
+  });
+}

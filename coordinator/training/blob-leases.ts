@@ -1,0 +1,49 @@
+/**
+ * Which input blobs are in use. Jobs may share a blob (the dense variables of an outer step, equal
+ * row packs), so one is deleted when its last user lets go.
+ */
+
+import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+
+export class BlobLeases {
+  readonly #blobs: BlobStore;
+  readonly #userCountBySha256 = new Map<string, number>();
+  /** Hashing is once per array, not per job that uses it. */
+  readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
+
+  constructor(blobs: BlobStore) {
+    this.#blobs = blobs;
+  }
+
+  refOf(bytes: Uint8Array): BlobRef {
+    const known = this.#refByBytes.get(bytes);
+    if (known !== undefined) return known;
+    const ref = blobRefOf(bytes);
+    this.#refByBytes.set(bytes, ref);
+    return ref;
+  }
+
+  /** Registers a user and makes sure that the bytes are there. */
+  async acquire(bytes: Uint8Array): Promise<void> {
+    const ref = this.refOf(bytes);
+    const userCount = this.#userCountBySha256.get(ref.sha256) ?? 0;
+    if (userCount === 0) await this.#blobs.put(bytes);
+    this.#userCountBySha256.set(ref.sha256, userCount + 1);
+  }
+
+  /** Puts again what Redis has lost; registers nobody. */
+  async restore(bytes: Uint8Array): Promise<void> {
+    if (!(await this.#blobs.has(this.refOf(bytes)))) await this.#blobs.put(bytes);
+  }
+
+  async release(bytes: Uint8Array): Promise<void> {
+    const ref = this.refOf(bytes);
+    const userCount = this.#userCountBySha256.get(ref.sha256) ?? 0;
+    if (userCount > 1) {
+      this.#userCountBySha256.set(ref.sha256, userCount - 1);
+      return;
+    }
+    this.#userCountBySha256.delete(ref.sha256);
+    await this.#blobs.delete(ref);
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * The jobs of one call of `Dispatcher.run`: keeps a bounded window of them on the queue, looks at
+ * them when woken and at intervals, and gives each a result or one more delivery.
+ */
+
+import type { Clock } from '../../shared/clock.js';
+import type { QueueConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/protocol.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import type { DeliveredResult, JobOrder, Rejection } from '../dispatcher.js';
+import type { BlobLeases } from './blob-leases.js';
+import { fateOf, JobDelivery } from './job-delivery.js';
+import { Mailbox } from './mailbox.js';
+import { WAKE_ALL, type QueueLink } from './queue-link.js';
+import { interrupted, type RedisPatience } from './redis-patience.js';
+
+/** Jobs on the queue at once; bounds what their row packs take of Redis' memory. */
+const OPEN_JOB_COUNT_MAX = 256;
+const RECONCILE_INTERVAL_MS = 1_500;
+/** Cleaning up is a courtesy (lifetimes do it too), so it does not wait for a Redis that is away. */
+const CLOSE_TIMEOUT_MS = 500;
+const WORKERLESS_NOTICE_MS = 10_000;
+
+export interface DispatchStepOptions {
+  readonly link: QueueLink;
+  readonly blobs: BlobStore;
+  readonly leases: BlobLeases;
+  readonly patience: RedisPatience;
+  readonly rejections: Map<Rejection, number>;
+  readonly queue: QueueConfig;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly orders: readonly JobOrder[];
+  readonly admit: (delivered: DeliveredResult) => Rejection | null;
+  readonly signal: AbortSignal;
+  /** Sets the ids of this call apart from those of any other call or start. */
+  readonly idSuffix: string;
+}
+
+export class DispatchStep {
+  readonly #options: DispatchStepOptions;
+  readonly #startMs: number;
+  readonly #deadlineMs: number;
+  readonly #openByJobId = new Map<string, JobDelivery>();
+  readonly #mailbox: Mailbox;
+  readonly #unsubscribe: () => void;
+  #sentCount = 0;
+  #reconcileAtMs = 0;
+  #saidWorkerless = false;
+
+  constructor(options: DispatchStepOptions) {
+    const { clock, link, queue } = options;
+    this.#options = options;
+    this.#startMs = clock.monotonicMs();
+    this.#deadlineMs = this.#startMs + queue.outerStepTimeoutMs;
+    this.#mailbox = new Mailbox(clock);
+    this.#unsubscribe = link.subscribe((jobId) => this.#mailbox.put(jobId));
+  }
+
+  async *results(): AsyncGenerator<DeliveredResult> {
+    const { clock, orders, signal } = this.#options;
+    this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
+    for (;;) {
+      await this.#fillWindow();
+      if (this.#openByJobId.size === 0 && this.#sentCount === orders.length) return;
+      const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs) - clock.monotonicMs();
+      const woken = await this.#mailbox.take(Math.max(0, waitMs), signal);
+      if (signal.aborted) throw interrupted();
+      for (const jobId of await this.#jobsToLookAt(woken)) {
+        const delivered = await this.#lookAt(jobId);
+        if (delivered !== null) yield delivered;
+      }
+      if (clock.monotonicMs() >= this.#deadlineMs && this.#openByJobId.size > 0)
+        throw this.#timedOut();
+    }
+  }
+
+  /** Ends the call, whether or not every job has a result. */
+  async close(): Promise<void> {
+    const { clock, leases, link, patience } = this.#options;
+    this.#unsubscribe();
+    const open = [...this.#openByJobId.entries()];
+    this.#openByJobId.clear();
+    const tidy = async (): Promise<void> => {
+      await link.remove(open.map(([jobId]) => jobId));
+      for (const [, { order }] of open) {
+        await leases.release(order.dense);
+        await leases.release(order.rowPack);
+      }
+    };
+    try {
+      await patience.attempt(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
+    } catch {
+      // What is left has a lifetime, and its jobs are removed by the next start of the run.
+    }
+  }
+
+  async #fillWindow(): Promise<void> {
+    const { leases, orders, idSuffix } = this.#options;
+    const fresh: JobDelivery[] = [];
+    while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
+      const order = orders[this.#sentCount];
+      if (order === undefined) break;
+      const job = {
+        ...order.job,
+        dense: leases.refOf(order.dense),
+        rowPack: leases.refOf(order.rowPack),
+      };
+      const delivery = new JobDelivery(order, job, idSuffix);
+      this.#refuseTooLarge(delivery);
+      await this.#patiently(() => leases.acquire(order.dense));
+      await this.#patiently(() => leases.acquire(order.rowPack));
+      this.#sentCount += 1;
+      this.#openByJobId.set(delivery.jobId, delivery);
+      fresh.push(delivery);
+    }
+    if (fresh.length > 0) await this.#patiently(() => this.#options.link.add(fresh));
+  }
+
+  async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const all = woken.has(WAKE_ALL) || nowMs >= this.#reconcileAtMs;
+    if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
+    this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
+    await this.#sayWhenWorkerless(nowMs);
+    return [...this.#openByJobId.keys()];
+  }
+
+  /** Returns the result when the job now has one that is admitted. */
+  async #lookAt(jobId: string): Promise<DeliveredResult | null> {
+    const { link } = this.#options;
+    const delivery = this.#openByJobId.get(jobId);
+    if (delivery === undefined) return null;
+    const fate = fateOf(await this.#patiently(() => link.read(jobId)));
+    switch (fate.kind) {
+      case 'open':
+        return null;
+      case 'result':
+        return this.#judge(delivery, fate.result);
+      case 'hopeless':
+        throw delivery.hopeless(fate.reason);
+      case 'lost':
+        await this.#patiently(() => this.#options.leases.restore(delivery.order.dense));
+        await this.#patiently(() => this.#options.leases.restore(delivery.order.rowPack));
+        await this.#deliverAgain(delivery, fate.reason);
+        return null;
+      case 'failed':
+        delivery.countFailure(fate.reason, this.#options.queue.jobAttemptsMax);
+        await this.#deliverAgain(delivery, fate.reason);
+        return null;
+    }
+  }
+
+  async #judge(delivery: JobDelivery, result: JobResult): Promise<DeliveredResult | null> {
+    const { admit, blobs, leases, queue, rejections } = this.#options;
+    const output = await this.#outputOf(result);
+    if (output === null) {
+      await this.#deliverAgain(delivery, 'its output blob is not there');
+      return null;
+    }
+    const delivered = { result, output };
+    const rejection = output.byteLength === 0 ? 'wrong_blob' : admit(delivered);
+    await this.#patiently(() => blobs.delete(result.output));
+    if (rejection !== null) {
+      rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
+      const reason = `its result was refused: ${rejection}`;
+      delivery.countFailure(reason, queue.jobAttemptsMax);
+      await this.#deliverAgain(delivery, reason);
+      return null;
+    }
+    this.#openByJobId.delete(delivery.jobId);
+    await this.#patiently(() => leases.release(delivery.order.dense));
+    await this.#patiently(() => leases.release(delivery.order.rowPack));
+    return delivered;
+  }
+
+  /** Null when it is not there; empty when it is not what the reference says. */
+  async #outputOf(result: JobResult): Promise<Uint8Array | null> {
+    try {
+      return await this.#patiently(() => this.#options.blobs.get(result.output));
+    } catch (error) {
+      if (error instanceof BlobMissingError) return null;
+      if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
+      throw error;
+    }
+  }
+
+  async #deliverAgain(delivery: JobDelivery, reason: string): Promise<void> {
+    const { link, sink } = this.#options;
+    sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+    this.#openByJobId.delete(delivery.jobId);
+    delivery.deliverAgain();
+    this.#openByJobId.set(delivery.jobId, delivery);
+    await this.#patiently(() => link.add([delivery]));
+  }
+
+  async #sayWhenWorkerless(nowMs: number): Promise<void> {
+    if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
+    this.#saidWorkerless = true;
+    if ((await this.#patiently(() => this.#options.link.workerCount())) > 0) return;
+    this.#options.sink({
+      kind: 'warning',
+      message: `${this.#openByJobId.size} jobs wait and no worker is connected: start one with qianmo worker`,
+    });
+  }
+
+  #patiently<T>(action: () => Promise<T>): Promise<T> {
+    return this.#options.patience.attempt(action, this.#deadlineMs, this.#options.signal);
+  }
+
+  #refuseTooLarge({ job, where }: JobDelivery): void {
+    const byteCount = Buffer.byteLength(JSON.stringify(job));
+    if (byteCount <= JOB_BYTE_COUNT_MAX) return;
+    throw new QianmoError({
+      kind: 'usage',
+      what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
+      where,
+      expected: `at most ${JOB_BYTE_COUNT_MAX} bytes`,
+      found: `${byteCount} bytes`,
+      cure: 'lower training.tasksPerJob',
+    });
+  }
+
+  #timedOut(): QianmoError {
+    const { orders, queue } = this.#options;
+    const first = this.#openByJobId.values().next().value;
+    return new QianmoError({
+      kind: 'transient',
+      what: 'an outer step did not get all its results in time',
+      ...(first === undefined ? {} : { where: first.where }),
+      expected: `${orders.length} results within ${queue.outerStepTimeoutMs} ms`,
+      found: `${this.#openByJobId.size} jobs still open`,
+      cure: 'see that workers run and reach Redis, then continue with --resume',
+    });
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Lives through a Redis that is away for a while: tries again with growing pauses until a deadline,
+ * and says so once. Only outages are tried again; every other error passes.
+ */
+
+import type { Clock } from '../../shared/clock.js';
+import { QianmoError } from '../../shared/errors.js';
+import { isRedisOutage } from '../../shared/redis-connection.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+
+const PAUSE_MS_MIN = 50;
+const PAUSE_MS_MAX = 1_000;
+
+export interface RedisPatience {
+  /**
+   * @param deadlineMs on the clock's monotonic scale
+   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts.
+   */
+  attempt<T>(action: () => Promise<T>, deadlineMs: number, signal?: AbortSignal): Promise<T>;
+}
+
+export function createRedisPatience(options: {
+  readonly where: string;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}): RedisPatience {
+  const { where, clock, sink } = options;
+  let awaySinceMs: number | undefined;
+
+  const noteOutage = (error: unknown): void => {
+    if (awaySinceMs !== undefined) return;
+    awaySinceMs = clock.monotonicMs();
+    const reason = error instanceof Error ? error.message : String(error);
+    sink({
+      kind: 'warning',
+      message: `Redis at ${where} does not answer (${reason}); waiting for it`,
+    });
+  };
+  const noteAnswer = (): void => {
+    if (awaySinceMs === undefined) return;
+    const awayMs = clock.monotonicMs() - awaySinceMs;
+    awaySinceMs = undefined;
+    sink({ kind: 'notice', message: `Redis is back after ${(awayMs / 1000).toFixed(1)} s` });
+  };
+
+  return {
+    attempt: async (action, deadlineMs, signal) => {
+      for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
+        if (signal?.aborted === true) throw interrupted();
+        try {
+          const value = await action();
+          noteAnswer();
+          return value;
+        } catch (error) {
+          if (!isRedisOutage(error)) throw error;
+          noteOutage(error);
+          if (clock.monotonicMs() + pauseMs >= deadlineMs) throw stayedAway(where, error);
+        }
+        await clock.sleep(pauseMs, signal);
+      }
+    },
+  };
+}
+
+export function interrupted(): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'stopped on request while jobs were open',
+    cure: 'continue with --resume',
+  });
+}
+
+function stayedAway(where: string, cause: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: 'Redis stayed away for longer than one outer step may take',
+    where,
+    found: cause instanceof Error ? cause.message : String(cause),
+    cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
+    cause,
+  });
+}

@@ -1,0 +1,157 @@
+/**
+ * What a worker does with one job, from the bytes on the queue to the record it returns: parse,
+ * fetch, compute under a deadline, put. Knows no queue. A failure leaves as text that the
+ * dispatcher understands (`shared/job-failure.ts`).
+ */
+
+import { z } from 'zod';
+import type { Clock } from '../shared/clock.js';
+import { QianmoError, type FailureKind } from '../shared/errors.js';
+import type { JobExecutor, JobOutput } from '../shared/job-executor.js';
+import type { JobFailure } from '../shared/job-failure.js';
+import { JobSchema, PROTOCOL_VERSION, type Job, type JobResult } from '../shared/protocol.js';
+import { BlobMissingError, type BlobStore } from '../shared/storage/blob-store.js';
+import type { InputCache } from './input-cache.js';
+
+/** What an executor may take to stop once told to; beyond it the worker is broken. */
+const STOP_GRACE_MS = 10_000;
+
+export interface JobCarrier {
+  readonly blobs: BlobStore;
+  readonly denseInputs: InputCache;
+  readonly executor: JobExecutor;
+  readonly clock: Clock;
+  readonly workerName: string;
+}
+
+/** A failure of one job, ready for the queue. */
+export class JobFailedError extends Error {
+  readonly failure: JobFailure;
+  constructor(failure: JobFailure, cause?: unknown) {
+    super(failure.reason, cause === undefined ? {} : { cause });
+    this.name = 'JobFailedError';
+    this.failure = failure;
+  }
+}
+
+/** The executor ignored its signal: the process that holds it must end. */
+export class ExecutorStuckError extends Error {
+  override readonly name = 'ExecutorStuckError';
+}
+
+/**
+ * @param signal aborts when the job is to be given up (shutdown, lost lock).
+ * @throws JobFailedError, or ExecutorStuckError
+ */
+export async function carryJob(
+  data: unknown,
+  carrier: JobCarrier,
+  signal: AbortSignal,
+): Promise<JobResult> {
+  const job = parsedJob(data);
+  try {
+    const dense = await carrier.denseInputs.get(job.dense);
+    const rowPack = await carrier.blobs.get(job.rowPack);
+    const computed = await withinDeadline(job, carrier, signal, (deadlineSignal) =>
+      carrier.executor.execute({ job, dense, rowPack }, deadlineSignal),
+    );
+    const output = await carrier.blobs.put(computed.output);
+    return {
+      protocolVersion: PROTOCOL_VERSION,
+      runId: job.runId,
+      outerStep: job.outerStep,
+      jobIndex: job.jobIndex,
+      output,
+      weightedQueryLoss: computed.weightedQueryLoss,
+      weightedSupportLoss: computed.weightedSupportLoss,
+      taskCount: job.taskIndices.length,
+      queryRowCount: computed.queryRowCount,
+      computeMs: computed.computeMs,
+      worker: carrier.workerName,
+      backend: computed.backend,
+    };
+  } catch (error) {
+    if (error instanceof ExecutorStuckError) throw error;
+    throw new JobFailedError(failureOf(error, job), error);
+  }
+}
+
+function parsedJob(data: unknown): Job {
+  const version = z.object({ protocolVersion: z.unknown() }).safeParse(data);
+  if (version.success && version.data.protocolVersion !== PROTOCOL_VERSION) {
+    const found = String(version.data.protocolVersion);
+    throw new JobFailedError({
+      kind: 'refused',
+      reason: `this worker speaks protocol ${PROTOCOL_VERSION}, the job protocol ${found}: run the same version of qianmo on coordinator and workers`,
+    });
+  }
+  const parsed = JobSchema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new JobFailedError({
+    kind: 'permanent',
+    reason: `the job is malformed at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
+  });
+}
+
+async function withinDeadline(
+  job: Job,
+  { clock }: JobCarrier,
+  signal: AbortSignal,
+  compute: (signal: AbortSignal) => Promise<JobOutput>,
+): Promise<JobOutput> {
+  const stop = new AbortController();
+  const settled = new AbortController();
+  const giveUp = (): void => stop.abort();
+  if (signal.aborted) giveUp();
+  signal.addEventListener('abort', giveUp, { once: true });
+  const deadline = { isPassed: false };
+  const watch = async (): Promise<never> => {
+    await clock.sleep(job.timeoutMs, AbortSignal.any([settled.signal, stop.signal]));
+    if (!settled.signal.aborted && !stop.signal.aborted) {
+      deadline.isPassed = true;
+      giveUp();
+    }
+    await clock.sleep(STOP_GRACE_MS, settled.signal);
+    throw new ExecutorStuckError('the executor did not stop when told to');
+  };
+  try {
+    return await Promise.race([compute(stop.signal), watch()]);
+  } catch (error) {
+    if (!deadline.isPassed || error instanceof ExecutorStuckError) throw error;
+    throw new QianmoError({
+      kind: 'transient',
+      what: `the job passed its deadline of ${job.timeoutMs} ms`,
+      cure: 'lower training.tasksPerJob, or raise queue.jobTimeoutMs',
+      cause: error,
+    });
+  } finally {
+    settled.abort();
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {
+  usage: 'permanent',
+  data: 'permanent',
+  environment: 'transient',
+  transient: 'transient',
+  failed: 'transient',
+  interrupted: 'transient',
+};
+
+function failureOf(error: unknown, job: Job): JobFailure {
+  if (error instanceof BlobMissingError) return { kind: 'blob-missing', reason: error.message };
+  if (!(error instanceof QianmoError))
+    return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
+  const { where, expected, found, cure } = error.report;
+  // A spoilt input is mended by putting it again; the blob store has removed it.
+  const isInput =
+    where?.includes(job.dense.sha256) === true || where?.includes(job.rowPack.sha256) === true;
+  if (error.kind === 'data' && isInput) return { kind: 'blob-missing', reason: error.message };
+  const parts = [error.message];
+  if (expected !== undefined) parts.push(`expected ${expected}`);
+  if (found !== undefined) parts.push(`found ${found}`);
+  if (cure !== undefined) parts.push(`cure: ${cure}`);
+  return { kind: FAILURE_BY_KIND[error.kind], reason: parts.join('; ') };
+}

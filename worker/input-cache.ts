@@ -1,0 +1,47 @@
+/**
+ * Dense input blobs by content, so that a worker fetches them once per outer step and not once per
+ * job. Bounded by bytes; what was used longest ago goes first.
+ */
+
+import type { BlobRef, BlobStore } from '../shared/storage/blob-store.js';
+
+export class InputCache {
+  readonly #blobs: BlobStore;
+  readonly #byteCountMax: number;
+  /** In order of use, the latest last. */
+  readonly #bytesBySha256 = new Map<string, Uint8Array>();
+  #byteCount = 0;
+
+  constructor(blobs: BlobStore, byteCountMax: number) {
+    this.#blobs = blobs;
+    this.#byteCountMax = byteCountMax;
+  }
+
+  get byteCount(): number {
+    return this.#byteCount;
+  }
+
+  /** @throws what `BlobStore.get` throws. */
+  async get(ref: BlobRef): Promise<Uint8Array> {
+    const known = this.#bytesBySha256.get(ref.sha256);
+    if (known !== undefined) {
+      this.#bytesBySha256.delete(ref.sha256);
+      this.#bytesBySha256.set(ref.sha256, known);
+      return known;
+    }
+    const bytes = await this.#blobs.get(ref);
+    if (bytes.byteLength > this.#byteCountMax) return bytes;
+    this.#makeRoom(bytes.byteLength);
+    this.#bytesBySha256.set(ref.sha256, bytes);
+    this.#byteCount += bytes.byteLength;
+    return bytes;
+  }
+
+  #makeRoom(byteCount: number): void {
+    for (const [sha256, oldest] of this.#bytesBySha256) {
+      if (this.#byteCount + byteCount <= this.#byteCountMax) return;
+      this.#bytesBySha256.delete(sha256);
+      this.#byteCount -= oldest.byteLength;
+    }
+  }
+}
