@@ -1,5 +1,6 @@
 /** Blobs over an object store, under `blobs/SHA256`: never overwritten, verified when read. */
 
+import { QianmoError } from '../errors.js';
 import {
   BlobMissingError,
   blobRefOf,
@@ -40,8 +41,14 @@ export class ObjectBlobStore implements BlobStore {
     if (await this.#isSound(ref)) return ref;
     await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
     this.bytesWritten += ref.byteCount;
-    await this.get(ref);
-    return ref;
+    if (await this.#isSound(ref)) return ref;
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'the object store does not give back what was written',
+      where: `${this.#objects.address}/${blobKeyOf(ref)}`,
+      expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
+      cure: 'see whether something else deletes or changes objects there, or the disk is failing',
+    });
   }
 
   async get(ref: BlobRef): Promise<Uint8Array> {
