@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import { aggregate, gradientInbox, rejectionOf } from '../../coordinator/training/aggregator.js';
+import {
+  deliveredOf,
+  expectationsFor,
+  layoutOf,
+  tensorsOf,
+  twoTableSpec,
+} from '../fixtures/gradient-results.js';
+
+const layouts = [layoutOf([2, 5], [0]), layoutOf([1, 5, 7], [])];
+const expectations = expectationsFor(layouts);
+const good = [
+  deliveredOf(0, tensorsOf([1, 2], [10, 20, 30])),
+  deliveredOf(1, tensorsOf([3, 4], [1, 2, 3])),
+];
+
+describe('rejectionOf', () => {
+  it('accepts what the job asked for', () => {
+    for (const delivered of good) expect(rejectionOf(delivered, expectations)).toBeNull();
+  });
+
+  it.each([
+    ['another run', { runId: 'other' }],
+    ['an outer step before', { outerStep: 3 }],
+    ['an outer step after', { outerStep: 5 }],
+    ['a job that was not sent', { jobIndex: 2 }],
+  ])('knows a result of %s', (_name, departure) => {
+    const delivered = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), departure);
+    expect(rejectionOf(delivered, expectations)).toBe('not_of_this_step');
+  });
+
+  it('knows a second result of a job', () => {
+    const admitted = new Map([[0, true]]);
+    expect(rejectionOf(good[0]!, expectations, admitted)).toBe('duplicate');
+    expect(rejectionOf(good[1]!, expectations, admitted)).toBeNull();
+  });
+
+  it.each([
+    ['a variable of another shape', tensorsOf([1, 2, 3], [1, 2, 3])],
+    ['too few rows', tensorsOf([1, 2], [1, 2])],
+    ['a missing variable', new Map([...tensorsOf([1, 2], [1, 2, 3])].slice(1))],
+    [
+      'an unknown variable',
+      new Map([
+        ...tensorsOf([1, 2], [1, 2, 3]),
+        ['v', { shape: [1], values: Float32Array.of(1) }] as const,
+      ]),
+    ],
+    [
+      'integers',
+      new Map([
+        ...tensorsOf([1, 2], [1, 2, 3]),
+        ['w', { shape: [2], values: Int32Array.of(1, 2) }] as const,
+      ]),
+    ],
+  ])('knows a wrong layout: %s', (_name, tensors) => {
+    expect(rejectionOf(deliveredOf(0, tensors), expectations)).toBe('layout_mismatch');
+  });
+
+  it('knows bytes that are no tensors, another task count and a blob of another size', () => {
+    const { result } = good[0]!;
+    const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
+    expect(rejectionOf({ result, output: noise }, expectations)).toBe('layout_mismatch');
+    expect(rejectionOf({ result, output: noise.subarray(1) }, expectations)).toBe('wrong_blob');
+    const fewer = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { taskCount: 2 });
+    expect(rejectionOf(fewer, expectations)).toBe('layout_mismatch');
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'knows %d in a variable, in a row and in a loss',
+    (value) => {
+      const bad = [
+        deliveredOf(0, tensorsOf([1, value], [1, 2, 3])),
+        deliveredOf(0, tensorsOf([1, 2], [value, 2, 3])),
+        deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedQueryLoss: value }),
+        deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedSupportLoss: value }),
+      ];
+      for (const delivered of bad) expect(rejectionOf(delivered, expectations)).toBe('not_finite');
+    },
+  );
+
+  it('accepts the largest finite values', () => {
+    const large = deliveredOf(0, tensorsOf([3.4e38, -3.4e38], [3.4e38, 0, -0]));
+    expect(rejectionOf(large, expectations)).toBeNull();
+  });
+});
+
+describe('the inbox', () => {
+  it('admits each job once, in any order, and hands the gradients out in job order', () => {
+    const inbox = gradientInbox(expectations);
+    expect(inbox.admit(good[1]!)).toBeNull();
+    expect(inbox.admit(good[1]!)).toBe('duplicate');
+    expect(inbox.admit(deliveredOf(0, tensorsOf([1, Number.NaN], [1, 2, 3])))).toBe('not_finite');
+    expect(inbox.admit(good[0]!)).toBeNull();
+    const gradients = inbox.gradients();
+    expect(gradients.map((gradient) => gradient.jobIndex)).toEqual([0, 1]);
+    expect(gradients.map((gradient) => [...gradient.rows])).toEqual([
+      [10, 20, 30],
+      [1, 2, 3],
+    ]);
+    expect([...(gradients[0]?.dense.keys() ?? [])]).toEqual(['w']);
+  });
+});
+
+describe('aggregate', () => {
+  function gradientsOf(): ReturnType<ReturnType<typeof gradientInbox>['gradients']> {
+    const inbox = gradientInbox(expectations);
+    good.forEach(inbox.admit);
+    return inbox.gradients();
+  }
+
+  it('adds dense gradients and rows by id', () => {
+    const { dense, rows } = aggregate(gradientsOf(), expectations);
+    // w: [1 + 3, 2 + 4]
+    expect([...(dense.get('w')?.values ?? [])]).toEqual([4, 6]);
+    // colour: job 0 has rows 2 and 5 (10, 20), job 1 rows 1, 5 and 7 (1, 2, 3).
+    expect([...(rows.get('colour')?.ids ?? [])]).toEqual([1, 2, 5, 7]);
+    expect([...(rows.get('colour')?.values ?? [])]).toEqual([1, 10, 22, 3]);
+    // shape: only job 0 touches it, with row 0 after its two rows of colour.
+    expect([...(rows.get('shape')?.ids ?? [])]).toEqual([0]);
+    expect([...(rows.get('shape')?.values ?? [])]).toEqual([30]);
+  });
+
+  it('adds rows of several columns', () => {
+    const spec = { ...twoTableSpec, tableRowWidth: 2 };
+    const wide = { ...expectations, spec };
+    const job = (jobIndex: number, w: number[], values: number[]): ReturnType<typeof deliveredOf> =>
+      deliveredOf(
+        jobIndex,
+        new Map([
+          ...tensorsOf(w, []),
+          ['rows', { shape: [3, 2], values: Float32Array.from(values) }] as const,
+        ]),
+      );
+    const inbox = gradientInbox(wide);
+    expect(inbox.admit(job(0, [0, 0], [1, 2, 3, 4, 5, 6]))).toBeNull();
+    expect(inbox.admit(job(1, [0, 0], [10, 20, 30, 40, 50, 60]))).toBeNull();
+    const { rows } = aggregate(inbox.gradients(), wide);
+    // Row 5 of colour: [3, 4] + [30, 40]
+    expect([...(rows.get('colour')?.values ?? [])]).toEqual([10, 20, 1, 2, 33, 44, 50, 60]);
+    expect([...(rows.get('shape')?.values ?? [])]).toEqual([5, 6]);
+  });
+
+  it('does not go on without a job', () => {
+    expect(() => aggregate(gradientsOf().slice(1), expectations)).toThrow(/each of 2 jobs/);
+  });
+});

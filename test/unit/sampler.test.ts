@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import { sampleTasks, taskSampler, type SamplingRule } from '../../coordinator/training/sampler.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { TaskEntry } from '../../shared/tasks/task-store.js';
+
+/** Task i has `rowCounts[i]` rows and index 100 + i, since training tasks need not start at 0. */
+function tasksOf(rowCounts: readonly number[]): TaskEntry[] {
+  return rowCounts.map((rowCount, place) => ({
+    taskIndex: 100 + place,
+    key: `task${place}`,
+    split: 'train',
+    supportRowCount: 1,
+    queryRowCount: rowCount - 1,
+  }));
+}
+
+function drawCounts(
+  tasks: readonly TaskEntry[],
+  rule: SamplingRule,
+  outerSteps: number,
+  seed = 1,
+): number[] {
+  const counts = new Map<number, number>();
+  const sample = taskSampler(seed, tasks, rule);
+  for (let outerStep = 0; outerStep < outerSteps; outerStep += 1)
+    for (const { taskIndex } of sample(outerStep).flat())
+      counts.set(taskIndex, (counts.get(taskIndex) ?? 0) + 1);
+  return tasks.map(({ taskIndex }) => counts.get(taskIndex) ?? 0);
+}
+
+const indicesOf = (jobs: readonly (readonly TaskEntry[])[]): number[][] =>
+  jobs.map((job) => job.map((task) => task.taskIndex));
+
+const rule: SamplingRule = { sampling: 'uniform', tasksPerOuterStep: 6, tasksPerJob: 4 };
+
+describe('sampling', () => {
+  it('cuts an outer step into jobs in order of task size', () => {
+    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
+    // All six tasks make one epoch, whatever the seed: rows 2 3 4 7 | 8 9
+    expect(indicesOf(sampleTasks(1, 0, tasks, rule))).toEqual([
+      [101, 104, 103, 102],
+      [105, 100],
+    ]);
+  });
+
+  it('orders tasks of one size by index', () => {
+    const jobs = sampleTasks(3, 0, tasksOf([5, 5, 5, 5, 5, 5]), rule);
+    expect(indicesOf(jobs)).toEqual([
+      [100, 101, 102, 103],
+      [104, 105],
+    ]);
+  });
+
+  it.each(['uniform', 'rows'] as const)(
+    'depends on seed and outer step only, not on what was asked before: %s',
+    (sampling) => {
+      const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
+      const drawn = { ...rule, sampling };
+      const sample = taskSampler(9, tasks, drawn);
+      const steps = [40, 3, 0, 17, 3, 41];
+      for (const outerStep of steps)
+        expect(indicesOf(sample(outerStep))).toEqual(
+          indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
+        );
+      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
+      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
+    },
+  );
+
+  it('draws the same tasks however they are cut into jobs', () => {
+    const tasks = tasksOf(Array.from({ length: 31 }, (_, place) => 2 + place));
+    const one = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 1 });
+    const all = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 6 });
+    expect(one.flat()).toEqual(all.flat());
+    expect([one.length, all.length]).toEqual([6, 1]);
+  });
+
+  it('refuses to train on nothing', () => {
+    expect(() => sampleTasks(1, 0, [], rule)).toThrow(QianmoError);
+  });
+});
+
+describe('uniform sampling', () => {
+  const tasks = tasksOf(Array.from({ length: 10 }, (_, place) => 2 + place));
+
+  it('sees every task equally often: 5 outer steps of 6 are 3 epochs of 10', () => {
+    expect(drawCounts(tasks, rule, 5)).toEqual(Array(10).fill(3));
+  });
+
+  it('never sees a task more than once more often than another', () => {
+    for (let outerSteps = 1; outerSteps < 40; outerSteps += 1) {
+      const counts = drawCounts(tasks, rule, outerSteps);
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it('orders each epoch anew', () => {
+    const alone = { ...rule, tasksPerOuterStep: 1, tasksPerJob: 1 };
+    const sample = taskSampler(1, tasks, alone);
+    const epochs = [0, 1].map((epoch) =>
+      Array.from({ length: 10 }, (_, draw) => sample(epoch * 10 + draw)[0]?.[0]?.taskIndex),
+    );
+    expect(epochs[0]).not.toEqual(epochs[1]);
+    expect([...(epochs[1] ?? [])].sort()).toEqual(tasks.map((task) => task.taskIndex));
+  });
+
+  it('draws more tasks than there are by beginning the next epochs', () => {
+    const counts = drawCounts(tasks, { ...rule, tasksPerOuterStep: 25 }, 2);
+    expect(counts).toEqual(Array(10).fill(5));
+  });
+});
+
+describe('sampling by rows', () => {
+  const byRows: SamplingRule = { sampling: 'rows', tasksPerOuterStep: 4, tasksPerJob: 2 };
+
+  it('draws tasks in proportion to their rows', () => {
+    const rowCounts = [1, 2, 3, 4, 10, 20, 60];
+    const outerSteps = 4000;
+    const counts = drawCounts(tasksOf(rowCounts), byRows, outerSteps);
+    for (const [place, rowCount] of rowCounts.entries()) {
+      // 16,000 draws. A draw count of one step is floor or ceiling of its mean, so its variance is
+      // at most 1/4 and the standard error of the sum at most sqrt(4000) / 2 = 31.6; four of them.
+      const expected = (rowCount / 100) * 4 * outerSteps;
+      expect(Math.abs((counts[place] ?? 0) - expected)).toBeLessThan(4 * 31.6);
+    }
+  });
+
+  it('draws a task as often as its share, rounded down or up, in every outer step', () => {
+    const tasks = tasksOf([60, 20, 20]);
+    const sample = taskSampler(4, tasks, byRows);
+    for (let outerStep = 0; outerStep < 200; outerStep += 1) {
+      const drawn = sample(outerStep).flat();
+      // 4 * 0.6 = 2.4 and 4 * 0.2 = 0.8
+      expect([2, 3]).toContain(drawn.filter((task) => task.taskIndex === 100).length);
+      expect([0, 1]).toContain(drawn.filter((task) => task.taskIndex === 101).length);
+    }
+  });
+});
