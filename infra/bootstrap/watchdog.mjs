@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process';
 
 const SCRIPT = `cat >/dev/null
-kill -TERM -- "$1" || exit
+kill -s TERM -- "$1" || exit
 tenths=0
-while [ $tenths -lt 50 ] && kill -0 -- "$1"; do sleep 0.1; tenths=$((tenths + 1)); done
-kill -KILL -- "$1"`;
+while [ $tenths -lt 50 ] && kill -s 0 -- "$1"; do sleep 0.1; tenths=$((tenths + 1)); done
+kill -s KILL -- "$1"`;
 
 /**
  * @param {number} target a process id, or minus the id of a process group
