@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import { encodeRowPack } from '../../coordinator/training/row-pack-gather.js';
+import { ordersOf, stepPlanner } from '../../coordinator/training/step-plan.js';
+import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import { JobSchema } from '../../shared/protocol.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { layoutOf } from '../fixtures/gradient-results.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { logisticConfig } from '../fixtures/training-run.js';
+
+const config = logisticConfig({ outerSteps: 3, tasksPerOuterStep: 5, tasksPerJob: 2 });
+
+/** Counts reads; fails those of the given call numbers. */
+function countingStore(
+  failing: readonly number[] = [],
+): TaskStore & { readonly reads: number[][] } {
+  const store = tinyTaskStore();
+  const reads: number[][] = [];
+  return {
+    ...store,
+    reads,
+    readTasks: (indices) => {
+      reads.push([...indices]);
+      if (failing.includes(reads.length)) return Promise.reject(new Error('unreadable'));
+      return store.readTasks(indices);
+    },
+  };
+}
+
+describe('the step planner', () => {
+  it('cuts a step into jobs whose weights sum to 1 over the whole step', async () => {
+    const plan = await stepPlanner(config, tinyTaskStore()).take(0);
+    expect(plan.jobs.map((job) => job.taskIndices.length)).toEqual([2, 2, 1]);
+    expect(plan.taskCount).toBe(5);
+    const weights = plan.jobs.flatMap((job) => job.taskWeights);
+    expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);
+    expect(new Set(plan.jobs.flatMap((job) => job.taskIndices)).size).toBe(5);
+    for (const index of plan.jobs.flatMap((job) => job.taskIndices))
+      expect(index % 5).toBeLessThan(3);
+  });
+
+  it('reads one step ahead, each step once, and not past the last', async () => {
+    const store = countingStore();
+    const planner = stepPlanner(config, store);
+    await planner.take(0);
+    expect(store.reads).toHaveLength(2);
+    for (const outerStep of [1, 2]) await planner.take(outerStep);
+    expect(store.reads).toHaveLength(3);
+  });
+
+  it('plans alike with and without a step before', async () => {
+    const planner = stepPlanner(config, tinyTaskStore());
+    await planner.take(0);
+    expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
+  });
+
+  it('throws a failed read when the step is wanted, not before', async () => {
+    const planner = stepPlanner(config, countingStore([2]));
+    await planner.take(0);
+    await planner.settled();
+    await expect(planner.take(1)).rejects.toThrow('unreadable');
+  });
+});
+
+describe('the orders of a step', () => {
+  it('are valid jobs that share one dense array', async () => {
+    const store = tinyTaskStore();
+    const spec = modelSpecOf(config.model, store.manifest.features);
+    const metaParameters = initialMetaParameters(spec, config.seed);
+    const plan = await stepPlanner(config, store).take(0);
+    const orders = ordersOf(plan, metaParameters, {
+      runId: 'run',
+      storeAddress: 'memory://store',
+      storeDigest: store.digest,
+      config,
+      spec,
+    });
+    expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
+    for (const [jobIndex, { job, dense, rowPack }] of orders.entries()) {
+      expect(
+        JobSchema.parse({ ...job, dense: blobRefOf(dense), rowPack: blobRefOf(rowPack) }),
+      ).toMatchObject({ runId: 'run', jobIndex, outerStep: 0, timeoutMs: 120_000 });
+      const rows = decodeTensors(rowPack, 'test').get('rows');
+      expect(rows?.shape).toEqual([plan.jobs[jobIndex]?.layout.rowCount, 1]);
+    }
+  });
+});
+
+describe('encodeRowPack', () => {
+  it('gathers the rows of each table in order of the layout', () => {
+    const tables = new Map([
+      ['colour', { rowCount: 3, width: 2, values: Float32Array.of(0, 1, 2, 3, 4, 5) }],
+      ['shape', { rowCount: 2, width: 2, values: Float32Array.of(10, 11, 12, 13) }],
+    ]);
+    const pack = decodeTensors(encodeRowPack(tables, layoutOf([0, 2], [1]), 2), 'test');
+    expect(pack.get('rows')?.shape).toEqual([3, 2]);
+    expect([...(pack.get('rows')?.values ?? [])]).toEqual([0, 1, 4, 5, 12, 13]);
+  });
+
+  it('refuses a layout of another number of tables', () => {
+    const tables = new Map([['colour', { rowCount: 1, width: 1, values: Float32Array.of(0) }]]);
+    expect(() => encodeRowPack(tables, layoutOf(), 1)).toThrow(/0 tables, not 1/);
+  });
+});
