@@ -10,7 +10,7 @@ import { findRedisServer } from '#services/embedded-redis.mjs';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import { checkRedis, connectRedis } from '../../shared/redis-connection.js';
-import { probeConditionalWrites } from '../../shared/storage/probe-conditional-writes.js';
+import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { describeComputeBackend } from '../../worker/compute-process.js';
 import { objectStoreOf } from './run-files.js';
