@@ -11,7 +11,7 @@ export interface Grid {
 
 const DEVIATION_MIN = 0.1;
 const DEVIATION_MAX = 2;
-const MEAN_STEP = 0.15;
+const MEAN_STEP = 0.2;
 
 export function cellsPerArm(config: EvaluationConfig): number {
   return config.innerRates.length * config.innerSteps.length;

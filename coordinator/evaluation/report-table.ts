@@ -1,6 +1,7 @@
-/** The evaluation report on a terminal: plain text, aligned, at most 80 columns of table. */
+/** The evaluation report on a terminal: plain text, aligned, units named. */
 
-import type { EvaluationReport, Metrics, Slice } from './evaluation-report.js';
+import type { EvaluationReport, Slice } from './evaluation-report.js';
+import { METRIC_COLUMNS } from './metric-columns.js';
 import {
   bestArmOf,
   comparedPairs,
@@ -27,7 +28,7 @@ export function reportTable(report: EvaluationReport, outputColumns = 80): strin
     heading(report, all),
     metricsTable(all),
     `Logloss of the arm minus that of the reference, nats, with ${percent} (paired bootstrap over adgroups)\n` +
-      differencesTable(all),
+      differencesTable(all, outputColumns),
     ...(buckets.length > 0
       ? ['Logloss by support rows of the adgroup, nats per impression\n' + bucketTable(buckets)]
       : []),
@@ -50,60 +51,17 @@ function heading(report: EvaluationReport, all: Slice): string {
   ].join('\n');
 }
 
-interface MetricColumn {
-  readonly title: string;
-  readonly unit: string;
-  readonly value: (metrics: Metrics) => number | null;
-  readonly digits: number;
-  /** Smaller is better by this distance. */
-  readonly badness: (value: number) => number;
-}
-
-const METRIC_COLUMNS: readonly MetricColumn[] = [
-  {
-    title: 'logloss',
-    unit: 'nats',
-    value: (m) => m.logloss,
-    digits: 4,
-    badness: (v) => v,
-  },
-  {
-    title: 'per adgroup',
-    unit: 'nats',
-    value: (m) => m.loglossPerAdgroup.value,
-    digits: 4,
-    badness: (v) => v,
-  },
-  { title: 'NE', unit: 'ratio', value: (m) => m.normalisedEntropy, digits: 4, badness: (v) => v },
-  { title: 'AUC', unit: '', value: (m) => m.auc, digits: 4, badness: (v) => -v },
-  { title: 'GAUC', unit: '', value: (m) => m.gauc, digits: 4, badness: (v) => -v },
-  {
-    title: 'pred/act',
-    unit: 'clicks',
-    value: (m) => m.calibration,
-    digits: 3,
-    badness: (v) => Math.abs(Math.log(v)),
-  },
-  { title: 'ECE', unit: '', value: (m) => m.ece, digits: 4, badness: (v) => v },
-];
-
 function metricsTable(all: Slice): string {
   const withGap = all.arms.some(({ gapClosed }) => gapClosed !== null);
-  const columns = METRIC_COLUMNS.map(({ title, unit, value, digits, badness }) => {
-    const values = all.arms.map(({ metrics }) => value(metrics));
-    // The oracle is no competitor.
-    const bests = all.arms.map(({ arm }, index) => {
-      const found = values[index] ?? null;
-      return arm === 'oracle' || found === null ? Infinity : badness(roundTo(found, digits));
-    });
-    const best = Math.min(...bests);
+  const columns = METRIC_COLUMNS.map((column) => {
+    const best = column.bestOf(all.arms);
     return [
-      title,
-      unit,
-      ...values.map(
-        (found, index) =>
-          formatNumber(found, digits) + (bests[index] === best && best < Infinity ? BEST : ' '),
-      ),
+      column.title,
+      column.unit,
+      ...all.arms.map(({ arm, metrics }) => {
+        const text = formatNumber(column.value(metrics), column.digits);
+        return text + (text === best && arm !== 'oracle' ? BEST : ' ');
+      }),
     ];
   });
   if (withGap)
@@ -121,18 +79,20 @@ function metricsTable(all: Slice): string {
   return `${table}\n${BEST} best of its column, the oracle aside${note}`;
 }
 
-function differencesTable(all: Slice): string {
+/** The verdict is that of the interval per impression; a narrow terminal shows that one alone. */
+function differencesTable(all: Slice, outputColumns: number): string {
   const pairs = comparedPairs(all);
   if (pairs.length === 0) return 'no arm to compare';
-  return alignColumns(
-    [
-      ['arm - reference', ...pairs.map((p) => `${p.arm} - ${p.difference.reference}`)],
-      ['per impression', ...pairs.map((p) => signedInterval(p.difference.perImpression))],
-      ['per adgroup', ...pairs.map((p) => signedInterval(p.difference.perAdgroup))],
-      ['', ...pairs.map((p) => VERDICT_TEXT[p.verdict])],
-    ],
-    1,
-  );
+  const names = ['arm - reference', ...pairs.map((p) => `${p.arm} - ${p.difference.reference}`)];
+  const perImpression = [
+    'per impression',
+    ...pairs.map((p) => signedInterval(p.difference.perImpression)),
+  ];
+  const perAdgroup = ['per adgroup', ...pairs.map((p) => signedInterval(p.difference.perAdgroup))];
+  const verdicts = ['', ...pairs.map((p) => VERDICT_TEXT[p.verdict])];
+  const wide = alignColumns([names, perImpression, verdicts, perAdgroup], 1);
+  const width = Math.max(...wide.split('\n').map((line) => line.length));
+  return width <= outputColumns ? wide : alignColumns([names, perImpression, verdicts], 1);
 }
 
 function bucketTable(buckets: readonly Slice[]): string {
@@ -195,10 +155,6 @@ export function formatShare(share: number): string {
 
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 0 });
-}
-
-function roundTo(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
 }
 
 /** At word boundaries; a continued line is indented. */

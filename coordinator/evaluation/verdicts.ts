@@ -51,17 +51,21 @@ function isBefore(reference: ArmName, arm: ArmName): boolean {
 }
 
 /** About the arm the run is for: meta-adapted if it is there, else the last that claims anything. */
-export function verdictSentences(report: EvaluationReport): string[] {
+export function mainPairs(report: EvaluationReport): ComparedPair[] {
   const [all] = report.slices;
   if (all === undefined) return [];
   const pairs = comparedPairs(all);
   const arm = pairs.some((pair) => pair.arm === 'meta-adapted')
     ? 'meta-adapted'
     : pairs.at(-1)?.arm;
-  return pairs.filter((pair) => pair.arm === arm).map(sentenceOf);
+  return pairs.filter((pair) => pair.arm === arm);
 }
 
-function sentenceOf({ arm, difference, verdict }: ComparedPair): string {
+export function verdictSentences(report: EvaluationReport): string[] {
+  return mainPairs(report).map(sentenceOf);
+}
+
+export function sentenceOf({ arm, difference, verdict }: ComparedPair): string {
   const { reference, perImpression, perAdgroup } = difference;
   const perAdgroupVerdict = verdictOf(perAdgroup);
   const addition =
@@ -72,7 +76,7 @@ function sentenceOf({ arm, difference, verdict }: ComparedPair): string {
   return (
     `${arm} is ${wordOf(verdict)} than ${reference}: difference in logloss ` +
     `${signedInterval(perImpression)} per impression${ending}; ${addition}.`
-  ).replace(' it is not better:', ' not better:');
+  );
 }
 
 function wordOf(verdict: Verdict): string {
@@ -85,7 +89,7 @@ export function signedInterval({ value, low, high }: Interval): string {
 
 export function signed(value: number): string {
   const text = value.toFixed(4);
-  if (Number(text) === 0) return ' 0.0000'.trimStart();
+  if (Number(text) === 0) return '0.0000';
   return value > 0 ? `+${text}` : text;
 }
 

@@ -1,0 +1,66 @@
+/** The metrics in the order in which table and page show them, with unit and sense of "better". */
+
+import type { ArmResult, Metrics } from './evaluation-report.js';
+
+export interface MetricColumn {
+  readonly title: string;
+  readonly unit: string;
+  readonly digits: number;
+  value(metrics: Metrics): number | null;
+  /** The best value as it is shown, the oracle aside: what looks equal is equally marked. */
+  bestOf(arms: readonly ArmResult[]): string | null;
+}
+
+export const METRIC_COLUMNS: readonly MetricColumn[] = [
+  column('logloss', 'nats', 4, (m) => m.logloss),
+  column('by adgroup', 'nats', 4, (m) => m.loglossPerAdgroup.value),
+  column('NE', 'ratio', 3, (m) => m.normalisedEntropy),
+  column(
+    'AUC',
+    '',
+    4,
+    (m) => m.auc,
+    (value) => -value,
+  ),
+  column(
+    'GAUC',
+    '',
+    4,
+    (m) => m.gauc,
+    (value) => -value,
+  ),
+  column(
+    'pred/act',
+    'clicks',
+    3,
+    (m) => m.calibration,
+    (value) => Math.abs(Math.log(value)),
+  ),
+  column('ECE', '', 4, (m) => m.ece),
+];
+
+function column(
+  title: string,
+  unit: string,
+  digits: number,
+  value: (metrics: Metrics) => number | null,
+  badnessOf: (value: number) => number = (found) => found,
+): MetricColumn {
+  return {
+    title,
+    unit,
+    digits,
+    value,
+    bestOf(arms) {
+      let best: { text: string; badness: number } | null = null;
+      for (const { arm, metrics } of arms) {
+        const found = value(metrics);
+        if (arm === 'oracle' || found === null) continue;
+        const text = found.toFixed(digits);
+        const badness = badnessOf(Number(text));
+        if (best === null || badness < best.badness) best = { text, badness };
+      }
+      return best?.text ?? null;
+    },
+  };
+}
