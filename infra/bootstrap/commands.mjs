@@ -62,7 +62,7 @@ export function runCommand(command, args, options = {}) {
       killGroup();
     }, timeoutMs);
     process.once('exit', killGroup);
-    const callOff = child.pid === undefined ? undefined : endWithThisProcess(-child.pid);
+    const callOff = child.pid === undefined ? undefined : endWithThisProcess(-child.pid, 'KILL');
     /** @param {Buffer} chunk */
     const keep = (chunk) => {
       output = (output + chunk.toString('utf8')).slice(-OUTPUT_CHARACTERS_MAX);

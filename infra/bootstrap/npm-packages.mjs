@@ -61,10 +61,12 @@ export async function installNpmPackages(announce) {
   announce(`installing from the lock file, ${reason} (about 15 s)`);
   const stamp = wantedStamp();
   const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--include=dev'];
-  const installed = await runCommand('npm', args, {
-    cwd: projectRoot,
-    timeoutMs: INSTALL_TIMEOUT_MS,
-  });
+  const options = { cwd: projectRoot, timeoutMs: INSTALL_TIMEOUT_MS };
+  let installed = await runCommand('npm', args, options);
+  if (!installed.ok) {
+    announce(`once more (${installed.problem})`);
+    installed = await runCommand('npm', args, options);
+  }
   if (!installed.ok) {
     throw new BootstrapError(`npm packages could not be installed: ${installed.problem}`, [
       'see that `npm ping` answers and that the disk has 2 GiB free, then run the same command again',

@@ -2,17 +2,18 @@
 import { spawn } from 'node:child_process';
 
 const SCRIPT = `cat >/dev/null
-kill -s TERM -- "$1" || exit
+kill -s "$2" -- "$1" || exit
 tenths=0
 while [ $tenths -lt 50 ] && kill -s 0 -- "$1"; do sleep 0.1; tenths=$((tenths + 1)); done
 kill -s KILL -- "$1"`;
 
 /**
  * @param {number} target a process id, or minus the id of a process group
+ * @param {'TERM' | 'KILL'} signal TERM is followed by KILL after 5 s
  * @returns {() => void} calls the watchdog off; to be called as soon as the target has ended
  */
-export function endWithThisProcess(target) {
-  const watchdog = spawn('/bin/sh', ['-c', SCRIPT, 'qianmo-watchdog', String(target)], {
+export function endWithThisProcess(target, signal) {
+  const watchdog = spawn('/bin/sh', ['-c', SCRIPT, 'qianmo-watchdog', String(target), signal], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   });

@@ -31,7 +31,7 @@ export function spawnWatched(command, args, options) {
     env: { ...process.env, ...options.environment },
   });
   closeSync(log);
-  const callOff = child.pid === undefined ? undefined : endWithThisProcess(child.pid);
+  const callOff = child.pid === undefined ? undefined : endWithThisProcess(child.pid, 'TERM');
   child.unref();
   const killAtExit = () => void child.kill('SIGKILL');
   process.once('exit', killAtExit);
