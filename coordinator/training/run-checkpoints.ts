@@ -2,22 +2,10 @@
 
 import { QianmoError } from '../../shared/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import type { CheckpointReceipt } from './checkpoints.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
-import type { TrainOptions } from './outer-loop.js';
+import type { TrainOptions } from './train-options.js';
 import type { TrainingState } from './training-state.js';
-
-export interface CheckpointReceipt {
-  readonly address: string;
-  /** Of the meta-parameters. */
-  readonly digest: string;
-}
-
-/** The checkpoints of one run. */
-export interface RunCheckpoints {
-  /** Writing a state that is there already returns its receipt. */
-  write(state: TrainingState): Promise<CheckpointReceipt>;
-  latest(): Promise<TrainingState | null>;
-}
 
 /**
  * The latest checkpoint when resuming, else outer step 0 from the seed.

@@ -33,6 +33,8 @@ const seeds =
     ? Array.from({ length: SEED_COUNT }, (_, seed) => seed)
     : [Number(process.env['QIANMO_SEED'])];
 
+const refusals = new Set<Rejection>();
+
 /** Delivers until all are admitted; each delivery may be anything a network and a worker can do. */
 function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatcher {
   const rejections = new Map<Rejection, number>();
@@ -53,6 +55,7 @@ function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatch
         if (stream.uniform() < 0.3) late.push(good);
         const rejection = admit(delivered);
         if (rejection !== null) {
+          refusals.add(rejection);
           rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
           continue;
         }
@@ -122,5 +125,15 @@ describe('training under faults', () => {
       expect(outcome.digest).toBe(expected.digest);
       return;
     }
+  });
+
+  it.skipIf(seeds.length < SEED_COUNT)('met every kind of refusal', () => {
+    expect([...refusals].sort()).toEqual([
+      'duplicate',
+      'layout_mismatch',
+      'not_finite',
+      'not_of_this_step',
+      'wrong_blob',
+    ]);
   });
 });
