@@ -11,6 +11,7 @@ const REPORTS: Readonly<Record<string, { what: string; cure: string }>> = {
   EMFILE: { what: 'too many files are open', cure: 'raise the limit: ulimit -n 4096' },
   ENOENT: { what: 'no such file or folder', cure: 'check the path' },
   ENOTDIR: { what: 'a part of the path is not a folder', cure: 'check the path' },
+  EEXIST: { what: 'something is already there', cure: 'choose another path' },
   EISDIR: { what: 'this is a folder, not a file', cure: 'give the path of a file' },
 };
 

@@ -2,6 +2,7 @@
 
 import { affinityLogit, drawnSlot, drawnUser, hourSlotLogit } from './click-model.js';
 import { ArrivalFinder, type Arrivals } from './arrivals.js';
+import { writeEight, writeTwo, writeUnsigned } from './digits.js';
 import { DRAWS, impressionDraw, UINT32_RANGE } from './impression-draws.js';
 import type { SyntheticWorld, WorldAdgroups } from './synthetic-world.js';
 import { hourAt, secondsAt } from './traffic.js';
@@ -31,7 +32,8 @@ export const CSV_COLUMNS = [
 
 /** p_true is written with 8 decimals and clicks are drawn from what is written, so it is exact. */
 const PROBABILITY_UNITS = 100_000_000;
-const PROBABILITY_UNITS_MIN = 100;
+/** Keeps what is written away from 0 and 1: p lies in [2.3e-6, 1 - 2.3e-6]. */
+const LOGIT_MAX = 13;
 /** Longest row: time 10, user 7, profile 10, adgroup text at most 60, rest 20, separators. */
 const ROW_BYTE_COUNT_MAX = 128;
 const ADGROUP_TEXT_BYTE_COUNT_MAX = 72;
@@ -69,24 +71,6 @@ export interface AdgroupTexts {
   readonly starts: Uint32Array;
 }
 
-/** Writes decimal digits and returns the offset behind them. */
-export function writeUnsigned(bytes: Uint8Array, offset: number, value: number): number {
-  let end = offset + 1;
-  for (let limit = 10; limit <= value; limit *= 10) end += 1;
-  writePadded(bytes, offset, end - offset, value);
-  return end;
-}
-
-/** Writes exactly `digitCount` digits, with leading zeros; `value` below 2^31. */
-function writePadded(bytes: Uint8Array, offset: number, digitCount: number, value: number): void {
-  let rest = value;
-  for (let at = offset + digitCount - 1; at >= offset; at -= 1) {
-    const higher = (rest / 10) | 0;
-    bytes[at] = ZERO + rest - higher * 10;
-    rest = higher;
-  }
-}
-
 export function adgroupTexts(adgroups: WorldAdgroups): AdgroupTexts {
   const text = new Uint8Array(adgroups.count * ADGROUP_TEXT_BYTE_COUNT_MAX);
   const starts = new Uint32Array(new SharedArrayBuffer((adgroups.count + 1) * 4));
@@ -108,7 +92,7 @@ export function adgroupTexts(adgroups: WorldAdgroups): AdgroupTexts {
     const cents = adgroups.priceCents[adgroup] ?? 0;
     offset = writeUnsigned(text, offset, Math.floor(cents / 100));
     text[offset++] = POINT;
-    writePadded(text, offset, 2, cents % 100);
+    writeTwo(text, offset, cents % 100);
     offset += 2;
     text[offset++] = COMMA;
   }
@@ -174,24 +158,23 @@ export class CsvRowWriter {
       const key = keys[2 * adgroup + 1] ?? 0;
       const user = drawnUser(impression, key, world.users.count);
       const slot = drawnSlot(impression, key);
-      const odds = Math.exp(-(affinityLogit(world, adgroup, user) + (slotLogits[slot] ?? 0)));
-      let units = Math.round(PROBABILITY_UNITS / (1 + odds));
-      if (units < PROBABILITY_UNITS_MIN) units = PROBABILITY_UNITS_MIN;
-      if (units > PROBABILITY_UNITS - PROBABILITY_UNITS_MIN)
-        units = PROBABILITY_UNITS - PROBABILITY_UNITS_MIN;
+      const unbounded = affinityLogit(world, adgroup, user) + (slotLogits[slot] ?? 0);
+      const logit = unbounded < -LOGIT_MAX ? -LOGIT_MAX : Math.min(LOGIT_MAX, unbounded);
+      const inverse = 1 + Math.exp(-logit);
+      const units = Math.round(PROBABILITY_UNITS / inverse);
       const probability = units / PROBABILITY_UNITS;
       const drawn = impressionDraw(impression, key, DRAWS.click);
       const click = drawn < probability * UINT32_RANGE ? 1 : 0;
-      const lossOfClick = -Math.log(probability);
-      const lossOfNone = -Math.log(1 - probability);
+      // -ln p and -ln(1 - p) with one logarithm.
+      const lossOfClick = Math.log(inverse);
+      const lossOfNone = lossOfClick + logit;
       clickCount += click;
       trueClickRateSum += probability;
       oracleLoglossSum += click === 1 ? lossOfClick : lossOfNone;
       oracleEntropySum += probability * lossOfClick + (1 - probability) * lossOfNone;
 
-      writePadded(bytes, offset, 10, LOG_START_SECONDS + secondsAt(trafficTime, hour));
-      bytes[offset + 10] = COMMA;
-      offset = writeUnsigned(bytes, offset + 11, user);
+      offset = writeTime(bytes, offset, LOG_START_SECONDS + secondsAt(trafficTime, hour));
+      offset = writeUnsigned(bytes, offset, user);
       const profileAt = (world.users.profileCodes[user] ?? 0) * PROFILE_TEXT_BYTE_COUNT;
       offset = copyText(profiles, profileAt, profileAt + PROFILE_TEXT_BYTE_COUNT, bytes, offset);
       const textEnd = texts.starts[adgroup + 1] ?? 0;
@@ -217,6 +200,15 @@ function copyText(
   return offset + end - start;
 }
 
+/** Ten digits and a comma. */
+function writeTime(bytes: Uint8Array, offset: number, seconds: number): number {
+  const high = (seconds / 100_000_000) | 0;
+  writeTwo(bytes, offset, high);
+  writeEight(bytes, offset + 2, seconds - high * 100_000_000);
+  bytes[offset + 10] = COMMA;
+  return offset + 11;
+}
+
 /** `,click,0.pppppppp` and the end of the line. */
 function writeOutcome(bytes: Uint8Array, offset: number, click: number, units: number): number {
   bytes[offset] = COMMA;
@@ -224,7 +216,7 @@ function writeOutcome(bytes: Uint8Array, offset: number, click: number, units: n
   bytes[offset + 2] = COMMA;
   bytes[offset + 3] = ZERO;
   bytes[offset + 4] = POINT;
-  writePadded(bytes, offset + 5, 8, units);
+  writeEight(bytes, offset + 5, units);
   bytes[offset + 13] = NEWLINE;
   return offset + 14;
 }

@@ -1,0 +1,122 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { zipfSizes } from '../../coordinator/synthesize/adgroup-sizes.js';
+import { chunkBoundaries } from '../../coordinator/synthesize/arrivals.js';
+import { solveIntercept } from '../../coordinator/synthesize/click-model.js';
+import {
+  adgroupTexts,
+  CsvRowWriter,
+  type RowSource,
+} from '../../coordinator/synthesize/csv-rows.js';
+import { writeEight, writeTwo, writeUnsigned } from '../../coordinator/synthesize/digits.js';
+import { buildWorld } from '../../coordinator/synthesize/synthetic-world.js';
+
+const ROWS = 4000;
+const source = smallSource();
+const whole = text(source, [0, Infinity]);
+
+function smallSource(): RowSource {
+  const world = buildWorld({
+    rows: ROWS,
+    setting: 'strong',
+    meanClickRate: 0.1,
+    seed: 9,
+    adgroupCount: 60,
+    userCount: 200,
+  });
+  const intercept = solveIntercept(world, 0.1);
+  return { world, intercept, texts: adgroupTexts(world.adgroups) };
+}
+
+function text(from: RowSource, boundaries: readonly number[]): string {
+  const writer = new CsvRowWriter(from);
+  let joined = '';
+  for (let chunk = 0; chunk + 1 < boundaries.length; chunk += 1) {
+    const { bytes } = writer.rowsBetween(boundaries[chunk]!, boundaries[chunk + 1]!);
+    joined += Buffer.from(bytes).toString('latin1');
+  }
+  return joined;
+}
+
+it('any cut of the log into chunks joins to the same bytes', () => {
+  expect(whole.split('\n')).toHaveLength(ROWS + 1);
+  const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 12 });
+  fc.assert(
+    fc.property(cuts, (inner) => {
+      const boundaries = [0, ...inner.sort((a, b) => a - b), Infinity];
+      expect(text(source, boundaries)).toBe(whole);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+it('a cut at the very time of an arrival neither loses nor doubles it', () => {
+  const starts = [...source.world.adgroups.starts].sort((a, b) => a - b);
+  expect(text(source, [0, ...starts, Infinity])).toBe(whole);
+});
+
+it('boundaries rise and share the rows evenly', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 40 }), (chunkCount) => {
+      const boundaries = chunkBoundaries(source.world.adgroups, chunkCount);
+      expect(boundaries).toHaveLength(chunkCount + 1);
+      const writer = new CsvRowWriter(source);
+      let rows = 0;
+      for (let chunk = 0; chunk < chunkCount; chunk += 1) {
+        expect(boundaries[chunk + 1]).toBeGreaterThan(boundaries[chunk]!);
+        const { rowCount } = writer.rowsBetween(boundaries[chunk]!, boundaries[chunk + 1]!);
+        expect(rowCount).toBeLessThan((2 * ROWS) / chunkCount + 60);
+        rows += rowCount;
+      }
+      expect(rows).toBe(ROWS);
+    }),
+    { numRuns: 20 },
+  );
+});
+
+it('sizes sum to the rows, fall with the rank and keep their bounds', () => {
+  const inputs = fc
+    .tuple(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 0, max: 100_000 }))
+    .map(([adgroupCount, extra]) => ({ adgroupCount, rows: 5 * adgroupCount + extra }));
+  fc.assert(
+    fc.property(inputs, ({ adgroupCount, rows }) => {
+      const law = { exponent: 1.1, impressionsMin: 5, shareMax: 0.02 };
+      const sizes = zipfSizes(rows, adgroupCount, law);
+      expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(rows);
+      const shareMax = Math.max(0.02, Math.min(1, 4 / adgroupCount));
+      for (let rank = 0; rank < adgroupCount; rank += 1) {
+        expect(sizes[rank]).toBeGreaterThanOrEqual(5);
+        expect(sizes[rank]).toBeLessThanOrEqual(Math.ceil(rows * shareMax));
+        if (rank > 0) expect(sizes[rank]).toBeLessThanOrEqual(sizes[rank - 1]!);
+      }
+    }),
+  );
+});
+
+it('digits are written as String and padStart would', () => {
+  const bytes = Buffer.alloc(16);
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 99_999_999 }),
+      fc.integer({ min: 0, max: 4 }),
+      (n, at) => {
+        const end = writeUnsigned(bytes, at, n);
+        expect(bytes.toString('latin1', at, end)).toBe(String(n));
+        writeEight(bytes, at, n);
+        expect(bytes.toString('latin1', at, at + 8)).toBe(String(n).padStart(8, '0'));
+        writeTwo(bytes, at, n % 100);
+        expect(bytes.toString('latin1', at, at + 2)).toBe(String(n % 100).padStart(2, '0'));
+      },
+    ),
+    {
+      numRuns: 500,
+      examples: [
+        [0, 0],
+        [9999, 0],
+        [10_000, 0],
+        [10_001, 1],
+        [99_999_999, 2],
+      ],
+    },
+  );
+});
