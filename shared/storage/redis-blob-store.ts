@@ -67,7 +67,7 @@ export class RedisBlobStore implements BlobStore {
         const piece = await redis.hgetBuffer(key, String(index));
         if (piece === null) throw new BlobMissingError(ref);
         this.bytesRead += piece.byteLength;
-        // A piece of another length cannot verify; what fits is enough to say so.
+        // Bytes beyond the piece are no part of the blob; missing ones fail to verify.
         bytes.set(piece.subarray(0, end - start), start);
       }
       await redis.pexpire(key, this.#options.lifetimeMs);

@@ -27,6 +27,11 @@ export function s3RefusalOf(cause: unknown): S3Refusal {
   };
 }
 
+/** The object, rather than the bucket or the account, is not there. */
+export function isNoSuchObject({ name }: S3Refusal): boolean {
+  return name === 'NoSuchKey' || name === 'NotFound';
+}
+
 type Explanation = Pick<FailureReport, 'kind' | 'what' | 'cure'>;
 
 const CREDENTIALS: Explanation = {
@@ -43,6 +48,8 @@ const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
   },
   InvalidAccessKeyId: CREDENTIALS,
   SignatureDoesNotMatch: CREDENTIALS,
+  /** Of versitygw. */
+  XAdminUserNotFound: CREDENTIALS,
   ExpiredToken: CREDENTIALS,
   InvalidToken: CREDENTIALS,
   CredentialsProviderError: {

@@ -15,7 +15,7 @@ import { systemClock } from '../clock.js';
 import { diskFailure, errorCodeOf } from './disk-failure.js';
 import { assertObjectKey } from './object-key.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
-import { s3Failure, s3RefusalOf } from './s3-failure.js';
+import { isNoSuchObject, s3Failure, s3RefusalOf } from './s3-failure.js';
 
 const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
 const PART_UPLOADS_MAX = 4;
@@ -71,15 +71,16 @@ export class S3ObjectStore implements ObjectStore {
   }
 
   async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
+    assertObjectKey(key);
     const where = this.#whereOf(key);
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#putOnce(key, bytes, condition);
       } catch (cause) {
-        const { name, status, attemptCount } = s3RefusalOf(cause);
+        const refusal = s3RefusalOf(cause);
+        const { status, attemptCount } = refusal;
         if (status === 412) return attemptCount > 1 ? this.#etagIfOurs(key, bytes) : null;
-        if (condition.kind === 'unchanged' && status === 404 && name !== 'NoSuchBucket')
-          return null;
+        if (condition.kind === 'unchanged' && isNoSuchObject(refusal)) return null;
         if (status !== 409 || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
         await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
       }
@@ -165,13 +166,13 @@ export class S3ObjectStore implements ObjectStore {
     key: string,
     operation: (connection: Connection) => Promise<Result>,
   ): Promise<Result | null> {
+    assertObjectKey(key);
     const where = this.#whereOf(key);
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await operation(await this.#connect());
       } catch (cause) {
-        const { name } = s3RefusalOf(cause);
-        if (name === 'NoSuchKey' || name === 'NotFound') return null;
+        if (isNoSuchObject(s3RefusalOf(cause))) return null;
         if (isDiskTrouble(cause)) throw diskFailure(cause, 'downloading an object', where);
         if (!isBrokenOff(cause) || attempt === OPERATION_ATTEMPTS_MAX)
           throw s3Failure(cause, where);
@@ -181,7 +182,6 @@ export class S3ObjectStore implements ObjectStore {
   }
 
   #objectOf(key: string): { Bucket: string; Key: string } {
-    assertObjectKey(key);
     return { Bucket: this.#options.bucket, Key: this.#fullKeyOf(key) };
   }
 

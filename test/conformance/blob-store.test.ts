@@ -1,0 +1,249 @@
+/** What every blob store promises, on each implementation: memory, over objects, a real Redis. */
+
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/embedded-redis.mjs';
+import {
+  BlobMissingError,
+  blobRefOf,
+  type BlobRef,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
+import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
+import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
+import { ObjectBlobStore, blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import {
+  REDIS_BLOB_PIECE_BYTE_COUNT,
+  RedisBlobStore,
+} from '../../shared/storage/redis-blob-store.js';
+import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+
+type CountingBlobStore = BlobStore & { readonly bytesWritten: number; readonly bytesRead: number };
+
+function patternOf(byteCount: number, salt = 0): Uint8Array {
+  return Uint8Array.from({ length: byteCount }, (_, index) => (index * 31 + salt) % 256);
+}
+
+function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
+  let store: CountingBlobStore;
+  beforeEach(async () => {
+    store = await freshStore();
+  });
+
+  it('gives back the bytes under a reference that is their digest', async () => {
+    const bytes = patternOf(1000);
+    const ref = await store.put(bytes);
+    expect(ref).toEqual(blobRefOf(bytes));
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    expect(await store.has(ref)).toBe(true);
+  });
+
+  it.each([0, 1, REDIS_BLOB_PIECE_BYTE_COUNT, 2 * REDIS_BLOB_PIECE_BYTE_COUNT + 1])(
+    'carries %i bytes',
+    async (byteCount) => {
+      const bytes = patternOf(byteCount);
+      const ref = await store.put(bytes);
+      expect(ref.byteCount).toBe(byteCount);
+      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    },
+  );
+
+  it('puts a view into a larger buffer without its surroundings', async () => {
+    const ref = await store.put(Uint8Array.of(9, 1, 2, 9).subarray(1, 3));
+    expect([...(await store.get(ref))]).toEqual([1, 2]);
+  });
+
+  it('writes the same bytes once and counts what moved', async () => {
+    const bytes = patternOf(500);
+    const ref = await store.put(bytes);
+    await store.put(bytes.slice());
+    expect(store.bytesWritten).toBe(500);
+    await store.get(ref);
+    await store.get(ref);
+    expect(store.bytesRead).toBe(1000);
+  });
+
+  it('does not share memory with the writer or between readers', async () => {
+    const bytes = patternOf(10);
+    const ref = await store.put(bytes);
+    bytes[0] = 77;
+    (await store.get(ref))[1] = 77;
+    expect(Buffer.compare(await store.get(ref), patternOf(10))).toBe(0);
+  });
+
+  it('says which blob is missing', async () => {
+    const ref = blobRefOf(patternOf(10));
+    expect(await store.has(ref)).toBe(false);
+    const failure: unknown = await store.get(ref).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(BlobMissingError);
+    expect(failure).toMatchObject({ ref });
+  });
+
+  it('deletes, also what is not there, and takes the blob again', async () => {
+    const bytes = patternOf(10);
+    const ref = await store.put(bytes);
+    await store.delete(ref);
+    await store.delete(ref);
+    expect(await store.has(ref)).toBe(false);
+    await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
+    await store.put(bytes);
+    expect(await store.has(ref)).toBe(true);
+  });
+
+  it('takes the same blob from many at once', async () => {
+    const bytes = patternOf(REDIS_BLOB_PIECE_BYTE_COUNT + 5);
+    const refs = await Promise.all(Array.from({ length: 6 }, () => store.put(bytes)));
+    expect(new Set(refs.map((ref) => ref.sha256)).size).toBe(1);
+    expect(Buffer.compare(await store.get(refs[0]!), bytes)).toBe(0);
+  });
+}
+
+describe('blob store in memory', () => {
+  conformanceSuite(() => Promise.resolve(new MemoryBlobStore()));
+});
+
+describe('blob store over objects', () => {
+  conformanceSuite(() => Promise.resolve(new ObjectBlobStore(new MemoryObjectStore())));
+
+  it('refuses bytes that are not those of the reference, saying which', async () => {
+    const objects = new MemoryObjectStore();
+    const store = new ObjectBlobStore(objects);
+    const ref = await store.put(patternOf(10));
+    await objects.put(blobKeyOf(ref), patternOf(9), { kind: 'always' });
+    await expect(store.get(ref)).rejects.toMatchObject({
+      kind: 'data',
+      report: { expected: expect.stringContaining('10 bytes') as string },
+    });
+  });
+
+  it('putVerified restores what something else had overwritten', async () => {
+    const objects = new MemoryObjectStore();
+    const store = new ObjectBlobStore(objects);
+    const bytes = patternOf(10);
+    const ref = await store.put(bytes);
+    await objects.put(blobKeyOf(ref), patternOf(10, 1), { kind: 'always' });
+    await store.put(bytes);
+    await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
+    await store.putVerified(bytes);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
+  it('putVerified does not call written what does not stay', async () => {
+    class Forgetful extends MemoryObjectStore {
+      override get(): Promise<null> {
+        return Promise.resolve(null);
+      }
+    }
+    await expect(
+      new ObjectBlobStore(new Forgetful()).putVerified(patternOf(3)),
+    ).rejects.toMatchObject({ kind: 'environment' });
+  });
+});
+
+describe('blob store in Redis', () => {
+  let folder: TemporaryFolder;
+  let server: EmbeddedRedis;
+  let redis: Redis;
+  const lifetimeMs = 600_000;
+  const blobByteCountMax = 16 * 1024 * 1024;
+  beforeAll(async () => {
+    folder = await temporaryFolder();
+    server = await startEmbeddedRedis({ dataDir: folder.path });
+    redis = new Redis(server.url, { maxRetriesPerRequest: 1 });
+    redis.on('error', () => undefined);
+  });
+  afterAll(async () => {
+    redis.disconnect();
+    await server.stop();
+    await folder.remove();
+  });
+  const open = (options = {}): RedisBlobStore =>
+    new RedisBlobStore({ redis, prefix: '{test}', lifetimeMs, blobByteCountMax, ...options });
+  const keyOf = (ref: BlobRef): string => `{test}:blob:${ref.sha256}`;
+
+  conformanceSuite(async () => {
+    await redis.flushdb();
+    return open();
+  });
+
+  it('cuts a blob into pieces under one key with a lifetime', async () => {
+    await redis.flushdb();
+    const ref = await open().put(patternOf(2 * REDIS_BLOB_PIECE_BYTE_COUNT + 1));
+    expect(await redis.keys('*')).toEqual([keyOf(ref)]);
+    expect(await redis.hlen(keyOf(ref))).toBe(3);
+    expect(await redis.pttl(keyOf(ref))).toBeGreaterThan(lifetimeMs - 60_000);
+  });
+
+  it.each([
+    ['put', (store: RedisBlobStore) => store.put(patternOf(64))],
+    ['get', (store: RedisBlobStore) => store.get(blobRefOf(patternOf(64)))],
+    ['has', (store: RedisBlobStore) => store.has(blobRefOf(patternOf(64)))],
+  ])('renews the lifetime on %s', async (_, use) => {
+    const store = open();
+    const ref = await store.put(patternOf(64));
+    await redis.pexpire(keyOf(ref), 30_000);
+    const writtenBefore = store.bytesWritten;
+    await use(store);
+    expect(await redis.pttl(keyOf(ref))).toBeGreaterThan(lifetimeMs - 60_000);
+    expect(store.bytesWritten).toBe(writtenBefore);
+  });
+
+  it('treats a blob with a piece missing as missing, and completes it on the next put', async () => {
+    const store = open();
+    const bytes = patternOf(2 * REDIS_BLOB_PIECE_BYTE_COUNT);
+    const ref = await store.put(bytes);
+    await redis.hdel(keyOf(ref), '1');
+    expect(await store.has(ref)).toBe(false);
+    await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
+    await store.put(bytes);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
+  it.each([
+    ['changed', patternOf(64, 1)],
+    ['shorter', patternOf(63)],
+  ])('refuses a %s blob once and takes the right one after that', async (_, spoilt) => {
+    const store = open();
+    const bytes = patternOf(64);
+    const ref = await store.put(bytes);
+    await redis.hset(keyOf(ref), '0', Buffer.from(spoilt));
+    await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
+    await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
+    await store.put(bytes);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
+  it('refuses a blob beyond the limit, on both ways, before moving any of it', async () => {
+    const store = open({ blobByteCountMax: 63 });
+    const expected = { kind: 'usage', report: { expected: 'at most 63 bytes', found: '64 bytes' } };
+    await expect(store.put(patternOf(64))).rejects.toMatchObject(expected);
+    await expect(store.get(blobRefOf(patternOf(64)))).rejects.toMatchObject(expected);
+    expect(store.bytesWritten).toBe(0);
+  });
+
+  it('says that Redis is out of memory', async () => {
+    await redis.flushdb();
+    const used = /used_memory:(\d+)/.exec(await redis.info('memory'))?.[1];
+    await redis.config('SET', 'maxmemory', String(Number(used) + 1_000_000));
+    try {
+      const failure: unknown = await open()
+        .put(patternOf(3 * REDIS_BLOB_PIECE_BYTE_COUNT))
+        .catch((error: unknown) => error);
+      expect(failure).toMatchObject({
+        kind: 'environment',
+        report: { what: 'Redis has no memory left for a blob' },
+      });
+    } finally {
+      await redis.config('SET', 'maxmemory', '0');
+    }
+  });
+
+  it('says that Redis is gone, and works again when it is back', async () => {
+    const store = open();
+    const ref = await store.put(patternOf(64));
+    await server.stop();
+    await expect(store.get(ref)).rejects.toMatchObject({ kind: 'transient' });
+    await server.restart();
+    await expect.poll(() => store.has(ref).catch(() => false), { timeout: 20_000 }).toBe(true);
+  });
+});
