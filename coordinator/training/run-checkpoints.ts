@@ -51,8 +51,9 @@ export function checkpointWriter(
     async write(state) {
       if (last !== null && durableOuterStep === state.outerStep) return last;
       last = await checkpoints.write(state);
+      if (state.outerStep > durableOuterStep)
+        sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
       durableOuterStep = state.outerStep;
-      sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
       return last;
     },
     get durableOuterStep() {

@@ -159,9 +159,11 @@ describe('train', () => {
         throw new Error('nothing is left to dispatch');
       },
     };
+    run.events.length = 0;
     const again = await train({ ...run.options, resume: true, dispatcher: idle });
     expect(again.digest).toBe(first.digest);
     expect(again.outerSteps).toBe(10);
+    expect(run.events.map((event) => event.kind)).toEqual(['run-started', 'run-finished']);
   });
 
   it('says that there is nothing to train on', async () => {
