@@ -157,10 +157,12 @@ function pacing(clock: Clock): Pacing {
 function outerStepLine(event: OuterStepEvent, pace: Pacing, withBar: boolean): string {
   const { outerStep, outerSteps, queryLoss, supportLoss, gradientNorm } = event;
   const remainingMs = pace.remainingMs(event);
+  // The global method does not adapt, so both losses are one.
+  const unadapted = supportLoss === queryLoss ? '' : ` (unadapted ${supportLoss.toFixed(4)})`;
   return [
     ...(withBar ? [barOf(outerStep / outerSteps)] : []),
     `step ${outerStep}/${outerSteps}`,
-    `loss ${queryLoss.toFixed(4)} (before adaptation ${supportLoss.toFixed(4)})`,
+    `loss ${queryLoss.toFixed(4)}${unadapted}`,
     `${speedOf(pace.tasksPerSecond)} tasks/s`,
     ...(remainingMs === null || outerStep >= outerSteps ? [] : [`${durationOf(remainingMs)} left`]),
     `norm ${gradientNorm.toPrecision(3)}`,

@@ -28,7 +28,7 @@ function screenOf(text: string): string[] {
     .map((line) => line.slice(line.lastIndexOf('\u001b[K') + 1).replace('[K', ''));
 }
 
-function step(outerStep: number, outerSteps = 100): RunEvent {
+function step(outerStep: number, outerSteps = 100): Extract<RunEvent, { kind: 'outer-step' }> {
   return {
     kind: 'outer-step',
     outerStep,
@@ -63,13 +63,19 @@ describe('away from a terminal', () => {
     // Steps 1, 6, ..., 96 and 100
     expect(lines.filter((line) => line.startsWith('step '))).toHaveLength(21);
     expect(lines[2]).toBe(
-      'step 6/100  loss 0.5000 (before adaptation 0.6250)  2,000 tasks/s  1 min 34 s left  norm 1.25',
+      'step 6/100  loss 0.5000 (unadapted 0.6250)  2,000 tasks/s  1 min 34 s left  norm 1.25',
     );
     expect(lines.slice(-3)).toEqual([
-      'step 100/100  loss 0.5000 (before adaptation 0.6250)  2,000 tasks/s  norm 1.25',
+      'step 100/100  loss 0.5000 (unadapted 0.6250)  2,000 tasks/s  norm 1.25',
       'finished at outer step 100: file:///c/100',
       'meta-parameters abc',
     ]);
+  });
+
+  it('shows one loss when nothing is adapted', () => {
+    const { sink, text } = printed(false);
+    sink({ ...step(1), supportLoss: 0.5 });
+    expect(text()).toContain('loss 0.5000  2,000 tasks/s');
   });
 
   it('gives every other event a line', () => {
