@@ -64,8 +64,10 @@ export async function buildProject(announce, options = {}) {
   if (last?.digest === sources.digest && !options.force)
     return outcomeOf(last.errors, 'up to date');
   announce('compiling (about 10 s)');
-  const isSourceGone = last?.paths.some((path) => !existsSync(join(projectRoot, path)));
-  if (isSourceGone || last === undefined) rmSync(dist, { recursive: true, force: true });
+  if (last === undefined) rmSync(dist, { recursive: true, force: true });
+  for (const path of last?.paths ?? []) {
+    if (!existsSync(join(projectRoot, path))) removeOutputs(path);
+  }
   const compiler = join(projectRoot, 'node_modules', 'typescript', 'bin', 'tsc');
   const args = [compiler, '-p', 'tsconfig.json', '--pretty', 'false'];
   const compiled = await runCommand(process.execPath, args, { cwd: projectRoot });
@@ -78,6 +80,13 @@ export async function buildProject(announce, options = {}) {
   const stamp = { digest: sources.digest, paths: sources.paths, errors };
   writeWhole(stampPath, JSON.stringify(stamp));
   return outcomeOf(errors, 'compiled to dist');
+}
+
+/** @param {string} sourcePath of a source that is gone, relative to the project */
+function removeOutputs(sourcePath) {
+  const output = join(dist, sourcePath.replace(/ts$/, 'js'));
+  rmSync(output, { force: true });
+  rmSync(`${output}.map`, { force: true });
 }
 
 /**
