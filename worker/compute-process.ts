@@ -79,6 +79,11 @@ export function createComputeProcess(options: ComputeProcessOptions): JobExecuto
       timeoutMs: START_TIMEOUT_MS,
       signal,
       subject: 'the start of the compute process',
+    }).catch((error: unknown) => {
+      // What did not start is of no use to the next job.
+      if (child === started) child = null;
+      started.process.kill('SIGKILL');
+      throw error;
     });
     if (ready.kind === 'ready')
       onEvent({ kind: 'ready', pid: started.pid, backend: ready.backend });

@@ -8,7 +8,8 @@ import { QianmoError, type FailureReport } from '../shared/errors.js';
 import { JobSchema } from '../shared/protocol.js';
 
 const requestId = z.int().nonnegative();
-const bytes = z.instanceof(Uint8Array);
+// The default type argument of `Uint8Array` excludes views on shared memory, which are fine here.
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected bytes');
 
 export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu']);
 export type BackendChoice = z.infer<typeof BackendChoiceSchema>;

@@ -29,7 +29,7 @@ const OPEN_STORE_COUNT_MAX = 4;
 
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
   const { openStore, clock = systemClock } = options;
-  const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? console.warn);
+  const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
   const stores = new Map<string, Promise<TaskStore>>();
 
   const storeOf = async (address: string, digest: string): Promise<TaskStore> => {
@@ -70,6 +70,10 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       stores.clear();
     },
   };
+}
+
+function warnOnStderr(message: string): void {
+  process.stderr.write(`${message}\n`);
 }
 
 async function openVerified(

@@ -1,0 +1,142 @@
+/**
+ * Operations with lean gradients. The stock forms cost more than the work itself: `tf.gather`
+ * reads its indices back into JavaScript, the gradient of ReLU is six operations, that of `sum`
+ * multiplies by a full tensor of ones. Every gradient here is made of differentiable operations.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+
+type Tensor = tfjs.Tensor;
+
+export interface Kernels {
+  /** `TensorFlow 2.21.0, CPU` or the name of the portable backend. */
+  readonly device: string;
+  /** Rows `index` of `source` `[n, width]`: `[index.length, width]`. Its gradient adds up rows. */
+  readonly gatherRows: (source: tfjs.Tensor2D, index: tfjs.Tensor1D) => tfjs.Tensor2D;
+  /** Adds row i of `source` to row `segments[i]` of `[segmentCount, width]`. */
+  readonly sumSegments: (
+    source: tfjs.Tensor2D,
+    segments: tfjs.Tensor1D,
+    segmentCount: number,
+  ) => tfjs.Tensor2D;
+  /**
+   * Rows by task: `source` `[rowCount, width]` at `rowOfPlace`. `placeOfRow` is the way back; what
+   * lies at no row's place is padding, to which no gradient may flow.
+   */
+  readonly padRows: (
+    source: tfjs.Tensor2D,
+    rowOfPlace: tfjs.Tensor1D,
+    placeOfRow: tfjs.Tensor1D,
+  ) => tfjs.Tensor2D;
+  readonly relu: (x: Tensor) => Tensor;
+}
+
+interface RawKernels {
+  readonly device: string;
+  readonly gather: (source: tfjs.Tensor2D, index: tfjs.Tensor1D) => Tensor;
+  readonly sumSegments: (
+    source: tfjs.Tensor2D,
+    segments: tfjs.Tensor1D,
+    segmentCount: number,
+  ) => Tensor;
+  /** `dy` where `y` is above 0, else 0. */
+  readonly reluGradient: (dy: Tensor, y: Tensor) => Tensor;
+}
+
+function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
+  const gatherRows: Kernels['gatherRows'] = (source, index) =>
+    tf.customGrad((x) => ({
+      value: raw.gather(x as tfjs.Tensor2D, index),
+      gradFunc: (dy) => sumSegments(dy as tfjs.Tensor2D, index, source.shape[0]),
+    }))(source) as tfjs.Tensor2D;
+  const sumSegments: Kernels['sumSegments'] = (source, segments, segmentCount) =>
+    tf.customGrad((x) => ({
+      value: raw.sumSegments(x as tfjs.Tensor2D, segments, segmentCount),
+      gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, segments),
+    }))(source) as tfjs.Tensor2D;
+  const padRows: Kernels['padRows'] = (source, rowOfPlace, placeOfRow) =>
+    tf.customGrad((x) => ({
+      value: raw.gather(x as tfjs.Tensor2D, rowOfPlace),
+      gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, placeOfRow),
+    }))(source) as tfjs.Tensor2D;
+  const reluGradient = (dy: Tensor, y: Tensor): Tensor =>
+    tf.customGrad((x) => ({
+      value: raw.reluGradient(x as Tensor, y),
+      gradFunc: (ddy) => reluGradient(ddy, y),
+    }))(dy);
+  const relu: Kernels['relu'] = (input) =>
+    tf.customGrad((x, save) => {
+      const y = tf.relu(x as Tensor);
+      (save as (tensors: Tensor[]) => void)([y]);
+      return {
+        value: y,
+        gradFunc: (dy, saved) => reluGradient(dy, saved[0] ?? y),
+      };
+    })(input);
+  return { device: raw.device, gatherRows, sumSegments, padRows, relu };
+}
+
+/** The part of the addon's backend that is used directly. */
+interface NativeBackend {
+  readonly isUsingGpuDevice: boolean;
+  readonly binding: {
+    readonly TF_Version: string;
+    readonly TF_ATTR_TYPE: number;
+    readonly TF_ATTR_INT: number;
+  };
+  getDTypeInteger(dtype: tfjs.DataType): number;
+  executeSingleOutput(name: string, attributes: unknown[], inputs: Tensor[]): Tensor;
+}
+
+export function nativeKernels(tf: typeof tfjs): Kernels {
+  // The addon registers its backend under this name; the public type hides these members.
+  const backend = tf.backend() as unknown as NativeBackend;
+  if (tf.getBackend() !== 'tensorflow') throw new Error(`the backend is ${tf.getBackend()}`);
+  const { binding } = backend;
+  const type = (name: string, dtype: tfjs.DataType): unknown => ({
+    name,
+    type: binding.TF_ATTR_TYPE,
+    value: backend.getDTypeInteger(dtype),
+  });
+  const gatherAttributes = [
+    { name: 'batch_dims', type: binding.TF_ATTR_INT, value: 0 },
+    type('Tparams', 'float32'),
+    type('Tindices', 'int32'),
+    type('Taxis', 'int32'),
+  ];
+  const sumAttributes = [
+    type('T', 'float32'),
+    type('Tindices', 'int32'),
+    type('Tnumsegments', 'int32'),
+  ];
+  const reluAttributes = [type('T', 'float32')];
+  const withScalar = (value: number, run: (scalar: Tensor) => Tensor): Tensor => {
+    const scalar = tf.scalar(value, 'int32');
+    const result = run(scalar);
+    scalar.dispose();
+    return result;
+  };
+  return withGradients(tf, {
+    device: `TensorFlow ${binding.TF_Version}, ${backend.isUsingGpuDevice ? 'GPU' : 'CPU'}`,
+    gather: (source, index) =>
+      withScalar(0, (axis) =>
+        backend.executeSingleOutput('GatherV2', gatherAttributes, [source, index, axis]),
+      ),
+    sumSegments: (source, segments, segmentCount) =>
+      withScalar(segmentCount, (count) =>
+        backend.executeSingleOutput('UnsortedSegmentSum', sumAttributes, [source, segments, count]),
+      ),
+    reluGradient: (dy, y) => backend.executeSingleOutput('ReluGrad', reluAttributes, [dy, y]),
+  });
+}
+
+export function portableKernels(tf: typeof tfjs): Kernels {
+  return withGradients(tf, {
+    device: tf.getBackend(),
+    gather: (source, index) => tf.gather(source, index),
+    // Backend wasm has no UnsortedSegmentSum; ScatterNd adds up repeated rows as well.
+    sumSegments: (source, segments, segmentCount) =>
+      tf.scatterND(tf.expandDims(segments, 1), source, [segmentCount, source.shape[1]]),
+    reluGradient: (dy, y) => tf.mul(dy, tf.step(y)),
+  });
+}

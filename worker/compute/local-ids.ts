@@ -1,0 +1,32 @@
+/**
+ * Place of each id of a table within the row pack, by open addressing: a job looks up an id for
+ * every row and feature, where a `Map` or a binary search would cost more than the forward pass.
+ */
+
+export interface LocalIds {
+  /** Row of the pack that holds `id`; the id must be one of the table's. */
+  placeOf(id: number): number;
+}
+
+/** `ids` unique; id i of them lies in row `start + i` of the pack. */
+export function localIdsOf(ids: Int32Array, start: number): LocalIds {
+  let bitCount = 4;
+  while (1 << bitCount < ids.length * 2) bitCount += 1;
+  const mask = (1 << bitCount) - 1;
+  const shift = 32 - bitCount;
+  const keys = new Int32Array(mask + 1).fill(-1);
+  const places = new Int32Array(mask + 1);
+  // Fibonacci hashing: the high bits of a product with 2^32 over the golden ratio.
+  const slotOf = (id: number): number => {
+    let slot = Math.imul(id, 0x9e3779b1) >>> shift;
+    while (keys[slot] !== id && keys[slot] !== -1) slot = (slot + 1) & mask;
+    return slot;
+  };
+  for (let index = 0; index < ids.length; index += 1) {
+    const id = ids[index] ?? 0;
+    const slot = slotOf(id);
+    keys[slot] = id;
+    places[slot] = start + index;
+  }
+  return { placeOf: (id) => places[slotOf(id)] ?? 0 };
+}
