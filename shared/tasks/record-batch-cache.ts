@@ -95,9 +95,8 @@ async function openFile(path: string): Promise<OpenFile> {
   try {
     const reader = await RecordBatchReader.from(handle);
     await reader.open();
-    // An IPC file read through a handle gives this class; a stream would give another.
     if (!reader.isFile()) throw new Error('it is not an Arrow IPC file');
-    return { handle, reader: reader as AsyncRecordBatchFileReader, last: Promise.resolve() };
+    return { handle, reader, last: Promise.resolve() };
   } catch (error) {
     await handle.close().catch(() => undefined);
     throw error;

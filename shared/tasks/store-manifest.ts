@@ -61,7 +61,10 @@ export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
 
 export const StoreManifestSchema = z.strictObject({
   formatVersion: z.literal(STORE_FORMAT_VERSION),
-  /** SHA-256 of the canonical JSON of `data` plus the size of every input: what the store is of. */
+  /**
+   * SHA-256 of the parts of the config that decide the store and of the fingerprint of every input:
+   * what the store is of. Paths do not enter it.
+   */
   sourceDigest: z.string(),
   features: z.array(EncodedFeatureSchema),
   taskColumns: z.array(z.string()).min(1),
@@ -74,6 +77,20 @@ export const StoreManifestSchema = z.strictObject({
   }),
   rowCount: count,
   rejectedRowCount: count,
+  /** Rows and tasks that are in the logs, good, and not in the store; with the rest they add up. */
+  leftOut: z
+    .strictObject({
+      /** Rows for which `where` is not true. */
+      filteredRowCount: count,
+      /** Tasks below supportRowsMin or queryRowsMin, and their rows. */
+      tooSmallTaskCount: count,
+      tooSmallRowCount: count,
+      /** Rows beyond supportRowsMax or queryRowsMax. */
+      cappedRowCount: count,
+      /** Rows that the split file does not name. */
+      unplacedRowCount: count,
+    })
+    .optional(),
   /** Every other file of the store; the digest of the manifest therefore covers all of it. */
   files: z.array(
     z.strictObject({

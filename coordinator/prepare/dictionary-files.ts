@@ -1,0 +1,66 @@
+/** Writes the dictionaries of a store: the value of each id, null for id 0, in parts. */
+
+import { Field, makeData, RecordBatch, Schema, Struct, Utf8, vectorFromArray } from 'apache-arrow';
+import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
+import { ArrowFile, type StoreFile } from './arrow-file.js';
+import type { DuckSession } from './duckdb-session.js';
+import type { FeatureEncoding } from './feature-encoding.js';
+
+const VALUES_PER_BATCH = 65_536;
+
+export async function writeDictionaries(
+  folder: string,
+  encodings: readonly FeatureEncoding[],
+  session: DuckSession,
+): Promise<StoreFile[]> {
+  const files: StoreFile[] = [];
+  for (const { feature, dictionaryTable } of encodings)
+    if (dictionaryTable !== null)
+      files.push(
+        await writeDictionary(folder, dictionaryFileOf(feature.name), dictionaryTable, session),
+      );
+  return files;
+}
+
+async function writeDictionary(
+  folder: string,
+  name: string,
+  table: string,
+  session: DuckSession,
+): Promise<StoreFile> {
+  const schema = new Schema([new Field('value', new Utf8(), true)]);
+  const file = new ArrowFile(folder, name, schema);
+  try {
+    let values: (string | null)[] = [null];
+    const flush = async (): Promise<void> => {
+      await file.write(batchOf(values, schema));
+      values = [];
+    };
+    const result = await session.stream(`SELECT value FROM ${table} ORDER BY id`);
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) break;
+      for (const value of chunk.getColumnValues(0)) values.push(String(value));
+      if (values.length >= VALUES_PER_BATCH) await flush();
+    }
+    if (values.length > 0) await flush();
+    return await file.finish();
+  } catch (cause) {
+    file.abandon();
+    throw cause;
+  }
+}
+
+function batchOf(values: readonly (string | null)[], schema: Schema): RecordBatch {
+  const [child] = vectorFromArray(values, new Utf8()).data;
+  if (child === undefined) throw new Error('Arrow made no data of a dictionary');
+  return new RecordBatch(
+    schema,
+    makeData({
+      type: new Struct(schema.fields),
+      length: values.length,
+      nullCount: 0,
+      children: [child],
+    }),
+  );
+}

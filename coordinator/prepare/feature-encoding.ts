@@ -1,0 +1,235 @@
+/**
+ * From values to ids: dictionaries and statistics of the training tasks' rows, and the SQL that
+ * encodes every row by them. All accepted rows of training tasks count, also those beyond the caps.
+ *
+ * Ids of a dictionary: 0 is unknown or empty; then 1, 2, ... by descending count, equal counts by
+ * value in byte order. Hash buckets: 1 + (last eight bytes of MD5 of the UTF-8 value, read
+ * little-endian) mod (buckets - 1); empty is 0. Log buckets: 1 + floor(log2(1 + |x|)), which is
+ * at most 64, plus 64 for negative x.
+ */
+
+import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import type { DuckSession } from './duckdb-session.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+
+const LOG_BUCKETS_PER_SIGN = 64;
+/** Distinct bags encoded at a time, so that their lists fit in memory. */
+const BAGS_PER_PASS = 500_000;
+
+/** How one feature is encoded: SQL over `encodable e` and the joins it needs. */
+export interface FeatureEncoding {
+  readonly feature: EncodedFeature;
+  readonly sql: string;
+  readonly join: string | null;
+  /** The table of `value`, `id`, where there is a dictionary. */
+  readonly dictionaryTable: string | null;
+}
+
+export async function learnEncodings(
+  data: DataConfig,
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<FeatureEncoding[]> {
+  const total = data.features.length;
+  const encodings: FeatureEncoding[] = [];
+  const statistics = await numberStatistics(data.features, session);
+  for (const [index, feature] of data.features.entries()) {
+    sink({ kind: 'progress', stage: 'dictionaries', done: index, total });
+    switch (feature.kind) {
+      case 'category':
+        encodings.push(await categoryEncoding(feature, index, session));
+        break;
+      case 'bag':
+        encodings.push(await bagEncoding(feature, index, session));
+        break;
+      case 'number':
+        encodings.push(numberEncoding(feature, index, statistics.get(index)));
+        break;
+    }
+  }
+  sink({ kind: 'progress', stage: 'dictionaries', done: total, total });
+  return encodings;
+}
+
+type Feature<Kind extends FeatureConfig['kind']> = Extract<FeatureConfig, { kind: Kind }>;
+
+async function buildDictionary(
+  table: string,
+  valuesSql: string,
+  countMin: number,
+  session: DuckSession,
+): Promise<number> {
+  await session.run(
+    `CREATE TABLE ${table} AS
+      SELECT value, CAST(row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id FROM
+        (SELECT value, count(*) AS occurrences FROM (${valuesSql}) WHERE value IS NOT NULL
+          GROUP BY value HAVING count(*) >= ${countMin}) ORDER BY id`,
+  );
+  const [count] = await session.row(`SELECT CAST(count(*) AS DOUBLE) FROM ${table}`);
+  return Number(count);
+}
+
+function hashBucket(valueSql: string, buckets: number): string {
+  return `CAST(1 + md5_number_lower(${valueSql}) % ${buckets - 1} AS INTEGER)`;
+}
+
+async function categoryEncoding(
+  feature: Feature<'category'>,
+  index: number,
+  session: DuckSession,
+): Promise<FeatureEncoding> {
+  const value = `f${index}`;
+  const { name, hashBuckets } = feature;
+  if (hashBuckets !== undefined)
+    return {
+      feature: {
+        name,
+        kind: 'category',
+        rowCount: hashBuckets,
+        encoding: { by: 'hash', buckets: hashBuckets },
+      },
+      sql: `coalesce(${hashBucket(`e.${value}`, hashBuckets)}, 0)`,
+      join: null,
+      dictionaryTable: null,
+    };
+  const table = `dictionary_${index}`;
+  const count = await buildDictionary(
+    table,
+    `SELECT ${value} AS value FROM encodable WHERE split = 0`,
+    feature.countMin,
+    session,
+  );
+  return {
+    feature: { name, kind: 'category', rowCount: count + 1, encoding: { by: 'dictionary' } },
+    sql: `coalesce(d${index}.id, 0)`,
+    join: `LEFT JOIN ${table} d${index} ON e.${value} = d${index}.value`,
+    dictionaryTable: table,
+  };
+}
+
+async function bagEncoding(
+  feature: Feature<'bag'>,
+  index: number,
+  session: DuckSession,
+): Promise<FeatureEncoding> {
+  const value = `f${index}`;
+  const { name, hashBuckets, lengthMax } = feature;
+  const padded = (ids: string): string =>
+    `list_resize(coalesce(${ids}, []::INTEGER[]), ${lengthMax}, -1)`;
+  if (hashBuckets !== undefined)
+    return {
+      feature: {
+        name,
+        kind: 'bag',
+        lengthMax,
+        rowCount: hashBuckets,
+        encoding: { by: 'hash', buckets: hashBuckets },
+      },
+      sql: padded(`list_transform(e.${value}, lambda m: ${hashBucket('m', hashBuckets)})`),
+      join: null,
+      dictionaryTable: null,
+    };
+  const table = `dictionary_${index}`;
+  const count = await buildDictionary(
+    table,
+    `SELECT unnest(${value}) AS value FROM encodable WHERE split = 0`,
+    feature.countMin,
+    session,
+  );
+  await encodeDistinctBags(index, table, session);
+  return {
+    feature: { name, kind: 'bag', lengthMax, rowCount: count + 1, encoding: { by: 'dictionary' } },
+    sql: padded(`b${index}.ids`),
+    join: `LEFT JOIN bags_${index} b${index} ON e.${value} = b${index}.bag`,
+    dictionaryTable: table,
+  };
+}
+
+/** The table `bags_N` of each distinct bag and its ids, built in passes of bounded size. */
+async function encodeDistinctBags(
+  index: number,
+  dictionary: string,
+  session: DuckSession,
+): Promise<void> {
+  await session.run(
+    `CREATE TABLE distinct_bags AS SELECT DISTINCT f${index} AS bag FROM encodable WHERE f${index} IS NOT NULL`,
+  );
+  const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM distinct_bags');
+  await session.run(`CREATE TABLE bags_${index} (bag VARCHAR[], ids INTEGER[])`);
+  for (let start = 0; start < Number(count); start += BAGS_PER_PASS)
+    await session.run(
+      `INSERT INTO bags_${index}
+        SELECT any_value(bag), list(coalesce(id, 0) ORDER BY place) FROM
+          (SELECT number, bag, unnest(bag) AS member, generate_subscripts(bag, 1) AS place FROM
+            (SELECT rowid AS number, bag FROM distinct_bags
+              WHERE rowid >= ${start} AND rowid < ${start + BAGS_PER_PASS}))
+          LEFT JOIN ${dictionary} ON member = value GROUP BY number`,
+    );
+  await session.run('DROP TABLE distinct_bags');
+}
+
+interface Moments {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
+function scaled(feature: Feature<'number'>, value: string): string {
+  return feature.scale === 'log-standard' ? `sign(${value}) * ln(1 + abs(${value}))` : value;
+}
+
+/** Mean and deviation over the training tasks' rows, summed in order of the rows by one thread. */
+async function numberStatistics(
+  features: readonly FeatureConfig[],
+  session: DuckSession,
+): Promise<Map<number, Moments>> {
+  const wanted = [...features.entries()].flatMap(([index, feature]) =>
+    feature.kind === 'number' && (feature.scale === 'standard' || feature.scale === 'log-standard')
+      ? [{ index, value: scaled(feature, `f${index}`) }]
+      : [],
+  );
+  if (wanted.length === 0) return new Map();
+  const found = await session.inOrder(() =>
+    session.row(
+      `SELECT ${wanted.map(({ value }) => `avg(${value}), stddev_pop(${value})`).join(', ')}
+        FROM encodable WHERE split = 0`,
+    ),
+  );
+  return new Map(
+    wanted.map(({ index }, place) => {
+      const mean = Number(found[2 * place]);
+      const deviation = Number(found[2 * place + 1]);
+      // A constant column has deviation 0 (or a rounding rest): its scaled values are then 0.
+      return [index, { mean, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation : 1 }];
+    }),
+  );
+}
+
+function numberEncoding(
+  feature: Feature<'number'>,
+  index: number,
+  moments: Moments = { mean: 0, deviation: 1 },
+): FeatureEncoding {
+  const { name, scale } = feature;
+  const value = `e.f${index}`;
+  if (scale === 'log-bucket')
+    return {
+      feature: {
+        name,
+        kind: 'category',
+        rowCount: 2 * LOG_BUCKETS_PER_SIGN + 1,
+        encoding: { by: 'log-bucket' },
+      },
+      sql: `CAST(1 + least(floor(log2(1 + abs(${value}))), ${LOG_BUCKETS_PER_SIGN - 1})
+        + CASE WHEN ${value} < 0 THEN ${LOG_BUCKETS_PER_SIGN} ELSE 0 END AS INTEGER)`,
+      join: null,
+      dictionaryTable: null,
+    };
+  const { mean, deviation } = moments;
+  return {
+    feature: { name, kind: 'number', scale, mean, deviation },
+    sql: `CAST((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE AS FLOAT)`,
+    join: null,
+    dictionaryTable: null,
+  };
+}

@@ -1,0 +1,222 @@
+/**
+ * Which files the logs are: paths, folders, globs and `s3://` addresses made into a sorted list of
+ * local files with their formats, and the fingerprint of their content.
+ */
+
+import { createHash } from 'node:crypto';
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { DataConfig } from '../../shared/config/data-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { systemFailure } from '../../shared/errors-of-system.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { DuckSession } from './duckdb-session.js';
+import { literal } from './sql.js';
+
+export type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
+
+export interface LogFile {
+  /** Local path, where DuckDB reads it. */
+  readonly path: string;
+  /** As the user knows it: the path or `s3://` address. */
+  readonly name: string;
+  readonly format: LogFormat;
+  readonly byteCount: number;
+}
+
+export interface LogSource {
+  readonly session: DuckSession;
+  readonly objectStoreOf: (address: string) => ObjectStore;
+  readonly temporaryFolder: string;
+}
+
+const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
+  csv: 'csv',
+  tsv: 'tsv',
+  tab: 'tsv',
+  json: 'jsonl',
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+  parquet: 'parquet',
+  pq: 'parquet',
+};
+const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
+const GLOB = /[*?[\]{}]/;
+/** Files up to this size are fingerprinted whole, larger ones by their size and three samples. */
+const WHOLE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+const SAMPLE_BYTE_COUNT = 1024 * 1024;
+
+/** @throws QianmoError of kind `data` when nothing matches, or a file is unreadable or of no known format. */
+export async function findLogFiles(data: DataConfig, source: LogSource): Promise<LogFile[]> {
+  const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
+  const found = new Map<string, string>();
+  for (const pattern of patterns) {
+    const matches = pattern.startsWith('s3://')
+      ? await fetchFromStore(pattern, source)
+      : await localMatches(pattern, source.session);
+    if (matches.length === 0)
+      throw new QianmoError({
+        kind: 'data',
+        what: 'no log file matches',
+        where: `data.logs: ${pattern}`,
+        expected: `at least one file (${READABLE})`,
+        cure: 'mend the path or pattern; paths are relative to the folder of the command',
+      });
+    for (const { name, path } of matches) found.set(name, path);
+  }
+  const names = [...found.keys()].sort();
+  return Promise.all(names.map((name) => logFileOf(name, found.get(name) ?? name, data.format)));
+}
+
+async function logFileOf(
+  name: string,
+  path: string,
+  format: DataConfig['format'],
+): Promise<LogFile> {
+  let byteCount: number;
+  try {
+    const handle = await open(path, 'r');
+    byteCount = (await handle.stat()).size;
+    await handle.close();
+  } catch (cause) {
+    throw systemFailure(cause, 'a log file cannot be read', name);
+  }
+  return { path, name, byteCount, format: format === 'auto' ? formatOf(name) : format };
+}
+
+function endingOf(name: string): string | undefined {
+  const ending = name.toLowerCase().replace(/\.(gz|zst|zstd)$/, '');
+  return ending.slice(ending.lastIndexOf('.') + 1);
+}
+
+function formatOf(name: string): LogFormat {
+  const format = FORMAT_BY_ENDING[endingOf(name) ?? ''];
+  if (format !== undefined) return format;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the format of a log file cannot be told from its name',
+    where: name,
+    expected: READABLE,
+    cure: 'rename the file, or set data.format',
+  });
+}
+
+interface Match {
+  readonly name: string;
+  readonly path: string;
+}
+
+async function localMatches(pattern: string, session: DuckSession): Promise<Match[]> {
+  const path = pattern.startsWith('file://') ? fileURLToPath(pattern) : pattern;
+  const status = await stat(path).catch(() => null);
+  if (status?.isFile() === true) return [{ name: path, path }];
+  if (status?.isDirectory() === true)
+    return (await globbed(`${path}/**`, session)).filter(
+      ({ name }) => FORMAT_BY_ENDING[endingOf(name) ?? ''] !== undefined,
+    );
+  return GLOB.test(path) ? globbed(path, session) : [];
+}
+
+async function globbed(pattern: string, session: DuckSession): Promise<Match[]> {
+  const rows = await session.rows(`SELECT file FROM glob(${literal(pattern)})`);
+  return rows.map(([file]) => ({ name: String(file), path: String(file) })).filter(isVisible);
+}
+
+/** Engines leave markers such as `_SUCCESS` and `.part.crc` beside their output. */
+function isVisible({ name }: Match): boolean {
+  return !/^[._]/.test(basename(name));
+}
+
+/** An object store that can stream an object into a file, so that it need not fit in memory. */
+interface DownloadingStore extends ObjectStore {
+  downloadToFile(key: string, path: string): Promise<unknown>;
+}
+
+function canDownload(store: ObjectStore): store is DownloadingStore {
+  return 'downloadToFile' in store && typeof store.downloadToFile === 'function';
+}
+
+async function fetchFromStore(address: string, source: LogSource): Promise<Match[]> {
+  const globAt = address.search(GLOB);
+  const fixed = globAt < 0 ? address : address.slice(0, globAt);
+  const cut = fixed.lastIndexOf('/');
+  const folder = address.slice(0, cut);
+  const rest = address.slice(cut + 1);
+  const store = source.objectStoreOf(folder);
+  const wanted = globAt < 0 ? null : patternOf(rest);
+  const keys = (await store.list(globAt < 0 ? rest : '')).filter((key) =>
+    wanted === null ? key === rest || key.startsWith(`${rest}/`) : wanted.test(key),
+  );
+  const matches: Match[] = [];
+  for (const key of keys) {
+    const name = `${folder}/${key}`;
+    const path = join(source.temporaryFolder, 'fetched', name.slice('s3://'.length));
+    if (!isVisible({ name, path })) continue;
+    if (FORMAT_BY_ENDING[endingOf(name) ?? ''] === undefined && key !== rest) continue;
+    await fetchObject(store, key, name, path);
+    matches.push({ name, path });
+  }
+  return matches;
+}
+
+async function fetchObject(
+  store: ObjectStore,
+  key: string,
+  name: string,
+  path: string,
+): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    if (canDownload(store)) await store.downloadToFile(key, path);
+    else {
+      const object = await store.get(key);
+      if (object !== null) await writeFile(path, object.bytes);
+    }
+  } catch (cause) {
+    throw systemFailure(cause, 'a log file cannot be fetched', name);
+  }
+}
+
+/** `*` within a folder, `**` over folders, `?` one character, `{a,b}` either. */
+function patternOf(glob: string): RegExp {
+  const source = glob
+    .replace(/[.+^$()|\\]/g, '\\$&')
+    .replaceAll('**/', '\u0000')
+    .replaceAll('**', '\u0001')
+    .replaceAll('*', '[^/]*')
+    .replaceAll('?', '[^/]')
+    .replaceAll('\u0000', '(?:.*/)?')
+    .replaceAll('\u0001', '.*')
+    .replace(/\{([^}]*)\}/g, (_, choices: string) => `(?:${choices.replaceAll(',', '|')})`);
+  return new RegExp(`^${source}$`);
+}
+
+/** SHA-256 that names the file's content: of all of it, or of its size and three samples. */
+export async function fingerprintOf(file: Pick<LogFile, 'path' | 'name'>): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    const handle = await open(file.path, 'r');
+    try {
+      const { size } = await handle.stat();
+      hash.update(`${size}\n`);
+      const starts =
+        size <= WHOLE_BYTE_COUNT_MAX
+          ? Array.from(
+              { length: Math.ceil(size / SAMPLE_BYTE_COUNT) },
+              (_, n) => n * SAMPLE_BYTE_COUNT,
+            )
+          : [0, Math.floor(size / 2), size - SAMPLE_BYTE_COUNT];
+      const buffer = Buffer.alloc(SAMPLE_BYTE_COUNT);
+      for (const start of starts) {
+        const { bytesRead } = await handle.read(buffer, 0, SAMPLE_BYTE_COUNT, start);
+        hash.update(buffer.subarray(0, bytesRead));
+      }
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    throw systemFailure(cause, 'a log file cannot be read', file.name);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,276 @@
+/**
+ * `prepare`: logs to task store. The story in order; every step is in a file of its own.
+ * Nothing is left at the store's address or beside it when a step fails.
+ */
+
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../shared/clock.js';
+import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { systemFailure } from '../../shared/errors-of-system.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { sha256OfFile } from '../../shared/tasks/store-files.js';
+import {
+  CATALOG_FILE,
+  MANIFEST_FILE,
+  STORE_FORMAT_VERSION,
+  type StoreManifest,
+} from '../../shared/tasks/store-manifest.js';
+import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
+import type { StoreFile } from './arrow-file.js';
+import { writeDictionaries } from './dictionary-files.js';
+import {
+  interrupted,
+  openDuckSession,
+  shortDuckMessage,
+  type DuckSession,
+} from './duckdb-session.js';
+import { learnEncodings, type FeatureEncoding } from './feature-encoding.js';
+import { findLogFiles, fingerprintOf, type LogFile } from './log-files.js';
+import { readRawLogs, type RawLogs } from './log-reading.js';
+import { collectRejects, REJECTS_FILE, writeRejects } from './rejected-rows.js';
+import { assembleRows } from './row-assembly.js';
+import { rowFileWriter } from './row-file-writer.js';
+import { columnUsesOf, createJudgedView, taskColumnsOf } from './row-judgement.js';
+import { readSplitFile } from './split-file.js';
+import { openStoreTarget, type StoreTarget } from './store-target.js';
+import { divideTasks, type TaskDivision } from './task-division.js';
+
+export interface PrepareOptions {
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly signal: AbortSignal;
+  readonly objectStoreOf: (address: string) => ObjectStore;
+  /** A folder with room for about the size of the logs. */
+  readonly temporaryFolder: string;
+  /** Writes the store anew even when the one there is of the same logs and config. */
+  readonly force?: boolean;
+}
+
+/** Columns of the row files that are not features. */
+const RESERVED_NAMES = new Set(['row', 'role', 'time', 'clicks', 'impressions', 'oracle']);
+
+/**
+ * @returns the manifest of the store at `data.store`.
+ * @throws QianmoError of kind `usage`, `data`, `environment` or `interrupted`.
+ */
+export async function prepareTaskStore(
+  config: RunConfig,
+  options: PrepareOptions,
+): Promise<StoreManifest> {
+  checkFeatureNames(config);
+  const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-prepare-')).catch(
+    (cause: unknown) => {
+      throw systemFailure(cause, 'there is no temporary folder', options.temporaryFolder);
+    },
+  );
+  let session: DuckSession | null = null;
+  let target: StoreTarget | null = null;
+  try {
+    target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
+    session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
+    return await prepareInto(target, config, options, session, folder);
+  } catch (cause) {
+    if (options.signal.aborted) throw interrupted();
+    throw prepareFailure(cause);
+  } finally {
+    session?.close();
+    await target?.discard();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function prepareInto(
+  target: StoreTarget,
+  config: RunConfig,
+  options: PrepareOptions,
+  session: DuckSession,
+  folder: string,
+): Promise<StoreManifest> {
+  const { sink, clock, objectStoreOf } = options;
+  const startedMs = clock.monotonicMs();
+  const source = { session, objectStoreOf, temporaryFolder: folder };
+  const files = await findLogFiles(config.data, source);
+  const sourceDigest = await sourceDigestOf(config, files);
+  const present = options.force === true ? null : await target.present();
+  if (present?.sourceDigest === sourceDigest) {
+    sink({
+      kind: 'notice',
+      message: `the task store at ${config.data.store} is already of these logs: kept`,
+    });
+    return present;
+  }
+  const logs = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
+  await createJudgedView(config, logs.columns, session);
+  const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
+  await writeRejects(target.workFolder, rejects, files);
+  const placedBySplitFile = config.data.splitFile !== undefined;
+  if (config.data.splitFile !== undefined)
+    await readSplitFile(config.data.splitFile, logs, session);
+  const division = await divideTasks(config, placedBySplitFile, session);
+  const encodings = await learnEncodings(config.data, session, sink);
+
+  const written = await writeStore(target.workFolder, config, encodings, options, session);
+  const manifest: StoreManifest = {
+    formatVersion: STORE_FORMAT_VERSION,
+    sourceDigest,
+    features: encodings.map(({ feature }) => feature),
+    taskColumns: [...taskColumnsOf(config.data)],
+    hasOracle: config.evaluation.oracleColumn !== undefined,
+    ...countsOf(written.catalog),
+    rejectedRowCount: rejects.length,
+    leftOut: await leftOutOf(division, written.catalog, logs, rejects, session),
+    files: written.files,
+  };
+  const path = join(target.workFolder, MANIFEST_FILE);
+  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
+    throw systemFailure(cause, 'the task store cannot be written', path);
+  });
+  if (options.signal.aborted) throw interrupted();
+  await target.publish(manifest);
+  report(manifest, logs, (clock.monotonicMs() - startedMs) / 1000, sink);
+  return manifest;
+}
+
+async function writeStore(
+  folder: string,
+  config: RunConfig,
+  encodings: readonly FeatureEncoding[],
+  { sink, signal }: PrepareOptions,
+  session: DuckSession,
+): Promise<{ catalog: CatalogTask[]; files: StoreFile[] }> {
+  const dictionaries = await writeDictionaries(folder, encodings, session);
+  const writer = rowFileWriter(
+    folder,
+    encodings.map(({ feature }) => feature),
+    config.evaluation.oracleColumn !== undefined,
+  );
+  let catalog: CatalogTask[];
+  let rows: StoreFile[];
+  try {
+    const placedBySplitFile = config.data.splitFile !== undefined;
+    const plan = { config, encodings, placedBySplitFile };
+    catalog = await assembleRows(plan, session, writer, sink, () => {
+      if (signal.aborted) throw interrupted();
+    });
+    rows = await writer.finish();
+  } catch (cause) {
+    writer.abandon();
+    throw cause;
+  }
+  const path = join(folder, CATALOG_FILE);
+  await writeFile(path, encodeTaskCatalog(catalog)).catch((cause: unknown) => {
+    throw systemFailure(cause, 'the task store cannot be written', path);
+  });
+  const others = [await storeFileOf(folder, CATALOG_FILE), await storeFileOf(folder, REJECTS_FILE)];
+  return { catalog, files: [...rows, ...dictionaries, ...others] };
+}
+
+async function storeFileOf(folder: string, name: string): Promise<StoreFile> {
+  const path = join(folder, name);
+  return { name, byteCount: (await stat(path)).size, sha256: await sha256OfFile(path) };
+}
+
+function checkFeatureNames(config: RunConfig): void {
+  for (const [index, feature] of config.data.features.entries())
+    if (RESERVED_NAMES.has(feature.name))
+      throw new QianmoError({
+        kind: 'usage',
+        what: `"${feature.name}" cannot name a feature: the task store has a column of that name`,
+        where: `data.features.${index}.name`,
+        expected: `a name other than ${[...RESERVED_NAMES].join(', ')}`,
+        cure: `choose another name and write column: ${feature.column ?? feature.name}`,
+      });
+}
+
+/** What decides the store's content, whatever the paths of logs and store. */
+async function sourceDigestOf(config: RunConfig, files: readonly LogFile[]): Promise<string> {
+  const { logs: _logs, store: _store, memoryMiBMax: _memory, splitFile, ...data } = config.data;
+  const fingerprints: string[] = [];
+  for (const file of files) fingerprints.push(await fingerprintOf(file));
+  const split =
+    splitFile === undefined ? null : await fingerprintOf({ path: splitFile, name: splitFile });
+  const content = {
+    formatVersion: STORE_FORMAT_VERSION,
+    data,
+    seed: config.seed,
+    oracleColumn: config.evaluation.oracleColumn ?? null,
+    formats: files.map((file) => file.format),
+    fingerprints,
+    split,
+  };
+  return createHash('sha256').update(canonicalJson(content)).digest('hex');
+}
+
+function countsOf(
+  catalog: readonly CatalogTask[],
+): Pick<StoreManifest, 'taskCount' | 'taskCountBySplit' | 'rowCount'> {
+  const taskCountBySplit = { train: 0, validation: 0, test: 0 };
+  let rowCount = 0;
+  for (const task of catalog) {
+    taskCountBySplit[task.split] += 1;
+    rowCount += task.supportRowCount + task.queryRowCount;
+  }
+  return { taskCount: catalog.length, taskCountBySplit, rowCount };
+}
+
+async function leftOutOf(
+  division: TaskDivision,
+  catalog: readonly CatalogTask[],
+  logs: RawLogs,
+  rejects: readonly { readonly row: number | null }[],
+  session: DuckSession,
+): Promise<NonNullable<StoreManifest['leftOut']>> {
+  const [rowsOfTasks] = await session.row('SELECT CAST(sum(rows) AS DOUBLE) FROM tasks');
+  const refused = rejects.filter(({ row }) => row !== null).length;
+  const { tooSmallTaskCount, tooSmallRowCount, unplacedRowCount } = division;
+  return {
+    filteredRowCount:
+      logs.rowCount - refused - Number(rowsOfTasks) - tooSmallRowCount - unplacedRowCount,
+    tooSmallTaskCount,
+    tooSmallRowCount,
+    cappedRowCount: Number(rowsOfTasks) - countsOf(catalog).rowCount,
+    unplacedRowCount,
+  };
+}
+
+function report(manifest: StoreManifest, logs: RawLogs, seconds: number, sink: RunEventSink): void {
+  const { taskCountBySplit: split, leftOut } = manifest;
+  sink({
+    kind: 'notice',
+    message:
+      `${manifest.taskCount} tasks (${split.train} train, ${split.validation} validation, ` +
+      `${split.test} test) with ${manifest.rowCount} of ${logs.rowCount} rows ` +
+      `in ${seconds.toFixed(1)} s`,
+  });
+  if (leftOut !== undefined && leftOut.tooSmallTaskCount > 0)
+    sink({
+      kind: 'notice',
+      message:
+        `${leftOut.tooSmallTaskCount} tasks (${leftOut.tooSmallRowCount} rows) left out: ` +
+        'fewer rows than supportRowsMin or queryRowsMin',
+    });
+  if (manifest.rejectedRowCount > 0)
+    sink({
+      kind: 'warning',
+      message: `${manifest.rejectedRowCount} rows rejected: see ${REJECTS_FILE} in the store`,
+    });
+  for (const part of ['validation', 'test'] as const)
+    if (split[part] === 0) sink({ kind: 'warning', message: `no task is held out for ${part}` });
+}
+
+function prepareFailure(cause: unknown): unknown {
+  if (cause instanceof QianmoError) return cause;
+  if (!(cause instanceof Error) || !/^[A-Z][A-Za-z -]*Error: /.test(cause.message)) return cause;
+  return new QianmoError({
+    kind: 'data',
+    what: 'the logs cannot be prepared',
+    where: 'data',
+    found: shortDuckMessage(cause),
+    cure: 'check that the logs hold what the config says',
+    cause,
+  });
+}

@@ -1,0 +1,195 @@
+/**
+ * Streams the encoded rows in order of task, gives each its role by its place within the task,
+ * leaves out those beyond the caps, and hands whole tasks to the row files.
+ */
+
+import { DuckDBListVector, type DuckDBDataChunk, type DuckDBVector } from '@duckdb/node-api';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
+import type { DuckSession } from './duckdb-session.js';
+import type { FeatureEncoding } from './feature-encoding.js';
+import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
+import type { RowFileWriter } from './row-file-writer.js';
+import { seededHash } from './sql.js';
+
+interface PlannedTask {
+  readonly key: string;
+  readonly split: number;
+  readonly rows: number;
+  /** Place of the first query row among the task's rows in order. */
+  readonly boundary: number;
+  readonly support: number;
+  readonly query: number;
+}
+
+export interface AssemblyPlan {
+  readonly config: RunConfig;
+  readonly encodings: readonly FeatureEncoding[];
+  readonly placedBySplitFile: boolean;
+}
+
+const BATCH_ROWS_MIN = 4096;
+const ROWS_PER_EVENT = 200_000;
+
+export async function assembleRows(
+  plan: AssemblyPlan,
+  session: DuckSession,
+  writer: RowFileWriter,
+  sink: RunEventSink,
+  checkStopped: () => void,
+): Promise<CatalogTask[]> {
+  const planned = await plannedTasks(session);
+  const total = planned.reduce((sum, task) => sum + task.rows, 0);
+  const catalog: CatalogTask[] = [];
+  const columns = new RowColumns(columnKinds(plan));
+  const reorders = plan.config.data.rowSplit.by === 'hash' && !plan.placedBySplitFile;
+  let taskIndex = -1;
+  let place = 0;
+  let taskStart = 0;
+  let done = 0;
+
+  const finishTask = async (): Promise<void> => {
+    const task = planned[taskIndex];
+    if (task === undefined) return;
+    if (reorders) columns.sortFrom(taskStart);
+    catalog.push({
+      key: task.key,
+      split: TASK_SPLITS[task.split] ?? 'train',
+      supportRowCount: task.support,
+      queryRowCount: task.query,
+      ...writer.nextPlace(),
+      rowOffset: taskStart,
+    });
+    if (columns.rowCount - taskStart !== task.support + task.query)
+      throw new Error(`task ${taskIndex} has ${columns.rowCount - taskStart} rows, not as planned`);
+    if (columns.rowCount < BATCH_ROWS_MIN) return;
+    await writer.write(columns);
+    columns.clear();
+  };
+
+  sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
+  const result = await session.stream(encodedRowsSql(plan));
+  for (let chunk = await nextChunk(); chunk !== null; chunk = await nextChunk()) {
+    checkStopped();
+    const { task, row, time, values } = readersOf(chunk, columnKinds(plan));
+    for (let at = 0; at < chunk.rowCount; at += 1) {
+      const index = task(at, 0);
+      if (index !== taskIndex) {
+        await finishTask();
+        taskIndex = index;
+        taskStart = columns.rowCount;
+        place = 0;
+      }
+      const role = roleOf(planned[index], place);
+      if (role !== null) columns.push(row(at, 0), time(at, 0), role, at, values);
+      place += 1;
+    }
+    const before = Math.floor(done / ROWS_PER_EVENT);
+    done += chunk.rowCount;
+    if (Math.floor(done / ROWS_PER_EVENT) !== before)
+      sink({ kind: 'progress', stage: 'write store', done, total });
+  }
+  await finishTask();
+  if (columns.rowCount > 0) await writer.write(columns);
+  sink({ kind: 'progress', stage: 'write store', done: total, total });
+  return catalog;
+
+  async function nextChunk(): Promise<DuckDBDataChunk | null> {
+    const chunk = await result.fetchChunk();
+    return chunk === null || chunk.rowCount === 0 ? null : chunk;
+  }
+}
+
+/** 0 support, 1 query, null beyond the caps. */
+function roleOf(task: PlannedTask | undefined, place: number): 0 | 1 | null {
+  if (task === undefined) throw new Error('a row of a task that is not planned');
+  const { boundary, support, query } = task;
+  if (place < boundary) return place >= boundary - support ? 0 : null;
+  return place < boundary + query ? 1 : null;
+}
+
+async function plannedTasks(session: DuckSession): Promise<PlannedTask[]> {
+  const rows = await session.rows(
+    `SELECT key, CAST(split AS DOUBLE), CAST(rows AS DOUBLE), CAST(boundary AS DOUBLE),
+      CAST(support AS DOUBLE), CAST(query AS DOUBLE) FROM tasks ORDER BY task`,
+  );
+  return rows.map(([key, split, count, boundary, support, query]) => ({
+    key: String(key),
+    split: Number(split),
+    rows: Number(count),
+    boundary: Number(boundary),
+    support: Number(support),
+    query: Number(query),
+  }));
+}
+
+function columnKinds(plan: AssemblyPlan): ColumnKind[] {
+  return [
+    'float',
+    'float',
+    ...plan.encodings.map(({ feature }): ColumnKind => {
+      switch (feature.kind) {
+        case 'category':
+          return 'int';
+        case 'bag':
+          return { bag: feature.lengthMax };
+        case 'number':
+          return 'float';
+      }
+    }),
+    ...(plan.config.evaluation.oracleColumn === undefined ? [] : (['float'] as const)),
+  ];
+}
+
+function encodedRowsSql({ config, encodings, placedBySplitFile }: AssemblyPlan): string {
+  const { data, seed } = config;
+  const values = [
+    'e.clicks',
+    'e.impressions',
+    ...encodings.map(({ sql }) => sql),
+    ...(config.evaluation.oracleColumn === undefined ? [] : ['e.oracle']),
+  ];
+  const joins = encodings.flatMap(({ join }) => (join === null ? [] : [join]));
+  return `SELECT CAST(e.task AS INTEGER), CAST(e.row AS DOUBLE), e.time,
+      ${values.map((sql, index) => `${sql} AS v${index}`).join(', ')}
+    FROM encodable e ${joins.join(' ')} ${orderSql()}`;
+
+  function orderSql(): string {
+    if (placedBySplitFile) return 'ORDER BY e.task, e.role, e.time, e.row';
+    if (data.rowSplit.by === 'hash')
+      return `ORDER BY e.task, ${seededHash(seed, 'row split', 'CAST(e.row AS VARCHAR)')}, e.row`;
+    return data.grouped ? '' : 'ORDER BY e.task, e.time, e.row';
+  }
+}
+
+interface ChunkReaders {
+  readonly task: ValueOf;
+  readonly row: ValueOf;
+  readonly time: ValueOf;
+  readonly values: readonly ValueOf[];
+}
+
+function readersOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): ChunkReaders {
+  const reader = (index: number): ValueOf => readerOf(chunk.getColumnVector(index));
+  return {
+    task: reader(0),
+    row: reader(1),
+    time: reader(2),
+    values: kinds.map((_, index) => reader(index + 3)),
+  };
+}
+
+function readerOf(vector: DuckDBVector): ValueOf {
+  if (vector instanceof DuckDBListVector) {
+    const members = vector.childVector;
+    return (row, place) => numberIn(members, vector.getEntryOffset(row) + place);
+  }
+  return (row) => numberIn(vector, row);
+}
+
+function numberIn(vector: DuckDBVector, index: number): number {
+  const value: unknown = vector.getItem(index);
+  if (typeof value !== 'number') throw new Error('an encoded value is not a number');
+  return value;
+}

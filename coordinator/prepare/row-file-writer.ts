@@ -1,0 +1,115 @@
+/**
+ * Writes the row files of a task store: record batches of whole tasks, files of bounded size, each
+ * hashed while it is written. Knows the store's columns and nothing of DuckDB.
+ */
+
+import {
+  Field,
+  FixedSizeList,
+  Float32,
+  Float64,
+  Int32,
+  Int64,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+  Uint8,
+  type Data,
+} from 'apache-arrow';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { rowsFileOf, type TaskPlace } from '../../shared/tasks/task-catalog.js';
+import { ArrowFile, type StoreFile } from './arrow-file.js';
+import type { RowColumns } from './row-columns.js';
+
+export interface RowFileWriter {
+  /** Where the next batch will lie. */
+  nextPlace(): Omit<TaskPlace, 'rowOffset'>;
+  write(columns: RowColumns): Promise<void>;
+  /** Closes the last file; every file with its size and hash. */
+  finish(): Promise<StoreFile[]>;
+  /** Closes without caring for what was written. */
+  abandon(): void;
+}
+
+const FILE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+export function rowFileWriter(
+  folder: string,
+  features: readonly EncodedFeature[],
+  hasOracle: boolean,
+): RowFileWriter {
+  const schema = rowSchema(features, hasOracle);
+  const files: StoreFile[] = [];
+  let current: ArrowFile | null = null;
+  let batchIndex = 0;
+
+  const finishCurrent = async (): Promise<void> => {
+    if (current === null) return;
+    files.push(await current.finish());
+    current = null;
+    batchIndex = 0;
+  };
+  return {
+    nextPlace: () => ({ fileIndex: files.length, batchIndex }),
+    async write(columns) {
+      current ??= new ArrowFile(folder, rowsFileOf(files.length), schema);
+      await current.write(batchOf(columns, schema));
+      batchIndex += 1;
+      if (current.byteCount >= FILE_BYTE_COUNT_MAX) await finishCurrent();
+    },
+    async finish() {
+      await finishCurrent();
+      return files;
+    },
+    abandon: () => current?.abandon(),
+  };
+}
+
+function rowSchema(features: readonly EncodedFeature[], hasOracle: boolean): Schema {
+  const field = (name: string, type: Field['type']): Field => new Field(name, type, false);
+  return new Schema([
+    field('row', new Int64()),
+    field('role', new Uint8()),
+    field('time', new Float64()),
+    field('clicks', new Float32()),
+    field('impressions', new Float32()),
+    ...features.map((feature) => {
+      switch (feature.kind) {
+        case 'category':
+          return field(feature.name, new Int32());
+        case 'bag':
+          return field(
+            feature.name,
+            new FixedSizeList(feature.lengthMax, field('item', new Int32())),
+          );
+        case 'number':
+          return field(feature.name, new Float32());
+      }
+    }),
+    ...(hasOracle ? [field('oracle', new Float32())] : []),
+  ]);
+}
+
+function batchOf(columns: RowColumns, schema: Schema): RecordBatch {
+  const { rowCount: length } = columns;
+  const children: Data[] = [
+    makeData({ type: new Int64(), length, nullCount: 0, data: columns.rowNumbers() }),
+    makeData({ type: new Uint8(), length, nullCount: 0, data: columns.roles() }),
+    makeData({ type: new Float64(), length, nullCount: 0, data: columns.times() }),
+    ...columns.values().map(({ width, values }) => {
+      const flat =
+        values instanceof Int32Array
+          ? makeData({ type: new Int32(), length: values.length, nullCount: 0, data: values })
+          : makeData({ type: new Float32(), length: values.length, nullCount: 0, data: values });
+      if (width === null) return flat;
+      const type = new FixedSizeList(width, new Field('item', new Int32(), false));
+      // Only bags have a width, and bags hold int32.
+      return makeData({ type, length, nullCount: 0, child: flat as Data<Int32> });
+    }),
+  ];
+  return new RecordBatch(
+    schema,
+    makeData({ type: new Struct(schema.fields), length, nullCount: 0, children }),
+  );
+}

@@ -1,0 +1,95 @@
+/**
+ * The split file: CSV or Parquet with the columns `row` (number of the row in the logs, from 0 in
+ * order of reading), `task` (the task's key; values of several task columns joined by U+001F or by
+ * `|`) and `role`: train-support, train-query, validation-support, validation-query, test-support
+ * or test-query. It fixes every split; rows it does not name are left out, and no row is capped.
+ * Becomes the table `placed` (row, split 0/1/2, role 0/1).
+ */
+
+import { stat } from 'node:fs/promises';
+import { QianmoError } from '../../shared/errors.js';
+import { systemFailure } from '../../shared/errors-of-system.js';
+import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
+import type { RawLogs } from './log-reading.js';
+import { literal } from './sql.js';
+import { describeKey } from './task-division.js';
+
+const ROLES = ['train', 'validation', 'test'].flatMap((split) => [
+  `${split}-support`,
+  `${split}-query`,
+]);
+
+/** @throws QianmoError of kind `data` when the file does not fit the logs. */
+export async function readSplitFile(
+  path: string,
+  logs: RawLogs,
+  session: DuckSession,
+): Promise<void> {
+  await stat(path).catch((cause: unknown) => {
+    throw systemFailure(cause, 'the split file cannot be read', path);
+  });
+  const scan = /\.(parquet|pq)$/i.test(path)
+    ? `read_parquet(${literal(path)})`
+    : `read_csv(${literal(path)}, header = true, all_varchar = true)`;
+  try {
+    await session.run(
+      `CREATE TABLE split_file AS SELECT TRY_CAST(row AS BIGINT) AS row,
+        replace(CAST(task AS VARCHAR), '|', chr(31)) AS task, CAST(role AS VARCHAR) AS role,
+        CAST(row AS VARCHAR) AS row_text FROM ${scan}`,
+    );
+  } catch (cause) {
+    if (cause instanceof QianmoError) throw cause;
+    throw misfit(path, 'columns row, task and role', shortDuckMessage(cause));
+  }
+  await checkSplitFile(path, logs, session);
+  const place = `list_position([${ROLES.map(literal).join(', ')}], role) - 1`;
+  await session.run(
+    `CREATE TABLE placed AS SELECT row, CAST(floor((${place}) / 2) AS INTEGER) AS split,
+      CAST((${place}) % 2 AS INTEGER) AS role FROM split_file`,
+  );
+}
+
+async function checkSplitFile(path: string, logs: RawLogs, session: DuckSession): Promise<void> {
+  const [badRow] = await session.row(
+    `SELECT coalesce(row_text, 'nothing') FROM split_file
+      WHERE row IS NULL OR row < 0 OR row >= ${logs.rowCount} LIMIT 1`,
+  );
+  if (badRow !== undefined)
+    throw misfit(path, `rows from 0 to ${logs.rowCount - 1}`, `row ${String(badRow)}`);
+  const [badRole, ofRow] = await session.row(
+    `SELECT coalesce(role, 'nothing'), row_text FROM split_file
+      WHERE role IS NULL OR role NOT IN (${ROLES.map(literal).join(', ')}) ORDER BY row LIMIT 1`,
+  );
+  if (badRole !== undefined)
+    throw misfit(
+      path,
+      `a role of ${ROLES.join(', ')}`,
+      `"${String(badRole)}" for row ${String(ofRow)}`,
+    );
+  const [repeated] = await session.row(
+    'SELECT CAST(row AS VARCHAR) FROM split_file GROUP BY row HAVING count(*) > 1 ORDER BY row LIMIT 1',
+  );
+  if (repeated !== undefined)
+    throw misfit(path, 'each row once', `row ${String(repeated)} more than once`);
+  const [row, named, found] = await session.row(
+    `SELECT CAST(s.row AS VARCHAR), s.task, j.key FROM split_file s JOIN judged j ON s.row = j.row
+      WHERE s.task <> replace(j.key, '|', chr(31)) ORDER BY s.row LIMIT 1`,
+  );
+  if (row !== undefined)
+    throw misfit(
+      path,
+      `task ${describeKey(String(found))} for row ${String(row)}, as in the logs`,
+      `task ${describeKey(String(named))}`,
+    );
+}
+
+function misfit(path: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the split file does not fit the logs',
+    where: path,
+    expected,
+    found,
+    cure: 'write the split file from the same logs, read in the order of their sorted paths',
+  });
+}

@@ -1,0 +1,20 @@
+/** Text that is safe inside DuckDB SQL. */
+
+/** A string literal. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** A quoted identifier. */
+export function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/**
+ * The seeded hash in SQL: uniform in [0, 2^64), from the last eight bytes of MD5, read
+ * little-endian. Stable over DuckDB versions, unlike its own `hash()`.
+ */
+export function seededHash(seed: number, purpose: string, valueSql: string): string {
+  const prefix = `${seed}\u001f${purpose}\u001f`;
+  return `md5_number_lower(${literal(prefix)} || ${valueSql})`;
+}

@@ -1,0 +1,108 @@
+/**
+ * Where the finished store goes: a folder, by rename, or an object store, manifest last. Nothing
+ * half-written is ever at the address.
+ */
+
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { QianmoError } from '../../shared/errors.js';
+import { systemCodeOf, systemFailure } from '../../shared/errors-of-system.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
+import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
+import { localPathOf } from '../../shared/tasks/task-store-reader.js';
+
+export interface StoreTarget {
+  /** The whole store that is already there, or null. */
+  present(): Promise<StoreManifest | null>;
+  /** A fresh folder to write into. */
+  readonly workFolder: string;
+  /** Makes the store in the work folder the one at the address. */
+  publish(manifest: StoreManifest): Promise<void>;
+  /** Removes what was not published. */
+  discard(): Promise<void>;
+}
+
+/** @throws QianmoError of kind `usage` when something that is no store lies at the address. */
+export async function openStoreTarget(
+  address: string,
+  objectStoreOf: (address: string) => ObjectStore,
+  temporaryFolder: string,
+): Promise<StoreTarget> {
+  return address.startsWith('s3://')
+    ? remoteTarget(objectStoreOf(address), join(temporaryFolder, 'store'))
+    : localTarget(resolve(localPathOf(address)));
+}
+
+async function localTarget(folder: string): Promise<StoreTarget> {
+  const workFolder = `${folder}.partial-${process.pid}`;
+  const names = await readdir(folder).catch((cause: unknown): string[] => {
+    if (systemCodeOf(cause) === 'ENOENT') return [];
+    throw systemFailure(cause, 'the place of the task store cannot be read', folder);
+  });
+  if (names.length > 0 && !names.includes(MANIFEST_FILE))
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the place of the task store holds something else',
+      where: folder,
+      expected: 'an empty or absent folder, or an earlier task store',
+      found: names.slice(0, 5).join(', '),
+      cure: 'choose another folder in data.store, or empty this one',
+    });
+  try {
+    await rm(workFolder, { recursive: true, force: true });
+    await mkdir(join(workFolder, 'dictionaries'), { recursive: true });
+  } catch (cause) {
+    throw systemFailure(cause, 'the task store cannot be written', dirname(folder));
+  }
+  return {
+    workFolder,
+    async present() {
+      try {
+        const bytes = await readFile(join(folder, MANIFEST_FILE));
+        const { manifest } = parseManifest(bytes, folder);
+        for (const file of manifest.files) await checkFileSize(folder, file);
+        return manifest;
+      } catch {
+        // Absent or broken: it is written anew either way.
+        return null;
+      }
+    },
+    async publish() {
+      const replaced = `${folder}.replaced-${process.pid}`;
+      try {
+        if (names.length > 0) await rename(folder, replaced);
+        else await rm(folder, { recursive: true, force: true });
+        await rename(workFolder, folder);
+        await rm(replaced, { recursive: true, force: true });
+      } catch (cause) {
+        throw systemFailure(cause, 'the task store cannot be put in its place', folder);
+      }
+    },
+    discard: () => rm(workFolder, { recursive: true, force: true }),
+  };
+}
+
+async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<StoreTarget> {
+  await mkdir(join(workFolder, 'dictionaries'), { recursive: true });
+  return {
+    workFolder,
+    async present() {
+      const object = await objects.get(MANIFEST_FILE);
+      if (object === null) return null;
+      try {
+        return parseManifest(object.bytes, objects.address).manifest;
+      } catch {
+        // Broken: it is written anew.
+        return null;
+      }
+    },
+    async publish(manifest) {
+      // A reader that still holds the old manifest must not meet the new files under it.
+      await objects.delete(MANIFEST_FILE);
+      for (const name of [...manifest.files.map((file) => file.name), MANIFEST_FILE])
+        await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
+    },
+    discard: () => rm(workFolder, { recursive: true, force: true }),
+  };
+}

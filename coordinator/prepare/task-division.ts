@@ -1,0 +1,187 @@
+/**
+ * Which tasks there are, which are held out, and how many rows of each support and query: the table
+ * `tasks` (task, key, split 0/1/2, rows, boundary, support, query) and the table `encodable` with
+ * the good rows of those tasks.
+ *
+ * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
+ * `queryRowsMax` of its later part: the rows on both sides nearest to the moment of adaptation.
+ * By hash, rows are ordered by the seeded hash of their number and divided in the same way.
+ */
+
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { DuckSession } from './duckdb-session.js';
+import { seededHash } from './sql.js';
+
+export interface TaskDivision {
+  readonly taskCount: number;
+  readonly tooSmallTaskCount: number;
+  readonly tooSmallRowCount: number;
+  /** Good rows that the split file does not name. */
+  readonly unplacedRowCount: number;
+}
+
+/** Upper end of the hash's range: 2^64. */
+const HASH_RANGE = '18446744073709551616.0';
+
+/** @throws QianmoError of kind `usage` for contradictory bounds, `data` when no task is left to train on. */
+export async function divideTasks(
+  config: RunConfig,
+  placedBySplitFile: boolean,
+  session: DuckSession,
+): Promise<TaskDivision> {
+  const { rowSplit } = config.data;
+  for (const part of ['support', 'query'] as const)
+    if (rowSplit[`${part}RowsMin`] > rowSplit[`${part}RowsMax`])
+      throw new QianmoError({
+        kind: 'usage',
+        what: `${part}RowsMin is above ${part}RowsMax`,
+        where: `data.rowSplit.${part}RowsMin`,
+        expected: `at most ${rowSplit[`${part}RowsMax`]}`,
+        found: String(rowSplit[`${part}RowsMin`]),
+        cure: 'lower the one or raise the other',
+      });
+  if (placedBySplitFile) await groupPlacedRows(session);
+  else await groupRows(config, session);
+  if (config.data.grouped) await checkGrouped(session);
+  const large = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
+  await session.run(
+    `CREATE TABLE tasks AS SELECT row_number() OVER (ORDER BY ${config.data.grouped ? 'first_row' : 'key'}) - 1 AS task, *
+      FROM (${splitSql(config, large, placedBySplitFile)}) ORDER BY task`,
+  );
+  const [small, smallRows, unplaced] = (
+    await session.row(
+      `SELECT CAST(count(*) FILTER (NOT (${large})) AS DOUBLE),
+        CAST(coalesce(sum(rows) FILTER (NOT (${large})), 0) AS DOUBLE),
+        CAST((SELECT count(*) FROM judged WHERE kept AND reason IS NULL) AS DOUBLE) - coalesce(sum(rows), 0)
+        FROM task_sizes`,
+    )
+  ).map(Number);
+  const [taskCount, trainCount] = (
+    await session.row(
+      `SELECT CAST(count(*) AS DOUBLE), CAST(count(*) FILTER (split = 0) AS DOUBLE) FROM tasks`,
+    )
+  ).map(Number);
+  if (taskCount === 0) throw noTasks(config, small ?? 0);
+  if (trainCount === 0)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'no task is left to train on',
+      where: 'data.taskSplit',
+      expected: 'at least one training task',
+      found: `${taskCount ?? 0} tasks, all held out`,
+      cure: 'lower validationShare and testShare, or give logs with more tasks',
+    });
+  await session.run(
+    `CREATE TABLE encodable AS SELECT t.task, t.split, j.* EXCLUDE (kept, key, reason)
+      ${placedBySplitFile ? ', p.role' : ''}
+      FROM judged j JOIN tasks t ON j.key = t.key
+      ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row' : ''}
+      WHERE j.kept AND j.reason IS NULL`,
+  );
+  return {
+    taskCount: taskCount ?? 0,
+    tooSmallTaskCount: small ?? 0,
+    tooSmallRowCount: smallRows ?? 0,
+    unplacedRowCount: unplaced ?? 0,
+  };
+}
+
+async function groupRows(config: RunConfig, session: DuckSession): Promise<void> {
+  const { supportShare, supportRowsMin, supportRowsMax, queryRowsMin, queryRowsMax } =
+    config.data.rowSplit;
+  // The early part holds its share, but leaves either side the rows it must have.
+  const boundary = `greatest(least(greatest(floor(rows * ${supportShare}::DOUBLE + 0.5)::BIGINT,
+    ${supportRowsMin}), rows - ${queryRowsMin}), 0)`;
+  await session.run(
+    `CREATE TABLE task_sizes AS SELECT *, least(boundary, ${supportRowsMax}) AS support,
+        least(rows - boundary, ${queryRowsMax}) AS query
+      FROM (SELECT *, ${boundary} AS boundary FROM
+        (SELECT key, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
+          min(time) AS first_time FROM judged WHERE kept AND reason IS NULL GROUP BY key))`,
+  );
+}
+
+async function groupPlacedRows(session: DuckSession): Promise<void> {
+  await session.run(
+    `CREATE TABLE task_sizes AS SELECT *, support AS boundary FROM
+      (SELECT j.key, count(*) AS rows, min(j.row) AS first_row, max(j.row) AS last_row,
+        min(j.time) AS first_time, min(p.split) AS placed_split, max(p.split) AS placed_split_max,
+        count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query
+        FROM judged j JOIN placed p ON j.row = p.row
+        WHERE j.kept AND j.reason IS NULL GROUP BY j.key)`,
+  );
+  const [key] = await session.row(
+    'SELECT key FROM task_sizes WHERE placed_split <> placed_split_max ORDER BY key LIMIT 1',
+  );
+  if (key !== undefined)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the split file puts one task into two splits',
+      where: 'data.splitFile',
+      expected: 'all rows of a task in train, validation or test',
+      found: `task ${describeKey(String(key))} in two of them`,
+      cure: 'mend the roles of its rows',
+    });
+}
+
+function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
+  const { taskSplit } = config.data;
+  const fields = 'key, rows, first_row, last_row, boundary, support, query';
+  if (placedBySplitFile)
+    return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
+  const testShare = `${taskSplit.testShare}::DOUBLE`;
+  const heldOutShare = `(${testShare} + ${taskSplit.validationShare}::DOUBLE)`;
+  if (taskSplit.by === 'hash') {
+    const draw = `(${seededHash(config.seed, 'task split', 'key')}::DOUBLE / ${HASH_RANGE}::DOUBLE)`;
+    return `SELECT ${fields}, CASE WHEN draw < ${testShare} THEN 2 WHEN draw < ${heldOutShare} THEN 1 ELSE 0 END AS split
+      FROM (SELECT *, ${draw} AS draw FROM task_sizes WHERE ${large})`;
+  }
+  const place = 'row_number() OVER (ORDER BY first_time DESC, first_row DESC)';
+  return `SELECT ${fields}, CASE WHEN place <= floor(total * ${testShare} + 0.5) THEN 2
+      WHEN place <= floor(total * ${heldOutShare} + 0.5) THEN 1 ELSE 0 END AS split
+    FROM (SELECT *, ${place} AS place, count(*) OVER () AS total FROM task_sizes WHERE ${large})`;
+}
+
+function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
+  const { supportRowsMin, queryRowsMin } = config.data.rowSplit;
+  if (tooSmallTaskCount === 0)
+    return new QianmoError({
+      kind: 'data',
+      what: 'no row of the logs is left',
+      where: 'data.logs',
+      expected: 'at least one row that is accepted',
+      found: 'all rows were rejected, or left out by data.where or data.splitFile',
+      cure: 'mend data.where or the rows that rejects.jsonl would name',
+    });
+  return new QianmoError({
+    kind: 'data',
+    what: 'every task has too few rows',
+    where: 'data.task',
+    expected: `tasks with at least ${supportRowsMin} support and ${queryRowsMin} query rows`,
+    found: `${tooSmallTaskCount} tasks, all smaller`,
+    cure: 'name coarser task columns, give more logs, or lower supportRowsMin and queryRowsMin',
+  });
+}
+
+/** @throws QianmoError of kind `data` when rows of a task do not lie together. */
+async function checkGrouped(session: DuckSession): Promise<void> {
+  const [key, row] = await session.row(
+    `SELECT key, CAST(first_row AS DOUBLE) FROM
+      (SELECT key, first_row, lag(last_row) OVER (ORDER BY first_row) AS last_before FROM task_sizes)
+      WHERE first_row < last_before ORDER BY first_row LIMIT 1`,
+  );
+  if (key === undefined) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the logs are not grouped by task as data.grouped says',
+    where: `row ${Number(row)}, task ${describeKey(String(key))}`,
+    expected: 'all rows of a task one after another',
+    found: 'rows of another task between them',
+    cure: 'set data.grouped to false, or sort the logs by the task columns',
+  });
+}
+
+export function describeKey(key: string): string {
+  return `"${key.replaceAll('\u001f', '", "')}"`;
+}
