@@ -218,7 +218,13 @@ function valueAxis(
     nameLocation: 'middle',
     nameGap: 42,
     nameTextStyle: { color: INK, fontSize: 13 },
-    axisLabel: { color: INK, fontSize: 12, formatter: (value: number) => shortNumber(value) },
+    axisLabel: {
+      color: INK,
+      fontSize: 12,
+      formatter: shortNumber,
+      // The ends follow the data and would stand on the last round number.
+      ...(range.max === undefined ? {} : { showMaxLabel: false, showMinLabel: range.min === 0 }),
+    },
     axisLine: { show: true, lineStyle: { color: RULE } },
     axisTick: { show: false },
     splitLine: { lineStyle: { color: RULE } },
@@ -239,10 +245,15 @@ function draw(height: number, option: EChartsOption): string {
       grid: { left: 70, right: 20, top: 46, bottom: 66 },
       ...option,
     });
-    return chart
-      .renderToSVGString()
-      .replace(/ xmlns(:xlink)?="[^"]*"/g, '')
-      .replace(/^<svg width="\d+" height="\d+"/, '<svg role="img"');
+    return (
+      chart
+        .renderToSVGString()
+        .replace(/ xmlns(:xlink)?="[^"]*"/g, '')
+        // What a pointer would change: this drawing is still.
+        .replace(/<style >.*?<\/style>/gs, '')
+        .replace(/ (class|ecmeta_\w+|pointer-events)="[^"]*"/g, '')
+        .replace(/^<svg width="\d+" height="\d+"/, '<svg role="img"')
+    );
   } finally {
     chart.dispose();
   }

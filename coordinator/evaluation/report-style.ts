@@ -23,7 +23,7 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 ui-sans-serif, system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif;
 }
-main { max-width: 980px; margin: 0 auto; padding: 40px 20px 80px; }
+main { max-width: 1060px; margin: 0 auto; padding: 40px 20px 80px; }
 header p { margin: 4px 0 0; color: var(--ink-2); }
 h1 { font-size: 30px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 48px 0 4px; letter-spacing: -0.005em; }
@@ -53,14 +53,14 @@ th small { display: block; font-weight: 400; font-size: 12px; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tbody tr + tr td { border-top: 1px solid var(--rule); }
 td.best { font-weight: 700; color: var(--accent); }
-td small { color: var(--ink-2); }
+td small { color: var(--ink-2); font-size: 12.5px; }
 td.better { color: var(--good); } td.worse { color: var(--bad); }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 8px; }
 .grids { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 16px; }
 .grids td, .grids th { padding: 4px 6px; font-size: 13px; }
 .grids .chosen { outline: 2px solid var(--accent); outline-offset: -2px; font-weight: 700; }
 svg { display: block; width: 100%; height: auto; }
-td svg { width: 190px; height: 18px; margin-left: auto; }
+td svg { width: 150px; height: 14px; margin-left: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 22px; margin: 0;
   font-size: 14.5px; }
 dt { color: var(--ink-2); }
