@@ -5,7 +5,7 @@ import { closingLine, countTests } from '../../infra/bootstrap/test-results.mjs'
 const report = (files: { status: string; tests: string[] }[]): string =>
   JSON.stringify({
     testResults: files.map((file, fileIndex) => ({
-      name: `/root/test/${String(fileIndex)}.test.ts`,
+      name: `/project/test/${String(fileIndex)}.test.ts`,
       status: file.status,
       assertionResults: file.tests.map((status, index) => ({
         status,
@@ -21,7 +21,7 @@ describe('countTests', () => {
       { status: 'failed', tests: ['failed', 'failed', 'passed'] },
       { status: 'failed', tests: [] },
     ]);
-    const counts = countTests(text, '/root');
+    const counts = countTests(text, '/project');
     expect(counts).toEqual({
       passed: 3,
       failed: 3,
@@ -32,11 +32,11 @@ describe('countTests', () => {
   });
 
   it('counts a missing report as a failure', () => {
-    expect(closingLine(countTests(undefined, '/root'))).toBe('0 passed, 1 failed');
+    expect(closingLine(countTests(undefined, '/project'))).toBe('0 passed, 1 failed');
   });
 
   it('counts a failed hook after passing tests', () => {
     const text = report([{ status: 'failed', tests: ['passed'] }]);
-    expect(closingLine(countTests(text, '/root'))).toBe('1 passed, 1 failed');
+    expect(closingLine(countTests(text, '/project'))).toBe('1 passed, 1 failed');
   });
 });
