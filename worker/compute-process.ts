@@ -7,7 +7,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Clock } from '../shared/clock.js';
+import { systemClock, type Clock } from '../shared/clock.js';
 import { QianmoError } from '../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../shared/job-executor.js';
 import {
@@ -30,11 +30,18 @@ export interface ComputeProcessOptions {
   /** Bound on the rows a store keeps decoded in memory. */
   readonly storeCacheByteCountMax?: number;
   readonly backend?: BackendChoice;
+  /** For stores at `s3://` addresses; credentials come from the environment. */
+  readonly s3?: {
+    readonly endpoint?: string;
+    readonly region: string;
+    readonly forcePathStyle: boolean;
+  };
   readonly onEvent?: (event: ComputeEvent) => void;
   /** Compiled entry to fork; tests put a misbehaving one here. */
   readonly entry?: string;
 }
 
+const S3_DEFAULTS = { region: 'us-east-1', forcePathStyle: true };
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two; a machine under load, many more. */
 const START_TIMEOUT_MS = 120_000;
@@ -62,31 +69,17 @@ export function createComputeProcess(options: ComputeProcessOptions): JobExecuto
   let requestCount = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
-  const start = async (signal: AbortSignal | undefined): Promise<Child> => {
+  const start = async (signal?: AbortSignal): Promise<Child> => {
     const started = forkEntry(entry, onEvent, (ended) => {
       if (child === ended) child = null;
     });
     child = started;
-    const ready = await exchange(started, {
-      clock,
-      onEvent,
-      request: {
-        kind: 'start',
-        backend: options.backend ?? 'auto',
-        storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
-      },
-      isAnswer: (reply) => reply.kind === 'ready',
-      timeoutMs: START_TIMEOUT_MS,
-      signal,
-      subject: 'the start of the compute process',
-    }).catch((error: unknown) => {
+    await startUp(started, options, signal).catch((error: unknown) => {
       // What did not start is of no use to the next job.
       if (child === started) child = null;
       started.process.kill('SIGKILL');
       throw error;
     });
-    if (ready.kind === 'ready')
-      onEvent({ kind: 'ready', pid: started.pid, backend: ready.backend });
     return started;
   };
 
@@ -124,6 +117,45 @@ export function createComputeProcess(options: ComputeProcessOptions): JobExecuto
   };
 }
 
+/** Waits until the child has loaded its backend and returns the backend's description. */
+async function startUp(
+  child: Child,
+  options: ComputeProcessOptions,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { clock, onEvent = () => undefined } = options;
+  const ready = await exchange(child, {
+    clock,
+    onEvent,
+    request: {
+      kind: 'start',
+      backend: options.backend ?? 'auto',
+      storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
+      s3: options.s3 ?? S3_DEFAULTS,
+    },
+    isAnswer: (reply) => reply.kind === 'ready',
+    timeoutMs: START_TIMEOUT_MS,
+    signal,
+    subject: 'the start of the compute process',
+  });
+  if (ready.kind !== 'ready') throw new Error('the answer was checked to be a start');
+  onEvent({ kind: 'ready', pid: child.pid, backend: ready.backend });
+  return ready.backend;
+}
+
+/** What jobs would be computed on here: starts a compute process and ends it again. */
+export async function describeComputeBackend(
+  options: ComputeProcessOptions = { clock: systemClock },
+): Promise<{ readonly isNative: boolean; readonly description: string }> {
+  const child = forkEntry(options.entry ?? compiledEntry(), options.onEvent ?? (() => undefined));
+  try {
+    const description = await startUp(child, options);
+    return { isNative: description.startsWith('tfjs-node'), description };
+  } finally {
+    await endGracefully(child, options.clock);
+  }
+}
+
 /** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
 function compiledEntry(): string {
   const here = import.meta.url;
@@ -134,7 +166,7 @@ function compiledEntry(): string {
 function forkEntry(
   entry: string,
   onEvent: (event: ComputeEvent) => void,
-  onEnd: (child: Child) => void,
+  onEnd: (child: Child) => void = () => undefined,
 ): Child {
   if (!existsSync(entry))
     throw new QianmoError({
@@ -186,19 +218,20 @@ function exchange(child: Child, terms: Exchange): Promise<ComputeReply> {
       settle(() => {
         child.endedBecause = why;
         // The next job must find it gone, so the answer waits for the exit.
-        if (forked.exitCode !== null || forked.signalCode !== null) return reject(error);
+        if (forked.exitCode !== null || forked.signalCode !== null) {
+          reject(error);
+          return;
+        }
         forked.once('exit', () => reject(error));
         forked.kill('SIGKILL');
       });
     const onMessage = (message: unknown): void => {
       const parsed = ComputeReplySchema.safeParse(message);
-      if (!parsed.success) return kill('bad message', badMessageError(subject));
-      const reply = parsed.data;
-      if (reply.kind === 'warning')
-        return terms.onEvent({ kind: 'warning', message: reply.message });
-      if (reply.kind === 'failed') return settle(() => reject(errorFromRecord(reply.report)));
-      if (!terms.isAnswer(reply)) return kill('bad message', badMessageError(subject));
-      settle(() => resolve(reply));
+      const reply = parsed.success ? parsed.data : null;
+      if (reply?.kind === 'warning') terms.onEvent({ kind: 'warning', message: reply.message });
+      else if (reply?.kind === 'failed') settle(() => reject(errorFromRecord(reply.report)));
+      else if (reply !== null && terms.isAnswer(reply)) settle(() => resolve(reply));
+      else kill('bad message', badMessageError(subject));
     };
     const onExit = (code: number | null, ended: NodeJS.Signals | null): void =>
       settle(() => reject(endedError(subject, endOf(code, ended))));

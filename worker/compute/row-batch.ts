@@ -57,7 +57,6 @@ export function rowBatchOf(
   const first = tasks[0];
   const categoryCount = first?.categoryIds.length ?? 0;
   const numberCount = first?.numbers.length ?? 0;
-  const bagLocalIds = localIds.slice(categoryCount);
 
   const categoryPlaces = new Int32Array(rowCount * categoryCount);
   const numbers = new Float32Array(rowCount * numberCount);
@@ -66,32 +65,20 @@ export function rowBatchOf(
   const clickShares = new Float32Array(placeCount);
   const rowOfPlace = new Int32Array(placeCount);
   const placeOfRow = new Int32Array(rowCount);
-  const members = { places: [] as number[], bags: [] as number[], weights: [] as number[] };
+  const members: MemberLists = { places: [], bags: [], weights: [] };
 
   let batchRow = 0;
   for (const [taskPlace, task] of tasks.entries()) {
     const { start = 0, end = 0 } = spans[taskPlace] ?? {};
     const count = end - start;
-    for (const [column, ids] of task.categoryIds.entries())
-      placeColumn(
-        ids,
-        start,
-        end,
-        localIds[column],
-        categoryPlaces,
-        batchRow,
-        categoryCount,
-        column,
-      );
+    const span = { task, start, end, firstRow: batchRow };
+    placeCategories(span, localIds, categoryPlaces);
     for (const [column, values] of task.numbers.entries())
       for (let row = 0; row < count; row += 1)
         numbers[(batchRow + row) * numberCount + column] = values[start + row] ?? 0;
-    for (const [bag, ids] of task.bagIds.entries())
-      collectMembers(ids, task.rowCount, start, end, bagLocalIds[bag], members, (row) => {
-        return (batchRow + row) * task.bagIds.length + bag;
-      });
+    collectMembers(span, localIds.slice(categoryCount), members);
     const firstPlace = taskPlace * taskRowCountMax;
-    shareOut(task.impressions, task.clicks, start, end, impressionShares, clickShares, firstPlace);
+    shareOut(span, firstPlace, impressionShares, clickShares);
     for (let row = 0; row < count; row += 1) {
       rowOfPlace[firstPlace + row] = batchRow + row;
       placeOfRow[batchRow + row] = firstPlace + row;
@@ -116,58 +103,64 @@ export function rowBatchOf(
   };
 }
 
-function placeColumn(
-  ids: Int32Array,
-  start: number,
-  end: number,
-  localIds: LocalIds | undefined,
+/** The rows `start` to `end` of a task; they are rows `firstRow` and on of the batch. */
+interface TaskSpan {
+  readonly task: TaskRows;
+  readonly start: number;
+  readonly end: number;
+  readonly firstRow: number;
+}
+
+interface MemberLists {
+  readonly places: number[];
+  readonly bags: number[];
+  readonly weights: number[];
+}
+
+function placeCategories(
+  { task, start, end, firstRow }: TaskSpan,
+  localIds: readonly LocalIds[],
   target: Int32Array,
-  targetRow: number,
-  columnCount: number,
-  column: number,
 ): void {
-  if (localIds === undefined) throw new Error(`no table for category feature ${column}`);
-  let place = targetRow * columnCount + column;
-  for (let row = start; row < end; row += 1) {
-    target[place] = localIds.placeOf(ids[row] ?? 0);
-    place += columnCount;
+  const columnCount = task.categoryIds.length;
+  for (const [column, ids] of task.categoryIds.entries()) {
+    const local = localIds[column];
+    if (local === undefined) throw new Error(`no table for category feature ${column}`);
+    let place = firstRow * columnCount + column;
+    for (let row = start; row < end; row += 1) {
+      target[place] = local.placeOf(ids[row] ?? 0);
+      place += columnCount;
+    }
   }
 }
 
 function collectMembers(
-  ids: Int32Array,
-  taskRowCount: number,
-  start: number,
-  end: number,
-  localIds: LocalIds | undefined,
-  members: { places: number[]; bags: number[]; weights: number[] },
-  bagOfRow: (row: number) => number,
+  { task, start, end, firstRow }: TaskSpan,
+  localIds: readonly LocalIds[],
+  members: MemberLists,
 ): void {
-  if (localIds === undefined) throw new Error('no table for a bag feature');
-  const lengthMax = ids.length / taskRowCount;
-  for (let row = start; row < end; row += 1) {
-    let size = 0;
-    for (let at = row * lengthMax; at < (row + 1) * lengthMax; at += 1)
-      if ((ids[at] ?? -1) >= 0) size += 1;
-    for (let at = row * lengthMax; at < (row + 1) * lengthMax; at += 1) {
-      const id = ids[at] ?? -1;
-      if (id < 0) continue;
-      members.places.push(localIds.placeOf(id));
-      members.bags.push(bagOfRow(row - start));
-      members.weights.push(1 / size);
+  const bagCount = task.bagIds.length;
+  for (const [bag, ids] of task.bagIds.entries()) {
+    const local = localIds[bag];
+    if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
+    const lengthMax = ids.length / task.rowCount;
+    for (let row = start; row < end; row += 1) {
+      const known = ids.subarray(row * lengthMax, (row + 1) * lengthMax).filter((id) => id >= 0);
+      for (const id of known) {
+        members.places.push(local.placeOf(id));
+        members.bags.push((firstRow + row - start) * bagCount + bag);
+        members.weights.push(1 / known.length);
+      }
     }
   }
 }
 
 /** Divides the counts of one task by its sum of impressions. */
 function shareOut(
-  impressions: Float32Array,
-  clicks: Float32Array,
-  start: number,
-  end: number,
+  { task: { impressions, clicks }, start, end }: TaskSpan,
+  firstPlace: number,
   impressionShares: Float32Array,
   clickShares: Float32Array,
-  firstPlace: number,
 ): void {
   let total = 0;
   for (let row = start; row < end; row += 1) total += impressions[row] ?? 0;

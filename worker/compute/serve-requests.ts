@@ -2,16 +2,29 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/errors.js';
+import { openObjectStore } from '../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { ComputeRequestSchema, failureRecordOf, type ComputeReply } from '../compute-protocol.js';
-import { createExecutor, type LocalExecutor } from './create-executor.js';
+import {
+  ComputeRequestSchema,
+  failureRecordOf,
+  type ComputeReply,
+  type ComputeRequest,
+} from '../compute-protocol.js';
+import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 
 export interface Channel {
   readonly receive: (onMessage: (message: unknown) => void) => void;
   readonly send: (reply: ComputeReply) => void;
 }
 
-export function serveRequests({ receive, send }: Channel): void {
+type StartRequest = Extract<ComputeRequest, { kind: 'start' }>;
+type OpenStore = ExecutorOptions['openStore'];
+
+/** @param openStoreOf where stores come from; tests put stores in memory here. */
+export function serveRequests(
+  { receive, send }: Channel,
+  openStoreOf: (request: StartRequest) => OpenStore = openStoreOnDisk,
+): void {
   let executor: LocalExecutor | null = null;
 
   const answer = async (message: unknown): Promise<ComputeReply> => {
@@ -26,8 +39,7 @@ export function serveRequests({ receive, send }: Channel): void {
     const request = parsed.data;
     if (request.kind === 'start') {
       executor = await createExecutor({
-        openStore: (address) =>
-          openTaskStore(address, { cacheByteCountMax: request.storeCacheByteCountMax }),
+        openStore: openStoreOf(request),
         backend: request.backend,
         warn: (text) => send({ kind: 'warning', message: text }),
       });
@@ -49,4 +61,15 @@ export function serveRequests({ receive, send }: Channel): void {
       }
     });
   });
+}
+
+function openStoreOnDisk({ storeCacheByteCountMax, s3 }: StartRequest): OpenStore {
+  const { endpoint, region, forcePathStyle } = s3;
+  const s3Options = { region, forcePathStyle, ...(endpoint === undefined ? {} : { endpoint }) };
+  return (address, digest) =>
+    openTaskStore(address, {
+      expectedDigest: digest,
+      cacheByteCountMax: storeCacheByteCountMax,
+      objectStoreOf: (object) => openObjectStore(object, s3Options),
+    });
 }

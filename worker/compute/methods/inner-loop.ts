@@ -42,5 +42,5 @@ export function innerStep(
     if (gradient === undefined) throw new Error(`no gradient of ${name}`);
     return [name, tf.sub(variableOf(personal, name), gradient)];
   });
-  return { personal: new Map(moved), losses: value as tfjs.Tensor1D };
+  return { personal: new Map(moved), losses: value };
 }

@@ -99,18 +99,18 @@ export function lossGradient(
 } {
   const { job, plan } = pass;
   const { tf } = job.engine;
-  const hasRows = job.rows !== null && reachesRows(pass);
+  const pack = reachesRows(pass) ? job.rows : null;
   const trunkNames = plan.trunk;
   const personalNames = [...plan.personal];
   const inputs: tfjs.Tensor[] = [
-    ...(hasRows && job.rows !== null ? [job.rows] : []),
+    ...(pack === null ? [] : [pack]),
     ...trunkNames.map((name) => variableOf(job.dense, name)),
     ...personalNames.map((name) => variableOf(personal, name)),
   ];
-  const skipped = hasRows ? 1 : 0;
+  const skipped = pack === null ? 0 : 1;
   const { value, grads } = tf.valueAndGrads((...tensors: tfjs.Tensor[]) => {
-    // With `hasRows` the first input is the row pack.
-    const rows = hasRows ? (tensors[0] as tfjs.Tensor2D) : job.rows;
+    // With a pack the first input is the pack.
+    const rows = pack === null ? job.rows : (tensors[0] as tfjs.Tensor2D);
     const take = (names: readonly string[], start: number): Variables =>
       new Map(names.map((name, index) => [name, tensors[start + index] as tfjs.Tensor]));
     const trunk = take(trunkNames, skipped);
@@ -124,10 +124,9 @@ export function lossGradient(
     gradients.set(name, plan.personal.has(name) ? tf.sum(gradient, 0) : gradient);
   }
   return {
-    // A function of `[taskCount]` losses; `valueAndGrads` types it by rank of anything.
-    losses: value as tfjs.Tensor1D,
+    losses: value,
     gradients,
-    rowGradient: hasRows ? (grads[0] as tfjs.Tensor2D) : null,
+    rowGradient: pack === null ? null : (grads[0] as tfjs.Tensor2D),
   };
 }
 

@@ -44,7 +44,7 @@ export function trunkPass(
   let sums: tfjs.Tensor3D | null = null;
   if (fields !== null && spec.hasLinear) {
     const { rowCount } = data.batch;
-    const fieldCount = (fields.shape[1] ?? 0) / width;
+    const fieldCount = fields.shape[1] / width;
     const ownSums = fieldSums(engine, tf.reshape(fields, [rowCount, fieldCount, width]));
     if (plan.hasPersonalFields) sums = byTask(ownSums);
     else terms.push(logitOfSums(engine, plan, ownSums));

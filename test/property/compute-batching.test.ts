@@ -1,0 +1,154 @@
+// What a job computes must not depend on which tasks share it, nor leave anything behind.
+
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JobWork } from '../../shared/protocol.js';
+import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+
+const options = { bags: [{ rowCount: 6, lengthMax: 3 }], counts: true, taskCount: 12 };
+const model = {
+  embeddingWidth: 4,
+  hiddenWidths: [6, 5],
+  adgroupEmbedding: true,
+  personal: ['bias', 'numbers', 'layer1', 'output', 'adgroupEmbedding'],
+};
+const jobCase = jobCaseOf(tinyTaskStore({ ...options, taskCount: 12 }), model);
+const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 } as const;
+
+let executor: LocalExecutor;
+let current: JobCase = jobCase;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
+});
+afterAll(() => executor.close());
+
+const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml'): JobWork => ({
+  kind: 'gradient',
+  method: kind === 'fomaml' ? method : { kind },
+  taskWeights,
+});
+
+/** Gradient by variable and by `table/id`, so that jobs with different packs can be compared. */
+async function gradientOf(indices: number[], work: JobWork): Promise<Map<string, Float32Array>> {
+  const { tensors } = await runJob(executor, current, indices, work);
+  const byName = new Map(tensors);
+  byName.delete('rows');
+  const { spec, store } = current;
+  const layout = rowPackLayoutOf(await store.readTasks(indices));
+  const width = spec.tableRowWidth;
+  for (const [place, { name }] of spec.tables.entries())
+    for (const [at, id] of layout.idsByTable[place]!.entries()) {
+      const row = layout.startByTable[place]! + at;
+      byName.set(`${name}/${id}`, tensors.get('rows')!.subarray(row * width, (row + 1) * width));
+    }
+  return byName;
+}
+
+function sumOf(parts: readonly Map<string, Float32Array>[]): Map<string, Float32Array> {
+  const sum = new Map<string, Float32Array>();
+  for (const part of parts)
+    for (const [name, values] of part)
+      sum.set(
+        name,
+        values.map((value, index) => value + (sum.get(name)?.[index] ?? 0)),
+      );
+  return sum;
+}
+
+function expectEqual(found: Map<string, Float32Array>, expected: Map<string, Float32Array>): void {
+  expect([...found.keys()].sort()).toEqual([...expected.keys()].sort());
+  for (const [name, values] of expected)
+    expect(relativeDifference(found.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+}
+
+const taskSets = fc.uniqueArray(fc.nat(11), { minLength: 1, maxLength: 6 });
+
+describe.each(['fomaml', 'global'] as const)('%s', (kind) => {
+  test('a job is the sum of jobs of one task each', async () => {
+    await fc.assert(
+      fc.asyncProperty(taskSets, async (indices) => {
+        const weights = indices.map((index) => 0.1 + index / 10);
+        const whole = await gradientOf(indices, gradientWork(weights, kind));
+        const parts: Map<string, Float32Array>[] = [];
+        for (const [place, index] of indices.entries())
+          parts.push(await gradientOf([index], gradientWork([weights[place]!], kind)));
+        expectEqual(whole, sumOf(parts));
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test('the order of tasks does not matter', async () => {
+    await fc.assert(
+      fc.asyncProperty(taskSets, async (indices) => {
+        const weightOf = (index: number): number => 0.1 + index / 10;
+        const back = indices.toReversed();
+        const forth = await gradientOf(indices, gradientWork(indices.map(weightOf), kind));
+        expectEqual(await gradientOf(back, gradientWork(back.map(weightOf), kind)), forth);
+      }),
+      { numRuns: 15 },
+    );
+  });
+});
+
+test('a giant task of weight 0 beside others changes nothing but padding', async () => {
+  const giant = tinyTaskStore({ ...options, supportRowCountMax: 150, queryRowCountMax: 150 });
+  const store = { ...giant, digest: 'with a giant' };
+  const largest = [...store.tasks].sort((a, b) => b.queryRowCount - a.queryRowCount)[0]!.taskIndex;
+  const smallest = [...store.tasks]
+    .sort((a, b) => a.queryRowCount - b.queryRowCount)
+    .slice(0, 3)
+    .map(({ taskIndex }) => taskIndex);
+  current = jobCaseOf(store, model);
+  const alone = await gradientOf(smallest, gradientWork([0.2, 0.3, 0.5]));
+  const beside = await gradientOf([...smallest, largest], gradientWork([0.2, 0.3, 0.5, 0]));
+  current = jobCase;
+  for (const [name, values] of alone)
+    expect(relativeDifference(beside.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+});
+
+test('prediction after 0 steps is the same at any rate', async () => {
+  const adaptations = [0.1, 10].map((innerRate) => ({ innerRate, innerSteps: 0 }));
+  const work: JobWork = { kind: 'predict', adaptations, rows: 'query' };
+  const { tensors, queryRowCount } = await runJob(executor, jobCase, [1, 5, 2], work);
+  const logits = tensors.get('logits')!;
+  expect(logits.subarray(0, queryRowCount)).toEqual(logits.subarray(queryRowCount));
+});
+
+test('many jobs leave no tensor behind, failed ones neither', async () => {
+  const { tf } = executor.engine;
+  const works: JobWork[] = [
+    gradientWork([0.5, 0.5]),
+    gradientWork([0.5, 0.5], 'global'),
+    { kind: 'predict', adaptations: [{ innerRate: 0.1, innerSteps: 3 }], rows: 'query' },
+  ];
+  const before = tf.memory().numTensors;
+  for (let round = 0; round < 20; round += 1)
+    for (const work of works) await runJob(executor, jobCase, [round % 12, (round + 1) % 12], work);
+  await expect(runJob(executor, jobCase, [1, 2], gradientWork([1]))).rejects.toThrow(/one weight/);
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+test.each(['cpu', 'wasm'] as const)(
+  'the portable backend %s agrees with the native',
+  async (backend) => {
+    const work = gradientWork([0.2, 0.3, 0.5]);
+    const native = await runJob(executor, jobCase, [1, 2, 3], work);
+    const portable = await createExecutor({
+      openStore: () => Promise.resolve(jobCase.store),
+      backend,
+    });
+    try {
+      const found = await runJob(portable, jobCase, [1, 2, 3], work);
+      expect(portable.backend).toContain(backend);
+      for (const [name, values] of native.tensors)
+        expect(relativeDifference(found.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+    } finally {
+      executor.engine.tf.setBackend('tensorflow');
+      await portable.close();
+    }
+  },
+);
