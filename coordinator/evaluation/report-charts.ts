@@ -201,7 +201,7 @@ function legendOf(arms: readonly ArmName[]): NonNullable<EChartsOption['legend']
     icon: 'circle',
     itemWidth: 10,
     itemHeight: 10,
-    itemGap: 18,
+    itemGap: 26,
     data: arms.map((arm) => ({ name: arm, itemStyle: { color: armColour(arm) } })),
     textStyle: { color: INK, fontSize: 13 },
   };
