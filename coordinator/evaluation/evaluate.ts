@@ -5,10 +5,10 @@ import type { Clock } from '../../shared/clock.js';
 import { canonicalJson, configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
-import { digestOf } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
 import { cellsPerArm } from './grid.js';
@@ -63,8 +63,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
   demandTasks(store, plan);
   const digests = {
-    meta: parametersDigest(options.meta),
-    global: plan.global === null ? null : parametersDigest(plan.global),
+    meta: metaParametersDigest(options.meta),
+    global: plan.global === null ? null : metaParametersDigest(plan.global),
   };
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
@@ -198,14 +198,6 @@ function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): s
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
   return `${options.runId.slice(0, 100)}-evaluation-${name}`;
-}
-
-/** Over dense variables and tables (as `table/NAME`). */
-function parametersDigest({ dense, tables }: MetaParameters): string {
-  const tensors = new Map(dense);
-  for (const [name, { rowCount, width, values }] of tables)
-    tensors.set(`table/${name}`, { shape: [rowCount, width], values });
-  return digestOf(tensors);
 }
 
 async function rowsOfBothRoles(
