@@ -6,6 +6,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../shared/clock.js';
 import { QianmoError } from '../shared/errors.js';
@@ -46,6 +47,8 @@ const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two; a machine under load, many more. */
 const START_TIMEOUT_MS = 120_000;
 const CLOSE_TIMEOUT_MS = 2_000;
+/** What TensorFlow prints at every start whatever its log level is set to. */
+const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
 
 interface Child {
   readonly process: ChildProcess;
@@ -178,8 +181,12 @@ function forkEntry(
   const forked = fork(entry, [], {
     serialization: 'advanced',
     execArgv: [],
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
+  if (forked.stderr !== null)
+    createInterface({ input: forked.stderr }).on('line', (line) => {
+      if (!LIBRARY_CHATTER.test(line)) process.stderr.write(`${line}\n`);
+    });
   // No pid means that it could not be spawned; 'error' follows and ends the exchange.
   const child: Child = { process: forked, pid: forked.pid ?? 0, endedBecause: null };
   onEvent({ kind: 'started', pid: child.pid });

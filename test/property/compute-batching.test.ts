@@ -111,11 +111,20 @@ test('a giant task of weight 0 beside others changes nothing but padding', async
 });
 
 test('prediction after 0 steps is the same at any rate', async () => {
-  const adaptations = [0.1, 10].map((innerRate) => ({ innerRate, innerSteps: 0 }));
+  const adaptations = [
+    { innerRate: 0.5, innerSteps: 2 },
+    { innerRate: 0.1, innerSteps: 0 },
+    { innerRate: 0.5, innerSteps: 0 },
+  ];
   const work: JobWork = { kind: 'predict', adaptations, rows: 'query' };
   const { tensors, queryRowCount } = await runJob(executor, jobCase, [1, 5, 2], work);
   const logits = tensors.get('logits')!;
-  expect(logits.subarray(0, queryRowCount)).toEqual(logits.subarray(queryRowCount));
+  const [moved, initial, same] = [0, 1, 2].map((setting) =>
+    logits.subarray(setting * queryRowCount, (setting + 1) * queryRowCount),
+  );
+  expect(same).toEqual(initial);
+  expect(relativeDifference(moved!, initial!)).toBeGreaterThan(0.01);
+  expect(initial!.some((logit) => logit === 0)).toBe(false);
 });
 
 test('many jobs leave no tensor behind, failed ones neither', async () => {
@@ -147,7 +156,7 @@ test.each(['cpu', 'wasm'] as const)(
       for (const [name, values] of native.tensors)
         expect(relativeDifference(found.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
     } finally {
-      executor.engine.tf.setBackend('tensorflow');
+      await executor.engine.tf.setBackend('tensorflow');
       await portable.close();
     }
   },
