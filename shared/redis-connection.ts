@@ -120,12 +120,12 @@ function connectFailure(url: string, cause: unknown): QianmoError {
       cure: 'put the right ones into the address: redis://USER:PASSWORD@HOST:PORT',
       cause,
     });
-  if (/protocol error|Parse Error|as reply type byte/i.test(found))
+  if (/RESP type|protocol error/i.test(found))
     return new QianmoError({
       kind: 'environment',
       what: 'what answers at this address is not Redis',
       where,
-      found,
+      expected: 'an answer in the Redis protocol',
       cure: 'give the address of a Redis server: redis://HOST:PORT (rediss:// for TLS)',
       cause,
     });

@@ -23,15 +23,19 @@ export class BlobLeases {
     return ref;
   }
 
-  /** Registers a user and makes sure that the bytes are there. */
-  async acquire(bytes: Uint8Array): Promise<void> {
-    const ref = this.refOf(bytes);
-    const userCount = this.#userCountBySha256.get(ref.sha256) ?? 0;
-    if (userCount === 0) await this.#blobs.put(bytes);
-    this.#userCountBySha256.set(ref.sha256, userCount + 1);
+  /** Registers a user; true for the first, who has to put the bytes. */
+  lease(bytes: Uint8Array): boolean {
+    const { sha256 } = this.refOf(bytes);
+    const userCount = this.#userCountBySha256.get(sha256) ?? 0;
+    this.#userCountBySha256.set(sha256, userCount + 1);
+    return userCount === 0;
   }
 
-  /** Puts again what Redis has lost; registers nobody. */
+  isLeased(ref: BlobRef): boolean {
+    return this.#userCountBySha256.has(ref.sha256);
+  }
+
+  /** Puts again what Redis has lost; the users stay the same. */
   async restore(bytes: Uint8Array): Promise<void> {
     if (!(await this.#blobs.has(this.refOf(bytes)))) await this.#blobs.put(bytes);
   }

@@ -46,6 +46,8 @@ export class DispatchStep {
   readonly #openByJobId = new Map<string, JobDelivery>();
   readonly #mailbox: Mailbox;
   readonly #unsubscribe: () => void;
+  /** Aborts with the caller's signal, and when the dispatcher closes. */
+  readonly #stop = new AbortController();
   #sentCount = 0;
   #reconcileAtMs = 0;
   #saidWorkerless = false;
@@ -57,17 +59,22 @@ export class DispatchStep {
     this.#deadlineMs = this.#startMs + queue.outerStepTimeoutMs;
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = link.subscribe((jobId) => this.#mailbox.put(jobId));
+    if (options.signal.aborted) this.stop();
+    options.signal.addEventListener('abort', this.stop, { once: true });
   }
 
+  /** Makes `results` throw `interrupted`. */
+  readonly stop = (): void => this.#stop.abort();
+
   async *results(): AsyncGenerator<DeliveredResult> {
-    const { clock, orders, signal } = this.#options;
+    const { clock, orders } = this.#options;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
       await this.#fillWindow();
       if (this.#openByJobId.size === 0 && this.#sentCount === orders.length) return;
       const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs) - clock.monotonicMs();
-      const woken = await this.#mailbox.take(Math.max(0, waitMs), signal);
-      if (signal.aborted) throw interrupted();
+      const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
+      if (this.#stop.signal.aborted) throw interrupted();
       for (const jobId of await this.#jobsToLookAt(woken)) {
         const delivered = await this.#lookAt(jobId);
         if (delivered !== null) yield delivered;
@@ -81,6 +88,7 @@ export class DispatchStep {
   async close(): Promise<void> {
     const { clock, leases, link, patience } = this.#options;
     this.#unsubscribe();
+    this.#options.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
@@ -98,7 +106,8 @@ export class DispatchStep {
   }
 
   async #fillWindow(): Promise<void> {
-    const { leases, orders, idSuffix } = this.#options;
+    const { blobs, leases, link, orders, idSuffix } = this.#options;
+    const unsent: Uint8Array[] = [];
     const fresh: JobDelivery[] = [];
     while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
       const order = orders[this.#sentCount];
@@ -110,13 +119,14 @@ export class DispatchStep {
       };
       const delivery = new JobDelivery(order, job, idSuffix);
       this.#refuseTooLarge(delivery);
-      await this.#patiently(() => leases.acquire(order.dense));
-      await this.#patiently(() => leases.acquire(order.rowPack));
+      unsent.push(...[order.dense, order.rowPack].filter((bytes) => leases.lease(bytes)));
       this.#sentCount += 1;
       this.#openByJobId.set(delivery.jobId, delivery);
       fresh.push(delivery);
     }
-    if (fresh.length > 0) await this.#patiently(() => this.#options.link.add(fresh));
+    if (fresh.length === 0) return;
+    await Promise.all(unsent.map((bytes) => this.#patiently(() => blobs.put(bytes))));
+    await this.#patiently(() => link.add(fresh));
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
@@ -162,7 +172,8 @@ export class DispatchStep {
     }
     const delivered = { result, output };
     const rejection = output.byteLength === 0 ? 'wrong_blob' : admit(delivered);
-    await this.#patiently(() => blobs.delete(result.output));
+    // A worker may return what is also some job's input; that one is still needed.
+    if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
     if (rejection !== null) {
       rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
       const reason = `its result was refused: ${rejection}`;
@@ -207,7 +218,7 @@ export class DispatchStep {
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {
-    return this.#options.patience.attempt(action, this.#deadlineMs, this.#options.signal);
+    return this.#options.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
   }
 
   #refuseTooLarge({ job, where }: JobDelivery): void {

@@ -57,6 +57,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   // Not from the run's seed: two starts of one run must differ, or the second would be given the
   // results of the first.
   const nonce = randomBytes(NONCE_BYTE_COUNT).toString('hex');
+  const openSteps = new Set<DispatchStep>();
   let stepCount = 0;
   return {
     rejections,
@@ -67,12 +68,17 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
         ...{ orders, admit, signal },
         idSuffix: `${nonce}-${stepCount}`,
       });
+      openSteps.add(step);
       try {
         yield* step.results();
       } finally {
+        openSteps.delete(step);
         await step.close();
       }
     },
-    close: () => link.close(),
+    close: async () => {
+      for (const step of openSteps) step.stop();
+      await link.close();
+    },
   };
 }

@@ -1,0 +1,326 @@
+/** Faults of the real queue: each step must end with exactly one admitted result for every job. */
+
+import { fileURLToPath } from 'node:url';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
+import { systemClock } from '../../shared/clock.js';
+import type { RunEvent } from '../../shared/run-events.js';
+import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
+import { collected, ordersForTest } from '../conformance/dispatcher.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  workerInTest,
+  type WorkerInTest,
+} from '../fixtures/queue-under-test.js';
+import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
+import { remoteControl, steeredExecutor } from '../fixtures/remote-control.js';
+
+const WORKER_ENTRY = fileURLToPath(
+  new URL('../../dist/test/fixtures/steered-worker.js', import.meta.url),
+);
+const admitAll = (): null => null;
+const neverAborted = new AbortController().signal;
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+let redis: RedisForTest;
+let prefix = '';
+let testCount = 0;
+const cleanups: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  redis = await redisForTest();
+});
+afterAll(() => redis.close());
+beforeEach(async () => {
+  testCount += 1;
+  prefix = `{faults-${testCount}}`;
+  await redis.client.flushall();
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function dispatcher(part: Record<string, unknown> = {}, runId?: string) {
+  const made = await dispatcherInTest(redis.url, queueConfig({ prefix, ...part }), runId);
+  cleanups.push(() => made.dispatcher.close());
+  return made;
+}
+
+async function worker(name: string): Promise<WorkerInTest> {
+  const blocking = new Redis(redis.url, { maxRetriesPerRequest: null });
+  blocking.on('error', () => undefined);
+  const made = workerInTest(redis.url, prefix, steeredExecutor(blocking, name), name);
+  cleanups.push(async () => {
+    await made.stop().catch(() => undefined);
+    blocking.disconnect();
+  });
+  await made.ready;
+  return made;
+}
+
+function indicesOf(results: readonly { result: { jobIndex: number } }[]): number[] {
+  return results.map(({ result }) => result.jobIndex).sort((a, b) => a - b);
+}
+
+/** Resolves when `count` jobs wait on the queue. */
+async function waiting(count: number): Promise<string[]> {
+  for (;;) {
+    const ids = await redis.client.lrange(`${prefix}:inner-loops:wait`, 0, -1);
+    if (ids.length >= count) return ids;
+    await systemClock.sleep(10);
+  }
+}
+
+describe('workers that end', () => {
+  it('gives the job of a killed worker to another', async () => {
+    const control = remoteControl(redis.client);
+    const events: RunEvent[] = [];
+    const workers = superviseWorkers({
+      count: 2,
+      command: { path: process.execPath, args: [WORKER_ENTRY, redis.url, prefix], env: {} },
+      clock: systemClock,
+      sink: (event) => void events.push(event),
+      restartsMax: 1,
+    });
+    cleanups.push(() => workers.stop());
+    const { dispatcher: sut } = await dispatcher();
+    await control.hang(2);
+    const results = collected(sut.run(ordersForTest(5), admitAll, neverAborted));
+    const victim = Number(/process-(\d+) 2/.exec(await control.started())?.[1]);
+    process.kill(victim, 'SIGKILL');
+    const delivered = await results;
+    expect(indicesOf(delivered)).toEqual(numbers(5));
+    const redone = delivered.find(({ result }) => result.jobIndex === 2);
+    expect(redone?.result.worker).not.toBe(`process-${victim}`);
+    const said = events.flatMap((event) => (event.kind === 'worker' ? [event] : []));
+    expect(said.find(({ state }) => state === 'exited')?.detail).toMatch(/SIGKILL/);
+    expect(said.some(({ state }) => state === 'restarted')).toBe(true);
+  });
+
+  it('hands the job of a stopped worker back at once, without using up an attempt', async () => {
+    const control = remoteControl(redis.client);
+    const first = await worker('first');
+    const { dispatcher: sut } = await dispatcher({ jobAttemptsMax: 1 });
+    await control.hang(0);
+    const results = collected(sut.run(ordersForTest(1), admitAll, neverAborted));
+    expect(await control.started()).toBe('first 0');
+    await first.stop();
+    expect(first.events.map(({ kind }) => kind)).toContain('job-handed-back');
+    await worker('second');
+    expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
+  });
+
+  it('takes one result of a job that ran twice', async () => {
+    const control = remoteControl(redis.client);
+    const slow = await worker('slow');
+    const { dispatcher: sut } = await dispatcher();
+    await control.hang(0);
+    const admitted: string[] = [];
+    const results = collected(
+      sut.run(
+        ordersForTest(1),
+        ({ result }) => {
+          admitted.push(result.worker);
+          return null;
+        },
+        neverAborted,
+      ),
+    );
+    expect(await control.started()).toBe('slow 0');
+    const [jobId = ''] = await redis.client.lrange(`${prefix}:inner-loops:active`, 0, -1);
+    const other = await worker('other');
+    // The lock of a worker that was cut off has ended, though the worker lives.
+    await redis.client.del(`${prefix}:inner-loops:${jobId}:lock`);
+    expect(await results).toHaveLength(1);
+    await control.release();
+    await slow.stop();
+    expect(admitted).toEqual(['other']);
+    expect(other.events.filter(({ kind }) => kind === 'job-finished')).toHaveLength(1);
+  });
+});
+
+describe('a Redis that fails', () => {
+  it('survives a restart in the middle of a step', async () => {
+    const control = remoteControl(redis.client);
+    await worker('one');
+    const { dispatcher: sut, events } = await dispatcher();
+    await control.hang(3);
+    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
+    await control.started();
+    await redis.server.restart();
+    await control.release();
+    expect(indicesOf(await results)).toEqual(numbers(8));
+    const warnings = events.filter(({ kind }) => kind === 'warning');
+    expect(warnings.length).toBeLessThanOrEqual(1);
+  });
+
+  it('survives losing everything in the middle of a step', async () => {
+    const control = remoteControl(redis.client);
+    await worker('one');
+    const { dispatcher: sut, events } = await dispatcher({ jobAttemptsMax: 1 });
+    await control.hang(3);
+    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
+    await control.started();
+    await redis.client.flushall();
+    await control.release();
+    expect(indicesOf(await results)).toEqual(numbers(8));
+    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
+    expect(reasons).toContain('Redis no longer has the job');
+  });
+
+  it('puts inputs again that Redis has lost', async () => {
+    const { dispatcher: sut, events } = await dispatcher({ jobAttemptsMax: 1 });
+    const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
+    await waiting(2);
+    const blobKeys = await redis.client.keys(`${prefix}:blob:*`);
+    expect(blobKeys).toHaveLength(3);
+    await redis.client.del(...blobKeys);
+    await worker('one');
+    expect(indicesOf(await results)).toEqual([0, 1]);
+    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
+    expect(reasons.join()).toMatch(/blob [0-9a-f]{12} of \d bytes is not there/);
+  });
+
+  it('has a job done again whose output is lost or spoilt', async () => {
+    const blobs = new RedisBlobStore({
+      redis: redis.client,
+      prefix,
+      lifetimeMs: 60_000,
+      blobByteCountMax: 1_000,
+    });
+    let getCount = 0;
+    const inner = blobs.get.bind(blobs);
+    blobs.get = async (ref) => {
+      getCount += 1;
+      if (getCount === 1) await blobs.delete(ref);
+      if (getCount === 2) await redis.client.hset(`${prefix}:blob:${ref.sha256}`, '0', 'xxx');
+      return inner(ref);
+    };
+    const made = await dispatcherInTest(redis.url, queueConfig({ prefix }), 'run', blobs);
+    cleanups.push(() => made.dispatcher.close());
+    await worker('one');
+    const results = await collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted));
+    expect([...(results[0]?.output ?? [])]).toEqual([2, 3, 1]);
+    expect(getCount).toBe(3);
+    expect(made.dispatcher.rejections.get('wrong_blob')).toBe(1);
+  });
+
+  it('leaves no blob behind', async () => {
+    await worker('one');
+    const { dispatcher: sut } = await dispatcher();
+    await collected(sut.run(ordersForTest(6), admitAll, neverAborted));
+    expect(await redis.client.keys(`${prefix}:blob:*`)).toEqual([]);
+  });
+
+  it('gives up a step that no worker serves, resumable', async () => {
+    const { dispatcher: sut } = await dispatcher({ outerStepTimeoutMs: 50 });
+    await expect(
+      collected(sut.run(ordersForTest(2), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'transient',
+      report: { found: '2 jobs still open', cure: expect.stringContaining('--resume') as string },
+    });
+    expect(await redis.client.llen(`${prefix}:inner-loops:wait`)).toBe(0);
+  });
+});
+
+describe('several runs on one queue', () => {
+  it('serves two runs with one worker, each its own results', async () => {
+    await worker('one');
+    const [a, b] = await Promise.all([dispatcher({}, 'run-a'), dispatcher({}, 'run-b')]);
+    const [ordersA, ordersB] = [ordersForTest(4), ordersForTest(4)];
+    const [resultsA, resultsB] = await Promise.all([
+      collected(a.dispatcher.run(ordersA, admitAll, neverAborted)),
+      collected(b.dispatcher.run(ordersB, admitAll, neverAborted)),
+    ]);
+    expect(indicesOf(resultsA)).toEqual(numbers(4));
+    expect(indicesOf(resultsB)).toEqual(numbers(4));
+    expect(new Set(resultsA.map(({ result }) => result.runId))).toEqual(
+      new Set([ordersA[0]?.job.runId]),
+    );
+    expect(new Set(resultsB.map(({ result }) => result.runId))).toEqual(
+      new Set([ordersB[0]?.job.runId]),
+    );
+  });
+
+  it('removes what an earlier start of the run left waiting, and nothing else', async () => {
+    const orders = ordersForTest(3);
+    const runId = orders[0]?.job.runId ?? '';
+    const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
+    const queue = new Queue('inner-loops', { connection, prefix });
+    for (const [index, owner] of [runId, runId, 'other-run'].entries())
+      await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
+    await queue.add('gradient', { runId }, { jobId: 'dead-delayed', delay: 600_000 });
+    await queue.close();
+    connection.disconnect();
+    const { dispatcher: sut, events } = await dispatcher({}, runId);
+    expect(events).toContainEqual({
+      kind: 'notice',
+      message: 'removed 3 waiting jobs of an earlier start',
+    });
+    expect(await waiting(1)).toEqual(['dead-2']);
+    await worker('one');
+    expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(3);
+  });
+});
+
+describe('what the queue refuses', () => {
+  it('says that a row pack is too large, and how to make it smaller', async () => {
+    const { dispatcher: sut } = await dispatcher({ blobByteCountMax: 2 });
+    await expect(
+      collected(sut.run(ordersForTest(1), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'usage',
+      report: { cure: expect.stringContaining('queue.blobByteCountMax') as string },
+    });
+  });
+
+  it('says that a job names too many tasks', async () => {
+    const { dispatcher: sut } = await dispatcher();
+    const orders = ordersForTest(1).map((order) => ({
+      ...order,
+      job: { ...order.job, taskIndices: numbers(20_000) },
+    }));
+    await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
+      kind: 'usage',
+      report: {
+        what: 'a job of 20000 tasks is too large for the queue',
+        cure: 'lower training.tasksPerJob',
+      },
+    });
+  });
+
+  it('fails a malformed job for good and serves the next', async () => {
+    const one = await worker('one');
+    const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
+    const queue = new Queue('inner-loops', { connection, prefix });
+    await queue.add('gradient', { protocolVersion: 1, runId: 7 }, { jobId: 'bad', attempts: 5 });
+    const { dispatcher: sut } = await dispatcher();
+    expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
+    const bad = await queue.getJob('bad');
+    await queue.close();
+    connection.disconnect();
+    expect(bad?.failedReason).toMatch(/^permanent: the job is malformed at runId/);
+    expect(bad?.attemptsMade).toBe(1);
+    expect(one.events.filter(({ kind }) => kind === 'job-failed')).toHaveLength(1);
+  });
+
+  it('names both versions when coordinator and worker differ', async () => {
+    await worker('one');
+    const { dispatcher: sut } = await dispatcher({ jobAttemptsMax: 2 });
+    const orders = ordersForTest(1).map((order) => ({
+      ...order,
+      // What a later version would send.
+      job: { ...order.job, protocolVersion: 2 as unknown as 1 },
+    }));
+    await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
+      kind: 'failed',
+      report: {
+        found: expect.stringContaining('speaks protocol 1, the job protocol 2') as string,
+      },
+    });
+  });
+});

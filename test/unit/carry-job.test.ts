@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { QianmoError } from '../../shared/errors.js';
+import type { JobExecutor } from '../../shared/job-executor.js';
+import { JobResultSchema } from '../../shared/protocol.js';
+import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
+import { carryJob, ExecutorStuckError } from '../../worker/carry-job.js';
+import { InputCache } from '../../worker/input-cache.js';
+import { executorForTest, ordersForTest, outputOf } from '../conformance/dispatcher.js';
+import { instantClock } from '../fixtures/instant-clock.js';
+
+const going = new AbortController().signal;
+
+async function scene(executor: JobExecutor = executorForTest()) {
+  const blobs = new MemoryBlobStore();
+  const [order] = ordersForTest(1);
+  if (order === undefined) throw new Error('no order');
+  const job = {
+    ...order.job,
+    timeoutMs: 1_000,
+    dense: await blobs.put(order.dense),
+    rowPack: await blobs.put(order.rowPack),
+  };
+  const carrier = {
+    blobs,
+    denseInputs: new InputCache(blobs, 1_000),
+    executor,
+    clock: instantClock(),
+    workerName: 'w',
+  };
+  return { blobs, job, carrier };
+}
+
+const executing = (execute: JobExecutor['execute']): JobExecutor => ({
+  execute,
+  close: () => Promise.resolve(),
+});
+
+describe('carryJob', () => {
+  it('returns a record that names the output', async () => {
+    const { blobs, job, carrier } = await scene();
+    // The clock runs ahead of any work, so the deadline must not.
+    const result = await carryJob(job, { ...carrier, clock: patientClock() }, going);
+    expect(JobResultSchema.parse(result)).toMatchObject({ jobIndex: 0, worker: 'w' });
+    expect([...(await blobs.get(result.output))]).toEqual([0, 2, 1]);
+  });
+
+  it('takes what crossed JSON', async () => {
+    const { job, carrier } = await scene();
+    const crossed: unknown = JSON.parse(JSON.stringify(job));
+    const result = await carryJob(crossed, { ...carrier, clock: patientClock() }, going);
+    expect(result.runId).toBe(job.runId);
+  });
+
+  it.each([
+    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 1, the job protocol 2/],
+    ['an unknown field', { extra: 1 }, 'permanent', /malformed/],
+    ['no tasks', { taskIndices: [] }, 'permanent', /malformed at taskIndices/],
+  ])('does not do a job with %s', async (_, part, kind, reason) => {
+    const executor = executorForTest();
+    const { job, carrier } = await scene(executor);
+    await expect(carryJob({ ...job, ...part }, carrier, going)).rejects.toMatchObject({
+      failure: { kind, reason: expect.stringMatching(reason) as string },
+    });
+    expect(executor.calls).toHaveLength(0);
+  });
+
+  it.each([null, 'text', 7, {}])('does not do %j', async (data) => {
+    const { carrier } = await scene();
+    await expect(carryJob(data, carrier, going)).rejects.toMatchObject({
+      failure: { kind: 'permanent' },
+    });
+  });
+
+  it('says which input is missing', async () => {
+    const { blobs, job, carrier } = await scene();
+    await blobs.delete(job.rowPack);
+    await expect(carryJob(job, carrier, going)).rejects.toMatchObject({
+      failure: { kind: 'blob-missing', reason: expect.stringContaining('3 bytes') as string },
+    });
+  });
+
+  it.each([
+    ['data', 'permanent'],
+    ['usage', 'permanent'],
+    ['environment', 'transient'],
+    ['transient', 'transient'],
+  ] as const)('passes a failure of kind %s on as %s, with its cure', async (kind, expected) => {
+    const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
+    const { job, carrier } = await scene(executing(() => Promise.reject(error)));
+    const clock = patientClock();
+    await expect(carryJob(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+      failure: { kind: expected, reason: 'no store; found x; cure: mount it' },
+    });
+  });
+
+  it('stops a computation at its deadline and says which', async () => {
+    const obedient = executing(
+      (_, signal) =>
+        new Promise((__, reject) => {
+          signal?.addEventListener('abort', () => reject(new Error('stopped')));
+        }),
+    );
+    const { job, carrier } = await scene(obedient);
+    const clock = { ...instantClock(), sleep: firstSleepOnly() };
+    await expect(carryJob(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+      failure: {
+        kind: 'transient',
+        reason: expect.stringContaining('deadline of 1000 ms') as string,
+      },
+    });
+  });
+
+  it('gives up on an executor that does not stop', async () => {
+    const { job, carrier } = await scene(executing(() => new Promise(() => undefined)));
+    await expect(carryJob(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
+  });
+
+  it('passes the wish to stop on to the executor', async () => {
+    const stop = new AbortController();
+    const { job, carrier } = await scene(
+      executing((input, signal) => {
+        stop.abort();
+        return signal?.aborted === true
+          ? Promise.reject(new Error('given up'))
+          : Promise.resolve(outputOf(input));
+      }),
+    );
+    const clock = patientClock();
+    await expect(carryJob(job, { ...carrier, clock }, stop.signal)).rejects.toMatchObject({
+      failure: { reason: 'given up' },
+    });
+  });
+});
+
+/** A clock on which no deadline ever passes. */
+function patientClock() {
+  return { ...instantClock(), sleep: () => new Promise<void>(() => undefined) };
+}
+
+/** The deadline passes at once; the time to stop afterwards never does. */
+function firstSleepOnly(): () => Promise<void> {
+  let sleepCount = 0;
+  return () => {
+    sleepCount += 1;
+    return sleepCount === 1 ? Promise.resolve() : new Promise(() => undefined);
+  };
+}

@@ -1,0 +1,140 @@
+/** The small parts of the queue's two ends: leases, cache, mailbox, patience. */
+
+import { describe, expect, it } from 'vitest';
+import { BlobLeases } from '../../coordinator/training/blob-leases.js';
+import { Mailbox } from '../../coordinator/training/mailbox.js';
+import { createRedisPatience } from '../../coordinator/training/redis-patience.js';
+import { systemClock } from '../../shared/clock.js';
+import type { RunEvent } from '../../shared/run-events.js';
+import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
+import { InputCache } from '../../worker/input-cache.js';
+import { instantClock } from '../fixtures/instant-clock.js';
+
+describe('BlobLeases', () => {
+  it('deletes a blob with its last user, equal bytes being one blob', async () => {
+    const blobs = new MemoryBlobStore();
+    const leases = new BlobLeases(blobs);
+    const [first, equal] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)];
+    expect([leases.lease(first), leases.lease(equal)]).toEqual([true, false]);
+    await blobs.put(first);
+    await leases.release(equal);
+    expect(blobs.blobCount).toBe(1);
+    expect(leases.isLeased(leases.refOf(first))).toBe(true);
+    await leases.release(first);
+    expect(blobs.blobCount).toBe(0);
+    expect(leases.isLeased(leases.refOf(first))).toBe(false);
+  });
+
+  it('puts again what is lost', async () => {
+    const blobs = new MemoryBlobStore();
+    const leases = new BlobLeases(blobs);
+    const bytes = Uint8Array.of(3);
+    await leases.restore(bytes);
+    await leases.restore(bytes);
+    expect(await blobs.get(leases.refOf(bytes))).toEqual(bytes);
+    expect(blobs.bytesWritten).toBe(1);
+  });
+});
+
+describe('InputCache', () => {
+  it('fetches once, and drops what was used longest ago', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(blobs, 5);
+    const [a, b, c] = await Promise.all(
+      [1, 2, 3].map((value) => blobs.put(new Uint8Array(2).fill(value))),
+    );
+    await cache.get(a!);
+    await cache.get(b!);
+    await cache.get(a!);
+    expect(blobs.bytesRead).toBe(4);
+    // 2 + 2 + 2 > 5: b goes, for a was used after it.
+    await cache.get(c!);
+    await cache.get(a!);
+    expect(blobs.bytesRead).toBe(6);
+    await cache.get(b!);
+    expect(blobs.bytesRead).toBe(8);
+    expect(cache.byteCount).toBe(4);
+  });
+
+  it('does not keep what is larger than itself', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(blobs, 1);
+    await cache.get(await blobs.put(Uint8Array.of(1, 2)));
+    expect(cache.byteCount).toBe(0);
+  });
+});
+
+describe('Mailbox', () => {
+  const never = new AbortController().signal;
+
+  it('gives at once what has arrived, each once', async () => {
+    const mailbox = new Mailbox(systemClock);
+    for (const item of ['a', 'b', 'a']) mailbox.put(item);
+    expect([...(await mailbox.take(60_000, never))]).toEqual(['a', 'b']);
+    expect([...(await mailbox.take(0, never))]).toEqual([]);
+  });
+
+  it('wakes for an arrival and for an abort', async () => {
+    const mailbox = new Mailbox(systemClock);
+    const taken = mailbox.take(60_000, never);
+    mailbox.put('late');
+    expect([...(await taken)]).toEqual(['late']);
+    const abort = new AbortController();
+    const interrupted = mailbox.take(60_000, abort.signal);
+    abort.abort();
+    expect([...(await interrupted)]).toEqual([]);
+  });
+});
+
+describe('RedisPatience', () => {
+  const outage = new Error('connect ECONNREFUSED 127.0.0.1:1');
+
+  function patience() {
+    const events: RunEvent[] = [];
+    const clock = instantClock();
+    const sut = createRedisPatience({
+      where: 'redis://h:1',
+      clock,
+      sink: (event) => void events.push(event),
+    });
+    return { sut, clock, events };
+  }
+
+  it('tries until Redis is back, and says each once', async () => {
+    const { sut, events } = patience();
+    let callCount = 0;
+    const value = await sut.attempt(() => {
+      callCount += 1;
+      return callCount < 5 ? Promise.reject(outage) : Promise.resolve('value');
+    }, 60_000);
+    expect(value).toBe('value');
+    // Pauses of 50 + 100 + 200 + 400 ms.
+    expect(events).toEqual([
+      {
+        kind: 'warning',
+        message: `Redis at redis://h:1 does not answer (${outage.message}); waiting for it`,
+      },
+      { kind: 'notice', message: 'Redis is back after 0.8 s' },
+    ]);
+  });
+
+  it('gives up at the deadline, resumable', async () => {
+    const { sut, clock } = patience();
+    await expect(sut.attempt(() => Promise.reject(outage), 10_000)).rejects.toMatchObject({
+      kind: 'transient',
+    });
+    expect(clock.monotonicMs()).toBeLessThanOrEqual(10_000);
+    expect(clock.monotonicMs()).toBeGreaterThan(8_000);
+  });
+
+  it('lets every other error pass, and stops for a signal', async () => {
+    const { sut, events } = patience();
+    const wrong = new Error('WRONGTYPE');
+    await expect(sut.attempt(() => Promise.reject(wrong), 10_000)).rejects.toBe(wrong);
+    expect(events).toEqual([]);
+    const aborted = AbortSignal.abort();
+    await expect(sut.attempt(() => Promise.reject(outage), 10_000, aborted)).rejects.toMatchObject({
+      kind: 'interrupted',
+    });
+  });
+});
