@@ -14,31 +14,42 @@ import {
   parseManifest,
 } from './checkpoint-manifest.js';
 
+export interface Retention {
+  /** Just written by this coordinator, and what `latest.json` names. */
+  readonly latestKey: string;
+  /** Checkpoints kept, the latest included. */
+  readonly kept: number;
+  /**
+   * Manifests that were there when this coordinator began, and its own. Any other may be that of a
+   * coordinator that has taken over since, about to become the latest.
+   */
+  readonly knownKeys: ReadonlySet<string>;
+  /** Those that could not be read. */
+  readonly damagedKeys: ReadonlySet<string>;
+}
+
 /**
- * Keeps `latestKey` and the newest before it, `kept` in all. Manifests of later outer steps were left
- * by an earlier start of the run that was given up: they go too.
+ * Keeps the latest and the newest of earlier outer steps. Others of the same or a later step were
+ * left by failed attempts or by an earlier start of the run: they go too.
  *
  * A process killed between manifest and blobs leaves blobs behind; they cost space and nothing else.
  */
 export async function removeOldCheckpoints(
   store: ObjectStore,
-  latestKey: string,
-  kept: number,
-  damagedKeys: ReadonlySet<string>,
+  { latestKey, kept, knownKeys, damagedKeys }: Retention,
 ): Promise<void> {
   const latestStep = outerStepOfKey(latestKey) ?? 0;
-  const keys = (await store.list(MANIFEST_KEY_PREFIX)).filter(
-    (key) => outerStepOfKey(key) !== null,
-  );
-  const earlier = keys.filter(
-    (key) => key !== latestKey && !damagedKeys.has(key) && (outerStepOfKey(key) ?? 0) <= latestStep,
+  const keys = await store.list(MANIFEST_KEY_PREFIX);
+  const known = keys.filter((key) => knownKeys.has(key) && outerStepOfKey(key) !== null);
+  const earlier = known.filter(
+    (key) => !damagedKeys.has(key) && (outerStepOfKey(key) ?? 0) < latestStep,
   );
   const keptKeys = new Set([latestKey, ...earlier.reverse().slice(0, kept - 1)]);
-  const doomedKeys = keys.filter((key) => !keptKeys.has(key));
+  const doomedKeys = known.filter((key) => !keptKeys.has(key));
   if (doomedKeys.length === 0) return;
 
   const wanted = new Set<string>();
-  for (const key of keptKeys)
+  for (const key of keys.filter((listed) => !doomedKeys.includes(listed)))
     for (const blob of await blobsNamedBy(store, key)) wanted.add(blob.sha256);
   const unwanted = new Map<string, BlobRef>();
   for (const key of doomedKeys) {

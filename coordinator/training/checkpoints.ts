@@ -22,6 +22,7 @@ import {
   CHECKPOINT_FORMAT_VERSION,
   CheckpointManifestSchema,
   LATEST_KEY,
+  MANIFEST_KEY_PREFIX,
   blobsOf,
   encodeManifest,
   type CheckpointManifest,
@@ -101,6 +102,7 @@ class RunCheckpointStore implements Checkpoints {
   #last: (CheckpointReceipt & { readonly outerStep: number }) | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
   #verifiedBlobs = new Set<string>();
+  #knownKeys = new Set<string>();
   #damagedKeys: readonly string[] = [];
 
   constructor(options: CheckpointsOptions) {
@@ -114,6 +116,7 @@ class RunCheckpointStore implements Checkpoints {
     const { found, isLatest } = search;
     this.#latestEtag = search.latestEtag;
     this.#damagedKeys = search.damagedKeys;
+    this.#knownKeys = new Set(await store.list(MANIFEST_KEY_PREFIX));
     if (found === null) return null;
     const { manifest, manifestKey, state } = found;
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
@@ -182,6 +185,7 @@ class RunCheckpointStore implements Checkpoints {
 
   async #putManifest(key: string, bytes: Uint8Array): Promise<void> {
     const { store } = this.#options;
+    this.#knownKeys.add(key);
     await store.put(key, bytes, { kind: 'absent' });
     const found = await store.get(key);
     if (found !== null && areEqual(found.bytes, bytes)) return;
@@ -200,6 +204,8 @@ class RunCheckpointStore implements Checkpoints {
   async #ownLatestEtag(): Promise<string | null> {
     const found = await this.#options.store.get(LATEST_KEY);
     const etag = found?.etag ?? null;
+    if (this.#latestEtag === undefined)
+      this.#knownKeys = new Set(await this.#options.store.list(MANIFEST_KEY_PREFIX));
     if (this.#latestEtag === undefined || this.#isSent(found)) this.#latestEtag = etag;
     if (etag === this.#latestEtag) return etag;
     throw this.#takenOver(found);
@@ -249,7 +255,12 @@ class RunCheckpointStore implements Checkpoints {
   async #removeOld(latestKey: string): Promise<void> {
     const { store, kept, sink } = this.#options;
     try {
-      await removeOldCheckpoints(store, latestKey, kept, new Set(this.#damagedKeys));
+      await removeOldCheckpoints(store, {
+        latestKey,
+        kept,
+        knownKeys: this.#knownKeys,
+        damagedKeys: new Set(this.#damagedKeys),
+      });
     } catch (cause) {
       if (!(cause instanceof QianmoError)) throw cause;
       sink({ kind: 'warning', message: `old checkpoints were not removed: ${cause.message}` });

@@ -189,6 +189,7 @@ describe('two coordinators of one run', () => {
     );
     expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(1);
     await expectNoDanglingPointer(store);
+    expect(await store.list('manifests/')).toHaveLength(2);
     const reader = checkpointsIn(store);
     expect(await reader.latest()).not.toBeNull();
     expect(reader.warnings).toEqual([]);
@@ -405,6 +406,20 @@ describe('retention', () => {
         'notes.txt',
       ].sort(),
     );
+  });
+
+  it('spares the manifest of a successor that is about to become the latest', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store, { kept: 1 });
+    await writer.write(stateAt(1));
+    const elsewhere = new MemoryObjectStore();
+    await checkpointsIn(elsewhere).write(stateAt(9));
+    for (const key of await elsewhere.list(''))
+      if (key !== 'latest.json')
+        await store.put(key, (await elsewhere.get(key))!.bytes, { kind: 'always' });
+    await writer.write(stateAt(2));
+    const missing = (await elsewhere.list('')).filter((key) => key !== 'latest.json');
+    expect(await store.list('')).toEqual(expect.arrayContaining(missing));
   });
 
   it('deletes a manifest before its blobs', async () => {
