@@ -49,22 +49,23 @@ export async function collectRejects(
   const refused = await session.rows(
     `SELECT row::DOUBLE, reason FROM rejected ORDER BY row LIMIT ${limit}`,
   );
-  const lines = await linesOfRows(
+  const lines = await lineNumbers(
     files,
     logs,
     refused.map(([row]) => Number(row)),
+    malformed.map(([file, line]) => ({ fileIndex: Number(file), line: Number(line) })),
     session,
   );
   const rejects: Reject[] = [
     ...malformed.map(([file, line, reason]) => ({
       fileIndex: Number(file),
-      line: Number(line),
+      line: lines.ofRecord(Number(file), Number(line)),
       row: null,
       reason: String(reason),
     })),
     ...refused.map(([row, reason]) => ({
       fileIndex: fileOf(Number(row), logs),
-      line: lines.get(Number(row)) ?? null,
+      line: lines.ofRow(Number(row)),
       row: Number(row),
       reason: String(reason),
     })),
@@ -100,60 +101,70 @@ function fileOf(row: number, logs: RawLogs): number {
   return fileIndex;
 }
 
-/** Line of each row in its file, for text formats. */
-async function linesOfRows(
+interface LineNumbers {
+  /** Null for Parquet, and where stray quotes make it a guess. */
+  ofRow(row: number): number | null;
+  /** Of a malformed line by DuckDB's number, which counts lines outside quotes only. */
+  ofRecord(fileIndex: number, duckLine: number): number;
+}
+
+async function lineNumbers(
   files: readonly LogFile[],
   logs: RawLogs,
   rows: readonly number[],
+  malformed: readonly { readonly fileIndex: number; readonly line: number }[],
   session: DuckSession,
-): Promise<Map<number, number>> {
-  const found = new Map<number, number>();
-  const rowsByFile = new Map<number, number[]>();
-  for (const row of rows) {
-    const fileIndex = fileOf(row, logs);
-    rowsByFile.set(fileIndex, [...(rowsByFile.get(fileIndex) ?? []), row]);
-  }
-  for (const [fileIndex, wanted] of rowsByFile) {
-    const file = files[fileIndex];
-    if (file === undefined || file.format === 'parquet') continue;
+): Promise<LineNumbers> {
+  const byRow = new Map<number, number>();
+  const byRecord = new Map<string, number>();
+  for (const [fileIndex, file] of files.entries()) {
+    const rowsHere = rows.filter((row) => fileOf(row, logs) === fileIndex);
+    const linesHere = malformed.filter((reject) => reject.fileIndex === fileIndex);
+    if (file.format === 'parquet' || rowsHere.length + linesHere.length === 0) continue;
     const start = logs.rowStarts[fileIndex] ?? 0;
     const rowCount = (logs.rowStarts[fileIndex + 1] ?? 0) - start;
-    await numberRecords(file, fileIndex, session);
-    const [records] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM records');
-    // When the records do not add up (stray quotes), a line would be a guess: none is given.
-    if (Number(records) === rowCount)
+    await numberLines(file, fileIndex, session);
+    const [recordCount] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM records');
+    if (recordCount === rowCount) {
       for (const [record, line] of await session.rows(
         `SELECT record::DOUBLE, line::DOUBLE FROM records
-          WHERE record IN (${wanted.map((row) => row - start).join(', ')})`,
+          WHERE record IN (${[-1, ...rowsHere.map((row) => row - start)].join(', ')})`,
       ))
-        found.set(Number(record) + start, Number(line));
-    await session.run('DROP TABLE records; DROP TABLE numbered');
+        byRow.set(Number(record) + start, Number(line));
+      for (const [duckLine, line] of await session.rows(
+        `SELECT duck_line::DOUBLE, line::DOUBLE FROM starts
+          WHERE duck_line IN (${[-1, ...linesHere.map(({ line }) => line)].join(', ')})`,
+      ))
+        byRecord.set(`${fileIndex}/${Number(duckLine)}`, Number(line));
+    }
+    await session.run('DROP TABLE records; DROP TABLE starts; DROP TABLE numbered');
   }
-  return found;
+  return {
+    ofRow: (row) => byRow.get(row) ?? null,
+    ofRecord: (fileIndex, duckLine) => byRecord.get(`${fileIndex}/${duckLine}`) ?? duckLine,
+  };
 }
 
 /**
- * The table `records`: each row of the file by its place and the line on which it starts. A record
- * starts on a line that is not empty and before which all quotes are closed.
+ * The tables `starts`, lines before which all quotes are closed, and `records`, those of them that
+ * became rows, by place. Costs a pass over the file, so it is done only where something is rejected.
  */
-async function numberRecords(
-  file: LogFile,
-  fileIndex: number,
-  session: DuckSession,
-): Promise<void> {
+async function numberLines(file: LogFile, fileIndex: number, session: DuckSession): Promise<void> {
   const isJson = file.format === 'jsonl';
-  await session.run(
-    `CREATE OR REPLACE TABLE numbered AS SELECT line AS text FROM ${linesOf(file)}`,
-  );
+  await session.run(`CREATE TABLE numbered AS SELECT line AS text FROM ${linesOf(file)}`);
   const quotes = isJson ? '0' : `length(text) - length(replace(text, '"', ''))`;
   await session.run(
-    `CREATE OR REPLACE TABLE records AS
-      SELECT line, row_number() OVER (ORDER BY line) - 1 AS record FROM
+    `CREATE TABLE starts AS
+      SELECT line, text, row_number() OVER (ORDER BY line) AS duck_line FROM
         (SELECT rowid + 1 AS line, text, sum(${quotes}) OVER (ORDER BY rowid
           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS quotes_before FROM numbered)
-      WHERE coalesce(quotes_before, 0) % 2 = 0 AND trim(coalesce(text, '')) <> ''
-        ${isJson ? '' : 'AND line > 1'}
-        AND line NOT IN (SELECT line FROM malformed WHERE file = ${fileIndex})`,
+      WHERE coalesce(quotes_before, 0) % 2 = 0`,
+  );
+  await session.run(
+    `CREATE TABLE records AS
+      SELECT line, row_number() OVER (ORDER BY line) - 1 AS record FROM starts
+      WHERE trim(coalesce(text, '')) <> '' ${isJson ? '' : 'AND line > 1'}
+        AND duck_line NOT IN (SELECT line FROM malformed WHERE file = ${fileIndex})`,
   );
 }
 
