@@ -19,7 +19,7 @@ async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
     (error: unknown) => error,
   );
   if (caught instanceof QianmoError) return caught;
-  throw caught ?? new Error('it did not fail');
+  throw new Error('it did not fail as a QianmoError', { cause: caught });
 }
 
 const cases: [

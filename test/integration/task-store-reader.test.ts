@@ -25,7 +25,8 @@ async function failureOf(work: Promise<unknown>): Promise<string> {
     () => null,
     (error: unknown) => error,
   );
-  if (!(caught instanceof QianmoError)) throw caught ?? new Error('it did not fail');
+  if (!(caught instanceof QianmoError))
+    throw new Error('it did not fail as a QianmoError', { cause: caught });
   expect(caught.kind).toBe('data');
   return formatFailure(caught);
 }
