@@ -18,7 +18,7 @@
 
 import { z } from 'zod';
 import { BlobRefSchema } from './storage/blob-store.js';
-import { ModelConfigSchema } from './config/run-config.js';
+import { MethodConfigSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 1;
@@ -34,14 +34,7 @@ const index = z.int().nonnegative();
 /** How a task's rows become one gradient. */
 export const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
-  method: z.discriminatedUnion('kind', [
-    z.strictObject({
-      kind: z.literal('fomaml'),
-      innerSteps: z.int().positive(),
-      innerRate: z.number().positive(),
-    }),
-    z.strictObject({ kind: z.literal('global') }),
-  ]),
+  method: MethodConfigSchema,
   /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
   taskWeights: z.array(z.number().nonnegative()),
 });
@@ -68,6 +61,8 @@ export const JobSchema = z.strictObject({
     address: z.string().min(1),
     /** Digest of the manifest; a worker refuses a store with another. */
     digest: z.string(),
+    /** How to reach an address at `s3://`. */
+    storage: StorageConfigSchema,
   }),
   model: ModelConfigSchema,
   taskIndices: z.array(index).min(1),
@@ -97,6 +92,8 @@ export const JobResultSchema = z.strictObject({
 
 export type Job = z.infer<typeof JobSchema>;
 export type JobResult = z.infer<typeof JobResultSchema>;
+/** A task store as a job names it. */
+export type StoreReference = Job['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;

@@ -30,6 +30,7 @@ export interface RedisFacts {
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
+const COMMAND_TIMEOUT_MS = 15_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;
 const RECONNECT_DELAY_MS_STEP = 50;
 
@@ -60,9 +61,13 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
     connectTimeout: connectTimeoutMs,
     keepAlive: 10_000,
     enableReadyCheck: true,
-    maxRetriesPerRequest: waits ? null : 1,
+    // 0 rejects a command in flight as soon as its connection is lost. With 1 and no resending,
+    // ioredis forgets it: its promise never settles.
+    maxRetriesPerRequest: waits ? null : 0,
     enableOfflineQueue: waits,
     autoResendUnfulfilledCommands: waits,
+    // Of a connection that was cut without a word; a blocking command may take longer by design.
+    ...(waits ? {} : { commandTimeout: COMMAND_TIMEOUT_MS }),
     retryStrategy: (attempts: number) =>
       Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
     ...(name === undefined ? {} : { connectionName: name }),

@@ -31,18 +31,11 @@ export interface ComputeProcessOptions {
   /** Bound on the rows a store keeps decoded in memory. */
   readonly storeCacheByteCountMax?: number;
   readonly backend?: BackendChoice;
-  /** For stores at `s3://` addresses; credentials come from the environment. */
-  readonly s3?: {
-    readonly endpoint?: string;
-    readonly region: string;
-    readonly forcePathStyle: boolean;
-  };
   readonly onEvent?: (event: ComputeEvent) => void;
   /** Compiled entry to fork; tests put a misbehaving one here. */
   readonly entry?: string;
 }
 
-const S3_DEFAULTS = { region: 'us-east-1', forcePathStyle: true };
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two; a machine under load, many more. */
 const START_TIMEOUT_MS = 120_000;
@@ -134,7 +127,6 @@ async function startUp(
       kind: 'start',
       backend: options.backend ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
-      s3: options.s3 ?? S3_DEFAULTS,
     },
     isAnswer: (reply) => reply.kind === 'ready',
     timeoutMs: START_TIMEOUT_MS,

@@ -20,12 +20,6 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     kind: z.literal('start'),
     backend: BackendChoiceSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
-    /** For stores at `s3://` addresses; credentials come from the environment. */
-    s3: z.strictObject({
-      endpoint: z.string().optional(),
-      region: z.string(),
-      forcePathStyle: z.boolean(),
-    }),
   }),
   z.strictObject({
     kind: z.literal('execute'),

@@ -139,7 +139,11 @@ async function runWave(
       runId: context.runId,
       outerStep: wave,
       jobIndex: job.jobIndex,
-      store: { address: context.storeAddress, digest: context.store.digest },
+      store: {
+        address: context.storeAddress,
+        digest: context.store.digest,
+        storage: context.config.storage,
+      },
       model: context.config.model,
       taskIndices: job.tasks.map((task) => task.taskIndex),
       work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },

@@ -30,7 +30,7 @@ export function createRedisPatience(options: {
   const noteOutage = (error: unknown): void => {
     if (awaySinceMs !== undefined) return;
     awaySinceMs = clock.monotonicMs();
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = rootMessage(error);
     sink({
       kind: 'warning',
       message: `Redis at ${where} does not answer (${reason}); waiting for it`,
@@ -62,6 +62,11 @@ export function createRedisPatience(options: {
   };
 }
 
+function rootMessage(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : rootMessage(error.cause);
+}
+
 export function interrupted(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
@@ -75,7 +80,7 @@ function stayedAway(where: string, cause: unknown): QianmoError {
     kind: 'transient',
     what: 'Redis stayed away for longer than one outer step may take',
     where,
-    found: cause instanceof Error ? cause.message : String(cause),
+    found: rootMessage(cause),
     cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
     cause,
   });

@@ -6,7 +6,7 @@
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { PROTOCOL_VERSION, type GradientWork } from '../../shared/protocol.js';
+import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatcher.js';
@@ -115,19 +115,17 @@ export function ordersOf(
       runId,
       outerStep: plan.outerStep,
       jobIndex,
-      store: { address: context.storeAddress, digest: context.storeDigest },
+      store: {
+        address: context.storeAddress,
+        digest: context.storeDigest,
+        storage: config.storage,
+      },
       model: config.model,
       taskIndices: [...taskIndices],
-      work: { kind: 'gradient', method: methodOf(config), taskWeights: [...taskWeights] },
+      work: { kind: 'gradient', method: config.method, taskWeights: [...taskWeights] },
       timeoutMs: config.queue.jobTimeoutMs,
     },
     dense,
     rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
   }));
-}
-
-function methodOf({ method }: RunConfig): GradientWork['method'] {
-  return method.kind === 'global'
-    ? { kind: 'global' }
-    : { kind: 'fomaml', innerSteps: method.innerSteps, innerRate: method.innerRate };
 }

@@ -18,6 +18,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** Called in reverse order when the verb has ended, however it ended. */
   readonly onClose: (close: () => Promise<void>) => void;
+  /** Ends the progress line, so that what is written next starts a line of its own. */
+  endProgress(): void;
   close(): Promise<void>;
 }
 
@@ -50,15 +52,18 @@ export function openCommandContext(
     clock: systemClock,
     environment,
     print: (text) => {
+      terminal.end();
       output.write(`${text}\n`);
     },
-    outputColumns: output.columns ?? OUTPUT_COLUMNS_DEFAULT,
+    outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
     sink: terminal,
     signal: abort.signal,
     onClose: (close) => {
       closers.push(close);
     },
+    endProgress: () => terminal.end(),
     close: async () => {
+      terminal.end();
       for (const close of closers.splice(0).reverse()) await close();
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', interrupt);

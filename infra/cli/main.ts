@@ -18,6 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
     await buildProgram(context).parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
+    context.endProgress();
     return report(error);
   } finally {
     await context.close();

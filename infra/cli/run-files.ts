@@ -1,10 +1,11 @@
 /** Opens what a run config names: its task store, its model, its checkpoints and reports. */
 
+import { resolve } from 'node:path';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
-import { openObjectStore } from '../../shared/storage/open-object-store.js';
+import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openCheckpoints, type Checkpoints } from '../../coordinator/training/checkpoints.js';
 import type { CommandContext } from './command-context.js';
@@ -16,12 +17,7 @@ export interface PreparedRun {
 }
 
 export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
-  const { s3Endpoint, s3Region, s3ForcePathStyle } = config.storage;
-  return openObjectStore(address, {
-    region: s3Region,
-    forcePathStyle: s3ForcePathStyle,
-    ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
-  });
+  return openObjectStore(address, s3OptionsOf(config.storage));
 }
 
 export async function openPreparedRun(
@@ -48,6 +44,12 @@ export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkp
     clock: context.clock,
     sink: context.sink,
   });
+}
+
+/** Where workers find the store: they may run in another folder. */
+export function storeAddressOf(config: RunConfig): string {
+  const { store } = config.data;
+  return store.startsWith('s3://') ? store : resolve(store.replace(/^file:\/\//, ''));
 }
 
 export function joinAddress(address: string, child: string): string {

@@ -57,6 +57,11 @@ export const MethodConfigSchema = z.discriminatedUnion('kind', [
     kind: z.literal('fomaml'),
     innerSteps: positiveInt.max(100).default(3),
     innerRate: rate.default(0.1),
+    /**
+     * Share of the outer loss that is the loss before adaptation, over support and query rows: the
+     * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is plain FOMAML.
+     */
+    coldShare: z.number().min(0).lt(1).default(0),
   }),
   /** One model on all rows of the training tasks: no inner loop. */
   z.strictObject({ kind: z.literal('global') }),
@@ -153,6 +158,14 @@ export const EvaluationConfigSchema = z.strictObject({
   oracleColumn: z.string().min(1).optional(),
 });
 
+/** How objects at `s3://` addresses are reached; credentials come from the environment. */
+export const StorageConfigSchema = z.strictObject({
+  /** Of an S3-compatible store; absent for AWS. */
+  s3Endpoint: z.url().optional(),
+  s3Region: z.string().min(1).default('us-east-1'),
+  s3ForcePathStyle: z.boolean().default(true),
+});
+
 export const RunConfigSchema = z.strictObject({
   /** Names the run on the queue and in its folder. */
   run: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -'),
@@ -172,14 +185,7 @@ export const RunConfigSchema = z.strictObject({
   queue: QueueConfigSchema.prefault({}),
   /** Checkpoints, reports and logs of the run: a folder or `s3://bucket/prefix`. */
   output: address,
-  storage: z
-    .strictObject({
-      /** Of an S3-compatible store; absent for AWS. */
-      s3Endpoint: z.url().optional(),
-      s3Region: z.string().min(1).default('us-east-1'),
-      s3ForcePathStyle: z.boolean().default(true),
-    })
-    .prefault({}),
+  storage: StorageConfigSchema.prefault({}),
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
@@ -189,6 +195,7 @@ export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 export type OptimizerConfig = z.infer<typeof OptimizerConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
 export type QueueConfig = z.infer<typeof QueueConfigSchema>;
+export type StorageConfig = z.infer<typeof StorageConfigSchema>;
 export type EvaluationConfig = z.infer<typeof EvaluationConfigSchema>;
 
 /**
@@ -229,7 +236,7 @@ export function configDifferences(before: unknown, after: unknown, path = ''): s
 
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (!isRecord(value)) return JSON.stringify(value) ?? 'null';
+  if (!isRecord(value)) return value === undefined ? 'null' : JSON.stringify(value);
   const entries = Object.keys(value)
     .filter((key) => value[key] !== undefined)
     .sort()

@@ -1,5 +1,6 @@
 /** From an address in a config to the store it names. */
 
+import type { StorageConfig } from '../config/run-config.js';
 import { QianmoError } from '../errors.js';
 import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
@@ -19,6 +20,15 @@ export function openObjectStore(address: string, s3: S3Options): ObjectStore {
   const path = address.startsWith('file://') ? address.slice('file://'.length) : address;
   if (path === '' || /^[a-z0-9+.-]+:\/\//.test(path)) throw unknownAddress(address);
   return new FileObjectStore({ folder: path });
+}
+
+export function s3OptionsOf(storage: StorageConfig): S3Options {
+  const { s3Endpoint, s3Region, s3ForcePathStyle } = storage;
+  return {
+    region: s3Region,
+    forcePathStyle: s3ForcePathStyle,
+    ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
+  };
 }
 
 function openS3(address: string, s3: S3Options): S3ObjectStore {

@@ -24,7 +24,7 @@ const indices = store.tasks.map(({ taskIndex }) => taskIndex);
 const taskWeights = indices.map(() => 1 / TASKS_PER_JOB);
 const fomaml: JobWork = {
   kind: 'gradient',
-  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1 },
+  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0 },
   taskWeights,
 };
 const rates = [0.01, 0.03, 0.1, 0.3, 1];

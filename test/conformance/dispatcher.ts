@@ -10,6 +10,7 @@ import type {
   JobOrder,
   Rejection,
 } from '../../coordinator/dispatcher.js';
+import { StorageConfigSchema } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
 
@@ -38,7 +39,11 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
       runId,
       outerStep,
       jobIndex,
-      store: { address: 'file:///nowhere', digest: 'none' },
+      store: {
+        address: 'file:///nowhere',
+        digest: 'none',
+        storage: StorageConfigSchema.parse({}),
+      },
       model: {
         kind: 'logistic',
         embeddingWidth: 1,

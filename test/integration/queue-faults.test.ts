@@ -157,6 +157,20 @@ describe('a Redis that fails', () => {
     expect(warnings.length).toBeLessThanOrEqual(1);
   });
 
+  // Commands are in flight when the connection goes: each must be rejected, not forgotten.
+  it('survives restarts while it is busy', async () => {
+    await Promise.all([worker('one'), worker('two')]);
+    const { dispatcher: sut } = await dispatcher();
+    const jobIndices: number[] = [];
+    let restarts = Promise.resolve();
+    for await (const { result } of sut.run(ordersForTest(300), admitAll, neverAborted)) {
+      jobIndices.push(result.jobIndex);
+      if (jobIndices.length % 100 === 50) restarts = restarts.then(() => redis.server.restart());
+    }
+    await restarts;
+    expect(jobIndices.sort((a, b) => a - b)).toEqual(numbers(300));
+  });
+
   it('survives losing everything in the middle of a step', async () => {
     const control = remoteControl(redis.client);
     await worker('one');

@@ -16,7 +16,7 @@ const model = {
   personal: ['bias', 'numbers', 'layer1', 'output', 'adgroupEmbedding'],
 };
 const jobCase = jobCaseOf(tinyTaskStore({ ...options, taskCount: 12 }), model);
-const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 } as const;
+const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, coldShare: 0 } as const;
 
 let executor: LocalExecutor;
 let current: JobCase = jobCase;

@@ -128,12 +128,12 @@ describe.each(cases)('%s', (_, options, model) => {
     return { tasks, indices, taskWeights: weights.slice(0, tasks.length) };
   };
 
-  test('first-order MAML', async () => {
+  test.each([0, 0.3])('first-order MAML with a cold share of %s', async (coldShare) => {
     const { tasks, indices, taskWeights } = await setUp();
     const { spec, meta } = current;
     const work: JobWork = {
       kind: 'gradient',
-      method: { kind: 'fomaml', innerSteps, innerRate },
+      method: { kind: 'fomaml', innerSteps, innerRate, coldShare },
       taskWeights,
     };
     const found = await runJob(executor, current, indices, work);
@@ -149,11 +149,12 @@ describe.each(cases)('%s', (_, options, model) => {
     expect(found.weightedQueryLoss).toBeCloseTo(dot(parts.map((p) => p.loss)), 5);
     expect(found.weightedSupportLoss).toBeCloseTo(dot(lossBefore), 5);
     expect(found.queryRowCount).toBe(tasks.reduce((s, t) => s + t.rowCount - t.supportRowCount, 0));
+    const cold = tasks.map((t) => taskLoss(spec, meta, denseValuesOf(meta), t, allOf(t)).gradient);
     expectGradient(
       found.tensors,
       weightedSum(
-        parts.map((p) => p.gradient),
-        taskWeights,
+        [...parts.map((p) => p.gradient), ...cold],
+        [...taskWeights.map((w) => w * (1 - coldShare)), ...taskWeights.map((w) => w * coldShare)],
       ),
       current,
       tasks,

@@ -19,7 +19,7 @@ const entry = fileURLToPath(new URL('../../dist/test/fixtures/compute-entry.js',
 const jobCase = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
 const work: JobWork = {
   kind: 'gradient',
-  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1 },
+  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0 },
   taskWeights: [0.5, 0.25, 0.25],
 };
 

@@ -19,6 +19,7 @@ const context: CommandContext = {
   sink: () => undefined,
   signal: new AbortController().signal,
   onClose: () => undefined,
+  endProgress: () => undefined,
   close: () => Promise.resolve(),
 };
 

@@ -3,8 +3,10 @@
  * Computing blocks the thread; a process that talks to a queue uses `../compute-process.ts`.
  */
 
+import { canonicalJson } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
+import type { StoreReference } from '../../shared/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { BackendChoice } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
@@ -12,8 +14,8 @@ import { loadEngine, type Engine } from './engine.js';
 import { computeJob } from './compute-job.js';
 
 export interface ExecutorOptions {
-  /** Opens the store a job names; called once per address and digest. */
-  readonly openStore: (address: string, digest: string) => Promise<TaskStore>;
+  /** Opens the store a job names; called once for each that differs. */
+  readonly openStore: (reference: StoreReference) => Promise<TaskStore>;
   /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
   readonly backend?: BackendChoice;
   /** Told, loudly, when a slow backend had to be taken. */
@@ -32,9 +34,9 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
   const stores = new Map<string, Promise<TaskStore>>();
 
-  const storeOf = async (address: string, digest: string): Promise<TaskStore> => {
-    const key = `${digest} ${address}`;
-    const opened = stores.get(key) ?? openVerified(openStore, address, digest);
+  const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
+    const key = canonicalJson(reference);
+    const opened = stores.get(key) ?? openVerified(openStore, reference);
     stores.delete(key);
     stores.set(key, opened);
     const [oldest] = stores;
@@ -52,7 +54,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
-    const store = await storeOf(job.store.address, job.store.digest);
+    const store = await storeOf(job.store);
     const tasks = await store.readTasks(job.taskIndices);
     if (signal?.aborted === true)
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
@@ -78,10 +80,10 @@ function warnOnStderr(message: string): void {
 
 async function openVerified(
   openStore: ExecutorOptions['openStore'],
-  address: string,
-  digest: string,
+  reference: StoreReference,
 ): Promise<TaskStore> {
-  const store = await openStore(address, digest);
+  const { address, digest } = reference;
+  const store = await openStore(reference);
   if (store.digest === digest) return store;
   const found = store.digest;
   await store.close();

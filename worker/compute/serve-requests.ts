@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/errors.js';
-import { openObjectStore } from '../../shared/storage/open-object-store.js';
+import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
@@ -63,13 +63,11 @@ export function serveRequests(
   });
 }
 
-function openStoreOnDisk({ storeCacheByteCountMax, s3 }: StartRequest): OpenStore {
-  const { endpoint, region, forcePathStyle } = s3;
-  const s3Options = { region, forcePathStyle, ...(endpoint === undefined ? {} : { endpoint }) };
-  return (address, digest) =>
+function openStoreOnDisk({ storeCacheByteCountMax }: StartRequest): OpenStore {
+  return ({ address, digest, storage }) =>
     openTaskStore(address, {
       expectedDigest: digest,
       cacheByteCountMax: storeCacheByteCountMax,
-      objectStoreOf: (object) => openObjectStore(object, s3Options),
+      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
     });
 }

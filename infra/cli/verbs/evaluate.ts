@@ -17,6 +17,7 @@ import {
   joinAddress,
   objectStoreOf,
   openPreparedRun,
+  storeAddressOf,
   type PreparedRun,
 } from '../run-files.js';
 import { trainRun } from './train.js';
@@ -59,7 +60,7 @@ export async function evaluateRun(
     config,
     runId: config.run,
     store,
-    storeAddress: config.data.store,
+    storeAddress: storeAddressOf(config),
     spec,
     dispatcher: dispatch.dispatcher,
     meta,

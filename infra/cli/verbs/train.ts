@@ -7,7 +7,7 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
-import { checkpointsOf, openPreparedRun, type PreparedRun } from '../run-files.js';
+import { checkpointsOf, openPreparedRun, storeAddressOf, type PreparedRun } from '../run-files.js';
 
 const OptionsSchema = z.object({
   workers: z.number().optional(),
@@ -53,7 +53,7 @@ export function trainRun(
     config,
     runId: config.run,
     store,
-    storeAddress: config.data.store,
+    storeAddress: storeAddressOf(config),
     spec,
     dispatcher: dispatch.dispatcher,
     checkpoints: checkpointsOf(run, context),

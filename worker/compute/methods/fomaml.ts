@@ -3,9 +3,16 @@
  *
  *   phi_i = theta after innerSteps steps on S_i       (personal blocks; the trunk stays)
  *   g     = sum_i w_i * grad L(phi_i ; Q_i)           (with respect to phi_i, trunk and row pack)
+ *
+ * With a cold share c the outer loss also asks for a good model before any adaptation, on support
+ * and query rows alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
+ *
+ *   g     = sum_i w_i * ((1 - c) grad L(phi_i ; Q_i) + c grad L(theta ; S_i and Q_i))
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { variableOf } from '../models/fields.js';
+import { globalMethod } from './global.js';
 import { innerStep } from './inner-loop.js';
 import {
   lossGradient,
@@ -16,10 +23,16 @@ import {
   type MethodResult,
 } from './method.js';
 
+export interface FomamlSettings {
+  readonly innerSteps: number;
+  readonly innerRate: number;
+  readonly coldShare: number;
+}
+
 export function fomaml(
   job: JobTensors,
   taskWeights: tfjs.Tensor1D,
-  { innerSteps, innerRate }: { readonly innerSteps: number; readonly innerRate: number },
+  { innerSteps, innerRate, coldShare }: FomamlSettings,
 ): MethodResult {
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
@@ -37,6 +50,33 @@ export function fomaml(
   }
   if (query === null || personal === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
-  const { losses, gradients, rowGradient } = lossGradient(query, personal, taskWeights);
-  return { gradients, rowGradient, queryLosses: losses, supportLosses };
+  const { tf } = job.engine;
+  const warm = lossGradient(query, personal, tf.mul(taskWeights, 1 - coldShare));
+  const cold =
+    coldShare === 0 ? null : globalMethod(job, tf.mul<tfjs.Tensor1D>(taskWeights, coldShare));
+  return {
+    gradients: cold === null ? warm.gradients : sumOf(tf, warm.gradients, cold.gradients),
+    rowGradient: addOrKeep(tf, warm.rowGradient, cold?.rowGradient ?? null),
+    queryLosses: warm.losses,
+    supportLosses,
+  };
+}
+
+/** Every variable has a gradient in both: the passes differ in which blocks are personal only. */
+function sumOf(
+  tf: typeof tfjs,
+  warm: ReadonlyMap<string, tfjs.Tensor>,
+  cold: ReadonlyMap<string, tfjs.Tensor>,
+): Map<string, tfjs.Tensor> {
+  return new Map(
+    [...warm].map(([name, gradient]) => [name, tf.add(gradient, variableOf(cold, name))]),
+  );
+}
+
+function addOrKeep(
+  tf: typeof tfjs,
+  warm: tfjs.Tensor2D | null,
+  cold: tfjs.Tensor2D | null,
+): tfjs.Tensor2D | null {
+  return warm === null || cold === null ? (warm ?? cold) : tf.add<tfjs.Tensor2D>(warm, cold);
 }
