@@ -6,8 +6,14 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { openCheckpoints, type Checkpoints } from '../../coordinator/training/checkpoints.js';
+import {
+  openCheckpoints,
+  readMetaParameters,
+  type Checkpoints,
+  type SavedMetaParameters,
+} from '../../coordinator/training/checkpoints.js';
 import type { CommandContext } from './command-context.js';
 
 export interface PreparedRun {
@@ -32,17 +38,46 @@ export async function openPreparedRun(
 }
 
 export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkpoints {
-  const { config, store, spec } = run;
   return openCheckpoints({
+    ...checkpointSourceOf(run, context),
+    kept: run.config.training.checkpointsKept,
+    clock: context.clock,
+  });
+}
+
+/** The latest checkpoint without the optimizer's state; null when there is none. */
+export function savedMetaParametersOf(
+  run: PreparedRun,
+  context: CommandContext,
+): Promise<SavedMetaParameters | null> {
+  return readMetaParameters(checkpointSourceOf(run, context));
+}
+
+type CheckpointSource = Parameters<typeof readMetaParameters>[0];
+
+function checkpointSourceOf(run: PreparedRun, { sink }: CommandContext): CheckpointSource {
+  const { config, store, spec } = run;
+  return {
     store: objectStoreOf(config, joinAddress(config.output, 'checkpoints')),
     runName: config.run,
     configHash: configHash(config),
     deciding: decidingPart(config),
     storeDigest: store.digest,
     spec,
-    kept: config.training.checkpointsKept,
-    clock: context.clock,
-    sink: context.sink,
+    sink,
+  };
+}
+
+/** A store that ignores conditions cannot keep two coordinators apart: said once, at the start. */
+export async function warnOfUnconditionalWrites(
+  config: RunConfig,
+  { sink }: CommandContext,
+): Promise<void> {
+  const store = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+  if (await probeConditionalWrites(store)) return;
+  sink({
+    kind: 'warning',
+    message: `${store.address} ignores conditional writes: start one coordinator of this run only`,
   });
 }
 

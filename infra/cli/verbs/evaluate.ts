@@ -13,10 +13,10 @@ import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { CommandContext } from '../command-context.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import {
-  checkpointsOf,
   joinAddress,
   objectStoreOf,
   openPreparedRun,
+  savedMetaParametersOf,
   storeAddressOf,
   type PreparedRun,
 } from '../run-files.js';
@@ -81,7 +81,7 @@ async function trainedMetaParameters(
   run: PreparedRun,
   context: CommandContext,
 ): Promise<MetaParameters> {
-  const state = await checkpointsOf(run, context).latest();
+  const state = await savedMetaParametersOf(run, context);
   if (state === null)
     throw new QianmoError({
       kind: 'usage',

@@ -7,7 +7,13 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
-import { checkpointsOf, openPreparedRun, storeAddressOf, type PreparedRun } from '../run-files.js';
+import {
+  checkpointsOf,
+  openPreparedRun,
+  storeAddressOf,
+  warnOfUnconditionalWrites,
+  type PreparedRun,
+} from '../run-files.js';
 
 const OptionsSchema = z.object({
   workers: z.number().optional(),
@@ -29,6 +35,7 @@ export async function trainVerb(
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);
   if (options.dashboard) await serveDashboard(config, dispatch, context);
+  await warnOfUnconditionalWrites(config, context);
   const outcome = await trainRun(run, dispatch, options, context);
   context.print(
     options.format === 'json'
