@@ -1,0 +1,216 @@
+/**
+ * The promise of the distributed run: whatever computes it and whatever happens on the way, the
+ * meta-parameters are the same to the bit. Real processes, a real Redis, the real command.
+ */
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../shared/clock.js';
+import { randomStream } from '../../shared/random.js';
+import { startCommand, type EndedCommand, type RunningCommand } from '../fixtures/command.js';
+import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
+
+const OUTER_STEPS = 30;
+const TIMEOUT_MS = 180_000;
+/** Printed a few outer steps into the run: faults strike after it. */
+const UNDER_WAY = /checkpoint of outer step 4\b/;
+
+let folder: string;
+let redis: RedisForTest;
+let undisturbed: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'qianmo-same-digest-'));
+  redis = await redisForTest();
+  await writeFile(join(folder, 'log.csv'), seededLog());
+  const prepared = await startCommand(['prepare', await runFile('prepared')], folder).ended;
+  expect(prepared.exitCode, prepared.diagnostics).toBe(0);
+  undisturbed = digestIn(await ended(trained('undisturbed', '--in-process')));
+}, TIMEOUT_MS);
+
+afterAll(async () => {
+  await redis.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** 24 adgroups of 20 rows. */
+function seededLog(): string {
+  const lines = ['adgroup,second,site,user,age,clicked'];
+  const stream = randomStream(11, 'same digest');
+  for (let adgroup = 0; adgroup < 24; adgroup += 1) {
+    const clickShare = 0.1 + 0.5 * stream.uniform();
+    for (let second = 0; second < 20; second += 1)
+      lines.push(
+        [
+          `g${adgroup}`,
+          second,
+          `s${stream.below(8)}`,
+          `u${stream.below(30)}`,
+          20 + stream.below(40),
+          stream.uniform() < clickShare ? 1 : 0,
+        ].join(','),
+      );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+async function runFile(name: string): Promise<string> {
+  const config = {
+    run: name,
+    seed: 3,
+    data: {
+      logs: 'log.csv',
+      store: 'store',
+      task: 'adgroup',
+      time: 'second',
+      label: { column: 'clicked' },
+      features: [
+        { name: 'site', kind: 'category' },
+        { name: 'user', kind: 'category' },
+        { name: 'age', kind: 'number' },
+      ],
+    },
+    model: { embeddingWidth: 4, hiddenWidths: [8], personal: ['bias', 'output'] },
+    method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.3 },
+    training: {
+      outerSteps: OUTER_STEPS,
+      tasksPerOuterStep: 12,
+      tasksPerJob: 3,
+      checkpointEveryOuterSteps: 4,
+    },
+    queue: { prefix: `{${name}}` },
+    output: name,
+  };
+  const path = join(folder, `${name}.yaml`);
+  // JSON is YAML.
+  await writeFile(path, JSON.stringify(config));
+  return path;
+}
+
+async function trained(name: string, ...options: string[]): Promise<RunningCommand> {
+  return startCommand(['train', await runFile(name), '--format', 'json', ...options], folder);
+}
+
+async function ended(run: Promise<RunningCommand>): Promise<EndedCommand> {
+  return (await run).ended;
+}
+
+function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
+  expect(exitCode, diagnostics).toBe(0);
+  const outcome = JSON.parse(output) as { outerSteps: number; digest: string };
+  expect(outcome.outerSteps).toBe(OUTER_STEPS);
+  return outcome.digest;
+}
+
+/** Resolves when a worker holds a job of the run. */
+async function jobUnderWay(name: string): Promise<void> {
+  while ((await redis.client.llen(`{${name}}:inner-loops:active`)) === 0)
+    await systemClock.sleep(1);
+}
+
+function workerPids(diagnostics: string): number[] {
+  return [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)].map(([, pid]) => Number(pid));
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function gone(pids: readonly number[]): Promise<void> {
+  while (pids.some(isRunning)) await systemClock.sleep(20);
+}
+
+describe('the same digest', () => {
+  it.each([1, 2, 3])(
+    'with %i workers',
+    async (count) => {
+      const done = await ended(trained(`workers-${count}`, '--workers', String(count)));
+      expect(digestIn(done)).toBe(undisturbed);
+      expect(workerPids(done.diagnostics).length).toBeGreaterThan(0);
+      await gone(workerPids(done.diagnostics));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'when the workers are killed in the middle of a job',
+    async () => {
+      const run = await trained('killed-workers', '--workers', '2', '--redis', redis.url);
+      const { input } = await run.saw(UNDER_WAY);
+      const victims = workerPids(input);
+      expect(victims.length).toBeGreaterThan(0);
+      await jobUnderWay('killed-workers');
+      for (const pid of victims) process.kill(pid, 'SIGKILL');
+      const done = await run.ended;
+      expect(digestIn(done)).toBe(undisturbed);
+      expect(done.diagnostics).toMatch(/SIGKILL/);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'when Redis restarts, and when it is killed and loses its last second',
+    async () => {
+      const run = await trained('restarted-redis', '--workers', '2', '--redis', redis.url);
+      await run.saw(UNDER_WAY);
+      await redis.server.restart();
+      await run.saw(/checkpoint of outer step 12\b/);
+      await redis.server.kill();
+      await redis.server.restart();
+      expect(digestIn(await run.ended)).toBe(undisturbed);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'when Redis loses everything',
+    async () => {
+      const run = await trained('emptied-redis', '--workers', '2', '--redis', redis.url);
+      await run.saw(UNDER_WAY);
+      await jobUnderWay('emptied-redis');
+      await redis.client.flushall();
+      expect(digestIn(await run.ended)).toBe(undisturbed);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'when the coordinator is killed and the run resumed',
+    async () => {
+      const run = await trained('killed-coordinator', '--workers', '2', '--redis', redis.url);
+      await run.saw(UNDER_WAY);
+      run.signal('SIGKILL');
+      const killed = await run.ended;
+      expect(killed.signal).toBe('SIGKILL');
+      // Nobody stops the workers of a killed coordinator but they themselves.
+      await gone(workerPids(killed.diagnostics));
+      const resumed = await trained('killed-coordinator', '--resume', '--workers', '1');
+      expect(digestIn(await resumed.ended)).toBe(undisturbed);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'when Ctrl-C stops the run and it is resumed',
+    async () => {
+      const run = await trained('interrupted', '--workers', '2', '--redis', redis.url);
+      await run.saw(UNDER_WAY);
+      run.signal('SIGINT');
+      const stopped = await run.ended;
+      expect(stopped.exitCode, stopped.diagnostics).toBe(4);
+      expect(stopped.diagnostics).toContain('--resume');
+      await gone(workerPids(stopped.diagnostics));
+      expect(await redis.client.keys('{interrupted}:blob:*')).toEqual([]);
+      const resumed = await trained('interrupted', '--resume', '--in-process');
+      expect(digestIn(await resumed.ended)).toBe(undisturbed);
+    },
+    TIMEOUT_MS,
+  );
+});
