@@ -12,6 +12,9 @@ import { QianmoError } from './errors.js';
  */
 export type RedisRole = 'producer' | 'worker' | 'events';
 
+/** So that who merely passes a connection on need not know the client library. */
+export type RedisConnection = Redis;
+
 export interface ConnectRedisOptions {
   readonly url: string;
   readonly role: RedisRole;

@@ -5,7 +5,6 @@
  */
 
 import { UnrecoverableError, WaitingError, Worker, type Job as QueuedJob } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Clock } from '../shared/clock.js';
 import { QianmoError } from '../shared/errors.js';
 import type { JobExecutor } from '../shared/job-executor.js';
@@ -16,7 +15,12 @@ import {
   STALLED_INTERVAL_MS,
   STALLS_PER_DELIVERY_MAX,
 } from '../shared/queue-timing.js';
-import { checkRedis, connectRedis, redactedRedisUrl } from '../shared/redis-connection.js';
+import {
+  checkRedis,
+  connectRedis,
+  redactedRedisUrl,
+  type RedisConnection,
+} from '../shared/redis-connection.js';
 import type { BlobStore } from '../shared/storage/blob-store.js';
 import { RedisBlobStore } from '../shared/storage/redis-blob-store.js';
 import { carryJob, ExecutorStuckError, JobFailedError, type JobCarrier } from './carry-job.js';
@@ -24,7 +28,8 @@ import { InputCache } from './input-cache.js';
 
 /** Dense inputs kept in memory; two outer steps of a large trunk. */
 const DENSE_CACHE_BYTE_COUNT_MAX = 512 * 1024 * 1024;
-const BLOB_BYTE_COUNT_MAX = 512 * 1024 * 1024;
+/** Beyond any `queue.blobByteCountMax` that makes sense: the run's own limit is the coordinator's. */
+const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 const BLOB_LIFETIME_MS = 3_600_000;
 /** A worker that cannot hand its job back in this time goes all the same: the lock will end. */
 const STOP_TIMEOUT_MS = 5_000;
@@ -88,7 +93,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
 
 async function workUntilStopped(
   options: RunWorkerOptions,
-  redis: Redis,
+  redis: RedisConnection,
   onEvent: (event: WorkerEvent) => void,
   onError: (error: Error) => void,
 ): Promise<void> {
@@ -124,7 +129,7 @@ async function workUntilStopped(
   if (stop.failure !== undefined) throw stop.failure;
 }
 
-function carrierOf(options: RunWorkerOptions, redis: Redis): JobCarrier {
+function carrierOf(options: RunWorkerOptions, redis: RedisConnection): JobCarrier {
   const blobs =
     options.blobs ??
     new RedisBlobStore({

@@ -5,10 +5,14 @@
  */
 
 import { Queue, QueueEvents, Worker, type JobsOptions } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Job } from '../../shared/protocol.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from '../../shared/protocol.js';
-import { checkRedis, connectRedis, type RedisFacts } from '../../shared/redis-connection.js';
+import {
+  checkRedis,
+  connectRedis,
+  type RedisConnection,
+  type RedisFacts,
+} from '../../shared/redis-connection.js';
 import {
   EVENT_COUNT_MAX,
   LOCK_DURATION_MS,
@@ -40,7 +44,7 @@ export type WakeUp = (jobId: string) => void;
 export const WAKE_ALL = 'all';
 
 export interface QueueLink {
-  readonly redis: Redis;
+  readonly redis: RedisConnection;
   readonly facts: RedisFacts;
   /** All or none; a job whose id is on the queue already is left as it is. */
   add(jobs: readonly QueuedJob[]): Promise<void>;
@@ -72,7 +76,7 @@ export async function openQueueLink(options: {
 }): Promise<QueueLink> {
   const { redisUrl: url, prefix, onError } = options;
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
-  let waiting: Redis | undefined;
+  let waiting: RedisConnection | undefined;
   try {
     const facts = await checkRedis(redis);
     waiting = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
@@ -85,8 +89,8 @@ export async function openQueueLink(options: {
 }
 
 async function linkOver(
-  redis: Redis,
-  waiting: Redis,
+  redis: RedisConnection,
+  waiting: RedisConnection,
   facts: RedisFacts,
   prefix: string,
   onError: (error: Error) => void,
@@ -127,7 +131,7 @@ async function linkOver(
   };
 }
 
-function wakeUps(events: QueueEvents, redis: Redis): Pick<QueueLink, 'subscribe'> {
+function wakeUps(events: QueueEvents, redis: RedisConnection): Pick<QueueLink, 'subscribe'> {
   const listeners = new Set<WakeUp>();
   const wake = (jobId: string): void => {
     for (const listener of listeners) listener(jobId);
