@@ -1,32 +1,56 @@
-/** What the operating system refused, as a report a user can act on. */
+/** What the operating system refused, as a report a user can act on. Knows codes, not vendors. */
 
 import { QianmoError } from './errors.js';
 
-const REPORTS: Readonly<Record<string, { what: string; cure: string }>> = {
-  ENOSPC: { what: 'the disk is full', cure: 'free space, or write to another disk' },
-  EDQUOT: { what: 'the disk quota is used up', cure: 'free space, or write to another disk' },
-  EACCES: { what: 'permission denied', cure: 'give this user access, or choose another path' },
-  EPERM: { what: 'permission denied', cure: 'give this user access, or choose another path' },
-  EROFS: { what: 'the file system is read-only', cure: 'choose a path that can be written' },
-  EMFILE: { what: 'too many files are open', cure: 'raise the limit: ulimit -n 4096' },
-  ENOENT: { what: 'no such file or folder', cure: 'check the path' },
+const SPACE_CURE = 'free space, or choose a folder on another disk; nothing half-written was kept';
+const ACCESS_CURE = 'give this user access to it, or choose another place';
+
+const MEANING_BY_CODE: Readonly<Record<string, { what: string; cure: string }>> = {
+  ENOSPC: { what: 'the disk is full', cure: SPACE_CURE },
+  EDQUOT: { what: 'the disk quota is used up', cure: SPACE_CURE },
+  EACCES: { what: 'permission denied', cure: ACCESS_CURE },
+  EPERM: { what: 'permission denied', cure: ACCESS_CURE },
+  EROFS: { what: 'the disk is read-only', cure: 'choose a folder that can be written' },
+  EMFILE: { what: 'too many files are open', cure: 'raise the limit of open files (ulimit -n)' },
+  ENOENT: { what: 'there is no such file or folder', cure: 'check the path' },
   ENOTDIR: { what: 'a part of the path is not a folder', cure: 'check the path' },
-  EEXIST: { what: 'something is already there', cure: 'choose another path' },
+  EEXIST: { what: 'something is already there', cure: 'choose another path, or move it away' },
   EISDIR: { what: 'this is a folder, not a file', cure: 'give the path of a file' },
 };
 
+/** The code of a Node system error (`ENOSPC`), or null. */
+export function systemCodeOf(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  return typeof error.code === 'string' ? error.code : null;
+}
+
 /** Null when the error is none of the system's that are known here. */
 export function failureOfSystemError(error: unknown, where?: string): QianmoError | null {
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string')
-    return null;
-  const known = REPORTS[error.code];
-  if (known === undefined) return null;
+  const meaning = MEANING_BY_CODE[systemCodeOf(error) ?? ''];
+  if (meaning === undefined || !(error instanceof Error)) return null;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : where;
   return new QianmoError({
     kind: 'environment',
-    ...known,
+    ...meaning,
     ...(path === undefined ? {} : { where: path }),
     found: error.message,
     cause: error,
+  });
+}
+
+/**
+ * Says what was being done and why the system refused it; a QianmoError is returned as it is.
+ *
+ * @param doing as in `reading a log file`.
+ */
+export function systemFailure(cause: unknown, doing: string, where: string): QianmoError {
+  if (cause instanceof QianmoError) return cause;
+  const meaning = MEANING_BY_CODE[systemCodeOf(cause) ?? ''];
+  return new QianmoError({
+    kind: 'environment',
+    what: `${meaning?.what ?? 'something failed'} while ${doing}`,
+    where,
+    cure: meaning?.cure ?? 'see the reason above; the disk or its file system may be damaged',
+    cause,
   });
 }

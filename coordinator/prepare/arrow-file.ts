@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { RecordBatchFileWriter, type RecordBatch, type Schema } from 'apache-arrow';
-import { systemFailure } from '../../shared/errors-of-system.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 
 export type StoreFile = StoreManifest['files'][number];
@@ -69,10 +69,6 @@ export class ArrowFile {
 
   private check(): void {
     if (this.failure !== null)
-      throw systemFailure(
-        this.failure,
-        'the task store cannot be written',
-        join(this.folder, this.name),
-      );
+      throw systemFailure(this.failure, 'writing the task store', join(this.folder, this.name));
   }
 }

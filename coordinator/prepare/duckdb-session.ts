@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { DuckDBInstance, type DuckDBConnection, type DuckDBResult } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/errors.js';
 
+/** What a stream of results is made of. */
+export { DuckDBListVector, type DuckDBDataChunk, type DuckDBVector } from '@duckdb/node-api';
+
 /** A value of a result whose columns are cast as `DuckSession.rows` asks. */
 export type Cell = string | number | boolean | null;
 

@@ -9,7 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConfig } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/errors-of-system.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { DuckSession } from './duckdb-session.js';
 import { literal } from './sql.js';
@@ -80,7 +80,7 @@ async function logFileOf(
     byteCount = (await handle.stat()).size;
     await handle.close();
   } catch (cause) {
-    throw systemFailure(cause, 'a log file cannot be read', name);
+    throw systemFailure(cause, 'reading a log file', name);
   }
   return { path, name, byteCount, format: format === 'auto' ? formatOf(name) : format };
 }
@@ -174,7 +174,7 @@ async function fetchObject(
       if (object !== null) await writeFile(path, object.bytes);
     }
   } catch (cause) {
-    throw systemFailure(cause, 'a log file cannot be fetched', name);
+    throw systemFailure(cause, 'fetching a log file', name);
   }
 }
 
@@ -216,7 +216,7 @@ export async function fingerprintOf(file: Pick<LogFile, 'path' | 'name'>): Promi
       await handle.close();
     }
   } catch (cause) {
-    throw systemFailure(cause, 'a log file cannot be read', file.name);
+    throw systemFailure(cause, 'reading a log file', file.name);
   }
   return hash.digest('hex');
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../shared/clock.js';
 import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/errors-of-system.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
@@ -64,7 +64,7 @@ export async function prepareTaskStore(
   checkFeatureNames(config);
   const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-prepare-')).catch(
     (cause: unknown) => {
-      throw systemFailure(cause, 'there is no temporary folder', options.temporaryFolder);
+      throw systemFailure(cause, 'making a temporary folder', options.temporaryFolder);
     },
   );
   let session: DuckSession | null = null;
@@ -127,7 +127,7 @@ async function prepareInto(
   };
   const path = join(target.workFolder, MANIFEST_FILE);
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
-    throw systemFailure(cause, 'the task store cannot be written', path);
+    throw systemFailure(cause, 'writing the task store', path);
   });
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
@@ -163,7 +163,7 @@ async function writeStore(
   }
   const path = join(folder, CATALOG_FILE);
   await writeFile(path, encodeTaskCatalog(catalog)).catch((cause: unknown) => {
-    throw systemFailure(cause, 'the task store cannot be written', path);
+    throw systemFailure(cause, 'writing the task store', path);
   });
   const others = [await storeFileOf(folder, CATALOG_FILE), await storeFileOf(folder, REJECTS_FILE)];
   return { catalog, files: [...rows, ...dictionaries, ...others] };

@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/errors-of-system.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import type { DuckSession } from './duckdb-session.js';
 import { linesOf } from './log-columns.js';
 import type { LogFile } from './log-files.js';
@@ -180,6 +180,6 @@ export async function writeRejects(
   try {
     await writeFile(path, lines.map((line) => `${line}\n`).join(''));
   } catch (cause) {
-    throw systemFailure(cause, 'the rejects cannot be written', path);
+    throw systemFailure(cause, 'writing the rejected rows', path);
   }
 }

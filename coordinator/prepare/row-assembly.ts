@@ -3,11 +3,15 @@
  * leaves out those beyond the caps, and hands whole tasks to the row files.
  */
 
-import { DuckDBListVector, type DuckDBDataChunk, type DuckDBVector } from '@duckdb/node-api';
+import {
+  DuckDBListVector,
+  type DuckDBDataChunk,
+  type DuckDBVector,
+  type DuckSession,
+} from './duckdb-session.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
-import type { DuckSession } from './duckdb-session.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';

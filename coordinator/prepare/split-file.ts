@@ -8,7 +8,7 @@
 
 import { stat } from 'node:fs/promises';
 import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/errors-of-system.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
 import type { RawLogs } from './log-reading.js';
 import { literal } from './sql.js';
@@ -26,7 +26,7 @@ export async function readSplitFile(
   session: DuckSession,
 ): Promise<void> {
   await stat(path).catch((cause: unknown) => {
-    throw systemFailure(cause, 'the split file cannot be read', path);
+    throw systemFailure(cause, 'reading the split file', path);
   });
   const scan = /\.(parquet|pq)$/i.test(path)
     ? `read_parquet(${literal(path)})`

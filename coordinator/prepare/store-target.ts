@@ -6,7 +6,7 @@
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { QianmoError } from '../../shared/errors.js';
-import { systemCodeOf, systemFailure } from '../../shared/errors-of-system.js';
+import { systemCodeOf, systemFailure } from '../../shared/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
@@ -38,7 +38,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
   const workFolder = `${folder}.partial-${process.pid}`;
   const names = await readdir(folder).catch((cause: unknown): string[] => {
     if (systemCodeOf(cause) === 'ENOENT') return [];
-    throw systemFailure(cause, 'the place of the task store cannot be read', folder);
+    throw systemFailure(cause, 'reading the place of the task store', folder);
   });
   if (names.length > 0 && !names.includes(MANIFEST_FILE))
     throw new QianmoError({
@@ -53,7 +53,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
     await rm(workFolder, { recursive: true, force: true });
     await mkdir(join(workFolder, 'dictionaries'), { recursive: true });
   } catch (cause) {
-    throw systemFailure(cause, 'the task store cannot be written', dirname(folder));
+    throw systemFailure(cause, 'writing the task store', dirname(folder));
   }
   return {
     workFolder,
@@ -76,7 +76,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         await rename(workFolder, folder);
         await rm(replaced, { recursive: true, force: true });
       } catch (cause) {
-        throw systemFailure(cause, 'the task store cannot be put in its place', folder);
+        throw systemFailure(cause, 'putting the task store in its place', folder);
       }
     },
     discard: () => rm(workFolder, { recursive: true, force: true }),

@@ -9,7 +9,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import type { Clock } from '../clock.js';
 import { QianmoError } from '../errors.js';
-import { errorCodeOf } from './disk-failure.js';
+import { systemCodeOf } from '../system-errors.js';
 
 /** Owners hold a lock for one rename: an older one belongs to a host that is gone. */
 const LOCK_AGE_MAX_MS = 60_000;
@@ -66,7 +66,7 @@ async function tryToCreate(path: string, token: string): Promise<boolean> {
     }
     return true;
   } catch (cause) {
-    if (errorCodeOf(cause) === 'EEXIST') return false;
+    if (systemCodeOf(cause) === 'EEXIST') return false;
     throw cause;
   }
 }
@@ -77,7 +77,7 @@ async function ownerOf(path: string): Promise<Owner | null> {
     return OwnerSchema.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
     if (cause instanceof SyntaxError || cause instanceof z.ZodError) return null;
-    if (errorCodeOf(cause) === 'ENOENT') return null;
+    if (systemCodeOf(cause) === 'ENOENT') return null;
     throw cause;
   }
 }
@@ -88,7 +88,7 @@ async function isAbandoned(path: string, clock: Clock): Promise<boolean> {
   try {
     return clock.epochMs() - (await stat(path)).mtimeMs > LOCK_AGE_MAX_MS;
   } catch (cause) {
-    if (errorCodeOf(cause) === 'ENOENT') return false;
+    if (systemCodeOf(cause) === 'ENOENT') return false;
     throw cause;
   }
 }
@@ -99,7 +99,7 @@ function isDead(owner: Owner): boolean {
     process.kill(owner.pid, 0);
     return false;
   } catch (cause) {
-    return errorCodeOf(cause) === 'ESRCH';
+    return systemCodeOf(cause) === 'ESRCH';
   }
 }
 
@@ -120,7 +120,7 @@ async function unlinkIfThere(path: string): Promise<void> {
   try {
     await unlink(path);
   } catch (cause) {
-    if (errorCodeOf(cause) !== 'ENOENT') throw cause;
+    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
   }
 }
 

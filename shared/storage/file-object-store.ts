@@ -8,7 +8,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemClock, type Clock } from '../clock.js';
-import { diskFailure, errorCodeOf } from './disk-failure.js';
+import { systemFailure, systemCodeOf } from '../system-errors.js';
 import { acquireFileLock } from './file-lock.js';
 import { assertObjectKey } from './object-key.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
@@ -58,7 +58,7 @@ export class FileObjectStore implements ObjectStore {
     try {
       return await readObject(path);
     } catch (cause) {
-      throw diskFailure(cause, 'reading an object', path);
+      throw systemFailure(cause, 'reading an object', path);
     }
   }
 
@@ -79,7 +79,7 @@ export class FileObjectStore implements ObjectStore {
       await syncFolder(dirname(path));
       return etagOf(bytes);
     } catch (cause) {
-      throw diskFailure(cause, 'writing an object', path);
+      throw systemFailure(cause, 'writing an object', path);
     }
   }
 
@@ -90,7 +90,7 @@ export class FileObjectStore implements ObjectStore {
       const keys = await keysUnder(this.folder, start);
       return keys.filter((key) => key.startsWith(prefix)).sort();
     } catch (cause) {
-      throw diskFailure(cause, 'listing objects', join(this.folder, start));
+      throw systemFailure(cause, 'listing objects', join(this.folder, start));
     }
   }
 
@@ -102,7 +102,7 @@ export class FileObjectStore implements ObjectStore {
         await rm(path, { force: true });
       });
     } catch (cause) {
-      throw diskFailure(cause, 'deleting an object', path);
+      throw systemFailure(cause, 'deleting an object', path);
     }
   }
 
@@ -196,7 +196,7 @@ async function readObjectStat(path: string): Promise<{ readonly mtimeMs: number 
 
 /** No object there: nothing, or a folder that holds other objects. */
 function isAbsence(cause: unknown): boolean {
-  const code = errorCodeOf(cause);
+  const code = systemCodeOf(cause);
   return code === 'ENOENT' || code === 'EISDIR';
 }
 
@@ -205,7 +205,7 @@ async function linkIfAbsent(incoming: string, path: string): Promise<boolean> {
     await link(incoming, path);
     return true;
   } catch (cause) {
-    if (errorCodeOf(cause) === 'EEXIST') return false;
+    if (systemCodeOf(cause) === 'EEXIST') return false;
     throw cause;
   }
 }
@@ -215,7 +215,7 @@ async function keysUnder(root: string, folder: string): Promise<string[]> {
   try {
     entries = await readdir(join(root, folder), { withFileTypes: true });
   } catch (cause) {
-    if (errorCodeOf(cause) === 'ENOENT') return [];
+    if (systemCodeOf(cause) === 'ENOENT') return [];
     throw cause;
   }
   const keys: string[] = [];
@@ -234,7 +234,7 @@ async function syncFolder(path: string): Promise<void> {
   try {
     await folder.sync();
   } catch (cause) {
-    if (!['EINVAL', 'EPERM', 'ENOTSUP'].includes(errorCodeOf(cause) ?? '')) throw cause;
+    if (!['EINVAL', 'EPERM', 'ENOTSUP'].includes(systemCodeOf(cause) ?? '')) throw cause;
   } finally {
     await folder.close();
   }

@@ -12,7 +12,7 @@ import { pipeline } from 'node:stream/promises';
 import type * as S3Sdk from '@aws-sdk/client-s3';
 import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { systemClock } from '../clock.js';
-import { diskFailure, errorCodeOf } from './disk-failure.js';
+import { systemFailure, systemCodeOf } from '../system-errors.js';
 import { assertObjectKey } from './object-key.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
 import { isNoSuchObject, s3Failure, s3RefusalOf } from './s3-failure.js';
@@ -173,7 +173,7 @@ export class S3ObjectStore implements ObjectStore {
         return await operation(await this.#connect());
       } catch (cause) {
         if (isNoSuchObject(s3RefusalOf(cause))) return null;
-        if (isDiskTrouble(cause)) throw diskFailure(cause, 'downloading an object', where);
+        if (isDiskTrouble(cause)) throw systemFailure(cause, 'downloading an object', where);
         if (!isBrokenOff(cause) || attempt === OPERATION_ATTEMPTS_MAX)
           throw s3Failure(cause, where);
         await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
@@ -246,9 +246,9 @@ function withoutSupportWarning<Result>(make: () => Result): Result {
 }
 
 function isBrokenOff(cause: unknown): boolean {
-  return ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE', 'EPIPE'].includes(errorCodeOf(cause) ?? '');
+  return ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE', 'EPIPE'].includes(systemCodeOf(cause) ?? '');
 }
 
 function isDiskTrouble(cause: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'ENOTDIR'].includes(errorCodeOf(cause) ?? '');
+  return ['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS', 'ENOTDIR'].includes(systemCodeOf(cause) ?? '');
 }

@@ -8,7 +8,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { QianmoError } from '../errors.js';
-import { systemCodeOf, systemFailure } from '../errors-of-system.js';
+import { systemCodeOf, systemFailure } from '../system-errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { MANIFEST_FILE, StoreManifestSchema, type StoreManifest } from './store-manifest.js';
 
@@ -60,7 +60,7 @@ export async function readLocalManifest(folder: string): Promise<ReadManifest> {
     bytes = await readFile(path);
   } catch (cause) {
     if (systemCodeOf(cause) === 'ENOENT') throw noStoreAt(folder);
-    throw systemFailure(cause, 'the task store cannot be read', path);
+    throw systemFailure(cause, 'reading the task store', path);
   }
   return parseManifest(bytes, path);
 }
@@ -93,7 +93,7 @@ export async function checkFileSize(folder: string, file: StoreFile): Promise<vo
     byteCount = (await stat(path)).size;
   } catch (cause) {
     if (systemCodeOf(cause) !== 'ENOENT')
-      throw systemFailure(cause, 'a file of the task store cannot be read', path);
+      throw systemFailure(cause, 'reading a file of the task store', path);
     throw new QianmoError({
       kind: 'data',
       what: 'a file of the task store is missing',
@@ -120,7 +120,7 @@ export async function checkFileContent(folder: string, file: StoreFile): Promise
   try {
     sha256 = await sha256OfFile(path);
   } catch (cause) {
-    throw systemFailure(cause, 'a file of the task store cannot be read', path);
+    throw systemFailure(cause, 'reading a file of the task store', path);
   }
   if (sha256 !== file.sha256)
     throw new QianmoError({
@@ -157,6 +157,6 @@ export async function fetchFile(
     await writeFile(part, object.bytes);
     await rename(part, path);
   } catch (cause) {
-    throw systemFailure(cause, 'a file of the task store cannot be kept locally', path);
+    throw systemFailure(cause, 'keeping a file of the task store locally', path);
   }
 }

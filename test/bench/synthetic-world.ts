@@ -18,10 +18,10 @@ import { packageRoot } from '../../infra/cli/package-root.js';
 import { experimentTable, type WorldCell } from './synthetic-world-table.js';
 
 const QIANMO = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
-const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
+const WORLD_CONFIG = new URL('test/bench/synthetic-world.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
-const ExampleSchema = z.looseObject({ data: z.looseObject({}) });
+const WorldConfigSchema = z.looseObject({ data: z.looseObject({}) });
 
 const { values: options } = parseArgs({
   options: {
@@ -60,11 +60,11 @@ function runCell(setting: string, clickRate: number, seed: number): WorldCell {
   return { setting, clickRate, seed, report };
 }
 
-/** The example's config with the cell's seed and paths. */
+/** The shared config with the cell's seed and paths. */
 function cellConfig(folder: string, log: string, seed: number): string {
-  const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
-  const data = { ...example.data, logs: log, store: join(folder, 'store') };
-  return stringify({ ...example, seed, data, output: folder });
+  const shared = WorldConfigSchema.parse(parse(readFileSync(WORLD_CONFIG, 'utf8')));
+  const data = { ...shared.data, logs: log, store: join(folder, 'store') };
+  return stringify({ ...shared, seed, data, output: folder });
 }
 
 const cells: WorldCell[] = [];

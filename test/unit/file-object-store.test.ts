@@ -46,7 +46,7 @@ describe('a full disk', () => {
         report: {
           what: 'the disk is full while writing an object',
           where: join(folder.path, 'a/k'),
-          cure: expect.stringContaining('free some space') as string,
+          cure: expect.stringContaining('free space') as string,
         },
       });
     expect(await store.get('a/k')).toBeNull();
