@@ -1,0 +1,36 @@
+/** What every recorded measurement says of its circumstances. */
+
+import { execFileSync } from 'node:child_process';
+import { cpus, loadavg } from 'node:os';
+import { systemClock } from '../../shared/clock.js';
+
+export interface BenchHeader {
+  readonly commit: string;
+  readonly date: string;
+  readonly machine: string;
+  /** Load average of the last minute, before the measurement. */
+  readonly loadBefore: number;
+}
+
+export function benchHeader(): BenchHeader {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+  return {
+    commit,
+    date: new Date(systemClock.epochMs()).toISOString().slice(0, 10),
+    machine: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${cpus().length} cores, Node ${process.version}`,
+    loadBefore: Math.round((loadavg()[0] ?? 0) * 10) / 10,
+  };
+}
+
+/** `| a | b |` lines: a header, the rule below it, the rows. */
+export function markdownTable(
+  header: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string[] {
+  const line = (cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
+  return [line(header), `|${'---|'.repeat(header.length)}`, ...rows.map(line)];
+}
+
+export function grouped(value: number): string {
+  return value.toLocaleString('en');
+}

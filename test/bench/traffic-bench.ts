@@ -1,0 +1,141 @@
+/**
+ * What an outer step sends through Redis, by kind, on a synthetic log with over 10,000 adgroups and
+ * a table of a million rows; then with twice the table; then with smaller and larger outer steps.
+ * Writes `infra/results/traffic.json` and `.md`.
+ *
+ *   npm run bench:traffic -- --outer-steps 100
+ */
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
+import { synthesize } from '../../coordinator/synthesize/synthesize.js';
+import { openCommandContext, type CommandContext } from '../../infra/cli/command-context.js';
+import { packageRoot } from '../../infra/cli/package-root.js';
+import { prepareRun } from '../../infra/cli/verbs/prepare.js';
+import { parseRunConfig } from '../../shared/config/load-run-config.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { benchHeader } from './bench-header.js';
+import {
+  DOUBLED_FEATURE,
+  meteredRun,
+  storeWithDoubledTable,
+  type RunTraffic,
+} from './traffic-run.js';
+import { compared, meanStep, rowBytesFit, trafficTable, trafficVerdict } from './traffic-table.js';
+
+const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+const BUCKET_COUNT = 1_000_000;
+const TASKS_PER_OUTER_STEP = 128;
+const OTHER_TASKS_PER_OUTER_STEP = [32, 512];
+
+const ExampleSchema = z.looseObject({
+  data: z.looseObject({ features: z.array(z.looseObject({ name: z.string() })) }),
+  training: z.looseObject({}),
+});
+
+const { values: options } = parseArgs({
+  options: {
+    rows: { type: 'string', default: '1M' },
+    'outer-steps': { type: 'string', default: '100' },
+    /** Of the runs that differ from the first in more than the size of the table. */
+    'other-outer-steps': { type: 'string', default: '20' },
+    folder: { type: 'string', default: tmpdir() },
+  },
+});
+
+interface RunPart {
+  readonly store: string;
+  readonly outerSteps: number;
+  readonly bucketCount?: number;
+  readonly tasksPerOuterStep?: number;
+}
+
+/** The example's config with paths and sizes of one run. */
+function configOf(folder: string, part: RunPart): RunConfig {
+  const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
+  const features = example.data.features.map((feature) =>
+    feature.name === DOUBLED_FEATURE
+      ? { ...feature, hashBuckets: part.bucketCount ?? BUCKET_COUNT }
+      : feature,
+  );
+  const data = {
+    ...example.data,
+    features,
+    logs: join(folder, 'log.csv'),
+    store: join(folder, part.store),
+  };
+  const training = {
+    ...example.training,
+    outerSteps: part.outerSteps,
+    tasksPerOuterStep: part.tasksPerOuterStep ?? TASKS_PER_OUTER_STEP,
+    checkpointEveryOuterSteps: part.outerSteps,
+  };
+  const config = { ...example, run: 'traffic', data, training, output: join(folder, 'output') };
+  return parseRunConfig(stringify(config), EXAMPLE.pathname);
+}
+
+async function runsIn(folder: string, context: CommandContext): Promise<RunTraffic[]> {
+  const outerSteps = Number(options['outer-steps']);
+  const otherOuterSteps = Number(options['other-outer-steps']);
+  await synthesize({
+    rows: parseRowCount(options.rows),
+    setting: 'strong',
+    meanClickRate: 0.03,
+    seed: 7,
+    path: join(folder, 'log.csv'),
+    format: 'csv',
+    clock: context.clock,
+    sink: context.sink,
+    signal: context.signal,
+  });
+  // Names of one length: the address of the store is part of every job record.
+  const single = configOf(folder, { store: 'single-', outerSteps });
+  const doubled = configOf(folder, { store: 'doubled', outerSteps });
+  const rehashed = configOf(folder, {
+    ...{ store: 'rehash-', outerSteps: otherOuterSteps, bucketCount: 2 * BUCKET_COUNT },
+  });
+  await prepareRun(single, false, context);
+  await storeWithDoubledTable(single.data.store, doubled.data.store);
+  await prepareRun(rehashed, false, context);
+
+  const runs = [
+    await meteredRun('table', single, context),
+    await meteredRun('table doubled, same ids', doubled, context),
+    await meteredRun('hashed into twice the buckets', rehashed, context),
+  ];
+  for (const tasksPerOuterStep of OTHER_TASKS_PER_OUTER_STEP) {
+    const part = { store: 'single-', outerSteps: otherOuterSteps, tasksPerOuterStep };
+    runs.push(await meteredRun(`${tasksPerOuterStep} tasks`, configOf(folder, part), context));
+  }
+  return runs;
+}
+
+const header = benchHeader();
+const context = openCommandContext(process.env, process.stdout, process.stderr);
+const folder = mkdtempSync(join(options.folder, 'qianmo-traffic-bench-'));
+try {
+  const runs = await runsIn(folder, context);
+  const [single, doubled] = runs;
+  if (single === undefined || doubled === undefined) throw new Error('there are no runs');
+  const fit = rowBytesFit(runs);
+  const text = `${trafficTable(header, runs)}\n${trafficVerdict([single, doubled], fit, single.rowByteCount)}`;
+  const record = {
+    ...header,
+    doubledTable: compared(single, doubled),
+    rowBytesOnRowsTouched: fit,
+    runs: runs.map((run) => ({ ...run, meanStep: meanStep(run.steps) })),
+  };
+  mkdirSync(RESULTS, { recursive: true });
+  writeFileSync(join(RESULTS, 'traffic.json'), `${JSON.stringify(record, null, 1)}\n`);
+  writeFileSync(join(RESULTS, 'traffic.md'), text);
+  context.print(text);
+} finally {
+  await context.close();
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,155 @@
+/** The traffic of several runs side by side, as Markdown and as a few numbers. */
+
+import { grouped, markdownTable, type BenchHeader } from './bench-header.js';
+import type { StepTraffic } from './traffic-meter.js';
+import type { RunTraffic } from './traffic-run.js';
+
+export interface LineFit {
+  readonly slope: number;
+  readonly intercept: number;
+  /** Share of the variance that the line explains. */
+  readonly rSquared: number;
+}
+
+/** Least squares of y on x over `points` of [x, y]. */
+export function fitLine(points: readonly (readonly [number, number])[]): LineFit {
+  const mean = (values: readonly number[]): number =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
+  const xMean = mean(points.map(([x]) => x));
+  const yMean = mean(points.map(([, y]) => y));
+  const xx = mean(points.map(([x]) => (x - xMean) ** 2));
+  const xy = mean(points.map(([x, y]) => (x - xMean) * (y - yMean)));
+  const yy = mean(points.map(([, y]) => (y - yMean) ** 2));
+  return { slope: xy / xx, intercept: yMean - (xy / xx) * xMean, rSquared: xy ** 2 / (xx * yy) };
+}
+
+export function redisByteCount(step: StepTraffic): number {
+  return step.redisInputByteCount + step.redisOutputByteCount;
+}
+
+/**
+ * On rows touched, over the steps of all runs: what Redis carried besides the dense variables (in
+ * once, out to each worker) and the dense gradient of each job (in and out).
+ */
+export function rowBytesFit(runs: readonly RunTraffic[]): LineFit {
+  return fitLine(
+    runs.flatMap(({ steps, workerCount }) =>
+      steps.map((step): [number, number] => {
+        const denseTransferCount = 1 + workerCount + 2 * step.jobCount;
+        return [step.rowsTouched, redisByteCount(step) - denseTransferCount * step.denseByteCount];
+      }),
+    ),
+  );
+}
+
+/** What two runs that touch the same rows must have in common, and how far Redis' totals differ. */
+export function compared(single: RunTraffic, doubled: RunTraffic): Record<string, unknown> {
+  const same = (value: (step: StepTraffic) => number): boolean =>
+    single.steps.length === doubled.steps.length &&
+    single.steps.every((step, index) => {
+      const other = doubled.steps[index];
+      return other !== undefined && value(other) === value(step);
+    });
+  const total = (run: RunTraffic): number =>
+    run.steps.reduce((sum, step) => sum + redisByteCount(step), 0);
+  return {
+    sameRowsTouchedInEveryStep: same((step) => step.rowsTouched),
+    sameDenseBytesInEveryStep: same((step) => step.denseByteCount),
+    sameRowPackBytesInEveryStep: same((step) => step.rowPackByteCount),
+    sameOutputBytesInEveryStep: same((step) => step.outputByteCount),
+    sameJobRecordBytesInEveryStep: same((step) => step.jobRecordByteCount),
+    sameQueryLossInEveryStep: single.queryLosses.every(
+      (loss, index) => loss === doubled.queryLosses[index],
+    ),
+    redisBytesDoubledOverSingle: total(doubled) / total(single),
+  };
+}
+
+export function meanStep(steps: readonly StepTraffic[]): StepTraffic {
+  const mean = (value: (step: StepTraffic) => number): number =>
+    Math.round(steps.reduce((sum, step) => sum + value(step), 0) / steps.length);
+  return {
+    jobCount: mean((step) => step.jobCount),
+    rowsTouched: mean((step) => step.rowsTouched),
+    denseByteCount: mean((step) => step.denseByteCount),
+    rowPackByteCount: mean((step) => step.rowPackByteCount),
+    outputByteCount: mean((step) => step.outputByteCount),
+    jobRecordByteCount: mean((step) => step.jobRecordByteCount),
+    resultRecordByteCount: mean((step) => step.resultRecordByteCount),
+    redisInputByteCount: mean((step) => step.redisInputByteCount),
+    redisOutputByteCount: mean((step) => step.redisOutputByteCount),
+  };
+}
+
+const COLUMNS = [
+  'run',
+  'user table, rows',
+  'tasks a step',
+  'steps',
+  'rows touched',
+  'dense',
+  'row packs',
+  'outputs',
+  'job records',
+  'result records',
+  'into Redis',
+  'out of Redis',
+  'Redis bytes per row touched',
+];
+
+export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): string {
+  const rows = runs.map((run) => {
+    const step = meanStep(run.steps);
+    return [
+      run.name,
+      grouped(run.tableRowCount),
+      run.tasksPerOuterStep,
+      run.steps.length,
+      grouped(step.rowsTouched),
+      grouped(step.denseByteCount),
+      grouped(step.rowPackByteCount),
+      grouped(step.outputByteCount),
+      grouped(step.jobRecordByteCount),
+      grouped(step.resultRecordByteCount),
+      grouped(step.redisInputByteCount),
+      grouped(step.redisOutputByteCount),
+      (redisByteCount(step) / step.rowsTouched).toFixed(1),
+    ];
+  });
+  const [first] = runs;
+  return [
+    '# Traffic through Redis by outer step',
+    '',
+    `Commit ${header.commit}, ${header.date}; ${header.machine}; load before ${header.loadBefore}.`,
+    `${grouped(first?.adgroupCount ?? 0)} adgroups of a synthetic log, ${first?.workerCount ?? 0} worker processes, an embedded Redis.`,
+    'Bytes are means over the outer steps. Dense variables, row packs and job records go in once and outputs',
+    'come out once; what Redis counted itself (INFO) is both ways, every worker and all of the queue.',
+    '',
+    ...markdownTable(COLUMNS, rows),
+    '',
+  ].join('\n');
+}
+
+/** The two claims, in words, with the numbers that bear them. */
+export function trafficVerdict(
+  [single, doubled]: readonly [RunTraffic, RunTraffic],
+  fit: LineFit,
+  rowByteCount: number,
+): string {
+  const facts = compared(single, doubled);
+  const ratio = Number(facts['redisBytesDoubledOverSingle']);
+  const unequal = Object.entries(facts).filter(([, value]) => value === false);
+  return [
+    `Twice the table, the same ids: ${
+      unequal.length === 0
+        ? 'in every outer step the same rows, the same loss and the same bytes of every kind'
+        : `unequal: ${unequal.map(([name]) => name).join(', ')}`
+    }; Redis' own totals differ by ${((ratio - 1) * 100).toFixed(2)} % (polling and compute times differ by run).`,
+    '',
+    'Dense variables go in once and out to each worker, and every job returns their gradient. The rest of',
+    `what Redis carried, on rows touched, over all steps of all runs: ${fit.slope.toFixed(1)} bytes a row + ${grouped(Math.round(fit.intercept))} a`,
+    `step (R² ${fit.rSquared.toFixed(5)}). A row is ${rowByteCount} bytes and passes four times: as part of a pack in and out,`,
+    `as a gradient in and out, which makes ${4 * rowByteCount}; the rest is the queue's own records.`,
+    '',
+  ].join('\n');
+}
