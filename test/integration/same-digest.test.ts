@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/clock.js';
-import { randomStream } from '../../shared/random.js';
 import { startCommand, type EndedCommand, type RunningCommand } from '../fixtures/command.js';
+import { smallLog, smallRun } from '../fixtures/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
 
 const OUTER_STEPS = 30;
@@ -24,7 +24,7 @@ let undisturbed: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'qianmo-same-digest-'));
   redis = await redisForTest();
-  await writeFile(join(folder, 'log.csv'), seededLog());
+  await writeFile(join(folder, 'log.csv'), smallLog());
   const prepared = await startCommand(['prepare', await runFile('prepared')], folder).ended;
   expect(prepared.exitCode, prepared.diagnostics).toBe(0);
   undisturbed = digestIn(await ended(trained('undisturbed', '--in-process')));
@@ -35,57 +35,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** 24 adgroups of 20 rows. */
-function seededLog(): string {
-  const lines = ['adgroup,second,site,user,age,clicked'];
-  const stream = randomStream(11, 'same digest');
-  for (let adgroup = 0; adgroup < 24; adgroup += 1) {
-    const clickShare = 0.1 + 0.5 * stream.uniform();
-    for (let second = 0; second < 20; second += 1)
-      lines.push(
-        [
-          `g${adgroup}`,
-          second,
-          `s${stream.below(8)}`,
-          `u${stream.below(30)}`,
-          20 + stream.below(40),
-          stream.uniform() < clickShare ? 1 : 0,
-        ].join(','),
-      );
-  }
-  return `${lines.join('\n')}\n`;
-}
-
 async function runFile(name: string): Promise<string> {
-  const config = {
-    run: name,
-    seed: 3,
-    data: {
-      logs: 'log.csv',
-      store: 'store',
-      task: 'adgroup',
-      time: 'second',
-      label: { column: 'clicked' },
-      features: [
-        { name: 'site', kind: 'category' },
-        { name: 'user', kind: 'category' },
-        { name: 'age', kind: 'number' },
-      ],
-    },
-    model: { embeddingWidth: 4, hiddenWidths: [8], personal: ['bias', 'output'] },
-    method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.3 },
-    training: {
-      outerSteps: OUTER_STEPS,
-      tasksPerOuterStep: 12,
-      tasksPerJob: 3,
-      checkpointEveryOuterSteps: 4,
-    },
-    queue: { prefix: `{${name}}` },
-    output: name,
-  };
   const path = join(folder, `${name}.yaml`);
   // JSON is YAML.
-  await writeFile(path, JSON.stringify(config));
+  await writeFile(path, JSON.stringify(smallRun(name, OUTER_STEPS)));
   return path;
 }
 
