@@ -3,11 +3,11 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { createQueueDispatcher } from '../../coordinator/training/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
 import type { CommandContext } from '../../infra/cli/command-context.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
 import { openPreparedRun } from '../../infra/cli/run-files.js';
 import { trainRun } from '../../infra/cli/verbs/train.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -33,7 +33,7 @@ export interface RunTraffic {
 /** The hashed feature whose table is doubled. */
 export const DOUBLED_FEATURE = 'user';
 
-const WORKER_ENTRY = new URL('dist/worker/main.js', packageRoot).pathname;
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 const WORKER_COUNT = 2;
 
 export async function meteredRun(

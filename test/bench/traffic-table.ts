@@ -27,19 +27,27 @@ export function redisByteCount(step: StepTraffic): number {
   return step.redisInputByteCount + step.redisOutputByteCount;
 }
 
-/**
- * On rows touched, over the steps of all runs: what Redis carried besides the dense variables (in
- * once, out to each worker) and the dense gradient of each job (in and out).
- */
-export function rowBytesFit(runs: readonly RunTraffic[]): LineFit {
+/** Steps after the first, in which every connection also loads the queue's scripts. */
+function usualSteps(run: RunTraffic): readonly StepTraffic[] {
+  return run.steps.slice(1);
+}
+
+/** Redis bytes on rows touched, over the usual steps of a run. */
+export function rowBytesFit(run: RunTraffic): LineFit {
   return fitLine(
-    runs.flatMap(({ steps, workerCount }) =>
-      steps.map((step): [number, number] => {
-        const denseTransferCount = 1 + workerCount + 2 * step.jobCount;
-        return [step.rowsTouched, redisByteCount(step) - denseTransferCount * step.denseByteCount];
-      }),
-    ),
+    usualSteps(run).map((step): [number, number] => [step.rowsTouched, redisByteCount(step)]),
   );
+}
+
+/**
+ * What is left for each job of a step without dense variables (in once, out to each worker), their
+ * gradients (in and out for each job) and rows (as pack and as gradient, in and out).
+ */
+function restByteCountPerJob(run: RunTraffic, step: StepTraffic): number {
+  const { jobCount, denseByteCount, rowsTouched } = step;
+  const denseTransferCount = 1 + Math.min(run.workerCount, jobCount) + 2 * jobCount;
+  const known = denseTransferCount * denseByteCount + 4 * run.rowByteCount * rowsTouched;
+  return (redisByteCount(step) - known) / jobCount;
 }
 
 /** What two runs that touch the same rows must have in common, and how far Redis' totals differ. */
@@ -65,7 +73,8 @@ export function compared(single: RunTraffic, doubled: RunTraffic): Record<string
   };
 }
 
-export function meanStep(steps: readonly StepTraffic[]): StepTraffic {
+export function meanStep(run: RunTraffic): StepTraffic {
+  const steps = usualSteps(run);
   const mean = (value: (step: StepTraffic) => number): number =>
     Math.round(steps.reduce((sum, step) => sum + value(step), 0) / steps.length);
   return {
@@ -94,12 +103,12 @@ const COLUMNS = [
   'result records',
   'into Redis',
   'out of Redis',
-  'Redis bytes per row touched',
+  'rest a job',
 ];
 
 export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): string {
   const rows = runs.map((run) => {
-    const step = meanStep(run.steps);
+    const step = meanStep(run);
     return [
       run.name,
       grouped(run.tableRowCount),
@@ -113,7 +122,7 @@ export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): 
       grouped(step.resultRecordByteCount),
       grouped(step.redisInputByteCount),
       grouped(step.redisOutputByteCount),
-      (redisByteCount(step) / step.rowsTouched).toFixed(1),
+      grouped(Math.round(restByteCountPerJob(run, step))),
     ];
   });
   const [first] = runs;
@@ -122,8 +131,10 @@ export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): 
     '',
     `Commit ${header.commit}, ${header.date}; ${header.machine}; load before ${header.loadBefore}.`,
     `${grouped(first?.adgroupCount ?? 0)} adgroups of a synthetic log, ${first?.workerCount ?? 0} worker processes, an embedded Redis.`,
-    'Bytes are means over the outer steps. Dense variables, row packs and job records go in once and outputs',
-    'come out once; what Redis counted itself (INFO) is both ways, every worker and all of the queue.',
+    "Bytes are means over the outer steps after the first (in which connections load the queue's scripts). Dense",
+    'variables, row packs and job records are what goes in, outputs and result records what comes back; what',
+    'Redis counted itself (INFO) is both ways, of every worker and all of the queue. The rest a job is what',
+    "remains of that without dense variables, their gradients and rows: the queue's records, events, polling.",
     '',
     ...markdownTable(COLUMNS, rows),
     '',
@@ -146,10 +157,9 @@ export function trafficVerdict(
         : `unequal: ${unequal.map(([name]) => name).join(', ')}`
     }; Redis' own totals differ by ${((ratio - 1) * 100).toFixed(2)} % (polling and compute times differ by run).`,
     '',
-    'Dense variables go in once and out to each worker, and every job returns their gradient. The rest of',
-    `what Redis carried, on rows touched, over all steps of all runs: ${fit.slope.toFixed(1)} bytes a row + ${grouped(Math.round(fit.intercept))} a`,
-    `step (R² ${fit.rSquared.toFixed(5)}). A row is ${rowByteCount} bytes and passes four times: as part of a pack in and out,`,
-    `as a gradient in and out, which makes ${4 * rowByteCount}; the rest is the queue's own records.`,
+    `Redis bytes on rows touched, over the steps of the first run: ${fit.slope.toFixed(2)} bytes a row + ${grouped(Math.round(fit.intercept))} a step,`,
+    `R² ${fit.rSquared.toFixed(6)}. A row is ${rowByteCount} bytes and passes four times, as part of a pack and as a gradient, each in`,
+    `and out: ${4 * rowByteCount} bytes.`,
     '',
   ].join('\n');
 }

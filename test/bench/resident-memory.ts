@@ -1,0 +1,80 @@
+/** Runs a command and watches, from outside, how much memory it and its children hold together. */
+
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { systemClock } from '../../shared/clock.js';
+
+export interface WatchedCommand {
+  readonly seconds: number;
+  /** The largest sum over all of its processes that was seen. */
+  readonly residentMiBMax: number;
+  /** High-water mark that the kernel kept of the largest single process. */
+  readonly processMiBMax: number;
+  readonly processCountMax: number;
+  readonly output: string;
+}
+
+const LOOK_INTERVAL_MS = 50;
+
+/** @throws Error when it ends with another exit code than 0. */
+export async function watched(args: readonly string[]): Promise<WatchedCommand> {
+  const startMs = systemClock.monotonicMs();
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const most = { residentKiB: 0, processKiB: 0, processCount: 0 };
+  const timer = setInterval(() => {
+    const family = familyOf(child.pid ?? 0).map(memoryOf);
+    const together = family.reduce((sum, { residentKiB }) => sum + residentKiB, 0);
+    most.residentKiB = Math.max(most.residentKiB, together);
+    most.processKiB = Math.max(most.processKiB, ...family.map(({ highWaterKiB }) => highWaterKiB));
+    most.processCount = Math.max(most.processCount, family.length);
+  }, LOOK_INTERVAL_MS);
+  try {
+    const exitCode = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject).once('close', resolve);
+    });
+    if (exitCode !== 0) throw new Error(`${args.join(' ')} ended with exit code ${exitCode}`);
+  } finally {
+    clearInterval(timer);
+  }
+  return {
+    seconds: Math.round((systemClock.monotonicMs() - startMs) / 100) / 10,
+    residentMiBMax: Math.round(most.residentKiB / 1024),
+    processMiBMax: Math.round(most.processKiB / 1024),
+    processCountMax: most.processCount,
+    output,
+  };
+}
+
+/** A process and all that descend from it. */
+function familyOf(root: number): number[] {
+  const childrenByParent = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    // After the name in brackets, which may hold anything: state, then parent.
+    const parent = Number(/.*\) \S (\d+)/s.exec(textOf(`/proc/${name}/stat`))?.[1]);
+    childrenByParent.set(parent, [...(childrenByParent.get(parent) ?? []), Number(name)]);
+  }
+  const family = [root];
+  for (const pid of family) family.push(...(childrenByParent.get(pid) ?? []));
+  return family;
+}
+
+function memoryOf(pid: number): { residentKiB: number; highWaterKiB: number } {
+  const status = textOf(`/proc/${pid}/status`);
+  const field = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
+  return { residentKiB: field('VmRSS'), highWaterKiB: field('VmHWM') };
+}
+
+/** Empty when the process has ended meanwhile. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
