@@ -61,7 +61,8 @@ export function formatFailure(error: QianmoError): string {
   const lines = [`error: ${what}`];
   if (where !== undefined) lines.push(`  where:    ${where}`);
   if (expected !== undefined) lines.push(`  expected: ${expected}`);
-  if (found !== undefined) lines.push(`  found:    ${found}`);
+  // What is found may be a list, which begins on a line of its own.
+  if (found !== undefined) lines.push(`  found:${found.startsWith('\n') ? '' : '    '}${found}`);
   if (cause instanceof Error && cause.message !== found) lines.push(`  because:  ${cause.message}`);
   if (cure !== undefined) lines.push(`  cure:     ${cure}`);
   return lines.join('\n');

@@ -1,7 +1,6 @@
 /** The verbs and their options. What a verb does is in `verbs/`, loaded when it is called. */
 
-import { Command } from 'commander';
-import { QianmoError } from '../../shared/errors.js';
+import { Command, Option } from 'commander';
 import type { CommandContext } from './command-context.js';
 import {
   formatOption,
@@ -10,6 +9,7 @@ import {
   redisOption,
   workersOption,
 } from './options.js';
+import { usageFailure } from './usage-failure.js';
 
 export function buildProgram(context: CommandContext): Command {
   const program = new Command('qianmo')
@@ -74,7 +74,11 @@ function addTrainingVerbs(program: Command, context: CommandContext): void {
     .addOption(inProcessOption())
     .addOption(redisOption())
     .option('--resume', 'go on from the latest checkpoint')
-    .option('--fresh', 'start again although checkpoints of this run are there')
+    .addOption(
+      new Option('--fresh', 'start again although checkpoints of this run are there').conflicts(
+        'resume',
+      ),
+    )
     .option('--dashboard', 'serve the queue board while training')
     .addOption(formatOption())
     .addHelpText(
@@ -168,15 +172,8 @@ function addServiceVerbs(program: Command, context: CommandContext): void {
 /** Commander's own message as a report, so that every refusal reads alike. */
 function refuseClearly(command: Command): void {
   command.exitOverride((error) => {
-    if (error.exitCode === 0) throw error;
-    throw new QianmoError({
-      kind: 'usage',
-      what: error.message.replace(/^error: /, '').replace(/\.$/, ''),
-      where: command.name() === 'qianmo' ? 'qianmo' : `qianmo ${command.name()}`,
-      cure:
-        command.name() === 'qianmo'
-          ? '`qianmo --help` lists the verbs'
-          : `\`qianmo ${command.name()} --help\` lists arguments and options`,
-    });
+    // Asked for or not, help was printed and says it all.
+    if (error.exitCode === 0 || error.code === 'commander.help') throw error;
+    throw usageFailure(error.message, command.name());
   });
 }

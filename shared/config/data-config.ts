@@ -5,17 +5,25 @@ import { z } from 'zod';
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
 
+/** Of a folder or an object store. */
+export const AddressSchema = z
+  .string()
+  .regex(/^(file:\/\/|s3:\/\/)?[^:]+$/, 'expected a path, file://path or s3://bucket/prefix');
+
 /** SQL over the log's columns, evaluated by DuckDB: `rating >= 4`. */
 const expression = z.string().min(1);
 
-export const LabelSchema = z.union([
-  /** A column holding 0 and 1. */
-  z.strictObject({ column: name }),
-  /** A condition that is true for a click. */
-  z.strictObject({ expression }),
-  /** Counts of pre-aggregated logs; exact in loss and metrics without expanding rows. */
-  z.strictObject({ clicks: name, impressions: name }),
-]);
+export const LabelSchema = z.union(
+  [
+    /** A column holding 0 and 1. */
+    z.strictObject({ column: name }),
+    /** A condition that is true for a click. */
+    z.strictObject({ expression }),
+    /** Counts of pre-aggregated logs; exact in loss and metrics without expanding rows. */
+    z.strictObject({ clicks: name, impressions: name }),
+  ],
+  { error: 'expected { column }, { expression } or { clicks, impressions }' },
+);
 
 /** Ids 0 is "unknown": seen fewer than `countMin` times, or not in the training tasks. */
 const CategorySchema = z
@@ -112,12 +120,16 @@ const TaskSplitSchema = z
 export const DataConfigSchema = z
   .strictObject({
     /** Paths, globs or `s3://` addresses. */
-    logs: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+    logs: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
+      error: 'expected a path or a list of paths',
+    }),
     format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet']).default('auto'),
     /** The folder (or `s3://` prefix) of the task store. */
-    store: z.string().min(1),
+    store: AddressSchema,
     /** The columns whose values together name a task. */
-    task: z.union([name, z.array(name).min(1)]),
+    task: z.union([name, z.array(name).min(1)], {
+      error: 'expected a column or a list of columns',
+    }),
     label: LabelSchema,
     /** A column that multiplies a row's loss. */
     weight: name.optional(),

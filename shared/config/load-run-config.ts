@@ -1,9 +1,10 @@
 /** Reads a run's YAML file and parses it into a frozen RunConfig. */
 
 import { readFile } from 'node:fs/promises';
-import { parseDocument } from 'yaml';
-import type { z } from 'zod';
+import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
 import { QianmoError } from '../errors.js';
+import { systemCodeOf } from '../system-errors.js';
+import { describeIssues } from './config-issues.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 
 /**
@@ -19,7 +20,10 @@ export async function loadRunConfig(path: string): Promise<RunConfig> {
       kind: 'usage',
       what: 'the run config cannot be read',
       where: path,
-      cure: 'give the path of a YAML file; `qianmo train --help` shows an example',
+      ...(systemCodeOf(cause) === 'ENOENT' ? { found: 'no such file' } : {}),
+      ...(systemCodeOf(cause) === 'EISDIR' ? { found: 'a folder, not a file' } : {}),
+      expected: 'a YAML file',
+      cure: 'mend the path; the README has a whole config, infra/examples has commented ones',
       cause,
     });
   }
@@ -27,32 +31,54 @@ export async function loadRunConfig(path: string): Promise<RunConfig> {
 }
 
 export function parseRunConfig(yaml: string, where: string): RunConfig {
-  const document = parseDocument(yaml, { prettyErrors: true });
+  const lines = new LineCounter();
+  const document = parseDocument(yaml, { prettyErrors: false, lineCounter: lines });
   const [syntaxError] = document.errors;
-  if (syntaxError !== undefined)
+  if (syntaxError !== undefined) throw notYaml(syntaxError, lines, where);
+  const config: unknown = document.toJS();
+  if (config === null || config === undefined)
     throw new QianmoError({
       kind: 'usage',
-      what: 'the run config is not valid YAML',
+      what: 'the run config is empty',
       where,
-      found: syntaxError.message,
-      cure: 'mend the line named above',
+      cure: 'write one; the README has a whole config, infra/examples has commented ones',
     });
-  const parsed = RunConfigSchema.safeParse(document.toJS());
-  if (!parsed.success)
+  const parsed = RunConfigSchema.safeParse(config);
+  if (!parsed.success) {
+    const faults = describeIssues(parsed.error.issues, config, RunConfigSchema);
     throw new QianmoError({
       kind: 'usage',
       what: 'the run config has fields that are wrong, missing or unknown',
       where,
-      found: `\n${parsed.error.issues.map(describeIssue).join('\n')}`,
+      found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
       cure: 'mend the fields named above; infra/examples has commented configs',
     });
+  }
   return deepFreeze(parsed.data);
 }
 
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const path = issue.path.map(String).join('.');
-  return `    ${path === '' ? '(top level)' : path}: ${issue.message}`;
+function notYaml(
+  { code, message, pos }: YAMLError,
+  lines: LineCounter,
+  where: string,
+): QianmoError {
+  const { line, col } = lines.linePos(pos[0]);
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the run config is not valid YAML',
+    where: `${where}, line ${line}, column ${col}`,
+    found: FOUND_BY_YAML_CODE[code] ?? message,
+    cure: 'mend that line or the one above it',
+  });
 }
+
+/** Where the parser's own words speak to programmers. */
+const FOUND_BY_YAML_CODE: Partial<Record<ErrorCode, string>> = {
+  MULTIPLE_DOCS: 'a second document: one file describes one run',
+  DUPLICATE_KEY: 'a field that is given twice',
+  TAB_AS_INDENT: 'a tab: YAML is indented with spaces',
+  BAD_ALIAS: 'an alias without its anchor: put text that begins with * into quotes',
+};
 
 function deepFreeze<Value>(value: Value): Value {
   if (typeof value === 'object' && value !== null) {

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { DataConfigSchema } from './data-config.js';
+import { AddressSchema, DataConfigSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
 const rate = z.number().positive().max(100);
@@ -110,9 +110,13 @@ export const TrainingConfigSchema = z
     checkpointEveryOuterSteps: positiveInt.default(100),
     checkpointsKept: positiveInt.max(1000).default(3),
   })
-  .refine((t) => t.tasksPerJob <= t.tasksPerOuterStep, {
-    path: ['tasksPerJob'],
-    error: 'must not exceed tasksPerOuterStep',
+  .superRefine(({ tasksPerJob, tasksPerOuterStep }, context) => {
+    if (tasksPerJob > tasksPerOuterStep)
+      context.addIssue({
+        code: 'custom',
+        path: ['tasksPerJob'],
+        message: `must not exceed tasksPerOuterStep: ${tasksPerJob} > ${tasksPerOuterStep}`,
+      });
   });
 
 export const QueueConfigSchema = z.strictObject({
@@ -134,10 +138,6 @@ export const QueueConfigSchema = z.strictObject({
   /** How long a blob in Redis outlives its last use. */
   blobLifetimeMs: positiveInt.default(3_600_000),
 });
-
-const address = z
-  .string()
-  .regex(/^(file:\/\/|s3:\/\/)?[^:]+$/, 'expected a path, file://path or s3://bucket/prefix');
 
 export const EvaluationConfigSchema = z.strictObject({
   arms: z
@@ -184,7 +184,7 @@ export const RunConfigSchema = z.strictObject({
   evaluation: EvaluationConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
   /** Checkpoints, reports and logs of the run: a folder or `s3://bucket/prefix`. */
-  output: address,
+  output: AddressSchema,
   storage: StorageConfigSchema.prefault({}),
 });
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 import { checkMachine, checkRun, type CheckResult } from '../preflight.js';
 
 const OptionsSchema = z.object({
@@ -16,7 +17,7 @@ export async function checkVerb(
   rawOptions: unknown,
   context: CommandContext,
 ): Promise<void> {
-  const options = OptionsSchema.parse(rawOptions);
+  const options = parsedOptions(OptionsSchema, rawOptions, 'check');
   const results = await checkMachine();
   if (path !== undefined) {
     const config = await loadRunConfig(path);

@@ -4,15 +4,16 @@ import { once } from 'node:events';
 import { z } from 'zod';
 import { serveQueueBoard } from '../../../coordinator/dashboard/queue-board.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 
 const OptionsSchema = z.object({
-  redis: z.string().min(1),
-  prefix: z.string().min(1),
+  redis: z.string().min(1, 'expected a value'),
+  prefix: z.string().min(1, 'expected a value'),
   port: z.number(),
 });
 
 export async function dashboardVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const { redis, prefix, port } = OptionsSchema.parse(rawOptions);
+  const { redis, prefix, port } = parsedOptions(OptionsSchema, rawOptions, 'dashboard');
   const board = await serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1' });
   context.onClose(() => board.close());
   context.print(`queue board: ${board.url} (Ctrl-C stops it)`);

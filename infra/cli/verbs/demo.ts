@@ -6,6 +6,7 @@ import { reportTable } from '../../../coordinator/evaluation/report-table.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun } from '../dispatch-for-run.js';
 import { packageRoot } from '../package-root.js';
 import { joinAddress, openPreparedRun } from '../run-files.js';
@@ -13,11 +14,11 @@ import { evaluateRun } from './evaluate.js';
 import { describeStore, prepareRun } from './prepare.js';
 import { trainRun } from './train.js';
 
-const OptionsSchema = z.object({ out: z.string().min(1) });
+const OptionsSchema = z.object({ out: z.string().min(1, 'expected a value') });
 const DEMO_WORKER_COUNT = 2;
 
 export async function demoVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const { out } = OptionsSchema.parse(rawOptions);
+  const { out } = parsedOptions(OptionsSchema, rawOptions, 'demo');
   const startedMs = context.clock.monotonicMs();
   const config = await demoConfig(out);
   context.print('1. prepare: MovieLens ratings to tasks (a movie stands in for an adgroup)');

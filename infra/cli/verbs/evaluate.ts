@@ -11,6 +11,7 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import {
   joinAddress,
@@ -26,7 +27,7 @@ const OptionsSchema = z.object({
   workers: z.number().optional(),
   inProcess: z.boolean().optional(),
   redis: z.string().optional(),
-  predictions: z.string().min(1).optional(),
+  predictions: z.string().min(1, 'expected a value').optional(),
   fresh: z.boolean().default(false),
   format: z.enum(['table', 'json']),
 });
@@ -36,7 +37,7 @@ export async function evaluateVerb(
   rawOptions: unknown,
   context: CommandContext,
 ): Promise<void> {
-  const options = OptionsSchema.parse(rawOptions);
+  const options = parsedOptions(OptionsSchema, rawOptions, 'evaluate');
   const config = await loadRunConfig(path);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);

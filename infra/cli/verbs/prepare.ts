@@ -7,6 +7,7 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 import { objectStoreOf } from '../run-files.js';
 
 const OptionsSchema = z.object({
@@ -19,7 +20,7 @@ export async function prepareVerb(
   rawOptions: unknown,
   context: CommandContext,
 ): Promise<void> {
-  const options = OptionsSchema.parse(rawOptions);
+  const options = parsedOptions(OptionsSchema, rawOptions, 'prepare');
   const config = await loadRunConfig(path);
   const manifest = await prepareRun(config, options.force, context);
   context.print(

@@ -10,22 +10,37 @@ import {
 import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
 import { QianmoError } from '../../../shared/errors.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
+
+const CLICK_RATE_EXPECTED = 'expected a number above 0 and below 1';
+const SEED_EXPECTED = 'expected a whole number from 0';
+
+const rowCount = z.string().transform((text, context) => {
+  try {
+    return parseRowCount(text);
+  } catch (error) {
+    if (!(error instanceof QianmoError)) throw error;
+    context.addIssue({ code: 'custom', message: error.report.expected ?? error.message });
+    return z.NEVER;
+  }
+});
 
 const OptionsSchema = z.object({
-  out: z.string().min(1),
-  rows: z.string().transform(parseRowCount),
-  setting: z.enum(WORLD_SETTINGS),
-  clickRate: z.coerce.number().gt(0).lt(1),
-  seed: z.coerce.number().int().nonnegative(),
-  adgroups: z.string().transform(parseRowCount).optional(),
-  users: z.string().transform(parseRowCount).optional(),
+  out: z.string().min(1, 'expected a value'),
+  rows: rowCount,
+  setting: z.enum(WORLD_SETTINGS, `expected one of ${WORLD_SETTINGS.join(', ')}`),
+  clickRate: z.coerce
+    .number(CLICK_RATE_EXPECTED)
+    .gt(0, CLICK_RATE_EXPECTED)
+    .lt(1, CLICK_RATE_EXPECTED),
+  seed: z.coerce.number(SEED_EXPECTED).int(SEED_EXPECTED).nonnegative(SEED_EXPECTED),
+  adgroups: rowCount.optional(),
+  users: rowCount.optional(),
   format: z.enum(['table', 'json']),
 });
 
 export async function synthesizeVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const parsed = OptionsSchema.safeParse(rawOptions);
-  if (!parsed.success) throw optionFailure(parsed.error);
-  const options = parsed.data;
+  const options = parsedOptions(OptionsSchema, rawOptions, 'synthesize');
   const report = await synthesize({
     rows: options.rows,
     setting: options.setting,
@@ -60,20 +75,5 @@ function logFormatOf(path: string): LogFormat {
     where: path,
     expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
     cure: 'write for example --out runs/log.csv',
-  });
-}
-
-function optionFailure(error: z.ZodError): QianmoError {
-  const [issue] = error.issues;
-  const option = String(issue?.path[0] ?? '').replace(
-    /[A-Z]/g,
-    (letter) => `-${letter.toLowerCase()}`,
-  );
-  return new QianmoError({
-    kind: 'usage',
-    what: `--${option} cannot be used`,
-    where: 'qianmo synthesize',
-    found: issue?.message ?? error.message,
-    cure: '`qianmo synthesize --help` lists the options',
   });
 }

@@ -6,6 +6,7 @@ import { train, type TrainingOutcome } from '../../../coordinator/training/outer
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import {
   checkpointsOf,
@@ -30,7 +31,7 @@ export async function trainVerb(
   rawOptions: unknown,
   context: CommandContext,
 ): Promise<void> {
-  const options = OptionsSchema.parse(rawOptions);
+  const options = parsedOptions(OptionsSchema, rawOptions, 'train');
   const config = await loadRunConfig(path);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);

@@ -5,15 +5,16 @@ import { z } from 'zod';
 import { createComputeProcess } from '../../../worker/compute-process.js';
 import { runWorker } from '../../../worker/worker.js';
 import type { CommandContext } from '../command-context.js';
+import { parsedOptions } from '../usage-failure.js';
 
 const OptionsSchema = z.object({
-  redis: z.string().min(1),
-  prefix: z.string().min(1),
-  name: z.string().min(1).optional(),
+  redis: z.string().min(1, 'expected a value'),
+  prefix: z.string().min(1, 'expected a value'),
+  name: z.string().min(1, 'expected a value').optional(),
 });
 
 export async function workerVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const options = OptionsSchema.parse(rawOptions);
+  const options = parsedOptions(OptionsSchema, rawOptions, 'worker');
   const executor = createComputeProcess({ clock: context.clock });
   context.onClose(() => executor.close());
   context.sink({ kind: 'notice', message: `worker takes jobs from ${options.redis}` });

@@ -1,0 +1,149 @@
+/** Each fault of a run config is named by its path, with what is expected and what is there. */
+
+import { describe, expect, it } from 'vitest';
+import { parseRunConfig } from '../../shared/config/load-run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+
+const GOOD = {
+  run: 'faults',
+  seed: 1,
+  data: {
+    logs: 'log.csv',
+    store: 'store',
+    task: 'ad',
+    label: { column: 'clicked' },
+    features: [{ name: 'site', kind: 'category' }],
+  },
+  output: 'out',
+};
+
+function failureOf(text: string): QianmoError {
+  try {
+    parseRunConfig(text, 'run.yaml');
+  } catch (error) {
+    if (error instanceof QianmoError) return error;
+    throw error;
+  }
+  throw new Error('the config was accepted');
+}
+
+function faultsIn(change: (config: Record<string, unknown>) => void): string[] {
+  const config = structuredClone<Record<string, unknown>>(GOOD);
+  change(config);
+  const { found } = failureOf(JSON.stringify(config)).report;
+  return (found ?? '')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.trim());
+}
+
+const data = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
+  void (config['data'] = { ...GOOD.data, ...part });
+const set = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
+  void Object.assign(config, part);
+
+describe('a run config with faults', () => {
+  it.each<[string, (config: Record<string, unknown>) => void, string[]]>([
+    [
+      'a missing field',
+      data({ logs: undefined }),
+      ['data.logs: is missing; expected a path or a list of paths'],
+    ],
+    ['an empty field', set({ run: null }), ['run: is missing; expected text']],
+    [
+      'an unknown field near a known one',
+      set({ training: { optimzer: {} } }),
+      ['training.optimzer: there is no such field; did you mean "optimizer"?'],
+    ],
+    [
+      'an unknown field of one kind of several',
+      data({ features: [{ name: 'a', kind: 'number', countMin: 3 }] }),
+      [
+        'data.features.0.countMin: there is no such field; expected one of name, kind, column, expression, scale, missing',
+      ],
+    ],
+    [
+      'a kind that is not',
+      data({ features: [{ name: 'a', kind: 'text' }] }),
+      ['data.features.0.kind: expected one of category, bag, number, found "text"'],
+    ],
+    [
+      'no kind',
+      data({ features: [{ name: 'a' }] }),
+      ['data.features.0.kind: is missing; expected one of category, bag, number'],
+    ],
+    [
+      'a label that is none of three',
+      data({ label: { colum: 'x' } }),
+      [
+        'data.label: expected { column }, { expression } or { clicks, impressions }, found {"colum":"x"}',
+      ],
+    ],
+    [
+      'a choice',
+      set({ model: { kind: 'deepfn' } }),
+      ['model.kind: expected one of deepfm, mlp, logistic, found "deepfn"'],
+    ],
+    [
+      'text for a number',
+      set({ training: { outerSteps: 'many' } }),
+      ['training.outerSteps: expected a number, found "many"'],
+    ],
+    [
+      'a fraction for a whole number',
+      set({ model: { hiddenWidths: [1.5] } }),
+      ['model.hiddenWidths.0: expected a whole number, found 1.5'],
+    ],
+    ['a number below its bound', set({ seed: -1 }), ['seed: expected at least 0, found -1']],
+    [
+      'a number above its bound',
+      set({ evaluation: { confidence: 1 } }),
+      ['evaluation.confidence: expected below 1, found 1'],
+    ],
+    [
+      'an empty list',
+      data({ features: [] }),
+      ['data.features: expected at least 1 entry, found []'],
+    ],
+    [
+      'an address of a kind that is not known',
+      data({ store: 'ftp://there' }),
+      ['data.store: expected a path, file://path or s3://bucket/prefix, found "ftp://there"'],
+    ],
+    [
+      'fields that contradict each other',
+      set({ training: { tasksPerOuterStep: 4 } }),
+      ['training.tasksPerJob: must not exceed tasksPerOuterStep: 16 > 4'],
+    ],
+    [
+      'text where a section belongs',
+      set({ data: 'log.csv' }),
+      ['data: expected a section of fields, found "log.csv"'],
+    ],
+    [
+      'several at once',
+      set({ seed: 'x', sed: 1 }),
+      ['seed: expected a number, found "x"', 'sed: there is no such field; did you mean "seed"?'],
+    ],
+  ])('%s', (_, change, expected) => {
+    expect(faultsIn(change)).toEqual(expected);
+  });
+
+  it('says of what is no YAML where and why', () => {
+    expect(failureOf('run: a\n data: [\n').report).toMatchObject({
+      kind: 'usage',
+      where: 'run.yaml, line 1, column 6',
+    });
+    expect(failureOf('run: a\nrun: b\n').report).toMatchObject({
+      where: 'run.yaml, line 2, column 1',
+      found: 'a field that is given twice',
+    });
+    expect(failureOf('run: a\n---\nrun: b\n').report.found).toBe(
+      'a second document: one file describes one run',
+    );
+  });
+
+  it.each(['', '# nothing but a comment\n'])('says that %j is empty', (text) => {
+    expect(failureOf(text).report.what).toBe('the run config is empty');
+  });
+});
