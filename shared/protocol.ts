@@ -37,6 +37,8 @@ export const GradientWorkSchema = z.strictObject({
   method: MethodConfigSchema,
   /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
   taskWeights: z.array(z.number().nonnegative()),
+  /** The same for the cold term of the outer loss; absent when the method has none. */
+  coldTaskWeights: z.array(z.number().nonnegative()).optional(),
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */

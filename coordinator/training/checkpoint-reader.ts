@@ -10,7 +10,7 @@ import { metaParametersDigest } from '../../shared/models/meta-parameters-digest
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { BlobMissingError } from '../../shared/storage/blob-store.js';
-import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
+import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
 import { modelMisfits } from './checkpoint-layout.js';
 import {
@@ -75,7 +75,9 @@ export async function findLatestCheckpoint(
     const isUndisturbed = (await store.get(LATEST_KEY))?.etag === latest?.etag;
     const isClean = result.isLatest || result.warnings.length === 0;
     if (!isClean && !isUndisturbed && attempt < SEARCH_ATTEMPTS_MAX) continue;
-    for (const message of result.warnings) sink({ kind: 'warning', message });
+    // A failure of kind `data` lists them itself.
+    if (result.failure?.kind !== 'data')
+      for (const message of result.warnings) sink({ kind: 'warning', message });
     if (result.failure !== null) throw result.failure;
     return { ...result, latestEtag: latest?.etag ?? null };
   }
@@ -159,7 +161,7 @@ class Search {
     try {
       return parseLatest(latest.bytes, this.#addressOf(LATEST_KEY));
     } catch (cause) {
-      this.#warnings.push(damageOf(cause));
+      this.#warnings.push(`${this.#addressOf(LATEST_KEY)}: ${damageOf(cause)}`);
       return null;
     }
   }
@@ -214,10 +216,15 @@ class Search {
 
 /** What is wrong with a checkpoint; whatever is not damage is thrown on. */
 function damageOf(cause: unknown): string {
-  if (cause instanceof BlobMissingError) return cause.message;
+  if (cause instanceof BlobMissingError) return `${blobKeyOf(cause.ref)} is not there`;
   if (!(cause instanceof QianmoError) || cause.kind !== 'data') throw cause;
-  const { what, found } = cause.report;
-  return found === undefined ? what : `${what}: ${found}`;
+  const { what, where, expected, found } = cause.report;
+  const blobKey = /blobs\/[0-9a-f]{64}$/.exec(where ?? '');
+  return [
+    blobKey === null ? what : `${blobKey[0]}: ${what}`,
+    ...(expected === undefined ? [] : [`expected ${expected}`]),
+    ...(found === undefined ? [] : [`found ${found}`]),
+  ].join(', ');
 }
 
 function emptyStateOf(manifest: CheckpointManifest): TrainingState {
@@ -239,8 +246,8 @@ function refusalOf(
   if (manifest.run !== identity.runName)
     return refuse(
       'this output holds the checkpoints of another run',
-      identity.runName,
-      manifest.run,
+      `checkpoints of run ${identity.runName}`,
+      `checkpoints of run ${manifest.run}`,
       'choose another output for this run, or start again here with --fresh',
     );
   if (manifest.configHash !== identity.configHash) {

@@ -80,10 +80,11 @@ export async function resumableFailure(
       await checkpoints.write(state);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      sink({
-        kind: 'warning',
-        message: `outer step ${state.outerStep} could not be written: ${reason}`,
-      });
+      if (!isSameFailure(cause, error))
+        sink({
+          kind: 'warning',
+          message: `outer step ${state.outerStep} could not be written: ${reason}`,
+        });
     }
   }
   if (!isInterruption) return error;
@@ -97,4 +98,13 @@ export async function resumableFailure(
         ? 'nothing was trained yet: give the same command again'
         : 'go on with `qianmo train run.yaml --resume` (the same run config)',
   });
+}
+
+/** The disk that was full is full still: said once. */
+function isSameFailure(first: unknown, second: unknown): boolean {
+  return (
+    first instanceof QianmoError &&
+    second instanceof QianmoError &&
+    first.report.what === second.report.what
+  );
 }

@@ -12,12 +12,14 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatcher.js';
 import { encodeDense, encodeRowPack } from './row-pack-gather.js';
 import { taskSampler, type TaskSampler } from './sampler.js';
-import { taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
+import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
 export interface PlannedJob {
   readonly jobIndex: number;
   readonly taskIndices: readonly number[];
   readonly taskWeights: readonly number[];
+  /** Null when the method has no cold term. */
+  readonly coldTaskWeights: readonly number[] | null;
   readonly layout: RowPackLayout;
 }
 
@@ -78,6 +80,8 @@ async function planOf(
   const sampled = sample(outerStep);
   const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));
   const weights = taskWeightsOf(rows, taskWeightRuleOf(config));
+  const coldRule = coldTaskWeightRuleOf(config);
+  const coldWeights = coldRule === null ? null : taskWeightsOf(rows, coldRule);
   let start = 0;
   const jobs = sampled.map((tasks, jobIndex): PlannedJob => {
     const end = start + tasks.length;
@@ -85,6 +89,7 @@ async function planOf(
       jobIndex,
       taskIndices: tasks.map((task) => task.taskIndex),
       taskWeights: weights.slice(start, end),
+      coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       layout: rowPackLayoutOf(rows.slice(start, end)),
     };
     start = end;
@@ -109,23 +114,30 @@ export function ordersOf(
 ): JobOrder[] {
   const { runId, config, spec } = context;
   const dense = encodeDense(metaParameters);
-  return plan.jobs.map(({ jobIndex, taskIndices, taskWeights, layout }): JobOrder => ({
-    job: {
-      protocolVersion: PROTOCOL_VERSION,
-      runId,
-      outerStep: plan.outerStep,
-      jobIndex,
-      store: {
-        address: context.storeAddress,
-        digest: context.storeDigest,
-        storage: config.storage,
+  return plan.jobs.map(
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, layout }): JobOrder => ({
+      job: {
+        protocolVersion: PROTOCOL_VERSION,
+        runId,
+        outerStep: plan.outerStep,
+        jobIndex,
+        store: {
+          address: context.storeAddress,
+          digest: context.storeDigest,
+          storage: config.storage,
+        },
+        model: config.model,
+        taskIndices: [...taskIndices],
+        work: {
+          kind: 'gradient',
+          method: config.method,
+          taskWeights: [...taskWeights],
+          ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
+        },
+        timeoutMs: config.queue.jobTimeoutMs,
       },
-      model: config.model,
-      taskIndices: [...taskIndices],
-      work: { kind: 'gradient', method: config.method, taskWeights: [...taskWeights] },
-      timeoutMs: config.queue.jobTimeoutMs,
-    },
-    dense,
-    rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
-  }));
+      dense,
+      rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+    }),
+  );
 }

@@ -10,11 +10,23 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
  *   impressions, so that pre-aggregated logs weigh what the expanded rows would.
  * - `rows`: in proportion to the impressions of all rows, which makes the weighted sum of the
  *   tasks' losses the mean loss per impression: what the global method minimises.
+ * - `sqrt-rows`: in proportion to the square root of those.
  */
-export type TaskWeightRule = 'uniform' | 'examples' | 'sqrt' | 'rows';
+export type TaskWeightRule = 'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows';
+
+const COLD_RULES = { uniform: 'uniform', examples: 'rows', sqrt: 'sqrt-rows' } as const;
 
 export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule {
   return config.method.kind === 'global' ? 'rows' : config.training.taskWeight;
+}
+
+/** The cold term is over support and query rows, so all of them weigh; null without such a term. */
+export function coldTaskWeightRuleOf({
+  method,
+  training,
+}: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
+  const hasColdTerm = method.kind === 'fomaml' && method.coldShare > 0;
+  return hasColdTerm ? COLD_RULES[training.taskWeight] : null;
 }
 
 /**
@@ -47,6 +59,8 @@ function measureOf(task: TaskRows, rule: TaskWeightRule): number {
       return Math.sqrt(impressionsFrom(task, task.supportRowCount));
     case 'rows':
       return impressionsFrom(task, 0);
+    case 'sqrt-rows':
+      return Math.sqrt(impressionsFrom(task, 0));
   }
 }
 

@@ -131,10 +131,12 @@ describe.each(cases)('%s', (_, options, model) => {
   test.each([0, 0.3])('first-order MAML with a cold share of %s', async (coldShare) => {
     const { tasks, indices, taskWeights } = await setUp();
     const { spec, meta } = current;
+    const coldTaskWeights = taskWeights.map((_, place) => 0.1 + 0.05 * place);
     const work: JobWork = {
       kind: 'gradient',
       method: { kind: 'fomaml', innerSteps, innerRate, coldShare },
       taskWeights,
+      coldTaskWeights,
     };
     const found = await runJob(executor, current, indices, work);
     const parts = tasks.map((task) => {
@@ -154,7 +156,10 @@ describe.each(cases)('%s', (_, options, model) => {
       found.tensors,
       weightedSum(
         [...parts.map((p) => p.gradient), ...cold],
-        [...taskWeights.map((w) => w * (1 - coldShare)), ...taskWeights.map((w) => w * coldShare)],
+        [
+          ...taskWeights.map((w) => w * (1 - coldShare)),
+          ...coldTaskWeights.map((w) => w * coldShare),
+        ],
       ),
       current,
       tasks,

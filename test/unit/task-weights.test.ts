@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { taskWeightRuleOf, taskWeightsOf } from '../../coordinator/training/task-weights.js';
+import {
+  coldTaskWeightRuleOf,
+  taskWeightRuleOf,
+  taskWeightsOf,
+} from '../../coordinator/training/task-weights.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { logisticConfig } from '../fixtures/training-run.js';
 
@@ -46,6 +50,16 @@ describe('task weights', () => {
     const training = { taskWeight: 'sqrt' };
     expect(taskWeightRuleOf(logisticConfig(training))).toBe('sqrt');
     expect(taskWeightRuleOf(logisticConfig(training, { kind: 'global' }))).toBe('rows');
+  });
+
+  it('of a cold term follow all rows by the same rule', () => {
+    const training = { taskWeight: 'sqrt' };
+    const method = { kind: 'fomaml', coldShare: 0.5 };
+    expect(coldTaskWeightRuleOf(logisticConfig(training, method))).toBe('sqrt-rows');
+    expect(coldTaskWeightRuleOf(logisticConfig(training))).toBeNull();
+    // Square roots of 4, 9 and 25.
+    const squares = [taskOf([3], [1]), taskOf([8], [1]), taskOf([9], [16])];
+    expect(taskWeightsOf(squares, 'sqrt-rows')).toEqual([2 / 10, 3 / 10, 5 / 10]);
   });
 
   it('refuse to divide by nothing', () => {

@@ -78,16 +78,20 @@ function gradientJob(
   where: string,
 ): ComputedJob {
   const { engine, taskCount, batchOf } = tensors;
-  const { taskWeights, method } = work;
-  if (taskWeights.length !== taskCount)
+  const { taskWeights, coldTaskWeights, method } = work;
+  const coldWeightCount = coldTaskWeights?.length ?? (needsColdWeights(method) ? 0 : taskCount);
+  if (taskWeights.length !== taskCount || coldWeightCount !== taskCount)
     throw new QianmoError({
       kind: 'data',
       what: 'a job needs one weight per task',
       where,
-      expected: `${taskCount} weights`,
-      found: `${taskWeights.length}`,
+      expected: `${taskCount} weights, and as many of a cold term`,
+      found: `${taskWeights.length} and ${coldWeightCount}`,
     });
-  const result = runMethod(method, tensors, engine.tf.tensor1d(taskWeights, 'float32'));
+  const result = runMethod(method, tensors, {
+    warm: engine.tf.tensor1d(taskWeights, 'float32'),
+    cold: engine.tf.tensor1d(coldTaskWeights ?? taskWeights, 'float32'),
+  });
   const output = new Map<string, CodedTensor>();
   for (const { name, shape } of spec.variables) {
     const gradient = result.gradients.get(name);
@@ -104,6 +108,10 @@ function gradientJob(
     weightedSupportLoss: weightedSum(taskWeights, result.supportLosses),
     queryRowCount: batchOf(method.kind === 'global' ? 'all' : 'query').rowCount,
   };
+}
+
+function needsColdWeights(method: GradientWork['method']): boolean {
+  return method.kind === 'fomaml' && method.coldShare > 0;
 }
 
 function predictJob(tensors: JobTensors, work: PredictWork): ComputedJob {

@@ -7,7 +7,9 @@
  * With a cold share c the outer loss also asks for a good model before any adaptation, on support
  * and query rows alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
  *
- *   g     = sum_i w_i * ((1 - c) grad L(phi_i ; Q_i) + c grad L(theta ; S_i and Q_i))
+ *   g     = sum_i (1 - c) w_i grad L(phi_i ; Q_i) + c v_i grad L(theta ; S_i and Q_i)
+ *
+ * where v_i weighs by the rows of that term as w_i does by the query rows.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -21,6 +23,7 @@ import {
   trunkOf,
   type JobTensors,
   type MethodResult,
+  type TaskWeights,
 } from './method.js';
 
 export interface FomamlSettings {
@@ -31,7 +34,7 @@ export interface FomamlSettings {
 
 export function fomaml(
   job: JobTensors,
-  taskWeights: tfjs.Tensor1D,
+  taskWeights: TaskWeights,
   { innerSteps, innerRate, coldShare }: FomamlSettings,
 ): MethodResult {
   const support = passOf(job, 'support', true);
@@ -51,9 +54,9 @@ export function fomaml(
   if (query === null || personal === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
   const { tf } = job.engine;
-  const warm = lossGradient(query, personal, tf.mul(taskWeights, 1 - coldShare));
+  const warm = lossGradient(query, personal, tf.mul(taskWeights.warm, 1 - coldShare));
   const cold =
-    coldShare === 0 ? null : globalMethod(job, tf.mul<tfjs.Tensor1D>(taskWeights, coldShare));
+    coldShare === 0 ? null : globalMethod(job, tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
   return {
     gradients: cold === null ? warm.gradients : sumOf(tf, warm.gradients, cold.gradients),
     rowGradient: addOrKeep(tf, warm.rowGradient, cold?.rowGradient ?? null),

@@ -22,6 +22,12 @@ export interface JobTensors {
   readonly batchOf: (role: RowRole) => RowBatch;
 }
 
+/** `[taskCount]` each: of the outer loss after adaptation, and of its cold term before it. */
+export interface TaskWeights {
+  readonly warm: tfjs.Tensor1D;
+  readonly cold: tfjs.Tensor1D;
+}
+
 /** Sums over the tasks of a job of taskWeight times the task's gradient; losses `[taskCount]`. */
 export interface MethodResult {
   readonly gradients: ReadonlyMap<string, tfjs.Tensor>;
