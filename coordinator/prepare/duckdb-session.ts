@@ -115,7 +115,7 @@ function duckFailure(cause: unknown, folder: string, memoryMiBMax: number): unkn
       what: 'the disk is full',
       where: folder,
       found: shortDuckMessage(cause),
-      cure: 'free space there, or choose a store on another disk; nothing half-written was kept',
+      cure: 'free space there, or set TMPDIR to a folder on another disk; nothing half-written was kept',
     });
   if (/out of memory/i.test(message))
     return new QianmoError({

@@ -42,6 +42,7 @@ const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
   pq: 'parquet',
 };
 const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
+const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
 const GLOB = /[*?[\]{}]/;
 /** Files up to this size are fingerprinted whole, larger ones by their size and three samples. */
 const WHOLE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -52,6 +53,7 @@ export async function findLogFiles(data: DataConfig, source: LogSource): Promise
   const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
   const found = new Map<string, string>();
   for (const pattern of patterns) {
+    if (!READABLE_ADDRESS.test(pattern)) throw notAnAddress(pattern);
     const matches = pattern.startsWith('s3://')
       ? await fetchFromStore(pattern, source)
       : await localMatches(pattern, source.session);
@@ -67,6 +69,16 @@ export async function findLogFiles(data: DataConfig, source: LogSource): Promise
   }
   const names = [...found.keys()].sort();
   return Promise.all(names.map((name) => logFileOf(name, found.get(name) ?? name, data.format)));
+}
+
+function notAnAddress(pattern: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'logs are not read from this kind of address',
+    where: `data.logs: ${pattern}`,
+    expected: 'a path, file://PATH or s3://BUCKET/KEY',
+    cure: 'download the logs first, or put them where they can be read from',
+  });
 }
 
 async function logFileOf(
@@ -193,7 +205,10 @@ function patternOf(glob: string): RegExp {
 }
 
 /** SHA-256 that names the file's content: of all of it, or of its size and three samples. */
-export async function fingerprintOf(file: Pick<LogFile, 'path' | 'name'>): Promise<string> {
+export async function fingerprintOf(
+  file: Pick<LogFile, 'path' | 'name'>,
+  doing = 'reading a log file',
+): Promise<string> {
   const hash = createHash('sha256');
   try {
     const handle = await open(file.path, 'r');
@@ -216,7 +231,7 @@ export async function fingerprintOf(file: Pick<LogFile, 'path' | 'name'>): Promi
       await handle.close();
     }
   } catch (cause) {
-    throw systemFailure(cause, 'reading a log file', file.name);
+    throw systemFailure(cause, doing, file.name);
   }
   return hash.digest('hex');
 }

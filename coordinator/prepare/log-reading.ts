@@ -5,6 +5,7 @@
 
 import { QianmoError } from '../../shared/errors.js';
 import type { RunEventSink } from '../../shared/run-events.js';
+import { demandWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
 import {
   columnsOf,
@@ -50,17 +51,16 @@ export async function readRawLogs(
     sink({ kind: 'progress', stage: 'read logs', done: fileIndex, total: files.length });
     rowStarts.push(rowCount);
     const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
-    if (found.length === 0) continue;
+    if (found.length === 0) {
+      await demandWholeFile(file);
+      continue;
+    }
     const used = await usedColumns(found, uses, file, session);
     if (columns === null) {
       columns = used;
       await session.run(`CREATE TABLE raw (${used.map(columnDefinition).join(', ')})`);
     }
-    try {
-      await readFile(file, fileIndex, found, used, session);
-    } catch (cause) {
-      throw unreadableLog(file, cause);
-    }
+    await readWhole(file, () => readFile(file, fileIndex, found, used, session));
     const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
     rowCount = Number(count);
   }
@@ -80,6 +80,20 @@ export async function readRawLogs(
       cure: 'mend data.logs',
     });
   return { columns, rowStarts, rowCount };
+}
+
+/** Reads, and sees at the same time whether the file is whole. */
+async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void> {
+  const failed = new AbortController();
+  const [reading, wholeness] = await Promise.allSettled([
+    read().catch((cause: unknown) => {
+      failed.abort(cause);
+      throw unreadableLog(file, cause);
+    }),
+    demandWholeFile(file, failed.signal),
+  ]);
+  if (wholeness.status === 'rejected' && !failed.signal.aborted) throw wholeness.reason;
+  if (reading.status === 'rejected') throw reading.reason;
 }
 
 function columnDefinition(column: LogColumn, index: number): string {

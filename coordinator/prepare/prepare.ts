@@ -192,7 +192,12 @@ async function sourceDigestOf(config: RunConfig, files: readonly LogFile[]): Pro
   const fingerprints: string[] = [];
   for (const file of files) fingerprints.push(await fingerprintOf(file));
   const split =
-    splitFile === undefined ? null : await fingerprintOf({ path: splitFile, name: splitFile });
+    splitFile === undefined
+      ? null
+      : await fingerprintOf(
+          { path: splitFile, name: `data.splitFile: ${splitFile}` },
+          'reading the split file',
+        );
   const content = {
     formatVersion: STORE_FORMAT_VERSION,
     data,

@@ -24,7 +24,7 @@ const NAMED_IN_ERROR = 5;
 
 /**
  * The rejects, at most `rejectedRowsMax` of them.
- * @throws QianmoError of kind `data` when there are more.
+ * @throws QianmoError of kind `data` when there are more, or when there is no other row.
  */
 export async function collectRejects(
   files: readonly LogFile[],
@@ -71,7 +71,30 @@ export async function collectRejects(
     })),
   ].sort((a, b) => a.fileIndex - b.fileIndex || (a.line ?? 0) - (b.line ?? 0));
   if (count > rejectedRowsMax) throw tooMany(count, rejectedRowsMax, rejects, files);
+  if (count > 0 && (await isNoneAccepted(session))) throw noneAccepted(count, rejects, files);
   return rejects;
+}
+
+async function isNoneAccepted(session: DuckSession): Promise<boolean> {
+  return (
+    (await session.row('SELECT true FROM judged WHERE kept AND reason IS NULL LIMIT 1')).length ===
+    0
+  );
+}
+
+function noneAccepted(
+  count: number,
+  rejects: readonly Reject[],
+  files: readonly LogFile[],
+): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'no row of the logs can be used',
+    where: 'data.logs',
+    expected: 'at least one row that is accepted',
+    found: `${count} rejected rows, the first of them:\n${firstOf(rejects, files)}`,
+    cure: 'mend the logs or the fields that read them',
+  });
 }
 
 function tooMany(
@@ -80,18 +103,22 @@ function tooMany(
   rejects: readonly Reject[],
   files: readonly LogFile[],
 ): QianmoError {
-  const first = rejects.slice(0, NAMED_IN_ERROR).map((reject) => {
-    const place = reject.line === null ? `row ${reject.row ?? '?'}` : `line ${reject.line}`;
-    return `    ${files[reject.fileIndex]?.name ?? '?'}, ${place}: ${reject.reason}`;
-  });
   return new QianmoError({
     kind: 'data',
     what: 'more rows are rejected than the config allows',
     where: 'data.rejectedRowsMax',
-    expected: `at most ${rejectedRowsMax} rejected rows`,
-    found: `${count}, the first of them:\n${first.join('\n')}`,
+    expected: `at most ${rejectedRowsMax} rejected ${rejectedRowsMax === 1 ? 'row' : 'rows'}`,
+    found: `${count}, the first of them:\n${firstOf(rejects, files)}`,
     cure: 'mend the logs or the fields that read them, or raise data.rejectedRowsMax',
   });
+}
+
+function firstOf(rejects: readonly Reject[], files: readonly LogFile[]): string {
+  const lines = rejects.slice(0, NAMED_IN_ERROR).map((reject) => {
+    const place = reject.line === null ? `row ${reject.row ?? '?'}` : `line ${reject.line}`;
+    return `    ${files[reject.fileIndex]?.name ?? '?'}, ${place}: ${reject.reason}`;
+  });
+  return lines.join('\n');
 }
 
 function fileOf(row: number, logs: RawLogs): number {

@@ -26,7 +26,7 @@ export async function readSplitFile(
   session: DuckSession,
 ): Promise<void> {
   await stat(path).catch((cause: unknown) => {
-    throw systemFailure(cause, 'reading the split file', path);
+    throw systemFailure(cause, 'reading the split file', `data.splitFile: ${path}`);
   });
   const scan = /\.(parquet|pq)$/i.test(path)
     ? `read_parquet(${literal(path)})`

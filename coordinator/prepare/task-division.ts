@@ -151,8 +151,8 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
       what: 'no row of the logs is left',
       where: 'data.logs',
       expected: 'at least one row that is accepted',
-      found: 'all rows were rejected, or left out by data.where or data.splitFile',
-      cure: 'mend data.where or the rows that rejects.jsonl would name',
+      found: 'all rows are left out by data.where or data.splitFile',
+      cure: 'mend data.where or data.splitFile',
     });
   return new QianmoError({
     kind: 'data',
