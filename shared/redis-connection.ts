@@ -37,6 +37,8 @@ const COMMAND_TIMEOUT_MS = 15_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;
 const RECONNECT_DELAY_MS_STEP = 50;
 
+const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
+
 /** Replies of a server that will answer later: it loads its data or fails over. */
 const OUTAGE_REPLIES = /^(LOADING|READONLY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN|UNBLOCKED)\b/;
 const OUTAGE_MESSAGES =
@@ -81,9 +83,11 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
  * Connects and resolves when the server answers. The caller ends the connection (`quit` or
  * `disconnect`).
  *
- * @throws QianmoError `environment` when the server is down, refuses the password or is no Redis.
+ * @throws QianmoError `usage` when the address is not one of Redis, `environment` when the server is
+ *   down, refuses the password or is no Redis.
  */
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
+  if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const redis = new Redis(options.url, optionsOf(options, connectTimeoutMs));
   let firstError: Error | undefined;
@@ -116,6 +120,16 @@ function answerWithin(redis: Redis, timeoutMs: number): Promise<void> {
   });
 }
 
+function notAnAddress(url: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this is not the address of a Redis server',
+    where: redactedRedisUrl(url),
+    expected: 'redis://HOST:PORT, or rediss://HOST:PORT for TLS',
+    cure: 'correct --redis or queue.redisUrl',
+  });
+}
+
 function connectFailure(url: string, cause: unknown): QianmoError {
   const found = cause instanceof Error ? cause.message : String(cause);
   const where = redactedRedisUrl(url);
@@ -142,7 +156,7 @@ function connectFailure(url: string, cause: unknown): QianmoError {
     what: 'Redis does not answer',
     where,
     found,
-    cure: 'start the server (redis-server --appendonly yes), or correct queue.redisUrl',
+    cure: 'start the server (redis-server --appendonly yes), or correct --redis or queue.redisUrl',
     cause,
   });
 }

@@ -5,7 +5,12 @@ import { QianmoError } from './errors.js';
 const SPACE_CURE = 'free space, or choose a folder on another disk; nothing half-written was kept';
 const ACCESS_CURE = 'give this user access to it, or choose another place';
 
-const MEANING_BY_CODE: Readonly<Record<string, { what: string; cure: string }>> = {
+interface Meaning {
+  readonly what: string;
+  readonly cure: string;
+}
+
+const MEANING_BY_CODE: Readonly<Record<string, Meaning>> = {
   ENOSPC: { what: 'the disk is full', cure: SPACE_CURE },
   EDQUOT: { what: 'the disk quota is used up', cure: SPACE_CURE },
   EACCES: { what: 'permission denied', cure: ACCESS_CURE },
@@ -24,11 +29,20 @@ export function systemCodeOf(error: unknown): string | null {
   return typeof error.code === 'string' ? error.code : null;
 }
 
+function meaningOf(error: unknown): Meaning | null {
+  const code = systemCodeOf(error) ?? '';
+  // Making a folder that is there is no error: a file has its name.
+  const isFileForFolder =
+    code === 'EEXIST' && error instanceof Error && 'syscall' in error && error.syscall === 'mkdir';
+  return MEANING_BY_CODE[isFileForFolder ? 'ENOTDIR' : code] ?? null;
+}
+
 /** Null when the error is none of the system's that are known here. */
 export function failureOfSystemError(error: unknown, where?: string): QianmoError | null {
-  const meaning = MEANING_BY_CODE[systemCodeOf(error) ?? ''];
-  if (meaning === undefined || !(error instanceof Error)) return null;
-  const path = 'path' in error && typeof error.path === 'string' ? error.path : where;
+  const meaning = meaningOf(error);
+  if (meaning === null || !(error instanceof Error)) return null;
+  const path =
+    where ?? ('path' in error && typeof error.path === 'string' ? error.path : undefined);
   return new QianmoError({
     kind: 'environment',
     ...meaning,
@@ -45,7 +59,7 @@ export function failureOfSystemError(error: unknown, where?: string): QianmoErro
  */
 export function systemFailure(cause: unknown, doing: string, where: string): QianmoError {
   if (cause instanceof QianmoError) return cause;
-  const meaning = MEANING_BY_CODE[systemCodeOf(cause) ?? ''];
+  const meaning = meaningOf(cause);
   return new QianmoError({
     kind: 'environment',
     what: `${meaning?.what ?? 'something failed'} while ${doing}`,

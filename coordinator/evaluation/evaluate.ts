@@ -59,9 +59,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   const { config, store } = options;
   const startedMs = options.clock.monotonicMs();
   const plan = planArms(options);
+  demandHeldOutAdgroups(options, plan);
   const taskIndices = (split: TaskSplit): number[] =>
     store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
-  demandTasks(store, plan);
   const digests = {
     meta: metaParametersDigest(options.meta),
     global: plan.global === null ? null : metaParametersDigest(plan.global),
@@ -133,7 +133,11 @@ function resultsOf(
   };
 }
 
-function demandTasks(store: TaskStore, plan: ArmPlan): void {
+/** @throws QianmoError of kind `data` when the store holds out too little for the arms of the plan. */
+export function demandHeldOutAdgroups(
+  { config, store }: Pick<EvaluateOptions, 'config' | 'store'>,
+  plan: Pick<ArmPlan, 'validationPasses'>,
+): void {
   const count = (split: TaskSplit): number => store.tasks.filter((t) => t.split === split).length;
   const missing =
     count('test') === 0
@@ -145,7 +149,7 @@ function demandTasks(store: TaskStore, plan: ArmPlan): void {
   throw new QianmoError({
     kind: 'data',
     what: `the task store has no ${missing} adgroup`,
-    where: `task store ${store.digest.slice(0, 12)}`,
+    where: config.data.store,
     expected: 'validation adgroups to choose settings on and test adgroups to score',
     found: `${count('train')} train, ${count('validation')} validation, ${count('test')} test`,
     cure: `raise data.taskSplit.${missing}Share and prepare the store again`,

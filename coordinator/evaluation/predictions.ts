@@ -1,8 +1,10 @@
 /** Per-row test predictions of every arm as a Parquet file, so that others can check the metrics. */
 
-import { rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/errors.js';
+import { systemFailure } from '../../shared/system-errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FlatRows } from './held-out-rows.js';
 import { sigmoid } from './metrics.js';
@@ -36,7 +38,8 @@ export async function writePredictions(
     await connection.run(`COPY predictions TO '${target}' (FORMAT parquet, COMPRESSION zstd)`);
     await rename(unfinished, path);
   } catch (cause) {
-    await rm(unfinished, { force: true });
+    // Where the folder is none, there is nothing to remove.
+    await rm(unfinished, { force: true }).catch(() => undefined);
     throw new QianmoError({
       kind: 'environment',
       what: 'the predictions cannot be written',
@@ -47,6 +50,31 @@ export async function writePredictions(
   } finally {
     connection.closeSync();
     instance.closeSync();
+  }
+}
+
+/**
+ * For the beginning of an evaluation, which may take hours before it has predictions to write.
+ *
+ * @throws QianmoError of kind `usage` when the path cannot be that of the predictions.
+ */
+export async function demandPredictionsPath(path: string): Promise<void> {
+  const refused = (expected: string, found: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what: 'the predictions cannot be written to this path',
+      where: path,
+      expected,
+      found,
+      cure: 'write for example --predictions runs/predictions.parquet',
+    });
+  if (!path.endsWith('.parquet')) throw refused('a file that ends in .parquet', path);
+  if ((await stat(path).catch(() => null))?.isDirectory() === true)
+    throw refused('a file', 'a folder');
+  try {
+    await mkdir(dirname(path), { recursive: true });
+  } catch (cause) {
+    throw systemFailure(cause, 'making the folder of the predictions', path);
   }
 }
 

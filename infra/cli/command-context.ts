@@ -25,6 +25,8 @@ export interface CommandContext {
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
 const EXIT_CODE_KILLED_TWICE = 130;
+/** npm hands Ctrl-C on to a command that the terminal has told already: that is one Ctrl-C. */
+const SAME_SIGNAL_MS_MAX = 300;
 
 export function openCommandContext(
   environment: Readonly<Record<string, string | undefined>>,
@@ -38,9 +40,13 @@ export function openCommandContext(
     isTTY: diagnostics.isTTY,
     clock: systemClock,
   });
+  let firstSignalMs: number | null = null;
   // The second signal is for someone who will not wait.
   const interrupt = (): void => {
-    if (abort.signal.aborted) process.exit(EXIT_CODE_KILLED_TWICE);
+    const nowMs = systemClock.monotonicMs();
+    if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
+    if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
+    firstSignalMs = nowMs;
     terminal({ kind: 'notice', message: 'stopping; once more to stop at once' });
     abort.abort(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),

@@ -98,9 +98,13 @@ export class FileObjectStore implements ObjectStore {
     const path = this.#pathOf(key);
     try {
       if ((await readObjectStat(path)) === null) return;
-      await this.#locked(key, async () => {
+      try {
+        await this.#locked(key, () => rm(path, { force: true }));
+      } catch (cause) {
+        // A full disk has no room for a lock, and deleting is what makes room.
+        if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(cause) ?? '')) throw cause;
         await rm(path, { force: true });
-      });
+      }
     } catch (cause) {
       throw systemFailure(cause, 'deleting an object', path);
     }

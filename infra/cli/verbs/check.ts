@@ -28,7 +28,7 @@ export async function checkVerb(
   if (problems.length > 0)
     throw new QianmoError({
       kind: 'environment',
-      what: `${problems.length} of ${results.length} requirements are not met`,
+      what: `${problems.length} of ${results.length} requirements ${problems.length === 1 ? 'is' : 'are'} not met`,
       found: problems.map(({ requirement }) => requirement).join(', '),
       cure: 'the cures are named above',
     });

@@ -8,6 +8,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun } from '../dispatch-for-run.js';
+import { interruptedAs } from '../interruption.js';
 import { packageRoot } from '../package-root.js';
 import { joinAddress, openPreparedRun } from '../run-files.js';
 import { evaluateRun } from './evaluate.js';
@@ -19,6 +20,14 @@ const DEMO_WORKER_COUNT = 2;
 
 export async function demoVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
   const { out } = parsedOptions(OptionsSchema, rawOptions, 'demo');
+  await interruptedAs(runDemo(out, context), {
+    what: 'the demo was stopped',
+    where: out,
+    cure: 'give the same command again: it goes on from the last checkpoint',
+  });
+}
+
+async function runDemo(out: string, context: CommandContext): Promise<void> {
   const startedMs = context.clock.monotonicMs();
   const config = await demoConfig(out);
   context.print('1. prepare: MovieLens ratings to tasks (a movie stands in for an adgroup)');

@@ -1,8 +1,10 @@
 /** `qianmo evaluate`: trains the global arm if need be, compares all arms, writes the reports. */
 
 import { z } from 'zod';
-import { evaluate } from '../../../coordinator/evaluation/evaluate.js';
+import { planArms } from '../../../coordinator/evaluation/arm-plan.js';
+import { demandHeldOutAdgroups, evaluate } from '../../../coordinator/evaluation/evaluate.js';
 import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
+import { demandPredictionsPath } from '../../../coordinator/evaluation/predictions.js';
 import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
 import { reportJson } from '../../../coordinator/evaluation/report-json.js';
 import { reportTable } from '../../../coordinator/evaluation/report-table.js';
@@ -13,6 +15,7 @@ import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { CommandContext } from '../command-context.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
+import { interruptedAs } from '../interruption.js';
 import {
   joinAddress,
   objectStoreOf,
@@ -39,9 +42,14 @@ export async function evaluateVerb(
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'evaluate');
   const config = await loadRunConfig(path);
+  if (options.predictions !== undefined) await demandPredictionsPath(options.predictions);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);
-  const report = await evaluateRun(run, dispatch, options, context);
+  const report = await interruptedAs(evaluateRun(run, dispatch, options, context), {
+    what: 'the evaluation was stopped; no report was written',
+    where: config.output,
+    cure: 'give the same command again; a global arm that was trained is kept',
+  });
   context.print(
     options.format === 'json' ? reportJson(report) : reportTable(report, context.outputColumns),
   );
@@ -56,6 +64,8 @@ export async function evaluateRun(
 ): Promise<EvaluationReport> {
   const { config, store, spec } = run;
   const meta = await trainedMetaParameters(run, context);
+  // Before the global arm is trained for nothing.
+  demandHeldOutAdgroups(run, planArms({ config, store, meta, global: meta }));
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
   const report = await evaluate({
     config,
