@@ -26,10 +26,13 @@ async function main(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   // Started with a channel: whoever started it has gone, and nobody else will stop it.
-  process.on('disconnect', () => {
+  const onParentGone = (): void => {
     stop.abort();
     setTimeout(() => process.exit(1), PARENT_GONE_TIMEOUT_MS).unref();
-  });
+  };
+  process.on('disconnect', onParentGone);
+  // It may have gone while the modules loaded: that event is over.
+  if (process.send !== undefined && !process.connected) onParentGone();
   const executor = createComputeProcess({ clock: systemClock });
   try {
     await runWorker({

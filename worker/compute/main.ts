@@ -17,6 +17,8 @@ for (const [name, value] of Object.entries(LIBRARY_ENVIRONMENT)) process.env[nam
 
 process.on('SIGINT', () => undefined);
 process.on('disconnect', () => process.exit(0));
+// The parent may have gone before this line: that event is over.
+if (!process.connected) process.exit(0);
 
 const { serveRequests } = await import('./serve-requests.js');
 serveRequests({
