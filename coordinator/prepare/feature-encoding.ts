@@ -14,6 +14,8 @@ import type { DuckSession } from './duckdb-session.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 
 const LOG_BUCKETS_PER_SIGN = 64;
+/** Of single precision, in which numbers are stored. */
+const STORED_SIZE_MAX = '3.4e38::DOUBLE';
 /** Distinct bags encoded at a time, so that their lists fit in memory. */
 const BAGS_PER_PASS = 500_000;
 
@@ -228,7 +230,9 @@ function numberEncoding(
   const { mean, deviation } = moments;
   return {
     feature: { name, kind: 'number', scale, mean, deviation },
-    sql: `CAST((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE AS FLOAT)`,
+    // Bounded: a held-out value may lie any number of deviations from those that were learned from.
+    sql: `CAST(least(greatest((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
+      -${STORED_SIZE_MAX}), ${STORED_SIZE_MAX}) AS FLOAT)`,
     join: null,
     dictionaryTable: null,
   };

@@ -22,6 +22,9 @@ import { literal } from './sql.js';
 
 /** Between the values of several task columns; a literal in SQL. */
 const KEY_SEPARATOR = 'chr(31)';
+/** The store holds single precision: beyond these a value would become infinite or 0 there. */
+const STORED_SIZE_MAX = '3.4e38';
+const STORED_SIZE_MIN = '1.2e-38';
 
 export function taskColumnsOf(data: DataConfig): readonly string[] {
   return typeof data.task === 'string' ? [data.task] : data.task;
@@ -180,6 +183,14 @@ function labelFields(data: DataConfig, raw: RawColumns): [string, JudgedField][]
       foundIn(data.weight, 'a weight above 0', raw),
     ]);
   const { label } = data;
+  const stored = (impressions: string): JudgedField => {
+    const weighted = `(${impressions} * ${weight})`;
+    const reason = `${literal('impressions times weight are ')} || CAST(${weighted} AS VARCHAR) || ${literal(`, expected ${STORED_SIZE_MIN} to ${STORED_SIZE_MAX}`)}`;
+    return {
+      sql: `TRY_CAST(${weighted} AS FLOAT)`,
+      refusals: [[`NOT (${weighted} BETWEEN ${STORED_SIZE_MIN} AND ${STORED_SIZE_MAX})`, reason]],
+    };
+  };
   if ('clicks' in label) {
     const clicks = raw.number(label.clicks);
     const impressions = raw.number(label.impressions);
@@ -194,8 +205,8 @@ function labelFields(data: DataConfig, raw: RawColumns): [string, JudgedField][]
       ],
     );
     return [
-      ['clicks', { sql: `CAST(${clicks} * ${weight} AS FLOAT)`, refusals }],
-      ['impressions', { sql: `CAST(${impressions} * ${weight} AS FLOAT)`, refusals: [] }],
+      ['clicks', { sql: `TRY_CAST(${clicks} * ${weight} AS FLOAT)`, refusals }],
+      ['impressions', stored(impressions)],
     ];
   }
   const clicked = 'column' in label ? labelColumn(label.column, raw) : `TRY((${label.expression}))`;
@@ -206,8 +217,11 @@ function labelFields(data: DataConfig, raw: RawColumns): [string, JudgedField][]
       : literal('the label expression gives neither true nor false'),
   ]);
   return [
-    ['clicks', { sql: `CAST(CASE WHEN ${clicked} THEN ${weight} ELSE 0 END AS FLOAT)`, refusals }],
-    ['impressions', { sql: `CAST(${weight} AS FLOAT)`, refusals: [] }],
+    [
+      'clicks',
+      { sql: `TRY_CAST(CASE WHEN ${clicked} THEN ${weight} ELSE 0 END AS FLOAT)`, refusals },
+    ],
+    ['impressions', stored('1')],
   ];
 }
 
@@ -270,15 +284,23 @@ function numberField(
   const source =
     feature.expression === undefined ? raw.text(column) : `TRY((${feature.expression}))`;
   const number = `TRY_CAST(${source} AS DOUBLE)`;
-  const reason =
+  const reasonOf = (expected: string): string =>
     feature.expression === undefined
-      ? foundIn(column, 'a number', raw)
-      : literal(`the expression of the feature "${feature.name}" gives no number`);
+      ? foundIn(column, expected, raw)
+      : literal(`the expression of the feature "${feature.name}" does not give ${expected}`);
+  const reason = reasonOf('a number');
+  const tooLarge: [string, string] = [
+    `abs(${number}) > ${STORED_SIZE_MAX}`,
+    reasonOf(`a number within ${STORED_SIZE_MAX} of 0`),
+  ];
   const wrong = `${source} IS NOT NULL AND (${number} IS NULL OR NOT isfinite(${number}))`;
   if (feature.missing !== undefined)
     return {
       sql: `coalesce(${number}, ${feature.missing}::DOUBLE)`,
-      refusals: [[wrong, reason]],
+      refusals: [[wrong, reason], tooLarge],
     };
-  return { sql: number, refusals: [[`${number} IS NULL OR NOT isfinite(${number})`, reason]] };
+  return {
+    sql: number,
+    refusals: [[`${number} IS NULL OR NOT isfinite(${number})`, reason], tooLarge],
+  };
 }
