@@ -5,6 +5,7 @@
 
 import { QianmoError } from '../../shared/errors.js';
 import type { RunEventSink } from '../../shared/run-events.js';
+import { commonColumns, type FileColumns } from './column-types.js';
 import { demandWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
 import {
@@ -44,30 +45,25 @@ export async function readRawLogs(
   await session.run(
     'CREATE TABLE malformed (file INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)',
   );
-  let columns: LogColumn[] | null = null;
+  const sources = await columnsByFile(files, uses, session);
+  const columns = await commonColumns([...sources.values()], session);
+  if (sources.size > 0)
+    await session.run(`CREATE TABLE raw (${columns.map(columnDefinition).join(', ')})`);
   const rowStarts: number[] = [];
   let rowCount = 0;
   for (const [fileIndex, file] of files.entries()) {
     sink({ kind: 'progress', stage: 'read logs', done: fileIndex, total: files.length });
     rowStarts.push(rowCount);
-    const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
-    if (found.length === 0) {
-      await demandWholeFile(file);
-      continue;
-    }
-    const used = await usedColumns(found, uses, file, session);
-    if (columns === null) {
-      columns = used;
-      await session.run(`CREATE TABLE raw (${used.map(columnDefinition).join(', ')})`);
-    }
-    await readWhole(file, () => readFile(file, fileIndex, found, used, session));
+    const source = sources.get(fileIndex);
+    if (source === undefined) continue;
+    await readWhole(file, () => readFile(file, fileIndex, source.found, source.used, session));
     const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
     rowCount = Number(count);
   }
   rowStarts.push(rowCount);
   sink({ kind: 'progress', stage: 'read logs', done: files.length, total: files.length });
   const [malformed] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM malformed');
-  if (columns === null || (rowCount === 0 && Number(malformed) === 0))
+  if (sources.size === 0 || (rowCount === 0 && Number(malformed) === 0))
     throw new QianmoError({
       kind: 'data',
       what: 'the logs are empty',
@@ -80,6 +76,27 @@ export async function readRawLogs(
       cure: 'mend data.logs',
     });
   return { columns, rowStarts, rowCount };
+}
+
+interface LogSourceColumns extends FileColumns {
+  /** Every column of the file, in its order. */
+  readonly found: readonly LogColumn[];
+}
+
+/** Of each file that has any, by its place. */
+async function columnsByFile(
+  files: readonly LogFile[],
+  uses: readonly ColumnUse[],
+  session: DuckSession,
+): Promise<Map<number, LogSourceColumns>> {
+  const sources = new Map<number, LogSourceColumns>();
+  for (const [fileIndex, file] of files.entries()) {
+    const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
+    if (found.length === 0) await demandWholeFile(file);
+    else
+      sources.set(fileIndex, { file, found, used: await usedColumns(found, uses, file, session) });
+  }
+  return sources;
 }
 
 /** Reads, and sees at the same time whether the file is whole. */
