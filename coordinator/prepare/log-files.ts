@@ -67,8 +67,11 @@ export async function findLogFiles(data: DataConfig, source: LogSource): Promise
       });
     for (const { name, path } of matches) found.set(name, path);
   }
-  const names = [...found.keys()].sort();
-  return Promise.all(names.map((name) => logFileOf(name, found.get(name) ?? name, data.format)));
+  const files: LogFile[] = [];
+  // One after another: thousands of files at once would be more than a process may have open.
+  for (const name of [...found.keys()].sort())
+    files.push(await logFileOf(name, found.get(name) ?? name, data.format));
+  return files;
 }
 
 function notAnAddress(pattern: string): QianmoError {
