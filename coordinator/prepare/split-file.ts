@@ -72,8 +72,9 @@ async function checkSplitFile(path: string, logs: RawLogs, session: DuckSession)
   if (repeated !== undefined)
     throw misfit(path, 'each row once', `row ${String(repeated)} more than once`);
   const [row, named, found] = await session.row(
-    `SELECT CAST(s.row AS VARCHAR), s.task, j.key FROM split_file s JOIN judged j ON s.row = j.row
-      WHERE s.task <> replace(j.key, '|', chr(31)) ORDER BY s.row LIMIT 1`,
+    `SELECT CAST(s.row AS VARCHAR), coalesce(s.task, ''), j.key
+      FROM split_file s JOIN judged j ON s.row = j.row
+      WHERE s.task IS DISTINCT FROM replace(j.key, '|', chr(31)) ORDER BY s.row LIMIT 1`,
   );
   if (row !== undefined)
     throw misfit(
