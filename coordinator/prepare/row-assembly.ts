@@ -10,12 +10,14 @@ import {
   type DuckSession,
 } from './duckdb-session.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
 import { seededHash } from './sql.js';
+import { describeKey } from './task-division.js';
 
 interface PlannedTask {
   readonly key: string;
@@ -48,6 +50,7 @@ export async function assembleRows(
   const catalog: CatalogTask[] = [];
   const columns = new RowColumns(columnKinds(plan));
   const reorders = plan.config.data.rowSplit.by === 'hash' && !plan.placedBySplitFile;
+  const demandOrder = orderOfTimeDemand(plan, planned);
   let taskIndex = -1;
   let place = 0;
   let taskStart = 0;
@@ -85,6 +88,7 @@ export async function assembleRows(
         taskStart = columns.rowCount;
         place = 0;
       }
+      demandOrder(index, row(at, 0), time(at, 0));
       const role = roleOf(planned[index], place);
       if (role !== null) columns.push(row(at, 0), time(at, 0), role, at, values);
       place += 1;
@@ -103,6 +107,31 @@ export async function assembleRows(
     const chunk = await result.fetchChunk();
     return chunk === null || chunk.rowCount === 0 ? null : chunk;
   }
+}
+
+/** Grouped rows split by time are taken as they lie: out of order, the future would be support. */
+function orderOfTimeDemand(
+  { config, placedBySplitFile }: AssemblyPlan,
+  planned: readonly PlannedTask[],
+): (taskIndex: number, row: number, time: number) => void {
+  const { grouped, time: timeColumn, rowSplit } = config.data;
+  if (!grouped || timeColumn === undefined || rowSplit.by !== 'time' || placedBySplitFile)
+    return () => undefined;
+  let taskBefore = -1;
+  let timeBefore = 0;
+  return (taskIndex, row, time) => {
+    if (taskIndex === taskBefore && time < timeBefore)
+      throw new QianmoError({
+        kind: 'data',
+        what: 'the rows of a task are not in order of time, as data.grouped says',
+        where: `row ${row}, task ${describeKey(planned[taskIndex]?.key ?? '')}`,
+        expected: `${timeBefore} or later, the time of the row before it`,
+        found: String(time),
+        cure: 'set data.grouped to false, or sort the logs by the task columns and the time',
+      });
+    taskBefore = taskIndex;
+    timeBefore = time;
+  };
 }
 
 /** 0 support, 1 query, null beyond the caps. */
