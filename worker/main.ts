@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../shared/clock.js';
 import { formatFailure, QianmoError } from '../shared/errors.js';
-import { createComputeProcess } from './compute-process.js';
+import { createComputeProcess, type ComputeEvent } from './compute-process.js';
 import { runWorker, type WorkerEvent } from './worker.js';
 
 const PARENT_GONE_TIMEOUT_MS = 8_000;
@@ -33,7 +33,7 @@ async function main(): Promise<void> {
   process.on('disconnect', onParentGone);
   // It may have gone while the modules loaded: that event is over.
   if (process.send !== undefined && !process.connected) onParentGone();
-  const executor = createComputeProcess({ clock: systemClock });
+  const executor = createComputeProcess({ clock: systemClock, onEvent: passWarningOn });
   try {
     await runWorker({
       redisUrl: values.redis,
@@ -54,6 +54,13 @@ function tellParent(event: WorkerEvent): void {
   if (process.connected) process.send?.(event);
   else if (event.kind === 'redis-trouble' || event.kind === 'job-failed')
     process.stderr.write(`${event.kind}: ${event.reason}\n`);
+}
+
+/** A slow backend is nobody's wish: whoever started the worker must hear of it. */
+function passWarningOn(event: ComputeEvent): void {
+  if (event.kind !== 'warning') return;
+  if (process.connected) process.send?.(event);
+  else process.stderr.write(`warning: ${event.message}\n`);
 }
 
 try {

@@ -43,6 +43,7 @@ const LAST_WORDS_LENGTH_MAX = 4_000;
 const WorkerMessageSchema = z.union([
   z.object({ kind: z.literal('ready'), redis: z.string() }),
   z.object({ kind: z.literal('redis-trouble'), reason: z.string() }),
+  z.object({ kind: z.literal('warning'), message: z.string() }),
 ]);
 
 export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
@@ -132,7 +133,10 @@ function oneLife(
         state: 'started',
         detail: `${label} (process ${child.pid ?? 0}) takes jobs from ${said.data.redis}`,
       });
-    else sink({ kind: 'warning', message: `${label}: ${said.data.reason}` });
+    else {
+      const trouble = said.data.kind === 'warning' ? said.data.message : said.data.reason;
+      sink({ kind: 'warning', message: `${label}: ${trouble}` });
+    }
   });
   return new Promise((resolve) => {
     const finish = (how: string): void => {

@@ -41,7 +41,12 @@ export async function dispatchForRun(
 ): Promise<RunDispatch> {
   const { clock, sink } = context;
   if (choice.inProcess === true) {
-    const executor = createComputeProcess({ clock });
+    const executor = createComputeProcess({
+      clock,
+      onEvent: (event) => {
+        if (event.kind === 'warning') sink(event);
+      },
+    });
     const dispatcher = createInMemoryDispatcher({
       executor,
       clock,

@@ -97,6 +97,16 @@ describe('superviseWorkers', () => {
     expect(JSON.stringify(events[0])).toContain('ENOENT');
   });
 
+  it('shows the troubles of its workers', async () => {
+    const script = `process.send({ kind: 'warning', message: 'a slow backend' });
+      process.send({ kind: 'redis-trouble', reason: 'away' });`;
+    const { workers, events, saw } = supervised(script);
+    await saw(/not started again/);
+    await workers.stop();
+    const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+    expect(warnings.slice(0, 2)).toEqual(['worker 1: a slow backend', 'worker 1: away']);
+  });
+
   it('stops what obeys and what does not', async () => {
     const stubborn = `process.on('SIGTERM', () => {}); process.on('disconnect', () => {});
       setInterval(() => {}, 1000); ${READY}`;

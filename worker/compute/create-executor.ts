@@ -75,7 +75,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 }
 
 function warnOnStderr(message: string): void {
-  process.stderr.write(`${message}\n`);
+  process.stderr.write(`warning: ${message}\n`);
 }
 
 async function openVerified(

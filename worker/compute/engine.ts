@@ -39,7 +39,7 @@ export async function loadEngine(
     }
     if (choice === 'tensorflow') throw refused('native TensorFlow', refusals);
     warn(
-      `WARNING: native TensorFlow did not load, so jobs run on a slow portable backend ` +
+      `native TensorFlow did not load, so jobs run on a slow portable backend ` +
         `(${refusals.join('; ')}). Cure: ${CURE}.`,
     );
   }

@@ -15,9 +15,15 @@ const OptionsSchema = z.object({
 
 export async function workerVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'worker');
-  const executor = createComputeProcess({ clock: context.clock });
+  const { sink } = context;
+  const executor = createComputeProcess({
+    clock: context.clock,
+    onEvent: (event) => {
+      if (event.kind === 'warning') sink(event);
+    },
+  });
   context.onClose(() => executor.close());
-  context.sink({ kind: 'notice', message: `worker takes jobs from ${options.redis}` });
+  sink({ kind: 'notice', message: `worker takes jobs from ${options.redis}` });
   await runWorker({
     redisUrl: options.redis,
     prefix: options.prefix,
@@ -25,5 +31,10 @@ export async function workerVerb(rawOptions: unknown, context: CommandContext): 
     clock: context.clock,
     executor,
     signal: context.signal,
+    onEvent: (event) => {
+      if (event.kind === 'redis-trouble') sink({ kind: 'warning', message: event.reason });
+      if (event.kind === 'job-failed')
+        sink({ kind: 'warning', message: `job ${event.jobId} failed: ${event.reason}` });
+    },
   });
 }
