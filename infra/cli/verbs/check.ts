@@ -18,11 +18,10 @@ export async function checkVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'check');
+  const config = path === undefined ? null : await loadRunConfig(path);
   const results = await checkMachine();
-  if (path !== undefined) {
-    const config = await loadRunConfig(path);
+  if (config !== null)
     results.push(...(await checkRun(config, options.redis ?? config.queue.redisUrl)));
-  }
   context.print(options.format === 'json' ? JSON.stringify(results) : checkTable(results));
   const problems = results.filter(({ state }) => state === 'problem');
   if (problems.length > 0)
