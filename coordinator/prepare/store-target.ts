@@ -4,13 +4,14 @@
  */
 
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { QianmoError } from '../../shared/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { localPathOf } from '../../shared/tasks/task-store-reader.js';
+import { fileLock, lockStore, objectLock } from './store-lock.js';
 
 export interface StoreTarget {
   /** The whole store that is already there, or null. */
@@ -19,11 +20,16 @@ export interface StoreTarget {
   readonly workFolder: string;
   /** Makes the store in the work folder the one at the address. */
   publish(manifest: StoreManifest): Promise<void>;
-  /** Removes what was not published. */
+  /** Removes what was not published and gives up the lock. */
   discard(): Promise<void>;
 }
 
-/** @throws QianmoError of kind `usage` when something that is no store lies at the address. */
+/**
+ * Locked until it is discarded.
+ *
+ * @throws QianmoError of kind `usage` when something that is no store lies at the address,
+ *   `transient` while another prepare writes there.
+ */
 export async function openStoreTarget(
   address: string,
   objectStoreOf: (address: string) => ObjectStore,
@@ -34,8 +40,11 @@ export async function openStoreTarget(
     : localTarget(resolve(localPathOf(address)));
 }
 
+const UNFINISHED = '.partial-';
+const LOCK = '.prepare-lock';
+
 async function localTarget(folder: string): Promise<StoreTarget> {
-  const workFolder = `${folder}.partial-${process.pid}`;
+  const workFolder = `${folder}${UNFINISHED}${process.pid}`;
   const names = await readdir(folder).catch((cause: unknown): string[] => {
     if (systemCodeOf(cause) === 'ENOENT') return [];
     throw systemFailure(cause, 'reading the place of the task store', folder);
@@ -49,10 +58,12 @@ async function localTarget(folder: string): Promise<StoreTarget> {
       found: names.slice(0, 5).join(', '),
       cure: 'choose another folder in data.store, or empty this one',
     });
+  const unlock = await lockFolder(folder);
   try {
-    await rm(workFolder, { recursive: true, force: true });
+    await removeUnfinished(folder);
     await mkdir(join(workFolder, 'dictionaries'), { recursive: true });
   } catch (cause) {
+    await unlock();
     throw systemFailure(cause, 'writing the task store', dirname(folder));
   }
   return {
@@ -79,12 +90,33 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         throw systemFailure(cause, 'putting the task store in its place', folder);
       }
     },
-    discard: () => rm(workFolder, { recursive: true, force: true }),
+    async discard() {
+      await rm(workFolder, { recursive: true, force: true });
+      await unlock();
+    },
   };
+}
+
+async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  try {
+    await mkdir(dirname(folder), { recursive: true });
+  } catch (cause) {
+    throw systemFailure(cause, 'writing the task store', dirname(folder));
+  }
+  return lockStore(fileLock(`${folder}${LOCK}`));
+}
+
+/** Of prepares that were killed: while the store is locked nobody else writes beside it. */
+async function removeUnfinished(folder: string): Promise<void> {
+  const start = `${basename(folder)}${UNFINISHED}`;
+  for (const name of await readdir(dirname(folder)))
+    if (name.startsWith(start))
+      await rm(join(dirname(folder), name), { recursive: true, force: true });
 }
 
 async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<StoreTarget> {
   await mkdir(join(workFolder, 'dictionaries'), { recursive: true });
+  const unlock = await lockStore(objectLock(objects, LOCK.slice(1)));
   return {
     workFolder,
     async present() {
@@ -103,6 +135,9 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       for (const name of [...manifest.files.map((file) => file.name), MANIFEST_FILE])
         await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
     },
-    discard: () => rm(workFolder, { recursive: true, force: true }),
+    async discard() {
+      await rm(workFolder, { recursive: true, force: true });
+      await unlock();
+    },
   };
 }

@@ -1,0 +1,105 @@
+/**
+ * One prepare at a time on one store: a small file or object that names the process that writes.
+ * A lock whose process is gone is taken over; of another machine's process that cannot be known.
+ */
+
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { QianmoError } from '../../shared/errors.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { systemCodeOf, systemFailure } from '../../shared/system-errors.js';
+
+export interface LockPlace {
+  /** For messages: what to delete when it is stale. */
+  readonly address: string;
+  /** False when there is a lock already. */
+  create(content: string): Promise<boolean>;
+  /** Null when there is no lock. */
+  read(): Promise<string | null>;
+  remove(): Promise<void>;
+}
+
+export function fileLock(path: string): LockPlace {
+  return {
+    address: path,
+    async create(content) {
+      try {
+        await writeFile(path, content, { flag: 'wx' });
+        return true;
+      } catch (cause) {
+        if (systemCodeOf(cause) === 'EEXIST') return false;
+        throw systemFailure(cause, 'locking the task store', path);
+      }
+    },
+    read: () =>
+      readFile(path, 'utf8').catch((cause: unknown) => {
+        if (systemCodeOf(cause) === 'ENOENT') return null;
+        throw systemFailure(cause, 'locking the task store', path);
+      }),
+    remove: () => rm(path, { force: true }),
+  };
+}
+
+/** Locks nothing where the store ignores conditions on writes. */
+export function objectLock(objects: ObjectStore, key: string): LockPlace {
+  return {
+    address: `${objects.address}/${key}`,
+    create: async (content) =>
+      (await objects.put(key, Buffer.from(content), { kind: 'absent' })) !== null,
+    read: async () => {
+      const object = await objects.get(key);
+      return object === null ? null : Buffer.from(object.bytes).toString('utf8');
+    },
+    remove: () => objects.delete(key),
+  };
+}
+
+/** Locks that this process holds: after a restart in a container another may have had its id. */
+const held = new Set<string>();
+const TRIES_MAX = 3;
+
+/**
+ * @returns what gives the lock back.
+ * @throws QianmoError of kind `transient` while another prepare holds it.
+ */
+export async function lockStore(place: LockPlace): Promise<() => Promise<void>> {
+  const mine = `${hostname()} ${process.pid}\n`;
+  for (let tries = 0; tries < TRIES_MAX; tries += 1) {
+    if (await place.create(mine)) {
+      held.add(place.address);
+      return async () => {
+        held.delete(place.address);
+        // What was done stays done; a lock that could not be removed is taken over later.
+        await place.remove().catch(() => undefined);
+      };
+    }
+    const holder = await place.read();
+    if (holder === null) continue;
+    if (!isGone(holder, mine, place.address)) throw isHeld(place, holder);
+    await place.remove();
+  }
+  throw isHeld(place, (await place.read()) ?? '');
+}
+
+function isGone(holder: string, mine: string, address: string): boolean {
+  if (holder === mine) return !held.has(address);
+  const [host, processId] = holder.trim().split(' ');
+  if (host !== hostname()) return false;
+  try {
+    process.kill(Number(processId), 0);
+    return false;
+  } catch (cause) {
+    return systemCodeOf(cause) === 'ESRCH';
+  }
+}
+
+function isHeld(place: LockPlace, holder: string): QianmoError {
+  const [host = '', processId = ''] = holder.trim().split(' ');
+  return new QianmoError({
+    kind: 'transient',
+    what: 'another prepare is writing this task store',
+    where: place.address,
+    found: `a lock of process ${processId} on ${host}`,
+    cure: 'wait until it is done; if it is no longer running, delete the lock named above',
+  });
+}
