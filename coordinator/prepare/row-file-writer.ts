@@ -34,29 +34,38 @@ export interface RowFileWriter {
 
 const FILE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
+/**
+ * @param fileByteCountMax a file takes batches until it holds this much, counted in the batches
+ *   themselves: what has reached the disk by then differs from time to time, the store must not.
+ */
 export function rowFileWriter(
   folder: string,
   features: readonly EncodedFeature[],
   hasOracle: boolean,
+  fileByteCountMax = FILE_BYTE_COUNT_MAX,
 ): RowFileWriter {
   const schema = rowSchema(features, hasOracle);
   const files: StoreFile[] = [];
   let current: ArrowFile | null = null;
   let batchIndex = 0;
+  let batchesByteCount = 0;
 
   const finishCurrent = async (): Promise<void> => {
     if (current === null) return;
     files.push(await current.finish());
     current = null;
     batchIndex = 0;
+    batchesByteCount = 0;
   };
   return {
     nextPlace: () => ({ fileIndex: files.length, batchIndex }),
     async write(columns) {
       current ??= new ArrowFile(folder, rowsFileOf(files.length), schema);
-      await current.write(batchOf(columns, schema));
+      const batch = batchOf(columns, schema);
+      await current.write(batch);
       batchIndex += 1;
-      if (current.byteCount >= FILE_BYTE_COUNT_MAX) await finishCurrent();
+      batchesByteCount += batch.data.byteLength;
+      if (batchesByteCount >= fileByteCountMax) await finishCurrent();
     },
     async finish() {
       await finishCurrent();
