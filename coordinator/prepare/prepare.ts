@@ -94,7 +94,7 @@ async function prepareInto(
   const startedMs = clock.monotonicMs();
   const source = { session, objectStoreOf, temporaryFolder: folder };
   const files = await findLogFiles(config.data, source);
-  const sourceDigest = await sourceDigestOf(config, files);
+  const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
   if (present?.sourceDigest === sourceDigest) {
     sink({
@@ -187,15 +187,20 @@ function checkFeatureNames(config: RunConfig): void {
 }
 
 /** What decides the store's content, whatever the paths of logs and store. */
-async function sourceDigestOf(config: RunConfig, files: readonly LogFile[]): Promise<string> {
+async function sourceDigestOf(
+  config: RunConfig,
+  files: readonly LogFile[],
+  signal: AbortSignal,
+): Promise<string> {
   const { logs: _logs, store: _store, memoryMiBMax: _memory, splitFile, ...data } = config.data;
   const fingerprints: string[] = [];
-  for (const file of files) fingerprints.push(await fingerprintOf(file));
+  for (const file of files) fingerprints.push(await fingerprintOf(file, signal));
   const split =
     splitFile === undefined
       ? null
       : await fingerprintOf(
           { path: splitFile, name: `data.splitFile: ${splitFile}` },
+          signal,
           'reading the split file',
         );
   const content = {
