@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => folder.remove());
 
-const ROWS_PER_BATCH = 30_000;
+const ROWS_PER_BATCH = 200_000;
 const BATCH_COUNT = 24;
 // row 8, role 1, time 8, clicks 4, impressions 4, one category 4
 const BYTES_PER_ROW = 29;
