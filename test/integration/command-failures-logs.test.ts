@@ -114,8 +114,9 @@ const cases: Readonly<Record<string, Case>> = {
     exitCode: 2,
     what: /expression/,
     where: /data\.label\.expression/,
+    expected: /SQL of DuckDB/,
     found: /syntax error/i,
-    cure: /SQL/,
+    cure: /mend data\.label\.expression/,
   },
   'a number that is none': {
     log: ['words.csv', () => logWith(7, 'age', 'old')],
