@@ -1,9 +1,15 @@
 /**
  * Dense input blobs by content, so that a worker fetches them once per outer step and not once per
- * job. Bounded by bytes; what was used longest ago goes first.
+ * job. Bounded by bytes and by number; what was used longest ago goes first.
  */
 
 import type { BlobRef, BlobStore } from '../shared/storage/blob-store.js';
+
+/**
+ * Two outer steps of four runs that take turns. Past inputs are never asked for again, so without it
+ * small ones would pile up to the bound on bytes.
+ */
+const BLOB_COUNT_MAX = 8;
 
 export class InputCache {
   readonly #blobs: BlobStore;
@@ -39,7 +45,8 @@ export class InputCache {
 
   #makeRoom(byteCount: number): void {
     for (const [sha256, oldest] of this.#bytesBySha256) {
-      if (this.#byteCount + byteCount <= this.#byteCountMax) return;
+      const hasRoom = this.#byteCount + byteCount <= this.#byteCountMax;
+      if (hasRoom && this.#bytesBySha256.size < BLOB_COUNT_MAX) return;
       this.#bytesBySha256.delete(sha256);
       this.#byteCount -= oldest.byteLength;
     }

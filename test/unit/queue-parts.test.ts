@@ -56,6 +56,14 @@ describe('InputCache', () => {
     expect(cache.byteCount).toBe(4);
   });
 
+  it('forgets small inputs too: those of past outer steps are never asked for again', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(blobs, 1_000_000);
+    for (let outerStep = 0; outerStep < 100; outerStep += 1)
+      await cache.get(await blobs.put(Uint8Array.of(outerStep)));
+    expect(cache.byteCount).toBe(8);
+  });
+
   it('does not keep what is larger than itself', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(blobs, 1);
