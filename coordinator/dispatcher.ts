@@ -20,8 +20,8 @@ export interface DeliveredResult {
 }
 
 /**
- * Reads a delivered output, or says why it cannot be used. Pure; a refused delivery is counted
- * and its job enqueued again, so a worker cannot spoil a run.
+ * Why a delivered output cannot be used. It is counted and its job tried again, so a worker cannot
+ * spoil a run.
  */
 export type Rejection =
   'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';

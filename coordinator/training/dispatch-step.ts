@@ -143,7 +143,7 @@ export class DispatchStep {
     const { link } = this.#options;
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
-    const fate = fateOf(await this.#patiently(() => link.read(jobId)));
+    const fate = fateOf(await this.#patiently(() => link.read(jobId)), delivery.job);
     switch (fate.kind) {
       case 'open':
         return null;
@@ -177,7 +177,7 @@ export class DispatchStep {
     if (rejection !== null) {
       rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
       const reason = `its result was refused: ${rejection}`;
-      delivery.countFailure(reason, queue.jobAttemptsMax);
+      delivery.countFailure(reason, queue.jobAttemptsMax, rejection);
       await this.#deliverAgain(delivery, reason);
       return null;
     }

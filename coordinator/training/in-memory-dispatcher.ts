@@ -10,6 +10,7 @@ import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
+import { attemptsUsedUp } from './job-delivery.js';
 
 export interface InMemoryDispatcherOptions {
   readonly executor: JobExecutor;
@@ -58,7 +59,9 @@ async function admittedResult(
 ): Promise<DeliveredResult> {
   const { clock, attemptsMax, sink, rejections } = options;
   const { jobIndex, outerStep } = order.job;
-  let lastFailure: { reason: string; cause?: unknown } = { reason: 'no attempt was allowed' };
+  let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
+    reason: 'no attempt was allowed',
+  };
   for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
     if (attempt > 1) {
       sink({ kind: 'job-retried', jobIndex, reason: lastFailure.reason });
@@ -74,17 +77,11 @@ async function admittedResult(
     const rejection = admit(delivered);
     if (rejection === null) return delivered;
     rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
-    lastFailure = { reason: `its result was refused: ${rejection}` };
+    lastFailure = { reason: `its result was refused: ${rejection}`, rejection };
   }
-  throw new QianmoError({
-    kind: 'failed',
-    what: 'a job used up its attempts',
-    where: `outer step ${outerStep}, job ${jobIndex}`,
-    expected: `a usable result within ${attemptsMax} attempts`,
-    found: lastFailure.reason,
-    cure: 'see the reason above; raise queue.jobAttemptsMax when it comes and goes',
-    ...('cause' in lastFailure ? { cause: lastFailure.cause } : {}),
-  });
+  const { reason, rejection, cause } = lastFailure;
+  const where = `outer step ${outerStep}, job ${jobIndex}`;
+  throw attemptsUsedUp(where, attemptsMax, reason, rejection, cause);
 }
 
 /** @throws what another try cannot mend, and `interrupted` as soon as the signal aborts. */

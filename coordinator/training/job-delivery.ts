@@ -6,7 +6,7 @@
 import { QianmoError } from '../../shared/errors.js';
 import { parseJobFailure } from '../../shared/job-failure.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/protocol.js';
-import type { JobOrder } from '../dispatcher.js';
+import type { JobOrder, Rejection } from '../dispatcher.js';
 import type { JobRecord } from './queue-link.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
@@ -26,7 +26,7 @@ export type Fate =
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'hopeless'; readonly reason: string };
 
-export function fateOf(record: JobRecord): Fate {
+export function fateOf(record: JobRecord, job: Job): Fate {
   switch (record.state) {
     case 'open':
       return { kind: 'open' };
@@ -34,7 +34,8 @@ export function fateOf(record: JobRecord): Fate {
       return { kind: 'lost', reason: 'Redis no longer has the job' };
     case 'completed': {
       const parsed = JobResultSchema.safeParse(record.returnValue);
-      if (parsed.success) return { kind: 'result', result: parsed.data };
+      if (parsed.success && isOf(parsed.data, job)) return { kind: 'result', result: parsed.data };
+      if (parsed.success) return { kind: 'failed', reason: 'its result is that of another job' };
       const where = parsed.error.issues[0]?.path.join('.') ?? '';
       return { kind: 'failed', reason: `its result cannot be read (at ${where})` };
     }
@@ -44,6 +45,11 @@ export function fateOf(record: JobRecord): Fate {
       return kind === 'permanent' ? { kind: 'hopeless', reason } : { kind: 'failed', reason };
     }
   }
+}
+
+/** Admitted under another index, it would close this job and leave the other for ever a duplicate. */
+function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
+  return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }
 
 /** Counts deliveries (each has an id of its own) and failures (bounded by the config). */
@@ -77,17 +83,10 @@ export class JobDelivery {
   }
 
   /** @throws QianmoError `failed` when this was the last attempt. */
-  countFailure(reason: string, attemptsMax: number): void {
+  countFailure(reason: string, attemptsMax: number, rejection?: Rejection): void {
     this.#failureCount += 1;
-    if (this.#failureCount < attemptsMax) return;
-    throw new QianmoError({
-      kind: 'failed',
-      what: 'a job used up its attempts',
-      where: this.where,
-      expected: `a usable result within ${attemptsMax} attempts`,
-      found: reason,
-      cure: 'see the reason above; raise queue.jobAttemptsMax when it comes and goes',
-    });
+    if (this.#failureCount >= attemptsMax)
+      throw attemptsUsedUp(this.where, attemptsMax, reason, rejection);
   }
 
   hopeless(reason: string): QianmoError {
@@ -104,4 +103,26 @@ export class JobDelivery {
     const { runId, outerStep, jobIndex, work } = this.job;
     return `run ${runId}, outer step ${outerStep}, ${work.kind} job ${jobIndex}`;
   }
+}
+
+/** Why a job is given up, by whichever dispatcher. */
+export function attemptsUsedUp(
+  where: string,
+  attemptsMax: number,
+  reason: string,
+  rejection?: Rejection,
+  cause?: unknown,
+): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'a job used up its attempts',
+    where,
+    expected: `a usable result within ${attemptsMax} attempts`,
+    found: reason,
+    cure:
+      rejection === 'not_finite'
+        ? 'training diverges: lower method.innerRate or training.optimizer.rate and train afresh'
+        : 'see the reason above; raise queue.jobAttemptsMax when it comes and goes',
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

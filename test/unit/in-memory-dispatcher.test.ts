@@ -66,7 +66,7 @@ describe('the in-memory dispatcher', () => {
         '  where:    outer step 7, job 0',
         '  expected: a usable result within 2 attempts',
         '  found:    its result was refused: not_finite',
-        '  cure:     see the reason above; raise queue.jobAttemptsMax when it comes and goes',
+        '  cure:     training diverges: lower method.innerRate or training.optimizer.rate and train afresh',
       ].join('\n'),
     );
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fateOf, JobDelivery } from '../../coordinator/training/job-delivery.js';
 import { formatJobFailure, parseJobFailure } from '../../shared/job-failure.js';
+import type { JobResult } from '../../shared/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from '../conformance/dispatcher.js';
 
@@ -12,13 +13,15 @@ function delivery(): JobDelivery {
 }
 
 describe('fateOf', () => {
+  const { job } = delivery();
+
   it('waits for an open job and misses a vanished one', () => {
-    expect(fateOf({ state: 'open' })).toEqual({ kind: 'open' });
-    expect(fateOf({ state: 'gone' }).kind).toBe('lost');
+    expect(fateOf({ state: 'open' }, job)).toEqual({ kind: 'open' });
+    expect(fateOf({ state: 'gone' }, job).kind).toBe('lost');
   });
 
   it('reads why a job failed', () => {
-    const fate = (reason: string) => fateOf({ state: 'failed', reason });
+    const fate = (reason: string) => fateOf({ state: 'failed', reason }, job);
     expect(fate('blob-missing: blob 12')).toEqual({ kind: 'lost', reason: 'blob 12' });
     expect(fate('permanent: another store')).toEqual({ kind: 'hopeless', reason: 'another store' });
     expect(fate('refused: protocol 2')).toEqual({ kind: 'failed', reason: 'protocol 2' });
@@ -29,12 +32,48 @@ describe('fateOf', () => {
   });
 
   it('uses up an attempt for a result that does not parse', () => {
-    expect(fateOf({ state: 'completed', returnValue: { runId: 'r' } })).toEqual({
+    expect(fateOf({ state: 'completed', returnValue: { runId: 'r' } }, job)).toEqual({
       kind: 'failed',
       reason: 'its result cannot be read (at protocolVersion)',
     });
-    expect(fateOf({ state: 'completed', returnValue: null }).kind).toBe('failed');
+    expect(fateOf({ state: 'completed', returnValue: null }, job).kind).toBe('failed');
   });
+});
+
+describe('fateOf of a finished job', () => {
+  const { job } = delivery();
+  const returnValue: JobResult = {
+    protocolVersion: 1,
+    runId: job.runId,
+    outerStep: job.outerStep,
+    jobIndex: job.jobIndex,
+    output: job.dense,
+    weightedQueryLoss: 0,
+    weightedSupportLoss: 0,
+    taskCount: 1,
+    queryRowCount: 1,
+    computeMs: 1,
+    worker: 'w',
+    backend: 'test',
+  };
+
+  it('is its result', () => {
+    expect(fateOf({ state: 'completed', returnValue }, job)).toEqual({
+      kind: 'result',
+      result: returnValue,
+    });
+  });
+
+  it.each([{ jobIndex: 1 }, { outerStep: 1 }, { runId: 'another-run' }])(
+    'is a used-up attempt when the result is that of another job: %o',
+    (other) => {
+      const fate = fateOf({ state: 'completed', returnValue: { ...returnValue, ...other } }, job);
+      expect(fate).toEqual({
+        kind: 'failed',
+        reason: expect.stringContaining('of another job') as string,
+      });
+    },
+  );
 });
 
 describe('JobDelivery', () => {
@@ -56,6 +95,18 @@ describe('JobDelivery', () => {
     });
     expect(delays.slice(0, 4)).toEqual([0, 100, 200, 400]);
     expect(Math.max(...delays)).toBe(5_000);
+  });
+
+  it('names the cure of numbers that are not finite: another try gives the same', () => {
+    expect(() =>
+      delivery().countFailure('its result was refused: not_finite', 1, 'not_finite'),
+    ).toThrow(
+      expect.objectContaining({
+        report: expect.objectContaining({
+          cure: expect.stringContaining('lower method.innerRate') as string,
+        }) as object,
+      }) as Error,
+    );
   });
 
   it('fails at the last attempt, with the last reason', () => {
