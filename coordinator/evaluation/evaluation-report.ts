@@ -92,7 +92,8 @@ export const SelectionSchema = z.strictObject({
   validationLogloss: z.number(),
   /** The chosen cell is the first or last of an axis: a wider grid might do better. */
   atGridEdge: z.boolean(),
-  grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number() })),
+  /** Null: the cell diverged, its logits are not finite. */
+  grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
 export const EvaluationReportSchema = z.strictObject({

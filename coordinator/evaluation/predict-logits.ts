@@ -41,7 +41,7 @@ export interface PredictionRequest {
 }
 
 export interface Predictions {
-  /** By adaptation: the sum of losses of each task, `[taskCount]`. */
+  /** By adaptation: the sum of losses of each task, `[taskCount]`; infinite where it diverged. */
   readonly lossSums: readonly Float64Array[];
   /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */
   readonly logits: readonly Float32Array[];
@@ -165,6 +165,7 @@ async function runWave(
     if (admitted.has(jobIndex)) return 'duplicate';
     const logits = readLogits(delivered.output, [job.adaptations.length, job.rowCount]);
     if (typeof logits === 'string') return logits;
+    if (!areKeptFinite(logits, job, request)) return 'not_finite';
     admitted.add(jobIndex);
     context.onBackend(backend);
     receive(job, logits);
@@ -191,7 +192,20 @@ export function readLogits(
   if (logits === undefined || tensors.size !== 1 || logits.shape.join() !== shape.join())
     return 'layout_mismatch';
   if (!(logits.values instanceof Float32Array)) return 'layout_mismatch';
-  return logits.values.every(Number.isFinite) ? logits.values : 'not_finite';
+  return logits.values;
+}
+
+/** An adaptation that is only tried may diverge: it loses, and the others are still compared. */
+function areKeptFinite(
+  logits: Float32Array,
+  job: PlannedPrediction,
+  { keep }: PredictionRequest,
+): boolean {
+  return [...job.adaptations.keys()].every(
+    (index) =>
+      !keep.includes(job.firstAdaptation + index) ||
+      logits.subarray(index * job.rowCount, (index + 1) * job.rowCount).every(Number.isFinite),
+  );
 }
 
 function place(
@@ -214,7 +228,8 @@ function place(
         clicks: task.clicks.subarray(first, end),
         impressions: task.impressions.subarray(first, end),
       });
-      if (losses !== undefined) losses[job.firstTask + offset] = loss;
+      if (losses !== undefined)
+        losses[job.firstTask + offset] = Number.isFinite(loss) ? loss : Infinity;
       row += end - first;
     }
   }

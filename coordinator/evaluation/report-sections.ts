@@ -91,10 +91,10 @@ function gridHtml({ cell: chosen, grid }: Selection): string {
   const unique = (values: number[]): number[] => [...new Set(values)].sort((a, b) => a - b);
   const rowValues = unique(grid.map(({ cell }) => axesOf(cell)[0]));
   const columnValues = unique(grid.map(({ cell }) => axesOf(cell)[1]));
-  const losses = grid.map(({ validationLogloss }) => validationLogloss);
+  const losses = grid.flatMap(({ validationLogloss: loss }) => (loss === null ? [] : [loss]));
   const least = Math.min(...losses);
   const sorted = [...losses].sort((a, b) => a - b);
-  // The median, not the greatest, ends the scale: diverged cells would flatten everything else.
+  // The median, not the greatest, ends the scale: bad cells would flatten everything else.
   const reach = Math.max((sorted[Math.floor(sorted.length / 2)] ?? least) - least, 1e-9) * 2;
   const rows = rowValues.map((rowValue) => {
     const cells = columnValues.map((columnValue) => {
@@ -103,6 +103,7 @@ function gridHtml({ cell: chosen, grid }: Selection): string {
         return row === rowValue && column === columnValue;
       });
       if (found === undefined) return '<td></td>';
+      if (found.validationLogloss === null) return '<td>diverged</td>';
       const depth = Math.max(0, 1 - (found.validationLogloss - least) / reach) * 0.35;
       const isChosen = axesOf(found.cell).join() === axesOf(chosen).join();
       return (

@@ -3,6 +3,7 @@
  * is given the validation tasks and no others.
  */
 
+import { QianmoError } from '../../shared/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { Grid } from './grid.js';
@@ -24,23 +25,45 @@ export interface SplitRows {
   readonly support: FlatRows;
 }
 
-/** @param meanLosses one mean logloss per impression for each cell of the grid */
+/**
+ * @param meanLosses one mean logloss per impression for each cell of the grid; infinite where the
+ *   cell diverged.
+ * @throws QianmoError of kind `failed` when every cell did.
+ */
 export function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
   let best = 0;
   for (const [index, loss] of meanLosses.entries())
     if (loss < (meanLosses[best] ?? Infinity)) best = index;
   const cell = grid.cells[best];
-  if (cell === undefined) throw new Error('a grid has at least one cell');
+  const validationLogloss = meanLosses[best];
+  if (cell === undefined || validationLogloss === undefined)
+    throw new Error('a grid has at least one cell');
+  if (!Number.isFinite(validationLogloss)) throw everyCellDiverges(arm, grid);
   return {
     arm,
     cell,
-    validationLogloss: meanLosses[best] ?? 0,
+    validationLogloss,
     atGridEdge: grid.isAtEdge(best),
     grid: grid.cells.map((each, index) => ({
       cell: each,
-      validationLogloss: meanLosses[index] ?? 0,
+      validationLogloss: finiteOrNull(meanLosses[index]),
     })),
   };
+}
+
+function finiteOrNull(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) ? value : null;
+}
+
+function everyCellDiverges(arm: ArmName, grid: Grid): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: `the arm ${arm} diverges with every setting of its grid`,
+    where: 'evaluation.innerRates, evaluation.innerSteps',
+    expected: 'finite logits on the validation adgroups with at least one setting',
+    found: `${grid.cells.length} settings tried, none of them finite`,
+    cure: 'give smaller inner rates or fewer inner steps',
+  });
 }
 
 /** Inner steps from `parameters`: one pass over the validation tasks for the whole grid. */

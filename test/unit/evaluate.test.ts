@@ -8,7 +8,9 @@ import { describe, expect, it } from 'vitest';
 import { globalArmConfig } from '../../coordinator/evaluation/global-arm.js';
 import { lossSum, sigmoid } from '../../coordinator/evaluation/metrics.js';
 import type { ArmName, EvaluationReport } from '../../coordinator/evaluation/evaluation-report.js';
+import { reportHtml } from '../../coordinator/evaluation/report-html.js';
 import { parseReport, reportJson } from '../../coordinator/evaluation/report-json.js';
+import type { JobOrder } from '../../coordinator/dispatcher.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
@@ -149,16 +151,57 @@ describe('evaluate', () => {
     expect(other.orders[0]?.job.runId).not.toBe(dispatcher.orders[0]?.job.runId);
   });
 
-  it('refuses logits that are not finite', async () => {
+  /** The output with its last logit, which is of the last adaptation, replaced. */
+  const withLastLogit = (output: Uint8Array, value: number): Uint8Array => {
+    const spoilt = output.slice();
+    new DataView(spoilt.buffer).setFloat32(spoilt.length - 4, value, true);
+    return spoilt;
+  };
+  const isOfGrid = ({ job }: JobOrder, cellCount: number): boolean =>
+    job.work.kind === 'predict' &&
+    job.work.adaptations.length === cellCount &&
+    job.work.adaptations.every(({ innerSteps }) => innerSteps > 0);
+
+  it.each([NaN, Infinity])('refuses logits of %s that are to be kept', async (value) => {
     const dispatcher = formulaDispatcher(store, {
-      spoil: (output) => {
-        const spoilt = output.slice();
-        new DataView(spoilt.buffer).setFloat32(spoilt.length - 4, NaN, true);
-        return spoilt;
-      },
+      spoil: (output, order) => (isOfGrid(order, 6) ? null : withLastLogit(output, value)),
     });
     await evaluateFormula({ store, dispatcher });
-    expect(dispatcher.rejections.get('not_finite')).toBe(dispatcher.orders.length);
+    const ofGrid = dispatcher.orders.filter((order) => isOfGrid(order, 6));
+    expect(ofGrid.length).toBeGreaterThan(0);
+    expect(dispatcher.rejections.get('not_finite')).toBe(dispatcher.orders.length - ofGrid.length);
+  });
+
+  it.each([NaN, Infinity])('lets a setting that gives logits of %s lose', async (value) => {
+    const dispatcher = formulaDispatcher(store, {
+      change: (output, order) => (isOfGrid(order, 6) ? withLastLogit(output, value) : output),
+    });
+    const report = await evaluateFormula({ store, dispatcher });
+    const expected = await evaluateFormula({ store });
+    const last = { kind: 'inner-steps', innerRate: 2, innerSteps: 16 };
+    for (const [index, { cell, grid, arm }] of report.selection.chosen.entries()) {
+      if (arm === 'global-shift') continue;
+      const others = expected.selection.chosen[index]?.grid.slice(0, -1);
+      expect(grid).toEqual([...(others ?? []), { cell: last, validationLogloss: null }]);
+      expect(cell).not.toEqual(last);
+    }
+    expect(parseReport(reportJson(report), 'here')).toEqual(report);
+    expect(reportHtml(report)).toContain('<td>diverged</td>');
+  });
+
+  it('fails clearly when every setting diverges', async () => {
+    const config = formulaConfig({
+      evaluation: { innerRates: [2], innerSteps: [16], arms: ['meta-adapted'] },
+    });
+    const dispatcher = formulaDispatcher(store, {
+      change: (output, order) => (isOfGrid(order, 1) ? withLastLogit(output, NaN) : output),
+    });
+    const failure = await evaluateFormula({ store, dispatcher, config }).catch((e: unknown) => e);
+    expect(failure).toBeInstanceOf(QianmoError);
+    expect((failure as QianmoError).report).toMatchObject({
+      kind: 'failed',
+      what: 'the arm meta-adapted diverges with every setting of its grid',
+    });
   });
 
   it('buckets partition the test adgroups by support rows', async () => {
