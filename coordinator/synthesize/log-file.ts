@@ -11,26 +11,30 @@ export function unfinishedPath(path: string): string {
 
 /**
  * Calls `write` with an open file and gives the file its name if all went well; removes it if not.
+ * @param shownPath what a failure names, where the path itself is one of several on the way
  * @throws QianmoError of kind `environment` when the file system refuses
  */
 export async function writeWhole(
   path: string,
   write: (file: FileHandle) => Promise<void>,
+  shownPath = path,
 ): Promise<void> {
-  await placeWhole(path, async (unfinished) => {
+  const writeOpened = async (unfinished: string): Promise<void> => {
     const file = await open(unfinished, 'w');
     try {
       await write(file);
     } finally {
       await file.close();
     }
-  });
+  };
+  await placeWhole(path, writeOpened, shownPath);
 }
 
 /** As `writeWhole`, for a writer that opens the path itself. */
 export async function placeWhole(
   path: string,
   write: (unfinished: string) => Promise<void>,
+  shownPath = path,
 ): Promise<void> {
   const unfinished = unfinishedPath(path);
   try {
@@ -39,7 +43,7 @@ export async function placeWhole(
     await rename(unfinished, path);
   } catch (cause) {
     await rm(unfinished, { force: true }).catch(() => undefined);
-    throw failureOfSystemError(cause, path) ?? cause;
+    throw failureOfSystemError(cause, shownPath) ?? cause;
   }
 }
 

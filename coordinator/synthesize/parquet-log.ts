@@ -1,6 +1,7 @@
 /** Turns a finished CSV log into Parquet with DuckDB. */
 
 import { DuckDBInstance } from '@duckdb/node-api';
+import { QianmoError } from '../../shared/errors.js';
 import { CSV_COLUMNS } from './csv-rows.js';
 
 const MEMORY_LIMIT = '1GB';
@@ -12,11 +13,17 @@ const TYPES: Readonly<Record<string, string>> = {
   p_true: 'DOUBLE',
 };
 
-/** Keeps the order of rows. */
+/**
+ * Keeps the order of rows.
+ *
+ * @param shownPath what a failure names
+ * @throws QianmoError of kind `environment` when the disk has no room for it
+ */
 export async function convertToParquet(
   csvPath: string,
   parquetPath: string,
   threadCount: number,
+  shownPath: string,
 ): Promise<void> {
   const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: MEMORY_LIMIT,
@@ -30,10 +37,26 @@ export async function convertToParquet(
          columns = {${columns.join(', ')}}))
        TO ${quoted(parquetPath)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE ${ROW_GROUP_ROWS})`,
     );
+  } catch (cause) {
+    throw isDiskFull(cause) ? diskFull(shownPath, cause) : cause;
   } finally {
     connection.closeSync();
     instance.closeSync();
   }
+}
+
+function isDiskFull(cause: unknown): boolean {
+  return cause instanceof Error && /no space left|disk quota|could not write/i.test(cause.message);
+}
+
+function diskFull(path: string, cause: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'environment',
+    what: 'the disk is full',
+    where: path,
+    cure: 'free space, or choose a folder on another disk; nothing half-written was kept',
+    cause,
+  });
 }
 
 function quoted(text: string): string {

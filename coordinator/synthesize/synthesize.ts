@@ -23,7 +23,7 @@ const STAGE = 'synthesize';
  * Writes the log and, beside it, `<path>.world.json`. Rows are in order of time. The bytes of CSV
  * depend on the world's options and on nothing else.
  * @throws QianmoError of kind `usage` (options out of bounds), `environment` (the file system
- *   refuses) or `interrupted`; the log is then as it was before.
+ *   refuses) or `interrupted`; there is then no new log.
  */
 export async function synthesize(options: SynthesisOptions): Promise<SynthesisReport> {
   checkWorldOptions(options);
@@ -52,9 +52,14 @@ export async function synthesize(options: SynthesisOptions): Promise<SynthesisRe
     durationMs,
     rowsPerSecond: (rows / durationMs) * 1000,
   };
-  await placeWhole(worldPath, (unfinished) =>
-    writeFile(unfinished, `${JSON.stringify(worldRecord(options, intercept, report), null, 2)}\n`),
-  );
+  const record = `${JSON.stringify(worldRecord(options, intercept, report), null, 2)}\n`;
+  try {
+    await placeWhole(worldPath, (unfinished) => writeFile(unfinished, record));
+  } catch (cause) {
+    // A log whose world nobody knows is half of what was asked for.
+    await rm(options.path, { force: true });
+    throw cause;
+  }
   return report;
 }
 
@@ -79,22 +84,26 @@ async function writeText(
     oracleLoglossSum: 0,
     oracleEntropySum: 0,
   };
-  await writeWhole(path, async (file) => {
-    await writeAll(file, compress ? gzipMember(header) : header);
-    const chunks = generateChunks({
-      source,
-      boundaries: chunkBoundaries(source.world.adgroups, chunkCount),
-      compress,
-      threadCount: options.threadCount ?? availableParallelism(),
-      ...(options.threadEntry === undefined ? {} : { threadEntry: options.threadEntry }),
-    });
-    for await (const chunk of chunks) {
-      if (options.signal.aborted) throw interruption(options.path);
-      await writeAll(file, chunk.bytes);
-      total = addSums(total, chunk);
-      options.sink({ kind: 'progress', stage: STAGE, done: total.rowCount, total: options.rows });
-    }
-  });
+  await writeWhole(
+    path,
+    async (file) => {
+      await writeAll(file, compress ? gzipMember(header) : header);
+      const chunks = generateChunks({
+        source,
+        boundaries: chunkBoundaries(source.world.adgroups, chunkCount),
+        compress,
+        threadCount: options.threadCount ?? availableParallelism(),
+        ...(options.threadEntry === undefined ? {} : { threadEntry: options.threadEntry }),
+      });
+      for await (const chunk of chunks) {
+        if (options.signal.aborted) throw interruption(options.path);
+        await writeAll(file, chunk.bytes);
+        total = addSums(total, chunk);
+        options.sink({ kind: 'progress', stage: STAGE, done: total.rowCount, total: options.rows });
+      }
+    },
+    options.path,
+  );
   return total;
 }
 
@@ -104,7 +113,12 @@ async function writeParquet(options: SynthesisOptions, source: RowSource): Promi
   try {
     const sums = await writeText(options, source, csvPath);
     await placeWhole(options.path, (unfinished) =>
-      convertToParquet(csvPath, unfinished, options.threadCount ?? availableParallelism()),
+      convertToParquet(
+        csvPath,
+        unfinished,
+        options.threadCount ?? availableParallelism(),
+        options.path,
+      ),
     );
     return sums;
   } finally {
