@@ -38,7 +38,8 @@ const NONCE_BYTE_COUNT = 4;
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
   const { redisUrl, queue, runId, clock, sink } = options;
   // Lost connections show where they matter: as commands that fail, in `redis-patience.ts`.
-  const link = await openQueueLink({ redisUrl, prefix: queue.prefix, onError: () => undefined });
+  const onError = (): void => undefined;
+  const link = await openQueueLink({ redisUrl, prefix: queue.prefix, clock, onError });
   const blobs =
     options.blobs ??
     new RedisBlobStore({

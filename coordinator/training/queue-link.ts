@@ -5,6 +5,7 @@
  */
 
 import { Queue, QueueEvents, Worker, type JobsOptions } from 'bullmq';
+import type { Clock } from '../../shared/clock.js';
 import type { Job } from '../../shared/protocol.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from '../../shared/protocol.js';
 import {
@@ -25,6 +26,8 @@ const FINISHED_AGE_S_MAX = 3_600;
 const FINISHED_COUNT_MAX = 5_000;
 const LEFTOVER_PAGE_COUNT = 1_000;
 const CHECKER_NAME = 'stalled-checker';
+/** BullMQ's event reader never ends its closing when the server went away before. */
+const CLOSE_TIMEOUT_MS = 2_000;
 
 /** What Redis holds about a job; the event that says so may be lost, this is not. */
 export type JobRecord =
@@ -72,15 +75,16 @@ const JOB_OPTIONS: JobsOptions = {
 export async function openQueueLink(options: {
   readonly redisUrl: string;
   readonly prefix: string;
+  readonly clock: Clock;
   readonly onError: (error: Error) => void;
 }): Promise<QueueLink> {
-  const { redisUrl: url, prefix, onError } = options;
+  const { redisUrl: url, prefix, clock, onError } = options;
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
   let waiting: RedisConnection | undefined;
   try {
     const facts = await checkRedis(redis);
     waiting = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
-    return await linkOver(redis, waiting, facts, prefix, onError);
+    return await linkOver({ redis, waiting, facts, prefix, clock, onError });
   } catch (error) {
     redis.disconnect();
     waiting?.disconnect();
@@ -88,13 +92,15 @@ export async function openQueueLink(options: {
   }
 }
 
-async function linkOver(
-  redis: RedisConnection,
-  waiting: RedisConnection,
-  facts: RedisFacts,
-  prefix: string,
-  onError: (error: Error) => void,
-): Promise<QueueLink> {
+async function linkOver(parts: {
+  readonly redis: RedisConnection;
+  readonly waiting: RedisConnection;
+  readonly facts: RedisFacts;
+  readonly prefix: string;
+  readonly clock: Clock;
+  readonly onError: (error: Error) => void;
+}): Promise<QueueLink> {
+  const { redis, waiting, facts, prefix, clock, onError } = parts;
   const queue = new Queue(INNER_LOOP_QUEUE, {
     connection: redis,
     prefix,
@@ -124,7 +130,10 @@ async function linkOver(
     subscribe: wakes.subscribe,
     close: async () => {
       // Closing waits for replies of a server that may be away; the connections end regardless.
-      await Promise.allSettled([checker.close(true), events.close(), queue.close()]);
+      const inTime = new AbortController();
+      const closed = Promise.allSettled([checker.close(true), events.close(), queue.close()]);
+      await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
+      inTime.abort();
       redis.disconnect();
       waiting.disconnect();
     },

@@ -1,6 +1,6 @@
 /**
  * Lives through a Redis that is away for a while: tries again with growing pauses until a deadline,
- * and says so once. Only outages are tried again; every other error passes.
+ * and says so once. Only outages are tried again; a refusal is reported, every other error passes.
  */
 
 import type { Clock } from '../../shared/clock.js';
@@ -14,7 +14,8 @@ const PAUSE_MS_MAX = 1_000;
 export interface RedisPatience {
   /**
    * @param deadlineMs on the clock's monotonic scale
-   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts.
+   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts,
+   *   `environment` when Redis answers with a refusal.
    */
   attempt<T>(action: () => Promise<T>, deadlineMs: number, signal?: AbortSignal): Promise<T>;
 }
@@ -52,7 +53,7 @@ export function createRedisPatience(options: {
           noteAnswer();
           return value;
         } catch (error) {
-          if (!isRedisOutage(error)) throw error;
+          if (!isRedisOutage(error)) throw isRefusal(error) ? refused(where, error) : error;
           noteOutage(error);
           if (clock.monotonicMs() + pauseMs >= deadlineMs) throw stayedAway(where, error);
         }
@@ -82,6 +83,26 @@ function stayedAway(where: string, cause: unknown): QianmoError {
     where,
     found: rootMessage(cause),
     cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
+    cause,
+  });
+}
+
+/** An error that Redis itself answered with: it has no memory left, no disk, or no right is given. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
+
+function refused(where: string, cause: Error): QianmoError {
+  const memory = 'raise its maxmemory, or lower training.tasksPerOuterStep';
+  const disk = 'free the disk that Redis writes to';
+  const other = 'see its log, and what its user may do';
+  const isOf = (code: string): boolean => cause.message.startsWith(code);
+  return new QianmoError({
+    kind: 'environment',
+    what: 'Redis refused a command',
+    where,
+    found: cause.message,
+    cure: `${isOf('OOM') ? memory : isOf('MISCONF') ? disk : other}; then continue with --resume`,
     cause,
   });
 }

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
 import { systemClock } from '../../shared/clock.js';
 import type { RunEvent } from '../../shared/run-events.js';
+import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
 import { collected, ordersForTest } from '../conformance/dispatcher.js';
 import {
@@ -238,6 +239,36 @@ describe('a Redis that fails', () => {
       report: { found: '2 jobs still open', cure: expect.stringContaining('--resume') as string },
     });
     expect(await redis.client.llen(`${prefix}:inner-loops:wait`)).toBe(0);
+  });
+});
+
+describe('a Redis that refuses or is gone', () => {
+  it('says that it has no memory left for jobs, resumable', async () => {
+    const blobs = new MemoryBlobStore();
+    const made = await dispatcherInTest(redis.url, queueConfig({ prefix }), 'run', blobs);
+    cleanups.push(() => made.dispatcher.close());
+    cleanups.push(() => redis.client.config('SET', 'maxmemory', '0'));
+    await redis.client.config('SET', 'maxmemory', '1');
+    await expect(
+      collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'environment',
+      report: {
+        what: 'Redis refused a command',
+        found: expect.stringContaining('OOM') as string,
+        cure: expect.stringMatching(/maxmemory.*--resume/) as string,
+      },
+    });
+  });
+
+  it('does not keep the dispatcher from closing', async () => {
+    const own = await redisForTest();
+    const made = await dispatcherInTest(own.url, queueConfig({ prefix }));
+    await own.close();
+    await made.dispatcher.close();
+    await expect(
+      collected(made.dispatcher.run(ordersForTest(1), admitAll, AbortSignal.abort())),
+    ).rejects.toMatchObject({ kind: 'interrupted' });
   });
 });
 

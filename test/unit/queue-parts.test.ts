@@ -135,6 +135,17 @@ describe('RedisPatience', () => {
     expect(clock.monotonicMs()).toBeGreaterThan(8_000);
   });
 
+  it('reports what Redis refuses at once, with the cure', async () => {
+    const { sut } = patience();
+    const full = Object.assign(new Error('MISCONF Redis is configured to save'), {
+      name: 'ReplyError',
+    });
+    await expect(sut.attempt(() => Promise.reject(full), 10_000)).rejects.toMatchObject({
+      kind: 'environment',
+      report: { where: 'redis://h:1', cure: expect.stringMatching(/disk.*--resume/) as string },
+    });
+  });
+
   it('lets every other error pass, and stops for a signal', async () => {
     const { sut, events } = patience();
     const wrong = new Error('WRONGTYPE');
