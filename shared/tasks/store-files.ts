@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { QianmoError } from '../errors.js';
 import { systemCodeOf, systemFailure } from '../system-errors.js';
@@ -133,6 +133,8 @@ export async function checkFileContent(folder: string, file: StoreFile): Promise
     });
 }
 
+let partCount = 0;
+
 /** Fetches one file into the folder, once; what is written there is whole. */
 export async function fetchFile(
   objects: ObjectStore,
@@ -151,12 +153,15 @@ export async function fetchFile(
       expected: `${file.byteCount} bytes`,
       cure: RESTORE_CURE,
     });
-  const part = `${path}.${process.pid}.part`;
+  // Two readers of one process may fetch the same file at the same time.
+  partCount += 1;
+  const part = `${path}.${process.pid}-${partCount}.part`;
   try {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(part, object.bytes);
     await rename(part, path);
   } catch (cause) {
+    await rm(part, { force: true }).catch(() => undefined);
     throw systemFailure(cause, 'keeping a file of the task store locally', path);
   }
 }

@@ -136,6 +136,13 @@ test('logs and store on an object store', async () => {
   const all = store.tasks.map(({ taskIndex }) => taskIndex);
   expect(await store.readTasks(all)).toEqual(await local.readTasks(all));
   await store.close();
+  // Coordinator and executor of one process open it at the same time.
+  const downloadFolder = room.path('shared-downloads');
+  const opening = () => openTaskStore('s3://stores/one', { objectStoreOf, downloadFolder });
+  for (const opened of await Promise.all([opening(), opening(), opening()])) {
+    expect(opened.digest).toBe(store.digest);
+    await opened.close();
+  }
   await local.close();
 });
 
