@@ -289,16 +289,19 @@ describe('evaluate', () => {
       const predictionsPath = join(folder, 'predictions.parquet');
       const report = await evaluateFormula({ store, changes: { predictionsPath } });
       const connection = await (await DuckDBInstance.create(':memory:')).connect();
+      const arms = report.arms.map((arm) => arm.replaceAll('-', '_'));
+      const logloss = (arm: string): string =>
+        `sum(-clicks * ln(${arm}) - (impressions - clicks) * ln(1 - ${arm})) / sum(impressions)`;
       const reader = await connection.runAndReadAll(
-        `SELECT count(*)::INTEGER,
-           sum(-clicks * ln(meta_adapted) - (impressions - clicks) * ln(1 - meta_adapted)) / sum(impressions),
-           min(task)
+        `SELECT count(*)::INTEGER, min(task), count(DISTINCT (task, row))::INTEGER, ${arms.map(logloss).join(', ')}
          FROM read_parquet('${predictionsPath}')`,
       );
-      const [rowCount, logloss, firstTask] = reader.getRows()[0] ?? [];
+      const [rowCount, firstTask, distinctCount, ...loglosses] = reader.getRows()[0] ?? [];
       connection.closeSync();
       expect(rowCount).toBe(report.counts.testQueryRows);
-      expect(Number(logloss)).toBeCloseTo(armOf(report, 'meta-adapted').metrics.logloss, 8);
+      expect(distinctCount).toBe(rowCount);
+      for (const [index, arm] of report.arms.entries())
+        expect(Number(loglosses[index])).toBeCloseTo(armOf(report, arm).metrics.logloss, 8);
       expect(firstTask).toBe('task14');
       expect(await readdir(folder)).toEqual(['predictions.parquet']);
 
