@@ -4,6 +4,7 @@
  */
 
 import { aggregate, expectationsOf, gradientInbox } from './aggregator.js';
+import { backendWatch } from './backend-watch.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
 import { stepReport } from './step-report.js';
@@ -28,6 +29,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const checkpoints = checkpointWriter(options, state.outerStep);
   const planner = stepPlanner(config, store);
   const report = stepReport(options, state.outerStep);
+  const watchBackend = backendWatch(options.sink);
   try {
     while (state.outerStep < outerSteps) {
       const plan = await planner.take(state.outerStep);
@@ -38,7 +40,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
 
       const expected = expectationsOf(plan, runId, spec);
       const inbox = gradientInbox(expected);
-      await drain(dispatcher.run(orders, inbox.admit, signal));
+      for await (const delivered of dispatcher.run(orders, inbox.admit, signal))
+        watchBackend(delivered);
 
       const gradient = aggregate(inbox.gradients(), expected);
       state = steppedState(optimizer, state, gradient);
@@ -54,10 +57,4 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   } finally {
     await planner.settled();
   }
-}
-
-/** The inbox keeps what it admits, so the results themselves need no second look. */
-async function drain(results: AsyncIterable<unknown>): Promise<void> {
-  const iterator = results[Symbol.asyncIterator]();
-  while ((await iterator.next()).done !== true);
 }

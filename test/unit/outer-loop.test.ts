@@ -38,7 +38,32 @@ function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortContr
   };
 }
 
+/** Every second job of an outer step says that it was computed on something else. */
+function onTwoBackends(dispatcher: Dispatcher): Dispatcher {
+  return {
+    ...dispatcher,
+    async *run(orders, admit, signal) {
+      for await (const { result, output } of dispatcher.run(orders, admit, signal))
+        yield { output, result: { ...result, backend: `backend ${result.jobIndex % 2}` } };
+    },
+  };
+}
+
 describe('train', () => {
+  it('says once that two backends computed, for the digest then stands for neither', async () => {
+    const config = logisticConfig({ ...training, outerSteps: 3 });
+    const plain = tinyRun(config);
+    await train(plain.options);
+    expect(plain.events.filter(({ kind }) => kind === 'warning')).toEqual([]);
+    const { options, events } = tinyRun(config, {
+      dispatcher: onTwoBackends(tinyRun(config).options.dispatcher),
+    });
+    await train(options);
+    const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/backend 0.*backend 1/);
+  });
+
   it.each([
     ['fomaml with adam', { kind: 'fomaml', innerSteps: 2, innerRate: 0.5 }, training.optimizer],
     ['fomaml with sgd', { kind: 'fomaml' }, { kind: 'sgd', rate: 0.5, momentum: 0.9 }],
