@@ -260,16 +260,20 @@ function report(manifest: StoreManifest, logs: RawLogs, seconds: number, sink: R
     sink({
       kind: 'notice',
       message:
-        `${leftOut.tooSmallTaskCount} tasks (${leftOut.tooSmallRowCount} rows) left out: ` +
+        `${counted(leftOut.tooSmallTaskCount, 'task')} (${counted(leftOut.tooSmallRowCount, 'row')}) left out: ` +
         'fewer rows than supportRowsMin or queryRowsMin',
     });
   if (manifest.rejectedRowCount > 0)
     sink({
       kind: 'warning',
-      message: `${manifest.rejectedRowCount} rows rejected: see ${REJECTS_FILE} in the store`,
+      message: `${counted(manifest.rejectedRowCount, 'row')} rejected: see ${REJECTS_FILE} in the store`,
     });
   for (const part of ['validation', 'test'] as const)
     if (split[part] === 0) sink({ kind: 'warning', message: `no task is held out for ${part}` });
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 function prepareFailure(cause: unknown): unknown {
