@@ -1,7 +1,6 @@
 /** Writes one Arrow IPC file batch by batch, hashed on its way, no faster than the disk takes it. */
 
 import { createHash, type Hash } from 'node:crypto';
-import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { RecordBatchFileWriter, type RecordBatch, type Schema } from 'apache-arrow';
@@ -37,9 +36,22 @@ export class ArrowFile {
       this.hash.update(bytes);
       this.byteCount += bytes.byteLength;
       // Copied: the writer's chunk may be a view of a batch that is filled again.
-      if (!this.stream.write(Buffer.from(bytes)))
-        await Promise.race([once(this.stream, 'drain'), once(this.stream, 'close')]);
+      if (!this.stream.write(Buffer.from(bytes))) await this.drained();
     }
+  }
+
+  /** Until the disk took what was written, or never will. */
+  private drained(): Promise<void> {
+    const { stream } = this;
+    return new Promise((resolve) => {
+      const done = (): void => {
+        stream.off('drain', done);
+        stream.off('close', done);
+        resolve();
+      };
+      stream.on('drain', done);
+      stream.on('close', done);
+    });
   }
 
   /** @throws QianmoError of kind `environment` when the disk refuses. */
@@ -48,8 +60,7 @@ export class ArrowFile {
     this.writer.write(batch);
     // Lets the drain take the batch's chunks before the next batch is made.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.stream.writableNeedDrain && this.failure === null)
-      await Promise.race([once(this.stream, 'drain'), once(this.stream, 'close')]);
+    while (this.stream.writableNeedDrain && this.failure === null) await this.drained();
     this.check();
   }
 

@@ -28,6 +28,9 @@ it('every file but the last holds as many batches as reach the bound', async () 
     false,
     BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW,
   );
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning.message);
+  process.on('warning', onWarning);
   const places: string[] = [];
   for (let batch = 0; batch < BATCH_COUNT; batch += 1) {
     const { fileIndex, batchIndex } = writer.nextPlace();
@@ -35,6 +38,9 @@ it('every file but the last holds as many batches as reach the bound', async () 
     await writer.write(columns);
   }
   const files = await writer.finish();
+  process.off('warning', onWarning);
+  // Nothing that waited for the disk still listens.
+  expect(warnings).toEqual([]);
   expect(places).toEqual(
     places.map((_, n) => `${Math.floor(n / BATCHES_PER_FILE)}/${n % BATCHES_PER_FILE}`),
   );
