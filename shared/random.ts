@@ -72,15 +72,6 @@ export function randomStream(seed: number, ...purpose: (string | number)[]): Ran
   return { uint32, uniform, normal, below, shuffle };
 }
 
-/**
- * Uniform in [0, 1) that depends only on the seed and the parts: the seeded hash that decides
- * splits. The same key falls on the same side whatever else the data holds.
- */
-export function hashUniform(seed: number, ...parts: (string | number)[]): number {
-  const [high, low] = stateFromName(JSON.stringify([seed, ...parts]));
-  return ((high >>> 5) * 67108864 + (low >>> 6)) / 9007199254740992;
-}
-
 function stateFromName(name: string): [number, number, number, number] {
   const digest = createHash('sha256').update(name).digest();
   return [

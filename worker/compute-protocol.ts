@@ -53,12 +53,8 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     computeMs: z.number().nonnegative(),
     backend: z.string(),
   }),
-  /** Without `requestId`: the process could not start. */
-  z.strictObject({
-    kind: z.literal('failed'),
-    requestId: requestId.optional(),
-    report: FailureReportSchema,
-  }),
+  /** Of the request under way: there is one at a time. */
+  z.strictObject({ kind: z.literal('failed'), report: FailureReportSchema }),
 ]);
 
 export type ComputeRequest = z.infer<typeof ComputeRequestSchema>;

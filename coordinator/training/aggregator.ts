@@ -69,16 +69,6 @@ export function gradientInbox(expectations: GradientExpectations): GradientInbox
   };
 }
 
-/** Null when the result may be aggregated, else why it may not. Pure. */
-export function rejectionOf(
-  delivered: DeliveredResult,
-  expectations: GradientExpectations,
-  admitted: ReadonlyMap<number, unknown> = new Map(),
-): Rejection | null {
-  const read = readGradient(delivered, expectations, admitted);
-  return typeof read === 'string' ? read : null;
-}
-
 /** The gradient of a delivery that may be aggregated, else the reason why it may not. */
 function readGradient(
   { result, output }: DeliveredResult,

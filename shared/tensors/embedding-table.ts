@@ -1,4 +1,4 @@
-/** An embedding table and the two things anybody may do with it: gather rows and scatter rows. */
+/** An embedding table, and how rows are gathered from it. */
 
 export interface EmbeddingTable {
   readonly rowCount: number;
@@ -18,13 +18,5 @@ export function gatherRows(
   for (let row = 0; row < ids.length; row += 1) {
     const start = (ids[row] ?? 0) * width;
     target.set(values.subarray(start, start + width), (targetRow + row) * width);
-  }
-}
-
-/** Writes `source` `[ids.length, width]` over the rows `ids` of the table. */
-export function scatterRows(table: EmbeddingTable, ids: Int32Array, source: Float32Array): void {
-  const { width, values } = table;
-  for (let row = 0; row < ids.length; row += 1) {
-    values.set(source.subarray(row * width, (row + 1) * width), (ids[row] ?? 0) * width);
   }
 }

@@ -15,16 +15,6 @@ export function elementCountOf(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
-/** The same names, in the same order, with every value zero. */
-export function zerosLike(tensors: NamedTensors): Map<string, DenseTensor> {
-  return new Map(
-    [...tensors].map(([name, { shape, values }]) => [
-      name,
-      { shape, values: new Float32Array(values.length) },
-    ]),
-  );
-}
-
 /** The names of tensors whose presence or shape differs, as sentences; empty when none does. */
 export function layoutDifferences(found: NamedTensors, expected: NamedTensors): string[] {
   const differences: string[] = [];

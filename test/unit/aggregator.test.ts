@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { aggregate, gradientInbox, rejectionOf } from '../../coordinator/training/aggregator.js';
+import type { DeliveredResult, Rejection } from '../../coordinator/dispatcher.js';
+import { aggregate, gradientInbox } from '../../coordinator/training/aggregator.js';
 import {
   deliveredOf,
   expectationsFor,
@@ -15,9 +16,12 @@ const good = [
   deliveredOf(1, tensorsOf([3, 4], [1, 2, 3])),
 ];
 
-describe('rejectionOf', () => {
+const rejectionOf = (delivered: DeliveredResult): Rejection | null =>
+  gradientInbox(expectations).admit(delivered);
+
+describe('what an inbox admits', () => {
   it('accepts what the job asked for', () => {
-    for (const delivered of good) expect(rejectionOf(delivered, expectations)).toBeNull();
+    for (const delivered of good) expect(rejectionOf(delivered)).toBeNull();
   });
 
   it.each([
@@ -27,13 +31,12 @@ describe('rejectionOf', () => {
     ['a job that was not sent', { jobIndex: 2 }],
   ])('knows a result of %s', (_name, departure) => {
     const delivered = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), departure);
-    expect(rejectionOf(delivered, expectations)).toBe('not_of_this_step');
+    expect(rejectionOf(delivered)).toBe('not_of_this_step');
   });
 
   it('knows a second result of a job', () => {
-    const admitted = new Map([[0, true]]);
-    expect(rejectionOf(good[0]!, expectations, admitted)).toBe('duplicate');
-    expect(rejectionOf(good[1]!, expectations, admitted)).toBeNull();
+    const { admit } = gradientInbox(expectations);
+    expect([good[0]!, good[0]!, good[1]!].map(admit)).toEqual([null, 'duplicate', null]);
   });
 
   it.each([
@@ -55,16 +58,16 @@ describe('rejectionOf', () => {
       ]),
     ],
   ])('knows a wrong layout: %s', (_name, tensors) => {
-    expect(rejectionOf(deliveredOf(0, tensors), expectations)).toBe('layout_mismatch');
+    expect(rejectionOf(deliveredOf(0, tensors))).toBe('layout_mismatch');
   });
 
   it('knows bytes that are no tensors, another task count and a blob of another size', () => {
     const { result } = good[0]!;
     const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
-    expect(rejectionOf({ result, output: noise }, expectations)).toBe('layout_mismatch');
-    expect(rejectionOf({ result, output: noise.subarray(1) }, expectations)).toBe('wrong_blob');
+    expect(rejectionOf({ result, output: noise })).toBe('layout_mismatch');
+    expect(rejectionOf({ result, output: noise.subarray(1) })).toBe('wrong_blob');
     const fewer = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { taskCount: 2 });
-    expect(rejectionOf(fewer, expectations)).toBe('layout_mismatch');
+    expect(rejectionOf(fewer)).toBe('layout_mismatch');
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
@@ -76,13 +79,13 @@ describe('rejectionOf', () => {
         deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedQueryLoss: value }),
         deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedSupportLoss: value }),
       ];
-      for (const delivered of bad) expect(rejectionOf(delivered, expectations)).toBe('not_finite');
+      for (const delivered of bad) expect(rejectionOf(delivered)).toBe('not_finite');
     },
   );
 
   it('accepts the largest finite values', () => {
     const large = deliveredOf(0, tensorsOf([3.4e38, -3.4e38], [3.4e38, 0, -0]));
-    expect(rejectionOf(large, expectations)).toBeNull();
+    expect(rejectionOf(large)).toBeNull();
   });
 });
 

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/clock.js';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../shared/errors.js';
-import { hashUniform, randomStream, type RandomStream } from '../../shared/random.js';
+import { randomStream, type RandomStream } from '../../shared/random.js';
 
 const DRAW_COUNT = 100_000;
 const drawn = (draw: (stream: RandomStream) => number): number[] => {
@@ -85,14 +85,6 @@ describe('randomStream', () => {
     expect([...counts.keys()].sort()).toEqual(['123', '132', '213', '231', '312', '321']);
     // The 0.999 quantile with 5 degrees of freedom.
     expect(chiSquare).toBeLessThan(20.5);
-  });
-
-  it('hashUniform: the same for the same key, uniform over keys', () => {
-    const values = Array.from({ length: 20_000 }, (_, key) => hashUniform(4, 'split', key));
-    expect(hashUniform(4, 'split', 17)).toBe(values[17]);
-    expect(hashUniform(5, 'split', 17)).not.toBe(values[17]);
-    expect(values.every((v) => v >= 0 && v < 1)).toBe(true);
-    expect(Math.abs(mean(values) - 0.5)).toBeLessThan((5 * Math.sqrt(1 / 12)) / Math.sqrt(20_000));
   });
 });
 

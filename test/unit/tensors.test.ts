@@ -3,12 +3,11 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import { gatherRows, scatterRows } from '../../shared/tensors/embedding-table.js';
+import { gatherRows } from '../../shared/tensors/embedding-table.js';
 import {
   digestOf,
   elementCountOf,
   layoutDifferences,
-  zerosLike,
   type DenseTensor,
 } from '../../shared/tensors/named-tensors.js';
 
@@ -20,20 +19,6 @@ const tensorOf = (shape: number[], ...values: number[]): DenseTensor => ({
 describe('named tensors', () => {
   it('count elements: a scalar has one, an empty extent none', () => {
     expect([elementCountOf([]), elementCountOf([2, 3]), elementCountOf([4, 0])]).toEqual([1, 6, 0]);
-  });
-
-  it('zerosLike keeps names, order and shapes and shares no memory', () => {
-    const tensors = new Map([
-      ['b', tensorOf([2], 1, 2)],
-      ['a', tensorOf([], 3)],
-    ]);
-    const zeros = zerosLike(tensors);
-    expect([...zeros]).toEqual([
-      ['b', tensorOf([2], 0, 0)],
-      ['a', tensorOf([], 0)],
-    ]);
-    zeros.get('b')!.values[0] = 5;
-    expect(tensors.get('b')!.values[0]).toBe(1);
   });
 
   it('layoutDifferences names what is missing, of another shape, unknown', () => {
@@ -148,11 +133,5 @@ describe('embedding table', () => {
     const target = new Float32Array(8).fill(-1);
     gatherRows(fresh(), Int32Array.of(2, 0, 2), target, 1);
     expect([...target]).toEqual([-1, -1, 20, 21, 0, 1, 20, 21]);
-  });
-
-  it('scatters rows over those of the ids and touches no other', () => {
-    const table = fresh();
-    scatterRows(table, Int32Array.of(2, 0), Float32Array.of(5, 6, 7, 8));
-    expect([...table.values]).toEqual([7, 8, 10, 11, 5, 6]);
   });
 });
