@@ -82,7 +82,7 @@ export const JobResultSchema = z.strictObject({
   output: BlobRefSchema,
   /** Sum over the chunk of taskWeight * query loss; for a predict job 0. */
   weightedQueryLoss: z.number(),
-  /** The same before adaptation. */
+  /** The same of the support loss before adaptation. */
   weightedSupportLoss: z.number(),
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),

@@ -158,11 +158,12 @@ function outerStepLine(event: OuterStepEvent, pace: Pacing, withBar: boolean): s
   const { outerStep, outerSteps, queryLoss, supportLoss, gradientNorm } = event;
   const remainingMs = pace.remainingMs(event);
   // The global method does not adapt, so both losses are one.
-  const unadapted = supportLoss === queryLoss ? '' : ` (unadapted ${supportLoss.toFixed(4)})`;
+  // Other rows than those of the loss: their difference is not what adaptation gains.
+  const support = supportLoss === queryLoss ? '' : ` (support ${supportLoss.toFixed(4)})`;
   return [
     ...(withBar ? [barOf(outerStep / outerSteps)] : []),
     `step ${outerStep}/${outerSteps}`,
-    `loss ${queryLoss.toFixed(4)}${unadapted}`,
+    `loss ${queryLoss.toFixed(4)}${support}`,
     `${speedOf(pace.tasksPerSecond)} tasks/s`,
     ...(remainingMs === null || outerStep >= outerSteps ? [] : [`${durationOf(remainingMs)} left`]),
     `norm ${gradientNorm.toPrecision(3)}`,

@@ -63,10 +63,10 @@ describe('away from a terminal', () => {
     // Steps 1, 6, ..., 96 and 100
     expect(lines.filter((line) => line.startsWith('step '))).toHaveLength(21);
     expect(lines[2]).toBe(
-      'step 6/100  loss 0.5000 (unadapted 0.6250)  2,000 tasks/s  1 min 34 s left  norm 1.25',
+      'step 6/100  loss 0.5000 (support 0.6250)  2,000 tasks/s  1 min 34 s left  norm 1.25',
     );
     expect(lines.slice(-3)).toEqual([
-      'step 100/100  loss 0.5000 (unadapted 0.6250)  2,000 tasks/s  norm 1.25',
+      'step 100/100  loss 0.5000 (support 0.6250)  2,000 tasks/s  norm 1.25',
       'finished at outer step 100: file:///c/100',
       'meta-parameters abc',
     ]);
