@@ -89,6 +89,7 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
     `Commit ${header.commit}, ${header.date}; ${header.machine}; ${grouped(rowCount)} rows of infra/examples/synthetic.yaml.`,
     'Each line is one `qianmo` command, start of Node included. Resident memory is the largest sum over the',
     "command's processes seen from outside (every 50 ms); the high-water mark is the kernel's, of one process.",
+    'Two cores served other work too (see the load); CPU seconds are what the command itself took of them.',
     '',
     ...markdownTable(
       [
@@ -96,6 +97,7 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
         'data.memoryMiBMax',
         'seconds',
         'rows/s',
+        'CPU seconds',
         'resident MiB',
         'high-water MiB',
         'load before',
@@ -106,6 +108,7 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
         stage.memoryMiBMax ?? '',
         stage.seconds,
         grouped(stage.rowsPerSecond),
+        stage.cpuSeconds.toFixed(1),
         stage.residentMiBMax,
         stage.processMiBMax,
         stage.loadBefore,

@@ -1,4 +1,4 @@
-/** Runs a command and watches, from outside, how much memory it and its children hold together. */
+/** Runs a command and watches, from outside, how much memory and processor time it and its children take. */
 
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,10 +11,14 @@ export interface WatchedCommand {
   /** High-water mark that the kernel kept of the largest single process. */
   readonly processMiBMax: number;
   readonly processCountMax: number;
+  /** Processor time that the kernel counted until shortly before the end: a busy machine does not add to it. */
+  readonly cpuSeconds: number;
   readonly output: string;
 }
 
 const LOOK_INTERVAL_MS = 50;
+/** Of /proc, on every Linux in use. */
+const TICKS_PER_SECOND = 100;
 
 /** @throws Error when it ends with another exit code than 0. */
 export async function watched(args: readonly string[]): Promise<WatchedCommand> {
@@ -24,13 +28,15 @@ export async function watched(args: readonly string[]): Promise<WatchedCommand> 
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
   });
-  const most = { residentKiB: 0, processKiB: 0, processCount: 0 };
+  const most = { residentKiB: 0, processKiB: 0, processCount: 0, ticks: 0 };
   const timer = setInterval(() => {
-    const family = familyOf(child.pid ?? 0).map(memoryOf);
+    const family = familyOf(child.pid ?? 0).map(usageOf);
     const together = family.reduce((sum, { residentKiB }) => sum + residentKiB, 0);
     most.residentKiB = Math.max(most.residentKiB, together);
     most.processKiB = Math.max(most.processKiB, ...family.map(({ highWaterKiB }) => highWaterKiB));
     most.processCount = Math.max(most.processCount, family.length);
+    const ticks = family.reduce((sum, process) => sum + process.ticks, 0);
+    most.ticks = Math.max(most.ticks, ticks);
   }, LOOK_INTERVAL_MS);
   try {
     const exitCode = await new Promise<number | null>((resolve, reject) => {
@@ -45,6 +51,7 @@ export async function watched(args: readonly string[]): Promise<WatchedCommand> 
     residentMiBMax: Math.round(most.residentKiB / 1024),
     processMiBMax: Math.round(most.processKiB / 1024),
     processCountMax: most.processCount,
+    cpuSeconds: most.ticks / TICKS_PER_SECOND,
     output,
   };
 }
@@ -63,11 +70,18 @@ function familyOf(root: number): number[] {
   return family;
 }
 
-function memoryOf(pid: number): { residentKiB: number; highWaterKiB: number } {
+function usageOf(pid: number): { residentKiB: number; highWaterKiB: number; ticks: number } {
   const status = textOf(`/proc/${pid}/status`);
   const field = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
-  return { residentKiB: field('VmRSS'), highWaterKiB: field('VmHWM') };
+  // Fields 14 and 15, user and system time; the state is field 3.
+  const [, user, system] =
+    /.*\) \S (?:\S+ ){10}(\d+) (\d+)/s.exec(textOf(`/proc/${pid}/stat`)) ?? [];
+  return {
+    residentKiB: field('VmRSS'),
+    highWaterKiB: field('VmHWM'),
+    ticks: Number(user ?? 0) + Number(system ?? 0),
+  };
 }
 
 /** Empty when the process has ended meanwhile. */
