@@ -75,12 +75,15 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   const { redisUrl: url, name, onEvent = () => undefined } = options;
   let lastTrouble = '';
   const onError = (error: Error): void => {
-    // A lost Redis repeats the same words several times a second.
+    // A lost Redis repeats the same words several times a second, until it is back.
     if (error.message === lastTrouble) return;
     lastTrouble = error.message;
     onEvent({ kind: 'redis-trouble', reason: error.message });
   };
   const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
+  redis.on('ready', () => {
+    lastTrouble = '';
+  });
   try {
     const { version } = await checkRedis(redis);
     onEvent({ kind: 'ready', worker: name, redis: `${version} at ${redactedRedisUrl(url)}` });

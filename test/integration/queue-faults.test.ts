@@ -158,6 +158,19 @@ describe('a Redis that fails', () => {
     expect(warnings.length).toBeLessThanOrEqual(1);
   });
 
+  it('is reported by a worker each time that it is away', async () => {
+    const one = await worker('one');
+    const troubles = (): number => one.events.filter(({ kind }) => kind === 'redis-trouble').length;
+    for (let outage = 1; outage <= 2; outage += 1) {
+      const before = troubles();
+      await redis.server.stop();
+      while (troubles() === before) await systemClock.sleep(10);
+      await redis.server.restart();
+      const { dispatcher: sut } = await dispatcher();
+      expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
+    }
+  });
+
   // Commands are in flight when the connection goes: each must be rejected, not forgotten.
   it('survives restarts while it is busy', async () => {
     await Promise.all([worker('one'), worker('two')]);
