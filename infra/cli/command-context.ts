@@ -70,9 +70,13 @@ export function openCommandContext(
     endProgress: () => terminal.end(),
     close: async () => {
       terminal.end();
-      for (const close of closers.splice(0).reverse()) await close();
+      // One that fails must not keep workers or servers alive; the first failure is told at the end.
+      const failures: unknown[] = [];
+      for (const close of closers.splice(0).reverse())
+        await close().catch((error: unknown) => failures.push(error));
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', interrupt);
+      if (failures.length > 0) throw failures[0];
     },
   };
 }
