@@ -6,30 +6,17 @@ import { formatFailure, QianmoError } from '../../shared/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { checkpointsIn, FailingStore } from '../fixtures/checkpoint-stores.js';
+import {
+  checkpointsIn,
+  FailingStore,
+  manifestOf,
+  overwrite,
+  textOf,
+} from '../fixtures/checkpoint-stores.js';
 import { bitsOf, tinySpec, tinyState } from '../fixtures/training-states.js';
 
 const spec = tinySpec();
 const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
-
-async function overwrite(store: ObjectStore, key: string, text: string): Promise<void> {
-  await store.put(key, Buffer.from(text), { kind: 'always' });
-}
-
-async function textOf(store: ObjectStore, key: string): Promise<string> {
-  return Buffer.from((await store.get(key))!.bytes).toString();
-}
-
-interface WrittenManifest {
-  dense: { sha256: string };
-  tables: { name: string; pieces: { blob: { sha256: string } }[] }[];
-}
-
-async function manifestOf(store: ObjectStore, address: string): Promise<WrittenManifest> {
-  const key = address.slice(store.address.length + 1);
-  // The test reads what it has just had written.
-  return JSON.parse(await textOf(store, key)) as WrittenManifest;
-}
 
 /** Every object that latest.json leads to is there. */
 async function expectNoDanglingPointer(store: ObjectStore): Promise<void> {
