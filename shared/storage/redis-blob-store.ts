@@ -148,11 +148,18 @@ function throwFirstError(replies: [error: Error | null, result: unknown][] | nul
   for (const [error] of replies) if (error !== null) throw error;
 }
 
-/** A transaction refused for memory is reported as EXECABORT with the reason beside it. */
+/**
+ * A transaction refused for memory is reported as EXECABORT with the reason beside it. Not followed
+ * further: when a connection is lost, ioredis lists an error among its own previous errors.
+ */
 function messagesOf(cause: unknown): string[] {
-  if (!(cause instanceof Error)) return [String(cause)];
-  const previous: unknown = 'previousErrors' in cause ? cause.previousErrors : [];
-  return [cause.message, ...(Array.isArray(previous) ? previous.flatMap(messagesOf) : [])];
+  const previous: unknown =
+    cause instanceof Error && 'previousErrors' in cause ? cause.previousErrors : [];
+  return [cause, ...(Array.isArray(previous) ? previous : [])].map(messageOf);
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function redisFailure(cause: unknown, key: string): QianmoError {
