@@ -155,11 +155,8 @@ function throwFirstError(replies: [error: Error | null, result: unknown][] | nul
 function messagesOf(cause: unknown): string[] {
   const previous: unknown =
     cause instanceof Error && 'previousErrors' in cause ? cause.previousErrors : [];
-  return [cause, ...(Array.isArray(previous) ? previous : [])].map(messageOf);
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  const causes: unknown[] = Array.isArray(previous) ? [cause, ...(previous as unknown[])] : [cause];
+  return causes.map((one) => (one instanceof Error ? one.message : String(one)));
 }
 
 function redisFailure(cause: unknown, key: string): QianmoError {
