@@ -14,7 +14,7 @@ import {
   encodeTensors,
   type CodedTensor,
 } from '../../shared/tensors/tensor-codec.js';
-import { withoutTensorsLeft, type Engine } from './engine.js';
+import { withoutTensorsLeft, type Engine } from './engine/load-engine.js';
 import type { JobTensors } from './methods/method.js';
 import { runMethod } from './methods/methods.js';
 import { predictLogits } from './predict.js';

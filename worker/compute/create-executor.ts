@@ -10,7 +10,7 @@ import type { StoreReference } from '../../shared/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { BackendChoice } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
-import { loadEngine, type Engine } from './engine.js';
+import { loadEngine, type Engine } from './engine/load-engine.js';
 import { computeJob } from './compute-job.js';
 
 export interface ExecutorOptions {

@@ -5,7 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { PredictWork } from '../../shared/protocol.js';
-import { withoutTensorsLeft } from './engine.js';
+import { withoutTensorsLeft } from './engine/load-engine.js';
 import { innerStep } from './methods/inner-loop.js';
 import {
   logitsOf,

@@ -2,7 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/load-engine.js';
 import { batchTensorsOf, type BatchTensors } from '../models/batch-tensors.js';
 import { variableOf, type Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';

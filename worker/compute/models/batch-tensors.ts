@@ -1,7 +1,7 @@
 /** A row batch on the device. The caller's `tf.tidy` owns the tensors. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../row-batch.js';
 
 export interface BatchTensors {

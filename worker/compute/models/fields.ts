@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/load-engine.js';
 import type { BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
 

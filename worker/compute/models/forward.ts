@@ -8,7 +8,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/load-engine.js';
 import type { BatchTensors } from './batch-tensors.js';
 import { personalFields, sharedFields, variableOf, type Variables } from './fields.js';
 import { fieldSums, sumLastAxis } from './lean-operations.js';

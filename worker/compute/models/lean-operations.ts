@@ -1,7 +1,7 @@
 /** What the forward passes are made of, beyond the kernels: sums over fields and the loss. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/load-engine.js';
 
 /**
  * Per column of fields `[rowCount, fieldCount, width]` the sum and the sum of squares over fields:

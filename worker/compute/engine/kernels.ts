@@ -5,6 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { nativeBackendOf, type NativeAttribute } from './native-backend.js';
 
 type Tensor = tfjs.Tensor;
 
@@ -76,24 +77,11 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
   return { device: raw.device, gatherRows, sumSegments, padRows, relu };
 }
 
-/** The part of the addon's backend that is used directly. */
-interface NativeBackend {
-  readonly isUsingGpuDevice: boolean;
-  readonly binding: {
-    readonly TF_Version: string;
-    readonly TF_ATTR_TYPE: number;
-    readonly TF_ATTR_INT: number;
-  };
-  getDTypeInteger(dtype: tfjs.DataType): number;
-  executeSingleOutput(name: string, attributes: unknown[], inputs: Tensor[]): Tensor;
-}
-
 export function nativeKernels(tf: typeof tfjs): Kernels {
-  // The addon registers its backend under this name; the public type hides these members.
-  const backend = tf.backend() as unknown as NativeBackend;
-  if (tf.getBackend() !== 'tensorflow') throw new Error(`the backend is ${tf.getBackend()}`);
+  const backend = nativeBackendOf(tf);
+  if (backend === null) throw new Error(`the backend is ${tf.getBackend()}`);
   const { binding } = backend;
-  const type = (name: string, dtype: tfjs.DataType): unknown => ({
+  const type = (name: string, dtype: tfjs.DataType): NativeAttribute => ({
     name,
     type: binding.TF_ATTR_TYPE,
     value: backend.getDTypeInteger(dtype),

@@ -5,8 +5,8 @@
 
 import { createRequire } from 'node:module';
 import type * as tfjs from '@tensorflow/tfjs';
-import { QianmoError } from '../../shared/errors.js';
-import type { BackendChoice } from '../compute-protocol.js';
+import { QianmoError } from '../../../shared/errors.js';
+import type { BackendChoice } from '../../compute-protocol.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
 
 export interface Engine {

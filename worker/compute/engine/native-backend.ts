@@ -1,0 +1,67 @@
+/** The part of the addon's backend that is used directly; its public type hides these members. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+
+/** A tensor as the binding knows it. */
+export interface NativeTensor {
+  readonly id: number;
+  readonly shape: readonly number[];
+  /** TensorFlow's own number of the type: 1 float32, 3 int32, 10 bool. */
+  readonly dtype: number;
+}
+
+/** An attribute as backends hand it to the binding. */
+export interface NativeAttribute {
+  readonly name: string;
+  /** One of the binding's `TF_ATTR_...`. */
+  readonly type: number;
+  readonly value: unknown;
+}
+
+export interface NativeBinding {
+  readonly TF_Version: string;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_INT: number;
+  readonly TF_ATTR_FLOAT: number;
+  readonly TF_ATTR_STRING: number;
+  readonly TF_ATTR_SHAPE: number;
+  createTensor(shape: number[], dtype: number, values: ArrayBufferView): number;
+  deleteTensor(id: number): void;
+  tensorDataSync(id: number): ArrayBufferView;
+  executeOp(
+    name: string,
+    attributes: NativeAttribute[],
+    inputIds: number[],
+    outputCount: number,
+  ): NativeTensor[];
+  loadSavedModel(folder: string, tags: string): number;
+  deleteSavedModel(id: number): void;
+  /** Names with output index, joined by commas: `a:0,b:0`. */
+  runSavedModel(
+    id: number,
+    inputIds: number[],
+    inputNames: string,
+    outputNames: string,
+  ): NativeTensor[];
+}
+
+export interface NativeBackend {
+  readonly isUsingGpuDevice: boolean;
+  /** May be replaced by one that derives from it: that is how a graph is recorded. */
+  binding: NativeBinding;
+  getDTypeInteger(dtype: tfjs.DataType): number;
+  executeSingleOutput(
+    name: string,
+    attributes: NativeAttribute[],
+    inputs: tfjs.Tensor[],
+  ): tfjs.Tensor;
+  /** Uploads what was not yet uploaded. */
+  getInputTensorIds(tensors: tfjs.Tensor[]): number[];
+  createOutputTensor(tensor: NativeTensor): tfjs.Tensor;
+}
+
+/** Null when the backend in use is not the addon's. */
+export function nativeBackendOf(tf: typeof tfjs): NativeBackend | null {
+  return tf.getBackend() === 'tensorflow' ? (tf.backend() as unknown as NativeBackend) : null;
+}
