@@ -21,7 +21,7 @@ import { BlobRefSchema } from './storage/blob-store.js';
 import { MethodConfigSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -68,6 +68,8 @@ export const JobSchema = z.strictObject({
   }),
   model: ModelConfigSchema,
   taskIndices: z.array(index).min(1),
+  /** Bounds the padded rows computed at once: decides in which order gradients are summed. */
+  microBatchRowsMax: z.int().positive(),
   dense: BlobRefSchema,
   rowPack: BlobRefSchema,
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),

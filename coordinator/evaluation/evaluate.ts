@@ -199,6 +199,7 @@ function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): s
     evaluation,
     model,
     tasksPerJob: training.tasksPerJob,
+    microBatchRowsMax: training.microBatchRowsMax,
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
   return `${options.runId.slice(0, 100)}-evaluation-${name}`;

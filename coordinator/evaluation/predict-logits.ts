@@ -146,6 +146,7 @@ async function runWave(
       },
       model: context.config.model,
       taskIndices: job.tasks.map((task) => task.taskIndex),
+      microBatchRowsMax: context.config.training.microBatchRowsMax,
       work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },
       timeoutMs: context.config.queue.jobTimeoutMs,
     },

@@ -128,6 +128,7 @@ export function ordersOf(
         },
         model: config.model,
         taskIndices: [...taskIndices],
+        microBatchRowsMax: config.training.microBatchRowsMax,
         work: {
           kind: 'gradient',
           method: config.method,

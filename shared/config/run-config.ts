@@ -97,6 +97,11 @@ export const TrainingConfigSchema = z
     tasksPerOuterStep: positiveInt.max(1_000_000).default(64),
     /** The fixed chunk of tasks of one job; part of what a digest stands for. */
     tasksPerJob: positiveInt.max(65536).default(16),
+    /**
+     * Rows, padding included, that are computed at once: bounds the memory of a job, and belongs
+     * to what a digest stands for. A task with more rows is computed alone.
+     */
+    microBatchRowsMax: positiveInt.max(16_777_216).default(16_384),
     /** `uniform` draws tasks alike; `rows` in proportion to their rows. */
     sampling: z.enum(['uniform', 'rows']).default('uniform'),
     /** How task gradients are weighted within an outer step. */

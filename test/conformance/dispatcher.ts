@@ -35,7 +35,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
   const dense = Uint8Array.of(7, 7, outerStep);
   return Array.from({ length: count }, (_, jobIndex): JobOrder => ({
     job: {
-      protocolVersion: 1,
+      protocolVersion: 2,
       runId,
       outerStep,
       jobIndex,
@@ -53,6 +53,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
         embeddingDeviation: 0.05,
       },
       taskIndices: [jobIndex],
+      microBatchRowsMax: 1024,
       work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
       timeoutMs: 30_000,
     },
