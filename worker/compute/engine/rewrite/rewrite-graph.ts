@@ -1,7 +1,75 @@
 /** Makes a recorded graph cheaper to run without changing what it computes. */
 
-import type { Graph } from '../capture/graph.js';
+import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../capture/graph.js';
+import { GraphBuilder, type Rule } from './graph-builder.js';
+import {
+  foldedConstant,
+  lateBroadcast,
+  lateReshape,
+  neutralElement,
+  oneNameForAdd,
+  outerSign,
+  smallConstant,
+  sumOfRepeats,
+  uniformArithmetic,
+} from './rules/elementwise.js';
+import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './rules/identities.js';
+import { commonFactor } from './rules/common-factors.js';
+import { productWithBias } from './rules/fusions.js';
+import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './rules/products.js';
+import { flatTaskSum, oneSum, plainSum, sumBeforeReshape, sumOfTerms } from './rules/sums.js';
 
-export function rewriteGraph(graph: Graph): Graph {
-  return graph;
+/** In the order in which they are asked: cheap and certain ones first. */
+export const RULES: Readonly<Record<string, Rule>> = {
+  sameValue,
+  oneReshape,
+  tileAsBroadcast,
+  oneBroadcast,
+  oneNameForAdd,
+  uniformArithmetic,
+  foldedConstant,
+  neutralElement,
+  lateBroadcast,
+  smallConstant,
+  outerSign,
+  lateReshape,
+  sumOfRepeats,
+  plainSum,
+  oneSum,
+  sumBeforeReshape,
+  flatTaskSum,
+  sumOfTerms,
+  singleProduct,
+  sharedFactor,
+  transposedGram,
+  cheaperChain,
+  commonFactor,
+  productWithBias,
+};
+
+/** The same results from the same inputs, to rounding; nodes that no result needs are gone. */
+export function rewriteGraph(graph: Graph, rules: readonly Rule[] = Object.values(RULES)): Graph {
+  const builder = new GraphBuilder(rules);
+  const rewritten = new Map<GraphNode, readonly GraphValue[]>();
+  const valueOf = ({ node, output }: GraphValue): GraphValue => {
+    const value = rewritten.get(node)?.[output];
+    if (value === undefined) throw new Error(`${node.op} comes before its inputs`);
+    return value;
+  };
+  for (const node of nodesInOrder(graph))
+    rewritten.set(node, rewrittenNode(builder, node, node.inputs.map(valueOf)));
+  return { inputs: graph.inputs, results: graph.results.map(valueOf) };
+}
+
+function rewrittenNode(
+  builder: GraphBuilder,
+  node: GraphNode,
+  inputs: readonly GraphValue[],
+): readonly GraphValue[] {
+  const { op, attributes, outputs } = node;
+  const [type] = outputs;
+  if (type !== undefined && outputs.length === 1 && inputs.length > 0)
+    return [builder.build({ op, inputs, attributes, type })];
+  const kept = builder.keep(node, inputs);
+  return outputs.map((_, output) => ({ node: kept, output }));
 }

@@ -1,0 +1,67 @@
+/** Sums of products that share a factor become one product of a sum. */
+
+import type { GraphValue } from '../../capture/graph.js';
+import type { GraphBuilder, Rule } from '../graph-builder.js';
+import {
+  binary,
+  operandsOf,
+  product,
+  productOf,
+  sameShape,
+  shapeOf,
+  type Product,
+} from '../expressions.js';
+
+/**
+ * G x + G y is G (x + y), and x H + y H is (x + y) H. Products and sums that something else reads
+ * stay as they are.
+ */
+export const commonFactor: Rule = (builder, { op, inputs: [one, other], type }) => {
+  if ((op !== 'Add' && op !== 'Sub') || one === undefined || other === undefined) return null;
+  const last = productOf(other.node);
+  if (last === null || isRead(builder, other)) return null;
+  const whole = productOf(one.node);
+  if (whole !== null && !isRead(builder, one)) {
+    const joined = joinedProduct(builder, op, whole, last);
+    if (joined !== null) return joined;
+  }
+  for (const innerOp of ['Add', 'Sub'] as const) {
+    const inner = operandsOf(one, innerOp);
+    if (inner === null || isRead(builder, one)) continue;
+    const [rest, second] = inner;
+    const factors = productOf(second.node);
+    if (factors === null || !sameShape(shapeOf(rest), type.shape)) continue;
+    // a - G x - G y = a - G (x + y); a - G x + G y = a - G (x - y); and so on.
+    const joined = joinedProduct(builder, op === innerOp ? 'Add' : 'Sub', factors, last);
+    if (joined !== null) return binary(builder, innerOp, rest, joined);
+  }
+  return null;
+};
+
+function isRead(builder: GraphBuilder, x: GraphValue): boolean {
+  return builder.usersOf(x).length > 0;
+}
+
+function joinedProduct(
+  builder: GraphBuilder,
+  op: 'Add' | 'Sub',
+  one: Product,
+  other: Product,
+): GraphValue | null {
+  if (
+    one.leftTransposed !== other.leftTransposed ||
+    one.rightTransposed !== other.rightTransposed ||
+    !sameShape(shapeOf(one.left), shapeOf(other.left)) ||
+    !sameShape(shapeOf(one.right), shapeOf(other.right))
+  )
+    return null;
+  if (isSame(one.left, other.left))
+    return product(builder, { ...one, right: binary(builder, op, one.right, other.right) });
+  if (isSame(one.right, other.right))
+    return product(builder, { ...one, left: binary(builder, op, one.left, other.left) });
+  return null;
+}
+
+function isSame(one: GraphValue, other: GraphValue): boolean {
+  return one.node === other.node && one.output === other.output;
+}
