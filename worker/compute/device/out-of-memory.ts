@@ -1,0 +1,99 @@
+/**
+ * What happens when a device has too little memory for a micro-batch: the bound on its rows is
+ * halved, the job computed again from its start, and the smaller bound remembered for work of the
+ * same kind in this process. Sums are then added up in another order: this is the one event that
+ * may change the low bits of a result, hence never silent.
+ */
+
+import { QianmoError } from '../../../shared/errors.js';
+
+export interface MicroBatchTerms {
+  /** Work of one name needs memory alike: of one model, method and store. */
+  readonly workName: string;
+  /** The bound that the job asks for. */
+  readonly rowsMax: number;
+  /** With this bound every task is computed alone, so that a smaller one would change nothing. */
+  readonly rowsMin: number;
+}
+
+export interface MicroBatchMemory {
+  /**
+   * Calls `compute` with the bound of the terms, or with the smaller one remembered, and again with
+   * half of it as long as the device's memory is exhausted. `compute` frees its tensors when it
+   * throws.
+   *
+   * @throws QianmoError `environment` when memory is exhausted at `rowsMin`; what else `compute`
+   *   throws passes unchanged.
+   */
+  run<Result>(terms: MicroBatchTerms, compute: (rowsMax: number) => Result): Result;
+}
+
+/** Kinds of work whose smaller bound is remembered; the one learned first is forgotten beyond it. */
+const REMEMBERED_COUNT_MAX = 64;
+
+/** @param report is told each smaller bound, loudly. */
+export function createMicroBatchMemory(report: (message: string) => void): MicroBatchMemory {
+  const rowsMaxByWork = new Map<string, number>();
+
+  const remember = (workName: string, rowsMax: number): void => {
+    rowsMaxByWork.set(workName, rowsMax);
+    const [oldest] = rowsMaxByWork.keys();
+    if (rowsMaxByWork.size > REMEMBERED_COUNT_MAX && oldest !== undefined)
+      rowsMaxByWork.delete(oldest);
+  };
+
+  return {
+    run: (terms, compute) => {
+      const { workName, rowsMin } = terms;
+      let rowsMax = Math.min(terms.rowsMax, rowsMaxByWork.get(workName) ?? terms.rowsMax);
+      for (;;) {
+        try {
+          return compute(rowsMax);
+        } catch (error) {
+          if (!isOutOfMemory(error)) throw error;
+          if (rowsMax <= rowsMin || rowsMax <= 1) throw exhausted(rowsMax, error);
+          const smaller = Math.max(1, rowsMin, Math.floor(rowsMax / 2));
+          report(
+            `the device's memory is exhausted: micro-batches of at most ${rowsMax} rows become ones of ` +
+              `at most ${smaller}. The order of sums differs from here on, so the low bits of ` +
+              `results, and the digest, may too. To rule it out, set training.microBatchRowsMax ` +
+              `to ${smaller} in the config (${firstLineOf(error)})`,
+          );
+          remember(workName, smaller);
+          rowsMax = smaller;
+        }
+      }
+    },
+  };
+}
+
+/**
+ * TensorFlow's status 8, RESOURCE_EXHAUSTED, of a device or of host memory, as the addon and the
+ * allocators word it, and V8's refusal of a large buffer.
+ */
+const OUT_OF_MEMORY =
+  /\bInvalid TF_Status: 8\b|\bOOM when allocating\b|\bRESOURCE_EXHAUSTED\b|\bResourceExhausted|\bout of memory\b|\bArray buffer allocation failed\b|\bCUDA_ERROR_OUT_OF_MEMORY\b|\bstd::bad_alloc\b/;
+
+export function isOutOfMemory(error: unknown): boolean {
+  if (error instanceof QianmoError || !(error instanceof Error)) return false;
+  return OUT_OF_MEMORY.test(error.message);
+}
+
+function exhausted(rowsMax: number, cause: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'environment',
+    what: "the device's memory does not hold the smallest micro-batch",
+    expected: 'memory for one task at a time',
+    found: `${firstLineOf(cause)}, with at most ${rowsMax} rows`,
+    cure:
+      'stop other programs on the device, lower rowSplit.supportRowsMax or the widths of the ' +
+      'model, or use a device with more memory',
+    cause,
+  });
+}
+
+function firstLineOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const telling = text.split('\n').find((line) => /OOM|memory|alloc/i.test(line));
+  return (telling ?? text.split('\n')[0] ?? text).trim().slice(0, 200);
+}
