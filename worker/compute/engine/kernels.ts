@@ -1,7 +1,7 @@
 /**
- * Operations with lean gradients. The stock forms cost more than the work itself: `tf.gather`
- * reads its indices back into JavaScript, the gradient of ReLU is six operations, that of `sum`
- * multiplies by a full tensor of ones. Every gradient here is made of differentiable operations.
+ * Operations whose stock form costs more than the work itself: `tf.gather` reads its indices back
+ * into JavaScript, the gradient of ReLU is six operations. Every gradient here is made of
+ * differentiable operations. (`lean-gradients.ts` mends gradients of operations that stay.)
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -30,6 +30,8 @@ export interface Kernels {
     placeOfRow: tfjs.Tensor1D,
   ) => tfjs.Tensor2D;
   readonly relu: (x: Tensor) => Tensor;
+  /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
+  readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
 }
 
 interface RawKernels {
@@ -74,7 +76,15 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
         gradFunc: (dy, saved) => reluGradient(dy, saved[0] ?? y),
       };
     })(input);
-  return { device: raw.device, gatherRows, sumSegments, padRows, relu };
+  const repeatByTask: Kernels['repeatByTask'] = (source, taskCount) =>
+    tf.customGrad((input) => {
+      const x = input as Tensor;
+      return {
+        value: tf.tile(tf.expandDims(x, 0), [taskCount, ...x.shape.map(() => 1)]),
+        gradFunc: (dy) => tf.sum(dy, 0),
+      };
+    })(source);
+  return { device: raw.device, gatherRows, sumSegments, padRows, relu, repeatByTask };
 }
 
 export function nativeKernels(tf: typeof tfjs): Kernels {

@@ -8,6 +8,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../../shared/errors.js';
 import type { BackendChoice } from '../../compute-protocol.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
+import { registerLeanGradients } from './lean-gradients.js';
 
 export interface Engine {
   readonly tf: typeof tfjs;
@@ -58,6 +59,7 @@ function nativeEngine(packageName: string): Engine {
   // The union package and the addon share one tfjs-core, so its types are those of both.
   const tf = require(packageName) as typeof tfjs;
   const kernels = nativeKernels(tf);
+  registerLeanGradients(tf);
   const { version } = require(`${packageName}/package.json`) as { version: string };
   return {
     tf,
@@ -71,6 +73,7 @@ async function portableEngine(name: string): Promise<Engine> {
   if (name === 'wasm') require('@tensorflow/tfjs-backend-wasm');
   if (!(await tf.setBackend(name))) throw new Error(`the backend ${name} does not start`);
   await tf.ready();
+  registerLeanGradients(tf);
   return { tf, kernels: portableKernels(tf), description: `tfjs ${tf.version_core}, ${name}` };
 }
 

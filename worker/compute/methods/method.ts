@@ -80,13 +80,9 @@ export function personalCopies(
   { engine, taskCount, dense }: JobTensors,
   plan: ModelPlan,
 ): Map<string, tfjs.Tensor> {
-  const { tf } = engine;
   const copies = new Map<string, tfjs.Tensor>();
-  for (const name of plan.personal) {
-    const initial = variableOf(dense, name);
-    const repeats = [taskCount, ...initial.shape.map(() => 1)];
-    copies.set(name, tf.tile(tf.expandDims(initial, 0), repeats));
-  }
+  for (const name of plan.personal)
+    copies.set(name, engine.kernels.repeatByTask(variableOf(dense, name), taskCount));
   return copies;
 }
 

@@ -54,9 +54,8 @@ export function sharedFields(
   if (plan.numberFieldCount > 0 && !plan.hasPersonalNumbers)
     parts.push(sharedNumberFields(engine, plan, data, trunk));
   if (spec.hasAdgroupEmbedding && !plan.personal.has('adgroupEmbedding')) {
-    const field = tf.reshape(adgroupField(engine, plan, trunk), [1, width]);
-    // A product with ones repeats the field; its gradient is one sum.
-    parts.push(tf.mul(tf.ones<tfjs.Rank.R2>([rowCount, 1]), field));
+    const field = tf.reshape<tfjs.Rank.R2>(adgroupField(engine, plan, trunk), [1, width]);
+    parts.push(tf.tile(field, [rowCount, 1]));
   }
   const [first] = parts;
   if (first === undefined) return null;

@@ -11,7 +11,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 import type { BatchTensors } from './batch-tensors.js';
 import { personalFields, sharedFields, variableOf, type Variables } from './fields.js';
-import { fieldSums, sumLastAxis } from './lean-operations.js';
+import { fieldSums } from './lean-operations.js';
 import type { ModelPlan } from './model-plan.js';
 
 /** All that shared parameters say of a batch, by task. */
@@ -105,7 +105,7 @@ function logitOfSums(engine: Engine, plan: ModelPlan, sums: tfjs.Tensor): tfjs.T
     tf.mul(sum, tf.add(tf.mul(sum, tf.tensor1d(half)), tf.tensor1d(linear))),
     tf.mul(squares, tf.tensor1d(half)),
   );
-  return sumLastAxis(engine, columns);
+  return tf.sum(columns, -1);
 }
 
 /** The shared layers from the fields on; with personal fields, the shared part of a product. */

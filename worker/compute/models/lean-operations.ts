@@ -23,16 +23,6 @@ export function fieldSums({ tf }: Engine, fields: tfjs.Tensor3D): tfjs.Tensor2D 
   })(fields) as tfjs.Tensor2D;
 }
 
-/** Sum over the last axis; the stock gradient would multiply by a tensor of ones. */
-export function sumLastAxis({ tf }: Engine, x: tfjs.Tensor): tfjs.Tensor {
-  const extents = x.shape;
-  const repeats = extents.map((extent, axis) => (axis === extents.length - 1 ? extent : 1));
-  return tf.customGrad((input) => ({
-    value: tf.sum(input as tfjs.Tensor, -1),
-    gradFunc: (dy) => tf.tile(tf.expandDims(dy, -1), repeats),
-  }))(x);
-}
-
 /**
  * Loss of each task, `[taskCount]`: sum over its rows of i softplus(z) - c z, where i and c are the
  * row's shares of the task's impressions. All arguments `[taskCount, taskRowCountMax]`.

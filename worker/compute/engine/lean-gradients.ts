@@ -1,0 +1,164 @@
+/**
+ * Gradients in place of the library's own, which record far more than the mathematics asks for: the
+ * gradient of a tiling is a slice and an addition per tile, that of a sum a product with ones, that
+ * of a product casts floats to floats, and broadcasting adds a reshape that changes nothing.
+ *
+ * They replace the library's for the whole process, and hold for every backend. Each is made of
+ * differentiable operations of its dy and of saved inputs, hence can be differentiated again. None
+ * saves an output: the library connects a saved output to nothing, so a second derivative through
+ * it would silently be zero.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+
+type Tensor = tfjs.Tensor;
+/** By name of the input, made when asked for. */
+type Gradients = Record<string, () => Tensor>;
+type Gradient = (
+  dy: Tensor,
+  saved: readonly Tensor[],
+  attributes: Readonly<Record<string, unknown>>,
+) => Gradients;
+
+/** Idempotent. */
+export function registerLeanGradients(tf: typeof tfjs): void {
+  const register = (kernelName: string, saved: string[] | 'all', gradient: Gradient): void => {
+    tf.registerGradient({
+      kernelName,
+      ...(saved === 'all' ? { saveAllInputs: true } : { inputsToSave: saved }),
+      // Each of these kernels has one output, hence one dy.
+      gradFunc: (dy, tensors, attributes) => gradient(dy as Tensor, tensors, attributes),
+    });
+  };
+  register('Add', ['a', 'b'], (dy, saved) => ({
+    a: () => sumToShape(tf, dy, shapeOf(saved, 0)),
+    b: () => sumToShape(tf, dy, shapeOf(saved, 1)),
+  }));
+  register('Sub', ['a', 'b'], (dy, saved) => ({
+    a: () => sumToShape(tf, dy, shapeOf(saved, 0)),
+    b: () => tf.neg(sumToShape(tf, dy, shapeOf(saved, 1))),
+  }));
+  register('Multiply', ['a', 'b'], (dy, saved) => ({
+    a: () => sumToShape(tf, tf.mul(dy, floatOf(tf, saved, 1)), shapeOf(saved, 0)),
+    b: () => sumToShape(tf, tf.mul(dy, floatOf(tf, saved, 0)), shapeOf(saved, 1)),
+  }));
+  register('Square', ['x'], (dy, saved) => ({
+    x: () => {
+      const x = floatOf(tf, saved, 0);
+      return tf.mul(dy, tf.add(x, x));
+    },
+  }));
+  register('Sum', ['x'], (dy, saved, { axis }) => ({
+    x: () => {
+      const shape = shapeOf(saved, 0);
+      return repeatAlongAxes(tf, dy, shape, axesOf(axis, shape.length));
+    },
+  }));
+  register('Tile', ['x'], (dy, saved, { reps }) => ({
+    x: () => sumOfTiles(tf, dy, shapeOf(saved, 0), reps as readonly number[]),
+  }));
+  register('Reshape', ['x'], (dy, saved) => ({ x: () => reshaped(tf, dy, shapeOf(saved, 0)) }));
+  register('ExpandDims', ['input'], (dy, saved) => ({
+    input: () => reshaped(tf, dy, shapeOf(saved, 0)),
+  }));
+  register('Identity', [], (dy) => ({ x: () => tf.clone(dy) }));
+  register('Concat', 'all', (dy, inputs, { axis }) => slicesOf(tf, dy, inputs, axis));
+}
+
+/** A slice for each input that is asked for, instead of a split for all of them. */
+function slicesOf(
+  tf: typeof tfjs,
+  dy: Tensor,
+  inputs: readonly Tensor[],
+  axis: unknown,
+): Gradients {
+  const [along = 0] = axesOf(axis, shapeOf(inputs, 0).length);
+  const gradients: Gradients = {};
+  let start = 0;
+  for (const [place, { shape }] of inputs.entries()) {
+    const begin = shape.map((_, at) => (at === along ? start : 0));
+    gradients[place] = () => tf.slice(dy, begin, shape);
+    start += shape[along] ?? 0;
+  }
+  return gradients;
+}
+
+function savedAt(saved: readonly Tensor[], place: number): Tensor {
+  const tensor = saved[place];
+  if (tensor === undefined) throw new Error(`a gradient misses its saved input ${place}`);
+  return tensor;
+}
+
+function shapeOf(saved: readonly Tensor[], place: number): number[] {
+  return savedAt(saved, place).shape;
+}
+
+function floatOf(tf: typeof tfjs, saved: readonly Tensor[], place: number): Tensor {
+  const tensor = savedAt(saved, place);
+  return tensor.dtype === 'float32' ? tensor : tf.cast(tensor, 'float32');
+}
+
+/** Never `x` itself: the library disposes of a gradient once it is added to another. */
+function reshaped(tf: typeof tfjs, x: Tensor, shape: number[]): Tensor {
+  return sameShape(x.shape, shape) ? tf.clone(x) : tf.reshape(x, shape);
+}
+
+/** The reverse of broadcasting `shape` to that of `dy`; never `dy` itself. */
+function sumToShape(tf: typeof tfjs, dy: Tensor, shape: number[]): Tensor {
+  const added = dy.rank - shape.length;
+  const axes = dy.shape.flatMap((extent, axis) =>
+    axis < added || (shape[axis - added] === 1 && extent !== 1) ? [axis] : [],
+  );
+  if (axes.length === 0) return reshaped(tf, dy, shape);
+  // Axes of extent 1 stay when no axis goes: no reshape then.
+  const sum = tf.sum(dy, axes, added === 0);
+  return sameShape(sum.shape, shape) ? sum : tf.reshape(sum, shape);
+}
+
+/** The reverse of summing `shape` over `axes`. */
+function repeatAlongAxes(
+  tf: typeof tfjs,
+  dy: Tensor,
+  shape: number[],
+  axes: readonly number[],
+): Tensor {
+  const extents = shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
+  if (sameShape(extents, shape)) return reshaped(tf, dy, shape);
+  const repeats = shape.map((extent, axis) => (axes.includes(axis) ? extent : 1));
+  return tf.tile(sameShape(dy.shape, extents) ? dy : tf.reshape(dy, extents), repeats);
+}
+
+/** The reverse of tiling `shape`: one sum, over axes that count the tiles. */
+function sumOfTiles(
+  tf: typeof tfjs,
+  dy: Tensor,
+  shape: number[],
+  repeats: readonly number[],
+): Tensor {
+  const extents: number[] = [];
+  const tileAxes: number[] = [];
+  for (const [axis, extent] of shape.entries()) {
+    const repeat = repeats[axis] ?? 1;
+    if (repeat !== 1) {
+      tileAxes.push(extents.length);
+      extents.push(repeat);
+    }
+    // An axis of extent 1 that was tiled is the count of its tiles and nothing else.
+    if (repeat === 1 || extent !== 1) extents.push(extent);
+  }
+  if (tileAxes.length === 0) return tf.clone(dy);
+  // Where every tiled axis had extent 1 the axes are those of `shape`, and stay.
+  const hasSameAxes = sameShape(dy.shape, extents);
+  const sum = tf.sum(hasSameAxes ? dy : tf.reshape(dy, extents), tileAxes, hasSameAxes);
+  return sameShape(sum.shape, shape) ? sum : tf.reshape(sum, shape);
+}
+
+function axesOf(axis: unknown, rank: number): number[] {
+  if (axis === undefined || axis === null) return Array.from({ length: rank }, (_, at) => at);
+  const axes = Array.isArray(axis) ? (axis as readonly number[]) : [axis as number];
+  return axes.map((at) => (at < 0 ? at + rank : at));
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+}
