@@ -3,12 +3,12 @@
  * what a rule makes of its inputs is what later rules see.
  */
 
+import { createHash } from 'node:crypto';
 import {
   sizeOf,
   type Attribute,
   type Attributes,
   type ConstantValues,
-  type ElementType,
   type GraphNode,
   type GraphValue,
   type ValueType,
@@ -61,8 +61,7 @@ export class GraphBuilder {
   }
 
   constant(values: ConstantValues, { shape, dtype }: ValueType): GraphValue {
-    const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-    const key = `Const ${dtype} [${shape.join()}] ${bytes.toString('base64')}`;
+    const key = `Const ${dtype} [${shape.join()}] ${contentKey(values)}`;
     const outputs = [{ shape, dtype }];
     return {
       node: this.#internedNode(key, {
@@ -143,12 +142,31 @@ function attributesKey(attributes: Attributes): string {
     .join(';');
 }
 
+function contentKey(values: ConstantValues): string {
+  const uniform = uniformValue(values);
+  // The sign of zero does not show in a number's text.
+  if (uniform !== null) return Object.is(uniform, -0) ? '= -0' : `= ${uniform}`;
+  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  return createHash('sha256').update(bytes).digest('base64');
+}
+
+const uniformValues = new WeakMap<ConstantValues, number | null>();
+
+function uniformValue(values: ConstantValues): number | null {
+  const known = uniformValues.get(values);
+  if (known !== undefined) return known;
+  const first = values[0];
+  let isUniform = first !== undefined;
+  for (let index = 1; isUniform && index < values.length; index += 1)
+    isUniform = Object.is(values[index], first);
+  const uniform = isUniform ? (first ?? null) : null;
+  uniformValues.set(values, uniform);
+  return uniform;
+}
+
 /** The one value that all elements of a constant have, or null. */
 export function uniformValueOf({ node }: GraphValue): number | null {
-  const values = node.constant;
-  const first = values?.[0];
-  if (values === null || first === undefined) return null;
-  return values.every((value: number) => Object.is(value, first)) ? first : null;
+  return node.constant === null ? null : uniformValue(node.constant);
 }
 
 export function uniformConstant(
@@ -157,8 +175,4 @@ export function uniformConstant(
   shape: readonly number[],
 ): GraphValue {
   return builder.constant(new Float32Array(sizeOf(shape)).fill(value), { shape, dtype: 'float32' });
-}
-
-export function isFloat(dtype: ElementType): boolean {
-  return dtype === 'float32';
 }

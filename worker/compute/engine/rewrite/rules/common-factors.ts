@@ -20,17 +20,19 @@ export const commonFactor: Rule = (builder, { op, inputs: [one, other], type }) 
   if ((op !== 'Add' && op !== 'Sub') || one === undefined || other === undefined) return null;
   const last = productOf(other.node);
   if (last === null || isRead(builder, other)) return null;
+  if (isRead(builder, one)) return null;
   const whole = productOf(one.node);
-  if (whole !== null && !isRead(builder, one)) {
+  if (whole !== null) {
     const joined = joinedProduct(builder, op, whole, last);
     if (joined !== null) return joined;
   }
   for (const innerOp of ['Add', 'Sub'] as const) {
     const inner = operandsOf(one, innerOp);
-    if (inner === null || isRead(builder, one)) continue;
+    if (inner === null) continue;
     const [rest, second] = inner;
     const factors = productOf(second.node);
     if (factors === null || !sameShape(shapeOf(rest), type.shape)) continue;
+    if (builder.usersOf(second).some((user) => user !== one.node)) continue;
     // a - G x - G y = a - G (x + y); a - G x + G y = a - G (x - y); and so on.
     const joined = joinedProduct(builder, op === innerOp ? 'Add' : 'Sub', factors, last);
     if (joined !== null) return binary(builder, innerOp, rest, joined);

@@ -101,7 +101,7 @@ class Chain {
 
   /** Multiplications of the product as it stands, and of the right factor if only this needs it. */
   directCost(right: GraphValue): number {
-    if (this.#known(right) !== null) return 0;
+    if (this.#isComputed(this.#with(right))) return 0;
     return this.#ownCost(right) + this.#makingCost(right);
   }
 
@@ -115,7 +115,7 @@ class Chain {
     const [taskCount = 0, rowCount = 0] = shapeOf(this.#left);
     const middle = widthOf(first);
     const firstCost =
-      this.#builder.known(productOperation(first)) !== null || this.#knownMirror(first)
+      this.#isComputed(first) || this.#isMirrorComputed(first)
         ? 0
         : taskCount * rowCount * middle * (shapeOf(this.#left)[2] ?? 0);
     return firstCost + taskCount * rowCount * middle * this.#columnCount(right);
@@ -144,8 +144,10 @@ class Chain {
     return Math.min(this.directCost(right), this.splitCost(right));
   }
 
-  #known(right: GraphValue): GraphValue | null {
-    return this.#builder.known(productOperation(this.#with(right)));
+  /** Whether something reads this product already; one that nothing reads may never be computed. */
+  #isComputed(of: Product): boolean {
+    const known = this.#builder.known(productOperation(of));
+    return known !== null && this.#builder.usersOf(known).length > 0;
   }
 
   #with(right: GraphValue): Product {
@@ -193,10 +195,9 @@ class Chain {
     };
   }
 
-  #knownMirror({ left, right, rightTransposed }: Product): boolean {
-    if (!rightTransposed) return false;
+  #isMirrorComputed({ left, right, rightTransposed }: Product): boolean {
     const mirrored = { left: right, right: left, leftTransposed: false, rightTransposed };
-    return this.#builder.known(productOperation(mirrored)) !== null;
+    return rightTransposed && this.#isComputed(mirrored);
   }
 }
 
