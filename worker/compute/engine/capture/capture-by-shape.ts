@@ -1,0 +1,80 @@
+/**
+ * A captured function for inputs of several shapes: one graph for each, the least recently used one
+ * freed when there are too many. Pad counts with `paddedExtent`, so that shapes recur.
+ */
+
+import { capture, type Captured, type CaptureOptions } from './capture.js';
+import type { Engine } from '../load-engine.js';
+import { nativeBackendOf } from '../native-backend.js';
+import { isRecording } from './record-graph.js';
+import { signatureOf, type TensorStructure } from './tensor-structure.js';
+
+export interface ShapedCaptureStatistics {
+  readonly callCount: number;
+  /** Calls that met a shape not held, so that a graph was made. */
+  readonly captureCount: number;
+  /** Graphs freed to make room. A count that keeps growing asks for more room or coarser padding. */
+  readonly evictionCount: number;
+  /** Graphs held at present. */
+  readonly shapeCount: number;
+  readonly captureMs: number;
+}
+
+export interface ShapedCapture<In extends TensorStructure, Out extends TensorStructure> {
+  /** As `Captured.run`, for any shape. */
+  run(input: In): Out;
+  dispose(): void;
+  readonly statistics: ShapedCaptureStatistics;
+}
+
+/** Nothing is recorded before the first call. */
+export function captureByShape<In extends TensorStructure, Out extends TensorStructure>(
+  engine: Pick<Engine, 'tf'>,
+  compute: (input: In) => Out,
+  options: CaptureOptions & { readonly shapeCountMax: number },
+): ShapedCapture<In, Out> {
+  const { name, shapeCountMax } = options;
+  if (!Number.isSafeInteger(shapeCountMax) || shapeCountMax < 1)
+    throw new RangeError(`${name}: room for ${shapeCountMax} shapes`);
+  // A map keeps the order of insertion: the first one is the least recently used.
+  const bySignature = new Map<string, Captured<In, Out>>();
+  const counts = { callCount: 0, captureCount: 0, evictionCount: 0, captureMs: 0 };
+  let isDisposed = false;
+  const captureFor = (input: In): Captured<In, Out> => {
+    const made = capture(engine, compute, input, options);
+    const { recordMs, rewriteMs, loadMs } = made.statistics;
+    counts.captureCount += 1;
+    counts.captureMs += recordMs + rewriteMs + loadMs;
+    return made;
+  };
+  const makeRoom = (): void => {
+    for (const [signature, oldest] of bySignature) {
+      if (bySignature.size <= shapeCountMax) return;
+      bySignature.delete(signature);
+      oldest.dispose();
+      counts.evictionCount += 1;
+    }
+  };
+  return {
+    run: (input) => {
+      if (isDisposed) throw new Error(`the captured function ${name} was disposed and cannot run`);
+      counts.callCount += 1;
+      const backend = nativeBackendOf(engine.tf);
+      if (backend !== null && isRecording(backend)) return compute(input);
+      const signature = signatureOf(input);
+      const captured = bySignature.get(signature) ?? captureFor(input);
+      bySignature.delete(signature);
+      bySignature.set(signature, captured);
+      makeRoom();
+      return captured.run(input);
+    },
+    dispose: () => {
+      isDisposed = true;
+      for (const captured of bySignature.values()) captured.dispose();
+      bySignature.clear();
+    },
+    get statistics() {
+      return { ...counts, shapeCount: bySignature.size };
+    },
+  };
+}

@@ -1,0 +1,183 @@
+/**
+ * `capture` turns a function on tensors into one that runs as a single native graph. What cannot be
+ * part of a graph is refused while it is recorded, with the line of the function that asked for it.
+ * On a portable backend the function runs as it is, behind the same interface.
+ *
+ * Gradients belong inside of the captured function: results carry no way back to the inputs.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { systemClock } from '../../../../shared/clock.js';
+import type { Engine } from '../load-engine.js';
+import { nativeBackendOf, type NativeBackend } from '../native-backend.js';
+import { rewriteGraph } from '../rewrite/rewrite-graph.js';
+import { compileGraph } from './compile-graph.js';
+import { nodesInOrder, type Graph } from './graph.js';
+import { isRecording, recordGraph } from './record-graph.js';
+import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tensor-structure.js';
+
+export type { TensorStructure } from './tensor-structure.js';
+
+export interface CaptureOptions {
+  /** How errors call the function. */
+  readonly name: string;
+  /** Default true: the graph is made cheaper, which may change low bits. */
+  readonly rewrites?: boolean;
+}
+
+export interface CaptureStatistics {
+  /** Of the graph that runs; 0 on a portable backend, like all else here. */
+  readonly nodeCount: number;
+  readonly recordedNodeCount: number;
+  readonly byteCount: number;
+  readonly recordMs: number;
+  readonly rewriteMs: number;
+  readonly loadMs: number;
+}
+
+export interface Captured<In extends TensorStructure, Out extends TensorStructure> {
+  /**
+   * Runs natively in one call; inside of another captured function it becomes part of that one's
+   * graph. The caller owns the results, which share nothing with the inputs (a surrounding
+   * `tf.tidy` takes them).
+   *
+   * @throws TypeError where the input has other places, shapes or element types than the example.
+   */
+  run(input: In): Out;
+  /** Frees the native graph; harmless when repeated. To run afterwards is an error. */
+  dispose(): void;
+  /** What runs; null on a portable backend. */
+  readonly graph: Graph | null;
+  /** Places in input and output, in the order of the graph's inputs and results. */
+  readonly inputPaths: readonly string[];
+  readonly resultPaths: readonly string[];
+  readonly statistics: CaptureStatistics;
+}
+
+/** `example` is read for its structure, shapes and types; it stays the caller's. */
+export function capture<In extends TensorStructure, Out extends TensorStructure>(
+  { tf }: Pick<Engine, 'tf'>,
+  compute: (input: In) => Out,
+  example: In,
+  options: CaptureOptions,
+): Captured<In, Out> {
+  const backend = nativeBackendOf(tf);
+  return backend === null
+    ? eager(tf, compute, example, options)
+    : compiled(tf, backend, compute, example, options);
+}
+
+function compiled<In extends TensorStructure, Out extends TensorStructure>(
+  tf: typeof tfjs,
+  backend: NativeBackend,
+  compute: (input: In) => Out,
+  example: In,
+  { name, rewrites = true }: CaptureOptions,
+): Captured<In, Out> {
+  const startMs = systemClock.monotonicMs();
+  const recording = recordGraph(tf, backend, compute, example);
+  const recordedMs = systemClock.monotonicMs();
+  const graph = rewrites ? rewriteGraph(recording.graph) : recording.graph;
+  const rewrittenMs = systemClock.monotonicMs();
+  const native = compileGraph(backend, graph, recording.inputPaths);
+  const loadedMs = systemClock.monotonicMs();
+  let isDisposed = false;
+  return {
+    graph,
+    inputPaths: recording.inputPaths,
+    resultPaths: recording.resultPaths,
+    statistics: {
+      nodeCount: native.nodeCount,
+      recordedNodeCount: nodesInOrder(recording.graph).length + recording.resultPaths.length,
+      byteCount: native.byteCount,
+      recordMs: recordedMs - startMs,
+      rewriteMs: rewrittenMs - recordedMs,
+      loadMs: loadedMs - rewrittenMs,
+    },
+    run: (input) => {
+      if (isDisposed) throw ranAfterDispose(name);
+      if (isRecording(backend)) return compute(input);
+      const tensors = tensorsAt(recording.inputPaths, input, name);
+      return withLeaves(recording.output, native.run(tensors));
+    },
+    dispose: () => {
+      isDisposed = true;
+      native.dispose();
+    },
+  };
+}
+
+const NO_STATISTICS: CaptureStatistics = {
+  nodeCount: 0,
+  recordedNodeCount: 0,
+  byteCount: 0,
+  recordMs: 0,
+  rewriteMs: 0,
+  loadMs: 0,
+};
+
+function eager<In extends TensorStructure, Out extends TensorStructure>(
+  tf: typeof tfjs,
+  compute: (input: In) => Out,
+  example: In,
+  { name }: CaptureOptions,
+): Captured<In, Out> {
+  const signature = signatureOf(example);
+  let resultPaths: readonly string[] = [];
+  let isDisposed = false;
+  return {
+    graph: null,
+    inputPaths: leavesOf(example).map(({ path }) => path),
+    get resultPaths() {
+      return resultPaths;
+    },
+    statistics: NO_STATISTICS,
+    run: (input) => {
+      if (isDisposed) throw ranAfterDispose(name);
+      if (signatureOf(input) !== signature)
+        throw new TypeError(`${name}: ${signatureOf(input)} differs from ${signature}`);
+      const { output, paths } = ownedResults(tf, compute, input);
+      resultPaths = paths;
+      return output;
+    },
+    dispose: () => {
+      isDisposed = true;
+    },
+  };
+}
+
+/** Copies of the results survive the scope, so that none of them is an input or a constant. */
+function ownedResults<In extends TensorStructure, Out extends TensorStructure>(
+  tf: typeof tfjs,
+  compute: (input: In) => Out,
+  input: In,
+): { output: Out; paths: readonly string[] } {
+  const outputs: Out[] = [];
+  const paths: string[] = [];
+  const copies = tf.tidy(() => {
+    const output = compute(input);
+    const leaves = leavesOf(output);
+    outputs.push(output);
+    paths.push(...leaves.map(({ path }) => path));
+    return leaves.map(({ tensor }) => tensor.clone());
+  });
+  const [output] = outputs;
+  if (output === undefined) throw new Error('nothing was computed');
+  return { output: withLeaves(output, copies), paths };
+}
+
+function tensorsAt(paths: readonly string[], input: TensorStructure, name: string): tfjs.Tensor[] {
+  const leaves = leavesOf(input);
+  const isSame =
+    leaves.length === paths.length && leaves.every(({ path }, index) => path === paths[index]);
+  if (!isSame)
+    throw new TypeError(
+      `${name}: captured for tensors at (${paths.join(', ')}), ` +
+        `called with (${leaves.map(({ path }) => path).join(', ')})`,
+    );
+  return leaves.map(({ tensor }) => tensor);
+}
+
+function ranAfterDispose(name: string): Error {
+  return new Error(`the captured function ${name} was disposed and cannot run`);
+}

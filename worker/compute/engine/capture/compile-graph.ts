@@ -1,0 +1,97 @@
+/**
+ * Makes a graph runnable: one native call from inputs to results. How many threads a call uses is
+ * decided when the native library loads, by TF_NUM_INTRAOP_THREADS (within an operation),
+ * TF_NUM_INTEROP_THREADS (operations side by side) and OMP_NUM_THREADS (oneDNN); the addon passes
+ * no session options, so nothing can be chosen for a single graph.
+ */
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type * as tfjs from '@tensorflow/tfjs';
+import { QianmoError } from '../../../../shared/errors.js';
+import type { NativeBackend } from '../native-backend.js';
+import { typeOf, type Graph, type ValueType } from './graph.js';
+import { savedModelOf, TAG, type SignatureNames } from './saved-model.js';
+
+export interface CompiledGraph {
+  /** Tensors of the graph's shapes in the order of its inputs. The caller owns the results. */
+  run(inputs: readonly tfjs.Tensor[]): tfjs.Tensor[];
+  /** Frees the native session; harmless when repeated. */
+  dispose(): void;
+  readonly nodeCount: number;
+  /** Of the graph as it is written. */
+  readonly byteCount: number;
+}
+
+/** `inputPaths` is how errors call the inputs. */
+export function compileGraph(
+  backend: NativeBackend,
+  graph: Graph,
+  inputPaths: readonly string[] = [],
+): CompiledGraph {
+  const { bytes, nodeCount, inputNames, resultNames } = savedModelOf(graph, null);
+  const types = graph.inputs.map((node) => typeOf({ node, output: 0 }));
+  const fed = inputNames.join(',');
+  const fetched = resultNames.join(',');
+  let model: number | null = loaded(backend, bytes);
+  return {
+    nodeCount,
+    byteCount: bytes.length,
+    run: (inputs) => {
+      if (model === null) throw new Error('this graph was disposed');
+      if (inputs.length !== types.length)
+        throw new TypeError(`${inputs.length} inputs for a graph with ${types.length}`);
+      for (const [index, type] of types.entries())
+        checkInput(inputPaths[index] ?? String(index), inputs[index], type);
+      if (resultNames.length === 0) return [];
+      const ids = backend.getInputTensorIds([...inputs]);
+      return backend.binding
+        .runSavedModel(model, ids, fed, fetched)
+        .map((result) => backend.createOutputTensor(result));
+    },
+    dispose: () => {
+      if (model === null) return;
+      backend.binding.deleteSavedModel(model);
+      model = null;
+    },
+  };
+}
+
+function checkInput(path: string, found: tfjs.Tensor | undefined, type: ValueType): void {
+  if (
+    found?.dtype === type.dtype &&
+    found.shape.length === type.shape.length &&
+    found.shape.every((extent, axis) => extent === type.shape[axis])
+  )
+    return;
+  const text = found === undefined ? 'missing' : `${found.dtype} [${found.shape.join(', ')}]`;
+  throw new TypeError(
+    `input ${path} is ${text}, captured as ${type.dtype} [${type.shape.join(', ')}]`,
+  );
+}
+
+function loaded({ binding }: NativeBackend, bytes: Uint8Array): number {
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-graph-'));
+  try {
+    writeFileSync(join(folder, 'saved_model.pb'), bytes);
+    return binding.loadSavedModel(folder, TAG);
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'TensorFlow does not load a captured graph',
+      ...(cause instanceof Error ? { found: cause.message } : {}),
+      cure: `check that ${tmpdir()} can be written; otherwise this is a fault of the capture`,
+      cause,
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Writes a standard SavedModel with the signature `serving_default`, for any TensorFlow. */
+export function saveGraph(graph: Graph, names: SignatureNames, folder: string): void {
+  // TensorFlow looks for variables beside the graph; there are none.
+  mkdirSync(join(folder, 'variables'), { recursive: true });
+  writeFileSync(join(folder, 'saved_model.pb'), savedModelOf(graph, names).bytes);
+}

@@ -1,0 +1,96 @@
+/** The messages of a SavedModel that are written here, as the addon's generated code has them. */
+
+import { createRequire } from 'node:module';
+
+export interface ShapeMessage {
+  setDimList(dims: DimMessage[]): void;
+}
+export interface DimMessage {
+  setSize(size: number): void;
+}
+export interface TensorMessage {
+  setDtype(dtype: number): void;
+  setTensorShape(shape: ShapeMessage): void;
+  setTensorContent(bytes: Uint8Array): void;
+  setFloatValList(values: number[]): void;
+  setIntValList(values: number[]): void;
+  setBoolValList(values: boolean[]): void;
+}
+export interface ListMessage {
+  setBList(values: boolean[]): void;
+  setIList(values: number[]): void;
+  setFList(values: number[]): void;
+  setSList(values: Uint8Array[]): void;
+}
+export interface AttributeMessage {
+  setType(type: number): void;
+  setB(value: boolean): void;
+  setI(value: number): void;
+  setF(value: number): void;
+  setS(value: Uint8Array): void;
+  setShape(shape: ShapeMessage): void;
+  setTensor(tensor: TensorMessage): void;
+  setList(list: ListMessage): void;
+}
+export interface NodeMessage {
+  setName(name: string): void;
+  setOp(op: string): void;
+  setInputList(inputs: string[]): void;
+  getAttrMap(): Map<string, AttributeMessage>;
+}
+export interface VersionMessage {
+  setProducer(version: number): void;
+  setMinConsumer(version: number): void;
+}
+export interface GraphMessage {
+  setVersions(version: VersionMessage): void;
+  setNodeList(nodes: NodeMessage[]): void;
+}
+export interface TensorInfoMessage {
+  setName(name: string): void;
+  setDtype(dtype: number): void;
+  setTensorShape(shape: ShapeMessage): void;
+}
+export interface SignatureMessage {
+  getInputsMap(): Map<string, TensorInfoMessage>;
+  getOutputsMap(): Map<string, TensorInfoMessage>;
+  setMethodName(name: string): void;
+}
+export interface MetaInfoMessage {
+  setTagsList(tags: string[]): void;
+}
+export interface MetaGraphMessage {
+  setMetaInfoDef(info: MetaInfoMessage): void;
+  setGraphDef(graph: GraphMessage): void;
+  getSignatureDefMap(): Map<string, SignatureMessage>;
+}
+export interface SavedModelMessage {
+  setSavedModelSchemaVersion(version: number): void;
+  setMetaGraphsList(graphs: MetaGraphMessage[]): void;
+  serializeBinary(): Uint8Array;
+}
+
+export interface SavedModelMessages {
+  readonly TensorShape: (new () => ShapeMessage) & { readonly Dim: new () => DimMessage };
+  readonly Tensor: new () => TensorMessage;
+  readonly AttrValue: (new () => AttributeMessage) & { readonly ListValue: new () => ListMessage };
+  readonly NodeDef: new () => NodeMessage;
+  readonly VersionDef: new () => VersionMessage;
+  readonly GraphDef: new () => GraphMessage;
+  readonly TensorInfo: new () => TensorInfoMessage;
+  readonly SignatureDef: new () => SignatureMessage;
+  readonly MetaGraphDef: (new () => MetaGraphMessage) & {
+    readonly MetaInfoDef: new () => MetaInfoMessage;
+  };
+  readonly SavedModel: new () => SavedModelMessage;
+}
+
+const require = createRequire(import.meta.url);
+let messages: SavedModelMessages | null = null;
+
+/** Loaded at the first use: only a native backend has the package. */
+export function savedModelMessages(): SavedModelMessages {
+  // Generated JavaScript without types; the interfaces above are the part that is used.
+  messages ??= require('@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js') as SavedModelMessages;
+  return messages;
+}

@@ -1,0 +1,276 @@
+/** Writes a graph as a SavedModel, the one form in which the addon takes graphs. */
+
+import {
+  nodesInOrder,
+  sizeOf,
+  typeOf,
+  type Attribute,
+  type ConstantValues,
+  type ElementType,
+  type Graph,
+  type GraphNode,
+  type GraphValue,
+  type ValueType,
+} from './graph.js';
+import {
+  savedModelMessages,
+  type AttributeMessage,
+  type GraphMessage,
+  type NodeMessage,
+  type ShapeMessage,
+  type SignatureMessage,
+  type TensorMessage,
+} from './saved-model-messages.js';
+
+/** TensorFlow's own numbers of the element types. */
+export const TYPE_NUMBER: Readonly<Record<ElementType, number>> = {
+  float32: 1,
+  int32: 3,
+  bool: 10,
+};
+
+/** Version of graphs that TensorFlow 2.9 writes, the oldest library the addon is built with. */
+const GRAPH_VERSION = 1087;
+const SAVED_MODEL_VERSION = 1;
+export const TAG = 'serve';
+/** Messages of 2 GiB cannot be read; a table of that size is an input, not a constant. */
+const CONSTANT_BYTES_MAX = 1 << 30;
+
+/** Names for the places of a signature: `support.labels`. */
+export interface SignatureNames {
+  readonly inputs: readonly string[];
+  readonly results: readonly string[];
+}
+
+export interface WrittenGraph {
+  readonly bytes: Uint8Array;
+  readonly nodeCount: number;
+  /** `input_0:0`, one for each input of the graph. */
+  readonly inputNames: readonly string[];
+  /** `result_0:0`, one for each result, even where two results are one value. */
+  readonly resultNames: readonly string[];
+}
+
+/** With `signature` it is a model that other programs can serve under `serving_default`. */
+export function savedModelOf(graph: Graph, signature: SignatureNames | null): WrittenGraph {
+  const { SavedModel, MetaGraphDef } = savedModelMessages();
+  const { message, nodeCount } = graphMessage(graph);
+  const inputNames = graph.inputs.map((_, index) => `input_${index}:0`);
+  const resultNames = graph.results.map((_, index) => `result_${index}:0`);
+  const metaInfo = new MetaGraphDef.MetaInfoDef();
+  metaInfo.setTagsList([TAG]);
+  const metaGraph = new MetaGraphDef();
+  metaGraph.setMetaInfoDef(metaInfo);
+  metaGraph.setGraphDef(message);
+  if (signature !== null) {
+    const inputs = graph.inputs.map((node) => typeOf({ node, output: 0 }));
+    const definition = signatureMessage(
+      named(signature.inputs, inputNames, inputs),
+      named(signature.results, resultNames, graph.results.map(typeOf)),
+    );
+    metaGraph.getSignatureDefMap().set('serving_default', definition);
+  }
+  const model = new SavedModel();
+  model.setSavedModelSchemaVersion(SAVED_MODEL_VERSION);
+  model.setMetaGraphsList([metaGraph]);
+  return { bytes: model.serializeBinary(), nodeCount, inputNames, resultNames };
+}
+
+function graphMessage(graph: Graph): { message: GraphMessage; nodeCount: number } {
+  const { GraphDef, VersionDef } = savedModelMessages();
+  const nodes = nodesInOrder(graph);
+  refuseLargeConstants(nodes);
+  const names = new Map<GraphNode, string>();
+  for (const [index, node] of graph.inputs.entries()) names.set(node, `input_${index}`);
+  for (const node of nodes) if (!names.has(node)) names.set(node, `${node.op}_${names.size}`);
+  const referenceTo = ({ node, output }: GraphValue): string => {
+    const name = names.get(node) ?? '';
+    return output === 0 ? name : `${name}:${output}`;
+  };
+  const messages = nodes.map((node) =>
+    nodeMessage(names.get(node) ?? '', node, node.inputs.map(referenceTo)),
+  );
+  // An input, a constant or one value twice may be results: each result is a node of its own.
+  for (const [index, result] of graph.results.entries()) {
+    const T: Attribute = { kind: 'type', value: typeOf(result).dtype };
+    const attributes = new Map([['T', attributeMessage(T)]]);
+    messages.push(plainNode(`result_${index}`, 'Identity', [referenceTo(result)], attributes));
+  }
+  const version = new VersionDef();
+  version.setProducer(GRAPH_VERSION);
+  version.setMinConsumer(0);
+  const message = new GraphDef();
+  message.setVersions(version);
+  message.setNodeList(messages);
+  return { message, nodeCount: messages.length };
+}
+
+function refuseLargeConstants(nodes: readonly GraphNode[]): void {
+  const byteCount = nodes.reduce((sum, { constant }) => sum + (constant?.byteLength ?? 0), 0);
+  if (byteCount > CONSTANT_BYTES_MAX)
+    throw new Error(
+      `the graph holds ${byteCount} bytes of constants, more than ${CONSTANT_BYTES_MAX}: ` +
+        'pass large tensors as inputs',
+    );
+}
+
+function nodeMessage(name: string, node: GraphNode, inputs: string[]): NodeMessage {
+  const attributes = new Map<string, AttributeMessage>();
+  const { op, constant } = node;
+  if (op === 'Placeholder' || constant !== null) {
+    const type = typeOf({ node, output: 0 });
+    attributes.set('dtype', attributeMessage({ kind: 'type', value: type.dtype }));
+    if (constant === null)
+      attributes.set('shape', attributeMessage({ kind: 'shape', value: type.shape }));
+    else attributes.set('value', constantMessage(constant, type));
+  } else {
+    for (const [key, attribute] of Object.entries(node.attributes))
+      attributes.set(key, attributeMessage(attribute));
+  }
+  return plainNode(name, op, inputs, attributes);
+}
+
+function plainNode(
+  name: string,
+  op: string,
+  inputs: string[],
+  attributes: ReadonlyMap<string, AttributeMessage>,
+): NodeMessage {
+  const message = new (savedModelMessages().NodeDef)();
+  message.setName(name);
+  message.setOp(op);
+  message.setInputList(inputs);
+  for (const [key, attribute] of attributes) message.getAttrMap().set(key, attribute);
+  return message;
+}
+
+function attributeMessage(attribute: Attribute): AttributeMessage {
+  const { AttrValue } = savedModelMessages();
+  const message = new AttrValue();
+  const list = new AttrValue.ListValue();
+  switch (attribute.kind) {
+    case 'type':
+      message.setType(TYPE_NUMBER[attribute.value]);
+      return message;
+    case 'bool':
+      message.setB(attribute.value);
+      return message;
+    case 'int':
+      message.setI(attribute.value);
+      return message;
+    case 'float':
+      message.setF(attribute.value);
+      return message;
+    case 'string':
+      message.setS(bytesOf(attribute.value));
+      return message;
+    case 'shape':
+      message.setShape(shapeMessage(attribute.value));
+      return message;
+    case 'bools':
+      list.setBList([...attribute.value]);
+      break;
+    case 'ints':
+      list.setIList([...attribute.value]);
+      break;
+    case 'floats':
+      list.setFList([...attribute.value]);
+      break;
+    case 'strings':
+      list.setSList(attribute.value.map(bytesOf));
+      break;
+  }
+  message.setList(list);
+  return message;
+}
+
+function bytesOf(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function shapeMessage(shape: readonly number[]): ShapeMessage {
+  const { TensorShape } = savedModelMessages();
+  const message = new TensorShape();
+  message.setDimList(
+    shape.map((extent) => {
+      const dim = new TensorShape.Dim();
+      dim.setSize(extent);
+      return dim;
+    }),
+  );
+  return message;
+}
+
+function constantMessage(values: ConstantValues, { shape, dtype }: ValueType): AttributeMessage {
+  if (values.length !== sizeOf(shape))
+    throw new Error(`${values.length} values for a constant of shape [${shape.join(', ')}]`);
+  const { AttrValue, Tensor } = savedModelMessages();
+  const tensor = new Tensor();
+  tensor.setDtype(TYPE_NUMBER[dtype]);
+  tensor.setTensorShape(shapeMessage(shape));
+  const [first] = values;
+  // The sign of zero counts, so `===` would not do.
+  if (first !== undefined && values.every((value) => Object.is(value, first)))
+    setUniform(tensor, dtype, first);
+  else tensor.setTensorContent(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  const message = new AttrValue();
+  message.setTensor(tensor);
+  return message;
+}
+
+/** One value stands for all. */
+function setUniform(tensor: TensorMessage, dtype: ElementType, value: number): void {
+  switch (dtype) {
+    case 'float32':
+      tensor.setFloatValList([value]);
+      break;
+    case 'int32':
+      tensor.setIntValList([value]);
+      break;
+    case 'bool':
+      tensor.setBoolValList([value !== 0]);
+      break;
+  }
+}
+
+interface NamedPlace {
+  readonly name: string;
+  readonly node: string;
+  readonly type: ValueType;
+}
+
+function named(
+  names: readonly string[],
+  nodes: readonly string[],
+  types: readonly ValueType[],
+): NamedPlace[] {
+  return types.map((type, index) => ({
+    name: names[index] ?? String(index),
+    node: nodes[index] ?? '',
+    type,
+  }));
+}
+
+function signatureMessage(
+  inputs: readonly NamedPlace[],
+  results: readonly NamedPlace[],
+): SignatureMessage {
+  const { SignatureDef, TensorInfo } = savedModelMessages();
+  const signature = new SignatureDef();
+  signature.setMethodName('tensorflow/serving/predict');
+  const fill = (
+    map: ReturnType<SignatureMessage['getInputsMap']>,
+    places: readonly NamedPlace[],
+  ) => {
+    for (const { name, node, type } of places) {
+      const info = new TensorInfo();
+      info.setName(node);
+      info.setDtype(TYPE_NUMBER[type.dtype]);
+      info.setTensorShape(shapeMessage(type.shape));
+      map.set(name, info);
+    }
+  };
+  fill(signature.getInputsMap(), inputs);
+  fill(signature.getOutputsMap(), results);
+  return signature;
+}
