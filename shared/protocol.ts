@@ -73,7 +73,10 @@ export const JobSchema = z.strictObject({
   dense: BlobRefSchema,
   rowPack: BlobRefSchema,
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
+  /** Counted from the start of the computation. */
   timeoutMs: z.int().positive(),
+  /** How long the job's blobs in Redis outlive their last use, its output's included. */
+  blobLifetimeMs: z.int().positive(),
 });
 
 export const JobResultSchema = z.strictObject({

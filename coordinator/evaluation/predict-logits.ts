@@ -149,6 +149,7 @@ async function runWave(
       microBatchRowsMax: context.config.training.microBatchRowsMax,
       work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },
       timeoutMs: context.config.queue.jobTimeoutMs,
+      blobLifetimeMs: context.config.queue.blobLifetimeMs,
     },
     dense,
     rowPack: encodeRowPack(

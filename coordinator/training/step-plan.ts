@@ -136,6 +136,7 @@ export function ordersOf(
           ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
         },
         timeoutMs: config.queue.jobTimeoutMs,
+        blobLifetimeMs: config.queue.blobLifetimeMs,
       },
       dense,
       rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),

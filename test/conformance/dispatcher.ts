@@ -56,6 +56,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
       microBatchRowsMax: 1024,
       work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
       timeoutMs: 30_000,
+      blobLifetimeMs: 60_000,
     },
     dense,
     rowPack: Uint8Array.of(1, 2, jobIndex),
