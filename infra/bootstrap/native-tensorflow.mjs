@@ -2,12 +2,27 @@
 //
 // Order: the package's own download where its host answers, then libtensorflow out of the Python
 // wheel with an addon built here. What is installed is proven by loading it in a process of its own.
+// For GPUs (`npm run setup:gpu`, and again by itself on a machine with a GPU and that in its cache)
+// it is the wheel with CUDA, beside CUDA's libraries out of theirs.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { lastTellingLine, runCommand } from './commands.mjs';
+import {
+  CUDA_MEGABYTES,
+  areCudaLibrariesCached,
+  findNvidiaDriver,
+  linkCudaLibraries,
+  obtainCudaLibraries,
+  resolveCudaLibraries,
+} from './cuda-libraries.mjs';
+import { BootstrapError } from './progress.mjs';
 import { projectRoot, readIfThere, writeWhole } from './project.mjs';
 import { NODE_API_VERSION, obtainAddon } from './tensorflow-addon.mjs';
-import { TENSORFLOW_VERSION, obtainTensorFlowLibrary } from './tensorflow-library.mjs';
+import {
+  TENSORFLOW_VERSION,
+  isTensorFlowLibraryCached,
+  obtainTensorFlowLibrary,
+} from './tensorflow-library.mjs';
 
 const CONNECT_TIMEOUT_MS = 20_000;
 const OWN_DOWNLOAD_TIMEOUT_MS = 15 * 60_000;
@@ -15,10 +30,13 @@ const packageFolder = join(projectRoot, 'node_modules', '@tensorflow', 'tfjs-nod
 const stampPath = join(packageFolder, '.qianmo-native.json');
 const addonPath = join(packageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
 const libraryFolder = join(packageFolder, 'deps', 'lib');
+/** Where libtensorflow looks for CUDA's libraries, from `libraryFolder`. */
+export const nvidiaFolder = join(packageFolder, 'deps', 'nvidia');
 
 /** @typedef {import('./progress.mjs').Announce} Announce */
 /** @typedef {import('./progress.mjs').StepOutcome} StepOutcome */
-/** @typedef {{ way: 'own' | 'wheel' | 'none', wanted: string, note: string, cure: string[] }} Stamp */
+/** @typedef {'own' | 'wheel' | 'gpu-wheel'} Way */
+/** @typedef {{ way: Way | 'none', wanted: string, note: string, cure: string[] }} Stamp */
 
 const wantedStamp = () =>
   `${TENSORFLOW_VERSION} ${process.platform} ${process.arch} ${process.env['QIANMO_TENSORFLOW'] ?? ''}`;
@@ -32,7 +50,20 @@ function readStamp() {
   if (stamp.wanted !== wantedStamp()) return undefined;
   // The libraries are links into the cache, which may have been emptied since.
   const isThere = existsSync(addonPath) && existsSync(join(libraryFolder, 'libtensorflow.so'));
-  return stamp.way === 'none' || isThere ? stamp : undefined;
+  const lacksCuda = stamp.way === 'gpu-wheel' && lackingCudaLibraries().length > 0;
+  return stamp.way === 'none' || (isThere && !lacksCuda) ? stamp : undefined;
+}
+
+/** @returns {string[]} names of the libraries that TensorFlow would look for in vain */
+function lackingCudaLibraries() {
+  return resolveCudaLibraries(nvidiaFolder)
+    .filter(({ path }) => path === null)
+    .map(({ soname }) => soname);
+}
+
+/** @returns {boolean} whether TensorFlow for GPUs is installed */
+export function isGpuTensorFlowInstalled() {
+  return readStamp()?.way === 'gpu-wheel';
 }
 
 /** @returns {boolean} whether nothing would be done now, be it installed or known to be impossible */
@@ -57,13 +88,10 @@ export async function installNativeTensorFlow(announce, options) {
   if (stamp && (stamp.way !== 'none' || !options.retry)) return outcomeOf(stamp);
   const choice = process.env['QIANMO_TENSORFLOW'] ?? 'auto';
   const problems = [];
-  /** @type {('own' | 'wheel')[]} */
-  const ways = choice === 'portable' ? [] : choice === 'wheel' ? ['wheel'] : ['own', 'wheel'];
-  for (const way of ways) {
-    const problem = await (way === 'own' ? installOwn(announce) : installFromWheel(announce));
-    const check = problem === '' ? await checkByLoading() : { problem };
-    if ('note' in check) return settle({ way, wanted: wantedStamp(), note: check.note, cure: [] });
-    problems.push(`${way === 'own' ? 'own download' : 'wheel'}: ${check.problem}`);
+  for (const way of waysOf(choice)) {
+    const check = await installAndCheck(way, announce);
+    if ('note' in check) return settle({ way, wanted: wantedStamp(), ...check });
+    problems.push(`${way === 'own' ? 'own download' : way}: ${check.problem}`);
   }
   const note = problems.join('; ') || 'QIANMO_TENSORFLOW=portable';
   const cure = [
@@ -71,6 +99,73 @@ export async function installNativeTensorFlow(announce, options) {
     'with the same results within float tolerance. After curing the above: npm run setup',
   ];
   return settle({ way: 'none', wanted: wantedStamp(), note, cure });
+}
+
+/**
+ * @param {string} choice QIANMO_TENSORFLOW
+ * @returns {Way[]}
+ */
+function waysOf(choice) {
+  if (choice === 'portable') return [];
+  /** @type {Way[]} */
+  const ways = choice === 'wheel' ? ['wheel'] : ['own', 'wheel'];
+  const hadGpu = isTensorFlowLibraryCached('gpu') && areCudaLibrariesCached();
+  return hadGpu && findNvidiaDriver() !== null ? ['gpu-wheel', ...ways] : ways;
+}
+
+/**
+ * TensorFlow with CUDA, or nothing: what was installed before stays until all is obtained.
+ * @param {Announce} announce
+ * @returns {Promise<StepOutcome>}
+ */
+export async function installGpuTensorFlow(announce) {
+  const stamp = readStamp();
+  if (stamp?.way === 'gpu-wheel') return outcomeOf(stamp);
+  const check = await installAndCheck('gpu-wheel', announce);
+  if ('note' in check) return settle({ way: 'gpu-wheel', wanted: wantedStamp(), ...check });
+  throw new BootstrapError(`TensorFlow for GPUs: ${check.problem}`, [
+    `Linux on x86-64, pip with its package index and 9 GB of disk are needed (${CUDA_MEGABYTES + 572} MB of downloads)`,
+    'then try again: npm run setup:gpu; what was downloaded is kept',
+    'to go on without: npm run setup',
+  ]);
+}
+
+/**
+ * @param {Way} way
+ * @param {Announce} announce
+ * @returns {Promise<{ note: string, cure: string[] } | { problem: string }>}
+ */
+async function installAndCheck(way, announce) {
+  const problem = await (way === 'own' ? installOwn(announce) : installFromWheel(way, announce));
+  if (problem !== '') return { problem };
+  const check = await checkByLoading();
+  if ('problem' in check) {
+    // What was there before is replaced: the next set-up must not take it for what its stamp says.
+    rmSync(stampPath, { force: true });
+    return check;
+  }
+  const { version, device } = check;
+  const note = `TensorFlow ${version} on ${device}`;
+  if (way !== 'gpu-wheel') return { note, cure: hintOfGpu() };
+  const lacking = lackingCudaLibraries();
+  if (lacking.length > 0) return { problem: `${lacking.join(', ')} are not where it looks` };
+  const driver = findNvidiaDriver();
+  if (driver === null) return { note: `${note}, with CUDA; no NVIDIA driver here`, cure: [] };
+  if (device === 'GPU') return { note: `${note}, driver ${driver}`, cure: [] };
+  const cure = [
+    'there is an NVIDIA driver, yet TensorFlow computes on the CPU. It says why:',
+    'TF_CPP_MAX_VLOG_LEVEL=1 node infra/bootstrap/check-tensorflow.mjs',
+  ];
+  return { note: `${note}, with CUDA, driver ${driver}`, cure };
+}
+
+/** @returns {string[]} how to use a GPU that lies idle */
+function hintOfGpu() {
+  if (findNvidiaDriver() === null) return [];
+  const gigabytes = ((CUDA_MEGABYTES + 572) / 1000).toFixed(1);
+  return [
+    `this machine has an NVIDIA GPU: npm run setup:gpu uses it (${gigabytes} GB of downloads)`,
+  ];
 }
 
 /** @param {Stamp} stamp */
@@ -123,14 +218,17 @@ async function tryToReach(address) {
 }
 
 /**
+ * @param {'wheel' | 'gpu-wheel'} way
  * @param {Announce} announce
  * @returns {Promise<string>} the problem, empty when it went well
  */
-async function installFromWheel(announce) {
-  const obtained = await obtainTensorFlowLibrary(announce);
+async function installFromWheel(way, announce) {
+  const isForGpu = way === 'gpu-wheel';
+  const obtained = await obtainTensorFlowLibrary(isForGpu ? 'gpu' : 'cpu', announce);
   if (!obtained.library) return `${obtained.problem}. Cure: ${obtained.cure}`;
   const { library } = obtained;
   try {
+    if (isForGpu) await obtainCudaLibraries(announce);
     const manifest = readFileSync(join(packageFolder, 'package.json'), 'utf8');
     const packageVersion = JSON.parse(manifest).version;
     const libraryVersion = TENSORFLOW_VERSION;
@@ -148,6 +246,7 @@ async function installFromWheel(announce) {
     ]) {
       symlinkSync(String(target), join(libraryFolder, String(name)));
     }
+    if (isForGpu) linkCudaLibraries(nvidiaFolder);
     rmSync(join(packageFolder, 'lib'), { recursive: true, force: true });
     mkdirSync(join(addonPath, '..'), { recursive: true });
     copyFileSync(addon, addonPath);
@@ -157,16 +256,19 @@ async function installFromWheel(announce) {
   }
 }
 
-/** @returns {Promise<{ note: string } | { problem: string }>} */
+/** @returns {Promise<{ version: string, device: string } | { problem: string }>} */
 async function checkByLoading() {
   const script = join(projectRoot, 'infra', 'bootstrap', 'check-tensorflow.mjs');
-  const environment = { TF_CPP_MIN_LOG_LEVEL: '2', TF_ENABLE_ONEDNN_OPTS: '1' };
+  const environment = {
+    TF_CPP_MIN_LOG_LEVEL: '2',
+    TF_ENABLE_ONEDNN_OPTS: '1',
+    TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+  };
   const options = { cwd: projectRoot, environment, timeoutMs: 120_000 };
   const check = await runCommand(process.execPath, [script], options);
   const line = check.output.split('\n').find((candidate) => candidate.startsWith('{"version"'));
   if (!check.ok || !line) {
     return { problem: `does not load: ${lastTellingLine(check.output) ?? check.problem}` };
   }
-  const { version, device } = JSON.parse(line);
-  return { note: `TensorFlow ${version} on ${device}` };
+  return JSON.parse(line);
 }

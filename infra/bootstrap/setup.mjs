@@ -1,9 +1,14 @@
 // Makes a fresh checkout runnable, step by step; each step is quick when there is nothing to do.
-// Run directly (`npm run setup`) it tries again what an earlier set-up had to leave out.
+// Run directly (`npm run setup`) it tries again what an earlier set-up had to leave out; with --gpu
+// (`npm run setup:gpu`) it installs TensorFlow for GPUs, or fails.
 import { pathToFileURL } from 'node:url';
 import { areNpmPackagesCurrent, installNpmPackages } from './npm-packages.mjs';
 import { buildProject, isBuildCurrent } from './build.mjs';
-import { installNativeTensorFlow, isNativeTensorFlowSettled } from './native-tensorflow.mjs';
+import {
+  installGpuTensorFlow,
+  installNativeTensorFlow,
+  isNativeTensorFlowSettled,
+} from './native-tensorflow.mjs';
 import { BootstrapError, failWith, runStep, say } from './progress.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 
@@ -34,8 +39,8 @@ export function isSetUp() {
  */
 
 /**
- * @param {{ forTests?: boolean, retry?: boolean }} [options] forTests: also obtain what only tests
- *   need; retry: try again what failed earlier
+ * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean }} [options] forTests: also obtain what
+ *   only tests need; retry: try again what failed earlier; gpu: TensorFlow for GPUs, or fail
  * @returns {Promise<SetUpResult>}
  */
 export async function setUp(options = {}) {
@@ -43,7 +48,9 @@ export async function setUp(options = {}) {
   const retry = (options.retry ?? false) || (options.forTests ?? false);
   return withSetupLock(async () => {
     await runStep('npm packages', installNpmPackages);
-    await runStep('native TensorFlow', (announce) => installNativeTensorFlow(announce, { retry }));
+    await runStep('native TensorFlow', (announce) =>
+      options.gpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
+    );
     const redisServer = await obtainRedis();
     const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
     let typeErrors = /** @type {string[]} */ ([]);
@@ -90,7 +97,7 @@ async function obtainS3() {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
-    await setUp({ retry: true });
+    await setUp({ retry: true, gpu: process.argv.includes('--gpu') });
     say('ready: npm run demo, or node infra/bin/qianmo.mjs --help');
   } catch (error) {
     failWith(error);

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { cacheRoot, publishFolder } from './project.mjs';
 import { extractFromWheel, obtainPip } from './python-wheel.mjs';
 
-const PACKAGE = 'tensorflow-cpu';
+/** Both compute alike on a CPU; the one for GPUs opens CUDA's libraries when it sees a GPU. */
+const WHEELS = {
+  cpu: { name: 'tensorflow-cpu', megabytes: 274 },
+  gpu: { name: 'tensorflow', megabytes: 572 },
+};
 export const TENSORFLOW_VERSION = '2.21.0';
 // The wheel of one fixed Python is taken, so that the Python of this machine does not matter.
 const WHEEL_PYTHON = '311';
@@ -28,9 +32,14 @@ const WHEEL_MEMBERS = [
  * @property {string} include folder of the C headers
  */
 
-/** @returns {TensorFlowLibrary} where it lies, or would lie */
-function libraryPaths() {
-  const name = `${PACKAGE}-${TENSORFLOW_VERSION}-${process.platform}-${process.arch}`;
+/** @typedef {keyof typeof WHEELS} Variant */
+
+/**
+ * @param {Variant} variant
+ * @returns {TensorFlowLibrary} where it lies, or would lie
+ */
+function libraryPaths(variant) {
+  const name = `${WHEELS[variant].name}-${TENSORFLOW_VERSION}-${process.platform}-${process.arch}`;
   const folder = join(cacheRoot(), name, 'tensorflow');
   return {
     cc: join(folder, 'libtensorflow_cc.so.2'),
@@ -40,25 +49,33 @@ function libraryPaths() {
 }
 
 /**
+ * @param {Variant} variant
+ * @returns {boolean}
+ */
+export function isTensorFlowLibraryCached(variant) {
+  return existsSync(libraryPaths(variant).cc);
+}
+
+/**
  * Gives the library from the cache, filling the cache first where it is empty.
+ * @param {Variant} variant
  * @param {import('./progress.mjs').Announce} announce
  * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
  */
-export async function obtainTensorFlowLibrary(announce) {
-  const library = libraryPaths();
+export async function obtainTensorFlowLibrary(variant, announce) {
+  const library = libraryPaths(variant);
+  const { name, megabytes } = WHEELS[variant];
   if (existsSync(library.cc)) return { library };
   const wheelPlatform = process.platform === 'linux' && WHEEL_PLATFORMS.get(process.arch);
   if (!wheelPlatform) {
-    const problem = `no wheel of ${PACKAGE} is known for ${process.platform} ${process.arch}`;
+    const problem = `no wheel of ${name} is known for ${process.platform} ${process.arch}`;
     return { library: null, problem, cure: 'use Linux on x86-64' };
   }
   const pip = await obtainPip(announce);
   if ('problem' in pip) return { library: null, problem: pip.problem, cure: pip.cure };
-  announce(
-    `taking libtensorflow ${TENSORFLOW_VERSION} out of its Python wheel (274 MB, about 15 s)`,
-  );
+  announce(`taking libtensorflow ${TENSORFLOW_VERSION} out of its Python wheel (${megabytes} MB)`);
   const target = ['--python-version', WHEEL_PYTHON, '--platform', wheelPlatform];
-  const requirement = `${PACKAGE}==${TENSORFLOW_VERSION}`;
+  const requirement = `${name}==${TENSORFLOW_VERSION}`;
   const cacheFolder = join(library.include, '..', '..');
   try {
     await publishFolder(cacheFolder, async (folder) => {
