@@ -1,0 +1,120 @@
+/** What a compute process computes on, as a record that crosses process boundaries, and as text. */
+
+import { z } from 'zod';
+import { QianmoError } from '../../../shared/errors.js';
+import type { CudaFindings } from './cuda-libraries.js';
+import { GpuSchema, type DeviceDemand } from './visible-gpus.js';
+
+/** Null: the library decides. */
+const threadCount = z.int().positive().nullable();
+
+export const DeviceReportSchema = z.strictObject({
+  device: z.enum(['cpu', 'gpu']),
+  /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
+  backend: z.string(),
+  isNative: z.boolean(),
+  processor: z.strictObject({
+    name: z.string(),
+    /** Instruction sets that matter for products of matrices: `avx2`, `fma`, ... */
+    features: z.array(z.string()),
+  }),
+  threads: z.strictObject({ intraOp: threadCount, interOp: threadCount, openMp: threadCount }),
+  /** Null: not set, or a backend that has none. */
+  oneDnn: z.boolean().nullable(),
+  /** The GPU that this process sees, used or not. */
+  gpu: GpuSchema.nullable(),
+  /** CUDA's libraries that are loaded: `libcudart.so.12`, ... */
+  cudaLibraries: z.array(z.string()),
+  /** Of the product of two square matrices of this width, the median of a few, in float32. */
+  product: z.strictObject({ width: z.int().positive(), gflops: z.number().nonnegative() }),
+});
+export type DeviceReport = z.infer<typeof DeviceReportSchema>;
+
+/** One line for the terminal and the log. */
+export function formatDeviceLine(report: DeviceReport): string {
+  const { threads, gpu, product } = report;
+  const parts = [report.backend];
+  if (report.device === 'gpu') parts.push(gpu === null ? 'an unnamed GPU' : gpuText(report));
+  else
+    parts.push(
+      `${threadText(threads.intraOp)} of ${report.processor.name}`,
+      ...(report.oneDnn === null ? [] : [`oneDNN ${report.oneDnn ? 'on' : 'off'}`]),
+    );
+  parts.push(`${gflopsText(product.gflops)} at ${product.width}^3`);
+  return parts.join(', ');
+}
+
+/** Everything, as label and value in order. */
+export function deviceReportLines(report: DeviceReport): (readonly [string, string])[] {
+  const { processor, threads, gpu, product } = report;
+  return [
+    ['backend', report.backend],
+    ['processor', `${processor.name} (${processor.features.join(', ') || 'features unknown'})`],
+    [
+      'threads',
+      `${threadText(threads.intraOp)} within an operation, ${threads.interOp ?? 'any number'} ` +
+        `between operations, ${threads.openMp ?? 'any number'} of OpenMP`,
+    ],
+    ['oneDNN', report.oneDnn === null ? 'not set' : report.oneDnn ? 'on' : 'off'],
+    [
+      'GPU',
+      gpu === null
+        ? 'none seen'
+        : `${gpuText(report)}${report.device === 'gpu' ? '' : ', NOT USED'}`,
+    ],
+    ['CUDA libraries', report.cudaLibraries.join(', ') || 'none loaded'],
+    ['product', `${gflopsText(product.gflops)} at ${product.width}^3, float32`],
+  ];
+}
+
+function gpuText({ gpu, cudaLibraries }: DeviceReport): string {
+  if (gpu === null) return 'unnamed';
+  const cuda = /libcudart\.so\.(\d+)/.exec(cudaLibraries.join(' '))?.[1];
+  const memory =
+    gpu.memoryMiB === 0 ? 'memory unknown' : `${(gpu.memoryMiB / 1024).toFixed(1)} GiB`;
+  return (
+    `GPU ${gpu.index} ${gpu.name} (${memory}, compute ${gpu.computeCapability}, ` +
+    `driver ${gpu.driverVersion}${cuda === undefined ? '' : `, CUDA ${cuda}`})`
+  );
+}
+
+function threadText(count: number | null): string {
+  return count === null ? 'all threads' : `${count} thread${count === 1 ? '' : 's'}`;
+}
+
+function gflopsText(gflops: number): string {
+  return `${gflops >= 10 ? gflops.toFixed(0) : gflops.toPrecision(2)} GFLOPS`;
+}
+
+/**
+ * @param findings looked for only when the demand is not met: it opens libraries.
+ * @throws QianmoError `environment` when a GPU is demanded and the CPU is what computes.
+ */
+export function requireDevice(
+  demand: DeviceDemand,
+  report: DeviceReport,
+  findings: () => CudaFindings,
+): void {
+  if (demand !== 'gpu' || report.device === 'gpu') return;
+  const { hasDriver, missing } = findings();
+  const found = [report.backend];
+  found.push(report.gpu === null ? 'no GPU that this process may see' : gpuText(report));
+  if (!hasDriver) found.push('the driver (libcuda.so.1) does not load');
+  if (missing.length > 0) found.push(`CUDA libraries that do not load: ${missing.join(', ')}`);
+  throw new QianmoError({
+    kind: 'environment',
+    what: 'a GPU is demanded, yet TensorFlow computes on the CPU',
+    expected: 'a GPU (device: gpu)',
+    found: found.join('; '),
+    cure: cureOf(report, hasDriver, missing),
+  });
+}
+
+function cureOf(report: DeviceReport, hasDriver: boolean, missing: readonly string[]): string {
+  if (!report.isNative || missing.length > 0)
+    return 'npm run setup:gpu installs TensorFlow with CUDA 12; or demand device auto';
+  if (!hasDriver) return 'install the NVIDIA driver (525 or later), or demand device auto';
+  if (report.gpu === null)
+    return 'give the process a GPU (CUDA_VISIBLE_DEVICES, --gpu-index), or demand device auto';
+  return 'npm run setup:gpu, should the installed TensorFlow be the one without CUDA; TF_CPP_MAX_VLOG_LEVEL=1 makes TensorFlow say why';
+}

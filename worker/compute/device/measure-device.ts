@@ -1,0 +1,120 @@
+/** Looks at the machine, the settings and the loaded engine, and measures a small product. */
+
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import type { Clock } from '../../../shared/clock.js';
+import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
+import { nativeBackendOf } from '../engine/native-backend.js';
+import { mappedCudaLibraries } from './cuda-libraries.js';
+import type { DeviceReport } from './device-report.js';
+import { firstVisibleGpu, listGpus } from './visible-gpus.js';
+
+export interface DeviceSurroundings {
+  readonly clock: Clock;
+  /** Of this process: what the libraries read. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** A few milliseconds on one core of a server; the portable backends get one they can manage. */
+const WIDTH_NATIVE = 512;
+const WIDTH_PORTABLE = 128;
+const SAMPLE_COUNT_MAX = 5;
+/** No further sample is begun after it. */
+const SAMPLING_MS_MAX = 30;
+const FEATURES = new Set([
+  'sse4_2',
+  'avx',
+  'avx2',
+  'fma',
+  'avx_vnni',
+  'avx512f',
+  'avx512_vnni',
+  'avx512_bf16',
+  'amx_tile',
+  'amx_bf16',
+  'asimd',
+  'sve',
+  'sve2',
+  'bf16',
+]);
+
+export async function measureDevice(
+  engine: Engine,
+  { clock, environment }: DeviceSurroundings,
+): Promise<DeviceReport> {
+  const backend = nativeBackendOf(engine.tf);
+  return {
+    device: backend?.isUsingGpuDevice === true ? 'gpu' : 'cpu',
+    backend: engine.description,
+    isNative: backend !== null,
+    processor: {
+      name: cpus()[0]?.model.trim() || 'unknown processor',
+      features: processorFeatures(textOf('/proc/cpuinfo')),
+    },
+    threads: {
+      intraOp: threadCountOf(environment['TF_NUM_INTRAOP_THREADS']),
+      interOp: threadCountOf(environment['TF_NUM_INTEROP_THREADS']),
+      openMp: threadCountOf(environment['OMP_NUM_THREADS']),
+    },
+    oneDnn: backend === null ? null : switchOf(environment['TF_ENABLE_ONEDNN_OPTS']),
+    gpu: firstVisibleGpu(await listGpus(), environment['CUDA_VISIBLE_DEVICES']),
+    cudaLibraries: mappedCudaLibraries(),
+    product: measureProduct(engine, clock, backend === null ? WIDTH_PORTABLE : WIDTH_NATIVE),
+  };
+}
+
+/** Of the first processor that `/proc/cpuinfo` lists, those that matter here, in its order. */
+export function processorFeatures(cpuinfo: string): string[] {
+  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? '';
+  return flags.split(/\s+/).filter((flag) => FEATURES.has(flag));
+}
+
+/** TensorFlow takes 0, and whatever is no number, for "decide yourself". */
+function threadCountOf(text: string | undefined): number | null {
+  const count = Number(text);
+  return Number.isSafeInteger(count) && count > 0 ? count : null;
+}
+
+function switchOf(text: string | undefined): boolean | null {
+  return text === undefined || text === '' ? null : text !== '0' && text.toLowerCase() !== 'false';
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** The median of a few products of two `[width, width]` matrices of ones, after one to warm up. */
+export function measureProduct(
+  engine: Engine,
+  clock: Clock,
+  width: number,
+): DeviceReport['product'] {
+  const { tf } = engine;
+  const sampleMs = (): number =>
+    withoutTensorsLeft(engine, () => {
+      const left = tf.ones([width, width]);
+      const right = tf.ones([width, width]);
+      // Reads are what waits for a device, of the inputs as of the product.
+      firstValueOf(engine, tf.add(left, right));
+      const startMs = clock.monotonicMs();
+      firstValueOf(engine, tf.matMul(left, right));
+      return clock.monotonicMs() - startMs;
+    });
+  sampleMs();
+  const samples: number[] = [];
+  const startMs = clock.monotonicMs();
+  do samples.push(sampleMs());
+  while (samples.length < SAMPLE_COUNT_MAX && clock.monotonicMs() - startMs < SAMPLING_MS_MAX);
+  samples.sort((a, b) => a - b);
+  const medianMs = samples[Math.floor(samples.length / 2)] ?? 0;
+  const gflops = medianMs > 0 ? (2 * width ** 3) / (medianMs * 1e6) : 0;
+  return { width, gflops: Math.round(gflops * 100) / 100 };
+}
+
+function firstValueOf({ tf }: Engine, matrix: ReturnType<Engine['tf']['ones']>): void {
+  tf.slice(matrix, [0, 0], [1, 1]).dataSync();
+}

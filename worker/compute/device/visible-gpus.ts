@@ -1,0 +1,94 @@
+/** The GPUs of a machine, which of them one compute process may see, and what it demands. */
+
+import { execFile } from 'node:child_process';
+import { z } from 'zod';
+
+/** `auto`: a GPU where there is one; `gpu`: fail without; `cpu`: see none. */
+export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
+export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
+
+export const GpuSchema = z.strictObject({
+  /** By PCI bus, as nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID` count. */
+  index: z.int().nonnegative(),
+  name: z.string(),
+  memoryMiB: z.int().nonnegative(),
+  driverVersion: z.string(),
+  /** `9.0` is Hopper. */
+  computeCapability: z.string(),
+});
+export type Gpu = z.infer<typeof GpuSchema>;
+
+const QUERY = [
+  '--query-gpu=index,name,memory.total,driver_version,compute_cap',
+  '--format=csv,noheader,nounits',
+];
+const QUERY_TIMEOUT_MS = 10_000;
+/** What CUDA takes for "no device". */
+const NO_GPU = '-1';
+
+/** Empty where there is no GPU, no driver, or a driver that does not answer. */
+export function listGpus(command = 'nvidia-smi'): Promise<Gpu[]> {
+  return new Promise((resolve) => {
+    execFile(command, QUERY, { timeout: QUERY_TIMEOUT_MS }, (error, output) => {
+      resolve(error === null ? parseGpuList(output) : []);
+    });
+  });
+}
+
+/** Lines that are not of a GPU are passed over; memory may be `[N/A]` where it is shared. */
+export function parseGpuList(csv: string): Gpu[] {
+  return csv.split('\n').flatMap((line) => {
+    const [index, name, memory, driverVersion, computeCapability] = line
+      .split(',')
+      .map((part) => part.trim());
+    const parsed = GpuSchema.safeParse({
+      index: index === undefined || index === '' ? null : Number(index),
+      name,
+      memoryMiB: Number.parseInt(memory ?? '', 10) || 0,
+      driverVersion,
+      computeCapability,
+    });
+    return parsed.success ? [parsed.data] : [];
+  });
+}
+
+/** The devices that `CUDA_VISIBLE_DEVICES` lets through; null: all, for it is not set. */
+function allowedGpus(visibleDevices: string | undefined): string[] | null {
+  if (visibleDevices === undefined) return null;
+  const names = visibleDevices.split(',').map((name) => name.trim());
+  // CUDA takes what stands before the first that is no device.
+  const end = names.findIndex((name) => name === '' || name === NO_GPU);
+  return end < 0 ? names : names.slice(0, end);
+}
+
+/** How many GPUs processes started here can be spread over. */
+export function countUsableGpus(gpus: readonly Gpu[], visibleDevices: string | undefined): number {
+  return allowedGpus(visibleDevices)?.length ?? gpus.length;
+}
+
+/**
+ * The value of `CUDA_VISIBLE_DEVICES` for one compute process: one GPU each, `gpuIndex` counting
+ * among those that the inherited value lets through. Undefined leaves it as it is.
+ */
+export function visibleDevicesFor(
+  device: DeviceDemand,
+  gpuIndex: number | undefined,
+  inherited: string | undefined,
+): string | undefined {
+  if (device === 'cpu') return NO_GPU;
+  if (gpuIndex === undefined) return inherited;
+  const allowed = allowedGpus(inherited);
+  return allowed === null ? String(gpuIndex) : (allowed[gpuIndex] ?? NO_GPU);
+}
+
+/** The GPU that a process sees first: the only one it uses. */
+export function firstVisibleGpu(
+  gpus: readonly Gpu[],
+  visibleDevices: string | undefined,
+): Gpu | null {
+  const allowed = allowedGpus(visibleDevices);
+  if (allowed === null) return gpus[0] ?? null;
+  const [first] = allowed;
+  // A device may also be named by its UUID, which the list does not have.
+  return gpus.find(({ index }) => String(index) === first) ?? null;
+}
