@@ -1,39 +1,38 @@
 /** From a job's bytes to its output's bytes: everything between is synchronous, in one scope. */
 
-import type * as tfjs from '@tensorflow/tfjs';
 import { assertNever, QianmoError } from '../../shared/errors.js';
 import type { JobInput, JobOutput } from '../../shared/job-executor.js';
-import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { GradientWork, PredictWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { layoutDifferences, type DenseTensor } from '../../shared/tensors/named-tensors.js';
-import {
-  decodeTensors,
-  encodeTensors,
-  type CodedTensor,
-} from '../../shared/tensors/tensor-codec.js';
-import { withoutTensorsLeft, type Engine } from './engine/load-engine.js';
-import type { JobTensors } from './methods/method.js';
-import { runMethod } from './methods/methods.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import type { Computations } from './computations.js';
+import { withoutTensorsLeft } from './engine/load-engine.js';
+import { gradientOf } from './gradient-job.js';
+import { deviceJobOf, type DeviceJob } from './job-batches.js';
+import { hasColdTerm, rolesOf } from './methods/methods.js';
 import { predictLogits } from './predict.js';
-import { localIdsByTable, rowBatchOf, type RowBatch, type RowRole } from './row-batch.js';
 
 type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
 
 /**
- * Synchronous; leaves no tensor behind.
+ * Synchronous; leaves no tensor behind, but captured functions with `computations`.
  *
+ * @param microBatchRowsMax less than the job's where the device has too little memory.
  * @throws QianmoError of kind `data` when the tensors do not fit the model or the tasks.
  */
 export function computeJob(
-  engine: Engine,
+  computations: Computations,
   input: JobInput,
   features: readonly EncodedFeature[],
   tasks: readonly TaskRows[],
+  microBatchRowsMax = input.job.microBatchRowsMax,
 ): ComputedJob {
   const { job } = input;
+  const { engine } = computations;
   const spec = modelSpecOf(job.model, features);
   const layout = rowPackLayoutOf(tasks);
   const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
@@ -42,82 +41,67 @@ export function computeJob(
   const pack = floatTensors(input.rowPack, `row pack of ${where}`);
   const packShape = [layout.rowCount, spec.tableRowWidth];
   requireLayout(pack, new Map([['rows', { shape: packShape }]]), `row pack of ${where}`);
+  if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
 
-  const localIds = localIdsByTable(layout);
-  const batches = new Map<RowRole, RowBatch>();
-  const batchOf = (role: RowRole): RowBatch => {
-    const batch = batches.get(role) ?? rowBatchOf(tasks, role, localIds);
-    batches.set(role, batch);
-    return batch;
-  };
   return withoutTensorsLeft(engine, () => {
-    const tensors: JobTensors = {
-      engine,
-      spec,
-      taskCount: tasks.length,
-      dense: new Map([...dense].map(([name, t]) => [name, onDevice(engine, t)])),
-      rows: packTensor(engine, pack.get('rows')),
-      batchOf,
-    };
+    const rows = pack.get('rows') ?? { shape: [0, 0], values: new Float32Array() };
+    const onDevice = deviceJobOf(engine, spec, tasks, layout, dense, rows);
     switch (job.work.kind) {
       case 'gradient':
-        return gradientJob(tensors, job.work, spec, pack.get('rows'), where);
+        return gradientJob(computations, onDevice, job.work, microBatchRowsMax);
       case 'predict':
-        return predictJob(tensors, job.work);
+        return predictJob(computations, onDevice, job.work, microBatchRowsMax);
       default:
         return assertNever(job.work);
     }
   });
 }
 
-function gradientJob(
-  tensors: JobTensors,
-  work: GradientWork,
-  spec: ModelSpec,
-  rows: DenseTensor | undefined,
-  where: string,
-): ComputedJob {
-  const { engine, taskCount, batchOf } = tensors;
+function requireWeights(work: GradientWork, taskCount: number, where: string): void {
   const { taskWeights, coldTaskWeights, method } = work;
-  const coldWeightCount = coldTaskWeights?.length ?? (needsColdWeights(method) ? 0 : taskCount);
-  if (taskWeights.length !== taskCount || coldWeightCount !== taskCount)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a job needs one weight per task',
-      where,
-      expected: `${taskCount} weights, and as many of a cold term`,
-      found: `${taskWeights.length} and ${coldWeightCount}`,
-    });
-  const result = runMethod(method, tensors, {
-    warm: engine.tf.tensor1d(taskWeights, 'float32'),
-    cold: engine.tf.tensor1d(coldTaskWeights ?? taskWeights, 'float32'),
+  const coldWeightCount = coldTaskWeights?.length ?? (hasColdTerm(method) ? 0 : taskCount);
+  if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a job needs one weight per task',
+    where,
+    expected: `${taskCount} weights, and as many of a cold term`,
+    found: `${taskWeights.length} and ${coldWeightCount}`,
   });
-  const output = new Map<string, CodedTensor>();
-  for (const { name, shape } of spec.variables) {
-    const gradient = result.gradients.get(name);
-    const values = gradient?.dataSync<'float32'>() ?? zeros(shape);
-    output.set(name, { shape, values });
-  }
-  if (rows !== undefined) {
-    const values = result.rowGradient?.dataSync<'float32'>() ?? zeros(rows.shape);
-    output.set('rows', { shape: rows.shape, values });
-  }
+}
+
+function gradientJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: GradientWork,
+  microBatchRowsMax: number,
+): ComputedJob {
+  const { tensors, queryLosses, supportLosses } = gradientOf(
+    computations,
+    job,
+    work,
+    microBatchRowsMax,
+  );
+  const isDivided = rolesOf(work.method).includes('query');
   return {
-    output: encodeTensors(output),
-    weightedQueryLoss: weightedSum(taskWeights, result.queryLosses),
-    weightedSupportLoss: weightedSum(taskWeights, result.supportLosses),
-    queryRowCount: batchOf(method.kind === 'global' ? 'all' : 'query').rowCount,
+    output: encodeTensors(tensors),
+    weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
+    weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
+    queryRowCount: job.tasks.reduce(
+      (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
+      0,
+    ),
   };
 }
 
-function needsColdWeights(method: GradientWork['method']): boolean {
-  return method.kind === 'fomaml' && method.coldShare > 0;
-}
-
-function predictJob(tensors: JobTensors, work: PredictWork): ComputedJob {
-  const { rowCount } = tensors.batchOf(work.rows);
+function predictJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: PredictWork,
+  microBatchRowsMax: number,
+): ComputedJob {
+  const { values, rowCount } = predictLogits(computations, job, work, microBatchRowsMax);
   const shape = [work.adaptations.length, rowCount];
-  const values = predictLogits(tensors, work);
   return {
     output: encodeTensors(new Map([['logits', { shape, values }]])),
     weightedQueryLoss: 0,
@@ -126,25 +110,8 @@ function predictJob(tensors: JobTensors, work: PredictWork): ComputedJob {
   };
 }
 
-function weightedSum(weights: readonly number[], losses: tfjs.Tensor1D | null): number {
-  if (losses === null) return 0;
-  return losses
-    .dataSync<'float32'>()
-    .reduce((sum: number, loss: number, index: number) => sum + (weights[index] ?? 0) * loss, 0);
-}
-
-function zeros(shape: readonly number[]): Float32Array {
-  return new Float32Array(shape.reduce((product, extent) => product * extent, 1));
-}
-
-function onDevice({ tf }: Engine, { shape, values }: DenseTensor): tfjs.Tensor {
-  return tf.tensor(values, [...shape], 'float32');
-}
-
-function packTensor({ tf }: Engine, rows: DenseTensor | undefined): tfjs.Tensor2D | null {
-  if (rows === undefined) return null;
-  const [rowCount = 0, width = 0] = rows.shape;
-  return rowCount === 0 || width === 0 ? null : tf.tensor2d(rows.values, [rowCount, width]);
+function weightedSum(weights: readonly number[], losses: Float64Array): number {
+  return weights.reduce((sum, weight, index) => sum + weight * (losses[index] ?? 0), 0);
 }
 
 function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {

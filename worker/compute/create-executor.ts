@@ -12,6 +12,7 @@ import type { BackendChoice } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
 import { computeJob } from './compute-job.js';
+import { createComputations } from './computations.js';
 
 export interface ExecutorOptions {
   /** Opens the store a job names; called once for each that differs. */
@@ -32,6 +33,7 @@ const OPEN_STORE_COUNT_MAX = 4;
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
   const { openStore, clock = systemClock } = options;
   const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
+  const computations = createComputations(engine);
   const stores = new Map<string, Promise<TaskStore>>();
 
   const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
@@ -59,7 +61,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     if (signal?.aborted === true)
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
-    const computed = computeJob(engine, input, store.manifest.features, tasks);
+    const computed = computeJob(computations, input, store.manifest.features, tasks);
     return { ...computed, computeMs: clock.monotonicMs() - startMs, backend: engine.description };
   };
 
@@ -68,6 +70,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     engine,
     execute,
     close: async () => {
+      computations.dispose();
       for (const store of stores.values()) await (await store).close();
       stores.clear();
     },

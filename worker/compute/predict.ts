@@ -5,74 +5,110 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { PredictWork } from '../../shared/protocol.js';
-import { withoutTensorsLeft } from './engine/load-engine.js';
-import { innerStep } from './methods/inner-loop.js';
-import {
-  logitsOf,
-  passOf,
-  personalCopies,
-  trunkOf,
-  type JobTensors,
-  type Pass,
-} from './methods/method.js';
-import type { TrunkPass } from './models/forward.js';
-import type { Variables } from './models/fields.js';
+import type { LogitsInput, NamedTensors, PredictionFunctions } from './captured-prediction.js';
+import type { Computations } from './computations.js';
+import { batchesOf, type DeviceJob } from './job-batches.js';
+import { microBatchesOf, type MicroBatch } from './micro-batches.js';
+import { roleSpanOf } from './row-batch.js';
 
-/** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
-export function predictLogits(job: JobTensors, work: PredictWork): Float32Array {
-  const { engine } = job;
-  const { adaptations } = work;
-  const target = passOf(job, work.rows, true);
-  const { rowCount } = job.batchOf(work.rows);
-  const logits = new Float32Array(adaptations.length * rowCount);
-  if (target === null) return logits;
-  const support = work.rows === 'support' ? target : passOf(job, 'support', true);
-  const shared = trunkOf(target);
-  const supportShared = support === target ? shared : support === null ? null : trunkOf(support);
-  const initial = personalCopies(job, target.plan);
+export interface JobLogits {
+  /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
+  readonly values: Float32Array;
+  readonly rowCount: number;
+}
 
-  const emit = (settings: readonly number[], personal: Variables): void => {
+export function predictLogits(
+  computations: Computations,
+  job: DeviceJob,
+  work: PredictWork,
+  microBatchRowsMax: number,
+): JobLogits {
+  const functions = computations.predictionOf(job.spec);
+  const isAdapted = work.adaptations.some(({ innerSteps }) => innerSteps > 0);
+  const sizes = job.tasks.map((task) => ({
+    supportRowCount: isAdapted || work.rows === 'support' ? task.supportRowCount : 0,
+    queryRowCount: work.rows === 'query' ? task.rowCount - task.supportRowCount : 0,
+  }));
+  const spans = job.tasks.map((task) => roleSpanOf(task, work.rows));
+  const firstRows = new Int32Array(spans.length + 1);
+  for (const [place, { start, end }] of spans.entries())
+    firstRows[place + 1] = (firstRows[place] ?? 0) + end - start;
+  const rowCount = firstRows[spans.length] ?? 0;
+  const values = new Float32Array(work.adaptations.length * rowCount);
+  for (const microBatch of microBatchesOf(sizes, microBatchRowsMax)) {
+    const extent = work.rows === 'query' ? microBatch.queryExtent : microBatch.supportExtent;
+    if (extent === 0) continue;
+    /** `[taskCount, extent]` to the rows of the tasks. */
+    const emit = (padded: Float32Array, setting: number): void => {
+      for (const [index, place] of microBatch.taskPlaces.entries()) {
+        const first = firstRows[place] ?? 0;
+        const count = (firstRows[place + 1] ?? 0) - first;
+        values.set(
+          padded.subarray(index * extent, index * extent + count),
+          setting * rowCount + first,
+        );
+      }
+    };
+    job.engine.tf.tidy(() => {
+      runMicroBatch(functions, job, work, microBatch, emit);
+    });
+  }
+  return { values, rowCount };
+}
+
+function runMicroBatch(
+  functions: PredictionFunctions,
+  job: DeviceJob,
+  { adaptations, rows }: PredictWork,
+  microBatch: MicroBatch,
+  emit: (padded: Float32Array, setting: number) => void,
+): void {
+  const { tf } = job.engine;
+  const { dense, pack } = job;
+  const batches = batchesOf(job, microBatch, ['support', 'query'] as const);
+  const { trunks, personal: initial } = functions.start.run({ dense, ...pack, batches });
+  const batch = batches[rows];
+  const trunk = trunks[rows];
+  if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
+  const emitAll = (settings: readonly number[], personal: NamedTensors): void => {
     if (settings.length === 0) return;
-    const values = withoutTensorsLeft(engine, () => rowLogits(target, shared, personal));
-    for (const setting of settings) logits.set(values, setting * rowCount);
+    const logits = functions.logits.run({ dense, batch, trunk, personal });
+    const values = logits.dataSync<'float32'>();
+    logits.dispose();
+    for (const setting of settings) emit(values, setting);
   };
   const settingsAt = (steps: number, rate?: number): number[] =>
     [...adaptations.keys()].filter((index) => {
       const setting = adaptations[index];
       return setting?.innerSteps === steps && (rate === undefined || setting.innerRate === rate);
     });
+  const support =
+    batches.support === undefined || trunks.support === undefined
+      ? null
+      : { dense, batch: batches.support, trunk: trunks.support };
 
-  emit(settingsAt(0), initial);
+  emitAll(settingsAt(0), initial);
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
     const ofRate = adaptations.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
-    let personal: ReadonlyMap<string, tfjs.Tensor> = initial;
+    const rates = tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
+    let personal = initial;
     for (let step = 1; step <= stepCount; step += 1) {
-      if (support !== null && supportShared !== null)
-        personal = movedOnce(support, supportShared, personal, rate, personal !== initial);
-      emit(settingsAt(step, rate), personal);
+      const moved = stepped(functions, support, personal, rates);
+      if (personal !== initial && moved !== personal) tf.dispose(Object.values(personal));
+      personal = moved;
+      emitAll(settingsAt(step, rate), personal);
     }
+    if (personal !== initial) tf.dispose(Object.values(personal));
   }
-  return logits;
 }
 
-/** One inner step that leaves nothing else behind; `disposes` the blocks it started from. */
-function movedOnce(
-  support: Pass,
-  shared: TrunkPass,
-  personal: ReadonlyMap<string, tfjs.Tensor>,
-  rate: number,
-  disposes: boolean,
-): ReadonlyMap<string, tfjs.Tensor> {
-  const { tf } = support.job.engine;
-  const names = [...personal.keys()];
-  const moved = tf.tidy(() => [...innerStep(support, shared, personal, rate).personal.values()]);
-  if (disposes) tf.dispose([...personal.values()]);
-  return new Map(names.map((name, index) => [name, moved[index] as tfjs.Tensor]));
-}
-
-/** The logits of the batch's rows without padding. */
-function rowLogits(pass: Pass, shared: TrunkPass, personal: Variables): Float32Array {
-  const byTask = logitsOf(pass, shared, personal).dataSync<'float32'>();
-  return Float32Array.from(pass.data.batch.placeOfRow, (place) => byTask[place] ?? 0);
+/** Without support rows or personal blocks nothing moves. */
+function stepped(
+  { step }: PredictionFunctions,
+  support: Omit<LogitsInput, 'personal'> | null,
+  personal: NamedTensors,
+  rates: tfjs.Tensor1D,
+): NamedTensors {
+  return step === null || support === null ? personal : step.run({ ...support, personal, rates });
 }

@@ -1,40 +1,49 @@
 /**
- * The rows of one role of a job's tasks, as the typed arrays a forward pass reads. No tensors here.
+ * The rows of one role of a micro-batch's tasks, as the typed arrays a forward pass reads. No
+ * tensors here.
  *
- * Rows lie one after the other, `[rowCount]`, as long as only shared parameters touch them; from
- * the first personal block on they lie by task, `[taskCount, taskRowCountMax]`, short tasks padded.
- * Padding has neither impressions nor clicks, hence no loss and no gradient.
+ * Rows lie by task, `[taskCount, rowExtent]`; a row's number in that layout is its place. Places
+ * beyond a task's rows and tasks beyond the last are padding: neither impressions nor clicks, hence
+ * no loss and no gradient.
  */
 
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
+import { memberExtent } from './micro-batches.js';
 
 export type RowRole = 'support' | 'query' | 'all';
 
 export interface RowBatch {
   readonly taskCount: number;
-  readonly rowCount: number;
-  /** At least 1. */
-  readonly taskRowCountMax: number;
-  /** Row of the pack for each category feature: `[rowCount, categoryCount]`. */
+  readonly rowExtent: number;
+  readonly categoryCount: number;
+  readonly bagCount: number;
+  readonly numberCount: number;
+  /** Row of the pack for each category feature: `[taskCount, rowExtent, categoryCount]`. */
   readonly categoryPlaces: Int32Array;
-  /** Members of all bags, one after the other; a member weighs 1 / the size of its bag. */
+  /**
+   * Members of all bags, one after the other; a member weighs 1 / the size of its bag, padding 0.
+   * Empty when there are no bag features.
+   */
   readonly members: {
+    /** Row of the pack. */
     readonly places: Int32Array;
-    /** `row * bagCount + bag` of each member. */
+    /** `place * bagCount + bag` of each member. */
     readonly bags: Int32Array;
     readonly weights: Float32Array;
   };
-  /** `[rowCount, numberCount]`. */
+  /** `[taskCount, rowExtent, numberCount]`. */
   readonly numbers: Float32Array;
-  /** By task, over the task's sum of impressions (0 where that is 0). */
+  /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
   readonly impressionShares: Float32Array;
   readonly clickShares: Float32Array;
-  /** For each padded place `[taskCount, taskRowCountMax]` its row; padding repeats row 0. */
-  readonly rowOfPlace: Int32Array;
-  /** For each row its padded place: `[rowCount]`. */
-  readonly placeOfRow: Int32Array;
+}
+
+/** `[taskCount, rowExtent]`, each at least 1. */
+export interface BatchExtents {
+  readonly taskCount: number;
+  readonly rowExtent: number;
 }
 
 /** The ids of a job by table, in the order of `RowPackLayout.idsByTable`. */
@@ -42,83 +51,67 @@ export function localIdsByTable(layout: RowPackLayout): LocalIds[] {
   return layout.idsByTable.map((ids, table) => localIdsOf(ids, layout.startByTable[table] ?? 0));
 }
 
+/** The rows of a role within a task: from the first to the one after the last. */
+export function roleSpanOf(
+  { rowCount, supportRowCount }: Pick<TaskRows, 'rowCount' | 'supportRowCount'>,
+  role: RowRole,
+): { readonly start: number; readonly end: number } {
+  return {
+    start: role === 'query' ? supportRowCount : 0,
+    end: role === 'support' ? supportRowCount : rowCount,
+  };
+}
+
+/** @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. */
 export function rowBatchOf(
   tasks: readonly TaskRows[],
   role: RowRole,
   localIds: readonly LocalIds[],
+  { taskCount, rowExtent }: BatchExtents,
 ): RowBatch {
-  const spans = tasks.map(({ rowCount, supportRowCount }) => ({
-    start: role === 'query' ? supportRowCount : 0,
-    end: role === 'support' ? supportRowCount : rowCount,
+  const spans = tasks.map((task, index): TaskSpan => ({
+    task,
+    ...roleSpanOf(task, role),
+    firstPlace: index * rowExtent,
   }));
-  const counts = spans.map(({ start, end }) => end - start);
-  const rowCount = counts.reduce((sum, count) => sum + count, 0);
-  const taskRowCountMax = Math.max(1, ...counts);
-  const first = tasks[0];
+  const placeCount = taskCount * rowExtent;
+  const [first] = tasks;
   const categoryCount = first?.categoryIds.length ?? 0;
+  const bagCount = first?.bagIds.length ?? 0;
   const numberCount = first?.numbers.length ?? 0;
-
-  const categoryPlaces = new Int32Array(rowCount * categoryCount);
-  const numbers = new Float32Array(rowCount * numberCount);
-  const placeCount = tasks.length * taskRowCountMax;
+  const categoryPlaces = new Int32Array(placeCount * categoryCount);
+  const numbers = new Float32Array(placeCount * numberCount);
   const impressionShares = new Float32Array(placeCount);
   const clickShares = new Float32Array(placeCount);
-  const rowOfPlace = new Int32Array(placeCount);
-  const placeOfRow = new Int32Array(rowCount);
-  const members: MemberLists = { places: [], bags: [], weights: [] };
-
-  let batchRow = 0;
-  for (const [taskPlace, task] of tasks.entries()) {
-    const { start = 0, end = 0 } = spans[taskPlace] ?? {};
-    const count = end - start;
-    const span = { task, start, end, firstRow: batchRow };
+  for (const span of spans) {
     placeCategories(span, localIds, categoryPlaces);
-    for (const [column, values] of task.numbers.entries())
-      for (let row = 0; row < count; row += 1)
-        numbers[(batchRow + row) * numberCount + column] = values[start + row] ?? 0;
-    collectMembers(span, localIds.slice(categoryCount), members);
-    const firstPlace = taskPlace * taskRowCountMax;
-    shareOut(span, firstPlace, impressionShares, clickShares);
-    for (let row = 0; row < count; row += 1) {
-      rowOfPlace[firstPlace + row] = batchRow + row;
-      placeOfRow[batchRow + row] = firstPlace + row;
-    }
-    batchRow += count;
+    placeNumbers(span, numbers);
+    shareOut(span, impressionShares, clickShares);
   }
   return {
-    taskCount: tasks.length,
-    rowCount,
-    taskRowCountMax,
+    taskCount,
+    rowExtent,
+    categoryCount,
+    bagCount,
+    numberCount,
     categoryPlaces,
-    members: {
-      places: Int32Array.from(members.places),
-      bags: Int32Array.from(members.bags),
-      weights: Float32Array.from(members.weights),
-    },
+    members: membersOf(spans, localIds.slice(categoryCount), placeCount, bagCount),
     numbers,
     impressionShares,
     clickShares,
-    rowOfPlace,
-    placeOfRow,
   };
 }
 
-/** The rows `start` to `end` of a task; they are rows `firstRow` and on of the batch. */
+/** The rows `start` to `end` of a task; they lie at `firstPlace` and on. */
 interface TaskSpan {
   readonly task: TaskRows;
   readonly start: number;
   readonly end: number;
-  readonly firstRow: number;
-}
-
-interface MemberLists {
-  readonly places: number[];
-  readonly bags: number[];
-  readonly weights: number[];
+  readonly firstPlace: number;
 }
 
 function placeCategories(
-  { task, start, end, firstRow }: TaskSpan,
+  { task, start, end, firstPlace }: TaskSpan,
   localIds: readonly LocalIds[],
   target: Int32Array,
 ): void {
@@ -126,7 +119,7 @@ function placeCategories(
   for (const [column, ids] of task.categoryIds.entries()) {
     const local = localIds[column];
     if (local === undefined) throw new Error(`no table for category feature ${column}`);
-    let place = firstRow * columnCount + column;
+    let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
       target[place] = local.placeOf(ids[row] ?? 0);
       place += columnCount;
@@ -134,31 +127,64 @@ function placeCategories(
   }
 }
 
-function collectMembers(
-  { task, start, end, firstRow }: TaskSpan,
-  localIds: readonly LocalIds[],
-  members: MemberLists,
-): void {
-  const bagCount = task.bagIds.length;
-  for (const [bag, ids] of task.bagIds.entries()) {
-    const local = localIds[bag];
-    if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
-    const lengthMax = ids.length / task.rowCount;
+function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float32Array): void {
+  const columnCount = task.numbers.length;
+  for (const [column, values] of task.numbers.entries()) {
+    let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
-      const known = ids.subarray(row * lengthMax, (row + 1) * lengthMax).filter((id) => id >= 0);
-      for (const id of known) {
-        members.places.push(local.placeOf(id));
-        members.bags.push((firstRow + row - start) * bagCount + bag);
-        members.weights.push(1 / known.length);
-      }
+      target[place] = values[row] ?? 0;
+      place += columnCount;
     }
   }
 }
 
+function membersOf(
+  spans: readonly TaskSpan[],
+  localIds: readonly LocalIds[],
+  placeCount: number,
+  bagCount: number,
+): RowBatch['members'] {
+  const memberCount = spans.reduce((sum, span) => sum + memberCountOf(span), 0);
+  const extent = bagCount === 0 ? 0 : memberExtent(memberCount, placeCount);
+  const members = {
+    places: new Int32Array(extent),
+    bags: new Int32Array(extent),
+    weights: new Float32Array(extent),
+  };
+  let next = 0;
+  for (const { task, start, end, firstPlace } of spans)
+    for (const [bag, ids] of task.bagIds.entries()) {
+      const local = localIds[bag];
+      if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
+      const lengthMax = ids.length / task.rowCount;
+      for (let row = start; row < end; row += 1) {
+        const firstMember = next;
+        for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1) {
+          const id = ids[index] ?? -1;
+          if (id < 0) continue;
+          members.places[next] = local.placeOf(id);
+          members.bags[next] = (firstPlace + row - start) * bagCount + bag;
+          next += 1;
+        }
+        members.weights.fill(1 / (next - firstMember), firstMember, next);
+      }
+    }
+  return members;
+}
+
+function memberCountOf({ task, start, end }: TaskSpan): number {
+  let count = 0;
+  for (const ids of task.bagIds) {
+    const lengthMax = ids.length / task.rowCount;
+    for (let index = start * lengthMax; index < end * lengthMax; index += 1)
+      if ((ids[index] ?? -1) >= 0) count += 1;
+  }
+  return count;
+}
+
 /** Divides the counts of one task by its sum of impressions. */
 function shareOut(
-  { task: { impressions, clicks }, start, end }: TaskSpan,
-  firstPlace: number,
+  { task: { impressions, clicks }, start, end, firstPlace }: TaskSpan,
   impressionShares: Float32Array,
   clickShares: Float32Array,
 ): void {

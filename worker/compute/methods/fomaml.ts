@@ -51,26 +51,28 @@ export function fomaml(
     }
     personal = new Map(phi);
   }
-  if (query === null || personal === null)
-    return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
   const { tf } = job.engine;
-  const warm = lossGradient(query, personal, tf.mul(taskWeights.warm, 1 - coldShare));
+  const warm =
+    query === null || personal === null
+      ? null
+      : lossGradient(query, personal, tf.mul(taskWeights.warm, 1 - coldShare));
   const cold =
     coldShare === 0 ? null : globalMethod(job, tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
   return {
-    gradients: cold === null ? warm.gradients : sumOf(tf, warm.gradients, cold.gradients),
-    rowGradient: addOrKeep(tf, warm.rowGradient, cold?.rowGradient ?? null),
-    queryLosses: warm.losses,
+    gradients: sumOf(tf, warm?.gradients ?? new Map(), cold?.gradients ?? new Map()),
+    rowGradient: addOrKeep(tf, warm?.rowGradient ?? null, cold?.rowGradient ?? null),
+    queryLosses: warm?.losses ?? null,
     supportLosses,
   };
 }
 
-/** Every variable has a gradient in both: the passes differ in which blocks are personal only. */
+/** Either has gradients of all variables or of none. */
 function sumOf(
   tf: typeof tfjs,
   warm: ReadonlyMap<string, tfjs.Tensor>,
   cold: ReadonlyMap<string, tfjs.Tensor>,
-): Map<string, tfjs.Tensor> {
+): ReadonlyMap<string, tfjs.Tensor> {
+  if (warm.size === 0 || cold.size === 0) return warm.size === 0 ? cold : warm;
   return new Map(
     [...warm].map(([name, gradient]) => [name, tf.add(gradient, variableOf(cold, name))]),
   );

@@ -17,19 +17,26 @@ export interface InnerStep {
   readonly losses: tfjs.Tensor1D;
 }
 
-/** Does one inner step from `personal`; without personal blocks there is nothing to move. */
+/**
+ * Does one inner step from `personal`; without personal blocks there is nothing to move.
+ *
+ * @param innerRate of all tasks, or one for each: `[taskCount]`.
+ */
 export function innerStep(
   pass: Pass,
   shared: TrunkPass,
   personal: Variables,
-  innerRate: number,
+  innerRate: number | tfjs.Tensor1D,
 ): InnerStep {
   const { tf } = pass.job.engine;
   const names = [...pass.plan.personal];
   if (names.length === 0)
     return { personal, losses: lossesOf(pass, logitsOf(pass, shared, personal)) };
   // The rate rides on the loss: one number per task instead of a product per variable.
-  const rates = tf.fill<tfjs.Rank.R1>([pass.job.taskCount], innerRate);
+  const rates =
+    typeof innerRate === 'number'
+      ? tf.fill<tfjs.Rank.R1>([pass.job.taskCount], innerRate)
+      : innerRate;
   const { value, grads } = tf.valueAndGrads((...blocks: tfjs.Tensor[]) => {
     const own = new Map(names.map((name, index) => [name, blocks[index] as tfjs.Tensor]));
     return lossesOf(pass, logitsOf(pass, shared, own));

@@ -3,23 +3,27 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
-import { batchTensorsOf, type BatchTensors } from '../models/batch-tensors.js';
+import type { BatchTensors } from '../models/batch-tensors.js';
 import { variableOf, type Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
 import { taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
-import type { RowBatch, RowRole } from '../row-batch.js';
+import type { RowRole } from '../row-batch.js';
 
-/** The tensors of a job; the `tf.tidy` around the job owns them. */
+/**
+ * What is computed at once: a micro-batch of a job's tasks, padded. Methods run while they are being
+ * captured, so they must not read a value back, and settings are constants.
+ */
 export interface JobTensors {
   readonly engine: Engine;
   readonly spec: ModelSpec;
   readonly taskCount: number;
   /** The meta-parameters' dense variables, by name. */
   readonly dense: Variables;
-  /** The row pack `[packRowCount, tableRowWidth]`, or null when the model has no tables. */
+  /** The row pack `[packExtent, tableRowWidth]`, or null when the model has no tables. */
   readonly rows: tfjs.Tensor2D | null;
-  readonly batchOf: (role: RowRole) => RowBatch;
+  /** Null when no task has rows of the role: there is nothing to compute. */
+  readonly batchOf: (role: RowRole) => BatchTensors | null;
 }
 
 /** `[taskCount]` each: of the outer loss after adaptation, and of its cold term before it. */
@@ -28,10 +32,10 @@ export interface TaskWeights {
   readonly cold: tfjs.Tensor1D;
 }
 
-/** Sums over the tasks of a job of taskWeight times the task's gradient; losses `[taskCount]`. */
+/** Sums over the tasks of a micro-batch of taskWeight times the task's gradient; losses `[taskCount]`. */
 export interface MethodResult {
   readonly gradients: ReadonlyMap<string, tfjs.Tensor>;
-  /** Null when no row reaches a table. */
+  /** Null when no rows or no tables are there. */
   readonly rowGradient: tfjs.Tensor2D | null;
   readonly queryLosses: tfjs.Tensor1D | null;
   readonly supportLosses: tfjs.Tensor1D | null;
@@ -46,9 +50,8 @@ export interface Pass {
 
 /** Null when no task has rows of the role: there is nothing to compute. */
 export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | null {
-  const batch = job.batchOf(role);
-  if (batch.rowCount === 0) return null;
-  return { job, plan: modelPlanOf(job.spec, adapts), data: batchTensorsOf(job.engine, batch) };
+  const data = job.batchOf(role);
+  return data === null ? null : { job, plan: modelPlanOf(job.spec, adapts), data };
 }
 
 export function trunkOf(
@@ -101,7 +104,7 @@ export function lossGradient(
 } {
   const { job, plan } = pass;
   const { tf } = job.engine;
-  const pack = reachesRows(pass) ? job.rows : null;
+  const pack = job.rows;
   const trunkNames = plan.trunk;
   const personalNames = [...plan.personal];
   const inputs: tfjs.Tensor[] = [
@@ -130,9 +133,4 @@ export function lossGradient(
     gradients,
     rowGradient: pack === null ? null : (grads[0] as tfjs.Tensor2D),
   };
-}
-
-/** False when all there is are bags without members. */
-function reachesRows({ plan, data }: Pass): boolean {
-  return plan.spec.categoryFeatures.length > 0 || data.members !== null;
 }

@@ -4,6 +4,7 @@ import { assertNever } from '../../../shared/errors.js';
 import type { GradientWork } from '../../../shared/protocol.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
+import type { RowRole } from '../row-batch.js';
 import type { JobTensors, MethodResult, TaskWeights } from './method.js';
 
 export function runMethod(
@@ -19,4 +20,21 @@ export function runMethod(
     default:
       return assertNever(method);
   }
+}
+
+/** The roles whose rows a method reads. */
+export function rolesOf(method: GradientWork['method']): readonly RowRole[] {
+  switch (method.kind) {
+    case 'fomaml':
+      return method.coldShare > 0 ? ['support', 'query', 'all'] : ['support', 'query'];
+    case 'global':
+      return ['all'];
+    default:
+      return assertNever(method);
+  }
+}
+
+/** Whether the outer loss has a cold term, with weights of its own. */
+export function hasColdTerm(method: GradientWork['method']): boolean {
+  return method.kind !== 'global' && method.coldShare > 0;
 }

@@ -1,47 +1,55 @@
-/** A row batch on the device. The caller's `tf.tidy` owns the tensors. */
+/** A row batch on the device, as a structure of tensors that a captured function takes. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../row-batch.js';
 
-export interface BatchTensors {
-  readonly batch: RowBatch;
-  readonly categoryPlaces: tfjs.Tensor1D;
-  /** Null when no bag of the batch has a member, too. */
-  readonly members: {
+/** What the model has none of is absent: no tensor is empty. */
+export type BatchTensors = {
+  /** `[taskCount * rowExtent * categoryCount]` */
+  readonly categoryPlaces?: tfjs.Tensor1D;
+  readonly members?: {
     readonly places: tfjs.Tensor1D;
     readonly bags: tfjs.Tensor1D;
-    /** `[memberCount, 1]` */
+    /** `[memberExtent, 1]` */
     readonly weights: tfjs.Tensor2D;
-  } | null;
-  /** `[rowCount, numberCount]` */
-  readonly numbers: tfjs.Tensor2D;
-  /** `[taskCount, taskRowCountMax]` */
+  };
+  /** `[taskCount * rowExtent, numberCount]` */
+  readonly numbers?: tfjs.Tensor2D;
+  /** `[taskCount, rowExtent]` */
   readonly impressionShares: tfjs.Tensor2D;
   readonly clickShares: tfjs.Tensor2D;
-  readonly rowOfPlace: tfjs.Tensor1D;
-  readonly placeOfRow: tfjs.Tensor1D;
-}
+};
 
 export function batchTensorsOf({ tf }: Engine, batch: RowBatch): BatchTensors {
-  const { taskCount, taskRowCountMax, rowCount, members } = batch;
-  const byTask: [number, number] = [taskCount, taskRowCountMax];
-  const memberCount = members.places.length;
+  const { taskCount, rowExtent, categoryCount, bagCount, numberCount, members } = batch;
+  const byTask: [number, number] = [taskCount, rowExtent];
   return {
-    batch,
-    categoryPlaces: tf.tensor1d(batch.categoryPlaces, 'int32'),
-    members:
-      memberCount === 0
-        ? null
-        : {
+    ...(categoryCount === 0 ? {} : { categoryPlaces: tf.tensor1d(batch.categoryPlaces, 'int32') }),
+    ...(bagCount === 0
+      ? {}
+      : {
+          members: {
             places: tf.tensor1d(members.places, 'int32'),
             bags: tf.tensor1d(members.bags, 'int32'),
-            weights: tf.tensor2d(members.weights, [memberCount, 1]),
+            weights: tf.tensor2d(members.weights, [members.weights.length, 1]),
           },
-    numbers: tf.tensor2d(batch.numbers, [rowCount, batch.numbers.length / rowCount]),
+        }),
+    ...(numberCount === 0
+      ? {}
+      : { numbers: tf.tensor2d(batch.numbers, [taskCount * rowExtent, numberCount]) }),
     impressionShares: tf.tensor2d(batch.impressionShares, byTask),
     clickShares: tf.tensor2d(batch.clickShares, byTask),
-    rowOfPlace: tf.tensor1d(batch.rowOfPlace, 'int32'),
-    placeOfRow: tf.tensor1d(batch.placeOfRow, 'int32'),
   };
+}
+
+export interface PlaceCounts {
+  readonly taskCount: number;
+  readonly rowExtent: number;
+  readonly placeCount: number;
+}
+
+export function placeCountsOf({ impressionShares }: BatchTensors): PlaceCounts {
+  const [taskCount, rowExtent] = impressionShares.shape;
+  return { taskCount, rowExtent, placeCount: taskCount * rowExtent };
 }

@@ -6,7 +6,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
-import type { BatchTensors } from './batch-tensors.js';
+import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
 
 export type Variables = ReadonlyMap<string, tfjs.Tensor>;
@@ -18,7 +18,7 @@ export function variableOf(variables: Variables, name: string): tfjs.Tensor {
 }
 
 /**
- * The fields that are the same function of a row for every task: `[rowCount, fieldCount * width]`,
+ * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
  * or null when there are none. `rows` is the row pack.
  */
 export function sharedFields(
@@ -30,32 +30,28 @@ export function sharedFields(
 ): tfjs.Tensor2D | null {
   const { tf, kernels } = engine;
   const { spec } = plan;
-  const { rowCount } = data.batch;
+  const { categoryPlaces, members, numbers } = data;
+  const { placeCount } = placeCountsOf(data);
   const width = spec.tableRowWidth;
-  const categoryCount = spec.categoryFeatures.length;
-  const bagCount = spec.bagFeatures.length;
   const parts: tfjs.Tensor2D[] = [];
-  if (categoryCount > 0) {
-    const gathered = kernels.gatherRows(rows, data.categoryPlaces);
-    parts.push(tf.reshape(gathered, [rowCount, categoryCount * width]));
+  if (categoryPlaces !== undefined) {
+    const gathered = kernels.gatherRows(rows, categoryPlaces);
+    parts.push(tf.reshape(gathered, [placeCount, spec.categoryFeatures.length * width]));
   }
-  if (bagCount > 0) {
-    const { members } = data;
-    const pooled =
-      members === null
-        ? tf.zeros<tfjs.Rank.R2>([rowCount * bagCount, width])
-        : kernels.sumSegments(
-            tf.mul(kernels.gatherRows(rows, members.places), members.weights),
-            members.bags,
-            rowCount * bagCount,
-          );
-    parts.push(tf.reshape(pooled, [rowCount, bagCount * width]));
+  if (members !== undefined) {
+    const bagCount = spec.bagFeatures.length;
+    const pooled = kernels.sumSegments(
+      tf.mul(kernels.gatherRows(rows, members.places), members.weights),
+      members.bags,
+      placeCount * bagCount,
+    );
+    parts.push(tf.reshape(pooled, [placeCount, bagCount * width]));
   }
-  if (plan.numberFieldCount > 0 && !plan.hasPersonalNumbers)
-    parts.push(sharedNumberFields(engine, plan, data, trunk));
+  if (numbers !== undefined && !plan.hasPersonalNumbers)
+    parts.push(sharedNumberFields(engine, plan, numbers, trunk));
   if (spec.hasAdgroupEmbedding && !plan.personal.has('adgroupEmbedding')) {
     const field = tf.reshape<tfjs.Rank.R2>(adgroupField(engine, plan, trunk), [1, width]);
-    parts.push(tf.tile(field, [rowCount, 1]));
+    parts.push(tf.tile(field, [placeCount, 1]));
   }
   const [first] = parts;
   if (first === undefined) return null;
@@ -65,34 +61,33 @@ export function sharedFields(
 function sharedNumberFields(
   engine: Engine,
   plan: ModelPlan,
-  data: BatchTensors,
+  numbers: tfjs.Tensor2D,
   trunk: Variables,
 ): tfjs.Tensor2D {
   const { tf } = engine;
-  const count = plan.numberFieldCount;
-  const { rowCount } = data.batch;
+  const [placeCount, count] = numbers.shape;
   const table = numberTable(engine, plan, trunk);
-  const fields = tf.mul(tf.reshape(data.numbers, [rowCount, count, 1]), table);
-  return tf.reshape(fields, [rowCount, count * plan.spec.tableRowWidth]);
+  const fields = tf.mul(tf.reshape(numbers, [placeCount, count, 1]), table);
+  return tf.reshape(fields, [placeCount, count * plan.spec.tableRowWidth]);
 }
 
 /**
- * The fields that differ by task: `[taskCount, taskRowCountMax or 1, width]` each, in order.
- * `numbersByTask` is `[taskCount, taskRowCountMax, numberCount]`.
+ * The fields that differ by task: `[taskCount, rowExtent or 1, fieldCount, width]` each, in
+ * order. `numbersByTask` is `[taskCount, rowExtent, numberCount]`.
  */
 export function personalFields(
   engine: Engine,
   plan: ModelPlan,
-  numbersByTask: tfjs.Tensor | null,
+  numbersByTask: tfjs.Tensor3D | undefined,
   personal: Variables,
 ): tfjs.Tensor4D[] {
   const { tf } = engine;
   const width = plan.spec.tableRowWidth;
   const fields: tfjs.Tensor4D[] = [];
-  if (plan.hasPersonalNumbers && numbersByTask !== null) {
-    const [taskCount = 0, rowCount = 0, count = 0] = numbersByTask.shape;
+  if (plan.hasPersonalNumbers && numbersByTask !== undefined) {
+    const [taskCount, rowExtent, count] = numbersByTask.shape;
     const table = tf.reshape(numberTable(engine, plan, personal), [taskCount, 1, count, width]);
-    fields.push(tf.mul(tf.reshape(numbersByTask, [taskCount, rowCount, count, 1]), table));
+    fields.push(tf.mul(tf.reshape(numbersByTask, [taskCount, rowExtent, count, 1]), table));
   }
   if (plan.personal.has('adgroupEmbedding')) {
     const field = adgroupField(engine, plan, personal);

@@ -3,30 +3,31 @@
  *
  *   logit = bias + linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2) + output(layers(e))
  *
- * cut in two by `model-plan.ts`. What is shared runs over rows without padding, what is personal
- * over rows by task, where each task meets its own variables `[taskCount, ...]`.
+ * cut in two by `model-plan.ts`. What is shared runs over all places of a batch alike,
+ * `[placeCount, ...]`, what is personal over places by task, `[taskCount, rowExtent, ...]`, where
+ * each task meets its own variables `[taskCount, ...]`.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
-import type { BatchTensors } from './batch-tensors.js';
+import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
 import { personalFields, sharedFields, variableOf, type Variables } from './fields.js';
 import { fieldSums } from './lean-operations.js';
 import type { ModelPlan } from './model-plan.js';
 
-/** All that shared parameters say of a batch, by task. */
-export interface TrunkPass {
-  /** Sum of the logit's shared terms `[taskCount, taskRowCountMax]`. */
+/** All that shared parameters say of a batch, by task; what a plan has no use for is absent. */
+export type TrunkPass = {
+  /** Sum of the logit's shared terms `[taskCount, rowExtent]`. */
   readonly logits: tfjs.Tensor2D;
   /** Column sums of the shared fields for products with personal ones: `[.., .., 2 * width]`. */
-  readonly sums: tfjs.Tensor3D | null;
+  readonly sums?: tfjs.Tensor3D;
   /**
    * Input of the first layer of the personal pass `[.., .., width]`. With personal fields and a
    * shared first layer: what the shared fields add to that layer's product.
    */
-  readonly hidden: tfjs.Tensor3D | null;
-  readonly numbersByTask: tfjs.Tensor3D | null;
-}
+  readonly hidden?: tfjs.Tensor3D;
+  readonly numbersByTask?: tfjs.Tensor3D;
+};
 
 export function trunkPass(
   engine: Engine,
@@ -38,30 +39,26 @@ export function trunkPass(
   const { tf } = engine;
   const { spec } = plan;
   const width = spec.tableRowWidth;
-  const byTask = (x: tfjs.Tensor2D): tfjs.Tensor3D => rowsByTask(engine, data, x);
+  const { taskCount, rowExtent, placeCount } = placeCountsOf(data);
+  const byTask = (x: tfjs.Tensor2D): tfjs.Tensor3D =>
+    tf.reshape(x, [taskCount, rowExtent, x.shape[1]]);
   const fields = sharedFields(engine, plan, data, rows, trunk);
   const terms: tfjs.Tensor[] = [];
-  let sums: tfjs.Tensor3D | null = null;
+  const personal: { -readonly [Name in 'sums' | 'hidden' | 'numbersByTask']?: tfjs.Tensor3D } = {};
   if (fields !== null && spec.hasLinear) {
-    const { rowCount } = data.batch;
     const fieldCount = fields.shape[1] / width;
-    const ownSums = fieldSums(engine, tf.reshape(fields, [rowCount, fieldCount, width]));
-    if (plan.hasPersonalFields) sums = byTask(ownSums);
-    else terms.push(logitOfSums(engine, plan, ownSums));
+    const sums = fieldSums(engine, tf.reshape(fields, [placeCount, fieldCount, width]));
+    if (plan.hasPersonalFields) personal.sums = byTask(sums);
+    else terms.push(logitOfSums(engine, plan, sums));
   }
-  let hidden: tfjs.Tensor3D | null = null;
   if (fields !== null && plan.layers.length > 0) {
-    const ownHidden = trunkLayers(engine, plan, fields, trunk);
-    if (plan.trunkLayerCount === plan.layers.length) terms.push(tf.reshape(ownHidden, [-1]));
-    else hidden = byTask(ownHidden);
+    const hidden = trunkLayers(engine, plan, fields, trunk);
+    if (plan.trunkLayerCount === plan.layers.length) terms.push(tf.reshape(hidden, [-1]));
+    else personal.hidden = byTask(hidden);
   }
-  const needsNumbers = plan.hasPersonalNumbers && plan.numberFieldCount > 0;
-  return {
-    logits: sharedLogits(engine, plan, data, terms, trunk),
-    sums,
-    hidden,
-    numbersByTask: needsNumbers ? byTask(data.numbers) : null,
-  };
+  if (plan.hasPersonalNumbers && data.numbers !== undefined)
+    personal.numbersByTask = byTask(data.numbers);
+  return { ...personal, logits: sharedLogits(engine, plan, data, terms, trunk) };
 }
 
 function sharedLogits(
@@ -72,22 +69,16 @@ function sharedLogits(
   trunk: Variables,
 ): tfjs.Tensor2D {
   const { tf } = engine;
-  const { taskCount, taskRowCountMax, rowCount } = data.batch;
-  let logits = tf.zeros<tfjs.Rank.R2>([taskCount, taskRowCountMax]);
-  if (terms.length > 0) {
-    const total = terms.reduce((sum, term) => tf.add(sum, term));
-    const byTask = rowsByTask(engine, data, tf.reshape(total, [rowCount, 1]));
-    logits = tf.reshape(byTask, [taskCount, taskRowCountMax]);
-  }
+  const { taskCount, rowExtent } = placeCountsOf(data);
+  const byTask: [number, number] = [taskCount, rowExtent];
+  const logits =
+    terms.length === 0
+      ? tf.zeros<tfjs.Rank.R2>(byTask)
+      : tf.reshape<tfjs.Rank.R2>(
+          terms.reduce((sum, term) => tf.add(sum, term)),
+          byTask,
+        );
   return plan.personal.has('bias') ? logits : tf.add(logits, variableOf(trunk, 'bias'));
-}
-
-/** `[rowCount, width]` to `[taskCount, taskRowCountMax, width]`. */
-function rowsByTask({ tf, kernels }: Engine, data: BatchTensors, x: tfjs.Tensor2D): tfjs.Tensor3D {
-  const { taskCount, taskRowCountMax, rowCount } = data.batch;
-  const shape: [number, number, number] = [taskCount, taskRowCountMax, x.shape[1]];
-  if (rowCount === taskCount * taskRowCountMax) return tf.reshape(x, shape);
-  return tf.reshape(kernels.padRows(x, data.rowOfPlace, data.placeOfRow), shape);
 }
 
 /** Logit terms `[..]` of column sums `[.., 2 * width]`: factor products and linear terms. */
@@ -175,7 +166,7 @@ function fieldWeights(
 }
 
 /**
- * The logits `[taskCount, taskRowCountMax]` of each task under its own variables. `trunk` holds the
+ * The logits `[taskCount, rowExtent]` of each task under its own variables. `trunk` holds the
  * shared variables that lie above the first personal block.
  */
 export function personalPass(
@@ -194,7 +185,7 @@ export function personalPass(
       const flat = tf.reshape<tfjs.Rank.R3>(field, [taskCount * rowCount, fieldCount, width]);
       return tf.reshape(fieldSums(engine, flat), [taskCount, rowCount, 2 * width]);
     });
-    const all: tfjs.Tensor[] = shared.sums === null ? sums : [shared.sums, ...sums];
+    const all: tfjs.Tensor[] = shared.sums === undefined ? sums : [shared.sums, ...sums];
     terms.push(
       logitOfSums(
         engine,
@@ -218,12 +209,12 @@ function personalLayers(
   fields: readonly tfjs.Tensor4D[],
 ): tfjs.Tensor {
   const { tf, kernels } = engine;
-  let x: tfjs.Tensor | null = shared.hidden;
+  let x: tfjs.Tensor | undefined = shared.hidden;
   for (const [offset, layer] of plan.layers.slice(plan.trunkLayerCount).entries()) {
     const variables = layer.isPersonal ? personal : trunk;
     if (offset === 0 && plan.trunkLayerCount === 0)
       x = firstProduct(engine, plan, layer, variables, x, fields);
-    else if (x === null) throw new Error('a model with layers has fields');
+    else if (x === undefined) throw new Error('a model with layers has fields');
     else x = product(engine, x, variableOf(variables, layer.weight));
     if (layer.bias !== null) {
       const bias = variableOf(variables, layer.bias);
@@ -231,7 +222,7 @@ function personalLayers(
     }
     if (layer.hasRelu) x = kernels.relu(x);
   }
-  if (x === null) throw new Error('a model with layers has fields');
+  if (x === undefined) throw new Error('a model with layers has fields');
   return tf.squeeze(x, [2]);
 }
 
@@ -241,7 +232,7 @@ function firstProduct(
   plan: ModelPlan,
   layer: { readonly weight: string; readonly isPersonal: boolean },
   variables: Variables,
-  hidden: tfjs.Tensor | null,
+  hidden: tfjs.Tensor | undefined,
   fields: readonly tfjs.Tensor4D[],
 ): tfjs.Tensor {
   const { tf } = engine;
@@ -252,7 +243,7 @@ function firstProduct(
     if (weight === undefined) throw new Error('a group of fields has no weights');
     return product(engine, tf.reshape(field, [taskCount, rowCount, count * width]), weight);
   });
-  if (hidden !== null)
+  if (hidden !== undefined)
     terms.unshift(layer.isPersonal ? product(engine, hidden, weights.shared) : hidden);
   return terms.reduce((sum, term) => tf.add(sum, term));
 }

@@ -25,7 +25,7 @@ export function fieldSums({ tf }: Engine, fields: tfjs.Tensor3D): tfjs.Tensor2D 
 
 /**
  * Loss of each task, `[taskCount]`: sum over its rows of i softplus(z) - c z, where i and c are the
- * row's shares of the task's impressions. All arguments `[taskCount, taskRowCountMax]`.
+ * row's shares of the task's impressions. All arguments `[taskCount, rowExtent]`.
  */
 export function taskLosses(
   { tf }: Engine,

@@ -1,0 +1,69 @@
+/**
+ * The captured functions of a compute process, by what they compute. They live as long as the
+ * process: capturing takes a hundred times as long as a call.
+ */
+
+import { canonicalJson } from '../../shared/config/run-config.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { GradientWork } from '../../shared/protocol.js';
+import { captureGradient, type GradientFunction } from './captured-gradient.js';
+import { capturePrediction, type PredictionFunctions } from './captured-prediction.js';
+import type { Engine } from './engine/load-engine.js';
+
+export interface Computations {
+  readonly engine: Engine;
+  gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
+  predictionOf(spec: ModelSpec): PredictionFunctions;
+  /** Frees every graph. */
+  dispose(): void;
+}
+
+/** Models and methods held at once, of each kind; the least recently used is freed beyond it. */
+const KEPT_COUNT_MAX = 8;
+
+export function createComputations(engine: Engine): Computations {
+  const gradients = recentlyUsed<GradientFunction>();
+  const predictions = recentlyUsed<PredictionFunctions>();
+  return {
+    engine,
+    gradientOf: (spec, method) =>
+      gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
+    predictionOf: (spec) =>
+      predictions.get(canonicalJson(spec), () => capturePrediction(engine, spec)),
+    dispose: () => {
+      gradients.dispose();
+      predictions.dispose();
+    },
+  };
+}
+
+interface Disposable {
+  dispose(): void;
+}
+
+interface RecentlyUsed<Value extends Disposable> {
+  get(key: string, create: () => Value): Value;
+  dispose(): void;
+}
+
+function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
+  // A map keeps the order of insertion: the first one is the least recently used.
+  const values = new Map<string, Value>();
+  return {
+    get: (key, create) => {
+      const value = values.get(key) ?? create();
+      values.delete(key);
+      values.set(key, value);
+      const [oldest] = values;
+      if (values.size > KEPT_COUNT_MAX && oldest !== undefined) {
+        values.delete(oldest[0]);
+        oldest[1].dispose();
+      }
+      return value;
+    },
+    dispose: () => {
+      for (const value of values.values()) value.dispose();
+      values.clear();
+    },
+  };
+}

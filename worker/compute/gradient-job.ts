@@ -1,0 +1,119 @@
+/**
+ * A gradient job: one call of a captured function per micro-batch, sums over micro-batches in
+ * float64 and in their order, rounded once.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { GradientWork } from '../../shared/protocol.js';
+import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import type { GradientFunction, GradientOutput } from './captured-gradient.js';
+import type { Computations } from './computations.js';
+import { batchesOf, type DeviceJob } from './job-batches.js';
+import { rolesOf } from './methods/methods.js';
+import { microBatchesOf, type MicroBatch } from './micro-batches.js';
+
+export interface JobGradient {
+  /** Every dense variable, and `rows` `[packRowCount, tableRowWidth]`. */
+  readonly tensors: ReadonlyMap<string, CodedTensor>;
+  /** Unweighted, by task of the job; 0 for a task without rows of the kind. */
+  readonly queryLosses: Float64Array;
+  readonly supportLosses: Float64Array;
+}
+
+export function gradientOf(
+  computations: Computations,
+  job: DeviceJob,
+  work: GradientWork,
+  microBatchRowsMax: number,
+): JobGradient {
+  const { spec, tasks, packRowCount } = job;
+  const { tf } = job.engine;
+  const compute = computations.gradientOf(spec, work.method);
+  const shapes = new Map<string, readonly number[]>(
+    spec.variables.map(({ name, shape }) => [name, shape]),
+  );
+  shapes.set('rows', [packRowCount, spec.tableRowWidth]);
+  const sums = new Map([...shapes].map(([name, shape]) => [name, new Float64Array(sizeOf(shape))]));
+  const queryLosses = new Float64Array(tasks.length);
+  const supportLosses = new Float64Array(tasks.length);
+  for (const microBatch of microBatchesOf(sizesOf(job, work.method), microBatchRowsMax))
+    tf.tidy(() => {
+      const output = runMicroBatch(compute, job, work, microBatch);
+      if (output === null) return;
+      for (const [name, gradient] of Object.entries(output.gradients))
+        addTo(sums.get(name), gradient);
+      addTo(sums.get('rows'), output.rowGradient);
+      placeLosses(microBatch, output.queryLosses, queryLosses);
+      placeLosses(microBatch, output.supportLosses, supportLosses);
+    });
+  const tensors = new Map(
+    [...sums].map(([name, sum]): [string, CodedTensor] => [
+      name,
+      { shape: shapes.get(name) ?? [], values: Float32Array.from(sum) },
+    ]),
+  );
+  return { tensors, queryLosses, supportLosses };
+}
+
+/** A method that reads all rows alike has no use for the boundary between the sets. */
+function sizesOf(
+  { tasks }: DeviceJob,
+  method: GradientWork['method'],
+): { supportRowCount: number; queryRowCount: number }[] {
+  const isDivided = rolesOf(method).includes('query');
+  return tasks.map(({ rowCount, supportRowCount }) =>
+    isDivided
+      ? { supportRowCount, queryRowCount: rowCount - supportRowCount }
+      : { supportRowCount: 0, queryRowCount: rowCount },
+  );
+}
+
+/** Null when there are no rows. */
+function runMicroBatch(
+  compute: GradientFunction,
+  job: DeviceJob,
+  { method, taskWeights, coldTaskWeights }: GradientWork,
+  microBatch: MicroBatch,
+): GradientOutput | null {
+  if (microBatch.supportExtent + microBatch.queryExtent === 0) return null;
+  const roles = rolesOf(method);
+  const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
+    const values = new Float32Array(microBatch.taskCount);
+    for (const [index, place] of microBatch.taskPlaces.entries())
+      values[index] = weights[place] ?? 0;
+    return job.engine.tf.tensor1d(values);
+  };
+  return compute.run({
+    dense: job.dense,
+    ...job.pack,
+    batches: batchesOf(job, microBatch, roles),
+    weights: {
+      warm: weightsAt(taskWeights),
+      ...(coldTaskWeights === undefined || !roles.includes('all') || !roles.includes('query')
+        ? {}
+        : { cold: weightsAt(coldTaskWeights) }),
+    },
+  });
+}
+
+/** Adds the leading values: what lies beyond is padding. */
+function addTo(sum: Float64Array | undefined, tensor: tfjs.Tensor | undefined): void {
+  if (sum === undefined || tensor === undefined) return;
+  const values = tensor.dataSync<'float32'>();
+  for (let index = 0; index < sum.length; index += 1)
+    sum[index] = (sum[index] ?? 0) + (values[index] ?? 0);
+}
+
+function placeLosses(
+  { taskPlaces }: MicroBatch,
+  losses: tfjs.Tensor1D | undefined,
+  target: Float64Array,
+): void {
+  if (losses === undefined) return;
+  const values = losses.dataSync<'float32'>();
+  for (const [index, place] of taskPlaces.entries()) target[place] = values[index] ?? 0;
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}

@@ -1,0 +1,109 @@
+/**
+ * Cuts a job's tasks into micro-batches: groups of tasks of about one size that are computed at
+ * once, padded to few distinct shapes. Depends on the job alone, never on what was computed before,
+ * since the grouping decides in which order gradients are summed. No tensors here.
+ */
+
+/** Rows of one task by the roles they are computed in. */
+export interface TaskSize {
+  readonly supportRowCount: number;
+  readonly queryRowCount: number;
+}
+
+/** The extents of a micro-batch, padding included; every role's rows lie `[taskCount, extent]`. */
+export interface MicroBatch {
+  /** Places in the job of its tasks, smallest task first. */
+  readonly taskPlaces: readonly number[];
+  /** At least `taskPlaces.length`: what is beyond are tasks without rows and weight. */
+  readonly taskCount: number;
+  /** Support rows of each task; 0 when no task has any. */
+  readonly supportExtent: number;
+  readonly queryExtent: number;
+}
+
+/**
+ * Rows that cost as much as a micro-batch costs whatever its rows: preparing its arrays, the call,
+ * some hundred graph nodes. Makes groups merge where padding is cheaper than one more call.
+ */
+export const ROWS_WORTH_A_CALL = 512;
+
+/** Bounds the search for the cheapest cut. */
+const TASKS_MAX = 1024;
+
+/**
+ * The cheapest cut of the tasks, sorted by size, into consecutive groups: each group costs its
+ * padded rows and `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is one
+ * task. Of equally cheap cuts the one with the larger last groups is taken.
+ */
+export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
+  const sorted = tasks
+    .map(({ supportRowCount, queryRowCount }, place) => ({
+      place,
+      support: rowExtent(supportRowCount),
+      query: rowExtent(queryRowCount),
+    }))
+    .sort((a, b) => a.support - b.support || a.query - b.query || a.place - b.place);
+  const costs = new Float64Array(sorted.length + 1).fill(Infinity);
+  const starts = new Int32Array(sorted.length + 1);
+  costs[0] = 0;
+  for (let end = 1; end <= sorted.length; end += 1) {
+    // Sorted, so the last task has the largest support extent.
+    const support = sorted[end - 1]?.support ?? 0;
+    let query = 0;
+    for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
+      query = Math.max(query, sorted[start]?.query ?? 0);
+      const rowCount = taskExtent(end - start) * (support + query);
+      if (rowCount > rowsMax && end - start > 1) break;
+      const cost = (costs[start] ?? 0) + ROWS_WORTH_A_CALL + rowCount;
+      if (cost <= (costs[end] ?? 0)) {
+        costs[end] = cost;
+        starts[end] = start;
+      }
+    }
+  }
+  const batches: MicroBatch[] = [];
+  for (let end = sorted.length; end > 0; end = starts[end] ?? 0) {
+    const group = sorted.slice(starts[end], end);
+    batches.push({
+      taskPlaces: group.map(({ place }) => place),
+      taskCount: taskExtent(group.length),
+      supportExtent: Math.max(...group.map(({ support }) => support)),
+      queryExtent: Math.max(...group.map(({ query }) => query)),
+    });
+  }
+  return batches.reverse();
+}
+
+/** Rows per task: 0, then 8 and its doublings. */
+export function rowExtent(rowCount: number): number {
+  return rowCount === 0 ? 0 : extentOnLadder(rowCount, 8, 2);
+}
+
+/** 1, 4, 16, then doublings: a group that falls just short of a rung is cut or merged instead. */
+export function taskExtent(taskCount: number): number {
+  return taskCount <= 16 ? extentOnLadder(taskCount, 1, 4) : extentOnLadder(taskCount, 16, 2);
+}
+
+/** Rows of a row pack: jobs of one run differ little, and padding here is copied and no more. */
+export function packExtent(rowCount: number): number {
+  return rowCount <= 4096 ? extentOnLadder(rowCount, 64, 4) : extentOnLadder(rowCount, 4096, 2);
+}
+
+/**
+ * Members of all bags of a role: `placeCount` and its doublings, so that data with bags of about
+ * one size has one or two extents per shape.
+ *
+ * @param placeCount rows of the role, padding included; at least 1.
+ */
+export function memberExtent(memberCount: number, placeCount: number): number {
+  let extent = placeCount;
+  while (extent < memberCount) extent *= 2;
+  return extent;
+}
+
+/** The least of `lowest`, `lowest * ratio`, ... that holds `count`. */
+function extentOnLadder(count: number, lowest: number, ratio: number): number {
+  let extent = lowest;
+  while (extent < count) extent *= ratio;
+  return extent;
+}
