@@ -1,0 +1,107 @@
+/**
+ * Our side of the inner-loop benchmark as a long-lived process, started by the runner:
+ *
+ *   node dist/test/bench/inner-loops/our-side.js '{"folder":...,"cell":...,"variant":...}'
+ *
+ * Reads commands and writes replies as JSON lines.
+ */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { systemClock } from '../../../shared/clock.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+import { cellOfName } from './cells.js';
+import { createOurMetaStep, OUR_VARIANTS, type OurMetaStep } from './our-meta-step.js';
+import {
+  layerNames,
+  SideArgumentsSchema,
+  SideCommandSchema,
+  type Checked,
+  type SideReply,
+} from './side-protocol.js';
+import { timeRepeatedly } from './time-repeatedly.js';
+import { readWorkloads, type WorkloadArrays } from './workload-data.js';
+
+const startMs = systemClock.monotonicMs();
+const parameters = SideArgumentsSchema.parse(JSON.parse(process.argv[2] ?? ''));
+const cell = cellOfName(parameters.cell);
+const variant = OUR_VARIANTS.find((name) => name === parameters.variant);
+if (variant === undefined) throw new Error(`there is no variant ${parameters.variant}`);
+const arrays = readWorkloads(parameters.folder);
+const engine = await loadEngine('tensorflow', (message) => console.error(message));
+const step = createOurMetaStep(engine, arrays, cell, variant);
+
+function send(reply: SideReply): void {
+  process.stdout.write(`${JSON.stringify(reply)}\n`);
+}
+
+function check(folder: string): Checked {
+  const before = step.table === null ? null : Float32Array.from(step.table);
+  const beganMs = systemClock.monotonicMs();
+  step.run(0);
+  const firstStepMs = systemClock.monotonicMs() - beganMs;
+  const names = layerNames(arrays.description.workloads[cell.workload].widths);
+  for (const [index, values] of step.layers().entries())
+    writeFileSync(join(folder, `${names[index] ?? ''}.bin`), values);
+  const otherRowsChanged =
+    before === null ? 0 : writeTouchedRows(folder, arrays, before, step, cell.workload);
+  return { kind: 'checked', otherRowsChanged, firstStepMs };
+}
+
+function writeTouchedRows(
+  folder: string,
+  { integers, description }: WorkloadArrays,
+  before: Float32Array,
+  { table }: OurMetaStep,
+  workload: 'W1' | 'W2',
+): number {
+  const shape = description.workloads[workload].table;
+  if (table === null || shape === null) throw new Error(`${workload} has no table`);
+  const { width, rowCount } = shape;
+  const ids = integers(`${workload}.batch0.touchedIds`);
+  const rows = new Float32Array(ids.length * width);
+  const isTouched = new Uint8Array(rowCount);
+  for (const [place, id] of ids.entries()) {
+    rows.set(table.subarray(id * width, (id + 1) * width), place * width);
+    isTouched[id] = 1;
+  }
+  writeFileSync(join(folder, 'touchedRows.bin'), rows);
+  let changedCount = 0;
+  for (let id = 0; id < rowCount; id += 1) {
+    if (isTouched[id] === 1) continue;
+    for (let index = id * width; index < (id + 1) * width; index += 1)
+      if (table[index] !== before[index]) {
+        changedCount += 1;
+        break;
+      }
+  }
+  return changedCount;
+}
+
+send({
+  kind: 'ready',
+  versions: { engine: engine.description, node: process.version },
+  startMs: systemClock.monotonicMs() - startMs,
+});
+let batchIndex = 0;
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = SideCommandSchema.parse(JSON.parse(line));
+  if (command.kind === 'end') break;
+  try {
+    if (command.kind === 'check') send(check(command.folder));
+    else
+      send({
+        kind: 'timed',
+        ...timeRepeatedly(command.durationMs, () => {
+          step.run(batchIndex);
+          batchIndex += 1;
+        }),
+      });
+  } catch (error) {
+    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+step.dispose();
+// The native library's threads would keep the process.
+process.exit(0);
