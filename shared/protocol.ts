@@ -18,7 +18,12 @@
 
 import { z } from 'zod';
 import { BlobRefSchema } from './storage/blob-store.js';
-import { MethodConfigSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
+import {
+  DeviceDemandSchema,
+  MethodConfigSchema,
+  ModelConfigSchema,
+  StorageConfigSchema,
+} from './config/run-config.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 2;
@@ -70,6 +75,8 @@ export const JobSchema = z.strictObject({
   taskIndices: z.array(index).min(1),
   /** Bounds the padded rows computed at once: decides in which order gradients are summed. */
   microBatchRowsMax: z.int().positive(),
+  /** A worker that computes on another refuses the job, so that one that does may take it. */
+  device: DeviceDemandSchema,
   dense: BlobRefSchema,
   rowPack: BlobRefSchema,
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),

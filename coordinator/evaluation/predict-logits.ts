@@ -147,6 +147,7 @@ async function runWave(
       model: context.config.model,
       taskIndices: job.tasks.map((task) => task.taskIndex),
       microBatchRowsMax: context.config.training.microBatchRowsMax,
+      device: context.config.compute.device,
       work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },
       timeoutMs: context.config.queue.jobTimeoutMs,
       blobLifetimeMs: context.config.queue.blobLifetimeMs,

@@ -129,6 +129,7 @@ export function ordersOf(
         model: config.model,
         taskIndices: [...taskIndices],
         microBatchRowsMax: config.training.microBatchRowsMax,
+        device: config.compute.device,
         work: {
           kind: 'gradient',
           method: config.method,

@@ -51,17 +51,28 @@ export const ModelConfigSchema = z
       });
   });
 
+const innerLoop = {
+  innerSteps: positiveInt.max(100).default(3),
+  innerRate: rate.default(0.1),
+  /**
+   * Share of the outer loss that is the loss before adaptation, over support and query rows: the
+   * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.
+   */
+  coldShare: z.number().min(0).lt(1).default(0),
+};
+
 export const MethodConfigSchema = z.discriminatedUnion('kind', [
   /** First-order MAML (Finn et al., 2017). */
+  z.strictObject({ kind: z.literal('fomaml'), ...innerLoop }),
+  /** MAML of second order: the outer gradient runs through the inner steps. */
   z.strictObject({
-    kind: z.literal('fomaml'),
-    innerSteps: positiveInt.max(100).default(3),
-    innerRate: rate.default(0.1),
+    kind: z.literal('maml'),
+    ...innerLoop,
     /**
-     * Share of the outer loss that is the loss before adaptation, over support and query rows: the
-     * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is plain FOMAML.
+     * What the way back through the inner steps reads: all that they computed, `kept`, or only the
+     * blocks between them, the rest `recomputed`: a third slower, in the memory of one step.
      */
-    coldShare: z.number().min(0).lt(1).default(0),
+    path: z.enum(['kept', 'recomputed']).default('kept'),
   }),
   /** One model on all rows of the training tasks: no inner loop. */
   z.strictObject({ kind: z.literal('global') }),
@@ -171,6 +182,16 @@ export const StorageConfigSchema = z.strictObject({
   s3ForcePathStyle: z.boolean().default(true),
 });
 
+/** `auto`: a GPU where there is one; `gpu`: none but a GPU; `cpu`: none but the CPU. */
+export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
+export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
+
+/** What the jobs of a run may be computed on. */
+export const ComputeConfigSchema = z.strictObject({
+  /** Of every worker that takes a job of this run, wherever it was started. */
+  device: DeviceDemandSchema.default('auto'),
+});
+
 export const RunConfigSchema = z.strictObject({
   /** Names the run on the queue and in its folder. */
   run: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -'),
@@ -187,6 +208,7 @@ export const RunConfigSchema = z.strictObject({
     })
     .prefault({}),
   evaluation: EvaluationConfigSchema.prefault({}),
+  compute: ComputeConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
   /** Checkpoints, reports and logs of the run: a folder or `s3://bucket/prefix`. */
   output: AddressSchema,

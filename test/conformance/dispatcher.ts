@@ -54,6 +54,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
       },
       taskIndices: [jobIndex],
       microBatchRowsMax: 1024,
+      device: 'auto',
       work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
       timeoutMs: 30_000,
       blobLifetimeMs: 60_000,

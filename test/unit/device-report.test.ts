@@ -134,6 +134,10 @@ describe('a demand', () => {
     expect(error.report.cure).toContain('npm run setup:gpu');
   });
 
+  test('for the CPU refuses a GPU', () => {
+    expect(() => requireDevice('cpu', onGpu, nothing)).toThrow('computes on a GPU');
+  });
+
   test.each([
     ['the driver', onCpu, false, /driver/],
     ['a visible GPU', onCpu, true, /CUDA_VISIBLE_DEVICES/],

@@ -1,9 +1,10 @@
 /** What a compute process computes on, as a record that crosses process boundaries, and as text. */
 
 import { z } from 'zod';
+import type { DeviceDemand } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import type { CudaFindings } from './cuda-libraries.js';
-import { GpuSchema, type DeviceDemand } from './visible-gpus.js';
+import { GpuSchema } from './visible-gpus.js';
 
 /** Null: the library decides. */
 const threadCount = z.int().positive().nullable();
@@ -88,14 +89,22 @@ function gflopsText(gflops: number): string {
 
 /**
  * @param findings looked for only when the demand is not met: it opens libraries.
- * @throws QianmoError `environment` when a GPU is demanded and the CPU is what computes.
+ * @throws QianmoError `environment` when another device computes than the one demanded.
  */
 export function requireDevice(
   demand: DeviceDemand,
   report: DeviceReport,
   findings: () => CudaFindings,
 ): void {
-  if (demand !== 'gpu' || report.device === 'gpu') return;
+  if (demand === 'auto' || demand === report.device) return;
+  if (demand === 'cpu')
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'the CPU is demanded, yet TensorFlow computes on a GPU',
+      expected: 'the CPU (device: cpu)',
+      found: formatDeviceLine(report),
+      cure: 'start the worker with --device cpu, or demand device auto',
+    });
   const { hasDriver, missing } = findings();
   const found = [report.backend];
   found.push(report.gpu === null ? 'no GPU that this process may see' : gpuText(report));

@@ -1,11 +1,8 @@
-/** The GPUs of a machine, which of them one compute process may see, and what it demands. */
+/** The GPUs of a machine, and which of them one compute process may see. */
 
 import { execFile } from 'node:child_process';
 import { z } from 'zod';
-
-/** `auto`: a GPU where there is one; `gpu`: fail without; `cpu`: see none. */
-export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
-export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
+import type { DeviceDemand } from '../../../shared/config/run-config.js';
 
 export const GpuSchema = z.strictObject({
   /** By PCI bus, as nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID` count. */
