@@ -16,16 +16,16 @@ export interface RowPackLayout {
 export function rowPackLayoutOf(tasks: readonly TaskRows[]): RowPackLayout {
   const [first] = tasks;
   if (first === undefined) return { idsByTable: [], startByTable: [], rowCount: 0 };
-  const columnsOf = (task: TaskRows): readonly Int32Array[] => [
-    ...task.categoryIds,
-    ...task.bagIds,
-  ];
-  const idsByTable = columnsOf(first).map((_, table) => {
-    const unique = new Set<number>();
-    for (const task of tasks)
-      for (const id of columnsOf(task)[table] ?? []) if (id >= 0) unique.add(id);
-    return Int32Array.from(unique).sort();
-  });
+  const categoryCount = first.categoryIds.length;
+  const tableCount = categoryCount + first.bagIds.length;
+  const idsByTable = Array.from({ length: tableCount }, (_, table) =>
+    uniqueIdsOf(
+      tasks.flatMap(({ categoryIds, bagIds }) => {
+        const ids = categoryIds[table] ?? bagIds[table - categoryCount];
+        return ids === undefined ? [] : [ids];
+      }),
+    ),
+  );
   const startByTable: number[] = [];
   let rowCount = 0;
   for (const ids of idsByTable) {
@@ -33,4 +33,65 @@ export function rowPackLayoutOf(tasks: readonly TaskRows[]): RowPackLayout {
     rowCount += ids.length;
   }
   return { idsByTable, startByTable, rowCount };
+}
+
+/** Beyond this many bits for each id, sorting is cheaper than scanning a set of bits. */
+const BITS_PER_ID_MAX = 512;
+
+/** The ids from 0 on, ascending, each once. */
+function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
+  let idCount = 0;
+  let idMax = -1;
+  for (const ids of columns) {
+    idCount += ids.length;
+    for (const id of ids) if (id > idMax) idMax = id;
+  }
+  return idMax < BITS_PER_ID_MAX * idCount
+    ? uniqueByBits(columns, idMax)
+    : uniqueBySorting(columns, idCount);
+}
+
+function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array {
+  const words = new Int32Array((idMax >> 5) + 1);
+  let uniqueCount = 0;
+  for (const ids of columns)
+    for (const id of ids) {
+      if (id < 0) continue;
+      const word = words[id >> 5] ?? 0;
+      const bit = 1 << (id & 31);
+      if ((word & bit) !== 0) continue;
+      words[id >> 5] = word | bit;
+      uniqueCount += 1;
+    }
+  const unique = new Int32Array(uniqueCount);
+  let next = 0;
+  for (let index = 0; index < words.length; index += 1) {
+    let rest = words[index] ?? 0;
+    while (rest !== 0) {
+      const lowest = rest & -rest;
+      unique[next] = (index << 5) + 31 - Math.clz32(lowest);
+      next += 1;
+      rest ^= lowest;
+    }
+  }
+  return unique;
+}
+
+function uniqueBySorting(columns: readonly Int32Array[], idCount: number): Int32Array {
+  const sorted = new Int32Array(idCount);
+  let start = 0;
+  for (const ids of columns) {
+    sorted.set(ids, start);
+    start += ids.length;
+  }
+  sorted.sort();
+  let uniqueCount = 0;
+  let last = -1;
+  for (const id of sorted) {
+    if (id <= last) continue;
+    sorted[uniqueCount] = id;
+    uniqueCount += 1;
+    last = id;
+  }
+  return sorted.slice(0, uniqueCount);
 }
