@@ -27,5 +27,10 @@ export interface JobExecutor {
    *   try may (the compute process died or passed its deadline).
    */
   execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
+  /**
+   * A hint that this very input is executed next, so that its bytes can travel while another job is
+   * computed. Never throws and changes no result; a second hint replaces the first.
+   */
+  prepare?(input: JobInput): void;
   close(): Promise<void>;
 }

@@ -1,36 +1,37 @@
 /**
- * The parent's side of the compute process: forks it, hands it one job at a time, ends it when a
- * job passes its deadline and starts a fresh one. Imports no tensor library: whoever talks to the
- * queue must never be blocked by one.
+ * The parent's side of computing: an executor over a compute process. Hands it one job at a time
+ * and the inputs of the next one ahead, ends it when a job passes a bound, and replaces it when it
+ * has died or grown. Imports no tensor library: whoever talks to the queue must never be blocked by
+ * one.
  */
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../shared/clock.js';
-import { QianmoError } from '../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../shared/job-executor.js';
-import {
-  ComputeReplySchema,
-  errorFromRecord,
-  type BackendChoice,
-  type ComputeReply,
-  type ComputeRequest,
-} from './compute-protocol.js';
+import { abortedError, closedError } from './compute-failures.js';
+import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
+import { DENSE_KEPT_COUNT, type BackendChoice } from './compute-protocol.js';
 
-export type ComputeEvent =
-  | { readonly kind: 'started'; readonly pid: number }
-  | { readonly kind: 'ready'; readonly pid: number; readonly backend: string }
-  | { readonly kind: 'warning'; readonly message: string }
-  /** Why: `deadline`, `aborted`, `closed`, `bad message` or how the process ended by itself. */
-  | { readonly kind: 'ended'; readonly pid: number; readonly why: string };
+export type { ComputeEvent } from './compute-child.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
   /** Bound on the rows a store keeps decoded in memory. */
   readonly storeCacheByteCountMax?: number;
+  /**
+   * Resident memory beyond which the process is replaced between two jobs; half of the machine's
+   * by default.
+   */
+  readonly computeMemoryByteCountMax?: number;
+  /** Longest silence of a process that does not compute. */
+  readonly silenceMsMax?: number;
   readonly backend?: BackendChoice;
+  /**
+   * All variables of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`; those of this
+   * process when absent.
+   */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly onEvent?: (event: ComputeEvent) => void;
   /** Compiled entry to fork; tests put a misbehaving one here. */
   readonly entry?: string;
@@ -39,116 +40,174 @@ export interface ComputeProcessOptions {
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 /** Loading TensorFlow takes a second or two; a machine under load, many more. */
 const START_TIMEOUT_MS = 120_000;
-const CLOSE_TIMEOUT_MS = 2_000;
-/** What TensorFlow prints at every start whatever its log level is set to. */
-const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
+/** Far above the second between two signs of life, for a machine that swaps. */
+const SILENCE_MS_MAX = 30_000;
+const MEMORY_SHARE_MAX = 0.5;
+/** What fewer jobs need, a fresh process would soon need again. */
+const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
 
-interface Child {
-  readonly process: ChildProcess;
-  readonly pid: number;
-  /** Set before this side ends it, so that the exit is reported as what it is. */
-  endedBecause: string | null;
+/** A process that has loaded its backend, and what it was sent. */
+interface RunningChild {
+  readonly child: ComputeChild;
+  /** sha256 of the dense inputs it holds, the oldest first. */
+  readonly denseKept: string[];
+  prepared: { readonly input: JobInput; readonly requestId: number } | null;
 }
 
 /**
  * An executor in a child process. The child is started by the first job and again by the first
  * job after it ended; jobs given at once are computed one after the other.
  *
- * Its errors: `transient` when the process ended or passed `job.timeoutMs`, `interrupted` when the
- * signal aborted, and whatever the child reports.
+ * Its errors: `transient` when the process ended, fell silent or passed `job.timeoutMs`,
+ * `interrupted` when the signal aborted, and whatever the child reports.
  */
-export function createComputeProcess(options: ComputeProcessOptions): JobExecutor {
-  const { clock, onEvent = () => undefined } = options;
-  const entry = options.entry ?? compiledEntry();
-  let child: Child | null = null;
-  let isClosed = false;
-  let requestCount = 0;
+export function createComputeProcess(options: ComputeProcessOptions): Required<JobExecutor> {
+  const computing = new ComputeProcess(options);
   let turn: Promise<unknown> = Promise.resolve();
-
-  const start = async (signal?: AbortSignal): Promise<Child> => {
-    const started = forkEntry(entry, onEvent, (ended) => {
-      if (child === ended) child = null;
-    });
-    child = started;
-    await startUp(started, options, signal).catch((error: unknown) => {
-      // What did not start is of no use to the next job.
-      if (child === started) child = null;
-      started.process.kill('SIGKILL');
-      throw error;
-    });
-    return started;
+  return {
+    execute: (input, signal) => {
+      const result = turn.then(() => computing.execute(input, signal));
+      const replaceWhenGrown = (): Promise<void> => computing.replaceWhenGrown();
+      turn = result.then(replaceWhenGrown, replaceWhenGrown);
+      return result;
+    },
+    prepare: (input) => computing.prepare(input),
+    close: () => computing.close(),
   };
+}
 
-  const executeNow = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
-    if (isClosed) throw closedError();
+/** The state behind the executor; its callers take turns. */
+class ComputeProcess {
+  readonly #options: ComputeProcessOptions;
+  readonly #residentByteCountMax: number;
+  #forked: ComputeChild | null = null;
+  #running: RunningChild | null = null;
+  #isClosed = false;
+  #requestCount = 0;
+
+  constructor(options: ComputeProcessOptions) {
+    this.#options = options;
+    this.#residentByteCountMax =
+      options.computeMemoryByteCountMax ?? machineMemoryByteCount() * MEMORY_SHARE_MAX;
+  }
+
+  async execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput> {
+    if (this.#isClosed) throw closedError();
     if (signal?.aborted === true) throw abortedError();
-    const { job, dense, rowPack } = input;
-    const running = child ?? (await start(signal));
-    requestCount += 1;
-    const requestId = requestCount;
-    const done = await exchange(running, {
-      clock,
-      onEvent,
-      request: { kind: 'execute', requestId, job, dense, rowPack },
-      isAnswer: (reply) => reply.kind === 'done' && reply.requestId === requestId,
+    const { job } = input;
+    const by = this.#running ?? (await this.#start(signal));
+    const requestId = by.prepared?.input === input ? by.prepared.requestId : this.#send(by, input);
+    by.prepared = null;
+    const answer = await by.child.exchange({
+      request: { kind: 'execute', requestId },
+      answer: 'done',
       timeoutMs: job.timeoutMs,
+      silenceMsMax: this.#options.silenceMsMax ?? SILENCE_MS_MAX,
       signal,
       subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,
     });
-    if (done.kind !== 'done') throw new Error('the answer was checked to be a result');
-    const { kind: _kind, requestId: _id, ...output } = done;
+    const { kind: _kind, requestId: _id, residentByteCount: _resident, ...output } = answer;
     return output;
-  };
+  }
 
-  return {
-    execute: (input, signal) => {
-      const result = turn.then(() => executeNow(input, signal));
-      turn = result.catch(() => undefined);
-      return result;
-    },
-    close: async () => {
-      isClosed = true;
-      if (child !== null) await endGracefully(child, clock);
-    },
-  };
+  prepare(input: JobInput): void {
+    const to = this.#running;
+    if (to !== null) to.prepared = { input, requestId: this.#send(to, input) };
+  }
+
+  async replaceWhenGrown(): Promise<void> {
+    const child = this.#running?.child;
+    if (child === undefined || this.#isClosed) return;
+    const { jobCount, residentByteCount } = child;
+    if (residentByteCount <= this.#residentByteCountMax) return;
+    if (jobCount < JOB_COUNT_MIN_BEFORE_REPLACING) return;
+    const [held, bound] = [mebibytes(residentByteCount), mebibytes(this.#residentByteCountMax)];
+    const message =
+      `the compute process is replaced after ${jobCount} jobs: ` +
+      `it holds ${held}, more than ${bound}`;
+    this.#options.onEvent?.({ kind: 'warning', message });
+    this.#running = null;
+    await child.endGracefully('replaced');
+    // The next job finds it started; what is in the way is that job's to report.
+    await this.#start().catch(() => undefined);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#forked?.endGracefully('closed');
+  }
+
+  async #start(signal?: AbortSignal): Promise<RunningChild> {
+    if (this.#isClosed) throw closedError();
+    const child: ComputeChild = new ComputeChild(childOptionsOf(this.#options), () => {
+      if (this.#forked === child) this.#forked = null;
+      if (this.#running?.child === child) this.#running = null;
+    });
+    this.#forked = child;
+    try {
+      await startUp(child, this.#options, signal);
+    } catch (error) {
+      // What did not start is of no use to the next job.
+      child.kill('not started');
+      throw error;
+    }
+    this.#running = { child, denseKept: [], prepared: null };
+    return this.#running;
+  }
+
+  #send(to: RunningChild, input: JobInput): number {
+    const { job, dense, rowPack } = input;
+    const { sha256 } = job.dense;
+    if (!to.denseKept.includes(sha256)) {
+      to.child.post({ kind: 'dense', sha256, bytes: dense });
+      to.denseKept.push(sha256);
+      if (to.denseKept.length > DENSE_KEPT_COUNT) to.denseKept.shift();
+    }
+    this.#requestCount += 1;
+    const requestId = this.#requestCount;
+    to.child.post({ kind: 'prepare', requestId, job, rowPack });
+    return requestId;
+  }
 }
 
 /** Waits until the child has loaded its backend and returns the backend's description. */
 async function startUp(
-  child: Child,
+  child: ComputeChild,
   options: ComputeProcessOptions,
   signal?: AbortSignal,
 ): Promise<string> {
-  const { clock, onEvent = () => undefined } = options;
-  const ready = await exchange(child, {
-    clock,
-    onEvent,
+  const { backend } = await child.exchange({
     request: {
       kind: 'start',
       backend: options.backend ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
     },
-    isAnswer: (reply) => reply.kind === 'ready',
+    answer: 'ready',
     timeoutMs: START_TIMEOUT_MS,
+    silenceMsMax: null,
     signal,
     subject: 'the start of the compute process',
   });
-  if (ready.kind !== 'ready') throw new Error('the answer was checked to be a start');
-  onEvent({ kind: 'ready', pid: child.pid, backend: ready.backend });
-  return ready.backend;
+  options.onEvent?.({ kind: 'ready', pid: child.pid, backend });
+  return backend;
 }
 
 /** What jobs would be computed on here: starts a compute process and ends it again. */
 export async function describeComputeBackend(
   options: ComputeProcessOptions = { clock: systemClock },
 ): Promise<{ readonly isNative: boolean; readonly description: string }> {
-  const child = forkEntry(options.entry ?? compiledEntry(), options.onEvent ?? (() => undefined));
+  const child = new ComputeChild(childOptionsOf(options));
   try {
     const description = await startUp(child, options);
     return { isNative: description.startsWith('tfjs-node'), description };
   } finally {
-    await endGracefully(child, options.clock);
+    await child.endGracefully('closed');
   }
+}
+
+function childOptionsOf(options: ComputeProcessOptions): ChildOptions {
+  const { clock, environment, onEvent = () => undefined } = options;
+  return { entry: options.entry ?? compiledEntry(), environment, clock, onEvent };
 }
 
 /** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
@@ -158,152 +217,12 @@ function compiledEntry(): string {
   return fileURLToPath(new URL(relative, here));
 }
 
-function forkEntry(
-  entry: string,
-  onEvent: (event: ComputeEvent) => void,
-  onEnd: (child: Child) => void = () => undefined,
-): Child {
-  if (!existsSync(entry))
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the compute process is not built',
-      where: entry,
-      cure: 'run: npm run build',
-    });
-  const forked = fork(entry, [], {
-    serialization: 'advanced',
-    execArgv: [],
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  });
-  if (forked.stderr !== null)
-    createInterface({ input: forked.stderr }).on('line', (line) => {
-      if (!LIBRARY_CHATTER.test(line)) process.stderr.write(`${line}\n`);
-    });
-  // No pid means that it could not be spawned; 'error' follows and ends the exchange.
-  const child: Child = { process: forked, pid: forked.pid ?? 0, endedBecause: null };
-  onEvent({ kind: 'started', pid: child.pid });
-  forked.on('error', () => onEnd(child));
-  forked.once('exit', (code, signal) => {
-    onEnd(child);
-    onEvent({ kind: 'ended', pid: child.pid, why: child.endedBecause ?? endOf(code, signal) });
-  });
-  return child;
+/** Of the container where there is one; without a limit that number is absurdly large or 0. */
+function machineMemoryByteCount(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
-interface Exchange {
-  readonly clock: Clock;
-  readonly onEvent: (event: ComputeEvent) => void;
-  readonly request: ComputeRequest;
-  readonly isAnswer: (reply: ComputeReply) => boolean;
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-  readonly subject: string;
-}
-
-/** Sends one request and waits for its answer, the end of the process, the deadline or an abort. */
-function exchange(child: Child, terms: Exchange): Promise<ComputeReply> {
-  const { clock, request, timeoutMs, signal, subject } = terms;
-  const forked = child.process;
-  return new Promise((resolve, reject) => {
-    const watch = new AbortController();
-    const settle = (finish: () => void): void => {
-      if (watch.signal.aborted) return;
-      watch.abort();
-      forked.off('message', onMessage).off('exit', onExit).off('error', onError);
-      signal?.removeEventListener('abort', onAbort);
-      finish();
-    };
-    const kill = (why: string, error: QianmoError): void =>
-      settle(() => {
-        child.endedBecause = why;
-        // The next job must find it gone, so the answer waits for the exit.
-        if (forked.exitCode !== null || forked.signalCode !== null) {
-          reject(error);
-          return;
-        }
-        forked.once('exit', () => reject(error));
-        forked.kill('SIGKILL');
-      });
-    const onMessage = (message: unknown): void => {
-      const parsed = ComputeReplySchema.safeParse(message);
-      const reply = parsed.success ? parsed.data : null;
-      if (reply?.kind === 'warning') terms.onEvent({ kind: 'warning', message: reply.message });
-      else if (reply?.kind === 'failed') settle(() => reject(errorFromRecord(reply.report)));
-      else if (reply !== null && terms.isAnswer(reply)) settle(() => resolve(reply));
-      else kill('bad message', badMessageError(subject));
-    };
-    const onExit = (code: number | null, ended: NodeJS.Signals | null): void =>
-      settle(() => reject(endedError(subject, endOf(code, ended))));
-    const onError = (error: Error): void =>
-      settle(() => reject(endedError(subject, error.message)));
-    const onAbort = (): void => kill('aborted', abortedError());
-
-    forked.on('message', onMessage).on('exit', onExit).on('error', onError);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    // The callback keeps a broken channel from being thrown as an uncaught error.
-    forked.send(request, (error) => {
-      if (error !== null) onError(error);
-    });
-    void clock.sleep(timeoutMs, watch.signal).then(() => {
-      if (!watch.signal.aborted) kill('deadline', deadlineError(subject, timeoutMs));
-    });
-    if (signal?.aborted === true) onAbort();
-  });
-}
-
-/** Closing the channel lets the child finish what it does; then it is killed. */
-async function endGracefully(child: Child, clock: Clock): Promise<void> {
-  const forked = child.process;
-  if (forked.exitCode !== null || forked.signalCode !== null) return;
-  child.endedBecause = 'closed';
-  const exited = new AbortController();
-  const exit = new Promise<void>((resolve) => {
-    forked.once('exit', () => {
-      exited.abort();
-      resolve();
-    });
-  });
-  if (forked.connected) forked.disconnect();
-  await clock.sleep(CLOSE_TIMEOUT_MS, exited.signal);
-  if (!exited.signal.aborted) forked.kill('SIGKILL');
-  await exit;
-}
-
-function endOf(code: number | null, signal: NodeJS.Signals | null): string {
-  return signal === null ? `exit code ${code ?? 'unknown'}` : `signal ${signal}`;
-}
-
-const TRY_AGAIN = 'nothing: the job is tried again in a fresh process';
-
-function endedError(subject: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process ended during ${subject}: ${found}`,
-    cure: `${TRY_AGAIN}; if it repeats, look for lack of memory`,
-  });
-}
-
-function deadlineError(subject: string, timeoutMs: number): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `${subject} passed its deadline`,
-    expected: `an answer within ${timeoutMs} ms`,
-    cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.tasksPerJob`,
-  });
-}
-
-function badMessageError(subject: string): QianmoError {
-  return new QianmoError({
-    kind: 'transient',
-    what: `the compute process sent a message that is no answer during ${subject}`,
-    cure: `${TRY_AGAIN}; if it repeats, rebuild: npm run build`,
-  });
-}
-
-function abortedError(): QianmoError {
-  return new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
-}
-
-function closedError(): QianmoError {
-  return new QianmoError({ kind: 'interrupted', what: 'the compute process was closed' });
+function mebibytes(byteCount: number): string {
+  return `${Math.round(byteCount / 2 ** 20)} MiB`;
 }

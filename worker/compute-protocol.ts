@@ -1,6 +1,10 @@
 /**
  * What the worker and its compute process say to each other over the fork's channel (advanced
  * serialization: typed arrays travel as bytes). Small records are parsed where they arrive.
+ *
+ * A job is sent in two messages: `prepare` with its inputs, at any time, and `execute` when its turn
+ * has come. Dense bytes, which the jobs of an outer step share, travel before in a message of their
+ * own: a received array keeps its whole message in memory.
  */
 
 import { z } from 'zod';
@@ -14,6 +18,19 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expe
 export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu']);
 export type BackendChoice = z.infer<typeof BackendChoiceSchema>;
 
+/** Dense inputs that a compute process holds: this outer step's and the next one's. */
+export const DENSE_KEPT_COUNT = 2;
+
+/** What a job is at. The thread is blocked in all phases but `reading`. */
+const JobProgressSchema = z.strictObject({
+  phase: z.enum(['reading', 'uploading', 'capturing', 'computing']),
+  /** Under way: the `number`-th from 1 of `count`. */
+  microBatch: z.strictObject({ number: z.int().positive(), count: z.int().positive() }).optional(),
+});
+export type JobProgress = z.infer<typeof JobProgressSchema>;
+/** Called at each phase and before each micro-batch; cheap, so that the caller need not count. */
+export type OnProgress = (progress: JobProgress) => void;
+
 /** Parent to child. */
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -21,13 +38,12 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     backend: BackendChoiceSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
   }),
-  z.strictObject({
-    kind: z.literal('execute'),
-    requestId,
-    job: JobSchema,
-    dense: bytes,
-    rowPack: bytes,
-  }),
+  /** Kept by content; the oldest goes when there are more than `DENSE_KEPT_COUNT`. */
+  z.strictObject({ kind: z.literal('dense'), sha256: z.string(), bytes }),
+  /** Replaces an earlier one that was not executed. The dense bytes are those the job names. */
+  z.strictObject({ kind: z.literal('prepare'), requestId, job: JobSchema, rowPack: bytes }),
+  /** Of what was prepared under the same id. */
+  z.strictObject({ kind: z.literal('execute'), requestId }),
 ]);
 
 const FailureReportSchema = z.strictObject({
@@ -52,9 +68,18 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     backend: z.string(),
+    /** Memory that the process holds, native memory included. */
+    residentByteCount: z.int().positive(),
   }),
-  /** Of the request under way: there is one at a time. */
-  z.strictObject({ kind: z.literal('failed'), report: FailureReportSchema }),
+  z.strictObject({
+    kind: z.literal('failed'),
+    /** Null when it is of no job: the start, or a message that could not be read. */
+    requestId: requestId.nullable(),
+    report: FailureReportSchema,
+    residentByteCount: z.int().positive(),
+  }),
+  /** At each phase, and at a bounded rate within one. */
+  z.strictObject({ kind: z.literal('progress'), requestId, progress: JobProgressSchema }),
 ]);
 
 export type ComputeRequest = z.infer<typeof ComputeRequestSchema>;

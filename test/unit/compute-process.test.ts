@@ -11,6 +11,7 @@ import {
   createComputeProcess,
   describeComputeBackend,
   type ComputeEvent,
+  type ComputeProcessOptions,
 } from '../../worker/compute-process.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
@@ -25,10 +26,10 @@ const work: JobWork = {
 
 let events: ComputeEvent[] = [];
 const opened: JobExecutor[] = [];
-const open = (): JobExecutor => {
+const open = (options: Partial<ComputeProcessOptions> = {}): Required<JobExecutor> => {
   events = [];
   const onEvent = (event: ComputeEvent): void => void events.push(event);
-  const executor = createComputeProcess({ clock: systemClock, entry, onEvent });
+  const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
   opened.push(executor);
   return executor;
 };
@@ -47,6 +48,10 @@ beforeAll(async () => {
 afterEach(async () => {
   for (const executor of opened.splice(0)) await executor.close();
 });
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
 
 async function failureOf(promise: Promise<unknown>): Promise<QianmoError> {
   const error: unknown = await promise.then(
@@ -75,10 +80,27 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
   expect(events.filter((event) => event.kind === 'ready')).toHaveLength(2);
 });
 
+test('a deadline error names what was last heard', async () => {
+  const executor = open();
+  const error = await failureOf(executor.execute(inputOf('hangs-computing', 300)));
+  expect(error.report.found).toMatch(/^last heard: computing, \d\.\d s ago$/);
+});
+
+test('only a process that does not compute is ended for its silence', async () => {
+  const executor = open({ silenceMsMax: 200 });
+  const silent = await failureOf(executor.execute(inputOf('freezes')));
+  expect(silent.kind).toBe('transient');
+  expect(silent.message).toContain('fell silent');
+  expect(silent.report.found).toMatch(/^last heard: reading, /);
+  const late = await failureOf(executor.execute(inputOf('hangs-computing', 1_000)));
+  expect(late.message).toContain('passed its deadline');
+  expect(endings()).toEqual(['silent', 'deadline']);
+});
+
 test.each([
   ['exits', 'exit code 7'],
-  ['is-killed', 'signal SIGKILL'],
   ['babbles', 'no answer'],
+  ['answers-another', 'no answer'],
 ])('a process that %s fails its job and no other', async (runId, found) => {
   const executor = open();
   const failed = failureOf(executor.execute(inputOf(runId)));
@@ -87,6 +109,108 @@ test.each([
   expect(error.kind).toBe('transient');
   expect(error.message).toContain(found);
   expect((await next).queryRowCount).toBeGreaterThan(0);
+});
+
+test.each([
+  ['SIGKILL', /out of memory/],
+  ['SIGABRT', /native code gave up/],
+  ['SIGSEGV', /native code broke/],
+  ['SIGBUS', /native code broke/],
+  ['SIGILL', /lacks an instruction/],
+  ['SIGFPE', /divided by zero/],
+  ['SIGTERM', /look for lack of memory/],
+])('a death by %s costs one job and is reported with its cure', async (signal, cure) => {
+  const executor = open();
+  const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
+  expect(error.kind).toBe('transient');
+  expect(error.message).toContain(`signal ${signal}`);
+  expect(error.report.found).toMatch(/^last heard: micro-batch 3 of 8, /);
+  expect(error.report.cure).toMatch(cure);
+  expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
+  expect(endings()).toEqual([`signal ${signal}`]);
+});
+
+test('a second answer never counts for the next job', async () => {
+  const executor = open();
+  expect((await failureOf(executor.execute(inputOf('answers-twice')))).kind).toBe('data');
+  // It ends the process, whether it comes before the next job or during it.
+  const next = await executor.execute(input).catch((error: unknown) => error);
+  if (next instanceof QianmoError) expect(next.kind).toBe('transient');
+  else expect(next).toMatchObject({ queryRowCount: expect.any(Number) as number });
+  expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
+  expect(endings()).toEqual(['bad message']);
+});
+
+test('inputs sent ahead give the same bytes, in whatever order jobs are executed', async () => {
+  const executor = open();
+  const expected = await executor.execute(input);
+  const others = await Promise.all(
+    [
+      [3, 4, 5],
+      [0, 2, 3],
+      [6, 7, 8],
+    ].map((taskIndices) => jobInputOf(jobCase, taskIndices, work)),
+  );
+  const alone: Uint8Array[] = [];
+  for (const other of others) alone.push((await executor.execute(other)).output);
+  const ahead: Uint8Array[] = [];
+  for (const [place, other] of others.entries()) {
+    const computed = executor.execute(other);
+    // The second hint names a job that does not come next.
+    executor.prepare(place === 1 ? input : (others[place + 1] ?? input));
+    ahead.push((await computed).output);
+  }
+  expect(ahead.map(hex)).toEqual(alone.map(hex));
+  expect(hex((await executor.execute(input)).output)).toBe(hex(expected.output));
+});
+
+test('inputs sent ahead survive the death of the process they were sent to', async () => {
+  const executor = open();
+  await executor.execute(input);
+  const failed = failureOf(executor.execute(inputOf('exits')));
+  await Promise.resolve();
+  const next = inputOf('next');
+  executor.prepare(next);
+  const computed = executor.execute(next);
+  expect((await failed).kind).toBe('transient');
+  expect((await computed).queryRowCount).toBeGreaterThan(0);
+});
+
+test('more dense inputs than are kept are sent again', async () => {
+  const executor = open();
+  const inputs = await Promise.all(
+    [1, 2, 3].map((seed) =>
+      jobInputOf(
+        jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] }, seed),
+        [0, 1, 2],
+        work,
+      ),
+    ),
+  );
+  const outputs: string[] = [];
+  for (const turn of [...inputs, ...inputs])
+    outputs.push(hex((await executor.execute(turn)).output));
+  expect(outputs.slice(3)).toEqual(outputs.slice(0, 3));
+  expect(new Set(outputs).size).toBe(3);
+});
+
+test('a process that grows is replaced between two jobs, and no job is lost', async () => {
+  const executor = open({ computeMemoryByteCountMax: 512 * 2 ** 20 });
+  const expected = await executor.execute(input);
+  for (let job = 0; job < 20; job += 1)
+    expect(hex((await executor.execute(inputOf('grows'))).output)).toBe(hex(expected.output));
+  const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+  expect(
+    warnings.filter((text) => /replaced after \d+ jobs: .* more than 512 MiB/.test(text)).length,
+  ).toBeGreaterThanOrEqual(1);
+  expect(new Set(endings())).toEqual(new Set(['replaced']));
+  expect(endings().length).toBeLessThanOrEqual(2);
+});
+
+test('the process is given the variables it is to have', async () => {
+  const entryOf = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', NODE_OPTIONS: '--no-such-option' };
+  const error = await failureOf(open({ environment: entryOf }).execute(input));
+  expect(error.message).toContain('exit code 9');
 });
 
 test('an abort kills the process and says so', async () => {

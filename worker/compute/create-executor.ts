@@ -6,13 +6,13 @@
 import { canonicalJson } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
-import type { StoreReference } from '../../shared/protocol.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { BackendChoice } from '../compute-protocol.js';
+import type { Job, StoreReference } from '../../shared/protocol.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import type { BackendChoice, OnProgress } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
 import { computeJob } from './compute-job.js';
-import { createComputations } from './computations.js';
 
 export interface ExecutorOptions {
   /** Opens the store a job names; called once for each that differs. */
@@ -21,19 +21,29 @@ export interface ExecutorOptions {
   readonly backend?: BackendChoice;
   /** Told, loudly, when a slow backend had to be taken. */
   readonly warn?: (message: string) => void;
+  /** Told what the job under way is at. */
+  readonly onProgress?: OnProgress;
   readonly clock?: Clock;
 }
 
+/** What a job needs of its store. */
+interface JobTasks {
+  readonly features: readonly EncodedFeature[];
+  readonly tasks: readonly TaskRows[];
+}
+
 /** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
-export type LocalExecutor = JobExecutor & { readonly backend: string; readonly engine: Engine };
+export type LocalExecutor = Required<JobExecutor> & {
+  readonly backend: string;
+  readonly engine: Engine;
+};
 
 /** Stores held open at once; the least recently used is closed beyond it. */
 const OPEN_STORE_COUNT_MAX = 4;
 
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
-  const { openStore, clock = systemClock } = options;
+  const { openStore, clock = systemClock, onProgress = () => undefined } = options;
   const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
-  const computations = createComputations(engine);
   const stores = new Map<string, Promise<TaskStore>>();
 
   const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
@@ -54,14 +64,30 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     }
   };
 
+  const tasksOf = async ({ store: reference, taskIndices }: Job): Promise<JobTasks> => {
+    const store = await storeOf(reference);
+    return { features: store.manifest.features, tasks: await store.readTasks(taskIndices) };
+  };
+
+  let ahead: { readonly job: Job; readonly reading: Promise<JobTasks> } | null = null;
+  const prepare = ({ job }: JobInput): void => {
+    const reading = tasksOf(job);
+    // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
+    reading.catch(() => undefined);
+    ahead = { job, reading };
+  };
+
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
-    const store = await storeOf(job.store);
-    const tasks = await store.readTasks(job.taskIndices);
+    onProgress({ phase: 'reading' });
+    const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
+    if (ahead?.job === job) ahead = null;
+    const { features, tasks } = await reading;
     if (signal?.aborted === true)
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
-    const computed = computeJob(computations, input, store.manifest.features, tasks);
+    onProgress({ phase: 'computing' });
+    const computed = computeJob(engine, input, features, tasks);
     return { ...computed, computeMs: clock.monotonicMs() - startMs, backend: engine.description };
   };
 
@@ -69,8 +95,8 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     backend: engine.description,
     engine,
     execute,
+    prepare,
     close: async () => {
-      computations.dispose();
       for (const store of stores.values()) await (await store).close();
       stores.clear();
     },

@@ -1,69 +1,160 @@
-/** The child's side of the channel: parses requests, computes them in turn, answers each once. */
+/**
+ * The child's side of the channel: parses requests, computes them in turn, answers each once, and
+ * says meanwhile what it is at.
+ */
 
 import { z } from 'zod';
-import { QianmoError } from '../../shared/errors.js';
+import { systemClock, type Clock } from '../../shared/clock.js';
+import { assertNever, QianmoError } from '../../shared/errors.js';
+import type { JobInput } from '../../shared/job-executor.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
+  DENSE_KEPT_COUNT,
   failureRecordOf,
   type ComputeReply,
   type ComputeRequest,
 } from '../compute-protocol.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
+import { progressReporter, type ProgressReporter } from './progress-reporter.js';
 
 export interface Channel {
   readonly receive: (onMessage: (message: unknown) => void) => void;
   readonly send: (reply: ComputeReply) => void;
 }
 
-type StartRequest = Extract<ComputeRequest, { kind: 'start' }>;
+type RequestOf<Kind extends ComputeRequest['kind']> = Extract<ComputeRequest, { kind: Kind }>;
 type OpenStore = ExecutorOptions['openStore'];
 
 /** @param openStoreOf where stores come from; tests put stores in memory here. */
 export function serveRequests(
   { receive, send }: Channel,
-  openStoreOf: (request: StartRequest) => OpenStore = openStoreOnDisk,
+  openStoreOf: (request: RequestOf<'start'>) => OpenStore = openStoreOnDisk,
+  clock: Clock = systemClock,
 ): void {
-  let executor: LocalExecutor | null = null;
-
-  const answer = async (message: unknown): Promise<ComputeReply> => {
-    const parsed = ComputeRequestSchema.safeParse(message);
-    if (!parsed.success)
-      throw new QianmoError({
-        kind: 'data',
-        what: 'the compute process was sent a request it does not know',
-        found: z.prettifyError(parsed.error),
-        cure: 'rebuild, so that parent and child are of one version: npm run build',
-      });
-    const request = parsed.data;
-    if (request.kind === 'start') {
-      executor = await createExecutor({
-        openStore: openStoreOf(request),
-        backend: request.backend,
-        warn: (text) => send({ kind: 'warning', message: text }),
-      });
-      return { kind: 'ready', backend: executor.backend };
-    }
-    if (executor === null) throw new Error('a job came before the start');
-    const { requestId, job, dense, rowPack } = request;
-    const output = await executor.execute({ job, dense, rowPack });
-    return { kind: 'done', requestId, ...output };
-  };
-
+  const service = new ComputeService(send, openStoreOf, clock);
   let turn: Promise<void> = Promise.resolve();
+  const fail = (requestId: number | null, error: unknown): void => {
+    const report = failureRecordOf(error);
+    send({ kind: 'failed', requestId, report, residentByteCount: residentByteCount() });
+  };
   receive((message) => {
-    turn = turn.then(async () => {
-      try {
-        send(await answer(message));
-      } catch (error) {
-        send({ kind: 'failed', report: failureRecordOf(error) });
-      }
-    });
+    const parsed = ComputeRequestSchema.safeParse(message);
+    try {
+      if (!parsed.success) throw unknownRequest(parsed.error);
+      const { requestId, answer } = service.take(parsed.data);
+      if (answer === null) return;
+      turn = turn.then(async () => {
+        try {
+          send(await answer());
+        } catch (error) {
+          fail(requestId, error);
+        }
+      });
+    } catch (error) {
+      fail(null, error);
+    }
   });
 }
 
-function openStoreOnDisk({ storeCacheByteCountMax }: StartRequest): OpenStore {
+/** What is to be done in turn; nothing for what only brings inputs. */
+interface Taken {
+  readonly requestId: number | null;
+  readonly answer: (() => Promise<ComputeReply>) | null;
+}
+
+class ComputeService {
+  readonly #send: Channel['send'];
+  readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
+  readonly #reporter: ProgressReporter;
+  readonly #denseBySha256 = new Map<string, Uint8Array>();
+  #executor: LocalExecutor | null = null;
+  #prepared: { readonly requestId: number; readonly input: JobInput } | null = null;
+
+  constructor(
+    send: Channel['send'],
+    openStoreOf: (request: RequestOf<'start'>) => OpenStore,
+    clock: Clock,
+  ) {
+    this.#send = send;
+    this.#openStoreOf = openStoreOf;
+    this.#reporter = progressReporter(send, clock);
+  }
+
+  take(request: ComputeRequest): Taken {
+    switch (request.kind) {
+      case 'start':
+        return { requestId: null, answer: () => this.#start(request) };
+      case 'dense':
+        this.#keepDense(request);
+        return { requestId: null, answer: null };
+      case 'prepare':
+        this.#prepare(request);
+        return { requestId: null, answer: null };
+      case 'execute': {
+        const { requestId } = request;
+        if (this.#prepared?.requestId !== requestId)
+          throw new Error('a job came before its inputs');
+        const { input } = this.#prepared;
+        this.#prepared = null;
+        return { requestId, answer: () => this.#execute(requestId, input) };
+      }
+      default:
+        return assertNever(request);
+    }
+  }
+
+  async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
+    this.#executor = await createExecutor({
+      openStore: this.#openStoreOf(request),
+      backend: request.backend,
+      warn: (text) => this.#send({ kind: 'warning', message: text }),
+      onProgress: this.#reporter.report,
+    });
+    return { kind: 'ready', backend: this.#executor.backend };
+  }
+
+  #keepDense({ sha256, bytes }: RequestOf<'dense'>): void {
+    this.#denseBySha256.set(sha256, bytes);
+    const [oldest] = this.#denseBySha256.keys();
+    if (this.#denseBySha256.size > DENSE_KEPT_COUNT && oldest !== undefined)
+      this.#denseBySha256.delete(oldest);
+  }
+
+  #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
+    const dense = this.#denseBySha256.get(job.dense.sha256);
+    if (dense === undefined) throw new Error('a job came before its dense inputs');
+    this.#prepared = { requestId, input: { job, dense, rowPack } };
+    this.#executor?.prepare(this.#prepared.input);
+  }
+
+  async #execute(requestId: number, input: JobInput): Promise<ComputeReply> {
+    if (this.#executor === null) throw new Error('a job came before the start');
+    const stopReporting = this.#reporter.begin(requestId);
+    try {
+      const output = await this.#executor.execute(input);
+      return { kind: 'done', requestId, ...output, residentByteCount: residentByteCount() };
+    } finally {
+      stopReporting();
+    }
+  }
+}
+
+function residentByteCount(): number {
+  return process.memoryUsage.rss();
+}
+
+function unknownRequest(error: z.ZodError): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the compute process was sent a request it does not know',
+    found: z.prettifyError(error),
+    cure: 'rebuild, so that parent and child are of one version: npm run build',
+  });
+}
+
+function openStoreOnDisk({ storeCacheByteCountMax }: RequestOf<'start'>): OpenStore {
   return ({ address, digest, storage }) =>
     openTaskStore(address, {
       expectedDigest: digest,
