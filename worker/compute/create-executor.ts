@@ -13,6 +13,7 @@ import type { BackendChoice, OnProgress } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
 import { computeJob } from './compute-job.js';
+import { createComputations } from './computations.js';
 
 export interface ExecutorOptions {
   /** Opens the store a job names; called once for each that differs. */
@@ -44,6 +45,7 @@ const OPEN_STORE_COUNT_MAX = 4;
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
   const { openStore, clock = systemClock, onProgress = () => undefined } = options;
   const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
+  const computations = createComputations(engine);
   const stores = new Map<string, Promise<TaskStore>>();
 
   const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
@@ -87,7 +89,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const computed = computeJob(engine, input, features, tasks);
+    const computed = computeJob(computations, input, features, tasks);
     return { ...computed, computeMs: clock.monotonicMs() - startMs, backend: engine.description };
   };
 
@@ -97,6 +99,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     execute,
     prepare,
     close: async () => {
+      computations.dispose();
       for (const store of stores.values()) await (await store).close();
       stores.clear();
     },
