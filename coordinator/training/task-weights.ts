@@ -25,7 +25,7 @@ export function coldTaskWeightRuleOf({
   method,
   training,
 }: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
-  const hasColdTerm = method.kind === 'fomaml' && method.coldShare > 0;
+  const hasColdTerm = method.kind !== 'global' && method.coldShare > 0;
   return hasColdTerm ? COLD_RULES[training.taskWeight] : null;
 }
 

@@ -51,17 +51,28 @@ export const ModelConfigSchema = z
       });
   });
 
+const innerLoop = {
+  innerSteps: positiveInt.max(100).default(3),
+  innerRate: rate.default(0.1),
+  /**
+   * Share of the outer loss that is the loss before adaptation, over support and query rows: the
+   * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.
+   */
+  coldShare: z.number().min(0).lt(1).default(0),
+};
+
 export const MethodConfigSchema = z.discriminatedUnion('kind', [
   /** First-order MAML (Finn et al., 2017). */
+  z.strictObject({ kind: z.literal('fomaml'), ...innerLoop }),
+  /** MAML of second order: the outer gradient runs through the inner steps. */
   z.strictObject({
-    kind: z.literal('fomaml'),
-    innerSteps: positiveInt.max(100).default(3),
-    innerRate: rate.default(0.1),
+    kind: z.literal('maml'),
+    ...innerLoop,
     /**
-     * Share of the outer loss that is the loss before adaptation, over support and query rows: the
-     * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is plain FOMAML.
+     * What the way back through the inner steps reads: all that they computed, `kept`, or only the
+     * blocks between them, the rest `recomputed`: slower, in the memory of one step.
      */
-    coldShare: z.number().min(0).lt(1).default(0),
+    path: z.enum(['kept', 'recomputed']).default('kept'),
   }),
   /** One model on all rows of the training tasks: no inner loop. */
   z.strictObject({ kind: z.literal('global') }),

@@ -17,12 +17,12 @@ export function denseValuesOf(meta: MetaParameters): Values {
 }
 
 /** Nodes of the variables and touched table rows on one tape. */
-class Leaves {
-  readonly nodes = new Map<string, number[]>();
+export class Leaves {
   constructor(
     readonly tape: ScalarTape,
     private readonly dense: Values,
     private readonly meta: MetaParameters,
+    readonly nodes = new Map<string, number[]>(),
   ) {}
   variable(name: string): number[] {
     return this.leaf(name, () => [...this.dense.get(name)!]);
@@ -107,6 +107,21 @@ export const queryOf = (task: TaskRows): RowSpan => ({
 });
 export const allOf = (task: TaskRows): RowSpan => ({ start: 0, end: task.rowCount });
 
+/** The task loss over the span: 0 where it has no impressions. */
+export function lossNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, span: RowSpan): number {
+  const { tape } = leaves;
+  const terms = [tape.constant(0)];
+  let impressionSum = 0;
+  for (let row = span.start; row < span.end; row += 1) {
+    const impressions = task.impressions[row]!;
+    const z = logitNode(spec, leaves, task, row);
+    terms.push(tape.scale(tape.softplus(z), impressions), tape.scale(z, -task.clicks[row]!));
+    impressionSum += impressions;
+  }
+  const scale = impressionSum === 0 ? 0 : 1 / impressionSum;
+  return tape.scale(tape.add(...terms), scale);
+}
+
 /** The task loss over the span at `dense`, and its gradient. */
 export function taskLoss(
   spec: ModelSpec,
@@ -118,16 +133,7 @@ export function taskLoss(
   const tape = new ScalarTape();
   const leaves = new Leaves(tape, dense, meta);
   for (const { name } of spec.variables) leaves.variable(name);
-  const terms = [tape.constant(0)];
-  let impressionSum = 0;
-  for (let row = span.start; row < span.end; row += 1) {
-    const impressions = task.impressions[row]!;
-    const z = logitNode(spec, leaves, task, row);
-    terms.push(tape.scale(tape.softplus(z), impressions), tape.scale(z, -task.clicks[row]!));
-    impressionSum += impressions;
-  }
-  const scale = impressionSum === 0 ? 0 : 1 / impressionSum;
-  const loss = tape.scale(tape.add(...terms), scale);
+  const loss = lossNode(spec, leaves, task, span);
   const slopes = tape.gradient(loss);
   const gradient = new Map(
     [...leaves.nodes].map(([key, nodes]) => [key, Float64Array.from(nodes, (n) => slopes[n]!)]),
@@ -155,8 +161,9 @@ export function adapted(
   task: TaskRows,
   innerSteps: number,
   innerRate: number,
+  initial = denseValuesOf(meta),
 ): Values {
-  const dense = denseValuesOf(meta);
+  const dense = new Map(initial);
   for (let step = 0; step < innerSteps; step += 1) {
     const { gradient } = taskLoss(spec, meta, dense, task, supportOf(task));
     for (const { name, block } of spec.variables)

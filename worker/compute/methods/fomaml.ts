@@ -4,17 +4,12 @@
  *   phi_i = theta after innerSteps steps on S_i       (personal blocks; the trunk stays)
  *   g     = sum_i w_i * grad L(phi_i ; Q_i)           (with respect to phi_i, trunk and row pack)
  *
- * With a cold share c the outer loss also asks for a good model before any adaptation, on support
- * and query rows alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
- *
- *   g     = sum_i (1 - c) w_i grad L(phi_i ; Q_i) + c v_i grad L(theta ; S_i and Q_i)
- *
- * where v_i weighs by the rows of that term as w_i does by the query rows.
+ * With a cold share it also asks for a good model before any adaptation: see `cold-term.ts`.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { variableOf } from '../models/fields.js';
-import { globalMethod } from './global.js';
+import type { Variables } from '../models/fields.js';
+import { withColdTerm } from './cold-term.js';
 import { innerStep } from './inner-loop.js';
 import {
   lossGradient,
@@ -40,48 +35,20 @@ export function fomaml(
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
   let supportLosses: tfjs.Tensor1D | null = null;
-  let personal = query === null ? null : personalCopies(job, query.plan);
+  let personal: Variables | null = query === null ? null : personalCopies(job, query.plan);
   if (support !== null) {
-    let phi: ReadonlyMap<string, tfjs.Tensor> = personalCopies(job, support.plan);
+    personal ??= personalCopies(job, support.plan);
     const shared = trunkOf(support);
     for (let step = 0; step < innerSteps; step += 1) {
-      const moved = innerStep(support, shared, phi, innerRate);
+      const moved = innerStep(support, shared, personal, innerRate);
       supportLosses ??= moved.losses;
-      phi = moved.personal;
+      personal = moved.personal;
     }
-    personal = new Map(phi);
   }
-  const { tf } = job.engine;
-  const warm =
-    query === null || personal === null
-      ? null
-      : lossGradient(query, personal, tf.mul(taskWeights.warm, 1 - coldShare));
-  const cold =
-    coldShare === 0 ? null : globalMethod(job, tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
-  return {
-    gradients: sumOf(tf, warm?.gradients ?? new Map(), cold?.gradients ?? new Map()),
-    rowGradient: addOrKeep(tf, warm?.rowGradient ?? null, cold?.rowGradient ?? null),
-    queryLosses: warm?.losses ?? null,
-    supportLosses,
-  };
-}
-
-/** Either has gradients of all variables or of none. */
-function sumOf(
-  tf: typeof tfjs,
-  warm: ReadonlyMap<string, tfjs.Tensor>,
-  cold: ReadonlyMap<string, tfjs.Tensor>,
-): ReadonlyMap<string, tfjs.Tensor> {
-  if (warm.size === 0 || cold.size === 0) return warm.size === 0 ? cold : warm;
-  return new Map(
-    [...warm].map(([name, gradient]) => [name, tf.add(gradient, variableOf(cold, name))]),
-  );
-}
-
-function addOrKeep(
-  tf: typeof tfjs,
-  warm: tfjs.Tensor2D | null,
-  cold: tfjs.Tensor2D | null,
-): tfjs.Tensor2D | null {
-  return warm === null || cold === null ? (warm ?? cold) : tf.add<tfjs.Tensor2D>(warm, cold);
+  return withColdTerm(job, taskWeights, coldShare, (weights) => {
+    if (query === null || personal === null)
+      return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
+    const { gradients, rowGradient, losses } = lossGradient(query, personal, weights);
+    return { gradients, rowGradient, queryLosses: losses, supportLosses };
+  });
 }

@@ -4,6 +4,7 @@ import { assertNever } from '../../../shared/errors.js';
 import type { GradientWork } from '../../../shared/protocol.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
+import { maml } from './maml.js';
 import type { RowRole } from '../row-batch.js';
 import type { JobTensors, MethodResult, TaskWeights } from './method.js';
 
@@ -15,6 +16,8 @@ export function runMethod(
   switch (method.kind) {
     case 'fomaml':
       return fomaml(job, taskWeights, method);
+    case 'maml':
+      return maml(job, taskWeights, method);
     case 'global':
       return globalMethod(job, taskWeights.warm);
     default:
@@ -26,6 +29,7 @@ export function runMethod(
 export function rolesOf(method: GradientWork['method']): readonly RowRole[] {
   switch (method.kind) {
     case 'fomaml':
+    case 'maml':
       return method.coldShare > 0 ? ['support', 'query', 'all'] : ['support', 'query'];
     case 'global':
       return ['all'];

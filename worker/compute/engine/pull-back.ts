@@ -1,0 +1,57 @@
+/**
+ * The reverse of a function of several results: from what the results weigh to what the inputs
+ * weigh. The library's own gradients know one result, and refuse inputs that it does not depend on.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+
+export interface PulledBack {
+  /** Without a way back to the inputs; the caller's, like the gradients. */
+  readonly results: tfjs.Tensor[];
+  /** By place of the input; null where no weighted result depends on it. */
+  readonly gradients: (tfjs.Tensor | null)[];
+}
+
+/**
+ * @param weights of the shapes of the results, by place; null: the result is wanted for its value.
+ * @param compute may itself take gradients.
+ */
+export function pullBack(
+  tf: typeof tfjs,
+  compute: (inputs: readonly tfjs.Tensor[]) => readonly tfjs.Tensor[],
+  inputs: readonly tfjs.Tensor[],
+  weights: readonly (tfjs.Tensor | null)[],
+): PulledBack {
+  const kept: tfjs.Tensor[] = [];
+  try {
+    const weighted = (): tfjs.Tensor => {
+      const results = compute(inputs);
+      // Copies share the memory: a result may be an input, which is not ours to free.
+      for (const result of results) kept.push(tf.keep(tf.clone(result)));
+      const pairs = results.flatMap((result, place): [tfjs.Tensor, tfjs.Tensor][] => {
+        const weight = weights[place] ?? null;
+        return weight === null ? [] : [[result, weight]];
+      });
+      return seed(tf, pairs);
+    };
+    const { grads } = tf.engine().gradients(weighted, [...inputs], undefined, true);
+    return {
+      results: kept.map((result) => tf.clone(result)),
+      // Typed as if every input had one.
+      gradients: inputs.map((_, place) => (grads as (tfjs.Tensor | undefined)[])[place] ?? null),
+    };
+  } finally {
+    tf.dispose(kept);
+  }
+}
+
+/** A number nobody reads, whose gradient with respect to each result is that result's weight. */
+function seed(
+  tf: typeof tfjs,
+  pairs: readonly (readonly [result: tfjs.Tensor, weight: tfjs.Tensor])[],
+): tfjs.Tensor {
+  return tf.customGrad(() => ({
+    value: tf.scalar(0),
+    gradFunc: () => pairs.map(([, weight]) => tf.clone(weight)),
+  }))(...pairs.map(([result]) => result));
+}
