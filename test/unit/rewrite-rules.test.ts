@@ -26,15 +26,15 @@ function rewritten(
   inputs: Readonly<Record<string, number[]>>,
   compute: (tf: typeof tfjs, input: TensorsByName) => tfjs.Tensor | tfjs.Tensor[],
 ): ComparedRewrite & { readonly counts: Record<string, number> } {
-  return engine.tf.tidy(() => {
-    const tensors = Object.entries(inputs).map(([name, shape], seed) => [
-      name,
-      random(shape, seed + 1),
-    ]);
-    const input = Object.fromEntries(tensors) as TensorsByName;
+  const input: TensorsByName = Object.fromEntries(
+    Object.entries(inputs).map(([name, shape], place) => [name, random(shape, place + 1)]),
+  );
+  try {
     const result = compareRewrite(engine, (named) => compute(engine.tf, named), input);
     return { ...result, counts: operationCounts(result.rewritten) };
-  });
+  } finally {
+    engine.tf.dispose(Object.values(input));
+  }
 }
 
 /** The tensor of that name. */

@@ -10,14 +10,20 @@ import {
   oneNameForAdd,
   outerSign,
   smallConstant,
-  sumOfRepeats,
   uniformArithmetic,
 } from './rules/elementwise.js';
 import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './rules/identities.js';
 import { commonFactor } from './rules/common-factors.js';
 import { productWithBias } from './rules/fusions.js';
 import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './rules/products.js';
-import { flatTaskSum, oneSum, plainSum, sumBeforeReshape, sumOfTerms } from './rules/sums.js';
+import {
+  flatTaskSum,
+  oneSum,
+  plainSum,
+  sumBeforeReshape,
+  sumOfRepeats,
+  sumOfTerms,
+} from './rules/sums.js';
 
 /** In the order in which they are asked: cheap and certain ones first. */
 export const RULES: Readonly<Record<string, Rule>> = {
@@ -33,8 +39,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
   smallConstant,
   outerSign,
   lateReshape,
-  sumOfRepeats,
   plainSum,
+  sumOfRepeats,
   oneSum,
   sumBeforeReshape,
   flatTaskSum,

@@ -14,7 +14,6 @@ import {
   reshape,
   sameShape,
   shapeOf,
-  sum,
   unary,
 } from '../expressions.js';
 
@@ -153,24 +152,4 @@ export const foldedConstant: Rule = (builder, { op, inputs: [one], type }) => {
       type,
     );
   return null;
-};
-
-/** The sum of a repeated value is a multiple of it. */
-export const sumOfRepeats: Rule = (builder, { op, inputs: [x, axes], type }) => {
-  if (op !== 'Sum' || x === undefined || type.dtype !== 'float32') return null;
-  const source = operandsOf(x, 'BroadcastTo')?.[0];
-  const repeated = axes?.node.constant;
-  if (source === undefined || !(repeated instanceof Int32Array)) return null;
-  const wide = shapeOf(x);
-  const narrow = [
-    ...Array.from({ length: wide.length - shapeOf(source).length }, () => 1),
-    ...shapeOf(source),
-  ];
-  const count = [...repeated].reduce(
-    (product, axis) => product * (narrow[axis] === 1 ? (wide[axis] ?? 1) : 1),
-    1,
-  );
-  const total = sum(builder, reshape(builder, source, narrow), [...repeated]);
-  const scaled = binary(builder, 'Mul', total, uniformConstant(builder, count, []));
-  return broadcastTo(builder, reshape(builder, scaled, shapeOf(scaled)), type.shape);
 };

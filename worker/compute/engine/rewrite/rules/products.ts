@@ -4,6 +4,7 @@ import type { GraphValue } from '../../capture/graph.js';
 import type { GraphBuilder, Rule } from '../graph-builder.js';
 import {
   binary,
+  broadcastTo,
   operandsOf,
   product,
   productOf,
@@ -54,7 +55,7 @@ function sharedMatrixOf(builder: GraphBuilder, x: GraphValue): GraphValue | null
   const shape = shapeOf(source);
   const leading = shape.slice(0, -2);
   if (shape.length < 2 || leading.some((extent) => extent !== 1)) return null;
-  return shape.length === 2 ? source : reshape(builder, source, shape.slice(-2));
+  return broadcastTo(builder, reshape(builder, source, shape.slice(-2)), shapeOf(x).slice(-2));
 }
 
 /** X Y' after Y X' is its transpose, which a product can read as it is. */

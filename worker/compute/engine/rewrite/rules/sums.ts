@@ -1,9 +1,10 @@
 /** Sums over axes: joined, moved through what is linear, and task sums of products made flat. */
 
 import { typeOf, type GraphValue } from '../../capture/graph.js';
-import type { GraphBuilder, Operation, Rule } from '../graph-builder.js';
+import { uniformConstant, type GraphBuilder, type Operation, type Rule } from '../graph-builder.js';
 import {
   binary,
+  broadcastTo,
   constantIntsOf,
   negative,
   operandOf,
@@ -40,6 +41,26 @@ export const plainSum: Rule = (builder, operation) => {
   const keeps = operation.attributes.keep_dims?.value === true;
   if (!keeps && real.length === axes.length) return null;
   return reshape(builder, sum(builder, x, real), operation.type.shape);
+};
+
+/** The sum of a repeated value is a multiple of it. */
+export const sumOfRepeats: Rule = (builder, operation) => {
+  const found = axisSumOf(operation);
+  const source = found === null ? null : operandOf(found.x, 'BroadcastTo');
+  if (found === null || source === null) return null;
+  const { x, axes } = found;
+  const wide = shapeOf(x);
+  const narrow = [
+    ...Array.from({ length: wide.length - shapeOf(source).length }, () => 1),
+    ...shapeOf(source),
+  ];
+  const count = axes.reduce(
+    (product, axis) => product * (narrow[axis] === 1 ? (wide[axis] ?? 1) : 1),
+    1,
+  );
+  const total = sum(builder, reshape(builder, source, narrow), axes);
+  const scaled = binary(builder, 'Mul', total, uniformConstant(builder, count, []));
+  return broadcastTo(builder, scaled, operation.type.shape);
 };
 
 /** A sum of a sum is one sum over both. */
