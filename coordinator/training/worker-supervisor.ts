@@ -11,7 +11,8 @@ import type { RunEventSink } from '../../shared/run-events.js';
 
 export interface WorkerCommand {
   readonly path: string;
-  readonly args: readonly string[];
+  /** Of one of the workers, counted from 0: the same in all its lives. */
+  readonly argsOf: (workerIndex: number) => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -44,6 +45,7 @@ const WorkerMessageSchema = z.union([
   z.object({ kind: z.literal('ready'), redis: z.string() }),
   z.object({ kind: z.literal('redis-trouble'), reason: z.string() }),
   z.object({ kind: z.literal('warning'), message: z.string() }),
+  z.object({ kind: z.literal('device'), line: z.string() }),
 ]);
 
 export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
@@ -51,7 +53,7 @@ export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWo
   const running = new Set<ChildProcess>();
   const restarts = { count: 0 };
   const lives = Array.from({ length: options.count }, (_, index) =>
-    keepAlive(`worker ${index + 1}`, options, { stopping: stopping.signal, running, restarts }),
+    keepAlive(index, options, { stopping: stopping.signal, running, restarts }),
   );
   return {
     pids: () => [...running].flatMap(({ pid }) => pid ?? []),
@@ -79,16 +81,17 @@ interface Supervision {
 
 /** One worker's lives, one after the other, until stopped or out of restarts. */
 async function keepAlive(
-  label: string,
+  workerIndex: number,
   options: SuperviseWorkersOptions,
   { stopping, running, restarts }: Supervision,
 ): Promise<void> {
   const { clock, sink, restartsMax } = options;
+  const label = `worker ${workerIndex + 1}`;
   const isStopping = (): boolean => stopping.aborted;
   let failuresInRow = 0;
   for (;;) {
     const bornMs = clock.monotonicMs();
-    const how = await oneLife(label, options, running);
+    const how = await oneLife(workerIndex, label, options, running);
     if (isStopping()) return;
     failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
     sink({ kind: 'worker', state: 'exited', detail: `${label} ended: ${how}` });
@@ -109,11 +112,12 @@ async function keepAlive(
 
 /** Resolves when the process has ended, with how and its last words. */
 function oneLife(
+  workerIndex: number,
   label: string,
   { command, sink }: SuperviseWorkersOptions,
   running: Set<ChildProcess>,
 ): Promise<string> {
-  const child = spawn(command.path, [...command.args], {
+  const child = spawn(command.path, [...command.argsOf(workerIndex)], {
     env: command.env,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     // A session of its own: Ctrl-C on the terminal is the coordinator's to act on.
@@ -133,6 +137,8 @@ function oneLife(
         state: 'started',
         detail: `${label} (process ${child.pid ?? 0}) takes jobs from ${said.data.redis}`,
       });
+    else if (said.data.kind === 'device')
+      sink({ kind: 'notice', message: `${label} computes on ${said.data.line}` });
     else {
       const trouble = said.data.kind === 'warning' ? said.data.message : said.data.reason;
       sink({ kind: 'warning', message: `${label}: ${trouble}` });

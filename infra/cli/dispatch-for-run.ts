@@ -76,7 +76,7 @@ export async function dispatchForRun(
       count: choice.workers,
       command: {
         path: process.execPath,
-        args: [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix],
+        argsOf: () => [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix],
         env: { ...context.environment },
       },
       clock,

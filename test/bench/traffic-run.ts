@@ -69,7 +69,7 @@ export async function meteredRun(
       count: WORKER_COUNT,
       command: {
         path: process.execPath,
-        args: [WORKER_ENTRY, '--redis', server.url, '--prefix', prefix],
+        argsOf: () => [WORKER_ENTRY, '--redis', server.url, '--prefix', prefix],
         env: { ...context.environment },
       },
       ...{ clock, sink, restartsMax: 10 },

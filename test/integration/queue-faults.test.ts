@@ -81,7 +81,7 @@ describe('workers that end', () => {
     const events: RunEvent[] = [];
     const workers = superviseWorkers({
       count: 2,
-      command: { path: process.execPath, args: [WORKER_ENTRY, redis.url, prefix], env: {} },
+      command: { path: process.execPath, argsOf: () => [WORKER_ENTRY, redis.url, prefix], env: {} },
       clock: systemClock,
       sink: (event) => void events.push(event),
       restartsMax: 1,

@@ -17,7 +17,7 @@ function supervised(script: string, { count = 1, restartsMax = 0, clock = system
   let tellAll = (): void => undefined;
   const workers = superviseWorkers({
     count,
-    command: { path: process.execPath, args: ['--eval', script], env: {} },
+    command: { path: process.execPath, argsOf: () => ['--eval', script], env: {} },
     clock,
     sink: (event) => {
       events.push(event);
@@ -87,7 +87,7 @@ describe('superviseWorkers', () => {
     const events: RunEvent[] = [];
     const workers = superviseWorkers({
       count: 1,
-      command: { path: '/nowhere/node', args: [], env: {} },
+      command: { path: '/nowhere/node', argsOf: () => [], env: {} },
       clock: systemClock,
       sink: (event) => void events.push(event),
       restartsMax: 0,

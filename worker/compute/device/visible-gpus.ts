@@ -89,3 +89,20 @@ export function firstVisibleGpu(
   // A device may also be named by its UUID, which the list does not have.
   return gpus.find(({ index }) => String(index) === first) ?? null;
 }
+
+/** The variables of a compute process that sees the GPU it is given and no other. */
+export function computeEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  device: DeviceDemand,
+  gpuIndex: number | undefined,
+): Record<string, string | undefined> {
+  const visible = visibleDevicesFor(device, gpuIndex, environment['CUDA_VISIBLE_DEVICES']);
+  return visible === undefined
+    ? { ...environment }
+    : { ...environment, CUDA_VISIBLE_DEVICES: visible };
+}
+
+/** Worker i of several on one machine takes GPU i, counting round where there are fewer GPUs. */
+export function gpuIndexOfWorker(workerIndex: number, gpuCount: number): number | undefined {
+  return gpuCount === 0 ? undefined : workerIndex % gpuCount;
+}
