@@ -119,7 +119,7 @@ class GraphRecorder {
   /** A copy of the tensor, which stands for the input while it is recorded. */
   addInput(id: number, path: string): NativeTensor {
     const copy = this.#copyOf(id);
-    const type = this.#typeOfNew(copy, `the input ${path}`, [copy]);
+    const type = this.#typeOfNew(copy, `the input ${path || 'itself'}`, [copy]);
     const node = { op: 'Placeholder', inputs: [], attributes: {}, outputs: [type], constant: null };
     this.inputs.push(node);
     this.#pathOfInput.set(node, path);
