@@ -110,6 +110,81 @@ test('a giant task of weight 0 beside others changes nothing but padding', async
     expect(relativeDifference(beside.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
 });
 
+describe('a job cut into many micro-batches', () => {
+  const emptySets = jobCaseOf(
+    { ...tinyTaskStore({ ...options, hasEmptySets: true }), digest: 'empty sets' },
+    model,
+  );
+  const taskWeights = [0.2, 0.1, 0.3, 0.05, 0.15, 0.2];
+  const works: [string, JobWork][] = [
+    ['fomaml', gradientWork(taskWeights)],
+    [
+      'fomaml with a cold share',
+      {
+        kind: 'gradient',
+        method: { ...method, coldShare: 0.4 },
+        taskWeights,
+        coldTaskWeights: taskWeights.toReversed(),
+      },
+    ],
+    ['global', gradientWork(taskWeights, 'global')],
+    [
+      'predict',
+      {
+        kind: 'predict',
+        adaptations: [
+          { innerRate: 0.3, innerSteps: 0 },
+          { innerRate: 0.3, innerSteps: 2 },
+          { innerRate: 0.1, innerSteps: 1 },
+        ],
+        rows: 'query',
+      },
+    ],
+    [
+      'predict support rows',
+      { kind: 'predict', adaptations: [{ innerRate: 0.3, innerSteps: 2 }], rows: 'support' },
+    ],
+  ];
+
+  test.each(works)('gives what one micro-batch gives: %s', async (_, work) => {
+    for (const candidate of [jobCase, emptySets]) {
+      current = candidate;
+      const indices = [4, 0, 7, 1, 2, 9];
+      const whole = await runJob(executor, candidate, indices, work);
+      for (const rowsMax of [1, 40]) {
+        const cut = await runJob(executor, candidate, indices, work, rowsMax);
+        expect(cut.queryRowCount).toBe(whole.queryRowCount);
+        expect(cut.weightedQueryLoss).toBeCloseTo(whole.weightedQueryLoss, 5);
+        expect(cut.weightedSupportLoss).toBeCloseTo(whole.weightedSupportLoss, 5);
+        for (const [name, values] of whole.tensors)
+          expect(relativeDifference(cut.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+      }
+    }
+    current = jobCase;
+  });
+
+  test.each(works)('is the same to the last bit when computed again: %s', async (_, work) => {
+    const indices = [4, 0, 7, 1, 2, 9];
+    const once = await runJob(executor, jobCase, indices, work, 40);
+    // Other shapes in between, another executor: nothing of that may matter.
+    await runJob(executor, jobCase, [3, 5, 8, 2, 6, 10], work, 200);
+    const other = await createExecutor({ openStore: () => Promise.resolve(jobCase.store) });
+    for (const again of [executor, other])
+      expect((await runJob(again, jobCase, indices, work, 40)).bytes).toEqual(once.bytes);
+    await other.close();
+  });
+});
+
+test('tasks of which none has rows of the kind leave all gradients at zero', async () => {
+  const store = tinyTaskStore({ ...options, hasEmptySets: true });
+  current = jobCaseOf({ ...store, digest: 'no query rows' }, model);
+  const found = await runJob(executor, current, [1, 4], gradientWork([0.5, 0.5]));
+  current = jobCase;
+  expect(found.queryRowCount).toBe(0);
+  expect(found.weightedSupportLoss).toBeGreaterThan(0);
+  expect([...found.tensors.values()].every((values) => values.every((v) => v === 0))).toBe(true);
+});
+
 test('prediction after 0 steps is the same at any rate', async () => {
   const adaptations = [
     { innerRate: 0.5, innerSteps: 2 },

@@ -83,6 +83,11 @@ const cases: [string, TinyStoreOptions, unknown][] = [
     { taskCount: 3, supportRowCountMax: 1, queryRowCountMax: 1 },
     { ...embedded, personal: blocks },
   ],
+  [
+    'tasks without support rows, tasks without query rows',
+    { ...rich, hasEmptySets: true },
+    { ...embedded, personal: blocks },
+  ],
 ];
 
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];

@@ -1,0 +1,177 @@
+// The cut of a job into micro-batches: complete, bounded, cheap, and decided by the job alone.
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { randomStream } from '../../shared/random.js';
+import {
+  memberExtent,
+  microBatchesOf,
+  packExtent,
+  rowExtent,
+  ROWS_WORTH_A_CALL,
+  taskExtent,
+  type MicroBatch,
+  type TaskSize,
+} from '../../worker/compute/micro-batches.js';
+
+const rowCount = fc.oneof(
+  fc.constant(0),
+  fc.integer({ min: 1, max: 40 }),
+  fc.integer({ min: 1, max: 600 }),
+);
+const size = fc.record({ supportRowCount: rowCount, queryRowCount: rowCount });
+const rowsMax = fc.oneof(fc.constantFrom(1, 64, 500, 16_384), fc.integer({ min: 1, max: 5000 }));
+
+const rowsOf = ({ taskCount, supportExtent, queryExtent }: MicroBatch): number =>
+  taskCount * (supportExtent + queryExtent);
+const costOf = (batches: readonly MicroBatch[]): number =>
+  batches.reduce((sum, batch) => sum + rowsOf(batch) + ROWS_WORTH_A_CALL, 0);
+
+test('every task lies in one micro-batch, which holds its rows and keeps the bound', () => {
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 60 }), rowsMax, (tasks, bound) => {
+      const batches = microBatchesOf(tasks, bound);
+      const places = batches.flatMap(({ taskPlaces }) => taskPlaces);
+      expect([...places].sort((a, b) => a - b)).toEqual([...tasks.keys()]);
+      for (const batch of batches) {
+        const { taskPlaces, taskCount, supportExtent, queryExtent } = batch;
+        expect(taskCount).toBe(taskExtent(taskPlaces.length));
+        const own = taskPlaces.map((place) => tasks[place]!);
+        expect(supportExtent).toBe(Math.max(...own.map((t) => rowExtent(t.supportRowCount))));
+        expect(queryExtent).toBe(Math.max(...own.map((t) => rowExtent(t.queryRowCount))));
+        if (taskPlaces.length > 1) expect(rowsOf(batch)).toBeLessThanOrEqual(bound);
+      }
+    }),
+  );
+});
+
+/** The least cost over every way to cut the sorted tasks, by trying them all. */
+function leastCost(tasks: readonly TaskSize[], bound: number): number {
+  const sorted = tasks
+    .map((t) => [rowExtent(t.supportRowCount), rowExtent(t.queryRowCount)] as const)
+    .sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  let least = Infinity;
+  for (let cuts = 0; cuts < 1 << (sorted.length - 1); cuts += 1) {
+    const groups: (typeof sorted)[] = [[]];
+    for (const [index, task] of sorted.entries()) {
+      if (index > 0 && ((cuts >> (index - 1)) & 1) === 1) groups.push([]);
+      groups.at(-1)!.push(task);
+    }
+    const rows = groups.map(
+      (group) =>
+        taskExtent(group.length) *
+        (Math.max(...group.map(([support]) => support)) +
+          Math.max(...group.map(([, query]) => query))),
+    );
+    if (rows.some((count, index) => count > bound && groups[index]!.length > 1)) continue;
+    least = Math.min(
+      least,
+      rows.reduce((sum, count) => sum + count + ROWS_WORTH_A_CALL, 0),
+    );
+  }
+  return least;
+}
+
+test('no other cut of the sorted tasks is cheaper', () => {
+  fc.assert(
+    fc.property(fc.array(size, { minLength: 1, maxLength: 9 }), rowsMax, (tasks, bound) => {
+      expect(costOf(microBatchesOf(tasks, bound))).toBe(leastCost(tasks, bound));
+    }),
+  );
+});
+
+test('padding stays below what a call for each task would cost', () => {
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 60 }), rowsMax, (tasks, bound) => {
+      const batches = microBatchesOf(tasks, bound);
+      const padded = batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
+      const alone = tasks.reduce(
+        (sum, t) => sum + rowExtent(t.supportRowCount) + rowExtent(t.queryRowCount),
+        0,
+      );
+      const callsSaved = tasks.length - batches.length;
+      expect(padded).toBeLessThanOrEqual(alone + callsSaved * ROWS_WORTH_A_CALL);
+    }),
+  );
+});
+
+test('the order of tasks changes no shape, and tasks of one size keep theirs', () => {
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 40 }), rowsMax, (tasks, bound) => {
+      const shapesOf = (batches: readonly MicroBatch[]): unknown[] =>
+        batches.map(({ taskCount, supportExtent, queryExtent }) => [
+          taskCount,
+          supportExtent,
+          queryExtent,
+        ]);
+      const batches = microBatchesOf(tasks, bound);
+      expect(shapesOf(microBatchesOf(tasks.toReversed(), bound))).toEqual(shapesOf(batches));
+      expect(microBatchesOf(tasks, bound)).toEqual(batches);
+      const places = batches.flatMap(({ taskPlaces }) => taskPlaces);
+      for (const [index, place] of places.entries()) {
+        const next = tasks[places[index + 1] ?? place]!;
+        const same =
+          rowExtent(next.supportRowCount) === rowExtent(tasks[place]!.supportRowCount) &&
+          rowExtent(next.queryRowCount) === rowExtent(tasks[place]!.queryRowCount);
+        if (same) expect(places[index + 1] ?? Infinity).toBeGreaterThan(place);
+      }
+    }),
+  );
+});
+
+test('a task of 20 rows does not pay for one of 500', () => {
+  const small = { supportRowCount: 10, queryRowCount: 10 };
+  const large = { supportRowCount: 250, queryRowCount: 250 };
+  const batches = microBatchesOf([large, ...Array.from({ length: 16 }, () => small)], 16_384);
+  expect(batches).toEqual([
+    {
+      taskPlaces: Array.from({ length: 16 }, (_, index) => index + 1),
+      taskCount: 16,
+      supportExtent: 16,
+      queryExtent: 16,
+    },
+    { taskPlaces: [0], taskCount: 1, supportExtent: 256, queryExtent: 256 },
+  ]);
+});
+
+test('three hundred jobs of long-tailed tasks have few shapes and little padding', () => {
+  const stream = randomStream(3, 'long-tailed tasks');
+  const draw = (): number =>
+    Math.min(256, Math.ceil(12 * Math.exp(1.3 * Math.abs(stream.normal()))));
+  const shapes = new Set<string>();
+  let padded = 0;
+  let rows = 0;
+  for (let job = 0; job < 300; job += 1) {
+    const tasks = Array.from({ length: 16 }, () => {
+      const supportRowCount = draw();
+      const queryRowCount = Math.min(256, Math.ceil(supportRowCount * (0.7 + stream.uniform())));
+      rows += supportRowCount + queryRowCount;
+      return { supportRowCount, queryRowCount };
+    });
+    for (const batch of microBatchesOf(tasks, 16_384)) {
+      const { taskCount, supportExtent, queryExtent } = batch;
+      shapes.add(`${taskCount} ${supportExtent} ${queryExtent}`);
+      padded += rowsOf(batch);
+    }
+  }
+  expect(shapes.size).toBeLessThanOrEqual(30);
+  expect(padded / rows).toBeLessThan(2.1);
+});
+
+test('extents hold what they are for, on ladders of few rungs', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 1_000_000 }), (count) => {
+      expect(rowExtent(count)).toBeGreaterThanOrEqual(count);
+      expect(rowExtent(count)).toBeLessThan(Math.max(9, 2 * count));
+      expect(taskExtent(count)).toBeGreaterThanOrEqual(count);
+      expect(taskExtent(count)).toBeLessThan(4 * count);
+      expect(packExtent(count)).toBeGreaterThanOrEqual(count);
+      expect(packExtent(count)).toBeLessThan(Math.max(65, 4 * count));
+      expect(memberExtent(count, 96)).toBeGreaterThanOrEqual(count);
+      expect(memberExtent(count, 96)).toBeLessThan(Math.max(97, 2 * count));
+    }),
+  );
+  expect([rowExtent(0), rowExtent(1), rowExtent(9)]).toEqual([0, 8, 16]);
+  expect([1, 2, 5, 16, 17, 33].map(taskExtent)).toEqual([1, 4, 16, 16, 32, 64]);
+  expect(memberExtent(0, 96)).toBe(96);
+});
