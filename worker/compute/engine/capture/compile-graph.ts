@@ -72,7 +72,7 @@ function checkInput(path: string, found: tfjs.Tensor | undefined, type: ValueTyp
 }
 
 function loaded({ binding }: NativeBackend, bytes: Uint8Array): number {
-  const folder = mkdtempSync(join(tmpdir(), 'qianmo-graph-'));
+  const folder = mkdtempSync(join(tmpdir(), `qianmo-graph-${process.pid}-`));
   try {
     writeFileSync(join(folder, 'saved_model.pb'), bytes);
     return binding.loadSavedModel(folder, TAG);

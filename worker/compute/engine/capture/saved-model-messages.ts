@@ -86,11 +86,28 @@ export interface SavedModelMessages {
 }
 
 const require = createRequire(import.meta.url);
+/** Each addon brings the same generated code. */
+const MESSAGE_FILES = [
+  '@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js',
+  '@tensorflow/tfjs-node/dist/proto/api_pb.js',
+] as const;
 let messages: SavedModelMessages | null = null;
 
-/** Loaded at the first use: only a native backend has the package. */
+/** Loaded at the first use: only a native backend has them. */
 export function savedModelMessages(): SavedModelMessages {
-  // Generated JavaScript without types; the interfaces above are the part that is used.
-  messages ??= require('@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js') as SavedModelMessages;
+  messages ??= loadedMessages();
   return messages;
+}
+
+function loadedMessages(): SavedModelMessages {
+  const causes: unknown[] = [];
+  for (const file of MESSAGE_FILES) {
+    try {
+      // Generated JavaScript without types; the interfaces above are the part that is used.
+      return require(file) as SavedModelMessages;
+    } catch (error) {
+      causes.push(error);
+    }
+  }
+  throw new AggregateError(causes, 'no TensorFlow addon has the messages of a SavedModel');
 }

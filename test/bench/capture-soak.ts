@@ -1,0 +1,62 @@
+/**
+ * A hundred thousand captured calls, second order, shapes taking turns so that graphs are freed and
+ * made anew: is resident memory flat, and is anything left? Writes
+ * infra/results/capture-soak.json. `npm run bench:soak`.
+ */
+
+import { writeFileSync } from 'node:fs';
+import { systemClock } from '../../shared/clock.js';
+import { loadEngine } from '../../worker/compute/engine/load-engine.js';
+import { leftoversOf, soak } from '../fixtures/capture-soak.js';
+import { benchHeader } from './bench-header.js';
+
+const CALL_COUNT = 100_000;
+const CALLS_PER_SHAPE = 5_000;
+const CALLS_PER_SAMPLE = 1_000;
+/** What the allocators of V8 and TensorFlow keep is in place by then. */
+const WARM_UP_CALL_COUNT = 20_000;
+const RESULT_FILE = 'infra/results/capture-soak.json';
+
+const header = benchHeader();
+const engine = await loadEngine('tensorflow', console.warn);
+const collectGarbage = (globalThis as { gc?: () => void }).gc;
+if (collectGarbage === undefined) throw new Error('run with node --expose-gc');
+const samples: { callCount: number; residentBytes: number; tensorCount: number }[] = [];
+const startMs = systemClock.monotonicMs();
+const { captureCount, evictionCount, captureMs } = soak(engine, {
+  callCount: CALL_COUNT,
+  callsPerShape: CALLS_PER_SHAPE,
+  onCall: (callCount) => {
+    if (callCount % CALLS_PER_SAMPLE !== 0) return;
+    collectGarbage();
+    const { tensorCount } = leftoversOf(engine);
+    samples.push({ callCount, residentBytes: process.memoryUsage().rss, tensorCount });
+  },
+});
+const seconds = (systemClock.monotonicMs() - startMs) / 1000;
+const warm = samples.filter(({ callCount }) => callCount >= WARM_UP_CALL_COUNT);
+const fifth = Math.floor(warm.length / 5);
+const median = (part: typeof samples): number =>
+  part.map(({ residentBytes }) => residentBytes).sort((a, b) => a - b)[part.length >> 1] ?? 0;
+const [earlyBytes, lateBytes] = [median(warm.slice(0, fifth)), median(warm.slice(-fifth))];
+const result = {
+  ...header,
+  engine: engine.description,
+  callCount: CALL_COUNT,
+  warmUpCallCount: WARM_UP_CALL_COUNT,
+  microsecondsPerCall: Math.round((1e6 * seconds) / CALL_COUNT),
+  captureCount,
+  evictionCount,
+  millisecondsPerCapture: Math.round(captureMs / captureCount),
+  residentMiBEarly: Math.round((10 * earlyBytes) / 2 ** 20) / 10,
+  residentMiBLate: Math.round((10 * lateBytes) / 2 ** 20) / 10,
+  residentGrowthPercent: Math.round(10_000 * (lateBytes / earlyBytes - 1)) / 100,
+  leftAfterwards: leftoversOf(engine),
+  residentMiBByCall: samples.map(({ callCount, residentBytes }) => [
+    callCount,
+    Math.round((10 * residentBytes) / 2 ** 20) / 10,
+  ]),
+};
+writeFileSync(RESULT_FILE, `${JSON.stringify(result, null, 2)}\n`);
+const { residentMiBByCall: _, ...summary } = result;
+console.log(summary);
