@@ -17,6 +17,10 @@ const CALLS_PER_SAMPLE = 1_000;
 const WARM_UP_CALL_COUNT = 20_000;
 const RESULT_FILE = 'infra/results/capture-soak.json';
 
+// Read when the native library loads, which `loadEngine` does: as in the compute process.
+process.env.TF_ENABLE_ONEDNN_OPTS ??= '1';
+for (const threads of ['TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS', 'OMP_NUM_THREADS'])
+  process.env[threads] ??= '1';
 const header = benchHeader();
 const engine = await loadEngine('tensorflow', console.warn);
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
