@@ -20,15 +20,6 @@ export interface Kernels {
     segments: tfjs.Tensor1D,
     segmentCount: number,
   ) => tfjs.Tensor2D;
-  /**
-   * Rows by task: `source` `[rowCount, width]` at `rowOfPlace`. `placeOfRow` is the way back; what
-   * lies at no row's place is padding, to which no gradient may flow.
-   */
-  readonly padRows: (
-    source: tfjs.Tensor2D,
-    rowOfPlace: tfjs.Tensor1D,
-    placeOfRow: tfjs.Tensor1D,
-  ) => tfjs.Tensor2D;
   readonly relu: (x: Tensor) => Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
   readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
@@ -57,11 +48,6 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
       value: raw.sumSegments(x as tfjs.Tensor2D, segments, segmentCount),
       gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, segments),
     }))(source) as tfjs.Tensor2D;
-  const padRows: Kernels['padRows'] = (source, rowOfPlace, placeOfRow) =>
-    tf.customGrad((x) => ({
-      value: raw.gather(x as tfjs.Tensor2D, rowOfPlace),
-      gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, placeOfRow),
-    }))(source) as tfjs.Tensor2D;
   const reluGradient = (dy: Tensor, y: Tensor): Tensor =>
     tf.customGrad((x) => ({
       value: raw.reluGradient(x as Tensor, y),
@@ -84,7 +70,7 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
         gradFunc: (dy) => tf.sum(dy, 0),
       };
     })(source);
-  return { device: raw.device, gatherRows, sumSegments, padRows, relu, repeatByTask };
+  return { device: raw.device, gatherRows, sumSegments, relu, repeatByTask };
 }
 
 export function nativeKernels(tf: typeof tfjs): Kernels {

@@ -14,18 +14,18 @@ export interface PulledBack {
 
 /**
  * @param weights of the shapes of the results, by place; null: the result is wanted for its value.
- * @param compute may itself take gradients.
+ * @param compute of the inputs, which it closes over; it may itself take gradients.
  */
 export function pullBack(
   tf: typeof tfjs,
-  compute: (inputs: readonly tfjs.Tensor[]) => readonly tfjs.Tensor[],
+  compute: () => readonly tfjs.Tensor[],
   inputs: readonly tfjs.Tensor[],
   weights: readonly (tfjs.Tensor | null)[],
 ): PulledBack {
   const kept: tfjs.Tensor[] = [];
   try {
     const weighted = (): tfjs.Tensor => {
-      const results = compute(inputs);
+      const results = compute();
       // Copies share the memory: a result may be an input, which is not ours to free.
       for (const result of results) kept.push(tf.keep(tf.clone(result)));
       const pairs = results.flatMap((result, place): [tfjs.Tensor, tfjs.Tensor][] => {

@@ -132,13 +132,11 @@ function stepped(terms: StageTerms, { trunk, shared, personal, batch }: StepInpu
 
 function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
   const { trunk, rows, batch, personal, weights } = input;
+  const pass = passOf(terms, trunk, batch, rows);
+  const blocks = new Map(Object.entries(personal));
   const { results, gradients } = gradientsOf(
     terms.engine.tf,
-    (at) => {
-      const pass = passOf(terms, at.trunk, batch, packIn(at.rows));
-      const blocks = new Map(Object.entries(at.personal));
-      return [lossesOf(pass, logitsOf(pass, trunkOf(pass), blocks))];
-    },
+    () => [lossesOf(pass, logitsOf(pass, trunkOf(pass), blocks))],
     { trunk, personal, rows: rows === undefined ? {} : { rows } },
     [weights],
   );
@@ -146,32 +144,27 @@ function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
 }
 
 function stepAdjoint(terms: StageTerms, input: AdjointInput): StepGradient {
-  const { trunk, shared, personal, batch, adjoint } = input;
+  const { trunk, shared, personal, adjoint } = input;
   const names = Object.keys(personal);
-  return gradientsOf(
-    terms.engine.tf,
-    (at) => {
-      const parts = { ...shared, ...at.shared };
-      const moved = stepped(terms, { ...at, shared: parts, batch });
-      return names.map((name) => named(moved.personal, name));
-    },
-    { trunk, personal, shared: parametricParts(shared) },
-    names.map((name) => named(adjoint, name)),
-  ).gradients;
+  const compute = (): tfjs.Tensor[] => {
+    const moved = stepped(terms, input);
+    return names.map((name) => named(moved.personal, name));
+  };
+  const inputs = { trunk, personal, shared: parametricParts(shared) };
+  const weights = names.map((name) => named(adjoint, name));
+  return gradientsOf(terms.engine.tf, compute, inputs, weights).gradients;
 }
 
 function trunkAdjoint(terms: StageTerms, input: TrunkAdjointInput): TrunkGradient {
   const { trunk, rows, batch, adjoint } = input;
   const names = Object.keys(adjoint);
-  return gradientsOf(
-    terms.engine.tf,
-    (at) => {
-      const parts = parametricParts(trunkOf(passOf(terms, at.trunk, batch, packIn(at.rows))));
-      return names.map((name) => named(parts, name));
-    },
-    { trunk, rows: rows === undefined ? {} : { rows } },
-    names.map((name) => named(adjoint, name)),
-  ).gradients;
+  const compute = (): tfjs.Tensor[] => {
+    const parts = parametricParts(trunkOf(passOf(terms, trunk, batch, rows)));
+    return names.map((name) => named(parts, name));
+  };
+  const inputs = { trunk, rows: rows === undefined ? {} : { rows } };
+  const weights = names.map((name) => named(adjoint, name));
+  return gradientsOf(terms.engine.tf, compute, inputs, weights).gradients;
 }
 
 /** What of a trunk pass depends on parameters: not the numbers, which are data. */
@@ -201,30 +194,27 @@ type Groups<Name extends string> = { readonly [Group in Name]: NamedTensors };
 /** `pullBack` by name; what no weighted result depends on has no gradient. */
 function gradientsOf<Group extends string>(
   tf: typeof tfjs,
-  compute: (inputs: Groups<Group>) => readonly tfjs.Tensor[],
+  compute: () => readonly tfjs.Tensor[],
   inputs: Groups<Group>,
   weights: readonly tfjs.Tensor[],
 ): { readonly results: readonly tfjs.Tensor[]; readonly gradients: Groups<Group> } {
   const places = (Object.keys(inputs) as Group[]).flatMap((group) =>
-    Object.keys(inputs[group]).map((name) => ({ group, name })),
+    Object.entries(inputs[group]).map(([name, tensor]) => ({ group, name, tensor })),
   );
-  const grouped = (tensors: readonly (tfjs.Tensor | null)[]): Groups<Group> => {
-    const groups: Record<string, Record<string, tfjs.Tensor>> = {};
-    for (const group of Object.keys(inputs)) groups[group] = {};
-    for (const [place, { group, name }] of places.entries()) {
-      const tensor = tensors[place] ?? null;
-      if (tensor !== null) groups[group] = { ...groups[group], [name]: tensor };
-    }
-    // Every group has its record.
-    return groups as Groups<Group>;
-  };
-  const { results, gradients } = pullBack(
+  const pulled = pullBack(
     tf,
-    (tensors) => compute(grouped(tensors)),
-    places.map(({ group, name }) => named(inputs[group], name)),
+    compute,
+    places.map(({ tensor }) => tensor),
     weights,
   );
-  return { results, gradients: grouped(gradients) };
+  const gradients: Record<string, NamedTensors> = {};
+  for (const group of Object.keys(inputs)) gradients[group] = {};
+  for (const [place, { group, name }] of places.entries()) {
+    const gradient = pulled.gradients[place] ?? null;
+    if (gradient !== null) gradients[group] = { ...gradients[group], [name]: gradient };
+  }
+  // Every group has its record.
+  return { results: pulled.results, gradients: gradients as Groups<Group> };
 }
 
 export function packIn(rows: NamedTensors): tfjs.Tensor2D | null {

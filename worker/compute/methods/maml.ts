@@ -86,34 +86,25 @@ function keptGradient(
 ): MethodResult {
   const { tf } = job.engine;
   const names = [...query.plan.trunk, ...query.plan.personal];
-  const inputs = names.map((name) => variableOf(job.dense, name));
-  if (job.rows !== null) inputs.push(job.rows);
-  const compute = (tensors: readonly tfjs.Tensor[]): tfjs.Tensor[] => {
-    const dense = new Map(names.map((name, place) => [name, tensors[place] as tfjs.Tensor]));
-    // With a pack the last input is the pack.
-    const rows = job.rows === null ? null : (tensors[names.length] as tfjs.Tensor2D);
-    const moving: JobTensors = { ...job, dense, rows };
-    const own: Pass = { ...query, job: moving };
-    const { personal, losses } = steppedBlocks(
-      moving,
-      query,
-      support === null ? null : { ...support, job: moving },
-      settings,
-    );
-    const queryLosses = lossesOf(own, logitsOf(own, trunkOf(own), personal));
+  const variables = names.map((name) => variableOf(job.dense, name));
+  const compute = (): tfjs.Tensor[] => {
+    const { personal, losses } = steppedBlocks(query, support, settings);
+    const queryLosses = lossesOf(query, logitsOf(query, trunkOf(query), personal));
     return losses === null ? [queryLosses] : [queryLosses, losses];
   };
+  const inputs = [...variables, ...(job.rows === null ? [] : [job.rows])];
   const { results, gradients } = pullBack(tf, compute, inputs, [weights]);
   const [queryLosses = null, supportLosses = null] = results as tfjs.Tensor1D[];
   return {
     gradients: new Map(
-      names.map((name, place) => [
-        name,
-        gradients[place] ?? tf.zerosLike(variableOf(job.dense, name)),
-      ]),
+      names.map((name, place) => {
+        const gradient = gradients[place] ?? null;
+        if (gradient === null) throw new Error(`no gradient of ${name}`);
+        return [name, gradient];
+      }),
     ),
-    rowGradient:
-      job.rows === null ? null : ((gradients[names.length] ?? null) as tfjs.Tensor2D | null),
+    // With a pack the last input is the pack.
+    rowGradient: (gradients[names.length] ?? null) as tfjs.Tensor2D | null,
     queryLosses,
     supportLosses,
   };
@@ -121,8 +112,7 @@ function keptGradient(
 
 /** The blocks after the inner steps, and the support losses before them. */
 function steppedBlocks(
-  job: JobTensors,
-  { plan }: Pass,
+  { job, plan }: Pass,
   support: Pass | null,
   { innerSteps, innerRate }: { readonly innerSteps: number; readonly innerRate: number },
 ): { readonly personal: Variables; readonly losses: tfjs.Tensor1D | null } {
