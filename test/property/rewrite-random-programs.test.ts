@@ -147,6 +147,68 @@ function run(tf: typeof tfjs, { choices }: Program, inputs: TensorsByName): tfjs
   return [...made.slice(-3), ...totals.slice(-3)];
 }
 
+interface AdaptedLayer {
+  readonly taskCount: number;
+  readonly rowCount: number;
+  readonly width: number;
+  readonly outWidth: number;
+  readonly steps: readonly { readonly isPlus: boolean; readonly isGiven: boolean }[];
+  readonly seed: number;
+}
+
+const extent = fc.integer({ min: 1, max: 16 });
+const adaptedLayers: fc.Arbitrary<AdaptedLayer> = fc.record({
+  taskCount: fc.integer({ min: 1, max: 3 }),
+  rowCount: fc.integer({ min: 1, max: 5 }),
+  width: extent,
+  outWidth: extent,
+  steps: fc.array(fc.record({ isPlus: fc.boolean(), isGiven: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 4,
+  }),
+  seed: fc.nat(1_000_000),
+});
+
+function layerInputs({ tf }: Engine, layer: AdaptedLayer): TensorsByName {
+  const { taskCount, rowCount, width, outWidth, seed } = layer;
+  const random = randomStream(seed, 'rewrite-random-layers');
+  const whole = (...shape: number[]): tfjs.Tensor => {
+    const size = shape.reduce((product, one) => product * one, 1);
+    const values = Array.from({ length: size }, () => Math.floor(random.uniform() * 3) - 1);
+    return tf.tensor(values, shape);
+  };
+  return {
+    support: whole(taskCount, rowCount, width),
+    query: whole(taskCount, rowCount, width),
+    theta: whole(width, outWidth),
+    given: whole(taskCount, rowCount, outWidth),
+  };
+}
+
+/** Weights adapted step by step and read in every way that first and second order read them. */
+function adapt(tf: typeof tfjs, layer: AdaptedLayer, inputs: TensorsByName): tfjs.Tensor[] {
+  const the = (name: string): tfjs.Tensor => {
+    const tensor = inputs[name];
+    if (tensor === undefined) throw new Error(`no input ${name}`);
+    return tensor;
+  };
+  const [support, query, given] = [the('support'), the('query'), the('given')];
+  let phi = tf.tile(tf.expandDims(the('theta'), 0), [layer.taskCount, 1, 1]);
+  let delta = given;
+  for (const { isPlus, isGiven } of layer.steps) {
+    delta = isGiven ? given : tf.minimum(tf.relu(tf.matMul(support, phi)), 1);
+    const step = tf.matMul(support, delta, true);
+    phi = isPlus ? tf.add(phi, step) : tf.sub(phi, step);
+  }
+  const adjoint = tf.sub(tf.matMul(query, given, true), tf.matMul(support, delta, true));
+  return [
+    tf.matMul(query, phi),
+    tf.matMul(given, phi, false, true),
+    tf.matMul(support, adjoint),
+    tf.sum(adjoint, 0),
+  ];
+}
+
 let engine: Engine;
 beforeAll(async () => {
   engine = await loadEngine('tensorflow', () => undefined);
@@ -163,7 +225,21 @@ describe('a rewritten graph', () => {
           expect(compared.relativeError).toBe(0);
         });
       }),
-      { numRuns: 150 },
+      { numRuns: 80 },
+    );
+  });
+
+  test('computes adapted layers as they were recorded', () => {
+    fc.assert(
+      fc.property(adaptedLayers, (layer) => {
+        const { tf } = engine;
+        tf.tidy(() => {
+          const input = layerInputs(engine, layer);
+          const compared = compareRewrite(engine, (named) => adapt(tf, layer, named), input);
+          expect(compared.relativeError).toBe(0);
+        });
+      }),
+      { numRuns: 80 },
     );
   });
 });
