@@ -43,6 +43,7 @@ const fifth = Math.floor(warm.length / 5);
 const median = (part: typeof samples): number =>
   part.map(({ residentBytes }) => residentBytes).sort((a, b) => a - b)[part.length >> 1] ?? 0;
 const [earlyBytes, lateBytes] = [median(warm.slice(0, fifth)), median(warm.slice(-fifth))];
+const mebibytes = (bytes: number): number => Math.round((10 * bytes) / 2 ** 20) / 10;
 const result = {
   ...header,
   engine: engine.description,
@@ -52,15 +53,12 @@ const result = {
   captureCount,
   evictionCount,
   millisecondsPerCapture: Math.round(captureMs / captureCount),
-  residentMiBEarly: Math.round((10 * earlyBytes) / 2 ** 20) / 10,
-  residentMiBLate: Math.round((10 * lateBytes) / 2 ** 20) / 10,
+  residentMiBEarly: mebibytes(earlyBytes),
+  residentMiBLate: mebibytes(lateBytes),
   residentGrowthPercent: Math.round(10_000 * (lateBytes / earlyBytes - 1)) / 100,
   leftAfterwards: leftoversOf(engine),
-  residentMiBByCall: samples.map(({ callCount, residentBytes }) => [
-    callCount,
-    Math.round((10 * residentBytes) / 2 ** 20) / 10,
-  ]),
+  residentMiBByThousandCalls: samples.map(({ residentBytes }) => mebibytes(residentBytes)),
 };
 writeFileSync(RESULT_FILE, `${JSON.stringify(result, null, 2)}\n`);
-const { residentMiBByCall: _, ...summary } = result;
+const { residentMiBByThousandCalls: _, ...summary } = result;
 console.log(summary);
