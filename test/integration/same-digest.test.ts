@@ -35,10 +35,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function runFile(name: string): Promise<string> {
+async function runFile(name: string, departures: object = {}): Promise<string> {
   const path = join(folder, `${name}.yaml`);
   // JSON is YAML.
-  await writeFile(path, JSON.stringify(smallRun(name, OUTER_STEPS)));
+  await writeFile(path, JSON.stringify({ ...smallRun(name, OUTER_STEPS), ...departures }));
   return path;
 }
 
@@ -81,6 +81,23 @@ async function gone(pids: readonly number[]): Promise<void> {
 }
 
 describe('the same digest', () => {
+  it.each(['kept', 'recomputed'])(
+    'of second-order MAML, path %s, in process and with 1 and 2 workers',
+    async (path) => {
+      const method = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2, path };
+      const digestWith = async (name: string, ...options: string[]): Promise<string> => {
+        const file = await runFile(`${path}-${name}`, { method });
+        const run = startCommand(['train', file, '--format', 'json', ...options], folder);
+        return digestIn(await run.ended);
+      };
+      const inProcess = await digestWith('in-process', '--in-process');
+      expect(inProcess).not.toBe(undisturbed);
+      expect(await digestWith('one-worker', '--workers', '1')).toBe(inProcess);
+      expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
+    },
+    TIMEOUT_MS,
+  );
+
   it.each([1, 2, 3])(
     'with %i workers',
     async (count) => {
