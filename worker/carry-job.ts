@@ -1,13 +1,13 @@
 /**
- * What a worker does with one job, from the bytes on the queue to the record it returns: parse,
- * fetch, compute under a deadline, put. Knows no queue. A failure leaves as text that the
- * dispatcher understands (`shared/job-failure.ts`).
+ * What a worker does with one job, from the bytes on the queue to the record it returns: parse and
+ * fetch, which may be done ahead; then compute under a deadline, and put. Knows no queue. A failure
+ * leaves as text that the dispatcher understands (`shared/job-failure.ts`).
  */
 
 import { z } from 'zod';
 import type { Clock } from '../shared/clock.js';
 import { QianmoError, type FailureKind } from '../shared/errors.js';
-import type { JobExecutor, JobOutput } from '../shared/job-executor.js';
+import type { JobExecutor, JobInput, JobOutput } from '../shared/job-executor.js';
 import type { JobFailure } from '../shared/job-failure.js';
 import { JobSchema, PROTOCOL_VERSION, type Job, type JobResult } from '../shared/protocol.js';
 import { BlobMissingError, type BlobStore } from '../shared/storage/blob-store.js';
@@ -17,7 +17,8 @@ import type { InputCache } from './input-cache.js';
 const STOP_GRACE_MS = 10_000;
 
 export interface JobCarrier {
-  readonly blobs: BlobStore;
+  /** Blobs that live on for so long after each use. */
+  readonly blobsOf: (lifetimeMs: number) => BlobStore;
   readonly denseInputs: InputCache;
   readonly executor: JobExecutor;
   readonly clock: Clock;
@@ -40,22 +41,39 @@ export class ExecutorStuckError extends Error {
 }
 
 /**
+ * Everything a job needs to be computed.
+ *
+ * @throws JobFailedError
+ */
+export async function fetchJob(data: unknown, carrier: JobCarrier): Promise<JobInput> {
+  const job = parsedJob(data);
+  try {
+    const blobs = carrier.blobsOf(job.blobLifetimeMs);
+    const dense = await carrier.denseInputs.get(job.dense, blobs);
+    return { job, dense, rowPack: await blobs.get(job.rowPack) };
+  } catch (error) {
+    throw new JobFailedError(failureOf(error, job), error);
+  }
+}
+
+/**
  * @param signal aborts when the job is to be given up (shutdown, lost lock).
+ * @param onComputed called when the executor is free again, before the output is put.
  * @throws JobFailedError, or ExecutorStuckError
  */
 export async function carryJob(
-  data: unknown,
+  input: JobInput,
   carrier: JobCarrier,
   signal: AbortSignal,
+  onComputed: () => void = () => undefined,
 ): Promise<JobResult> {
-  const job = parsedJob(data);
+  const { job } = input;
   try {
-    const dense = await carrier.denseInputs.get(job.dense);
-    const rowPack = await carrier.blobs.get(job.rowPack);
     const computed = await withinDeadline(job, carrier, signal, (deadlineSignal) =>
-      carrier.executor.execute({ job, dense, rowPack }, deadlineSignal),
+      carrier.executor.execute(input, deadlineSignal),
     );
-    const output = await carrier.blobs.put(computed.output);
+    onComputed();
+    const output = await carrier.blobsOf(job.blobLifetimeMs).put(computed.output);
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -122,6 +140,7 @@ async function withinDeadline(
     throw new QianmoError({
       kind: 'transient',
       what: `the job passed its deadline of ${job.timeoutMs} ms`,
+      ...foundBy(error),
       cure: 'lower training.tasksPerJob, or raise queue.jobTimeoutMs',
       cause: error,
     });
@@ -129,6 +148,12 @@ async function withinDeadline(
     settled.abort();
     signal.removeEventListener('abort', giveUp);
   }
+}
+
+/** What the executor last heard of the job that it gave up. */
+function foundBy(error: unknown): { readonly found?: string } {
+  const found = error instanceof QianmoError ? error.report.found : undefined;
+  return found === undefined ? {} : { found };
 }
 
 const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {

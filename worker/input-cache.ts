@@ -12,14 +12,13 @@ import type { BlobRef, BlobStore } from '../shared/storage/blob-store.js';
 const BLOB_COUNT_MAX = 8;
 
 export class InputCache {
-  readonly #blobs: BlobStore;
   readonly #byteCountMax: number;
   /** In order of use, the latest last. */
   readonly #bytesBySha256 = new Map<string, Uint8Array>();
+  readonly #fetchBySha256 = new Map<string, Promise<Uint8Array>>();
   #byteCount = 0;
 
-  constructor(blobs: BlobStore, byteCountMax: number) {
-    this.#blobs = blobs;
+  constructor(byteCountMax: number) {
     this.#byteCountMax = byteCountMax;
   }
 
@@ -28,19 +27,33 @@ export class InputCache {
   }
 
   /** @throws what `BlobStore.get` throws. */
-  async get(ref: BlobRef): Promise<Uint8Array> {
+  async get(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
     const known = this.#bytesBySha256.get(ref.sha256);
     if (known !== undefined) {
       this.#bytesBySha256.delete(ref.sha256);
       this.#bytesBySha256.set(ref.sha256, known);
       return known;
     }
-    const bytes = await this.#blobs.get(ref);
+    const bytes = await this.#fetchedOnce(ref, blobs);
+    if (this.#bytesBySha256.has(ref.sha256)) return bytes;
     if (bytes.byteLength > this.#byteCountMax) return bytes;
     this.#makeRoom(bytes.byteLength);
     this.#bytesBySha256.set(ref.sha256, bytes);
     this.#byteCount += bytes.byteLength;
     return bytes;
+  }
+
+  /** A job and the one ahead of it may ask for the same bytes at once. */
+  async #fetchedOnce(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
+    const underWay = this.#fetchBySha256.get(ref.sha256);
+    if (underWay !== undefined) return underWay;
+    const fetched = blobs.get(ref);
+    this.#fetchBySha256.set(ref.sha256, fetched);
+    try {
+      return await fetched;
+    } finally {
+      this.#fetchBySha256.delete(ref.sha256);
+    }
   }
 
   #makeRoom(byteCount: number): void {

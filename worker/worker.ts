@@ -1,20 +1,14 @@
 /**
- * A worker: takes jobs of any run from the queue, one at a time, has them computed by the executor
- * and returns the records. Holds nothing that matters and never imports a tensor library: the
- * process that talks to Redis must always be free to renew its lock.
+ * A worker: takes jobs of any run from the queue, has them computed one at a time by the executor
+ * and returns the records. While one is computed, the next one's inputs are fetched and the last
+ * one's output is put. Holds nothing that matters and never imports a tensor library: the process
+ * that talks to Redis must always be free to renew its locks.
  */
 
-import { UnrecoverableError, WaitingError, Worker, type Job as QueuedJob } from 'bullmq';
 import type { Clock } from '../shared/clock.js';
 import { QianmoError } from '../shared/errors.js';
-import type { JobExecutor } from '../shared/job-executor.js';
+import type { JobExecutor, JobInput } from '../shared/job-executor.js';
 import { formatJobFailure } from '../shared/job-failure.js';
-import { INNER_LOOP_QUEUE, type JobResult } from '../shared/protocol.js';
-import {
-  LOCK_DURATION_MS,
-  STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
-} from '../shared/queue-timing.js';
 import {
   checkRedis,
   connectRedis,
@@ -23,20 +17,24 @@ import {
 } from '../shared/redis-connection.js';
 import type { BlobStore } from '../shared/storage/blob-store.js';
 import { RedisBlobStore } from '../shared/storage/redis-blob-store.js';
-import { carryJob, ExecutorStuckError, JobFailedError, type JobCarrier } from './carry-job.js';
+import {
+  carryJob,
+  ExecutorStuckError,
+  fetchJob,
+  JobFailedError,
+  type JobCarrier,
+} from './carry-job.js';
 import { InputCache } from './input-cache.js';
+import { QueueIntake, type HeldJob } from './queue-intake.js';
 
 /** Dense inputs kept in memory; two outer steps of a large trunk. */
 const DENSE_CACHE_BYTE_COUNT_MAX = 512 * 1024 * 1024;
 /** Beyond any `queue.blobByteCountMax` that makes sense: the run's own limit is the coordinator's. */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
-const BLOB_LIFETIME_MS = 3_600_000;
 /** A worker that cannot hand its job back in this time goes all the same: the lock will end. */
 const STOP_TIMEOUT_MS = 5_000;
-/** Wait before asking a Redis that was away again; BullMQ's default is 15 s. */
-const RETRY_DELAY_MS = 500;
-const DRAIN_DELAY_S = 5;
-const METRICS_MINUTES_KEPT = 24 * 60;
+/** How often a job that is held ahead is looked upon as one that another worker could do. */
+const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
 export type WorkerEvent =
   | { readonly kind: 'ready'; readonly worker: string; readonly redis: string }
@@ -61,8 +59,8 @@ export interface RunWorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void;
   /** Redis by default. */
   readonly blobs?: BlobStore;
-  readonly blobByteCountMax?: number;
-  readonly blobLifetimeMs?: number;
+  /** Whether a second job may be held while one is computed; true by default. */
+  readonly takesAhead?: boolean;
 }
 
 /**
@@ -100,54 +98,106 @@ async function workUntilStopped(
   onEvent: (event: WorkerEvent) => void,
   onError: (error: Error) => void,
 ): Promise<void> {
-  const { clock, prefix, name, signal } = options;
+  const { clock, prefix, name, signal, takesAhead = true } = options;
   const carrier = carrierOf(options, redis);
-  const stop = stopSwitch(signal);
-  const worker = new Worker<unknown, JobResult>(
-    INNER_LOOP_QUEUE,
-    // The third parameter must be declared: BullMQ counts them to know that jobs can be cancelled.
-    (job, token, jobSignal) => carried(job, token, jobSignal, { carrier, stop, onEvent }),
-    {
-      connection: redis,
-      prefix,
-      name,
-      concurrency: 1,
-      drainDelay: DRAIN_DELAY_S,
-      lockDuration: LOCK_DURATION_MS,
-      stalledInterval: STALLED_INTERVAL_MS,
-      maxStalledCount: STALLS_PER_DELIVERY_MAX,
-      // The coordinators look for stalled jobs; with N workers doing it too nothing is won.
-      skipStalledCheck: true,
-      runRetryDelay: RETRY_DELAY_MS,
-      metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
-    },
-  );
-  worker.on('error', onError);
-  // Without its lock the job is somebody else's, or gone: computing on is waste.
-  worker.on('lockRenewalFailed', (jobIds) => {
-    for (const jobId of jobIds) worker.cancelJob(jobId, 'its lock is lost');
-  });
-  await stop.stopped;
-  await closed(worker, clock, stop);
-  if (stop.failure !== undefined) throw stop.failure;
+  const intake = new QueueIntake({ redis, prefix, name, clock, onError });
+  const bench: WorkBench = { carrier, intake, stop: stopSwitch(signal), onEvent, takesAhead };
+  const working = workThroughJobs(bench).finally(() => intake.close());
+  // By itself it ends only when it throws.
+  await Promise.race([bench.stop.stopped, working]);
+  intake.stopTaking();
+  await endedInTime(working, clock, bench.stop);
+  if (bench.stop.failure !== undefined) throw bench.stop.failure;
 }
 
 function carrierOf(options: RunWorkerOptions, redis: RedisConnection): JobCarrier {
-  const blobs =
-    options.blobs ??
-    new RedisBlobStore({
-      redis,
-      prefix: options.prefix,
-      lifetimeMs: options.blobLifetimeMs ?? BLOB_LIFETIME_MS,
-      blobByteCountMax: options.blobByteCountMax ?? BLOB_BYTE_COUNT_MAX,
-    });
+  const { prefix, executor, clock, name: workerName } = options;
+  const blobByteCountMax = BLOB_BYTE_COUNT_MAX;
+  const redisBlobsOf = (lifetimeMs: number): BlobStore =>
+    new RedisBlobStore({ redis, prefix, lifetimeMs, blobByteCountMax });
+  const { blobs } = options;
   return {
-    blobs,
-    denseInputs: new InputCache(blobs, DENSE_CACHE_BYTE_COUNT_MAX),
-    executor: options.executor,
-    clock: options.clock,
-    workerName: options.name,
+    blobsOf: blobs === undefined ? redisBlobsOf : () => blobs,
+    denseInputs: new InputCache(DENSE_CACHE_BYTE_COUNT_MAX),
+    executor,
+    clock,
+    workerName,
   };
+}
+
+/** What the steps of a worker's work share. */
+interface WorkBench {
+  readonly carrier: JobCarrier;
+  readonly intake: QueueIntake;
+  readonly stop: StopSwitch;
+  readonly onEvent: (event: WorkerEvent) => void;
+  readonly takesAhead: boolean;
+}
+
+/** A held job whose inputs are on their way. */
+interface TakenJob {
+  readonly held: HeldJob;
+  readonly fetching: Promise<JobInput>;
+}
+
+/** Ends when the worker is told to stop; what it then holds has been handed back. */
+async function workThroughJobs(bench: WorkBench): Promise<void> {
+  const { intake, stop } = bench;
+  let ahead: TakenJob | null = null;
+  let delivering = Promise.resolve();
+  while (!stop.signal.aborted) {
+    const held: HeldJob | null = ahead === null ? await intake.next() : ahead.held;
+    if (held === null) continue;
+    const taken: TakenJob = ahead ?? { held, fetching: fetching(held, bench) };
+    const carrying = carried(taken, bench);
+    ahead = bench.takesAhead ? await takenAhead(carrying.computed, bench) : null;
+    await carrying.computed;
+    // One result at most is on its way while the next job is computed.
+    await delivering;
+    delivering = carrying.settled;
+  }
+  if (ahead !== null) await handBack(ahead.held, bench);
+  await delivering;
+}
+
+function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
+  const input = fetchJob(held.data, carrier);
+  // A failure is thrown where the job is carried, not as an unhandled rejection.
+  input.catch(() => undefined);
+  return input;
+}
+
+/**
+ * A job to compute after the one under way, when the queue has plenty. It is handed back when that
+ * one takes so long that others run out of work.
+ *
+ * @param computed resolves when the executor is free again.
+ */
+async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<TakenJob | null> {
+  const { intake, carrier, stop } = bench;
+  const isFree = new AbortController();
+  void computed.then(() => isFree.abort());
+  const held = await intake.nextAhead();
+  if (held === null) return null;
+  const taken = { held, fetching: fetching(held, bench) };
+  void taken.fetching.then(
+    (input) => carrier.executor.prepare?.(input),
+    () => undefined,
+  );
+  for (;;) {
+    await carrier.clock.sleep(AHEAD_LOOK_INTERVAL_MS, isFree.signal);
+    if (isFree.signal.aborted || stop.signal.aborted) return taken;
+    if (held.lost.aborted) return null;
+    if (await intake.isQueueEmptyForOthers()) {
+      await handBack(held, bench);
+      return null;
+    }
+  }
+}
+
+async function handBack(held: HeldJob, { onEvent }: WorkBench): Promise<void> {
+  await held.handBack();
+  onEvent({ kind: 'job-handed-back', jobId: held.jobId });
 }
 
 /** Stopping has two reasons: a request from outside, or an executor that no longer obeys. */
@@ -177,44 +227,54 @@ function stopSwitch(request: AbortSignal): StopSwitch {
   return stop;
 }
 
-async function carried(
-  queued: QueuedJob<unknown, JobResult>,
-  token: string | undefined,
-  jobSignal: AbortSignal | undefined,
-  at: {
-    readonly carrier: JobCarrier;
-    readonly stop: StopSwitch;
-    readonly onEvent: (event: WorkerEvent) => void;
-  },
-): Promise<JobResult> {
-  const { carrier, stop, onEvent } = at;
-  const jobId = queued.id ?? '';
+interface Carrying {
+  /** Resolves when the executor is free again, however the job went. */
+  readonly computed: Promise<void>;
+  /** Resolves when the job is no longer this worker's. */
+  readonly settled: Promise<void>;
+}
+
+function carried(taken: TakenJob, bench: WorkBench): Carrying {
+  let isComputed = (): void => undefined;
+  const computed = new Promise<void>((resolve) => {
+    isComputed = resolve;
+  });
+  const settled = carriedToItsEnd(taken, bench, isComputed).finally(isComputed);
+  // Thrown where it is awaited, which is later.
+  settled.catch(() => undefined);
+  return { computed, settled };
+}
+
+async function carriedToItsEnd(
+  { held, fetching }: TakenJob,
+  { carrier, stop, onEvent }: WorkBench,
+  onComputed: () => void,
+): Promise<void> {
+  const { jobId } = held;
   const giveUp = new AbortController();
   const onGiveUp = (): void => giveUp.abort();
-  const sources = jobSignal === undefined ? [stop.signal] : [stop.signal, jobSignal];
-  for (const source of sources) {
+  for (const source of [stop.signal, held.lost]) {
     if (source.aborted) onGiveUp();
     source.addEventListener('abort', onGiveUp, { once: true });
   }
   onEvent({ kind: 'job-started', jobId });
   try {
-    const result = await carryJob(queued.data, carrier, giveUp.signal);
+    const result = await carryJob(await fetching, carrier, giveUp.signal, onComputed);
     onEvent({ kind: 'job-finished', jobId, computeMs: result.computeMs });
-    return result;
+    await held.complete(result);
   } catch (error) {
     if (error instanceof ExecutorStuckError) stop.fail(stuck(error));
     if (stop.signal.aborted) {
-      await queued.moveToWait(token);
+      await held.handBack();
       onEvent({ kind: 'job-handed-back', jobId });
-      throw new WaitingError();
+      return;
     }
     if (!(error instanceof JobFailedError)) throw error;
-    const text = formatJobFailure(error.failure);
-    onEvent({ kind: 'job-failed', jobId, reason: text });
-    // BullMQ keeps the text alone, and tells errors apart by the exact class.
-    throw error.failure.kind === 'permanent' ? new UnrecoverableError(text) : new Error(text);
+    onEvent({ kind: 'job-failed', jobId, reason: formatJobFailure(error.failure) });
+    await held.fail(error.failure);
   } finally {
-    for (const source of sources) source.removeEventListener('abort', onGiveUp);
+    // The worker's own signal outlives its jobs by far.
+    stop.signal.removeEventListener('abort', onGiveUp);
   }
 }
 
@@ -226,23 +286,17 @@ function stuck(cause: ExecutorStuckError): QianmoError {
   });
 }
 
-/** `Worker.close` waits for the active job without a limit; this does not. */
-async function closed(worker: Worker, clock: Clock, stop: StopSwitch): Promise<void> {
+/** Handing back waits for Redis without a limit; this does not. */
+async function endedInTime(working: Promise<void>, clock: Clock, stop: StopSwitch): Promise<void> {
   const inTime = new AbortController();
-  const politely = async (): Promise<void> => {
-    // Without this a job that ends now would be exchanged for the next one.
-    await worker.pause(true);
-    await worker.close();
-  };
   const late = clock.sleep(STOP_TIMEOUT_MS, inTime.signal).then(() => 'late' as const);
-  const outcome = await Promise.race([politely().then(() => 'closed' as const), late]);
+  const outcome = await Promise.race([working.then(() => 'ended' as const), late]);
   inTime.abort();
-  if (outcome === 'closed') return;
+  if (outcome === 'ended') return;
+  working.catch(() => undefined);
   stop.failure ??= new QianmoError({
     kind: 'failed',
     what: `this worker could not hand its job back within ${STOP_TIMEOUT_MS} ms`,
     cure: 'nothing is to be done: the job is delivered again when its lock has ended',
   });
-  void worker.close(true).catch(() => undefined);
-  await clock.sleep(0);
 }

@@ -17,6 +17,7 @@ import {
 import {
   EVENT_COUNT_MAX,
   LOCK_DURATION_MS,
+  STALLED_CHECKER_NAME,
   STALLED_INTERVAL_MS,
   STALLS_PER_DELIVERY_MAX,
 } from '../../shared/queue-timing.js';
@@ -25,7 +26,6 @@ import {
 const FINISHED_AGE_S_MAX = 3_600;
 const FINISHED_COUNT_MAX = 5_000;
 const LEFTOVER_PAGE_COUNT = 1_000;
-const CHECKER_NAME = 'stalled-checker';
 /** BullMQ's event reader never ends its closing when the server went away before. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
@@ -111,7 +111,7 @@ async function linkOver(parts: {
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection: waiting,
     prefix,
-    name: CHECKER_NAME,
+    name: STALLED_CHECKER_NAME,
     autorun: false,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
@@ -184,7 +184,7 @@ function operations(
     removeLeftovers: (runId) => removeLeftovers(queue, runId),
     workerCount: async () => {
       const workers = await queue.getWorkers();
-      return workers.filter((worker) => !worker['rawname']?.endsWith(CHECKER_NAME)).length;
+      return workers.filter((worker) => !worker['rawname']?.endsWith(STALLED_CHECKER_NAME)).length;
     },
   };
 }

@@ -3,7 +3,7 @@ import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor } from '../../shared/job-executor.js';
 import { JobResultSchema } from '../../shared/protocol.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
-import { carryJob, ExecutorStuckError } from '../../worker/carry-job.js';
+import { carryJob, ExecutorStuckError, fetchJob, type JobCarrier } from '../../worker/carry-job.js';
 import { InputCache } from '../../worker/input-cache.js';
 import { executorForTest, ordersForTest, outputOf } from '../conformance/dispatcher.js';
 import { instantClock } from '../fixtures/instant-clock.js';
@@ -21,14 +21,17 @@ async function scene(executor: JobExecutor = executorForTest()) {
     rowPack: await blobs.put(order.rowPack),
   };
   const carrier = {
-    blobs,
-    denseInputs: new InputCache(blobs, 1_000),
+    blobsOf: () => blobs,
+    denseInputs: new InputCache(1_000),
     executor,
     clock: instantClock(),
     workerName: 'w',
   };
   return { blobs, job, carrier };
 }
+
+const carried = async (data: unknown, carrier: JobCarrier, signal: AbortSignal) =>
+  carryJob(await fetchJob(data, carrier), carrier, signal);
 
 const executing = (execute: JobExecutor['execute']): JobExecutor => ({
   execute,
@@ -39,7 +42,7 @@ describe('carryJob', () => {
   it('returns a record that names the output', async () => {
     const { blobs, job, carrier } = await scene();
     // The clock runs ahead of any work, so the deadline must not.
-    const result = await carryJob(job, { ...carrier, clock: patientClock() }, going);
+    const result = await carried(job, { ...carrier, clock: patientClock() }, going);
     expect(JobResultSchema.parse(result)).toMatchObject({ jobIndex: 0, worker: 'w' });
     expect([...(await blobs.get(result.output))]).toEqual([0, 2, 1]);
   });
@@ -47,7 +50,7 @@ describe('carryJob', () => {
   it('takes what crossed JSON', async () => {
     const { job, carrier } = await scene();
     const crossed: unknown = JSON.parse(JSON.stringify(job));
-    const result = await carryJob(crossed, { ...carrier, clock: patientClock() }, going);
+    const result = await carried(crossed, { ...carrier, clock: patientClock() }, going);
     expect(result.runId).toBe(job.runId);
   });
 
@@ -58,7 +61,7 @@ describe('carryJob', () => {
   ])('does not do a job with %s', async (_, part, kind, reason) => {
     const executor = executorForTest();
     const { job, carrier } = await scene(executor);
-    await expect(carryJob({ ...job, ...part }, carrier, going)).rejects.toMatchObject({
+    await expect(carried({ ...job, ...part }, carrier, going)).rejects.toMatchObject({
       failure: { kind, reason: expect.stringMatching(reason) as string },
     });
     expect(executor.calls).toHaveLength(0);
@@ -66,7 +69,7 @@ describe('carryJob', () => {
 
   it.each([null, 'text', 7, {}])('does not do %j', async (data) => {
     const { carrier } = await scene();
-    await expect(carryJob(data, carrier, going)).rejects.toMatchObject({
+    await expect(carried(data, carrier, going)).rejects.toMatchObject({
       failure: { kind: 'permanent' },
     });
   });
@@ -74,7 +77,7 @@ describe('carryJob', () => {
   it('says which input is missing', async () => {
     const { blobs, job, carrier } = await scene();
     await blobs.delete(job.rowPack);
-    await expect(carryJob(job, carrier, going)).rejects.toMatchObject({
+    await expect(carried(job, carrier, going)).rejects.toMatchObject({
       failure: { kind: 'blob-missing', reason: expect.stringContaining('3 bytes') as string },
     });
   });
@@ -88,7 +91,7 @@ describe('carryJob', () => {
     const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
     const { job, carrier } = await scene(executing(() => Promise.reject(error)));
     const clock = patientClock();
-    await expect(carryJob(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
       failure: { kind: expected, reason: 'no store; found x; cure: mount it' },
     });
   });
@@ -102,7 +105,7 @@ describe('carryJob', () => {
     );
     const { job, carrier } = await scene(obedient);
     const clock = { ...instantClock(), sleep: firstSleepOnly() };
-    await expect(carryJob(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
       failure: {
         kind: 'transient',
         reason: expect.stringContaining('deadline of 1000 ms') as string,
@@ -112,7 +115,7 @@ describe('carryJob', () => {
 
   it('gives up on an executor that does not stop', async () => {
     const { job, carrier } = await scene(executing(() => new Promise(() => undefined)));
-    await expect(carryJob(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
+    await expect(carried(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
   });
 
   it('passes the wish to stop on to the executor', async () => {
@@ -126,7 +129,7 @@ describe('carryJob', () => {
       }),
     );
     const clock = patientClock();
-    await expect(carryJob(job, { ...carrier, clock }, stop.signal)).rejects.toMatchObject({
+    await expect(carried(job, { ...carrier, clock }, stop.signal)).rejects.toMatchObject({
       failure: { reason: 'given up' },
     });
   });

@@ -39,35 +39,54 @@ describe('BlobLeases', () => {
 describe('InputCache', () => {
   it('fetches once, and drops what was used longest ago', async () => {
     const blobs = new MemoryBlobStore();
-    const cache = new InputCache(blobs, 5);
+    const cache = new InputCache(5);
     const [a, b, c] = await Promise.all(
       [1, 2, 3].map((value) => blobs.put(new Uint8Array(2).fill(value))),
     );
-    await cache.get(a!);
-    await cache.get(b!);
-    await cache.get(a!);
+    await cache.get(a!, blobs);
+    await cache.get(b!, blobs);
+    await cache.get(a!, blobs);
     expect(blobs.bytesRead).toBe(4);
     // 2 + 2 + 2 > 5: b goes, for a was used after it.
-    await cache.get(c!);
-    await cache.get(a!);
+    await cache.get(c!, blobs);
+    await cache.get(a!, blobs);
     expect(blobs.bytesRead).toBe(6);
-    await cache.get(b!);
+    await cache.get(b!, blobs);
     expect(blobs.bytesRead).toBe(8);
     expect(cache.byteCount).toBe(4);
   });
 
+  it('fetches once for a job and the one ahead of it', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(10);
+    const ref = await blobs.put(Uint8Array.of(1, 2));
+    const both = await Promise.all([cache.get(ref, blobs), cache.get(ref, blobs)]);
+    expect(both.map((bytes) => [...bytes])).toEqual([
+      [1, 2],
+      [1, 2],
+    ]);
+    expect(blobs.bytesRead).toBe(2);
+    expect(cache.byteCount).toBe(2);
+    await blobs.delete(ref);
+    const gone = await blobs.put(Uint8Array.of(3));
+    await blobs.delete(gone);
+    await expect(cache.get(gone, blobs)).rejects.toThrow('is not there');
+    await blobs.put(Uint8Array.of(3));
+    expect([...(await cache.get(gone, blobs))]).toEqual([3]);
+  });
+
   it('forgets small inputs too: those of past outer steps are never asked for again', async () => {
     const blobs = new MemoryBlobStore();
-    const cache = new InputCache(blobs, 1_000_000);
+    const cache = new InputCache(1_000_000);
     for (let outerStep = 0; outerStep < 100; outerStep += 1)
-      await cache.get(await blobs.put(Uint8Array.of(outerStep)));
+      await cache.get(await blobs.put(Uint8Array.of(outerStep)), blobs);
     expect(cache.byteCount).toBe(8);
   });
 
   it('does not keep what is larger than itself', async () => {
     const blobs = new MemoryBlobStore();
-    const cache = new InputCache(blobs, 1);
-    await cache.get(await blobs.put(Uint8Array.of(1, 2)));
+    const cache = new InputCache(1);
+    await cache.get(await blobs.put(Uint8Array.of(1, 2)), blobs);
     expect(cache.byteCount).toBe(0);
   });
 });
