@@ -1,0 +1,80 @@
+/**
+ * How far a side's meta step is from the exact one: for each tensor, the largest difference of its
+ * new values from the exact ones beyond the one rounding that storing a float32 costs, over the
+ * largest exact update.
+ */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { WorkloadName, WorkloadArrays } from './workload-data.js';
+import { layerNames } from './side-protocol.js';
+
+/** A variant beyond this is listed, and not taken for accurate. */
+export const RELATIVE_ERROR_MAX = 1e-4;
+
+export interface Accuracy {
+  readonly relativeError: number;
+  /** The tensor that is furthest off. */
+  readonly tensor: string;
+  readonly isAccurate: boolean;
+}
+
+export function accuracyOf(
+  arrays: WorkloadArrays,
+  workload: WorkloadName,
+  checkFolder: string,
+  referenceFolder: string,
+  otherRowsChanged: number,
+): Accuracy {
+  if (otherRowsChanged > 0)
+    return { relativeError: Infinity, tensor: 'untouched rows', isAccurate: false };
+  const { widths, table } = arrays.description.workloads[workload];
+  let furthest = { relativeError: 0, tensor: 'none' };
+  const compare = (tensor: string, before: Float32Array): void => {
+    const after = new Float32Array(bytesOf(join(checkFolder, `${tensor}.bin`)));
+    const update = new Float64Array(bytesOf(join(referenceFolder, `${tensor}.bin`)));
+    const relativeError = updateError(before, after, update);
+    if (relativeError > furthest.relativeError) furthest = { relativeError, tensor };
+  };
+  for (const name of layerNames(widths)) compare(name, arrays.floats(`${workload}.${name}`));
+  if (table !== null) {
+    const values = arrays.floats(`${workload}.table`);
+    const ids = arrays.integers(`${workload}.batch0.touchedIds`);
+    const before = new Float32Array(ids.length * table.width);
+    for (const [place, id] of ids.entries())
+      before.set(values.subarray(id * table.width, (id + 1) * table.width), place * table.width);
+    compare('touchedRows', before);
+  }
+  return { ...furthest, isAccurate: furthest.relativeError <= RELATIVE_ERROR_MAX };
+}
+
+/** NaN, or arrays of different lengths, are infinitely far. */
+export function updateError(
+  before: Float32Array,
+  after: Float32Array,
+  update: Float64Array,
+): number {
+  if (before.length !== after.length || after.length !== update.length) return Infinity;
+  let largestUpdate = 0;
+  let largestError = 0;
+  for (let index = 0; index < update.length; index += 1) {
+    const exact = update[index] ?? NaN;
+    const apart = Math.abs((after[index] ?? NaN) - ((before[index] ?? NaN) + exact));
+    const error = apart - roundingOf(after[index] ?? NaN);
+    if (Number.isNaN(error)) return Infinity;
+    largestError = Math.max(largestError, error);
+    largestUpdate = Math.max(largestUpdate, Math.abs(exact));
+  }
+  if (largestError === 0) return 0;
+  return largestUpdate === 0 ? Infinity : largestError / largestUpdate;
+}
+
+/** Half the distance from a float32 to the next one. */
+function roundingOf(value: number): number {
+  const exponent = Math.floor(Math.log2(Math.max(Math.abs(value), 2 ** -126)));
+  return 2 ** (exponent - 24);
+}
+
+function bytesOf(path: string): ArrayBuffer {
+  return new Uint8Array(readFileSync(path)).buffer;
+}

@@ -1,0 +1,112 @@
+/**
+ * Our inner loops against JAX and PyTorch in one interleaved run, on one thread and on two cores.
+ * Writes `infra/results/inner-loops.json`, `.md` and `.svg`.
+ *
+ *   npm run bench:peers -- --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { formatFailure, QianmoError } from '../../../shared/errors.js';
+import { cellName, cellOfName, CELLS } from './cells.js';
+import type { CellResult } from './cell-results.js';
+import { machineDescription } from './machine-description.js';
+import { measureCell } from './measure-cell.js';
+import { measureProducts } from './measure-products.js';
+import { peersPython } from './peers-environment.js';
+import { comparisonSvg } from './results-plot.js';
+import { comparisonMarkdown, type PeerComparison } from './results-table.js';
+import { peerScript, SIDE_NAMES, type LaunchRoom } from './sides.js';
+import { readWorkloads, writeWorkloads } from './workload-data.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    'run-ms': { type: 'string', default: '1500' },
+    /** All eight unless told. */
+    cells: { type: 'string', default: CELLS.map(cellName).join(',') },
+    sides: { type: 'string', default: SIDE_NAMES.join(',') },
+    /** A Python that has the peers; otherwise one is made in the cache. */
+    python: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+    /** Where the workloads lie while this runs. */
+    folder: { type: 'string', default: tmpdir() },
+  },
+});
+
+const REFERENCE_TIMEOUT_MS = 10 * 60_000;
+
+async function compare(room: LaunchRoom & { readonly python: string }): Promise<void> {
+  const cells = options.cells.split(',').map(cellOfName);
+  const sides = SIDE_NAMES.filter((side) => options.sides.split(',').includes(side));
+  const folder = mkdtempSync(join(options.folder, 'qianmo-workloads-'));
+  try {
+    console.log('drawing the workloads, and their exact updates in float64');
+    writeWorkloads(folder);
+    const referenceFolder = join(folder, 'reference');
+    const wanted = { folder, cells: cells.map(cellName), output: referenceFolder };
+    execFileSync(room.python, ['-B', peerScript('reference.py'), JSON.stringify(wanted)], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      timeout: REFERENCE_TIMEOUT_MS,
+    });
+    const machine = machineDescription();
+    const products = measureProducts(room);
+    const results: CellResult[] = [];
+    for (const cell of cells) {
+      console.log(cellName(cell));
+      results.push(
+        await measureCell(cell, {
+          arrays: readWorkloads(folder),
+          workloadFolder: folder,
+          ...{ referenceFolder, sides, room },
+          roundCount: Number(options.rounds),
+          runMs: Number(options['run-ms']),
+          say: (text) => console.log(text),
+        }),
+      );
+      // After every cell, so that a run cut short leaves what it found.
+      writeResults({
+        ...{ machine, products, cells: results },
+        versions: versionsOf(results),
+        roundCount: Number(options.rounds),
+        runMs: Number(options['run-ms']),
+      });
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function versionsOf(cells: readonly CellResult[]): Record<string, string> {
+  const entries = cells.flatMap(({ variants }) =>
+    variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
+  );
+  return Object.fromEntries(entries);
+}
+
+function writeResults(comparison: PeerComparison): void {
+  const { machine, cells } = comparison;
+  mkdirSync(options.output, { recursive: true });
+  const at = (name: string): string => join(options.output, name);
+  writeFileSync(at('inner-loops.json'), `${JSON.stringify(comparison, null, 1)}\n`);
+  writeFileSync(at('inner-loops.md'), comparisonMarkdown(comparison));
+  const title = `Inner loops, commit ${machine.commit}, ${machine.date}, ${machine.cpuModel}`;
+  writeFileSync(at('inner-loops.svg'), comparisonSvg(cells, title));
+}
+
+const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
+const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
+try {
+  const python = options.python ?? peersPython(join(cache, 'peers'), (text) => console.log(text));
+  await compare({ python, environment: process.env, compileCache });
+} catch (error) {
+  if (!(error instanceof QianmoError)) throw error;
+  console.error(formatFailure(error));
+  process.exitCode = error.exitCode;
+} finally {
+  rmSync(compileCache, { recursive: true, force: true });
+}

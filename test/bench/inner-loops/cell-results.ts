@@ -1,0 +1,133 @@
+/** What is known of a cell after it was measured, and who won by how much. */
+
+import type { SideName } from './sides.js';
+import { geometricMean, median } from './statistics.js';
+
+/** How a side uses the machine: one pinned core, two threads, or a process pinned to each core. */
+export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as const;
+export type Arrangement = (typeof ARRANGEMENTS)[number];
+
+/** The two questions asked: one thread, and the whole machine with each side as it does best. */
+export const SETTINGS = {
+  'one thread': ['one thread'],
+  'two cores': ['two threads', 'two processes'],
+} as const satisfies Record<string, readonly Arrangement[]>;
+export type Setting = keyof typeof SETTINGS;
+
+export interface VariantResult {
+  readonly side: SideName;
+  readonly variant: string;
+  /** Why it was not measured; null when it was. */
+  readonly skippedBecause: string | null;
+  /** Of one step from the initial values; infinite when rows changed that must not. */
+  readonly relativeError: number | null;
+  readonly furthestTensor: string | null;
+  readonly isAccurate: boolean;
+  /** Of what computes; null when it did not start. */
+  readonly versions: Readonly<Record<string, string>> | null;
+  /** Tracing, compiling and running once. */
+  readonly firstStepMs: number | null;
+  /** A short look at one thread that decides who is measured in rounds. */
+  readonly lookMs: number | null;
+}
+
+export interface RoundResult {
+  /** Summed over the processes that ran at once. */
+  readonly tasksPerSecond: number;
+  readonly medianMs: number;
+  readonly minMs: number;
+  readonly cpuMsPerStep: number;
+  readonly stepCount: number;
+  readonly residentMiB: number;
+  /** Cores taken by others meanwhile. */
+  readonly otherCores: number;
+}
+
+export interface ContestantResult {
+  readonly side: SideName;
+  readonly variant: string;
+  readonly isAccurate: boolean;
+  readonly arrangement: Arrangement;
+  readonly rounds: readonly RoundResult[];
+}
+
+export interface CellResult {
+  readonly cell: string;
+  readonly taskCount: number;
+  /** Of the textbook algorithm, per meta step. */
+  readonly nominalGflop: number;
+  readonly variants: readonly VariantResult[];
+  readonly contestants: readonly ContestantResult[];
+}
+
+export interface Standing extends Omit<ContestantResult, 'rounds'> {
+  /** Median over rounds, like the rest. */
+  readonly tasksPerSecond: number;
+  readonly medianMs: number;
+  readonly cpuMsPerStep: number;
+  readonly residentMiB: number;
+  readonly otherCoresMax: number;
+}
+
+export function standingOf({ rounds, ...contestant }: ContestantResult): Standing {
+  const over = (value: (round: RoundResult) => number): number => median(rounds.map(value));
+  return {
+    ...contestant,
+    tasksPerSecond: over((round) => round.tasksPerSecond),
+    medianMs: over((round) => round.medianMs),
+    cpuMsPerStep: over((round) => round.cpuMsPerStep),
+    residentMiB: over((round) => round.residentMiB),
+    otherCoresMax: Math.max(...rounds.map((round) => round.otherCores)),
+  };
+}
+
+/** The contestants of a setting, the fastest first. */
+export function standingsOf({ contestants }: CellResult, setting: Setting): Standing[] {
+  const arrangements: readonly Arrangement[] = SETTINGS[setting];
+  return contestants
+    .filter(({ arrangement, rounds }) => arrangements.includes(arrangement) && rounds.length > 0)
+    .map(standingOf)
+    .sort((a, b) => b.tasksPerSecond - a.tasksPerSecond);
+}
+
+export interface Verdict {
+  readonly cell: string;
+  readonly setting: Setting;
+  readonly ours: Standing;
+  readonly fastestAccuratePeer: Standing | null;
+  readonly fastestPeer: Standing | null;
+  /** Ours over the peer's tasks a second. */
+  readonly ratioToAccurate: number | null;
+  readonly ratioToAny: number | null;
+}
+
+/** Null when our side has no accurate result in the setting. */
+export function verdictOf(cell: CellResult, setting: Setting): Verdict | null {
+  const standings = standingsOf(cell, setting);
+  const ours = standings.find(({ side, isAccurate }) => side === 'ours' && isAccurate);
+  if (ours === undefined) return null;
+  const peers = standings.filter(({ side }) => side !== 'ours');
+  const fastestPeer = peers[0] ?? null;
+  const fastestAccuratePeer = peers.find(({ isAccurate }) => isAccurate) ?? null;
+  const ratioTo = (peer: Standing | null): number | null =>
+    peer === null ? null : ours.tasksPerSecond / peer.tasksPerSecond;
+  return {
+    cell: cell.cell,
+    setting,
+    ours,
+    fastestAccuratePeer,
+    fastestPeer,
+    ratioToAccurate: ratioTo(fastestAccuratePeer),
+    ratioToAny: ratioTo(fastestPeer),
+  };
+}
+
+/** Geometric mean and least of the ratios to the fastest accurate peer; null without any. */
+export function summaryOf(
+  cells: readonly CellResult[],
+  setting: Setting,
+): { readonly mean: number; readonly least: number; readonly cellCount: number } | null {
+  const ratios = cells.flatMap((cell) => verdictOf(cell, setting)?.ratioToAccurate ?? []);
+  if (ratios.length === 0) return null;
+  return { mean: geometricMean(ratios), least: Math.min(...ratios), cellCount: ratios.length };
+}

@@ -1,0 +1,33 @@
+/** The machine a result was made on, as far as it decides about numbers. */
+
+import { readFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import { benchHeader, type BenchHeader } from '../bench-header.js';
+
+export interface MachineDescription extends BenchHeader {
+  readonly cpuModel: string;
+  readonly coreCount: number;
+  /** Of the vector instructions alone: `avx2 fma avx512f`. */
+  readonly vectorFlags: string;
+  readonly cacheKiB: string;
+  readonly memoryMiB: number;
+  readonly kernel: string;
+}
+
+export function machineDescription(): MachineDescription {
+  const text = readFileSync('/proc/cpuinfo', 'utf8');
+  const field = (name: string): string =>
+    new RegExp(`^${name}\\s*:\\s*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? 'unknown';
+  return {
+    ...benchHeader(),
+    cpuModel: `${field('model name')} (family ${field('cpu family')}, model ${field('model')})`,
+    coreCount: cpus().length,
+    vectorFlags: field('flags')
+      .split(' ')
+      .filter((flag) => /^(sse4_2|fma|avx|f16c|amx|vnni)/.test(flag))
+      .join(' '),
+    cacheKiB: field('cache size'),
+    memoryMiB: Math.round(totalmem() / 2 ** 20),
+    kernel: release(),
+  };
+}

@@ -1,0 +1,242 @@
+/**
+ * Measures one cell: looks at every variant of every side once, for accuracy and a rough time, then
+ * keeps the best of each side alive and times them in turn, round after round, so that what else
+ * the machine does meets all of them alike. Processes live only while their cell is measured.
+ */
+
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { accuracyOf } from './accuracy.js';
+import { cellName, nominalFlops, type Cell } from './cells.js';
+import {
+  ARRANGEMENTS,
+  type Arrangement,
+  type CellResult,
+  type ContestantResult,
+  type RoundResult,
+  type VariantResult,
+} from './cell-results.js';
+import { othersLoadDuring, waitForQuiet } from './machine-load.js';
+import { startSide, type SideProcess } from './side-process.js';
+import { launchOf, variantsOf, type LaunchRoom, type SideName } from './sides.js';
+import type { Timed } from './side-protocol.js';
+import type { WorkloadArrays } from './workload-data.js';
+
+export interface MeasureOptions {
+  readonly arrays: WorkloadArrays;
+  readonly workloadFolder: string;
+  /** Exact updates, a folder for each cell; null when there are none to compare with. */
+  readonly referenceFolder: string | null;
+  readonly sides: readonly SideName[];
+  readonly room: LaunchRoom;
+  readonly roundCount: number;
+  readonly runMs: number;
+  readonly say: (text: string) => void;
+}
+
+/** Of the first step: tracing and compiling included. */
+const FIRST_STEP_TIMEOUT_MS = 240_000;
+/** A round in which others took more of the machine is measured again, so many times at most. */
+const OTHER_CORES_MAX = 0.1;
+const TRY_COUNT_MAX = 3;
+const QUIET_WAIT_MS = 3_000;
+/** Variants this close to the best look of their side take part in the rounds. */
+const LOOK_SLACK = 1.2;
+const CONTESTANTS_PER_SIDE_MAX = 3;
+
+export async function measureCell(cell: Cell, options: MeasureOptions): Promise<CellResult> {
+  const shape = options.arrays.description.workloads[cell.workload];
+  const variants: VariantResult[] = [];
+  for (const side of options.sides)
+    for (const variant of variantsOf(side, cell.workload)) {
+      const result = await lookAt(cell, side, variant, options);
+      variants.push(result);
+      const { skippedBecause, lookMs, relativeError } = result;
+      options.say(
+        `  ${side} ${variant}: ` +
+          (skippedBecause ?? `${lookMs?.toFixed(1) ?? '?'} ms, error ${text(relativeError)}`),
+      );
+    }
+  const chosen = options.sides.flatMap((side) => contestantsOf(variants, side));
+  const contestants = await inRounds(cell, chosen, options);
+  return {
+    cell: cellName(cell),
+    taskCount: shape.taskCount,
+    nominalGflop: nominalFlops(shape, cell) / 1e9,
+    variants,
+    contestants,
+  };
+}
+
+function text(error: number | null): string {
+  return error === null ? 'not checked' : error.toExponential(1);
+}
+
+/** Starts a variant on one thread, checks one step and times it shortly. */
+async function lookAt(
+  cell: Cell,
+  side: SideName,
+  variant: string,
+  options: MeasureOptions,
+): Promise<VariantResult> {
+  const nothing = {
+    ...{ side, variant, relativeError: null, furthestTensor: null, isAccurate: false },
+    ...{ versions: null, firstStepMs: null, lookMs: null },
+  };
+  let started: SideProcess | null = null;
+  const checkFolder = join(options.workloadFolder, 'check');
+  try {
+    mkdirSync(checkFolder, { recursive: true });
+    started = await start(cell, side, variant, 1, 0, options);
+    const checked = await started.check(checkFolder, FIRST_STEP_TIMEOUT_MS);
+    const accuracy =
+      options.referenceFolder === null
+        ? null
+        : accuracyOf(
+            options.arrays,
+            cell.workload,
+            checkFolder,
+            join(options.referenceFolder, cellName(cell)),
+            checked.otherRowsChanged,
+          );
+    const timed = await started.run(options.runMs);
+    return {
+      ...{ side, variant, skippedBecause: null },
+      relativeError: accuracy?.relativeError ?? null,
+      furthestTensor: accuracy?.tensor ?? null,
+      isAccurate: accuracy?.isAccurate ?? true,
+      versions: started.ready.versions,
+      firstStepMs: checked.firstStepMs,
+      lookMs: timed.medianMs,
+    };
+  } catch (error) {
+    const skippedBecause = error instanceof Error ? error.message : String(error);
+    return { ...nothing, skippedBecause };
+  } finally {
+    await started?.end();
+    rmSync(checkFolder, { recursive: true, force: true });
+  }
+}
+
+/** The fastest accurate variant of a side, and others as fast or nearly so. */
+export function contestantsOf(
+  variants: readonly VariantResult[],
+  side: SideName,
+): readonly VariantResult[] {
+  const own = variants
+    .filter((variant) => variant.side === side && variant.lookMs !== null)
+    .sort((a, b) => (a.lookMs ?? 0) - (b.lookMs ?? 0));
+  const accurate = own.find(({ isAccurate }) => isAccurate);
+  const limitMs = LOOK_SLACK * (accurate?.lookMs ?? own[0]?.lookMs ?? 0);
+  const near = own.filter((variant) => (variant.lookMs ?? Infinity) <= limitMs);
+  const first = near.slice(0, CONTESTANTS_PER_SIDE_MAX);
+  if (accurate === undefined || first.includes(accurate)) return first;
+  return [...first.slice(0, -1), accurate];
+}
+
+interface Contestant {
+  readonly variant: VariantResult;
+  readonly processes: Readonly<Record<Arrangement, readonly SideProcess[]>>;
+  readonly rounds: Readonly<Record<Arrangement, RoundResult[]>>;
+}
+
+async function inRounds(
+  cell: Cell,
+  chosen: readonly VariantResult[],
+  options: MeasureOptions,
+): Promise<ContestantResult[]> {
+  const started: SideProcess[] = [];
+  const alive = async (variant: VariantResult, threads: number, core: number | null) => {
+    const side = await start(cell, variant.side, variant.variant, threads, core, options);
+    started.push(side);
+    // The first step compiles; it is not timed.
+    await side.run(1);
+    return side;
+  };
+  try {
+    const contestants: Contestant[] = [];
+    for (const variant of chosen) {
+      const first = await alive(variant, 1, 0);
+      const second = await alive(variant, 1, 1);
+      const threaded = await alive(variant, 2, null);
+      contestants.push({
+        variant,
+        processes: {
+          'one thread': [first],
+          'two threads': [threaded],
+          'two processes': [first, second],
+        },
+        rounds: { 'one thread': [], 'two threads': [], 'two processes': [] },
+      });
+    }
+    const pids = started.map(({ pid }) => pid);
+    for (let round = 0; round < options.roundCount; round += 1) {
+      for (const arrangement of ARRANGEMENTS)
+        for (const { processes, rounds } of contestants)
+          rounds[arrangement].push(await undisturbed(cell, processes[arrangement], pids, options));
+      options.say(`  round ${round + 1} of ${options.roundCount}`);
+    }
+    return contestants.flatMap(({ variant: { side, variant, isAccurate }, rounds }) =>
+      ARRANGEMENTS.map((arrangement) => ({
+        ...{ side, variant, isAccurate, arrangement },
+        rounds: rounds[arrangement],
+      })),
+    );
+  } finally {
+    for (const side of started) await side.end();
+  }
+}
+
+/** One round of one contestant, measured again while others take the machine. */
+async function undisturbed(
+  cell: Cell,
+  processes: readonly SideProcess[],
+  pids: readonly number[],
+  { arrays, runMs }: MeasureOptions,
+): Promise<RoundResult> {
+  const { taskCount } = arrays.description.workloads[cell.workload];
+  let best: RoundResult | null = null;
+  for (let attempt = 0; attempt < TRY_COUNT_MAX; attempt += 1) {
+    await waitForQuiet(OTHER_CORES_MAX, QUIET_WAIT_MS);
+    const { result, otherCores } = await othersLoadDuring(pids, () =>
+      Promise.all(processes.map((side) => side.run(runMs))),
+    );
+    const round = roundOf(result, taskCount, otherCores);
+    if (best === null || round.otherCores < best.otherCores) best = round;
+    if (best.otherCores <= OTHER_CORES_MAX) break;
+  }
+  if (best === null) throw new Error('there was no attempt');
+  return best;
+}
+
+export function roundOf(
+  timed: readonly Timed[],
+  taskCount: number,
+  otherCores: number,
+): RoundResult {
+  const sum = (value: (one: Timed) => number): number =>
+    timed.reduce((total, one) => total + value(one), 0);
+  const tasksPerSecond = sum(({ medianMs }) => (1000 * taskCount) / medianMs);
+  return {
+    tasksPerSecond,
+    medianMs: (1000 * taskCount) / tasksPerSecond,
+    minMs: Math.min(...timed.map(({ minMs }) => minMs)),
+    cpuMsPerStep: sum(({ cpuMs }) => cpuMs) / sum(({ stepCount }) => stepCount),
+    stepCount: sum(({ stepCount }) => stepCount),
+    residentMiB: sum(({ residentMiB }) => residentMiB),
+    otherCores,
+  };
+}
+
+function start(
+  { workload, order, innerSteps }: Cell,
+  side: SideName,
+  variant: string,
+  threadCount: number,
+  core: number | null,
+  { workloadFolder, room }: MeasureOptions,
+): Promise<SideProcess> {
+  const cell = cellName({ workload, order, innerSteps });
+  const parameters = { folder: workloadFolder, cell, variant, threadCount };
+  return startSide(launchOf(side, parameters, core, room));
+}

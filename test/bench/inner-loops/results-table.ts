@@ -1,0 +1,149 @@
+/** The comparison with the peers as Markdown. */
+
+import { grouped, markdownTable } from '../bench-header.js';
+import {
+  SETTINGS,
+  standingsOf,
+  summaryOf,
+  verdictOf,
+  type CellResult,
+  type Setting,
+  type Standing,
+} from './cell-results.js';
+import type { MachineDescription } from './machine-description.js';
+import type { ProductResult } from './measure-products.js';
+import { SIDE_NAMES } from './sides.js';
+
+export interface PeerComparison {
+  readonly machine: MachineDescription;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly roundCount: number;
+  readonly runMs: number;
+  readonly products: readonly ProductResult[];
+  readonly cells: readonly CellResult[];
+}
+
+const SETTING_NAMES: readonly Setting[] = ['one thread', 'two cores'];
+
+export function comparisonMarkdown(comparison: PeerComparison): string {
+  const { machine, versions, roundCount, runMs, cells } = comparison;
+  return [
+    '# Inner loops against JAX and PyTorch',
+    '',
+    `Commit ${machine.commit}, ${machine.date}; ${machine.cpuModel}, ${machine.coreCount} cores,` +
+      ` ${grouped(machine.memoryMiB)} MiB, kernel ${machine.kernel}; ${machine.vectorFlags}.`,
+    `${Object.entries(versions)
+      .map(([name, version]) => `${name} ${version}`)
+      .join(', ')}; load before ${machine.loadBefore}.`,
+    '',
+    'Whole meta steps (gradient and update of every parameter) on the same data, tasks a second. Medians',
+    `over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns; "other" is the most that`,
+    'others took of the machine in any round, in cores. A ratio is our tasks a second over those of the',
+    'fastest accurate peer, and over those of the fastest peer accurate or not (marked *).',
+    ...SETTING_NAMES.flatMap((setting) => ['', ...settingLines(setting, cells)]),
+    '',
+    ...variantLines(cells),
+    '',
+    ...productLines(comparison.products),
+    '',
+  ].join('\n');
+}
+
+function settingLines(setting: Setting, cells: readonly CellResult[]): string[] {
+  const rows = cells.map((cell) => {
+    const standings = standingsOf(cell, setting);
+    const verdict = verdictOf(cell, setting);
+    const best = SIDE_NAMES.map((side) => bestText(standings, side, setting));
+    const gflops =
+      verdict === null ? null : (cell.nominalGflop / cell.taskCount) * verdict.ours.tasksPerSecond;
+    return [
+      cell.cell,
+      ...best,
+      ratioText(verdict?.ratioToAccurate ?? null),
+      ratioText(verdict?.ratioToAny ?? null),
+      gflops === null ? '' : Math.round(gflops),
+      Math.max(0, ...standings.map(({ otherCoresMax }) => otherCoresMax)).toFixed(2),
+    ];
+  });
+  const header = ['cell', 'ours', 'JAX', 'PyTorch', 'ratio', 'ratio to any', 'our GFLOPS', 'other'];
+  const summary = summaryOf(cells, setting);
+  return [
+    `## ${setting}: ${SETTINGS[setting].join(' or ')}`,
+    '',
+    ...markdownTable(header, rows),
+    ...(summary === null
+      ? []
+      : [
+          '',
+          `Geometric mean of ${summary.cellCount} ratios ${summary.mean.toFixed(2)}, ` +
+            `least ${summary.least.toFixed(2)}.`,
+        ]),
+  ];
+}
+
+/** The side's fastest accurate contestant, and after it a faster inaccurate one. */
+function bestText(standings: readonly Standing[], side: string, setting: Setting): string {
+  const own = standings.filter((standing) => standing.side === side);
+  const accurate = own.find(({ isAccurate }) => isAccurate);
+  const parts = own[0] === accurate ? [accurate] : [accurate, own[0]];
+  return parts
+    .flatMap((standing) => {
+      if (standing === undefined) return [];
+      const how = setting === 'one thread' ? '' : `, ${standing.arrangement}`;
+      const mark = standing.isAccurate ? '' : '*';
+      return `${grouped(Math.round(standing.tasksPerSecond))}${mark} (${standing.variant}${how})`;
+    })
+    .join('; ');
+}
+
+function ratioText(ratio: number | null): string {
+  return ratio === null ? '' : ratio.toFixed(2);
+}
+
+function variantLines(cells: readonly CellResult[]): string[] {
+  const rows = cells.flatMap(({ cell, variants }) =>
+    variants.map((variant) => [
+      cell,
+      variant.side,
+      variant.variant,
+      variant.lookMs === null ? '' : variant.lookMs.toFixed(1),
+      variant.firstStepMs === null ? '' : Math.round(variant.firstStepMs),
+      variant.relativeError === null
+        ? ''
+        : `${variant.relativeError.toExponential(1)} (${variant.furthestTensor ?? ''})`,
+      variant.skippedBecause === null ? '' : variant.skippedBecause.replaceAll('|', '/'),
+    ]),
+  );
+  return [
+    '## Every variant, looked at once on one thread',
+    '',
+    'Error: largest difference from the update in float64, beyond one rounding of the stored value, over',
+    'the largest update of the tensor. Above 1e-4 a variant is not accurate. The first step includes',
+    'tracing and compiling.',
+    '',
+    ...markdownTable(
+      ['cell', 'side', 'variant', 'ms a step', 'first step, ms', 'error', 'not measured because'],
+      rows,
+    ),
+  ];
+}
+
+export function productLines(products: readonly ProductResult[]): string[] {
+  const [first] = products;
+  if (first === undefined) return [];
+  const rows = products.map(({ side, threadCount, rates }) => [
+    side,
+    threadCount,
+    ...rates.map(({ gflops }) => Math.round(gflops)),
+  ]);
+  const names = first.rates.map(({ product: [batchCount, rowCount, inner, columns] }) =>
+    [...(batchCount === 1 ? [] : [`${batchCount} of`]), `${rowCount}x${inner}x${columns}`].join(
+      ' ',
+    ),
+  );
+  return [
+    '## Matrix products alone, GFLOPS',
+    '',
+    ...markdownTable(['side', 'threads', ...names], rows),
+  ];
+}
