@@ -135,6 +135,27 @@ describe('a capture refuses', () => {
     captured.dispose();
   });
 
+  test('no stateless operation: it draws the same from the same seed', () => {
+    const { TF_ATTR_TYPE: type } = backend.binding;
+    const attributes = [
+      { name: 'dtype', type, value: backend.getDTypeInteger('float32') },
+      { name: 'Tseed', type, value: backend.getDTypeInteger('int32') },
+      { name: 'T', type, value: backend.getDTypeInteger('int32') },
+    ];
+    const draw = (input: Tensor): Tensor => {
+      const [shape, seed] = [tf.tensor1d([3], 'int32'), tf.tensor1d([4, 2], 'int32')];
+      const drawn = backend.executeSingleOutput('StatelessRandomNormal', attributes, [shape, seed]);
+      return tf.add(input, drawn);
+    };
+    const captured = capture(engine, draw, x, { name: 'stateless' });
+    const arrays = tf.tidy(() =>
+      [draw(x), captured.run(x), captured.run(x)].map((y) => y.arraySync()),
+    );
+    expect(arrays[1]).toEqual(arrays[0]);
+    expect(arrays[2]).toEqual(arrays[0]);
+    captured.dispose();
+  });
+
   test('strings', () => {
     const text = tf.tensor1d(['a', 'b']);
     expect(refusalOf((input) => input, text).report.what).toMatch(/the input itself cannot/);

@@ -135,13 +135,15 @@ describe('a captured function', () => {
       tf.sum(input, 0),
       tf.concat([input, tf.ones([1, 3])]),
       tf.tensor1d([-0, -0]),
+      tf.tensor1d([0, -0]),
       tf.fill([2], NaN),
     ];
     expect(resultsOf(compute, x)).toEqual([
       ['[0]', [0, 0, 0]],
       ['[1]', [[1, 1, 1]]],
       ['[2]', [-0, -0]],
-      ['[3]', [NaN, NaN]],
+      ['[3]', [0, -0]],
+      ['[4]', [NaN, NaN]],
     ]);
   });
 
@@ -158,6 +160,15 @@ describe('a captured function', () => {
     expect(result.arraySync()).toEqual([2 + 10 + 2, 3]);
     captured.dispose();
     tf.dispose([x, result]);
+  });
+
+  test('tells an input from the very tensor that was its example', () => {
+    const [x, y] = [tf.scalar(1), tf.scalar(2)];
+    const compute = ([a, b]: readonly Tensor[]): Tensor[] => [tf.sub(a!, x), tf.sub(b!, y)];
+    expect(resultsOf(compute, [tf.scalar(5), tf.scalar(7)], [x, y])).toEqual([
+      ['[0]', 4],
+      ['[1]', 5],
+    ]);
   });
 
   test('reads constants in the middle as often as it likes', () => {
