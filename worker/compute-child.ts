@@ -18,6 +18,7 @@ import {
   silentError,
   type Heartbeat,
 } from './compute-failures.js';
+import type { DeviceReport } from './compute/device/device-report.js';
 import {
   ComputeReplySchema,
   errorFromRecord,
@@ -27,7 +28,7 @@ import {
 
 export type ComputeEvent =
   | { readonly kind: 'started'; readonly pid: number }
-  | { readonly kind: 'ready'; readonly pid: number; readonly backend: string }
+  | { readonly kind: 'ready'; readonly pid: number; readonly device: DeviceReport }
   | { readonly kind: 'warning'; readonly message: string }
   /**
    * Why: `deadline`, `silent`, `aborted`, `closed`, `bad message`, `replaced` or how the process

@@ -8,9 +8,11 @@
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../shared/clock.js';
+import type { DeviceDemand } from '../shared/config/run-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../shared/job-executor.js';
 import { abortedError, closedError } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
+import type { DeviceReport } from './compute/device/device-report.js';
 import { DENSE_KEPT_COUNT, type BackendChoice } from './compute-protocol.js';
 
 export type { ComputeEvent } from './compute-child.js';
@@ -27,6 +29,8 @@ export interface ComputeProcessOptions {
   /** Longest silence of a process that does not compute. */
   readonly silenceMsMax?: number;
   readonly backend?: BackendChoice;
+  /** Without it the process does not start; `auto` by default. */
+  readonly device?: DeviceDemand;
   /**
    * All variables of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`; those of this
    * process when absent.
@@ -54,17 +58,27 @@ interface RunningChild {
   prepared: { readonly input: JobInput; readonly requestId: number } | null;
 }
 
+export interface ComputeExecutor extends Required<JobExecutor> {
+  /** Starts the process ahead of the first job, so that what is in the way shows at once. */
+  start(signal?: AbortSignal): Promise<void>;
+}
+
 /**
- * An executor in a child process. The child is started by the first job and again by the first
- * job after it ended; jobs given at once are computed one after the other.
+ * An executor in a child process. The child is started by `start` or the first job, and again by the
+ * first job after it ended; jobs given at once are computed one after the other.
  *
  * Its errors: `transient` when the process ended, fell silent or passed `job.timeoutMs`,
  * `interrupted` when the signal aborted, and whatever the child reports.
  */
-export function createComputeProcess(options: ComputeProcessOptions): Required<JobExecutor> {
+export function createComputeProcess(options: ComputeProcessOptions): ComputeExecutor {
   const computing = new ComputeProcess(options);
   let turn: Promise<unknown> = Promise.resolve();
   return {
+    start: (signal) => {
+      const started = turn.then(() => computing.start(signal));
+      turn = started.catch(() => undefined);
+      return started;
+    },
     execute: (input, signal) => {
       const result = turn.then(() => computing.execute(input, signal));
       const replaceWhenGrown = (): Promise<void> => computing.replaceWhenGrown();
@@ -89,6 +103,10 @@ class ComputeProcess {
     this.#options = options;
     this.#residentByteCountMax =
       options.computeMemoryByteCountMax ?? machineMemoryByteCount() * MEMORY_SHARE_MAX;
+  }
+
+  async start(signal?: AbortSignal): Promise<void> {
+    if (this.#running === null) await this.#start(signal);
   }
 
   async execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput> {
@@ -170,16 +188,17 @@ class ComputeProcess {
   }
 }
 
-/** Waits until the child has loaded its backend and returns the backend's description. */
+/** Waits until the child has loaded its backend and returns what it computes on. */
 async function startUp(
   child: ComputeChild,
   options: ComputeProcessOptions,
   signal?: AbortSignal,
-): Promise<string> {
-  const { backend } = await child.exchange({
+): Promise<DeviceReport> {
+  const { device } = await child.exchange({
     request: {
       kind: 'start',
       backend: options.backend ?? 'auto',
+      device: options.device ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
     },
     answer: 'ready',
@@ -188,18 +207,17 @@ async function startUp(
     signal,
     subject: 'the start of the compute process',
   });
-  options.onEvent?.({ kind: 'ready', pid: child.pid, backend });
-  return backend;
+  options.onEvent?.({ kind: 'ready', pid: child.pid, device });
+  return device;
 }
 
 /** What jobs would be computed on here: starts a compute process and ends it again. */
-export async function describeComputeBackend(
+export async function describeDevice(
   options: ComputeProcessOptions = { clock: systemClock },
-): Promise<{ readonly isNative: boolean; readonly description: string }> {
+): Promise<DeviceReport> {
   const child = new ComputeChild(childOptionsOf(options));
   try {
-    const description = await startUp(child, options);
-    return { isNative: description.startsWith('tfjs-node'), description };
+    return await startUp(child, options);
   } finally {
     await child.endGracefully('closed');
   }

@@ -9,7 +9,9 @@
 
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../shared/errors.js';
+import { DeviceDemandSchema } from '../shared/config/run-config.js';
 import { JobSchema } from '../shared/protocol.js';
+import { DeviceReportSchema } from './compute/device/device-report.js';
 
 const requestId = z.int().nonnegative();
 // The default type argument of `Uint8Array` excludes views on shared memory, which are fine here.
@@ -36,6 +38,7 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('start'),
     backend: BackendChoiceSchema,
+    device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
   }),
   /** Kept by content; the oldest goes when there are more than `DENSE_KEPT_COUNT`. */
@@ -57,7 +60,7 @@ const FailureReportSchema = z.strictObject({
 
 /** Child to parent. */
 export const ComputeReplySchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('ready'), backend: z.string() }),
+  z.strictObject({ kind: z.literal('ready'), device: DeviceReportSchema }),
   z.strictObject({ kind: z.literal('warning'), message: z.string() }),
   z.strictObject({
     kind: z.literal('done'),

@@ -14,8 +14,13 @@ import { createQueueDispatcher } from '../../coordinator/training/queue-dispatch
 import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
-import { createComputeProcess } from '../../worker/compute-process.js';
+import {
+  countUsableGpus,
+  gpuIndexOfWorker,
+  listGpus,
+} from '../../worker/compute/device/visible-gpus.js';
 import type { CommandContext } from './command-context.js';
+import { startedComputeProcess } from './started-compute-process.js';
 
 export interface DispatchChoice {
   readonly workers?: number | undefined;
@@ -41,19 +46,13 @@ export async function dispatchForRun(
 ): Promise<RunDispatch> {
   const { clock, sink } = context;
   if (choice.inProcess === true) {
-    const executor = createComputeProcess({
-      clock,
-      onEvent: (event) => {
-        if (event.kind === 'warning') sink(event);
-      },
-    });
+    const executor = await startedComputeProcess(config.compute.device, undefined, context);
     const dispatcher = createInMemoryDispatcher({
       executor,
       clock,
       attemptsMax: config.queue.jobAttemptsMax,
       sink,
     });
-    context.onClose(() => executor.close());
     context.onClose(() => dispatcher.close());
     return { dispatcher, redisUrl: null };
   }
@@ -72,11 +71,18 @@ export async function dispatchForRun(
       message: `waiting for workers; start some with: qianmo worker --redis ${redisUrl} --prefix '${config.queue.prefix}'`,
     });
   } else {
+    const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix];
+    args.push('--device', config.compute.device);
+    const visible = context.environment['CUDA_VISIBLE_DEVICES'];
+    const gpuCount = countUsableGpus(await listGpus(), visible);
     const workers = superviseWorkers({
       count: choice.workers,
       command: {
         path: process.execPath,
-        argsOf: () => [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix],
+        argsOf: (workerIndex) => {
+          const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
+          return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
+        },
         env: { ...context.environment },
       },
       clock,

@@ -30,3 +30,14 @@ export const redisOption = (): Option =>
   new Option('--redis <url>', 'the Redis server, instead of the one in the config').env(
     'QIANMO_REDIS_URL',
   );
+
+export const deviceOption = (): Option =>
+  new Option('--device <device>', 'what must compute: gpu or cpu; auto takes what is there')
+    .choices(['auto', 'cpu', 'gpu'])
+    .default('auto');
+
+export const gpuIndexOption = (): Option =>
+  new Option(
+    '--gpu-index <index>',
+    'the one GPU to use, counted from 0 as nvidia-smi does',
+  ).argParser(integerBetween(0, 1023));

@@ -7,12 +7,15 @@ import { statfs } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { resolve } from 'node:path';
 import { findRedisServer } from '#services/embedded-redis.mjs';
-import type { RunConfig } from '../../shared/config/run-config.js';
+import { systemClock } from '../../shared/clock.js';
+import type { DeviceDemand, RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import { checkRedis, connectRedis } from '../../shared/redis-connection.js';
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { describeComputeBackend } from '../../worker/compute-process.js';
+import { describeDevice } from '../../worker/compute-process.js';
+import { formatDeviceLine, type DeviceReport } from '../../worker/compute/device/device-report.js';
+import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import { objectStoreOf } from './run-files.js';
 
 export interface CheckResult {
@@ -20,8 +23,11 @@ export interface CheckResult {
   readonly state: 'ok' | 'warning' | 'problem';
   readonly detail: string;
   readonly cure: string | null;
+  /** In full, of the check that starts a compute process. */
+  readonly device?: DeviceReport;
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
 type Finding = Omit<CheckResult, 'requirement'>;
 
 const NODE_MAJOR_MIN = 20;
@@ -31,10 +37,13 @@ const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 
 const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
 
-export async function checkMachine(): Promise<CheckResult[]> {
+export async function checkMachine(
+  demand: DeviceDemand,
+  environment: Environment,
+): Promise<CheckResult[]> {
   return Promise.all([
     check('Node', checkNode),
-    check('native TensorFlow', checkTensorFlow),
+    check('native TensorFlow', () => checkTensorFlow(demand, environment)),
     check('memory', checkMemory),
   ]);
 }
@@ -74,13 +83,27 @@ function checkNode(): Promise<Finding> {
   return Promise.resolve(finding);
 }
 
-async function checkTensorFlow(): Promise<Finding> {
-  const backend = await describeComputeBackend();
-  if (backend.isNative) return ok(backend.description);
+async function checkTensorFlow(demand: DeviceDemand, environment: Environment): Promise<Finding> {
+  const device = await describeDevice({
+    clock: systemClock,
+    device: demand,
+    environment: computeEnvironment(environment, demand, undefined),
+  });
+  const detail = formatDeviceLine(device);
+  if (!device.isNative)
+    return {
+      state: 'warning',
+      detail: `${detail}: the job runs, many times slower`,
+      cure: 'node infra/bootstrap/setup.mjs installs it and says what is in the way',
+      device,
+    };
+  if (device.gpu === null || device.device === 'gpu' || demand === 'cpu')
+    return { ...ok(detail), device };
   return {
     state: 'warning',
-    detail: `${backend.description}: the job runs, many times slower`,
-    cure: 'node infra/bootstrap/setup.mjs installs it and says what is in the way',
+    detail: `${detail}; the GPU (${device.gpu.name}) lies idle`,
+    cure: 'npm run setup:gpu installs TensorFlow with CUDA; qianmo check --device gpu says what is missing',
+    device,
   };
 }
 

@@ -3,7 +3,9 @@
 import { Command, Option } from 'commander';
 import type { CommandContext } from './command-context.js';
 import {
+  deviceOption,
   formatOption,
+  gpuIndexOption,
   inProcessOption,
   integerBetween,
   redisOption,
@@ -129,6 +131,8 @@ function addServiceVerbs(program: Command, context: CommandContext): void {
     .requiredOption('--redis <url>', 'the Redis server of the queue')
     .option('--prefix <prefix>', 'the queue prefix of the config', '{qianmo}')
     .option('--name <name>', 'the name results carry; by default host and process')
+    .addOption(deviceOption())
+    .addOption(gpuIndexOption())
     .addHelpText('after', '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379')
     .action(async (options: unknown) => {
       const { workerVerb } = await import('./verbs/worker.js');
@@ -153,6 +157,7 @@ function addServiceVerbs(program: Command, context: CommandContext): void {
     .description('check what a run needs and say how to cure what is missing')
     .argument('[run.yaml]', 'the run config, to check its config, store, queue and output too')
     .addOption(redisOption())
+    .addOption(deviceOption())
     .addOption(formatOption())
     .addHelpText('after', '\nExample:\n  qianmo check run.yaml')
     .action(async (path: string | undefined, options: unknown) => {

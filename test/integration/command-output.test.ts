@@ -3,6 +3,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/command-room.js';
+import { findNvidiaDriver } from '../../infra/bootstrap/cuda-libraries.mjs';
+import { DeviceReportSchema } from '../../worker/compute/device/device-report.js';
 import { redisForTest } from '../fixtures/redis-for-test.js';
 
 let room: CommandRoom;
@@ -55,6 +57,7 @@ const CheckSchema = z.array(
     state: z.enum(['ok', 'warning', 'problem']),
     detail: z.string().min(1),
     cure: z.string().min(1).nullable(),
+    device: DeviceReportSchema.optional(),
   }),
 );
 
@@ -66,11 +69,34 @@ describe('check', () => {
     const results = CheckSchema.parse(await json('check'));
     expect(results.map(({ requirement }) => requirement)).toEqual(MACHINE);
     for (const { state, cure } of results) expect(cure === null).toBe(state === 'ok');
+    expect(results.filter(({ device }) => device !== undefined)).toMatchObject([
+      { requirement: 'native TensorFlow' },
+    ]);
     const table = (await room.done(['check'])).trimEnd().split('\n');
     for (const name of MACHINE)
       expect(table.some((line) => /^(ok|warning) /.test(line) && line.includes(`  ${name} `))).toBe(
         true,
       );
+  });
+
+  it.skipIf(findNvidiaDriver() !== null)('for a GPU that is not there', async () => {
+    const refusal = {
+      exitCode: 3,
+      what: /^a GPU is demanded, yet TensorFlow computes on the CPU$/,
+      found: /libcuda\.so\.1/,
+      cure: /setup:gpu|driver/,
+    } as const;
+    const checked = await room.start(['check', '--device', 'gpu']).ended;
+    expect(checked.exitCode).toBe(3);
+    expect(checked.output).toMatch(/^problem {2}native TensorFlow {2}a GPU is demanded/m);
+    expect(checked.output).toMatch(/cure: /);
+    const demanding = await room.config('demanding', (config) => {
+      config['compute'] = { device: 'gpu' };
+    });
+    await room.done(['prepare', demanding]);
+    expectFailure(await room.start(['train', demanding, '--in-process', '--fresh']).ended, refusal);
+    const worker = ['worker', '--redis', 'redis://127.0.0.1:1', '--device', 'gpu'];
+    expectFailure(await room.start(worker).ended, refusal);
   });
 
   it('of a run that has what it needs', async () => {

@@ -9,8 +9,9 @@ import type { JobExecutor, JobInput } from '../../shared/job-executor.js';
 import type { JobWork } from '../../shared/protocol.js';
 import {
   createComputeProcess,
-  describeComputeBackend,
+  describeDevice,
   type ComputeEvent,
+  type ComputeExecutor,
   type ComputeProcessOptions,
 } from '../../worker/compute-process.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
@@ -26,7 +27,7 @@ const work: JobWork = {
 
 let events: ComputeEvent[] = [];
 const opened: JobExecutor[] = [];
-const open = (options: Partial<ComputeProcessOptions> = {}): Required<JobExecutor> => {
+const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => {
   events = [];
   const onEvent = (event: ComputeEvent): void => void events.push(event);
   const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
@@ -247,6 +248,31 @@ test('a missing build is named with its cure', async () => {
 });
 
 test('the real entry says what it computes on', async () => {
-  const { isNative, description } = await describeComputeBackend();
-  expect(description).toMatch(isNative ? /TensorFlow \d/ : /wasm|cpu/);
+  const { isNative, backend } = await describeDevice();
+  expect(backend).toMatch(isNative ? /TensorFlow \d/ : /wasm|cpu/);
+});
+
+test('started ahead of a job, it says on what it computes, and once', async () => {
+  const executor = open();
+  await executor.start();
+  await executor.start();
+  const ready = events.flatMap((event) => (event.kind === 'ready' ? [event.device] : []));
+  expect(ready).toHaveLength(1);
+  expect(ready[0]?.product.gflops).toBeGreaterThan(0);
+  await executor.execute(input);
+  expect(events.filter((event) => event.kind === 'started')).toHaveLength(1);
+});
+
+test('a GPU that the process may not see is refused at the start, and by a job that demands it', async () => {
+  const environment = { ...process.env, CUDA_VISIBLE_DEVICES: '-1' };
+  const demanding = createComputeProcess({ clock: systemClock, entry, environment, device: 'gpu' });
+  opened.push(demanding);
+  const error = await failureOf(demanding.start());
+  expect(error.kind).toBe('environment');
+  expect(error.report.found).toContain('no GPU that this process may see');
+  const content = createComputeProcess({ clock: systemClock, entry, environment });
+  opened.push(content);
+  const job = { ...input.job, device: 'gpu' as const };
+  expect((await failureOf(content.execute({ ...input, job }))).kind).toBe('environment');
+  await content.execute(input);
 });

@@ -3,7 +3,7 @@
  * Computing blocks the thread; a process that talks to a queue uses `../compute-process.ts`.
  */
 
-import { canonicalJson } from '../../shared/config/run-config.js';
+import { canonicalJson, type DeviceDemand } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
 import type { Job, StoreReference } from '../../shared/protocol.js';
@@ -14,13 +14,21 @@ import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
 import { computeJob } from './compute-job.js';
 import { createComputations } from './computations.js';
+import { cudaFoldersOf, findCudaLibraries, openWithNode } from './device/cuda-libraries.js';
+import { requireDevice, type DeviceReport } from './device/device-report.js';
+import { measureDevice } from './device/measure-device.js';
+import { createMicroBatchMemory, type MicroBatchTerms } from './device/out-of-memory.js';
 
 export interface ExecutorOptions {
   /** Opens the store a job names; called once for each that differs. */
   readonly openStore: (reference: StoreReference) => Promise<TaskStore>;
   /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
   readonly backend?: BackendChoice;
-  /** Told, loudly, when a slow backend had to be taken. */
+  /** Demanded of the engine that loads, whatever jobs demand; `auto` by default. */
+  readonly device?: DeviceDemand;
+  /** Of this process, as the libraries read it: for the report alone. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Told, loudly, when a slow backend had to be taken, or a micro-batch halved. */
   readonly warn?: (message: string) => void;
   /** Told what the job under way is at. */
   readonly onProgress?: OnProgress;
@@ -36,15 +44,21 @@ interface JobTasks {
 /** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
 export type LocalExecutor = Required<JobExecutor> & {
   readonly backend: string;
+  readonly device: DeviceReport;
   readonly engine: Engine;
 };
 
 /** Stores held open at once; the least recently used is closed beyond it. */
 const OPEN_STORE_COUNT_MAX = 4;
 
+/** @throws QianmoError `environment` when the backend does not load or the device is not there. */
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
   const { openStore, clock = systemClock, onProgress = () => undefined } = options;
-  const engine = await loadEngine(options.backend ?? 'auto', options.warn ?? warnOnStderr);
+  const { warn = warnOnStderr, environment = {} } = options;
+  const engine = await loadEngine(options.backend ?? 'auto', warn);
+  const device = await measureDevice(engine, { clock, environment });
+  requireDevice(options.device ?? 'auto', device, lookForCuda);
+  const memory = createMicroBatchMemory(warn);
   const computations = createComputations(engine);
   const stores = new Map<string, Promise<TaskStore>>();
 
@@ -81,6 +95,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
+    requireDevice(job.device, device, lookForCuda);
     onProgress({ phase: 'reading' });
     const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
     if (ahead?.job === job) ahead = null;
@@ -89,12 +104,16 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const computed = computeJob(computations, input, features, tasks);
-    return { ...computed, computeMs: clock.monotonicMs() - startMs, backend: engine.description };
+    const { computed, backend } = memory.run(memoryTermsOf(job, tasks), (rowsMax) => ({
+      computed: computeJob(computations, input, features, tasks, rowsMax),
+      backend: backendWith(rowsMax, job, engine),
+    }));
+    return { ...computed, computeMs: clock.monotonicMs() - startMs, backend };
   };
 
   return {
     backend: engine.description,
+    device,
     engine,
     execute,
     prepare,
@@ -104,6 +123,27 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       stores.clear();
     },
   };
+}
+
+function lookForCuda(): ReturnType<typeof findCudaLibraries> {
+  return findCudaLibraries(cudaFoldersOf('@tensorflow/tfjs-node-gpu'), openWithNode);
+}
+
+function memoryTermsOf(job: Job, tasks: readonly TaskRows[]): MicroBatchTerms {
+  const { model, store, work, microBatchRowsMax } = job;
+  const method = work.kind === 'gradient' ? work.method : null;
+  return {
+    workName: canonicalJson({ model, store: store.digest, kind: work.kind, method }),
+    rowsMax: microBatchRowsMax,
+    rowsMin: tasks.reduce((most, { rowCount }) => Math.max(most, rowCount), 1),
+  };
+}
+
+/** A coordinator warns when backends differ, as results of smaller micro-batches do. */
+function backendWith(rowsMax: number, job: Job, { description }: Engine): string {
+  return rowsMax === job.microBatchRowsMax
+    ? description
+    : `${description}, micro-batches of ${rowsMax} rows for lack of memory`;
 }
 
 function warnOnStderr(message: string): void {

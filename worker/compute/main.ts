@@ -24,10 +24,13 @@ process.on('disconnect', () => process.exit(0));
 if (!process.connected) process.exit(0);
 
 const { serveRequests } = await import('./serve-requests.js');
-serveRequests({
-  receive: (onMessage) => process.on('message', onMessage),
-  send: (reply) => process.send?.(reply),
-});
+serveRequests(
+  {
+    receive: (onMessage) => process.on('message', onMessage),
+    send: (reply) => process.send?.(reply),
+  },
+  process.env,
+);
 
 // An import alone makes this file a module, which top-level await needs.
 export {};

@@ -26,14 +26,19 @@ export interface Channel {
 
 type RequestOf<Kind extends ComputeRequest['kind']> = Extract<ComputeRequest, { kind: Kind }>;
 type OpenStore = ExecutorOptions['openStore'];
+type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @param openStoreOf where stores come from; tests put stores in memory here. */
+/**
+ * @param environment of this process, for the report of its device.
+ * @param openStoreOf where stores come from; tests put stores in memory here.
+ */
 export function serveRequests(
   { receive, send }: Channel,
+  environment: Environment,
   openStoreOf: (request: RequestOf<'start'>) => OpenStore = openStoreOnDisk,
   clock: Clock = systemClock,
 ): void {
-  const service = new ComputeService(send, openStoreOf, clock);
+  const service = new ComputeService(send, environment, openStoreOf, clock);
   let turn: Promise<void> = Promise.resolve();
   const fail = (requestId: number | null, error: unknown): void => {
     const report = failureRecordOf(error);
@@ -66,6 +71,7 @@ interface Taken {
 
 class ComputeService {
   readonly #send: Channel['send'];
+  readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
   readonly #reporter: ProgressReporter;
   readonly #denseBySha256 = new Map<string, Uint8Array>();
@@ -74,10 +80,12 @@ class ComputeService {
 
   constructor(
     send: Channel['send'],
+    environment: Environment,
     openStoreOf: (request: RequestOf<'start'>) => OpenStore,
     clock: Clock,
   ) {
     this.#send = send;
+    this.#environment = environment;
     this.#openStoreOf = openStoreOf;
     this.#reporter = progressReporter(send, clock);
   }
@@ -109,10 +117,12 @@ class ComputeService {
     this.#executor = await createExecutor({
       openStore: this.#openStoreOf(request),
       backend: request.backend,
+      device: request.device,
+      environment: this.#environment,
       warn: (text) => this.#send({ kind: 'warning', message: text }),
       onProgress: this.#reporter.report,
     });
-    return { kind: 'ready', backend: this.#executor.backend };
+    return { kind: 'ready', device: this.#executor.device };
   }
 
   #keepDense({ sha256, bytes }: RequestOf<'dense'>): void {

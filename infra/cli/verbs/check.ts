@@ -2,13 +2,16 @@
 
 import { z } from 'zod';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
+import { deviceReportLines } from '../../../worker/compute/device/device-report.js';
 import type { CommandContext } from '../command-context.js';
 import { parsedOptions } from '../usage-failure.js';
 import { checkMachine, checkRun, type CheckResult } from '../preflight.js';
 
 const OptionsSchema = z.object({
   redis: z.string().optional(),
+  device: DeviceDemandSchema,
   format: z.enum(['table', 'json']),
 });
 
@@ -19,7 +22,8 @@ export async function checkVerb(
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'check');
   const config = path === undefined ? null : await loadRunConfig(path);
-  const results = await checkMachine();
+  const demand = options.device === 'auto' ? config?.compute.device : options.device;
+  const results = await checkMachine(demand ?? 'auto', context.environment);
   if (config !== null)
     results.push(...(await checkRun(config, options.redis ?? config.queue.redisUrl)));
   context.print(options.format === 'json' ? JSON.stringify(results) : checkTable(results));
@@ -36,9 +40,14 @@ export async function checkVerb(
 function checkTable(results: readonly CheckResult[]): string {
   const width = Math.max(...results.map(({ requirement }) => requirement.length));
   return results
-    .map(({ state, requirement, detail, cure }) => {
-      const line = `${state.padEnd(7)}  ${requirement.padEnd(width)}  ${detail}`;
-      return cure === null ? line : `${line}\n${' '.repeat(width + 11)}cure: ${cure}`;
+    .flatMap(({ state, requirement, detail, cure, device }) => {
+      const margin = ' '.repeat(width + 11);
+      const lines = [`${state.padEnd(7)}  ${requirement.padEnd(width)}  ${detail}`];
+      if (cure !== null) lines.push(`${margin}cure: ${cure}`);
+      const facts = device === undefined ? [] : deviceReportLines(device);
+      const labelWidth = Math.max(...facts.map(([label]) => label.length));
+      lines.push(...facts.map(([label, fact]) => `${margin}${label.padEnd(labelWidth)}  ${fact}`));
+      return lines;
     })
     .join('\n');
 }

@@ -12,7 +12,7 @@ export interface MicroBatchTerms {
   readonly workName: string;
   /** The bound that the job asks for. */
   readonly rowsMax: number;
-  /** With this bound every task is computed alone, so that a smaller one would change nothing. */
+  /** Rows of the largest task, which are computed at once whatever the bound. */
   readonly rowsMin: number;
 }
 

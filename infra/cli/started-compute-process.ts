@@ -1,0 +1,32 @@
+/** The compute process of one command: started, and ended when the command closes its context. */
+
+import type { DeviceDemand } from '../../shared/config/run-config.js';
+import { createComputeProcess, type ComputeExecutor } from '../../worker/compute-process.js';
+import { formatDeviceLine } from '../../worker/compute/device/device-report.js';
+import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import type { CommandContext } from './command-context.js';
+
+/** @throws QianmoError `environment` when what is demanded is not what computes. */
+export async function startedComputeProcess(
+  device: DeviceDemand,
+  gpuIndex: number | undefined,
+  { clock, sink, environment, signal, onClose }: CommandContext,
+): Promise<ComputeExecutor> {
+  let isAnnounced = false;
+  const executor = createComputeProcess({
+    clock,
+    device,
+    environment: computeEnvironment(environment, device, gpuIndex),
+    onEvent: (event) => {
+      if (event.kind === 'warning') sink(event);
+      if (event.kind !== 'ready' || isAnnounced) return;
+      isAnnounced = true;
+      sink({ kind: 'notice', message: `computes on ${formatDeviceLine(event.device)}` });
+    },
+  });
+  onClose(() => executor.close());
+  await executor.start(signal).catch((error: unknown) => {
+    throw signal.aborted ? signal.reason : error;
+  });
+  return executor;
+}

@@ -1,0 +1,74 @@
+// A job that meets exhausted memory gives what a job with the smaller bound gives, and says so.
+
+import { expect, test } from 'vitest';
+import type { JobWork } from '../../shared/protocol.js';
+import { createExecutor } from '../../worker/compute/create-executor.js';
+import {
+  nativeBackendOf,
+  type NativeBackend,
+  type NativeBinding,
+} from '../../worker/compute/engine/native-backend.js';
+import { jobCaseOf, runJob } from '../fixtures/compute-inputs.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+
+const taskCount = 12;
+const jobCase = jobCaseOf(tinyTaskStore({ taskCount }), { personal: ['bias', 'output'] });
+const indices = Array.from({ length: taskCount }, (_, index) => index);
+const works: JobWork[] = [
+  {
+    kind: 'gradient',
+    method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.1, coldShare: 0 },
+    taskWeights: indices.map(() => 1 / taskCount),
+  },
+  { kind: 'predict', adaptations: [{ innerRate: 0.1, innerSteps: 2 }], rows: 'query' },
+];
+
+const warnings: string[] = [];
+const executor = await createExecutor({
+  openStore: () => Promise.resolve(jobCase.store),
+  warn: (message) => warnings.push(message),
+});
+const backend = nativeBackendOf(executor.engine.tf);
+
+/** The next graph that runs finds no memory, as TensorFlow words it. */
+function exhaustMemoryOnce(of: NativeBackend): void {
+  const { binding } = of;
+  const failing: NativeBinding = Object.create(binding, {
+    runSavedModel: {
+      value: () => {
+        of.binding = binding;
+        throw new Error('Invalid TF_Status: 8\nMessage: OOM when allocating tensor with shape[9]');
+      },
+    },
+  }) as NativeBinding;
+  of.binding = failing;
+}
+
+test.skipIf(backend === null).each(works)(
+  'a $kind job is computed again with half the rows, which are kept',
+  async (work) => {
+    if (backend === null) return;
+    const run = (rowsMax: number): ReturnType<typeof runJob> =>
+      runJob(executor, jobCase, indices, work, rowsMax);
+    const rowsMax = 4096;
+    const halved = await run(rowsMax / 2);
+    const tensorCount = executor.engine.tf.memory().numTensors;
+    await run(rowsMax);
+    warnings.length = 0;
+
+    exhaustMemoryOnce(backend);
+    const found = await run(rowsMax);
+    expect(Buffer.from(found.bytes).equals(Buffer.from(halved.bytes))).toBe(true);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/at most 4096 rows.* at most 2048\b/);
+    expect(found.backend).toBe(
+      `${executor.backend}, micro-batches of 2048 rows for lack of memory`,
+    );
+    expect(executor.engine.tf.memory().numTensors).toBe(tensorCount);
+
+    const next = await run(rowsMax);
+    expect(next.backend).toBe(found.backend);
+    expect((await run(1024)).backend).toBe(executor.backend);
+    expect(warnings).toHaveLength(1);
+  },
+);
