@@ -7,9 +7,9 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { Engine } from './engine/load-engine.js';
 import type { LocalIds } from './local-ids.js';
-import { packExtent, type MicroBatch } from './micro-batches.js';
+import { memberDensity, packExtent, type MicroBatch } from './micro-batches.js';
 import { batchTensorsOf, type BatchTensors } from './models/batch-tensors.js';
-import { localIdsByTable, rowBatchOf, type RowRole } from './row-batch.js';
+import { localIdsByTable, memberCountOf, rowBatchOf, type RowRole } from './row-batch.js';
 
 export interface DeviceJob {
   readonly engine: Engine;
@@ -64,11 +64,20 @@ export function batchesOf<Role extends RowRole>(
     query: queryExtent,
     all: supportExtent + queryExtent,
   };
+  const filled = roles.filter((role) => extents[role] > 0);
+  // One density for all roles: one number that shapes depend on, not one for each role.
+  const densities = filled.map((role) =>
+    memberDensity(
+      tasks.reduce((sum, task) => sum + memberCountOf(task, role), 0),
+      taskCount * extents[role],
+    ),
+  );
+  const density = Math.max(0, ...densities);
   const batches: { [Name in Role]?: BatchTensors } = {};
-  for (const role of roles) {
+  for (const role of filled) {
     const rowExtent = extents[role];
-    if (rowExtent === 0) continue;
-    const batch = rowBatchOf(tasks, role, job.localIds, { taskCount, rowExtent });
+    const memberExtent = taskCount * rowExtent * density;
+    const batch = rowBatchOf(tasks, role, job.localIds, { taskCount, rowExtent, memberExtent });
     batches[role] = batchTensorsOf(job.engine, batch);
   }
   return batches;

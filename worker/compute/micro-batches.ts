@@ -30,6 +30,9 @@ export const ROWS_WORTH_A_CALL = 512;
 /** Bounds the search for the cheapest cut. */
 const TASKS_MAX = 1024;
 
+/** Padded rows up to which a task alone is padded as four tasks are, to share their shapes. */
+const LONE_TASK_ROWS_MAX = 1024;
+
 /**
  * The cheapest cut of the tasks, sorted by size, into consecutive groups: each group costs its
  * padded rows and `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is one
@@ -52,7 +55,7 @@ export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): Mic
     let query = 0;
     for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
       query = Math.max(query, sorted[start]?.query ?? 0);
-      const rowCount = taskExtent(end - start) * (support + query);
+      const rowCount = taskExtent(end - start, support + query, rowsMax) * (support + query);
       if (rowCount > rowsMax && end - start > 1) break;
       const cost = (costs[start] ?? 0) + ROWS_WORTH_A_CALL + rowCount;
       if (cost <= (costs[end] ?? 0)) {
@@ -64,11 +67,13 @@ export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): Mic
   const batches: MicroBatch[] = [];
   for (let end = sorted.length; end > 0; end = starts[end] ?? 0) {
     const group = sorted.slice(starts[end], end);
+    const supportExtent = Math.max(...group.map(({ support }) => support));
+    const queryExtent = Math.max(...group.map(({ query }) => query));
     batches.push({
       taskPlaces: group.map(({ place }) => place),
-      taskCount: taskExtent(group.length),
-      supportExtent: Math.max(...group.map(({ support }) => support)),
-      queryExtent: Math.max(...group.map(({ query }) => query)),
+      taskCount: taskExtent(group.length, supportExtent + queryExtent, rowsMax),
+      supportExtent,
+      queryExtent,
     });
   }
   return batches.reverse();
@@ -79,26 +84,28 @@ export function rowExtent(rowCount: number): number {
   return rowCount === 0 ? 0 : extentOnLadder(rowCount, 8, 2);
 }
 
-/** 1, 4, 16, then doublings: a group that falls just short of a rung is cut or merged instead. */
-export function taskExtent(taskCount: number): number {
-  return taskCount <= 16 ? extentOnLadder(taskCount, 1, 4) : extentOnLadder(taskCount, 16, 2);
+/**
+ * 4, 16, then doublings: a group that falls just short of a rung is cut or merged instead. A large
+ * task that is alone stays alone.
+ *
+ * @param rowCount padded rows of each task.
+ */
+export function taskExtent(taskCount: number, rowCount: number, rowsMax: number): number {
+  if (taskCount === 1 && 4 * rowCount > Math.min(LONE_TASK_ROWS_MAX, rowsMax)) return 1;
+  return taskCount <= 16 ? extentOnLadder(taskCount, 4, 4) : extentOnLadder(taskCount, 16, 2);
 }
 
 /** Rows of a row pack: jobs of one run differ little, and padding here is copied and no more. */
 export function packExtent(rowCount: number): number {
-  return rowCount <= 4096 ? extentOnLadder(rowCount, 64, 4) : extentOnLadder(rowCount, 4096, 2);
+  return rowCount <= 4096 ? extentOnLadder(rowCount, 256, 4) : extentOnLadder(rowCount, 4096, 2);
 }
 
 /**
- * Members of all bags of a role: `placeCount` and its doublings, so that data with bags of about
- * one size has one or two extents per shape.
- *
- * @param placeCount rows of the role, padding included; at least 1.
+ * Members of bags for each padded row, so that data with bags of about one size has one shape or
+ * two: a half, then by fours.
  */
-export function memberExtent(memberCount: number, placeCount: number): number {
-  let extent = placeCount;
-  while (extent < memberCount) extent *= 2;
-  return extent;
+export function memberDensity(memberCount: number, placeCount: number): number {
+  return extentOnLadder(memberCount / placeCount, 0.5, 4);
 }
 
 /** The least of `lowest`, `lowest * ratio`, ... that holds `count`. */

@@ -10,7 +10,6 @@
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
-import { memberExtent } from './micro-batches.js';
 
 export type RowRole = 'support' | 'query' | 'all';
 
@@ -40,10 +39,12 @@ export interface RowBatch {
   readonly clickShares: Float32Array;
 }
 
-/** `[taskCount, rowExtent]`, each at least 1. */
 export interface BatchExtents {
+  /** `[taskCount, rowExtent]`, each at least 1. */
   readonly taskCount: number;
   readonly rowExtent: number;
+  /** At least the number of the batch's bag members, unless there are no bag features. */
+  readonly memberExtent: number;
 }
 
 /** The ids of a job by table, in the order of `RowPackLayout.idsByTable`. */
@@ -62,12 +63,24 @@ export function roleSpanOf(
   };
 }
 
+/** Members of all bags of the role's rows of a task. */
+export function memberCountOf(task: TaskRows, role: RowRole): number {
+  const { start, end } = roleSpanOf(task, role);
+  let count = 0;
+  for (const ids of task.bagIds) {
+    const lengthMax = ids.length / task.rowCount;
+    for (let index = start * lengthMax; index < end * lengthMax; index += 1)
+      if ((ids[index] ?? -1) >= 0) count += 1;
+  }
+  return count;
+}
+
 /** @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. */
 export function rowBatchOf(
   tasks: readonly TaskRows[],
   role: RowRole,
   localIds: readonly LocalIds[],
-  { taskCount, rowExtent }: BatchExtents,
+  { taskCount, rowExtent, memberExtent }: BatchExtents,
 ): RowBatch {
   const spans = tasks.map((task, index): TaskSpan => ({
     task,
@@ -95,7 +108,7 @@ export function rowBatchOf(
     bagCount,
     numberCount,
     categoryPlaces,
-    members: membersOf(spans, localIds.slice(categoryCount), placeCount, bagCount),
+    members: membersOf(spans, localIds.slice(categoryCount), bagCount === 0 ? 0 : memberExtent),
     numbers,
     impressionShares,
     clickShares,
@@ -141,11 +154,8 @@ function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float3
 function membersOf(
   spans: readonly TaskSpan[],
   localIds: readonly LocalIds[],
-  placeCount: number,
-  bagCount: number,
+  extent: number,
 ): RowBatch['members'] {
-  const memberCount = spans.reduce((sum, span) => sum + memberCountOf(span), 0);
-  const extent = bagCount === 0 ? 0 : memberExtent(memberCount, placeCount);
   const members = {
     places: new Int32Array(extent),
     bags: new Int32Array(extent),
@@ -163,23 +173,13 @@ function membersOf(
           const id = ids[index] ?? -1;
           if (id < 0) continue;
           members.places[next] = local.placeOf(id);
-          members.bags[next] = (firstPlace + row - start) * bagCount + bag;
+          members.bags[next] = (firstPlace + row - start) * task.bagIds.length + bag;
           next += 1;
         }
         members.weights.fill(1 / (next - firstMember), firstMember, next);
       }
     }
   return members;
-}
-
-function memberCountOf({ task, start, end }: TaskSpan): number {
-  let count = 0;
-  for (const ids of task.bagIds) {
-    const lengthMax = ids.length / task.rowCount;
-    for (let index = start * lengthMax; index < end * lengthMax; index += 1)
-      if ((ids[index] ?? -1) >= 0) count += 1;
-  }
-  return count;
 }
 
 /** Divides the counts of one task by its sum of impressions. */
