@@ -197,6 +197,16 @@ function withSupport(store: TaskStore, has: (task: TaskRows) => boolean): TaskSt
   };
 }
 
+test.each(paths)('leaves no tensor behind, %s', async (path) => {
+  select(rich, { ...embedded, personal: blocks });
+  const setting = { innerSteps: 2, path, coldShare: 0.3 };
+  const first = await computed(setting);
+  const { numTensors } = executor.engine.tf.memory();
+  const second = await computed(setting);
+  expect(executor.engine.tf.memory().numTensors).toBe(numTensors);
+  expect(second.found.bytes).toEqual(first.found.bytes);
+});
+
 test.each(stepCounts)(
   'the referee agrees with finite differences of the outer loss over %i steps',
   async (innerSteps) => {
@@ -227,3 +237,21 @@ test.each(stepCounts)(
     }
   },
 );
+
+// The last test: the library has one backend at a time.
+test.each(paths)('a portable backend has the same gradient, %s', async (path) => {
+  select(rich, { ...embedded, personal: blocks });
+  const portable = await createExecutor({
+    openStore: () => Promise.resolve(current.store),
+    backend: 'cpu',
+  });
+  try {
+    const indices = current.store.tasks.map(({ taskIndex }) => taskIndex);
+    const tasks = await current.store.readTasks(indices);
+    const setting = { innerSteps: 2, path, coldShare: 0.3 };
+    const found = await runJob(portable, current, indices, workOf(setting, tasks.length));
+    expectGradient(found, expectedOf(tasks, setting), tasks);
+  } finally {
+    await portable.close();
+  }
+});
