@@ -83,17 +83,17 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
 
 test('a deadline error names what was last heard', async () => {
   const executor = open();
-  const error = await failureOf(executor.execute(inputOf('hangs-computing', 300)));
+  const error = await failureOf(executor.execute(inputOf('hangs-computing', 3_000)));
   expect(error.report.found).toMatch(/^last heard: computing, \d\.\d s ago$/);
 });
 
 test('only a process that does not compute is ended for its silence', async () => {
-  const executor = open({ silenceMsMax: 200 });
+  const executor = open({ silenceMsMax: 2_000 });
   const silent = await failureOf(executor.execute(inputOf('freezes')));
   expect(silent.kind).toBe('transient');
   expect(silent.message).toContain('fell silent');
   expect(silent.report.found).toMatch(/^last heard: reading, /);
-  const late = await failureOf(executor.execute(inputOf('hangs-computing', 1_000)));
+  const late = await failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
   expect(late.message).toContain('passed its deadline');
   expect(endings()).toEqual(['silent', 'deadline']);
 });
