@@ -12,9 +12,11 @@ import type { Dispatcher } from '../../coordinator/dispatcher.js';
 import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/training/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
+import type { DeviceDemand, RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
+import { describeDevice } from '../../worker/compute-process.js';
 import {
+  computeEnvironment,
   countUsableGpus,
   gpuIndexOfWorker,
   listGpus,
@@ -71,6 +73,7 @@ export async function dispatchForRun(
       message: `waiting for workers; start some with: qianmo worker --redis ${redisUrl} --prefix '${config.queue.prefix}'`,
     });
   } else {
+    await requireLocalDevice(config.compute.device, context);
     const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix];
     args.push('--device', config.compute.device);
     const visible = context.environment['CUDA_VISIBLE_DEVICES'];
@@ -93,6 +96,19 @@ export async function dispatchForRun(
   }
   context.onClose(() => dispatcher.close());
   return { dispatcher, redisUrl };
+}
+
+/** Workers that are refused would start again and again; one process tells beforehand. */
+async function requireLocalDevice(
+  device: DeviceDemand,
+  { clock, environment }: CommandContext,
+): Promise<void> {
+  if (device === 'auto') return;
+  await describeDevice({
+    clock,
+    device,
+    environment: computeEnvironment(environment, device, undefined),
+  });
 }
 
 async function redisForRun(
