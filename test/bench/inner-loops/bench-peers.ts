@@ -20,7 +20,7 @@ import { measureProducts } from './measure-products.js';
 import { peersPython } from './peers-environment.js';
 import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
-import { peerScript, SIDE_NAMES, type LaunchRoom } from './sides.js';
+import { peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides.js';
 import { readWorkloads, writeWorkloads } from './workload-data.js';
 
 const { values: options } = parseArgs({
@@ -62,7 +62,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
         await measureCell(cell, {
           arrays: readWorkloads(folder),
           workloadFolder: folder,
-          ...{ referenceFolder, sides, room },
+          ...{ referenceFolder, sides, room, variantsOf },
           roundCount: Number(options.rounds),
           runMs: Number(options['run-ms']),
           say: (text) => console.log(text),

@@ -18,9 +18,9 @@ import {
 } from './cell-results.js';
 import { othersLoadDuring, waitForQuiet } from './machine-load.js';
 import { startSide, type SideProcess } from './side-process.js';
-import { launchOf, variantsOf, type LaunchRoom, type SideName } from './sides.js';
+import { launchOf, type LaunchRoom, type SideName } from './sides.js';
 import type { Timed } from './side-protocol.js';
-import type { WorkloadArrays } from './workload-data.js';
+import type { WorkloadArrays, WorkloadName } from './workload-data.js';
 
 export interface MeasureOptions {
   readonly arrays: WorkloadArrays;
@@ -28,6 +28,7 @@ export interface MeasureOptions {
   /** Exact updates, a folder for each cell; null when there are none to compare with. */
   readonly referenceFolder: string | null;
   readonly sides: readonly SideName[];
+  readonly variantsOf: (side: SideName, workload: WorkloadName) => readonly string[];
   readonly room: LaunchRoom;
   readonly roundCount: number;
   readonly runMs: number;
@@ -48,7 +49,7 @@ export async function measureCell(cell: Cell, options: MeasureOptions): Promise<
   const shape = options.arrays.description.workloads[cell.workload];
   const variants: VariantResult[] = [];
   for (const side of options.sides)
-    for (const variant of variantsOf(side, cell.workload)) {
+    for (const variant of options.variantsOf(side, cell.workload)) {
       const result = await lookAt(cell, side, variant, options);
       variants.push(result);
       const { skippedBecause, lookMs, relativeError } = result;

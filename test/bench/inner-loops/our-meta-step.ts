@@ -89,7 +89,7 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
     table: null,
     graphFor: (batchIndex) => stepGraph(terms, variant, compute, inputOf(batchIndex)),
-    dispose: step.dispose,
+    dispose: () => step.dispose(),
   };
 }
 
@@ -132,7 +132,7 @@ function tableStep(
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
     table: values,
     graphFor: (batchIndex) => stepGraph(terms, variant, compute, placed(batchIndex)),
-    dispose: step.dispose,
+    dispose: () => step.dispose(),
   };
 }
 

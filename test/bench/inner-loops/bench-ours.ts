@@ -1,0 +1,98 @@
+/**
+ * The engine alone: the inner loops of every cell as plain, captured and rewritten graphs, jobs of
+ * the project's models, a generator's step, the adaptation of 10,000 adgroups, and what the graphs
+ * spend their time on. Writes `infra/results/inner-loops-ours.json` and `.md`. Needs no Python.
+ *
+ *   npm run bench -- --rounds 3 --run-ms 1000 --cells W1.first.1
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { cellName, cellOfName, CELLS } from './cells.js';
+import type { CellResult } from './cell-results.js';
+import { machineDescription } from './machine-description.js';
+import { measureCell } from './measure-cell.js';
+import { measureProducts } from './measure-products.js';
+import { OtherResultSchema, type ProfileResult, type WorkResult } from './other-results.js';
+import { ourMarkdown } from './our-results-table.js';
+import { OUR_VARIANTS } from './our-meta-step.js';
+import { threadEnvironment } from './sides.js';
+import { readWorkloads, writeWorkloads } from './workload-data.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    'run-ms': { type: 'string', default: '1000' },
+    cells: { type: 'string', default: CELLS.map(cellName).join(',') },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+    folder: { type: 'string', default: tmpdir() },
+  },
+});
+
+const OTHER_WORK = fileURLToPath(new URL('other-work.js', import.meta.url));
+const OTHER_WORK_TIMEOUT_MS = 20 * 60_000;
+
+function otherResults(folder: string): (WorkResult | ProfileResult)[] {
+  console.log("jobs of the project's models, a generator, an export, profiles");
+  const output = execFileSync('taskset', ['-c', '0', process.execPath, OTHER_WORK, folder], {
+    env: { ...process.env, ...threadEnvironment(1) },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: OTHER_WORK_TIMEOUT_MS,
+  });
+  return output
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => OtherResultSchema.parse(JSON.parse(line)));
+}
+
+async function cellResults(folder: string): Promise<CellResult[]> {
+  const room = {
+    ...{ python: null, environment: process.env, compileCache: folder },
+  };
+  const results: CellResult[] = [];
+  for (const cell of options.cells.split(',').map(cellOfName)) {
+    console.log(cellName(cell));
+    results.push(
+      await measureCell(cell, {
+        arrays: readWorkloads(folder),
+        workloadFolder: folder,
+        ...{ referenceFolder: null, sides: ['ours'], room },
+        variantsOf: () => OUR_VARIANTS,
+        roundCount: Number(options.rounds),
+        runMs: Number(options['run-ms']),
+        say: (text) => console.log(text),
+      }),
+    );
+  }
+  return results;
+}
+
+const folder = mkdtempSync(join(options.folder, 'qianmo-workloads-'));
+try {
+  writeWorkloads(folder);
+  const machine = machineDescription();
+  const products = measureProducts({
+    ...{ python: null, environment: process.env, compileCache: folder },
+  });
+  const cells = await cellResults(folder);
+  const others = otherResults(folder);
+  const results = {
+    ...{ machine, products, cells },
+    versions: cells[0]?.variants[0]?.versions ?? {},
+    works: others.flatMap((result) => (result.kind === 'work' ? [result] : [])),
+    profiles: others.flatMap((result) => (result.kind === 'profile' ? [result] : [])),
+  };
+  mkdirSync(options.output, { recursive: true });
+  const at = (name: string): string => join(options.output, name);
+  writeFileSync(at('inner-loops-ours.json'), `${JSON.stringify(results, null, 1)}\n`);
+  writeFileSync(at('inner-loops-ours.md'), ourMarkdown(results));
+  console.log(ourMarkdown(results));
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

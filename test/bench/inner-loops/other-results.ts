@@ -1,0 +1,40 @@
+/** What the process of `other-work.ts` prints, a JSON line each. */
+
+import { z } from 'zod';
+
+export const WorkResultSchema = z.strictObject({
+  kind: z.literal('work'),
+  name: z.string(),
+  tasksPerSecond: z.number(),
+  medianMs: z.number(),
+  /** Of the first run: tracing and compiling included. */
+  firstMs: z.number(),
+  residentMiB: z.number(),
+});
+export const ProfileResultSchema = z.strictObject({
+  kind: z.literal('profile'),
+  cell: z.string(),
+  nodeCount: z.int(),
+  recordedNodeCount: z.int(),
+  captureMs: z.number(),
+  /** Sum over nodes of the time of each alone. */
+  totalMs: z.number(),
+  byOp: z.array(
+    z.strictObject({ op: z.string(), count: z.int(), totalMs: z.number(), share: z.number() }),
+  ),
+  largest: z.array(
+    z.strictObject({
+      operation: z.string(),
+      count: z.int(),
+      medianMs: z.number(),
+      share: z.number(),
+      gflops: z.number().nullable(),
+    }),
+  ),
+});
+export const OtherResultSchema = z.discriminatedUnion('kind', [
+  WorkResultSchema,
+  ProfileResultSchema,
+]);
+export type WorkResult = z.infer<typeof WorkResultSchema>;
+export type ProfileResult = z.infer<typeof ProfileResultSchema>;
