@@ -22,8 +22,6 @@ export interface ModelPlan {
   readonly layers: readonly Layer[];
   /** Leading layers that are part of the trunk pass as a whole. */
   readonly trunkLayerCount: number;
-  /** Category and bag features: fields of the trunk whatever is personal. */
-  readonly tableFieldCount: number;
   readonly numberFieldCount: number;
   readonly hasPersonalNumbers: boolean;
   /** Fields that differ by task: numbers, adgroup embedding. */
@@ -58,7 +56,6 @@ export function modelPlanOf(spec: ModelSpec, adapts: boolean): ModelPlan {
     trunk: names.filter((name) => !personal.has(name)),
     layers,
     trunkLayerCount: hasPersonalFields ? 0 : sharedLayerCount,
-    tableFieldCount: spec.categoryFeatures.length + spec.bagFeatures.length,
     numberFieldCount,
     hasPersonalNumbers,
     hasPersonalFields,
