@@ -59,6 +59,7 @@ export async function dispatchForRun(
     return { dispatcher, redisUrl: null };
   }
 
+  if (choice.workers !== undefined) await requireLocalDevice(config.compute.device, context);
   const redisUrl = await redisForRun(config, choice, context);
   const dispatcher = await createQueueDispatcher({
     redisUrl,
@@ -73,7 +74,6 @@ export async function dispatchForRun(
       message: `waiting for workers; start some with: qianmo worker --redis ${redisUrl} --prefix '${config.queue.prefix}'`,
     });
   } else {
-    await requireLocalDevice(config.compute.device, context);
     const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix];
     args.push('--device', config.compute.device);
     const visible = context.environment['CUDA_VISIBLE_DEVICES'];
