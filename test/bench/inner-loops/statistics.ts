@@ -12,21 +12,3 @@ export function geometricMean(values: readonly number[]): number {
   if (values.length === 0) throw new Error('the mean of nothing');
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
-
-/** Largest difference over the largest expected size; NaN counts as infinitely far. */
-export function largestRelativeError(
-  found: ArrayLike<number>,
-  expected: ArrayLike<number>,
-): number {
-  if (found.length !== expected.length) return Infinity;
-  let scale = 0;
-  let difference = 0;
-  for (let index = 0; index < expected.length; index += 1) {
-    const wanted = expected[index] ?? NaN;
-    const apart = Math.abs((found[index] ?? NaN) - wanted);
-    scale = Math.max(scale, Math.abs(wanted));
-    difference = Math.max(difference, Number.isNaN(apart) ? Infinity : apart);
-  }
-  if (difference === 0) return 0;
-  return scale === 0 ? Infinity : difference / scale;
-}
