@@ -6,12 +6,15 @@
 import { canonicalJson } from '../../shared/config/run-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { GradientWork } from '../../shared/protocol.js';
+import type { OnProgress } from '../compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
 import { capturePrediction, type PredictionFunctions } from './captured-prediction.js';
 import type { Engine } from './engine/load-engine.js';
 
 export interface Computations {
   readonly engine: Engine;
+  /** Told before each micro-batch. */
+  readonly onProgress: OnProgress;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
   predictionOf(spec: ModelSpec): PredictionFunctions;
   /** Frees every graph. */
@@ -21,11 +24,15 @@ export interface Computations {
 /** Models and methods held at once, of each kind; the least recently used is freed beyond it. */
 const KEPT_COUNT_MAX = 8;
 
-export function createComputations(engine: Engine): Computations {
+export function createComputations(
+  engine: Engine,
+  onProgress: OnProgress = () => undefined,
+): Computations {
   const gradients = recentlyUsed<GradientFunction>();
   const predictions = recentlyUsed<PredictionFunctions>();
   return {
     engine,
+    onProgress,
     gradientOf: (spec, method) =>
       gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
     predictionOf: (spec) =>

@@ -59,7 +59,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const device = await measureDevice(engine, { clock, environment });
   requireDevice(options.device ?? 'auto', device, lookForCuda);
   const memory = createMicroBatchMemory(warn);
-  const computations = createComputations(engine);
+  const computations = createComputations(engine, onProgress);
   const stores = new Map<string, Promise<TaskStore>>();
 
   const storeOf = async (reference: StoreReference): Promise<TaskStore> => {

@@ -36,7 +36,10 @@ export function gradientOf(
   const sums = new Map([...shapes].map(([name, shape]) => [name, new Float64Array(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
   const supportLosses = new Float64Array(tasks.length);
-  for (const microBatch of microBatchesOf(sizesOf(job, work.method), microBatchRowsMax))
+  const microBatches = microBatchesOf(sizesOf(job, work.method), microBatchRowsMax);
+  const count = microBatches.length;
+  for (const [index, microBatch] of microBatches.entries()) {
+    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
     tf.tidy(() => {
       const output = runMicroBatch(compute, job, work, microBatch);
       if (output === null) return;
@@ -46,6 +49,7 @@ export function gradientOf(
       placeLosses(microBatch, output.queryLosses, queryLosses);
       placeLosses(microBatch, output.supportLosses, supportLosses);
     });
+  }
   const tensors = new Map(
     [...sums].map(([name, sum]): [string, CodedTensor] => [
       name,

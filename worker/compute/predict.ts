@@ -35,7 +35,10 @@ export function predictLogits(
     firstRows[place + 1] = (firstRows[place] ?? 0) + end - start;
   const rowCount = firstRows[spans.length] ?? 0;
   const values = new Float32Array(work.adaptations.length * rowCount);
-  for (const microBatch of microBatchesOf(sizes, microBatchRowsMax)) {
+  const microBatches = microBatchesOf(sizes, microBatchRowsMax);
+  const count = microBatches.length;
+  for (const [index, microBatch] of microBatches.entries()) {
+    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
     const extent = work.rows === 'query' ? microBatch.queryExtent : microBatch.supportExtent;
     if (extent === 0) continue;
     /** `[taskCount, extent]` to the rows of the tasks. */
