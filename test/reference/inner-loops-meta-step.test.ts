@@ -187,7 +187,7 @@ describe('meta steps of the inner-loop benchmark', () => {
         }
         if (step.table !== null) {
           const before = arrays.floats(`${cell.workload}.table`);
-          const error = updateError(before, step.table, Float64Array.from(exact.table));
+          const error = updateError(before, step.table(), Float64Array.from(exact.table));
           expect(error, `${variant} table`).toBeLessThan(1e-5);
         }
         step.dispose();

@@ -7,7 +7,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import { adaptationOn, repeatByTask, trunkFeatures, type StepTerms } from './meta-step-graphs.js';
-import { createRowTable } from './row-table.js';
+import { createNativeTable, createPlacer } from './row-table.js';
 import type { WorkloadArrays } from './workload-data.js';
 
 export const ADGROUP_COUNT = 10_000;
@@ -33,7 +33,8 @@ export function createAdaptation(
     ...{ engine, shape, cell: { workload: 'W2', order: 'first', innerSteps } },
     ...{ innerRate: description.innerRate, metaRate: 0 },
   };
-  const table = createRowTable(arrays.floats('W2.table'), rowCount, width);
+  const table = createNativeTable(engine, arrays.floats('W2.table'), width);
+  const placesOf = createPlacer(rowCount, PACK_ROWS);
   const layers = shape.widths
     .slice(1)
     .flatMap((outputs, layer) => [
@@ -59,10 +60,14 @@ export function createAdaptation(
     return adaptationOn(terms, supportLabels)(features, start);
   };
   const inputOf = (batch: number): AdaptInput => {
-    const { places, uniqueCount } = table.place([ids[batch % ids.length] ?? new Int32Array()]);
+    const {
+      places,
+      uniqueCount,
+      ids: touched,
+    } = placesOf([ids[batch % ids.length] ?? new Int32Array()]);
     if (uniqueCount > PACK_ROWS) throw new Error(`a batch touches ${uniqueCount} rows`);
     return {
-      rows: tf.tensor2d(table.gather(PACK_ROWS), [PACK_ROWS, width]),
+      rows: table.gather(touched),
       places: tf.tensor1d(places[0] ?? new Int32Array(), 'int32'),
       labels: labels[batch % labels.length] as tfjs.Tensor,
     };
@@ -79,6 +84,9 @@ export function createAdaptation(
         tf.dispose([...blocks, input.rows, input.places]);
       }
     },
-    dispose: () => captured.dispose(),
+    dispose: () => {
+      captured.dispose();
+      table.dispose();
+    },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * One whole meta step of a workload on our side: batches stay on the device, layers go from step to
- * step as tensors, and the embedding table stays in host memory, from which a step takes the rows it
- * touches and to which it returns them.
+ * step as tensors, and of the embedding table a step takes the rows it touches and returns their
+ * change.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -23,10 +23,11 @@ import {
   type StepTerms,
   type TableInput,
 } from './meta-step-graphs.js';
-import { createRowTable, type RowTable } from './row-table.js';
+import { createHostTable, createNativeTable, createPlacer } from './row-table.js';
 import type { WorkloadArrays } from './workload-data.js';
 
-export const OUR_VARIANTS = ['eager', 'captured', 'rewritten'] as const;
+/** All but the last keep the embedding table in the native library. */
+export const OUR_VARIANTS = ['eager', 'captured', 'rewritten', 'rewritten-host-table'] as const;
 export type OurVariant = (typeof OUR_VARIANTS)[number];
 
 export interface OurMetaStep {
@@ -34,7 +35,8 @@ export interface OurMetaStep {
   readonly run: (batchIndex: number) => void;
   /** The layers as they are, weights and biases in turn. */
   readonly layers: () => Float32Array[];
-  readonly table: Float32Array | null;
+  /** The table as it is; null without one. */
+  readonly table: (() => Float32Array) | null;
   /** The step's graph for a batch and the tensors it is fed with; null of an eager step. */
   readonly graphFor: (batchIndex: number) => StepGraph | null;
   readonly dispose: () => void;
@@ -102,37 +104,42 @@ function tableStep(
   const { engine } = terms;
   const { tf } = engine;
   const values = arrays.floats(`${terms.cell.workload}.table`);
-  const table: RowTable = createRowTable(values, rowCount, width);
+  const createTable = variant.endsWith('host-table') ? createHostTable : createNativeTable;
+  const table = createTable(engine, values, width);
+  const placesOf = createPlacer(rowCount, PACK_ROWS_STEP);
   const batches = batchesOf(terms, arrays, (name) => arrays.integers(`${name}Ids`));
   let layers = initialLayers(terms, arrays);
   const compute = tableMetaStep(terms);
   const step = runnerOf(engine, terms.cell, variant, compute);
-  const placed = (batchIndex: number): TableInput => {
+  const placed = (batchIndex: number): { input: TableInput; uniqueCount: number } => {
     const { support, query, supportLabels, queryLabels } = at(batches, batchIndex);
-    const { places, uniqueCount } = table.place([query, support]);
+    const { places, uniqueCount, ids } = placesOf([query, support]);
     const [queryPlaces, supportPlaces] = places;
     if (queryPlaces === undefined || supportPlaces === undefined)
       throw new Error('two in, two out');
-    const packRowCount = Math.ceil(uniqueCount / PACK_ROWS_STEP) * PACK_ROWS_STEP;
-    return {
-      rows: tf.tensor2d(table.gather(packRowCount), [packRowCount, width]),
+    const input = {
+      rows: table.gather(ids),
       supportPlaces: tf.tensor1d(supportPlaces, 'int32'),
       queryPlaces: tf.tensor1d(queryPlaces, 'int32'),
       ...{ supportLabels, queryLabels, layers },
     };
+    return { input, uniqueCount };
   };
   return {
     run: (batchIndex) => {
-      const input = placed(batchIndex);
+      const { input, uniqueCount } = placed(batchIndex);
       const { rowChange, layers: next } = step.run(input);
-      table.subtract(rowChange.dataSync<'float32'>());
+      table.subtract(rowChange, uniqueCount);
       tf.dispose([rowChange, input.rows, input.supportPlaces, input.queryPlaces, ...layers]);
       layers = next;
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
-    table: values,
-    graphFor: (batchIndex) => stepGraph(terms, variant, compute, placed(batchIndex)),
-    dispose: () => step.dispose(),
+    table: table.values,
+    graphFor: (batchIndex) => stepGraph(terms, variant, compute, placed(batchIndex).input),
+    dispose: () => {
+      step.dispose();
+      table.dispose();
+    },
   };
 }
 
@@ -145,7 +152,7 @@ function stepGraph<In extends TensorStructure>(
   if (variant === 'eager') return null;
   const captured = capture(engine, compute, input, {
     name: 'profile',
-    rewrites: variant === 'rewritten',
+    rewrites: variant.startsWith('rewritten'),
   });
   captured.dispose();
   const { graph, statistics } = captured;
@@ -168,7 +175,7 @@ function runnerOf<In extends TensorStructure, Out extends TensorStructure>(
     };
   return captureByShape(engine, compute, {
     name: `${workload}-${order}-${innerSteps}`,
-    rewrites: variant === 'rewritten',
+    rewrites: variant.startsWith('rewritten'),
     shapeCountMax: SHAPE_COUNT_MAX,
   });
 }

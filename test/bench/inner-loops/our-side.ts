@@ -37,7 +37,7 @@ function send(reply: SideReply): void {
 }
 
 function check(folder: string): Checked {
-  const before = step.table === null ? null : Float32Array.from(step.table);
+  const before = step.table === null ? null : Float32Array.from(step.table());
   const beganMs = systemClock.monotonicMs();
   step.run(0);
   const firstStepMs = systemClock.monotonicMs() - beganMs;
@@ -53,11 +53,12 @@ function writeTouchedRows(
   folder: string,
   { integers, description }: WorkloadArrays,
   before: Float32Array,
-  { table }: OurMetaStep,
+  { table: currentTable }: OurMetaStep,
   workload: 'W1' | 'W2',
 ): number {
   const shape = description.workloads[workload].table;
-  if (table === null || shape === null) throw new Error(`${workload} has no table`);
+  if (currentTable === null || shape === null) throw new Error(`${workload} has no table`);
+  const table = currentTable();
   const { width, rowCount } = shape;
   const ids = integers(`${workload}.batch0.touchedIds`);
   const rows = new Float32Array(ids.length * width);

@@ -16,7 +16,7 @@ export function variantsOf(side: SideName, workload: WorkloadName): readonly str
   switch (side) {
     case 'ours':
       return OUR_VARIANTS.filter(
-        (name) => name !== 'eager' && (workload === 'W2' || !name.endsWith('host-sum')),
+        (name) => name !== 'eager' && (workload === 'W2' || !name.endsWith('host-table')),
       );
     case 'jax':
       return workload === 'W1' ? ['jit'] : ['scatter', 'dense', 'unique', 'unique-host'];
