@@ -40,9 +40,11 @@ export type DenseInput = {
 };
 
 export type TableInput = {
-  /** The rows of the table that the batch touches, `[rowCount, width]`. */
+  /** The rows of the table that have a gradient, `[rowCount, width]`. */
   readonly rows: Tensor;
-  /** Places in `rows`, `[taskCount * rowsPerTask * fieldCount]`. */
+  /** In first order, when support rows are data, a pack of their own; otherwise none. */
+  readonly supportRows: readonly Tensor[];
+  /** Places in the pack, `[taskCount * rowsPerTask * fieldCount]`. */
   readonly supportPlaces: Tensor;
   readonly supportLabels: Tensor;
   readonly queryPlaces: Tensor;
@@ -74,15 +76,22 @@ export function denseMetaStep(terms: StepTerms): (input: DenseInput) => Layers {
 export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableOutput {
   const { engine, shape } = terms;
   const trunkSize = 2 * shape.trunkLayerCount;
-  return ({ rows, supportPlaces, supportLabels, queryPlaces, queryLabels, layers }) => {
+  return ({
+    rows,
+    supportRows,
+    supportPlaces,
+    supportLabels,
+    queryPlaces,
+    queryLabels,
+    layers,
+  }) => {
     const trunk = layers.slice(0, trunkSize);
-    const features = (places: Tensor, [pack, ...weights]: readonly Tensor[]): Tensor =>
-      trunkFeatures(terms, places, pack, weights);
     const moved = metaGradient(terms, layers.slice(trunkSize), {
       supportLabels,
       queryLabels,
-      supportFeatures: (shared) => features(supportPlaces, shared),
-      queryFeatures: (shared) => features(queryPlaces, shared),
+      supportFeatures: ([pack, ...weights]) =>
+        trunkFeatures(terms, supportPlaces, supportRows[0] ?? pack, weights),
+      queryFeatures: ([pack, ...weights]) => trunkFeatures(terms, queryPlaces, pack, weights),
       shared: [rows, ...trunk],
     });
     const [rowChange, ...changes] = moved;

@@ -113,24 +113,36 @@ function tableStep(
   const step = runnerOf(engine, terms.cell, variant, compute);
   const placed = (batchIndex: number): { input: TableInput; uniqueCount: number } => {
     const { support, query, supportLabels, queryLabels } = at(batches, batchIndex);
-    const { places, uniqueCount, ids } = placesOf([query, support]);
-    const [queryPlaces, supportPlaces] = places;
+    const isFirstOrder = terms.cell.order === 'first';
+    // Rows that only support rows touch have no gradient in first order: a pack of their own.
+    const supportPack = isFirstOrder ? placesOf([support]) : null;
+    const pack = placesOf(isFirstOrder ? [query] : [query, support]);
+    const [queryPlaces, sharedSupportPlaces] = pack.places;
+    const supportPlaces = supportPack?.places[0] ?? sharedSupportPlaces;
     if (queryPlaces === undefined || supportPlaces === undefined)
       throw new Error('two in, two out');
     const input = {
-      rows: table.gather(ids),
+      supportRows: supportPack === null ? [] : [table.gather(supportPack.ids)],
+      rows: table.gather(pack.ids),
       supportPlaces: tf.tensor1d(supportPlaces, 'int32'),
       queryPlaces: tf.tensor1d(queryPlaces, 'int32'),
       ...{ supportLabels, queryLabels, layers },
     };
-    return { input, uniqueCount };
+    return { input, uniqueCount: pack.uniqueCount };
   };
   return {
     run: (batchIndex) => {
       const { input, uniqueCount } = placed(batchIndex);
       const { rowChange, layers: next } = step.run(input);
       table.subtract(rowChange, uniqueCount);
-      tf.dispose([rowChange, input.rows, input.supportPlaces, input.queryPlaces, ...layers]);
+      tf.dispose([
+        rowChange,
+        input.rows,
+        ...input.supportRows,
+        input.supportPlaces,
+        input.queryPlaces,
+        ...layers,
+      ]);
       layers = next;
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
