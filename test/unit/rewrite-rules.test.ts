@@ -253,6 +253,42 @@ describe('products', () => {
   });
 });
 
+describe('finishing', () => {
+  it('steps a bias together with its weights', () => {
+    const { counts, relativeError } = rewritten(
+      { p: [3, 4, 8], g: [3, 4, 5], delta: [3, 5, 8], bias: [8] },
+      (tf, input) => {
+        const delta = the(input, 'delta');
+        const output = tf.sub(the(input, 'p'), tf.matMul(the(input, 'g'), delta));
+        const initial = tf.tile(tf.reshape(the(input, 'bias'), [1, 1, 8]), [3, 1, 1]);
+        return tf.add(output, tf.sub(initial, tf.sum(delta, 1, true)));
+      },
+    );
+    expect(counts).toEqual({ Add: 2, BatchMatMulV2: 1, Reshape: 1, Sub: 1 });
+    expect(relativeError).toBeLessThan(1e-6);
+  });
+
+  it('keeps the step of a bias by other rows apart', () => {
+    const { counts, relativeError } = rewritten(
+      { p: [3, 4, 8], g: [3, 4, 4], delta: [3, 4, 8], others: [3, 4, 8] },
+      (tf, input) => {
+        const output = tf.sub(the(input, 'p'), tf.matMul(the(input, 'g'), the(input, 'delta')));
+        return tf.add(output, tf.sub(tf.ones([1, 1, 8]), tf.sum(the(input, 'others'), 1, true)));
+      },
+    );
+    expect(counts).toMatchObject({ Add: 1, Sub: 2, Sum: 1 });
+    expect(relativeError).toBe(0);
+  });
+
+  it('sums many rows by a product with ones', () => {
+    const { counts, relativeError } = rewritten({ x: [40, 30, 64] }, (tf, input) =>
+      tf.sum(tf.sum(the(input, 'x'), 1), 0),
+    );
+    expect(counts).toEqual({ MatMul: 1, Reshape: 2 });
+    expect(relativeError).toBeLessThan(1e-6);
+  });
+});
+
 describe('rewriting', () => {
   it('ends, also when it is given its own work', () => {
     engine.tf.tidy(() => {

@@ -7,11 +7,10 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import { adaptationOn, repeatByTask, trunkFeatures, type StepTerms } from './meta-step-graphs.js';
-import { createNativeTable, createPlacer } from './row-table.js';
+import { createRowTable } from './row-table.js';
 import type { WorkloadArrays } from './workload-data.js';
 
 export const ADGROUP_COUNT = 10_000;
-const PACK_ROWS = 32_768;
 
 export interface Adaptation {
   /** Adapts all adgroups; calls back with the blocks of each batch. */
@@ -28,13 +27,12 @@ export function createAdaptation(
   const { description } = arrays;
   const shape = description.workloads.W2;
   if (shape.table === null) throw new Error('W2 has a table');
-  const { rowCount, width } = shape.table;
+  const { width } = shape.table;
   const terms: StepTerms = {
     ...{ engine, shape, cell: { workload: 'W2', order: 'first', innerSteps } },
     ...{ innerRate: description.innerRate, metaRate: 0 },
   };
-  const table = createNativeTable(engine, arrays.floats('W2.table'), width);
-  const placesOf = createPlacer(rowCount, PACK_ROWS);
+  const table = createRowTable(engine, arrays.floats('W2.table'), width);
   const layers = shape.widths
     .slice(1)
     .flatMap((outputs, layer) => [
@@ -51,37 +49,28 @@ export function createAdaptation(
     ]),
   );
   const trunkSize = 2 * shape.trunkLayerCount;
-  type AdaptInput = { rows: tfjs.Tensor; places: tfjs.Tensor; labels: tfjs.Tensor };
-  const compute = ({ rows, places, labels: supportLabels }: AdaptInput): readonly tfjs.Tensor[] => {
-    const features = trunkFeatures(terms, places, rows, layers.slice(0, trunkSize));
+  type AdaptInput = { rows: tfjs.Tensor; labels: tfjs.Tensor };
+  const compute = ({ rows, labels: supportLabels }: AdaptInput): readonly tfjs.Tensor[] => {
+    const features = trunkFeatures(terms, rows, layers.slice(0, trunkSize));
     const start = layers
       .slice(trunkSize)
       .map((layer) => repeatByTask(engine, layer, shape.taskCount));
     return adaptationOn(terms, supportLabels)(features, start);
   };
-  const inputOf = (batch: number): AdaptInput => {
-    const {
-      places,
-      uniqueCount,
-      ids: touched,
-    } = placesOf([ids[batch % ids.length] ?? new Int32Array()]);
-    if (uniqueCount > PACK_ROWS) throw new Error(`a batch touches ${uniqueCount} rows`);
-    return {
-      rows: table.gather(touched),
-      places: tf.tensor1d(places[0] ?? new Int32Array(), 'int32'),
-      labels: labels[batch % labels.length] as tfjs.Tensor,
-    };
-  };
+  const inputOf = (batch: number): AdaptInput => ({
+    rows: table.gather(ids[batch % ids.length] ?? new Int32Array()),
+    labels: labels[batch % labels.length] as tfjs.Tensor,
+  });
   const example = inputOf(0);
   const captured = capture(engine, compute, example, { name: 'adaptation' });
-  tf.dispose([example.rows, example.places]);
+  example.rows.dispose();
   return {
     run: (onBlocks) => {
       for (let done = 0; done < ADGROUP_COUNT; done += shape.taskCount) {
         const input = inputOf(done / shape.taskCount);
         const blocks = captured.run(input);
         onBlocks(blocks.map((block) => block.dataSync<'float32'>()));
-        tf.dispose([...blocks, input.rows, input.places]);
+        tf.dispose([...blocks, input.rows]);
       }
     },
     dispose: () => {

@@ -40,21 +40,24 @@ export type DenseInput = {
 };
 
 export type TableInput = {
-  /** The rows of the table that have a gradient, `[rowCount, width]`. */
-  readonly rows: Tensor;
-  /** In first order, when support rows are data, a pack of their own; otherwise none. */
-  readonly supportRows: readonly Tensor[];
-  /** Places in the pack, `[taskCount * rowsPerTask * fieldCount]`. */
+  /** Rows of the table, `[packRowCount, tableWidth]`. */
+  readonly supportPack: Tensor;
+  readonly queryPack: Tensor;
+  /** For each row of the task and field its place in the pack, one after the other. */
   readonly supportPlaces: Tensor;
-  readonly supportLabels: Tensor;
   readonly queryPlaces: Tensor;
+  /** `[taskCount, rowsPerTask]` */
+  readonly supportLabels: Tensor;
   readonly queryLabels: Tensor;
   readonly layers: Layers;
+  /** Changes of the layers, summed over the micro-batches before this one. */
+  readonly layerChanges: Layers;
 };
 
-export type TableOutput = {
-  /** What to take off the rows. */
-  readonly rowChange: Tensor;
+export type TableChanges = {
+  /** What to take off the rows at the query places and, in second order, the support places. */
+  readonly rows: readonly Tensor[];
+  /** What to take off the layers, this micro-batch included. */
   readonly layers: Layers;
 };
 
@@ -73,30 +76,36 @@ export function denseMetaStep(terms: StepTerms): (input: DenseInput) => Layers {
 }
 
 /** W2: rows and first layers are trunk. */
-export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableOutput {
-  const { engine, shape } = terms;
+export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableChanges {
+  const { tf, kernels } = terms.engine;
+  const { shape, cell } = terms;
   const trunkSize = 2 * shape.trunkLayerCount;
-  return ({
-    rows,
-    supportRows,
-    supportPlaces,
-    supportLabels,
-    queryPlaces,
-    queryLabels,
-    layers,
-  }) => {
-    const trunk = layers.slice(0, trunkSize);
+  const rowsAt = (pack: Tensor, places: Tensor): Tensor =>
+    kernels.gatherRows(pack as tfjs.Tensor2D, places as tfjs.Tensor1D);
+  return ({ supportLabels, queryLabels, layers, layerChanges, ...packs }) => {
+    const supportRows = rowsAt(packs.supportPack, packs.supportPlaces);
+    const queryRows = rowsAt(packs.queryPack, packs.queryPlaces);
+    // Rows that only support features come from have no gradient in first order.
+    const tableRows = cell.order === 'first' ? [queryRows] : [queryRows, supportRows];
     const moved = metaGradient(terms, layers.slice(trunkSize), {
       supportLabels,
       queryLabels,
-      supportFeatures: ([pack, ...weights]) =>
-        trunkFeatures(terms, supportPlaces, supportRows[0] ?? pack, weights),
-      queryFeatures: ([pack, ...weights]) => trunkFeatures(terms, queryPlaces, pack, weights),
-      shared: [rows, ...trunk],
+      supportFeatures: (shared) =>
+        trunkFeatures(
+          terms,
+          cell.order === 'first' ? supportRows : (shared[1] as Tensor),
+          shared.slice(tableRows.length),
+        ),
+      queryFeatures: (shared) =>
+        trunkFeatures(terms, shared[0] as Tensor, shared.slice(tableRows.length)),
+      shared: [...tableRows, ...layers.slice(0, trunkSize)],
     });
-    const [rowChange, ...changes] = moved;
-    if (rowChange === undefined) throw new Error('the rows have a gradient');
-    return { rowChange, layers: stepped(engine, layers, changes) };
+    return {
+      rows: moved.slice(0, tableRows.length),
+      layers: moved
+        .slice(tableRows.length)
+        .map((change, index) => tf.add(layerChanges[index] as Tensor, change)),
+    };
   };
 }
 
@@ -173,17 +182,11 @@ function lossesOn(
   };
 }
 
-/** The table's rows through the first layers: `[taskCount, rowsPerTask, width]`. */
-export function trunkFeatures(
-  { engine, shape }: StepTerms,
-  places: Tensor,
-  rows: Tensor | undefined,
-  weights: Layers,
-): Tensor {
-  const { tf, kernels } = engine;
+/** Rows of the table through the first layers: `[taskCount, rowsPerTask, width]`. */
+export function trunkFeatures({ engine, shape }: StepTerms, rows: Tensor, weights: Layers): Tensor {
+  const { tf } = engine;
   const { taskCount, rowsPerTask, widths, trunkLayerCount } = shape;
-  const gathered = kernels.gatherRows(rows as tfjs.Tensor2D, places as tfjs.Tensor1D);
-  const inputs = tf.reshape(gathered, [taskCount * rowsPerTask, widths[0] ?? 0]);
+  const inputs = tf.reshape(rows, [taskCount * rowsPerTask, widths[0] ?? 0]);
   const hidden = denseLayers(engine, inputs, weights, true);
   return tf.reshape(hidden, [taskCount, rowsPerTask, widths[trunkLayerCount] ?? 0]);
 }
@@ -211,7 +214,7 @@ export function repeatByTask({ tf }: Engine, block: Tensor, taskCount: number): 
   }))(block);
 }
 
-function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Tensor[] {
+export function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Tensor[] {
   return layers.map((layer, index) => {
     const change = changes[index];
     if (change === undefined) throw new Error('a layer has no gradient');

@@ -17,17 +17,17 @@ import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import type { Cell } from './cells.js';
 import {
   denseMetaStep,
+  stepped,
   tableMetaStep,
   type DenseInput,
   type Layers,
   type StepTerms,
   type TableInput,
 } from './meta-step-graphs.js';
-import { createHostTable, createNativeTable, createPlacer } from './row-table.js';
+import { createGrouping, createRowTable, type Occurrences } from './row-table.js';
 import type { WorkloadArrays } from './workload-data.js';
 
-/** All but the last keep the embedding table in the native library. */
-export const OUR_VARIANTS = ['eager', 'captured', 'rewritten', 'rewritten-host-table'] as const;
+export const OUR_VARIANTS = ['eager', 'captured', 'rewritten'] as const;
 export type OurVariant = (typeof OUR_VARIANTS)[number];
 
 export interface OurMetaStep {
@@ -48,8 +48,9 @@ export interface StepGraph {
   readonly statistics: CaptureStatistics;
 }
 
-/** Packs of rows are padded to a multiple of this, so that few shapes have to be captured. */
-const PACK_ROWS_STEP = 4096;
+const PACK_ROWS_STEP = 2048;
+/** 32 tasks of W2: activations of a layer are half a megabyte. */
+const MICRO_BATCHES_MIN = 8;
 const SHAPE_COUNT_MAX = 8;
 
 export function createOurMetaStep(
@@ -95,64 +96,113 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
   };
 }
 
+/**
+ * Tasks go in micro-batches small enough for the caches. Changes are summed over micro-batches and
+ * taken off once, when all gradients are there.
+ */
 function tableStep(
-  terms: StepTerms,
+  whole: StepTerms,
   arrays: WorkloadArrays,
   variant: OurVariant,
   { rowCount, width }: { readonly rowCount: number; readonly width: number },
 ): OurMetaStep {
-  const { engine } = terms;
+  const { engine, cell } = whole;
   const { tf } = engine;
-  const values = arrays.floats(`${terms.cell.workload}.table`);
-  const createTable = variant.endsWith('host-table') ? createHostTable : createNativeTable;
-  const table = createTable(engine, values, width);
-  const placesOf = createPlacer(rowCount, PACK_ROWS_STEP);
-  const batches = batchesOf(terms, arrays, (name) => arrays.integers(`${name}Ids`));
-  let layers = initialLayers(terms, arrays);
+  const taskCount = microBatchTasks(whole.shape.taskCount);
+  const count = whole.shape.taskCount / taskCount;
+  const terms: StepTerms = { ...whole, shape: { ...whole.shape, taskCount } };
+  const table = createRowTable(engine, arrays.floats(`${cell.workload}.table`), width);
+  const batches = batchesOf(whole, arrays, (name) => arrays.integers(`${name}Ids`));
+  const labels = batches.map(({ supportLabels, queryLabels }) => ({
+    support: tf.split(supportLabels, count),
+    query: tf.split(queryLabels, count),
+  }));
+  const changedIds = createGrouping(rowCount);
+  const supportIds = createGrouping(rowCount);
+  let layers = initialLayers(whole, arrays);
+  const noChanges = layers.map((layer) => tf.zerosLike(layer));
   const compute = tableMetaStep(terms);
-  const step = runnerOf(engine, terms.cell, variant, compute);
-  const placed = (batchIndex: number): { input: TableInput; uniqueCount: number } => {
-    const { support, query, supportLabels, queryLabels } = at(batches, batchIndex);
-    const isFirstOrder = terms.cell.order === 'first';
-    // Rows that only support rows touch have no gradient in first order: a pack of their own.
-    const supportPack = isFirstOrder ? placesOf([support]) : null;
-    const pack = placesOf(isFirstOrder ? [query] : [query, support]);
-    const [queryPlaces, sharedSupportPlaces] = pack.places;
-    const supportPlaces = supportPack?.places[0] ?? sharedSupportPlaces;
-    if (queryPlaces === undefined || supportPlaces === undefined)
-      throw new Error('two in, two out');
-    const input = {
-      supportRows: supportPack === null ? [] : [table.gather(supportPack.ids)],
-      rows: table.gather(pack.ids),
-      supportPlaces: tf.tensor1d(supportPlaces, 'int32'),
-      queryPlaces: tf.tensor1d(queryPlaces, 'int32'),
-      ...{ supportLabels, queryLabels, layers },
+  const step = runnerOf(engine, cell, variant, compute);
+  const prepared = (batchIndex: number): Prepared => {
+    const { support, query } = at(batches, batchIndex);
+    // Rows that only support rows touch have no change in first order: a pack of their own.
+    const isFirstOrder = cell.order === 'first';
+    const changed = changedIds(isFirstOrder ? [query] : [query, support]);
+    const queryPack = table.gather(paddedIds(changed.ids));
+    const own = isFirstOrder ? supportIds([support]) : null;
+    const supportPack = own === null ? queryPack : table.gather(paddedIds(own.ids));
+    const queryPlaces = parts(changed.places.subarray(0, query.length), count);
+    const supportPlaces = parts(own?.places ?? changed.places.subarray(query.length), count);
+    const ownLabels = at(labels, batchIndex);
+    return {
+      changed,
+      inputs: queryPlaces.map((places, index) => ({
+        ...{ queryPack, supportPack, layers },
+        queryPlaces: tf.tensor1d(places, 'int32'),
+        supportPlaces: tf.tensor1d(at(supportPlaces, index), 'int32'),
+        supportLabels: at(ownLabels.support, index),
+        queryLabels: at(ownLabels.query, index),
+      })),
     };
-    return { input, uniqueCount: pack.uniqueCount };
   };
   return {
     run: (batchIndex) => {
-      const { input, uniqueCount } = placed(batchIndex);
-      const { rowChange, layers: next } = step.run(input);
-      table.subtract(rowChange, uniqueCount);
-      tf.dispose([
-        rowChange,
-        input.rows,
-        ...input.supportRows,
-        input.supportPlaces,
-        input.queryPlaces,
-        ...layers,
-      ]);
+      const { inputs, changed } = prepared(batchIndex);
+      let layerChanges: Layers = noChanges;
+      const rowChanges: (readonly tfjs.Tensor[])[] = [];
+      for (const input of inputs) {
+        const changes = step.run({ ...input, layerChanges });
+        rowChanges.push(changes.rows);
+        tf.dispose([input.queryPlaces, input.supportPlaces]);
+        if (layerChanges !== noChanges) tf.dispose([...layerChanges]);
+        layerChanges = changes.layers;
+      }
+      // All query rows, then all support rows, as their ids were given.
+      const byRole = [0, 1].flatMap((role) => rowChanges.flatMap((rows) => rows[role] ?? []));
+      table.subtract(changed, at(inputs, 0).queryPack, byRole);
+      const next = stepped(engine, layers, layerChanges);
+      tf.dispose([...byRole, ...layerChanges, ...layers]);
+      tf.dispose(inputs.flatMap(({ queryPack, supportPack }) => [queryPack, supportPack]));
       layers = next;
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
     table: table.values,
-    graphFor: (batchIndex) => stepGraph(terms, variant, compute, placed(batchIndex).input),
+    graphFor: (batchIndex) => {
+      const input = at(prepared(batchIndex).inputs, 0);
+      return stepGraph(terms, variant, compute, { ...input, layerChanges: noChanges });
+    },
     dispose: () => {
       step.dispose();
       table.dispose();
     },
   };
+}
+
+interface Prepared {
+  /** One for each micro-batch. */
+  readonly inputs: readonly Omit<TableInput, 'layerChanges'>[];
+  readonly changed: Occurrences;
+}
+
+/** Padded by row 0, so that few shapes have to be captured. */
+function paddedIds(ids: Int32Array): Int32Array {
+  const padded = new Int32Array(Math.ceil(ids.length / PACK_ROWS_STEP) * PACK_ROWS_STEP);
+  padded.set(ids);
+  return padded;
+}
+
+function parts(values: Int32Array, count: number): Int32Array[] {
+  const extent = values.length / count;
+  return Array.from({ length: count }, (_, index) =>
+    values.subarray(index * extent, (index + 1) * extent),
+  );
+}
+
+/** The largest count that divides the tasks evenly into eight micro-batches or more. */
+function microBatchTasks(taskCount: number): number {
+  let count = Math.max(1, Math.floor(taskCount / MICRO_BATCHES_MIN));
+  while (taskCount % count !== 0) count -= 1;
+  return count;
 }
 
 function stepGraph<In extends TensorStructure>(

@@ -1,7 +1,7 @@
 /**
- * An embedding table and the rows of it that one batch touches: ids become places in a small pack,
- * the pack goes to the graph, its change is taken off the table. The table lies in host memory or in
- * a resource of the native library, which gathers and scatters without a way through JavaScript.
+ * An embedding table of which a step reads rows by id and takes off their change: one sum for each
+ * different id, so that a frequent id loses nothing to rounding. The table lies in a resource of the
+ * native library, or in host memory on a portable backend.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -9,101 +9,143 @@ import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import {
   nativeBackendOf,
   type NativeAttribute,
+  type NativeBackend,
 } from '../../../worker/compute/engine/native-backend.js';
 
 export interface RowTable {
-  /** The rows of `ids` `[packRowCount]`, `[packRowCount, width]`. */
+  /** The rows of `ids`: `[ids.length, width]`. */
   readonly gather: (ids: Int32Array) => tfjs.Tensor2D;
-  /** Takes `change` off the rows gathered last; the first `uniqueCount` ids differ, what follows is padding. */
-  readonly subtract: (change: tfjs.Tensor, uniqueCount: number) => void;
+  /**
+   * Takes off each row of `ids` the sum of the changes of its occurrences. `changes` `[.., width]`
+   * joined are those of the lists joined; `rows` starts with the rows as they were gathered, which
+   * saves reading them again.
+   */
+  readonly subtract: (
+    occurrences: Occurrences,
+    rows: tfjs.Tensor,
+    changes: readonly tfjs.Tensor[],
+  ) => void;
   readonly values: () => Float32Array;
   readonly dispose: () => void;
 }
 
-export interface Placement {
-  readonly places: readonly Int32Array[];
-  readonly uniqueCount: number;
-  /** The different ids in order of first use, then padding up to a multiple of `packRowsStep`. */
+/** Views of memory that the next grouping overwrites. */
+export interface Occurrences {
+  /** The different ids in ascending order, which is how a table is read and written fastest. */
   readonly ids: Int32Array;
+  /** For each occurrence in the lists joined its place in `ids`. */
+  readonly places: Int32Array;
 }
 
-/** Gives each different id of a batch a place, in order of first use. */
-export function createPlacer(
-  rowCount: number,
-  packRowsStep: number,
-): (idLists: readonly Int32Array[]) => Placement {
-  // Place of each id plus the first stamp of its call: what is lower is of an earlier call.
-  const stamps = new Int32Array(rowCount);
-  let base = 1;
-  let found = new Int32Array(0);
+/** Finds the different ids of lists; all are below `rowCount`. */
+export function createGrouping(rowCount: number): (idLists: readonly Int32Array[]) => Occurrences {
+  const isThere = new Int32Array(Math.ceil(rowCount / 32));
+  const placeOf = new Int32Array(rowCount);
+  let ids = new Int32Array(0);
+  let places = new Int32Array(0);
   return (idLists) => {
-    const idCount = idLists.reduce((sum, ids) => sum + ids.length, 0);
-    if (found.length < idCount) found = new Int32Array(idCount);
-    let uniqueCount = 0;
-    const places = idLists.map((ids) => {
-      const own = new Int32Array(ids.length);
-      for (let index = 0; index < ids.length; index += 1) {
-        const id = ids[index] ?? 0;
-        let stamp = stamps[id] ?? 0;
-        if (stamp < base) {
-          stamp = base + uniqueCount;
-          stamps[id] = stamp;
-          found[uniqueCount] = id;
-          uniqueCount += 1;
-        }
-        own[index] = stamp - base;
-      }
-      return own;
-    });
-    base += uniqueCount;
-    if (base > 2 ** 30) {
-      stamps.fill(0);
-      base = 1;
+    const count = idLists.reduce((sum, list) => sum + list.length, 0);
+    if (places.length < count) {
+      ids = new Int32Array(count);
+      places = new Int32Array(count);
     }
-    const ids = new Int32Array(Math.ceil(uniqueCount / packRowsStep) * packRowsStep);
-    ids.set(found.subarray(0, uniqueCount));
-    return { places, uniqueCount, ids };
+    for (const list of idLists)
+      for (let index = 0; index < list.length; index += 1) {
+        const id = list[index] ?? 0;
+        isThere[id >>> 5] = (isThere[id >>> 5] ?? 0) | (1 << (id & 31));
+      }
+    let uniqueCount = 0;
+    for (let word = 0; word < isThere.length; word += 1) {
+      let bits = isThere[word] ?? 0;
+      isThere[word] = 0;
+      for (; bits !== 0; bits &= bits - 1) {
+        const id = word * 32 + 31 - Math.clz32(bits & -bits);
+        ids[uniqueCount] = id;
+        placeOf[id] = uniqueCount;
+        uniqueCount += 1;
+      }
+    }
+    let occurrence = 0;
+    for (const list of idLists)
+      for (let index = 0; index < list.length; index += 1) {
+        places[occurrence] = placeOf[list[index] ?? 0] ?? 0;
+        occurrence += 1;
+      }
+    return { ids: ids.subarray(0, uniqueCount), places: places.subarray(0, count) };
   };
 }
 
-export function createHostTable({ tf }: Engine, values: Float32Array, width: number): RowTable {
-  let last: Int32Array = new Int32Array(0);
+/** Occurrences by place: those of one place together, in order. */
+export function createOrdering(): (occurrences: Occurrences) => {
+  readonly order: Int32Array;
+  /** The place of each of `order`, ascending. */
+  readonly orderedPlaces: Int32Array;
+} {
+  let next = new Int32Array(0);
+  let order = new Int32Array(0);
+  let orderedPlaces = new Int32Array(0);
+  return ({ ids, places }) => {
+    const count = places.length;
+    if (order.length < count) {
+      order = new Int32Array(count);
+      orderedPlaces = new Int32Array(count);
+    }
+    if (next.length < ids.length) next = new Int32Array(2 * ids.length);
+    else next.fill(0, 0, ids.length);
+    for (let index = 0; index < count; index += 1) {
+      const place = places[index] ?? 0;
+      next[place] = (next[place] ?? 0) + 1;
+    }
+    let start = 0;
+    for (let place = 0; place < ids.length; place += 1) {
+      const end = start + (next[place] ?? 0);
+      next[place] = start;
+      for (; start < end; start += 1) orderedPlaces[start] = place;
+    }
+    for (let index = 0; index < count; index += 1) {
+      const place = places[index] ?? 0;
+      const position = next[place] ?? 0;
+      order[position] = index;
+      next[place] = position + 1;
+    }
+    return { order: order.subarray(0, count), orderedPlaces: orderedPlaces.subarray(0, count) };
+  };
+}
+
+function createHostTable({ tf }: Engine, values: Float32Array, width: number): RowTable {
   return {
     gather: (ids) => {
-      last = ids;
-      const pack = new Float32Array(ids.length * width);
-      for (let place = 0; place < ids.length; place += 1) {
-        const from = (ids[place] ?? 0) * width;
-        const to = place * width;
-        for (let column = 0; column < width; column += 1)
-          pack[to + column] = values[from + column] ?? 0;
-      }
-      return tf.tensor2d(pack, [ids.length, width]);
+      const rows = new Float32Array(ids.length * width);
+      for (const [place, id] of ids.entries())
+        rows.set(values.subarray(id * width, (id + 1) * width), place * width);
+      return tf.tensor2d(rows, [ids.length, width]);
     },
-    subtract: (change, uniqueCount) => {
-      const changes = change.dataSync<'float32'>();
-      for (let place = 0; place < uniqueCount; place += 1) {
-        const to = (last[place] ?? 0) * width;
-        const from = place * width;
-        for (let column = 0; column < width; column += 1)
-          values[to + column] = (values[to + column] ?? 0) - (changes[from + column] ?? 0);
-      }
+    subtract: ({ ids, places }, _rows, changes) => {
+      const joined = changes.flatMap((change) => [...change.dataSync<'float32'>()]);
+      const sums = new Float32Array(ids.length * width);
+      for (const [occurrence, place] of places.entries())
+        for (let column = 0; column < width; column += 1) {
+          const to = place * width + column;
+          sums[to] = (sums[to] ?? 0) + (joined[occurrence * width + column] ?? 0);
+        }
+      for (const [place, id] of ids.entries())
+        for (let column = 0; column < width; column += 1) {
+          const to = id * width + column;
+          values[to] = (values[to] ?? 0) - (sums[place * width + column] ?? 0);
+        }
     },
     values: () => values,
     dispose: () => undefined,
   };
 }
 
-/** On a portable backend a host table. */
-export function createNativeTable(engine: Engine, values: Float32Array, width: number): RowTable {
+export function createRowTable(engine: Engine, values: Float32Array, width: number): RowTable {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
   if (backend === null) return createHostTable(engine, values, width);
   const { binding } = backend;
   const rowCount = values.length / width;
-  const type = (name: string, dtype: tfjs.DataType): NativeAttribute => ({
-    ...{ name, type: binding.TF_ATTR_TYPE, value: backend.getDTypeInteger(dtype) },
-  });
+  const type = typesOf(backend);
   const ofTable = [type('dtype', 'float32'), type('Tindices', 'int32')];
   const [handle] = binding.executeOp(
     'VarHandleOp',
@@ -120,21 +162,25 @@ export function createNativeTable(engine: Engine, values: Float32Array, width: n
   const assigned = backend.getInputTensorIds([initial]);
   binding.executeOp('AssignVariableOp', [type('dtype', 'float32')], [handle.id, ...assigned], 0);
   initial.dispose();
-  let last: tfjs.Tensor | null = null;
+  const orderOf = createOrdering();
   return {
     gather: (ids) => {
-      last?.dispose();
-      last = tf.keep(tf.tensor1d(ids, 'int32'));
-      const inputs = [handle.id, ...backend.getInputTensorIds([last])];
+      const tensor = tf.tensor1d(ids, 'int32');
+      const inputs = [handle.id, ...backend.getInputTensorIds([tensor])];
       const [rows] = binding.executeOp('ResourceGather', ofTable, inputs, 1);
+      tensor.dispose();
       if (rows === undefined) throw new Error('a gather has a result');
       return backend.createOutputTensor(rows) as tfjs.Tensor2D;
     },
-    // The change of padding is zero: no row of the batch lies there.
-    subtract: (change) => {
-      if (last === null) throw new Error('nothing was gathered');
-      const inputs = [handle.id, ...backend.getInputTensorIds([last, change])];
-      binding.executeOp('ResourceScatterSub', ofTable, inputs, 0);
+    subtract: (occurrences, rows, changes) => {
+      const { ids } = occurrences;
+      tf.tidy(() => {
+        const groups = { ...orderOf(occurrences), count: ids.length };
+        const sums = sumGroups(engine, backend, changes, groups);
+        const changed = tf.sub(tf.slice(rows, [0, 0], [ids.length, width]), sums);
+        const inputs = backend.getInputTensorIds([tf.tensor1d(ids, 'int32'), changed]);
+        binding.executeOp('ResourceScatterUpdate', ofTable, [handle.id, ...inputs], 0);
+      });
     },
     values: () => {
       const [all] = binding.executeOp('ReadVariableOp', [type('dtype', 'float32')], [handle.id], 1);
@@ -145,10 +191,44 @@ export function createNativeTable(engine: Engine, values: Float32Array, width: n
       return copy;
     },
     dispose: () => {
-      last?.dispose();
       const ignore = [{ name: 'ignore_lookup_error', type: binding.TF_ATTR_BOOL, value: true }];
       binding.executeOp('DestroyResourceOp', ignore, [handle.id], 0);
       binding.deleteTensor(handle.id);
     },
   };
+}
+
+function typesOf(backend: NativeBackend): (name: string, dtype: tfjs.DataType) => NativeAttribute {
+  return (name, dtype) => ({
+    name,
+    type: backend.binding.TF_ATTR_TYPE,
+    value: backend.getDTypeInteger(dtype),
+  });
+}
+
+interface Groups {
+  readonly order: Int32Array;
+  readonly orderedPlaces: Int32Array;
+  readonly count: number;
+}
+
+/** Sums of rows of the joined changes by place, `[count, width]`. */
+function sumGroups(
+  { tf }: Engine,
+  backend: NativeBackend,
+  changes: readonly tfjs.Tensor[],
+  { order, orderedPlaces, count }: Groups,
+): tfjs.Tensor {
+  const type = typesOf(backend);
+  const types = ['Tidx', 'Tsegmentids', 'Tnumsegments'].map((name) => type(name, 'int32'));
+  return backend.executeSingleOutput(
+    'SparseSegmentSumWithNumSegments',
+    [type('T', 'float32'), ...types],
+    [
+      tf.concat([...changes], 0),
+      tf.tensor1d(order, 'int32'),
+      tf.tensor1d(orderedPlaces, 'int32'),
+      tf.scalar(count, 'int32'),
+    ],
+  );
 }

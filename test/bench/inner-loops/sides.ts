@@ -15,9 +15,7 @@ const OUR_SIDE = fileURLToPath(new URL('our-side.js', import.meta.url));
 export function variantsOf(side: SideName, workload: WorkloadName): readonly string[] {
   switch (side) {
     case 'ours':
-      return OUR_VARIANTS.filter(
-        (name) => name !== 'eager' && (workload === 'W2' || !name.endsWith('host-table')),
-      );
+      return OUR_VARIANTS.filter((name) => name !== 'eager');
     case 'jax':
       return workload === 'W1' ? ['jit'] : ['scatter', 'dense', 'unique', 'unique-host'];
     case 'torch':
