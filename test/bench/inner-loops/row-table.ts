@@ -37,10 +37,14 @@ export interface Occurrences {
   readonly places: Int32Array;
 }
 
-/** Finds the different ids of lists; all are below `rowCount`. */
+/**
+ * Finds the different ids of lists; all are below `rowCount`. One bit for each id, and for each word
+ * of bits the count of bits before it: what is looked up for every occurrence stays in the cache.
+ */
 export function createGrouping(rowCount: number): (idLists: readonly Int32Array[]) => Occurrences {
-  const isThere = new Int32Array(Math.ceil(rowCount / 32));
-  const placeOf = new Int32Array(rowCount);
+  const wordCount = Math.ceil(rowCount / 32);
+  const isThere = new Int32Array(wordCount);
+  const countBefore = new Int32Array(wordCount);
   let ids = new Int32Array(0);
   let places = new Int32Array(0);
   return (idLists) => {
@@ -55,24 +59,31 @@ export function createGrouping(rowCount: number): (idLists: readonly Int32Array[
         isThere[id >>> 5] = (isThere[id >>> 5] ?? 0) | (1 << (id & 31));
       }
     let uniqueCount = 0;
-    for (let word = 0; word < isThere.length; word += 1) {
-      let bits = isThere[word] ?? 0;
-      isThere[word] = 0;
-      for (; bits !== 0; bits &= bits - 1) {
-        const id = word * 32 + 31 - Math.clz32(bits & -bits);
-        ids[uniqueCount] = id;
-        placeOf[id] = uniqueCount;
+    for (let word = 0; word < wordCount; word += 1) {
+      countBefore[word] = uniqueCount;
+      for (let bits = isThere[word] ?? 0; bits !== 0; bits &= bits - 1) {
+        ids[uniqueCount] = word * 32 + 31 - Math.clz32(bits & -bits);
         uniqueCount += 1;
       }
     }
     let occurrence = 0;
     for (const list of idLists)
       for (let index = 0; index < list.length; index += 1) {
-        places[occurrence] = placeOf[list[index] ?? 0] ?? 0;
+        const id = list[index] ?? 0;
+        const lower = (isThere[id >>> 5] ?? 0) & ((1 << (id & 31)) - 1);
+        places[occurrence] = (countBefore[id >>> 5] ?? 0) + bitCount(lower);
         occurrence += 1;
       }
+    isThere.fill(0);
     return { ids: ids.subarray(0, uniqueCount), places: places.subarray(0, count) };
   };
+}
+
+/** Of a 32-bit integer: pairs, nibbles, then all bytes summed by one product. */
+function bitCount(bits: number): number {
+  const pairs = bits - ((bits >>> 1) & 0x55555555);
+  const nibbles = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((nibbles + (nibbles >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
 /** Occurrences by place: those of one place together, in order. */
