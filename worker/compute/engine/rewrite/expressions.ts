@@ -187,6 +187,10 @@ export function operandOf({ node }: GraphValue, op: string): GraphValue | null {
   return node.op === op ? (node.inputs[0] ?? null) : null;
 }
 
+export function isSameValue(one: GraphValue, other: GraphValue): boolean {
+  return one.node === other.node && one.output === other.output;
+}
+
 /** The axes of a `Sum` or `Tile` whose second operand is a constant. */
 export function constantIntsOf(value: GraphValue | undefined): readonly number[] | null {
   const values = value?.node.constant;

@@ -14,7 +14,7 @@ import {
 } from './rules/elementwise.js';
 import { oneBroadcast, oneReshape, sameValue, tileAsBroadcast } from './rules/identities.js';
 import { commonFactor } from './rules/common-factors.js';
-import { productWithBias } from './rules/fusions.js';
+import { biasInGram, productWithBias, rowSumAsProduct } from './rules/fusions.js';
 import { cheaperChain, sharedFactor, singleProduct, transposedGram } from './rules/products.js';
 import {
   flatTaskSum,
@@ -53,8 +53,23 @@ export const RULES: Readonly<Record<string, Rule>> = {
   productWithBias,
 };
 
+/** Asked in a second pass, when it is known what of the first is read. */
+export const FINISHING_RULES: Readonly<Record<string, Rule>> = {
+  oneReshape,
+  neutralElement,
+  productWithBias,
+  biasInGram,
+  rowSumAsProduct,
+};
+
 /** The same results from the same inputs, to rounding; nodes that no result needs are gone. */
-export function rewriteGraph(graph: Graph, rules: readonly Rule[] = Object.values(RULES)): Graph {
+export function rewriteGraph(graph: Graph): Graph {
+  const simplified = applyRules(graph, Object.values(RULES));
+  return applyRules(simplified, Object.values(FINISHING_RULES));
+}
+
+/** One pass over the graph, inputs before what reads them. */
+export function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
   const builder = new GraphBuilder(rules);
   const rewritten = new Map<GraphNode, readonly GraphValue[]>();
   const valueOf = ({ node, output }: GraphValue): GraphValue => {

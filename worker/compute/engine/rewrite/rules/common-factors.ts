@@ -4,6 +4,7 @@ import type { GraphValue } from '../../capture/graph.js';
 import type { GraphBuilder, Rule } from '../graph-builder.js';
 import {
   binary,
+  isSameValue,
   operandsOf,
   product,
   productOf,
@@ -57,13 +58,9 @@ function joinedProduct(
     !sameShape(shapeOf(one.right), shapeOf(other.right))
   )
     return null;
-  if (isSame(one.left, other.left))
+  if (isSameValue(one.left, other.left))
     return product(builder, { ...one, right: binary(builder, op, one.right, other.right) });
-  if (isSame(one.right, other.right))
+  if (isSameValue(one.right, other.right))
     return product(builder, { ...one, left: binary(builder, op, one.left, other.left) });
   return null;
-}
-
-function isSame(one: GraphValue, other: GraphValue): boolean {
-  return one.node === other.node && one.output === other.output;
 }

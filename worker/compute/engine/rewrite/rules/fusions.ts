@@ -1,8 +1,19 @@
-/** Forms that TensorFlow runs as one kernel. */
+/** Forms that TensorFlow runs as fewer or faster kernels. Asked last: other rules would not know them. */
 
 import type { Attributes, GraphValue } from '../../capture/graph.js';
-import type { GraphBuilder, Rule } from '../graph-builder.js';
-import { operandOf, reshape, shapeOf } from '../expressions.js';
+import { uniformConstant, type GraphBuilder, type Rule } from '../graph-builder.js';
+import {
+  binary,
+  constantIntsOf,
+  isSameValue,
+  operandOf,
+  operandsOf,
+  product,
+  productOf,
+  reshape,
+  sameShape,
+  shapeOf,
+} from '../expressions.js';
 
 /**
  * A bias shared by all rows of a product: TensorFlow's own optimizer runs product, bias and ReLU as
@@ -35,3 +46,68 @@ function biasAdd(builder: GraphBuilder, x: GraphValue, bias: GraphValue): GraphV
     type: { shape: shapeOf(x), dtype: 'float32' },
   });
 }
+
+/**
+ * The step of a bias joins that of its weights: with b' = b - sum_n D_n beside P - G D, as a row of
+ * ones would be one more input of the layer,
+ *
+ *   (P - G D) + (b - sum_n D_n) = (P + b) - (G + 1) D
+ */
+export const biasInGram: Rule = (builder, { op, inputs: [one, other] }) => {
+  if (op !== 'Add' || one === undefined || other === undefined) return null;
+  return steppedTogether(builder, one, other) ?? steppedTogether(builder, other, one);
+};
+
+function steppedTogether(
+  builder: GraphBuilder,
+  output: GraphValue,
+  bias: GraphValue,
+): GraphValue | null {
+  const weights = operandsOf(output, 'Sub');
+  const biases = operandsOf(bias, 'Sub');
+  if (weights === null || biases === null) return null;
+  const factors = productOf(weights[1].node);
+  if (factors === null || factors.rightTransposed) return null;
+  const total = operandOf(biases[1], 'Reshape') ?? biases[1];
+  const summed = operandsOf(total, 'Sum');
+  const [taskCount = 0, , width = 0] = shapeOf(output);
+  if (
+    summed === null ||
+    !isSameValue(summed[0], factors.right) ||
+    constantIntsOf(summed[1])?.join() !== '1' ||
+    !sameShape(shapeOf(biases[1]), [taskCount, 1, width])
+  )
+    return null;
+  const gram = binary(builder, 'Add', factors.left, uniformConstant(builder, 1, []));
+  return binary(
+    builder,
+    'Sub',
+    binary(builder, 'Add', weights[0], biases[0]),
+    product(builder, { ...factors, left: gram }),
+  );
+}
+
+/** Fewer rows, or narrower ones, are summed as fast as they are multiplied. */
+const SUMMED_ROWS_MIN = 1_024;
+const SUMMED_WIDTH_MIN = 64;
+
+/** A sum over the rows of a large matrix is a product with a row of ones, whose kernel is faster. */
+export const rowSumAsProduct: Rule = (builder, { op, inputs: [x, axes], type }) => {
+  if (op !== 'Sum' || x === undefined || type.dtype !== 'float32') return null;
+  const shape = shapeOf(x);
+  const summed = constantIntsOf(axes) ?? [];
+  const [width = 0] = type.shape;
+  const rowCount = shape.slice(0, -1).reduce((count, extent) => count * extent, 1);
+  const isOverRows =
+    type.shape.length === 1 &&
+    summed.length === shape.length - 1 &&
+    [...summed].sort((a, b) => a - b).every((axis, place) => axis === place);
+  if (!isOverRows || rowCount < SUMMED_ROWS_MIN || width < SUMMED_WIDTH_MIN) return null;
+  const total = product(builder, {
+    left: uniformConstant(builder, 1, [1, rowCount]),
+    right: reshape(builder, x, [rowCount, width]),
+    leftTransposed: false,
+    rightTransposed: false,
+  });
+  return reshape(builder, total, [width]);
+};
