@@ -1,14 +1,12 @@
-// One graph for each shape, the least recently used one freed; rungs of padding; portable backends.
+// One graph for each shape, the least recently used one freed; portable backends; saved graphs.
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
-import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { captureByShape } from '../../worker/compute/engine/capture/capture-by-shape.js';
 import { capture } from '../../worker/compute/engine/capture/capture.js';
 import { saveGraph } from '../../worker/compute/engine/capture/compile-graph.js';
-import { paddedExtent } from '../../worker/compute/engine/capture/padding.js';
 import { loadEngine, type Engine } from '../../worker/compute/engine/load-engine.js';
 import { leftoversOf } from '../fixtures/capture-soak.js';
 import { temporaryFolder } from '../fixtures/temporary-folder.js';
@@ -118,24 +116,4 @@ test('a saved graph is a model that any TensorFlow loads by its signature', asyn
   const output = model.predict({ 'w[0]': input.w[0]!, x: input.x }, {}) as tfjs.NamedTensorMap;
   expect(output.y!.arraySync()).toEqual([[11]]);
   await folder.remove();
-});
-
-describe('rungs of padding', () => {
-  test('the first ones', () => {
-    const rungs = new Set([...Array(97).keys()].map(paddedExtent));
-    expect([...rungs]).toEqual([0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96]);
-    expect(() => paddedExtent(-1)).toThrow(RangeError);
-    expect(() => paddedExtent(1.5)).toThrow(RangeError);
-  });
-
-  test('each holds its count, adds at most half of it, and stays where it is', () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: 2 ** 40 }), (count) => {
-        const extent = paddedExtent(count);
-        expect(extent).toBeGreaterThanOrEqual(count);
-        expect(extent).toBeLessThanOrEqual(count * 1.5);
-        expect(paddedExtent(extent)).toBe(extent);
-      }),
-    );
-  });
 });

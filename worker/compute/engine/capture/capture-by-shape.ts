@@ -1,6 +1,6 @@
 /**
  * A captured function for inputs of several shapes: one graph for each, the least recently used one
- * freed when there are too many. Pad counts with `paddedExtent`, so that shapes recur.
+ * freed when there are too many. Pad counts, so that shapes recur.
  */
 
 import { capture, type Captured, type CaptureOptions } from './capture.js';
