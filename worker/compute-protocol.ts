@@ -25,7 +25,7 @@ export const DENSE_KEPT_COUNT = 2;
 
 /** What a job is at. The thread is blocked in all phases but `reading`. */
 const JobProgressSchema = z.strictObject({
-  phase: z.enum(['reading', 'uploading', 'capturing', 'computing']),
+  phase: z.enum(['reading', 'computing']),
   /** Under way: the `number`-th from 1 of `count`. */
   microBatch: z.strictObject({ number: z.int().positive(), count: z.int().positive() }).optional(),
 });
