@@ -14,6 +14,8 @@ import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
 
 const OUTER_STEPS = 30;
 const TIMEOUT_MS = 180_000;
+/** Of the job that a worker computes, the one before and the one ahead. */
+const OUTPUTS_PER_WORKER_MAX = 3;
 /** Printed a few outer steps into the run: faults strike after it. */
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
@@ -177,7 +179,10 @@ describe('the same digest', () => {
       expect(stopped.exitCode, stopped.diagnostics).toBe(4);
       expect(stopped.diagnostics).toContain('--resume');
       await gone(workerPids(stopped.diagnostics));
-      expect(await redis.client.keys('{interrupted}:blob:*')).toEqual([]);
+      // A worker may have put outputs that its coordinator no longer saw: these end by themselves.
+      const left = await redis.client.keys('{interrupted}:blob:*');
+      expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
+      for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
       const resumed = await trained('interrupted', '--resume', '--in-process');
       expect(digestIn(await resumed.ended)).toBe(undisturbed);
     },
