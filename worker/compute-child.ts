@@ -148,7 +148,7 @@ export class ComputeChild {
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#forked.send(terms.request, (error) => {
         if (error === null || this.#open !== exchange) return;
-        this.#killFor('lost channel', endedError(subject, { how: error.message }));
+        this.#killFor('lost channel', () => this.#lostChannelError(subject, error));
       });
       void this.#watch(exchange, settled.signal);
       if (signal?.aborted === true) onAbort();
@@ -209,12 +209,25 @@ export class ComputeChild {
   }
 
   /** The next job must find the process gone, so the error waits for the exit. */
-  #killFor(why: string, error: QianmoError): void {
+  #killFor(why: string, error: QianmoError | (() => QianmoError)): void {
     const open = this.#open;
     this.#open = null;
     this.kill(why);
-    if (this.#hasEnded) open?.finish({ error });
-    else this.#forked.once('exit', () => open?.finish({ error }));
+    const finish = (): void =>
+      open?.finish({ error: typeof error === 'function' ? error() : error });
+    if (this.#hasEnded) finish();
+    else this.#forked.once('exit', finish);
+  }
+
+  /**
+   * Of a process that has exited. One that had ended by itself, its exit not yet noticed, says what
+   * of: that tells more than the channel that broke with it.
+   */
+  #lostChannelError(subject: string, { message }: Error): QianmoError {
+    const { exitCode, signalCode } = this.#forked;
+    const wasAlive = signalCode === 'SIGKILL';
+    const how = wasAlive ? message : endOf(exitCode, signalCode);
+    return endedError(subject, { how, signal: wasAlive ? null : signalCode });
   }
 
   /** Only of a job: a process that starts says nothing on the way. */

@@ -1,12 +1,13 @@
 // The compute process as its parent sees it: answers, deadlines, deaths. Forks compiled code.
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../shared/clock.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput } from '../../shared/job-executor.js';
 import type { JobWork } from '../../shared/protocol.js';
+import { ComputeChild } from '../../worker/compute-child.js';
 import {
   createComputeProcess,
   describeDevice,
@@ -212,6 +213,24 @@ test('the process is given the variables it is to have', async () => {
   const entryOf = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', NODE_OPTIONS: '--no-such-option' };
   const error = await failureOf(open({ environment: entryOf }).execute(input));
   expect(error.message).toContain('exit code 9');
+});
+
+test('a process that ended before it was asked anything says what of', async () => {
+  const environment = { ...process.env, NODE_OPTIONS: '--no-such-option' };
+  const onEvent = (): void => undefined;
+  const child = new ComputeChild({ entry, environment, clock: systemClock, onEvent });
+  // Holds the thread, so that the exit is not noticed before the channel is found broken.
+  const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
+  while (!state().startsWith('Z'));
+  const started = child.exchange({
+    request: { kind: 'start', backend: 'auto', device: 'auto', storeCacheByteCountMax: 1 },
+    answer: 'ready',
+    timeoutMs: 60_000,
+    silenceMsMax: null,
+    signal: undefined,
+    subject: 'the start',
+  });
+  expect((await failureOf(started)).message).toContain('exit code 9');
 });
 
 test('an abort kills the process and says so', async () => {
