@@ -19,3 +19,8 @@ export function sizeBuckets(upperEdges: readonly number[]): SizeBucket[] {
     buckets.push({ name: `>${last}`, supportRowCountMin: last + 1, supportRowCountMax: null });
   return buckets;
 }
+
+/** Index within `sizeBuckets` of the bucket that an adgroup with this many support rows is in. */
+export function sizeBucketIndexOf(upperEdges: readonly number[], supportRowCount: number): number {
+  return [...new Set(upperEdges)].filter((edge) => supportRowCount > edge).length;
+}

@@ -3,26 +3,27 @@
  * Pure in (seed, outer step, task list, config): the number of workers is not an input.
  */
 
+import type { TrainingConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import { randomStream } from '../../shared/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
+import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
+import { runningTotals, systematicDraws } from './systematic-draws.js';
 
-export interface SamplingRule {
-  readonly sampling: 'uniform' | 'rows';
-  readonly tasksPerOuterStep: number;
-  readonly tasksPerJob: number;
-}
+export type SamplingRule = Pick<
+  TrainingConfig,
+  'sampling' | 'sizeBucketEdges' | 'tasksPerOuterStep' | 'tasksPerJob'
+>;
 
 /** The jobs of an outer step in order of job index; a job is its tasks in order. */
 export type SampledJobs = readonly (readonly TaskEntry[])[];
 
 export type TaskSampler = (outerStep: number) => SampledJobs;
 
-/** One epoch's order of the tasks, and the running total of their rows in that order. */
+/** One epoch's order of the tasks, and the running total of their shares in that order. */
 interface Epoch {
-  readonly epoch: number;
   readonly order: Int32Array;
-  readonly rowTotals: Float64Array;
+  readonly shareTotals: Float64Array;
 }
 
 /** An outer step may end one epoch and begin the next. */
@@ -39,14 +40,23 @@ export function sampleTasks(
 }
 
 /**
- * A sampler over the training tasks. It remembers the permutations of the latest epochs and nothing
- * else; what it returns for an outer step does not depend on what was asked before.
+ * A sampler over the training tasks, given in catalog order. It remembers the permutations of the
+ * latest epochs and nothing else; what it returns for an outer step does not depend on what was
+ * asked before. With N tasks and n draws per outer step, a task's expected number of draws in one
+ * outer step is
  *
- * - `uniform` reads one permutation of the tasks per epoch, epochs end to end, so that after any
+ * - `uniform`: n / N. One permutation of the tasks per epoch, epochs end to end, so that after any
  *   number of outer steps no task was drawn more than once more often than another.
- * - `rows` is systematic sampling (Madow, 1949): equally spaced points with one random offset on
- *   the running total of rows. A task's expected number of draws per outer step is exactly
- *   `tasksPerOuterStep * its rows / all rows`; a large task may be drawn more than once.
+ * - `sequential`: n / N on average, and without chance: the catalog from its first task to its last,
+ *   pass after pass. The catalog is in the order of the logs when `data.grouped` is set, else in
+ *   the order of the keys.
+ * - `proportional`: n * rows / all rows.
+ * - `square-root`: n * sqrt(rows) / the sum of them over all tasks.
+ * - `size-buckets`: n / (B * the number of tasks in its bucket), B the number of buckets that hold a
+ *   task: an empty bucket's share goes to the others in equal parts.
+ *
+ * The last three are systematic sampling: a task's draws in one outer step are its expected number
+ * rounded down or up, so a large task may be drawn more than once.
  *
  * @throws QianmoError of kind `data` when there is no task to train on.
  */
@@ -55,25 +65,12 @@ export function taskSampler(
   tasks: readonly TaskEntry[],
   rule: SamplingRule,
 ): TaskSampler {
-  if (tasks.length === 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the task store has no training tasks',
-      expected: 'at least one task of the split `train`',
-      cure: 'lower the minimum rows in data.rowSplit or the shares in data.taskSplit, then prepare again',
-    });
-  const epochs = new Map<number, Epoch>();
-  const epochAt = (epoch: number): Epoch => {
-    const known = epochs.get(epoch);
-    if (known !== undefined) return known;
-    const made = epochOf(seed, epoch, tasks);
-    for (const oldest of epochs.keys()) if (epochs.size >= EPOCHS_KEPT_MAX) epochs.delete(oldest);
-    epochs.set(epoch, made);
-    return made;
-  };
-  const draw = rule.sampling === 'uniform' ? drawUniform : drawByRows;
+  if (tasks.length === 0) throw nothingToTrainOn();
+  const draw = isDrawnByShare(rule.sampling)
+    ? drawerByShare(seed, drawSharesOf(tasks, rule.sampling, rule.sizeBucketEdges), tasks, rule)
+    : drawerInEpochs(seed, tasks, rule);
   return (outerStep) => {
-    const drawn = draw(seed, outerStep, tasks, rule.tasksPerOuterStep, epochAt);
+    const drawn = draw(outerStep);
     // Tasks of like size share a job, so that padding to the longest costs little.
     drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
     const jobs: TaskEntry[][] = [];
@@ -83,65 +80,82 @@ export function taskSampler(
   };
 }
 
-function drawUniform(
-  _seed: number,
-  outerStep: number,
-  tasks: readonly TaskEntry[],
-  count: number,
-  epochAt: (epoch: number) => Epoch,
-): TaskEntry[] {
-  return Array.from({ length: count }, (_, draw) => {
-    const position = outerStep * count + draw;
-    const { order } = epochAt(Math.floor(position / tasks.length));
-    return taskAt(tasks, order, position % tasks.length);
-  });
-}
+type Drawer = (outerStep: number) => TaskEntry[];
 
-function drawByRows(
+function drawerInEpochs(
   seed: number,
-  outerStep: number,
   tasks: readonly TaskEntry[],
-  count: number,
-  epochAt: (epoch: number) => Epoch,
-): TaskEntry[] {
-  const { order, rowTotals } = epochAt(Math.floor((outerStep * count) / tasks.length));
-  const rowTotal = rowTotals[rowTotals.length - 1] ?? 0;
-  const offset = randomStream(seed, 'row sampling', outerStep).uniform();
-  return Array.from({ length: count }, (_, draw) =>
-    taskAt(tasks, order, firstAbove(rowTotals, ((offset + draw) / count) * rowTotal)),
-  );
+  { sampling, tasksPerOuterStep }: SamplingRule,
+): Drawer {
+  const orderAt =
+    sampling === 'sequential'
+      ? () => catalogOrder(tasks.length)
+      : latestKept((epoch) => shuffledOrder(seed, epoch, tasks.length));
+  return (outerStep) =>
+    Array.from({ length: tasksPerOuterStep }, (_, draw) => {
+      const position = outerStep * tasksPerOuterStep + draw;
+      const order = orderAt(Math.floor(position / tasks.length));
+      return taskAt(tasks, order[position % tasks.length]);
+    });
 }
 
-function epochOf(seed: number, epoch: number, tasks: readonly TaskEntry[]): Epoch {
-  const order = Int32Array.from(tasks, (_, place) => place);
-  randomStream(seed, 'task order', epoch).shuffle(order);
-  let rowTotal = 0;
-  const rowTotals = Float64Array.from(order, (place) => {
-    const task = tasks[place];
-    rowTotal += task === undefined ? 0 : rowCountOf(task);
-    return rowTotal;
+/** A new order of the tasks each epoch, so that neighbours on the running total change. */
+function drawerByShare(
+  seed: number,
+  shares: Float64Array,
+  tasks: readonly TaskEntry[],
+  { tasksPerOuterStep }: SamplingRule,
+): Drawer {
+  const epochAt = latestKept((epoch): Epoch => {
+    const order = shuffledOrder(seed, epoch, tasks.length);
+    return { order, shareTotals: runningTotals(order, shares) };
   });
-  return { epoch, order, rowTotals };
+  return (outerStep) => {
+    const { order, shareTotals } = epochAt(
+      Math.floor((outerStep * tasksPerOuterStep) / tasks.length),
+    );
+    const offset = randomStream(seed, 'row sampling', outerStep).uniform();
+    return systematicDraws(shareTotals, tasksPerOuterStep, offset).map((place) =>
+      taskAt(tasks, order[place]),
+    );
+  };
 }
 
-/** Place of the first total above `point`; the last place when rounding put the point at the end. */
-function firstAbove(totals: Float64Array, point: number): number {
-  let low = 0;
-  let high = totals.length - 1;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((totals[middle] ?? 0) > point) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+function latestKept<Value>(make: (epoch: number) => Value): (epoch: number) => Value {
+  const kept = new Map<number, Value>();
+  return (epoch) => {
+    const known = kept.get(epoch);
+    if (known !== undefined) return known;
+    const made = make(epoch);
+    for (const oldest of kept.keys()) if (kept.size >= EPOCHS_KEPT_MAX) kept.delete(oldest);
+    kept.set(epoch, made);
+    return made;
+  };
 }
 
-function taskAt(tasks: readonly TaskEntry[], order: Int32Array, place: number): TaskEntry {
-  const task = tasks[order[place] ?? -1];
+function catalogOrder(taskCount: number): Int32Array {
+  return Int32Array.from({ length: taskCount }, (_, place) => place);
+}
+
+function shuffledOrder(seed: number, epoch: number, taskCount: number): Int32Array {
+  return randomStream(seed, 'task order', epoch).shuffle(catalogOrder(taskCount));
+}
+
+function taskAt(tasks: readonly TaskEntry[], place: number | undefined): TaskEntry {
+  const task = tasks[place ?? -1];
   if (task === undefined) throw new Error(`no task at place ${place} of ${tasks.length}`);
   return task;
 }
 
 function rowCountOf(task: TaskEntry): number {
   return task.supportRowCount + task.queryRowCount;
+}
+
+function nothingToTrainOn(): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the task store has no training tasks',
+    expected: 'at least one task of the split `train`',
+    cure: 'lower the minimum rows in data.rowSplit or the shares in data.taskSplit, then prepare again',
+  });
 }

@@ -57,17 +57,13 @@ export function stepPlanner(config: RunConfig, store: TaskStore): StepPlanner {
   };
 }
 
-/** The global method always reads tasks in epochs: it weights by rows, and once is enough. */
-function trainingSampler(config: RunConfig, store: TaskStore): TaskSampler {
-  const { sampling, tasksPerOuterStep, tasksPerJob } = config.training;
+/** The global method reads every task once an epoch: it weights by rows, and once is enough. */
+function trainingSampler({ seed, method, training }: RunConfig, store: TaskStore): TaskSampler {
+  const readsInEpochs = method.kind === 'global' && training.sampling !== 'sequential';
   return taskSampler(
-    config.seed,
+    seed,
     store.tasks.filter((task) => task.split === 'train'),
-    {
-      sampling: config.method.kind === 'global' ? 'uniform' : sampling,
-      tasksPerOuterStep,
-      tasksPerJob,
-    },
+    readsInEpochs ? { ...training, sampling: 'uniform' } : training,
   );
 }
 

@@ -113,8 +113,16 @@ export const TrainingConfigSchema = z
      * to what a digest stands for. A task with more rows is computed alone.
      */
     microBatchRowsMax: positiveInt.max(16_777_216).default(16_384),
-    /** `uniform` draws tasks alike; `rows` in proportion to their rows. */
-    sampling: z.enum(['uniform', 'rows']).default('uniform'),
+    /**
+     * How often tasks are drawn: `uniform` alike; `sequential` the catalog over and over in its order;
+     * `proportional` (once called `rows`) and `square-root` by their rows; `size-buckets` gives
+     * buckets of adgroups by size equal shares.
+     */
+    sampling: z
+      .enum(['uniform', 'sequential', 'proportional', 'square-root', 'size-buckets', 'rows'])
+      .default('uniform'),
+    /** Upper edges of the buckets of `size-buckets`, in support rows. */
+    sizeBucketEdges: z.array(positiveInt).min(1).optional(),
     /** How task gradients are weighted within an outer step. */
     taskWeight: z.enum(['uniform', 'examples', 'sqrt']).default('uniform'),
     optimizer: OptimizerConfigSchema.prefault({ kind: 'adam' }),
@@ -126,7 +134,13 @@ export const TrainingConfigSchema = z
     checkpointEveryOuterSteps: positiveInt.default(100),
     checkpointsKept: positiveInt.max(1000).default(3),
   })
-  .superRefine(({ tasksPerJob, tasksPerOuterStep }, context) => {
+  .superRefine(({ sampling, sizeBucketEdges, tasksPerJob, tasksPerOuterStep }, context) => {
+    if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
+      context.addIssue({
+        code: 'custom',
+        path: ['sizeBucketEdges'],
+        message: `only sampling: size-buckets reads it, and sampling is ${sampling}`,
+      });
     if (tasksPerJob > tasksPerOuterStep)
       context.addIssue({
         code: 'custom',

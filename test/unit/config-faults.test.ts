@@ -51,6 +51,13 @@ describe('a run config with faults', () => {
     ],
     ['an empty field', set({ run: null }), ['run: is missing; expected text']],
     [
+      'bucket edges that nothing reads',
+      set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
+      [
+        'training.sizeBucketEdges: only sampling: size-buckets reads it, and sampling is square-root',
+      ],
+    ],
+    [
       'an unknown field near a known one',
       set({ training: { optimzer: {} } }),
       ['training.optimzer: there is no such field; did you mean "optimizer"?'],

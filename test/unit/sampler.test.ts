@@ -2,31 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { sampleTasks, taskSampler, type SamplingRule } from '../../coordinator/training/sampler.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
-
-/** Task i has `rowCounts[i]` rows and index 100 + i, since training tasks need not start at 0. */
-function tasksOf(rowCounts: readonly number[]): TaskEntry[] {
-  return rowCounts.map((rowCount, place) => ({
-    taskIndex: 100 + place,
-    key: `task${place}`,
-    split: 'train',
-    supportRowCount: 1,
-    queryRowCount: rowCount - 1,
-  }));
-}
-
-function drawCounts(
-  tasks: readonly TaskEntry[],
-  rule: SamplingRule,
-  outerSteps: number,
-  seed = 1,
-): number[] {
-  const counts = new Map<number, number>();
-  const sample = taskSampler(seed, tasks, rule);
-  for (let outerStep = 0; outerStep < outerSteps; outerStep += 1)
-    for (const { taskIndex } of sample(outerStep).flat())
-      counts.set(taskIndex, (counts.get(taskIndex) ?? 0) + 1);
-  return tasks.map(({ taskIndex }) => counts.get(taskIndex) ?? 0);
-}
+import { drawCounts, tasksOf } from '../fixtures/sampled-tasks.js';
 
 const indicesOf = (jobs: readonly (readonly TaskEntry[])[]): number[][] =>
   jobs.map((job) => job.map((task) => task.taskIndex));
@@ -51,7 +27,7 @@ describe('sampling', () => {
     ]);
   });
 
-  it.each(['uniform', 'rows'] as const)(
+  it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
     'depends on seed and outer step only, not on what was asked before: %s',
     (sampling) => {
       const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
@@ -110,8 +86,58 @@ describe('uniform sampling', () => {
   });
 });
 
-describe('sampling by rows', () => {
-  const byRows: SamplingRule = { sampling: 'rows', tasksPerOuterStep: 4, tasksPerJob: 2 };
+describe('sequential sampling', () => {
+  const inOrder: SamplingRule = { sampling: 'sequential', tasksPerOuterStep: 4, tasksPerJob: 4 };
+
+  it('reads the catalog in its order, pass after pass, a step ending one and beginning the next', () => {
+    const sample = taskSampler(1, tasksOf([9, 2, 7, 4, 3, 8]), inOrder);
+    const places = [0, 1, 2, 3].map((outerStep) =>
+      sample(outerStep)
+        .flat()
+        .map((task) => task.taskIndex - 100)
+        .sort((a, b) => a - b),
+    );
+    expect(places).toEqual([
+      [0, 1, 2, 3],
+      [0, 1, 4, 5],
+      [2, 3, 4, 5],
+      [0, 1, 2, 3],
+    ]);
+  });
+
+  it('knows no chance', () => {
+    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
+    expect(sampleTasks(1, 5, tasks, inOrder)).toEqual(sampleTasks(2, 5, tasks, inOrder));
+  });
+});
+
+describe('sampling by share', () => {
+  const byRows: SamplingRule = { sampling: 'proportional', tasksPerOuterStep: 4, tasksPerJob: 2 };
+
+  it('draws the same under the name that proportional once had', () => {
+    const tasks = tasksOf([1, 2, 3, 4, 10, 20, 60]);
+    for (let outerStep = 0; outerStep < 20; outerStep += 1)
+      expect(sampleTasks(5, outerStep, tasks, { ...byRows, sampling: 'rows' })).toEqual(
+        sampleTasks(5, outerStep, tasks, byRows),
+      );
+  });
+
+  it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
+    const square: SamplingRule = { sampling: 'square-root', tasksPerOuterStep: 6, tasksPerJob: 6 };
+    expect(drawCounts(tasksOf([1, 4, 9]), square, 100)).toEqual([100, 200, 300]);
+  });
+
+  it('gives each bucket that holds a task an equal share', () => {
+    // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 to each bucket, so 2 2 2 | 3 3.
+    const tasks = tasksOf([20, 20, 20, 20, 20], [2, 3, 3, 11, 12]);
+    const buckets: SamplingRule = {
+      sampling: 'size-buckets',
+      sizeBucketEdges: [3, 10],
+      tasksPerOuterStep: 12,
+      tasksPerJob: 6,
+    };
+    expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
+  });
 
   it('draws tasks in proportion to their rows', () => {
     const rowCounts = [1, 2, 3, 4, 10, 20, 60];

@@ -57,6 +57,20 @@ describe('the step planner', () => {
     expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
   });
 
+  it('has the global method read tasks in epochs, in catalog order if that is asked for', async () => {
+    const taskIndicesOf = async (sampling: 'proportional' | 'sequential'): Promise<number[]> => {
+      const training = { ...config.training, sampling };
+      const planner = stepPlanner(
+        { ...config, method: { kind: 'global' }, training },
+        tinyTaskStore(),
+      );
+      const plan = await planner.take(0);
+      return plan.jobs.flatMap((job) => job.taskIndices).sort((a, b) => a - b);
+    };
+    expect(await taskIndicesOf('sequential')).toEqual([0, 1, 2, 5, 6]);
+    expect(new Set(await taskIndicesOf('proportional')).size).toBe(5);
+  });
+
   it('throws a failed read when the step is wanted, not before', async () => {
     const planner = stepPlanner(config, countingStore([2]));
     await planner.take(0);

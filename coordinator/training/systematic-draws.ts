@@ -1,0 +1,37 @@
+/**
+ * Systematic sampling with unequal shares (Madow, 1949, "On the theory of systematic sampling, II"):
+ * equally spaced points with one common offset, laid on the running total of the shares.
+ */
+
+/** The running total of `shares` in the order of `order`, summed in float64. */
+export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
+  let total = 0;
+  return Float64Array.from(order, (place) => {
+    total += shares[place] ?? 0;
+    return total;
+  });
+}
+
+/**
+ * The places, ascending, on which `drawCount` points fall. Over an offset that is uniform in [0, 1)
+ * a place is drawn `drawCount * its share / the total` times in expectation, and that number rounded
+ * down or up for every single offset.
+ */
+export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
+  const total = totals[totals.length - 1] ?? 0;
+  return Array.from({ length: drawCount }, (_, draw) =>
+    firstAbove(totals, ((offset + draw) / drawCount) * total),
+  );
+}
+
+/** Place of the first total above `point`; the last place when rounding put the point at the end. */
+function firstAbove(totals: Float64Array, point: number): number {
+  let low = 0;
+  let high = totals.length - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((totals[middle] ?? 0) > point) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

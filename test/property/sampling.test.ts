@@ -1,0 +1,130 @@
+/** Expected draws of every sampling rule, each against its formula written out anew. */
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { taskSampler, type SamplingRule } from '../../coordinator/training/sampler.js';
+import { runningTotals, systematicDraws } from '../../coordinator/training/systematic-draws.js';
+import type { TaskEntry } from '../../shared/tasks/task-store.js';
+import { drawCounts, tasksOf } from '../fixtures/sampled-tasks.js';
+
+/** [support rows, query rows] of each task. */
+const sizes = fc.array(fc.tuple(fc.integer({ min: 1, max: 90 }), fc.integer({ min: 1, max: 60 })), {
+  minLength: 1,
+  maxLength: 40,
+});
+const drawn = fc.record({ sizes, drawCount: fc.integer({ min: 1, max: 50 }), seed: fc.nat(1000) });
+const EDGES = [5, 20, 21, 60];
+
+const sizedTasks = (pairs: readonly (readonly [number, number])[]): TaskEntry[] =>
+  tasksOf(
+    pairs.map(([support, query]) => support + query),
+    pairs.map(([support]) => support),
+  );
+
+type RuleName = 'proportional' | 'square-root' | 'size-buckets';
+
+/** Expected draws per draw, by definition; sums to 1. */
+function shareOf(rule: RuleName, tasks: readonly TaskEntry[], of: TaskEntry): number {
+  const rows = (task: TaskEntry): number => task.supportRowCount + task.queryRowCount;
+  const part = (measure: (task: TaskEntry) => number): number =>
+    measure(of) / tasks.reduce((sum, task) => sum + measure(task), 0);
+  if (rule === 'proportional') return part(rows);
+  if (rule === 'square-root') return part((task) => rows(task) ** 0.5);
+  const bounds = [0, ...EDGES, Infinity];
+  const buckets = bounds
+    .slice(1)
+    .map((edge, index) =>
+      tasks.filter((t) => t.supportRowCount > (bounds[index] ?? 0) && t.supportRowCount <= edge),
+    )
+    .filter((bucket) => bucket.length > 0);
+  const own = buckets.find((bucket) => bucket.includes(of));
+  return 1 / buckets.length / (own?.length ?? 0);
+}
+
+const ruleOf = (sampling: SamplingRule['sampling'], drawCount: number): SamplingRule => ({
+  sampling,
+  sizeBucketEdges: EDGES,
+  tasksPerOuterStep: drawCount,
+  tasksPerJob: drawCount,
+});
+
+describe.each<RuleName>(['proportional', 'square-root', 'size-buckets'])('%s sampling', (name) => {
+  it('draws a task as often as expected, rounded down or up, in every outer step', () => {
+    fc.assert(
+      fc.property(drawn, fc.nat(5000), (given, outerStep) => {
+        const tasks = sizedTasks(given.sizes);
+        const sample = taskSampler(given.seed, tasks, ruleOf(name, given.drawCount));
+        const chosen = sample(outerStep).flat();
+        expect(chosen).toHaveLength(given.drawCount);
+        for (const task of tasks) {
+          const expected = given.drawCount * shareOf(name, tasks, task);
+          const count = chosen.filter(({ taskIndex }) => taskIndex === task.taskIndex).length;
+          expect(count).toBeGreaterThanOrEqual(Math.floor(expected + 1e-9));
+          expect(count).toBeLessThanOrEqual(Math.ceil(expected - 1e-9));
+        }
+      }),
+    );
+  });
+
+  it('draws tasks as often as expected over many outer steps', () => {
+    const tasks = sizedTasks([
+      [1, 1],
+      [3, 40],
+      [5, 2],
+      [6, 9],
+      [21, 20],
+      [80, 1],
+      [90, 60],
+    ]);
+    const outerSteps = 2000;
+    for (const [place, count] of drawCounts(tasks, ruleOf(name, 3), outerSteps).entries()) {
+      const task = tasks[place];
+      if (task === undefined) continue;
+      // Within a step the count is one of two neighbours: its variance is at most 1/4.
+      const deviation = Math.sqrt(outerSteps / 4);
+      const expected = outerSteps * 3 * shareOf(name, tasks, task);
+      expect(Math.abs(count - expected)).toBeLessThan(4 * deviation);
+    }
+  });
+});
+
+describe('systematic draws', () => {
+  it('meet their expectation exactly when the offset runs through [0, 1) in equal steps', () => {
+    const given = fc.record({
+      shares: fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 12 }),
+      drawCount: fc.integer({ min: 1, max: 20 }),
+    });
+    fc.assert(
+      fc.property(given, ({ shares, drawCount }) => {
+        const order = Int32Array.from(shares.keys()).reverse();
+        const totals = runningTotals(order, Float64Array.from(shares));
+        const total = shares.reduce((sum, share) => sum + share, 0);
+        const counts = shares.map(() => 0);
+        for (let step = 0; step < total; step += 1)
+          for (const place of systematicDraws(totals, drawCount, (step + 0.5) / total)) {
+            const index = order[place] ?? -1;
+            counts[index] = (counts[index] ?? 0) + 1;
+          }
+        // The points of all offsets lie 1 / drawCount apart: share * drawCount on each place.
+        expect(counts).toEqual(shares.map((share) => share * drawCount));
+      }),
+    );
+  });
+});
+
+describe.each(['uniform', 'sequential'] as const)('%s sampling', (name) => {
+  it('has drawn every task equally often after whole epochs, and never two apart before', () => {
+    fc.assert(
+      fc.property(drawn, fc.integer({ min: 1, max: 60 }), (given, outerSteps) => {
+        const tasks = sizedTasks(given.sizes);
+        const rule = ruleOf(name, given.drawCount);
+        const counts = drawCounts(tasks, rule, outerSteps, given.seed);
+        const drawTotal = outerSteps * given.drawCount;
+        for (const count of counts) {
+          expect(count).toBeGreaterThanOrEqual(Math.floor(drawTotal / tasks.length));
+          expect(count).toBeLessThanOrEqual(Math.ceil(drawTotal / tasks.length));
+        }
+      }),
+    );
+  });
+});
