@@ -7,14 +7,13 @@ import {
   calibrationChart,
   differenceChart,
 } from './report-charts.js';
+import { card, escapeHtml, factsHtml, pageHtml, section } from './report-page.js';
 import {
   differencesTableHtml,
-  escapeHtml,
   metricsTableHtml,
   runFactsHtml,
   selectionHtml,
 } from './report-sections.js';
-import { REPORT_STYLE } from './report-style.js';
 import { formatCount, formatShare } from './report-table.js';
 import { mainPairs, sentenceOf } from './verdicts.js';
 
@@ -35,12 +34,7 @@ export function reportHtml(report: EvaluationReport): string {
     settingsHtml(report),
     section('The run', '', card(runFactsHtml(report))),
   ];
-  return (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' +
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n' +
-    `<title>${title}</title>\n<style>${REPORT_STYLE}</style>\n</head>\n<body>\n<main>\n` +
-    `${body.filter((part) => part !== '').join('\n')}\n</main>\n</body>\n</html>\n`
-  );
+  return pageHtml(title, body);
 }
 
 function headerHtml(report: EvaluationReport, title: string): string {
@@ -55,9 +49,7 @@ function headerHtml(report: EvaluationReport, title: string): string {
   ];
   return (
     `<header><h1>${title}</h1><p>${escapeHtml(report.run.method)}, ${escapeHtml(report.run.model)}, ` +
-    `seed ${report.run.seed}</p></header>\n<div class="facts">` +
-    facts.map(([value, name]) => `<div><b>${value}</b><span>${name}</span></div>`).join('') +
-    '</div>'
+    `seed ${report.run.seed}</p></header>\n${factsHtml(facts)}`
   );
 }
 
@@ -138,12 +130,4 @@ function settingsHtml(report: EvaluationReport): string {
     `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups had no part in it. The numbers are validation logloss.`,
     selectionHtml(report),
   );
-}
-
-function section(title: string, note: string, content: string): string {
-  return `<section><h2>${title}</h2>${note === '' ? '' : `<p class="note">${note}</p>`}${content}</section>`;
-}
-
-function card(content: string): string {
-  return `<div class="card">${content}</div>`;
 }

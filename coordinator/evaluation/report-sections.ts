@@ -3,16 +3,9 @@
 import type { ArmName, Cell, EvaluationReport, Selection, Slice } from './evaluation-report.js';
 import { METRIC_COLUMNS } from './metric-columns.js';
 import { armColour } from './report-charts.js';
+import { escapeHtml, tableHtml } from './report-page.js';
 import { formatCount, formatNumber, formatShare } from './report-table.js';
 import { comparedPairs, describeCell, signed, type ComparedPair } from './verdicts.js';
-
-export function escapeHtml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
-}
 
 export function armLabel(arm: ArmName): string {
   return `<span class="dot" style="background:${armColour(arm)}"></span>${arm}`;
@@ -156,8 +149,4 @@ export function runFactsHtml({ run, counts, ...report }: EvaluationReport): stri
     ],
   ];
   return `<dl>${facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('')}</dl>`;
-}
-
-function tableHtml(head: string, rows: readonly string[]): string {
-  return `<table><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`;
 }

@@ -158,7 +158,7 @@ export function formatCount(value: number): string {
 }
 
 /** At word boundaries; a continued line is indented. */
-function wrap(sentence: string, columnCount: number): string {
+export function wrap(sentence: string, columnCount: number): string {
   const lines: string[] = [];
   let line = '';
   for (const word of sentence.split(' ')) {

@@ -18,9 +18,10 @@ import {
   type ArmName,
   type ArmResult,
   type Interval,
+  type Metrics,
   type Slice,
 } from './evaluation-report.js';
-import { sizeBuckets, type SizeBucket } from './size-buckets.js';
+import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
 
 /** The test rows as every arm sees them. */
 export interface ScoredRows {
@@ -41,15 +42,17 @@ export interface AdgroupScores {
 
 /** All test adgroups first, then each size bucket that has any. */
 export function scoreSlices(scored: ScoredRows, config: EvaluationConfig, seed: number): Slice[] {
-  const everything: SizeBucket = { name: 'all', supportRowCountMin: 0, supportRowCountMax: null };
-  return [everything, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
+  return [EVERY_ADGROUP, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
     const positions = positionsOf(scored, bucket);
     return positions.length === 0 ? [] : [scoreSlice(scored, bucket, positions, config, seed)];
   });
 }
 
 /** Adgroups of the bucket; one without a single impression has nothing to be judged on. */
-function positionsOf(scored: ScoredRows, bucket: SizeBucket): number[] {
+export function positionsOf(
+  scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
+  bucket: SizeBucket,
+): number[] {
   const { starts, impressions } = scored.rows;
   const { supportRowCountMin: least, supportRowCountMax: most } = bucket;
   return [...scored.supportRowCounts.keys()].filter((position) => {
@@ -79,20 +82,10 @@ function scoreSlice(
   const arms = [...logits].map(([arm, ofArm]): ArmResult => {
     const { logloss, loglossPerAdgroup, differences, gapClosed } = intervals(arm);
     const scores = adgroups.get(arm);
-    const { gauc, leftOutCount } = gaucOf(scores?.aucs ?? [], adgroupImpressions(rows));
+    const aucs = scores?.aucs ?? [];
     return {
       arm,
-      metrics: {
-        logloss: logloss.value,
-        loglossInterval: logloss,
-        loglossPerAdgroup,
-        normalisedEntropy: normalisedEntropy(logloss.value, rows),
-        auc: auc(ofArm, rows),
-        gauc,
-        gaucAdgroupsLeftOutCount: leftOutCount,
-        calibration: calibrationRatio(ofArm, rows),
-        ece: calibrationError(calibrationBins(ofArm, rows, config.calibrationBins)),
-      },
+      metrics: metricsOf(ofArm, rows, aucs, { logloss, loglossPerAdgroup }, config.calibrationBins),
       differences,
       gapClosed,
     };
@@ -104,6 +97,29 @@ function scoreSlice(
     impressions: sumOf(rows.impressions),
     clicks: sumOf(rows.clicks),
     arms,
+  };
+}
+
+/** @param aucs of each adgroup, as `scoreAdgroups` gives them */
+export function metricsOf(
+  logits: Float32Array,
+  rows: TaskCounts,
+  aucs: readonly (number | null)[],
+  intervals: { readonly logloss: Interval; readonly loglossPerAdgroup: Interval },
+  calibrationBinCount: number,
+): Metrics {
+  const { logloss, loglossPerAdgroup } = intervals;
+  const { gauc, leftOutCount } = gaucOf(aucs, adgroupImpressions(rows));
+  return {
+    logloss: logloss.value,
+    loglossInterval: logloss,
+    loglossPerAdgroup,
+    normalisedEntropy: normalisedEntropy(logloss.value, rows),
+    auc: auc(logits, rows),
+    gauc,
+    gaucAdgroupsLeftOutCount: leftOutCount,
+    calibration: calibrationRatio(logits, rows),
+    ece: calibrationError(calibrationBins(logits, rows, calibrationBinCount)),
   };
 }
 

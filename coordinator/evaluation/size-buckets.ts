@@ -7,6 +7,12 @@ export interface SizeBucket {
   readonly supportRowCountMax: number | null;
 }
 
+export const EVERY_ADGROUP: SizeBucket = {
+  name: 'all',
+  supportRowCountMin: 0,
+  supportRowCountMax: null,
+};
+
 /** `[10, 30]` gives 0-10, 11-30 and above 30 support rows. */
 export function sizeBuckets(upperEdges: readonly number[]): SizeBucket[] {
   const edges = [...new Set(upperEdges)].sort((a, b) => a - b);
