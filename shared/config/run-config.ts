@@ -85,6 +85,13 @@ export const OptimizerConfigSchema = z.discriminatedUnion('kind', [
     firstMomentDecay: z.number().min(0).lt(1).default(0.9),
     secondMomentDecay: z.number().min(0).lt(1).default(0.999),
     epsilon: z.number().positive().default(1e-8),
+    /** What epsilon is added to: the root of the second moment once corrected, or as it is. */
+    epsilonOn: z.enum(['corrected', 'raw']).default('corrected'),
+    /**
+     * Table rows that no task of an outer step touched keep still. Without it their moments decay
+     * and move them on, as in plain Adam: better avoided but for comparisons (decision 0011).
+     */
+    lazy: z.boolean().default(true),
   }),
   z.strictObject({
     kind: z.literal('sgd'),

@@ -1,8 +1,8 @@
-/** Scales updates by running moments: Adam without the learning rate, lazy on table rows. */
+/** Scales updates by running moments: Adam without the learning rate, lazy or dense on table rows. */
 
 import type { OptimizerState } from '../training-state.js';
+import { movedRows, touchedRows, type AdamStep } from './adam-rows.js';
 import {
-  forEachTouched,
   mapDense,
   mapRows,
   scalarOf,
@@ -21,6 +21,10 @@ export interface AdamConstants {
   readonly firstMomentDecay: number;
   readonly secondMomentDecay: number;
   readonly epsilon: number;
+  /** What epsilon is added to: the root of the corrected second moment, or of the moment as it is. */
+  readonly epsilonOn?: 'corrected' | 'raw';
+  /** Whether table rows that no task touched keep still; true when absent. */
+  readonly lazy?: boolean;
 }
 
 /**
@@ -29,13 +33,16 @@ export interface AdamConstants {
  *   m = b1 m + (1 - b1) g        update = (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
  *   v = b2 v + (1 - b2) g^2
  *
- * Table rows are lazy: only touched rows decay their moments and move, and t counts outer steps,
+ * With epsilon on the raw moment (their section 2, at its end, and TensorFlow 1) it is
+ * epsilon / sqrt(1 - b2^t).
+ *
+ * Lazy table rows: only touched rows decay their moments and move, and t counts outer steps,
  * not touches. A row touched for the first time at a late t is therefore corrected too little and
  * takes a first step of (1 - b1) / sqrt(1 - b2) times the usual size (about 3 with the defaults).
- * With every row touched it is plain Adam. Moments are float32, arithmetic is float64.
+ * With every row touched it is plain Adam. Dense table rows: an untouched row has a gradient of 0,
+ * so that it goes on moving while its first moment lasts. Moments are float32, arithmetic is float64.
  */
 export function scaleByAdam(constants: AdamConstants): GradientTransformation {
-  const { firstMomentDecay: b1, secondMomentDecay: b2, epsilon } = constants;
   return {
     stage: 'adam',
     init(params) {
@@ -48,33 +55,32 @@ export function scaleByAdam(constants: AdamConstants): GradientTransformation {
       };
     },
     update(updates, state) {
-      const firstPower = scalarOf(state, FIRST_POWER) * b1;
-      const secondPower = scalarOf(state, SECOND_POWER) * b2;
-      const direction = (m: number, v: number): number =>
-        m / (1 - firstPower) / (Math.sqrt(v / (1 - secondPower)) + epsilon);
-
+      const firstPower = scalarOf(state, FIRST_POWER) * constants.firstMomentDecay;
+      const secondPower = scalarOf(state, SECOND_POWER) * constants.secondMomentDecay;
+      const step = adamStepOf(constants, firstPower, secondPower);
       const dense = new Map(state.dense);
-      const moved = mapDense(updates.dense, (g, name) => {
+      const moved = mapDense(updates.dense, (gradient, name) => {
         const m = slotOf(state.dense, FIRST, name);
         const v = slotOf(state.dense, SECOND, name);
-        const first = m.values.map((kept, i) => b1 * kept + (1 - b1) * (g[i] ?? 0));
-        const second = v.values.map((kept, i) => b2 * kept + (1 - b2) * (g[i] ?? 0) ** 2);
+        const first = new Float32Array(m.values);
+        const second = new Float32Array(v.values);
         dense.set(`${FIRST}/${name}`, { shape: m.shape, values: first });
         dense.set(`${SECOND}/${name}`, { shape: v.shape, values: second });
-        return first.map((moment, i) => direction(moment, second[i] ?? 0));
+        return directions(step, gradient, first, second);
       });
-      const rows = mapRows(updates.rows, (gradient, name) => {
-        const m = slotOf(state.tables, FIRST, name);
-        const v = slotOf(state.tables, SECOND, name);
-        const directions = new Float32Array(gradient.values.length);
-        forEachTouched(gradient, m.width, (i, at) => {
-          const g = gradient.values[i] ?? 0;
-          m.values[at] = b1 * (m.values[at] ?? 0) + (1 - b1) * g;
-          v.values[at] = b2 * (v.values[at] ?? 0) + (1 - b2) * g ** 2;
-          directions[i] = direction(m.values[at] ?? 0, v.values[at] ?? 0);
-        });
-        return directions;
+      const momentsOf = (name: string) => ({
+        first: slotOf(state.tables, FIRST, name),
+        second: slotOf(state.tables, SECOND, name),
       });
+      const isLazy = constants.lazy !== false;
+      const rows = isLazy
+        ? mapRows(updates.rows, (gradient, name) => touchedRows(step, gradient, momentsOf(name)))
+        : new Map(
+            [...updates.rows].map(([name, gradient]) => [
+              name,
+              movedRows(step, gradient, momentsOf(name)),
+            ]),
+          );
       const renewed: OptimizerState = {
         dense,
         tables: state.tables,
@@ -83,4 +89,38 @@ export function scaleByAdam(constants: AdamConstants): GradientTransformation {
       return [{ dense: moved, rows }, renewed];
     },
   };
+}
+
+function adamStepOf(
+  { firstMomentDecay, secondMomentDecay, epsilon, epsilonOn }: AdamConstants,
+  firstPower: number,
+  secondPower: number,
+): AdamStep {
+  return {
+    firstMomentDecay,
+    secondMomentDecay,
+    firstCorrection: 1 - firstPower,
+    secondCorrection: 1 - secondPower,
+    epsilon: epsilonOn === 'raw' ? epsilon / Math.sqrt(1 - secondPower) : epsilon,
+  };
+}
+
+/** Renews the moments in place; they are of the shape of the gradient. */
+function directions(
+  { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
+  gradient: Float32Array,
+  first: Float32Array,
+  second: Float32Array,
+): Float32Array {
+  const moved = new Float32Array(gradient.length);
+  const { firstCorrection, secondCorrection, epsilon } = step;
+  for (let i = 0; i < gradient.length; i += 1) {
+    const g = gradient[i] ?? 0;
+    const m = Math.fround(b1 * (first[i] ?? 0) + (1 - b1) * g);
+    const v = Math.fround(b2 * (second[i] ?? 0) + (1 - b2) * g * g);
+    first[i] = m;
+    second[i] = v;
+    moved[i] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
+  }
+  return moved;
 }

@@ -4,7 +4,7 @@ import { QianmoError } from '../../../shared/errors.js';
 import type { MetaGradient } from '../meta-gradient.js';
 import {
   emptyOptimizerState,
-  mapUpdates,
+  scaledUpdates,
   type GradientTransformation,
 } from './gradient-transformation.js';
 
@@ -34,7 +34,7 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
       const renewed = { ...state, scalars: { ...state.scalars, [GRADIENT_NORM]: norm } };
       if (norm <= normMax) return [updates, renewed];
       const scale = normMax / norm;
-      return [mapUpdates(updates, (update) => update * scale), renewed];
+      return [scaledUpdates(updates, scale), renewed];
     },
   };
 }

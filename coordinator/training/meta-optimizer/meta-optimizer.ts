@@ -9,7 +9,7 @@ import { scaleByAdam } from './adam.js';
 import { chain } from './chain.js';
 import { clipByGlobalNorm } from './clip-by-global-norm.js';
 import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
-import { forEachTouched, type GradientTransformation } from './gradient-transformation.js';
+import type { GradientTransformation } from './gradient-transformation.js';
 import { accumulateMomentum } from './momentum.js';
 import { scaleBySchedule } from './schedule.js';
 
@@ -46,15 +46,27 @@ export function withUpdates(params: MetaParameters, updates: MetaGradient): Meta
   const dense = new Map(
     [...params.dense].map(([name, { shape, values }]) => {
       const update = updates.dense.get(name)?.values;
-      return [name, { shape, values: values.map((value, i) => value + (update?.[i] ?? 0)) }];
+      const sums = new Float32Array(values);
+      if (update !== undefined) addTo(sums, 0, update, 0, sums.length);
+      return [name, { shape, values: sums }];
     }),
   );
   for (const [name, { width, values }] of params.tables) {
     const update = updates.rows.get(name);
     if (update === undefined) continue;
-    forEachTouched(update, width, (i, at) => {
-      values[at] = (values[at] ?? 0) + (update.values[i] ?? 0);
-    });
+    for (const [place, id] of update.ids.entries())
+      addTo(values, id * width, update.values, place * width, width);
   }
   return { dense, tables: params.tables };
+}
+
+function addTo(
+  sums: Float32Array,
+  start: number,
+  addends: Float32Array,
+  from: number,
+  count: number,
+): void {
+  for (let i = 0; i < count; i += 1)
+    sums[start + i] = (sums[start + i] ?? 0) + (addends[from + i] ?? 0);
 }

@@ -3,8 +3,8 @@
 import type { ScheduleConfig } from '../../../shared/config/run-config.js';
 import {
   emptyOptimizerState,
-  mapUpdates,
   scalarOf,
+  scaledUpdates,
   type GradientTransformation,
 } from './gradient-transformation.js';
 
@@ -22,7 +22,7 @@ export function scaleBySchedule(
       const outerStep = scalarOf(state, STEP);
       const stepSize = rate * rateShareAt(outerStep, schedule, outerSteps);
       return [
-        mapUpdates(updates, (update) => -stepSize * update),
+        scaledUpdates(updates, -stepSize),
         { ...state, scalars: { ...state.scalars, [STEP]: outerStep + 1 } },
       ];
     },

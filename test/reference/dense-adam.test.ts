@@ -1,0 +1,103 @@
+/** Dense Adam on table rows against the textbook, written for one number at a time. */
+
+import { describe, expect, test } from 'vitest';
+import { scaleByAdam } from '../../coordinator/training/meta-optimizer/adam.js';
+import {
+  metaOptimizerOf,
+  steppedState,
+} from '../../coordinator/training/meta-optimizer/meta-optimizer.js';
+import type { TrainingState } from '../../coordinator/training/training-state.js';
+import { TrainingConfigSchema } from '../../shared/config/run-config.js';
+import { randomStream } from '../../shared/random.js';
+import { gradients, parameters, valuesOf } from '../fixtures/optimizer-problem.js';
+
+const ROW_COUNT = 7;
+const WIDTH = 3;
+
+interface Moments {
+  m: number;
+  v: number;
+}
+
+/** Kingma and Ba, algorithm 1; on the raw moment as at the end of their section 2. */
+function textbookStep(
+  moments: Moments,
+  gradient: number,
+  t: number,
+  epsilonOn: 'corrected' | 'raw',
+): number {
+  moments.m = Math.fround(0.9 * moments.m + (1 - 0.9) * gradient);
+  moments.v = Math.fround(0.999 * moments.v + (1 - 0.999) * gradient ** 2);
+  const { m, v } = moments;
+  if (epsilonOn === 'raw')
+    return (0.01 * Math.sqrt(1 - 0.999 ** t) * m) / (1 - 0.9 ** t) / (Math.sqrt(v) + 1e-3);
+  return (0.01 * (m / (1 - 0.9 ** t))) / (Math.sqrt(v / (1 - 0.999 ** t)) + 1e-3);
+}
+
+describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (epsilonOn) => {
+  test('every row that was ever touched moves at every step, as the textbook says', () => {
+    const stream = randomStream(1, 'dense adam');
+    const { optimizer } = TrainingConfigSchema.parse({
+      optimizer: { kind: 'adam', rate: 0.01, epsilon: 1e-3, epsilonOn, lazy: false },
+    });
+    const training = TrainingConfigSchema.parse({ optimizer, gradientNormMax: 1e9 });
+    const chain = metaOptimizerOf(training, []);
+    const start = Array.from({ length: ROW_COUNT * WIDTH }, () => stream.normal());
+    const metaParameters = parameters([0], start, WIDTH);
+    let state: TrainingState = {
+      outerStep: 0,
+      metaParameters,
+      optimizer: chain.init(metaParameters),
+    };
+    const expected = Float32Array.from(start);
+    const moments = start.map((): Moments => ({ m: 0, v: 0 }));
+    for (let t = 1; t <= 60; t += 1) {
+      // The last row is never touched, the first only once.
+      const ids = Array.from({ length: ROW_COUNT - 1 }, (_, id) => id).filter((id) =>
+        id === 0 ? t === 5 : stream.uniform() < 0.4,
+      );
+      const rows = ids.flatMap(() => Array.from({ length: WIDTH }, () => stream.normal()));
+      const gradient = gradients([0], ids, rows);
+      const given = gradient.rows.get('t')?.values ?? new Float32Array();
+      for (const [at, moment] of moments.entries()) {
+        const place = ids.indexOf(Math.floor(at / WIDTH));
+        const g = place < 0 ? 0 : (given[place * WIDTH + (at % WIDTH)] ?? 0);
+        expected[at] = (expected[at] ?? 0) - textbookStep(moment, g, t, epsilonOn);
+      }
+      state = steppedState(
+        chain,
+        // A resume has nothing but the state.
+        t === 30 ? structuredClone(state) : state,
+        gradient,
+      );
+    }
+    const found = state.metaParameters.tables.get('t')?.values ?? new Float32Array();
+    for (const [at, value] of expected.entries()) expect(found[at]).toBeCloseTo(value, 5);
+    expect([...found.subarray(-WIDTH)]).toEqual([...Float32Array.from(start).subarray(-WIDTH)]);
+  });
+});
+
+test('a row comes to rest once its first moment is below the least normal number', () => {
+  const adam = scaleByAdam({
+    firstMomentDecay: 0.5,
+    secondMomentDecay: 0.999,
+    epsilon: 1e-8,
+    lazy: false,
+  });
+  const params = parameters([0], [0, 0]);
+  let [updates, state] = adam.update(gradients([0], [0], [1]), adam.init(params), params);
+  const movingRows = (): number[] => [...(updates.rows.get('t')?.ids ?? [])];
+  for (let step = 2; step <= 125; step += 1)
+    [updates, state] = adam.update(gradients([0]), state, params);
+  expect(movingRows()).toEqual([0]);
+  // 0.5^126 is 2^-126 still; its half is no more.
+  for (let step = 126; step <= 128; step += 1)
+    [updates, state] = adam.update(gradients([0]), state, params);
+  expect(movingRows()).toEqual([]);
+  expect(state.tables.get('adam.secondMoment/t')?.values[0]).toBeCloseTo(0.001 * 0.999 ** 127, 9);
+  // The next gradient wakes it, with the second moment it has kept.
+  [updates, state] = adam.update(gradients([0], [0], [2]), state, params);
+  expect(valuesOf(updates).t).toEqual([
+    expect.closeTo(1 / Math.sqrt((0.001 * 0.999 ** 128 + 0.004) / (1 - 0.999 ** 129)), 5),
+  ]);
+});
