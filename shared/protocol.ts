@@ -18,15 +18,11 @@
 
 import { z } from 'zod';
 import { BlobRefSchema } from './storage/blob-store.js';
-import {
-  DeviceDemandSchema,
-  MethodConfigSchema,
-  ModelConfigSchema,
-  StorageConfigSchema,
-} from './config/run-config.js';
+import { DeviceDemandSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
+import { MethodConfigSchema } from './methods/methods.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -54,6 +50,8 @@ export const AdaptationSchema = z.strictObject({
 
 export const PredictWorkSchema = z.strictObject({
   kind: z.literal('predict'),
+  /** How tasks adapt; of a method without inner loop, by plain gradient descent. */
+  method: MethodConfigSchema,
   adaptations: z.array(AdaptationSchema).min(1).max(256),
   /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
   rows: z.enum(['query', 'support']),

@@ -5,12 +5,14 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
 import { ARM_NAMES, type ArmName } from './evaluation-report.js';
+import type { AdaptableModel } from './predict-logits.js';
 
 export interface ArmPlan {
   /** In the order in which they are shown. */
   readonly arms: ReadonlySet<ArmName>;
   readonly leftOut: readonly { readonly arm: ArmName; readonly reason: string }[];
-  readonly global: MetaParameters | null;
+  /** Finetuned by plain gradient descent. */
+  readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
   readonly shiftPriors: Grid;
   /** How often each validation task and each test task is sent to the workers. */
@@ -28,7 +30,9 @@ export interface ArmInputs {
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
 export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
   const isGlobalRun = config.method.kind === 'global';
-  const global = trained ?? (isGlobalRun ? meta : null);
+  const parameters = trained ?? (isGlobalRun ? meta : null);
+  const global: AdaptableModel | null =
+    parameters === null ? null : { parameters, method: { kind: 'global' } };
   const leftOut: { arm: ArmName; reason: string }[] = [];
   const arms = new Set<ArmName>();
   const wanted = new Set<ArmName>(config.evaluation.arms);
@@ -56,7 +60,7 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
 
 function reasonToLeaveOut(
   arm: ArmName,
-  global: MetaParameters | null,
+  global: AdaptableModel | null,
   isGlobalRun: boolean,
 ): string | null {
   switch (arm) {

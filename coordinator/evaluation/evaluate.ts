@@ -64,8 +64,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
   const digests = {
     meta: metaParametersDigest(options.meta),
-    global: plan.global === null ? null : metaParametersDigest(plan.global),
+    global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
   };
+  const meta = { parameters: options.meta, method: config.method };
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
@@ -75,7 +76,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   const chosen = await selectCells(
     passesOver('choosing settings', plan.validationPasses * validationTasks.length),
     plan,
-    options.meta,
+    meta,
     validation,
   );
 
@@ -87,7 +88,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     logits: await predictArms(
       passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
       plan,
-      options.meta,
+      meta,
       chosen,
       trainClickRate,
       test,
@@ -192,11 +193,12 @@ function predictionPasses(
  * evaluation left on the queue is either right or not found.
  */
 function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): string {
-  const { evaluation, model, training } = options.config;
+  const { evaluation, method, model, training } = options.config;
   const meaning = canonicalJson({
     digests,
     store: options.store.digest,
     evaluation,
+    method,
     model,
     tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,

@@ -6,6 +6,7 @@
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
@@ -31,8 +32,13 @@ export interface PredictionContext {
   readonly onBackend: (backend: string) => void;
 }
 
-export interface PredictionRequest {
+export interface AdaptableModel {
   readonly parameters: MetaParameters;
+  /** How tasks adapt from them; `global` by plain gradient descent. */
+  readonly method: MethodConfig;
+}
+
+export interface PredictionRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptations: readonly Adaptation[];
   readonly role: RowRole;
@@ -148,7 +154,12 @@ async function runWave(
       taskIndices: job.tasks.map((task) => task.taskIndex),
       microBatchRowsMax: context.config.training.microBatchRowsMax,
       device: context.config.compute.device,
-      work: { kind: 'predict', adaptations: [...job.adaptations], rows: request.role },
+      work: {
+        kind: 'predict',
+        method: request.method,
+        adaptations: [...job.adaptations],
+        rows: request.role,
+      },
       timeoutMs: context.config.queue.jobTimeoutMs,
       blobLifetimeMs: context.config.queue.blobLifetimeMs,
     },

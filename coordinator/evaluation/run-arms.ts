@@ -1,8 +1,7 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ArmPlan } from './arm-plan.js';
-import { predictLogits, type PredictionContext } from './predict-logits.js';
+import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import { ARM_NAMES, type ArmName, type Selection } from './evaluation-report.js';
 import {
   adaptationOf,
@@ -18,7 +17,7 @@ import {
 export async function selectCells(
   context: PredictionContext,
   plan: ArmPlan,
-  meta: MetaParameters,
+  meta: AdaptableModel,
   validation: SplitRows,
 ): Promise<Map<ArmName, Selection>> {
   const chosen = new Map<ArmName, Selection>();
@@ -30,16 +29,13 @@ export async function selectCells(
       selectShiftPrior('global-shift', plan.shiftPriors, logits, validation),
     );
   }
-  const byInnerSteps: readonly [ArmName, MetaParameters | null][] = [
+  const byInnerSteps: readonly [ArmName, AdaptableModel | null][] = [
     ['finetuned', global],
     ['meta-adapted', meta],
   ];
-  for (const [arm, parameters] of byInnerSteps)
-    if (parameters !== null && arms.has(arm))
-      chosen.set(
-        arm,
-        await selectInnerSteps(context, arm, parameters, plan.innerSteps, validation),
-      );
+  for (const [arm, model] of byInnerSteps)
+    if (model !== null && arms.has(arm))
+      chosen.set(arm, await selectInnerSteps(context, arm, model, plan.innerSteps, validation));
   return chosen;
 }
 
@@ -47,7 +43,7 @@ export async function selectCells(
 export async function predictArms(
   context: PredictionContext,
   plan: ArmPlan,
-  meta: MetaParameters,
+  meta: AdaptableModel,
   chosen: ReadonlyMap<ArmName, Selection>,
   trainClickRate: number,
   test: SplitRows,
@@ -58,13 +54,13 @@ export async function predictArms(
   if (test.query.oracle !== null) found.set('oracle', test.query.oracle.map(logitOf));
 
   const predict = async (
-    parameters: MetaParameters,
+    model: AdaptableModel,
     unadaptedArm: ArmName,
     adaptedArm: ArmName,
   ): Promise<void> => {
     const cell = chosen.get(adaptedArm)?.cell;
     const { logits } = await predictLogits(context, {
-      parameters,
+      ...model,
       taskIndices: test.query.taskIndices,
       adaptations: cell === undefined ? [UNADAPTED] : [UNADAPTED, adaptationOf(cell)],
       role: 'query',
@@ -100,13 +96,13 @@ export async function predictArms(
 
 async function predictShift(
   context: PredictionContext,
-  global: MetaParameters,
+  global: AdaptableModel,
   query: Float32Array,
   prior: ReturnType<typeof shiftPriorOf>,
   test: SplitRows,
 ): Promise<Float32Array> {
   const { logits } = await predictLogits(context, {
-    parameters: global,
+    ...global,
     taskIndices: test.query.taskIndices,
     adaptations: [UNADAPTED],
     role: 'support',

@@ -4,13 +4,12 @@
  */
 
 import { QianmoError } from '../../shared/errors.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { Grid } from './grid.js';
 import { selectRows, selectTasks, type FlatRows } from './held-out-rows.js';
 import { mapShift, type ShiftPrior } from './level-shift.js';
 import { lossSum, sumOf } from './metrics.js';
-import { predictLogits, type PredictionContext } from './predict-logits.js';
+import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { ArmName, Cell, Selection } from './evaluation-report.js';
 
 export const SELECTION_CRITERION =
@@ -66,16 +65,16 @@ function everyCellDiverges(arm: ArmName, grid: Grid): QianmoError {
   });
 }
 
-/** Inner steps from `parameters`: one pass over the validation tasks for the whole grid. */
+/** Inner steps from the model: one pass over the validation tasks for the whole grid. */
 export async function selectInnerSteps(
   context: PredictionContext,
   arm: ArmName,
-  parameters: MetaParameters,
+  model: AdaptableModel,
   grid: Grid,
   validation: SplitRows,
 ): Promise<Selection> {
   const { lossSums } = await predictLogits(context, {
-    parameters,
+    ...model,
     taskIndices: validation.query.taskIndices,
     adaptations: grid.cells.map(adaptationOf),
     role: 'query',
@@ -94,14 +93,14 @@ export interface UnadaptedLogits {
   readonly support: Float32Array;
 }
 
-/** The logits of `parameters` as they are, of both roles' rows. */
+/** The logits of the model as it is, of both roles' rows. */
 export async function unadaptedLogits(
   context: PredictionContext,
-  parameters: MetaParameters,
+  model: AdaptableModel,
   taskIndices: readonly number[],
 ): Promise<UnadaptedLogits> {
   const ofRole = async (role: 'query' | 'support'): Promise<Float32Array> => {
-    const request = { parameters, taskIndices, adaptations: [UNADAPTED], role, keep: [0] };
+    const request = { ...model, taskIndices, adaptations: [UNADAPTED], role, keep: [0] };
     const { logits } = await predictLogits(context, request);
     return logits[0] ?? new Float32Array();
   };

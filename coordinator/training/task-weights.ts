@@ -2,6 +2,7 @@
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
+import { coldShareOf } from '../../shared/methods/methods.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
 /**
@@ -25,8 +26,7 @@ export function coldTaskWeightRuleOf({
   method,
   training,
 }: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
-  const hasColdTerm = method.kind !== 'global' && method.coldShare > 0;
-  return hasColdTerm ? COLD_RULES[training.taskWeight] : null;
+  return coldShareOf(method) > 0 ? COLD_RULES[training.taskWeight] : null;
 }
 
 /**

@@ -34,7 +34,12 @@ export async function openPreparedRun(
     objectStoreOf: (address) => objectStoreOf(config, address),
   });
   context.onClose(() => store.close());
-  return { config, store, spec: modelSpecOf(config.model, store.manifest.features) };
+  return { config, store, spec: specOf(config, store) };
+}
+
+/** Of the run's model and of what its method learns beside it. */
+export function specOf(config: RunConfig, store: TaskStore): ModelSpec {
+  return modelSpecOf(config.model, store.manifest.features, config.method);
 }
 
 export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkpoints {

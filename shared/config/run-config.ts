@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { MethodConfigSchema } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
@@ -50,33 +51,6 @@ export const ModelConfigSchema = z
         message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
       });
   });
-
-const innerLoop = {
-  innerSteps: positiveInt.max(100).default(3),
-  innerRate: rate.default(0.1),
-  /**
-   * Share of the outer loss that is the loss before adaptation, over support and query rows: the
-   * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.
-   */
-  coldShare: z.number().min(0).lt(1).default(0),
-};
-
-export const MethodConfigSchema = z.discriminatedUnion('kind', [
-  /** First-order MAML (Finn et al., 2017). */
-  z.strictObject({ kind: z.literal('fomaml'), ...innerLoop }),
-  /** MAML of second order: the outer gradient runs through the inner steps. */
-  z.strictObject({
-    kind: z.literal('maml'),
-    ...innerLoop,
-    /**
-     * What the way back through the inner steps reads: all that they computed, `kept`, or only the
-     * blocks between them, the rest `recomputed`: slower, in the memory of one step.
-     */
-    path: z.enum(['kept', 'recomputed']).default('kept'),
-  }),
-  /** One model on all rows of the training tasks: no inner loop. */
-  z.strictObject({ kind: z.literal('global') }),
-]);
 
 export const OptimizerConfigSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -238,7 +212,6 @@ export const RunConfigSchema = z.strictObject({
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
 export type ModelConfig = z.infer<typeof ModelConfigSchema>;
-export type MethodConfig = z.infer<typeof MethodConfigSchema>;
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 export type OptimizerConfig = z.infer<typeof OptimizerConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;

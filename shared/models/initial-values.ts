@@ -3,7 +3,8 @@
 import { randomStream } from '../random.js';
 import type { EmbeddingTable } from '../tensors/embedding-table.js';
 import { elementCountOf, type DenseTensor } from '../tensors/named-tensors.js';
-import type { Initialisation, ModelSpec } from './model-spec.js';
+import type { ModelSpec } from './model-spec.js';
+import type { Initialisation } from './variable.js';
 
 export interface MetaParameters {
   /** Trunk and initial personal blocks by variable name, in the order of the spec. */
@@ -38,6 +39,7 @@ function initialValues(
 ): Float32Array {
   const values = new Float32Array(count);
   if (initial.kind === 'zeros') return values;
+  if (initial.kind === 'constant') return values.fill(initial.value);
   const stream = randomStream(seed, 'initial', ...purpose);
   for (let index = 0; index < count; index += 1)
     values[index] = stream.normal() * initial.deviation;

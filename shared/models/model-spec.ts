@@ -12,18 +12,9 @@
  */
 
 import type { ModelConfig } from '../config/run-config.js';
+import { methodPlanOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
-
-export type Initialisation =
-  { readonly kind: 'zeros' } | { readonly kind: 'normal'; readonly deviation: number };
-
-export interface Variable {
-  /** `layer0.weight`, `output.bias`, `bias`, ... */
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly block: 'trunk' | 'personal';
-  readonly initial: Initialisation;
-}
+import type { Initialisation, Variable } from './variable.js';
 
 export interface TableSpec {
   /** The feature whose ids index the rows. */
@@ -58,8 +49,21 @@ export interface ModelSpec {
   readonly tables: readonly TableSpec[];
 }
 
-/** Builds the spec from the model section and the encoded features of the task store. */
-export function modelSpecOf(config: ModelConfig, features: readonly EncodedFeature[]): ModelSpec {
+/**
+ * Builds the spec from the model section and the encoded features of the task store; what the method
+ * learns beside the model comes last.
+ */
+export function modelSpecOf(
+  config: ModelConfig,
+  features: readonly EncodedFeature[],
+  method: MethodConfig = { kind: 'global' },
+): ModelSpec {
+  const model = modelAlone(config, features);
+  const beside = methodPlanOf(method).variables?.(model) ?? [];
+  return { ...model, variables: [...model.variables, ...beside] };
+}
+
+function modelAlone(config: ModelConfig, features: readonly EncodedFeature[]): ModelSpec {
   const ofKind = <Kind extends EncodedFeature['kind']>(
     kind: Kind,
   ): Extract<EncodedFeature, { kind: Kind }>[] =>

@@ -14,6 +14,7 @@ import type { JobInput } from '../../shared/job-executor.js';
 import type { JobWork } from '../../shared/protocol.js';
 import { createExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const TASKS_PER_JOB = 16;
@@ -35,12 +36,13 @@ const stores = { large: storeOf(128, 256), small: storeOf(24, 24) };
 const taskWeights = Array.from({ length: TASKS_PER_JOB }, () => 1 / TASKS_PER_JOB);
 const fomaml: JobWork = {
   kind: 'gradient',
-  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0 },
+  method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights,
 };
 const global: JobWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
 const grid: JobWork = {
   kind: 'predict',
+  method: { kind: 'global' },
   adaptations: [0.01, 0.03, 0.1, 0.3, 1].flatMap((innerRate) =>
     [1, 2, 5, 10, 20].map((innerSteps) => ({ innerRate, innerSteps })),
   ),

@@ -35,7 +35,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
   const dense = Uint8Array.of(7, 7, outerStep);
   return Array.from({ length: count }, (_, jobIndex): JobOrder => ({
     job: {
-      protocolVersion: 2,
+      protocolVersion: 3,
       runId,
       outerStep,
       jobIndex,

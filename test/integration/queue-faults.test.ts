@@ -359,7 +359,7 @@ describe('what the queue refuses', () => {
     const one = await worker('one');
     const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
     const queue = new Queue('inner-loops', { connection, prefix });
-    await queue.add('gradient', { protocolVersion: 2, runId: 7 }, { jobId: 'bad', attempts: 5 });
+    await queue.add('gradient', { protocolVersion: 3, runId: 7 }, { jobId: 'bad', attempts: 5 });
     const { dispatcher: sut } = await dispatcher();
     expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
     const bad = await queue.getJob('bad');
@@ -376,7 +376,7 @@ describe('what the queue refuses', () => {
     const orders = ordersForTest(1).map((order) => ({
       ...order,
       // What a later version would send.
-      job: { ...order.job, protocolVersion: 3 as unknown as 2 },
+      job: { ...order.job, protocolVersion: 2 as unknown as 3 },
     }));
     await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
       kind: 'failed',

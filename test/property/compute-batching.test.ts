@@ -6,6 +6,7 @@ import type { JobWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const options = { bags: [{ rowCount: 6, lengthMax: 3 }], counts: true, taskCount: 12 };
@@ -16,7 +17,8 @@ const model = {
   personal: ['bias', 'numbers', 'layer1', 'output', 'adgroupEmbedding'],
 };
 const jobCase = jobCaseOf(tinyTaskStore({ ...options, taskCount: 12 }), model);
-const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, coldShare: 0 } as const;
+const settings = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
+const method = methodOf(settings);
 
 let executor: LocalExecutor;
 let current: JobCase = jobCase;
@@ -122,7 +124,7 @@ describe('a job cut into many micro-batches', () => {
       'fomaml with a cold share',
       {
         kind: 'gradient',
-        method: { ...method, coldShare: 0.4 },
+        method: methodOf({ ...settings, coldShare: 0.4 }),
         taskWeights,
         coldTaskWeights: taskWeights.toReversed(),
       },
@@ -132,6 +134,7 @@ describe('a job cut into many micro-batches', () => {
       'predict',
       {
         kind: 'predict',
+        method,
         adaptations: [
           { innerRate: 0.3, innerSteps: 0 },
           { innerRate: 0.3, innerSteps: 2 },
@@ -142,7 +145,12 @@ describe('a job cut into many micro-batches', () => {
     ],
     [
       'predict support rows',
-      { kind: 'predict', adaptations: [{ innerRate: 0.3, innerSteps: 2 }], rows: 'support' },
+      {
+        kind: 'predict',
+        method,
+        adaptations: [{ innerRate: 0.3, innerSteps: 2 }],
+        rows: 'support',
+      },
     ],
   ];
 
@@ -191,7 +199,7 @@ test('prediction after 0 steps is the same at any rate', async () => {
     { innerRate: 0.1, innerSteps: 0 },
     { innerRate: 0.5, innerSteps: 0 },
   ];
-  const work: JobWork = { kind: 'predict', adaptations, rows: 'query' };
+  const work: JobWork = { kind: 'predict', method, adaptations, rows: 'query' };
   const { tensors, queryRowCount } = await runJob(executor, jobCase, [1, 5, 2], work);
   const logits = tensors.get('logits')!;
   const [moved, initial, same] = [0, 1, 2].map((setting) =>
@@ -207,7 +215,7 @@ test('many jobs leave no tensor behind, failed ones neither', async () => {
   const works: JobWork[] = [
     gradientWork([0.5, 0.5]),
     gradientWork([0.5, 0.5], 'global'),
-    { kind: 'predict', adaptations: [{ innerRate: 0.1, innerSteps: 3 }], rows: 'query' },
+    { kind: 'predict', method, adaptations: [{ innerRate: 0.1, innerSteps: 3 }], rows: 'query' },
   ];
   const before = tf.memory().numTensors;
   for (let round = 0; round < 20; round += 1)

@@ -9,6 +9,7 @@ import {
   type NativeBinding,
 } from '../../worker/compute/engine/native-backend.js';
 import { jobCaseOf, runJob } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const taskCount = 12;
@@ -17,10 +18,15 @@ const indices = Array.from({ length: taskCount }, (_, index) => index);
 const works: JobWork[] = [
   {
     kind: 'gradient',
-    method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.1, coldShare: 0 },
+    method: methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.1 }),
     taskWeights: indices.map(() => 1 / taskCount),
   },
-  { kind: 'predict', adaptations: [{ innerRate: 0.1, innerSteps: 2 }], rows: 'query' },
+  {
+    kind: 'predict',
+    method: { kind: 'global' },
+    adaptations: [{ innerRate: 0.1, innerSteps: 2 }],
+    rows: 'query',
+  },
 ];
 
 const warnings: string[] = [];

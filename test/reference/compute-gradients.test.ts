@@ -7,6 +7,7 @@ import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
 import {
   adapted,
@@ -139,7 +140,7 @@ describe.each(cases)('%s', (_, options, model) => {
     const coldTaskWeights = taskWeights.map((_, place) => 0.1 + 0.05 * place);
     const work: JobWork = {
       kind: 'gradient',
-      method: { kind: 'fomaml', innerSteps, innerRate, coldShare },
+      method: methodOf({ kind: 'fomaml', innerSteps, innerRate, coldShare }),
       taskWeights,
       coldTaskWeights,
     };
@@ -201,7 +202,12 @@ describe.each(cases)('%s', (_, options, model) => {
       { innerRate: 0.5, innerSteps: 1 },
       { innerRate: 0.1, innerSteps: 3 },
     ];
-    const found = await runJob(executor, current, indices, { kind: 'predict', adaptations, rows });
+    const found = await runJob(executor, current, indices, {
+      kind: 'predict',
+      method: { kind: 'global' },
+      adaptations,
+      rows,
+    });
     const expected = adaptations.flatMap((setting) =>
       tasks.flatMap((task) => {
         const phi = adapted(spec, meta, task, setting.innerSteps, setting.innerRate);

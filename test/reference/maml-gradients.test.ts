@@ -13,6 +13,7 @@ import {
   type JobCase,
   type NamedOutput,
 } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
 import {
   adapted,
@@ -90,7 +91,7 @@ interface Setting {
 function workOf({ innerSteps, path, coldShare = 0 }: Setting, taskCount: number): JobWork {
   return {
     kind: 'gradient',
-    method: { kind: 'maml', innerSteps, innerRate, coldShare, path },
+    method: methodOf({ kind: 'maml', innerSteps, innerRate, coldShare, path }),
     taskWeights: weights.slice(0, taskCount),
     coldTaskWeights: coldWeights.slice(0, taskCount),
   };

@@ -4,14 +4,24 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ModelConfigSchema } from '../../shared/config/run-config.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
-import { modelSpecOf } from '../../shared/models/model-spec.js';
+import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import { randomStream } from '../../shared/random.js';
+import { leavesOf } from '../../worker/compute/engine/capture/tensor-structure.js';
 import { loadEngine, type Engine } from '../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../worker/compute/engine/native-backend.js';
-import { maml, type MamlSettings } from '../../worker/compute/methods/maml.js';
-import type { JobTensors } from '../../worker/compute/methods/method.js';
+import {
+  adaptationStages,
+  type StageMaker,
+} from '../../worker/compute/meta-gradients/adaptation-stages.js';
+import {
+  metaGradient,
+  metaGradientInStages,
+} from '../../worker/compute/meta-gradients/meta-gradient.js';
+import { jobTensorsOf, type BatchInput } from '../../worker/compute/meta-gradients/passes.js';
 import type { BatchTensors } from '../../worker/compute/models/batch-tensors.js';
 import { relativeDifference } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const TASK_COUNT = 6;
@@ -37,25 +47,35 @@ function batch(name: string): BatchTensors {
   };
 }
 
-function jobTensors(): JobTensors {
+function inputOf(): { spec: ModelSpec; input: BatchInput } {
   const { manifest } = tinyTaskStore({ categoryRowCounts: [], numberCount: NUMBER_COUNT });
   const model = {
     ...{ kind: 'mlp', embeddingWidth: 4, hiddenWidths: [24, 24] },
     personal: ['layer1', 'output', 'bias'],
   };
   const spec = modelSpecOf(ModelConfigSchema.parse(model), manifest.features);
-  const batches = { support: batch('support'), query: batch('query'), all: null };
-  return {
-    ...{ engine, spec, taskCount: TASK_COUNT, rows: null },
-    dense: new Map(
-      [...initialMetaParameters(spec, 3).dense].map(([name, { shape, values }]) => [
-        name,
-        engine.tf.tensor(values, [...shape]),
-      ]),
-    ),
-    batchOf: (role) => batches[role],
-  };
+  const batches = { support: batch('support'), query: batch('query') };
+  const dense = Object.fromEntries(
+    [...initialMetaParameters(spec, 3).dense].map(([name, { shape, values }]) => [
+      name,
+      engine.tf.tensor(values, [...shape]),
+    ]),
+  );
+  return { spec, input: { dense, batches } };
 }
+
+type Path = 'kept' | 'recomputed';
+
+/** Stages as they are, the tensors made on the way freed after each. */
+const tidyStage: StageMaker = (_name, compute) => (input) => {
+  const results: ReturnType<typeof compute>[] = [];
+  engine.tf.tidy(() => {
+    const result = compute(input);
+    results.push(result);
+    return leavesOf(result).map(({ tensor }) => tensor);
+  });
+  return results[0]!;
+};
 
 interface Outcome {
   readonly gradients: ReadonlyMap<string, Float32Array>;
@@ -64,14 +84,15 @@ interface Outcome {
 }
 
 /** Uncaptured: every operation runs by itself, and the memory is looked at before each. */
-function outcomeOf(path: MamlSettings['path'], innerSteps: number): Outcome {
+function outcomeOf(path: Path, innerSteps: number): Outcome {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
   if (backend === null) throw new Error('needs the native backend');
   const { binding } = backend;
   const outcomes: Outcome[] = [];
   tf.tidy(() => {
-    const job = jobTensors();
+    const { spec, input } = inputOf();
+    const job = jobTensorsOf(engine, spec, input);
     const weights = tf.fill<tfjs.Rank.R1>([TASK_COUNT], 1 / TASK_COUNT);
     const before = tf.memory().numBytes;
     let peak = before;
@@ -84,8 +105,18 @@ function outcomeOf(path: MamlSettings['path'], innerSteps: number): Outcome {
       },
     }) as typeof binding;
     try {
-      const settings = { innerSteps, innerRate: 0.3, coldShare: 0, path };
-      const { gradients } = maml(job, { warm: weights, cold: weights }, settings);
+      const plan = methodPlanOf(methodOf({ kind: 'maml', innerSteps, innerRate: 0.3, path }));
+      const both = { warm: weights, cold: weights };
+      const { gradients } =
+        path === 'kept' || plan.innerLoop === null
+          ? metaGradient(plan, job, both)
+          : metaGradientInStages(
+              plan,
+              job,
+              input,
+              both,
+              adaptationStages(engine, spec, plan.innerLoop, tidyStage),
+            );
       outcomes.push({
         gradients: new Map(
           [...gradients].map(([name, tensor]) => [name, tensor.dataSync<'float32'>()]),
@@ -110,7 +141,7 @@ describe('second-order MAML over 10 inner steps', () => {
   });
 
   test('needs per recomputed step little more than its personal blocks', () => {
-    const perStep = (path: MamlSettings['path']): number =>
+    const perStep = (path: Path): number =>
       (outcomeOf(path, 10).peakByteCount - outcomeOf(path, 2).peakByteCount) / 8;
     const blockByteCount = 4 * TASK_COUNT * (24 * 24 + 24 + 24 + 1);
     expect(perStep('recomputed')).toBeLessThan(1.5 * blockByteCount);

@@ -72,7 +72,7 @@ async function computed(executor: JobExecutor, order: JobOrder): Promise<Deliver
   const { output, ...measured } = await executor.execute({ job, dense, rowPack });
   const { runId, outerStep, jobIndex } = job;
   const result = {
-    protocolVersion: 2 as const,
+    protocolVersion: 3 as const,
     runId,
     outerStep,
     jobIndex,

@@ -57,7 +57,8 @@ const PRODUCTION_RULES: readonly Rule[] = [
 ];
 
 const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
-  { vendor: /^@tensorflow\//, allowed: /^worker\/compute\// },
+  // Methods are handed the library and know its types alone: see the test of that.
+  { vendor: /^@tensorflow\//, allowed: /^(worker\/compute|shared\/methods)\// },
   {
     vendor: /^bullmq$/,
     allowed: /^(coordinator\/(training\/queue-|dashboard\/)|worker\/(worker|queue-|job-|main))/,
@@ -134,6 +135,14 @@ describe('house rules', () => {
         ),
       ),
     );
+    expect(offences).toEqual([]);
+  });
+
+  test('methods import types of the tensor library and nothing else of it', () => {
+    const offences = production
+      .filter(({ path }) => path.startsWith('shared/'))
+      .filter(({ text }) => /^import (?!type\b)[^;]*'@tensorflow\//m.test(text))
+      .map(({ path }) => `${path}: use import type`);
     expect(offences).toEqual([]);
   });
 

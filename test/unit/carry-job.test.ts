@@ -55,7 +55,7 @@ describe('carryJob', () => {
   });
 
   it.each([
-    ['another protocol', { protocolVersion: 3 }, 'refused', /protocol 2, the job protocol 3/],
+    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 3, the job protocol 2/],
     ['an unknown field', { extra: 1 }, 'permanent', /malformed/],
     ['no tasks', { taskIndices: [] }, 'permanent', /malformed at taskIndices/],
   ])('does not do a job with %s', async (_, part, kind, reason) => {

@@ -3,14 +3,17 @@
 import type { Rank } from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { ModelConfigSchema } from '../../shared/config/run-config.js';
+import type { MethodConfig } from '../../shared/methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { createComputations } from '../../worker/compute/computations.js';
 import { loadEngine, type Engine } from '../../worker/compute/engine/load-engine.js';
+import { methodOf } from '../fixtures/methods.js';
 
 const specOf = (embeddingWidth: number): ModelSpec =>
   modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
 const global = { kind: 'global' } as const;
-const fomaml = { kind: 'fomaml', innerSteps: 1, innerRate: 0.1, coldShare: 0 } as const;
+const fomaml = (changed = {}): MethodConfig =>
+  methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1, ...changed });
 
 let engine: Engine;
 beforeAll(async () => {
@@ -19,12 +22,14 @@ beforeAll(async () => {
 
 test('one function for each model and method, settings included', () => {
   const computations = createComputations(engine);
-  const found = computations.gradientOf(specOf(2), fomaml);
-  expect(computations.gradientOf(specOf(2), { ...fomaml })).toBe(found);
-  for (const other of [global, { ...fomaml, innerRate: 0.2 }, { ...fomaml, innerSteps: 2 }])
+  const found = computations.gradientOf(specOf(2), fomaml());
+  expect(computations.gradientOf(specOf(2), fomaml())).toBe(found);
+  for (const other of [global, fomaml({ innerRate: 0.2 }), fomaml({ innerSteps: 2 })])
     expect(computations.gradientOf(specOf(2), other)).not.toBe(found);
-  expect(computations.gradientOf(specOf(3), fomaml)).not.toBe(found);
-  expect(computations.predictionOf(specOf(2))).toBe(computations.predictionOf(specOf(2)));
+  expect(computations.gradientOf(specOf(3), fomaml())).not.toBe(found);
+  const prediction = computations.predictionOf(specOf(2), fomaml());
+  expect(computations.predictionOf(specOf(2), fomaml())).toBe(prediction);
+  expect(computations.predictionOf(specOf(2), global)).not.toBe(prediction);
   computations.dispose();
 });
 

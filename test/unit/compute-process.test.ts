@@ -16,13 +16,14 @@ import {
   type ComputeProcessOptions,
 } from '../../worker/compute-process.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const entry = fileURLToPath(new URL('../../dist/test/fixtures/compute-entry.js', import.meta.url));
 const jobCase = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
 const work: JobWork = {
   kind: 'gradient',
-  method: { kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0 },
+  method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights: [0.5, 0.25, 0.25],
 };
 

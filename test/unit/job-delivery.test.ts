@@ -43,7 +43,7 @@ describe('fateOf', () => {
 describe('fateOf of a finished job', () => {
   const { job } = delivery();
   const returnValue: JobResult = {
-    protocolVersion: 2,
+    protocolVersion: 3,
     runId: job.runId,
     outerStep: job.outerStep,
     jobIndex: job.jobIndex,

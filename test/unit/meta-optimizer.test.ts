@@ -21,7 +21,7 @@ import {
 } from '../../coordinator/training/meta-optimizer/schedule.js';
 import type { TrainingState } from '../../coordinator/training/training-state.js';
 import { TrainingConfigSchema } from '../../shared/config/run-config.js';
-import type { Variable } from '../../shared/models/model-spec.js';
+import type { Variable } from '../../shared/models/variable.js';
 import { gradients, parameters, valuesOf } from '../fixtures/optimizer-problem.js';
 
 const close = (values: readonly number[]): unknown[] =>

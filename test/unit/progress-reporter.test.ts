@@ -6,6 +6,7 @@ import { createExecutor } from '../../worker/compute/create-executor.js';
 import { progressReporter } from '../../worker/compute/progress-reporter.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
 import { instantClock } from '../fixtures/instant-clock.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 function scene() {
@@ -78,7 +79,7 @@ it('an executor tells its phases and micro-batches, counted from 1', async () =>
     [0, 1, 2, 3],
     {
       kind: 'gradient',
-      method: { kind: 'fomaml', innerSteps: 1, innerRate: 0.1, coldShare: 0 },
+      method: methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1 }),
       taskWeights: [0.25, 0.25, 0.25, 0.25],
     },
     1,

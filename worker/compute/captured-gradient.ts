@@ -1,32 +1,32 @@
 /** A method's whole gradient computation of a micro-batch as one captured function. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import type { InnerLoop, MethodPlan } from '../../shared/methods/method.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { GradientWork } from '../../shared/protocol.js';
 import { captureByShape, type ShapedCapture } from './engine/capture/capture-by-shape.js';
 import { leavesOf } from './engine/capture/tensor-structure.js';
 import type { Engine } from './engine/load-engine.js';
-import { mamlStages } from './methods/maml-stages.js';
-import { maml, type MamlSettings } from './methods/maml.js';
-import type { JobTensors, MethodResult, TaskWeights } from './methods/method.js';
-import { runMethod } from './methods/methods.js';
-import type { BatchTensors } from './models/batch-tensors.js';
+import { adaptationStages } from './meta-gradients/adaptation-stages.js';
+import {
+  metaGradient,
+  metaGradientInStages,
+  runsInStages,
+} from './meta-gradients/meta-gradient.js';
+import {
+  jobTensorsOf,
+  type BatchInput,
+  type MetaGradientResult,
+  type TaskWeights,
+} from './meta-gradients/passes.js';
 
-/** What a job or a micro-batch has none of is absent. */
-export type GradientInput = {
-  readonly dense: { readonly [name: string]: tfjs.Tensor };
-  /** The row pack `[packExtent, tableRowWidth]`. */
-  readonly rows?: tfjs.Tensor2D;
-  readonly batches: {
-    readonly support?: BatchTensors;
-    readonly query?: BatchTensors;
-    readonly all?: BatchTensors;
-  };
+export type GradientInput = BatchInput & {
   /** `[taskCount]`, 0 for padding. */
   readonly weights: { readonly warm: tfjs.Tensor1D; readonly cold?: tfjs.Tensor1D };
 };
 
-/** `MethodResult` as a structure of tensors. */
+/** `MetaGradientResult` as a structure of tensors. */
 export type GradientOutput = {
   readonly gradients: { readonly [name: string]: tfjs.Tensor };
   readonly rowGradient?: tfjs.Tensor2D;
@@ -44,10 +44,11 @@ export function captureGradient(
   spec: ModelSpec,
   method: GradientWork['method'],
 ): GradientFunction {
-  if (method.kind === 'maml' && method.path === 'recomputed')
-    return captureInStages(engine, spec, method);
-  const compute = (input: GradientInput): GradientOutput =>
-    outputOf(runMethod(method, jobOf(engine, spec, input), weightsOf(input)));
+  const plan = methodPlanOf(method);
+  if (plan.innerLoop !== null && runsInStages(plan))
+    return captureInStages(engine, spec, plan, plan.innerLoop);
+  const compute = ({ weights, ...input }: GradientInput): GradientOutput =>
+    outputOf(metaGradient(plan, jobTensorsOf(engine, spec, input), bothWeights(weights)));
   return captureByShape(engine, compute, {
     name: `the gradient of ${method.kind}`,
     shapeCountMax: SHAPE_COUNT_MAX,
@@ -55,20 +56,26 @@ export function captureGradient(
 }
 
 /** A captured function for each stage: in one graph, what is to be recomputed would be kept. */
-function captureInStages(engine: Engine, spec: ModelSpec, method: MamlSettings): GradientFunction {
+function captureInStages(
+  engine: Engine,
+  spec: ModelSpec,
+  plan: MethodPlan,
+  innerLoop: InnerLoop,
+): GradientFunction {
   const { tf } = engine;
   const captured: Pick<ShapedCapture<never, never>, 'dispose' | 'statistics'>[] = [];
-  const stages = mamlStages(engine, spec, method.innerRate, (name, compute) => {
+  const stages = adaptationStages(engine, spec, innerLoop, (name, compute) => {
     const stage = captureByShape(engine, compute, { name, shapeCountMax: SHAPE_COUNT_MAX });
     captured.push(stage);
     return (input) => stage.run(input);
   });
   return {
-    run: (input) => {
+    run: ({ weights, ...input }) => {
       const outputs: GradientOutput[] = [];
       tf.tidy(() => {
-        const job = jobOf(engine, spec, input);
-        const output = outputOf(maml(job, weightsOf(input), method, stages));
+        const job = jobTensorsOf(engine, spec, input);
+        const result = metaGradientInStages(plan, job, input, bothWeights(weights), stages);
+        const output = outputOf(result);
         outputs.push(output);
         return leavesOf(output).map(({ tensor }) => tensor);
       });
@@ -92,23 +99,11 @@ function captureInStages(engine: Engine, spec: ModelSpec, method: MamlSettings):
   };
 }
 
-function jobOf(engine: Engine, spec: ModelSpec, input: GradientInput): JobTensors {
-  const { dense, rows, batches, weights } = input;
-  return {
-    engine,
-    spec,
-    taskCount: weights.warm.shape[0],
-    dense: new Map(Object.entries(dense)),
-    rows: rows ?? null,
-    batchOf: (role) => batches[role] ?? null,
-  };
-}
-
-function weightsOf({ weights: { warm, cold = warm } }: GradientInput): TaskWeights {
+function bothWeights({ warm, cold = warm }: GradientInput['weights']): TaskWeights {
   return { warm, cold };
 }
 
-function outputOf(result: MethodResult): GradientOutput {
+function outputOf(result: MetaGradientResult): GradientOutput {
   const { gradients, rowGradient, queryLosses, supportLosses } = result;
   return {
     gradients: Object.fromEntries(gradients),

@@ -5,104 +5,126 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop, MethodPlan } from '../../shared/methods/method.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { SHAPE_COUNT_MAX } from './captured-gradient.js';
 import { captureByShape, type ShapedCapture } from './engine/capture/capture-by-shape.js';
 import type { Engine } from './engine/load-engine.js';
-import { innerStep } from './methods/inner-loop.js';
-import { logitsOf, personalCopies, trunkOf, type Pass } from './methods/method.js';
-import { placeCountsOf, type BatchTensors } from './models/batch-tensors.js';
+import { adaptingTasksOf } from './meta-gradients/adapting-tasks.js';
+import {
+  blocksOf,
+  startState,
+  steppedState,
+  supportGradient,
+  type LoopState,
+} from './meta-gradients/inner-loop.js';
+import {
+  jobTensorsOf,
+  logitsOf,
+  trunkOf,
+  type BatchInput,
+  type Pass,
+} from './meta-gradients/passes.js';
+import type { BatchTensors } from './models/batch-tensors.js';
 import type { TrunkPass } from './models/forward.js';
 import { modelPlanOf } from './models/model-plan.js';
-
-export type NamedTensors = { readonly [name: string]: tfjs.Tensor };
-
-/** One micro-batch; a role without rows, or not asked for, is absent. */
-export type StartInput = {
-  readonly dense: NamedTensors;
-  /** The row pack `[packExtent, tableRowWidth]`. */
-  readonly rows?: tfjs.Tensor2D;
-  readonly batches: { readonly support?: BatchTensors; readonly query?: BatchTensors };
-};
 
 export type StartOutput = {
   /** What shared parameters say of the rows of each role. */
   readonly trunks: { readonly support?: TrunkPass; readonly query?: TrunkPass };
-  /** The initial blocks once per task: `[taskCount, ...shape]` by name. */
-  readonly personal: NamedTensors;
+  readonly state: LoopState;
 };
 
-export type LogitsInput = {
-  readonly dense: NamedTensors;
+/** Rows of one role under the blocks of a state. */
+export type LogitsInput = Pick<BatchInput, 'dense'> & {
   readonly batch: BatchTensors;
   readonly trunk: TrunkPass;
-  readonly personal: NamedTensors;
+  readonly state: LoopState;
 };
 
-export type StepInput = LogitsInput & {
+export type StepInput = BatchInput & {
+  /** Of the support rows. */
+  readonly trunk: TrunkPass;
+  readonly state: LoopState;
   /** Inner rates, `[taskCount]`. */
   readonly rates: tfjs.Tensor1D;
 };
 
 export interface PredictionFunctions {
-  readonly start: ShapedCapture<StartInput, StartOutput>;
-  /** One inner step of every task; null when no variable is personal, hence nothing would move. */
-  readonly step: ShapedCapture<StepInput, NamedTensors> | null;
+  readonly start: ShapedCapture<BatchInput, StartOutput>;
+  /** Inner step `stepIndex` of every task; null when no variable is personal: nothing would move. */
+  readonly stepAt: ((stepIndex: number) => ShapedCapture<StepInput, LoopState>) | null;
   /** `[taskCount, rowExtent]` */
   readonly logits: ShapedCapture<LogitsInput, tfjs.Tensor2D>;
   dispose(): void;
 }
 
-export function capturePrediction(engine: Engine, spec: ModelSpec): PredictionFunctions {
+/** Of a method without inner loop: tasks adapt all the same, by plain gradient descent. */
+const PLAIN_DESCENT: InnerLoop = {
+  innerSteps: 1,
+  innerRate: 1,
+  order: 'first',
+  path: 'kept',
+  coldShare: 0,
+  momentum: 0,
+};
+
+export function capturePrediction(
+  engine: Engine,
+  spec: ModelSpec,
+  method: MethodPlan,
+): PredictionFunctions {
+  const loop = method.innerLoop ?? PLAIN_DESCENT;
   const plan = modelPlanOf(spec, true);
-  const passOn = (dense: NamedTensors, data: BatchTensors, rows?: tfjs.Tensor2D): Pass => ({
-    job: {
-      engine,
-      spec,
-      taskCount: placeCountsOf(data).taskCount,
-      dense: new Map(Object.entries(dense)),
-      rows: rows ?? null,
-      batchOf: () => data,
-    },
+  const passOn = (input: BatchInput, data: BatchTensors): Pass => ({
+    job: jobTensorsOf(engine, spec, input),
     plan,
     data,
   });
-  const start = ({ dense, rows, batches }: StartInput): StartOutput => {
-    const { support, query } = batches;
-    const some = query ?? support;
-    if (some === undefined) throw new Error('a micro-batch has rows');
-    const trunkOfRows = (data: BatchTensors): TrunkPass => trunkOf(passOn(dense, data, rows));
+  const start = (input: BatchInput): StartOutput => {
+    const { support, query } = input.batches;
+    const trunkOfRows = (data: BatchTensors): TrunkPass => trunkOf(passOn(input, data));
     return {
       trunks: {
         ...(support === undefined ? {} : { support: trunkOfRows(support) }),
         ...(query === undefined ? {} : { query: trunkOfRows(query) }),
       },
-      personal: Object.fromEntries(personalCopies(passOn(dense, some).job, plan)),
+      state: startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input))),
     };
   };
-  const step = ({ dense, batch, trunk, personal, rates }: StepInput): NamedTensors => {
-    const blocks = new Map(Object.entries(personal));
-    const moved = innerStep(passOn(dense, batch), trunk, blocks, rates);
-    return Object.fromEntries(moved.personal);
+  const step =
+    (stepIndex: number) =>
+    ({ trunk, state, rates, ...input }: StepInput): LoopState => {
+      const { support } = input.batches;
+      if (support === undefined) throw new Error('an inner step has support rows');
+      const pass = passOn(input, support);
+      const tasks = adaptingTasksOf(pass.job);
+      const { scaledGradients } = supportGradient(pass, trunk, blocksOf(tasks, state), rates);
+      return steppedState(loop, tasks, state, scaledGradients, stepIndex);
+    };
+  const logits = ({ dense, batch, trunk, state }: LogitsInput): tfjs.Tensor2D => {
+    const pass = passOn({ dense, batches: { query: batch } }, batch);
+    return logitsOf(pass, trunk, blocksOf(adaptingTasksOf(pass.job), state));
   };
-  const logits = ({ dense, batch, trunk, personal }: LogitsInput): tfjs.Tensor2D =>
-    logitsOf(passOn(dense, batch), trunk, new Map(Object.entries(personal)));
 
   const shapeCountMax = SHAPE_COUNT_MAX;
+  const steps = Array.from(
+    { length: loop.stepsDiffer === true ? loop.innerSteps : 1 },
+    (_, stepIndex) =>
+      captureByShape(engine, step(stepIndex), { name: 'an inner step', shapeCountMax }),
+  );
   const captured = {
     start: captureByShape(engine, start, { name: 'the start of a prediction', shapeCountMax }),
-    step:
-      plan.personal.size === 0
-        ? null
-        : captureByShape(engine, step, { name: 'an inner step', shapeCountMax }),
     logits: captureByShape(engine, logits, { name: 'the logits', shapeCountMax }),
   };
   return {
     ...captured,
+    stepAt:
+      plan.personal.size === 0
+        ? null
+        : (stepIndex) => steps[Math.min(stepIndex, steps.length - 1)] as (typeof steps)[number],
     dispose: () => {
-      captured.start.dispose();
-      captured.step?.dispose();
-      captured.logits.dispose();
+      for (const each of [...steps, captured.start, captured.logits]) each.dispose();
     },
   };
 }

@@ -5,6 +5,7 @@
 
 import { canonicalJson } from '../../shared/config/run-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { GradientWork } from '../../shared/protocol.js';
 import type { OnProgress } from '../compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
@@ -16,7 +17,7 @@ export interface Computations {
   /** Told before each micro-batch. */
   readonly onProgress: OnProgress;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
-  predictionOf(spec: ModelSpec): PredictionFunctions;
+  predictionOf(spec: ModelSpec, method: GradientWork['method']): PredictionFunctions;
   /** Frees every graph. */
   dispose(): void;
 }
@@ -35,8 +36,10 @@ export function createComputations(
     onProgress,
     gradientOf: (spec, method) =>
       gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
-    predictionOf: (spec) =>
-      predictions.get(canonicalJson(spec), () => capturePrediction(engine, spec)),
+    predictionOf: (spec, method) =>
+      predictions.get(canonicalJson([spec, method]), () =>
+        capturePrediction(engine, spec, methodPlanOf(method)),
+      ),
     dispose: () => {
       gradients.dispose();
       predictions.dispose();

@@ -2,6 +2,7 @@
 
 import { assertNever, QianmoError } from '../../shared/errors.js';
 import type { JobInput, JobOutput } from '../../shared/job-executor.js';
+import { coldShareOf, methodPlanOf } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { GradientWork, PredictWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
@@ -13,7 +14,6 @@ import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from './engine/load-engine.js';
 import { gradientOf } from './gradient-job.js';
 import { deviceJobOf, type DeviceJob } from './job-batches.js';
-import { hasColdTerm, rolesOf } from './methods/methods.js';
 import { predictLogits } from './predict.js';
 
 type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
@@ -33,7 +33,7 @@ export function computeJob(
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
-  const spec = modelSpecOf(job.model, features);
+  const spec = modelSpecOf(job.model, features, job.work.method);
   const layout = rowPackLayoutOf(tasks);
   const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
   const dense = floatTensors(input.dense, `dense of ${where}`);
@@ -59,7 +59,7 @@ export function computeJob(
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
   const { taskWeights, coldTaskWeights, method } = work;
-  const coldWeightCount = coldTaskWeights?.length ?? (hasColdTerm(method) ? 0 : taskCount);
+  const coldWeightCount = coldTaskWeights?.length ?? (coldShareOf(method) > 0 ? 0 : taskCount);
   if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
   throw new QianmoError({
     kind: 'data',
@@ -82,7 +82,7 @@ function gradientJob(
     work,
     microBatchRowsMax,
   );
-  const isDivided = rolesOf(work.method).includes('query');
+  const isDivided = methodPlanOf(work.method).innerLoop !== null;
   return {
     output: encodeTensors(tensors),
     weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),

@@ -4,12 +4,13 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { GradientWork } from '../../shared/protocol.js';
 import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
-import { rolesOf } from './methods/methods.js';
+import { rolesOf } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
@@ -64,7 +65,7 @@ function sizesOf(
   { tasks }: DeviceJob,
   method: GradientWork['method'],
 ): { supportRowCount: number; queryRowCount: number }[] {
-  const isDivided = rolesOf(method).includes('query');
+  const isDivided = methodPlanOf(method).innerLoop !== null;
   return tasks.map(({ rowCount, supportRowCount }) =>
     isDivided
       ? { supportRowCount, queryRowCount: rowCount - supportRowCount }
@@ -80,7 +81,8 @@ function runMicroBatch(
   microBatch: MicroBatch,
 ): GradientOutput | null {
   if (microBatch.supportExtent + microBatch.queryExtent === 0) return null;
-  const roles = rolesOf(method);
+  const plan = methodPlanOf(method);
+  const roles = rolesOf(plan);
   const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
     const values = new Float32Array(microBatch.taskCount);
     for (const [index, place] of microBatch.taskPlaces.entries())
@@ -90,7 +92,7 @@ function runMicroBatch(
   return compute.run({
     dense: job.dense,
     ...job.pack,
-    batches: batchesOf(job, microBatch, roles),
+    batches: batchesOf(job, microBatch, roles, plan.innerLoop?.reads?.supportTotals),
     weights: {
       warm: weightsAt(taskWeights),
       ...(coldTaskWeights === undefined || !roles.includes('all') || !roles.includes('query')

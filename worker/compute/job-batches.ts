@@ -53,16 +53,18 @@ export function deviceJobOf(
 }
 
 /** The rows of the roles that have any, by role. The caller's `tf.tidy` owns the tensors. */
-export function batchesOf<Role extends RowRole>(
+export function batchesOf(
   job: DeviceJob,
   { taskPlaces, taskCount, supportExtent, queryExtent }: MicroBatch,
-  roles: readonly Role[],
-): { readonly [Name in Role]?: BatchTensors } {
+  roles: readonly RowRole[],
+  hasSupportTotals = false,
+): { readonly [Name in RowRole]?: BatchTensors } {
   const tasks = tasksAt(job, taskPlaces);
   const extents: Record<RowRole, number> = {
     support: supportExtent,
     query: queryExtent,
     all: supportExtent + queryExtent,
+    first: 1,
   };
   const filled = roles.filter((role) => extents[role] > 0);
   // One density for all roles: one number that shapes depend on, not one for each role.
@@ -73,12 +75,12 @@ export function batchesOf<Role extends RowRole>(
     ),
   );
   const density = Math.max(0, ...densities);
-  const batches: { [Name in Role]?: BatchTensors } = {};
+  const batches: { [Name in RowRole]?: BatchTensors } = {};
   for (const role of filled) {
     const rowExtent = extents[role];
     const memberExtent = taskCount * rowExtent * density;
     const batch = rowBatchOf(tasks, role, job.localIds, { taskCount, rowExtent, memberExtent });
-    batches[role] = batchTensorsOf(job.engine, batch);
+    batches[role] = batchTensorsOf(job.engine, batch, hasSupportTotals && role === 'support');
   }
   return batches;
 }

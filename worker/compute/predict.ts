@@ -5,11 +5,13 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { PredictWork } from '../../shared/protocol.js';
-import type { LogitsInput, NamedTensors, PredictionFunctions } from './captured-prediction.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import type { PredictionFunctions, StepInput } from './captured-prediction.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
+import type { LoopState } from './meta-gradients/inner-loop.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
-import { roleSpanOf } from './row-batch.js';
+import { roleSpanOf, type RowRole } from './row-batch.js';
 
 export interface JobLogits {
   /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
@@ -23,7 +25,7 @@ export function predictLogits(
   work: PredictWork,
   microBatchRowsMax: number,
 ): JobLogits {
-  const functions = computations.predictionOf(job.spec);
+  const functions = computations.predictionOf(job.spec, work.method);
   const isAdapted = work.adaptations.some(({ innerSteps }) => innerSteps > 0);
   const sizes = job.tasks.map((task) => ({
     supportRowCount: isAdapted || work.rows === 'support' ? task.supportRowCount : 0,
@@ -62,20 +64,24 @@ export function predictLogits(
 function runMicroBatch(
   functions: PredictionFunctions,
   job: DeviceJob,
-  { adaptations, rows }: PredictWork,
+  { method, adaptations, rows }: PredictWork,
   microBatch: MicroBatch,
   emit: (padded: Float32Array, setting: number) => void,
 ): void {
   const { tf } = job.engine;
   const { dense, pack } = job;
-  const batches = batchesOf(job, microBatch, ['support', 'query'] as const);
-  const { trunks, personal: initial } = functions.start.run({ dense, ...pack, batches });
+  const reads = methodPlanOf(method).innerLoop?.reads;
+  const roles: RowRole[] = ['support', 'query'];
+  if (reads?.attributes === true) roles.push('first');
+  const batches = batchesOf(job, microBatch, roles, reads?.supportTotals);
+  const input = { dense, ...pack, batches };
+  const { trunks, state: initial } = functions.start.run(input);
   const batch = batches[rows];
   const trunk = trunks[rows];
   if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
-  const emitAll = (settings: readonly number[], personal: NamedTensors): void => {
+  const emitAll = (settings: readonly number[], state: LoopState): void => {
     if (settings.length === 0) return;
-    const logits = functions.logits.run({ dense, batch, trunk, personal });
+    const logits = functions.logits.run({ dense, batch, trunk, state });
     const values = logits.dataSync<'float32'>();
     logits.dispose();
     for (const setting of settings) emit(values, setting);
@@ -85,33 +91,33 @@ function runMicroBatch(
       const setting = adaptations[index];
       return setting?.innerSteps === steps && (rate === undefined || setting.innerRate === rate);
     });
-  const support =
-    batches.support === undefined || trunks.support === undefined
-      ? null
-      : { dense, batch: batches.support, trunk: trunks.support };
+  const support = trunks.support === undefined ? null : { ...input, trunk: trunks.support };
 
   emitAll(settingsAt(0), initial);
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
     const ofRate = adaptations.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
     const rates = tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
-    let personal = initial;
+    let state = initial;
     for (let step = 1; step <= stepCount; step += 1) {
-      const moved = stepped(functions, support, personal, rates);
-      if (personal !== initial && moved !== personal) tf.dispose(Object.values(personal));
-      personal = moved;
-      emitAll(settingsAt(step, rate), personal);
+      const moved = stepped(functions, step - 1, support, state, rates);
+      if (state !== initial && moved !== state) tf.dispose(Object.values(state));
+      state = moved;
+      emitAll(settingsAt(step, rate), state);
     }
-    if (personal !== initial) tf.dispose(Object.values(personal));
+    if (state !== initial) tf.dispose(Object.values(state));
   }
 }
 
 /** Without support rows or personal blocks nothing moves. */
 function stepped(
-  { step }: PredictionFunctions,
-  support: Omit<LogitsInput, 'personal'> | null,
-  personal: NamedTensors,
+  { stepAt }: PredictionFunctions,
+  stepIndex: number,
+  support: Omit<StepInput, 'state' | 'rates'> | null,
+  state: LoopState,
   rates: tfjs.Tensor1D,
-): NamedTensors {
-  return step === null || support === null ? personal : step.run({ ...support, personal, rates });
+): LoopState {
+  return stepAt === null || support === null
+    ? state
+    : stepAt(stepIndex).run({ ...support, state, rates });
 }

@@ -11,7 +11,8 @@ import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
 
-export type RowRole = 'support' | 'query' | 'all';
+/** `first`: one row of each task, for what all of its rows share. */
+export type RowRole = 'support' | 'query' | 'all' | 'first';
 
 export interface RowBatch {
   readonly taskCount: number;
@@ -37,6 +38,9 @@ export interface RowBatch {
   /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
   readonly impressionShares: Float32Array;
   readonly clickShares: Float32Array;
+  /** `[taskCount]`: sums over the task's rows of the role. */
+  readonly impressionTotals: Float32Array;
+  readonly clickTotals: Float32Array;
 }
 
 export interface BatchExtents {
@@ -57,10 +61,16 @@ export function roleSpanOf(
   { rowCount, supportRowCount }: Pick<TaskRows, 'rowCount' | 'supportRowCount'>,
   role: RowRole,
 ): { readonly start: number; readonly end: number } {
-  return {
-    start: role === 'query' ? supportRowCount : 0,
-    end: role === 'support' ? supportRowCount : rowCount,
-  };
+  switch (role) {
+    case 'support':
+      return { start: 0, end: supportRowCount };
+    case 'query':
+      return { start: supportRowCount, end: rowCount };
+    case 'all':
+      return { start: 0, end: rowCount };
+    case 'first':
+      return { start: 0, end: Math.min(1, rowCount) };
+  }
 }
 
 /** Members of all bags of the role's rows of a task. */
@@ -96,10 +106,14 @@ export function rowBatchOf(
   const numbers = new Float32Array(placeCount * numberCount);
   const impressionShares = new Float32Array(placeCount);
   const clickShares = new Float32Array(placeCount);
-  for (const span of spans) {
+  const impressionTotals = new Float32Array(taskCount);
+  const clickTotals = new Float32Array(taskCount);
+  for (const [index, span] of spans.entries()) {
     placeCategories(span, localIds, categoryPlaces);
     placeNumbers(span, numbers);
     shareOut(span, impressionShares, clickShares);
+    impressionTotals[index] = totalOf(span, span.task.impressions);
+    clickTotals[index] = totalOf(span, span.task.clicks);
   }
   return {
     taskCount,
@@ -112,6 +126,8 @@ export function rowBatchOf(
     numbers,
     impressionShares,
     clickShares,
+    impressionTotals,
+    clickTotals,
   };
 }
 
@@ -183,16 +199,19 @@ function membersOf(
 }
 
 /** Divides the counts of one task by its sum of impressions. */
-function shareOut(
-  { task: { impressions, clicks }, start, end, firstPlace }: TaskSpan,
-  impressionShares: Float32Array,
-  clickShares: Float32Array,
-): void {
-  let total = 0;
-  for (let row = start; row < end; row += 1) total += impressions[row] ?? 0;
+function shareOut(span: TaskSpan, impressionShares: Float32Array, clickShares: Float32Array): void {
+  const { task, start, end, firstPlace } = span;
+  const { impressions, clicks } = task;
+  const total = totalOf(span, impressions);
   if (total === 0) return;
   for (let row = start; row < end; row += 1) {
     impressionShares[firstPlace + row - start] = (impressions[row] ?? 0) / total;
     clickShares[firstPlace + row - start] = (clicks[row] ?? 0) / total;
   }
+}
+
+function totalOf({ start, end }: TaskSpan, values: Float32Array): number {
+  let total = 0;
+  for (let row = start; row < end; row += 1) total += values[row] ?? 0;
+  return total;
 }

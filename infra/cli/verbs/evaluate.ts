@@ -21,6 +21,7 @@ import {
   objectStoreOf,
   openPreparedRun,
   savedMetaParametersOf,
+  specOf,
   storeAddressOf,
   type PreparedRun,
 } from '../run-files.js';
@@ -117,7 +118,8 @@ async function globalMetaParameters(
 ): Promise<MetaParameters | null> {
   const needing = new Set(['global', 'global-shift', 'finetuned']);
   if (!run.config.evaluation.arms.some((arm) => needing.has(arm))) return null;
-  const globalRun = { ...run, config: globalArmConfig(run.config) };
+  const config = globalArmConfig(run.config);
+  const globalRun = { ...run, config, spec: specOf(config, run.store) };
   context.sink({ kind: 'notice', message: 'global arm: one model on all rows, the same system' });
   const outcome = await trainRun(globalRun, dispatch, { resume: !fresh, fresh }, context);
   return outcome.state.metaParameters;

@@ -12,6 +12,7 @@ import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/create-executor.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute-inputs.js';
+import { methodOf } from '../../fixtures/methods.js';
 import { tinyTaskStore } from '../../fixtures/tiny-task-store.js';
 import { ADGROUP_COUNT, createAdaptation } from './adapt-adgroups.js';
 import { cellName, CELLS } from './cells.js';
@@ -68,9 +69,7 @@ async function projectJobs(): Promise<void> {
     for (const kind of ['fomaml', 'maml'] as const)
       for (const innerSteps of [1, 5]) {
         const taskWeights = store.tasks.map(() => 1 / TASKS_PER_JOB);
-        const inner = { innerSteps, innerRate: 0.1, coldShare: 0 };
-        const method =
-          kind === 'maml' ? { kind, ...inner, path: 'kept' as const } : { kind, ...inner };
+        const method = methodOf({ kind, innerSteps, innerRate: 0.1 });
         const work: JobWork = { kind: 'gradient', method, taskWeights };
         send(
           await timedJobs(executor, `${name}, ${kind}, ${innerSteps} steps`, store, model, work),

@@ -19,9 +19,11 @@ export type BatchTensors = {
   /** `[taskCount, rowExtent]` */
   readonly impressionShares: tfjs.Tensor2D;
   readonly clickShares: tfjs.Tensor2D;
+  /** Of each task, `[taskCount]`, where they were asked for. */
+  readonly totals?: { readonly impressions: tfjs.Tensor1D; readonly clicks: tfjs.Tensor1D };
 };
 
-export function batchTensorsOf({ tf }: Engine, batch: RowBatch): BatchTensors {
+export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = false): BatchTensors {
   const { taskCount, rowExtent, categoryCount, bagCount, numberCount, members } = batch;
   const byTask: [number, number] = [taskCount, rowExtent];
   return {
@@ -40,6 +42,14 @@ export function batchTensorsOf({ tf }: Engine, batch: RowBatch): BatchTensors {
       : { numbers: tf.tensor2d(batch.numbers, [taskCount * rowExtent, numberCount]) }),
     impressionShares: tf.tensor2d(batch.impressionShares, byTask),
     clickShares: tf.tensor2d(batch.clickShares, byTask),
+    ...(hasTotals
+      ? {
+          totals: {
+            impressions: tf.tensor1d(batch.impressionTotals),
+            clicks: tf.tensor1d(batch.clickTotals),
+          },
+        }
+      : {}),
   };
 }
 

@@ -2,31 +2,28 @@
  * The cold term of an outer loss, which asks for a good model before any adaptation, on support and
  * query rows alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
  *
- *   g = (1 - c) sum_i w_i grad (warm loss)_i + c sum_i v_i grad L(theta ; S_i and Q_i)
+ *   g = (1 - c) sum_i w_i grad (warm loss)_i + c sum_i v_i grad L(start_i ; S_i and Q_i)
  *
  * where v_i weighs by the rows of that term as w_i does by the query rows.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { variableOf } from '../models/fields.js';
-import { globalMethod } from './global.js';
-import type { JobTensors, MethodResult, TaskWeights } from './method.js';
+import type { MetaGradientResult, TaskWeights } from './passes.js';
 
 /**
- * @param warm what the method makes of the weights `(1 - c) w_i`.
- * @param unadapted what the global method makes of `c v_i`.
+ * @param warm the gradient after adaptation for the weights `(1 - c) w_i`.
+ * @param unadapted that before it for `c v_i`.
  */
 export function withColdTerm(
-  job: JobTensors,
+  tf: typeof tfjs,
   taskWeights: TaskWeights,
   coldShare: number,
-  warm: (weights: tfjs.Tensor1D) => MethodResult,
-  unadapted = globalMethod,
-): MethodResult {
+  warm: (weights: tfjs.Tensor1D) => MetaGradientResult,
+  unadapted: (weights: tfjs.Tensor1D) => MetaGradientResult,
+): MetaGradientResult {
   if (coldShare === 0) return warm(taskWeights.warm);
-  const { tf } = job.engine;
   const adapted = warm(tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - coldShare));
-  const cold = unadapted(job, tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
+  const cold = unadapted(tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
   return {
     ...adapted,
     gradients: sumOf(tf, adapted.gradients, cold.gradients),
@@ -34,16 +31,17 @@ export function withColdTerm(
   };
 }
 
-/** Either has gradients of all variables or of none. */
 function sumOf(
   tf: typeof tfjs,
   warm: ReadonlyMap<string, tfjs.Tensor>,
   cold: ReadonlyMap<string, tfjs.Tensor>,
 ): ReadonlyMap<string, tfjs.Tensor> {
-  if (warm.size === 0 || cold.size === 0) return warm.size === 0 ? cold : warm;
-  return new Map(
-    [...warm].map(([name, gradient]) => [name, tf.add(gradient, variableOf(cold, name))]),
-  );
+  const sum = new Map(warm);
+  for (const [name, gradient] of cold) {
+    const other = warm.get(name);
+    sum.set(name, other === undefined ? gradient : tf.add(other, gradient));
+  }
+  return sum;
 }
 
 function addOrKeep(

@@ -1,0 +1,105 @@
+/**
+ * What a meta-learning method is: one file of this folder, which states its settings, the variables
+ * it learns beside the model's, and how a task adapts. Nothing else: the outer gradient follows by
+ * differentiation (`worker/compute/meta-gradients`), prediction runs the same start and steps, and
+ * the coordinator reads the settings and variables. A method is handed the tensor library; this
+ * folder imports none.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { z } from 'zod';
+import type { Variable } from '../models/variable.js';
+
+/** Personal blocks of all tasks by variable name: `[taskCount, ...shape]`. */
+export type Blocks = { readonly [name: string]: tfjs.Tensor };
+
+/** A micro-batch of tasks as a method sees it. */
+export interface AdaptingTasks {
+  readonly tf: typeof tfjs;
+  readonly taskCount: number;
+  /** Names of the personal variables, in the order of the model. */
+  readonly personal: readonly string[];
+  /** A variable as all tasks share it, the method's own included. */
+  readonly variable: (name: string) => tfjs.Tensor;
+  /** `[taskCount, ...shape]`: `x` once per task. */
+  readonly repeatByTask: (x: tfjs.Tensor) => tfjs.Tensor;
+  /**
+   * Embedded features of each task's first row, `[taskCount, sum of widths]`, in the order of
+   * `names`: for attributes, which all rows of a task share. Only with `reads.attributes`.
+   */
+  readonly attributes: (names: readonly string[]) => tfjs.Tensor2D;
+  /** Only with `reads.supportTotals`. */
+  readonly supportTotals: () => SupportTotals;
+}
+
+/** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
+export interface SupportTotals {
+  readonly impressions: tfjs.Tensor1D;
+  readonly clicks: tfjs.Tensor1D;
+}
+
+export interface InnerStep {
+  readonly blocks: Blocks;
+  /**
+   * Inner rate times the gradient of each task's mean support loss at `blocks`; with inner momentum
+   * the velocity. A learned rate multiplies it.
+   */
+  readonly scaledGradients: Blocks;
+  /** From 0. */
+  readonly stepIndex: number;
+}
+
+/** How tasks adapt: `start`, then `innerSteps` times the gradient and `step`. */
+export interface InnerLoop {
+  readonly innerSteps: number;
+  readonly innerRate: number;
+  /** `first`: the inner gradients are constants of the outer gradient. `second`: it runs through them. */
+  readonly order: 'first' | 'second';
+  /**
+   * What the way back through the inner steps reads: all that they computed, `kept`, or only the
+   * blocks between them, the rest `recomputed`. Without meaning in first order.
+   */
+  readonly path: 'kept' | 'recomputed';
+  /** Share of the outer loss that is the loss before adaptation. */
+  readonly coldShare: number;
+  /** Of the velocity (Polyak, 1964); 0 is none. */
+  readonly momentum: number;
+  /** What is computed for the method beyond support and query rows. */
+  readonly reads?: { readonly attributes?: true; readonly supportTotals?: true };
+  /** Initial blocks; the personal variables once per task when absent. */
+  readonly start?: (tasks: AdaptingTasks) => Blocks;
+  /** Blocks after a step; blocks minus scaled gradients when absent. */
+  readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
+  /** Whether `step` reads `stepIndex` (below `innerSteps`: later steps repeat the last). */
+  readonly stepsDiffer?: true;
+}
+
+/** The parts of a model that a method's variables depend on. */
+export interface ModelShape {
+  readonly variables: readonly Variable[];
+  readonly tableRowWidth: number;
+  readonly categoryFeatures: readonly string[];
+  readonly bagFeatures: readonly { readonly name: string }[];
+  readonly numberFeatures: readonly string[];
+}
+
+/** A method with its settings. */
+export interface MethodPlan {
+  /** Null: one model for all tasks alike, learned on all of their rows. */
+  readonly innerLoop: InnerLoop | null;
+  /** Variables beside the model's, of the block `method`. */
+  readonly variables?: (model: ModelShape) => readonly Variable[];
+}
+
+export interface Method<Settings extends z.ZodObject> {
+  /** A strict object whose `kind` is a literal: the section `method` of a run config. */
+  readonly settings: Settings;
+  readonly planOf: (settings: z.infer<Settings>) => MethodPlan;
+}
+
+/** Checks the types and returns its argument. */
+export function defineMethod<Settings extends z.ZodObject>(
+  method: Method<Settings>,
+): Method<Settings> {
+  return method;
+}

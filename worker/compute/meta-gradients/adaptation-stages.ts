@@ -1,0 +1,206 @@
+/**
+ * The recomputed path of second order: of the inner steps only the states between them are held.
+ * From the query loss an adjoint is carried back step by step; for plain gradient descent
+ *
+ *   v_k = d L(phi_K ; Q) / d phi_k        v_(k-1) = v_k - innerRate * H_k v_k
+ *
+ * where H_k is the Hessian of the support loss at phi_(k-1), whose forward pass is computed again,
+ * and each step adds what it says of the shared variables. Memory is that of one step, whatever
+ * their number.
+ *
+ * Every stage is a function of its own, to be captured by itself: within one graph, common
+ * subexpressions would be found and the recomputation undone.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { TensorStructure } from '../engine/capture/tensor-structure.js';
+import type { Engine } from '../engine/load-engine.js';
+import type { TrunkPass } from '../models/forward.js';
+import { adaptingTasksOf } from './adapting-tasks.js';
+import {
+  blocksOf,
+  startState,
+  steppedState,
+  supportGradient,
+  type LoopState,
+} from './inner-loop.js';
+import { gradientsOf, named, packGroup, type NamedTensors } from './named-tensors.js';
+import {
+  jobTensorsOf,
+  logitsOf,
+  lossesOf,
+  passOf,
+  trunkOf,
+  type BatchInput,
+  type Pass,
+} from './passes.js';
+import { unadaptedGradient } from './unadapted.js';
+
+/** What the trunk pass of the support rows gives to all inner steps, once. */
+export type StepInput = BatchInput & { readonly shared: TrunkPass; readonly state: LoopState };
+export type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
+export type QueryInput = BatchInput & {
+  readonly state: LoopState;
+  readonly weights: tfjs.Tensor1D;
+};
+/** Gradients by what they are with respect to; absent where the loss does not depend on it. */
+export type SharedGradient = { readonly dense: NamedTensors; readonly rows: NamedTensors };
+export type QueryGradient = SharedGradient & StepOutput;
+export type StepGradient = {
+  readonly dense: NamedTensors;
+  readonly rows: NamedTensors;
+  readonly state: NamedTensors;
+  readonly shared: NamedTensors;
+};
+type WithAdjoint<Input> = Input & { readonly adjoint: NamedTensors };
+
+/** Functions of tensors alone: they close over engine, spec and inner loop, and over no job. */
+export interface AdaptationStages {
+  readonly start: (input: BatchInput) => LoopState;
+  readonly supportTrunk: (input: BatchInput) => TrunkPass;
+  /** Step `stepIndex`. */
+  readonly step: (stepIndex: number) => (input: StepInput) => StepOutput;
+  /** The query loss and its gradient; that of the personal blocks by task. */
+  readonly query: (input: QueryInput) => QueryGradient;
+  readonly stepAdjoint: (stepIndex: number) => (input: WithAdjoint<StepInput>) => StepGradient;
+  readonly supportTrunkAdjoint: (input: WithAdjoint<BatchInput>) => SharedGradient;
+  readonly startAdjoint: (input: WithAdjoint<BatchInput>) => SharedGradient;
+  /** The gradient before any adaptation. */
+  readonly unadapted: (input: BatchInput & { readonly weights: tfjs.Tensor1D }) => SharedGradient;
+}
+
+/** Makes a function of tensors one that runs as a unit: captured, or within a `tf.tidy`. */
+export type StageMaker = <In extends TensorStructure, Out extends TensorStructure>(
+  name: string,
+  compute: (input: In) => Out,
+) => (input: In) => Out;
+
+export function adaptationStages(
+  engine: Engine,
+  spec: ModelSpec,
+  loop: InnerLoop,
+  stage: StageMaker,
+): AdaptationStages {
+  const terms: StageTerms = { engine, spec, loop };
+  // Steps that do not differ are one function, captured once.
+  const byStep = <In extends TensorStructure, Out extends TensorStructure>(
+    name: string,
+    compute: (input: In, stepIndex: number) => Out,
+  ): ((stepIndex: number) => (input: In) => Out) => {
+    const count = loop.stepsDiffer === true ? loop.innerSteps : 1;
+    const stages = Array.from({ length: count }, (_, index) =>
+      stage(name, (input: In) => compute(input, index)),
+    );
+    return (stepIndex) => stages[Math.min(stepIndex, count - 1)] as (input: In) => Out;
+  };
+  return {
+    start: stage('the start of the inner loop', (input) =>
+      startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input))),
+    ),
+    supportTrunk: stage('the trunk pass', (input) => trunkOf(supportOf(terms, input))),
+    step: byStep('an inner step', (input, index) => stepped(terms, input, index)),
+    query: stage('the query gradient', (input) => queryGradient(terms, input)),
+    stepAdjoint: byStep('the adjoint of an inner step', (input, index) =>
+      stepAdjoint(terms, input, index),
+    ),
+    supportTrunkAdjoint: stage('the adjoint of a trunk pass', (input) =>
+      adjointOf(terms, input, () => parametricParts(trunkOf(supportOf(terms, input)))),
+    ),
+    startAdjoint: stage('the adjoint of the start', (input) =>
+      adjointOf(terms, input, () =>
+        startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input))),
+      ),
+    ),
+    unadapted: stage('the cold term', ({ weights, ...input }) => {
+      const job = jobTensorsOf(engine, spec, input);
+      const { gradients, rowGradient } = unadaptedGradient(job, loop, weights);
+      return { dense: Object.fromEntries(gradients), rows: packGroup(rowGradient) };
+    }),
+  };
+}
+
+interface StageTerms {
+  readonly engine: Engine;
+  readonly spec: ModelSpec;
+  readonly loop: InnerLoop;
+}
+
+function supportOf({ engine, spec }: StageTerms, input: BatchInput): Pass {
+  const pass = passOf(jobTensorsOf(engine, spec, input), 'support', true);
+  if (pass === null) throw new Error('the recomputed path has support rows');
+  return pass;
+}
+
+function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOutput {
+  const { loop } = terms;
+  const pass = supportOf(terms, input);
+  const tasks = adaptingTasksOf(pass.job);
+  const { shared, state } = input;
+  const { scaledGradients, losses } = supportGradient(
+    pass,
+    shared,
+    blocksOf(tasks, state),
+    loop.innerRate,
+  );
+  return { state: steppedState(loop, tasks, state, scaledGradients, stepIndex), losses };
+}
+
+function queryGradient({ engine, spec }: StageTerms, input: QueryInput): QueryGradient {
+  const { state, weights, ...batch } = input;
+  const job = jobTensorsOf(engine, spec, batch);
+  const pass = passOf(job, 'query', true);
+  if (pass === null) throw new Error('the recomputed path has query rows');
+  const blocks = blocksOf(adaptingTasksOf(job), state);
+  const { results, gradients } = gradientsOf(
+    engine.tf,
+    () => [lossesOf(pass, logitsOf(pass, trunkOf(pass), blocks))],
+    { ...sharedInputs(batch), state },
+    [weights],
+  );
+  return { ...gradients, losses: results[0] as tfjs.Tensor1D };
+}
+
+function stepAdjoint(
+  terms: StageTerms,
+  input: WithAdjoint<StepInput>,
+  stepIndex: number,
+): StepGradient {
+  const { shared, state, adjoint } = input;
+  const names = Object.keys(adjoint);
+  const compute = (): tfjs.Tensor[] => {
+    const moved = stepped(terms, input, stepIndex);
+    return names.map((name) => named(moved.state, name));
+  };
+  const inputs = { ...sharedInputs(input), state, shared: parametricParts(shared) };
+  const weights = names.map((name) => named(adjoint, name));
+  return gradientsOf(terms.engine.tf, compute, inputs, weights).gradients;
+}
+
+function adjointOf(
+  { engine }: StageTerms,
+  input: WithAdjoint<BatchInput>,
+  compute: () => NamedTensors,
+): SharedGradient {
+  const names = Object.keys(input.adjoint);
+  const weights = names.map((name) => named(input.adjoint, name));
+  const results = (): tfjs.Tensor[] => {
+    const parts = compute();
+    return names.map((name) => named(parts, name));
+  };
+  return gradientsOf(engine.tf, results, sharedInputs(input), weights).gradients;
+}
+
+function sharedInputs({ dense, rows }: BatchInput): SharedGradient {
+  return { dense, rows: packGroup(rows) };
+}
+
+/** What of a trunk pass depends on parameters: not the numbers, which are data. */
+function parametricParts({ logits, sums, hidden }: TrunkPass): NamedTensors {
+  return {
+    logits,
+    ...(sums === undefined ? {} : { sums }),
+    ...(hidden === undefined ? {} : { hidden }),
+  };
+}

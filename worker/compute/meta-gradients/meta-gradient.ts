@@ -1,0 +1,61 @@
+/** The outer gradient of a micro-batch of tasks, whatever the method: which path computes it. */
+
+import type { MethodPlan } from '../../../shared/methods/method.js';
+import type { RowRole } from '../row-batch.js';
+import type { AdaptationStages } from './adaptation-stages.js';
+import { withColdTerm } from './cold-term.js';
+import { keptGradient } from './kept-path.js';
+import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
+import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
+import { unadaptedGradient } from './unadapted.js';
+
+export function metaGradient(
+  { innerLoop }: MethodPlan,
+  job: JobTensors,
+  taskWeights: TaskWeights,
+): MetaGradientResult {
+  if (innerLoop === null) return unadaptedGradient(job, null, taskWeights.warm);
+  return withColdTerm(
+    job.engine.tf,
+    taskWeights,
+    innerLoop.coldShare,
+    (weights) => keptGradient(job, innerLoop, weights),
+    (weights) => unadaptedGradient(job, innerLoop, weights),
+  );
+}
+
+/** The same in stages that run one after the other. */
+export function metaGradientInStages(
+  { innerLoop }: MethodPlan,
+  job: JobTensors,
+  input: BatchInput,
+  taskWeights: TaskWeights,
+  stages: AdaptationStages,
+): MetaGradientResult {
+  if (innerLoop === null) throw new Error('there are no stages without an inner loop');
+  const { support, query } = input.batches;
+  const hasBoth = support !== undefined && query !== undefined;
+  return withColdTerm(
+    job.engine.tf,
+    taskWeights,
+    innerLoop.coldShare,
+    (weights) =>
+      hasBoth
+        ? recomputedGradient(job.engine.tf, stages, innerLoop, input, weights)
+        : keptGradient(job, innerLoop, weights),
+    (weights) => unadaptedStage(stages, input, weights),
+  );
+}
+
+export function runsInStages({ innerLoop }: MethodPlan): boolean {
+  return innerLoop?.order === 'second' && innerLoop.path === 'recomputed';
+}
+
+/** The roles whose rows the outer gradient reads. */
+export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
+  if (innerLoop === null) return ['all'];
+  const roles: RowRole[] = ['support', 'query'];
+  if (innerLoop.coldShare > 0) roles.push('all');
+  if (innerLoop.reads?.attributes === true) roles.push('first');
+  return roles;
+}

@@ -1,0 +1,95 @@
+/** A micro-batch of tasks as tensors, and the forward pass over the rows of one role. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { Engine } from '../engine/load-engine.js';
+import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
+import type { Variables } from '../models/fields.js';
+import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
+import { taskLosses } from '../models/lean-operations.js';
+import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
+import type { RowRole } from '../row-batch.js';
+import type { NamedTensors } from './named-tensors.js';
+
+/**
+ * What is computed at once: a micro-batch of a job's tasks, padded. Everything here runs while it is
+ * being captured, so no value may be read back, and settings are constants.
+ */
+export interface JobTensors {
+  readonly engine: Engine;
+  readonly spec: ModelSpec;
+  readonly taskCount: number;
+  /** The meta-parameters' dense variables, by name. */
+  readonly dense: Variables;
+  /** The row pack `[packExtent, tableRowWidth]`, or null when the model has no tables. */
+  readonly rows: tfjs.Tensor2D | null;
+  /** Null when no task has rows of the role: there is nothing to compute. */
+  readonly batchOf: (role: RowRole) => BatchTensors | null;
+}
+
+/** `[taskCount]` each: of the outer loss after adaptation, and of its cold term before it. */
+export interface TaskWeights {
+  readonly warm: tfjs.Tensor1D;
+  readonly cold: tfjs.Tensor1D;
+}
+
+/** Sums over the tasks of a micro-batch of taskWeight times the task's gradient; losses `[taskCount]`. */
+export interface MetaGradientResult {
+  /** By variable; one that no loss depends on is absent. */
+  readonly gradients: ReadonlyMap<string, tfjs.Tensor>;
+  /** Null when no rows or no tables are there. */
+  readonly rowGradient: tfjs.Tensor2D | null;
+  readonly queryLosses: tfjs.Tensor1D | null;
+  readonly supportLosses: tfjs.Tensor1D | null;
+}
+
+/** One role's rows under one plan. */
+export interface Pass {
+  readonly job: JobTensors;
+  readonly plan: ModelPlan;
+  readonly data: BatchTensors;
+}
+
+/** Null when no task has rows of the role: there is nothing to compute. */
+export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | null {
+  const data = job.batchOf(role);
+  return data === null ? null : { job, plan: modelPlanOf(job.spec, adapts), data };
+}
+
+export function trunkOf(pass: Pass): TrunkPass {
+  const { engine, spec, dense, rows } = pass.job;
+  const pack = rows ?? engine.tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
+  return trunkPass(engine, pass.plan, pass.data, pack, dense);
+}
+
+export function logitsOf(pass: Pass, shared: TrunkPass, personal: Variables): tfjs.Tensor2D {
+  return personalPass(pass.job.engine, pass.plan, shared, pass.job.dense, personal);
+}
+
+export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
+  const { impressionShares, clickShares } = pass.data;
+  return taskLosses(pass.job.engine, logits, impressionShares, clickShares);
+}
+
+/** The tensors of a micro-batch, as captured functions take them. */
+export type BatchInput = {
+  readonly dense: NamedTensors;
+  /** The row pack `[packExtent, tableRowWidth]`; absent when the model has no tables. */
+  readonly rows?: tfjs.Tensor2D;
+  /** By role; one without rows, or not asked for, is absent. */
+  readonly batches: { readonly [Role in RowRole]?: BatchTensors };
+};
+
+export function jobTensorsOf(engine: Engine, spec: ModelSpec, input: BatchInput): JobTensors {
+  const { dense, rows, batches } = input;
+  const [some] = Object.values(batches);
+  if (some === undefined) throw new Error('a micro-batch has rows');
+  return {
+    engine,
+    spec,
+    taskCount: placeCountsOf(some).taskCount,
+    dense: new Map(Object.entries(dense)),
+    rows: rows ?? null,
+    batchOf: (role) => batches[role] ?? null,
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * The gradient before any adaptation, over support and query rows alike,
+ *
+ *   g = sum_i w_i * grad L(start_i ; S_i and Q_i)
+ *
+ * which is all there is to a method without inner loop, and the cold term of one that has it. Where
+ * all tasks start alike, the model is shared, and no task has blocks of its own.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop } from '../../../shared/methods/method.js';
+import { adaptingTasksOf } from './adapting-tasks.js';
+import { blocksOf, startState } from './inner-loop.js';
+import { gradientsOf, packGroup, packIn } from './named-tensors.js';
+import {
+  lossesOf,
+  logitsOf,
+  passOf,
+  trunkOf,
+  type JobTensors,
+  type MetaGradientResult,
+} from './passes.js';
+
+/** The reported losses are over all rows, before and after being the same. */
+export function unadaptedGradient(
+  job: JobTensors,
+  loop: InnerLoop | null,
+  taskWeights: tfjs.Tensor1D,
+): MetaGradientResult {
+  const isOwn = loop?.start !== undefined;
+  const all = passOf(job, 'all', isOwn);
+  if (all === null)
+    return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
+  const compute = (): tfjs.Tensor[] => {
+    const tasks = adaptingTasksOf(job);
+    const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
+    return [lossesOf(all, logitsOf(all, trunkOf(all), blocks))];
+  };
+  const inputs = { dense: Object.fromEntries(job.dense), rows: packGroup(job.rows) };
+  const { results, gradients } = gradientsOf(job.engine.tf, compute, inputs, [taskWeights]);
+  const losses = results[0] as tfjs.Tensor1D;
+  return {
+    gradients: new Map(Object.entries(gradients.dense)),
+    rowGradient: packIn(gradients.rows),
+    queryLosses: losses,
+    supportLosses: losses,
+  };
+}
