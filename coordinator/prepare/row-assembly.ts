@@ -23,6 +23,7 @@ interface PlannedTask {
   readonly key: string;
   readonly split: number;
   readonly rows: number;
+  readonly firstSeenTime: number;
   /** Place of the first query row among the task's rows in order. */
   readonly boundary: number;
   readonly support: number;
@@ -65,6 +66,7 @@ export async function assembleRows(
       split: TASK_SPLITS[task.split] ?? 'train',
       supportRowCount: task.support,
       queryRowCount: task.query,
+      firstSeenTime: task.firstSeenTime,
       ...writer.nextPlace(),
       rowOffset: taskStart,
     });
@@ -144,13 +146,14 @@ function roleOf(task: PlannedTask | undefined, place: number): 0 | 1 | null {
 
 async function plannedTasks(session: DuckSession): Promise<PlannedTask[]> {
   const rows = await session.rows(
-    `SELECT key, CAST(split AS DOUBLE), CAST(rows AS DOUBLE), CAST(boundary AS DOUBLE),
+    `SELECT key, CAST(split AS DOUBLE), CAST(rows AS DOUBLE), first_time, CAST(boundary AS DOUBLE),
       CAST(support AS DOUBLE), CAST(query AS DOUBLE) FROM tasks ORDER BY task`,
   );
-  return rows.map(([key, split, count, boundary, support, query]) => ({
+  return rows.map(([key, split, count, firstTime, boundary, support, query]) => ({
     key: String(key),
     split: Number(split),
     rows: Number(count),
+    firstSeenTime: Number(firstTime),
     boundary: Number(boundary),
     support: Number(support),
     query: Number(query),

@@ -1,7 +1,7 @@
 /**
  * Which tasks there are, which are held out, and how many rows of each support and query: the table
- * `tasks` (task, key, split 0/1/2, rows, boundary, support, query) and the table `encodable` with
- * the good rows of those tasks.
+ * `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query) and the table
+ * `encodable` with the good rows of those tasks.
  *
  * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
  * `queryRowsMax` of its later part: the rows on both sides nearest to the moment of adaptation.
@@ -127,7 +127,7 @@ async function groupPlacedRows(session: DuckSession): Promise<void> {
 
 function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
   const { taskSplit } = config.data;
-  const fields = 'key, rows, first_row, last_row, boundary, support, query';
+  const fields = 'key, rows, first_row, last_row, first_time, boundary, support, query';
   if (placedBySplitFile)
     return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
   const testShare = `${taskSplit.testShare}::DOUBLE`;

@@ -7,12 +7,13 @@ import type { TrainingConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import { randomStream } from '../../shared/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
+import { curriculumOf, type CurriculumStage } from './curriculum.js';
 import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
 import { runningTotals, systematicDraws } from './systematic-draws.js';
 
 export type SamplingRule = Pick<
   TrainingConfig,
-  'sampling' | 'sizeBucketEdges' | 'tasksPerOuterStep' | 'tasksPerJob'
+  'sampling' | 'sizeBucketEdges' | 'curriculum' | 'outerSteps' | 'tasksPerOuterStep' | 'tasksPerJob'
 >;
 
 /** The jobs of an outer step in order of job index; a job is its tasks in order. */
@@ -26,8 +27,8 @@ interface Epoch {
   readonly shareTotals: Float64Array;
 }
 
-/** An outer step may end one epoch and begin the next. */
-const EPOCHS_KEPT_MAX = 2;
+/** Of epochs and of stages: an outer step may end one epoch and begin the next. */
+const KEPT_COUNT_MAX = 2;
 
 /** `taskSampler` for a single outer step. */
 export function sampleTasks(
@@ -55,10 +56,12 @@ export function sampleTasks(
  * - `size-buckets`: n / (B * the number of tasks in its bucket), B the number of buckets that hold a
  *   task: an empty bucket's share goes to the others in equal parts.
  *
- * The last three are systematic sampling: a task's draws in one outer step are its expected number
+ * Under a curriculum all of this is said of the tasks that are eligible at the outer step, and epochs
+ * begin anew when more tasks become so. The last three are systematic sampling: a task's draws in one outer step are its expected number
  * rounded down or up, so a large task may be drawn more than once.
  *
- * @throws QianmoError of kind `data` when there is no task to train on.
+ * @throws QianmoError of kind `data` when there is no task to train on, or a curriculum by age and a
+ *   store that does not say when tasks were first seen.
  */
 export function taskSampler(
   seed: number,
@@ -66,11 +69,10 @@ export function taskSampler(
   rule: SamplingRule,
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
-  const draw = isDrawnByShare(rule.sampling)
-    ? drawerByShare(seed, drawSharesOf(tasks, rule.sampling, rule.sizeBucketEdges), tasks, rule)
-    : drawerInEpochs(seed, tasks, rule);
+  const curriculum = curriculumOf(tasks, rule);
+  const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
   return (outerStep) => {
-    const drawn = draw(outerStep);
+    const drawn = drawerOf(curriculum.stageAt(outerStep))(outerStep);
     // Tasks of like size share a job, so that padding to the longest costs little.
     drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
     const jobs: TaskEntry[][] = [];
@@ -82,18 +84,23 @@ export function taskSampler(
 
 type Drawer = (outerStep: number) => TaskEntry[];
 
+function stageDrawer(seed: number, stage: CurriculumStage, rule: SamplingRule): Drawer {
+  const shuffle = (epoch: number): Int32Array => shuffledOrder(seed, epoch, stage);
+  if (!isDrawnByShare(rule.sampling)) return drawerInEpochs(stage, rule, shuffle);
+  const shares = drawSharesOf(stage.tasks, rule.sampling, rule.sizeBucketEdges);
+  return drawerByShare(seed, stage, rule, shares, shuffle);
+}
+
 function drawerInEpochs(
-  seed: number,
-  tasks: readonly TaskEntry[],
+  { tasks, firstOuterStep }: CurriculumStage,
   { sampling, tasksPerOuterStep }: SamplingRule,
+  shuffle: (epoch: number) => Int32Array,
 ): Drawer {
   const orderAt =
-    sampling === 'sequential'
-      ? () => catalogOrder(tasks.length)
-      : latestKept((epoch) => shuffledOrder(seed, epoch, tasks.length));
+    sampling === 'sequential' ? () => catalogOrder(tasks.length) : latestKept(shuffle);
   return (outerStep) =>
     Array.from({ length: tasksPerOuterStep }, (_, draw) => {
-      const position = outerStep * tasksPerOuterStep + draw;
+      const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
       const order = orderAt(Math.floor(position / tasks.length));
       return taskAt(tasks, order[position % tasks.length]);
     });
@@ -102,17 +109,18 @@ function drawerInEpochs(
 /** A new order of the tasks each epoch, so that neighbours on the running total change. */
 function drawerByShare(
   seed: number,
-  shares: Float64Array,
-  tasks: readonly TaskEntry[],
+  { tasks, firstOuterStep }: CurriculumStage,
   { tasksPerOuterStep }: SamplingRule,
+  shares: Float64Array,
+  shuffle: (epoch: number) => Int32Array,
 ): Drawer {
   const epochAt = latestKept((epoch): Epoch => {
-    const order = shuffledOrder(seed, epoch, tasks.length);
+    const order = shuffle(epoch);
     return { order, shareTotals: runningTotals(order, shares) };
   });
   return (outerStep) => {
     const { order, shareTotals } = epochAt(
-      Math.floor((outerStep * tasksPerOuterStep) / tasks.length),
+      Math.floor(((outerStep - firstOuterStep) * tasksPerOuterStep) / tasks.length),
     );
     const offset = randomStream(seed, 'row sampling', outerStep).uniform();
     return systematicDraws(shareTotals, tasksPerOuterStep, offset).map((place) =>
@@ -121,14 +129,14 @@ function drawerByShare(
   };
 }
 
-function latestKept<Value>(make: (epoch: number) => Value): (epoch: number) => Value {
+function latestKept<Value>(make: (number: number) => Value): (number: number) => Value {
   const kept = new Map<number, Value>();
-  return (epoch) => {
-    const known = kept.get(epoch);
+  return (number) => {
+    const known = kept.get(number);
     if (known !== undefined) return known;
-    const made = make(epoch);
-    for (const oldest of kept.keys()) if (kept.size >= EPOCHS_KEPT_MAX) kept.delete(oldest);
-    kept.set(epoch, made);
+    const made = make(number);
+    for (const oldest of kept.keys()) if (kept.size >= KEPT_COUNT_MAX) kept.delete(oldest);
+    kept.set(number, made);
     return made;
   };
 }
@@ -137,8 +145,11 @@ function catalogOrder(taskCount: number): Int32Array {
   return Int32Array.from({ length: taskCount }, (_, place) => place);
 }
 
-function shuffledOrder(seed: number, epoch: number, taskCount: number): Int32Array {
-  return randomStream(seed, 'task order', epoch).shuffle(catalogOrder(taskCount));
+/** Stages count their epochs from 0, so those after the first are told apart by where they begin. */
+function shuffledOrder(seed: number, epoch: number, stage: CurriculumStage): Int32Array {
+  const { firstOuterStep, tasks } = stage;
+  const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];
+  return randomStream(seed, 'task order', epoch, ...ofStage).shuffle(catalogOrder(tasks.length));
 }
 
 function taskAt(tasks: readonly TaskEntry[], place: number | undefined): TaskEntry {

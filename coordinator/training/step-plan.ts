@@ -57,13 +57,26 @@ export function stepPlanner(config: RunConfig, store: TaskStore): StepPlanner {
   };
 }
 
-/** The global method reads every task once an epoch: it weights by rows, and once is enough. */
-function trainingSampler({ seed, method, training }: RunConfig, store: TaskStore): TaskSampler {
-  const readsInEpochs = method.kind === 'global' && training.sampling !== 'sequential';
+/**
+ * The global method reads every task once an epoch: it weights by rows, and once is enough. Logs
+ * without a time have no age: a curriculum then goes by size.
+ */
+function trainingSampler(
+  { seed, method, training, data }: RunConfig,
+  store: TaskStore,
+): TaskSampler {
+  const { sampling, curriculum } = training;
+  const isGlobal = method.kind === 'global';
   return taskSampler(
     seed,
     store.tasks.filter((task) => task.split === 'train'),
-    readsInEpochs ? { ...training, sampling: 'uniform' } : training,
+    {
+      ...training,
+      sampling: isGlobal && sampling !== 'sequential' ? 'uniform' : sampling,
+      ...(curriculum !== undefined && data.time === undefined
+        ? { curriculum: { ...curriculum, by: 'size' } }
+        : {}),
+    },
   );
 }
 

@@ -83,6 +83,22 @@ export const ScheduleConfigSchema = z.strictObject({
   finalShare: z.number().min(0).max(1).default(0),
 });
 
+/**
+ * Tasks enter the training one after another: the eligible share of them grows from `startShare` to 1
+ * in `stageCount` equal rises, equally spaced over the first `growthShare` of the outer steps.
+ */
+export const CurriculumConfigSchema = z.strictObject({
+  /**
+   * `age`: in order of the time they were first seen, or by size when the logs have no time; `size`:
+   * the largest first, since an old adgroup has had time for many rows.
+   */
+  by: z.enum(['age', 'size']).default('age'),
+  startShare: z.number().gt(0).max(1).default(0.2),
+  growthShare: z.number().gt(0).lt(1).default(0.5),
+  stageCount: positiveInt.max(1000).default(10),
+});
+export type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
+
 export const TrainingConfigSchema = z
   .strictObject({
     outerSteps: positiveInt.max(10_000_000).default(500),
@@ -104,6 +120,8 @@ export const TrainingConfigSchema = z
       .default('uniform'),
     /** Upper edges of the buckets of `size-buckets`, in support rows. */
     sizeBucketEdges: z.array(positiveInt).min(1).optional(),
+    /** Which tasks may be drawn at an outer step; without it, all of them at each. */
+    curriculum: CurriculumConfigSchema.optional(),
     /** How task gradients are weighted within an outer step. */
     taskWeight: z.enum(['uniform', 'examples', 'sqrt']).default('uniform'),
     optimizer: OptimizerConfigSchema.prefault({ kind: 'adam' }),

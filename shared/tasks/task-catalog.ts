@@ -3,10 +3,12 @@
  *
  * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test), `supportRows` int32,
  * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
- * within the file), `offset` int32 (first row within the batch).
+ * within the file), `offset` int32 (first row within the batch), `firstSeen` float64 (time of the
+ * task's first row in the logs; 0 without a time column). Earlier stores have no `firstSeen`.
  */
 
 import {
+  Float64,
   Int32,
   makeData,
   RecordBatch,
@@ -19,6 +21,7 @@ import {
   Uint8,
   Utf8,
   vectorFromArray,
+  type Data,
 } from 'apache-arrow';
 import type { TaskEntry, TaskSplit } from './task-store.js';
 
@@ -73,6 +76,7 @@ export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
     file: int32((task) => task.fileIndex),
     batch: int32((task) => task.batchIndex),
     offset: int32((task) => task.rowOffset),
+    ...firstSeenColumn(tasks),
   };
   const schema = new Schema(
     Object.entries(columns).map(([name, data]) => new Field(name, data.type, false)),
@@ -87,6 +91,15 @@ export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
     }),
   );
   return tableToIPC(new Table(schema, [batch]), 'file');
+}
+
+function firstSeenColumn(tasks: readonly CatalogTask[]): { firstSeen?: Data<Float64> } {
+  const times = tasks.flatMap(({ firstSeenTime }) => firstSeenTime ?? []);
+  if (times.length < tasks.length) return {};
+  const data = Float64Array.from(times);
+  return {
+    firstSeen: makeData({ type: new Float64(), length: data.length, nullCount: 0, data }),
+  };
 }
 
 /** @throws Error when the bytes are not a catalog; the reader says which store. */
@@ -106,6 +119,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
   const file = numbers('file');
   const batch = numbers('batch');
   const offset = numbers('offset');
+  const firstSeen = table.getChild('firstSeen') === null ? null : numbers('firstSeen');
   const tasks: TaskEntry[] = [];
   const places: TaskPlace[] = [];
   for (let taskIndex = 0; taskIndex < table.numRows; taskIndex += 1) {
@@ -115,6 +129,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
       split: TASK_SPLITS[split[taskIndex] ?? 0] ?? 'train',
       supportRowCount: supportRows[taskIndex] ?? 0,
       queryRowCount: queryRows[taskIndex] ?? 0,
+      firstSeenTime: firstSeen?.[taskIndex] ?? null,
     });
     places.push({
       fileIndex: file[taskIndex] ?? 0,

@@ -24,6 +24,7 @@ export function taskRowsOf(
   const floats = (name: string): Float32Array => floatsOf(column(name), name).slice(rowOffset, end);
   const features = (kind: string): string[] =>
     manifest.features.filter((feature) => feature.kind === kind).map((feature) => feature.name);
+  const times = doublesOf(column('time'), 'time');
   const logRows = bigintsOf(column('row'), 'row').subarray(rowOffset, end);
   return {
     taskIndex: task.taskIndex,
@@ -43,6 +44,7 @@ export function taskRowsOf(
     clicks: floats('clicks'),
     impressions: floats('impressions'),
     oracle: manifest.hasOracle ? floats('oracle') : null,
+    times: times.slice(rowOffset, end),
     logRows: Float64Array.from(logRows, Number),
   };
 }
@@ -57,6 +59,12 @@ function floatsOf(data: Data, name: string): Float32Array {
   const values: unknown = data.values;
   if (values instanceof Float32Array) return values;
   throw new Error(`the column ${name} does not hold float32`);
+}
+
+function doublesOf(data: Data, name: string): Float64Array {
+  const values: unknown = data.values;
+  if (values instanceof Float64Array) return values;
+  throw new Error(`the column ${name} does not hold float64`);
 }
 
 function bigintsOf(data: Data, name: string): BigInt64Array {

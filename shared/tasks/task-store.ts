@@ -12,6 +12,8 @@ export interface TaskEntry {
   readonly split: TaskSplit;
   readonly supportRowCount: number;
   readonly queryRowCount: number;
+  /** Time of the first of its rows in the logs, left-out ones included; null when the store does not say. */
+  readonly firstSeenTime: number | null;
 }
 
 /** The rows of one task, support before query; every array is in row order. */
@@ -29,6 +31,8 @@ export interface TaskRows {
   readonly impressions: Float32Array;
   /** Known true click probability, or null. */
   readonly oracle: Float32Array | null;
+  /** Seconds since the epoch or the number found, `[rowCount]`; 0 without a time column. */
+  readonly times: Float64Array;
   /** Number of each row in the logs. */
   readonly logRows: Float64Array;
 }

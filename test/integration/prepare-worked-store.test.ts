@@ -39,13 +39,29 @@ test('a worked log becomes the store worked out by hand', async () => {
   expect(manifest.leftOut).toMatchObject({ tooSmallTaskCount: 1, tooSmallRowCount: 1 });
   const store = await openTaskStore(room.path('store'), {});
   expect(store.tasks).toEqual([
-    { taskIndex: 0, key: 'a', split: 'train', supportRowCount: 2, queryRowCount: 2 },
-    { taskIndex: 1, key: 'b', split: 'train', supportRowCount: 1, queryRowCount: 1 },
+    {
+      taskIndex: 0,
+      key: 'a',
+      split: 'train',
+      supportRowCount: 2,
+      queryRowCount: 2,
+      firstSeenTime: 10,
+    },
+    {
+      taskIndex: 1,
+      key: 'b',
+      split: 'train',
+      supportRowCount: 1,
+      queryRowCount: 1,
+      firstSeenTime: 20,
+    },
   ]);
   const [b, a] = await store.readTasks([1, 0]);
   // Rows in order of time: a has rows 2, 4, 1, 5 and b rows 3, 0.
   expect([...a!.logRows]).toEqual([2, 4, 1, 5]);
   expect([...b!.logRows]).toEqual([3, 0]);
+  expect([...a!.times]).toEqual([10, 20, 30, 40]);
+  expect([...b!.times]).toEqual([20, 40]);
   // news 4 times, then game and shop once each: ids 1, 2, 3.
   expect([...a!.categoryIds[0]!]).toEqual([3, 2, 1, 1]);
   // x 5 times, y 2, z 1 (the third member of row 3 is beyond lengthMax 2, so z is y|z and z: 2).

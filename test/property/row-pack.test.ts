@@ -25,6 +25,7 @@ function taskOf([category, bag]: readonly [number[], number[]]): TaskRows {
     clicks: new Float32Array(),
     impressions: new Float32Array(),
     oracle: null,
+    times: new Float64Array(),
     logRows: new Float64Array(),
   };
 }

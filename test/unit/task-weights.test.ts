@@ -19,6 +19,7 @@ function taskOf(support: readonly number[], query: readonly number[]): TaskRows 
     clicks: new Float32Array(impressions.length),
     impressions,
     oracle: null,
+    times: new Float64Array(impressions.length),
     logRows: new Float64Array(impressions.length),
   };
 }
