@@ -57,6 +57,26 @@ export function bootstrapIntervals(
   );
 }
 
+/**
+ * Draws adgroups with replacement, `samples` times, and says how often each was drawn: for
+ * statistics that are no function of sums. The array is reused from draw to draw.
+ */
+export function bootstrapCounts(
+  adgroupCount: number,
+  { samples, stream }: Pick<BootstrapSettings, 'samples' | 'stream'>,
+  onDraw: (drawnCounts: Uint32Array, sample: number) => void,
+): void {
+  const counts = new Uint32Array(adgroupCount);
+  for (let sample = 0; sample < samples; sample += 1) {
+    counts.fill(0);
+    for (let draw = 0; draw < adgroupCount; draw += 1) {
+      const adgroup = stream.below(adgroupCount);
+      counts[adgroup] = (counts[adgroup] ?? 0) + 1;
+    }
+    onDraw(counts, sample);
+  }
+}
+
 /** The middle `confidence` of the draws. Draws that are not finite are left out. */
 export function percentileInterval(
   draws: Float64Array,

@@ -13,6 +13,7 @@ import {
 import type { Interval } from './evaluation-report.js';
 
 const WIDTH = 880;
+const GRID = { left: 70, right: 20, top: 46, bottom: 66 };
 export const INK = 'var(--ink-2)';
 export const RULE = 'var(--rule)';
 
@@ -34,11 +35,13 @@ export interface IntervalChart {
   readonly valueTitle: string;
   readonly series: readonly DrawnIntervals[];
   readonly withZero?: boolean;
+  /** Where names are too long for one line, the page has a legend of its own. */
+  readonly withLegend?: boolean;
 }
 
 /** A dot and a whisker for each series in each category, those of a category side by side. */
 export function intervalChart(chart: IntervalChart): string {
-  const { categories, categoryTitle, valueTitle, withZero = false } = chart;
+  const { categories, categoryTitle, valueTitle, withZero = false, withLegend = true } = chart;
   const series = chart.series.map(({ name, colour, intervals }, place): SeriesOption => {
     const offset = (place + 0.5) / chart.series.length - 0.5;
     return {
@@ -54,7 +57,7 @@ export function intervalChart(chart: IntervalChart): string {
     };
   });
   return draw(380, {
-    legend: legendOf(chart.series),
+    ...legendOf(chart.series, withLegend),
     xAxis: categoryAxis(categoryTitle, categories),
     yAxis: valueAxis(valueTitle, { scale: true }),
     series,
@@ -107,16 +110,24 @@ export function zeroLine(axis: 'x' | 'y'): {
   };
 }
 
-export function legendOf(drawn: readonly Drawn[]): NonNullable<EChartsOption['legend']> {
+/** The legend and the room it takes above the plot. */
+export function legendOf(
+  drawn: readonly Drawn[],
+  isShown: boolean,
+): Pick<EChartsOption, 'legend' | 'grid'> {
+  if (!isShown) return { grid: { ...GRID, top: 16 } };
   return {
-    top: 0,
-    left: 0,
-    icon: 'circle',
-    itemWidth: 10,
-    itemHeight: 10,
-    itemGap: 26,
-    data: drawn.map(({ name, colour }) => ({ name, itemStyle: { color: colour } })),
-    textStyle: { color: INK, fontSize: 13 },
+    legend: {
+      top: 0,
+      left: 0,
+      icon: 'circle',
+      itemWidth: 10,
+      itemHeight: 10,
+      itemGap: 26,
+      data: drawn.map(({ name, colour }) => ({ name, itemStyle: { color: colour } })),
+      textStyle: { color: INK, fontSize: 13 },
+    },
+    grid: GRID,
   };
 }
 
@@ -172,7 +183,7 @@ export function draw(height: number, option: EChartsOption): string {
       animation: false,
       backgroundColor: 'transparent',
       textStyle: { fontFamily: 'inherit' },
-      grid: { left: 70, right: 20, top: 46, bottom: 66 },
+      grid: GRID,
       ...option,
     });
     return (

@@ -8,6 +8,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
+import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
@@ -15,6 +16,7 @@ import { cellsPerArm } from './grid.js';
 import { clickRateOf, readFlatRows, type FlatRows } from './held-out-rows.js';
 import type { PredictionContext } from './predict-logits.js';
 import { writePredictions } from './predictions.js';
+import { encodeTestLogits } from './test-logits.js';
 import {
   REPORT_FORMAT_VERSION,
   type ArmName,
@@ -42,6 +44,8 @@ export interface EvaluateOptions {
   readonly signal: AbortSignal;
   /** Writes each test row's prediction of every arm to this Parquet file. */
   readonly predictionsPath?: string;
+  /** Stores every arm's logits of the test rows, which the report then names: for `compare`. */
+  readonly keepTestLogits?: (bytes: Uint8Array) => Promise<unknown>;
 }
 
 interface ParameterDigests {
@@ -96,6 +100,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   };
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
+  const testLogits = await keptTestLogits(options, test.query, scored);
   return {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
@@ -107,7 +112,21 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     counts: countsOf(store, validation.query, test),
     trainClickRate,
     ...resultsOf(config, plan, chosen, scored),
+    ...(testLogits === null ? {} : { testLogits }),
   };
+}
+
+/** Null when nobody keeps them. */
+async function keptTestLogits(
+  { store, keepTestLogits }: Pick<EvaluateOptions, 'store' | 'keepTestLogits'>,
+  rows: FlatRows,
+  { logits, supportRowCounts }: ScoredRows,
+): Promise<BlobRef | null> {
+  if (keepTestLogits === undefined) return null;
+  const taskKeys = rows.taskIndices.map((index) => store.tasks[index]?.key ?? '');
+  const bytes = encodeTestLogits({ taskKeys, supportRowCounts, rows, logits });
+  await keepTestLogits(bytes);
+  return blobRefOf(bytes);
 }
 
 function resultsOf(

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { BlobRefSchema } from '../../shared/storage/blob-store.js';
 
 /** Raised when a field changes meaning or goes away. */
 export const REPORT_FORMAT_VERSION = 1;
@@ -160,6 +161,8 @@ export const EvaluationReportSchema = z.strictObject({
       adgroupsWorse: count,
     }),
   ),
+  /** Of the file of test logits beside the report (`test-logits.ts`); absent where none was kept. */
+  testLogits: BlobRefSchema.optional(),
 });
 
 export type ArmName = z.infer<typeof ArmNameSchema>;

@@ -1,6 +1,11 @@
 /** The metrics in the order in which table and page show them, with unit and sense of "better". */
 
-import type { ArmResult, Metrics } from './evaluation-report.js';
+import type { Metrics } from './evaluation-report.js';
+
+export interface NamedMetrics {
+  readonly arm: string;
+  readonly metrics: Metrics;
+}
 
 export interface MetricColumn {
   readonly title: string;
@@ -8,7 +13,7 @@ export interface MetricColumn {
   readonly digits: number;
   value(metrics: Metrics): number | null;
   /** The best value as it is shown, the oracle aside: what looks equal is equally marked. */
-  bestOf(arms: readonly ArmResult[]): string | null;
+  bestOf(arms: readonly NamedMetrics[]): string | null;
 }
 
 export const METRIC_COLUMNS: readonly MetricColumn[] = [

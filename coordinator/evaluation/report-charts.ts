@@ -1,7 +1,7 @@
 /** The plots of the evaluation report. */
 
-import type { SeriesOption } from 'echarts';
-import { draw, INK, intervalChart, legendOf, valueAxis, zeroLine } from './chart-drawing.js';
+import { calibrationCurvesChart, histogramsChart } from './chart-curves.js';
+import { intervalChart } from './chart-drawing.js';
 import type { ArmName, EvaluationReport, Interval, Slice } from './evaluation-report.js';
 
 export function armColour(arm: ArmName): string {
@@ -56,37 +56,11 @@ function bucketChart(
   });
 }
 
-/** Click rate against prediction in bins of equal impressions; the diagonal is perfect. */
 export function calibrationChart(report: EvaluationReport): string {
   const curves = report.calibrationCurves.filter(({ arm }) => arm !== 'constant');
-  const reach =
-    1.05 *
-    Math.max(...curves.flatMap(({ bins }) => bins.flatMap((b) => [b.meanPrediction, b.clickRate])));
-  const series = curves.map(({ arm, bins }): SeriesOption => ({
-    type: 'line',
-    name: arm,
-    data: bins.map((bin) => [bin.meanPrediction, bin.clickRate]),
-    symbol: 'circle',
-    symbolSize: 6,
-    color: armColour(arm),
-    lineStyle: { width: 2, color: armColour(arm), type: arm === 'oracle' ? 'dashed' : 'solid' },
-  }));
-  const diagonal: SeriesOption = {
-    type: 'line',
-    data: [
-      [0, 0],
-      [reach, reach],
-    ],
-    symbol: 'none',
-    silent: true,
-    lineStyle: { width: 1, type: 'dotted', color: INK },
-  };
-  return draw(440, {
-    legend: legendOf(curves.map(({ arm }) => drawnArm(arm))),
-    xAxis: valueAxis('mean prediction of the bin', { min: 0, max: reach }),
-    yAxis: valueAxis('click rate of the bin', { min: 0, max: reach }),
-    series: [diagonal, ...series],
-  });
+  return calibrationCurvesChart(
+    curves.map(({ arm, bins }) => ({ ...drawnArm(arm), bins, isDashed: arm === 'oracle' })),
+  );
 }
 
 /** How many adgroups gain or lose how much against the reference. */
@@ -94,28 +68,10 @@ export function differenceChart(
   histograms: EvaluationReport['differenceHistograms'],
   reference: ArmName,
 ): string {
-  const shown = histograms.filter((h) => h.reference === reference);
-  const series = shown.map(({ arm, edges, adgroupCounts }, index): SeriesOption => ({
-    type: 'line',
-    name: arm,
-    step: 'end',
-    data: edges.map((edge, bin) => [
-      edge,
-      adgroupCounts[Math.min(bin, adgroupCounts.length - 1)] ?? 0,
-    ]),
-    symbol: 'none',
-    color: armColour(arm),
-    lineStyle: { width: 2, color: armColour(arm) },
-    areaStyle: { color: armColour(arm), opacity: 0.08 },
-    ...(index === 0 ? { markLine: zeroLine('x') } : {}),
-  }));
-  return draw(340, {
-    legend: legendOf(shown.map(({ arm }) => drawnArm(arm))),
-    xAxis: valueAxis(`logloss of the adgroup minus ${reference}, nats (left of 0: better)`, {
-      min: shown[0]?.edges[0] ?? -1,
-      max: shown[0]?.edges.at(-1) ?? 1,
-    }),
-    yAxis: valueAxis('adgroups', {}),
-    series,
-  });
+  return histogramsChart(
+    histograms
+      .filter((h) => h.reference === reference)
+      .map((histogram) => ({ ...drawnArm(histogram.arm), ...histogram })),
+    `logloss of the adgroup minus ${reference}, nats (left of 0: better)`,
+  );
 }

@@ -26,6 +26,18 @@ export function factsHtml(facts: readonly (readonly [value: string, name: string
   return `<div class="facts">${boxes.join('')}</div>`;
 }
 
+/** Above plots whose names would not fit one line of the drawing. */
+export function legendHtml(drawn: readonly { name: string; colour: string }[]): string {
+  const items = drawn.map(
+    ({ name, colour }) => `<span>${dotHtml(colour)}${escapeHtml(name)}</span>`,
+  );
+  return `<div class="legend">${items.join('')}</div>`;
+}
+
+export function dotHtml(colour: string): string {
+  return `<span class="dot" style="background:${colour}"></span>`;
+}
+
 export function section(title: string, note: string, content: string): string {
   return `<section><h2>${title}</h2>${note === '' ? '' : `<p class="note">${note}</p>`}${content}</section>`;
 }
@@ -34,6 +46,8 @@ export function card(content: string): string {
   return `<div class="card">${content}</div>`;
 }
 
-export function tableHtml(head: string, rows: readonly string[]): string {
-  return `<table><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`;
+/** @param kind `tight` where many columns share the page */
+export function tableHtml(head: string, rows: readonly string[], kind?: 'tight'): string {
+  const attribute = kind === undefined ? '' : ` class="${kind}"`;
+  return `<table${attribute}><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`;
 }

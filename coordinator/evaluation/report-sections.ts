@@ -3,12 +3,12 @@
 import type { ArmName, Cell, EvaluationReport, Selection, Slice } from './evaluation-report.js';
 import { METRIC_COLUMNS } from './metric-columns.js';
 import { armColour } from './report-charts.js';
-import { escapeHtml, tableHtml } from './report-page.js';
+import { dotHtml, escapeHtml, tableHtml } from './report-page.js';
 import { formatCount, formatNumber, formatShare } from './report-table.js';
 import { comparedPairs, describeCell, signed, type ComparedPair } from './verdicts.js';
 
 export function armLabel(arm: ArmName): string {
-  return `<span class="dot" style="background:${armColour(arm)}"></span>${arm}`;
+  return `${dotHtml(armColour(arm))}${arm}`;
 }
 
 export function metricsTableHtml(all: Slice): string {

@@ -39,16 +39,35 @@ export function differenceHistogramsOf(
       arm,
       ofArm.map((mean, position) => mean - (base[position] ?? 0)).filter(Number.isFinite),
     ]);
-    const edges = symmetricEdges(differences.map(([, values]) => values));
-    return differences.map(([arm, values]) => ({
-      arm,
+    return histogramsOf(differences).map(({ name, ...histogram }) => ({
+      arm: name,
       reference,
-      edges,
-      adgroupCounts: countsBetween(values, edges),
-      adgroupsBetter: values.filter((value) => value < 0).length,
-      adgroupsWorse: values.filter((value) => value > 0).length,
+      ...histogram,
     }));
   });
+}
+
+export interface NamedHistogram<Name extends string> {
+  readonly name: Name;
+  /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
+  readonly edges: number[];
+  readonly adgroupCounts: number[];
+  readonly adgroupsBetter: number;
+  readonly adgroupsWorse: number;
+}
+
+/** Of differences per adgroup, all with the same edges. */
+export function histogramsOf<Name extends string>(
+  differences: readonly (readonly [Name, Float64Array])[],
+): NamedHistogram<Name>[] {
+  const edges = symmetricEdges(differences.map(([, values]) => values));
+  return differences.map(([name, values]) => ({
+    name,
+    edges,
+    adgroupCounts: countsBetween(values, edges),
+    adgroupsBetter: values.filter((value) => value < 0).length,
+    adgroupsWorse: values.filter((value) => value > 0).length,
+  }));
 }
 
 function isCompared(arm: ArmName, reference: ArmName): boolean {

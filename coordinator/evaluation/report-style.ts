@@ -8,6 +8,8 @@ export const REPORT_STYLE = `
   --arm-constant: #9aa0aa; --arm-global: #3f6fb5; --arm-global-shift: #c77700;
   --arm-finetuned: #0b8a7d; --arm-meta-unadapted: #b06bd0; --arm-meta-adapted: #5a3fd0;
   --arm-oracle: #1d2129;
+  --run-0: #5a6270; --run-1: #5a3fd0; --run-2: #0b8a7d; --run-3: #c77700; --run-4: #3f6fb5;
+  --run-5: #b3407f; --run-6: #6b8e23; --run-7: #8a5a3c;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -16,6 +18,8 @@ export const REPORT_STYLE = `
     --arm-constant: #8a909c; --arm-global: #74a7f2; --arm-global-shift: #f0a840;
     --arm-finetuned: #45c9b8; --arm-meta-unadapted: #d79cf2; --arm-meta-adapted: #a492ff;
     --arm-oracle: #e9e7e2;
+    --run-0: #a5adba; --run-1: #a492ff; --run-2: #45c9b8; --run-3: #f0a840; --run-4: #74a7f2;
+    --run-5: #ee86bd; --run-6: #a9cf5a; --run-7: #c9936f;
   }
 }
 * { box-sizing: border-box; }
@@ -59,6 +63,14 @@ td.better { color: var(--good); } td.worse { color: var(--bad); }
 .grids { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 16px; }
 .grids td, .grids th { padding: 4px 6px; font-size: 13px; }
 .grids .chosen { outline: 2px solid var(--accent); outline-offset: -2px; font-weight: 700; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 26px; font-size: 14px; color: var(--ink-2);
+  margin: 0 0 6px; }
+table.tight th, table.tight td { padding: 6px 5px; }
+table.tight td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
+table.tight small { font-size: 11.5px; }
+details { margin: 12px 0 0; }
+summary { cursor: pointer; color: var(--ink-2); font-size: 14.5px; }
+details .card { margin-top: 10px; }
 svg { display: block; width: 100%; height: auto; }
 td svg { width: 150px; height: 14px; margin-left: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 22px; margin: 0;

@@ -11,6 +11,7 @@ import {
   redisOption,
   workersOption,
 } from './options.js';
+import { addExperimentVerbs } from './program-experiments.js';
 import { usageFailure } from './usage-failure.js';
 
 export function buildProgram(context: CommandContext): Command {
@@ -31,6 +32,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 in
     );
   addDataVerbs(program, context);
   addTrainingVerbs(program, context);
+  addExperimentVerbs(program, context);
   addServiceVerbs(program, context);
   for (const command of program.commands) refuseClearly(command);
   refuseClearly(program);

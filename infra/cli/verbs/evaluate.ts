@@ -8,6 +8,7 @@ import { demandPredictionsPath } from '../../../coordinator/evaluation/predictio
 import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
 import { reportJson } from '../../../coordinator/evaluation/report-json.js';
 import { reportTable } from '../../../coordinator/evaluation/report-table.js';
+import { TEST_LOGITS_KEY } from '../../../coordinator/evaluation/test-logits.js';
 import type { EvaluationReport } from '../../../coordinator/evaluation/evaluation-report.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
@@ -68,6 +69,7 @@ export async function evaluateRun(
   // Before the global arm is trained for nothing.
   demandHeldOutAdgroups(run, planArms({ config, store, meta, global: meta }));
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
+  const reports = objectStoreOf(config, config.output);
   const report = await evaluate({
     config,
     runId: config.run,
@@ -80,9 +82,9 @@ export async function evaluateRun(
     clock: context.clock,
     sink: context.sink,
     signal: context.signal,
+    keepTestLogits: (bytes) => reports.put(TEST_LOGITS_KEY, bytes, { kind: 'always' }),
     ...(options.predictions === undefined ? {} : { predictionsPath: options.predictions }),
   });
-  const reports = objectStoreOf(config, config.output);
   await reports.put('evaluation.json', Buffer.from(reportJson(report)), { kind: 'always' });
   await reports.put('report.html', Buffer.from(reportHtml(report)), { kind: 'always' });
   context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, 'report.html')}` });

@@ -1,0 +1,213 @@
+/** From evaluated runs to the numbers of a comparison. Pure but for the seed. */
+
+import { QianmoError } from '../../shared/errors.js';
+import { randomStream } from '../../shared/random.js';
+import type { EvaluationReport, Interval } from '../evaluation/evaluation-report.js';
+import { selectRows, selectTasks } from '../evaluation/held-out-rows.js';
+import { calibrationBins, sumOf } from '../evaluation/metrics.js';
+import { histogramsOf } from '../evaluation/report-shapes.js';
+import {
+  adgroupImpressions,
+  metricsOf,
+  positionsOf,
+  scoreAdgroups,
+} from '../evaluation/score-arms.js';
+import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../evaluation/size-buckets.js';
+import {
+  COMPARISON_FORMAT_VERSION,
+  type ComparedSlice,
+  type ComparisonReport,
+  type RunDifferences,
+} from './comparison-report.js';
+import { armOf, type EvaluatedRun } from './evaluated-run.js';
+import { bootstrapMeasures, measuredRun, type ComparedMeasures } from './run-measures.js';
+import { demandSameRows } from './same-rows.js';
+
+export interface ChosenRun {
+  readonly evaluated: EvaluatedRun;
+  /** Null: the arm that the run is for. */
+  readonly arm: string | null;
+}
+
+export interface ComparisonSettings {
+  /** Upper edges of the size buckets, in support rows; those of the first run by default. */
+  readonly sizeBucketEdges?: readonly number[];
+}
+
+/** Colours on the page. */
+export const COMPARED_RUNS_MAX = 8;
+
+/**
+ * @throws QianmoError `usage` when an arm is not there or the runs were not evaluated on the same
+ *   test rows.
+ */
+export function compareRuns(
+  chosen: readonly ChosenRun[],
+  settings: ComparisonSettings = {},
+): ComparisonReport {
+  const [first] = chosen;
+  if (first === undefined || chosen.length < 2 || chosen.length > COMPARED_RUNS_MAX)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'a comparison is of two or more runs',
+      expected: `2 to ${COMPARED_RUNS_MAX} runs or arms of runs`,
+      found: `${chosen.length}`,
+      cure: 'name them one after the other: qianmo compare runs/a runs/b runs/b:finetuned',
+    });
+  const { report, logits } = first.evaluated;
+  for (const { evaluated } of chosen.slice(1)) demandSameRows(first.evaluated, evaluated);
+  const arms = chosen.map(({ evaluated, arm }) => armOf(evaluated, arm));
+  const labels = labelsOf(
+    chosen.map(({ evaluated }, i) => `${evaluated.report.run.run}:${arms[i] ?? ''}`),
+  );
+  const compared: Compared = {
+    rows: logits.rows,
+    supportRowCounts: logits.supportRowCounts,
+    logits: chosen.map(
+      ({ evaluated }, index) =>
+        evaluated.logits.logits.get(arms[index] ?? '') ?? new Float32Array(),
+    ),
+  };
+  const edges = settings.sizeBucketEdges ?? bucketEdgesOf(report);
+  return {
+    formatVersion: COMPARISON_FORMAT_VERSION,
+    confidence: report.confidence,
+    bootstrapSamples: report.bootstrapSamples,
+    calibrationBins: report.calibrationBins,
+    runs: chosen.map(({ evaluated }, index) =>
+      describeRun(evaluated, arms[index] ?? '', labels[index] ?? ''),
+    ),
+    slices: [EVERY_ADGROUP, ...sizeBuckets(edges)].flatMap((bucket) => {
+      const positions = positionsOf(compared, bucket);
+      return positions.length === 0 ? [] : [compareSlice(compared, bucket, positions, report)];
+    }),
+    calibrationCurves: compared.logits.map((of) =>
+      calibrationBins(of, compared.rows, report.calibrationBins),
+    ),
+    differenceHistograms: histogramsAgainstFirst(compared, labels),
+  };
+}
+
+interface Compared {
+  readonly rows: EvaluatedRun['logits']['rows'];
+  readonly supportRowCounts: readonly number[];
+  /** By run, `[rowCount]`. */
+  readonly logits: readonly Float32Array[];
+}
+
+function compareSlice(
+  compared: Compared,
+  bucket: SizeBucket,
+  positions: readonly number[],
+  report: EvaluationReport,
+): ComparedSlice {
+  const rows = selectTasks(compared.rows, positions);
+  const logits = compared.logits.map((of) => selectRows(compared.rows, positions, of));
+  const scores = logits.map((of) => scoreAdgroups(of, rows));
+  const measures = bootstrapMeasures(
+    logits.map((of, run) =>
+      measuredRun(of, rows, scores[run] ?? { losses: new Float64Array(), aucs: [] }),
+    ),
+    rows,
+    {
+      samples: report.bootstrapSamples,
+      confidence: report.confidence,
+      stream: randomStream(report.run.seed, 'comparison bootstrap', bucket.name),
+    },
+  );
+  return {
+    ...bucket,
+    adgroupCount: positions.length,
+    queryRowCount: rows.clicks.length,
+    impressions: sumOf(rows.impressions),
+    clicks: sumOf(rows.clicks),
+    aucBootstrapSamples: measures.aucSamples,
+    runs: logits.map((of, run) => ({
+      metrics: metricsOf(
+        of,
+        rows,
+        scores[run]?.aucs ?? [],
+        {
+          logloss: finite(measures, run, 'logloss'),
+          loglossPerAdgroup: finite(measures, run, 'loglossPerAdgroup'),
+        },
+        report.calibrationBins,
+      ),
+      differences: run === 0 ? null : differencesOf(measures, run),
+    })),
+  };
+}
+
+function finite(
+  { values }: ComparedMeasures,
+  run: number,
+  measure: 'logloss' | 'loglossPerAdgroup',
+): Interval {
+  const interval = values[run]?.get(measure) ?? null;
+  if (interval === null) throw new Error(`the ${measure} of a run is not finite`);
+  return interval;
+}
+
+function differencesOf({ differences }: ComparedMeasures, run: number): RunDifferences {
+  const of = (measure: keyof RunDifferences): Interval | null =>
+    differences[run]?.get(measure) ?? null;
+  return {
+    logloss: of('logloss'),
+    loglossPerAdgroup: of('loglossPerAdgroup'),
+    normalisedEntropy: of('normalisedEntropy'),
+    auc: of('auc'),
+    gauc: of('gauc'),
+    calibrationError: of('calibrationError'),
+  };
+}
+
+function histogramsAgainstFirst(
+  { rows, logits }: Compared,
+  labels: readonly string[],
+): ComparisonReport['differenceHistograms'] {
+  const impressions = adgroupImpressions(rows);
+  const means = logits.map((of) =>
+    scoreAdgroups(of, rows).losses.map((loss, adgroup) => loss / (impressions[adgroup] ?? 1)),
+  );
+  const differences = means
+    .slice(1)
+    .map((of, index): [string, Float64Array] => [
+      labels[index + 1] ?? '',
+      of.map((mean, adgroup) => mean - (means[0]?.[adgroup] ?? 0)).filter(Number.isFinite),
+    ]);
+  return histogramsOf(differences).map(({ name, ...histogram }) => ({ label: name, ...histogram }));
+}
+
+/** A bucket that is empty is not among the slices; its neighbours know its edges. */
+function bucketEdgesOf({ slices }: EvaluationReport): number[] {
+  return slices
+    .slice(1)
+    .flatMap(({ supportRowCountMin: least, supportRowCountMax: most }) => [
+      ...(least === 0 ? [] : [least - 1]),
+      ...(most === null ? [] : [most]),
+    ]);
+}
+
+/** The second of two equal names gets ` #2`. */
+function labelsOf(names: readonly string[]): string[] {
+  return names.map((name, index) => {
+    const earlier = names.slice(0, index).filter((other) => other === name).length;
+    return earlier === 0 ? name : `${name} #${earlier + 1}`;
+  });
+}
+
+function describeRun(
+  { address, report }: EvaluatedRun,
+  arm: string,
+  label: string,
+): ComparisonReport['runs'][number] {
+  const chosen = report.selection.chosen.find((each) => each.arm === arm);
+  const { run, method, model, personalBlocks, seed, configHash, metaDigest, storeDigest } =
+    report.run;
+  return {
+    ...{ label, run, arm, address, method, model, personalBlocks, seed },
+    ...{ configHash, metaDigest, storeDigest },
+    cell: chosen?.cell ?? null,
+    validationLogloss: chosen?.validationLogloss ?? null,
+  };
+}

@@ -1,0 +1,126 @@
+/** A comparison of runs on a terminal: plain text, aligned, units named. */
+
+import { METRIC_COLUMNS } from '../evaluation/metric-columns.js';
+import {
+  alignColumns,
+  formatCount,
+  formatNumber,
+  formatShare,
+  wrap,
+} from '../evaluation/report-table.js';
+import { signedInterval, type Verdict } from '../evaluation/verdicts.js';
+import type { ComparedSlice, ComparisonReport } from './comparison-report.js';
+import {
+  comparisonSentences,
+  describeComparedRun,
+  loglossVerdict,
+  measureDifferences,
+  storesNote,
+} from './comparison-words.js';
+
+const BEST = '*';
+const VERDICT_TEXT: Readonly<Record<Verdict, string>> = {
+  better: 'better',
+  worse: 'WORSE',
+  undecided: '',
+};
+
+/** @param outputColumns width of the terminal: sentences are wrapped to it */
+export function comparisonTable(report: ComparisonReport, outputColumns = 80): string {
+  const [all, ...buckets] = report.slices;
+  const [first] = report.runs;
+  if (all === undefined || first === undefined) throw new Error('a comparison has runs and rows');
+  const percent = `${formatShare(report.confidence)} interval`;
+  const note = storesNote(report);
+  return [
+    `${formatCount(all.adgroupCount)} held-out adgroups, ${formatCount(all.queryRowCount)} query rows, ` +
+      `${formatCount(all.impressions)} impressions, click rate ${formatShare(all.clicks / all.impressions)}`,
+    alignColumns([report.runs.map(({ label }) => label), report.runs.map(describeComparedRun)], 2),
+    metricsTable(report, report.slices),
+    `Minus ${first.label}, with ${percent} (paired bootstrap over adgroups)\n` +
+      differencesTable(report, all),
+    ...(buckets.length === 0
+      ? []
+      : [
+          `Logloss minus ${first.label} by support rows of the adgroup, nats per impression\n` +
+            bucketTable(report, buckets),
+        ]),
+    comparisonSentences(report)
+      .map(({ text }) => wrap(text, outputColumns))
+      .join('\n'),
+    ...(note === null ? [] : [wrap(note, outputColumns)]),
+  ].join('\n\n');
+}
+
+/** Every metric of every run, all adgroups first, then each size bucket. */
+function metricsTable({ runs }: ComparisonReport, slices: readonly ComparedSlice[]): string {
+  const perSlice = (cells: (slice: ComparedSlice) => string[]): string[] => slices.flatMap(cells);
+  const columns = METRIC_COLUMNS.map((column) => [
+    column.title,
+    column.unit,
+    ...perSlice((slice) => {
+      const named = slice.runs.map(({ metrics }, run) => ({
+        arm: runs[run]?.arm ?? '',
+        metrics,
+      }));
+      const best = column.bestOf(named);
+      return named.map(({ arm, metrics }) => {
+        const text = formatNumber(column.value(metrics), column.digits);
+        return text + (text === best && arm !== 'oracle' ? BEST : ' ');
+      });
+    }),
+  ]);
+  const names = perSlice((slice) =>
+    slice.runs.map((_, run) =>
+      run === 0 ? `${slice.name} (${formatCount(slice.adgroupCount)} adgroups)` : '',
+    ),
+  );
+  const labels = perSlice(() => runs.map(({ label }) => label));
+  const table = alignColumns(
+    [['support rows', '', ...names], ['run', '', ...labels], ...columns],
+    2,
+  );
+  return `${table}\n${BEST} best of its adgroups`;
+}
+
+function differencesTable({ runs }: ComparisonReport, all: ComparedSlice): string {
+  const rows = all.runs.flatMap(({ differences }, run) =>
+    measureDifferences(differences).map(({ info, interval, verdict }, place) => ({
+      label: place === 0 ? (runs[run]?.label ?? '') : '',
+      title: info.title,
+      interval: interval === null ? '-' : signedInterval(interval),
+      verdict: VERDICT_TEXT[verdict],
+    })),
+  );
+  return alignColumns(
+    [
+      rows.map(({ label }) => label),
+      rows.map(({ title }) => title),
+      rows.map(({ interval }) => interval),
+      rows.map(({ verdict }) => verdict),
+    ],
+    2,
+  );
+}
+
+function bucketTable({ runs }: ComparisonReport, buckets: readonly ComparedSlice[]): string {
+  return alignColumns(
+    [
+      ['', ...runs.slice(1).map(({ label }) => label)],
+      ...buckets.flatMap((bucket) => {
+        const ofRuns = bucket.runs.slice(1);
+        return [
+          [
+            bucket.name,
+            ...ofRuns.map(({ differences }) => {
+              const interval = differences?.logloss ?? null;
+              return interval === null ? '-' : signedInterval(interval);
+            }),
+          ],
+          ['', ...ofRuns.map((_, run) => VERDICT_TEXT[loglossVerdict(bucket, run + 1)])],
+        ];
+      }),
+    ],
+    1,
+  );
+}

@@ -1,0 +1,76 @@
+/** What a comparison allows to say, in the words that table and page share. */
+
+import { describeCell, signedInterval, verdictOf, type Verdict } from '../evaluation/verdicts.js';
+import type { Interval } from '../evaluation/evaluation-report.js';
+import type { ComparedSlice, ComparisonReport, RunDifferences } from './comparison-report.js';
+import { MEASURES, type MeasureInfo } from './run-measures.js';
+
+export interface MeasureDifference {
+  readonly info: MeasureInfo;
+  /** Null: not defined on these rows. */
+  readonly interval: Interval | null;
+  readonly verdict: Verdict;
+}
+
+/** Of one run, in the order of `MEASURES`; none for the first run. */
+export function measureDifferences(differences: RunDifferences | null): MeasureDifference[] {
+  if (differences === null) return [];
+  return MEASURES.map((info) => {
+    const interval = differences[info.measure];
+    return { info, interval, verdict: verdictOn(info, interval) };
+  });
+}
+
+function verdictOn({ isBetterWhen }: MeasureInfo, interval: Interval | null): Verdict {
+  if (interval === null) return 'undecided';
+  if (isBetterWhen === 'lower') return verdictOf(interval);
+  const { value, low, high } = interval;
+  return verdictOf({ value: -value, low: -high, high: -low });
+}
+
+export interface RunSentence {
+  readonly text: string;
+  readonly verdict: Verdict;
+}
+
+/** About logloss per impression on all adgroups, and the buckets that say otherwise. */
+export function comparisonSentences(report: ComparisonReport): RunSentence[] {
+  const [all, ...buckets] = report.slices;
+  const [first, ...others] = report.runs;
+  if (all === undefined || first === undefined) return [];
+  return others.map(({ label }, index) => {
+    const verdict = loglossVerdict(all, index + 1);
+    const interval = all.runs[index + 1]?.differences?.logloss ?? null;
+    const word = verdict === 'undecided' ? 'neither better nor worse' : verdict;
+    const contrary = buckets
+      .map((bucket) => ({ name: bucket.name, verdict: loglossVerdict(bucket, index + 1) }))
+      .filter((bucket) => bucket.verdict !== 'undecided' && bucket.verdict !== verdict)
+      .map((bucket) => `${bucket.verdict} with ${bucket.name} support rows`);
+    return {
+      verdict,
+      text:
+        `${label} is ${word} than ${first.label}: difference in logloss ` +
+        `${interval === null ? 'not defined' : signedInterval(interval)} per impression` +
+        (verdict === 'undecided' ? ' (the interval holds 0)' : '') +
+        `${contrary.length === 0 ? '' : `; ${contrary.join(', ')}`}.`,
+    };
+  });
+}
+
+export function loglossVerdict(slice: ComparedSlice, run: number): Verdict {
+  const interval = slice.runs[run]?.differences?.logloss ?? null;
+  return interval === null ? 'undecided' : verdictOf(interval);
+}
+
+/** `maml, deepfm, seed 7; inner rate 0.1, 5 inner steps` */
+export function describeComparedRun(run: ComparisonReport['runs'][number]): string {
+  const chosen = run.cell === null ? '' : `; ${describeCell({ cell: run.cell })}`;
+  return `${run.method}, ${run.model}, seed ${run.seed}${chosen}`;
+}
+
+/** Stores that differ may hold other features of the same rows: worth a word. */
+export function storesNote({ runs }: ComparisonReport): string | null {
+  return new Set(runs.map(({ storeDigest }) => storeDigest)).size === 1
+    ? null
+    : 'The runs were trained on different task stores; their test rows, clicks and impressions are the same.';
+}

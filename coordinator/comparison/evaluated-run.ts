@@ -1,0 +1,120 @@
+/** What `qianmo evaluate` left of a run, read for a comparison and verified. */
+
+import { nearestName } from '../../shared/nearest-name.js';
+import { QianmoError } from '../../shared/errors.js';
+import { verifiedBlob } from '../../shared/storage/blob-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { EvaluationReport } from '../evaluation/evaluation-report.js';
+import { parseReport } from '../evaluation/report-json.js';
+import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../evaluation/test-logits.js';
+
+export interface EvaluatedRun {
+  readonly address: string;
+  readonly report: EvaluationReport;
+  readonly logits: TestLogits;
+}
+
+/** One argument of `qianmo compare`: `RUN` or `RUN:ARM`. */
+export interface RunArgument {
+  readonly run: string;
+  readonly arm: string | null;
+}
+
+const REPORT_KEY = 'evaluation.json';
+const LATEST_CHECKPOINT_KEY = 'checkpoints/latest.json';
+
+/** The colon of `s3://` or `file://` is followed by slashes; that of an arm is not. */
+export function parseRunArgument(text: string): RunArgument {
+  const parts = /^(.+):([^:/]+)$/.exec(text);
+  return parts === null
+    ? { run: text, arm: null }
+    : { run: parts[1] ?? text, arm: parts[2] ?? null };
+}
+
+/** @throws QianmoError `usage` when there is no evaluation, `data` when it is damaged. */
+export async function readEvaluatedRun(store: ObjectStore): Promise<EvaluatedRun> {
+  const { address } = store;
+  const object = await store.get(REPORT_KEY);
+  if (object === null) throw await nothingEvaluated(store);
+  const report = parseReport(
+    Buffer.from(object.bytes).toString('utf8'),
+    `${address}/${REPORT_KEY}`,
+  );
+  const where = `${address}/${TEST_LOGITS_KEY}`;
+  const found = report.testLogits === undefined ? null : await store.get(TEST_LOGITS_KEY);
+  if (report.testLogits === undefined || found === null)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the evaluation has no logits of its test rows',
+      where,
+      expected: 'the file that qianmo evaluate writes beside its report',
+      found: report.testLogits === undefined ? 'a report of an earlier version' : 'no such object',
+      cure: 'evaluate the run again: qianmo evaluate run.yaml',
+    });
+  const bytes = verifiedLogits(found.bytes, report.testLogits, where);
+  return { address, report, logits: decodeTestLogits(bytes, where) };
+}
+
+function verifiedLogits(
+  bytes: Uint8Array,
+  ref: NonNullable<EvaluationReport['testLogits']>,
+  where: string,
+): Uint8Array {
+  try {
+    return verifiedBlob(bytes, ref, where);
+  } catch (cause) {
+    if (!(cause instanceof QianmoError)) throw cause;
+    const { expected, found } = cause.report;
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the logits of the test rows are not those of the report beside them',
+      where,
+      ...(expected === undefined ? {} : { expected }),
+      ...(found === undefined ? {} : { found }),
+      cure: 'an evaluation was stopped or a file changed: evaluate the run again',
+    });
+  }
+}
+
+async function nothingEvaluated(store: ObjectStore): Promise<QianmoError> {
+  const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
+  return new QianmoError({
+    kind: 'usage',
+    what: isTrained ? 'this run was trained but not evaluated' : 'there is no run',
+    where: store.address,
+    expected: `the output of a run with an ${REPORT_KEY}`,
+    found: isTrained ? `checkpoints and no ${REPORT_KEY}` : 'neither checkpoints nor an evaluation',
+    cure: isTrained
+      ? 'evaluate it first: qianmo evaluate run.yaml'
+      : "name a run's output folder, its s3://bucket/prefix or its run.yaml",
+  });
+}
+
+/**
+ * The arm asked for, else the one the run is for: `meta-adapted` if it is there, else the one with
+ * the lowest validation logloss, else the last. Never chosen by what it scores on test rows.
+ *
+ * @throws QianmoError `usage` when the run has no such arm.
+ */
+export function armOf({ address, report, logits }: EvaluatedRun, asked: string | null): string {
+  const known = [...logits.logits.keys()];
+  if (asked !== null) {
+    if (known.includes(asked)) return asked;
+    const nearest = nearestName(asked, known);
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the run was not evaluated with an arm "${asked}"`,
+      where: address,
+      expected: `one of ${known.join(', ')}`,
+      found: asked,
+      cure: nearest === null ? 'name one of those after the colon' : `did you mean ${nearest}?`,
+    });
+  }
+  if (known.includes('meta-adapted')) return 'meta-adapted';
+  const byValidation = report.selection.chosen
+    .filter(({ arm }) => known.includes(arm))
+    .sort((a, b) => a.validationLogloss - b.validationLogloss);
+  const arm = byValidation[0]?.arm ?? known.filter((name) => name !== 'oracle').at(-1);
+  if (arm === undefined) throw new Error('an evaluation has at least one arm');
+  return arm;
+}

@@ -1,0 +1,50 @@
+/**
+ * AUC of the same rows under many weightings of their adgroups: what a bootstrap over adgroups
+ * needs. Rows are sorted once; each weighting is then one pass over them.
+ */
+
+import type { TaskCounts } from '../evaluation/held-out-rows.js';
+
+/** Given how often each adgroup counts, the AUC of all rows; NaN with one class only. */
+export type WeightedAuc = (adgroupWeights: ArrayLike<number>) => number;
+
+/** @param logits `[rowCount]` of `rows`; rows of equal logit are ties and count half */
+export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc {
+  const adgroupOfRow = new Int32Array(logits.length);
+  for (let adgroup = 0; adgroup + 1 < rows.starts.length; adgroup += 1)
+    adgroupOfRow.fill(adgroup, rows.starts[adgroup] ?? 0, rows.starts[adgroup + 1] ?? 0);
+  const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
+    (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
+  );
+  // In ascending order of the logit, side by side in memory: one pass reads them once.
+  const adgroups = order.map((row) => adgroupOfRow[row] ?? 0);
+  const clicks = Float64Array.from(order, (row) => rows.clicks[row] ?? 0);
+  const others = Float64Array.from(
+    order,
+    (row) => (rows.impressions[row] ?? 0) - (rows.clicks[row] ?? 0),
+  );
+  const opensTie = Uint8Array.from(order, (row, place) =>
+    place > 0 && logits[row] === logits[order[place - 1] ?? 0] ? 0 : 1,
+  );
+  return (adgroupWeights) => {
+    let clicksBelow = 0;
+    let othersBelow = 0;
+    let tiedClicks = 0;
+    let tiedOthers = 0;
+    let wins = 0;
+    for (let place = 0; place < adgroups.length; place += 1) {
+      if (opensTie[place] === 1) {
+        wins += tiedClicks * (othersBelow + tiedOthers / 2);
+        clicksBelow += tiedClicks;
+        othersBelow += tiedOthers;
+        tiedClicks = 0;
+        tiedOthers = 0;
+      }
+      const weight = adgroupWeights[adgroups[place] ?? 0] ?? 0;
+      tiedClicks += weight * (clicks[place] ?? 0);
+      tiedOthers += weight * (others[place] ?? 0);
+    }
+    wins += tiedClicks * (othersBelow + tiedOthers / 2);
+    return wins / ((clicksBelow + tiedClicks) * (othersBelow + tiedOthers));
+  };
+}

@@ -1,0 +1,170 @@
+/**
+ * What is compared, as functions of how often each adgroup counts: once each for the value, as drawn
+ * for an interval. All runs see the same draws, so differences are paired.
+ */
+
+import type { RandomStream } from '../../shared/random.js';
+import { bootstrapCounts, percentileInterval } from '../evaluation/bootstrap.js';
+import type { Interval } from '../evaluation/evaluation-report.js';
+import type { TaskCounts } from '../evaluation/held-out-rows.js';
+import { entropyOf, sigmoid } from '../evaluation/metrics.js';
+import { adgroupImpressions, type AdgroupScores } from '../evaluation/score-arms.js';
+import type { Measure } from './comparison-report.js';
+import { weightedAuc, type WeightedAuc } from './paired-auc.js';
+
+export interface MeasureInfo {
+  readonly measure: Measure;
+  readonly title: string;
+  readonly isBetterWhen: 'lower' | 'higher';
+}
+
+export const MEASURES: readonly MeasureInfo[] = [
+  { measure: 'logloss', title: 'logloss', isBetterWhen: 'lower' },
+  { measure: 'loglossPerAdgroup', title: 'logloss by adgroup', isBetterWhen: 'lower' },
+  { measure: 'normalisedEntropy', title: 'NE', isBetterWhen: 'lower' },
+  { measure: 'auc', title: 'AUC', isBetterWhen: 'higher' },
+  { measure: 'gauc', title: 'GAUC', isBetterWhen: 'higher' },
+  { measure: 'calibrationError', title: '|ln pred/act|', isBetterWhen: 'lower' },
+];
+
+/** Sums of one run over each adgroup's query rows, and its rows in order of their logits. */
+export interface MeasuredRun {
+  readonly scores: AdgroupScores;
+  /** `[adgroupCount]` */
+  readonly predictedClicks: Float64Array;
+  readonly auc: WeightedAuc;
+}
+
+export function measuredRun(
+  logits: Float32Array,
+  rows: TaskCounts,
+  scores: AdgroupScores,
+): MeasuredRun {
+  const predictedClicks = sumsByAdgroup(
+    rows,
+    (row) => (rows.impressions[row] ?? 0) * sigmoid(logits[row] ?? 0),
+  );
+  return { scores, predictedClicks, auc: weightedAuc(logits, rows) };
+}
+
+function sumsByAdgroup(rows: TaskCounts, valueOf: (row: number) => number): Float64Array {
+  const sums = new Float64Array(rows.starts.length - 1);
+  for (let adgroup = 0; adgroup < sums.length; adgroup += 1)
+    for (let row = rows.starts[adgroup] ?? 0; row < (rows.starts[adgroup + 1] ?? 0); row += 1)
+      sums[adgroup] = (sums[adgroup] ?? 0) + valueOf(row);
+  return sums;
+}
+
+/** `[measure]` in the order of `MEASURES`; NaN where a measure is not defined on what was drawn. */
+export type Measures = Float64Array;
+
+/**
+ * Measures of each run, all adgroups counting as often as `weights` say.
+ *
+ * @param withAuc a pass over all rows, hence left out (NaN) where many draws would take too long
+ */
+export function measuresOf(
+  runs: readonly MeasuredRun[],
+  rows: TaskCounts,
+): (weights: ArrayLike<number>, withAuc: boolean) => Measures[] {
+  const impressions = adgroupImpressions(rows);
+  const clicks = sumsByAdgroup(rows, (row) => rows.clicks[row] ?? 0);
+  return (weights, withAuc) => {
+    const weighted = (values: Float64Array): number => {
+      let sum = 0;
+      for (let adgroup = 0; adgroup < values.length; adgroup += 1)
+        sum += (weights[adgroup] ?? 0) * (values[adgroup] ?? 0);
+      return sum;
+    };
+    const shown = weighted(impressions);
+    const clicked = weighted(clicks);
+    return runs.map(({ scores, predictedClicks, auc }) => {
+      const logloss = weighted(scores.losses) / shown;
+      let adgroupLoss = 0;
+      let adgroups = 0;
+      let gaucSum = 0;
+      let gaucWeight = 0;
+      for (let adgroup = 0; adgroup < impressions.length; adgroup += 1) {
+        const weight = weights[adgroup] ?? 0;
+        const ofAdgroup = impressions[adgroup] ?? 0;
+        adgroupLoss += (weight * (scores.losses[adgroup] ?? 0)) / ofAdgroup;
+        adgroups += weight;
+        const within = scores.aucs[adgroup] ?? null;
+        if (within === null) continue;
+        gaucSum += weight * ofAdgroup * within;
+        gaucWeight += weight * ofAdgroup;
+      }
+      return Float64Array.of(
+        logloss,
+        adgroupLoss / adgroups,
+        logloss / entropyOf(clicked / shown),
+        withAuc ? auc(weights) : NaN,
+        gaucSum / gaucWeight,
+        Math.abs(Math.log(weighted(predictedClicks) / clicked)),
+      );
+    });
+  };
+}
+
+/** Row visits that the draws of AUC may cost in one slice: seconds. */
+const AUC_ROW_VISITS_MAX = 1e9;
+const AUC_SAMPLES_MIN = 200;
+
+export interface ComparedMeasures {
+  /** Of each run: an interval of each measure and of its difference from the first run's. */
+  readonly values: readonly ReadonlyMap<Measure, Interval | null>[];
+  readonly differences: readonly ReadonlyMap<Measure, Interval | null>[];
+  readonly aucSamples: number;
+}
+
+export function bootstrapMeasures(
+  runs: readonly MeasuredRun[],
+  rows: TaskCounts,
+  settings: {
+    readonly samples: number;
+    readonly confidence: number;
+    readonly stream: RandomStream;
+  },
+): ComparedMeasures {
+  const { samples, confidence } = settings;
+  const adgroupCount = rows.starts.length - 1;
+  const rowVisits = Math.max(1, rows.clicks.length * runs.length);
+  const aucSamples = Math.min(
+    samples,
+    Math.max(AUC_SAMPLES_MIN, Math.floor(AUC_ROW_VISITS_MAX / rowVisits)),
+  );
+  const measure = measuresOf(runs, rows);
+  const onAll = measure(new Float64Array(adgroupCount).fill(1), true);
+  const place = (run: number, index: number): number => run * MEASURES.length + index;
+  const columns = Array.from({ length: place(runs.length, 0) }, () => new Float64Array(samples));
+  bootstrapCounts(adgroupCount, settings, (weights, sample) => {
+    for (const [run, measures] of measure(weights, sample < aucSamples).entries())
+      for (const [index, value] of measures.entries()) {
+        const column = columns[place(run, index)];
+        if (column !== undefined) column[sample] = value;
+      }
+  });
+  const intervalOf = (value: number, draws: Float64Array): Interval | null =>
+    Number.isFinite(value) ? { value, ...percentileInterval(draws, confidence) } : null;
+  const columnOf = (run: number, index: number): Float64Array =>
+    columns[place(run, index)] ?? new Float64Array();
+  const byMeasure = (
+    of: (index: number) => Interval | null,
+  ): ReadonlyMap<Measure, Interval | null> =>
+    new Map(MEASURES.map(({ measure: name }, index) => [name, of(index)]));
+  return {
+    aucSamples,
+    values: runs.map((_, run) =>
+      byMeasure((index) => intervalOf(onAll[run]?.[index] ?? NaN, columnOf(run, index))),
+    ),
+    differences: runs.map((_, run) =>
+      byMeasure((index) => {
+        const first = columnOf(0, index);
+        return intervalOf(
+          (onAll[run]?.[index] ?? NaN) - (onAll[0]?.[index] ?? NaN),
+          columnOf(run, index).map((value, sample) => value - (first[sample] ?? NaN)),
+        );
+      }),
+    ),
+  };
+}

@@ -1,0 +1,59 @@
+/**
+ * Whether two evaluations scored the same test rows. The stores may differ (in their features, say)
+ * as long as tasks, rows, clicks and impressions are the same: pairing needs no more.
+ */
+
+import { QianmoError } from '../../shared/errors.js';
+import type { TestLogits } from '../evaluation/test-logits.js';
+import type { EvaluatedRun } from './evaluated-run.js';
+
+/** @throws QianmoError of kind `usage` that names the first task or row that differs. */
+export function demandSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
+  const difference = rowDifference(first.logits, other.logits);
+  if (difference === null) return;
+  const digestOf = ({ report }: EvaluatedRun): string => report.run.storeDigest.slice(0, 12);
+  const isSameStore = first.report.run.storeDigest === other.report.run.storeDigest;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'these runs were not evaluated on the same test rows',
+    where: other.address,
+    expected: `the test rows of ${first.address} (task store ${digestOf(first)})`,
+    found: `${difference}${isSameStore ? '' : ` (task store ${digestOf(other)})`}`,
+    cure: 'compare runs whose stores have the same logs, tasks and splits; evaluate again what was evaluated before its store was prepared anew',
+  });
+}
+
+/** In words; null when there is none. */
+function rowDifference(first: TestLogits, other: TestLogits): string | null {
+  const unique = (keys: readonly string[], of: readonly string[]): string[] => {
+    const known = new Set(of);
+    return keys.filter((key) => !known.has(key));
+  };
+  const missing = unique(first.taskKeys, other.taskKeys);
+  const added = unique(other.taskKeys, first.taskKeys);
+  if (missing.length + added.length > 0)
+    return `${other.taskKeys.length} test adgroups instead of ${first.taskKeys.length}, ${missing.length} of those missing, ${added.length} others`;
+  for (const [task, key] of first.taskKeys.entries()) {
+    if (other.taskKeys[task] !== key)
+      return `the test adgroups in another order, from ${shown(key)} on`;
+    const start = first.rows.starts[task] ?? 0;
+    const end = first.rows.starts[task + 1] ?? 0;
+    const otherStart = other.rows.starts[task] ?? 0;
+    const otherCount = (other.rows.starts[task + 1] ?? 0) - otherStart;
+    if (otherCount !== end - start)
+      return `${otherCount} query rows of adgroup ${shown(key)} instead of ${end - start}`;
+    // The starts agree so far, so the places of rows do.
+    for (const column of ['logRows', 'clicks', 'impressions'] as const)
+      for (let row = start; row < end; row += 1)
+        if (first.rows[column][row] !== other.rows[column][row])
+          return `other ${NAMES[column]} in query row ${row - start + 1} of adgroup ${shown(key)}: ${other.rows[column][row] ?? 0} instead of ${first.rows[column][row] ?? 0}`;
+  }
+  return null;
+}
+
+const NAMES = { logRows: 'row of the logs', clicks: 'clicks', impressions: 'impressions' } as const;
+
+/** A key of several columns is joined with U+001F. */
+function shown(key: string): string {
+  return key.replaceAll('\u001f', ', ');
+}

@@ -1,0 +1,79 @@
+/** Curves over a continuous axis: calibration, and how differences are distributed. */
+
+import type { SeriesOption } from 'echarts';
+import { draw, INK, legendOf, valueAxis, zeroLine, type Drawn } from './chart-drawing.js';
+import type { CalibrationBin } from './metrics.js';
+
+export interface DrawnCurve extends Drawn {
+  readonly bins: readonly CalibrationBin[];
+  readonly isDashed?: boolean;
+}
+
+/** Click rate against prediction in bins of equal impressions; the diagonal is perfect. */
+export function calibrationCurvesChart(curves: readonly DrawnCurve[], withLegend = true): string {
+  const reach =
+    1.05 *
+    Math.max(...curves.flatMap(({ bins }) => bins.flatMap((b) => [b.meanPrediction, b.clickRate])));
+  const series = curves.map(({ name, colour, bins, isDashed = false }): SeriesOption => ({
+    type: 'line',
+    name,
+    data: bins.map((bin) => [bin.meanPrediction, bin.clickRate]),
+    symbol: 'circle',
+    symbolSize: 6,
+    color: colour,
+    lineStyle: { width: 2, color: colour, type: isDashed ? 'dashed' : 'solid' },
+  }));
+  const diagonal: SeriesOption = {
+    type: 'line',
+    data: [
+      [0, 0],
+      [reach, reach],
+    ],
+    symbol: 'none',
+    silent: true,
+    lineStyle: { width: 1, type: 'dotted', color: INK },
+  };
+  return draw(440, {
+    ...legendOf(curves, withLegend),
+    xAxis: valueAxis('mean prediction of the bin', { min: 0, max: reach }),
+    yAxis: valueAxis('click rate of the bin', { min: 0, max: reach }),
+    series: [diagonal, ...series],
+  });
+}
+
+export interface DrawnHistogram extends Drawn {
+  /** One more than `adgroupCounts`; the same for every histogram of a plot. */
+  readonly edges: readonly number[];
+  readonly adgroupCounts: readonly number[];
+}
+
+/** How many adgroups differ by how much. */
+export function histogramsChart(
+  histograms: readonly DrawnHistogram[],
+  differenceTitle: string,
+  withLegend = true,
+): string {
+  const series = histograms.map(({ name, colour, edges, adgroupCounts }, index): SeriesOption => ({
+    type: 'line',
+    name,
+    step: 'end',
+    data: edges.map((edge, bin) => [
+      edge,
+      adgroupCounts[Math.min(bin, adgroupCounts.length - 1)] ?? 0,
+    ]),
+    symbol: 'none',
+    color: colour,
+    lineStyle: { width: 2, color: colour },
+    areaStyle: { color: colour, opacity: 0.08 },
+    ...(index === 0 ? { markLine: zeroLine('x') } : {}),
+  }));
+  return draw(340, {
+    ...legendOf(histograms, withLegend),
+    xAxis: valueAxis(differenceTitle, {
+      min: histograms[0]?.edges[0] ?? -1,
+      max: histograms[0]?.edges.at(-1) ?? 1,
+    }),
+    yAxis: valueAxis('adgroups', {}),
+    series,
+  });
+}

@@ -1,0 +1,41 @@
+/** The verbs that set several runs side by side, and their options. */
+
+import { InvalidArgumentError, type Command } from 'commander';
+import type { CommandContext } from './command-context.js';
+import { formatOption } from './options.js';
+
+export function addExperimentVerbs(program: Command, context: CommandContext): void {
+  program
+    .command('compare')
+    .description('set evaluated runs side by side, on the same test rows')
+    .argument(
+      '<run...>',
+      "two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
+    )
+    .option('--out <folder>', 'where comparison.html and comparison.json go', 'runs/comparison')
+    .option(
+      '--buckets <edges>',
+      'upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
+      bucketEdges,
+    )
+    .addOption(formatOption())
+    .addHelpText(
+      'after',
+      `
+The first run is what the others are compared with. The default arm is meta-adapted where there is one.
+
+Example:
+  qianmo compare runs/movielens:global runs/movielens runs/maml`,
+    )
+    .action(async (runs: string[], options: unknown) => {
+      const { compareVerb } = await import('./verbs/compare.js');
+      await compareVerb(runs, options, context);
+    });
+}
+
+function bucketEdges(text: string): number[] {
+  const edges = text.split(',').map(Number);
+  if (edges.some((edge) => !Number.isInteger(edge) || edge < 1))
+    throw new InvalidArgumentError('expected whole numbers of at least 1, as 10,100.');
+  return edges;
+}
