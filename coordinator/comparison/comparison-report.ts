@@ -100,5 +100,5 @@ export type ComparedSlice = z.infer<typeof ComparedSliceSchema>;
 export type ComparisonReport = z.infer<typeof ComparisonReportSchema>;
 
 export function comparisonJson(report: ComparisonReport): string {
-  return `${JSON.stringify(ComparisonReportSchema.parse(report), null, 2)}\n`;
+  return JSON.stringify(ComparisonReportSchema.parse(report), null, 2);
 }

@@ -42,7 +42,7 @@ export async function compareVerb(
     options.buckets === undefined ? {} : { sizeBucketEdges: options.buckets },
   );
   const out = storeAt(options.out, context.environment);
-  await out.put('comparison.json', Buffer.from(comparisonJson(report)), { kind: 'always' });
+  await out.put('comparison.json', Buffer.from(`${comparisonJson(report)}\n`), { kind: 'always' });
   await out.put('comparison.html', Buffer.from(comparisonHtml(report)), { kind: 'always' });
   context.sink({
     kind: 'notice',
