@@ -12,6 +12,11 @@ export const innerLoopSettings = {
   coldShare: z.number().min(0).lt(1).default(0),
   /** Inner momentum; 0 is none. */
   momentum: z.number().min(0).lt(1).default(0),
+  /**
+   * One shift of the logits per task after its inner steps, the mode under a normal prior whose
+   * deviation is learned in the outer loop: an empirical-Bayes level.
+   */
+  levelShift: z.boolean().default(false),
 };
 
 export const secondOrderSettings = {

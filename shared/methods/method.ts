@@ -64,6 +64,8 @@ export interface InnerLoop {
   readonly coldShare: number;
   /** Of the velocity (Polyak, 1964); 0 is none. */
   readonly momentum: number;
+  /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps. */
+  readonly levelShift: boolean;
   /** What is computed for the method beyond support and query rows. */
   readonly reads?: { readonly attributes?: true; readonly supportTotals?: true };
   /** Initial blocks; the personal variables once per task when absent. */
@@ -73,6 +75,9 @@ export interface InnerLoop {
   /** Whether `step` reads `stepIndex` (below `innerSteps`: later steps repeat the last). */
   readonly stepsDiffer?: true;
 }
+
+/** The learned logarithm of the level shift's prior deviation, `[1]`. */
+export const LEVEL_SHIFT_LOG_DEVIATION = 'levelShift.logDeviation';
 
 /** The parts of a model that a method's variables depend on. */
 export interface ModelShape {

@@ -4,9 +4,18 @@ import { z } from 'zod';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { maml } from './maml.js';
-import type { Method, MethodPlan } from './method.js';
+import type { Variable } from '../models/variable.js';
+import {
+  LEVEL_SHIFT_LOG_DEVIATION,
+  type Method,
+  type MethodPlan,
+  type ModelShape,
+} from './method.js';
 
 const METHODS = [fomaml, maml, globalMethod] as const;
+
+/** Initial prior deviation of a level shift, in logits. */
+const LEVEL_SHIFT_DEVIATION = 0.5;
 
 type SettingsOf<Listed extends readonly { readonly settings: z.ZodObject }[]> = {
   [Place in keyof Listed]: Listed[Place]['settings'];
@@ -19,6 +28,15 @@ export const MethodConfigSchema = z.discriminatedUnion(
 );
 
 export type MethodConfig = z.infer<typeof MethodConfigSchema>;
+
+/** What the method, and a level shift beside it, learn beyond the model. */
+export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
+  const { innerLoop, variables } = methodPlanOf(config);
+  const own = variables?.(model) ?? [];
+  if (innerLoop?.levelShift !== true) return own;
+  const initial = { kind: 'constant', value: Math.log(LEVEL_SHIFT_DEVIATION) } as const;
+  return [...own, { name: LEVEL_SHIFT_LOG_DEVIATION, shape: [1], block: 'method', initial }];
+}
 
 export function methodPlanOf(config: MethodConfig): MethodPlan {
   const method = METHODS.find(({ settings }) => settings.shape.kind.value === config.kind);

@@ -12,7 +12,7 @@
  */
 
 import type { ModelConfig } from '../config/run-config.js';
-import { methodPlanOf, type MethodConfig } from '../methods/methods.js';
+import { methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { Initialisation, Variable } from './variable.js';
 
@@ -59,8 +59,7 @@ export function modelSpecOf(
   method: MethodConfig = { kind: 'global' },
 ): ModelSpec {
   const model = modelAlone(config, features);
-  const beside = methodPlanOf(method).variables?.(model) ?? [];
-  return { ...model, variables: [...model.variables, ...beside] };
+  return { ...model, variables: [...model.variables, ...methodVariablesOf(method, model)] };
 }
 
 function modelAlone(config: ModelConfig, features: readonly EncodedFeature[]): ModelSpec {

@@ -18,6 +18,7 @@ import {
   supportGradient,
   type LoopState,
 } from './meta-gradients/inner-loop.js';
+import { shiftedBy } from './meta-gradients/level-shift.js';
 import {
   jobTensorsOf,
   logitsOf,
@@ -40,6 +41,8 @@ export type LogitsInput = Pick<BatchInput, 'dense'> & {
   readonly batch: BatchTensors;
   readonly trunk: TrunkPass;
   readonly state: LoopState;
+  /** Present after inner steps, where a level shift follows them. */
+  readonly support?: { readonly batch: BatchTensors; readonly trunk: TrunkPass };
 };
 
 export type StepInput = BatchInput & {
@@ -67,6 +70,7 @@ const PLAIN_DESCENT: InnerLoop = {
   path: 'kept',
   coldShare: 0,
   momentum: 0,
+  levelShift: false,
 };
 
 export function capturePrediction(
@@ -102,9 +106,13 @@ export function capturePrediction(
       const { scaledGradients } = supportGradient(pass, trunk, blocksOf(tasks, state), rates);
       return steppedState(loop, tasks, state, scaledGradients, stepIndex);
     };
-  const logits = ({ dense, batch, trunk, state }: LogitsInput): tfjs.Tensor2D => {
+  const logits = ({ dense, batch, trunk, state, support }: LogitsInput): tfjs.Tensor2D => {
     const pass = passOn({ dense, batches: { query: batch } }, batch);
-    return logitsOf(pass, trunk, blocksOf(adaptingTasksOf(pass.job), state));
+    const blocks = blocksOf(adaptingTasksOf(pass.job), state);
+    const found = logitsOf(pass, trunk, blocks);
+    if (support === undefined) return found;
+    const evidence = passOn({ dense, batches: { support: support.batch } }, support.batch);
+    return shiftedBy(loop, evidence, logitsOf(evidence, support.trunk, blocks), found);
   };
 
   const shapeCountMax = SHAPE_COUNT_MAX;

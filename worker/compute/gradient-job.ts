@@ -10,7 +10,7 @@ import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
-import { rolesOf } from './meta-gradients/meta-gradient.js';
+import { readsSupportTotals, rolesOf } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
@@ -92,7 +92,7 @@ function runMicroBatch(
   return compute.run({
     dense: job.dense,
     ...job.pack,
-    batches: batchesOf(job, microBatch, roles, plan.innerLoop?.reads?.supportTotals),
+    batches: batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
     weights: {
       warm: weightsAt(taskWeights),
       ...(coldTaskWeights === undefined || !roles.includes('all') || !roles.includes('query')

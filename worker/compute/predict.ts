@@ -10,6 +10,7 @@ import type { PredictionFunctions, StepInput } from './captured-prediction.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
+import { readsSupportTotals } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 import { roleSpanOf, type RowRole } from './row-batch.js';
 
@@ -70,18 +71,25 @@ function runMicroBatch(
 ): void {
   const { tf } = job.engine;
   const { dense, pack } = job;
-  const reads = methodPlanOf(method).innerLoop?.reads;
+  const plan = methodPlanOf(method);
   const roles: RowRole[] = ['support', 'query'];
-  if (reads?.attributes === true) roles.push('first');
-  const batches = batchesOf(job, microBatch, roles, reads?.supportTotals);
+  if (plan.innerLoop?.reads?.attributes === true) roles.push('first');
+  const batches = batchesOf(job, microBatch, roles, readsSupportTotals(plan));
   const input = { dense, ...pack, batches };
   const { trunks, state: initial } = functions.start.run(input);
   const batch = batches[rows];
   const trunk = trunks[rows];
   if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
-  const emitAll = (settings: readonly number[], state: LoopState): void => {
+  const evidence =
+    plan.innerLoop?.levelShift === true &&
+    batches.support !== undefined &&
+    trunks.support !== undefined
+      ? { support: { batch: batches.support, trunk: trunks.support } }
+      : {};
+  const emitAll = (settings: readonly number[], state: LoopState, isAdapted: boolean): void => {
     if (settings.length === 0) return;
-    const logits = functions.logits.run({ dense, batch, trunk, state });
+    const shift = isAdapted ? evidence : {};
+    const logits = functions.logits.run({ dense, batch, trunk, state, ...shift });
     const values = logits.dataSync<'float32'>();
     logits.dispose();
     for (const setting of settings) emit(values, setting);
@@ -93,7 +101,7 @@ function runMicroBatch(
     });
   const support = trunks.support === undefined ? null : { ...input, trunk: trunks.support };
 
-  emitAll(settingsAt(0), initial);
+  emitAll(settingsAt(0), initial, false);
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
     const ofRate = adaptations.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
@@ -103,7 +111,7 @@ function runMicroBatch(
       const moved = stepped(functions, step - 1, support, state, rates);
       if (state !== initial && moved !== state) tf.dispose(Object.values(state));
       state = moved;
-      emitAll(settingsAt(step, rate), state);
+      emitAll(settingsAt(step, rate), state, true);
     }
     if (state !== initial) tf.dispose(Object.values(state));
   }

@@ -26,6 +26,7 @@ import {
   supportGradient,
   type LoopState,
 } from './inner-loop.js';
+import { shiftedBy } from './level-shift.js';
 import { gradientsOf, named, packGroup, type NamedTensors } from './named-tensors.js';
 import {
   jobTensorsOf,
@@ -42,12 +43,14 @@ import { unadaptedGradient } from './unadapted.js';
 export type StepInput = BatchInput & { readonly shared: TrunkPass; readonly state: LoopState };
 export type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
 export type QueryInput = BatchInput & {
+  /** Of the support rows. */
+  readonly shared: TrunkPass;
   readonly state: LoopState;
   readonly weights: tfjs.Tensor1D;
 };
 /** Gradients by what they are with respect to; absent where the loss does not depend on it. */
 export type SharedGradient = { readonly dense: NamedTensors; readonly rows: NamedTensors };
-export type QueryGradient = SharedGradient & StepOutput;
+export type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
 export type StepGradient = {
   readonly dense: NamedTensors;
   readonly rows: NamedTensors;
@@ -147,18 +150,21 @@ function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOu
   return { state: steppedState(loop, tasks, state, scaledGradients, stepIndex), losses };
 }
 
-function queryGradient({ engine, spec }: StageTerms, input: QueryInput): QueryGradient {
-  const { state, weights, ...batch } = input;
+function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
+  const { engine, spec, loop } = terms;
+  const { state, weights, shared, ...batch } = input;
   const job = jobTensorsOf(engine, spec, batch);
+  const support = supportOf(terms, batch);
   const pass = passOf(job, 'query', true);
   if (pass === null) throw new Error('the recomputed path has query rows');
   const blocks = blocksOf(adaptingTasksOf(job), state);
-  const { results, gradients } = gradientsOf(
-    engine.tf,
-    () => [lossesOf(pass, logitsOf(pass, trunkOf(pass), blocks))],
-    { ...sharedInputs(batch), state },
-    [weights],
-  );
+  const compute = (): tfjs.Tensor[] => {
+    const supportLogits = loop.levelShift ? logitsOf(support, shared, blocks) : null;
+    const logits = logitsOf(pass, trunkOf(pass), blocks);
+    return [lossesOf(pass, shiftedBy(loop, support, supportLogits, logits))];
+  };
+  const inputs = { ...sharedInputs(batch), state, shared: parametricParts(shared) };
+  const { results, gradients } = gradientsOf(engine.tf, compute, inputs, [weights]);
   return { ...gradients, losses: results[0] as tfjs.Tensor1D };
 }
 

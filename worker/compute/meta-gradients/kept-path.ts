@@ -19,6 +19,7 @@ import {
   supportGradient,
   type LoopState,
 } from './inner-loop.js';
+import { shiftedBy } from './level-shift.js';
 import { gradientsOf, packGroup, packIn, type NamedTensors } from './named-tensors.js';
 import {
   logitsOf,
@@ -40,9 +41,10 @@ export function keptGradient(
   if (query === null) return withoutQuery(job, loop, support);
   const recorded = loop.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { state, losses } = adapted(job, loop, support, recorded?.gradients ?? null);
+    const { state, losses, supportLogits } = adapted(job, loop, support, recorded);
     const blocks = blocksOf(adaptingTasksOf(job), state);
-    const queryLosses = lossesOf(query, logitsOf(query, trunkOf(query), blocks));
+    const logits = logitsOf(query, trunkOf(query), blocks);
+    const queryLosses = lossesOf(query, shiftedBy(loop, support, supportLogits, logits));
     return losses === null ? [queryLosses] : [queryLosses, losses];
   };
   const inputs = { dense: Object.fromEntries(job.dense), rows: packGroup(job.rows) };
@@ -68,23 +70,25 @@ interface Adapted {
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
   readonly gradients: readonly NamedTensors[];
+  /** Of the support rows after the last step; null without a level shift. */
+  readonly supportLogits: tfjs.Tensor2D | null;
 }
 
-/** @param recorded scaled gradients by step, to be stepped along instead of computing them. */
+/** @param recorded what is to be taken from an earlier run instead of computing it. */
 function adapted(
   job: JobTensors,
   loop: InnerLoop,
   support: Pass | null,
-  recorded: readonly NamedTensors[] | null,
+  recorded: Adapted | null,
 ): Adapted {
   const tasks = adaptingTasksOf(job);
   let state = startState(loop, tasks);
-  if (support === null) return { state, losses: null, gradients: [] };
+  if (support === null) return { state, losses: null, gradients: [], supportLogits: null };
   const shared = recorded === null ? trunkOf(support) : null;
   let losses: tfjs.Tensor1D | null = null;
   const gradients: NamedTensors[] = [];
   for (let step = 0; step < loop.innerSteps; step += 1) {
-    let along = recorded?.[step];
+    let along = recorded?.gradients[step];
     if (shared !== null) {
       const found = supportGradient(support, shared, blocksOf(tasks, state), loop.innerRate);
       losses ??= found.losses;
@@ -94,5 +98,9 @@ function adapted(
     gradients.push(along);
     state = steppedState(loop, tasks, state, along, step);
   }
-  return { state, losses, gradients };
+  const supportLogits =
+    loop.levelShift && shared !== null
+      ? logitsOf(support, shared, blocksOf(tasks, state))
+      : (recorded?.supportLogits ?? null);
+  return { state, losses, gradients, supportLogits };
 }

@@ -51,6 +51,11 @@ export function runsInStages({ innerLoop }: MethodPlan): boolean {
   return innerLoop?.order === 'second' && innerLoop.path === 'recomputed';
 }
 
+/** Whether the sums over a task's support rows are read. */
+export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
+  return innerLoop?.levelShift === true || innerLoop?.reads?.supportTotals === true;
+}
+
 /** The roles whose rows the outer gradient reads. */
 export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
   if (innerLoop === null) return ['all'];

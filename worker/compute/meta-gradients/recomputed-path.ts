@@ -19,14 +19,14 @@ export function recomputedGradient(
   const shared = stages.supportTrunk(input);
   const { path, losses } = walked(stages, loop, input, shared);
   const end = path.pop() ?? {};
-  const query = stages.query({ ...input, state: end, weights });
+  const query = stages.query({ ...input, shared, state: end, weights });
   tf.dispose({ ...end });
   let total: SharedGradient = { dense: query.dense, rows: query.rows };
   const add = (part: SharedGradient): void => {
     total = { dense: sumOf(tf, total.dense, part.dense), rows: sumOf(tf, total.rows, part.rows) };
   };
   let adjoint = query.state;
-  let sharedAdjoint: NamedTensors = {};
+  let sharedAdjoint = query.shared;
   // From the last step to the first: states and adjoints go as soon as they have been used.
   for (let before = path.pop(); before !== undefined; before = path.pop()) {
     const step = stages.stepAdjoint(path.length)({ ...input, shared, state: before, adjoint });
