@@ -1,7 +1,7 @@
 // The level shift of a method: its outer gradient against central differences of an outer loss whose
 // shifts are found by another implementation (the bracketed Newton search of the evaluation).
-// Seen to fail: with the prior's pull left out of slope or variance, with two Newton steps instead of
-// eight, with support logits before the inner steps.
+// Seen to fail: with the prior's pull left out of slope or variance and with two Newton steps instead of
+// eight.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
