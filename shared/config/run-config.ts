@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { MethodConfigSchema } from '../methods/methods.js';
+import { MethodConfigSchema, methodMisfits } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
@@ -205,7 +205,7 @@ export const ComputeConfigSchema = z.strictObject({
   device: DeviceDemandSchema.default('auto'),
 });
 
-export const RunConfigSchema = z.strictObject({
+const RunFieldsSchema = z.strictObject({
   /** Names the run on the queue and in its folder. */
   run: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -'),
   seed: z.int().nonnegative().max(Number.MAX_SAFE_INTEGER),
@@ -226,6 +226,11 @@ export const RunConfigSchema = z.strictObject({
   /** Checkpoints, reports and logs of the run: a folder or `s3://bucket/prefix`. */
   output: AddressSchema,
   storage: StorageConfigSchema.prefault({}),
+});
+
+export const RunConfigSchema = RunFieldsSchema.superRefine(({ model, method }, context) => {
+  for (const { path, message } of methodMisfits(method, model))
+    context.addIssue({ code: 'custom', path: ['method', ...path], message });
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;

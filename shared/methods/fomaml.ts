@@ -7,9 +7,17 @@
 
 import { z } from 'zod';
 import { innerLoopSettings } from './inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
 import { defineMethod } from './method.js';
 
 export const fomaml = defineMethod({
-  settings: z.strictObject({ kind: z.literal('fomaml'), ...innerLoopSettings }),
-  planOf: (settings) => ({ innerLoop: { ...settings, order: 'first', path: 'kept' } }),
+  settings: z.strictObject({
+    kind: z.literal('fomaml'),
+    ...innerLoopSettings,
+    ...fixedRateSettings,
+  }),
+  planOf: (settings) => ({
+    innerLoop: { ...settings, order: 'first', path: 'kept', ...fixedRates(settings.rateFactors) },
+  }),
+  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

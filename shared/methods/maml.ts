@@ -10,6 +10,7 @@
 
 import { z } from 'zod';
 import { innerLoopSettings, secondOrderSettings } from './inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
 import { defineMethod } from './method.js';
 
 export const maml = defineMethod({
@@ -17,6 +18,10 @@ export const maml = defineMethod({
     kind: z.literal('maml'),
     ...innerLoopSettings,
     ...secondOrderSettings,
+    ...fixedRateSettings,
   }),
-  planOf: (settings) => ({ innerLoop: { ...settings, order: 'second' } }),
+  planOf: (settings) => ({
+    innerLoop: { ...settings, order: 'second', ...fixedRates(settings.rateFactors) },
+  }),
+  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -96,10 +96,27 @@ export interface MethodPlan {
   readonly variables?: (model: ModelShape) => readonly Variable[];
 }
 
+/** The settings of a model that methods may depend on. */
+export interface ModelSettings {
+  /** Names of the personal blocks. */
+  readonly personal: readonly string[];
+}
+
+/** What of a method's settings does not go with a model. */
+export interface SettingMisfit {
+  /** Within the method's settings. */
+  readonly path: readonly string[];
+  readonly message: string;
+}
+
 export interface Method<Settings extends z.ZodObject> {
   /** A strict object whose `kind` is a literal: the section `method` of a run config. */
   readonly settings: Settings;
   readonly planOf: (settings: z.infer<Settings>) => MethodPlan;
+  readonly misfitsOf?: (
+    settings: z.infer<Settings>,
+    model: ModelSettings,
+  ) => readonly SettingMisfit[];
 }
 
 /** Checks the types and returns its argument. */

@@ -4,15 +4,18 @@ import { z } from 'zod';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { maml } from './maml.js';
+import { metaSgd } from './meta-sgd.js';
 import type { Variable } from '../models/variable.js';
 import {
   LEVEL_SHIFT_LOG_DEVIATION,
   type Method,
   type MethodPlan,
+  type ModelSettings,
   type ModelShape,
+  type SettingMisfit,
 } from './method.js';
 
-const METHODS = [fomaml, maml, globalMethod] as const;
+const METHODS = [fomaml, maml, metaSgd, globalMethod] as const;
 
 /** Initial prior deviation of a level shift, in logits. */
 const LEVEL_SHIFT_DEVIATION = 0.5;
@@ -39,13 +42,24 @@ export function methodVariablesOf(config: MethodConfig, model: ModelShape): read
 }
 
 export function methodPlanOf(config: MethodConfig): MethodPlan {
-  const method = METHODS.find(({ settings }) => settings.shape.kind.value === config.kind);
-  if (method === undefined) throw new Error(`no method ${config.kind}`);
-  // The literals of their kinds pair schema and config.
-  return (method as unknown as Method<z.ZodObject>).planOf(config);
+  return methodOf(config).planOf(config);
+}
+
+/** What of a method's settings does not go with a model. */
+export function methodMisfits(
+  config: MethodConfig,
+  model: ModelSettings,
+): readonly SettingMisfit[] {
+  return methodOf(config).misfitsOf?.(config, model) ?? [];
 }
 
 /** Share of the outer loss that is the loss before adaptation. */
 export function coldShareOf(config: MethodConfig): number {
   return methodPlanOf(config).innerLoop?.coldShare ?? 0;
+}
+
+function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {
+  const method = METHODS.find(({ settings }) => settings.shape.kind.value === kind);
+  if (method === undefined) throw new Error(`no method ${kind}`);
+  return method;
 }

@@ -3,7 +3,6 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobWork } from '../../shared/protocol.js';
-import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import {
@@ -15,6 +14,7 @@ import {
 } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
+import { expectGradient, rich } from './gradient-expectations.js';
 import {
   adapted,
   allOf,
@@ -28,18 +28,6 @@ import {
 } from './referee.js';
 import { adaptedLoss } from './second-order-referee.js';
 
-const rich: TinyStoreOptions = {
-  taskCount: 5,
-  supportRowCountMax: 6,
-  queryRowCountMax: 7,
-  categoryRowCounts: [9, 4],
-  bags: [
-    { rowCount: 8, lengthMax: 3 },
-    { rowCount: 5, lengthMax: 2 },
-  ],
-  numberCount: 2,
-  counts: true,
-};
 const small = { embeddingWidth: 3, hiddenWidths: [5, 4] };
 const embedded = { ...small, adgroupEmbedding: true };
 const blocks = ['bias', 'numbers', 'adgroupEmbedding', 'layer0', 'layer1', 'output'];
@@ -114,24 +102,11 @@ function select(
   current = jobCaseOf({ ...store, digest: JSON.stringify([options, model, wrap.name]) }, model);
 }
 
-function expectGradient(found: NamedOutput, expected: Gradient, tasks: readonly TaskRows[]): void {
-  const { spec } = current;
-  for (const { name } of spec.variables)
-    expect(relativeDifference(found.tensors.get(name)!, expected.get(name)!), name).toBeLessThan(
-      5e-5,
-    );
-  const layout = rowPackLayoutOf(tasks);
-  const rows = spec.tables.flatMap(({ name }, place) =>
-    [...layout.idsByTable[place]!].flatMap((id) => [
-      ...(expected.get(`${name}/${id}`) ?? new Float64Array(spec.tableRowWidth)),
-    ]),
-  );
-  expect(relativeDifference(found.tensors.get('rows')!, rows), 'rows').toBeLessThan(5e-5);
-}
-
 function expectedOf(tasks: readonly TaskRows[], { innerSteps, coldShare = 0 }: Setting): Gradient {
   const { spec, meta } = current;
-  const warm = tasks.map((task) => adaptedLoss(spec, meta, task, innerSteps, innerRate).gradient);
+  const warm = tasks.map(
+    (task) => adaptedLoss(spec, meta, task, { innerSteps, innerRate }).gradient,
+  );
   const cold = tasks.map((t) => taskLoss(spec, meta, denseValuesOf(meta), t, allOf(t)).gradient);
   return weightedSum(
     [...warm, ...cold],
@@ -151,10 +126,10 @@ describe.each(cases)('%s', (_, options, model) => {
     select(options, model);
     const setting = { innerSteps, path };
     const { found, tasks } = await computed(setting);
-    expectGradient(found, expectedOf(tasks, setting), tasks);
+    expectGradient(current, found, expectedOf(tasks, setting), tasks);
     const { spec, meta } = current;
     const dot = (losses: number[]): number => losses.reduce((s, l, i) => s + l * weights[i]!, 0);
-    const lossAfter = tasks.map((t) => adaptedLoss(spec, meta, t, innerSteps, innerRate).loss);
+    const lossAfter = tasks.map((t) => adaptedLoss(spec, meta, t, { innerSteps, innerRate }).loss);
     const lossBefore = tasks.map(
       (t) => taskLoss(spec, meta, denseValuesOf(meta), t, supportOf(t)).loss,
     );
@@ -167,7 +142,7 @@ test.each(paths)('with a cold share, %s', async (path) => {
   select(rich, { ...embedded, personal: blocks });
   const setting = { innerSteps: 2, path, coldShare: 0.3 };
   const { found, tasks } = await computed(setting);
-  expectGradient(found, expectedOf(tasks, setting), tasks);
+  expectGradient(current, found, expectedOf(tasks, setting), tasks);
 });
 
 describe.each(paths)('support sets without rows, %s', (path) => {
@@ -175,7 +150,7 @@ describe.each(paths)('support sets without rows, %s', (path) => {
     select(rich, { ...embedded, personal: blocks }, which === 'all' ? noSupport : halfSupport);
     const setting = { innerSteps: 3, path };
     const { found, tasks } = await computed(setting);
-    expectGradient(found, expectedOf(tasks, setting), tasks);
+    expectGradient(current, found, expectedOf(tasks, setting), tasks);
   });
 });
 
@@ -214,7 +189,7 @@ test.each(stepCounts)(
     select(rich, { ...embedded, personal: ['adgroupEmbedding', 'layer1', 'bias'] });
     const { spec, meta, store } = current;
     const [task] = (await store.readTasks([2])) as [TaskRows];
-    const { gradient } = adaptedLoss(spec, meta, task, innerSteps, innerRate);
+    const { gradient } = adaptedLoss(spec, meta, task, { innerSteps, innerRate });
     // Through the first-order referee, which shares no differentiation with the second-order one.
     const lossAt = (dense: Values): number => {
       const phi = adapted(spec, meta, task, innerSteps, innerRate, dense);
@@ -251,7 +226,7 @@ test.each(paths)('a portable backend has the same gradient, %s', async (path) =>
     const tasks = await current.store.readTasks(indices);
     const setting = { innerSteps: 2, path, coldShare: 0.3 };
     const found = await runJob(portable, current, indices, workOf(setting, tasks.length));
-    expectGradient(found, expectedOf(tasks, setting), tasks);
+    expectGradient(current, found, expectedOf(tasks, setting), tasks);
   } finally {
     await portable.close();
   }

@@ -20,8 +20,8 @@ export function denseValuesOf(meta: MetaParameters): Values {
 export class Leaves {
   constructor(
     readonly tape: ScalarTape,
-    private readonly dense: Values,
-    private readonly meta: MetaParameters,
+    readonly dense: Values,
+    readonly meta: MetaParameters,
     readonly nodes = new Map<string, number[]>(),
   ) {}
   variable(name: string): number[] {
@@ -98,6 +98,8 @@ function affine(tape: ScalarTape, x: number[], weight: number[], outWidth: numbe
 export interface RowSpan {
   readonly start: number;
   readonly end: number;
+  /** Every row unless given. */
+  readonly stride?: number;
 }
 
 export const supportOf = (task: TaskRows): RowSpan => ({ start: 0, end: task.supportRowCount });
@@ -112,7 +114,7 @@ export function lossNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, span: 
   const { tape } = leaves;
   const terms = [tape.constant(0)];
   let impressionSum = 0;
-  for (let row = span.start; row < span.end; row += 1) {
+  for (let row = span.start; row < span.end; row += span.stride ?? 1) {
     const impressions = task.impressions[row]!;
     const z = logitNode(spec, leaves, task, row);
     terms.push(tape.scale(tape.softplus(z), impressions), tape.scale(z, -task.clicks[row]!));

@@ -1,5 +1,5 @@
 /**
- * The referee of second-order MAML: the inner steps written as nodes of a float64 tape, gradients
+ * The referee of outer gradients: start and inner steps written as nodes of a float64 tape, gradients
  * and all, so that the query loss can be differentiated through them.
  */
 
@@ -17,52 +17,110 @@ import {
 } from './referee.js';
 import { ScalarTape } from './scalar-tape.js';
 
+/** What a method's start and step see: nodes of the tape. */
+export interface RefereeTask {
+  readonly tape: ScalarTape;
+  readonly task: TaskRows;
+  /** A variable as all tasks share it, the method's own included. */
+  readonly variable: (name: string) => number[];
+}
+
+export interface RefereeStep {
+  readonly name: string;
+  readonly block: readonly number[];
+  /** Rate times gradient; with momentum the velocity. */
+  readonly scaled: readonly number[];
+  readonly stepIndex: number;
+}
+
+/** The settings of an inner loop, and a method's own start and step where it has them. */
+export interface RefereeLoop {
+  readonly innerSteps: number;
+  readonly innerRate: number;
+  readonly order?: 'first' | 'second';
+  readonly momentum?: number;
+  /** Step s sees the support rows r with r mod this = s mod this. */
+  readonly supportBatches?: number;
+  /** Of the query losses after each step, which sum to 1; the last alone when absent. */
+  readonly stepWeights?: readonly number[];
+  /** Pull towards the start: (weight / 2) |phi - start|^2 beside the support loss. */
+  readonly proximalWeight?: number;
+  readonly start?: (tasks: RefereeTask, name: string) => number[];
+  readonly step?: (tasks: RefereeTask, step: RefereeStep) => number[];
+}
+
 /** The task's query loss after inner steps, and its gradient with respect to what they began with. */
 export function adaptedLoss(
   spec: ModelSpec,
   meta: MetaParameters,
   task: TaskRows,
-  innerSteps: number,
-  innerRate: number,
+  loop: RefereeLoop,
   dense: Values = denseValuesOf(meta),
-): { loss: number; gradient: Gradient } {
+): { loss: number; lastLoss: number; gradient: Gradient } {
   const tape = new ScalarTape();
   const initial = new Leaves(tape, dense, meta);
   for (const { name } of spec.variables) initial.variable(name);
   // Every row gets its leaf now, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
-  let current = initial;
-  for (let step = 0; step < innerSteps; step += 1)
-    current = moved(spec, tape, current, task, innerRate, { dense, meta });
-  const loss = lossNode(spec, current, task, queryOf(task));
+  const seen: RefereeTask = { tape, task, variable: (name) => initial.variable(name) };
+  const names = personalOf(spec);
+  const start = new Map(initial.nodes);
+  for (const name of names) start.set(name, loop.start?.(seen, name) ?? initial.variable(name));
+  const steps = walk(spec, loop, seen, new Leaves(tape, dense, meta, start));
+  const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));
+  const weights = loop.stepWeights ?? losses.map((_, at) => (at === losses.length - 1 ? 1 : 0));
+  const loss = tape.add(...losses.map((node, at) => tape.scale(node, weights[at]!)));
   const slopes = tape.gradient(loss);
   return {
     loss: tape.valueOf(loss),
+    lastLoss: tape.valueOf(losses.at(-1)!),
     gradient: new Map(
       [...initial.nodes].map(([key, nodes]) => [key, Float64Array.from(nodes, (n) => slopes[n]!)]),
     ),
   };
 }
 
-function moved(
-  spec: ModelSpec,
-  tape: ScalarTape,
-  leaves: Leaves,
-  task: TaskRows,
-  innerRate: number,
-  { dense, meta }: { dense: Values; meta: MetaParameters },
-): Leaves {
-  const names = spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
-  const loss = lossNode(spec, leaves, task, supportOf(task));
-  const before = names.flatMap((name) => leaves.variable(name));
-  const slopes = tape.gradientNodes(loss, before);
-  const after = before.map((node, place) => tape.add(node, tape.scale(slopes[place]!, -innerRate)));
-  const nodes = new Map(leaves.nodes);
-  let start = 0;
-  for (const name of names) {
-    const { length } = leaves.variable(name);
-    nodes.set(name, after.slice(start, start + length));
-    start += length;
+export function personalOf(spec: ModelSpec): string[] {
+  return spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
+}
+
+/** All nodes after each step. */
+function walk(spec: ModelSpec, loop: RefereeLoop, seen: RefereeTask, start: Leaves): Leaves[] {
+  const { tape, task } = seen;
+  const { innerSteps, innerRate, supportBatches = 1, momentum = 0, proximalWeight = 0 } = loop;
+  const names = personalOf(spec);
+  const velocities = new Map<string, number[]>();
+  const steps: Leaves[] = [];
+  let current = start;
+  for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) {
+    const span = { ...supportOf(task), start: stepIndex % supportBatches, stride: supportBatches };
+    const loss = lossNode(spec, current, task, span);
+    const before = names.flatMap((name) => current.variable(name));
+    const slopes = tape.gradientNodes(loss, before);
+    const nodes = new Map(current.nodes);
+    let place = 0;
+    for (const name of names) {
+      const block = current.variable(name);
+      const scaled = block.map((node, index) => {
+        const away = tape.add(node, tape.scale(start.variable(name)[index]!, -1));
+        const pull = tape.scale(away, proximalWeight);
+        const velocity = velocities.get(name)?.[index];
+        let gradient = tape.scale(tape.add(slopes[place + index]!, pull), innerRate);
+        if (loop.order === 'first') gradient = tape.constant(tape.valueOf(gradient));
+        return velocity === undefined
+          ? gradient
+          : tape.add(gradient, tape.scale(velocity, momentum));
+      });
+      velocities.set(name, scaled);
+      nodes.set(
+        name,
+        loop.step?.(seen, { name, block, scaled, stepIndex }) ??
+          block.map((node, index) => tape.add(node, tape.scale(scaled[index]!, -1))),
+      );
+      place += block.length;
+    }
+    current = new Leaves(tape, current.dense, current.meta, nodes);
+    steps.push(current);
   }
-  return new Leaves(tape, dense, meta, nodes);
+  return steps;
 }

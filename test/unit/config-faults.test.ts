@@ -51,6 +51,11 @@ describe('a run config with faults', () => {
     ],
     ['an empty field', set({ run: null }), ['run: is missing; expected text']],
     [
+      'a rate for a block that is not personal',
+      set({ method: { kind: 'meta-sgd', rateFactors: { output: 0.1 } } }),
+      ['method.rateFactors.output: there is no such personal block; they are bias, found 0.1'],
+    ],
+    [
       'bucket edges that nothing reads',
       set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
       [
