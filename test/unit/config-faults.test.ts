@@ -53,7 +53,7 @@ describe('a run config with faults', () => {
     [
       'a rate for a block that is not personal',
       set({ method: { kind: 'meta-sgd', rateFactors: { output: 0.1 } } }),
-      ['method.rateFactors.output: there is no such personal block; they are bias, found 0.1'],
+      ['method.rateFactors.output: there is no such personal block; they are bias'],
     ],
     [
       'bucket edges that nothing reads',
