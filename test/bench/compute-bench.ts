@@ -4,7 +4,7 @@
  * the machine is shared. Build, then
  *
  *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
- *     node dist/test/bench/compute-bench.js
+ *     node dist/test/bench/compute-bench.js [part of a cell's name]
  *
  * Runs on other commits, too: copy this file into a checkout of one. Before graphs were captured:
  * a8ce876.
@@ -39,6 +39,12 @@ const fomaml: JobWork = {
   method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights,
 };
+const withColdTerm: JobWork = {
+  kind: 'gradient',
+  method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0.5 }),
+  taskWeights,
+  coldTaskWeights: taskWeights,
+};
 const global: JobWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
 const grid: JobWork = {
   kind: 'predict',
@@ -49,10 +55,12 @@ const grid: JobWork = {
   rows: 'query',
 };
 const deep = { adgroupEmbedding: true, personal: ['bias', 'layer1', 'output', 'adgroupEmbedding'] };
+const [, , wanted = ''] = process.argv;
 const cells: [string, unknown, JobWork][] = [
   ['fomaml, bias', { personal: ['bias'] }, fomaml],
   ['fomaml, bias + output', { personal: ['bias', 'output'] }, fomaml],
   ['fomaml, bias + layer1 + output + adgroupEmbedding', deep, fomaml],
+  ['fomaml, bias + output, cold share 0.5', { personal: ['bias', 'output'] }, withColdTerm],
   ['global', { personal: ['bias'] }, global],
   ['predict 5 rates, 20 steps, bias + output', { personal: ['bias', 'output'] }, grid],
 ];
@@ -67,7 +75,7 @@ for (const [size, store] of Object.entries(stores)) {
     return (user + system) / 1000;
   };
   console.log(`${size} tasks, ${TASKS_PER_JOB} a job; ${executor.backend}`);
-  for (const [name, model, work] of cells) {
+  for (const [name, model, work] of cells.filter(([cell]) => cell.includes(wanted))) {
     const jobCase = jobCaseOf(store, model);
     const inputs: JobInput[] = [];
     for (let first = 0; first < taskCount; first += TASKS_PER_JOB) {

@@ -4,6 +4,8 @@ import fc from 'fast-check';
 import { assert, expect, test } from 'vitest';
 import { randomStream } from '../../shared/random.js';
 import {
+  flatExtent,
+  flatMicroBatchesOf,
   memberDensity,
   microBatchesOf,
   packExtent,
@@ -34,10 +36,13 @@ test('every task lies in one micro-batch, which holds its rows and keeps the bou
       const places = batches.flatMap(({ taskPlaces }) => taskPlaces);
       expect([...places].sort((a, b) => a - b)).toEqual([...tasks.keys()]);
       for (const batch of batches) {
-        const { taskPlaces, taskCount, supportExtent, queryExtent } = batch;
+        const { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent } = batch;
         expect(taskCount).toBeGreaterThanOrEqual(taskPlaces.length);
         expect(taskCount).toBeLessThanOrEqual(4 * taskPlaces.length);
         const own = taskPlaces.map((place) => tasks[place]!);
+        const rowCount = own.reduce((sum, t) => sum + t.supportRowCount + t.queryRowCount, 0);
+        expect(flatExtent).toBeGreaterThanOrEqual(rowCount);
+        expect(4 * flatExtent).toBeLessThan(Math.max(1, 4 * rowCount + rowsOf(batch)));
         expect(supportExtent).toBe(Math.max(...own.map((t) => rowExtent(t.supportRowCount))));
         expect(queryExtent).toBe(Math.max(...own.map((t) => rowExtent(t.queryRowCount))));
         if (taskPlaces.length > 1) expect(rowsOf(batch)).toBeLessThanOrEqual(bound);
@@ -116,6 +121,29 @@ test('the order of tasks changes no shape, and tasks of one size keep theirs', (
   );
 });
 
+test('flat: tasks in their order, cut only where their rows would be too many', () => {
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 60 }), rowsMax, (tasks, bound) => {
+      const batches = flatMicroBatchesOf(tasks, bound);
+      expect(batches.flatMap(({ taskPlaces }) => taskPlaces)).toEqual([...tasks.keys()]);
+      const rowsAt = (places: readonly number[]): number =>
+        places.reduce(
+          (sum, place) => sum + tasks[place]!.supportRowCount + tasks[place]!.queryRowCount,
+          0,
+        );
+      for (const [index, { taskPlaces, taskCount, ...extents }] of batches.entries()) {
+        const own = flatExtent(rowsAt(taskPlaces));
+        expect(extents).toEqual({ supportExtent: 0, queryExtent: 0, flatExtent: own });
+        expect(taskCount).toBeGreaterThanOrEqual(taskPlaces.length);
+        if (taskPlaces.length > 1) expect(own).toBeLessThanOrEqual(bound);
+        const next = batches[index + 1]?.taskPlaces[0];
+        if (next !== undefined)
+          expect(flatExtent(rowsAt([...taskPlaces, next]))).toBeGreaterThan(bound);
+      }
+    }),
+  );
+});
+
 test('a task of 20 rows does not pay for one of 500', () => {
   const small = { supportRowCount: 10, queryRowCount: 10 };
   const large = { supportRowCount: 250, queryRowCount: 250 };
@@ -126,8 +154,9 @@ test('a task of 20 rows does not pay for one of 500', () => {
       taskCount: 16,
       supportExtent: 16,
       queryExtent: 16,
+      flatExtent: 384,
     },
-    { taskPlaces: [0], taskCount: 1, supportExtent: 256, queryExtent: 256 },
+    { taskPlaces: [0], taskCount: 1, supportExtent: 256, queryExtent: 256, flatExtent: 512 },
   ]);
 });
 
@@ -136,7 +165,10 @@ test('three hundred jobs of long-tailed tasks have few shapes and little padding
   const draw = (): number =>
     Math.min(256, Math.ceil(12 * Math.exp(1.3 * Math.abs(stream.normal()))));
   const shapes = new Set<string>();
+  const shapesWithFlat = new Set<string>();
+  const flatShapes = new Set<string>();
   let padded = 0;
+  let flatPadded = 0;
   let rows = 0;
   for (let job = 0; job < 300; job += 1) {
     const tasks = Array.from({ length: 16 }, () => {
@@ -146,13 +178,21 @@ test('three hundred jobs of long-tailed tasks have few shapes and little padding
       return { supportRowCount, queryRowCount };
     });
     for (const batch of microBatchesOf(tasks, 16_384)) {
-      const { taskCount, supportExtent, queryExtent } = batch;
+      const { taskCount, supportExtent, queryExtent, flatExtent: flat } = batch;
       shapes.add(`${taskCount} ${supportExtent} ${queryExtent}`);
+      shapesWithFlat.add(`${taskCount} ${supportExtent} ${queryExtent} ${flat}`);
       padded += rowsOf(batch);
+    }
+    for (const batch of flatMicroBatchesOf(tasks, 16_384)) {
+      flatShapes.add(`${batch.taskCount} ${batch.flatExtent}`);
+      flatPadded += batch.flatExtent;
     }
   }
   expect(shapes.size).toBeLessThanOrEqual(30);
+  expect(shapesWithFlat.size).toBeLessThanOrEqual(45);
   expect(padded / rows).toBeLessThan(2.25);
+  expect(flatShapes.size).toBeLessThanOrEqual(10);
+  expect(flatPadded / rows).toBeLessThan(1.12);
 });
 
 test('extents hold what they are for, on ladders of few rungs', () => {
@@ -162,6 +202,9 @@ test('extents hold what they are for, on ladders of few rungs', () => {
       expect(rowExtent(count)).toBeLessThan(Math.max(9, 2 * count));
       expect(taskExtent(count, 8, 1024)).toBeGreaterThanOrEqual(count);
       expect(taskExtent(count, 8, 1024)).toBeLessThanOrEqual(4 * count);
+      expect(flatExtent(count)).toBeGreaterThanOrEqual(count);
+      expect(flatExtent(count)).toBeLessThan(Math.max(65, 1.25 * count));
+      expect(flatExtent(flatExtent(count))).toBe(flatExtent(count));
       expect(packExtent(count)).toBeGreaterThanOrEqual(count);
       expect(packExtent(count)).toBeLessThan(Math.max(257, 4 * count));
       expect(96 * memberDensity(count, 96)).toBeGreaterThanOrEqual(count);
@@ -169,6 +212,7 @@ test('extents hold what they are for, on ladders of few rungs', () => {
     }),
   );
   expect([rowExtent(0), rowExtent(1), rowExtent(9)]).toEqual([0, 8, 16]);
+  expect([0, 1, 65, 128, 129, 897].map(flatExtent)).toEqual([0, 64, 80, 128, 160, 1024]);
   const taskCounts = [1, 2, 5, 16, 17, 33];
   expect(taskCounts.map((n) => taskExtent(n, 16, 16_384))).toEqual([4, 4, 16, 16, 32, 64]);
   expect([256, 257].map((rows) => taskExtent(1, rows, 16_384))).toEqual([4, 1]);

@@ -47,8 +47,10 @@ export function captureGradient(
   const plan = methodPlanOf(method);
   if (plan.innerLoop !== null && runsInStages(plan))
     return captureInStages(engine, spec, plan, plan.innerLoop);
-  const compute = ({ weights, ...input }: GradientInput): GradientOutput =>
-    outputOf(metaGradient(plan, jobTensorsOf(engine, spec, input), bothWeights(weights)));
+  const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
+    const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+    return outputOf(metaGradient(plan, job, bothWeights(weights)));
+  };
   return captureByShape(engine, compute, {
     name: `the gradient of ${method.kind}`,
     shapeCountMax: SHAPE_COUNT_MAX,

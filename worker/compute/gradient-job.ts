@@ -11,7 +11,7 @@ import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import { readsSupportTotals, rolesOf } from './meta-gradients/meta-gradient.js';
-import { microBatchesOf, type MicroBatch } from './micro-batches.js';
+import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
   /** Every dense variable, and `rows` `[packRowCount, tableRowWidth]`. */
@@ -37,7 +37,7 @@ export function gradientOf(
   const sums = new Map([...shapes].map(([name, shape]) => [name, new Float64Array(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
   const supportLosses = new Float64Array(tasks.length);
-  const microBatches = microBatchesOf(sizesOf(job, work.method), microBatchRowsMax);
+  const microBatches = cutOf(job, work.method, microBatchRowsMax);
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
@@ -60,17 +60,19 @@ export function gradientOf(
   return { tensors, queryLosses, supportLosses };
 }
 
-/** A method that reads all rows alike has no use for the boundary between the sets. */
-function sizesOf(
+/** A method that reads all rows alike has no use for a task axis. */
+function cutOf(
   { tasks }: DeviceJob,
   method: GradientWork['method'],
-): { supportRowCount: number; queryRowCount: number }[] {
-  const isDivided = methodPlanOf(method).innerLoop !== null;
-  return tasks.map(({ rowCount, supportRowCount }) =>
-    isDivided
-      ? { supportRowCount, queryRowCount: rowCount - supportRowCount }
-      : { supportRowCount: 0, queryRowCount: rowCount },
-  );
+  rowsMax: number,
+): MicroBatch[] {
+  const sizes = tasks.map(({ rowCount, supportRowCount }) => ({
+    supportRowCount,
+    queryRowCount: rowCount - supportRowCount,
+  }));
+  return methodPlanOf(method).innerLoop === null
+    ? flatMicroBatchesOf(sizes, rowsMax)
+    : microBatchesOf(sizes, rowsMax);
 }
 
 /** Null when there are no rows. */
@@ -80,7 +82,7 @@ function runMicroBatch(
   { method, taskWeights, coldTaskWeights }: GradientWork,
   microBatch: MicroBatch,
 ): GradientOutput | null {
-  if (microBatch.supportExtent + microBatch.queryExtent === 0) return null;
+  if (microBatch.flatExtent === 0) return null;
   const plan = methodPlanOf(method);
   const roles = rolesOf(plan);
   const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
@@ -95,7 +97,7 @@ function runMicroBatch(
     batches: batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
     weights: {
       warm: weightsAt(taskWeights),
-      ...(coldTaskWeights === undefined || !roles.includes('all') || !roles.includes('query')
+      ...(coldTaskWeights === undefined || (plan.innerLoop?.coldShare ?? 0) === 0
         ? {}
         : { cold: weightsAt(coldTaskWeights) }),
     },

@@ -55,31 +55,36 @@ export function deviceJobOf(
 /** The rows of the roles that have any, by role. The caller's `tf.tidy` owns the tensors. */
 export function batchesOf(
   job: DeviceJob,
-  { taskPlaces, taskCount, supportExtent, queryExtent }: MicroBatch,
+  { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
   roles: readonly RowRole[],
   hasSupportTotals = false,
 ): { readonly [Name in RowRole]?: BatchTensors } {
   const tasks = tasksAt(job, taskPlaces);
-  const extents: Record<RowRole, number> = {
-    support: supportExtent,
-    query: queryExtent,
-    all: supportExtent + queryExtent,
-    first: 1,
+  const byTask = (rowExtent: number): { taskCount: number; rowExtent: number } => ({
+    taskCount,
+    rowExtent,
+  });
+  const extents: Record<RowRole, { taskCount: number; rowExtent: number }> = {
+    support: byTask(supportExtent),
+    query: byTask(queryExtent),
+    all: byTask(supportExtent + queryExtent),
+    first: byTask(1),
+    flat: { taskCount: 1, rowExtent: flatExtent },
   };
-  const filled = roles.filter((role) => extents[role] > 0);
+  const filled = roles.filter((role) => extents[role].rowExtent > 0);
   // One density for all roles: one number that shapes depend on, not one for each role.
   const densities = filled.map((role) =>
     memberDensity(
       tasks.reduce((sum, task) => sum + memberCountOf(task, role), 0),
-      taskCount * extents[role],
+      extents[role].taskCount * extents[role].rowExtent,
     ),
   );
   const density = Math.max(0, ...densities);
   const batches: { [Name in RowRole]?: BatchTensors } = {};
   for (const role of filled) {
-    const rowExtent = extents[role];
-    const memberExtent = taskCount * rowExtent * density;
-    const batch = rowBatchOf(tasks, role, job.localIds, { taskCount, rowExtent, memberExtent });
+    const own = extents[role];
+    const memberExtent = own.taskCount * own.rowExtent * density;
+    const batch = rowBatchOf(tasks, role, job.localIds, { ...own, memberExtent });
     batches[role] = batchTensorsOf(job.engine, batch, hasSupportTotals && role === 'support');
   }
   return batches;

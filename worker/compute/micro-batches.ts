@@ -10,7 +10,7 @@ export interface TaskSize {
   readonly queryRowCount: number;
 }
 
-/** The extents of a micro-batch, padding included; every role's rows lie `[taskCount, extent]`. */
+/** The extents of a micro-batch, padding included; rows lie by task, `[taskCount, extent]`, or flat. */
 export interface MicroBatch {
   /** Places in the job of its tasks, smallest task first. */
   readonly taskPlaces: readonly number[];
@@ -19,6 +19,8 @@ export interface MicroBatch {
   /** Support rows of each task; 0 when no task has any. */
   readonly supportExtent: number;
   readonly queryExtent: number;
+  /** Places of all rows of all tasks laid end to end; 0 where nothing is read so. */
+  readonly flatExtent: number;
 }
 
 /**
@@ -69,19 +71,65 @@ export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): Mic
     const group = sorted.slice(starts[end], end);
     const supportExtent = Math.max(...group.map(({ support }) => support));
     const queryExtent = Math.max(...group.map(({ query }) => query));
+    const taskCount = taskExtent(group.length, supportExtent + queryExtent, rowsMax);
+    const taskPlaces = group.map(({ place }) => place);
+    const rowCount = taskPlaces.reduce((sum, place) => sum + rowCountOf(tasks[place]), 0);
     batches.push({
-      taskPlaces: group.map(({ place }) => place),
-      taskCount: taskExtent(group.length, supportExtent + queryExtent, rowsMax),
-      supportExtent,
-      queryExtent,
+      ...{ taskPlaces, taskCount, supportExtent, queryExtent },
+      flatExtent: shareExtent(rowCount, taskCount * (supportExtent + queryExtent)),
     });
   }
   return batches.reverse();
 }
 
+/**
+ * Tasks in their order, cut where their rows laid end to end, padding included, would be more than
+ * `rowsMax`: for what needs no task axis, where large tasks cost small ones nothing.
+ */
+export function flatMicroBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
+  const groups: { readonly taskPlaces: number[]; rowCount: number }[] = [];
+  for (const [place, task] of tasks.entries()) {
+    const rowCount = rowCountOf(task);
+    const last = groups.at(-1);
+    if (last === undefined || flatExtent(last.rowCount + rowCount) > rowsMax)
+      groups.push({ taskPlaces: [place], rowCount });
+    else {
+      last.taskPlaces.push(place);
+      last.rowCount += rowCount;
+    }
+  }
+  return groups.map(({ taskPlaces, rowCount }) => ({
+    taskPlaces,
+    taskCount: extentOnLadder(taskPlaces.length, 16, 4),
+    ...{ supportExtent: 0, queryExtent: 0 },
+    flatExtent: flatExtent(rowCount),
+  }));
+}
+
+function rowCountOf(task: TaskSize | undefined): number {
+  return (task?.supportRowCount ?? 0) + (task?.queryRowCount ?? 0);
+}
+
 /** Rows per task: 0, then 8 and its doublings. */
 export function rowExtent(rowCount: number): number {
   return rowCount === 0 ? 0 : extentOnLadder(rowCount, 8, 2);
+}
+
+/** Flat rows of whole jobs, which differ little in size: 0, 64, and four rungs to a doubling. */
+export function flatExtent(rowCount: number): number {
+  if (rowCount === 0) return 0;
+  const half = extentOnLadder(rowCount, 64, 2) / 2;
+  const rung = half / 4;
+  return rowCount <= 64 ? 64 : half + rung * Math.ceil((rowCount - half) / rung);
+}
+
+/**
+ * Flat rows of tasks that also lie by task on `paddedRowCount` places: quarters of these, since
+ * every further extent is another shape of all that is computed at once.
+ */
+function shareExtent(rowCount: number, paddedRowCount: number): number {
+  const quarter = paddedRowCount / 4;
+  return quarter === 0 ? 0 : quarter * Math.ceil(rowCount / quarter);
 }
 
 /**

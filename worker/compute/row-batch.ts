@@ -4,15 +4,15 @@
  *
  * Rows lie by task, `[taskCount, rowExtent]`; a row's number in that layout is its place. Places
  * beyond a task's rows and tasks beyond the last are padding: neither impressions nor clicks, hence
- * no loss and no gradient.
+ * no loss and no gradient. Flat rows lie end to end as if they were one task's, `[1, rowExtent]`.
  */
 
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
 
-/** `first`: one row of each task, for what all of its rows share. */
-export type RowRole = 'support' | 'query' | 'all' | 'first';
+/** `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end. */
+export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
 
 export interface RowBatch {
   readonly taskCount: number;
@@ -38,7 +38,9 @@ export interface RowBatch {
   /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
   readonly impressionShares: Float32Array;
   readonly clickShares: Float32Array;
-  /** `[taskCount]`: sums over the task's rows of the role. */
+  /** Of flat rows `[rowExtent]`: which of the tasks a place belongs to, padding to the first. */
+  readonly taskOfPlace: Int32Array | null;
+  /** By task: sums over its rows of the role. */
   readonly impressionTotals: Float32Array;
   readonly clickTotals: Float32Array;
 }
@@ -67,6 +69,7 @@ export function roleSpanOf(
     case 'query':
       return { start: supportRowCount, end: rowCount };
     case 'all':
+    case 'flat':
       return { start: 0, end: rowCount };
     case 'first':
       return { start: 0, end: Math.min(1, rowCount) };
@@ -85,18 +88,23 @@ export function memberCountOf(task: TaskRows, role: RowRole): number {
   return count;
 }
 
-/** @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. */
+/**
+ * @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number
+ * of tasks with at most `rowExtent` rows together, and a `taskCount` of 1.
+ */
 export function rowBatchOf(
   tasks: readonly TaskRows[],
   role: RowRole,
   localIds: readonly LocalIds[],
   { taskCount, rowExtent, memberExtent }: BatchExtents,
 ): RowBatch {
-  const spans = tasks.map((task, index): TaskSpan => ({
-    task,
-    ...roleSpanOf(task, role),
-    firstPlace: index * rowExtent,
-  }));
+  let placedCount = 0;
+  const spans = tasks.map((task, index): TaskSpan => {
+    const span = roleSpanOf(task, role);
+    const firstPlace = role === 'flat' ? placedCount : index * rowExtent;
+    placedCount += span.end - span.start;
+    return { task, ...span, firstPlace };
+  });
   const placeCount = taskCount * rowExtent;
   const [first] = tasks;
   const categoryCount = first?.categoryIds.length ?? 0;
@@ -106,8 +114,8 @@ export function rowBatchOf(
   const numbers = new Float32Array(placeCount * numberCount);
   const impressionShares = new Float32Array(placeCount);
   const clickShares = new Float32Array(placeCount);
-  const impressionTotals = new Float32Array(taskCount);
-  const clickTotals = new Float32Array(taskCount);
+  const impressionTotals = new Float32Array(Math.max(taskCount, tasks.length));
+  const clickTotals = new Float32Array(impressionTotals.length);
   for (const [index, span] of spans.entries()) {
     placeCategories(span, localIds, categoryPlaces);
     placeNumbers(span, numbers);
@@ -126,6 +134,7 @@ export function rowBatchOf(
     numbers,
     impressionShares,
     clickShares,
+    taskOfPlace: role === 'flat' ? taskOfPlaceOf(spans, rowExtent) : null,
     impressionTotals,
     clickTotals,
   };
@@ -137,6 +146,13 @@ interface TaskSpan {
   readonly start: number;
   readonly end: number;
   readonly firstPlace: number;
+}
+
+function taskOfPlaceOf(spans: readonly TaskSpan[], rowExtent: number): Int32Array {
+  const taskOfPlace = new Int32Array(rowExtent);
+  for (const [index, { start, end, firstPlace }] of spans.entries())
+    taskOfPlace.fill(index, firstPlace, firstPlace + end - start);
+  return taskOfPlace;
 }
 
 function placeCategories(

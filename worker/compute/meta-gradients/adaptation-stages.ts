@@ -117,7 +117,7 @@ export function adaptationStages(
       ),
     ),
     unadapted: stage('the cold term', ({ weights, ...input }) => {
-      const job = jobTensorsOf(engine, spec, input);
+      const job = jobTensorsOf(engine, spec, input, weights.shape[0]);
       const { gradients, rowGradient } = unadaptedGradient(job, loop, weights);
       return { dense: Object.fromEntries(gradients), rows: packGroup(rowGradient) };
     }),

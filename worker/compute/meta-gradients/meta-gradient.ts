@@ -7,7 +7,7 @@ import { withColdTerm } from './cold-term.js';
 import { keptGradient } from './kept-path.js';
 import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
 import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
-import { unadaptedGradient } from './unadapted.js';
+import { unadaptedGradient, unadaptedRoleOf } from './unadapted.js';
 
 export function metaGradient(
   { innerLoop }: MethodPlan,
@@ -43,7 +43,7 @@ export function metaGradientInStages(
       hasBoth
         ? recomputedGradient(job.engine.tf, stages, innerLoop, input, weights)
         : keptGradient(job, innerLoop, weights),
-    (weights) => unadaptedStage(stages, input, weights),
+    (weights) => unadaptedStage(stages, innerLoop, input, weights),
   );
 }
 
@@ -58,9 +58,9 @@ export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
 
 /** The roles whose rows the outer gradient reads. */
 export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
-  if (innerLoop === null) return ['all'];
+  if (innerLoop === null) return [unadaptedRoleOf(null)];
   const roles: RowRole[] = ['support', 'query'];
-  if (innerLoop.coldShare > 0) roles.push('all');
+  if (innerLoop.coldShare > 0) roles.push(unadaptedRoleOf(innerLoop));
   if (innerLoop.reads?.attributes === true) roles.push('first');
   return roles;
 }

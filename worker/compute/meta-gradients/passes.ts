@@ -6,7 +6,7 @@ import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
 import type { Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
-import { taskLosses } from '../models/lean-operations.js';
+import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
 import type { RowRole } from '../row-batch.js';
 import type { NamedTensors } from './named-tensors.js';
@@ -66,9 +66,20 @@ export function logitsOf(pass: Pass, shared: TrunkPass, personal: Variables): tf
   return personalPass(pass.job.engine, pass.plan, shared, pass.job.dense, personal);
 }
 
+/** Of each task, `[taskCount]`. */
 export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
-  const { impressionShares, clickShares } = pass.data;
-  return taskLosses(pass.job.engine, logits, impressionShares, clickShares);
+  const { job, data } = pass;
+  const { impressionShares, clickShares, taskOfPlace } = data;
+  const shares = [impressionShares, clickShares] as const;
+  return taskOfPlace === undefined
+    ? taskLosses(job.engine, logits, ...shares)
+    : flatTaskLosses(job.engine, logits, ...shares, taskOfPlace, job.taskCount);
+}
+
+function taskCountOf({ batches }: BatchInput): number {
+  const byTask = Object.values(batches).find(({ taskOfPlace }) => taskOfPlace === undefined);
+  if (byTask === undefined) throw new Error('no rows that lie by task');
+  return placeCountsOf(byTask).taskCount;
 }
 
 /** The tensors of a micro-batch, as captured functions take them. */
@@ -80,14 +91,17 @@ export type BatchInput = {
   readonly batches: { readonly [Role in RowRole]?: BatchTensors };
 };
 
-export function jobTensorsOf(engine: Engine, spec: ModelSpec, input: BatchInput): JobTensors {
+export function jobTensorsOf(
+  engine: Engine,
+  spec: ModelSpec,
+  input: BatchInput,
+  taskCount = taskCountOf(input),
+): JobTensors {
   const { dense, rows, batches } = input;
-  const [some] = Object.values(batches);
-  if (some === undefined) throw new Error('a micro-batch has rows');
   return {
     engine,
     spec,
-    taskCount: placeCountsOf(some).taskCount,
+    taskCount,
     dense: new Map(Object.entries(dense)),
     rows: rows ?? null,
     batchOf: (role) => batches[role] ?? null,

@@ -7,6 +7,7 @@ import type { AdaptationStages, SharedGradient } from './adaptation-stages.js';
 import type { LoopState } from './inner-loop.js';
 import { packIn, type NamedTensors } from './named-tensors.js';
 import type { BatchInput, MetaGradientResult } from './passes.js';
+import { unadaptedRoleOf } from './unadapted.js';
 
 /** @param input has support and query rows. */
 export function recomputedGradient(
@@ -50,11 +51,12 @@ export function recomputedGradient(
 /** The cold term as a stage. */
 export function unadaptedStage(
   stages: AdaptationStages,
+  loop: InnerLoop,
   input: BatchInput,
   weights: tfjs.Tensor1D,
 ): MetaGradientResult {
   const nothing = { queryLosses: null, supportLosses: null };
-  if (input.batches.all === undefined)
+  if (input.batches[unadaptedRoleOf(loop)] === undefined)
     return { ...nothing, gradients: new Map(), rowGradient: null };
   const { dense, rows } = stages.unadapted({ ...input, weights });
   return { ...nothing, gradients: new Map(Object.entries(dense)), rowGradient: packIn(rows) };

@@ -4,7 +4,7 @@
  *   g = sum_i w_i * grad L(start_i ; S_i and Q_i)
  *
  * which is all there is to a method without inner loop, and the cold term of one that has it. Where
- * all tasks start alike, the model is shared, and no task has blocks of its own.
+ * all tasks start alike, the model is shared, no task has blocks of its own, and rows lie flat.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -21,6 +21,10 @@ import {
   type MetaGradientResult,
 } from './passes.js';
 
+export function unadaptedRoleOf(loop: InnerLoop | null): 'all' | 'flat' {
+  return loop?.start === undefined ? 'flat' : 'all';
+}
+
 /** The reported losses are over all rows, before and after being the same. */
 export function unadaptedGradient(
   job: JobTensors,
@@ -28,7 +32,7 @@ export function unadaptedGradient(
   taskWeights: tfjs.Tensor1D,
 ): MetaGradientResult {
   const isOwn = loop?.start !== undefined;
-  const all = passOf(job, 'all', isOwn);
+  const all = passOf(job, unadaptedRoleOf(loop), isOwn);
   if (all === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
   const compute = (): tfjs.Tensor[] => {

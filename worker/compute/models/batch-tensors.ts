@@ -19,6 +19,8 @@ export type BatchTensors = {
   /** `[taskCount, rowExtent]` */
   readonly impressionShares: tfjs.Tensor2D;
   readonly clickShares: tfjs.Tensor2D;
+  /** Of flat rows, which lie `[1, rowExtent]`: the task of each, `[rowExtent]`. */
+  readonly taskOfPlace?: tfjs.Tensor1D;
   /** Of each task, `[taskCount]`, where they were asked for. */
   readonly totals?: { readonly impressions: tfjs.Tensor1D; readonly clicks: tfjs.Tensor1D };
 };
@@ -42,6 +44,7 @@ export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = fals
       : { numbers: tf.tensor2d(batch.numbers, [taskCount * rowExtent, numberCount]) }),
     impressionShares: tf.tensor2d(batch.impressionShares, byTask),
     clickShares: tf.tensor2d(batch.clickShares, byTask),
+    ...(batch.taskOfPlace === null ? {} : { taskOfPlace: tf.tensor1d(batch.taskOfPlace, 'int32') }),
     ...(hasTotals
       ? {
           totals: {

@@ -46,3 +46,33 @@ export function taskLosses(
     };
   })(logits) as tfjs.Tensor1D;
 }
+
+/**
+ * The same losses of flat rows: arguments `[1, rowExtent]`, and for each row its task. Rows of a
+ * task are added in their order.
+ */
+export function flatTaskLosses(
+  { tf, kernels }: Engine,
+  logits: tfjs.Tensor2D,
+  impressionShares: tfjs.Tensor2D,
+  clickShares: tfjs.Tensor2D,
+  taskOfPlace: tfjs.Tensor1D,
+  taskCount: number,
+): tfjs.Tensor1D {
+  return tf.customGrad((input, save) => {
+    const z = input as tfjs.Tensor2D;
+    (save as (tensors: tfjs.Tensor[]) => void)([z]);
+    const losses = tf.sub(tf.mul(impressionShares, tf.softplus(z)), tf.mul(clickShares, z));
+    const column = tf.reshape<tfjs.Rank.R2>(losses, [-1, 1]);
+    return {
+      value: tf.reshape(kernels.sumSegments(column, taskOfPlace, taskCount), [taskCount]),
+      gradFunc: (dy, saved) => {
+        const byRow = kernels.gatherRows(tf.reshape(dy, [taskCount, 1]), taskOfPlace);
+        return tf.mul(
+          tf.reshape(byRow, z.shape),
+          tf.sub(tf.mul(impressionShares, tf.sigmoid(saved[0] ?? z)), clickShares),
+        );
+      },
+    };
+  })(logits) as tfjs.Tensor1D;
+}
