@@ -1,0 +1,164 @@
+/**
+ * The embedding P of features, learned on prior rows without their labels: which features go together.
+ * Regularised correspondence analysis: with X the rows by features (0 or 1) and D how often a feature
+ * was seen, the leading right singular vectors of `X (D + tau)^-1/2`, found by subspace iteration. tau
+ * keeps rare features, which go together by chance, from making axes of their own (as in regularised
+ * spectral clustering). The first axis only says how frequent a feature is and is left out.
+ */
+
+import { randomStream } from '../../shared/random.js';
+import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
+
+export interface EmbeddingSettings {
+  readonly seed: number;
+  readonly rank: number;
+  /** The slots whose features make the axes; all others are placed among them. */
+  readonly slots: readonly number[];
+  readonly priorRowCount: number;
+  readonly sweepCount: number;
+  /** tau, in rows. */
+  readonly rareRows: number;
+}
+
+/**
+ * P, `[featureCount, rank]`, scaled so that each axis of a row, the sum over its features, is about 1 in
+ * size. A feature that the axes were not made of lies where its first row does (the mean of the row's
+ * placed features): known when that row is predicted.
+ */
+export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings): Float32Array {
+  const { rank } = settings;
+  const embedding = new Float32Array(rows.featureCount * rank);
+  if (rank === 0) return embedding;
+  const counts = priorCounts(rows, settings);
+  const columns = subspace(rows, settings, counts);
+  const placed = new Uint8Array(rows.featureCount);
+  const featuresPerRow = (rows.rowStarts.at(-1) ?? 0) / rowCountOf(rows);
+  const scales = columns.map(
+    (column) => scaleOf(column, counts, settings.rareRows) / featuresPerRow,
+  );
+  for (let feature = 0; feature < rows.featureCount; feature += 1) {
+    const count = counts[feature] ?? 0;
+    if (count === 0) continue;
+    placed[feature] = 1;
+    for (let axis = 0; axis < rank; axis += 1)
+      embedding[feature * rank + axis] =
+        ((columns[axis]?.[feature] ?? 0) * (scales[axis] ?? 0)) /
+        Math.sqrt(count + settings.rareRows);
+  }
+  placeOthers(rows, rank, embedding, placed);
+  return embedding;
+}
+
+/** How often each feature of the chosen slots was seen in the prior rows; 0 for all others. */
+function priorCounts(rows: StreamRows, settings: EmbeddingSettings): Float64Array {
+  const counts = new Float64Array(rows.featureCount);
+  const chosen = new Set(settings.slots);
+  const end = rows.rowStarts[settings.priorRowCount] ?? 0;
+  for (let at = 0; at < end; at += 1) {
+    const feature = rows.features[at] ?? 0;
+    if (chosen.has(rows.slotOfFeature[feature] ?? 0)) counts[feature] = (counts[feature] ?? 0) + 1;
+  }
+  return counts;
+}
+
+/** The second to last of `rank + 1` leading singular vectors, `[featureCount]` each. */
+function subspace(
+  rows: StreamRows,
+  settings: EmbeddingSettings,
+  counts: Float64Array,
+): Float64Array[] {
+  const stream = randomStream(settings.seed, 'feature-embedding');
+  const scale = counts.map((count) => (count === 0 ? 0 : 1 / Math.sqrt(count + settings.rareRows)));
+  let columns: Float64Array[] = Array.from({ length: settings.rank + 1 }, (_, axis) =>
+    counts.map((count) => (count === 0 ? 0 : axis === 0 ? Math.sqrt(count) : stream.normal())),
+  );
+  orthonormalise(columns);
+  for (let sweep = 0; sweep < settings.sweepCount; sweep += 1) {
+    columns = columns.map((column) => throughRows(rows, settings.priorRowCount, scale, column));
+    orthonormalise(columns);
+  }
+  return columns.slice(1);
+}
+
+/** `S X^T X S column` with S the diagonal of `scale`. */
+function throughRows(
+  rows: StreamRows,
+  rowCount: number,
+  scale: Float64Array,
+  column: Float64Array,
+): Float64Array {
+  const result = new Float64Array(column.length);
+  const scaled = column.map((value, feature) => value * (scale[feature] ?? 0));
+  for (let row = 0; row < rowCount; row += 1) {
+    const start = rows.rowStarts[row] ?? 0;
+    const end = rows.rowStarts[row + 1] ?? 0;
+    let sum = 0;
+    for (let at = start; at < end; at += 1) sum += scaled[rows.features[at] ?? 0] ?? 0;
+    for (let at = start; at < end; at += 1) {
+      const feature = rows.features[at] ?? 0;
+      result[feature] = (result[feature] ?? 0) + sum;
+    }
+  }
+  return result.map((value, feature) => value * (scale[feature] ?? 0));
+}
+
+/** Modified Gram-Schmidt, in place. */
+function orthonormalise(columns: readonly Float64Array[]): void {
+  for (const [axis, column] of columns.entries()) {
+    for (const earlier of columns.slice(0, axis)) {
+      const shared = dot(column, earlier);
+      for (let i = 0; i < column.length; i += 1)
+        column[i] = (column[i] ?? 0) - shared * (earlier[i] ?? 0);
+    }
+    const norm = Math.sqrt(dot(column, column));
+    if (norm > 0) for (let i = 0; i < column.length; i += 1) column[i] = (column[i] ?? 0) / norm;
+  }
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i += 1) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  return sum;
+}
+
+/** Makes the mean square of `column / sqrt(count + tau)` over occurrences 1. */
+function scaleOf(column: Float64Array, counts: Float64Array, rareRows: number): number {
+  let squares = 0;
+  let occurrences = 0;
+  for (let feature = 0; feature < counts.length; feature += 1) {
+    const count = counts[feature] ?? 0;
+    squares += (count * (column[feature] ?? 0) ** 2) / (count + rareRows);
+    occurrences += count;
+  }
+  return squares === 0 ? 0 : Math.sqrt(occurrences / squares);
+}
+
+function placeOthers(
+  rows: StreamRows,
+  rank: number,
+  embedding: Float32Array,
+  placed: Uint8Array,
+): void {
+  const mean = new Float64Array(rank);
+  for (let row = 0; row < rowCountOf(rows); row += 1) {
+    const start = rows.rowStarts[row] ?? 0;
+    const end = rows.rowStarts[row + 1] ?? 0;
+    let placedCount = 0;
+    mean.fill(0);
+    for (let at = start; at < end; at += 1) {
+      const feature = rows.features[at] ?? 0;
+      if (placed[feature] !== 1) continue;
+      placedCount += 1;
+      for (let axis = 0; axis < rank; axis += 1)
+        mean[axis] = (mean[axis] ?? 0) + (embedding[feature * rank + axis] ?? 0);
+    }
+    if (placedCount === 0 || placedCount === end - start) continue;
+    for (let at = start; at < end; at += 1) {
+      const feature = rows.features[at] ?? 0;
+      if (placed[feature] === 1) continue;
+      placed[feature] = 1;
+      for (let axis = 0; axis < rank; axis += 1)
+        embedding[feature * rank + axis] = (mean[axis] ?? 0) / placedCount;
+    }
+  }
+}

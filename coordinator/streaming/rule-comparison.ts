@@ -1,0 +1,183 @@
+/**
+ * The learned update rule against the tuned baselines on one stream. Everything is chosen on the prior
+ * part: each baseline's settings, the embedding, phi. Then every rule runs over the whole stream from its
+ * first row, and is judged on the rows after the prior part, each predicted before it is learned.
+ */
+
+import { createHash } from 'node:crypto';
+import { randomStream } from '../../shared/random.js';
+import { baselineLearner, type BaselineSettings } from '../../shared/streaming/baseline-rules.js';
+import { emptyRuleState, learnedRuleLearner } from '../../shared/streaming/learned-rule.js';
+import {
+  parametersLikeAdagrad,
+  type LearnedRuleShape,
+} from '../../shared/streaming/learned-rule-parameters.js';
+import type { QueryMode } from '../../shared/streaming/rule-tape.js';
+import { loglossOf, rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
+import { bootstrapIntervals } from '../evaluation/bootstrap.js';
+import type { Interval } from '../evaluation/evaluation-report.js';
+import { featureEmbedding } from './feature-embedding.js';
+import { computeInProcess, metaTrainRule, type GradientComputer } from './meta-training.js';
+import { progressiveLogits } from './progressive-validation.js';
+import { BASELINE_KINDS, tuneBaseline, type BaselineKind, type TunedRule } from './rule-tuning.js';
+
+export interface ComparisonSettings {
+  readonly seed: number;
+  readonly batchRows: number;
+  /** Settings are chosen on the rows before this one; the rows from it on are judged. */
+  readonly priorRowCount: number;
+  /** Of the prior rows, those from this one on decide what is chosen. */
+  readonly chosenFromRow: number;
+  readonly candidateCount: number;
+  readonly rank: number;
+  /** Slots whose features make the axes of the embedding. */
+  readonly embeddedSlots: readonly number[];
+  readonly rareRows: number;
+  readonly windowRows: number;
+  readonly epochCount: number;
+  readonly pairsPerStep: number;
+  readonly rate: number;
+  readonly query: QueryMode;
+  /** First rows of the judged segments, in order; the first is `priorRowCount`. */
+  readonly segmentStarts: readonly number[];
+}
+
+export type RuleName = BaselineKind | 'learned';
+
+export interface RuleResult {
+  readonly rule: RuleName;
+  readonly chosen: BaselineSettings | null;
+  /** On the rows it was chosen by. */
+  readonly priorLogloss: number;
+  readonly logloss: number;
+  readonly segmentLoglosses: readonly number[];
+  /** This rule minus the learned one, by row; over segments, 95 %. */
+  readonly behindLearned: Interval | null;
+  /** SHA-256 of the logits of the judged rows. */
+  readonly digest: string;
+}
+
+export interface RuleComparison {
+  readonly judgedRowCount: number;
+  readonly rules: readonly RuleResult[];
+  readonly epochLoglosses: readonly number[];
+  readonly parameters: Float64Array;
+}
+
+interface RuleRun {
+  readonly rule: RuleName;
+  readonly chosen: BaselineSettings | null;
+  readonly priorLogloss: number;
+  readonly logits: Float64Array;
+}
+
+const BOOTSTRAP_SAMPLES = 2000;
+const EMBEDDING_SWEEPS = 6;
+
+export async function compareRules(
+  rows: StreamRows,
+  settings: ComparisonSettings,
+  report: (line: string) => void = () => undefined,
+  compute: GradientComputer = computeInProcess,
+): Promise<RuleComparison> {
+  const tuning = { ...settings, judgedFromRow: settings.chosenFromRow };
+  const tuned = new Map<BaselineKind, TunedRule>();
+  for (const kind of BASELINE_KINDS) {
+    const best = tuneBaseline(kind, rows, tuning);
+    report(`${kind}: ${best.logloss.toFixed(5)} with ${JSON.stringify(best.settings)}`);
+    tuned.set(kind, best);
+  }
+  const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, compute);
+  report(`learned: ${learned.epochLoglosses.map((loss) => loss.toFixed(5)).join(' ')}`);
+
+  const runs: RuleRun[] = [];
+  for (const [rule, { settings: chosen, logloss }] of tuned) {
+    const learner = baselineLearner(chosen, rows.featureCount);
+    const logits = progressiveLogits(learner, rows, settings.batchRows);
+    runs.push({ rule, chosen, priorLogloss: logloss, logits });
+  }
+  const state = emptyRuleState(rows.featureCount, settings.rank);
+  const learner = learnedRuleLearner(learned.rule, state);
+  const logits = progressiveLogits(learner, rows, settings.batchRows);
+  const priorLogloss = Math.min(...learned.epochLoglosses);
+  runs.push({ rule: 'learned', chosen: null, priorLogloss, logits });
+  return {
+    judgedRowCount: rowCountOf(rows) - settings.priorRowCount,
+    rules: judged(rows, settings, runs),
+    epochLoglosses: learned.epochLoglosses,
+    parameters: learned.rule.parameters,
+  };
+}
+
+/** The embedding and phi, begun like the tuned AdaGrad. */
+async function learnRule(
+  rows: StreamRows,
+  settings: ComparisonSettings,
+  adagrad: BaselineSettings | undefined,
+  compute: GradientComputer,
+): Promise<{
+  rule: { shape: LearnedRuleShape; parameters: Float64Array; embedding: Float32Array };
+  epochLoglosses: readonly number[];
+}> {
+  if (adagrad?.kind !== 'adagrad') throw new Error('the learned rule begins with a tuned AdaGrad');
+  const shape = { slotCount: rows.slotCount, rank: settings.rank };
+  const embedding = featureEmbedding(rows, {
+    ...settings,
+    slots: settings.embeddedSlots,
+    sweepCount: EMBEDDING_SWEEPS,
+  });
+  const start = { shape, parameters: parametersLikeAdagrad(shape, adagrad), embedding };
+  const training = { ...settings, judgedFromRow: settings.chosenFromRow };
+  const { parameters, epochLoglosses } = await metaTrainRule(start, rows, training, compute);
+  return { rule: { shape, parameters, embedding }, epochLoglosses };
+}
+
+function judged(
+  rows: StreamRows,
+  settings: ComparisonSettings,
+  runs: readonly RuleRun[],
+): RuleResult[] {
+  const ends = [...settings.segmentStarts.slice(1), rowCountOf(rows)];
+  const spans = settings.segmentStarts.map((from, segment) => ({ from, to: ends[segment] ?? from }));
+  const rowCounts = Float64Array.from(spans, ({ from, to }) => to - from);
+  const lossSums = runs.map(({ logits }) =>
+    Float64Array.from(spans, ({ from, to }) => {
+      let sum = 0;
+      for (let row = from; row < to; row += 1)
+        sum += loglossOf(logits[row] ?? 0, rows.clicks[row] ?? 0);
+      return sum;
+    }),
+  );
+  const learned = lossSums[runs.findIndex(({ rule }) => rule === 'learned')];
+  if (learned === undefined) throw new Error('the learned rule is among the runs');
+  return runs.map((run, index) => {
+    const sums = lossSums[index] ?? new Float64Array(0);
+    const [interval = null] = bootstrapIntervals(
+      [sums, learned, rowCounts],
+      [([own = 0, other = 0, rowCount = 0]) => (own - other) / rowCount],
+      {
+        samples: BOOTSTRAP_SAMPLES,
+        confidence: 0.95,
+        stream: randomStream(settings.seed, 'rule-comparison', run.rule),
+      },
+    );
+    return {
+      rule: run.rule,
+      chosen: run.chosen,
+      priorLogloss: run.priorLogloss,
+      logloss: sum(sums) / sum(rowCounts),
+      segmentLoglosses: [...sums].map((lossSum, segment) => lossSum / (rowCounts[segment] ?? 1)),
+      behindLearned: run.rule === 'learned' ? null : interval,
+      digest: digestOf(run.logits.subarray(settings.priorRowCount)),
+    };
+  });
+}
+
+function sum(values: Float64Array): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function digestOf(values: Float64Array): string {
+  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,59 @@
+/** Cuts pairs of consecutive windows out of a stream, each with what a job needs and no more. */
+
+import {
+  STATE_WIDTH,
+  type LearnedRuleState,
+} from '../../shared/streaming/learned-rule.js';
+import type { WindowPair } from '../../shared/streaming/rule-tape.js';
+import { BatchFeatureIndex, type StreamRows } from '../../shared/streaming/stream-rows.js';
+
+export interface PairSpan {
+  readonly from: number;
+  /** First row of the new window. */
+  readonly boundary: number;
+  readonly to: number;
+}
+
+/** Pairs (0, 1), (1, 2), ... of windows of `windowRows`; what is left at the end is left out. */
+export function pairSpans(rowCount: number, windowRows: number): PairSpan[] {
+  const spans: PairSpan[] = [];
+  for (let from = 0; from + 2 * windowRows <= rowCount; from += windowRows)
+    spans.push({ from, boundary: from + windowRows, to: from + 2 * windowRows });
+  return spans;
+}
+
+/** Rows, embedding and state of the features that the pair touches, numbered anew by first touch. */
+export function cutPair(
+  rows: StreamRows,
+  span: PairSpan,
+  embedding: Float32Array,
+  state: LearnedRuleState,
+): WindowPair {
+  const index = new BatchFeatureIndex(rows.featureCount);
+  index.index(rows, span.from, span.to);
+  const rank = state.shared.length;
+  const kept = index.features.slice(0, index.count);
+  const start = rows.rowStarts[span.from] ?? 0;
+  const end = rows.rowStarts[span.to] ?? 0;
+  const cutEmbedding = new Float32Array(index.count * rank);
+  const cutState = new Float64Array(index.count * STATE_WIDTH);
+  for (const [place, feature] of kept.entries()) {
+    const at = feature * STATE_WIDTH;
+    cutState.set(state.features.subarray(at, at + STATE_WIDTH), place * STATE_WIDTH);
+    cutEmbedding.set(embedding.subarray(feature * rank, (feature + 1) * rank), place * rank);
+  }
+  return {
+    rows: {
+      slotCount: rows.slotCount,
+      featureCount: index.count,
+      slotOfFeature: Uint8Array.from(kept, (feature) => rows.slotOfFeature[feature] ?? 0),
+      rowStarts: rows.rowStarts.slice(span.from, span.to + 1).map((at) => at - start),
+      features: rows.features.slice(start, end).map((feature) => index.placeOf(feature)),
+      clicks: rows.clicks.slice(span.from, span.to),
+      times: rows.times.slice(span.from, span.to),
+    },
+    oldRowCount: span.boundary - span.from,
+    embedding: cutEmbedding,
+    state: { features: cutState, shared: state.shared.slice(), sharedTime: state.sharedTime },
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * Rows of a time-ordered stream of sparse binary features, and what every update rule needs of a
+ * batch of them. A feature is one value of one slot (a column, or several crossed); its number is
+ * its index in all arrays by feature.
+ */
+
+export interface StreamRows {
+  readonly slotCount: number;
+  readonly featureCount: number;
+  /** `[featureCount]` */
+  readonly slotOfFeature: Uint8Array;
+  /** `[rowCount + 1]`: the features of row i are `features[rowStarts[i] .. rowStarts[i + 1]]`. */
+  readonly rowStarts: Int32Array;
+  readonly features: Int32Array;
+  /** `[rowCount]`, 0 or 1 */
+  readonly clicks: Uint8Array;
+  /** `[rowCount]`, in days from the first row; never decreases. */
+  readonly times: Float64Array;
+}
+
+/** Learns a stream batch by batch: first all of a batch is predicted, then it is learned. */
+export interface StreamLearner {
+  /** Writes the logits of rows `from` to `to` (exclusive) into `logits[0 ..]`; changes no state. */
+  predict(rows: StreamRows, from: number, to: number, logits: Float64Array): void;
+  /** Learns the same rows, whose logits `predict` has just given. */
+  learn(rows: StreamRows, from: number, to: number, logits: Float64Array): void;
+}
+
+export function rowCountOf(rows: StreamRows): number {
+  return rows.clicks.length;
+}
+
+/** The distinct features of a batch in order of first occurrence, each with its sums. */
+export interface BatchFeatures {
+  readonly count: number;
+  /** `[count]` and beyond: what is beyond is left over from earlier batches. */
+  readonly features: Int32Array;
+  /** Place of a feature of this batch in `features`. */
+  placeOf(feature: number): number;
+}
+
+/** Finds the distinct features of one batch after another, without clearing in between. */
+export class BatchFeatureIndex implements BatchFeatures {
+  count = 0;
+  features = new Int32Array(64);
+  /** Place plus the number of distinct features of all batches before, so older marks are smaller. */
+  readonly #marks: Float64Array;
+  #marksBefore = 1;
+
+  constructor(featureCount: number) {
+    this.#marks = new Float64Array(featureCount);
+  }
+
+  placeOf(feature: number): number {
+    return (this.#marks[feature] ?? 0) - this.#marksBefore;
+  }
+
+  index(rows: StreamRows, from: number, to: number): void {
+    this.#marksBefore += this.count;
+    this.count = 0;
+    const start = rows.rowStarts[from] ?? 0;
+    const end = rows.rowStarts[to] ?? 0;
+    if (this.features.length < end - start) this.features = new Int32Array(2 * (end - start));
+    for (let at = start; at < end; at += 1) {
+      const feature = rows.features[at] ?? 0;
+      if ((this.#marks[feature] ?? 0) >= this.#marksBefore) continue;
+      this.#marks[feature] = this.#marksBefore + this.count;
+      this.features[this.count] = feature;
+      this.count += 1;
+    }
+  }
+}
+
+/** A buffer of at least `length`: the one given where it is long enough. */
+export function roomFor(
+  buffer: Float64Array<ArrayBuffer>,
+  length: number,
+): Float64Array<ArrayBuffer> {
+  return buffer.length >= length ? buffer : new Float64Array(2 * length);
+}
+
+/** `log(1 + exp(z))` without overflow. */
+export function softplus(z: number): number {
+  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+}
+
+export function sigmoid(z: number): number {
+  if (z >= 0) return 1 / (1 + Math.exp(-z));
+  const power = Math.exp(z);
+  return power / (1 + power);
+}
+
+/** Logloss of one row, in nats. */
+export function loglossOf(logit: number, click: number): number {
+  return softplus(logit) - click * logit;
+}
