@@ -52,11 +52,11 @@ const PLACE_COUNT = 8;
 const SEGMENT_COUNT = 200;
 const ADVERTISER_COUNT = 1500;
 const CATEGORY_COUNT = 100;
-const CLASS_COUNT = 16;
+const CLASS_COUNT = 8;
 const CLASS_TIME_CONSTANT_DAYS = 0.7;
 /** How often a user meets an adgroup of the user's own class rather than of any class. */
 const OWN_CLASS_SHARE = 0.6;
-const ACTIVE_USER_COUNT = 40_000;
+const ACTIVE_USER_COUNT = 24_000;
 const ACTIVE_ADGROUP_COUNT = 3200;
 const USER_LIFE_DAYS = 8;
 const ADGROUP_LIFE_DAYS = 6;
@@ -225,7 +225,10 @@ class DriftingTruth {
   }
 
   weightAt(feature: number, slot: number, time: number): number {
-    const { deviation, timeConstantDays } = DRIFTING_SLOTS[slot] ?? { deviation: 0, timeConstantDays: 1 };
+    const { deviation, timeConstantDays } = DRIFTING_SLOTS[slot] ?? {
+      deviation: 0,
+      timeConstantDays: 1,
+    };
     const age = time - (this.#times[feature] ?? 0);
     const weight = this.#walked(this.#weights[feature] ?? 0, age, deviation, timeConstantDays);
     this.#weights[feature] = weight;

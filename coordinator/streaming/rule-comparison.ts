@@ -120,7 +120,8 @@ async function learnRule(
   epochLoglosses: readonly number[];
 }> {
   if (adagrad?.kind !== 'adagrad') throw new Error('the learned rule begins with a tuned AdaGrad');
-  const shape = { slotCount: rows.slotCount, rank: settings.rank };
+  const timeScaleDays = rows.times[settings.priorRowCount - 1] ?? 1;
+  const shape = { slotCount: rows.slotCount, rank: settings.rank, timeScaleDays };
   const embedding = featureEmbedding(rows, {
     ...settings,
     slots: settings.embeddedSlots,
@@ -138,7 +139,10 @@ function judged(
   runs: readonly RuleRun[],
 ): RuleResult[] {
   const ends = [...settings.segmentStarts.slice(1), rowCountOf(rows)];
-  const spans = settings.segmentStarts.map((from, segment) => ({ from, to: ends[segment] ?? from }));
+  const spans = settings.segmentStarts.map((from, segment) => ({
+    from,
+    to: ends[segment] ?? from,
+  }));
   const rowCounts = Float64Array.from(spans, ({ from, to }) => to - from);
   const lossSums = runs.map(({ logits }) =>
     Float64Array.from(spans, ({ from, to }) => {

@@ -35,10 +35,10 @@ interface Choice {
 }
 
 const CHOICES: Readonly<Record<BaselineKind, readonly Choice[]>> = {
-  sgd: [log(3e-3, 1), linear(0, 0.5), log(1e-6, 0.1)],
-  adagrad: [log(1e-2, 1), log(1e-3, 10), log(1e-6, 0.1)],
+  sgd: [log(3e-3, 3), linear(0, 0.5), log(1e-6, 1)],
+  adagrad: [log(1e-2, 1), log(1e-3, 10), log(1e-6, 1)],
   ftrl: [log(1e-2, 1), log(1e-3, 10), log(1e-4, 1), log(1e-3, 30)],
-  adam: [log(1e-4, 0.1), linear(0, 0.9), log(1e-3, 0.1), log(1e-8, 1), log(1e-6, 0.1)],
+  adam: [log(1e-4, 0.1), linear(0, 0.9), log(1e-3, 0.1), log(1e-8, 1), log(1e-6, 1)],
 };
 
 function log(low: number, high: number): Choice {
@@ -82,7 +82,9 @@ export function tuneBaseline(
   let best: { places: readonly number[]; logloss: number } | null = null;
   for (let candidate = 0; candidate < tuning.candidateCount; candidate += 1) {
     const near: readonly number[] | null = candidate < wideCount ? null : (best?.places ?? null);
-    const places: readonly number[] = choices.map((_, choice) => placeNear(near?.[choice] ?? null, stream));
+    const places: readonly number[] = choices.map((_, choice) =>
+      placeNear(near?.[choice] ?? null, stream),
+    );
     const logloss = loglossAt(settingsOf(kind, chosenAt(choices, places)), rows, tuning);
     if (best === null || logloss < best.logloss) best = { places, logloss };
   }

@@ -1,9 +1,6 @@
 /** Cuts pairs of consecutive windows out of a stream, each with what a job needs and no more. */
 
-import {
-  STATE_WIDTH,
-  type LearnedRuleState,
-} from '../../shared/streaming/learned-rule.js';
+import { STATE_WIDTH, type LearnedRuleState } from '../../shared/streaming/learned-rule.js';
 import type { WindowPair } from '../../shared/streaming/rule-tape.js';
 import { BatchFeatureIndex, type StreamRows } from '../../shared/streaming/stream-rows.js';
 

@@ -183,7 +183,8 @@ function adam(settings: AdamSettings, featureCount: number): FeatureRule {
   const { rate, firstMomentDecay: b1, secondMomentDecay: b2, epsilon, l2 } = settings;
   // `[featureCount, 5]`: weight, both moments, and the running products b1^t and b2^t.
   const state = new Float64Array(5 * featureCount);
-  for (let feature = 0; feature < featureCount; feature += 1) state.fill(1, 5 * feature + 3, 5 * feature + 5);
+  for (let feature = 0; feature < featureCount; feature += 1)
+    state.fill(1, 5 * feature + 3, 5 * feature + 5);
   return {
     weightOf: (feature) => state[5 * feature] ?? 0,
     step(feature, gradient) {
@@ -198,7 +199,8 @@ function adam(settings: AdamSettings, featureCount: number): FeatureRule {
       state[at + 2] = second;
       state[at + 3] = firstPower;
       state[at + 4] = secondPower;
-      const direction = first / (1 - firstPower) / (Math.sqrt(second / (1 - secondPower)) + epsilon);
+      const direction =
+        first / (1 - firstPower) / (Math.sqrt(second / (1 - secondPower)) + epsilon);
       state[at] = weight - rate * direction;
     },
   };

@@ -11,7 +11,8 @@ export const EVIDENCE_KNOT_DOUBLINGS = 2;
 /** Knots of the log-step's second term lie at ages of 2^0 - 1, 2^3 - 1, 2^6 - 1, ... units. */
 export const AGE_KNOT_COUNT = 6;
 export const AGE_KNOT_DOUBLINGS = 3;
-export const AGE_UNIT_DAYS = 1 / 256;
+/** In time scales of the rule. */
+export const AGE_UNIT = 1 / 4096;
 /**
  * M is this times `F F^T`, F being its part of phi: positive semidefinite, so that the low-rank part can
  * only go downhill, and scaled so that one rate of learning suits all of phi.
@@ -25,26 +26,33 @@ export interface LearnedRuleShape {
   readonly slotCount: number;
   /** Width of the feature embedding P; 0 leaves out the low-rank part. */
   readonly rank: number;
+  /** The unit of ages and decays: the length of the stream that the rule was learned on. */
+  readonly timeScaleDays: number;
 }
 
-export interface LearnedRuleLayout extends LearnedRuleShape {
+export interface LearnedRuleLayout {
+  readonly slotCount: number;
+  readonly rank: number;
   readonly length: number;
   /** `[slotCount, EVIDENCE_KNOT_COUNT]` */
   readonly evidenceKnots: number;
   /** `[slotCount, AGE_KNOT_COUNT]` */
   readonly ageKnots: number;
-  /** `[slotCount]` each; decays are logs of rates per day. */
+  /** `[slotCount]` each; decays are logs of rates per time scale. */
   readonly weightDecay: number;
   readonly evidenceDecay: number;
   readonly initialWeight: number;
   readonly embeddingGain: number;
   /** F, `[rank, rank]` */
   readonly mixing: number;
-  /** Log of a rate per day. */
+  /** Log of a rate per time scale. */
   readonly sharedDecay: number;
 }
 
-export function layoutOf({ slotCount, rank }: LearnedRuleShape): LearnedRuleLayout {
+export function layoutOf({
+  slotCount,
+  rank,
+}: Omit<LearnedRuleShape, 'timeScaleDays'>): LearnedRuleLayout {
   const ageKnots = slotCount * EVIDENCE_KNOT_COUNT;
   const scalars = ageKnots + slotCount * AGE_KNOT_COUNT;
   const mixing = scalars + SCALARS_PER_SLOT * slotCount;
@@ -68,9 +76,9 @@ export interface LikeAdagrad {
   readonly initialSum: number;
 }
 
-/** Decay rates that training begins with: a time constant of about three years. */
-const INITIAL_LOG_DECAY = -7;
-const INITIAL_SHARED_LOG_DECAY = -3;
+/** Decays that training begins with: a time constant of 20 time scales, of z 1. */
+const INITIAL_LOG_DECAY = -3;
+const INITIAL_SHARED_LOG_DECAY = 0;
 
 /**
  * Begins like AdaGrad. Its sum of squared gradients grows by p (1 - p) a row in expectation, a quarter

@@ -11,7 +11,7 @@
 import {
   AGE_KNOT_COUNT,
   AGE_KNOT_DOUBLINGS,
-  AGE_UNIT_DAYS,
+  AGE_UNIT,
   EVIDENCE_KNOT_COUNT,
   EVIDENCE_KNOT_DOUBLINGS,
   layoutOf,
@@ -27,6 +27,11 @@ import {
   type StreamRows,
 } from './stream-rows.js';
 
+/** The time of a row, in time scales of the rule: the unit of all ages and decays here. */
+export function ruleTime(rows: StreamRows, row: number, shape: LearnedRuleShape): number {
+  return (rows.times[row] ?? 0) / shape.timeScaleDays;
+}
+
 /** Per feature: weight, evidence, and the time of the last touch (UNTOUCHED before the first). */
 export const STATE_WIDTH = 3;
 export const UNTOUCHED = -1;
@@ -36,7 +41,7 @@ export interface LearnedRuleState {
   readonly features: Float64Array;
   /** z, `[rank]` */
   readonly shared: Float64Array;
-  /** The time of z, in days. */
+  /** The time of z. */
   sharedTime: number;
 }
 
@@ -77,8 +82,8 @@ export function evidencePlace(evidence: number): KnotPlace {
   return knotPlace(evidence, EVIDENCE_KNOT_DOUBLINGS, EVIDENCE_KNOT_COUNT);
 }
 
-export function agePlace(ageDays: number): KnotPlace {
-  return knotPlace(ageDays / AGE_UNIT_DAYS, AGE_KNOT_DOUBLINGS, AGE_KNOT_COUNT);
+export function agePlace(age: number): KnotPlace {
+  return knotPlace(age / AGE_UNIT, AGE_KNOT_DOUBLINGS, AGE_KNOT_COUNT);
 }
 
 export function between(parameters: Float64Array, start: number, place: KnotPlace): number {
@@ -87,18 +92,18 @@ export function between(parameters: Float64Array, start: number, place: KnotPlac
   return low + place.share * (high - low);
 }
 
-/** s_phi of a feature that is seen again after `ageDays`, or for the first time (`null`). */
+/** s_phi of a feature that is seen again after `age`, or for the first time (`null`). */
 export function stepOf(
   parameters: Float64Array,
   layout: LearnedRuleLayout,
   slot: number,
   evidence: number,
-  ageDays: number | null,
+  age: number | null,
 ): number {
   const start = layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
   let logStep = between(parameters, start, evidencePlace(evidence));
-  if (ageDays !== null)
-    logStep += between(parameters, layout.ageKnots + slot * AGE_KNOT_COUNT, agePlace(ageDays));
+  if (age !== null)
+    logStep += between(parameters, layout.ageKnots + slot * AGE_KNOT_COUNT, agePlace(age));
   return Math.exp(logStep);
 }
 
@@ -148,7 +153,7 @@ class RuleLearner implements StreamLearner {
   }
 
   predict(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
-    const time = rows.times[from] ?? 0;
+    const time = ruleTime(rows, from, this.#rule.shape);
     this.#decayShared(time);
     for (let row = from; row < to; row += 1) {
       const end = rows.rowStarts[row + 1] ?? 0;
@@ -163,7 +168,7 @@ class RuleLearner implements StreamLearner {
   }
 
   learn(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
-    const time = rows.times[from] ?? 0;
+    const time = ruleTime(rows, from, this.#rule.shape);
     this.#decayShared(time);
     this.#sumBatch(rows, from, to, logits);
     for (let place = 0; place < this.#batch.count; place += 1) {
@@ -228,10 +233,10 @@ class RuleLearner implements StreamLearner {
     const at = feature * STATE_WIDTH;
     const values = this.#state.features;
     const touched = values[at + 2] ?? UNTOUCHED;
-    const ageDays = touched === UNTOUCHED ? null : time - touched;
+    const age = touched === UNTOUCHED ? null : time - touched;
     const decay = this.#rates.evidenceDecay[slot] ?? 0;
-    const evidence = ageDays === null ? 0 : (values[at + 1] ?? 0) * Math.exp(-decay * ageDays);
-    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, ageDays);
+    const evidence = age === null ? 0 : (values[at + 1] ?? 0) * Math.exp(-decay * age);
+    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, age);
     values[at] = this.#weightAt(feature, slot, time) - step * (this.#gradients[place] ?? 0);
     values[at + 1] = evidence + (this.#evidence[place] ?? 0);
     values[at + 2] = time;
@@ -242,8 +247,7 @@ class RuleLearner implements StreamLearner {
     for (let axis = 0; axis < rank; axis += 1) {
       let moved = 0;
       for (let other = 0; other < rank; other += 1)
-        moved +=
-          (this.#rates.mixing[axis * rank + other] ?? 0) * (this.#direction[other] ?? 0);
+        moved += (this.#rates.mixing[axis * rank + other] ?? 0) * (this.#direction[other] ?? 0);
       this.#state.shared[axis] = (this.#sharedNow[axis] ?? 0) - moved;
     }
     this.#state.sharedTime = time;

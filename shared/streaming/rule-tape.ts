@@ -3,6 +3,7 @@
 import {
   emptyRuleState,
   learnedRuleLearner,
+  ruleTime,
   STATE_WIDTH,
   type LearnedRule,
   type LearnedRuleState,
@@ -82,7 +83,7 @@ export function recordPair(rule: LearnedRule, pair: WindowPair, settings: PairSe
     shared.set(state.shared, batch * rule.shape.rank);
     const judged = from >= pair.oldRowCount;
     const learned = !judged || settings.query === 'progressive';
-    const span = { from, to, time: rows.times[from] ?? 0, judged, learned };
+    const span = { from, to, time: ruleTime(rows, from, rule.shape), judged, learned };
     batches.push({ ...span, start, count: index.count, sharedTime: state.sharedTime });
     start += index.count;
     const batchLogits = logits.subarray(from, to);

@@ -33,11 +33,10 @@ import {
   AGE_KNOT_COUNT,
   EVIDENCE_KNOT_COUNT,
   layoutOf,
-  MIXING_SCALE,
-  mixingMatrix,
   type LearnedRuleLayout,
   type LearnedRuleShape,
 } from './learned-rule-parameters.js';
+import { LowRankWayBack } from './low-rank-way-back.js';
 import {
   recordPair,
   type BatchRecord,
@@ -73,28 +72,16 @@ export function windowPairGradient(
 }
 
 class WayBack {
-  readonly #gradient: Float64Array;
-  /** M and _M, `[rank, rank]` each. */
-  readonly #mixing: Float64Array;
-  readonly #mixingAdjoint: Float64Array;
   readonly #rule: LearnedRule;
   readonly #rows: StreamRows;
   readonly #tape: RuleTape;
   readonly #layout: LearnedRuleLayout;
+  readonly #gradient: Float64Array;
+  readonly #lowRank: LowRankWayBack;
   readonly #index: BatchFeatureIndex;
-  readonly #rank: number;
-  /** Adjoints of every feature's weight and evidence, and of z, as they stand before later batches. */
+  /** _w and _n of every feature as they stand before later batches. */
   readonly #weights: Float64Array;
   readonly #evidence: Float64Array;
-  readonly #shared: Float64Array;
-  /** Of the batch: z~, d, _d and _z~, `[rank]` each. */
-  readonly #sharedNow: Float64Array;
-  readonly #direction: Float64Array;
-  readonly #directionAdjoint: Float64Array;
-  readonly #sharedNowAdjoint: Float64Array;
-  /** Of a row: u and _u, `[rank]` each. */
-  readonly #rowEmbedding: Float64Array;
-  readonly #rowEmbeddingAdjoint: Float64Array;
   /** By place in the batch: g, -s _w', _n', and sum _logit. */
   #gradients = new Float64Array(0);
   #residualAdjoints = new Float64Array(0);
@@ -106,20 +93,11 @@ class WayBack {
     this.#rows = rows;
     this.#tape = tape;
     this.#layout = layoutOf(rule.shape);
-    this.#rank = rule.shape.rank;
-    this.#mixing = mixingMatrix(rule.parameters, this.#layout);
-    this.#mixingAdjoint = new Float64Array(this.#mixing.length);
     this.#gradient = new Float64Array(this.#layout.length);
+    this.#lowRank = new LowRankWayBack(rule, rows, tape, this.#gradient);
     this.#index = new BatchFeatureIndex(rows.featureCount);
     this.#weights = new Float64Array(rows.featureCount);
     this.#evidence = new Float64Array(rows.featureCount);
-    this.#shared = new Float64Array(this.#rank);
-    this.#sharedNow = new Float64Array(this.#rank);
-    this.#direction = new Float64Array(this.#rank);
-    this.#directionAdjoint = new Float64Array(this.#rank);
-    this.#sharedNowAdjoint = new Float64Array(this.#rank);
-    this.#rowEmbedding = new Float64Array(this.#rank);
-    this.#rowEmbeddingAdjoint = new Float64Array(this.#rank);
   }
 
   throughBatch(batchIndex: number): void {
@@ -127,104 +105,37 @@ class WayBack {
     if (batch === undefined) throw new Error(`the tape has no batch ${batchIndex}`);
     this.#index.index(this.#rows, batch.from, batch.to);
     this.#clearPlaces(batch.count);
-    const sharedKept = this.#openShared(batch, batchIndex);
+    this.#lowRank.open(batch, batchIndex);
     if (batch.learned) {
-      this.#sumRows(batch);
-      this.#throughSharedStep();
+      this.#sumGradients(batch);
       for (let place = 0; place < batch.count; place += 1) this.#throughStep(batch, place);
-    } else {
-      this.#directionAdjoint.fill(0);
-      this.#sharedNowAdjoint.fill(0);
     }
     for (let row = batch.from; row < batch.to; row += 1) this.#throughRow(batch, row);
     for (let place = 0; place < batch.count; place += 1) this.#throughDecay(batch, place);
-    this.#throughSharedDecay(batch, batchIndex, sharedKept);
+    this.#lowRank.close(batch, batchIndex);
   }
 
-  /** The gradient, after the first batch: `M = scale F F^T` gives `_F = scale (_M + _M^T) F`. */
+  /** The gradient, after the first batch. */
   finish(): Float64Array {
-    const rank = this.#rank;
-    const { mixing } = this.#layout;
-    for (let i = 0; i < rank; i += 1)
-      for (let j = 0; j < rank; j += 1) {
-        const adjoint =
-          (this.#mixingAdjoint[i * rank + j] ?? 0) + (this.#mixingAdjoint[j * rank + i] ?? 0);
-        for (let k = 0; k < rank; k += 1) {
-          const factor = this.#rule.parameters[mixing + j * rank + k] ?? 0;
-          this.#add(mixing + i * rank + k, MIXING_SCALE * adjoint * factor);
-        }
-      }
+    this.#lowRank.finish();
     return this.#gradient;
   }
 
   #clearPlaces(count: number): void {
-    this.#gradients = roomFor(this.#gradients, count);
-    this.#residualAdjoints = roomFor(this.#residualAdjoints, count);
-    this.#evidenceAdjoints = roomFor(this.#evidenceAdjoints, count);
-    this.#logitAdjoints = roomFor(this.#logitAdjoints, count);
-    this.#gradients.fill(0, 0, count);
-    this.#residualAdjoints.fill(0, 0, count);
-    this.#evidenceAdjoints.fill(0, 0, count);
-    this.#logitAdjoints.fill(0, 0, count);
+    this.#gradients = roomFor(this.#gradients, count).fill(0, 0, count);
+    this.#residualAdjoints = roomFor(this.#residualAdjoints, count).fill(0, 0, count);
+    this.#evidenceAdjoints = roomFor(this.#evidenceAdjoints, count).fill(0, 0, count);
+    this.#logitAdjoints = roomFor(this.#logitAdjoints, count).fill(0, 0, count);
   }
 
-  /** z~; returns e^(-rate age). */
-  #openShared(batch: BatchRecord, batchIndex: number): number {
-    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
-    const kept = Math.exp(-rate * (batch.time - batch.sharedTime));
-    for (let axis = 0; axis < this.#rank; axis += 1)
-      this.#sharedNow[axis] = kept * (this.#tape.shared[batchIndex * this.#rank + axis] ?? 0);
-    return kept;
-  }
-
-  /** g of every place, and d. */
-  #sumRows(batch: BatchRecord): void {
-    this.#direction.fill(0);
+  /** g of every place. */
+  #sumGradients(batch: BatchRecord): void {
     for (let row = batch.from; row < batch.to; row += 1) {
       const residual = sigmoid(this.#tape.logits[row] ?? 0) - (this.#rows.clicks[row] ?? 0);
-      this.#embedRow(row);
-      for (let axis = 0; axis < this.#rank; axis += 1)
-        this.#direction[axis] =
-          (this.#direction[axis] ?? 0) + residual * (this.#rowEmbedding[axis] ?? 0);
       const end = this.#rows.rowStarts[row + 1] ?? 0;
       for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
         const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
         this.#gradients[place] = (this.#gradients[place] ?? 0) + residual;
-      }
-    }
-  }
-
-  /** u of a row. */
-  #embedRow(row: number): void {
-    this.#rowEmbedding.fill(0);
-    if (this.#rank === 0) return;
-    const end = this.#rows.rowStarts[row + 1] ?? 0;
-    for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
-      const feature = this.#rows.features[at] ?? 0;
-      const gain = this.#gainOf(this.#rows.slotOfFeature[feature] ?? 0);
-      for (let axis = 0; axis < this.#rank; axis += 1)
-        this.#rowEmbedding[axis] =
-          (this.#rowEmbedding[axis] ?? 0) +
-          gain * (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
-    }
-  }
-
-  #gainOf(slot: number): number {
-    return this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0;
-  }
-
-  /** `z' = z~ - M d`: to M, to _d and to _z~. */
-  #throughSharedStep(): void {
-    this.#directionAdjoint.fill(0);
-    for (let axis = 0; axis < this.#rank; axis += 1) {
-      const adjoint = this.#shared[axis] ?? 0;
-      this.#sharedNowAdjoint[axis] = adjoint;
-      for (let other = 0; other < this.#rank; other += 1) {
-        const at = axis * this.#rank + other;
-        this.#mixingAdjoint[at] =
-          (this.#mixingAdjoint[at] ?? 0) - adjoint * (this.#direction[other] ?? 0);
-        this.#directionAdjoint[other] =
-          (this.#directionAdjoint[other] ?? 0) - adjoint * (this.#mixing[at] ?? 0);
       }
     }
   }
@@ -241,7 +152,11 @@ class WayBack {
     const knots = this.#layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
     const byEvidence = this.#throughKnots(knots, evidencePlace(evidence), logStepAdjoint);
     if (age !== null)
-      this.#throughKnots(this.#layout.ageKnots + slot * AGE_KNOT_COUNT, agePlace(age), logStepAdjoint);
+      this.#throughKnots(
+        this.#layout.ageKnots + slot * AGE_KNOT_COUNT,
+        agePlace(age),
+        logStepAdjoint,
+      );
     this.#evidence[feature] = (this.#evidence[feature] ?? 0) + byEvidence;
   }
 
@@ -259,39 +174,22 @@ class WayBack {
     const residual = probability - (this.#rows.clicks[row] ?? 0);
     const start = this.#rows.rowStarts[row] ?? 0;
     const end = this.#rows.rowStarts[row + 1] ?? 0;
-    this.#embedRow(row);
-    let residualAdjoint = 0;
+    let residualAdjoint = this.#lowRank.residualAdjoint(row);
     let evidenceAdjoint = 0;
     for (let at = start; at < end; at += 1) {
       const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
       residualAdjoint += this.#residualAdjoints[place] ?? 0;
       evidenceAdjoint += this.#evidenceAdjoints[place] ?? 0;
     }
-    for (let axis = 0; axis < this.#rank; axis += 1)
-      residualAdjoint += (this.#rowEmbedding[axis] ?? 0) * (this.#directionAdjoint[axis] ?? 0);
     const logitAdjoint =
       probability * (1 - probability) * residualAdjoint +
       evidenceOf(probability) * (1 - 2 * probability) * evidenceAdjoint +
       (batch.judged ? residual : 0);
-    for (let axis = 0; axis < this.#rank; axis += 1) {
-      this.#sharedNowAdjoint[axis] =
-        (this.#sharedNowAdjoint[axis] ?? 0) + (this.#rowEmbedding[axis] ?? 0) * logitAdjoint;
-      this.#rowEmbeddingAdjoint[axis] =
-        residual * (this.#directionAdjoint[axis] ?? 0) + (this.#sharedNow[axis] ?? 0) * logitAdjoint;
+    this.#lowRank.throughRow(row, residual, logitAdjoint);
+    for (let at = start; at < end; at += 1) {
+      const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
+      this.#logitAdjoints[place] = (this.#logitAdjoints[place] ?? 0) + logitAdjoint;
     }
-    for (let at = start; at < end; at += 1) this.#throughFeature(at, logitAdjoint);
-  }
-
-  #throughFeature(at: number, logitAdjoint: number): void {
-    const feature = this.#rows.features[at] ?? 0;
-    const place = this.#index.placeOf(feature);
-    this.#logitAdjoints[place] = (this.#logitAdjoints[place] ?? 0) + logitAdjoint;
-    let gainAdjoint = 0;
-    for (let axis = 0; axis < this.#rank; axis += 1)
-      gainAdjoint +=
-        (this.#rowEmbeddingAdjoint[axis] ?? 0) *
-        (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
-    this.#add(this.#layout.embeddingGain + (this.#rows.slotOfFeature[feature] ?? 0), gainAdjoint);
   }
 
   /** From _w~ and _n~ to _w and _n before the batch, to both decays and to where weights begin. */
@@ -320,18 +218,6 @@ class WayBack {
     const byRate = -evidenceBefore * evidenceKept * age * evidenceRate;
     this.#add(evidenceDecay + slot, byRate * evidenceAdjoint);
     this.#evidence[feature] = evidenceKept * evidenceAdjoint;
-  }
-
-  #throughSharedDecay(batch: BatchRecord, batchIndex: number, kept: number): void {
-    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
-    const byRate = -(batch.time - batch.sharedTime) * kept * rate;
-    for (let axis = 0; axis < this.#rank; axis += 1) {
-      const adjoint = this.#sharedNowAdjoint[axis] ?? 0;
-      const before = this.#tape.shared[batchIndex * this.#rank + axis] ?? 0;
-      this.#add(this.#layout.sharedDecay, byRate * before * adjoint);
-      const held = batch.learned ? 0 : (this.#shared[axis] ?? 0);
-      this.#shared[axis] = held + kept * adjoint;
-    }
   }
 
   /** A feature of the batch as it stood before it. */

@@ -1,0 +1,82 @@
+/**
+ * Builds the rows of a stream from values: each value of a slot is a feature, numbered by first touch;
+ * a crossed slot has one for each combination of its slots' values.
+ */
+
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+
+/** A slot of its own values (`of` is null), or the cross of earlier slots, by name. */
+export interface SlotDefinition {
+  readonly name: string;
+  readonly of: readonly string[] | null;
+}
+
+const DAY_SECONDS = 86_400;
+const SLOTS_MAX = 255;
+/** Between the parts of a feature's key. */
+const SEPARATOR = '\u001f';
+
+export class StreamBuilder {
+  readonly #slots: readonly SlotDefinition[];
+  readonly #numbers = new Map<string, number>();
+  readonly #slotOfFeature: number[] = [];
+  readonly #features: number[] = [];
+  readonly #rowStarts: number[] = [0];
+  readonly #clicks: number[] = [];
+  readonly #seconds: number[] = [];
+
+  constructor(slots: readonly SlotDefinition[]) {
+    if (slots.length > SLOTS_MAX) throw new Error(`${slots.length} slots, at most ${SLOTS_MAX}`);
+    this.#slots = slots;
+  }
+
+  /** `values` has the values of each slot that is no cross, by name; none is an empty slot. */
+  add(seconds: number, click: boolean, values: ReadonlyMap<string, readonly string[]>): void {
+    const known = new Map<string, readonly string[]>();
+    for (const [slot, { name, of }] of this.#slots.entries()) {
+      const own =
+        of === null
+          ? (values.get(name) ?? [])
+          : of.reduce<readonly string[]>(
+              (heads, part) =>
+                heads.flatMap((head) =>
+                  (known.get(part) ?? []).map((tail) => `${head}${SEPARATOR}${tail}`),
+                ),
+              [''],
+            );
+      known.set(name, own);
+      for (const value of own) this.#features.push(this.#numberOf(slot, value));
+    }
+    this.#rowStarts.push(this.#features.length);
+    this.#clicks.push(click ? 1 : 0);
+    this.#seconds.push(seconds);
+  }
+
+  /** @throws when rows are not in the order of time. */
+  finish(): StreamRows {
+    const first = this.#seconds[0] ?? 0;
+    const times = Float64Array.from(this.#seconds, (seconds) => (seconds - first) / DAY_SECONDS);
+    for (let row = 1; row < times.length; row += 1)
+      if ((times[row] ?? 0) < (times[row - 1] ?? 0))
+        throw new Error(`row ${row} is earlier than the row before it`);
+    return {
+      slotCount: this.#slots.length,
+      featureCount: this.#slotOfFeature.length,
+      slotOfFeature: Uint8Array.from(this.#slotOfFeature),
+      rowStarts: Int32Array.from(this.#rowStarts),
+      features: Int32Array.from(this.#features),
+      clicks: Uint8Array.from(this.#clicks),
+      times,
+    };
+  }
+
+  #numberOf(slot: number, value: string): number {
+    const key = `${slot}${SEPARATOR}${value}`;
+    const known = this.#numbers.get(key);
+    if (known !== undefined) return known;
+    const feature = this.#slotOfFeature.length;
+    this.#numbers.set(key, feature);
+    this.#slotOfFeature.push(slot);
+    return feature;
+  }
+}
