@@ -48,7 +48,10 @@ const GLOB = /[*?[\]{}]/;
 const FINGERPRINT_CHUNK_BYTE_COUNT = 1024 * 1024;
 
 /** @throws QianmoError of kind `data` when nothing matches, or a file is unreadable or of no known format. */
-export async function findLogFiles(data: DataConfig, source: LogSource): Promise<LogFile[]> {
+export async function findLogFiles(
+  data: Pick<DataConfig, 'logs' | 'format'>,
+  source: LogSource,
+): Promise<LogFile[]> {
   const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
   const found = new Map<string, string>();
   for (const pattern of patterns) {

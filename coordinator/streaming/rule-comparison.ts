@@ -42,6 +42,13 @@ export interface ComparisonSettings {
   readonly segmentStarts: readonly number[];
 }
 
+export interface ComparisonOptions {
+  /** Who computes meta-gradients; in this process when absent. */
+  readonly compute?: GradientComputer;
+  /** Told what has been chosen so far; may throw to stop. */
+  readonly onStage?: (message: string) => Promise<void>;
+}
+
 export type RuleName = BaselineKind | 'learned';
 
 export interface RuleResult {
@@ -77,18 +84,19 @@ const EMBEDDING_SWEEPS = 6;
 export async function compareRules(
   rows: StreamRows,
   settings: ComparisonSettings,
-  report: (line: string) => void = () => undefined,
-  compute: GradientComputer = computeInProcess,
+  options: ComparisonOptions = {},
 ): Promise<RuleComparison> {
+  const { compute = computeInProcess, onStage = () => Promise.resolve() } = options;
   const tuning = { ...settings, judgedFromRow: settings.chosenFromRow };
   const tuned = new Map<BaselineKind, TunedRule>();
   for (const kind of BASELINE_KINDS) {
     const best = tuneBaseline(kind, rows, tuning);
-    report(`${kind}: ${best.logloss.toFixed(5)} with ${JSON.stringify(best.settings)}`);
+    await onStage(`${kind}: prior logloss ${best.logloss.toFixed(5)}`);
     tuned.set(kind, best);
   }
   const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, compute);
-  report(`learned: ${learned.epochLoglosses.map((loss) => loss.toFixed(5)).join(' ')}`);
+  const priorLogloss = Math.min(...learned.epochLoglosses);
+  await onStage(`learned: prior logloss ${priorLogloss.toFixed(5)}`);
 
   const runs: RuleRun[] = [];
   for (const [rule, { settings: chosen, logloss }] of tuned) {
@@ -99,7 +107,6 @@ export async function compareRules(
   const state = emptyRuleState(rows.featureCount, settings.rank);
   const learner = learnedRuleLearner(learned.rule, state);
   const logits = progressiveLogits(learner, rows, settings.batchRows);
-  const priorLogloss = Math.min(...learned.epochLoglosses);
   runs.push({ rule: 'learned', chosen: null, priorLogloss, logits });
   return {
     judgedRowCount: rowCountOf(rows) - settings.priorRowCount,

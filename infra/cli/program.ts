@@ -116,6 +116,18 @@ Without --workers and --in-process the coordinator waits for workers started els
       await evaluateVerb(path, options, context);
     });
   program
+    .command('stream')
+    .description(
+      'learn an update rule on logs in order of time, and hold it against tuned baselines',
+    )
+    .argument('<stream.yaml>', 'the stream config')
+    .addOption(formatOption())
+    .addHelpText('after', '\nExample:\n  qianmo stream infra/examples/movielens-stream.yaml')
+    .action(async (path: string, options: unknown) => {
+      const { streamVerb } = await import('./verbs/stream.js');
+      await streamVerb(path, options, context);
+    });
+  program
     .command('demo')
     .description('prepare, train and evaluate the MovieLens example on two local workers')
     .option('--out <folder>', 'where the run is kept', 'runs/movielens')

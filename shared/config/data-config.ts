@@ -13,6 +13,11 @@ export const AddressSchema = z
 /** SQL over the log's columns, evaluated by DuckDB: `rating >= 4`. */
 const expression = z.string().min(1);
 
+/** Paths, globs or `s3://` addresses. */
+export const LogsSchema = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
+  error: 'expected a path or a list of paths',
+});
+
 export const LabelSchema = z.union(
   [
     /** A column holding 0 and 1. */
@@ -119,10 +124,7 @@ const TaskSplitSchema = z
 
 export const DataConfigSchema = z
   .strictObject({
-    /** Paths, globs or `s3://` addresses. */
-    logs: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
-      error: 'expected a path or a list of paths',
-    }),
+    logs: LogsSchema,
     format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet']).default('auto'),
     /** The folder (or `s3://` prefix) of the task store. */
     store: AddressSchema,

@@ -1,20 +1,30 @@
-/** Reads a run's YAML file and parses it into a frozen RunConfig. */
+/** Reads a YAML file and parses it into a frozen config: of a run, or of a stream. */
 
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
+import type { z } from 'zod';
 import { QianmoError } from '../errors.js';
 import { systemCodeOf } from '../system-errors.js';
 import { describeIssues } from './config-issues.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
+import { StreamConfigSchema, type StreamConfig } from './stream-config.js';
 
 /**
  * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
  *   that are wrong, missing or unknown; every fault is listed with its path.
  */
 export async function loadRunConfig(path: string): Promise<RunConfig> {
-  let text: string;
+  return parseRunConfig(await configText(path), path);
+}
+
+/** Like `loadRunConfig`, for `qianmo stream`. */
+export async function loadStreamConfig(path: string): Promise<StreamConfig> {
+  return parseConfig(await configText(path), path, StreamConfigSchema);
+}
+
+async function configText(path: string): Promise<string> {
   try {
-    text = await readFile(path, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (cause) {
     throw new QianmoError({
       kind: 'usage',
@@ -27,10 +37,17 @@ export async function loadRunConfig(path: string): Promise<RunConfig> {
       cause,
     });
   }
-  return parseRunConfig(text, path);
 }
 
 export function parseRunConfig(yaml: string, where: string): RunConfig {
+  return parseConfig(yaml, where, RunConfigSchema);
+}
+
+function parseConfig<Schema extends z.ZodType>(
+  yaml: string,
+  where: string,
+  schema: Schema,
+): z.infer<Schema> {
   const lines = new LineCounter();
   const document = parseDocument(yaml, { prettyErrors: false, lineCounter: lines });
   const [syntaxError] = document.errors;
@@ -43,9 +60,9 @@ export function parseRunConfig(yaml: string, where: string): RunConfig {
       where,
       cure: 'write one; the README has a whole config, infra/examples has commented ones',
     });
-  const parsed = RunConfigSchema.safeParse(config);
+  const parsed = schema.safeParse(config);
   if (!parsed.success) {
-    const faults = describeIssues(parsed.error.issues, config, RunConfigSchema);
+    const faults = describeIssues(parsed.error.issues, config, schema);
     throw new QianmoError({
       kind: 'usage',
       what: 'the run config has fields that are wrong, missing or unknown',

@@ -1,0 +1,46 @@
+/** What `qianmo stream` compares with, from its config and the size of the stream. */
+
+import type { StreamConfig } from '../../shared/config/stream-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
+import type { ComparisonSettings } from './rule-comparison.js';
+
+/** @throws QianmoError of kind `data` when the stream is too short to be cut as the config asks. */
+export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): ComparisonSettings {
+  const rowCount = rowCountOf(rows);
+  const priorRowCount = Math.round(config.priorShare * rowCount);
+  const { windows, epochs, ...learned } = config.learned;
+  const windowRows = Math.floor(priorRowCount / windows);
+  const rowsMin = Math.ceil(
+    Math.max(windows / config.priorShare, config.segments / (1 - config.priorShare)),
+  );
+  if (windowRows < 1 || rowCount - priorRowCount < config.segments)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the stream is too short',
+      where: 'data.logs',
+      expected: `at least ${rowsMin} rows: one for every window of the prior part and every segment after it`,
+      found: `${rowCount} rows`,
+      cure: 'give more logs, or fewer segments and learned.windows',
+    });
+  return {
+    ...learned,
+    seed: config.seed,
+    batchRows: config.batchRows,
+    priorRowCount,
+    chosenFromRow: Math.floor(priorRowCount / 2),
+    candidateCount: config.candidates,
+    embeddedSlots: config.slots.flatMap(({ cross }, slot) => (cross === undefined ? [slot] : [])),
+    windowRows,
+    epochCount: epochs,
+    segmentStarts: evenStarts(priorRowCount, rowCount, config.segments),
+  };
+}
+
+/** First rows of `count` segments of about equal size. */
+export function evenStarts(from: number, to: number, count: number): number[] {
+  return Array.from(
+    { length: count },
+    (_, segment) => from + Math.round((segment * (to - from)) / count),
+  );
+}

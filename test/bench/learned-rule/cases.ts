@@ -1,0 +1,188 @@
+/** The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by time. */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  comparisonSettingsOf,
+  evenStarts,
+} from '../../../coordinator/streaming/comparison-settings.js';
+import {
+  DRIFTING_PLAIN_SLOTS,
+  driftingStream,
+} from '../../../coordinator/streaming/drifting-stream.js';
+import type { ComparisonSettings } from '../../../coordinator/streaming/rule-comparison.js';
+import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
+import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/stream-config.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { StorageConfigSchema } from '../../../shared/config/run-config.js';
+import { rowCountOf, type StreamRows } from '../../../shared/streaming/stream-rows.js';
+import { truthLoglosses } from './truth-filter.js';
+
+export interface BenchCase {
+  readonly name: string;
+  readonly about: string;
+  readonly open: () => Promise<OpenedCase>;
+}
+
+export interface OpenedCase {
+  readonly rows: StreamRows;
+  readonly settings: ComparisonSettings;
+  /** Segments that make one column of the table by time. */
+  readonly segmentsPerColumn: number;
+  /** Logloss of what knows the truth, on the judged rows; empty for real logs. */
+  readonly truth: Readonly<Record<string, number>>;
+}
+
+const ROWS_PER_DAY = 100_000;
+const PRIOR_DAYS = 3;
+const SEGMENTS_PER_DAY = 4;
+const OPEN_BANDIT = new URL('../shared/data/open-bandit-small/', packageRoot).pathname;
+
+export function benchCases(days: number, seeds: readonly number[]): BenchCase[] {
+  const drifting = seeds.map((seed) =>
+    driftingCase(`drifting, seed ${seed}`, 'weights wander, features come and go', { seed, days }),
+  );
+  const [seed = 1] = seeds;
+  return [
+    movielensCase('MovieLens', {}),
+    movielensCase('MovieLens, rank 0', { rank: 0 }),
+    ...['random', 'bts'].map(openBanditCase),
+    ...drifting.slice(0, 1),
+    driftingCase(`still, seed ${seed}`, 'weights stand still, features come and go', {
+      seed,
+      days,
+      drift: 0,
+    }),
+    driftingCase(`drifting, seed ${seed}, rank 0`, 'without the low-rank part', {
+      seed,
+      days,
+      rank: 0,
+    }),
+    ...drifting.slice(1),
+  ];
+}
+
+interface DriftingCase {
+  readonly seed: number;
+  readonly days: number;
+  readonly drift?: number;
+  readonly rank?: number;
+}
+
+function driftingCase(name: string, about: string, drifting: DriftingCase): BenchCase {
+  const { seed, days, drift = 1, rank = 8 } = drifting;
+  const world = {
+    seed,
+    days,
+    drift,
+    rowCount: days * ROWS_PER_DAY,
+    classDeviation: drift === 0 ? 0 : 0.5,
+  };
+  const open = (): Promise<OpenedCase> => {
+    const stream = driftingStream(world);
+    const priorRowCount = PRIOR_DAYS * ROWS_PER_DAY;
+    const segmentCount = SEGMENTS_PER_DAY * (days - PRIOR_DAYS);
+    const settings: ComparisonSettings = {
+      seed,
+      batchRows: 1,
+      priorRowCount,
+      chosenFromRow: priorRowCount / 2,
+      candidateCount: 24,
+      rank,
+      embeddedSlots: DRIFTING_PLAIN_SLOTS,
+      rareRows: 30,
+      windowRows: priorRowCount / 20,
+      epochCount: 6,
+      pairsPerStep: 1,
+      rate: 0.1,
+      query: 'progressive',
+      segmentStarts: evenStarts(priorRowCount, world.rowCount, segmentCount),
+    };
+    const truth = truthLoglosses(stream, world, priorRowCount);
+    return Promise.resolve({
+      rows: stream.rows,
+      settings,
+      truth,
+      segmentsPerColumn: SEGMENTS_PER_DAY,
+    });
+  };
+  return { name, about, open };
+}
+
+function movielensCase(name: string, learned: Partial<StreamConfig['learned']>): BenchCase {
+  const about = 'ratings in order of time; a rating of 4 or more is a click';
+  const open = async (): Promise<OpenedCase> => {
+    const path = new URL('infra/examples/movielens-stream.yaml', packageRoot).pathname;
+    const config = await loadStreamConfig(path);
+    return openLog({ ...config, learned: { ...config.learned, ...learned } });
+  };
+  return { name, about, open };
+}
+
+/** Both campaigns of one logging policy, if the data lie beside the repository. */
+function openBanditCase(policy: string): BenchCase {
+  const open = async (): Promise<OpenedCase> => {
+    const features = [0, 1, 2, 3].map((index) => `user_feature_${index}`);
+    return openLog(
+      StreamConfigSchema.parse({
+        run: `open-bandit-${policy}`,
+        data: { logs: openBanditLog(policy), label: { column: 'click' }, time: 'timestamp' },
+        slots: [
+          { name: 'campaign' },
+          { name: 'position' },
+          { name: 'item', expression: "campaign || '-' || item_id" },
+          ...features.map((name) => ({ name })),
+          { name: 'item x position', cross: ['item', 'position'] },
+          ...features.map((name) => ({ name: `item x ${name}`, cross: ['item', name] })),
+        ],
+        priorShare: 0.5,
+        output: 'runs/open-bandit',
+      }),
+    );
+  };
+  const about = `logged impressions of the ${policy} policy in order of time`;
+  return { name: `Open Bandit, ${policy}`, about, open };
+}
+
+export function isThere({ name }: BenchCase): boolean {
+  return !name.startsWith('Open Bandit') || existsSync(OPEN_BANDIT);
+}
+
+/** One CSV of both campaigns, with a column that tells them apart. */
+function openBanditLog(policy: string): string {
+  const folder = join(tmpdir(), 'qianmo-open-bandit');
+  mkdirSync(folder, { recursive: true });
+  const lines: string[] = [];
+  for (const campaign of ['men', 'women']) {
+    const packed = join(OPEN_BANDIT, `${policy}_${campaign}.csv.xz`);
+    const [header = '', ...rows] = execFileSync('xz', ['-dc', packed], {
+      encoding: 'utf8',
+      maxBuffer: 64 * 1024 * 1024,
+    })
+      .trim()
+      .split('\n')
+      .map((line) => line.split(',').slice(0, 10).join(','));
+    if (lines.length === 0) lines.push(`${header},campaign`);
+    lines.push(...rows.map((row) => `${row},${campaign}`));
+  }
+  const path = join(folder, `${policy}.csv`);
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  return path;
+}
+
+async function openLog(config: StreamConfig): Promise<OpenedCase> {
+  const rows = await readStreamLog(config, {
+    sink: () => undefined,
+    signal: new AbortController().signal,
+    objectStoreOf: (address) =>
+      openObjectStore(address, s3OptionsOf(StorageConfigSchema.parse({}))),
+    temporaryFolder: tmpdir(),
+  });
+  if (rowCountOf(rows) === 0) throw new Error('the log has no rows');
+  const settings = comparisonSettingsOf(config, rows);
+  return { rows, settings, truth: {}, segmentsPerColumn: Math.ceil(config.segments / 10) };
+}

@@ -1,0 +1,71 @@
+/**
+ * The learned update rule against tuned baselines on several streams. Writes
+ * `infra/results/learned-rule.json` and `.md`. A case that is done is kept in the folder and not run again.
+ *
+ *   npm run bench:learned-rule -- --days 12 --seeds 1,2,3 --only drifting
+ */
+
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { comparisonRecord } from '../../../coordinator/streaming/comparison-table.js';
+import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { rowCountOf } from '../../../shared/streaming/stream-rows.js';
+import { benchHeader } from '../bench-header.js';
+import { benchCases, isThere, type BenchCase } from './cases.js';
+import { resultsTable, type CaseResult } from './results-table.js';
+
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+const { values: options } = parseArgs({
+  options: {
+    days: { type: 'string', default: '12' },
+    seeds: { type: 'string', default: '1,2,3' },
+    only: { type: 'string', default: '' },
+    folder: { type: 'string', default: 'runs/learned-rule' },
+  },
+});
+
+async function runCase(benchCase: BenchCase): Promise<CaseResult> {
+  const { rows, settings, segmentsPerColumn, truth } = await benchCase.open();
+  const comparison = await compareRules(rows, settings, {
+    onStage: (message) => {
+      process.stderr.write(`   ${message}\n`);
+      return Promise.resolve();
+    },
+  });
+  const judged = rows.clicks.subarray(settings.priorRowCount);
+  return {
+    name: benchCase.name,
+    about: benchCase.about,
+    header: benchHeader(),
+    rowCount: rowCountOf(rows),
+    featureCount: rows.featureCount,
+    clickCount: rows.clicks.reduce((sum, click) => sum + click, 0),
+    judgedClickCount: judged.reduce((sum, click) => sum + click, 0),
+    segmentsPerColumn,
+    truth,
+    comparison,
+  };
+}
+
+mkdirSync(options.folder, { recursive: true });
+const results: CaseResult[] = [];
+for (const benchCase of benchCases(Number(options.days), options.seeds.split(',').map(Number))) {
+  const key = createHash('sha256').update(`${benchCase.name} ${options.days}`).digest('hex');
+  const path = join(options.folder, `${key.slice(0, 16)}.json`);
+  if (!existsSync(path) && isThere(benchCase) && benchCase.name.includes(options.only)) {
+    process.stderr.write(`== ${benchCase.name}\n`);
+    const { comparison, ...result } = await runCase(benchCase);
+    const record = { ...result, comparison: comparisonRecord(comparison) };
+    writeFileSync(path, `${JSON.stringify(record)}\n`);
+  }
+  // What this very program wrote.
+  if (existsSync(path)) results.push(JSON.parse(readFileSync(path, 'utf8')) as CaseResult);
+}
+const table = resultsTable(results);
+writeFileSync(join(RESULTS, 'learned-rule.md'), table);
+writeFileSync(join(RESULTS, 'learned-rule.json'), `${JSON.stringify(results, null, 1)}\n`);
+process.stdout.write(table);
