@@ -1,0 +1,106 @@
+/** The comparison of rules: repeatable, judged on later rows only, and its verdict. */
+
+import { describe, expect, test } from 'vitest';
+import { comparisonLines, verdictOf } from '../../coordinator/streaming/comparison-table.js';
+import {
+  compareRules,
+  type ComparisonSettings,
+  type RuleComparison,
+  type RuleResult,
+} from '../../coordinator/streaming/rule-comparison.js';
+import { smallStream } from '../fixtures/small-stream.js';
+
+const SETTINGS: ComparisonSettings = {
+  seed: 1,
+  batchRows: 1,
+  priorRowCount: 200,
+  chosenFromRow: 100,
+  candidateCount: 4,
+  rank: 2,
+  embeddedSlots: [0, 1, 2],
+  rareRows: 5,
+  windowRows: 40,
+  epochCount: 2,
+  pairsPerStep: 2,
+  rate: 0.05,
+  query: 'progressive',
+  segmentStarts: [200, 250, 300, 350],
+};
+
+describe('comparing rules', () => {
+  const rows = smallStream({ seed: 6, rowCount: 400 });
+
+  test('the same stream and settings give the same digests, another seed others', async () => {
+    const first = await compareRules(rows, SETTINGS);
+    const again = await compareRules(rows, SETTINGS);
+    expect(again).toEqual(first);
+    const other = await compareRules(rows, { ...SETTINGS, seed: 2 });
+    expect(other.rules.map(({ digest }) => digest)).not.toEqual(
+      first.rules.map(({ digest }) => digest),
+    );
+    expect(first.rules.map(({ rule }) => rule)).toEqual([
+      'sgd',
+      'adagrad',
+      'ftrl',
+      'adam',
+      'learned',
+    ]);
+  });
+
+  test('nothing is chosen by what is judged', async () => {
+    const clicks = rows.clicks.map((click, row) => (row >= 200 ? 1 - click : click));
+    const flipped = await compareRules({ ...rows, clicks }, SETTINGS);
+    const { rules, parameters } = await compareRules(rows, SETTINGS);
+    expect(flipped.parameters).toEqual(parameters);
+    expect(flipped.rules.map(({ chosen }) => chosen)).toEqual(rules.map(({ chosen }) => chosen));
+    expect(flipped.rules.map(({ logloss }) => logloss)).not.toEqual(
+      rules.map(({ logloss }) => logloss),
+    );
+  });
+
+  test('a logloss is the mean of its segments, weighted by their rows', async () => {
+    const { rules } = await compareRules(rows, { ...SETTINGS, segmentStarts: [200, 380] });
+    for (const { logloss, segmentLoglosses } of rules)
+      expect(logloss).toBeCloseTo(0.9 * segmentLoglosses[0]! + 0.1 * segmentLoglosses[1]!, 12);
+  });
+});
+
+describe('the verdict', () => {
+  const result = (
+    rule: RuleResult['rule'],
+    logloss: number,
+    low: number,
+    high: number,
+  ): RuleResult => ({
+    rule,
+    chosen: null,
+    priorLogloss: 0.5,
+    logloss,
+    segmentLoglosses: [],
+    behindLearned: rule === 'learned' ? null : { value: logloss - 0.4, low, high },
+    digest: '',
+  });
+  const comparisonOf = (low: number, high: number): RuleComparison => ({
+    judgedRowCount: 1000,
+    rules: [
+      result('sgd', 0.5, 0.09, 0.11),
+      result('ftrl', 0.41, low, high),
+      result('learned', 0.4, 0, 0),
+    ],
+    epochLoglosses: [],
+    parameters: new Float64Array(0),
+  });
+
+  test.each([
+    [0.005, 0.015, 'better'],
+    [-0.005, 0.015, 'within noise'],
+    [-0.015, -0.005, 'worse'],
+  ] as const)('against the best baseline, interval [%d, %d]: %s', (low, high, verdict) => {
+    const found = verdictOf(comparisonOf(low, high));
+    expect(found).toMatchObject({ low: -high, high: -low, verdict });
+    expect(found.best.rule).toBe('ftrl');
+    expect(comparisonLines(comparisonOf(low, high)).at(-1)).toContain(
+      `learned rule is ${verdict}.`,
+    );
+  });
+});

@@ -1,0 +1,105 @@
+/** Logs as a stream: order, slots and crosses, what is refused, and the config's faults. */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { comparisonSettingsOf } from '../../coordinator/streaming/comparison-settings.js';
+import { readStreamLog } from '../../coordinator/streaming/stream-log.js';
+import { StreamConfigSchema, type StreamConfig } from '../../shared/config/stream-config.js';
+import type { QianmoError } from '../../shared/errors.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+import { smallStream } from '../fixtures/small-stream.js';
+import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+beforeAll(async () => {
+  folder = await temporaryFolder();
+});
+afterAll(() => folder.remove());
+
+function configOf(change: Record<string, unknown>): Record<string, unknown> {
+  return {
+    run: 'small',
+    data: { logs: 'log.csv', label: { column: 'click' }, time: 'at' },
+    slots: [
+      { name: 'ad' },
+      { name: 'tag', expression: "string_split(tags, '|')" },
+      { name: 'ad x tag', cross: ['ad', 'tag'] },
+    ],
+    output: 'out',
+    ...change,
+  };
+}
+
+async function streamOf(csv: string, label: unknown = { column: 'click' }): Promise<StreamRows> {
+  const logs = join(folder.path, 'log.csv');
+  await writeFile(logs, csv);
+  const config = StreamConfigSchema.parse(configOf({ data: { logs, label, time: 'at' } }));
+  return readStreamLog(config, {
+    sink: () => undefined,
+    signal: new AbortController().signal,
+    objectStoreOf: () => {
+      throw new Error('there is no object store');
+    },
+    temporaryFolder: folder.path,
+  });
+}
+
+function faultsOf(change: Record<string, unknown>): string[] {
+  const parsed = StreamConfigSchema.safeParse(configOf(change));
+  return parsed.success ? [] : parsed.error.issues.map(({ message }) => message);
+}
+
+describe('a log read as a stream', () => {
+  test('rows come in order of time, of reading where times are equal', async () => {
+    const rows = await streamOf('at,ad,tags,click\n172800,b,x,0\n0,a,x|y,1\n172800,a,,1\n');
+    expect([...rows.times]).toEqual([0, 2, 2]);
+    expect([...rows.clicks]).toEqual([1, 0, 1]);
+    // ad a = 0, tags x and y = 1 and 2, their crosses 3 and 4; then ad b = 5, its cross 6.
+    expect([...rows.features]).toEqual([0, 1, 2, 3, 4, 5, 1, 6, 0]);
+    expect([...rows.rowStarts]).toEqual([0, 5, 8, 9]);
+  });
+
+  test('times may be timestamps, labels conditions', async () => {
+    const csv = 'at,ad,tags,click\n2019-11-24 12:00:00,a,x,3\n2019-11-24 00:00:00,b,y,5\n';
+    const rows = await streamOf(csv, { expression: 'click >= 4' });
+    expect([...rows.times]).toEqual([0, 0.5]);
+    expect([...rows.clicks]).toEqual([1, 0]);
+  });
+
+  test('rows without a label are refused, with their number', async () => {
+    const failure = await streamOf('at,ad,tags,click\n0,a,x,maybe\n1,a,x,1\n').catch(
+      (error: unknown) => error,
+    );
+    expect((failure as QianmoError).report).toMatchObject({
+      kind: 'data',
+      found: '1 lines that have a label that is neither 0 nor 1',
+    });
+  });
+});
+
+describe('a stream config', () => {
+  test('crosses name earlier slots, and slots have names of their own', () => {
+    expect(faultsOf({ slots: [{ name: 'both', cross: ['ad', 'tag'] }, { name: 'ad' }] })).toEqual([
+      'crosses "ad", which is no earlier slot',
+      'crosses "tag", which is no earlier slot',
+    ]);
+    expect(faultsOf({ slots: [{ name: 'ad' }, { name: 'ad' }] })).toEqual(['"ad" names two slots']);
+  });
+
+  test('a slot has one source, a label one value', () => {
+    expect(faultsOf({ slots: [{ name: 'ad', column: 'a', expression: 'a' }] })).toHaveLength(1);
+    const label = { clicks: 'c', impressions: 'i' };
+    expect(faultsOf({ data: { logs: 'l', time: 't', label } })).toHaveLength(1);
+  });
+
+  test('a stream too short for its windows is refused', () => {
+    const config: StreamConfig = StreamConfigSchema.parse(configOf({}));
+    const rows = smallStream({ seed: 1, rowCount: 60 });
+    expect(() => comparisonSettingsOf(config, rows)).toThrow('the stream is too short');
+    const long = comparisonSettingsOf(config, smallStream({ seed: 1, rowCount: 200 }));
+    expect(long).toMatchObject({ priorRowCount: 60, windowRows: 3, embeddedSlots: [0, 1] });
+    expect(long.segmentStarts).toHaveLength(50);
+    expect(long.segmentStarts[0]).toBe(60);
+  });
+});
