@@ -19,6 +19,7 @@
 import { z } from 'zod';
 import { BlobRefSchema } from './storage/blob-store.js';
 import { DeviceDemandSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
+import { RowDivisionSchema } from './tasks/row-division.js';
 import { MethodConfigSchema } from './methods/methods.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
@@ -55,6 +56,8 @@ export const PredictWorkSchema = z.strictObject({
   adaptations: z.array(AdaptationSchema).min(1).max(256),
   /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
   rows: z.enum(['query', 'support']),
+  /** Absent: support and query rows are those of the store. */
+  division: RowDivisionSchema.optional(),
 });
 
 export const JobSchema = z.strictObject({

@@ -131,9 +131,11 @@ export function legendOf(
   };
 }
 
+/** @param labelEvery one category of so many has its label. */
 export function categoryAxis(
   title: string,
   categories: readonly string[],
+  labelEvery = 1,
 ): NonNullable<EChartsOption['xAxis']> {
   return {
     type: 'category',
@@ -142,7 +144,7 @@ export function categoryAxis(
     nameGap: 46,
     nameTextStyle: { color: INK, fontSize: 13 },
     data: [...categories],
-    axisLabel: { color: INK, fontSize: 12, lineHeight: 16, interval: 0 },
+    axisLabel: { color: INK, fontSize: 12, lineHeight: 16, interval: labelEvery - 1 },
     axisLine: { lineStyle: { color: RULE } },
     axisTick: { show: false },
   };

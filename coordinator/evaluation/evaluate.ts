@@ -13,7 +13,7 @@ import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
 import { cellsPerArm } from './grid.js';
-import { clickRateOf, readFlatRows, type FlatRows } from './held-out-rows.js';
+import { clickRateOf, readSplitRows, type FlatRows, type SplitRows } from './held-out-rows.js';
 import type { PredictionContext } from './predict-logits.js';
 import { writePredictions } from './predictions.js';
 import { encodeTestLogits } from './test-logits.js';
@@ -24,9 +24,10 @@ import {
   type Selection,
 } from './evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
+import { runProtocols } from './protocols.js';
 import { predictArms, selectCells } from './run-arms.js';
 import { scoreSlices, type ScoredRows } from './score-arms.js';
-import { SELECTION_CRITERION, type SplitRows } from './selection.js';
+import { SELECTION_CRITERION } from './selection.js';
 
 export interface EvaluateOptions {
   readonly config: RunConfig;
@@ -76,7 +77,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
 
   const validationTasks = taskIndices('validation');
-  const validation = await rowsOfBothRoles(store, validationTasks);
+  const validation = await readSplitRows(store, validationTasks);
   const chosen = await selectCells(
     passesOver('choosing settings', plan.validationPasses * validationTasks.length),
     plan,
@@ -85,22 +86,31 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   );
 
   const testTasks = taskIndices('test');
-  const test = await rowsOfBothRoles(store, testTasks);
+  const test = await readSplitRows(store, testTasks);
+  const predict = (
+    context: PredictionContext,
+    rows: SplitRows,
+  ): Promise<Map<ArmName, Float32Array>> =>
+    predictArms(context, plan, meta, chosen, trainClickRate, rows);
   const scored: ScoredRows = {
     rows: test.query,
     supportRowCounts: testTasks.map((index) => store.tasks[index]?.supportRowCount ?? 0),
-    logits: await predictArms(
+    logits: await predict(
       passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
-      plan,
-      meta,
-      chosen,
-      trainClickRate,
       test,
     ),
   };
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
   const testLogits = await keptTestLogits(options, test.query, scored);
+  const protocols = await runProtocols({
+    evaluation: config.evaluation,
+    seed: config.seed,
+    store,
+    testTasks,
+    contextOf: (stage, taskCount) => passesOver(stage, plan.testPasses * taskCount),
+    predict,
+  });
   return {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
@@ -113,6 +123,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     trainClickRate,
     ...resultsOf(config, plan, chosen, scored),
     ...(testLogits === null ? {} : { testLogits }),
+    ...(protocols.length === 0 ? {} : { protocols }),
   };
 }
 
@@ -224,16 +235,6 @@ function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): s
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
   return `${options.runId.slice(0, 100)}-evaluation-${name}`;
-}
-
-async function rowsOfBothRoles(
-  store: TaskStore,
-  taskIndices: readonly number[],
-): Promise<SplitRows> {
-  return {
-    query: await readFlatRows(store, taskIndices, 'query'),
-    support: await readFlatRows(store, taskIndices, 'support'),
-  };
 }
 
 function describeRun(

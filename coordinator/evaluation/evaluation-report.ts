@@ -77,6 +77,24 @@ export const SliceSchema = z.strictObject({
   arms: z.array(ArmResultSchema),
 });
 
+export const ProtocolResultSchema = z.strictObject({
+  /** `shots`: by number of support rows; `periods`: progressive validation by day. */
+  kind: z.enum(['shots', 'periods']),
+  /** In order; each is about all test adgroups that have query rows there. */
+  points: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        /** Support rows of all its adgroups. */
+        adaptedOnRowCount: count,
+        slice: SliceSchema,
+      }),
+    )
+    .min(1),
+  /** Of `periods`: every row of the test adgroups once, as it was predicted in its period. */
+  together: SliceSchema.optional(),
+});
+
 export const CellSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('inner-steps'),
@@ -137,6 +155,8 @@ export const EvaluationReportSchema = z.strictObject({
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
   /** First all test adgroups, then the size buckets that have any, ascending. */
   slices: z.array(SliceSchema).min(1),
+  /** Those that the config asks for. */
+  protocols: z.array(ProtocolResultSchema).optional(),
   calibrationCurves: z.array(
     z.strictObject({
       arm: ArmNameSchema,
@@ -172,6 +192,7 @@ export type Metrics = z.infer<typeof MetricsSchema>;
 export type Difference = z.infer<typeof DifferenceSchema>;
 export type ArmResult = z.infer<typeof ArmResultSchema>;
 export type Slice = z.infer<typeof SliceSchema>;
+export type ProtocolResult = z.infer<typeof ProtocolResultSchema>;
 export type Cell = z.infer<typeof CellSchema>;
 export type Selection = z.infer<typeof SelectionSchema>;
 export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;

@@ -20,6 +20,12 @@ export interface FlatRows extends TaskCounts {
   readonly logRows: Float64Array;
 }
 
+/** The rows of one split: of the validation split to choose, of the test split to score. */
+export interface SplitRows {
+  readonly query: FlatRows;
+  readonly support: FlatRows;
+}
+
 const TASKS_PER_READ = 1024;
 
 /** First and end row of the role within a task. */
@@ -57,6 +63,16 @@ export async function readFlatRows(
   return { taskIndices, starts, clicks, impressions, oracle, logRows };
 }
 
+export async function readSplitRows(
+  store: TaskStore,
+  taskIndices: readonly number[],
+): Promise<SplitRows> {
+  return {
+    query: await readFlatRows(store, taskIndices, 'query'),
+    support: await readFlatRows(store, taskIndices, 'support'),
+  };
+}
+
 /** Clicks per impression of all rows of the tasks, kept off 0 and 1 by half a click. */
 export async function clickRateOf(
   store: TaskStore,
@@ -74,7 +90,8 @@ export async function clickRateOf(
   return Math.min(1 - least, Math.max(least, clicks / impressions));
 }
 
-async function* tasksInOrder(
+/** Reads in bounded pieces. */
+export async function* tasksInOrder(
   store: TaskStore,
   taskIndices: readonly number[],
 ): AsyncGenerator<TaskRows> {

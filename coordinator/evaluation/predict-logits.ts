@@ -10,6 +10,7 @@ import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
@@ -22,6 +23,8 @@ export interface PredictionContext {
   /** Unlike the training run's: its jobs must not be taken for ours. */
   readonly runId: string;
   readonly store: TaskStore;
+  /** How `store` divides the rows of each task; absent when as on disk. */
+  readonly division?: RowDivision;
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
@@ -159,6 +162,7 @@ async function runWave(
         method: request.method,
         adaptations: [...job.adaptations],
         rows: request.role,
+        ...(context.division === undefined ? {} : { division: context.division }),
       },
       timeoutMs: context.config.queue.jobTimeoutMs,
       blobLifetimeMs: context.config.queue.blobLifetimeMs,

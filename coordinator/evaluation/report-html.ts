@@ -8,6 +8,7 @@ import {
   differenceChart,
 } from './report-charts.js';
 import { card, escapeHtml, factsHtml, pageHtml, section } from './report-page.js';
+import { protocolsHtml } from './report-protocols.js';
 import {
   differencesTableHtml,
   metricsTableHtml,
@@ -25,6 +26,7 @@ export function reportHtml(report: EvaluationReport): string {
     metricsHtml(report),
     differencesHtml(report),
     bucketsHtml(report),
+    protocolsHtml(report),
     section(
       'Calibration',
       `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, predicted and observed click rates agree.`,

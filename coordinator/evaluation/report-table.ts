@@ -2,6 +2,8 @@
 
 import type { EvaluationReport, Slice } from './evaluation-report.js';
 import { METRIC_COLUMNS } from './metric-columns.js';
+import { protocolsText } from './protocols-text.js';
+import { alignColumns, formatCount, formatNumber, formatShare, wrap } from './text-format.js';
 import {
   bestArmOf,
   comparedPairs,
@@ -12,7 +14,6 @@ import {
 } from './verdicts.js';
 
 const BEST = '*';
-const NOTHING = '-';
 const VERDICT_TEXT: Readonly<Record<Verdict, string>> = {
   better: 'better',
   worse: 'WORSE',
@@ -32,6 +33,7 @@ export function reportTable(report: EvaluationReport, outputColumns = 80): strin
     ...(buckets.length > 0
       ? ['Logloss by support rows of the adgroup, nats per impression\n' + bucketTable(buckets)]
       : []),
+    ...protocolsText(report),
     selectionText(report),
     verdictSentences(report)
       .map((sentence) => wrap(sentence, outputColumns))
@@ -69,7 +71,7 @@ function metricsTable(all: Slice): string {
       'gap closed',
       'of oracle',
       ...all.arms.map(({ gapClosed }) =>
-        gapClosed === null ? NOTHING : formatShare(gapClosed.value),
+        gapClosed === null ? formatNumber(null, 0) : formatShare(gapClosed.value),
       ),
     ]);
   const table = alignColumns([['arm', '', ...all.arms.map(({ arm }) => arm)], ...columns], 1);
@@ -128,44 +130,4 @@ function selectionText({ selection }: EvaluationReport): string {
   );
 }
 
-/** Columns of equal length side by side; the first `leftCount` to the left, the others right. */
-export function alignColumns(columns: readonly (readonly string[])[], leftCount: number): string {
-  const widths = columns.map((column) => Math.max(...column.map((cell) => cell.length)));
-  const rowCount = columns[0]?.length ?? 0;
-  return Array.from({ length: rowCount }, (_, row) =>
-    columns
-      .map((column, index) => {
-        const cell = column[row] ?? '';
-        const width = widths[index] ?? 0;
-        return index < leftCount ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  ')
-      .trimEnd(),
-  ).join('\n');
-}
-
-export function formatNumber(value: number | null, digits: number): string {
-  return value === null ? NOTHING : value.toFixed(digits);
-}
-
-/** `12.3 %` */
-export function formatShare(share: number): string {
-  return `${Number((share * 100).toPrecision(3))} %`;
-}
-
-export function formatCount(value: number): string {
-  return value.toLocaleString('en-US', { maximumFractionDigits: 0 });
-}
-
-/** At word boundaries; a continued line is indented. */
-export function wrap(sentence: string, columnCount: number): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of sentence.split(' ')) {
-    if (line.trim() !== '' && line.length + 1 + word.length > columnCount) {
-      lines.push(line);
-      line = `  ${word}`;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line].join('\n');
-}
+export { alignColumns, formatCount, formatNumber, formatShare, wrap } from './text-format.js';

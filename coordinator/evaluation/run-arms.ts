@@ -2,6 +2,7 @@
 
 import type { ArmPlan } from './arm-plan.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
+import type { SplitRows } from './held-out-rows.js';
 import { ARM_NAMES, type ArmName, type Selection } from './evaluation-report.js';
 import {
   adaptationOf,
@@ -11,7 +12,6 @@ import {
   shiftPriorOf,
   UNADAPTED,
   unadaptedLogits,
-  type SplitRows,
 } from './selection.js';
 
 export async function selectCells(

@@ -43,8 +43,8 @@ export interface AdgroupScores {
 /** All test adgroups first, then each size bucket that has any. */
 export function scoreSlices(scored: ScoredRows, config: EvaluationConfig, seed: number): Slice[] {
   return [EVERY_ADGROUP, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
-    const positions = positionsOf(scored, bucket);
-    return positions.length === 0 ? [] : [scoreSlice(scored, bucket, positions, config, seed)];
+    const slice = scoreSlice(scored, bucket, config, seed);
+    return slice === null ? [] : [slice];
   });
 }
 
@@ -62,13 +62,15 @@ export function positionsOf(
   });
 }
 
-function scoreSlice(
+/** Null when the bucket has no adgroup. Its name names the bootstrap's stream. */
+export function scoreSlice(
   scored: ScoredRows,
   bucket: SizeBucket,
-  positions: readonly number[],
   config: EvaluationConfig,
   seed: number,
-): Slice {
+): Slice | null {
+  const positions = positionsOf(scored, bucket);
+  if (positions.length === 0) return null;
   const rows = selectTasks(scored.rows, positions);
   const logits = new Map(
     [...scored.logits].map(([arm, ofArm]) => [arm, selectRows(scored.rows, positions, ofArm)]),

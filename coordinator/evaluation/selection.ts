@@ -6,7 +6,7 @@
 import { QianmoError } from '../../shared/errors.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { Grid } from './grid.js';
-import { selectRows, selectTasks, type FlatRows } from './held-out-rows.js';
+import { selectRows, selectTasks, type SplitRows } from './held-out-rows.js';
 import { mapShift, type ShiftPrior } from './level-shift.js';
 import { lossSum, sumOf } from './metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
@@ -17,12 +17,6 @@ export const SELECTION_CRITERION =
 
 /** Without adaptation the rate is without meaning; the protocol wants a positive one. */
 export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
-
-/** The rows of one split: of the validation split to choose, of the test split to score. */
-export interface SplitRows {
-  readonly query: FlatRows;
-  readonly support: FlatRows;
-}
 
 /**
  * @param meanLosses one mean logloss per impression for each cell of the grid; infinite where the

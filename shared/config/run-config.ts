@@ -183,6 +183,19 @@ export const EvaluationConfigSchema = z.strictObject({
   bootstrapSamples: z.int().min(100).max(100_000).default(2000),
   confidence: z.number().gt(0.5).lt(1).default(0.95),
   calibrationBins: z.int().min(2).max(1000).default(20),
+  /**
+   * Numbers of support rows: a k-shot curve, for which every arm adapts on the first so many of each
+   * test adgroup's support rows.
+   */
+  shots: z.array(z.int().nonnegative()).min(1).max(100).optional(),
+  /** Progressive validation by day: rows are predicted by what adapted on the days before theirs. */
+  progressive: z
+    .strictObject({
+      periodSeconds: z.number().positive().default(86_400),
+      /** Each period is a pass over its adgroups; beyond this many the evaluation is refused. */
+      periodsMax: positiveInt.default(60),
+    })
+    .optional(),
   /** A column of known true click probabilities (synthetic logs): adds the oracle arm. */
   oracleColumn: z.string().min(1).optional(),
 });
@@ -228,9 +241,16 @@ const RunFieldsSchema = z.strictObject({
   storage: StorageConfigSchema.prefault({}),
 });
 
-export const RunConfigSchema = RunFieldsSchema.superRefine(({ model, method }, context) => {
+export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
+  const { data, model, method, evaluation } = config;
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
+  if (evaluation.progressive !== undefined && data.time === undefined)
+    context.addIssue({
+      code: 'custom',
+      path: ['evaluation', 'progressive'],
+      message: 'rows are replayed in order of time: it needs data.time',
+    });
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;

@@ -56,6 +56,11 @@ describe('a run config with faults', () => {
       ['method.rateFactors.output: there is no such personal block; they are bias'],
     ],
     [
+      'a replay by day of logs without a time',
+      set({ evaluation: { progressive: {} } }),
+      ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
+    ],
+    [
       'bucket edges that nothing reads',
       set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
       [

@@ -8,6 +8,7 @@ import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
 import type { Job, StoreReference } from '../../shared/protocol.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { dividedTask } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { BackendChoice, OnProgress } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
@@ -80,10 +81,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     }
   };
 
-  const tasksOf = async ({ store: reference, taskIndices }: Job): Promise<JobTasks> => {
-    const store = await storeOf(reference);
-    return { features: store.manifest.features, tasks: await store.readTasks(taskIndices) };
-  };
+  const tasksOf = async (job: Job): Promise<JobTasks> => readJob(await storeOf(job.store), job);
 
   let ahead: { readonly job: Job; readonly reading: Promise<JobTasks> } | null = null;
   const prepare = ({ job }: JobInput): void => {
@@ -122,6 +120,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       for (const store of stores.values()) await (await store).close();
       stores.clear();
     },
+  };
+}
+
+async function readJob(store: TaskStore, { taskIndices, work }: Job): Promise<JobTasks> {
+  const division = work.kind === 'predict' ? work.division : undefined;
+  const tasks = await store.readTasks(taskIndices);
+  return {
+    features: store.manifest.features,
+    tasks: division === undefined ? tasks : tasks.map((task) => dividedTask(task, division)),
   };
 }
 

@@ -1,0 +1,78 @@
+/** A line through the values of each series, over the band of its intervals. */
+
+import type { CustomSeriesRenderItemAPI, SeriesOption } from 'echarts';
+import {
+  categoryAxis,
+  draw,
+  legendOf,
+  valueAxis,
+  zeroLine,
+  type DrawnIntervals,
+  type IntervalChart,
+} from './chart-drawing.js';
+
+/** Labels that fit beside each other below the plot. */
+const LABEL_COUNT_MAX = 12;
+
+export function bandChart(chart: IntervalChart): string {
+  const { categories, categoryTitle, valueTitle, withZero = false } = chart;
+  const labelEvery = Math.ceil(categories.length / LABEL_COUNT_MAX);
+  return draw(380, {
+    ...legendOf(chart.series, true),
+    xAxis: categoryAxis(categoryTitle, categories, labelEvery),
+    yAxis: valueAxis(valueTitle, { scale: true }),
+    series: chart.series.flatMap((series, place) => [
+      bandOf(series),
+      lineOf(series, place === 0 && withZero),
+    ]),
+  });
+}
+
+function lineOf({ name, colour, intervals }: DrawnIntervals, withZero: boolean): SeriesOption {
+  return {
+    type: 'line',
+    name,
+    color: colour,
+    data: intervals.map((interval) => interval?.value ?? null),
+    symbol: 'circle',
+    symbolSize: 6,
+    lineStyle: { width: 2, color: colour },
+    ...(withZero ? { markLine: zeroLine('y') } : {}),
+  };
+}
+
+/** One polygon, drawn with the first datum; the others are there for the extent of the axis. */
+function bandOf({ name, colour, intervals }: DrawnIntervals): SeriesOption {
+  const data = intervals.flatMap((interval, index) =>
+    interval === null ? [] : [[index, interval.low, interval.high]],
+  );
+  return {
+    type: 'custom',
+    name,
+    color: colour,
+    silent: true,
+    data,
+    encode: { x: 0, y: [1, 2] },
+    renderItem: (params, api) =>
+      params.dataIndex === 0
+        ? {
+            type: 'polygon',
+            shape: { points: outlineOf(data, api) },
+            style: { fill: colour, opacity: 0.1 },
+          }
+        : null,
+  };
+}
+
+function outlineOf(
+  data: readonly (readonly number[])[],
+  api: CustomSeriesRenderItemAPI,
+): [number, number][] {
+  const pointOf = (x = 0, y = 0): [number, number] => {
+    const [left = 0, top = 0] = api.coord([x, y]);
+    return [left, top];
+  };
+  const low = data.map(([x, value]) => pointOf(x, value));
+  const high = data.map(([x, , value]) => pointOf(x, value));
+  return [...low, ...high.reverse()];
+}

@@ -1,0 +1,32 @@
+/** A task store as an evaluation divides it: the same tasks, other support and query rows. */
+
+import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
+import { tasksInOrder } from './held-out-rows.js';
+import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
+
+/**
+ * @param taskIndices the tasks that will be read; the entries of others keep the counts of the store.
+ * @returns a store whose row counts and rows are those of the division. Closing it closes nothing.
+ */
+export async function dividedStore(
+  store: TaskStore,
+  taskIndices: readonly number[],
+  division: RowDivision,
+): Promise<TaskStore> {
+  const entries: TaskEntry[] = [...store.tasks];
+  for await (const task of tasksInOrder(store, taskIndices)) {
+    const entry = entries[task.taskIndex];
+    if (entry === undefined) throw new Error(`the store has no task ${task.taskIndex}`);
+    const { rowCount, supportRowCount } = dividedTask(task, division);
+    const queryRowCount = rowCount - supportRowCount;
+    entries[task.taskIndex] = { ...entry, supportRowCount, queryRowCount };
+  }
+  return {
+    manifest: store.manifest,
+    digest: store.digest,
+    tasks: entries,
+    readTasks: async (indices) =>
+      (await store.readTasks(indices)).map((task) => dividedTask(task, division)),
+    close: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,145 @@
+/**
+ * Evaluation protocols beside the one division of the store: the same arms with the same settings,
+ * chosen on validation adgroups once, on other support and query rows of the test adgroups.
+ *
+ * - `shots`: every arm adapts on the first k support rows alone; the query rows stay.
+ * - `periods`: progressive validation. The rows of the test adgroups are replayed in order of time,
+ *   day by day: each is predicted by arms that adapted on all its adgroup's rows of earlier days.
+ */
+
+import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { RowDivision } from '../../shared/tasks/row-division.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { dividedStore } from './divided-store.js';
+import type { ArmName, ProtocolResult, Slice } from './evaluation-report.js';
+import { readSplitRows, tasksInOrder, type SplitRows } from './held-out-rows.js';
+import { joinByAdgroup, type ScoredTasks } from './joined-rows.js';
+import type { PredictionContext } from './predict-logits.js';
+import { scoreSlice, type ScoredRows } from './score-arms.js';
+import { EVERY_ADGROUP } from './size-buckets.js';
+
+export interface ProtocolSetting {
+  readonly evaluation: EvaluationConfig;
+  readonly seed: number;
+  readonly store: TaskStore;
+  readonly testTasks: readonly number[];
+  /** A context whose progress is that of so many passes over tasks. */
+  readonly contextOf: (stage: string, taskCount: number) => PredictionContext;
+  /** Logits of every arm for the query rows. */
+  readonly predict: (
+    context: PredictionContext,
+    rows: SplitRows,
+  ) => Promise<ReadonlyMap<ArmName, Float32Array>>;
+}
+
+export async function runProtocols(setting: ProtocolSetting): Promise<ProtocolResult[]> {
+  const { shots, progressive } = setting.evaluation;
+  const results: ProtocolResult[] = [];
+  if (shots !== undefined) results.push(await shotCurve(setting, shots));
+  if (progressive !== undefined) results.push(await progressiveValidation(setting, progressive));
+  return results;
+}
+
+async function shotCurve(
+  setting: ProtocolSetting,
+  shots: readonly number[],
+): Promise<ProtocolResult> {
+  const ascending = [...new Set(shots)].sort((a, b) => a - b);
+  const points: ProtocolResult['points'] = [];
+  for (const supportRowsMax of ascending) {
+    const stage = `k-shot curve, ${supportRowsMax} rows`;
+    const scored = await scoredUnder(setting, stage, { by: 'shots', supportRowsMax });
+    points.push({
+      name: String(supportRowsMax),
+      adaptedOnRowCount: supportRowTotal(scored),
+      slice: sliceOf(setting, scored, `shots ${supportRowsMax}`),
+    });
+  }
+  return { kind: 'shots', points };
+}
+
+async function progressiveValidation(
+  setting: ProtocolSetting,
+  { periodSeconds, periodsMax }: NonNullable<EvaluationConfig['progressive']>,
+): Promise<ProtocolResult> {
+  const starts = await periodStarts(setting, periodSeconds);
+  if (starts.length > periodsMax) throw tooManyPeriods(starts.length, periodSeconds, periodsMax);
+  const points: ProtocolResult['points'] = [];
+  const replayed: ScoredTasks[] = [];
+  for (const fromTime of starts) {
+    const name = nameOfTime(fromTime, periodSeconds);
+    const division = { by: 'time', fromTime, beforeTime: fromTime + periodSeconds } as const;
+    const scored = await scoredUnder(setting, `progressive validation, ${name}`, division);
+    replayed.push(scored);
+    points.push({
+      name,
+      adaptedOnRowCount: supportRowTotal(scored),
+      slice: sliceOf(setting, scored, `period ${fromTime}`),
+    });
+  }
+  const together = sliceOf(setting, joinByAdgroup(replayed), 'periods together');
+  return { kind: 'periods', points, together };
+}
+
+/** Scores the test adgroups that have query rows under the division. */
+async function scoredUnder(
+  { store, testTasks, contextOf, predict }: ProtocolSetting,
+  stage: string,
+  division: RowDivision,
+): Promise<ScoredTasks> {
+  const divided = await dividedStore(store, testTasks, division);
+  const taskIndices = testTasks.filter((index) => (divided.tasks[index]?.queryRowCount ?? 0) > 0);
+  const rows = await readSplitRows(divided, taskIndices);
+  const context = { ...contextOf(stage, taskIndices.length), store: divided, division };
+  return {
+    taskIndices,
+    rows: rows.query,
+    supportRowCounts: taskIndices.map((index) => divided.tasks[index]?.supportRowCount ?? 0),
+    logits: await predict(context, rows),
+  };
+}
+
+function supportRowTotal({ supportRowCounts }: ScoredRows): number {
+  return supportRowCounts.reduce((sum, count) => sum + count, 0);
+}
+
+/** @param name names the bootstrap's stream. */
+function sliceOf({ evaluation, seed }: ProtocolSetting, scored: ScoredRows, name: string): Slice {
+  const slice = scoreSlice(scored, { ...EVERY_ADGROUP, name }, evaluation, seed);
+  if (slice === null) throw new Error(`nobody to score in ${name}`);
+  return slice;
+}
+
+/** Beginnings of the periods in which a test adgroup has rows, ascending. */
+async function periodStarts(
+  { store, testTasks }: ProtocolSetting,
+  periodSeconds: number,
+): Promise<number[]> {
+  const starts = new Set<number>();
+  for await (const task of tasksInOrder(store, testTasks))
+    for (const [row, time] of task.times.entries())
+      if ((task.impressions[row] ?? 0) > 0)
+        starts.add(Math.floor(time / periodSeconds) * periodSeconds);
+  return [...starts].sort((a, b) => a - b);
+}
+
+/** Earlier numbers are no seconds since the epoch, but days or rounds of whoever wrote the logs. */
+const EPOCH_SECONDS_MIN = 100_000_000;
+
+function nameOfTime(time: number, periodSeconds: number): string {
+  if (time < EPOCH_SECONDS_MIN) return String(time);
+  const text = new Date(time * 1000).toISOString();
+  return periodSeconds % 86_400 === 0 ? text.slice(0, 10) : `${text.slice(0, 16)}Z`;
+}
+
+function tooManyPeriods(found: number, periodSeconds: number, periodsMax: number): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the rows of the test adgroups lie in too many periods to replay',
+    where: 'evaluation.progressive',
+    expected: `at most ${periodsMax}, each of which is a pass over its adgroups`,
+    found: `${found} periods of ${periodSeconds} s`,
+    cure: 'raise evaluation.progressive.periodSeconds or periodsMax',
+  });
+}

@@ -1,0 +1,156 @@
+// Which rows adapt and which are predicted, and that a worker computes with those and no others.
+
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { dividedStore } from '../../coordinator/evaluation/divided-store.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { jobCaseOf, runJob } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+
+const BAG_LENGTH = 3;
+const store = tinyTaskStore({
+  taskCount: 12,
+  counts: true,
+  bags: [{ rowCount: 6, lengthMax: BAG_LENGTH }],
+  hasEmptySets: true,
+});
+const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex);
+const tasks = await store.readTasks(taskIndices);
+const someTask = fc.constantFrom(...tasks);
+
+/** The task with times that are neither sorted nor distinct. */
+const timedTask = fc
+  .tuple(someTask, fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 24, maxLength: 24 }))
+  .map(([task, times]): TaskRows => ({
+    ...task,
+    times: Float64Array.from(times.slice(0, task.rowCount)),
+  }));
+
+const oldRowOf = (task: TaskRows, logRow: number): number => task.logRows.indexOf(logRow);
+
+/** Every array of rows has the values of the rows that `logRows` names, none is left as it was. */
+function expectRowsOf(task: TaskRows, divided: TaskRows): void {
+  const places = [...divided.logRows].map((logRow) => oldRowOf(task, logRow));
+  const widthOf = (values: { length: number }): number => values.length / task.rowCount;
+  const arraysOf = (value: unknown): (Float32Array | Float64Array | Int32Array)[] =>
+    ArrayBuffer.isView(value)
+      ? [value as Float32Array]
+      : Array.isArray(value)
+        ? value.flatMap(arraysOf)
+        : [];
+  const before = Object.values(task).flatMap(arraysOf);
+  const after = Object.values(divided).flatMap(arraysOf);
+  expect(after).toHaveLength(before.length);
+  for (const [index, values] of before.entries()) {
+    const width = widthOf(values);
+    const expected = places.flatMap((place) => [
+      ...values.subarray(place * width, (place + 1) * width),
+    ]);
+    expect([...(after[index] ?? [])]).toEqual(expected);
+  }
+}
+
+describe('a division by shots', () => {
+  test('keeps the first support rows and every query row', () => {
+    fc.assert(
+      fc.property(someTask, fc.integer({ min: 0, max: 15 }), (task, supportRowsMax) => {
+        const divided = dividedTask(task, { by: 'shots', supportRowsMax });
+        const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
+        expect(divided.supportRowCount).toBe(supportRowCount);
+        expect([...divided.logRows]).toEqual([
+          ...task.logRows.subarray(0, supportRowCount),
+          ...task.logRows.subarray(task.supportRowCount),
+        ]);
+        expectRowsOf(task, divided);
+      }),
+    );
+  });
+});
+
+describe('a division by time', () => {
+  test('adapts on every earlier row, predicts those of the period and knows no later one', () => {
+    const bounds = fc.tuple(fc.integer({ min: -1, max: 5 }), fc.integer({ min: 1, max: 3 }));
+    fc.assert(
+      fc.property(timedTask, bounds, (task, [fromTime, length]) => {
+        const beforeTime = fromTime + length;
+        const divided = dividedTask(task, { by: 'time', fromTime, beforeTime });
+        const support = [...divided.times.subarray(0, divided.supportRowCount)];
+        const query = [...divided.times.subarray(divided.supportRowCount)];
+        const times = [...task.times];
+        expect(support).toEqual(times.filter((time) => time < fromTime).sort((a, b) => a - b));
+        expect(query).toEqual(
+          times.filter((time) => time >= fromTime && time < beforeTime).sort((a, b) => a - b),
+        );
+        const places = [...divided.logRows].map((logRow) => oldRowOf(task, logRow));
+        for (const [row, place] of places.entries())
+          if (row > 0 && divided.times[row] === divided.times[row - 1])
+            expect(place).toBeGreaterThan(places[row - 1] ?? -1);
+        expectRowsOf(task, divided);
+      }),
+    );
+  });
+
+  test('predicts each row exactly once over periods that follow each other', () => {
+    fc.assert(
+      fc.property(timedTask, fc.integer({ min: 1, max: 3 }), (task, length) => {
+        const predicted: number[] = [];
+        for (let fromTime = 0; fromTime <= 4; fromTime += length) {
+          const division = { by: 'time' as const, fromTime, beforeTime: fromTime + length };
+          const divided = dividedTask(task, division);
+          predicted.push(...divided.logRows.subarray(divided.supportRowCount));
+        }
+        expect(predicted.sort((a, b) => a - b)).toEqual([...task.logRows].sort((a, b) => a - b));
+      }),
+    );
+  });
+});
+
+describe('a predict job with a division', () => {
+  let executor: LocalExecutor;
+  let current: TaskStore = store;
+  beforeAll(async () => {
+    executor = await createExecutor({ openStore: () => Promise.resolve(current) });
+  });
+  afterAll(() => executor.close());
+
+  const divisions: RowDivision[] = [
+    { by: 'shots', supportRowsMax: 0 },
+    { by: 'shots', supportRowsMax: 2 },
+    { by: 'shots', supportRowsMax: 100 },
+    { by: 'time', fromTime: 5, beforeTime: 6 },
+  ];
+  test.each(divisions)('is computed on the rows of the division: %j', async (division) => {
+    const model = { embeddingWidth: 4, hiddenWidths: [5], personal: ['bias', 'output'] };
+    const work = {
+      kind: 'predict' as const,
+      method: methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.3 }),
+      adaptations: [{ innerRate: 0.3, innerSteps: 3 }],
+    };
+    for (const rows of ['query', 'support'] as const) {
+      const divided = await dividedStore(store, taskIndices, division);
+      const inJob = await runJob(executor, jobCaseOf(store, model), taskIndices, {
+        ...work,
+        rows,
+        division,
+      });
+      // Another digest, so that the executor opens the store anew.
+      current = { ...divided, digest: `divided ${JSON.stringify(division)}` };
+      const onDisk = await runJob(executor, jobCaseOf(current, model), taskIndices, {
+        ...work,
+        rows,
+      });
+      current = store;
+      expect([...(inJob.tensors.get('logits') ?? [])]).toEqual([
+        ...(onDisk.tensors.get('logits') ?? []),
+      ]);
+      const rowTotal = taskIndices.reduce((sum, index) => {
+        const entry = divided.tasks[index];
+        return sum + ((rows === 'query' ? entry?.queryRowCount : entry?.supportRowCount) ?? 0);
+      }, 0);
+      expect(inJob.tensors.get('logits')?.length).toBe(rowTotal);
+    }
+  });
+});
