@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
@@ -34,7 +35,7 @@ export async function openPreparedRun(
     objectStoreOf: (address) => objectStoreOf(config, address),
   });
   context.onClose(() => store.close());
-  return { config, store, spec: specOf(config, store) };
+  return { config, store: storeForModel(config.model, store), spec: specOf(config, store) };
 }
 
 /** Of the run's model and of what its method learns beside it. */

@@ -7,50 +7,10 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { MethodConfigSchema, methodMisfits } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
+import { featureMisfits, ModelConfigSchema } from './model-config.js';
 
 const positiveInt = z.int().positive();
 const rate = z.number().positive().max(100);
-
-export const ModelConfigSchema = z
-  .strictObject({
-    kind: z.enum(['deepfm', 'mlp', 'logistic']).default('deepfm'),
-    embeddingWidth: positiveInt.max(1024).default(8),
-    hiddenWidths: z.array(positiveInt.max(16384)).default([64, 32]),
-    /** A vector per adgroup beside the features' embeddings; it belongs to `personal` or is useless. */
-    adgroupEmbedding: z.boolean().default(false),
-    /**
-     * The personal blocks: `bias`, `adgroupEmbedding`, `numbers`, `layer0`, `layer1`, ...
-     * (hidden layers from the input on) and `output`.
-     */
-    personal: z.array(z.string()).default(['bias']),
-    /** Standard deviation of the initial embeddings. */
-    embeddingDeviation: z.number().positive().max(10).default(0.05),
-  })
-  .superRefine((model, context) => {
-    if (model.kind === 'logistic' && (model.hiddenWidths.length > 0 || model.adgroupEmbedding))
-      context.addIssue({
-        code: 'custom',
-        path: ['kind'],
-        message: 'logistic has no hidden layers and no adgroup embedding: set hiddenWidths: []',
-      });
-    const known = new Set(['bias', 'numbers']);
-    if (model.kind !== 'logistic') known.add('output');
-    if (model.adgroupEmbedding) known.add('adgroupEmbedding');
-    for (const index of model.hiddenWidths.keys()) known.add(`layer${index}`);
-    for (const [index, block] of model.personal.entries())
-      if (!known.has(block) || model.personal.indexOf(block) !== index)
-        context.addIssue({
-          code: 'custom',
-          path: ['personal', index],
-          message: `expected each of ${[...known].join(', ')} at most once, found "${block}"`,
-        });
-    if (model.adgroupEmbedding && !model.personal.includes('adgroupEmbedding'))
-      context.addIssue({
-        code: 'custom',
-        path: ['personal'],
-        message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
-      });
-  });
 
 export const OptimizerConfigSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -243,6 +203,8 @@ const RunFieldsSchema = z.strictObject({
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
   const { data, model, method, evaluation } = config;
+  for (const { path, message } of featureMisfits(model, data))
+    context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
   if (evaluation.progressive !== undefined && data.time === undefined)
@@ -254,7 +216,7 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
-export type ModelConfig = z.infer<typeof ModelConfigSchema>;
+export { ModelConfigSchema, type ModelConfig } from './model-config.js';
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 export type OptimizerConfig = z.infer<typeof OptimizerConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;

@@ -41,7 +41,10 @@ function initialValues(
   if (initial.kind === 'zeros') return values;
   if (initial.kind === 'constant') return values.fill(initial.value);
   const stream = randomStream(seed, 'initial', ...purpose);
-  for (let index = 0; index < count; index += 1)
-    values[index] = stream.normal() * initial.deviation;
+  const draw =
+    initial.kind === 'normal'
+      ? (): number => stream.normal() * initial.deviation
+      : (): number => (2 * stream.uniform() - 1) * initial.bound;
+  for (let index = 0; index < count; index += 1) values[index] = draw();
   return values;
 }

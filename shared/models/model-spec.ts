@@ -2,18 +2,18 @@
  * What a model consists of: its variables, which of them are personal, its embedding tables, and
  * the initial values of all of them. Pure; the forward passes live with the workers.
  *
- * A model here is an embedding + FM + MLP network (DeepFM, Guo et al., IJCAI 2017). Without the FM
- * term and linear weights it is a plain MLP, without factors and layers logistic regression:
- *
- *   logit = bias + linear(x) + FM(fields) + output(layers(fields))
- *
- * Fields, in order: category features, bag features (mean of their members), number features
- * (value times a factor vector), adgroup embedding.
+ * All models share a frame: a logit that is a sum of terms, among them a bias and, where the model
+ * has them, linear weights, over fields, in order: category features, bag features (mean of their
+ * members), number features (value times a factor vector), adgroup embedding. What a model adds to
+ * the frame is in `kinds/`.
  */
 
-import type { ModelConfig } from '../config/run-config.js';
+import type { ModelConfig } from '../config/model-config.js';
 import { methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
+import type { FieldFrame, ModelDefinition, WeightInitialisation } from './model-definition.js';
+import type { ModelOptions } from './model-options.js';
+import { modelOf, type ModelKind } from './models.js';
 import type { Initialisation, Variable } from './variable.js';
 
 export interface TableSpec {
@@ -23,12 +23,9 @@ export interface TableSpec {
   readonly initial: Initialisation;
 }
 
-export interface ModelSpec {
-  readonly kind: ModelConfig['kind'];
-  readonly embeddingWidth: number;
-  readonly hiddenWidths: readonly number[];
-  /** Fields in the order of the forward pass, adgroup embedding included. */
-  readonly fieldCount: number;
+export interface ModelSpec extends FieldFrame {
+  readonly kind: ModelKind;
+  readonly options: ModelOptions;
   readonly categoryFeatures: readonly string[];
   readonly bagFeatures: readonly {
     readonly name: string;
@@ -36,8 +33,6 @@ export interface ModelSpec {
   }[];
   readonly numberFeatures: readonly string[];
   readonly hasAdgroupEmbedding: boolean;
-  /** A sum of the fields' pairwise products is part of the logit. */
-  readonly hasFactorisation: boolean;
   /** A linear weight per id and number is part of the logit. */
   readonly hasLinear: boolean;
   /**
@@ -48,6 +43,8 @@ export interface ModelSpec {
   readonly variables: readonly Variable[];
   readonly tables: readonly TableSpec[];
 }
+
+type FeatureOf<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { kind: Kind }>;
 
 /**
  * Builds the spec from the model section and the encoded features of the task store; what the method
@@ -63,101 +60,125 @@ export function modelSpecOf(
 }
 
 function modelAlone(config: ModelConfig, features: readonly EncodedFeature[]): ModelSpec {
-  const ofKind = <Kind extends EncodedFeature['kind']>(
-    kind: Kind,
-  ): Extract<EncodedFeature, { kind: Kind }>[] =>
-    features.filter((f): f is Extract<EncodedFeature, { kind: Kind }> => f.kind === kind);
+  const { kind, ...options } = config;
+  const definition = modelOf(kind);
+  const ofKind = <Kind extends EncodedFeature['kind']>(wanted: Kind): FeatureOf<Kind>[] =>
+    features.filter((f): f is FeatureOf<Kind> => f.kind === wanted);
   const categories = ofKind('category');
   const bags = ofKind('bag');
   const numbers = ofKind('number');
-
-  const isLogistic = config.kind === 'logistic';
-  const hasLinear = config.kind !== 'mlp';
-  const factorCount = isLogistic ? 0 : config.embeddingWidth;
-  const fieldCount =
-    categories.length + bags.length + numbers.length + (config.adgroupEmbedding ? 1 : 0);
-  const embeddings: Initialisation = {
-    kind: 'normal',
-    deviation: config.embeddingDeviation,
-  };
-  const shape = {
-    config,
-    fieldCount,
-    numberCount: numbers.length,
-    factorCount,
-    hasLinear,
-  };
-
+  const hasLinear = hasLinearWeights(definition, options);
+  const frame = fieldFrameOf(definition, options, [
+    ...[...categories, ...bags, ...numbers].map(({ name }) => name),
+    ...(options.adgroupEmbedding ? ['adgroupEmbedding'] : []),
+  ]);
+  // See `tasks/trained-padding.ts`.
+  const paddingRowCount = options.padding === 'trained' ? 1 : 0;
+  const width = frame.embeddingWidth + (hasLinear ? 1 : 0);
   return {
-    kind: config.kind,
-    embeddingWidth: factorCount,
-    hiddenWidths: config.hiddenWidths,
-    fieldCount,
+    ...frame,
+    kind,
+    options,
     categoryFeatures: categories.map((f) => f.name),
     bagFeatures: bags.map(({ name, lengthMax }) => ({ name, lengthMax })),
     numberFeatures: numbers.map((f) => f.name),
-    hasAdgroupEmbedding: config.adgroupEmbedding,
-    hasFactorisation: config.kind === 'deepfm',
+    hasAdgroupEmbedding: options.adgroupEmbedding,
     hasLinear,
-    tableRowWidth: factorCount + (hasLinear ? 1 : 0),
-    variables: variablesOf(shape, embeddings),
-    tables: [...categories, ...bags].map(({ name, rowCount }) => ({
+    tableRowWidth: width,
+    variables: variablesOf(definition, options, frame, { numberCount: numbers.length, hasLinear }),
+    tables: [
+      ...categories,
+      ...bags.map((bag) => ({ ...bag, rowCount: bag.rowCount + paddingRowCount })),
+    ].map(({ name, rowCount }) => ({
       name,
       rowCount,
-      initial: isLogistic ? { kind: 'zeros' } : embeddings,
+      initial: tableInitialisation(definition, options, { name, rowCount }),
     })),
   };
 }
 
-interface ModelShape {
-  readonly config: ModelConfig;
-  readonly fieldCount: number;
-  readonly numberCount: number;
-  readonly factorCount: number;
-  readonly hasLinear: boolean;
+function hasLinearWeights({ linear }: ModelDefinition, options: ModelOptions): boolean {
+  if (linear === 'always' || linear === 'never') return linear === 'always';
+  return options.linear ?? linear === 'by-default';
 }
 
-function variablesOf(shape: ModelShape, embeddings: Initialisation): Variable[] {
-  const { config, fieldCount, numberCount, factorCount, hasLinear } = shape;
+function fieldFrameOf(
+  { hasFactors }: ModelDefinition,
+  options: ModelOptions,
+  names: readonly string[],
+): FieldFrame {
+  const placesOf = (wanted: readonly string[]): number[] =>
+    wanted
+      .map((name) => {
+        const place = names.indexOf(name);
+        if (place < 0) throw new Error(`the task store has no feature ${name}`);
+        return place;
+      })
+      .sort((a, b) => a - b);
+  return {
+    fieldCount: names.length,
+    embeddingWidth: hasFactors ? options.embeddingWidth : 0,
+    factorisedPlaces: placesOf(options.factorisedFields ?? names),
+    widePlaces: placesOf(options.wideFields ?? []),
+  };
+}
+
+function tableInitialisation(
+  { hasFactors }: ModelDefinition,
+  { embeddingDeviation, embeddingWidth, initialisation }: ModelOptions,
+  { name, rowCount }: { readonly name: string; readonly rowCount: number },
+): Initialisation {
+  if (!hasFactors) return { kind: 'zeros' };
+  const own = initialisation?.tables?.[name];
+  if (own === undefined) return { kind: 'normal', deviation: embeddingDeviation };
+  return own.kind === 'glorot-uniform' ? glorotUniform(rowCount, embeddingWidth) : own;
+}
+
+/** Glorot and Bengio (AISTATS 2010), equation 16. */
+function glorotUniform(inCount: number, outCount: number): Initialisation {
+  return { kind: 'uniform', bound: Math.sqrt(6 / (inCount + outCount)) };
+}
+
+function variablesOf(
+  definition: ModelDefinition,
+  options: ModelOptions,
+  frame: FieldFrame,
+  { numberCount, hasLinear }: { readonly numberCount: number; readonly hasLinear: boolean },
+): Variable[] {
   const variables: Variable[] = [];
   const add = (
     block: string,
     name: string,
-    extents: readonly number[],
+    shape: readonly number[],
     initial: Initialisation,
   ): void => {
-    const isPersonal = config.personal.includes(block);
-    variables.push({
-      name,
-      shape: extents,
-      block: isPersonal ? 'personal' : 'trunk',
-      initial,
-    });
+    const isPersonal = options.personal.includes(block);
+    variables.push({ name, shape, block: isPersonal ? 'personal' : 'trunk', initial });
   };
   const zeros: Initialisation = { kind: 'zeros' };
+  const { embeddingWidth } = frame;
 
   add('bias', 'bias', [1], zeros);
   if (hasLinear && numberCount > 0) add('numbers', 'numbers.linear', [numberCount], zeros);
-  if (factorCount > 0 && numberCount > 0)
-    add('numbers', 'numbers.factors', [numberCount, factorCount], embeddings);
-  // Zeros: an adgroup nothing is known of adds nothing to any field product.
-  if (config.adgroupEmbedding) add('adgroupEmbedding', 'adgroupEmbedding', [factorCount], zeros);
-  if (config.kind === 'logistic') return variables;
-
-  let inputWidth = fieldCount * factorCount;
-  for (const [index, width] of config.hiddenWidths.entries()) {
-    // He et al. (2015): keeps the variance of activations through ReLU layers.
-    const deviation = Math.sqrt(2 / inputWidth);
-    add(`layer${index}`, `layer${index}.weight`, [inputWidth, width], {
+  if (embeddingWidth > 0 && numberCount > 0)
+    add('numbers', 'numbers.factors', [numberCount, embeddingWidth], {
       kind: 'normal',
-      deviation,
+      deviation: options.embeddingDeviation,
     });
-    add(`layer${index}`, `layer${index}.bias`, [width], zeros);
-    inputWidth = width;
-  }
-  add('output', 'output.weight', [inputWidth, 1], {
-    kind: 'normal',
-    deviation: Math.sqrt(1 / inputWidth),
-  });
+  // Zeros: an adgroup nothing is known of adds nothing to any field product.
+  if (options.adgroupEmbedding)
+    add('adgroupEmbedding', 'adgroupEmbedding', [embeddingWidth], zeros);
+  for (const { block, name, shape, initial } of definition.variables(options, frame))
+    add(block, name, shape, layerInitialisation(initial, options));
   return variables;
+}
+
+function layerInitialisation(
+  initial: WeightInitialisation,
+  { initialisation }: ModelOptions,
+): Initialisation {
+  if (initial.kind === 'zeros') return initial;
+  return initialisation?.layers === 'glorot-uniform'
+    ? glorotUniform(...initial.extents)
+    : { kind: 'normal', deviation: initial.deviation };
 }

@@ -3,7 +3,9 @@
 export type Initialisation =
   | { readonly kind: 'zeros' }
   | { readonly kind: 'constant'; readonly value: number }
-  | { readonly kind: 'normal'; readonly deviation: number };
+  | { readonly kind: 'normal'; readonly deviation: number }
+  /** In [-bound, bound]. */
+  | { readonly kind: 'uniform'; readonly bound: number };
 
 export interface Variable {
   /** `layer0.weight`, `output.bias`, `bias`, ... */

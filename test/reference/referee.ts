@@ -1,98 +1,22 @@
 /**
- * The referee: models, losses and the inner loop written plainly, row by row in float64, straight
- * from their formulas. Shares nothing with the production code but the model spec.
+ * The referee: losses and the inner loop written plainly, row by row in float64, straight from their
+ * formulas, over the models of `model-referee.ts`. Shares nothing with the production code but the
+ * model spec.
  */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
+import { Leaves, type Values } from './leaves.js';
+import { logitNode } from './model-referee.js';
 import { ScalarTape } from './scalar-tape.js';
 
-export type Values = Map<string, Float64Array>;
+export { Leaves, type Values };
 /** Dense variables by name, table rows by `table/id`. */
 export type Gradient = Map<string, Float64Array>;
 
 export function denseValuesOf(meta: MetaParameters): Values {
   return new Map([...meta.dense].map(([name, { values }]) => [name, Float64Array.from(values)]));
-}
-
-/** Nodes of the variables and touched table rows on one tape. */
-export class Leaves {
-  constructor(
-    readonly tape: ScalarTape,
-    readonly dense: Values,
-    readonly meta: MetaParameters,
-    readonly nodes = new Map<string, number[]>(),
-  ) {}
-  variable(name: string): number[] {
-    return this.leaf(name, () => [...this.dense.get(name)!]);
-  }
-  row(table: string, id: number): number[] {
-    return this.leaf(`${table}/${id}`, () => {
-      const { width, values } = this.meta.tables.get(table)!;
-      return [...values.subarray(id * width, (id + 1) * width)];
-    });
-  }
-  private leaf(key: string, valuesOf: () => number[]): number[] {
-    const known = this.nodes.get(key);
-    if (known !== undefined) return known;
-    const nodes = valuesOf().map((value) => this.tape.constant(value));
-    this.nodes.set(key, nodes);
-    return nodes;
-  }
-}
-
-function logitNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, row: number): number {
-  const { tape } = leaves;
-  const k = spec.embeddingWidth;
-  const terms = [leaves.variable('bias')[0]!];
-  const fields: number[][] = [];
-  for (const [place, name] of spec.categoryFeatures.entries()) {
-    const entry = leaves.row(name, task.categoryIds[place]![row]!);
-    fields.push(entry.slice(0, k));
-    if (spec.hasLinear) terms.push(entry[k]!);
-  }
-  for (const [place, { name, lengthMax }] of spec.bagFeatures.entries()) {
-    const ids = [...task.bagIds[place]!.subarray(row * lengthMax, (row + 1) * lengthMax)];
-    const rows = ids.filter((id) => id >= 0).map((id) => leaves.row(name, id));
-    const mean = Array.from({ length: spec.tableRowWidth }, (_, column) =>
-      rows.length === 0
-        ? tape.constant(0)
-        : tape.scale(tape.add(...rows.map((entry) => entry[column]!)), 1 / rows.length),
-    );
-    fields.push(mean.slice(0, k));
-    if (spec.hasLinear) terms.push(mean[k]!);
-  }
-  for (const place of spec.numberFeatures.keys()) {
-    const x = task.numbers[place]![row]!;
-    if (k > 0) {
-      const factors = leaves.variable('numbers.factors').slice(place * k, (place + 1) * k);
-      fields.push(factors.map((node) => tape.scale(node, x)));
-    }
-    if (spec.hasLinear) terms.push(tape.scale(leaves.variable('numbers.linear')[place]!, x));
-  }
-  if (spec.hasAdgroupEmbedding) fields.push(leaves.variable('adgroupEmbedding'));
-  if (spec.hasFactorisation)
-    for (let a = 0; a < fields.length; a += 1)
-      for (let b = a + 1; b < fields.length; b += 1)
-        for (let column = 0; column < k; column += 1)
-          terms.push(tape.multiply(fields[a]![column]!, fields[b]![column]!));
-  if (spec.kind !== 'logistic') {
-    let x = fields.flat();
-    for (const [index, width] of spec.hiddenWidths.entries()) {
-      const bias = leaves.variable(`layer${index}.bias`);
-      const weighted = affine(tape, x, leaves.variable(`layer${index}.weight`), width);
-      x = weighted.map((node, out) => tape.relu(tape.add(node, bias[out]!)));
-    }
-    terms.push(...affine(tape, x, leaves.variable('output.weight'), 1));
-  }
-  return tape.add(...terms);
-}
-
-function affine(tape: ScalarTape, x: number[], weight: number[], outWidth: number): number[] {
-  return Array.from({ length: outWidth }, (_, out) =>
-    tape.add(...x.map((node, index) => tape.multiply(node, weight[index * outWidth + out]!))),
-  );
 }
 
 export interface RowSpan {

@@ -99,7 +99,9 @@ describe('a run config with faults', () => {
     [
       'a choice',
       set({ model: { kind: 'deepfn' } }),
-      ['model.kind: expected one of deepfm, mlp, logistic, found "deepfn"'],
+      [
+        'model.kind: expected one of deepfm, mlp, logistic, fm, wide-deep, ipnn, opnn, pnn, dcn-v2, found "deepfn"',
+      ],
     ],
     [
       'text for a number',

@@ -10,6 +10,7 @@ import type { Job, StoreReference } from '../../shared/protocol.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { dividedTask } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import type { BackendChoice, OnProgress } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
@@ -81,7 +82,8 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     }
   };
 
-  const tasksOf = async (job: Job): Promise<JobTasks> => readJob(await storeOf(job.store), job);
+  const tasksOf = async (job: Job): Promise<JobTasks> =>
+    readJob(storeForModel(job.model, await storeOf(job.store)), job);
 
   let ahead: { readonly job: Job; readonly reading: Promise<JobTasks> } | null = null;
   const prepare = ({ job }: JobInput): void => {

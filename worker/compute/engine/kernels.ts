@@ -20,6 +20,8 @@ export interface Kernels {
     segments: tfjs.Tensor1D,
     segmentCount: number,
   ) => tfjs.Tensor2D;
+  /** Columns of `source` `[n, width]`, each at most once: `[n, columns.length]`. */
+  readonly selectColumns: (source: tfjs.Tensor2D, columns: readonly number[]) => tfjs.Tensor2D;
   readonly relu: (x: Tensor) => Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
   readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
@@ -27,7 +29,7 @@ export interface Kernels {
 
 interface RawKernels {
   readonly device: string;
-  readonly gather: (source: tfjs.Tensor2D, index: tfjs.Tensor1D) => Tensor;
+  readonly gather: (source: tfjs.Tensor2D, index: tfjs.Tensor1D, axis: 0 | 1) => Tensor;
   readonly sumSegments: (
     source: tfjs.Tensor2D,
     segments: tfjs.Tensor1D,
@@ -40,7 +42,7 @@ interface RawKernels {
 function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
   const gatherRows: Kernels['gatherRows'] = (source, index) =>
     tf.customGrad((x) => ({
-      value: raw.gather(x as tfjs.Tensor2D, index),
+      value: raw.gather(x as tfjs.Tensor2D, index, 0),
       gradFunc: (dy) => sumSegments(dy as tfjs.Tensor2D, index, source.shape[0]),
     }))(source) as tfjs.Tensor2D;
   const sumSegments: Kernels['sumSegments'] = (source, segments, segmentCount) =>
@@ -48,6 +50,34 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
       value: raw.sumSegments(x as tfjs.Tensor2D, segments, segmentCount),
       gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, segments),
     }))(source) as tfjs.Tensor2D;
+  // The columns are constants: each direction makes its own, which need not outlive the other.
+  const columnsOf = (x: Tensor, columns: readonly number[]): Tensor =>
+    raw.gather(x as tfjs.Tensor2D, tf.tensor1d(Int32Array.from(columns), 'int32'), 1);
+  const selectColumns: Kernels['selectColumns'] = (source, columns) =>
+    tf.customGrad((x) => ({
+      value: columnsOf(x as Tensor, columns),
+      gradFunc: (dy) => spreadColumns(dy as tfjs.Tensor2D, columns, source.shape[1]),
+    }))(source) as tfjs.Tensor2D;
+  /** The reverse: column i at `columns[i]` of `[n, width]`, zeros elsewhere. */
+  const spreadColumns = (
+    source: tfjs.Tensor2D,
+    columns: readonly number[],
+    width: number,
+  ): tfjs.Tensor2D => {
+    const places = new Int32Array(width).fill(columns.length);
+    for (const [place, column] of columns.entries()) places[column] = place;
+    return tf.customGrad((x) => ({
+      // The last column is of zeros.
+      value: columnsOf(
+        tf.pad(x as tfjs.Tensor2D, [
+          [0, 0],
+          [0, 1],
+        ]),
+        [...places],
+      ),
+      gradFunc: (dy) => selectColumns(dy as tfjs.Tensor2D, columns),
+    }))(source) as tfjs.Tensor2D;
+  };
   const reluGradient = (dy: Tensor, y: Tensor): Tensor =>
     tf.customGrad((x) => ({
       value: raw.reluGradient(x as Tensor, y),
@@ -70,7 +100,7 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
         gradFunc: (dy) => tf.sum(dy, 0),
       };
     })(source);
-  return { device: raw.device, gatherRows, sumSegments, relu, repeatByTask };
+  return { device: raw.device, gatherRows, sumSegments, selectColumns, relu, repeatByTask };
 }
 
 export function nativeKernels(tf: typeof tfjs): Kernels {
@@ -102,9 +132,9 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
   };
   return withGradients(tf, {
     device: `TensorFlow ${binding.TF_Version}, ${backend.isUsingGpuDevice ? 'GPU' : 'CPU'}`,
-    gather: (source, index) =>
-      withScalar(0, (axis) =>
-        backend.executeSingleOutput('GatherV2', gatherAttributes, [source, index, axis]),
+    gather: (source, index, axis) =>
+      withScalar(axis, (along) =>
+        backend.executeSingleOutput('GatherV2', gatherAttributes, [source, index, along]),
       ),
     sumSegments: (source, segments, segmentCount) =>
       withScalar(segmentCount, (count) =>
@@ -117,7 +147,7 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
 export function portableKernels(tf: typeof tfjs): Kernels {
   return withGradients(tf, {
     device: tf.getBackend(),
-    gather: (source, index) => tf.gather(source, index),
+    gather: (source, index, axis) => tf.gather(source, index, axis),
     // Backend wasm has no UnsortedSegmentSum; ScatterNd adds up repeated rows as well.
     sumSegments: (source, segments, segmentCount) =>
       tf.scatterND(tf.expandDims(segments, 1), source, [segmentCount, source.shape[1]]),

@@ -17,7 +17,7 @@ import type { InnerLoop } from '../../../shared/methods/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
-import type { TrunkPass } from '../models/forward.js';
+import { parametricParts, type TrunkPass } from '../models/forward.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
@@ -200,13 +200,4 @@ function adjointOf(
 
 function sharedInputs({ dense, rows }: BatchInput): SharedGradient {
   return { dense, rows: packGroup(rows) };
-}
-
-/** What of a trunk pass depends on parameters: not the numbers, which are data. */
-function parametricParts({ logits, sums, hidden }: TrunkPass): NamedTensors {
-  return {
-    logits,
-    ...(sums === undefined ? {} : { sums }),
-    ...(hidden === undefined ? {} : { hidden }),
-  };
 }

@@ -1,21 +1,17 @@
 /**
  * The fields of a model as tensors: `[.., fieldCount * width]`, where the width is that of a table
- * row. The last column of a field is its linear term, so sums over fields give factors and linear
- * terms at once and no big tensor is ever cut.
+ * row. The last column of a field is its linear term, where the model has them, so sums over fields
+ * give factors and linear terms at once and no big tensor is ever cut.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
+import type { Staged, StagedPass } from './staged-pass.js';
+import { variableOf, type Variables } from './variables.js';
 
-export type Variables = ReadonlyMap<string, tfjs.Tensor>;
-
-export function variableOf(variables: Variables, name: string): tfjs.Tensor {
-  const variable = variables.get(name);
-  if (variable === undefined) throw new Error(`the forward pass has no variable ${name}`);
-  return variable;
-}
+export { variableOf, type Variables };
 
 /**
  * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
@@ -49,8 +45,9 @@ export function sharedFields(
   }
   if (numbers !== undefined && !plan.hasPersonalNumbers)
     parts.push(sharedNumberFields(engine, plan, numbers, trunk));
-  if (spec.hasAdgroupEmbedding && !plan.personal.has('adgroupEmbedding')) {
-    const field = tf.reshape<tfjs.Rank.R2>(adgroupField(engine, plan, trunk), [1, width]);
+  if (spec.hasAdgroupEmbedding && !plan.hasPersonalEmbedding) {
+    const embedding = variableOf(trunk, 'adgroupEmbedding');
+    const field = tf.reshape<tfjs.Rank.R2>(withLinearColumn(engine, plan, embedding), [1, width]);
     parts.push(tf.tile(field, [placeCount, 1]));
   }
   const [first] = parts;
@@ -66,49 +63,127 @@ function sharedNumberFields(
 ): tfjs.Tensor2D {
   const { tf } = engine;
   const [placeCount, count] = numbers.shape;
-  const table = numberTable(engine, plan, trunk);
+  const names = numberVariables(plan);
+  const table = numberTable(
+    engine,
+    names,
+    names.map((name) => variableOf(trunk, name)),
+  );
   const fields = tf.mul(tf.reshape(numbers, [placeCount, count, 1]), table);
   return tf.reshape(fields, [placeCount, count * plan.spec.tableRowWidth]);
 }
 
-/**
- * The fields that differ by task: `[taskCount, rowExtent or 1, fieldCount, width]` each, in
- * order. `numbersByTask` is `[taskCount, rowExtent, numberCount]`.
- */
-export function personalFields(
+/** Fields that are known at one stage and lie side by side. */
+export interface FieldGroup {
+  /** Shared: `[.., fieldCount * width]`; personal: `[taskCount, rowExtent or 1, fieldCount, width]`. */
+  readonly values: Staged;
+  readonly name: 'shared' | 'numbers' | 'adgroup';
+  readonly firstPlace: number;
+  readonly fieldCount: number;
+}
+
+/** What the trunk pass reads; null in the personal pass. */
+export interface FieldSource {
+  readonly data: BatchTensors;
+  /** The row pack. */
+  readonly rows: tfjs.Tensor2D;
+  readonly trunk: Variables;
+}
+
+/** All fields of a model in order: the shared ones, then those that differ by task. */
+export function fieldGroups(
   engine: Engine,
   plan: ModelPlan,
-  numbersByTask: tfjs.Tensor3D | undefined,
-  personal: Variables,
-): tfjs.Tensor4D[] {
+  pass: StagedPass,
+  source: FieldSource | null,
+): FieldGroup[] {
+  const { spec, sharedFieldCount } = plan;
+  const groups: FieldGroup[] = [];
+  const add = (name: FieldGroup['name'], fieldCount: number, values: Staged): void => {
+    const firstPlace = groups.reduce((sum, group) => sum + group.fieldCount, 0);
+    groups.push({ values, name, firstPlace, fieldCount });
+  };
+  if (sharedFieldCount > 0)
+    add(
+      'shared',
+      sharedFieldCount,
+      pass.ofRows('fields', () => {
+        const fields =
+          source === null
+            ? null
+            : sharedFields(engine, plan, source.data, source.rows, source.trunk);
+        if (fields === null) throw new Error('the batch has no shared fields');
+        return fields;
+      }),
+    );
+  if (plan.hasPersonalNumbers)
+    add('numbers', spec.numberFeatures.length, personalNumbers(engine, plan, pass, source));
+  if (plan.hasPersonalEmbedding)
+    add(
+      'adgroup',
+      1,
+      pass.apply('fields.adgroup', [pass.variable('adgroupEmbedding')], (embedding) => {
+        const field = withLinearColumn(engine, plan, embedding);
+        return engine.tf.reshape(field, [
+          field.size / spec.tableRowWidth,
+          1,
+          1,
+          spec.tableRowWidth,
+        ]);
+      }),
+    );
+  return groups;
+}
+
+/** `[taskCount, rowExtent, numberCount, width]` */
+function personalNumbers(
+  engine: Engine,
+  plan: ModelPlan,
+  pass: StagedPass,
+  source: FieldSource | null,
+): Staged {
   const { tf } = engine;
   const width = plan.spec.tableRowWidth;
-  const fields: tfjs.Tensor4D[] = [];
-  if (plan.hasPersonalNumbers && numbersByTask !== undefined) {
-    const [taskCount, rowExtent, count] = numbersByTask.shape;
-    const table = tf.reshape(numberTable(engine, plan, personal), [taskCount, 1, count, width]);
-    fields.push(tf.mul(tf.reshape(numbersByTask, [taskCount, rowExtent, count, 1]), table));
-  }
-  if (plan.personal.has('adgroupEmbedding')) {
-    const field = adgroupField(engine, plan, personal);
-    fields.push(tf.reshape(field, [field.size / width, 1, 1, width]));
-  }
-  return fields;
+  const numbers = pass.ofData('numbers', () => {
+    if (source?.data.numbers === undefined) throw new Error('the batch has no numbers');
+    return source.data.numbers;
+  });
+  const names = numberVariables(plan);
+  return pass.apply('fields.numbers', [numbers, ...names.map(pass.variable)], (x, ...parts) => {
+    const [taskCount = 0, rowExtent = 0, count = 0] = x.shape;
+    const table = tf.reshape(numberTable(engine, names, parts), [taskCount, 1, count, width]);
+    return tf.mul(tf.reshape(x, [taskCount, rowExtent, count, 1]), table);
+  });
+}
+
+/** Factors and linear weights of the numbers, as far as the model has them. */
+function numberVariables({ spec }: ModelPlan): string[] {
+  return [
+    ...(spec.embeddingWidth > 0 ? ['numbers.factors'] : []),
+    ...(spec.hasLinear ? ['numbers.linear'] : []),
+  ];
 }
 
 /** Factors and linear weight of each number: `[(taskCount,) numberCount, width]`. */
-function numberTable({ tf }: Engine, { spec }: ModelPlan, variables: Variables): tfjs.Tensor {
-  const parts: tfjs.Tensor[] = [];
-  if (spec.embeddingWidth > 0) parts.push(variableOf(variables, 'numbers.factors'));
-  if (spec.hasLinear) parts.push(tf.expandDims(variableOf(variables, 'numbers.linear'), -1));
+function numberTable(
+  { tf }: Engine,
+  names: readonly string[],
+  variables: readonly tfjs.Tensor[],
+): tfjs.Tensor {
+  const parts = variables.map((variable, index) =>
+    names[index] === 'numbers.linear' ? tf.expandDims(variable, -1) : variable,
+  );
   const [first] = parts;
   if (first === undefined) throw new Error('numbers have neither factors nor linear weights');
   return parts.length === 1 ? first : tf.concat(parts, -1);
 }
 
 /** `[(taskCount,) width]`; an adgroup embedding has no linear term. */
-function adgroupField({ tf }: Engine, { spec }: ModelPlan, variables: Variables): tfjs.Tensor {
-  const embedding = variableOf(variables, 'adgroupEmbedding');
+function withLinearColumn(
+  { tf }: Engine,
+  { spec }: ModelPlan,
+  embedding: tfjs.Tensor,
+): tfjs.Tensor {
   if (!spec.hasLinear) return embedding;
   const paddings = embedding.shape.map((_, axis): [number, number] => [
     0,

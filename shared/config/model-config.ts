@@ -1,0 +1,146 @@
+/** The `model` section of a run: a kind, its options, and what does not go together. */
+
+import { z } from 'zod';
+import { MODEL_OPTIONS, OWN_OPTIONS } from '../models/model-options.js';
+import { MODEL_KINDS, modelOf, type ModelKind } from '../models/models.js';
+import type { DataConfig } from './data-config.js';
+
+export const ModelConfigSchema = z
+  .strictObject({ kind: z.enum(MODEL_KINDS).default('deepfm'), ...MODEL_OPTIONS })
+  .superRefine((model, context) => {
+    for (const { path, message } of misfitsOf(model))
+      context.addIssue({ code: 'custom', path: [...path], message });
+  });
+
+export type ModelConfig = z.infer<typeof ModelConfigSchema>;
+
+interface Misfit {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+function misfitsOf(model: ModelConfig): Misfit[] {
+  return [...optionMisfits(model), ...linearMisfits(model), ...personalMisfits(model)];
+}
+
+function optionMisfits(model: ModelConfig): Misfit[] {
+  const { ownOptions, hasFactors, hasHiddenLayers } = modelOf(model.kind);
+  const misfits: Misfit[] = OWN_OPTIONS.filter(
+    (option) => model[option] !== undefined && !ownOptions.includes(option),
+  ).map((option) => ({
+    path: [option],
+    message: `${model.kind} has no such option; it is one of ${kindsWith(option).join(', ')}`,
+  }));
+  if (!hasHiddenLayers && model.hiddenWidths.length > 0)
+    misfits.push({
+      path: ['hiddenWidths'],
+      message: `${model.kind} has no hidden layers: set hiddenWidths: []`,
+    });
+  if (!hasFactors && model.adgroupEmbedding)
+    misfits.push({
+      path: ['adgroupEmbedding'],
+      message: `${model.kind} has no embeddings: what adapts to an adgroup is its bias`,
+    });
+  if (model.crossTower !== undefined && model.hiddenWidths.length === 0)
+    misfits.push({
+      path: ['crossTower'],
+      message: 'without hidden layers there is no tower: leave crossTower out',
+    });
+  return misfits;
+}
+
+function kindsWith(option: (typeof OWN_OPTIONS)[number]): string[] {
+  return MODEL_KINDS.filter((kind) => modelOf(kind).ownOptions.includes(option));
+}
+
+/** What a model with, or without, linear weights would be instead. */
+const OTHER_BY_KIND: Partial<Record<ModelKind, string>> = {
+  logistic: 'logistic is nothing but linear weights',
+  'wide-deep': 'wide-deep without linear weights is mlp: set kind: mlp',
+  mlp: 'mlp with linear weights is wide-deep: set kind: wide-deep',
+};
+
+function linearMisfits({ kind, linear }: ModelConfig): Misfit[] {
+  const rule = modelOf(kind).linear;
+  const isRefused =
+    (rule === 'always' && linear === false) || (rule === 'never' && linear === true);
+  const message = OTHER_BY_KIND[kind] ?? `${kind} fixes whether it has linear weights`;
+  return isRefused ? [{ path: ['linear'], message }] : [];
+}
+
+function personalMisfits(model: ModelConfig): Misfit[] {
+  const known = [
+    'bias',
+    'numbers',
+    ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
+    ...modelOf(model.kind).blocks(model),
+  ];
+  const misfits: Misfit[] = [...model.personal.entries()]
+    .filter(([index, block]) => !known.includes(block) || model.personal.indexOf(block) !== index)
+    .map(([index, block]) => ({
+      path: ['personal', index],
+      message: `expected each of ${known.join(', ')} at most once, found "${block}"`,
+    }));
+  if (model.adgroupEmbedding && !model.personal.includes('adgroupEmbedding'))
+    misfits.push({
+      path: ['personal'],
+      message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
+    });
+  return misfits;
+}
+
+/** What the model says of features that the data section does not bear out. */
+export function featureMisfits(model: ModelConfig, { features }: DataConfig): Misfit[] {
+  const names = features.map(({ name }) => name);
+  // A number in buckets is a category.
+  const hasTable = (f: DataConfig['features'][number]): boolean =>
+    f.kind !== 'number' || f.scale === 'log-bucket';
+  const tableNames = features.filter(hasTable).map(({ name }) => name);
+  const fields = [...names, ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : [])];
+  const misfits: Misfit[] = [
+    ...unknownNames(['factorisedFields'], model.factorisedFields ?? [], fields),
+    ...unknownNames(['wideFields'], model.wideFields ?? [], tableNames),
+    ...Object.keys(model.initialisation?.tables ?? {})
+      .filter((name) => !tableNames.includes(name))
+      .map((name) => ({
+        path: ['initialisation', 'tables', name],
+        message: `expected one of ${tableNames.join(', ')}, found "${name}"`,
+      })),
+  ];
+  const wideCount = new Set(model.wideFields).size;
+  if (wideCount > 0 && wideCount >= fields.length)
+    misfits.push({ path: ['wideFields'], message: 'leaves no field to the tower' });
+  const numbersPlace = model.personal.indexOf('numbers');
+  if (numbersPlace >= 0 && features.every(hasTable))
+    misfits.push({
+      path: ['personal', numbersPlace],
+      message: 'there are no number features to adapt the weights of',
+    });
+  const needed = pairsNeed(model);
+  const count = model.factorisedFields?.length ?? fields.length;
+  if (count < needed)
+    misfits.push({
+      path: model.factorisedFields === undefined ? ['kind'] : ['factorisedFields'],
+      message: `${model.kind} multiplies fields: expected at least ${needed} of them, found ${count}`,
+    });
+  return misfits;
+}
+
+/** Fields without which a model has nothing to multiply, where that would be a mistake. */
+function pairsNeed({ kind, factorisedFields }: ModelConfig): number {
+  if (kind === 'ipnn' || kind === 'pnn') return 2;
+  return factorisedFields === undefined ? 0 : 1;
+}
+
+function unknownNames(
+  path: readonly string[],
+  found: readonly string[],
+  known: readonly string[],
+): Misfit[] {
+  return [...found.entries()]
+    .filter(([index, name]) => !known.includes(name) || found.indexOf(name) !== index)
+    .map(([index, name]) => ({
+      path: [...path, index],
+      message: `expected each of ${known.join(', ')} at most once, found "${name}"`,
+    }));
+}

@@ -1,0 +1,25 @@
+/** Product-based networks: `shared/models/kinds/pnn.ts`. */
+
+import { linearAndFactorised } from '../interactions.js';
+import { fieldPieces, hiddenLayers, outputTerm } from '../layers.js';
+import type { Forward } from '../model-frame.js';
+import { innerProducts, outerProduct } from '../products.js';
+
+interface Products {
+  readonly inner: boolean;
+  readonly outer: boolean;
+}
+
+export function productNetwork({ inner, outer }: Products): Forward {
+  return (frame) => [
+    ...linearAndFactorised(frame, { isFactorised: false }),
+    outputTerm(
+      frame,
+      hiddenLayers(frame, [
+        ...fieldPieces(frame),
+        ...(inner ? innerProducts(frame) : []),
+        ...(outer ? outerProduct(frame) : []),
+      ]),
+    ),
+  ];
+}

@@ -1,0 +1,66 @@
+/** What every model's forward pass is made of: fields, variables, and values cut by stage. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { Engine } from '../engine/load-engine.js';
+import { fieldGroups, type FieldGroup, type FieldSource } from './fields.js';
+import type { ModelPlan } from './model-plan.js';
+import type { Staged, StagedPass } from './staged-pass.js';
+
+export interface ModelFrame {
+  readonly engine: Engine;
+  readonly spec: ModelSpec;
+  readonly pass: StagedPass;
+  /** All fields, in order. */
+  readonly groups: readonly FieldGroup[];
+}
+
+/** The terms of a model's logit beside its bias, `[..]` each: one function per model. */
+export type Forward = (frame: ModelFrame) => readonly Staged[];
+
+export function modelFrameOf(
+  engine: Engine,
+  plan: ModelPlan,
+  pass: StagedPass,
+  source: FieldSource | null,
+): ModelFrame {
+  return { engine, spec: plan.spec, pass, groups: fieldGroups(engine, plan, pass, source) };
+}
+
+/** The values of a group of fields as `[.., fieldCount, width]`. */
+export function byField({ engine, spec }: ModelFrame, fields: tfjs.Tensor): tfjs.Tensor {
+  if (fields.rank === 4) return fields;
+  const width = spec.tableRowWidth;
+  const lead = fields.shape.slice(0, -1);
+  return engine.tf.reshape(fields, [...lead, lastExtentOf(fields) / width, width]);
+}
+
+/** The values of a group of fields as `[.., fieldCount * width]`. */
+export function besideEachOther({ engine: { tf } }: ModelFrame, fields: tfjs.Tensor): tfjs.Tensor {
+  if (fields.rank < 4) return fields;
+  const [taskCount = 0, rowExtent = 0, fieldCount = 0, width = 0] = fields.shape;
+  return tf.reshape(fields, [taskCount, rowExtent, fieldCount * width]);
+}
+
+/** Field vectors without their linear terms: `[.., fieldCount, embeddingWidth]`. */
+export function vectorsOf(frame: ModelFrame, fields: tfjs.Tensor): tfjs.Tensor {
+  const { embeddingWidth, hasLinear } = frame.spec;
+  const whole = byField(frame, fields);
+  if (!hasLinear) return whole;
+  const extents = [...whole.shape.slice(0, -1), embeddingWidth];
+  return frame.engine.tf.slice(
+    whole,
+    extents.map(() => 0),
+    extents,
+  );
+}
+
+export function lastExtentOf({ shape }: tfjs.Tensor): number {
+  return shape[shape.length - 1] ?? 1;
+}
+
+/** `[.., n, width]` as `[n', width]` per leading index: all axes but the last two as one. */
+export function flatLead({ engine: { tf } }: ModelFrame, x: tfjs.Tensor): tfjs.Tensor3D {
+  const [rows = 1, columns = 1] = x.shape.slice(-2);
+  return tf.reshape<tfjs.Rank.R3>(x, [x.size / (rows * columns), rows, columns]);
+}

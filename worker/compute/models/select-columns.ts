@@ -1,0 +1,21 @@
+/** Columns of a matrix by number. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { Engine } from '../engine/load-engine.js';
+
+/** Columns `columns` of `x` `[.., width]`, in that order, each at most once: `[.., columns.length]`. */
+export function selectColumns(
+  { tf, kernels }: Engine,
+  x: tfjs.Tensor,
+  columns: readonly number[],
+): tfjs.Tensor {
+  const lead = x.shape.slice(0, -1);
+  const width = x.shape[x.rank - 1] ?? 0;
+  const first = columns[0] ?? 0;
+  if (columns.every((column, index) => column === first + index))
+    return columns.length === width
+      ? x
+      : tf.slice(x, [...lead.map(() => 0), first], [...lead, columns.length]);
+  const flat = tf.reshape<tfjs.Rank.R2>(x, [x.size / width, width]);
+  return tf.reshape(kernels.selectColumns(flat, columns), [...lead, columns.length]);
+}

@@ -1,0 +1,130 @@
+/**
+ * A forward pass that is written once and cut in two by what it depends on. A value is known
+ *
+ *   variables   wherever it is asked for: made of shared variables alone
+ *   trunk       in the trunk pass, which runs once per batch: made of rows and shared variables
+ *   personal    in the personal pass, which inner steps run and differentiate: what personal blocks
+ *               reach
+ *
+ * Both passes run the same code. In the trunk pass a trunk value that a personal one is made of is
+ * handed over, by name; in the personal pass it is taken from there, and nothing below it is
+ * computed. Values are computed when asked for, and once.
+ *
+ * Rows lie in the trunk pass as `[placeCount, ...]`, in the personal pass by task, `[taskCount,
+ * rowExtent, ...]` (or `[taskCount, 1, ...]` for what is the same for all rows of a task), where each
+ * task meets its own variables, `[taskCount, ...]`.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { variableOf, type Variables } from './variables.js';
+
+/** What a trunk pass hands over, by name; the names of what no parameter reaches begin with `data.`. */
+export type TrunkPass = { readonly [name: string]: tfjs.Tensor };
+
+const DATA = 'data.';
+
+/** What of a trunk pass depends on parameters. */
+export function parametricParts(pass: TrunkPass): TrunkPass {
+  return Object.fromEntries(Object.entries(pass).filter(([name]) => !name.startsWith(DATA)));
+}
+
+export interface Staged<Tensor extends tfjs.Tensor = tfjs.Tensor> {
+  readonly stage: 'variables' | 'trunk' | 'personal';
+  readonly name: string;
+  /** @throws Error where the pass does not know it. */
+  readonly tensor: () => Tensor;
+}
+
+export interface StagedPass {
+  readonly variable: (name: string) => Staged;
+  /** Made of rows and shared variables. */
+  readonly ofRows: (name: string, compute: () => tfjs.Tensor) => Staged;
+  /** Data of the rows themselves: no parameter reaches it. */
+  readonly ofData: (name: string, compute: () => tfjs.Tensor) => Staged;
+  /** @param name unique within the forward pass. */
+  readonly apply: (
+    name: string,
+    inputs: readonly Staged[],
+    compute: (...tensors: tfjs.Tensor[]) => tfjs.Tensor,
+  ) => Staged;
+}
+
+interface Stages {
+  readonly personalNames: ReadonlySet<string>;
+  readonly variables: (name: string) => tfjs.Tensor;
+  /** Null in the personal pass. */
+  readonly handOver: ((value: Staged) => void) | null;
+  /** Null in the trunk pass. */
+  readonly takeOver: ((name: string) => tfjs.Tensor) | null;
+}
+
+/** The pass that computes trunk values; `handedOver` is complete when `forward` has run. */
+export function trunkStage(
+  tf: typeof tfjs,
+  personalNames: ReadonlySet<string>,
+  trunk: Variables,
+  [taskCount, rowExtent]: readonly [number, number],
+): { readonly pass: StagedPass; readonly handedOver: TrunkPass } {
+  const handedOver: Record<string, tfjs.Tensor> = {};
+  const pass = stagedPass({
+    personalNames,
+    variables: (name) => variableOf(trunk, name),
+    handOver: ({ name, tensor }) => {
+      if (handedOver[name] !== undefined) return;
+      const [, ...rest] = tensor().shape;
+      handedOver[name] = tf.reshape(tensor(), [taskCount, rowExtent, ...rest]);
+    },
+    takeOver: null,
+  });
+  return { pass, handedOver };
+}
+
+export function personalStage(
+  personalNames: ReadonlySet<string>,
+  handedOver: TrunkPass,
+  trunk: Variables,
+  personal: Variables,
+): StagedPass {
+  return stagedPass({
+    personalNames,
+    variables: (name) => variableOf(personalNames.has(name) ? personal : trunk, name),
+    handOver: null,
+    takeOver: (name) => {
+      const tensor = handedOver[name];
+      if (tensor === undefined) throw new Error(`the trunk pass handed over no ${name}`);
+      return tensor;
+    },
+  });
+}
+
+function stagedPass({ personalNames, variables, handOver, takeOver }: Stages): StagedPass {
+  const names = new Set<string>();
+  const valueOf = (stage: Staged['stage'], name: string, compute: () => tfjs.Tensor): Staged => {
+    if (names.has(name)) throw new Error(`two values of a forward pass are named ${name}`);
+    names.add(name);
+    if (stage === 'trunk' && takeOver !== null)
+      return { stage, name, tensor: () => takeOver(name) };
+    let known: tfjs.Tensor | null = null;
+    return { stage, name, tensor: () => (known ??= compute()) };
+  };
+  return {
+    variable: (name) => ({
+      stage: personalNames.has(name) ? 'personal' : 'variables',
+      name,
+      tensor: () => variables(name),
+    }),
+    ofRows: (name, compute) => valueOf('trunk', name, compute),
+    ofData: (name, compute) => valueOf('trunk', `${DATA}${name}`, compute),
+    apply: (name, inputs, compute) => {
+      const stage = stageOf(inputs);
+      if (stage === 'personal' && handOver !== null)
+        for (const input of inputs) if (input.stage === 'trunk') handOver(input);
+      return valueOf(stage, name, () => compute(...inputs.map(({ tensor }) => tensor())));
+    },
+  };
+}
+
+function stageOf(inputs: readonly Staged[]): Staged['stage'] {
+  if (inputs.some(({ stage }) => stage === 'personal')) return 'personal';
+  return inputs.some(({ stage }) => stage === 'trunk') ? 'trunk' : 'variables';
+}
