@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
+import { learnedRule } from './learned-rule.js';
 import { maml } from './maml.js';
 import { metaSgd } from './meta-sgd.js';
 import type { Variable } from '../models/variable.js';
@@ -15,7 +16,7 @@ import {
   type SettingMisfit,
 } from './method.js';
 
-const METHODS = [fomaml, maml, metaSgd, globalMethod] as const;
+const METHODS = [fomaml, maml, metaSgd, learnedRule, globalMethod] as const;
 
 /** Initial prior deviation of a level shift, in logits. */
 const LEVEL_SHIFT_DEVIATION = 0.5;
