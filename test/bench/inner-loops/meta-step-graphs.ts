@@ -40,12 +40,9 @@ export type DenseInput = {
 };
 
 export type TableInput = {
-  /** Rows of the table, `[packRowCount, tableWidth]`. */
-  readonly supportPack: Tensor;
-  readonly queryPack: Tensor;
-  /** For each row of the task and field its place in the pack, one after the other. */
-  readonly supportPlaces: Tensor;
-  readonly queryPlaces: Tensor;
+  /** A row of the table for each row of the task and field, `[.., tableWidth]`. */
+  readonly supportRows: Tensor;
+  readonly queryRows: Tensor;
   /** `[taskCount, rowsPerTask]` */
   readonly supportLabels: Tensor;
   readonly queryLabels: Tensor;
@@ -55,7 +52,7 @@ export type TableInput = {
 };
 
 export type TableChanges = {
-  /** What to take off the rows at the query places and, in second order, the support places. */
+  /** What to take off the query rows and, in second order, the support rows. */
   readonly rows: readonly Tensor[];
   /** What to take off the layers, this micro-batch included. */
   readonly layers: Layers;
@@ -77,14 +74,10 @@ export function denseMetaStep(terms: StepTerms): (input: DenseInput) => Layers {
 
 /** W2: rows and first layers are trunk. */
 export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableChanges {
-  const { tf, kernels } = terms.engine;
+  const { tf } = terms.engine;
   const { shape, cell } = terms;
   const trunkSize = 2 * shape.trunkLayerCount;
-  const rowsAt = (pack: Tensor, places: Tensor): Tensor =>
-    kernels.gatherRows(pack as tfjs.Tensor2D, places as tfjs.Tensor1D);
-  return ({ supportLabels, queryLabels, layers, layerChanges, ...packs }) => {
-    const supportRows = rowsAt(packs.supportPack, packs.supportPlaces);
-    const queryRows = rowsAt(packs.queryPack, packs.queryPlaces);
+  return ({ supportRows, queryRows, supportLabels, queryLabels, layers, layerChanges }) => {
     // Rows that only support features come from have no gradient in first order.
     const tableRows = cell.order === 'first' ? [queryRows] : [queryRows, supportRows];
     const moved = metaGradient(terms, layers.slice(trunkSize), {

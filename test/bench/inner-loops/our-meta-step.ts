@@ -48,9 +48,8 @@ export interface StepGraph {
   readonly statistics: CaptureStatistics;
 }
 
-const PACK_ROWS_STEP = 2048;
-/** 32 tasks of W2: activations of a layer are half a megabyte. */
-const MICRO_BATCHES_MIN = 8;
+/** 64 tasks of W2: activations of a layer are a megabyte. */
+const MICRO_BATCHES_MIN = 4;
 const SHAPE_COUNT_MAX = 8;
 
 export function createOurMetaStep(
@@ -97,8 +96,9 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
 }
 
 /**
- * Tasks go in micro-batches small enough for the caches. Changes are summed over micro-batches and
- * taken off once, when all gradients are there.
+ * Tasks go in micro-batches small enough for the caches. Rows are gathered for all of them at once,
+ * while nothing else wants the cache. Changes are summed over micro-batches and taken off once, when
+ * all gradients are there.
  */
 function tableStep(
   whole: StepTerms,
@@ -117,52 +117,56 @@ function tableStep(
     support: tf.split(supportLabels, count),
     query: tf.split(queryLabels, count),
   }));
-  const changedIds = createGrouping(rowCount);
-  const supportIds = createGrouping(rowCount);
+  const grouping = createGrouping(rowCount);
   let layers = initialLayers(whole, arrays);
   const noChanges = layers.map((layer) => tf.zerosLike(layer));
   const compute = tableMetaStep(terms);
   const step = runnerOf(engine, cell, variant, compute);
   const prepared = (batchIndex: number): Prepared => {
     const { support, query } = at(batches, batchIndex);
-    // Rows that only support rows touch have no change in first order: a pack of their own.
+    // Rows that only support rows touch have no change in first order: they are only read.
     const isFirstOrder = cell.order === 'first';
-    const changed = changedIds(isFirstOrder ? [query] : [query, support]);
-    const queryPack = table.gather(paddedIds(changed.ids));
-    const own = isFirstOrder ? supportIds([support]) : null;
-    const supportPack = own === null ? queryPack : table.gather(paddedIds(own.ids));
-    const queryPlaces = parts(changed.places.subarray(0, query.length), count);
-    const supportPlaces = parts(own?.places ?? changed.places.subarray(query.length), count);
+    const changed = grouping(isFirstOrder ? [query] : [query, support]);
+    const changedRows = table.gather(changed.ids);
+    const occurring = tf.tidy(() =>
+      tf.split(
+        engine.kernels.gatherRows(changedRows, tf.tensor1d(changed.places, 'int32')),
+        isFirstOrder ? count : 2 * count,
+      ),
+    );
+    const supportRows = isFirstOrder
+      ? tf.tidy(() => tf.split(table.gather(support), count))
+      : occurring.slice(count);
     const ownLabels = at(labels, batchIndex);
     return {
       changed,
-      inputs: queryPlaces.map((places, index) => ({
-        ...{ queryPack, supportPack, layers },
-        queryPlaces: tf.tensor1d(places, 'int32'),
-        supportPlaces: tf.tensor1d(at(supportPlaces, index), 'int32'),
+      changedRows,
+      inputs: supportRows.map((rows, index) => ({
+        supportRows: rows,
+        queryRows: at(occurring, index),
         supportLabels: at(ownLabels.support, index),
         queryLabels: at(ownLabels.query, index),
+        layers,
       })),
     };
   };
   return {
     run: (batchIndex) => {
-      const { inputs, changed } = prepared(batchIndex);
+      const { inputs, changed, changedRows } = prepared(batchIndex);
       let layerChanges: Layers = noChanges;
       const rowChanges: (readonly tfjs.Tensor[])[] = [];
       for (const input of inputs) {
         const changes = step.run({ ...input, layerChanges });
         rowChanges.push(changes.rows);
-        tf.dispose([input.queryPlaces, input.supportPlaces]);
+        tf.dispose([input.queryRows, input.supportRows]);
         if (layerChanges !== noChanges) tf.dispose([...layerChanges]);
         layerChanges = changes.layers;
       }
       // All query rows, then all support rows, as their ids were given.
       const byRole = [0, 1].flatMap((role) => rowChanges.flatMap((rows) => rows[role] ?? []));
-      table.subtract(changed, at(inputs, 0).queryPack, byRole);
+      table.subtract(changed, changedRows, byRole);
       const next = stepped(engine, layers, layerChanges);
-      tf.dispose([...byRole, ...layerChanges, ...layers]);
-      tf.dispose(inputs.flatMap(({ queryPack, supportPack }) => [queryPack, supportPack]));
+      tf.dispose([...byRole, ...layerChanges, ...layers, changedRows]);
       layers = next;
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
@@ -179,23 +183,11 @@ function tableStep(
 }
 
 interface Prepared {
-  /** One for each micro-batch. */
+  /** One for each micro-batch; their rows are the caller's to dispose of. */
   readonly inputs: readonly Omit<TableInput, 'layerChanges'>[];
   readonly changed: Occurrences;
-}
-
-/** Padded by row 0, so that few shapes have to be captured. */
-function paddedIds(ids: Int32Array): Int32Array {
-  const padded = new Int32Array(Math.ceil(ids.length / PACK_ROWS_STEP) * PACK_ROWS_STEP);
-  padded.set(ids);
-  return padded;
-}
-
-function parts(values: Int32Array, count: number): Int32Array[] {
-  const extent = values.length / count;
-  return Array.from({ length: count }, (_, index) =>
-    values.subarray(index * extent, (index + 1) * extent),
-  );
+  /** The rows of `changed.ids` before the step. */
+  readonly changedRows: tfjs.Tensor2D;
 }
 
 /** The largest count that divides the tasks evenly into eight micro-batches or more. */

@@ -17,7 +17,7 @@ export interface RowTable {
   readonly gather: (ids: Int32Array) => tfjs.Tensor2D;
   /**
    * Takes off each row of `ids` the sum of the changes of its occurrences. `changes` `[.., width]`
-   * joined are those of the lists joined; `rows` starts with the rows as they were gathered, which
+   * joined are those of the lists joined; `rows` are the rows of `ids` as they were gathered, which
    * saves reading them again.
    */
   readonly subtract: (
@@ -188,7 +188,7 @@ export function createRowTable(engine: Engine, values: Float32Array, width: numb
       tf.tidy(() => {
         const groups = { ...orderOf(occurrences), count: ids.length };
         const sums = sumGroups(engine, backend, changes, groups);
-        const changed = tf.sub(tf.slice(rows, [0, 0], [ids.length, width]), sums);
+        const changed = tf.sub(rows, sums);
         const inputs = backend.getInputTensorIds([tf.tensor1d(ids, 'int32'), changed]);
         binding.executeOp('ResourceScatterUpdate', ofTable, [handle.id, ...inputs], 0);
       });

@@ -75,7 +75,7 @@ export function threadEnvironment(threadCount: number): Record<string, string | 
     XLA_FLAGS: undefined,
     TF_ENABLE_ONEDNN_OPTS: '1',
     TF_NUM_INTRAOP_THREADS: count,
-    TF_NUM_INTEROP_THREADS: '1',
+    TF_NUM_INTEROP_THREADS: '-1',
     TF_CPP_MIN_LOG_LEVEL: '2',
   };
 }
