@@ -3,7 +3,7 @@
  * once, which makes the graphs of its shapes, then all of them again, warm. Processor time, since
  * the machine is shared. Build, then
  *
- *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+ *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=-1 OMP_NUM_THREADS=1 \
  *     node dist/test/bench/compute-bench.js [part of a cell's name]
  *
  * Runs on other commits, too: copy this file into a checkout of one. Before graphs were captured:

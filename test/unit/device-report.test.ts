@@ -76,6 +76,12 @@ describe('the report', () => {
       const tensorCount = engine.tf.memory().numTensors;
       const environment = { TF_NUM_INTRAOP_THREADS: '2', OMP_NUM_THREADS: 'all' };
       const report = await measureDevice(engine, { clock: systemClock, environment });
+      const inCaller = { ...environment, TF_NUM_INTEROP_THREADS: '-1' };
+      const { threads } = await measureDevice(engine, {
+        clock: systemClock,
+        environment: inCaller,
+      });
+      expect(threads.interOp).toBe(1);
       expect(DeviceReportSchema.parse(report)).toEqual(report);
       expect(report.threads).toEqual({ intraOp: 2, interOp: null, openMp: null });
       expect(report.product.gflops).toBeGreaterThan(0);

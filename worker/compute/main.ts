@@ -4,12 +4,12 @@
  */
 
 // Read by the libraries when they load, hence before the import below. One thread: workers scale
-// by processes. Deterministic kernels where a device has others. Of a GPU no more memory than is
+// by processes; -1 runs a graph in the thread that calls it. Deterministic kernels where a device has others. Of a GPU no more memory than is
 // used, for others may use it too; GPUs are counted as nvidia-smi counts them.
 const LIBRARY_ENVIRONMENT: Readonly<Record<string, string>> = {
   TF_ENABLE_ONEDNN_OPTS: '1',
   TF_NUM_INTRAOP_THREADS: '1',
-  TF_NUM_INTEROP_THREADS: '1',
+  TF_NUM_INTEROP_THREADS: '-1',
   OMP_NUM_THREADS: '1',
   TF_DETERMINISTIC_OPS: '1',
   TF_FORCE_GPU_ALLOW_GROWTH: 'true',

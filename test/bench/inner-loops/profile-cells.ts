@@ -1,7 +1,8 @@
 /**
  * Prints what our side spends its time on. Build, then
  *
- *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 taskset -c 0 \
+ *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=-1 \
+ *     OMP_NUM_THREADS=1 taskset -c 0 \
  *     node dist/test/bench/inner-loops/profile-cells.js W1.first.1,W2.second.5 captured,rewritten
  */
 

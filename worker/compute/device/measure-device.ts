@@ -53,7 +53,7 @@ export async function measureDevice(
     },
     threads: {
       intraOp: threadCountOf(environment['TF_NUM_INTRAOP_THREADS']),
-      interOp: threadCountOf(environment['TF_NUM_INTEROP_THREADS']),
+      interOp: interOpCountOf(environment['TF_NUM_INTEROP_THREADS']),
       openMp: threadCountOf(environment['OMP_NUM_THREADS']),
     },
     oneDnn: backend === null ? null : switchOf(environment['TF_ENABLE_ONEDNN_OPTS']),
@@ -73,6 +73,11 @@ export function processorFeatures(cpuinfo: string): string[] {
 function threadCountOf(text: string | undefined): number | null {
   const count = Number(text);
   return Number.isSafeInteger(count) && count > 0 ? count : null;
+}
+
+/** A negative count: the calling thread runs all operations, one after the other. */
+function interOpCountOf(text: string | undefined): number | null {
+  return Number(text) < 0 ? 1 : threadCountOf(text);
 }
 
 function switchOf(text: string | undefined): boolean | null {
