@@ -40,6 +40,7 @@ export async function readEvaluatedRun(store: ObjectStore): Promise<EvaluatedRun
     Buffer.from(object.bytes).toString('utf8'),
     `${address}/${REPORT_KEY}`,
   );
+  if (report.label?.loss === 'squared') throw onlyOfClicks(address, 'a label that is a value');
   const where = `${address}/${TEST_LOGITS_KEY}`;
   const found = report.testLogits === undefined ? null : await store.get(TEST_LOGITS_KEY);
   if (report.testLogits === undefined || found === null)
@@ -76,7 +77,20 @@ function verifiedLogits(
   }
 }
 
+function onlyOfClicks(where: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the run cannot be compared with others',
+    where,
+    expected: 'a run of one label, of clicks: their metrics have paired intervals here',
+    found,
+    cure: "compare the reports' tables, or the rows that qianmo evaluate --predictions writes",
+  });
+}
+
 async function nothingEvaluated(store: ObjectStore): Promise<QianmoError> {
+  const [ofSegment] = await store.list('evaluation-');
+  if (ofSegment !== undefined) return onlyOfClicks(store.address, `segments: ${ofSegment}, ...`);
   const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
   return new QianmoError({
     kind: 'usage',

@@ -9,11 +9,20 @@ export interface DrawnCurve extends Drawn {
   readonly isDashed?: boolean;
 }
 
-/** Click rate against prediction in bins of equal impressions; the diagonal is perfect. */
-export function calibrationCurvesChart(curves: readonly DrawnCurve[], withLegend = true): string {
-  const reach =
-    1.05 *
-    Math.max(...curves.flatMap(({ bins }) => bins.flatMap((b) => [b.meanPrediction, b.clickRate])));
+/**
+ * Click rate against prediction in bins of equal impressions; the diagonal is perfect.
+ *
+ * @param rate what is observed: of values, their mean
+ */
+export function calibrationCurvesChart(
+  curves: readonly DrawnCurve[],
+  withLegend = true,
+  rate = 'click rate',
+): string {
+  const places = curves.flatMap(({ bins }) => bins.flatMap((b) => [b.meanPrediction, b.clickRate]));
+  const reach = 1.05 * Math.max(...places);
+  // Values may be negative.
+  const least = 1.05 * Math.min(0, ...places);
   const series = curves.map(({ name, colour, bins, isDashed = false }): SeriesOption => ({
     type: 'line',
     name,
@@ -26,7 +35,7 @@ export function calibrationCurvesChart(curves: readonly DrawnCurve[], withLegend
   const diagonal: SeriesOption = {
     type: 'line',
     data: [
-      [0, 0],
+      [least, least],
       [reach, reach],
     ],
     symbol: 'none',
@@ -35,8 +44,8 @@ export function calibrationCurvesChart(curves: readonly DrawnCurve[], withLegend
   };
   return draw(440, {
     ...legendOf(curves, withLegend),
-    xAxis: valueAxis('mean prediction of the bin', { min: 0, max: reach }),
-    yAxis: valueAxis('click rate of the bin', { min: 0, max: reach }),
+    xAxis: valueAxis('mean prediction of the bin', { min: least, max: reach }),
+    yAxis: valueAxis(`${rate} of the bin`, { min: least, max: reach }),
     series: [diagonal, ...series],
   });
 }

@@ -9,6 +9,7 @@ import { metaParametersDigest } from '../../shared/models/meta-parameters-digest
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
@@ -27,7 +28,7 @@ import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js'
 import { runProtocols } from './protocols.js';
 import { predictArms, selectCells } from './run-arms.js';
 import { scoreSlices, type ScoredRows } from './score-arms.js';
-import { SELECTION_CRITERION } from './selection.js';
+import { selectionCriterionOf } from './selection.js';
 
 export interface EvaluateOptions {
   readonly config: RunConfig;
@@ -38,6 +39,8 @@ export interface EvaluateOptions {
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly meta: MetaParameters;
+  /** Which of the store's labels: tasks of one label are judged together, by its loss. Default 0. */
+  readonly labelIndex?: number;
   /** Of the global arm; null leaves out the arms that need it. */
   readonly global: MetaParameters | null;
   readonly clock: Clock;
@@ -55,18 +58,17 @@ interface ParameterDigests {
 }
 
 /**
- * Validation tasks decide every setting, test tasks are only scored.
+ * Of the tasks of one label. Validation tasks decide every setting, test tasks are only scored.
  *
  * @throws QianmoError of kind `data` when there is no test task, or no validation task to choose
  *   settings on; whatever the dispatcher throws.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationReport> {
-  const { config, store } = options;
+  const { config, store, labelIndex = 0 } = options;
   const startedMs = options.clock.monotonicMs();
   const plan = planArms(options);
   demandHeldOutAdgroups(options, plan);
-  const taskIndices = (split: TaskSplit): number[] =>
-    store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
+  const taskIndices = (split: TaskSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests = {
     meta: metaParametersDigest(options.meta),
     global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
@@ -119,7 +121,10 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
       durationMs: options.clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
-    counts: countsOf(store, validation.query, test),
+    counts: countsOf(taskIndices('train').length, validation.query, test),
+    ...(store.manifest.labels === undefined
+      ? {}
+      : { label: labelOf(store.manifest, { labelIndex }) }),
     trainClickRate,
     ...resultsOf(config, plan, chosen, scored),
     ...(testLogits === null ? {} : { testLogits }),
@@ -152,7 +157,7 @@ function resultsOf(
     bootstrapSamples: evaluation.bootstrapSamples,
     calibrationBins: evaluation.calibrationBins,
     selection: {
-      criterion: SELECTION_CRITERION,
+      criterion: selectionCriterionOf(scored.rows),
       cellsPerArm: cellsPerArm(evaluation),
       chosen: [...chosen.values()],
     },
@@ -164,12 +169,19 @@ function resultsOf(
   };
 }
 
+function taskIndicesOf(store: TaskStore, split: TaskSplit, labelIndex: number): number[] {
+  return store.tasks
+    .filter((task) => task.split === split && (task.labelIndex ?? 0) === labelIndex)
+    .map((task) => task.taskIndex);
+}
+
 /** @throws QianmoError of kind `data` when the store holds out too little for the arms of the plan. */
 export function demandHeldOutAdgroups(
-  { config, store }: Pick<EvaluateOptions, 'config' | 'store'>,
+  { config, store, labelIndex = 0 }: Pick<EvaluateOptions, 'config' | 'store' | 'labelIndex'>,
   plan: Pick<ArmPlan, 'validationPasses'>,
 ): void {
-  const count = (split: TaskSplit): number => store.tasks.filter((t) => t.split === split).length;
+  const count = (split: TaskSplit): number => taskIndicesOf(store, split, labelIndex).length;
+  const { segment } = labelOf(store.manifest, { labelIndex });
   const missing =
     count('test') === 0
       ? 'test'
@@ -179,7 +191,7 @@ export function demandHeldOutAdgroups(
   if (missing === null) return;
   throw new QianmoError({
     kind: 'data',
-    what: `the task store has no ${missing} adgroup`,
+    what: `the task store has no ${missing} adgroup${segment === null ? '' : ` of the segment ${segment}`}`,
     where: config.data.store,
     expected: 'validation adgroups to choose settings on and test adgroups to score',
     found: `${count('train')} train, ${count('validation')} validation, ${count('test')} test`,
@@ -230,6 +242,7 @@ function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): s
     evaluation,
     method,
     model,
+    ...(options.labelIndex === undefined ? {} : { labelIndex: options.labelIndex }),
     tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,
   });
@@ -257,12 +270,12 @@ function describeRun(
 }
 
 function countsOf(
-  store: TaskStore,
+  trainTasks: number,
   validationQuery: FlatRows,
   test: SplitRows,
 ): EvaluationReport['counts'] {
   return {
-    trainTasks: store.manifest.taskCountBySplit.train,
+    trainTasks,
     validationTasks: validationQuery.taskIndices.length,
     testTasks: test.query.taskIndices.length,
     validationQueryRows: validationQuery.clicks.length,

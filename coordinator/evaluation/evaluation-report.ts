@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { BlobRefSchema } from '../../shared/storage/blob-store.js';
+import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 
 /** Raised when a field changes meaning or goes away. */
 export const REPORT_FORMAT_VERSION = 1;
@@ -31,6 +32,16 @@ export const IntervalSchema = z.strictObject({
   high: z.number(),
 });
 
+/** Of a label of values, in their unit; the mean over adgroups of nDCG where an adgroup has one. */
+export const ValueMetricsSchema = z.strictObject({
+  mae: z.number(),
+  rmse: z.number(),
+  rSquared: z.number().nullable(),
+  ndcg: z.number().nullable(),
+  ndcgAt: z.int().positive(),
+});
+
+/** Of a label of values every `logloss` of a report is a squared error, in squares of their unit. */
 export const MetricsSchema = z.strictObject({
   /** Mean over impressions, in nats. */
   logloss: z.number(),
@@ -47,6 +58,8 @@ export const MetricsSchema = z.strictObject({
   calibration: z.number().nullable(),
   /** Expected calibration error over bins of equal impressions. */
   ece: z.number(),
+  /** Of a label of values only. */
+  values: ValueMetricsSchema.optional(),
 });
 
 /** Logloss of the arm minus that of the reference: below 0 the arm is better. */
@@ -73,6 +86,7 @@ export const SliceSchema = z.strictObject({
   adgroupCount: count,
   queryRowCount: count,
   impressions: z.number(),
+  /** Of a label of values, the sum of values times weights. */
   clicks: z.number(),
   arms: z.array(ArmResultSchema),
 });
@@ -101,7 +115,7 @@ export const CellSchema = z.discriminatedUnion('kind', [
     innerRate: z.number(),
     innerSteps: count,
   }),
-  /** The prior of an adgroup's logit shift: normal with this mean and standard deviation. */
+  /** The prior of an adgroup's shift of logits (of values, in their deviations): normal. */
   z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),
 ]);
 
@@ -140,7 +154,9 @@ export const EvaluationReportSchema = z.strictObject({
     testSupportRows: count,
     testQueryRows: count,
   }),
-  /** Clicks per impression of all rows of the training tasks. */
+  /** What the rows are labelled with; absent: clicks, and no segments. */
+  label: TaskLabelSchema.optional(),
+  /** Clicks per impression of all rows of the training tasks; of values, their mean. */
   trainClickRate: z.number(),
   confidence: z.number(),
   bootstrapSamples: count,

@@ -1,10 +1,13 @@
 /** The rows of many tasks end to end, without their features: what scoring needs of a split. */
 
+import { labelOf, type TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 
 export type RowRole = 'query' | 'support';
 
 export interface TaskCounts {
+  /** Of all tasks; absent: that of a click. Values and their predictions are in their own unit here. */
+  readonly label?: TaskLabel;
   /** First row of each task, and the row count at the end: `[taskCount + 1]`. */
   readonly starts: Int32Array;
   /** `[rowCount]`, as is every array of rows here. */
@@ -14,7 +17,7 @@ export interface TaskCounts {
 
 export interface FlatRows extends TaskCounts {
   readonly taskIndices: readonly number[];
-  /** Known true click probability, or null. */
+  /** Known true click probability or mean value, or null. */
   readonly oracle: Float32Array | null;
   /** Number of each row in the logs. */
   readonly logRows: Float64Array;
@@ -33,7 +36,11 @@ export function roleBounds(task: TaskRows, role: RowRole): [number, number] {
   return role === 'support' ? [0, task.supportRowCount] : [task.supportRowCount, task.rowCount];
 }
 
-/** Reads in bounded pieces; keeps 12 to 20 bytes a row. */
+/**
+ * Reads in bounded pieces; keeps 12 to 20 bytes a row.
+ *
+ * @param taskIndices of tasks of one label
+ */
 export async function readFlatRows(
   store: TaskStore,
   taskIndices: readonly number[],
@@ -50,17 +57,19 @@ export async function readFlatRows(
   const impressions = new Float32Array(rowCount);
   const oracle = store.manifest.hasOracle ? new Float32Array(rowCount) : null;
   const logRows = new Float64Array(rowCount);
+  const label = labelOfAll(store, taskIndices);
   let position = 0;
   for await (const task of tasksInOrder(store, taskIndices)) {
     const target = starts[position] ?? 0;
     const [first, end] = roleBounds(task, role);
-    clicks.set(task.clicks.subarray(first, end), target);
+    const ofTask = inOwnUnit(task, label);
+    clicks.set(ofTask.clicks.subarray(first, end), target);
     impressions.set(task.impressions.subarray(first, end), target);
     logRows.set(task.logRows.subarray(first, end), target);
-    if (task.oracle !== null) oracle?.set(task.oracle.subarray(first, end), target);
+    if (ofTask.oracle !== null) oracle?.set(ofTask.oracle.subarray(first, end), target);
     position += 1;
   }
-  return { taskIndices, starts, clicks, impressions, oracle, logRows };
+  return { label, taskIndices, starts, clicks, impressions, oracle, logRows };
 }
 
 export async function readSplitRows(
@@ -73,11 +82,35 @@ export async function readSplitRows(
   };
 }
 
-/** Clicks per impression of all rows of the tasks, kept off 0 and 1 by half a click. */
+/** @throws Error when tasks differ in label: their rows cannot be judged together. */
+export function labelOfAll(store: TaskStore, taskIndices: readonly number[]): TaskLabel {
+  const indices = new Set(taskIndices.map((index) => store.tasks[index]?.labelIndex ?? 0));
+  if (indices.size > 1) throw new Error(`tasks of ${indices.size} labels together`);
+  return labelOf(store.manifest, { labelIndex: [...indices][0] ?? 0 });
+}
+
+/** Clicks and known truth of a task's rows as they are judged: values no longer standardised. */
+export function inOwnUnit(
+  task: Pick<TaskRows, 'clicks' | 'impressions' | 'oracle'>,
+  label: TaskLabel,
+): Pick<TaskRows, 'clicks' | 'oracle'> {
+  if (label.loss !== 'squared') return task;
+  const { mean, deviation } = label;
+  return {
+    clicks: task.clicks.map((sum, row) => mean * (task.impressions[row] ?? 0) + deviation * sum),
+    oracle: task.oracle?.map((truth) => mean + deviation * truth) ?? null,
+  };
+}
+
+/**
+ * Clicks per impression of all rows of the tasks, kept off 0 and 1 by half a click; of values, their
+ * mean.
+ */
 export async function clickRateOf(
   store: TaskStore,
   taskIndices: readonly number[],
 ): Promise<number> {
+  const label = labelOfAll(store, taskIndices);
   let clicks = 0;
   let impressions = 0;
   for await (const task of tasksInOrder(store, taskIndices))
@@ -85,6 +118,8 @@ export async function clickRateOf(
       clicks += task.clicks[row] ?? 0;
       impressions += task.impressions[row] ?? 0;
     }
+  if (label.loss === 'squared')
+    return label.mean + (impressions > 0 ? (label.deviation * clicks) / impressions : 0);
   if (impressions === 0) return 0.5;
   const least = Math.min(0.5, 0.5 / impressions);
   return Math.min(1 - least, Math.max(least, clicks / impressions));
@@ -105,6 +140,7 @@ export function selectTasks(rows: TaskCounts, positions: readonly number[]): Tas
   for (const [index, position] of positions.entries())
     starts[index + 1] = (starts[index] ?? 0) + taskRowCount(rows, position);
   return {
+    ...(rows.label === undefined ? {} : { label: rows.label }),
     starts,
     clicks: selectRows(rows, positions, rows.clicks),
     impressions: selectRows(rows, positions, rows.impressions),

@@ -8,6 +8,7 @@ export type ScoredTasks = ScoredRows & { readonly taskIndices: readonly number[]
 /** An adgroup's rows of all parts end to end, in order of the parts; adgroups by index. */
 export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
   const taskIndices = [...new Set(parts.flatMap((part) => part.taskIndices))].sort((a, b) => a - b);
+  const label = parts[0]?.rows.label;
   const arms = [...(parts[0]?.logits.keys() ?? [])];
   const clicks: number[] = [];
   const impressions: number[] = [];
@@ -31,6 +32,7 @@ export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
     taskIndices,
     supportRowCounts: taskIndices.map(() => 0),
     rows: {
+      ...(label === undefined ? {} : { label }),
       starts: Int32Array.from(starts),
       clicks: Float32Array.from(clicks),
       impressions: Float32Array.from(impressions),

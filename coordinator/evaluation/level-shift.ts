@@ -2,10 +2,14 @@
  * One logit shift per adgroup, estimated from its support rows: logistic regression with an
  * intercept only, the global model's logits as offset and a normal prior on the intercept whose
  * mean and deviation are chosen on validation adgroups (empirical Bayes).
+ *
+ * Of values: the mean residual of the support rows, shrunken towards the prior mean.
  */
 
-import { sigmoid, type CountedRows } from './metrics.js';
+import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
+import { sigmoid, sumOf, type CountedRows } from './metrics.js';
 
+/** Of values, in their standard deviations. */
 export interface ShiftPrior {
   readonly mean: number;
   readonly deviation: number;
@@ -20,6 +24,8 @@ const TOLERANCE = 1e-12;
  * Newton steps kept inside a shrinking bracket: the derivative rises everywhere, so there is one.
  */
 export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: ShiftPrior): number {
+  const { label = CLICK_LABEL } = rows;
+  if (label.loss === 'squared') return valueShift(logits, rows, prior, label.deviation);
   const precision = 1 / (prior.deviation * prior.deviation);
   let low = -Infinity;
   let high = Infinity;
@@ -44,4 +50,22 @@ export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: Sh
     shift = next > low && next < high ? next : (low + high) / 2;
   }
   return shift;
+}
+
+/**
+ * The s that minimises, in units of the values' deviation d, `sum n (z + s - t)^2 / 2 +
+ * (s - mean)^2 / (2 deviation^2)`: `(mean p + sum n (t - z)) / (p + sum n)` with the prior's
+ * precision p, times d.
+ */
+function valueShift(
+  values: ArrayLike<number>,
+  rows: CountedRows,
+  { mean, deviation }: ShiftPrior,
+  unit: number,
+): number {
+  const precision = 1 / (deviation * deviation);
+  let residual = 0;
+  for (let row = 0; row < values.length; row += 1)
+    residual += (rows.clicks[row] ?? 0) - (rows.impressions[row] ?? 0) * (values[row] ?? 0);
+  return (unit * mean * precision + residual) / (precision + sumOf(rows.impressions));
 }

@@ -1,6 +1,6 @@
 /** The metrics in the order in which table and page show them, with unit and sense of "better". */
 
-import type { Metrics } from './evaluation-report.js';
+import type { Metrics, Slice } from './evaluation-report.js';
 
 export interface NamedMetrics {
   readonly arm: string;
@@ -43,6 +43,41 @@ export const METRIC_COLUMNS: readonly MetricColumn[] = [
   ),
   column('ECE', '', 4, (m) => m.ece),
 ];
+
+const VALUE_COLUMNS: readonly MetricColumn[] = [
+  column('MSE', 'squares', 4, (m) => m.logloss),
+  column('by adgroup', 'squares', 4, (m) => m.loglossPerAdgroup.value),
+  column('RMSE', '', 4, (m) => m.values?.rmse ?? null),
+  column('MAE', '', 4, (m) => m.values?.mae ?? null),
+  column(
+    'R2',
+    '',
+    4,
+    (m) => m.values?.rSquared ?? null,
+    (value) => -value,
+  ),
+  column(
+    'pred/act',
+    'sums',
+    3,
+    (m) => m.calibration,
+    (value) => (value > 0 ? Math.abs(Math.log(value)) : Infinity),
+  ),
+];
+
+/** Of clicks or of values, whichever the slice is of. */
+export function metricColumnsOf({ arms }: Pick<Slice, 'arms'>): readonly MetricColumn[] {
+  const values = arms[0]?.metrics.values;
+  if (values === undefined) return METRIC_COLUMNS;
+  const ndcg = column(
+    `nDCG@${values.ndcgAt}`,
+    'by adgroup',
+    4,
+    (m) => m.values?.ndcg ?? null,
+    (value) => -value,
+  );
+  return [...VALUE_COLUMNS, ndcg];
+}
 
 function column(
   title: string,

@@ -1,10 +1,15 @@
 /**
  * Metrics of predicted logits against counts. Pure, float64. A row of `clicks` c and `impressions` n
  * stands for c positives and n - c negatives of one score, so pre-aggregated logs need no expanding.
+ * Where the label is a value, c is the value times the weight n, and predicted is the value itself.
  */
+
+import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
 /** Aligned arrays `[rowCount]`. */
 export interface CountedRows {
+  /** Of all rows; absent: that of a click. */
+  readonly label?: TaskLabel;
   readonly clicks: ArrayLike<number>;
   readonly impressions: ArrayLike<number>;
 }
@@ -32,12 +37,34 @@ export function sumOf(values: ArrayLike<number>): number {
   return sum;
 }
 
-/** Sum over rows of `n softplus(z) - c z`, in nats: the logloss times the impressions. */
+export function isOfValues({ label = CLICK_LABEL }: Pick<CountedRows, 'label'>): boolean {
+  return label.loss === 'squared';
+}
+
+/** What an output of the model says of a row: a click probability, or a value. */
+export function predictionOf(rows: Pick<CountedRows, 'label'>): (output: number) => number {
+  return isOfValues(rows) ? (output) => output : sigmoid;
+}
+
+/**
+ * Sum over rows of `n softplus(z) - c z`, in nats: the logloss times the impressions. Of values,
+ * of `n (z - c / n)^2`: the squared error times the weight.
+ */
 export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
+  if (isOfValues(rows)) return squaredErrorSum(logits, rows);
   let sum = 0;
   for (let row = 0; row < logits.length; row += 1) {
     const z = logits[row] ?? 0;
     sum += (rows.impressions[row] ?? 0) * softplus(z) - (rows.clicks[row] ?? 0) * z;
+  }
+  return sum;
+}
+
+function squaredErrorSum(values: ArrayLike<number>, rows: CountedRows): number {
+  let sum = 0;
+  for (let row = 0; row < values.length; row += 1) {
+    const weight = rows.impressions[row] ?? 0;
+    if (weight > 0) sum += weight * ((values[row] ?? 0) - (rows.clicks[row] ?? 0) / weight) ** 2;
   }
   return sum;
 }
@@ -50,27 +77,31 @@ export function entropyOf(clickRate: number): number {
 
 /**
  * Logloss per impression over the entropy of these rows' click rate (He et al., ADKDD 2014): below
- * 1 the scores know more than the click rate. Null with one class only.
+ * 1 the scores know more than the click rate. Null with one class only, and of values.
  */
 export function normalisedEntropy(loglossPerImpression: number, rows: CountedRows): number | null {
+  if (isOfValues(rows)) return null;
   const entropy = entropyOf(sumOf(rows.clicks) / sumOf(rows.impressions));
   return entropy > 0 ? loglossPerImpression / entropy : null;
 }
 
-/** Predicted clicks / actual clicks; null without a click. */
+/** Predicted clicks / actual clicks, or sums of values; null where the actual ones are not above 0. */
 export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): number | null {
   const clicks = sumOf(rows.clicks);
   if (!(clicks > 0)) return null;
+  const prediction = predictionOf(rows);
   let predicted = 0;
   for (let row = 0; row < logits.length; row += 1)
-    predicted += (rows.impressions[row] ?? 0) * sigmoid(logits[row] ?? 0);
+    predicted += (rows.impressions[row] ?? 0) * prediction(logits[row] ?? 0);
   return predicted / clicks;
 }
 
 /**
- * Chance that a random click scores above a random non-click, ties half. Null with one class only.
+ * Chance that a random click scores above a random non-click, ties half. Null with one class only,
+ * and of values.
  */
 export function auc(logits: ArrayLike<number>, rows: CountedRows): number | null {
+  if (isOfValues(rows)) return null;
   let clicksBelow = 0;
   let othersBelow = 0;
   let wins = 0;
@@ -94,6 +125,7 @@ export function calibrationBins(
   binCount: number,
 ): CalibrationBin[] {
   const binMass = sumOf(rows.impressions) / binCount;
+  const prediction = predictionOf(rows);
   const mass = new Float64Array(binCount);
   const predicted = new Float64Array(binCount);
   const clicked = new Float64Array(binCount);
@@ -106,7 +138,7 @@ export function calibrationBins(
       const part = until - taken;
       if (part <= 0) continue;
       mass[bin] = (mass[bin] ?? 0) + part;
-      predicted[bin] = (predicted[bin] ?? 0) + part * sigmoid(logit);
+      predicted[bin] = (predicted[bin] ?? 0) + part * prediction(logit);
       clicked[bin] = (clicked[bin] ?? 0) + (part / impressions) * clicks;
       taken = until;
     }

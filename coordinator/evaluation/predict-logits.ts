@@ -15,7 +15,7 @@ import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
 import { encodeDense, encodeRowPack } from '../training/row-pack-gather.js';
-import { roleBounds, type RowRole } from './held-out-rows.js';
+import { inOwnUnit, labelOfAll, roleBounds, type RowRole } from './held-out-rows.js';
 import { lossSum } from './metrics.js';
 
 export interface PredictionContext {
@@ -89,7 +89,7 @@ export async function predictLogits(
     for (let cell = 0; cell < adaptations.length; cell += ADAPTATIONS_PER_JOB) {
       const planned = planWave(context, request, tasks, first, cell);
       await runWave(context, request, dense, planned, (job, logits) =>
-        place(job, logits, starts, request, predictions),
+        place(job, logits, context.store, starts, request, predictions),
       );
     }
     context.onTasksDone(waveIndices.length);
@@ -186,7 +186,7 @@ async function runWave(
     if (!areKeptFinite(logits, job, request)) return 'not_finite';
     admitted.add(jobIndex);
     context.onBackend(backend);
-    receive(job, logits);
+    receive(job, outputsInOwnUnit(logits, job, context.store, request.role));
     return null;
   };
   for await (const _delivered of context.dispatcher.run(orders, admit, context.signal));
@@ -213,6 +213,28 @@ export function readLogits(
   return logits.values;
 }
 
+/** Of values, what is predicted is standardised; `logits` `[adaptationCount, rowCount]`. */
+function outputsInOwnUnit(
+  logits: Float32Array,
+  { tasks, rowCount }: PlannedPrediction,
+  store: TaskStore,
+  role: RowRole,
+): Float32Array {
+  if (tasks.every(({ loss }) => loss !== 'squared')) return logits;
+  const outputs = Float32Array.from(logits);
+  let firstRow = 0;
+  for (const task of tasks) {
+    const [first, end] = roleBounds(task, role);
+    const label = labelOfAll(store, [task.taskIndex]);
+    if (label.loss === 'squared')
+      for (let start = firstRow; start < outputs.length; start += rowCount)
+        for (let row = start; row < start + end - first; row += 1)
+          outputs[row] = label.mean + label.deviation * (outputs[row] ?? 0);
+    firstRow += end - first;
+  }
+  return outputs;
+}
+
 /** An adaptation that is only tried may diverge: it loses, and the others are still compared. */
 function areKeptFinite(
   logits: Float32Array,
@@ -229,6 +251,7 @@ function areKeptFinite(
 function place(
   job: PlannedPrediction,
   logits: Float32Array,
+  store: TaskStore,
   starts: Int32Array,
   request: PredictionRequest,
   predictions: Predictions,
@@ -242,8 +265,10 @@ function place(
     let row = 0;
     for (const [offset, task] of job.tasks.entries()) {
       const [first, end] = roleBounds(task, request.role);
+      const label = labelOfAll(store, [task.taskIndex]);
       const loss = lossSum(ofAdaptation.subarray(row, row + end - first), {
-        clicks: task.clicks.subarray(first, end),
+        label,
+        clicks: inOwnUnit(task, label).clicks.subarray(first, end),
         impressions: task.impressions.subarray(first, end),
       });
       if (losses !== undefined)

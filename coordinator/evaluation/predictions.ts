@@ -7,13 +7,14 @@ import { QianmoError } from '../../shared/errors.js';
 import { systemFailure } from '../../shared/system-errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FlatRows } from './held-out-rows.js';
-import { sigmoid } from './metrics.js';
+import { isOfValues, predictionOf } from './metrics.js';
 import type { ArmName } from './evaluation-report.js';
 
 /**
  * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the
  * row in the logs, from 0), `clicks`, `impressions`, and a click probability per arm, its name with
- * `_` for `-`. Only query rows of test tasks: these are the rows the metrics are of.
+ * `_` for `-`. Of values, `value` and `weight` take the place of the counts, and of an arm the value
+ * that it predicts. Only query rows of test tasks: these are the rows the metrics are of.
  *
  * @throws QianmoError of kind `environment` when the file cannot be written; then there is none.
  */
@@ -28,8 +29,11 @@ export async function writePredictions(
   const connection = await instance.connect();
   try {
     const arms = [...logits.keys()].map((arm) => `"${columnOf(arm)}" DOUBLE`).join(', ');
+    const counts = isOfValues(rows)
+      ? 'value FLOAT, weight FLOAT'
+      : 'clicks FLOAT, impressions FLOAT';
     await connection.run(
-      `CREATE TABLE predictions (task VARCHAR, "row" BIGINT, clicks FLOAT, impressions FLOAT, ${arms})`,
+      `CREATE TABLE predictions (task VARCHAR, "row" BIGINT, ${counts}, ${arms})`,
     );
     const appender = await connection.createAppender('predictions');
     appendRows(appender, store, rows, [...logits.values()]);
@@ -88,15 +92,18 @@ function appendRows(
   rows: FlatRows,
   logits: readonly Float32Array[],
 ): void {
+  const prediction = predictionOf(rows);
+  const ofValues = isOfValues(rows);
   for (const [position, taskIndex] of rows.taskIndices.entries()) {
     const key = store.tasks[taskIndex]?.key ?? '';
     const end = rows.starts[position + 1] ?? 0;
     for (let row = rows.starts[position] ?? 0; row < end; row += 1) {
       appender.appendVarchar(key);
       appender.appendBigInt(BigInt(rows.logRows[row] ?? 0));
-      appender.appendFloat(rows.clicks[row] ?? 0);
-      appender.appendFloat(rows.impressions[row] ?? 0);
-      for (const ofArm of logits) appender.appendDouble(sigmoid(ofArm[row] ?? 0));
+      const impressions = rows.impressions[row] ?? 0;
+      appender.appendFloat((rows.clicks[row] ?? 0) / (ofValues ? impressions : 1));
+      appender.appendFloat(impressions);
+      for (const ofArm of logits) appender.appendDouble(prediction(ofArm[row] ?? 0));
       appender.endRow();
     }
   }

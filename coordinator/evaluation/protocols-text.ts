@@ -7,6 +7,7 @@ import type {
   ProtocolResult,
   Slice,
 } from './evaluation-report.js';
+import { wordsOf } from './label-words.js';
 import { alignColumns, formatCount, formatNumber } from './text-format.js';
 import { bestArmOf } from './verdicts.js';
 
@@ -36,9 +37,10 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
 
 export const PROTOCOL_DIGITS = 4;
 
-/** Logloss of every arm at each point; the points are rows. */
-export function protocolsText({ protocols = [] }: EvaluationReport): string[] {
-  return protocols.map((protocol) => {
+/** The loss of every arm at each point; the points are rows. */
+export function protocolsText(report: EvaluationReport): string[] {
+  const { loss, unit, perRow } = wordsOf(report);
+  return (report.protocols ?? []).map((protocol) => {
     const { title, axis } = PROTOCOL_WORDING[protocol.kind];
     const rows = rowsOf(protocol);
     const names = armsOf(protocol);
@@ -54,7 +56,7 @@ export function protocolsText({ protocols = [] }: EvaluationReport): string[] {
         }),
       ]),
     ];
-    return `${title}: logloss, nats per impression\n${alignColumns(columns, 1)}`;
+    return `${title}: ${loss}, ${unit} ${perRow}\n${alignColumns(columns, 1)}`;
   });
 }
 

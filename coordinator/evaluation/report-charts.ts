@@ -2,6 +2,7 @@
 
 import { calibrationCurvesChart, histogramsChart } from './chart-curves.js';
 import { intervalChart } from './chart-drawing.js';
+import { wordsOf, type LabelWords } from './label-words.js';
 import type { ArmName, EvaluationReport, Interval, Slice } from './evaluation-report.js';
 
 export function armColour(arm: ArmName): string {
@@ -14,24 +15,25 @@ const drawnArm = (arm: ArmName): { name: ArmName; colour: string } => ({
 });
 
 /** Logloss of each arm in each size bucket, with its interval. */
-export function bucketLoglossChart(buckets: readonly Slice[]): string {
+export function bucketLoglossChart(buckets: readonly Slice[], words: LabelWords): string {
   const arms = (buckets[0]?.arms ?? []).map(({ arm }) => arm);
   return bucketChart(
     buckets,
     arms,
-    'logloss, nats per impression',
+    `${words.loss}, ${words.unit} ${words.perRow}`,
     (arm) => arm.metrics.loglossInterval,
   );
 }
 
 /** Paired difference from the global arm in each size bucket. */
-export function bucketDifferenceChart(buckets: readonly Slice[]): string {
+export function bucketDifferenceChart(buckets: readonly Slice[], words: LabelWords): string {
   const fromGlobal = ({ differences }: Slice['arms'][number]): Interval | null =>
     differences.find((d) => d.reference === 'global')?.perImpression ?? null;
   const arms = (buckets[0]?.arms ?? [])
     .filter((each) => each.arm !== 'oracle' && each.arm !== 'constant' && fromGlobal(each) !== null)
     .map(({ arm }) => arm);
-  return bucketChart(buckets, arms, 'logloss minus global, nats', fromGlobal, true);
+  const title = `${words.loss} minus global, ${words.unit}`;
+  return bucketChart(buckets, arms, title, fromGlobal, true);
 }
 
 function bucketChart(
@@ -60,6 +62,8 @@ export function calibrationChart(report: EvaluationReport): string {
   const curves = report.calibrationCurves.filter(({ arm }) => arm !== 'constant');
   return calibrationCurvesChart(
     curves.map(({ arm, bins }) => ({ ...drawnArm(arm), bins, isDashed: arm === 'oracle' })),
+    true,
+    wordsOf(report).rate,
   );
 }
 
@@ -67,11 +71,12 @@ export function calibrationChart(report: EvaluationReport): string {
 export function differenceChart(
   histograms: EvaluationReport['differenceHistograms'],
   reference: ArmName,
+  words: LabelWords,
 ): string {
   return histogramsChart(
     histograms
       .filter((h) => h.reference === reference)
       .map((histogram) => ({ ...drawnArm(histogram.arm), ...histogram })),
-    `logloss of the adgroup minus ${reference}, nats (left of 0: better)`,
+    `${words.loss} of the adgroup minus ${reference}, ${words.unit} (left of 0: better)`,
   );
 }

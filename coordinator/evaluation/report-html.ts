@@ -1,6 +1,7 @@
 /** The evaluation report as one HTML page that needs nothing else: style and plots are inside. */
 
 import type { ArmName, EvaluationReport } from './evaluation-report.js';
+import { titleOf, wordsOf } from './label-words.js';
 import {
   bucketDifferenceChart,
   bucketLoglossChart,
@@ -19,7 +20,8 @@ import { formatCount, formatShare } from './report-table.js';
 import { mainPairs, sentenceOf } from './verdicts.js';
 
 export function reportHtml(report: EvaluationReport): string {
-  const title = `Evaluation of ${escapeHtml(report.run.run)}`;
+  const title = escapeHtml(titleOf(report));
+  const words = wordsOf(report);
   const body = [
     headerHtml(report, title),
     verdictsHtml(report),
@@ -29,7 +31,7 @@ export function reportHtml(report: EvaluationReport): string {
     protocolsHtml(report),
     section(
       'Calibration',
-      `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, predicted and observed click rates agree.`,
+      `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, prediction and observed ${words.rate} agree.`,
       card(calibrationChart(report)),
     ),
     distributionsHtml(report),
@@ -42,11 +44,12 @@ export function reportHtml(report: EvaluationReport): string {
 function headerHtml(report: EvaluationReport, title: string): string {
   const [all] = report.slices;
   if (all === undefined) throw new Error('a report has at least one slice');
+  const words = wordsOf(report);
   const facts: [string, string][] = [
     [formatCount(all.adgroupCount), 'held-out adgroups'],
     [formatCount(all.queryRowCount), 'query rows'],
     [formatCount(all.impressions), 'impressions'],
-    [formatShare(all.clicks / all.impressions), 'click rate'],
+    [words.describeRate(all.clicks / all.impressions), words.rate],
     [formatCount(report.counts.validationTasks), 'adgroups to choose settings on'],
   ];
   return (
@@ -56,8 +59,9 @@ function headerHtml(report: EvaluationReport, title: string): string {
 }
 
 function verdictsHtml(report: EvaluationReport): string {
+  const words = wordsOf(report);
   const items = mainPairs(report).map(
-    (pair) => `<li class="${pair.verdict}">${escapeHtml(sentenceOf(pair))}</li>`,
+    (pair) => `<li class="${pair.verdict}">${escapeHtml(sentenceOf(pair, words))}</li>`,
   );
   const leftOut = report.armsLeftOut.map(
     ({ arm, reason }) => `<li>${arm} was left out: ${escapeHtml(reason)}.</li>`,
@@ -68,7 +72,15 @@ function verdictsHtml(report: EvaluationReport): string {
 function metricsHtml(report: EvaluationReport): string {
   const [all] = report.slices;
   if (all === undefined) return '';
-  const leftOut = all.arms[0]?.metrics.gaucAdgroupsLeftOutCount ?? 0;
+  const [first] = all.arms;
+  const leftOut = first?.metrics.gaucAdgroupsLeftOutCount ?? 0;
+  if (first?.metrics.values !== undefined)
+    return section(
+      'All test adgroups',
+      'Squared error per row and as a mean over adgroups, in squares of the unit of the values; R2 is the share of their variance that is explained; ' +
+        `pred/act is the sum of predictions over that of values; nDCG@${first.metrics.values.ndcgAt} ranks the rows of each adgroup, with gain 2^value - 1.`,
+      card(metricsTableHtml(all)),
+    );
   return section(
     'All test adgroups',
     'Logloss per impression and as a mean over adgroups; NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
@@ -81,28 +93,32 @@ function metricsHtml(report: EvaluationReport): string {
 function differencesHtml(report: EvaluationReport): string {
   const [all] = report.slices;
   if (all === undefined) return '';
+  const words = wordsOf(report);
   return section(
     'Paired differences',
-    `Logloss of the arm minus that of the reference, with ${formatShare(report.confidence)} intervals from ` +
-      `${formatCount(report.bootstrapSamples)} bootstrap draws of whole adgroups. "Better" and "worse" are said only where the interval per impression excludes 0.`,
-    card(differencesTableHtml(all)),
+    `${words.lossTitle} of the arm minus that of the reference, with ${formatShare(report.confidence)} intervals from ` +
+      `${formatCount(report.bootstrapSamples)} bootstrap draws of whole adgroups. "Better" and "worse" are said only where the interval ${words.perRow} excludes 0.`,
+    card(differencesTableHtml(all, words)),
   );
 }
 
 function bucketsHtml(report: EvaluationReport): string {
   const buckets = report.slices.slice(1);
   if (buckets.length === 0) return '';
+  const words = wordsOf(report);
   const against = buckets.some(({ arms }) => arms.some(({ arm }) => arm === 'global'))
-    ? `<h3>Difference from global</h3>${card(bucketDifferenceChart(buckets))}`
+    ? `<h3>Difference from global</h3>${card(bucketDifferenceChart(buckets, words))}`
     : '';
   return section(
     'By size of the adgroup',
     `Adgroups by their support rows, with ${formatShare(report.confidence)} intervals.`,
-    card(bucketLoglossChart(buckets)) + against,
+    card(bucketLoglossChart(buckets, words)) + against,
   );
 }
 
-function distributionsHtml({ differenceHistograms }: EvaluationReport): string {
+function distributionsHtml(report: EvaluationReport): string {
+  const { differenceHistograms } = report;
+  const words = wordsOf(report);
   const references = [...new Set(differenceHistograms.map(({ reference }) => reference))];
   if (references.length === 0) return '';
   const parts = references.map((reference) => {
@@ -114,12 +130,12 @@ function distributionsHtml({ differenceHistograms }: EvaluationReport): string {
       );
     return (
       `<h3>Against ${reference}</h3><p class="note">Adgroups: ${shares.join('; ')}.</p>` +
-      card(differenceChart(differenceHistograms, reference satisfies ArmName))
+      card(differenceChart(differenceHistograms, reference satisfies ArmName, words))
     );
   });
   return section(
     'Who gains and who loses',
-    'Adgroups by the difference of their own mean logloss; differences beyond the ends are counted in the outermost bins.',
+    `Adgroups by the difference of their own mean ${words.loss}; differences beyond the ends are counted in the outermost bins.`,
     parts.join(''),
   );
 }
@@ -129,7 +145,7 @@ function settingsHtml(report: EvaluationReport): string {
   if (chosen.length === 0) return '';
   return section(
     'Chosen settings',
-    `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups had no part in it. The numbers are validation logloss.`,
+    `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups had no part in it. The numbers are validation ${wordsOf(report).loss}.`,
     selectionHtml(report),
   );
 }

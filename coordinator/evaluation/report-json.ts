@@ -12,6 +12,14 @@ export function reportJson(report: EvaluationReport): string {
   return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;
 }
 
+/** The one report, or those of all segments. */
+export function reportsJson(reports: readonly EvaluationReport[]): string {
+  const [only] = reports;
+  if (only !== undefined && reports.length === 1) return reportJson(only);
+  const segments = reports.map((report) => EvaluationReportSchema.parse(report));
+  return `${JSON.stringify({ formatVersion: REPORT_FORMAT_VERSION, segments }, null, 2)}\n`;
+}
+
 /** @throws QianmoError of kind `data` when the text is not a report of this version. */
 export function parseReport(json: string, where: string): EvaluationReport {
   let value: unknown;

@@ -1,7 +1,8 @@
 /** The tables of the report page as HTML. Every text from outside goes through `escapeHtml`. */
 
 import type { ArmName, Cell, EvaluationReport, Selection, Slice } from './evaluation-report.js';
-import { METRIC_COLUMNS } from './metric-columns.js';
+import { wordsOf, type LabelWords } from './label-words.js';
+import { metricColumnsOf } from './metric-columns.js';
 import { armColour } from './report-charts.js';
 import { dotHtml, escapeHtml, tableHtml } from './report-page.js';
 import { formatCount, formatNumber, formatShare } from './report-table.js';
@@ -13,10 +14,11 @@ export function armLabel(arm: ArmName): string {
 
 export function metricsTableHtml(all: Slice): string {
   const withGap = all.arms.some(({ gapClosed }) => gapClosed !== null);
-  const heads = METRIC_COLUMNS.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
-  const bests = METRIC_COLUMNS.map((column) => column.bestOf(all.arms));
+  const columns = metricColumnsOf(all);
+  const heads = columns.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
+  const bests = columns.map((column) => column.bestOf(all.arms));
   const rows = all.arms.map(({ arm, metrics, gapClosed }) => {
-    const cells = METRIC_COLUMNS.map((column, index) => {
+    const cells = columns.map((column, index) => {
       const text = formatNumber(column.value(metrics), column.digits);
       const isBest = arm !== 'oracle' && bests[index] === text;
       return `<td${isBest ? ' class="best"' : ''}>${text}</td>`;
@@ -31,7 +33,7 @@ export function metricsTableHtml(all: Slice): string {
 }
 
 /** Each claiming arm against each reference: numbers and a forest plot on one scale. */
-export function differencesTableHtml(all: Slice): string {
+export function differencesTableHtml(all: Slice, { unit, perRow }: LabelWords): string {
   const pairs = comparedPairs(all);
   const reach = Math.max(
     1e-9,
@@ -50,8 +52,8 @@ export function differencesTableHtml(all: Slice): string {
       `<td>${interval(difference.perAdgroup)}</td></tr>`,
   );
   return tableHtml(
-    '<th>arm</th><th>per impression<small>nats</small></th><th><small>better | worse</small></th>' +
-      '<th></th><th>per adgroup<small>nats</small></th>',
+    `<th>arm</th><th>${perRow}<small>${unit}</small></th><th><small>better | worse</small></th>` +
+      `<th></th><th>per adgroup<small>${unit}</small></th>`,
     rows,
   );
 }
@@ -68,7 +70,7 @@ function forestMark({ arm, difference }: ComparedPair, reach: number): string {
   );
 }
 
-/** What was tried and what was chosen; darker is a lower validation logloss. */
+/** What was tried and what was chosen; darker is a lower validation loss. */
 export function selectionHtml({ selection }: EvaluationReport): string {
   const grids = selection.chosen.map((chosen) => {
     const edge = chosen.atGridEdge ? ' <small>(at the edge of its grid)</small>' : '';
@@ -121,6 +123,7 @@ function axesOf(cell: Cell): [number, number] {
 }
 
 export function runFactsHtml({ run, counts, ...report }: EvaluationReport): string {
+  const words = wordsOf(report);
   const code = (text: string): string => `<code>${escapeHtml(text)}</code>`;
   const facts: [string, string][] = [
     ['run', `${escapeHtml(run.run)}, seed ${run.seed}`],
@@ -137,7 +140,7 @@ export function runFactsHtml({ run, counts, ...report }: EvaluationReport): stri
       'rows',
       `${formatCount(counts.testSupportRows)} support and ${formatCount(counts.testQueryRows)} query rows of test adgroups, ${formatCount(counts.validationQueryRows)} query rows of validation adgroups`,
     ],
-    ['click rate in training', formatShare(report.trainClickRate)],
+    [`${words.rate} in training`, words.describeRate(report.trainClickRate)],
     ['meta-parameters', code(run.metaDigest)],
     ['global parameters', run.globalDigest === null ? 'none' : code(run.globalDigest)],
     ['task store', `${code(run.storeAddress)}<br>${code(run.storeDigest)}`],

@@ -1,7 +1,8 @@
 /** The evaluation report on a terminal: plain text, aligned, units named. */
 
 import type { EvaluationReport, Slice } from './evaluation-report.js';
-import { METRIC_COLUMNS } from './metric-columns.js';
+import { titleOf, wordsOf, type LabelWords } from './label-words.js';
+import { metricColumnsOf } from './metric-columns.js';
 import { protocolsText } from './protocols-text.js';
 import { alignColumns, formatCount, formatNumber, formatShare, wrap } from './text-format.js';
 import {
@@ -24,14 +25,18 @@ const VERDICT_TEXT: Readonly<Record<Verdict, string>> = {
 export function reportTable(report: EvaluationReport, outputColumns = 80): string {
   const [all, ...buckets] = report.slices;
   if (all === undefined) throw new Error('a report has at least one slice');
+  const words = wordsOf(report);
   const percent = `${formatShare(report.confidence)} interval`;
   const sections = [
     heading(report, all),
     metricsTable(all),
-    `Logloss of the arm minus that of the reference, nats, with ${percent} (paired bootstrap over adgroups)\n` +
-      differencesTable(all, outputColumns),
+    `${words.lossTitle} of the arm minus that of the reference, ${words.unit}, with ${percent} (paired bootstrap over adgroups)\n` +
+      differencesTable(all, words, outputColumns),
     ...(buckets.length > 0
-      ? ['Logloss by support rows of the adgroup, nats per impression\n' + bucketTable(buckets)]
+      ? [
+          `${words.lossTitle} by support rows of the adgroup, ${words.unit} ${words.perRow}\n` +
+            bucketTable(buckets),
+        ]
       : []),
     ...protocolsText(report),
     selectionText(report),
@@ -45,17 +50,18 @@ export function reportTable(report: EvaluationReport, outputColumns = 80): strin
 
 function heading(report: EvaluationReport, all: Slice): string {
   const { run, counts } = report;
+  const words = wordsOf(report);
   return [
-    `Evaluation of ${run.run} (${run.method}, ${run.model}, seed ${run.seed})`,
+    `${titleOf(report)} (${run.method}, ${run.model}, seed ${run.seed})`,
     `${formatCount(all.adgroupCount)} held-out adgroups, ${formatCount(all.queryRowCount)} query rows, ` +
-      `${formatCount(all.impressions)} impressions, click rate ${formatShare(all.clicks / all.impressions)}; ` +
+      `${formatCount(all.impressions)} impressions, ${words.rate} ${words.describeRate(all.clicks / all.impressions)}; ` +
       `settings chosen on ${formatCount(counts.validationTasks)} other adgroups`,
   ].join('\n');
 }
 
 function metricsTable(all: Slice): string {
   const withGap = all.arms.some(({ gapClosed }) => gapClosed !== null);
-  const columns = METRIC_COLUMNS.map((column) => {
+  const columns = metricColumnsOf(all).map((column) => {
     const best = column.bestOf(all.arms);
     return [
       column.title,
@@ -82,12 +88,12 @@ function metricsTable(all: Slice): string {
 }
 
 /** The verdict is that of the interval per impression; a narrow terminal shows that one alone. */
-function differencesTable(all: Slice, outputColumns: number): string {
+function differencesTable(all: Slice, words: LabelWords, outputColumns: number): string {
   const pairs = comparedPairs(all);
   if (pairs.length === 0) return 'no arm to compare';
   const names = ['arm - reference', ...pairs.map((p) => `${p.arm} - ${p.difference.reference}`)];
   const perImpression = [
-    'per impression',
+    words.perRow,
     ...pairs.map((p) => signedInterval(p.difference.perImpression)),
   ];
   const perAdgroup = ['per adgroup', ...pairs.map((p) => signedInterval(p.difference.perAdgroup))];

@@ -1,6 +1,7 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
 import type { ArmPlan } from './arm-plan.js';
+import { isOfValues } from './metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { SplitRows } from './held-out-rows.js';
 import { ARM_NAMES, type ArmName, type Selection } from './evaluation-report.js';
@@ -39,7 +40,7 @@ export async function selectCells(
   return chosen;
 }
 
-/** Logits of every arm for the query rows of the test tasks, `[rowCount]`. */
+/** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
 export async function predictArms(
   context: PredictionContext,
   plan: ArmPlan,
@@ -50,8 +51,9 @@ export async function predictArms(
 ): Promise<Map<ArmName, Float32Array>> {
   const rowCount = test.query.clicks.length;
   const found = new Map<ArmName, Float32Array>();
-  found.set('constant', new Float32Array(rowCount).fill(logitOf(trainClickRate)));
-  if (test.query.oracle !== null) found.set('oracle', test.query.oracle.map(logitOf));
+  const outputOf = isOfValues(test.query) ? (value: number): number => value : logitOf;
+  found.set('constant', new Float32Array(rowCount).fill(outputOf(trainClickRate)));
+  if (test.query.oracle !== null) found.set('oracle', test.query.oracle.map(outputOf));
 
   const predict = async (
     model: AdaptableModel,

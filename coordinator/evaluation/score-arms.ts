@@ -9,6 +9,7 @@ import {
   calibrationBins,
   calibrationError,
   calibrationRatio,
+  isOfValues,
   lossSum,
   normalisedEntropy,
   sumOf,
@@ -21,6 +22,7 @@ import {
   type Metrics,
   type Slice,
 } from './evaluation-report.js';
+import { NDCG_AT, valueMetricsOf } from './value-metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
 
 /** The test rows as every arm sees them. */
@@ -87,7 +89,14 @@ export function scoreSlice(
     const aucs = scores?.aucs ?? [];
     return {
       arm,
-      metrics: metricsOf(ofArm, rows, aucs, { logloss, loglossPerAdgroup }, config.calibrationBins),
+      metrics: metricsOf(
+        ofArm,
+        rows,
+        aucs,
+        { logloss, loglossPerAdgroup },
+        config.calibrationBins,
+        config.ndcgAt,
+      ),
       differences,
       gapClosed,
     };
@@ -109,9 +118,12 @@ export function metricsOf(
   aucs: readonly (number | null)[],
   intervals: { readonly logloss: Interval; readonly loglossPerAdgroup: Interval },
   calibrationBinCount: number,
+  ndcgAt = NDCG_AT,
 ): Metrics {
   const { logloss, loglossPerAdgroup } = intervals;
-  const { gauc, leftOutCount } = gaucOf(aucs, adgroupImpressions(rows));
+  const { gauc, leftOutCount } = isOfValues(rows)
+    ? { gauc: null, leftOutCount: 0 }
+    : gaucOf(aucs, adgroupImpressions(rows));
   return {
     logloss: logloss.value,
     loglossInterval: logloss,
@@ -122,6 +134,7 @@ export function metricsOf(
     gaucAdgroupsLeftOutCount: leftOutCount,
     calibration: calibrationRatio(logits, rows),
     ece: calibrationError(calibrationBins(logits, rows, calibrationBinCount)),
+    ...(isOfValues(rows) ? { values: valueMetricsOf(logits, rows, ndcgAt) } : {}),
   };
 }
 
@@ -140,6 +153,7 @@ export function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupSc
     const end = rows.starts[position + 1] ?? 0;
     const ofAdgroup = logits.subarray(start, end);
     const counts = {
+      ...(rows.label === undefined ? {} : { label: rows.label }),
       clicks: rows.clicks.subarray(start, end),
       impressions: rows.impressions.subarray(start, end),
     };

@@ -6,14 +6,16 @@
 import { QianmoError } from '../../shared/errors.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { Grid } from './grid.js';
-import { selectRows, selectTasks, type SplitRows } from './held-out-rows.js';
+import { selectRows, selectTasks, type SplitRows, type TaskCounts } from './held-out-rows.js';
 import { mapShift, type ShiftPrior } from './level-shift.js';
-import { lossSum, sumOf } from './metrics.js';
+import { isOfValues, lossSum, sumOf } from './metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { ArmName, Cell, Selection } from './evaluation-report.js';
 
-export const SELECTION_CRITERION =
-  'lowest mean logloss per impression on the query rows of the validation adgroups';
+export function selectionCriterionOf(rows: Pick<TaskCounts, 'label'>): string {
+  const loss = isOfValues(rows) ? 'squared error per row' : 'logloss per impression';
+  return `lowest mean ${loss} on the query rows of the validation adgroups`;
+}
 
 /** Without adaptation the rate is without meaning; the protocol wants a positive one. */
 export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };

@@ -9,6 +9,8 @@ import type {
   Slice,
 } from './evaluation-report.js';
 
+import { wordsOf, type LabelWords } from './label-words.js';
+
 export type Verdict = 'better' | 'worse' | 'undecided';
 
 export interface ComparedPair {
@@ -62,10 +64,14 @@ export function mainPairs(report: EvaluationReport): ComparedPair[] {
 }
 
 export function verdictSentences(report: EvaluationReport): string[] {
-  return mainPairs(report).map(sentenceOf);
+  const words = wordsOf(report);
+  return mainPairs(report).map((pair) => sentenceOf(pair, words));
 }
 
-export function sentenceOf({ arm, difference, verdict }: ComparedPair): string {
+export function sentenceOf(
+  { arm, difference, verdict }: ComparedPair,
+  { loss, perRow }: LabelWords,
+): string {
   const { reference, perImpression, perAdgroup } = difference;
   const perAdgroupVerdict = verdictOf(perAdgroup);
   const addition =
@@ -74,8 +80,8 @@ export function sentenceOf({ arm, difference, verdict }: ComparedPair): string {
       : `per adgroup it is ${wordOf(perAdgroupVerdict)}: ${signedInterval(perAdgroup)}`;
   const ending = verdict === 'undecided' ? ' (the interval holds 0)' : '';
   return (
-    `${arm} is ${wordOf(verdict)} than ${reference}: difference in logloss ` +
-    `${signedInterval(perImpression)} per impression${ending}; ${addition}.`
+    `${arm} is ${wordOf(verdict)} than ${reference}: difference in ${loss} ` +
+    `${signedInterval(perImpression)} ${perRow}${ending}; ${addition}.`
   );
 }
 
@@ -100,7 +106,7 @@ export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
     : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
 }
 
-/** The best arm by logloss per impression, the oracle aside. */
+/** The best arm by its mean loss, the oracle aside. */
 export function bestArmOf(slice: Slice): ArmName | null {
   let best: Slice['arms'][number] | null = null;
   for (const candidate of slice.arms)

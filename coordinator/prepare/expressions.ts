@@ -11,6 +11,8 @@ import { identifier, literal } from './sql.js';
 export interface ConfigExpression {
   readonly sql: string;
   readonly configPath: string;
+  /** Whether it must be true or false. */
+  readonly isCondition?: boolean;
 }
 
 /**

@@ -28,15 +28,17 @@ import {
   shortDuckMessage,
   type DuckSession,
 } from './duckdb-session.js';
-import { learnEncodings, type FeatureEncoding } from './feature-encoding.js';
+import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from './log-files.js';
 import { readRawLogs, type RawLogs } from './log-reading.js';
 import { collectRejects, REJECTS_FILE, writeRejects } from './rejected-rows.js';
-import { assembleRows } from './row-assembly.js';
+import { assembleRows, type AssemblyPlan } from './row-assembly.js';
 import { rowFileWriter } from './row-file-writer.js';
 import { columnUsesOf, createJudgedView, taskColumnsOf } from './row-judgement.js';
+import { rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
+import { learnTaskLabels } from './task-labels.js';
 import { divideTasks, type TaskDivision } from './task-division.js';
 
 export interface PrepareOptions {
@@ -107,18 +109,21 @@ async function prepareInto(
   await createJudgedView(config, logs.columns, session);
   const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
-  const placedBySplitFile = config.data.splitFile !== undefined;
   if (config.data.splitFile !== undefined)
     await readSplitFile(config.data.splitFile, logs, session);
+  const placedBySplitFile = config.data.splitFile !== undefined;
   const division = await divideTasks(config, placedBySplitFile, session);
+  const labels = await learnTaskLabels(rowLabelsOf(config.data), session);
   const encodings = await learnEncodings(config.data, session, sink);
+  const plan = { config, encodings, labels, placedBySplitFile };
 
-  const written = await writeStore(target.workFolder, config, encodings, options, session);
+  const written = await writeStore(target.workFolder, plan, options, session);
   const manifest: StoreManifest = {
     formatVersion: STORE_FORMAT_VERSION,
     sourceDigest,
     features: encodings.map(({ feature }) => feature),
     taskColumns: [...taskColumnsOf(config.data)],
+    ...(labels === null ? {} : { labels }),
     hasOracle: config.evaluation.oracleColumn !== undefined,
     ...countsOf(written.catalog),
     rejectedRowCount: rejects.length,
@@ -137,11 +142,11 @@ async function prepareInto(
 
 async function writeStore(
   folder: string,
-  config: RunConfig,
-  encodings: readonly FeatureEncoding[],
+  plan: AssemblyPlan,
   { sink, signal }: PrepareOptions,
   session: DuckSession,
 ): Promise<{ catalog: CatalogTask[]; files: StoreFile[] }> {
+  const { config, encodings } = plan;
   const dictionaries = await writeDictionaries(folder, encodings, session);
   const writer = rowFileWriter(
     folder,
@@ -151,8 +156,6 @@ async function writeStore(
   let catalog: CatalogTask[];
   let rows: StoreFile[];
   try {
-    const placedBySplitFile = config.data.splitFile !== undefined;
-    const plan = { config, encodings, placedBySplitFile };
     catalog = await assembleRows(plan, session, writer, sink, () => {
       if (signal.aborted) throw interrupted();
     });

@@ -13,10 +13,12 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
+import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
 import { seededHash } from './sql.js';
+import { storedClicksSql, storedOracleSql } from './task-labels.js';
 import { describeKey } from './task-division.js';
 
 interface PlannedTask {
@@ -28,11 +30,14 @@ interface PlannedTask {
   readonly boundary: number;
   readonly support: number;
   readonly query: number;
+  /** Null where the store's tasks do not differ in it. */
+  readonly label: number | null;
 }
 
 export interface AssemblyPlan {
   readonly config: RunConfig;
   readonly encodings: readonly FeatureEncoding[];
+  readonly labels: readonly TaskLabel[] | null;
   readonly placedBySplitFile: boolean;
 }
 
@@ -46,7 +51,7 @@ export async function assembleRows(
   sink: RunEventSink,
   checkStopped: () => void,
 ): Promise<CatalogTask[]> {
-  const planned = await plannedTasks(session);
+  const planned = await plannedTasks(session, plan.labels !== null);
   const total = planned.reduce((sum, task) => sum + task.rows, 0);
   const catalog: CatalogTask[] = [];
   const columns = new RowColumns(columnKinds(plan));
@@ -67,6 +72,7 @@ export async function assembleRows(
       supportRowCount: task.support,
       queryRowCount: task.query,
       firstSeenTime: task.firstSeenTime,
+      ...(task.label === null ? {} : { labelIndex: task.label }),
       ...writer.nextPlace(),
       rowOffset: taskStart,
     });
@@ -144,12 +150,12 @@ function roleOf(task: PlannedTask | undefined, place: number): 0 | 1 | null {
   return place < boundary + query ? 1 : null;
 }
 
-async function plannedTasks(session: DuckSession): Promise<PlannedTask[]> {
+async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<PlannedTask[]> {
   const rows = await session.rows(
     `SELECT key, CAST(split AS DOUBLE), CAST(rows AS DOUBLE), first_time, CAST(boundary AS DOUBLE),
-      CAST(support AS DOUBLE), CAST(query AS DOUBLE) FROM tasks ORDER BY task`,
+      CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
   );
-  return rows.map(([key, split, count, firstTime, boundary, support, query]) => ({
+  return rows.map(([key, split, count, firstTime, boundary, support, query, label = null]) => ({
     key: String(key),
     split: Number(split),
     rows: Number(count),
@@ -157,6 +163,7 @@ async function plannedTasks(session: DuckSession): Promise<PlannedTask[]> {
     boundary: Number(boundary),
     support: Number(support),
     query: Number(query),
+    label: label === null ? null : Number(label),
   }));
 }
 
@@ -178,13 +185,13 @@ function columnKinds(plan: AssemblyPlan): ColumnKind[] {
   ];
 }
 
-function encodedRowsSql({ config, encodings, placedBySplitFile }: AssemblyPlan): string {
+function encodedRowsSql({ config, encodings, labels, placedBySplitFile }: AssemblyPlan): string {
   const { data, seed } = config;
   const values = [
-    'e.clicks',
+    storedClicksSql(labels),
     'e.impressions',
     ...encodings.map(({ sql }) => sql),
-    ...(config.evaluation.oracleColumn === undefined ? [] : ['e.oracle']),
+    ...(config.evaluation.oracleColumn === undefined ? [] : [storedOracleSql(labels)]),
   ];
   const joins = encodings.flatMap(({ join }) => (join === null ? [] : [join]));
   return `SELECT CAST(e.task AS INTEGER), CAST(e.row AS DOUBLE), e.time,

@@ -1,7 +1,7 @@
 /**
  * Which tasks there are, which are held out, and how many rows of each support and query: the table
- * `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query) and the table
- * `encodable` with the good rows of those tasks.
+ * `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, label where tasks
+ * differ in it) and the table `encodable` with the good rows of those tasks.
  *
  * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
  * `queryRowsMax` of its later part: the rows on both sides nearest to the moment of adaptation.
@@ -11,6 +11,8 @@
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { DuckSession } from './duckdb-session.js';
+import { rowLabelsOf, storesLabels } from './row-labels.js';
+import { demandOneLabelPerTask } from './task-labels.js';
 import { seededHash } from './sql.js';
 
 export interface TaskDivision {
@@ -41,8 +43,11 @@ export async function divideTasks(
         found: String(rowSplit[`${part}RowsMin`]),
         cure: 'lower the one or raise the other',
       });
-  if (placedBySplitFile) await groupPlacedRows(session);
-  else await groupRows(config, session);
+  const labels = rowLabelsOf(config.data);
+  const labelSql = storesLabels(labels) ? ', min(j.label) AS label, max(j.label) AS label_max' : '';
+  if (placedBySplitFile) await groupPlacedRows(labelSql, session);
+  else await groupRows(config, labelSql, session);
+  if (labels.length > 1) await demandOneLabelPerTask(labels, session);
   if (config.data.grouped) await checkGrouped(session);
   const large = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
   await session.run(
@@ -87,7 +92,7 @@ export async function divideTasks(
   };
 }
 
-async function groupRows(config: RunConfig, session: DuckSession): Promise<void> {
+async function groupRows(config: RunConfig, labelSql: string, session: DuckSession): Promise<void> {
   const { supportShare, supportRowsMin, supportRowsMax, queryRowsMin, queryRowsMax } =
     config.data.rowSplit;
   // The early part holds its share, but leaves either side the rows it must have.
@@ -98,16 +103,16 @@ async function groupRows(config: RunConfig, session: DuckSession): Promise<void>
         least(rows - boundary, ${queryRowsMax}) AS query
       FROM (SELECT *, ${boundary} AS boundary FROM
         (SELECT key, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
-          min(time) AS first_time FROM judged WHERE kept AND reason IS NULL GROUP BY key))`,
+          min(time) AS first_time${labelSql} FROM judged j WHERE kept AND reason IS NULL GROUP BY key))`,
   );
 }
 
-async function groupPlacedRows(session: DuckSession): Promise<void> {
+async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<void> {
   await session.run(
     `CREATE TABLE task_sizes AS SELECT *, support AS boundary FROM
       (SELECT j.key, count(*) AS rows, min(j.row) AS first_row, max(j.row) AS last_row,
         min(j.time) AS first_time, min(p.split) AS placed_split, max(p.split) AS placed_split_max,
-        count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query
+        count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query${labelSql}
         FROM judged j JOIN placed p ON j.row = p.row
         WHERE j.kept AND j.reason IS NULL GROUP BY j.key)`,
   );
@@ -127,7 +132,8 @@ async function groupPlacedRows(session: DuckSession): Promise<void> {
 
 function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
   const { taskSplit } = config.data;
-  const fields = 'key, rows, first_row, last_row, first_time, boundary, support, query';
+  const label = storesLabels(rowLabelsOf(config.data)) ? ', label' : '';
+  const fields = `key, rows, first_row, last_row, first_time, boundary, support, query${label}`;
   if (placedBySplitFile)
     return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
   const testShare = `${taskSplit.testShare}::DOUBLE`;

@@ -18,17 +18,61 @@ export const LogsSchema = z.union([z.string().min(1), z.array(z.string().min(1))
   error: 'expected a path or a list of paths',
 });
 
+/** Half the squared error of the standardised value: the mean is what is predicted. */
+const valueLoss = z.enum(['squared']).default('squared');
+
+const clickLabels = [
+  /** A column holding 0 and 1. */
+  z.strictObject({ column: name }),
+  /** A condition that is true for a click. */
+  z.strictObject({ expression }),
+  /** Counts of pre-aggregated logs; exact in loss and metrics without expanding rows. */
+  z.strictObject({ clicks: name, impressions: name }),
+] as const;
+
+export const ClickLabelSchema = z.union(clickLabels, {
+  error: 'expected { column }, { expression } or { clicks, impressions }',
+});
+
 export const LabelSchema = z.union(
   [
-    /** A column holding 0 and 1. */
-    z.strictObject({ column: name }),
-    /** A condition that is true for a click. */
-    z.strictObject({ expression }),
-    /** Counts of pre-aggregated logs; exact in loss and metrics without expanding rows. */
-    z.strictObject({ clicks: name, impressions: name }),
+    ...clickLabels,
+    /** A column of numbers: ratings, order values. */
+    z.strictObject({ value: name, loss: valueLoss }),
+    /** SQL that gives a number: `ln(1 + amount)`. */
+    z.strictObject({ valueExpression: expression, loss: valueLoss }),
   ],
-  { error: 'expected { column }, { expression } or { clicks, impressions }' },
+  {
+    error:
+      'expected { column }, { expression }, { clicks, impressions }, { value } or { valueExpression }',
+  },
 );
+
+/** Crowds or stages of life with labels and losses of their own, on one trunk. */
+const SegmentsSchema = z
+  .strictObject({
+    /** Its value, the same in all rows of a task, chooses the label. */
+    column: name,
+    labels: z
+      .array(
+        z.strictObject({
+          segment: name,
+          label: LabelSchema,
+          /** A column that multiplies a row's loss, in place of `data.weight`. */
+          weight: name.optional(),
+        }),
+      )
+      .min(1),
+  })
+  .superRefine(({ labels }, context) => {
+    for (const [index, { segment }] of labels.entries())
+      if (labels.findIndex((other) => other.segment === segment) !== index)
+        context.addIssue({
+          code: 'custom',
+          path: ['labels', index, 'segment'],
+          message: `"${segment}" is listed twice`,
+        });
+  });
 
 /** Ids 0 is "unknown": seen fewer than `countMin` times, or not in the training tasks. */
 const CategorySchema = z
@@ -132,7 +176,9 @@ export const DataConfigSchema = z
     task: z.union([name, z.array(name).min(1)], {
       error: 'expected a column or a list of columns',
     }),
-    label: LabelSchema,
+    /** Of every row; or `segments`. */
+    label: LabelSchema.optional(),
+    segments: SegmentsSchema.optional(),
     /** A column that multiplies a row's loss. */
     weight: name.optional(),
     /** Orders the rows of a task; a number or a timestamp. */
@@ -160,6 +206,15 @@ export const DataConfigSchema = z
         });
       seen.add(feature.name);
     }
+    if ((data.label === undefined) === (data.segments === undefined))
+      context.addIssue({
+        code: 'custom',
+        path: ['label'],
+        message:
+          data.label === undefined
+            ? 'is missing; expected data.label, or data.segments with a label for each'
+            : 'give data.label or data.segments, not both: a segment has a label of its own',
+      });
     const byTime = data.rowSplit.by === 'time' || data.taskSplit.by === 'first-seen';
     if (byTime && data.time === undefined && !data.grouped)
       context.addIssue({
@@ -170,4 +225,5 @@ export const DataConfigSchema = z
   });
 
 export type DataConfig = z.infer<typeof DataConfigSchema>;
+export type LabelConfig = z.infer<typeof LabelSchema>;
 export type FeatureConfig = z.infer<typeof FeatureSchema>;

@@ -143,6 +143,8 @@ export const EvaluationConfigSchema = z.strictObject({
   bootstrapSamples: z.int().min(100).max(100_000).default(2000),
   confidence: z.number().gt(0.5).lt(1).default(0.95),
   calibrationBins: z.int().min(2).max(1000).default(20),
+  /** Of labels that are values: places of an adgroup's ranking that count in nDCG. */
+  ndcgAt: positiveInt.max(1000).default(5),
   /**
    * Numbers of support rows: a k-shot curve, for which every arm adapts on the first so many of each
    * test adgroup's support rows.

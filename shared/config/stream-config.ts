@@ -1,7 +1,7 @@
 /** The config of `qianmo stream`: logs as a time-ordered stream, its slots, and how rules are chosen. */
 
 import { z } from 'zod';
-import { LabelSchema, LogsSchema } from './data-config.js';
+import { ClickLabelSchema, LogsSchema } from './data-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
@@ -43,7 +43,7 @@ export const StreamConfigSchema = z
     data: z.strictObject({
       logs: LogsSchema,
       format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet']).default('auto'),
-      label: LabelSchema.refine((label) => !('clicks' in label), {
+      label: ClickLabelSchema.refine((label) => !('clicks' in label), {
         error: 'a stream has one label per row: give { column } or { expression }',
       }),
       /** Orders the rows; a number of seconds or a timestamp. */

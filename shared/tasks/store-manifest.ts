@@ -12,15 +12,18 @@
  *   row          int64    number of the row in the logs, from 0 in order of reading
  *   role         uint8    0 support, 1 query
  *   time         float64  seconds since the epoch or the number found; 0 without a time column
- *   clicks       float32  clicks times weight; with a 0/1 label, label times weight
- *   impressions  float32  impressions times weight; with a 0/1 label, the weight
+ *   clicks       float32  clicks times weight; with a 0/1 label, label times weight; with a value
+ *                         as label, the standardised value times weight (see `task-label.ts`)
+ *   impressions  float32  impressions times weight; with a 0/1 label or a value, the weight
  *   NAME         int32                     a category feature: its id
  *   NAME         fixedSizeList<int32>[lengthMax]  a bag: its ids, -1 in empty places
  *   NAME         float32                   a number feature, scaled
- *   oracle       float32  known true click probability, when the config names its column
+ *   oracle       float32  known true click probability, when the config names its column; with a
+ *                         value as label, its known true mean, standardised
  */
 
 import { z } from 'zod';
+import { TaskLabelSchema } from './task-label.js';
 
 export const STORE_FORMAT_VERSION = 1;
 
@@ -68,6 +71,8 @@ export const StoreManifestSchema = z.strictObject({
   sourceDigest: z.string(),
   features: z.array(EncodedFeatureSchema),
   taskColumns: z.array(z.string()).min(1),
+  /** By label index; absent where every task has the one label of a click and there are no segments. */
+  labels: z.array(TaskLabelSchema).min(1).optional(),
   hasOracle: z.boolean(),
   taskCount: count,
   taskCountBySplit: z.strictObject({

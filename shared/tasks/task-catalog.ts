@@ -4,7 +4,8 @@
  * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test), `supportRows` int32,
  * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
  * within the file), `offset` int32 (first row within the batch), `firstSeen` float64 (time of the
- * task's first row in the logs; 0 without a time column). Earlier stores have no `firstSeen`.
+ * task's first row in the logs; 0 without a time column); in a store whose manifest lists labels also
+ * `label` int32 (place in that list). Earlier stores have no `firstSeen`.
  */
 
 import {
@@ -77,6 +78,9 @@ export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
     batch: int32((task) => task.batchIndex),
     offset: int32((task) => task.rowOffset),
     ...firstSeenColumn(tasks),
+    ...(tasks.some(({ labelIndex }) => labelIndex !== undefined)
+      ? { label: int32(({ labelIndex }) => labelIndex ?? 0) }
+      : {}),
   };
   const schema = new Schema(
     Object.entries(columns).map(([name, data]) => new Field(name, data.type, false)),
@@ -120,6 +124,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
   const batch = numbers('batch');
   const offset = numbers('offset');
   const firstSeen = table.getChild('firstSeen') === null ? null : numbers('firstSeen');
+  const label = table.getChild('label') === null ? null : numbers('label');
   const tasks: TaskEntry[] = [];
   const places: TaskPlace[] = [];
   for (let taskIndex = 0; taskIndex < table.numRows; taskIndex += 1) {
@@ -130,6 +135,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
       supportRowCount: supportRows[taskIndex] ?? 0,
       queryRowCount: queryRows[taskIndex] ?? 0,
       firstSeenTime: firstSeen?.[taskIndex] ?? null,
+      ...(label === null ? {} : { labelIndex: label[taskIndex] ?? 0 }),
     });
     places.push({
       fileIndex: file[taskIndex] ?? 0,

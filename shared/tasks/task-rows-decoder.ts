@@ -2,6 +2,7 @@
 
 import type { Data, RecordBatch } from 'apache-arrow';
 import type { StoreManifest } from './store-manifest.js';
+import { labelOf } from './task-label.js';
 import type { TaskEntry, TaskRows } from './task-store.js';
 
 /** @throws Error when a column is missing or has another type than the manifest says. */
@@ -30,6 +31,7 @@ export function taskRowsOf(
     taskIndex: task.taskIndex,
     rowCount,
     supportRowCount: task.supportRowCount,
+    loss: labelOf(manifest, task).loss,
     categoryIds: features('category').map((name) =>
       intsOf(column(name), name).slice(rowOffset, end),
     ),

@@ -1,6 +1,7 @@
 /** What coordinator and workers may ask of a task store. The reader is in `task-store-reader.ts`. */
 
 import type { StoreManifest } from './store-manifest.js';
+import type { LossKind } from './task-label.js';
 
 export type TaskSplit = 'train' | 'validation' | 'test';
 
@@ -14,6 +15,8 @@ export interface TaskEntry {
   readonly queryRowCount: number;
   /** Time of the first of its rows in the logs, left-out ones included; null when the store does not say. */
   readonly firstSeenTime: number | null;
+  /** Place of its label in the manifest; absent where the manifest has no labels. */
+  readonly labelIndex?: number;
 }
 
 /** The rows of one task, support before query; every array is in row order. */
@@ -21,15 +24,18 @@ export interface TaskRows {
   readonly taskIndex: number;
   readonly rowCount: number;
   readonly supportRowCount: number;
+  /** Absent: binary. */
+  readonly loss?: LossKind;
   /** By category feature, in manifest order: `[rowCount]`. */
   readonly categoryIds: readonly Int32Array[];
   /** By bag feature, in manifest order: `[rowCount, lengthMax]`, -1 in empty places. */
   readonly bagIds: readonly Int32Array[];
   /** By number feature, in manifest order: `[rowCount]`. */
   readonly numbers: readonly Float32Array[];
+  /** Of a squared loss: the standardised value times weight, `[rowCount]` as all that follow. */
   readonly clicks: Float32Array;
   readonly impressions: Float32Array;
-  /** Known true click probability, or null. */
+  /** Known true click probability (of a squared loss the standardised true mean), or null. */
   readonly oracle: Float32Array | null;
   /** Seconds since the epoch or the number found, `[rowCount]`; 0 without a time column. */
   readonly times: Float64Array;

@@ -84,6 +84,12 @@ const cases: [string, TinyStoreOptions, unknown][] = [
     { taskCount: 3, supportRowCountMax: 1, queryRowCountMax: 1 },
     { ...embedded, personal: blocks },
   ],
+  ['values', { ...rich, losses: ['squared'] }, { ...small, personal: ['bias', 'output'] }],
+  [
+    'values beside clicks',
+    { ...rich, losses: ['squared', 'binary'], hasEmptySets: true },
+    { ...embedded, personal: blocks },
+  ],
   [
     'tasks without support rows, tasks without query rows',
     { ...rich, hasEmptySets: true },

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { bootstrapIntervals } from '../../coordinator/evaluation/bootstrap.js';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
+import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import { lossSum } from '../../coordinator/evaluation/metrics.js';
 import { randomStream } from '../../shared/random.js';
 
@@ -99,6 +100,40 @@ describe('empirical-Bayes shift', () => {
     let best = -3;
     for (let s = -3; s <= 3; s += 1e-4) if (objective(s) < objective(best)) best = s;
     expect(Math.abs(mapShift(logits, rows, prior) - best)).toBeLessThan(1e-4);
+  });
+
+  describe('of values', () => {
+    const label: TaskLabel = { loss: 'squared', segment: null, mean: 3, deviation: 1.5 };
+    // Values 4, 1 and 5, of weight 1, 2 and 1.
+    const values = { label, clicks: [4, 2, 5], impressions: [1, 2, 1] };
+    const predicted = [3, 2.5, 3.5];
+
+    it('is the mean residual, shrunken: worked numbers', () => {
+      // Residuals 1, -1.5 (twice) and 1.5 sum to -0.5; precision 4: (0.2 * 1.5 * 4 - 0.5) / (4 + 4).
+      const shift = mapShift(predicted, values, { mean: 0.2, deviation: 0.5 });
+      expect(shift).toBeCloseTo((1.2 - 0.5) / 8, 12);
+      expect(mapShift(predicted, values, { mean: 0, deviation: 1e6 })).toBeCloseTo(-0.5 / 4, 9);
+      expect(
+        mapShift([], { ...values, clicks: [], impressions: [] }, { mean: 1, deviation: 2 }),
+      ).toBe(1.5);
+    });
+
+    it.each([
+      { mean: 0, deviation: 0.5 },
+      { mean: -0.4, deviation: 2 },
+    ])('lies where a fine grid finds the least penalised error: %o', (prior) => {
+      // Errors and shift in standard deviations, as the prior is.
+      const objective = (s: number): number =>
+        lossSum(
+          predicted.map((z) => z + s),
+          values,
+        ) /
+          (2 * 1.5 ** 2) +
+        (s / 1.5 - prior.mean) ** 2 / (2 * prior.deviation ** 2);
+      let best = -3;
+      for (let s = -3; s <= 3; s += 1e-4) if (objective(s) < objective(best)) best = s;
+      expect(Math.abs(mapShift(predicted, values, prior) - best)).toBeLessThan(1e-4);
+    });
   });
 
   it('is found from far away: every row clicked, at logits far below', () => {

@@ -6,7 +6,12 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { randomStream } from '../../shared/random.js';
 import { loadEngine, type Engine } from '../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../worker/compute/engine/native-backend.js';
-import { fieldSums, taskLosses } from '../../worker/compute/models/lean-operations.js';
+import {
+  fieldSums,
+  flatTaskLosses,
+  taskLosses,
+  type LossTerms,
+} from '../../worker/compute/models/lean-operations.js';
 import { relativeDifference } from '../fixtures/compute-inputs.js';
 
 /** What it closes over is made once, outside of what is differentiated. */
@@ -261,12 +266,39 @@ const operations: [string, number[], Operation][] = [
     'taskLosses',
     [3, 4],
     (e) => {
-      const impressions = e.tf.abs(constant(e, [3, 4], 'impressions')) as tfjs.Tensor2D;
-      const clicks = e.tf.mul<tfjs.Tensor2D>(impressions, 0.3);
-      return (x) => taskLosses(e, x as tfjs.Tensor2D, impressions, clicks);
+      const terms = lossTerms(e, [3, 4]);
+      return (x) => taskLosses(e, x as tfjs.Tensor2D, terms);
+    },
+  ],
+  [
+    'taskLosses, the second task of values',
+    [3, 4],
+    (e) => {
+      const terms = lossTerms(e, [3, 4], e.tf.tensor2d([0, 1, 0], [3, 1]));
+      return (x) => taskLosses(e, x as tfjs.Tensor2D, terms);
+    },
+  ],
+  [
+    'flatTaskLosses, the second task of values',
+    [1, 5],
+    (e) => {
+      const terms = lossTerms(e, [1, 5], e.tf.tensor2d([0, 0, 1, 1, 0], [1, 5]));
+      const taskOfPlace = index(e, 0, 0, 1, 1, 2);
+      return (x) => flatTaskLosses(e, x as tfjs.Tensor2D, terms, taskOfPlace, 3);
     },
   ],
 ];
+
+/** @param isOfValues 1 in rows of the squared loss */
+function lossTerms(engine: Engine, shape: [number, number], isOfValues?: tfjs.Tensor2D): LossTerms {
+  const { tf } = engine;
+  const impressionShares = tf.abs(constant(engine, shape, 'impressions')) as tfjs.Tensor2D;
+  const clickShares = tf.mul<tfjs.Tensor2D>(impressionShares, 0.3);
+  if (isOfValues === undefined) return { impressionShares, clickShares };
+  const ofValues = tf.mul<tfjs.Tensor2D>(impressionShares, isOfValues);
+  const squared = { impressionShares: ofValues, constants: tf.mul<tfjs.Tensor2D>(ofValues, 0.7) };
+  return { impressionShares, clickShares, squared };
+}
 
 /** Sum over the results y of w softplus(y), so that every derivative of the operation counts. */
 function objective(engine: Engine, operation: Operation): (x: tfjs.Tensor) => tfjs.Scalar {

@@ -51,6 +51,11 @@ const cases: [string, TinyStoreOptions, unknown][] = [
     { ...small, personal: ['numbers', 'bias'] },
   ],
   [
+    'values beside clicks',
+    { ...rich, losses: ['squared', 'binary'] },
+    { ...small, personal: ['bias', 'output'] },
+  ],
+  [
     'one row in every set',
     { taskCount: 3, supportRowCountMax: 1, queryRowCountMax: 1 },
     { ...embedded, personal: blocks },

@@ -41,7 +41,10 @@ export function lossNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, span: 
   for (let row = span.start; row < span.end; row += span.stride ?? 1) {
     const impressions = task.impressions[row]!;
     const z = logitNode(spec, leaves, task, row);
-    terms.push(tape.scale(tape.softplus(z), impressions), tape.scale(z, -task.clicks[row]!));
+    if (task.loss === 'squared') {
+      const error = tape.add(z, tape.constant(-task.clicks[row]! / impressions));
+      terms.push(tape.scale(tape.multiply(error, error), impressions / 2));
+    } else terms.push(tape.scale(tape.softplus(z), impressions), tape.scale(z, -task.clicks[row]!));
     impressionSum += impressions;
   }
   const scale = impressionSum === 0 ? 0 : 1 / impressionSum;

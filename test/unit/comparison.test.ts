@@ -239,6 +239,18 @@ describe('what cannot be compared', () => {
     );
   });
 
+  it('runs of values and of segments, which it does not measure yet', async () => {
+    const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
+    const ofValues = await laterRefusalOf(
+      readEvaluatedRun(await evaluatedOutput('values', { store: values })),
+    );
+    expect(ofValues).toMatchObject({ kind: 'usage', found: 'a label that is a value' });
+    const segmented = new MemoryObjectStore('segmented');
+    await segmented.put('evaluation-buyer.json', new Uint8Array(1), { kind: 'always' });
+    const ofSegments = await laterRefusalOf(readEvaluatedRun(segmented));
+    expect(ofSegments.found).toContain('evaluation-buyer.json');
+  });
+
   it('logits that are gone or were changed', async () => {
     const output = await evaluatedOutput('damaged', { store });
     const object = await output.get(TEST_LOGITS_KEY);

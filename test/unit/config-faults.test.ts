@@ -93,7 +93,7 @@ describe('a run config with faults', () => {
       'a label that is none of three',
       data({ label: { colum: 'x' } }),
       [
-        'data.label: expected { column }, { expression } or { clicks, impressions }, found {"colum":"x"}',
+        'data.label: expected { column }, { expression }, { clicks, impressions }, { value } or { valueExpression }, found {"colum":"x"}',
       ],
     ],
     [

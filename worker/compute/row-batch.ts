@@ -43,6 +43,13 @@ export interface RowBatch {
   /** By task: sums over its rows of the role. */
   readonly impressionTotals: Float32Array;
   readonly clickTotals: Float32Array;
+  /** Null when no task has the squared loss; 0 where a row or a task has another. */
+  readonly squared: {
+    /** `[taskCount, rowExtent]` */
+    readonly impressionShares: Float32Array;
+    /** c^2 / (2 i), see `task-label.ts`. */
+    readonly constants: Float32Array;
+  } | null;
 }
 
 export interface BatchExtents {
@@ -137,6 +144,7 @@ export function rowBatchOf(
     taskOfPlace: role === 'flat' ? taskOfPlaceOf(spans, rowExtent) : null,
     impressionTotals,
     clickTotals,
+    squared: squaredTermsOf(spans, impressionShares, clickShares),
   };
 }
 
@@ -230,4 +238,25 @@ function totalOf({ start, end }: TaskSpan, values: Float32Array): number {
   let total = 0;
   for (let row = start; row < end; row += 1) total += values[row] ?? 0;
   return total;
+}
+
+function squaredTermsOf(
+  spans: readonly TaskSpan[],
+  impressionShares: Float32Array,
+  clickShares: Float32Array,
+): RowBatch['squared'] {
+  if (!spans.some(({ task }) => task.loss === 'squared')) return null;
+  const squared = {
+    impressionShares: new Float32Array(impressionShares.length),
+    constants: new Float32Array(impressionShares.length),
+  };
+  for (const { task, start, end, firstPlace } of spans) {
+    if (task.loss !== 'squared') continue;
+    for (let place = firstPlace; place < firstPlace + end - start; place += 1) {
+      const share = impressionShares[place] ?? 0;
+      squared.impressionShares[place] = share;
+      if (share > 0) squared.constants[place] = (clickShares[place] ?? 0) ** 2 / (2 * share);
+    }
+  }
+  return squared;
 }

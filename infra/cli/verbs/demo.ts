@@ -45,8 +45,8 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
   context.print(`checkpoint ${outcome.address}\ndigest ${outcome.digest}`);
 
   context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
-  const report = await evaluateRun(run, dispatch, { fresh: false }, context);
-  context.print(reportTable(report, context.outputColumns));
+  const reports = await evaluateRun(run, dispatch, { fresh: false }, context);
+  for (const report of reports) context.print(reportTable(report, context.outputColumns));
 
   const seconds = Math.round((context.clock.monotonicMs() - startedMs) / 1000);
   context.print(`

@@ -6,13 +6,14 @@ import { demandHeldOutAdgroups, evaluate } from '../../../coordinator/evaluation
 import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
 import { demandPredictionsPath } from '../../../coordinator/evaluation/predictions.js';
 import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
-import { reportJson } from '../../../coordinator/evaluation/report-json.js';
+import { reportJson, reportsJson } from '../../../coordinator/evaluation/report-json.js';
 import { reportTable } from '../../../coordinator/evaluation/report-table.js';
 import { TEST_LOGITS_KEY } from '../../../coordinator/evaluation/test-logits.js';
 import type { EvaluationReport } from '../../../coordinator/evaluation/evaluation-report.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import { labelsOf } from '../../../shared/tasks/task-label.js';
 import type { CommandContext } from '../command-context.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
@@ -47,30 +48,36 @@ export async function evaluateVerb(
   if (options.predictions !== undefined) await demandPredictionsPath(options.predictions);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);
-  const report = await interruptedAs(evaluateRun(run, dispatch, options, context), {
+  const reports = await interruptedAs(evaluateRun(run, dispatch, options, context), {
     what: 'the evaluation was stopped; no report was written',
     where: config.output,
     cure: 'give the same command again; a global arm that was trained is kept',
   });
   context.print(
-    options.format === 'json' ? reportJson(report) : reportTable(report, context.outputColumns),
+    options.format === 'json'
+      ? reportsJson(reports)
+      : reports.map((report) => reportTable(report, context.outputColumns)).join('\n\n\n'),
   );
 }
 
-/** Evaluates the latest checkpoint; the reports lie beside it in the run's output. */
+/**
+ * Evaluates the latest checkpoint, each segment for itself; the reports lie beside it in the run's
+ * output.
+ */
 export async function evaluateRun(
   run: PreparedRun,
   dispatch: RunDispatch,
   options: { readonly predictions?: string | undefined; readonly fresh: boolean },
   context: CommandContext,
-): Promise<EvaluationReport> {
+): Promise<EvaluationReport[]> {
   const { config, store, spec } = run;
   const meta = await trainedMetaParameters(run, context);
   // Before the global arm is trained for nothing.
-  demandHeldOutAdgroups(run, planArms({ config, store, meta, global: meta }));
+  const plan = planArms({ config, store, meta, global: meta });
+  for (const labelIndex of labelsOf(store.manifest).keys())
+    demandHeldOutAdgroups({ config, store, labelIndex }, plan);
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
-  const reports = objectStoreOf(config, config.output);
-  const report = await evaluate({
+  const evaluation = {
     config,
     runId: config.run,
     store,
@@ -82,13 +89,32 @@ export async function evaluateRun(
     clock: context.clock,
     sink: context.sink,
     signal: context.signal,
-    keepTestLogits: (bytes) => reports.put(TEST_LOGITS_KEY, bytes, { kind: 'always' }),
-    ...(options.predictions === undefined ? {} : { predictionsPath: options.predictions }),
-  });
-  await reports.put('evaluation.json', Buffer.from(reportJson(report)), { kind: 'always' });
-  await reports.put('report.html', Buffer.from(reportHtml(report)), { kind: 'always' });
-  context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, 'report.html')}` });
-  return report;
+  };
+  const output = objectStoreOf(config, config.output);
+  const reports: EvaluationReport[] = [];
+  for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
+    const predictionsPath =
+      options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
+    const report = await evaluate({
+      ...evaluation,
+      keepTestLogits: (bytes) =>
+        output.put(fileOfSegment(TEST_LOGITS_KEY, segment), bytes, { kind: 'always' }),
+      ...(segment === null ? {} : { labelIndex }),
+      ...(predictionsPath === null ? {} : { predictionsPath }),
+    });
+    const json = fileOfSegment('evaluation.json', segment);
+    const page = fileOfSegment('report.html', segment);
+    await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
+    await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
+    context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, page)}` });
+    reports.push(report);
+  }
+  return reports;
+}
+
+/** `report.html`, of a segment `report-SEGMENT.html`; odd characters are percent-encoded. */
+function fileOfSegment(file: string, segment: string | null): string {
+  return segment === null ? file : file.replace(/(?=\.[a-z]+$)/, `-${encodeURIComponent(segment)}`);
 }
 
 async function trainedMetaParameters(

@@ -80,7 +80,7 @@ export function createGeneratorStep(engine: Engine): GeneratorStep {
       if (layer + 1 < frozen.weights.length) hidden = kernels.relu(hidden);
     }
     const logits = tf.reshape<tfjs.Rank.R2>(tf.add(hidden, factors), [TASK_COUNT, ROWS_PER_TASK]);
-    return taskLosses(engine, logits, shares, clickShares);
+    return taskLosses(engine, logits, { impressionShares: shares, clickShares });
   };
 
   type StepInput = Record<

@@ -171,7 +171,7 @@ function lossesOn(
   return (features, blocks) => {
     const outputs = denseLayers(engine, features, blocks, false);
     const logits = tf.reshape<tfjs.Rank.R2>(outputs, [taskCount, rowsPerTask]);
-    return taskLosses(engine, logits, shares, clickShares);
+    return taskLosses(engine, logits, { impressionShares: shares, clickShares });
   };
 }
 

@@ -69,11 +69,10 @@ export function logitsOf(pass: Pass, shared: TrunkPass, personal: Variables): tf
 /** Of each task, `[taskCount]`. */
 export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
   const { job, data } = pass;
-  const { impressionShares, clickShares, taskOfPlace } = data;
-  const shares = [impressionShares, clickShares] as const;
+  const { taskOfPlace } = data;
   return taskOfPlace === undefined
-    ? taskLosses(job.engine, logits, ...shares)
-    : flatTaskLosses(job.engine, logits, ...shares, taskOfPlace, job.taskCount);
+    ? taskLosses(job.engine, logits, data)
+    : flatTaskLosses(job.engine, logits, data, taskOfPlace, job.taskCount);
 }
 
 function taskCountOf({ batches }: BatchInput): number {

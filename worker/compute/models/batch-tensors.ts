@@ -3,6 +3,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../row-batch.js';
+import type { LossTerms } from './lean-operations.js';
 
 /** What the model has none of is absent: no tensor is empty. */
 export type BatchTensors = {
@@ -16,14 +17,11 @@ export type BatchTensors = {
   };
   /** `[taskCount * rowExtent, numberCount]` */
   readonly numbers?: tfjs.Tensor2D;
-  /** `[taskCount, rowExtent]` */
-  readonly impressionShares: tfjs.Tensor2D;
-  readonly clickShares: tfjs.Tensor2D;
   /** Of flat rows, which lie `[1, rowExtent]`: the task of each, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
   /** Of each task, `[taskCount]`, where they were asked for. */
   readonly totals?: { readonly impressions: tfjs.Tensor1D; readonly clicks: tfjs.Tensor1D };
-};
+} & LossTerms;
 
 export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = false): BatchTensors {
   const { taskCount, rowExtent, categoryCount, bagCount, numberCount, members } = batch;
@@ -53,6 +51,14 @@ export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = fals
           },
         }
       : {}),
+    ...(batch.squared === null
+      ? {}
+      : {
+          squared: {
+            impressionShares: tf.tensor2d(batch.squared.impressionShares, byTask),
+            constants: tf.tensor2d(batch.squared.constants, byTask),
+          },
+        }),
   };
 }
 

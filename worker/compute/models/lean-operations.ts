@@ -23,55 +23,77 @@ export function fieldSums({ tf }: Engine, fields: tfjs.Tensor3D): tfjs.Tensor2D 
   })(fields) as tfjs.Tensor2D;
 }
 
+/** What of the rows the loss reads, each `[taskCount, rowExtent]` or flat `[1, rowExtent]`. */
+export type LossTerms = {
+  /** Shares of the task's impressions. */
+  readonly impressionShares: tfjs.Tensor2D;
+  readonly clickShares: tfjs.Tensor2D;
+  /** Of a batch in which some tasks have the squared loss; 0 in the rows of the others. */
+  readonly squared?: {
+    readonly impressionShares: tfjs.Tensor2D;
+    /** What of the loss no output changes. */
+    readonly constants: tfjs.Tensor2D;
+  };
+};
+
 /**
- * Loss of each task, `[taskCount]`: sum over its rows of i softplus(z) - c z, where i and c are the
- * row's shares of the task's impressions. All arguments `[taskCount, rowExtent]`.
+ * Loss of each row: i softplus(z) - c z, where i and c are the row's shares of the task's impressions;
+ * with the squared loss, i z^2 / 2 - c z + c^2 / (2 i).
  */
-export function taskLosses(
-  { tf }: Engine,
-  logits: tfjs.Tensor2D,
-  impressionShares: tfjs.Tensor2D,
-  clickShares: tfjs.Tensor2D,
-): tfjs.Tensor1D {
+function rowLosses(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor2D {
+  const { impressionShares, clickShares, squared } = terms;
+  if (squared === undefined)
+    return tf.sub(tf.mul(impressionShares, tf.softplus(z)), tf.mul(clickShares, z));
+  const halves = tf.mul(squared.impressionShares, tf.mul(z, 0.5));
+  return tf.add(
+    tf.mul(tf.sub(impressionShares, squared.impressionShares), tf.softplus(z)),
+    tf.add(tf.mul(tf.sub(halves, clickShares), z), squared.constants),
+  );
+}
+
+/** Its derivative by z. */
+function rowSlopes(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor2D {
+  const { impressionShares, clickShares, squared } = terms;
+  if (squared === undefined) return tf.sub(tf.mul(impressionShares, tf.sigmoid(z)), clickShares);
+  const ofBinary = tf.sub(impressionShares, squared.impressionShares);
+  const predicted = tf.add(tf.mul(ofBinary, tf.sigmoid(z)), tf.mul(squared.impressionShares, z));
+  return tf.sub(predicted, clickShares);
+}
+
+/** Loss of each task, `[taskCount]`: the sum over its rows. */
+export function taskLosses({ tf }: Engine, logits: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor1D {
   return tf.customGrad((input, save) => {
     const z = input as tfjs.Tensor2D;
     (save as (tensors: tfjs.Tensor[]) => void)([z]);
     return {
-      value: tf.sum(tf.sub(tf.mul(impressionShares, tf.softplus(z)), tf.mul(clickShares, z)), 1),
+      value: tf.sum(rowLosses(tf, z, terms), 1),
       gradFunc: (dy, saved) =>
-        tf.mul(
-          tf.expandDims(dy, 1),
-          tf.sub(tf.mul(impressionShares, tf.sigmoid(saved[0] ?? z)), clickShares),
-        ),
+        tf.mul(tf.expandDims(dy, 1), rowSlopes(tf, (saved[0] ?? z) as tfjs.Tensor2D, terms)),
     };
   })(logits) as tfjs.Tensor1D;
 }
 
 /**
- * The same losses of flat rows: arguments `[1, rowExtent]`, and for each row its task. Rows of a
- * task are added in their order.
+ * The same losses of flat rows: terms `[1, rowExtent]`, and for each row its task. Rows of a task are
+ * added in their order.
  */
 export function flatTaskLosses(
   { tf, kernels }: Engine,
   logits: tfjs.Tensor2D,
-  impressionShares: tfjs.Tensor2D,
-  clickShares: tfjs.Tensor2D,
+  terms: LossTerms,
   taskOfPlace: tfjs.Tensor1D,
   taskCount: number,
 ): tfjs.Tensor1D {
   return tf.customGrad((input, save) => {
     const z = input as tfjs.Tensor2D;
     (save as (tensors: tfjs.Tensor[]) => void)([z]);
-    const losses = tf.sub(tf.mul(impressionShares, tf.softplus(z)), tf.mul(clickShares, z));
-    const column = tf.reshape<tfjs.Rank.R2>(losses, [-1, 1]);
+    const column = tf.reshape<tfjs.Rank.R2>(rowLosses(tf, z, terms), [-1, 1]);
     return {
       value: tf.reshape(kernels.sumSegments(column, taskOfPlace, taskCount), [taskCount]),
       gradFunc: (dy, saved) => {
         const byRow = kernels.gatherRows(tf.reshape(dy, [taskCount, 1]), taskOfPlace);
-        return tf.mul(
-          tf.reshape(byRow, z.shape),
-          tf.sub(tf.mul(impressionShares, tf.sigmoid(saved[0] ?? z)), clickShares),
-        );
+        const slopes = rowSlopes(tf, (saved[0] ?? z) as tfjs.Tensor2D, terms);
+        return tf.mul(tf.reshape(byRow, z.shape), slopes);
       },
     };
   })(logits) as tfjs.Tensor1D;

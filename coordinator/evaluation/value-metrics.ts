@@ -1,0 +1,119 @@
+/**
+ * Metrics of predicted values, in the values' own unit. Pure, float64. Weights count as repeated
+ * rows; only in rankings each row stands once.
+ */
+
+import type { TaskCounts } from './held-out-rows.js';
+import { lossSum, sumOf, type CountedRows } from './metrics.js';
+
+/** Places where a caller does not say. */
+export const NDCG_AT = 5;
+
+export interface ValueMetrics {
+  readonly mae: number;
+  readonly rmse: number;
+  /** 1 - squared error / that of the rows' own mean; null where all values are equal. */
+  readonly rSquared: number | null;
+  /** Mean over the adgroups that have one; null where none has. */
+  readonly ndcg: number | null;
+  /** Places of a ranking that count. */
+  readonly ndcgAt: number;
+}
+
+export function valueMetricsOf(
+  predictions: Float32Array,
+  rows: TaskCounts,
+  ndcgAt: number,
+): ValueMetrics {
+  const weight = sumOf(rows.impressions);
+  const meanSquare = lossSum(predictions, rows) / weight;
+  const variance = varianceOf(rows);
+  return {
+    mae: absoluteErrorSum(predictions, rows) / weight,
+    rmse: Math.sqrt(meanSquare),
+    rSquared: variance > 0 ? 1 - meanSquare / variance : null,
+    ndcg: meanNdcg(predictions, rows, ndcgAt),
+    ndcgAt,
+  };
+}
+
+export function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): number {
+  let sum = 0;
+  for (let row = 0; row < predictions.length; row += 1) {
+    const weight = rows.impressions[row] ?? 0;
+    if (weight > 0) sum += Math.abs(weight * (predictions[row] ?? 0) - (rows.clicks[row] ?? 0));
+  }
+  return sum;
+}
+
+/** Of the values, by weight, about their mean. */
+function varianceOf(rows: CountedRows): number {
+  const weight = sumOf(rows.impressions);
+  const mean = sumOf(rows.clicks) / weight;
+  const constant = new Float64Array(rows.clicks.length).fill(mean);
+  const variance = lossSum(constant, rows) / weight;
+  // Of equal values in single precision a rounding rest is left.
+  return variance > 1e-12 * mean * mean ? variance : 0;
+}
+
+function meanNdcg(predictions: Float32Array, rows: TaskCounts, at: number): number | null {
+  let sum = 0;
+  let count = 0;
+  for (let position = 0; position + 1 < rows.starts.length; position += 1) {
+    const start = rows.starts[position] ?? 0;
+    const end = rows.starts[position + 1] ?? 0;
+    const values = Float64Array.from(
+      { length: end - start },
+      (_, row) => (rows.clicks[start + row] ?? 0) / (rows.impressions[start + row] ?? 1),
+    );
+    const ndcg = ndcgOf(predictions.subarray(start, end), values, at);
+    if (ndcg === null) continue;
+    sum += ndcg;
+    count += 1;
+  }
+  return count > 0 ? sum / count : null;
+}
+
+/**
+ * Discounted gain 2^value - 1 of the first `at` rows by descending prediction, over that of the best
+ * order (Burges et al., ICML 2005). Rows of one prediction share their places: the expectation over
+ * their orders, so the order of rows is without influence. Null where no value is above 0 or one is
+ * below.
+ */
+export function ndcgOf(
+  predictions: ArrayLike<number>,
+  values: ArrayLike<number>,
+  at: number,
+): number | null {
+  let most = 0;
+  for (let row = 0; row < values.length; row += 1) {
+    const value = values[row] ?? 0;
+    if (!(value >= 0)) return null;
+    most = Math.max(most, value);
+  }
+  if (most === 0) return null;
+  // Over 2^most - 1: a large value would be infinite.
+  const gains = Float64Array.from(
+    { length: values.length },
+    (_, row) => (2 ** ((values[row] ?? 0) - most) - 2 ** -most) / (1 - 2 ** -most),
+  );
+  const best = discountedGain(gains, gains, at);
+  return discountedGain(predictions, gains, at) / best;
+}
+
+function discountedGain(scores: ArrayLike<number>, gains: Float64Array, at: number): number {
+  const order = Array.from(gains.keys()).sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
+  let sum = 0;
+  for (let start = 0; start < Math.min(at, order.length);) {
+    let end = start;
+    let gain = 0;
+    for (; end < order.length && scores[order[end] ?? 0] === scores[order[start] ?? 0]; end += 1)
+      gain += gains[order[end] ?? 0] ?? 0;
+    let discounts = 0;
+    for (let place = start; place < Math.min(at, end); place += 1)
+      discounts += 1 / Math.log2(place + 2);
+    sum += (gain / (end - start)) * discounts;
+    start = end;
+  }
+  return sum;
+}

@@ -1,0 +1,43 @@
+/** The logs' columns as SQL sees them while rows are judged, and what a judged field is. */
+
+import type { LogColumn } from './log-columns.js';
+import { literal } from './sql.js';
+
+/** The store holds single precision: beyond these a value would become infinite or 0 there. */
+export const STORED_SIZE_MAX = '3.4e38';
+export const STORED_SIZE_MIN = '1.2e-38';
+
+/** SQL of one field of `judged`, and the conditions under which it makes the row refused. */
+export interface JudgedField {
+  readonly sql: string;
+  /** Pairs of a condition and SQL of the reason. */
+  readonly refusals: readonly (readonly [condition: string, reason: string])[];
+}
+
+export class RawColumns {
+  constructor(private readonly columns: readonly LogColumn[]) {}
+
+  index(name: string): number {
+    const index = this.columns.findIndex((column) => column.name === name);
+    if (index < 0) throw new Error(`the column ${name} was not read`);
+    return index;
+  }
+  type(name: string): string | null {
+    return this.columns[this.index(name)]?.type ?? null;
+  }
+  sql(name: string): string {
+    return `"qm$${this.index(name)}"`;
+  }
+  /** An empty text counts as missing. */
+  text(name: string): string {
+    return `nullif(CAST(${this.sql(name)} AS VARCHAR), '')`;
+  }
+  number(name: string): string {
+    return `TRY_CAST(${this.sql(name)} AS DOUBLE)`;
+  }
+}
+
+/** SQL of `the column "x" holds "abc", expected ...`. */
+export function foundIn(name: string, expected: string, raw: RawColumns): string {
+  return `${literal(`the column "${name}" holds `)} || coalesce('"' || CAST(${raw.sql(name)} AS VARCHAR) || '"', 'nothing') || ${literal(`, expected ${expected}`)}`;
+}

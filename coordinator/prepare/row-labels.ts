@@ -1,0 +1,244 @@
+/**
+ * The labels of a config as fields of `judged`: clicks and impressions, or a value and its weight,
+ * and the known truth. With segments every row has the label of its segment.
+ */
+
+import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
+import type { ConfigExpression } from './expressions.js';
+import type { ColumnUse } from './log-reading.js';
+import {
+  foundIn,
+  STORED_SIZE_MAX,
+  STORED_SIZE_MIN,
+  type JudgedField,
+  type RawColumns,
+} from './raw-columns.js';
+import { literal } from './sql.js';
+
+/** One of the labels a config gives; a row's label index is its place in the list. */
+export interface RowLabel {
+  /** Null without segments. */
+  readonly segment: string | null;
+  readonly label: LabelConfig;
+  readonly weight: string | undefined;
+  readonly configPath: string;
+  readonly loss: 'binary' | 'squared';
+}
+
+export function rowLabelsOf(data: DataConfig): RowLabel[] {
+  const rowLabel = (
+    segment: string | null,
+    label: LabelConfig,
+    weight: string | undefined,
+    configPath: string,
+  ): RowLabel => ({
+    segment,
+    label,
+    weight: weight ?? data.weight,
+    configPath,
+    loss: isValue(label) ? 'squared' : 'binary',
+  });
+  if (data.label !== undefined) return [rowLabel(null, data.label, undefined, 'data')];
+  return (data.segments?.labels ?? []).map(({ segment, label, weight }, index) =>
+    rowLabel(segment, label, weight, `data.segments.labels.${index}`),
+  );
+}
+
+function isValue(label: LabelConfig): boolean {
+  return 'value' in label || 'valueExpression' in label;
+}
+
+/** Whether tasks of the store say which label they have: else all are of clicks. */
+export function storesLabels(labels: readonly RowLabel[]): boolean {
+  return labels.some(({ segment, loss }) => segment !== null || loss !== 'binary');
+}
+
+export function labelExpressionsOf(data: DataConfig): ConfigExpression[] {
+  return rowLabelsOf(data).flatMap(({ label, configPath }): ConfigExpression[] => {
+    if ('expression' in label) {
+      const path = `${configPath}.label.expression`;
+      return [{ sql: label.expression, configPath: path, isCondition: true }];
+    }
+    if ('valueExpression' in label) {
+      const path = `${configPath}.label.valueExpression`;
+      return [{ sql: label.valueExpression, configPath: path }];
+    }
+    return [];
+  });
+}
+
+export function labelColumnUsesOf(data: DataConfig): ColumnUse[] {
+  const ofLabels = rowLabelsOf(data).flatMap(({ label, weight, configPath }): ColumnUse[] => [
+    ...('column' in label
+      ? [{ name: label.column, configPath: `${configPath}.label.column` }]
+      : []),
+    ...('clicks' in label
+      ? [
+          { name: label.clicks, configPath: `${configPath}.label.clicks` },
+          { name: label.impressions, configPath: `${configPath}.label.impressions` },
+        ]
+      : []),
+    ...('value' in label ? [{ name: label.value, configPath: `${configPath}.label.value` }] : []),
+    ...(weight === undefined || weight === data.weight
+      ? []
+      : [{ name: weight, configPath: `${configPath}.weight` }]),
+  ]);
+  const { segments } = data;
+  return segments === undefined
+    ? ofLabels
+    : [{ name: segments.column, configPath: 'data.segments.column' }, ...ofLabels];
+}
+
+/** `label` where tasks have several, `clicks`, `impressions`, and `oracle` where it is known. */
+export function labelFields(
+  data: DataConfig,
+  oracleColumn: string | undefined,
+  raw: RawColumns,
+): [string, JudgedField][] {
+  const labels = rowLabelsOf(data);
+  const fields = labels.map((label): [string, JudgedField][] => [
+    ...weightedLabel(label, raw),
+    ...(oracleColumn === undefined
+      ? []
+      : [['oracle', oracleField(oracleColumn, label, raw)] satisfies [string, JudgedField]]),
+  ]);
+  const [first = []] = fields;
+  if (data.segments === undefined)
+    return storesLabels(labels)
+      ? [['label', { sql: '0::INTEGER', refusals: [] }], ...first]
+      : first;
+  const segment = raw.text(data.segments.column);
+  const isOf = ({ segment: name }: RowLabel): string => `${segment} = ${literal(name ?? '')}`;
+  const names = labels.map(({ segment: name }) => name).join(', ');
+  return [
+    [
+      'label',
+      {
+        sql: `CASE ${labels.map((label, index) => `WHEN ${isOf(label)} THEN ${index}`).join(' ')} END`,
+        refusals: [
+          [
+            `coalesce(${segment} NOT IN (${labels.map(({ segment: name }) => literal(name ?? '')).join(', ')}), true)`,
+            foundIn(data.segments.column, `one of the segments ${names}`, raw),
+          ],
+        ],
+      },
+    ],
+    ...first.map(([name], place): [string, JudgedField] => {
+      const ofLabel = labels.map((label, index) => ({
+        is: isOf(label),
+        field: fields[index]?.[place]?.[1] ?? { sql: 'NULL', refusals: [] },
+      }));
+      return [
+        name,
+        {
+          sql: `CASE ${ofLabel.map(({ is, field }) => `WHEN ${is} THEN CAST(${field.sql} AS DOUBLE)`).join(' ')} END`,
+          refusals: ofLabel.flatMap(({ is, field }) =>
+            field.refusals.map(
+              ([condition, reason]) => [`${is} AND (${condition})`, reason] as const,
+            ),
+          ),
+        },
+      ];
+    }),
+  ];
+}
+
+/** Of a value, `clicks` is the value itself: it is standardised once the moments are known. */
+function weightedLabel(
+  { label, weight: weightColumn }: RowLabel,
+  raw: RawColumns,
+): [string, JudgedField][] {
+  const weight = weightColumn === undefined ? '1.0::DOUBLE' : raw.number(weightColumn);
+  const refusals: [string, string][] = [];
+  if (weightColumn !== undefined)
+    refusals.push([
+      `${weight} IS NULL OR NOT isfinite(${weight}) OR ${weight} <= 0`,
+      foundIn(weightColumn, 'a weight above 0', raw),
+    ]);
+  if ('value' in label || 'valueExpression' in label) {
+    const { sql, refusal } = valueOf(label, raw);
+    return [
+      ['clicks', { sql, refusals: [...refusals, refusal] }],
+      ['impressions', storedImpressions('1', weight)],
+    ];
+  }
+  if ('clicks' in label) {
+    const clicks = raw.number(label.clicks);
+    const impressions = raw.number(label.impressions);
+    refusals.push(
+      [
+        `${impressions} IS NULL OR NOT isfinite(${impressions}) OR ${impressions} <= 0`,
+        foundIn(label.impressions, 'a count above 0', raw),
+      ],
+      [
+        `${clicks} IS NULL OR NOT (${clicks} >= 0 AND ${clicks} <= ${impressions})`,
+        foundIn(label.clicks, `a count from 0 to "${label.impressions}"`, raw),
+      ],
+    );
+    return [
+      ['clicks', { sql: `TRY_CAST(${clicks} * ${weight} AS FLOAT)`, refusals }],
+      ['impressions', storedImpressions(impressions, weight)],
+    ];
+  }
+  const clicked = 'column' in label ? labelColumn(label.column, raw) : `TRY((${label.expression}))`;
+  refusals.push([
+    `${clicked} IS NULL`,
+    'column' in label
+      ? foundIn(label.column, 'a label of 0 or 1', raw)
+      : literal('the label expression gives neither true nor false'),
+  ]);
+  return [
+    [
+      'clicks',
+      { sql: `TRY_CAST(CASE WHEN ${clicked} THEN ${weight} ELSE 0 END AS FLOAT)`, refusals },
+    ],
+    ['impressions', storedImpressions('1', weight)],
+  ];
+}
+
+function storedImpressions(impressions: string, weight: string): JudgedField {
+  const weighted = `(${impressions} * ${weight})`;
+  const reason = `${literal('impressions times weight are ')} || CAST(${weighted} AS VARCHAR) || ${literal(`, expected ${STORED_SIZE_MIN} to ${STORED_SIZE_MAX}`)}`;
+  return {
+    sql: `TRY_CAST(${weighted} AS FLOAT)`,
+    refusals: [[`NOT (${weighted} BETWEEN ${STORED_SIZE_MIN} AND ${STORED_SIZE_MAX})`, reason]],
+  };
+}
+
+function valueOf(
+  label: Extract<LabelConfig, { loss: 'squared' }>,
+  raw: RawColumns,
+): { readonly sql: string; readonly refusal: [string, string] } {
+  const sql =
+    'value' in label
+      ? raw.number(label.value)
+      : `TRY_CAST(TRY((${label.valueExpression})) AS DOUBLE)`;
+  const expected = `a number within ${STORED_SIZE_MAX} of 0`;
+  return {
+    sql,
+    refusal: [
+      `${sql} IS NULL OR NOT (abs(${sql}) <= ${STORED_SIZE_MAX})`,
+      'value' in label
+        ? foundIn(label.value, expected, raw)
+        : literal(`the label expression does not give ${expected}`),
+    ],
+  };
+}
+
+function labelColumn(name: string, raw: RawColumns): string {
+  const number = raw.number(name);
+  const text = `lower(${raw.text(name)})`;
+  return `CASE WHEN ${number} = 1 OR ${text} = 'true' THEN true WHEN ${number} = 0 OR ${text} = 'false' THEN false END`;
+}
+
+function oracleField(name: string, { loss }: RowLabel, raw: RawColumns): JudgedField {
+  const number = raw.number(name);
+  const [condition, expected] =
+    loss === 'binary'
+      ? [`${number} >= 0 AND ${number} <= 1`, 'a probability']
+      : [`abs(${number}) <= ${STORED_SIZE_MAX}`, 'a known mean value'];
+  return {
+    sql: `CAST(${number} AS FLOAT)`,
+    refusals: [[`${number} IS NULL OR NOT (${condition})`, foundIn(name, expected, raw)]],
+  };
+}

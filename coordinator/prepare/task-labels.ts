@@ -1,0 +1,117 @@
+/**
+ * The labels of a store's tasks: that a task has one, that each can be learned, and the moments by
+ * which values are standardised. Reads the tables `task_sizes` and `encodable`.
+ */
+
+import { QianmoError } from '../../shared/errors.js';
+import type { TaskLabel } from '../../shared/tasks/task-label.js';
+import type { DuckSession } from './duckdb-session.js';
+import { storesLabels, type RowLabel } from './row-labels.js';
+import { STORED_SIZE_MAX } from './raw-columns.js';
+
+/** @throws QianmoError of kind `data` when a task has rows of two segments. */
+export async function demandOneLabelPerTask(
+  labels: readonly RowLabel[],
+  session: DuckSession,
+): Promise<void> {
+  const [key, first, last] = await session.row(
+    `SELECT key, CAST(label AS DOUBLE), CAST(label_max AS DOUBLE) FROM task_sizes
+      WHERE label <> label_max ORDER BY key LIMIT 1`,
+  );
+  if (key === undefined) return;
+  const nameOf = (index: unknown): string => labels[Number(index)]?.segment ?? '';
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a task has rows of two segments',
+    where: `data.segments.column, task "${String(key).replaceAll('\u001f', '", "')}"`,
+    expected: 'one segment in all rows of a task: it decides the loss of the task',
+    found: `${nameOf(first)} and ${nameOf(last)}`,
+    cure: 'add the column of the segments to data.task',
+  });
+}
+
+/**
+ * The labels of the manifest; null where no task needs to say which it has.
+ *
+ * @throws QianmoError of kind `data` for a label that no training task has.
+ */
+export async function learnTaskLabels(
+  labels: readonly RowLabel[],
+  session: DuckSession,
+): Promise<TaskLabel[] | null> {
+  if (!storesLabels(labels)) return null;
+  // Two passes by one thread: the sums have one order.
+  const found = await session.inOrder(() =>
+    session.rows(
+      `SELECT CAST(label AS DOUBLE), any_value(mean),
+        sqrt(sum(impressions * (clicks - mean) * (clicks - mean)) / sum(impressions))
+        FROM encodable JOIN (SELECT label AS of_label,
+          sum(impressions::DOUBLE * clicks) / sum(impressions::DOUBLE) AS mean
+          FROM encodable WHERE split = 0 GROUP BY label) ON label = of_label
+        WHERE split = 0 GROUP BY label`,
+    ),
+  );
+  const moments = new Map(found.map(([index, ...rest]) => [Number(index), rest.map(Number)]));
+  const learned: TaskLabel[] = [];
+  for (const [index, { segment, loss, configPath }] of labels.entries()) {
+    const ofLabel = moments.get(index);
+    if (ofLabel === undefined) throw await noTrainingRows(index, segment, configPath, session);
+    const [mean = 0, deviation = 1] = ofLabel;
+    learned.push(
+      loss === 'binary'
+        ? { loss, segment }
+        : // A constant value has deviation 0 (or a rounding rest): it is learned as it is.
+          { loss, segment, mean, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation : 1 },
+    );
+  }
+  return learned;
+}
+
+async function noTrainingRows(
+  index: number,
+  segment: string | null,
+  configPath: string,
+  session: DuckSession,
+): Promise<QianmoError> {
+  const [rowCount, taskCount] = (
+    await session.row(
+      `SELECT CAST(count(*) AS DOUBLE), CAST(count(DISTINCT task) AS DOUBLE) FROM encodable
+        WHERE label = ${index}`,
+    )
+  ).map(Number);
+  return new QianmoError({
+    kind: 'data',
+    what: `the segment ${segment ?? ''} has nothing to train on`,
+    where: configPath,
+    expected: 'rows of it in at least one training task',
+    found:
+      rowCount === 0
+        ? 'no accepted row of it in a task large enough'
+        : `${rowCount ?? 0} rows in ${taskCount ?? 0} tasks, all held out`,
+    cure: 'mend the name of the segment, give logs with more tasks of it, or leave it out',
+  });
+}
+
+/** SQL of the stored `clicks` of a row of `encodable e`: values are standardised, then weighted. */
+export function storedClicksSql(labels: readonly TaskLabel[] | null): string {
+  return byLabel(labels, 'e.clicks', (standardised) => `e.impressions * ${standardised}`);
+}
+
+export function storedOracleSql(labels: readonly TaskLabel[] | null): string {
+  return byLabel(labels, 'e.oracle', (standardised) => standardised);
+}
+
+function byLabel(
+  labels: readonly TaskLabel[] | null,
+  column: string,
+  stored: (standardised: string) => string,
+): string {
+  const cases = (labels ?? []).flatMap((label, index) => {
+    if (label.loss === 'binary') return [];
+    const value = stored(`((${column} - (${label.mean}::DOUBLE)) / ${label.deviation}::DOUBLE)`);
+    const bound = `${STORED_SIZE_MAX}::DOUBLE`;
+    return [`WHEN ${index} THEN least(greatest(${value}, -${bound}), ${bound})`];
+  });
+  if (cases.length === 0) return column;
+  return `CAST(CASE e.label ${cases.join(' ')} ELSE ${column} END AS FLOAT)`;
+}
