@@ -45,6 +45,8 @@ export interface InnerStep {
    * the velocity. A learned rate multiplies it.
    */
   readonly scaledGradients: Blocks;
+  /** The inner rate of each task, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
   /** From 0. */
   readonly stepIndex: number;
 }

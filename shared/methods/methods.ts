@@ -6,6 +6,7 @@ import { globalMethod } from './global.js';
 import { learnedRule } from './learned-rule.js';
 import { maml } from './maml.js';
 import { metaSgd } from './meta-sgd.js';
+import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../models/variable.js';
 import {
   LEVEL_SHIFT_LOG_DEVIATION,
@@ -16,7 +17,15 @@ import {
   type SettingMisfit,
 } from './method.js';
 
-const METHODS = [fomaml, maml, metaSgd, learnedRule, globalMethod] as const;
+// prettier-ignore
+const METHODS = [
+  fomaml,
+  learnedRule,
+  maml,
+  metaSgd,
+  shrinkage,
+  globalMethod,
+] as const;
 
 /** Initial prior deviation of a level shift, in logits. */
 const LEVEL_SHIFT_DEVIATION = 0.5;

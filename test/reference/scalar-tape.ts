@@ -45,6 +45,18 @@ export class ScalarTape {
     );
     return node;
   }
+  exp(a: number): number {
+    const value = Math.exp(this.valueOf(a));
+    const node: number = this.#push(value, [a], [value], () => node);
+    return node;
+  }
+  reciprocal(a: number): number {
+    const value = 1 / this.valueOf(a);
+    const node: number = this.#push(value, [a], [-value * value], () =>
+      this.scale(this.multiply(node, node), -1),
+    );
+    return node;
+  }
   /** The derivative of `output` with respect to every node so far. */
   gradient(output: number): Float64Array {
     const gradient = new Float64Array(this.#values.length);

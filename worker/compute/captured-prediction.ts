@@ -104,7 +104,7 @@ export function capturePrediction(
       const pass = passOn(input, support);
       const tasks = adaptingTasksOf(pass.job);
       const { scaledGradients } = supportGradient(pass, trunk, blocksOf(tasks, state), rates);
-      return steppedState(loop, tasks, state, scaledGradients, stepIndex);
+      return steppedState(loop, tasks, state, scaledGradients, rates, stepIndex);
     };
   const logits = ({ dense, batch, trunk, state, support }: LogitsInput): tfjs.Tensor2D => {
     const pass = passOn({ dense, batches: { query: batch } }, batch);

@@ -21,6 +21,7 @@ import { parametricParts, type TrunkPass } from '../models/forward.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
+  ratesOf,
   startState,
   steppedState,
   supportGradient,
@@ -141,13 +142,9 @@ function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOu
   const pass = supportOf(terms, input);
   const tasks = adaptingTasksOf(pass.job);
   const { shared, state } = input;
-  const { scaledGradients, losses } = supportGradient(
-    pass,
-    shared,
-    blocksOf(tasks, state),
-    loop.innerRate,
-  );
-  return { state: steppedState(loop, tasks, state, scaledGradients, stepIndex), losses };
+  const rates = ratesOf(loop, tasks);
+  const { scaledGradients, losses } = supportGradient(pass, shared, blocksOf(tasks, state), rates);
+  return { state: steppedState(loop, tasks, state, scaledGradients, rates, stepIndex), losses };
 }
 
 function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {

@@ -36,23 +36,23 @@ export interface SupportGradient {
   readonly losses: tfjs.Tensor1D;
 }
 
-/**
- * The gradient of the support losses at a state; without personal blocks, of nothing.
- *
- * @param rate of all tasks, or one for each: `[taskCount]`.
- */
+/** The rate of a loop for every task, `[taskCount]`. */
+export function ratesOf({ innerRate }: InnerLoop, { tf, taskCount }: AdaptingTasks): tfjs.Tensor1D {
+  return tf.fill<tfjs.Rank.R1>([taskCount], innerRate);
+}
+
+/** The gradient of the support losses at a state; without personal blocks, of nothing. */
 export function supportGradient(
   pass: Pass,
   shared: TrunkPass,
   blocks: Variables,
-  rate: number | tfjs.Tensor1D,
+  rates: tfjs.Tensor1D,
 ): SupportGradient {
   const { tf } = pass.job.engine;
   const names = [...blocks.keys()];
   if (names.length === 0)
     return { scaledGradients: {}, losses: lossesOf(pass, logitsOf(pass, shared, blocks)) };
   // The rate rides on the loss: one number per task instead of a product per variable.
-  const rates = typeof rate === 'number' ? tf.fill<tfjs.Rank.R1>([pass.job.taskCount], rate) : rate;
   const { value, grads } = tf.valueAndGrads((...tensors: tfjs.Tensor[]) => {
     const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
     return lossesOf(pass, logitsOf(pass, shared, own));
@@ -71,6 +71,7 @@ export function steppedState(
   tasks: AdaptingTasks,
   state: LoopState,
   scaledGradients: NamedTensors,
+  rates: tfjs.Tensor1D,
   stepIndex: number,
 ): LoopState {
   const { tf, personal } = tasks;
@@ -89,7 +90,7 @@ export function steppedState(
           }),
         );
   const blocks = Object.fromEntries(personal.map((name) => [name, named(state, name)]));
-  const step = { blocks, scaledGradients: velocities, stepIndex };
+  const step = { blocks, scaledGradients: velocities, rates, stepIndex };
   const moved =
     loop.step?.(tasks, step) ??
     Object.fromEntries(

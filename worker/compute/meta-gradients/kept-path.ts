@@ -14,6 +14,7 @@ import type { InnerLoop } from '../../../shared/methods/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
+  ratesOf,
   startState,
   steppedState,
   supportGradient,
@@ -85,18 +86,19 @@ function adapted(
   let state = startState(loop, tasks);
   if (support === null) return { state, losses: null, gradients: [], supportLogits: null };
   const shared = recorded === null ? trunkOf(support) : null;
+  const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
   const gradients: NamedTensors[] = [];
   for (let step = 0; step < loop.innerSteps; step += 1) {
     let along = recorded?.gradients[step];
     if (shared !== null) {
-      const found = supportGradient(support, shared, blocksOf(tasks, state), loop.innerRate);
+      const found = supportGradient(support, shared, blocksOf(tasks, state), rates);
       losses ??= found.losses;
       along = found.scaledGradients;
     }
     if (along === undefined) throw new Error(`inner step ${step} was not recorded`);
     gradients.push(along);
-    state = steppedState(loop, tasks, state, along, step);
+    state = steppedState(loop, tasks, state, along, rates, step);
   }
   const supportLogits =
     loop.levelShift && shared !== null

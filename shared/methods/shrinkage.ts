@@ -1,0 +1,100 @@
+/**
+ * Shrinkage by evidence: empirical Bayes on the personal blocks. A task's blocks are the posterior mode
+ * under a normal prior around the meta-parameters, whose precision is learned for each parameter,
+ *
+ *   phi_i = argmin  n_i L(phi ; S_i) + 1/2 sum_p lambda_p (phi_p - theta_p)^2
+ *
+ * sought by steps that are preconditioned with what evidence and prior say of the curvature,
+ *
+ *   phi <- phi - innerRate * (n_i grad L + lambda (phi - theta)) / (n_i c v_i + lambda)
+ *
+ * with n_i the impressions of the support set, v_i = q_i (1 - q_i) the variance of a click at its
+ * smoothed click rate q_i, and c a learned curvature factor for each parameter. So a task with few rows
+ * moves little and one with many goes all the way, by one rule that has no rate to tune: for a bias it
+ * is the empirical-Bayes level shift. The prior is that of hierarchical regression (Gelman et al.,
+ * Bayesian Data Analysis, chapter 5); MAML is its limit of early stopping (Grant et al., ICLR 2018).
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+import type { Variable } from '../models/variable.js';
+import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import { defineMethod, type AdaptingTasks, type Blocks, type InnerStep } from './method.js';
+
+const PRECISION = 'shrinkage.precision/';
+const CURVATURE = 'shrinkage.curvature/';
+/** Logarithm of a precision or curvature over its variable: a step of Adam moves it by a few percent. */
+const LOG_SCALE = 10;
+/** Clicks and impressions that the smoothed click rate begins with. */
+const SMOOTHING = { clicks: 1, impressions: 10 };
+
+const scale = z.number().positive().max(1e6);
+const scaleByVariable = z.union([scale, z.record(z.string(), scale)]);
+
+export const shrinkage = defineMethod({
+  settings: z.strictObject({
+    kind: z.literal('shrinkage'),
+    ...innerLoopSettings,
+    innerRate: innerLoopSettings.innerRate.unwrap().default(1),
+    ...orderSettings,
+    /** Prior standard deviation of personal parameters before training: of all, or by variable. */
+    priorDeviation: scaleByVariable.default(0.5),
+    /** Curvature of the loss in a parameter over that in the bias, before training. */
+    curvature: scaleByVariable.default(1),
+  }),
+  planOf: (settings) => ({
+    innerLoop: { ...settings, reads: { supportTotals: true }, step },
+    variables: ({ variables }) =>
+      variables
+        .filter(({ block }) => block === 'personal')
+        .flatMap(({ name, shape }): Variable[] => {
+          const precision = -2 * Math.log(scaleOf(settings.priorDeviation, name));
+          const curvature = Math.log(scaleOf(settings.curvature, name));
+          const constant = (value: number) => ({ kind: 'constant', value }) as const;
+          return [
+            {
+              name: PRECISION + name,
+              shape,
+              block: 'method',
+              initial: constant(precision / LOG_SCALE),
+            },
+            {
+              name: CURVATURE + name,
+              shape,
+              block: 'method',
+              initial: constant(curvature / LOG_SCALE),
+            },
+          ];
+        }),
+  }),
+});
+
+/** A variable that is not named has 1. */
+function scaleOf(scales: z.infer<typeof scaleByVariable>, name: string): number {
+  return typeof scales === 'number' ? scales : (scales[name] ?? 1);
+}
+
+function step(tasks: AdaptingTasks, { blocks, scaledGradients, rates }: InnerStep): Blocks {
+  const { tf, personal, variable, repeatByTask } = tasks;
+  const { impressions, clicks } = tasks.supportTotals();
+  const clickRates = tf.div(
+    tf.add(clicks, SMOOTHING.clicks),
+    tf.add(impressions, SMOOTHING.impressions),
+  );
+  const variances = tf.mul(clickRates, tf.sub(1, clickRates));
+  const moved = personal.map((name): [string, tfjs.Tensor] => {
+    const block = blocks[name];
+    const gradient = scaledGradients[name];
+    if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
+    /** One number per task, to be multiplied with the block. */
+    const byTask = (x: tfjs.Tensor): tfjs.Tensor =>
+      tf.reshape(x, [tasks.taskCount, ...block.shape.slice(1).map(() => 1)]);
+    const precision = repeatByTask(tf.exp(tf.mul(variable(PRECISION + name), LOG_SCALE)));
+    const curvature = repeatByTask(tf.exp(tf.mul(variable(CURVATURE + name), LOG_SCALE)));
+    const pull = tf.mul(precision, tf.sub(block, repeatByTask(variable(name))));
+    const slope = tf.add(tf.mul(byTask(impressions), gradient), tf.mul(byTask(rates), pull));
+    const evidence = tf.mul(byTask(tf.mul(impressions, variances)), curvature);
+    return [name, tf.sub(block, tf.div(slope, tf.add(evidence, precision)))];
+  });
+  return Object.fromEntries(moved);
+}
