@@ -80,6 +80,42 @@ describe('meta-training of the rule', () => {
     expect(Math.min(...after)).toBeLessThan(before - 0.01);
     expect(parameters).not.toEqual(startOf(rows).parameters);
   });
+
+  test('a step of Adam takes the sum of the gradients over the rows that they judged', async () => {
+    const rows = learnableStream();
+    const start = startOf(rows);
+    // Two steps of two pairs each, with made-up gradients of every parameter.
+    const made = [
+      [3, 1],
+      [-1, -2],
+    ];
+    let stepIndex = 0;
+    const compute: GradientComputer = (_shape, parameters, pairs) => {
+      const gradients = made[stepIndex] ?? [];
+      stepIndex += 1;
+      return Promise.resolve(
+        pairs.map((_, pair) => ({
+          lossSum: 0,
+          judgedRowCount: 10,
+          gradient: parameters.map(() => gradients[pair] ?? 0),
+        })),
+      );
+    };
+    const seen: number[] = [];
+    const spying: GradientComputer = (shape, parameters, ...rest) => {
+      seen.push(parameters[0]!);
+      return compute(shape, parameters, ...rest);
+    };
+    const two = { ...settings, priorRowCount: 250, epochCount: 2, pairsPerStep: 2 };
+    await metaTrainRule(start, rows, two, spying);
+    // Steps g = 4 / 20 and -3 / 20, rates 0.1 and 0.1 (1 - 0.9 / 4).
+    const [first, second] = [0.2, -0.15];
+    const mean = (0.9 * 0.1 * first + 0.1 * second) / (1 - 0.81);
+    const square = (0.999 * 0.001 * first ** 2 + 0.001 * second ** 2) / (1 - 0.998001);
+    const afterFirst = start.parameters[0]! - 0.1;
+    expect(seen[1]).toBeCloseTo(afterFirst, 9);
+    expect(seen[2]).toBeCloseTo(afterFirst - (0.0775 * mean) / Math.sqrt(square), 9);
+  });
 });
 
 describe('pairs of windows', () => {
