@@ -1,9 +1,6 @@
 /** The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by time. */
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   comparisonSettingsOf,
   evenStarts,
@@ -20,11 +17,13 @@ import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/st
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { StorageConfigSchema } from '../../../shared/config/run-config.js';
 import { rowCountOf, type StreamRows } from '../../../shared/streaming/stream-rows.js';
+import { isPublicDataThere, movielens1mLog, openBanditLog } from './public-logs.js';
 import { truthLoglosses } from './truth-filter.js';
 
 export interface BenchCase {
   readonly name: string;
   readonly about: string;
+  readonly isThere: boolean;
   readonly open: () => Promise<OpenedCase>;
 }
 
@@ -40,7 +39,6 @@ export interface OpenedCase {
 const ROWS_PER_DAY = 100_000;
 const PRIOR_DAYS = 3;
 const SEGMENTS_PER_DAY = 4;
-const OPEN_BANDIT = new URL('../shared/data/open-bandit-small/', packageRoot).pathname;
 
 export function benchCases(days: number, seeds: readonly number[]): BenchCase[] {
   const drifting = seeds.map((seed) =>
@@ -51,6 +49,7 @@ export function benchCases(days: number, seeds: readonly number[]): BenchCase[] 
     movielensCase('MovieLens', {}),
     movielensCase('MovieLens, rank 0', { rank: 0 }),
     ...['random', 'bts'].map(openBanditCase),
+    movielens1mCase(),
     ...drifting.slice(0, 1),
     driftingCase(`still, seed ${seed}`, 'weights stand still, features come and go', {
       seed,
@@ -110,7 +109,7 @@ function driftingCase(name: string, about: string, drifting: DriftingCase): Benc
       segmentsPerColumn: SEGMENTS_PER_DAY,
     });
   };
-  return { name, about, open };
+  return { name, about, isThere: true, open };
 }
 
 function movielensCase(name: string, learned: Partial<StreamConfig['learned']>): BenchCase {
@@ -120,7 +119,36 @@ function movielensCase(name: string, learned: Partial<StreamConfig['learned']>):
     const config = await loadStreamConfig(path);
     return openLog({ ...config, learned: { ...config.learned, ...learned } });
   };
-  return { name, about, open };
+  return { name, about, isThere: true, open };
+}
+
+/** MovieLens 1M as it is to be had has no times: user by user, which is no order of time. */
+function movielens1mCase(): BenchCase {
+  const open = async (): Promise<OpenedCase> =>
+    openLog(
+      StreamConfigSchema.parse({
+        run: 'movielens-1m',
+        data: { logs: movielens1mLog(), label: { expression: 'rating >= 4' }, time: 'row' },
+        slots: [
+          { name: 'constant', expression: "'all'" },
+          { name: 'user' },
+          { name: 'film' },
+          { name: 'genre', expression: "string_split(genres, '|')" },
+          { name: 'decade' },
+          { name: 'user x genre', cross: ['user', 'genre'] },
+          { name: 'user x decade', cross: ['user', 'decade'] },
+          { name: 'genre x decade', cross: ['genre', 'decade'] },
+        ],
+        candidates: 24,
+        output: 'runs/movielens-1m',
+      }),
+    );
+  return {
+    name: 'MovieLens 1M by user',
+    about: 'ratings in order of user and film number, for want of times: no order of time',
+    isThere: isPublicDataThere('movielens-1m'),
+    open,
+  };
 }
 
 /** Both campaigns of one logging policy, if the data lie beside the repository. */
@@ -145,33 +173,8 @@ function openBanditCase(policy: string): BenchCase {
     );
   };
   const about = `logged impressions of the ${policy} policy in order of time`;
-  return { name: `Open Bandit, ${policy}`, about, open };
-}
-
-export function isThere({ name }: BenchCase): boolean {
-  return !name.startsWith('Open Bandit') || existsSync(OPEN_BANDIT);
-}
-
-/** One CSV of both campaigns, with a column that tells them apart. */
-function openBanditLog(policy: string): string {
-  const folder = join(tmpdir(), 'qianmo-open-bandit');
-  mkdirSync(folder, { recursive: true });
-  const lines: string[] = [];
-  for (const campaign of ['men', 'women']) {
-    const packed = join(OPEN_BANDIT, `${policy}_${campaign}.csv.xz`);
-    const [header = '', ...rows] = execFileSync('xz', ['-dc', packed], {
-      encoding: 'utf8',
-      maxBuffer: 64 * 1024 * 1024,
-    })
-      .trim()
-      .split('\n')
-      .map((line) => line.split(',').slice(0, 10).join(','));
-    if (lines.length === 0) lines.push(`${header},campaign`);
-    lines.push(...rows.map((row) => `${row},${campaign}`));
-  }
-  const path = join(folder, `${policy}.csv`);
-  writeFileSync(path, `${lines.join('\n')}\n`);
-  return path;
+  const isThere = isPublicDataThere('open-bandit-small');
+  return { name: `Open Bandit, ${policy}`, about, isThere, open };
 }
 
 async function openLog(config: StreamConfig): Promise<OpenedCase> {

@@ -14,7 +14,7 @@ import { compareRules } from '../../../coordinator/streaming/rule-comparison.js'
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { rowCountOf } from '../../../shared/streaming/stream-rows.js';
 import { benchHeader } from '../bench-header.js';
-import { benchCases, isThere, type BenchCase } from './cases.js';
+import { benchCases, type BenchCase } from './cases.js';
 import { resultsTable, type CaseResult } from './results-table.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -56,7 +56,7 @@ const results: CaseResult[] = [];
 for (const benchCase of benchCases(Number(options.days), options.seeds.split(',').map(Number))) {
   const key = createHash('sha256').update(`${benchCase.name} ${options.days}`).digest('hex');
   const path = join(options.folder, `${key.slice(0, 16)}.json`);
-  if (!existsSync(path) && isThere(benchCase) && benchCase.name.includes(options.only)) {
+  if (!existsSync(path) && benchCase.isThere && benchCase.name.includes(options.only)) {
     process.stderr.write(`== ${benchCase.name}\n`);
     const { comparison, ...result } = await runCase(benchCase);
     const record = { ...result, comparison: comparisonRecord(comparison) };
