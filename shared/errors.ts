@@ -55,6 +55,9 @@ export class QianmoError extends Error {
   }
 }
 
+/** The numbers ran away: settings that whoever tries many gives up, and no fault of anything else. */
+export class DivergenceError extends QianmoError {}
+
 /** The report as people read it: one labelled line for each part that is known. */
 export function formatFailure(error: QianmoError): string {
   const { what, where, expected, found, cure, cause } = error.report;

@@ -14,7 +14,7 @@ import {
   section,
   tableHtml,
 } from '../evaluation/report-page.js';
-import { formatCount, formatNumber, formatShare } from '../evaluation/report-table.js';
+import { formatCount, formatNumber, formatShare } from '../evaluation/text-format.js';
 import { signed } from '../evaluation/verdicts.js';
 import type { ComparedSlice, ComparisonReport } from './comparison-report.js';
 import {

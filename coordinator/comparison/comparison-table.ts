@@ -7,7 +7,7 @@ import {
   formatNumber,
   formatShare,
   wrap,
-} from '../evaluation/report-table.js';
+} from '../evaluation/text-format.js';
 import { signedInterval, type Verdict } from '../evaluation/verdicts.js';
 import type { ComparedSlice, ComparisonReport } from './comparison-report.js';
 import {

@@ -86,3 +86,34 @@ export function histogramsChart(
     series,
   });
 }
+
+export interface DrawnProgress extends Drawn {
+  readonly points: readonly (readonly [number, number])[];
+  /** Behind the others, without a place in the legend. */
+  readonly isFaint: boolean;
+}
+
+/** How a number went while its run was trained, one line for each run. */
+export function progressChart(
+  lines: readonly DrawnProgress[],
+  xTitle: string,
+  yTitle: string,
+): string {
+  const series = lines.map(({ name, colour, points, isFaint }): SeriesOption => ({
+    type: 'line',
+    name,
+    data: points.map(([x, y]) => [x, y]),
+    symbol: 'circle',
+    symbolSize: isFaint ? 5 : 8,
+    color: colour,
+    lineStyle: { width: isFaint ? 1 : 2, color: colour, opacity: isFaint ? 0.4 : 1 },
+    itemStyle: { opacity: isFaint ? 0.5 : 1 },
+  }));
+  const named = lines.filter(({ isFaint }) => !isFaint).reverse();
+  return draw(400, {
+    ...legendOf(named, true),
+    xAxis: valueAxis(xTitle, { min: 0 }),
+    yAxis: valueAxis(yTitle, { scale: true }),
+    series,
+  });
+}

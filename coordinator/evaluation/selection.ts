@@ -3,7 +3,7 @@
  * is given the validation tasks and no others.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { DivergenceError } from '../../shared/errors.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { Grid } from './grid.js';
 import { selectRows, selectTasks, type SplitRows, type TaskCounts } from './held-out-rows.js';
@@ -50,8 +50,8 @@ function finiteOrNull(value: number | undefined): number | null {
   return value !== undefined && Number.isFinite(value) ? value : null;
 }
 
-function everyCellDiverges(arm: ArmName, grid: Grid): QianmoError {
-  return new QianmoError({
+function everyCellDiverges(arm: ArmName, grid: Grid): DivergenceError {
+  return new DivergenceError({
     kind: 'failed',
     what: `the arm ${arm} diverges with every setting of its grid`,
     where: 'evaluation.innerRates, evaluation.innerSteps',

@@ -101,6 +101,7 @@ export function signed(value: number): string {
 
 /** `rate 0.1, 5 inner steps` or `shift ~ N(0, 0.45^2)`. */
 export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
+  if (cell.kind === 'inner-steps' && cell.innerSteps === 0) return 'without adaptation';
   return cell.kind === 'inner-steps'
     ? `inner rate ${cell.innerRate}, ${cell.innerSteps} inner step${cell.innerSteps === 1 ? '' : 's'}`
     : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;

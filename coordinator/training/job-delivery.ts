@@ -3,7 +3,7 @@
  * Pure, apart from counting.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { DivergenceError, QianmoError } from '../../shared/errors.js';
 import { parseJobFailure } from '../../shared/job-failure.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/protocol.js';
 import type { JobOrder, Rejection } from '../dispatcher.js';
@@ -113,7 +113,8 @@ export function attemptsUsedUp(
   rejection?: Rejection,
   cause?: unknown,
 ): QianmoError {
-  return new QianmoError({
+  const Failure = rejection === 'not_finite' ? DivergenceError : QianmoError;
+  return new Failure({
     kind: 'failed',
     what: 'a job used up its attempts',
     where,

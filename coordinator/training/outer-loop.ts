@@ -14,7 +14,8 @@ import type { TrainingOutcome, TrainOptions } from './train-options.js';
 export type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 /**
- * Trains from the starting state to the last outer step and writes the last checkpoint.
+ * Trains from the starting state to the last outer step, or to where it is to stop, and writes the
+ * last checkpoint.
  * A failure or Ctrl-C loses the outer step under way and no other: the last complete one is written.
  *
  * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this run is
@@ -24,14 +25,15 @@ export type { TrainingOutcome, TrainOptions } from './train-options.js';
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { config, runId, spec, store, dispatcher, signal } = options;
   const { outerSteps, checkpointEveryOuterSteps } = config.training;
+  const endOuterStep = Math.min(outerSteps, options.stopAtOuterStep ?? outerSteps);
   const optimizer = metaOptimizerOf(config.training, spec.variables);
   let state = await startingState(options, optimizer);
   const checkpoints = checkpointWriter(options, state.outerStep);
-  const planner = stepPlanner(config, store);
+  const planner = stepPlanner(config, store, endOuterStep);
   const report = stepReport(options, state.outerStep);
   const watchBackend = backendWatch(options.sink);
   try {
-    while (state.outerStep < outerSteps) {
+    while (state.outerStep < endOuterStep) {
       const plan = await planner.take(state.outerStep);
       const orders = ordersOf(plan, state.metaParameters, {
         ...options,

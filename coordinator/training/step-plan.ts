@@ -36,7 +36,12 @@ export interface StepPlanner {
   settled(): Promise<void>;
 }
 
-export function stepPlanner(config: RunConfig, store: TaskStore): StepPlanner {
+/** @param endOuterStep of this call; nothing is read ahead beyond it */
+export function stepPlanner(
+  config: RunConfig,
+  store: TaskStore,
+  endOuterStep = config.training.outerSteps,
+): StepPlanner {
   const sample = trainingSampler(config, store);
   let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
   const read = (outerStep: number): Promise<StepPlan> => planOf(config, store, sample, outerStep);
@@ -44,7 +49,7 @@ export function stepPlanner(config: RunConfig, store: TaskStore): StepPlanner {
     async take(outerStep) {
       const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
       ahead = null;
-      if (outerStep + 1 < config.training.outerSteps) {
+      if (outerStep + 1 < endOuterStep) {
         ahead = { outerStep: outerStep + 1, plan: read(outerStep + 1) };
         // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
         ahead.plan.catch(() => undefined);

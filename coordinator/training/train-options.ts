@@ -22,6 +22,11 @@ export interface TrainOptions {
   readonly resume: boolean;
   /** Start at outer step 0 even where a checkpoint of this run exists. */
   readonly fresh?: boolean;
+  /**
+   * Stop after this outer step, with a checkpoint to go on from. Not part of the run: schedules
+   * follow its full length, so stopping and going on changes no bit.
+   */
+  readonly stopAtOuterStep?: number;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;

@@ -1,8 +1,8 @@
 /** The verbs that set several runs side by side, and their options. */
 
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { CommandContext } from './command-context.js';
-import { formatOption } from './options.js';
+import { formatOption, inProcessOption, redisOption, workersOption } from './options.js';
 
 export function addExperimentVerbs(program: Command, context: CommandContext): void {
   program
@@ -30,6 +30,28 @@ Example:
     .action(async (runs: string[], options: unknown) => {
       const { compareVerb } = await import('./verbs/compare.js');
       await compareVerb(runs, options, context);
+    });
+  program
+    .command('sweep')
+    .description('try methods and settings, narrowed down on the validation adgroups')
+    .argument('<sweep.yaml>', 'the sweep; it names the run config that its trials depart from')
+    .addOption(workersOption())
+    .addOption(inProcessOption())
+    .addOption(redisOption())
+    .option('--resume', 'go on with the sweep that is there')
+    .addOption(new Option('--fresh', 'start again although a sweep is there').conflicts('resume'))
+    .addOption(formatOption())
+    .addHelpText(
+      'after',
+      `
+Each trial is a run of its own below the sweep's output; the best one's config is written as best.yaml.
+
+Example:
+  qianmo sweep infra/examples/sweep.yaml --workers 2`,
+    )
+    .action(async (path: string, options: unknown) => {
+      const { sweepVerb } = await import('./verbs/sweep.js');
+      await sweepVerb(path, options, context);
     });
 }
 

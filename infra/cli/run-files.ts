@@ -78,8 +78,9 @@ function checkpointSourceOf(run: PreparedRun, { sink }: CommandContext): Checkpo
 export async function warnOfUnconditionalWrites(
   config: RunConfig,
   { sink }: CommandContext,
+  address = joinAddress(config.output, 'checkpoints'),
 ): Promise<void> {
-  const store = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+  const store = objectStoreOf(config, address);
   if (await probeConditionalWrites(store)) return;
   sink({
     kind: 'warning',

@@ -123,6 +123,28 @@ describe('train', () => {
     expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
   });
 
+  it('stops where it is told, by the schedule of the whole run: 3 + 4 + 3 steps are 10', async () => {
+    const config = logisticConfig({
+      ...training,
+      schedule: { warmupOuterSteps: 2, decay: 'cosine', finalShare: 0.1 },
+    });
+    const expected = await train(tinyRun(config).options);
+    const { checkpoints } = tinyRun(config);
+    for (const [stopAtOuterStep, stepCount] of [
+      [3, 3],
+      [7, 4],
+      [20, 3],
+    ] as const) {
+      const rung = tinyRun(config, { checkpoints, resume: true, stopAtOuterStep });
+      const outcome = await train(rung.options);
+      expect(outcome.outerSteps).toBe(Math.min(10, stopAtOuterStep));
+      expect(lossesOf(rung.events)).toHaveLength(stepCount);
+      if (stopAtOuterStep === 20)
+        expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
+    }
+    expect([...checkpoints.states.keys()]).toEqual([3, 5, 7, 10]);
+  });
+
   it('keeps the last complete outer step when interrupted between checkpoints', async () => {
     const run = tinyRun(logisticConfig(training));
     const dispatcher = abortingAt(run.options.dispatcher, 3, run.abort);

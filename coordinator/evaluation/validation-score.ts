@@ -1,0 +1,128 @@
+/**
+ * One number for a trained run: its logloss on the query rows of the validation adgroups with the best
+ * cell of the evaluation's grid, not adapting at all included. Test adgroups have no part in it.
+ */
+
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../shared/clock.js';
+import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
+import { DivergenceError, QianmoError } from '../../shared/errors.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { Dispatcher } from '../dispatcher.js';
+import type { Cell } from './evaluation-report.js';
+import { innerStepGrid } from './grid.js';
+import { readFlatRows, type FlatRows } from './held-out-rows.js';
+import { sumOf } from './metrics.js';
+import { predictLogits } from './predict-logits.js';
+import { adaptationOf, UNADAPTED } from './selection.js';
+
+export const VALIDATION_CRITERION =
+  'lowest mean logloss per impression on the query rows of the validation adgroups, with the best inner rate and number of inner steps';
+
+export interface ScoredRun {
+  readonly config: RunConfig;
+  readonly spec: ModelSpec;
+  readonly store: TaskStore;
+  readonly storeAddress: string;
+  readonly dispatcher: Dispatcher;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export interface ValidationScore {
+  readonly validationLogloss: number;
+  /** Inner steps 0: without adaptation. */
+  readonly cell: Cell;
+  readonly metaDigest: string;
+}
+
+/** @throws QianmoError of kind `data` when the store has no validation adgroup. */
+export async function readValidationRows(
+  store: TaskStore,
+  storeAddress: string,
+): Promise<FlatRows> {
+  const tasks = store.tasks.filter((task) => task.split === 'validation');
+  if (tasks.length === 0)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the task store has no validation adgroup',
+      where: storeAddress,
+      expected: 'validation adgroups to score on',
+      found: `${store.tasks.length} adgroups, none of them of the validation split`,
+      cure: 'raise data.taskSplit.validationShare and prepare the store again',
+    });
+  return readFlatRows(
+    store,
+    tasks.map((task) => task.taskIndex),
+    'query',
+  );
+}
+
+/** Tried for every run alike. */
+export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): Cell[] {
+  return [{ kind: 'inner-steps', ...UNADAPTED }, ...innerStepGrid(evaluation).cells];
+}
+
+/** @throws DivergenceError when no cell gives finite logits. */
+export async function validationScore(
+  run: ScoredRun,
+  parameters: MetaParameters,
+  validation: FlatRows,
+): Promise<ValidationScore> {
+  const cells = validationCells(run.config);
+  const metaDigest = metaParametersDigest(parameters);
+  let waveCount = 0;
+  const { lossSums } = await predictLogits(
+    {
+      ...run,
+      runId: scoringRunId(run, metaDigest),
+      nextWave: () => waveCount++,
+      onTasksDone: () => undefined,
+      onBackend: () => undefined,
+    },
+    {
+      parameters,
+      method: run.config.method,
+      taskIndices: validation.taskIndices,
+      adaptations: cells.map(adaptationOf),
+      role: 'query',
+      keep: [],
+    },
+  );
+  const impressions = sumOf(validation.impressions);
+  let best: ValidationScore | null = null;
+  for (const [index, cell] of cells.entries()) {
+    const validationLogloss = sumOf(lossSums[index] ?? []) / impressions;
+    if (
+      Number.isFinite(validationLogloss) &&
+      validationLogloss < (best?.validationLogloss ?? Infinity)
+    )
+      best = { validationLogloss, cell, metaDigest };
+  }
+  if (best !== null) return best;
+  throw new DivergenceError({
+    kind: 'failed',
+    what: 'no logit of the validation adgroups is finite',
+    where: run.config.run,
+    found: `${cells.length} settings of inner rate and inner steps tried`,
+    cure: 'train with smaller rates',
+  });
+}
+
+/** Differs whenever the same job would mean something else. */
+function scoringRunId({ config, store }: ScoredRun, metaDigest: string): string {
+  const { evaluation, method, model, training } = config;
+  const meaning = canonicalJson({
+    metaDigest,
+    store: store.digest,
+    evaluation,
+    method,
+    model,
+    training,
+  });
+  const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
+  return `${config.run}-score-${name}`;
+}

@@ -1,0 +1,162 @@
+/**
+ * The loop of a sweep: on each rung train the trials that are left a little further, score them on
+ * the validation adgroups, and let the best go on. It decides; how a trial is trained and scored it
+ * is told. Scores do not depend on how many trials are under way at once.
+ */
+
+import { DivergenceError, QianmoError } from '../../shared/errors.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import {
+  rankedOnRung,
+  scoreAt,
+  trialsOnRung,
+  withScore,
+  type SweepRecord,
+  type TrialScore,
+} from './sweep-record.js';
+
+export type FoundScore = Pick<TrialScore, 'cell' | 'metaDigest'> & {
+  readonly validationLogloss: number;
+};
+
+export interface SweepOptions {
+  /** Empty, or of this sweep as it was stopped. */
+  readonly record: SweepRecord;
+  readonly concurrentTrials: number;
+  /** Checkpoints of this many best trials are kept at the end. */
+  readonly trialsKept: number;
+  /**
+   * Trains the trial from its latest checkpoint to this outer step and scores it.
+   *
+   * @throws DivergenceError when it has no score, ever.
+   */
+  readonly runTrial: (
+    name: string,
+    stopAtOuterStep: number,
+    signal: AbortSignal,
+  ) => Promise<FoundScore>;
+  /** Removes the trial's checkpoints; done again where it was stopped. */
+  readonly discard: (name: string) => Promise<void>;
+  readonly save: (record: SweepRecord) => Promise<void>;
+  readonly sink: RunEventSink;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * @throws DivergenceError when no trial of a rung has a score; whatever training, scoring and saving
+ *   throw, after the other trials under way have stopped.
+ */
+export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
+  const { rungs } = options.record;
+  const progress = new SweepProgress(options);
+  for (const rungIndex of rungs.keys()) {
+    const pending = trialsOnRung(progress.record, rungIndex)
+      .filter((trial) => scoreAt(trial, rungIndex) === undefined)
+      .map(({ name }) => name);
+    await progress.discardLosers(rungIndex);
+    await eachOf(pending, options.concurrentTrials, options.signal, async (name, signal) => {
+      const score = await scoreOf(name, rungIndex, options, signal);
+      await progress.add(name, score);
+    });
+    demandAScore(progress.record, rungIndex);
+  }
+  return progress.record;
+}
+
+/** The record as it grows; scores of trials that end at once are saved one after the other. */
+class SweepProgress {
+  record: SweepRecord;
+  readonly #options: SweepOptions;
+  readonly #discarded = new Set<string>();
+  #saved: Promise<void> = Promise.resolve();
+
+  constructor(options: SweepOptions) {
+    this.#options = options;
+    this.record = options.record;
+  }
+
+  async add(name: string, score: TrialScore): Promise<void> {
+    const { save, sink } = this.#options;
+    const saving = this.#saved.then(async () => {
+      this.record = withScore(this.record, name, score);
+      await save(this.record);
+    });
+    this.#saved = saving.catch(() => undefined);
+    await saving;
+    sink({ kind: 'notice', message: scoreLine(name, score) });
+    await this.discardLosers(score.rungIndex);
+  }
+
+  /** Who is behind as many as go on cannot overtake them: its checkpoints make room. */
+  async discardLosers(rungIndex: number): Promise<void> {
+    const { trialsKept, discard } = this.#options;
+    const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? trialsKept;
+    for (const [place, trial] of rankedOnRung(this.record, rungIndex).entries()) {
+      const isLost = place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null;
+      if (!isLost || this.#discarded.has(trial.name)) continue;
+      this.#discarded.add(trial.name);
+      await discard(trial.name);
+    }
+  }
+}
+
+async function scoreOf(
+  name: string,
+  rungIndex: number,
+  { record, runTrial, sink }: SweepOptions,
+  signal: AbortSignal,
+): Promise<TrialScore> {
+  const outerSteps = record.rungs[rungIndex]?.outerSteps ?? 0;
+  try {
+    return { rungIndex, outerSteps, ...(await runTrial(name, outerSteps, signal)) };
+  } catch (error) {
+    if (!(error instanceof DivergenceError)) throw error;
+    sink({ kind: 'warning', message: `${name} diverges and is given up: ${error.message}` });
+    return { rungIndex, outerSteps, validationLogloss: null, cell: null, metaDigest: null };
+  }
+}
+
+function scoreLine(name: string, { outerSteps, validationLogloss }: TrialScore): string {
+  const told = validationLogloss === null ? 'diverged' : validationLogloss.toFixed(5);
+  return `${name} at outer step ${outerSteps}: validation logloss ${told}`;
+}
+
+function demandAScore(record: SweepRecord, rungIndex: number): void {
+  const scored = rankedOnRung(record, rungIndex);
+  if (scored.some((trial) => scoreAt(trial, rungIndex)?.validationLogloss !== null)) return;
+  throw new DivergenceError({
+    kind: 'failed',
+    what: 'every trial of the sweep diverges',
+    where: record.sweep,
+    expected: 'a finite validation logloss of at least one trial',
+    found: `${scored.length} trials, none of them finite`,
+    cure: 'sweep smaller inner rates or smaller training.optimizer.rate',
+  });
+}
+
+/** At most `limit` at once; the first failure stops the others, waits for them and is thrown. */
+async function eachOf(
+  names: readonly string[],
+  limit: number,
+  outer: AbortSignal,
+  work: (name: string, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([outer, stop.signal]);
+  const waiting = [...names];
+  const failures: unknown[] = [];
+  const lane = async (): Promise<void> => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      try {
+        if (signal.aborted) throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
+        await work(name, signal);
+      } catch (error) {
+        failures.push(error);
+        waiting.length = 0;
+        stop.abort();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, names.length) }, lane));
+  if (failures.length > 0) throw failures[0];
+}

@@ -1,0 +1,99 @@
+/**
+ * Keeps a sweep's record in its output. Replaced only while it is the version this coordinator knows:
+ * of two coordinators of one sweep, the later stops the earlier.
+ */
+
+import { QianmoError } from '../../shared/errors.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { parseSweepRecord, sweepJson, type SweepRecord } from './sweep-record.js';
+
+export const SWEEP_KEY = 'sweep.json';
+
+export interface SweepJournal {
+  /** What was there when it was opened, or the empty record. */
+  readonly record: SweepRecord;
+  /** Calls must not overlap. @throws QianmoError `failed` when another coordinator took over. */
+  save(record: SweepRecord): Promise<void>;
+}
+
+/**
+ * @throws QianmoError `usage` when a sweep is there and nobody said what to do with it, or it is
+ *   another.
+ */
+export async function openSweepJournal(
+  store: ObjectStore,
+  empty: SweepRecord,
+  start: { readonly resume: boolean; readonly fresh: boolean },
+): Promise<SweepJournal> {
+  const where = `${store.address}/${SWEEP_KEY}`;
+  const object = await store.get(SWEEP_KEY);
+  const isTaken = object !== null && !start.fresh;
+  const found = isTaken
+    ? parseSweepRecord(Buffer.from(object.bytes).toString('utf8'), where)
+    : null;
+  if (found !== null) demandSameSweep(found, empty, start.resume, where);
+  let etag = object?.etag ?? null;
+  return {
+    record: found ?? empty,
+    async save(record) {
+      const bytes = Buffer.from(`${sweepJson(record)}\n`);
+      const written = await store.put(
+        SWEEP_KEY,
+        bytes,
+        etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag },
+      );
+      if (written === null) throw takenOver(where);
+      etag = written;
+    },
+  };
+}
+
+function demandSameSweep(
+  found: SweepRecord,
+  empty: SweepRecord,
+  resume: boolean,
+  where: string,
+): void {
+  const refuse = (what: string, told: string, cure: string): QianmoError =>
+    new QianmoError({ kind: 'usage', what, where, found: told, cure });
+  const scoreCount = found.trials.reduce((sum, trial) => sum + trial.scores.length, 0);
+  if (!resume)
+    throw refuse(
+      found.best === null
+        ? 'a sweep that was started before is there'
+        : 'a finished sweep is there',
+      `${scoreCount} scores of sweep ${found.sweep}`,
+      '--resume to go on from it, --fresh to start again, or name another output',
+    );
+  if (found.planHash === empty.planHash) return;
+  throw refuse(
+    'the sweep that is there is another',
+    differenceOf(found, empty),
+    'set the fields back, name another output, or start again here with --fresh',
+  );
+}
+
+function differenceOf(found: SweepRecord, empty: SweepRecord): string {
+  if (found.storeDigest !== empty.storeDigest) return 'a sweep of another task store';
+  if (found.trials.length !== empty.trials.length)
+    return `${found.trials.length} trials instead of ${empty.trials.length}`;
+  const rungsText = ({ rungs }: SweepRecord): string =>
+    rungs.map((rung) => `${rung.trialCount} to outer step ${rung.outerSteps}`).join(', ');
+  if (rungsText(found) !== rungsText(empty))
+    return `rungs of ${rungsText(found)} instead of ${rungsText(empty)}`;
+  const other = found.trials.find(
+    (trial, index) => trial.configHash !== empty.trials[index]?.configHash,
+  );
+  return other === undefined
+    ? 'other evaluation settings'
+    : `another config of trial ${other.name}`;
+}
+
+function takenOver(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'another coordinator went on with this sweep while this one was going on',
+    where,
+    cure: 'let only one coordinator run; this one has stopped and has overwritten nothing',
+  });
+}

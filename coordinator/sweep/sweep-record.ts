@@ -1,0 +1,173 @@
+/**
+ * A sweep as data: its plan, every score so far, and at the end the best trial. Written after each
+ * score, so that a sweep that was stopped goes on; read by the table, the page and other programs.
+ */
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { canonicalJson, configHash } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { CellSchema } from '../evaluation/evaluation-report.js';
+import { ranked, type Rung } from './rungs.js';
+import type { Trial } from './trials.js';
+
+/** Raised when a field changes meaning or goes away. */
+export const SWEEP_FORMAT_VERSION = 1;
+
+const count = z.int().nonnegative();
+
+export const TrialScoreSchema = z.strictObject({
+  rungIndex: count,
+  /** Trained so far. */
+  outerSteps: count,
+  /** With the best cell; null: the trial diverged. */
+  validationLogloss: z.number().nullable(),
+  /** Inner steps 0: without adaptation. */
+  cell: CellSchema.nullable(),
+  metaDigest: z.string().nullable(),
+});
+
+export const SweepRecordSchema = z.strictObject({
+  formatVersion: z.literal(SWEEP_FORMAT_VERSION),
+  sweep: z.string(),
+  base: z.string(),
+  /** Of everything that decides a score: trials, rungs, evaluation grid, store. */
+  planHash: z.string(),
+  storeDigest: z.string(),
+  criterion: z.string(),
+  /** Settings tried for every trial at every score. */
+  cellsPerTrial: count,
+  rungs: z.array(z.strictObject({ outerSteps: count, trialCount: count })).min(1),
+  trials: z.array(
+    z.strictObject({
+      name: z.string(),
+      /** The trial's own run; its config lies in its output. */
+      run: z.string(),
+      output: z.string(),
+      settings: z.record(z.string(), z.json()),
+      configHash: z.string(),
+      scores: z.array(TrialScoreSchema),
+    }),
+  ),
+  /** Null until the last rung is scored. */
+  best: z
+    .strictObject({
+      trial: z.string(),
+      validationLogloss: z.number(),
+      cell: CellSchema,
+      /** A run config that trains and evaluates this trial. */
+      config: z.string(),
+    })
+    .nullable(),
+});
+
+export type TrialScore = z.infer<typeof TrialScoreSchema>;
+export type SweepRecord = z.infer<typeof SweepRecordSchema>;
+export type TrialRecord = SweepRecord['trials'][number];
+
+export interface SweepPlan {
+  readonly sweep: string;
+  readonly base: string;
+  readonly trials: readonly Trial[];
+  readonly rungs: readonly Rung[];
+  readonly storeDigest: string;
+  readonly criterion: string;
+  readonly cellsPerTrial: number;
+}
+
+export function emptyRecord(plan: SweepPlan): SweepRecord {
+  const { sweep, base, trials, rungs, storeDigest, criterion, cellsPerTrial } = plan;
+  return {
+    formatVersion: SWEEP_FORMAT_VERSION,
+    ...{ sweep, base, storeDigest, criterion, cellsPerTrial },
+    planHash: planHashOf(plan),
+    rungs: rungs.map((rung) => ({ ...rung })),
+    trials: trials.map(({ name, settings, config }) => ({
+      name,
+      run: config.run,
+      output: config.output,
+      settings: z.record(z.string(), z.json()).parse(settings),
+      configHash: configHash(config),
+      scores: [],
+    })),
+    best: null,
+  };
+}
+
+function planHashOf({ trials, rungs, storeDigest }: SweepPlan): string {
+  const deciding = canonicalJson({
+    trials: trials.map(({ config }) => [config.run, config.output, configHash(config)]),
+    evaluation: trials[0]?.config.evaluation,
+    rungs,
+    storeDigest,
+  });
+  return createHash('sha256').update(deciding).digest('hex');
+}
+
+export function sweepJson(record: SweepRecord): string {
+  return JSON.stringify(SweepRecordSchema.parse(record), null, 2);
+}
+
+/** @throws QianmoError of kind `data` when the text is not the record of a sweep. */
+export function parseSweepRecord(json: string, where: string): SweepRecord {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    value = null;
+  }
+  const parsed = SweepRecordSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'this is not the record of a sweep',
+    where,
+    expected: `JSON written by qianmo sweep, format version ${SWEEP_FORMAT_VERSION}`,
+    found: `\n${z.prettifyError(parsed.error)}`,
+    cure: 'restore it from a copy, or start again with --fresh',
+  });
+}
+
+export function scoreAt(trial: TrialRecord, rungIndex: number): TrialScore | undefined {
+  return trial.scores.find((score) => score.rungIndex === rungIndex);
+}
+
+export function withScore(record: SweepRecord, name: string, score: TrialScore): SweepRecord {
+  return {
+    ...record,
+    trials: record.trials.map((trial) =>
+      trial.name === name ? { ...trial, scores: [...trial.scores, score] } : trial,
+    ),
+  };
+}
+
+/** The trials scored on a rung, best first. */
+export function rankedOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  const scored = record.trials.flatMap((trial) => {
+    const score = scoreAt(trial, rungIndex);
+    return score === undefined
+      ? []
+      : [{ name: trial.name, validationLogloss: score.validationLogloss, trial }];
+  });
+  return ranked(scored).map(({ trial }) => trial);
+}
+
+/** The trials that a rung is for: all on the first, the best of the one before on the others. */
+export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  if (rungIndex === 0) return record.trials;
+  const survivors = rankedOnRung(record, rungIndex - 1)
+    .filter((trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null)
+    .slice(0, record.rungs[rungIndex]?.trialCount ?? 0)
+    .map(({ name }) => name);
+  return record.trials.filter(({ name }) => survivors.includes(name));
+}
+
+/** Who came further is before who did not; on a rung the better score decides. */
+export function rankedTrials(record: SweepRecord): TrialRecord[] {
+  const lastRung = (trial: TrialRecord): number => trial.scores.at(-1)?.rungIndex ?? -1;
+  return record.rungs
+    .map((_, index) => record.rungs.length - 1 - index)
+    .flatMap((rungIndex) =>
+      rankedOnRung(record, rungIndex).filter((trial) => lastRung(trial) === rungIndex),
+    );
+}

@@ -1,0 +1,193 @@
+/** From a sweep's grids to its trials: each the config of a run of its own. Pure. */
+
+import { checkedRunConfig } from '../../shared/config/load-run-config.js';
+import { configHash, type RunConfig } from '../../shared/config/run-config.js';
+import type { SweepConfig } from '../../shared/config/sweep-config.js';
+import { QianmoError } from '../../shared/errors.js';
+
+/** What the sweep set, by path of the run config. */
+export type TrialSettings = Readonly<Record<string, unknown>>;
+
+export interface Trial {
+  /** `t01`, `t02`, ... in the order of the grids, the last path varying fastest. */
+  readonly name: string;
+  readonly settings: TrialSettings;
+  readonly config: RunConfig;
+}
+
+/** What decides a run, but for what must be the same for all: data, budget and evaluation. */
+const SWEPT_SECTIONS = ['method', 'model', 'seed', 'training'];
+const BUDGET_PATHS = ['training', 'training.outerSteps', 'training.tasksPerOuterStep'];
+
+/**
+ * @param base the run config before it was checked: defaults are filled in after the settings
+ * @param where names the sweep's file in messages
+ * @throws QianmoError of kind `usage` when a path may not be swept, a trial's config is wrong, two
+ *   trials are one run, or there are too many.
+ */
+export function planTrials(sweep: SweepConfig, base: unknown, where: string): Trial[] {
+  const grids = [sweep.grid].flat();
+  for (const grid of grids) for (const path of Object.keys(grid)) demandSweptPath(path, where);
+  const counts = grids.map((grid) =>
+    Object.values(grid).reduce((product, values) => product * values.length, 1),
+  );
+  const trialCount = counts.reduce((sum, count) => sum + count, 0);
+  demandTrialCount(sweep, trialCount, where);
+  const digits = Math.max(2, String(trialCount).length);
+  const paths = grids.flatMap((grid) => Object.keys(grid));
+  const spelledOut = withSectionsOf(base, checkedRunConfig(base, sweep.base), paths);
+  const trials = grids
+    .flatMap(settingsOf)
+    .map((settings, index) =>
+      trialOf(`t${String(index + 1).padStart(digits, '0')}`, settings, sweep, spelledOut, where),
+    );
+  demandDistinctRuns(trials, where);
+  return trials;
+}
+
+function demandSweptPath(path: string, where: string): void {
+  const [section = ''] = path.split('.');
+  const isBudget = BUDGET_PATHS.includes(path);
+  if (SWEPT_SECTIONS.includes(section) && !isBudget) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: isBudget
+      ? 'the budget of the trials cannot be swept: all must have the same to be compared'
+      : 'this field cannot be swept',
+    where: `${where}, grid.${path}`,
+    expected: 'paths below method, model and training, or seed',
+    found: path,
+    cure: isBudget
+      ? 'set it in the base config; sweep single fields of training'
+      : 'set it in the base config: data, evaluation and queue are the same for every trial',
+  });
+}
+
+function demandTrialCount({ trialsMax }: SweepConfig, trialCount: number, where: string): void {
+  if (trialCount >= 2 && trialCount <= trialsMax) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what:
+      trialCount < 2 ? 'there is nothing to choose from' : 'the grid has more trials than allowed',
+    where: `${where}, grid`,
+    expected: `2 to ${trialsMax} trials (trialsMax)`,
+    found: `${trialCount}`,
+    cure:
+      trialCount < 2
+        ? 'give at least one path with two values'
+        : 'give fewer values, or raise trialsMax',
+  });
+}
+
+/** Every combination; the last path varies fastest. */
+function settingsOf(grid: Readonly<Record<string, readonly unknown[]>>): TrialSettings[] {
+  return Object.entries(grid).reduce<TrialSettings[]>(
+    (settings, [path, values]) =>
+      settings.flatMap((earlier) => values.map((value) => ({ ...earlier, [path]: value }))),
+    [{}],
+  );
+}
+
+/** The base with its defaults for the sections that it leaves out and the sweep has fields of. */
+function withSectionsOf(base: unknown, checked: RunConfig, paths: readonly string[]): unknown {
+  const sections = paths.flatMap((path) => {
+    const fields = path.split('.');
+    return fields.slice(1).map((_, index) => fields.slice(0, index + 1));
+  });
+  return sections.reduce(
+    (value, fields) =>
+      valueAt(value, fields) === undefined
+        ? withValueAt(value, fields, valueAt(checked, fields), fields.join('.'))
+        : value,
+    base,
+  );
+}
+
+function valueAt(value: unknown, fields: readonly string[]): unknown {
+  return fields.reduce(
+    (inner, field) => (isSection(inner) && Object.hasOwn(inner, field) ? inner[field] : undefined),
+    value,
+  );
+}
+
+function trialOf(
+  name: string,
+  settings: TrialSettings,
+  sweep: SweepConfig,
+  base: unknown,
+  where: string,
+): Trial {
+  const place = `${where}, trial ${name} (${describeSettings(settings)})`;
+  let value = base;
+  // A whole section first, then fields within it.
+  const paths = Object.keys(settings).sort((a, b) => a.split('.').length - b.split('.').length);
+  for (const path of paths) value = withValueAt(value, path.split('.'), settings[path], place);
+  const config = checkedRunConfig(value, place);
+  return {
+    name,
+    settings,
+    config: {
+      ...config,
+      run: `${sweep.sweep}-${name}`,
+      output: `${sweep.output.replace(/\/+$/, '')}/trials/${name}`,
+      training: { ...config.training, checkpointsKept: 1 },
+    },
+  };
+}
+
+function withValueAt(
+  value: unknown,
+  [field, ...rest]: readonly string[],
+  replacement: unknown,
+  where: string,
+): unknown {
+  if (field === undefined) return replacement;
+  if (value !== undefined && !isSection(value))
+    throw new QianmoError({
+      kind: 'usage',
+      what: `"${field}" is no field of what the base config has there`,
+      where,
+      expected: 'a section of fields',
+      found: JSON.stringify(value),
+      cure: 'mend the path, or sweep the whole of it',
+    });
+  const inner = value !== undefined && Object.hasOwn(value, field) ? value[field] : undefined;
+  return { ...value, [field]: withValueAt(inner, rest, replacement, where) };
+}
+
+function isSection(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function demandDistinctRuns(trials: readonly Trial[], where: string): void {
+  const byHash = new Map<string, Trial>();
+  for (const trial of trials) {
+    const hash = configHash(trial.config);
+    const twin = byHash.get(hash);
+    byHash.set(hash, trial);
+    if (twin === undefined) continue;
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'two trials are the same run',
+      where: `${where}, grid`,
+      found: `${twin.name} (${describeSettings(twin.settings)}) and ${trial.name} (${describeSettings(trial.settings)})`,
+      cure: 'leave one of them out',
+    });
+  }
+}
+
+/** `method fomaml (innerSteps 3), training.optimizer.rate 0.01` */
+export function describeSettings(settings: TrialSettings): string {
+  return Object.entries(settings)
+    .map(([path, value]) => `${path} ${describeValue(value)}`)
+    .join(', ');
+}
+
+/** A section by its kind and its other fields. */
+export function describeValue(value: unknown): string {
+  if (!isSection(value)) return typeof value === 'string' ? value : JSON.stringify(value);
+  const { kind, ...others } = value;
+  const fields = Object.entries(others).map(([field, inner]) => `${field} ${describeValue(inner)}`);
+  if (typeof kind !== 'string') return fields.join(', ');
+  return fields.length === 0 ? kind : `${kind} (${fields.join(', ')})`;
+}

@@ -1,0 +1,82 @@
+/** Trains, scores and discards the trials of a sweep: each a run of its own, on one dispatcher. */
+
+import type { Dispatcher } from '../../coordinator/dispatcher.js';
+import {
+  readValidationRows,
+  validationScore,
+} from '../../coordinator/evaluation/validation-score.js';
+import type { FoundScore, SweepOptions } from '../../coordinator/sweep/run-sweep.js';
+import { outerStepTotal } from '../../coordinator/sweep/rungs.js';
+import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
+import type { Trial } from '../../coordinator/sweep/trials.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { RunEventSink } from '../../shared/run-events.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { CommandContext } from './command-context.js';
+import {
+  checkpointsOf,
+  joinAddress,
+  objectStoreOf,
+  specOf,
+  storeAddressOf,
+  type PreparedRun,
+} from './run-files.js';
+
+export async function trialWork(
+  plan: SweepPlan,
+  store: TaskStore,
+  dispatcher: Dispatcher,
+  context: CommandContext,
+): Promise<Pick<SweepOptions, 'runTrial' | 'discard'>> {
+  const [first] = plan.trials;
+  if (first === undefined) throw new Error('a sweep has trials');
+  const storeAddress = storeAddressOf(first.config);
+  const validation = await readValidationRows(store, storeAddress);
+  const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
+  const runOf = (name: string): PreparedRun => {
+    const { config } = trialNamed(plan, name);
+    return { config, store, spec: specOf(config, store) };
+  };
+  return {
+    async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {
+      const run = runOf(name);
+      const { clock } = context;
+      const shared = { ...run, storeAddress, dispatcher, clock, signal };
+      const { state } = await train({
+        ...shared,
+        runId: run.config.run,
+        checkpoints: checkpointsOf(run, { ...context, sink }),
+        resume: true,
+        stopAtOuterStep,
+        sink,
+      });
+      return validationScore(shared, state.metaParameters, validation);
+    },
+    discard: (name) => discardCheckpoints(runOf(name)),
+  };
+}
+
+export function trialNamed({ trials }: SweepPlan, name: string): Trial {
+  const trial = trials.find((each) => each.name === name);
+  if (trial === undefined) throw new Error(`no trial ${name}`);
+  return trial;
+}
+
+/** The pointer first: what is left of a removal that was stopped is no checkpoint. */
+async function discardCheckpoints({ config }: PreparedRun): Promise<void> {
+  const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+  await checkpoints.delete('latest.json');
+  for (const key of await checkpoints.list('')) await checkpoints.delete(key);
+}
+
+/** One progress of all trials instead of a story of each; warnings as they are. */
+function sweepSink(sink: RunEventSink, total: number): RunEventSink {
+  let done = 0;
+  return (event) => {
+    if (event.kind === 'outer-step') {
+      done += 1;
+      sink({ kind: 'progress', stage: 'outer steps of all trials', done, total });
+    }
+    if (event.kind === 'warning' || event.kind === 'job-retried') sink(event);
+  };
+}

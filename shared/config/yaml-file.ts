@@ -1,0 +1,100 @@
+/** Reads YAML files and checks what they hold against a schema; every fault is listed with its path. */
+
+import { readFile } from 'node:fs/promises';
+import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
+import type { z } from 'zod';
+import { QianmoError } from '../errors.js';
+import { systemCodeOf } from '../system-errors.js';
+import { describeIssues } from './config-issues.js';
+
+/** How a kind of file is called in messages, and where to find an example. */
+export interface FileKind {
+  readonly name: string;
+  readonly examples: string;
+}
+
+/** @throws QianmoError of kind `usage` when the file cannot be read. */
+export async function readConfigFile(path: string, kind: FileKind): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the ${kind.name} cannot be read`,
+      where: path,
+      ...(systemCodeOf(cause) === 'ENOENT' ? { found: 'no such file' } : {}),
+      ...(systemCodeOf(cause) === 'EISDIR' ? { found: 'a folder, not a file' } : {}),
+      expected: 'a YAML file',
+      cure: `mend the path; ${kind.examples}`,
+      cause,
+    });
+  }
+}
+
+/** @throws QianmoError of kind `usage` when the text is not YAML, or empty. */
+export function parseYaml(yaml: string, where: string, kind: FileKind): unknown {
+  const lines = new LineCounter();
+  const document = parseDocument(yaml, { prettyErrors: false, lineCounter: lines });
+  const [syntaxError] = document.errors;
+  if (syntaxError !== undefined) throw notYaml(syntaxError, lines, where, kind);
+  const value: unknown = document.toJS();
+  if (value === null || value === undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the ${kind.name} is empty`,
+      where,
+      cure: `write one; ${kind.examples}`,
+    });
+  return value;
+}
+
+/** @throws QianmoError of kind `usage` that lists the fields that are wrong, missing or unknown. */
+export function checkedConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  where: string,
+  kind: FileKind,
+): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return deepFreeze(parsed.data);
+  const faults = describeIssues(parsed.error.issues, value, schema);
+  throw new QianmoError({
+    kind: 'usage',
+    what: `the ${kind.name} has fields that are wrong, missing or unknown`,
+    where,
+    found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
+    cure: 'mend the fields named above; infra/examples has commented configs',
+  });
+}
+
+function notYaml(
+  { code, message, pos }: YAMLError,
+  lines: LineCounter,
+  where: string,
+  kind: FileKind,
+): QianmoError {
+  const { line, col } = lines.linePos(pos[0]);
+  return new QianmoError({
+    kind: 'usage',
+    what: `the ${kind.name} is not valid YAML`,
+    where: `${where}, line ${line}, column ${col}`,
+    found: FOUND_BY_YAML_CODE[code] ?? message,
+    cure: 'mend that line or the one above it',
+  });
+}
+
+/** Where the parser's own words speak to programmers. */
+const FOUND_BY_YAML_CODE: Partial<Record<ErrorCode, string>> = {
+  MULTIPLE_DOCS: 'a second document: one file describes one run',
+  DUPLICATE_KEY: 'a field that is given twice',
+  TAB_AS_INDENT: 'a tab: YAML is indented with spaces',
+  BAD_ALIAS: 'an alias without its anchor: put text that begins with * into quotes',
+};
+
+function deepFreeze<Value>(value: Value): Value {
+  if (typeof value === 'object' && value !== null) {
+    Object.values(value).forEach(deepFreeze);
+    Object.freeze(value);
+  }
+  return value;
+}

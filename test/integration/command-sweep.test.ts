@@ -1,0 +1,113 @@
+/** `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is refused. */
+
+import { readdir, readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
+import { loadRunConfig } from '../../shared/config/load-run-config.js';
+import { commandRoom, type CommandRoom } from '../fixtures/command-room.js';
+
+let room: CommandRoom;
+
+const SWEEP = {
+  sweep: 'tiny',
+  base: 'base.yaml',
+  grid: [
+    { method: [{ kind: 'fomaml', innerSteps: 2 }], 'method.innerRate': [0.1, 100] },
+    { method: [{ kind: 'global' }] },
+  ],
+  halving: { eta: 2, rungs: 2 },
+  output: 'sweep',
+};
+
+async function sweepFile(changes: Record<string, unknown> = {}): Promise<string> {
+  await room.write('sweep.yaml', JSON.stringify({ ...SWEEP, ...changes }));
+  return 'sweep.yaml';
+}
+
+beforeAll(async () => {
+  room = await commandRoom();
+  const base = await room.config('base', (config) => {
+    Object.assign(config.training, { outerSteps: 6, optimizer: { kind: 'adam', rate: 0.01 } });
+    config['evaluation'] = {
+      arms: ['constant', 'meta-unadapted', 'meta-adapted'],
+      innerRates: [0.1],
+      innerSteps: [1, 2],
+      bootstrapSamples: 100,
+    };
+  });
+  await room.done(['prepare', base]);
+}, 60_000);
+afterAll(() => room.remove());
+
+describe('qianmo sweep', () => {
+  it('is stopped, goes on, and leaves the best trial as a run that can be evaluated', async () => {
+    const sweep = await sweepFile();
+    const first = room.start(['sweep', sweep, '--in-process']);
+    await first.saw(/t01 at outer step 3: validation logloss/);
+    first.signal('SIGINT');
+    const stopped = await first.ended;
+    expect(stopped.exitCode, stopped.diagnostics).toBe(4);
+    expect(stopped.diagnostics).toMatch(/every score so far is safe[^]*--resume/);
+    await room.refused(['sweep', sweep, '--in-process'], {
+      exitCode: 2,
+      what: /sweep that was started before is there/,
+      where: /sweep\/sweep\.json$/,
+      cure: /--resume .* --fresh/,
+    });
+
+    const printed = await room.done([
+      'sweep',
+      sweep,
+      '--in-process',
+      '--resume',
+      '--format',
+      'json',
+    ]);
+    const record = SweepRecordSchema.parse(JSON.parse(printed));
+    expect(record.rungs).toEqual([
+      { outerSteps: 3, trialCount: 3 },
+      { outerSteps: 6, trialCount: 1 },
+    ]);
+    const kept = record.trials.filter(({ scores }) => scores.length === 2).map(({ name }) => name);
+    expect(kept).toEqual([record.best?.trial]);
+    const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
+    expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
+
+    // What was given up has no checkpoint left; every trial has its config.
+    for (const { name } of record.trials) {
+      const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
+      expect(files.includes('run.yaml'), name).toBe(true);
+      expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
+    }
+    const best = await loadRunConfig(room.path('sweep/best.yaml'));
+    expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
+    const trained = await room.done(['train', 'sweep/best.yaml', '--in-process', '--resume']);
+    const digest = record.trials.find(({ name }) => name === kept[0])?.scores[1]?.metaDigest;
+    expect(trained).toContain(digest);
+
+    const table = await room.done(['sweep', sweep, '--in-process', '--resume']);
+    expect(table).toContain('* best; its config: sweep/best.yaml');
+    await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
+  }, 120_000);
+});
+
+describe('qianmo sweep refuses', () => {
+  it.each<[string, Record<string, unknown>, RegExp, RegExp]>([
+    ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
+    ['a path that is not there', { grid: { 'method.x': [1, 2] } }, /fields that are wrong/, /t01/],
+    ['a base that is not there', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
+    ['another sweep in its output', { output: 'sweep', grid: { seed: [1, 2] } }, /is there/, /./],
+  ])('%s', async (_, changes, what, where) => {
+    const sweep = await sweepFile({ output: 'other', ...changes });
+    await room.refused(['sweep', sweep, '--in-process'], { exitCode: 2, what, where, cure: /./ });
+  });
+
+  it('a sweep file that is not there', async () => {
+    await room.refused(['sweep', 'nowhere.yaml'], {
+      exitCode: 2,
+      what: /^the sweep cannot be read$/,
+      found: /no such file/,
+      cure: /infra\/examples\/sweep\.yaml/,
+    });
+  });
+});
