@@ -89,7 +89,7 @@ export function rateFactorMisfits(
     }));
 }
 
-function moved(
+export function moved(
   { tf, personal }: AdaptingTasks,
   blocks: { readonly [name: string]: tfjs.Tensor },
   gradients: { readonly [name: string]: tfjs.Tensor },

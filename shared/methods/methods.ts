@@ -6,6 +6,7 @@ import { globalMethod } from './global.js';
 import { learnedRule } from './learned-rule.js';
 import { maml } from './maml.js';
 import { metaSgd } from './meta-sgd.js';
+import { pamlRate } from './paml-rate.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../models/variable.js';
 import {
@@ -23,6 +24,7 @@ const METHODS = [
   learnedRule,
   maml,
   metaSgd,
+  pamlRate,
   shrinkage,
   globalMethod,
 ] as const;
