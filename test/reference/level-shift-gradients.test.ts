@@ -8,6 +8,7 @@ import { mapShift } from '../../coordinator/evaluation/level-shift.js';
 import type { JobWork } from '../../shared/protocol.js';
 import { LEVEL_SHIFT_LOG_DEVIATION } from '../../shared/methods/method.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
+import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
@@ -29,6 +30,7 @@ const store = tinyTaskStore({
   queryRowCountMax: 7,
   counts: true,
   hasEmptySets: true,
+  losses: ['binary', 'squared'],
 });
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.3;
@@ -61,10 +63,14 @@ function countsOf(
   task: TaskRows,
   { start, end }: RowSpan,
 ): {
+  label: TaskLabel;
   clicks: Float32Array;
   impressions: Float32Array;
 } {
+  const { loss = 'binary' } = task;
   return {
+    // As workers see values: standardised.
+    label: loss === 'binary' ? CLICK_LABEL : { loss, segment: null, mean: 0, deviation: 1 },
     clicks: task.clicks.subarray(start, end),
     impressions: task.impressions.subarray(start, end),
   };
@@ -75,6 +81,8 @@ function queryLoss(dense: Values, phi: Values, task: TaskRows): number {
   const total = impressions.reduce((sum, count) => sum + count, 0);
   if (total === 0) return 0;
   const sum = shiftedQueryLogits(dense, phi, task).reduce((loss, z, row) => {
+    if (task.loss === 'squared')
+      return loss + (impressions[row]! * (z - clicks[row]! / impressions[row]!) ** 2) / 2;
     const softplus = Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
     return loss + impressions[row]! * softplus - clicks[row]! * z;
   }, 0);

@@ -5,12 +5,14 @@
  *   s_i = argmin  n_i sum_r share_r (softplus(z_r + s) - y_r (z_r + s)) + s^2 / (2 tau^2)
  *
  * over the support rows r of task i with n_i impressions in all: evidence shrinks it, a task without
- * support rows has none. Found by Newton steps, which the outer gradient runs through.
+ * support rows has none. Found by Newton steps, which the outer gradient runs through. Of values, with
+ * (z + s)^2 / 2 in the place of softplus(z + s), it is the shrunken mean residual.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { LEVEL_SHIFT_LOG_DEVIATION, type InnerLoop } from '../../../shared/methods/method.js';
 import { variableOf } from '../models/fields.js';
+import { rowMeans, rowVariances } from '../models/lean-operations.js';
 import type { Pass } from './passes.js';
 
 const NEWTON_STEP_COUNT = 8;
@@ -24,7 +26,7 @@ const NEWTON_STEP_LENGTH_MAX = 2;
  */
 function levelShifts(support: Pass, supportLogits: tfjs.Tensor2D): tfjs.Tensor2D {
   const { tf } = support.job.engine;
-  const { impressionShares, clickShares, totals } = support.data;
+  const { clickShares, totals } = support.data;
   if (totals === undefined) throw new Error('a level shift needs the totals of the support rows');
   const { taskCount } = support.job;
   const count = tf.reshape<tfjs.Rank.R2>(totals.impressions, [taskCount, 1]);
@@ -33,10 +35,11 @@ function levelShifts(support: Pass, supportLogits: tfjs.Tensor2D): tfjs.Tensor2D
   const clicks = tf.mul(count, tf.sum(clickShares, 1, true));
   let shift = tf.zeros<tfjs.Rank.R2>([taskCount, 1]);
   for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
-    const probability = tf.sigmoid(tf.add(supportLogits, shift));
-    const expected = tf.mul(impressionShares, probability);
+    const shifted = tf.add(supportLogits, shift);
+    const expected = rowMeans(tf, shifted, support.data);
     const clicksExpected = tf.mul(count, tf.sum(expected, 1, true));
-    const variance = tf.mul(count, tf.sum(tf.mul(expected, tf.sub(1, probability)), 1, true));
+    const variances = rowVariances(tf, shifted, support.data);
+    const variance = tf.mul(count, tf.sum(variances, 1, true));
     const slope = tf.add(tf.sub(clicksExpected, clicks), tf.mul(precision, shift));
     const length = tf.div(slope, tf.add(variance, precision));
     shift = tf.sub(shift, tf.clipByValue(length, -NEWTON_STEP_LENGTH_MAX, NEWTON_STEP_LENGTH_MAX));

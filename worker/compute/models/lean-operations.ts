@@ -51,13 +51,23 @@ function rowLosses(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Te
   );
 }
 
-/** Its derivative by z. */
-function rowSlopes(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Tensor2D {
-  const { impressionShares, clickShares, squared } = terms;
-  if (squared === undefined) return tf.sub(tf.mul(impressionShares, tf.sigmoid(z)), clickShares);
+/** What of the clicks is expected of each row: i sigmoid(z); with the squared loss, i z. */
+export function rowMeans(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
+  const { impressionShares, squared } = terms;
+  if (squared === undefined) return tf.mul(impressionShares, tf.sigmoid(z));
   const ofBinary = tf.sub(impressionShares, squared.impressionShares);
-  const predicted = tf.add(tf.mul(ofBinary, tf.sigmoid(z)), tf.mul(squared.impressionShares, z));
-  return tf.sub(predicted, clickShares);
+  return tf.add(tf.mul(ofBinary, tf.sigmoid(z)), tf.mul(squared.impressionShares, z));
+}
+
+/** The derivative of `rowMeans` by z: i p (1 - p) with p = sigmoid(z); with the squared loss, i. */
+export function rowVariances(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
+  const { impressionShares, squared } = terms;
+  const probability = tf.sigmoid(z);
+  const variances = (shares: tfjs.Tensor): tfjs.Tensor =>
+    tf.mul(tf.mul(shares, probability), tf.sub(1, probability));
+  if (squared === undefined) return variances(impressionShares);
+  const ofBinary = tf.sub(impressionShares, squared.impressionShares);
+  return tf.add(variances(ofBinary), squared.impressionShares);
 }
 
 /** Loss of each task, `[taskCount]`: the sum over its rows. */
@@ -68,7 +78,7 @@ export function taskLosses({ tf }: Engine, logits: tfjs.Tensor2D, terms: LossTer
     return {
       value: tf.sum(rowLosses(tf, z, terms), 1),
       gradFunc: (dy, saved) =>
-        tf.mul(tf.expandDims(dy, 1), rowSlopes(tf, (saved[0] ?? z) as tfjs.Tensor2D, terms)),
+        tf.mul(tf.expandDims(dy, 1), tf.sub(rowMeans(tf, saved[0] ?? z, terms), terms.clickShares)),
     };
   })(logits) as tfjs.Tensor1D;
 }
@@ -92,7 +102,7 @@ export function flatTaskLosses(
       value: tf.reshape(kernels.sumSegments(column, taskOfPlace, taskCount), [taskCount]),
       gradFunc: (dy, saved) => {
         const byRow = kernels.gatherRows(tf.reshape(dy, [taskCount, 1]), taskOfPlace);
-        const slopes = rowSlopes(tf, (saved[0] ?? z) as tfjs.Tensor2D, terms);
+        const slopes = tf.sub(rowMeans(tf, saved[0] ?? z, terms), terms.clickShares);
         return tf.mul(tf.reshape(byRow, z.shape), slopes);
       },
     };

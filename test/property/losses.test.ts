@@ -1,0 +1,131 @@
+// Tasks of clicks and of values share jobs without touching each other, and a weight is a number of
+// repeated rows under either loss.
+// Seen to fail: with the squared rows' shares left in those of softplus, with the constant left out
+// (the losses), and with the squared derivative halved.
+
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JobWork } from '../../shared/protocol.js';
+import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+  type NamedOutput,
+} from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+
+const TASK_COUNT = 9;
+const model = { embeddingWidth: 3, hiddenWidths: [5], personal: ['bias', 'output'] };
+const mixed = tinyTaskStore({ taskCount: TASK_COUNT, losses: ['binary', 'squared', 'binary'] });
+const methods = [
+  methodOf({ kind: 'maml', innerSteps: 2, innerRate: 0.2, levelShift: true }),
+  methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2, coldShare: 0.4 }),
+  methodOf({ kind: 'global' }),
+] as const;
+
+let executor: LocalExecutor;
+let current: JobCase;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
+});
+afterAll(() => executor.close());
+
+/** Gradient by variable and by `table/id`, and the losses: jobs with different packs are compared. */
+async function outcomeOf(
+  store: TaskStore,
+  method: (typeof methods)[number],
+  indices: readonly number[],
+): Promise<Map<string, Float32Array>> {
+  current = jobCaseOf(store, model, 5, method);
+  const weights = indices.map((index) => 0.1 + index / 10);
+  const work: JobWork = {
+    kind: 'gradient',
+    method,
+    taskWeights: weights,
+    coldTaskWeights: weights,
+  };
+  const found: NamedOutput = await runJob(executor, current, indices, work);
+  const byName = new Map(found.tensors);
+  byName.delete('rows');
+  byName.set('losses', Float32Array.of(found.weightedQueryLoss, found.weightedSupportLoss));
+  const { spec } = current;
+  const layout = rowPackLayoutOf(await store.readTasks(indices));
+  const width = spec.tableRowWidth;
+  for (const [place, { name }] of spec.tables.entries())
+    for (const [at, id] of layout.idsByTable[place]!.entries()) {
+      const row = layout.startByTable[place]! + at;
+      byName.set(`${name}/${id}`, found.tensors.get('rows')!.slice(row * width, (row + 1) * width));
+    }
+  return byName;
+}
+
+function expectEqual(found: Map<string, Float32Array>, expected: Map<string, Float32Array>): void {
+  expect([...found.keys()].sort()).toEqual([...expected.keys()].sort());
+  for (const [name, values] of expected)
+    expect(relativeDifference(found.get(name)!, values, 0.1), name).toBeLessThan(1e-5);
+}
+
+describe.each(methods)('$kind', (method) => {
+  test('a job of clicks and values is the sum of jobs of one task each', async () => {
+    const sets = fc.uniqueArray(fc.nat(TASK_COUNT - 1), { minLength: 2, maxLength: 5 });
+    await fc.assert(
+      fc.asyncProperty(sets, async (indices) => {
+        const sum = new Map<string, Float32Array>();
+        for (const index of indices)
+          for (const [name, values] of await outcomeOf(mixed, method, [index]))
+            sum.set(
+              name,
+              values.map((value, at) => value + (sum.get(name)?.[at] ?? 0)),
+            );
+        expectEqual(await outcomeOf(mixed, method, indices), sum);
+      }),
+      { numRuns: 3 },
+    );
+  });
+
+  test.each(['binary', 'squared'] as const)('a weight repeats rows: %s', async (loss) => {
+    const plain = tinyTaskStore({ taskCount: 3, losses: [loss] });
+    const weights = (task: TaskRows): number[] =>
+      Array.from({ length: task.rowCount }, (_, row) => 1 + ((task.taskIndex + row) % 3));
+    const weighted = changed(plain, 'weighted', (task) => ({
+      ...task,
+      clicks: task.clicks.map((clicks, row) => clicks * weights(task)[row]!),
+      impressions: task.impressions.map((count, row) => count * weights(task)[row]!),
+    }));
+    const repeated = changed(plain, 'repeated', (task) => withRepeatedRows(task, weights(task)));
+    expectEqual(
+      await outcomeOf(weighted, method, [0, 1, 2]),
+      await outcomeOf(repeated, method, [0, 1, 2]),
+    );
+  });
+});
+
+function changed(store: TaskStore, name: string, change: (task: TaskRows) => TaskRows): TaskStore {
+  return {
+    ...store,
+    digest: `${store.digest} ${JSON.stringify(store.manifest.labels)} ${name}`,
+    readTasks: async (indices) => (await store.readTasks(indices)).map(change),
+  };
+}
+
+function withRepeatedRows(task: TaskRows, counts: readonly number[]): TaskRows {
+  const places = counts.flatMap((count, row) => Array.from({ length: count }, () => row));
+  const floats = (values: Float32Array): Float32Array =>
+    Float32Array.from(places, (row) => values[row]!);
+  return {
+    ...task,
+    rowCount: places.length,
+    supportRowCount: places.filter((row) => row < task.supportRowCount).length,
+    categoryIds: task.categoryIds.map((ids) => Int32Array.from(places, (row) => ids[row]!)),
+    numbers: task.numbers.map(floats),
+    clicks: floats(task.clicks),
+    impressions: floats(task.impressions),
+    times: Float64Array.from(places, (row) => task.times[row]!),
+    logRows: Float64Array.from(places, (row) => task.logRows[row]!),
+  };
+}
