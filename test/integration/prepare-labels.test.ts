@@ -1,5 +1,6 @@
 // Labels that are values, and segments with labels of their own, in a store worked out by hand.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { randomStream } from '../../shared/random.js';
 import { formatFailure, QianmoError } from '../../shared/errors.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
@@ -58,6 +59,31 @@ describe('a value as label', () => {
     const [a] = await store.readTasks([0]);
     expect(a!.clicks[1]).toBeCloseTo((3 * (5 - mean)) / deviation, 6);
     expect([...a!.impressions]).toEqual([1, 3]);
+    await store.close();
+  });
+
+  test('is standardised by training tasks alone', async () => {
+    const stream = randomStream(3, 'held out');
+    const lines = Array.from({ length: 200 }, (_, row) => {
+      const ad = row % 40;
+      return `a${ad},x,${(ad + stream.normal()).toFixed(3)}`;
+    });
+    await room.write('log.csv', ['ad,site,rating', ...lines].join('\n'));
+    const manifest = await room.prepare(
+      room.config({
+        label: { value: 'rating' },
+        taskSplit: { by: 'hash', validationShare: 0.2, testShare: 0.3 },
+      }),
+    );
+    const store = await openTaskStore(room.path('store'), {});
+    const trained = new Set(store.tasks.filter((t) => t.split === 'train').map(({ key }) => key));
+    const values = lines
+      .map((line) => line.split(','))
+      .filter(([ad]) => trained.has(ad!))
+      .map(([, , rating]) => Number(rating));
+    expect(values.length).toBeLessThan(150);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    expect(manifest.labels![0]).toMatchObject({ mean: expect.closeTo(mean, 9) as number });
     await store.close();
   });
 

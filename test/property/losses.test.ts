@@ -1,7 +1,6 @@
 // Tasks of clicks and of values share jobs without touching each other, and a weight is a number of
 // repeated rows under either loss.
-// Seen to fail: with the squared rows' shares left in those of softplus, with the constant left out
-// (the losses), and with the squared derivative halved.
+// Seen to fail: with every task of a batch squared once one is, and with a constant of c^2 / 2.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
