@@ -6,7 +6,7 @@
  *
  * r is piecewise linear in log2(1 + evidence), a value per knot learned in the outer loop, 1 at first;
  * the evidence of a task is the Fisher information of its support labels, `4 n c (1 - c)` with n their
- * impressions and c = (clicks + 1/2) / (n + 1). Q, `[entries, rank]`, smooths over the variable's
+ * impressions and c = (clicks + 1/2) / (n + 1); of values `4 n`. Q, `[entries, rank]`, smooths over the variable's
  * entries: P F of the low-rank part P M P^T with M = F F^T. All tasks share r and Q.
  */
 
@@ -16,6 +16,7 @@ import type { Variable } from '../models/variable.js';
 import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
 import {
   defineMethod,
+  labelVariances,
   type AdaptingTasks,
   type InnerLoop,
   type MethodPlan,
@@ -25,6 +26,8 @@ import {
 /** Knots lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 const KNOT_COUNT = 6;
 const KNOT_DOUBLINGS = 2;
+/** What the click rate of the evidence begins with. */
+const SMOOTHING = { clicks: 0.5, impressions: 1 };
 /** Q Q^T begins far below r, and not at 0, where its gradient is 0. */
 const INITIAL_ASSOCIATION_DEVIATION = 0.02;
 
@@ -65,9 +68,9 @@ export function learnedRuleStep(
 
 /** Share of each knot in r, `[taskCount, KNOT_COUNT]`. */
 function knotWeights({ tf, supportTotals }: AdaptingTasks): tfjs.Tensor {
-  const { impressions, clicks } = supportTotals();
-  const rate = tf.div(tf.add(clicks, 0.5), tf.add(impressions, 1));
-  const evidence = tf.mul(tf.mul(impressions, 4), tf.mul(rate, tf.sub(1, rate)));
+  const totals = supportTotals();
+  const variances = labelVariances(tf, totals, SMOOTHING);
+  const evidence = tf.mul(tf.mul(totals.impressions, 4), variances);
   const doublings = tf.div(tf.log(tf.add(evidence, 1)), Math.LN2 * KNOT_DOUBLINGS);
   const place = tf.reshape(tf.minimum(doublings, KNOT_COUNT - 1), [-1, 1]);
   const shares = Array.from({ length: KNOT_COUNT }, (_, knot) =>

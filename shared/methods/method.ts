@@ -35,7 +35,30 @@ export interface AdaptingTasks {
 /** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
 export interface SupportTotals {
   readonly impressions: tfjs.Tensor1D;
+  /** Of a task of values, the sum of weighted standardised values: not a count. */
   readonly clicks: tfjs.Tensor1D;
+  /** 1 for tasks of values, 0 for tasks of clicks; absent where all are of clicks. */
+  readonly isOfValues?: tfjs.Tensor1D;
+}
+
+/**
+ * Variance of a row's label in units of its loss, `[taskCount]`, which is the curvature of the loss:
+ * q (1 - q) of a click at the smoothed click rate q, 1 of a value.
+ *
+ * @param smoothing clicks and impressions that the rate begins with
+ */
+export function labelVariances(
+  tf: typeof tfjs,
+  { impressions, clicks, isOfValues }: SupportTotals,
+  smoothing: { readonly clicks: number; readonly impressions: number },
+): tfjs.Tensor {
+  const rates = tf.div(
+    tf.add(clicks, smoothing.clicks),
+    tf.add(impressions, smoothing.impressions),
+  );
+  const ofClicks = tf.mul(rates, tf.sub(1, rates));
+  if (isOfValues === undefined) return ofClicks;
+  return tf.add(tf.mul(ofClicks, tf.sub(1, isOfValues)), isOfValues);
 }
 
 export interface InnerStep {

@@ -9,7 +9,7 @@
  *   phi <- phi - innerRate * (n_i grad L + lambda (phi - theta)) / (n_i c v_i + lambda)
  *
  * with n_i the impressions of the support set, v_i = q_i (1 - q_i) the variance of a click at its
- * smoothed click rate q_i, and c a learned curvature factor for each parameter. So a task with few rows
+ * smoothed click rate q_i (1 of a value), and c a learned curvature factor for each parameter. So a task with few rows
  * moves little and one with many goes all the way, by one rule that has no rate to tune: for a bias it
  * is the empirical-Bayes level shift. The prior is that of hierarchical regression (Gelman et al.,
  * Bayesian Data Analysis, chapter 5); MAML is its limit of early stopping (Grant et al., ICLR 2018).
@@ -19,7 +19,13 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../models/variable.js';
 import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
-import { defineMethod, type AdaptingTasks, type Blocks, type InnerStep } from './method.js';
+import {
+  defineMethod,
+  labelVariances,
+  type AdaptingTasks,
+  type Blocks,
+  type InnerStep,
+} from './method.js';
 
 const PRECISION = 'shrinkage.precision/';
 const CURVATURE = 'shrinkage.curvature/';
@@ -76,12 +82,9 @@ function scaleOf(scales: z.infer<typeof scaleByVariable>, name: string): number 
 
 function step(tasks: AdaptingTasks, { blocks, scaledGradients, rates }: InnerStep): Blocks {
   const { tf, personal, variable, repeatByTask } = tasks;
-  const { impressions, clicks } = tasks.supportTotals();
-  const clickRates = tf.div(
-    tf.add(clicks, SMOOTHING.clicks),
-    tf.add(impressions, SMOOTHING.impressions),
-  );
-  const variances = tf.mul(clickRates, tf.sub(1, clickRates));
+  const totals = tasks.supportTotals();
+  const { impressions } = totals;
+  const variances = labelVariances(tf, totals, SMOOTHING);
   const moved = personal.map((name): [string, tfjs.Tensor] => {
     const block = blocks[name];
     const gradient = scaledGradients[name];

@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
 import type { JobWork } from '../../shared/protocol.js';
+import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
@@ -85,11 +86,12 @@ describe('the outer gradient', () => {
   });
 });
 
-test('many steps on a bias end at the posterior mode of the level', async () => {
+test('many steps on a bias end at the posterior mode of the level, of clicks and of values', async () => {
   const deviation = 0.8;
   const method = methodOf({ kind: 'shrinkage', innerSteps: 40, priorDeviation: deviation });
   const model = { embeddingWidth: 3, hiddenWidths: [4], personal: ['bias'] };
-  current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
+  const both = tinyTaskStore({ ...rich, losses: ['binary', 'squared'] });
+  current = jobCaseOf({ ...both, digest: 'both losses' }, model, 5, method);
   const { spec, meta, store } = current;
   for (const [name, { values }] of meta.dense)
     if (name.startsWith('shrinkage.'))
@@ -105,7 +107,10 @@ test('many steps on a bias end at the posterior mode of the level', async () => 
   const dense = denseValuesOf(meta);
   const expected = tasks.flatMap((task) => {
     const { end } = supportOf(task);
+    const { loss = 'binary' } = task;
     const support = {
+      // As workers see values: standardised.
+      label: loss === 'binary' ? CLICK_LABEL : { loss, segment: null, mean: 0, deviation: 1 },
       clicks: task.clicks.subarray(0, end),
       impressions: task.impressions.subarray(0, end),
     };

@@ -49,6 +49,8 @@ export interface RowBatch {
     readonly impressionShares: Float32Array;
     /** c^2 / (2 i), see `task-label.ts`. */
     readonly constants: Float32Array;
+    /** By task: 1 where it has the squared loss. */
+    readonly taskFlags: Float32Array;
   } | null;
 }
 
@@ -144,7 +146,7 @@ export function rowBatchOf(
     taskOfPlace: role === 'flat' ? taskOfPlaceOf(spans, rowExtent) : null,
     impressionTotals,
     clickTotals,
-    squared: squaredTermsOf(spans, impressionShares, clickShares),
+    squared: squaredTermsOf(spans, impressionShares, clickShares, clickTotals.length),
   };
 }
 
@@ -244,14 +246,17 @@ function squaredTermsOf(
   spans: readonly TaskSpan[],
   impressionShares: Float32Array,
   clickShares: Float32Array,
+  taskCount: number,
 ): RowBatch['squared'] {
   if (!spans.some(({ task }) => task.loss === 'squared')) return null;
   const squared = {
     impressionShares: new Float32Array(impressionShares.length),
     constants: new Float32Array(impressionShares.length),
+    taskFlags: new Float32Array(taskCount),
   };
-  for (const { task, start, end, firstPlace } of spans) {
+  for (const [index, { task, start, end, firstPlace }] of spans.entries()) {
     if (task.loss !== 'squared') continue;
+    squared.taskFlags[index] = 1;
     for (let place = firstPlace; place < firstPlace + end - start; place += 1) {
       const share = impressionShares[place] ?? 0;
       squared.impressionShares[place] = share;

@@ -20,7 +20,12 @@ export type BatchTensors = {
   /** Of flat rows, which lie `[1, rowExtent]`: the task of each, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
   /** Of each task, `[taskCount]`, where they were asked for. */
-  readonly totals?: { readonly impressions: tfjs.Tensor1D; readonly clicks: tfjs.Tensor1D };
+  readonly totals?: {
+    readonly impressions: tfjs.Tensor1D;
+    readonly clicks: tfjs.Tensor1D;
+    /** 1 for tasks of values; absent where there are none. */
+    readonly isOfValues?: tfjs.Tensor1D;
+  };
 } & LossTerms;
 
 export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = false): BatchTensors {
@@ -48,6 +53,7 @@ export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = fals
           totals: {
             impressions: tf.tensor1d(batch.impressionTotals),
             clicks: tf.tensor1d(batch.clickTotals),
+            ...(batch.squared === null ? {} : { isOfValues: tf.tensor1d(batch.squared.taskFlags) }),
           },
         }
       : {}),
