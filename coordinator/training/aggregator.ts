@@ -4,6 +4,7 @@
  */
 
 import { QianmoError } from '../../shared/errors.js';
+import { learnedRowCount, learnedVariables } from '../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
@@ -128,8 +129,9 @@ function float32Tensors(
 function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
   const values = new Float32Array(0);
   const expected = new Map<string, DenseTensor>();
-  for (const { name, shape } of spec.variables) expected.set(name, { shape, values });
-  expected.set('rows', { shape: [layout.rowCount, spec.tableRowWidth], values });
+  for (const { name, shape } of learnedVariables(spec)) expected.set(name, { shape, values });
+  const rowCount = learnedRowCount(spec, layout.rowCount);
+  expected.set('rows', { shape: [rowCount, spec.tableRowWidth], values });
   return expected;
 }
 
@@ -155,13 +157,18 @@ export function aggregate(
     throw new Error(`expected one gradient of each of ${layouts.length} jobs`);
 
   const dense = new Map<string, DenseTensor>();
-  for (const { name, shape } of spec.variables) {
+  for (const { name, shape } of learnedVariables(spec)) {
     const addends = ordered.map((gradient) => gradient.dense.get(name)?.values ?? missing(name));
     dense.set(name, { shape, values: sumInOrder(addends) });
   }
   const rows = new Map<string, RowGradient>();
   for (const [tableIndex, { name }] of spec.tables.entries())
-    rows.set(name, sumRowsInOrder(ordered, layouts, tableIndex, spec.tableRowWidth));
+    rows.set(
+      name,
+      spec.learns === 'all'
+        ? sumRowsInOrder(ordered, layouts, tableIndex, spec.tableRowWidth)
+        : { ids: new Int32Array(), values: new Float32Array() },
+    );
   return { dense, rows };
 }
 

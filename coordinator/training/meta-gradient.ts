@@ -11,7 +11,7 @@ export interface RowGradient {
 }
 
 export interface MetaGradient {
-  /** By variable name, in the order of the spec. */
+  /** By variable name, in the order of the spec: the variables that learn. */
   readonly dense: NamedTensors;
   /** By feature name, in the order of the spec; every table is present, with or without rows. */
   readonly rows: ReadonlyMap<string, RowGradient>;

@@ -6,6 +6,7 @@
 import { aggregate, expectationsOf, gradientInbox } from './aggregator.js';
 import { backendWatch } from './backend-watch.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
+import { requireTrainable } from './meta-optimizer/trainable.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
 import { stepReport } from './step-report.js';
 import { ordersOf, stepPlanner } from './step-plan.js';
@@ -26,6 +27,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { config, runId, spec, store, dispatcher, signal } = options;
   const { outerSteps, checkpointEveryOuterSteps } = config.training;
   const endOuterStep = Math.min(outerSteps, options.stopAtOuterStep ?? outerSteps);
+  requireTrainable(spec, config.training.trainable);
   const optimizer = metaOptimizerOf(config.training, spec.variables);
   let state = await startingState(options, optimizer);
   const checkpoints = checkpointWriter(options, state.outerStep);

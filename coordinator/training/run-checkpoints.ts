@@ -4,16 +4,17 @@ import { QianmoError } from '../../shared/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from './checkpoints.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
+import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
 import type { TrainingState } from './training-state.js';
 
 /**
- * The latest checkpoint when resuming, else outer step 0 from the seed.
+ * The latest checkpoint when resuming, else outer step 0 from the seed or from another run.
  *
  * @throws QianmoError of kind `usage` when a checkpoint is there and nobody said what to do with it.
  */
 export async function startingState(
-  options: Pick<TrainOptions, 'config' | 'spec' | 'checkpoints' | 'resume' | 'fresh'>,
+  options: Pick<TrainOptions, 'config' | 'spec' | 'checkpoints' | 'resume' | 'fresh' | 'startFrom'>,
   optimizer: GradientTransformation,
 ): Promise<TrainingState> {
   const { config, spec } = options;
@@ -30,6 +31,8 @@ export async function startingState(
       found: `a checkpoint of outer step ${found.outerStep} of ${config.training.outerSteps}`,
       cure: '--resume to go on from it, --fresh to start again, or name another output',
     });
+  if (options.startFrom !== undefined)
+    return stateFrom(options.startFrom, spec, config.seed, optimizer);
   const metaParameters = initialMetaParameters(spec, config.seed);
   return { outerStep: 0, metaParameters, optimizer: optimizer.init(metaParameters) };
 }

@@ -2,7 +2,7 @@
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
-import { coldShareOf } from '../../shared/methods/methods.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
 /**
@@ -12,21 +12,27 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
  * - `rows`: in proportion to the impressions of all rows, which makes the weighted sum of the
  *   tasks' losses the mean loss per impression: what the global method minimises.
  * - `sqrt-rows`: in proportion to the square root of those.
+ * - `support`, `sqrt-support`: the same of the support rows.
  */
-export type TaskWeightRule = 'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows';
+export type TaskWeightRule =
+  'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows' | 'support' | 'sqrt-support';
 
-const COLD_RULES = { uniform: 'uniform', examples: 'rows', sqrt: 'sqrt-rows' } as const;
+const COLD_RULES = {
+  all: { uniform: 'uniform', examples: 'rows', sqrt: 'sqrt-rows' },
+  support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
+} as const;
 
 export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule {
   return config.method.kind === 'global' ? 'rows' : config.training.taskWeight;
 }
 
-/** The cold term is over support and query rows, so all of them weigh; null without such a term. */
+/** The rows of the cold term are those that weigh; null without such a term. */
 export function coldTaskWeightRuleOf({
   method,
   training,
 }: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
-  return coldShareOf(method) > 0 ? COLD_RULES[training.taskWeight] : null;
+  const { coldShare = 0, coldRows = 'all' } = methodPlanOf(method).innerLoop ?? {};
+  return coldShare > 0 ? COLD_RULES[coldRows][training.taskWeight] : null;
 }
 
 /**
@@ -61,7 +67,15 @@ function measureOf(task: TaskRows, rule: TaskWeightRule): number {
       return impressionsFrom(task, 0);
     case 'sqrt-rows':
       return Math.sqrt(impressionsFrom(task, 0));
+    case 'support':
+      return supportImpressions(task);
+    case 'sqrt-support':
+      return Math.sqrt(supportImpressions(task));
   }
+}
+
+function supportImpressions(task: TaskRows): number {
+  return impressionsFrom(task, 0) - impressionsFrom(task, task.supportRowCount);
 }
 
 function impressionsFrom(task: TaskRows, rowIndex: number): number {

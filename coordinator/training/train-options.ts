@@ -7,6 +7,7 @@ import type { RunEventSink } from '../../shared/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import type { Checkpoints } from './checkpoints.js';
+import type { StartFrom } from './start-from.js';
 import type { TrainingState } from './training-state.js';
 
 export interface TrainOptions {
@@ -27,6 +28,8 @@ export interface TrainOptions {
    * follow its full length, so stopping and going on changes no bit.
    */
   readonly stopAtOuterStep?: number;
+  /** Outer step 0 begins with what another run has learned. */
+  readonly startFrom?: StartFrom;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;

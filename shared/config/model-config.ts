@@ -92,12 +92,19 @@ function personalMisfits(model: ModelConfig): Misfit[] {
 /** What the model says of features that the data section does not bear out. */
 export function featureMisfits(model: ModelConfig, { features }: DataConfig): Misfit[] {
   const names = features.map(({ name }) => name);
+  const isCategory = (f: DataConfig['features'][number]): boolean =>
+    f.kind === 'category' || (f.kind === 'number' && f.scale === 'log-bucket');
   // A number in buckets is a category.
   const hasTable = (f: DataConfig['features'][number]): boolean =>
     f.kind !== 'number' || f.scale === 'log-bucket';
   const tableNames = features.filter(hasTable).map(({ name }) => name);
   const fields = [...names, ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : [])];
   const misfits: Misfit[] = [
+    ...unknownNames(
+      ['generated'],
+      model.generated === undefined ? [] : [model.generated],
+      features.filter(isCategory).map(({ name }) => name),
+    ).map(({ message }) => ({ path: ['generated'], message })),
     ...unknownNames(['factorisedFields'], model.factorisedFields ?? [], fields),
     ...unknownNames(['wideFields'], model.wideFields ?? [], tableNames),
     ...Object.keys(model.initialisation?.tables ?? {})

@@ -85,6 +85,11 @@ export const TrainingConfigSchema = z
     /** How task gradients are weighted within an outer step. */
     taskWeight: z.enum(['uniform', 'examples', 'sqrt']).default('uniform'),
     optimizer: OptimizerConfigSchema.prefault({ kind: 'adam' }),
+    /**
+     * The variables, blocks and features with a table that learn; all when absent. The rest is
+     * frozen.
+     */
+    trainable: z.array(z.string().min(1)).min(1).optional(),
     schedule: ScheduleConfigSchema.prefault({}),
     /** L2 norm beyond which the meta-gradient is scaled down. */
     gradientNormMax: z.number().positive().default(10),

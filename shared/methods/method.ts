@@ -28,6 +28,8 @@ export interface AdaptingTasks {
    * `names`: for attributes, which all rows of a task share. Only with `reads.attributes`.
    */
   readonly attributes: (names: readonly string[]) => tfjs.Tensor2D;
+  /** Support rows for which each task has a place, padding included; 0 without support rows. */
+  readonly supportRowExtent: number;
   /** Only with `reads.supportTotals`. */
   readonly supportTotals: () => SupportTotals;
 }
@@ -87,6 +89,8 @@ export interface InnerLoop {
   readonly path: 'kept' | 'recomputed';
   /** Share of the outer loss that is the loss before adaptation. */
   readonly coldShare: number;
+  /** The rows of that loss: all, or the support rows when said so. Of second order alone. */
+  readonly coldRows?: 'support';
   /** Of the velocity (Polyak, 1964); 0 is none. */
   readonly momentum: number;
   /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps. */
@@ -117,6 +121,10 @@ export interface ModelShape {
 export interface MethodPlan {
   /** Null: one model for all tasks alike, learned on all of their rows. */
   readonly innerLoop: InnerLoop | null;
+  /** How tasks adapt when they are predicted; as they do in training when absent. */
+  readonly predictionLoop?: InnerLoop;
+  /** `method`: the model stays as it is, and the method's variables learn alone. */
+  readonly learns?: 'method';
   /** Variables beside the model's, of the block `method`. */
   readonly variables?: (model: ModelShape) => readonly Variable[];
 }

@@ -5,6 +5,7 @@ import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { learnedRule } from './learned-rule.js';
 import { maml } from './maml.js';
+import { metaEmbedding } from './meta-embedding.js';
 import { metaSgd } from './meta-sgd.js';
 import { pamlRate } from './paml-rate.js';
 import { shrinkage } from './shrinkage.js';
@@ -23,6 +24,7 @@ const METHODS = [
   fomaml,
   learnedRule,
   maml,
+  metaEmbedding,
   metaSgd,
   pamlRate,
   shrinkage,

@@ -23,6 +23,11 @@ export const MODEL_OPTIONS = {
   /** A vector per adgroup beside the features' embeddings; it belongs to `personal` or is useless. */
   adgroupEmbedding: z.boolean().default(false),
   /**
+   * A category feature, such as the adgroup's id, whose embedding is a personal block of each task
+   * wherever tasks adapt, instead of a row of its table: new adgroups have none that was trained.
+   */
+  generated: z.string().min(1).optional(),
+  /**
    * The personal blocks: `bias`, `adgroupEmbedding`, `numbers`, `layer0`, `layer1`, ... (hidden
    * layers from the input on), `cross0`, `cross1`, ... (cross layers) and `output`.
    */

@@ -9,8 +9,9 @@
  */
 
 import type { ModelConfig } from '../config/model-config.js';
-import { methodVariablesOf, type MethodConfig } from '../methods/methods.js';
+import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
+import { GENERATED_BLOCK } from './generated-block.js';
 import type { FieldFrame, ModelDefinition, WeightInitialisation } from './model-definition.js';
 import type { ModelOptions } from './model-options.js';
 import { modelOf, type ModelKind } from './models.js';
@@ -42,6 +43,8 @@ export interface ModelSpec extends FieldFrame {
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
   readonly tables: readonly TableSpec[];
+  /** `method`: model and tables stay as they are, and the variables of block `method` learn alone. */
+  readonly learns: 'all' | 'method';
 }
 
 type FeatureOf<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { kind: Kind }>;
@@ -56,10 +59,17 @@ export function modelSpecOf(
   method: MethodConfig = { kind: 'global' },
 ): ModelSpec {
   const model = modelAlone(config, features);
-  return { ...model, variables: [...model.variables, ...methodVariablesOf(method, model)] };
+  return {
+    ...model,
+    variables: [...model.variables, ...methodVariablesOf(method, model)],
+    learns: methodPlanOf(method).learns ?? 'all',
+  };
 }
 
-function modelAlone(config: ModelConfig, features: readonly EncodedFeature[]): ModelSpec {
+function modelAlone(
+  config: ModelConfig,
+  features: readonly EncodedFeature[],
+): Omit<ModelSpec, 'learns'> {
   const { kind, ...options } = config;
   const definition = modelOf(kind);
   const ofKind = <Kind extends EncodedFeature['kind']>(wanted: Kind): FeatureOf<Kind>[] =>
@@ -168,6 +178,11 @@ function variablesOf(
   // Zeros: an adgroup nothing is known of adds nothing to any field product.
   if (options.adgroupEmbedding)
     add('adgroupEmbedding', 'adgroupEmbedding', [embeddingWidth], zeros);
+  // Beside `personal`, which names the parts of a model that serve all tasks where none adapts.
+  if (options.generated !== undefined) {
+    const shape = [embeddingWidth + (hasLinear ? 1 : 0)];
+    variables.push({ name: GENERATED_BLOCK, shape, block: 'personal', initial: zeros });
+  }
   for (const { block, name, shape, initial } of definition.variables(options, frame))
     add(block, name, shape, layerInitialisation(initial, options));
   return variables;

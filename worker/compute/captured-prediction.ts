@@ -78,7 +78,7 @@ export function capturePrediction(
   spec: ModelSpec,
   method: MethodPlan,
 ): PredictionFunctions {
-  const loop = method.innerLoop ?? PLAIN_DESCENT;
+  const loop = method.predictionLoop ?? method.innerLoop ?? PLAIN_DESCENT;
   const plan = modelPlanOf(spec, true);
   const passOn = (input: BatchInput, data: BatchTensors): Pass => ({
     job: jobTensorsOf(engine, spec, input),

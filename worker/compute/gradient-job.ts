@@ -5,6 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../shared/methods/methods.js';
+import { learnedRowCount, learnedVariables } from '../../shared/models/learned-parameters.js';
 import type { GradientWork } from '../../shared/protocol.js';
 import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
@@ -31,9 +32,9 @@ export function gradientOf(
   const { tf } = job.engine;
   const compute = computations.gradientOf(spec, work.method);
   const shapes = new Map<string, readonly number[]>(
-    spec.variables.map(({ name, shape }) => [name, shape]),
+    learnedVariables(spec).map(({ name, shape }) => [name, shape]),
   );
-  shapes.set('rows', [packRowCount, spec.tableRowWidth]);
+  shapes.set('rows', [learnedRowCount(spec, packRowCount), spec.tableRowWidth]);
   const sums = new Map([...shapes].map(([name, shape]) => [name, new Float64Array(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
   const supportLosses = new Float64Array(tasks.length);

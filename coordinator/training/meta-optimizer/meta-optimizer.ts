@@ -12,14 +12,16 @@ import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
 import type { GradientTransformation } from './gradient-transformation.js';
 import { accumulateMomentum } from './momentum.js';
 import { scaleBySchedule } from './schedule.js';
+import { keepTrainable } from './trainable.js';
 
-/** Clip, direction, weight decay, rate: the order of AdamW. */
+/** What may learn, then clip, direction, weight decay, rate: the order of AdamW. */
 export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
 ): GradientTransformation {
   const { optimizer } = training;
   return chain(
+    keepTrainable(training.trainable),
     clipByGlobalNorm(training.gradientNormMax),
     optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
     addDecoupledWeightDecay(training.weightDecay, variables),

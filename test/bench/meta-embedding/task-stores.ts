@@ -1,0 +1,170 @@
+/**
+ * The task stores of the reproduction. All have the same features and codes, so that one model runs
+ * on each of them:
+ *
+ *   base       a task is a batch of training rows, in the order in which they are trained on
+ *   generator  a task is an old film with two of its blocks: support and query
+ *   warm-up    a task is a batch of one block of some new films
+ *   new films  support the three blocks of a new film, query its held-out rows
+ */
+
+import { createHash } from 'node:crypto';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { RowColumns, type ValueOf } from '../../../coordinator/prepare/row-columns.js';
+import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
+import {
+  MANIFEST_FILE,
+  CATALOG_FILE,
+  STORE_FORMAT_VERSION,
+  StoreManifestSchema,
+  type EncodedFeature,
+} from '../../../shared/tasks/store-manifest.js';
+import { encodeTaskCatalog, type CatalogTask } from '../../../shared/tasks/task-catalog.js';
+import {
+  GENRES_LENGTH_MAX,
+  TABLE_ROW_COUNTS,
+  TITLE_LENGTH_MAX,
+  type FilmAttributes,
+  type Movielens,
+  type RatingRows,
+  type UserAttributes,
+} from './movielens-files.js';
+
+/** Row indices of a task; support rows first. */
+export interface StoredTask {
+  readonly key: string;
+  readonly split: CatalogTask['split'];
+  readonly support: readonly number[];
+  readonly query: readonly number[];
+}
+
+const CATEGORIES = ['film', 'year', 'age', 'gender', 'occupation', 'user'] as const;
+type CategoryName = (typeof CATEGORIES)[number];
+
+export const FEATURES: readonly EncodedFeature[] = [
+  ...CATEGORIES.map((name): EncodedFeature => ({
+    name,
+    kind: 'category',
+    rowCount: TABLE_ROW_COUNTS[name],
+    encoding: { by: 'dictionary' },
+  })),
+  bag('title', TITLE_LENGTH_MAX),
+  bag('genres', GENRES_LENGTH_MAX),
+];
+
+/** Rows of a record batch, about. */
+const BATCH_ROW_COUNT = 8192;
+
+function bag(name: 'title' | 'genres', lengthMax: number): EncodedFeature {
+  const rowCount = TABLE_ROW_COUNTS[name];
+  return { name, kind: 'bag', rowCount, lengthMax, encoding: { by: 'dictionary' } };
+}
+
+/** Writes a store anew; returns its folder. */
+export async function writeTaskStore(
+  folder: string,
+  rows: RatingRows,
+  { films, users }: Pick<Movielens, 'films' | 'users'>,
+  tasks: readonly StoredTask[],
+): Promise<string> {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const writer = rowFileWriter(folder, FEATURES, false);
+  const columns = new RowColumns([
+    'float',
+    'float',
+    ...CATEGORIES.map(() => 'int' as const),
+    { bag: TITLE_LENGTH_MAX },
+    { bag: GENRES_LENGTH_MAX },
+  ]);
+  const values = columnValues(rows, films, users);
+  const catalog: CatalogTask[] = [];
+  for (const { key, split, support, query } of tasks) {
+    catalog.push({
+      key,
+      split,
+      supportRowCount: support.length,
+      queryRowCount: query.length,
+      firstSeenTime: null,
+      ...writer.nextPlace(),
+      rowOffset: columns.rowCount,
+    });
+    for (const row of support) columns.push(row, 0, 0, row, values);
+    for (const row of query) columns.push(row, 0, 1, row, values);
+    if (columns.rowCount < BATCH_ROW_COUNT) continue;
+    await writer.write(columns);
+    columns.clear();
+  }
+  if (columns.rowCount > 0) await writer.write(columns);
+  const rowFiles = await writer.finish();
+  writeFileSync(join(folder, MANIFEST_FILE), manifestText(folder, catalog, rowFiles));
+  return folder;
+}
+
+function manifestText(
+  folder: string,
+  catalog: readonly CatalogTask[],
+  rowFiles: readonly { name: string; byteCount: number; sha256: string }[],
+): string {
+  const bytes = encodeTaskCatalog(catalog);
+  writeFileSync(join(folder, CATALOG_FILE), bytes);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const countOf = (split: CatalogTask['split']): number =>
+    catalog.filter((task) => task.split === split).length;
+  const manifest = StoreManifestSchema.parse({
+    formatVersion: STORE_FORMAT_VERSION,
+    sourceDigest: 'MovieLens 1M, split of Pan et al. (SIGIR 2019)',
+    features: FEATURES,
+    taskColumns: ['task'],
+    hasOracle: false,
+    taskCount: catalog.length,
+    taskCountBySplit: {
+      train: countOf('train'),
+      validation: countOf('validation'),
+      test: countOf('test'),
+    },
+    rowCount: catalog.reduce((sum, task) => sum + task.supportRowCount + task.queryRowCount, 0),
+    rejectedRowCount: 0,
+    files: [{ name: CATALOG_FILE, byteCount: bytes.byteLength, sha256 }, ...rowFiles],
+  });
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/**
+ * Clicks, impressions, then the features. Empty places of titles and genres hold id 0, which has a
+ * trained row and is part of the mean, as in the authors' code.
+ */
+function columnValues(
+  { filmIds, userIds, clicks }: RatingRows,
+  films: ReadonlyMap<number, FilmAttributes>,
+  users: ReadonlyMap<number, UserAttributes>,
+): ValueOf[] {
+  const film = (row: number): FilmAttributes => found(films, filmIds[row], 'film');
+  const user = (row: number): UserAttributes => found(users, userIds[row], 'user');
+  const category: Record<CategoryName, (row: number) => number> = {
+    film: (row) => filmIds[row] ?? 0,
+    year: (row) => film(row).year,
+    age: (row) => user(row).age,
+    gender: (row) => user(row).gender,
+    occupation: (row) => user(row).occupation,
+    user: (row) => userIds[row] ?? 0,
+  };
+  return [
+    (row) => clicks[row] ?? 0,
+    () => 1,
+    ...CATEGORIES.map((name) => category[name]),
+    (row, place) => film(row).title[place] ?? 0,
+    (row, place) => film(row).genres[place] ?? 0,
+  ];
+}
+
+function found<Value>(
+  values: ReadonlyMap<number, Value>,
+  id: number | undefined,
+  what: string,
+): Value {
+  const value = values.get(id ?? -1);
+  if (value === undefined) throw new Error(`nothing is known of ${what} ${String(id)}`);
+  return value;
+}

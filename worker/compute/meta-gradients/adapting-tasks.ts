@@ -17,6 +17,7 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
     variable: (name) => variableOf(dense, name),
     repeatByTask: (x) => kernels.repeatByTask(x, taskCount),
     attributes: (names) => attributesOf(job, names),
+    supportRowExtent: job.batchOf('support')?.impressionShares.shape[1] ?? 0,
     supportTotals: () => {
       const totals = job.batchOf('support')?.totals;
       const none = (): tfjs.Tensor1D => tf.zeros<tfjs.Rank.R1>([taskCount]);

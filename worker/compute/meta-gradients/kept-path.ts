@@ -21,8 +21,9 @@ import {
   type LoopState,
 } from './inner-loop.js';
 import { shiftedBy } from './level-shift.js';
-import { gradientsOf, packGroup, packIn, type NamedTensors } from './named-tensors.js';
+import { gradientsOf, packIn, type NamedTensors } from './named-tensors.js';
 import {
+  learnedInputs,
   logitsOf,
   lossesOf,
   passOf,
@@ -31,15 +32,18 @@ import {
   type MetaGradientResult,
   type Pass,
 } from './passes.js';
+import { unadaptedGradient } from './unadapted.js';
 
+/** @param coldWeights of the support losses before the first step, in second order. */
 export function keptGradient(
   job: JobTensors,
   loop: InnerLoop,
   weights: tfjs.Tensor1D,
+  coldWeights: tfjs.Tensor1D | null = null,
 ): MetaGradientResult {
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
-  if (query === null) return withoutQuery(job, loop, support);
+  if (query === null) return withoutQuery(job, loop, support, coldWeights);
   const recorded = loop.order === 'first' ? adapted(job, loop, support, null) : null;
   const compute = (): tfjs.Tensor[] => {
     const { state, losses, supportLogits } = adapted(job, loop, support, recorded);
@@ -48,8 +52,10 @@ export function keptGradient(
     const queryLosses = lossesOf(query, shiftedBy(loop, support, supportLogits, logits));
     return losses === null ? [queryLosses] : [queryLosses, losses];
   };
-  const inputs = { dense: Object.fromEntries(job.dense), rows: packGroup(job.rows) };
-  const { results, gradients } = gradientsOf(job.engine.tf, compute, inputs, [weights]);
+  const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
+    weights,
+    coldWeights,
+  ]);
   const [queryLosses = null, supportLosses = recorded?.losses ?? null] = results as tfjs.Tensor1D[];
   return {
     gradients: new Map(Object.entries(gradients.dense)),
@@ -59,8 +65,15 @@ export function keptGradient(
   };
 }
 
-/** No gradient; the support loss is reported all the same. */
-function withoutQuery(job: JobTensors, loop: InnerLoop, support: Pass | null): MetaGradientResult {
+/** No gradient but that of a cold term; the support loss is reported all the same. */
+function withoutQuery(
+  job: JobTensors,
+  loop: InnerLoop,
+  support: Pass | null,
+  coldWeights: tfjs.Tensor1D | null,
+): MetaGradientResult {
+  if (coldWeights !== null)
+    return { ...unadaptedGradient(job, loop, coldWeights), queryLosses: null };
   const { losses } = adapted(job, { ...loop, innerSteps: 1 }, support, null);
   return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: losses };
 }

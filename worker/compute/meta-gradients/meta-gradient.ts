@@ -1,5 +1,6 @@
 /** The outer gradient of a micro-batch of tasks, whatever the method: which path computes it. */
 
+import type * as tfjs from '@tensorflow/tfjs';
 import type { MethodPlan } from '../../../shared/methods/method.js';
 import type { RowRole } from '../row-batch.js';
 import type { AdaptationStages } from './adaptation-stages.js';
@@ -15,10 +16,20 @@ export function metaGradient(
   taskWeights: TaskWeights,
 ): MetaGradientResult {
   if (innerLoop === null) return unadaptedGradient(job, null, taskWeights.warm);
+  const { tf } = job.engine;
+  const { coldShare } = innerLoop;
+  // The first inner step computes these losses anyway.
+  if (coldShare > 0 && innerLoop.coldRows === 'support' && innerLoop.order === 'second')
+    return keptGradient(
+      job,
+      innerLoop,
+      tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - coldShare),
+      tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare),
+    );
   return withColdTerm(
-    job.engine.tf,
+    tf,
     taskWeights,
-    innerLoop.coldShare,
+    coldShare,
     (weights) => keptGradient(job, innerLoop, weights),
     (weights) => unadaptedGradient(job, innerLoop, weights),
   );
@@ -59,8 +70,8 @@ export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
 /** The roles whose rows the outer gradient reads. */
 export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
   if (innerLoop === null) return [unadaptedRoleOf(null)];
-  const roles: RowRole[] = ['support', 'query'];
-  if (innerLoop.coldShare > 0) roles.push(unadaptedRoleOf(innerLoop));
-  if (innerLoop.reads?.attributes === true) roles.push('first');
-  return roles;
+  const roles = new Set<RowRole>(['support', 'query']);
+  if (innerLoop.coldShare > 0) roles.add(unadaptedRoleOf(innerLoop));
+  if (innerLoop.reads?.attributes === true) roles.add('first');
+  return [...roles];
 }

@@ -1,15 +1,16 @@
 /** A micro-batch of tasks as tensors, and the forward pass over the rows of one role. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { learnedVariables } from '../../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
-import type { Variables } from '../models/fields.js';
+import { variableOf, type Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
 import type { RowRole } from '../row-batch.js';
-import type { NamedTensors } from './named-tensors.js';
+import { packGroup, type NamedTensors } from './named-tensors.js';
 
 /**
  * What is computed at once: a micro-batch of a job's tasks, padded. Everything here runs while it is
@@ -25,6 +26,18 @@ export interface JobTensors {
   readonly rows: tfjs.Tensor2D | null;
   /** Null when no task has rows of the role: there is nothing to compute. */
   readonly batchOf: (role: RowRole) => BatchTensors | null;
+}
+
+/** What the outer gradient is with respect to. */
+export function learnedInputs({ spec, dense, rows }: JobTensors): {
+  readonly dense: NamedTensors;
+  readonly rows: NamedTensors;
+} {
+  const names = learnedVariables(spec).map(({ name }) => name);
+  return {
+    dense: Object.fromEntries(names.map((name) => [name, variableOf(dense, name)])),
+    rows: spec.learns === 'all' ? packGroup(rows) : {},
+  };
 }
 
 /** `[taskCount]` each: of the outer loss after adaptation, and of its cold term before it. */

@@ -1,5 +1,5 @@
 /**
- * The gradient before any adaptation, over support and query rows alike,
+ * The gradient before any adaptation, over support and query rows alike (or support rows alone),
  *
  *   g = sum_i w_i * grad L(start_i ; S_i and Q_i)
  *
@@ -11,8 +11,9 @@ import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, startState } from './inner-loop.js';
-import { gradientsOf, packGroup, packIn } from './named-tensors.js';
+import { gradientsOf, packIn } from './named-tensors.js';
 import {
+  learnedInputs,
   lossesOf,
   logitsOf,
   passOf,
@@ -21,7 +22,8 @@ import {
   type MetaGradientResult,
 } from './passes.js';
 
-export function unadaptedRoleOf(loop: InnerLoop | null): 'all' | 'flat' {
+export function unadaptedRoleOf(loop: InnerLoop | null): 'all' | 'flat' | 'support' {
+  if (loop?.coldRows !== undefined) return loop.coldRows;
   return loop?.start === undefined ? 'flat' : 'all';
 }
 
@@ -40,8 +42,9 @@ export function unadaptedGradient(
     const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
     return [lossesOf(all, logitsOf(all, trunkOf(all), blocks))];
   };
-  const inputs = { dense: Object.fromEntries(job.dense), rows: packGroup(job.rows) };
-  const { results, gradients } = gradientsOf(job.engine.tf, compute, inputs, [taskWeights]);
+  const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
+    taskWeights,
+  ]);
   const losses = results[0] as tfjs.Tensor1D;
   return {
     gradients: new Map(Object.entries(gradients.dense)),

@@ -5,6 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { GENERATED_BLOCK } from '../../../shared/models/generated-block.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
@@ -12,6 +13,15 @@ import type { Staged, StagedPass } from './staged-pass.js';
 import { variableOf, type Variables } from './variables.js';
 
 export { variableOf, type Variables };
+
+/** Fields from a place on, as far as they are the same function of a row for every task. */
+interface FieldRange {
+  readonly first: number;
+  /** Whether the range ends there; else it goes on to the last field. */
+  readonly end: number | null;
+}
+
+const ALL_FIELDS: FieldRange = { first: 0, end: null };
 
 /**
  * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
@@ -23,17 +33,21 @@ export function sharedFields(
   data: BatchTensors,
   rows: tfjs.Tensor2D,
   trunk: Variables,
+  range = ALL_FIELDS,
 ): tfjs.Tensor2D | null {
   const { tf, kernels } = engine;
   const { spec } = plan;
-  const { categoryPlaces, members, numbers } = data;
+  const { members, numbers } = data;
   const { placeCount } = placeCountsOf(data);
   const width = spec.tableRowWidth;
   const parts: tfjs.Tensor2D[] = [];
-  if (categoryPlaces !== undefined) {
-    const gathered = kernels.gatherRows(rows, categoryPlaces);
-    parts.push(tf.reshape(gathered, [placeCount, spec.categoryFeatures.length * width]));
+  const categories = categoryPlacesIn(engine, plan, data, range);
+  if (categories !== null) {
+    const gathered = kernels.gatherRows(rows, categories.places);
+    parts.push(tf.reshape(gathered, [placeCount, categories.count * width]));
   }
+  // Only categories end a range.
+  if (range.end !== null) return parts[0] ?? null;
   if (members !== undefined) {
     const bagCount = spec.bagFeatures.length;
     const pooled = kernels.sumSegments(
@@ -53,6 +67,24 @@ export function sharedFields(
   const [first] = parts;
   if (first === undefined) return null;
   return parts.length === 1 ? first : tf.concat(parts, 1);
+}
+
+/** Rows of the pack of the categories in a range, or null when there are none. */
+function categoryPlacesIn(
+  { tf }: Engine,
+  { spec }: ModelPlan,
+  data: BatchTensors,
+  { first, end }: FieldRange,
+): { readonly places: tfjs.Tensor1D; readonly count: number } | null {
+  const { categoryPlaces } = data;
+  const allCount = spec.categoryFeatures.length;
+  const count = (end ?? allCount) - first;
+  if (categoryPlaces === undefined || count === 0) return null;
+  if (count === allCount) return { places: categoryPlaces, count };
+  const { placeCount } = placeCountsOf(data);
+  const byRow = tf.reshape<tfjs.Rank.R2>(categoryPlaces, [placeCount, allCount]);
+  const chosen = tf.slice(byRow, [0, first], [placeCount, count]);
+  return { places: tf.reshape(chosen, [placeCount * count]), count };
 }
 
 function sharedNumberFields(
@@ -77,7 +109,7 @@ function sharedNumberFields(
 export interface FieldGroup {
   /** Shared: `[.., fieldCount * width]`; personal: `[taskCount, rowExtent or 1, fieldCount, width]`. */
   readonly values: Staged;
-  readonly name: 'shared' | 'numbers' | 'adgroup';
+  readonly name: 'before' | 'generated' | 'shared' | 'numbers' | 'adgroup';
   readonly firstPlace: number;
   readonly fieldCount: number;
 }
@@ -90,32 +122,38 @@ export interface FieldSource {
   readonly trunk: Variables;
 }
 
-/** All fields of a model in order: the shared ones, then those that differ by task. */
+/** All fields of a model in order: shared ones, around a generated one, then others that differ by task. */
 export function fieldGroups(
   engine: Engine,
   plan: ModelPlan,
   pass: StagedPass,
   source: FieldSource | null,
 ): FieldGroup[] {
-  const { spec, sharedFieldCount } = plan;
+  const { spec, generatedPlace } = plan;
   const groups: FieldGroup[] = [];
   const add = (name: FieldGroup['name'], fieldCount: number, values: Staged): void => {
     const firstPlace = groups.reduce((sum, group) => sum + group.fieldCount, 0);
     groups.push({ values, name, firstPlace, fieldCount });
   };
-  if (sharedFieldCount > 0)
-    add(
-      'shared',
-      sharedFieldCount,
-      pass.ofRows('fields', () => {
-        const fields =
-          source === null
-            ? null
-            : sharedFields(engine, plan, source.data, source.rows, source.trunk);
-        if (fields === null) throw new Error('the batch has no shared fields');
-        return fields;
-      }),
-    );
+  const addShared = (name: 'before' | 'shared', fieldCount: number, range: FieldRange): void => {
+    if (fieldCount === 0) return;
+    const values = pass.ofRows(name === 'shared' ? 'fields' : 'fields.before', () => {
+      const fields =
+        source === null
+          ? null
+          : sharedFields(engine, plan, source.data, source.rows, source.trunk, range);
+      if (fields === null) throw new Error('the batch has no shared fields');
+      return fields;
+    });
+    add(name, fieldCount, values);
+  };
+  const beforeCount = generatedPlace ?? 0;
+  addShared('before', beforeCount, { first: 0, end: beforeCount });
+  if (generatedPlace !== null) add('generated', 1, generatedField(engine, plan, pass));
+  addShared('shared', plan.sharedFieldCount - beforeCount, {
+    first: generatedPlace === null ? 0 : generatedPlace + 1,
+    end: null,
+  });
   if (plan.hasPersonalNumbers)
     add('numbers', spec.numberFeatures.length, personalNumbers(engine, plan, pass, source));
   if (plan.hasPersonalEmbedding)
@@ -133,6 +171,15 @@ export function fieldGroups(
       }),
     );
   return groups;
+}
+
+/** A row of the width of the table's for each task, or one for each row of each task. */
+function generatedField({ tf }: Engine, { spec }: ModelPlan, pass: StagedPass): Staged {
+  const width = spec.tableRowWidth;
+  return pass.apply('fields.generated', [pass.variable(GENERATED_BLOCK)], (block) => {
+    const [taskCount = 1] = block.shape;
+    return tf.reshape(block, [taskCount, block.size / (taskCount * width), 1, width]);
+  });
 }
 
 /** `[taskCount, rowExtent, numberCount, width]` */

@@ -1,5 +1,6 @@
 /** Which of a model's variables and fields differ by task, and which all tasks share. */
 
+import { GENERATED_BLOCK } from '../../../shared/models/generated-block.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 
 export interface ModelPlan {
@@ -9,7 +10,9 @@ export interface ModelPlan {
   readonly trunk: readonly string[];
   readonly hasPersonalNumbers: boolean;
   readonly hasPersonalEmbedding: boolean;
-  /** Fields that are the same function of a row for every task; they come first. */
+  /** Place of the field that is a block of each task instead of a table's row; null when none is. */
+  readonly generatedPlace: number | null;
+  /** Fields that are the same function of a row for every task; but for the generated one, the first. */
   readonly sharedFieldCount: number;
 }
 
@@ -21,15 +24,25 @@ export function modelPlanOf(spec: ModelSpec, adapts: boolean): ModelPlan {
   );
   const hasPersonalNumbers = names.some((n) => n.startsWith('numbers.') && personal.has(n));
   const hasPersonalEmbedding = personal.has('adgroupEmbedding');
+  const isGenerated = personal.has(GENERATED_BLOCK);
   return {
     spec,
     personal,
     trunk: names.filter((name) => !personal.has(name)),
     hasPersonalNumbers,
     hasPersonalEmbedding,
+    generatedPlace: isGenerated ? generatedPlaceOf(spec) : null,
     sharedFieldCount:
       spec.fieldCount -
       (hasPersonalNumbers ? spec.numberFeatures.length : 0) -
-      (hasPersonalEmbedding ? 1 : 0),
+      (hasPersonalEmbedding ? 1 : 0) -
+      (isGenerated ? 1 : 0),
   };
+}
+
+function generatedPlaceOf({ categoryFeatures, options }: ModelSpec): number {
+  // Categories are the first fields.
+  const place = categoryFeatures.indexOf(options.generated ?? '');
+  if (place < 0) throw new Error(`the model has no category feature ${String(options.generated)}`);
+  return place;
 }

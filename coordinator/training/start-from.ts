@@ -1,0 +1,94 @@
+/**
+ * The state of a run that begins where another ended: frozen bases, warm-up phases. Whatever both
+ * runs have by name is taken over; the rest has its initial values.
+ */
+
+import { QianmoError } from '../../shared/errors.js';
+import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import { layoutDifferences, type DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
+import type { OptimizerState, TrainingState } from './training-state.js';
+
+export interface StartFrom {
+  readonly metaParameters: MetaParameters;
+  /** Moments and counts to go on with; the optimizer begins afresh when absent. */
+  readonly optimizer?: OptimizerState;
+}
+
+/**
+ * Copies, since a run writes its tables in place.
+ *
+ * @throws QianmoError of kind `usage` when something of one name has two shapes.
+ */
+export function stateFrom(
+  start: StartFrom,
+  spec: ModelSpec,
+  seed: number,
+  optimizer: GradientTransformation,
+): TrainingState {
+  const initial = initialMetaParameters(spec, seed);
+  const metaParameters: MetaParameters = {
+    dense: takenOver(initial.dense, start.metaParameters.dense),
+    tables: tablesTakenOver(initial.tables, start.metaParameters.tables),
+  };
+  const fresh = optimizer.init(metaParameters);
+  if (start.optimizer === undefined) return { outerStep: 0, metaParameters, optimizer: fresh };
+  const scalars = Object.entries(fresh.scalars).map(([name, value]) => [
+    name,
+    start.optimizer?.scalars[name] ?? value,
+  ]);
+  return {
+    outerStep: 0,
+    metaParameters,
+    optimizer: {
+      dense: takenOver(fresh.dense, start.optimizer.dense),
+      tables: tablesTakenOver(fresh.tables, start.optimizer.tables),
+      scalars: Object.fromEntries(scalars) as Record<string, number>,
+    },
+  };
+}
+
+function takenOver(
+  own: ReadonlyMap<string, DenseTensor>,
+  other: ReadonlyMap<string, DenseTensor>,
+): Map<string, DenseTensor> {
+  return new Map(
+    [...own].map(([name, tensor]) => {
+      const found = other.get(name);
+      if (found === undefined) return [name, tensor];
+      requireSameShape(name, found, tensor);
+      return [name, { shape: tensor.shape, values: new Float32Array(found.values) }];
+    }),
+  );
+}
+
+function tablesTakenOver(
+  own: ReadonlyMap<string, EmbeddingTable>,
+  other: ReadonlyMap<string, EmbeddingTable>,
+): Map<string, EmbeddingTable> {
+  const asTensor = ({ rowCount, width, values }: EmbeddingTable): DenseTensor => ({
+    shape: [rowCount, width],
+    values,
+  });
+  return new Map(
+    [...own].map(([name, table]) => {
+      const found = other.get(name);
+      if (found === undefined) return [name, table];
+      requireSameShape(name, asTensor(found), asTensor(table));
+      return [name, { ...table, values: new Float32Array(found.values) }];
+    }),
+  );
+}
+
+function requireSameShape(name: string, found: DenseTensor, expected: DenseTensor): void {
+  const differences = layoutDifferences(new Map([[name, found]]), new Map([[name, expected]]));
+  if (differences.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the run to start from has another model',
+    found: differences.join('; '),
+    cure: 'give both runs the same model section and the same features',
+  });
+}

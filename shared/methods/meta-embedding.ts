@@ -1,0 +1,136 @@
+/**
+ * Meta-Embedding (Pan, Li, Ao, Tang and He, SIGIR 2019): a generator makes the ID embedding of a new
+ * adgroup from its attributes, on a model that was trained before and stays as it is,
+ *
+ *   phi_i  = tanh(W a_i) / 5                        a_i: embeddings of the attributes
+ *   l_a    = L(phi_i ; S_i)                         cold
+ *   l_b    = L(phi_i - innerRate * dl_a/dphi ; Q_i)   after a step
+ *   g      = sum_i w_i d/dW (c l_a + (1 - c) l_b)   c = coldShare
+ *
+ * hence with respect to phi: c g_a + (1 - c) (I - innerRate * H_a) g_b, H_a the Hessian of l_a.
+ *
+ * `form: released` is that of the authors' code: every support row has a copy of phi, its inner loss
+ * is the mean over all rows of an outer step (`rowsPerStep`), so that a copy moves by the rate over
+ * that many rows, and query row j meets the copy that support row j has moved.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../errors.js';
+import { GENERATED_BLOCK } from '../models/generated-block.js';
+import type { Variable } from '../models/variable.js';
+import { defineMethod, type InnerLoop, type ModelShape } from './method.js';
+
+const WEIGHT = 'generator.weight';
+
+/** Bounds each element of an embedding to 1 / 5, as in the authors' code. */
+const ELEMENTS_PER_UNIT = 5;
+
+export const metaEmbedding = defineMethod({
+  settings: z
+    .strictObject({
+      kind: z.literal('meta-embedding'),
+      /** Features that all rows of an adgroup share, and that say what it is. */
+      attributes: z.array(z.string().min(1)).min(1),
+      innerSteps: z.int().positive().max(100).default(1),
+      innerRate: z.number().positive().max(100).default(1e-4),
+      /** Share of the outer loss that is the loss of the generated embedding as it is. */
+      coldShare: z.number().min(0).lt(1).default(0.1),
+      form: z.enum(['paper', 'released']).default('paper'),
+      /** Support rows of an outer step; of the released form alone. */
+      rowsPerStep: z.int().positive().optional(),
+    })
+    .refine(({ form, rowsPerStep }) => (form === 'released') === (rowsPerStep !== undefined), {
+      path: ['rowsPerStep'],
+      error: 'form: released needs it, as in 500 for 25 adgroups of 20 rows; form: paper does not',
+    }),
+  planOf: ({ attributes, innerSteps, innerRate, coldShare, form, rowsPerStep = 1 }) => {
+    const paper: InnerLoop = {
+      ...{ innerSteps, innerRate, coldShare, momentum: 0 },
+      ...{ order: 'second', path: 'kept', coldRows: 'support', levelShift: false },
+      reads: { attributes: true },
+      start: (tasks) => {
+        const { tf } = tasks;
+        const inputs = tasks.attributes(attributes);
+        const generated = tf.div(
+          tf.tanh(tf.matMul(inputs, tasks.variable(WEIGHT) as typeof inputs)),
+          ELEMENTS_PER_UNIT,
+        );
+        const others = tasks.personal.filter((name) => name !== GENERATED_BLOCK);
+        return {
+          ...Object.fromEntries(
+            others.map((name) => [name, tasks.repeatByTask(tasks.variable(name))]),
+          ),
+          [GENERATED_BLOCK]: generated,
+        };
+      },
+    };
+    return {
+      innerLoop: form === 'paper' ? paper : releasedForm(paper, rowsPerStep),
+      // A new adgroup adapts by its own mean loss, whatever the generator was trained by.
+      predictionLoop: paper,
+      learns: 'method',
+      variables: (model) => [generatorWeight(model, attributes)],
+    };
+  },
+});
+
+function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
+  return {
+    ...paper,
+    reads: { attributes: true, supportTotals: true },
+    start: (tasks) => {
+      const { tf, taskCount, supportRowExtent } = tasks;
+      const { [GENERATED_BLOCK]: shared, ...others } = paper.start?.(tasks) ?? {};
+      if (shared === undefined) throw new Error('the paper form generates a block');
+      const copies = tf.tile(tf.expandDims(shared, 1), [1, Math.max(1, supportRowExtent), 1]);
+      return {
+        ...others,
+        [GENERATED_BLOCK]: tf.reshape(copies, [taskCount, -1, shared.shape[1] ?? 0]),
+      };
+    },
+    // From the mean over a task's rows to the mean over all rows of the outer step.
+    step: (tasks, { blocks, scaledGradients }) => {
+      const { tf, taskCount } = tasks;
+      const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
+      return Object.fromEntries(
+        Object.entries(blocks).map(([name, block]) => {
+          const gradient = scaledGradients[name];
+          if (gradient === undefined) throw new Error(`no gradient of ${name}`);
+          const shape = [taskCount, ...block.shape.slice(1).map(() => 1)];
+          return [name, tf.sub(block, tf.mul(gradient, tf.reshape(share, shape)))];
+        }),
+      );
+    },
+  };
+}
+
+/** Glorot over what enters and what leaves. */
+function generatorWeight(model: ModelShape, attributes: readonly string[]): Variable {
+  const known = [
+    ...model.categoryFeatures,
+    ...model.bagFeatures.map(({ name }) => name),
+    ...model.numberFeatures,
+  ];
+  const unknown = attributes.find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'an attribute is no feature',
+      where: 'method.attributes',
+      expected: `some of ${known.join(', ')}`,
+      found: unknown,
+      cure: 'name features whose value is the same for all rows of an adgroup',
+    });
+  if (!model.variables.some(({ name }) => name === GENERATED_BLOCK))
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is no embedding to generate',
+      where: 'model.generated',
+      expected: 'the category feature whose embedding new adgroups are given, as in the adgroup id',
+      found: 'none',
+      cure: 'name it in model.generated',
+    });
+  const shape = [attributes.length * model.tableRowWidth, model.tableRowWidth] as const;
+  const bound = Math.sqrt(6 / (shape[0] + shape[1]));
+  return { name: WEIGHT, shape, block: 'method', initial: { kind: 'uniform', bound } };
+}

@@ -1,0 +1,213 @@
+/**
+ * One seed of the reproduction: base pre-training, generator training, then the phases of new films,
+ * cold and after one step on each of their blocks, with and without generated embeddings.
+ */
+
+import { join } from 'node:path';
+import type { StartFrom } from '../../../coordinator/training/start-from.js';
+import type { TrainingState } from '../../../coordinator/training/training-state.js';
+import {
+  baseTasks,
+  filmTasks,
+  generatorTasks,
+  shuffledOrder,
+  warmUpTasks,
+} from './films-as-tasks.js';
+import { withGeneratedRows } from './generated-rows.js';
+import type { Movielens, PublishedRow } from './movielens-files.js';
+import {
+  inPublishedOrder,
+  NEW_BLOCK_COUNT,
+  type FilmRows,
+  type PublishedSplit,
+} from './published-split.js';
+import { recoveredOrder } from './row-order.js';
+import {
+  baseConfig,
+  generatorConfig,
+  predictionConfig,
+  warmUpConfig,
+  type RunTerms,
+  type Stage,
+} from './setting.js';
+import { writeTaskStore, type StoredTask } from './task-stores.js';
+import type { RowMetrics, TrainingRoom } from './training-room.js';
+
+export const PHASES = ['cold', 'warm-a', 'warm-b', 'warm-c'] as const;
+
+export interface SeedResult {
+  readonly seed: number;
+  /** By phase. */
+  readonly base: readonly RowMetrics[];
+  readonly metaEmbedding: readonly RowMetrics[];
+  readonly baseRowsPerSecond: number;
+  readonly generatorTasksPerSecond: number;
+}
+
+export interface SeedTerms extends RunTerms {
+  readonly movielens: Movielens;
+  readonly split: PublishedSplit;
+  readonly room: TrainingRoom;
+  readonly say: (text: string) => void;
+  readonly monotonicMs: () => number;
+}
+
+interface Stages {
+  /** Parts of the training rows, in the order in which they are trained on. */
+  readonly base: readonly Stage[];
+  readonly validation: Stage | null;
+  readonly generator: Stage;
+  readonly warmUp: readonly Stage[];
+  readonly newFilms: Stage;
+}
+
+export async function reproduceSeed(terms: SeedTerms): Promise<SeedResult> {
+  const { room, seed, setting } = terms;
+  const say = (text: string): void => terms.say(`${setting.name}, seed ${seed}: ${text}`);
+  const stages = await writeStages(terms);
+  const prediction = predictionConfig(terms, stages.newFilms);
+
+  const base = await timed(terms, () => trainBase(terms, stages, say));
+  const { metaParameters } = base.result.state;
+  const baseCold = await room.measure(prediction, metaParameters, 'test');
+  say(`base, cold ${shown(baseCold)}`);
+
+  const config = generatorConfig(terms, stages.generator);
+  const generator = await timed(terms, () => room.train(config, { metaParameters }));
+  const learned = generator.result.metaParameters;
+  const onNewFilms = generatorConfig(terms, stages.newFilms);
+  const generatedCold = await room.measure(onNewFilms, learned, 'test');
+  say(`Meta-Embedding, cold ${shown(generatedCold)}`);
+
+  const generated = withGeneratedRows(
+    metaParameters,
+    learned.dense.get('generator.weight')?.values ?? new Float32Array(),
+    terms.movielens.films,
+    terms.split.newFilms.map(({ filmId }) => filmId),
+  );
+  const warmUp = async (name: string, start: StartFrom): Promise<RowMetrics[]> => {
+    const phases: RowMetrics[] = [];
+    let state = start;
+    for (const [block, stage] of stages.warmUp.entries()) {
+      state = await room.train(warmUpConfig(terms, `${name}-${'abc'[block]}`, stage), state);
+      phases.push(await room.measure(prediction, state.metaParameters, 'test'));
+    }
+    say(`${name}, warm ${phases.map(shown).join(', ')}`);
+    return phases;
+  };
+  return {
+    seed,
+    base: [baseCold, ...(await warmUp('base-warm', base.result.state))],
+    metaEmbedding: [
+      generatedCold,
+      ...(await warmUp('generated-warm', { ...base.result.state, metaParameters: generated })),
+    ],
+    baseRowsPerSecond: (base.result.stepCount * setting.batchRowCount * 1000) / base.ms,
+    generatorTasksPerSecond: (stages.generator.taskCount * 1000) / generator.ms,
+  };
+}
+
+/** Part by part, until the validation films are predicted worse than before. */
+async function trainBase(
+  terms: SeedTerms,
+  { base, validation }: Stages,
+  say: (text: string) => void,
+): Promise<{ state: TrainingState; stepCount: number }> {
+  let best: { state: TrainingState; logloss: number } | null = null;
+  let state: TrainingState | undefined;
+  let stepCount = 0;
+  for (const [part, stage] of base.entries()) {
+    state = await terms.room.train(baseConfig(terms, `base-${part}`, stage), state);
+    stepCount += stage.taskCount;
+    if (validation === null) continue;
+    const measured = await terms.room.measure(
+      predictionConfig(terms, validation),
+      state.metaParameters,
+      'validation',
+    );
+    say(`part ${part + 1} of ${base.length}, validation ${shown(measured)}`);
+    if (best !== null && measured.logloss >= best.logloss) break;
+    best = { state, logloss: measured.logloss };
+  }
+  const chosen = best?.state ?? state;
+  if (chosen === undefined) throw new Error('there is nothing to train on');
+  return { state: chosen, stepCount };
+}
+
+async function writeStages(terms: SeedTerms): Promise<Stages> {
+  const { split, movielens, setting, folder } = terms;
+  const { oldRows, newRows } = split;
+  const ofKind = (isOld: boolean) => movielens.published.filter((row) => row.isOld === isOld);
+  const newFilms = inPublishedOrder(split.newFilms, ofKind(false));
+  const { trained, heldOut } = filmsOf(terms, inPublishedOrder(split.oldFilms, ofKind(true)));
+  const write = async (
+    name: string,
+    rows: PublishedSplit['oldRows'],
+    tasks: readonly StoredTask[],
+  ): Promise<Stage> => ({
+    store: await writeTaskStore(join(folder, 'stores', name), rows, movielens, tasks),
+    taskCount: tasks.length,
+  });
+  const base: Stage[] = [];
+  for (const [part, order] of rowOrders(terms, trained, ofKind(true)).entries())
+    base.push(await write(`base-${part}`, oldRows, baseTasks(order, setting.batchRowCount)));
+  const warmUp: Stage[] = [];
+  for (let block = 0; block < NEW_BLOCK_COUNT; block += 1)
+    warmUp.push(await write(`warm-${'abc'[block]}`, newRows, warmUpTasks(newFilms, block)));
+  return {
+    base,
+    validation:
+      heldOut.length === 0
+        ? null
+        : await write('validation', oldRows, filmTasks(heldOut, 'validation')),
+    generator: await write('generator', oldRows, generatorTasks(trained)),
+    warmUp,
+    newFilms: await write('new-films', newRows, filmTasks(newFilms, 'test')),
+  };
+}
+
+function filmsOf(
+  { setting: { earlyStopping }, seed }: SeedTerms,
+  films: readonly FilmRows[],
+): { trained: readonly FilmRows[]; heldOut: readonly FilmRows[] } {
+  if (earlyStopping === null) return { trained: films, heldOut: [] };
+  const order = shuffledOrder(films.length, seed, 'validation films');
+  const heldOut = new Set(order.subarray(0, Math.round(films.length * earlyStopping.filmShare)));
+  return {
+    trained: films.filter((_, place) => !heldOut.has(place)),
+    heldOut: films.filter((_, place) => heldOut.has(place)),
+  };
+}
+
+/** The rows of each part of the training, in order. */
+function rowOrders(
+  { setting, split, seed }: SeedTerms,
+  trained: readonly FilmRows[],
+  known: readonly PublishedRow[],
+): Int32Array[] {
+  const { oldRows } = split;
+  const { earlyStopping } = setting;
+  if (setting.rowOrder === 'recovered') return [recoveredOrder(oldRows, known)];
+  const rows = trained.flatMap(({ blocks, rest }) => [...blocks.flat(), ...rest]);
+  const { partsPerPass, passesMax } = earlyStopping ?? { partsPerPass: 1, passesMax: 1 };
+  return Array.from({ length: passesMax }, (_, pass) => {
+    const order = shuffledOrder(rows.length, seed, `rows of pass ${pass}`);
+    return Array.from({ length: partsPerPass }, (__, part) => {
+      const end = (share: number): number => Math.floor((rows.length * share) / partsPerPass);
+      return order.subarray(end(part), end(part + 1)).map((place) => rows[place] ?? 0);
+    });
+  }).flat();
+}
+
+async function timed<Result>(
+  { monotonicMs }: SeedTerms,
+  work: () => Promise<Result>,
+): Promise<{ result: Result; ms: number }> {
+  const startMs = monotonicMs();
+  const result = await work();
+  return { result, ms: monotonicMs() - startMs };
+}
+
+function shown({ auc, logloss }: RowMetrics): string {
+  return `${auc.toFixed(4)} / ${logloss.toFixed(4)}`;
+}

@@ -1,0 +1,172 @@
+/**
+ * What is trained, and how: the setting that the published table comes from, and the project's own
+ * default. Each run of the reproduction is an ordinary run config.
+ */
+
+import { join } from 'node:path';
+import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
+import { FEATURES } from './task-stores.js';
+
+export const EMBEDDING_WIDTH = 128;
+/** New films that one step of the warm-up, and old films that one of the generator, takes. */
+export const FILMS_PER_STEP = 25;
+/** The blocks that the generator's passes adapt on and are judged on. */
+export const GENERATOR_PASSES = [
+  [0, 1],
+  [2, 3],
+  [1, 2],
+] as const;
+
+const NORMAL = { kind: 'normal', deviation: 0.01 };
+const GLOROT = { kind: 'glorot-uniform' };
+
+/** The fields whose interactions enter the model: the authors' code stops after six of eight. */
+const SIX_FIELDS = ['film', 'year', 'title', 'genres', 'age', 'gender'];
+
+export const DEEPFM = {
+  kind: 'deepfm',
+  embeddingWidth: EMBEDDING_WIDTH,
+  hiddenWidths: [EMBEDDING_WIDTH, EMBEDDING_WIDTH],
+  personal: [],
+  linear: false,
+  interactions: 'by-field',
+  factorisedFields: SIX_FIELDS,
+  initialisation: {
+    layers: 'glorot-uniform',
+    tables: {
+      ...{ film: NORMAL, year: NORMAL, age: NORMAL, gender: NORMAL },
+      ...{ occupation: NORMAL, user: NORMAL, title: GLOROT, genres: GLOROT },
+    },
+  },
+};
+
+export interface Setting {
+  readonly name: 'published' | 'own-default';
+  /** Rows of the base's batches in the recovered order, or shuffled anew by seed. */
+  readonly rowOrder: 'recovered' | 'shuffled';
+  readonly optimizer: Readonly<Record<string, unknown>>;
+  readonly batchRowCount: number;
+  /**
+   * Share of old films held out for validation; training ends at the first part of a pass after
+   * which they are predicted worse than before. Null: one pass, whatever comes of it.
+   */
+  readonly earlyStopping: {
+    readonly filmShare: number;
+    readonly partsPerPass: number;
+    readonly passesMax: number;
+  } | null;
+}
+
+export const PUBLISHED: Setting = {
+  name: 'published',
+  rowOrder: 'recovered',
+  optimizer: { kind: 'adam', rate: 1e-3, epsilonOn: 'raw', lazy: false },
+  batchRowCount: 200,
+  earlyStopping: null,
+};
+
+export const OWN_DEFAULT: Setting = {
+  name: 'own-default',
+  rowOrder: 'shuffled',
+  optimizer: { kind: 'adam', rate: 1e-3 },
+  batchRowCount: 500,
+  earlyStopping: { filmShare: 0.05, partsPerPass: 4, passesMax: 2 },
+};
+
+export interface RunTerms {
+  readonly setting: Setting;
+  readonly seed: number;
+  /** Stores and checkpoints lie here. */
+  readonly folder: string;
+  readonly model: Readonly<Record<string, unknown>>;
+}
+
+/** A store, and the number of its tasks. */
+export interface Stage {
+  readonly store: string;
+  readonly taskCount: number;
+}
+
+/** All variables learn, on one batch after another. */
+export function baseConfig(terms: RunTerms, name: string, { store, taskCount }: Stage): RunConfig {
+  return runConfig(terms, name, store, {
+    method: { kind: 'global' },
+    training: { outerSteps: taskCount, tasksPerOuterStep: 1, tasksPerJob: 1 },
+  });
+}
+
+/** The generator learns alone, on films that one job each of two workers shares. */
+export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): RunConfig {
+  return runConfig(terms, 'generator', store, {
+    model: { generated: 'film' },
+    method: {
+      kind: 'meta-embedding',
+      attributes: ['year', 'title', 'genres'],
+      innerRate: 1e-4,
+      coldShare: 0.1,
+    },
+    training: {
+      outerSteps: Math.max(1, Math.floor(taskCount / FILMS_PER_STEP)),
+      tasksPerOuterStep: FILMS_PER_STEP,
+      tasksPerJob: FILMS_PER_STEP,
+      trainable: ['generator'],
+    },
+  });
+}
+
+/** Rows of the ID table learn alone. */
+export function warmUpConfig(terms: RunTerms, name: string, stage: Stage): RunConfig {
+  return runConfig(terms, name, stage.store, {
+    method: { kind: 'global' },
+    training: {
+      outerSteps: stage.taskCount,
+      tasksPerOuterStep: 1,
+      tasksPerJob: 1,
+      trainable: ['film'],
+    },
+  });
+}
+
+/** Nothing is trained: new films are predicted with the rows that the ID table has for them. */
+export function predictionConfig(terms: RunTerms, { store }: Stage): RunConfig {
+  return runConfig(terms, 'prediction', store, {
+    method: { kind: 'global' },
+    training: { tasksPerOuterStep: 64, tasksPerJob: 64 },
+  });
+}
+
+interface RunPart {
+  readonly model?: Readonly<Record<string, unknown>>;
+  readonly method: Readonly<Record<string, unknown>>;
+  readonly training: Readonly<Record<string, unknown>>;
+}
+
+function runConfig(
+  { setting, seed, folder, model }: RunTerms,
+  name: string,
+  store: string,
+  part: RunPart,
+): RunConfig {
+  return RunConfigSchema.parse({
+    run: `${setting.name}-${seed}-${name}`,
+    seed,
+    data: {
+      logs: 'none: the reproduction writes the stores itself',
+      store,
+      task: 'task',
+      label: { column: 'click' },
+      features: FEATURES.map((feature) => ({ name: feature.name, kind: feature.kind })),
+    },
+    model: { ...model, ...part.model },
+    method: part.method,
+    training: {
+      optimizer: setting.optimizer,
+      sampling: 'sequential',
+      // Nothing is clipped in the authors' code.
+      gradientNormMax: 1e9,
+      checkpointEveryOuterSteps: 1_000_000,
+      ...part.training,
+    },
+    output: join(folder, name),
+  });
+}

@@ -1,0 +1,112 @@
+/**
+ * Where the runs of the reproduction take place: one embedded Redis and its workers, on which run
+ * after run trains and predicts as the `qianmo` command would.
+ */
+
+import type { Dispatcher } from '../../../coordinator/dispatcher.js';
+import { readFlatRows } from '../../../coordinator/evaluation/held-out-rows.js';
+import { auc, lossSum, sumOf } from '../../../coordinator/evaluation/metrics.js';
+import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { train } from '../../../coordinator/training/outer-loop.js';
+import { createQueueDispatcher } from '../../../coordinator/training/queue-dispatcher.js';
+import type { StartFrom } from '../../../coordinator/training/start-from.js';
+import type { TrainingState } from '../../../coordinator/training/training-state.js';
+import type { CommandContext } from '../../../infra/cli/command-context.js';
+import { dispatchForRun } from '../../../infra/cli/dispatch-for-run.js';
+import {
+  checkpointsOf,
+  openPreparedRun,
+  storeAddressOf,
+  type PreparedRun,
+} from '../../../infra/cli/run-files.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { TaskSplit } from '../../../shared/tasks/task-store.js';
+
+/** Of all rows of a split's query sets together. */
+export interface RowMetrics {
+  readonly auc: number;
+  readonly logloss: number;
+}
+
+export interface TrainingRoom {
+  train(config: RunConfig, startFrom?: StartFrom): Promise<TrainingState>;
+  /** Predictions without inner steps, as the method of the config starts. */
+  measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
+}
+
+/** Everything started here is stopped when the context closes. */
+export async function openTrainingRoom(
+  config: RunConfig,
+  workers: number,
+  context: CommandContext,
+): Promise<TrainingRoom> {
+  const { redisUrl } = await dispatchForRun(config, 'reproduction', { workers }, context);
+  if (redisUrl === null) throw new Error('workers have a queue');
+  const { clock, sink, signal } = context;
+
+  const onQueue = async <Result>(
+    { queue, run: runId }: RunConfig,
+    work: (dispatcher: Dispatcher) => Promise<Result>,
+  ): Promise<Result> => {
+    const dispatcher = await createQueueDispatcher({ redisUrl, queue, runId, clock, sink });
+    try {
+      return await work(dispatcher);
+    } finally {
+      await dispatcher.close();
+    }
+  };
+
+  return {
+    train: (config, startFrom) =>
+      onQueue(config, async (dispatcher) => {
+        const run = await openPreparedRun(config, context);
+        const { state } = await train({
+          ...{ ...run, dispatcher, clock, sink, signal },
+          runId: config.run,
+          storeAddress: storeAddressOf(config),
+          checkpoints: checkpointsOf(run, context),
+          resume: false,
+          fresh: true,
+          ...(startFrom === undefined ? {} : { startFrom }),
+        });
+        return state;
+      }),
+    measure: (config, parameters, split) =>
+      onQueue(config, async (dispatcher) => {
+        const run = await openPreparedRun(config, context);
+        return measured(run, dispatcher, signal, parameters, split);
+      }),
+  };
+}
+
+async function measured(
+  { config, store, spec }: PreparedRun,
+  dispatcher: Dispatcher,
+  signal: AbortSignal,
+  parameters: MetaParameters,
+  split: TaskSplit,
+): Promise<RowMetrics> {
+  const taskIndices = store.tasks
+    .filter((task) => task.split === split)
+    .map(({ taskIndex }) => taskIndex);
+  let wave = 0;
+  const context = {
+    ...{ config, runId: config.run, store, spec, dispatcher, signal },
+    storeAddress: storeAddressOf(config),
+    nextWave: () => wave++,
+    onTasksDone: () => undefined,
+    onBackend: () => undefined,
+  };
+  const { logits } = await predictLogits(context, {
+    ...{ parameters, method: config.method, taskIndices },
+    adaptations: [{ innerRate: 1, innerSteps: 0 }],
+    role: 'query',
+    keep: [0],
+  });
+  const rows = await readFlatRows(store, taskIndices, 'query');
+  const [ofRows = new Float32Array()] = logits;
+  const area = auc(ofRows, rows);
+  if (area === null) throw new Error('the held-out rows have clicks and others');
+  return { auc: area, logloss: lossSum(ofRows, rows) / sumOf(rows.impressions) };
+}
