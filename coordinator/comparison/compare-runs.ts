@@ -61,7 +61,7 @@ export function compareRuns(
     chosen.map(({ evaluated }, i) => `${evaluated.report.run.run}:${arms[i] ?? ''}`),
   );
   const compared: Compared = {
-    rows: logits.rows,
+    rows: { ...logits.rows, ...(report.label === undefined ? {} : { label: report.label }) },
     supportRowCounts: logits.supportRowCounts,
     logits: chosen.map(
       ({ evaluated }, index) =>
@@ -71,6 +71,7 @@ export function compareRuns(
   const edges = settings.sizeBucketEdges ?? bucketEdgesOf(report);
   return {
     formatVersion: COMPARISON_FORMAT_VERSION,
+    ...(report.label === undefined ? {} : { label: report.label }),
     confidence: report.confidence,
     bootstrapSamples: report.bootstrapSamples,
     calibrationBins: report.calibrationBins,

@@ -3,7 +3,8 @@
 import { calibrationCurvesChart, histogramsChart } from '../evaluation/chart-curves.js';
 import { intervalChart } from '../evaluation/chart-drawing.js';
 import type { Interval } from '../evaluation/evaluation-report.js';
-import { METRIC_COLUMNS } from '../evaluation/metric-columns.js';
+import { wordsOf } from '../evaluation/label-words.js';
+import { metricColumnsOf } from '../evaluation/metric-columns.js';
 import {
   card,
   dotHtml,
@@ -21,9 +22,9 @@ import {
   comparisonSentences,
   describeComparedRun,
   measureDifferences,
+  measuresOfLabel,
   storesNote,
 } from './comparison-words.js';
-import { MEASURES } from './run-measures.js';
 
 export function comparisonHtml(report: ComparisonReport): string {
   const [all, ...buckets] = report.slices;
@@ -35,7 +36,7 @@ export function comparisonHtml(report: ComparisonReport): string {
     inShortHtml(report),
     section(
       'All test adgroups',
-      'Logloss per impression and as a mean over adgroups; NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
+      'Logloss per impression and as a mean over adgroups (squared error where the label is a value); NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
         'within adgroups, weighted by impressions; pred/act is predicted over actual clicks; ECE the mean distance of prediction and click rate.',
       card(metricsHtml(report, all)),
     ),
@@ -48,7 +49,7 @@ export function comparisonHtml(report: ComparisonReport): string {
     bucketsHtml(report, buckets),
     section(
       'Calibration',
-      `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, predicted and observed click rates agree.`,
+      `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, prediction and what was observed agree.`,
       card(
         legendHtml(report.runs.map((_, run) => drawnRun(report, run))) +
           calibrationCurvesChart(
@@ -76,13 +77,14 @@ function runLabel({ runs }: ComparisonReport, run: number): string {
 
 function headerHtml(report: ComparisonReport, all: ComparedSlice, title: string): string {
   const names = report.runs.map(({ label }) => escapeHtml(label)).join(', ');
+  const words = wordsOf(report);
   return (
     `<header><h1>${title}</h1><p>${names}</p></header>\n` +
     factsHtml([
       [formatCount(all.adgroupCount), 'held-out adgroups'],
       [formatCount(all.queryRowCount), 'query rows'],
       [formatCount(all.impressions), 'impressions'],
-      [formatShare(all.clicks / all.impressions), 'click rate'],
+      [words.describeRate(all.clicks / all.impressions), words.rate],
     ])
   );
 }
@@ -99,14 +101,15 @@ function inShortHtml(report: ComparisonReport): string {
 }
 
 function metricsHtml(report: ComparisonReport, slice: ComparedSlice): string {
-  const heads = METRIC_COLUMNS.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
   const named = slice.runs.map(({ metrics }, run) => ({
     arm: report.runs[run]?.arm ?? '',
     metrics,
   }));
-  const bests = METRIC_COLUMNS.map((column) => column.bestOf(named));
+  const columns = metricColumnsOf({ arms: named });
+  const heads = columns.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
+  const bests = columns.map((column) => column.bestOf(named));
   const rows = named.map(({ arm, metrics }, run) => {
-    const cells = METRIC_COLUMNS.map((column, index) => {
+    const cells = columns.map((column, index) => {
       const text = formatNumber(column.value(metrics), column.digits);
       return `<td${arm !== 'oracle' && bests[index] === text ? ' class="best"' : ''}>${text}</td>`;
     });
@@ -118,12 +121,12 @@ function metricsHtml(report: ComparisonReport, slice: ComparedSlice): string {
 function differencesHtml(report: ComparisonReport, slice: ComparedSlice): string {
   const rows = slice.runs.flatMap(({ differences }, run) => {
     if (differences === null) return [];
-    const cells = measureDifferences(differences).map(
+    const cells = measureDifferences(report, differences).map(
       ({ interval, verdict }) => `<td class="${verdict}">${intervalHtml(interval)}</td>`,
     );
     return [`<tr><td>${runLabel(report, run)}</td>${cells.join('')}</tr>`];
   });
-  const heads = MEASURES.map(
+  const heads = measuresOfLabel(report).map(
     ({ title, isBetterWhen }) =>
       `<th>${escapeHtml(title)}<small>${isBetterWhen} is better</small></th>`,
   );
@@ -139,6 +142,7 @@ function intervalHtml(interval: Interval | null): string {
 function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]): string {
   const [first] = report.runs;
   if (buckets.length === 0 || first === undefined) return '';
+  const words = wordsOf(report);
   const chart = (
     valueTitle: string,
     firstRun: number,
@@ -173,13 +177,19 @@ function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]
     `<h3>Difference from ${escapeHtml(first.label)}</h3>` +
       card(
         chart(
-          'logloss minus that of the first, nats',
+          `${words.loss} minus that of the first, ${words.unit}`,
           1,
           (run) => run.differences?.logloss ?? null,
         ),
       ) +
-      '<h3>Logloss</h3>' +
-      card(chart('logloss, nats per impression', 0, ({ metrics }) => metrics.loglossInterval)) +
+      `<h3>${words.lossTitle}</h3>` +
+      card(
+        chart(
+          `${words.loss}, ${words.unit} ${words.perRow}`,
+          0,
+          ({ metrics }) => metrics.loglossInterval,
+        ),
+      ) +
       tables.join(''),
   );
 }
@@ -191,7 +201,7 @@ function distributionsHtml(report: ComparisonReport, first: string): string {
   );
   return section(
     'Who gains and who loses',
-    `Adgroups by the difference of their own mean logloss from that of ${escapeHtml(first)}; differences beyond the ends are counted in the outermost bins. ` +
+    `Adgroups by the difference of their own mean ${wordsOf(report).loss} from that of ${escapeHtml(first)}; differences beyond the ends are counted in the outermost bins. ` +
       `Adgroups: ${shares.join('; ')}.`,
     card(
       legendHtml(report.differenceHistograms.map((_, index) => drawnRun(report, index + 1))) +
@@ -200,7 +210,7 @@ function distributionsHtml(report: ComparisonReport, first: string): string {
             ...drawnRun(report, index + 1),
             ...histogram,
           })),
-          'logloss of the adgroup minus that of the first, nats (left of 0: better)',
+          `${wordsOf(report).loss} of the adgroup minus that of the first, ${wordsOf(report).unit} (left of 0: better)`,
           false,
         ),
     ),

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 import { CellSchema, IntervalSchema, MetricsSchema } from '../evaluation/evaluation-report.js';
 
 /** Raised when a field changes meaning or goes away. */
@@ -46,6 +47,8 @@ export const ComparedSliceSchema = z.strictObject({
 
 export const ComparisonReportSchema = z.strictObject({
   formatVersion: z.literal(COMPARISON_FORMAT_VERSION),
+  /** What the rows are labelled with; absent: clicks. Of values, `logloss` is a squared error. */
+  label: TaskLabelSchema.optional(),
   confidence: z.number(),
   bootstrapSamples: count,
   calibrationBins: count,

@@ -1,6 +1,7 @@
 /** A comparison of runs on a terminal: plain text, aligned, units named. */
 
-import { METRIC_COLUMNS } from '../evaluation/metric-columns.js';
+import { wordsOf } from '../evaluation/label-words.js';
+import { metricColumnsOf } from '../evaluation/metric-columns.js';
 import {
   alignColumns,
   formatCount,
@@ -32,9 +33,10 @@ export function comparisonTable(report: ComparisonReport, outputColumns = 80): s
   if (all === undefined || first === undefined) throw new Error('a comparison has runs and rows');
   const percent = `${formatShare(report.confidence)} interval`;
   const note = storesNote(report);
+  const words = wordsOf(report);
   return [
     `${formatCount(all.adgroupCount)} held-out adgroups, ${formatCount(all.queryRowCount)} query rows, ` +
-      `${formatCount(all.impressions)} impressions, click rate ${formatShare(all.clicks / all.impressions)}`,
+      `${formatCount(all.impressions)} impressions, ${words.rate} ${words.describeRate(all.clicks / all.impressions)}`,
     alignColumns([report.runs.map(({ label }) => label), report.runs.map(describeComparedRun)], 2),
     metricsTable(report, report.slices),
     `Minus ${first.label}, with ${percent} (paired bootstrap over adgroups)\n` +
@@ -42,7 +44,7 @@ export function comparisonTable(report: ComparisonReport, outputColumns = 80): s
     ...(buckets.length === 0
       ? []
       : [
-          `Logloss minus ${first.label} by support rows of the adgroup, nats per impression\n` +
+          `${words.lossTitle} minus ${first.label} by support rows of the adgroup, ${words.unit} ${words.perRow}\n` +
             bucketTable(report, buckets),
         ]),
     comparisonSentences(report)
@@ -55,7 +57,11 @@ export function comparisonTable(report: ComparisonReport, outputColumns = 80): s
 /** Every metric of every run, all adgroups first, then each size bucket. */
 function metricsTable({ runs }: ComparisonReport, slices: readonly ComparedSlice[]): string {
   const perSlice = (cells: (slice: ComparedSlice) => string[]): string[] => slices.flatMap(cells);
-  const columns = METRIC_COLUMNS.map((column) => [
+  const arms = (slices[0]?.runs ?? []).map(({ metrics }, run) => ({
+    arm: runs[run]?.arm ?? '',
+    metrics,
+  }));
+  const columns = metricColumnsOf({ arms }).map((column) => [
     column.title,
     column.unit,
     ...perSlice((slice) => {
@@ -83,9 +89,10 @@ function metricsTable({ runs }: ComparisonReport, slices: readonly ComparedSlice
   return `${table}\n${BEST} best of its adgroups`;
 }
 
-function differencesTable({ runs }: ComparisonReport, all: ComparedSlice): string {
+function differencesTable(report: ComparisonReport, all: ComparedSlice): string {
+  const { runs } = report;
   const rows = all.runs.flatMap(({ differences }, run) =>
-    measureDifferences(differences).map(({ info, interval, verdict }, place) => ({
+    measureDifferences(report, differences).map(({ info, interval, verdict }, place) => ({
       label: place === 0 ? (runs[run]?.label ?? '') : '',
       title: info.title,
       interval: interval === null ? '-' : signedInterval(interval),

@@ -1,6 +1,7 @@
 /** What a comparison allows to say, in the words that table and page share. */
 
 import { describeCell, signedInterval, verdictOf, type Verdict } from '../evaluation/verdicts.js';
+import { wordsOf } from '../evaluation/label-words.js';
 import type { Interval } from '../evaluation/evaluation-report.js';
 import type { ComparedSlice, ComparisonReport, RunDifferences } from './comparison-report.js';
 import { MEASURES, type MeasureInfo } from './run-measures.js';
@@ -12,10 +13,23 @@ export interface MeasureDifference {
   readonly verdict: Verdict;
 }
 
+/** Those that the label has, by the names they have for it. */
+export function measuresOfLabel(report: Pick<ComparisonReport, 'label'>): MeasureInfo[] {
+  if (report.label?.loss !== 'squared') return [...MEASURES];
+  const { loss } = wordsOf(report);
+  const withoutClasses = MEASURES.filter(
+    ({ measure }) => !['normalisedEntropy', 'auc', 'gauc'].includes(measure),
+  );
+  return withoutClasses.map((info) => ({ ...info, title: info.title.replace('logloss', loss) }));
+}
+
 /** Of one run, in the order of `MEASURES`; none for the first run. */
-export function measureDifferences(differences: RunDifferences | null): MeasureDifference[] {
+export function measureDifferences(
+  report: Pick<ComparisonReport, 'label'>,
+  differences: RunDifferences | null,
+): MeasureDifference[] {
   if (differences === null) return [];
-  return MEASURES.map((info) => {
+  return measuresOfLabel(report).map((info) => {
     const interval = differences[info.measure];
     return { info, interval, verdict: verdictOn(info, interval) };
   });
@@ -38,6 +52,7 @@ export function comparisonSentences(report: ComparisonReport): RunSentence[] {
   const [all, ...buckets] = report.slices;
   const [first, ...others] = report.runs;
   if (all === undefined || first === undefined) return [];
+  const words = wordsOf(report);
   return others.map(({ label }, index) => {
     const verdict = loglossVerdict(all, index + 1);
     const interval = all.runs[index + 1]?.differences?.logloss ?? null;
@@ -49,8 +64,8 @@ export function comparisonSentences(report: ComparisonReport): RunSentence[] {
     return {
       verdict,
       text:
-        `${label} is ${word} than ${first.label}: difference in logloss ` +
-        `${interval === null ? 'not defined' : signedInterval(interval)} per impression` +
+        `${label} is ${word} than ${first.label}: difference in ${words.loss} ` +
+        `${interval === null ? 'not defined' : signedInterval(interval)} ${words.perRow}` +
         (verdict === 'undecided' ? ' (the interval holds 0)' : '') +
         `${contrary.length === 0 ? '' : `; ${contrary.join(', ')}`}.`,
     };

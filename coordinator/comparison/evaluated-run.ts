@@ -5,6 +5,7 @@ import { QianmoError } from '../../shared/errors.js';
 import { verifiedBlob } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EvaluationReport } from '../evaluation/evaluation-report.js';
+import { fileOfSegment, REPORT_FILE } from '../evaluation/report-files.js';
 import { parseReport } from '../evaluation/report-json.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../evaluation/test-logits.js';
 
@@ -20,7 +21,6 @@ export interface RunArgument {
   readonly arm: string | null;
 }
 
-const REPORT_KEY = 'evaluation.json';
 const LATEST_CHECKPOINT_KEY = 'checkpoints/latest.json';
 
 /** The colon of `s3://` or `file://` is followed by slashes; that of an arm is not. */
@@ -31,18 +31,22 @@ export function parseRunArgument(text: string): RunArgument {
     : { run: parts[1] ?? text, arm: parts[2] ?? null };
 }
 
-/** @throws QianmoError `usage` when there is no evaluation, `data` when it is damaged. */
-export async function readEvaluatedRun(store: ObjectStore): Promise<EvaluatedRun> {
+/**
+ * @param segment of which to read the evaluation, where the run's tasks have segments
+ * @throws QianmoError `usage` when there is no evaluation, `data` when it is damaged.
+ */
+export async function readEvaluatedRun(
+  store: ObjectStore,
+  segment: string | null = null,
+): Promise<EvaluatedRun> {
   const { address } = store;
-  const object = await store.get(REPORT_KEY);
-  if (object === null) throw await nothingEvaluated(store);
-  const report = parseReport(
-    Buffer.from(object.bytes).toString('utf8'),
-    `${address}/${REPORT_KEY}`,
-  );
-  if (report.label?.loss === 'squared') throw onlyOfClicks(address, 'a label that is a value');
-  const where = `${address}/${TEST_LOGITS_KEY}`;
-  const found = report.testLogits === undefined ? null : await store.get(TEST_LOGITS_KEY);
+  const reportKey = fileOfSegment(REPORT_FILE, segment);
+  const logitsKey = fileOfSegment(TEST_LOGITS_KEY, segment);
+  const object = await store.get(reportKey);
+  if (object === null) throw await nothingEvaluated(store, reportKey);
+  const report = parseReport(Buffer.from(object.bytes).toString('utf8'), `${address}/${reportKey}`);
+  const where = `${address}/${logitsKey}`;
+  const found = report.testLogits === undefined ? null : await store.get(logitsKey);
   if (report.testLogits === undefined || found === null)
     throw new QianmoError({
       kind: 'data',
@@ -77,27 +81,26 @@ function verifiedLogits(
   }
 }
 
-function onlyOfClicks(where: string, found: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the run cannot be compared with others',
-    where,
-    expected: 'a run of one label, of clicks: their metrics have paired intervals here',
-    found,
-    cure: "compare the reports' tables, or the rows that qianmo evaluate --predictions writes",
-  });
-}
-
-async function nothingEvaluated(store: ObjectStore): Promise<QianmoError> {
-  const [ofSegment] = await store.list('evaluation-');
-  if (ofSegment !== undefined) return onlyOfClicks(store.address, `segments: ${ofSegment}, ...`);
+async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<QianmoError> {
+  const others = (await store.list('evaluation')).filter((key) => /^evaluation.*\.json$/.test(key));
+  if (others.length > 0)
+    return new QianmoError({
+      kind: 'usage',
+      what: 'the run has no such evaluation',
+      where: store.address,
+      expected: reportKey,
+      found: others.join(', '),
+      cure: 'name one of its segments with --segment, or none where it has none',
+    });
   const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
   return new QianmoError({
     kind: 'usage',
     what: isTrained ? 'this run was trained but not evaluated' : 'there is no run',
     where: store.address,
-    expected: `the output of a run with an ${REPORT_KEY}`,
-    found: isTrained ? `checkpoints and no ${REPORT_KEY}` : 'neither checkpoints nor an evaluation',
+    expected: `the output of a run with an ${REPORT_FILE}`,
+    found: isTrained
+      ? `checkpoints and no ${REPORT_FILE}`
+      : 'neither checkpoints nor an evaluation',
     cure: isTrained
       ? 'evaluate it first: qianmo evaluate run.yaml'
       : "name a run's output folder, its s3://bucket/prefix or its run.yaml",

@@ -7,7 +7,7 @@ import type { RandomStream } from '../../shared/random.js';
 import { bootstrapCounts, percentileInterval } from '../evaluation/bootstrap.js';
 import type { Interval } from '../evaluation/evaluation-report.js';
 import type { TaskCounts } from '../evaluation/held-out-rows.js';
-import { entropyOf, sigmoid } from '../evaluation/metrics.js';
+import { entropyOf, isOfValues, predictionOf } from '../evaluation/metrics.js';
 import { adgroupImpressions, type AdgroupScores } from '../evaluation/score-arms.js';
 import type { Measure } from './comparison-report.js';
 import { weightedAuc, type WeightedAuc } from './paired-auc.js';
@@ -18,6 +18,7 @@ export interface MeasureInfo {
   readonly isBetterWhen: 'lower' | 'higher';
 }
 
+/** Of a label of values the first two are squared errors, and what needs classes is not defined. */
 export const MEASURES: readonly MeasureInfo[] = [
   { measure: 'logloss', title: 'logloss', isBetterWhen: 'lower' },
   { measure: 'loglossPerAdgroup', title: 'logloss by adgroup', isBetterWhen: 'lower' },
@@ -40,9 +41,10 @@ export function measuredRun(
   rows: TaskCounts,
   scores: AdgroupScores,
 ): MeasuredRun {
+  const prediction = predictionOf(rows);
   const predictedClicks = sumsByAdgroup(
     rows,
-    (row) => (rows.impressions[row] ?? 0) * sigmoid(logits[row] ?? 0),
+    (row) => (rows.impressions[row] ?? 0) * prediction(logits[row] ?? 0),
   );
   return { scores, predictedClicks, auc: weightedAuc(logits, rows) };
 }
@@ -69,6 +71,7 @@ export function measuresOf(
 ): (weights: ArrayLike<number>, withAuc: boolean) => Measures[] {
   const impressions = adgroupImpressions(rows);
   const clicks = sumsByAdgroup(rows, (row) => rows.clicks[row] ?? 0);
+  const hasClasses = !isOfValues(rows);
   return (weights, withAuc) => {
     const weighted = (values: Float64Array): number => {
       let sum = 0;
@@ -97,8 +100,8 @@ export function measuresOf(
       return Float64Array.of(
         logloss,
         adgroupLoss / adgroups,
-        logloss / entropyOf(clicked / shown),
-        withAuc ? auc(weights) : NaN,
+        hasClasses ? logloss / entropyOf(clicked / shown) : NaN,
+        hasClasses && withAuc ? auc(weights) : NaN,
         gaucSum / gaucWeight,
         Math.abs(Math.log(weighted(predictedClicks) / clicked)),
       );

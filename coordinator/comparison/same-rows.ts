@@ -9,7 +9,7 @@ import type { EvaluatedRun } from './evaluated-run.js';
 
 /** @throws QianmoError of kind `usage` that names the first task or row that differs. */
 export function demandSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
-  const difference = rowDifference(first.logits, other.logits);
+  const difference = labelDifference(first, other) ?? rowDifference(first.logits, other.logits);
   if (difference === null) return;
   const digestOf = ({ report }: EvaluatedRun): string => report.run.storeDigest.slice(0, 12);
   const isSameStore = first.report.run.storeDigest === other.report.run.storeDigest;
@@ -21,6 +21,16 @@ export function demandSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
     found: `${difference}${isSameStore ? '' : ` (task store ${digestOf(other)})`}`,
     cure: 'compare runs whose stores have the same logs, tasks and splits; evaluate again what was evaluated before its store was prepared anew',
   });
+}
+
+function labelDifference(
+  { report: first }: EvaluatedRun,
+  { report: other }: EvaluatedRun,
+): string | null {
+  const loss = ({ label }: EvaluatedRun['report']): string => label?.loss ?? 'binary';
+  return loss(first) === loss(other)
+    ? null
+    : `labels judged by ${loss(other)} loss instead of ${loss(first)}`;
 }
 
 /** In words; null when there is none. */

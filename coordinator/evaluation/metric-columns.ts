@@ -1,6 +1,6 @@
 /** The metrics in the order in which table and page show them, with unit and sense of "better". */
 
-import type { Metrics, Slice } from './evaluation-report.js';
+import type { Metrics } from './evaluation-report.js';
 
 export interface NamedMetrics {
   readonly arm: string;
@@ -16,7 +16,7 @@ export interface MetricColumn {
   bestOf(arms: readonly NamedMetrics[]): string | null;
 }
 
-export const METRIC_COLUMNS: readonly MetricColumn[] = [
+const METRIC_COLUMNS: readonly MetricColumn[] = [
   column('logloss', 'nats', 4, (m) => m.logloss),
   column('by adgroup', 'nats', 4, (m) => m.loglossPerAdgroup.value),
   column('NE', 'ratio', 3, (m) => m.normalisedEntropy),
@@ -66,7 +66,11 @@ const VALUE_COLUMNS: readonly MetricColumn[] = [
 ];
 
 /** Of clicks or of values, whichever the slice is of. */
-export function metricColumnsOf({ arms }: Pick<Slice, 'arms'>): readonly MetricColumn[] {
+export function metricColumnsOf({
+  arms,
+}: {
+  readonly arms: readonly NamedMetrics[];
+}): readonly MetricColumn[] {
   const values = arms[0]?.metrics.values;
   if (values === undefined) return METRIC_COLUMNS;
   const ndcg = column(

@@ -1,5 +1,5 @@
 /**
- * One number for a trained run: its logloss on the query rows of the validation adgroups with the best
+ * One number for a trained run: its logloss (of values, its squared error) on the query rows of the validation adgroups with the best
  * cell of the evaluation's grid, not adapting at all included. Test adgroups have no part in it.
  */
 
@@ -10,6 +10,7 @@ import { DivergenceError, QianmoError } from '../../shared/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import type { Cell } from './evaluation-report.js';
@@ -17,10 +18,11 @@ import { innerStepGrid } from './grid.js';
 import { readFlatRows, type FlatRows } from './held-out-rows.js';
 import { sumOf } from './metrics.js';
 import { predictLogits } from './predict-logits.js';
-import { adaptationOf, UNADAPTED } from './selection.js';
+import { adaptationOf, selectionCriterionOf, UNADAPTED } from './selection.js';
 
-export const VALIDATION_CRITERION =
-  'lowest mean logloss per impression on the query rows of the validation adgroups, with the best inner rate and number of inner steps';
+export function validationCriterionOf(validation: FlatRows): string {
+  return `${selectionCriterionOf(validation)}, with the best inner rate and number of inner steps`;
+}
 
 export interface ScoredRun {
   readonly config: RunConfig;
@@ -39,18 +41,38 @@ export interface ValidationScore {
   readonly metaDigest: string;
 }
 
-/** @throws QianmoError of kind `data` when the store has no validation adgroup. */
+/**
+ * The rows that a run is scored on: of the whole store, or of one segment, whose label may be judged
+ * by another loss than that of others.
+ *
+ * @throws QianmoError `usage` when the segment is not there or not named, `data` when there is no
+ *   validation adgroup.
+ */
 export async function readValidationRows(
   store: TaskStore,
   storeAddress: string,
+  segment: string | null,
 ): Promise<FlatRows> {
-  const tasks = store.tasks.filter((task) => task.split === 'validation');
+  const labels = labelsOf(store.manifest);
+  const labelIndex = labels.findIndex((label) => label.segment === segment);
+  if (labelIndex < 0)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'a run is scored on the tasks of one segment',
+      where: storeAddress,
+      expected: `segment: one of ${labels.map((label) => label.segment ?? 'none').join(', ')}`,
+      found: segment ?? 'none',
+      cure: 'name a segment of the store, or none where it has none',
+    });
+  const tasks = store.tasks.filter(
+    (task) => task.split === 'validation' && (task.labelIndex ?? 0) === labelIndex,
+  );
   if (tasks.length === 0)
     throw new QianmoError({
       kind: 'data',
       what: 'the task store has no validation adgroup',
       where: storeAddress,
-      expected: 'validation adgroups to score on',
+      expected: `validation adgroups to score on${segment === null ? '' : ` of the segment ${segment}`}`,
       found: `${store.tasks.length} adgroups, none of them of the validation split`,
       cure: 'raise data.taskSplit.validationShare and prepare the store again',
     });

@@ -83,7 +83,7 @@ class SweepProgress {
     });
     this.#saved = saving.catch(() => undefined);
     await saving;
-    sink({ kind: 'notice', message: scoreLine(name, score) });
+    sink({ kind: 'notice', message: scoreLine(name, score, this.record.loss) });
     await this.discardLosers(score.rungIndex);
   }
 
@@ -116,9 +116,13 @@ async function scoreOf(
   }
 }
 
-function scoreLine(name: string, { outerSteps, validationLogloss }: TrialScore): string {
+function scoreLine(
+  name: string,
+  { outerSteps, validationLogloss }: TrialScore,
+  loss: string,
+): string {
   const told = validationLogloss === null ? 'diverged' : validationLogloss.toFixed(5);
-  return `${name} at outer step ${outerSteps}: validation logloss ${told}`;
+  return `${name} at outer step ${outerSteps}: validation ${loss} ${told}`;
 }
 
 function demandAScore(record: SweepRecord, rungIndex: number): void {

@@ -26,7 +26,10 @@ export function sweepHtml(record: SweepRecord): string {
       [formatCount(record.trials.length), 'trials'],
       [formatCount(outerStepTotal(record.rungs)), 'outer steps in all'],
       [formatCount(record.cellsPerTrial), 'adaptation settings tried for each'],
-      [record.best?.validationLogloss.toFixed(4) ?? '-', 'best validation logloss'],
+      [
+        record.best?.validationLogloss.toFixed(4) ?? '-',
+        `best validation ${escapeHtml(record.loss)}`,
+      ],
     ]),
     record.best === null
       ? '<p class="note">The sweep is not finished: this is what there is so far.</p>'
@@ -35,7 +38,7 @@ export function sweepHtml(record: SweepRecord): string {
     section(
       'Scores',
       `Each line is a trial, each dot its score at the end of a rung: ${escapeHtml(record.criterion)}. The best have a colour; a line that ends early was given up.`,
-      card(scoresChart(order)),
+      card(scoresChart(order, record.loss)),
     ),
     section(
       'Trials',
@@ -58,7 +61,7 @@ function colourOf(place: number): string {
 }
 
 /** The best is drawn last, above the others. */
-function scoresChart(order: readonly TrialRecord[]): string {
+function scoresChart(order: readonly TrialRecord[], loss: string): string {
   return progressChart(
     order
       .map(({ name, scores }, place) => ({
@@ -71,7 +74,7 @@ function scoresChart(order: readonly TrialRecord[]): string {
       }))
       .reverse(),
     'outer steps',
-    'validation logloss, nats per impression',
+    `validation ${loss}`,
   );
 }
 
@@ -92,7 +95,8 @@ function trialsHtml(record: SweepRecord, order: readonly TrialRecord[]): string 
   const heads = [
     '<th>trial</th>',
     ...record.rungs.map(
-      ({ outerSteps }) => `<th>logloss<small>outer step ${formatCount(outerSteps)}</small></th>`,
+      ({ outerSteps }) =>
+        `<th>${escapeHtml(record.loss)}<small>outer step ${formatCount(outerSteps)}</small></th>`,
     ),
     ...paths.map((path) => `<th>${pathHtml(path)}</th>`),
     '<th>adaptation</th>',

@@ -35,6 +35,8 @@ export const SweepRecordSchema = z.strictObject({
   planHash: z.string(),
   storeDigest: z.string(),
   criterion: z.string(),
+  /** What every `validationLogloss` is: `logloss`, or `squared error` of a label of values. */
+  loss: z.string(),
   /** Settings tried for every trial at every score. */
   cellsPerTrial: count,
   rungs: z.array(z.strictObject({ outerSteps: count, trialCount: count })).min(1),
@@ -71,15 +73,18 @@ export interface SweepPlan {
   readonly trials: readonly Trial[];
   readonly rungs: readonly Rung[];
   readonly storeDigest: string;
+  /** Whose tasks score; null where there are none. */
+  readonly segment: string | null;
   readonly criterion: string;
+  readonly loss: string;
   readonly cellsPerTrial: number;
 }
 
 export function emptyRecord(plan: SweepPlan): SweepRecord {
-  const { sweep, base, trials, rungs, storeDigest, criterion, cellsPerTrial } = plan;
+  const { sweep, base, trials, rungs, storeDigest, criterion, loss, cellsPerTrial } = plan;
   return {
     formatVersion: SWEEP_FORMAT_VERSION,
-    ...{ sweep, base, storeDigest, criterion, cellsPerTrial },
+    ...{ sweep, base, storeDigest, criterion, loss, cellsPerTrial },
     planHash: planHashOf(plan),
     rungs: rungs.map((rung) => ({ ...rung })),
     trials: trials.map(({ name, settings, config }) => ({
@@ -94,12 +99,14 @@ export function emptyRecord(plan: SweepPlan): SweepRecord {
   };
 }
 
-function planHashOf({ trials, rungs, storeDigest }: SweepPlan): string {
+function planHashOf({ trials, rungs, storeDigest, criterion, segment }: SweepPlan): string {
   const deciding = canonicalJson({
     trials: trials.map(({ config }) => [config.run, config.output, configHash(config)]),
     evaluation: trials[0]?.config.evaluation,
     rungs,
     storeDigest,
+    criterion,
+    segment,
   });
   return createHash('sha256').update(deciding).digest('hex');
 }

@@ -59,7 +59,7 @@ export function sweepTable(record: SweepRecord, outputColumns = 80): string {
       ['adaptation', ...order.map(outcomeText)],
       ['outer steps', ...order.map((trial) => formatCount(last(trial)?.outerSteps ?? 0))],
       [
-        'validation logloss',
+        `validation ${record.loss}`,
         ...order.map((trial) => last(trial)?.validationLogloss?.toFixed(5) ?? '-'),
       ],
     ],

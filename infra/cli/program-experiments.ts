@@ -18,6 +18,7 @@ export function addExperimentVerbs(program: Command, context: CommandContext): v
       'upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
       bucketEdges,
     )
+    .option('--segment <name>', 'of runs whose tasks have segments, the one to compare')
     .addOption(formatOption())
     .addHelpText(
       'after',

@@ -1,10 +1,8 @@
 /** Trains, scores and discards the trials of a sweep: each a run of its own, on one dispatcher. */
 
 import type { Dispatcher } from '../../coordinator/dispatcher.js';
-import {
-  readValidationRows,
-  validationScore,
-} from '../../coordinator/evaluation/validation-score.js';
+import type { FlatRows } from '../../coordinator/evaluation/held-out-rows.js';
+import { validationScore } from '../../coordinator/evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../../coordinator/sweep/run-sweep.js';
 import { outerStepTotal } from '../../coordinator/sweep/rungs.js';
 import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
@@ -22,16 +20,16 @@ import {
   type PreparedRun,
 } from './run-files.js';
 
-export async function trialWork(
+export function trialWork(
   plan: SweepPlan,
   store: TaskStore,
+  validation: FlatRows,
   dispatcher: Dispatcher,
   context: CommandContext,
-): Promise<Pick<SweepOptions, 'runTrial' | 'discard'>> {
+): Pick<SweepOptions, 'runTrial' | 'discard'> {
   const [first] = plan.trials;
   if (first === undefined) throw new Error('a sweep has trials');
   const storeAddress = storeAddressOf(first.config);
-  const validation = await readValidationRows(store, storeAddress);
   const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
   const runOf = (name: string): PreparedRun => {
     const { config } = trialNamed(plan, name);

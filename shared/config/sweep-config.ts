@@ -37,6 +37,8 @@ export const SweepConfigSchema = z.strictObject({
       rungs: z.int().min(2).max(20).optional(),
     })
     .optional(),
+  /** Of a store with segments, the one whose tasks score; trained are all. */
+  segment: z.string().min(1).optional(),
   /** A grid of more trials is refused before anything is trained. */
   trialsMax: z.int().positive().max(1000).default(64),
   /** Trials under way at once, on one set of workers. */

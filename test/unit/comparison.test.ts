@@ -158,6 +158,46 @@ describe('a comparison', () => {
   });
 });
 
+describe('runs whose label is a value', () => {
+  it('are compared by squared error, and by nothing that needs classes', async () => {
+    const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
+    const [first, second] = [
+      await evaluatedRun('first', { store: values, metaBias: -0.2 }),
+      await evaluatedRun('second', { store: values, metaBias: 1 }),
+    ];
+    const found = compareRuns([
+      { evaluated: first, arm: 'meta-unadapted' },
+      { evaluated: second, arm: 'meta-unadapted' },
+    ]);
+    for (const [run, { report: own }] of [first, second].entries()) {
+      const metrics = own.slices[0]?.arms.find((each) => each.arm === 'meta-unadapted')?.metrics;
+      const compared = found.slices[0]?.runs[run]?.metrics;
+      expect(compared?.logloss).toBeCloseTo(metrics?.logloss ?? NaN, 10);
+      expect(compared?.values?.mae).toBeCloseTo(metrics?.values?.mae ?? NaN, 10);
+      expect(compared?.calibration).toBeCloseTo(metrics?.calibration ?? NaN, 10);
+    }
+    const differences = found.slices[0]?.runs[1]?.differences;
+    expect(differences).toMatchObject({ auc: null, gauc: null, normalisedEntropy: null });
+    expect(differences?.logloss?.value).toBeCloseTo(
+      (found.slices[0]?.runs[1]?.metrics.logloss ?? NaN) -
+        (found.slices[0]?.runs[0]?.metrics.logloss ?? NaN),
+      10,
+    );
+    const table = comparisonTable(found, 100);
+    expect(table).toContain('difference in squared error');
+    expect(table).not.toMatch(/AUC|nats/);
+    expect(/NaN|undefined|Infinity/.exec(table + comparisonHtml(found))).toBeNull();
+    expect(
+      refusalOf(() =>
+        compareRuns([
+          { evaluated: first, arm: null },
+          { evaluated: near, arm: null },
+        ]),
+      ).found,
+    ).toContain('labels judged by binary loss instead of squared');
+  });
+});
+
 describe('its table and page', () => {
   it('hold every run, every bucket and every logloss', () => {
     const table = comparisonTable(report, 100);
@@ -239,16 +279,17 @@ describe('what cannot be compared', () => {
     );
   });
 
-  it('runs of values and of segments, which it does not measure yet', async () => {
-    const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
-    const ofValues = await laterRefusalOf(
-      readEvaluatedRun(await evaluatedOutput('values', { store: values })),
-    );
-    expect(ofValues).toMatchObject({ kind: 'usage', found: 'a label that is a value' });
+  it('a segment that is not named, or not there', async () => {
     const segmented = new MemoryObjectStore('segmented');
     await segmented.put('evaluation-buyer.json', new Uint8Array(1), { kind: 'always' });
-    const ofSegments = await laterRefusalOf(readEvaluatedRun(segmented));
-    expect(ofSegments.found).toContain('evaluation-buyer.json');
+    for (const [segment, expected] of [
+      [null, 'evaluation.json'],
+      ['re/turning', 'evaluation-re=2fturning.json'],
+    ] as const) {
+      const refusal = await laterRefusalOf(readEvaluatedRun(segmented, segment));
+      expect(refusal).toMatchObject({ kind: 'usage', expected, found: 'evaluation-buyer.json' });
+      expect(refusal.cure).toContain('--segment');
+    }
   });
 
   it('logits that are gone or were changed', async () => {

@@ -34,7 +34,9 @@ function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): 
     trials: planTrials(sweep, smallRun('base', 18), 'sweep.yaml'),
     rungs: rungsOf(trialCount, 18, halving, 'sweep.yaml'),
     storeDigest: 'store',
+    segment: null,
     criterion: 'lowest logloss',
+    loss: 'logloss',
     cellsPerTrial: 3,
   };
 }

@@ -20,6 +20,7 @@ import { parsedOptions } from '../usage-failure.js';
 const OptionsSchema = z.object({
   out: z.string().min(1, 'expected a value'),
   buckets: z.array(z.int()).optional(),
+  segment: z.string().min(1, 'expected a value').optional(),
   format: z.enum(['table', 'json']),
 });
 
@@ -33,7 +34,10 @@ export async function compareVerb(
   for (const text of runs) {
     const { run, arm } = parseRunArgument(text);
     chosen.push({
-      evaluated: await readEvaluatedRun(await storeOfRun(run, context.environment)),
+      evaluated: await readEvaluatedRun(
+        await storeOfRun(run, context.environment),
+        options.segment ?? null,
+      ),
       arm,
     });
   }

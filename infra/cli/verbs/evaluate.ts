@@ -5,6 +5,7 @@ import { planArms } from '../../../coordinator/evaluation/arm-plan.js';
 import { demandHeldOutAdgroups, evaluate } from '../../../coordinator/evaluation/evaluate.js';
 import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
 import { demandPredictionsPath } from '../../../coordinator/evaluation/predictions.js';
+import { fileOfSegment, REPORT_FILE } from '../../../coordinator/evaluation/report-files.js';
 import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
 import { reportJson, reportsJson } from '../../../coordinator/evaluation/report-json.js';
 import { reportTable } from '../../../coordinator/evaluation/report-table.js';
@@ -102,7 +103,7 @@ export async function evaluateRun(
       ...(segment === null ? {} : { labelIndex }),
       ...(predictionsPath === null ? {} : { predictionsPath }),
     });
-    const json = fileOfSegment('evaluation.json', segment);
+    const json = fileOfSegment(REPORT_FILE, segment);
     const page = fileOfSegment('report.html', segment);
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
@@ -110,11 +111,6 @@ export async function evaluateRun(
     reports.push(report);
   }
   return reports;
-}
-
-/** `report.html`, of a segment `report-SEGMENT.html`; odd characters are percent-encoded. */
-function fileOfSegment(file: string, segment: string | null): string {
-  return segment === null ? file : file.replace(/(?=\.[a-z]+$)/, `-${encodeURIComponent(segment)}`);
 }
 
 async function trainedMetaParameters(

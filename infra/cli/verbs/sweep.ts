@@ -1,9 +1,11 @@
 /** `qianmo sweep`: many runs of one base config, narrowed down on the validation adgroups. */
 
 import { z } from 'zod';
+import { wordsOf } from '../../../coordinator/evaluation/label-words.js';
 import {
-  VALIDATION_CRITERION,
+  readValidationRows,
   validationCells,
+  validationCriterionOf,
 } from '../../../coordinator/evaluation/validation-score.js';
 import { rungsOf } from '../../../coordinator/sweep/rungs.js';
 import { runSweep } from '../../../coordinator/sweep/run-sweep.js';
@@ -85,19 +87,23 @@ async function sweepTrials(
   context: CommandContext,
 ): Promise<SweepRecord> {
   const { store } = await openPreparedRun(base, context);
+  const segment = sweep.segment ?? null;
+  const validation = await readValidationRows(store, base.data.store, segment);
   const plan: SweepPlan = {
     sweep: sweep.sweep,
     base: sweep.base,
     trials,
     rungs,
     storeDigest: store.digest,
-    criterion: VALIDATION_CRITERION,
+    segment,
+    criterion: validationCriterionOf(validation),
+    loss: wordsOf(validation).loss,
     cellsPerTrial: validationCells(base).length,
   };
   const output = objectStoreOf(base, sweep.output);
   const journal = await openSweepJournal(output, emptyRecord(plan), options);
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, options, context);
-  const work = await trialWork(plan, store, dispatcher, context);
+  const work = trialWork(plan, store, validation, dispatcher, context);
   await warnOfUnconditionalWrites(base, context, sweep.output);
   // What an earlier sweep trained further than a rung would be scored in its place.
   if (options.fresh) await discardEarlierTrials(output);
@@ -164,7 +170,7 @@ async function withBest(
   const { validationLogloss, cell } = score;
   if (validationLogloss === null || cell === null) throw new Error('the best trial diverged');
   const comment =
-    `The best trial of sweep ${plan.sweep} (${best.name}): validation logloss ${validationLogloss.toFixed(5)}.\n` +
+    `The best trial of sweep ${plan.sweep} (${best.name}): validation ${plan.loss} ${validationLogloss.toFixed(5)}.\n` +
     'Its output holds what was trained; name another run and output to train it anew.';
   const yaml = trialYaml(trialNamed(plan, best.name).config, base, comment);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
