@@ -68,7 +68,7 @@ const cases: [string, unknown][] = [
     [
       `${kind} of some fields`,
       {
-        ...{ ...embedded, hiddenWidths: kind === 'ipnn' ? [4] : [], kind },
+        ...{ ...embedded, hiddenWidths: [], kind },
         factorisedFields: ['category0', 'bag1', 'number1', 'adgroupEmbedding'],
         personal: ['numbers', 'adgroupEmbedding', 'output'],
       },

@@ -25,8 +25,10 @@ export const productWithBias: Rule = (builder, { op, inputs: [one, other], type 
     const flat = operandOf(x, 'Reshape') ?? x;
     const width = shapeOf(flat)[1];
     const shape = shapeOf(bias);
-    if (flat.node.op !== 'MatMul' || width === undefined || type.shape.at(-1) !== width)
-      return null;
+    // TensorFlow would fuse a transposed product as well, and has no kernel for some of those.
+    const factors = flat.node.op === 'MatMul' ? productOf(flat.node) : null;
+    if (factors === null || factors.leftTransposed) return null;
+    if (width === undefined || type.shape.at(-1) !== width) return null;
     if (shape.at(-1) !== width || shape.slice(0, -1).some((extent) => extent !== 1)) return null;
     return reshape(builder, biasAdd(builder, flat, reshape(builder, bias, [width])), type.shape);
   };
