@@ -3,7 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { CSV_COLUMNS } from '../../coordinator/synthesize/csv-rows.js';
-import { loadRunConfig } from '../../shared/config/load-run-config.js';
+import { loadRunConfig, loadStreamConfig } from '../../shared/config/load-run-config.js';
+import { loadSweepConfig } from '../../shared/config/sweep-config.js';
 
 const examples = new URL('../../infra/examples/', import.meta.url);
 const pathOf = (name: string): string => new URL(name, examples).pathname;
@@ -13,7 +14,11 @@ describe('the example configs', () => {
     const names = (await readdir(examples)).filter((name) => name.endsWith('.yaml'));
     expect(names).toContain('movielens.yaml');
     expect(names).toContain('synthetic.yaml');
-    for (const name of names) await loadRunConfig(pathOf(name));
+    for (const name of names) {
+      if (name.endsWith('stream.yaml')) await loadStreamConfig(pathOf(name));
+      else if (name.endsWith('sweep.yaml')) await loadSweepConfig(pathOf(name));
+      else await loadRunConfig(pathOf(name));
+    }
   });
 
   it('the demo holds films out and splits each by time', async () => {
