@@ -27,6 +27,8 @@ export interface ArmInputs {
   readonly global: MetaParameters | null;
 }
 
+export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as const;
+
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
 export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
   const isGlobalRun = config.method.kind === 'global';
@@ -50,11 +52,14 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
     global,
     innerSteps: innerStepGrid(config.evaluation),
     shiftPriors: shiftPriorGrid(config.evaluation),
-    validationPasses: count('finetuned', 'meta-adapted') + 2 * count('global-shift'),
+    validationPasses:
+      count('finetuned', 'meta-chosen') +
+      (arms.has('meta-adapted') || arms.has('meta-chosen') ? 1 : 0) +
+      2 * count('global-shift'),
     testPasses:
       (arms.has('global') || arms.has('finetuned') || arms.has('global-shift') ? 1 : 0) +
       count('global-shift') +
-      (arms.has('meta-unadapted') || arms.has('meta-adapted') ? 1 : 0),
+      (META_ARMS.some((arm) => arms.has(arm)) ? 1 : 0),
   };
 }
 
@@ -70,6 +75,7 @@ function reasonToLeaveOut(
       return global === null ? 'the global arm has not been trained' : null;
     case 'meta-unadapted':
     case 'meta-adapted':
+    case 'meta-chosen':
       return isGlobalRun ? "the run's own method is global: there is nothing meta-trained" : null;
     case 'constant':
     case 'oracle':

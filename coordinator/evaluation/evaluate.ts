@@ -13,20 +13,16 @@ import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
+import { BLOCK_CHOICE_RULE } from './block-choice.js';
 import { cellsPerArm } from './grid.js';
 import { clickRateOf, readSplitRows, type FlatRows, type SplitRows } from './held-out-rows.js';
 import type { PredictionContext } from './predict-logits.js';
 import { writePredictions } from './predictions.js';
 import { encodeTestLogits } from './test-logits.js';
-import {
-  REPORT_FORMAT_VERSION,
-  type ArmName,
-  type EvaluationReport,
-  type Selection,
-} from './evaluation-report.js';
+import { REPORT_FORMAT_VERSION, type ArmName, type EvaluationReport } from './evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
 import { runProtocols } from './protocols.js';
-import { predictArms, selectCells } from './run-arms.js';
+import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
 import { scoreSlices, type ScoredRows } from './score-arms.js';
 import { selectionCriterionOf } from './selection.js';
 
@@ -80,7 +76,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
 
   const validationTasks = taskIndices('validation');
   const validation = await readSplitRows(store, validationTasks);
-  const chosen = await selectCells(
+  const chosen = await chooseOnValidation(
     passesOver('choosing settings', plan.validationPasses * validationTasks.length),
     plan,
     meta,
@@ -148,7 +144,7 @@ async function keptTestLogits(
 function resultsOf(
   config: RunConfig,
   plan: ArmPlan,
-  chosen: ReadonlyMap<ArmName, Selection>,
+  { cells, blocks }: ArmChoices,
   scored: ScoredRows,
 ): Omit<EvaluationReport, 'formatVersion' | 'run' | 'counts' | 'trainClickRate'> {
   const { evaluation } = config;
@@ -159,7 +155,8 @@ function resultsOf(
     selection: {
       criterion: selectionCriterionOf(scored.rows),
       cellsPerArm: cellsPerArm(evaluation),
-      chosen: [...chosen.values()],
+      chosen: [...cells.values()],
+      ...(blocks === null ? {} : { blocks: { rule: BLOCK_CHOICE_RULE, buckets: [...blocks] } }),
     },
     arms: [...scored.logits.keys()],
     armsLeftOut: [...plan.leftOut],

@@ -17,6 +17,7 @@ export const ARM_NAMES = [
   'finetuned',
   'meta-unadapted',
   'meta-adapted',
+  'meta-chosen',
   'oracle',
 ] as const;
 export const ArmNameSchema = z.enum(ARM_NAMES);
@@ -89,6 +90,21 @@ export const SliceSchema = z.strictObject({
   /** Of a label of values, the sum of values times weights. */
   clicks: z.number(),
   arms: z.array(ArmResultSchema),
+});
+
+/** What an arm serves the adgroups of one size bucket, by what validation showed. */
+export const BlockChoiceSchema = z.strictObject({
+  name: z.string(),
+  supportRowCountMin: count,
+  /** Null: no upper bound. */
+  supportRowCountMax: count.nullable(),
+  /** Validation adgroups of the bucket. */
+  adgroupCount: count,
+  /** Logloss of the adapted minus that of the unadapted blocks, per impression; null without any. */
+  difference: IntervalSchema.nullable(),
+  /** `all`: the bucket has too few validation adgroups to speak for itself. */
+  decidedBy: z.enum(['bucket', 'all']),
+  serves: z.enum(['adapted', 'unadapted']),
 });
 
 export const ProtocolResultSchema = z.strictObject({
@@ -166,6 +182,10 @@ export const EvaluationReportSchema = z.strictObject({
     /** The same for every arm that has a grid. */
     cellsPerArm: count,
     chosen: z.array(SelectionSchema),
+    /** Of the arm meta-chosen. */
+    blocks: z
+      .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
+      .optional(),
   }),
   arms: z.array(ArmNameSchema),
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
@@ -208,6 +228,7 @@ export type Metrics = z.infer<typeof MetricsSchema>;
 export type Difference = z.infer<typeof DifferenceSchema>;
 export type ArmResult = z.infer<typeof ArmResultSchema>;
 export type Slice = z.infer<typeof SliceSchema>;
+export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
 export type ProtocolResult = z.infer<typeof ProtocolResultSchema>;
 export type Cell = z.infer<typeof CellSchema>;
 export type Selection = z.infer<typeof SelectionSchema>;

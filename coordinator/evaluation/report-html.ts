@@ -9,6 +9,7 @@ import {
   differenceChart,
 } from './report-charts.js';
 import { card, escapeHtml, factsHtml, pageHtml, section } from './report-page.js';
+import { blocksHtml } from './report-blocks.js';
 import { protocolsHtml } from './report-protocols.js';
 import {
   differencesTableHtml,
@@ -36,6 +37,7 @@ export function reportHtml(report: EvaluationReport): string {
     ),
     distributionsHtml(report),
     settingsHtml(report),
+    blocksHtml(report),
     section('The run', '', card(runFactsHtml(report))),
   ];
   return pageHtml(title, body);

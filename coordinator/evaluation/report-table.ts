@@ -3,6 +3,7 @@
 import type { EvaluationReport, Slice } from './evaluation-report.js';
 import { titleOf, wordsOf, type LabelWords } from './label-words.js';
 import { metricColumnsOf } from './metric-columns.js';
+import { blocksText } from './report-blocks.js';
 import { protocolsText } from './protocols-text.js';
 import { alignColumns, formatCount, formatNumber, formatShare, wrap } from './text-format.js';
 import {
@@ -40,6 +41,7 @@ export function reportTable(report: EvaluationReport, outputColumns = 80): strin
       : []),
     ...protocolsText(report),
     selectionText(report),
+    blocksText(report),
     verdictSentences(report)
       .map((sentence) => wrap(sentence, outputColumns))
       .join('\n'),

@@ -1,10 +1,12 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
-import type { ArmPlan } from './arm-plan.js';
+import { META_ARMS, type ArmPlan } from './arm-plan.js';
 import { isOfValues } from './metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { SplitRows } from './held-out-rows.js';
-import { ARM_NAMES, type ArmName, type Selection } from './evaluation-report.js';
+import { chooseBlocks, chosenLogits } from './block-choice.js';
+import { adgroupImpressions } from './score-arms.js';
+import { ARM_NAMES, type ArmName, type BlockChoice, type Selection } from './evaluation-report.js';
 import {
   adaptationOf,
   selectInnerSteps,
@@ -15,7 +17,48 @@ import {
   unadaptedLogits,
 } from './selection.js';
 
-export async function selectCells(
+/** Everything that validation decided. */
+export interface ArmChoices {
+  readonly cells: ReadonlyMap<ArmName, Selection>;
+  /** Of the arm meta-chosen, by size bucket; null without that arm. */
+  readonly blocks: readonly BlockChoice[] | null;
+}
+
+export async function chooseOnValidation(
+  context: PredictionContext,
+  plan: ArmPlan,
+  meta: AdaptableModel,
+  validation: SplitRows,
+): Promise<ArmChoices> {
+  const cells = await selectCells(context, plan, meta, validation);
+  const cell = cells.get('meta-adapted')?.cell;
+  if (cell === undefined || !plan.arms.has('meta-chosen')) return { cells, blocks: null };
+  const { lossSums } = await predictLogits(context, {
+    ...meta,
+    taskIndices: validation.query.taskIndices,
+    adaptations: [UNADAPTED, adaptationOf(cell)],
+    role: 'query',
+    keep: [0, 1],
+  });
+  const [unadapted, adapted] = lossSums;
+  const impressions = adgroupImpressions(validation.query);
+  const adgroups = supportRowCountsOf(validation).map((supportRowCount, position) => ({
+    supportRowCount,
+    impressions: impressions[position] ?? 0,
+    adaptedLoss: adapted?.[position] ?? 0,
+    unadaptedLoss: unadapted?.[position] ?? 0,
+  }));
+  const { evaluation, seed } = context.config;
+  return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }) };
+}
+
+function supportRowCountsOf({ support }: SplitRows): number[] {
+  return [...support.taskIndices.keys()].map(
+    (position) => (support.starts[position + 1] ?? 0) - (support.starts[position] ?? 0),
+  );
+}
+
+async function selectCells(
   context: PredictionContext,
   plan: ArmPlan,
   meta: AdaptableModel,
@@ -35,7 +78,7 @@ export async function selectCells(
     ['meta-adapted', meta],
   ];
   for (const [arm, model] of byInnerSteps)
-    if (model !== null && arms.has(arm))
+    if (model !== null && (arms.has(arm) || (arm === 'meta-adapted' && arms.has('meta-chosen'))))
       chosen.set(arm, await selectInnerSteps(context, arm, model, plan.innerSteps, validation));
   return chosen;
 }
@@ -45,7 +88,7 @@ export async function predictArms(
   context: PredictionContext,
   plan: ArmPlan,
   meta: AdaptableModel,
-  chosen: ReadonlyMap<ArmName, Selection>,
+  choices: ArmChoices,
   trainClickRate: number,
   test: SplitRows,
 ): Promise<Map<ArmName, Float32Array>> {
@@ -60,7 +103,7 @@ export async function predictArms(
     unadaptedArm: ArmName,
     adaptedArm: ArmName,
   ): Promise<void> => {
-    const cell = chosen.get(adaptedArm)?.cell;
+    const cell = choices.cells.get(adaptedArm)?.cell;
     const { logits } = await predictLogits(context, {
       ...model,
       taskIndices: test.query.taskIndices,
@@ -78,10 +121,15 @@ export async function predictArms(
     (['global', 'global-shift', 'finetuned'] as const).some((a) => arms.has(a))
   )
     await predict(global, 'global', 'finetuned');
-  if (arms.has('meta-unadapted') || arms.has('meta-adapted'))
-    await predict(meta, 'meta-unadapted', 'meta-adapted');
+  if (META_ARMS.some((arm) => arms.has(arm))) await predict(meta, 'meta-unadapted', 'meta-adapted');
+  const [unadapted, adapted] = [found.get('meta-unadapted'), found.get('meta-adapted')];
+  if (choices.blocks !== null && unadapted !== undefined && adapted !== undefined)
+    found.set(
+      'meta-chosen',
+      chosenLogits(choices.blocks, { adapted, unadapted }, test.query, supportRowCountsOf(test)),
+    );
 
-  const shift = chosen.get('global-shift')?.cell;
+  const shift = choices.cells.get('global-shift')?.cell;
   const query = found.get('global');
   if (global !== null && shift !== undefined && query !== undefined)
     found.set(

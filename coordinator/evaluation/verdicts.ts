@@ -26,6 +26,7 @@ const CLAIMING_ARMS: readonly ArmName[] = [
   'finetuned',
   'meta-unadapted',
   'meta-adapted',
+  'meta-chosen',
 ];
 
 export function verdictOf({ low, high }: Interval): Verdict {

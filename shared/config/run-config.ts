@@ -133,13 +133,21 @@ export const QueueConfigSchema = z.strictObject({
   blobLifetimeMs: positiveInt.default(3_600_000),
 });
 
+const EVALUATED_ARMS = [
+  'constant',
+  'global',
+  'global-shift',
+  'finetuned',
+  'meta-unadapted',
+  'meta-adapted',
+  'meta-chosen',
+] as const;
+
 export const EvaluationConfigSchema = z.strictObject({
   arms: z
-    .array(
-      z.enum(['constant', 'global', 'global-shift', 'finetuned', 'meta-unadapted', 'meta-adapted']),
-    )
+    .array(z.enum(EVALUATED_ARMS))
     .min(1)
-    .default(['constant', 'global', 'global-shift', 'finetuned', 'meta-unadapted', 'meta-adapted']),
+    .default([...EVALUATED_ARMS]),
   /** The grid of every adapted arm; the best cell on the validation tasks is used on the test tasks. */
   innerRates: z.array(rate).min(1).default([0.01, 0.03, 0.1, 0.3, 1]),
   innerSteps: z.array(positiveInt.max(1000)).min(1).default([1, 2, 5, 10, 20]),

@@ -55,6 +55,7 @@ it('no job before the first test prediction holds a test task', async () => {
     'validation', // global, support rows, for the shift
     'validation', // global, query rows, every cell of the grid
     'validation', // meta, query rows, every cell of the grid
+    'validation', // meta, query rows, unadapted and adapted, for the choice of blocks
     'test', // global and finetuned
     'test', // meta, unadapted and adapted
     'test', // global, support rows

@@ -66,6 +66,7 @@ describe('evaluate', () => {
       'finetuned',
       'meta-unadapted',
       'meta-adapted',
+      'meta-chosen',
     ]);
     expect(loglossOf('global')).toBeCloseTo(
       await formulaLogloss(store, 'test', GLOBAL_BIAS, unadapted),
@@ -222,7 +223,7 @@ describe('evaluate', () => {
 
   it('leaves out the arms of a global model that was not trained, and says why', async () => {
     const report = await evaluateFormula({ store, globalBias: null });
-    expect(report.arms).toEqual(['constant', 'meta-unadapted', 'meta-adapted']);
+    expect(report.arms).toEqual(['constant', 'meta-unadapted', 'meta-adapted', 'meta-chosen']);
     expect(report.armsLeftOut.map(({ arm }) => arm)).toEqual([
       'global',
       'global-shift',

@@ -1,0 +1,109 @@
+/**
+ * Which blocks an adgroup is served, its own adapted ones or those that all start from: decided for each
+ * size bucket on the validation adgroups. Personalisation helps small adgroups and can hurt big ones,
+ * or the other way round; the data say which.
+ *
+ * A bucket is served adapted blocks when there the adapted blocks' logloss minus that of the
+ * unadapted ones, paired by adgroup and per impression, is below 0; else the unadapted ones. A bucket
+ * of fewer than `BUCKET_ADGROUPS_MIN` validation adgroups goes by the difference over all of them.
+ */
+
+import { randomStream } from '../../shared/random.js';
+import { bootstrapIntervals } from './bootstrap.js';
+import type { BlockChoice } from './evaluation-report.js';
+import type { TaskCounts } from './held-out-rows.js';
+import { sumOf } from './metrics.js';
+import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from './size-buckets.js';
+
+export const BUCKET_ADGROUPS_MIN = 10;
+
+export const BLOCK_CHOICE_RULE =
+  'adapted blocks where their logloss on the validation adgroups of the bucket, paired and per impression, is below ' +
+  `that of the unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
+
+/** What validation says of one adgroup. */
+export interface ValidatedAdgroup {
+  readonly supportRowCount: number;
+  readonly impressions: number;
+  /** Sum of losses on its query rows. */
+  readonly adaptedLoss: number;
+  readonly unadaptedLoss: number;
+}
+
+export interface BlockChoiceSettings {
+  readonly sizeBucketEdges: readonly number[];
+  readonly bootstrapSamples: number;
+  readonly confidence: number;
+  readonly seed: number;
+}
+
+/** One choice for each size bucket, in order. */
+export function chooseBlocks(
+  adgroups: readonly ValidatedAdgroup[],
+  settings: BlockChoiceSettings,
+): BlockChoice[] {
+  const { sizeBucketEdges: edges } = settings;
+  const everywhere = differenceOf(adgroups, settings, EVERY_ADGROUP.name);
+  const buckets = edges.length === 0 ? [EVERY_ADGROUP] : sizeBuckets(edges);
+  return buckets.map((bucket, bucketIndex): BlockChoice => {
+    const ofBucket = adgroups.filter(
+      ({ supportRowCount }) => sizeBucketIndexOf(edges, supportRowCount) === bucketIndex,
+    );
+    const difference = differenceOf(ofBucket, settings, bucket.name);
+    const isOwn = difference !== null && ofBucket.length >= BUCKET_ADGROUPS_MIN;
+    const deciding = (isOwn ? difference : everywhere)?.value ?? 0;
+    return {
+      ...bucket,
+      adgroupCount: ofBucket.length,
+      difference,
+      decidedBy: isOwn ? 'bucket' : 'all',
+      serves: deciding < 0 ? 'adapted' : 'unadapted',
+    };
+  });
+}
+
+/** Null without an impression. */
+function differenceOf(
+  adgroups: readonly ValidatedAdgroup[],
+  { bootstrapSamples: samples, confidence, seed }: BlockChoiceSettings,
+  name: string,
+): BlockChoice['difference'] {
+  const impressions = Float64Array.from(adgroups, (adgroup) => adgroup.impressions);
+  if (!(sumOf(impressions) > 0)) return null;
+  const differences = Float64Array.from(
+    adgroups,
+    ({ adaptedLoss, unadaptedLoss }) => adaptedLoss - unadaptedLoss,
+  );
+  const stream = randomStream(seed, 'block choice', name);
+  const [interval = null] = bootstrapIntervals(
+    [impressions, differences],
+    [([shown = 0, difference = 0]) => difference / shown],
+    { samples, confidence, stream },
+  );
+  return interval;
+}
+
+export interface BlockLogits {
+  readonly adapted: Float32Array;
+  readonly unadapted: Float32Array;
+}
+
+/** The logits that are served: of each adgroup, by the choice of the bucket it is in now. */
+export function chosenLogits(
+  choices: readonly BlockChoice[],
+  { adapted, unadapted }: BlockLogits,
+  query: TaskCounts,
+  supportRowCounts: readonly number[],
+): Float32Array {
+  const served = Float32Array.from(unadapted);
+  for (const [position, count] of supportRowCounts.entries()) {
+    const choice = choices.find(
+      ({ supportRowCountMin: least, supportRowCountMax: most }) =>
+        count >= least && (most === null || count <= most),
+    );
+    if (choice?.serves !== 'adapted') continue;
+    const [start, end] = [query.starts[position] ?? 0, query.starts[position + 1] ?? 0];
+    served.set(adapted.subarray(start, end), start);
+  }
+  return served;
+}
