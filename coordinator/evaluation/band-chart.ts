@@ -11,12 +11,23 @@ import {
   type IntervalChart,
 } from './chart-drawing.js';
 
-/** Labels that fit beside each other below the plot. */
-const LABEL_COUNT_MAX = 12;
+export interface BandSeries extends DrawnIntervals {
+  /** Of a series that often lies on another, so that both show. */
+  readonly isDashed?: boolean;
+}
 
-export function bandChart(chart: IntervalChart): string {
+export interface BandChart extends IntervalChart {
+  readonly series: readonly BandSeries[];
+}
+
+/** Characters that fit beside each other below the plot, and those of the space between labels. */
+const LABEL_CHARACTERS_MAX = 110;
+const GAP_CHARACTERS = 3;
+
+export function bandChart(chart: BandChart): string {
   const { categories, categoryTitle, valueTitle, withZero = false } = chart;
-  const labelEvery = Math.ceil(categories.length / LABEL_COUNT_MAX);
+  const labelCharacters = Math.max(0, ...categories.map((name) => name.length)) + GAP_CHARACTERS;
+  const labelEvery = Math.ceil((categories.length * labelCharacters) / LABEL_CHARACTERS_MAX);
   return draw(380, {
     ...legendOf(chart.series, true),
     xAxis: categoryAxis(categoryTitle, categories, labelEvery),
@@ -28,7 +39,10 @@ export function bandChart(chart: IntervalChart): string {
   });
 }
 
-function lineOf({ name, colour, intervals }: DrawnIntervals, withZero: boolean): SeriesOption {
+function lineOf(
+  { name, colour, intervals, isDashed }: BandSeries,
+  withZero: boolean,
+): SeriesOption {
   return {
     type: 'line',
     name,
@@ -36,7 +50,7 @@ function lineOf({ name, colour, intervals }: DrawnIntervals, withZero: boolean):
     data: intervals.map((interval) => interval?.value ?? null),
     symbol: 'circle',
     symbolSize: 6,
-    lineStyle: { width: 2, color: colour },
+    lineStyle: { width: 2, color: colour, type: isDashed === true ? 'dashed' : 'solid' },
     ...(withZero ? { markLine: zeroLine('y') } : {}),
   };
 }

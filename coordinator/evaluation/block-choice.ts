@@ -18,7 +18,7 @@ import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from './size-buckets.js
 export const BUCKET_ADGROUPS_MIN = 10;
 
 export const BLOCK_CHOICE_RULE =
-  'adapted blocks where their logloss on the validation adgroups of the bucket, paired and per impression, is below ' +
+  'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below ' +
   `that of the unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
 
 /** What validation says of one adgroup. */

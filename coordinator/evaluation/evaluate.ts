@@ -19,7 +19,7 @@ import { clickRateOf, readSplitRows, type FlatRows, type SplitRows } from './hel
 import type { PredictionContext } from './predict-logits.js';
 import { writePredictions } from './predictions.js';
 import { encodeTestLogits } from './test-logits.js';
-import { REPORT_FORMAT_VERSION, type ArmName, type EvaluationReport } from './evaluation-report.js';
+import { REPORT_FORMAT_VERSION, type EvaluationReport } from './evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
 import { runProtocols } from './protocols.js';
 import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
@@ -85,16 +85,15 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
 
   const testTasks = taskIndices('test');
   const test = await readSplitRows(store, testTasks);
-  const predict = (
-    context: PredictionContext,
-    rows: SplitRows,
-  ): Promise<Map<ArmName, Float32Array>> =>
-    predictArms(context, plan, meta, chosen, trainClickRate, rows);
   const scored: ScoredRows = {
     rows: test.query,
     supportRowCounts: testTasks.map((index) => store.tasks[index]?.supportRowCount ?? 0),
-    logits: await predict(
+    logits: await predictArms(
       passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
+      plan,
+      meta,
+      chosen,
+      trainClickRate,
       test,
     ),
   };
@@ -106,8 +105,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     seed: config.seed,
     store,
     testTasks,
-    contextOf: (stage, taskCount) => passesOver(stage, plan.testPasses * taskCount),
-    predict,
+    validationTasks,
+    plan,
+    meta,
+    trainClickRate,
+    choices: chosen,
+    passesOver,
   });
   return {
     formatVersion: REPORT_FORMAT_VERSION,

@@ -107,24 +107,6 @@ export const BlockChoiceSchema = z.strictObject({
   serves: z.enum(['adapted', 'unadapted']),
 });
 
-export const ProtocolResultSchema = z.strictObject({
-  /** `shots`: by number of support rows; `periods`: progressive validation by day. */
-  kind: z.enum(['shots', 'periods']),
-  /** In order; each is about all test adgroups that have query rows there. */
-  points: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        /** Support rows of all its adgroups. */
-        adaptedOnRowCount: count,
-        slice: SliceSchema,
-      }),
-    )
-    .min(1),
-  /** Of `periods`: every row of the test adgroups once, as it was predicted in its period. */
-  together: SliceSchema.optional(),
-});
-
 export const CellSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('inner-steps'),
@@ -143,6 +125,29 @@ export const SelectionSchema = z.strictObject({
   atGridEdge: z.boolean(),
   /** Null: the cell diverged, its logits are not finite. */
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
+});
+
+export const ProtocolResultSchema = z.strictObject({
+  /**
+   * `shots`: by number of support rows; `phases`: after one minibatch of them after another;
+   * `periods`: progressive validation by day.
+   */
+  kind: z.enum(['shots', 'phases', 'periods']),
+  /** Where they are not those of the report: the settings, chosen under the protocol. */
+  chosen: z.array(SelectionSchema).optional(),
+  /** In order; each is about all test adgroups that have query rows there. */
+  points: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        /** Support rows of all its adgroups. */
+        adaptedOnRowCount: count,
+        slice: SliceSchema,
+      }),
+    )
+    .min(1),
+  /** Of `periods`: every row of the test adgroups once, as it was predicted in its period. */
+  together: SliceSchema.optional(),
 });
 
 export const EvaluationReportSchema = z.strictObject({

@@ -26,12 +26,20 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
       'Every arm adapts on the first so many support rows of each test adgroup, with the settings chosen above; ' +
       'the query rows are the same throughout. An adgroup with fewer rows adapts on those it has.',
   },
-  periods: {
-    title: 'Day by day',
-    axis: 'day',
+  phases: {
+    title: 'Phase by phase',
+    axis: 'phase',
     note:
-      'Progressive validation: the rows of the test adgroups in order of time, each predicted by arms that adapted on ' +
-      "all its adgroup's rows of earlier days, with the settings chosen above. Shared parameters are those of the run.",
+      'Cold is before any adaptation; in each phase after it every arm takes its inner steps on the next minibatch of ' +
+      "each test adgroup's support rows and goes on from the blocks of the phase before. The query rows are the same " +
+      'throughout. Settings were chosen on validation adgroups after the last phase.',
+  },
+  periods: {
+    title: 'Progressive validation',
+    axis: 'period from',
+    note:
+      'The rows of the test adgroups in order of time: each is predicted by arms that adapted on all its ' +
+      "adgroup's rows of earlier periods, with the settings chosen above. Shared parameters are those of the run.",
   },
 };
 

@@ -3,6 +3,8 @@
  * chosen on validation adgroups once, on other support and query rows of the test adgroups.
  *
  * - `shots`: every arm adapts on the first k support rows alone; the query rows stay.
+ * - `phases`: cold, warm-a, warm-b, ... (Pan et al., SIGIR 2019): one minibatch of support rows after
+ *   another, on fixed query rows; what validation decides, it decides anew after the last phase.
  * - `periods`: progressive validation. The rows of the test adgroups are replayed in order of time,
  *   day by day: each is predicted by arms that adapted on all its adgroup's rows of earlier days.
  */
@@ -11,11 +13,13 @@ import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { ArmPlan } from './arm-plan.js';
 import { dividedStore } from './divided-store.js';
-import type { ArmName, ProtocolResult, Slice } from './evaluation-report.js';
-import { readSplitRows, tasksInOrder, type SplitRows } from './held-out-rows.js';
+import type { ProtocolResult, Slice } from './evaluation-report.js';
+import { readSplitRows, tasksInOrder } from './held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from './joined-rows.js';
-import type { PredictionContext } from './predict-logits.js';
+import type { AdaptableModel, PredictionContext } from './predict-logits.js';
+import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
 import { scoreSlice, type ScoredRows } from './score-arms.js';
 import { EVERY_ADGROUP } from './size-buckets.js';
 
@@ -24,19 +28,21 @@ export interface ProtocolSetting {
   readonly seed: number;
   readonly store: TaskStore;
   readonly testTasks: readonly number[];
-  /** A context whose progress is that of so many passes over tasks. */
-  readonly contextOf: (stage: string, taskCount: number) => PredictionContext;
-  /** Logits of every arm for the query rows. */
-  readonly predict: (
-    context: PredictionContext,
-    rows: SplitRows,
-  ) => Promise<ReadonlyMap<ArmName, Float32Array>>;
+  readonly validationTasks: readonly number[];
+  readonly plan: ArmPlan;
+  readonly meta: AdaptableModel;
+  readonly trainClickRate: number;
+  /** What validation decided for the division of the store. */
+  readonly choices: ArmChoices;
+  /** A context whose progress is that of so many task passes. */
+  readonly passesOver: (stage: string, taskTotal: number) => PredictionContext;
 }
 
 export async function runProtocols(setting: ProtocolSetting): Promise<ProtocolResult[]> {
-  const { shots, progressive } = setting.evaluation;
+  const { shots, phases, progressive } = setting.evaluation;
   const results: ProtocolResult[] = [];
   if (shots !== undefined) results.push(await shotCurve(setting, shots));
+  if (phases !== undefined) results.push(await phaseByPhase(setting, phases));
   if (progressive !== undefined) results.push(await progressiveValidation(setting, progressive));
   return results;
 }
@@ -57,6 +63,36 @@ async function shotCurve(
     });
   }
   return { kind: 'shots', points };
+}
+
+const PHASE_LETTERS = 'abcdefghijklmnopqrstuvwxy';
+
+async function phaseByPhase(
+  setting: ProtocolSetting,
+  { count, rowsPerPhase }: NonNullable<EvaluationConfig['phases']>,
+): Promise<ProtocolResult> {
+  const { store, plan, meta, validationTasks, passesOver } = setting;
+  const last = { by: 'phases', rowsPerPhase, phase: count } as const;
+  const divided = await dividedStore(store, validationTasks, last);
+  const taskTotal = plan.validationPasses * validationTasks.length;
+  const context = passesOver('choosing settings for phases', taskTotal);
+  const choices = await chooseOnValidation(
+    { ...context, store: divided, division: last },
+    plan,
+    meta,
+    await readSplitRows(divided, validationTasks),
+  );
+  const points: ProtocolResult['points'] = [];
+  for (let phase = 0; phase <= count; phase += 1) {
+    const name = phase === 0 ? 'cold' : `warm-${PHASE_LETTERS[phase - 1] ?? phase}`;
+    const scored = await scoredUnder({ ...setting, choices }, name, { ...last, phase });
+    points.push({
+      name,
+      adaptedOnRowCount: supportRowTotal(scored),
+      slice: sliceOf(setting, scored, name),
+    });
+  }
+  return { kind: 'phases', chosen: [...choices.cells.values()], points };
 }
 
 async function progressiveValidation(
@@ -84,19 +120,26 @@ async function progressiveValidation(
 
 /** Scores the test adgroups that have query rows under the division. */
 async function scoredUnder(
-  { store, testTasks, contextOf, predict }: ProtocolSetting,
+  { store, testTasks, plan, meta, choices, trainClickRate, passesOver }: ProtocolSetting,
   stage: string,
   division: RowDivision,
 ): Promise<ScoredTasks> {
   const divided = await dividedStore(store, testTasks, division);
   const taskIndices = testTasks.filter((index) => (divided.tasks[index]?.queryRowCount ?? 0) > 0);
   const rows = await readSplitRows(divided, taskIndices);
-  const context = { ...contextOf(stage, taskIndices.length), store: divided, division };
+  const context = passesOver(stage, plan.testPasses * taskIndices.length);
   return {
     taskIndices,
     rows: rows.query,
     supportRowCounts: taskIndices.map((index) => divided.tasks[index]?.supportRowCount ?? 0),
-    logits: await predict(context, rows),
+    logits: await predictArms(
+      { ...context, store: divided, division },
+      plan,
+      meta,
+      choices,
+      trainClickRate,
+      rows,
+    ),
   };
 }
 

@@ -1,25 +1,29 @@
 /** What the arm meta-chosen serves each size bucket, on a terminal and on the page. */
 
 import type { BlockChoice, EvaluationReport } from './evaluation-report.js';
+import { wordsOf } from './label-words.js';
 import { card, escapeHtml, section, tableHtml } from './report-page.js';
 import { alignColumns, formatCount } from './text-format.js';
 import { signedInterval } from './verdicts.js';
 
-export function blocksText({ selection: { blocks } }: EvaluationReport): string {
+export function blocksText(report: EvaluationReport): string {
+  const { blocks } = report.selection;
   if (blocks === undefined) return '';
   const { buckets, rule } = blocks;
   const columns = [
     ['support rows', ...buckets.map(({ name }) => name)],
     ['serves', ...buckets.map(({ serves }) => serves)],
     ['validation adgroups', ...buckets.map(({ adgroupCount }) => formatCount(adgroupCount))],
-    ['adapted - unadapted, nats', ...buckets.map(differenceText)],
+    [`adapted - unadapted, ${wordsOf(report).unit}`, ...buckets.map(differenceText)],
     ['decided by', ...buckets.map(decidedByText)],
   ];
   return `Blocks of meta-chosen: ${rule}\n${alignColumns(columns, 2)}`;
 }
 
-export function blocksHtml({ selection: { blocks } }: EvaluationReport): string {
+export function blocksHtml(report: EvaluationReport): string {
+  const { blocks } = report.selection;
   if (blocks === undefined) return '';
+  const { unit, perRow } = wordsOf(report);
   const rows = blocks.buckets.map(
     (bucket) =>
       `<tr><td>${bucket.name}</td><td>${bucket.serves}</td><td>${formatCount(bucket.adgroupCount)}</td>` +
@@ -31,7 +35,7 @@ export function blocksHtml({ selection: { blocks } }: EvaluationReport): string 
     card(
       tableHtml(
         '<th>support rows</th><th>serves</th><th>validation adgroups</th>' +
-          '<th>adapted minus unadapted<small>nats per impression</small></th><th>decided by</th>',
+          `<th>adapted minus unadapted<small>${unit} ${perRow}</small></th><th>decided by</th>`,
         rows,
       ),
     ),

@@ -1,7 +1,14 @@
 /** The protocols of a report as tables and plots of the page. */
 
 import { bandChart } from './band-chart.js';
-import type { ArmResult, EvaluationReport, Interval, ProtocolResult } from './evaluation-report.js';
+import type {
+  ArmName,
+  ArmResult,
+  EvaluationReport,
+  Interval,
+  ProtocolResult,
+  Slice,
+} from './evaluation-report.js';
 import { wordsOf, type LabelWords } from './label-words.js';
 import { armsOf, PROTOCOL_DIGITS, PROTOCOL_WORDING, resultOf, rowsOf } from './protocols-text.js';
 import { armColour } from './report-charts.js';
@@ -60,6 +67,7 @@ function curveHtml(
       series: drawn.map((arm) => ({
         name: arm,
         colour: armColour(arm),
+        isDashed: arm === 'meta-chosen',
         intervals: protocol.points.map(({ slice }) => {
           const found = resultOf(slice, arm);
           return found === undefined ? null : intervalOf(found);
@@ -74,25 +82,46 @@ function fromGlobal({ arm, differences }: ArmResult): Interval | null {
   return differences.find((d) => d.reference === 'global')?.perImpression ?? null;
 }
 
-/** The loss, and below it the AUC, of values the MAE. */
+/** A column for each point up to so many; beyond, a row for each. */
+const POINT_COLUMNS_MAX = 8;
+
 function tableOf(protocol: ProtocolResult, axis: string, words: LabelWords): string {
-  const names = armsOf(protocol);
-  const heads = names.map(
-    (arm) => `<th>${armLabel(arm)}<small>${words.loss}, ${words.second}</small></th>`,
+  const title = `<th>${axis}<small>${words.loss}, ${words.second} below it</small></th>`;
+  const rows = rowsOf(protocol);
+  return rows.length <= POINT_COLUMNS_MAX
+    ? tableByArm(protocol, title)
+    : tableByPoint(protocol, title);
+}
+
+function tableByArm(protocol: ProtocolResult, title: string): string {
+  const rows = rowsOf(protocol);
+  const heads = rows.map(
+    ({ name, adaptedOn, slice }) =>
+      `<th>${name}<small>${formatCount(slice.adgroupCount)} adgroups</small>` +
+      `<small>${adaptedOn === '' ? '' : `${adaptedOn} rows`}</small></th>`,
   );
-  const rows = rowsOf(protocol).map(({ name, adaptedOn, slice }) => {
-    const best = bestArmOf(slice);
-    const cells = names.map((arm) => {
-      const metrics = resultOf(slice, arm)?.metrics;
-      const logloss = formatNumber(metrics?.logloss ?? null, PROTOCOL_DIGITS);
-      const second = metrics?.values?.mae ?? metrics?.auc ?? null;
-      return `<td${arm === best ? ' class="best"' : ''}>${logloss}<br><small>${formatNumber(second, PROTOCOL_DIGITS)}</small></td>`;
-    });
-    return (
+  const lines = armsOf(protocol).map(
+    (arm) =>
+      `<tr><td>${armLabel(arm)}</td>${rows.map(({ slice }) => cellOf(slice, arm)).join('')}</tr>`,
+  );
+  return tableHtml(`${title}${heads.join('')}`, lines);
+}
+
+function tableByPoint(protocol: ProtocolResult, title: string): string {
+  const names = armsOf(protocol);
+  const lines = rowsOf(protocol).map(
+    ({ name, slice }) =>
       `<tr><td>${name}</td><td>${formatCount(slice.adgroupCount)}</td>` +
-      `<td>${adaptedOn}</td><td>${formatCount(slice.queryRowCount)}</td>${cells.join('')}</tr>`
-    );
-  });
-  const counts = '<th>adgroups</th><th>support rows</th><th>query rows</th>';
-  return tableHtml(`<th>${axis}</th>${counts}${heads.join('')}`, rows);
+      `${names.map((arm) => cellOf(slice, arm)).join('')}</tr>`,
+  );
+  const heads = names.map((arm) => `<th>${arm}</th>`);
+  return tableHtml(`${title}<th>adgroups</th>${heads.join('')}`, lines);
+}
+
+function cellOf(slice: Slice, arm: ArmName): string {
+  const metrics = resultOf(slice, arm)?.metrics;
+  const logloss = formatNumber(metrics?.logloss ?? null, PROTOCOL_DIGITS);
+  const second = formatNumber(metrics?.values?.mae ?? metrics?.auc ?? null, PROTOCOL_DIGITS);
+  const mark = bestArmOf(slice) === arm ? ' class="best"' : '';
+  return `<td${mark}>${logloss}<br><small>${second}</small></td>`;
 }

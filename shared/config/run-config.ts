@@ -163,6 +163,17 @@ export const EvaluationConfigSchema = z.strictObject({
    * test adgroup's support rows.
    */
   shots: z.array(z.int().nonnegative()).min(1).max(100).optional(),
+  /**
+   * Cold, warm-a, warm-b, ... (Pan et al., SIGIR 2019): metrics on the query rows after 0, 1, 2, ...
+   * successive minibatches of each test adgroup's support rows, each going on from the blocks of
+   * the one before. The arms' settings are chosen anew on validation adgroups, after the last phase.
+   */
+  phases: z
+    .strictObject({
+      count: positiveInt.max(25).default(3),
+      rowsPerPhase: positiveInt.max(65_536).default(20),
+    })
+    .optional(),
   /** Progressive validation by day: rows are predicted by what adapted on the days before theirs. */
   progressive: z
     .strictObject({

@@ -10,6 +10,16 @@ export const RowDivisionSchema = z.discriminatedUnion('by', [
   /** Support: the first rows of the store's support set. Query: the store's. */
   z.strictObject({ by: z.literal('shots'), supportRowsMax: z.int().nonnegative() }),
   /**
+   * Support: the first `phase` minibatches of `rowsPerPhase` rows of the store's support set, the
+   * last of which may be short. An adaptation takes its inner steps on each minibatch in turn and
+   * goes on from the blocks of the one before. Query: the store's.
+   */
+  z.strictObject({
+    by: z.literal('phases'),
+    rowsPerPhase: z.int().positive(),
+    phase: z.int().nonnegative().max(100),
+  }),
+  /**
    * Support: all rows before `fromTime`, of either role in the store. Query: those from then on and
    * before `beforeTime`. Both in order of time, rows of one time as they lie in the store.
    */
@@ -20,14 +30,13 @@ export type RowDivision = z.infer<typeof RowDivisionSchema>;
 
 /** The task as the division has it; rows of neither part are left out. */
 export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
-  const places = [...task.times.keys()];
   switch (division.by) {
-    case 'shots': {
-      const supportRowCount = Math.min(division.supportRowsMax, task.supportRowCount);
-      const kept = places.filter((row) => row < supportRowCount || row >= task.supportRowCount);
-      return withRows(task, kept, supportRowCount);
-    }
+    case 'shots':
+      return withSupport(task, 0, division.supportRowsMax, true);
+    case 'phases':
+      return withSupport(task, 0, division.phase * division.rowsPerPhase, true);
     case 'time': {
+      const places = [...task.times.keys()];
       const timeOf = (row: number): number => task.times[row] ?? 0;
       const kept = places
         .filter((row) => timeOf(row) < division.beforeTime)
@@ -35,6 +44,25 @@ export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
       return withRows(task, kept, kept.filter((row) => timeOf(row) < division.fromTime).length);
     }
   }
+}
+
+/** The minibatches of the phases gone through, each a task of support rows alone. */
+export function phaseMinibatches(
+  task: TaskRows,
+  { phase, rowsPerPhase }: Extract<RowDivision, { by: 'phases' }>,
+): TaskRows[] {
+  return Array.from({ length: phase }, (_, index) =>
+    withSupport(task, index * rowsPerPhase, (index + 1) * rowsPerPhase, false),
+  );
+}
+
+/** Support rows from `first` to before `end`, as far as there are any, and the query rows or none. */
+function withSupport(task: TaskRows, first: number, end: number, hasQuery: boolean): TaskRows {
+  const last = Math.min(end, task.supportRowCount);
+  const support = Array.from({ length: Math.max(0, last - first) }, (_, index) => first + index);
+  const queryRowCount = hasQuery ? task.rowCount - task.supportRowCount : 0;
+  const query = Array.from({ length: queryRowCount }, (_, index) => task.supportRowCount + index);
+  return withRows(task, [...support, ...query], support.length);
 }
 
 /** The rows at these places, in this order, the first `supportRowCount` of them support. */

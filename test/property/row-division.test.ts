@@ -3,10 +3,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dividedStore } from '../../coordinator/evaluation/divided-store.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
+import {
+  dividedTask,
+  phaseMinibatches,
+  type RowDivision,
+} from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, runJob } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference, runJob } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
@@ -65,6 +69,34 @@ describe('a division by shots', () => {
           ...task.logRows.subarray(task.supportRowCount),
         ]);
         expectRowsOf(task, divided);
+      }),
+    );
+  });
+});
+
+describe('a division by phases', () => {
+  const division = fc.record({
+    by: fc.constant('phases' as const),
+    rowsPerPhase: fc.integer({ min: 1, max: 6 }),
+    phase: fc.integer({ min: 0, max: 4 }),
+  });
+
+  test('has the minibatches gone through as support, each row in one of them', () => {
+    fc.assert(
+      fc.property(someTask, division, (task, given) => {
+        const divided = dividedTask(task, given);
+        const rowCount = Math.min(given.phase * given.rowsPerPhase, task.supportRowCount);
+        expect(divided).toEqual(dividedTask(task, { by: 'shots', supportRowsMax: rowCount }));
+        const minibatches = phaseMinibatches(task, given);
+        expect(minibatches).toHaveLength(given.phase);
+        expect(minibatches.flatMap((minibatch) => [...minibatch.logRows])).toEqual([
+          ...task.logRows.subarray(0, rowCount),
+        ]);
+        for (const minibatch of minibatches) {
+          expect(minibatch.rowCount).toBeLessThanOrEqual(given.rowsPerPhase);
+          expect(minibatch.supportRowCount).toBe(minibatch.rowCount);
+          expectRowsOf(task, minibatch);
+        }
       }),
     );
   });
@@ -153,4 +185,60 @@ describe('a predict job with a division', () => {
       expect(inJob.tensors.get('logits')?.length).toBe(rowTotal);
     }
   });
+});
+
+describe('a predict job in phases', () => {
+  const plain = tinyTaskStore({ taskCount: 8, counts: true, categoryRowCounts: [] });
+  const indices = plain.tasks.map(({ taskIndex }) => taskIndex);
+  const jobCase = jobCaseOf(plain, { kind: 'logistic', hiddenWidths: [], personal: ['bias'] });
+  let executor: LocalExecutor;
+  beforeAll(async () => {
+    executor = await createExecutor({ openStore: () => Promise.resolve(plain) });
+  });
+  afterAll(() => executor.close());
+
+  /** Gradient descent on the bias in float64, `innerSteps` on each minibatch of support rows. */
+  function expectedLogits(task: TaskRows, phase: number, rowsPerPhase: number): number[] {
+    const slope = jobCase.meta.dense.get('numbers.linear')?.values[0] ?? NaN;
+    let bias = jobCase.meta.dense.get('bias')?.values[0] ?? NaN;
+    const logitOf = (row: number): number => bias + slope * (task.numbers[0]?.[row] ?? NaN);
+    for (let minibatch = 0; minibatch < phase; minibatch += 1) {
+      const first = minibatch * rowsPerPhase;
+      const end = Math.min(task.supportRowCount, first + rowsPerPhase);
+      for (let step = 0; step < 3 && first < end; step += 1) {
+        let gradient = 0;
+        let impressions = 0;
+        for (let row = first; row < end; row += 1) {
+          const shown = task.impressions[row] ?? 0;
+          gradient += shown / (1 + Math.exp(-logitOf(row))) - (task.clicks[row] ?? 0);
+          impressions += shown;
+        }
+        bias -= (0.7 * gradient) / impressions;
+      }
+    }
+    const queryRows = task.rowCount - task.supportRowCount;
+    return Array.from({ length: queryRows }, (_, row) => logitOf(task.supportRowCount + row));
+  }
+
+  test.each([0, 1, 2, 3])(
+    'takes its steps on one minibatch after another: phase %i',
+    async (phase) => {
+      const rowsPerPhase = 4;
+      const { tensors } = await runJob(executor, jobCase, indices, {
+        kind: 'predict',
+        method: methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.7 }),
+        adaptations: [
+          { innerRate: 1, innerSteps: 0 },
+          { innerRate: 0.7, innerSteps: 3 },
+        ],
+        rows: 'query',
+        division: { by: 'phases', rowsPerPhase, phase },
+      });
+      const stored = await plain.readTasks(indices);
+      const expected = [0, phase].flatMap((phases) =>
+        stored.flatMap((task) => expectedLogits(task, phases, rowsPerPhase)),
+      );
+      expect(relativeDifference(tensors.get('logits') ?? [], expected)).toBeLessThan(1e-5);
+    },
+  );
 });

@@ -35,7 +35,7 @@ const servesOf = (choices: readonly BlockChoice[]): string[] =>
 describe('the choice of blocks', () => {
   it('serves each bucket what was better there', () => {
     const choices = chooseBlocks(
-      [...adgroupsOf(12, 3, -1), ...adgroupsOf(12, 4, +2), ...adgroupsOf(12, 11, -0.5)],
+      [...adgroupsOf(12, 3, -1), ...adgroupsOf(12, 4, 2), ...adgroupsOf(12, 11, -0.5)],
       settings,
     );
     expect(servesOf(choices)).toEqual([
@@ -74,7 +74,7 @@ describe('the choice of blocks', () => {
   it('copies whole adgroups of one arm or the other', () => {
     const some = fc.array(fc.tuple(fc.nat(15), fc.nat(4)), { minLength: 1, maxLength: 20 });
     const choices = chooseBlocks(
-      [...adgroupsOf(12, 3, -1), ...adgroupsOf(12, 4, +1), ...adgroupsOf(12, 11, -1)],
+      [...adgroupsOf(12, 3, -1), ...adgroupsOf(12, 4, 1), ...adgroupsOf(12, 11, -1)],
       settings,
     );
     fc.assert(

@@ -46,12 +46,16 @@ const config = formulaConfig({
     time: 'at',
     features: [{ name: 'number0', kind: 'number' }],
   },
-  evaluation: { shots: [20, 0, 1, 3], progressive: {} },
+  evaluation: {
+    shots: [20, 0, 1, 3],
+    progressive: {},
+    phases: { count: 2, rowsPerPhase: 3 },
+  },
 });
 const report = await evaluateFormula({ store, config });
 
-function cellOf(arm: ArmName): Adaptation {
-  const cell = report.selection.chosen.find((each) => each.arm === arm)?.cell;
+function cellOf(arm: ArmName, chosen = report.selection.chosen): Adaptation {
+  const cell = chosen.find((each) => each.arm === arm)?.cell;
   if (cell?.kind !== 'inner-steps') throw new Error(`${arm} has no inner steps`);
   return { innerRate: cell.innerRate, innerSteps: cell.innerSteps };
 }
@@ -73,14 +77,15 @@ function expectedLogloss(
   parts: readonly { task: TaskRows; supportCount: number; from: number; end: number }[],
   bias: number,
   adaptation: Adaptation,
+  minibatchRowCount?: number,
 ): number {
   let loss = 0;
   let impressions = 0;
   for (const { task, supportCount, from, end } of parts) {
     const adapted = { ...task, supportRowCount: supportCount };
     const logits = [
-      ...formulaLogits(adapted, bias, adaptation, 'support'),
-      ...formulaLogits(adapted, bias, adaptation, 'query'),
+      ...formulaLogits(adapted, bias, adaptation, 'support', minibatchRowCount),
+      ...formulaLogits(adapted, bias, adaptation, 'query', minibatchRowCount),
     ];
     loss += lossSum(Float32Array.from(logits.slice(from, end)), {
       clicks: task.clicks.subarray(from, end),
@@ -148,6 +153,52 @@ describe('a k-shot curve', () => {
       expectedLogloss(parts, GLOBAL_BIAS + shift.mean, UNADAPTED),
       6,
     );
+  });
+});
+
+describe('phases', () => {
+  const { points, chosen } = protocolOf('phases');
+  const partsAfter = (phase: number, tasks = testTasks) =>
+    tasks.map((task) => ({
+      task,
+      supportCount: Math.min(3 * phase, task.supportRowCount),
+      from: task.supportRowCount,
+      end: task.rowCount,
+    }));
+
+  it('are cold, warm-a, warm-b, each on the same query rows', () => {
+    expect(points.map(({ name }) => name)).toEqual(['cold', 'warm-a', 'warm-b']);
+    for (const { slice } of points) expect(slice.queryRowCount).toBe(report.counts.testQueryRows);
+  });
+
+  it('adapt on one minibatch after the other', () => {
+    for (const [phase, { slice }] of points.entries())
+      for (const [arm, bias] of [
+        ['finetuned', GLOBAL_BIAS],
+        ['meta-adapted', META_BIAS],
+      ] as const)
+        expect(loglossOf(slice, arm)).toBeCloseTo(
+          expectedLogloss(partsAfter(phase), bias, cellOf(arm, chosen), 3),
+          6,
+        );
+    expect(loglossOf(points[0]!.slice, 'meta-adapted')).toBe(
+      loglossOf(points[0]!.slice, 'meta-unadapted'),
+    );
+  });
+
+  it('choose their settings on validation adgroups after the last phase', async () => {
+    const validationTasks = await store.readTasks(
+      store.tasks.filter((task) => task.split === 'validation').map((task) => task.taskIndex),
+    );
+    const adapted = chosen?.find(({ arm }) => arm === 'meta-adapted');
+    for (const { cell, validationLogloss } of adapted?.grid ?? []) {
+      if (cell.kind !== 'inner-steps') throw new Error('a shift among inner steps');
+      expect(validationLogloss).toBeCloseTo(
+        expectedLogloss(partsAfter(2, validationTasks), META_BIAS, cell, 3),
+        6,
+      );
+    }
+    expect(adapted?.grid).toHaveLength(6);
   });
 });
 
@@ -234,9 +285,14 @@ describe('a report with protocols', () => {
       new Set(lines.slice(start + 1, start + 6).map((line) => line.trimEnd().length)).size,
     ).toBeLessThan(3);
     const html = reportHtml(report);
-    for (const title of ['By number of support rows', 'Day by day', 'together'])
+    for (const title of [
+      'By number of support rows',
+      'Phase by phase',
+      'Progressive validation',
+      'together',
+    ])
       expect(html).toContain(title);
-    expect(html.match(/<svg role="img"/g)?.length).toBeGreaterThanOrEqual(7);
+    expect(html.match(/<svg role="img"/g)?.length).toBeGreaterThanOrEqual(9);
     expect(html).not.toContain('NaN');
   });
 });

@@ -6,12 +6,13 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { PredictWork } from '../../shared/protocol.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { PredictionFunctions, StepInput } from './captured-prediction.js';
+import type { PredictionFunctions } from './captured-prediction.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
 import { readsSupportTotals } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
+import { phaseSupports, stateAfterPhases, stepped } from './prediction-steps.js';
 import { roleSpanOf, type RowRole } from './row-batch.js';
 
 export interface JobLogits {
@@ -65,12 +66,13 @@ export function predictLogits(
 function runMicroBatch(
   functions: PredictionFunctions,
   job: DeviceJob,
-  { method, adaptations, rows }: PredictWork,
+  work: PredictWork,
   microBatch: MicroBatch,
   emit: (padded: Float32Array, setting: number) => void,
 ): void {
   const { tf } = job.engine;
   const { dense, pack } = job;
+  const { method, adaptations, rows } = work;
   const plan = methodPlanOf(method);
   const roles: RowRole[] = ['support', 'query'];
   if (plan.innerLoop?.reads?.attributes === true) roles.push('first');
@@ -102,6 +104,17 @@ function runMicroBatch(
   const support = trunks.support === undefined ? null : { ...input, trunk: trunks.support };
 
   emitAll(settingsAt(0), initial, false);
+  if (work.division?.by === 'phases') {
+    const supports = phaseSupports(functions, job, microBatch, input, work.division);
+    for (const [setting, adaptation] of adaptations.entries())
+      if (adaptation.innerSteps > 0) {
+        const rates = tf.fill<tfjs.Rank.R1>([microBatch.taskCount], adaptation.innerRate);
+        const state = stateAfterPhases(functions, supports, initial, rates, adaptation.innerSteps);
+        emitAll([setting], state, true);
+        if (state !== initial) tf.dispose(Object.values(state));
+      }
+    return;
+  }
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
     const ofRate = adaptations.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
@@ -115,17 +128,4 @@ function runMicroBatch(
     }
     if (state !== initial) tf.dispose(Object.values(state));
   }
-}
-
-/** Without support rows or personal blocks nothing moves. */
-function stepped(
-  { stepAt }: PredictionFunctions,
-  stepIndex: number,
-  support: Omit<StepInput, 'state' | 'rates'> | null,
-  state: LoopState,
-  rates: tfjs.Tensor1D,
-): LoopState {
-  return stepAt === null || support === null
-    ? state
-    : stepAt(stepIndex).run({ ...support, state, rates });
 }
