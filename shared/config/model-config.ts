@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { MODEL_OPTIONS, OWN_OPTIONS } from '../models/model-options.js';
 import { MODEL_KINDS, modelOf, type ModelKind } from '../models/models.js';
+import { supportInputNames } from '../models/support-inputs.js';
 import type { DataConfig } from './data-config.js';
 
 export const ModelConfigSchema = z
@@ -86,6 +87,13 @@ function personalMisfits(model: ModelConfig): Misfit[] {
       path: ['personal'],
       message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
     });
+  if (model.supportInputs !== undefined && model.personal.includes('numbers'))
+    misfits.push({
+      path: ['personal', model.personal.indexOf('numbers')],
+      message:
+        'numbers cannot be personal with supportInputs: within one support set, what the other ' +
+        'rows have shown gives away the label that is left out, and inner steps would learn that',
+    });
   return misfits;
 }
 
@@ -98,13 +106,29 @@ export function featureMisfits(model: ModelConfig, { features }: DataConfig): Mi
   const hasTable = (f: DataConfig['features'][number]): boolean =>
     f.kind !== 'number' || f.scale === 'log-bucket';
   const tableNames = features.filter(hasTable).map(({ name }) => name);
-  const fields = [...names, ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : [])];
+  const supportInputs = supportInputNames(model.supportInputs);
+  const fields = [
+    ...names,
+    ...supportInputs,
+    ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
+  ];
   const misfits: Misfit[] = [
     ...unknownNames(
       ['generated'],
       model.generated === undefined ? [] : [model.generated],
       features.filter(isCategory).map(({ name }) => name),
     ).map(({ message }) => ({ path: ['generated'], message })),
+    ...unknownNames(
+      ['supportInputs', 'targetEncodings'],
+      model.supportInputs?.targetEncodings ?? [],
+      features.filter(isCategory).map(({ name }) => name),
+    ),
+    ...supportInputs
+      .filter((name) => names.includes(name))
+      .map((name) => ({
+        path: ['supportInputs'],
+        message: `gives an input the name ${name}, which is that of a feature: rename the feature`,
+      })),
     ...unknownNames(['factorisedFields'], model.factorisedFields ?? [], fields),
     ...unknownNames(['wideFields'], model.wideFields ?? [], tableNames),
     ...Object.keys(model.initialisation?.tables ?? {})
@@ -118,7 +142,7 @@ export function featureMisfits(model: ModelConfig, { features }: DataConfig): Mi
   if (wideCount > 0 && wideCount >= fields.length)
     misfits.push({ path: ['wideFields'], message: 'leaves no field to the tower' });
   const numbersPlace = model.personal.indexOf('numbers');
-  if (numbersPlace >= 0 && features.every(hasTable))
+  if (numbersPlace >= 0 && features.every(hasTable) && supportInputs.length === 0)
     misfits.push({
       path: ['personal', numbersPlace],
       message: 'there are no number features to adapt the weights of',

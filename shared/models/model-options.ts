@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { SupportInputsSchema } from './support-inputs.js';
 
 const positiveInt = z.int().positive();
 const featureNames = z.array(z.string().min(1)).min(1);
@@ -57,6 +58,8 @@ export const MODEL_OPTIONS = {
   factorisedFields: featureNames.optional(),
   /** deepfm: one sum in the logit, or a number per field that the output layer weighs. */
   interactions: z.enum(['summed', 'by-field']).optional(),
+  /** Number features made of what a task's support rows have shown; none by default. */
+  supportInputs: SupportInputsSchema.optional(),
   /** wide-deep: categories and bags, such as crosses of features, that have a linear weight alone. */
   wideFields: featureNames.optional(),
   /** dcn-v2: number of cross layers (3 by default). */

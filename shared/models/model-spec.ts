@@ -15,6 +15,7 @@ import { GENERATED_BLOCK } from './generated-block.js';
 import type { FieldFrame, ModelDefinition, WeightInitialisation } from './model-definition.js';
 import type { ModelOptions } from './model-options.js';
 import { modelOf, type ModelKind } from './models.js';
+import { supportInputNames } from './support-inputs.js';
 import type { Initialisation, Variable } from './variable.js';
 
 export interface TableSpec {
@@ -32,6 +33,7 @@ export interface ModelSpec extends FieldFrame {
     readonly name: string;
     readonly lengthMax: number;
   }[];
+  /** Those of the data, then those derived from the support rows. */
   readonly numberFeatures: readonly string[];
   readonly hasAdgroupEmbedding: boolean;
   /** A linear weight per id and number is part of the logit. */
@@ -76,10 +78,14 @@ function modelAlone(
     features.filter((f): f is FeatureOf<Kind> => f.kind === wanted);
   const categories = ofKind('category');
   const bags = ofKind('bag');
-  const numbers = ofKind('number');
+  const numbers = [
+    ...ofKind('number').map(({ name }) => name),
+    ...supportInputNames(options.supportInputs),
+  ];
   const hasLinear = hasLinearWeights(definition, options);
   const frame = fieldFrameOf(definition, options, [
-    ...[...categories, ...bags, ...numbers].map(({ name }) => name),
+    ...[...categories, ...bags].map(({ name }) => name),
+    ...numbers,
     ...(options.adgroupEmbedding ? ['adgroupEmbedding'] : []),
   ]);
   // See `tasks/trained-padding.ts`.
@@ -91,7 +97,7 @@ function modelAlone(
     options,
     categoryFeatures: categories.map((f) => f.name),
     bagFeatures: bags.map(({ name, lengthMax }) => ({ name, lengthMax })),
-    numberFeatures: numbers.map((f) => f.name),
+    numberFeatures: numbers,
     hasAdgroupEmbedding: options.adgroupEmbedding,
     hasLinear,
     tableRowWidth: width,

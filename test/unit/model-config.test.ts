@@ -81,11 +81,28 @@ describe('what does not go together', () => {
       'factorisedFields: ipnn multiplies fields: expected at least 2 of them, found 1',
     ],
     [
+      { supportInputs: { targetEncodings: ['site', 'tags'] } },
+      'supportInputs.targetEncodings.1: expected each of site, price at most once, found "tags"',
+    ],
+    [
       { initialisation: { tables: { age: { kind: 'glorot-uniform' } } } },
       'initialisation.tables.age: expected one of site, tags, price, found "age"',
     ],
   ])('%j', (model, expected) => {
     expect(misfitsIn(model)).toEqual([expected]);
+  });
+
+  it('refuses inputs from support rows that are none, not known, or adapted', () => {
+    const issuesOf = (model: unknown): string[] =>
+      ModelConfigSchema.safeParse(model).error?.issues.map(
+        ({ path, message }) => `${path.join('.')}: ${message}`,
+      ) ?? [];
+    expect(issuesOf({ supportInputs: { smoothing: 5 } })).toEqual([
+      'supportInputs: names no input: expected clickRate, count or targetEncodings, or nothing at all',
+    ]);
+    expect(issuesOf({ supportInputs: { clickrate: true } }).join()).toContain('clickrate');
+    const adapted = { personal: ['bias', 'numbers'], supportInputs: { clickRate: true } };
+    expect(issuesOf(adapted).join()).toContain('personal.1: numbers cannot be personal');
   });
 
   it('refuses personal numbers where there are none', () => {
@@ -100,6 +117,10 @@ describe('what does not go together', () => {
     {},
     { kind: 'fm', hiddenWidths: [], factorisedFields: ['site', 'price'] },
     { kind: 'wide-deep', wideFields: ['site', 'tags'] },
+    {
+      supportInputs: { count: true, targetEncodings: ['price'] },
+      factorisedFields: ['site', 'support.count'],
+    },
     { kind: 'pnn', linear: true },
     {
       kind: 'dcn-v2',

@@ -19,6 +19,7 @@ import { createComputations } from './computations.js';
 import { cudaFoldersOf, findCudaLibraries, openWithNode } from './device/cuda-libraries.js';
 import { requireDevice, type DeviceReport } from './device/device-report.js';
 import { measureDevice } from './device/measure-device.js';
+import { withSupportInputs } from './support-inputs.js';
 import { createMicroBatchMemory, type MicroBatchTerms } from './device/out-of-memory.js';
 
 export interface ExecutorOptions {
@@ -125,13 +126,12 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   };
 }
 
-async function readJob(store: TaskStore, { taskIndices, work }: Job): Promise<JobTasks> {
+async function readJob(store: TaskStore, { taskIndices, work, model }: Job): Promise<JobTasks> {
   const division = work.kind === 'predict' ? work.division : undefined;
-  const tasks = await store.readTasks(taskIndices);
-  return {
-    features: store.manifest.features,
-    tasks: division === undefined ? tasks : tasks.map((task) => dividedTask(task, division)),
-  };
+  const { features } = store.manifest;
+  const stored = await store.readTasks(taskIndices);
+  const tasks = division === undefined ? stored : stored.map((task) => dividedTask(task, division));
+  return { features, tasks: withSupportInputs(model.supportInputs, features, tasks) };
 }
 
 function lookForCuda(): ReturnType<typeof findCudaLibraries> {
