@@ -1,21 +1,21 @@
 /** `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is refused. */
 
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
 import { loadRunConfig } from '../../shared/config/load-run-config.js';
+import { parseSweepConfig } from '../../shared/config/sweep-config.js';
 import { commandRoom, type CommandRoom } from '../fixtures/command-room.js';
 
 let room: CommandRoom;
 
+/** The example, on another base: its grids and its halving. */
+const EXAMPLE = 'infra/examples/sweep.yaml';
 const SWEEP = {
+  ...parseSweepConfig(readFileSync(EXAMPLE, 'utf8'), EXAMPLE),
   sweep: 'tiny',
   base: 'base.yaml',
-  grid: [
-    { method: [{ kind: 'fomaml', innerSteps: 2 }], 'method.innerRate': [0.1, 100] },
-    { method: [{ kind: 'global' }] },
-  ],
-  halving: { eta: 2, rungs: 2 },
   output: 'sweep',
 };
 
@@ -43,7 +43,7 @@ describe('qianmo sweep', () => {
   it('is stopped, goes on, and leaves the best trial as a run that can be evaluated', async () => {
     const sweep = await sweepFile();
     const first = room.start(['sweep', sweep, '--in-process']);
-    await first.saw(/t01 at outer step 3: validation logloss/);
+    await first.saw(/t01 at outer step 1: validation logloss/);
     first.signal('SIGINT');
     const stopped = await first.ended;
     expect(stopped.exitCode, stopped.diagnostics).toBe(4);
@@ -65,10 +65,11 @@ describe('qianmo sweep', () => {
     ]);
     const record = SweepRecordSchema.parse(JSON.parse(printed));
     expect(record.rungs).toEqual([
-      { outerSteps: 3, trialCount: 3 },
+      { outerSteps: 1, trialCount: 12 },
+      { outerSteps: 2, trialCount: 4 },
       { outerSteps: 6, trialCount: 1 },
     ]);
-    const kept = record.trials.filter(({ scores }) => scores.length === 2).map(({ name }) => name);
+    const kept = record.trials.filter(({ scores }) => scores.length === 3).map(({ name }) => name);
     expect(kept).toEqual([record.best?.trial]);
     const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
     expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
@@ -82,13 +83,13 @@ describe('qianmo sweep', () => {
     const best = await loadRunConfig(room.path('sweep/best.yaml'));
     expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
     const trained = await room.done(['train', 'sweep/best.yaml', '--in-process', '--resume']);
-    const digest = record.trials.find(({ name }) => name === kept[0])?.scores[1]?.metaDigest;
+    const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;
     expect(trained).toContain(digest);
 
     const table = await room.done(['sweep', sweep, '--in-process', '--resume']);
     expect(table).toContain('* best; its config: sweep/best.yaml');
     await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
-  }, 120_000);
+  }, 240_000);
 });
 
 describe('qianmo sweep refuses', () => {
