@@ -41,6 +41,8 @@ export const GradientWorkSchema = z.strictObject({
   taskWeights: z.array(z.number().nonnegative()),
   /** The same for the cold term of the outer loss; absent when the method has none. */
   coldTaskWeights: z.array(z.number().nonnegative()).optional(),
+  /** Of the query losses after each inner step; the loss after the last alone when absent. */
+  stepWeights: z.array(z.number().nonnegative()).optional(),
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */

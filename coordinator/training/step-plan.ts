@@ -6,6 +6,7 @@
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { methodWorkAt } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -146,7 +147,7 @@ export function ordersOf(
         device: config.compute.device,
         work: {
           kind: 'gradient',
-          method: config.method,
+          ...methodWorkAt(config.method, plan.outerStep),
           taskWeights: [...taskWeights],
           ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
         },

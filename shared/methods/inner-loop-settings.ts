@@ -13,6 +13,11 @@ export const innerLoopSettings = {
   /** Inner momentum; 0 is none. */
   momentum: z.number().min(0).lt(1).default(0),
   /**
+   * Minibatches of the support rows, which the inner steps see in turn: of M, step s sees every M-th
+   * row from the (s mod M)-th on. A task with too few rows stands still in the steps that see none.
+   */
+  supportBatches: z.literal([1, 2, 4, 8]).default(1),
+  /**
    * One shift of the logits per task after its inner steps, the mode under a normal prior whose
    * deviation is learned in the outer loop: an empirical-Bayes level.
    */

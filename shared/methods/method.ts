@@ -76,6 +76,12 @@ export interface InnerStep {
   readonly stepIndex: number;
 }
 
+export type OuterGradient =
+  /** Personal blocks: start minus end, after steps on the support rows and, if so, the query rows. */
+  | { readonly kind: 'displacement'; readonly continuesOnQuery: boolean }
+  /** That of a minimum with `proximalWeight`, solved for by so many conjugate-gradient steps. */
+  | { readonly kind: 'implicit'; readonly iterationCount: number };
+
 /** How tasks adapt: `start`, then `innerSteps` times the gradient and `step`. */
 export interface InnerLoop {
   readonly innerSteps: number;
@@ -93,6 +99,12 @@ export interface InnerLoop {
   readonly coldRows?: 'support';
   /** Of the velocity (Polyak, 1964); 0 is none. */
   readonly momentum: number;
+  /** Step s sees the support rows r with r mod this = s mod this: 1 (when absent), 2, 4 or 8. */
+  readonly supportBatches?: number;
+  /** Pulls a task's blocks towards their start: (weight / 2) |phi - start|^2 beside its loss. */
+  readonly proximalWeight?: number;
+  /** Where the outer gradient is not the derivative of the query losses through start and steps. */
+  readonly outerGradient?: OuterGradient;
   /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps. */
   readonly levelShift: boolean;
   /** What is computed for the method beyond support and query rows. */
@@ -150,6 +162,16 @@ export interface Method<Settings extends z.ZodObject> {
     settings: z.infer<Settings>,
     model: ModelSettings,
   ) => readonly SettingMisfit[];
+  /** The settings at an outer step, where they change in the course of training. */
+  readonly settingsAt?: (settings: z.infer<Settings>, outerStep: number) => z.infer<Settings>;
+  /**
+   * Weights of the query losses after each inner step, which sum to 1; null where the loss after the
+   * last one is the only one that counts.
+   */
+  readonly stepWeightsAt?: (
+    settings: z.infer<Settings>,
+    outerStep: number,
+  ) => readonly number[] | null;
 }
 
 /** Checks the types and returns its argument. */

@@ -1,13 +1,17 @@
 /** The list of methods: a new one is a file beside this and a line here. */
 
 import { z } from 'zod';
+import { cavia } from './cavia.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
+import { imaml } from './imaml.js';
 import { learnedRule } from './learned-rule.js';
+import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { metaSgd } from './meta-sgd.js';
 import { pamlRate } from './paml-rate.js';
+import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../models/variable.js';
 import {
@@ -21,12 +25,16 @@ import {
 
 // prettier-ignore
 const METHODS = [
+  cavia,
   fomaml,
+  imaml,
   learnedRule,
   maml,
+  mamlPlusPlus,
   metaEmbedding,
   metaSgd,
   pamlRate,
+  reptile,
   shrinkage,
   globalMethod,
 ] as const;
@@ -65,6 +73,20 @@ export function methodMisfits(
   model: ModelSettings,
 ): readonly SettingMisfit[] {
   return methodOf(config).misfitsOf?.(config, model) ?? [];
+}
+
+/** What the jobs of an outer step are told of the method: a pure function of config and step. */
+export function methodWorkAt(
+  config: MethodConfig,
+  outerStep: number,
+): { readonly method: MethodConfig; readonly stepWeights?: number[] } {
+  const { settingsAt, stepWeightsAt } = methodOf(config);
+  const stepWeights = stepWeightsAt?.(config, outerStep) ?? null;
+  return {
+    // Settings of the same schema.
+    method: (settingsAt?.(config, outerStep) ?? config) as MethodConfig,
+    ...(stepWeights === null ? {} : { stepWeights: [...stepWeights] }),
+  };
 }
 
 /** Share of the outer loss that is the loss before adaptation. */

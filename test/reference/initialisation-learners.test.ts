@@ -2,15 +2,18 @@
 // method's start and step and of nothing else.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
-import { weightedSum } from './referee.js';
+import { logitsAt, queryOf, weightedSum } from './referee.js';
 import {
   adaptedLoss,
+  valuesAfter,
   type RefereeLoop,
   type RefereeStep,
   type RefereeTask,
@@ -54,26 +57,69 @@ const blockOf = (name: string): string => name.split('.')[0]!;
 const perBlock: NodeRate = ({ variable }, { name }) => variable(`rates/${blockOf(name)}`)[0]!;
 const perParameter: NodeRate = ({ variable }, { name }, index) => variable(`rates/${name}`)[index]!;
 const clamped: NodeRate = (tasks, step, index) => tasks.tape.relu(perParameter(tasks, step, index));
+/** Steps beyond the last that has rates of its own repeat it. */
+const perBlockAndStep: NodeRate = ({ variable }, { name, stepIndex }) => {
+  const rates = variable(`rates/${blockOf(name)}`);
+  return rates[Math.min(stepIndex, rates.length - 1)]!;
+};
+const perParameterAndStep: NodeRate = ({ variable }, { name, stepIndex, block }, index) => {
+  const rates = variable(`rates/${name}`);
+  const stepCount = rates.length / block.length;
+  return rates[Math.min(stepIndex, stepCount - 1) * block.length + index]!;
+};
 const factors = { output: 0.5, layer1: 2 };
 const fixed: NodeRate = ({ tape }, { name }) =>
   tape.constant((factors as Record<string, number>)[blockOf(name)] ?? 1);
 
-const cases: [string, Settings, Rule][] = [
-  ['fixed rates per block', { kind: 'maml', rateFactors: factors }, rated(fixed)],
-  ['Meta-SGD', { kind: 'meta-sgd' }, rated(perParameter)],
-  ['Meta-SGD, clamped', { kind: 'meta-sgd', clampsRates: true }, rated(clamped)],
-  ['Meta-SGD per block', { kind: 'meta-sgd', rates: 'block' }, rated(perBlock)],
-  [
-    'Meta-SGD, one rate',
-    { kind: 'meta-sgd', rates: 'global' },
-    rated(({ variable }) => variable('rates/all')[0]!),
-  ],
-  [
-    'Meta-SGD with momentum',
-    { kind: 'meta-sgd', momentum: 0.6 },
-    { momentum: 0.6, ...rated(perParameter) },
-  ],
-];
+interface Case {
+  readonly settings: Settings;
+  readonly rule: Rule;
+  readonly personal?: readonly string[];
+  /** The loss after every step counts. */
+  readonly isMultiStep?: true;
+}
+
+const cases: Record<string, Case> = {
+  'fixed rates per block': {
+    settings: { kind: 'maml', rateFactors: factors },
+    rule: rated(fixed),
+  },
+  momentum: { settings: { kind: 'maml', momentum: 0.6 }, rule: { momentum: 0.6 } },
+  'two minibatches': { settings: { kind: 'maml', supportBatches: 2 }, rule: { supportBatches: 2 } },
+  // Most tasks have fewer support rows, and stand still in some steps.
+  'four minibatches and momentum': {
+    settings: { kind: 'maml', supportBatches: 4, momentum: 0.6 },
+    rule: { supportBatches: 4, momentum: 0.6 },
+  },
+  'Meta-SGD': { settings: { kind: 'meta-sgd' }, rule: rated(perParameter) },
+  'Meta-SGD, clamped': {
+    settings: { kind: 'meta-sgd', clampsRates: true },
+    rule: rated(clamped),
+  },
+  'Meta-SGD per block': {
+    settings: { kind: 'meta-sgd', rates: 'block' },
+    rule: rated(perBlock),
+  },
+  'Meta-SGD, one rate, with momentum': {
+    settings: { kind: 'meta-sgd', rates: 'global', momentum: 0.6 },
+    rule: { momentum: 0.6, ...rated(({ variable }) => variable('rates/all')[0]!) },
+  },
+  'MAML++': { settings: { kind: 'maml++' }, rule: rated(perBlockAndStep), isMultiStep: true },
+  'MAML++, minibatches and rates per parameter': {
+    settings: { kind: 'maml++', supportBatches: 2, rates: 'parameter' },
+    rule: { supportBatches: 2, ...rated(perParameterAndStep) },
+  },
+  'MAML++, its multi-step loss alone': {
+    settings: { kind: 'maml++', learnsRates: false },
+    rule: {},
+    isMultiStep: true,
+  },
+  CAVIA: {
+    settings: { kind: 'cavia' },
+    rule: { start: ({ tape, variable }, name) => variable(name).map(() => tape.constant(0)) },
+    personal: ['adgroupEmbedding'],
+  },
+};
 
 const variants = [
   { innerSteps: 1, order: 'second', path: 'kept' },
@@ -83,25 +129,49 @@ const variants = [
 ] as const;
 type Variant = (typeof variants)[number];
 
-/** MAML is two methods by order; the others have it as a setting. */
+/** MAML is two methods by order; others have it as a setting, or neither order nor path. */
 function settingsOf(settings: Settings, { innerSteps, order, path }: Variant): Settings {
   const common = { innerSteps, innerRate, ...settings };
+  if (settings.kind === 'imaml') return common;
   if (settings.kind !== 'maml') return { ...common, order, path };
   return order === 'first' ? { ...common, kind: 'fomaml' } : { ...common, path };
 }
 
-describe.each(cases)('%s', (_, settings, rule) => {
+async function chosen(
+  { settings, personal = model.personal }: Case,
+  variant: Variant,
+): Promise<{ method: MethodConfig; indices: number[]; tasks: TaskRows[] }> {
+  const method = methodOf(settingsOf(settings, variant));
+  const store = tinyTaskStore(rich);
+  // The executor keeps stores by digest.
+  current = jobCaseOf(
+    { ...store, digest: `${personal.length}` },
+    { ...model, personal },
+    5,
+    method,
+  );
+  turnSomeRates(current);
+  const indices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
+  return { method, indices, tasks: await store.readTasks(indices) };
+}
+
+/** Every third rate below 0. */
+function turnSomeRates({ meta }: JobCase): void {
+  for (const [name, { values }] of meta.dense)
+    if (name.startsWith('rates/'))
+      for (const [at, rate] of values.entries()) values[at] = at % 3 === 2 ? -rate : rate;
+}
+
+describe.each(Object.entries(cases))('%s', (_, each) => {
   test.each(variants)('$innerSteps inner steps, $order order, $path', async (variant) => {
     const { innerSteps, order } = variant;
-    const method = methodOf(settingsOf(settings, variant));
-    current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    const { spec, meta, store } = current;
-    turnSomeRates(current);
-    const indices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
-    const tasks = await store.readTasks(indices);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
+    const { method, indices, tasks } = await chosen(each, variant);
+    const { spec, meta } = current;
+    const stepWeights = innerSteps === 1 ? [1] : [0.1, 0.15, 0.3, 0.2, 0.25];
+    const steps = each.isMultiStep === true ? { stepWeights } : {};
+    const work: JobWork = { kind: 'gradient', method, taskWeights: weights, ...steps };
     const found = await runJob(executor, current, indices, work);
-    const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
+    const loop: RefereeLoop = { innerSteps, innerRate, order, ...each.rule, ...steps };
     const outcomes = tasks.map((task) => adaptedLoss(spec, meta, task, loop));
     const gradients = outcomes.map(({ gradient }) => gradient);
     expectGradient(current, found, weightedSum(gradients, weights), tasks);
@@ -110,9 +180,31 @@ describe.each(cases)('%s', (_, settings, rule) => {
   });
 });
 
-/** Every third rate below 0. */
-function turnSomeRates({ meta }: JobCase): void {
-  for (const [name, { values }] of meta.dense)
-    if (name.startsWith('rates/'))
-      for (const [at, rate] of values.entries()) values[at] = at % 3 === 2 ? -rate : rate;
-}
+const predicted: Record<string, Case> = {
+  ...cases,
+  iMAML: { settings: { kind: 'imaml', proximalWeight: 0.7 }, rule: { proximalWeight: 0.7 } },
+};
+
+describe.each(Object.entries(predicted))('%s', (_, each) => {
+  test('predicts after the steps that it was trained for, and after more', async () => {
+    const { method, indices, tasks } = await chosen(each, {
+      innerSteps: 5,
+      order: 'second',
+      path: 'kept',
+    });
+    const { spec, meta } = current;
+    const adaptations = [
+      { innerRate: 0.4, innerSteps: 2 },
+      { innerRate: 0.2, innerSteps: 7 },
+    ];
+    const work: JobWork = { kind: 'predict', method, adaptations, rows: 'query' };
+    const { tensors } = await runJob(executor, current, indices, work);
+    const expected = adaptations.flatMap((adaptation) =>
+      tasks.flatMap((task) => {
+        const dense = valuesAfter(spec, meta, task, { ...adaptation, ...each.rule });
+        return logitsAt(spec, meta, dense, task, queryOf(task));
+      }),
+    );
+    expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(5e-5);
+  });
+});

@@ -84,7 +84,7 @@ interface Outcome {
 }
 
 /** Uncaptured: every operation runs by itself, and the memory is looked at before each. */
-function outcomeOf(path: Path, innerSteps: number): Outcome {
+function outcomeOf(path: Path | 'implicit', innerSteps: number): Outcome {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
   if (backend === null) throw new Error('needs the native backend');
@@ -105,10 +105,12 @@ function outcomeOf(path: Path, innerSteps: number): Outcome {
       },
     }) as typeof binding;
     try {
-      const plan = methodPlanOf(methodOf({ kind: 'maml', innerSteps, innerRate: 0.3, path }));
+      const loop = { innerSteps, innerRate: 0.3 };
+      const settings = path === 'implicit' ? { kind: 'imaml' } : { kind: 'maml', path };
+      const plan = methodPlanOf(methodOf({ ...loop, ...settings }));
       const both = { warm: weights, cold: weights };
       const { gradients } =
-        path === 'kept' || plan.innerLoop === null
+        path !== 'recomputed' || plan.innerLoop === null
           ? metaGradient(plan, job, both)
           : metaGradientInStages(
               plan,
@@ -140,11 +142,12 @@ describe('second-order MAML over 10 inner steps', () => {
     expect(recomputed.peakByteCount).toBeLessThan(kept.peakByteCount / 3);
   });
 
-  test('needs per recomputed step little more than its personal blocks', () => {
-    const perStep = (path: Path): number =>
+  test('needs per recomputed or implicit step little more than its personal blocks', () => {
+    const perStep = (path: Path | 'implicit'): number =>
       (outcomeOf(path, 10).peakByteCount - outcomeOf(path, 2).peakByteCount) / 8;
     const blockByteCount = 4 * TASK_COUNT * (24 * 24 + 24 + 24 + 1);
     expect(perStep('recomputed')).toBeLessThan(1.5 * blockByteCount);
+    expect(perStep('implicit')).toBeLessThan(1.5 * blockByteCount);
     expect(perStep('kept')).toBeGreaterThan(5 * blockByteCount);
   });
 

@@ -13,6 +13,7 @@ import {
   queryOf,
   supportOf,
   type Gradient,
+  type RowSpan,
   type Values,
 } from './referee.js';
 import { ScalarTape } from './scalar-tape.js';
@@ -63,10 +64,8 @@ export function adaptedLoss(
   // Every row gets its leaf now, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
   const seen: RefereeTask = { tape, task, variable: (name) => initial.variable(name) };
-  const names = personalOf(spec);
-  const start = new Map(initial.nodes);
-  for (const name of names) start.set(name, loop.start?.(seen, name) ?? initial.variable(name));
-  const steps = walk(spec, loop, seen, new Leaves(tape, dense, meta, start));
+  const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
+  const steps = walk(spec, loop, seen, start);
   const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));
   const weights = loop.stepWeights ?? losses.map((_, at) => (at === losses.length - 1 ? 1 : 0));
   const loss = tape.add(...losses.map((node, at) => tape.scale(node, weights[at]!)));
@@ -80,12 +79,51 @@ export function adaptedLoss(
   };
 }
 
+/** The task's variables after the steps on rows `rowsOf` gives, from `dense` on. */
+export function valuesAfter(
+  spec: ModelSpec,
+  meta: MetaParameters,
+  task: TaskRows,
+  loop: RefereeLoop,
+  dense: Values = denseValuesOf(meta),
+  rowsOf: (task: TaskRows) => RowSpan = supportOf,
+): Values {
+  const tape = new ScalarTape();
+  const initial = new Leaves(tape, dense, meta);
+  const seen: RefereeTask = { tape, task, variable: (name) => initial.variable(name) };
+  const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
+  const end = walk(spec, loop, seen, start, rowsOf(task)).at(-1)!;
+  const adapted = personalOf(spec).map((name): [string, Float64Array] => [
+    name,
+    Float64Array.from(end.variable(name), (node) => tape.valueOf(node)),
+  ]);
+  return new Map([...dense, ...adapted]);
+}
+
 export function personalOf(spec: ModelSpec): string[] {
   return spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
 }
 
+function startOf(
+  spec: ModelSpec,
+  loop: RefereeLoop,
+  seen: RefereeTask,
+  initial: Leaves,
+): Map<string, number[]> {
+  const start = new Map(initial.nodes);
+  for (const name of personalOf(spec))
+    start.set(name, loop.start?.(seen, name) ?? initial.variable(name));
+  return start;
+}
+
 /** All nodes after each step. */
-function walk(spec: ModelSpec, loop: RefereeLoop, seen: RefereeTask, start: Leaves): Leaves[] {
+function walk(
+  spec: ModelSpec,
+  loop: RefereeLoop,
+  seen: RefereeTask,
+  start: Leaves,
+  rows: RowSpan = supportOf(seen.task),
+): Leaves[] {
   const { tape, task } = seen;
   const { innerSteps, innerRate, supportBatches = 1, momentum = 0, proximalWeight = 0 } = loop;
   const names = personalOf(spec);
@@ -93,7 +131,8 @@ function walk(spec: ModelSpec, loop: RefereeLoop, seen: RefereeTask, start: Leav
   const steps: Leaves[] = [];
   let current = start;
   for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) {
-    const span = { ...supportOf(task), start: stepIndex % supportBatches, stride: supportBatches };
+    const first = rows.start + (stepIndex % supportBatches);
+    const span = { start: first, end: rows.end, stride: supportBatches };
     const loss = lossNode(spec, current, task, span);
     const before = names.flatMap((name) => current.variable(name));
     const slopes = tape.gradientNodes(loss, before);

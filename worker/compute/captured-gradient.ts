@@ -23,7 +23,12 @@ import {
 
 export type GradientInput = BatchInput & {
   /** `[taskCount]`, 0 for padding. */
-  readonly weights: { readonly warm: tfjs.Tensor1D; readonly cold?: tfjs.Tensor1D };
+  readonly weights: {
+    readonly warm: tfjs.Tensor1D;
+    readonly cold?: tfjs.Tensor1D;
+    /** `[innerSteps]` */
+    readonly steps?: tfjs.Tensor1D;
+  };
 };
 
 /** `MetaGradientResult` as a structure of tensors. */
@@ -101,8 +106,8 @@ function captureInStages(
   };
 }
 
-function bothWeights({ warm, cold = warm }: GradientInput['weights']): TaskWeights {
-  return { warm, cold };
+function bothWeights({ warm, cold = warm, steps }: GradientInput['weights']): TaskWeights {
+  return { warm, cold, ...(steps === undefined ? {} : { steps }) };
 }
 
 function outputOf(result: MetaGradientResult): GradientOutput {

@@ -15,7 +15,7 @@ import {
   blocksOf,
   startState,
   steppedState,
-  supportGradient,
+  stepGradient,
   type LoopState,
 } from './meta-gradients/inner-loop.js';
 import { shiftedBy } from './meta-gradients/level-shift.js';
@@ -26,6 +26,7 @@ import {
   type BatchInput,
   type Pass,
 } from './meta-gradients/passes.js';
+import { stepPlaceOf } from './meta-gradients/support-batches.js';
 import type { BatchTensors } from './models/batch-tensors.js';
 import type { TrunkPass } from './models/forward.js';
 import { modelPlanOf } from './models/model-plan.js';
@@ -103,7 +104,7 @@ export function capturePrediction(
       if (support === undefined) throw new Error('an inner step has support rows');
       const pass = passOn(input, support);
       const tasks = adaptingTasksOf(pass.job);
-      const { scaledGradients } = supportGradient(pass, trunk, blocksOf(tasks, state), rates);
+      const { scaledGradients } = stepGradient(loop, pass, trunk, state, rates, stepIndex);
       return steppedState(loop, tasks, state, scaledGradients, rates, stepIndex);
     };
   const logits = ({ dense, batch, trunk, state, support }: LogitsInput): tfjs.Tensor2D => {
@@ -116,23 +117,25 @@ export function capturePrediction(
   };
 
   const shapeCountMax = SHAPE_COUNT_MAX;
-  const steps = Array.from(
-    { length: loop.stepsDiffer === true ? loop.innerSteps : 1 },
-    (_, stepIndex) =>
-      captureByShape(engine, step(stepIndex), { name: 'an inner step', shapeCountMax }),
-  );
+  // Steps that compute alike are one function.
+  const steps = new Map<number, ShapedCapture<StepInput, LoopState>>();
+  const stepAt = (stepIndex: number): ShapedCapture<StepInput, LoopState> => {
+    const place = stepPlaceOf(loop, stepIndex);
+    const known =
+      steps.get(place) ??
+      captureByShape(engine, step(place), { name: 'an inner step', shapeCountMax });
+    steps.set(place, known);
+    return known;
+  };
   const captured = {
     start: captureByShape(engine, start, { name: 'the start of a prediction', shapeCountMax }),
     logits: captureByShape(engine, logits, { name: 'the logits', shapeCountMax }),
   };
   return {
     ...captured,
-    stepAt:
-      plan.personal.size === 0
-        ? null
-        : (stepIndex) => steps[Math.min(stepIndex, steps.length - 1)] as (typeof steps)[number],
+    stepAt: plan.personal.size === 0 ? null : stepAt,
     dispose: () => {
-      for (const each of [...steps, captured.start, captured.logits]) each.dispose();
+      for (const each of [...steps.values(), captured.start, captured.logits]) each.dispose();
     },
   };
 }

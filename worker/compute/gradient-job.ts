@@ -80,7 +80,7 @@ function cutOf(
 function runMicroBatch(
   compute: GradientFunction,
   job: DeviceJob,
-  { method, taskWeights, coldTaskWeights }: GradientWork,
+  { method, taskWeights, coldTaskWeights, stepWeights }: GradientWork,
   microBatch: MicroBatch,
 ): GradientOutput | null {
   if (microBatch.flatExtent === 0) return null;
@@ -101,6 +101,7 @@ function runMicroBatch(
       ...(coldTaskWeights === undefined || (plan.innerLoop?.coldShare ?? 0) === 0
         ? {}
         : { cold: weightsAt(coldTaskWeights) }),
+      ...(stepWeights === undefined ? {} : { steps: job.engine.tf.tensor1d(stepWeights) }),
     },
   });
 }

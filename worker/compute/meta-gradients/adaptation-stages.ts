@@ -24,7 +24,7 @@ import {
   ratesOf,
   startState,
   steppedState,
-  supportGradient,
+  stepGradient,
   type LoopState,
 } from './inner-loop.js';
 import { shiftedBy } from './level-shift.js';
@@ -38,6 +38,7 @@ import {
   type BatchInput,
   type Pass,
 } from './passes.js';
+import { stepPlaceOf } from './support-batches.js';
 import { unadaptedGradient } from './unadapted.js';
 
 /** What the trunk pass of the support rows gives to all inner steps, once. */
@@ -88,16 +89,18 @@ export function adaptationStages(
   stage: StageMaker,
 ): AdaptationStages {
   const terms: StageTerms = { engine, spec, loop };
-  // Steps that do not differ are one function, captured once.
+  // Steps that compute alike are one function, captured once.
   const byStep = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In, stepIndex: number) => Out,
   ): ((stepIndex: number) => (input: In) => Out) => {
-    const count = loop.stepsDiffer === true ? loop.innerSteps : 1;
-    const stages = Array.from({ length: count }, (_, index) =>
-      stage(name, (input: In) => compute(input, index)),
-    );
-    return (stepIndex) => stages[Math.min(stepIndex, count - 1)] as (input: In) => Out;
+    const stages = new Map<number, (input: In) => Out>();
+    return (stepIndex) => {
+      const place = stepPlaceOf(loop, stepIndex);
+      const known = stages.get(place) ?? stage(name, (input: In) => compute(input, place));
+      stages.set(place, known);
+      return known;
+    };
   };
   return {
     start: stage('the start of the inner loop', (input) =>
@@ -143,7 +146,7 @@ function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOu
   const tasks = adaptingTasksOf(pass.job);
   const { shared, state } = input;
   const rates = ratesOf(loop, tasks);
-  const { scaledGradients, losses } = supportGradient(pass, shared, blocksOf(tasks, state), rates);
+  const { scaledGradients, losses } = stepGradient(loop, pass, shared, state, rates, stepIndex);
   return { state: steppedState(loop, tasks, state, scaledGradients, rates, stepIndex), losses };
 }
 

@@ -10,8 +10,10 @@ import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptingTasks, InnerLoop } from '../../../shared/methods/method.js';
 import type { Variables } from '../models/fields.js';
 import type { TrunkPass } from '../models/forward.js';
+import { adaptingTasksOf } from './adapting-tasks.js';
 import { named, type NamedTensors } from './named-tensors.js';
-import { logitsOf, lossesOf, type Pass } from './passes.js';
+import { logitsOf, lossesOf, trunkOf, type Pass } from './passes.js';
+import { supportBatchOf } from './support-batches.js';
 
 /** Personal blocks by name, and with momentum each one's velocity as `velocity/NAME`. */
 export type LoopState = NamedTensors;
@@ -65,6 +67,68 @@ export function supportGradient(
   };
 }
 
+/**
+ * The scaled gradients of a step at a state, and the losses, before it, of the rows it sees.
+ *
+ * @param shared the trunk pass of all rows of the pass.
+ */
+export function stepGradient(
+  loop: InnerLoop,
+  pass: Pass,
+  shared: TrunkPass,
+  state: LoopState,
+  rates: tfjs.Tensor1D,
+  stepIndex: number,
+): SupportGradient {
+  const tasks = adaptingTasksOf(pass.job);
+  const seen = supportBatchOf(pass, shared, loop.supportBatches ?? 1, stepIndex);
+  const found = supportGradient(seen.pass, seen.shared, blocksOf(tasks, state), rates);
+  if (loop.proximalWeight === undefined) return found;
+  const { tf } = tasks;
+  const start = startState(loop, tasks);
+  const pull = tf.mul(rates, loop.proximalWeight);
+  const pulled = Object.entries(found.scaledGradients).map(([name, gradient]) => {
+    const away = tf.sub(named(state, name), named(start, name));
+    return [name, tf.add(gradient, tf.mul(away, byTask(tf, pull, away.rank)))];
+  });
+  return { ...found, scaledGradients: Object.fromEntries(pulled) as NamedTensors };
+}
+
+/** `[taskCount]` as factors of tensors `[taskCount, ...]`. */
+export function byTask(tf: typeof tfjs, factors: tfjs.Tensor, rank: number): tfjs.Tensor {
+  return tf.reshape(factors, [-1, ...Array.from({ length: rank - 1 }, () => 1)]);
+}
+
+export interface Descended {
+  readonly state: LoopState;
+  /** Of the rows that the first step sees, before it. */
+  readonly losses: tfjs.Tensor1D;
+}
+
+/** The state after all inner steps on the rows of a pass. */
+export function descended(loop: InnerLoop, pass: Pass, start: LoopState): Descended {
+  const tasks = adaptingTasksOf(pass.job);
+  const { tf } = tasks;
+  const shared = trunkOf(pass);
+  const rates = ratesOf(loop, tasks);
+  let state = start;
+  let losses: tfjs.Tensor1D | null = null;
+  for (let step = 0; step < loop.innerSteps; step += 1) {
+    // What a step made beside its results goes with it.
+    const moved: Descended = tf.tidy(() => {
+      const found = stepGradient(loop, pass, shared, state, rates, step);
+      return {
+        state: steppedState(loop, tasks, state, found.scaledGradients, rates, step),
+        losses: found.losses,
+      };
+    });
+    losses ??= moved.losses;
+    state = moved.state;
+  }
+  if (losses === null) throw new Error('an inner loop has steps');
+  return { state, losses };
+}
+
 /** The state after a step along given gradients. */
 export function steppedState(
   loop: InnerLoop,
@@ -90,7 +154,8 @@ export function steppedState(
           }),
         );
   const blocks = Object.fromEntries(personal.map((name) => [name, named(state, name)]));
-  const step = { blocks, scaledGradients: velocities, rates, stepIndex };
+  const ownIndex = Math.min(stepIndex, loop.innerSteps - 1);
+  const step = { blocks, scaledGradients: velocities, rates, stepIndex: ownIndex };
   const moved =
     loop.step?.(tasks, step) ??
     Object.fromEntries(

@@ -4,6 +4,8 @@
  *   phi_i = start, then steps along v_s = innerRate * grad L(phi ; S_i)
  *   g     = sum_i w_i * grad L(phi_i ; Q_i)
  *
+ * or, of a multi-step loss, of sum_s omega_s L(phi_i after s steps ; Q_i) in place of L(phi_i ; Q_i).
+ *
  * In second order one tape runs over everything. In first order the v_s are recorded beforehand and
  * constants of the tape, which then holds starts, steps and the query loss: what a method learns in
  * them (rates, gates, generators) has its gradient in either order.
@@ -17,7 +19,7 @@ import {
   ratesOf,
   startState,
   steppedState,
-  supportGradient,
+  stepGradient,
   type LoopState,
 } from './inner-loop.js';
 import { shiftedBy } from './level-shift.js';
@@ -34,35 +36,58 @@ import {
 } from './passes.js';
 import { unadaptedGradient } from './unadapted.js';
 
-/** @param coldWeights of the support losses before the first step, in second order. */
+/**
+ * @param coldWeights of the support losses before the first step, in second order.
+ * @param stepWeights `[innerSteps]`: see `TaskWeights`.
+ */
 export function keptGradient(
   job: JobTensors,
   loop: InnerLoop,
   weights: tfjs.Tensor1D,
   coldWeights: tfjs.Tensor1D | null = null,
+  stepWeights?: tfjs.Tensor1D,
 ): MetaGradientResult {
+  const { tf } = job.engine;
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
   if (query === null) return withoutQuery(job, loop, support, coldWeights);
-  const recorded = loop.order === 'first' ? adapted(job, loop, support, null) : null;
+  // Without support rows all steps end where they began.
+  const isMultiStep = stepWeights !== undefined && support !== null;
+  const recorded = loop.order === 'first' ? adapted(job, loop, support, isMultiStep, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { state, losses, supportLogits } = adapted(job, loop, support, recorded);
-    const blocks = blocksOf(adaptingTasksOf(job), state);
-    const logits = logitsOf(query, trunkOf(query), blocks);
-    const queryLosses = lossesOf(query, shiftedBy(loop, support, supportLogits, logits));
-    return losses === null ? [queryLosses] : [queryLosses, losses];
+    const { ends, losses } = adapted(job, loop, support, isMultiStep, recorded);
+    const shared = trunkOf(query);
+    const queryLosses = ends.map(({ state, supportLogits }) => {
+      const logits = logitsOf(query, shared, blocksOf(adaptingTasksOf(job), state));
+      return lossesOf(query, shiftedBy(loop, support, supportLogits, logits));
+    });
+    // The last one first.
+    return [...queryLosses.reverse(), ...(losses === null ? [] : [losses])];
   };
-  const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
-    weights,
+  const endWeights = isMultiStep
+    ? stepsOf(loop).map((step) => weightsAfter(tf, weights, stepWeights, step))
+    : [weights];
+  const { results, gradients } = gradientsOf(tf, compute, learnedInputs(job), [
+    ...endWeights.reverse(),
     coldWeights,
   ]);
-  const [queryLosses = null, supportLosses = recorded?.losses ?? null] = results as tfjs.Tensor1D[];
   return {
     gradients: new Map(Object.entries(gradients.dense)),
     rowGradient: packIn(gradients.rows),
-    queryLosses,
-    supportLosses,
+    queryLosses: results[0] as tfjs.Tensor1D,
+    supportLosses:
+      (results[endWeights.length] as tfjs.Tensor1D | undefined) ?? recorded?.losses ?? null,
   };
+}
+
+/** Of the query losses after step `stepIndex`, `[taskCount]`. */
+export function weightsAfter(
+  tf: typeof tfjs,
+  weights: tfjs.Tensor1D,
+  stepWeights: tfjs.Tensor1D,
+  stepIndex: number,
+): tfjs.Tensor1D {
+  return tf.mul(weights, tf.slice(stepWeights, [stepIndex], [1]));
 }
 
 /** No gradient but that of a cold term; the support loss is reported all the same. */
@@ -74,18 +99,23 @@ function withoutQuery(
 ): MetaGradientResult {
   if (coldWeights !== null)
     return { ...unadaptedGradient(job, loop, coldWeights), queryLosses: null };
-  const { losses } = adapted(job, { ...loop, innerSteps: 1 }, support, null);
+  const { losses } = adapted(job, { ...loop, innerSteps: 1 }, support, false, null);
   return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: losses };
 }
 
-interface Adapted {
+interface End {
   readonly state: LoopState;
+  /** Of the support rows under that state; null without a level shift. */
+  readonly supportLogits: tfjs.Tensor2D | null;
+}
+
+interface Adapted {
+  /** After each step, or after the last one alone. */
+  readonly ends: readonly End[];
   /** Support losses before the first step; null when they were not computed. */
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
   readonly gradients: readonly NamedTensors[];
-  /** Of the support rows after the last step; null without a level shift. */
-  readonly supportLogits: tfjs.Tensor2D | null;
 }
 
 /** @param recorded what is to be taken from an earlier run instead of computing it. */
@@ -93,29 +123,38 @@ function adapted(
   job: JobTensors,
   loop: InnerLoop,
   support: Pass | null,
+  isMultiStep: boolean,
   recorded: Adapted | null,
 ): Adapted {
   const tasks = adaptingTasksOf(job);
   let state = startState(loop, tasks);
-  if (support === null) return { state, losses: null, gradients: [], supportLogits: null };
+  if (support === null)
+    return { ends: [{ state, supportLogits: null }], losses: null, gradients: [] };
   const shared = recorded === null ? trunkOf(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
   const gradients: NamedTensors[] = [];
-  for (let step = 0; step < loop.innerSteps; step += 1) {
+  const ends: End[] = [];
+  for (const step of stepsOf(loop)) {
     let along = recorded?.gradients[step];
     if (shared !== null) {
-      const found = supportGradient(support, shared, blocksOf(tasks, state), rates);
+      const found = stepGradient(loop, support, shared, state, rates, step);
       losses ??= found.losses;
       along = found.scaledGradients;
     }
     if (along === undefined) throw new Error(`inner step ${step} was not recorded`);
     gradients.push(along);
     state = steppedState(loop, tasks, state, along, rates, step);
+    if (!isMultiStep && step < loop.innerSteps - 1) continue;
+    const supportLogits =
+      loop.levelShift && shared !== null
+        ? logitsOf(support, shared, blocksOf(tasks, state))
+        : (recorded?.ends[ends.length]?.supportLogits ?? null);
+    ends.push({ state, supportLogits });
   }
-  const supportLogits =
-    loop.levelShift && shared !== null
-      ? logitsOf(support, shared, blocksOf(tasks, state))
-      : (recorded?.supportLogits ?? null);
-  return { state, losses, gradients, supportLogits };
+  return { ends, losses, gradients };
+}
+
+function stepsOf({ innerSteps }: InnerLoop): number[] {
+  return Array.from({ length: innerSteps }, (_, step) => step);
 }

@@ -1,10 +1,12 @@
 /** The outer gradient of a micro-batch of tasks, whatever the method: which path computes it. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { MethodPlan } from '../../../shared/methods/method.js';
+import type { InnerLoop, MethodPlan } from '../../../shared/methods/method.js';
 import type { RowRole } from '../row-batch.js';
 import type { AdaptationStages } from './adaptation-stages.js';
 import { withColdTerm } from './cold-term.js';
+import { displacementGradient } from './displacement-path.js';
+import { implicitGradient } from './implicit-path.js';
 import { keptGradient } from './kept-path.js';
 import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
 import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
@@ -18,21 +20,44 @@ export function metaGradient(
   if (innerLoop === null) return unadaptedGradient(job, null, taskWeights.warm);
   const { tf } = job.engine;
   const { coldShare } = innerLoop;
-  // The first inner step computes these losses anyway.
-  if (coldShare > 0 && innerLoop.coldRows === 'support' && innerLoop.order === 'second')
+  // The first inner step computes these losses anyway, unless it sees a minibatch.
+  if (
+    coldShare > 0 &&
+    innerLoop.coldRows === 'support' &&
+    innerLoop.order === 'second' &&
+    (innerLoop.supportBatches ?? 1) === 1
+  )
     return keptGradient(
       job,
       innerLoop,
       tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - coldShare),
       tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare),
+      taskWeights.steps,
     );
   return withColdTerm(
     tf,
     taskWeights,
     coldShare,
-    (weights) => keptGradient(job, innerLoop, weights),
+    (weights) => adaptedGradient(job, innerLoop, weights, taskWeights.steps),
     (weights) => unadaptedGradient(job, innerLoop, weights),
   );
+}
+
+function adaptedGradient(
+  job: JobTensors,
+  loop: InnerLoop,
+  weights: tfjs.Tensor1D,
+  stepWeights?: tfjs.Tensor1D,
+): MetaGradientResult {
+  const { outerGradient } = loop;
+  switch (outerGradient?.kind) {
+    case undefined:
+      return keptGradient(job, loop, weights, null, stepWeights);
+    case 'displacement':
+      return displacementGradient(job, loop, outerGradient, weights);
+    case 'implicit':
+      return implicitGradient(job, loop, outerGradient, weights);
+  }
 }
 
 /** The same in stages that run one after the other. */
@@ -52,14 +77,18 @@ export function metaGradientInStages(
     innerLoop.coldShare,
     (weights) =>
       hasBoth
-        ? recomputedGradient(job.engine.tf, stages, innerLoop, input, weights)
-        : keptGradient(job, innerLoop, weights),
+        ? recomputedGradient(job.engine.tf, stages, innerLoop, input, weights, taskWeights.steps)
+        : keptGradient(job, innerLoop, weights, null, taskWeights.steps),
     (weights) => unadaptedStage(stages, innerLoop, input, weights),
   );
 }
 
 export function runsInStages({ innerLoop }: MethodPlan): boolean {
-  return innerLoop?.order === 'second' && innerLoop.path === 'recomputed';
+  return (
+    innerLoop?.order === 'second' &&
+    innerLoop.path === 'recomputed' &&
+    innerLoop.outerGradient === undefined
+  );
 }
 
 /** Whether the sums over a task's support rows are read. */

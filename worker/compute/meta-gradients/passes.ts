@@ -40,10 +40,13 @@ export function learnedInputs({ spec, dense, rows }: JobTensors): {
   };
 }
 
-/** `[taskCount]` each: of the outer loss after adaptation, and of its cold term before it. */
+/** Of the outer loss after adaptation, and of its cold term before it. */
 export interface TaskWeights {
+  /** `[taskCount]`, as `cold` */
   readonly warm: tfjs.Tensor1D;
   readonly cold: tfjs.Tensor1D;
+  /** `[innerSteps]`: of the loss after each step; absent: the last one alone counts. */
+  readonly steps?: tfjs.Tensor1D;
 }
 
 /** Sums over the tasks of a micro-batch of taskWeight times the task's gradient; losses `[taskCount]`. */

@@ -3,8 +3,9 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/method.js';
 import type { TrunkPass } from '../models/forward.js';
-import type { AdaptationStages, SharedGradient } from './adaptation-stages.js';
+import type { AdaptationStages, QueryGradient, SharedGradient } from './adaptation-stages.js';
 import type { LoopState } from './inner-loop.js';
+import { weightsAfter } from './kept-path.js';
 import { packIn, type NamedTensors } from './named-tensors.js';
 import type { BatchInput, MetaGradientResult } from './passes.js';
 import { unadaptedRoleOf } from './unadapted.js';
@@ -16,11 +17,21 @@ export function recomputedGradient(
   loop: InnerLoop,
   input: BatchInput,
   weights: tfjs.Tensor1D,
+  stepWeights?: tfjs.Tensor1D,
 ): MetaGradientResult {
   const shared = stages.supportTrunk(input);
   const { path, losses } = walked(stages, loop, input, shared);
+  // Without personal blocks all steps end where they began.
+  const bySteps = path.length > 1 ? stepWeights : undefined;
+  const queryAt = (state: LoopState, stepIndex: number): QueryGradient =>
+    stages.query({
+      ...input,
+      shared,
+      state,
+      weights: bySteps === undefined ? weights : weightsAfter(tf, weights, bySteps, stepIndex),
+    });
   const end = path.pop() ?? {};
-  const query = stages.query({ ...input, shared, state: end, weights });
+  const query = queryAt(end, loop.innerSteps - 1);
   tf.dispose({ ...end });
   let total: SharedGradient = { dense: query.dense, rows: query.rows };
   const add = (part: SharedGradient): void => {
@@ -30,11 +41,20 @@ export function recomputedGradient(
   let sharedAdjoint = query.shared;
   // From the last step to the first: states and adjoints go as soon as they have been used.
   for (let before = path.pop(); before !== undefined; before = path.pop()) {
-    const step = stages.stepAdjoint(path.length)({ ...input, shared, state: before, adjoint });
-    tf.dispose([{ ...before }, { ...adjoint }]);
+    const stepIndex = path.length;
+    const step = stages.stepAdjoint(stepIndex)({ ...input, shared, state: before, adjoint });
+    tf.dispose({ ...adjoint });
     adjoint = step.state;
     add(step);
     sharedAdjoint = sumOf(tf, sharedAdjoint, step.shared);
+    if (bySteps !== undefined && stepIndex > 0) {
+      const between = queryAt(before, stepIndex - 1);
+      between.losses.dispose();
+      add(between);
+      adjoint = sumOf(tf, adjoint, between.state);
+      sharedAdjoint = sumOf(tf, sharedAdjoint, between.shared);
+    }
+    tf.dispose({ ...before });
   }
   tf.dispose({ ...shared });
   if (Object.keys(sharedAdjoint).length > 0)

@@ -1,0 +1,38 @@
+/**
+ * Implicit MAML (Rajeswaran, Finn, Kakade and Levine, NeurIPS 2019):
+ *
+ *   phi_i = argmin  L(phi ; S_i) + proximalWeight / 2 |phi - theta|^2     (by innerSteps steps)
+ *   v_i   = (I + H_i / proximalWeight)^-1 w_i grad L(phi_i ; Q_i)         (H_i: Hessian of L on S_i)
+ *
+ * v_i by conjugate gradients. The memory does not depend on the number of inner steps, and the
+ * gradient not on how phi_i was found: exact where it is the minimum. What trunk and row pack get
+ * is written in `worker/compute/meta-gradients/implicit-path.ts`.
+ */
+
+import { z } from 'zod';
+import { innerLoopSettings } from './inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
+import { defineMethod } from './method.js';
+
+export const imaml = defineMethod({
+  settings: z.strictObject({
+    kind: z.literal('imaml'),
+    ...innerLoopSettings,
+    ...fixedRateSettings,
+    innerSteps: innerLoopSettings.innerSteps.default(10),
+    /** Lambda of the paper, which has 2 for images: the larger, the nearer a task stays to the start. */
+    proximalWeight: z.number().positive().max(10_000).default(1),
+    /** Conjugate-gradient steps; exact from the number of a task's parameters on. */
+    iterationCount: z.int().positive().max(100).default(5),
+  }),
+  planOf: ({ iterationCount, ...settings }) => ({
+    innerLoop: {
+      ...settings,
+      order: 'first',
+      path: 'kept',
+      outerGradient: { kind: 'implicit', iterationCount },
+      ...fixedRates(settings.rateFactors),
+    },
+  }),
+  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
+});

@@ -1,0 +1,60 @@
+/**
+ * The MAML++ kit (Antoniou, Edwards and Storkey, ICLR 2019), each part by itself or with the others:
+ *
+ *   rates      r_(block, s): learned by block and step (section 4, "per-layer per-step"),
+ *              phi_i <- phi_i - r_(block, s) * innerRate * grad L(phi_i ; S_i)
+ *   loss       sum_s omega_s L(phi_i after s steps ; Q_i): omega from 1 / innerSteps each to the last
+ *              step alone, in proportion to the outer steps done (over `multiStepOuterSteps`)
+ *   order      first for `firstOrderOuterSteps` outer steps, then second
+ *   outer rate cosine: `training.schedule: { decay: cosine }`
+ *
+ * The paper's normalisation by step has no counterpart: these models normalise nothing.
+ */
+
+import { z } from 'zod';
+import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import {
+  fixedRates,
+  learnedRates,
+  learnedRateSettings,
+  rateFactorMisfits,
+  rateGranularity,
+} from './inner-rates.js';
+import { defineMethod } from './method.js';
+
+const outerStepCount = z.int().nonnegative().max(10_000_000).default(0);
+
+export const mamlPlusPlus = defineMethod({
+  settings: z.strictObject({
+    kind: z.literal('maml++'),
+    ...innerLoopSettings,
+    ...orderSettings,
+    order: orderSettings.order.default('second'),
+    /** False: the rates stay as `innerRate` and `rateFactors` say. */
+    learnsRates: z.boolean().default(true),
+    rates: rateGranularity.default('block'),
+    ratesDifferByStep: z.boolean().default(true),
+    ...learnedRateSettings,
+    /** Outer steps until the loss after the last inner step is the only one; 0: from the first on. */
+    multiStepOuterSteps: outerStepCount,
+    /** Outer steps of first order at the beginning. */
+    firstOrderOuterSteps: outerStepCount,
+  }),
+  planOf: (settings) => {
+    if (!settings.learnsRates)
+      return { innerLoop: { ...settings, ...fixedRates(settings.rateFactors) } };
+    const stepCount = settings.ratesDifferByStep ? settings.innerSteps : null;
+    const { variables, ...stepping } = learnedRates({ ...settings, stepCount });
+    return { innerLoop: { ...settings, ...stepping }, variables };
+  },
+  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
+  settingsAt: (settings, outerStep) =>
+    outerStep < settings.firstOrderOuterSteps ? { ...settings, order: 'first' as const } : settings,
+  stepWeightsAt: ({ innerSteps, multiStepOuterSteps }, outerStep) => {
+    if (outerStep >= multiStepOuterSteps) return null;
+    const other = (1 - outerStep / multiStepOuterSteps) / innerSteps;
+    return Array.from({ length: innerSteps }, (_, step) =>
+      step < innerSteps - 1 ? other : 1 - other * (innerSteps - 1),
+    );
+  },
+});

@@ -1,0 +1,36 @@
+/**
+ * Reptile (Nichol, Achiam and Schulman, 2018, arXiv 1803.02999): the start moves towards where the
+ * tasks' steps end,
+ *
+ *   phi_i = theta after innerSteps steps on S_i (and, with continuesOnQuery, as many on Q_i)
+ *   g     = sum_i w_i (theta - phi_i)                    (personal blocks)
+ *   g     = sum_i w_i * grad L(phi_i ; Q_i)              (trunk and row pack, phi_i fixed)
+ *
+ * The paper has no trunk and steps by plain descent: `training.optimizer: { kind: sgd }`, whose rate
+ * is its epsilon.
+ */
+
+import { z } from 'zod';
+import { innerLoopSettings } from './inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
+import { defineMethod } from './method.js';
+
+export const reptile = defineMethod({
+  settings: z.strictObject({
+    kind: z.literal('reptile'),
+    ...innerLoopSettings,
+    ...fixedRateSettings,
+    /** Whether the steps go on over the query rows: the paper divides no rows. */
+    continuesOnQuery: z.boolean().default(false),
+  }),
+  planOf: ({ continuesOnQuery, ...settings }) => ({
+    innerLoop: {
+      ...settings,
+      order: 'first',
+      path: 'kept',
+      outerGradient: { kind: 'displacement', continuesOnQuery },
+      ...fixedRates(settings.rateFactors),
+    },
+  }),
+  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
+});

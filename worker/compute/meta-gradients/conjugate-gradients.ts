@@ -1,0 +1,57 @@
+/**
+ * Conjugate gradients (Hestenes and Stiefel, 1952) for one symmetric system per task, all tasks at
+ * once: every tensor is `[taskCount, ...]`, and tasks do not meet.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { byTask } from './inner-loop.js';
+import { named, type NamedTensors } from './named-tensors.js';
+
+/**
+ * An approximate x with `multiply(x) = right`, from 0. A task that is solved, or whose right side is
+ * 0, stands still; so does it along a direction of negative curvature, where there is no minimum.
+ */
+export function conjugateGradients(
+  tf: typeof tfjs,
+  right: NamedTensors,
+  iterationCount: number,
+  multiply: (x: NamedTensors) => NamedTensors,
+): NamedTensors {
+  const names = Object.keys(right);
+  /** `[taskCount]` */
+  const dot = (a: NamedTensors, b: NamedTensors): tfjs.Tensor =>
+    names
+      .map((name) => {
+        const product = tf.mul(named(a, name), named(b, name));
+        return tf.sum(
+          product,
+          Array.from({ length: product.rank - 1 }, (_, axis) => axis + 1),
+        );
+      })
+      .reduce((sum, term) => tf.add(sum, term));
+  /** `a + factors * b` */
+  const along = (a: NamedTensors, factors: tfjs.Tensor, b: NamedTensors): NamedTensors =>
+    Object.fromEntries(
+      names.map((name) => {
+        const term = named(b, name);
+        const scaled = tf.mul(term, byTask(tf, factors, term.rank));
+        return [name, tf.add(named(a, name), scaled)];
+      }),
+    );
+  let x: NamedTensors = Object.fromEntries(
+    names.map((name) => [name, tf.zerosLike(named(right, name))]),
+  );
+  let residual = right;
+  let direction = right;
+  let square = dot(residual, residual);
+  for (let iteration = 0; iteration < iterationCount; iteration += 1) {
+    const product = multiply(direction);
+    const length = tf.divNoNan(square, tf.relu(dot(direction, product)));
+    x = along(x, length, direction);
+    residual = along(residual, tf.neg(length), product);
+    const next = dot(residual, residual);
+    direction = along(residual, tf.divNoNan(next, square), direction);
+    square = next;
+  }
+  return x;
+}

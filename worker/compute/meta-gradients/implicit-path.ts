@@ -1,0 +1,104 @@
+/**
+ * The implicit path (Rajeswaran, Finn, Kakade and Levine, NeurIPS 2019): the blocks after the inner
+ * steps are taken for the minimum
+ *
+ *   phi_i = argmin  L(phi ; S_i) + lambda / 2 |phi - start|^2
+ *
+ * at which grad L + lambda (phi - start) = 0 says how it moves with start and shared variables. With
+ * g_i = w_i * grad L(phi_i ; Q_i) and H_i the Hessian of the support loss, both at phi_i,
+ *
+ *   v_i = (I + H_i / lambda)^-1 g_i
+ *   personal blocks: sum_i v_i
+ *   everything else: sum_i w_i * grad L(phi_i ; Q_i) - (1 / lambda) grad <grad_phi L(phi_i ; S_i), v_i>
+ *
+ * with phi_i and v_i fixed in the last term. v_i comes of a fixed number of conjugate-gradient steps
+ * for each task, of products with H_i: nothing of the inner steps is kept. S_i is all support rows,
+ * whatever minibatches the steps saw.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop, OuterGradient } from '../../../shared/methods/method.js';
+import type { TrunkPass } from '../models/forward.js';
+import { adaptingTasksOf } from './adapting-tasks.js';
+import { conjugateGradients } from './conjugate-gradients.js';
+import { blocksOf, descended, startState, supportGradient } from './inner-loop.js';
+import { gradientsOf, named, packGroup, packIn, type NamedTensors } from './named-tensors.js';
+import {
+  learnedInputs,
+  passOf,
+  trunkOf,
+  type JobTensors,
+  type MetaGradientResult,
+} from './passes.js';
+import { queryGradientAt } from './query-gradient.js';
+
+type Implicit = Extract<OuterGradient, { kind: 'implicit' }>;
+
+export function implicitGradient(
+  job: JobTensors,
+  loop: InnerLoop,
+  { iterationCount }: Implicit,
+  weights: tfjs.Tensor1D,
+): MetaGradientResult {
+  const { tf } = job.engine;
+  const { proximalWeight } = loop;
+  if (proximalWeight === undefined) throw new Error('an implicit gradient has a proximal weight');
+  const support = passOf(job, 'support', true);
+  const query = passOf(job, 'query', true);
+  const start = startState(loop, adaptingTasksOf(job));
+  const adapted = support === null ? null : descended(loop, support, start);
+  const supportLosses = adapted?.losses ?? null;
+  if (query === null)
+    return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
+  const end = adapted?.state ?? start;
+  const direct = queryGradientAt(job, loop, support, query, end, weights);
+  const blocks = blocksOf(adaptingTasksOf(job), end);
+  const names = Object.keys(direct.blocks);
+  const result = (own: NamedTensors, dense: NamedTensors, rows: tfjs.Tensor2D | null) => ({
+    gradients: new Map([
+      ...Object.entries(dense),
+      ...names.map((name): [string, tfjs.Tensor] => [name, tf.sum(named(own, name), 0)]),
+    ]),
+    rowGradient: rows,
+    queryLosses: direct.losses,
+    supportLosses,
+  });
+  if (support === null || names.length === 0)
+    return result(direct.blocks, direct.dense, direct.rows);
+
+  const ones = tf.ones<tfjs.Rank.R1>([job.taskCount]);
+  const gradientNodes = (shared: TrunkPass): tfjs.Tensor[] => {
+    const { scaledGradients } = supportGradient(support, shared, blocks, ones);
+    return names.map((name) => named(scaledGradients, name));
+  };
+  const shared = trunkOf(support);
+  const inputs = { blocks: Object.fromEntries(blocks) };
+  const solution = conjugateGradients(tf, direct.blocks, iterationCount, (along) => {
+    const weighted = names.map((name) => named(along, name));
+    const product = gradientsOf(tf, () => gradientNodes(shared), inputs, weighted).gradients.blocks;
+    return sumOf(tf, along, product, 1 / proximalWeight);
+  });
+  const cross = gradientsOf(
+    tf,
+    () => gradientNodes(trunkOf(support)),
+    learnedInputs(job),
+    names.map((name) => tf.mul(named(solution, name), -1 / proximalWeight)),
+  ).gradients;
+  const rows = sumOf(tf, packGroup(direct.rows), cross.rows, 1);
+  return result(solution, sumOf(tf, direct.dense, cross.dense, 1), packIn(rows));
+}
+
+/** `terms + factor * others`, by name; what one of them lacks is 0. */
+function sumOf(
+  tf: typeof tfjs,
+  terms: NamedTensors,
+  others: NamedTensors,
+  factor: number,
+): NamedTensors {
+  const sum: Record<string, tfjs.Tensor> = { ...terms };
+  for (const [name, other] of Object.entries(others)) {
+    const scaled = factor === 1 ? other : tf.mul(other, factor);
+    sum[name] = sum[name] === undefined ? scaled : tf.add(sum[name], scaled);
+  }
+  return sum;
+}

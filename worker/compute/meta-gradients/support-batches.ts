@@ -1,0 +1,58 @@
+/**
+ * Minibatches of the support rows: of `batchCount`, step s sees every row r with
+ * r mod batchCount = s mod batchCount, its shares over their sum. A task that has none of them stands
+ * still in that step.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { TrunkPass } from '../models/forward.js';
+import type { Pass } from './passes.js';
+
+export interface SupportBatch {
+  readonly pass: Pass;
+  readonly shared: TrunkPass;
+}
+
+/** @param shared the trunk pass of all support rows. */
+export function supportBatchOf(
+  pass: Pass,
+  shared: TrunkPass,
+  batchCount: number,
+  stepIndex: number,
+): SupportBatch {
+  if (batchCount === 1) return { pass, shared };
+  const { tf } = pass.job.engine;
+  const place = stepIndex % batchCount;
+  /** `[taskCount, rowExtent, ...]`, whose row extent is a multiple of every number of batches. */
+  const rowsOf = <T extends tfjs.Tensor>(x: T): T => {
+    const [taskCount = 0, rowExtent = 0, ...rest] = x.shape;
+    const count = rowExtent / batchCount;
+    const zeros = rest.map(() => 0);
+    const grouped = tf.reshape(x, [taskCount, count, batchCount, ...rest]);
+    const chosen = tf.slice(grouped, [0, 0, place, ...zeros], [taskCount, count, 1, ...rest]);
+    return tf.reshape(chosen, [taskCount, count, ...rest]) as T;
+  };
+  const impressions = rowsOf(pass.data.impressionShares);
+  const total = tf.sum(impressions, 1, true);
+  const data = {
+    ...pass.data,
+    impressionShares: tf.divNoNan<tfjs.Tensor2D>(impressions, total),
+    clickShares: tf.divNoNan<tfjs.Tensor2D>(rowsOf(pass.data.clickShares), total),
+  };
+  // Every part of a trunk pass lies by rows.
+  const parts = Object.fromEntries(
+    Object.entries(shared).map(([name, part]) => [name, rowsOf(part)]),
+  ) as TrunkPass;
+  return { pass: { ...pass, data }, shared: parts };
+}
+
+/** The least step that computes as this one does: what differs by step is captured once for each. */
+export function stepPlaceOf(
+  { innerSteps, stepsDiffer, supportBatches = 1 }: InnerLoop,
+  stepIndex: number,
+): number {
+  const last = innerSteps - 1;
+  if (stepsDiffer !== true) return stepIndex % supportBatches;
+  return stepIndex <= last ? stepIndex : last + ((stepIndex - last) % supportBatches);
+}
