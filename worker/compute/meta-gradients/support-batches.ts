@@ -33,17 +33,26 @@ export function supportBatchOf(
     const chosen = tf.slice(grouped, [0, 0, place, ...zeros], [taskCount, count, 1, ...rest]);
     return tf.reshape(chosen, [taskCount, count, ...rest]) as T;
   };
-  const impressions = rowsOf(pass.data.impressionShares);
-  const total = tf.sum(impressions, 1, true);
+  const { impressionShares, clickShares, squared } = pass.data;
+  const total = tf.sum(rowsOf(impressionShares), 1, true);
+  const sharesOf = (x: tfjs.Tensor2D): tfjs.Tensor2D => tf.divNoNan(rowsOf(x), total);
   const data = {
     ...pass.data,
-    impressionShares: tf.divNoNan<tfjs.Tensor2D>(impressions, total),
-    clickShares: tf.divNoNan<tfjs.Tensor2D>(rowsOf(pass.data.clickShares), total),
+    impressionShares: sharesOf(impressionShares),
+    clickShares: sharesOf(clickShares),
+    ...(squared === undefined
+      ? {}
+      : {
+          squared: {
+            impressionShares: sharesOf(squared.impressionShares),
+            constants: sharesOf(squared.constants),
+          },
+        }),
   };
   // Every part of a trunk pass lies by rows.
-  const parts = Object.fromEntries(
+  const parts: TrunkPass = Object.fromEntries(
     Object.entries(shared).map(([name, part]) => [name, rowsOf(part)]),
-  ) as TrunkPass;
+  );
   return { pass: { ...pass, data }, shared: parts };
 }
 
