@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
+import type { LossKind } from '../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
@@ -75,6 +76,8 @@ interface Case {
   readonly settings: Settings;
   readonly rule: Rule;
   readonly personal?: readonly string[];
+  /** Of the tasks in turn; binary unless given. */
+  readonly losses?: readonly LossKind[];
   /** The loss after every step counts. */
   readonly isMultiStep?: true;
 }
@@ -85,7 +88,11 @@ const cases: Record<string, Case> = {
     rule: rated(fixed),
   },
   momentum: { settings: { kind: 'maml', momentum: 0.6 }, rule: { momentum: 0.6 } },
-  'two minibatches': { settings: { kind: 'maml', supportBatches: 2 }, rule: { supportBatches: 2 } },
+  'two minibatches': {
+    settings: { kind: 'maml', supportBatches: 2 },
+    rule: { supportBatches: 2 },
+    losses: ['squared', 'binary'],
+  },
   // Most tasks have fewer support rows, and stand still in some steps.
   'four minibatches and momentum': {
     settings: { kind: 'maml', supportBatches: 4, momentum: 0.6 },
@@ -138,18 +145,14 @@ function settingsOf(settings: Settings, { innerSteps, order, path }: Variant): S
 }
 
 async function chosen(
-  { settings, personal = model.personal }: Case,
+  { settings, personal = model.personal, losses = ['binary'] }: Case,
   variant: Variant,
 ): Promise<{ method: MethodConfig; indices: number[]; tasks: TaskRows[] }> {
   const method = methodOf(settingsOf(settings, variant));
-  const store = tinyTaskStore(rich);
+  const store = tinyTaskStore({ ...rich, losses });
   // The executor keeps stores by digest.
-  current = jobCaseOf(
-    { ...store, digest: `${personal.length}` },
-    { ...model, personal },
-    5,
-    method,
-  );
+  const digest = JSON.stringify([personal, losses]);
+  current = jobCaseOf({ ...store, digest }, { ...model, personal }, 5, method);
   turnSomeRates(current);
   const indices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
   return { method, indices, tasks: await store.readTasks(indices) };
