@@ -115,7 +115,7 @@ function planWave(
   firstAdaptation: number,
 ): PlannedPrediction[] {
   const { tasksPerJob } = context.config.training;
-  return Array.from({ length: Math.ceil(tasks.length / tasksPerJob) }, (_, jobIndex) => {
+  const jobs = Array.from({ length: Math.ceil(tasks.length / tasksPerJob) }, (_, jobIndex) => {
     const chunk = tasks.slice(jobIndex * tasksPerJob, (jobIndex + 1) * tasksPerJob);
     return {
       jobIndex,
@@ -132,6 +132,8 @@ function planWave(
       }, 0),
     };
   });
+  // Without rows there is nothing to ask for, and all such jobs would have one and the same output blob.
+  return jobs.filter(({ rowCount }) => rowCount > 0);
 }
 
 async function runWave(
@@ -141,6 +143,7 @@ async function runWave(
   planned: readonly PlannedPrediction[],
   receive: (job: PlannedPrediction, logits: Float32Array) => void,
 ): Promise<void> {
+  if (planned.length === 0) return;
   const wave = context.nextWave();
   const orders = planned.map((job): JobOrder => ({
     job: {
@@ -177,7 +180,7 @@ async function runWave(
   const admitted = new Set<number>();
   const admit = (delivered: DeliveredResult): Rejection | null => {
     const { runId, outerStep, jobIndex, backend } = delivered.result;
-    const job = planned[jobIndex];
+    const job = planned.find((each) => each.jobIndex === jobIndex);
     if (runId !== context.runId || outerStep !== wave || job === undefined)
       return 'not_of_this_step';
     if (admitted.has(jobIndex)) return 'duplicate';

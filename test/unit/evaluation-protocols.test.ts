@@ -263,6 +263,19 @@ describe('progressive validation', () => {
   });
 });
 
+it('sends no job that has no row to predict', async () => {
+  const dispatcher = formulaDispatcher(store);
+  await evaluateFormula({ store, config, dispatcher });
+  const withoutRows = dispatcher.orders.filter(
+    ({ job: { work } }) =>
+      work.kind === 'predict' &&
+      work.rows === 'support' &&
+      work.division?.by === 'shots' &&
+      work.division.supportRowsMax === 0,
+  );
+  expect(withoutRows).toEqual([]);
+});
+
 describe('a report with protocols', () => {
   it('is the same whatever the order of delivery, and survives JSON', async () => {
     const dispatcher = formulaDispatcher(store, { arrange: (orders) => [...orders].reverse() });
