@@ -9,7 +9,7 @@ import type { ComparisonSettings } from './rule-comparison.js';
 export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): ComparisonSettings {
   const rowCount = rowCountOf(rows);
   const priorRowCount = Math.round(config.priorShare * rowCount);
-  const { windows, epochs, ...learned } = config.learned;
+  const { windows, epochs, sweeps, embedded, ...learned } = config.learned;
   const windowRows = Math.floor(priorRowCount / windows);
   const rowsMin = Math.ceil(
     Math.max(windows / config.priorShare, config.segments / (1 - config.priorShare)),
@@ -30,7 +30,11 @@ export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): Co
     priorRowCount,
     chosenFromRow: Math.floor(priorRowCount / 2),
     candidateCount: config.candidates,
-    embeddedSlots: config.slots.flatMap(({ cross }, slot) => (cross === undefined ? [slot] : [])),
+    embeddedSlots: config.slots.flatMap(({ name, cross }, slot) =>
+      (embedded?.includes(name) ?? cross === undefined) ? [slot] : [],
+    ),
+    placesOthers: embedded === undefined,
+    sweepCount: sweeps,
     windowRows,
     epochCount: epochs,
     segmentStarts: evenStarts(priorRowCount, rowCount, config.segments),

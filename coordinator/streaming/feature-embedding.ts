@@ -9,11 +9,16 @@
 import { randomStream } from '../../shared/random.js';
 import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
 
+const PLACED = 1;
+const LEFT_OUT = 2;
+
 export interface EmbeddingSettings {
   readonly seed: number;
   readonly rank: number;
-  /** The slots whose features make the axes; all others are placed among them. */
+  /** The slots whose features make the axes. */
   readonly slots: readonly number[];
+  /** Whether features of the other slots are placed among them, or are 0. */
+  readonly placesOthers: boolean;
   readonly priorRowCount: number;
   readonly sweepCount: number;
   /** tau, in rows. */
@@ -32,20 +37,27 @@ export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings):
   const counts = priorCounts(rows, settings);
   const columns = subspace(rows, settings, counts);
   const placed = new Uint8Array(rows.featureCount);
-  const featuresPerRow = (rows.rowStarts.at(-1) ?? 0) / rowCountOf(rows);
+  const featuresPerRow = settings.placesOthers
+    ? (rows.rowStarts.at(-1) ?? 0) / rowCountOf(rows)
+    : counts.reduce((sum, count) => sum + count, 0) / settings.priorRowCount;
   const scales = columns.map(
     (column) => scaleOf(column, counts, settings.rareRows) / featuresPerRow,
   );
   for (let feature = 0; feature < rows.featureCount; feature += 1) {
     const count = counts[feature] ?? 0;
     if (count === 0) continue;
-    placed[feature] = 1;
+    placed[feature] = PLACED;
     for (let axis = 0; axis < rank; axis += 1)
       embedding[feature * rank + axis] =
         ((columns[axis]?.[feature] ?? 0) * (scales[axis] ?? 0)) /
         Math.sqrt(count + settings.rareRows);
   }
-  placeOthers(rows, rank, embedding, placed);
+  if (!settings.placesOthers) {
+    const slots = new Set(settings.slots);
+    for (const [feature, slot] of rows.slotOfFeature.entries())
+      if (!slots.has(slot)) placed[feature] = LEFT_OUT;
+  }
+  placeLater(rows, rank, embedding, placed);
   return embedding;
 }
 
@@ -133,7 +145,8 @@ function scaleOf(column: Float64Array, counts: Float64Array, rareRows: number): 
   return squares === 0 ? 0 : Math.sqrt(occurrences / squares);
 }
 
-function placeOthers(
+/** Places what is not placed yet where its first row lies. */
+function placeLater(
   rows: StreamRows,
   rank: number,
   embedding: Float32Array,
@@ -147,7 +160,7 @@ function placeOthers(
     mean.fill(0);
     for (let at = start; at < end; at += 1) {
       const feature = rows.features[at] ?? 0;
-      if (placed[feature] !== 1) continue;
+      if (placed[feature] !== PLACED) continue;
       placedCount += 1;
       for (let axis = 0; axis < rank; axis += 1)
         mean[axis] = (mean[axis] ?? 0) + (embedding[feature * rank + axis] ?? 0);
@@ -155,8 +168,8 @@ function placeOthers(
     if (placedCount === 0 || placedCount === end - start) continue;
     for (let at = start; at < end; at += 1) {
       const feature = rows.features[at] ?? 0;
-      if (placed[feature] === 1) continue;
-      placed[feature] = 1;
+      if (placed[feature] !== 0) continue;
+      placed[feature] = PLACED;
       for (let axis = 0; axis < rank; axis += 1)
         embedding[feature * rank + axis] = (mean[axis] ?? 0) / placedCount;
     }

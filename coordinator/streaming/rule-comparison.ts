@@ -32,6 +32,8 @@ export interface ComparisonSettings {
   readonly rank: number;
   /** Slots whose features make the axes of the embedding. */
   readonly embeddedSlots: readonly number[];
+  readonly placesOthers: boolean;
+  readonly sweepCount: number;
   readonly rareRows: number;
   readonly windowRows: number;
   readonly epochCount: number;
@@ -79,7 +81,6 @@ interface RuleRun {
 }
 
 const BOOTSTRAP_SAMPLES = 2000;
-const EMBEDDING_SWEEPS = 6;
 
 export async function compareRules(
   rows: StreamRows,
@@ -132,7 +133,6 @@ async function learnRule(
   const embedding = featureEmbedding(rows, {
     ...settings,
     slots: settings.embeddedSlots,
-    sweepCount: EMBEDDING_SWEEPS,
   });
   const start = { shape, parameters: parametersLikeAdagrad(shape, adagrad), embedding };
   const training = { ...settings, judgedFromRow: settings.chosenFromRow };

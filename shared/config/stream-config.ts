@@ -25,6 +25,14 @@ const SlotSchema = z
 const LearnedRuleSchema = z.strictObject({
   /** Width of the feature embedding; 0 leaves out the low-rank part. */
   rank: z.int().min(0).max(64).default(8),
+  /**
+   * Names of the slots that are embedded by which of their features meet: best two that choose each
+   * other, such as user and adgroup. Without, all slots that are no crosses make the axes, and
+   * features of crosses lie where their first row does.
+   */
+  embedded: z.array(name).min(2).optional(),
+  /** Passes over the prior rows in which the axes are found. */
+  sweeps: positiveInt.max(1000).default(6),
   /** Features seen in fewer prior rows than about this many hardly shape the embedding. */
   rareRows: z.number().positive().default(30),
   /** Windows that the prior rows are cut into; neighbours are a support and a query set. */
@@ -63,7 +71,7 @@ export const StreamConfigSchema = z
     /** Where the report is written. */
     output: name,
   })
-  .superRefine(({ slots }, context) => {
+  .superRefine(({ slots, learned }, context) => {
     const seen = new Set<string>();
     for (const [index, slot] of slots.entries()) {
       const complain = (message: string): void =>
@@ -73,6 +81,13 @@ export const StreamConfigSchema = z
         if (!seen.has(part)) complain(`crosses "${part}", which is no earlier slot`);
       seen.add(slot.name);
     }
+    for (const [index, slot] of (learned.embedded ?? []).entries())
+      if (!seen.has(slot))
+        context.addIssue({
+          code: 'custom',
+          path: ['learned', 'embedded', index],
+          message: `there is no slot "${slot}"`,
+        });
   });
 
 export type StreamConfig = z.infer<typeof StreamConfigSchema>;

@@ -108,6 +108,7 @@ describe('the embedding of features', () => {
     seed: 1,
     rank: 1,
     slots: [0, 1],
+    placesOthers: true,
     priorRowCount: 2900,
     sweepCount: 8,
     rareRows: 5,
@@ -143,6 +144,47 @@ describe('the embedding of features', () => {
     const others = featureEmbedding({ ...rows, features }, settings);
     const known = new Set(rows.features.subarray(0, 5800));
     for (const feature of known) expect(others[feature]).toBe(embedding[feature]);
+  });
+});
+
+describe('an embedding of chosen slots alone', () => {
+  test('leaves the other slots at 0 and does not depend on them', () => {
+    const builderOf = (third: boolean): ReturnType<StreamBuilder['finish']> => {
+      const names = third ? ['user', 'film', 'other'] : ['user', 'film'];
+      const builder = new StreamBuilder(names.map((name) => ({ name, of: null })));
+      const draws = randomStream(2, 'chosen-slots');
+      for (let row = 0; row < 400; row += 1) {
+        const group = draws.below(2);
+        const values = names.map((name): [string, string[]] => [
+          name,
+          [`${name === 'other' ? row % 3 : group}-${name === 'other' ? '' : draws.below(5)}`],
+        ]);
+        builder.add(row, false, new Map(values));
+      }
+      return builder.finish();
+    };
+    const settings = {
+      seed: 1,
+      rank: 1,
+      slots: [0, 1],
+      placesOthers: false,
+      priorRowCount: 300,
+      sweepCount: 8,
+      rareRows: 5,
+    };
+    const two = builderOf(false);
+    const three = builderOf(true);
+    const own = featureEmbedding(two, settings);
+    const others = featureEmbedding(three, settings);
+    for (let row = 0; row < 400; row += 1) {
+      for (const slot of [0, 1])
+        expect(Math.abs(others[three.features[3 * row + slot]!]!)).toBeCloseTo(
+          Math.abs(own[two.features[2 * row + slot]!]!),
+          5,
+        );
+      expect(others[three.features[3 * row + 2]!]).toBe(0);
+    }
+    expect(own.some((value) => value > 0.1)).toBe(true);
   });
 });
 

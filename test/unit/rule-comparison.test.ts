@@ -18,6 +18,8 @@ const SETTINGS: ComparisonSettings = {
   candidateCount: 4,
   rank: 2,
   embeddedSlots: [0, 1, 2],
+  placesOthers: true,
+  sweepCount: 6,
   rareRows: 5,
   windowRows: 40,
   epochCount: 2,

@@ -85,6 +85,9 @@ describe('a stream config', () => {
       'crosses "tag", which is no earlier slot',
     ]);
     expect(faultsOf({ slots: [{ name: 'ad' }, { name: 'ad' }] })).toEqual(['"ad" names two slots']);
+    expect(faultsOf({ learned: { embedded: ['ad', 'user'] } })).toEqual([
+      'there is no slot "user"',
+    ]);
   });
 
   test('a slot has one source, a label one value', () => {

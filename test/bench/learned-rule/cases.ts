@@ -7,6 +7,7 @@ import {
 } from '../../../coordinator/streaming/comparison-settings.js';
 import {
   DRIFTING_PLAIN_SLOTS,
+  DRIFTING_SLOTS,
   driftingStream,
 } from '../../../coordinator/streaming/drifting-stream.js';
 import type { ComparisonSettings } from '../../../coordinator/streaming/rule-comparison.js';
@@ -36,6 +37,9 @@ export interface OpenedCase {
   readonly truth: Readonly<Record<string, number>>;
 }
 
+const MEETING_SLOTS = ['user', 'adgroup'].map((wanted) =>
+  DRIFTING_SLOTS.findIndex(({ name }) => name === wanted),
+);
 const ROWS_PER_DAY = 100_000;
 const PRIOR_DAYS = 3;
 const SEGMENTS_PER_DAY = 4;
@@ -51,6 +55,15 @@ export function benchCases(days: number, seeds: readonly number[]): BenchCase[] 
     ...['random', 'bts'].map(openBanditCase),
     movielens1mCase(),
     ...drifting.slice(0, 1),
+    driftingCase(
+      `drifting, seed ${seed}, embedded by meeting`,
+      'users and adgroups alone embedded',
+      {
+        seed,
+        days,
+        meeting: true,
+      },
+    ),
     driftingCase(`still, seed ${seed}`, 'weights stand still, features come and go', {
       seed,
       days,
@@ -70,10 +83,12 @@ interface DriftingCase {
   readonly days: number;
   readonly drift?: number;
   readonly rank?: number;
+  /** Embeds users and adgroups alone, in more sweeps. */
+  readonly meeting?: boolean;
 }
 
 function driftingCase(name: string, about: string, drifting: DriftingCase): BenchCase {
-  const { seed, days, drift = 1, rank = 8 } = drifting;
+  const { seed, days, drift = 1, rank = 8, meeting = false } = drifting;
   const world = {
     seed,
     days,
@@ -92,7 +107,9 @@ function driftingCase(name: string, about: string, drifting: DriftingCase): Benc
       chosenFromRow: priorRowCount / 2,
       candidateCount: 24,
       rank,
-      embeddedSlots: DRIFTING_PLAIN_SLOTS,
+      embeddedSlots: meeting ? MEETING_SLOTS : DRIFTING_PLAIN_SLOTS,
+      placesOthers: !meeting,
+      sweepCount: meeting ? 20 : 6,
       rareRows: 30,
       windowRows: priorRowCount / 20,
       epochCount: 6,
