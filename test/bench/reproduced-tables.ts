@@ -1,0 +1,21 @@
+/** The tables of `infra/results/` and the commands that make them. */
+
+export interface ReproducedTable {
+  readonly name: string;
+  /** Of package.json. */
+  readonly script: string;
+  /** Within `infra/results/`. */
+  readonly makes: string;
+  /** Paths from the project's root without which it cannot be made: data that is not redistributable. */
+  readonly needs?: readonly string[];
+}
+
+export const TABLES: readonly ReproducedTable[] = [
+  { name: 'learned-rule', script: 'bench:learned-rule', makes: 'learned-rule.md' },
+  { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
+  { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
+  { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
+  { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },
+  { name: 'inner-loops-ours', script: 'bench', makes: 'inner-loops-ours.md' },
+  { name: 'capture-soak', script: 'bench:soak', makes: 'capture-soak.json' },
+];
