@@ -32,6 +32,22 @@ export interface AdaptingTasks {
   readonly supportRowExtent: number;
   /** Only with `reads.supportTotals`. */
   readonly supportTotals: () => SupportTotals;
+  /**
+   * Embedded features of the support rows, in the order of `names`, or all; null where there are no
+   * rows, as in the cold term, which is the loss of a task without support. Only with
+   * `reads.supportFields`.
+   */
+  readonly supportFields: (names?: readonly string[]) => SupportFields | null;
+}
+
+/** Support rows, by task; padding has no shares. */
+export interface SupportFields {
+  /** `[taskCount, rowExtent, sum of widths]` */
+  readonly fields: tfjs.Tensor3D;
+  /** Of the task's support impressions, `[taskCount, rowExtent]`. */
+  readonly impressionShares: tfjs.Tensor2D;
+  /** Clicks over the task's support impressions; of values, weighted standardised values. */
+  readonly clickShares: tfjs.Tensor2D;
 }
 
 /** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
@@ -108,7 +124,11 @@ export interface InnerLoop {
   /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps. */
   readonly levelShift: boolean;
   /** What is computed for the method beyond support and query rows. */
-  readonly reads?: { readonly attributes?: true; readonly supportTotals?: true };
+  readonly reads?: {
+    readonly attributes?: true;
+    readonly supportTotals?: true;
+    readonly supportFields?: true;
+  };
   /** Initial blocks; the personal variables once per task when absent. */
   readonly start?: (tasks: AdaptingTasks) => Blocks;
   /** Blocks after a step; blocks minus scaled gradients when absent. */

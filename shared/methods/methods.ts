@@ -10,6 +10,7 @@ import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
 import { metaSgd } from './meta-sgd.js';
+import { pamlGate } from './paml-gate.js';
 import { pamlRate } from './paml-rate.js';
 import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
@@ -33,6 +34,7 @@ const METHODS = [
   mamlPlusPlus,
   metaEmbedding,
   metaSgd,
+  pamlGate,
   pamlRate,
   reptile,
   shrinkage,

@@ -18,11 +18,8 @@ import type { Variable } from '../models/variable.js';
 import { blockOf, moved } from './inner-rates.js';
 import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
 import { defineMethod, type AdaptingTasks, type ModelShape } from './method.js';
+import { requireFeatures, SUPPORT_FEATURE_COUNT, supportFeatures } from './support-features.js';
 
-/** Of the support set: size and click rate. */
-const SUPPORT_FEATURE_COUNT = 2;
-/** Clicks and impressions that the smoothed click rate begins with. */
-const SMOOTHING = { clicks: 1, impressions: 10 };
 /** Of branches and leaves: leaves that send alike would learn alike. */
 const INITIAL_BRANCH_DEVIATION = 1;
 
@@ -52,24 +49,18 @@ export const pamlRate = defineMethod({
         });
       },
     },
-    variables: (model) => treeVariables(model, treeDepth, attributes.length),
+    variables: (model) => {
+      requireFeatures(model, attributes, 'method.attributes');
+      return treeVariables(model, treeDepth, attributes.length);
+    },
   }),
 });
 
 /** `[taskCount, featureCount]`, each of the order of 1. */
 function taskFeatures(tasks: AdaptingTasks, attributes: readonly string[]): tfjs.Tensor2D {
-  const { tf, taskCount } = tasks;
-  const { impressions, clicks } = tasks.supportTotals();
-  const size = tf.sub(tf.div(tf.log1p(impressions), 2), 1);
-  const odds = tf.div(
-    tf.add(clicks, SMOOTHING.clicks),
-    tf.add(tf.sub(impressions, clicks), SMOOTHING.impressions - SMOOTHING.clicks),
-  );
-  const level = tf.add(tf.div(tf.log(odds), 2), 1);
-  const column = (x: tfjs.Tensor): tfjs.Tensor2D => tf.reshape(x, [taskCount, 1]);
-  const parts = [column(size), column(level)];
+  const parts = [supportFeatures(tasks)];
   if (attributes.length > 0) parts.push(tasks.attributes(attributes));
-  return tf.concat(parts, 1);
+  return tasks.tf.concat(parts, 1);
 }
 
 /** The share of each leaf in each task, `[taskCount, 2^depth]`; rows sum to 1. */

@@ -31,7 +31,7 @@ function featuresOf({ task }: RefereeTask): number[] {
   const [impressions, clicks] = [sumOf(task.impressions), sumOf(task.clicks)];
   return [
     Math.log1p(impressions) / 2 - 1,
-    Math.log((clicks + 1) / (impressions - clicks + 9)) / 2 + 1,
+    Math.log((9 * (clicks + 1)) / (impressions - clicks + 9)) / 2,
   ];
 }
 

@@ -24,6 +24,7 @@ export interface RefereeTask {
   readonly task: TaskRows;
   /** A variable as all tasks share it, the method's own included. */
   readonly variable: (name: string) => number[];
+  readonly tableRow: (table: string, id: number) => number[];
 }
 
 export interface RefereeStep {
@@ -63,7 +64,12 @@ export function adaptedLoss(
   for (const { name } of spec.variables) initial.variable(name);
   // Every row gets its leaf now, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
-  const seen: RefereeTask = { tape, task, variable: (name) => initial.variable(name) };
+  const seen: RefereeTask = {
+    tape,
+    task,
+    variable: (name) => initial.variable(name),
+    tableRow: (table, id) => initial.row(table, id),
+  };
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
   const steps = walk(spec, loop, seen, start);
   const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));

@@ -29,8 +29,9 @@ export function predictLogits(
 ): JobLogits {
   const functions = computations.predictionOf(job.spec, work.method);
   const isAdapted = work.adaptations.some(({ innerSteps }) => innerSteps > 0);
+  const readsSupport = isAdapted || work.rows === 'support' || startReadsSupport(work.method);
   const sizes = job.tasks.map((task) => ({
-    supportRowCount: isAdapted || work.rows === 'support' ? task.supportRowCount : 0,
+    supportRowCount: readsSupport ? task.supportRowCount : 0,
     queryRowCount: work.rows === 'query' ? task.rowCount - task.supportRowCount : 0,
   }));
   const spans = job.tasks.map((task) => roleSpanOf(task, work.rows));
@@ -61,6 +62,11 @@ export function predictLogits(
     });
   }
   return { values, rowCount };
+}
+
+/** Whether what a task starts with, before any step, depends on its support rows. */
+function startReadsSupport(method: PredictWork['method']): boolean {
+  return methodPlanOf(method).innerLoop?.reads?.supportFields === true;
 }
 
 function runMicroBatch(

@@ -2,7 +2,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { AdaptingTasks } from '../../../shared/methods/method.js';
+import type { AdaptingTasks, SupportFields } from '../../../shared/methods/method.js';
+import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';
 import { modelPlanOf } from '../models/model-plan.js';
 import type { JobTensors } from './passes.js';
@@ -23,20 +24,45 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
       const none = (): tfjs.Tensor1D => tf.zeros<tfjs.Rank.R1>([taskCount]);
       return totals ?? { impressions: none(), clicks: none() };
     },
+    supportFields: (names) => supportFieldsOf(job, names ?? fieldNamesOf(spec)),
+  };
+}
+
+function supportFieldsOf(
+  job: JobTensors,
+  names: readonly string[] = fieldNamesOf(job.spec),
+): SupportFields | null {
+  const data = job.batchOf('support');
+  if (data === null) return null;
+  const { taskCount, rowExtent } = placeCountsOf(data);
+  const fields = namedFields(job, data, names);
+  return {
+    fields: job.engine.tf.reshape(fields, [taskCount, rowExtent, -1]),
+    impressionShares: data.impressionShares,
+    clickShares: data.clickShares,
   };
 }
 
 function attributesOf(job: JobTensors, names: readonly string[]): tfjs.Tensor2D {
-  const { engine, spec, rows, dense } = job;
-  const { tf } = engine;
   const data = job.batchOf('first');
   if (data === null) throw new Error('the method reads no attributes');
+  return namedFields(job, data, names);
+}
+
+/** Fields of rows in the order of `names`, `[placeCount, sum of widths]`; none of them is adapted. */
+function namedFields(
+  { engine, spec, rows, dense }: JobTensors,
+  data: BatchTensors,
+  names: readonly string[],
+): tfjs.Tensor2D {
+  const { tf } = engine;
   const pack = rows ?? tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
-  // Nothing of a task's first row is adapted: a plan without personal blocks.
   const fields = sharedFields(engine, modelPlanOf(spec, false), data, pack, dense);
   if (fields === null) throw new Error('the model has no features');
   const places = fieldNamesOf(spec);
   const width = spec.tableRowWidth;
+  if (fields.shape[1] === names.length * width && names.every((name, at) => name === places[at]))
+    return fields;
   const parts = names.map((name) => {
     const place = places.indexOf(name);
     if (place < 0) throw new Error(`the model has no feature ${name}`);

@@ -38,7 +38,7 @@ export function unadaptedGradient(
   if (all === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
   const compute = (): tfjs.Tensor[] => {
-    const tasks = adaptingTasksOf(job);
+    const tasks = adaptingTasksOf(beforeSupport(job, loop));
     const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
     return [lossesOf(all, logitsOf(all, trunkOf(all), blocks))];
   };
@@ -52,4 +52,10 @@ export function unadaptedGradient(
     queryLosses: losses,
     supportLosses: losses,
   };
+}
+
+/** A start that reads support rows would know the labels that are judged: it is given none. */
+function beforeSupport(job: JobTensors, loop: InnerLoop | null): JobTensors {
+  if (loop?.reads?.supportFields !== true) return job;
+  return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
 }

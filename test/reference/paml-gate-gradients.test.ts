@@ -1,0 +1,194 @@
+// Gated initialisation: the outer gradient, that of preference and gate included, against the float64
+// referee; MAML at the beginning; and starts that know support rows without peeking. Seen to fail:
+// MUTANTS.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JobWork } from '../../shared/protocol.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { expectGradient, rich } from './gradient-expectations.js';
+import { weightedSum } from './referee.js';
+import { adaptedLoss, type RefereeLoop, type RefereeTask } from './second-order-referee.js';
+
+const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
+const innerRate = 0.4;
+const preferenceWidth = 3;
+const features = ['category1', 'bag0', 'number1'];
+const model = {
+  embeddingWidth: 3,
+  hiddenWidths: [5, 4],
+  adgroupEmbedding: true,
+  personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
+};
+
+let executor: LocalExecutor;
+let current: JobCase;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
+});
+afterAll(() => executor.close());
+
+const sumOf = (values: ArrayLike<number>, end: number): number =>
+  Array.from({ length: end }, (_, row) => values[row]!).reduce((sum, value) => sum + value, 0);
+
+/** Mean and deviation of the labels, and the features made of them. */
+function levelOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
+  readonly total: number;
+  readonly mean: number;
+  readonly deviation: number;
+  readonly known: number[];
+} {
+  const [total, sum] = [sumOf(impressions, end), sumOf(clicks, end)];
+  const size = Math.log1p(total) / 2 - 1;
+  if (loss === 'squared') {
+    const mean = sum / (total + 10);
+    return { total, mean, deviation: 1, known: [size, mean] };
+  }
+  const mean = (sum + 1) / (total + 10);
+  const level = Math.log((9 * mean) / (1 - mean)) / 2;
+  return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
+}
+
+/** Nodes of the embedding of a row's named features, as their definition has them. */
+function embeddingOf({ tape, task, tableRow, variable }: RefereeTask, row: number): number[] {
+  const width = 4;
+  const bag = [...task.bagIds[0]!.subarray(row * 3, row * 3 + 3)].filter((id) => id >= 0);
+  const members = bag.map((id) => tableRow('bag0', id));
+  const x = task.numbers[1]![row]!;
+  const factors = [...variable('numbers.factors').slice(3, 6), variable('numbers.linear')[1]!];
+  return [
+    ...tableRow('category1', task.categoryIds[1]![row]!),
+    ...Array.from({ length: width }, (_, column) =>
+      bag.length === 0
+        ? tape.constant(0)
+        : tape.scale(tape.add(...members.map((entry) => entry[column]!)), 1 / bag.length),
+    ),
+    ...factors.map((node) => tape.scale(node, x)),
+  ];
+}
+
+/** Nodes of the task's preference. */
+function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[] {
+  const { tape, task, variable } = seen;
+  const { total, mean, deviation, known } = levelOf(task);
+  const pooled = [0, 1].flatMap((pool) => {
+    const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
+      const share = task.impressions[row]! / total;
+      const beyond = (task.clicks[row]! - mean * task.impressions[row]!) / total / deviation;
+      return embeddingOf(seen, row).map((node) => tape.scale(node, pool === 0 ? share : beyond));
+    });
+    return Array.from({ length: features.length * 4 }, (_, column) =>
+      tape.add(tape.constant(0), ...rows.map((row) => row[column]!)),
+    );
+  });
+  const input = [...pooled, ...known.map((value) => tape.constant(value)), ...attributes];
+  return Array.from({ length: preferenceWidth }, (_, out) => {
+    const terms = input.map((node, place) =>
+      tape.multiply(node, variable('preference.weight')[place * preferenceWidth + out]!),
+    );
+    const sum = tape.add(variable('preference.bias')[out]!, ...terms);
+    // tanh x = 2 sigmoid(2 x) - 1
+    return tape.add(tape.scale(tape.sigmoid(tape.scale(sum, 2)), 2), tape.constant(-1));
+  });
+}
+
+const start: RefereeLoop['start'] = (seen, name) => {
+  const { tape, task, variable, tableRow } = seen;
+  const preference = preferenceOf(seen, tableRow('category0', task.categoryIds[0]![0]!));
+  const theta = variable(name);
+  return theta.map((node, index) => {
+    const terms = preference.map((p, place) =>
+      tape.multiply(p, variable(`gate.weight/${name}`)[place * theta.length + index]!),
+    );
+    const logit = tape.add(variable(`gate.bias/${name}`)[index]!, ...terms);
+    return tape.scale(tape.multiply(node, tape.sigmoid(logit)), 2);
+  });
+};
+
+const variants = [
+  { innerSteps: 1, order: 'first', path: 'kept', coldShare: 0, losses: ['binary'] },
+  { innerSteps: 4, order: 'first', path: 'kept', coldShare: 0.3, losses: ['squared', 'binary'] },
+  { innerSteps: 4, order: 'second', path: 'kept', coldShare: 0, losses: ['binary'] },
+  {
+    ...({ innerSteps: 3, order: 'second', path: 'recomputed', coldShare: 0.3 } as const),
+    losses: ['squared', 'binary'],
+  },
+] as const;
+const variantName =
+  '$innerSteps inner steps, $order order, $path, $losses, a cold share of $coldShare';
+
+describe('the outer gradient', () => {
+  test.each(variants)(variantName, async (variant) => {
+    const { losses, ...loopSettings } = variant;
+    const method = methodOf({
+      ...{ kind: 'paml-gate', innerRate, preferenceWidth, features },
+      ...{ attributes: ['category0'], ...loopSettings },
+    });
+    // Another seed is another digest, by which the executor holds stores.
+    const options = { ...rich, losses, seed: losses.length };
+    current = jobCaseOf(tinyTaskStore(options), model, 5, method);
+    const { spec, meta, store } = current;
+    const indices = store.tasks.map(({ taskIndex }) => taskIndex);
+    const tasks = await store.readTasks(indices);
+    const coldTaskWeights = weights.map((_, place) => 0.1 + 0.05 * place);
+    const work: JobWork = { kind: 'gradient', method, taskWeights: weights, coldTaskWeights };
+    const found = await runJob(executor, current, indices, work);
+    const { innerSteps, order, coldShare } = variant;
+    const loop: RefereeLoop = { innerSteps, innerRate, order, start };
+    const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
+    // Judged on all rows, knowing none.
+    const cold = tasks.map((task) => gradientOf({ ...task, supportRowCount: 0 }));
+    const expected = weightedSum(
+      [...tasks.map(gradientOf), ...cold],
+      [...weights.map((w) => w * (1 - coldShare)), ...coldTaskWeights.map((w) => w * coldShare)],
+    );
+    expectGradient(current, found, expected, tasks);
+  });
+});
+
+test('without attributes, features unnamed, gates at 0: MAML', async () => {
+  const settings = { innerRate, innerSteps: 2, order: 'second' };
+  const method = methodOf({ kind: 'paml-gate', ...settings });
+  const store = tinyTaskStore(rich);
+  const indices = store.tasks.map(({ taskIndex }) => taskIndex);
+  current = jobCaseOf(store, model, 5, method);
+  for (const [name, { values }] of current.meta.dense) if (name.startsWith('gate.')) values.fill(0);
+  const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
+  const gated = await runJob(executor, current, indices, work);
+  const maml = methodOf({ kind: 'maml', innerRate, innerSteps: 2 });
+  const plain = jobCaseOf(store, model, 5, maml);
+  for (const [name, { values }] of plain.meta.dense)
+    values.set(current.meta.dense.get(name)!.values);
+  for (const [name, { values }] of plain.meta.tables)
+    values.set(current.meta.tables.get(name)!.values);
+  current = plain;
+  const expected = await runJob(executor, plain, indices, { ...work, method: maml });
+  for (const [name, values] of expected.tensors)
+    expect(relativeDifference(gated.tensors.get(name)!, values), name).toBeLessThan(1e-5);
+});
+
+test('a start knows the support rows, whether or not steps follow', async () => {
+  const method = methodOf({ kind: 'paml-gate', innerRate });
+  const store = tinyTaskStore(rich);
+  current = jobCaseOf(store, model, 5, method);
+  const predicted = async (steps: readonly number[]): Promise<Float32Array> => {
+    const { tensors } = await runJob(executor, current, [0, 1, 2, 3, 4], {
+      kind: 'predict',
+      method,
+      adaptations: steps.map((innerSteps) => ({ innerRate, innerSteps })),
+      rows: 'query',
+    });
+    return tensors.get('logits')!;
+  };
+  const alone = await predicted([0]);
+  const beside = (await predicted([0, 2])).subarray(0, alone.length);
+  expect(relativeDifference(alone, beside)).toBeLessThan(1e-6);
+});
+
+test('features that the store has not are refused', () => {
+  const method = methodOf({ kind: 'paml-gate', features: ['category7'] });
+  expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow('method.features');
+});
