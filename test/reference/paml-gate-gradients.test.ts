@@ -1,6 +1,7 @@
 // Gated initialisation: the outer gradient, that of preference and gate included, against the float64
 // referee; MAML at the beginning; and starts that know support rows without peeking. Seen to fail:
-// MUTANTS.
+// a cold term that knows the support rows, labels with their level, gates up to 1, predictions without
+// steps that are given no support rows.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobWork } from '../../shared/protocol.js';
