@@ -64,12 +64,7 @@ export function adaptedLoss(
   for (const { name } of spec.variables) initial.variable(name);
   // Every row gets its leaf now, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
-  const seen: RefereeTask = {
-    tape,
-    task,
-    variable: (name) => initial.variable(name),
-    tableRow: (table, id) => initial.row(table, id),
-  };
+  const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
   const steps = walk(spec, loop, seen, start);
   const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));
@@ -85,6 +80,15 @@ export function adaptedLoss(
   };
 }
 
+function refereeTaskOf(tape: ScalarTape, task: TaskRows, initial: Leaves): RefereeTask {
+  return {
+    tape,
+    task,
+    variable: (name) => initial.variable(name),
+    tableRow: (table, id) => initial.row(table, id),
+  };
+}
+
 /** The task's variables after the steps on rows `rowsOf` gives, from `dense` on. */
 export function valuesAfter(
   spec: ModelSpec,
@@ -96,7 +100,7 @@ export function valuesAfter(
 ): Values {
   const tape = new ScalarTape();
   const initial = new Leaves(tape, dense, meta);
-  const seen: RefereeTask = { tape, task, variable: (name) => initial.variable(name) };
+  const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
   const end = walk(spec, loop, seen, start, rowsOf(task)).at(-1)!;
   const adapted = personalOf(spec).map((name): [string, Float64Array] => [
