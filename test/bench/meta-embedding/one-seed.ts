@@ -21,6 +21,7 @@ import {
   type FilmRows,
   type PublishedSplit,
 } from './published-split.js';
+import type { Arms } from './results-table.js';
 import { recoveredOrder } from './row-order.js';
 import {
   baseConfig,
@@ -33,13 +34,8 @@ import {
 import { writeTaskStore, type StoredTask } from './task-stores.js';
 import type { RowMetrics, TrainingRoom } from './training-room.js';
 
-export const PHASES = ['cold', 'warm-a', 'warm-b', 'warm-c'] as const;
-
-export interface SeedResult {
+export interface SeedResult extends Arms {
   readonly seed: number;
-  /** By phase. */
-  readonly base: readonly RowMetrics[];
-  readonly metaEmbedding: readonly RowMetrics[];
   readonly baseRowsPerSecond: number;
   readonly generatorTasksPerSecond: number;
 }

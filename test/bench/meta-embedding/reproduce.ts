@@ -4,17 +4,22 @@
  *   npm run reproduce:meta-embedding -- --settings published,own-default --seeds 0,1,2
  */
 
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { QianmoError } from '../../../shared/errors.js';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
+import { benchHeader } from '../bench-header.js';
 import { readMovielens } from './movielens-files.js';
 import { publishedSplit } from './published-split.js';
 import { reproduceSeed } from './one-seed.js';
+import { PUBLISHED_TABLE, resultsPage } from './results-table.js';
 import { DEEPFM, OWN_DEFAULT, PUBLISHED, predictionConfig } from './setting.js';
 import { openTrainingRoom } from './training-room.js';
 
-const SETTINGS = { published: PUBLISHED, 'own-default': OWN_DEFAULT };
+const SETTINGS = [PUBLISHED, OWN_DEFAULT];
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const { values: options } = parseArgs({
   options: {
@@ -25,14 +30,22 @@ const { values: options } = parseArgs({
   },
 });
 
+const header = benchHeader();
 const context = openCommandContext(process.env, process.stdout, process.stderr);
 try {
   const movielens = readMovielens();
   const split = publishedSplit(movielens.ratings);
   const settings = options.settings.split(',').map((name) => {
-    const setting = Object.values(SETTINGS).find((known) => known.name === name);
-    if (setting === undefined) throw new Error(`no setting ${name}`);
-    return setting;
+    const setting = SETTINGS.find((known) => known.name === name);
+    if (setting !== undefined) return setting;
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is no such setting',
+      where: '--settings',
+      expected: SETTINGS.map((known) => known.name).join(', '),
+      found: name,
+      cure: 'name one of them, or both with a comma between them',
+    });
   });
   const [first = PUBLISHED] = settings;
   const any = { setting: first, seed: 0, folder: options.folder, model: DEEPFM };
@@ -61,7 +74,15 @@ try {
       ),
     })),
   );
-  context.print(JSON.stringify(results, null, 1));
+  const page = resultsPage(header, results);
+  writeFileSync(join(RESULTS, 'meta-embedding.md'), page);
+  const record = { ...header, published: PUBLISHED_TABLE, results };
+  writeFileSync(join(RESULTS, 'meta-embedding.json'), `${JSON.stringify(record, null, 1)}\n`);
+  context.print(page);
+} catch (error) {
+  if (!(error instanceof QianmoError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
 } finally {
   await context.close();
 }

@@ -70,7 +70,7 @@ export const OWN_DEFAULT: Setting = {
   rowOrder: 'shuffled',
   optimizer: { kind: 'adam', rate: 1e-3 },
   batchRowCount: 500,
-  earlyStopping: { filmShare: 0.05, partsPerPass: 4, passesMax: 2 },
+  earlyStopping: { filmShare: 0.05, partsPerPass: 4, passesMax: 1 },
 };
 
 export interface RunTerms {
