@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { MethodConfigSchema, methodMisfits } from '../methods/methods.js';
+import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { featureMisfits, ModelConfigSchema } from './model-config.js';
 
@@ -90,6 +90,11 @@ export const TrainingConfigSchema = z
      * frozen.
      */
     trainable: z.array(z.string().min(1)).min(1).optional(),
+    /**
+     * The output of another run on the same task store: outer step 0 begins with what it has
+     * learned, and whatever it does not have begins at its initial values.
+     */
+    startFrom: AddressSchema.optional(),
     schedule: ScheduleConfigSchema.prefault({}),
     /** L2 norm beyond which the meta-gradient is scaled down. */
     gradientNormMax: z.number().positive().default(10),
@@ -228,11 +233,17 @@ const RunFieldsSchema = z.strictObject({
 });
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
-  const { data, model, method, evaluation } = config;
+  const { data, model, method, training, evaluation } = config;
   for (const { path, message } of featureMisfits(model, data))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
+  if (methodPlanOf(method).learns === 'method' && training.startFrom === undefined)
+    context.addIssue({
+      code: 'custom',
+      path: ['training', 'startFrom'],
+      message: `${method.kind} keeps the model as it is: name the output of a run that has trained it`,
+    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',

@@ -6,6 +6,7 @@ import { train, type TrainingOutcome } from '../../../coordinator/training/outer
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
+import { startFromRun } from '../start-from-run.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import {
@@ -50,13 +51,14 @@ export async function trainVerb(
   );
 }
 
-export function trainRun(
+export async function trainRun(
   run: PreparedRun,
   dispatch: RunDispatch,
   start: { readonly resume: boolean; readonly fresh: boolean },
   context: CommandContext,
 ): Promise<TrainingOutcome> {
   const { config, store, spec } = run;
+  const startFrom = await startFromRun(run, context);
   return train({
     config,
     runId: config.run,
@@ -67,6 +69,7 @@ export function trainRun(
     checkpoints: checkpointsOf(run, context),
     resume: start.resume,
     fresh: start.fresh,
+    ...(startFrom === null ? {} : { startFrom }),
     clock: context.clock,
     sink: context.sink,
     signal: context.signal,

@@ -7,7 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { QianmoError } from '../../../shared/errors.js';
+import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/errors.js';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
@@ -81,8 +81,8 @@ try {
   context.print(page);
 } catch (error) {
   if (!(error instanceof QianmoError)) throw error;
-  process.stderr.write(`${error.message}\n`);
-  process.exitCode = 1;
+  process.stderr.write(`${formatFailure(error)}\n`);
+  process.exitCode = EXIT_CODE_BY_KIND[error.kind];
 } finally {
   await context.close();
 }

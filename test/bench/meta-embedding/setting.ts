@@ -109,7 +109,7 @@ export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): R
       outerSteps: Math.max(1, Math.floor(taskCount / FILMS_PER_STEP)),
       tasksPerOuterStep: FILMS_PER_STEP,
       tasksPerJob: FILMS_PER_STEP,
-      trainable: ['generator'],
+      startFrom: join(terms.folder, 'base-0'),
     },
   });
 }

@@ -1,0 +1,62 @@
+/** What the run that `training.startFrom` names has learned: a base for methods that keep it as it is. */
+
+import {
+  LATEST_KEY,
+  parseLatest,
+  parseManifest,
+} from '../../coordinator/training/checkpoint-manifest.js';
+import { readMetaParameters } from '../../coordinator/training/checkpoints.js';
+import type { StartFrom } from '../../coordinator/training/start-from.js';
+import { ModelConfigSchema } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import { MethodConfigSchema } from '../../shared/methods/methods.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { CommandContext } from './command-context.js';
+import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
+
+/**
+ * Null when the config names no run.
+ *
+ * @throws QianmoError `usage` when there is no checkpoint, or it is of another task store.
+ */
+export async function startFromRun(
+  { config, store }: PreparedRun,
+  { sink }: CommandContext,
+): Promise<StartFrom | null> {
+  const { startFrom } = config.training;
+  if (startFrom === undefined) return null;
+  const objects = objectStoreOf(config, joinAddress(startFrom, 'checkpoints'));
+  const refused = (found: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what: 'training cannot start from this run',
+      where: `training.startFrom: ${startFrom}`,
+      expected: 'the output of a run that was trained on the same task store',
+      found,
+      cure: 'train that run first, with the same data section, and name its output',
+    });
+  const latest = await objects.get(LATEST_KEY);
+  if (latest === null) throw refused('no checkpoint');
+  const { manifest: key } = parseLatest(latest.bytes, `${objects.address}/${LATEST_KEY}`);
+  const object = await objects.get(key);
+  if (object === null) throw refused(`no ${key}`);
+  const manifest = parseManifest(object.bytes, `${objects.address}/${key}`);
+  if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
+  const { model, method } = manifest.decidingConfig;
+  const spec = modelSpecOf(
+    ModelConfigSchema.parse(model),
+    store.manifest.features,
+    MethodConfigSchema.parse(method),
+  );
+  const saved = await readMetaParameters({
+    store: objects,
+    runName: manifest.run,
+    configHash: manifest.configHash,
+    deciding: manifest.decidingConfig,
+    storeDigest: manifest.storeDigest,
+    spec,
+    sink,
+  });
+  if (saved === null) throw refused('no checkpoint');
+  return { metaParameters: saved.metaParameters };
+}
