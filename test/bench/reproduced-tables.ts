@@ -12,6 +12,12 @@ export interface ReproducedTable {
 
 export const TABLES: readonly ReproducedTable[] = [
   { name: 'learned-rule', script: 'bench:learned-rule', makes: 'learned-rule.md' },
+  {
+    name: 'meta-embedding',
+    script: 'reproduce:meta-embedding',
+    makes: 'meta-embedding.md',
+    needs: ['../shared/data/movielens-1m/ratings_rebuilt.csv.xz'],
+  },
   { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
