@@ -100,6 +100,7 @@ export type OuterGradient =
 
 /** How tasks adapt: `start`, then `innerSteps` times the gradient and `step`. */
 export interface InnerLoop {
+  /** 0: `start` is all of it, and no level shift follows. */
   readonly innerSteps: number;
   readonly innerRate: number;
   /** `first`: the inner gradients are constants of the outer gradient. `second`: it runs through them. */

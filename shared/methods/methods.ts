@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { cavia } from './cavia.js';
+import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { imaml } from './imaml.js';
@@ -27,6 +28,7 @@ import {
 // prettier-ignore
 const METHODS = [
   cavia,
+  encoder,
   fomaml,
   imaml,
   learnedRule,

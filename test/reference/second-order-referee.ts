@@ -66,7 +66,7 @@ export function adaptedLoss(
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
   const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
-  const steps = walk(spec, loop, seen, start);
+  const steps = loop.innerSteps === 0 ? [start] : walk(spec, loop, seen, start);
   const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));
   const weights = loop.stepWeights ?? losses.map((_, at) => (at === losses.length - 1 ? 1 : 0));
   const loss = tape.add(...losses.map((node, at) => tape.scale(node, weights[at]!)));

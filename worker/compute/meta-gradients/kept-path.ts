@@ -133,6 +133,11 @@ function adapted(
   const shared = recorded === null ? trunkOf(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
+  if (loop.innerSteps === 0) {
+    if (shared !== null)
+      losses = lossesOf(support, logitsOf(support, shared, blocksOf(tasks, state)));
+    return { ends: [{ state, supportLogits: null }], losses, gradients: [] };
+  }
   const gradients: NamedTensors[] = [];
   const ends: End[] = [];
   for (const step of stepsOf(loop)) {

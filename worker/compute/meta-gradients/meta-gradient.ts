@@ -87,6 +87,7 @@ export function runsInStages({ innerLoop }: MethodPlan): boolean {
   return (
     innerLoop?.order === 'second' &&
     innerLoop.path === 'recomputed' &&
+    innerLoop.innerSteps > 0 &&
     innerLoop.outerGradient === undefined
   );
 }

@@ -1,0 +1,152 @@
+/**
+ * A support-set encoder: adaptation by one forward pass, amortised over tasks as in conditional neural
+ * processes (Garnelo et al., ICML 2018, equations 3 to 5),
+ *
+ *   h_r   = tanh([e_r ; y_r] E + b)                 every support row by itself
+ *   t_i   = tanh([sum_r i_r h_r ; size ; level] A)  the task's embedding, whatever the rows' order
+ *   phi_i = theta + t_i W                           a shift of each personal parameter
+ *   phi_i <- phi_i - r .* (innerRate * grad L(phi_i ; S_i))   innerSteps times, r by personal block
+ *
+ * e_r embeds the features of row r, y_r is its label beyond the task's level in standard deviations,
+ * i_r its share of the impressions. Behind the pool there is no bias, so a task without support rows
+ * starts from theta itself. No inner step is needed: with innerSteps 0 the encoder adapts alone; with
+ * more, the factors r are learned and may fall to 0. At the beginning W = 0 and r = 1: MAML.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+import type { Variable } from '../models/variable.js';
+import { learnedRates } from './inner-rates.js';
+import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import { defineMethod, type AdaptingTasks, type Blocks, type ModelShape } from './method.js';
+import {
+  featureNamesOf,
+  requireFeatures,
+  standardisedShares,
+  SUPPORT_FEATURE_COUNT,
+  supportFeatures,
+} from './support-features.js';
+
+const ROW_WEIGHT = 'encoder.row.weight';
+const ROW_BIAS = 'encoder.row.bias';
+const TASK_WEIGHT = 'encoder.task.weight';
+const SHIFT = 'encoder.shift/';
+
+const width = z.int().min(1).max(1024);
+
+const settings = z.strictObject({
+  kind: z.literal('encoder'),
+  ...innerLoopSettings,
+  ...orderSettings,
+  innerSteps: z.int().nonnegative().max(100).default(1),
+  /** Numbers that a support row is encoded as. */
+  rowWidth: width.default(32),
+  /** Numbers that a task is encoded as. */
+  taskWidth: width.default(16),
+  /** Features of support rows that are encoded beside their label; all when absent. */
+  features: z.array(z.string().min(1)).min(1).optional(),
+});
+
+type Settings = z.infer<typeof settings>;
+
+/** One factor of the inner rate by personal block. */
+const { variables: rateVariables, ...ratedStep } = learnedRates({
+  rates: 'block',
+  rateFactors: {},
+  clampsRates: false,
+  stepCount: null,
+});
+
+export const encoder = defineMethod({
+  settings,
+  planOf: (own) => ({
+    innerLoop: {
+      ...own,
+      reads: { supportTotals: true, supportFields: true },
+      start: (tasks) => shifted(tasks, taskEmbeddings(tasks, own)),
+      ...ratedStep,
+    },
+    variables: (model) => [...encoderVariables(model, own), ...rateVariables(model)],
+  }),
+  misfitsOf: ({ innerSteps, levelShift }) =>
+    innerSteps === 0 && levelShift
+      ? [{ path: ['levelShift'], message: 'follows inner steps: set innerSteps to 1 or more' }]
+      : [],
+});
+
+/** `[taskCount, taskWidth]`; null where no task has support rows. */
+function taskEmbeddings(
+  tasks: AdaptingTasks,
+  { features, rowWidth }: Settings,
+): tfjs.Tensor2D | null {
+  const { tf, taskCount, variable } = tasks;
+  const support = tasks.supportFields(features);
+  if (support === null) return null;
+  const [, rowExtent, fieldWidth] = support.fields.shape;
+  const { impressionShares } = support;
+  const labels = tf.div(
+    standardisedShares(tasks, support),
+    tf.maximum(impressionShares, SHARE_MIN),
+  );
+  const rows = tf.reshape<tfjs.Rank.R2>(tf.concat([support.fields, tf.expandDims(labels, 2)], 2), [
+    taskCount * rowExtent,
+    fieldWidth + 1,
+  ]);
+  const sums = tf.matMul(rows, variable(ROW_WEIGHT));
+  const encoded = tf.tanh(tf.add(sums, variable(ROW_BIAS)));
+  const pooled = tf.matMul(
+    tf.reshape(impressionShares, [taskCount, 1, rowExtent]),
+    tf.reshape(encoded, [taskCount, rowExtent, rowWidth]),
+  );
+  const known = [tf.reshape<tfjs.Rank.R2>(pooled, [taskCount, rowWidth]), evidenceOf(tasks)];
+  const weights = variable(TASK_WEIGHT) as tfjs.Tensor2D;
+  return tf.tanh(tf.matMul<tfjs.Tensor2D>(tf.concat(known, 1), weights));
+}
+
+/** Padding has no share. */
+const SHARE_MIN = 1e-12;
+
+/** `[taskCount, 2]`: size and level, both 0 without support rows. */
+function evidenceOf(tasks: AdaptingTasks): tfjs.Tensor2D {
+  const { tf } = tasks;
+  return tf.add<tfjs.Tensor2D>(supportFeatures(tasks), tf.tensor2d([[1, 0]]));
+}
+
+function shifted(tasks: AdaptingTasks, embeddings: tfjs.Tensor2D | null): Blocks {
+  const { tf, taskCount, personal, variable, repeatByTask } = tasks;
+  return Object.fromEntries(
+    personal.map((name) => {
+      const theta = variable(name);
+      const shared = repeatByTask(theta);
+      if (embeddings === null) return [name, shared];
+      const shift = tf.matMul(embeddings, variable(SHIFT + name));
+      return [name, tf.add(shared, tf.reshape(shift, [taskCount, ...theta.shape]))];
+    }),
+  );
+}
+
+function encoderVariables(model: ModelShape, own: Settings): Variable[] {
+  const { rowWidth, taskWidth, features = featureNamesOf(model) } = own;
+  requireFeatures(model, features, 'method.features');
+  const ofMethod = (
+    name: string,
+    shape: readonly number[],
+    initial: Variable['initial'] = { kind: 'zeros' },
+  ): Variable => ({ name, shape, block: 'method', initial });
+  /** Glorot. */
+  const weight = (name: string, inWidth: number, outWidth: number): Variable => {
+    const bound = Math.sqrt(6 / (inWidth + outWidth));
+    return ofMethod(name, [inWidth, outWidth], { kind: 'uniform', bound });
+  };
+  return [
+    weight(ROW_WEIGHT, features.length * model.tableRowWidth + 1, rowWidth),
+    ofMethod(ROW_BIAS, [rowWidth]),
+    weight(TASK_WEIGHT, rowWidth + SUPPORT_FEATURE_COUNT, taskWidth),
+    ...model.variables
+      .filter(({ block }) => block === 'personal')
+      .map(({ name, shape }) => {
+        const size = shape.reduce((product, extent) => product * extent, 1);
+        return ofMethod(SHIFT + name, [taskWidth, size]);
+      }),
+  ];
+}
