@@ -3,11 +3,32 @@
 import { z } from 'zod';
 import { MODEL_OPTIONS, OWN_OPTIONS } from '../models/model-options.js';
 import { MODEL_KINDS, modelOf, type ModelKind } from '../models/models.js';
+import { PersonalPresetSchema, presetBlocks } from '../models/personal-presets.js';
 import { supportInputNames } from '../models/support-inputs.js';
 import type { DataConfig } from './data-config.js';
 
+const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
+  error: 'expected a list of blocks, or one of anil, boil, all',
+});
+
 export const ModelConfigSchema = z
-  .strictObject({ kind: z.enum(MODEL_KINDS).default('deepfm'), ...MODEL_OPTIONS })
+  .strictObject({
+    kind: z.enum(MODEL_KINDS).default('deepfm'),
+    ...MODEL_OPTIONS,
+    personal: PersonalSchema.default(['bias']),
+  })
+  .transform(({ personal, ...options }, context) => {
+    if (typeof personal !== 'string') return { ...options, personal };
+    const blocks = modelOf(options.kind).blocks({ ...options, personal: [] });
+    const chosen = presetBlocks(personal, blocks, options.adgroupEmbedding);
+    if (chosen !== null) return { ...options, personal: chosen };
+    context.addIssue({
+      code: 'custom',
+      path: ['personal'],
+      message: `${options.kind} has no ${personal === 'anil' ? 'output layer' : 'hidden layer'} for ${personal} to adapt`,
+    });
+    return z.NEVER;
+  })
   .superRefine((model, context) => {
     for (const { path, message } of misfitsOf(model))
       context.addIssue({ code: 'custom', path: [...path], message });

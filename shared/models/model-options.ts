@@ -30,7 +30,8 @@ export const MODEL_OPTIONS = {
   generated: z.string().min(1).optional(),
   /**
    * The personal blocks: `bias`, `adgroupEmbedding`, `numbers`, `layer0`, `layer1`, ... (hidden
-   * layers from the input on), `cross0`, `cross1`, ... (cross layers) and `output`.
+   * layers from the input on), `cross0`, `cross1`, ... (cross layers) and `output`. A run config may name a
+   * preset instead (`personal-presets.ts`).
    */
   personal: z.array(z.string()).default(['bias']),
   /** Standard deviation of the initial embeddings. */

@@ -51,6 +51,13 @@ describe('a run config with faults', () => {
     ],
     ['an empty field', set({ run: null }), ['run: is missing; expected text']],
     [
+      'more than a context vector for cavia',
+      set({ method: { kind: 'cavia' } }),
+      [
+        'method.kind: cavia adapts a context vector alone: set model.adgroupEmbedding: true and model.personal: [adgroupEmbedding]',
+      ],
+    ],
+    [
       'a rate for a block that is not personal',
       set({ method: { kind: 'meta-sgd', rateFactors: { output: 0.1 } } }),
       ['method.rateFactors.output: there is no such personal block; they are bias'],

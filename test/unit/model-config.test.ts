@@ -105,6 +105,31 @@ describe('what does not go together', () => {
     expect(issuesOf(adapted).join()).toContain('personal.1: numbers cannot be personal');
   });
 
+  it.each([
+    ['anil', {}, ['bias', 'output']],
+    ['boil', {}, ['layer0', 'layer1']],
+    ['boil', { adgroupEmbedding: true }, ['adgroupEmbedding', 'layer0', 'layer1']],
+    ['all', { adgroupEmbedding: true }, ['bias', 'adgroupEmbedding', 'layer0', 'layer1', 'output']],
+    ['all', { kind: 'logistic', hiddenWidths: [] }, ['bias']],
+  ])('takes %s for a choice of blocks: %j', (personal, model, expected) => {
+    expect(ModelConfigSchema.parse({ ...model, personal }).personal).toEqual(expected);
+  });
+
+  it.each([
+    [
+      'anil',
+      { kind: 'logistic', hiddenWidths: [] },
+      'logistic has no output layer for anil to adapt',
+    ],
+    ['boil', { hiddenWidths: [] }, 'deepfm has no hidden layer for boil to adapt'],
+    ['maml', {}, 'expected a list of blocks, or one of anil, boil, all'],
+  ])('refuses %s of %j', (personal, model, expected) => {
+    const { error } = ModelConfigSchema.safeParse({ ...model, personal });
+    expect(error?.issues.map(({ path, message }) => [path.join('.'), message])).toEqual([
+      ['personal', expected],
+    ]);
+  });
+
   it('refuses personal numbers where there are none', () => {
     const features = data.features.filter(({ name }) => name !== 'age');
     const model = ModelConfigSchema.parse({ personal: ['numbers'] });

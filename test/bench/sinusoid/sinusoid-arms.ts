@@ -1,0 +1,50 @@
+/**
+ * The learners that are compared on sinusoids. Rates are of the squared loss, half the squared error:
+ * 0.02 here is the 0.01 of papers that step along the gradient of the squared error.
+ */
+
+export interface SinusoidArm {
+  readonly name: string;
+  readonly model: Readonly<Record<string, unknown>>;
+  readonly method: { readonly kind: string } & Readonly<Record<string, unknown>>;
+  /** What a task's steps are multiplied by when it is tested. */
+  readonly innerRate: number;
+}
+
+/** ReLU layers of 40 and 40 over x, which a learned vector of width 4 and length near 1 multiplies. */
+const network = {
+  kind: 'mlp',
+  hiddenWidths: [40, 40],
+  embeddingWidth: 4,
+  embeddingDeviation: 0.5,
+  personal: ['bias', 'layer0', 'layer1', 'output'],
+};
+
+const context = { ...network, adgroupEmbedding: true, personal: ['adgroupEmbedding'] };
+
+const innerRate = 0.02;
+const once = { innerSteps: 1, innerRate };
+/** The paper's, whose context vector takes steps of 1 along the squared error. */
+const contextRate = 2;
+
+export const FINETUNED = 'pre-train + finetune';
+
+export const SINUSOID_ARMS: readonly SinusoidArm[] = [
+  { name: FINETUNED, model: network, method: { kind: 'global' }, innerRate },
+  { name: 'MAML', model: network, method: { kind: 'maml', ...once }, innerRate },
+  { name: 'FOMAML', model: network, method: { kind: 'fomaml', ...once }, innerRate },
+  {
+    name: 'Reptile',
+    model: network,
+    method: { kind: 'reptile', innerSteps: 5, innerRate, continuesOnQuery: true },
+    innerRate,
+  },
+  { name: 'Meta-SGD', model: network, method: { kind: 'meta-sgd', ...once }, innerRate },
+  {
+    name: 'CAVIA',
+    model: context,
+    method: { kind: 'cavia', innerSteps: 1, innerRate: contextRate },
+    innerRate: contextRate,
+  },
+  // PAML-rate: a line here, once the method is in the list of shared/methods.
+];
