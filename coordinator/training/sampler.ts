@@ -96,8 +96,9 @@ function drawerInEpochs(
   { sampling, tasksPerOuterStep }: SamplingRule,
   shuffle: (epoch: number) => Int32Array,
 ): Drawer {
-  const orderAt =
-    sampling === 'sequential' ? () => catalogOrder(tasks.length) : latestKept(shuffle);
+  const orderAt = latestKept(
+    sampling === 'sequential' ? () => catalogOrder(tasks.length) : shuffle,
+  );
   return (outerStep) =>
     Array.from({ length: tasksPerOuterStep }, (_, draw) => {
       const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
