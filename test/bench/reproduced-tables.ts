@@ -18,6 +18,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'meta-embedding.md',
     needs: ['../shared/data/movielens-1m/ratings_rebuilt.csv.xz'],
   },
+  { name: 'sinusoid', script: 'bench:sinusoid', makes: 'sinusoid.md' },
   { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },

@@ -57,19 +57,22 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
     '(5 steps on each half) are trained for 1 step.',
     '',
     ...markdownTable(
-      ['learner', ...STEP_COUNTS.map((steps) => `${steps} steps`)],
-      rows.map(({ arm, cells }) => [
-        arm,
-        ...cells.map(
-          ({ mean, halfWidth, meanBySeed }) =>
-            `${mean.toFixed(2)} ± ${halfWidth.toFixed(2)} (${rangeOf(meanBySeed)})`,
-        ),
-      ]),
+      ['learner', ...STEP_COUNTS.map((steps) => `${steps} ${steps === 1 ? 'step' : 'steps'}`)],
+      rows.map(({ arm, cells }) => [arm, ...cells.map(cellText)]),
     ),
     '',
     'Made by `npm run bench:sinusoid`.',
     '',
   ].join('\n');
+}
+
+/** Errors of a regression without a bound: beyond this the steps have diverged. */
+const DIVERGED_FROM = 100;
+
+function cellText({ mean, halfWidth, meanBySeed }: SinusoidRow['cells'][number]): string {
+  return mean < DIVERGED_FROM
+    ? `${mean.toFixed(2)} ± ${halfWidth.toFixed(2)} (${rangeOf(meanBySeed)})`
+    : 'diverges';
 }
 
 function rangeOf(values: readonly number[]): string {
