@@ -57,7 +57,11 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
     '(5 steps on each half) are trained for 1 step.',
     '',
     ...markdownTable(
-      ['learner', ...STEP_COUNTS.map((steps) => `${steps} ${steps === 1 ? 'step' : 'steps'}`)],
+      [
+        'learner',
+        'seeds',
+        ...STEP_COUNTS.map((steps) => `${steps} ${steps === 1 ? 'step' : 'steps'}`),
+      ],
       rows.map(({ arm, cells }) => [arm, ...cells.map(cellText)]),
     ),
     '',
