@@ -62,7 +62,7 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
         'seeds',
         ...STEP_COUNTS.map((steps) => `${steps} ${steps === 1 ? 'step' : 'steps'}`),
       ],
-      rows.map(({ arm, cells }) => [arm, ...cells.map(cellText)]),
+      rows.map(({ arm, seedCount, cells }) => [arm, seedCount, ...cells.map(cellText)]),
     ),
     '',
     'Made by `npm run bench:sinusoid`.',
