@@ -1,7 +1,7 @@
 // The table of the methods' world: gap closed and pooled differences by worked numbers.
 
 import { expect, test } from 'vitest';
-import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
+import { merged, type CellComparison } from '../bench/methods-world/method-runs.js';
 import {
   methodRows,
   methodsTable,
@@ -20,7 +20,7 @@ function cellOf(
     differences: place === 0 ? null : { logloss: { value, low, high } },
   }));
   // The table reads these fields alone.
-  const report = { slices: [{ name: 'all', runs }] } as unknown as ComparisonReport;
+  const report = { slices: [{ name: 'all', runs }] } as unknown as CellComparison;
   return { cell: { setting: 'strong', clickRate: 0.1, seed }, report };
 }
 
@@ -50,4 +50,11 @@ test('the table has a line for each arm and method, and says nothing of finetuni
   const table = methodsTable(['Header.'], new Map([['strong, 10 %', cells]]), ['shrinkage']);
   expect(table).toContain('| finetuned | 0.2700 |  | 30.0 % |');
   expect(table).toContain('| shrinkage | 0.2600 | -0.01500 [-0.01750, -0.01250] | 40.0 % |');
+});
+
+test('parts of a comparison are put together behind their common first run', () => {
+  const [{ report: one }, { report: other }] = cells as [ComparedCell, ComparedCell];
+  const { slices } = merged([one, other]);
+  const loglosses = slices[0]!.runs.map(({ metrics }) => metrics.logloss);
+  expect(loglosses).toEqual([0.28, 0.33, 0.3, 0.275, 0.2, 0.27, 0.33, 0.3, 0.265, 0.2, 0.25]);
 });

@@ -5,8 +5,10 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import type { ComparisonReport } from '../../../coordinator/comparison/comparison-report.js';
-import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
+import {
+  ComparisonReportSchema,
+  type ComparedSlice,
+} from '../../../coordinator/comparison/comparison-report.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 
 export interface Cell {
@@ -23,6 +25,14 @@ export interface CellOptions {
   /** In the order of the table; the first has the arms that others are compared with. */
   readonly methods: readonly string[];
 }
+
+/** All arms and methods of a cell, by slice; the first run is the finetuned arm. */
+export interface CellComparison {
+  readonly slices: readonly Pick<ComparedSlice, 'name' | 'runs'>[];
+}
+
+/** What one comparison takes beside the run that the others are compared with. */
+const COMPARED_COUNT_MAX = 7;
 
 const QIANMO = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
 const WORLD_CONFIG = new URL('test/bench/synthetic-world.yaml', packageRoot);
@@ -64,22 +74,39 @@ function qianmo(...words: string[]): string {
   });
 }
 
-/** Runs what is not there yet; the comparison's first run is the finetuned arm. */
-export function runCell(cell: Cell, options: CellOptions): ComparisonReport {
+/** Runs what is not there yet. */
+export function runCell(cell: Cell, options: CellOptions): CellComparison {
   const folder = join(options.folder, `${cell.setting}-${cell.clickRate}-${cell.seed}`);
   mkdirSync(folder, { recursive: true });
   for (const name of options.methods) runMethod(cell, options, folder, name);
   const [first = ''] = options.methods;
-  const runs = [
-    `${join(folder, first)}:finetuned`,
+  const others = [
     ...REFERENCE_ARMS.filter((arm) => arm !== 'finetuned').map(
       (arm) => `${join(folder, first)}:${arm}`,
     ),
     ...options.methods.map((name) => `${join(folder, name)}:meta-adapted`),
   ];
-  const out = ['--out', join(folder, 'comparison'), '--format', 'json'];
-  const json: unknown = JSON.parse(qianmo('compare', ...runs, ...out));
-  return ComparisonReportSchema.parse(json);
+  const parts: CellComparison[] = [];
+  for (let start = 0; start < others.length; start += COMPARED_COUNT_MAX) {
+    const chunk = others.slice(start, start + COMPARED_COUNT_MAX);
+    const runs = [`${join(folder, first)}:finetuned`, ...chunk];
+    const out = ['--out', join(folder, `comparison-${start}`), '--format', 'json'];
+    const json: unknown = JSON.parse(qianmo('compare', ...runs, ...out));
+    parts.push(ComparisonReportSchema.parse(json));
+  }
+  return merged(parts);
+}
+
+/** Every part has the same first run and the same slices. */
+export function merged(parts: readonly CellComparison[]): CellComparison {
+  const [first, ...rest] = parts;
+  if (first === undefined) throw new Error('a cell has something to compare');
+  return {
+    slices: first.slices.map(({ name, runs }, place) => ({
+      name,
+      runs: [...runs, ...rest.flatMap(({ slices }) => slices[place]?.runs.slice(1) ?? [])],
+    })),
+  };
 }
 
 function runMethod(cell: Cell, options: CellOptions, folder: string, name: string): void {

@@ -1,11 +1,10 @@
 /** The methods' world as a Markdown table: gap closed by adgroup size, and differences to finetuning. */
 
-import type { ComparisonReport } from '../../../coordinator/comparison/comparison-report.js';
-import { REFERENCE_ARMS, type Cell } from './method-runs.js';
+import { REFERENCE_ARMS, type Cell, type CellComparison } from './method-runs.js';
 
 export interface ComparedCell {
   readonly cell: Cell;
-  readonly report: ComparisonReport;
+  readonly report: CellComparison;
 }
 
 /** One row of the table, over the seeds of a setting and click rate. */
@@ -49,7 +48,7 @@ function gapClosed(
   return (at('global') - loglossOf(report, slice, place)) / (at('global') - at('oracle'));
 }
 
-function loglossOf({ slices }: ComparisonReport, name: string, place: number): number {
+function loglossOf({ slices }: CellComparison, name: string, place: number): number {
   const slice = slices.find((each) => each.name === name);
   return slice?.runs[place]?.metrics.logloss ?? NaN;
 }
