@@ -375,13 +375,13 @@ describe('what the queue refuses', () => {
     const { dispatcher: sut } = await dispatcher({ jobAttemptsMax: 2 });
     const orders = ordersForTest(1).map((order) => ({
       ...order,
-      // What a later version would send.
+      // What an earlier version would send.
       job: { ...order.job, protocolVersion: 2 as unknown as 3 },
     }));
     await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
       kind: 'failed',
       report: {
-        found: expect.stringContaining('speaks protocol 2, the job protocol 3') as string,
+        found: expect.stringContaining('speaks protocol 3, the job protocol 2') as string,
       },
     });
   });
