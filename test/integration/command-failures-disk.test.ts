@@ -143,7 +143,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     await room.refused(['evaluate', path, '--in-process'], {
       exitCode: 3,
       what,
-      where: /evaluation\.json$/,
+      where: /test-logits\.safetensors$/,
       cure,
     });
     await rm(join(disk, 'filler'));

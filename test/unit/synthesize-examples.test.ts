@@ -27,7 +27,7 @@ describe('the example configs', () => {
     expect(data.label).toEqual({ expression: 'rating >= 4' });
     expect(data.rowSplit.by).toBe('time');
     expect(data.taskSplit.testShare).toBeGreaterThan(0);
-    expect(evaluation.arms).toHaveLength(6);
+    expect(evaluation.arms).toHaveLength(7);
     expect(data.features.map((feature) => feature.column ?? feature.name)).not.toContain('rating');
   });
 
