@@ -19,6 +19,7 @@ export const TABLES: readonly ReproducedTable[] = [
     needs: ['../shared/data/movielens-1m/ratings_rebuilt.csv.xz'],
   },
   { name: 'sinusoid', script: 'bench:sinusoid', makes: 'sinusoid.md' },
+  { name: 'methods-world', script: 'bench:methods-world', makes: 'methods-world.md' },
   { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
