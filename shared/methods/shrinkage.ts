@@ -26,13 +26,12 @@ import {
   type Blocks,
   type InnerStep,
 } from './method.js';
+import { SMOOTHING } from './support-features.js';
 
 const PRECISION = 'shrinkage.precision/';
 const CURVATURE = 'shrinkage.curvature/';
 /** Logarithm of a precision or curvature over its variable: a step of Adam moves it by a few percent. */
 const LOG_SCALE = 10;
-/** Clicks and impressions that the smoothed click rate begins with. */
-const SMOOTHING = { clicks: 1, impressions: 10 };
 
 const scale = z.number().positive().max(1e6);
 const scaleByVariable = z.union([scale, z.record(z.string(), scale)]);
