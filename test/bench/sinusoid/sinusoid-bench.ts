@@ -1,8 +1,10 @@
 /**
  * Sinusoid regression: learners against a network pre-trained on all tasks and finetuned. Writes
- * `infra/results/sinusoid.json` and `.md`.
+ * `infra/results/sinusoid.json` and `.md` once every arm has run with every seed. Arms that have run
+ * are kept in a folder and not run again: with `--minutes` no arm is begun after so long, and the same
+ * command goes on from there.
  *
- *   npm run bench:sinusoid -- --outer-steps 15000 --seeds 1,2,3
+ *   npm run bench:sinusoid -- --outer-steps 15000 --seeds 1,2,3 --minutes 8
  */
 
 import { writeFileSync } from 'node:fs';
@@ -11,36 +13,54 @@ import { systemClock } from '../../../shared/clock.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { SINUSOID_ARMS } from './sinusoid-arms.js';
-import { sinusoidOutcomes, type SinusoidOutcome } from './sinusoid-runs.js';
+import { isKept, keepOutcomes, keptOutcomes } from './sinusoid-outcome.js';
+import { sinusoidOutcomes } from './sinusoid-runs.js';
 import { sinusoidTable, summaryOf } from './sinusoid-table.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
+const MS_PER_MINUTE = 60_000;
+/** Interrupted, resumable. */
+const EXIT_CODE_UNFINISHED = 4;
 
 const { values: options } = parseArgs({
   options: {
     'outer-steps': { type: 'string', default: '15000' },
     seeds: { type: 'string', default: '1,2,3' },
+    minutes: { type: 'string', default: 'Infinity' },
+    folder: { type: 'string', default: 'runs/sinusoid' },
   },
 });
+const { folder } = options;
 const outerSteps = Number(options['outer-steps']);
 const seeds = options.seeds.split(',').map(Number);
+const header = benchHeader();
+const startMs = systemClock.monotonicMs();
+const endMs = startMs + Number(options.minutes) * MS_PER_MINUTE;
 
-const header = { ...benchHeader(), outerSteps, seeds };
-const outcomes: SinusoidOutcome[] = [];
-for (const seed of seeds)
-  for (const arm of SINUSOID_ARMS) {
-    const startMs = systemClock.epochMs();
-    outcomes.push(...(await sinusoidOutcomes(arm, seed, outerSteps)));
-    const seconds = Math.round((systemClock.epochMs() - startMs) / 1000);
-    process.stderr.write(`seed ${seed}, ${arm.name}: ${seconds} s\n`);
-    record();
-  }
-
-/** After each arm: a run that is stopped leaves what it has. */
-function record(): void {
-  const rows = summaryOf(outcomes);
-  writeFileSync(`${RESULTS}sinusoid.md`, sinusoidTable(header, rows));
-  writeFileSync(`${RESULTS}sinusoid.json`, `${JSON.stringify({ ...header, rows }, null, 1)}\n`);
+const runs = seeds.flatMap((seed) => SINUSOID_ARMS.map((arm) => ({ arm, seed, outerSteps })));
+for (const run of runs) {
+  const armStartMs = systemClock.monotonicMs();
+  if (isKept(folder, run) || armStartMs >= endMs) continue;
+  const outcomes = await sinusoidOutcomes(run);
+  keepOutcomes(folder, run, { commit: header.commit, outcomes });
+  const seconds = Math.round((systemClock.monotonicMs() - armStartMs) / 1000);
+  process.stderr.write(`seed ${run.seed}, ${run.arm.name}: ${seconds} s\n`);
 }
 
-process.stdout.write(sinusoidTable(header, summaryOf(outcomes)));
+const missing = runs.filter((run) => !isKept(folder, run));
+if (missing.length > 0) {
+  process.stderr.write(`${missing.length} of ${runs.length} arms to go: give the command again\n`);
+  process.exitCode = EXIT_CODE_UNFINISHED;
+} else record();
+
+function record(): void {
+  const kept = runs.map((run) => keptOutcomes(folder, run));
+  const commit = [...new Set(kept.map((each) => each.commit))].join(', ');
+  const circumstances = { ...header, commit, outerSteps, seeds };
+  const rows = summaryOf(kept.flatMap(({ outcomes }) => outcomes));
+  const table = sinusoidTable(circumstances, rows);
+  writeFileSync(`${RESULTS}sinusoid.md`, table);
+  const json = JSON.stringify({ ...circumstances, rows }, null, 1);
+  writeFileSync(`${RESULTS}sinusoid.json`, `${json}\n`);
+  process.stdout.write(table);
+}

@@ -5,16 +5,20 @@
 
 import {
   predictLogits,
+  type AdaptableModel,
   type PredictionContext,
 } from '../../../coordinator/evaluation/predict-logits.js';
 import { createInMemoryDispatcher } from '../../../coordinator/training/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
+import { DivergenceError } from '../../../shared/errors.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
-import { createExecutor } from '../../../worker/compute/create-executor.js';
-import { FINETUNED, type SinusoidArm } from './sinusoid-arms.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/create-executor.js';
+import { FINETUNED } from './sinusoid-arms.js';
+import type { SinusoidOutcome, SinusoidRun } from './sinusoid-outcome.js';
 import { sinusoidStore } from './sinusoid-tasks.js';
 
 export const STEP_COUNTS = [0, 1, 5, 10];
@@ -25,39 +29,70 @@ const TUNED_RATES = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1];
 const TASKS_PER_OUTER_STEP = 25;
 const HELD_OUT_TASK_COUNT = 600;
 
-export interface SinusoidOutcome {
-  readonly arm: string;
-  /** Mean squared error of each test task's query rows, by number of inner steps. */
-  readonly errors: readonly (readonly number[])[];
-}
+/** What training and testing of an arm have in common. */
+type Common = Pick<
+  PredictionContext,
+  'config' | 'store' | 'storeAddress' | 'spec' | 'dispatcher' | 'signal'
+>;
 
-export async function sinusoidOutcomes(
-  arm: SinusoidArm,
-  seed: number,
-  outerSteps: number,
-): Promise<SinusoidOutcome[]> {
+/** The outcome of the arm; of pre-training also that with tuned rates. */
+export async function sinusoidOutcomes(run: SinusoidRun): Promise<SinusoidOutcome[]> {
+  const { arm, seed, outerSteps } = run;
   const store = sinusoidStore({
     seed,
     trainingTaskCount: outerSteps * TASKS_PER_OUTER_STEP,
     validationTaskCount: HELD_OUT_TASK_COUNT,
     testTaskCount: HELD_OUT_TASK_COUNT,
   });
-  const config = configOf(arm, seed, outerSteps);
   const executor = await createExecutor({ openStore: () => Promise.resolve(store) });
   try {
-    const common = {
-      config,
-      store,
-      storeAddress: 'memory',
-      spec: modelSpecOf(config.model, store.manifest.features, config.method),
-      dispatcher: createInMemoryDispatcher({
-        executor,
-        clock: systemClock,
-        attemptsMax: 1,
-        sink: () => undefined,
-      }),
-      signal: new AbortController().signal,
-    };
+    const common = commonOf(run, store, executor);
+    const trained = await trainedParameters(common);
+    const names = arm.name === FINETUNED ? [FINETUNED, `${FINETUNED}, rate tuned`] : [arm.name];
+    if (typeof trained === 'number')
+      return names.map((name) => ({
+        arm: name,
+        seed,
+        divergedAfterOuterSteps: trained,
+        errors: [],
+      }));
+    const model = { parameters: trained, method: common.config.method };
+    const context = predictionContextOf(common);
+    const outcomes: SinusoidOutcome[] = [];
+    for (const name of names) {
+      const errors =
+        name === arm.name
+          ? await errorsOf(context, model, 'test', arm.innerRate)
+          : await tunedErrors(context, model);
+      outcomes.push({ arm: name, seed, divergedAfterOuterSteps: null, errors });
+    }
+    return outcomes;
+  } finally {
+    await executor.close();
+  }
+}
+
+function commonOf(run: SinusoidRun, store: TaskStore, executor: LocalExecutor): Common {
+  const config = configOf(run);
+  return {
+    config,
+    store,
+    storeAddress: 'memory',
+    spec: modelSpecOf(config.model, store.manifest.features, config.method),
+    dispatcher: createInMemoryDispatcher({
+      executor,
+      clock: systemClock,
+      attemptsMax: 1,
+      sink: () => undefined,
+    }),
+    signal: new AbortController().signal,
+  };
+}
+
+/** What was learned, or the number of outer steps that were done when training diverged. */
+async function trainedParameters(common: Common): Promise<MetaParameters | number> {
+  let outerStepsDone = 0;
+  try {
     const { state } = await train({
       ...common,
       runId: 'sinusoid',
@@ -67,50 +102,50 @@ export async function sinusoidOutcomes(
       },
       resume: false,
       clock: systemClock,
-      sink: () => undefined,
+      sink: (event) => {
+        if (event.kind === 'outer-step') outerStepsDone = event.outerStep;
+      },
     });
-    let wave = 0;
-    const context: PredictionContext = {
-      ...common,
-      runId: 'sinusoid-test',
-      nextWave: () => (wave += 1),
-      onTasksDone: () => undefined,
-      onBackend: () => undefined,
-    };
-    const model = { parameters: state.metaParameters, method: config.method };
-    const errorsAt = (split: TaskSplit, rate: number): Promise<number[][]> =>
-      errorsOf(context, store, split, rate, model);
-    const own = { arm: arm.name, errors: await errorsAt('test', arm.innerRate) };
-    if (arm.name !== FINETUNED) return [own];
-    return [own, { arm: `${FINETUNED}, rate tuned`, errors: await tuned(errorsAt) }];
-  } finally {
-    await executor.close();
+    return state.metaParameters;
+  } catch (error) {
+    if (error instanceof DivergenceError) return outerStepsDone;
+    throw error;
   }
 }
 
+function predictionContextOf(common: Common): PredictionContext {
+  let wave = 0;
+  return {
+    ...common,
+    runId: 'sinusoid-test',
+    nextWave: () => (wave += 1),
+    onTasksDone: () => undefined,
+    onBackend: () => undefined,
+  };
+}
+
 /** For each number of steps with the rate that is best for it on the validation tasks. */
-async function tuned(
-  errorsAt: (split: TaskSplit, rate: number) => Promise<number[][]>,
-): Promise<number[][]> {
+async function tunedErrors(context: PredictionContext, model: AdaptableModel): Promise<number[][]> {
   const means: number[][] = [];
-  for (const rate of TUNED_RATES) means.push((await errorsAt('validation', rate)).map(meanOf));
+  for (const rate of TUNED_RATES)
+    means.push((await errorsOf(context, model, 'validation', rate)).map(meanOf));
   const errors: number[][] = [];
   for (const place of STEP_COUNTS.keys()) {
     const ofPlace = means.map((byPlace) => byPlace[place] ?? Infinity);
     const best = TUNED_RATES[ofPlace.indexOf(Math.min(...ofPlace))] ?? 0.01;
-    errors.push((await errorsAt('test', best))[place] ?? []);
+    errors.push((await errorsOf(context, model, 'test', best))[place] ?? []);
   }
   return errors;
 }
 
+/** Mean squared error of each task's query rows, by number of inner steps. */
 async function errorsOf(
   context: PredictionContext,
-  store: TaskStore,
+  model: AdaptableModel,
   split: TaskSplit,
   rate: number,
-  model: Pick<Parameters<typeof predictLogits>[1], 'parameters' | 'method'>,
 ): Promise<number[][]> {
-  const tasks = store.tasks.filter((task) => task.split === split);
+  const tasks = context.store.tasks.filter((task) => task.split === split);
   const { lossSums } = await predictLogits(context, {
     ...model,
     taskIndices: tasks.map(({ taskIndex }) => taskIndex),
@@ -127,7 +162,8 @@ export function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function configOf({ model, method }: SinusoidArm, seed: number, outerSteps: number): RunConfig {
+function configOf({ arm, seed, outerSteps }: SinusoidRun): RunConfig {
+  const { model, method } = arm;
   return RunConfigSchema.parse({
     run: 'sinusoid',
     seed,

@@ -1,12 +1,15 @@
 /** The sinusoid experiment as a table: mean squared error by learner and number of inner steps. */
 
 import { markdownTable, type BenchHeader } from '../bench-header.js';
+import type { SinusoidOutcome } from './sinusoid-outcome.js';
 import { SHOT_COUNT } from './sinusoid-tasks.js';
-import { meanOf, STEP_COUNTS, type SinusoidOutcome } from './sinusoid-runs.js';
+import { meanOf, STEP_COUNTS } from './sinusoid-runs.js';
 
 export interface SinusoidRow {
   readonly arm: string;
+  /** Seeds whose training came to its end; cells are of these. */
   readonly seedCount: number;
+  readonly divergences: readonly { readonly seed: number; readonly afterOuterSteps: number }[];
   /** By number of inner steps. */
   readonly cells: readonly {
     readonly innerSteps: number;
@@ -21,8 +24,12 @@ export interface SinusoidRow {
 export function summaryOf(outcomes: readonly SinusoidOutcome[]): SinusoidRow[] {
   return [...new Set(outcomes.map(({ arm }) => arm))].map((arm) => {
     const own = outcomes.filter((outcome) => outcome.arm === arm);
+    const divergences = own.flatMap(({ seed, divergedAfterOuterSteps: afterOuterSteps }) =>
+      afterOuterSteps === null ? [] : [{ seed, afterOuterSteps }],
+    );
+    const trained = own.filter(({ divergedAfterOuterSteps: after }) => after === null);
     const cells = STEP_COUNTS.map((innerSteps, place) => {
-      const bySeed = own.map(({ errors }) => errors[place] ?? []);
+      const bySeed = trained.map(({ errors }) => errors[place] ?? []);
       const all = bySeed.flat();
       const mean = meanOf(all);
       const variance = meanOf(all.map((error) => (error - mean) ** 2)) / (all.length - 1);
@@ -33,7 +40,7 @@ export function summaryOf(outcomes: readonly SinusoidOutcome[]): SinusoidRow[] {
         meanBySeed: bySeed.map(meanOf),
       };
     });
-    return { arm, seedCount: own.length, cells };
+    return { arm, seedCount: trained.length, divergences, cells };
   });
 }
 
@@ -44,7 +51,6 @@ export interface SinusoidHeader extends BenchHeader {
 
 export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow[]): string {
   const { commit, date, machine, outerSteps, seeds } = header;
-  const count = (value: number): string => value.toLocaleString('en');
   return [
     '# Sinusoid regression',
     '',
@@ -52,9 +58,10 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
     '',
     `Mean squared error on new tasks after inner steps on K = ${SHOT_COUNT} rows: mean over seeds ${seeds.join(', ')}`,
     'with the 95 % interval over test tasks (600 of each seed, 50 query rows each), in brackets the range of the',
-    `seeds. ${count(outerSteps)} outer steps of 25 new tasks, Adam 0.001; published runs take 60,000 to 70,000. Networks of 40-40`,
-    'ReLU units, inner rate 0.01 along the squared error (CAVIA, whose context vector alone adapts: 1); all but Reptile',
-    '(5 steps on each half) are trained for 1 step.',
+    `seeds. ${counted(outerSteps)} outer steps of 25 new tasks, Adam 0.001; published runs take 60,000 to 70,000. Networks of 40-40`,
+    'ReLU units, inner rate 0.01 along the squared error (Reptile: 0.005, since ten steps in a row of 0.01 diverged in',
+    'training; CAVIA, whose context vector alone adapts: 1); all but Reptile (5 steps on each half) are trained for 1',
+    'step. What PAML-rate knows of a task is the mean of its K labels.',
     '',
     ...markdownTable(
       [
@@ -65,9 +72,20 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
       rows.map(({ arm, seedCount, cells }) => [arm, seedCount, ...cells.map(cellText)]),
     ),
     '',
-    'Made by `npm run bench:sinusoid`.',
+    ...divergenceLines(rows),
+    `Made by \`npm run bench:sinusoid -- --outer-steps ${outerSteps} --seeds ${seeds.join(',')}\`.`,
     '',
   ].join('\n');
+}
+
+function divergenceLines(rows: readonly SinusoidRow[]): string[] {
+  const lines = rows.flatMap(({ arm, divergences }) =>
+    divergences.map(
+      ({ seed, afterOuterSteps }) =>
+        `- ${arm} with seed ${seed} diverged in training after ${counted(afterOuterSteps)} outer steps, and is not in its row.`,
+    ),
+  );
+  return lines.length === 0 ? [] : [...lines, ''];
 }
 
 /** Errors of a regression without a bound: beyond this the steps have diverged. */
@@ -81,4 +99,8 @@ function cellText({ mean, halfWidth, meanBySeed }: SinusoidRow['cells'][number])
 
 function rangeOf(values: readonly number[]): string {
   return `${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}`;
+}
+
+function counted(value: number): string {
+  return value.toLocaleString('en');
 }

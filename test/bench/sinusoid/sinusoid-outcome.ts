@@ -1,0 +1,67 @@
+/** What one arm with one seed came to, and where it is kept, so that a stopped benchmark can go on. */
+
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { SinusoidArm } from './sinusoid-arms.js';
+
+/** JSON has no infinity: an error without bound is null there. */
+const SquaredErrorSchema = z
+  .number()
+  .nullable()
+  .transform((error) => error ?? Infinity);
+
+export const SinusoidOutcomeSchema = z.strictObject({
+  arm: z.string(),
+  seed: z.int(),
+  /** Outer steps that were done when training diverged; null where it came to its end. */
+  divergedAfterOuterSteps: z.int().nonnegative().nullable(),
+  /**
+   * Mean squared error of each test task's query rows, by number of inner steps; empty after a
+   * divergence.
+   */
+  errors: z.array(z.array(SquaredErrorSchema)),
+});
+export type SinusoidOutcome = z.infer<typeof SinusoidOutcomeSchema>;
+
+const KeptOutcomesSchema = z.strictObject({
+  /** Of the tree that made them. */
+  commit: z.string(),
+  outcomes: z.array(SinusoidOutcomeSchema),
+});
+export type KeptOutcomes = z.infer<typeof KeptOutcomesSchema>;
+
+/** One training: what is run or kept as a whole. */
+export interface SinusoidRun {
+  readonly arm: SinusoidArm;
+  readonly seed: number;
+  readonly outerSteps: number;
+}
+
+export function isKept(folder: string, run: SinusoidRun): boolean {
+  return existsSync(pathOf(folder, run));
+}
+
+/** Replaced as a whole: a run that is stopped leaves no half of a file. */
+export function keepOutcomes(
+  folder: string,
+  run: SinusoidRun,
+  kept: z.input<typeof KeptOutcomesSchema>,
+): void {
+  mkdirSync(folder, { recursive: true });
+  const path = pathOf(folder, run);
+  writeFileSync(`${path}.part`, JSON.stringify(kept));
+  renameSync(`${path}.part`, path);
+}
+
+export function keptOutcomes(folder: string, run: SinusoidRun): KeptOutcomes {
+  return KeptOutcomesSchema.parse(JSON.parse(readFileSync(pathOf(folder, run), 'utf8')));
+}
+
+/** Named by all that is run: an arm with other settings is another. */
+function pathOf(folder: string, run: SinusoidRun): string {
+  const digest = createHash('sha256').update(JSON.stringify(run)).digest('hex').slice(0, 12);
+  const name = run.arm.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+  return join(folder, `${name}-seed${run.seed}-${digest}.json`);
+}
