@@ -1,5 +1,6 @@
 // Outer gradients of the initialisation learners against the float64 referee, which is told of each
-// method's start and step and of nothing else.
+// method's start and step and of nothing else. Seen to fail: every step with the rates of the first, the weights
+// of a multi-step loss in reverse, velocities that forget, contexts that begin at 1, weights of steps unchecked.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../shared/methods/methods.js';
@@ -180,6 +181,23 @@ describe.each(Object.entries(cases))('%s', (_, each) => {
     expectGradient(current, found, weightedSum(gradients, weights), tasks);
     const loss = outcomes.reduce((sum, { lastLoss }, at) => sum + lastLoss * weights[at]!, 0);
     expect(found.weightedQueryLoss).toBeCloseTo(loss, 5);
+  });
+});
+
+test.each([4, 6])('MAML++ of 5 inner steps with %i weights is refused', async (weightCount) => {
+  const variant = { innerSteps: 5, order: 'second', path: 'kept' } as const;
+  const { method, indices } = await chosen({ settings: { kind: 'maml++' }, rule: {} }, variant);
+  const stepWeights = Array.from({ length: weightCount }, () => 1 / weightCount);
+  const work: JobWork = { kind: 'gradient', method, taskWeights: weights, stepWeights };
+  await expect(runJob(executor, current, indices, work)).rejects.toMatchObject({
+    report: {
+      kind: 'data',
+      what: 'a job needs one weight per inner step',
+      where: expect.stringMatching(/^stepWeights of job 0/) as string,
+      expected: expect.stringMatching(/^5 weights/) as string,
+      found: String(weightCount),
+      cure: expect.stringMatching(/same version/) as string,
+    },
   });
 });
 

@@ -58,7 +58,17 @@ export function computeJob(
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
-  const { taskWeights, coldTaskWeights, method } = work;
+  const { taskWeights, coldTaskWeights, stepWeights, method } = work;
+  const innerSteps = methodPlanOf(method).innerLoop?.innerSteps ?? 0;
+  if (stepWeights !== undefined && stepWeights.length !== innerSteps)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a job needs one weight per inner step',
+      where: `stepWeights of ${where}`,
+      expected: `${innerSteps} weights, as method.innerSteps has it`,
+      found: String(stepWeights.length),
+      cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
+    });
   const coldWeightCount = coldTaskWeights?.length ?? (coldShareOf(method) > 0 ? 0 : taskCount);
   if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
   throw new QianmoError({
