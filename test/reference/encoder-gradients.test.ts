@@ -3,35 +3,23 @@
 // Seen to fail: labels weighed by their share before they are encoded, a size that is not 0 without support
 // rows, rates left out of the steps, a cold term that knows the support rows.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
-import { expectGradient, rich } from './gradient-expectations.js';
-import { allOf, denseValuesOf, taskLoss, weightedSum } from './referee.js';
-import { adaptedLoss, type RefereeLoop, type RefereeTask } from './second-order-referee.js';
+import { rich } from './gradient-expectations.js';
+import { methodJobs, model as common, taskWeights } from './method-jobs.js';
+import type { RefereeLoop, RefereeTask } from './second-order-referee.js';
 
-const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.4;
 const [rowWidth, taskWidth] = [4, 3];
-const model = {
-  embeddingWidth: 2,
-  hiddenWidths: [5, 4],
-  adgroupEmbedding: true,
-  personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
-};
+const model = { ...common, embeddingWidth: 2 };
 const FIELD_WIDTH = 3;
 
-let executor: LocalExecutor;
-let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
+const jobs = methodJobs();
 
 const tanh = ({ tape }: RefereeTask, node: number): number =>
   tape.add(tape.scale(tape.sigmoid(tape.scale(node, 2)), 2), tape.constant(-1));
@@ -157,50 +145,28 @@ const variants = [
 describe('the outer gradient', () => {
   const variantName =
     '$innerSteps inner steps, $order order, $path, $losses, a cold share of $coldShare';
-  test.each(variants)(variantName, async ({ losses, ...loopSettings }) => {
-    const method = methodOf({ kind: 'encoder', innerRate, rowWidth, taskWidth, ...loopSettings });
-    // Another seed is another digest, by which the executor holds stores.
-    current = jobCaseOf(tinyTaskStore({ ...rich, losses, seed: losses.length }), model, 5, method);
-    const { spec, meta, store } = current;
-    const indices = store.tasks.map(({ taskIndex }) => taskIndex);
-    const tasks = await store.readTasks(indices);
-    const coldTaskWeights = weights.map((_, place) => 0.1 + 0.05 * place);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights, coldTaskWeights };
-    const found = await runJob(executor, current, indices, work);
-
-    const { innerSteps, order, coldShare } = loopSettings;
-    const loop: RefereeLoop = { innerSteps, innerRate, order, start, step };
-    const dense = denseValuesOf(meta);
-    const warm = tasks.map((task) => adaptedLoss(spec, meta, task, loop, dense).gradient);
-    const cold = tasks.map((task) => taskLoss(spec, meta, dense, task, allOf(task)).gradient);
-    const expected = weightedSum(
-      [...warm, ...cold],
-      [
-        ...weights.map((weight) => (1 - coldShare) * weight),
-        ...coldTaskWeights.map((weight) => coldShare * weight),
-      ],
-    );
-    expectGradient(current, found, expected, tasks);
+  test.each(variants)(variantName, ({ losses, ...loop }) => {
+    const settings = { kind: 'encoder', innerRate, rowWidth, taskWidth, ...loop };
+    return jobs.expectOuterGradient(settings, { start, step }, { losses, model });
   });
 });
 
 test('the loss of the support rows at the start is reported without inner steps too', async () => {
   const lossAt = async (innerSteps: number): Promise<number> => {
     const method = methodOf({ kind: 'encoder', innerSteps });
-    current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    return (await runJob(executor, current, [0, 1, 2, 3, 4], work)).weightedSupportLoss;
+    const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
+    const work: JobWork = { kind: 'gradient', method, taskWeights };
+    return (await jobs.run(jobCase, work)).weightedSupportLoss;
   };
   expect(await lossAt(0)).toBeCloseTo(await lossAt(1), 6);
 });
 
 test('with a level shift the loss falls along the gradient as the gradient says', async () => {
   const method = methodOf({ kind: 'encoder', innerSteps: 2, order: 'second', levelShift: true });
-  const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-  current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-  const { meta } = current;
-  const indices = [0, 1, 2, 3, 4];
-  const { tensors } = await runJob(executor, current, indices, work);
+  const work: JobWork = { kind: 'gradient', method, taskWeights };
+  const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
+  const { meta } = jobCase;
+  const { tensors } = await jobs.run(jobCase, work);
   const names = [...meta.dense.keys()].filter((name) => /^(encoder|rates|levelShift)/.test(name));
   const size = names.reduce(
     (sum, name) => sum + tensors.get(name)!.reduce((squares, x) => squares + x * x, 0),
@@ -214,8 +180,8 @@ test('with a level shift the loss falls along the gradient as the gradient says'
         return [name, { shape, values: values.map((x, place) => x + length * gradient[place]!) }];
       },
     );
-    const at = { ...current, meta: { ...meta, dense: new Map([...meta.dense, ...moved]) } };
-    return (await runJob(executor, at, indices, work)).weightedQueryLoss;
+    const at = { ...jobCase, meta: { ...meta, dense: new Map([...meta.dense, ...moved]) } };
+    return (await jobs.run(at, work)).weightedQueryLoss;
   };
   const length = 0.01 / Math.sqrt(size);
   const slope = ((await lossAt(length)) - (await lossAt(-length))) / (2 * length);
@@ -225,14 +191,13 @@ test('with a level shift the loss falls along the gradient as the gradient says'
 
 describe('a prediction', () => {
   const store = tinyTaskStore({ ...rich, taskCount: 6, hasEmptySets: true, seed: 7 });
-  const indices = store.tasks.map(({ taskIndex }) => taskIndex);
   const method = methodOf({ kind: 'encoder', innerSteps: 0 });
   const logitsOf = async (of: TaskStore, shiftFactor = 1): Promise<Float32Array> => {
-    current = jobCaseOf(of, model, 5, method);
-    for (const [name, { values }] of current.meta.dense)
+    const jobCase = jobCaseOf(of, model, 5, method);
+    for (const [name, { values }] of jobCase.meta.dense)
       if (name.startsWith('encoder.shift/'))
         for (const [place, value] of values.entries()) values[place] = shiftFactor * value;
-    const { tensors } = await runJob(executor, current, indices, {
+    const { tensors } = await jobs.run(jobCase, {
       kind: 'predict',
       method,
       adaptations: [{ innerRate: 1, innerSteps: 0 }],

@@ -1,37 +1,32 @@
 // Task-adaptive inner rates: the outer gradient, that of the tree's branches and leaves included,
 // against the float64 referee, and worked leaf shares. Seen to fail: leaves in the order of breadth
-// instead of branches, the size of the support set left out of the features.
+// instead of branches, the size of the support set left out of the features, attributes in the order of
+// the store instead of that in which they are named.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../shared/protocol.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, runJob, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
-import { expectGradient, rich } from './gradient-expectations.js';
-import { supportOf, weightedSum } from './referee.js';
-import { adaptedLoss, type RefereeLoop, type RefereeTask } from './second-order-referee.js';
+import { describe, test } from 'vitest';
+import { methodJobs } from './method-jobs.js';
+import { supportOf } from './referee.js';
+import type { RefereeLoop, RefereeTask } from './second-order-referee.js';
 
-const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.4;
 const depth = 2;
 const branchCount = 2 ** depth - 1;
+/** Not in the order of the store. */
+const attributes = ['category1', 'category0'];
 
-let executor: LocalExecutor;
-let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
+const jobs = methodJobs();
 
-function featuresOf({ task }: RefereeTask): number[] {
+/** Nodes: size and level of the support set, then the attributes' embeddings. */
+function featuresOf({ tape, task, tableRow }: RefereeTask): number[] {
   const { end } = supportOf(task);
   const sumOf = (values: Float32Array): number =>
     values.subarray(0, end).reduce((sum, value) => sum + value, 0);
   const [impressions, clicks] = [sumOf(task.impressions), sumOf(task.clicks)];
   return [
-    Math.log1p(impressions) / 2 - 1,
-    Math.log((9 * (clicks + 1)) / (impressions - clicks + 9)) / 2,
+    tape.constant(Math.log1p(impressions) / 2 - 1),
+    tape.constant(Math.log((9 * (clicks + 1)) / (impressions - clicks + 9)) / 2),
+    ...tableRow('category1', task.categoryIds[1]![0]!),
+    ...tableRow('category0', task.categoryIds[0]![0]!),
   ];
 }
 
@@ -41,7 +36,7 @@ function sharesOf(seen: RefereeTask): number[] {
   const features = featuresOf(seen);
   const rightAt = (branch: number): number => {
     const terms = features.map((feature, place) =>
-      tape.scale(variable('tree.weight')[place * branchCount + branch]!, feature),
+      tape.multiply(variable('tree.weight')[place * branchCount + branch]!, feature),
     );
     return tape.sigmoid(tape.add(variable('tree.bias')[branch]!, ...terms));
   };
@@ -78,47 +73,8 @@ const variants = [
 ] as const;
 
 describe('the outer gradient', () => {
-  test.each(variants)('$innerSteps inner steps, $order order, $path', async (variant) => {
-    const method = methodOf({ kind: 'paml-rate', innerRate, treeDepth: depth, ...variant });
-    const model = {
-      embeddingWidth: 3,
-      hiddenWidths: [5, 4],
-      adgroupEmbedding: true,
-      personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
-    };
-    current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    const { spec, meta, store } = current;
-    const indices = store.tasks.map(({ taskIndex }) => taskIndex);
-    const tasks = await store.readTasks(indices);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    const found = await runJob(executor, current, indices, work);
-    const { innerSteps, order } = variant;
-    const loop: RefereeLoop = { innerSteps, innerRate, order, step };
-    const gradients = tasks.map((task) => adaptedLoss(spec, meta, task, loop).gradient);
-    expectGradient(current, found, weightedSum(gradients, weights), tasks);
+  test.each(variants)('$innerSteps inner steps, $order order, $path', (variant) => {
+    const settings = { kind: 'paml-rate', innerRate, treeDepth: depth, attributes, ...variant };
+    return jobs.expectOuterGradient(settings, { step });
   });
-});
-
-test('attributes are task features: another embedding, another rate', async () => {
-  const method = methodOf({
-    kind: 'paml-rate',
-    innerRate,
-    treeDepth: 1,
-    attributes: ['category0'],
-  });
-  const store = tinyTaskStore(rich);
-  const [feature] = store.manifest.features;
-  const named = { ...method, attributes: [feature!.name] } as typeof method;
-  current = jobCaseOf(
-    store,
-    { embeddingWidth: 3, hiddenWidths: [4], personal: ['bias'] },
-    5,
-    named,
-  );
-  const indices = store.tasks.map(({ taskIndex }) => taskIndex);
-  const work: JobWork = { kind: 'gradient', method: named, taskWeights: weights };
-  const { tensors } = await runJob(executor, current, indices, work);
-  const gradient = tensors.get('tree.weight')!;
-  expect(gradient).toHaveLength(2 + current.spec.tableRowWidth);
-  expect(gradient.every((value) => value !== 0)).toBe(true);
 });

@@ -3,27 +3,20 @@
 // implementation. Seen to fail: pull towards 0 instead of the initial block, variance left out of the
 // curvature, mean instead of summed support loss.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
-import type { JobWork } from '../../shared/protocol.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
-import { expectGradient, rich } from './gradient-expectations.js';
-import { denseValuesOf, logitsAt, queryOf, supportOf, weightedSum } from './referee.js';
-import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
+import { rich } from './gradient-expectations.js';
+import { methodJobs } from './method-jobs.js';
+import { denseValuesOf, logitsAt, queryOf, supportOf } from './referee.js';
+import type { RefereeLoop } from './second-order-referee.js';
 
-const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.6;
 
-let executor: LocalExecutor;
-let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
+const jobs = methodJobs();
 
 /** phi - (n g + rate lambda (phi - theta)) / (n v c + lambda), g scaled by the rate. */
 const step: RefereeLoop['step'] = ({ tape, task, variable }, { name, block, scaled }) => {
@@ -54,36 +47,27 @@ const variants = [
   { innerSteps: 4, order: 'second', path: 'recomputed' },
 ] as const;
 
+/** As training would leave them: tenths of a logarithm, not the case's third of a unit. */
+function likeTrained({ meta }: JobCase): void {
+  for (const [name, { values }] of meta.dense)
+    if (name.startsWith('shrinkage.'))
+      for (const [at, value] of values.entries()) values[at] = 0.2 * value;
+}
+
 describe('the outer gradient', () => {
-  test.each(variants)('$innerSteps inner steps, $order order, $path', async (variant) => {
-    const method = methodOf({
-      kind: 'shrinkage',
-      innerRate,
-      priorDeviation: { bias: 0.5, 'layer1.weight': 2 },
-      curvature: { 'output.weight': 0.5 },
-      ...variant,
-    });
-    const model = {
-      embeddingWidth: 3,
-      hiddenWidths: [5, 4],
-      adgroupEmbedding: true,
-      personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
-    };
-    current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    // As training would leave them: tenths of a logarithm, not the case's third of a unit.
-    for (const [name, { values }] of current.meta.dense)
-      if (name.startsWith('shrinkage.'))
-        for (const [at, value] of values.entries()) values[at] = 0.2 * value;
-    const { spec, meta, store } = current;
-    const indices = store.tasks.map(({ taskIndex }) => taskIndex);
-    const tasks = await store.readTasks(indices);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    const found = await runJob(executor, current, indices, work);
-    const { innerSteps, order } = variant;
-    const loop: RefereeLoop = { innerSteps, innerRate, order, step };
-    const gradients = tasks.map((task) => adaptedLoss(spec, meta, task, loop).gradient);
-    expectGradient(current, found, weightedSum(gradients, weights), tasks);
-  });
+  test.each(variants)('$innerSteps inner steps, $order order, $path', (variant) =>
+    jobs.expectOuterGradient(
+      {
+        kind: 'shrinkage',
+        innerRate,
+        priorDeviation: { bias: 0.5, 'layer1.weight': 2 },
+        curvature: { 'output.weight': 0.5 },
+        ...variant,
+      },
+      { step },
+      { place: likeTrained },
+    ),
+  );
 });
 
 test('many steps on a bias end at the posterior mode of the level, of clicks and of values', async () => {
@@ -91,14 +75,13 @@ test('many steps on a bias end at the posterior mode of the level, of clicks and
   const method = methodOf({ kind: 'shrinkage', innerSteps: 40, priorDeviation: deviation });
   const model = { embeddingWidth: 3, hiddenWidths: [4], personal: ['bias'] };
   const both = tinyTaskStore({ ...rich, losses: ['binary', 'squared'] });
-  current = jobCaseOf({ ...both, digest: 'both losses' }, model, 5, method);
-  const { spec, meta, store } = current;
+  const jobCase = jobCaseOf({ ...both, digest: 'both losses' }, model, 5, method);
+  const { spec, meta, store } = jobCase;
   for (const [name, { values }] of meta.dense)
     if (name.startsWith('shrinkage.'))
       values.fill(name.includes('precision') ? -0.2 * Math.log(deviation) : 0);
-  const indices = store.tasks.map(({ taskIndex }) => taskIndex);
-  const tasks = await store.readTasks(indices);
-  const { tensors } = await runJob(executor, current, indices, {
+  const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
+  const { tensors } = await jobs.run(jobCase, {
     kind: 'predict',
     method,
     adaptations: [{ innerRate: 0.5, innerSteps: 200 }],

@@ -1,0 +1,106 @@
+/**
+ * What the tests of a method have in common: an executor, jobs over five tasks with every kind of
+ * feature, and the method's outer gradient held against the float64 referee, which is told of the
+ * method's start and step and of nothing else.
+ */
+
+import { afterAll, beforeAll } from 'vitest';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import type { JobWork } from '../../shared/protocol.js';
+import type { LossKind } from '../../shared/tasks/task-label.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { jobCaseOf, runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { expectGradient, rich } from './gradient-expectations.js';
+import { weightedSum } from './referee.js';
+import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
+
+/** Of the five tasks of `rich`. */
+export const taskWeights = [0.1, 0.4, 0.2, 0.05, 0.25];
+const coldTaskWeights = taskWeights.map((_, place) => 0.1 + 0.05 * place);
+
+/** Personal blocks before, in and behind the layers, on a trunk. */
+export const model = {
+  embeddingWidth: 3,
+  hiddenWidths: [5, 4],
+  adgroupEmbedding: true,
+  personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
+};
+
+/** A start and a step as nodes of the referee's tape. */
+export type RefereeRule = Pick<RefereeLoop, 'start' | 'step'>;
+
+export interface GradientCase {
+  /** Of the tasks in turn; binary unless given. */
+  readonly losses?: readonly LossKind[];
+  readonly model?: typeof model;
+  /** Puts the meta-parameters where the method is to be looked at. */
+  readonly place?: (jobCase: JobCase) => void;
+}
+
+export interface MethodJobs {
+  /** One job of all tasks of the case's store. */
+  run(jobCase: JobCase, work: JobWork): Promise<NamedOutput>;
+  expectOuterGradient(
+    settings: Parameters<typeof methodOf>[0],
+    rule: RefereeRule,
+    options?: GradientCase,
+  ): Promise<void>;
+}
+
+/** To be called where a test file begins: the executor lives as long as the file's tests. */
+export function methodJobs(): MethodJobs {
+  let executor: LocalExecutor;
+  let current: JobCase;
+  beforeAll(async () => {
+    executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
+  });
+  afterAll(() => executor.close());
+
+  const run: MethodJobs['run'] = (jobCase, work) => {
+    current = jobCase;
+    const indices = jobCase.store.tasks.map(({ taskIndex }) => taskIndex);
+    return runJob(executor, jobCase, indices, work);
+  };
+
+  return {
+    run,
+    async expectOuterGradient(settings, rule, options = {}) {
+      const { losses = ['binary'], place = () => undefined } = options;
+      const method = methodOf(settings);
+      const { innerLoop } = methodPlanOf(method);
+      if (innerLoop === null) throw new Error(`${method.kind} adapts nothing`);
+      const store = tinyTaskStore({ ...rich, losses });
+      // The executor keeps stores by digest.
+      const digest = JSON.stringify(losses);
+      const jobCase = jobCaseOf({ ...store, digest }, options.model ?? model, 5, method);
+      place(jobCase);
+      const { coldShare } = innerLoop;
+      const found = await run(jobCase, {
+        kind: 'gradient',
+        method,
+        taskWeights,
+        coldTaskWeights,
+      });
+
+      const { spec, meta } = jobCase;
+      const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
+      const { innerSteps, innerRate, order } = innerLoop;
+      const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
+      const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
+      // The cold term is judged on all rows and knows none of them.
+      const judgedCold = coldShare === 0 ? [] : tasks;
+      const cold = judgedCold.map((task) => gradientOf({ ...task, supportRowCount: 0 }));
+      const expected = weightedSum(
+        [...tasks.map(gradientOf), ...cold],
+        [
+          ...taskWeights.map((weight) => (1 - coldShare) * weight),
+          ...coldTaskWeights.map((weight) => coldShare * weight),
+        ],
+      );
+      expectGradient(jobCase, found, expected, tasks);
+    },
+  };
+}
