@@ -15,6 +15,8 @@ export interface StartFrom {
   readonly metaParameters: MetaParameters;
   /** Moments and counts to go on with; the optimizer begins afresh when absent. */
   readonly optimizer?: OptimizerState;
+  /** Which run that is, for messages. */
+  readonly where?: string;
 }
 
 /**
@@ -30,8 +32,8 @@ export function stateFrom(
 ): TrainingState {
   const initial = initialMetaParameters(spec, seed);
   const metaParameters: MetaParameters = {
-    dense: takenOver(initial.dense, start.metaParameters.dense),
-    tables: tablesTakenOver(initial.tables, start.metaParameters.tables),
+    dense: takenOver(initial.dense, start.metaParameters.dense, start.where),
+    tables: tablesTakenOver(initial.tables, start.metaParameters.tables, start.where),
   };
   const fresh = optimizer.init(metaParameters);
   if (start.optimizer === undefined) return { outerStep: 0, metaParameters, optimizer: fresh };
@@ -43,8 +45,8 @@ export function stateFrom(
     outerStep: 0,
     metaParameters,
     optimizer: {
-      dense: takenOver(fresh.dense, start.optimizer.dense),
-      tables: tablesTakenOver(fresh.tables, start.optimizer.tables),
+      dense: takenOver(fresh.dense, start.optimizer.dense, start.where),
+      tables: tablesTakenOver(fresh.tables, start.optimizer.tables, start.where),
       scalars: Object.fromEntries(scalars) as Record<string, number>,
     },
   };
@@ -53,12 +55,13 @@ export function stateFrom(
 function takenOver(
   own: ReadonlyMap<string, DenseTensor>,
   other: ReadonlyMap<string, DenseTensor>,
+  where: string | undefined,
 ): Map<string, DenseTensor> {
   return new Map(
     [...own].map(([name, tensor]) => {
       const found = other.get(name);
       if (found === undefined) return [name, tensor];
-      requireSameShape(name, found, tensor);
+      requireSameShape(name, found, tensor, where);
       return [name, { shape: tensor.shape, values: new Float32Array(found.values) }];
     }),
   );
@@ -67,6 +70,7 @@ function takenOver(
 function tablesTakenOver(
   own: ReadonlyMap<string, EmbeddingTable>,
   other: ReadonlyMap<string, EmbeddingTable>,
+  where: string | undefined,
 ): Map<string, EmbeddingTable> {
   const asTensor = ({ rowCount, width, values }: EmbeddingTable): DenseTensor => ({
     shape: [rowCount, width],
@@ -76,18 +80,25 @@ function tablesTakenOver(
     [...own].map(([name, table]) => {
       const found = other.get(name);
       if (found === undefined) return [name, table];
-      requireSameShape(name, asTensor(found), asTensor(table));
+      requireSameShape(name, asTensor(found), asTensor(table), where);
       return [name, { ...table, values: new Float32Array(found.values) }];
     }),
   );
 }
 
-function requireSameShape(name: string, found: DenseTensor, expected: DenseTensor): void {
+function requireSameShape(
+  name: string,
+  found: DenseTensor,
+  expected: DenseTensor,
+  where: string | undefined,
+): void {
   const differences = layoutDifferences(new Map([[name, found]]), new Map([[name, expected]]));
   if (differences.length === 0) return;
   throw new QianmoError({
     kind: 'usage',
     what: 'the run to start from has another model',
+    ...(where === undefined ? {} : { where }),
+    expected: 'the shapes of the model of this run',
     found: differences.join('; '),
     cure: 'give both runs the same model section and the same features',
   });

@@ -15,22 +15,28 @@ import type { CommandContext } from './command-context.js';
 import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
 
 /**
- * Null when the config names no run.
+ * Null when the config names no run, or a resume goes on from a checkpoint of its own.
  *
  * @throws QianmoError `usage` when there is no checkpoint, or it is of another task store.
  */
 export async function startFromRun(
   { config, store }: PreparedRun,
+  { resume }: { readonly resume: boolean },
   { sink }: CommandContext,
 ): Promise<StartFrom | null> {
   const { startFrom } = config.training;
   if (startFrom === undefined) return null;
+  if (resume) {
+    const own = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+    if ((await own.get(LATEST_KEY)) !== null) return null;
+  }
   const objects = objectStoreOf(config, joinAddress(startFrom, 'checkpoints'));
+  const where = `training.startFrom: ${startFrom}`;
   const refused = (found: string): QianmoError =>
     new QianmoError({
       kind: 'usage',
       what: 'training cannot start from this run',
-      where: `training.startFrom: ${startFrom}`,
+      where,
       expected: 'the output of a run that was trained on the same task store',
       found,
       cure: 'train that run first, with the same data section, and name its output',
@@ -58,5 +64,5 @@ export async function startFromRun(
     sink,
   });
   if (saved === null) throw refused('no checkpoint');
-  return { metaParameters: saved.metaParameters };
+  return { metaParameters: saved.metaParameters, where };
 }

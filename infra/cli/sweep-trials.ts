@@ -19,6 +19,7 @@ import {
   storeAddressOf,
   type PreparedRun,
 } from './run-files.js';
+import { startFromRun } from './start-from-run.js';
 
 export function trialWork(
   plan: SweepPlan,
@@ -40,11 +41,13 @@ export function trialWork(
       const run = runOf(name);
       const { clock } = context;
       const shared = { ...run, storeAddress, dispatcher, clock, signal };
+      const startFrom = await startFromRun(run, { resume: true }, context);
       const { state } = await train({
         ...shared,
         runId: run.config.run,
         checkpoints: checkpointsOf(run, { ...context, sink }),
         resume: true,
+        ...(startFrom === null ? {} : { startFrom }),
         stopAtOuterStep,
         sink,
       });

@@ -58,7 +58,7 @@ export async function trainRun(
   context: CommandContext,
 ): Promise<TrainingOutcome> {
   const { config, store, spec } = run;
-  const startFrom = await startFromRun(run, context);
+  const startFrom = await startFromRun(run, start, context);
   return train({
     config,
     runId: config.run,
