@@ -56,9 +56,10 @@ test('a row is of the seeds that were trained, and says which were not', () => {
     ...{ outerSteps: 15_000, seeds: [1, 2] },
   };
   const page = sinusoidTable(header, rows);
+  const lost = 'diverges on 1 of 2 tasks, median 1.00';
   const cell = '2.00 ± 1.96 (2.00 to 2.00)';
-  expect(page).toContain(`| A | 1 | ${cell} | ${cell} | ${cell} | diverges |`);
-  expect(page).toContain('| B | 0 | diverges | diverges | diverges | diverges |');
+  expect(page).toContain(`| A | 1 | ${cell} | ${cell} | ${cell} | ${lost} |`);
+  expect(page).toContain('| B | 0 | none | none | none | none |');
   expect(page).toContain('- A with seed 2 diverged in training after 1,538 outer steps');
   expect(page).toContain('bench:sinusoid -- --outer-steps 15000 --seeds 1,2`');
 });
