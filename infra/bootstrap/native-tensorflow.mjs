@@ -17,7 +17,7 @@ import {
 } from './cuda-libraries.mjs';
 import { BootstrapError } from './progress.mjs';
 import { projectRoot, readIfThere, writeWhole } from './project.mjs';
-import { NODE_API_VERSION, obtainAddon } from './tensorflow-addon.mjs';
+import { NODE_API_VERSION, obtainAddon, ownSourceDigest } from './tensorflow-addon.mjs';
 import {
   TENSORFLOW_VERSION,
   isTensorFlowLibraryCached,
@@ -38,8 +38,10 @@ export const nvidiaFolder = join(packageFolder, 'deps', 'nvidia');
 /** @typedef {'own' | 'wheel' | 'gpu-wheel'} Way */
 /** @typedef {{ way: Way | 'none', wanted: string, note: string, cure: string[] }} Stamp */
 
-const wantedStamp = () =>
-  `${TENSORFLOW_VERSION} ${process.platform} ${process.arch} ${process.env['QIANMO_TENSORFLOW'] ?? ''}`;
+const wantedStamp = () => {
+  const choice = process.env['QIANMO_TENSORFLOW'] ?? '';
+  return [TENSORFLOW_VERSION, process.platform, process.arch, ownSourceDigest(), choice].join(' ');
+};
 
 /** @returns {Stamp | undefined} what is installed, when it is what is wanted */
 function readStamp() {

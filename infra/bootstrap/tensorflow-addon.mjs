@@ -1,13 +1,13 @@
 // Compiles the native addon of tfjs-node-gpu against a libtensorflow, and keeps it in the cache.
 //
-// Two C++ files on Node-API: the compiler is called directly, because node-gyp would need Python and
+// Two C++ files on Node-API, and the operations that the engine adds to TensorFlow: the compiler is called directly, because node-gyp would need Python and
 // make as well and would download Node's headers from outside the package registries. Node-API is
 // stable, so that one addon serves Node 20 to 22.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { findOnPath, runCommand } from './commands.mjs';
-import { cacheRoot, publishFolder } from './project.mjs';
+import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from './project.mjs';
 import { extractFromWheel, obtainPip } from './python-wheel.mjs';
 import {
   canInstallSystemPackages,
@@ -21,9 +21,15 @@ const COMPILER_WHEEL = 'ziglang==0.15.2';
 const COMPILERS = ['g++', 'c++', 'clang++'];
 const DEBIAN_PACKAGES = ['g++', 'libc6-dev'];
 const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
+const OWN_SOURCE = join(projectRoot, 'worker/compute/engine/native/sum-rows.cc');
 const COMPILE_TIMEOUT_MS = 10 * 60_000;
 
 /** @typedef {import('./progress.mjs').Announce} Announce */
+
+/** @returns {string} changes with what the addon adds to the package's own sources */
+export function ownSourceDigest() {
+  return digestOf(readIfThere(OWN_SOURCE) ?? '').slice(0, 8);
+}
 
 /**
  * @param {object} inputs
@@ -36,7 +42,8 @@ const COMPILE_TIMEOUT_MS = 10 * 60_000;
  */
 export async function obtainAddon(inputs, announce) {
   const { packageVersion, libraryVersion } = inputs;
-  const key = `${packageVersion}-tensorflow-${libraryVersion}-napi-v${NODE_API_VERSION}`;
+  const versions = `${packageVersion}-tensorflow-${libraryVersion}-napi-v${NODE_API_VERSION}`;
+  const key = `${versions}-${ownSourceDigest()}`;
   const target = join(cacheRoot(), `tfjs-addon-${key}-${process.platform}-${process.arch}`);
   const addon = join(target, 'tfjs_binding.node');
   if (existsSync(addon)) return addon;
@@ -44,22 +51,20 @@ export async function obtainAddon(inputs, announce) {
   const headers = await obtainNodeHeaders(announce);
   announce('building its addon (about 15 s)');
   await publishFolder(target, async (folder) => {
-    const objects = SOURCES.map((name) => join(folder, `${name}.o`));
+    const sources = [
+      ...SOURCES.map((name) => join(inputs.packageFolder, 'binding', name)),
+      OWN_SOURCE,
+    ];
+    const objects = sources.map((source) => join(folder, `${basename(source)}.o`));
     const include = [`-I${headers}`, `-I${inputs.library.include}`];
     const flags = ['-O3', '-std=c++17', '-fPIC', '-fno-rtti', `-DNAPI_VERSION=${NODE_API_VERSION}`];
     const definitions = ['-DNODE_GYP_MODULE_NAME=tfjs_binding', '-DBUILDING_NODE_EXTENSION'];
-    const compiles = SOURCES.map((name, index) => {
-      const source = join(inputs.packageFolder, 'binding', name);
-      return compiler.run([
-        ...flags,
-        ...definitions,
-        ...include,
-        '-c',
-        source,
-        '-o',
-        `${objects[index]}`,
-      ]);
-    });
+    const compiles = sources.map((source, index) =>
+      compiler.run([
+        ...[...flags, ...definitions, ...include],
+        ...['-c', source, '-o', `${objects[index]}`],
+      ]),
+    );
     for (const compiled of await Promise.all(compiles)) {
       if (!compiled.ok) throw new Error(`the addon does not compile: ${compiled.problem}`);
     }

@@ -11,6 +11,7 @@ import {
   type NativeAttribute,
   type NativeBackend,
 } from '../../../worker/compute/engine/native-backend.js';
+import { nativeRowSums } from '../../../worker/compute/engine/row-sums.js';
 
 export interface RowTable {
   /** The rows of `ids`: `[ids.length, width]`. */
@@ -86,43 +87,6 @@ function bitCount(bits: number): number {
   return Math.imul((nibbles + (nibbles >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
-/** Occurrences by place: those of one place together, in order. */
-export function createOrdering(): (occurrences: Occurrences) => {
-  readonly order: Int32Array;
-  /** The place of each of `order`, ascending. */
-  readonly orderedPlaces: Int32Array;
-} {
-  let next = new Int32Array(0);
-  let order = new Int32Array(0);
-  let orderedPlaces = new Int32Array(0);
-  return ({ ids, places }) => {
-    const count = places.length;
-    if (order.length < count) {
-      order = new Int32Array(count);
-      orderedPlaces = new Int32Array(count);
-    }
-    if (next.length < ids.length) next = new Int32Array(2 * ids.length);
-    else next.fill(0, 0, ids.length);
-    for (let index = 0; index < count; index += 1) {
-      const place = places[index] ?? 0;
-      next[place] = (next[place] ?? 0) + 1;
-    }
-    let start = 0;
-    for (let place = 0; place < ids.length; place += 1) {
-      const end = start + (next[place] ?? 0);
-      next[place] = start;
-      for (; start < end; start += 1) orderedPlaces[start] = place;
-    }
-    for (let index = 0; index < count; index += 1) {
-      const place = places[index] ?? 0;
-      const position = next[place] ?? 0;
-      order[position] = index;
-      next[place] = position + 1;
-    }
-    return { order: order.subarray(0, count), orderedPlaces: orderedPlaces.subarray(0, count) };
-  };
-}
-
 function createHostTable({ tf }: Engine, values: Float32Array, width: number): RowTable {
   return {
     gather: (ids) => {
@@ -173,7 +137,10 @@ export function createRowTable(engine: Engine, values: Float32Array, width: numb
   const assigned = backend.getInputTensorIds([initial]);
   binding.executeOp('AssignVariableOp', [type('dtype', 'float32')], [handle.id, ...assigned], 0);
   initial.dispose();
-  const orderOf = createOrdering();
+  const sumsOf =
+    nativeRowSums(tf) ??
+    ((changes: readonly tfjs.Tensor[], places: tfjs.Tensor1D, count: number) =>
+      engine.kernels.sumSegments(tf.concat([...changes]) as tfjs.Tensor2D, places, count));
   return {
     gather: (ids) => {
       const tensor = tf.tensor1d(ids, 'int32');
@@ -183,11 +150,9 @@ export function createRowTable(engine: Engine, values: Float32Array, width: numb
       if (rows === undefined) throw new Error('a gather has a result');
       return backend.createOutputTensor(rows) as tfjs.Tensor2D;
     },
-    subtract: (occurrences, rows, changes) => {
-      const { ids } = occurrences;
+    subtract: ({ ids, places }, rows, changes) => {
       tf.tidy(() => {
-        const groups = { ...orderOf(occurrences), count: ids.length };
-        const sums = sumGroups(engine, backend, changes, groups);
+        const sums = sumsOf(changes, tf.tensor1d(places, 'int32'), ids.length);
         const changed = tf.sub(rows, sums);
         const inputs = backend.getInputTensorIds([tf.tensor1d(ids, 'int32'), changed]);
         binding.executeOp('ResourceScatterUpdate', ofTable, [handle.id, ...inputs], 0);
@@ -215,31 +180,4 @@ function typesOf(backend: NativeBackend): (name: string, dtype: tfjs.DataType) =
     type: backend.binding.TF_ATTR_TYPE,
     value: backend.getDTypeInteger(dtype),
   });
-}
-
-interface Groups {
-  readonly order: Int32Array;
-  readonly orderedPlaces: Int32Array;
-  readonly count: number;
-}
-
-/** Sums of rows of the joined changes by place, `[count, width]`. */
-function sumGroups(
-  { tf }: Engine,
-  backend: NativeBackend,
-  changes: readonly tfjs.Tensor[],
-  { order, orderedPlaces, count }: Groups,
-): tfjs.Tensor {
-  const type = typesOf(backend);
-  const types = ['Tidx', 'Tsegmentids', 'Tnumsegments'].map((name) => type(name, 'int32'));
-  return backend.executeSingleOutput(
-    'SparseSegmentSumWithNumSegments',
-    [type('T', 'float32'), ...types],
-    [
-      tf.concat([...changes], 0),
-      tf.tensor1d(order, 'int32'),
-      tf.tensor1d(orderedPlaces, 'int32'),
-      tf.scalar(count, 'int32'),
-    ],
-  );
 }

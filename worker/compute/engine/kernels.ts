@@ -6,6 +6,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { nativeBackendOf, type NativeAttribute } from './native-backend.js';
+import { nativeRowSums } from './row-sums.js';
 
 type Tensor = tfjs.Tensor;
 
@@ -130,6 +131,7 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
     scalar.dispose();
     return result;
   };
+  const rowSums = nativeRowSums(tf);
   return withGradients(tf, {
     device: `TensorFlow ${binding.TF_Version}, ${backend.isUsingGpuDevice ? 'GPU' : 'CPU'}`,
     gather: (source, index, axis) =>
@@ -137,6 +139,7 @@ export function nativeKernels(tf: typeof tfjs): Kernels {
         backend.executeSingleOutput('GatherV2', gatherAttributes, [source, index, along]),
       ),
     sumSegments: (source, segments, segmentCount) =>
+      rowSums?.([source], segments, segmentCount) ??
       withScalar(segmentCount, (count) =>
         backend.executeSingleOutput('UnsortedSegmentSum', sumAttributes, [source, segments, count]),
       ),
