@@ -69,7 +69,7 @@ export const encoder = defineMethod({
     variables: (model) => [...encoderVariables(model, own), ...rateVariables(model)],
   }),
   misfitsOf: ({ innerSteps, levelShift }) =>
-    innerSteps === 0 && levelShift
+    innerSteps === 0 && levelShift !== false
       ? [{ path: ['levelShift'], message: 'follows inner steps: set innerSteps to 1 or more' }]
       : [],
 });

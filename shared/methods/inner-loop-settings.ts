@@ -1,6 +1,7 @@
 /** The settings that methods with an inner loop have in common. */
 
 import { z } from 'zod';
+import { LevelShiftSchema } from './level-shift.js';
 
 export const innerLoopSettings = {
   innerSteps: z.int().positive().max(100).default(3),
@@ -19,9 +20,10 @@ export const innerLoopSettings = {
   supportBatches: z.literal([1, 2, 4, 8]).default(1),
   /**
    * One shift of the logits per task after its inner steps, the mode under a normal prior whose
-   * deviation is learned in the outer loop: an empirical-Bayes level.
+   * deviation is learned in the outer loop: an empirical-Bayes level. As `{ features }` one more
+   * for each value of these category features.
    */
-  levelShift: z.boolean().default(false),
+  levelShift: LevelShiftSchema.default(false),
 };
 
 export const secondOrderSettings = {

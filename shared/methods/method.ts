@@ -98,6 +98,12 @@ export type OuterGradient =
   /** That of a minimum with `proximalWeight`, solved for by so many conjugate-gradient steps. */
   | { readonly kind: 'implicit'; readonly iterationCount: number };
 
+/** A shift of logits by level, and by value of features. */
+export interface LevelShift {
+  /** Category features whose values have a shift each, shrunk by the evidence of that value. */
+  readonly features: readonly string[];
+}
+
 /** How tasks adapt: `start`, then `innerSteps` times the gradient and `step`. */
 export interface InnerLoop {
   /** 0: `start` is all of it, and no level shift follows. */
@@ -122,8 +128,8 @@ export interface InnerLoop {
   readonly proximalWeight?: number;
   /** Where the outer gradient is not the derivative of the query losses through start and steps. */
   readonly outerGradient?: OuterGradient;
-  /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps. */
-  readonly levelShift: boolean;
+  /** Whether a shift of its logits, shrunk by evidence, follows a task's inner steps, and which. */
+  readonly levelShift: boolean | LevelShift;
   /** What is computed for the method beyond support and query rows. */
   readonly reads?: {
     readonly attributes?: true;
@@ -137,9 +143,6 @@ export interface InnerLoop {
   /** Whether `step` reads `stepIndex` (below `innerSteps`: later steps repeat the last). */
   readonly stepsDiffer?: true;
 }
-
-/** The learned logarithm of the level shift's prior deviation, `[1]`. */
-export const LEVEL_SHIFT_LOG_DEVIATION = 'levelShift.logDeviation';
 
 /** The parts of a model that a method's variables depend on. */
 export interface ModelShape {

@@ -7,6 +7,7 @@ import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { imaml } from './imaml.js';
 import { learnedRule } from './learned-rule.js';
+import { levelShiftVariables } from './level-shift.js';
 import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
@@ -17,7 +18,6 @@ import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../models/variable.js';
 import {
-  LEVEL_SHIFT_LOG_DEVIATION,
   type Method,
   type MethodPlan,
   type ModelSettings,
@@ -43,9 +43,6 @@ const METHODS = [
   globalMethod,
 ] as const;
 
-/** Initial prior deviation of a level shift, in logits. */
-const LEVEL_SHIFT_DEVIATION = 0.5;
-
 type SettingsOf<Listed extends readonly { readonly settings: z.ZodObject }[]> = {
   [Place in keyof Listed]: Listed[Place]['settings'];
 };
@@ -62,9 +59,7 @@ export type MethodConfig = z.infer<typeof MethodConfigSchema>;
 export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
   const { innerLoop, variables } = methodPlanOf(config);
   const own = variables?.(model) ?? [];
-  if (innerLoop?.levelShift !== true) return own;
-  const initial = { kind: 'constant', value: Math.log(LEVEL_SHIFT_DEVIATION) } as const;
-  return [...own, { name: LEVEL_SHIFT_LOG_DEVIATION, shape: [1], block: 'method', initial }];
+  return [...own, ...levelShiftVariables(innerLoop, model)];
 }
 
 export function methodPlanOf(config: MethodConfig): MethodPlan {

@@ -113,7 +113,7 @@ export function capturePrediction(
     const found = logitsOf(pass, trunk, blocks);
     if (support === undefined) return found;
     const evidence = passOn({ dense, batches: { support: support.batch } }, support.batch);
-    return shiftedBy(loop, evidence, logitsOf(evidence, support.trunk, blocks), found);
+    return shiftedBy(loop, evidence, logitsOf(evidence, support.trunk, blocks), pass, found);
   };
 
   const shapeCountMax = SHAPE_COUNT_MAX;

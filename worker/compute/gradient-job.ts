@@ -55,7 +55,7 @@ export function gradientOf(
   const tensors = new Map(
     [...sums].map(([name, sum]): [string, CodedTensor] => [
       name,
-      { shape: shapes.get(name) ?? [], values: new Float32Array(sum) },
+      { shape: shapes.get(name) ?? [], values: Float32Array.from(sum) },
     ]),
   );
   return { tensors, queryLosses, supportLosses };

@@ -5,13 +5,16 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { PredictWork } from '../../shared/protocol.js';
+import type { MethodPlan } from '../../shared/methods/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { PredictionFunctions } from './captured-prediction.js';
+import type { LogitsInput, PredictionFunctions } from './captured-prediction.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
 import { readsSupportTotals } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
+import type { BatchTensors } from './models/batch-tensors.js';
+import type { TrunkPass } from './models/forward.js';
 import { phaseSupports, stateAfterPhases, stepped } from './prediction-steps.js';
 import { roleSpanOf, type RowRole } from './row-batch.js';
 
@@ -88,12 +91,7 @@ function runMicroBatch(
   const batch = batches[rows];
   const trunk = trunks[rows];
   if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
-  const evidence =
-    plan.innerLoop?.levelShift === true &&
-    batches.support !== undefined &&
-    trunks.support !== undefined
-      ? { support: { batch: batches.support, trunk: trunks.support } }
-      : {};
+  const evidence = evidenceOf(plan, batches.support, trunks.support);
   const emitAll = (settings: readonly number[], state: LoopState, isAdapted: boolean): void => {
     if (settings.length === 0) return;
     const shift = isAdapted ? evidence : {};
@@ -121,6 +119,14 @@ function runMicroBatch(
       }
     return;
   }
+  if (functions.stepAt === null || support === null) {
+    // Nothing moves: all settings are one.
+    const adapted = [...adaptations.keys()].filter(
+      (index) => (adaptations[index]?.innerSteps ?? 0) > 0,
+    );
+    emitAll(adapted, initial, true);
+    return;
+  }
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
     const ofRate = adaptations.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
@@ -134,4 +140,14 @@ function runMicroBatch(
     }
     if (state !== initial) tf.dispose(Object.values(state));
   }
+}
+
+/** What a level shift reads; nothing where none follows, or no task has support rows. */
+function evidenceOf(
+  { innerLoop }: MethodPlan,
+  batch: BatchTensors | undefined,
+  trunk: TrunkPass | undefined,
+): Pick<LogitsInput, 'support'> {
+  const isRead = innerLoop !== null && innerLoop.levelShift !== false;
+  return isRead && batch !== undefined && trunk !== undefined ? { support: { batch, trunk } } : {};
 }

@@ -159,9 +159,9 @@ function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
   if (pass === null) throw new Error('the recomputed path has query rows');
   const blocks = blocksOf(adaptingTasksOf(job), state);
   const compute = (): tfjs.Tensor[] => {
-    const supportLogits = loop.levelShift ? logitsOf(support, shared, blocks) : null;
+    const supportLogits = loop.levelShift !== false ? logitsOf(support, shared, blocks) : null;
     const logits = logitsOf(pass, trunkOf(pass), blocks);
-    return [lossesOf(pass, shiftedBy(loop, support, supportLogits, logits))];
+    return [lossesOf(pass, shiftedBy(loop, support, supportLogits, pass, logits))];
   };
   const inputs = { ...sharedInputs(batch), state, shared: parametricParts(shared) };
   const { results, gradients } = gradientsOf(engine.tf, compute, inputs, [weights]);

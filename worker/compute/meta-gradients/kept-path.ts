@@ -59,7 +59,7 @@ export function keptGradient(
     const shared = trunkOf(query);
     const queryLosses = ends.map(({ state, supportLogits }) => {
       const logits = logitsOf(query, shared, blocksOf(adaptingTasksOf(job), state));
-      return lossesOf(query, shiftedBy(loop, support, supportLogits, logits));
+      return lossesOf(query, shiftedBy(loop, support, supportLogits, query, logits));
     });
     // The last one first.
     return [...queryLosses.reverse(), ...(losses === null ? [] : [losses])];
@@ -152,7 +152,7 @@ function adapted(
     state = steppedState(loop, tasks, state, along, rates, step);
     if (!isMultiStep && step < loop.innerSteps - 1) continue;
     const supportLogits =
-      loop.levelShift && shared !== null
+      loop.levelShift !== false && shared !== null
         ? logitsOf(support, shared, blocksOf(tasks, state))
         : (recorded?.ends[ends.length]?.supportLogits ?? null);
     ends.push({ state, supportLogits });

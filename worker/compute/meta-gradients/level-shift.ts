@@ -7,17 +7,52 @@
  * over the support rows r of task i with n_i impressions in all: evidence shrinks it, a task without
  * support rows has none. Found by Newton steps, which the outer gradient runs through. Of values, with
  * (z + s)^2 / 2 in the place of softplus(z + s), it is the shrunken mean residual.
+ *
+ * Values of features may have a shift each beside it: `value-shifts.ts`.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { LEVEL_SHIFT_LOG_DEVIATION, type InnerLoop } from '../../../shared/methods/method.js';
+import {
+  LEVEL_DEVIATION,
+  LOG_DEVIATION_SCALE,
+  VALUE_DEVIATIONS,
+  levelShiftOf,
+} from '../../../shared/methods/level-shift.js';
+import type { InnerLoop } from '../../../shared/methods/method.js';
 import { variableOf } from '../models/fields.js';
 import { rowMeans, rowVariances } from '../models/lean-operations.js';
 import type { Pass } from './passes.js';
+import { valueShifts, type SupportEvidence } from './value-shifts.js';
 
 const NEWTON_STEP_COUNT = 8;
 /** Of one step: far from the mode the curvature of a logistic loss says too little. */
 const NEWTON_STEP_LENGTH_MAX = 2;
+
+/** Logits of other rows of the same tasks, shifted where the loop wants it and evidence is there. */
+export function shiftedBy(
+  loop: InnerLoop,
+  support: Pass | null,
+  supportLogits: tfjs.Tensor2D | null,
+  rows: Pass,
+  logits: tfjs.Tensor2D,
+): tfjs.Tensor2D {
+  const settings = levelShiftOf(loop);
+  if (settings === null || support === null || supportLogits === null) return logits;
+  const { tf } = support.job.engine;
+  const { features } = settings;
+  const shifts = levelShifts(support, supportLogits);
+  const shifted = tf.add<tfjs.Tensor2D>(logits, shifts);
+  if (features.length === 0) return shifted;
+  const evidence = evidenceAt(support, tf.add(supportLogits, shifts));
+  const precisions = precisionsOf(support, VALUE_DEVIATIONS);
+  return tf.add(shifted, valueShifts(support, rows, features, evidence, precisions));
+}
+
+/** 1 / tau^2 of the learned deviations of a prior, `[count]`. */
+function precisionsOf({ job }: Pass, name: string): tfjs.Tensor {
+  const { tf } = job.engine;
+  return tf.exp(tf.mul(variableOf(job.dense, name), -2 * LOG_DEVIATION_SCALE));
+}
 
 /**
  * Shifts `[taskCount, 1]`.
@@ -26,34 +61,27 @@ const NEWTON_STEP_LENGTH_MAX = 2;
  */
 function levelShifts(support: Pass, supportLogits: tfjs.Tensor2D): tfjs.Tensor2D {
   const { tf } = support.job.engine;
-  const { clickShares, totals } = support.data;
-  if (totals === undefined) throw new Error('a level shift needs the totals of the support rows');
-  const { taskCount } = support.job;
-  const count = tf.reshape<tfjs.Rank.R2>(totals.impressions, [taskCount, 1]);
-  const logDeviation = variableOf(support.job.dense, LEVEL_SHIFT_LOG_DEVIATION);
-  const precision = tf.exp(tf.mul(logDeviation, -2));
-  const clicks = tf.mul(count, tf.sum(clickShares, 1, true));
-  let shift = tf.zeros<tfjs.Rank.R2>([taskCount, 1]);
+  const precision = precisionsOf(support, LEVEL_DEVIATION);
+  let shift = tf.zeros<tfjs.Rank.R2>([support.job.taskCount, 1]);
   for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
-    const shifted = tf.add(supportLogits, shift);
-    const expected = rowMeans(tf, shifted, support.data);
-    const clicksExpected = tf.mul(count, tf.sum(expected, 1, true));
-    const variances = rowVariances(tf, shifted, support.data);
-    const variance = tf.mul(count, tf.sum(variances, 1, true));
-    const slope = tf.add(tf.sub(clicksExpected, clicks), tf.mul(precision, shift));
+    const { residuals, variances } = evidenceAt(support, tf.add(supportLogits, shift));
+    const variance = tf.sum(variances, 1, true);
+    const slope = tf.sub(tf.mul(precision, shift), tf.sum(residuals, 1, true));
     const length = tf.div(slope, tf.add(variance, precision));
     shift = tf.sub(shift, tf.clipByValue(length, -NEWTON_STEP_LENGTH_MAX, NEWTON_STEP_LENGTH_MAX));
   }
   return shift;
 }
 
-/** Logits of other rows of the same tasks, shifted where the loop wants it and evidence is there. */
-export function shiftedBy(
-  { levelShift }: InnerLoop,
-  support: Pass | null,
-  supportLogits: tfjs.Tensor2D | null,
-  logits: tfjs.Tensor2D,
-): tfjs.Tensor2D {
-  if (!levelShift || support === null || supportLogits === null) return logits;
-  return support.job.engine.tf.add(logits, levelShifts(support, supportLogits));
+/** What the support rows say beyond given logits. */
+function evidenceAt(support: Pass, supportLogits: tfjs.Tensor2D): SupportEvidence {
+  const { tf } = support.job.engine;
+  const { clickShares, totals } = support.data;
+  if (totals === undefined) throw new Error('a level shift needs the totals of the support rows');
+  const count = tf.reshape<tfjs.Rank.R2>(totals.impressions, [support.job.taskCount, 1]);
+  const expected = rowMeans(tf, supportLogits, support.data);
+  return {
+    residuals: tf.mul(count, tf.sub(clickShares, expected)),
+    variances: tf.mul(count, rowVariances(tf, supportLogits, support.data)),
+  };
 }

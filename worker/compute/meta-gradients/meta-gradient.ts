@@ -94,7 +94,8 @@ export function runsInStages({ innerLoop }: MethodPlan): boolean {
 
 /** Whether the sums over a task's support rows are read. */
 export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
-  return innerLoop?.levelShift === true || innerLoop?.reads?.supportTotals === true;
+  if (innerLoop === null) return false;
+  return innerLoop.levelShift !== false || innerLoop.reads?.supportTotals === true;
 }
 
 /** The roles whose rows the outer gradient reads. */

@@ -36,9 +36,11 @@ export function queryGradientAt(
   const blocks = blocksOf(adaptingTasksOf(job), state);
   const compute = (): tfjs.Tensor[] => {
     const evidence =
-      loop.levelShift && support !== null ? logitsOf(support, trunkOf(support), blocks) : null;
+      loop.levelShift !== false && support !== null
+        ? logitsOf(support, trunkOf(support), blocks)
+        : null;
     const logits = logitsOf(query, trunkOf(query), blocks);
-    return [lossesOf(query, shiftedBy(loop, support, evidence, logits))];
+    return [lossesOf(query, shiftedBy(loop, support, evidence, query, logits))];
   };
   const inputs = { ...learnedInputs(job), blocks: Object.fromEntries(blocks) };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, inputs, [weights]);
