@@ -3,7 +3,7 @@
  * it, so that the many small tasks are not stepped at the pace of the few large ones,
  *
  *   phi_i <- phi_i - innerRate * r(h_i) .* grad L(phi_i ; S_i)
- *   r(h)  =  r~ + sum over leaves l of  P_l(h) r_l           one number for each personal block
+ *   r(h)  =  r~ + leafRateScale * sum over leaves l of  P_l(h) r_l      by personal block
  *
  * h_i are features of the task: how many impressions its support set has, their click rate, and what
  * attributes are named. Similar tasks are those that a tree sends to the same leaf; its branches are
@@ -30,10 +30,12 @@ export const pamlRate = defineMethod({
     ...orderSettings,
     /** Of the tree: 2^depth leaves. */
     treeDepth: z.int().min(1).max(8).default(3),
+    /** How far a step of the outer optimizer moves the rate of a leaf, over how far it moves r~. */
+    leafRateScale: z.number().positive().max(1000).default(1),
     /** Features that all rows of a task share: their embeddings are task features. */
     attributes: z.array(z.string().min(1)).default([]),
   }),
-  planOf: ({ treeDepth, attributes, ...loop }) => ({
+  planOf: ({ treeDepth, leafRateScale, attributes, ...loop }) => ({
     innerLoop: {
       ...loop,
       reads: {
@@ -41,7 +43,10 @@ export const pamlRate = defineMethod({
         ...(attributes.length === 0 ? {} : { attributes: true as const }),
       },
       step: (tasks, { blocks, scaledGradients }) => {
-        const shares = leafShares(tasks, taskFeatures(tasks, attributes), treeDepth);
+        const shares = tasks.tf.mul<tfjs.Tensor2D>(
+          leafShares(tasks, taskFeatures(tasks, attributes), treeDepth),
+          leafRateScale,
+        );
         return moved(tasks, blocks, scaledGradients, (name, gradient) => {
           const rate = rateOf(tasks, shares, blockOf(name));
           const byTask = [tasks.taskCount, ...gradient.shape.slice(1).map(() => 1)];
@@ -83,7 +88,7 @@ function leafShares(
   return shares;
 }
 
-/** `[taskCount, 1]` */
+/** `[taskCount, 1]`; `shares` times the leaves' scale. */
 function rateOf(
   { tf, variable }: AdaptingTasks,
   shares: tfjs.Tensor2D,

@@ -11,6 +11,7 @@ import type { RefereeLoop, RefereeTask } from './second-order-referee.js';
 const innerRate = 0.4;
 const depth = 2;
 const branchCount = 2 ** depth - 1;
+const leafRateScale = 1.5;
 /** Not in the order of the store. */
 const attributes = ['category1', 'category0'];
 
@@ -57,7 +58,7 @@ const step: RefereeLoop['step'] = (seen, { name, block, scaled }) => {
   const { tape, variable } = seen;
   const of = name.split('.')[0]!;
   const leaves = sharesOf(seen).map((share, leaf) =>
-    tape.multiply(share, variable(`leafRates/${of}`)[leaf]!),
+    tape.scale(tape.multiply(share, variable(`leafRates/${of}`)[leaf]!), leafRateScale),
   );
   const rate = tape.add(variable(`rates/${of}`)[0]!, ...leaves);
   return block.map((node, index) =>
@@ -74,7 +75,8 @@ const variants = [
 
 describe('the outer gradient', () => {
   test.each(variants)('$innerSteps inner steps, $order order, $path', (variant) => {
-    const settings = { kind: 'paml-rate', innerRate, treeDepth: depth, attributes, ...variant };
+    const tree = { treeDepth: depth, leafRateScale, attributes };
+    const settings = { kind: 'paml-rate', innerRate, ...tree, ...variant };
     return jobs.expectOuterGradient(settings, { step });
   });
 });
