@@ -177,7 +177,7 @@ function sumInOrder(addends: readonly Float32Array[]): Float32Array {
   for (const values of addends)
     for (let index = 0; index < sums.length; index += 1)
       sums[index] = (sums[index] ?? 0) + (values[index] ?? 0);
-  return new Float32Array(sums);
+  return Float32Array.from(sums);
 }
 
 function sumRowsInOrder(
@@ -199,7 +199,7 @@ function sumRowsInOrder(
         sums[to] = (sums[to] ?? 0) + (rows[from] ?? 0);
     }
   }
-  return { ids, values: new Float32Array(sums) };
+  return { ids, values: Float32Array.from(sums) };
 }
 
 function unionAscending(lists: readonly Int32Array[]): Int32Array {

@@ -44,7 +44,6 @@ export function requireTrainable(
   });
 }
 
-/** Whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
-export function isNamed(name: string, named: string): boolean {
+function isNamed(name: string, named: string): boolean {
   return name === named || name.startsWith(`${named}.`);
 }

@@ -7,13 +7,10 @@
  *   opnn:  p = (sum_f e_f)(sum_f e_f)^T                        pooled over pairs (ICDM 2016)
  *   pnn:   both, inner before outer                            (PNN* of the authors)
  *
- * With `interactions: by-field` the inner products are one number per field, (<e_f, S - e_f>)_f with
- * S = sum_g e_g, as in the code published with Pan et al. (SIGIR 2019). Where hidden layers are absent
- * the output layer takes the first one's place.
+ * Where hidden layers are absent the output layer takes the first one's place.
  */
 
 import type { FieldFrame, ModelDefinition } from '../model-definition.js';
-import type { ModelOptions } from '../model-options.js';
 import { tower, towerBlocks } from '../tower.js';
 
 export const ipnn = productNetwork({ inner: true, outer: false });
@@ -26,20 +23,15 @@ export interface Products {
 }
 
 function productNetwork({ inner, outer }: Products): ModelDefinition {
-  const productCount = (
-    { interactions }: ModelOptions,
-    { factorisedPlaces: { length }, embeddingWidth }: FieldFrame,
-  ): number => {
-    const innerCount = interactions === 'by-field' ? length : (length * (length - 1)) / 2;
-    return (inner ? innerCount : 0) + (outer ? embeddingWidth ** 2 : 0);
-  };
+  const productCount = ({ factorisedPlaces: { length }, embeddingWidth }: FieldFrame): number =>
+    (inner ? (length * (length - 1)) / 2 : 0) + (outer ? embeddingWidth ** 2 : 0);
   return {
-    ownOptions: inner ? ['factorisedFields', 'interactions'] : ['factorisedFields'],
+    ownOptions: ['factorisedFields'],
     linear: 'on-demand',
     hasFactors: true,
     hasHiddenLayers: true,
     blocks: towerBlocks,
     variables: (options, frame) =>
-      tower(options, frame.fieldCount * frame.embeddingWidth + productCount(options, frame)),
+      tower(options, frame.fieldCount * frame.embeddingWidth + productCount(frame)),
   };
 }

@@ -29,15 +29,8 @@ export interface RowMetrics {
   readonly logloss: number;
 }
 
-export interface TrainedRun {
-  readonly state: TrainingState;
-  /** Of the outer steps since this start; null where none was left to do. */
-  readonly stepsPerSecond: number | null;
-}
-
 export interface TrainingRoom {
-  /** Goes on from where an earlier start of the same run was stopped, if there was one. */
-  train(config: RunConfig, startFrom?: StartFrom): Promise<TrainedRun>;
+  train(config: RunConfig, startFrom?: StartFrom): Promise<TrainingState>;
   /** Predictions without inner steps, as the method of the config starts. */
   measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
 }
@@ -68,23 +61,16 @@ export async function openTrainingRoom(
     train: (config, startFrom) =>
       onQueue(config, async (dispatcher) => {
         const run = await openPreparedRun(config, context);
-        let [startOuterStep, startMs] = [0, clock.monotonicMs()];
         const { state } = await train({
-          ...{ ...run, dispatcher, clock, signal },
-          sink: (event) => {
-            if (event.kind === 'run-started')
-              [startOuterStep, startMs] = [event.outerStep, clock.monotonicMs()];
-            sink(event);
-          },
+          ...{ ...run, dispatcher, clock, sink, signal },
           runId: config.run,
           storeAddress: storeAddressOf(config),
           checkpoints: checkpointsOf(run, context),
-          resume: true,
+          resume: false,
+          fresh: true,
           ...(startFrom === undefined ? {} : { startFrom }),
         });
-        const stepCount = state.outerStep - startOuterStep;
-        const seconds = (clock.monotonicMs() - startMs) / 1000;
-        return { state, stepsPerSecond: stepCount === 0 ? null : stepCount / seconds };
+        return state;
       }),
     measure: (config, parameters, split) =>
       onQueue(config, async (dispatcher) => {

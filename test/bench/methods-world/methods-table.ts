@@ -1,93 +1,232 @@
-/** The methods' world as a Markdown table: gap closed by adgroup size, and differences to finetuning. */
+/** The methods' world as a page: gap closed by adgroup size, and paired differences, over seeds. */
 
-import { REFERENCE_ARMS, type Cell, type CellComparison } from './method-runs.js';
+import type { KeptArm, KeptCell, KeptInterval } from './kept-cells.js';
 
-export interface ComparedCell {
-  readonly cell: Cell;
-  readonly report: CellComparison;
+/** The arm that methods are to beat, and the ends of the gap. */
+export const FINETUNED = 'finetuned';
+export const PLAIN_MAML = 'maml';
+const GLOBAL = 'global';
+const ORACLE = 'oracle';
+/** Its gap closed over that of finetuning, in the strong setting at a click rate of 10 %. */
+const RATIO_MIN = 1.15;
+
+/** Cells of one setting and click rate. */
+export interface Group {
+  readonly title: string;
+  readonly cells: readonly KeptCell[];
+  /** Those of `cells` with which the arms of the page can be made out to be missing. */
+  readonly seeds: readonly number[];
 }
 
-/** One row of the table, over the seeds of a setting and click rate. */
-export interface MethodRow {
+/** One arm over the seeds of a group in which it is there. */
+export interface ArmRow {
   readonly name: string;
-  /** By slice, all adgroups first; of the gap between global and oracle, mean over seeds. */
-  readonly gapsClosed: readonly number[];
-  /** Logloss per impression minus finetuning's, mean over seeds, with its 95 % interval. */
-  readonly difference: { readonly value: number; readonly low: number; readonly high: number };
+  readonly seeds: readonly number[];
   readonly logloss: number;
+  /** By slice, all adgroups first: of the gap between global and oracle, mean over seeds. */
+  readonly gapsClosed: readonly number[];
+  /** Gap closed over finetuning's, of all adgroups in the same seeds. */
+  readonly ratio: number;
+  /** By slice: logloss per impression less that of finetuning and of plain MAML, mean over seeds. */
+  readonly minusFinetuned: readonly KeptInterval[];
+  readonly minusMaml: readonly KeptInterval[];
 }
 
-/** @param methods in the order of the comparison, after the reference arms. */
-export function methodRows(
-  cells: readonly ComparedCell[],
-  methods: readonly string[],
-): MethodRow[] {
-  const references = ['finetuned', ...REFERENCE_ARMS.filter((arm) => arm !== 'finetuned')];
-  const names = [...references, ...methods];
-  return names.map((name, place) => ({
+/** Null where no cell has the arm. */
+export function armRow(cells: readonly KeptCell[], name: string): ArmRow | null {
+  const having = cells.filter(({ arms }) => arms[name] !== undefined);
+  const [first] = having;
+  if (first === undefined) return null;
+  const bySlice = <Result>(of: (slice: number) => Result): Result[] =>
+    first.slices.map((_, slice) => of(slice));
+  const gapOf = (arm: string, slice: number): number =>
+    mean(having.map((cell) => gapClosed(cell, arm, slice)));
+  const differenceTo = (other: string): KeptInterval[] => {
+    const compared = having.flatMap((cell) => armOf(cell, name).differences[other] ?? []);
+    return compared.length === 0
+      ? []
+      : bySlice((slice) =>
+          pooled(having.flatMap((cell) => armOf(cell, name).differences[other]?.[slice] ?? [])),
+        );
+  };
+  return {
     name,
-    gapsClosed: sliceNames(cells).map((slice) =>
-      mean(cells.map((cell) => gapClosed(cell, names, slice, place))),
-    ),
-    difference: pooled(cells, place),
-    logloss: mean(cells.map(({ report }) => loglossOf(report, 'all', place))),
-  }));
+    seeds: having.map(({ seed }) => seed),
+    logloss: mean(having.map((cell) => loglossOf(cell, name, 0))),
+    gapsClosed: bySlice((slice) => gapOf(name, slice)),
+    ratio: gapOf(name, 0) / gapOf(FINETUNED, 0),
+    minusFinetuned: differenceTo(FINETUNED),
+    minusMaml: differenceTo(PLAIN_MAML),
+  };
 }
 
-export function sliceNames(cells: readonly ComparedCell[]): string[] {
-  return cells[0]?.report.slices.map(({ name }) => name) ?? [];
+const NONE: KeptInterval = { value: NaN, low: NaN, high: NaN };
+
+function armOf({ arms, setting, clickRate, seed }: KeptCell, name: string): KeptArm {
+  const arm = arms[name];
+  if (arm === undefined)
+    throw new Error(`the cell ${setting}, ${clickRate}, seed ${seed} has no arm ${name}`);
+  return arm;
 }
 
-function gapClosed(
-  { report }: ComparedCell,
-  names: readonly string[],
-  slice: string,
-  place: number,
-): number {
-  const at = (name: string): number => loglossOf(report, slice, names.indexOf(name));
-  return (at('global') - loglossOf(report, slice, place)) / (at('global') - at('oracle'));
+function loglossOf(cell: KeptCell, name: string, slice: number): number {
+  return armOf(cell, name).logloss[slice] ?? NaN;
 }
 
-function loglossOf({ slices }: CellComparison, name: string, place: number): number {
-  const slice = slices.find((each) => each.name === name);
-  return slice?.runs[place]?.metrics.logloss ?? NaN;
+function gapClosed(cell: KeptCell, name: string, slice: number): number {
+  const at = (arm: string): number => loglossOf(cell, arm, slice);
+  return (at(GLOBAL) - at(name)) / (at(GLOBAL) - at(ORACLE));
 }
 
 /** Seeds are independent: the mean's interval is the root of the summed squares of theirs over n. */
-function pooled(cells: readonly ComparedCell[], place: number): MethodRow['difference'] {
-  const all = cells.map(({ report }) => {
-    const [slice] = report.slices;
-    return slice?.runs[place]?.differences?.logloss ?? { value: 0, low: 0, high: 0 };
-  });
+function pooled(all: readonly KeptInterval[]): KeptInterval {
   const value = mean(all.map((each) => each.value));
   const half = Math.hypot(...all.map(({ low, high }) => (high - low) / 2)) / all.length;
   return { value, low: value - half, high: value + half };
 }
 
-export function methodsTable(
-  header: readonly string[],
-  groups: ReadonlyMap<string, readonly ComparedCell[]>,
-  methods: readonly string[],
-): string {
+export interface PageSettings {
+  readonly header: readonly string[];
+  /** In the order of the page. */
+  readonly arms: readonly string[];
+  /** The method that is held against finetuning. */
+  readonly offered: string;
+  /** Those held against plain MAML by adgroup size. */
+  readonly againstMaml: readonly string[];
+  readonly footer: readonly string[];
+}
+
+export function methodsPage(groups: readonly Group[], settings: PageSettings): string {
+  const { header, footer, offered } = settings;
   const lines = ['# Methods on the synthetic world', '', ...header, ''];
-  for (const [title, cells] of groups) {
-    const slices = sliceNames(cells);
+  lines.push(`## ${offered} against finetuning`, '', ...verdictLines(groups, offered), '');
+  for (const group of groups) lines.push(...groupLines(group, settings));
+  return [...lines, ...footer, ''].join('\n');
+}
+
+function verdictLines(groups: readonly Group[], offered: string): string[] {
+  const lines = [
+    "| world | seeds | finetuned closes | it closes | times | logloss less finetuning's | |",
+    '|---|---|---|---|---|---|---|',
+  ];
+  for (const { title, cells } of groups) {
+    const row = armRow(cells, offered);
+    const finetuned = row === null ? null : armRow(cellsWith(cells, offered), FINETUNED);
+    const [difference] = row?.minusFinetuned ?? [];
+    if (row === null || finetuned === null || difference === undefined) continue;
     lines.push(
-      `## ${title}`,
-      '',
-      `| arm or method | logloss | minus finetuned | ${slices.map((s) => `gap closed, ${s}`).join(' | ')} |`,
-      `|---|---|---|${slices.map(() => '---|').join('')}`,
+      `| ${title} | ${row.seeds.join(', ')} | ${percent(finetuned.gapsClosed[0])} | ${percent(row.gapsClosed[0])} | ` +
+        `${row.ratio.toFixed(3)} | ${intervalText(difference)} | ${verdictOf(difference)} |`,
     );
-    for (const { name, logloss, difference, gapsClosed } of methodRows(cells, methods)) {
-      const { value, low, high } = difference;
-      const interval = `${value.toFixed(5)} [${low.toFixed(5)}, ${high.toFixed(5)}]`;
-      const gaps = gapsClosed.map((gap) => `${(100 * gap).toFixed(1)} %`).join(' | ');
-      const against = name === 'finetuned' ? '' : interval;
-      lines.push(`| ${name} | ${logloss.toFixed(4)} | ${against} | ${gaps} |`);
-    }
-    lines.push('');
   }
-  return lines.join('\n');
+  return lines;
+}
+
+function cellsWith(cells: readonly KeptCell[], name: string): KeptCell[] {
+  return cells.filter(({ arms }) => arms[name] !== undefined);
+}
+
+function verdictOf({ low, high }: KeptInterval): string {
+  if (high < 0) return 'better';
+  return low > 0 ? 'worse' : 'within noise';
+}
+
+function groupLines(
+  { title, cells, seeds }: Group,
+  { arms, offered, againstMaml }: PageSettings,
+): string[] {
+  const [first] = cells;
+  if (first === undefined) return [`## ${title}`, '', 'Not made yet.', ''];
+  const slices = first.slices.map(({ name }) => name);
+  const rows = arms.map((name) => armRow(cells, name)).filter((row) => row !== null);
+  const missing = arms.filter((name) => !rows.some((row) => row.name === name));
+  const lines = [
+    `## ${title}`,
+    '',
+    `| arm or method | logloss | less finetuning's | times finetuning | ${slices.map((s) => `gap closed, ${s}`).join(' | ')} |`,
+    `|---|---|---|---|${slices.map(() => '---|').join('')}`,
+  ];
+  for (const row of rows) {
+    const fewer = row.seeds.length < seeds.length ? ` (seeds ${row.seeds.join(', ')})` : '';
+    const [difference = NONE] = row.minusFinetuned;
+    const compared =
+      row.name === FINETUNED ? ' | ' : `${intervalText(difference)} | ${row.ratio.toFixed(2)}`;
+    const gaps = row.gapsClosed.map(percent).join(' | ');
+    lines.push(`| ${row.name}${fewer} | ${row.logloss.toFixed(4)} | ${compared} | ${gaps} |`);
+  }
+  lines.push('', `Seeds ${seeds.join(', ')}.`);
+  if (missing.length > 0) lines.push(`Not made yet: ${missing.join(', ')}.`);
+  return [...lines, '', ...mamlLines(cells, slices, againstMaml), ...seedLines(cells, offered)];
+}
+
+function mamlLines(
+  cells: readonly KeptCell[],
+  slices: readonly string[],
+  names: readonly string[],
+): string[] {
+  const rows = names.map((name) => armRow(cells, name)).filter((row) => row !== null);
+  const known = rows.filter(({ minusMaml }) => minusMaml.length > 0);
+  if (known.length === 0) return [];
+  return [
+    `Less the logloss of ${PLAIN_MAML}, by support rows:`,
+    '',
+    `| method | ${slices.join(' | ')} |`,
+    `|---|${slices.map(() => '---|').join('')}`,
+    ...known.map(
+      ({ name, minusMaml }) => `| ${name} | ${minusMaml.map(intervalText).join(' | ')} |`,
+    ),
+    '',
+  ];
+}
+
+function seedLines(cells: readonly KeptCell[], offered: string): string[] {
+  const having = cellsWith(cells, offered);
+  if (having.length === 0) return [];
+  const times = having.map((cell) => {
+    const ratio = gapClosed(cell, offered, 0) / gapClosed(cell, FINETUNED, 0);
+    return `${ratio.toFixed(3)} (${cell.seed})`;
+  });
+  return [`${offered} over finetuning, by seed: ${times.join(', ')}.`, ''];
+}
+
+/** Whether what must hold of the method holds in what is there; null while a cell is missing. */
+export function whatMustHold(
+  groups: readonly Group[],
+  offered: string,
+  seedCount: number,
+): readonly { readonly claim: string; readonly holds: boolean | null }[] {
+  const rows = groups.map(({ title, cells }) => ({ title, row: armRow(cells, offered) }));
+  const of = (word: string): typeof rows => rows.filter(({ title }) => title.startsWith(word));
+  const judged = (chosen: typeof rows, holds: (row: ArmRow) => boolean): boolean | null => {
+    const there = chosen.flatMap(({ row }) => (row === null ? [] : [row]));
+    if (there.some((row) => !holds(row))) return false;
+    const isWhole = chosen.every(({ row }) => row !== null && row.seeds.length >= seedCount);
+    return isWhole ? true : null;
+  };
+  const high = (row: ArmRow): number => row.minusFinetuned[0]?.high ?? NaN;
+  const low = (row: ArmRow): number => row.minusFinetuned[0]?.low ?? NaN;
+  return [
+    {
+      claim: 'strong: better than finetuning, intervals below 0',
+      holds: judged(of('strong'), (row) => high(row) < 0),
+    },
+    {
+      claim: `strong, click rate 10 %: at least ${RATIO_MIN} times finetuning's gap closed`,
+      holds: judged(of('strong, click rate 10 %'), ({ ratio }) => ratio >= RATIO_MIN),
+    },
+    {
+      claim: 'nowhere worse than finetuning',
+      holds: judged(rows, (row) => !(low(row) > 0)),
+    },
+  ];
+}
+
+function intervalText({ value, low, high }: KeptInterval): string {
+  return `${value.toFixed(5)} [${low.toFixed(5)}, ${high.toFixed(5)}]`;
+}
+
+function percent(share: number | undefined): string {
+  return `${(100 * (share ?? NaN)).toFixed(1)} %`;
 }
 
 function mean(values: readonly number[]): number {

@@ -1,61 +1,202 @@
 /**
  * All methods side by side on the synthetic world: each cell is the whole job for each method, run by
- * the `qianmo` command as a user would, on one task store. What was run before is not run again.
- * Writes `infra/results/methods-world.json` and `.md`.
+ * the `qianmo` command as a user would, on one task store. What is kept in `infra/results/methods-world`
+ * with today's settings is not run again; the page `infra/results/methods-world.md` is made from all that
+ * is kept.
  *
- *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1
+ *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
  */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { readEvaluatedRun } from '../../../coordinator/comparison/evaluated-run.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
+import { systemClock } from '../../../shared/clock.js';
+import { StorageConfigSchema } from '../../../shared/config/run-config.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { benchHeader } from '../bench-header.js';
-import { methodNames, runCell, type CellOptions } from './method-runs.js';
-import { methodRows, methodsTable, type ComparedCell } from './methods-table.js';
+import { keepCell, keptCell, keptCells, type KeptCell } from './kept-cells.js';
+import { cellFolder, runMethod, type RunOptions } from './method-runs.js';
+import { FINETUNED, methodsPage, PLAIN_MAML, whatMustHold, type Group } from './methods-table.js';
+import { pairedSlices } from './paired-scores.js';
+import { FIRST_METHOD, REFERENCE_ARMS, WorldMethods, type Cell } from './world-methods.js';
 
+const SETTINGS = ['strong', 'moderate', 'homogeneous'];
+const CLICK_RATES = [0.1, 0.03];
+const SEEDS = [1, 2, 3, 4, 5];
+/** The method that the project offers where adgroups differ. */
+const OFFERED = 'shifts-by-evidence';
+const AGAINST_MAML = ['paml-rate', OFFERED];
+
+const methods = WorldMethods.ofProject();
 const { values: options } = parseArgs({
   options: {
-    settings: { type: 'string', default: 'homogeneous,moderate,strong' },
-    rates: { type: 'string', default: '0.03,0.1' },
-    seeds: { type: 'string', default: '1,2,3,4,5' },
-    methods: { type: 'string', default: methodNames().join(',') },
+    settings: { type: 'string', default: SETTINGS.join(',') },
+    rates: { type: 'string', default: CLICK_RATES.join(',') },
+    seeds: { type: 'string', default: SEEDS.join(',') },
+    methods: { type: 'string', default: methods.names.join(',') },
     rows: { type: 'string', default: '760000' },
     adgroups: { type: 'string', default: '8000' },
     folder: { type: 'string', default: 'runs/methods-world' },
     workers: { type: 'string', default: '2' },
+    /** After which no further run begins: what was run waits in the folder. */
+    minutes: { type: 'string', default: '100000' },
+    /** Makes the page from what is kept and runs nothing. */
+    page: { type: 'boolean', default: false },
   },
 });
 
-const methods = options.methods.split(',');
-const cellOptions: CellOptions = { ...options, methods };
-const groups = new Map<string, ComparedCell[]>();
-for (const setting of options.settings.split(','))
-  for (const clickRate of options.rates.split(',').map(Number))
-    for (const seed of options.seeds.split(',').map(Number)) {
-      const cell = { setting, clickRate, seed };
-      const title = `${setting}, click rate ${100 * clickRate} %`;
-      const compared = { cell, report: runCell(cell, cellOptions) };
-      groups.set(title, [...(groups.get(title) ?? []), compared]);
-    }
+const startedMs = systemClock.monotonicMs();
+const isTimeLeft = (): boolean =>
+  systemClock.monotonicMs() - startedMs < 60_000 * Number(options.minutes);
+const wanted = options.methods.split(',');
+const digestOf = (arm: string): string =>
+  methods.digestOf(isReference(arm) ? FIRST_METHOD : arm, options);
 
-const header = benchHeader();
-const lines = [
-  `Commit ${header.commit}, ${header.date}; ${header.machine}. ${options.rows} rows, ${options.adgroups} adgroups, seeds`,
-  `${options.seeds}; test adgroups only. Differences are per impression, means over seeds with 95 % intervals from the`,
-  'paired bootstrap of each seed over adgroups; below 0 is better than finetuning. Every arm chose its cell from a',
-  'grid of the same size on validation adgroups. Made by `npm run bench:methods-world`.',
-];
-const results = new URL('infra/results/', packageRoot).pathname;
-const table = methodsTable(lines, groups, methods);
-writeFileSync(join(results, 'methods-world.md'), table);
-const cells = [...groups].map(([title, of]) => ({
-  title,
-  seeds: of.map(({ cell }) => cell.seed),
-  rows: methodRows(of, methods),
-}));
-writeFileSync(
-  join(results, 'methods-world.json'),
-  `${JSON.stringify({ ...header, rows: options.rows, adgroups: options.adgroups, cells }, null, 1)}\n`,
-);
-process.stdout.write(table);
+function isReference(arm: string): boolean {
+  return REFERENCE_ARMS.some((name) => name === arm);
+}
+
+/** False when the time was up before the cell was whole. */
+async function makeCell(cell: Cell, runOptions: RunOptions): Promise<boolean> {
+  const arms = currentArms(keptCell(cell));
+  const missing = wanted.filter((name) => !arms.has(name));
+  if (missing.length === 0) return true;
+  // Compared on the same rows, so their runs must be there.
+  const references = [FIRST_METHOD, ...(wanted.includes(PLAIN_MAML) ? [PLAIN_MAML] : [])];
+  const needed = [...new Set([...references, ...missing])];
+  for (const name of needed) {
+    if (!isTimeLeft()) return false;
+    runMethod(methods, name, cell, runOptions);
+  }
+  await compareCell(cell, needed, runOptions);
+  return true;
+}
+
+async function compareCell(
+  cell: Cell,
+  names: readonly string[],
+  runOptions: RunOptions,
+): Promise<void> {
+  const folder = cellFolder(cell, runOptions);
+  const storage = s3OptionsOf(StorageConfigSchema.parse({}));
+  const read = (name: string): ReturnType<typeof readEvaluatedRun> =>
+    readEvaluatedRun(openObjectStore(join(folder, name), storage));
+  const first = await read(FIRST_METHOD);
+  const arms = new Map<string, Float32Array>();
+  const add = (name: string, logits: Float32Array | undefined): void => {
+    if (logits === undefined) throw new Error(`the run of ${name} lacks its arm`);
+    arms.set(name, logits);
+  };
+  for (const arm of REFERENCE_ARMS) add(arm, first.logits.logits.get(arm));
+  for (const name of names) add(name, (await read(name)).logits.logits.get('meta-adapted'));
+  const { report, logits } = first;
+  const slices = pairedSlices(
+    logits,
+    arms,
+    [FINETUNED, PLAIN_MAML].filter((name) => arms.has(name)),
+    {
+      sizeBucketEdges: methods.sizeBucketEdges,
+      samples: report.bootstrapSamples,
+      confidence: report.confidence,
+      seed: cell.seed,
+    },
+  );
+  keepCell(cell, slices, digestOf, benchHeader());
+}
+
+/** Arms whose figures were made with today's settings. */
+function currentArms(cell: KeptCell | null): Set<string> {
+  return new Set(
+    Object.entries(cell?.arms ?? {})
+      .filter(([name, { digest }]) => {
+        const isKnown = isReference(name) || methods.names.includes(name);
+        return isKnown && digest === digestOf(name);
+      })
+      .map(([name]) => name),
+  );
+}
+
+function groupsOfKept(): Group[] {
+  const kept = keptCells().map((cell) => {
+    const current = currentArms(cell);
+    const arms = Object.entries(cell.arms).filter(([name]) => current.has(name));
+    return { ...cell, arms: Object.fromEntries(arms) };
+  });
+  return SETTINGS.flatMap((setting) =>
+    CLICK_RATES.map((clickRate): Group => {
+      const cells = kept.filter(
+        (cell) =>
+          cell.setting === setting &&
+          cell.clickRate === clickRate &&
+          Object.keys(cell.arms).length > 0,
+      );
+      const title = `${setting}, click rate ${Math.round(100 * clickRate)} %`;
+      return { title, cells, seeds: cells.map(({ seed }) => seed) };
+    }),
+  );
+}
+
+function writePage(): void {
+  const groups = groupsOfKept();
+  const made = new Set(
+    groups.flatMap(({ cells }) =>
+      cells.flatMap(({ arms }) =>
+        Object.values(arms).map(
+          ({ commit, date, machine }) => `commit ${commit}, ${date}, ${machine}`,
+        ),
+      ),
+    ),
+  );
+  const missing = groups.flatMap(({ title, seeds }) => {
+    const without = SEEDS.filter((seed) => !seeds.includes(seed));
+    return without.length === 0 ? [] : [`${title}: seeds ${without.join(', ')}`];
+  });
+  const header = [
+    `${options.rows} rows, ${options.adgroups} adgroups; test adgroups only. Gap closed is (logloss of global - of the arm) /`,
+    '(of global - of the oracle), mean over seeds. Differences are per impression, means over seeds with 95 %',
+    'intervals from the paired bootstrap of each seed over adgroups; below 0 is better. Every arm chose its cell',
+    'from a grid of the same size on validation adgroups. Made by `npm run bench:methods-world`, which keeps the',
+    'figures of each cell in `methods-world/` and makes those that are missing.',
+    '',
+    'Made at:',
+    ...[...made].sort().map((each) => `- ${each}`),
+  ];
+  const claims = whatMustHold(groups, OFFERED, SEEDS.length).map(({ claim, holds }) => {
+    const words = holds === null ? 'so far, with cells missing' : holds ? 'yes' : 'no';
+    return `- ${claim}: ${words}`;
+  });
+  const footer = [
+    '## What must hold',
+    '',
+    ...claims,
+    ...(missing.length === 0 ? [] : ['', 'Cells not made yet:', ...missing.map((m) => `- ${m}`)]),
+  ];
+  const page = methodsPage(groups, {
+    header,
+    arms: [...REFERENCE_ARMS, ...methods.names],
+    offered: OFFERED,
+    againstMaml: AGAINST_MAML,
+    footer,
+  });
+  writeFileSync(new URL('infra/results/methods-world.md', packageRoot), page);
+  process.stdout.write(page);
+}
+
+function cellsAsked(): Cell[] {
+  return options.settings
+    .split(',')
+    .flatMap((setting) =>
+      options.rates
+        .split(',')
+        .flatMap((clickRate) =>
+          options.seeds
+            .split(',')
+            .map((seed) => ({ setting, clickRate: Number(clickRate), seed: Number(seed) })),
+        ),
+    );
+}
+
+if (!options.page) for (const cell of cellsAsked()) if (!(await makeCell(cell, options))) break;
+writePage();

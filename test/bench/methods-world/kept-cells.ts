@@ -1,0 +1,119 @@
+/**
+ * What is kept of a cell: a small file of figures, without rows, so that the page is made from cells
+ * of any day and machine, and cells that are missing are made by a later run. A figure counts as long
+ * as the settings that it was made with are those of today.
+ */
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import type { BenchHeader } from '../bench-header.js';
+import type { PairedSlice } from './paired-scores.js';
+import type { Cell } from './world-methods.js';
+
+const figure = z.number();
+const IntervalSchema = z.strictObject({ value: figure, low: figure, high: figure });
+
+/** Lists are in the order of the slices. */
+const KeptArmSchema = z.strictObject({
+  /** Of the settings of the run that has the arm. */
+  digest: z.string(),
+  commit: z.string(),
+  date: z.string(),
+  machine: z.string(),
+  logloss: z.array(figure),
+  /** By the other arm's name. */
+  differences: z.record(z.string(), z.array(IntervalSchema)),
+});
+
+const KeptCellSchema = z.strictObject({
+  setting: z.string(),
+  clickRate: z.number(),
+  seed: z.int(),
+  slices: z.array(
+    z.strictObject({ name: z.string(), adgroupCount: z.int(), impressions: z.number() }),
+  ),
+  arms: z.record(z.string(), KeptArmSchema),
+});
+
+export type KeptArm = z.infer<typeof KeptArmSchema>;
+export type KeptCell = z.infer<typeof KeptCellSchema>;
+export type KeptInterval = z.infer<typeof IntervalSchema>;
+
+const FOLDER = new URL('infra/results/methods-world/', packageRoot).pathname;
+/** Digits of a figure that say something. */
+const DIGITS = 6;
+
+/** Null when nothing is kept of the cell. */
+export function keptCell(cell: Cell, folder = FOLDER): KeptCell | null {
+  const path = join(folder, fileOf(cell));
+  return existsSync(path) ? KeptCellSchema.parse(JSON.parse(readFileSync(path, 'utf8'))) : null;
+}
+
+export function keptCells(folder = FOLDER): KeptCell[] {
+  if (!existsSync(folder)) return [];
+  const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
+  return files
+    .map((name) => KeptCellSchema.parse(JSON.parse(readFileSync(join(folder, name), 'utf8'))))
+    .sort((a, b) => a.seed - b.seed);
+}
+
+/**
+ * Keeps the arms of `slices`; arms that were kept before and are not among them stay.
+ *
+ * @param digestOf of the settings of an arm's run
+ */
+export function keepCell(
+  cell: Cell,
+  slices: readonly PairedSlice[],
+  digestOf: (arm: string) => string,
+  { commit, date, machine }: Omit<BenchHeader, 'loadBefore'>,
+  folder = FOLDER,
+): void {
+  const names = [...(slices[0]?.loglosses.keys() ?? [])];
+  const others = [...(slices[0]?.differences.keys() ?? [])];
+  const kept: KeptCell = {
+    setting: cell.setting,
+    clickRate: cell.clickRate,
+    seed: cell.seed,
+    slices: slices.map(({ name, adgroupCount, impressions }) => ({
+      name,
+      adgroupCount,
+      impressions,
+    })),
+    arms: {
+      ...keptCell(cell, folder)?.arms,
+      ...Object.fromEntries(
+        names.map((name): [string, KeptArm] => [
+          name,
+          {
+            ...{ digest: digestOf(name), commit, date, machine },
+            logloss: slices.map(({ loglosses }) => rounded(loglosses.get(name) ?? NaN)),
+            differences: Object.fromEntries(
+              others.map((other) => [
+                other,
+                slices.map(({ differences }) => {
+                  const { value, low, high } = differences.get(other)?.get(name) ?? NONE;
+                  return { value: rounded(value), low: rounded(low), high: rounded(high) };
+                }),
+              ]),
+            ),
+          },
+        ]),
+      ),
+    },
+  };
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, fileOf(cell)), `${JSON.stringify(KeptCellSchema.parse(kept))}\n`);
+}
+
+const NONE: KeptInterval = { value: NaN, low: NaN, high: NaN };
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(DIGITS));
+}
+
+function fileOf({ setting, clickRate, seed }: Cell): string {
+  return `${setting}-${clickRate}-${seed}.json`;
+}
