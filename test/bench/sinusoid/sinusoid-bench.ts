@@ -40,11 +40,17 @@ const endMs = startMs + Number(options.minutes) * MS_PER_MINUTE;
 const runs = seeds.flatMap((seed) => SINUSOID_ARMS.map((arm) => ({ arm, seed, outerSteps })));
 for (const run of runs) {
   const armStartMs = systemClock.monotonicMs();
-  if (isKept(folder, run) || armStartMs >= endMs) continue;
+  const name = `seed ${run.seed}, ${run.arm.name}`;
+  if (isKept(folder, run)) {
+    const { commit } = keptOutcomes(folder, run);
+    process.stderr.write(`${name}: kept in ${folder}, where commit ${commit} left it\n`);
+    continue;
+  }
+  if (armStartMs >= endMs) continue;
   const outcomes = await sinusoidOutcomes(run);
   keepOutcomes(folder, run, { commit: header.commit, outcomes });
   const seconds = Math.round((systemClock.monotonicMs() - armStartMs) / 1000);
-  process.stderr.write(`seed ${run.seed}, ${run.arm.name}: ${seconds} s\n`);
+  process.stderr.write(`${name}: ${seconds} s\n`);
 }
 
 const missing = runs.filter((run) => !isKept(folder, run));
