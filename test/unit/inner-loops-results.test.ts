@@ -1,5 +1,8 @@
 /** How results of the inner-loop benchmark are made of measurements: statistics, verdicts, tables. */
 
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { updateError } from '../bench/inner-loops/accuracy.js';
 import {
@@ -12,6 +15,7 @@ import {
   type VariantResult,
 } from '../bench/inner-loops/cell-results.js';
 import { cellName, cellOfName, CELLS, nominalFlops } from '../bench/inner-loops/cells.js';
+import { broughtUpToDate, earlierCells } from '../bench/inner-loops/kept-cells.js';
 import { contestantsOf, roundOf } from '../bench/inner-loops/measure-cell.js';
 import { comparisonSvg } from '../bench/inner-loops/results-plot.js';
 import { comparisonMarkdown } from '../bench/inner-loops/results-table.js';
@@ -52,6 +56,7 @@ function look(
 
 const cell: CellResult = {
   cell: 'W1.first.1',
+  commit: 'abc',
   taskCount: 32,
   nominalGflop: 0.74,
   variants: [
@@ -168,6 +173,23 @@ describe('tables', () => {
     );
     expect(text).toContain('6,000 (rewritten, two processes)');
     expect(text).toContain('no compiler / none');
+  });
+
+  test('cells that stayed from an earlier run name its commit', () => {
+    const earlier = { ...cell, cell: 'W2.second.5', commit: 'def' };
+    const cells = broughtUpToDate([earlier, { ...cell, commit: 'def' }], [cell]);
+    expect(cells).toEqual([cell, earlier]);
+    const text = comparisonMarkdown({ ...comparison, cells });
+    expect(text).toContain('Measured at commit def, on such a machine: W2.second.5.');
+    expect(comparisonMarkdown(comparison)).not.toContain('Measured at commit');
+  });
+
+  test('another kind of machine begins anew', () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'qianmo-kept-')), 'inner-loops.json');
+    expect(earlierCells(path, machine)).toEqual([]);
+    writeFileSync(path, JSON.stringify(comparison));
+    expect(earlierCells(path, machine)).toEqual([cell]);
+    expect(earlierCells(path, { ...machine, cpuModel: 'other' })).toEqual([]);
   });
 
   test('the picture is well-formed and shows both settings', () => {

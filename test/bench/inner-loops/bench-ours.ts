@@ -51,7 +51,7 @@ function otherResults(folder: string): (WorkResult | ProfileResult)[] {
     .map((line) => OtherResultSchema.parse(JSON.parse(line)));
 }
 
-async function cellResults(folder: string): Promise<CellResult[]> {
+async function cellResults(folder: string, commit: string): Promise<CellResult[]> {
   const room = {
     ...{ python: null, environment: process.env, compileCache: folder },
   };
@@ -62,7 +62,7 @@ async function cellResults(folder: string): Promise<CellResult[]> {
       await measureCell(cell, {
         arrays: readWorkloads(folder),
         workloadFolder: folder,
-        ...{ referenceFolder: null, sides: ['ours'], room },
+        ...{ commit, referenceFolder: null, sides: ['ours'], room },
         variantsOf: () => OUR_VARIANTS,
         roundCount: Number(options.rounds),
         runMs: Number(options['run-ms']),
@@ -80,7 +80,7 @@ try {
   const products = measureProducts({
     ...{ python: null, environment: process.env, compileCache: folder },
   });
-  const cells = await cellResults(folder);
+  const cells = await cellResults(folder, machine.commit);
   const others = otherResults(folder);
   const results = {
     ...{ machine, products, cells },

@@ -1,6 +1,7 @@
 /**
  * Our inner loops against JAX and PyTorch in one interleaved run, on one thread and on two cores.
- * Writes `infra/results/inner-loops.json`, `.md` and `.svg`.
+ * Writes `infra/results/inner-loops.json`, `.md` and `.svg`, where cells that are not measured stay
+ * as they are, if it was this kind of machine that measured them.
  *
  *   npm run bench:peers -- --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
  */
@@ -14,6 +15,7 @@ import { packageRoot } from '../../../infra/cli/package-root.js';
 import { formatFailure, QianmoError } from '../../../shared/errors.js';
 import { cellName, cellOfName, CELLS } from './cells.js';
 import type { CellResult } from './cell-results.js';
+import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
 import { measureProducts } from './measure-products.js';
@@ -55,6 +57,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
     });
     const machine = machineDescription();
     const products = measureProducts(room);
+    const earlier = earlierCells(join(options.output, 'inner-loops.json'), machine);
     const results: CellResult[] = [];
     for (const cell of cells) {
       console.log(cellName(cell));
@@ -62,7 +65,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
         await measureCell(cell, {
           arrays: readWorkloads(folder),
           workloadFolder: folder,
-          ...{ referenceFolder, sides, room, variantsOf },
+          ...{ commit: machine.commit, referenceFolder, sides, room, variantsOf },
           roundCount: Number(options.rounds),
           runMs: Number(options['run-ms']),
           say: (text) => console.log(text),
@@ -70,7 +73,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
       );
       // After every cell, so that a run cut short leaves what it found.
       writeResults({
-        ...{ machine, products, cells: results },
+        ...{ machine, products, cells: broughtUpToDate(earlier, results) },
         versions: versionsOf(results),
         roundCount: Number(options.rounds),
         runMs: Number(options['run-ms']),

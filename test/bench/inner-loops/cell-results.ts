@@ -1,6 +1,7 @@
 /** What is known of a cell after it was measured, and who won by how much. */
 
-import type { SideName } from './sides.js';
+import { z } from 'zod';
+import { SIDE_NAMES } from './sides.js';
 import { geometricMean, median } from './statistics.js';
 
 /** How a side uses the machine: one pinned core, two threads, or a process pinned to each core. */
@@ -14,51 +15,57 @@ export const SETTINGS = {
 } as const satisfies Record<string, readonly Arrangement[]>;
 export type Setting = keyof typeof SETTINGS;
 
-export interface VariantResult {
-  readonly side: SideName;
-  readonly variant: string;
+export const VariantResultSchema = z.strictObject({
+  side: z.enum(SIDE_NAMES),
+  variant: z.string(),
   /** Why it was not measured; null when it was. */
-  readonly skippedBecause: string | null;
-  /** Of one step from the initial values; infinite when rows changed that must not. */
-  readonly relativeError: number | null;
-  readonly furthestTensor: string | null;
-  readonly isAccurate: boolean;
+  skippedBecause: z.string().nullable(),
+  /** Of one step from the initial values; null, as JSON has it, when rows changed that must not. */
+  relativeError: z.number().nullable(),
+  furthestTensor: z.string().nullable(),
+  isAccurate: z.boolean(),
   /** Of what computes; null when it did not start. */
-  readonly versions: Readonly<Record<string, string>> | null;
+  versions: z.record(z.string(), z.string()).nullable(),
   /** Tracing, compiling and running once. */
-  readonly firstStepMs: number | null;
+  firstStepMs: z.number().nullable(),
   /** A short look at one thread that decides who is measured in rounds. */
-  readonly lookMs: number | null;
-}
+  lookMs: z.number().nullable(),
+});
+export type VariantResult = Readonly<z.infer<typeof VariantResultSchema>>;
 
-export interface RoundResult {
+export const RoundResultSchema = z.strictObject({
   /** Summed over the processes that ran at once. */
-  readonly tasksPerSecond: number;
-  readonly medianMs: number;
-  readonly minMs: number;
-  readonly cpuMsPerStep: number;
-  readonly stepCount: number;
-  readonly residentMiB: number;
+  tasksPerSecond: z.number(),
+  medianMs: z.number(),
+  minMs: z.number(),
+  cpuMsPerStep: z.number(),
+  stepCount: z.number(),
+  residentMiB: z.number(),
   /** Cores taken by others meanwhile. */
-  readonly otherCores: number;
-}
+  otherCores: z.number(),
+});
+export type RoundResult = Readonly<z.infer<typeof RoundResultSchema>>;
 
-export interface ContestantResult {
-  readonly side: SideName;
-  readonly variant: string;
-  readonly isAccurate: boolean;
-  readonly arrangement: Arrangement;
-  readonly rounds: readonly RoundResult[];
-}
+export const ContestantResultSchema = z.strictObject({
+  side: z.enum(SIDE_NAMES),
+  variant: z.string(),
+  isAccurate: z.boolean(),
+  arrangement: z.enum(ARRANGEMENTS),
+  rounds: z.array(RoundResultSchema).readonly(),
+});
+export type ContestantResult = Readonly<z.infer<typeof ContestantResultSchema>>;
 
-export interface CellResult {
-  readonly cell: string;
-  readonly taskCount: number;
+export const CellResultSchema = z.strictObject({
+  cell: z.string(),
+  /** Of the tree that was measured. */
+  commit: z.string(),
+  taskCount: z.number(),
   /** Of the textbook algorithm, per meta step. */
-  readonly nominalGflop: number;
-  readonly variants: readonly VariantResult[];
-  readonly contestants: readonly ContestantResult[];
-}
+  nominalGflop: z.number(),
+  variants: z.array(VariantResultSchema).readonly(),
+  contestants: z.array(ContestantResultSchema).readonly(),
+});
+export type CellResult = Readonly<z.infer<typeof CellResultSchema>>;
 
 export interface Standing extends Omit<ContestantResult, 'rounds'> {
   /** Median over rounds, like the rest. */

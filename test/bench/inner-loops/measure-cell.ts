@@ -23,6 +23,8 @@ import type { Timed } from './side-protocol.js';
 import type { WorkloadArrays, WorkloadName } from './workload-data.js';
 
 export interface MeasureOptions {
+  /** Of the tree that is measured. */
+  readonly commit: string;
   readonly arrays: WorkloadArrays;
   readonly workloadFolder: string;
   /** Exact updates, a folder for each cell; null when there are none to compare with. */
@@ -62,6 +64,7 @@ export async function measureCell(cell: Cell, options: MeasureOptions): Promise<
   const contestants = await inRounds(cell, chosen, options);
   return {
     cell: cellName(cell),
+    commit: options.commit,
     taskCount: shape.taskCount,
     nominalGflop: nominalFlops(shape, cell) / 1e9,
     variants,

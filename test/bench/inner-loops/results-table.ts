@@ -40,6 +40,7 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
     `over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns; "other" is the most that`,
     'others took of the machine in any round, in cores. A ratio is our tasks a second over those of the',
     'fastest accurate peer, and over those of the fastest peer accurate or not (marked *).',
+    ...otherCommitLines(machine.commit, cells),
     ...SETTING_NAMES.flatMap((setting) => ['', ...settingLines(setting, cells)]),
     '',
     ...variantLines(cells),
@@ -47,6 +48,17 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
     ...productLines(comparison.products),
     '',
   ].join('\n');
+}
+
+/** Which cells stayed from earlier runs; nothing if none did. */
+function otherCommitLines(commit: string, cells: readonly CellResult[]): string[] {
+  const others = cells.filter((cell) => cell.commit !== commit);
+  const names = (of: string): string =>
+    others.flatMap(({ cell, commit: own }) => (own === of ? [cell] : [])).join(', ');
+  const commits = [...new Set(others.map((cell) => cell.commit))];
+  return commits.length === 0
+    ? []
+    : ['', ...commits.map((of) => `Measured at commit ${of}, on such a machine: ${names(of)}.`)];
 }
 
 function settingLines(setting: Setting, cells: readonly CellResult[]): string[] {
