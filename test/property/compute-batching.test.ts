@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
@@ -93,6 +94,55 @@ describe.each(['fomaml', 'global'] as const)('%s', (kind) => {
       }),
       { numRuns: 15 },
     );
+  });
+});
+
+describe('tasks of one size, which are not padded', () => {
+  const rowCount = 11;
+  /** The rows over and over until there are enough. */
+  const sized = (task: TaskRows): TaskRows => {
+    const places = (length: number): number[] =>
+      Array.from({ length: rowCount * length }, (_, place) => place % (task.rowCount * length));
+    const ints = (values: Int32Array): Int32Array =>
+      Int32Array.from(places(values.length / task.rowCount), (place) => values[place]!);
+    const floats = (values: Float32Array): Float32Array =>
+      Float32Array.from(places(1), (place) => values[place]!);
+    return {
+      ...{ ...task, rowCount, supportRowCount: 6 },
+      categoryIds: task.categoryIds.map(ints),
+      bagIds: task.bagIds.map(ints),
+      numbers: task.numbers.map(floats),
+      ...{ clicks: floats(task.clicks), impressions: floats(task.impressions) },
+    };
+  };
+  const raw = tinyTaskStore({ ...options, taskCount: 12 });
+  const alike = jobCaseOf(
+    {
+      ...{ ...raw, digest: 'of one size' },
+      readTasks: async (indices) => (await raw.readTasks(indices)).map(sized),
+    },
+    model,
+  );
+  const settingsOf: [string, { readonly kind: string } & Record<string, unknown>][] = [
+    ['one minibatch', { kind: 'maml' }],
+    // Six support rows become eight.
+    ['four minibatches', { kind: 'maml', supportBatches: 4, innerSteps: 4 }],
+  ];
+
+  test.each(settingsOf)('are the sum of jobs of one task each, which are: %s', async (_, own) => {
+    current = alike;
+    const indices = [3, 0, 7, 5, 9];
+    const weights = [0.1, 0.3, 0.2, 0.15, 0.25];
+    const workOf = (taskWeights: number[]): JobWork => ({
+      ...{ kind: 'gradient', method: methodOf({ innerSteps: 2, innerRate: 0.2, ...own }) },
+      taskWeights,
+    });
+    const whole = await gradientOf(indices, workOf(weights));
+    const parts: Map<string, Float32Array>[] = [];
+    for (const [place, index] of indices.entries())
+      parts.push(await gradientOf([index], workOf([weights[place]!])));
+    current = jobCase;
+    expectEqual(whole, sumOf(parts));
   });
 });
 

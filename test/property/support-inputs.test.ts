@@ -9,6 +9,7 @@ import { dividedTask } from '../../shared/tasks/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { DistinctBags } from '../../worker/compute/distinct-bags.js';
 import {
   localIdsByTable,
   roleSpanOf,
@@ -158,7 +159,9 @@ test.each<RowRole>(['support', 'query', 'all', 'flat', 'first'])(
         ? { taskCount: 1, rowExtent: expected.length }
         : { taskCount: seen.length, rowExtent: Math.max(...rowCounts) };
     const ids = localIdsByTable(rowPackLayoutOf(seen));
-    const { numbers, numberCount } = rowBatchOf(seen, role, ids, { ...extents, memberExtent: 0 });
+    const { numbers, numberCount } = rowBatchOf(seen, role, ids, extents, {
+      ...{ bags: new DistinctBags(), packExtent: 0 },
+    });
     expect(numberCount).toBe(features.filter(({ kind }) => kind === 'number').length + 4);
     const placed = rowCounts.flatMap((count, index) => {
       const first =

@@ -11,7 +11,7 @@ import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
-import { readsSupportTotals, rolesOf } from './meta-gradients/meta-gradient.js';
+import { readsSupportTotals, rolesOf, supportMultipleOf } from './meta-gradients/meta-gradient.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
@@ -71,9 +71,10 @@ function cutOf(
     supportRowCount,
     queryRowCount: rowCount - supportRowCount,
   }));
-  return methodPlanOf(method).innerLoop === null
+  const plan = methodPlanOf(method);
+  return plan.innerLoop === null
     ? flatMicroBatchesOf(sizes, rowsMax)
-    : microBatchesOf(sizes, rowsMax);
+    : microBatchesOf(sizes, rowsMax, supportMultipleOf(plan));
 }
 
 /** Null when there are no rows. */
@@ -95,7 +96,7 @@ function runMicroBatch(
   return compute.run({
     dense: job.dense,
     ...job.pack,
-    batches: batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
+    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
     weights: {
       warm: weightsAt(taskWeights),
       ...(coldTaskWeights === undefined || (plan.innerLoop?.coldShare ?? 0) === 0

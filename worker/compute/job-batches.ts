@@ -6,10 +6,17 @@ import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { Engine } from './engine/load-engine.js';
+import { DistinctBags } from './distinct-bags.js';
 import type { LocalIds } from './local-ids.js';
-import { memberDensity, packExtent, type MicroBatch } from './micro-batches.js';
-import { batchTensorsOf, type BatchTensors } from './models/batch-tensors.js';
-import { localIdsByTable, memberCountOf, rowBatchOf, type RowRole } from './row-batch.js';
+import type { BatchInput } from './meta-gradients/passes.js';
+import { bagExtent, memberDensity, packExtent, type MicroBatch } from './micro-batches.js';
+import {
+  bagTensorsOf,
+  batchTensorsOf,
+  type BagExtents,
+  type BatchTensors,
+} from './models/batch-tensors.js';
+import { localIdsByTable, rowBatchOf, type RowRole } from './row-batch.js';
 
 export interface DeviceJob {
   readonly engine: Engine;
@@ -52,14 +59,18 @@ export function deviceJobOf(
   };
 }
 
-/** The rows of the roles that have any, by role. The caller's `tf.tidy` owns the tensors. */
+/**
+ * The rows of the roles that have any, by role, and their bags. The caller's `tf.tidy` owns the tensors.
+ *
+ * @param tasksOf the tasks of the job as a role has them.
+ */
 export function batchesOf(
   job: DeviceJob,
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
   roles: readonly RowRole[],
   hasSupportTotals = false,
-): { readonly [Name in RowRole]?: BatchTensors } {
-  const tasks = tasksAt(job, taskPlaces);
+  tasksOf: (role: RowRole) => readonly TaskRows[] = () => job.tasks,
+): Pick<BatchInput, 'batches' | 'bags'> {
   const byTask = (rowExtent: number): { taskCount: number; rowExtent: number } => ({
     taskCount,
     rowExtent,
@@ -71,28 +82,38 @@ export function batchesOf(
     first: byTask(1),
     flat: { taskCount: 1, rowExtent: flatExtent },
   };
-  const filled = roles.filter((role) => extents[role].rowExtent > 0);
-  // One density for all roles: one number that shapes depend on, not one for each role.
-  const densities = filled.map((role) =>
-    memberDensity(
-      tasks.reduce((sum, task) => sum + memberCountOf(task, role), 0),
-      extents[role].taskCount * extents[role].rowExtent,
-    ),
-  );
-  const density = Math.max(0, ...densities);
+  const bags = new DistinctBags();
+  const placed = { bags, packExtent: job.pack.rows?.shape[0] ?? 0 };
   const batches: { [Name in RowRole]?: BatchTensors } = {};
-  for (const role of filled) {
+  let placeCount = 0;
+  for (const role of roles) {
     const own = extents[role];
-    const memberExtent = own.taskCount * own.rowExtent * density;
-    const batch = rowBatchOf(tasks, role, job.localIds, { ...own, memberExtent });
+    if (own.rowExtent === 0) continue;
+    placeCount += own.taskCount * own.rowExtent;
+    const batch = rowBatchOf(tasksAt(tasksOf(role), taskPlaces), role, job.localIds, own, placed);
     batches[role] = batchTensorsOf(job.engine, batch, hasSupportTotals && role === 'support');
   }
-  return batches;
+  if (job.spec.bagFeatures.length === 0) return { batches };
+  return {
+    batches,
+    bags: bagTensorsOf(job.engine, bags, bagExtentsOf(job.spec, bags, placeCount)),
+  };
 }
 
-export function tasksAt(job: DeviceJob, taskPlaces: readonly number[]): TaskRows[] {
+function bagExtentsOf(
+  { bagFeatures }: ModelSpec,
+  bags: DistinctBags,
+  placeCount: number,
+): BagExtents {
+  const extent = bagExtent(bags.count, placeCount * bagFeatures.length);
+  const lengthMax = Math.max(...bagFeatures.map((bag) => bag.lengthMax));
+  const density = memberDensity(bags.members.length, extent, lengthMax);
+  return { bagExtent: extent, memberExtent: Math.max(1, Math.ceil(extent * density)) };
+}
+
+function tasksAt(tasks: readonly TaskRows[], taskPlaces: readonly number[]): TaskRows[] {
   return taskPlaces.map((place) => {
-    const task = job.tasks[place];
+    const task = tasks[place];
     if (task === undefined) throw new Error(`the job has no task ${place}`);
     return task;
   });

@@ -35,12 +35,23 @@ const TASKS_MAX = 1024;
 /** Padded rows up to which a task alone is padded as four tasks are, to share their shapes. */
 const LONE_TASK_ROWS_MAX = 1024;
 
+/** Fewer tasks of one size are padded like others: they may be so by chance. */
+const ALIKE_TASKS_MIN = 4;
+
 /**
  * The cheapest cut of the tasks, sorted by size, into consecutive groups: each group costs its
  * padded rows and `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is one
- * task. Of equally cheap cuts the one with the larger last groups is taken.
+ * task. Of equally cheap cuts the one with the larger last groups is taken. Tasks that are all of one
+ * size, as those of k-shot training are, keep it and their number: their shapes are few without padding.
+ *
+ * @param rowMultiple of which every number of support rows is one: 1, 2, 4 or 8.
  */
-export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
+export function microBatchesOf(
+  tasks: readonly TaskSize[],
+  rowsMax: number,
+  rowMultiple = 1,
+): MicroBatch[] {
+  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiple);
   const sorted = tasks
     .map(({ supportRowCount, queryRowCount }, place) => ({
       place,
@@ -80,6 +91,41 @@ export function microBatchesOf(tasks: readonly TaskSize[], rowsMax: number): Mic
     });
   }
   return batches.reverse();
+}
+
+function areAlike(tasks: readonly TaskSize[]): boolean {
+  const [first] = tasks;
+  return (
+    tasks.length >= ALIKE_TASKS_MIN &&
+    rowCountOf(first) > 0 &&
+    tasks.every(
+      ({ supportRowCount, queryRowCount }) =>
+        supportRowCount === first?.supportRowCount && queryRowCount === first.queryRowCount,
+    )
+  );
+}
+
+/** Groups of about one number of tasks. */
+function alikeMicroBatchesOf(
+  tasks: readonly TaskSize[],
+  rowsMax: number,
+  rowMultiple: number,
+): MicroBatch[] {
+  const { supportRowCount = 0, queryRowCount = 0 } = tasks[0] ?? {};
+  const supportExtent = rowMultiple * Math.ceil(supportRowCount / rowMultiple);
+  const rowExtent = supportExtent + queryRowCount;
+  const taskCountMax = Math.min(TASKS_MAX, Math.max(1, Math.floor(rowsMax / rowExtent)));
+  const groupCount = Math.ceil(tasks.length / taskCountMax);
+  return Array.from({ length: groupCount }, (_, group): MicroBatch => {
+    const start = Math.floor((group * tasks.length) / groupCount);
+    const end = Math.floor(((group + 1) * tasks.length) / groupCount);
+    return {
+      taskPlaces: Array.from({ length: end - start }, (__, index) => start + index),
+      taskCount: end - start,
+      ...{ supportExtent, queryExtent: queryRowCount },
+      flatExtent: (end - start) * rowExtent,
+    };
+  });
 }
 
 /**
@@ -149,11 +195,20 @@ export function packExtent(rowCount: number): number {
 }
 
 /**
- * Members of bags for each padded row, so that data with bags of about one size has one shape or
- * two: a half, then by fours.
+ * Distinct bags: 16 and its fours, one of them nobody's, and no more than there can be.
+ *
+ * @param countMax bags of all padded rows.
  */
-export function memberDensity(memberCount: number, placeCount: number): number {
-  return extentOnLadder(memberCount / placeCount, 0.5, 4);
+export function bagExtent(bagCount: number, countMax: number): number {
+  return Math.min(extentOnLadder(bagCount + 1, 16, 4), countMax + 1);
+}
+
+/**
+ * Members for each padded bag, so that data with bags of about one size has one shape or two: a
+ * half, then by fours, and no more than a bag can have.
+ */
+export function memberDensity(memberCount: number, extent: number, lengthMax: number): number {
+  return Math.min(extentOnLadder(memberCount / extent, 0.5, 4), lengthMax);
 }
 
 /** The least of `lowest`, `lowest * ratio`, ... that holds `count`. */

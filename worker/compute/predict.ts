@@ -11,7 +11,7 @@ import type { LogitsInput, PredictionFunctions } from './captured-prediction.js'
 import type { Computations } from './computations.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
-import { readsSupportTotals } from './meta-gradients/meta-gradient.js';
+import { readsSupportTotals, supportMultipleOf } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 import type { BatchTensors } from './models/batch-tensors.js';
 import type { TrunkPass } from './models/forward.js';
@@ -43,7 +43,11 @@ export function predictLogits(
     firstRows[place + 1] = (firstRows[place] ?? 0) + end - start;
   const rowCount = firstRows[spans.length] ?? 0;
   const values = new Float32Array(work.adaptations.length * rowCount);
-  const microBatches = microBatchesOf(sizes, microBatchRowsMax);
+  const microBatches = microBatchesOf(
+    sizes,
+    microBatchRowsMax,
+    supportMultipleOf(methodPlanOf(work.method)),
+  );
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
@@ -85,8 +89,11 @@ function runMicroBatch(
   const plan = methodPlanOf(method);
   const roles: RowRole[] = ['support', 'query'];
   if (plan.innerLoop?.reads?.attributes === true) roles.push('first');
-  const batches = batchesOf(job, microBatch, roles, readsSupportTotals(plan));
-  const input = { dense, ...pack, batches };
+  const input = {
+    ...{ dense, ...pack },
+    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
+  };
+  const { batches } = input;
   const { trunks, state: initial } = functions.start.run(input);
   const batch = batches[rows];
   const trunk = trunks[rows];

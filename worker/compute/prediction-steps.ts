@@ -2,11 +2,13 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { phaseMinibatches, type RowDivision } from '../../shared/tasks/row-division.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
 import type { PredictionFunctions, StepInput } from './captured-prediction.js';
 import { batchesOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
 import type { BatchInput } from './meta-gradients/passes.js';
 import { rowExtent, type MicroBatch } from './micro-batches.js';
+import type { RowRole } from './row-batch.js';
 
 type PhaseDivision = Extract<RowDivision, { readonly by: 'phases' }>;
 
@@ -27,12 +29,12 @@ export function phaseSupports(
     if (microBatch.taskPlaces.every((place) => tasks[place]?.rowCount === 0)) return [];
     const hasTotals = input.batches.support?.totals !== undefined;
     const minibatch = { ...microBatch, supportExtent, queryExtent: 0 };
-    const { support } = batchesOf({ ...job, tasks }, minibatch, ['support'], hasTotals);
-    const { query: _query, ...others } = input.batches;
-    const ofPhase = {
-      ...input,
-      batches: { ...others, ...(support === undefined ? {} : { support }) },
-    };
+    const roles = (['support', 'first'] as const).filter(
+      (role) => role === 'support' || input.batches[role] !== undefined,
+    );
+    const tasksOf = (role: RowRole): readonly TaskRows[] =>
+      role === 'support' ? tasks : job.tasks;
+    const ofPhase = { ...input, ...batchesOf(job, minibatch, roles, hasTotals, tasksOf) };
     const { trunks } = functions.start.run(ofPhase);
     return trunks.support === undefined ? [] : [{ ...ofPhase, trunk: trunks.support }];
   }).flat();

@@ -9,6 +9,7 @@
 
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
+import type { DistinctBags } from './distinct-bags.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
 
 /** `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end. */
@@ -17,22 +18,12 @@ export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
 export interface RowBatch {
   readonly taskCount: number;
   readonly rowExtent: number;
-  readonly categoryCount: number;
-  readonly bagCount: number;
   readonly numberCount: number;
-  /** Row of the pack for each category feature: `[taskCount, rowExtent, categoryCount]`. */
-  readonly categoryPlaces: Int32Array;
   /**
-   * Members of all bags, one after the other; a member weighs 1 / the size of its bag, padding 0.
-   * Empty when there are no bag features.
+   * For each category and then each bag feature, `[taskCount, rowExtent, tableCount]`: a row of the
+   * pack, or a bag, which follow its last row.
    */
-  readonly members: {
-    /** Row of the pack. */
-    readonly places: Int32Array;
-    /** `place * bagCount + bag` of each member. */
-    readonly bags: Int32Array;
-    readonly weights: Float32Array;
-  };
+  readonly tablePlaces: Int32Array;
   /** `[taskCount, rowExtent, numberCount]`. */
   readonly numbers: Float32Array;
   /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
@@ -58,8 +49,12 @@ export interface BatchExtents {
   /** `[taskCount, rowExtent]`, each at least 1. */
   readonly taskCount: number;
   readonly rowExtent: number;
-  /** At least the number of the batch's bag members, unless there are no bag features. */
-  readonly memberExtent: number;
+}
+
+/** Bags of the rows of all roles, and where they begin: after the pack, padding included. */
+export interface PlacedBags {
+  readonly bags: DistinctBags;
+  readonly packExtent: number;
 }
 
 /** The ids of a job by table, in the order of `RowPackLayout.idsByTable`. */
@@ -85,27 +80,17 @@ export function roleSpanOf(
   }
 }
 
-/** Members of all bags of the role's rows of a task. */
-export function memberCountOf(task: TaskRows, role: RowRole): number {
-  const { start, end } = roleSpanOf(task, role);
-  let count = 0;
-  for (const ids of task.bagIds) {
-    const lengthMax = ids.length / task.rowCount;
-    for (let index = start * lengthMax; index < end * lengthMax; index += 1)
-      if ((ids[index] ?? -1) >= 0) count += 1;
-  }
-  return count;
-}
-
 /**
  * @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number
  * of tasks with at most `rowExtent` rows together, and a `taskCount` of 1.
+ * @param placedBags takes in those that no role before had.
  */
 export function rowBatchOf(
   tasks: readonly TaskRows[],
   role: RowRole,
   localIds: readonly LocalIds[],
-  { taskCount, rowExtent, memberExtent }: BatchExtents,
+  { taskCount, rowExtent }: BatchExtents,
+  placedBags: PlacedBags,
 ): RowBatch {
   let placedCount = 0;
   const spans = tasks.map((task, index): TaskSpan => {
@@ -116,17 +101,16 @@ export function rowBatchOf(
   });
   const placeCount = taskCount * rowExtent;
   const [first] = tasks;
-  const categoryCount = first?.categoryIds.length ?? 0;
-  const bagCount = first?.bagIds.length ?? 0;
   const numberCount = first?.numbers.length ?? 0;
-  const categoryPlaces = new Int32Array(placeCount * categoryCount);
+  const tablePlaces = new Int32Array(placeCount * localIds.length);
   const numbers = new Float32Array(placeCount * numberCount);
   const impressionShares = new Float32Array(placeCount);
   const clickShares = new Float32Array(placeCount);
   const impressionTotals = new Float32Array(Math.max(taskCount, tasks.length));
   const clickTotals = new Float32Array(impressionTotals.length);
   for (const [index, span] of spans.entries()) {
-    placeCategories(span, localIds, categoryPlaces);
+    placeCategories(span, localIds, tablePlaces);
+    placeBags(span, localIds, placedBags, tablePlaces);
     placeNumbers(span, numbers);
     shareOut(span, impressionShares, clickShares);
     impressionTotals[index] = totalOf(span, span.task.impressions);
@@ -135,11 +119,8 @@ export function rowBatchOf(
   return {
     taskCount,
     rowExtent,
-    categoryCount,
-    bagCount,
     numberCount,
-    categoryPlaces,
-    members: membersOf(spans, localIds.slice(categoryCount), bagCount === 0 ? 0 : memberExtent),
+    tablePlaces,
     numbers,
     impressionShares,
     clickShares,
@@ -170,7 +151,7 @@ function placeCategories(
   localIds: readonly LocalIds[],
   target: Int32Array,
 ): void {
-  const columnCount = task.categoryIds.length;
+  const columnCount = localIds.length;
   for (const [column, ids] of task.categoryIds.entries()) {
     const local = localIds[column];
     if (local === undefined) throw new Error(`no table for category feature ${column}`);
@@ -193,34 +174,42 @@ function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float3
   }
 }
 
-function membersOf(
-  spans: readonly TaskSpan[],
+function placeBags(
+  { task, start, end, firstPlace }: TaskSpan,
   localIds: readonly LocalIds[],
-  extent: number,
-): RowBatch['members'] {
-  const members = {
-    places: new Int32Array(extent),
-    bags: new Int32Array(extent),
-    weights: new Float32Array(extent),
-  };
-  let next = 0;
-  for (const { task, start, end, firstPlace } of spans)
-    for (const [bag, ids] of task.bagIds.entries()) {
-      const local = localIds[bag];
-      if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
-      const lengthMax = ids.length / task.rowCount;
-      for (let row = start; row < end; row += 1) {
-        const firstMember = next;
-        for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1) {
-          const id = ids[index] ?? -1;
-          if (id < 0) continue;
-          members.places[next] = local.placeOf(id);
-          members.bags[next] = (firstPlace + row - start) * task.bagIds.length + bag;
-          next += 1;
-        }
-        members.weights.fill(1 / (next - firstMember), firstMember, next);
-      }
+  { bags, packExtent }: PlacedBags,
+  target: Int32Array,
+): void {
+  const columnCount = localIds.length;
+  for (const [bag, ids] of task.bagIds.entries()) {
+    const column = task.categoryIds.length + bag;
+    const local = localIds[column];
+    if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
+    const lengthMax = ids.length / task.rowCount;
+    let place = firstPlace * columnCount + column;
+    for (let row = start; row < end; row += 1) {
+      if (row > start && repeatsRowBefore(ids, row, lengthMax))
+        target[place] = target[place - columnCount] ?? 0;
+      else target[place] = packExtent + bags.indexOf(membersAt(ids, row, lengthMax, local));
+      place += columnCount;
     }
+  }
+}
+
+/** Whether a row holds the bag of the one before it. */
+function repeatsRowBefore(ids: Int32Array, row: number, lengthMax: number): boolean {
+  for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1)
+    if (ids[index] !== ids[index - lengthMax]) return false;
+  return true;
+}
+
+/** Rows of the pack. */
+function membersAt(ids: Int32Array, row: number, lengthMax: number, local: LocalIds): number[] {
+  const members: number[] = [];
+  for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1) {
+    const id = ids[index] ?? -1;
+    if (id >= 0) members.push(local.placeOf(id));
+  }
   return members;
 }
 

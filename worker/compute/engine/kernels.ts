@@ -23,6 +23,12 @@ export interface Kernels {
   ) => tfjs.Tensor2D;
   /** Columns of `source` `[n, width]`, each at most once: `[n, columns.length]`. */
   readonly selectColumns: (source: tfjs.Tensor2D, columns: readonly number[]) => tfjs.Tensor2D;
+  /** The reverse: column i of `source` at `columns[i]` of `[n, width]`, zeros elsewhere. */
+  readonly spreadColumns: (
+    source: tfjs.Tensor2D,
+    columns: readonly number[],
+    width: number,
+  ) => tfjs.Tensor2D;
   readonly relu: (x: Tensor) => Tensor;
   /** `[taskCount, ...shape]`: `x` once per task. Its gradient is one sum over the tasks. */
   readonly repeatByTask: (x: Tensor, taskCount: number) => Tensor;
@@ -59,12 +65,7 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
       value: columnsOf(x as Tensor, columns),
       gradFunc: (dy) => spreadColumns(dy as tfjs.Tensor2D, columns, source.shape[1]),
     }))(source) as tfjs.Tensor2D;
-  /** The reverse: column i at `columns[i]` of `[n, width]`, zeros elsewhere. */
-  const spreadColumns = (
-    source: tfjs.Tensor2D,
-    columns: readonly number[],
-    width: number,
-  ): tfjs.Tensor2D => {
+  const spreadColumns: Kernels['spreadColumns'] = (source, columns, width) => {
     const places = new Int32Array(width).fill(columns.length);
     for (const [place, column] of columns.entries()) places[column] = place;
     return tf.customGrad((x) => ({
@@ -101,7 +102,10 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
         gradFunc: (dy) => tf.sum(dy, 0),
       };
     })(source);
-  return { device: raw.device, gatherRows, sumSegments, selectColumns, relu, repeatByTask };
+  return {
+    ...{ device: raw.device, gatherRows, sumSegments, selectColumns, spreadColumns },
+    ...{ relu, repeatByTask },
+  };
 }
 
 export function nativeKernels(tf: typeof tfjs): Kernels {

@@ -6,7 +6,7 @@ import type { AdaptingTasks, SupportFields } from '../../../shared/methods/metho
 import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';
 import { modelPlanOf } from '../models/model-plan.js';
-import type { JobTensors } from './passes.js';
+import { tableRowsOf, type JobTensors } from './passes.js';
 
 export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
   const { engine, spec, taskCount, dense } = job;
@@ -50,14 +50,11 @@ function attributesOf(job: JobTensors, names: readonly string[]): tfjs.Tensor2D 
 }
 
 /** Fields of rows in the order of `names`, `[placeCount, sum of widths]`; none of them is adapted. */
-function namedFields(
-  { engine, spec, rows, dense }: JobTensors,
-  data: BatchTensors,
-  names: readonly string[],
-): tfjs.Tensor2D {
+function namedFields(job: JobTensors, data: BatchTensors, names: readonly string[]): tfjs.Tensor2D {
+  const { engine, spec, dense } = job;
   const { tf } = engine;
-  const pack = rows ?? tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
-  const fields = sharedFields(engine, modelPlanOf(spec, false), data, pack, dense);
+  const plan = modelPlanOf(spec, false);
+  const fields = sharedFields(engine, plan, data, tableRowsOf(job), dense);
   if (fields === null) throw new Error('the model has no features');
   const places = fieldNamesOf(spec);
   const width = spec.tableRowWidth;

@@ -98,6 +98,11 @@ export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
   return innerLoop.levelShift !== false || innerLoop.reads?.supportTotals === true;
 }
 
+/** Of which every padded number of support rows must be a multiple. */
+export function supportMultipleOf({ innerLoop, predictionLoop }: MethodPlan): number {
+  return Math.max(innerLoop?.supportBatches ?? 1, predictionLoop?.supportBatches ?? 1);
+}
+
 /** The roles whose rows the outer gradient reads. */
 export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
   if (innerLoop === null) return [unadaptedRoleOf(null)];

@@ -4,8 +4,8 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { learnedVariables } from '../../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
-import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
-import { variableOf, type Variables } from '../models/fields.js';
+import { placeCountsOf, type BagTensors, type BatchTensors } from '../models/batch-tensors.js';
+import { bagRows, variableOf, type Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
@@ -24,6 +24,8 @@ export interface JobTensors {
   readonly dense: Variables;
   /** The row pack `[packExtent, tableRowWidth]`, or null when the model has no tables. */
   readonly rows: tfjs.Tensor2D | null;
+  /** Null when the model has no bags. */
+  readonly bags: BagTensors | null;
   /** Null when no task has rows of the role: there is nothing to compute. */
   readonly batchOf: (role: RowRole) => BatchTensors | null;
 }
@@ -72,10 +74,16 @@ export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | 
   return data === null ? null : { job, plan: modelPlanOf(job.spec, adapts), data };
 }
 
+/** What `tablePlaces` of rows name: the row pack, then the bags; a row of zeros without tables. */
+export function tableRowsOf({ engine, spec, rows, bags }: JobTensors): tfjs.Tensor2D {
+  const { tf } = engine;
+  const pack = rows ?? tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
+  return bags === null ? pack : tf.concat([pack, bagRows(engine, pack, bags)], 0);
+}
+
 export function trunkOf(pass: Pass): TrunkPass {
-  const { engine, spec, dense, rows } = pass.job;
-  const pack = rows ?? engine.tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
-  return trunkPass(engine, pass.plan, pass.data, pack, dense);
+  const { engine, dense } = pass.job;
+  return trunkPass(engine, pass.plan, pass.data, tableRowsOf(pass.job), dense);
 }
 
 export function logitsOf(pass: Pass, shared: TrunkPass, personal: Variables): tfjs.Tensor2D {
@@ -102,6 +110,8 @@ export type BatchInput = {
   readonly dense: NamedTensors;
   /** The row pack `[packExtent, tableRowWidth]`; absent when the model has no tables. */
   readonly rows?: tfjs.Tensor2D;
+  /** Absent when the model has no bags. */
+  readonly bags?: BagTensors;
   /** By role; one without rows, or not asked for, is absent. */
   readonly batches: { readonly [Role in RowRole]?: BatchTensors };
 };
@@ -112,13 +122,14 @@ export function jobTensorsOf(
   input: BatchInput,
   taskCount = taskCountOf(input),
 ): JobTensors {
-  const { dense, rows, batches } = input;
+  const { dense, rows, bags, batches } = input;
   return {
     engine,
     spec,
     taskCount,
     dense: new Map(Object.entries(dense)),
     rows: rows ?? null,
+    bags: bags ?? null,
     batchOf: (role) => batches[role] ?? null,
   };
 }

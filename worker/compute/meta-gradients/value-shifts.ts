@@ -51,11 +51,11 @@ export function valueShifts(
 /** What tells the values of a feature apart, `[featureCount * taskCount, rowExtent]`, by feature. */
 function valuesOf({ job, data }: Pass, features: readonly string[]): tfjs.Tensor2D {
   const { tf } = job.engine;
-  const { categoryFeatures } = job.spec;
-  const { categoryPlaces } = data;
-  if (categoryPlaces === undefined) throw new Error('the rows have no categories');
+  const { categoryFeatures, tables } = job.spec;
+  const { tablePlaces } = data;
+  if (tablePlaces === undefined) throw new Error('the rows have no categories');
   const { taskCount, rowExtent, placeCount } = placeCountsOf(data);
-  const all = tf.reshape<tfjs.Rank.R2>(categoryPlaces, [placeCount, categoryFeatures.length]);
+  const all = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, tables.length]);
   const parts = features.map((feature) => {
     const column = tf.slice(all, [0, categoryFeatures.indexOf(feature)], [placeCount, 1]);
     return tf.reshape<tfjs.Rank.R2>(column, [taskCount, rowExtent]);

@@ -1,20 +1,18 @@
 /** A row batch on the device, as a structure of tensors that a captured function takes. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { DistinctBags } from '../distinct-bags.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../row-batch.js';
 import type { LossTerms } from './lean-operations.js';
 
 /** What the model has none of is absent: no tensor is empty. */
 export type BatchTensors = {
-  /** `[taskCount * rowExtent * categoryCount]` */
-  readonly categoryPlaces?: tfjs.Tensor1D;
-  readonly members?: {
-    readonly places: tfjs.Tensor1D;
-    readonly bags: tfjs.Tensor1D;
-    /** `[memberExtent, 1]` */
-    readonly weights: tfjs.Tensor2D;
-  };
+  /**
+   * For each category and then each bag feature, `[taskCount * rowExtent * tableCount]`: a row of the
+   * pack, or a bag, which follow its last row.
+   */
+  readonly tablePlaces?: tfjs.Tensor1D;
   /** `[taskCount * rowExtent, numberCount]` */
   readonly numbers?: tfjs.Tensor2D;
   /** Of flat rows, which lie `[1, rowExtent]`: the task of each, `[rowExtent]`. */
@@ -28,20 +26,28 @@ export type BatchTensors = {
   };
 } & LossTerms;
 
+/** The bags of all rows of a micro-batch, each once. */
+export type BagTensors = {
+  /** Rows of the pack, bag after bag: `[memberExtent]`. */
+  readonly members: tfjs.Tensor1D;
+  /** Of each member, `[memberExtent]`; padding belongs to the last bag, which no row holds. */
+  readonly bagOfMember: tfjs.Tensor1D;
+  /** 1 / the number of members, 0 where there are none: `[bagExtent, 1]`. */
+  readonly shares: tfjs.Tensor2D;
+};
+
+export interface BagExtents {
+  /** More than the number of bags. */
+  readonly bagExtent: number;
+  /** At least the number of members of all bags, and 1. */
+  readonly memberExtent: number;
+}
+
 export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = false): BatchTensors {
-  const { taskCount, rowExtent, categoryCount, bagCount, numberCount, members } = batch;
+  const { taskCount, rowExtent, tablePlaces, numberCount } = batch;
   const byTask: [number, number] = [taskCount, rowExtent];
   return {
-    ...(categoryCount === 0 ? {} : { categoryPlaces: tf.tensor1d(batch.categoryPlaces, 'int32') }),
-    ...(bagCount === 0
-      ? {}
-      : {
-          members: {
-            places: tf.tensor1d(members.places, 'int32'),
-            bags: tf.tensor1d(members.bags, 'int32'),
-            weights: tf.tensor2d(members.weights, [members.weights.length, 1]),
-          },
-        }),
+    ...(tablePlaces.length === 0 ? {} : { tablePlaces: tf.tensor1d(tablePlaces, 'int32') }),
     ...(numberCount === 0
       ? {}
       : { numbers: tf.tensor2d(batch.numbers, [taskCount * rowExtent, numberCount]) }),
@@ -65,6 +71,29 @@ export function batchTensorsOf({ tf }: Engine, batch: RowBatch, hasTotals = fals
             constants: tf.tensor2d(batch.squared.constants, byTask),
           },
         }),
+  };
+}
+
+export function bagTensorsOf(
+  { tf }: Engine,
+  bags: DistinctBags,
+  { bagExtent, memberExtent }: BagExtents,
+): BagTensors {
+  const members = new Int32Array(memberExtent);
+  members.set(bags.members);
+  const bagOfMember = new Int32Array(memberExtent).fill(bagExtent - 1);
+  const shares = new Float32Array(bagExtent);
+  let next = 0;
+  for (let bag = 0; bag < bags.count; bag += 1) {
+    const size = bags.sizeOf(bag);
+    bagOfMember.fill(bag, next, next + size);
+    next += size;
+    if (size > 0) shares[bag] = 1 / size;
+  }
+  return {
+    members: tf.tensor1d(members, 'int32'),
+    bagOfMember: tf.tensor1d(bagOfMember, 'int32'),
+    shares: tf.tensor2d(shares, [bagExtent, 1]),
   };
 }
 

@@ -7,7 +7,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { GENERATED_BLOCK } from '../../../shared/models/generated-block.js';
 import type { Engine } from '../engine/load-engine.js';
-import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
+import { placeCountsOf, type BagTensors, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
 import type { Staged, StagedPass } from './staged-pass.js';
 import { variableOf, type Variables } from './variables.js';
@@ -25,7 +25,7 @@ const ALL_FIELDS: FieldRange = { first: 0, end: null };
 
 /**
  * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
- * or null when there are none. `rows` is the row pack.
+ * or null when there are none. `rows` are those of the pack, then the bags.
  */
 export function sharedFields(
   engine: Engine,
@@ -37,26 +37,17 @@ export function sharedFields(
 ): tfjs.Tensor2D | null {
   const { tf, kernels } = engine;
   const { spec } = plan;
-  const { members, numbers } = data;
+  const { numbers } = data;
   const { placeCount } = placeCountsOf(data);
   const width = spec.tableRowWidth;
   const parts: tfjs.Tensor2D[] = [];
-  const categories = categoryPlacesIn(engine, plan, data, range);
-  if (categories !== null) {
-    const gathered = kernels.gatherRows(rows, categories.places);
-    parts.push(tf.reshape(gathered, [placeCount, categories.count * width]));
+  const tables = tablePlacesIn(engine, plan, data, range);
+  if (tables !== null) {
+    const gathered = kernels.gatherRows(rows, tables.places);
+    parts.push(tf.reshape(gathered, [placeCount, tables.count * width]));
   }
   // Only categories end a range.
   if (range.end !== null) return parts[0] ?? null;
-  if (members !== undefined) {
-    const bagCount = spec.bagFeatures.length;
-    const pooled = kernels.sumSegments(
-      tf.mul(kernels.gatherRows(rows, members.places), members.weights),
-      members.bags,
-      placeCount * bagCount,
-    );
-    parts.push(tf.reshape(pooled, [placeCount, bagCount * width]));
-  }
   if (numbers !== undefined && !plan.hasPersonalNumbers)
     parts.push(sharedNumberFields(engine, plan, numbers, trunk));
   if (spec.hasAdgroupEmbedding && !plan.hasPersonalEmbedding) {
@@ -69,20 +60,30 @@ export function sharedFields(
   return parts.length === 1 ? first : tf.concat(parts, 1);
 }
 
-/** Rows of the pack of the categories in a range, or null when there are none. */
-function categoryPlacesIn(
+/** The mean of each bag's members: `[bagExtent, width]`. */
+export function bagRows(
+  { tf, kernels }: Engine,
+  rows: tfjs.Tensor2D,
+  { members, bagOfMember, shares }: BagTensors,
+): tfjs.Tensor2D {
+  const sums = kernels.sumSegments(kernels.gatherRows(rows, members), bagOfMember, shares.shape[0]);
+  return tf.mul(sums, shares);
+}
+
+/** Rows of the features with tables in a range, or null when there are none. */
+function tablePlacesIn(
   { tf }: Engine,
   { spec }: ModelPlan,
   data: BatchTensors,
   { first, end }: FieldRange,
 ): { readonly places: tfjs.Tensor1D; readonly count: number } | null {
-  const { categoryPlaces } = data;
-  const allCount = spec.categoryFeatures.length;
+  const { tablePlaces } = data;
+  const allCount = spec.tables.length;
   const count = (end ?? allCount) - first;
-  if (categoryPlaces === undefined || count === 0) return null;
-  if (count === allCount) return { places: categoryPlaces, count };
+  if (tablePlaces === undefined || count === 0) return null;
+  if (count === allCount) return { places: tablePlaces, count };
   const { placeCount } = placeCountsOf(data);
-  const byRow = tf.reshape<tfjs.Rank.R2>(categoryPlaces, [placeCount, allCount]);
+  const byRow = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, allCount]);
   const chosen = tf.slice(byRow, [0, first], [placeCount, count]);
   return { places: tf.reshape(chosen, [placeCount * count]), count };
 }
@@ -117,7 +118,7 @@ export interface FieldGroup {
 /** What the trunk pass reads; null in the personal pass. */
 export interface FieldSource {
   readonly data: BatchTensors;
-  /** The row pack. */
+  /** Of the pack, then the bags. */
   readonly rows: tfjs.Tensor2D;
   readonly trunk: Variables;
 }

@@ -2,10 +2,10 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { FieldGroup } from './fields.js';
-import type { Piece } from './layers.js';
+import { rowsOf, type Piece } from './layers.js';
 import { fieldSums } from './lean-operations.js';
-import { byField, flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
-import { selectColumns } from './select-columns.js';
+import { besideEachOther, byField, flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
+import { selectColumns, spreadColumns } from './select-columns.js';
 import type { Staged } from './staged-pass.js';
 
 /**
@@ -99,4 +99,100 @@ export function interactionsByField(frame: ModelFrame): Piece[] {
     });
     return [{ values, rowCount: columns.length }];
   });
+}
+
+/**
+ * The term sum_f w_f x_f with x_f = <e_f, S - e_f>, f over the factorised fields, S the sum over all of
+ * them and w_f a row of a layer of one output, as
+ *
+ *   <sum_f w_f e_f, S> - sum_f w_f <e_f, e_f>
+ *
+ * so that what differs by task meets sums over the fields instead of every field. None where no field
+ * is factorised.
+ *
+ * @param firstRow of the layer's weights.
+ */
+export function weightedInteractions(
+  frame: ModelFrame,
+  weightName: string,
+  firstRow: number,
+): Staged[] {
+  const { pass, groups } = frame;
+  const { tf } = frame.engine;
+  const weight = pass.variable(weightName);
+  let row = firstRow;
+  // Linear terms are summed with the rest, and meet zeros.
+  const sums = groups.map(({ name, values }) =>
+    pass.apply(`fieldSum.${name}`, [values], (x) => tf.sum(byField(frame, x), -2)),
+  );
+  const weighted: Staged[] = [];
+  const squares: Staged[] = [];
+  for (const group of groups) {
+    const { name, values } = group;
+    const fields = factorisedIn(frame, group).flatMap((is, field) => (is ? [field] : []));
+    if (fields.length === 0) continue;
+    const start = row;
+    row += fields.length;
+    const weights = pass.apply(`byField.weights.${name}`, [weight], (w) =>
+      weightsOfFactors(frame, rowsOf(tf, w, start, fields.length), fields, group.fieldCount),
+    );
+    const scaled = pass.apply(`byField.scaled.${name}`, [values, weights], (x, w) =>
+      tf.mul(besideEachOther(frame, x), w),
+    );
+    weighted.push(
+      pass.apply(`byField.weighted.${name}`, [scaled], (x) => tf.sum(byField(frame, x), -2)),
+    );
+    squares.push(
+      pass.apply(`byField.squares.${name}`, [scaled, values], (x, y) =>
+        tf.sum(tf.mul(x, besideEachOther(frame, y)), -1),
+      ),
+    );
+  }
+  if (weighted.length === 0) return [];
+  const parts = [
+    totalOf(frame, 'byField.weighted', weighted),
+    totalOf(frame, 'fieldSum', sums),
+    totalOf(frame, 'byField.squares', squares),
+  ];
+  return [pass.apply('byField', parts, (a, s, q) => tf.sub(tf.sum(tf.mul(a, s), -1), q))];
+}
+
+/** The sum of values, of those first that all tasks share: it is one of them. */
+function totalOf(
+  { pass, engine: { tf } }: ModelFrame,
+  name: string,
+  parts: readonly Staged[],
+): Staged {
+  const add = (...all: tfjs.Tensor[]): tfjs.Tensor =>
+    all.reduce((sum, other) => tf.add(sum, other));
+  const shared = parts.filter(({ stage }) => stage !== 'personal');
+  const own = parts.filter(({ stage }) => stage === 'personal');
+  const known = shared.length > 1 ? [pass.apply(`${name}.known`, shared, add)] : shared;
+  const [only] = [...known, ...own];
+  return only !== undefined && known.length + own.length === 1
+    ? only
+    : pass.apply(name, [...known, ...own], add);
+}
+
+/**
+ * Weights of some fields, `[(taskCount,) fields.length, 1]`, as those of every factor of all fields of a
+ * group, `[(taskCount, 1,) fieldCount * width]`: of a field's linear term and of other fields zeros.
+ */
+function weightsOfFactors(
+  { engine, spec }: ModelFrame,
+  weights: tfjs.Tensor,
+  fields: readonly number[],
+  fieldCount: number,
+): tfjs.Tensor {
+  const { tf } = engine;
+  const { embeddingWidth, tableRowWidth } = spec;
+  const lead = weights.shape.slice(0, -2);
+  const flat = tf.reshape(weights, [...lead, fields.length]);
+  const ofFields = spreadColumns(engine, flat, fields, fieldCount);
+  const isFactor = Array.from({ length: tableRowWidth }, (_, column) =>
+    column < embeddingWidth ? 1 : 0,
+  );
+  const byFactor = tf.mul(tf.expandDims(ofFields, -1), tf.tensor1d(isFactor));
+  const byTask = lead.length === 0 ? [] : [...lead, 1];
+  return tf.reshape(byFactor, [...byTask, fieldCount * tableRowWidth]);
 }

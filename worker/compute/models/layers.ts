@@ -112,7 +112,12 @@ function weightsByPiece(
 }
 
 /** Rows of `[.., in, out]`; a slice for each part, since the gradient of a split needs all of them. */
-function rowsOf(tf: typeof tfjs, weight: tfjs.Tensor, start: number, count: number): tfjs.Tensor {
+export function rowsOf(
+  tf: typeof tfjs,
+  weight: tfjs.Tensor,
+  start: number,
+  count: number,
+): tfjs.Tensor {
   const [rowCount = 0, out = 0] = weight.shape.slice(-2);
   if (count === rowCount) return weight;
   const lead = weight.shape.slice(0, -2);

@@ -19,3 +19,16 @@ export function selectColumns(
   const flat = tf.reshape<tfjs.Rank.R2>(x, [x.size / width, width]);
   return tf.reshape(kernels.selectColumns(flat, columns), [...lead, columns.length]);
 }
+
+/** The reverse: column i of `x` `[.., columns.length]` at `columns[i]` of `[.., width]`, zeros elsewhere. */
+export function spreadColumns(
+  { tf, kernels }: Engine,
+  x: tfjs.Tensor,
+  columns: readonly number[],
+  width: number,
+): tfjs.Tensor {
+  if (columns.length === width) return x;
+  const flat = tf.reshape<tfjs.Rank.R2>(x, [x.size / columns.length, columns.length]);
+  const wide = kernels.spreadColumns(flat, columns, width);
+  return tf.reshape(wide, [...x.shape.slice(0, -1), width]);
+}
