@@ -138,7 +138,7 @@ function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
 function hasFiniteValues({ values }: DenseTensor): boolean {
   // 0 * x is 0 for every finite x and NaN for the others: one pass without a branch per value.
   let sum = 0;
-  for (const value of values) sum += 0 * value;
+  for (let index = 0; index < values.length; index += 1) sum += 0 * (values[index] ?? 0);
   return sum === 0;
 }
 
@@ -173,11 +173,20 @@ export function aggregate(
 }
 
 function sumInOrder(addends: readonly Float32Array[]): Float32Array {
+  const [only] = addends;
+  if (only !== undefined && addends.length === 1) return sumOfOne(only);
   const sums = new Float64Array(addends[0]?.length ?? 0);
   for (const values of addends)
     for (let index = 0; index < sums.length; index += 1)
       sums[index] = (sums[index] ?? 0) + (values[index] ?? 0);
   return Float32Array.from(sums);
+}
+
+/** What a sum over jobs is of one: 0 + x, which is x but for -0. */
+function sumOfOne(addend: Float32Array): Float32Array {
+  const sum = new Float32Array(addend.length);
+  for (let index = 0; index < sum.length; index += 1) sum[index] = 0 + (addend[index] ?? 0);
+  return sum;
 }
 
 function sumRowsInOrder(
@@ -187,6 +196,12 @@ function sumRowsInOrder(
   width: number,
 ): RowGradient {
   const idsByJob = layouts.map((layout) => layout.idsByTable[tableIndex] ?? new Int32Array(0));
+  const [only] = ordered;
+  if (only !== undefined && ordered.length === 1) {
+    const ids = idsByJob[0] ?? new Int32Array(0);
+    const start = (layouts[0]?.startByTable[tableIndex] ?? 0) * width;
+    return { ids, values: sumOfOne(only.rows.subarray(start, start + ids.length * width)) };
+  }
   const ids = unionAscending(idsByJob);
   const sums = new Float64Array(ids.length * width);
   for (const [jobIndex, { rows }] of ordered.entries()) {

@@ -37,7 +37,8 @@ export class BlobLeases {
 
   /** Puts again what Redis has lost; the users stay the same. */
   async restore(bytes: Uint8Array): Promise<void> {
-    if (!(await this.#blobs.has(this.refOf(bytes)))) await this.#blobs.put(bytes);
+    const ref = this.refOf(bytes);
+    if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);
   }
 
   async release(bytes: Uint8Array): Promise<void> {

@@ -125,7 +125,9 @@ export class DispatchStep {
       fresh.push(delivery);
     }
     if (fresh.length === 0) return;
-    await Promise.all(unsent.map((bytes) => this.#patiently(() => blobs.put(bytes))));
+    await Promise.all(
+      unsent.map((bytes) => this.#patiently(() => blobs.put(bytes, leases.refOf(bytes)))),
+    );
     await this.#patiently(() => link.add(fresh));
   }
 

@@ -14,7 +14,8 @@ export const BlobRefSchema = z.strictObject({
 export type BlobRef = z.infer<typeof BlobRefSchema>;
 
 export interface BlobStore {
-  put(bytes: Uint8Array): Promise<BlobRef>;
+  /** @param ref of these bytes, where the caller has it: hashing them costs more than a copy. */
+  put(bytes: Uint8Array, ref?: BlobRef): Promise<BlobRef>;
   /**
    * @throws BlobMissingError when it is not (or no longer) there.
    * @throws QianmoError of kind `data` when the bytes are not those of the reference.

@@ -17,8 +17,7 @@ export class MemoryBlobStore implements BlobStore {
     return this.#blobs.size;
   }
 
-  put(bytes: Uint8Array): Promise<BlobRef> {
-    const ref = blobRefOf(bytes);
+  put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     if (!this.#blobs.has(ref.sha256)) {
       this.#blobs.set(ref.sha256, new Uint8Array(bytes));
       this.bytesWritten += ref.byteCount;

@@ -25,8 +25,7 @@ export class ObjectBlobStore implements BlobStore {
     this.#objects = objects;
   }
 
-  async put(bytes: Uint8Array): Promise<BlobRef> {
-    const ref = blobRefOf(bytes);
+  async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     const etag = await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'absent' });
     if (etag !== null) this.bytesWritten += ref.byteCount;
     return ref;

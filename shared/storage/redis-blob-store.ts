@@ -37,8 +37,7 @@ export class RedisBlobStore implements BlobStore {
     this.#options = options;
   }
 
-  async put(bytes: Uint8Array): Promise<BlobRef> {
-    const ref = blobRefOf(bytes);
+  async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
     await this.#carried(key, async (redis) => {
@@ -62,14 +61,16 @@ export class RedisBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
     return this.#carried(key, async (redis) => {
-      const bytes = new Uint8Array(ref.byteCount);
+      const pieces: Uint8Array[] = [];
       for (const [index, { start, end }] of piecesOf(ref).entries()) {
         const piece = await redis.hgetBuffer(key, String(index));
         if (piece === null) throw new BlobMissingError(ref);
         this.bytesRead += piece.byteLength;
         // Bytes beyond the piece are no part of the blob; missing ones fail to verify.
-        bytes.set(piece.subarray(0, end - start), start);
+        pieces.push(piece.subarray(0, end - start));
       }
+      const [only] = pieces;
+      const bytes = only !== undefined && pieces.length === 1 ? only : Buffer.concat(pieces);
       await redis.pexpire(key, this.#options.lifetimeMs);
       try {
         return verifiedBlob(bytes, ref, key);

@@ -53,6 +53,13 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     expect([...(await store.get(ref))]).toEqual([1, 2]);
   });
 
+  it('takes the reference of bytes that were hashed before', async () => {
+    const bytes = patternOf(300);
+    const ref = blobRefOf(bytes);
+    expect(await store.put(bytes, ref)).toEqual(ref);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+  });
+
   it('writes the same bytes once and counts what moved', async () => {
     const bytes = patternOf(500);
     const ref = await store.put(bytes);

@@ -77,6 +77,46 @@ describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (e
   });
 });
 
+test('rounds to float32 where a value is kept, and nowhere else: bit for bit', () => {
+  const training = TrainingConfigSchema.parse({
+    optimizer: { kind: 'adam', rate: 0.01, epsilon: 1e-3, lazy: false },
+    gradientNormMax: 1e9,
+  });
+  const chain = metaOptimizerOf(training, []);
+  const stream = randomStream(2, 'dense adam, bit for bit');
+  // From 0: what is small shows every bit of a step.
+  const start = new Float32Array(ROW_COUNT * WIDTH);
+  const metaParameters = parameters([0], [...start], WIDTH);
+  let state: TrainingState = {
+    outerStep: 0,
+    metaParameters,
+    optimizer: chain.init(metaParameters),
+  };
+  const expected = new Float32Array(start);
+  const moments = [...start].map((): Moments => ({ m: 0, v: 0 }));
+  let [firstPower, secondPower] = [1, 1];
+  for (let t = 1; t <= 40; t += 1) {
+    const ids = Array.from({ length: ROW_COUNT }, (_, id) => id).filter(
+      () => stream.uniform() < 0.3,
+    );
+    const rows = ids.flatMap(() => Array.from({ length: WIDTH }, () => stream.normal()));
+    const gradient = gradients([0], ids, rows);
+    const given = gradient.rows.get('t')?.values ?? new Float32Array();
+    [firstPower, secondPower] = [firstPower * 0.9, secondPower * 0.999];
+    for (const [at, moment] of moments.entries()) {
+      const place = ids.indexOf(Math.floor(at / WIDTH));
+      const g = place < 0 ? 0 : (given[place * WIDTH + (at % WIDTH)] ?? 0);
+      moment.m = Math.fround(0.9 * moment.m + (1 - 0.9) * g);
+      moment.v = Math.fround(0.999 * moment.v + (1 - 0.999) * g * g);
+      const root = Math.sqrt(moment.v / (1 - secondPower));
+      const direction = Math.fround(moment.m / (1 - firstPower) / (root + 1e-3));
+      expected[at] = (expected[at] ?? 0) + Math.fround(direction * -0.01);
+    }
+    state = steppedState(chain, state, gradient);
+  }
+  expect(state.metaParameters.tables.get('t')?.values).toEqual(expected);
+});
+
 test('a row comes to rest once its first moment is below the least normal number', () => {
   const adam = scaleByAdam({
     firstMomentDecay: 0.5,

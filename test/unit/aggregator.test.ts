@@ -145,6 +145,21 @@ describe('aggregate', () => {
     expect([...(rows.get('shape')?.values ?? [])]).toEqual([5, 6]);
   });
 
+  it('is, of one job, what a sum with another of zeros is: -0 becomes 0', () => {
+    // Rows: ids 2 and 5 of `colour`, then id 0 of `shape`.
+    const one = expectationsFor([layoutOf([2, 5], [0])]);
+    const inbox = gradientInbox(one);
+    const delivered = deliveredOf(0, tensorsOf([-0, 2], [-0, 20, -30]));
+    expect(inbox.admit(delivered)).toBeNull();
+    const { dense, rows } = aggregate(inbox.gradients(), one);
+    expect(dense.get('w')?.values).toEqual(Float32Array.of(0, 2));
+    expect(rows.get('colour')).toEqual({
+      ids: Int32Array.of(2, 5),
+      values: Float32Array.of(0, 20),
+    });
+    expect(rows.get('shape')).toEqual({ ids: Int32Array.of(0), values: Float32Array.of(-30) });
+  });
+
   it('does not go on without a job', () => {
     expect(() => aggregate(gradientsOf().slice(1), expectations)).toThrow(/each of 2 jobs/);
   });

@@ -35,11 +35,13 @@ export function gradientOf(
     learnedVariables(spec).map(({ name, shape }) => [name, shape]),
   );
   shapes.set('rows', [learnedRowCount(spec, packRowCount), spec.tableRowWidth]);
-  const sums = new Map([...shapes].map(([name, shape]) => [name, new Float64Array(sizeOf(shape))]));
-  const queryLosses = new Float64Array(tasks.length);
-  const supportLosses = new Float64Array(tasks.length);
   const microBatches = cutOf(job, work.method, microBatchRowsMax);
   const count = microBatches.length;
+  // Of one micro-batch there is nothing to sum, and float32 holds what is added to 0.
+  const SumValues = count === 1 ? Float32Array : Float64Array;
+  const sums = new Map([...shapes].map(([name, shape]) => [name, new SumValues(sizeOf(shape))]));
+  const queryLosses = new Float64Array(tasks.length);
+  const supportLosses = new Float64Array(tasks.length);
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
     tf.tidy(() => {
@@ -55,7 +57,10 @@ export function gradientOf(
   const tensors = new Map(
     [...sums].map(([name, sum]): [string, CodedTensor] => [
       name,
-      { shape: shapes.get(name) ?? [], values: Float32Array.from(sum) },
+      {
+        shape: shapes.get(name) ?? [],
+        values: sum instanceof Float32Array ? sum : new Float32Array(sum),
+      },
     ]),
   );
   return { tensors, queryLosses, supportLosses };
@@ -108,7 +113,10 @@ function runMicroBatch(
 }
 
 /** Adds the leading values: what lies beyond is padding. */
-function addTo(sum: Float64Array | undefined, tensor: tfjs.Tensor | undefined): void {
+function addTo(
+  sum: Float32Array | Float64Array | undefined,
+  tensor: tfjs.Tensor | undefined,
+): void {
   if (sum === undefined || tensor === undefined) return;
   const values = tensor.dataSync<'float32'>();
   for (let index = 0; index < sum.length; index += 1)
