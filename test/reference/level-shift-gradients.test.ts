@@ -2,7 +2,8 @@
 // central differences of an outer loss whose shifts are found by another implementation (the bracketed
 // Newton search of the evaluation, and loops over rows).
 // Seen to fail: with the prior's pull left out of slope or variance and with two Newton steps instead of
-// eight; with the variances left out of a value's evidence, and with residuals at the unshifted logits.
+// eight; with the variances left out of a value's evidence, with residuals at the unshifted logits, and
+// with a setting without steps among those that are adapted.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
@@ -55,8 +56,8 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-function select(method: MethodConfig): void {
-  const model = { embeddingWidth: 2, hiddenWidths: [3], personal: ['bias', 'output'] };
+function select(method: MethodConfig, personal = ['bias', 'output']): void {
+  const model = { embeddingWidth: 2, hiddenWidths: [3], personal };
   current = jobCaseOf({ ...store, digest: JSON.stringify(method) }, model, 5, method);
   // As training would leave them: tenths of a logarithm, not the case's third of a unit.
   for (const [name, { values }] of current.meta.dense)
@@ -215,6 +216,29 @@ describe.each(shifts)('%j', (setting) => {
     expect(relativeDifference(logits.subarray(0, before.length), before)).toBeLessThan(1e-5);
     expect(relativeDifference(logits.subarray(before.length), after)).toBeLessThan(1e-5);
   });
+});
+
+test('where no block is personal the shifts are all of it, whatever the setting', async () => {
+  const setting = { features: ['category0'] };
+  const method = methodOf({ kind: 'maml', innerSteps: 1, levelShift: setting });
+  select(method, []);
+  const tasks = await store.readTasks(indices);
+  const { tensors } = await runJob(executor, current, indices, {
+    kind: 'predict',
+    method,
+    adaptations: [
+      { innerRate, innerSteps: 3 },
+      { innerRate, innerSteps: 0 },
+      { innerRate: 1, innerSteps: 1 },
+    ],
+    rows: 'query',
+  });
+  const { spec, meta } = current;
+  const dense = denseValuesOf(meta);
+  const before = tasks.flatMap((task) => logitsAt(spec, meta, dense, task, queryOf(task)));
+  const after = tasks.flatMap((task) => shiftedQueryLogits(dense, dense, task, setting));
+  const expected = [...after, ...before, ...after];
+  expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
 });
 
 test('a shift by value of what is no category is refused by name', () => {
