@@ -166,6 +166,8 @@ test('figures count for the world, the size and the settings that they were made
   const size = { rows: '100', adgroups: '5' };
   const digest = new WorldMethods(world(1), yaml).digestOf('maml', size);
   expect(new WorldMethods(world(1), `# a remark\n${yaml}`).digestOf('maml', size)).toBe(digest);
+  const elsewhere = { ...size, workers: '2' };
+  expect(new WorldMethods(world(1), yaml).digestOf('maml', elsewhere)).toBe(digest);
   const others = [
     new WorldMethods(world(2), yaml).digestOf('maml', size),
     new WorldMethods(world(1), yaml).digestOf('fomaml', size),

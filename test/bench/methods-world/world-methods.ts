@@ -70,8 +70,8 @@ export class WorldMethods {
   }
 
   /** Of all that decides a method's figures in a cell but the code: equal ones need not be made again. */
-  digestOf(name: string, size: WorldSize): string {
-    const meaning = canonicalJson({ ...size, ...this.#configOf(name) });
+  digestOf(name: string, { rows, adgroups }: WorldSize): string {
+    const meaning = canonicalJson({ rows, adgroups, ...this.#configOf(name) });
     return createHash('sha256').update(meaning).digest('hex').slice(0, 16);
   }
 
