@@ -179,8 +179,8 @@ export function featureMisfits(model: ModelConfig, { features }: DataConfig): Mi
 }
 
 /** Fields without which a model has nothing to multiply, where that would be a mistake. */
-function pairsNeed({ kind, factorisedFields }: ModelConfig): number {
-  if (kind === 'ipnn' || kind === 'pnn') return 2;
+function pairsNeed({ kind, factorisedFields, interactions }: ModelConfig): number {
+  if ((kind === 'ipnn' || kind === 'pnn') && interactions !== 'by-field') return 2;
   return factorisedFields === undefined ? 0 : 1;
 }
 

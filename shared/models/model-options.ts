@@ -57,7 +57,10 @@ export const MODEL_OPTIONS = {
    * each of these with all fields.
    */
   factorisedFields: featureNames.optional(),
-  /** deepfm: one sum in the logit, or a number per field that the output layer weighs. */
+  /**
+   * fm, deepfm: one sum in the logit, or a number per field that the output layer weighs. ipnn, pnn: an
+   * inner product for each pair of fields, or a number per field.
+   */
   interactions: z.enum(['summed', 'by-field']).optional(),
   /** Number features made of what a task's support rows have shown; none by default. */
   supportInputs: SupportInputsSchema.optional(),

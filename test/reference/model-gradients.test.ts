@@ -35,6 +35,14 @@ const cases: [string, unknown][] = [
   ['fm, embedding', { ...fm, adgroupEmbedding: true, personal: ['adgroupEmbedding', 'bias'] }],
   ['fm of some fields, no linear weights', { ...fm, linear: false, factorisedFields: some }],
   ['fm of some fields, numbers', { ...fm, factorisedFields: some, personal: ['numbers'] }],
+  ['fm by field', { ...fm, interactions: 'by-field', personal: ['output', 'bias'] }],
+  [
+    'fm by some fields, no linear weights, everything',
+    {
+      ...{ ...fm, linear: false, adgroupEmbedding: true, interactions: 'by-field' },
+      ...{ factorisedFields: some, personal: ['bias', 'numbers', 'adgroupEmbedding', 'output'] },
+    },
+  ],
   ['deepfm without linear weights', { ...small, linear: false, personal: ['bias', 'output'] }],
   ['deepfm of some fields', { ...small, factorisedFields: some, personal: ['layer1'] }],
   ['deepfm by field', { ...byField, personal: ['bias', 'output'] }],
@@ -72,6 +80,13 @@ const cases: [string, unknown][] = [
         factorisedFields: ['category0', 'bag1', 'number1', 'adgroupEmbedding'],
         personal: ['numbers', 'adgroupEmbedding', 'output'],
       },
+    ],
+  ]),
+  ...['ipnn', 'pnn'].flatMap((kind): [string, unknown][] => [
+    [`${kind} by field`, { ...small, kind, interactions: 'by-field', personal: ['layer0'] }],
+    [
+      `${kind} by some fields, everything`,
+      { ...embedded, kind, interactions: 'by-field', factorisedFields: some, personal: blocks },
     ],
   ]),
   ['pnn, output and bias', { ...small, kind: 'pnn', personal: ['bias', 'output'] }],

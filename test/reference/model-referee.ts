@@ -78,30 +78,31 @@ function termsOf({ kind, options }: ModelSpec, leaves: Leaves, fields: Field[]):
   const tower = (input: number[]): number[] => hiddenUnits(leaves, input, options.hiddenWidths);
   const output = (input: number[]): number =>
     affine(tape, input, leaves.variable('output.weight'), 1)[0]!;
-  const inner = (): number[] => pairsOf(factorised).map(([a, b]) => dot(tape, a.vector, b.vector));
+  // <e_f, S - e_f> is the sum of the products with all other fields.
+  const byField = (): number[] =>
+    factorised.map((field) =>
+      tape.add(
+        ...fields
+          .filter((other) => other !== field)
+          .map((other) => dot(tape, field.vector, other.vector)),
+      ),
+    );
+  const byPair = (): number[] => pairsOf(factorised).map(([a, b]) => dot(tape, a.vector, b.vector));
+  const isByField = options.interactions === 'by-field';
+  const inner = isByField ? byField : byPair;
   switch (kind) {
     case 'logistic':
       return [];
     case 'fm':
-      return inner();
+      return isByField ? [output(byField())] : byPair();
     case 'mlp':
       return [output(tower(z))];
     case 'wide-deep': {
       const isDeep = ({ name }: Field): boolean => options.wideFields?.includes(name) !== true;
       return [output(tower(fields.filter(isDeep).flatMap(({ vector }) => vector)))];
     }
-    case 'deepfm': {
-      if (options.interactions !== 'by-field') return [...inner(), output(tower(z))];
-      // <e_f, S - e_f> is the sum of the products with all other fields.
-      const byField = factorised.map((field) =>
-        tape.add(
-          ...fields
-            .filter((other) => other !== field)
-            .map((other) => dot(tape, field.vector, other.vector)),
-        ),
-      );
-      return [output([...tower(z), ...byField])];
-    }
+    case 'deepfm':
+      return isByField ? [output([...tower(z), ...byField()])] : [...byPair(), output(tower(z))];
     case 'ipnn':
       return [output(tower([...z, ...inner()]))];
     case 'opnn':

@@ -55,6 +55,12 @@ test.each<[string, Record<string, unknown>, Record<string, readonly number[]>, n
     4.5,
   ],
   [
+    'fm by field: x = (1 + 4, 1 + 5, 4 + 5)',
+    { kind: 'fm', linear: false, interactions: 'by-field' },
+    { 'output.weight': [1, 10, 100] },
+    965.5,
+  ],
+  [
     'wide-deep, no weight on the tower',
     { kind: 'wide-deep' },
     { ...withLinear, 'output.weight': none },
@@ -80,6 +86,12 @@ test.each<[string, Record<string, unknown>, Record<string, readonly number[]>, n
   ],
   ['ipnn: 1 + 40 + 500', { kind: 'ipnn' }, { 'output.weight': [...none, 1, 10, 100] }, 541.5],
   [
+    'ipnn by two of three fields, against all',
+    { kind: 'ipnn', interactions: 'by-field', factorisedFields: ['category0', 'category2'] },
+    { 'output.weight': [...none, 1, 10] },
+    95.5,
+  ],
+  [
     "opnn: (6, 2)(6, 2)' = 36, 12, 12, 4",
     { kind: 'opnn' },
     { 'output.weight': [...none, 1, 10, 100, 1000] },
@@ -90,6 +102,12 @@ test.each<[string, Record<string, unknown>, Record<string, readonly number[]>, n
     { kind: 'pnn' },
     { 'output.weight': [...none, 1, 10, 100, 0, 0, 0, 1000] },
     4541.5,
+  ],
+  [
+    'pnn by field: 5 + 60 + 900 and the outer product of (6, 2)',
+    { kind: 'pnn', interactions: 'by-field' },
+    { 'output.weight': [...none, 1, 10, 100, 0, 0, 0, 1000] },
+    4965.5,
   ],
   [
     // x_0 = (1, 2, 3, -1, 2, 1); x_0 W = 2 x_0 + (0, 1, 0, 0, 0, 0); b = (1, 0, 0, 0, 0, 0):
@@ -141,10 +159,12 @@ describe('a model whose blocks are personal, before any step, is the model', () 
   const common = { embeddingWidth: 3, adgroupEmbedding: true };
   test.each<[string, string[], Record<string, unknown>]>([
     ['fm', [], { hiddenWidths: [] }],
+    ['fm', ['output'], { hiddenWidths: [], interactions: 'by-field' }],
     ['wide-deep', tower, {}],
     ['deepfm', tower, { interactions: 'by-field' }],
     ['deepfm', tower, {}],
     ['pnn', tower, {}],
+    ['pnn', tower, { interactions: 'by-field' }],
     ['dcn-v2', [...tower, 'cross1'], {}],
   ])('%s', async (kind, blocks, own) => {
     const model = { ...common, hiddenWidths: [4], ...own, kind };

@@ -65,6 +65,10 @@ describe('what does not go together', () => {
       'factorisedFields: mlp has no such option; it is one of deepfm, fm, ipnn, opnn, pnn',
     ],
     [
+      { kind: 'opnn', interactions: 'by-field' },
+      'interactions: opnn has no such option; it is one of deepfm, fm, ipnn, pnn',
+    ],
+    [
       { kind: 'dcn-v2', hiddenWidths: [], crossTower: 'stacked' },
       'crossTower: without hidden layers there is no tower: leave crossTower out',
     ],
@@ -141,6 +145,7 @@ describe('what does not go together', () => {
   it.each([
     {},
     { kind: 'fm', hiddenWidths: [], factorisedFields: ['site', 'price'] },
+    { kind: 'ipnn', interactions: 'by-field', factorisedFields: ['site'] },
     { kind: 'wide-deep', wideFields: ['site', 'tags'] },
     {
       supportInputs: { count: true, targetEncodings: ['price'] },
@@ -172,11 +177,13 @@ const shapesOf = (spec: ModelSpec): Record<string, readonly number[]> =>
 
 test.each<[Record<string, unknown>, Record<string, readonly number[]>, number]>([
   [{ kind: 'fm', hiddenWidths: [] }, { bias: [1] }, 129],
+  [{ kind: 'fm', hiddenWidths: [], interactions: 'by-field' }, { 'output.weight': [2, 1] }, 129],
   [{ kind: 'mlp' }, { 'layer0.weight': [256, 16], 'output.weight': [16, 1] }, 128],
   [{ kind: 'wide-deep', wideFields: ['film'] }, { 'layer0.weight': [128, 16] }, 129],
   [{ interactions: 'by-field', linear: false }, { 'output.weight': [18, 1] }, 128],
   [{ interactions: 'by-field', factorisedFields: ['film'] }, { 'output.weight': [17, 1] }, 129],
   [{ kind: 'ipnn' }, { 'layer0.weight': [256 + 1, 16] }, 128],
+  [{ kind: 'ipnn', interactions: 'by-field' }, { 'layer0.weight': [256 + 2, 16] }, 128],
   [{ kind: 'opnn' }, { 'layer0.weight': [256 + 128 * 128, 16] }, 128],
   [{ kind: 'pnn' }, { 'layer0.weight': [256 + 1 + 128 * 128, 16] }, 128],
   [{ kind: 'dcn-v2' }, { 'cross2.weight': [256, 256], 'output.weight': [256 + 16, 1] }, 128],

@@ -4,15 +4,22 @@
  *
  *   logit = bias + linear(x) + sum_{f < g} <e_f, e_g>
  *         = bias + linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2)
+ *
+ * With `interactions: by-field` the output layer weighs one number per field, as in the code
+ * published with Pan et al. (SIGIR 2019):
+ *
+ *   x_f = <e_f, S - e_f>, S = sum_g e_g        logit = bias + linear(x) + output(x)
  */
 
 import type { ModelDefinition } from '../model-definition.js';
+import { outputLayer } from '../tower.js';
 
 export const fm: ModelDefinition = {
-  ownOptions: ['factorisedFields'],
+  ownOptions: ['factorisedFields', 'interactions'],
   linear: 'by-default',
   hasFactors: true,
   hasHiddenLayers: false,
-  blocks: () => [],
-  variables: () => [],
+  blocks: ({ interactions }) => (interactions === 'by-field' ? ['output'] : []),
+  variables: ({ interactions }, { factorisedPlaces }) =>
+    interactions === 'by-field' ? [outputLayer(factorisedPlaces.length)] : [],
 };

@@ -7,10 +7,13 @@
  *   opnn:  p = (sum_f e_f)(sum_f e_f)^T                        pooled over pairs (ICDM 2016)
  *   pnn:   both, inner before outer                            (PNN* of the authors)
  *
- * Where hidden layers are absent the output layer takes the first one's place.
+ * With `interactions: by-field` the inner products are one number per field, (<e_f, S - e_f>)_f with
+ * S = sum_g e_g, as in the code published with Pan et al. (SIGIR 2019). Where hidden layers are absent
+ * the output layer takes the first one's place.
  */
 
 import type { FieldFrame, ModelDefinition } from '../model-definition.js';
+import type { ModelOptions } from '../model-options.js';
 import { tower, towerBlocks } from '../tower.js';
 
 export const ipnn = productNetwork({ inner: true, outer: false });
@@ -23,15 +26,20 @@ export interface Products {
 }
 
 function productNetwork({ inner, outer }: Products): ModelDefinition {
-  const productCount = ({ factorisedPlaces: { length }, embeddingWidth }: FieldFrame): number =>
-    (inner ? (length * (length - 1)) / 2 : 0) + (outer ? embeddingWidth ** 2 : 0);
+  const productCount = (
+    { interactions }: ModelOptions,
+    { factorisedPlaces: { length }, embeddingWidth }: FieldFrame,
+  ): number => {
+    const innerCount = interactions === 'by-field' ? length : (length * (length - 1)) / 2;
+    return (inner ? innerCount : 0) + (outer ? embeddingWidth ** 2 : 0);
+  };
   return {
-    ownOptions: ['factorisedFields'],
+    ownOptions: inner ? ['factorisedFields', 'interactions'] : ['factorisedFields'],
     linear: 'on-demand',
     hasFactors: true,
     hasHiddenLayers: true,
     blocks: towerBlocks,
     variables: (options, frame) =>
-      tower(options, frame.fieldCount * frame.embeddingWidth + productCount(frame)),
+      tower(options, frame.fieldCount * frame.embeddingWidth + productCount(options, frame)),
   };
 }

@@ -1,6 +1,6 @@
 /** Product-based networks: `shared/models/kinds/pnn.ts`. */
 
-import { linearAndFactorised } from '../interactions.js';
+import { interactionsByField, linearAndFactorised } from '../interactions.js';
 import { fieldPieces, hiddenLayers, outputTerm } from '../layers.js';
 import type { Forward } from '../model-frame.js';
 import { innerProducts, outerProduct } from '../products.js';
@@ -11,15 +11,19 @@ interface Products {
 }
 
 export function productNetwork({ inner, outer }: Products): Forward {
-  return (frame) => [
-    ...linearAndFactorised(frame, { isFactorised: false }),
-    outputTerm(
-      frame,
-      hiddenLayers(frame, [
-        ...fieldPieces(frame),
-        ...(inner ? innerProducts(frame) : []),
-        ...(outer ? outerProduct(frame) : []),
-      ]),
-    ),
-  ];
+  return (frame) => {
+    const isByField = frame.spec.options.interactions === 'by-field';
+    const innerPieces = isByField ? interactionsByField : innerProducts;
+    return [
+      ...linearAndFactorised(frame, { isFactorised: false }),
+      outputTerm(
+        frame,
+        hiddenLayers(frame, [
+          ...fieldPieces(frame),
+          ...(inner ? innerPieces(frame) : []),
+          ...(outer ? outerProduct(frame) : []),
+        ]),
+      ),
+    ];
+  };
 }
