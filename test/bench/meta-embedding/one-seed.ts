@@ -5,7 +5,6 @@
 
 import { join } from 'node:path';
 import type { StartFrom } from '../../../coordinator/training/start-from.js';
-import type { TrainingState } from '../../../coordinator/training/training-state.js';
 import {
   baseTasks,
   filmTasks,
@@ -21,7 +20,7 @@ import {
   type FilmRows,
   type PublishedSplit,
 } from './published-split.js';
-import type { Arms } from './results-table.js';
+import type { MeasuredRun } from './results-record.js';
 import { recoveredOrder } from './row-order.js';
 import {
   baseConfig,
@@ -31,22 +30,22 @@ import {
   type RunTerms,
   type Stage,
 } from './setting.js';
-import { writeTaskStore, type StoredTask } from './task-stores.js';
-import type { RowMetrics, TrainingRoom } from './training-room.js';
-
-export interface SeedResult extends Arms {
-  readonly seed: number;
-  readonly baseRowsPerSecond: number;
-  readonly generatorTasksPerSecond: number;
-}
+import { keptTaskStore, type StoredTask } from './task-stores.js';
+import type { RowMetrics, TrainedRun, TrainingRoom } from './training-room.js';
 
 export interface SeedTerms extends RunTerms {
+  /** Task stores lie here; runs that train on the same rows share them. */
+  readonly storesFolder: string;
   readonly movielens: Movielens;
   readonly split: PublishedSplit;
   readonly room: TrainingRoom;
   readonly say: (text: string) => void;
-  readonly monotonicMs: () => number;
 }
+
+export type SeedResult = Pick<
+  MeasuredRun,
+  'base' | 'metaEmbedding' | 'baseStepsPerSecond' | 'generatorStepsPerSecond'
+>;
 
 interface Stages {
   /** Parts of the training rows, in the order in which they are trained on. */
@@ -57,20 +56,20 @@ interface Stages {
   readonly newFilms: Stage;
 }
 
+/** Stages that an earlier start has trained are not trained again. */
 export async function reproduceSeed(terms: SeedTerms): Promise<SeedResult> {
-  const { room, seed, setting } = terms;
-  const say = (text: string): void => terms.say(`${setting.name}, seed ${seed}: ${text}`);
+  const { room, seed, setting, model } = terms;
+  const say = (text: string): void => terms.say(`${setting.name}, ${model}, seed ${seed}: ${text}`);
   const stages = await writeStages(terms);
   const prediction = predictionConfig(terms, stages.newFilms);
 
-  const base = await timed(terms, () => trainBase(terms, stages, say));
-  const { metaParameters } = base.result.state;
+  const base = await trainBase(terms, stages, say);
+  const { metaParameters } = base.state;
   const baseCold = await room.measure(prediction, metaParameters, 'test');
   say(`base, cold ${shown(baseCold)}`);
 
-  const config = generatorConfig(terms, stages.generator);
-  const generator = await timed(terms, () => room.train(config, { metaParameters }));
-  const learned = generator.result.metaParameters;
+  const generator = await room.train(generatorConfig(terms, stages.generator), { metaParameters });
+  const learned = generator.state.metaParameters;
   const onNewFilms = generatorConfig(terms, stages.newFilms);
   const generatedCold = await room.measure(onNewFilms, learned, 'test');
   say(`Meta-Embedding, cold ${shown(generatedCold)}`);
@@ -85,21 +84,21 @@ export async function reproduceSeed(terms: SeedTerms): Promise<SeedResult> {
     const phases: RowMetrics[] = [];
     let state = start;
     for (const [block, stage] of stages.warmUp.entries()) {
-      state = await room.train(warmUpConfig(terms, `${name}-${'abc'[block]}`, stage), state);
+      const config = warmUpConfig(terms, `${name}-${'abc'[block]}`, stage);
+      ({ state } = await room.train(config, state));
       phases.push(await room.measure(prediction, state.metaParameters, 'test'));
     }
     say(`${name}, warm ${phases.map(shown).join(', ')}`);
     return phases;
   };
   return {
-    seed,
-    base: [baseCold, ...(await warmUp('base-warm', base.result.state))],
+    base: [baseCold, ...(await warmUp('base-warm', base.state))],
     metaEmbedding: [
       generatedCold,
-      ...(await warmUp('generated-warm', { ...base.result.state, metaParameters: generated })),
+      ...(await warmUp('generated-warm', { ...base.state, metaParameters: generated })),
     ],
-    baseRowsPerSecond: (base.result.stepCount * setting.batchRowCount * 1000) / base.ms,
-    generatorTasksPerSecond: (stages.generator.taskCount * 1000) / generator.ms,
+    baseStepsPerSecond: base.stepsPerSecond,
+    generatorStepsPerSecond: generator.stepsPerSecond,
   };
 }
 
@@ -108,30 +107,28 @@ async function trainBase(
   terms: SeedTerms,
   { base, validation }: Stages,
   say: (text: string) => void,
-): Promise<{ state: TrainingState; stepCount: number }> {
-  let best: { state: TrainingState; logloss: number } | null = null;
-  let state: TrainingState | undefined;
-  let stepCount = 0;
+): Promise<TrainedRun> {
+  let best: { trained: TrainedRun; logloss: number } | null = null;
+  let trained: TrainedRun | undefined;
   for (const [part, stage] of base.entries()) {
-    state = await terms.room.train(baseConfig(terms, `base-${part}`, stage), state);
-    stepCount += stage.taskCount;
+    trained = await terms.room.train(baseConfig(terms, `base-${part}`, stage), trained?.state);
     if (validation === null) continue;
     const measured = await terms.room.measure(
       predictionConfig(terms, validation),
-      state.metaParameters,
+      trained.state.metaParameters,
       'validation',
     );
     say(`part ${part + 1} of ${base.length}, validation ${shown(measured)}`);
     if (best !== null && measured.logloss >= best.logloss) break;
-    best = { state, logloss: measured.logloss };
+    best = { trained, logloss: measured.logloss };
   }
-  const chosen = best?.state ?? state;
+  const chosen = best?.trained ?? trained;
   if (chosen === undefined) throw new Error('there is nothing to train on');
-  return { state: chosen, stepCount };
+  return chosen;
 }
 
 async function writeStages(terms: SeedTerms): Promise<Stages> {
-  const { split, movielens, setting, folder } = terms;
+  const { split, movielens, setting, storesFolder } = terms;
   const { oldRows, newRows } = split;
   const ofKind = (isOld: boolean) => movielens.published.filter((row) => row.isOld === isOld);
   const newFilms = inPublishedOrder(split.newFilms, ofKind(false));
@@ -141,7 +138,7 @@ async function writeStages(terms: SeedTerms): Promise<Stages> {
     rows: PublishedSplit['oldRows'],
     tasks: readonly StoredTask[],
   ): Promise<Stage> => ({
-    store: await writeTaskStore(join(folder, 'stores', name), rows, movielens, tasks),
+    store: await keptTaskStore(join(storesFolder, name), rows, movielens, tasks),
     taskCount: tasks.length,
   });
   const base: Stage[] = [];
@@ -193,15 +190,6 @@ function rowOrders(
       return order.subarray(end(part), end(part + 1)).map((place) => rows[place] ?? 0);
     });
   }).flat();
-}
-
-async function timed<Result>(
-  { monotonicMs }: SeedTerms,
-  work: () => Promise<Result>,
-): Promise<{ result: Result; ms: number }> {
-  const startMs = monotonicMs();
-  const result = await work();
-  return { result, ms: monotonicMs() - startMs };
 }
 
 function shown({ auc, logloss }: RowMetrics): string {

@@ -1,21 +1,33 @@
 /**
  * Reproduces Meta-Embedding (Pan et al., SIGIR 2019) on MovieLens 1M, through the job system.
  *
- *   npm run reproduce:meta-embedding -- --settings published,own-default --seeds 0,1,2
+ *   npm run reproduce:meta-embedding -- --settings published --seeds 0,1,2 --models deepfm,fm
+ *
+ * What is stopped goes on when started again, and what is finished is not run again, unless with
+ * `--fresh`. The tables hold what was recorded before, but for what this start has run.
  */
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/errors.js';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
+import { BASE_MODEL_NAMES } from './base-models.js';
 import { readMovielens } from './movielens-files.js';
 import { publishedSplit } from './published-split.js';
-import { reproduceSeed } from './one-seed.js';
-import { PUBLISHED_TABLE, resultsPage } from './results-table.js';
-import { DEEPFM, OWN_DEFAULT, PUBLISHED, predictionConfig } from './setting.js';
+import { reproduceSeed, type SeedTerms } from './one-seed.js';
+import { resultsPage } from './results-page.js';
+import {
+  readFinishedRun,
+  readRecord,
+  withRun,
+  writeFinishedRun,
+  writeRecord,
+  type MeasuredRun,
+} from './results-record.js';
+import { OWN_DEFAULT, PUBLISHED, predictionConfig, type Setting } from './setting.js';
 import { openTrainingRoom } from './training-room.js';
 
 const SETTINGS = [PUBLISHED, OWN_DEFAULT];
@@ -24,65 +36,91 @@ const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const { values: options } = parseArgs({
   options: {
     settings: { type: 'string', default: 'own-default,published' },
+    models: { type: 'string', default: 'deepfm' },
     seeds: { type: 'string', default: '0,1,2' },
     folder: { type: 'string', default: join(packageRoot.pathname, 'runs/meta-embedding') },
     workers: { type: 'string', default: '2' },
+    fresh: { type: 'boolean', default: false },
   },
 });
 
-const header = benchHeader();
+const { commit, date, machine } = benchHeader();
 const context = openCommandContext(process.env, process.stdout, process.stderr);
 try {
+  const settings = namedIn(options.settings, '--settings', SETTINGS, ({ name }) => name);
+  const models = namedIn(options.models, '--models', BASE_MODEL_NAMES, (name) => name);
+  const seeds = options.seeds.split(',').map(Number);
   const movielens = readMovielens();
   const split = publishedSplit(movielens.ratings);
-  const settings = options.settings.split(',').map((name) => {
-    const setting = SETTINGS.find((known) => known.name === name);
-    if (setting !== undefined) return setting;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'there is no such setting',
-      where: '--settings',
-      expected: SETTINGS.map((known) => known.name).join(', '),
-      found: name,
-      cure: 'name one of them, or both with a comma between them',
-    });
-  });
   const [first = PUBLISHED] = settings;
-  const any = { setting: first, seed: 0, folder: options.folder, model: DEEPFM };
+  const any = { setting: first, seed: 0, folder: options.folder, model: models[0] ?? 'deepfm' };
   const room = await openTrainingRoom(
     predictionConfig(any, { store: options.folder, taskCount: 0 }),
     Number(options.workers),
     context,
   );
+  const say = (message: string): void => context.sink({ kind: 'notice', message });
+  const run = async (terms: SeedTerms): Promise<void> => {
+    const { setting, model, seed } = terms;
+    const resultPath = join(terms.folder, 'result.json');
+    const finished = readFinishedRun(resultPath);
+    const measured = finished ?? {
+      ...{ model, setting: setting.name, seed, commit, date, machine },
+      ...(await reproduceSeed(terms)),
+    };
+    if (finished === null) writeFinishedRun(resultPath, measured);
+    record(measured);
+  };
   // Side by side: a run waits for its workers most of the time.
-  const seeds = options.seeds.split(',').map(Number);
-  const results = await Promise.all(
-    settings.map(async (setting) => ({
-      setting: setting.name,
-      seeds: await Promise.all(
-        seeds.map((seed) =>
-          reproduceSeed({
-            ...{ movielens, split, room, setting, seed },
-            folder: join(options.folder, setting.name, String(seed)),
-            model: DEEPFM,
-            say: (message) => {
-              context.sink({ kind: 'notice', message });
-            },
-            monotonicMs: () => context.clock.monotonicMs(),
-          }),
-        ),
+  await Promise.all(
+    settings.flatMap((setting) =>
+      models.flatMap((model) =>
+        seeds.map((seed) => {
+          const folder = join(options.folder, setting.name, model, String(seed));
+          if (options.fresh && existsSync(folder)) rmSync(folder, { recursive: true });
+          const storesFolder = storesFolderOf(setting, seed);
+          return run({ setting, model, seed, folder, storesFolder, movielens, split, room, say });
+        }),
       ),
-    })),
+    ),
   );
-  const page = resultsPage(header, results);
-  writeFileSync(join(RESULTS, 'meta-embedding.md'), page);
-  const record = { ...header, published: PUBLISHED_TABLE, results };
-  writeFileSync(join(RESULTS, 'meta-embedding.json'), `${JSON.stringify(record, null, 1)}\n`);
-  context.print(page);
+  context.print(resultsPage(readRecord(join(RESULTS, 'meta-embedding.json'))));
 } catch (error) {
   if (!(error instanceof QianmoError)) throw error;
   process.stderr.write(`${formatFailure(error)}\n`);
   process.exitCode = EXIT_CODE_BY_KIND[error.kind];
 } finally {
   await context.close();
+}
+
+/** Shuffled rows differ by seed, and recovered ones do not. */
+function storesFolderOf({ name, rowOrder }: Setting, seed: number): string {
+  return join(options.folder, name, rowOrder === 'shuffled' ? `stores-${seed}` : 'stores');
+}
+
+function record(run: MeasuredRun): void {
+  const path = join(RESULTS, 'meta-embedding.json');
+  const runs = withRun(readRecord(path), run);
+  writeRecord(path, runs);
+  writeFileSync(join(RESULTS, 'meta-embedding.md'), resultsPage(runs));
+}
+
+function namedIn<Known>(
+  text: string,
+  where: string,
+  known: readonly Known[],
+  nameOf: (one: Known) => string,
+): Known[] {
+  return text.split(',').map((name) => {
+    const found = known.find((one) => nameOf(one) === name);
+    if (found !== undefined) return found;
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is no such name',
+      where,
+      expected: known.map(nameOf).join(', '),
+      found: name,
+      cure: 'name one of them, or several with commas between them',
+    });
+  });
 }

@@ -1,6 +1,6 @@
-/** What the reproduction found, as a page: each setting beside the published table, and the verdict. */
+/** A setting beside the published table, and the verdict. */
 
-import { markdownTable, type BenchHeader } from '../bench-header.js';
+import { markdownTable } from '../bench-header.js';
 import type { RowMetrics } from './training-room.js';
 
 export const PHASES = ['cold', 'warm-a', 'warm-b', 'warm-c'] as const;
@@ -9,11 +9,6 @@ export const PHASES = ['cold', 'warm-a', 'warm-b', 'warm-c'] as const;
 export interface Arms {
   readonly base: readonly RowMetrics[];
   readonly metaEmbedding: readonly RowMetrics[];
-}
-
-export interface SettingResult {
-  readonly setting: string;
-  readonly seeds: readonly (Arms & { readonly seed: number })[];
 }
 
 /** Pan et al., notebook of the released code: DeepFM, width 128, one run. */
@@ -78,41 +73,8 @@ export function verdictOf(seeds: readonly Arms[]): Verdict {
   };
 }
 
-export function resultsPage(
-  header: BenchHeader,
-  results: readonly SettingResult[],
-  notes: readonly string[] = [],
-): string {
-  const { commit, date, machine } = header;
-  const sections = results.flatMap(({ setting, seeds }) => [
-    `## ${TITLES[setting] ?? setting}`,
-    '',
-    ...settingTable(setting, seeds),
-    '',
-    verdictLine(setting, verdictOf(seeds)),
-    '',
-    ...seedTable(seeds),
-    '',
-  ]);
-  return [
-    '# Meta-Embedding on MovieLens 1M',
-    '',
-    `Commit ${commit}, ${date}; ${machine}.`,
-    'Pan et al. (SIGIR 2019), DeepFM of width 128: 123,787 held-out rows of 1,127 new films, cold and after',
-    'one step on each of three blocks of 20 rows. `npm run reproduce:meta-embedding` repeats it; the data',
-    'may not be shipped and is read from `../shared`.',
-    '',
-    ...sections,
-    ...(notes.length === 0 ? [] : ['## Notes', '', ...notes.map((note) => `- ${note}`), '']),
-  ].join('\n');
-}
-
-const TITLES: Readonly<Record<string, string>> = {
-  'own-default': "The project's own default: shuffled rows, lazy Adam, early stopping",
-  published: 'The published setting: rows in the recovered order, dense Adam, one pass',
-};
-
-function settingTable(setting: string, seeds: readonly Arms[]): string[] {
+/** Means over the seeds, by phase. */
+export function settingTable(setting: string, seeds: readonly Arms[]): string[] {
   const { base, metaEmbedding } = meanArms(seeds);
   const rows = PHASES.map((phase, place) => {
     const cells = [base[place], metaEmbedding[place]];
@@ -141,7 +103,7 @@ function settingTable(setting: string, seeds: readonly Arms[]): string[] {
   );
 }
 
-function verdictLine(setting: string, verdict: Verdict): string {
+export function verdictLine(setting: string, verdict: Verdict): string {
   const { aucDeviation, loglossDeviation, cellsLost, cellCount, aucGaps } = verdict;
   const gaps = aucGaps.map((gap) => `${gap < 0 ? '-' : '+'}${Math.abs(gap).toFixed(4)}`).join(', ');
   const wins = `Meta-Embedding is better than base in ${cellCount - cellsLost} of ${cellCount} cells; AUC gaps ${gaps}.`;
@@ -149,7 +111,7 @@ function verdictLine(setting: string, verdict: Verdict): string {
   return `Furthest from the published table: AUC ${aucDeviation.toFixed(4)}, logloss ${(100 * loglossDeviation).toFixed(1)} %. ${wins}`;
 }
 
-function seedTable(seeds: SettingResult['seeds']): string[] {
+export function seedTable(seeds: readonly (Arms & { readonly seed: number })[]): string[] {
   const shown = ({ auc, logloss }: RowMetrics): string =>
     `${auc.toFixed(4)} / ${logloss.toFixed(4)}`;
   return markdownTable(

@@ -5,9 +5,9 @@
 
 import { join } from 'node:path';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
+import { BASE_MODELS, type BaseModelName } from './base-models.js';
 import { FEATURES } from './task-stores.js';
 
-export const EMBEDDING_WIDTH = 128;
 /** New films that one step of the warm-up, and old films that one of the generator, takes. */
 export const FILMS_PER_STEP = 25;
 /** The blocks that the generator's passes adapt on and are judged on. */
@@ -16,29 +16,6 @@ export const GENERATOR_PASSES = [
   [2, 3],
   [1, 2],
 ] as const;
-
-const NORMAL = { kind: 'normal', deviation: 0.01 };
-const GLOROT = { kind: 'glorot-uniform' };
-
-/** The fields whose interactions enter the model: the authors' code stops after six of eight. */
-const SIX_FIELDS = ['film', 'year', 'title', 'genres', 'age', 'gender'];
-
-export const DEEPFM = {
-  kind: 'deepfm',
-  embeddingWidth: EMBEDDING_WIDTH,
-  hiddenWidths: [EMBEDDING_WIDTH, EMBEDDING_WIDTH],
-  personal: [],
-  linear: false,
-  interactions: 'by-field',
-  factorisedFields: SIX_FIELDS,
-  initialisation: {
-    layers: 'glorot-uniform',
-    tables: {
-      ...{ film: NORMAL, year: NORMAL, age: NORMAL, gender: NORMAL },
-      ...{ occupation: NORMAL, user: NORMAL, title: GLOROT, genres: GLOROT },
-    },
-  },
-};
 
 export interface Setting {
   readonly name: 'published' | 'own-default';
@@ -78,7 +55,7 @@ export interface RunTerms {
   readonly seed: number;
   /** Stores and checkpoints lie here. */
   readonly folder: string;
-  readonly model: Readonly<Record<string, unknown>>;
+  readonly model: BaseModelName;
 }
 
 /** A store, and the number of its tasks. */
@@ -148,7 +125,7 @@ function runConfig(
   part: RunPart,
 ): RunConfig {
   return RunConfigSchema.parse({
-    run: `${setting.name}-${seed}-${name}`,
+    run: `${setting.name}-${model}-${seed}-${name}`,
     seed,
     data: {
       logs: 'none: the reproduction writes the stores itself',
@@ -157,14 +134,14 @@ function runConfig(
       label: { column: 'click' },
       features: FEATURES.map((feature) => ({ name: feature.name, kind: feature.kind })),
     },
-    model: { ...model, ...part.model },
+    model: { ...BASE_MODELS[model], ...part.model },
     method: part.method,
     training: {
       optimizer: setting.optimizer,
       sampling: 'sequential',
       // Nothing is clipped in the authors' code.
       gradientNormMax: 1e9,
-      checkpointEveryOuterSteps: 1_000_000,
+      checkpointEveryOuterSteps: 1000,
       ...part.training,
     },
     output: join(folder, name),

@@ -9,8 +9,16 @@
  */
 
 import { createHash } from 'node:crypto';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { RowColumns, type ValueOf } from '../../../coordinator/prepare/row-columns.js';
 import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
 import {
@@ -61,15 +69,54 @@ function bag(name: 'title' | 'genres', lengthMax: number): EncodedFeature {
   return { name, kind: 'bag', rowCount, lengthMax, encoding: { by: 'dictionary' } };
 }
 
-/** Writes a store anew; returns its folder. */
-export async function writeTaskStore(
+/** The store in this folder, written unless it is there; returns the folder. */
+export async function keptTaskStore(
+  folder: string,
+  rows: RatingRows,
+  attributes: Pick<Movielens, 'films' | 'users'>,
+  tasks: readonly StoredTask[],
+): Promise<string> {
+  const sourceDigest = sourceDigestOf(tasks);
+  if (sourceDigestIn(folder) === sourceDigest) return folder;
+  mkdirSync(dirname(folder), { recursive: true });
+  // Runs side by side may need the same store: whoever is first to have written it keeps it.
+  const unfinished = mkdtempSync(`${folder}-`);
+  await writeTaskStore(unfinished, rows, attributes, tasks, sourceDigest);
+  if (sourceDigestIn(folder) === sourceDigest) {
+    rmSync(unfinished, { recursive: true });
+    return folder;
+  }
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(unfinished, folder);
+  return folder;
+}
+
+/** Tells stores of other rows apart; the data itself never changes. */
+function sourceDigestOf(tasks: readonly StoredTask[]): string {
+  const hash = createHash('sha256');
+  for (const { key, split, support, query } of tasks) {
+    hash.update(`${key}, ${split}, ${support.length} of ${support.length + query.length}\n`);
+    hash.update(Int32Array.from([...support, ...query]));
+  }
+  return `MovieLens 1M, split of Pan et al. (SIGIR 2019), tasks ${hash.digest('hex')}`;
+}
+
+/** Null where no whole store of this version is. */
+function sourceDigestIn(folder: string): string | null {
+  const path = join(folder, MANIFEST_FILE);
+  if (!existsSync(path)) return null;
+  const parsed = StoreManifestSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  return parsed.success ? parsed.data.sourceDigest : null;
+}
+
+/** The manifest comes last: without it there is no store. */
+async function writeTaskStore(
   folder: string,
   rows: RatingRows,
   { films, users }: Pick<Movielens, 'films' | 'users'>,
   tasks: readonly StoredTask[],
-): Promise<string> {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
+  sourceDigest: string,
+): Promise<void> {
   const writer = rowFileWriter(folder, FEATURES, false);
   const columns = new RowColumns([
     'float',
@@ -98,14 +145,15 @@ export async function writeTaskStore(
   }
   if (columns.rowCount > 0) await writer.write(columns);
   const rowFiles = await writer.finish();
-  writeFileSync(join(folder, MANIFEST_FILE), manifestText(folder, catalog, rowFiles));
-  return folder;
+  const manifest = manifestText(folder, catalog, rowFiles, sourceDigest);
+  writeFileSync(join(folder, MANIFEST_FILE), manifest);
 }
 
 function manifestText(
   folder: string,
   catalog: readonly CatalogTask[],
   rowFiles: readonly { name: string; byteCount: number; sha256: string }[],
+  sourceDigest: string,
 ): string {
   const bytes = encodeTaskCatalog(catalog);
   writeFileSync(join(folder, CATALOG_FILE), bytes);
@@ -114,7 +162,7 @@ function manifestText(
     catalog.filter((task) => task.split === split).length;
   const manifest = StoreManifestSchema.parse({
     formatVersion: STORE_FORMAT_VERSION,
-    sourceDigest: 'MovieLens 1M, split of Pan et al. (SIGIR 2019)',
+    sourceDigest,
     features: FEATURES,
     taskColumns: ['task'],
     hasOracle: false,

@@ -29,8 +29,15 @@ export interface RowMetrics {
   readonly logloss: number;
 }
 
+export interface TrainedRun {
+  readonly state: TrainingState;
+  /** Of the outer steps since this start; null where none was left to do. */
+  readonly stepsPerSecond: number | null;
+}
+
 export interface TrainingRoom {
-  train(config: RunConfig, startFrom?: StartFrom): Promise<TrainingState>;
+  /** Goes on from where an earlier start of the same run was stopped, if there was one. */
+  train(config: RunConfig, startFrom?: StartFrom): Promise<TrainedRun>;
   /** Predictions without inner steps, as the method of the config starts. */
   measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
 }
@@ -61,16 +68,23 @@ export async function openTrainingRoom(
     train: (config, startFrom) =>
       onQueue(config, async (dispatcher) => {
         const run = await openPreparedRun(config, context);
+        let [startOuterStep, startMs] = [0, clock.monotonicMs()];
         const { state } = await train({
-          ...{ ...run, dispatcher, clock, sink, signal },
+          ...{ ...run, dispatcher, clock, signal },
+          sink: (event) => {
+            if (event.kind === 'run-started')
+              [startOuterStep, startMs] = [event.outerStep, clock.monotonicMs()];
+            sink(event);
+          },
           runId: config.run,
           storeAddress: storeAddressOf(config),
           checkpoints: checkpointsOf(run, context),
-          resume: false,
-          fresh: true,
+          resume: true,
           ...(startFrom === undefined ? {} : { startFrom }),
         });
-        return state;
+        const stepCount = state.outerStep - startOuterStep;
+        const seconds = (clock.monotonicMs() - startMs) / 1000;
+        return { state, stepsPerSecond: stepCount === 0 ? null : stepCount / seconds };
       }),
     measure: (config, parameters, split) =>
       onQueue(config, async (dispatcher) => {
