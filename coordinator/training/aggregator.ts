@@ -179,7 +179,7 @@ function sumInOrder(addends: readonly Float32Array[]): Float32Array {
   for (const values of addends)
     for (let index = 0; index < sums.length; index += 1)
       sums[index] = (sums[index] ?? 0) + (values[index] ?? 0);
-  return Float32Array.from(sums);
+  return new Float32Array(sums);
 }
 
 /** What a sum over jobs is of one: 0 + x, which is x but for -0. */
@@ -214,7 +214,7 @@ function sumRowsInOrder(
         sums[to] = (sums[to] ?? 0) + (rows[from] ?? 0);
     }
   }
-  return { ids, values: Float32Array.from(sums) };
+  return { ids, values: new Float32Array(sums) };
 }
 
 function unionAscending(lists: readonly Int32Array[]): Int32Array {

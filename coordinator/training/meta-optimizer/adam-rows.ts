@@ -63,7 +63,7 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
   needsByTable.set(moments.first.values, needs);
   for (const id of gradient.ids) needs[id] = MOVING;
   let movingCount = 0;
-  for (const need of needs) if (need === MOVING) movingCount += 1;
+  for (let row = 0; row < rowCount; row += 1) if (needs[row] === MOVING) movingCount += 1;
   const ids = new Int32Array(movingCount);
   const directions = new Float32Array(movingCount * width);
   let place = 0;
@@ -72,20 +72,13 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
     const need = needs[row];
     if (need === BLANK) continue;
     if (need === STILL) {
-      decayed(step.secondMomentDecay, moments.second.values, row * width, width);
+      decayRow(step, moments.second.values, row * width, width);
       continue;
     }
     const isTouched = gradient.ids[touched] === row;
-    const from = isTouched ? touched * width : -1;
-    const stillMoves = moveRow(
-      step,
-      moments,
-      row * width,
-      gradient.values,
-      from,
-      directions,
-      place * width,
-    );
+    const stillMoves = isTouched
+      ? moveTouchedRow(step, moments, row, gradient.values, touched, directions, place)
+      : moveRow(step, moments, row, directions, place);
     if (!stillMoves) needs[row] = STILL;
     if (isTouched) touched += 1;
     ids[place] = row;
@@ -94,40 +87,84 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
   return { ids, values: directions };
 }
 
-/** @param from place of the row's gradient; -1 for a gradient of 0. */
+/*
+ * The two loops below take most of a dense outer step. They are written out, each for its case, and
+ * round where a store to float32 would.
+ */
+
+/** @returns whether the row has a first moment yet. */
 function moveRow(
-  { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
-  moments: RowMoments,
-  start: number,
-  gradient: Float32Array,
-  from: number,
+  step: AdamStep,
+  { first, second }: RowMoments,
+  row: number,
   directions: Float32Array,
-  to: number,
+  place: number,
 ): boolean {
-  const first = moments.first.values;
-  const second = moments.second.values;
-  const { width } = moments.first;
-  const { firstCorrection, secondCorrection, epsilon } = step;
+  const { firstMomentDecay, secondMomentDecay, firstCorrection, secondCorrection, epsilon } = step;
+  const { width, values: firsts } = first;
+  const seconds = second.values;
+  const start = row * width;
+  const to = place * width;
   let stillMoves = false;
   for (let column = 0; column < width; column += 1) {
-    const g = from < 0 ? 0 : (gradient[from + column] ?? 0);
-    let m = Math.fround(b1 * (first[start + column] ?? 0) + (1 - b1) * g);
-    let v = Math.fround(b2 * (second[start + column] ?? 0) + (1 - b2) * g * g);
+    let m = Math.fround(firstMomentDecay * (firsts[start + column] ?? 0));
+    let v = Math.fround(secondMomentDecay * (seconds[start + column] ?? 0));
     if (m < MOMENT_MIN && m > -MOMENT_MIN) m = 0;
     if (v < MOMENT_MIN) v = 0;
-    if (m !== 0) stillMoves = true;
-    first[start + column] = m;
-    second[start + column] = v;
+    firsts[start + column] = m;
+    seconds[start + column] = v;
     // 0 / 0 without an epsilon: what has no moment does not move.
-    directions[to + column] =
-      m === 0 ? 0 : m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
+    if (m === 0) continue;
+    stillMoves = true;
+    directions[to + column] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
   }
   return stillMoves;
 }
 
-function decayed(decay: number, values: Float32Array, start: number, width: number): void {
+/** As `moveRow`, with row `touched` of the gradient. */
+function moveTouchedRow(
+  step: AdamStep,
+  { first, second }: RowMoments,
+  row: number,
+  gradient: Float32Array,
+  touched: number,
+  directions: Float32Array,
+  place: number,
+): boolean {
+  const { firstMomentDecay, secondMomentDecay, firstCorrection, secondCorrection, epsilon } = step;
+  const { width, values: firsts } = first;
+  const seconds = second.values;
+  const start = row * width;
+  const from = touched * width;
+  const to = place * width;
+  let stillMoves = false;
+  for (let column = 0; column < width; column += 1) {
+    const g = gradient[from + column] ?? 0;
+    let m = Math.fround(
+      firstMomentDecay * (firsts[start + column] ?? 0) + (1 - firstMomentDecay) * g,
+    );
+    let v = Math.fround(
+      secondMomentDecay * (seconds[start + column] ?? 0) + (1 - secondMomentDecay) * g * g,
+    );
+    if (m < MOMENT_MIN && m > -MOMENT_MIN) m = 0;
+    if (v < MOMENT_MIN) v = 0;
+    firsts[start + column] = m;
+    seconds[start + column] = v;
+    if (m === 0) continue;
+    stillMoves = true;
+    directions[to + column] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
+  }
+  return stillMoves;
+}
+
+function decayRow(
+  { secondMomentDecay }: AdamStep,
+  values: Float32Array,
+  start: number,
+  width: number,
+): void {
   for (let at = start; at < start + width; at += 1) {
-    const value = decay * (values[at] ?? 0);
+    const value = secondMomentDecay * (values[at] ?? 0);
     values[at] = value < MOMENT_MIN ? 0 : value;
   }
 }
