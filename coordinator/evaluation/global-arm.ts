@@ -1,6 +1,8 @@
 /** The config that trains the global arm: one model on all rows, by the same system. */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { isNamed } from '../training/meta-optimizer/trainable.js';
 
 /** Same data, model, seed and budget, except where `globalTraining` says otherwise. */
 export function globalArmConfig(config: RunConfig): RunConfig {
@@ -16,6 +18,24 @@ export function globalArmConfig(config: RunConfig): RunConfig {
     },
     output: `${config.output.replace(/\/+$/, '')}/global`,
   };
+}
+
+/**
+ * Leaves out of `training.trainable` what only the run's method has. Where nothing else is trainable the
+ * arm is what the run starts from, as it is.
+ *
+ * @param spec of the global arm
+ */
+export function withoutMethodNames(
+  config: RunConfig,
+  { variables, tables }: Pick<ModelSpec, 'variables' | 'tables'>,
+): RunConfig {
+  const { trainable } = config.training;
+  if (trainable === undefined) return config;
+  const known = trainable.filter((named) =>
+    [...variables, ...tables].some(({ name }) => isNamed(name, named)),
+  );
+  return { ...config, training: { ...config.training, trainable: known } };
 }
 
 /** Run names have at most 63 characters. */

@@ -1,10 +1,12 @@
 /**
  * `training.startFrom` through the command: a run, and the trials of a sweep, begin with what another
- * run has learned. Seen to fail: a sweep that ignores it, a resume that asks for the other run again.
+ * run has learned. Seen to fail: a sweep that ignores it, a resume that asks for the other run again,
+ * a global arm that is to train what only the method has.
  */
 
 import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseReport } from '../../coordinator/evaluation/report-json.js';
 import { SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
 import { commandRoom, type CommandRoom, type ExpectedFailure } from '../fixtures/command-room.js';
 
@@ -61,6 +63,20 @@ describe('a run that starts from another', () => {
     const { trials } = SweepRecordSchema.parse(JSON.parse(printed));
     const digests = trials.map(({ scores }) => scores.at(-1)?.metaDigest);
     expect(digests).toEqual([baseDigest, baseDigest]);
+  }, 60_000);
+
+  it('so does its global arm, which has nothing of what the method alone trains', async () => {
+    const rates = await room.config('rates', (config) => {
+      Object.assign(config.training, { startFrom: 'base', trainable: ['tree', 'rates/bias'] });
+      Object.assign(config, { method: { kind: 'paml-rate', innerSteps: 1 } });
+      config['evaluation'] = {
+        arms: ['global', 'meta-adapted'],
+        ...{ innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 },
+      };
+    });
+    await room.done(['train', rates, '--in-process']);
+    const printed = await room.done(['evaluate', rates, '--in-process', '--format', 'json']);
+    expect(parseReport(printed, 'what was printed').run.globalDigest).toBe(baseDigest);
   }, 60_000);
 });
 

@@ -44,6 +44,7 @@ export function requireTrainable(
   });
 }
 
-function isNamed(name: string, named: string): boolean {
+/** Whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
+export function isNamed(name: string, named: string): boolean {
   return name === named || name.startsWith(`${named}.`);
 }

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { planArms } from '../../../coordinator/evaluation/arm-plan.js';
 import { demandHeldOutAdgroups, evaluate } from '../../../coordinator/evaluation/evaluate.js';
-import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
+import { globalArmConfig, withoutMethodNames } from '../../../coordinator/evaluation/global-arm.js';
 import { demandPredictionsPath } from '../../../coordinator/evaluation/predictions.js';
 import { fileOfSegment, REPORT_FILE } from '../../../coordinator/evaluation/report-files.js';
 import { reportHtml } from '../../../coordinator/evaluation/report-html.js';
@@ -142,8 +142,9 @@ async function globalMetaParameters(
 ): Promise<MetaParameters | null> {
   const needing = new Set(['global', 'global-shift', 'finetuned']);
   if (!run.config.evaluation.arms.some((arm) => needing.has(arm))) return null;
-  const config = globalArmConfig(run.config);
-  const globalRun = { ...run, config, spec: specOf(config, run.store) };
+  const unrestricted = globalArmConfig(run.config);
+  const spec = specOf(unrestricted, run.store);
+  const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
   context.sink({ kind: 'notice', message: 'global arm: one model on all rows, the same system' });
   const outcome = await trainRun(globalRun, dispatch, { resume: !fresh, fresh }, context);
   return outcome.state.metaParameters;
