@@ -23,6 +23,7 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
+  { name: 'generator', script: 'bench:generator', makes: 'generator.md' },
   { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },
   { name: 'inner-loops-ours', script: 'bench', makes: 'inner-loops-ours.md' },
   { name: 'capture-soak', script: 'bench:soak', makes: 'capture-soak.json' },

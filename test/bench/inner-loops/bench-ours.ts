@@ -17,11 +17,12 @@ import { cellName, cellOfName, CELLS } from './cells.js';
 import type { CellResult } from './cell-results.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
+import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
 import { OtherResultSchema, type ProfileResult, type WorkResult } from './other-results.js';
 import { ourMarkdown } from './our-results-table.js';
 import { OUR_VARIANTS } from './our-meta-step.js';
-import { threadEnvironment } from './sides.js';
+import { launchOf, threadEnvironment, type LaunchRoom } from './sides.js';
 import { readWorkloads, writeWorkloads } from './workload-data.js';
 
 const { values: options } = parseArgs({
@@ -52,17 +53,17 @@ function otherResults(folder: string): (WorkResult | ProfileResult)[] {
 }
 
 async function cellResults(folder: string, commit: string): Promise<CellResult[]> {
-  const room = {
-    ...{ python: null, environment: process.env, compileCache: folder },
-  };
+  const room: LaunchRoom = { python: null, environment: process.env, compileCache: folder };
+  const { workloads } = readWorkloads(folder).description;
   const results: CellResult[] = [];
   for (const cell of options.cells.split(',').map(cellOfName)) {
     console.log(cellName(cell));
     results.push(
-      await measureCell(cell, {
-        arrays: readWorkloads(folder),
+      await measureCell(measuredCellOf(cell, workloads[cell.workload], commit), {
         workloadFolder: folder,
-        ...{ commit, referenceFolder: null, sides: ['ours'], room },
+        accuracyOf: null,
+        sides: ['ours'],
+        launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
         variantsOf: () => OUR_VARIANTS,
         roundCount: Number(options.rounds),
         runMs: Number(options['run-ms']),

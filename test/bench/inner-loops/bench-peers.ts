@@ -13,16 +13,18 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { formatFailure, QianmoError } from '../../../shared/errors.js';
+import { accuracyOf } from './accuracy.js';
 import { cellName, cellOfName, CELLS } from './cells.js';
 import type { CellResult } from './cell-results.js';
 import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
+import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
 import { peersPython } from './peers-environment.js';
 import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
-import { peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides.js';
+import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides.js';
 import { readWorkloads, writeWorkloads } from './workload-data.js';
 
 const { values: options } = parseArgs({
@@ -57,15 +59,26 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
     });
     const machine = machineDescription();
     const products = measureProducts(room);
+    const arrays = readWorkloads(folder);
+    const { workloads } = arrays.description;
     const earlier = earlierCells(join(options.output, 'inner-loops.json'), machine);
     const results: CellResult[] = [];
     for (const cell of cells) {
       console.log(cellName(cell));
       results.push(
-        await measureCell(cell, {
-          arrays: readWorkloads(folder),
+        await measureCell(measuredCellOf(cell, workloads[cell.workload], machine.commit), {
           workloadFolder: folder,
-          ...{ commit: machine.commit, referenceFolder, sides, room, variantsOf },
+          sides,
+          accuracyOf: (checkFolder, otherRowsChanged) =>
+            accuracyOf(
+              arrays,
+              cell.workload,
+              checkFolder,
+              join(referenceFolder, cellName(cell)),
+              otherRowsChanged,
+            ),
+          variantsOf: (side) => variantsOf(side, cell.workload),
+          launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
           roundCount: Number(options.rounds),
           runMs: Number(options['run-ms']),
           say: (text) => console.log(text),

@@ -6,8 +6,7 @@
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { accuracyOf } from './accuracy.js';
-import { cellName, nominalFlops, type Cell } from './cells.js';
+import type { Accuracy } from './accuracy.js';
 import {
   ARRANGEMENTS,
   type Arrangement,
@@ -17,21 +16,21 @@ import {
   type VariantResult,
 } from './cell-results.js';
 import { othersLoadDuring, waitForQuiet } from './machine-load.js';
-import { startSide, type SideProcess } from './side-process.js';
-import { launchOf, type LaunchRoom, type SideName } from './sides.js';
-import type { Timed } from './side-protocol.js';
-import type { WorkloadArrays, WorkloadName } from './workload-data.js';
+import { startSide, type Launch, type SideProcess } from './side-process.js';
+import type { SideArguments, Timed } from './side-protocol.js';
+import type { SideName } from './sides.js';
+
+export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'nominalGflop'>;
 
 export interface MeasureOptions {
-  /** Of the tree that is measured. */
-  readonly commit: string;
-  readonly arrays: WorkloadArrays;
   readonly workloadFolder: string;
-  /** Exact updates, a folder for each cell; null when there are none to compare with. */
-  readonly referenceFolder: string | null;
+  /** Of what a side wrote into a folder when it was checked; null when nothing exact is there. */
+  readonly accuracyOf: ((checkFolder: string, otherRowsChanged: number) => Accuracy) | null;
   readonly sides: readonly SideName[];
-  readonly variantsOf: (side: SideName, workload: WorkloadName) => readonly string[];
-  readonly room: LaunchRoom;
+  readonly variantsOf: (side: SideName) => readonly string[];
+  readonly launchOf: (side: SideName, parameters: SideArguments, core: number | null) => Launch;
+  /** Whether a variant takes part in the rounds however its look came out. */
+  readonly stays?: (side: SideName, variant: string) => boolean;
   readonly roundCount: number;
   readonly runMs: number;
   readonly say: (text: string) => void;
@@ -47,11 +46,13 @@ const QUIET_WAIT_MS = 3_000;
 const LOOK_SLACK = 1.2;
 const CONTESTANTS_PER_SIDE_MAX = 3;
 
-export async function measureCell(cell: Cell, options: MeasureOptions): Promise<CellResult> {
-  const shape = options.arrays.description.workloads[cell.workload];
+export async function measureCell(
+  cell: MeasuredCell,
+  options: MeasureOptions,
+): Promise<CellResult> {
   const variants: VariantResult[] = [];
   for (const side of options.sides)
-    for (const variant of options.variantsOf(side, cell.workload)) {
+    for (const variant of options.variantsOf(side)) {
       const result = await lookAt(cell, side, variant, options);
       variants.push(result);
       const { skippedBecause, lookMs, relativeError } = result;
@@ -60,16 +61,19 @@ export async function measureCell(cell: Cell, options: MeasureOptions): Promise<
           (skippedBecause ?? `${lookMs?.toFixed(1) ?? '?'} ms, error ${text(relativeError)}`),
       );
     }
-  const chosen = options.sides.flatMap((side) => contestantsOf(variants, side));
+  const chosen = options.sides.flatMap((side) => {
+    const near = contestantsOf(variants, side);
+    const kept = variants.filter(
+      (result) =>
+        result.side === side &&
+        result.lookMs !== null &&
+        options.stays?.(side, result.variant) === true &&
+        !near.includes(result),
+    );
+    return [...near, ...kept];
+  });
   const contestants = await inRounds(cell, chosen, options);
-  return {
-    cell: cellName(cell),
-    commit: options.commit,
-    taskCount: shape.taskCount,
-    nominalGflop: nominalFlops(shape, cell) / 1e9,
-    variants,
-    contestants,
-  };
+  return { ...cell, variants, contestants };
 }
 
 function text(error: number | null): string {
@@ -78,7 +82,7 @@ function text(error: number | null): string {
 
 /** Starts a variant on one thread, checks one step and times it shortly. */
 async function lookAt(
-  cell: Cell,
+  cell: MeasuredCell,
   side: SideName,
   variant: string,
   options: MeasureOptions,
@@ -93,16 +97,7 @@ async function lookAt(
     mkdirSync(checkFolder, { recursive: true });
     started = await start(cell, side, variant, 1, 0, options);
     const checked = await started.check(checkFolder, FIRST_STEP_TIMEOUT_MS);
-    const accuracy =
-      options.referenceFolder === null
-        ? null
-        : accuracyOf(
-            options.arrays,
-            cell.workload,
-            checkFolder,
-            join(options.referenceFolder, cellName(cell)),
-            checked.otherRowsChanged,
-          );
+    const accuracy = options.accuracyOf?.(checkFolder, checked.otherRowsChanged) ?? null;
     const timed = await started.run(options.runMs);
     return {
       ...{ side, variant, skippedBecause: null },
@@ -145,7 +140,7 @@ interface Contestant {
 }
 
 async function inRounds(
-  cell: Cell,
+  cell: MeasuredCell,
   chosen: readonly VariantResult[],
   options: MeasureOptions,
 ): Promise<ContestantResult[]> {
@@ -193,19 +188,18 @@ async function inRounds(
 
 /** One round of one contestant, measured again while others take the machine. */
 async function undisturbed(
-  cell: Cell,
+  cell: MeasuredCell,
   processes: readonly SideProcess[],
   pids: readonly number[],
-  { arrays, runMs }: MeasureOptions,
+  { runMs }: MeasureOptions,
 ): Promise<RoundResult> {
-  const { taskCount } = arrays.description.workloads[cell.workload];
   let best: RoundResult | null = null;
   for (let attempt = 0; attempt < TRY_COUNT_MAX; attempt += 1) {
     await waitForQuiet(OTHER_CORES_MAX, QUIET_WAIT_MS);
     const { result, otherCores } = await othersLoadDuring(pids, () =>
       Promise.all(processes.map((side) => side.run(runMs))),
     );
-    const round = roundOf(result, taskCount, otherCores);
+    const round = roundOf(result, cell.taskCount, otherCores);
     if (best === null || round.otherCores < best.otherCores) best = round;
     if (best.otherCores <= OTHER_CORES_MAX) break;
   }
@@ -233,14 +227,13 @@ export function roundOf(
 }
 
 function start(
-  { workload, order, innerSteps }: Cell,
+  { cell }: MeasuredCell,
   side: SideName,
   variant: string,
   threadCount: number,
   core: number | null,
-  { workloadFolder, room }: MeasureOptions,
+  { workloadFolder, launchOf }: MeasureOptions,
 ): Promise<SideProcess> {
-  const cell = cellName({ workload, order, innerSteps });
   const parameters = { folder: workloadFolder, cell, variant, threadCount };
-  return startSide(launchOf(side, parameters, core, room));
+  return startSide(launchOf(side, parameters, core));
 }

@@ -1,0 +1,178 @@
+/**
+ * The generator's training step of Meta-Embedding against PyTorch in one interleaved run, on one
+ * thread and on two cores; then as a run over the queue with two workers. Writes
+ * `infra/results/generator.json` and `.md`.
+ *
+ *   npm run bench:generator -- --rounds 5 --run-ms 1500 --cells generator.25
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { fileURLToPath } from 'node:url';
+import { openCommandContext } from '../../../infra/cli/command-context.js';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { formatFailure, QianmoError } from '../../../shared/errors.js';
+import { RELATIVE_ERROR_MAX, updateError, type Accuracy } from '../inner-loops/accuracy.js';
+import type { CellResult } from '../inner-loops/cell-results.js';
+import { machineDescription } from '../inner-loops/machine-description.js';
+import { measureCell } from '../inner-loops/measure-cell.js';
+import { peersPython } from '../inner-loops/peers-environment.js';
+import type { Launch } from '../inner-loops/side-process.js';
+import type { SideArguments } from '../inner-loops/side-protocol.js';
+import { peerScript, threadEnvironment, type SideName } from '../inner-loops/sides.js';
+import { queueRuns } from './generator-queue.js';
+import { STEP_VARIANTS } from './generator-steps.js';
+import { generatorMarkdown, PLAIN, type GeneratorComparison } from './generator-table.js';
+import {
+  baseParameters,
+  generatorCell,
+  ROWS_PER_SET,
+  TASKS_PER_STEP,
+  tasksPerStepOf,
+  writeGeneratorWorkload,
+} from './generator-workload.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    'run-ms': { type: 'string', default: '1500' },
+    cells: { type: 'string', default: TASKS_PER_STEP.map(generatorCell).join(',') },
+    /** Outer steps of each run over the queue; 0 leaves them out. */
+    'queue-steps': { type: 'string', default: '100' },
+    /** A Python that has the peers; otherwise one is made in the cache. */
+    python: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+    /** Where the workload lies while this runs. */
+    folder: { type: 'string', default: tmpdir() },
+  },
+});
+
+const TORCH_VARIANTS = [
+  ...['plain', 'vmap-plain', 'compile-plain'],
+  ...['split', 'compile-split', 'by-task', 'compile-by-task'],
+];
+const OUR_SIDE = fileURLToPath(new URL('generator-side.js', import.meta.url));
+const REFERENCE_TIMEOUT_MS = 5 * 60_000;
+/** Forward and backward on both sets; the backward pass of the support set's again. */
+const TOWER_PASSES = 6;
+const WIDTHS = [1024, 128, 128, 1];
+
+function nominalGflop(tasksPerStep: number): number {
+  const perRow = WIDTHS.slice(1).reduce(
+    (sum, width, layer) => sum + 2 * width * (WIDTHS[layer] ?? 0),
+    0,
+  );
+  return (tasksPerStep * ROWS_PER_SET * TOWER_PASSES * perRow) / 1e9;
+}
+
+function accuracyOf(checkFolder: string, referenceFolder: string): Accuracy {
+  const bytes = (folder: string): ArrayBuffer =>
+    new Uint8Array(readFileSync(join(folder, 'generator.bin'))).buffer;
+  const before = baseParameters().dense.get('generator.weight')?.values ?? new Float32Array();
+  const relativeError = updateError(
+    before,
+    new Float32Array(bytes(checkFolder)),
+    new Float64Array(bytes(referenceFolder)),
+  );
+  return { relativeError, tensor: 'generator', isAccurate: relativeError <= RELATIVE_ERROR_MAX };
+}
+
+function launchOf(python: string, compileCache: string) {
+  return (side: SideName, parameters: SideArguments, core: number | null): Launch => {
+    const text = JSON.stringify(parameters);
+    const environment = {
+      ...process.env,
+      ...threadEnvironment(parameters.threadCount),
+      TORCHINDUCTOR_CACHE_DIR: compileCache,
+    };
+    return side === 'ours'
+      ? { command: process.execPath, args: [OUR_SIDE, text], environment, core }
+      : {
+          command: python,
+          args: ['-B', '-W', 'ignore', peerScript('generator_side.py'), text],
+          ...{ environment, core },
+        };
+  };
+}
+
+async function compare(python: string, compileCache: string): Promise<void> {
+  const cells = options.cells === '' ? [] : options.cells.split(',');
+  const folder = mkdtempSync(join(options.folder, 'qianmo-generator-'));
+  const context = openCommandContext(process.env, process.stdout, process.stderr);
+  try {
+    await writeGeneratorWorkload(folder);
+    const machine = machineDescription();
+    const results: CellResult[] = [];
+    for (const cell of cells) {
+      console.log(cell);
+      const taskCount = tasksPerStepOf(cell);
+      const referenceFolder = join(folder, 'reference', cell);
+      const wanted = JSON.stringify({ folder, cell, output: referenceFolder });
+      execFileSync(python, ['-B', peerScript('generator_reference.py'), wanted], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+        timeout: REFERENCE_TIMEOUT_MS,
+      });
+      const { commit } = machine;
+      const measured = { cell, commit, taskCount, nominalGflop: nominalGflop(taskCount) };
+      results.push(
+        await measureCell(measured, {
+          workloadFolder: folder,
+          sides: ['ours', 'torch'],
+          accuracyOf: (checkFolder) => accuracyOf(checkFolder, referenceFolder),
+          variantsOf: (side) => (side === 'ours' ? STEP_VARIANTS : TORCH_VARIANTS),
+          launchOf: launchOf(python, compileCache),
+          stays: (side, variant) => side === 'ours' || variant === PLAIN,
+          roundCount: Number(options.rounds),
+          runMs: Number(options['run-ms']),
+          say: (text) => console.log(text),
+        }),
+      );
+      writeResults({ ...comparisonOf(machine, results), queue: [] });
+    }
+    const stepCount = Number(options['queue-steps']);
+    const queue = stepCount === 0 ? [] : await queueRuns(folder, stepCount, context);
+    writeResults({ ...comparisonOf(machine, results), queue });
+  } finally {
+    await context.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function comparisonOf(
+  machine: GeneratorComparison['machine'],
+  cells: readonly CellResult[],
+): Omit<GeneratorComparison, 'queue'> {
+  const versions = Object.fromEntries(
+    cells.flatMap(({ variants }) => variants.flatMap((one) => Object.entries(one.versions ?? {}))),
+  );
+  return {
+    ...{ machine, versions, cells },
+    roundCount: Number(options.rounds),
+    runMs: Number(options['run-ms']),
+  };
+}
+
+function writeResults(comparison: GeneratorComparison): void {
+  mkdirSync(options.output, { recursive: true });
+  const at = (name: string): string => join(options.output, name);
+  writeFileSync(at('generator.json'), `${JSON.stringify(comparison, null, 1)}\n`);
+  const page = generatorMarkdown(comparison);
+  writeFileSync(at('generator.md'), page);
+  console.log(page);
+}
+
+const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
+const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
+try {
+  const python = options.python ?? peersPython(join(cache, 'peers'), (text) => console.log(text));
+  await compare(python, compileCache);
+} catch (error) {
+  if (!(error instanceof QianmoError)) throw error;
+  console.error(formatFailure(error));
+  process.exitCode = error.exitCode;
+} finally {
+  rmSync(compileCache, { recursive: true, force: true });
+}

@@ -1,0 +1,169 @@
+/**
+ * The generator's training step on our side, in one process:
+ *
+ *   graph   the gradient as captured, its batches on the device, and the step along it
+ *   job     all that coordinator and worker do for a step but reading rows and talking to a queue: rows
+ *           packed, tensors encoded, a gradient job computed, its output decoded, the step taken
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { encodeDense, encodeRowPack } from '../../../coordinator/training/row-pack-gather.js';
+import { StorageConfigSchema } from '../../../shared/config/run-config.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import { PROTOCOL_VERSION, type GradientWork, type Job } from '../../../shared/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { captureGradient, type GradientInput } from '../../../worker/compute/captured-gradient.js';
+import { computeJob } from '../../../worker/compute/compute-job.js';
+import { createComputations } from '../../../worker/compute/computations.js';
+import type { Engine } from '../../../worker/compute/engine/load-engine.js';
+import { batchesOf, deviceJobOf } from '../../../worker/compute/job-batches.js';
+import { rolesOf } from '../../../worker/compute/meta-gradients/meta-gradient.js';
+import { microBatchesOf } from '../../../worker/compute/micro-batches.js';
+import {
+  baseParameters,
+  BATCH_COUNT,
+  batchTasks,
+  GENERATOR_METHOD,
+  GENERATOR_MODEL,
+  generatorSpec,
+  META_RATE,
+  ROWS_PER_SET,
+} from './generator-workload.js';
+
+export const STEP_VARIANTS = ['graph', 'job'] as const;
+export type StepVariant = (typeof STEP_VARIANTS)[number];
+
+export interface GeneratorStep {
+  readonly run: (batchIndex: number) => void;
+  /** The generator's weights as they are by now. */
+  readonly weight: () => Float32Array;
+}
+
+const WEIGHT = 'generator.weight';
+const ROWS_MAX = 16_384;
+
+export async function createGeneratorStep(
+  engine: Engine,
+  store: TaskStore,
+  tasksPerStep: number,
+  variant: StepVariant,
+): Promise<GeneratorStep> {
+  const batches: TaskRows[][] = [];
+  for (let batch = 0; batch < BATCH_COUNT; batch += 1)
+    batches.push(await store.readTasks(batchTasks(tasksPerStep, batch)));
+  return variant === 'graph' ? graphStep(engine, batches) : jobStep(engine, store, batches);
+}
+
+function gradientWork(taskCount: number): GradientWork {
+  const weights = Array.from({ length: taskCount }, () => 1 / taskCount);
+  return {
+    kind: 'gradient',
+    method: GENERATOR_METHOD,
+    taskWeights: weights,
+    coldTaskWeights: weights,
+  };
+}
+
+function graphStep(engine: Engine, batches: readonly TaskRows[][]): GeneratorStep {
+  const { tf } = engine;
+  const spec = generatorSpec();
+  const meta = baseParameters();
+  const gradient = captureGradient(engine, spec, GENERATOR_METHOD);
+  const inputs = batches.map((tasks) => inputOf(engine, meta, tasks));
+  let weight = tf.tensor(weightOf(meta), [...shapeOf(meta)]);
+  return {
+    run: (batchIndex) => {
+      const input = inputs[batchIndex % inputs.length];
+      if (input === undefined) throw new Error('there are no batches');
+      const found = gradient.run({ ...input, dense: { ...input.dense, [WEIGHT]: weight } });
+      const slope = found.gradients[WEIGHT];
+      if (slope === undefined) throw new Error('the generator has a gradient');
+      const next = tf.tidy(() => tf.sub(weight, tf.mul(slope, META_RATE)));
+      const { queryLosses, supportLosses, gradients } = found;
+      tf.dispose([weight, gradients, queryLosses, supportLosses]);
+      weight = next;
+    },
+    weight: () => weight.dataSync<'float32'>(),
+  };
+}
+
+/** All tasks of a batch as one micro-batch on the device. */
+function inputOf(engine: Engine, meta: MetaParameters, tasks: readonly TaskRows[]): GradientInput {
+  const spec = generatorSpec();
+  const layout = rowPackLayoutOf(tasks);
+  const pack = decodeTensors(encodeRowPack(meta.tables, layout, spec.tableRowWidth), 'rows');
+  const rows = pack.get('rows');
+  if (!(rows?.values instanceof Float32Array)) throw new Error('a pack has rows');
+  const job = deviceJobOf(engine, spec, tasks, layout, meta.dense, {
+    shape: rows.shape,
+    values: rows.values,
+  });
+  const sizes = tasks.map(() => ({ supportRowCount: ROWS_PER_SET, queryRowCount: ROWS_PER_SET }));
+  const [microBatch, ...others] = microBatchesOf(sizes, ROWS_MAX);
+  if (microBatch === undefined || others.length > 0) throw new Error('one micro-batch');
+  const weights: tfjs.Tensor1D = engine.tf.tensor1d(
+    Array.from({ length: microBatch.taskCount }, (_, place) =>
+      place < tasks.length ? 1 / tasks.length : 0,
+    ),
+  );
+  return {
+    ...{ dense: job.dense, ...job.pack },
+    ...batchesOf(job, microBatch, rolesOf(methodPlanOf(GENERATOR_METHOD))),
+    weights: { warm: weights, cold: weights },
+  };
+}
+
+function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][]): GeneratorStep {
+  const spec = generatorSpec();
+  const meta = baseParameters();
+  const computations = createComputations(engine);
+  const values = weightOf(meta);
+  const layouts = batches.map(rowPackLayoutOf);
+  const nothing = blobRefOf(encodeTensors(new Map()));
+  return {
+    run: (batchIndex) => {
+      const place = batchIndex % batches.length;
+      const tasks = batches[place] ?? [];
+      const layout = layouts[place];
+      if (layout === undefined) throw new Error('there are no batches');
+      const job: Job = {
+        protocolVersion: PROTOCOL_VERSION,
+        ...{ runId: 'bench', outerStep: 0, jobIndex: 0, device: 'auto', model: GENERATOR_MODEL },
+        store: { address: '', digest: store.digest, storage: StorageConfigSchema.parse({}) },
+        taskIndices: tasks.map(({ taskIndex }) => taskIndex),
+        ...{ microBatchRowsMax: ROWS_MAX, timeoutMs: 60_000, blobLifetimeMs: 60_000 },
+        ...{ dense: nothing, rowPack: nothing, work: gradientWork(tasks.length) },
+      };
+      const { output } = computeJob(
+        computations,
+        {
+          job,
+          dense: encodeDense(meta),
+          rowPack: encodeRowPack(meta.tables, layout, spec.tableRowWidth),
+        },
+        store.manifest.features,
+        tasks,
+      );
+      const slope = decodeTensors(output, 'output').get(WEIGHT)?.values;
+      if (slope === undefined) throw new Error('the generator has a gradient');
+      for (let index = 0; index < values.length; index += 1)
+        values[index] = (values[index] ?? 0) - META_RATE * (slope[index] ?? 0);
+    },
+    weight: () => values,
+  };
+}
+
+/** The values themselves, not a copy. */
+function weightOf({ dense }: MetaParameters): Float32Array {
+  const weight = dense.get(WEIGHT);
+  if (weight === undefined) throw new Error('the generator has weights');
+  return weight.values;
+}
+
+function shapeOf({ dense }: MetaParameters): readonly number[] {
+  return dense.get(WEIGHT)?.shape ?? [];
+}
