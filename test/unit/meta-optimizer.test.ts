@@ -23,6 +23,7 @@ import type { TrainingState } from '../../coordinator/training/training-state.js
 import { TrainingConfigSchema } from '../../shared/config/run-config.js';
 import type { Variable } from '../../shared/models/variable.js';
 import { gradients, parameters, valuesOf } from '../fixtures/optimizer-problem.js';
+import { DivergenceError } from '../../shared/errors.js';
 
 const close = (values: readonly number[]): unknown[] =>
   values.map((value): unknown => expect.closeTo(value, 6));
@@ -47,7 +48,9 @@ describe('clipByGlobalNorm', () => {
   it('says that training has diverged when the norm is not finite', () => {
     const clip = clipByGlobalNorm(1);
     const diverged = gradients([Number.POSITIVE_INFINITY, 0]);
-    expect(() => clip.update(diverged, clip.init(params), params)).toThrow(/diverged/);
+    const update = () => clip.update(diverged, clip.init(params), params);
+    expect(update).toThrow(/diverged/);
+    expect(update).toThrow(DivergenceError);
   });
 });
 

@@ -1,6 +1,6 @@
 /** Scales the whole meta-gradient down to a maximum L2 norm over dense tensors and rows together. */
 
-import { QianmoError } from '../../../shared/errors.js';
+import { DivergenceError } from '../../../shared/errors.js';
 import type { MetaGradient } from '../meta-gradient.js';
 import {
   emptyOptimizerState,
@@ -14,7 +14,7 @@ export const GRADIENT_NORM = 'clip.gradientNorm';
 /**
  * g * min(1, normMax / |g|) (Pascanu et al., ICML 2013).
  *
- * @throws QianmoError of kind `failed` when the norm is not finite. Every admitted gradient is
+ * @throws DivergenceError when the norm is not finite. Every admitted gradient is
  *   finite, so this is a sum beyond float32: training has diverged.
  */
 export function clipByGlobalNorm(normMax: number): GradientTransformation {
@@ -24,7 +24,7 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
     update(updates, state) {
       const norm = globalNormOf(updates);
       if (!Number.isFinite(norm))
-        throw new QianmoError({
+        throw new DivergenceError({
           kind: 'failed',
           what: 'training has diverged: the sum of finite task gradients is not finite',
           expected: 'a finite norm of the meta-gradient',
