@@ -51,6 +51,19 @@ test('gap closed is (global - arm) / (global - oracle), mean over seeds; the rat
   expect(armRow(cells, 'unheard of')).toBeNull();
 });
 
+test('a multiple of next to nothing is not shown', () => {
+  const nothing = cellOf(
+    1,
+    { finetuned: 0.299, global: 0.3, oracle: 0.2, level: 0.27 },
+    [-1, -2, 0],
+  );
+  expect(armRow([nothing], 'level')!.ratio).toBeNull();
+  const page = methodsPage([{ ...group, cells: [nothing] }], {
+    ...{ header: [], footer: [], offered: 'level', arms: ['level'], againstMaml: [] },
+  });
+  expect(page).not.toContain('by seed');
+});
+
 test('an arm that a seed lacks is shown over the others, and finetuning with it', () => {
   const { level: _, ...others } = cells[1]!.arms;
   const row = armRow([cells[0]!, { ...cells[1]!, arms: others }], 'level')!;

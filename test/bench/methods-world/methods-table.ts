@@ -9,6 +9,8 @@ const GLOBAL = 'global';
 const ORACLE = 'oracle';
 /** Its gap closed over that of finetuning, in the strong setting at a click rate of 10 %. */
 const RATIO_MIN = 1.15;
+/** Below this share of the gap closed by finetuning, a multiple of it says nothing. */
+const SHARE_MIN = 0.05;
 
 /** Cells of one setting and click rate. */
 export interface Group {
@@ -25,8 +27,8 @@ export interface ArmRow {
   readonly logloss: number;
   /** By slice, all adgroups first: of the gap between global and oracle, mean over seeds. */
   readonly gapsClosed: readonly number[];
-  /** Gap closed over finetuning's, of all adgroups in the same seeds. */
-  readonly ratio: number;
+  /** Gap closed over finetuning's, of all adgroups in the same seeds; null where that is next to nothing. */
+  readonly ratio: number | null;
   /** By slice: logloss per impression less that of finetuning and of plain MAML, mean over seeds. */
   readonly minusFinetuned: readonly KeptInterval[];
   readonly minusMaml: readonly KeptInterval[];
@@ -54,10 +56,14 @@ export function armRow(cells: readonly KeptCell[], name: string): ArmRow | null 
     seeds: having.map(({ seed }) => seed),
     logloss: mean(having.map((cell) => loglossOf(cell, name, 0))),
     gapsClosed: bySlice((slice) => gapOf(name, slice)),
-    ratio: gapOf(name, 0) / gapOf(FINETUNED, 0),
+    ratio: ratioOf(gapOf(name, 0), gapOf(FINETUNED, 0)),
     minusFinetuned: differenceTo(FINETUNED),
     minusMaml: differenceTo(PLAIN_MAML),
   };
+}
+
+function ratioOf(gap: number, ofFinetuning: number): number | null {
+  return ofFinetuning < SHARE_MIN ? null : gap / ofFinetuning;
 }
 
 const NONE: KeptInterval = { value: NaN, low: NaN, high: NaN };
@@ -116,7 +122,7 @@ function verdictLines(groups: readonly Group[], offered: string): string[] {
     if (row === null || finetuned === null || difference === undefined) continue;
     lines.push(
       `| ${title} | ${row.seeds.join(', ')} | ${percent(finetuned.gapsClosed[0])} | ${percent(row.gapsClosed[0])} | ` +
-        `${row.ratio.toFixed(3)} | ${intervalText(difference)} | ${verdictOf(difference)} |`,
+        `${row.ratio?.toFixed(3) ?? ''} | ${intervalText(difference)} | ${verdictOf(difference)} |`,
     );
   }
   return lines;
@@ -150,7 +156,9 @@ function groupLines(
     const fewer = row.seeds.length < seeds.length ? ` (seeds ${row.seeds.join(', ')})` : '';
     const [difference = NONE] = row.minusFinetuned;
     const compared =
-      row.name === FINETUNED ? ' | ' : `${intervalText(difference)} | ${row.ratio.toFixed(2)}`;
+      row.name === FINETUNED
+        ? ' | '
+        : `${intervalText(difference)} | ${row.ratio?.toFixed(2) ?? ''}`;
     const gaps = row.gapsClosed.map(percent).join(' | ');
     lines.push(`| ${row.name}${fewer} | ${row.logloss.toFixed(4)} | ${compared} | ${gaps} |`);
   }
@@ -182,10 +190,11 @@ function mamlLines(
 function seedLines(cells: readonly KeptCell[], offered: string): string[] {
   const having = cellsWith(cells, offered);
   if (having.length === 0) return [];
-  const times = having.map((cell) => {
-    const ratio = gapClosed(cell, offered, 0) / gapClosed(cell, FINETUNED, 0);
-    return `${ratio.toFixed(3)} (${cell.seed})`;
+  const times = having.flatMap((cell) => {
+    const ratio = ratioOf(gapClosed(cell, offered, 0), gapClosed(cell, FINETUNED, 0));
+    return ratio === null ? [] : [`${ratio.toFixed(3)} (${cell.seed})`];
   });
+  if (times.length === 0) return [];
   return [`${offered} over finetuning, by seed: ${times.join(', ')}.`, ''];
 }
 
@@ -212,7 +221,10 @@ export function whatMustHold(
     },
     {
       claim: `strong, click rate 10 %: at least ${RATIO_MIN} times finetuning's gap closed`,
-      holds: judged(of('strong, click rate 10 %'), ({ ratio }) => ratio >= RATIO_MIN),
+      holds: judged(
+        of('strong, click rate 10 %'),
+        ({ ratio }) => ratio !== null && ratio >= RATIO_MIN,
+      ),
     },
     {
       claim: 'nowhere worse than finetuning',
