@@ -53,8 +53,8 @@ function modelsSection(runs: readonly MeasuredRun[]): string[] {
   return [
     '## Base models in the published setting',
     '',
-    `${circumstances(runs)} Logloss against that of the cold base model, base / Meta-Embedding;`,
-    'the published figures are means of runs of width 256.',
+    `${circumstances(runs)} Logloss against that of the cold base model, base / Meta-Embedding (cold:`,
+    'Meta-Embedding alone); the published figures are means of runs of width 256.',
     '',
     ...modelsTable(byModel),
     '',
