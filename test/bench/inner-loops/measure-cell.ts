@@ -148,8 +148,8 @@ async function inRounds(
   const alive = async (variant: VariantResult, threads: number, core: number | null) => {
     const side = await start(cell, variant.side, variant.variant, threads, core, options);
     started.push(side);
-    // The first step compiles; it is not timed.
-    await side.run(1);
+    // The first step compiles, and code that is compiled as it runs gets warm; nothing of it is timed.
+    await side.run(options.runMs);
     return side;
   };
   try {
