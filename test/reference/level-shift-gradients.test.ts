@@ -3,7 +3,7 @@
 // Newton search of the evaluation, and loops over rows).
 // Seen to fail: with the prior's pull left out of slope or variance and with two Newton steps instead of
 // eight; with the variances left out of a value's evidence, with residuals at the unshifted logits, and
-// with a setting without steps among those that are adapted.
+// with the inverse of a rate as the factor of the prior.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
@@ -218,9 +218,9 @@ describe.each(shifts)('%j', (setting) => {
   });
 });
 
-test('where no block is personal the shifts are all of it, whatever the setting', async () => {
+test('where no block is personal a rate over the own one is a factor of the prior variances', async () => {
   const setting = { features: ['category0'] };
-  const method = methodOf({ kind: 'maml', innerSteps: 1, levelShift: setting });
+  const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate, levelShift: setting });
   select(method, []);
   const tasks = await store.readTasks(indices);
   const { tensors } = await runJob(executor, current, indices, {
@@ -229,15 +229,22 @@ test('where no block is personal the shifts are all of it, whatever the setting'
     adaptations: [
       { innerRate, innerSteps: 3 },
       { innerRate, innerSteps: 0 },
-      { innerRate: 1, innerSteps: 1 },
+      { innerRate: 4 * innerRate, innerSteps: 1 },
     ],
     rows: 'query',
   });
   const { spec, meta } = current;
   const dense = denseValuesOf(meta);
+  const wider = new Map(dense);
+  for (const name of [LEVEL_DEVIATION, VALUE_DEVIATIONS])
+    wider.set(
+      name,
+      dense.get(name)!.map((value) => value + Math.log(2) / LOG_DEVIATION_SCALE),
+    );
   const before = tasks.flatMap((task) => logitsAt(spec, meta, dense, task, queryOf(task)));
-  const after = tasks.flatMap((task) => shiftedQueryLogits(dense, dense, task, setting));
-  const expected = [...after, ...before, ...after];
+  const shiftedAt = (at: Values): number[] =>
+    tasks.flatMap((task) => shiftedQueryLogits(at, dense, task, setting));
+  const expected = [...shiftedAt(dense), ...before, ...shiftedAt(wider)];
   expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
 });
 

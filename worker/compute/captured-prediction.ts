@@ -43,7 +43,12 @@ export type LogitsInput = Pick<BatchInput, 'dense'> & {
   readonly trunk: TrunkPass;
   readonly state: LoopState;
   /** Present after inner steps, where a level shift follows them. */
-  readonly support?: { readonly batch: BatchTensors; readonly trunk: TrunkPass };
+  readonly support?: {
+    readonly batch: BatchTensors;
+    readonly trunk: TrunkPass;
+    /** Of the shift's prior variances. */
+    readonly priorScale?: tfjs.Scalar;
+  };
 };
 
 export type StepInput = BatchInput & {
@@ -113,7 +118,8 @@ export function capturePrediction(
     const found = logitsOf(pass, trunk, blocks);
     if (support === undefined) return found;
     const evidence = passOn({ dense, batches: { support: support.batch } }, support.batch);
-    return shiftedBy(loop, evidence, logitsOf(evidence, support.trunk, blocks), pass, found);
+    const supportLogits = logitsOf(evidence, support.trunk, blocks);
+    return shiftedBy(loop, evidence, supportLogits, pass, found, support.priorScale);
   };
 
   const shapeCountMax = SHAPE_COUNT_MAX;

@@ -83,12 +83,11 @@ function runMicroBatch(
   microBatch: MicroBatch,
   emit: (padded: Float32Array, setting: number) => void,
 ): void {
-  const { tf } = job.engine;
-  const { dense, pack } = job;
-  const { method, adaptations, rows } = work;
-  const plan = methodPlanOf(method);
-  const roles: RowRole[] = ['support', 'query'];
-  if (plan.innerLoop?.reads?.attributes === true) roles.push('first');
+  const { dense, pack, engine } = job;
+  const { tf } = engine;
+  const { adaptations, rows } = work;
+  const plan = methodPlanOf(work.method);
+  const roles = rolesRead(plan);
   const input = {
     ...{ dense, ...pack },
     ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
@@ -97,11 +96,10 @@ function runMicroBatch(
   const { trunks, state: initial } = functions.start.run(input);
   const batch = batches[rows];
   const trunk = trunks[rows];
-  if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
   const evidence = evidenceOf(plan, batches.support, trunks.support);
-  const emitAll = (settings: readonly number[], state: LoopState, isAdapted: boolean): void => {
+  if (batch === undefined || trunk === undefined) throw new Error(`no ${rows} rows to predict`);
+  const emitAll = (settings: readonly number[], state: LoopState, shift: Evidence): void => {
     if (settings.length === 0) return;
-    const shift = isAdapted ? evidence : {};
     const logits = functions.logits.run({ dense, batch, trunk, state, ...shift });
     const values = logits.dataSync<'float32'>();
     logits.dispose();
@@ -114,24 +112,25 @@ function runMicroBatch(
     });
   const support = trunks.support === undefined ? null : { ...input, trunk: trunks.support };
 
-  emitAll(settingsAt(0), initial, false);
+  emitAll(settingsAt(0), initial, {});
   if (work.division?.by === 'phases') {
     const supports = phaseSupports(functions, job, microBatch, input, work.division);
     for (const [setting, adaptation] of adaptations.entries())
       if (adaptation.innerSteps > 0) {
         const rates = tf.fill<tfjs.Rank.R1>([microBatch.taskCount], adaptation.innerRate);
         const state = stateAfterPhases(functions, supports, initial, rates, adaptation.innerSteps);
-        emitAll([setting], state, true);
+        emitAll([setting], state, evidence);
         if (state !== initial) tf.dispose(Object.values(state));
       }
     return;
   }
   if (functions.stepAt === null || support === null) {
-    // Nothing moves: all settings are one.
-    const adapted = [...adaptations.keys()].filter(
-      (index) => (adaptations[index]?.innerSteps ?? 0) > 0,
-    );
-    emitAll(adapted, initial, true);
+    for (const [rate, settings] of adaptedByRate(adaptations))
+      emitAll(
+        settings,
+        initial,
+        scaledBy(tf, evidence, rate / (plan.innerLoop?.innerRate ?? rate)),
+      );
     return;
   }
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
@@ -143,18 +142,41 @@ function runMicroBatch(
       const moved = stepped(functions, step - 1, support, state, rates);
       if (state !== initial && moved !== state) tf.dispose(Object.values(state));
       state = moved;
-      emitAll(settingsAt(step, rate), state, true);
+      emitAll(settingsAt(step, rate), state, evidence);
     }
     if (state !== initial) tf.dispose(Object.values(state));
   }
 }
+
+function rolesRead({ innerLoop }: MethodPlan): RowRole[] {
+  return innerLoop?.reads?.attributes === true
+    ? ['support', 'query', 'first']
+    : ['support', 'query'];
+}
+
+type Evidence = Pick<LogitsInput, 'support'>;
 
 /** What a level shift reads; nothing where none follows, or no task has support rows. */
 function evidenceOf(
   { innerLoop }: MethodPlan,
   batch: BatchTensors | undefined,
   trunk: TrunkPass | undefined,
-): Pick<LogitsInput, 'support'> {
+): Evidence {
   const isRead = innerLoop !== null && innerLoop.levelShift !== false;
   return isRead && batch !== undefined && trunk !== undefined ? { support: { batch, trunk } } : {};
+}
+
+/** Where no block steps along a rate, it says how far the shifts go: a factor of their prior variances. */
+function scaledBy(tf: typeof tfjs, { support }: Evidence, priorScale: number): Evidence {
+  return support === undefined
+    ? {}
+    : { support: { ...support, priorScale: tf.scalar(priorScale) } };
+}
+
+/** Places of the adaptations that have steps. */
+function adaptedByRate(adaptations: PredictWork['adaptations']): Map<number, number[]> {
+  const byRate = new Map<number, number[]>();
+  for (const [place, { innerRate, innerSteps }] of adaptations.entries())
+    if (innerSteps > 0) byRate.set(innerRate, [...(byRate.get(innerRate) ?? []), place]);
+  return byRate;
 }

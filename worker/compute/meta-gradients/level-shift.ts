@@ -28,30 +28,37 @@ const NEWTON_STEP_COUNT = 8;
 /** Of one step: far from the mode the curvature of a logistic loss says too little. */
 const NEWTON_STEP_LENGTH_MAX = 2;
 
-/** Logits of other rows of the same tasks, shifted where the loop wants it and evidence is there. */
+/**
+ * Logits of other rows of the same tasks, shifted where the loop wants it and evidence is there.
+ *
+ * @param priorScale a factor of the learned variances; 1 when absent.
+ */
 export function shiftedBy(
   loop: InnerLoop,
   support: Pass | null,
   supportLogits: tfjs.Tensor2D | null,
   rows: Pass,
   logits: tfjs.Tensor2D,
+  priorScale?: tfjs.Scalar,
 ): tfjs.Tensor2D {
   const settings = levelShiftOf(loop);
   if (settings === null || support === null || supportLogits === null) return logits;
   const { tf } = support.job.engine;
   const { features } = settings;
-  const shifts = levelShifts(support, supportLogits);
+  const precision = precisionsOf(support, LEVEL_DEVIATION, priorScale);
+  const shifts = levelShifts(support, supportLogits, precision);
   const shifted = tf.add<tfjs.Tensor2D>(logits, shifts);
   if (features.length === 0) return shifted;
   const evidence = evidenceAt(support, tf.add(supportLogits, shifts));
-  const precisions = precisionsOf(support, VALUE_DEVIATIONS);
+  const precisions = precisionsOf(support, VALUE_DEVIATIONS, priorScale);
   return tf.add(shifted, valueShifts(support, rows, features, evidence, precisions));
 }
 
 /** 1 / tau^2 of the learned deviations of a prior, `[count]`. */
-function precisionsOf({ job }: Pass, name: string): tfjs.Tensor {
+function precisionsOf({ job }: Pass, name: string, priorScale?: tfjs.Scalar): tfjs.Tensor {
   const { tf } = job.engine;
-  return tf.exp(tf.mul(variableOf(job.dense, name), -2 * LOG_DEVIATION_SCALE));
+  const learned = tf.exp(tf.mul(variableOf(job.dense, name), -2 * LOG_DEVIATION_SCALE));
+  return priorScale === undefined ? learned : tf.div(learned, priorScale);
 }
 
 /**
@@ -59,9 +66,12 @@ function precisionsOf({ job }: Pass, name: string): tfjs.Tensor {
  *
  * @param supportLogits `[taskCount, rowExtent]` of the support rows after the inner steps.
  */
-function levelShifts(support: Pass, supportLogits: tfjs.Tensor2D): tfjs.Tensor2D {
+function levelShifts(
+  support: Pass,
+  supportLogits: tfjs.Tensor2D,
+  precision: tfjs.Tensor,
+): tfjs.Tensor2D {
   const { tf } = support.job.engine;
-  const precision = precisionsOf(support, LEVEL_DEVIATION);
   let shift = tf.zeros<tfjs.Rank.R2>([support.job.taskCount, 1]);
   for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
     const { residuals, variances } = evidenceAt(support, tf.add(supportLogits, shift));
