@@ -22,7 +22,7 @@ import type { InnerLoop } from '../../../shared/methods/method.js';
 import { variableOf } from '../models/fields.js';
 import { rowMeans, rowVariances } from '../models/lean-operations.js';
 import type { Pass } from './passes.js';
-import { valueShifts, type SupportEvidence } from './value-shifts.js';
+import { additiveShifts, type SupportEvidence } from './value-shifts.js';
 
 const NEWTON_STEP_COUNT = 8;
 /** Of one step: far from the mode the curvature of a logistic loss says too little. */
@@ -46,12 +46,15 @@ export function shiftedBy(
   const { tf } = support.job.engine;
   const { features } = settings;
   const precision = precisionsOf(support, LEVEL_DEVIATION, priorScale);
-  const shifts = levelShifts(support, supportLogits, precision);
-  const shifted = tf.add<tfjs.Tensor2D>(logits, shifts);
-  if (features.length === 0) return shifted;
-  const evidence = evidenceAt(support, tf.add(supportLogits, shifts));
-  const precisions = precisionsOf(support, VALUE_DEVIATIONS, priorScale);
-  return tf.add(shifted, valueShifts(support, rows, features, evidence, precisions));
+  const levels = levelShifts(support, supportLogits, precision);
+  if (features.length === 0) return tf.add(logits, levels);
+  const shifts = additiveShifts(support, rows, {
+    ...{ features, levels },
+    precisions: precisionsOf(support, VALUE_DEVIATIONS, priorScale),
+    evidenceAt: (by) => evidenceAt(support, tf.add(supportLogits, by)),
+    steppedLevels: (from, evidence) => steppedLevels(tf, precision, from, evidence),
+  });
+  return tf.add(logits, shifts);
 }
 
 /** 1 / tau^2 of the learned deviations of a prior, `[count]`. */
@@ -74,13 +77,22 @@ function levelShifts(
   const { tf } = support.job.engine;
   let shift = tf.zeros<tfjs.Rank.R2>([support.job.taskCount, 1]);
   for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
-    const { residuals, variances } = evidenceAt(support, tf.add(supportLogits, shift));
-    const variance = tf.sum(variances, 1, true);
-    const slope = tf.sub(tf.mul(precision, shift), tf.sum(residuals, 1, true));
-    const length = tf.div(slope, tf.add(variance, precision));
-    shift = tf.sub(shift, tf.clipByValue(length, -NEWTON_STEP_LENGTH_MAX, NEWTON_STEP_LENGTH_MAX));
+    shift = steppedLevels(tf, precision, shift, evidenceAt(support, tf.add(supportLogits, shift)));
   }
   return shift;
+}
+
+/** One Newton step. */
+function steppedLevels(
+  tf: typeof tfjs,
+  precision: tfjs.Tensor,
+  levels: tfjs.Tensor2D,
+  { residuals, variances }: SupportEvidence,
+): tfjs.Tensor2D {
+  const variance = tf.sum(variances, 1, true);
+  const slope = tf.sub(tf.mul(precision, levels), tf.sum(residuals, 1, true));
+  const length = tf.div(slope, tf.add(variance, precision));
+  return tf.sub(levels, tf.clipByValue(length, -NEWTON_STEP_LENGTH_MAX, NEWTON_STEP_LENGTH_MAX));
 }
 
 /** What the support rows say beyond given logits. */

@@ -1,65 +1,103 @@
 /**
- * Shifts by value of a feature: how a task's rows of one value depart from its level. With r and v the
- * support rows' residuals at that level and their variances, and tau_f the learned deviation of the
- * values of feature f, a row whose value is x is shifted by
+ * Shifts by value of features beside a task's level: the posterior mode of an additive logit
  *
- *   sum_f  R / (1 / tau_f^2 + V)      R = sum of r, V = sum of v over support rows of value x
+ *   level + sum_f u_f(x_f),    u_f(x) ~ N(0, tau_f^2) for each value x of feature f
  *
- * the posterior mode of each value's effect by itself after one Newton step, hence 0 for values that
- * the support rows do not have.
+ * over the support rows, by backfitting (Buja, Hastie and Tibshirani, Annals of Statistics 1989): in turn
+ * each feature's effects, and then the level, take one Newton step given all the others. With R and V
+ * the sums of residuals and variances over the support rows of value x, an effect u moves by
+ *
+ *   (R - u / tau_f^2) / (V + 1 / tau_f^2)
+ *
+ * Values that the support rows do not have stay at 0.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { placeCountsOf } from '../models/batch-tensors.js';
 import type { Pass } from './passes.js';
 
-/** Of support rows at their task's level, `[taskCount, rowExtent]`; 0 where there is no row. */
+/** Rounds of backfitting: effects of features whose values are spread over rows alike hardly interact. */
+const SWEEP_COUNT = 3;
+
+/** Of support rows at given logits, `[taskCount, rowExtent]`; 0 where there is no row. */
 export interface SupportEvidence {
   /** Clicks beyond what is expected. */
   readonly residuals: tfjs.Tensor2D;
   readonly variances: tfjs.Tensor2D;
 }
 
-/**
- * `[taskCount, rowExtent]` of `rows`.
- *
- * @param precisions 1 / tau^2 by feature, `[features.length]`.
- */
-export function valueShifts(
-  support: Pass,
-  rows: Pass,
-  features: readonly string[],
-  { residuals, variances }: SupportEvidence,
-  precisions: tfjs.Tensor,
-): tfjs.Tensor2D {
-  const { tf } = support.job.engine;
-  const { taskCount, rowExtent } = placeCountsOf(rows.data);
-  const featureCount = features.length;
-  const ofRows = tf.expandDims(valuesOf(rows, features), 2);
-  const ofSupport = tf.expandDims(valuesOf(support, features), 1);
-  /** `[featureCount * taskCount, rowExtent, supportRowExtent]` */
-  const isSame = tf.cast(tf.equal<tfjs.Tensor3D>(ofRows, ofSupport), 'float32');
-  const sums = (byRow: tfjs.Tensor2D): tfjs.Tensor => {
-    const column: tfjs.Tensor3D = tf.expandDims(byRow, 2);
-    const columns = featureCount === 1 ? column : tf.concat(features.map(() => column));
-    return tf.reshape(tf.matMul(isSame, columns), [featureCount, taskCount, rowExtent]);
-  };
-  const prior = tf.reshape(precisions, [featureCount, 1, 1]);
-  return tf.sum(tf.div(sums(residuals), tf.add(sums(variances), prior)), 0);
+export interface AdditiveShifts {
+  readonly features: readonly string[];
+  /** 1 / tau^2 by feature, `[features.length]`. */
+  readonly precisions: tfjs.Tensor;
+  /** `[taskCount, 1]`, the mode without effects of values. */
+  readonly levels: tfjs.Tensor2D;
+  readonly evidenceAt: (shifts: tfjs.Tensor2D) => SupportEvidence;
+  readonly steppedLevels: (levels: tfjs.Tensor2D, evidence: SupportEvidence) => tfjs.Tensor2D;
 }
 
-/** What tells the values of a feature apart, `[featureCount * taskCount, rowExtent]`, by feature. */
-function valuesOf({ job, data }: Pass, features: readonly string[]): tfjs.Tensor2D {
+/** Effects of one feature's values, as rows of one pass have them. */
+interface Effects {
+  /** `[taskCount, rowExtent, supportRowExtent]`, 1 where a support row has the row's value. */
+  readonly isSame: tfjs.Tensor3D;
+  /** `[taskCount, rowExtent]` */
+  values: tfjs.Tensor2D;
+}
+
+/** Level and effects of values together, `[taskCount, rowExtent]` of `rows`. */
+export function additiveShifts(support: Pass, rows: Pass, shifts: AdditiveShifts): tfjs.Tensor2D {
+  const { tf } = support.job.engine;
+  const byFeature = shifts.features.map((feature, at) => {
+    const own = valuesOf(support, feature);
+    return {
+      precision: tf.slice(shifts.precisions, at, 1),
+      ofSupport: effectsOf(tf, own, own),
+      ofRows: effectsOf(tf, valuesOf(rows, feature), own),
+    };
+  });
+  let { levels } = shifts;
+  const sumOf = (effects: readonly Effects[]): tfjs.Tensor2D =>
+    effects.reduce((sum, { values }) => tf.add<tfjs.Tensor2D>(sum, values), levels);
+  const evidence = (): SupportEvidence =>
+    shifts.evidenceAt(sumOf(byFeature.map(({ ofSupport }) => ofSupport)));
+  for (let sweep = 0; sweep < SWEEP_COUNT; sweep += 1) {
+    for (const { precision, ofSupport, ofRows } of byFeature) {
+      const given = evidence();
+      for (const effects of [ofSupport, ofRows])
+        effects.values = steppedEffects(tf, effects, precision, given);
+    }
+    levels = shifts.steppedLevels(levels, evidence());
+  }
+  return sumOf(byFeature.map(({ ofRows }) => ofRows));
+}
+
+/** @param values and `supportValues` tell values apart, `[taskCount, rowExtent]`. */
+function effectsOf(tf: typeof tfjs, values: tfjs.Tensor2D, supportValues: tfjs.Tensor2D): Effects {
+  const isSame = tf.equal<tfjs.Tensor3D>(tf.expandDims(values, 2), tf.expandDims(supportValues, 1));
+  return { isSame: tf.cast(isSame, 'float32'), values: tf.zeros(values.shape) };
+}
+
+/** One Newton step given all else. */
+function steppedEffects(
+  tf: typeof tfjs,
+  { isSame, values }: Effects,
+  precision: tfjs.Tensor,
+  { residuals, variances }: SupportEvidence,
+): tfjs.Tensor2D {
+  const sum = (bySupportRow: tfjs.Tensor2D): tfjs.Tensor2D =>
+    tf.reshape(tf.matMul(isSame, tf.expandDims<tfjs.Tensor3D>(bySupportRow, 2)), values.shape);
+  const slope = tf.sub(sum(residuals), tf.mul(precision, values));
+  return tf.add(values, tf.div(slope, tf.add(sum(variances), precision)));
+}
+
+/** What tells the values of a feature apart, `[taskCount, rowExtent]`. */
+function valuesOf({ job, data }: Pass, feature: string): tfjs.Tensor2D {
   const { tf } = job.engine;
   const { categoryFeatures, tables } = job.spec;
   const { tablePlaces } = data;
   if (tablePlaces === undefined) throw new Error('the rows have no categories');
   const { taskCount, rowExtent, placeCount } = placeCountsOf(data);
   const all = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, tables.length]);
-  const parts = features.map((feature) => {
-    const column = tf.slice(all, [0, categoryFeatures.indexOf(feature)], [placeCount, 1]);
-    return tf.reshape<tfjs.Rank.R2>(column, [taskCount, rowExtent]);
-  });
-  const [first] = parts;
-  return parts.length === 1 && first !== undefined ? first : tf.concat(parts, 0);
+  const column = tf.slice(all, [0, categoryFeatures.indexOf(feature)], [placeCount, 1]);
+  return tf.reshape<tfjs.Rank.R2>(column, [taskCount, rowExtent]);
 }
