@@ -10,7 +10,13 @@ const manifest = z
   .parse(JSON.parse(readFileSync('package.json', 'utf8')));
 
 /** Written by hand from commands that they name. */
-const WRITTEN = ['README.md', 'main-job.md', 'inner-loops-notes.md', 'movielens-protocols.md'];
+const WRITTEN = [
+  'README.md',
+  'main-job.md',
+  'inner-loops-notes.md',
+  'meta-embedding-notes.md',
+  'movielens-protocols.md',
+];
 
 test.each(TABLES)('$name is made by a script of package.json', ({ script }) => {
   expect(Object.keys(manifest.scripts)).toContain(script);
