@@ -21,7 +21,8 @@ export const innerLoopSettings = {
   /**
    * One shift of the logits per task after its inner steps, the mode under a normal prior whose
    * deviation is learned in the outer loop: an empirical-Bayes level. As `{ features }` one more
-   * for each value of these category features.
+   * for each value of these category features. Where no block is personal, the inner rate of a setting
+   * that is evaluated, over this one, is a factor of the prior variances.
    */
   levelShift: LevelShiftSchema.default(false),
 };
