@@ -1,57 +1,65 @@
 /**
- * The arms of the bench on dbook. Settings are first ones, not yet chosen by validation users: the
- * networks overfit with them.
+ * The arms of the bench on dbook, with settings chosen on validation users:
+ * `npm run bench:dbook -- --validate` shows how each does there in the course of training.
  */
 
 import type { Arm } from './trained-arm.js';
 
-const NETWORK = { kind: 'mlp', embeddingWidth: 32, hiddenWidths: [64, 64] };
-const PERSONAL = ['bias', 'layer1', 'output'];
-const STEPS = { innerSteps: 3, innerRate: 0.1 };
-const TRAINING = {
-  outerSteps: 300,
-  weightDecay: 0.03,
-  optimizer: { kind: 'adam', rate: 0.002 },
-  schedule: { decay: 'linear' },
+/**
+ * Of networks: not the books themselves, which few users have rated. Values with few ratings share an
+ * embedding, which is that of new values as well.
+ */
+const NETWORK_FEATURES = { publisher: 5, author: 5, year: 5, location: 10 };
+const NETWORK_MODEL = {
+  ...{ kind: 'mlp', embeddingWidth: 32, hiddenWidths: [64, 64], embeddingDeviation: 0.01 },
+  personal: ['bias', 'layer1', 'output'],
 };
-/** Additive effects of book, publisher, author and year, and the user's level by evidence. */
-const EFFECTS = { kind: 'logistic', hiddenWidths: [], personal: ['bias'] };
-const LEVEL = { innerSteps: 1, innerRate: 0.01 };
+const INNER_STEPS = { innerSteps: 3, innerRate: 0.1 };
+const NETWORK = {
+  features: NETWORK_FEATURES,
+  model: NETWORK_MODEL,
+  training: { weightDecay: 1, optimizer: { kind: 'adam', rate: 0.001 } },
+  outerSteps: { every: 25, most: 200 },
+  adaptation: INNER_STEPS,
+};
+
+/** How the user's other ratings of an author, or publisher, depart from the user's level. */
+const OWN_TASTE = { targetEncodings: ['author', 'publisher'], smoothing: 3 };
+
+/**
+ * A linear weight for each value. Gradient descent, stopped early, shrinks a value's weight by how few
+ * ratings it has, as a prior would.
+ */
+const EFFECTS_MODEL = { kind: 'logistic', hiddenWidths: [], personal: ['bias'] };
+const LEVEL_STEP = { innerSteps: 1, innerRate: 0.01 };
+const EFFECTS = {
+  features: { book: 1, publisher: 1, author: 1, year: 1 },
+  method: { kind: 'fomaml', ...LEVEL_STEP, levelShift: true },
+  training: { optimizer: { kind: 'sgd', rate: 0.5, momentum: 0.9 } },
+  outerSteps: { every: 50, most: 700 },
+  adaptation: LEVEL_STEP,
+};
+
+export const GATES = ['gate', 'gate, level shift', 'gate, level shift, support inputs'] as const;
+export const BEST = 'additive effects, level shift, support inputs';
 
 export const ARMS: readonly Arm[] = [
   {
-    name: 'network, one for all',
-    model: { ...NETWORK, personal: PERSONAL },
+    ...{ ...NETWORK, name: 'one network, 10 finetuning steps' },
     method: { kind: 'global' },
-    training: TRAINING,
-    ...{ innerSteps: 0, innerRate: 1 },
+    adaptation: { innerSteps: 10, innerRate: 0.1 },
+  },
+  { ...NETWORK, name: 'first-order MAML', method: { kind: 'fomaml', ...INNER_STEPS } },
+  { ...NETWORK, name: GATES[0], method: { kind: 'paml-gate', ...INNER_STEPS } },
+  {
+    ...{ ...NETWORK, name: GATES[1] },
+    method: { kind: 'paml-gate', ...INNER_STEPS, levelShift: true },
   },
   {
-    name: 'first-order MAML',
-    model: { ...NETWORK, personal: PERSONAL },
-    method: { kind: 'fomaml', ...STEPS },
-    training: TRAINING,
-    ...STEPS,
+    ...{ ...NETWORK, name: GATES[2] },
+    model: { ...NETWORK_MODEL, supportInputs: OWN_TASTE },
+    method: { kind: 'paml-gate', ...INNER_STEPS, levelShift: true },
   },
-  {
-    name: 'gate',
-    model: { ...NETWORK, personal: PERSONAL },
-    method: { kind: 'paml-gate', ...STEPS },
-    training: TRAINING,
-    ...STEPS,
-  },
-  {
-    name: 'gate and level shift',
-    model: { ...NETWORK, personal: PERSONAL },
-    method: { kind: 'paml-gate', ...STEPS, levelShift: true },
-    training: TRAINING,
-    ...STEPS,
-  },
-  {
-    name: 'additive effects and level shift',
-    model: EFFECTS,
-    method: { kind: 'fomaml', ...LEVEL, levelShift: true, coldShare: 0.3 },
-    training: { ...TRAINING, outerSteps: 300, optimizer: { kind: 'adam', rate: 0.01 } },
-    ...LEVEL,
-  },
+  { ...EFFECTS, name: 'additive effects, level shift', model: EFFECTS_MODEL },
+  { ...EFFECTS, name: BEST, model: { ...EFFECTS_MODEL, supportInputs: OWN_TASTE } },
 ];

@@ -21,7 +21,7 @@ export function biasPredictor(
   const mean = meanOf(training.flatMap(({ ratings }) => ratings));
   const sums = new Map<number, { sum: number; count: number }>();
   for (const { books, ratings } of training) {
-    const level = shrunkSum(
+    const level = shrunkMean(
       ratings.map((r) => r - mean),
       TRAINING_USER_PRIOR,
     );
@@ -39,7 +39,7 @@ export function biasPredictor(
     const residuals = ratings
       .slice(0, supportRowCount)
       .map((rating, row) => rating - expected(books[row] ?? 0));
-    const level = shrunkSum(residuals, USER_PRIOR);
+    const level = shrunkMean(residuals, USER_PRIOR);
     return books.slice(supportRowCount).map((book) => expected(book) + level);
   };
 }
@@ -48,6 +48,7 @@ function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function shrunkSum(values: readonly number[], prior: number): number {
+/** Towards 0, which `prior` values have. */
+function shrunkMean(values: readonly number[], prior: number): number {
   return values.reduce((sum, value) => sum + value, 0) / (values.length + prior);
 }

@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { z } from 'zod';
 
 export const SCENARIOS = ['warm-up', 'cold users', 'cold items', 'both cold'] as const;
 export type Scenario = (typeof SCENARIOS)[number];
@@ -18,6 +19,8 @@ const FILE_OF: Readonly<Record<Scenario | 'training', string>> = {
 const INTERACTIONS_MIN = 13;
 const INTERACTIONS_MAX = 23;
 
+const NumbersByUserSchema = z.record(z.string(), z.array(z.number()));
+
 export interface RatingsOfUser {
   readonly user: string;
   readonly books: readonly number[];
@@ -26,11 +29,13 @@ export interface RatingsOfUser {
 }
 
 export interface Dbook {
-  readonly tasksOf: (part: Scenario | 'training') => readonly RatingsOfUser[];
+  readonly ratingsOf: (part: Scenario | 'training') => readonly RatingsOfUser[];
   /** Of a book; 0 is unknown, as are books that are not there. */
   readonly publishers: ReadonlyMap<number, number>;
   readonly authors: ReadonlyMap<number, number>;
   readonly years: ReadonlyMap<number, number>;
+  /** Of a user; users that are not there have none. */
+  readonly locations: ReadonlyMap<string, number>;
 }
 
 export function readDbook(folder: string): Dbook {
@@ -40,24 +45,28 @@ export function readDbook(folder: string): Dbook {
       maxBuffer: 2 ** 28,
     });
   const byUser = (file: string): Map<string, number[]> =>
-    new Map(Object.entries(JSON.parse(text(`${file}.json`)) as Record<string, number[]>));
-  const pairs = (file: string): Map<number, number> => {
-    const first = new Map<number, number>();
+    new Map(Object.entries(NumbersByUserSchema.parse(JSON.parse(text(`${file}.json`)))));
+  /** The first of each. */
+  const pairs = (file: string): Map<string, number> => {
+    const first = new Map<string, number>();
     for (const line of text(`${file}.dat`).trim().split('\n')) {
-      const [book = 0, of = 0] = line.split('\t').map(Number);
-      if (!first.has(book)) first.set(book, of);
+      const [from = '', to = ''] = line.split('\t');
+      if (!first.has(from)) first.set(from, Number(to));
     }
     return first;
   };
+  const byBook = (file: string): Map<number, number> =>
+    new Map([...pairs(file)].map(([book, value]) => [Number(book), value]));
   return {
-    tasksOf: (part) => {
+    ratingsOf: (part) => {
       const ratings = byUser(`${FILE_OF[part]}_y`);
       return [...byUser(FILE_OF[part])]
         .filter(([, books]) => books.length >= INTERACTIONS_MIN && books.length <= INTERACTIONS_MAX)
         .map(([user, books]) => ({ user, books, ratings: ratings.get(user) ?? [] }));
     },
-    publishers: pairs('book_publisher'),
-    authors: pairs('book_author'),
-    years: pairs('book_year'),
+    publishers: byBook('book_publisher'),
+    authors: byBook('book_author'),
+    years: byBook('book_year'),
+    locations: pairs('user_location'),
   };
 }

@@ -1,18 +1,22 @@
 /** dbook as tasks in the authors' protocol: the last 10 of a shuffle of a user's ratings are judged. */
 
 import { randomStream } from '../../../shared/random.js';
-import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
-import type { TaskRows, TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
-import { SCENARIOS, type Dbook, type Scenario } from './dbook-files.js';
+import type { TaskSplit } from '../../../shared/tasks/task-store.js';
+import { SCENARIOS, type Dbook, type RatingsOfUser, type Scenario } from './dbook-files.js';
 
-const QUERY_ROW_COUNT = 10;
-/** Of the training users, to choose settings by. */
+export const QUERY_ROW_COUNT = 10;
+/** Of the training users, where settings are chosen. */
 const VALIDATION_SHARE = 0.1;
-/** Tasks made of each other training user, with a shuffle each, so that all ratings are learned. */
-const TRAINING_DIVISION_COUNT = 3;
+/** Tasks made of each training user, with a shuffle each, so that all ratings are learned. */
+export const TRAINING_DIVISION_COUNT = 3;
+
+/** Training users held out: their books as they are, and as if nobody had rated them. */
+export const VALIDATION_PARTS = ['validation', 'validation, books unknown'] as const;
+export type ValidationPart = (typeof VALIDATION_PARTS)[number];
+export type Part = Scenario | ValidationPart | 'training';
 
 export interface DbookTask {
-  readonly part: Scenario | 'training';
+  readonly part: Part;
   readonly split: TaskSplit;
   readonly user: string;
   /** Of the user's tasks, from 0. */
@@ -23,116 +27,60 @@ export interface DbookTask {
   readonly supportRowCount: number;
 }
 
-export function tasksOfSeed(dbook: Dbook, seed: number): DbookTask[] {
-  return (['training', ...SCENARIOS] as const).flatMap((part) =>
-    dbook.tasksOf(part).flatMap((ratings) => {
-      const isValidation =
-        randomStream(seed, 'dbook validation', ratings.user).uniform() < VALIDATION_SHARE;
-      const split = part !== 'training' ? 'test' : isValidation ? 'validation' : 'train';
-      const count = split === 'train' ? TRAINING_DIVISION_COUNT : 1;
-      return Array.from({ length: count }, (_, division): DbookTask => {
-        const order = shuffled(ratings.books.length, seed, `${part} ${ratings.user} ${division}`);
-        return {
-          ...{ part, split, user: ratings.user, division },
-          books: order.map((at) => ratings.books[at] ?? 0),
-          ratings: order.map((at) => ratings.ratings[at] ?? 0),
-          supportRowCount: order.length - QUERY_ROW_COUNT,
-        };
-      });
-    }),
+/** All training users train, and the scenarios are judged. */
+export function testedTasks(dbook: Dbook, seed: number): DbookTask[] {
+  return [
+    ...trainingTasks(dbook.ratingsOf('training'), seed),
+    ...SCENARIOS.flatMap((scenario) =>
+      dbook
+        .ratingsOf(scenario)
+        .map((ratings) => divided(ratings, seed, { part: scenario, split: 'test', division: 0 })),
+    ),
+  ];
+}
+
+/** A tenth of the training users is judged, the others train. */
+export function validatedTasks(dbook: Dbook, seed: number): DbookTask[] {
+  const users = dbook.ratingsOf('training');
+  const isHeldOut = ({ user }: RatingsOfUser): boolean =>
+    randomStream(seed, 'dbook validation', user).uniform() < VALIDATION_SHARE;
+  return [
+    ...trainingTasks(
+      users.filter((user) => !isHeldOut(user)),
+      seed,
+    ),
+    ...VALIDATION_PARTS.flatMap((part) =>
+      users
+        .filter(isHeldOut)
+        .flatMap((ratings) =>
+          divisions((division) => divided(ratings, seed, { part, split: 'validation', division })),
+        ),
+    ),
+  ];
+}
+
+function trainingTasks(users: readonly RatingsOfUser[], seed: number): DbookTask[] {
+  return users.flatMap((ratings) =>
+    divisions((division) => divided(ratings, seed, { part: 'training', split: 'train', division })),
   );
 }
 
-function shuffled(count: number, seed: number, name: string): number[] {
-  const stream = randomStream(seed, 'dbook', name);
-  const order = Array.from({ length: count }, (_, place) => place);
-  for (let place = count - 1; place > 0; place -= 1) {
-    const other = stream.below(place + 1);
-    [order[place], order[other]] = [order[other] ?? 0, order[place] ?? 0];
-  }
-  return order;
+function divisions(taskOf: (division: number) => DbookTask): DbookTask[] {
+  return Array.from({ length: TRAINING_DIVISION_COUNT }, (_, division) => taskOf(division));
 }
 
-/** Ids of a feature's values in training rows, from 1 on; 0 for all others. */
-function idsIn(
-  tasks: readonly DbookTask[],
-  valueOf: (book: number) => number,
-): Map<number, number> {
-  const ids = new Map<number, number>();
-  for (const { split, books } of tasks)
-    if (split === 'train')
-      for (const book of books) {
-        const value = valueOf(book);
-        if (value !== 0 && !ids.has(value)) ids.set(value, ids.size + 1);
-      }
-  return ids;
-}
-
-/** The tasks as a store in memory: ratings are values, standardised by the training rows. */
-export function storeOf(dbook: Dbook, tasks: readonly DbookTask[], digest: string): TaskStore {
-  const valueOf: Readonly<Record<string, (book: number) => number>> = {
-    book: (book) => book,
-    publisher: (book) => dbook.publishers.get(book) ?? 0,
-    author: (book) => dbook.authors.get(book) ?? 0,
-    year: (book) => dbook.years.get(book) ?? 0,
-  };
-  const encoded = Object.entries(valueOf).map(([name, value]) => {
-    const ids = idsIn(tasks, value);
-    const feature: EncodedFeature = {
-      ...{ name, kind: 'category', rowCount: ids.size + 1 },
-      encoding: { by: 'dictionary' },
-    };
-    return { feature, idOf: (book: number) => ids.get(value(book)) ?? 0 };
-  });
-  const moments = momentsOf(tasks);
-  const rows = tasks.map((task, taskIndex): TaskRows => {
-    const rowCount = task.books.length;
-    return {
-      ...{ taskIndex, rowCount, supportRowCount: task.supportRowCount, loss: 'squared' },
-      categoryIds: encoded.map(({ idOf }) => Int32Array.from(task.books, idOf)),
-      ...{ bagIds: [], numbers: [], oracle: null },
-      clicks: Float32Array.from(task.ratings, (r) => (r - moments.mean) / moments.deviation),
-      impressions: new Float32Array(rowCount).fill(1),
-      times: new Float64Array(rowCount),
-      logRows: new Float64Array(rowCount),
-    };
-  });
-  const countOf = (split: TaskSplit): number => tasks.filter((t) => t.split === split).length;
+function divided(
+  { user, books, ratings }: RatingsOfUser,
+  seed: number,
+  task: Pick<DbookTask, 'part' | 'split' | 'division'>,
+): DbookTask {
+  const name = task.split === 'test' ? task.part : 'training';
+  const places = Array.from({ length: books.length }, (_, place) => place);
+  const order = randomStream(seed, 'dbook', name, user, task.division).shuffle(places);
   return {
-    manifest: {
-      ...{ formatVersion: 1, sourceDigest: digest, taskColumns: ['user'], hasOracle: false },
-      features: encoded.map(({ feature }) => feature),
-      labels: [{ loss: 'squared', segment: null, ...moments }],
-      taskCount: tasks.length,
-      taskCountBySplit: {
-        train: countOf('train'),
-        validation: countOf('validation'),
-        test: countOf('test'),
-      },
-      rowCount: rows.reduce((sum, { rowCount }) => sum + rowCount, 0),
-      ...{ rejectedRowCount: 0, files: [] },
-    },
-    digest,
-    tasks: tasks.map(({ part, split, user, division, books, supportRowCount }, taskIndex) => ({
-      ...{ taskIndex, key: `${part}/${user}/${division}`, split, supportRowCount },
-      queryRowCount: books.length - supportRowCount,
-      ...{ firstSeenTime: null, labelIndex: 0 },
-    })),
-    readTasks: (indices) =>
-      Promise.resolve(
-        indices.map((index) => {
-          const task = rows[index];
-          if (task === undefined) throw new Error(`no task ${index}`);
-          return task;
-        }),
-      ),
-    close: () => Promise.resolve(),
+    ...{ ...task, user },
+    books: order.map((at) => books[at] ?? 0),
+    ratings: order.map((at) => ratings[at] ?? 0),
+    supportRowCount: order.length - QUERY_ROW_COUNT,
   };
-}
-
-function momentsOf(tasks: readonly DbookTask[]): { mean: number; deviation: number } {
-  const ratings = tasks.filter(({ split }) => split === 'train').flatMap((task) => task.ratings);
-  const mean = ratings.reduce((sum, r) => sum + r, 0) / ratings.length;
-  const variance = ratings.reduce((sum, r) => sum + (r - mean) ** 2, 0) / ratings.length;
-  return { mean, deviation: Math.sqrt(variance) };
 }

@@ -1,112 +1,168 @@
 /**
- * `npm run bench:dbook -- FOLDER`: PAML of IJCAI 2021 and what the system has beside it on dbook, in the
- * authors' protocol, against the figures that their code reached and predictors without a network.
+ * PAML of IJCAI 2021 and what the system has beside it on dbook, in the authors' protocol, against the
+ * figures that their code reached and predictors without a network. Settings are chosen on validation
+ * users, then all training users train. Writes `infra/results/dbook.json` and `.md`.
+ *
+ *   npm run bench:dbook
+ *   npm run bench:dbook -- --validate --arms gate --seeds 1
  */
 
 import { writeFileSync } from 'node:fs';
-import { createExecutor } from '../../../worker/compute/create-executor.js';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
-import { ARMS } from './arms.js';
-import { biasPredictor, type Predictor } from './bias-predictors.js';
-import { readDbook, SCENARIOS, type Dbook, type Scenario } from './dbook-files.js';
-import { storeOf, tasksOfSeed, type DbookTask } from './dbook-tasks.js';
-import { tableOf, type ArmScores } from './results-table.js';
-import { meanScores, scoresOf, type Scores } from './scores.js';
-import { predictionsOf } from './trained-arm.js';
+import { ARMS, BEST, GATES } from './arms.js';
+import { openBenchRuns, scoresIn, type BenchRuns, type ValidationCurve } from './bench-runs.js';
+import { biasPredictor } from './bias-predictors.js';
+import { readDbook, type Dbook, type Scenario } from './dbook-files.js';
+import { testedTasks } from './dbook-tasks.js';
+import {
+  OFFICIAL_BIASES,
+  OFFICIAL_GATE,
+  tableOf,
+  type ArmDifference,
+  type ArmScores,
+  type ByScenario,
+} from './results-table.js';
+import { errorsOf, meanDifference, meanScores, type MeanDifference } from './scores.js';
+import type { Arm } from './trained-arm.js';
 
-const SEEDS = [1, 2, 3];
 const BOOK_PRIOR = 5;
 const PUBLISHER_PRIOR = 10;
 
-type ByScenario = Readonly<Record<Scenario, Scores>>;
-type Judged = Readonly<Record<Scenario | 'training', Scores>>;
+/** Predictions of an arm's judged tasks, by seed. */
+type PredictionsBySeed = ReadonlyMap<number, readonly (readonly number[])[]>;
 
-async function main([folder = '../shared/data/dbook', ...rest]: readonly string[]): Promise<void> {
-  const [only] = rest;
-  const header = benchHeader();
-  const dbook = readDbook(folder);
-  const found = new Map<string, Judged[]>();
-  const note = (name: string, seed: number, judged: Judged): void => {
-    found.set(name, [...(found.get(name) ?? []), judged]);
-    const { mae, rmse, ndcg, auc } = judged.training;
-    const shown = [mae, rmse, ndcg, auc].map((x) => x.toFixed(4)).join(' ');
-    const maes = SCENARIOS.map((scenario) => judged[scenario].mae.toFixed(4)).join(' ');
-    process.stderr.write(`seed ${seed}, ${name}: validation ${shown}; test MAE ${maes}\n`);
-  };
-  for (const seed of only === undefined ? SEEDS : [1]) {
-    const tasks = tasksOfSeed(dbook, seed);
-    for (const [name, predictor] of biasPredictors(dbook, tasks))
-      note(
-        name,
-        seed,
-        judge(tasks, (task) => predictor(task)),
-      );
-    const store = storeOf(dbook, tasks, `dbook-${seed}`);
-    const executor = await createExecutor({ openStore: () => Promise.resolve(store) });
-    for (const arm of ARMS.filter(({ name }) => only === undefined || name.includes(only))) {
-      const predictions = await predictionsOf(arm, store, executor, seed);
-      note(
-        arm.name,
-        seed,
-        judge(tasks, (_, taskIndex) => predictions.get(taskIndex) ?? []),
-      );
-    }
-    await executor.close();
-  }
-  if (only !== undefined) return;
-  const arms = [...found].map(([name, judged]): ArmScores => ({
-    name,
-    scores: byScenario(judged),
-  }));
-  const settings = { seeds: SEEDS, arms: ARMS };
-  writeFileSync(
-    'infra/results/dbook.json',
-    `${JSON.stringify({ ...header, ...settings, found: arms }, null, 2)}\n`,
+const { values: options } = parseArgs({
+  options: {
+    data: { type: 'string', default: new URL('../shared/data/dbook', packageRoot).pathname },
+    folder: { type: 'string', default: new URL('runs/dbook', packageRoot).pathname },
+    seeds: { type: 'string', default: '1,2,3' },
+    /** Those whose name has this in it; nothing is recorded then. */
+    arms: { type: 'string', default: '' },
+    validate: { type: 'boolean', default: false },
+  },
+});
+
+const header = benchHeader();
+const seeds = options.seeds.split(',').map(Number);
+const dbook = readDbook(options.data);
+const runs = await openBenchRuns(dbook, options.folder, header.commit);
+const arms = ARMS.filter(({ name }) => name.includes(options.arms));
+const predictions = new Map<string, PredictionsBySeed>();
+const choices = new Map<string, NonNullable<ArmScores['chosen']>>();
+for (const arm of arms) {
+  const chosen = await choice(arm, runs);
+  choices.set(arm.name, chosen);
+  say(`${arm.name}: ${curveWords(chosen)}`);
+  if (options.validate) continue;
+  const bySeed = new Map<number, readonly (readonly number[])[]>();
+  for (const seed of seeds)
+    bySeed.set(seed, await runs.testPredictions(arm, seed, chosen.outerSteps));
+  predictions.set(arm.name, bySeed);
+}
+await runs.close();
+if (!options.validate) {
+  for (const [name, bySeed] of biasPredictions(dbook)) predictions.set(name, bySeed);
+  const found = [...predictions.keys()].map(armScores);
+  const held = [GATES[1], BEST].filter((name) => predictions.has(name));
+  const differences = held.flatMap((first) =>
+    OFFICIAL_BIASES.map((second) => differenceOf(first, second)),
   );
-  writeFileSync('infra/results/dbook.md', tableOf(header, SEEDS.length, arms));
-}
-
-function biasPredictors(dbook: Dbook, tasks: readonly DbookTask[]): [string, Predictor][] {
-  return [
-    [
-      'shrunk support mean and publisher bias',
-      biasPredictor(tasks, (book) => dbook.publishers.get(book) ?? 0, PUBLISHER_PRIOR),
-    ],
-    ['shrunk support mean and book bias', biasPredictor(tasks, (book) => book, BOOK_PRIOR)],
+  const claims = [
+    ...GATES.map((name): [string, string] => [name, OFFICIAL_GATE]),
+    ...OFFICIAL_BIASES.map((against): [string, string] => [BEST, against]),
   ];
+  const results = { seeds, arms: found, differences, claims };
+  const page = tableOf(header, results);
+  process.stdout.write(page);
+  if (arms.length === ARMS.length) {
+    const folder = new URL('infra/results/', packageRoot).pathname;
+    const record = { ...header, settings: ARMS, ...results };
+    writeFileSync(join(folder, 'dbook.json'), `${JSON.stringify(record, null, 1)}\n`);
+    writeFileSync(join(folder, 'dbook.md'), page);
+  }
 }
 
-/** Validation users stand for `training`. */
-function judge(
-  tasks: readonly DbookTask[],
-  predict: (task: DbookTask, taskIndex: number) => readonly number[],
-): Judged {
-  const scoresIn = (part: Scenario | 'training'): Scores => {
-    const judged = [...tasks.entries()].filter(
-      ([, task]) => task.part === part && task.split !== 'train',
+/** The outer steps of the least mean RMSE over seeds. */
+async function choice(arm: Arm, of: BenchRuns): Promise<NonNullable<ArmScores['chosen']>> {
+  const curves: ValidationCurve[] = [];
+  for (const seed of seeds) curves.push(await of.validationCurve(arm, seed));
+  const [first = []] = curves;
+  const curve = first.map(({ outerStep }, place) => ({
+    outerStep,
+    scores: meanScores(curves.flatMap((each) => each[place]?.scores ?? [])),
+  }));
+  const best = curve.reduce((least, point) =>
+    point.scores.rmse < least.scores.rmse ? point : least,
+  );
+  return { outerSteps: best.outerStep, curve };
+}
+
+function curveWords({ outerSteps, curve }: NonNullable<ArmScores['chosen']>): string {
+  const points = curve.map(({ outerStep, scores }) => {
+    const { mae, rmse, ndcg, auc } = scores;
+    return `\n  ${outerStep}: ${[mae, rmse, ndcg, auc].map((x) => x.toFixed(4)).join(' ')}`;
+  });
+  return `${outerSteps} outer steps${points.join('')}`;
+}
+
+function biasPredictions(of: Dbook): [string, PredictionsBySeed][] {
+  const [publisherName, bookName] = OFFICIAL_BIASES;
+  const groups: [string, (book: number) => number, number][] = [
+    [publisherName, (book) => of.publishers.get(book) ?? 0, PUBLISHER_PRIOR],
+    [bookName, (book) => book, BOOK_PRIOR],
+  ];
+  return groups.map(([name, groupOf, prior]) => [
+    name,
+    new Map(
+      seeds.map((seed) => {
+        const predict = biasPredictor(testedTasks(of, seed), groupOf, prior);
+        return [seed, runs.judgedTasks(seed).map((task) => [...predict(task)])];
+      }),
+    ),
+  ]);
+}
+
+function armScores(name: string): ArmScores {
+  const ofArm = (scenario: Scenario): ArmScores['scores'][Scenario] =>
+    meanScores(
+      seeds.map((seed) =>
+        scoresIn(scenario, runs.judgedTasks(seed), predictions.get(name)?.get(seed) ?? []),
+      ),
     );
-    return scoresOf(
-      judged.map(([, task]) => task),
-      judged.map(([index, task]) => predict(task, index)),
-    );
+  return { name, scores: byScenario(ofArm), chosen: choices.get(name) ?? null };
+}
+
+function differenceOf(first: string, second: string): ArmDifference {
+  const difference = (scenario: Scenario, metric: 'mae' | 'rmse'): MeanDifference => {
+    const errors = (name: string): ReturnType<typeof errorsOf> =>
+      seeds.flatMap((seed) => {
+        const tasks = runs.judgedTasks(seed);
+        const places = [...tasks.keys()].filter((place) => tasks[place]?.part === scenario);
+        const all = predictions.get(name)?.get(seed) ?? [];
+        return errorsOf(
+          tasks.filter(({ part }) => part === scenario),
+          places.map((place) => all[place] ?? []),
+        );
+      });
+    return meanDifference(errors(first), errors(second), metric);
   };
   return {
-    training: scoresIn('training'),
-    'warm-up': scoresIn('warm-up'),
-    'cold users': scoresIn('cold users'),
-    'cold items': scoresIn('cold items'),
-    'both cold': scoresIn('both cold'),
+    ...{ first, second },
+    mae: byScenario((scenario) => difference(scenario, 'mae')),
+    rmse: byScenario((scenario) => difference(scenario, 'rmse')),
   };
 }
 
-function byScenario(judged: readonly Judged[]): ByScenario {
-  const mean = (scenario: Scenario): Scores => meanScores(judged.map((each) => each[scenario]));
+function byScenario<Value>(of: (scenario: Scenario) => Value): ByScenario<Value> {
   return {
-    'warm-up': mean('warm-up'),
-    'cold users': mean('cold users'),
-    'cold items': mean('cold items'),
-    'both cold': mean('both cold'),
+    ...{ 'warm-up': of('warm-up'), 'cold users': of('cold users') },
+    ...{ 'cold items': of('cold items'), 'both cold': of('both cold') },
   };
 }
 
-await main(process.argv.slice(2));
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

@@ -6,61 +6,87 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
 import type { JobExecutor } from '../../../shared/job-executor.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import type { Adaptation } from '../../../shared/protocol.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import type { CountMinByFeature } from './dbook-store.js';
 
 export interface Arm {
   readonly name: string;
+  readonly features: CountMinByFeature;
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: Readonly<Record<string, unknown>>;
+  /** The section `training` but for the number of outer steps. */
   readonly training: Readonly<Record<string, unknown>>;
-  /** Of the prediction; 0 leaves the model as it is. */
-  readonly innerSteps: number;
-  readonly innerRate: number;
+  /** The number of outer steps is chosen on validation users: a multiple of `every`, up to `most`. */
+  readonly outerSteps: { readonly every: number; readonly most: number };
+  readonly adaptation: Adaptation;
 }
 
 /** Of the query rows of every task that is not of training, by task index. */
-export async function predictionsOf(
+export type PredictionsByTask = ReadonlyMap<number, readonly number[]>;
+
+export interface ArmRun {
+  readonly store: TaskStore;
+  readonly executor: JobExecutor;
+  readonly seed: number;
+  readonly outerSteps: number;
+  /** Where to predict: at multiples of this, and at the end. */
+  readonly every: number;
+}
+
+/** Trains, and tells what is predicted on the way and at the end. */
+export async function trainArm(
   arm: Arm,
-  store: TaskStore,
-  executor: JobExecutor,
-  seed: number,
-): Promise<ReadonlyMap<number, readonly number[]>> {
-  const config = configOf(arm, store, seed);
+  { store, executor, seed, outerSteps, every }: ArmRun,
+  onPredictions: (outerStep: number, predictions: PredictionsByTask) => void,
+): Promise<void> {
+  const config = configOf(arm, store, seed, outerSteps, every);
   const spec = modelSpecOf(config.model, store.manifest.features, config.method);
   const sink = (): void => undefined;
   const { signal } = new AbortController();
   const dispatcher = createInMemoryDispatcher({
     ...{ executor, clock: systemClock, attemptsMax: 1, sink },
   });
-  const { state } = await train({
+  const judged = store.tasks.filter(({ split }) => split !== 'train');
+  let wave = 0;
+  const predict = async (parameters: MetaParameters): Promise<PredictionsByTask> => {
+    const { logits } = await predictLogits(
+      {
+        ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher, signal },
+        nextWave: () => wave++,
+        onTasksDone: () => undefined,
+        onBackend: () => undefined,
+      },
+      {
+        ...{ parameters, method: config.method },
+        taskIndices: judged.map(({ taskIndex }) => taskIndex),
+        ...{ adaptations: [arm.adaptation], role: 'query', keep: [0] },
+      },
+    );
+    return byTask(judged, logits[0] ?? new Float32Array());
+  };
+  let predictedStep = -1;
+  await train({
     ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher },
     checkpoints: {
-      write: () => Promise.resolve({ address: 'none', digest: 'none' }),
+      // Tables are written in place: whoever wants to know what they predict asks now.
+      write: async ({ outerStep, metaParameters }) => {
+        if (outerStep > predictedStep) onPredictions(outerStep, await predict(metaParameters));
+        predictedStep = outerStep;
+        return { address: 'none', digest: 'none' };
+      },
       latest: () => Promise.resolve(null),
     },
     ...{ resume: false, clock: systemClock, sink, signal },
   });
-  const judged = store.tasks.filter(({ split }) => split !== 'train');
-  let wave = 0;
-  const { logits } = await predictLogits(
-    {
-      ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher, signal },
-      nextWave: () => wave++,
-      onTasksDone: () => undefined,
-      onBackend: () => undefined,
-    },
-    {
-      ...{ parameters: state.metaParameters, method: config.method },
-      taskIndices: judged.map(({ taskIndex }) => taskIndex),
-      adaptations: [{ innerSteps: arm.innerSteps, innerRate: arm.innerRate }],
-      ...{ role: 'query', keep: [0] },
-    },
-  );
-  const [values = new Float32Array()] = logits;
+}
+
+function byTask(tasks: TaskStore['tasks'], values: Float32Array): PredictionsByTask {
   let row = 0;
   return new Map(
-    judged.map(({ taskIndex, queryRowCount }) => {
+    tasks.map(({ taskIndex, queryRowCount }) => {
       const ofTask = [...values.subarray(row, row + queryRowCount)];
       row += queryRowCount;
       return [taskIndex, ofTask];
@@ -68,7 +94,13 @@ export async function predictionsOf(
   );
 }
 
-function configOf({ model, method, training }: Arm, store: TaskStore, seed: number): RunConfig {
+function configOf(
+  { model, method, training }: Arm,
+  store: TaskStore,
+  seed: number,
+  outerSteps: number,
+  every: number,
+): RunConfig {
   return RunConfigSchema.parse({
     run: 'dbook',
     seed,
@@ -79,8 +111,9 @@ function configOf({ model, method, training }: Arm, store: TaskStore, seed: numb
     },
     ...{ model, method },
     training: {
-      ...{ tasksPerOuterStep: 64, tasksPerJob: 64, checkpointEveryOuterSteps: 1_000_000 },
+      ...{ tasksPerOuterStep: 64, tasksPerJob: 64 },
       ...training,
+      ...{ outerSteps, checkpointEveryOuterSteps: every },
     },
     output: 'none',
   });
