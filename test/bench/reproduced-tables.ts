@@ -18,6 +18,12 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'meta-embedding.md',
     needs: ['../shared/data/movielens-1m/ratings_rebuilt.csv.xz'],
   },
+  {
+    name: 'dbook',
+    script: 'bench:dbook',
+    makes: 'dbook.md',
+    needs: ['../shared/data/dbook/meta_training.json.xz'],
+  },
   { name: 'sinusoid', script: 'bench:sinusoid', makes: 'sinusoid.md' },
   { name: 'methods-world', script: 'bench:methods-world', makes: 'methods-world.md' },
   { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },

@@ -27,21 +27,22 @@ const NETWORK = {
 const OWN_TASTE = { targetEncodings: ['author', 'publisher'], smoothing: 3 };
 
 /**
- * A linear weight for each value. Gradient descent, stopped early, shrinks a value's weight by how few
- * ratings it has, as a prior would.
+ * A linear weight for each value: of small steps, stopped early, few reach the weight of a value that few
+ * have rated, as if a prior held it.
  */
-const EFFECTS_MODEL = { kind: 'logistic', hiddenWidths: [], personal: ['bias'] };
-const LEVEL_STEP = { innerSteps: 1, innerRate: 0.01 };
+const EFFECTS_STEP = { innerSteps: 1, innerRate: 0.01 };
 const EFFECTS = {
   features: { book: 1, publisher: 1, author: 1, year: 1 },
-  method: { kind: 'fomaml', ...LEVEL_STEP, levelShift: true },
-  training: { optimizer: { kind: 'sgd', rate: 0.5, momentum: 0.9 } },
-  outerSteps: { every: 50, most: 700 },
-  adaptation: LEVEL_STEP,
+  model: { kind: 'logistic', hiddenWidths: [], personal: [] },
+  training: { optimizer: { kind: 'adam', rate: 0.003 } },
+  outerSteps: { every: 20, most: 400 },
+  adaptation: EFFECTS_STEP,
 };
+/** The user's own departures for an author and a publisher, shrunk by their evidence. */
+const OWN_SHIFTS = { features: ['author', 'publisher'] };
 
 export const GATES = ['gate', 'gate, level shift', 'gate, level shift, support inputs'] as const;
-export const BEST = 'additive effects, level shift, support inputs';
+export const BEST = 'additive effects, level and value shifts';
 
 export const ARMS: readonly Arm[] = [
   {
@@ -60,6 +61,12 @@ export const ARMS: readonly Arm[] = [
     model: { ...NETWORK_MODEL, supportInputs: OWN_TASTE },
     method: { kind: 'paml-gate', ...INNER_STEPS, levelShift: true },
   },
-  { ...EFFECTS, name: 'additive effects, level shift', model: EFFECTS_MODEL },
-  { ...EFFECTS, name: BEST, model: { ...EFFECTS_MODEL, supportInputs: OWN_TASTE } },
+  {
+    ...{ ...EFFECTS, name: 'additive effects, level shift' },
+    method: { kind: 'fomaml', ...EFFECTS_STEP, levelShift: true },
+  },
+  {
+    ...{ ...EFFECTS, name: BEST },
+    method: { kind: 'fomaml', ...EFFECTS_STEP, levelShift: OWN_SHIFTS },
+  },
 ];

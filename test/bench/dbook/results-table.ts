@@ -178,10 +178,11 @@ function introduction({ commit, date, machine }: BenchHeader, seedCount: number)
     '',
     `Users with 13 to 23 ratings are tasks, the last ${QUERY_ROW_COUNT} of a seeded shuffle are judged, the others are their`,
     'support. Lower MAE and RMSE, higher nDCG@5 (gain 2^rating - 1) and AUC (rating >= 4, over all rows) are better; RMSE',
-    'and nDCG are means over users. Of each training user there are',
-    `${TRAINING_DIVISION_COUNT} tasks, with a shuffle each. Settings were chosen on a held-out tenth of the training users, half of`,
-    'the weight on their books as if nobody had rated them; the outer steps are those of the least mean RMSE there. What is',
-    'shown was then trained on all training users. The scenarios chose nothing.',
+    `and nDCG are means over users. Each training user makes ${TRAINING_DIVISION_COUNT} tasks, with a shuffle each.`,
+    '',
+    'Settings were chosen by RMSE on a held-out tenth of the training users, half of the weight on their books as if',
+    'nobody had rated them; so were the outer steps. What is shown was then trained on all training users. No setting was',
+    'chosen by the score of a scenario, but such scores were seen while the bench was made.',
   ];
 }
 
