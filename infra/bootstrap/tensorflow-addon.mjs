@@ -1,8 +1,8 @@
 // Compiles the native addon of tfjs-node-gpu against a libtensorflow, and keeps it in the cache.
 //
-// Two C++ files on Node-API, and the operations that the engine adds to TensorFlow: the compiler is called directly, because node-gyp would need Python and
-// make as well and would download Node's headers from outside the package registries. Node-API is
-// stable, so that one addon serves Node 20 to 22.
+// C++ files on Node-API, and the operation that the engine adds to TensorFlow: the compiler is called
+// directly, because node-gyp would need Python and make as well and would download Node's headers from
+// outside the package registries. Node-API is stable, so that one addon serves Node 20 to 22.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';

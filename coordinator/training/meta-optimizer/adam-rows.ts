@@ -66,6 +66,8 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
   for (let row = 0; row < rowCount; row += 1) if (needs[row] === MOVING) movingCount += 1;
   const ids = new Int32Array(movingCount);
   const directions = new Float32Array(movingCount * width);
+  // A row of zeros is cheaper than a branch for each number.
+  const noGradient = new Float32Array(width);
   let place = 0;
   let touched = 0;
   for (let row = 0; row < rowCount; row += 1) {
@@ -77,8 +79,8 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
     }
     const isTouched = gradient.ids[touched] === row;
     const stillMoves = isTouched
-      ? moveTouchedRow(step, moments, row, gradient.values, touched, directions, place)
-      : moveRow(step, moments, row, directions, place);
+      ? moveRow(step, moments, row, gradient.values, touched, directions, place)
+      : moveRow(step, moments, row, noGradient, 0, directions, place);
     if (!stillMoves) needs[row] = STILL;
     if (isTouched) touched += 1;
     ids[place] = row;
@@ -87,47 +89,17 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
   return { ids, values: directions };
 }
 
-/*
- * The two loops below take most of a dense outer step. They are written out, each for its case, and
- * round where a store to float32 would.
+/**
+ * One row along row `gradientRow` of a gradient, rounded where a store to float32 would.
+ *
+ * @returns whether the row has a first moment yet.
  */
-
-/** @returns whether the row has a first moment yet. */
 function moveRow(
   step: AdamStep,
   { first, second }: RowMoments,
   row: number,
-  directions: Float32Array,
-  place: number,
-): boolean {
-  const { firstMomentDecay, secondMomentDecay, firstCorrection, secondCorrection, epsilon } = step;
-  const { width, values: firsts } = first;
-  const seconds = second.values;
-  const start = row * width;
-  const to = place * width;
-  let stillMoves = false;
-  for (let column = 0; column < width; column += 1) {
-    let m = Math.fround(firstMomentDecay * (firsts[start + column] ?? 0));
-    let v = Math.fround(secondMomentDecay * (seconds[start + column] ?? 0));
-    if (m < MOMENT_MIN && m > -MOMENT_MIN) m = 0;
-    if (v < MOMENT_MIN) v = 0;
-    firsts[start + column] = m;
-    seconds[start + column] = v;
-    // 0 / 0 without an epsilon: what has no moment does not move.
-    if (m === 0) continue;
-    stillMoves = true;
-    directions[to + column] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
-  }
-  return stillMoves;
-}
-
-/** As `moveRow`, with row `touched` of the gradient. */
-function moveTouchedRow(
-  step: AdamStep,
-  { first, second }: RowMoments,
-  row: number,
   gradient: Float32Array,
-  touched: number,
+  gradientRow: number,
   directions: Float32Array,
   place: number,
 ): boolean {
@@ -135,7 +107,7 @@ function moveTouchedRow(
   const { width, values: firsts } = first;
   const seconds = second.values;
   const start = row * width;
-  const from = touched * width;
+  const from = gradientRow * width;
   const to = place * width;
   let stillMoves = false;
   for (let column = 0; column < width; column += 1) {
@@ -150,6 +122,7 @@ function moveTouchedRow(
     if (v < MOMENT_MIN) v = 0;
     firsts[start + column] = m;
     seconds[start + column] = v;
+    // 0 / 0 without an epsilon: what has no moment does not move.
     if (m === 0) continue;
     stillMoves = true;
     directions[to + column] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);

@@ -8,18 +8,17 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
-import { formatFailure, QianmoError } from '../../../shared/errors.js';
 import { RELATIVE_ERROR_MAX, updateError, type Accuracy } from '../inner-loops/accuracy.js';
-import type { CellResult } from '../inner-loops/cell-results.js';
+import { versionsOf, type CellResult } from '../inner-loops/cell-results.js';
 import { machineDescription } from '../inner-loops/machine-description.js';
 import { measureCell } from '../inner-loops/measure-cell.js';
-import { peersPython } from '../inner-loops/peers-environment.js';
+import { withPeers } from '../inner-loops/peers-environment.js';
 import type { Launch } from '../inner-loops/side-process.js';
 import type { SideArguments } from '../inner-loops/side-protocol.js';
 import { peerScript, threadEnvironment, type SideName } from '../inner-loops/sides.js';
@@ -145,11 +144,8 @@ function comparisonOf(
   machine: GeneratorComparison['machine'],
   cells: readonly CellResult[],
 ): Omit<GeneratorComparison, 'queue'> {
-  const versions = Object.fromEntries(
-    cells.flatMap(({ variants }) => variants.flatMap((one) => Object.entries(one.versions ?? {}))),
-  );
   return {
-    ...{ machine, versions, cells },
+    ...{ machine, versions: versionsOf(cells), cells },
     roundCount: Number(options.rounds),
     runMs: Number(options['run-ms']),
   };
@@ -164,15 +160,4 @@ function writeResults(comparison: GeneratorComparison): void {
   console.log(page);
 }
 
-const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
-const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
-try {
-  const python = options.python ?? peersPython(join(cache, 'peers'), (text) => console.log(text));
-  await compare(python, compileCache);
-} catch (error) {
-  if (!(error instanceof QianmoError)) throw error;
-  console.error(formatFailure(error));
-  process.exitCode = error.exitCode;
-} finally {
-  rmSync(compileCache, { recursive: true, force: true });
-}
+await withPeers(options.python, ({ python, compileCache }) => compare(python, compileCache));

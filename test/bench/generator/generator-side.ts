@@ -6,16 +6,11 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { systemClock } from '../../../shared/clock.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import {
-  SideArgumentsSchema,
-  SideCommandSchema,
-  type SideReply,
-} from '../inner-loops/side-protocol.js';
-import { timeRepeatedly } from '../inner-loops/time-repeatedly.js';
+import { serveSide } from '../inner-loops/serve-side.js';
+import { SideArgumentsSchema, type Checked } from '../inner-loops/side-protocol.js';
 import { createGeneratorStep, STEP_VARIANTS } from './generator-steps.js';
 import { storeFolder, tasksPerStepOf } from './generator-workload.js';
 
@@ -27,11 +22,7 @@ const engine = await loadEngine('tensorflow', (message) => console.error(message
 const store = await openTaskStore(storeFolder(parameters.folder), {});
 const step = await createGeneratorStep(engine, store, tasksPerStepOf(parameters.cell), variant);
 
-function send(reply: SideReply): void {
-  process.stdout.write(`${JSON.stringify(reply)}\n`);
-}
-
-function check(folder: string): SideReply {
+function check(folder: string): Checked {
   const beganMs = systemClock.monotonicMs();
   step.run(0);
   const firstStepMs = systemClock.monotonicMs() - beganMs;
@@ -39,28 +30,7 @@ function check(folder: string): SideReply {
   return { kind: 'checked', otherRowsChanged: 0, firstStepMs };
 }
 
-send({
-  kind: 'ready',
-  versions: { engine: engine.description, node: process.version },
-  startMs: systemClock.monotonicMs() - startMs,
+await serveSide({
+  ...{ startMs, check, step: step.run },
+  engineDescription: engine.description,
 });
-let batchIndex = 0;
-for await (const line of createInterface({ input: process.stdin })) {
-  const command = SideCommandSchema.parse(JSON.parse(line));
-  if (command.kind === 'end') break;
-  try {
-    if (command.kind === 'check') send(check(command.folder));
-    else
-      send({
-        kind: 'timed',
-        ...timeRepeatedly(command.durationMs, () => {
-          step.run(batchIndex);
-          batchIndex += 1;
-        }),
-      });
-  } catch (error) {
-    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
-  }
-}
-// The native library's threads would keep the process.
-process.exit(0);

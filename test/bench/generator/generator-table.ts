@@ -7,7 +7,7 @@ import {
   type CellResult,
   type Setting,
 } from '../inner-loops/cell-results.js';
-import type { MachineDescription } from '../inner-loops/machine-description.js';
+import { machineLines, type MachineDescription } from '../inner-loops/machine-description.js';
 import type { QueueRunResult } from './generator-queue.js';
 
 /** The peer's variant that does no more than say the mathematics. */
@@ -60,11 +60,7 @@ export function generatorMarkdown(comparison: GeneratorComparison): string {
   return [
     "# The generator's training step of Meta-Embedding against PyTorch",
     '',
-    `Commit ${machine.commit}, ${machine.date}; ${machine.cpuModel}, ${machine.coreCount} cores,` +
-      ` ${grouped(machine.memoryMiB)} MiB, kernel ${machine.kernel}; ${machine.vectorFlags}.`,
-    `${Object.entries(versions)
-      .map(([name, version]) => `${name} ${version}`)
-      .join(', ')}; load before ${machine.loadBefore}.`,
+    ...machineLines(machine, versions),
     '',
     'Tasks of 20 + 20 rows on a frozen DeepFM (width 128, tower 1024-128-128, eight fields, titles of 8 and',
     'genres of 4 members): the generator made anew from attributes, judged cold and after one inner step,',

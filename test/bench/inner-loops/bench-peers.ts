@@ -8,20 +8,19 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
-import { formatFailure, QianmoError } from '../../../shared/errors.js';
 import { accuracyOf } from './accuracy.js';
 import { cellName, cellOfName, CELLS } from './cells.js';
-import type { CellResult } from './cell-results.js';
+import { versionsOf, type CellResult } from './cell-results.js';
 import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
 import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
-import { peersPython } from './peers-environment.js';
+import { withPeers } from './peers-environment.js';
 import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides.js';
@@ -97,13 +96,6 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
   }
 }
 
-function versionsOf(cells: readonly CellResult[]): Record<string, string> {
-  const entries = cells.flatMap(({ variants }) =>
-    variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
-  );
-  return Object.fromEntries(entries);
-}
-
 function writeResults(comparison: PeerComparison): void {
   const { machine, cells } = comparison;
   mkdirSync(options.output, { recursive: true });
@@ -114,15 +106,4 @@ function writeResults(comparison: PeerComparison): void {
   writeFileSync(at('inner-loops.svg'), comparisonSvg(cells, title));
 }
 
-const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
-const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
-try {
-  const python = options.python ?? peersPython(join(cache, 'peers'), (text) => console.log(text));
-  await compare({ python, environment: process.env, compileCache });
-} catch (error) {
-  if (!(error instanceof QianmoError)) throw error;
-  console.error(formatFailure(error));
-  process.exitCode = error.exitCode;
-} finally {
-  rmSync(compileCache, { recursive: true, force: true });
-}
+await withPeers(options.python, (room) => compare({ ...room, environment: process.env }));

@@ -138,3 +138,11 @@ export function summaryOf(
   if (ratios.length === 0) return null;
   return { mean: geometricMean(ratios), least: Math.min(...ratios), cellCount: ratios.length };
 }
+
+/** Of everything that computed in the cells. */
+export function versionsOf(cells: readonly CellResult[]): Record<string, string> {
+  const entries = cells.flatMap(({ variants }) =>
+    variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
+  );
+  return Object.fromEntries(entries);
+}

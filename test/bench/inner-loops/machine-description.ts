@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
-import { benchHeader, type BenchHeader } from '../bench-header.js';
+import { benchHeader, grouped, type BenchHeader } from '../bench-header.js';
 
 export interface MachineDescription extends BenchHeader {
   readonly cpuModel: string;
@@ -30,4 +30,17 @@ export function machineDescription(): MachineDescription {
     memoryMiB: Math.round(totalmem() / 2 ** 20),
     kernel: release(),
   };
+}
+
+/** Two lines of Markdown: commit, date and machine; what computed, and the load before. */
+export function machineLines(
+  machine: MachineDescription,
+  versions: Readonly<Record<string, string>>,
+): string[] {
+  const named = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return [
+    `Commit ${machine.commit}, ${machine.date}; ${machine.cpuModel}, ${machine.coreCount} cores,` +
+      ` ${grouped(machine.memoryMiB)} MiB, kernel ${machine.kernel}; ${machine.vectorFlags}.`,
+    `${named.join(', ')}; load before ${machine.loadBefore}.`,
+  ];
 }

@@ -2,7 +2,7 @@
 
 import { grouped, markdownTable } from '../bench-header.js';
 import { standingsOf, type CellResult } from './cell-results.js';
-import type { MachineDescription } from './machine-description.js';
+import { machineLines, type MachineDescription } from './machine-description.js';
 import type { ProductResult } from './measure-products.js';
 import type { ProfileResult, WorkResult } from './other-results.js';
 import { productLines } from './results-table.js';
@@ -23,11 +23,7 @@ export function ourMarkdown(results: OurResults): string {
   return [
     '# Inner loops of the engine alone',
     '',
-    `Commit ${machine.commit}, ${machine.date}; ${machine.cpuModel}, ${machine.coreCount} cores,` +
-      ` ${grouped(machine.memoryMiB)} MiB, kernel ${machine.kernel}; ${machine.vectorFlags}.`,
-    `${Object.entries(versions)
-      .map(([name, version]) => `${name} ${version}`)
-      .join(', ')}; load before ${machine.loadBefore}.`,
+    ...machineLines(machine, versions),
     '',
     'Whole meta steps. Eager, captured and rewritten: milliseconds a step on one thread, looked at once;',
     'the rest are medians over rounds. GFLOPS count the textbook algorithm, so that saved work counts',

@@ -2,25 +2,16 @@
  * Our side of the inner-loop benchmark as a long-lived process, started by the runner:
  *
  *   node dist/test/bench/inner-loops/our-side.js '{"folder":...,"cell":...,"variant":...}'
- *
- * Reads commands and writes replies as JSON lines.
  */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { systemClock } from '../../../shared/clock.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { cellOfName } from './cells.js';
 import { createOurMetaStep, OUR_VARIANTS, type OurMetaStep } from './our-meta-step.js';
-import {
-  layerNames,
-  SideArgumentsSchema,
-  SideCommandSchema,
-  type Checked,
-  type SideReply,
-} from './side-protocol.js';
-import { timeRepeatedly } from './time-repeatedly.js';
+import { serveSide } from './serve-side.js';
+import { layerNames, SideArgumentsSchema, type Checked } from './side-protocol.js';
 import { readWorkloads, type WorkloadArrays } from './workload-data.js';
 
 const startMs = systemClock.monotonicMs();
@@ -31,10 +22,6 @@ if (variant === undefined) throw new Error(`there is no variant ${parameters.var
 const arrays = readWorkloads(parameters.folder);
 const engine = await loadEngine('tensorflow', (message) => console.error(message));
 const step = createOurMetaStep(engine, arrays, cell, variant);
-
-function send(reply: SideReply): void {
-  process.stdout.write(`${JSON.stringify(reply)}\n`);
-}
 
 function check(folder: string): Checked {
   const before = step.table === null ? null : Float32Array.from(step.table());
@@ -80,29 +67,7 @@ function writeTouchedRows(
   return changedCount;
 }
 
-send({
-  kind: 'ready',
-  versions: { engine: engine.description, node: process.version },
-  startMs: systemClock.monotonicMs() - startMs,
+await serveSide({
+  ...{ startMs, check, step: step.run, dispose: step.dispose },
+  engineDescription: engine.description,
 });
-let batchIndex = 0;
-for await (const line of createInterface({ input: process.stdin })) {
-  const command = SideCommandSchema.parse(JSON.parse(line));
-  if (command.kind === 'end') break;
-  try {
-    if (command.kind === 'check') send(check(command.folder));
-    else
-      send({
-        kind: 'timed',
-        ...timeRepeatedly(command.durationMs, () => {
-          step.run(batchIndex);
-          batchIndex += 1;
-        }),
-      });
-  } catch (error) {
-    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
-  }
-}
-step.dispose();
-// The native library's threads would keep the process.
-process.exit(0);

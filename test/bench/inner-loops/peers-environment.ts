@@ -5,19 +5,50 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { QianmoError } from '../../../shared/errors.js';
+import { formatFailure, QianmoError } from '../../../shared/errors.js';
 import { peerScript } from './sides.js';
 
 const INSTALL_TIMEOUT_MS = 30 * 60_000;
+
+export interface PeersRoom {
+  /** A Python that has the peers. */
+  readonly python: string;
+  /** Where torch.compile keeps what it made; gone afterwards. */
+  readonly compileCache: string;
+}
+
+/**
+ * Runs a bench against the peers; what it cannot go without is said, and the exit code set.
+ *
+ * @param given a Python that has the peers; otherwise one is made in the cache.
+ */
+export async function withPeers(
+  given: string | undefined,
+  bench: (room: PeersRoom) => Promise<void>,
+): Promise<void> {
+  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'qianmo');
+  const compileCache = mkdtempSync(join(tmpdir(), 'qianmo-compiled-'));
+  try {
+    const python = given ?? peersPython(join(cache, 'peers'), (text) => console.log(text));
+    await bench({ python, compileCache });
+  } catch (error) {
+    if (!(error instanceof QianmoError)) throw error;
+    console.error(formatFailure(error));
+    process.exitCode = error.exitCode;
+  } finally {
+    rmSync(compileCache, { recursive: true, force: true });
+  }
+}
 
 /**
  * The path of a Python that has the peers.
  *
  * @throws QianmoError of kind `environment` when there is no Python, or it cannot install them.
  */
-export function peersPython(cacheFolder: string, say: (text: string) => void): string {
+function peersPython(cacheFolder: string, say: (text: string) => void): string {
   const requirements = peerScript('requirements.txt');
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const folder = join(cacheFolder, `peers-${digest}`);

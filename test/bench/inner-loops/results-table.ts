@@ -10,7 +10,7 @@ import {
   type Setting,
   type Standing,
 } from './cell-results.js';
-import type { MachineDescription } from './machine-description.js';
+import { machineLines, type MachineDescription } from './machine-description.js';
 import type { ProductResult } from './measure-products.js';
 import { SIDE_NAMES } from './sides.js';
 
@@ -30,11 +30,7 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
   return [
     '# Inner loops against JAX and PyTorch',
     '',
-    `Commit ${machine.commit}, ${machine.date}; ${machine.cpuModel}, ${machine.coreCount} cores,` +
-      ` ${grouped(machine.memoryMiB)} MiB, kernel ${machine.kernel}; ${machine.vectorFlags}.`,
-    `${Object.entries(versions)
-      .map(([name, version]) => `${name} ${version}`)
-      .join(', ')}; load before ${machine.loadBefore}.`,
+    ...machineLines(machine, versions),
     '',
     'Whole meta steps (gradient and update of every parameter) on the same data, tasks a second. Medians',
     `over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns; "other" is the most that`,
