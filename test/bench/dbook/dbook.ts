@@ -5,10 +5,9 @@
  *
  *   npm run bench:dbook
  *   npm run bench:dbook -- --validate --arms gate --seeds 1
+ *   npm run bench:dbook -- --page          the page again, of what is recorded
  */
 
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
@@ -17,6 +16,7 @@ import { openBenchRuns, scoresIn, type BenchRuns, type ValidationCurve } from '.
 import { biasPredictor } from './bias-predictors.js';
 import { readDbook, type Dbook, type Scenario } from './dbook-files.js';
 import { testedTasks } from './dbook-tasks.js';
+import { recordResults, writeRecordedPage } from './recorded-results.js';
 import {
   OFFICIAL_BIASES,
   OFFICIAL_GATE,
@@ -24,6 +24,7 @@ import {
   type ArmDifference,
   type ArmScores,
   type ByScenario,
+  type DbookResults,
 } from './results-table.js';
 import { errorsOf, meanDifference, meanScores, type MeanDifference } from './scores.js';
 import type { Arm } from './trained-arm.js';
@@ -42,47 +43,58 @@ const { values: options } = parseArgs({
     /** Those whose name has this in it; nothing is recorded then. */
     arms: { type: 'string', default: '' },
     validate: { type: 'boolean', default: false },
+    page: { type: 'boolean', default: false },
   },
 });
 
-const header = benchHeader();
 const seeds = options.seeds.split(',').map(Number);
-const dbook = readDbook(options.data);
-const runs = await openBenchRuns(dbook, options.folder, header.commit);
-const arms = ARMS.filter(({ name }) => name.includes(options.arms));
 const predictions = new Map<string, PredictionsBySeed>();
 const choices = new Map<string, NonNullable<ArmScores['chosen']>>();
-for (const arm of arms) {
+if (options.page) process.stdout.write(writeRecordedPage());
+else await runBench();
+
+async function runBench(): Promise<void> {
+  const header = benchHeader();
+  const dbook = readDbook(options.data);
+  const runs = await openBenchRuns(dbook, options.folder, header.commit);
+  const arms = ARMS.filter(({ name }) => name.includes(options.arms));
+  for (const arm of arms) await runArm(arm, runs);
+  await runs.close();
+  if (options.validate) return;
+  for (const [name, bySeed] of biasPredictions(dbook, runs)) predictions.set(name, bySeed);
+  const results = resultsOf(runs);
+  if (arms.length < ARMS.length) {
+    process.stdout.write(tableOf(header, results));
+    return;
+  }
+  recordResults(header, ARMS, results);
+  process.stdout.write(writeRecordedPage());
+}
+
+async function runArm(arm: Arm, runs: BenchRuns): Promise<void> {
   const chosen = await choice(arm, runs);
   choices.set(arm.name, chosen);
   say(`${arm.name}: ${curveWords(chosen)}`);
-  if (options.validate) continue;
+  if (options.validate) return;
   const bySeed = new Map<number, readonly (readonly number[])[]>();
   for (const seed of seeds)
     bySeed.set(seed, await runs.testPredictions(arm, seed, chosen.outerSteps));
   predictions.set(arm.name, bySeed);
 }
-await runs.close();
-if (!options.validate) {
-  for (const [name, bySeed] of biasPredictions(dbook)) predictions.set(name, bySeed);
-  const found = [...predictions.keys()].map(armScores);
+
+function resultsOf(runs: BenchRuns): DbookResults {
   const held = [GATES[1], BEST].filter((name) => predictions.has(name));
-  const differences = held.flatMap((first) =>
-    OFFICIAL_BIASES.map((second) => differenceOf(first, second)),
-  );
-  const claims = [
-    ...GATES.map((name): [string, string] => [name, OFFICIAL_GATE]),
-    ...OFFICIAL_BIASES.map((against): [string, string] => [BEST, against]),
-  ];
-  const results = { seeds, arms: found, differences, claims };
-  const page = tableOf(header, results);
-  process.stdout.write(page);
-  if (arms.length === ARMS.length) {
-    const folder = new URL('infra/results/', packageRoot).pathname;
-    const record = { ...header, settings: ARMS, ...results };
-    writeFileSync(join(folder, 'dbook.json'), `${JSON.stringify(record, null, 1)}\n`);
-    writeFileSync(join(folder, 'dbook.md'), page);
-  }
+  return {
+    seeds,
+    arms: [...predictions.keys()].map((name) => armScores(name, runs)),
+    differences: held.flatMap((first) =>
+      OFFICIAL_BIASES.map((second) => differenceOf(first, second, runs)),
+    ),
+    claims: [
+      ...GATES.map((name): [string, string] => [name, OFFICIAL_GATE]),
+      ...OFFICIAL_BIASES.map((against): [string, string] => [BEST, against]),
+    ],
+  };
 }
 
 /** The outer steps of the least mean RMSE over seeds. */
@@ -108,7 +120,7 @@ function curveWords({ outerSteps, curve }: NonNullable<ArmScores['chosen']>): st
   return `${outerSteps} outer steps${points.join('')}`;
 }
 
-function biasPredictions(of: Dbook): [string, PredictionsBySeed][] {
+function biasPredictions(of: Dbook, runs: BenchRuns): [string, PredictionsBySeed][] {
   const [publisherName, bookName] = OFFICIAL_BIASES;
   const groups: [string, (book: number) => number, number][] = [
     [publisherName, (book) => of.publishers.get(book) ?? 0, PUBLISHER_PRIOR],
@@ -125,7 +137,7 @@ function biasPredictions(of: Dbook): [string, PredictionsBySeed][] {
   ]);
 }
 
-function armScores(name: string): ArmScores {
+function armScores(name: string, runs: BenchRuns): ArmScores {
   const ofArm = (scenario: Scenario): ArmScores['scores'][Scenario] =>
     meanScores(
       seeds.map((seed) =>
@@ -135,7 +147,7 @@ function armScores(name: string): ArmScores {
   return { name, scores: byScenario(ofArm), chosen: choices.get(name) ?? null };
 }
 
-function differenceOf(first: string, second: string): ArmDifference {
+function differenceOf(first: string, second: string, runs: BenchRuns): ArmDifference {
   const difference = (scenario: Scenario, metric: 'mae' | 'rmse'): MeanDifference => {
     const errors = (name: string): ReturnType<typeof errorsOf> =>
       seeds.flatMap((seed) => {
