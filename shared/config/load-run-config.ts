@@ -3,7 +3,13 @@
 import { stringify } from 'yaml';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 import { StreamConfigSchema, type StreamConfig } from './stream-config.js';
-import { checkedConfig, parseYaml, readConfigFile, type FileKind } from './yaml-file.js';
+import {
+  checkedConfig,
+  parseYaml,
+  readConfigFile,
+  readTextFile,
+  type FileKind,
+} from './yaml-file.js';
 
 const RUN_CONFIG: FileKind = {
   name: 'run config',
@@ -14,13 +20,13 @@ const RUN_CONFIG: FileKind = {
  * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
  *   that are wrong, missing or unknown; every fault is listed with its path.
  */
-export async function loadRunConfig(path: string): Promise<RunConfig> {
-  return parseRunConfig(await readConfigFile(path, RUN_CONFIG), path);
+export async function loadRunConfig(path: string, read = readTextFile): Promise<RunConfig> {
+  return parseRunConfig(await readConfigFile(path, RUN_CONFIG, read), path);
 }
 
 /** Like `loadRunConfig`, for `qianmo stream`. */
-export async function loadStreamConfig(path: string): Promise<StreamConfig> {
-  const value = parseYaml(await readConfigFile(path, RUN_CONFIG), path, RUN_CONFIG);
+export async function loadStreamConfig(path: string, read = readTextFile): Promise<StreamConfig> {
+  const value = parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
   return checkedConfig(StreamConfigSchema, value, path, RUN_CONFIG);
 }
 
@@ -29,8 +35,8 @@ export function parseRunConfig(yaml: string, where: string): RunConfig {
 }
 
 /** The file's content before it is checked: what a sweep changes. */
-export async function loadUncheckedRunConfig(path: string): Promise<unknown> {
-  return parseYaml(await readConfigFile(path, RUN_CONFIG), path, RUN_CONFIG);
+export async function loadUncheckedRunConfig(path: string, read = readTextFile): Promise<unknown> {
+  return parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
 }
 
 export function checkedRunConfig(value: unknown, where: string): RunConfig {

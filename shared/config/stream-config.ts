@@ -1,7 +1,8 @@
 /** The config of `qianmo stream`: logs as a time-ordered stream, its slots, and how rules are chosen. */
 
 import { z } from 'zod';
-import { ClickLabelSchema, LogsSchema } from './data-config.js';
+import { AddressSchema, ClickLabelSchema, LogsSchema } from './data-config.js';
+import { StorageConfigSchema } from './run-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
@@ -68,8 +69,9 @@ export const StreamConfigSchema = z
     /** Consecutive parts of the judged rows, drawn again and again for the intervals. */
     segments: z.int().min(2).max(10_000).default(50),
     learned: LearnedRuleSchema.prefault({}),
-    /** Where the report is written. */
-    output: name,
+    /** Where the report is written: a folder or `s3://bucket/prefix`. */
+    output: AddressSchema,
+    storage: StorageConfigSchema.prefault({}),
   })
   .superRefine(({ slots, learned }, context) => {
     const seen = new Set<string>();

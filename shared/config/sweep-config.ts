@@ -5,7 +5,13 @@
 
 import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
-import { checkedConfig, parseYaml, readConfigFile, type FileKind } from './yaml-file.js';
+import {
+  checkedConfig,
+  parseYaml,
+  readConfigFile,
+  readTextFile,
+  type FileKind,
+} from './yaml-file.js';
 
 const path = z
   .string()
@@ -57,8 +63,8 @@ const SWEEP: FileKind = {
 };
 
 /** @throws QianmoError of kind `usage` that lists every fault with its path. */
-export async function loadSweepConfig(path: string): Promise<SweepConfig> {
-  return parseSweepConfig(await readConfigFile(path, SWEEP), path);
+export async function loadSweepConfig(path: string, read = readTextFile): Promise<SweepConfig> {
+  return parseSweepConfig(await readConfigFile(path, SWEEP, read), path);
 }
 
 export function parseSweepConfig(yaml: string, where: string): SweepConfig {

@@ -13,11 +13,21 @@ export interface FileKind {
   readonly examples: string;
 }
 
+/** Gives the text at a path or address; fails as the system does when there is none. */
+export type TextReader = (path: string) => Promise<string>;
+
+export const readTextFile: TextReader = (path) => readFile(path, 'utf8');
+
 /** @throws QianmoError of kind `usage` when the file cannot be read. */
-export async function readConfigFile(path: string, kind: FileKind): Promise<string> {
+export async function readConfigFile(
+  path: string,
+  kind: FileKind,
+  read: TextReader,
+): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await read(path);
   } catch (cause) {
+    if (cause instanceof QianmoError) throw cause;
     throw new QianmoError({
       kind: 'usage',
       what: `the ${kind.name} cannot be read`,

@@ -6,6 +6,7 @@ import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import { deviceReportLines } from '../../../worker/compute/device/device-report.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { parsedOptions } from '../usage-failure.js';
 import { checkMachine, checkRun, type CheckResult } from '../preflight.js';
 
@@ -21,7 +22,8 @@ export async function checkVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'check');
-  const config = path === undefined ? null : await loadRunConfig(path);
+  const config =
+    path === undefined ? null : await loadRunConfig(path, configReaderOf(context.environment));
   const demand = options.device === 'auto' ? config?.compute.device : options.device;
   const results = await checkMachine(demand ?? 'auto', context.environment);
   if (config !== null)

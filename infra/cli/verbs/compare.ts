@@ -10,10 +10,9 @@ import {
   readEvaluatedRun,
 } from '../../../coordinator/comparison/evaluated-run.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import { StorageConfigSchema } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf, objectStoreAt } from '../named-places.js';
 import { joinAddress, objectStoreOf } from '../run-files.js';
 import { parsedOptions } from '../usage-failure.js';
 
@@ -45,7 +44,7 @@ export async function compareVerb(
     chosen,
     options.buckets === undefined ? {} : { sizeBucketEdges: options.buckets },
   );
-  const out = storeAt(options.out, context.environment);
+  const out = objectStoreAt(options.out, context.environment);
   await out.put('comparison.json', Buffer.from(`${comparisonJson(report)}\n`), { kind: 'always' });
   await out.put('comparison.html', Buffer.from(comparisonHtml(report)), { kind: 'always' });
   context.sink({
@@ -63,18 +62,7 @@ type Environment = CommandContext['environment'];
 
 /** A config names the output of its run, and how to reach it. */
 async function storeOfRun(run: string, environment: Environment): Promise<ObjectStore> {
-  if (!/\.ya?ml$/.test(run)) return storeAt(run, environment);
-  const config = await loadRunConfig(run);
+  if (!/\.ya?ml$/.test(run)) return objectStoreAt(run, environment);
+  const config = await loadRunConfig(run, configReaderOf(environment));
   return objectStoreOf(config, config.output);
-}
-
-/** An address given by itself: S3 is reached as the environment says, in the SDK's own words. */
-function storeAt(address: string, environment: Environment): ObjectStore {
-  const region = environment['AWS_REGION'];
-  const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL'];
-  return openObjectStore(address, {
-    ...s3OptionsOf(StorageConfigSchema.parse({})),
-    ...(region === undefined ? {} : { region }),
-    ...(endpoint === undefined ? {} : { endpoint }),
-  });
 }

@@ -16,6 +16,7 @@ import { QianmoError } from '../../../shared/errors.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { interruptedAs } from '../interruption.js';
@@ -45,7 +46,7 @@ export async function evaluateVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'evaluate');
-  const config = await loadRunConfig(path);
+  const config = await loadRunConfig(path, configReaderOf(context.environment));
   if (options.predictions !== undefined) await demandPredictionsPath(options.predictions);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);

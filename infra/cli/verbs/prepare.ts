@@ -7,6 +7,7 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { parsedOptions } from '../usage-failure.js';
 import { objectStoreOf } from '../run-files.js';
 
@@ -21,7 +22,7 @@ export async function prepareVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'prepare');
-  const config = await loadRunConfig(path);
+  const config = await loadRunConfig(path, configReaderOf(context.environment));
   const manifest = await prepareRun(config, options.force, context);
   context.print(
     options.format === 'json'

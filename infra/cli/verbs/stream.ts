@@ -12,11 +12,11 @@ import { computeInProcess } from '../../../coordinator/streaming/meta-training.j
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
 import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
 import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
-import { StorageConfigSchema } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/errors.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { joinAddress } from '../run-files.js';
 import { parsedOptions } from '../usage-failure.js';
 
@@ -28,9 +28,9 @@ export async function streamVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'stream');
-  const config = await loadStreamConfig(path);
+  const config = await loadStreamConfig(path, configReaderOf(context.environment));
   const objectStoreOf = (address: string): ObjectStore =>
-    openObjectStore(address, s3OptionsOf(StorageConfigSchema.parse({})));
+    openObjectStore(address, s3OptionsOf(config.storage));
   const { sink, signal } = context;
   const rows = await readStreamLog(config, {
     sink,

@@ -29,6 +29,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import { loadSweepConfig, type SweepConfig } from '../../../shared/config/sweep-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { dispatchForRun } from '../dispatch-for-run.js';
 import { interruptedAs } from '../interruption.js';
 import {
@@ -56,8 +57,9 @@ export async function sweepVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'sweep');
-  const sweep = await loadSweepConfig(path);
-  const uncheckedBase = await loadUncheckedRunConfig(sweep.base);
+  const read = configReaderOf(context.environment);
+  const sweep = await loadSweepConfig(path, read);
+  const uncheckedBase = await loadUncheckedRunConfig(sweep.base, read);
   const base = checkedRunConfig(uncheckedBase, sweep.base);
   const trials = planTrials(sweep, uncheckedBase, path);
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, path);

@@ -6,6 +6,7 @@ import { train, type TrainingOutcome } from '../../../coordinator/training/outer
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';
+import { configReaderOf } from '../named-places.js';
 import { startFromRun } from '../start-from-run.js';
 import { parsedOptions } from '../usage-failure.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
@@ -33,7 +34,7 @@ export async function trainVerb(
   context: CommandContext,
 ): Promise<void> {
   const options = parsedOptions(OptionsSchema, rawOptions, 'train');
-  const config = await loadRunConfig(path);
+  const config = await loadRunConfig(path, configReaderOf(context.environment));
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);
   if (options.dashboard) await serveDashboard(config, dispatch, context);
