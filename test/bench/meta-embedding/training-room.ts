@@ -1,6 +1,6 @@
 /**
- * Where the runs of the reproduction take place: one embedded Redis and its workers, on which run
- * after run trains and predicts as the `qianmo` command would.
+ * Where the runs of the reproduction take place: one embedded Redis and its workers, or one compute
+ * process, on which run after run trains and predicts as the `qianmo` command would.
  */
 
 import type { Dispatcher } from '../../../coordinator/dispatcher.js';
@@ -42,20 +42,26 @@ export interface TrainingRoom {
   measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
 }
 
-/** Everything started here is stopped when the context closes. */
+/**
+ * Everything started here is stopped when the context closes.
+ *
+ * @param workers on a queue; 0 computes in a process of the command's own, without a queue.
+ */
 export async function openTrainingRoom(
   config: RunConfig,
   workers: number,
   context: CommandContext,
 ): Promise<TrainingRoom> {
-  const { redisUrl } = await dispatchForRun(config, 'reproduction', { workers }, context);
-  if (redisUrl === null) throw new Error('workers have a queue');
+  const choice = workers === 0 ? { inProcess: true } : { workers };
+  const started = await dispatchForRun(config, 'reproduction', choice, context);
+  const { redisUrl } = started;
   const { clock, sink, signal } = context;
 
-  const onQueue = async <Result>(
+  const dispatched = async <Result>(
     { queue, run: runId }: RunConfig,
     work: (dispatcher: Dispatcher) => Promise<Result>,
   ): Promise<Result> => {
+    if (redisUrl === null) return work(started.dispatcher);
     const dispatcher = await createQueueDispatcher({ redisUrl, queue, runId, clock, sink });
     try {
       return await work(dispatcher);
@@ -66,7 +72,7 @@ export async function openTrainingRoom(
 
   return {
     train: (config, startFrom) =>
-      onQueue(config, async (dispatcher) => {
+      dispatched(config, async (dispatcher) => {
         const run = await openPreparedRun(config, context);
         let [startOuterStep, startMs] = [0, clock.monotonicMs()];
         const { state } = await train({
@@ -87,7 +93,7 @@ export async function openTrainingRoom(
         return { state, stepsPerSecond: stepCount === 0 ? null : stepCount / seconds };
       }),
     measure: (config, parameters, split) =>
-      onQueue(config, async (dispatcher) => {
+      dispatched(config, async (dispatcher) => {
         const run = await openPreparedRun(config, context);
         return measured(run, dispatcher, signal, parameters, split);
       }),
