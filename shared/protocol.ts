@@ -21,6 +21,7 @@ import { BlobRefSchema } from './storage/blob-store.js';
 import { DeviceDemandSchema, ModelConfigSchema, StorageConfigSchema } from './config/run-config.js';
 import { RowDivisionSchema } from './tasks/row-division.js';
 import { MethodConfigSchema } from './methods/methods.js';
+import { NEIGHBOURS_MAX } from './tasks/neighbour-rows.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 3;
@@ -76,6 +77,8 @@ export const JobSchema = z.strictObject({
   }),
   model: ModelConfigSchema,
   taskIndices: z.array(index).min(1),
+  /** By task: training tasks whose support rows it reads beside its own; absent when its method reads none. */
+  neighbours: z.array(z.array(index).max(NEIGHBOURS_MAX)).optional(),
   /** Bounds the padded rows computed at once: decides in which order gradients are summed. */
   microBatchRowsMax: z.int().positive(),
   /** A worker that computes on another refuses the job, so that one that does may take it. */

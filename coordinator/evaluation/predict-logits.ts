@@ -14,6 +14,7 @@ import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
+import { jobNeighboursOf, type JobNeighbours } from '../neighbours/job-neighbours.js';
 import { encodeDense, encodeRowPack } from '../training/row-pack-gather.js';
 import { inOwnUnit, labelOfAll, roleBounds, type RowRole } from './held-out-rows.js';
 import { lossSum } from './metrics.js';
@@ -25,6 +26,8 @@ export interface PredictionContext {
   readonly store: TaskStore;
   /** How `store` divides the rows of each task; absent when as on disk. */
   readonly division?: RowDivision;
+  /** As it is on disk, where `store` is divided: what neighbours are read from. */
+  readonly undividedStore?: TaskStore;
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
@@ -69,6 +72,7 @@ interface PlannedPrediction {
   readonly firstAdaptation: number;
   readonly adaptations: readonly Adaptation[];
   readonly rowCount: number;
+  readonly neighbours: JobNeighbours;
 }
 
 export async function predictLogits(
@@ -87,7 +91,7 @@ export async function predictLogits(
     const waveIndices = taskIndices.slice(first, first + tasksPerWave);
     const tasks = await context.store.readTasks(waveIndices);
     for (let cell = 0; cell < adaptations.length; cell += ADAPTATIONS_PER_JOB) {
-      const planned = planWave(context, request, tasks, first, cell);
+      const planned = await planWave(context, request, tasks, first, cell);
       await runWave(context, request, dense, planned, (job, logits) =>
         place(job, logits, context.store, starts, request, predictions),
       );
@@ -107,33 +111,34 @@ function rowStartsOf(store: TaskStore, taskIndices: readonly number[], role: Row
   return starts;
 }
 
-function planWave(
-  context: PredictionContext,
-  request: PredictionRequest,
+async function planWave(
+  { config, store, undividedStore = store, division }: PredictionContext,
+  { adaptations, method, role }: PredictionRequest,
   tasks: readonly TaskRows[],
   firstTask: number,
   firstAdaptation: number,
-): PlannedPrediction[] {
-  const { tasksPerJob } = context.config.training;
-  const jobs = Array.from({ length: Math.ceil(tasks.length / tasksPerJob) }, (_, jobIndex) => {
-    const chunk = tasks.slice(jobIndex * tasksPerJob, (jobIndex + 1) * tasksPerJob);
-    return {
-      jobIndex,
+): Promise<PlannedPrediction[]> {
+  const { tasksPerJob } = config.training;
+  const jobs: PlannedPrediction[] = [];
+  for (let start = 0; start < tasks.length; start += tasksPerJob) {
+    const chunk = tasks.slice(start, start + tasksPerJob);
+    const rowCount = chunk.reduce((sum, task) => {
+      const [first, end] = roleBounds(task, role);
+      return sum + end - first;
+    }, 0);
+    // Without rows there is nothing to ask for, and all such jobs would have one and the same output blob.
+    if (rowCount === 0) continue;
+    jobs.push({
+      jobIndex: start / tasksPerJob,
       tasks: chunk,
-      firstTask: firstTask + jobIndex * tasksPerJob,
+      firstTask: firstTask + start,
       firstAdaptation,
-      adaptations: request.adaptations.slice(
-        firstAdaptation,
-        firstAdaptation + ADAPTATIONS_PER_JOB,
-      ),
-      rowCount: chunk.reduce((sum, task) => {
-        const [first, end] = roleBounds(task, request.role);
-        return sum + end - first;
-      }, 0),
-    };
-  });
-  // Without rows there is nothing to ask for, and all such jobs would have one and the same output blob.
-  return jobs.filter(({ rowCount }) => rowCount > 0);
+      adaptations: adaptations.slice(firstAdaptation, firstAdaptation + ADAPTATIONS_PER_JOB),
+      rowCount,
+      neighbours: await jobNeighboursOf(undividedStore, method, chunk, division),
+    });
+  }
+  return jobs;
 }
 
 async function runWave(
@@ -158,6 +163,7 @@ async function runWave(
       },
       model: context.config.model,
       taskIndices: job.tasks.map((task) => task.taskIndex),
+      ...job.neighbours.named,
       microBatchRowsMax: context.config.training.microBatchRowsMax,
       device: context.config.compute.device,
       work: {
@@ -173,7 +179,7 @@ async function runWave(
     dense,
     rowPack: encodeRowPack(
       request.parameters.tables,
-      rowPackLayoutOf(job.tasks),
+      rowPackLayoutOf([...job.tasks, ...job.neighbours.rows]),
       context.spec.tableRowWidth,
     ),
   }));

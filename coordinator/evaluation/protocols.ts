@@ -77,7 +77,7 @@ async function phaseByPhase(
   const taskTotal = plan.validationPasses * validationTasks.length;
   const context = passesOver('choosing settings for phases', taskTotal);
   const choices = await chooseOnValidation(
-    { ...context, store: divided, division: last },
+    { ...context, store: divided, undividedStore: store, division: last },
     plan,
     meta,
     await readSplitRows(divided, validationTasks),
@@ -133,7 +133,7 @@ async function scoredUnder(
     rows: rows.query,
     supportRowCounts: taskIndices.map((index) => divided.tasks[index]?.supportRowCount ?? 0),
     logits: await predictArms(
-      { ...context, store: divided, division },
+      { ...context, store: divided, undividedStore: store, division },
       plan,
       meta,
       choices,

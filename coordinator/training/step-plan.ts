@@ -11,6 +11,7 @@ import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatcher.js';
+import { jobNeighboursOf, type JobNeighbours } from '../neighbours/job-neighbours.js';
 import { encodeDense, encodeRowPack } from './row-pack-gather.js';
 import { taskSampler, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
@@ -21,6 +22,7 @@ export interface PlannedJob {
   readonly taskWeights: readonly number[];
   /** Null when the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
+  readonly neighbours: JobNeighbours['named'];
   readonly layout: RowPackLayout;
 }
 
@@ -98,18 +100,21 @@ async function planOf(
   const coldRule = coldTaskWeightRuleOf(config);
   const coldWeights = coldRule === null ? null : taskWeightsOf(rows, coldRule);
   let start = 0;
-  const jobs = sampled.map((tasks, jobIndex): PlannedJob => {
+  const jobs: PlannedJob[] = [];
+  for (const [jobIndex, tasks] of sampled.entries()) {
     const end = start + tasks.length;
-    const job = {
+    const own = rows.slice(start, end);
+    const neighbours = await jobNeighboursOf(store, config.method, own);
+    jobs.push({
       jobIndex,
       taskIndices: tasks.map((task) => task.taskIndex),
       taskWeights: weights.slice(start, end),
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
-      layout: rowPackLayoutOf(rows.slice(start, end)),
-    };
+      neighbours: neighbours.named,
+      layout: rowPackLayoutOf([...own, ...neighbours.rows]),
+    });
     start = end;
-    return job;
-  });
+  }
   return { outerStep, jobs, taskCount: rows.length };
 }
 
@@ -130,7 +135,7 @@ export function ordersOf(
   const { runId, config, spec } = context;
   const dense = encodeDense(metaParameters);
   return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, layout }): JobOrder => ({
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => ({
       job: {
         protocolVersion: PROTOCOL_VERSION,
         runId,
@@ -143,6 +148,7 @@ export function ordersOf(
         },
         model: config.model,
         taskIndices: [...taskIndices],
+        ...neighbours,
         microBatchRowsMax: config.training.microBatchRowsMax,
         device: config.compute.device,
         work: {

@@ -38,6 +38,19 @@ export interface AdaptingTasks {
    * `reads.supportFields`.
    */
   readonly supportFields: (names?: readonly string[]) => SupportFields | null;
+  /**
+   * Null where no task has any, as in the cold term: a task without support has no neighbours. Only
+   * with `reads.neighbours`.
+   */
+  readonly neighbours: () => Neighbours | null;
+}
+
+/** Training tasks like each of some tasks, `count` places for each of them (`tasks/neighbour-rows.ts`). */
+export interface Neighbours {
+  /** `taskCount * count` tasks of support rows alone, those of the first task first. */
+  readonly tasks: AdaptingTasks;
+  /** `[taskCount, count]`: 1 for a neighbour, 0 for a place without. */
+  readonly isThere: tfjs.Tensor2D;
 }
 
 /** Support rows, by task; padding has no shares. */
@@ -104,6 +117,13 @@ export interface LevelShift {
   readonly features: readonly string[];
 }
 
+/** Which tasks are neighbours of a task: those that share most ids of a category or bag with it. */
+export interface NeighbourChoice {
+  readonly feature: string;
+  /** Of each task, at most; 1 to `NEIGHBOURS_MAX`. */
+  readonly count: number;
+}
+
 /** How tasks adapt: `start`, then `innerSteps` times the gradient and `step`. */
 export interface InnerLoop {
   /** 0: `start` is all of it, and no level shift follows. */
@@ -135,6 +155,7 @@ export interface InnerLoop {
     readonly attributes?: true;
     readonly supportTotals?: true;
     readonly supportFields?: true;
+    readonly neighbours?: NeighbourChoice;
   };
   /** Initial blocks; the personal variables once per task when absent. */
   readonly start?: (tasks: AdaptingTasks) => Blocks;

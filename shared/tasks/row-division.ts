@@ -46,6 +46,11 @@ export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
   }
 }
 
+/** The first support rows of a task, and no query rows. */
+export function supportAlone(task: TaskRows, supportRowsMax: number): TaskRows {
+  return withSupport(task, 0, supportRowsMax, false);
+}
+
 /** The minibatches of the phases gone through, each a task of support rows alone. */
 export function phaseMinibatches(
   task: TaskRows,

@@ -83,12 +83,20 @@ async function gone(pids: readonly number[]): Promise<void> {
 }
 
 describe('the same digest', () => {
-  it.each(['kept', 'recomputed'])(
-    'of second-order MAML, path %s, in process and with 1 and 2 workers',
-    async (path) => {
-      const method = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2, path };
+  const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
+  it.each([
+    ['second-order MAML, path kept', 'kept', { ...second, path: 'kept' }],
+    ['second-order MAML, path recomputed', 'recomputed', { ...second, path: 'recomputed' }],
+    [
+      'gated starts with neighbours by user',
+      'neighbours',
+      { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },
+    ],
+  ])(
+    'of %s, in process and with 1 and 2 workers',
+    async (_, prefix, method) => {
       const digestWith = async (name: string, ...options: string[]): Promise<string> => {
-        const file = await runFile(`${path}-${name}`, { method });
+        const file = await runFile(`${prefix}-${name}`, { method });
         const run = startCommand(['train', file, '--format', 'json', ...options], folder);
         return digestIn(await run.ended);
       };

@@ -1,12 +1,20 @@
-// What a job computes must not depend on which tasks share it, nor leave anything behind.
+// What a job computes must not depend on which tasks share it, nor leave anything behind. Of neighbours seen
+// to fail: those at another place of the job, lists shorter than a task has places.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
 import type { JobWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import {
+  jobCaseOf,
+  jobInputOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
@@ -34,13 +42,30 @@ const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml
   taskWeights,
 });
 
+const gate = methodOf({
+  ...{ kind: 'paml-gate', innerSteps: 2, innerRate: 0.2, preferenceWidth: 3 },
+  ...{ attributes: ['category1'], neighbours: { feature: 'bag0', count: 3 } },
+});
+const gateCase = jobCaseOf(
+  { ...tinyTaskStore({ ...options, supportRowCountMax: 3 }), digest: 'of neighbours' },
+  model,
+  5,
+  gate,
+);
+const gateWork = (taskWeights: number[]): JobWork => ({
+  ...{ kind: 'gradient', method: gate },
+  taskWeights,
+});
+
 /** Gradient by variable and by `table/id`, so that jobs with different packs can be compared. */
 async function gradientOf(indices: number[], work: JobWork): Promise<Map<string, Float32Array>> {
   const { tensors } = await runJob(executor, current, indices, work);
   const byName = new Map(tensors);
   byName.delete('rows');
   const { spec, store } = current;
-  const layout = rowPackLayoutOf(await store.readTasks(indices));
+  const tasks = await store.readTasks(indices);
+  const neighbours = await jobNeighboursOf(store, work.method, tasks);
+  const layout = rowPackLayoutOf([...tasks, ...neighbours.rows]);
   const width = spec.tableRowWidth;
   for (const [place, { name }] of spec.tables.entries())
     for (const [at, id] of layout.idsByTable[place]!.entries()) {
@@ -69,15 +94,25 @@ function expectEqual(found: Map<string, Float32Array>, expected: Map<string, Flo
 
 const taskSets = fc.uniqueArray(fc.nat(11), { minLength: 1, maxLength: 6 });
 
-describe.each(['fomaml', 'global'] as const)('%s', (kind) => {
+type WorkOf = (taskWeights: number[]) => JobWork;
+
+describe.each<[string, JobCase, WorkOf]>([
+  ['fomaml', jobCase, (weights) => gradientWork(weights)],
+  ['global', jobCase, (weights) => gradientWork(weights, 'global')],
+  // Tasks have neighbours in the job, others, and none.
+  ['paml-gate with neighbours', gateCase, gateWork],
+])('%s', (_, ofKind, workOf) => {
+  beforeAll(() => void (current = ofKind));
+  afterAll(() => void (current = jobCase));
+
   test('a job is the sum of jobs of one task each', async () => {
     await fc.assert(
       fc.asyncProperty(taskSets, async (indices) => {
         const weights = indices.map((index) => 0.1 + index / 10);
-        const whole = await gradientOf(indices, gradientWork(weights, kind));
+        const whole = await gradientOf(indices, workOf(weights));
         const parts: Map<string, Float32Array>[] = [];
         for (const [place, index] of indices.entries())
-          parts.push(await gradientOf([index], gradientWork([weights[place]!], kind)));
+          parts.push(await gradientOf([index], workOf([weights[place]!])));
         expectEqual(whole, sumOf(parts));
       }),
       { numRuns: 15 },
@@ -89,8 +124,8 @@ describe.each(['fomaml', 'global'] as const)('%s', (kind) => {
       fc.asyncProperty(taskSets, async (indices) => {
         const weightOf = (index: number): number => 0.1 + index / 10;
         const back = indices.toReversed();
-        const forth = await gradientOf(indices, gradientWork(indices.map(weightOf), kind));
-        expectEqual(await gradientOf(back, gradientWork(back.map(weightOf), kind)), forth);
+        const forth = await gradientOf(indices, workOf(indices.map(weightOf)));
+        expectEqual(await gradientOf(back, workOf(back.map(weightOf))), forth);
       }),
       { numRuns: 15 },
     );
@@ -180,6 +215,17 @@ describe('a job cut into many micro-batches', () => {
       },
     ],
     ['global', gradientWork(taskWeights, 'global')],
+    ['paml-gate with neighbours', gateWork(taskWeights)],
+    [
+      'predict, paml-gate with neighbours',
+      {
+        ...{ kind: 'predict', method: gate, rows: 'query' },
+        adaptations: [
+          { innerRate: 0.3, innerSteps: 0 },
+          { innerRate: 0.3, innerSteps: 2 },
+        ],
+      },
+    ],
     [
       'predict',
       {
@@ -204,8 +250,11 @@ describe('a job cut into many micro-batches', () => {
     ],
   ];
 
+  const casesOf = ({ method: { kind } }: JobWork): JobCase[] =>
+    kind === 'paml-gate' ? [gateCase] : [jobCase, emptySets];
+
   test.each(works)('gives what one micro-batch gives: %s', async (_, work) => {
-    for (const candidate of [jobCase, emptySets]) {
+    for (const candidate of casesOf(work)) {
       current = candidate;
       const indices = [4, 0, 7, 1, 2, 9];
       const whole = await runJob(executor, candidate, indices, work);
@@ -222,14 +271,17 @@ describe('a job cut into many micro-batches', () => {
   });
 
   test.each(works)('is the same to the last bit when computed again: %s', async (_, work) => {
+    const [own = jobCase] = casesOf(work);
+    current = own;
     const indices = [4, 0, 7, 1, 2, 9];
-    const once = await runJob(executor, jobCase, indices, work, 40);
+    const once = await runJob(executor, own, indices, work, 40);
     // Other shapes in between, another executor: nothing of that may matter.
-    await runJob(executor, jobCase, [3, 5, 8, 2, 6, 10], work, 200);
-    const other = await createExecutor({ openStore: () => Promise.resolve(jobCase.store) });
+    await runJob(executor, own, [3, 5, 8, 2, 6, 10], work, 200);
+    const other = await createExecutor({ openStore: () => Promise.resolve(own.store) });
     for (const again of [executor, other])
-      expect((await runJob(again, jobCase, indices, work, 40)).bytes).toEqual(once.bytes);
+      expect((await runJob(again, own, indices, work, 40)).bytes).toEqual(once.bytes);
     await other.close();
+    current = jobCase;
   });
 });
 
@@ -241,6 +293,23 @@ test('tasks of which none has rows of the kind leave all gradients at zero', asy
   expect(found.queryRowCount).toBe(0);
   expect(found.weightedSupportLoss).toBeGreaterThan(0);
   expect([...found.tensors.values()].every((values) => values.every((v) => v === 0))).toBe(true);
+});
+
+test('a job whose method reads neighbours names those of each task', async () => {
+  current = gateCase;
+  const { job, ...bytes } = await jobInputOf(gateCase, [1, 2], gateWork([0.5, 0.5]));
+  const { neighbours, ...without } = job;
+  for (const [named, found] of [
+    [{}, 'none'],
+    [{ neighbours: neighbours!.slice(1) }, '1'],
+  ] as const)
+    await expect(
+      executor.execute({ job: { ...without, ...named }, ...bytes }),
+    ).rejects.toMatchObject({
+      kind: 'data',
+      report: { expected: '2 lists, as its method reads them', found },
+    });
+  current = jobCase;
 });
 
 test('prediction after 0 steps is the same at any rate', async () => {
@@ -274,17 +343,22 @@ test('many jobs leave no tensor behind, failed ones neither', async () => {
   expect(tf.memory().numTensors).toBe(before);
 });
 
-test.each(['cpu', 'wasm'] as const)(
-  'the portable backend %s agrees with the native',
-  async (backend) => {
-    const work = gradientWork([0.2, 0.3, 0.5]);
-    const native = await runJob(executor, jobCase, [1, 2, 3], work);
+test.each([
+  ['cpu', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
+  ['wasm', 'fomaml', jobCase, gradientWork([0.2, 0.3, 0.5])],
+  ['cpu', 'paml-gate with neighbours', gateCase, gateWork([0.2, 0.3, 0.5])],
+] as const)(
+  'the portable backend %s, which computes eagerly, agrees with the native: %s',
+  async (backend, _, ofKind, work) => {
+    current = ofKind;
+    const native = await runJob(executor, ofKind, [1, 2, 3], work);
     const portable = await createExecutor({
-      openStore: () => Promise.resolve(jobCase.store),
+      openStore: () => Promise.resolve(ofKind.store),
       backend,
     });
+    current = jobCase;
     try {
-      const found = await runJob(portable, jobCase, [1, 2, 3], work);
+      const found = await runJob(portable, ofKind, [1, 2, 3], work);
       expect(portable.backend).toContain(backend);
       for (const [name, values] of native.tensors)
         expect(relativeDifference(found.tensors.get(name)!, values, 0.1), name).toBeLessThan(1e-5);

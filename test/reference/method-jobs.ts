@@ -5,10 +5,11 @@
  */
 
 import { afterAll, beforeAll } from 'vitest';
+import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
 import type { LossKind } from '../../shared/tasks/task-label.js';
-import type { TaskRows } from '../../shared/tasks/task-store.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
@@ -36,13 +37,15 @@ export interface GradientCase {
   /** Of the tasks in turn; binary unless given. */
   readonly losses?: readonly LossKind[];
   readonly model?: typeof model;
+  /** Of the job; all tasks unless given. */
+  readonly taskIndices?: readonly number[];
   /** Puts the meta-parameters where the method is to be looked at. */
   readonly place?: (jobCase: JobCase) => void;
 }
 
 export interface MethodJobs {
-  /** One job of all tasks of the case's store. */
-  run(jobCase: JobCase, work: JobWork): Promise<NamedOutput>;
+  /** One job, of all tasks of the case's store unless said otherwise. */
+  run(jobCase: JobCase, work: JobWork, taskIndices?: readonly number[]): Promise<NamedOutput>;
   expectOuterGradient(
     settings: Parameters<typeof methodOf>[0],
     rule: RefereeRule,
@@ -59,10 +62,9 @@ export function methodJobs(): MethodJobs {
   });
   afterAll(() => executor.close());
 
-  const run: MethodJobs['run'] = (jobCase, work) => {
+  const run: MethodJobs['run'] = (jobCase, work, taskIndices = allOf(jobCase.store)) => {
     current = jobCase;
-    const indices = jobCase.store.tasks.map(({ taskIndex }) => taskIndex);
-    return runJob(executor, jobCase, indices, work);
+    return runJob(executor, jobCase, taskIndices, work);
   };
 
   return {
@@ -78,15 +80,17 @@ export function methodJobs(): MethodJobs {
       const jobCase = jobCaseOf({ ...store, digest }, options.model ?? model, 5, method);
       place(jobCase);
       const { coldShare } = innerLoop;
-      const found = await run(jobCase, {
-        kind: 'gradient',
-        method,
-        taskWeights,
-        coldTaskWeights,
-      });
+      const indices = options.taskIndices ?? allOf(store);
+      const warmWeights = taskWeights.slice(0, indices.length);
+      const coldWeights = coldTaskWeights.slice(0, indices.length);
+      const found = await run(
+        jobCase,
+        { kind: 'gradient', method, taskWeights: warmWeights, coldTaskWeights: coldWeights },
+        indices,
+      );
 
       const { spec, meta } = jobCase;
-      const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
+      const tasks = await store.readTasks(indices);
       const { innerSteps, innerRate, order } = innerLoop;
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
@@ -96,11 +100,16 @@ export function methodJobs(): MethodJobs {
       const expected = weightedSum(
         [...tasks.map(gradientOf), ...cold],
         [
-          ...taskWeights.map((weight) => (1 - coldShare) * weight),
-          ...coldTaskWeights.map((weight) => coldShare * weight),
+          ...warmWeights.map((weight) => (1 - coldShare) * weight),
+          ...coldWeights.map((weight) => coldShare * weight),
         ],
       );
-      expectGradient(jobCase, found, expected, tasks);
+      const { rows } = await jobNeighboursOf(store, method, tasks);
+      expectGradient(jobCase, found, expected, [...tasks, ...rows]);
     },
   };
+}
+
+function allOf({ tasks }: TaskStore): number[] {
+  return tasks.map(({ taskIndex }) => taskIndex);
 }

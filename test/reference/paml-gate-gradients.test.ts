@@ -1,13 +1,16 @@
 // Gated initialisation: the outer gradient, that of preference and gate included, against the float64
-// referee; MAML at the beginning; and starts that know support rows without peeking. Seen to fail:
-// a cold term that knows the support rows, labels with their level, gates up to 1, predictions without
-// steps that are given no support rows, fields in the order of the store instead of that of the names.
+// referee, with and without neighbours; MAML at the beginning; and starts that know support rows without
+// peeking. Seen to fail: a cold term that knows the support rows, labels with their level, gates up to 1,
+// predictions without steps that are given no support rows, fields in the order of the store instead
+// of that of the names; a cold term that knows neighbours, places without one that are heard, scores
+// not scaled, queries of the neighbours instead of the task, attributes of a neighbour's last row.
 
 import { describe, expect, test } from 'vitest';
 import type { JobWork } from '../../shared/protocol.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { jobCaseOf, relativeDifference } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
+import { neighboursByDefinition } from '../fixtures/neighbours-by-definition.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { rich } from './gradient-expectations.js';
 import { methodJobs, model, taskWeights } from './method-jobs.js';
@@ -84,18 +87,58 @@ function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[
   });
 }
 
-const start: RefereeLoop['start'] = (seen, name) => {
-  const { tape, task, variable, tableRow } = seen;
-  const preference = preferenceOf(seen, tableRow('category0', task.categoryIds[0]![0]!));
-  const theta = variable(name);
-  return theta.map((node, index) => {
-    const terms = preference.map((p, place) =>
-      tape.multiply(p, variable(`gate.weight/${name}`)[place * theta.length + index]!),
+const ownPreference = (seen: RefereeTask): number[] =>
+  preferenceOf(seen, seen.tableRow('category0', seen.task.categoryIds[0]![0]!));
+
+/** @param embeddingOf nodes of what the gate reads. */
+const startFrom =
+  (taskEmbeddingOf: (seen: RefereeTask) => readonly number[]): NonNullable<RefereeLoop['start']> =>
+  (seen, name) => {
+    const { tape, variable } = seen;
+    const theta = variable(name);
+    const embedding = taskEmbeddingOf(seen);
+    return theta.map((node, index) => {
+      const terms = embedding.map((p, place) =>
+        tape.multiply(p, variable(`gate.weight/${name}`)[place * theta.length + index]!),
+      );
+      const logit = tape.add(variable(`gate.bias/${name}`)[index]!, ...terms);
+      return tape.scale(tape.multiply(node, tape.sigmoid(logit)), 2);
+    });
+  };
+
+/** Own preference and that of the neighbours, merged by attention. */
+const withNeighbours =
+  (neighboursOf: (task: TaskRows) => readonly TaskRows[]) =>
+  (seen: RefereeTask): number[] => {
+    const { tape, task, variable } = seen;
+    const own = ownPreference(seen);
+    // Without support rows nobody is known to be alike.
+    const neighbours = task.supportRowCount === 0 ? [] : neighboursOf(task);
+    const theirs = neighbours.map((other) => ownPreference({ ...seen, task: other }));
+    const times = (vector: readonly number[], name: string): number[] =>
+      own.map((_, out) => {
+        const weights = variable(name);
+        return tape.add(
+          ...vector.map((x, at) => tape.multiply(x, weights[at * preferenceWidth + out]!)),
+        );
+      });
+    const query = times(own, 'attention.query');
+    const weights = theirs.map((p) => {
+      const key = times(p, 'attention.key');
+      const score = tape.add(...key.map((k, at) => tape.multiply(k, query[at]!)));
+      return tape.exp(tape.scale(score, 1 / Math.sqrt(preferenceWidth)));
+    });
+    const total = tape.add(tape.constant(0), ...weights);
+    const merged = own.map((_, at) =>
+      tape.add(
+        tape.constant(0),
+        ...theirs.map((p, j) =>
+          tape.multiply(p[at]!, tape.multiply(weights[j]!, tape.reciprocal(total))),
+        ),
+      ),
     );
-    const logit = tape.add(variable(`gate.bias/${name}`)[index]!, ...terms);
-    return tape.scale(tape.multiply(node, tape.sigmoid(logit)), 2);
-  });
-};
+    return [...own, ...merged];
+  };
 
 const variants = [
   { innerSteps: 1, order: 'first', path: 'kept', coldShare: 0, losses: ['binary'] },
@@ -120,7 +163,32 @@ describe('the outer gradient', () => {
       attributes,
       ...loop,
     };
-    return jobs.expectOuterGradient(settings, { start }, { losses });
+    return jobs.expectOuterGradient(settings, { start: startFrom(ownPreference) }, { losses });
+  });
+
+  // With up to three neighbours or none; some of them are no tasks of the job.
+  test.each(variants)(`${variantName}, beside neighbours`, async ({ losses, ...loop }) => {
+    const store = tinyTaskStore({ ...rich, losses });
+    const idsOfRow = ({ bagIds }: TaskRows, row: number): number[] => [
+      ...bagIds[0]!.subarray(3 * row, 3 * row + 3),
+    ];
+    const taskIndices = [4, 1, 3];
+    const neighbours = new Map<number, TaskRows[]>();
+    for (const task of await store.readTasks(taskIndices))
+      neighbours.set(
+        task.taskIndex,
+        await neighboursByDefinition({ store, idsOfRow, count: 3 }, task),
+      );
+    const counts = [...neighbours.values()].map(({ length }) => length);
+    expect(counts).toEqual(losses.length === 1 ? [1, 0, 3] : [2, 1, 1]);
+    await jobs.expectOuterGradient(
+      {
+        ...{ kind: 'paml-gate', innerRate, preferenceWidth, features, ...loop },
+        ...{ attributes: ['category0'], neighbours: { feature: 'bag0', count: 3 } },
+      },
+      { start: startFrom(withNeighbours(({ taskIndex }) => neighbours.get(taskIndex)!)) },
+      { losses, taskIndices },
+    );
   });
 });
 
@@ -160,7 +228,12 @@ test('a start knows the support rows, whether or not steps follow', async () => 
   expect(relativeDifference(alone, beside)).toBeLessThan(1e-6);
 });
 
-test('features that the store has not are refused', () => {
-  const method = methodOf({ kind: 'paml-gate', features: ['category7'] });
-  expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow('method.features');
+test.each([
+  [{ features: ['category7'] }, 'method.features'],
+  [{ neighbours: { feature: 'category7' } }, 'method.neighbours.feature'],
+  // Numbers have no ids.
+  [{ neighbours: { feature: 'number0' } }, 'method.neighbours.feature'],
+])('features that the store has not are refused: %o', (settings, where) => {
+  const method = methodOf({ kind: 'paml-gate', ...settings });
+  expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow(where);
 });

@@ -5,9 +5,12 @@ import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { JobSchema } from '../../shared/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
+import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { layoutOf } from '../fixtures/gradient-results.js';
+import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training-run.js';
 
@@ -76,6 +79,31 @@ describe('the step planner', () => {
     await planner.take(0);
     await planner.settled();
     await expect(planner.take(1)).rejects.toThrow('unreadable');
+  });
+});
+
+// Seen to fail on a row pack of the job's own tasks.
+describe('the neighbours of tasks', () => {
+  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0', count: 2 } });
+
+  it('are named by their jobs, whose row packs cover them', async () => {
+    const store = tinyTaskStore();
+    const { jobs } = await stepPlanner({ ...config, method }, store).take(0);
+    for (const { taskIndices, neighbours: named, layout } of jobs) {
+      const neighbours = named.neighbours ?? [];
+      expect(neighbours).toHaveLength(taskIndices.length);
+      const tasks = await store.readTasks(taskIndices);
+      const others = await store.readTasks(neighbours.flat());
+      expect(layout).toEqual(rowPackLayoutOf([...tasks, ...others.map((t) => neighbourRowsOf(t))]));
+      for (const [place, index] of taskIndices.entries())
+        expect(neighbours[place]).not.toContain(index);
+    }
+    expect(jobs.flatMap(({ neighbours }) => neighbours.neighbours?.flat() ?? [])).not.toEqual([]);
+  });
+
+  it('are nothing that jobs of other methods speak of', async () => {
+    const { jobs } = await stepPlanner(config, tinyTaskStore()).take(0);
+    for (const { neighbours } of jobs) expect(neighbours).toEqual({});
   });
 });
 

@@ -16,6 +16,14 @@ import { gradientOf } from './gradient-job.js';
 import { deviceJobOf, type DeviceJob } from './job-batches.js';
 import { predictLogits } from './predict.js';
 
+/** What a job needs of its store. */
+export interface JobTasks {
+  readonly features: readonly EncodedFeature[];
+  readonly tasks: readonly TaskRows[];
+  /** Of each task, see `job-neighbours.ts`; empty when the method reads none. */
+  readonly neighbours: readonly (readonly TaskRows[])[];
+}
+
 type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
 
 /**
@@ -27,14 +35,13 @@ type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
 export function computeJob(
   computations: Computations,
   input: JobInput,
-  features: readonly EncodedFeature[],
-  tasks: readonly TaskRows[],
+  { features, tasks, neighbours }: JobTasks,
   microBatchRowsMax = input.job.microBatchRowsMax,
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
   const spec = modelSpecOf(job.model, features, job.work.method);
-  const layout = rowPackLayoutOf(tasks);
+  const layout = rowPackLayoutOf([...tasks, ...neighbours.flat()]);
   const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
   const dense = floatTensors(input.dense, `dense of ${where}`);
   requireLayout(dense, new Map(spec.variables.map((v) => [v.name, v])), `dense of ${where}`);
@@ -45,7 +52,7 @@ export function computeJob(
 
   return withoutTensorsLeft(engine, () => {
     const rows = pack.get('rows') ?? { shape: [0, 0], values: new Float32Array() };
-    const onDevice = deviceJobOf(engine, spec, tasks, layout, dense, rows);
+    const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, layout, dense, rows);
     switch (job.work.kind) {
       case 'gradient':
         return gradientJob(computations, onDevice, job.work, microBatchRowsMax);

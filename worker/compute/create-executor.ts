@@ -7,18 +7,18 @@ import { canonicalJson, type DeviceDemand } from '../../shared/config/run-config
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
 import type { Job, StoreReference } from '../../shared/protocol.js';
-import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { dividedTask } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import type { BackendChoice, OnProgress } from '../compute-protocol.js';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { loadEngine, type Engine } from './engine/load-engine.js';
-import { computeJob } from './compute-job.js';
+import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
 import { cudaFoldersOf, findCudaLibraries, openWithNode } from './device/cuda-libraries.js';
 import { requireDevice, type DeviceReport } from './device/device-report.js';
 import { measureDevice } from './device/measure-device.js';
+import { readNeighbours } from './job-neighbours.js';
 import { withSupportInputs } from './support-inputs.js';
 import { createMicroBatchMemory, type MicroBatchTerms } from './device/out-of-memory.js';
 
@@ -36,12 +36,6 @@ export interface ExecutorOptions {
   /** Told what the job under way is at. */
   readonly onProgress?: OnProgress;
   readonly clock?: Clock;
-}
-
-/** What a job needs of its store. */
-interface JobTasks {
-  readonly features: readonly EncodedFeature[];
-  readonly tasks: readonly TaskRows[];
 }
 
 /** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
@@ -100,13 +94,13 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     onProgress({ phase: 'reading' });
     const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
     if (ahead?.job === job) ahead = null;
-    const { features, tasks } = await reading;
+    const read = await reading;
     if (signal?.aborted === true)
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const { computed, backend } = memory.run(memoryTermsOf(job, tasks), (rowsMax) => ({
-      computed: computeJob(computations, input, features, tasks, rowsMax),
+    const { computed, backend } = memory.run(memoryTermsOf(job, read.tasks), (rowsMax) => ({
+      computed: computeJob(computations, input, read, rowsMax),
       backend: backendWith(rowsMax, job, engine),
     }));
     return { ...computed, computeMs: clock.monotonicMs() - startMs, backend };
@@ -126,12 +120,17 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   };
 }
 
-async function readJob(store: TaskStore, { taskIndices, work, model }: Job): Promise<JobTasks> {
+async function readJob(store: TaskStore, job: Job): Promise<JobTasks> {
+  const { taskIndices, work, model } = job;
   const division = work.kind === 'predict' ? work.division : undefined;
   const { features } = store.manifest;
   const stored = await store.readTasks(taskIndices);
-  const tasks = division === undefined ? stored : stored.map((task) => dividedTask(task, division));
-  return { features, tasks: withSupportInputs(model.supportInputs, features, tasks) };
+  const divided =
+    division === undefined ? stored : stored.map((task) => dividedTask(task, division));
+  const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
+    withSupportInputs(model.supportInputs, features, tasks);
+  const tasks = withInputs(divided);
+  return { features, tasks, neighbours: await readNeighbours(store, job, tasks, withInputs) };
 }
 
 function lookForCuda(): ReturnType<typeof findCudaLibraries> {

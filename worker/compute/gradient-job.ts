@@ -10,7 +10,7 @@ import type { GradientWork } from '../../shared/protocol.js';
 import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
-import { batchesOf, type DeviceJob } from './job-batches.js';
+import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
 import { readsSupportTotals, rolesOf, supportMultipleOf } from './meta-gradients/meta-gradient.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from './micro-batches.js';
 
@@ -67,19 +67,15 @@ export function gradientOf(
 }
 
 /** A method that reads all rows alike has no use for a task axis. */
-function cutOf(
-  { tasks }: DeviceJob,
-  method: GradientWork['method'],
-  rowsMax: number,
-): MicroBatch[] {
-  const sizes = tasks.map(({ rowCount, supportRowCount }) => ({
+function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number): MicroBatch[] {
+  const sizes = job.tasks.map(({ rowCount, supportRowCount }) => ({
     supportRowCount,
     queryRowCount: rowCount - supportRowCount,
   }));
   const plan = methodPlanOf(method);
   return plan.innerLoop === null
     ? flatMicroBatchesOf(sizes, rowsMax)
-    : microBatchesOf(sizes, rowsMax, supportMultipleOf(plan));
+    : microBatchesOf(sizes, rowsMax, supportMultipleOf(plan), rowsBesideOf(job));
 }
 
 /** Null when there are no rows. */

@@ -9,7 +9,13 @@ import type { Engine } from './engine/load-engine.js';
 import { DistinctBags } from './distinct-bags.js';
 import type { LocalIds } from './local-ids.js';
 import type { BatchInput } from './meta-gradients/passes.js';
-import { bagExtent, memberDensity, packExtent, type MicroBatch } from './micro-batches.js';
+import {
+  bagExtent,
+  memberDensity,
+  packExtent,
+  rowExtent,
+  type MicroBatch,
+} from './micro-batches.js';
 import {
   bagTensorsOf,
   batchTensorsOf,
@@ -22,6 +28,8 @@ export interface DeviceJob {
   readonly engine: Engine;
   readonly spec: ModelSpec;
   readonly tasks: readonly TaskRows[];
+  /** As many of each task; empty when none are read. */
+  readonly neighbours: readonly (readonly TaskRows[])[];
   readonly packRowCount: number;
   readonly dense: { readonly [name: string]: tfjs.Tensor };
   /** `{ rows }` `[packExtent, tableRowWidth]`, padded by zeros; empty when the model has no tables. */
@@ -33,7 +41,7 @@ export interface DeviceJob {
 export function deviceJobOf(
   engine: Engine,
   spec: ModelSpec,
-  tasks: readonly TaskRows[],
+  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
   layout: RowPackLayout,
   dense: ReadonlyMap<string, DenseTensor>,
   rows: DenseTensor,
@@ -47,6 +55,7 @@ export function deviceJobOf(
     engine,
     spec,
     tasks,
+    neighbours,
     packRowCount: layout.rowCount,
     dense: Object.fromEntries(
       [...dense].map(([name, { shape, values }]) => [
@@ -71,15 +80,17 @@ export function batchesOf(
   hasSupportTotals = false,
   tasksOf: (role: RowRole) => readonly TaskRows[] = () => job.tasks,
 ): Pick<BatchInput, 'batches' | 'bags'> {
-  const byTask = (rowExtent: number): { taskCount: number; rowExtent: number } => ({
+  const beside = neighbourExtentsOf(job);
+  const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
     taskCount,
-    rowExtent,
+    rowExtent: extent,
   });
   const extents: Record<RowRole, { taskCount: number; rowExtent: number }> = {
     support: byTask(supportExtent),
     query: byTask(queryExtent),
     all: byTask(supportExtent + queryExtent),
     first: byTask(1),
+    neighbours: { taskCount: taskCount * beside.count, rowExtent: beside.rowExtent },
     flat: { taskCount: 1, rowExtent: flatExtent },
   };
   const bags = new DistinctBags();
@@ -90,14 +101,37 @@ export function batchesOf(
     const own = extents[role];
     if (own.rowExtent === 0) continue;
     placeCount += own.taskCount * own.rowExtent;
-    const batch = rowBatchOf(tasksAt(tasksOf(role), taskPlaces), role, job.localIds, own, placed);
-    batches[role] = batchTensorsOf(job.engine, batch, hasSupportTotals && role === 'support');
+    const tasks =
+      role === 'neighbours'
+        ? taskPlaces.flatMap((place) => job.neighbours[place] ?? [])
+        : tasksAt(tasksOf(role), taskPlaces);
+    const batch = rowBatchOf(tasks, role, job.localIds, own, placed);
+    const hasTotals = hasSupportTotals && (role === 'support' || role === 'neighbours');
+    batches[role] = batchTensorsOf(job.engine, batch, hasTotals);
   }
   if (job.spec.bagFeatures.length === 0) return { batches };
   return {
     batches,
     bags: bagTensorsOf(job.engine, bags, bagExtentsOf(job.spec, bags, placeCount)),
   };
+}
+
+/** Neighbours of each task, places without one included, and the padded rows of each: none, or all alike. */
+export function neighbourExtentsOf({ neighbours }: Pick<DeviceJob, 'neighbours'>): {
+  readonly count: number;
+  readonly rowExtent: number;
+} {
+  const rowCounts = neighbours.flat().map(({ rowCount }) => rowCount);
+  return {
+    count: neighbours[0]?.length ?? 0,
+    rowExtent: rowExtent(rowCounts.reduce((most, count) => Math.max(most, count), 0)),
+  };
+}
+
+/** Padded rows that a job reads for each of its tasks beside the task's own. */
+export function rowsBesideOf(job: DeviceJob): number {
+  const { count, rowExtent: ofEach } = neighbourExtentsOf(job);
+  return count * ofEach;
 }
 
 function bagExtentsOf(

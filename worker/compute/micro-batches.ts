@@ -45,13 +45,15 @@ const ALIKE_TASKS_MIN = 4;
  * size, as those of k-shot training are, keep it and their number: their shapes are few without padding.
  *
  * @param rowMultiple of which every number of support rows is one: 1, 2, 4 or 8.
+ * @param rowsBeside padded rows that are read for each task beside its own.
  */
 export function microBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
   rowMultiple = 1,
+  rowsBeside = 0,
 ): MicroBatch[] {
-  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiple);
+  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiple, rowsBeside);
   const sorted = tasks
     .map(({ supportRowCount, queryRowCount }, place) => ({
       place,
@@ -68,7 +70,8 @@ export function microBatchesOf(
     let query = 0;
     for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
       query = Math.max(query, sorted[start]?.query ?? 0);
-      const rowCount = taskExtent(end - start, support + query, rowsMax) * (support + query);
+      const ofTask = support + query + rowsBeside;
+      const rowCount = taskExtent(end - start, ofTask, rowsMax) * ofTask;
       if (rowCount > rowsMax && end - start > 1) break;
       const cost = (costs[start] ?? 0) + ROWS_WORTH_A_CALL + rowCount;
       if (cost <= (costs[end] ?? 0)) {
@@ -82,7 +85,7 @@ export function microBatchesOf(
     const group = sorted.slice(starts[end], end);
     const supportExtent = Math.max(...group.map(({ support }) => support));
     const queryExtent = Math.max(...group.map(({ query }) => query));
-    const taskCount = taskExtent(group.length, supportExtent + queryExtent, rowsMax);
+    const taskCount = taskExtent(group.length, supportExtent + queryExtent + rowsBeside, rowsMax);
     const taskPlaces = group.map(({ place }) => place);
     const rowCount = taskPlaces.reduce((sum, place) => sum + rowCountOf(tasks[place]), 0);
     batches.push({
@@ -110,11 +113,15 @@ function alikeMicroBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
   rowMultiple: number,
+  rowsBeside: number,
 ): MicroBatch[] {
   const { supportRowCount = 0, queryRowCount = 0 } = tasks[0] ?? {};
   const supportExtent = rowMultiple * Math.ceil(supportRowCount / rowMultiple);
   const rowExtent = supportExtent + queryRowCount;
-  const taskCountMax = Math.min(TASKS_MAX, Math.max(1, Math.floor(rowsMax / rowExtent)));
+  const taskCountMax = Math.min(
+    TASKS_MAX,
+    Math.max(1, Math.floor(rowsMax / (rowExtent + rowsBeside))),
+  );
   const groupCount = Math.ceil(tasks.length / taskCountMax);
   return Array.from({ length: groupCount }, (_, group): MicroBatch => {
     const start = Math.floor((group * tasks.length) / groupCount);

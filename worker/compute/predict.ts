@@ -9,9 +9,13 @@ import type { MethodPlan } from '../../shared/methods/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { LogitsInput, PredictionFunctions } from './captured-prediction.js';
 import type { Computations } from './computations.js';
-import { batchesOf, type DeviceJob } from './job-batches.js';
+import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from './meta-gradients/inner-loop.js';
-import { readsSupportTotals, supportMultipleOf } from './meta-gradients/meta-gradient.js';
+import {
+  readsSupportTotals,
+  rolesBesideOf,
+  supportMultipleOf,
+} from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 import type { BatchTensors } from './models/batch-tensors.js';
 import type { TrunkPass } from './models/forward.js';
@@ -47,6 +51,7 @@ export function predictLogits(
     sizes,
     microBatchRowsMax,
     supportMultipleOf(methodPlanOf(work.method)),
+    rowsBesideOf(job),
   );
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
@@ -149,9 +154,7 @@ function runMicroBatch(
 }
 
 function rolesRead({ innerLoop }: MethodPlan): RowRole[] {
-  return innerLoop?.reads?.attributes === true
-    ? ['support', 'query', 'first']
-    : ['support', 'query'];
+  return ['support', 'query', ...rolesBesideOf(innerLoop)];
 }
 
 type Evidence = Pick<LogitsInput, 'support'>;

@@ -29,7 +29,7 @@ export function phaseSupports(
     if (microBatch.taskPlaces.every((place) => tasks[place]?.rowCount === 0)) return [];
     const hasTotals = input.batches.support?.totals !== undefined;
     const minibatch = { ...microBatch, supportExtent, queryExtent: 0 };
-    const roles = (['support', 'first'] as const).filter(
+    const roles = (['support', 'first', 'neighbours'] as const).filter(
       (role) => role === 'support' || input.batches[role] !== undefined,
     );
     const tasksOf = (role: RowRole): readonly TaskRows[] =>

@@ -12,8 +12,11 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 import type { DistinctBags } from './distinct-bags.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
 
-/** `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end. */
-export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
+/**
+ * `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end.
+ * `neighbours`: the support rows of the tasks' neighbours, which are tasks of the batch in turn.
+ */
+export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat' | 'neighbours';
 
 export interface RowBatch {
   readonly taskCount: number;
@@ -69,6 +72,7 @@ export function roleSpanOf(
 ): { readonly start: number; readonly end: number } {
   switch (role) {
     case 'support':
+    case 'neighbours':
       return { start: 0, end: supportRowCount };
     case 'query':
       return { start: supportRowCount, end: rowCount };

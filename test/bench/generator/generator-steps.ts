@@ -98,7 +98,7 @@ function inputOf(engine: Engine, meta: MetaParameters, tasks: readonly TaskRows[
   const pack = decodeTensors(encodeRowPack(meta.tables, layout, spec.tableRowWidth), 'rows');
   const rows = pack.get('rows');
   if (!(rows?.values instanceof Float32Array)) throw new Error('a pack has rows');
-  const job = deviceJobOf(engine, spec, tasks, layout, meta.dense, {
+  const job = deviceJobOf(engine, spec, { tasks, neighbours: [] }, layout, meta.dense, {
     shape: rows.shape,
     values: rows.values,
   });
@@ -145,8 +145,7 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
           dense: encodeDense(meta),
           rowPack: encodeRowPack(meta.tables, layout, spec.tableRowWidth),
         },
-        store.manifest.features,
-        tasks,
+        { features: store.manifest.features, tasks, neighbours: [] },
       );
       const slope = decodeTensors(output, 'output').get(WEIGHT)?.values;
       if (slope === undefined) throw new Error('the generator has a gradient');

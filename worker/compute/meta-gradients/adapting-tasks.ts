@@ -2,8 +2,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { AdaptingTasks, SupportFields } from '../../../shared/methods/method.js';
-import { placeCountsOf, type BatchTensors } from '../models/batch-tensors.js';
+import type { AdaptingTasks, Neighbours, SupportFields } from '../../../shared/methods/method.js';
+import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';
 import { modelPlanOf } from '../models/model-plan.js';
 import { tableRowsOf, type JobTensors } from './passes.js';
@@ -25,7 +25,41 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
       return totals ?? { impressions: none(), clicks: none() };
     },
     supportFields: (names) => supportFieldsOf(job, names ?? fieldNamesOf(spec)),
+    neighbours: () => neighboursOf(job),
   };
+}
+
+function neighboursOf(job: JobTensors): Neighbours | null {
+  const { engine, taskCount } = job;
+  const { tf } = engine;
+  const data = job.batchOf('neighbours');
+  if (data === null) return null;
+  const places = placeCountsOf(data);
+  const tasks = adaptingTasksOf({
+    ...{ ...job, taskCount: places.taskCount },
+    batchOf: (role) => (role === 'support' ? data : null),
+  });
+  const shares = tf.sum(data.impressionShares, 1);
+  return {
+    tasks: {
+      ...tasks,
+      // Rows of a neighbour are those of support alone, and it has some.
+      attributes: (names) => firstRows(tf, namedFields(job, data, names), places),
+    },
+    isThere: tf.reshape(tf.cast(tf.greater(shares, 0), 'float32'), [taskCount, -1]),
+  };
+}
+
+/** `[taskCount, width]` of `[placeCount, width]`. */
+function firstRows(
+  tf: typeof tfjs,
+  fields: tfjs.Tensor2D,
+  { taskCount, rowExtent }: PlaceCounts,
+): tfjs.Tensor2D {
+  const [, width] = fields.shape;
+  const byTask = tf.reshape<tfjs.Rank.R3>(fields, [taskCount, rowExtent, width]);
+  const first = tf.slice(byTask, [0, 0, 0], [taskCount, 1, width]);
+  return tf.reshape<tfjs.Rank.R2>(first, [taskCount, width]);
 }
 
 function supportFieldsOf(

@@ -108,6 +108,14 @@ export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
   if (innerLoop === null) return [unadaptedRoleOf(null)];
   const roles = new Set<RowRole>(['support', 'query']);
   if (innerLoop.coldShare > 0) roles.add(unadaptedRoleOf(innerLoop));
-  if (innerLoop.reads?.attributes === true) roles.add('first');
-  return [...roles];
+  return [...roles, ...rolesBesideOf(innerLoop)];
+}
+
+/** The roles whose rows a method reads beside those that are learned from or judged. */
+export function rolesBesideOf(innerLoop: InnerLoop | null): RowRole[] {
+  const { attributes, neighbours } = innerLoop?.reads ?? {};
+  return [
+    ...(attributes === true ? (['first'] as const) : []),
+    ...(neighbours === undefined ? [] : (['neighbours'] as const)),
+  ];
 }

@@ -100,9 +100,10 @@ export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
 }
 
 function taskCountOf({ batches }: BatchInput): number {
-  const byTask = Object.values(batches).find(({ taskOfPlace }) => taskOfPlace === undefined);
-  if (byTask === undefined) throw new Error('no rows that lie by task');
-  return placeCountsOf(byTask).taskCount;
+  const { flat: _flat, neighbours: _neighbours, ...byTask } = batches;
+  const [any] = Object.values(byTask);
+  if (any === undefined) throw new Error('no rows that lie by task');
+  return placeCountsOf(any).taskCount;
 }
 
 /** The tensors of a micro-batch, as captured functions take them. */

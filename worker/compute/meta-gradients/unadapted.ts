@@ -9,6 +9,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { RowRole } from '../row-batch.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, startState } from './inner-loop.js';
 import { gradientsOf, packIn } from './named-tensors.js';
@@ -54,8 +55,12 @@ export function unadaptedGradient(
   };
 }
 
-/** A start that reads support rows would know the labels that are judged: it is given none. */
+/**
+ * A start that reads support rows would know the labels that are judged: it is given none, nor
+ * neighbours, which are found by them.
+ */
 function beforeSupport(job: JobTensors, loop: InnerLoop | null): JobTensors {
-  if (loop?.reads?.supportFields !== true) return job;
-  return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
+  if (loop?.reads?.supportFields !== true && loop?.reads?.neighbours === undefined) return job;
+  const isUnknown = (role: RowRole): boolean => role === 'support' || role === 'neighbours';
+  return { ...job, batchOf: (role) => (isUnknown(role) ? null : job.batchOf(role)) };
 }

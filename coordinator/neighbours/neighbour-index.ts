@@ -1,0 +1,87 @@
+/**
+ * Which training tasks are neighbours of a task: those with the largest Jaccard similarity
+ *
+ *   |ids(i) and ids(j)| / |ids(i) or ids(j)|
+ *
+ * of the ids that their support rows have in one feature, ties by task index. Unknown values count for
+ * nothing; nor do ids that more than `ID_TASKS_MAX` training tasks have: they tell tasks least apart and
+ * would cost most. Who has a row of the task is not its neighbour: not the task itself, nor another made
+ * of the same rows of the logs, which would show it the labels it is judged by.
+ */
+
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
+
+export const ID_TASKS_MAX = 1000;
+
+export interface NeighbourIndex {
+  /** Indices of at most `count` tasks, the most similar first. */
+  neighboursOf(task: TaskRows, count: number): number[];
+}
+
+/** The distinct known ids of some rows. */
+export type IdsOf = (task: TaskRows) => ReadonlySet<number>;
+
+/** @param candidates training tasks as neighbours are read: of support rows alone. */
+export async function neighbourIndexOf(
+  candidates: AsyncIterable<TaskRows> | Iterable<TaskRows>,
+  idsOf: IdsOf,
+  idTasksMax = ID_TASKS_MAX,
+): Promise<NeighbourIndex> {
+  const tasksById = new Map<number, number[]>();
+  const logRowsByTask = new Map<number, Float64Array>();
+  for await (const candidate of candidates) {
+    logRowsByTask.set(candidate.taskIndex, candidate.logRows);
+    for (const id of idsOf(candidate)) {
+      const having = tasksById.get(id) ?? [];
+      // One beyond the bound tells that there are too many.
+      if (having.length <= idTasksMax) having.push(candidate.taskIndex);
+      tasksById.set(id, having);
+    }
+  }
+  const passedOver = new Set<number>();
+  const idCountByTask = new Map<number, number>();
+  for (const [id, having] of tasksById)
+    if (having.length > idTasksMax) passedOver.add(id);
+    else for (const index of having) increment(idCountByTask, index);
+
+  return {
+    neighboursOf: (task, count) => {
+      const ids = [...idsOf(neighbourRowsOf(task))].filter((id) => !passedOver.has(id));
+      const sharedByTask = new Map<number, number>();
+      for (const id of ids)
+        for (const index of tasksById.get(id) ?? []) increment(sharedByTask, index);
+      const similar = [...sharedByTask].map(([index, shared]) => ({
+        index,
+        similarity: shared / (ids.length + (idCountByTask.get(index) ?? 0) - shared),
+      }));
+      similar.sort((a, b) => b.similarity - a.similarity || a.index - b.index);
+      const ownLogRows = new Set(task.logRows);
+      const neighbours: number[] = [];
+      for (const { index } of similar) {
+        if (neighbours.length === count) break;
+        if (logRowsByTask.get(index)?.every((row) => !ownLogRows.has(row)) === true)
+          neighbours.push(index);
+      }
+      return neighbours;
+    },
+  };
+}
+
+function increment(counts: Map<number, number>, key: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+/** Of a category or bag; id 0 is "unknown", empty places and their trained row are no values. */
+export function knownIdsOf(features: readonly EncodedFeature[], name: string): IdsOf {
+  const feature = features.find((each) => each.name === name);
+  if (feature === undefined || feature.kind === 'number')
+    throw new Error(`the task store has no category or bag ${name}`);
+  const { kind, rowCount } = feature;
+  const place = features.filter((each) => each.kind === kind).indexOf(feature);
+  return ({ categoryIds, bagIds }) => {
+    const ids = (kind === 'category' ? categoryIds : bagIds)[place] ?? [];
+    return new Set([...ids].filter((id) => id > 0 && id < rowCount));
+  };
+}
