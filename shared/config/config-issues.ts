@@ -80,7 +80,8 @@ function boundOf(origin: string, relation: string, bound: number | bigint): stri
 }
 
 function shown(value: unknown): string {
-  const text = JSON.stringify(value);
+  // JSON has no word for .nan and .inf of YAML.
+  const text = typeof value === 'number' ? String(value) : JSON.stringify(value);
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;
 }
 

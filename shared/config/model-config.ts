@@ -99,9 +99,9 @@ function personalMisfits(model: ModelConfig): Misfit[] {
   ];
   const misfits: Misfit[] = [...model.personal.entries()]
     .filter(([index, block]) => !known.includes(block) || model.personal.indexOf(block) !== index)
-    .map(([index, block]) => ({
+    .map(([index]) => ({
       path: ['personal', index],
-      message: `expected each of ${known.join(', ')} at most once, found "${block}"`,
+      message: `expected each of ${known.join(', ')} at most once`,
     }));
   if (model.adgroupEmbedding && !model.personal.includes('adgroupEmbedding'))
     misfits.push({
@@ -156,7 +156,7 @@ export function featureMisfits(model: ModelConfig, { features }: DataConfig): Mi
       .filter((name) => !tableNames.includes(name))
       .map((name) => ({
         path: ['initialisation', 'tables', name],
-        message: `expected one of ${tableNames.join(', ')}, found "${name}"`,
+        message: `there is no feature of this name with a table; it is one of ${tableNames.join(', ')}`,
       })),
   ];
   const wideCount = new Set(model.wideFields).size;
@@ -191,8 +191,8 @@ function unknownNames(
 ): Misfit[] {
   return [...found.entries()]
     .filter(([index, name]) => !known.includes(name) || found.indexOf(name) !== index)
-    .map(([index, name]) => ({
+    .map(([index]) => ({
       path: [...path, index],
-      message: `expected each of ${known.join(', ')} at most once, found "${name}"`,
+      message: `expected each of ${known.join(', ')} at most once`,
     }));
 }

@@ -51,6 +51,18 @@ describe('a run config with faults', () => {
     ],
     ['an empty field', set({ run: null }), ['run: is missing; expected text']],
     [
+      'a block given twice',
+      set({ model: { kind: 'logistic', hiddenWidths: [], personal: ['bias', 'bias'] } }),
+      ['model.personal.1: expected each of bias, numbers at most once, found "bias"'],
+    ],
+    [
+      'a table of no feature',
+      set({ model: { initialisation: { tables: { sight: { kind: 'normal', deviation: 1 } } } } }),
+      [
+        'model.initialisation.tables.sight: there is no feature of this name with a table; it is one of site',
+      ],
+    ],
+    [
       'more than a context vector for cavia',
       set({ method: { kind: 'cavia' } }),
       [
@@ -171,5 +183,13 @@ describe('a run config with faults', () => {
 
   it.each(['', '# nothing but a comment\n'])('says that %j is empty', (text) => {
     expect(failureOf(text).report.what).toBe('the run config is empty');
+  });
+
+  it.each([
+    ['.nan', 'NaN'],
+    ['.inf', 'Infinity'],
+  ])('shows %s as what it is', (yaml, word) => {
+    const { report } = failureOf(`seed: ${yaml}`);
+    expect(report.found).toContain(`seed: expected a number, found ${word}`);
   });
 });

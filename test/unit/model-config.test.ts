@@ -41,15 +41,15 @@ describe('what does not go together', () => {
     ],
     [
       { kind: 'fm', hiddenWidths: [], personal: ['output'] },
-      'personal.0: expected each of bias, numbers at most once, found "output"',
+      'personal.0: expected each of bias, numbers at most once',
     ],
     [
       { hiddenWidths: [4], personal: ['cross0'] },
-      'personal.0: expected each of bias, numbers, layer0, output at most once, found "cross0"',
+      'personal.0: expected each of bias, numbers, layer0, output at most once',
     ],
     [
       { kind: 'dcn-v2', crossLayers: 1, hiddenWidths: [], personal: ['cross1'] },
-      'personal.0: expected each of bias, numbers, cross0, output at most once, found "cross1"',
+      'personal.0: expected each of bias, numbers, cross0, output at most once',
     ],
     [
       { kind: 'mlp', linear: true },
@@ -74,11 +74,11 @@ describe('what does not go together', () => {
     ],
     [
       { factorisedFields: ['site', 'sight'] },
-      'factorisedFields.1: expected each of site, tags, age, price at most once, found "sight"',
+      'factorisedFields.1: expected each of site, tags, age, price at most once',
     ],
     [
       { kind: 'wide-deep', wideFields: ['age'] },
-      'wideFields.0: expected each of site, tags, price at most once, found "age"',
+      'wideFields.0: expected each of site, tags, price at most once',
     ],
     [
       { kind: 'ipnn', factorisedFields: ['site'] },
@@ -86,11 +86,11 @@ describe('what does not go together', () => {
     ],
     [
       { supportInputs: { targetEncodings: ['site', 'tags'] } },
-      'supportInputs.targetEncodings.1: expected each of site, price at most once, found "tags"',
+      'supportInputs.targetEncodings.1: expected each of site, price at most once',
     ],
     [
       { initialisation: { tables: { age: { kind: 'glorot-uniform' } } } },
-      'initialisation.tables.age: expected one of site, tags, price, found "age"',
+      'initialisation.tables.age: there is no feature of this name with a table; it is one of site, tags, price',
     ],
   ])('%j', (model, expected) => {
     expect(misfitsIn(model)).toEqual([expected]);
