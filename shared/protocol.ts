@@ -92,6 +92,12 @@ export const JobSchema = z.strictObject({
   blobLifetimeMs: z.int().positive(),
 });
 
+/** Of a job that diverged it is not finite: what becomes of that is for the coordinator to say. */
+export const LossSchema = z
+  // JSON writes null for what is not finite.
+  .union([z.number(), z.nan(), z.literal([Infinity, -Infinity]), z.null()])
+  .transform((loss) => loss ?? Number.NaN);
+
 export const JobResultSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string(),
@@ -99,9 +105,9 @@ export const JobResultSchema = z.strictObject({
   jobIndex: index,
   output: BlobRefSchema,
   /** Sum over the chunk of taskWeight * query loss; for a predict job 0. */
-  weightedQueryLoss: z.number(),
+  weightedQueryLoss: LossSchema,
   /** The same of the support loss before adaptation. */
-  weightedSupportLoss: z.number(),
+  weightedSupportLoss: LossSchema,
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),

@@ -10,7 +10,7 @@
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../shared/errors.js';
 import { DeviceDemandSchema } from '../shared/config/run-config.js';
-import { JobSchema } from '../shared/protocol.js';
+import { JobSchema, LossSchema } from '../shared/protocol.js';
 import { DeviceReportSchema } from './compute/device/device-report.js';
 
 const requestId = z.int().nonnegative();
@@ -66,8 +66,8 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     kind: z.literal('done'),
     requestId,
     output: bytes,
-    weightedQueryLoss: z.number(),
-    weightedSupportLoss: z.number(),
+    weightedQueryLoss: LossSchema,
+    weightedSupportLoss: LossSchema,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     backend: z.string(),

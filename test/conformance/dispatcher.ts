@@ -196,6 +196,25 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
+    it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+      'delivers a loss of %s as one that is not finite',
+      async (loss) => {
+        const executor = executorForTest((input) => ({
+          ...outputOf(input),
+          weightedQueryLoss: loss,
+          weightedSupportLoss: loss,
+        }));
+        await withDispatcher(executor, async (dispatcher) => {
+          const [delivered] = await collected(
+            dispatcher.run(ordersForTest(1), admitAll, noAbort()),
+          );
+          expect(delivered?.result.weightedQueryLoss).not.toSatisfy(Number.isFinite);
+          expect(delivered?.result.weightedSupportLoss).not.toSatisfy(Number.isFinite);
+          expect(executor.calls).toHaveLength(1);
+        });
+      },
+    );
+
     it('fails when every result of a job is refused', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {
         const admit = ({ result }: DeliveredResult): Rejection | null =>

@@ -100,6 +100,14 @@ test('only a process that does not compute is ended for its silence', async () =
   expect(endings()).toEqual(['silent', 'deadline']);
 });
 
+test('a loss that is not finite is an answer', async () => {
+  const diverged = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
+  for (const { values } of diverged.meta.dense.values()) values.fill(Number.NaN);
+  const answer = await open().execute(await jobInputOf(diverged, [0, 1, 2], work));
+  expect(answer.weightedQueryLoss).toBeNaN();
+  expect(answer.weightedSupportLoss).toBeNaN();
+});
+
 test.each([
   ['exits', 'exit code 7'],
   ['babbles', 'no answer'],
