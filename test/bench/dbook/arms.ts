@@ -70,3 +70,30 @@ export const ARMS: readonly Arm[] = [
     method: { kind: 'fomaml', ...EFFECTS_STEP, levelShift: OWN_SHIFTS },
   },
 ];
+
+/** By what users are alike that the network does not read, with its terms of a store. */
+const LIKENESS = { book: 1, friends: 32 };
+/** Its table stays where it begins. */
+const UNREAD = { kind: 'uniform', bound: 1e-12 };
+const READ = Object.keys(NETWORK_FEATURES);
+const LEARNED = ['bias', 'layer0', 'layer1', 'output', 'preference', 'attention', 'gate'];
+
+function neighboursBy(feature: keyof typeof LIKENESS): Arm {
+  return {
+    ...{ ...NETWORK, name: `neighbours by ${feature}` },
+    features: { ...NETWORK_FEATURES, [feature]: LIKENESS[feature] },
+    model: { ...NETWORK_MODEL, initialisation: { tables: { [feature]: UNREAD } } },
+    training: { ...NETWORK.training, trainable: [...READ, ...LEARNED] },
+    method: { kind: 'paml-gate', ...INNER_STEPS, features: READ, neighbours: { feature } },
+  };
+}
+
+/** The gate beside neighbours: `npm run bench:dbook -- --arms neighbours`; not recorded. */
+export const NEIGHBOUR_ARMS: readonly Arm[] = [
+  {
+    ...{ ...NETWORK, name: 'neighbours by author' },
+    method: { kind: 'paml-gate', ...INNER_STEPS, neighbours: { feature: 'author' } },
+  },
+  neighboursBy('book'),
+  neighboursBy('friends'),
+];

@@ -36,6 +36,8 @@ export interface Dbook {
   readonly years: ReadonlyMap<number, number>;
   /** Of a user; users that are not there have none. */
   readonly locations: ReadonlyMap<string, number>;
+  /** Of a user, in the order of the file; friendship is mutual there. */
+  readonly friends: ReadonlyMap<string, readonly string[]>;
 }
 
 export function readDbook(folder: string): Dbook {
@@ -46,15 +48,17 @@ export function readDbook(folder: string): Dbook {
     });
   const byUser = (file: string): Map<string, number[]> =>
     new Map(Object.entries(NumbersByUserSchema.parse(JSON.parse(text(`${file}.json`)))));
-  /** The first of each. */
-  const pairs = (file: string): Map<string, number> => {
-    const first = new Map<string, number>();
+  const groups = (file: string): Map<string, string[]> => {
+    const byFirst = new Map<string, string[]>();
     for (const line of text(`${file}.dat`).trim().split('\n')) {
       const [from = '', to = ''] = line.split('\t');
-      if (!first.has(from)) first.set(from, Number(to));
+      byFirst.set(from, [...(byFirst.get(from) ?? []), to]);
     }
-    return first;
+    return byFirst;
   };
+  /** The first of each. */
+  const pairs = (file: string): Map<string, number> =>
+    new Map([...groups(file)].map(([from, [first]]) => [from, Number(first)]));
   const byBook = (file: string): Map<number, number> =>
     new Map([...pairs(file)].map(([book, value]) => [Number(book), value]));
   return {
@@ -68,5 +72,6 @@ export function readDbook(folder: string): Dbook {
     authors: byBook('book_author'),
     years: byBook('book_year'),
     locations: pairs('user_location'),
+    friends: groups('user_user'),
   };
 }

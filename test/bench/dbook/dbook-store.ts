@@ -8,8 +8,11 @@ import type { DbookTask } from './dbook-tasks.js';
 export const FEATURES = ['book', 'publisher', 'author', 'year', 'location'] as const;
 export type Feature = (typeof FEATURES)[number];
 
-/** The features of a store, with the training rows that a value must have to be told from others. */
-export type CountMinByFeature = Readonly<Partial<Record<Feature, number>>>;
+/**
+ * The features of a store, with the training rows that a value must have to be told from others. `friends`
+ * is a bag of the user and so many friends at most.
+ */
+export type FeatureTerms = Readonly<Partial<Record<Feature | 'friends', number>>>;
 
 /** 0: unknown. */
 type ValueOf = (task: DbookTask, book: number) => number;
@@ -27,12 +30,12 @@ function valuesOf(dbook: Dbook): Readonly<Record<Feature, ValueOf>> {
 export function storeOf(
   dbook: Dbook,
   tasks: readonly DbookTask[],
-  countMins: CountMinByFeature,
+  terms: FeatureTerms,
   digest: string,
 ): TaskStore {
   const values = valuesOf(dbook);
   const encoded = FEATURES.flatMap((name) => {
-    const countMin = countMins[name];
+    const countMin = terms[name];
     if (countMin === undefined) return [];
     const ids = idsIn(tasks, values[name], countMin);
     const feature: EncodedFeature = {
@@ -42,6 +45,7 @@ export function storeOf(
     const idOf = (task: DbookTask, book: number): number => ids.get(values[name](task, book)) ?? 0;
     return [{ feature, idOf }];
   });
+  const friends = terms.friends === undefined ? null : friendsOf(dbook, tasks, terms.friends);
   const moments = momentsOf(tasks);
   const rows = tasks.map((task, taskIndex): TaskRows => {
     const rowCount = task.books.length;
@@ -50,17 +54,21 @@ export function storeOf(
       categoryIds: encoded.map(({ idOf }) =>
         Int32Array.from(task.books, (book) => idOf(task, book)),
       ),
-      ...{ bagIds: [], numbers: [], oracle: null },
+      bagIds: friends === null ? [] : [repeated(friends.idsOf(task.user), rowCount)],
+      ...{ numbers: [], oracle: null },
       clicks: Float32Array.from(task.ratings, (r) => (r - moments.mean) / moments.deviation),
       impressions: new Float32Array(rowCount).fill(1),
       times: new Float64Array(rowCount),
-      logRows: new Float64Array(rowCount),
+      logRows: logRowsOf(task),
     };
   });
   return {
     manifest: {
       ...{ formatVersion: 1, sourceDigest: digest, taskColumns: ['user'], hasOracle: false },
-      features: encoded.map(({ feature }) => feature),
+      features: [
+        ...encoded.map(({ feature }) => feature),
+        ...(friends === null ? [] : [friends.feature]),
+      ],
       labels: [{ loss: 'squared', segment: null, ...moments }],
       taskCount: tasks.length,
       taskCountBySplit: countsBySplit(tasks),
@@ -76,6 +84,42 @@ export function storeOf(
     readTasks: (indices) => Promise.resolve(indices.map((index) => rowsAt(rows, index))),
     close: () => Promise.resolve(),
   };
+}
+
+/** Books and users have numbers of less than so many digits; a rating is of one user for one book. */
+const BOOK_NUMBERS = 1e6;
+
+function logRowsOf({ user, books }: DbookTask): Float64Array {
+  return Float64Array.from(books, (book) => Number(user) * BOOK_NUMBERS + book);
+}
+
+interface Friends {
+  readonly feature: EncodedFeature;
+  /** `[lengthMax]`, -1 in empty places. */
+  readonly idsOf: (user: string) => Int32Array;
+}
+
+/** As a bag that holds the user as well: friends share each other, and friends in common. */
+function friendsOf({ friends }: Dbook, tasks: readonly DbookTask[], friendsMax: number): Friends {
+  const idOf = (user: string): number => 1 + Number(user);
+  const users = new Set([...friends.keys(), ...tasks.map(({ user }) => user)]);
+  const lengthMax = 1 + friendsMax;
+  return {
+    feature: {
+      ...{ name: 'friends', kind: 'bag', lengthMax },
+      rowCount: 1 + [...users].reduce((most, user) => Math.max(most, idOf(user)), 0),
+      encoding: { by: 'dictionary' },
+    },
+    idsOf: (user) => {
+      const ids = new Int32Array(lengthMax).fill(-1);
+      ids.set([user, ...(friends.get(user) ?? [])].slice(0, lengthMax).map(idOf));
+      return ids;
+    },
+  };
+}
+
+function repeated(ids: Int32Array, rowCount: number): Int32Array {
+  return Int32Array.from({ length: rowCount * ids.length }, (_, at) => ids[at % ids.length] ?? -1);
 }
 
 function rowsAt(rows: readonly TaskRows[], index: number): TaskRows {

@@ -11,7 +11,7 @@
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
-import { ARMS, BEST, GATES } from './arms.js';
+import { ARMS, BEST, GATES, NEIGHBOUR_ARMS } from './arms.js';
 import { openBenchRuns, scoresIn, type BenchRuns, type ValidationCurve } from './bench-runs.js';
 import { biasPredictor } from './bias-predictors.js';
 import { readDbook, type Dbook, type Scenario } from './dbook-files.js';
@@ -57,13 +57,16 @@ async function runBench(): Promise<void> {
   const header = benchHeader();
   const dbook = readDbook(options.data);
   const runs = await openBenchRuns(dbook, options.folder, header.commit);
-  const arms = ARMS.filter(({ name }) => name.includes(options.arms));
+  const isRecorded = options.arms === '';
+  const arms = isRecorded
+    ? ARMS
+    : [...ARMS, ...NEIGHBOUR_ARMS].filter(({ name }) => name.includes(options.arms));
   for (const arm of arms) await runArm(arm, runs);
   await runs.close();
   if (options.validate) return;
   for (const [name, bySeed] of biasPredictions(dbook, runs)) predictions.set(name, bySeed);
   const results = resultsOf(runs);
-  if (arms.length < ARMS.length) {
+  if (!isRecorded) {
     process.stdout.write(tableOf(header, results));
     return;
   }

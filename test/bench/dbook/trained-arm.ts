@@ -10,11 +10,11 @@ import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { Adaptation } from '../../../shared/protocol.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import type { CountMinByFeature } from './dbook-store.js';
+import type { FeatureTerms } from './dbook-store.js';
 
 export interface Arm {
   readonly name: string;
-  readonly features: CountMinByFeature;
+  readonly features: FeatureTerms;
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: Readonly<Record<string, unknown>>;
   /** The section `training` but for the number of outer steps. */
@@ -107,7 +107,11 @@ function configOf(
     data: {
       logs: 'none: the bench makes the tasks',
       ...{ store: 'memory', task: 'user', label: { value: 'rating' } },
-      features: store.manifest.features.map(({ name, kind }) => ({ name, kind })),
+      features: store.manifest.features.map((feature) =>
+        feature.kind === 'bag'
+          ? { name: feature.name, kind: 'bag', separator: ' ', lengthMax: feature.lengthMax }
+          : { name: feature.name, kind: feature.kind },
+      ),
     },
     ...{ model, method },
     training: {
