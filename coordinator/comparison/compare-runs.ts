@@ -96,6 +96,13 @@ interface Compared {
   readonly logits: readonly Float32Array[];
 }
 
+/** A bucket that holds every adgroup is drawn as all of them are: the same rows, the same intervals. */
+function drawsNameOf(compared: Compared, bucket: SizeBucket): string {
+  const everyCount = positionsOf(compared, EVERY_ADGROUP).length;
+  const isEvery = positionsOf(compared, bucket).length === everyCount;
+  return isEvery ? EVERY_ADGROUP.name : bucket.name;
+}
+
 function compareSlice(
   compared: Compared,
   bucket: SizeBucket,
@@ -113,7 +120,7 @@ function compareSlice(
     {
       samples: report.bootstrapSamples,
       confidence: report.confidence,
-      stream: randomStream(report.run.seed, 'comparison bootstrap', bucket.name),
+      stream: randomStream(report.run.seed, 'comparison bootstrap', drawsNameOf(compared, bucket)),
     },
   );
   return {

@@ -135,6 +135,18 @@ describe('a comparison', () => {
     );
   });
 
+  it('has the same intervals for all adgroups and for a bucket that holds them all', () => {
+    const { slices } = compareRuns(
+      [
+        { evaluated: near, arm: null },
+        { evaluated: far, arm: null },
+      ],
+      { sizeBucketEdges: [1_000_000] },
+    );
+    expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
+    expect(slices[1]?.runs).toEqual(slices[0]?.runs);
+  });
+
   it('is the same again, and survives JSON', () => {
     const again = compareRuns([
       { evaluated: near, arm: 'meta-unadapted' },
