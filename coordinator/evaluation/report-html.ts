@@ -86,7 +86,7 @@ function metricsHtml(report: EvaluationReport): string {
   return section(
     'All test adgroups',
     'Logloss per impression and as a mean over adgroups; NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
-      `within adgroups, weighted by impressions${leftOut === 0 ? '' : ` (${formatCount(leftOut)} adgroups with one class only left out)`}; ` +
+      `within adgroups, weighted by impressions${leftOut === 0 ? '' : ` (adgroups with one class only, left out: ${formatCount(leftOut)})`}; ` +
       'pred/act is predicted over actual clicks; ECE the mean distance of prediction and click rate.',
     card(metricsTableHtml(all)),
   );

@@ -85,7 +85,7 @@ function metricsTable(all: Slice): string {
   const table = alignColumns([['arm', '', ...all.arms.map(({ arm }) => arm)], ...columns], 1);
   const leftOut = all.arms[0]?.metrics.gaucAdgroupsLeftOutCount ?? 0;
   const note =
-    leftOut === 0 ? '' : `\n${formatCount(leftOut)} adgroups with one class only are not in GAUC`;
+    leftOut === 0 ? '' : `\nadgroups with one class only, not in GAUC: ${formatCount(leftOut)}`;
   return `${table}\n${BEST} best of its column, the oracle aside${note}`;
 }
 

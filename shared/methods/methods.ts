@@ -7,7 +7,7 @@ import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { imaml } from './imaml.js';
 import { learnedRule } from './learned-rule.js';
-import { levelShiftVariables } from './level-shift.js';
+import { levelShiftOf, levelShiftVariables } from './level-shift.js';
 import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
@@ -71,7 +71,21 @@ export function methodMisfits(
   config: MethodConfig,
   model: ModelSettings,
 ): readonly SettingMisfit[] {
-  return methodOf(config).misfitsOf?.(config, model) ?? [];
+  const own = methodOf(config).misfitsOf?.(config, model) ?? [];
+  return own.length > 0 || adaptsSomething(config, model) ? own : [NOTHING_ADAPTS];
+}
+
+const NOTHING_ADAPTS: SettingMisfit = {
+  path: ['kind'],
+  message:
+    'nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
+};
+
+/** True of methods that are not about adapting a model's blocks. */
+function adaptsSomething(config: MethodConfig, { personal }: ModelSettings): boolean {
+  const { innerLoop, learns } = methodPlanOf(config);
+  if (innerLoop === null || learns === 'method') return true;
+  return personal.length > 0 || levelShiftOf(innerLoop) !== null;
 }
 
 /** What the jobs of an outer step are told of the method: a pure function of config and step. */

@@ -63,6 +63,13 @@ describe('a run config with faults', () => {
       ],
     ],
     [
+      'an inner loop with nothing to adapt',
+      set({ model: { personal: [] }, method: { kind: 'fomaml' } }),
+      [
+        'method.kind: nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
+      ],
+    ],
+    [
       'more than a context vector for cavia',
       set({ method: { kind: 'cavia' } }),
       [
@@ -192,4 +199,12 @@ describe('a run config with faults', () => {
     const { report } = failureOf(`seed: ${yaml}`);
     expect(report.found).toContain(`seed: expected a number, found ${word}`);
   });
+
+  it.each([{ kind: 'global' }, { kind: 'fomaml', levelShift: true }])(
+    'takes a model without personal blocks for %o',
+    (method) => {
+      const config = { ...GOOD, model: { personal: [] }, method };
+      expect(parseRunConfig(JSON.stringify(config), 'run.yaml').model.personal).toEqual([]);
+    },
+  );
 });
