@@ -123,7 +123,7 @@ export function attemptsUsedUp(
     cure:
       rejection === 'not_finite'
         ? 'training diverges: lower method.innerRate or training.optimizer.rate and train afresh'
-        : 'see the reason above; raise queue.jobAttemptsMax when it comes and goes',
+        : 'see the reason above; raise queue.jobTimeoutMs for a deadline, queue.jobAttemptsMax for what comes and goes',
     ...(cause === undefined ? {} : { cause }),
   });
 }
