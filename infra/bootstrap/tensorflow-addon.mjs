@@ -1,7 +1,7 @@
 // Compiles the native addon of tfjs-node-gpu against a libtensorflow, and keeps it in the cache.
 //
-// C++ files on Node-API, and the operation that the engine adds to TensorFlow: the compiler is called
-// directly, because node-gyp would need Python and make as well and would download Node's headers from
+// C++ files on Node-API, and what the engine adds: an operation and the options of sessions. The compiler
+// is called directly, because node-gyp would need Python and make as well and would download Node's headers from
 // outside the package registries. Node-API is stable, so that one addon serves Node 20 to 22.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,14 +21,19 @@ const COMPILER_WHEEL = 'ziglang==0.15.2';
 const COMPILERS = ['g++', 'c++', 'clang++'];
 const DEBIAN_PACKAGES = ['g++', 'libc6-dev'];
 const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
-const OWN_SOURCE = join(projectRoot, 'worker/compute/engine/native/sum-rows.cc');
+const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc'].map((name) =>
+  join(projectRoot, 'worker/compute/engine/native', name),
+);
+// The package's own code is to ask for our session options where it asks for TensorFlow's.
+const PACKAGE_FLAGS = ['-DTF_NewSessionOptions=QianmoNewSessionOptions'];
 const COMPILE_TIMEOUT_MS = 10 * 60_000;
 
 /** @typedef {import('./progress.mjs').Announce} Announce */
 
 /** @returns {string} changes with what the addon adds to the package's own sources */
 export function ownSourceDigest() {
-  return digestOf(readIfThere(OWN_SOURCE) ?? '').slice(0, 8);
+  const sources = OWN_SOURCES.map((path) => readIfThere(path) ?? '');
+  return digestOf([...PACKAGE_FLAGS, ...sources].join('\n')).slice(0, 8);
 }
 
 /**
@@ -51,10 +56,8 @@ export async function obtainAddon(inputs, announce) {
   const headers = await obtainNodeHeaders(announce);
   announce('building its addon (about 15 s)');
   await publishFolder(target, async (folder) => {
-    const sources = [
-      ...SOURCES.map((name) => join(inputs.packageFolder, 'binding', name)),
-      OWN_SOURCE,
-    ];
+    const packageSources = SOURCES.map((name) => join(inputs.packageFolder, 'binding', name));
+    const sources = [...packageSources, ...OWN_SOURCES];
     const objects = sources.map((source) => join(folder, `${basename(source)}.o`));
     const include = [`-I${headers}`, `-I${inputs.library.include}`];
     const flags = ['-O3', '-std=c++17', '-fPIC', '-fno-rtti', `-DNAPI_VERSION=${NODE_API_VERSION}`];
@@ -62,6 +65,7 @@ export async function obtainAddon(inputs, announce) {
     const compiles = sources.map((source, index) =>
       compiler.run([
         ...[...flags, ...definitions, ...include],
+        ...(packageSources.includes(source) ? PACKAGE_FLAGS : []),
         ...['-c', source, '-o', `${objects[index]}`],
       ]),
     );

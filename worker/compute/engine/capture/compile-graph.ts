@@ -1,8 +1,8 @@
 /**
  * Makes a graph runnable: one native call from inputs to results. How many threads a call uses is
  * decided when the native library loads, by TF_NUM_INTRAOP_THREADS (within an operation),
- * TF_NUM_INTEROP_THREADS (operations side by side) and OMP_NUM_THREADS (oneDNN); the addon passes
- * no session options, so nothing can be chosen for a single graph.
+ * TF_NUM_INTEROP_THREADS (operations side by side) and OMP_NUM_THREADS (oneDNN). Sessions have the
+ * options of `../native/session-options.cc`, so nothing can be chosen for a single graph.
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
