@@ -2,7 +2,11 @@
 
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { loglossChanges } from '../bench/meta-embedding/loglosses-by-model.js';
+import {
+  coldRange,
+  loglossChanges,
+  modelsTable,
+} from '../bench/meta-embedding/loglosses-by-model.js';
 import { resultsPage } from '../bench/meta-embedding/results-page.js';
 import {
   readRecord,
@@ -87,6 +91,16 @@ test('changes are the mean over seeds of those against each own cold base', () =
   expect(base[0]).toBe(0);
   expect(base[3]).toBeCloseTo(-0.3, 9);
   expect(metaEmbedding[0]).toBeCloseTo(-0.3, 9);
+});
+
+test('of several seeds the models table shows the range before any step', () => {
+  const seeds = [moved(0, 1.01, 'metaEmbedding'), moved(0, 1.1, 'metaEmbedding')];
+  // 1.1353 / 1.2323 = 0.92129; times 1.01 and 1.1: -6.95 % and +1.34 %.
+  const [least, greatest] = coldRange(seeds) ?? [];
+  expect(least).toBeCloseTo(-0.0695, 4);
+  expect(greatest).toBeCloseTo(0.0134, 4);
+  expect(modelsTable(new Map([['fm', seeds]])).join('\n')).toContain('| -2.8 % (-7.0 to +1.3) |');
+  expect(coldRange(seeds.slice(1))).toBeNull();
 });
 
 test('a run takes the place of its like in the record, and of nothing else', async () => {

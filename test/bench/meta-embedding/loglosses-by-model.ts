@@ -28,17 +28,26 @@ export const PUBLISHED_PERCENTAGES: Readonly<Record<BaseModelName, LoglossChange
 
 /** Mean over seeds of the changes of each. */
 export function loglossChanges(seeds: readonly Arms[]): LoglossChanges {
-  const changes = seeds.map((arms): LoglossChanges => {
-    const cold = arms.base[0]?.logloss ?? NaN;
-    const of = (arm: keyof Arms): number[] => arms[arm].map(({ logloss }) => logloss / cold - 1);
-    return { base: of('base'), metaEmbedding: of('metaEmbedding') };
-  });
+  const changes = seeds.map(changesOf);
   const mean = (arm: keyof LoglossChanges): number[] =>
     PHASES.map(
       (_, phase) =>
         changes.reduce((sum, each) => sum + (each[arm][phase] ?? NaN), 0) / seeds.length,
     );
   return { base: mean('base'), metaEmbedding: mean('metaEmbedding') };
+}
+
+function changesOf(arms: Arms): LoglossChanges {
+  const cold = arms.base[0]?.logloss ?? NaN;
+  const of = (arm: keyof Arms): number[] => arms[arm].map(({ logloss }) => logloss / cold - 1);
+  return { base: of('base'), metaEmbedding: of('metaEmbedding') };
+}
+
+/** Least and greatest change of the generated embeddings before any step; of one seed, nothing. */
+export function coldRange(seeds: readonly Arms[]): readonly [number, number] | null {
+  if (seeds.length < 2) return null;
+  const changes = seeds.map((arms) => changesOf(arms).metaEmbedding[0] ?? NaN);
+  return [Math.min(...changes), Math.max(...changes)];
 }
 
 /** A row for each model that was run, and one for what was published of it. */
@@ -53,10 +62,20 @@ export function modelsTable(byModel: ReadonlyMap<BaseModelName, readonly Arms[]>
     const count = seeds.length === 1 ? 'one seed' : `${seeds.length} seeds`;
     const aucs = [cold, generated].map((cell) => (cell?.auc ?? NaN).toFixed(4)).join(' / ');
     const published = PUBLISHED_PERCENTAGES[model];
+    const [ofCold = '', ...ofWarm] = changeCells({
+      base: percent(base),
+      metaEmbedding: percent(metaEmbedding),
+    });
+    const range = coldRange(seeds);
+    const seen = range === null ? '' : ` (${percent(range).map(signed).join(' to ')})`;
     return [
-      [`${model}, ${count}`, aucs, (cold?.logloss ?? NaN).toFixed(4)].concat(
-        changeCells({ base: percent(base), metaEmbedding: percent(metaEmbedding) }),
-      ),
+      [
+        `${model}, ${count}`,
+        aucs,
+        (cold?.logloss ?? NaN).toFixed(4),
+        `${ofCold}${seen}`,
+        ...ofWarm,
+      ],
       [`${model}, published`, '', '', ...changeCells(published)],
     ];
   });
@@ -66,11 +85,14 @@ export function modelsTable(byModel: ReadonlyMap<BaseModelName, readonly Arms[]>
 
 /** Base and Meta-Embedding by phase; of the cold base model, which all others are changes of, nothing. */
 function changeCells({ base, metaEmbedding }: LoglossChanges): string[] {
-  const shown = (percentage = NaN): string =>
-    `${percentage > 0 ? '+' : ''}${percentage.toFixed(1)} %`;
+  const shown = (percentage = NaN): string => `${signed(percentage)} %`;
   return PHASES.map((_, phase) =>
     phase === 0
       ? shown(metaEmbedding[0])
       : `${shown(base[phase])} / ${shown(metaEmbedding[phase])}`,
   );
+}
+
+function signed(percentage: number): string {
+  return `${percentage > 0 ? '+' : ''}${percentage.toFixed(1)}`;
 }

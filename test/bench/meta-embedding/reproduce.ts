@@ -4,7 +4,8 @@
  *   npm run reproduce:meta-embedding -- --settings published --seeds 0,1,2 --models deepfm,fm
  *
  * What is stopped goes on when started again, and what is finished is not run again, unless with
- * `--fresh`. `--workers 0` computes without a queue, which gives the same digits. The tables hold what was recorded before, but for what this start has run.
+ * `--fresh`. `--workers 0` computes without a queue, which gives the same digits. The tables hold
+ * what was recorded before, but for what this start has run.
  */
 
 import { existsSync, rmSync, writeFileSync } from 'node:fs';

@@ -54,7 +54,7 @@ function modelsSection(runs: readonly MeasuredRun[]): string[] {
     '## Base models in the published setting',
     '',
     `${circumstances(runs)} Logloss against that of the cold base model, base / Meta-Embedding (cold:`,
-    'Meta-Embedding alone); the published figures are means of runs of width 256.',
+    'Meta-Embedding alone, in brackets the range of the seeds); the published figures are means of runs of width 256.',
     '',
     ...modelsTable(byModel),
     '',
