@@ -5,13 +5,28 @@
  */
 
 import type { Job, JobResult } from '../shared/protocol.js';
+import type { BlobRef } from '../shared/storage/blob-store.js';
 
 /** A job with its input bytes; blob references are the dispatcher's to fill in. */
 export interface JobOrder {
-  readonly job: Omit<Job, 'dense' | 'rowPack'>;
+  readonly job: Omit<Job, 'dense' | 'rowPack' | 'frozen'>;
   /** Safetensors bytes; the same array object for every job of an outer step. */
   readonly dense: Uint8Array;
-  readonly rowPack: Uint8Array;
+  /** Null where the frozen blob holds the tables. */
+  readonly rowPack: Uint8Array | null;
+  /** The same array object for every job of a run; null where nothing is frozen. */
+  readonly frozen: Uint8Array | null;
+}
+
+/** The job as it travels, with the references of its inputs. */
+export function jobOf(order: JobOrder, refOf: (bytes: Uint8Array) => BlobRef): Job {
+  const { job, dense, rowPack, frozen } = order;
+  return {
+    ...job,
+    dense: refOf(dense),
+    ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
+    ...(frozen === null ? {} : { frozen: refOf(frozen) }),
+  };
 }
 
 export interface DeliveredResult {

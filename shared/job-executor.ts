@@ -9,7 +9,10 @@ export interface JobInput {
   readonly job: Job;
   /** Safetensors bytes, see `protocol.ts`. */
   readonly dense: Uint8Array;
-  readonly rowPack: Uint8Array;
+  /** Null where the job has none; likewise `frozen`. */
+  readonly rowPack: Uint8Array | null;
+  /** The same for every job of a run: an executor keeps what it made of it, by its digest. */
+  readonly frozen: Uint8Array | null;
 }
 
 export interface JobOutput {

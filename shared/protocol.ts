@@ -6,12 +6,14 @@
  * given numbers of inner steps. Tensors travel as blobs (`storage/blob-store.ts`); this file holds
  * only the small records, each parsed strictly where it arrives.
  *
- * Input blobs of a job, all in safetensors layout:
- *   dense     the meta-parameters' dense variables by name
+ * Input blobs of a job, all in safetensors layout (decision 0018):
+ *   dense     dense variables by name: those that outer steps change
  *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
+ *   frozen    the other dense variables by name and, in a job without row pack, `rows`
+ *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
  * Output blob of a gradient job:
- *   NAME      a gradient per dense variable: sum over the chunk's tasks of taskWeight * gradient
- *   rows      `[packRowCount, tableRowWidth]`, the same sum for the row pack
+ *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
+ *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  */
@@ -24,7 +26,7 @@ import { MethodConfigSchema } from './methods/methods.js';
 import { NEIGHBOURS_MAX } from './tasks/neighbour-rows.js';
 
 /** Raised when job or result change meaning; a worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -44,6 +46,10 @@ export const GradientWorkSchema = z.strictObject({
   coldTaskWeights: z.array(z.number().nonnegative()).optional(),
   /** Of the query losses after each inner step; the loss after the last alone when absent. */
   stepWeights: z.array(z.number().nonnegative()).optional(),
+  /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
+  learned: z
+    .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
+    .optional(),
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */
@@ -84,7 +90,8 @@ export const JobSchema = z.strictObject({
   /** A worker that computes on another refuses the job, so that one that does may take it. */
   device: DeviceDemandSchema,
   dense: BlobRefSchema,
-  rowPack: BlobRefSchema,
+  rowPack: BlobRefSchema.optional(),
+  frozen: BlobRefSchema.optional(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
   /** Counted from the start of the computation. */
   timeoutMs: z.int().positive(),

@@ -19,7 +19,7 @@ const STOP_GRACE_MS = 10_000;
 export interface JobCarrier {
   /** Blobs that live on for so long after each use. */
   readonly blobsOf: (lifetimeMs: number) => BlobStore;
-  readonly denseInputs: InputCache;
+  readonly sharedInputs: InputCache;
   readonly executor: JobExecutor;
   readonly clock: Clock;
   readonly workerName: string;
@@ -49,8 +49,13 @@ export async function fetchJob(data: unknown, carrier: JobCarrier): Promise<JobI
   const job = parsedJob(data);
   try {
     const blobs = carrier.blobsOf(job.blobLifetimeMs);
-    const dense = await carrier.denseInputs.get(job.dense, blobs);
-    return { job, dense, rowPack: await blobs.get(job.rowPack) };
+    const { sharedInputs } = carrier;
+    const [dense, frozen, rowPack] = await Promise.all([
+      sharedInputs.get(job.dense, blobs),
+      job.frozen === undefined ? null : sharedInputs.get(job.frozen, blobs),
+      job.rowPack === undefined ? null : blobs.get(job.rowPack),
+    ]);
+    return { job, dense, rowPack, frozen };
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
@@ -171,8 +176,9 @@ function failureOf(error: unknown, job: Job): JobFailure {
     return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
   const { where, expected, found, cure } = error.report;
   // A spoilt input is mended by putting it again; the blob store has removed it.
-  const isInput =
-    where?.includes(job.dense.sha256) === true || where?.includes(job.rowPack.sha256) === true;
+  const isInput = [job.dense, job.rowPack, job.frozen].some(
+    (ref) => ref !== undefined && where?.includes(ref.sha256) === true,
+  );
   if (error.kind === 'data' && isInput) return { kind: 'blob-missing', reason: error.message };
   const parts = [error.message];
   if (expected !== undefined) parts.push(`expected ${expected}`);

@@ -9,11 +9,12 @@ import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../shared/clock.js';
 import type { DeviceDemand } from '../shared/config/run-config.js';
+import type { BlobRef } from '../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../shared/job-executor.js';
 import { abortedError, closedError } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
 import type { DeviceReport } from './compute/device/device-report.js';
-import { DENSE_KEPT_COUNT, type BackendChoice } from './compute-protocol.js';
+import { SHARED_KEPT_COUNT, type BackendChoice, type SharedKind } from './compute-protocol.js';
 
 export type { ComputeEvent } from './compute-child.js';
 
@@ -53,8 +54,8 @@ const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
 /** A process that has loaded its backend, and what it was sent. */
 interface RunningChild {
   readonly child: ComputeChild;
-  /** sha256 of the dense inputs it holds, the oldest first. */
-  readonly denseKept: string[];
+  /** sha256 of the shared inputs it holds, the oldest of each kind first. */
+  readonly kept: Readonly<Record<SharedKind, string[]>>;
   prepared: { readonly input: JobInput; readonly requestId: number } | null;
 }
 
@@ -169,23 +170,32 @@ class ComputeProcess {
       child.kill('not started');
       throw error;
     }
-    this.#running = { child, denseKept: [], prepared: null };
+    this.#running = { child, kept: { dense: [], frozen: [] }, prepared: null };
     return this.#running;
   }
 
   #send(to: RunningChild, input: JobInput): number {
-    const { job, dense, rowPack } = input;
-    const { sha256 } = job.dense;
-    if (!to.denseKept.includes(sha256)) {
-      to.child.post({ kind: 'dense', sha256, bytes: dense });
-      to.denseKept.push(sha256);
-      if (to.denseKept.length > DENSE_KEPT_COUNT) to.denseKept.shift();
-    }
+    const { job, dense, rowPack, frozen } = input;
+    sendShared(to, 'dense', job.dense, dense);
+    if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
     this.#requestCount += 1;
     const requestId = this.#requestCount;
     to.child.post({ kind: 'prepare', requestId, job, rowPack });
     return requestId;
   }
+}
+
+/** Sends what the child does not hold. */
+function sendShared(
+  { child, kept }: RunningChild,
+  of: SharedKind,
+  { sha256 }: BlobRef,
+  bytes: Uint8Array,
+): void {
+  if (kept[of].includes(sha256)) return;
+  child.post({ kind: 'shared', of, sha256, bytes });
+  kept[of].push(sha256);
+  if (kept[of].length > SHARED_KEPT_COUNT) kept[of].shift();
 }
 
 /** Waits until the child has loaded its backend and returns what it computes on. */

@@ -3,8 +3,8 @@
  * serialization: typed arrays travel as bytes). Small records are parsed where they arrive.
  *
  * A job is sent in two messages: `prepare` with its inputs, at any time, and `execute` when its turn
- * has come. Dense bytes, which the jobs of an outer step share, travel before in a message of their
- * own: a received array keeps its whole message in memory.
+ * has come. Bytes that jobs share, dense ones of an outer step and frozen ones of a run, travel before in
+ * messages of their own: a received array keeps its whole message in memory.
  */
 
 import { z } from 'zod';
@@ -20,8 +20,13 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expe
 export const BackendChoiceSchema = z.enum(['auto', 'tensorflow', 'wasm', 'cpu']);
 export type BackendChoice = z.infer<typeof BackendChoiceSchema>;
 
-/** Dense inputs that a compute process holds: this outer step's and the next one's. */
-export const DENSE_KEPT_COUNT = 2;
+/**
+ * Inputs that a compute process holds of each kind: dense ones of this outer step and the next, frozen
+ * ones of two runs that take turns.
+ */
+export const SHARED_KEPT_COUNT = 2;
+export const SharedKindSchema = z.enum(['dense', 'frozen']);
+export type SharedKind = z.infer<typeof SharedKindSchema>;
 
 /** What a job is at. The thread is blocked in all phases but `reading`. */
 const JobProgressSchema = z.strictObject({
@@ -41,10 +46,20 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
   }),
-  /** Kept by content; the oldest goes when there are more than `DENSE_KEPT_COUNT`. */
-  z.strictObject({ kind: z.literal('dense'), sha256: z.string(), bytes }),
-  /** Replaces an earlier one that was not executed. The dense bytes are those the job names. */
-  z.strictObject({ kind: z.literal('prepare'), requestId, job: JobSchema, rowPack: bytes }),
+  /** Kept by content; the oldest of its kind goes when there are more than `SHARED_KEPT_COUNT`. */
+  z.strictObject({
+    kind: z.literal('shared'),
+    of: SharedKindSchema,
+    sha256: z.string(),
+    bytes,
+  }),
+  /** Replaces an earlier one that was not executed. The shared bytes are those the job names. */
+  z.strictObject({
+    kind: z.literal('prepare'),
+    requestId,
+    job: JobSchema,
+    rowPack: bytes.nullable(),
+  }),
   /** Of what was prepared under the same id. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
 ]);

@@ -1,6 +1,6 @@
 /**
- * Dense input blobs by content, so that a worker fetches them once per outer step and not once per
- * job. Bounded by bytes and by number; what was used longest ago goes first.
+ * Input blobs that jobs share, by content, so that a worker fetches dense ones once per outer step and
+ * frozen ones once per run. Bounded by bytes and by number; what was used longest ago goes first.
  */
 
 import type { BlobRef, BlobStore } from '../shared/storage/blob-store.js';

@@ -3,12 +3,15 @@
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../shared/clock.js';
+import { collectGarbageRarely } from '../shared/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-config.js';
 import { formatFailure, QianmoError } from '../shared/errors.js';
 import { formatDeviceLine } from './compute/device/device-report.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess, type ComputeEvent } from './compute-process.js';
 import { runWorker, type WorkerEvent } from './worker.js';
+
+collectGarbageRarely();
 
 const PARENT_GONE_TIMEOUT_MS = 8_000;
 

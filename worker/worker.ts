@@ -27,8 +27,8 @@ import {
 import { InputCache } from './input-cache.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 
-/** Dense inputs kept in memory; two outer steps of a large trunk. */
-const DENSE_CACHE_BYTE_COUNT_MAX = 512 * 1024 * 1024;
+/** Inputs that jobs share, kept in memory: two outer steps of a large trunk, or frozen tables. */
+const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
 /** Beyond any `queue.blobByteCountMax` that makes sense: the run's own limit is the coordinator's. */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 /** A worker that cannot hand its job back in this time goes all the same: the lock will end. */
@@ -118,7 +118,7 @@ function carrierOf(options: RunWorkerOptions, redis: RedisConnection): JobCarrie
   const { blobs } = options;
   return {
     blobsOf: blobs === undefined ? redisBlobsOf : () => blobs,
-    denseInputs: new InputCache(DENSE_CACHE_BYTE_COUNT_MAX),
+    sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
     executor,
     clock,
     workerName,

@@ -182,6 +182,7 @@ async function runWave(
       rowPackLayoutOf([...job.tasks, ...job.neighbours.rows]),
       context.spec.tableRowWidth,
     ),
+    frozen: null,
   }));
   const admitted = new Set<number>();
   const admit = (delivered: DeliveredResult): Rejection | null => {

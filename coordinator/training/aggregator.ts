@@ -4,7 +4,11 @@
  */
 
 import { QianmoError } from '../../shared/errors.js';
-import { learnedRowCount, learnedVariables } from '../../shared/models/learned-parameters.js';
+import {
+  learnedRowsOf,
+  learnedVariables,
+  type LearnedSpan,
+} from '../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
@@ -29,7 +33,7 @@ export interface JobGradient {
   readonly jobIndex: number;
   /** Dense variables by name. */
   readonly dense: NamedTensors;
-  /** `[packRowCount, tableRowWidth]` in the order of the job's row pack. */
+  /** `[learnedRowCount, tableRowWidth]`, see `protocol.ts`. */
   readonly rows: Float32Array;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
@@ -130,7 +134,7 @@ function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
   const values = new Float32Array(0);
   const expected = new Map<string, DenseTensor>();
   for (const { name, shape } of learnedVariables(spec)) expected.set(name, { shape, values });
-  const rowCount = learnedRowCount(spec, layout.rowCount);
+  const { rowCount } = learnedRowsOf(spec, layout);
   expected.set('rows', { shape: [rowCount, spec.tableRowWidth], values });
   return expected;
 }
@@ -162,13 +166,15 @@ export function aggregate(
     dense.set(name, { shape, values: sumInOrder(addends) });
   }
   const rows = new Map<string, RowGradient>();
-  for (const [tableIndex, { name }] of spec.tables.entries())
-    rows.set(
-      name,
-      spec.learns === 'all'
-        ? sumRowsInOrder(ordered, layouts, tableIndex, spec.tableRowWidth)
-        : { ids: new Int32Array(), values: new Float32Array() },
-    );
+  const spansByJob = layouts.map((layout) => learnedRowsOf(spec, layout).spans);
+  for (const [place, name] of spec.learned.tables.entries()) {
+    const addends = ordered.map((gradient, index) => {
+      const layout = layouts[index] ?? missing(name);
+      const span = spansByJob[index]?.[place] ?? missing(name);
+      return tableAddendOf(gradient, layout, span, spec.tableRowWidth);
+    });
+    rows.set(name, sumRowsInOrder(addends, spec.tableRowWidth));
+  }
   return { dense, rows };
 }
 
@@ -189,29 +195,40 @@ function sumOfOne(addend: Float32Array): Float32Array {
   return sum;
 }
 
-function sumRowsInOrder(
-  ordered: readonly JobGradient[],
-  layouts: readonly RowPackLayout[],
-  tableIndex: number,
+/** What one job adds to a table. */
+interface TableAddend {
+  /** Ascending and unique. */
+  readonly ids: Int32Array;
+  /** `[ids.length, width]` */
+  readonly values: Float32Array;
+}
+
+function tableAddendOf(
+  { rows }: JobGradient,
+  { idsByTable }: RowPackLayout,
+  { tableIndex, start, rowCount }: LearnedSpan,
   width: number,
-): RowGradient {
-  const idsByJob = layouts.map((layout) => layout.idsByTable[tableIndex] ?? new Int32Array(0));
-  const [only] = ordered;
-  if (only !== undefined && ordered.length === 1) {
-    const ids = idsByJob[0] ?? new Int32Array(0);
-    const start = (layouts[0]?.startByTable[tableIndex] ?? 0) * width;
-    return { ids, values: sumOfOne(only.rows.subarray(start, start + ids.length * width)) };
-  }
-  const ids = unionAscending(idsByJob);
+): TableAddend {
+  return {
+    ids: idsByTable[tableIndex] ?? new Int32Array(0),
+    values: rows.subarray(start * width, (start + rowCount) * width),
+  };
+}
+
+function sumRowsInOrder(addends: readonly TableAddend[], width: number): RowGradient {
+  const [only] = addends;
+  if (only !== undefined && addends.length === 1)
+    return { ids: only.ids, values: sumOfOne(only.values) };
+  const ids = unionAscending(addends.map((addend) => addend.ids));
   const sums = new Float64Array(ids.length * width);
-  for (const [jobIndex, { rows }] of ordered.entries()) {
+  for (const { ids: ofJob, values } of addends) {
     let place = 0;
-    let from = (layouts[jobIndex]?.startByTable[tableIndex] ?? 0) * width;
+    let from = 0;
     // Both lists of ids ascend, and the union holds every id of the job.
-    for (const id of idsByJob[jobIndex] ?? []) {
+    for (const id of ofJob) {
       while (ids[place] !== id) place += 1;
       for (let to = place * width; to < (place + 1) * width; to += 1, from += 1)
-        sums[to] = (sums[to] ?? 0) + (rows[from] ?? 0);
+        sums[to] = (sums[to] ?? 0) + (values[from] ?? 0);
     }
   }
   return { ids, values: new Float32Array(sums) };

@@ -1,13 +1,19 @@
 /**
  * Which input blobs are in use. Jobs may share a blob (the dense variables of an outer step, equal
- * row packs), so one is deleted when its last user lets go.
+ * row packs), so one is deleted when its last user lets go. What all jobs of a run share is held
+ * between its outer steps.
  */
 
 import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 
+/** Frozen blobs held at once: dispatchers outlive runs, as in a sweep. */
+const HELD_COUNT_MAX = 2;
+
 export class BlobLeases {
   readonly #blobs: BlobStore;
   readonly #userCountBySha256 = new Map<string, number>();
+  /** In order of first use. */
+  readonly #held = new Set<Uint8Array>();
   /** Hashing is once per array, not per job that uses it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
 
@@ -31,6 +37,20 @@ export class BlobLeases {
     return userCount === 0;
   }
 
+  /** Registers as a user until `releaseHeld`, or until others are held; true as of `lease`. */
+  async hold(bytes: Uint8Array): Promise<boolean> {
+    if (this.#held.has(bytes)) return false;
+    this.#held.add(bytes);
+    const isFirst = this.lease(bytes);
+    const [oldest] = this.#held;
+    if (this.#held.size > HELD_COUNT_MAX && oldest !== undefined) await this.#letGo(oldest);
+    return isFirst;
+  }
+
+  async releaseHeld(): Promise<void> {
+    for (const bytes of [...this.#held]) await this.#letGo(bytes);
+  }
+
   isLeased(ref: BlobRef): boolean {
     return this.#userCountBySha256.has(ref.sha256);
   }
@@ -50,5 +70,10 @@ export class BlobLeases {
     }
     this.#userCountBySha256.delete(ref.sha256);
     await this.#blobs.delete(ref);
+  }
+
+  async #letGo(held: Uint8Array): Promise<void> {
+    this.#held.delete(held);
+    await this.release(held);
   }
 }

@@ -9,7 +9,7 @@ import { QianmoError } from '../../shared/errors.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/protocol.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
-import type { DeliveredResult, JobOrder, Rejection } from '../dispatcher.js';
+import { jobOf, type DeliveredResult, type JobOrder, type Rejection } from '../dispatcher.js';
 import type { BlobLeases } from './blob-leases.js';
 import { fateOf, JobDelivery } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
@@ -86,17 +86,14 @@ export class DispatchStep {
 
   /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
-    const { clock, leases, link, patience } = this.#options;
+    const { clock, link, patience } = this.#options;
     this.#unsubscribe();
     this.#options.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
       await link.remove(open.map(([jobId]) => jobId));
-      for (const [, { order }] of open) {
-        await leases.release(order.dense);
-        await leases.release(order.rowPack);
-      }
+      await Promise.all(open.map(([, { order }]) => this.#releaseInputs(order)));
     };
     try {
       await patience.attempt(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
@@ -112,14 +109,11 @@ export class DispatchStep {
     while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
       const order = orders[this.#sentCount];
       if (order === undefined) break;
-      const job = {
-        ...order.job,
-        dense: leases.refOf(order.dense),
-        rowPack: leases.refOf(order.rowPack),
-      };
+      const job = jobOf(order, (bytes) => leases.refOf(bytes));
       const delivery = new JobDelivery(order, job, idSuffix);
       this.#refuseTooLarge(delivery);
-      unsent.push(...[order.dense, order.rowPack].filter((bytes) => leases.lease(bytes)));
+      unsent.push(...ownInputsOf(order).filter((bytes) => leases.lease(bytes)));
+      if (order.frozen !== null && (await leases.hold(order.frozen))) unsent.push(order.frozen);
       this.#sentCount += 1;
       this.#openByJobId.set(delivery.jobId, delivery);
       fresh.push(delivery);
@@ -154,8 +148,7 @@ export class DispatchStep {
       case 'hopeless':
         throw delivery.hopeless(fate.reason);
       case 'lost':
-        await this.#patiently(() => this.#options.leases.restore(delivery.order.dense));
-        await this.#patiently(() => this.#options.leases.restore(delivery.order.rowPack));
+        await this.#restoreInputs(delivery.order);
         await this.#deliverAgain(delivery, fate.reason);
         return null;
       case 'failed':
@@ -184,9 +177,19 @@ export class DispatchStep {
       return null;
     }
     this.#openByJobId.delete(delivery.jobId);
-    await this.#patiently(() => leases.release(delivery.order.dense));
-    await this.#patiently(() => leases.release(delivery.order.rowPack));
+    await this.#patiently(() => this.#releaseInputs(delivery.order));
     return delivered;
+  }
+
+  async #releaseInputs(order: JobOrder): Promise<void> {
+    const { leases } = this.#options;
+    await Promise.all(ownInputsOf(order).map((bytes) => leases.release(bytes)));
+  }
+
+  async #restoreInputs(order: JobOrder): Promise<void> {
+    const { leases } = this.#options;
+    const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
+    for (const bytes of inputs) await this.#patiently(() => leases.restore(bytes));
   }
 
   /** Null when it is not there; empty when it is not what the reference says. */
@@ -248,4 +251,9 @@ export class DispatchStep {
       cure: 'see that workers run and reach Redis, then continue with --resume',
     });
   }
+}
+
+/** What no job of another outer step shares. */
+function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
+  return rowPack === null ? [dense] : [dense, rowPack];
 }

@@ -9,7 +9,13 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor
 import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
-import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
+import {
+  jobOf,
+  type DeliveredResult,
+  type Dispatcher,
+  type JobOrder,
+  type Rejection,
+} from '../dispatcher.js';
 import { attemptsUsedUp } from './job-delivery.js';
 
 export interface InMemoryDispatcherOptions {
@@ -27,20 +33,20 @@ const RETRY_DELAY_MS_MAX = 5_000;
 /** `close` does not close the executor: who made it closes it. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
   const rejections = new Map<Rejection, number>();
+  // Orders share bytes: of an outer step the dense ones, of a run the frozen ones. They are hashed once.
+  const refs = new WeakMap<Uint8Array, BlobRef>();
+  const refOf = (bytes: Uint8Array): BlobRef => {
+    const ref = refs.get(bytes) ?? blobRefOf(bytes);
+    refs.set(bytes, ref);
+    return ref;
+  };
   return {
     rejections,
     async *run(orders, admit, signal) {
-      // Orders of one outer step share their dense bytes; they are hashed once.
-      const refs = new WeakMap<Uint8Array, BlobRef>();
-      const refOf = (bytes: Uint8Array): BlobRef => {
-        const ref = refs.get(bytes) ?? blobRefOf(bytes);
-        refs.set(bytes, ref);
-        return ref;
-      };
       for (const order of orders) {
-        const { dense, rowPack } = order;
-        const job = { ...order.job, dense: refOf(dense), rowPack: refOf(rowPack) };
-        yield await admittedResult({ job, dense, rowPack }, order, admit, signal, {
+        const { dense, rowPack, frozen } = order;
+        const input = { job: jobOf(order, refOf), dense, rowPack, frozen };
+        yield await admittedResult(input, order, admit, signal, {
           ...options,
           rejections,
         });

@@ -13,6 +13,6 @@ export interface RowGradient {
 export interface MetaGradient {
   /** By variable name, in the order of the spec: the variables that learn. */
   readonly dense: NamedTensors;
-  /** By feature name, in the order of the spec; every table is present, with or without rows. */
+  /** By feature name, in the order of the spec: every table that learns, with or without rows. */
   readonly rows: ReadonlyMap<string, RowGradient>;
 }

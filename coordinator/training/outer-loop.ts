@@ -8,6 +8,7 @@ import { backendWatch } from './backend-watch.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
+import { encodeFrozen } from './row-pack-gather.js';
 import { stepReport } from './step-report.js';
 import { ordersOf, stepPlanner } from './step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
@@ -31,7 +32,9 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const optimizer = metaOptimizerOf(config.training, spec.variables);
   let state = await startingState(options, optimizer);
   const checkpoints = checkpointWriter(options, state.outerStep);
-  const planner = stepPlanner(config, store, endOuterStep);
+  const { frozenTablesByteCountMax } = config.queue;
+  const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
+  const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
   const report = stepReport(options, state.outerStep);
   const watchBackend = backendWatch(options.sink);
   try {
@@ -40,6 +43,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       const orders = ordersOf(plan, state.metaParameters, {
         ...options,
         storeDigest: store.digest,
+        frozen,
       });
 
       const expected = expectationsOf(plan, runId, spec);

@@ -29,6 +29,7 @@ export interface QueueDispatcherOptions {
 }
 
 const NONCE_BYTE_COUNT = 4;
+const RELEASE_TIMEOUT_MS = 500;
 
 /**
  * Connects, checks the server, and clears what a dead coordinator of the same run left waiting.
@@ -79,6 +80,10 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     },
     close: async () => {
       for (const step of openSteps) step.stop();
+      await patience
+        .attempt(() => leases.releaseHeld(), clock.monotonicMs() + RELEASE_TIMEOUT_MS)
+        // A courtesy: they have a lifetime.
+        .catch(() => undefined);
       await link.close();
     },
   };

@@ -1,13 +1,60 @@
 /** Gathers what a job needs of the meta-parameters into the bytes that travel. */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { frozenVariables } from '../../shared/models/learned-parameters.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { gatherRows, type EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 
-/** All dense variables; one encoding serves every job of an outer step. */
-export function encodeDense(metaParameters: MetaParameters): Uint8Array {
-  return encodeTensors(metaParameters.dense);
+/** All dense variables, or the named ones; one encoding serves every job of an outer step. */
+export function encodeDense({ dense }: MetaParameters, names?: readonly string[]): Uint8Array {
+  return encodeTensors(
+    names === undefined ? dense : new Map(names.map((name) => [name, tensorOf(dense, name)])),
+  );
+}
+
+/** What no outer step of a run changes, as workers keep it. */
+export interface FrozenInput {
+  readonly bytes: Uint8Array;
+  /** Then jobs need no row packs. */
+  readonly holdsTables: boolean;
+}
+
+/**
+ * Null when nothing is frozen. Tables are held whole where none of them learns and all together
+ * have at most `tablesByteCountMax` bytes.
+ */
+export function encodeFrozen(
+  { dense, tables }: MetaParameters,
+  spec: ModelSpec,
+  tablesByteCountMax: number,
+): FrozenInput | null {
+  const names = frozenVariables(spec).map(({ name }) => name);
+  const width = spec.tableRowWidth;
+  const rowCount = [...tables.values()].reduce((sum, table) => sum + table.rowCount, 0);
+  const isFrozen = tables.size > 0 && spec.learned.tables.length === 0;
+  const holdsTables =
+    isFrozen && rowCount * width * Float32Array.BYTES_PER_ELEMENT <= tablesByteCountMax;
+  if (names.length === 0 && !holdsTables) return null;
+  const tensors = new Map(names.map((name) => [name, tensorOf(dense, name)]));
+  if (holdsTables) {
+    const values = new Float32Array(rowCount * width);
+    let start = 0;
+    for (const table of tables.values()) {
+      values.set(table.values, start);
+      start += table.values.length;
+    }
+    tensors.set('rows', { shape: [rowCount, width], values });
+  }
+  return { bytes: encodeTensors(tensors), holdsTables };
+}
+
+function tensorOf(dense: NamedTensors, name: string): DenseTensor {
+  const tensor = dense.get(name);
+  if (tensor === undefined) throw new Error(`the meta-parameters have no ${name}`);
+  return tensor;
 }
 
 /**

@@ -6,13 +6,14 @@
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { methodWorkAt } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION } from '../../shared/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatcher.js';
 import { jobNeighboursOf, type JobNeighbours } from '../neighbours/job-neighbours.js';
-import { encodeDense, encodeRowPack } from './row-pack-gather.js';
+import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
@@ -23,6 +24,7 @@ export interface PlannedJob {
   /** Null when the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
   readonly neighbours: JobNeighbours['named'];
+  /** Empty where jobs have no row packs. */
   readonly layout: RowPackLayout;
 }
 
@@ -39,15 +41,20 @@ export interface StepPlanner {
   settled(): Promise<void>;
 }
 
-/** @param endOuterStep of this call; nothing is read ahead beyond it */
+/**
+ * @param endOuterStep of this call; nothing is read ahead beyond it
+ * @param hasRowPacks whether jobs have them
+ */
 export function stepPlanner(
   config: RunConfig,
   store: TaskStore,
   endOuterStep = config.training.outerSteps,
+  hasRowPacks = true,
 ): StepPlanner {
   const sample = trainingSampler(config, store);
   let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
-  const read = (outerStep: number): Promise<StepPlan> => planOf(config, store, sample, outerStep);
+  const read = (outerStep: number): Promise<StepPlan> =>
+    planOf(config, store, sample, outerStep, hasRowPacks);
   return {
     async take(outerStep) {
       const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
@@ -93,6 +100,7 @@ async function planOf(
   store: TaskStore,
   sample: TaskSampler,
   outerStep: number,
+  hasRowPacks: boolean,
 ): Promise<StepPlan> {
   const sampled = sample(outerStep);
   const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));
@@ -111,7 +119,7 @@ async function planOf(
       taskWeights: weights.slice(start, end),
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       neighbours: neighbours.named,
-      layout: rowPackLayoutOf([...own, ...neighbours.rows]),
+      layout: rowPackLayoutOf(hasRowPacks ? [...own, ...neighbours.rows] : []),
     });
     start = end;
   }
@@ -124,6 +132,7 @@ export interface OrderContext {
   readonly storeDigest: string;
   readonly config: RunConfig;
   readonly spec: ModelSpec;
+  readonly frozen: FrozenInput | null;
 }
 
 /** The plan's jobs with the bytes of the meta-parameters as they are now. */
@@ -132,8 +141,9 @@ export function ordersOf(
   metaParameters: MetaParameters,
   context: OrderContext,
 ): JobOrder[] {
-  const { runId, config, spec } = context;
-  const dense = encodeDense(metaParameters);
+  const { runId, config, spec, frozen } = context;
+  const { learned } = spec;
+  const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
   return plan.jobs.map(
     ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => ({
       job: {
@@ -156,12 +166,19 @@ export function ordersOf(
           ...methodWorkAt(config.method, plan.outerStep),
           taskWeights: [...taskWeights],
           ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
+          ...(learnsAll(spec)
+            ? {}
+            : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
         },
         timeoutMs: config.queue.jobTimeoutMs,
         blobLifetimeMs: config.queue.blobLifetimeMs,
       },
       dense,
-      rowPack: encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+      rowPack:
+        frozen?.holdsTables === true
+          ? null
+          : encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+      frozen: frozen?.bytes ?? null,
     }),
   );
 }

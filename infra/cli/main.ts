@@ -5,9 +5,12 @@
 
 import { CommanderError } from 'commander';
 import { formatFailure, QianmoError } from '../../shared/errors.js';
+import { collectGarbageRarely } from '../../shared/garbage-collection.js';
 import { failureOfSystemError } from '../../shared/system-errors.js';
 import { openCommandContext } from './command-context.js';
 import { buildProgram } from './program.js';
+
+collectGarbageRarely();
 
 const EXIT_CODE_USAGE = 2;
 const EXIT_CODE_BUG = 70;

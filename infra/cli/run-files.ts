@@ -38,9 +38,12 @@ export async function openPreparedRun(
   return { config, store: storeForModel(config.model, store), spec: specOf(config, store) };
 }
 
-/** Of the run's model and of what its method learns beside it. */
-export function specOf(config: RunConfig, store: TaskStore): ModelSpec {
-  return modelSpecOf(config.model, store.manifest.features, config.method);
+/** Of the run's model, of what its method learns beside it, and of what is frozen. */
+export function specOf(
+  { model, method, training }: RunConfig,
+  { manifest }: Pick<TaskStore, 'manifest'>,
+): ModelSpec {
+  return modelSpecOf(model, manifest.features, method, training.trainable);
 }
 
 export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkpoints {

@@ -134,6 +134,11 @@ export const QueueConfigSchema = z.strictObject({
   /** Longest wait for the results of one outer step before the run gives up, resumable. */
   outerStepTimeoutMs: positiveInt.default(900_000),
   blobByteCountMax: positiveInt.default(512 * 1024 * 1024),
+  /** Tables that no outer step changes go whole to each worker, once, up to so many bytes together. */
+  frozenTablesByteCountMax: z
+    .int()
+    .nonnegative()
+    .default(256 * 1024 * 1024),
   /** How long a blob in Redis outlives its last use. */
   blobLifetimeMs: positiveInt.default(3_600_000),
 });

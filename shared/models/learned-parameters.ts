@@ -1,13 +1,47 @@
-/** What of a spec has a gradient: all of it, or what a method learns beside a model that stays. */
+/** What of a spec learns and what is frozen, and the rows of a row pack that have a gradient. */
 
+import type { RowPackLayout } from '../tasks/row-pack.js';
 import type { ModelSpec } from './model-spec.js';
 import type { Variable } from './variable.js';
 
-export function learnedVariables({ learns, variables }: ModelSpec): readonly Variable[] {
-  return learns === 'all' ? variables : variables.filter(({ block }) => block === 'method');
+export function learnedVariables({ learned, variables }: ModelSpec): readonly Variable[] {
+  const names = new Set(learned.variables);
+  return variables.filter(({ name }) => names.has(name));
 }
 
-/** Rows of a row pack that have a gradient. */
-export function learnedRowCount({ learns }: ModelSpec, packRowCount: number): number {
-  return learns === 'all' ? packRowCount : 0;
+export function frozenVariables({ learned, variables }: ModelSpec): readonly Variable[] {
+  const names = new Set(learned.variables);
+  return variables.filter(({ name }) => !names.has(name));
+}
+
+export function learnsAll({ learned, variables, tables }: ModelSpec): boolean {
+  return learned.variables.length === variables.length && learned.tables.length === tables.length;
+}
+
+/** Rows of a row pack that have a gradient, in their order: those of tables that learn. */
+export interface LearnedRows {
+  readonly rowCount: number;
+  /** By learned table: where its rows begin in the pack, and where among the learned ones. */
+  readonly spans: readonly LearnedSpan[];
+}
+
+export interface LearnedSpan {
+  /** Place of the table in the spec. */
+  readonly tableIndex: number;
+  readonly packStart: number;
+  readonly start: number;
+  readonly rowCount: number;
+}
+
+export function learnedRowsOf({ learned, tables }: ModelSpec, layout: RowPackLayout): LearnedRows {
+  const names = new Set(learned.tables);
+  const spans: LearnedSpan[] = [];
+  let start = 0;
+  for (const [tableIndex, { name }] of tables.entries()) {
+    if (!names.has(name)) continue;
+    const rowCount = layout.idsByTable[tableIndex]?.length ?? 0;
+    spans.push({ tableIndex, packStart: layout.startByTable[tableIndex] ?? 0, start, rowCount });
+    start += rowCount;
+  }
+  return { rowCount: start, spans };
 }

@@ -12,6 +12,7 @@ import type { ModelConfig } from '../config/model-config.js';
 import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from './generated-block.js';
+import { learnedNamesOf, type LearnedNames } from './learned-names.js';
 import type { FieldFrame, ModelDefinition, WeightInitialisation } from './model-definition.js';
 import type { ModelOptions } from './model-options.js';
 import { modelOf, type ModelKind } from './models.js';
@@ -45,8 +46,8 @@ export interface ModelSpec extends FieldFrame {
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
   readonly tables: readonly TableSpec[];
-  /** `method`: model and tables stay as they are, and the variables of block `method` learn alone. */
-  readonly learns: 'all' | 'method';
+  /** What outer steps change, in the order of the spec; the rest is frozen. */
+  readonly learned: LearnedNames;
 }
 
 type FeatureOf<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { kind: Kind }>;
@@ -54,24 +55,26 @@ type FeatureOf<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { 
 /**
  * Builds the spec from the model section and the encoded features of the task store; what the method
  * learns beside the model comes last.
+ *
+ * @param trainable as `training.trainable`: of what the method can learn, what it may.
  */
 export function modelSpecOf(
   config: ModelConfig,
   features: readonly EncodedFeature[],
   method: MethodConfig = { kind: 'global' },
+  trainable?: readonly string[],
 ): ModelSpec {
   const model = modelAlone(config, features);
-  return {
-    ...model,
-    variables: [...model.variables, ...methodVariablesOf(method, model)],
-    learns: methodPlanOf(method).learns ?? 'all',
-  };
+  const variables = [...model.variables, ...methodVariablesOf(method, model)];
+  const learns = methodPlanOf(method).learns ?? 'all';
+  const learned = learnedNamesOf({ ...model, variables }, learns, trainable);
+  return { ...model, variables, learned };
 }
 
 function modelAlone(
   config: ModelConfig,
   features: readonly EncodedFeature[],
-): Omit<ModelSpec, 'learns'> {
+): Omit<ModelSpec, 'learned'> {
   const { kind, ...options } = config;
   const definition = modelOf(kind);
   const ofKind = <Kind extends EncodedFeature['kind']>(wanted: Kind): FeatureOf<Kind>[] =>

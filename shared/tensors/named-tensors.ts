@@ -15,8 +15,11 @@ export function elementCountOf(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
+/** Names and shapes. */
+export type TensorLayout = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+
 /** The names of tensors whose presence or shape differs, as sentences; empty when none does. */
-export function layoutDifferences(found: NamedTensors, expected: NamedTensors): string[] {
+export function layoutDifferences(found: TensorLayout, expected: TensorLayout): string[] {
   const differences: string[] = [];
   for (const [name, { shape }] of expected) {
     const other = found.get(name);

@@ -3,7 +3,7 @@
  * dispatcher and its blob store; changes nothing that travels.
  */
 
-import type { Dispatcher, JobOrder } from '../../coordinator/dispatcher.js';
+import { jobOf, type Dispatcher, type JobOrder } from '../../coordinator/dispatcher.js';
 import type { RedisConnection } from '../../shared/redis-connection.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import {
@@ -120,16 +120,15 @@ class DirectedBlobStore implements BlobStore {
 }
 
 function rowPackRowCount({ rowPack }: JobOrder): number {
+  if (rowPack === null) return 0;
   return decodeTensors(rowPack, 'a row pack').get('rows')?.shape[0] ?? 0;
 }
 
-/** The job as it is queued: the order's job and its two references. */
-function jobRecordByteCount({ job, dense, rowPack }: JobOrder): number {
-  const reference = (bytes: Uint8Array): unknown => ({
-    sha256: '0'.repeat(64),
-    byteCount: bytes.byteLength,
-  });
-  return byteCountOf({ ...job, dense: reference(dense), rowPack: reference(rowPack) });
+/** The job as it is queued: the order's job and its references. */
+function jobRecordByteCount(order: JobOrder): number {
+  return byteCountOf(
+    jobOf(order, ({ byteLength: byteCount }) => ({ sha256: '0'.repeat(64), byteCount })),
+  );
 }
 
 function byteCountOf(value: unknown): number {

@@ -13,6 +13,8 @@ import type {
 import { StorageConfigSchema } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
+import { PROTOCOL_VERSION } from '../../shared/protocol.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
 
 export interface DispatcherUnderTest {
   readonly dispatcher: Dispatcher;
@@ -35,7 +37,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
   const dense = Uint8Array.of(7, 7, outerStep);
   return Array.from({ length: count }, (_, jobIndex): JobOrder => ({
     job: {
-      protocolVersion: 3,
+      protocolVersion: PROTOCOL_VERSION,
       runId,
       outerStep,
       jobIndex,
@@ -61,6 +63,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
     },
     dense,
     rowPack: Uint8Array.of(1, 2, jobIndex),
+    frozen: null,
   }));
 }
 
@@ -81,7 +84,7 @@ export function executorForTest(
 
 export function outputOf({ job, rowPack }: JobInput): JobOutput {
   return {
-    output: Uint8Array.from(rowPack).reverse(),
+    output: Uint8Array.from(rowPack ?? []).reverse(),
     weightedQueryLoss: job.jobIndex,
     weightedSupportLoss: 0,
     queryRowCount: 1,
@@ -157,9 +160,36 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         }
         for (const { job, dense, rowPack } of executor.calls) {
           expect([...dense]).toEqual([7, 7, 0]);
-          expect([...rowPack]).toEqual([1, 2, job.jobIndex]);
+          expect([...(rowPack ?? [])]).toEqual([1, 2, job.jobIndex]);
         }
         expect([...dispatcher.rejections.values()].reduce((sum, n) => sum + n, 0)).toBe(0);
+      });
+    });
+
+    it('hands what a run has frozen to every job of every outer step', async () => {
+      const executor = executorForTest((input) => ({
+        ...outputOf(input),
+        output: Uint8Array.of(...(input.frozen ?? []), input.job.jobIndex),
+      }));
+      await withDispatcher(executor, async (dispatcher) => {
+        const frozen = Uint8Array.of(5, 6);
+        for (const outerStep of [0, 1, 2]) {
+          const orders = ordersForTest(2, outerStep).map((order) => ({
+            ...order,
+            rowPack: null,
+            frozen,
+          }));
+          const results = await collected(dispatcher.run(orders, admitAll, noAbort()));
+          for (const { result, output } of results)
+            expect([...output]).toEqual([5, 6, result.jobIndex]);
+        }
+        expect(executor.calls).toHaveLength(6);
+        const { sha256 } = blobRefOf(frozen);
+        for (const { job, rowPack } of executor.calls) {
+          expect(job.frozen).toEqual({ sha256, byteCount: 2 });
+          expect(job.rowPack).toBeUndefined();
+          expect(rowPack).toBeNull();
+        }
       });
     });
 

@@ -359,7 +359,7 @@ describe('what the queue refuses', () => {
     const one = await worker('one');
     const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
     const queue = new Queue('inner-loops', { connection, prefix });
-    await queue.add('gradient', { protocolVersion: 3, runId: 7 }, { jobId: 'bad', attempts: 5 });
+    await queue.add('gradient', { protocolVersion: 4, runId: 7 }, { jobId: 'bad', attempts: 5 });
     const { dispatcher: sut } = await dispatcher();
     expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
     const bad = await queue.getJob('bad');
@@ -376,12 +376,12 @@ describe('what the queue refuses', () => {
     const orders = ordersForTest(1).map((order) => ({
       ...order,
       // What an earlier version would send.
-      job: { ...order.job, protocolVersion: 2 as unknown as 3 },
+      job: { ...order.job, protocolVersion: 2 as unknown as 4 },
     }));
     await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
       kind: 'failed',
       report: {
-        found: expect.stringContaining('speaks protocol 3, the job protocol 2') as string,
+        found: expect.stringContaining('speaks protocol 4, the job protocol 2') as string,
       },
     });
   });

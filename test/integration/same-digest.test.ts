@@ -108,6 +108,29 @@ describe('the same digest', () => {
     TIMEOUT_MS,
   );
 
+  it(
+    'where tables and layers are frozen, sent whole or by row packs, in process and with 2 workers',
+    async () => {
+      const digestWith = async (
+        name: string,
+        frozenTablesByteCountMax: number,
+        ...options: string[]
+      ): Promise<string> => {
+        const queue = { frozenTablesByteCountMax };
+        const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
+        const file = await runFile(`frozen-${name}`, { training, queue });
+        const run = startCommand(['train', file, '--format', 'json', ...options], folder);
+        return digestIn(await run.ended);
+      };
+      const inProcess = await digestWith('in-process', 1_000_000, '--in-process');
+      expect(inProcess).not.toBe(undisturbed);
+      expect(await digestWith('packs', 0, '--in-process')).toBe(inProcess);
+      expect(await digestWith('two-workers', 1_000_000, '--workers', '2')).toBe(inProcess);
+      expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
+    },
+    TIMEOUT_MS,
+  );
+
   it.each([1, 2, 3])(
     'with %i workers',
     async (count) => {

@@ -5,11 +5,12 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import type {
-  DeliveredResult,
-  Dispatcher,
-  JobOrder,
-  Rejection,
+import {
+  jobOf,
+  type DeliveredResult,
+  type Dispatcher,
+  type JobOrder,
+  type Rejection,
 } from '../../coordinator/dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../shared/errors.js';
@@ -67,12 +68,12 @@ function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatch
 }
 
 async function computed(executor: JobExecutor, order: JobOrder): Promise<DeliveredResult> {
-  const { dense, rowPack } = order;
-  const job = { ...order.job, dense: blobRefOf(dense), rowPack: blobRefOf(rowPack) };
-  const { output, ...measured } = await executor.execute({ job, dense, rowPack });
+  const { dense, rowPack, frozen } = order;
+  const job = jobOf(order, blobRefOf);
+  const { output, ...measured } = await executor.execute({ job, dense, rowPack, frozen });
   const { runId, outerStep, jobIndex } = job;
   const result = {
-    protocolVersion: 3 as const,
+    protocolVersion: 4 as const,
     runId,
     outerStep,
     jobIndex,

@@ -164,3 +164,27 @@ describe('aggregate', () => {
     expect(() => aggregate(gradientsOf().slice(1), expectations)).toThrow(/each of 2 jobs/);
   });
 });
+
+describe('of tables of which some learn', () => {
+  const spec = { ...twoTableSpec, learned: { variables: [], tables: ['shape'] } };
+  const onlyShape = { ...expectationsFor([layoutOf([2, 5], [0, 3]), layoutOf([1], [3])]), spec };
+  const gradient = (jobIndex: number, rows: readonly number[]): DeliveredResult =>
+    deliveredOf(
+      jobIndex,
+      new Map([['rows', { shape: [rows.length, 1], values: Float32Array.from(rows) }]]),
+    );
+
+  it('takes the rows of those alone, wherever they lie in the pack', () => {
+    const inbox = gradientInbox(onlyShape);
+    expect(inbox.admit(gradient(0, [10, 20, 30, 40]))).toBe('layout_mismatch');
+    expect(inbox.admit(gradient(0, [30, 40]))).toBeNull();
+    expect(inbox.admit(gradient(1, [2]))).toBeNull();
+    const { dense, rows } = aggregate(inbox.gradients(), onlyShape);
+    expect(dense.size).toBe(0);
+    expect([...rows.keys()]).toEqual(['shape']);
+    expect(rows.get('shape')).toEqual({
+      ids: Int32Array.of(0, 3),
+      values: Float32Array.of(30, 42),
+    });
+  });
+});

@@ -18,11 +18,11 @@ async function scene(executor: JobExecutor = executorForTest()) {
     ...order.job,
     timeoutMs: 1_000,
     dense: await blobs.put(order.dense),
-    rowPack: await blobs.put(order.rowPack),
+    rowPack: await blobs.put(order.rowPack ?? new Uint8Array()),
   };
   const carrier = {
     blobsOf: () => blobs,
-    denseInputs: new InputCache(1_000),
+    sharedInputs: new InputCache(1_000),
     executor,
     clock: instantClock(),
     workerName: 'w',
@@ -55,7 +55,7 @@ describe('carryJob', () => {
   });
 
   it.each([
-    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 3, the job protocol 2/],
+    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 4, the job protocol 2/],
     ['an unknown field', { extra: 1 }, 'permanent', /malformed/],
     ['no tasks', { taskIndices: [] }, 'permanent', /malformed at taskIndices/],
   ])('does not do a job with %s', async (_, part, kind, reason) => {

@@ -3,10 +3,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, expect, test } from 'vitest';
+import { encodeDense, encodeFrozen } from '../../coordinator/training/row-pack-gather.js';
 import { systemClock } from '../../shared/clock.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor, JobInput } from '../../shared/job-executor.js';
-import type { JobWork } from '../../shared/protocol.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { GradientWork } from '../../shared/protocol.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ComputeChild } from '../../worker/compute-child.js';
 import {
   createComputeProcess,
@@ -21,7 +24,7 @@ import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const entry = fileURLToPath(new URL('../../dist/test/fixtures/compute-entry.js', import.meta.url));
 const jobCase = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
-const work: JobWork = {
+const work: GradientWork = {
   kind: 'gradient',
   method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights: [0.5, 0.25, 0.25],
@@ -204,6 +207,39 @@ test('more dense inputs than are kept are sent again', async () => {
   expect(outputs.slice(3)).toEqual(outputs.slice(0, 3));
   expect(new Set(outputs).size).toBe(3);
 });
+
+test('frozen inputs are sent again when they have gone, and to a fresh process', async () => {
+  const executor = open();
+  const inputs = [1, 2, 3].map((seed) => frozenInputOf(seed));
+  const outputs: string[] = [];
+  for (const turn of [...inputs, ...inputs])
+    outputs.push(hex((await executor.execute(turn)).output));
+  expect(outputs.slice(3)).toEqual(outputs.slice(0, 3));
+  expect(new Set(outputs).size).toBe(3);
+  const [first = input] = inputs;
+  await failureOf(executor.execute({ ...first, job: { ...first.job, runId: 'exits' } }));
+  expect(hex((await executor.execute(first)).output)).toBe(outputs[0]);
+});
+
+/** Nothing but the output layer learns. */
+function frozenInputOf(seed: number): JobInput {
+  const { meta, model, store } = jobCaseOf(tinyTaskStore(), jobCase.model, seed);
+  const spec = modelSpecOf(model, store.manifest.features, work.method, ['output']);
+  const dense = encodeDense(meta, spec.learned.variables);
+  const frozen = encodeFrozen(meta, spec, 1e6);
+  if (frozen?.holdsTables !== true) throw new Error('the tables are frozen');
+  const { rowPack: _pack, ...job } = input.job;
+  const learned = { variables: [...spec.learned.variables], tables: [] };
+  return {
+    job: {
+      ...job,
+      dense: blobRefOf(dense),
+      frozen: blobRefOf(frozen.bytes),
+      work: { ...work, learned },
+    },
+    ...{ dense, rowPack: null, frozen: frozen.bytes },
+  };
+}
 
 test('a process that grows is replaced between two jobs, and no job is lost', async () => {
   const executor = open({ computeMemoryByteCountMax: 512 * 2 ** 20 });

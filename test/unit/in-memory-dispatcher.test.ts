@@ -21,7 +21,7 @@ describe('the in-memory dispatcher', () => {
     expect(results.map(({ result }) => result.jobIndex)).toEqual([0, 1, 2]);
     for (const { job, dense, rowPack } of executor.calls) {
       expect(job.dense).toEqual(blobRefOf(dense));
-      expect(job.rowPack).toEqual(blobRefOf(rowPack));
+      expect(job.rowPack).toEqual(blobRefOf(rowPack ?? new Uint8Array()));
     }
     for (const { result, output } of results) expect(result.output).toEqual(blobRefOf(output));
   });

@@ -43,7 +43,7 @@ describe('fateOf', () => {
 describe('fateOf of a finished job', () => {
   const { job } = delivery();
   const returnValue: JobResult = {
-    protocolVersion: 3,
+    protocolVersion: 4,
     runId: job.runId,
     outerStep: job.outerStep,
     jobIndex: job.jobIndex,

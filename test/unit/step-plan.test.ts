@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { jobOf } from '../../coordinator/dispatcher.js';
 import { encodeRowPack } from '../../coordinator/training/row-pack-gather.js';
 import { ordersOf, stepPlanner } from '../../coordinator/training/step-plan.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
@@ -119,13 +120,13 @@ describe('the orders of a step', () => {
       storeDigest: store.digest,
       config,
       spec,
+      frozen: null,
     });
     expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
-    for (const [jobIndex, { job, dense, rowPack }] of orders.entries()) {
-      expect(
-        JobSchema.parse({ ...job, dense: blobRefOf(dense), rowPack: blobRefOf(rowPack) }),
-      ).toMatchObject({ runId: 'run', jobIndex, outerStep: 0, timeoutMs: 120_000 });
-      const rows = decodeTensors(rowPack, 'test').get('rows');
+    for (const [jobIndex, order] of orders.entries()) {
+      const expected = { runId: 'run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
+      expect(JobSchema.parse(jobOf(order, blobRefOf))).toMatchObject(expected);
+      const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
       expect(rows?.shape).toEqual([plan.jobs[jobIndex]?.layout.rowCount, 1]);
     }
   });

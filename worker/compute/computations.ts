@@ -1,6 +1,6 @@
 /**
- * The captured functions of a compute process, by what they compute. They live as long as the
- * process: capturing takes a hundred times as long as a call.
+ * What a compute process keeps between jobs: captured functions by what they compute, since capturing
+ * takes a hundred times as long as a call, and frozen inputs by content.
  */
 
 import { canonicalJson } from '../../shared/config/run-config.js';
@@ -11,14 +11,17 @@ import type { OnProgress } from '../compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
 import { capturePrediction, type PredictionFunctions } from './captured-prediction.js';
 import type { Engine } from './engine/load-engine.js';
+import { FrozenTensorCache } from './frozen-tensors.js';
 
 export interface Computations {
   readonly engine: Engine;
   /** Told before each micro-batch. */
   readonly onProgress: OnProgress;
+  /** What jobs of one run share, on the device. */
+  readonly frozen: FrozenTensorCache;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
   predictionOf(spec: ModelSpec, method: GradientWork['method']): PredictionFunctions;
-  /** Frees every graph. */
+  /** Frees every graph and frozen tensor. */
   dispose(): void;
 }
 
@@ -31,9 +34,11 @@ export function createComputations(
 ): Computations {
   const gradients = recentlyUsed<GradientFunction>();
   const predictions = recentlyUsed<PredictionFunctions>();
+  const frozen = new FrozenTensorCache(engine);
   return {
     engine,
     onProgress,
+    frozen,
     gradientOf: (spec, method) =>
       gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
     predictionOf: (spec, method) =>
@@ -43,6 +48,7 @@ export function createComputations(
     dispose: () => {
       gradients.dispose();
       predictions.dispose();
+      frozen.dispose();
     },
   };
 }

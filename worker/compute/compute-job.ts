@@ -3,17 +3,18 @@
 import { assertNever, QianmoError } from '../../shared/errors.js';
 import type { JobInput, JobOutput } from '../../shared/job-executor.js';
 import { coldShareOf, methodPlanOf } from '../../shared/methods/methods.js';
-import { modelSpecOf } from '../../shared/models/model-spec.js';
-import type { GradientWork, PredictWork } from '../../shared/protocol.js';
+import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
+import type { GradientWork, Job, PredictWork } from '../../shared/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { layoutDifferences, type DenseTensor } from '../../shared/tensors/named-tensors.js';
-import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import type { TensorLayout } from '../../shared/tensors/named-tensors.js';
+import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from './engine/load-engine.js';
 import { gradientOf } from './gradient-job.js';
-import { deviceJobOf, type DeviceJob } from './job-batches.js';
+import { deviceJobOf, type DeviceInputs, type DeviceJob } from './job-batches.js';
+import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { predictLogits } from './predict.js';
 
 /** What a job needs of its store. */
@@ -40,19 +41,12 @@ export function computeJob(
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
-  const spec = modelSpecOf(job.model, features, job.work.method);
-  const layout = rowPackLayoutOf([...tasks, ...neighbours.flat()]);
   const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
-  const dense = floatTensors(input.dense, `dense of ${where}`);
-  requireLayout(dense, new Map(spec.variables.map((v) => [v.name, v])), `dense of ${where}`);
-  const pack = floatTensors(input.rowPack, `row pack of ${where}`);
-  const packShape = [layout.rowCount, spec.tableRowWidth];
-  requireLayout(pack, new Map([['rows', { shape: packShape }]]), `row pack of ${where}`);
+  const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
-
+  const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()], where);
   return withoutTensorsLeft(engine, () => {
-    const rows = pack.get('rows') ?? { shape: [0, 0], values: new Float32Array() };
-    const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, layout, dense, rows);
+    const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, inputs);
     switch (job.work.kind) {
       case 'gradient':
         return gradientJob(computations, onDevice, job.work, microBatchRowsMax);
@@ -62,6 +56,62 @@ export function computeJob(
         return assertNever(job.work);
     }
   });
+}
+
+/** Of the job's model and method; a gradient job may say that less of it learns. */
+function specOf(
+  { model, work }: Job,
+  features: readonly EncodedFeature[],
+  where: string,
+): ModelSpec {
+  const spec = modelSpecOf(model, features, work.method);
+  if (work.kind !== 'gradient' || work.learned === undefined) return spec;
+  const { learned } = work;
+  const known = new Set([...spec.learned.variables, ...spec.learned.tables]);
+  const unknown = [...learned.variables, ...learned.tables].filter((name) => !known.has(name));
+  if (unknown.length === 0) return { ...spec, learned };
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a job wants the gradient of what its method does not learn',
+    where,
+    found: unknown.join(', '),
+    cure: 'coordinator and worker must run the same version on the same store',
+  });
+}
+
+function jobInputsOf(
+  { frozen: cache }: Computations,
+  { job, dense, rowPack, frozen }: JobInput,
+  spec: ModelSpec,
+  read: readonly TaskRows[],
+  where: string,
+): DeviceInputs {
+  const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
+  const sent = floatTensors(dense, `dense of ${where}`);
+  const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
+    ...kept.dense,
+    ...[...sent].map(
+      ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
+    ),
+  ]);
+  requireLayout(all, variableLayout(spec), `dense of ${where}`);
+  const width = spec.tableRowWidth;
+  if (rowPack === null) {
+    const { rows } = kept;
+    const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
+    requireLayout(
+      new Map(rows === null ? [] : [[ROWS, rows]]),
+      new Map(rowCount === 0 ? [] : [[ROWS, { shape: [rowCount, width] }]]),
+      `frozen tables of ${where}`,
+    );
+    return { dense: sent, frozen: kept, pack: null };
+  }
+  const layout = rowPackLayoutOf(read);
+  const pack = floatTensors(rowPack, `row pack of ${where}`);
+  const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
+  requireLayout(pack, expected, `row pack of ${where}`);
+  const rows = pack.get(ROWS) ?? { shape: [0, 0], values: new Float32Array() };
+  return { dense: sent, frozen: kept, pack: { layout, rows } };
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
@@ -129,37 +179,4 @@ function predictJob(
 
 function weightedSum(weights: readonly number[], losses: Float64Array): number {
   return weights.reduce((sum, weight, index) => sum + weight * (losses[index] ?? 0), 0);
-}
-
-function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
-  const tensors = new Map<string, DenseTensor>();
-  for (const [name, { shape, values }] of decodeTensors(bytes, where)) {
-    if (!(values instanceof Float32Array))
-      throw new QianmoError({
-        kind: 'data',
-        what: `the tensor ${name} is not of 32-bit floats`,
-        where,
-      });
-    tensors.set(name, { shape, values });
-  }
-  return tensors;
-}
-
-function requireLayout(
-  found: ReadonlyMap<string, DenseTensor>,
-  expected: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  where: string,
-): void {
-  const layout = new Map(
-    [...expected].map(([name, { shape }]) => [name, { shape, values: new Float32Array() }]),
-  );
-  const differences = layoutDifferences(found, layout);
-  if (differences.length === 0) return;
-  throw new QianmoError({
-    kind: 'data',
-    what: 'the tensors of a job do not fit its model and tasks',
-    where,
-    found: differences.join('; '),
-    cure: 'coordinator and worker must run the same version on the same store',
-  });
 }

@@ -5,22 +5,31 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import { learnedRowCount, learnedVariables } from '../../shared/models/learned-parameters.js';
+import {
+  learnedRowsOf,
+  learnedVariables,
+  type LearnedRows,
+} from '../../shared/models/learned-parameters.js';
 import type { GradientWork } from '../../shared/protocol.js';
 import type { CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
+import { ROWS } from './job-inputs.js';
 import { readsSupportTotals, rolesOf, supportMultipleOf } from './meta-gradients/meta-gradient.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
-  /** Every dense variable, and `rows` `[packRowCount, tableRowWidth]`. */
+  /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
   readonly tensors: ReadonlyMap<string, CodedTensor>;
   /** Unweighted, by task of the job; 0 for a task without rows of the kind. */
   readonly queryLosses: Float64Array;
   readonly supportLosses: Float64Array;
 }
+
+type Sum = Float32Array | Float64Array;
+
+const NO_ROWS: LearnedRows = { rowCount: 0, spans: [] };
 
 export function gradientOf(
   computations: Computations,
@@ -28,13 +37,14 @@ export function gradientOf(
   work: GradientWork,
   microBatchRowsMax: number,
 ): JobGradient {
-  const { spec, tasks, packRowCount } = job;
+  const { spec, tasks, packLayout } = job;
   const { tf } = job.engine;
   const compute = computations.gradientOf(spec, work.method);
   const shapes = new Map<string, readonly number[]>(
     learnedVariables(spec).map(({ name, shape }) => [name, shape]),
   );
-  shapes.set('rows', [learnedRowCount(spec, packRowCount), spec.tableRowWidth]);
+  const learned = packLayout === null ? NO_ROWS : learnedRowsOf(spec, packLayout);
+  shapes.set(ROWS, [learned.rowCount, spec.tableRowWidth]);
   const microBatches = cutOf(job, work.method, microBatchRowsMax);
   const count = microBatches.length;
   // Of one micro-batch there is nothing to sum, and float32 holds what is added to 0.
@@ -49,7 +59,7 @@ export function gradientOf(
       if (output === null) return;
       for (const [name, gradient] of Object.entries(output.gradients))
         addTo(sums.get(name), gradient);
-      addTo(sums.get('rows'), output.rowGradient);
+      addRows(sums.get(ROWS), output.rowGradient, learned, spec.tableRowWidth);
       placeLosses(microBatch, output.queryLosses, queryLosses);
       placeLosses(microBatch, output.supportLosses, supportLosses);
     });
@@ -108,15 +118,27 @@ function runMicroBatch(
   });
 }
 
-/** Adds the leading values: what lies beyond is padding. */
-function addTo(
-  sum: Float32Array | Float64Array | undefined,
-  tensor: tfjs.Tensor | undefined,
-): void {
-  if (sum === undefined || tensor === undefined) return;
+function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {
+  if (sum === undefined) return;
   const values = tensor.dataSync<'float32'>();
   for (let index = 0; index < sum.length; index += 1)
     sum[index] = (sum[index] ?? 0) + (values[index] ?? 0);
+}
+
+/** Adds the rows of learned tables; others of the pack, and padding after its last, are left out. */
+function addRows(
+  sum: Sum | undefined,
+  tensor: tfjs.Tensor2D | undefined,
+  { spans }: LearnedRows,
+  width: number,
+): void {
+  if (sum === undefined || tensor === undefined) return;
+  const values = tensor.dataSync<'float32'>();
+  for (const { packStart, start, rowCount } of spans) {
+    let from = packStart * width;
+    for (let to = start * width; to < (start + rowCount) * width; to += 1, from += 1)
+      sum[to] = (sum[to] ?? 0) + (values[from] ?? 0);
+  }
 }
 
 function placeLosses(

@@ -7,6 +7,7 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { Engine } from './engine/load-engine.js';
 import { DistinctBags } from './distinct-bags.js';
+import type { FrozenTensors } from './frozen-tensors.js';
 import type { LocalIds } from './local-ids.js';
 import type { BatchInput } from './meta-gradients/passes.js';
 import {
@@ -30,42 +31,89 @@ export interface DeviceJob {
   readonly tasks: readonly TaskRows[];
   /** As many of each task; empty when none are read. */
   readonly neighbours: readonly (readonly TaskRows[])[];
-  readonly packRowCount: number;
+  /** Of the job's row pack; null where it has none. */
+  readonly packLayout: RowPackLayout | null;
   readonly dense: { readonly [name: string]: tfjs.Tensor };
-  /** `{ rows }` `[packExtent, tableRowWidth]`, padded by zeros; empty when the model has no tables. */
+  /**
+   * `{ rows }`: the row pack `[packExtent, tableRowWidth]`, padded by zeros, or every table whole;
+   * empty when the model has no tables.
+   */
   readonly pack: { readonly rows?: tfjs.Tensor2D };
+  /** Rows of `pack`, by table. */
   readonly localIds: readonly LocalIds[];
 }
 
-/** The caller's `tf.tidy` owns the tensors. */
+/** What a job was sent; dense and frozen variables together are those of the spec. */
+export interface DeviceInputs {
+  readonly dense: ReadonlyMap<string, DenseTensor>;
+  readonly frozen: FrozenTensors;
+  /** Null where the frozen input has the tables. */
+  readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
+}
+
+/** The caller's `tf.tidy` owns the tensors that are not frozen. */
 export function deviceJobOf(
   engine: Engine,
   spec: ModelSpec,
   { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
-  layout: RowPackLayout,
-  dense: ReadonlyMap<string, DenseTensor>,
-  rows: DenseTensor,
+  { dense, frozen, pack }: DeviceInputs,
 ): DeviceJob {
-  const { tf } = engine;
-  const width = spec.tableRowWidth;
-  const extent = packExtent(Math.max(1, layout.rowCount));
-  const padded = new Float32Array(spec.tables.length === 0 ? 0 : extent * width);
-  padded.set(rows.values);
+  const sent = uploaded(engine, dense);
   return {
-    engine,
-    spec,
-    tasks,
-    neighbours,
-    packRowCount: layout.rowCount,
+    ...{ engine, spec, tasks, neighbours },
+    // In the order of the spec, whichever way they came.
     dense: Object.fromEntries(
-      [...dense].map(([name, { shape, values }]) => [
-        name,
-        tf.tensor(values, [...shape], 'float32'),
-      ]),
+      spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
     ),
-    pack: padded.length === 0 ? {} : { rows: tf.tensor2d(padded, [extent, width]) },
-    localIds: localIdsByTable(layout),
+    ...(pack === null
+      ? {
+          packLayout: null,
+          pack: frozen.rows === null ? {} : { rows: frozen.rows },
+          localIds: wholeTables(spec),
+        }
+      : {
+          packLayout: pack.layout,
+          pack: paddedPack(engine, spec, pack.layout, pack.rows),
+          localIds: localIdsByTable(pack.layout),
+        }),
   };
+}
+
+function uploaded(
+  { tf }: Engine,
+  dense: ReadonlyMap<string, DenseTensor>,
+): Map<string, tfjs.Tensor> {
+  return new Map(
+    [...dense].map(([name, { shape, values }]) => [name, tf.tensor(values, [...shape], 'float32')]),
+  );
+}
+
+function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
+  if (tensor === undefined) throw new Error('a job has all variables of its model');
+  return tensor;
+}
+
+function paddedPack(
+  { tf }: Engine,
+  { tables, tableRowWidth: width }: ModelSpec,
+  { rowCount }: RowPackLayout,
+  { values }: DenseTensor,
+): DeviceJob['pack'] {
+  if (tables.length === 0) return {};
+  const extent = packExtent(Math.max(1, rowCount));
+  const padded = new Float32Array(extent * width);
+  padded.set(values);
+  return { rows: tf.tensor2d(padded, [extent, width]) };
+}
+
+/** Where each row lies when the tables follow one another. */
+function wholeTables({ tables }: ModelSpec): LocalIds[] {
+  let end = 0;
+  return tables.map(({ rowCount }) => {
+    const start = end;
+    end += rowCount;
+    return { placeOf: (id) => start + id };
+  });
 }
 
 /**

@@ -23,6 +23,8 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
+const { collectGarbageRarely } = await import('../../shared/garbage-collection.js');
+collectGarbageRarely();
 const { serveRequests } = await import('./serve-requests.js');
 serveRequests(
   {

@@ -7,14 +7,16 @@ import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { assertNever, QianmoError } from '../../shared/errors.js';
 import type { JobInput } from '../../shared/job-executor.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
-  DENSE_KEPT_COUNT,
+  SHARED_KEPT_COUNT,
   failureRecordOf,
   type ComputeReply,
   type ComputeRequest,
+  type SharedKind,
 } from '../compute-protocol.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 import { progressReporter, type ProgressReporter } from './progress-reporter.js';
@@ -74,7 +76,11 @@ class ComputeService {
   readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
   readonly #reporter: ProgressReporter;
-  readonly #denseBySha256 = new Map<string, Uint8Array>();
+  /** By digest, the oldest first. */
+  readonly #shared: Readonly<Record<SharedKind, Map<string, Uint8Array>>> = {
+    dense: new Map(),
+    frozen: new Map(),
+  };
   #executor: LocalExecutor | null = null;
   #prepared: { readonly requestId: number; readonly input: JobInput } | null = null;
 
@@ -94,8 +100,8 @@ class ComputeService {
     switch (request.kind) {
       case 'start':
         return { requestId: null, answer: () => this.#start(request) };
-      case 'dense':
-        this.#keepDense(request);
+      case 'shared':
+        this.#keepShared(request);
         return { requestId: null, answer: null };
       case 'prepare':
         this.#prepare(request);
@@ -125,17 +131,23 @@ class ComputeService {
     return { kind: 'ready', device: this.#executor.device };
   }
 
-  #keepDense({ sha256, bytes }: RequestOf<'dense'>): void {
-    this.#denseBySha256.set(sha256, bytes);
-    const [oldest] = this.#denseBySha256.keys();
-    if (this.#denseBySha256.size > DENSE_KEPT_COUNT && oldest !== undefined)
-      this.#denseBySha256.delete(oldest);
+  #keepShared({ of, sha256, bytes }: RequestOf<'shared'>): void {
+    const kept = this.#shared[of];
+    kept.set(sha256, bytes);
+    const [oldest] = kept.keys();
+    if (kept.size > SHARED_KEPT_COUNT && oldest !== undefined) kept.delete(oldest);
+  }
+
+  #sharedOf(of: SharedKind, { sha256 }: BlobRef): Uint8Array {
+    const bytes = this.#shared[of].get(sha256);
+    if (bytes === undefined) throw new Error(`a job came before its ${of} inputs`);
+    return bytes;
   }
 
   #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
-    const dense = this.#denseBySha256.get(job.dense.sha256);
-    if (dense === undefined) throw new Error('a job came before its dense inputs');
-    this.#prepared = { requestId, input: { job, dense, rowPack } };
+    const dense = this.#sharedOf('dense', job.dense);
+    const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
+    this.#prepared = { requestId, input: { job, dense, rowPack, frozen } };
     this.#executor?.prepare(this.#prepared.input);
   }
 

@@ -46,10 +46,13 @@ export function steppedState(
 /** Parameters plus updates: dense variables are replaced, touched table rows written in place. */
 export function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
   const dense = new Map(
-    [...params.dense].map(([name, { shape, values }]) => {
+    [...params.dense].map(([name, tensor]) => {
+      const { shape, values } = tensor;
       const update = updates.dense.get(name)?.values;
+      // Nobody writes to a dense tensor, so that one may belong to several states.
+      if (update === undefined) return [name, tensor];
       const sums = new Float32Array(values);
-      if (update !== undefined) addTo(sums, 0, update, 0, sums.length);
+      addTo(sums, 0, update, 0, sums.length);
       return [name, { shape, values: sums }];
     }),
   );

@@ -1,6 +1,7 @@
 /** What of a run may learn: the rest of variables and tables is frozen. */
 
 import { QianmoError } from '../../../shared/errors.js';
+import { isNamed } from '../../../shared/models/learned-names.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { emptyOptimizerState, type GradientTransformation } from './gradient-transformation.js';
 
@@ -42,9 +43,4 @@ export function requireTrainable(
     found: unknown,
     cure: 'name variables, their blocks or features with a table',
   });
-}
-
-/** Whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
-export function isNamed(name: string, named: string): boolean {
-  return name === named || name.startsWith(`${named}.`);
 }

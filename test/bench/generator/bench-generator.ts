@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
+import { collectGarbageRarely } from '../../../shared/garbage-collection.js';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { RELATIVE_ERROR_MAX, updateError, type Accuracy } from '../inner-loops/accuracy.js';
@@ -160,4 +161,6 @@ function writeResults(comparison: GeneratorComparison): void {
   console.log(page);
 }
 
+// As the `qianmo` command does.
+collectGarbageRarely();
 await withPeers(options.python, ({ python, compileCache }) => compare(python, compileCache));

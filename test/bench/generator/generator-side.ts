@@ -7,6 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../../shared/clock.js';
+import { collectGarbageRarely } from '../../../shared/garbage-collection.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { serveSide } from '../inner-loops/serve-side.js';
@@ -14,6 +15,8 @@ import { SideArgumentsSchema, type Checked } from '../inner-loops/side-protocol.
 import { createGeneratorStep, STEP_VARIANTS } from './generator-steps.js';
 import { storeFolder, tasksPerStepOf } from './generator-workload.js';
 
+// As a compute process does.
+collectGarbageRarely();
 const startMs = systemClock.monotonicMs();
 const parameters = SideArgumentsSchema.parse(JSON.parse(process.argv[2] ?? ''));
 const variant = STEP_VARIANTS.find((name) => name === parameters.variant);

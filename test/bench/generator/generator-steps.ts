@@ -2,24 +2,25 @@
  * The generator's training step on our side, in one process:
  *
  *   graph   the gradient as captured, its batches on the device, and the step along it
- *   job     all that coordinator and worker do for a step but reading rows and talking to a queue: rows
- *           packed, tensors encoded, a gradient job computed, its output decoded, the step taken
+ *   job     all that coordinator and worker do for a step but reading rows and talking to a queue: tensors
+ *           encoded, a gradient job computed, its output decoded, the step taken
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { encodeDense, encodeRowPack } from '../../../coordinator/training/row-pack-gather.js';
+import { encodeDense, encodeFrozen } from '../../../coordinator/training/row-pack-gather.js';
 import { StorageConfigSchema } from '../../../shared/config/run-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { PROTOCOL_VERSION, type GradientWork, type Job } from '../../../shared/protocol.js';
-import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { captureGradient, type GradientInput } from '../../../worker/compute/captured-gradient.js';
 import { computeJob } from '../../../worker/compute/compute-job.js';
 import { createComputations } from '../../../worker/compute/computations.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
+import { FrozenTensorCache, type FrozenTensors } from '../../../worker/compute/frozen-tensors.js';
 import { batchesOf, deviceJobOf } from '../../../worker/compute/job-batches.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/meta-gradient.js';
 import { microBatchesOf } from '../../../worker/compute/micro-batches.js';
@@ -73,8 +74,11 @@ function graphStep(engine: Engine, batches: readonly TaskRows[][]): GeneratorSte
   const spec = generatorSpec();
   const meta = baseParameters();
   const gradient = captureGradient(engine, spec, GENERATOR_METHOD);
-  const inputs = batches.map((tasks) => inputOf(engine, meta, tasks));
-  let weight = tf.tensor(weightOf(meta), [...shapeOf(meta)]);
+  const { bytes, ref } = frozenInputOf(meta);
+  const frozen = new FrozenTensorCache(engine).get(ref.sha256, bytes, 'frozen');
+  const inputs = batches.map((tasks) => inputOf(engine, meta, frozen, tasks));
+  const initial = weightTensorOf(meta);
+  let weight = tf.tensor(initial.values, [...initial.shape]);
   return {
     run: (batchIndex) => {
       const input = inputs[batchIndex % inputs.length];
@@ -92,15 +96,17 @@ function graphStep(engine: Engine, batches: readonly TaskRows[][]): GeneratorSte
 }
 
 /** All tasks of a batch as one micro-batch on the device. */
-function inputOf(engine: Engine, meta: MetaParameters, tasks: readonly TaskRows[]): GradientInput {
+function inputOf(
+  engine: Engine,
+  meta: MetaParameters,
+  frozen: FrozenTensors,
+  tasks: readonly TaskRows[],
+): GradientInput {
   const spec = generatorSpec();
-  const layout = rowPackLayoutOf(tasks);
-  const pack = decodeTensors(encodeRowPack(meta.tables, layout, spec.tableRowWidth), 'rows');
-  const rows = pack.get('rows');
-  if (!(rows?.values instanceof Float32Array)) throw new Error('a pack has rows');
-  const job = deviceJobOf(engine, spec, { tasks, neighbours: [] }, layout, meta.dense, {
-    shape: rows.shape,
-    values: rows.values,
+  const job = deviceJobOf(engine, spec, { tasks, neighbours: [] }, {
+    dense: new Map([[WEIGHT, weightTensorOf(meta)]]),
+    frozen,
+    pack: null,
   });
   const sizes = tasks.map(() => ({ supportRowCount: ROWS_PER_SET, queryRowCount: ROWS_PER_SET }));
   const [microBatch, ...others] = microBatchesOf(sizes, ROWS_MAX);
@@ -121,29 +127,27 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
   const spec = generatorSpec();
   const meta = baseParameters();
   const computations = createComputations(engine);
-  const values = weightOf(meta);
-  const layouts = batches.map(rowPackLayoutOf);
+  const { values } = weightTensorOf(meta);
+  const frozen = frozenInputOf(meta);
   const nothing = blobRefOf(encodeTensors(new Map()));
   return {
     run: (batchIndex) => {
       const place = batchIndex % batches.length;
       const tasks = batches[place] ?? [];
-      const layout = layouts[place];
-      if (layout === undefined) throw new Error('there are no batches');
       const job: Job = {
         protocolVersion: PROTOCOL_VERSION,
         ...{ runId: 'bench', outerStep: 0, jobIndex: 0, device: 'auto', model: GENERATOR_MODEL },
         store: { address: '', digest: store.digest, storage: StorageConfigSchema.parse({}) },
         taskIndices: tasks.map(({ taskIndex }) => taskIndex),
         ...{ microBatchRowsMax: ROWS_MAX, timeoutMs: 60_000, blobLifetimeMs: 60_000 },
-        ...{ dense: nothing, rowPack: nothing, work: gradientWork(tasks.length) },
+        ...{ dense: nothing, frozen: frozen.ref, work: gradientWork(tasks.length) },
       };
       const { output } = computeJob(
         computations,
         {
           job,
-          dense: encodeDense(meta),
-          rowPack: encodeRowPack(meta.tables, layout, spec.tableRowWidth),
+          dense: encodeDense(meta, spec.learned.variables),
+          ...{ rowPack: null, frozen: frozen.bytes },
         },
         { features: store.manifest.features, tasks, neighbours: [] },
       );
@@ -156,13 +160,19 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
   };
 }
 
-/** The values themselves, not a copy. */
-function weightOf({ dense }: MetaParameters): Float32Array {
-  const weight = dense.get(WEIGHT);
-  if (weight === undefined) throw new Error('the generator has weights');
-  return weight.values;
+/** As a run sends it, once. */
+function frozenInputOf(meta: MetaParameters): {
+  readonly bytes: Uint8Array;
+  readonly ref: BlobRef;
+} {
+  const frozen = encodeFrozen(meta, generatorSpec(), Number.POSITIVE_INFINITY);
+  if (frozen?.holdsTables !== true) throw new Error('the base is frozen');
+  return { bytes: frozen.bytes, ref: blobRefOf(frozen.bytes) };
 }
 
-function shapeOf({ dense }: MetaParameters): readonly number[] {
-  return dense.get(WEIGHT)?.shape ?? [];
+/** The values themselves, not a copy. */
+function weightTensorOf({ dense }: MetaParameters): DenseTensor {
+  const weight = dense.get(WEIGHT);
+  if (weight === undefined) throw new Error('the generator has weights');
+  return weight;
 }

@@ -22,6 +22,8 @@ export function pullBack(
   inputs: readonly tfjs.Tensor[],
   weights: readonly (tfjs.Tensor | null)[],
 ): PulledBack {
+  if (inputs.length === 0)
+    return { results: compute().map((result) => tf.clone(result)), gradients: [] };
   const kept: tfjs.Tensor[] = [];
   try {
     const weighted = (): tfjs.Tensor => {

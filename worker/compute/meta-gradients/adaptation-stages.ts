@@ -163,7 +163,7 @@ function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
     const logits = logitsOf(pass, trunkOf(pass), blocks);
     return [lossesOf(pass, shiftedBy(loop, support, supportLogits, pass, logits))];
   };
-  const inputs = { ...sharedInputs(batch), state, shared: parametricParts(shared) };
+  const inputs = { ...sharedInputs(spec, batch), state, shared: parametricParts(shared) };
   const { results, gradients } = gradientsOf(engine.tf, compute, inputs, [weights]);
   return { ...gradients, losses: results[0] as tfjs.Tensor1D };
 }
@@ -179,13 +179,13 @@ function stepAdjoint(
     const moved = stepped(terms, input, stepIndex);
     return names.map((name) => named(moved.state, name));
   };
-  const inputs = { ...sharedInputs(input), state, shared: parametricParts(shared) };
+  const inputs = { ...sharedInputs(terms.spec, input), state, shared: parametricParts(shared) };
   const weights = names.map((name) => named(adjoint, name));
   return gradientsOf(terms.engine.tf, compute, inputs, weights).gradients;
 }
 
 function adjointOf(
-  { engine }: StageTerms,
+  { engine, spec }: StageTerms,
   input: WithAdjoint<BatchInput>,
   compute: () => NamedTensors,
 ): SharedGradient {
@@ -195,9 +195,13 @@ function adjointOf(
     const parts = compute();
     return names.map((name) => named(parts, name));
   };
-  return gradientsOf(engine.tf, results, sharedInputs(input), weights).gradients;
+  return gradientsOf(engine.tf, results, sharedInputs(spec, input), weights).gradients;
 }
 
-function sharedInputs({ dense, rows }: BatchInput): SharedGradient {
-  return { dense, rows: packGroup(rows) };
+/** Those that learn. */
+function sharedInputs({ learned }: ModelSpec, { dense, rows }: BatchInput): SharedGradient {
+  return {
+    dense: Object.fromEntries(learned.variables.map((name) => [name, named(dense, name)])),
+    rows: learned.tables.length > 0 ? packGroup(rows) : {},
+  };
 }

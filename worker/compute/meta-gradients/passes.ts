@@ -5,7 +5,7 @@ import { learnedVariables } from '../../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from '../models/batch-tensors.js';
-import { bagRows, variableOf, type Variables } from '../models/fields.js';
+import { bagRows, variableOf, type TableRows, type Variables } from '../models/fields.js';
 import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
@@ -38,7 +38,7 @@ export function learnedInputs({ spec, dense, rows }: JobTensors): {
   const names = learnedVariables(spec).map(({ name }) => name);
   return {
     dense: Object.fromEntries(names.map((name) => [name, variableOf(dense, name)])),
-    rows: spec.learns === 'all' ? packGroup(rows) : {},
+    rows: spec.learned.tables.length > 0 ? packGroup(rows) : {},
   };
 }
 
@@ -74,11 +74,10 @@ export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | 
   return data === null ? null : { job, plan: modelPlanOf(job.spec, adapts), data };
 }
 
-/** What `tablePlaces` of rows name: the row pack, then the bags; a row of zeros without tables. */
-export function tableRowsOf({ engine, spec, rows, bags }: JobTensors): tfjs.Tensor2D {
-  const { tf } = engine;
-  const pack = rows ?? tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
-  return bags === null ? pack : tf.concat([pack, bagRows(engine, pack, bags)], 0);
+/** A row of zeros without tables. */
+export function tableRowsOf({ engine, spec, rows, bags }: JobTensors): TableRows {
+  const pack = rows ?? engine.tf.zeros<tfjs.Rank.R2>([1, spec.tableRowWidth]);
+  return { pack, bags: bags === null ? null : bagRows(engine, pack, bags) };
 }
 
 export function trunkOf(pass: Pass): TrunkPass {

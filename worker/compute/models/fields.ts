@@ -23,29 +23,32 @@ interface FieldRange {
 
 const ALL_FIELDS: FieldRange = { first: 0, end: null };
 
+/** What `tablePlaces` of rows name: rows of the pack, and after its last one the bags. */
+export interface TableRows {
+  /** `[packExtent, width]` */
+  readonly pack: tfjs.Tensor2D;
+  /** `[bagExtent, width]`; null when the model has no bags. */
+  readonly bags: tfjs.Tensor2D | null;
+}
+
 /**
  * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
- * or null when there are none. `rows` are those of the pack, then the bags.
+ * or null when there are none.
  */
 export function sharedFields(
   engine: Engine,
   plan: ModelPlan,
   data: BatchTensors,
-  rows: tfjs.Tensor2D,
+  rows: TableRows,
   trunk: Variables,
   range = ALL_FIELDS,
 ): tfjs.Tensor2D | null {
-  const { tf, kernels } = engine;
+  const { tf } = engine;
   const { spec } = plan;
   const { numbers } = data;
   const { placeCount } = placeCountsOf(data);
   const width = spec.tableRowWidth;
-  const parts: tfjs.Tensor2D[] = [];
-  const tables = tablePlacesIn(engine, plan, data, range);
-  if (tables !== null) {
-    const gathered = kernels.gatherRows(rows, tables.places);
-    parts.push(tf.reshape(gathered, [placeCount, tables.count * width]));
-  }
+  const parts = tableFields(engine, plan, data, rows, range);
   // Only categories end a range.
   if (range.end !== null) return parts[0] ?? null;
   if (numbers !== undefined && !plan.hasPersonalNumbers)
@@ -70,22 +73,71 @@ export function bagRows(
   return tf.mul(sums, shares);
 }
 
-/** Rows of the features with tables in a range, or null when there are none. */
-function tablePlacesIn(
-  { tf }: Engine,
+/** The fields with tables in a range, side by side, in one part or two. */
+function tableFields(
+  engine: Engine,
   { spec }: ModelPlan,
   data: BatchTensors,
+  { pack, bags }: TableRows,
   { first, end }: FieldRange,
-): { readonly places: tfjs.Tensor1D; readonly count: number } | null {
+): tfjs.Tensor2D[] {
+  const { tf } = engine;
+  const { tables, categoryFeatures } = spec;
   const { tablePlaces } = data;
-  const allCount = spec.tables.length;
-  const count = (end ?? allCount) - first;
-  if (tablePlaces === undefined || count === 0) return null;
-  if (count === allCount) return { places: tablePlaces, count };
+  const last = end ?? tables.length;
+  if (tablePlaces === undefined || last === first) return [];
+  const gathered = (from: tfjs.Tensor2D, places: Places): tfjs.Tensor2D =>
+    fieldsAt(engine, from, places);
+  const placesFrom = (start: number, stop: number): Places =>
+    placesIn(tf, data, tablePlaces, tables.length, start, stop);
+  const bagStart = Math.max(first, categoryFeatures.length);
+  if (bags === null || bagStart >= last) return [gathered(pack, placesFrom(first, last))];
   const { placeCount } = placeCountsOf(data);
-  const byRow = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, allCount]);
-  const chosen = tf.slice(byRow, [0, first], [placeCount, count]);
+  const [packExtent] = pack.shape;
+  const isLearned = spec.learned.tables.length > 0;
+  if (isLearned || packExtent <= placeCount * (last - first))
+    return [gathered(tf.concat([pack, bags], 0), placesFrom(first, last))];
+  // Frozen tables that lie here whole are more than what is gathered from them, and are not copied.
+  const ofBags = placesFrom(bagStart, last);
+  // Padding is at place 0.
+  const fromBags = tf.sub<tfjs.Tensor1D>(ofBags.places, tf.scalar(packExtent, 'int32'));
+  const bagPlaces = tf.maximum<tfjs.Tensor1D>(fromBags, tf.scalar(0, 'int32'));
+  return [
+    ...(bagStart === first ? [] : [gathered(pack, placesFrom(first, bagStart))]),
+    gathered(bags, { ...ofBags, places: bagPlaces }),
+  ];
+}
+
+/** Of some columns of the tables, `[placeCount * count]`. */
+interface Places {
+  readonly places: tfjs.Tensor1D;
+  readonly count: number;
+}
+
+function placesIn(
+  tf: typeof tfjs,
+  data: BatchTensors,
+  tablePlaces: tfjs.Tensor1D,
+  columnCount: number,
+  start: number,
+  stop: number,
+): Places {
+  const count = stop - start;
+  if (count === columnCount) return { places: tablePlaces, count };
+  const { placeCount } = placeCountsOf(data);
+  const byRow = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, columnCount]);
+  const chosen = tf.slice(byRow, [0, start], [placeCount, count]);
   return { places: tf.reshape(chosen, [placeCount * count]), count };
+}
+
+/** `[placeCount, count * width]` */
+function fieldsAt(
+  { tf, kernels }: Engine,
+  from: tfjs.Tensor2D,
+  { places, count }: Places,
+): tfjs.Tensor2D {
+  const [, width] = from.shape;
+  return tf.reshape(kernels.gatherRows(from, places), [-1, count * width]);
 }
 
 function sharedNumberFields(
@@ -118,8 +170,7 @@ export interface FieldGroup {
 /** What the trunk pass reads; null in the personal pass. */
 export interface FieldSource {
   readonly data: BatchTensors;
-  /** Of the pack, then the bags. */
-  readonly rows: tfjs.Tensor2D;
+  readonly rows: TableRows;
   readonly trunk: Variables;
 }
 

@@ -7,7 +7,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
-import type { Variables } from './fields.js';
+import type { TableRows, Variables } from './fields.js';
 import { forwardOf } from './forwards.js';
 import { modelFrameOf } from './model-frame.js';
 import type { ModelPlan } from './model-plan.js';
@@ -28,7 +28,7 @@ export function trunkPass(
   engine: Engine,
   plan: ModelPlan,
   data: BatchTensors,
-  rows: tfjs.Tensor2D,
+  rows: TableRows,
   trunk: Variables,
 ): TrunkPass {
   const { tf } = engine;

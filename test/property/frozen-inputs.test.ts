@@ -1,0 +1,206 @@
+/** A job whose frozen part is kept gives, bit for bit, what one that is sent everything gives. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodeDense, encodeFrozen } from '../../coordinator/training/row-pack-gather.js';
+import type { JobInput } from '../../shared/job-executor.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { JobWork } from '../../shared/protocol.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { jobCaseOf, jobInputOf, type JobCase } from '../fixtures/compute-inputs.js';
+import { methodOf } from '../fixtures/methods.js';
+import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+
+const store = tinyTaskStore({
+  taskCount: 6,
+  bags: [
+    { rowCount: 40, lengthMax: 3 },
+    { rowCount: 500, lengthMax: 2 },
+  ],
+});
+const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex);
+const taskWeights = taskIndices.map((place) => 0.1 + 0.03 * place);
+const [attribute = '', generated = ''] = store.manifest.features.map(({ name }) => name);
+
+const base = { kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [5, 4] };
+const generator = methodOf({
+  kind: 'meta-embedding',
+  attributes: [attribute],
+  innerRate: 0.1,
+});
+const maml = { kind: 'maml', innerSteps: 2, innerRate: 0.1 };
+const personal = ['bias', 'layer1', 'output'];
+
+interface FrozenCase {
+  readonly model: object;
+  readonly method: ReturnType<typeof methodOf>;
+  /** As `training.trainable`. */
+  readonly trainable?: readonly string[];
+  readonly holdsTables: boolean;
+}
+
+const cases: Record<string, FrozenCase> = {
+  'a generator on a frozen base': {
+    model: { ...base, personal: [], generated },
+    method: generator,
+    holdsTables: true,
+  },
+  'layers on frozen tables': {
+    model: { ...base, personal },
+    method: methodOf({ kind: 'fomaml', innerSteps: 2, innerRate: 0.1 }),
+    trainable: ['layer0', 'layer1', 'output'],
+    holdsTables: true,
+  },
+  'one table beside frozen ones, second order': {
+    model: { ...base, personal },
+    method: methodOf({ ...maml, path: 'kept' }),
+    trainable: [generated, 'output'],
+    holdsTables: false,
+  },
+  'the same with the path recomputed': {
+    model: { ...base, personal },
+    method: methodOf({ ...maml, path: 'recomputed' }),
+    trainable: [generated, 'output'],
+    holdsTables: false,
+  },
+  'a table alone, without inner loop': {
+    model: { ...base, personal: [] },
+    method: methodOf({ kind: 'global' }),
+    trainable: [generated],
+    holdsTables: false,
+  },
+  'nothing at all': {
+    model: { ...base, personal: [] },
+    method: methodOf({ kind: 'global' }),
+    trainable: [],
+    holdsTables: true,
+  },
+};
+
+/** Graphs are captured, on whatever else the machine does. */
+const TIMEOUT_MS = 60_000;
+
+let executor: LocalExecutor;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
+});
+afterAll(() => executor.close());
+
+/** The same job with what is frozen apart. */
+function withFrozen(
+  input: JobInput,
+  jobCase: JobCase,
+  { method, trainable }: FrozenCase,
+  holdsTables: boolean,
+): JobInput {
+  const spec = modelSpecOf(jobCase.model, store.manifest.features, method, trainable);
+  const frozen = encodeFrozen(jobCase.meta, spec, holdsTables ? 1e9 : 0);
+  if (frozen === null) throw new Error('something is frozen');
+  expect(frozen.holdsTables).toBe(holdsTables);
+  const { job } = input;
+  const dense = encodeDense(jobCase.meta, spec.learned.variables);
+  const { variables, tables } = spec.learned;
+  const { rowPack: packRef, ...rest } = job;
+  return {
+    job: {
+      ...rest,
+      ...(holdsTables || packRef === undefined ? {} : { rowPack: packRef }),
+      dense: blobRefOf(dense),
+      frozen: blobRefOf(frozen.bytes),
+      work:
+        job.work.kind === 'gradient'
+          ? { ...job.work, learned: { variables: [...variables], tables: [...tables] } }
+          : job.work,
+    },
+    dense,
+    rowPack: holdsTables ? null : input.rowPack,
+    frozen: frozen.bytes,
+  };
+}
+
+function bitsOf(output: Uint8Array): Map<string, string> {
+  return new Map(
+    [...decodeTensors(output, 'output')].map(([name, { values }]) => [
+      name,
+      Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex'),
+    ]),
+  );
+}
+
+function workOf({ method }: FrozenCase): JobWork {
+  return { kind: 'gradient', method, taskWeights, coldTaskWeights: taskWeights };
+}
+
+describe.each(Object.entries(cases))('%s', (_, frozenCase) => {
+  const { model, method, holdsTables } = frozenCase;
+  const jobCase = jobCaseOf(store, model, 5, method);
+
+  it.each(holdsTables ? [true, false] : [false])(
+    'has the same gradient when it is kept (tables whole: %s)',
+    async (isWhole) => {
+      const input = await jobInputOf(jobCase, taskIndices, workOf(frozenCase));
+      const all = await executor.execute(input);
+      const apart = await executor.execute(withFrozen(input, jobCase, frozenCase, isWhole));
+      expect(apart.weightedQueryLoss).toBe(all.weightedQueryLoss);
+      const [expected, found] = [bitsOf(all.output), bitsOf(apart.output)];
+      const spec = modelSpecOf(
+        jobCase.model,
+        store.manifest.features,
+        method,
+        frozenCase.trainable,
+      );
+      expect([...found.keys()].sort()).toEqual([...spec.learned.variables, 'rows'].sort());
+      for (const name of spec.learned.variables) expect(found.get(name)).toBe(expected.get(name));
+      // Rows of learned tables lie in the order of the pack: hex of whole rows.
+      const rows = found.get('rows') ?? '';
+      expect(expected.get('rows')).toContain(rows);
+      expect(rows.length > 0).toBe(spec.learned.tables.length > 0);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('frozen inputs that are kept', () => {
+  const frozenCase = cases['a generator on a frozen base']!;
+  const inputOf = async (seed: number): Promise<JobInput> => {
+    const jobCase = jobCaseOf(store, frozenCase.model, seed, frozenCase.method);
+    const input = await jobInputOf(jobCase, taskIndices, workOf(frozenCase));
+    return withFrozen(input, jobCase, frozenCase, true);
+  };
+
+  it(
+    'are told apart, and made anew when they have gone',
+    async () => {
+      const inputs = await Promise.all([11, 12, 13, 14].map(inputOf));
+      const alone: Map<string, string>[] = [];
+      for (const input of inputs) alone.push(bitsOf((await executor.execute(input)).output));
+      expect(new Set(alone.map((output) => output.get('generator.weight'))).size).toBe(4);
+      const { tf } = executor.engine;
+      const heldCount = tf.memory().numTensors;
+      for (let turn = 0; turn < 3; turn += 1)
+        for (const [place, input] of inputs.entries())
+          expect(bitsOf((await executor.execute(input)).output)).toEqual(alone[place]);
+      expect(tf.memory().numTensors).toBe(heldCount);
+    },
+    TIMEOUT_MS,
+  );
+
+  it('must fit the model together with what is sent', async () => {
+    const input = await inputOf(15);
+    const nothing = encodeTensors(new Map());
+    await expect(executor.execute({ ...input, dense: nothing })).rejects.toMatchObject({
+      kind: 'data',
+      report: { found: 'generator.weight is missing' },
+    });
+    const { frozen: _ref, ...job } = input.job;
+    await expect(executor.execute({ ...input, job, frozen: null })).rejects.toMatchObject({
+      kind: 'data',
+    });
+    const learned = { variables: ['bias'], tables: [] };
+    const work = { ...input.job.work, learned } as JobWork;
+    await expect(executor.execute({ ...input, job: { ...input.job, work } })).rejects.toMatchObject(
+      { kind: 'data', report: { found: 'bias' } },
+    );
+  });
+});
