@@ -63,7 +63,11 @@ export class RedisBlobStore implements BlobStore {
     return this.#carried(key, async (redis) => {
       const pieces: Uint8Array[] = [];
       for (const [index, { start, end }] of piecesOf(ref).entries()) {
-        const piece = await redis.hgetBuffer(key, String(index));
+        // Sent together: the lifetime is renewed in the same round trip.
+        const [piece] = await Promise.all([
+          redis.hgetBuffer(key, String(index)),
+          redis.pexpire(key, this.#options.lifetimeMs),
+        ]);
         if (piece === null) throw new BlobMissingError(ref);
         this.bytesRead += piece.byteLength;
         // Bytes beyond the piece are no part of the blob; missing ones fail to verify.
@@ -71,7 +75,6 @@ export class RedisBlobStore implements BlobStore {
       }
       const [only] = pieces;
       const bytes = only !== undefined && pieces.length === 1 ? only : Buffer.concat(pieces);
-      await redis.pexpire(key, this.#options.lifetimeMs);
       try {
         return verifiedBlob(bytes, ref, key);
       } catch (spoilt) {
