@@ -103,11 +103,16 @@ function inputOf(
   tasks: readonly TaskRows[],
 ): GradientInput {
   const spec = generatorSpec();
-  const job = deviceJobOf(engine, spec, { tasks, neighbours: [] }, {
-    dense: new Map([[WEIGHT, weightTensorOf(meta)]]),
-    frozen,
-    pack: null,
-  });
+  const job = deviceJobOf(
+    engine,
+    spec,
+    { tasks, neighbours: [] },
+    {
+      dense: new Map([[WEIGHT, weightTensorOf(meta)]]),
+      frozen,
+      pack: null,
+    },
+  );
   const sizes = tasks.map(() => ({ supportRowCount: ROWS_PER_SET, queryRowCount: ROWS_PER_SET }));
   const [microBatch, ...others] = microBatchesOf(sizes, ROWS_MAX);
   if (microBatch === undefined || others.length > 0) throw new Error('one micro-batch');
