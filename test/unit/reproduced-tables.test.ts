@@ -14,6 +14,7 @@ const WRITTEN = [
   'README.md',
   'main-job.md',
   'inner-loops-notes.md',
+  'dbook-notes.md',
   'meta-embedding-notes.md',
   'movielens-protocols.md',
 ];
