@@ -9,6 +9,7 @@ import { histogramsOf } from '../evaluation/report-shapes.js';
 import {
   adgroupImpressions,
   metricsOf,
+  drawsNameOf,
   positionsOf,
   scoreAdgroups,
 } from '../evaluation/score-arms.js';
@@ -94,13 +95,6 @@ interface Compared {
   readonly supportRowCounts: readonly number[];
   /** By run, `[rowCount]`. */
   readonly logits: readonly Float32Array[];
-}
-
-/** A bucket that holds every adgroup is drawn as all of them are: the same rows, the same intervals. */
-function drawsNameOf(compared: Compared, bucket: SizeBucket): string {
-  const everyCount = positionsOf(compared, EVERY_ADGROUP).length;
-  const isEvery = positionsOf(compared, bucket).length === everyCount;
-  return isEvery ? EVERY_ADGROUP.name : bucket.name;
 }
 
 function compareSlice(

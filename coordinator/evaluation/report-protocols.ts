@@ -115,7 +115,7 @@ function tableByPoint(protocol: ProtocolResult, title: string): string {
       `${names.map((arm) => cellOf(slice, arm)).join('')}</tr>`,
   );
   const heads = names.map((arm) => `<th>${arm}</th>`);
-  return tableHtml(`${title}<th>adgroups</th>${heads.join('')}`, lines);
+  return tableHtml(`${title}<th>adgroups</th>${heads.join('')}`, lines, 'tight');
 }
 
 function cellOf(slice: Slice, arm: ArmName): string {

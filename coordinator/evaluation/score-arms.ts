@@ -45,7 +45,7 @@ export interface AdgroupScores {
 /** All test adgroups first, then each size bucket that has any. */
 export function scoreSlices(scored: ScoredRows, config: EvaluationConfig, seed: number): Slice[] {
   return [EVERY_ADGROUP, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
-    const slice = scoreSlice(scored, bucket, config, seed);
+    const slice = scoreSlice(scored, bucket, config, seed, drawsNameOf(scored, bucket));
     return slice === null ? [] : [slice];
   });
 }
@@ -64,12 +64,26 @@ export function positionsOf(
   });
 }
 
-/** Null when the bucket has no adgroup. Its name names the bootstrap's stream. */
+/** A bucket that holds every adgroup is drawn as all of them are: the same rows, the same intervals. */
+export function drawsNameOf(
+  scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
+  bucket: SizeBucket,
+): string {
+  const everyCount = positionsOf(scored, EVERY_ADGROUP).length;
+  return positionsOf(scored, bucket).length === everyCount ? EVERY_ADGROUP.name : bucket.name;
+}
+
+/**
+ * Null when the bucket has no adgroup.
+ *
+ * @param drawsName names the bootstrap's stream.
+ */
 export function scoreSlice(
   scored: ScoredRows,
   bucket: SizeBucket,
   config: EvaluationConfig,
   seed: number,
+  drawsName = bucket.name,
 ): Slice | null {
   const positions = positionsOf(scored, bucket);
   if (positions.length === 0) return null;
@@ -81,7 +95,7 @@ export function scoreSlice(
   const intervals = intervalsOf(adgroups, adgroupImpressions(rows), {
     ...config,
     seed,
-    slice: bucket.name,
+    drawsName,
   });
   const arms = [...logits].map(([arm, ofArm]): ArmResult => {
     const { logloss, loglossPerAdgroup, differences, gapClosed } = intervals(arm);
@@ -186,7 +200,7 @@ interface IntervalSettings {
   readonly bootstrapSamples: number;
   readonly confidence: number;
   readonly seed: number;
-  readonly slice: string;
+  readonly drawsName: string;
 }
 
 type ArmIntervals = Pick<ArmResult, 'differences' | 'gapClosed'> & {
@@ -243,7 +257,7 @@ function intervalsOf(
       },
     ]),
   );
-  const stream = randomStream(settings.seed, 'evaluation bootstrap', settings.slice);
+  const stream = randomStream(settings.seed, 'evaluation bootstrap', settings.drawsName);
   const { bootstrapSamples: samples, confidence } = settings;
   const intervals = bootstrapIntervals(columns, statistics, { samples, confidence, stream });
   const finite = (index: number): Interval => {

@@ -34,7 +34,8 @@ export async function jobNeighboursOf(
   return { named: { neighbours }, rows };
 }
 
-/** Made once: what a store holds does not change. */
+/** What a store holds does not change, and a progressive replay is done with a period before the next. */
+export const KEPT_INDICES_MAX = 4;
 const INDICES = new WeakMap<TaskStore, Map<string, Promise<NeighbourIndex>>>();
 
 function indexOf(
@@ -48,7 +49,11 @@ function indexOf(
   const index =
     ofStore.get(key) ??
     neighbourIndexOf(trainingRows(store, division), knownIdsOf(store.manifest.features, feature));
+  // Last in the map is used last.
+  ofStore.delete(key);
   ofStore.set(key, index);
+  const [longestUnused] = ofStore.keys();
+  if (ofStore.size > KEPT_INDICES_MAX && longestUnused !== undefined) ofStore.delete(longestUnused);
   return index;
 }
 

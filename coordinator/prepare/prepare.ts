@@ -38,7 +38,7 @@ import { columnUsesOf, createJudgedView, taskColumnsOf } from './row-judgement.j
 import { rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
-import { learnTaskLabels } from './task-labels.js';
+import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
 import { divideTasks, type TaskDivision } from './task-division.js';
 
 export interface PrepareOptions {
@@ -113,7 +113,10 @@ async function prepareInto(
     await readSplitFile(config.data.splitFile, logs, session);
   const placedBySplitFile = config.data.splitFile !== undefined;
   const division = await divideTasks(config, placedBySplitFile, session);
-  const labels = await learnTaskLabels(rowLabelsOf(config.data), session);
+  const rowLabels = rowLabelsOf(config.data);
+  const labels = await learnTaskLabels(rowLabels, session);
+  for (const message of await labelsThatNeverDiffer(rowLabels, session))
+    sink({ kind: 'warning', message });
   const encodings = await learnEncodings(config.data, session, sink);
   const plan = { config, encodings, labels, placedBySplitFile };
 

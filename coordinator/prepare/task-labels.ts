@@ -1,6 +1,6 @@
 /**
- * The labels of a store's tasks: that a task has one, that each can be learned, and the moments by
- * which values are standardised. Reads the tables `task_sizes` and `encodable`.
+ * The labels of a store's tasks: that a task has one, that each can be learned, whether it tells rows
+ * apart, and the moments by which values are standardised. Reads the tables `task_sizes` and `encodable`.
  */
 
 import { QianmoError } from '../../shared/errors.js';
@@ -65,6 +65,29 @@ export async function learnTaskLabels(
     );
   }
   return learned;
+}
+
+/** A sentence for each label that is the same in all training rows: there is nothing to learn of it. */
+export async function labelsThatNeverDiffer(
+  labels: readonly RowLabel[],
+  session: DuckSession,
+): Promise<string[]> {
+  const label = storesLabels(labels) ? 'CAST(label AS DOUBLE)' : '0::DOUBLE';
+  const found = await session.rows(
+    `SELECT ${label}, CAST(min(clicks) AS DOUBLE), CAST(max(clicks) AS DOUBLE), bool_or(clicks < impressions)
+      FROM encodable WHERE split = 0 GROUP BY 1 ORDER BY 1`,
+  );
+  return found.flatMap(([index, least, most, hasUnclicked]) => {
+    const ofRows = labels[Number(index)];
+    if (ofRows === undefined) throw new Error(`rows have a label ${String(index)} of no segment`);
+    const { loss, segment } = ofRows;
+    const rows = `every training row${segment === null ? '' : ` of segment ${segment}`} has`;
+    const cure = 'nothing can be learned of it; see that the config names the right column';
+    if (loss === 'squared')
+      return least === most ? [`${rows} the value ${Number(least)}: ${cure}`] : [];
+    if (most === 0) return [`${rows} label 0: ${cure}`];
+    return hasUnclicked === false ? [`${rows} label 1: ${cure}`] : [];
+  });
 }
 
 async function noTrainingRows(

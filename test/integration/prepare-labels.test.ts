@@ -124,6 +124,30 @@ describe('a value as label', () => {
   });
 });
 
+describe('a label that is the same in every training row is told', () => {
+  const CURE = 'nothing can be learned of it; see that the config names the right column';
+  const warnings = (): string[] =>
+    room.events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+
+  test.each([
+    ['all 0', '0', '0', [`every training row has label 0: ${CURE}`]],
+    ['all 1', '1', '1', [`every training row has label 1: ${CURE}`]],
+    ['both', '0', '1', []],
+  ])('of clicks: %s', async (_, first, second, told) => {
+    await room.write('log.csv', `ad,site,clicked\na,x,${first}\na,y,${second}\n`);
+    await room.prepare(room.config({}));
+    expect(warnings().filter((message) => message.includes('every training row'))).toEqual(told);
+  });
+
+  test('of values, and of the one segment that has it', async () => {
+    await room.write('log.csv', 'ad,stage,site,amount\na,s,x,2\na,s,y,2\nb,t,x,1\nb,t,y,3\n');
+    const labels = ['s', 't'].map((segment) => ({ segment, label: { value: 'amount' } }));
+    await room.prepare(room.config({ segments: { column: 'stage', labels }, label: undefined }));
+    expect(warnings()).toContain(`every training row of segment s has the value 2: ${CURE}`);
+    expect(warnings().join()).not.toContain('segment t');
+  });
+});
+
 describe('segments', () => {
   const LOG = `ad,stage,site,clicked,ordered,amount,w
 a,new,x,1,?,?,2

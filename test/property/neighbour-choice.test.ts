@@ -6,7 +6,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
+import { jobNeighboursOf, KEPT_INDICES_MAX } from '../../coordinator/neighbours/job-neighbours.js';
 import { knownIdsOf, neighbourIndexOf } from '../../coordinator/neighbours/neighbour-index.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { dividedTask } from '../../shared/tasks/row-division.js';
@@ -105,6 +105,35 @@ test('a division by time hides what comes later, of the neighbour as well', asyn
   const { named, rows } = await jobNeighboursOf(timed, method, tasks, division);
   expect(named).toEqual({ neighbours: [[0, 2]] });
   expect(rows.map(({ rowCount }) => rowCount)).toEqual([1, 1]);
+});
+
+test('a replay of many periods keeps the indices of a few', async () => {
+  const store = storeWith([[1, 2], [2, 3], [1], [1, 2]]);
+  let readCount = 0;
+  const counted: TaskStore = {
+    ...store,
+    readTasks: (indices) => {
+      readCount += 1;
+      return store.readTasks(indices);
+    },
+  };
+  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0' } });
+  const tasks = await store.readTasks([3]);
+  const readsOf = async (beforeTime: number): Promise<number> => {
+    const before = readCount;
+    await jobNeighboursOf(counted, method, tasks, { by: 'time', fromTime: 0, beforeTime });
+    return readCount - before;
+  };
+  const building = await readsOf(1);
+  const kept = await readsOf(1);
+  expect(kept).toBeLessThan(building);
+  for (let period = 2; period <= KEPT_INDICES_MAX; period += 1)
+    expect(await readsOf(period)).toBe(building);
+  // Used again, the first is not the longest unused.
+  expect(await readsOf(1)).toBe(kept);
+  expect(await readsOf(KEPT_INDICES_MAX + 1)).toBe(building);
+  expect(await readsOf(1)).toBe(kept);
+  expect(await readsOf(2)).toBe(building);
 });
 
 test('a feature that has no ids is refused', () => {

@@ -54,6 +54,14 @@ function armOf(report: EvaluationReport, arm: ArmName, slice = 0) {
 
 describe('evaluate', () => {
   const store = tinyTaskStore({ taskCount: 80, counts: true });
+
+  it('has the same intervals for all adgroups and for a bucket that holds them all', async () => {
+    const config = formulaConfig({ evaluation: { sizeBucketEdges: [1_000_000] } });
+    const { slices } = await evaluateFormula({ store, config });
+    expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
+    expect(slices[1]?.arms).toEqual(slices[0]?.arms);
+  });
+
   const unadapted = { innerRate: 1, innerSteps: 0 };
 
   it('scores each arm on the query rows of the test adgroups', async () => {
