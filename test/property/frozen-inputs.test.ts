@@ -1,4 +1,7 @@
-/** A job whose frozen part is kept gives, bit for bit, what one that is sent everything gives. */
+/**
+ * A job whose frozen part is kept gives, bit for bit, what one that is sent everything gives. Seen to
+ * fail: kept inputs whatever their content, those let go and not disposed of, tables in another order.
+ */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { encodeDense, encodeFrozen } from '../../coordinator/training/row-pack-gather.js';
