@@ -22,6 +22,11 @@ export function benchHeader(): BenchHeader {
   };
 }
 
+/** Where a bench keeps its runs: those of another commit are not taken for today's. */
+export function folderOfCommit(bench: string, { commit }: Pick<BenchHeader, 'commit'>): string {
+  return `runs/${bench}/${commit}`;
+}
+
 /** `| a | b |` lines: a header, the rule below it, the rows. */
 export function markdownTable(
   header: readonly string[],

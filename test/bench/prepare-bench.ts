@@ -1,7 +1,7 @@
 /**
  * How fast and in how much memory prepare turns N rows of CSV into a task store.
  *
- *   node dist/test/bench/prepare-bench.js [rows] [tasks] [result.json]
+ *   npm run bench:prepare -- [rows] [tasks] [result.json]
  *
  * The log has a text, an integer and a bag feature, two numbers, a time and a label, its tasks in
  * random order. Peak memory is the process's resident high-water mark (VmHWM), log writing excluded

@@ -1,18 +1,22 @@
 /**
  * `npm run reproduce`: makes the tables of `infra/results/` again, one command after the other, each
  * of which notes its commit, date and machine. What a table needs and is not there is said, not
- * skipped in silence.
+ * skipped in silence. Runs are kept by commit in `runs/reproduce`: what is stopped goes on where it was.
  *
- *   npm run reproduce                          everything: some hours on two cores
+ *   npm run reproduce                          everything: most of a day on two cores
  *   npm run reproduce -- --only sinusoid,learned-rule
  *   npm run reproduce -- --list
  */
 
-import { spawnSync } from 'node:child_process';
+import { spawnSync, type StdioOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../infra/cli/package-root.js';
+import { benchHeader, folderOfCommit } from './bench-header.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
+
+/** What is stopped goes on when started again, at the same commit. */
+const FOLDER = folderOfCommit('reproduce', benchHeader());
 
 const { values: options } = parseArgs({
   options: { only: { type: 'string' }, list: { type: 'boolean', default: false } },
@@ -35,18 +39,25 @@ interface Outcome {
   readonly hasFailed: boolean;
 }
 
-function described({ name, script, makes }: ReproducedTable): Outcome {
-  return { line: `${name.padEnd(18)} npm run ${script.padEnd(22)} ${makes}`, hasFailed: false };
+function described(table: ReproducedTable): Outcome {
+  const line = `${table.name.padEnd(21)} ${table.makes.padEnd(22)} ${commandOf(table)}`;
+  return { line, hasFailed: false };
+}
+
+function commandOf({ script, words = [] }: ReproducedTable): string {
+  return ['npm run', script, ...(words.length === 0 ? [] : ['--', ...words])].join(' ');
 }
 
 function reproduced(table: ReproducedTable): Outcome {
-  const { name, script, needs } = table;
+  const { name, script, words = [], keepsRuns = false, needs } = table;
   const missing = (needs ?? []).filter((path) => !existsSync(new URL(path, packageRoot)));
   if (missing.length > 0)
     return { line: `left out  ${name}: there is no ${missing.join(', ')}`, hasFailed: false };
-  process.stderr.write(`== ${name}: npm run ${script}\n`);
-  const run = spawnSync('npm', ['run', script], { stdio: ['ignore', 'ignore', 'inherit'] });
+  process.stderr.write(`== ${name}: ${commandOf(table)}\n`);
+  const stdio: StdioOptions = ['ignore', 'ignore', 'inherit'];
+  const kept = keepsRuns ? ['--folder', `${FOLDER}/${name}`] : [];
+  const run = spawnSync('npm', ['run', script, '--', ...words, ...kept], { stdio });
   return run.status === 0
     ? { line: `made      ${name}: infra/results/${table.makes}`, hasFailed: false }
-    : { line: `FAILED    ${name}: npm run ${script} ended with ${run.status}`, hasFailed: true };
+    : { line: `FAILED    ${name}: ${commandOf(table)} ended with ${run.status}`, hasFailed: true };
 }

@@ -4,33 +4,87 @@ export interface ReproducedTable {
   readonly name: string;
   /** Of package.json. */
   readonly script: string;
+  /** Of the script, where what it makes by itself is not the whole table. */
+  readonly words?: readonly string[];
+  /** Takes `--folder`, where it keeps what it has run: what is stopped goes on. */
+  readonly keepsRuns?: boolean;
   /** Within `infra/results/`. */
   readonly makes: string;
   /** Paths from the project's root without which it cannot be made: data that is not redistributable. */
   readonly needs?: readonly string[];
 }
 
+const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
+
 export const TABLES: readonly ReproducedTable[] = [
-  { name: 'learned-rule', script: 'bench:learned-rule', makes: 'learned-rule.md' },
+  { name: 'sinusoid', script: 'bench:sinusoid', keepsRuns: true, makes: 'sinusoid.md' },
+  { name: 'learned-rule', script: 'bench:learned-rule', keepsRuns: true, makes: 'learned-rule.md' },
   {
     name: 'meta-embedding',
     script: 'reproduce:meta-embedding',
+    keepsRuns: true,
     makes: 'meta-embedding.md',
-    needs: ['../shared/data/movielens-1m/ratings_rebuilt.csv.xz'],
+    needs: [MOVIELENS_1M],
+  },
+  {
+    name: 'meta-embedding-fm',
+    script: 'reproduce:meta-embedding',
+    words: ['--settings', 'published', '--models', 'fm'],
+    keepsRuns: true,
+    makes: 'meta-embedding.md',
+    needs: [MOVIELENS_1M],
+  },
+  {
+    name: 'meta-embedding-others',
+    script: 'reproduce:meta-embedding',
+    words: ['--settings', 'published', '--models', 'wide-deep,ipnn,opnn,pnn', '--seeds', '0'],
+    keepsRuns: true,
+    makes: 'meta-embedding.md',
+    needs: [MOVIELENS_1M],
   },
   {
     name: 'dbook',
     script: 'bench:dbook',
+    keepsRuns: true,
     makes: 'dbook.md',
     needs: ['../shared/data/dbook/meta_training.json.xz'],
   },
-  { name: 'sinusoid', script: 'bench:sinusoid', makes: 'sinusoid.md' },
-  { name: 'methods-world', script: 'bench:methods-world', makes: 'methods-world.md' },
-  { name: 'synthetic-world', script: 'bench:synthetic-world', makes: 'synthetic-world.md' },
+  {
+    name: 'movielens-protocols',
+    script: 'bench:movielens-protocols',
+    keepsRuns: true,
+    makes: 'movielens-protocols.md',
+  },
+  {
+    name: 'methods-world',
+    script: 'bench:methods-world',
+    words: ['--fresh'],
+    keepsRuns: true,
+    makes: 'methods-world.md',
+  },
+  {
+    name: 'synthetic-world',
+    script: 'bench:synthetic-world',
+    keepsRuns: true,
+    makes: 'synthetic-world.md',
+  },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
   { name: 'generator', script: 'bench:generator', makes: 'generator.md' },
   { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },
   { name: 'inner-loops-ours', script: 'bench', makes: 'inner-loops-ours.md' },
   { name: 'capture-soak', script: 'bench:soak', makes: 'capture-soak.json' },
+  {
+    name: 'prepare-1m',
+    script: 'bench:prepare',
+    words: ['1000000', '50000', 'infra/results/prepare-1000000.json'],
+    makes: 'prepare-1000000.json',
+  },
+  {
+    name: 'prepare-10m',
+    script: 'bench:prepare',
+    words: ['10000000', '100000', 'infra/results/prepare-10000000.json'],
+    makes: 'prepare-10000000.json',
+  },
+  { name: 'synthesize', script: 'bench:synthesize', makes: 'synthesize.json' },
 ];

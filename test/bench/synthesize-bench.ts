@@ -2,7 +2,7 @@
  * How fast `synthesize` writes, against what the disk takes. Each case runs in a process of its own,
  * so that memory is its own too. Writes `infra/results/synthesize.json`.
  *
- *   npm run build && node dist/test/bench/synthesize-bench.js --rows 1M,10M
+ *   npm run bench:synthesize -- --rows 1M,10M
  */
 
 import { execFileSync } from 'node:child_process';

@@ -1,28 +1,28 @@
 /**
  * The experiment of the synthetic world: three settings, two click rates, several seeds, every arm.
  * Each cell is the whole job, run by the `qianmo` command as a user would: synthesize, prepare,
- * train, evaluate. Writes `infra/results/synthetic-world.json` and `.md`.
+ * train, evaluate; what this commit has made is not made again. Writes `infra/results/synthetic-world.json` and `.md`.
  *
  *   npm run bench:synthetic-world -- --seeds 1,2,3 --settings strong --rates 0.03,0.1
  */
 
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseReport } from '../../coordinator/evaluation/report-json.js';
 import { packageRoot } from '../../infra/cli/package-root.js';
+import { benchHeader, folderOfCommit } from './bench-header.js';
+import { qianmo } from './qianmo-command.js';
 import { experimentTable, type WorldCell } from './synthetic-world-table.js';
 
-const QIANMO = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
 const WORLD_CONFIG = new URL('test/bench/synthetic-world.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const WorldConfigSchema = z.looseObject({ data: z.looseObject({}) });
 
+const { commit, date, machine } = benchHeader();
 const { values: options } = parseArgs({
   options: {
     settings: { type: 'string', default: 'homogeneous,moderate,strong' },
@@ -30,31 +30,33 @@ const { values: options } = parseArgs({
     seeds: { type: 'string', default: '1,2,3' },
     rows: { type: 'string', default: '760000' },
     adgroups: { type: 'string', default: '8000' },
-    folder: { type: 'string', default: 'runs/synthetic-world' },
+    folder: { type: 'string', default: folderOfCommit('synthetic-world', { commit }) },
     name: { type: 'string', default: 'synthetic-world' },
     workers: { type: 'string', default: '2' },
   },
 });
 
-function qianmo(...words: string[]): void {
-  execFileSync(process.execPath, [QIANMO, ...words], { stdio: ['ignore', 'ignore', 'inherit'] });
-}
-
 function runCell(setting: string, clickRate: number, seed: number): WorldCell {
-  const folder = join(options.folder, `${setting}-${clickRate}-${seed}`);
+  const size = `${options.rows}-${options.adgroups}`;
+  const folder = join(options.folder, size, `${setting}-${clickRate}-${seed}`);
+  const log = join(folder, 'log.csv');
+  const configPath = join(folder, 'run.yaml');
   const reportPath = join(folder, 'evaluation.json');
-  if (!existsSync(reportPath)) {
+  const config = cellConfig(folder, log, seed);
+  const isSame = existsSync(configPath) && readFileSync(configPath, 'utf8') === config;
+  if (!isSame || !existsSync(reportPath)) {
+    rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
-    const log = join(folder, 'log.csv');
     const world = ['--setting', setting, '--click-rate', String(clickRate), '--seed', String(seed)];
-    const size = ['--rows', options.rows, '--adgroups', options.adgroups];
-    qianmo('synthesize', '--out', log, ...world, ...size);
-    const config = join(folder, 'run.yaml');
-    writeFileSync(config, cellConfig(folder, log, seed));
-    qianmo('prepare', config);
+    qianmo(
+      ...['synthesize', '--out', log, ...world],
+      ...['--rows', options.rows, '--adgroups', options.adgroups],
+    );
+    writeFileSync(configPath, config);
+    qianmo('prepare', configPath);
     rmSync(log);
-    qianmo('train', config, '--workers', options.workers, '--fresh');
-    qianmo('evaluate', config, '--workers', options.workers, '--fresh');
+    qianmo('train', configPath, '--workers', options.workers, '--fresh');
+    qianmo('evaluate', configPath, '--workers', options.workers, '--fresh');
   }
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   return { setting, clickRate, seed, report };
@@ -75,14 +77,7 @@ for (const setting of options.settings.split(','))
       cells.push(runCell(setting, clickRate, seed));
     }
 
-const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-const header = {
-  commit,
-  date: new Date().toISOString().slice(0, 10),
-  machine: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${cpus().length} cores, Node ${process.version}`,
-  rows: options.rows,
-  adgroups: options.adgroups,
-};
+const header = { commit, date, machine, rows: options.rows, adgroups: options.adgroups };
 mkdirSync(RESULTS, { recursive: true });
 const table = experimentTable(header, cells);
 writeFileSync(join(RESULTS, `${options.name}.md`), table);

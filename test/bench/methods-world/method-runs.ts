@@ -1,9 +1,8 @@
 /** The runs of one cell of the methods' world: one task store, one run of the command for each method. */
 
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { qianmo } from '../qianmo-command.js';
 import type { Cell, WorldMethods, WorldSize } from './world-methods.js';
 
 export interface RunOptions extends WorldSize {
@@ -13,10 +12,8 @@ export interface RunOptions extends WorldSize {
   readonly workers: string;
 }
 
-const QIANMO = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
-
-export function cellFolder(cell: Cell, { folder }: Pick<RunOptions, 'folder'>): string {
-  return join(folder, `${cell.setting}-${cell.clickRate}-${cell.seed}`);
+export function cellFolder(cell: Cell, { folder, rows, adgroups }: RunOptions): string {
+  return join(folder, `${rows}-${adgroups}`, `${cell.setting}-${cell.clickRate}-${cell.seed}`);
 }
 
 /** Nothing where the same run was made before. */
@@ -49,8 +46,4 @@ function prepareWorld(cell: Cell, options: RunOptions, config: string): void {
   qianmo('synthesize', '--out', log, ...world, '--seed', String(cell.seed), ...size);
   qianmo('prepare', config);
   rmSync(log);
-}
-
-function qianmo(...words: string[]): void {
-  execFileSync(process.execPath, [QIANMO, ...words], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

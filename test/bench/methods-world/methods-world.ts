@@ -1,8 +1,8 @@
 /**
  * All methods side by side on the synthetic world: each cell is the whole job for each method, run by
  * the `qianmo` command as a user would, on one task store. What is kept in `infra/results/methods-world`
- * with today's settings is not run again; the page `infra/results/methods-world.md` is made from all that
- * is kept.
+ * with today's settings is not run again, unless `--fresh` asks for what another commit has made; the page
+ * `infra/results/methods-world.md` is made from all that is kept.
  *
  *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
  */
@@ -15,7 +15,7 @@ import { packageRoot } from '../../../infra/cli/package-root.js';
 import { systemClock } from '../../../shared/clock.js';
 import { StorageConfigSchema } from '../../../shared/config/run-config.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
-import { benchHeader } from '../bench-header.js';
+import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { keepCell, keptCell, keptCells, type KeptCell } from './kept-cells.js';
 import { cellFolder, runMethod, type RunOptions } from './method-runs.js';
 import { FINETUNED, methodsPage, PLAIN_MAML, whatMustHold, type Group } from './methods-table.js';
@@ -29,6 +29,7 @@ const SEEDS = [1, 2, 3, 4, 5];
 const OFFERED = 'shifts-by-evidence';
 const AGAINST_MAML = ['paml-rate', OFFERED];
 
+const header = benchHeader();
 const methods = WorldMethods.ofProject();
 const { values: options } = parseArgs({
   options: {
@@ -38,10 +39,11 @@ const { values: options } = parseArgs({
     methods: { type: 'string', default: methods.names.join(',') },
     rows: { type: 'string', default: '760000' },
     adgroups: { type: 'string', default: '8000' },
-    folder: { type: 'string', default: 'runs/methods-world' },
+    folder: { type: 'string', default: folderOfCommit('methods-world', header) },
     workers: { type: 'string', default: '2' },
     /** After which no further run begins: what was run waits in the folder. */
     minutes: { type: 'string', default: '100000' },
+    fresh: { type: 'boolean', default: false },
     /** Makes the page from what is kept and runs nothing. */
     page: { type: 'boolean', default: false },
   },
@@ -60,8 +62,11 @@ function isReference(arm: string): boolean {
 
 /** False when the time was up before the cell was whole. */
 async function makeCell(cell: Cell, runOptions: RunOptions): Promise<boolean> {
-  const arms = currentArms(keptCell(cell));
-  const missing = wanted.filter((name) => !arms.has(name));
+  const kept = keptCell(cell);
+  const arms = currentArms(kept);
+  const missing = wanted.filter(
+    (name) => !arms.has(name) || (options.fresh && kept?.arms[name]?.commit !== header.commit),
+  );
   if (missing.length === 0) return true;
   // Compared on the same rows, so their runs must be there.
   const references = [FIRST_METHOD, ...(wanted.includes(PLAIN_MAML) ? [PLAIN_MAML] : [])];
@@ -103,7 +108,7 @@ async function compareCell(
       seed: cell.seed,
     },
   );
-  keepCell(cell, slices, digestOf, benchHeader());
+  keepCell(cell, slices, digestOf, header);
 }
 
 /** Arms whose figures were made with today's settings. */
@@ -153,7 +158,7 @@ function writePage(): void {
     const without = SEEDS.filter((seed) => !seeds.includes(seed));
     return without.length === 0 ? [] : [`${title}: seeds ${without.join(', ')}`];
   });
-  const header = [
+  const introduction = [
     `${options.rows} rows, ${options.adgroups} adgroups; test adgroups only. Gap closed is (logloss of global - of the arm) /`,
     '(of global - of the oracle), mean over seeds. Differences are per impression, means over seeds with 95 %',
     'intervals from the paired bootstrap of each seed over adgroups; below 0 is better. Every arm chose its cell',
@@ -174,7 +179,7 @@ function writePage(): void {
     ...(missing.length === 0 ? [] : ['', 'Cells not made yet:', ...missing.map((m) => `- ${m}`)]),
   ];
   const page = methodsPage(groups, {
-    header,
+    header: introduction,
     arms: [...REFERENCE_ARMS, ...methods.names],
     offered: OFFERED,
     againstMaml: AGAINST_MAML,

@@ -1,0 +1,96 @@
+/**
+ * The demo's run by number of support rows, phase by phase and year by year: `infra/examples/movielens.yaml`
+ * with its three further protocols, run by the `qianmo` command. Writes `infra/results/movielens-protocols.md`.
+ *
+ *   npm run bench:movielens-protocols
+ */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import type {
+  EvaluationReport,
+  ProtocolResult,
+} from '../../coordinator/evaluation/evaluation-report.js';
+import {
+  armsOf,
+  PROTOCOL_DIGITS,
+  PROTOCOL_WORDING,
+  resultOf,
+  rowsOf,
+} from '../../coordinator/evaluation/protocols-text.js';
+import { parseReport } from '../../coordinator/evaluation/report-json.js';
+import { formatCount, formatNumber } from '../../coordinator/evaluation/text-format.js';
+import { bestArmOf } from '../../coordinator/evaluation/verdicts.js';
+import { packageRoot } from '../../infra/cli/package-root.js';
+import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
+import { qianmo } from './qianmo-command.js';
+
+const EXAMPLE = new URL('infra/examples/movielens.yaml', packageRoot);
+const RESULT = new URL('infra/results/movielens-protocols.md', packageRoot);
+/** As the example has them behind its `#`. */
+const PROTOCOLS = {
+  shots: [0, 5, 10, 20, 50, 100],
+  phases: { count: 3, rowsPerPhase: 20 },
+  progressive: { periodSeconds: 31_536_000 },
+};
+const section = z.looseObject({});
+const ExampleSchema = z.looseObject({ data: section, evaluation: section });
+
+const { values: options } = parseArgs({
+  options: {
+    folder: { type: 'string', default: 'runs/movielens-protocols' },
+    workers: { type: 'string', default: '2' },
+  },
+});
+
+const header = benchHeader();
+mkdirSync(options.folder, { recursive: true });
+const config = join(options.folder, 'run.yaml');
+writeFileSync(config, configIn(options.folder));
+qianmo('prepare', config);
+for (const verb of ['train', 'evaluate'])
+  qianmo(verb, config, '--workers', options.workers, '--fresh');
+const reportPath = join(options.folder, 'evaluation.json');
+const page = pageOf(parseReport(readFileSync(reportPath, 'utf8'), reportPath), header);
+writeFileSync(RESULT, page);
+process.stdout.write(page);
+
+function configIn(folder: string): string {
+  const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
+  return stringify({
+    ...example,
+    data: { ...example.data, store: join(folder, 'store') },
+    evaluation: { ...example.evaluation, ...PROTOCOLS },
+    output: folder,
+  });
+}
+
+function pageOf(report: EvaluationReport, { commit, date, machine }: BenchHeader): string {
+  return [
+    "# The demo's run under the evaluation protocols",
+    '',
+    `Commit ${commit}, ${date}, ${machine}. \`npm run bench:movielens-protocols\`: MovieLens as in`,
+    '`infra/examples/movielens.yaml`, one seed, with the protocols that are commented out there. Logloss in nats on test',
+    'films, the best of a row marked. What it says is in `movielens-protocols-notes.md`.',
+    ...(report.protocols ?? []).flatMap((protocol) => ['', ...sectionOf(protocol)]),
+    '',
+  ].join('\n');
+}
+
+function sectionOf(protocol: ProtocolResult): string[] {
+  const { title, axis, note } = PROTOCOL_WORDING[protocol.kind];
+  const arms = armsOf(protocol);
+  const rows = rowsOf(protocol).map(({ name, slice }) => [
+    name,
+    formatCount(slice.adgroupCount),
+    ...arms.map((arm) => {
+      const found = resultOf(slice, arm)?.metrics.logloss ?? null;
+      const text = formatNumber(found, PROTOCOL_DIGITS);
+      return bestArmOf(slice) === arm ? `**${text}**` : text;
+    }),
+  ]);
+  return [`## ${title}`, '', note, '', ...markdownTable([axis, 'films', ...arms], rows)];
+}
