@@ -2,10 +2,14 @@
 
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import { QianmoError } from '../../shared/errors.js';
+import { timeScaleDaysOf } from '../../shared/streaming/learned-rule.js';
 import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
 import type { ComparisonSettings } from './rule-comparison.js';
 
-/** @throws QianmoError of kind `data` when the stream is too short to be cut as the config asks. */
+/**
+ * @throws QianmoError of kind `data` when the stream is too short to be cut as the config asks, or its
+ *   prior part spans no time.
+ */
 export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): ComparisonSettings {
   const rowCount = rowCountOf(rows);
   const priorRowCount = Math.round(config.priorShare * rowCount);
@@ -22,6 +26,15 @@ export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): Co
       expected: `at least ${rowsMin} rows: one for every window of the prior part and every segment after it`,
       found: `${rowCount} rows`,
       cure: 'give more logs, or fewer segments and learned.windows',
+    });
+  if (timeScaleDaysOf(rows, priorRowCount) === 0)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'all rows of the prior part have the same time',
+      where: `data.time: ${config.data.time}`,
+      expected: 'times that differ within it: the learned rule measures ages in its length',
+      found: `one time in the first ${priorRowCount} of ${rowCount} rows`,
+      cure: 'raise priorShare until later times are in it, or name a column of finer times in data.time',
     });
   return {
     ...learned,

@@ -11,11 +11,13 @@ export interface RuleVerdict {
   readonly verdict: 'better' | 'within noise' | 'worse';
 }
 
-/** Against the baseline with the lowest logloss on the judged rows. */
-export function verdictOf({ rules }: RuleComparison): RuleVerdict {
-  const baselines = rules.filter(({ behindLearned }) => behindLearned !== null);
-  const [first, ...others] = baselines;
-  if (first === undefined) throw new Error('there are baselines');
+/**
+ * Against the baseline with the lowest logloss on the judged rows; null when the logloss of the learned
+ * rule, or of every baseline, is not finite.
+ */
+export function verdictOf({ rules }: RuleComparison): RuleVerdict | null {
+  const [first, ...others] = rules.filter(({ behindLearned }) => behindLearned !== null);
+  if (first === undefined) return null;
   const best = others.reduce((kept, rule) => (rule.logloss < kept.logloss ? rule : kept), first);
   const { value = 0, low = 0, high = 0 } = best.behindLearned ?? {};
   const verdict = low > 0 ? 'better' : high < 0 ? 'worse' : 'within noise';
@@ -37,7 +39,6 @@ export function comparisonLines(comparison: RuleComparison): string[] {
   const widths = (cells[0] ?? []).map((_, column) =>
     Math.max(...cells.map((row) => (row[column] ?? '').length)),
   );
-  const { best, verdict } = verdictOf(comparison);
   return [
     ...cells.map((row) =>
       row
@@ -46,8 +47,20 @@ export function comparisonLines(comparison: RuleComparison): string[] {
         .trimEnd(),
     ),
     '',
-    `${comparison.judgedRowCount.toLocaleString('en')} rows, each predicted before it was learned. Against ${best.rule}, the`,
-    `best baseline here, the learned rule is ${verdict}.`,
+    ...verdictLines(comparison),
+  ];
+}
+
+function verdictLines(comparison: RuleComparison): string[] {
+  const judged = verdictOf(comparison);
+  const rows = `${comparison.judgedRowCount.toLocaleString('en')} rows, each predicted before it was learned.`;
+  const diverged = comparison.rules.filter(({ logloss }) => !Number.isFinite(logloss));
+  const notFinite = `The logloss of ${diverged.map(({ rule }) => rule).join(', ')} is not finite`;
+  if (judged === null) return [rows, `${notFinite}: there is nothing to judge.`];
+  return [
+    ...(diverged.length === 0 ? [] : [`${notFinite}.`]),
+    `${rows} Against ${judged.best.rule}, the`,
+    `best baseline here, the learned rule is ${judged.verdict}.`,
   ];
 }
 

@@ -7,7 +7,11 @@
 import { createHash } from 'node:crypto';
 import { randomStream } from '../../shared/random.js';
 import { baselineLearner, type BaselineSettings } from '../../shared/streaming/baseline-rules.js';
-import { emptyRuleState, learnedRuleLearner } from '../../shared/streaming/learned-rule.js';
+import {
+  emptyRuleState,
+  learnedRuleLearner,
+  timeScaleDaysOf,
+} from '../../shared/streaming/learned-rule.js';
 import {
   parametersLikeAdagrad,
   type LearnedRuleShape,
@@ -128,7 +132,7 @@ async function learnRule(
   epochLoglosses: readonly number[];
 }> {
   if (adagrad?.kind !== 'adagrad') throw new Error('the learned rule begins with a tuned AdaGrad');
-  const timeScaleDays = rows.times[settings.priorRowCount - 1] ?? 1;
+  const timeScaleDays = timeScaleDaysOf(rows, settings.priorRowCount);
   const shape = { slotCount: rows.slotCount, rank: settings.rank, timeScaleDays };
   const embedding = featureEmbedding(rows, {
     ...settings,

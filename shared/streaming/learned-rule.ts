@@ -27,6 +27,11 @@ import {
   type StreamRows,
 } from './stream-rows.js';
 
+/** What the rule measures ages in: the time from the first row of the prior part to its last. */
+export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {
+  return times[priorRowCount - 1] ?? 0;
+}
+
 /** The time of a row, in time scales of the rule: the unit of all ages and decays here. */
 export function ruleTime(rows: StreamRows, row: number, shape: LearnedRuleShape): number {
   return (rows.times[row] ?? 0) / shape.timeScaleDays;

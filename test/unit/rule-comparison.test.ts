@@ -100,9 +100,32 @@ describe('the verdict', () => {
   ] as const)('against the best baseline, interval [%d, %d]: %s', (low, high, verdict) => {
     const found = verdictOf(comparisonOf(low, high));
     expect(found).toMatchObject({ low: -high, high: -low, verdict });
-    expect(found.best.rule).toBe('ftrl');
+    expect(found?.best.rule).toBe('ftrl');
     expect(comparisonLines(comparisonOf(low, high)).at(-1)).toContain(
       `learned rule is ${verdict}.`,
+    );
+  });
+
+  test('a rule without a finite logloss is named, and is not what is judged against', () => {
+    const diverged = (rule: RuleResult['rule']): RuleResult => ({
+      ...result(rule, NaN, 0, 0),
+      behindLearned: null,
+    });
+    const [sgd, , learned] = comparisonOf(0.005, 0.015).rules;
+    const withRules = (...rules: (RuleResult | undefined)[]): RuleComparison => ({
+      ...comparisonOf(0, 0),
+      rules: rules.filter((rule) => rule !== undefined),
+    });
+    const withoutFtrl = withRules(sgd, diverged('ftrl'), learned);
+    expect(verdictOf(withoutFtrl)?.best.rule).toBe('sgd');
+    const lines = comparisonLines(withoutFtrl).join('\n');
+    expect(lines).toContain('The logloss of ftrl is not finite');
+    expect(lines).toContain('learned rule is better.');
+
+    const withoutLearned = withRules(diverged('sgd'), diverged('ftrl'), diverged('learned'));
+    expect(verdictOf(withoutLearned)).toBeNull();
+    expect(comparisonLines(withoutLearned).at(-1)).toBe(
+      'The logloss of sgd, ftrl, learned is not finite: there is nothing to judge.',
     );
   });
 });

@@ -105,4 +105,17 @@ describe('a stream config', () => {
     expect(long.segmentStarts).toHaveLength(50);
     expect(long.segmentStarts[0]).toBe(60);
   });
+
+  test('a prior part of one time is refused: ages are measured in its length', () => {
+    const config: StreamConfig = StreamConfigSchema.parse(configOf({}));
+    const rows = smallStream({ seed: 1, rowCount: 200 });
+    const timesThatDifferFrom = (first: number): StreamRows => ({
+      ...rows,
+      times: Float64Array.from({ length: 200 }, (_, row) => Math.max(0, row - first + 1)),
+    });
+    expect(comparisonSettingsOf(config, timesThatDifferFrom(59)).priorRowCount).toBe(60);
+    expect(() => comparisonSettingsOf(config, timesThatDifferFrom(60))).toThrow(
+      'all rows of the prior part have the same time',
+    );
+  });
 });

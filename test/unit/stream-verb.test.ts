@@ -1,5 +1,6 @@
 /** `qianmo stream` as a user runs it, on a small log: what it prints, what it writes, how it stops. */
 
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -68,6 +69,20 @@ describe('qianmo stream', () => {
     expect(rules.map(({ rule }) => rule)).toEqual(['sgd', 'adagrad', 'ftrl', 'adam', 'learned']);
     for (const { rule, logloss } of rules)
       expect(table.join()).toMatch(new RegExp(`${rule} +${logloss.toFixed(5)}`));
+  });
+
+  test('refuses a prior part of one time, and writes nothing', async () => {
+    const lines = Array.from({ length: 300 }, (_, row) => `0,${row % 6},${row % 4},${row % 2}`);
+    const logs = join(folder.path, 'one-time.csv');
+    await writeFile(logs, ['at,ad,user,click', ...lines, ''].join('\n'));
+    const output = join(folder.path, 'one-time');
+    const changed = join(folder.path, 'one-time.yaml');
+    const parsed = JSON.parse(await readFile(config, 'utf8')) as { data: object };
+    await writeFile(changed, JSON.stringify({ ...parsed, data: { ...parsed.data, logs }, output }));
+    await expect(streamVerb(changed, { format: 'table' }, contextOf([]))).rejects.toMatchObject({
+      kind: 'data',
+    });
+    expect(existsSync(output)).toBe(false);
   });
 
   test('stops on request before it has written anything new', async () => {

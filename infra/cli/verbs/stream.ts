@@ -49,12 +49,12 @@ export async function streamVerb(
     },
   });
   const record = { run: config.run, seed: config.seed, ...comparisonRecord(comparison) };
+  const printed =
+    options.format === 'json' ? JSON.stringify(record) : comparisonLines(comparison).join('\n');
   const bytes = Buffer.from(`${JSON.stringify(record, null, 1)}\n`);
   await objectStoreOf(config.output).put('stream.json', bytes, { kind: 'always' });
   sink({ kind: 'notice', message: `report: ${joinAddress(config.output, 'stream.json')}` });
-  context.print(
-    options.format === 'json' ? JSON.stringify(record) : comparisonLines(comparison).join('\n'),
-  );
+  context.print(printed);
 }
 
 /** Lets signals arrive between two stretches of computing. */

@@ -42,17 +42,19 @@ export function resultsTable(results: readonly CaseResult[]): string {
         'verdict',
       ],
       results.map((result) => {
-        const { best, difference, low, high, verdict } = verdictOf(result.comparison);
+        const judged = verdictOf(result.comparison);
         const learned = result.comparison.rules.find(({ rule }) => rule === 'learned');
         return [
           result.name,
           grouped(result.comparison.judgedRowCount),
           grouped(result.featureCount),
           grouped(result.judgedClickCount),
-          `${best.rule} ${best.logloss.toFixed(5)}`,
+          judged === null ? '' : `${judged.best.rule} ${judged.best.logloss.toFixed(5)}`,
           learned?.logloss.toFixed(5) ?? '',
-          `${signed(difference)} [${signed(low)}, ${signed(high)}]`,
-          verdict,
+          judged === null
+            ? ''
+            : `${signed(judged.difference)} [${signed(judged.low)}, ${signed(judged.high)}]`,
+          judged?.verdict ?? 'not finite',
         ];
       }),
     ),
