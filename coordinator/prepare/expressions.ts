@@ -109,6 +109,16 @@ export async function typeOfExpression(
   }
 }
 
+/** @throws QianmoError of kind `usage` when it does not bind, or is a condition of a wrong type. */
+export async function demandUsable(
+  expression: ConfigExpression,
+  session: DuckSession,
+): Promise<void> {
+  const type = await typeOfExpression(expression, session);
+  if (expression.isCondition === true && type !== 'BOOLEAN')
+    throw badExpression(expression, `its type is ${type}, not BOOLEAN: it must be true or false`);
+}
+
 /** The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name. */
 export async function createTypedLogs(
   columns: readonly LogColumn[],

@@ -10,11 +10,10 @@ import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { DuckSession } from './duckdb-session.js';
 import {
-  badExpression,
   columnsNamedIn,
   createTypedLogs,
+  demandUsable,
   typedColumnSql,
-  typeOfExpression,
   type ConfigExpression,
 } from './expressions.js';
 import type { LogColumn } from './log-columns.js';
@@ -78,11 +77,7 @@ export async function createJudgedView(
         typed.set(index, await typedColumnSql(column, index, data.rejectedRowsMax, session));
     }
   await createTypedLogs(columns, typed, session);
-  for (const expression of expressionsOf(data)) {
-    const type = await typeOfExpression(expression, session);
-    if (expression.isCondition === true && type !== 'BOOLEAN')
-      throw badExpression(expression, `its type is ${type}, not BOOLEAN: it must be true or false`);
-  }
+  for (const expression of expressionsOf(data)) await demandUsable(expression, session);
   const raw = new RawColumns(columns);
   const fields: [string, JudgedField][] = [
     ['key', keyField(data, raw)],

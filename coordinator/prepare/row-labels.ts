@@ -180,7 +180,7 @@ function weightedLabel(
       ['impressions', storedImpressions(impressions, weight)],
     ];
   }
-  const clicked = 'column' in label ? labelColumn(label.column, raw) : `TRY((${label.expression}))`;
+  const clicked = clickedSql(label, raw);
   refusals.push([
     `${clicked} IS NULL`,
     'column' in label
@@ -225,9 +225,17 @@ function valueOf(
   };
 }
 
-function labelColumn(name: string, raw: RawColumns): string {
-  const number = raw.number(name);
-  const text = `lower(${raw.text(name)})`;
+/** A click or none, by a column or a condition. */
+export type ClickOrNoneLabel = Extract<
+  LabelConfig,
+  { readonly column: string } | { readonly expression: string }
+>;
+
+/** SQL of whether a row of `typed_logs` was clicked; null where its label is neither 0 nor 1. */
+export function clickedSql(label: ClickOrNoneLabel, raw: RawColumns): string {
+  if ('expression' in label) return `TRY((${label.expression}))`;
+  const number = raw.number(label.column);
+  const text = `lower(${raw.text(label.column)})`;
   return `CASE WHEN ${number} = 1 OR ${text} = 'true' THEN true WHEN ${number} = 0 OR ${text} = 'false' THEN false END`;
 }
 

@@ -12,12 +12,15 @@ import {
   badExpression,
   columnsNamedIn,
   createTypedLogs,
+  demandUsable,
   typedColumnSql,
   typeOfExpression,
   type ConfigExpression,
 } from '../prepare/expressions.js';
 import { findLogFiles } from '../prepare/log-files.js';
 import { readRawLogs, type RawLogs } from '../prepare/log-reading.js';
+import { RawColumns } from '../prepare/raw-columns.js';
+import { clickedSql, type ClickOrNoneLabel } from '../prepare/row-labels.js';
 import { identifier } from '../prepare/sql.js';
 import { StreamBuilder } from './stream-builder.js';
 
@@ -47,7 +50,9 @@ export async function readStreamLog(
     const expressions = expressionsOf(config);
     const logs = await readRawLogs(files, await columnUses(expressions, session), session, sink);
     await createOrdered(config, expressions, logs, session);
-    return await orderedRows(config, logs.rowCount, session);
+    const rows = await orderedRows(config, logs.rowCount, session);
+    warnOfOneClass(rows, sink);
+    return rows;
   } finally {
     session.close();
     await rm(folder, { recursive: true, force: true });
@@ -55,20 +60,24 @@ export async function readStreamLog(
 }
 
 /** Label, time, then every slot that is no cross. */
-function expressionsOf({ data, slots }: StreamConfig): ConfigExpression[] {
-  const { label } = data;
+function expressionsOf(config: StreamConfig): ConfigExpression[] {
+  const { data, slots } = config;
+  const label = labelOf(config);
   return [
     'expression' in label
-      ? { sql: label.expression, configPath: 'data.label.expression' }
-      : 'column' in label
-        ? { sql: identifier(label.column), configPath: 'data.label.column' }
-        : { sql: identifier(label.clicks), configPath: 'data.label' },
+      ? { sql: label.expression, configPath: 'data.label.expression', isCondition: true }
+      : { sql: identifier(label.column), configPath: 'data.label.column' },
     { sql: identifier(data.time), configPath: 'data.time' },
     ...plainSlots(slots).map(({ name, column, expression }) => ({
       sql: expression ?? identifier(column ?? name),
       configPath: `slots.${slots.findIndex((slot) => slot.name === name)}`,
     })),
   ];
+}
+
+function labelOf({ data: { label } }: StreamConfig): ClickOrNoneLabel {
+  if ('clicks' in label) throw new Error('the config of a stream has one label per row');
+  return label;
 }
 
 function plainSlots(slots: readonly SlotConfig[]): SlotConfig[] {
@@ -101,9 +110,9 @@ async function createOrdered(
   if (label === undefined || time === undefined) throw new Error('a label and a time come first');
   const fields = [
     `${await secondsSql(time, session)} AS seconds`,
-    `TRY_CAST(${label.sql} AS BOOLEAN) AS clicked`,
+    `${clickedSql(labelOf(config), new RawColumns(columns))} AS clicked`,
   ];
-  await typeOfExpression(label, session);
+  await demandUsable(label, session);
   for (const [index, slot] of slots.entries()) {
     const isList = (await typeOfExpression(slot, session)).endsWith(']');
     const members = isList
@@ -142,6 +151,16 @@ async function demandGoodRows(config: StreamConfig, session: DuckSession): Promi
     where: [config.data.logs].flat().join(', '),
     found: faults.map(([count, what]) => `${String(count)} lines that ${String(what)}`).join('; '),
     cure: 'mend or remove them',
+  });
+}
+
+/** Nothing is refused: rules can be run over such a stream, but there is nothing to learn from it. */
+function warnOfOneClass({ clicks }: StreamRows, sink: RunEventSink): void {
+  const [first] = clicks;
+  if (first === undefined || clicks.some((click) => click !== first)) return;
+  sink({
+    kind: 'warning',
+    message: `every row of the stream has label ${first}: nothing can be learned of it; see that data.label names the right column`,
   });
 }
 

@@ -7,6 +7,7 @@ import { comparisonSettingsOf } from '../../coordinator/streaming/comparison-set
 import { readStreamLog } from '../../coordinator/streaming/stream-log.js';
 import { StreamConfigSchema, type StreamConfig } from '../../shared/config/stream-config.js';
 import type { QianmoError } from '../../shared/errors.js';
+import type { RunEventSink } from '../../shared/run-events.js';
 import type { StreamRows } from '../../shared/streaming/stream-rows.js';
 import { smallStream } from '../fixtures/small-stream.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
@@ -31,12 +32,16 @@ function configOf(change: Record<string, unknown>): Record<string, unknown> {
   };
 }
 
-async function streamOf(csv: string, label: unknown = { column: 'click' }): Promise<StreamRows> {
+async function streamOf(
+  csv: string,
+  label: unknown = { column: 'click' },
+  sink: RunEventSink = () => undefined,
+): Promise<StreamRows> {
   const logs = join(folder.path, 'log.csv');
   await writeFile(logs, csv);
   const config = StreamConfigSchema.parse(configOf({ data: { logs, label, time: 'at' } }));
   return readStreamLog(config, {
-    sink: () => undefined,
+    sink,
     signal: new AbortController().signal,
     objectStoreOf: () => {
       throw new Error('there is no object store');
@@ -67,14 +72,51 @@ describe('a log read as a stream', () => {
     expect([...rows.clicks]).toEqual([1, 0]);
   });
 
-  test('rows without a label are refused, with their number', async () => {
-    const failure = await streamOf('at,ad,tags,click\n0,a,x,maybe\n1,a,x,1\n').catch(
-      (error: unknown) => error,
-    );
-    expect((failure as QianmoError).report).toMatchObject({
-      kind: 'data',
-      found: '1 lines that have a label that is neither 0 nor 1',
+  test('labels are 0 and 1 in any spelling', async () => {
+    const rows = await streamOf('at,ad,tags,click\n0,a,x,TRUE\n1,a,x,false\n2,a,x,1.0\n3,a,x,0\n');
+    expect([...rows.clicks]).toEqual([1, 0, 1, 0]);
+  });
+
+  test.each([
+    ['a word', { column: 'click' }, ['maybe', '1'], 1],
+    ['nothing', { column: 'click' }, ['', '1', '0'], 1],
+    ['ratings', { column: 'click' }, ['1', '2', '5', '0.5', '-1', '0'], 4],
+    ['a condition that fails', { expression: 'CAST(click AS INTEGER) = 1' }, ['1', 'x', 'y'], 2],
+    ['a condition of nothing', { expression: "nullif(click, '2') = '1'" }, ['1', '2', 'y'], 1],
+  ] as const)(
+    'rows labelled with %s are refused, with their number',
+    async (_, label, clicks, count) => {
+      const lines = clicks.map((click, row) => `${row},a,x,${click}`);
+      const failure = await streamOf(['at,ad,tags,click', ...lines, ''].join('\n'), label).catch(
+        (error: unknown) => error,
+      );
+      expect((failure as QianmoError).report).toMatchObject({
+        kind: 'data',
+        found: `${count} lines that have a label that is neither 0 nor 1`,
+      });
+    },
+  );
+
+  test('a label expression that is no condition is refused', async () => {
+    const csv = 'at,ad,tags,click\n0,a,x,3\n1,b,y,5\n';
+    await expect(streamOf(csv, { expression: 'click - 3' })).rejects.toMatchObject({
+      kind: 'usage',
+      report: { found: 'its type is BIGINT, not BOOLEAN: it must be true or false' },
     });
+  });
+
+  test.each([
+    ['0', 'every row of the stream has label 0'],
+    ['1', 'every row of the stream has label 1'],
+  ])('says when all labels are %s', async (click, sentence) => {
+    const warnings: string[] = [];
+    const sink: RunEventSink = (event) =>
+      event.kind === 'warning' && void warnings.push(event.message);
+    await streamOf(`at,ad,tags,click\n0,a,x,${click}\n1,b,y,${click}\n`, undefined, sink);
+    expect(warnings).toEqual([expect.stringContaining(sentence)]);
+    warnings.length = 0;
+    await streamOf('at,ad,tags,click\n0,a,x,0\n1,b,y,1\n', undefined, sink);
+    expect(warnings).toEqual([]);
   });
 });
 
