@@ -38,7 +38,7 @@ export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings):
   const columns = subspace(rows, settings, counts);
   const placed = new Uint8Array(rows.featureCount);
   const featuresPerRow = settings.placesOthers
-    ? (rows.rowStarts.at(-1) ?? 0) / rowCountOf(rows)
+    ? (rows.rowStarts[settings.priorRowCount] ?? 0) / settings.priorRowCount
     : counts.reduce((sum, count) => sum + count, 0) / settings.priorRowCount;
   const scales = columns.map(
     (column) => scaleOf(column, counts, settings.rareRows) / featuresPerRow,

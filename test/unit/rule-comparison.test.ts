@@ -8,6 +8,7 @@ import {
   type RuleComparison,
   type RuleResult,
 } from '../../coordinator/streaming/rule-comparison.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
 import { smallStream } from '../fixtures/small-stream.js';
 
 const SETTINGS: ComparisonSettings = {
@@ -29,6 +30,24 @@ const SETTINGS: ComparisonSettings = {
   segmentStarts: [200, 250, 300, 350],
 };
 
+/** The stream with each row from `from` on clicked otherwise, five days later, with its features twice. */
+function changedFrom(rows: StreamRows, from: number): StreamRows {
+  const features: number[] = [];
+  const rowStarts = [0];
+  for (const row of rows.clicks.keys()) {
+    const own = rows.features.subarray(rows.rowStarts[row], rows.rowStarts[row + 1]);
+    features.push(...own, ...(row >= from ? own : []));
+    rowStarts.push(features.length);
+  }
+  return {
+    ...rows,
+    features: Int32Array.from(features),
+    rowStarts: Int32Array.from(rowStarts),
+    clicks: rows.clicks.map((click, row) => (row >= from ? 1 - click : click)),
+    times: rows.times.map((days, row) => (row >= from ? days + 5 : days)),
+  };
+}
+
 describe('comparing rules', () => {
   const rows = smallStream({ seed: 6, rowCount: 400 });
 
@@ -49,15 +68,18 @@ describe('comparing rules', () => {
     ]);
   });
 
-  test('nothing is chosen by what is judged', async () => {
-    const clicks = rows.clicks.map((click, row) => (row >= 200 ? 1 - click : click));
-    const flipped = await compareRules({ ...rows, clicks }, SETTINGS);
-    const { rules, parameters } = await compareRules(rows, SETTINGS);
-    expect(flipped.parameters).toEqual(parameters);
-    expect(flipped.rules.map(({ chosen }) => chosen)).toEqual(rules.map(({ chosen }) => chosen));
-    expect(flipped.rules.map(({ logloss }) => logloss)).not.toEqual(
-      rules.map(({ logloss }) => logloss),
-    );
+  test.each([
+    ['all slots embedded', {}],
+    ['two slots embedded alone', { embeddedSlots: [0, 1], placesOthers: false }],
+    ['two slots embedded, others placed', { embeddedSlots: [0, 1] }],
+  ])('nothing is chosen by what is judged: %s', async (_, change) => {
+    const settings = { ...SETTINGS, ...change };
+    const changed = await compareRules(changedFrom(rows, SETTINGS.priorRowCount), settings);
+    const { rules, parameters } = await compareRules(rows, settings);
+    expect(changed.parameters).toEqual(parameters);
+    expect(changed.rules.map(({ chosen }) => chosen)).toEqual(rules.map(({ chosen }) => chosen));
+    for (const [index, { rule, logloss }] of changed.rules.entries())
+      expect(logloss, rule).not.toBe(rules[index]?.logloss);
   });
 
   test('a logloss is the mean of its segments, weighted by their rows', async () => {
