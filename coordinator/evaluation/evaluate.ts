@@ -22,6 +22,7 @@ import { encodeTestLogits } from './test-logits.js';
 import { REPORT_FORMAT_VERSION, type EvaluationReport } from './evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
 import { runProtocols } from './protocols.js';
+import { periodsToReplay, type Period } from './replay-periods.js';
 import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
 import { scoreSlices, type ScoredRows } from './score-arms.js';
 import { selectionCriterionOf } from './selection.js';
@@ -63,7 +64,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
   const { config, store, labelIndex = 0 } = options;
   const startedMs = options.clock.monotonicMs();
   const plan = planArms(options);
-  demandHeldOutAdgroups(options, plan);
+  const periods = await demandEvaluable(options, plan);
   const taskIndices = (split: TaskSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests = {
     meta: metaParametersDigest(options.meta),
@@ -110,6 +111,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     meta,
     trainClickRate,
     choices: chosen,
+    periods,
     passesOver,
   });
   return {
@@ -175,9 +177,26 @@ function taskIndicesOf(store: TaskStore, split: TaskSplit, labelIndex: number): 
     .map((task) => task.taskIndex);
 }
 
-/** @throws QianmoError of kind `data` when the store holds out too little for the arms of the plan. */
-export function demandHeldOutAdgroups(
-  { config, store, labelIndex = 0 }: Pick<EvaluateOptions, 'config' | 'store' | 'labelIndex'>,
+type Evaluated = Pick<EvaluateOptions, 'config' | 'store' | 'labelIndex'>;
+
+/**
+ * Everything that an evaluation asks of the store, before anything is computed for it.
+ *
+ * @returns the periods to replay.
+ * @throws QianmoError of kind `data` when the store holds out too little for the arms of the plan, or
+ *   its rows cannot be replayed.
+ */
+export async function demandEvaluable(
+  evaluated: Evaluated,
+  plan: Pick<ArmPlan, 'validationPasses'>,
+): Promise<Period[]> {
+  demandHeldOutAdgroups(evaluated, plan);
+  const { config, store, labelIndex = 0 } = evaluated;
+  return periodsToReplay(config.evaluation, store, taskIndicesOf(store, 'test', labelIndex));
+}
+
+function demandHeldOutAdgroups(
+  { config, store, labelIndex = 0 }: Evaluated,
   plan: Pick<ArmPlan, 'validationPasses'>,
 ): void {
   const count = (split: TaskSplit): number => taskIndicesOf(store, split, labelIndex).length;

@@ -10,15 +10,15 @@
  */
 
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { ArmPlan } from './arm-plan.js';
 import { dividedStore } from './divided-store.js';
 import type { ProtocolResult, Slice } from './evaluation-report.js';
-import { readSplitRows, tasksInOrder } from './held-out-rows.js';
+import { readSplitRows } from './held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from './joined-rows.js';
 import type { AdaptableModel, PredictionContext } from './predict-logits.js';
+import type { Period } from './replay-periods.js';
 import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
 import { scoreSlice, type ScoredRows } from './score-arms.js';
 import { EVERY_ADGROUP } from './size-buckets.js';
@@ -34,16 +34,18 @@ export interface ProtocolSetting {
   readonly trainClickRate: number;
   /** What validation decided for the division of the store. */
   readonly choices: ArmChoices;
+  /** What `periodsToReplay` found. */
+  readonly periods: readonly Period[];
   /** A context whose progress is that of so many task passes. */
   readonly passesOver: (stage: string, taskTotal: number) => PredictionContext;
 }
 
 export async function runProtocols(setting: ProtocolSetting): Promise<ProtocolResult[]> {
-  const { shots, phases, progressive } = setting.evaluation;
+  const { shots, phases } = setting.evaluation;
   const results: ProtocolResult[] = [];
   if (shots !== undefined) results.push(await shotCurve(setting, shots));
   if (phases !== undefined) results.push(await phaseByPhase(setting, phases));
-  if (progressive !== undefined) results.push(await progressiveValidation(setting, progressive));
+  if (setting.periods.length > 0) results.push(await progressiveValidation(setting));
   return results;
 }
 
@@ -95,17 +97,11 @@ async function phaseByPhase(
   return { kind: 'phases', chosen: [...choices.cells.values()], points };
 }
 
-async function progressiveValidation(
-  setting: ProtocolSetting,
-  { periodSeconds, periodsMax }: NonNullable<EvaluationConfig['progressive']>,
-): Promise<ProtocolResult> {
-  const starts = await periodStarts(setting, periodSeconds);
-  if (starts.length > periodsMax) throw tooManyPeriods(starts.length, periodSeconds, periodsMax);
+async function progressiveValidation(setting: ProtocolSetting): Promise<ProtocolResult> {
   const points: ProtocolResult['points'] = [];
   const replayed: ScoredTasks[] = [];
-  for (const fromTime of starts) {
-    const name = nameOfTime(fromTime, periodSeconds);
-    const division = { by: 'time', fromTime, beforeTime: fromTime + periodSeconds } as const;
+  for (const { name, fromTime, beforeTime } of setting.periods) {
+    const division = { by: 'time', fromTime, beforeTime } as const;
     const scored = await scoredUnder(setting, `progressive validation, ${name}`, division);
     replayed.push(scored);
     points.push({
@@ -152,37 +148,4 @@ function sliceOf({ evaluation, seed }: ProtocolSetting, scored: ScoredRows, name
   const slice = scoreSlice(scored, { ...EVERY_ADGROUP, name }, evaluation, seed);
   if (slice === null) throw new Error(`nobody to score in ${name}`);
   return slice;
-}
-
-/** Beginnings of the periods in which a test adgroup has rows, ascending. */
-async function periodStarts(
-  { store, testTasks }: ProtocolSetting,
-  periodSeconds: number,
-): Promise<number[]> {
-  const starts = new Set<number>();
-  for await (const task of tasksInOrder(store, testTasks))
-    for (const [row, time] of task.times.entries())
-      if ((task.impressions[row] ?? 0) > 0)
-        starts.add(Math.floor(time / periodSeconds) * periodSeconds);
-  return [...starts].sort((a, b) => a - b);
-}
-
-/** Earlier numbers are no seconds since the epoch, but days or rounds of whoever wrote the logs. */
-const EPOCH_SECONDS_MIN = 100_000_000;
-
-function nameOfTime(time: number, periodSeconds: number): string {
-  if (time < EPOCH_SECONDS_MIN) return String(time);
-  const text = new Date(time * 1000).toISOString();
-  return periodSeconds % 86_400 === 0 ? text.slice(0, 10) : `${text.slice(0, 16)}Z`;
-}
-
-function tooManyPeriods(found: number, periodSeconds: number, periodsMax: number): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the rows of the test adgroups lie in too many periods to replay',
-    where: 'evaluation.progressive',
-    expected: `at most ${periodsMax}, each of which is a pass over its adgroups`,
-    found: `${found} periods of ${periodSeconds} s`,
-    cure: 'raise evaluation.progressive.periodSeconds or periodsMax',
-  });
 }

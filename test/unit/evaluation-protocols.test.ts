@@ -1,11 +1,17 @@
 /** K-shot curves and progressive validation against what the formula model must give. */
 
 import { describe, expect, it } from 'vitest';
-import type { ArmName, ProtocolResult } from '../../coordinator/evaluation/evaluation-report.js';
+import type { Dispatcher } from '../../coordinator/dispatcher.js';
+import type {
+  ArmName,
+  EvaluationReport,
+  ProtocolResult,
+} from '../../coordinator/evaluation/evaluation-report.js';
 import { lossSum } from '../../coordinator/evaluation/metrics.js';
 import { reportHtml } from '../../coordinator/evaluation/report-html.js';
 import { parseReport, reportJson } from '../../coordinator/evaluation/report-json.js';
 import { reportTable } from '../../coordinator/evaluation/report-table.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { Adaptation } from '../../shared/protocol.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
@@ -252,14 +258,71 @@ describe('progressive validation', () => {
     );
   });
 
-  it('refuses more periods than the config allows', async () => {
-    const evaluation = { ...config.evaluation, progressive: { periodSeconds: 60, periodsMax: 5 } };
-    const failure: unknown = await evaluateFormula({
-      store,
-      config: { ...config, evaluation },
-    }).catch((error: unknown) => error);
+  /** The same rows replayed with other times and periods. */
+  const replayed = (
+    timeOf: (seconds: number, row: number) => number,
+    progressive: NonNullable<RunConfig['evaluation']['progressive']>,
+    dispatcher?: Dispatcher,
+  ): Promise<EvaluationReport> => {
+    const { shots: _shots, phases: _phases, ...rest } = config.evaluation;
+    const evaluation = { ...rest, innerRates: [0.5], innerSteps: [1], bootstrapSamples: 10 };
+    return evaluateFormula({
+      store: {
+        ...store,
+        readTasks: async (indices) =>
+          (await store.readTasks(indices)).map((task) => ({
+            ...task,
+            times: task.times.map((time, row) => timeOf(time, row)),
+          })),
+      },
+      config: { ...config, evaluation: { ...evaluation, progressive } },
+      ...(dispatcher === undefined ? {} : { dispatcher }),
+    });
+  };
+
+  it.each([
+    ['milliseconds', 1e3],
+    ['microseconds', 1e6],
+    ['nanoseconds', 1e9],
+  ])('takes times in %s, as the numbers that they are', async (_, perSecond) => {
+    const [periods] =
+      (
+        await replayed((seconds) => seconds * perSecond, {
+          periodSeconds: DAY * perSecond,
+          periodsMax: 60,
+        })
+      ).protocols ?? [];
+    expect(periods?.points.map(({ name }) => name)).toEqual(
+      points.map((_, day) => String((FIRST_DAY + day * DAY) * perSecond)),
+    );
+    expect(periods?.points.map(({ slice }) => slice.queryRowCount)).toEqual(
+      points.map(({ slice }) => slice.queryRowCount),
+    );
+  });
+
+  it('predicts each row once in periods of a tenth of a second', async () => {
+    // Times on the bounds of periods, or a rounding error beside them.
+    const periodSeconds = 0.1;
+    const [periods] =
+      (await replayed((_, row) => 1.7e9 + row * periodSeconds, { periodSeconds, periodsMax: 60 }))
+        .protocols ?? [];
+    expect(periods?.together?.queryRowCount).toBe(together?.queryRowCount);
+  });
+
+  it.each([
+    ['too many periods', 60, 5, 'too many periods'],
+    ['periods too short for the precision of the times', 1e-9, 60, 'shorter than'],
+  ])('refuses %s before anything is predicted', async (_, periodSeconds, periodsMax, what) => {
+    const dispatcher = formulaDispatcher(store);
+    const failure: unknown = await replayed(
+      (seconds) => seconds,
+      { periodSeconds, periodsMax },
+      dispatcher,
+    ).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(QianmoError);
-    expect((failure as QianmoError).report.what).toContain('too many periods');
+    expect((failure as QianmoError).report).toMatchObject({ kind: 'data' });
+    expect((failure as QianmoError).report.what).toContain(what);
+    expect(dispatcher.orders).toEqual([]);
   });
 });
 

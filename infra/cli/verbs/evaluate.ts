@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { planArms } from '../../../coordinator/evaluation/arm-plan.js';
-import { demandHeldOutAdgroups, evaluate } from '../../../coordinator/evaluation/evaluate.js';
+import { demandEvaluable, evaluate } from '../../../coordinator/evaluation/evaluate.js';
 import { globalArmConfig, withoutMethodNames } from '../../../coordinator/evaluation/global-arm.js';
 import { demandPredictionsPath } from '../../../coordinator/evaluation/predictions.js';
 import { fileOfSegment, REPORT_FILE } from '../../../coordinator/evaluation/report-files.js';
@@ -77,7 +77,7 @@ export async function evaluateRun(
   // Before the global arm is trained for nothing.
   const plan = planArms({ config, store, meta, global: meta });
   for (const labelIndex of labelsOf(store.manifest).keys())
-    demandHeldOutAdgroups({ config, store, labelIndex }, plan);
+    await demandEvaluable({ config, store, labelIndex }, plan);
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
   const evaluation = {
     config,
