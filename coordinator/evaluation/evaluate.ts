@@ -8,7 +8,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventSink } from '../../shared/run-events.js';
-import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatcher.js';
@@ -43,10 +43,14 @@ export interface EvaluateOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
-  /** Writes each test row's prediction of every arm to this Parquet file. */
+  /** Writes each test row's prediction of every arm to this Parquet file, last of all. */
   readonly predictionsPath?: string;
-  /** Stores every arm's logits of the test rows, which the report then names: for `compare`. */
-  readonly keepTestLogits?: (bytes: Uint8Array) => Promise<unknown>;
+}
+
+export interface Evaluation {
+  readonly report: EvaluationReport;
+  /** Every arm's logits of the test rows, encoded, which the report names: for `compare`. */
+  readonly testLogits: Uint8Array;
 }
 
 interface ParameterDigests {
@@ -55,12 +59,13 @@ interface ParameterDigests {
 }
 
 /**
- * Of the tasks of one label. Validation tasks decide every setting, test tasks are only scored.
+ * Of the tasks of one label. Validation tasks decide every setting, test tasks are only scored. What
+ * the run leaves in its output is the caller's to write, all at once: until here it may be interrupted.
  *
  * @throws QianmoError of kind `data` when there is no test task, or no validation task to choose
  *   settings on; whatever the dispatcher throws.
  */
-export async function evaluate(options: EvaluateOptions): Promise<EvaluationReport> {
+export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { config, store, labelIndex = 0 } = options;
   const startedMs = options.clock.monotonicMs();
   const plan = planArms(options);
@@ -98,9 +103,6 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
       test,
     ),
   };
-  if (options.predictionsPath !== undefined)
-    await writePredictions(options.predictionsPath, store, test.query, scored.logits);
-  const testLogits = await keptTestLogits(options, test.query, scored);
   const protocols = await runProtocols({
     evaluation: config.evaluation,
     seed: config.seed,
@@ -114,7 +116,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
     periods,
     passesOver,
   });
-  return {
+  const testLogits = testLogitsOf(store, test.query, scored);
+  const report: EvaluationReport = {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
       ...describeRun(options, digests),
@@ -123,27 +126,29 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRepo
       backends: [...backends].sort(),
     },
     counts: countsOf(taskIndices('train').length, validation.query, test),
-    ...(store.manifest.labels === undefined
-      ? {}
-      : { label: labelOf(store.manifest, { labelIndex }) }),
+    ...labelPart(store, labelIndex),
     trainClickRate,
     ...resultsOf(config, plan, chosen, scored),
-    ...(testLogits === null ? {} : { testLogits }),
+    testLogits: blobRefOf(testLogits),
     ...(protocols.length === 0 ? {} : { protocols }),
   };
+  if (options.predictionsPath !== undefined)
+    await writePredictions(options.predictionsPath, store, test.query, scored.logits);
+  return { report, testLogits };
 }
 
-/** Null when nobody keeps them. */
-async function keptTestLogits(
-  { store, keepTestLogits }: Pick<EvaluateOptions, 'store' | 'keepTestLogits'>,
+/** Empty where all tasks of the store are of clicks. */
+function labelPart({ manifest }: TaskStore, labelIndex: number): Pick<EvaluationReport, 'label'> {
+  return manifest.labels === undefined ? {} : { label: labelOf(manifest, { labelIndex }) };
+}
+
+function testLogitsOf(
+  store: TaskStore,
   rows: FlatRows,
   { logits, supportRowCounts }: ScoredRows,
-): Promise<BlobRef | null> {
-  if (keepTestLogits === undefined) return null;
+): Uint8Array {
   const taskKeys = rows.taskIndices.map((index) => store.tasks[index]?.key ?? '');
-  const bytes = encodeTestLogits({ taskKeys, supportRowCounts, rows, logits });
-  await keepTestLogits(bytes);
-  return blobRefOf(bytes);
+  return encodeTestLogits({ taskKeys, supportRowCounts, rows, logits });
 }
 
 function resultsOf(

@@ -2,15 +2,25 @@
 
 import { QianmoError } from '../../shared/errors.js';
 
-/** Waits for the work; an interruption of any of its parts becomes one of the whole. */
+export interface WholeInterrupted {
+  readonly what: string;
+  readonly where: string;
+  readonly cure: string;
+}
+
+/**
+ * Waits for the work; an interruption of any of its parts becomes one of the whole.
+ *
+ * @param whole asked when it has happened.
+ */
 export async function interruptedAs<Value>(
   work: Promise<Value>,
-  whole: { readonly what: string; readonly where: string; readonly cure: string },
+  whole: () => WholeInterrupted,
 ): Promise<Value> {
   try {
     return await work;
   } catch (error) {
     if (!(error instanceof QianmoError) || error.kind !== 'interrupted') throw error;
-    throw new QianmoError({ kind: 'interrupted', ...whole });
+    throw new QianmoError({ kind: 'interrupted', ...whole() });
   }
 }

@@ -265,7 +265,7 @@ describe('progressive validation', () => {
     dispatcher?: Dispatcher,
   ): Promise<EvaluationReport> => {
     const { shots: _shots, phases: _phases, ...rest } = config.evaluation;
-    const evaluation = { ...rest, innerRates: [0.5], innerSteps: [1], bootstrapSamples: 10 };
+    const evaluation = { ...rest, innerRates: [0.5], innerSteps: [1], bootstrapSamples: 100 };
     return evaluateFormula({
       store: {
         ...store,

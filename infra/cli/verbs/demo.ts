@@ -20,11 +20,11 @@ const DEMO_WORKER_COUNT = 2;
 
 export async function demoVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
   const { out } = parsedOptions(OptionsSchema, rawOptions, 'demo');
-  await interruptedAs(runDemo(out, context), {
+  await interruptedAs(runDemo(out, context), () => ({
     what: 'the demo was stopped',
     where: out,
     cure: 'give the same command again: it goes on from the last checkpoint',
-  });
+  }));
 }
 
 async function runDemo(out: string, context: CommandContext): Promise<void> {

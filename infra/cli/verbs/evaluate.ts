@@ -50,11 +50,7 @@ export async function evaluateVerb(
   if (options.predictions !== undefined) await demandPredictionsPath(options.predictions);
   const run = await openPreparedRun(config, context);
   const dispatch = await dispatchForRun(config, config.run, options, context);
-  const reports = await interruptedAs(evaluateRun(run, dispatch, options, context), {
-    what: 'the evaluation was stopped; no report was written',
-    where: config.output,
-    cure: 'give the same command again; a global arm that was trained is kept',
-  });
+  const reports = await evaluateRun(run, dispatch, options, context);
   context.print(
     options.format === 'json'
       ? reportsJson(reports)
@@ -62,16 +58,50 @@ export async function evaluateVerb(
   );
 }
 
+export interface EvaluateRunOptions {
+  readonly predictions?: string | undefined;
+  readonly fresh: boolean;
+}
+
 /**
  * Evaluates the latest checkpoint, each segment for itself; the reports lie beside it in the run's
  * output.
+ *
+ * @throws QianmoError of kind `interrupted` that says which reports were written before.
  */
 export async function evaluateRun(
   run: PreparedRun,
   dispatch: RunDispatch,
-  options: { readonly predictions?: string | undefined; readonly fresh: boolean },
+  options: EvaluateRunOptions,
   context: CommandContext,
 ): Promise<EvaluationReport[]> {
+  const written: EvaluationReport[] = [];
+  const evaluating = async (): Promise<void> => {
+    for await (const report of writtenReports(run, dispatch, options, context))
+      written.push(report);
+  };
+  await interruptedAs(evaluating(), () => ({
+    what: `the evaluation was stopped; ${whatIsWritten(run, written)}`,
+    where: run.config.output,
+    cure: 'give the same command again; a global arm that was trained is kept',
+  }));
+  return written;
+}
+
+function whatIsWritten({ store }: PreparedRun, written: readonly EvaluationReport[]): string {
+  if (written.length === 0) return 'no report was written';
+  const segments = labelsOf(store.manifest).map(({ segment }) => segment);
+  const done = segments.slice(0, written.length).join(', ');
+  return `reports of these segments were written: ${done}; none of these: ${segments.slice(written.length).join(', ')}`;
+}
+
+/** The report of each segment, once all that belongs to it is written. */
+async function* writtenReports(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  options: EvaluateRunOptions,
+  context: CommandContext,
+): AsyncGenerator<EvaluationReport> {
   const { config, store, spec } = run;
   const meta = await trainedMetaParameters(run, context);
   // Before the global arm is trained for nothing.
@@ -93,25 +123,22 @@ export async function evaluateRun(
     signal: context.signal,
   };
   const output = objectStoreOf(config, config.output);
-  const reports: EvaluationReport[] = [];
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
     const predictionsPath =
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
-    const report = await evaluate({
+    const { report, testLogits } = await evaluate({
       ...evaluation,
-      keepTestLogits: (bytes) =>
-        output.put(fileOfSegment(TEST_LOGITS_KEY, segment), bytes, { kind: 'always' }),
       ...(segment === null ? {} : { labelIndex }),
       ...(predictionsPath === null ? {} : { predictionsPath }),
     });
     const json = fileOfSegment(REPORT_FILE, segment);
     const page = fileOfSegment('report.html', segment);
+    await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
     context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, page)}` });
-    reports.push(report);
+    yield report;
   }
-  return reports;
 }
 
 async function trainedMetaParameters(

@@ -65,11 +65,11 @@ export async function sweepVerb(
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, path);
   const record = await interruptedAs(
     sweepTrials({ sweep, base, trials, rungs }, options, context),
-    {
+    () => ({
       what: 'the sweep was stopped; every score so far is safe, and so is each trial under way',
       where: sweep.output,
       cure: 'go on with `qianmo sweep sweep.yaml --resume` (the same sweep)',
-    },
+    }),
   );
   context.print(
     options.format === 'json' ? sweepJson(record) : sweepTable(record, context.outputColumns),
