@@ -20,7 +20,7 @@ export const reptile = defineMethod({
     kind: z.literal('reptile'),
     ...innerLoopSettings,
     ...fixedRateSettings,
-    /** Whether the steps go on over the query rows: the paper divides no rows. */
+    /** Whether the steps go on over the query rows, in as many minibatches: the paper divides no rows. */
     continuesOnQuery: z.boolean().default(false),
   }),
   planOf: ({ continuesOnQuery, ...settings }) => ({

@@ -25,6 +25,8 @@ const rowCount = fc.oneof(
 const size = fc.record({ supportRowCount: rowCount, queryRowCount: rowCount });
 const rowsMax = fc.oneof(fc.constantFrom(1, 64, 500, 16_384), fc.integer({ min: 1, max: 5000 }));
 
+const rowMultiple = fc.constantFrom(1, 2, 4, 8);
+
 /** Of neighbours, for each task. */
 const rowsBeside = fc.constantFrom(0, 0, 40, 320);
 
@@ -44,7 +46,7 @@ const costOf = (batches: readonly MicroBatch[]): number =>
 test('every task lies in one micro-batch, which holds its rows and keeps the bound', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 60 }), rowsMax, rowsBeside, (tasks, bound, beside) => {
-      const batches = microBatchesOf(tasks, bound, 1, beside);
+      const batches = microBatchesOf(tasks, bound, undefined, beside);
       const places = batches.flatMap(({ taskPlaces }) => taskPlaces);
       expect([...places].sort((a, b) => a - b)).toEqual([...tasks.keys()]);
       for (const batch of batches) {
@@ -165,19 +167,20 @@ test('tasks of one size are not padded, and are cut evenly', () => {
       fc.integer({ min: 4, max: 60 }),
       fc.integer({ min: 0, max: 30 }),
       fc.integer({ min: 1, max: 30 }),
-      fc.constantFrom(1, 2, 4, 8),
+      fc.record({ support: rowMultiple, query: rowMultiple }),
       rowsMax,
-      (taskCount, supportRowCount, queryRowCount, multiple, bound) => {
+      (taskCount, supportRowCount, queryRowCount, multiples, bound) => {
         const tasks = Array.from({ length: taskCount }, () => ({ supportRowCount, queryRowCount }));
-        const batches = microBatchesOf(tasks, bound, multiple);
-        const supportExtent = multiple * Math.ceil(supportRowCount / multiple);
+        const batches = microBatchesOf(tasks, bound, multiples);
+        const supportExtent = multiples.support * Math.ceil(supportRowCount / multiples.support);
+        const queryExtent = multiples.query * Math.ceil(queryRowCount / multiples.query);
         const sizes = batches.map((batch) => batch.taskPlaces.length);
         expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
         for (const batch of batches) {
           const { taskPlaces, ...extents } = batch;
           expect(extents).toEqual({
-            ...{ taskCount: taskPlaces.length, supportExtent, queryExtent: queryRowCount },
-            flatExtent: taskPlaces.length * (supportExtent + queryRowCount),
+            ...{ taskCount: taskPlaces.length, supportExtent, queryExtent },
+            flatExtent: taskPlaces.length * (supportExtent + queryExtent),
           });
         }
       },

@@ -60,16 +60,19 @@ async function computed(
 describe.each([
   ['all sets filled', rich],
   ['some sets empty', gappy],
+  ['one row in every set', { ...rich, supportRowCountMax: 1, queryRowCountMax: 1 }],
 ])('Reptile, %s', (_, options) => {
   test.each([
-    { innerSteps: 1, continuesOnQuery: false },
-    { innerSteps: 5, continuesOnQuery: false },
-    { innerSteps: 3, continuesOnQuery: true },
-  ])('$innerSteps steps, on query rows $continuesOnQuery', async (settings) => {
+    { innerSteps: 1, continuesOnQuery: false, supportBatches: 1 },
+    { innerSteps: 5, continuesOnQuery: false, supportBatches: 1 },
+    { innerSteps: 3, continuesOnQuery: true, supportBatches: 1 },
+    { innerSteps: 3, continuesOnQuery: true, supportBatches: 2 },
+  ])('%o', async (settings) => {
     const innerRate = 0.4;
     const { found, tasks } = await computed(options, { kind: 'reptile', innerRate, ...settings });
     const { spec, meta } = current;
-    const loop = { innerSteps: settings.innerSteps, innerRate };
+    const { innerSteps, supportBatches } = settings;
+    const loop = { innerSteps, innerRate, supportBatches };
     const start = denseValuesOf(meta);
     const gradients = tasks.map((task) => {
       let end = valuesAfter(spec, meta, task, loop);

@@ -16,7 +16,7 @@ import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
 import { ROWS } from './job-inputs.js';
-import { readsSupportTotals, rolesOf, supportMultipleOf } from './meta-gradients/meta-gradient.js';
+import { readsSupportTotals, rolesOf, rowMultiplesOf } from './meta-gradients/meta-gradient.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from './micro-batches.js';
 
 export interface JobGradient {
@@ -85,7 +85,7 @@ function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number):
   const plan = methodPlanOf(method);
   return plan.innerLoop === null
     ? flatMicroBatchesOf(sizes, rowsMax)
-    : microBatchesOf(sizes, rowsMax, supportMultipleOf(plan), rowsBesideOf(job));
+    : microBatchesOf(sizes, rowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
 }
 
 /** Null when there are no rows. */

@@ -10,6 +10,12 @@ export interface TaskSize {
   readonly queryRowCount: number;
 }
 
+/** Of which every padded number of a task's rows is a multiple: 1, 2, 4 or 8. */
+export interface RowMultiples {
+  readonly support: number;
+  readonly query: number;
+}
+
 /** The extents of a micro-batch, padding included; rows lie by task, `[taskCount, extent]`, or flat. */
 export interface MicroBatch {
   /** Places in the job of its tasks, smallest task first. */
@@ -44,16 +50,15 @@ const ALIKE_TASKS_MIN = 4;
  * task. Of equally cheap cuts the one with the larger last groups is taken. Tasks that are all of one
  * size, as those of k-shot training are, keep it and their number: their shapes are few without padding.
  *
- * @param rowMultiple of which every number of support rows is one: 1, 2, 4 or 8.
  * @param rowsBeside padded rows that are read for each task beside its own.
  */
 export function microBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
-  rowMultiple = 1,
+  rowMultiples: RowMultiples = { support: 1, query: 1 },
   rowsBeside = 0,
 ): MicroBatch[] {
-  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiple, rowsBeside);
+  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiples, rowsBeside);
   const sorted = tasks
     .map(({ supportRowCount, queryRowCount }, place) => ({
       place,
@@ -112,12 +117,13 @@ function areAlike(tasks: readonly TaskSize[]): boolean {
 function alikeMicroBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
-  rowMultiple: number,
+  rowMultiples: RowMultiples,
   rowsBeside: number,
 ): MicroBatch[] {
   const { supportRowCount = 0, queryRowCount = 0 } = tasks[0] ?? {};
-  const supportExtent = rowMultiple * Math.ceil(supportRowCount / rowMultiple);
-  const rowExtent = supportExtent + queryRowCount;
+  const supportExtent = rowMultiples.support * Math.ceil(supportRowCount / rowMultiples.support);
+  const queryExtent = rowMultiples.query * Math.ceil(queryRowCount / rowMultiples.query);
+  const rowExtent = supportExtent + queryExtent;
   const taskCountMax = Math.min(
     TASKS_MAX,
     Math.max(1, Math.floor(rowsMax / (rowExtent + rowsBeside))),
@@ -129,7 +135,7 @@ function alikeMicroBatchesOf(
     return {
       taskPlaces: Array.from({ length: end - start }, (__, index) => start + index),
       taskCount: end - start,
-      ...{ supportExtent, queryExtent: queryRowCount },
+      ...{ supportExtent, queryExtent },
       flatExtent: (end - start) * rowExtent,
     };
   });

@@ -14,7 +14,7 @@ import type { LoopState } from './meta-gradients/inner-loop.js';
 import {
   readsSupportTotals,
   rolesBesideOf,
-  supportMultipleOf,
+  rowMultiplesOf,
 } from './meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from './micro-batches.js';
 import type { BatchTensors } from './models/batch-tensors.js';
@@ -50,7 +50,7 @@ export function predictLogits(
   const microBatches = microBatchesOf(
     sizes,
     microBatchRowsMax,
-    supportMultipleOf(methodPlanOf(work.method)),
+    rowMultiplesOf(methodPlanOf(work.method)),
     rowsBesideOf(job),
   );
   const count = microBatches.length;

@@ -2,6 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop, MethodPlan } from '../../../shared/methods/method.js';
+import type { RowMultiples } from '../micro-batches.js';
 import type { RowRole } from '../row-batch.js';
 import type { AdaptationStages } from './adaptation-stages.js';
 import { withColdTerm } from './cold-term.js';
@@ -98,9 +99,15 @@ export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
   return innerLoop.levelShift !== false || innerLoop.reads?.supportTotals === true;
 }
 
-/** Of which every padded number of support rows must be a multiple. */
-export function supportMultipleOf({ innerLoop, predictionLoop }: MethodPlan): number {
-  return Math.max(innerLoop?.supportBatches ?? 1, predictionLoop?.supportBatches ?? 1);
+/** Rows that are seen in minibatches are a multiple of their number. */
+export function rowMultiplesOf({ innerLoop, predictionLoop }: MethodPlan): RowMultiples {
+  const batchCount = innerLoop?.supportBatches ?? 1;
+  const outerGradient = innerLoop?.outerGradient;
+  const continuesOnQuery = outerGradient?.kind === 'displacement' && outerGradient.continuesOnQuery;
+  return {
+    support: Math.max(batchCount, predictionLoop?.supportBatches ?? 1),
+    query: continuesOnQuery ? batchCount : 1,
+  };
 }
 
 /** The roles whose rows the outer gradient reads. */
