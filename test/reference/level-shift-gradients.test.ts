@@ -17,6 +17,7 @@ import {
 import type { LevelShift } from '../../shared/methods/method.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
@@ -265,14 +266,22 @@ describe.each(shifts)('%j', (setting) => {
   });
 });
 
-test('where no block is personal a rate over the own one is a factor of the prior variances', async () => {
+test.each<{ division?: RowDivision }>([
+  {},
+  { division: { by: 'shots', supportRowsMax: 4 } },
+  { division: { by: 'phases', rowsPerPhase: 2, phase: 2 } },
+])('where no block is personal a rate is a factor of the prior variances: %j', async (divided) => {
   const setting = { features: ['category0'] };
   const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate, levelShift: setting });
   select(method, []);
-  const tasks = await store.readTasks(indices);
+  const { division } = divided;
+  const tasks = (await store.readTasks(indices)).map((task) =>
+    division === undefined ? task : dividedTask(task, division),
+  );
   const { tensors } = await runJob(executor, current, indices, {
     kind: 'predict',
     method,
+    ...divided,
     adaptations: [
       { innerRate, innerSteps: 3 },
       { innerRate, innerSteps: 0 },

@@ -118,6 +118,15 @@ function runMicroBatch(
   const support = trunks.support === undefined ? null : { ...input, trunk: trunks.support };
 
   emitAll(settingsAt(0), initial, {});
+  if (functions.stepAt === null || support === null) {
+    for (const [rate, settings] of adaptedByRate(adaptations))
+      emitAll(
+        settings,
+        initial,
+        scaledBy(tf, evidence, rate / (plan.innerLoop?.innerRate ?? rate)),
+      );
+    return;
+  }
   if (work.division?.by === 'phases') {
     const supports = phaseSupports(functions, job, microBatch, input, work.division);
     for (const [setting, adaptation] of adaptations.entries())
@@ -127,15 +136,6 @@ function runMicroBatch(
         emitAll([setting], state, evidence);
         if (state !== initial) tf.dispose(Object.values(state));
       }
-    return;
-  }
-  if (functions.stepAt === null || support === null) {
-    for (const [rate, settings] of adaptedByRate(adaptations))
-      emitAll(
-        settings,
-        initial,
-        scaledBy(tf, evidence, rate / (plan.innerLoop?.innerRate ?? rate)),
-      );
     return;
   }
   for (const rate of new Set(adaptations.map(({ innerRate }) => innerRate))) {
