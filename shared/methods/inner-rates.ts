@@ -12,6 +12,10 @@ import { z } from 'zod';
 import type { Variable } from '../models/variable.js';
 import type { AdaptingTasks, InnerLoop, MethodPlan, ModelShape, SettingMisfit } from './method.js';
 
+interface RateFactors {
+  readonly [block: string]: number;
+}
+
 const rateFactors = z.record(z.string(), z.number().positive().max(1000)).default({});
 
 /** Of methods whose rates are fixed. */
@@ -24,7 +28,10 @@ export const fixedRateSettings = {
 export const rateGranularity = z.enum(['global', 'block', 'parameter']);
 
 export const learnedRateSettings = {
-  /** The factors that the learned rates begin with, by personal block; 1 for the others. */
+  /**
+   * The factors that the learned rates begin with, by personal block; 1 for the others. One rate for
+   * everything begins with 1, and is multiplied by them.
+   */
   rateFactors,
   /** A learned rate may fall below 0, and then climbs; clamped, 0 is used in its place. */
   clampsRates: z.boolean().default(false),
@@ -32,7 +39,7 @@ export const learnedRateSettings = {
 
 export interface LearnedRates {
   readonly rates: z.infer<typeof rateGranularity>;
-  readonly rateFactors: { readonly [block: string]: number };
+  readonly rateFactors: RateFactors;
   readonly clampsRates: boolean;
   /** Each of this many steps has rates of its own; null: all steps have the same. */
   readonly stepCount: number | null;
@@ -43,15 +50,24 @@ export function blockOf(variableName: string): string {
   return variableName.split('.')[0] ?? variableName;
 }
 
-export function fixedRates(factors: { readonly [block: string]: number }): Pick<InnerLoop, 'step'> {
+export function fixedRates(factors: RateFactors): Pick<InnerLoop, 'step'> {
   if (Object.keys(factors).length === 0) return {};
   return {
     step: (tasks, { blocks, scaledGradients }) =>
-      moved(tasks, blocks, scaledGradients, (name, gradient) => {
-        const factor = factors[blockOf(name)];
-        return factor === undefined ? gradient : tasks.tf.mul(gradient, factor);
-      }),
+      moved(tasks, blocks, scaledGradients, (name, gradient) =>
+        timesFactor(tasks, factors, name, gradient),
+      ),
   };
+}
+
+function timesFactor(
+  { tf }: AdaptingTasks,
+  factors: RateFactors,
+  name: string,
+  gradient: tfjs.Tensor,
+): tfjs.Tensor {
+  const factor = factors[blockOf(name)];
+  return factor === undefined ? gradient : tf.mul(gradient, factor);
 }
 
 /** The step along learned rates, and the variables that hold them. */
@@ -70,7 +86,11 @@ export function learnedRates(
           const [, ...shape] = rate.shape;
           rate = tf.slice(rate, [stepIndex, ...shape.map(() => 0)], [1, ...shape]);
         }
-        return tf.mul(gradient, clampsRates ? tf.relu(rate) : rate);
+        const rated = tf.mul(gradient, clampsRates ? tf.relu(rate) : rate);
+        // One rate for all blocks begins for none of them with a factor of its own.
+        return rates.rates === 'global'
+          ? timesFactor(tasks, rates.rateFactors, name, rated)
+          : rated;
       });
     },
     variables: (model) => rateVariables(rates, model),
@@ -78,7 +98,7 @@ export function learnedRates(
 }
 
 export function rateFactorMisfits(
-  { rateFactors: factors }: { readonly rateFactors: { readonly [block: string]: number } },
+  { rateFactors: factors }: { readonly rateFactors: RateFactors },
   personal: readonly string[],
 ): SettingMisfit[] {
   return Object.keys(factors)
@@ -115,7 +135,6 @@ function rateVariables(rates: LearnedRates, model: ModelShape): Variable[] {
     if (block !== 'personal') continue;
     const name = rateNameOf(rates, of);
     const own = rates.rates === 'parameter' ? shape : [1];
-    // One rate for all blocks begins at the config's inner rate.
     const value = rates.rates === 'global' ? 1 : (rates.rateFactors[blockOf(of)] ?? 1);
     variables.set(name, {
       name,

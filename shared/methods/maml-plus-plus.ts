@@ -20,7 +20,9 @@ import {
   rateFactorMisfits,
   rateGranularity,
 } from './inner-rates.js';
-import { defineMethod } from './method.js';
+import { defineMethod, type SettingMisfit } from './method.js';
+
+const RATES_BY_DEFAULT = 'block';
 
 const outerStepCount = z.int().nonnegative().max(10_000_000).default(0);
 
@@ -32,7 +34,7 @@ export const mamlPlusPlus = defineMethod({
     order: orderSettings.order.default('second'),
     /** False: the rates stay as `innerRate` and `rateFactors` say. */
     learnsRates: z.boolean().default(true),
-    rates: rateGranularity.default('block'),
+    rates: rateGranularity.default(RATES_BY_DEFAULT),
     ratesDifferByStep: z.boolean().default(true),
     ...learnedRateSettings,
     /** Outer steps until the loss after the last inner step is the only one; 0: from the first on. */
@@ -47,7 +49,10 @@ export const mamlPlusPlus = defineMethod({
     const { variables, ...stepping } = learnedRates({ ...settings, stepCount });
     return { innerLoop: { ...settings, ...stepping }, variables };
   },
-  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
+  misfitsOf: (settings, { personal }) => [
+    ...rateFactorMisfits(settings, personal),
+    ...unreadRateMisfits(settings),
+  ],
   settingsAt: (settings, outerStep) =>
     outerStep < settings.firstOrderOuterSteps ? { ...settings, order: 'first' as const } : settings,
   stepWeightsAt: ({ innerSteps, multiStepOuterSteps }, outerStep) => {
@@ -58,3 +63,24 @@ export const mamlPlusPlus = defineMethod({
     );
   },
 });
+
+/** Settings of learned rates that differ from their defaults where no rate is learned. */
+function unreadRateMisfits({
+  learnsRates,
+  rates,
+  clampsRates,
+}: {
+  readonly learnsRates: boolean;
+  readonly rates: z.infer<typeof rateGranularity>;
+  readonly clampsRates: boolean;
+}): SettingMisfit[] {
+  if (learnsRates) return [];
+  const unread = [
+    ...(rates === RATES_BY_DEFAULT ? [] : ['rates']),
+    ...(clampsRates ? ['clampsRates'] : []),
+  ];
+  return unread.map((setting) => ({
+    path: [setting],
+    message: 'only learnsRates: true reads it, and learnsRates is false',
+  }));
+}

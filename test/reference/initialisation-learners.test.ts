@@ -72,6 +72,11 @@ const perParameterAndStep: NodeRate = ({ variable }, { name, stepIndex, block },
 const factors = { output: 0.5, layer1: 2 };
 const fixed: NodeRate = ({ tape }, { name }) =>
   tape.constant((factors as Record<string, number>)[blockOf(name)] ?? 1);
+const oneByStepAndFactors: NodeRate = (tasks, step, index) => {
+  const rates = tasks.variable('rates/all');
+  const rate = rates[Math.min(step.stepIndex, rates.length - 1)]!;
+  return tasks.tape.multiply(rate, fixed(tasks, step, index));
+};
 
 interface Case {
   readonly settings: Settings;
@@ -116,6 +121,10 @@ const cases: Record<string, Case> = {
   'MAML++, minibatches and rates per parameter': {
     settings: { kind: 'maml++', supportBatches: 2, rates: 'parameter' },
     rule: { supportBatches: 2, ...rated(perParameterAndStep) },
+  },
+  'MAML++, one rate and factors by block': {
+    settings: { kind: 'maml++', rates: 'global', rateFactors: factors },
+    rule: rated(oneByStepAndFactors),
   },
   'MAML++, its multi-step loss alone': {
     settings: { kind: 'maml++', learnsRates: false },

@@ -82,6 +82,16 @@ describe('a run config with faults', () => {
       ['method.rateFactors.output: there is no such personal block; they are bias'],
     ],
     [
+      'learned rates that are not learned',
+      set({
+        method: { kind: 'maml++', learnsRates: false, rates: 'parameter', clampsRates: true },
+      }),
+      [
+        'method.rates: only learnsRates: true reads it, and learnsRates is false',
+        'method.clampsRates: only learnsRates: true reads it, and learnsRates is false',
+      ],
+    ],
+    [
       'a replay by day of logs without a time',
       set({ evaluation: { progressive: {} } }),
       ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
