@@ -59,6 +59,21 @@ const OPERATIONS: readonly Operation[] = [
     (tf, one, other) => tf.mul(one, other),
     (one, other) => one * other,
   ),
+  elementwise(
+    (tf, one, other) => tf.maximum(one, other),
+    (one, other) => Math.max(one, other),
+  ),
+  elementwise(
+    (tf, one, other) => tf.minimum(one, other),
+    (one, other) => Math.max(one, other),
+  ),
+  (tf, one, _, choice) => {
+    const [zeros, ones] = [tf.zeros(one.tensor.shape), tf.ones(one.tensor.shape)];
+    return {
+      tensor: choice % 2 === 0 ? tf.maximum(zeros, ones) : tf.minimum(zeros, ones),
+      bound: 1,
+    };
+  },
   (tf, one) => ({ tensor: tf.neg(one.tensor), bound: one.bound }),
   (tf, one) => ({ tensor: tf.relu(one.tensor), bound: one.bound }),
   (tf, one) => ({ tensor: tf.mul(one.tensor, tf.onesLike(one.tensor)), bound: one.bound }),

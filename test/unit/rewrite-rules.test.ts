@@ -104,6 +104,14 @@ describe('arithmetic', () => {
     expect(relativeError).toBe(0);
   });
 
+  it.each(['maximum', 'minimum'] as const)('gives the %s of two constants their shape', (name) => {
+    const { counts, relativeError } = rewritten({ x: [2] }, (tf, input) =>
+      tf.add(the(input, 'x'), tf.sum(tf[name](tf.zeros([3, 2]), tf.ones([3, 2])), 0)),
+    );
+    expect(counts).toEqual({ Add: 1, [name === 'maximum' ? 'Maximum' : 'Minimum']: 1, Sum: 1 });
+    expect(relativeError).toBe(0);
+  });
+
   it('moves signs through products, sums and reshapes into a difference', () => {
     const { counts, relativeError } = rewritten(
       { a: [5, 2, 3], b: [5, 3, 4], c: [10, 4] },

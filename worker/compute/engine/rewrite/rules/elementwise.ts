@@ -83,7 +83,8 @@ export const smallConstant: Rule = (builder, { op, inputs: [one, other], type })
     return sameShape(shapeOf(beside), type.shape) ? uniformConstant(builder, value, []) : x;
   };
   const left = shrunk(one, other);
-  const right = shrunk(other, left === one ? one : other);
+  // One of two constants keeps the shape.
+  const right = left === one ? shrunk(other, one) : other;
   if (left === one && right === other) return null;
   return binary(builder, op, left, right);
 };
