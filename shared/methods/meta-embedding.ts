@@ -19,6 +19,7 @@ import { QianmoError } from '../errors.js';
 import { GENERATED_BLOCK } from '../models/generated-block.js';
 import type { Variable } from '../models/variable.js';
 import { defineMethod, type InnerLoop, type ModelShape } from './method.js';
+import { requireFeatures } from './support-features.js';
 
 const WEIGHT = 'generator.weight';
 
@@ -106,21 +107,7 @@ function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
 
 /** Glorot over what enters and what leaves. */
 function generatorWeight(model: ModelShape, attributes: readonly string[]): Variable {
-  const known = [
-    ...model.categoryFeatures,
-    ...model.bagFeatures.map(({ name }) => name),
-    ...model.numberFeatures,
-  ];
-  const unknown = attributes.find((name) => !known.includes(name));
-  if (unknown !== undefined)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'an attribute is no feature',
-      where: 'method.attributes',
-      expected: `some of ${known.join(', ')}`,
-      found: unknown,
-      cure: 'name features whose value is the same for all rows of an adgroup',
-    });
+  requireFeatures(model, attributes, 'method.attributes');
   if (!model.variables.some(({ name }) => name === GENERATED_BLOCK))
     throw new QianmoError({
       kind: 'usage',

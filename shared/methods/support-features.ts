@@ -63,7 +63,7 @@ export function standardisedShares(
   return tf.div(beyond, tf.expandDims(deviations, 1));
 }
 
-/** Names of a model's features in the order of its fields. */
+/** Names of a model's features in the order of its fields, which is that of the forward pass. */
 export function featureNamesOf(model: ModelShape): string[] {
   return [
     ...model.categoryFeatures,

@@ -1,8 +1,8 @@
 /** A micro-batch of tasks as methods see it (`shared/methods/method.ts`). */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { AdaptingTasks, Neighbours, SupportFields } from '../../../shared/methods/method.js';
+import { featureNamesOf } from '../../../shared/methods/support-features.js';
 import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';
 import { modelPlanOf } from '../models/model-plan.js';
@@ -24,7 +24,7 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
       const none = (): tfjs.Tensor1D => tf.zeros<tfjs.Rank.R1>([taskCount]);
       return totals ?? { impressions: none(), clicks: none() };
     },
-    supportFields: (names) => supportFieldsOf(job, names ?? fieldNamesOf(spec)),
+    supportFields: (names) => supportFieldsOf(job, names ?? featureNamesOf(spec)),
     neighbours: () => neighboursOf(job),
   };
 }
@@ -62,10 +62,7 @@ function firstRows(
   return tf.reshape<tfjs.Rank.R2>(first, [taskCount, width]);
 }
 
-function supportFieldsOf(
-  job: JobTensors,
-  names: readonly string[] = fieldNamesOf(job.spec),
-): SupportFields | null {
+function supportFieldsOf(job: JobTensors, names: readonly string[]): SupportFields | null {
   const data = job.batchOf('support');
   if (data === null) return null;
   const { taskCount, rowExtent } = placeCountsOf(data);
@@ -90,7 +87,7 @@ function namedFields(job: JobTensors, data: BatchTensors, names: readonly string
   const plan = modelPlanOf(spec, false);
   const fields = sharedFields(engine, plan, data, tableRowsOf(job), dense);
   if (fields === null) throw new Error('the model has no features');
-  const places = fieldNamesOf(spec);
+  const places = featureNamesOf(spec);
   const width = spec.tableRowWidth;
   if (fields.shape[1] === names.length * width && names.every((name, at) => name === places[at]))
     return fields;
@@ -100,13 +97,4 @@ function namedFields(job: JobTensors, data: BatchTensors, names: readonly string
     return tf.slice(fields, [0, place * width], [fields.shape[0], width]);
   });
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : tf.concat(parts, 1);
-}
-
-/** Features in the order of the forward pass. */
-function fieldNamesOf(spec: ModelSpec): string[] {
-  return [
-    ...spec.categoryFeatures,
-    ...spec.bagFeatures.map(({ name }) => name),
-    ...spec.numberFeatures,
-  ];
 }
