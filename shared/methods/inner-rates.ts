@@ -11,6 +11,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../models/variable.js';
 import type { AdaptingTasks, InnerLoop, MethodPlan, ModelShape, SettingMisfit } from './method.js';
+import { blockOf, unknownBlockMisfits } from './personal-blocks.js';
 
 interface RateFactors {
   readonly [block: string]: number;
@@ -43,11 +44,6 @@ export interface LearnedRates {
   readonly clampsRates: boolean;
   /** Each of this many steps has rates of its own; null: all steps have the same. */
   readonly stepCount: number | null;
-}
-
-/** The block a variable belongs to, as `model.personal` names it. */
-export function blockOf(variableName: string): string {
-  return variableName.split('.')[0] ?? variableName;
 }
 
 export function fixedRates(factors: RateFactors): Pick<InnerLoop, 'step'> {
@@ -101,12 +97,7 @@ export function rateFactorMisfits(
   { rateFactors: factors }: { readonly rateFactors: RateFactors },
   personal: readonly string[],
 ): SettingMisfit[] {
-  return Object.keys(factors)
-    .filter((block) => !personal.includes(block))
-    .map((block) => ({
-      path: ['rateFactors', block],
-      message: `there is no such personal block; they are ${personal.join(', ')}`,
-    }));
+  return unknownBlockMisfits('rateFactors', factors, personal);
 }
 
 export function moved(

@@ -15,9 +15,10 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../models/variable.js';
-import { blockOf, moved } from './inner-rates.js';
+import { moved } from './inner-rates.js';
 import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
 import { defineMethod, type AdaptingTasks, type ModelShape } from './method.js';
+import { blockOf } from './personal-blocks.js';
 import { requireFeatures, SUPPORT_FEATURE_COUNT, supportFeatures } from './support-features.js';
 
 /** Of branches and leaves: leaves that send alike would learn alike. */

@@ -26,6 +26,7 @@ import {
   type Blocks,
   type InnerStep,
 } from './method.js';
+import { blockOf, unknownBlockMisfits } from './personal-blocks.js';
 import { SMOOTHING } from './support-features.js';
 
 const PRECISION = 'shrinkage.precision/';
@@ -34,7 +35,9 @@ const CURVATURE = 'shrinkage.curvature/';
 const LOG_SCALE = 10;
 
 const scale = z.number().positive().max(1e6);
-const scaleByVariable = z.union([scale, z.record(z.string(), scale)]);
+const scaleByBlock = z.union([scale, z.record(z.string(), scale)]);
+const PRIOR_DEVIATION = 0.5;
+const CURVATURE_OVER_BIAS = 1;
 
 export const shrinkage = defineMethod({
   settings: z.strictObject({
@@ -42,10 +45,13 @@ export const shrinkage = defineMethod({
     ...innerLoopSettings,
     innerRate: innerLoopSettings.innerRate.unwrap().default(1),
     ...orderSettings,
-    /** Prior standard deviation of personal parameters before training: of all, or by variable. */
-    priorDeviation: scaleByVariable.default(0.5),
-    /** Curvature of the loss in a parameter over that in the bias, before training. */
-    curvature: scaleByVariable.default(1),
+    /**
+     * Prior standard deviation of personal parameters before training: of all, or by personal block,
+     * as `{ output: 2 }`; the default for the others.
+     */
+    priorDeviation: scaleByBlock.default(PRIOR_DEVIATION),
+    /** Curvature of the loss in a parameter over that in the bias, before training; named alike. */
+    curvature: scaleByBlock.default(CURVATURE_OVER_BIAS),
   }),
   planOf: (settings) => ({
     innerLoop: { ...settings, reads: { supportTotals: true }, step },
@@ -53,8 +59,9 @@ export const shrinkage = defineMethod({
       variables
         .filter(({ block }) => block === 'personal')
         .flatMap(({ name, shape }): Variable[] => {
-          const precision = -2 * Math.log(scaleOf(settings.priorDeviation, name));
-          const curvature = Math.log(scaleOf(settings.curvature, name));
+          const deviation = scaleOf(settings.priorDeviation, name) ?? PRIOR_DEVIATION;
+          const precision = -2 * Math.log(deviation);
+          const curvature = Math.log(scaleOf(settings.curvature, name) ?? CURVATURE_OVER_BIAS);
           const constant = (value: number) => ({ kind: 'constant', value }) as const;
           return [
             {
@@ -72,11 +79,15 @@ export const shrinkage = defineMethod({
           ];
         }),
   }),
+  misfitsOf: ({ priorDeviation, curvature }, { personal }) =>
+    Object.entries({ priorDeviation, curvature }).flatMap(([setting, scales]) =>
+      typeof scales === 'number' ? [] : unknownBlockMisfits(setting, scales, personal),
+    ),
 });
 
-/** A variable that is not named has 1. */
-function scaleOf(scales: z.infer<typeof scaleByVariable>, name: string): number {
-  return typeof scales === 'number' ? scales : (scales[name] ?? 1);
+/** Undefined where the variable's block is not named. */
+function scaleOf(scales: z.infer<typeof scaleByBlock>, name: string): number | undefined {
+  return typeof scales === 'number' ? scales : scales[blockOf(name)];
 }
 
 function step(tasks: AdaptingTasks, { blocks, scaledGradients, rates }: InnerStep): Blocks {

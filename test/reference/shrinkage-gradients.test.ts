@@ -5,6 +5,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
+import { ModelConfigSchema } from '../../shared/config/run-config.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import { jobCaseOf, relativeDifference, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
@@ -60,14 +62,40 @@ describe('the outer gradient', () => {
       {
         kind: 'shrinkage',
         innerRate,
-        priorDeviation: { bias: 0.5, 'layer1.weight': 2 },
-        curvature: { 'output.weight': 0.5 },
+        priorDeviation: { bias: 0.5, layer1: 2 },
+        curvature: { output: 0.5 },
         ...variant,
       },
       { step },
       { place: likeTrained },
     ),
   );
+});
+
+test('prior deviations and curvatures are those of a block where it is named, the default elsewhere', () => {
+  const { features } = tinyTaskStore(rich).manifest;
+  const model = ModelConfigSchema.parse({
+    ...{ embeddingWidth: 3, hiddenWidths: [5, 4] },
+    personal: ['bias', 'layer1', 'output'],
+  });
+  const initialOf = (settings: Record<string, unknown>): Map<string, unknown> => {
+    const method = methodOf({ kind: 'shrinkage', ...settings });
+    const { variables } = modelSpecOf(model, features, method);
+    return new Map(variables.map(({ name, initial }) => [name, initial]));
+  };
+  const named = initialOf({ priorDeviation: { layer1: 2 }, curvature: { output: 3 } });
+  const all = initialOf({ priorDeviation: 2, curvature: 3 });
+  const unnamed = initialOf({});
+  for (const [kind, block] of [
+    ['precision', 'layer1'],
+    ['curvature', 'output'],
+  ] as const)
+    for (const variable of ['bias', 'layer1.weight', 'layer1.bias', 'output.weight']) {
+      const name = `shrinkage.${kind}/${variable}`;
+      expect(named.get(name), name).toBeDefined();
+      const expected = variable.startsWith(block) ? all : unnamed;
+      expect(named.get(name), name).toEqual(expected.get(name));
+    }
 });
 
 test('many steps on a bias end at the posterior mode of the level, of clicks and of values', async () => {

@@ -82,6 +82,20 @@ describe('a run config with faults', () => {
       ['method.rateFactors.output: there is no such personal block; they are bias'],
     ],
     [
+      'a prior deviation of a variable, and a curvature of nothing',
+      set({
+        method: {
+          kind: 'shrinkage',
+          priorDeviation: { 'bias.weight': 2 },
+          curvature: { bias: 1, nonsense: 2 },
+        },
+      }),
+      [
+        'method.priorDeviation.bias.weight: there is no such personal block; they are bias',
+        'method.curvature.nonsense: there is no such personal block; they are bias',
+      ],
+    ],
+    [
       'learned rates that are not learned',
       set({
         method: { kind: 'maml++', learnsRates: false, rates: 'parameter', clampsRates: true },

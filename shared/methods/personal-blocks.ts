@@ -1,0 +1,22 @@
+/** Personal blocks as settings name them. */
+
+import type { SettingMisfit } from './method.js';
+
+/** The block a variable belongs to, as `model.personal` names it. */
+export function blockOf(variableName: string): string {
+  return variableName.split('.')[0] ?? variableName;
+}
+
+/** @param byBlock what the setting says of each block that it names. */
+export function unknownBlockMisfits(
+  setting: string,
+  byBlock: { readonly [block: string]: unknown },
+  personal: readonly string[],
+): SettingMisfit[] {
+  return Object.keys(byBlock)
+    .filter((block) => !personal.includes(block))
+    .map((block) => ({
+      path: [setting, block],
+      message: `there is no such personal block; they are ${personal.join(', ')}`,
+    }));
+}
