@@ -31,10 +31,23 @@ export async function openPreparedRun(
   config: RunConfig,
   context: CommandContext,
 ): Promise<PreparedRun> {
+  return preparedRunOn(await openStoreAsPrepared(config, context), config);
+}
+
+/** As `prepare` wrote it: no model's view of it. */
+export async function openStoreAsPrepared(
+  config: RunConfig,
+  context: CommandContext,
+): Promise<TaskStore> {
   const store = await openTaskStore(config.data.store, {
     objectStoreOf: (address) => objectStoreOf(config, address),
   });
   context.onClose(() => store.close());
+  return store;
+}
+
+/** @param store as prepared: a view of it is of one model, and runs on one store may have several */
+export function preparedRunOn(store: TaskStore, config: RunConfig): PreparedRun {
   return { config, store: storeForModel(config.model, store), spec: specOf(config, store) };
 }
 

@@ -15,12 +15,13 @@ import {
   checkpointsOf,
   joinAddress,
   objectStoreOf,
-  specOf,
+  preparedRunOn,
   storeAddressOf,
   type PreparedRun,
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
+/** @param store as prepared: each trial has a model of its own */
 export function trialWork(
   plan: SweepPlan,
   store: TaskStore,
@@ -32,9 +33,12 @@ export function trialWork(
   if (first === undefined) throw new Error('a sweep has trials');
   const storeAddress = storeAddressOf(first.config);
   const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
+  // All at once: a model that does not fit the store is refused before anything is trained.
+  const runs = new Map(plan.trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
   const runOf = (name: string): PreparedRun => {
-    const { config } = trialNamed(plan, name);
-    return { config, store, spec: specOf(config, store) };
+    const run = runs.get(name);
+    if (run === undefined) throw new Error(`no trial ${name}`);
+    return run;
   };
   return {
     async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {

@@ -3,10 +3,15 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseSweepRecord, SweepRecordSchema } from '../../coordinator/sweep/sweep-record.js';
+import {
+  parseSweepRecord,
+  SweepRecordSchema,
+  type SweepRecord,
+} from '../../coordinator/sweep/sweep-record.js';
 import { loadRunConfig } from '../../shared/config/load-run-config.js';
 import { parseSweepConfig } from '../../shared/config/sweep-config.js';
 import { commandRoom, type CommandRoom } from '../fixtures/command-room.js';
+import { smallLog } from '../fixtures/small-run.js';
 
 let room: CommandRoom;
 
@@ -90,6 +95,44 @@ describe('qianmo sweep', () => {
     expect(table).toContain('* best; its config: sweep/best.yaml');
     await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
   }, 240_000);
+});
+
+/** A record as `--format json` prints it, and what was said meanwhile. */
+async function swept(
+  sweep: string,
+  option: '--resume' | '--fresh',
+): Promise<{ record: SweepRecord; diagnostics: string }> {
+  const args = ['sweep', sweep, '--in-process', option, '--format', 'json'];
+  const { exitCode, output, diagnostics } = await room.start(args).ended;
+  expect(exitCode, diagnostics).toBe(0);
+  return { record: SweepRecordSchema.parse(JSON.parse(output)), diagnostics };
+}
+
+/** The small log with bags of one or two members. */
+function logWithBags(): string {
+  const [head = '', ...rows] = smallLog().trim().split('\n');
+  return [`${head},tags`, ...rows.map((row, i) => `${row},${i % 2 === 0 ? 'a' : 'a|b'}`)].join(
+    '\n',
+  );
+}
+
+describe('a trial of qianmo sweep', () => {
+  it('reads the tasks as its own model does, not as that of the base', async () => {
+    await room.write('bags.csv', logWithBags());
+    const base = await room.config('bags', ({ data }) => {
+      Object.assign(data, { logs: 'bags.csv', store: 'bag-store' });
+      data['features'] = [{ name: 'tags', kind: 'bag', separator: '|', lengthMax: 2 }];
+    });
+    await room.done(['prepare', base]);
+    const sweep = await sweepFile({
+      ...{ base, output: 'padding', halving: undefined },
+      grid: { 'model.padding': ['masked', 'trained'] },
+    });
+    const { record } = await swept(sweep, '--fresh');
+    const scores = record.trials.map(({ scores: [score] }) => score?.validationLogloss ?? null);
+    expect(scores).not.toContain(null);
+    expect(new Set(scores).size).toBe(2);
+  }, 120_000);
 });
 
 describe('qianmo sweep refuses', () => {

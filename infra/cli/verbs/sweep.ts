@@ -35,7 +35,7 @@ import { interruptedAs } from '../interruption.js';
 import {
   joinAddress,
   objectStoreOf,
-  openPreparedRun,
+  openStoreAsPrepared,
   warnOfUnconditionalWrites,
 } from '../run-files.js';
 import { trialNamed, trialWork } from '../sweep-trials.js';
@@ -88,7 +88,7 @@ async function sweepTrials(
   options: Options,
   context: CommandContext,
 ): Promise<SweepRecord> {
-  const { store } = await openPreparedRun(base, context);
+  const store = await openStoreAsPrepared(base, context);
   const segment = sweep.segment ?? null;
   const validation = await readValidationRows(store, base.data.store, segment);
   const plan: SweepPlan = {
