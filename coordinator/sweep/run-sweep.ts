@@ -26,7 +26,8 @@ export interface SweepOptions {
   /** Checkpoints of this many best trials are kept at the end. */
   readonly trialsKept: number;
   /**
-   * Trains the trial from its latest checkpoint to this outer step and scores it.
+   * Trains the trial from its latest checkpoint to this outer step and scores it there: one that is
+   * further, by whatever hand, is trained anew.
    *
    * @throws DivergenceError when it has no score, ever.
    */

@@ -8,6 +8,7 @@ import { outerStepTotal } from '../../coordinator/sweep/rungs.js';
 import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
 import type { Trial } from '../../coordinator/sweep/trials.js';
 import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrainingState } from '../../coordinator/training/training-state.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { CommandContext } from './command-context.js';
@@ -40,22 +41,34 @@ export function trialWork(
     if (run === undefined) throw new Error(`no trial ${name}`);
     return run;
   };
+  const { clock } = context;
+  const shared = { storeAddress, dispatcher, clock };
+  const trainTo = async (
+    run: PreparedRun,
+    stopAtOuterStep: number,
+    signal: AbortSignal,
+  ): Promise<TrainingState> => {
+    const startFrom = await startFromRun(run, { resume: true }, context);
+    const { state } = await train({
+      ...{ ...run, ...shared, signal, stopAtOuterStep, sink },
+      runId: run.config.run,
+      checkpoints: checkpointsOf(run, { ...context, sink }),
+      resume: true,
+      ...(startFrom === null ? {} : { startFrom }),
+    });
+    return state;
+  };
   return {
     async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {
       const run = runOf(name);
-      const { clock } = context;
-      const shared = { ...run, storeAddress, dispatcher, clock, signal };
-      const startFrom = await startFromRun(run, { resume: true }, context);
-      const { state } = await train({
-        ...shared,
-        runId: run.config.run,
-        checkpoints: checkpointsOf(run, { ...context, sink }),
-        resume: true,
-        ...(startFrom === null ? {} : { startFrom }),
-        stopAtOuterStep,
-        sink,
-      });
-      return validationScore(shared, state.metaParameters, validation);
+      let state = await trainTo(run, stopAtOuterStep, signal);
+      if (state.outerStep > stopAtOuterStep) {
+        const message = `${name} was trained to outer step ${state.outerStep} beside the sweep, which scores it at ${stopAtOuterStep}: it is trained anew`;
+        sink({ kind: 'warning', message });
+        await discardCheckpoints(run);
+        state = await trainTo(run, stopAtOuterStep, signal);
+      }
+      return validationScore({ ...run, ...shared, signal }, state.metaParameters, validation);
     },
     discard: (name) => discardCheckpoints(runOf(name)),
   };

@@ -133,6 +133,24 @@ describe('a trial of qianmo sweep', () => {
     expect(scores).not.toContain(null);
     expect(new Set(scores).size).toBe(2);
   }, 120_000);
+
+  it('is scored where its rung ends, whoever trained it further while the sweep was stopped', async () => {
+    const sweep = await sweepFile({
+      ...{ output: 'further', concurrentTrials: 1, halving: { eta: 4, rungs: 2 } },
+      grid: { seed: [1, 2, 3, 4] },
+    });
+    const first = room.start(['sweep', sweep, '--in-process']);
+    await first.saw(/t01 at outer step 2: validation logloss/);
+    first.signal('SIGINT');
+    expect((await first.ended).exitCode).toBe(4);
+    await room.done(['train', 'further/trials/t04/run.yaml', '--in-process', '--resume']);
+
+    const { record, diagnostics } = await swept(sweep, '--resume');
+    expect(diagnostics).toMatch(
+      /t04 was trained to outer step 6 .* scores it at 2: it is trained anew/,
+    );
+    expect(record).toEqual((await swept(sweep, '--fresh')).record);
+  }, 240_000);
 });
 
 describe('qianmo sweep refuses', () => {
