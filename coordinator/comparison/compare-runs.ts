@@ -134,6 +134,7 @@ function compareSlice(
           loglossPerAdgroup: finite(measures, run, 'loglossPerAdgroup'),
         },
         report.calibrationBins,
+        ndcgAtOf(report),
       ),
       differences: run === 0 ? null : differencesOf(measures, run),
     })),
@@ -190,6 +191,11 @@ function bucketEdgesOf({ slices }: EvaluationReport): number[] {
     ]);
 }
 
+/** Of a label of values only. */
+function ndcgAtOf({ slices }: EvaluationReport): number | undefined {
+  return slices[0]?.arms[0]?.metrics.values?.ndcgAt;
+}
+
 /** The second of two equal names gets ` #2`. */
 function labelsOf(names: readonly string[]): string[] {
   return names.map((name, index) => {
@@ -206,10 +212,12 @@ function describeRun(
   const chosen = report.selection.chosen.find((each) => each.arm === arm);
   const { run, method, model, personalBlocks, seed, configHash, metaDigest, storeDigest } =
     report.run;
+  const ndcgAt = ndcgAtOf(report);
   return {
     ...{ label, run, arm, address, method, model, personalBlocks, seed },
     ...{ configHash, metaDigest, storeDigest },
     cell: chosen?.cell ?? null,
     validationLogloss: chosen?.validationLogloss ?? null,
+    ...(ndcgAt === undefined ? {} : { ndcgAt }),
   };
 }

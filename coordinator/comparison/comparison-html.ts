@@ -19,11 +19,11 @@ import { formatCount, formatNumber, formatShare } from '../evaluation/text-forma
 import { signed } from '../evaluation/verdicts.js';
 import type { ComparedSlice, ComparisonReport } from './comparison-report.js';
 import {
+  comparisonNotes,
   comparisonSentences,
   describeComparedRun,
   measureDifferences,
   measuresOfLabel,
-  storesNote,
 } from './comparison-words.js';
 
 export function comparisonHtml(report: ComparisonReport): string {
@@ -90,12 +90,11 @@ function headerHtml(report: ComparisonReport, all: ComparedSlice, title: string)
 }
 
 function inShortHtml(report: ComparisonReport): string {
-  const note = storesNote(report);
   const items = [
     ...comparisonSentences(report).map(
       ({ text, verdict }) => `<li class="${verdict}">${escapeHtml(text)}</li>`,
     ),
-    ...(note === null ? [] : [`<li>${escapeHtml(note)}</li>`]),
+    ...comparisonNotes(report).map((note) => `<li>${escapeHtml(note)}</li>`),
   ];
   return `<h2>In short</h2><ul class="verdicts">${items.join('')}</ul>`;
 }

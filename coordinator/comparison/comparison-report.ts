@@ -63,6 +63,8 @@ export const ComparisonReportSchema = z.strictObject({
         /** What was chosen for the arm on validation adgroups; null where nothing was. */
         cell: CellSchema.nullable(),
         validationLogloss: z.number().nullable(),
+        /** Places of nDCG in its own evaluation; of a label of values only. */
+        ndcgAt: z.int().positive().optional(),
         method: z.string(),
         model: z.string(),
         personalBlocks: z.array(z.string()),

@@ -12,11 +12,11 @@ import {
 import { signedInterval, type Verdict } from '../evaluation/verdicts.js';
 import type { ComparedSlice, ComparisonReport } from './comparison-report.js';
 import {
+  comparisonNotes,
   comparisonSentences,
   describeComparedRun,
   loglossVerdict,
   measureDifferences,
-  storesNote,
 } from './comparison-words.js';
 
 const BEST = '*';
@@ -32,7 +32,6 @@ export function comparisonTable(report: ComparisonReport, outputColumns = 80): s
   const [first] = report.runs;
   if (all === undefined || first === undefined) throw new Error('a comparison has runs and rows');
   const percent = `${formatShare(report.confidence)} interval`;
-  const note = storesNote(report);
   const words = wordsOf(report);
   return [
     `${formatCount(all.adgroupCount)} held-out adgroups, ${formatCount(all.queryRowCount)} query rows, ` +
@@ -50,7 +49,7 @@ export function comparisonTable(report: ComparisonReport, outputColumns = 80): s
     comparisonSentences(report)
       .map(({ text }) => wrap(text, outputColumns))
       .join('\n'),
-    ...(note === null ? [] : [wrap(note, outputColumns)]),
+    ...comparisonNotes(report).map((note) => wrap(note, outputColumns)),
   ].join('\n\n');
 }
 

@@ -83,9 +83,26 @@ export function describeComparedRun(run: ComparisonReport['runs'][number]): stri
   return `${run.method}, ${run.model}, seed ${run.seed}${chosen}`;
 }
 
+/** What is the same and what is not, where runs were evaluated in different ways. */
+export function comparisonNotes(report: ComparisonReport): string[] {
+  return [...storesNote(report), ...ndcgNotes(report)];
+}
+
 /** Stores that differ may hold other features of the same rows: worth a word. */
-export function storesNote({ runs }: ComparisonReport): string | null {
+function storesNote({ runs }: ComparisonReport): string[] {
   return new Set(runs.map(({ storeDigest }) => storeDigest)).size === 1
-    ? null
-    : 'The runs were trained on different task stores; their test rows, clicks and impressions are the same.';
+    ? []
+    : [
+        'The runs were trained on different task stores; their test rows, clicks and impressions are the same.',
+      ];
+}
+
+function ndcgNotes({ runs: [first, ...others] }: ComparisonReport): string[] {
+  return others.flatMap(({ label, ndcgAt }) =>
+    first?.ndcgAt === undefined || ndcgAt === undefined || ndcgAt === first.ndcgAt
+      ? []
+      : [
+          `${label} was evaluated with nDCG@${ndcgAt}; here it has nDCG@${first.ndcgAt}, as ${first.label}.`,
+        ],
+  );
 }
