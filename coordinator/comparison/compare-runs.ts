@@ -76,9 +76,10 @@ export function compareRuns(
     confidence: report.confidence,
     bootstrapSamples: report.bootstrapSamples,
     calibrationBins: report.calibrationBins,
-    runs: chosen.map(({ evaluated }, index) =>
-      describeRun(evaluated, arms[index] ?? '', labels[index] ?? ''),
-    ),
+    runs: chosen.map(({ evaluated }, index) => ({
+      ...describeRun(evaluated, arms[index] ?? '', labels[index] ?? ''),
+      otherSupportAdgroupCount: otherSupportAdgroupCount(compared, evaluated),
+    })),
     slices: [EVERY_ADGROUP, ...sizeBuckets(edges)].flatMap((bucket) => {
       const positions = positionsOf(compared, bucket);
       return positions.length === 0 ? [] : [compareSlice(compared, bucket, positions, report)];
@@ -92,6 +93,7 @@ export function compareRuns(
 
 interface Compared {
   readonly rows: EvaluatedRun['logits']['rows'];
+  /** Of each task, in the first run. */
   readonly supportRowCounts: readonly number[];
   /** By run, `[rowCount]`. */
   readonly logits: readonly Float32Array[];
@@ -181,6 +183,13 @@ function histogramsAgainstFirst(
   return histogramsOf(differences).map(({ name, ...histogram }) => ({ label: name, ...histogram }));
 }
 
+/** Rows to predict are the same for every run; rows to adapt on need not be. */
+function otherSupportAdgroupCount(compared: Compared, { logits }: EvaluatedRun): number {
+  return positionsOf(compared, EVERY_ADGROUP).filter(
+    (position) => logits.supportRowCounts[position] !== compared.supportRowCounts[position],
+  ).length;
+}
+
 /** A bucket that is empty is not among the slices; its neighbours know its edges. */
 function bucketEdgesOf({ slices }: EvaluationReport): number[] {
   return slices
@@ -208,7 +217,7 @@ function describeRun(
   { address, report }: EvaluatedRun,
   arm: string,
   label: string,
-): ComparisonReport['runs'][number] {
+): Omit<ComparisonReport['runs'][number], 'otherSupportAdgroupCount'> {
   const chosen = report.selection.chosen.find((each) => each.arm === arm);
   const { run, method, model, personalBlocks, seed, configHash, metaDigest, storeDigest } =
     report.run;

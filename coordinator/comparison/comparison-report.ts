@@ -65,6 +65,8 @@ export const ComparisonReportSchema = z.strictObject({
         validationLogloss: z.number().nullable(),
         /** Places of nDCG in its own evaluation; of a label of values only. */
         ndcgAt: z.int().positive().optional(),
+        /** Adgroups with another number of support rows than in the first run. */
+        otherSupportAdgroupCount: count,
         method: z.string(),
         model: z.string(),
         personalBlocks: z.array(z.string()),

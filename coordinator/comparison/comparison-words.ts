@@ -2,6 +2,7 @@
 
 import { describeCell, signedInterval, verdictOf, type Verdict } from '../evaluation/verdicts.js';
 import { wordsOf } from '../evaluation/label-words.js';
+import { formatCount } from '../evaluation/text-format.js';
 import type { Interval } from '../evaluation/evaluation-report.js';
 import type { ComparedSlice, ComparisonReport, RunDifferences } from './comparison-report.js';
 import { MEASURES, type MeasureInfo } from './run-measures.js';
@@ -85,7 +86,7 @@ export function describeComparedRun(run: ComparisonReport['runs'][number]): stri
 
 /** What is the same and what is not, where runs were evaluated in different ways. */
 export function comparisonNotes(report: ComparisonReport): string[] {
-  return [...storesNote(report), ...ndcgNotes(report)];
+  return [...storesNote(report), ...supportNotes(report), ...ndcgNotes(report)];
 }
 
 /** Stores that differ may hold other features of the same rows: worth a word. */
@@ -95,6 +96,18 @@ function storesNote({ runs }: ComparisonReport): string[] {
     : [
         'The runs were trained on different task stores; their test rows, clicks and impressions are the same.',
       ];
+}
+
+/** Another support set, another adaptation: its difference is not one of models alone. */
+function supportNotes({ runs: [first, ...others], slices: [all] }: ComparisonReport): string[] {
+  return others.flatMap(({ label, otherSupportAdgroupCount }) =>
+    otherSupportAdgroupCount === 0
+      ? []
+      : [
+          `${formatCount(otherSupportAdgroupCount)} of ${formatCount(all?.adgroupCount ?? 0)} adgroups have another number of ` +
+            `support rows in ${label} than in ${first?.label ?? ''}, by which the size buckets go.`,
+        ],
+  );
 }
 
 function ndcgNotes({ runs: [first, ...others] }: ComparisonReport): string[] {

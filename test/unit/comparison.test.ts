@@ -173,6 +173,25 @@ describe('a comparison', () => {
   });
 });
 
+describe('runs that adapt to other support sets', () => {
+  it('are compared by those of the first, and a note says for how many adgroups', async () => {
+    const other = structuredClone(await evaluatedRun('other', { store }));
+    const counts = other.logits.supportRowCounts as number[];
+    for (const position of [0, 7, 8]) counts[position] = (counts[position] ?? 0) + 90;
+    const found = compareRuns([
+      { evaluated: near, arm: null },
+      { evaluated: other, arm: null },
+    ]);
+    expect(found.slices.map((slice) => slice.adgroupCount)).toEqual(
+      near.report.slices.map((slice) => slice.adgroupCount),
+    );
+    const note = `3 of ${near.logits.taskKeys.length} adgroups have another number of support rows in other:meta-adapted than in near:meta-adapted, by which the size buckets go.`;
+    expect(comparisonNotes(found)).toEqual([note]);
+    expect(comparisonHtml(found)).toContain(note);
+    expect(comparisonNotes(report)).toEqual([]);
+  });
+});
+
 describe('runs whose label is a value', () => {
   it('are compared by squared error, and by nothing that needs classes', async () => {
     const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
