@@ -218,11 +218,12 @@ function distributionsHtml(report: ComparisonReport, first: string): string {
 
 function runsHtml(report: ComparisonReport): string {
   const code = (text: string): string => `<code>${escapeHtml(text)}</code>`;
+  const { loss } = wordsOf(report);
   const facts = report.runs.map((run, index) => {
     const personal = run.personalBlocks.join(', ') || 'none';
     return (
       `<dt>${runLabel(report, index)}</dt><dd>${escapeHtml(describeComparedRun(run))}; personal blocks: ` +
-      `${escapeHtml(personal)}${run.validationLogloss === null ? '' : `; validation logloss ${run.validationLogloss.toFixed(4)}`}<br>` +
+      `${escapeHtml(personal)}${run.validationLogloss === null ? '' : `; validation ${loss} ${run.validationLogloss.toFixed(4)}`}<br>` +
       `${code(run.address)}<br>config ${code(run.configHash.slice(0, 12))}, meta-parameters ${code(run.metaDigest.slice(0, 12))}, ` +
       `task store ${code(run.storeDigest.slice(0, 12))}</dd>`
     );

@@ -202,6 +202,7 @@ describe('runs whose label is a value', () => {
     const found = compareRuns([
       { evaluated: first, arm: 'meta-unadapted' },
       { evaluated: second, arm: 'meta-unadapted' },
+      { evaluated: second, arm: 'meta-adapted' },
     ]);
     for (const [run, { report: own }] of [first, second].entries()) {
       const metrics = own.slices[0]?.arms.find((each) => each.arm === 'meta-unadapted')?.metrics;
@@ -220,7 +221,10 @@ describe('runs whose label is a value', () => {
     const table = comparisonTable(found, 100);
     expect(table).toContain('difference in squared error');
     expect(table).not.toMatch(/AUC|nats/);
-    expect(/NaN|undefined|Infinity/.exec(table + comparisonHtml(found))).toBeNull();
+    const html = comparisonHtml(found);
+    expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
+    expect(html).toContain('validation squared error');
+    expect(html).not.toContain('validation logloss');
     expect(
       refusalOf(() =>
         compareRuns([
