@@ -227,7 +227,6 @@ export const EvaluationReportSchema = z.strictObject({
 });
 
 export type ArmName = z.infer<typeof ArmNameSchema>;
-export type ReferenceArm = (typeof REFERENCE_ARMS)[number];
 export type Interval = z.infer<typeof IntervalSchema>;
 export type Metrics = z.infer<typeof MetricsSchema>;
 export type Difference = z.infer<typeof DifferenceSchema>;

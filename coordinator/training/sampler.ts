@@ -30,16 +30,6 @@ interface Epoch {
 /** Of epochs and of stages: an outer step may end one epoch and begin the next. */
 const KEPT_COUNT_MAX = 2;
 
-/** `taskSampler` for a single outer step. */
-export function sampleTasks(
-  seed: number,
-  outerStep: number,
-  tasks: readonly TaskEntry[],
-  rule: SamplingRule,
-): SampledJobs {
-  return taskSampler(seed, tasks, rule)(outerStep);
-}
-
 /**
  * A sampler over the training tasks, given in catalog order. It remembers the permutations of the
  * latest epochs and nothing else; what it returns for an outer step does not depend on what was

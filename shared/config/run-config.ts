@@ -260,7 +260,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
 export { ModelConfigSchema, type ModelConfig } from './model-config.js';
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
-export type OptimizerConfig = z.infer<typeof OptimizerConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
 export type QueueConfig = z.infer<typeof QueueConfigSchema>;
 export type StorageConfig = z.infer<typeof StorageConfigSchema>;

@@ -1,10 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import { sampleTasks, taskSampler, type SamplingRule } from '../../coordinator/training/sampler.js';
+import {
+  taskSampler,
+  type SampledJobs,
+  type SamplingRule,
+} from '../../coordinator/training/sampler.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../fixtures/sampled-tasks.js';
 
-const indicesOf = (jobs: readonly (readonly TaskEntry[])[]): number[][] =>
+/** Of a single outer step, by a sampler that was asked nothing before. */
+const sampleTasks = (
+  seed: number,
+  outerStep: number,
+  tasks: readonly TaskEntry[],
+  rule: SamplingRule,
+): SampledJobs => taskSampler(seed, tasks, rule)(outerStep);
+
+const indicesOf = (jobs: SampledJobs): number[][] =>
   jobs.map((job) => job.map((task) => task.taskIndex));
 
 /** Without one, the number of outer steps decides nothing. */
