@@ -63,6 +63,7 @@ export class QueueIntake {
   readonly #tokenBase = randomUUID();
   #takenCount = 0;
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
+  /** The wait under way, whose job nobody has been given yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
   constructor(options: QueueIntakeOptions) {
@@ -97,7 +98,9 @@ export class QueueIntake {
       closing.addEventListener('abort', onClosing, { once: true });
     });
     try {
-      return await Promise.race([this.#taking, closed]);
+      const held = await Promise.race([this.#taking, closed]);
+      if (held !== null) this.#taking = Promise.resolve(null);
+      return held;
     } finally {
       closing.removeEventListener('abort', onClosing);
     }

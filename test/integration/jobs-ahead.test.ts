@@ -154,6 +154,7 @@ describe('a job ahead', () => {
     await executor.until(() => executor.prepared.length === 1);
     await stopped.stop();
     expect(stopped.events.filter(({ kind }) => kind === 'job-handed-back')).toHaveLength(2);
+    expect(stopped.events.filter(({ kind }) => kind === 'redis-trouble')).toEqual([]);
     expect(await listed('wait')).toBe(3);
     const other = new SteppedExecutor();
     other.isOpen = true;
