@@ -207,13 +207,18 @@ export class QueueIntake {
           LOCK_DURATION_MS,
         ),
       );
-      for (const [jobId, { lost }] of held)
+      for (const [jobId, lock] of held)
         // One that was finished meanwhile has no lock either.
-        if (lostIds?.includes(jobId) === true && this.#lockByJobId.has(jobId)) {
-          this.#report(new Error(`the lock of job ${jobId} is lost`));
-          lost.abort();
-        }
+        if (lostIds?.includes(jobId) === true && this.#lockByJobId.has(jobId))
+          this.#lose(jobId, lock);
     }
+  }
+
+  /** Whoever held the job may never settle it, so its lock is forgotten here. */
+  #lose(jobId: string, { lost }: Lock): void {
+    this.#lockByJobId.delete(jobId);
+    this.#report(new Error(`the lock of job ${jobId} is lost`));
+    lost.abort();
   }
 
   async #workerCount(): Promise<number> {

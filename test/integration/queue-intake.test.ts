@@ -74,6 +74,17 @@ it('renews the lock of what it holds, and of nothing that it has finished', asyn
   expect(troubles).toEqual([]);
 });
 
+it('tells once that a lock is lost, and lets the job go', async () => {
+  const kept = await taken('kept');
+  const lost = await taken('lost');
+  await redis.client.set(lockKey('lost'), 'of another worker');
+  await renewal();
+  await renewal();
+  expect(lost.lost.aborted).toBe(true);
+  expect(troubles).toEqual(['the lock of job lost is lost']);
+  expect(kept.lost.aborted).toBe(false);
+});
+
 it('hands nothing back twice when it closes', async () => {
   const held = await taken('y');
   await held.handBack();
