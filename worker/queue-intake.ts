@@ -157,10 +157,14 @@ export class QueueIntake {
   }
 
   #held(queued: Taken, jobId: string, token: string): HeldJob {
+    const earlier = this.#lockByJobId.get(jobId);
+    if (earlier !== undefined) this.#lose(jobId, earlier);
     const lost = new AbortController();
-    this.#lockByJobId.set(jobId, { token, lost });
+    const lock = { token, lost };
+    this.#lockByJobId.set(jobId, lock);
     const settle = async (move: () => Promise<unknown>): Promise<void> => {
-      this.#lockByJobId.delete(jobId);
+      // This worker may have taken the job again.
+      if (this.#lockByJobId.get(jobId) === lock) this.#lockByJobId.delete(jobId);
       // What lost its lock is not ours to move.
       if (!lost.signal.aborted) await this.#moved(move);
     };
@@ -209,7 +213,7 @@ export class QueueIntake {
       );
       for (const [jobId, lock] of held)
         // One that was finished meanwhile has no lock either.
-        if (lostIds?.includes(jobId) === true && this.#lockByJobId.has(jobId))
+        if (lostIds?.includes(jobId) === true && this.#lockByJobId.get(jobId) === lock)
           this.#lose(jobId, lock);
     }
   }

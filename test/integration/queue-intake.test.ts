@@ -56,6 +56,14 @@ async function renewal(): Promise<void> {
   await clock.asleep();
 }
 
+/** What a coordinator does with a job whose lock has ended. */
+async function putBackAsStalled(jobId: string): Promise<void> {
+  await redis.client.del(lockKey(jobId));
+  await redis.client.lrem(`${queueKey}:active`, 1, jobId);
+  await redis.client.rpush(`${queueKey}:wait`, jobId);
+  await redis.client.zadd(`${queueKey}:marker`, 0, '0');
+}
+
 /** Whether the next renewal sets the lock to its full length again. */
 async function isRenewed(jobId: string): Promise<boolean> {
   await redis.client.pexpire(lockKey(jobId), LOCK_DURATION_MS * 10);
@@ -83,6 +91,18 @@ it('tells once that a lock is lost, and lets the job go', async () => {
   expect(lost.lost.aborted).toBe(true);
   expect(troubles).toEqual(['the lock of job lost is lost']);
   expect(kept.lost.aborted).toBe(false);
+});
+
+it('keeps the lock of a job that it took again when the earlier holding ends', async () => {
+  const earlier = await taken('x');
+  await putBackAsStalled('x');
+  const again = await takenNext();
+  expect(again.jobId).toBe('x');
+  expect(earlier.lost.aborted).toBe(true);
+  await earlier.fail({ kind: 'transient', reason: 'r' });
+  expect(await isRenewed('x')).toBe(true);
+  expect(again.lost.aborted).toBe(false);
+  expect(troubles).toEqual(['the lock of job x is lost']);
 });
 
 it('hands nothing back twice when it closes', async () => {
