@@ -33,6 +33,8 @@ export interface FailureReport {
   readonly found?: string;
   /** An instruction the reader can follow. */
   readonly cure?: string;
+  /** Another machine may succeed: this one lacks the device, or cannot open the store. */
+  readonly isOfThisMachine?: true;
   readonly cause?: unknown;
 }
 

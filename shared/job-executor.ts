@@ -27,7 +27,8 @@ export interface JobOutput {
 export interface JobExecutor {
   /**
    * @throws QianmoError of kind `data` for a job that can never succeed, `transient` when another
-   *   try may (the compute process died or passed its deadline).
+   *   try may (the compute process died or passed its deadline); of any kind and `isOfThisMachine`
+   *   when another machine may.
    */
   execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
   /**

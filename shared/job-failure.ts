@@ -5,7 +5,8 @@
 
 /**
  * - `blob-missing`: an input is gone; whoever holds the bytes may put them again.
- * - `refused`: this worker cannot do it, another may (protocol of another version).
+ * - `refused`: this worker cannot do it, another may: it speaks another version of the protocol,
+ *   computes on another device, or cannot open the store that the job names.
  * - `permanent`: no worker will ever be able to.
  * - `transient`: another try may succeed.
  */

@@ -184,5 +184,6 @@ function failureOf(error: unknown, job: Job): JobFailure {
   if (expected !== undefined) parts.push(`expected ${expected}`);
   if (found !== undefined) parts.push(`found ${found}`);
   if (cure !== undefined) parts.push(`cure: ${cure}`);
-  return { kind: FAILURE_BY_KIND[error.kind], reason: parts.join('; ') };
+  const kind = error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
+  return { kind, reason: parts.join('; ') };
 }

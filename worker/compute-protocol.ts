@@ -71,6 +71,7 @@ const FailureReportSchema = z.strictObject({
   expected: z.string().optional(),
   found: z.string().optional(),
   cure: z.string().optional(),
+  isOfThisMachine: z.literal(true).optional(),
 });
 
 /** Child to parent. */

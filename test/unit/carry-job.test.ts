@@ -96,6 +96,17 @@ describe('carryJob', () => {
     });
   });
 
+  it('refuses what another machine may be able to do, whatever the kind', async () => {
+    for (const kind of ['data', 'environment'] as const) {
+      const error = new QianmoError({ kind, what: 'no GPU', isOfThisMachine: true });
+      const { job, carrier } = await scene(executing(() => Promise.reject(error)));
+      const clock = patientClock();
+      await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+        failure: { kind: 'refused', reason: 'no GPU' },
+      });
+    }
+  });
+
   it('stops a computation at its deadline and says which', async () => {
     const obedient = executing(
       (_, signal) =>

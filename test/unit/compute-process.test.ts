@@ -296,6 +296,20 @@ test('what the child refuses arrives as its report and leaves the process alive'
   expect(endings()).toEqual([]);
 });
 
+test('a store that is another, or not there, is told as the fault of this machine', async () => {
+  const { job } = input;
+  const another = { ...job, store: { ...job.store, digest: 'another' } };
+  const stale = await failureOf(open().execute({ ...input, job: another }));
+  expect(stale.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
+  expect(stale.report.expected).toBe('manifest digest another');
+  const real = createComputeProcess({ clock: systemClock });
+  opened.push(real);
+  const nowhere = { ...job, store: { ...job.store, address: 'file:///no/such/store' } };
+  const missing = await failureOf(real.execute({ ...input, job: nowhere }));
+  expect(missing.message).toContain('there is no task store');
+  expect(missing.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
+});
+
 test('after close nothing runs and nothing is accepted', async () => {
   const executor = open();
   await executor.execute(input);
@@ -337,6 +351,7 @@ test('a GPU that the process may not see is refused at the start, and by a job t
   const content = createComputeProcess({ clock: systemClock, entry, environment });
   opened.push(content);
   const job = { ...input.job, device: 'gpu' as const };
-  expect((await failureOf(content.execute({ ...input, job }))).kind).toBe('environment');
+  const refusal = await failureOf(content.execute({ ...input, job }));
+  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
   await content.execute(input);
 });

@@ -135,13 +135,20 @@ describe('a demand', () => {
   test('for a GPU names the libraries that are missing and the command that installs them', () => {
     const error = refusalOf(onCpu, false, ['libcudart.so.12', 'libcudnn.so.9']);
     expect(error.exitCode).toBe(3);
+    expect(error.report.isOfThisMachine).toBe(true);
     expect(error.report.found).toContain('libcudart.so.12, libcudnn.so.9');
     expect(error.report.found).toContain('libcuda.so.1');
     expect(error.report.cure).toContain('npm run setup:gpu');
   });
 
   test('for the CPU refuses a GPU', () => {
-    expect(() => requireDevice('cpu', onGpu, nothing)).toThrow('computes on a GPU');
+    const refusing = (): void => requireDevice('cpu', onGpu, nothing);
+    expect(refusing).toThrow('computes on a GPU');
+    expect(refusing).toThrow(
+      expect.objectContaining({
+        report: expect.objectContaining({ isOfThisMachine: true }) as object,
+      }) as Error,
+    );
   });
 
   test.each([

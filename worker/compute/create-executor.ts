@@ -163,7 +163,9 @@ async function openVerified(
   reference: StoreReference,
 ): Promise<TaskStore> {
   const { address, digest } = reference;
-  const store = await openStore(reference);
+  const store = await openStore(reference).catch((error: unknown) => {
+    throw ofThisMachine(error);
+  });
   if (store.digest === digest) return store;
   const found = store.digest;
   await store.close();
@@ -174,5 +176,12 @@ async function openVerified(
     expected: `manifest digest ${digest}`,
     found,
     cure: 'give coordinator and workers the same store, or start the run again',
+    isOfThisMachine: true,
   });
+}
+
+/** The coordinator has opened the store, so what is amiss here need not be elsewhere. */
+function ofThisMachine(error: unknown): unknown {
+  if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
+  return new QianmoError({ ...error.report, isOfThisMachine: true });
 }

@@ -104,6 +104,7 @@ export function requireDevice(
       expected: 'the CPU (device: cpu)',
       found: formatDeviceLine(report),
       cure: 'start the worker with --device cpu, or demand device auto',
+      isOfThisMachine: true,
     });
   const { hasDriver, missing } = findings();
   const found = [report.backend];
@@ -116,6 +117,7 @@ export function requireDevice(
     expected: 'a GPU (device: gpu)',
     found: found.join('; '),
     cure: cureOf(report, hasDriver, missing),
+    isOfThisMachine: true,
   });
 }
 
