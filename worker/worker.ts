@@ -26,6 +26,7 @@ import {
 } from './carry-job.js';
 import { InputCache } from './input-cache.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
+import { RefusalRest } from './refusal-rest.js';
 
 /** Inputs that jobs share, kept in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
@@ -101,7 +102,8 @@ async function workUntilStopped(
   const { clock, prefix, name, signal, takesAhead = true } = options;
   const carrier = carrierOf(options, redis);
   const intake = new QueueIntake({ redis, prefix, name, clock, onError });
-  const bench: WorkBench = { carrier, intake, stop: stopSwitch(signal), onEvent, takesAhead };
+  const [stop, rest] = [stopSwitch(signal), new RefusalRest()];
+  const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // By itself it ends only when it throws.
   await Promise.race([bench.stop.stopped, working]);
@@ -130,6 +132,7 @@ interface WorkBench {
   readonly carrier: JobCarrier;
   readonly intake: QueueIntake;
   readonly stop: StopSwitch;
+  readonly rest: RefusalRest;
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -142,15 +145,16 @@ interface TakenJob {
 
 /** Ends when the worker is told to stop; what it then holds has been handed back. */
 async function workThroughJobs(bench: WorkBench): Promise<void> {
-  const { intake, stop } = bench;
+  const { stop, rest } = bench;
   let ahead: TakenJob | null = null;
   let delivering = Promise.resolve();
   while (!stop.signal.aborted) {
-    const held: HeldJob | null = ahead === null ? await intake.next() : ahead.held;
+    const held: HeldJob | null = ahead === null ? await nextAfterRest(bench) : ahead.held;
     if (held === null) continue;
     const taken: TakenJob = ahead ?? { held, fetching: fetching(held, bench) };
     const carrying = carried(taken, bench);
-    ahead = bench.takesAhead ? await takenAhead(carrying.computed, bench) : null;
+    const takesAhead = bench.takesAhead && !rest.isDoubtful;
+    ahead = takesAhead ? await takenAhead(carrying.computed, bench) : null;
     await carrying.computed;
     // One result at most is on its way while the next job is computed.
     await delivering;
@@ -158,6 +162,13 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
   }
   if (ahead !== null) await handBack(ahead.held, bench);
   await delivering;
+}
+
+async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
+  const { carrier, intake, stop, rest } = bench;
+  const restMs = rest.take();
+  if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
+  return intake.next();
 }
 
 function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
@@ -247,7 +258,7 @@ function carried(taken: TakenJob, bench: WorkBench): Carrying {
 
 async function carriedToItsEnd(
   { held, fetching }: TakenJob,
-  { carrier, stop, onEvent }: WorkBench,
+  { carrier, stop, rest, onEvent }: WorkBench,
   onComputed: () => void,
 ): Promise<void> {
   const { jobId } = held;
@@ -260,6 +271,7 @@ async function carriedToItsEnd(
   onEvent({ kind: 'job-started', jobId });
   try {
     const result = await carryJob(await fetching, carrier, giveUp.signal, onComputed);
+    rest.done();
     onEvent({ kind: 'job-finished', jobId, computeMs: result.computeMs });
     await held.complete(result);
   } catch (error) {
@@ -270,6 +282,7 @@ async function carriedToItsEnd(
       return;
     }
     if (!(error instanceof JobFailedError)) throw error;
+    if (error.failure.kind === 'refused') rest.refused();
     onEvent({ kind: 'job-failed', jobId, reason: formatJobFailure(error.failure) });
     await held.fail(error.failure);
   } finally {

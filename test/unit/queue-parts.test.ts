@@ -8,6 +8,7 @@ import { systemClock } from '../../shared/clock.js';
 import type { RunEvent } from '../../shared/run-events.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../worker/input-cache.js';
+import { RefusalRest } from '../../worker/refusal-rest.js';
 import { instantClock } from '../fixtures/instant-clock.js';
 
 describe('BlobLeases', () => {
@@ -88,6 +89,22 @@ describe('InputCache', () => {
     const cache = new InputCache(1);
     await cache.get(await blobs.put(Uint8Array.of(1, 2)), blobs);
     expect(cache.byteCount).toBe(0);
+  });
+});
+
+describe('RefusalRest', () => {
+  it('grows from a second to ten, is due once, and ends with a job that is done', () => {
+    const rest = new RefusalRest();
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
+    const rests = Array.from({ length: 6 }, () => {
+      rest.refused();
+      return rest.take();
+    });
+    expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
+    rest.refused();
+    rest.done();
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
   });
 });
 
