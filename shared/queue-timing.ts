@@ -15,8 +15,5 @@ export const STALLED_INTERVAL_MS = 2_000;
 /** Stalls of one delivery before the queue calls it failed (the dispatcher then delivers again). */
 export const STALLS_PER_DELIVERY_MAX = 1;
 
-/** How a coordinator's look for stalled jobs is named among the workers, of which it is none. */
-export const STALLED_CHECKER_NAME = 'stalled-checker';
-
 /** Events kept in the queue's stream; they only wake, so old ones are worth nothing. */
 export const EVENT_COUNT_MAX = 10_000;

@@ -11,10 +11,10 @@ import { formatJobFailure, type JobFailure } from '../shared/job-failure.js';
 import { INNER_LOOP_QUEUE, type JobResult } from '../shared/protocol.js';
 import {
   LOCK_DURATION_MS,
-  STALLED_CHECKER_NAME,
   STALLED_INTERVAL_MS,
   STALLS_PER_DELIVERY_MAX,
 } from '../shared/queue-timing.js';
+import { workerNamesOf } from '../shared/queue-workers.js';
 import { isRedisOutage, type RedisConnection } from '../shared/redis-connection.js';
 
 /** Wait before asking a Redis that was away again. */
@@ -228,9 +228,8 @@ export class QueueIntake {
   async #workerCount(): Promise<number> {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#workers.countedMs > WORKER_COUNT_AGE_MS_MAX) {
-      const workers = await this.#queue.getWorkers();
-      const others = workers.filter((one) => !one['rawname']?.endsWith(STALLED_CHECKER_NAME));
-      this.#workers = { count: Math.max(1, others.length), countedMs: nowMs };
+      const names = workerNamesOf(await this.#queue.getWorkers());
+      this.#workers = { count: Math.max(1, names.length), countedMs: nowMs };
     }
     return this.#workers.count;
   }

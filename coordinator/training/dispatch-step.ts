@@ -15,6 +15,7 @@ import { fateOf, JobDelivery } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
 import { WAKE_ALL, type QueueLink } from './queue-link.js';
 import { interrupted, type RedisPatience } from './redis-patience.js';
+import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
 
 /** Jobs on the queue at once; bounds what their row packs take of Redis' memory. */
 const OPEN_JOB_COUNT_MAX = 256;
@@ -29,6 +30,7 @@ export interface DispatchStepOptions {
   readonly leases: BlobLeases;
   readonly patience: RedisPatience;
   readonly rejections: Map<Rejection, number>;
+  readonly refusals: Refusals;
   readonly queue: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -131,6 +133,7 @@ export class DispatchStep {
     if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#sayWhenWorkerless(nowMs);
+    await this.#giveUpWhenAllRefuse();
     return [...this.#openByJobId.keys()];
   }
 
@@ -151,6 +154,10 @@ export class DispatchStep {
         await this.#restoreInputs(delivery.order);
         await this.#deliverAgain(delivery, fate.reason);
         return null;
+      case 'refused':
+        this.#options.refusals.note(fate.worker, fate.reason);
+        await this.#deliverNext(delivery);
+        return null;
       case 'failed':
         delivery.countFailure(fate.reason, this.#options.queue.jobAttemptsMax);
         await this.#deliverAgain(delivery, fate.reason);
@@ -160,6 +167,7 @@ export class DispatchStep {
 
   async #judge(delivery: JobDelivery, result: JobResult): Promise<DeliveredResult | null> {
     const { admit, blobs, leases, queue, rejections } = this.#options;
+    this.#options.refusals.forgive(result.worker);
     const output = await this.#outputOf(result);
     if (output === null) {
       await this.#deliverAgain(delivery, 'its output blob is not there');
@@ -204,22 +212,42 @@ export class DispatchStep {
   }
 
   async #deliverAgain(delivery: JobDelivery, reason: string): Promise<void> {
-    const { link, sink } = this.#options;
-    sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+    this.#options.sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+    await this.#deliverNext(delivery);
+  }
+
+  async #deliverNext(delivery: JobDelivery): Promise<void> {
     this.#openByJobId.delete(delivery.jobId);
     delivery.deliverAgain();
     this.#openByJobId.set(delivery.jobId, delivery);
-    await this.#patiently(() => link.add([delivery]));
+    await this.#patiently(() => this.#options.link.add([delivery]));
   }
 
   async #sayWhenWorkerless(nowMs: number): Promise<void> {
     if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
     this.#saidWorkerless = true;
-    if ((await this.#patiently(() => this.#options.link.workerCount())) > 0) return;
+    if ((await this.#workerNames()).length > 0) return;
     this.#options.sink({
       kind: 'warning',
       message: `${this.#openByJobId.size} jobs wait and no worker is connected: start one with qianmo worker`,
     });
+  }
+
+  async #giveUpWhenAllRefuse(): Promise<void> {
+    const { refusals } = this.#options;
+    if (refusals.isEmpty || refusals.judge(await this.#workerNames()) === 'wait') return;
+    throw new QianmoError({
+      kind: 'failed',
+      what: 'every connected worker refuses the jobs of this run',
+      ...this.#whereOpen(),
+      expected: `a worker that takes them within ${ONLY_REFUSING_MS_MAX} ms`,
+      found: refusals.describe() ?? '',
+      cure: 'mend what the workers found, or start one that can do the jobs; the run continues with --resume',
+    });
+  }
+
+  #workerNames(): Promise<string[]> {
+    return this.#patiently(() => this.#options.link.workerNames());
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {
@@ -240,16 +268,21 @@ export class DispatchStep {
   }
 
   #timedOut(): QianmoError {
-    const { orders, queue } = this.#options;
-    const first = this.#openByJobId.values().next().value;
+    const { orders, queue, refusals } = this.#options;
+    const refused = refusals.describe();
     return new QianmoError({
       kind: 'transient',
       what: 'an outer step did not get all its results in time',
-      ...(first === undefined ? {} : { where: first.where }),
+      ...this.#whereOpen(),
       expected: `${orders.length} results within ${queue.outerStepTimeoutMs} ms`,
-      found: `${this.#openByJobId.size} jobs still open`,
+      found: `${this.#openByJobId.size} jobs still open${refused === null ? '' : `, refused by ${refused}`}`,
       cure: 'see that workers run and reach Redis, then continue with --resume',
     });
+  }
+
+  #whereOpen(): { readonly where?: string } {
+    const first = this.#openByJobId.values().next().value;
+    return first === undefined ? {} : { where: first.where };
   }
 }
 

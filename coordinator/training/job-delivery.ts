@@ -16,6 +16,7 @@ const REDELIVERY_DELAY_MS_MAX = 5_000;
  * - `open`: nothing to do yet.
  * - `result`: a worker finished it; its output is still to be fetched and judged.
  * - `lost`: the queue or a blob vanished; no fault of the job, so no attempt is used up.
+ * - `refused`: the worker that took it cannot do it; another may, so no attempt is used up.
  * - `failed`: an attempt is used up.
  * - `hopeless`: no worker will ever do it.
  */
@@ -23,6 +24,7 @@ export type Fate =
   | { readonly kind: 'open' }
   | { readonly kind: 'result'; readonly result: JobResult }
   | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'hopeless'; readonly reason: string };
 
@@ -42,6 +44,7 @@ export function fateOf(record: JobRecord, job: Job): Fate {
     case 'failed': {
       const { kind, reason } = parseJobFailure(record.reason);
       if (kind === 'blob-missing') return { kind: 'lost', reason };
+      if (kind === 'refused') return { kind, reason, worker: record.worker };
       return kind === 'permanent' ? { kind: 'hopeless', reason } : { kind: 'failed', reason };
     }
   }

@@ -17,6 +17,7 @@ import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { openQueueLink } from './queue-link.js';
 import { createRedisPatience } from './redis-patience.js';
+import { Refusals } from './refusals.js';
 
 export interface QueueDispatcherOptions {
   readonly redisUrl: string;
@@ -55,6 +56,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     sink({ kind: 'notice', message: `removed ${leftoverCount} waiting jobs of an earlier start` });
 
   const rejections = new Map<Rejection, number>();
+  const refusals = new Refusals({ clock, sink });
   const leases = new BlobLeases(blobs);
   // Not from the run's seed: two starts of one run must differ, or the second would be given the
   // results of the first.
@@ -66,7 +68,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     async *run(orders, admit, signal) {
       stepCount += 1;
       const step = new DispatchStep({
-        ...{ link, blobs, leases, patience, rejections, queue, clock, sink },
+        ...{ link, blobs, leases, patience, rejections, refusals, queue, clock, sink },
         ...{ orders, admit, signal },
         idSuffix: `${nonce}-${stepCount}`,
       });

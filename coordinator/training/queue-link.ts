@@ -17,10 +17,10 @@ import {
 import {
   EVENT_COUNT_MAX,
   LOCK_DURATION_MS,
-  STALLED_CHECKER_NAME,
   STALLED_INTERVAL_MS,
   STALLS_PER_DELIVERY_MAX,
 } from '../../shared/queue-timing.js';
+import { STALLED_CHECKER_NAME, workerNamesOf } from '../../shared/queue-workers.js';
 
 /** Finished jobs stay this long, for the queue board; what matters was read long before. */
 const FINISHED_AGE_S_MAX = 3_600;
@@ -34,7 +34,7 @@ export type JobRecord =
   | { readonly state: 'gone' }
   | { readonly state: 'open' }
   | { readonly state: 'completed'; readonly returnValue: unknown }
-  | { readonly state: 'failed'; readonly reason: string };
+  | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
 
 export interface QueuedJob {
   readonly jobId: string;
@@ -56,7 +56,7 @@ export interface QueueLink {
   remove(jobIds: readonly string[]): Promise<void>;
   /** Removes waiting jobs of a run, whoever added them, and returns how many there were. */
   removeLeftovers(runId: string): Promise<number>;
-  workerCount(): Promise<number>;
+  workerNames(): Promise<string[]>;
   /** Returns what ends the subscription. */
   subscribe(listener: WakeUp): () => void;
   close(): Promise<void>;
@@ -158,7 +158,7 @@ function wakeUps(events: QueueEvents, redis: RedisConnection): Pick<QueueLink, '
 
 function operations(
   queue: Queue,
-): Pick<QueueLink, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerCount'> {
+): Pick<QueueLink, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerNames'> {
   return {
     add: async (jobs) => {
       await queue.addBulk(
@@ -174,7 +174,8 @@ function operations(
       if (job === undefined) return { state: 'gone' };
       if (job.finishedOn === undefined) return { state: 'open' };
       // An empty text is how a completed job of a bulk read may carry the field.
-      if (job.failedReason) return { state: 'failed', reason: job.failedReason };
+      if (job.failedReason)
+        return { state: 'failed', reason: job.failedReason, worker: job.processedBy ?? '' };
       const returnValue: unknown = job.returnvalue;
       return { state: 'completed', returnValue };
     },
@@ -182,10 +183,7 @@ function operations(
       await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
     },
     removeLeftovers: (runId) => removeLeftovers(queue, runId),
-    workerCount: async () => {
-      const workers = await queue.getWorkers();
-      return workers.filter((worker) => !worker['rawname']?.endsWith(STALLED_CHECKER_NAME)).length;
-    },
+    workerNames: async () => workerNamesOf(await queue.getWorkers()),
   };
 }
 

@@ -370,20 +370,4 @@ describe('what the queue refuses', () => {
     expect(bad?.attemptsMade).toBe(1);
     expect(one.events.filter(({ kind }) => kind === 'job-failed')).toHaveLength(1);
   });
-
-  it('names both versions when coordinator and worker differ', async () => {
-    await worker('one');
-    const { dispatcher: sut } = await dispatcher({ jobAttemptsMax: 2 });
-    const orders = ordersForTest(1).map((order) => ({
-      ...order,
-      // What an earlier version would send.
-      job: { ...order.job, protocolVersion: 2 as unknown as 4 },
-    }));
-    await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
-      kind: 'failed',
-      report: {
-        found: expect.stringContaining('speaks protocol 4, the job protocol 2') as string,
-      },
-    });
-  });
 });

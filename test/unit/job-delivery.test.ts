@@ -21,10 +21,14 @@ describe('fateOf', () => {
   });
 
   it('reads why a job failed', () => {
-    const fate = (reason: string) => fateOf({ state: 'failed', reason }, job);
+    const fate = (reason: string) => fateOf({ state: 'failed', reason, worker: 'w' }, job);
     expect(fate('blob-missing: blob 12')).toEqual({ kind: 'lost', reason: 'blob 12' });
-    expect(fate('permanent: another store')).toEqual({ kind: 'hopeless', reason: 'another store' });
-    expect(fate('refused: protocol 2')).toEqual({ kind: 'failed', reason: 'protocol 2' });
+    expect(fate('permanent: malformed')).toEqual({ kind: 'hopeless', reason: 'malformed' });
+    expect(fate('refused: protocol 2')).toEqual({
+      kind: 'refused',
+      reason: 'protocol 2',
+      worker: 'w',
+    });
     expect(fate('job stalled more than allowable limit')).toEqual({
       kind: 'failed',
       reason: 'job stalled more than allowable limit',
