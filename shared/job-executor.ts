@@ -26,11 +26,13 @@ export interface JobOutput {
 
 export interface JobExecutor {
   /**
+   * @param onBegin to be called when the job begins, from which its `timeoutMs` counts: what the
+   *   executor needs first, as the start of a process, has a bound of its own.
    * @throws QianmoError of kind `data` for a job that can never succeed, `transient` when another
    *   try may (the compute process died or passed its deadline); of any kind and `isOfThisMachine`
    *   when another machine may.
    */
-  execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
+  execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
   /**
    * A hint that this very input is executed next, so that its bytes can travel while another job is
    * computed. Never throws and changes no result; a second hint replaces the first.

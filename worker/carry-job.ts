@@ -13,6 +13,8 @@ import { JobSchema, PROTOCOL_VERSION, type Job, type JobResult } from '../shared
 import { BlobMissingError, type BlobStore } from '../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
 
+/** Above all that an executor needs before a job begins: its process ended, started, and again. */
+const BEGIN_TIMEOUT_MS = 300_000;
 /** What an executor may take to stop once told to; beyond it the worker is broken. */
 const STOP_GRACE_MS = 10_000;
 
@@ -74,8 +76,8 @@ export async function carryJob(
 ): Promise<JobResult> {
   const { job } = input;
   try {
-    const computed = await withinDeadline(job, carrier, signal, (deadlineSignal) =>
-      carrier.executor.execute(input, deadlineSignal),
+    const computed = await withinDeadline(job, carrier, signal, (stopSignal, onBegin) =>
+      carrier.executor.execute(input, stopSignal, onBegin),
     );
     onComputed();
     const output = await carrier.blobsOf(job.blobLifetimeMs).put(computed.output);
@@ -121,30 +123,35 @@ async function withinDeadline(
   job: Job,
   { clock }: JobCarrier,
   signal: AbortSignal,
-  compute: (signal: AbortSignal) => Promise<JobOutput>,
+  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
 ): Promise<JobOutput> {
   const stop = new AbortController();
+  const begun = new AbortController();
   const settled = new AbortController();
   const giveUp = (): void => stop.abort();
   if (signal.aborted) giveUp();
   signal.addEventListener('abort', giveUp, { once: true });
-  const deadline = { isPassed: false };
+  const givenUp: { because: string | null } = { because: null };
+  const over = AbortSignal.any([settled.signal, stop.signal]);
   const watch = async (): Promise<never> => {
-    await clock.sleep(job.timeoutMs, AbortSignal.any([settled.signal, stop.signal]));
-    if (!settled.signal.aborted && !stop.signal.aborted) {
-      deadline.isPassed = true;
+    await clock.sleep(BEGIN_TIMEOUT_MS, AbortSignal.any([over, begun.signal]));
+    if (begun.signal.aborted) await clock.sleep(job.timeoutMs, over);
+    if (!over.aborted) {
+      givenUp.because = begun.signal.aborted
+        ? `the job passed its deadline of ${job.timeoutMs} ms`
+        : `the job did not begin within ${BEGIN_TIMEOUT_MS} ms`;
       giveUp();
     }
     await clock.sleep(STOP_GRACE_MS, settled.signal);
     throw new ExecutorStuckError('the executor did not stop when told to');
   };
   try {
-    return await Promise.race([compute(stop.signal), watch()]);
+    return await Promise.race([compute(stop.signal, () => begun.abort()), watch()]);
   } catch (error) {
-    if (!deadline.isPassed || error instanceof ExecutorStuckError) throw error;
+    if (givenUp.because === null || error instanceof ExecutorStuckError) throw error;
     throw new QianmoError({
       kind: 'transient',
-      what: `the job passed its deadline of ${job.timeoutMs} ms`,
+      what: givenUp.because,
       ...foundBy(error),
       cure: 'lower training.tasksPerJob, or raise queue.jobTimeoutMs',
       cause: error,

@@ -80,8 +80,8 @@ export function createComputeProcess(options: ComputeProcessOptions): ComputeExe
       turn = started.catch(() => undefined);
       return started;
     },
-    execute: (input, signal) => {
-      const result = turn.then(() => computing.execute(input, signal));
+    execute: (input, signal, onBegin) => {
+      const result = turn.then(() => computing.execute(input, signal, onBegin));
       const replaceWhenGrown = (): Promise<void> => computing.replaceWhenGrown();
       turn = result.then(replaceWhenGrown, replaceWhenGrown);
       return result;
@@ -110,13 +110,18 @@ class ComputeProcess {
     if (this.#running === null) await this.#start(signal);
   }
 
-  async execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput> {
+  async execute(
+    input: JobInput,
+    signal?: AbortSignal,
+    onBegin: () => void = () => undefined,
+  ): Promise<JobOutput> {
     if (this.#isClosed) throw closedError();
     if (signal?.aborted === true) throw abortedError();
     const { job } = input;
     const by = this.#running ?? (await this.#start(signal));
     const requestId = by.prepared?.input === input ? by.prepared.requestId : this.#send(by, input);
     by.prepared = null;
+    onBegin();
     const answer = await by.child.exchange({
       request: { kind: 'execute', requestId },
       answer: 'done',

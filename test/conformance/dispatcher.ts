@@ -74,7 +74,8 @@ export function executorForTest(
   const calls: JobInput[] = [];
   return {
     calls,
-    execute: async (input, signal) => {
+    execute: async (input, signal, onBegin) => {
+      onBegin?.();
       calls.push(input);
       return await execute(input, signal);
     },

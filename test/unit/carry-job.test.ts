@@ -7,6 +7,7 @@ import { carryJob, ExecutorStuckError, fetchJob, type JobCarrier } from '../../w
 import { InputCache } from '../../worker/input-cache.js';
 import { executorForTest, ordersForTest, outputOf } from '../conformance/dispatcher.js';
 import { instantClock } from '../fixtures/instant-clock.js';
+import { steppedClock } from '../fixtures/stepped-clock.js';
 
 const going = new AbortController().signal;
 
@@ -108,18 +109,60 @@ describe('carryJob', () => {
   });
 
   it('stops a computation at its deadline and says which', async () => {
-    const obedient = executing(
-      (_, signal) =>
-        new Promise((__, reject) => {
-          signal?.addEventListener('abort', () => reject(new Error('stopped')));
-        }),
-    );
+    const obedient = executing((_, signal, onBegin) => {
+      onBegin?.();
+      return untilTold(signal);
+    });
     const { job, carrier } = await scene(obedient);
-    const clock = { ...instantClock(), sleep: firstSleepOnly() };
+    const clock = { ...instantClock(), sleep: firstSleepsOnly() };
     await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
       failure: {
         kind: 'transient',
         reason: expect.stringContaining('deadline of 1000 ms') as string,
+      },
+    });
+  });
+
+  it('counts the deadline from when the job begins, not from when it was given', async () => {
+    const clock = steppedClock();
+    let begin = (): void => undefined;
+    const starting = executing((_, signal, onBegin = () => undefined) => {
+      begin = onBegin;
+      return untilTold(signal);
+    });
+    const { job, carrier } = await scene(starting);
+    let endedMs: number | null = null;
+    const failed = carried(job, { ...carrier, clock }, going).finally(() => {
+      endedMs = clock.monotonicMs();
+    });
+    failed.catch(() => undefined);
+    await clock.asleep();
+    // The start of a process takes longer than the job may.
+    clock.advance(2 * job.timeoutMs);
+    await settled();
+    begin();
+    await clock.asleep();
+    clock.advance(job.timeoutMs - 1);
+    await settled();
+    expect(endedMs).toBeNull();
+    clock.advance(1);
+    await expect(failed).rejects.toMatchObject({
+      failure: { reason: expect.stringContaining('deadline of 1000 ms') as string },
+    });
+    expect(endedMs).toBe(3 * job.timeoutMs);
+  });
+
+  it('gives up a job that never begins, long after its deadline', async () => {
+    const clock = steppedClock();
+    const { job, carrier } = await scene(executing((_, signal) => untilTold(signal)));
+    const failed = carried(job, { ...carrier, clock }, going);
+    failed.catch(() => undefined);
+    await clock.asleep();
+    clock.wakeAll();
+    await expect(failed).rejects.toMatchObject({
+      failure: {
+        kind: 'transient',
+        reason: expect.stringContaining('did not begin within 300000 ms') as string,
       },
     });
   });
@@ -146,16 +189,26 @@ describe('carryJob', () => {
   });
 });
 
+/** Resolves when all that follows from what has happened has happened. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** What an executor does that obeys. */
+function untilTold(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(new Error('stopped')));
+  });
+}
+
 /** A clock on which no deadline ever passes. */
 function patientClock() {
   return { ...instantClock(), sleep: () => new Promise<void>(() => undefined) };
 }
 
-/** The deadline passes at once; the time to stop afterwards never does. */
-function firstSleepOnly(): () => Promise<void> {
+/** Begin and deadline pass at once; the time to stop afterwards never does. */
+function firstSleepsOnly(): () => Promise<void> {
   let sleepCount = 0;
   return () => {
     sleepCount += 1;
-    return sleepCount === 1 ? Promise.resolve() : new Promise(() => undefined);
+    return sleepCount <= 2 ? Promise.resolve() : new Promise(() => undefined);
   };
 }

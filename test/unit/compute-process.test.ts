@@ -341,6 +341,15 @@ test('started ahead of a job, it says on what it computes, and once', async () =
   expect(events.filter((event) => event.kind === 'started')).toHaveLength(1);
 });
 
+test('a job begins when the process for it has started, not before', async () => {
+  const executor = open();
+  let kinds: string[] = [];
+  await executor.execute(input, undefined, () => {
+    kinds = events.map(({ kind }) => kind);
+  });
+  expect(kinds).toEqual(['started', 'ready']);
+});
+
 test('a GPU that the process may not see is refused at the start, and by a job that demands it', async () => {
   const environment = { ...process.env, CUDA_VISIBLE_DEVICES: '-1' };
   const demanding = createComputeProcess({ clock: systemClock, entry, environment, device: 'gpu' });
