@@ -3,8 +3,10 @@
  * and a check of another make a dead worker's job invisible.
  */
 
-/** A worker renews its lock at half of this; a dead worker's lock ends after it. */
+/** A dead worker's lock ends after it. */
 export const LOCK_DURATION_MS = 8_000;
+/** Three renewals may be lost before the lock is. */
+export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 4;
 
 /**
  * Between two looks for jobs without a lock. A dead worker's job is taken by another worker after

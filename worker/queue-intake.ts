@@ -11,6 +11,7 @@ import { formatJobFailure, type JobFailure } from '../shared/job-failure.js';
 import { INNER_LOOP_QUEUE, type JobResult } from '../shared/protocol.js';
 import {
   LOCK_DURATION_MS,
+  LOCK_RENEWAL_INTERVAL_MS,
   STALLED_INTERVAL_MS,
   STALLS_PER_DELIVERY_MAX,
 } from '../shared/queue-timing.js';
@@ -21,8 +22,6 @@ import { isRedisOutage, type RedisConnection } from '../shared/redis-connection.
 const RETRY_DELAY_MS = 500;
 /** Longest wait for a job in one command. */
 const DRAIN_DELAY_S = 5;
-/** Three renewals may be lost before the lock is. */
-const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 4;
 /** Workers come and go rarely, and counting them lists every connection of the server. */
 const WORKER_COUNT_AGE_MS_MAX = 5_000;
 const METRICS_MINUTES_KEPT = 24 * 60;
