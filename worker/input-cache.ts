@@ -6,10 +6,10 @@
 import type { BlobRef, BlobStore } from '../shared/storage/blob-store.js';
 
 /**
- * Two outer steps of four runs that take turns. Past inputs are never asked for again, so without it
- * small ones would pile up to the bound on bytes.
+ * Of four runs that take turns the dense inputs of two outer steps and the frozen ones. Past inputs
+ * are never asked for again, so without it small ones would pile up to the bound on bytes.
  */
-const BLOB_COUNT_MAX = 8;
+const BLOB_COUNT_MAX = 12;
 
 export class InputCache {
   readonly #byteCountMax: number;

@@ -81,7 +81,26 @@ describe('InputCache', () => {
     const cache = new InputCache(1_000_000);
     for (let outerStep = 0; outerStep < 100; outerStep += 1)
       await cache.get(await blobs.put(Uint8Array.of(outerStep)), blobs);
-    expect(cache.byteCount).toBe(8);
+    expect(cache.byteCount).toBe(12);
+  });
+
+  it('fetches inputs of four runs once, though one of them makes two outer steps in a turn', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(1_000_000);
+    const asked = new Set<string>();
+    const job = async (run: number, outerStep: number): Promise<void> => {
+      for (const input of [Uint8Array.of(run, 1, outerStep), Uint8Array.of(run, 0, 0)]) {
+        const ref = await blobs.put(input);
+        asked.add(ref.sha256);
+        await cache.get(ref, blobs);
+      }
+    };
+    for (let turn = 0; turn < 20; turn += 1) {
+      await job(0, 2 * turn);
+      await job(0, 2 * turn + 1);
+      for (const run of [1, 2, 3]) await job(run, Math.floor(turn / 3));
+    }
+    expect(blobs.bytesRead).toBe(3 * asked.size);
   });
 
   it('does not keep what is larger than itself', async () => {
