@@ -26,15 +26,25 @@ import {
   type ComputeRequest,
 } from './compute-protocol.js';
 
+/** Why this side ended it. */
+export type EndReason =
+  | 'deadline'
+  | 'silent'
+  | 'aborted'
+  | 'bad message'
+  | 'lost channel'
+  | 'not started'
+  | 'replaced'
+  | 'closed';
+
+/** An `EndReason`, or how it ended by itself. */
+export type ChildEnd = EndReason | ReturnType<typeof endOf>;
+
 export type ComputeEvent =
   | { readonly kind: 'started'; readonly pid: number }
   | { readonly kind: 'ready'; readonly pid: number; readonly device: DeviceReport }
   | { readonly kind: 'warning'; readonly message: string }
-  /**
-   * Why: `deadline`, `silent`, `aborted`, `closed`, `bad message`, `replaced` or how the process
-   * ended by itself.
-   */
-  | { readonly kind: 'ended'; readonly pid: number; readonly why: string };
+  | { readonly kind: 'ended'; readonly pid: number; readonly why: ChildEnd };
 
 export interface ChildOptions {
   /** Compiled entry to fork. */
@@ -79,7 +89,7 @@ export class ComputeChild {
   #residentByteCount = 0;
   #hasEnded = false;
   /** Set before this side ends it, so that the exit is reported as what it is. */
-  #endedBecause: string | null = null;
+  #endedBecause: EndReason | null = null;
   #open: OpenExchange | null = null;
 
   /** @param onEnd called once, when it has ended and is of no use any more. */
@@ -155,13 +165,13 @@ export class ComputeChild {
     });
   }
 
-  kill(why: string): void {
+  kill(why: EndReason): void {
     this.#endedBecause ??= why;
     this.#forked.kill('SIGKILL');
   }
 
   /** Closing the channel lets it finish what it does; then it is killed. */
-  async endGracefully(why: string): Promise<void> {
+  async endGracefully(why: EndReason): Promise<void> {
     if (this.#hasEnded) return;
     this.#endedBecause ??= why;
     const exited = new AbortController();
@@ -209,7 +219,7 @@ export class ComputeChild {
   }
 
   /** The next job must find the process gone, so the error waits for the exit. */
-  #killFor(why: string, error: QianmoError | (() => QianmoError)): void {
+  #killFor(why: EndReason, error: QianmoError | (() => QianmoError)): void {
     const open = this.#open;
     this.#open = null;
     this.kill(why);

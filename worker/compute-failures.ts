@@ -25,7 +25,10 @@ const CURE_BY_SIGNAL: Readonly<Record<string, string>> = {
   SIGFPE: 'native code divided by zero: report it with the config',
 };
 
-export function endOf(code: number | null, signal: NodeJS.Signals | null): string {
+export function endOf(
+  code: number | null,
+  signal: NodeJS.Signals | null,
+): `exit code ${string}` | `signal ${string}` {
   return signal === null ? `exit code ${code ?? 'unknown'}` : `signal ${signal}`;
 }
 
