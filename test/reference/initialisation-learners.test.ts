@@ -2,16 +2,16 @@
 // method's start and step and of nothing else. Seen to fail: every step with the rates of the first, the weights
 // of a multi-step loss in reverse, velocities that forget, contexts that begin at 1, weights of steps unchecked.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
 import type { LossKind } from '../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
+import { jobRunner } from './job-runner.js';
 import { logitsAt, queryOf, weightedSum } from './referee.js';
 import {
   adaptedLoss,
@@ -30,12 +30,8 @@ const model = {
 const innerRate = 0.4;
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 
-let executor: LocalExecutor;
+const jobs = jobRunner();
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 type Settings = { readonly kind: string } & Record<string, unknown>;
 
@@ -160,9 +156,7 @@ async function chosen(
 ): Promise<{ method: MethodConfig; indices: number[]; tasks: TaskRows[] }> {
   const method = methodOf(settingsOf(settings, variant));
   const store = tinyTaskStore({ ...rich, losses });
-  // The executor keeps stores by digest.
-  const digest = JSON.stringify([personal, losses]);
-  current = jobCaseOf({ ...store, digest }, { ...model, personal }, 5, method);
+  current = jobCaseOf(store, { ...model, personal }, 5, method);
   turnSomeRates(current);
   const indices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
   return { method, indices, tasks: await store.readTasks(indices) };
@@ -183,7 +177,7 @@ describe.each(Object.entries(cases))('%s', (_, each) => {
     const stepWeights = innerSteps === 1 ? [1] : [0.1, 0.15, 0.3, 0.2, 0.25];
     const steps = each.isMultiStep === true ? { stepWeights } : {};
     const work: JobWork = { kind: 'gradient', method, taskWeights: weights, ...steps };
-    const found = await runJob(executor, current, indices, work);
+    const found = await jobs.run(current, work, indices);
     const loop: RefereeLoop = { innerSteps, innerRate, order, ...each.rule, ...steps };
     const outcomes = tasks.map((task) => adaptedLoss(spec, meta, task, loop));
     const gradients = outcomes.map(({ gradient }) => gradient);
@@ -198,7 +192,7 @@ test.each([4, 6])('MAML++ of 5 inner steps with %i weights is refused', async (w
   const { method, indices } = await chosen({ settings: { kind: 'maml++' }, rule: {} }, variant);
   const stepWeights = Array.from({ length: weightCount }, () => 1 / weightCount);
   const work: JobWork = { kind: 'gradient', method, taskWeights: weights, stepWeights };
-  await expect(runJob(executor, current, indices, work)).rejects.toMatchObject({
+  await expect(jobs.run(current, work, indices)).rejects.toMatchObject({
     report: {
       kind: 'data',
       what: 'a job needs one weight per inner step',
@@ -228,7 +222,7 @@ describe.each(Object.entries(predicted))('%s', (_, each) => {
       { innerRate: 0.2, innerSteps: 7 },
     ];
     const work: JobWork = { kind: 'predict', method, adaptations, rows: 'query' };
-    const { tensors } = await runJob(executor, current, indices, work);
+    const { tensors } = await jobs.run(current, work, indices);
     const expected = adaptations.flatMap((adaptation) =>
       tasks.flatMap((task) => {
         const dense = valuesAfter(spec, meta, task, { ...adaptation, ...each.rule });

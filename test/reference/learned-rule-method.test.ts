@@ -1,15 +1,20 @@
 // The learned rule in the inner loop against the float64 referee: outer gradients of initialisation,
 // knots and associations in either order.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/protocol.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  type JobCase,
+  type NamedOutput,
+} from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
+import { jobRunner } from './job-runner.js';
 import { weightedSum } from './referee.js';
 import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
 
@@ -22,12 +27,7 @@ const model = {
 const innerRate = 0.4;
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 
-let executor: LocalExecutor;
-let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
+const jobs = jobRunner();
 
 /** Knots by hand: those around log2(1 + evidence) / 2, evidence being 4 n c (1 - c). */
 function sharesOf(task: TaskRows): [knot: number, share: number][] {
@@ -85,8 +85,8 @@ describe('the learned rule in the inner loop', () => {
     const { rank, innerSteps, order, path } = chosen;
     const kind = 'learned-rule';
     const method = methodOf({ kind, rank, innerSteps, innerRate, order, path });
-    current = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    const { spec, meta, store } = current;
+    const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
+    const { spec, meta, store } = jobCase;
     for (const [name, { values }] of meta.dense)
       for (const [at, value] of values.entries())
         if (name.startsWith('rule/')) values[at] = value + 0.4 * Math.sin(at + name.length);
@@ -94,11 +94,11 @@ describe('the learned rule in the inner loop', () => {
     const indices = store.tasks.map(({ taskIndex }) => taskIndex);
     const tasks = await store.readTasks(indices);
     const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    const found = await runJob(executor, current, indices, work);
+    const found = await jobs.run(jobCase, work, indices);
     const loop = refereeLoop(rank, innerSteps, order);
     const outcomes = tasks.map((task) => adaptedLoss(spec, meta, task, loop));
     const gradients = outcomes.map(({ gradient }) => gradient);
-    expectGradient(current, found, weightedSum(gradients, weights), tasks);
+    expectGradient(jobCase, found, weightedSum(gradients, weights), tasks);
     expect(new Set(tasks.map((task) => sharesOf(task)[0]![0])).size).toBeGreaterThan(1);
   });
 
@@ -114,15 +114,8 @@ describe('the learned rule in the inner loop', () => {
       values.set(maml.meta.dense.get(name)?.values ?? values.map(() => 1));
     for (const [name, { values }] of learned.meta.tables)
       values.set(maml.meta.tables.get(name)!.values);
-    const indices = maml.store.tasks.map(({ taskIndex }) => taskIndex);
-    const outputOf = (jobCase: JobCase, method: MethodConfig): ReturnType<typeof runJob> => {
-      current = jobCase;
-      return runJob(executor, jobCase, indices, {
-        kind: 'gradient',
-        method,
-        taskWeights: weights,
-      });
-    };
+    const outputOf = (jobCase: JobCase, method: MethodConfig): Promise<NamedOutput> =>
+      jobs.run(jobCase, { kind: 'gradient', method, taskWeights: weights });
     const expected = await outputOf(maml, methods.maml);
     const found = await outputOf(learned, methods.learned);
     expect(found.weightedQueryLoss).toBeCloseTo(expected.weightedQueryLoss, 6);

@@ -6,7 +6,7 @@
 // two sweeps in place of three, with the level left as it was by a sweep, with an effect's own pull left out, and
 // with the inverse of a rate as the factor of the prior.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../coordinator/evaluation/level-shift.js';
 import type { JobWork } from '../../shared/protocol.js';
 import {
@@ -19,10 +19,10 @@ import type { MethodConfig } from '../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, relativeDifference, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { jobRunner } from './job-runner.js';
 import {
   adapted,
   denseValuesOf,
@@ -53,16 +53,12 @@ const shifts: readonly (true | LevelShift)[] = [
   { features: ['category1', 'category0'] },
 ];
 
-let executor: LocalExecutor;
+const jobs = jobRunner();
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 function select(method: MethodConfig, personal = ['bias', 'output']): void {
   const model = { embeddingWidth: 2, hiddenWidths: [3], personal };
-  current = jobCaseOf({ ...store, digest: JSON.stringify(method) }, model, 5, method);
+  current = jobCaseOf(store, model, 5, method);
   // As training would leave them: tenths of a logarithm, not the case's third of a unit.
   for (const [name, { values }] of current.meta.dense)
     if (name.startsWith('levelShift.'))
@@ -217,7 +213,7 @@ describe.each(shifts)('%j', (setting) => {
     select(method);
     const shifted = { setting, innerSteps, tasks: await store.readTasks(indices) };
     const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    const found = await runJob(executor, current, indices, work);
+    const found = await jobs.run(current, work);
     expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(denseValuesOf(current.meta), shifted), 5);
     for (const { name } of current.spec.variables)
       expect(
@@ -231,7 +227,7 @@ describe.each(shifts)('%j', (setting) => {
     select(method);
     const shifted = { setting, innerSteps: 2, tasks: await store.readTasks(indices) };
     const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
-    const { tensors } = await runJob(executor, current, indices, work);
+    const { tensors } = await jobs.run(current, work);
     const names = [...tensors.keys()].filter((name) => name.startsWith('levelShift.'));
     expect(names).toContain(LEVEL_DEVIATION);
     for (const name of names) {
@@ -246,7 +242,7 @@ describe.each(shifts)('%j', (setting) => {
     select(method);
     const { spec, meta } = current;
     const tasks = await store.readTasks(indices);
-    const { tensors } = await runJob(executor, current, indices, {
+    const { tensors } = await jobs.run(current, {
       kind: 'predict',
       method,
       adaptations: [
@@ -278,7 +274,7 @@ test.each<{ division?: RowDivision }>([
   const tasks = (await store.readTasks(indices)).map((task) =>
     division === undefined ? task : dividedTask(task, division),
   );
-  const { tensors } = await runJob(executor, current, indices, {
+  const { tensors } = await jobs.run(current, {
     kind: 'predict',
     method,
     ...divided,

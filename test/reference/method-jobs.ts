@@ -4,17 +4,15 @@
  * method's start and step and of nothing else.
  */
 
-import { afterAll, beforeAll } from 'vitest';
 import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { JobWork } from '../../shared/protocol.js';
 import type { LossKind } from '../../shared/tasks/task-label.js';
-import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
+import { jobCaseOf, type JobCase } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
+import { allOf, jobRunner, type JobRunner } from './job-runner.js';
 import { weightedSum } from './referee.js';
 import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
 
@@ -43,9 +41,7 @@ export interface GradientCase {
   readonly place?: (jobCase: JobCase) => void;
 }
 
-export interface MethodJobs {
-  /** One job, of all tasks of the case's store unless said otherwise. */
-  run(jobCase: JobCase, work: JobWork, taskIndices?: readonly number[]): Promise<NamedOutput>;
+export interface MethodJobs extends JobRunner {
   expectOuterGradient(
     settings: Parameters<typeof methodOf>[0],
     rule: RefereeRule,
@@ -55,18 +51,7 @@ export interface MethodJobs {
 
 /** To be called where a test file begins: the executor lives as long as the file's tests. */
 export function methodJobs(): MethodJobs {
-  let executor: LocalExecutor;
-  let current: JobCase;
-  beforeAll(async () => {
-    executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-  });
-  afterAll(() => executor.close());
-
-  const run: MethodJobs['run'] = (jobCase, work, taskIndices = allOf(jobCase.store)) => {
-    current = jobCase;
-    return runJob(executor, jobCase, taskIndices, work);
-  };
-
+  const { run } = jobRunner();
   return {
     run,
     async expectOuterGradient(settings, rule, options = {}) {
@@ -75,9 +60,7 @@ export function methodJobs(): MethodJobs {
       const { innerLoop } = methodPlanOf(method);
       if (innerLoop === null) throw new Error(`${method.kind} adapts nothing`);
       const store = tinyTaskStore({ ...rich, losses });
-      // The executor keeps stores by digest.
-      const digest = JSON.stringify(losses);
-      const jobCase = jobCaseOf({ ...store, digest }, options.model ?? model, 5, method);
+      const jobCase = jobCaseOf(store, options.model ?? model, 5, method);
       place(jobCase);
       const { coldShare } = innerLoop;
       const indices = options.taskIndices ?? allOf(store);
@@ -108,8 +91,4 @@ export function methodJobs(): MethodJobs {
       expectGradient(jobCase, found, expected, [...tasks, ...rows]);
     },
   };
-}
-
-function allOf({ tasks }: TaskStore): number[] {
-  return tasks.map(({ taskIndex }) => taskIndex);
 }

@@ -4,15 +4,15 @@
 // pull alone tells from conjugate gradients), a residual that drifts, the pull left out of the system,
 // shared variables without the cross term, Reptile without its steps on query rows.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
+import { jobCaseOf, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
 import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
+import { jobRunner } from './job-runner.js';
 import {
   denseValuesOf,
   Leaves,
@@ -32,12 +32,8 @@ const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 /** Every third task lacks support rows, the next one query rows. */
 const gappy: TinyStoreOptions = { ...rich, hasEmptySets: true };
 
-let executor: LocalExecutor;
+const jobs = jobRunner();
 let current: JobCase;
-beforeAll(async () => {
-  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
-});
-afterAll(() => executor.close());
 
 async function computed(
   options: TinyStoreOptions,
@@ -45,15 +41,17 @@ async function computed(
   personal: readonly string[] = model.personal,
 ): Promise<{ found: NamedOutput; tasks: TaskRows[] }> {
   const store = tinyTaskStore(options);
-  // The executor keeps stores by digest.
-  const digest = JSON.stringify([options, personal]);
-  current = jobCaseOf({ ...store, digest }, { ...model, personal });
+  current = jobCaseOf(store, { ...model, personal });
   const indices = store.tasks.map(({ taskIndex }) => taskIndex).reverse();
-  const found = await runJob(executor, current, indices, {
-    kind: 'gradient',
-    method: methodOf(settings),
-    taskWeights: weights.slice(0, indices.length),
-  });
+  const found = await jobs.run(
+    current,
+    {
+      kind: 'gradient',
+      method: methodOf(settings),
+      taskWeights: weights.slice(0, indices.length),
+    },
+    indices,
+  );
   return { found, tasks: await store.readTasks(indices) };
 }
 

@@ -1,0 +1,49 @@
+/** Jobs of test cases on one executor, which lives as long as the file's tests. */
+
+import { afterAll, beforeAll } from 'vitest';
+import type { JobWork } from '../../shared/protocol.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
+
+export interface JobRunner {
+  /** One job, of all tasks of the case's store unless said otherwise. */
+  readonly run: (
+    jobCase: JobCase,
+    work: JobWork,
+    taskIndices?: readonly number[],
+  ) => Promise<NamedOutput>;
+}
+
+/** To be called where a test file begins. */
+export function jobRunner(): JobRunner {
+  let executor: LocalExecutor;
+  const stores = new Map<string, TaskStore>();
+  const digests = new Map<TaskStore, string>();
+  beforeAll(async () => {
+    executor = await createExecutor({
+      openStore: ({ digest }) => {
+        const store = stores.get(digest);
+        return store === undefined
+          ? Promise.reject(new Error(`no case has the store ${digest}`))
+          : Promise.resolve(store);
+      },
+    });
+  });
+  afterAll(() => executor.close());
+
+  return {
+    run: ({ store, ...jobCase }, work, taskIndices = allOf(store)) => {
+      // The executor keeps stores by digest, and tiny stores of one seed share theirs.
+      const digest = digests.get(store) ?? `store ${digests.size}`;
+      digests.set(store, digest);
+      const own = { ...store, digest };
+      stores.set(digest, own);
+      return runJob(executor, { ...jobCase, store: own }, taskIndices, work);
+    },
+  };
+}
+
+export function allOf({ tasks }: TaskStore): number[] {
+  return tasks.map(({ taskIndex }) => taskIndex);
+}
