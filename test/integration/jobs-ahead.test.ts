@@ -1,39 +1,23 @@
 /** The job that a worker holds ahead: who gets it, who waits for it, what becomes of it. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { JobExecutor, JobInput } from '../../shared/job-executor.js';
 import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
 import { collected, ordersForTest } from '../conformance/dispatcher.js';
+import { QueueRoom } from '../fixtures/queue-room.js';
 import {
   dispatcherInTest,
   queueConfig,
   workerInTest,
   type WorkerInTest,
 } from '../fixtures/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
 import { raisedOutput } from '../fixtures/remote-control.js';
 import { systemClock } from '../../shared/clock.js';
 
 const admitAll = (): null => null;
 const neverAborted = new AbortController().signal;
 
-let redis: RedisForTest;
-let prefix = '';
-let testCount = 0;
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
-beforeEach(async () => {
-  testCount += 1;
-  prefix = `{ahead-${testCount}}`;
-  await redis.client.flushall();
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
+const room = new QueueRoom('ahead');
 
 /** An executor whose jobs end when the test says so, and which tells what it was asked. */
 class SteppedExecutor implements JobExecutor {
@@ -79,20 +63,23 @@ class SteppedExecutor implements JobExecutor {
 }
 
 async function worker(executor: JobExecutor, name: string): Promise<WorkerInTest> {
-  const made = workerInTest(redis.url, prefix, executor, name);
-  cleanups.push(() => made.stop().catch(() => undefined));
+  const made = workerInTest(room.redis.url, room.prefix, executor, name);
+  room.cleanups.push(() => made.stop().catch(() => undefined));
   await made.ready;
   return made;
 }
 
 async function running(jobCount: number, part: Record<string, unknown> = {}) {
-  const { dispatcher } = await dispatcherInTest(redis.url, queueConfig({ prefix, ...part }));
-  cleanups.push(() => dispatcher.close());
+  const { dispatcher } = await dispatcherInTest(
+    room.redis.url,
+    queueConfig({ prefix: room.prefix, ...part }),
+  );
+  room.cleanups.push(() => dispatcher.close());
   return collected(dispatcher.run(ordersForTest(jobCount), admitAll, neverAborted));
 }
 
 const listed = (list: string): Promise<number> =>
-  redis.client.llen(`${prefix}:inner-loops:${list}`);
+  room.redis.client.llen(`${room.prefix}:inner-loops:${list}`);
 
 async function untilListed(list: string, count: number): Promise<void> {
   while ((await listed(list)) !== count) await systemClock.sleep(5);
@@ -166,19 +153,19 @@ describe('a job ahead', () => {
     const executor = new SteppedExecutor();
     await worker(executor, 'one');
     const { dispatcher, events } = await dispatcherInTest(
-      redis.url,
-      queueConfig({ prefix, jobAttemptsMax: 1 }),
+      room.redis.url,
+      queueConfig({ prefix: room.prefix, jobAttemptsMax: 1 }),
     );
-    cleanups.push(() => dispatcher.close());
+    room.cleanups.push(() => dispatcher.close());
     const blobs = new RedisBlobStore({
-      redis: redis.client,
-      prefix,
+      redis: room.redis.client,
+      prefix: room.prefix,
       lifetimeMs: 60_000,
       blobByteCountMax: 1_000,
     });
     const results = collected(dispatcher.run(ordersForTest(4), admitAll, neverAborted));
     await executor.until(() => executor.prepared.length === 1);
-    const keys = await redis.client.keys(`${prefix}:blob:*`);
+    const keys = await room.redis.client.keys(`${room.prefix}:blob:*`);
     for (const key of keys)
       await blobs.delete({ sha256: key.split(':').at(-1) ?? '', byteCount: 3 });
     executor.end(true);
@@ -193,8 +180,8 @@ it('a worker renews blobs for as long as the run wishes', async () => {
   await worker(executor, 'one');
   const results = running(2, { blobLifetimeMs: 86_400_000 });
   await executor.until(() => executor.prepared.length === 1);
-  const keys = await redis.client.keys(`${prefix}:blob:*`);
-  const lifetimes = await Promise.all(keys.map((key) => redis.client.pttl(key)));
+  const keys = await room.redis.client.keys(`${room.prefix}:blob:*`);
+  const lifetimes = await Promise.all(keys.map((key) => room.redis.client.pttl(key)));
   // The orders of a test ask for a minute, and the worker was the last to use them.
   expect(Math.max(...lifetimes)).toBeLessThanOrEqual(60_000);
   executor.end(true);

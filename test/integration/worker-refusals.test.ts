@@ -1,19 +1,13 @@
 /** Workers that cannot do a run's jobs, beside one that can and alone, on the real queue. */
 
-import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../shared/clock.js';
 import { QianmoError } from '../../shared/errors.js';
 import type { JobExecutor } from '../../shared/job-executor.js';
 import { collected, ordersForTest } from '../conformance/dispatcher.js';
-import {
-  dispatcherInTest,
-  queueConfig,
-  workerInTest,
-  type DispatcherInTest,
-} from '../fixtures/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
-import { remoteControl, steeredExecutor } from '../fixtures/remote-control.js';
+import { QueueRoom } from '../fixtures/queue-room.js';
+import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue-under-test.js';
+import { remoteControl } from '../fixtures/remote-control.js';
 import { steppedClock } from '../fixtures/stepped-clock.js';
 
 const admitAll = (): null => null;
@@ -34,40 +28,7 @@ const unableExecutor: JobExecutor = {
   close: () => Promise.resolve(),
 };
 
-let redis: RedisForTest;
-let prefix = '';
-let testCount = 0;
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  redis = await redisForTest();
-});
-afterAll(() => redis.close());
-beforeEach(async () => {
-  testCount += 1;
-  prefix = `{refusals-${testCount}}`;
-  await redis.client.flushall();
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function dispatcher(part: Record<string, unknown>): Promise<DispatcherInTest> {
-  const made = await dispatcherInTest(redis.url, queueConfig({ prefix, ...part }));
-  cleanups.push(() => made.dispatcher.close());
-  return made;
-}
-
-async function worker(name: string): Promise<void> {
-  const blocking = new Redis(redis.url, { maxRetriesPerRequest: null });
-  blocking.on('error', () => undefined);
-  const made = workerInTest(redis.url, prefix, steeredExecutor(blocking, name), name);
-  cleanups.push(async () => {
-    await made.stop().catch(() => undefined);
-    blocking.disconnect();
-  });
-  await made.ready;
-}
+const room = new QueueRoom('refusals');
 
 function indicesOf(results: readonly { result: { jobIndex: number } }[]): number[] {
   return results.map(({ result }) => result.jobIndex).sort((a, b) => a - b);
@@ -75,15 +36,15 @@ function indicesOf(results: readonly { result: { jobIndex: number } }[]): number
 
 describe('a worker that cannot do the jobs', () => {
   it('leaves them to one that can, at no attempt, and is told of once', async () => {
-    const control = remoteControl(redis.client);
-    await worker('able');
-    const made = await dispatcher({ jobAttemptsMax: 1 });
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('able');
+    const made = await room.dispatcher({ jobAttemptsMax: 1 });
     await control.hang(0);
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
     const warned = made.next('warning');
-    const unable = workerInTest(redis.url, prefix, unableExecutor, 'unable');
-    cleanups.push(() => unable.stop());
+    const unable = workerInTest(room.redis.url, room.prefix, unableExecutor, 'unable');
+    room.cleanups.push(() => unable.stop());
     const refusals = (): number => unable.events.filter(({ kind }) => kind === 'job-failed').length;
     expect((await warned).message).toMatch(/^worker unable refuses .*: no GPU here/);
     while (refusals() < 2) await systemClock.sleep(10);
@@ -96,16 +57,23 @@ describe('a worker that cannot do the jobs', () => {
   });
 
   it('stays away from the queue for a while after it has refused', async () => {
-    const control = remoteControl(redis.client);
-    await worker('able');
-    const made = await dispatcher({ jobAttemptsMax: 1 });
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('able');
+    const made = await room.dispatcher({ jobAttemptsMax: 1 });
     for (const jobIndex of numbers(6)) await control.hang(jobIndex);
     const warned = made.next('warning');
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
     const clock = steppedClock();
-    const unable = workerInTest(redis.url, prefix, unableExecutor, 'unable', undefined, clock);
-    cleanups.push(() => unable.stop());
+    const unable = workerInTest(
+      room.redis.url,
+      room.prefix,
+      unableExecutor,
+      'unable',
+      undefined,
+      clock,
+    );
+    room.cleanups.push(() => unable.stop());
     await warned;
     for (const _ of numbers(6)) await control.release();
     expect(indicesOf(await results)).toEqual(numbers(6));
@@ -114,10 +82,14 @@ describe('a worker that cannot do the jobs', () => {
   });
 
   it('names both versions when coordinator and workers differ', async () => {
-    await worker('one');
-    const queue = queueConfig({ prefix, jobAttemptsMax: 1, outerStepTimeoutMs: 86_400_000 });
-    const made = await dispatcherInTest(redis.url, queue, 'run', undefined, hundredfoldClock);
-    cleanups.push(() => made.dispatcher.close());
+    await room.steeredWorker('one');
+    const queue = queueConfig({
+      prefix: room.prefix,
+      jobAttemptsMax: 1,
+      outerStepTimeoutMs: 86_400_000,
+    });
+    const made = await dispatcherInTest(room.redis.url, queue, 'run', undefined, hundredfoldClock);
+    room.cleanups.push(() => made.dispatcher.close());
     const orders = ordersForTest(1).map((order) => ({
       ...order,
       // What an earlier version would send.
