@@ -1,5 +1,6 @@
 // Run in a process of its own: loads native TensorFlow, multiplies two matrices, prints one JSON line.
 import { createRequire } from 'node:module';
+import '../../worker/compute/engine/removed-node-functions.mjs';
 
 const tf = createRequire(import.meta.url)('@tensorflow/tfjs-node-gpu');
 

@@ -9,20 +9,16 @@ import {
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
 } from './native-tensorflow.mjs';
+import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
 import { BootstrapError, failWith, runStep, say } from './progress.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 
-const NODE_MAJOR_MIN = 20;
-const NODE_MAJOR_MAX = 22;
-
 /** Throws a BootstrapError when this Node is not supported. */
 export function checkNodeVersion() {
-  const major = Number(process.versions.node.split('.')[0]);
-  if (major >= NODE_MAJOR_MIN && major <= NODE_MAJOR_MAX) return;
-  throw new BootstrapError(
-    `Node ${NODE_MAJOR_MIN} to ${NODE_MAJOR_MAX} is needed, this is Node ${process.versions.node}`,
-    ['install Node 22 or 20 (TensorFlow.js does not run on newer ones) and put it first on PATH'],
-  );
+  if (isNodeSupported()) return;
+  throw new BootstrapError(`${SUPPORTED_NODE} is needed, this is Node ${process.versions.node}`, [
+    NODE_CURE,
+  ]);
 }
 
 /** @returns {boolean} whether the product can run as it is; takes some ten milliseconds */

@@ -2,7 +2,8 @@
 //
 // C++ files on Node-API, and what the engine adds: an operation and the options of sessions. The compiler
 // is called directly, because node-gyp would need Python and make as well and would download Node's headers from
-// outside the package registries. Node-API is stable, so that one addon serves Node 20 to 22.
+// outside the package registries. Node-API is stable: an addon built by any supported version of Node
+// loads in all of them, so the version of Node is no part of its key in the cache.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';

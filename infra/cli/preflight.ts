@@ -16,6 +16,7 @@ import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { describeDevice } from '../../worker/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../worker/compute/device/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
 import { objectStoreOf } from './run-files.js';
 
 export interface CheckResult {
@@ -30,8 +31,6 @@ export interface CheckResult {
 type Environment = Readonly<Record<string, string | undefined>>;
 type Finding = Omit<CheckResult, 'requirement'>;
 
-const NODE_MAJOR_MIN = 20;
-const NODE_MAJOR_MAX = 22;
 const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 
@@ -70,16 +69,10 @@ async function check(requirement: string, find: () => Promise<Finding>): Promise
 }
 
 function checkNode(): Promise<Finding> {
-  const { version, versions } = process;
-  const major = Number(versions.node.split('.')[0]);
-  const finding: Finding =
-    major >= NODE_MAJOR_MIN && major <= NODE_MAJOR_MAX
-      ? ok(`${version}, ${availableParallelism()} cores`)
-      : {
-          state: 'problem',
-          detail: `${version}; TensorFlow.js runs on Node ${NODE_MAJOR_MIN} to ${NODE_MAJOR_MAX}`,
-          cure: `install Node ${NODE_MAJOR_MAX}`,
-        };
+  const { version } = process;
+  const finding: Finding = isNodeSupported()
+    ? ok(`${version}, ${availableParallelism()} cores`)
+    : { state: 'problem', detail: `${version}; ${SUPPORTED_NODE} is needed`, cure: NODE_CURE };
   return Promise.resolve(finding);
 }
 

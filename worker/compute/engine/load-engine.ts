@@ -9,6 +9,7 @@ import { QianmoError } from '../../../shared/errors.js';
 import type { BackendChoice } from '../../compute-protocol.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
 import { registerLeanGradients } from './lean-gradients.js';
+import './removed-node-functions.mjs';
 
 export interface Engine {
   readonly tf: typeof tfjs;
