@@ -89,19 +89,37 @@ describe('the report', () => {
     }
   });
 
-  test('measures by the clock: the median, and no sample is begun after the bound', async () => {
-    const engine = await loadEngine('cpu', () => undefined);
-    let nowMs = 0;
-    const clock: Clock = {
+  /** A clock that moves by `stepMs` at every `readingsPerStep`-th reading. */
+  const steppingClock = (stepMs: number, readingsPerStep = 1): Clock & { nowMs: () => number } => {
+    let readings = 0;
+    const nowMs = (): number => Math.floor(readings / readingsPerStep) * stepMs;
+    return {
       ...systemClock,
+      nowMs,
       monotonicMs: () => {
-        nowMs += 10;
-        return nowMs;
+        readings += 1;
+        return nowMs();
       },
     };
+  };
+
+  test('measures by the clock: the median, and no sample is begun after the bound', async () => {
+    const engine = await loadEngine('cpu', () => undefined);
+    const clock = steppingClock(10);
     expect(measureProduct(engine, clock, 100)).toEqual({ width: 100, gflops: 0.2 });
     // Two readings a sample, one before each further sample; three samples at most fit.
-    expect(nowMs).toBeLessThanOrEqual(100);
+    expect(clock.nowMs()).toBeLessThanOrEqual(100);
+  });
+
+  test('measures what is slow or fast beside the clock', async () => {
+    const engine = await loadEngine('cpu', () => undefined);
+    // 2,000 operations in 1 s.
+    const slow = measureProduct(engine, steppingClock(1_000), 10);
+    expect(slow).toEqual({ width: 10, gflops: 2e-6 });
+    // The clock moves once in five readings: one product is over before it has moved.
+    expect(measureProduct(engine, steppingClock(1, 5), 10).gflops).toBeGreaterThan(0);
+    // It stands still.
+    expect(measureProduct(engine, steppingClock(0), 10).gflops).toBe(0);
   });
 
   test('names the instruction sets of x86 and ARM', () => {
