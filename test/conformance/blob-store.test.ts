@@ -251,6 +251,6 @@ describe('blob store in Redis', () => {
     await server.stop();
     await expect(store.get(ref)).rejects.toMatchObject({ kind: 'transient' });
     await server.restart();
-    await expect.poll(() => store.has(ref).catch(() => false), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => store.has(ref).catch(() => false), { timeout: 300_000 }).toBe(true);
   });
 });

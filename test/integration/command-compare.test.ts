@@ -26,7 +26,7 @@ beforeAll(async () => {
   }
   await room.copy('first', 'trained');
   await rm(room.path('trained/evaluation.json'));
-}, 120_000);
+});
 afterAll(() => room.remove());
 
 describe('qianmo compare', () => {

@@ -32,7 +32,7 @@ it('train keeps what is complete, and a resume ends where an undisturbed run doe
     return (JSON.parse(output) as { digest: unknown }).digest;
   };
   expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
-}, 180_000);
+});
 
 it('train before its first step says that nothing is lost', async () => {
   const early = await room.config('early');

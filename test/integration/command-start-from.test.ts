@@ -36,7 +36,7 @@ beforeAll(async () => {
   const base = await room.config('base');
   await room.done(['prepare', base]);
   baseDigest = digestIn(await room.done(['train', base, '--in-process']));
-}, 60_000);
+});
 afterAll(() => room.remove());
 
 describe('a run that starts from another', () => {
@@ -48,7 +48,7 @@ describe('a run that starts from another', () => {
     await rm(room.path('lent'), { recursive: true });
     const resumed = await room.done(['train', following, '--in-process', '--resume']);
     expect(digestIn(resumed)).toBe(baseDigest);
-  }, 60_000);
+  });
 
   it('so do the trials of a sweep', async () => {
     const base = await followingRun('swept', 'base');
@@ -63,7 +63,7 @@ describe('a run that starts from another', () => {
     const { trials } = SweepRecordSchema.parse(JSON.parse(printed));
     const digests = trials.map(({ scores }) => scores.at(-1)?.metaDigest);
     expect(digests).toEqual([baseDigest, baseDigest]);
-  }, 60_000);
+  });
 
   it('so does its global arm, which has nothing of what the method alone trains', async () => {
     const rates = await room.config('rates', (config) => {
@@ -77,7 +77,7 @@ describe('a run that starts from another', () => {
     await room.done(['train', rates, '--in-process']);
     const printed = await room.done(['evaluate', rates, '--in-process', '--format', 'json']);
     expect(parseReport(printed, 'what was printed').run.globalDigest).toBe(baseDigest);
-  }, 60_000);
+  });
 });
 
 describe('it refuses', () => {

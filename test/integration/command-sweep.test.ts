@@ -41,7 +41,7 @@ beforeAll(async () => {
     };
   });
   await room.done(['prepare', base]);
-}, 60_000);
+});
 afterAll(() => room.remove());
 
 describe('qianmo sweep', () => {
@@ -94,7 +94,7 @@ describe('qianmo sweep', () => {
     const table = await room.done(['sweep', sweep, '--in-process', '--resume']);
     expect(table).toContain('* best; its config: sweep/best.yaml');
     await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
-  }, 240_000);
+  });
 });
 
 /** A record as `--format json` prints it, and what was said meanwhile. */
@@ -132,7 +132,7 @@ describe('a trial of qianmo sweep', () => {
     const scores = record.trials.map(({ scores: [score] }) => score?.validationLogloss ?? null);
     expect(scores).not.toContain(null);
     expect(new Set(scores).size).toBe(2);
-  }, 120_000);
+  });
 
   it('is scored where its rung ends, whoever trained it further while the sweep was stopped', async () => {
     const sweep = await sweepFile({
@@ -150,7 +150,7 @@ describe('a trial of qianmo sweep', () => {
       /t04 was trained to outer step 6 .* scores it at 2: it is trained anew/,
     );
     expect(record).toEqual((await swept(sweep, '--fresh')).record);
-  }, 240_000);
+  });
 });
 
 describe('qianmo sweep refuses', () => {

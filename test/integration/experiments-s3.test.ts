@@ -18,7 +18,6 @@ import {
   type S3Buckets,
 } from '../fixtures/s3-buckets.js';
 
-const TIMEOUT_MS = 180_000;
 const BUCKET = 'experiments';
 const SWEEP = `s3://${BUCKET}/sweep`;
 const BEST = `${SWEEP}/best.yaml`;
@@ -66,88 +65,76 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
     await put('configs/sweep.yaml', sweep);
     await done('prepare', base);
     expect(await done('check', base)).toMatch(/ok +config +run base/);
-  }, TIMEOUT_MS);
+  });
 
   afterAll(async () => {
     await buckets.stop();
     await room.remove();
   });
 
-  it(
-    'a sweep is stopped, goes on, and leaves in the bucket what it would leave in a folder',
-    async () => {
-      const sweep = `s3://${BUCKET}/configs/sweep.yaml`;
-      const first = room.start(['sweep', sweep, '--in-process'], endpointToo);
-      await first.saw(/t01 at outer step 1: validation logloss/);
-      first.signal('SIGINT');
-      expect((await first.ended).exitCode).toBe(4);
-      const resume = ['sweep', sweep, '--in-process', '--resume', '--format', 'json'];
-      const printed = await done(...resume);
-      expect(printed.trim()).toBe((await textOf('sweep/sweep.json')).trim());
+  it('a sweep is stopped, goes on, and leaves in the bucket what it would leave in a folder', async () => {
+    const sweep = `s3://${BUCKET}/configs/sweep.yaml`;
+    const first = room.start(['sweep', sweep, '--in-process'], endpointToo);
+    await first.saw(/t01 at outer step 1: validation logloss/);
+    first.signal('SIGINT');
+    expect((await first.ended).exitCode).toBe(4);
+    const resume = ['sweep', sweep, '--in-process', '--resume', '--format', 'json'];
+    const printed = await done(...resume);
+    expect(printed.trim()).toBe((await textOf('sweep/sweep.json')).trim());
 
-      const record = SweepRecordSchema.parse(JSON.parse(printed));
-      const { trial } = record.best!;
-      const digest = record.trials.find(({ name }) => name === trial)!.scores[1]!.metaDigest!;
-      best = { output: `${SWEEP}/trials/${trial}`, digest };
-      const keys = await bucket.list('sweep/');
-      const latest = keys.filter((key) => key.endsWith('checkpoints/latest.json'));
-      expect(latest).toEqual([`sweep/trials/${trial}/checkpoints/latest.json`]);
-      expect(keys).toEqual(expect.arrayContaining(['sweep/sweep.html', 'sweep/best.yaml']));
-    },
-    TIMEOUT_MS,
-  );
+    const record = SweepRecordSchema.parse(JSON.parse(printed));
+    const { trial } = record.best!;
+    const digest = record.trials.find(({ name }) => name === trial)!.scores[1]!.metaDigest!;
+    best = { output: `${SWEEP}/trials/${trial}`, digest };
+    const keys = await bucket.list('sweep/');
+    const latest = keys.filter((key) => key.endsWith('checkpoints/latest.json'));
+    expect(latest).toEqual([`sweep/trials/${trial}/checkpoints/latest.json`]);
+    expect(keys).toEqual(expect.arrayContaining(['sweep/sweep.html', 'sweep/best.yaml']));
+  });
 
-  it(
-    'the best trial is a run: it is gone on with, evaluated, compared, and started from',
-    async () => {
-      expect(await done('train', BEST, '--in-process', '--resume')).toContain(best.digest);
-      await done('evaluate', BEST, '--in-process');
+  it('the best trial is a run: it is gone on with, evaluated, compared, and started from', async () => {
+    expect(await done('train', BEST, '--in-process', '--resume')).toContain(best.digest);
+    await done('evaluate', BEST, '--in-process');
 
-      const out = `s3://${BUCKET}/comparison`;
-      const runs = [BEST, `${best.output}:meta-unadapted`];
-      const compare = ['compare', ...runs, '--out', out, '--format', 'json'];
-      const printed = await done(...compare);
-      expect(printed.trim()).toBe((await textOf('comparison/comparison.json')).trim());
-      const report = ComparisonReportSchema.parse(JSON.parse(printed));
-      expect(report.slices[0]?.runs.map(({ differences }) => differences === null)).toEqual([
-        true,
-        false,
-      ]);
-      expect(await textOf('comparison/comparison.html')).toContain('meta-unadapted');
+    const out = `s3://${BUCKET}/comparison`;
+    const runs = [BEST, `${best.output}:meta-unadapted`];
+    const compare = ['compare', ...runs, '--out', out, '--format', 'json'];
+    const printed = await done(...compare);
+    expect(printed.trim()).toBe((await textOf('comparison/comparison.json')).trim());
+    const report = ComparisonReportSchema.parse(JSON.parse(printed));
+    expect(report.slices[0]?.runs.map(({ differences }) => differences === null)).toEqual([
+      true,
+      false,
+    ]);
+    expect(await textOf('comparison/comparison.html')).toContain('meta-unadapted');
 
-      const following = await room.config('following', (config) => {
-        config['storage'] = { s3Endpoint: buckets.options.endpoint };
-        const optimizer = { kind: 'sgd', rate: 1e-60 };
-        Object.assign(config.training, { startFrom: best.output, optimizer });
-      });
-      expect(await done('train', following, '--in-process')).toContain(best.digest);
-    },
-    TIMEOUT_MS,
-  );
+    const following = await room.config('following', (config) => {
+      config['storage'] = { s3Endpoint: buckets.options.endpoint };
+      const optimizer = { kind: 'sgd', rate: 1e-60 };
+      Object.assign(config.training, { startFrom: best.output, optimizer });
+    });
+    expect(await done('train', following, '--in-process')).toContain(best.digest);
+  });
 
-  it(
-    'a stream is read from the bucket and reported there',
-    async () => {
-      await bucket.put('stream/log.csv', Buffer.from(smallLog()), { kind: 'always' });
-      const config = await put('stream/stream.yaml', {
-        run: 'streamed',
-        data: {
-          logs: `s3://${BUCKET}/stream/log.csv`,
-          label: { column: 'clicked' },
-          time: 'second',
-        },
-        slots: [{ name: 'adgroup' }],
-        candidates: 2,
-        segments: 5,
-        learned: { rank: 0, windows: 2, epochs: 1 },
-        output: `s3://${BUCKET}/stream/out`,
-        storage: { s3Endpoint: buckets.options.endpoint },
-      });
-      const printed = await done('stream', config, '--format', 'json');
-      expect(JSON.parse(await textOf('stream/out/stream.json'))).toEqual(JSON.parse(printed));
-    },
-    TIMEOUT_MS,
-  );
+  it('a stream is read from the bucket and reported there', async () => {
+    await bucket.put('stream/log.csv', Buffer.from(smallLog()), { kind: 'always' });
+    const config = await put('stream/stream.yaml', {
+      run: 'streamed',
+      data: {
+        logs: `s3://${BUCKET}/stream/log.csv`,
+        label: { column: 'clicked' },
+        time: 'second',
+      },
+      slots: [{ name: 'adgroup' }],
+      candidates: 2,
+      segments: 5,
+      learned: { rank: 0, windows: 2, epochs: 1 },
+      output: `s3://${BUCKET}/stream/out`,
+      storage: { s3Endpoint: buckets.options.endpoint },
+    });
+    const printed = await done('stream', config, '--format', 'json');
+    expect(JSON.parse(await textOf('stream/out/stream.json'))).toEqual(JSON.parse(printed));
+  });
 
   it.each([
     ['no-such.yaml', /^no such object$/],

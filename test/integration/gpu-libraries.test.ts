@@ -52,7 +52,7 @@ test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
           TF_CPP_MAX_VLOG_LEVEL: '1',
         },
         maxBuffer: 2 ** 28,
-        timeout: 120_000,
+        timeout: 300_000,
       });
       const opened = [...stderr.matchAll(/Successfully opened dynamic library (\S+)/g)].map(
         ([, name]) => name,
@@ -63,5 +63,4 @@ test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
       await rm(folder, { recursive: true, force: true });
     }
   },
-  180_000,
 );

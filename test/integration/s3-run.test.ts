@@ -18,7 +18,6 @@ import {
 } from '../fixtures/s3-buckets.js';
 import { smallLog, smallRun } from '../fixtures/small-run.js';
 
-const TIMEOUT_MS = 180_000;
 const BUCKET = 'adgroups';
 
 describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
@@ -38,7 +37,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
       AWS_ACCESS_KEY_ID: buckets.options.credentials?.accessKeyId ?? '',
       AWS_SECRET_ACCESS_KEY: buckets.options.credentials?.secretAccessKey ?? '',
     };
-  }, TIMEOUT_MS);
+  });
 
   afterAll(async () => {
     await redis.close();
@@ -70,32 +69,28 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     return digest;
   };
 
-  it(
-    'prepares, trains and evaluates in a bucket, to the digest of a local run',
-    async () => {
-      await writeFile(join(folder, 'log.csv'), smallLog());
-      await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
-      const local = await runFile('local', false);
-      await done(['prepare', local]);
-      const localDigest = digestIn(await done(['train', local, '--in-process']));
+  it('prepares, trains and evaluates in a bucket, to the digest of a local run', async () => {
+    await writeFile(join(folder, 'log.csv'), smallLog());
+    await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
+    const local = await runFile('local', false);
+    await done(['prepare', local]);
+    const localDigest = digestIn(await done(['train', local, '--in-process']));
 
-      const remote = await runFile('remote', true);
-      await done(['prepare', remote]);
-      const worker = startCommand(
-        ['worker', '--redis', redis.url, '--prefix', '{remote}'],
-        folder,
-        credentials,
-      );
-      const trained = await done(['train', remote, '--redis', redis.url]);
-      expect(digestIn(trained)).toBe(localDigest);
-      const evaluated = await done(['evaluate', remote, '--redis', redis.url]);
-      expect(evaluated.output).toContain('meta-adapted');
-      expect(await bucket.list('remote/')).toEqual(
-        expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
-      );
-      worker.signal('SIGTERM');
-      expect((await worker.ended).exitCode).toBe(0);
-    },
-    TIMEOUT_MS,
-  );
+    const remote = await runFile('remote', true);
+    await done(['prepare', remote]);
+    const worker = startCommand(
+      ['worker', '--redis', redis.url, '--prefix', '{remote}'],
+      folder,
+      credentials,
+    );
+    const trained = await done(['train', remote, '--redis', redis.url]);
+    expect(digestIn(trained)).toBe(localDigest);
+    const evaluated = await done(['evaluate', remote, '--redis', redis.url]);
+    expect(evaluated.output).toContain('meta-adapted');
+    expect(await bucket.list('remote/')).toEqual(
+      expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
+    );
+    worker.signal('SIGTERM');
+    expect((await worker.ended).exitCode).toBe(0);
+  });
 });

@@ -13,7 +13,6 @@ import { smallLog, smallRun } from '../fixtures/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
 
 const OUTER_STEPS = 30;
-const TIMEOUT_MS = 180_000;
 /** Of the job that a worker computes, the one before and the one ahead. */
 const OUTPUTS_PER_WORKER_MAX = 3;
 /** Printed a few outer steps into the run: faults strike after it. */
@@ -30,7 +29,7 @@ beforeAll(async () => {
   const prepared = await startCommand(['prepare', await runFile('prepared')], folder).ended;
   expect(prepared.exitCode, prepared.diagnostics).toBe(0);
   undisturbed = digestIn(await ended(trained('undisturbed', '--in-process')));
-}, TIMEOUT_MS);
+});
 
 afterAll(async () => {
   await redis.close();
@@ -92,131 +91,99 @@ describe('the same digest', () => {
       'neighbours',
       { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },
     ],
-  ])(
-    'of %s, in process and with 1 and 2 workers',
-    async (_, prefix, method) => {
-      const digestWith = async (name: string, ...options: string[]): Promise<string> => {
-        const file = await runFile(`${prefix}-${name}`, { method });
-        const run = startCommand(['train', file, '--format', 'json', ...options], folder);
-        return digestIn(await run.ended);
-      };
-      const inProcess = await digestWith('in-process', '--in-process');
-      expect(inProcess).not.toBe(undisturbed);
-      expect(await digestWith('one-worker', '--workers', '1')).toBe(inProcess);
-      expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
-    },
-    TIMEOUT_MS,
-  );
+  ])('of %s, in process and with 1 and 2 workers', async (_, prefix, method) => {
+    const digestWith = async (name: string, ...options: string[]): Promise<string> => {
+      const file = await runFile(`${prefix}-${name}`, { method });
+      const run = startCommand(['train', file, '--format', 'json', ...options], folder);
+      return digestIn(await run.ended);
+    };
+    const inProcess = await digestWith('in-process', '--in-process');
+    expect(inProcess).not.toBe(undisturbed);
+    expect(await digestWith('one-worker', '--workers', '1')).toBe(inProcess);
+    expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
+  });
 
-  it(
-    'where tables and layers are frozen, sent whole or by row packs, in process and with 2 workers',
-    async () => {
-      const digestWith = async (
-        name: string,
-        frozenTablesByteCountMax: number,
-        ...options: string[]
-      ): Promise<string> => {
-        const queue = { frozenTablesByteCountMax };
-        const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
-        const file = await runFile(`frozen-${name}`, { training, queue });
-        const run = startCommand(['train', file, '--format', 'json', ...options], folder);
-        return digestIn(await run.ended);
-      };
-      const inProcess = await digestWith('in-process', 1_000_000, '--in-process');
-      expect(inProcess).not.toBe(undisturbed);
-      expect(await digestWith('packs', 0, '--in-process')).toBe(inProcess);
-      expect(await digestWith('two-workers', 1_000_000, '--workers', '2')).toBe(inProcess);
-      expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
-    },
-    TIMEOUT_MS,
-  );
+  it('where tables and layers are frozen, sent whole or by row packs, in process and with 2 workers', async () => {
+    const digestWith = async (
+      name: string,
+      frozenTablesByteCountMax: number,
+      ...options: string[]
+    ): Promise<string> => {
+      const queue = { frozenTablesByteCountMax };
+      const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
+      const file = await runFile(`frozen-${name}`, { training, queue });
+      const run = startCommand(['train', file, '--format', 'json', ...options], folder);
+      return digestIn(await run.ended);
+    };
+    const inProcess = await digestWith('in-process', 1_000_000, '--in-process');
+    expect(inProcess).not.toBe(undisturbed);
+    expect(await digestWith('packs', 0, '--in-process')).toBe(inProcess);
+    expect(await digestWith('two-workers', 1_000_000, '--workers', '2')).toBe(inProcess);
+    expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
+  });
 
-  it.each([1, 2, 3])(
-    'with %i workers',
-    async (count) => {
-      const done = await ended(trained(`workers-${count}`, '--workers', String(count)));
-      expect(digestIn(done)).toBe(undisturbed);
-      expect(workerPids(done.diagnostics).length).toBeGreaterThan(0);
-      await gone(workerPids(done.diagnostics));
-    },
-    TIMEOUT_MS,
-  );
+  it.each([1, 2, 3])('with %i workers', async (count) => {
+    const done = await ended(trained(`workers-${count}`, '--workers', String(count)));
+    expect(digestIn(done)).toBe(undisturbed);
+    expect(workerPids(done.diagnostics).length).toBeGreaterThan(0);
+    await gone(workerPids(done.diagnostics));
+  });
 
-  it(
-    'when the workers are killed in the middle of a job',
-    async () => {
-      const run = await trained('killed-workers', '--workers', '2', '--redis', redis.url);
-      const { input } = await run.saw(UNDER_WAY);
-      const victims = workerPids(input);
-      expect(victims.length).toBeGreaterThan(0);
-      await jobUnderWay('killed-workers');
-      for (const pid of victims) process.kill(pid, 'SIGKILL');
-      const done = await run.ended;
-      expect(digestIn(done)).toBe(undisturbed);
-      expect(done.diagnostics).toMatch(/SIGKILL/);
-    },
-    TIMEOUT_MS,
-  );
+  it('when the workers are killed in the middle of a job', async () => {
+    const run = await trained('killed-workers', '--workers', '2', '--redis', redis.url);
+    const { input } = await run.saw(UNDER_WAY);
+    const victims = workerPids(input);
+    expect(victims.length).toBeGreaterThan(0);
+    await jobUnderWay('killed-workers');
+    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    const done = await run.ended;
+    expect(digestIn(done)).toBe(undisturbed);
+    expect(done.diagnostics).toMatch(/SIGKILL/);
+  });
 
-  it(
-    'when Redis restarts, and when it is killed and loses its last second',
-    async () => {
-      const run = await trained('restarted-redis', '--workers', '2', '--redis', redis.url);
-      await run.saw(UNDER_WAY);
-      await redis.server.restart();
-      await run.saw(/checkpoint of outer step 12\b/);
-      await redis.server.kill();
-      await redis.server.restart();
-      expect(digestIn(await run.ended)).toBe(undisturbed);
-    },
-    TIMEOUT_MS,
-  );
+  it('when Redis restarts, and when it is killed and loses its last second', async () => {
+    const run = await trained('restarted-redis', '--workers', '2', '--redis', redis.url);
+    await run.saw(UNDER_WAY);
+    await redis.server.restart();
+    await run.saw(/checkpoint of outer step 12\b/);
+    await redis.server.kill();
+    await redis.server.restart();
+    expect(digestIn(await run.ended)).toBe(undisturbed);
+  });
 
-  it(
-    'when Redis loses everything',
-    async () => {
-      const run = await trained('emptied-redis', '--workers', '2', '--redis', redis.url);
-      await run.saw(UNDER_WAY);
-      await jobUnderWay('emptied-redis');
-      await redis.client.flushall();
-      expect(digestIn(await run.ended)).toBe(undisturbed);
-    },
-    TIMEOUT_MS,
-  );
+  it('when Redis loses everything', async () => {
+    const run = await trained('emptied-redis', '--workers', '2', '--redis', redis.url);
+    await run.saw(UNDER_WAY);
+    await jobUnderWay('emptied-redis');
+    await redis.client.flushall();
+    expect(digestIn(await run.ended)).toBe(undisturbed);
+  });
 
-  it(
-    'when the coordinator is killed and the run resumed',
-    async () => {
-      const run = await trained('killed-coordinator', '--workers', '2', '--redis', redis.url);
-      await run.saw(UNDER_WAY);
-      run.signal('SIGKILL');
-      const killed = await run.ended;
-      expect(killed.signal).toBe('SIGKILL');
-      // Nobody stops the workers of a killed coordinator but they themselves.
-      await gone(workerPids(killed.diagnostics));
-      const resumed = await trained('killed-coordinator', '--resume', '--workers', '1');
-      expect(digestIn(await resumed.ended)).toBe(undisturbed);
-    },
-    TIMEOUT_MS,
-  );
+  it('when the coordinator is killed and the run resumed', async () => {
+    const run = await trained('killed-coordinator', '--workers', '2', '--redis', redis.url);
+    await run.saw(UNDER_WAY);
+    run.signal('SIGKILL');
+    const killed = await run.ended;
+    expect(killed.signal).toBe('SIGKILL');
+    // Nobody stops the workers of a killed coordinator but they themselves.
+    await gone(workerPids(killed.diagnostics));
+    const resumed = await trained('killed-coordinator', '--resume', '--workers', '1');
+    expect(digestIn(await resumed.ended)).toBe(undisturbed);
+  });
 
-  it(
-    'when Ctrl-C stops the run and it is resumed',
-    async () => {
-      const run = await trained('interrupted', '--workers', '2', '--redis', redis.url);
-      await run.saw(UNDER_WAY);
-      run.signal('SIGINT');
-      const stopped = await run.ended;
-      expect(stopped.exitCode, stopped.diagnostics).toBe(4);
-      expect(stopped.diagnostics).toContain('--resume');
-      await gone(workerPids(stopped.diagnostics));
-      // A worker may have put outputs that its coordinator no longer saw: these end by themselves.
-      const left = await redis.client.keys('{interrupted}:blob:*');
-      expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
-      for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
-      const resumed = await trained('interrupted', '--resume', '--in-process');
-      expect(digestIn(await resumed.ended)).toBe(undisturbed);
-    },
-    TIMEOUT_MS,
-  );
+  it('when Ctrl-C stops the run and it is resumed', async () => {
+    const run = await trained('interrupted', '--workers', '2', '--redis', redis.url);
+    await run.saw(UNDER_WAY);
+    run.signal('SIGINT');
+    const stopped = await run.ended;
+    expect(stopped.exitCode, stopped.diagnostics).toBe(4);
+    expect(stopped.diagnostics).toContain('--resume');
+    await gone(workerPids(stopped.diagnostics));
+    // A worker may have put outputs that its coordinator no longer saw: these end by themselves.
+    const left = await redis.client.keys('{interrupted}:blob:*');
+    expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
+    for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
+    const resumed = await trained('interrupted', '--resume', '--in-process');
+    expect(digestIn(await resumed.ended)).toBe(undisturbed);
+  });
 });

@@ -16,7 +16,6 @@ import {
 import { startCommand } from '../fixtures/command.js';
 import { segmentLog, segmentRun } from '../fixtures/segment-log.js';
 
-const TIMEOUT_MS = 120_000;
 let folder: string;
 let reports: EvaluationReport[];
 
@@ -38,7 +37,7 @@ beforeAll(async () => {
   );
   const { segments } = JSON.parse(output) as { segments: unknown[] };
   reports = segments.map((report) => EvaluationReportSchema.parse(report));
-}, TIMEOUT_MS);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function ended(...args: string[]): Promise<string> {

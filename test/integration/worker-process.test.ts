@@ -24,7 +24,7 @@ it('ends when its parent went away before it was up', async () => {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
   const ended = once(worker, 'exit');
-  const killed = setTimeout(() => worker.kill('SIGKILL'), 30_000);
+  const killed = setTimeout(() => worker.kill('SIGKILL'), 300_000);
   worker.disconnect();
   expect(await ended).toEqual([0, null]);
   clearTimeout(killed);

@@ -85,7 +85,7 @@ describe.each(methods)('$kind', (method) => {
       }),
       { numRuns: 3 },
     );
-  }, 60_000);
+  });
 
   test.each(['binary', 'squared'] as const)('a weight repeats rows: %s', async (loss) => {
     const plain = tinyTaskStore({ taskCount: 3, losses: [loss] });

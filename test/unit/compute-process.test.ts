@@ -20,6 +20,7 @@ import {
 } from '../../worker/compute-process.js';
 import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
 import { methodOf } from '../fixtures/methods.js';
+import { steppedClock } from '../fixtures/stepped-clock.js';
 import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
 
 const entry = fileURLToPath(new URL('../../dist/test/fixtures/compute-entry.js', import.meta.url));
@@ -32,13 +33,22 @@ const work: GradientWork = {
 
 let events: ComputeEvent[] = [];
 const opened: JobExecutor[] = [];
+let onProgressSent = (): void => undefined;
 const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => {
   events = [];
-  const onEvent = (event: ComputeEvent): void => void events.push(event);
+  const onEvent = (event: ComputeEvent): void => {
+    events.push(event);
+    if (event.kind === 'warning' && event.message === 'progress sent') onProgressSent();
+  };
   const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
   opened.push(executor);
   return executor;
 };
+/** Resolves when a job that comes to no end has sent its last progress. */
+const progressHeard = (): Promise<void> =>
+  new Promise((resolve) => {
+    onProgressSent = resolve;
+  });
 const endings = (): string[] => events.flatMap((e) => (e.kind === 'ended' ? [e.why] : []));
 
 let input: JobInput;
@@ -87,18 +97,30 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
 });
 
 test('a deadline error names what was last heard', async () => {
-  const executor = open();
-  const error = await failureOf(executor.execute(inputOf('hangs-computing', 3_000)));
-  expect(error.report.found).toMatch(/^last heard: computing, \d\.\d s ago$/);
+  const clock = steppedClock();
+  const executor = open({ clock });
+  const failed = failureOf(executor.execute(inputOf('hangs-computing', 3_000)));
+  await progressHeard();
+  clock.advance(3_000);
+  expect((await failed).report.found).toBe('last heard: computing, 3.0 s ago');
 });
 
 test('only a process that does not compute is ended for its silence', async () => {
-  const executor = open({ silenceMsMax: 2_000 });
-  const silent = await failureOf(executor.execute(inputOf('freezes')));
+  const clock = steppedClock();
+  const executor = open({ clock, silenceMsMax: 2_000 });
+  const failed = failureOf(executor.execute(inputOf('freezes')));
+  await progressHeard();
+  clock.advance(2_000);
+  const silent = await failed;
   expect(silent.kind).toBe('transient');
   expect(silent.message).toContain('fell silent');
   expect(silent.report.found).toMatch(/^last heard: reading, /);
-  const late = await failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
+  const hanging = failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
+  await progressHeard();
+  clock.advance(2_000);
+  await Promise.race([clock.asleep(), hanging]);
+  clock.advance(2_000);
+  const late = await hanging;
   expect(late.message).toContain('passed its deadline');
   expect(endings()).toEqual(['silent', 'deadline']);
 });
