@@ -1,15 +1,22 @@
 #!/usr/bin/env node
-// The qianmo executable: sets the checkout up when it is stale, then runs the compiled command line.
+// The qianmo executable: sets qianmo up at its first use, and a checkout whenever it has changed, then
+// runs the compiled command line.
 import { existsSync } from 'node:fs';
+import { isBuildCurrent } from '../bootstrap/build.mjs';
 import { failWith } from '../bootstrap/progress.mjs';
+import { isCheckout } from '../bootstrap/project.mjs';
 import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
 
+// Verbs that compute nothing, and the one that decides by itself what to obtain.
+const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', '--help', '-h', undefined];
+const main = new URL('../../dist/infra/cli/main.js', import.meta.url);
 try {
   checkNodeVersion();
-  if (!isSetUp()) await setUp();
+  const isCompiled = existsSync(main) && (!isCheckout || isBuildCurrent());
+  const isNeeded = !isCompiled || !VERBS_WITHOUT_SETUP.includes(process.argv[2]);
+  if (isNeeded && !isSetUp()) await setUp();
 } catch (error) {
   failWith(error);
 }
-const main = new URL('../../dist/infra/cli/main.js', import.meta.url);
 if (!existsSync(main)) failWith('dist/infra/cli/main.js was not built. Cure: npm run build');
 await import(main.href);

@@ -29,6 +29,9 @@ function findProjectRoot() {
 
 export const projectRoot = findProjectRoot();
 
+/** Whether the sources are here: a checkout. An installed package has only what was compiled of them. */
+export const isCheckout = existsSync(join(projectRoot, 'tsconfig.json'));
+
 /**
  * The folder for what is obtained once per user and shared by all checkouts.
  * @returns {string} $XDG_CACHE_HOME/qianmo or ~/.cache/qianmo

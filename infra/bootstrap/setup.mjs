@@ -1,16 +1,20 @@
-// Makes a fresh checkout runnable, step by step; each step is quick when there is nothing to do.
-// Run directly (`npm run setup`) it tries again what an earlier set-up had to leave out; with --gpu
-// (`npm run setup:gpu`) it installs TensorFlow for GPUs, or fails.
+// Makes a fresh checkout or a freshly installed package runnable, step by step; each step is quick when
+// there is nothing to do. npm has installed the packages of an installed package, whose code is
+// compiled already. Run directly (`npm run setup`) it tries again what an earlier set-up had to leave
+// out; with --gpu (`npm run setup:gpu`) it installs TensorFlow for GPUs, or fails.
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { areNpmPackagesCurrent, installNpmPackages } from './npm-packages.mjs';
+import { areNpmPackagesCurrent, installNpmPackages } from './packages/npm-packages.mjs';
 import { buildProject, isBuildCurrent } from './build.mjs';
 import {
   installGpuTensorFlow,
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
-} from './native-tensorflow.mjs';
+} from './tensorflow/native-tensorflow.mjs';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
 import { BootstrapError, failWith, runStep, say } from './progress.mjs';
+import { cacheRoot, isCheckout, projectRoot } from './project.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 
 /** Throws a BootstrapError when this Node is not supported. */
@@ -23,7 +27,21 @@ export function checkNodeVersion() {
 
 /** @returns {boolean} whether the product can run as it is; takes some ten milliseconds */
 export function isSetUp() {
+  if (!isCheckout) return isNativeTensorFlowSettled();
   return areNpmPackagesCurrent() && isNativeTensorFlowSettled() && isBuildCurrent();
+}
+
+/** Throws a BootstrapError when what is obtained could not be put into this package. */
+function checkWritable() {
+  const folder = isCheckout ? projectRoot : join(projectRoot, 'dist');
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch {
+    throw new BootstrapError(
+      `qianmo is not set up, and this user cannot write to ${folder}, where the native addon goes`,
+      ['install qianmo in a folder of your own: npm install qianmo, then npx qianmo setup'],
+    );
+  }
 }
 
 /**
@@ -41,22 +59,32 @@ export function isSetUp() {
  */
 export async function setUp(options = {}) {
   checkNodeVersion();
+  if (!isSetUp()) checkWritable();
+  if (!isNativeTensorFlowSettled()) {
+    say(`setting up; downloads are kept in ${cacheRoot()}, the first time takes a few minutes`);
+  }
   const retry = (options.retry ?? false) || (options.forTests ?? false);
   return withSetupLock(async () => {
-    await runStep('npm packages', installNpmPackages);
+    if (isCheckout) await runStep('npm packages', installNpmPackages);
     await runStep('native TensorFlow', (announce) =>
       options.gpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
     );
     const redisServer = await obtainRedis();
     const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
-    let typeErrors = /** @type {string[]} */ ([]);
-    await runStep('build', async (announce) => {
-      const built = await buildProject(announce);
-      typeErrors = built.errors;
-      return built;
-    });
+    const typeErrors = isCheckout ? await build() : [];
     return { typeErrors, redisServer, s3Server: s3.server, s3Problem: s3.problem };
   });
+}
+
+/** @returns {Promise<string[]>} the type errors */
+async function build() {
+  let errors = /** @type {string[]} */ ([]);
+  await runStep('build', async (announce) => {
+    const built = await buildProject(announce);
+    errors = built.errors;
+    return built;
+  });
+  return errors;
 }
 
 /** @returns {Promise<SetUpResult['redisServer']>} */

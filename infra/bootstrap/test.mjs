@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand } from './commands.mjs';
-import { whyNoNativeTensorFlow } from './native-tensorflow.mjs';
+import { whyNoNativeTensorFlow } from './tensorflow/native-tensorflow.mjs';
 import { failWith, runStep, say } from './progress.mjs';
 import { projectRoot, readIfThere } from './project.mjs';
 import { setUp } from './setup.mjs';

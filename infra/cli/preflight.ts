@@ -87,7 +87,7 @@ async function checkTensorFlow(demand: DeviceDemand, environment: Environment): 
     return {
       state: 'warning',
       detail: `${detail}: the job runs, many times slower`,
-      cure: 'node infra/bootstrap/setup.mjs installs it and says what is in the way',
+      cure: 'qianmo setup installs it and says what is in the way',
       device,
     };
   if (device.gpu === null || device.device === 'gpu' || demand === 'cpu')
@@ -95,7 +95,7 @@ async function checkTensorFlow(demand: DeviceDemand, environment: Environment): 
   return {
     state: 'warning',
     detail: `${detail}; the GPU (${device.gpu.name}) lies idle`,
-    cure: 'npm run setup:gpu installs TensorFlow with CUDA; qianmo check --device gpu says what is missing',
+    cure: 'qianmo setup --gpu installs TensorFlow with CUDA; qianmo check --device gpu says what is missing',
     device,
   };
 }
@@ -118,7 +118,7 @@ async function checkQueue(redisUrl: string): Promise<Finding> {
       ? {
           state: 'problem',
           detail: 'embedded, but no Redis server is on this machine',
-          cure: 'node infra/bootstrap/setup.mjs obtains one; or set queue.redisUrl',
+          cure: 'qianmo setup obtains one; or set queue.redisUrl',
         }
       : ok(`embedded, ${server.version}`);
   }

@@ -140,6 +140,19 @@ Without --workers and --in-process the coordinator waits for workers started els
 
 function addServiceVerbs(program: Command, context: CommandContext): void {
   program
+    .command('setup')
+    .description('obtain what this machine lacks: native TensorFlow and a Redis server')
+    .option('--gpu', 'TensorFlow with CUDA 12, 3.3 GB of downloads')
+    .addHelpText(
+      'after',
+      '\nThe first use of any verb does this by itself; this one tries again what failed then.' +
+        '\n\nExample:\n  qianmo setup --gpu',
+    )
+    .action(async (options: unknown) => {
+      const { setupVerb } = await import('./verbs/setup.js');
+      await setupVerb(options, context);
+    });
+  program
     .command('worker')
     .description('carry jobs of any run from the queue until stopped')
     .requiredOption('--redis <url>', 'the Redis server of the queue')

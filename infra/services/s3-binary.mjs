@@ -6,7 +6,7 @@ import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { findOnPath, runCommand } from '../bootstrap/commands.mjs';
 import { cacheRoot, publishFolder } from '../bootstrap/project.mjs';
-import { extractFromWheel, obtainPip } from '../bootstrap/python-wheel.mjs';
+import { extractFromWheel, obtainPip } from '../bootstrap/packages/python-wheel.mjs';
 
 const GATEWAY_MODULE = 'github.com/versity/versitygw/cmd/versitygw';
 const GATEWAY_VERSION = 'v1.8.0';

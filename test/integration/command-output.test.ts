@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/command-room.js';
-import { findNvidiaDriver } from '../../infra/bootstrap/cuda-libraries.mjs';
+import { findNvidiaDriver } from '../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
 import { DeviceReportSchema } from '../../worker/compute/device/device-report.js';
 import { redisForTest } from '../fixtures/redis-for-test.js';
 
@@ -84,7 +84,7 @@ describe('check', () => {
       exitCode: 3,
       what: /^a GPU is demanded, yet TensorFlow computes on the CPU$/,
       found: /libcuda\.so\.1/,
-      cure: /setup:gpu|driver/,
+      cure: /setup --gpu|driver/,
     } as const;
     const checked = await room.start(['check', '--device', 'gpu']).ended;
     expect(checked.exitCode).toBe(3);

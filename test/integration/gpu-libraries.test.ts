@@ -1,5 +1,5 @@
 // TensorFlow for GPUs on a machine without one: a stub of the driver shows it a GPU, and it says
-// which of CUDA's libraries it then opened. Needs `npm run setup:gpu` and a C compiler; no GPU.
+// which of CUDA's libraries it then opened. Needs `qianmo setup --gpu` and a C compiler; no GPU.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { findOnPath } from '../../infra/bootstrap/commands.mjs';
-import { isGpuTensorFlowInstalled } from '../../infra/bootstrap/native-tensorflow.mjs';
+import { isGpuTensorFlowInstalled } from '../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import { CUDA_LIBRARIES } from '../../worker/compute/device/cuda-libraries.js';
 
 /** Enough of a driver for TensorFlow to find one device of Hopper's kind, and no more. */
@@ -43,17 +43,21 @@ test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
         const built = spawnSync(compiler ?? '', args, { encoding: 'utf8' });
         expect(built.stderr).toBe('');
       }
-      const { stderr } = spawnSync(process.execPath, ['infra/bootstrap/check-tensorflow.mjs'], {
-        encoding: 'utf8',
-        env: {
-          ...process.env,
-          LD_LIBRARY_PATH: folder,
-          TF_CPP_MIN_LOG_LEVEL: '0',
-          TF_CPP_MAX_VLOG_LEVEL: '1',
+      const { stderr } = spawnSync(
+        process.execPath,
+        ['infra/bootstrap/tensorflow/check-loading.mjs'],
+        {
+          encoding: 'utf8',
+          env: {
+            ...process.env,
+            LD_LIBRARY_PATH: folder,
+            TF_CPP_MIN_LOG_LEVEL: '0',
+            TF_CPP_MAX_VLOG_LEVEL: '1',
+          },
+          maxBuffer: 2 ** 28,
+          timeout: 300_000,
         },
-        maxBuffer: 2 ** 28,
-        timeout: 300_000,
-      });
+      );
       const opened = [...stderr.matchAll(/Successfully opened dynamic library (\S+)/g)].map(
         ([, name]) => name,
       );

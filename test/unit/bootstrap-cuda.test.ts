@@ -9,7 +9,7 @@ import {
   areCudaLibrariesCached,
   linkCudaLibraries,
   resolveCudaLibraries,
-} from '../../infra/bootstrap/cuda-libraries.mjs';
+} from '../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
 import { CUDA_LIBRARIES } from '../../worker/compute/device/cuda-libraries.js';
 
 /** The libraries as the wheels have them, by folder of `nvidia/`. */

@@ -156,7 +156,7 @@ describe('a demand', () => {
     expect(error.report.isOfThisMachine).toBe(true);
     expect(error.report.found).toContain('libcudart.so.12, libcudnn.so.9');
     expect(error.report.found).toContain('libcuda.so.1');
-    expect(error.report.cure).toContain('npm run setup:gpu');
+    expect(error.report.cure).toContain('qianmo setup --gpu');
   });
 
   test('for the CPU refuses a GPU', () => {
@@ -172,7 +172,7 @@ describe('a demand', () => {
   test.each([
     ['the driver', onCpu, false, /driver/],
     ['a visible GPU', onCpu, true, /CUDA_VISIBLE_DEVICES/],
-    ['native TensorFlow', { ...onCpu, isNative: false }, true, /setup:gpu/],
+    ['native TensorFlow', { ...onCpu, isNative: false }, true, /setup --gpu/],
     ['nothing it could name', { ...onCpu, gpu: gpus[0] ?? null }, true, /TF_CPP_MAX_VLOG_LEVEL/],
   ])('for a GPU, lacking %s, has the cure for that', (_, report, hasDriver, cure) => {
     expect(refusalOf(report, hasDriver, []).report.cure).toMatch(cure);

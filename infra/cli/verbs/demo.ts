@@ -1,6 +1,7 @@
 /** `qianmo demo`: the whole job on the data that ships with the repository. */
 
 import { z } from 'zod';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reportTable } from '../../../coordinator/evaluation/report-table.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
@@ -52,9 +53,14 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
   context.print(`
 Done in ${seconds} s. Where to look next:
   ${joinAddress(config.output, 'report.html')}   the same with plots
-  infra/examples/movielens.yaml   the run's config, every field explained
-  infra/examples/synthetic.yaml   a log of your own size: qianmo synthesize, prepare, train, evaluate
-  README.md                       the verbs, and how to bring your own logs`);
+  ${shown('infra/examples/movielens.yaml')}   the run's config, every field explained
+  ${shown('infra/examples/synthetic.yaml')}   a log of your own size: qianmo synthesize, prepare, train, evaluate
+  ${shown('README.md')}                       the verbs, and how to bring your own logs`);
+}
+
+/** A file of the package as it is reached from the current folder. */
+function shown(file: string): string {
+  return relative(process.cwd(), fileURLToPath(new URL(file, packageRoot)));
 }
 
 /** The example's config, its files found from anywhere and its output where it was asked for. */

@@ -123,9 +123,9 @@ export function requireDevice(
 
 function cureOf(report: DeviceReport, hasDriver: boolean, missing: readonly string[]): string {
   if (!report.isNative || missing.length > 0)
-    return 'npm run setup:gpu installs TensorFlow with CUDA 12; or demand device auto';
+    return 'qianmo setup --gpu installs TensorFlow with CUDA 12; or demand device auto';
   if (!hasDriver) return 'install the NVIDIA driver (525 or later), or demand device auto';
   if (report.gpu === null)
     return 'give the process a GPU (CUDA_VISIBLE_DEVICES, --gpu-index), or demand device auto';
-  return 'npm run setup:gpu, should the installed TensorFlow be the one without CUDA; TF_CPP_MAX_VLOG_LEVEL=1 makes TensorFlow say why';
+  return 'qianmo setup --gpu, should the installed TensorFlow be the one without CUDA; TF_CPP_MAX_VLOG_LEVEL=1 makes TensorFlow say why';
 }

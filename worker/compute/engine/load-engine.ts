@@ -20,7 +20,7 @@ export interface Engine {
 
 const require = createRequire(import.meta.url);
 const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
-const CURE = 'npm run demo sets native TensorFlow up; qianmo check says what is missing';
+const CURE = 'qianmo setup installs native TensorFlow; qianmo check says what is missing';
 
 /**
  * @throws QianmoError of kind `environment` when the chosen backend does not load; `auto` falls

@@ -1,8 +1,9 @@
 // Run in a process of its own: loads native TensorFlow, multiplies two matrices, prints one JSON line.
 import { createRequire } from 'node:module';
-import '../../worker/compute/engine/removed-node-functions.mjs';
+import '../../../worker/compute/engine/removed-node-functions.mjs';
+import { tfjsPackageFolder } from './tfjs-package.mjs';
 
-const tf = createRequire(import.meta.url)('@tensorflow/tfjs-node-gpu');
+const tf = createRequire(import.meta.url)(tfjsPackageFolder);
 
 const left = tf.tensor2d([1, 2, 3, 4], [2, 2]);
 const product = Array.from(tf.matMul(left, left).dataSync());

@@ -1,12 +1,13 @@
 // Native TensorFlow under tfjs-node-gpu. Never stops the work: without it a portable backend runs.
 //
-// Order: the package's own download where its host answers, then libtensorflow out of the Python
-// wheel with an addon built here. What is installed is proven by loading it in a process of its own.
-// For GPUs (`npm run setup:gpu`, and again by itself on a machine with a GPU and that in its cache)
+// libtensorflow comes out of its Python wheel and the addon is built here, so that every machine has
+// the same TensorFlow, with the engine's own operations, and computes the same digests. What is
+// installed is proven by loading it in a process of its own.
+// For GPUs (`qianmo setup --gpu`, and again by itself on a machine with a GPU and that in its cache)
 // it is the wheel with CUDA, beside CUDA's libraries out of theirs.
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { lastTellingLine, runCommand } from './commands.mjs';
+import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { lastTellingLine, runCommand } from '../commands.mjs';
 import {
   CUDA_MEGABYTES,
   areCudaLibrariesCached,
@@ -15,27 +16,26 @@ import {
   obtainCudaLibraries,
   resolveCudaLibraries,
 } from './cuda-libraries.mjs';
-import { BootstrapError } from './progress.mjs';
-import { projectRoot, readIfThere, writeWhole } from './project.mjs';
-import { NODE_API_VERSION, obtainAddon, ownSourceDigest } from './tensorflow-addon.mjs';
+import { BootstrapError } from '../progress.mjs';
+import { projectRoot, readIfThere, writeWhole } from '../project.mjs';
+import { NODE_API_VERSION, obtainAddon, ownSourceDigest } from './addon.mjs';
 import {
   TENSORFLOW_VERSION,
   isTensorFlowLibraryCached,
   obtainTensorFlowLibrary,
-} from './tensorflow-library.mjs';
+} from './library.mjs';
+import { placeTfjsPackage, tfjsPackageFolder } from './tfjs-package.mjs';
 
-const CONNECT_TIMEOUT_MS = 20_000;
-const OWN_DOWNLOAD_TIMEOUT_MS = 15 * 60_000;
-const packageFolder = join(projectRoot, 'node_modules', '@tensorflow', 'tfjs-node-gpu');
-const stampPath = join(packageFolder, '.qianmo-native.json');
-const addonPath = join(packageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
-const libraryFolder = join(packageFolder, 'deps', 'lib');
+const CHECK_SCRIPT = 'infra/bootstrap/tensorflow/check-loading.mjs';
+const stampPath = join(tfjsPackageFolder, '.qianmo-native.json');
+const addonPath = join(tfjsPackageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
+const libraryFolder = join(tfjsPackageFolder, 'deps', 'lib');
 /** Where libtensorflow looks for CUDA's libraries, from `libraryFolder`. */
-export const nvidiaFolder = join(packageFolder, 'deps', 'nvidia');
+export const nvidiaFolder = join(tfjsPackageFolder, 'deps', 'nvidia');
 
-/** @typedef {import('./progress.mjs').Announce} Announce */
-/** @typedef {import('./progress.mjs').StepOutcome} StepOutcome */
-/** @typedef {'own' | 'wheel' | 'gpu-wheel'} Way */
+/** @typedef {import('../progress.mjs').Announce} Announce */
+/** @typedef {import('../progress.mjs').StepOutcome} StepOutcome */
+/** @typedef {'wheel' | 'gpu-wheel'} Way */
 /** @typedef {{ way: Way | 'none', wanted: string, note: string, cure: string[] }} Stamp */
 
 const wantedStamp = () => {
@@ -93,12 +93,12 @@ export async function installNativeTensorFlow(announce, options) {
   for (const way of waysOf(choice)) {
     const check = await installAndCheck(way, announce);
     if ('note' in check) return settle({ way, wanted: wantedStamp(), ...check });
-    problems.push(`${way === 'own' ? 'own download' : way}: ${check.problem}`);
+    problems.push(`${way}: ${check.problem}`);
   }
   const note = problems.join('; ') || 'QIANMO_TENSORFLOW=portable';
   const cure = [
     'NO NATIVE TENSORFLOW: training goes on with a portable backend, ten or more times slower,',
-    'with the same results within float tolerance. After curing the above: npm run setup',
+    'with the same results within float tolerance. After curing the above: qianmo setup',
   ];
   return settle({ way: 'none', wanted: wantedStamp(), note, cure });
 }
@@ -109,10 +109,8 @@ export async function installNativeTensorFlow(announce, options) {
  */
 function waysOf(choice) {
   if (choice === 'portable') return [];
-  /** @type {Way[]} */
-  const ways = choice === 'wheel' ? ['wheel'] : ['own', 'wheel'];
   const hadGpu = isTensorFlowLibraryCached('gpu') && areCudaLibrariesCached();
-  return hadGpu && findNvidiaDriver() !== null ? ['gpu-wheel', ...ways] : ways;
+  return hadGpu && findNvidiaDriver() !== null ? ['gpu-wheel', 'wheel'] : ['wheel'];
 }
 
 /**
@@ -127,8 +125,8 @@ export async function installGpuTensorFlow(announce) {
   if ('note' in check) return settle({ way: 'gpu-wheel', wanted: wantedStamp(), ...check });
   throw new BootstrapError(`TensorFlow for GPUs: ${check.problem}`, [
     `Linux on x86-64, pip with its package index and 9 GB of disk are needed (${CUDA_MEGABYTES + 572} MB of downloads)`,
-    'then try again: npm run setup:gpu; what was downloaded is kept',
-    'to go on without: npm run setup',
+    'then try again: qianmo setup --gpu; what was downloaded is kept',
+    'to go on without: qianmo setup',
   ]);
 }
 
@@ -138,7 +136,7 @@ export async function installGpuTensorFlow(announce) {
  * @returns {Promise<{ note: string, cure: string[] } | { problem: string }>}
  */
 async function installAndCheck(way, announce) {
-  const problem = await (way === 'own' ? installOwn(announce) : installFromWheel(way, announce));
+  const problem = await installFromWheel(way, announce);
   if (problem !== '') return { problem };
   const check = await checkByLoading();
   if ('problem' in check) {
@@ -156,7 +154,7 @@ async function installAndCheck(way, announce) {
   if (device === 'GPU') return { note: `${note}, driver ${driver}`, cure: [] };
   const cure = [
     'there is an NVIDIA driver, yet TensorFlow computes on the CPU. It says why:',
-    'TF_CPP_MAX_VLOG_LEVEL=1 node infra/bootstrap/check-tensorflow.mjs',
+    `TF_CPP_MAX_VLOG_LEVEL=1 node ${join(projectRoot, CHECK_SCRIPT)}`,
   ];
   return { note: `${note}, with CUDA, driver ${driver}`, cure };
 }
@@ -166,7 +164,7 @@ function hintOfGpu() {
   if (findNvidiaDriver() === null) return [];
   const gigabytes = ((CUDA_MEGABYTES + 572) / 1000).toFixed(1);
   return [
-    `this machine has an NVIDIA GPU: npm run setup:gpu uses it (${gigabytes} GB of downloads)`,
+    `this machine has an NVIDIA GPU: qianmo setup --gpu uses it (${gigabytes} GB of downloads)`,
   ];
 }
 
@@ -186,41 +184,7 @@ function outcomeOf(stamp) {
 }
 
 /**
- * The package's own install script: its libtensorflow and its prebuilt addon.
- * @param {Announce} announce
- * @returns {Promise<string>} the problem, empty when it went well
- */
-async function installOwn(announce) {
-  const script = readIfThere(join(packageFolder, 'scripts', 'install.js')) ?? '';
-  const host = process.env['TFJS_NODE_CDN_STORAGE'] ?? /'(https:\/\/[^']+)'/.exec(script)?.[1];
-  if (host === undefined) return 'its install script names no host';
-  const unreachable = await tryToReach(host);
-  if (unreachable !== '') return unreachable;
-  announce('downloading what its package names (about 400 MB)');
-  const binaries = join(projectRoot, 'node_modules', '.bin');
-  const installed = await runCommand(process.execPath, ['scripts/install.js', 'gpu', 'download'], {
-    cwd: packageFolder,
-    environment: { PATH: `${binaries}${delimiter}${process.env['PATH'] ?? ''}` },
-    timeoutMs: OWN_DOWNLOAD_TIMEOUT_MS,
-  });
-  return installed.problem;
-}
-
-/**
- * @param {string} address
- * @returns {Promise<string>} empty when something answered there
- */
-async function tryToReach(address) {
-  try {
-    await fetch(address, { method: 'HEAD', signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) });
-    return '';
-  } catch {
-    return 'its host cannot be reached from here';
-  }
-}
-
-/**
- * @param {'wheel' | 'gpu-wheel'} way
+ * @param {Way} way
  * @param {Announce} announce
  * @returns {Promise<string>} the problem, empty when it went well
  */
@@ -231,14 +195,9 @@ async function installFromWheel(way, announce) {
   const { library } = obtained;
   try {
     if (isForGpu) await obtainCudaLibraries(announce);
-    const manifest = readFileSync(join(packageFolder, 'package.json'), 'utf8');
-    const packageVersion = JSON.parse(manifest).version;
-    const libraryVersion = TENSORFLOW_VERSION;
-    const addon = await obtainAddon(
-      { packageFolder, packageVersion, library, libraryVersion },
-      announce,
-    );
-    rmSync(join(packageFolder, 'deps'), { recursive: true, force: true });
+    await placeTfjsPackage(announce);
+    const addon = await obtainAddon(library, announce);
+    rmSync(join(tfjsPackageFolder, 'deps'), { recursive: true, force: true });
     mkdirSync(libraryFolder, { recursive: true });
     for (const [name, target] of [
       ['libtensorflow.so', library.cc],
@@ -249,7 +208,7 @@ async function installFromWheel(way, announce) {
       symlinkSync(String(target), join(libraryFolder, String(name)));
     }
     if (isForGpu) linkCudaLibraries(nvidiaFolder);
-    rmSync(join(packageFolder, 'lib'), { recursive: true, force: true });
+    rmSync(join(tfjsPackageFolder, 'lib'), { recursive: true, force: true });
     mkdirSync(join(addonPath, '..'), { recursive: true });
     copyFileSync(addon, addonPath);
     return '';
@@ -260,7 +219,7 @@ async function installFromWheel(way, announce) {
 
 /** @returns {Promise<{ version: string, device: string } | { problem: string }>} */
 async function checkByLoading() {
-  const script = join(projectRoot, 'infra', 'bootstrap', 'check-tensorflow.mjs');
+  const script = join(projectRoot, CHECK_SCRIPT);
   const environment = {
     TF_CPP_MIN_LOG_LEVEL: '2',
     TF_ENABLE_ONEDNN_OPTS: '1',

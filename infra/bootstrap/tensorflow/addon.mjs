@@ -7,14 +7,16 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { findOnPath, runCommand } from './commands.mjs';
-import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from './project.mjs';
-import { extractFromWheel, obtainPip } from './python-wheel.mjs';
+import { findOnPath, runCommand } from '../commands.mjs';
+import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '../project.mjs';
+import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 import {
   canInstallSystemPackages,
   installCommand,
   installSystemPackages,
-} from './system-packages.mjs';
+} from '../packages/system-packages.mjs';
+import { TENSORFLOW_VERSION } from './library.mjs';
+import { TFJS_VERSION, tfjsPackageFolder } from './tfjs-package.mjs';
 
 export const NODE_API_VERSION = 8;
 const HEADERS_PACKAGE = 'node-api-headers@1.9.0';
@@ -29,7 +31,7 @@ const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc'].map((name) =>
 const PACKAGE_FLAGS = ['-DTF_NewSessionOptions=QianmoNewSessionOptions'];
 const COMPILE_TIMEOUT_MS = 10 * 60_000;
 
-/** @typedef {import('./progress.mjs').Announce} Announce */
+/** @typedef {import('../progress.mjs').Announce} Announce */
 
 /** @returns {string} changes with what the addon adds to the package's own sources */
 export function ownSourceDigest() {
@@ -38,17 +40,13 @@ export function ownSourceDigest() {
 }
 
 /**
- * @param {object} inputs
- * @param {string} inputs.packageFolder of tfjs-node-gpu
- * @param {string} inputs.packageVersion
- * @param {import('./tensorflow-library.mjs').TensorFlowLibrary} inputs.library
- * @param {string} inputs.libraryVersion
+ * Needs the package of tfjs-node-gpu in its place.
+ * @param {import('./library.mjs').TensorFlowLibrary} library
  * @param {Announce} announce
  * @returns {Promise<string>} path of the addon in the cache; throws an Error with a cure otherwise
  */
-export async function obtainAddon(inputs, announce) {
-  const { packageVersion, libraryVersion } = inputs;
-  const versions = `${packageVersion}-tensorflow-${libraryVersion}-napi-v${NODE_API_VERSION}`;
+export async function obtainAddon(library, announce) {
+  const versions = `${TFJS_VERSION}-tensorflow-${TENSORFLOW_VERSION}-napi-v${NODE_API_VERSION}`;
   const key = `${versions}-${ownSourceDigest()}`;
   const target = join(cacheRoot(), `tfjs-addon-${key}-${process.platform}-${process.arch}`);
   const addon = join(target, 'tfjs_binding.node');
@@ -57,10 +55,10 @@ export async function obtainAddon(inputs, announce) {
   const headers = await obtainNodeHeaders(announce);
   announce('building its addon (about 15 s)');
   await publishFolder(target, async (folder) => {
-    const packageSources = SOURCES.map((name) => join(inputs.packageFolder, 'binding', name));
+    const packageSources = SOURCES.map((name) => join(tfjsPackageFolder, 'binding', name));
     const sources = [...packageSources, ...OWN_SOURCES];
     const objects = sources.map((source) => join(folder, `${basename(source)}.o`));
-    const include = [`-I${headers}`, `-I${inputs.library.include}`];
+    const include = [`-I${headers}`, `-I${library.include}`];
     const flags = ['-O3', '-std=c++17', '-fPIC', '-fno-rtti', `-DNAPI_VERSION=${NODE_API_VERSION}`];
     const definitions = ['-DNODE_GYP_MODULE_NAME=tfjs_binding', '-DBUILDING_NODE_EXTENSION'];
     const compiles = sources.map((source, index) =>
@@ -74,7 +72,7 @@ export async function obtainAddon(inputs, announce) {
       if (!compiled.ok) throw new Error(`the addon does not compile: ${compiled.problem}`);
     }
     const output = join(folder, 'tfjs_binding.node');
-    const libraries = [inputs.library.cc, inputs.library.framework];
+    const libraries = [library.cc, library.framework];
     const runPath = '-Wl,-rpath,$ORIGIN/../../deps/lib';
     const linked = await compiler.run(['-shared', '-o', output, ...objects, ...libraries, runPath]);
     if (!linked.ok) throw new Error(`the addon does not link: ${linked.problem}`);

@@ -1,0 +1,23 @@
+// `npm pack` and `npm publish` run this first: what is packed is compiled here, so that whoever installs
+// the package needs no TypeScript. Type errors stop it.
+import { buildProject } from './build.mjs';
+import { installNpmPackages } from './packages/npm-packages.mjs';
+import { BootstrapError, failWith, runStep } from './progress.mjs';
+import { checkNodeVersion } from './setup.mjs';
+import { withSetupLock } from './setup-lock.mjs';
+
+try {
+  checkNodeVersion();
+  // `npm pack --dry-run` is to pack nothing, but what it lists must be there.
+  delete process.env['npm_config_dry_run'];
+  await withSetupLock(async () => {
+    await runStep('npm packages', installNpmPackages);
+    await runStep('build', async (announce) => {
+      const built = await buildProject(announce);
+      if (built.errors.length === 0) return built;
+      throw new BootstrapError('the sources have type errors', built.errors);
+    });
+  });
+} catch (error) {
+  failWith(error);
+}

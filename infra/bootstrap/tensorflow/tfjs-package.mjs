@@ -1,0 +1,80 @@
+// The npm package tfjs-node-gpu: JavaScript and C++ sources, fetched once into the cache and copied to
+// where the modules of qianmo find it by its name.
+//
+// It is no dependency in package.json, because its install script downloads a libtensorflow that
+// qianmo does not use, and npm fails the install of qianmo where that download fails. Nothing else of
+// npm skips the install script of a package that somebody else depends on. What it imports (see
+// `dependencies`: @tensorflow/tfjs, google-protobuf, progress, @mapbox/node-pre-gyp) npm installs.
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCommand } from '../commands.mjs';
+import { cacheRoot, isCheckout, projectRoot, publishFolder, readIfThere } from '../project.mjs';
+
+export const TFJS_PACKAGE = '@tensorflow/tfjs-node-gpu';
+export const TFJS_VERSION = '4.22.0';
+const TARBALL_INTEGRITY =
+  'sha512-p//NN6DGiN4hInUmIkRffaFVMcdTREUMjPyjW04J7OXvB2zBlQimj61eFKSgRrH3f5TnOfKzb0n56he/B6a4bw==';
+const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
+
+/**
+ * In a checkout, all code looks for packages in `node_modules`. In an installed package that folder
+ * is npm's, which removes what it does not know; all code that loads TensorFlow lies in `dist`.
+ */
+const modulesFolder = isCheckout
+  ? join(projectRoot, 'node_modules')
+  : join(projectRoot, 'dist', 'node_modules');
+
+/** Where the package lies, or would lie. */
+export const tfjsPackageFolder = join(modulesFolder, ...TFJS_PACKAGE.split('/'));
+
+/**
+ * Puts the package in its place, as it was published. Its addon and libraries are put into it later.
+ * @param {import('../progress.mjs').Announce} announce
+ * @returns {Promise<void>} throws an Error with the problem
+ */
+export async function placeTfjsPackage(announce) {
+  if (installedVersion() === TFJS_VERSION) return;
+  const cached = join(cacheRoot(), `tfjs-node-gpu-${TFJS_VERSION}`);
+  if (!existsSync(cached)) {
+    announce(`fetching ${TFJS_PACKAGE} ${TFJS_VERSION} from the npm registry`);
+    await publishFolder(cached, fetchPackage);
+  }
+  // Another version, or the stamp of a set-up that failed.
+  rmSync(tfjsPackageFolder, { recursive: true, force: true });
+  await publishFolder(tfjsPackageFolder, async (folder) => {
+    cpSync(cached, folder, { recursive: true });
+  });
+}
+
+/** @returns {string | undefined} */
+function installedVersion() {
+  const manifest = readIfThere(join(tfjsPackageFolder, 'package.json'));
+  return manifest === undefined ? undefined : JSON.parse(manifest).version;
+}
+
+/**
+ * @param {string} folder takes the unpacked package
+ * @returns {Promise<void>}
+ */
+async function fetchPackage(folder) {
+  const download = mkdtempSync(join(tmpdir(), 'qianmo-tfjs-'));
+  try {
+    const pack = ['pack', `${TFJS_PACKAGE}@${TFJS_VERSION}`, '--pack-destination', download];
+    const packed = await runCommand('npm', pack, { cwd: download, timeoutMs: DOWNLOAD_TIMEOUT_MS });
+    if (!packed.ok) throw new Error(`${TFJS_PACKAGE}: ${packed.problem}`);
+    const file = readdirSync(download).find((name) => name.endsWith('.tgz'));
+    if (file === undefined) throw new Error(`${TFJS_PACKAGE}: npm pack left no file`);
+    const tarball = join(download, file);
+    const found = `sha512-${createHash('sha512').update(readFileSync(tarball)).digest('base64')}`;
+    if (found !== TARBALL_INTEGRITY) {
+      throw new Error(`${TFJS_PACKAGE}: the registry's file is another: ${found}`);
+    }
+    const unpack = ['-xzf', tarball, '-C', folder, '--strip-components=1', '--no-same-owner'];
+    const unpacked = await runCommand('tar', unpack);
+    if (!unpacked.ok) throw new Error(`${TFJS_PACKAGE}: ${unpacked.problem}`);
+  } finally {
+    rmSync(download, { recursive: true, force: true });
+  }
+}
