@@ -3,7 +3,7 @@
 import { Field, makeData, RecordBatch, Schema, Struct, Utf8, vectorFromArray } from 'apache-arrow';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
-import type { DuckSession } from './duckdb-session.js';
+import { DuckDBBlobValue, type DuckSession } from './duckdb-session.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 
 const VALUES_PER_BATCH = 65_536;
@@ -36,11 +36,12 @@ async function writeDictionary(
       await file.write(batchOf(values, schema));
       values = [];
     };
-    const result = await session.stream(`SELECT value FROM ${table} ORDER BY id`);
+    // As bytes: the client's own texts lose a byte order mark at their start.
+    const result = await session.stream(`SELECT encode(value) FROM ${table} ORDER BY id`);
     for (;;) {
       const chunk = await result.fetchChunk();
       if (chunk === null || chunk.rowCount === 0) break;
-      for (const value of chunk.getColumnValues(0)) values.push(String(value));
+      for (const value of chunk.getColumnValues(0)) values.push(textOf(value));
       if (values.length >= VALUES_PER_BATCH) await flush();
     }
     if (values.length > 0) await flush();
@@ -49,6 +50,13 @@ async function writeDictionary(
     file.abandon();
     throw cause;
   }
+}
+
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+function textOf(value: unknown): string {
+  if (!(value instanceof DuckDBBlobValue)) throw new Error('a value of a dictionary has no bytes');
+  return decoder.decode(value.bytes);
 }
 
 function batchOf(values: readonly (string | null)[], schema: Schema): RecordBatch {

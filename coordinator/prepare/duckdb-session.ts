@@ -9,7 +9,12 @@ import { DuckDBInstance, type DuckDBConnection, type DuckDBResult } from '@duckd
 import { QianmoError } from '../../shared/errors.js';
 
 /** What a stream of results is made of. */
-export { DuckDBListVector, type DuckDBDataChunk, type DuckDBVector } from '@duckdb/node-api';
+export {
+  DuckDBBlobValue,
+  DuckDBListVector,
+  type DuckDBDataChunk,
+  type DuckDBVector,
+} from '@duckdb/node-api';
 
 /** A value of a result whose columns are cast as `DuckSession.rows` asks. */
 export type Cell = string | number | boolean | null;

@@ -1,4 +1,5 @@
 // What each field of the config makes of a value, checked against MD5 and arithmetic done here.
+import { decodeDictionary } from '../../shared/tasks/dictionary-values.js';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -150,6 +151,17 @@ test('values seen fewer than countMin times share id 0, in categories and in bag
   expect(idsOf((task, row) => task.bagIds[0]![row * 2 + 1]!)).toEqual([2, -1, 1, -1, -1, -1]);
   const dictionary = tableFromIPC(await readFile(room.path('store/dictionaries/tags.arrow')));
   expect(dictionary.getChild('value')!.toJSON()).toEqual([null, 'p', 'q']);
+});
+
+test('a byte order mark that begins a value is part of it, in the dictionary too', async () => {
+  const { byLogRow } = await prepared('ad,site,clicked\na,\ufeffx,1\na,\ufeffx,0\na,x,1\na,,0\n', {
+    features: [{ name: 'site', kind: 'category' }],
+  });
+  const ids = [...byLogRow((task, row) => task.categoryIds[0]![row]!)].sort(([a], [b]) => a - b);
+  expect(ids.map(([, id]) => id)).toEqual([1, 1, 2, 0]);
+  const file = 'dictionaries/site.arrow';
+  const values = decodeDictionary(await readFile(room.path(`store/${file}`)), file);
+  expect(values).toEqual([null, '\ufeffx', 'x']);
 });
 
 test('numbers are scaled by their kind of scale, on both sides of 0', async () => {
