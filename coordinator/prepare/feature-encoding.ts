@@ -1,21 +1,23 @@
 /**
  * From values to ids: dictionaries and statistics of the training tasks' rows, and the SQL that
  * encodes every row by them. All accepted rows of training tasks count, also those beyond the caps.
- *
- * Ids of a dictionary: 0 is unknown or empty; then 1, 2, ... by descending count, equal counts by
- * value in byte order. Hash buckets: 1 + (last eight bytes of MD5 of the UTF-8 value, read
- * little-endian) mod (buckets - 1); empty is 0. Log buckets: 1 + floor(log2(1 + |x|)), which is
- * at most 64, plus 64 for negative x.
+ * The rules of the ids are in `shared/features/encoding-rules.ts`; the row encoder of that folder
+ * computes the same ids and numbers without SQL.
  */
 
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
+import {
+  EMPTY_PLACE_ID,
+  FIRST_ID,
+  LOG_BUCKET_ROW_COUNT,
+  LOG_BUCKETS_PER_SIGN,
+  STORED_SIZE_MAX,
+  UNKNOWN_ID,
+} from '../../shared/features/encoding-rules.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { DuckSession } from './duckdb-session.js';
 import type { RunEventSink } from '../../shared/run-events.js';
 
-const LOG_BUCKETS_PER_SIGN = 64;
-/** Of single precision, in which numbers are stored. */
-const STORED_SIZE_MAX = '3.4e38::DOUBLE';
 /** Distinct bags encoded at a time, so that their lists fit in memory. */
 const BAGS_PER_PASS = 500_000;
 
@@ -73,7 +75,7 @@ async function buildDictionary(
 }
 
 function hashBucket(valueSql: string, buckets: number): string {
-  return `CAST(1 + md5_number_lower(${valueSql}) % ${buckets - 1} AS INTEGER)`;
+  return `CAST(${FIRST_ID} + md5_number_lower(${valueSql}) % ${buckets - 1} AS INTEGER)`;
 }
 
 async function categoryEncoding(
@@ -91,7 +93,7 @@ async function categoryEncoding(
         rowCount: hashBuckets,
         encoding: { by: 'hash', buckets: hashBuckets },
       },
-      sql: `coalesce(${hashBucket(`e.${value}`, hashBuckets)}, 0)`,
+      sql: `coalesce(${hashBucket(`e.${value}`, hashBuckets)}, ${UNKNOWN_ID})`,
       join: null,
       dictionaryTable: null,
     };
@@ -104,7 +106,7 @@ async function categoryEncoding(
   );
   return {
     feature: { name, kind: 'category', rowCount: count + 1, encoding: { by: 'dictionary' } },
-    sql: `coalesce(d${index}.id, 0)`,
+    sql: `coalesce(d${index}.id, ${UNKNOWN_ID})`,
     join: `LEFT JOIN ${table} d${index} ON e.${value} = d${index}.value`,
     dictionaryTable: table,
   };
@@ -118,7 +120,7 @@ async function bagEncoding(
   const value = `f${index}`;
   const { name, hashBuckets, lengthMax } = feature;
   const padded = (ids: string): string =>
-    `list_resize(coalesce(${ids}, []::INTEGER[]), ${lengthMax}, -1)`;
+    `list_resize(coalesce(${ids}, []::INTEGER[]), ${lengthMax}, ${EMPTY_PLACE_ID})`;
   if (hashBuckets !== undefined)
     return {
       feature: {
@@ -162,7 +164,7 @@ async function encodeDistinctBags(
   for (let start = 0; start < Number(count); start += BAGS_PER_PASS)
     await session.run(
       `INSERT INTO bags_${index}
-        SELECT any_value(bag), list(coalesce(id, 0) ORDER BY place) FROM
+        SELECT any_value(bag), list(coalesce(id, ${UNKNOWN_ID}) ORDER BY place) FROM
           (SELECT number, bag, unnest(bag) AS member, generate_subscripts(bag, 1) AS place FROM
             (SELECT rowid AS number, bag FROM distinct_bags
               WHERE rowid >= ${start} AND rowid < ${start + BAGS_PER_PASS}))
@@ -219,10 +221,10 @@ function numberEncoding(
       feature: {
         name,
         kind: 'category',
-        rowCount: 2 * LOG_BUCKETS_PER_SIGN + 1,
+        rowCount: LOG_BUCKET_ROW_COUNT,
         encoding: { by: 'log-bucket' },
       },
-      sql: `CAST(1 + least(floor(log2(1 + abs(${value}))), ${LOG_BUCKETS_PER_SIGN - 1})
+      sql: `CAST(${FIRST_ID} + least(floor(log2(1 + abs(${value}))), ${LOG_BUCKETS_PER_SIGN - 1})
         + CASE WHEN ${value} < 0 THEN ${LOG_BUCKETS_PER_SIGN} ELSE 0 END AS INTEGER)`,
       join: null,
       dictionaryTable: null,
@@ -232,7 +234,7 @@ function numberEncoding(
     feature: { name, kind: 'number', scale, mean, deviation },
     // Bounded: a held-out value may lie any number of deviations from those that were learned from.
     sql: `CAST(least(greatest((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
-      -${STORED_SIZE_MAX}), ${STORED_SIZE_MAX}) AS FLOAT)`,
+      -${STORED_SIZE_MAX}::DOUBLE), ${STORED_SIZE_MAX}::DOUBLE) AS FLOAT)`,
     join: null,
     dictionaryTable: null,
   };

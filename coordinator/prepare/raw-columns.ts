@@ -3,10 +3,6 @@
 import type { LogColumn } from './log-columns.js';
 import { literal } from './sql.js';
 
-/** The store holds single precision: beyond these a value would become infinite or 0 there. */
-export const STORED_SIZE_MAX = '3.4e38';
-export const STORED_SIZE_MIN = '1.2e-38';
-
 /** SQL of one field of `judged`, and the conditions under which it makes the row refused. */
 export interface JudgedField {
   readonly sql: string;

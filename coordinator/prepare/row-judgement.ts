@@ -8,6 +8,7 @@
 
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { DuckSession } from './duckdb-session.js';
 import {
   columnsNamedIn,
@@ -18,7 +19,7 @@ import {
 } from './expressions.js';
 import type { LogColumn } from './log-columns.js';
 import type { ColumnUse } from './log-reading.js';
-import { foundIn, RawColumns, STORED_SIZE_MAX, type JudgedField } from './raw-columns.js';
+import { foundIn, RawColumns, type JudgedField } from './raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
 import { literal } from './sql.js';
 
@@ -153,7 +154,7 @@ function bagMembers(column: string, separator: string, lengthMax: number, raw: R
   let members: string;
   if (type?.endsWith(']') === true) members = `CAST(${raw.sql(column)} AS VARCHAR[])`;
   else if (type === null)
-    members = `CASE WHEN ${text} LIKE '[%' THEN coalesce(TRY(CAST(from_json(${text}, '["VARCHAR"]') AS VARCHAR[])), ${split}) ELSE ${split} END`;
+    members = `CASE WHEN ${text} LIKE '${JSON_LIST_START}%' THEN coalesce(TRY(CAST(from_json(${text}, '["VARCHAR"]') AS VARCHAR[])), ${split}) ELSE ${split} END`;
   else members = split;
   const filled = `list_filter(${members}, lambda m: m IS NOT NULL AND m <> '')`;
   return `CASE WHEN len(${filled}) > 0 THEN list_slice(${filled}, 1, ${lengthMax}) END`;

@@ -4,15 +4,10 @@
  */
 
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
+import { STORED_SIZE_MAX, STORED_SIZE_MIN } from '../../shared/features/encoding-rules.js';
 import type { ConfigExpression } from './expressions.js';
 import type { ColumnUse } from './log-reading.js';
-import {
-  foundIn,
-  STORED_SIZE_MAX,
-  STORED_SIZE_MIN,
-  type JudgedField,
-  type RawColumns,
-} from './raw-columns.js';
+import { foundIn, type JudgedField, type RawColumns } from './raw-columns.js';
 import { literal } from './sql.js';
 
 /** One of the labels a config gives; a row's label index is its place in the list. */

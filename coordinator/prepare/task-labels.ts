@@ -7,7 +7,7 @@ import { QianmoError } from '../../shared/errors.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { DuckSession } from './duckdb-session.js';
 import { storesLabels, type RowLabel } from './row-labels.js';
-import { STORED_SIZE_MAX } from './raw-columns.js';
+import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 
 /** @throws QianmoError of kind `data` when a task has rows of two segments. */
 export async function demandOneLabelPerTask(

@@ -1,0 +1,109 @@
+/**
+ * The hash bucket of a text: 1 + (last eight bytes of its MD5, little-endian) mod (buckets - 1).
+ * MD5 is computed here because a call of `node:crypto` costs more than the digest of a short text.
+ */
+
+import { FIRST_ID } from './encoding-rules.js';
+
+const SHIFTS = [
+  [7, 12, 17, 22],
+  [5, 9, 14, 20],
+  [4, 11, 16, 23],
+  [6, 10, 15, 21],
+].flatMap((shifts) => [...shifts, ...shifts, ...shifts, ...shifts]);
+const ROUND_SHIFTS = Int32Array.from(SHIFTS);
+const ROUND_CONSTANTS = Int32Array.from({ length: 64 }, (_, round) =>
+  Math.floor(Math.abs(Math.sin(round + 1)) * 2 ** 32),
+);
+const BLOCK_BYTES = 64;
+/** The end of a message: one byte of 0x80, zeros, and eight bytes of the length in bits. */
+const PADDING_BYTES_MIN = 9;
+
+const encoder = new TextEncoder();
+let bytes = new Uint8Array(4 * BLOCK_BYTES);
+const words = new Int32Array(16);
+const state = new Int32Array(4);
+
+/** The id of a text among `buckets`. A lone surrogate counts as U+FFFD, as UTF-8 encoders write it. */
+export function hashBucketOf(text: string, buckets: number): number {
+  digest(text);
+  const divisor = buckets - 1;
+  // The 64-bit remainder, 16 bits at a time: every product stays below 2^53.
+  let remainder = 0;
+  for (const word of [state[3] ?? 0, state[2] ?? 0]) {
+    remainder = (remainder * 65536 + (word >>> 16)) % divisor;
+    remainder = (remainder * 65536 + (word & 0xffff)) % divisor;
+  }
+  return FIRST_ID + remainder;
+}
+
+/** Leaves the MD5 of the UTF-8 text in `state`. */
+function digest(text: string): void {
+  const byteCount = encode(text);
+  const blockCount = Math.ceil((byteCount + PADDING_BYTES_MIN) / BLOCK_BYTES);
+  const end = blockCount * BLOCK_BYTES;
+  bytes.fill(0, byteCount, end);
+  bytes[byteCount] = 0x80;
+  const bitCount = byteCount * 8;
+  for (let index = 0; index < 6; index += 1)
+    bytes[end - 8 + index] = Math.floor(bitCount / 256 ** index) % 256;
+  state[0] = 0x67452301;
+  state[1] = 0xefcdab89;
+  state[2] = 0x98badcfe;
+  state[3] = 0x10325476;
+  for (let start = 0; start < end; start += BLOCK_BYTES) addBlock(start);
+}
+
+/** Writes the text to `bytes`, with room for the padding. @returns the length in bytes. */
+function encode(text: string): number {
+  const byteCountMax = 3 * text.length + BLOCK_BYTES + PADDING_BYTES_MIN;
+  if (bytes.length < byteCountMax) bytes = new Uint8Array(2 * byteCountMax);
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit > 0x7f) return encoder.encodeInto(text, bytes).written;
+    bytes[index] = unit;
+  }
+  return text.length;
+}
+
+function addBlock(start: number): void {
+  for (let index = 0; index < 16; index += 1) {
+    const at = start + 4 * index;
+    words[index] =
+      (bytes[at] ?? 0) |
+      ((bytes[at + 1] ?? 0) << 8) |
+      ((bytes[at + 2] ?? 0) << 16) |
+      ((bytes[at + 3] ?? 0) << 24);
+  }
+  let a = state[0] ?? 0;
+  let b = state[1] ?? 0;
+  let c = state[2] ?? 0;
+  let d = state[3] ?? 0;
+  for (let round = 0; round < 64; round += 1) {
+    let mixed: number;
+    let word: number;
+    if (round < 16) {
+      mixed = (b & c) | (~b & d);
+      word = round;
+    } else if (round < 32) {
+      mixed = (d & b) | (~d & c);
+      word = (5 * round + 1) & 15;
+    } else if (round < 48) {
+      mixed = b ^ c ^ d;
+      word = (3 * round + 5) & 15;
+    } else {
+      mixed = c ^ (b | ~d);
+      word = (7 * round) & 15;
+    }
+    const sum = (a + mixed + (ROUND_CONSTANTS[round] ?? 0) + (words[word] ?? 0)) | 0;
+    const shift = ROUND_SHIFTS[round] ?? 0;
+    a = d;
+    d = c;
+    c = b;
+    b = (b + ((sum << shift) | (sum >>> (32 - shift)))) | 0;
+  }
+  state[0] = (state[0] ?? 0) + a;
+  state[1] = (state[1] ?? 0) + b;
+  state[2] = (state[2] ?? 0) + c;
+  state[3] = (state[3] ?? 0) + d;
+}

@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { FeatureSchema } from '../../shared/config/data-config.js';
+import { QianmoError } from '../../shared/errors.js';
+import type { ColumnTypes } from '../../shared/features/column-type.js';
+import { hashBucketOf } from '../../shared/features/md5-bucket.js';
+import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+
+const SITE: EncodedFeature = {
+  name: 'site',
+  kind: 'category',
+  rowCount: 4,
+  encoding: { by: 'dictionary' },
+};
+const TAGS: EncodedFeature = {
+  name: 'tags',
+  kind: 'bag',
+  rowCount: 4,
+  lengthMax: 3,
+  encoding: { by: 'dictionary' },
+};
+const PRICE: EncodedFeature = {
+  name: 'price',
+  kind: 'number',
+  scale: 'standard',
+  mean: 10,
+  deviation: 4,
+};
+
+function encoderOf(
+  features: readonly Record<string, unknown>[] = [
+    { name: 'site', kind: 'category' },
+    { name: 'tags', kind: 'bag', lengthMax: 3 },
+    { name: 'price', kind: 'number' },
+  ],
+  columns: ColumnTypes = {},
+  encodedFeatures: readonly EncodedFeature[] = [SITE, TAGS, PRICE],
+): RowEncoder {
+  return rowEncoderOf({
+    features: features.map((feature) => FeatureSchema.parse(feature)),
+    encodedFeatures,
+    dictionaries: new Map([
+      ['site', [null, 'news', 'shop', '\ufffdx']],
+      ['tags', [null, 'red', 'blue', 'green']],
+    ]),
+    columns,
+  });
+}
+
+function failureOf(work: () => unknown): QianmoError {
+  try {
+    work();
+  } catch (cause) {
+    if (cause instanceof QianmoError) return cause;
+  }
+  throw new Error('nothing of ours was thrown');
+}
+
+test('a row becomes an id, a bag and a scaled number', () => {
+  const rows = encoderOf().encode({ site: 'shop', tags: 'blue||red|new|green', price: 16 });
+  expect(rows.categoryIds).toEqual([Int32Array.of(2)]);
+  expect(rows.bagIds).toEqual([Int32Array.of(2, 1, 0)]);
+  expect(rows.numbers).toEqual([Float32Array.of(1.5)]);
+});
+
+test('rows are encoded to their places, over what was there', () => {
+  const encoder = encoderOf();
+  const rows = encoder.allocate(2);
+  for (let pass = 0; pass < 2; pass += 1) {
+    encoder.encodeInto(rows, 1, { site: 'none', tags: ['red', 'red'], price: '2' });
+    encoder.encodeInto(rows, 0, { site: 'news', tags: null, price: 10 });
+    expect(rows.categoryIds).toEqual([Int32Array.of(1, 0)]);
+    expect(rows.bagIds).toEqual([Int32Array.of(-1, -1, -1, 1, 1, -1)]);
+    expect(rows.numbers).toEqual([Float32Array.of(0, -2)]);
+  }
+});
+
+test('a row that lacks a column is refused by the name of the column', () => {
+  const failure = failureOf(() => encoderOf().encode({ site: 'shop', tags: null }));
+  expect(failure.report.what).toBe('the row lacks the column "price"');
+  expect(failure.kind).toBe('data');
+});
+
+test('a value that is not of the type of its column is refused', () => {
+  const columns: ColumnTypes = { site: { log: 'typed', type: 'BIGINT' } };
+  for (const site of [1.5, 2n ** 63n, true, 'shop'])
+    expect(
+      failureOf(() => encoderOf(undefined, columns).encode({ site, tags: null, price: 1 })).report
+        .what,
+    ).toBe('the column "site" does not hold a whole number of the type BIGINT');
+});
+
+test('a lone surrogate counts as the replacement character, as UTF-8 writes it', () => {
+  const encoder = encoderOf();
+  expect(encoder.encode({ site: '\ud800x', tags: null, price: 1 }).categoryIds[0]).toEqual(
+    Int32Array.of(3),
+  );
+  expect(hashBucketOf('\ud800x', 1_000_003)).toBe(hashBucketOf('\ufffdx', 1_000_003));
+});
+
+test('the hash bucket is the MD5 of the text, whatever its length', () => {
+  for (const letter of ['a', 'é', '漢', '😀'])
+    for (let length = 0; length < 200; length += 1) {
+      const text = letter.repeat(length);
+      const digest = createHash('md5').update(text).digest();
+      const expected = 1 + Number(digest.readBigUInt64LE(8) % 99_999_998n);
+      expect(hashBucketOf(text, 99_999_999)).toBe(expected);
+    }
+});
+
+test('a column of a type that rows are not read in must be brought', () => {
+  const encoder = encoderOf(undefined, {
+    site: { log: 'typed', type: 'DECIMAL(9,2)' },
+    tags: { log: 'typed', type: 'DECIMAL(9,2)[]' },
+    price: { log: 'typed', type: 'DECIMAL(9,2)' },
+  });
+  expect(encoder.broughtValues.map(({ feature, form, reason }) => [feature, form, reason])).toEqual(
+    [
+      [
+        'site',
+        'text or null',
+        'the column "site" has the type DECIMAL(9,2), which rows are not read in',
+      ],
+      [
+        'tags',
+        'list of texts or null',
+        'the column "tags" has the type DECIMAL(9,2)[], which rows are not read in',
+      ],
+      [
+        'price',
+        'number or null',
+        'the column "price" has the type DECIMAL(9,2), which rows are not read in',
+      ],
+    ],
+  );
+  const rows = encoder.encode({}, { site: 'news', tags: ['blue', null, 'red'], price: 14 });
+  expect(rows.categoryIds).toEqual([Int32Array.of(1)]);
+  expect(rows.bagIds).toEqual([Int32Array.of(2, 1, -1)]);
+  expect(rows.numbers).toEqual([Float32Array.of(1)]);
+  expect(failureOf(() => encoder.encode({}, { site: 'news' })).report.what).toBe(
+    'no value was brought for the feature "tags"',
+  );
+  expect(failureOf(() => encoder.encode({}, { site: 5 })).report.what).toBe(
+    'the value brought for the feature "site" has the wrong form',
+  );
+});
+
+test('a config of other features than the store is refused', () => {
+  const renamed = [
+    { name: 'place', kind: 'category' },
+    { name: 'tags', kind: 'bag', lengthMax: 3 },
+    { name: 'price', kind: 'number' },
+  ];
+  const longer = renamed.map((feature) =>
+    feature.kind === 'bag'
+      ? { ...feature, lengthMax: 4 }
+      : { ...feature, name: feature.name.replace('place', 'site') },
+  );
+  for (const features of [renamed, longer, renamed.slice(1)])
+    expect(failureOf(() => encoderOf(features)).report.what).toBe(
+      'the config and the task store are not of the same features',
+    );
+});
