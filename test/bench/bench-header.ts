@@ -12,8 +12,12 @@ export interface BenchHeader {
   readonly loadBefore: number;
 }
 
-export function benchHeader(): BenchHeader {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+/** @param checkout a folder of the checkout whose commit is named. */
+export function benchHeader(checkout = '.'): BenchHeader {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+    cwd: checkout,
+    encoding: 'utf8',
+  }).trim();
   return {
     commit,
     date: new Date(systemClock.epochMs()).toISOString().slice(0, 10),

@@ -69,6 +69,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'synthetic-world.md',
   },
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
+  { name: 'digests', script: 'bench:digests', makes: 'digests.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
   { name: 'generator', script: 'bench:generator', makes: 'generator.md' },
   { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },

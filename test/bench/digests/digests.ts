@@ -1,0 +1,123 @@
+/**
+ * `npm run bench:digests` records the digests of the demo, of small runs of every method and model,
+ * and of the other verbs that compute. A refactoring is checked against the record. The `qianmo`
+ * command does all the work, so the same script can run the command of another checkout.
+ *
+ *   npm run bench:digests                                     writes infra/results/digests.json and .md
+ *   npm run bench:digests -- --compare infra/results/digests.json   exits 1 where a value differs
+ *   npm run bench:digests -- --only maml,pnn --compare infra/results/digests.json
+ *   npm run bench:digests -- --checkout ../older              runs the command of that checkout
+ *
+ * Takes about three minutes on two free cores. Two cases run at once; `--at-once 1` runs one at a time.
+ */
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/cli/package-root.js';
+import { benchHeader } from '../bench-header.js';
+import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
+import { DIGEST_CASES, prepareStores, type DigestCase } from './cases.js';
+import { DEMO, runDemo } from './demo-case.js';
+import { digestsPage } from './digests-page.js';
+import {
+  differencesFrom,
+  digestTable,
+  RecordedDigestsSchema,
+  type CaseValues,
+} from './recorded-digests.js';
+
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+const { values: options } = parseArgs({
+  options: {
+    checkout: { type: 'string', default: packageRoot.pathname },
+    compare: { type: 'string' },
+    only: { type: 'string' },
+    'at-once': { type: 'string', default: '2' },
+  },
+});
+
+const casesAtOnce = z.coerce.number().int().positive().parse(options['at-once']);
+const known = [DEMO, ...DIGEST_CASES.map(({ name }) => name)];
+const chosen = options.only?.split(',') ?? known;
+const unknown = chosen.filter((name) => !known.includes(name));
+if (unknown.length > 0) {
+  process.stderr.write(`no case ${unknown.join(', ')}; expected some of ${known.join(', ')}\n`);
+  process.exit(2);
+}
+
+/** The name of each failed case, and its error. */
+const failures: string[] = [];
+const folder = mkdtempSync(join(tmpdir(), 'qianmo-digests-'));
+const found = await foundIn({ checkout: resolve(options.checkout), folder });
+rmSync(folder, { recursive: true });
+process.stdout.write(`${digestTable(found.cases).join('\n')}\n`);
+if (failures.length > 0) {
+  process.stdout.write(`failed:\n${failures.join('\n')}\n`);
+  process.exitCode = 1;
+} else if (options.compare !== undefined) compareWith(options.compare);
+else if (options.only === undefined) record();
+
+async function foundIn(place: CommandPlace): Promise<{
+  cases: Record<string, CaseValues>;
+  demoTable: string[];
+}> {
+  // Builds a stale checkout once, before several commands run side by side.
+  await qianmoIn(place, 'version');
+  await prepareStores(place);
+  const values = new Map<string, CaseValues>();
+  let demoTable: string[] = [];
+  const all: readonly DigestCase[] = [
+    {
+      name: DEMO,
+      run: async () => {
+        const demo = await runDemo(place);
+        demoTable = demo.table;
+        return demo.values;
+      },
+    },
+    ...DIGEST_CASES,
+  ];
+  const waiting = all.filter(({ name }) => chosen.includes(name));
+  const runWaiting = async (): Promise<void> => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      process.stderr.write(`== ${next.name}\n`);
+      try {
+        values.set(next.name, await next.run(place));
+      } catch (error) {
+        failures.push(`${next.name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: casesAtOnce }, runWaiting));
+  // In list order: cases may end in any order.
+  const cases = known.flatMap((name) => {
+    const ofCase = values.get(name);
+    return ofCase === undefined ? [] : [[name, ofCase] as const];
+  });
+  return { cases: Object.fromEntries(cases), demoTable };
+}
+
+function compareWith(path: string): void {
+  const recorded = RecordedDigestsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const differences = differencesFrom(recorded, found);
+  const unrecorded = Object.keys(found.cases).filter((name) => !(name in recorded.cases));
+  if (unrecorded.length > 0) process.stdout.write(`not recorded: ${unrecorded.join(', ')}\n`);
+  const against = `${path} (commit ${recorded.commit}, ${recorded.machine})`;
+  process.stdout.write(
+    differences.length === 0
+      ? `identical to ${against}\n`
+      : `differs from ${against}:\n${differences.join('\n')}\n`,
+  );
+  process.exitCode = differences.length === 0 ? 0 : 1;
+}
+
+function record(): void {
+  const { commit, date, machine } = benchHeader(options.checkout);
+  const recorded = RecordedDigestsSchema.parse({ commit, date, machine, ...found });
+  writeFileSync(join(RESULTS, 'digests.json'), `${JSON.stringify(recorded, null, 1)}\n`);
+  writeFileSync(join(RESULTS, 'digests.md'), digestsPage(recorded));
+}

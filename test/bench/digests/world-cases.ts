@@ -1,0 +1,192 @@
+/** The runs on the synthetic log: every method and model, both orders, and variants that take other code paths. */
+
+import { EVEN_DATA, type RunDepartures } from './world-run.js';
+
+export interface WorldCase extends RunDepartures {
+  readonly name: string;
+  /** The run is in process if absent. */
+  readonly workers?: number;
+  /** A run that is trained first and that `training.startFrom` names. */
+  readonly base?: RunDepartures;
+  /** Whether per-row predictions are recorded. */
+  readonly predicts?: boolean;
+}
+
+const STEPS = { innerSteps: 2, innerRate: 0.3 };
+const FIRST = { ...STEPS, order: 'first' };
+const SECOND = { ...STEPS, order: 'second' };
+const MAML = { kind: 'maml', ...STEPS };
+const ATTRIBUTES = ['advertiser', 'category', 'brand'];
+const GENERATED = { adgroupEmbedding: false, generated: 'adgroup', personal: [] };
+
+export const METHOD_CASES: readonly WorldCase[] = [
+  { name: 'fomaml', method: { kind: 'fomaml', ...STEPS } },
+  {
+    name: 'fomaml-momentum-batches',
+    method: {
+      ...{ kind: 'fomaml', ...STEPS, momentum: 0.5, supportBatches: 2, coldShare: 0.3 },
+      rateFactors: { output: 0.1 },
+    },
+  },
+  { name: 'maml', method: { ...MAML, path: 'kept' } },
+  { name: 'maml-recomputed', method: { ...MAML, path: 'recomputed', coldShare: 0.3 } },
+  { name: 'meta-sgd', method: { kind: 'meta-sgd', ...SECOND } },
+  { name: 'meta-sgd-first', method: { kind: 'meta-sgd', ...FIRST, clampsRates: true } },
+  {
+    name: 'maml-plus-plus',
+    method: { kind: 'maml++', ...SECOND, multiStepOuterSteps: 3, firstOrderOuterSteps: 2 },
+  },
+  {
+    name: 'maml-plus-plus-first',
+    method: { kind: 'maml++', ...FIRST, rates: 'global', ratesDifferByStep: false },
+  },
+  { name: 'reptile', method: { kind: 'reptile', ...STEPS } },
+  {
+    name: 'reptile-query',
+    method: { kind: 'reptile', ...STEPS, continuesOnQuery: true },
+  },
+  {
+    name: 'cavia',
+    model: { personal: ['adgroupEmbedding'] },
+    method: { kind: 'cavia', ...SECOND },
+  },
+  {
+    name: 'cavia-first',
+    model: { personal: ['adgroupEmbedding'] },
+    method: { kind: 'cavia', ...FIRST },
+  },
+  { name: 'imaml', method: { kind: 'imaml', ...STEPS, iterationCount: 3 } },
+  { name: 'paml-rate', method: { kind: 'paml-rate', ...FIRST } },
+  {
+    name: 'paml-rate-second',
+    method: { kind: 'paml-rate', ...SECOND, attributes: ['advertiser', 'price'] },
+  },
+  { name: 'paml-gate', method: { kind: 'paml-gate', ...FIRST, attributes: ['category'] } },
+  {
+    name: 'paml-gate-neighbours',
+    method: { kind: 'paml-gate', ...SECOND, neighbours: { feature: 'user' } },
+  },
+  { name: 'learned-rule', method: { kind: 'learned-rule', ...SECOND } },
+  { name: 'learned-rule-first', method: { kind: 'learned-rule', ...FIRST, rank: 0 } },
+  { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
+  { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
+  { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },
+  { name: 'shrinkage', method: { kind: 'shrinkage', ...FIRST, innerRate: 1 } },
+  {
+    name: 'shrinkage-second',
+    method: { kind: 'shrinkage', ...SECOND, innerRate: 1, priorDeviation: { output: 2 } },
+  },
+  { name: 'global', method: { kind: 'global' } },
+  {
+    name: 'meta-embedding',
+    model: GENERATED,
+    base: { model: GENERATED, method: { kind: 'global' } },
+    method: { kind: 'meta-embedding', attributes: ATTRIBUTES, innerRate: 0.1 },
+  },
+  {
+    name: 'meta-embedding-released',
+    data: EVEN_DATA,
+    model: GENERATED,
+    base: { data: EVEN_DATA, model: GENERATED, method: { kind: 'global' } },
+    method: {
+      ...{ kind: 'meta-embedding', attributes: ATTRIBUTES, innerRate: 0.1 },
+      ...{ form: 'released', rowsPerStep: 128 },
+    },
+  },
+  {
+    name: 'level-shift',
+    model: { personal: ['adgroupEmbedding'] },
+    method: { kind: 'fomaml', ...STEPS, levelShift: true },
+  },
+  {
+    name: 'level-shift-features',
+    method: { ...MAML, levelShift: { features: ['age', 'city'] } },
+  },
+  {
+    name: 'level-shift-alone',
+    model: { adgroupEmbedding: false, personal: [] },
+    method: { kind: 'maml', innerSteps: 1, levelShift: { features: ['age', 'city'] } },
+  },
+];
+
+const NO_LAYERS = { hiddenWidths: [], adgroupEmbedding: false, personal: ['bias'] };
+
+/** These runs use second-order MAML, which differentiates twice through a model. */
+export const MODEL_CASES: readonly WorldCase[] = [
+  { name: 'deepfm', model: { kind: 'deepfm', hiddenWidths: [8, 6], personal: 'all' } },
+  {
+    name: 'deepfm-by-field',
+    model: {
+      ...{ kind: 'deepfm', interactions: 'by-field', factorisedFields: ['user', 'city', 'brand'] },
+      ...{ adgroupEmbedding: false, personal: 'anil', linear: false, padding: 'trained' },
+    },
+  },
+  {
+    name: 'support-inputs',
+    model: {
+      personal: 'boil',
+      supportInputs: { clickRate: true, count: true, targetEncodings: ['user'] },
+    },
+  },
+  {
+    name: 'numbers-glorot',
+    model: {
+      personal: ['numbers', 'bias'],
+      adgroupEmbedding: false,
+      initialisation: {
+        layers: 'glorot-uniform',
+        tables: { city: { kind: 'uniform', bound: 0.1 }, brand: { kind: 'glorot-uniform' } },
+      },
+    },
+  },
+  { name: 'mlp', model: { kind: 'mlp', personal: 'all' } },
+  { name: 'logistic', model: { kind: 'logistic', ...NO_LAYERS } },
+  { name: 'fm', model: { kind: 'fm', ...NO_LAYERS } },
+  { name: 'wide-deep', model: { kind: 'wide-deep', wideFields: ['user', 'digits'] } },
+  { name: 'ipnn', model: { kind: 'ipnn', personal: 'all' } },
+  { name: 'opnn', model: { kind: 'opnn', personal: 'all' } },
+  { name: 'pnn', model: { kind: 'pnn', personal: 'all' } },
+  { name: 'pnn-by-field', model: { kind: 'pnn', interactions: 'by-field' } },
+  { name: 'dcn-v2', model: { kind: 'dcn-v2', crossLayers: 2, personal: 'all' } },
+  {
+    name: 'dcn-v2-stacked',
+    model: { kind: 'dcn-v2', crossLayers: 2, crossRank: 2, crossTower: 'stacked', personal: 'all' },
+  },
+].map((each) => ({ method: MAML, ...each }));
+
+export const OTHER_CASES: readonly WorldCase[] = [
+  {
+    name: 'all-arms-and-protocols',
+    predicts: true,
+    evaluation: {
+      oracleColumn: 'p_true',
+      arms: [
+        ...['constant', 'global', 'global-shift', 'finetuned'],
+        ...['meta-unadapted', 'meta-adapted', 'meta-chosen'],
+      ],
+      shots: [0, 2, 5],
+      phases: { count: 2, rowsPerPhase: 4 },
+      progressive: { periodSeconds: 864_000 },
+    },
+  },
+  {
+    name: 'sgd-curriculum',
+    training: {
+      ...{ optimizer: { kind: 'sgd', rate: 0.1, momentum: 0.5 }, sampling: 'square-root' },
+      curriculum: { by: 'age', stageCount: 2 },
+    },
+  },
+  {
+    name: 'plain-adam-buckets',
+    training: {
+      optimizer: { kind: 'adam', rate: 0.02, lazy: false, epsilonOn: 'raw' },
+      ...{ sampling: 'size-buckets', sizeBucketEdges: [5, 10], taskWeight: 'sqrt' },
+    },
+  },
+  { name: 'workers-maml', workers: 2, method: { ...MAML, path: 'kept' } },
+  {
+    name: 'workers-neighbours',
+    workers: 2,
+    method: { kind: 'paml-gate', ...SECOND, neighbours: { feature: 'user' } },
+  },
+];
