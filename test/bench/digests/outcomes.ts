@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { CaseValues } from './recorded-digests.js';
 
 /** Fields that hold times, paths and the name of the device. */
-const UNRECORDED = ['finishedEpochMs', 'durationMs', 'storeAddress', 'backends'];
+const UNRECORDED = ['finishedEpochMs', 'durationMs', 'storeAddress', 'address', 'backends'];
 /** Hashes of a parsed config. A new setting with a default changes them, so they are recorded separately. */
 const OF_CONFIG = ['configHash', 'planHash'];
 
