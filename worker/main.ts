@@ -2,14 +2,14 @@
 
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
-import { systemClock } from '../shared/clock.js';
-import { collectGarbageRarely } from '../shared/garbage-collection.js';
+import { systemClock } from '../shared/base/clock.js';
+import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-config.js';
-import { formatFailure, QianmoError } from '../shared/errors.js';
+import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { formatDeviceLine } from './compute/device/device-report.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
-import { createComputeProcess, type ComputeEvent } from './compute-process.js';
-import { runWorker, type WorkerEvent } from './worker.js';
+import { createComputeProcess, type ComputeEvent } from './process/compute-process.js';
+import { runWorker, type WorkerEvent } from './carrying/work-loop.js';
 
 collectGarbageRarely();
 

@@ -1,19 +1,19 @@
 /** From evaluated runs to the numbers of a comparison. Pure but for the seed. */
 
-import { QianmoError } from '../../shared/errors.js';
-import { randomStream } from '../../shared/random.js';
-import type { EvaluationReport, Interval } from '../evaluation/evaluation-report.js';
-import { selectRows, selectTasks } from '../evaluation/held-out-rows.js';
-import { calibrationBins, sumOf } from '../evaluation/metrics.js';
-import { histogramsOf } from '../evaluation/report-shapes.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { randomStream } from '../../shared/base/random.js';
+import type { EvaluationReport, Interval } from '../scoring/evaluation-report.js';
+import { selectRows, selectTasks } from '../scoring/held-out-rows.js';
+import { calibrationBins, sumOf } from '../scoring/metrics.js';
+import { histogramsOf } from '../scoring/report-shapes.js';
 import {
   adgroupImpressions,
   metricsOf,
   drawsNameOf,
   positionsOf,
   scoreAdgroups,
-} from '../evaluation/score-arms.js';
-import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../evaluation/size-buckets.js';
+} from '../scoring/score-arms.js';
+import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
 import {
   COMPARISON_FORMAT_VERSION,
   type ComparedSlice,

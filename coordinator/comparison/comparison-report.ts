@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
-import { CellSchema, IntervalSchema, MetricsSchema } from '../evaluation/evaluation-report.js';
+import { CellSchema, IntervalSchema, MetricsSchema } from '../scoring/evaluation-report.js';
 
 /** Raised when a field changes meaning or goes away. */
 export const COMPARISON_FORMAT_VERSION = 1;

@@ -1,13 +1,13 @@
 /** What `qianmo evaluate` left of a run, read for a comparison and verified. */
 
-import { nearestName } from '../../shared/nearest-name.js';
-import { QianmoError } from '../../shared/errors.js';
+import { nearestName } from '../../shared/base/nearest-name.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { verifiedBlob } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import type { EvaluationReport } from '../evaluation/evaluation-report.js';
-import { fileOfSegment, REPORT_FILE } from '../evaluation/report-files.js';
-import { parseReport } from '../evaluation/report-json.js';
-import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../evaluation/test-logits.js';
+import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { fileOfSegment, REPORT_FILE } from '../reports/report-files.js';
+import { parseReport } from '../reports/report-json.js';
+import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
 
 export interface EvaluatedRun {
   readonly address: string;

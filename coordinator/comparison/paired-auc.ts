@@ -3,7 +3,7 @@
  * needs. Rows are sorted once; each weighting is then one pass over them.
  */
 
-import type { TaskCounts } from '../evaluation/held-out-rows.js';
+import type { TaskCounts } from '../scoring/held-out-rows.js';
 
 /** Given how often each adgroup counts, the AUC of all rows; NaN with one class only. */
 export type WeightedAuc = (adgroupWeights: ArrayLike<number>) => number;

@@ -3,12 +3,12 @@
  * for an interval. All runs see the same draws, so differences are paired.
  */
 
-import type { RandomStream } from '../../shared/random.js';
-import { bootstrapCounts, percentileInterval } from '../evaluation/bootstrap.js';
-import type { Interval } from '../evaluation/evaluation-report.js';
-import type { TaskCounts } from '../evaluation/held-out-rows.js';
-import { entropyOf, isOfValues, predictionOf } from '../evaluation/metrics.js';
-import { adgroupImpressions, type AdgroupScores } from '../evaluation/score-arms.js';
+import type { RandomStream } from '../../shared/base/random.js';
+import { bootstrapCounts, percentileInterval } from '../scoring/bootstrap.js';
+import type { Interval } from '../scoring/evaluation-report.js';
+import type { TaskCounts } from '../scoring/held-out-rows.js';
+import { entropyOf, isOfValues, predictionOf } from '../scoring/metrics.js';
+import { adgroupImpressions, type AdgroupScores } from '../scoring/score-arms.js';
 import type { Measure } from './comparison-report.js';
 import { weightedAuc, type WeightedAuc } from './paired-auc.js';
 

@@ -3,8 +3,8 @@
  * as long as tasks, rows, clicks and impressions are the same: pairing needs no more.
  */
 
-import { QianmoError } from '../../shared/errors.js';
-import type { TestLogits } from '../evaluation/test-logits.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { TestLogits } from '../scoring/test-logits.js';
 import type { EvaluatedRun } from './evaluated-run.js';
 
 /** @throws QianmoError of kind `usage` that names the first task or row that differs. */

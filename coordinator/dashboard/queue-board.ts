@@ -12,9 +12,9 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import { Queue } from 'bullmq';
 import { Hono } from 'hono';
 import { trimTrailingSlash } from 'hono/trailing-slash';
-import { QianmoError } from '../../shared/errors.js';
-import { INNER_LOOP_QUEUE } from '../../shared/protocol.js';
-import { connectRedis } from '../../shared/redis-connection.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
+import { connectRedis } from '../../shared/queue/redis-connection.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;

@@ -4,7 +4,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
-import { ARM_NAMES, type ArmName } from './evaluation-report.js';
+import { ARM_NAMES, type ArmName } from '../scoring/evaluation-report.js';
 import type { AdaptableModel } from './predict-logits.js';
 
 export interface ArmPlan {

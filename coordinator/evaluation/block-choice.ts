@@ -8,12 +8,12 @@
  * of fewer than `BUCKET_ADGROUPS_MIN` validation adgroups goes by the difference over all of them.
  */
 
-import { randomStream } from '../../shared/random.js';
-import { bootstrapIntervals } from './bootstrap.js';
-import type { BlockChoice } from './evaluation-report.js';
-import type { TaskCounts } from './held-out-rows.js';
-import { sumOf } from './metrics.js';
-import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from './size-buckets.js';
+import { randomStream } from '../../shared/base/random.js';
+import { bootstrapIntervals } from '../scoring/bootstrap.js';
+import type { BlockChoice } from '../scoring/evaluation-report.js';
+import type { TaskCounts } from '../scoring/held-out-rows.js';
+import { sumOf } from '../scoring/metrics.js';
+import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
 export const BUCKET_ADGROUPS_MIN = 10;
 

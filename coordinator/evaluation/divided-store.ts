@@ -1,7 +1,7 @@
 /** A task store as an evaluation divides it: the same tasks, other support and query rows. */
 
 import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
-import { tasksInOrder } from './held-out-rows.js';
+import { tasksInOrder } from '../scoring/held-out-rows.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
 
 /**

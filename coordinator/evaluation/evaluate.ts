@@ -1,30 +1,35 @@
 /** Evaluates a trained run on held-out adgroups: every arm side by side, nothing tuned on test. */
 
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../shared/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson, configHash, type RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
-import type { Dispatcher } from '../dispatcher.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { planArms, type ArmPlan } from './arm-plan.js';
 import { BLOCK_CHOICE_RULE } from './block-choice.js';
 import { cellsPerArm } from './grid.js';
-import { clickRateOf, readSplitRows, type FlatRows, type SplitRows } from './held-out-rows.js';
+import {
+  clickRateOf,
+  readSplitRows,
+  type FlatRows,
+  type SplitRows,
+} from '../scoring/held-out-rows.js';
 import type { PredictionContext } from './predict-logits.js';
 import { writePredictions } from './predictions.js';
-import { encodeTestLogits } from './test-logits.js';
-import { REPORT_FORMAT_VERSION, type EvaluationReport } from './evaluation-report.js';
-import { calibrationCurvesOf, differenceHistogramsOf } from './report-shapes.js';
+import { encodeTestLogits } from '../scoring/test-logits.js';
+import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
+import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
 import { runProtocols } from './protocols.js';
 import { periodsToReplay, type Period } from './replay-periods.js';
 import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
-import { scoreSlices, type ScoredRows } from './score-arms.js';
+import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
 import { selectionCriterionOf } from './selection.js';
 
 export interface EvaluateOptions {

@@ -4,20 +4,20 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import { PROTOCOL_VERSION, type Adaptation } from '../../shared/protocol.js';
+import { PROTOCOL_VERSION, type Adaptation } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
-import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatcher.js';
-import { jobNeighboursOf, type JobNeighbours } from '../neighbours/job-neighbours.js';
-import { encodeDense, encodeRowPack } from '../training/row-pack-gather.js';
-import { inOwnUnit, labelOfAll, roleBounds, type RowRole } from './held-out-rows.js';
-import { lossSum } from './metrics.js';
+import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatch/dispatcher.js';
+import { jobNeighboursOf, type JobNeighbours } from '../plan/job-neighbours.js';
+import { encodeDense, encodeRowPack } from '../plan/row-pack-gather.js';
+import { inOwnUnit, labelOfAll, roleBounds, type RowRole } from '../scoring/held-out-rows.js';
+import { lossSum } from '../scoring/metrics.js';
 
 export interface PredictionContext {
   readonly config: RunConfig;

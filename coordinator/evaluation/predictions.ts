@@ -3,12 +3,12 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
-import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/system-errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { FlatRows } from './held-out-rows.js';
-import { isOfValues, predictionOf } from './metrics.js';
-import type { ArmName } from './evaluation-report.js';
+import type { FlatRows } from '../scoring/held-out-rows.js';
+import { isOfValues, predictionOf } from '../scoring/metrics.js';
+import type { ArmName } from '../scoring/evaluation-report.js';
 
 /**
  * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the

@@ -14,14 +14,14 @@ import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { ArmPlan } from './arm-plan.js';
 import { dividedStore } from './divided-store.js';
-import type { ProtocolResult, Slice } from './evaluation-report.js';
-import { readSplitRows } from './held-out-rows.js';
-import { joinByAdgroup, type ScoredTasks } from './joined-rows.js';
+import type { ProtocolResult, Slice } from '../scoring/evaluation-report.js';
+import { readSplitRows } from '../scoring/held-out-rows.js';
+import { joinByAdgroup, type ScoredTasks } from '../scoring/joined-rows.js';
 import type { AdaptableModel, PredictionContext } from './predict-logits.js';
 import type { Period } from './replay-periods.js';
 import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
-import { scoreSlice, type ScoredRows } from './score-arms.js';
-import { EVERY_ADGROUP } from './size-buckets.js';
+import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
+import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
 export interface ProtocolSetting {
   readonly evaluation: EvaluationConfig;

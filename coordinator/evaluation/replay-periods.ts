@@ -1,9 +1,9 @@
 /** The periods that progressive validation replays, and what stands against replaying them. */
 
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { tasksInOrder } from './held-out-rows.js';
+import { tasksInOrder } from '../scoring/held-out-rows.js';
 
 /** Rows of `fromTime` to `beforeTime` (exclusive), in the unit of `data.time`. */
 export interface Period {

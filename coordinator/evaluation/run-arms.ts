@@ -1,12 +1,17 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
 import { META_ARMS, type ArmPlan } from './arm-plan.js';
-import { isOfValues } from './metrics.js';
+import { isOfValues } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
-import type { SplitRows } from './held-out-rows.js';
+import type { SplitRows } from '../scoring/held-out-rows.js';
 import { chooseBlocks, chosenLogits } from './block-choice.js';
-import { adgroupImpressions } from './score-arms.js';
-import { ARM_NAMES, type ArmName, type BlockChoice, type Selection } from './evaluation-report.js';
+import { adgroupImpressions } from '../scoring/score-arms.js';
+import {
+  ARM_NAMES,
+  type ArmName,
+  type BlockChoice,
+  type Selection,
+} from '../scoring/evaluation-report.js';
 import {
   adaptationOf,
   selectInnerSteps,

@@ -3,14 +3,19 @@
  * is given the validation tasks and no others.
  */
 
-import { DivergenceError } from '../../shared/errors.js';
-import type { Adaptation } from '../../shared/protocol.js';
+import { DivergenceError } from '../../shared/base/errors.js';
+import type { Adaptation } from '../../shared/queue/protocol.js';
 import type { Grid } from './grid.js';
-import { selectRows, selectTasks, type SplitRows, type TaskCounts } from './held-out-rows.js';
-import { mapShift, type ShiftPrior } from './level-shift.js';
-import { isOfValues, lossSum, sumOf } from './metrics.js';
+import {
+  selectRows,
+  selectTasks,
+  type SplitRows,
+  type TaskCounts,
+} from '../scoring/held-out-rows.js';
+import { mapShift, type ShiftPrior } from './fitted-shift.js';
+import { isOfValues, lossSum, sumOf } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
-import type { ArmName, Cell, Selection } from './evaluation-report.js';
+import type { ArmName, Cell, Selection } from '../scoring/evaluation-report.js';
 
 export function selectionCriterionOf(rows: Pick<TaskCounts, 'label'>): string {
   const loss = isOfValues(rows) ? 'squared error per row' : 'logloss per impression';

@@ -4,19 +4,19 @@
  */
 
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../shared/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
-import { DivergenceError, QianmoError } from '../../shared/errors.js';
+import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { Dispatcher } from '../dispatcher.js';
-import type { Cell } from './evaluation-report.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { Cell } from '../scoring/evaluation-report.js';
 import { innerStepGrid } from './grid.js';
-import { readFlatRows, type FlatRows } from './held-out-rows.js';
-import { sumOf } from './metrics.js';
+import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
+import { sumOf } from '../scoring/metrics.js';
 import { predictLogits } from './predict-logits.js';
 import { adaptationOf, selectionCriterionOf, UNADAPTED } from './selection.js';
 

@@ -4,7 +4,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { RecordBatchFileWriter, type RecordBatch, type Schema } from 'apache-arrow';
-import { systemFailure } from '../../shared/system-errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 
 export type StoreFile = StoreManifest['files'][number];

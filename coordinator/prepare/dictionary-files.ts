@@ -3,7 +3,7 @@
 import { Field, makeData, RecordBatch, Schema, Struct, Utf8, vectorFromArray } from 'apache-arrow';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
-import { DuckDBBlobValue, type DuckSession } from './duckdb-session.js';
+import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 
 const VALUES_PER_BATCH = 65_536;

@@ -15,8 +15,8 @@ import {
   UNKNOWN_ID,
 } from '../../shared/features/encoding-rules.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
-import type { DuckSession } from './duckdb-session.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 
 /** Distinct bags encoded at a time, so that their lists fit in memory. */
 const BAGS_PER_PASS = 500_000;

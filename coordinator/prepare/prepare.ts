@@ -6,11 +6,11 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../../shared/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/system-errors.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import {
@@ -27,10 +27,10 @@ import {
   openDuckSession,
   shortDuckMessage,
   type DuckSession,
-} from './duckdb-session.js';
+} from '../logs/duckdb-session.js';
 import { learnEncodings } from './feature-encoding.js';
-import { findLogFiles, fingerprintOf, type LogFile } from './log-files.js';
-import { readRawLogs, type RawLogs } from './log-reading.js';
+import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
+import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
 import { collectRejects, REJECTS_FILE, writeRejects } from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
 import { rowFileWriter } from './row-file-writer.js';

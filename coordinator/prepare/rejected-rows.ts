@@ -2,12 +2,12 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/system-errors.js';
-import type { DuckSession } from './duckdb-session.js';
-import { linesOf } from './log-columns.js';
-import type { LogFile } from './log-files.js';
-import type { RawLogs } from './log-reading.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { linesOf } from '../logs/log-columns.js';
+import type { LogFile } from '../logs/log-files.js';
+import type { RawLogs } from '../logs/log-reading.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
 

@@ -8,16 +8,16 @@ import {
   type DuckDBDataChunk,
   type DuckDBVector,
   type DuckSession,
-} from './duckdb-session.js';
+} from '../logs/duckdb-session.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
-import { seededHash } from './sql.js';
+import { seededHash } from '../logs/sql.js';
 import { storedClicksSql, storedOracleSql } from './task-labels.js';
 import { describeKey } from './task-division.js';
 

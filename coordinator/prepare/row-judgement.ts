@@ -9,19 +9,19 @@
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
-import type { DuckSession } from './duckdb-session.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
 import {
   columnsNamedIn,
   createTypedLogs,
   demandUsable,
   typedColumnSql,
   type ConfigExpression,
-} from './expressions.js';
-import type { LogColumn } from './log-columns.js';
-import type { ColumnUse } from './log-reading.js';
-import { foundIn, RawColumns, type JudgedField } from './raw-columns.js';
+} from '../logs/expressions.js';
+import type { LogColumn } from '../logs/log-columns.js';
+import type { ColumnUse } from '../logs/log-reading.js';
+import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
-import { literal } from './sql.js';
+import { literal } from '../logs/sql.js';
 
 /** Between the values of several task columns; a literal in SQL. */
 const KEY_SEPARATOR = 'chr(31)';

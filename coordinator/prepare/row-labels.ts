@@ -5,10 +5,10 @@
 
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
 import { STORED_SIZE_MAX, STORED_SIZE_MIN } from '../../shared/features/encoding-rules.js';
-import type { ConfigExpression } from './expressions.js';
-import type { ColumnUse } from './log-reading.js';
-import { foundIn, type JudgedField, type RawColumns } from './raw-columns.js';
-import { literal } from './sql.js';
+import type { ConfigExpression } from '../logs/expressions.js';
+import type { ColumnUse } from '../logs/log-reading.js';
+import { foundIn, type JudgedField, type RawColumns } from '../logs/raw-columns.js';
+import { literal } from '../logs/sql.js';
 
 /** One of the labels a config gives; a row's label index is its place in the list. */
 export interface RowLabel {

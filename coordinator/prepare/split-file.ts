@@ -7,11 +7,11 @@
  */
 
 import { stat } from 'node:fs/promises';
-import { QianmoError } from '../../shared/errors.js';
-import { systemFailure } from '../../shared/system-errors.js';
-import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
-import type { RawLogs } from './log-reading.js';
-import { literal } from './sql.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import { shortDuckMessage, type DuckSession } from '../logs/duckdb-session.js';
+import type { RawLogs } from '../logs/log-reading.js';
+import { literal } from '../logs/sql.js';
 import { describeKey } from './task-division.js';
 
 const ROLES = ['train', 'validation', 'test'].flatMap((split) => [

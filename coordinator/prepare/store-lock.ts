@@ -5,9 +5,9 @@
 
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { systemCodeOf, systemFailure } from '../../shared/system-errors.js';
+import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 
 export interface LockPlace {
   /** For messages: what to delete when it is stale. */

@@ -5,8 +5,8 @@
 
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { QianmoError } from '../../shared/errors.js';
-import { systemCodeOf, systemFailure } from '../../shared/system-errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';

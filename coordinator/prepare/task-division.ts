@@ -9,11 +9,11 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { DuckSession } from './duckdb-session.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
 import { rowLabelsOf, storesLabels } from './row-labels.js';
 import { demandOneLabelPerTask } from './task-labels.js';
-import { seededHash } from './sql.js';
+import { seededHash } from '../logs/sql.js';
 
 export interface TaskDivision {
   readonly taskCount: number;

@@ -3,9 +3,9 @@
  * apart, and the moments by which values are standardised. Reads the tables `task_sizes` and `encodable`.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
-import type { DuckSession } from './duckdb-session.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
 import { storesLabels, type RowLabel } from './row-labels.js';
 import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 

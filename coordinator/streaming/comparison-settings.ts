@@ -1,9 +1,9 @@
 /** What `qianmo stream` compares with, from its config and the size of the stream. */
 
 import type { StreamConfig } from '../../shared/config/stream-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import { timeScaleDaysOf } from '../../shared/streaming/learned-rule.js';
-import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { timeScaleDaysOf } from './rules/learned-update.js';
+import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
 import type { ComparisonSettings } from './rule-comparison.js';
 
 /**

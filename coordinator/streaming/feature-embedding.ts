@@ -6,8 +6,8 @@
  * spectral clustering). The first axis only says how frequent a feature is and is left out.
  */
 
-import { randomStream } from '../../shared/random.js';
-import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
+import { randomStream } from '../../shared/base/random.js';
+import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
 
 const PLACED = 1;
 const LEFT_OUT = 2;

@@ -5,19 +5,12 @@
  * Who computes the gradients does not matter: a pair is a pure function of snapshot and phi.
  */
 
-import { randomStream } from '../../shared/random.js';
-import {
-  emptyRuleState,
-  learnedRuleLearner,
-  type LearnedRule,
-} from '../../shared/streaming/learned-rule.js';
-import type { LearnedRuleShape } from '../../shared/streaming/learned-rule-parameters.js';
-import type { PairSettings, WindowPair } from '../../shared/streaming/rule-tape.js';
-import type { StreamRows } from '../../shared/streaming/stream-rows.js';
-import {
-  windowPairGradient,
-  type PairGradient,
-} from '../../shared/streaming/window-pair-gradient.js';
+import { randomStream } from '../../shared/base/random.js';
+import { emptyRuleState, learnedRuleLearner, type LearnedRule } from './rules/learned-update.js';
+import type { LearnedRuleShape } from './rules/learned-update-parameters.js';
+import type { PairSettings, WindowPair } from './rules/rule-tape.js';
+import type { StreamRows } from './rules/stream-rows.js';
+import { windowPairGradient, type PairGradient } from './rules/window-pair-gradient.js';
 import { meanLogloss, progressiveLogits } from './progressive-validation.js';
 import { cutPair, pairSpans, type PairSpan } from './window-pairs.js';
 

@@ -3,12 +3,7 @@
  * learned of the rows before it, and only then learned. So each row is a test row once.
  */
 
-import {
-  loglossOf,
-  rowCountOf,
-  type StreamLearner,
-  type StreamRows,
-} from '../../shared/streaming/stream-rows.js';
+import { loglossOf, rowCountOf, type StreamLearner, type StreamRows } from './rules/stream-rows.js';
 
 export interface ProgressSpan {
   readonly from: number;

@@ -5,21 +5,14 @@
  */
 
 import { createHash } from 'node:crypto';
-import { randomStream } from '../../shared/random.js';
-import { baselineLearner, type BaselineSettings } from '../../shared/streaming/baseline-rules.js';
-import {
-  emptyRuleState,
-  learnedRuleLearner,
-  timeScaleDaysOf,
-} from '../../shared/streaming/learned-rule.js';
-import {
-  parametersLikeAdagrad,
-  type LearnedRuleShape,
-} from '../../shared/streaming/learned-rule-parameters.js';
-import type { QueryMode } from '../../shared/streaming/rule-tape.js';
-import { loglossOf, rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
-import { bootstrapIntervals } from '../evaluation/bootstrap.js';
-import type { Interval } from '../evaluation/evaluation-report.js';
+import { randomStream } from '../../shared/base/random.js';
+import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
+import { emptyRuleState, learnedRuleLearner, timeScaleDaysOf } from './rules/learned-update.js';
+import { parametersLikeAdagrad, type LearnedRuleShape } from './rules/learned-update-parameters.js';
+import type { QueryMode } from './rules/rule-tape.js';
+import { loglossOf, rowCountOf, type StreamRows } from './rules/stream-rows.js';
+import { bootstrapIntervals } from '../scoring/bootstrap.js';
+import type { Interval } from '../scoring/evaluation-report.js';
 import { featureEmbedding } from './feature-embedding.js';
 import { computeInProcess, metaTrainRule, type GradientComputer } from './meta-training.js';
 import { progressiveLogits } from './progressive-validation.js';

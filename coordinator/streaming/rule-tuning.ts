@@ -4,9 +4,9 @@
  * around the best of them.
  */
 
-import { randomStream, type RandomStream } from '../../shared/random.js';
-import { baselineLearner, type BaselineSettings } from '../../shared/streaming/baseline-rules.js';
-import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
+import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
+import type { StreamRows } from './rules/stream-rows.js';
 import { meanLogloss, progressiveLogits } from './progressive-validation.js';
 
 export interface TuningSettings {

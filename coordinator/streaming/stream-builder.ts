@@ -3,7 +3,7 @@
  * a crossed slot has one for each combination of its slots' values.
  */
 
-import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+import type { StreamRows } from './rules/stream-rows.js';
 
 /** A slot of its own values (`of` is null), or the cross of earlier slots, by name. */
 export interface SlotDefinition {

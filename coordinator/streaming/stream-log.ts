@@ -3,11 +3,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SlotConfig, StreamConfig } from '../../shared/config/stream-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import type { StreamRows } from '../../shared/streaming/stream-rows.js';
-import { openDuckSession, type DuckSession } from '../prepare/duckdb-session.js';
+import type { StreamRows } from './rules/stream-rows.js';
+import { openDuckSession, type DuckSession } from '../logs/duckdb-session.js';
 import {
   badExpression,
   columnsNamedIn,
@@ -16,12 +16,12 @@ import {
   typedColumnSql,
   typeOfExpression,
   type ConfigExpression,
-} from '../prepare/expressions.js';
-import { findLogFiles } from '../prepare/log-files.js';
-import { readRawLogs, type RawLogs } from '../prepare/log-reading.js';
-import { RawColumns } from '../prepare/raw-columns.js';
+} from '../logs/expressions.js';
+import { findLogFiles } from '../logs/log-files.js';
+import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
+import { RawColumns } from '../logs/raw-columns.js';
 import { clickedSql, type ClickOrNoneLabel } from '../prepare/row-labels.js';
-import { identifier } from '../prepare/sql.js';
+import { identifier } from '../logs/sql.js';
 import { StreamBuilder } from './stream-builder.js';
 
 export interface StreamLogOptions {

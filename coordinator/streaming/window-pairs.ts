@@ -1,8 +1,8 @@
 /** Cuts pairs of consecutive windows out of a stream, each with what a job needs and no more. */
 
-import { STATE_WIDTH, type LearnedRuleState } from '../../shared/streaming/learned-rule.js';
-import type { WindowPair } from '../../shared/streaming/rule-tape.js';
-import { BatchFeatureIndex, type StreamRows } from '../../shared/streaming/stream-rows.js';
+import { STATE_WIDTH, type LearnedRuleState } from './rules/learned-update.js';
+import type { WindowPair } from './rules/rule-tape.js';
+import { BatchFeatureIndex, type StreamRows } from './rules/stream-rows.js';
 
 export interface PairSpan {
   readonly from: number;

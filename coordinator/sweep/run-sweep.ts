@@ -4,8 +4,8 @@
  * is told. Scores do not depend on how many trials are under way at once.
  */
 
-import { DivergenceError, QianmoError } from '../../shared/errors.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import {
   rankedOnRung,
   scoreAt,

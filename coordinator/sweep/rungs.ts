@@ -8,7 +8,7 @@
  */
 
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 
 export interface Rung {
   /** At its end; what earlier rungs trained is included. */

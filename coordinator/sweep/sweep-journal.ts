@@ -3,7 +3,7 @@
  * of two coordinators of one sweep, the later stops the earlier.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { parseSweepRecord, sweepJson, type SweepRecord } from './sweep-record.js';
 

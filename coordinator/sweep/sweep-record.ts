@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson, configHash } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import { CellSchema } from '../evaluation/evaluation-report.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { CellSchema } from '../scoring/evaluation-report.js';
 import { ranked, type Rung } from './rungs.js';
 import type { Trial } from './trials.js';
 

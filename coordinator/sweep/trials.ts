@@ -3,7 +3,7 @@
 import { checkedRunConfig } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 
 /** What the sweep set, by path of the run config. */
 export type TrialSettings = Readonly<Record<string, unknown>>;

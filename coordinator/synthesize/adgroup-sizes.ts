@@ -1,6 +1,6 @@
 /** How many impressions each adgroup has: a bounded Zipf law whose sum is exactly the log's rows. */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 
 export interface SizeLaw {
   readonly exponent: number;

@@ -2,7 +2,7 @@
 
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { failureOfSystemError } from '../../shared/system-errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 
 /** The name a file has until it is complete. */
 export function unfinishedPath(path: string): string {

@@ -1,7 +1,7 @@
 /** Turns a finished CSV log into Parquet with DuckDB. */
 
 import { DuckDBInstance } from '@duckdb/node-api';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { CSV_COLUMNS } from './csv-rows.js';
 
 const MEMORY_LIMIT = '1GB';

@@ -1,6 +1,6 @@
 /** Reads row counts as people write them on a command line. */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 
 export const ROW_COUNT_MAX = 10_000_000_000;
 

@@ -1,7 +1,7 @@
 /** What a synthesis is asked for and what it reports. */
 
-import type { Clock } from '../../shared/clock.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 
 /** How far adgroups deviate from what their attributes explain: s = 0, 0.5 and 1. */
 export const WORLD_SETTINGS = ['homogeneous', 'moderate', 'strong'] as const;

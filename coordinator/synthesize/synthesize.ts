@@ -2,7 +2,7 @@
 
 import { rm, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { chunkBoundaries } from './arrivals.js';
 import { gzipMember, ROWS_PER_CHUNK } from './chunk-generator.js';
 import { generateChunks } from './chunk-pool.js';

@@ -3,7 +3,7 @@
  * threads read one copy. Rows are not here: they follow from the world by pure functions.
  */
 
-import { randomStream, type RandomStream } from '../../shared/random.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { zipfSizes } from './adgroup-sizes.js';
 import type { WorldOptions } from './synthesis.js';
 import { trafficTimeOfDay } from './traffic.js';

@@ -1,6 +1,6 @@
 /** The bounds of a synthetic world's options. */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { ROW_COUNT_MAX } from './row-count.js';
 import type { WorldOptions } from './synthesis.js';
 import { worldSize } from './synthetic-world.js';

@@ -3,7 +3,7 @@
  * admitted during one outer step; it knows no queue and no clock.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import {
   learnedRowsOf,
   learnedVariables,
@@ -14,9 +14,9 @@ import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
-import type { DeliveredResult, Rejection } from '../dispatcher.js';
-import type { MetaGradient, RowGradient } from './meta-gradient.js';
-import type { StepPlan } from './step-plan.js';
+import type { DeliveredResult, Rejection } from '../dispatch/dispatcher.js';
+import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
+import type { StepPlan } from '../plan/step-plan.js';
 
 /** What the results of one outer step must be. */
 export interface GradientExpectations {

@@ -1,7 +1,7 @@
 /** Warns when a run is computed on more than one backend: low bits then depend on who did which job. */
 
-import type { RunEventSink } from '../../shared/run-events.js';
-import type { DeliveredResult } from '../dispatcher.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { DeliveredResult } from '../dispatch/dispatcher.js';
 
 /** The returned function is called with every result; the warning comes once per process. */
 export function backendWatch(sink: RunEventSink): (delivered: DeliveredResult) => void {

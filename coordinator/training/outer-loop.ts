@@ -8,9 +8,9 @@ import { backendWatch } from './backend-watch.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
-import { encodeFrozen } from './row-pack-gather.js';
+import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepReport } from './step-report.js';
-import { ordersOf, stepPlanner } from './step-plan.js';
+import { ordersOf, stepPlanner } from '../plan/step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 export type { TrainingOutcome, TrainOptions } from './train-options.js';

@@ -1,12 +1,12 @@
 /** Where a run starts from, when its state was last made durable, and how it stops short. */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
-import type { CheckpointReceipt } from './checkpoints.js';
+import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
-import type { TrainingState } from './training-state.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
 
 /**
  * The latest checkpoint when resuming, else outer step 0 from the seed or from another run.

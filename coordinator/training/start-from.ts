@@ -3,13 +3,13 @@
  * runs have by name is taken over; the rest has its initial values.
  */
 
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import { layoutDifferences, type DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
-import type { OptimizerState, TrainingState } from './training-state.js';
+import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
 
 export interface StartFrom {
   readonly metaParameters: MetaParameters;

@@ -4,8 +4,8 @@ import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
 import type { JobGradient } from './aggregator.js';
 import type { TrainOptions } from './train-options.js';
-import type { StepPlan } from './step-plan.js';
-import type { TrainingState } from './training-state.js';
+import type { StepPlan } from '../plan/step-plan.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
 
 const MS_PER_SECOND = 1000;
 

@@ -1,14 +1,14 @@
 /** What the outer loop is given and what it returns. */
 
-import type { Clock } from '../../shared/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { Dispatcher } from '../dispatcher.js';
-import type { Checkpoints } from './checkpoints.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { StartFrom } from './start-from.js';
-import type { TrainingState } from './training-state.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
 
 export interface TrainOptions {
   readonly config: RunConfig;

@@ -1,10 +1,10 @@
 /** What every verb is given: where to write, when to stop, how to open stores, what to close. */
 
-import type { Clock } from '../../shared/clock.js';
-import { systemClock } from '../../shared/clock.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { RunEventSink } from '../../shared/run-events.js';
-import { createTerminalSink } from '../../coordinator/training/run-event-printer.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { createTerminalSink } from '../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
   readonly clock: Clock;

@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
-import type { Dispatcher } from '../../coordinator/dispatcher.js';
-import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
-import { createQueueDispatcher } from '../../coordinator/training/queue-dispatcher.js';
-import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
+import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
 import type { DeviceDemand, RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import { describeDevice } from '../../worker/compute-process.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { describeDevice } from '../../worker/process/compute-process.js';
 import {
   computeEnvironment,
   countUsableGpus,

@@ -4,9 +4,9 @@
  */
 
 import { CommanderError } from 'commander';
-import { formatFailure, QianmoError } from '../../shared/errors.js';
-import { collectGarbageRarely } from '../../shared/garbage-collection.js';
-import { failureOfSystemError } from '../../shared/system-errors.js';
+import { formatFailure, QianmoError } from '../../shared/base/errors.js';
+import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import { openCommandContext } from './command-context.js';
 import { buildProgram } from './program.js';
 

@@ -14,7 +14,7 @@ import {
   readMetaParameters,
   type Checkpoints,
   type SavedMetaParameters,
-} from '../../coordinator/training/checkpoints.js';
+} from '../../coordinator/checkpoints/checkpoint-writer.js';
 import type { CommandContext } from './command-context.js';
 
 export interface PreparedRun {

@@ -4,11 +4,11 @@ import {
   LATEST_KEY,
   parseLatest,
   parseManifest,
-} from '../../coordinator/training/checkpoint-manifest.js';
-import { readMetaParameters } from '../../coordinator/training/checkpoints.js';
+} from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { readMetaParameters } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import type { StartFrom } from '../../coordinator/training/start-from.js';
 import { ModelConfigSchema } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { CommandContext } from './command-context.js';

@@ -1,7 +1,10 @@
 /** The compute process of one command: started, and ended when the command closes its context. */
 
 import type { DeviceDemand } from '../../shared/config/run-config.js';
-import { createComputeProcess, type ComputeExecutor } from '../../worker/compute-process.js';
+import {
+  createComputeProcess,
+  type ComputeExecutor,
+} from '../../worker/process/compute-process.js';
 import { formatDeviceLine } from '../../worker/compute/device/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { CommandContext } from './command-context.js';

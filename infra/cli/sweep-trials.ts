@@ -1,15 +1,15 @@
 /** Trains, scores and discards the trials of a sweep: each a run of its own, on one dispatcher. */
 
-import type { Dispatcher } from '../../coordinator/dispatcher.js';
-import type { FlatRows } from '../../coordinator/evaluation/held-out-rows.js';
+import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
+import type { FlatRows } from '../../coordinator/scoring/held-out-rows.js';
 import { validationScore } from '../../coordinator/evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../../coordinator/sweep/run-sweep.js';
 import { outerStepTotal } from '../../coordinator/sweep/rungs.js';
 import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
 import type { Trial } from '../../coordinator/sweep/trials.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { TrainingState } from '../../coordinator/training/training-state.js';
-import type { RunEventSink } from '../../shared/run-events.js';
+import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { CommandContext } from './command-context.js';
 import {

@@ -6,10 +6,10 @@ import tseslint from 'typescript-eslint';
 
 const projectRoot = new URL('../..', import.meta.url).pathname;
 
-const randomness = { object: 'Math', property: 'random', message: 'Use shared/random.ts.' };
+const randomness = { object: 'Math', property: 'random', message: 'Use shared/base/random.ts.' };
 const wallClock = [
-  { object: 'Date', property: 'now', message: 'Use a Clock (shared/clock.ts).' },
-  { object: 'performance', property: 'now', message: 'Use a Clock (shared/clock.ts).' },
+  { object: 'Date', property: 'now', message: 'Use a Clock (shared/base/clock.ts).' },
+  { object: 'performance', property: 'now', message: 'Use a Clock (shared/base/clock.ts).' },
 ];
 const environment = {
   object: 'process',
@@ -53,14 +53,14 @@ export default defineConfig(
   },
   {
     files: ['shared/**/*.ts', 'coordinator/**/*.ts', 'worker/**/*.ts'],
-    ignores: ['shared/random.ts', 'shared/clock.ts', '**/main.ts'],
+    ignores: ['shared/base/random.ts', 'shared/base/clock.ts', '**/main.ts'],
     rules: {
       'no-restricted-properties': ['error', randomness, ...wallClock, environment],
       'no-restricted-syntax': [
         'error',
         {
           selector: "NewExpression[callee.name='Date'][arguments.length=0]",
-          message: 'Use a Clock (shared/clock.ts).',
+          message: 'Use a Clock (shared/base/clock.ts).',
         },
       ],
     },

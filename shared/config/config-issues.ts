@@ -1,7 +1,7 @@
 /** Says what is wrong with the fields of a config in the words of its author, not of the parser. */
 
 import { z } from 'zod';
-import { nearestName } from '../nearest-name.js';
+import { nearestName } from '../base/nearest-name.js';
 
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];

@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
-import { featureMisfits, ModelConfigSchema } from './model-config.js';
+import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
+import { StorageConfigSchema } from '../storage/storage-config.js';
 
 const positiveInt = z.int().positive();
 const rate = z.number().positive().max(100);
@@ -196,14 +197,6 @@ export const EvaluationConfigSchema = z.strictObject({
   oracleColumn: z.string().min(1).optional(),
 });
 
-/** How objects at `s3://` addresses are reached; credentials come from the environment. */
-export const StorageConfigSchema = z.strictObject({
-  /** Of an S3-compatible store; absent for AWS. */
-  s3Endpoint: z.url().optional(),
-  s3Region: z.string().min(1).default('us-east-1'),
-  s3ForcePathStyle: z.boolean().default(true),
-});
-
 /** `auto`: a GPU where there is one; `gpu`: none but a GPU; `cpu`: none but the CPU. */
 export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
 export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
@@ -239,7 +232,7 @@ const RunFieldsSchema = z.strictObject({
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
   const { data, model, method, training, evaluation } = config;
-  for (const { path, message } of featureMisfits(model, data))
+  for (const { path, message } of featureMisfits(model, data.features))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
@@ -258,11 +251,10 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
-export { ModelConfigSchema, type ModelConfig } from './model-config.js';
+export { ModelConfigSchema, type ModelConfig } from '../models/model-config.js';
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
 export type QueueConfig = z.infer<typeof QueueConfigSchema>;
-export type StorageConfig = z.infer<typeof StorageConfigSchema>;
 export type EvaluationConfig = z.infer<typeof EvaluationConfigSchema>;
 
 /**

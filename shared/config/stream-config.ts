@@ -1,8 +1,8 @@
 /** The config of `qianmo stream`: logs as a time-ordered stream, its slots, and how rules are chosen. */
 
+import { StorageConfigSchema } from '../storage/storage-config.js';
 import { z } from 'zod';
 import { AddressSchema, ClickLabelSchema, LogsSchema } from './data-config.js';
-import { StorageConfigSchema } from './run-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();

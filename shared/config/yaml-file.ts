@@ -3,8 +3,8 @@
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
 import type { z } from 'zod';
-import { QianmoError } from '../errors.js';
-import { systemCodeOf } from '../system-errors.js';
+import { QianmoError } from '../base/errors.js';
+import { systemCodeOf } from '../base/system-errors.js';
 import { describeIssues } from './config-issues.js';
 
 /** How a kind of file is called in messages, and where to find an example. */

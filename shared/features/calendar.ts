@@ -3,7 +3,7 @@
  * Gregorian calendar, and their text as DuckDB writes and reads it, for the years 1 to 9999.
  */
 
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import {
   differenceOf,
   floorQuotientOf,

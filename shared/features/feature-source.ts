@@ -1,7 +1,7 @@
 /** Where the value of a feature comes from: a column, an expression, or the caller. */
 
 import type { FeatureConfig } from '../config/data-config.js';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import { membersOfColumn } from './bag-members.js';
 import { textOfColumn, type TextOfValue } from './column-text.js';
 import type { ColumnType, ColumnTypes } from './column-type.js';

@@ -4,7 +4,7 @@
  */
 
 import type { FeatureConfig } from '../config/data-config.js';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { ColumnTypes } from './column-type.js';
 import { allocateEncodedRows, type EncodedRows } from './encoded-rows.js';

@@ -10,8 +10,8 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
-import { defineMethod } from './method.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import { defineMethod } from './inner-loop/method.js';
 
 const CONTEXT = 'adgroupEmbedding';
 

@@ -15,17 +15,22 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../models/variable.js';
-import { learnedRates } from './inner-rates.js';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
-import { defineMethod, type AdaptingTasks, type Blocks, type ModelShape } from './method.js';
+import type { Variable } from '../tensors/variable.js';
+import { learnedRates } from './inner-loop/inner-rates.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  defineMethod,
+  type AdaptingTasks,
+  type Blocks,
+  type ModelShape,
+} from './inner-loop/method.js';
 import {
   featureNamesOf,
   requireFeatures,
   standardisedShares,
   SUPPORT_FEATURE_COUNT,
   supportFeatures,
-} from './support-features.js';
+} from './inner-loop/support-features.js';
 
 const ROW_WEIGHT = 'encoder.row.weight';
 const ROW_BIAS = 'encoder.row.bias';

@@ -6,9 +6,9 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings } from './inner-loop-settings.js';
-import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
-import { defineMethod } from './method.js';
+import { innerLoopSettings } from './inner-loop/inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
+import { defineMethod } from './inner-loop/method.js';
 
 export const fomaml = defineMethod({
   settings: z.strictObject({

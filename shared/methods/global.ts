@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import { defineMethod } from './method.js';
+import { defineMethod } from './inner-loop/method.js';
 
 export const globalMethod = defineMethod({
   settings: z.strictObject({ kind: z.literal('global') }),

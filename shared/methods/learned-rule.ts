@@ -1,6 +1,6 @@
 /**
  * A learned update rule in the inner loop (after Wang et al., CIKM 2021; the same form as the rule for
- * streams in `shared/streaming`), with G the scaled gradient of one personal variable, all entries:
+ * streams in `coordinator/streaming/rules`), with G the scaled gradient of one personal variable, all entries:
  *
  *   phi_i <- phi_i - (r(evidence_i) G + Q Q^T G)
  *
@@ -12,8 +12,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../models/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import type { Variable } from '../tensors/variable.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
   defineMethod,
   labelVariances,
@@ -21,7 +21,7 @@ import {
   type InnerLoop,
   type MethodPlan,
   type ModelShape,
-} from './method.js';
+} from './inner-loop/method.js';
 
 /** Knots lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 const KNOT_COUNT = 6;

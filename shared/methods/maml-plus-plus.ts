@@ -12,15 +12,15 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
   fixedRates,
   learnedRates,
   learnedRateSettings,
   rateFactorMisfits,
   rateGranularity,
-} from './inner-rates.js';
-import { defineMethod, type SettingMisfit } from './method.js';
+} from './inner-loop/inner-rates.js';
+import { defineMethod, type SettingMisfit } from './inner-loop/method.js';
 
 const RATES_BY_DEFAULT = 'block';
 

@@ -9,9 +9,9 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, secondOrderSettings } from './inner-loop-settings.js';
-import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-rates.js';
-import { defineMethod } from './method.js';
+import { innerLoopSettings, secondOrderSettings } from './inner-loop/inner-loop-settings.js';
+import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
+import { defineMethod } from './inner-loop/method.js';
 
 export const maml = defineMethod({
   settings: z.strictObject({

@@ -15,11 +15,11 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from '../errors.js';
-import { GENERATED_BLOCK } from '../models/generated-block.js';
-import type { Variable } from '../models/variable.js';
-import { defineMethod, type InnerLoop, type ModelShape } from './method.js';
-import { requireFeatures } from './support-features.js';
+import { QianmoError } from '../base/errors.js';
+import { GENERATED_BLOCK } from './inner-loop/generated-block.js';
+import type { Variable } from '../tensors/variable.js';
+import { defineMethod, type InnerLoop, type ModelShape } from './inner-loop/method.js';
+import { requireFeatures } from './inner-loop/support-features.js';
 
 const WEIGHT = 'generator.weight';
 

@@ -9,14 +9,14 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
   learnedRates,
   learnedRateSettings,
   rateFactorMisfits,
   rateGranularity,
-} from './inner-rates.js';
-import { defineMethod } from './method.js';
+} from './inner-loop/inner-rates.js';
+import { defineMethod } from './inner-loop/method.js';
 
 export const metaSgd = defineMethod({
   settings: z.strictObject({

@@ -7,7 +7,7 @@ import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { imaml } from './imaml.js';
 import { learnedRule } from './learned-rule.js';
-import { levelShiftOf, levelShiftVariables } from './level-shift.js';
+import { levelShiftOf, levelShiftVariables } from './inner-loop/level-shift-settings.js';
 import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
@@ -16,14 +16,14 @@ import { pamlGate } from './paml-gate.js';
 import { pamlRate } from './paml-rate.js';
 import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
-import type { Variable } from '../models/variable.js';
+import type { Variable } from '../tensors/variable.js';
 import {
   type Method,
   type MethodPlan,
   type ModelSettings,
   type ModelShape,
   type SettingMisfit,
-} from './method.js';
+} from './inner-loop/method.js';
 
 // prettier-ignore
 const METHODS = [

@@ -20,9 +20,14 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../models/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
-import { defineMethod, type AdaptingTasks, type Blocks, type ModelShape } from './method.js';
+import type { Variable } from '../tensors/variable.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  defineMethod,
+  type AdaptingTasks,
+  type Blocks,
+  type ModelShape,
+} from './inner-loop/method.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 import {
   featureNamesOf,
@@ -30,7 +35,7 @@ import {
   standardisedShares,
   SUPPORT_FEATURE_COUNT,
   supportFeatures,
-} from './support-features.js';
+} from './inner-loop/support-features.js';
 
 const PREFERENCE_WEIGHT = 'preference.weight';
 const PREFERENCE_BIAS = 'preference.bias';

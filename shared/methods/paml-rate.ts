@@ -14,12 +14,16 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../models/variable.js';
-import { moved } from './inner-rates.js';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
-import { defineMethod, type AdaptingTasks, type ModelShape } from './method.js';
-import { blockOf } from './personal-blocks.js';
-import { requireFeatures, SUPPORT_FEATURE_COUNT, supportFeatures } from './support-features.js';
+import type { Variable } from '../tensors/variable.js';
+import { moved } from './inner-loop/inner-rates.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import { defineMethod, type AdaptingTasks, type ModelShape } from './inner-loop/method.js';
+import { blockOf } from './inner-loop/personal-blocks.js';
+import {
+  requireFeatures,
+  SUPPORT_FEATURE_COUNT,
+  supportFeatures,
+} from './inner-loop/support-features.js';
 
 /** Of branches and leaves: leaves that send alike would learn alike. */
 const INITIAL_BRANCH_DEVIATION = 1;

@@ -17,17 +17,17 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
-import type { Variable } from '../models/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop-settings.js';
+import type { Variable } from '../tensors/variable.js';
+import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
   defineMethod,
   labelVariances,
   type AdaptingTasks,
   type Blocks,
   type InnerStep,
-} from './method.js';
-import { blockOf, unknownBlockMisfits } from './personal-blocks.js';
-import { SMOOTHING } from './support-features.js';
+} from './inner-loop/method.js';
+import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
+import { SMOOTHING } from './inner-loop/support-features.js';
 
 const PRECISION = 'shrinkage.precision/';
 const CURVATURE = 'shrinkage.curvature/';

@@ -1,10 +1,10 @@
 /** Seeded initial values: one stream per variable and table, so that adding one moves no other. */
 
-import { randomStream } from '../random.js';
+import { randomStream } from '../base/random.js';
 import type { EmbeddingTable } from '../tensors/embedding-table.js';
 import { elementCountOf, type DenseTensor } from '../tensors/named-tensors.js';
 import type { ModelSpec } from './model-spec.js';
-import type { Initialisation } from './variable.js';
+import type { Initialisation } from '../tensors/variable.js';
 
 export interface MetaParameters {
   /** Trunk and initial personal blocks by variable name, in the order of the spec. */

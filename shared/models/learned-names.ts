@@ -3,7 +3,7 @@
  * `training.trainable` may name what learns. The rest is frozen.
  */
 
-import type { Variable } from './variable.js';
+import type { Variable } from '../tensors/variable.js';
 
 export interface LearnedNames {
   readonly variables: readonly string[];

@@ -2,7 +2,7 @@
 
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import type { ModelSpec } from './model-spec.js';
-import type { Variable } from './variable.js';
+import type { Variable } from '../tensors/variable.js';
 
 export function learnedVariables({ learned, variables }: ModelSpec): readonly Variable[] {
   const names = new Set(learned.variables);

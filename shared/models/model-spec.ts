@@ -8,16 +8,20 @@
  * the frame is in `kinds/`.
  */
 
-import type { ModelConfig } from '../config/model-config.js';
+import type { ModelConfig } from './model-config.js';
 import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
-import { GENERATED_BLOCK } from './generated-block.js';
+import { GENERATED_BLOCK } from '../methods/inner-loop/generated-block.js';
 import { learnedNamesOf, type LearnedNames } from './learned-names.js';
-import type { FieldFrame, ModelDefinition, WeightInitialisation } from './model-definition.js';
-import type { ModelOptions } from './model-options.js';
-import { modelOf, type ModelKind } from './models.js';
-import { supportInputNames } from './support-inputs.js';
-import type { Initialisation, Variable } from './variable.js';
+import type {
+  FieldFrame,
+  ModelDefinition,
+  WeightInitialisation,
+} from './kinds/model-definition.js';
+import type { ModelOptions } from './kinds/model-options.js';
+import { modelOf, type ModelKind } from './kinds/models.js';
+import { supportInputNames } from './kinds/support-inputs.js';
+import type { Initialisation, Variable } from '../tensors/variable.js';
 
 export interface TableSpec {
   /** The feature whose ids index the rows. */

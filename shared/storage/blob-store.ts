@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 
 export const BlobRefSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),

@@ -4,7 +4,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from './object-store.js';
 
 /**

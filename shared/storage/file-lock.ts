@@ -7,9 +7,9 @@ import { randomUUID } from 'node:crypto';
 import { open, readFile, stat, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { z } from 'zod';
-import type { Clock } from '../clock.js';
-import { QianmoError } from '../errors.js';
-import { systemCodeOf } from '../system-errors.js';
+import type { Clock } from '../base/clock.js';
+import { QianmoError } from '../base/errors.js';
+import { systemCodeOf } from '../base/system-errors.js';
 
 /** Owners hold a lock for one rename: an older one belongs to a host that is gone. */
 const LOCK_AGE_MAX_MS = 60_000;

@@ -7,8 +7,8 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { systemClock, type Clock } from '../clock.js';
-import { systemFailure, systemCodeOf } from '../system-errors.js';
+import { systemClock, type Clock } from '../base/clock.js';
+import { systemFailure, systemCodeOf } from '../base/system-errors.js';
 import { acquireFileLock } from './file-lock.js';
 import { assertObjectKey } from './object-key.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';

@@ -1,6 +1,6 @@
 /** Blobs over an object store, under `blobs/SHA256`: never overwritten, verified when read. */
 
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import {
   BlobMissingError,
   blobRefOf,

@@ -1,7 +1,7 @@
 /** From an address in a config to the store it names. */
 
-import type { StorageConfig } from '../config/run-config.js';
-import { QianmoError } from '../errors.js';
+import type { StorageConfig } from './storage-config.js';
+import { QianmoError } from '../base/errors.js';
 import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
 import { S3ObjectStore, type S3Options } from './s3-object-store.js';

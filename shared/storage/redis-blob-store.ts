@@ -4,7 +4,7 @@
  */
 
 import type { Redis } from 'ioredis';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import {
   BlobMissingError,
   blobRefOf,

@@ -1,6 +1,6 @@
 /** What a refusal of an S3 store means, and what to do about it. */
 
-import { QianmoError, type FailureReport } from '../errors.js';
+import { QianmoError, type FailureReport } from '../base/errors.js';
 
 export interface S3Refusal {
   readonly name: string;

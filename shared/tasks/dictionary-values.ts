@@ -1,7 +1,7 @@
 /** Reads a dictionary of a task store: the value of each id, null for id 0. */
 
 import { tableFromIPC, type Data } from 'apache-arrow';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import { RESTORE_CURE } from './store-files.js';
 
 /** @throws QianmoError of kind `data` when the bytes are not a dictionary. */

@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { QianmoError } from '../errors.js';
-import { systemCodeOf, systemFailure } from '../system-errors.js';
+import { QianmoError } from '../base/errors.js';
+import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { MANIFEST_FILE, StoreManifestSchema, type StoreManifest } from './store-manifest.js';
 

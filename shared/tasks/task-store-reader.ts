@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { RecordBatch } from 'apache-arrow';
-import { QianmoError } from '../errors.js';
+import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { recordBatchCache } from './record-batch-cache.js';
 import {

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg } from 'node:os';
-import { systemClock } from '../../shared/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
 
 export interface BenchHeader {
   readonly commit: string;

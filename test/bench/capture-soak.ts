@@ -5,9 +5,9 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { systemClock } from '../../shared/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
 import { loadEngine } from '../../worker/compute/engine/load-engine.js';
-import { leftoversOf, soak } from '../fixtures/capture-soak.js';
+import { leftoversOf, soak } from '../fixtures/compute/capture-soak.js';
 import { benchHeader } from './bench-header.js';
 
 const CALL_COUNT = 100_000;

@@ -10,12 +10,12 @@
  * a8ce876.
  */
 
-import type { JobInput } from '../../shared/job-executor.js';
-import type { JobWork } from '../../shared/protocol.js';
-import { createExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, jobInputOf } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import type { JobInput } from '../../shared/queue/job-executor.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
+import { jobCaseOf, jobInputOf } from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const TASKS_PER_JOB = 16;
 const JOB_COUNT = 24;

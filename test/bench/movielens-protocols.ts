@@ -13,17 +13,17 @@ import { z } from 'zod';
 import type {
   EvaluationReport,
   ProtocolResult,
-} from '../../coordinator/evaluation/evaluation-report.js';
+} from '../../coordinator/scoring/evaluation-report.js';
 import {
   armsOf,
   PROTOCOL_DIGITS,
   PROTOCOL_WORDING,
   resultOf,
   rowsOf,
-} from '../../coordinator/evaluation/protocols-text.js';
-import { parseReport } from '../../coordinator/evaluation/report-json.js';
-import { formatCount, formatNumber } from '../../coordinator/evaluation/text-format.js';
-import { bestArmOf } from '../../coordinator/evaluation/verdicts.js';
+} from '../../coordinator/reports/evaluation/protocols-text.js';
+import { parseReport } from '../../coordinator/reports/report-json.js';
+import { formatCount, formatNumber } from '../../coordinator/reports/text-format.js';
+import { bestArmOf } from '../../coordinator/reports/verdicts.js';
 import { packageRoot } from '../../infra/cli/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';

@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { prepareTaskStore } from '../../coordinator/prepare/prepare.js';
-import { systemClock } from '../../shared/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
 import { RunConfigSchema } from '../../shared/config/run-config.js';
 
 const [rowsText = '1000000', tasksText = '50000', resultPath, writeLogTo] = process.argv.slice(2);

@@ -24,7 +24,7 @@ import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
 import { LOG_FORMATS, type LogFormat } from '../../coordinator/synthesize/synthesis.js';
 import { synthesize } from '../../coordinator/synthesize/synthesize.js';
 import { packageRoot } from '../../infra/cli/package-root.js';
-import { systemClock } from '../../shared/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
 
 const MEBIBYTE = 1024 * 1024;
 const DISK_PROBE_MIB = 512;

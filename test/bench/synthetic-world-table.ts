@@ -4,7 +4,7 @@ import type {
   ArmName,
   ArmResult,
   EvaluationReport,
-} from '../../coordinator/evaluation/evaluation-report.js';
+} from '../../coordinator/scoring/evaluation-report.js';
 
 export interface WorldCell {
   readonly setting: string;

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { parseReport } from '../../coordinator/evaluation/report-json.js';
+import { parseReport } from '../../coordinator/reports/report-json.js';
 import { packageRoot } from '../../infra/cli/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';

@@ -3,8 +3,8 @@
  * dispatcher and its blob store; changes nothing that travels.
  */
 
-import { jobOf, type Dispatcher, type JobOrder } from '../../coordinator/dispatcher.js';
-import type { RedisConnection } from '../../shared/redis-connection.js';
+import { jobOf, type Dispatcher, type JobOrder } from '../../coordinator/dispatch/dispatcher.js';
+import type { RedisConnection } from '../../shared/queue/redis-connection.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import {
   RedisBlobStore,

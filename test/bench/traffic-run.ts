@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
-import { createQueueDispatcher } from '../../coordinator/training/queue-dispatcher.js';
-import { superviseWorkers } from '../../coordinator/training/worker-supervisor.js';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
 import type { CommandContext } from '../../infra/cli/command-context.js';
 import { openPreparedRun } from '../../infra/cli/run-files.js';
 import { trainRun } from '../../infra/cli/verbs/train.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { connectRedis } from '../../shared/redis-connection.js';
+import { connectRedis } from '../../shared/queue/redis-connection.js';
 import { MANIFEST_FILE, StoreManifestSchema } from '../../shared/tasks/store-manifest.js';
 import { trafficMeter, type StepTraffic } from './traffic-meter.js';
 

@@ -3,17 +3,17 @@
  * the given executor (in reach, or behind a queue and a worker) for one test.
  */
 
+import { StorageConfigSchema } from '../../shared/storage/storage-config.js';
 import { describe, expect, it } from 'vitest';
 import type {
   DeliveredResult,
   Dispatcher,
   JobOrder,
   Rejection,
-} from '../../coordinator/dispatcher.js';
-import { StorageConfigSchema } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/job-executor.js';
-import { PROTOCOL_VERSION } from '../../shared/protocol.js';
+} from '../../coordinator/dispatch/dispatcher.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 
 export interface DispatcherUnderTest {

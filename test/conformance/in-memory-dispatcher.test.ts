@@ -1,4 +1,4 @@
-import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { instantClock } from '../fixtures/instant-clock.js';
 import { describeDispatcher } from './dispatcher.js';
 

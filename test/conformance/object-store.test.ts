@@ -13,7 +13,7 @@ import {
   S3_SUITE_SUFFIX,
   startS3Buckets,
   type S3Buckets,
-} from '../fixtures/s3-buckets.js';
+} from '../fixtures/stores/s3-buckets.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 const ABSENT: PutCondition = { kind: 'absent' };

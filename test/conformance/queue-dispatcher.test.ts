@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from 'vitest';
-import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue-under-test.js';
-import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
+import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 import { describeDispatcher } from './dispatcher.js';
 
 let redis: RedisForTest;

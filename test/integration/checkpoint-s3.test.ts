@@ -3,13 +3,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
-import { checkpointsIn } from '../fixtures/checkpoint-stores.js';
+import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import {
   canStartS3,
   S3_SUITE_SUFFIX,
   startS3Buckets,
   type S3Buckets,
-} from '../fixtures/s3-buckets.js';
+} from '../fixtures/stores/s3-buckets.js';
 import { bitsOf, tinySpec, tinyState } from '../fixtures/training-states.js';
 
 const spec = tinySpec();

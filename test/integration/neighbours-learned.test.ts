@@ -4,15 +4,15 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { predictLogits } from '../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../coordinator/training/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
-import { randomStream } from '../../shared/random.js';
+import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { instantClock } from '../fixtures/instant-clock.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
-import { logisticConfig, tinyRun } from '../fixtures/training-run.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 
 const CIRCLE_COUNT = 60;
 /** Of a circle, the last of them held out. */

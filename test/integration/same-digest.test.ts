@@ -7,10 +7,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../shared/clock.js';
-import { startCommand, type EndedCommand, type RunningCommand } from '../fixtures/command.js';
-import { smallLog, smallRun } from '../fixtures/small-run.js';
-import { redisForTest, type RedisForTest } from '../fixtures/redis-for-test.js';
+import { systemClock } from '../../shared/base/clock.js';
+import {
+  startCommand,
+  type EndedCommand,
+  type RunningCommand,
+} from '../fixtures/commands/command.js';
+import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 30;
 /** Of the job that a worker computes, the one before and the one ahead. */

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aggregate, gradientInbox } from '../../coordinator/training/aggregator.js';
-import type { MetaGradient } from '../../coordinator/training/meta-gradient.js';
+import type { MetaGradient } from '../../coordinator/training/meta-optimizer/meta-gradient.js';
 import { deliveredOf, expectationsFor, layoutOf, tensorsOf } from '../fixtures/gradient-results.js';
 
 const JOB_COUNT = 6;

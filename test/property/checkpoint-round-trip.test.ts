@@ -3,14 +3,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { join } from 'node:path';
-import type { TrainingState } from '../../coordinator/training/training-state.js';
+import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
-import { checkpointsIn } from '../fixtures/checkpoint-stores.js';
+import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec } from '../fixtures/training-states.js';
 

@@ -3,20 +3,20 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
-import type { JobWork } from '../../shared/protocol.js';
+import { jobNeighboursOf } from '../../coordinator/plan/job-neighbours.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   jobCaseOf,
   jobInputOf,
   relativeDifference,
   runJob,
   type JobCase,
-} from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const options = { bags: [{ rowCount: 6, lengthMax: 3 }], counts: true, taskCount: 12 };
 const model = {

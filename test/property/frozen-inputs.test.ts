@@ -4,16 +4,16 @@
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encodeDense, encodeFrozen } from '../../coordinator/training/row-pack-gather.js';
-import type { JobInput } from '../../shared/job-executor.js';
+import { encodeDense, encodeFrozen } from '../../coordinator/plan/row-pack-gather.js';
+import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
-import type { JobWork } from '../../shared/protocol.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, jobInputOf, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { jobCaseOf, jobInputOf, type JobCase } from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({
   taskCount: 6,

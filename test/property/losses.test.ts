@@ -4,19 +4,19 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../shared/protocol.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   jobCaseOf,
   relativeDifference,
   runJob,
   type JobCase,
   type NamedOutput,
-} from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const TASK_COUNT = 9;
 const model = { embeddingWidth: 3, hiddenWidths: [5], personal: ['bias', 'output'] };

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { assert, expect, test } from 'vitest';
-import { randomStream } from '../../shared/random.js';
+import { randomStream } from '../../shared/base/random.js';
 import {
   bagExtent,
   flatExtent,
@@ -15,7 +15,7 @@ import {
   taskExtent,
   type MicroBatch,
   type TaskSize,
-} from '../../worker/compute/micro-batches.js';
+} from '../../worker/compute/batches/micro-batches.js';
 
 const rowCount = fc.oneof(
   fc.constant(0),

@@ -6,14 +6,14 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { jobNeighboursOf, KEPT_INDICES_MAX } from '../../coordinator/neighbours/job-neighbours.js';
-import { knownIdsOf, neighbourIndexOf } from '../../coordinator/neighbours/neighbour-index.js';
+import { jobNeighboursOf, KEPT_INDICES_MAX } from '../../coordinator/plan/job-neighbours.js';
+import { knownIdsOf, neighbourIndexOf } from '../../coordinator/plan/neighbour-index.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { dividedTask } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { methodOf } from '../fixtures/methods.js';
+import { methodOf } from '../fixtures/compute/methods.js';
 import { neighboursByDefinition } from '../fixtures/neighbours-by-definition.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const plain = tinyTaskStore({ taskCount: 8, categoryRowCounts: [50, 7] });
 

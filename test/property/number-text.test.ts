@@ -7,7 +7,7 @@ import {
   doubleText,
   floatText,
 } from '../../shared/features/number-text.js';
-import { randomStream, type RandomStream } from '../../shared/random.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { withDuckDb } from '../fixtures/duckdb-for-test.js';
 import { numberText } from '../fixtures/odd-values.js';
 

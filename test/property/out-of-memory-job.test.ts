@@ -1,16 +1,16 @@
 // A job that meets exhausted memory gives what a job with the smaller bound gives, and says so.
 
 import { expect, test } from 'vitest';
-import type { JobWork } from '../../shared/protocol.js';
-import { createExecutor } from '../../worker/compute/create-executor.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
+import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
   nativeBackendOf,
   type NativeBackend,
   type NativeBinding,
 } from '../../worker/compute/engine/native-backend.js';
-import { jobCaseOf, runJob } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const taskCount = 12;
 const jobCase = jobCaseOf(tinyTaskStore({ taskCount }), { personal: ['bias', 'output'] });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { prepareRoom } from '../fixtures/prepared-store.js';
+import { prepareRoom } from '../fixtures/stores/prepared-store.js';
 
 // Most rows are good, so that tasks grow beyond the caps; `rare` stays too small for a task.
 const row = fc.record({

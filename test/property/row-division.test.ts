@@ -10,10 +10,10 @@ import {
   type RowDivision,
 } from '../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { jobCaseOf, relativeDifference, runJob } from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const BAG_LENGTH = 3;
 const store = tinyTaskStore({

@@ -1,7 +1,7 @@
 // The row encoder equals the SQL of prepare, bit for bit, on random rows of odd values: the same ids,
 // bags and numbers, and the same rows rejected for the same reasons.
 import { expect, test } from 'vitest';
-import { randomStream } from '../../shared/random.js';
+import { randomStream } from '../../shared/base/random.js';
 import type { RawRow } from '../../shared/features/raw-row.js';
 import { compareWithStore, encoderOfStore } from '../fixtures/encoded-store.js';
 import {
@@ -16,7 +16,7 @@ import {
   pick,
   wholeNumber,
 } from '../fixtures/odd-values.js';
-import { prepareRoom } from '../fixtures/prepared-store.js';
+import { prepareRoom } from '../fixtures/stores/prepared-store.js';
 import { writeTypedLog } from '../fixtures/typed-log.js';
 
 const TEXT_ROW_COUNT = 60_000;

@@ -4,22 +4,30 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SupportInputsSchema, supportInputNames } from '../../shared/models/support-inputs.js';
+import {
+  SupportInputsSchema,
+  supportInputNames,
+} from '../../shared/models/kinds/support-inputs.js';
 import { dividedTask } from '../../shared/tasks/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { DistinctBags } from '../../worker/compute/distinct-bags.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { DistinctBags } from '../../worker/compute/batches/distinct-bags.js';
 import {
   localIdsByTable,
   roleSpanOf,
   rowBatchOf,
   type RowRole,
-} from '../../worker/compute/row-batch.js';
-import { withSupportInputs } from '../../worker/compute/support-inputs.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+} from '../../worker/compute/batches/row-batch.js';
+import { withSupportInputs } from '../../worker/compute/batches/support-inputs.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient } from '../reference/gradient-expectations.js';
 import {
   allOf,

@@ -2,13 +2,18 @@
 // against central finite differences.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../shared/protocol.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
 import {
   adapted,
   allOf,

@@ -6,9 +6,9 @@ import {
   metaOptimizerOf,
   steppedState,
 } from '../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import type { TrainingState } from '../../coordinator/training/training-state.js';
+import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../shared/config/run-config.js';
-import { randomStream } from '../../shared/random.js';
+import { randomStream } from '../../shared/base/random.js';
 import { gradients, parameters, valuesOf } from '../fixtures/optimizer-problem.js';
 
 const ROW_COUNT = 7;

@@ -1,11 +1,11 @@
 /** The bootstrap and the empirical-Bayes shift against what is known of them. */
 
 import { describe, expect, it } from 'vitest';
-import { bootstrapIntervals } from '../../coordinator/evaluation/bootstrap.js';
-import { mapShift } from '../../coordinator/evaluation/level-shift.js';
+import { bootstrapIntervals } from '../../coordinator/scoring/bootstrap.js';
+import { mapShift } from '../../coordinator/evaluation/fitted-shift.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
-import { lossSum } from '../../coordinator/evaluation/metrics.js';
-import { randomStream } from '../../shared/random.js';
+import { lossSum } from '../../coordinator/scoring/metrics.js';
+import { randomStream } from '../../shared/base/random.js';
 
 describe('bootstrap over adgroups', () => {
   const mean = (sums: Float64Array): number => (sums[0] ?? 0) / (sums[1] ?? 1);

@@ -3,8 +3,12 @@
 import { expect } from 'vitest';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { relativeDifference, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
-import type { TinyStoreOptions } from '../fixtures/tiny-task-store.js';
+import {
+  relativeDifference,
+  type JobCase,
+  type NamedOutput,
+} from '../fixtures/compute/compute-inputs.js';
+import type { TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
 import type { Gradient } from './referee.js';
 
 export const rich: TinyStoreOptions = {

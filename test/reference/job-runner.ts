@@ -1,10 +1,10 @@
 /** Jobs of test cases on one executor, which lives as long as the file's tests. */
 
 import { afterAll, beforeAll } from 'vitest';
-import type { JobWork } from '../../shared/protocol.js';
+import type { JobWork } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { runJob, type JobCase, type NamedOutput } from '../fixtures/compute-inputs.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { runJob, type JobCase, type NamedOutput } from '../fixtures/compute/compute-inputs.js';
 
 export interface JobRunner {
   /** One job, of all tasks of the case's store unless said otherwise. */

@@ -4,13 +4,13 @@
  * method's start and step and of nothing else.
  */
 
-import { jobNeighboursOf } from '../../coordinator/neighbours/job-neighbours.js';
+import { jobNeighboursOf } from '../../coordinator/plan/job-neighbours.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { LossKind } from '../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { jobCaseOf, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { jobCaseOf, type JobCase } from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
 import { allOf, jobRunner, type JobRunner } from './job-runner.js';
 import { weightedSum } from './referee.js';

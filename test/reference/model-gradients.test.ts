@@ -2,12 +2,17 @@
 // executor against the plain float64 referee.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GradientWork } from '../../shared/protocol.js';
+import type { GradientWork } from '../../shared/queue/protocol.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore } from '../fixtures/tiny-task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { expectGradient, rich } from './gradient-expectations.js';
 import {
   adapted,

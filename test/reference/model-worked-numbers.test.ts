@@ -1,10 +1,15 @@
 // Logits worked out by hand, and the cut between trunk and personal pass: it changes no logit.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/create-executor.js';
-import { jobCaseOf, relativeDifference, runJob, type JobCase } from '../fixtures/compute-inputs.js';
-import { methodOf } from '../fixtures/methods.js';
-import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/tiny-task-store.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
 import { rich } from './gradient-expectations.js';
 
 let executor: LocalExecutor;

@@ -11,15 +11,20 @@ import {
   type Dispatcher,
   type JobOrder,
   type Rejection,
-} from '../../coordinator/dispatcher.js';
+} from '../../coordinator/dispatch/dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import { QianmoError } from '../../shared/errors.js';
-import type { JobExecutor } from '../../shared/job-executor.js';
-import { randomStream, type RandomStream } from '../../shared/random.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
-import { logisticExecutor } from '../fixtures/logistic-executor.js';
-import { logisticConfig, mapCheckpoints, stateDigest, tinyRun } from '../fixtures/training-run.js';
+import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import {
+  logisticConfig,
+  mapCheckpoints,
+  stateDigest,
+  tinyRun,
+} from '../fixtures/training/training-run.js';
 
 const config = logisticConfig({
   outerSteps: 12,

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
-import { MODEL_KINDS } from '../../shared/models/models.js';
+import { MODEL_KINDS } from '../../shared/models/kinds/models.js';
 import { DIGEST_CASES } from '../bench/digests/cases.js';
 import { jsonValues } from '../bench/digests/outcomes.js';
 import {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { FeatureSchema } from '../../shared/config/data-config.js';
-import { QianmoError } from '../../shared/errors.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { ColumnTypes } from '../../shared/features/column-type.js';
 import { hashBucketOf } from '../../shared/features/md5-bucket.js';
 import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';

@@ -23,9 +23,9 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
-const { collectGarbageRarely } = await import('../../shared/garbage-collection.js');
+const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();
-const { serveRequests } = await import('./serve-requests.js');
+const { serveRequests } = await import('./job/serve-requests.js');
 serveRequests(
   {
     receive: (onMessage) => process.on('message', onMessage),

@@ -1,7 +1,7 @@
 /** Adam on embedding tables, whose moments are written in place: rows touched, or all that move. */
 
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
-import type { RowGradient } from '../meta-gradient.js';
+import type { RowGradient } from './meta-gradient.js';
 import { forEachTouched } from './gradient-transformation.js';
 
 /** Of one outer step: direction = m / firstCorrection / (sqrt(v / secondCorrection) + epsilon). */

@@ -1,6 +1,6 @@
 /** Scales updates by running moments: Adam without the learning rate, lazy or dense on table rows. */
 
-import type { OptimizerState } from '../training-state.js';
+import type { OptimizerState } from '../../checkpoints/training-state.js';
 import { movedRows, touchedRows, type AdamStep } from './adam-rows.js';
 import {
   mapDense,

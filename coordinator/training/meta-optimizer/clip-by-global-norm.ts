@@ -1,7 +1,7 @@
 /** Scales the whole meta-gradient down to a maximum L2 norm over dense tensors and rows together. */
 
-import { DivergenceError } from '../../../shared/errors.js';
-import type { MetaGradient } from '../meta-gradient.js';
+import { DivergenceError } from '../../../shared/base/errors.js';
+import type { MetaGradient } from './meta-gradient.js';
 import {
   emptyOptimizerState,
   scaledUpdates,

@@ -14,8 +14,8 @@
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
-import type { MetaGradient, RowGradient } from '../meta-gradient.js';
-import type { OptimizerState } from '../training-state.js';
+import type { MetaGradient, RowGradient } from './meta-gradient.js';
+import type { OptimizerState } from '../../checkpoints/training-state.js';
 
 export interface GradientTransformation {
   /** Prefix of the stage's state: `adam` owns `adam.firstMoment/...` and the scalar `adam.…`. */

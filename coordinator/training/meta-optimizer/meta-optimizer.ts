@@ -3,8 +3,8 @@
 import type { TrainingConfig } from '../../../shared/config/run-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { MetaGradient } from '../meta-gradient.js';
-import type { TrainingState } from '../training-state.js';
+import type { MetaGradient } from './meta-gradient.js';
+import type { TrainingState } from '../../checkpoints/training-state.js';
 import { scaleByAdam } from './adam.js';
 import { chain } from './chain.js';
 import { clipByGlobalNorm } from './clip-by-global-norm.js';

@@ -1,6 +1,6 @@
 /** What of a run may learn: the rest of variables and tables is frozen. */
 
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { isNamed } from '../../../shared/models/learned-names.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { emptyOptimizerState, type GradientTransformation } from './gradient-transformation.js';

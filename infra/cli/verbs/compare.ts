@@ -2,9 +2,9 @@
 
 import { z } from 'zod';
 import { compareRuns, type ChosenRun } from '../../../coordinator/comparison/compare-runs.js';
-import { comparisonHtml } from '../../../coordinator/comparison/comparison-html.js';
+import { comparisonHtml } from '../../../coordinator/reports/comparison/comparison-page.js';
 import { comparisonJson } from '../../../coordinator/comparison/comparison-report.js';
-import { comparisonTable } from '../../../coordinator/comparison/comparison-table.js';
+import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
 import {
   parseRunArgument,
   readEvaluatedRun,

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { reportTable } from '../../../coordinator/evaluation/report-table.js';
+import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';

@@ -1,7 +1,7 @@
 /** `qianmo setup`: obtains what this machine lacks, and tries again what an earlier set-up left out. */
 
 import { z } from 'zod';
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { BootstrapError } from '../../bootstrap/progress.mjs';
 import { setUp } from '../../bootstrap/setup.mjs';
 import type { CommandContext } from '../command-context.js';

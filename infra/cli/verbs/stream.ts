@@ -7,12 +7,12 @@ import { comparisonSettingsOf } from '../../../coordinator/streaming/comparison-
 import {
   comparisonLines,
   comparisonRecord,
-} from '../../../coordinator/streaming/comparison-table.js';
+} from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { computeInProcess } from '../../../coordinator/streaming/meta-training.js';
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
 import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
 import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { CommandContext } from '../command-context.js';

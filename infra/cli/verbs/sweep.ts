@@ -1,7 +1,7 @@
 /** `qianmo sweep`: many runs of one base config, narrowed down on the validation adgroups. */
 
 import { z } from 'zod';
-import { wordsOf } from '../../../coordinator/evaluation/label-words.js';
+import { wordsOf } from '../../../coordinator/reports/label-words.js';
 import {
   readValidationRows,
   validationCells,
@@ -9,7 +9,7 @@ import {
 } from '../../../coordinator/evaluation/validation-score.js';
 import { rungsOf } from '../../../coordinator/sweep/rungs.js';
 import { runSweep } from '../../../coordinator/sweep/run-sweep.js';
-import { sweepHtml } from '../../../coordinator/sweep/sweep-html.js';
+import { sweepHtml } from '../../../coordinator/reports/sweep/sweep-page.js';
 import { openSweepJournal, type SweepJournal } from '../../../coordinator/sweep/sweep-journal.js';
 import {
   emptyRecord,
@@ -18,7 +18,7 @@ import {
   type SweepPlan,
   type SweepRecord,
 } from '../../../coordinator/sweep/sweep-record.js';
-import { sweepTable } from '../../../coordinator/sweep/sweep-table.js';
+import { sweepTable } from '../../../coordinator/reports/sweep/sweep-table.js';
 import { planTrials, type Trial } from '../../../coordinator/sweep/trials.js';
 import {
   checkedRunConfig,

@@ -8,7 +8,7 @@ import {
   type LogFormat,
 } from '../../../coordinator/synthesize/synthesis.js';
 import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import type { CommandContext } from '../command-context.js';
 import { parsedOptions } from '../usage-failure.js';
 

@@ -3,7 +3,7 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
-import { runWorker } from '../../../worker/worker.js';
+import { runWorker } from '../../../worker/carrying/work-loop.js';
 import type { CommandContext } from '../command-context.js';
 import { startedComputeProcess } from '../started-compute-process.js';
 import { parsedOptions } from '../usage-failure.js';

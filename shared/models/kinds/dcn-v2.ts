@@ -7,9 +7,9 @@
  * logit = bias + output(layers(x_L)).
  */
 
-import type { BlockVariable, ModelDefinition } from '../model-definition.js';
-import type { ModelOptions } from '../model-options.js';
-import { hiddenLayers, outputLayer, towerBlocks, weightVariable } from '../tower.js';
+import type { BlockVariable, ModelDefinition } from './model-definition.js';
+import type { ModelOptions } from './model-options.js';
+import { hiddenLayers, outputLayer, towerBlocks, weightVariable } from './tower.js';
 
 const CROSS_LAYERS_DEFAULT = 3;
 

@@ -9,8 +9,8 @@
  *   x_f = <e_f, S - e_f>, S = sum_g e_g        logit = bias + linear(x) + output([layers(e) ; x])
  */
 
-import type { ModelDefinition } from '../model-definition.js';
-import { hiddenLayers, outputLayer, towerBlocks } from '../tower.js';
+import type { ModelDefinition } from './model-definition.js';
+import { hiddenLayers, outputLayer, towerBlocks } from './tower.js';
 
 export const deepfm: ModelDefinition = {
   ownOptions: ['factorisedFields', 'interactions'],

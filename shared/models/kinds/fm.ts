@@ -11,8 +11,8 @@
  *   x_f = <e_f, S - e_f>, S = sum_g e_g        logit = bias + linear(x) + output(x)
  */
 
-import type { ModelDefinition } from '../model-definition.js';
-import { outputLayer } from '../tower.js';
+import type { ModelDefinition } from './model-definition.js';
+import { outputLayer } from './tower.js';
 
 export const fm: ModelDefinition = {
   ownOptions: ['factorisedFields', 'interactions'],

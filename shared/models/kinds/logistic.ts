@@ -3,7 +3,7 @@
  * times theirs.
  */
 
-import type { ModelDefinition } from '../model-definition.js';
+import type { ModelDefinition } from './model-definition.js';
 
 export const logistic: ModelDefinition = {
   ownOptions: [],

@@ -1,7 +1,7 @@
 /** A tower over the embeddings and nothing else: logit = bias + output(layers(e)). */
 
-import type { ModelDefinition } from '../model-definition.js';
-import { tower, towerBlocks } from '../tower.js';
+import type { ModelDefinition } from './model-definition.js';
+import { tower, towerBlocks } from './tower.js';
 
 export const mlp: ModelDefinition = {
   ownOptions: [],

@@ -12,9 +12,9 @@
  * the output layer takes the first one's place.
  */
 
-import type { FieldFrame, ModelDefinition } from '../model-definition.js';
-import type { ModelOptions } from '../model-options.js';
-import { tower, towerBlocks } from '../tower.js';
+import type { FieldFrame, ModelDefinition } from './model-definition.js';
+import type { ModelOptions } from './model-options.js';
+import { tower, towerBlocks } from './tower.js';
 
 export const ipnn = productNetwork({ inner: true, outer: false });
 export const opnn = productNetwork({ inner: false, outer: true });

@@ -8,8 +8,8 @@
  * linear weight and no part in the tower.
  */
 
-import type { ModelDefinition } from '../model-definition.js';
-import { tower, towerBlocks } from '../tower.js';
+import type { ModelDefinition } from './model-definition.js';
+import { tower, towerBlocks } from './tower.js';
 
 export const wideDeep: ModelDefinition = {
   ownOptions: ['wideFields'],

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { canonicalJson } from '../../../shared/config/run-config.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import type { Dbook } from './dbook-files.js';
 import { storeOf } from './dbook-store.js';
 import {

@@ -1,6 +1,6 @@
 /** dbook as tasks in the authors' protocol: the last 10 of a shuffle of a user's ratings are judged. */
 
-import { randomStream } from '../../../shared/random.js';
+import { randomStream } from '../../../shared/base/random.js';
 import type { TaskSplit } from '../../../shared/tasks/task-store.js';
 import { SCENARIOS, type Dbook, type RatingsOfUser, type Scenario } from './dbook-files.js';
 

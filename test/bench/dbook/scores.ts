@@ -1,7 +1,7 @@
 /** What dbook is judged by, as the figures that these are held against were. */
 
-import { auc } from '../../../coordinator/evaluation/metrics.js';
-import { NDCG_AT, ndcgOf } from '../../../coordinator/evaluation/value-metrics.js';
+import { auc } from '../../../coordinator/scoring/metrics.js';
+import { NDCG_AT, ndcgOf } from '../../../coordinator/scoring/value-metrics.js';
 import type { DbookTask } from './dbook-tasks.js';
 
 export const METRICS = ['mae', 'rmse', 'ndcg', 'auc'] as const;

@@ -1,14 +1,14 @@
 /** An arm of the bench: a model and method, trained as a run of one process, and its predictions. */
 
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../../coordinator/training/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { systemClock } from '../../../shared/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
-import type { JobExecutor } from '../../../shared/job-executor.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import type { Adaptation } from '../../../shared/protocol.js';
+import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { FeatureTerms } from './dbook-store.js';
 

@@ -3,8 +3,8 @@
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { segmentLog, segmentRun } from '../../fixtures/segment-log.js';
-import { smallLog, smallRun } from '../../fixtures/small-run.js';
+import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
+import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
 import { evaluatedValues, jsonValues, sha256 } from './outcomes.js';
 import type { CaseValues } from './recorded-digests.js';

@@ -6,8 +6,8 @@
 import { join } from 'node:path';
 import type { CommandContext } from '../../../infra/cli/command-context.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
-import type { RunEvent } from '../../../shared/run-events.js';
-import { median } from '../inner-loops/statistics.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { median } from '../inner-loops/sides/statistics.js';
 import { FEATURES } from '../meta-embedding/task-stores.js';
 import { openTrainingRoom } from '../meta-embedding/training-room.js';
 import {

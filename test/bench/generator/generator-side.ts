@@ -6,12 +6,12 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemClock } from '../../../shared/clock.js';
-import { collectGarbageRarely } from '../../../shared/garbage-collection.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { collectGarbageRarely } from '../../../shared/base/garbage-collection.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import { serveSide } from '../inner-loops/serve-side.js';
-import { SideArgumentsSchema, type Checked } from '../inner-loops/side-protocol.js';
+import { serveSide } from '../inner-loops/sides/serve-side.js';
+import { SideArgumentsSchema, type Checked } from '../inner-loops/sides/side-protocol.js';
 import { createGeneratorStep, STEP_VARIANTS } from './generator-steps.js';
 import { storeFolder, tasksPerStepOf } from './generator-workload.js';
 

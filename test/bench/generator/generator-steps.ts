@@ -6,24 +6,30 @@
  *           encoded, a gradient job computed, its output decoded, the step taken
  */
 
+import { StorageConfigSchema } from '../../../shared/storage/storage-config.js';
 import type * as tfjs from '@tensorflow/tfjs';
-import { encodeDense, encodeFrozen } from '../../../coordinator/training/row-pack-gather.js';
-import { StorageConfigSchema } from '../../../shared/config/run-config.js';
+import { encodeDense, encodeFrozen } from '../../../coordinator/plan/row-pack-gather.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { PROTOCOL_VERSION, type GradientWork, type Job } from '../../../shared/protocol.js';
+import { PROTOCOL_VERSION, type GradientWork, type Job } from '../../../shared/queue/protocol.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
-import { captureGradient, type GradientInput } from '../../../worker/compute/captured-gradient.js';
-import { computeJob } from '../../../worker/compute/compute-job.js';
-import { createComputations } from '../../../worker/compute/computations.js';
+import {
+  captureGradient,
+  type GradientInput,
+} from '../../../worker/compute/job/captured-gradient.js';
+import { computeJob } from '../../../worker/compute/job/compute-job.js';
+import { createComputations } from '../../../worker/compute/job/computations.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
-import { FrozenTensorCache, type FrozenTensors } from '../../../worker/compute/frozen-tensors.js';
-import { batchesOf, deviceJobOf } from '../../../worker/compute/job-batches.js';
+import {
+  FrozenTensorCache,
+  type FrozenTensors,
+} from '../../../worker/compute/job/frozen-tensors.js';
+import { batchesOf, deviceJobOf } from '../../../worker/compute/job/job-batches.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/meta-gradient.js';
-import { microBatchesOf } from '../../../worker/compute/micro-batches.js';
+import { microBatchesOf } from '../../../worker/compute/batches/micro-batches.js';
 import {
   baseParameters,
   BATCH_COUNT,

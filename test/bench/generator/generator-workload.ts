@@ -13,7 +13,7 @@ import {
 } from '../../../shared/models/initial-values.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
-import { randomStream, type RandomStream } from '../../../shared/random.js';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
-import { cellName, cellOfName, CELLS } from './cells.js';
+import { cellName, cellOfName, CELLS } from './sides/cells.js';
 import type { CellResult } from './cell-results.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
@@ -21,9 +21,9 @@ import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
 import { OtherResultSchema, type ProfileResult, type WorkResult } from './other-results.js';
 import { ourMarkdown } from './our-results-table.js';
-import { OUR_VARIANTS } from './our-meta-step.js';
-import { launchOf, threadEnvironment, type LaunchRoom } from './sides.js';
-import { readWorkloads, writeWorkloads } from './workload-data.js';
+import { OUR_VARIANTS } from './sides/our-meta-step.js';
+import { launchOf, threadEnvironment, type LaunchRoom } from './sides/sides.js';
+import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
 
 const { values: options } = parseArgs({
   options: {

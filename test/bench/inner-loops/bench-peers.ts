@@ -12,19 +12,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/cli/package-root.js';
-import { accuracyOf } from './accuracy.js';
-import { cellName, cellOfName, CELLS } from './cells.js';
+import { accuracyOf } from './sides/accuracy.js';
+import { cellName, cellOfName, CELLS } from './sides/cells.js';
 import { versionsOf, type CellResult } from './cell-results.js';
 import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
 import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
-import { withPeers } from './peers-environment.js';
+import { withPeers } from './sides/peers-environment.js';
 import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
-import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides.js';
-import { readWorkloads, writeWorkloads } from './workload-data.js';
+import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
+import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
 
 const { values: options } = parseArgs({
   options: {

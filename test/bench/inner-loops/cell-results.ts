@@ -1,8 +1,8 @@
 /** What is known of a cell after it was measured, and who won by how much. */
 
 import { z } from 'zod';
-import { SIDE_NAMES } from './sides.js';
-import { geometricMean, median } from './statistics.js';
+import { SIDE_NAMES } from './sides/sides.js';
+import { geometricMean, median } from './sides/statistics.js';
 
 /** How a side uses the machine: one pinned core, two threads, or a process pinned to each core. */
 export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as const;

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { CellResultSchema, type CellResult } from './cell-results.js';
-import { cellName, CELLS } from './cells.js';
+import { cellName, CELLS } from './sides/cells.js';
 import type { MachineDescription } from './machine-description.js';
 
 const EarlierSchema = z.looseObject({

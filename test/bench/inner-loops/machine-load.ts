@@ -1,7 +1,7 @@
 /** What else the machine does while something is measured, from the kernel's own counters. */
 
 import { readFileSync } from 'node:fs';
-import { systemClock } from '../../../shared/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
 
 const TICKS_PER_SECOND = 100;
 

@@ -11,7 +11,7 @@ import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import { timeRepeatedly } from './time-repeatedly.js';
+import { timeRepeatedly } from './sides/time-repeatedly.js';
 
 export const ProductsSchema = z.array(
   z.tuple([z.int().positive(), z.int().positive(), z.int().positive(), z.int().positive()]),

@@ -6,7 +6,7 @@
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Accuracy } from './accuracy.js';
+import type { Accuracy } from './sides/accuracy.js';
 import {
   ARRANGEMENTS,
   type Arrangement,
@@ -16,9 +16,9 @@ import {
   type VariantResult,
 } from './cell-results.js';
 import { othersLoadDuring, waitForQuiet } from './machine-load.js';
-import { startSide, type Launch, type SideProcess } from './side-process.js';
-import type { SideArguments, Timed } from './side-protocol.js';
-import type { SideName } from './sides.js';
+import { startSide, type Launch, type SideProcess } from './sides/side-process.js';
+import type { SideArguments, Timed } from './sides/side-protocol.js';
+import type { SideName } from './sides/sides.js';
 
 export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'nominalGflop'>;
 

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { PRODUCTS, ProductRatesSchema, type Product, type ProductRate } from './matrix-products.js';
-import { peerScript, threadEnvironment, type LaunchRoom } from './sides.js';
+import { peerScript, threadEnvironment, type LaunchRoom } from './sides/sides.js';
 
 export interface ProductResult {
   readonly side: 'ours' | 'torch';

@@ -6,23 +6,23 @@
  *   node dist/test/bench/inner-loops/other-work.js FOLDER_OF_WORKLOADS
  */
 
-import { systemClock } from '../../../shared/clock.js';
-import type { JobWork } from '../../../shared/protocol.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
-import { jobCaseOf, jobInputOf } from '../../fixtures/compute-inputs.js';
-import { methodOf } from '../../fixtures/methods.js';
-import { tinyTaskStore } from '../../fixtures/tiny-task-store.js';
-import { ADGROUP_COUNT, createAdaptation } from './adapt-adgroups.js';
-import { cellName, CELLS } from './cells.js';
-import { createGeneratorStep } from './generator-step.js';
+import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { ADGROUP_COUNT, createAdaptation } from './sides/adapt-adgroups.js';
+import { cellName, CELLS } from './sides/cells.js';
+import { createGeneratorStep } from './sides/generator-step.js';
 import type { ProfileResult, WorkResult } from './other-results.js';
-import { createOurMetaStep } from './our-meta-step.js';
+import { createOurMetaStep } from './sides/our-meta-step.js';
 import { profileByOp, profileGraph } from './profile-graph.js';
-import { median } from './statistics.js';
-import { timeRepeatedly } from './time-repeatedly.js';
-import { readWorkloads, type WorkloadArrays } from './workload-data.js';
+import { median } from './sides/statistics.js';
+import { timeRepeatedly } from './sides/time-repeatedly.js';
+import { readWorkloads, type WorkloadArrays } from './sides/workload-data.js';
 
 const TASKS_PER_JOB = 16;
 const RUN_MS = 2_000;

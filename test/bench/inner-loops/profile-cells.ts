@@ -10,11 +10,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
-import { cellName, cellOfName, CELLS } from './cells.js';
-import { createOurMetaStep, OUR_VARIANTS } from './our-meta-step.js';
+import { cellName, cellOfName, CELLS } from './sides/cells.js';
+import { createOurMetaStep, OUR_VARIANTS } from './sides/our-meta-step.js';
 import { profileByOp, profileGraph, profileText } from './profile-graph.js';
-import { timeRepeatedly } from './time-repeatedly.js';
-import { readWorkloads, writeWorkloads } from './workload-data.js';
+import { timeRepeatedly } from './sides/time-repeatedly.js';
+import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
 
 const TIME_PER_CELL_MS = 1000;
 const [, , cellNames, variantNames = 'rewritten', linesMax = '25'] = process.argv;

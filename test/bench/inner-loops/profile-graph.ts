@@ -4,7 +4,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { systemClock } from '../../../shared/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import {
   nodesInOrder,
   sizeOf,
@@ -12,15 +12,15 @@ import {
   type Attribute,
   type Graph,
   type GraphNode,
-} from '../../../worker/compute/engine/capture/graph.js';
+} from '../../../worker/compute/engine/graph/graph.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import {
   nativeBackendOf,
   type NativeAttribute,
   type NativeBackend,
 } from '../../../worker/compute/engine/native-backend.js';
-import { randomStream } from '../../../shared/random.js';
-import { median } from './statistics.js';
+import { randomStream } from '../../../shared/base/random.js';
+import { median } from './sides/statistics.js';
 
 export interface ProfileLine {
   /** `MatMul [2048,256]x[256,128] transpose_a=true` */

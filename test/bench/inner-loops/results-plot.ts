@@ -1,7 +1,7 @@
 /** The comparison as a picture: each side's throughput over that of the fastest accurate peer. */
 
 import { standingsOf, verdictOf, type CellResult, type Setting } from './cell-results.js';
-import { SIDE_NAMES, type SideName } from './sides.js';
+import { SIDE_NAMES, type SideName } from './sides/sides.js';
 
 const COLOURS: Readonly<Record<SideName, string>> = {
   ours: '#1f6feb',

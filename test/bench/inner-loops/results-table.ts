@@ -12,7 +12,7 @@ import {
 } from './cell-results.js';
 import { machineLines, type MachineDescription } from './machine-description.js';
 import type { ProductResult } from './measure-products.js';
-import { SIDE_NAMES } from './sides.js';
+import { SIDE_NAMES } from './sides/sides.js';
 
 export interface PeerComparison {
   readonly machine: MachineDescription;

@@ -1,5 +1,6 @@
 /** The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by time. */
 
+import { StorageConfigSchema } from '../../../shared/storage/storage-config.js';
 import { tmpdir } from 'node:os';
 import {
   comparisonSettingsOf,
@@ -9,15 +10,14 @@ import {
   DRIFTING_PLAIN_SLOTS,
   DRIFTING_SLOTS,
   driftingStream,
-} from '../../../coordinator/streaming/drifting-stream.js';
+} from '../../fixtures/drifting-stream.js';
 import type { ComparisonSettings } from '../../../coordinator/streaming/rule-comparison.js';
 import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
 import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/stream-config.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
-import { StorageConfigSchema } from '../../../shared/config/run-config.js';
-import { rowCountOf, type StreamRows } from '../../../shared/streaming/stream-rows.js';
+import { rowCountOf, type StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
 import { isPublicDataThere, movielens1mLog, openBanditLog } from './public-logs.js';
 import { truthLoglosses } from './truth-filter.js';
 

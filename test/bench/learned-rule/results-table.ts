@@ -1,6 +1,6 @@
 /** The learned-rule benchmark as Markdown: verdicts first, then each stream with its rules by time. */
 
-import { signed, verdictOf } from '../../../coordinator/streaming/comparison-table.js';
+import { signed, verdictOf } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import type { RuleComparison } from '../../../coordinator/streaming/rule-comparison.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 

@@ -8,8 +8,12 @@ import {
   DRIFTING_SLOTS,
   type DriftingStream,
   type DriftingStreamSettings,
-} from '../../../coordinator/streaming/drifting-stream.js';
-import { loglossOf, rowCountOf, sigmoid } from '../../../shared/streaming/stream-rows.js';
+} from '../../fixtures/drifting-stream.js';
+import {
+  loglossOf,
+  rowCountOf,
+  sigmoid,
+} from '../../../coordinator/streaming/rules/stream-rows.js';
 
 /** The base logit of the worlds; the filter would learn it within a few thousand rows. */
 const BASE_LOGIT = -2.4;

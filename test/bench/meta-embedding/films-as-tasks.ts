@@ -1,6 +1,6 @@
 /** The tasks of each store of the reproduction, as row indices. */
 
-import { randomStream } from '../../../shared/random.js';
+import { randomStream } from '../../../shared/base/random.js';
 import type { FilmRows } from './published-split.js';
 import { FILMS_PER_STEP, GENERATOR_PASSES } from './setting.js';
 import type { StoredTask } from './task-stores.js';

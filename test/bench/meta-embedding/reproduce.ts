@@ -11,7 +11,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/errors.js';
+import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { openCommandContext } from '../../../infra/cli/command-context.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';

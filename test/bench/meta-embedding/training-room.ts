@@ -3,14 +3,14 @@
  * process, on which run after run trains and predicts as the `qianmo` command would.
  */
 
-import type { Dispatcher } from '../../../coordinator/dispatcher.js';
-import { readFlatRows } from '../../../coordinator/evaluation/held-out-rows.js';
-import { auc, lossSum, sumOf } from '../../../coordinator/evaluation/metrics.js';
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
+import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
+import { auc, lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { createQueueDispatcher } from '../../../coordinator/training/queue-dispatcher.js';
+import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
 import type { StartFrom } from '../../../coordinator/training/start-from.js';
-import type { TrainingState } from '../../../coordinator/training/training-state.js';
+import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import type { CommandContext } from '../../../infra/cli/command-context.js';
 import { dispatchForRun } from '../../../infra/cli/dispatch-for-run.js';
 import {

@@ -3,13 +3,13 @@
  * on the same bootstrap draws of adgroups.
  */
 
-import { bootstrapCounts, percentileInterval } from '../../../coordinator/evaluation/bootstrap.js';
-import type { Interval } from '../../../coordinator/evaluation/evaluation-report.js';
-import { lossSum } from '../../../coordinator/evaluation/metrics.js';
-import { adgroupImpressions, positionsOf } from '../../../coordinator/evaluation/score-arms.js';
-import { EVERY_ADGROUP, sizeBuckets } from '../../../coordinator/evaluation/size-buckets.js';
-import type { TestLogits } from '../../../coordinator/evaluation/test-logits.js';
-import { randomStream } from '../../../shared/random.js';
+import { bootstrapCounts, percentileInterval } from '../../../coordinator/scoring/bootstrap.js';
+import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
+import { lossSum } from '../../../coordinator/scoring/metrics.js';
+import { adgroupImpressions, positionsOf } from '../../../coordinator/scoring/score-arms.js';
+import { EVERY_ADGROUP, sizeBuckets } from '../../../coordinator/scoring/size-buckets.js';
+import type { TestLogits } from '../../../coordinator/scoring/test-logits.js';
+import { randomStream } from '../../../shared/base/random.js';
 
 export interface PairedSettings {
   readonly sizeBucketEdges: readonly number[];

@@ -9,7 +9,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { systemClock } from '../../../shared/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { packageRoot } from '../../../infra/cli/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { SINUSOID_ARMS } from './sinusoid-arms.js';

@@ -8,15 +8,15 @@ import {
   type AdaptableModel,
   type PredictionContext,
 } from '../../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../../coordinator/training/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { systemClock } from '../../../shared/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
-import { DivergenceError } from '../../../shared/errors.js';
+import { DivergenceError } from '../../../shared/base/errors.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
-import { createExecutor, type LocalExecutor } from '../../../worker/compute/create-executor.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { FINETUNED } from './sinusoid-arms.js';
 import type { SinusoidOutcome, SinusoidRun } from './sinusoid-outcome.js';
 import { sinusoidStore } from './sinusoid-tasks.js';

@@ -3,7 +3,7 @@
  * [0.1, 5], p in [0, pi], x in [-5, 5], all uniform. A store that makes each task when it is read.
  */
 
-import { randomStream } from '../../../shared/random.js';
+import { randomStream } from '../../../shared/base/random.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import type {
   TaskEntry,

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { DeviceDemand } from '../../../shared/config/run-config.js';
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import type { CudaFindings } from './cuda-libraries.js';
 import { GpuSchema } from './visible-gpus.js';
 

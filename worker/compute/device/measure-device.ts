@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import type { Clock } from '../../../shared/clock.js';
+import type { Clock } from '../../../shared/base/clock.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
 import { mappedCudaLibraries } from './cuda-libraries.js';

@@ -5,7 +5,7 @@
  * may change the low bits of a result, hence never silent.
  */
 
-import { QianmoError } from '../../../shared/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 
 export interface MicroBatchTerms {
   /** Work of one name needs memory alike: of one model, method and store. */

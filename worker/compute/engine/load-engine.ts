@@ -3,10 +3,10 @@
  * gather, segment sum and ReLU with lean gradients. The only file that names backend packages.
  */
 
+import type { BackendChoice } from './backend-choice.js';
 import { createRequire } from 'node:module';
 import type * as tfjs from '@tensorflow/tfjs';
-import { QianmoError } from '../../../shared/errors.js';
-import type { BackendChoice } from '../../compute-protocol.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
 import { registerLeanGradients } from './lean-gradients.js';
 import './removed-node-functions.mjs';

@@ -13,11 +13,11 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
-import { parametricParts, type TrunkPass } from '../models/forward.js';
+import { parametricParts, type TrunkPass } from '../models/forwards/forward.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
@@ -27,7 +27,7 @@ import {
   stepGradient,
   type LoopState,
 } from './inner-loop.js';
-import { shiftedBy } from './level-shift.js';
+import { shiftedBy } from './shift-by-level.js';
 import { gradientsOf, named, packGroup, type NamedTensors } from './named-tensors.js';
 import {
   jobTensorsOf,

@@ -1,8 +1,12 @@
-/** A micro-batch of tasks as methods see it (`shared/methods/method.ts`). */
+/** A micro-batch of tasks as methods see it (`shared/methods/inner-loop/method.ts`). */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { AdaptingTasks, Neighbours, SupportFields } from '../../../shared/methods/method.js';
-import { featureNamesOf } from '../../../shared/methods/support-features.js';
+import type {
+  AdaptingTasks,
+  Neighbours,
+  SupportFields,
+} from '../../../shared/methods/inner-loop/method.js';
+import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';
 import { modelPlanOf } from '../models/model-plan.js';

@@ -9,7 +9,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, OuterGradient } from '../../../shared/methods/method.js';
+import type { InnerLoop, OuterGradient } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { byTask, descended, startState, type LoopState } from './inner-loop.js';
 import { named } from './named-tensors.js';

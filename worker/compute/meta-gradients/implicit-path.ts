@@ -17,8 +17,8 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, OuterGradient } from '../../../shared/methods/method.js';
-import type { TrunkPass } from '../models/forward.js';
+import type { InnerLoop, OuterGradient } from '../../../shared/methods/inner-loop/method.js';
+import type { TrunkPass } from '../models/forwards/forward.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { conjugateGradients } from './conjugate-gradients.js';
 import { blocksOf, descended, startState, supportGradient } from './inner-loop.js';

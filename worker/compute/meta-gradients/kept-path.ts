@@ -12,7 +12,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
@@ -22,7 +22,7 @@ import {
   stepGradient,
   type LoopState,
 } from './inner-loop.js';
-import { shiftedBy } from './level-shift.js';
+import { shiftedBy } from './shift-by-level.js';
 import { gradientsOf, packIn, type NamedTensors } from './named-tensors.js';
 import {
   learnedInputs,

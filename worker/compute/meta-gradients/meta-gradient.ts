@@ -1,9 +1,9 @@
 /** The outer gradient of a micro-batch of tasks, whatever the method: which path computes it. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, MethodPlan } from '../../../shared/methods/method.js';
-import type { RowMultiples } from '../micro-batches.js';
-import type { RowRole } from '../row-batch.js';
+import type { InnerLoop, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import type { RowMultiples } from '../batches/micro-batches.js';
+import type { RowRole } from '../batches/row-batch.js';
 import type { AdaptationStages } from './adaptation-stages.js';
 import { withColdTerm } from './cold-term.js';
 import { displacementGradient } from './displacement-path.js';

@@ -6,10 +6,10 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from '../models/batch-tensors.js';
 import { bagRows, variableOf, type TableRows, type Variables } from '../models/fields.js';
-import { personalPass, trunkPass, type TrunkPass } from '../models/forward.js';
+import { personalPass, trunkPass, type TrunkPass } from '../models/forwards/forward.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
-import type { RowRole } from '../row-batch.js';
+import type { RowRole } from '../batches/row-batch.js';
 import { packGroup, type NamedTensors } from './named-tensors.js';
 
 /**

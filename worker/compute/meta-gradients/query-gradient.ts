@@ -1,10 +1,10 @@
 /** The gradient of the query losses at given blocks, however these were found. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, type LoopState } from './inner-loop.js';
-import { shiftedBy } from './level-shift.js';
+import { shiftedBy } from './shift-by-level.js';
 import { gradientsOf, packIn, type NamedTensors } from './named-tensors.js';
 import {
   learnedInputs,

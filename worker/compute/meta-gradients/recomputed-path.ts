@@ -1,8 +1,8 @@
 /** Carries the adjoint of a second-order meta-gradient back through the stages of the inner loop. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
-import type { TrunkPass } from '../models/forward.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { TrunkPass } from '../models/forwards/forward.js';
 import type { AdaptationStages, QueryGradient, SharedGradient } from './adaptation-stages.js';
 import type { LoopState } from './inner-loop.js';
 import { weightsAfter } from './kept-path.js';

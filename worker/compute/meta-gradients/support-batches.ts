@@ -5,8 +5,8 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
-import type { TrunkPass } from '../models/forward.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { TrunkPass } from '../models/forwards/forward.js';
 import type { Pass } from './passes.js';
 
 export interface SupportBatch {

@@ -8,8 +8,8 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/method.js';
-import type { RowRole } from '../row-batch.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { RowRole } from '../batches/row-batch.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, startState } from './inner-loop.js';
 import { gradientsOf, packIn } from './named-tensors.js';

@@ -1,9 +1,9 @@
 /** A row batch on the device, as a structure of tensors that a captured function takes. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { DistinctBags } from '../distinct-bags.js';
+import type { DistinctBags } from '../batches/distinct-bags.js';
 import type { Engine } from '../engine/load-engine.js';
-import type { RowBatch } from '../row-batch.js';
+import type { RowBatch } from '../batches/row-batch.js';
 import type { LossTerms } from './lean-operations.js';
 
 /** What the model has none of is absent: no tensor is empty. */

@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { GENERATED_BLOCK } from '../../../shared/models/generated-block.js';
+import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/generated-block.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';

@@ -1,6 +1,6 @@
 /** Which of a model's variables and fields differ by task, and which all tasks share. */
 
-import { GENERATED_BLOCK } from '../../../shared/models/generated-block.js';
+import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/generated-block.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 
 export interface ModelPlan {

@@ -7,12 +7,12 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { systemClock } from '../../../../shared/clock.js';
+import { systemClock } from '../../../../shared/base/clock.js';
 import type { Engine } from '../load-engine.js';
 import { nativeBackendOf, type NativeBackend } from '../native-backend.js';
 import { rewriteGraph } from '../rewrite/rewrite-graph.js';
 import { compileGraph } from './compile-graph.js';
-import { nodesInOrder, type Graph } from './graph.js';
+import { nodesInOrder, type Graph } from '../graph/graph.js';
 import { isRecording, recordGraph } from './record-graph.js';
 import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tensor-structure.js';
 

@@ -9,9 +9,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as tfjs from '@tensorflow/tfjs';
-import { QianmoError } from '../../../../shared/errors.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 import type { NativeBackend } from '../native-backend.js';
-import { typeOf, type Graph, type ValueType } from './graph.js';
+import { typeOf, type Graph, type ValueType } from '../graph/graph.js';
 import { savedModelOf, TAG, type SignatureNames } from './saved-model.js';
 
 export interface CompiledGraph {

@@ -1,8 +1,14 @@
 /** Attributes as the addon hands them to the binding, and the typed ones of a graph. */
 
 import type { NativeAttribute, NativeBinding } from '../native-backend.js';
-import type { Attribute, Attributes, ConstantValues, ElementType, GraphValue } from './graph.js';
-import { typeOf } from './graph.js';
+import type {
+  Attribute,
+  Attributes,
+  ConstantValues,
+  ElementType,
+  GraphValue,
+} from '../graph/graph.js';
+import { typeOf } from '../graph/graph.js';
 import { refusal } from './refusal.js';
 import { TYPE_NUMBER } from './saved-model.js';
 

@@ -8,14 +8,14 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { QianmoError } from '../../../../shared/errors.js';
+import type { QianmoError } from '../../../../shared/base/errors.js';
 import type {
   NativeAttribute,
   NativeBackend,
   NativeBinding,
   NativeTensor,
 } from '../native-backend.js';
-import { type Graph, type GraphNode, type GraphValue, type ValueType } from './graph.js';
+import { type Graph, type GraphNode, type GraphValue, type ValueType } from '../graph/graph.js';
 import { attributesOf, capturedTypeOf, constantValuesOf } from './native-attributes.js';
 import {
   refuseAssignments,

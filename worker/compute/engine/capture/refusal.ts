@@ -1,6 +1,6 @@
 /** What cannot be captured, by name, and the line of the captured function that asked for it. */
 
-import { QianmoError } from '../../../../shared/errors.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 
 const RANDOM_OPERATIONS = new Set([
   'Multinomial',

@@ -11,7 +11,7 @@ import {
   type GraphNode,
   type GraphValue,
   type ValueType,
-} from './graph.js';
+} from '../graph/graph.js';
 import {
   savedModelMessages,
   type AttributeMessage,

@@ -1,7 +1,7 @@
 /** Makes a recorded graph cheaper to run without changing what it computes. */
 
-import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../capture/graph.js';
-import { GraphBuilder, type Rule } from './graph-builder.js';
+import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../graph/graph.js';
+import { GraphBuilder, type Rule } from '../graph/graph-builder.js';
 import {
   foldedConstant,
   lateBroadcast,

@@ -1,7 +1,7 @@
 /** Forms that TensorFlow runs as fewer or faster kernels. Asked last: other rules would not know them. */
 
-import type { Attributes, GraphValue } from '../../capture/graph.js';
-import { uniformConstant, type GraphBuilder, type Rule } from '../graph-builder.js';
+import type { Attributes, GraphValue } from '../../graph/graph.js';
+import { uniformConstant, type GraphBuilder, type Rule } from '../../graph/graph-builder.js';
 import {
   binary,
   constantIntsOf,
@@ -13,7 +13,7 @@ import {
   reshape,
   sameShape,
   shapeOf,
-} from '../expressions.js';
+} from '../../graph/expressions.js';
 
 /**
  * A bias shared by all rows of a product: TensorFlow's own optimizer runs product, bias and ReLU as

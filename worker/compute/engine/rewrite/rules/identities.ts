@@ -1,7 +1,7 @@
 /** Operations that only rename or repeat values: casts to the same type, reshapes, tiles. */
 
-import { typeOf } from '../../capture/graph.js';
-import { uniformConstant, uniformValueOf, type Rule } from '../graph-builder.js';
+import { typeOf } from '../../graph/graph.js';
+import { uniformConstant, uniformValueOf, type Rule } from '../../graph/graph-builder.js';
 import {
   broadcastTo,
   constantIntsOf,
@@ -9,7 +9,7 @@ import {
   operandsOf,
   reshape,
   sameShape,
-} from '../expressions.js';
+} from '../../graph/expressions.js';
 
 /** A cast to the type that it has, and an identity. */
 export const sameValue: Rule = (_, { op, inputs: [x], type }) => {

@@ -1,7 +1,7 @@
 /** Products of matrices: shared factors made flat, chains taken in the cheaper order. */
 
-import type { GraphValue } from '../../capture/graph.js';
-import type { GraphBuilder, Rule } from '../graph-builder.js';
+import type { GraphValue } from '../../graph/graph.js';
+import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
 import {
   binary,
   broadcastTo,
@@ -13,7 +13,7 @@ import {
   sameShape,
   shapeOf,
   type Product,
-} from '../expressions.js';
+} from '../../graph/expressions.js';
 
 /** A reordered product must be this much cheaper: estimates are rough. */
 const GAIN_MIN = 1.05;

@@ -1,7 +1,12 @@
 /** Sums over axes: joined, moved through what is linear, and task sums of products made flat. */
 
-import { typeOf, type GraphValue } from '../../capture/graph.js';
-import { uniformConstant, type GraphBuilder, type Operation, type Rule } from '../graph-builder.js';
+import { typeOf, type GraphValue } from '../../graph/graph.js';
+import {
+  uniformConstant,
+  type GraphBuilder,
+  type Operation,
+  type Rule,
+} from '../../graph/graph-builder.js';
 import {
   binary,
   broadcastTo,
@@ -16,7 +21,7 @@ import {
   shapeOf,
   sum,
   withoutOnes,
-} from '../expressions.js';
+} from '../../graph/expressions.js';
 
 interface AxisSum {
   readonly x: GraphValue;

@@ -1,0 +1,146 @@
+/**
+ * What a checkpoint is on disk: a manifest that names immutable blobs, and `latest.json` that names
+ * the manifest. Written last, so whatever is named is there.
+ */
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import { BlobRefSchema, type BlobRef } from '../../shared/storage/blob-store.js';
+
+/** Raised when the meaning of a manifest changes. */
+export const CHECKPOINT_FORMAT_VERSION = 1;
+
+export const MANIFEST_KEY_PREFIX = 'manifests/';
+export const LATEST_KEY = 'latest.json';
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const count = z.int().nonnegative();
+
+const TableSchema = z.strictObject({
+  /** A feature, or `STAGE/FEATURE` for the optimizer's. */
+  name: z.string().min(1),
+  rowCount: count,
+  width: count,
+  /** In order of rows, without gaps; each holds one tensor `rows` `[rowCount, width]`. */
+  pieces: z.array(z.strictObject({ firstRow: count, rowCount: count, blob: BlobRefSchema })),
+});
+
+export const CheckpointManifestSchema = z.strictObject({
+  formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
+  run: z.string().min(1),
+  outerStep: count,
+  created: z.iso.datetime(),
+  /** Drawn by the coordinator that wrote it: two that write the same state are told apart. */
+  coordinator: z.uuid(),
+  configHash: z.string(),
+  /** The part of the config that the hash covers, to say what differs. */
+  decidingConfig: z.record(z.string(), z.json()),
+  /** Of the task store. */
+  storeDigest: z.string(),
+  metaParametersDigest: sha256,
+  /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
+  dense: BlobRefSchema,
+  tables: z.array(TableSchema),
+  optimizerTables: z.array(TableSchema),
+});
+export type CheckpointManifest = z.infer<typeof CheckpointManifestSchema>;
+export type StoredTable = z.infer<typeof TableSchema>;
+
+const LatestSchema = z.strictObject({
+  formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
+  outerStep: count,
+  manifest: z.string().startsWith(MANIFEST_KEY_PREFIX),
+  /** Of the manifest's bytes. */
+  sha256,
+});
+export type LatestPointer = z.infer<typeof LatestSchema>;
+
+/** Steps sort as text up to the largest that a config allows. */
+const OUTER_STEP_DIGITS = 9;
+
+/** Manifest and pointer as bytes; the key names the step and the content. */
+export function encodeManifest(manifest: CheckpointManifest): {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+  readonly latestBytes: Uint8Array;
+} {
+  const bytes = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+  const digest = digestOfBytes(bytes);
+  const step = String(manifest.outerStep).padStart(OUTER_STEP_DIGITS, '0');
+  const key = `${MANIFEST_KEY_PREFIX}${step}-${digest.slice(0, 8)}.json`;
+  const latest: LatestPointer = {
+    formatVersion: CHECKPOINT_FORMAT_VERSION,
+    outerStep: manifest.outerStep,
+    manifest: key,
+    sha256: digest,
+  };
+  return { key, bytes, latestBytes: Buffer.from(`${JSON.stringify(latest, null, 2)}\n`) };
+}
+
+/**
+ * @throws QianmoError `data` when the bytes are damaged, `environment` when another version of the
+ *   program wrote them.
+ */
+export function parseManifest(bytes: Uint8Array, where: string): CheckpointManifest {
+  return parsed(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
+}
+
+export function parseLatest(bytes: Uint8Array, where: string): LatestPointer {
+  return parsed(LatestSchema, bytes, where, 'the pointer to the latest checkpoint cannot be read');
+}
+
+const MANIFEST_KEY = new RegExp(
+  `^${MANIFEST_KEY_PREFIX}(\\d{${OUTER_STEP_DIGITS},})-[0-9a-f]{8}\\.json$`,
+);
+
+/** The outer step that a key names; null for what is no manifest of ours. */
+export function outerStepOfKey(key: string): number | null {
+  const step = MANIFEST_KEY.exec(key)?.[1];
+  return step === undefined ? null : Number(step);
+}
+
+/** Whether the bytes are those whose digest begins the name after the step. */
+export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
+  return key.endsWith(`-${digestOfBytes(bytes).slice(0, 8)}.json`);
+}
+
+export function digestOfBytes(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+export function blobsOf(manifest: CheckpointManifest): BlobRef[] {
+  const pieces = [...manifest.tables, ...manifest.optimizerTables].flatMap((t) => t.pieces);
+  return [manifest.dense, ...pieces.map((piece) => piece.blob)];
+}
+
+function parsed<Value>(
+  schema: z.ZodType<Value>,
+  bytes: Uint8Array,
+  where: string,
+  what: string,
+): Value {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (cause) {
+    throw new QianmoError({ kind: 'data', what, where, found: 'text that is not JSON', cause });
+  }
+  refuseOtherVersion(value, where);
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new QianmoError({ kind: 'data', what, where, found: z.prettifyError(result.error) });
+}
+
+function refuseOtherVersion(value: unknown, where: string): void {
+  const version = z.object({ formatVersion: z.int().positive() }).safeParse(value);
+  if (!version.success || version.data.formatVersion === CHECKPOINT_FORMAT_VERSION) return;
+  throw new QianmoError({
+    kind: 'environment',
+    what: 'another version of qianmo wrote this checkpoint',
+    where,
+    expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
+    found: `format ${version.data.formatVersion}`,
+    cure: 'resume with the version that wrote it, or choose another output',
+  });
+}

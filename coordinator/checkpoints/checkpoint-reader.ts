@@ -1,0 +1,272 @@
+/**
+ * Finds the newest checkpoint that is whole: from `latest.json` to its manifest to its blobs, each
+ * verified; where one is damaged, the manifest before it. Never another run's, never a silent start
+ * from nothing.
+ */
+
+import { configDifferences } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { BlobMissingError } from '../../shared/storage/blob-store.js';
+import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
+import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
+import { modelMisfits } from './checkpoint-layout.js';
+import {
+  LATEST_KEY,
+  MANIFEST_KEY_PREFIX,
+  digestOfBytes,
+  isNamedByContent,
+  outerStepOfKey,
+  parseLatest,
+  parseManifest,
+  type CheckpointManifest,
+  type LatestPointer,
+} from './checkpoint-manifest.js';
+import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
+import type { TrainingState } from './training-state.js';
+
+/** What a checkpoint must have been made from to be of use. */
+export interface CheckpointIdentity {
+  readonly runName: string;
+  readonly configHash: string;
+  /** The part of the config that the hash covers. */
+  readonly deciding: Record<string, unknown>;
+  /** Of the task store. */
+  readonly storeDigest: string;
+  readonly spec: ModelSpec;
+}
+
+export interface FoundCheckpoint {
+  readonly state: TrainingState;
+  readonly manifest: CheckpointManifest;
+  readonly manifestKey: string;
+}
+
+export interface CheckpointSearch {
+  /** Null when nothing was ever written. */
+  readonly found: FoundCheckpoint | null;
+  /** Version of `latest.json` before the search; null when it is not there. */
+  readonly latestEtag: string | null;
+  /** Whether `latest.json` names what was found. */
+  readonly isLatest: boolean;
+  /** Keys of the manifests that could not be used. */
+  readonly damagedKeys: readonly string[];
+}
+
+/** A reader may meet the retention of a run that goes on; it starts over this often. */
+const SEARCH_ATTEMPTS_MAX = 5;
+
+/**
+ * @throws QianmoError `usage` when the checkpoint is of another config, run or task store; `data`
+ *   when there are checkpoints and none is whole.
+ */
+export async function findLatestCheckpoint(
+  store: ObjectStore,
+  identity: CheckpointIdentity,
+  sink: RunEventSink,
+  part: CheckpointPart,
+): Promise<CheckpointSearch> {
+  for (let attempt = 1; ; attempt += 1) {
+    const search = new Search(store, identity, part);
+    const latest = await store.get(LATEST_KEY);
+    const result = await search.run(latest);
+    const isUndisturbed = (await store.get(LATEST_KEY))?.etag === latest?.etag;
+    const isClean = result.isLatest || result.warnings.length === 0;
+    if (!isClean && !isUndisturbed && attempt < SEARCH_ATTEMPTS_MAX) continue;
+    // A failure of kind `data` lists them itself.
+    if (result.failure?.kind !== 'data')
+      for (const message of result.warnings) sink({ kind: 'warning', message });
+    if (result.failure !== null) throw result.failure;
+    return { ...result, latestEtag: latest?.etag ?? null };
+  }
+}
+
+interface SearchResult {
+  readonly found: FoundCheckpoint | null;
+  readonly isLatest: boolean;
+  readonly damagedKeys: readonly string[];
+  readonly warnings: readonly string[];
+  readonly failure: QianmoError | null;
+}
+
+class Search {
+  readonly #store: ObjectStore;
+  readonly #identity: CheckpointIdentity;
+  readonly #part: CheckpointPart;
+  readonly #damagedKeys: string[] = [];
+  readonly #warnings: string[] = [];
+
+  constructor(store: ObjectStore, identity: CheckpointIdentity, part: CheckpointPart) {
+    this.#store = store;
+    this.#identity = identity;
+    this.#part = part;
+  }
+
+  async run(latest: StoredObject | null): Promise<SearchResult> {
+    const pointer = latest === null ? null : this.#readPointer(latest);
+    if (pointer !== null) {
+      const found = await this.#tryToRead(pointer.manifest, pointer.sha256);
+      if (found !== null)
+        return this.#resultOf(
+          found,
+          true,
+          refusalOf(found.manifest, this.#identity, this.#addressOf(found.manifestKey)),
+        );
+    }
+    const candidates = await this.#candidateKeys(pointer);
+    let refusal: QianmoError | null = null;
+    for (const key of candidates) {
+      const found = await this.#tryToRead(key, null);
+      if (found === null) continue;
+      refusal ??= refusalOf(found.manifest, this.#identity, this.#addressOf(key));
+      if (refusalOf(found.manifest, this.#identity, '') !== null) continue;
+      if (latest !== null)
+        this.#warnings.push(
+          `going on from the checkpoint of outer step ${found.manifest.outerStep}, the newest that is whole`,
+        );
+      return this.#resultOf(found, false, null);
+    }
+    const isEmpty = latest === null && candidates.length === 0;
+    return this.#resultOf(null, false, isEmpty ? null : (refusal ?? this.#noneIsWhole()));
+  }
+
+  #resultOf(
+    found: FoundCheckpoint | null,
+    isLatest: boolean,
+    failure: QianmoError | null,
+  ): SearchResult {
+    return {
+      found,
+      isLatest,
+      failure,
+      damagedKeys: this.#damagedKeys,
+      warnings: this.#warnings,
+    };
+  }
+
+  /** Newest first; not those of an earlier start that had come further than the latest. */
+  async #candidateKeys(pointer: LatestPointer | null): Promise<string[]> {
+    const outerStepMax = pointer?.outerStep ?? Number.POSITIVE_INFINITY;
+    return (await this.#store.list(MANIFEST_KEY_PREFIX))
+      .filter((key) => {
+        const outerStep = outerStepOfKey(key);
+        return key !== pointer?.manifest && outerStep !== null && outerStep <= outerStepMax;
+      })
+      .reverse();
+  }
+
+  #readPointer(latest: StoredObject): LatestPointer | null {
+    try {
+      return parseLatest(latest.bytes, this.#addressOf(LATEST_KEY));
+    } catch (cause) {
+      this.#warnings.push(`${this.#addressOf(LATEST_KEY)}: ${damageOf(cause)}`);
+      return null;
+    }
+  }
+
+  /** Null, with a warning, when it is damaged or incomplete. */
+  async #tryToRead(key: string, digest: string | null): Promise<FoundCheckpoint | null> {
+    try {
+      return await this.#read(key, digest);
+    } catch (cause) {
+      this.#warnings.push(`checkpoint ${this.#addressOf(key)}: ${damageOf(cause)}`);
+      this.#damagedKeys.push(key);
+      return null;
+    }
+  }
+
+  async #read(key: string, digest: string | null): Promise<FoundCheckpoint> {
+    const where = this.#addressOf(key);
+    const damaged = (what: string): QianmoError => new QianmoError({ kind: 'data', what, where });
+    const object = await this.#store.get(key);
+    if (object === null) throw damaged('the manifest is not there');
+    const isIntact =
+      digest === null
+        ? isNamedByContent(key, object.bytes)
+        : digestOfBytes(object.bytes) === digest;
+    const manifest = parseManifest(object.bytes, where);
+    if (!isIntact) throw damaged('the manifest was changed after it was written');
+    // Another run's tensors are not worth reading: it is refused whatever they are.
+    if (refusalOf(manifest, this.#identity, where) !== null)
+      return { state: emptyStateOf(manifest), manifest, manifestKey: key };
+    const state = await readTensors(manifest, new ObjectBlobStore(this.#store), where, this.#part);
+    const [misfit] = modelMisfits(state.metaParameters, this.#identity.spec);
+    if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
+    if (metaParametersDigest(state.metaParameters) !== manifest.metaParametersDigest)
+      throw damaged('the meta-parameters are not those whose digest the manifest gives');
+    return { state, manifest, manifestKey: key };
+  }
+
+  #addressOf(key: string): string {
+    return `${this.#store.address}/${key}`;
+  }
+
+  #noneIsWhole(): QianmoError {
+    return new QianmoError({
+      kind: 'data',
+      what: 'there are checkpoints, but none is whole',
+      where: this.#store.address,
+      found: `\n${this.#warnings.map((warning) => `    ${warning}`).join('\n')}`,
+      cure: 'restore the objects named above from a backup, or start again with --fresh',
+    });
+  }
+}
+
+/** What is wrong with a checkpoint; whatever is not damage is thrown on. */
+function damageOf(cause: unknown): string {
+  if (cause instanceof BlobMissingError) return `${blobKeyOf(cause.ref)} is not there`;
+  if (!(cause instanceof QianmoError) || cause.kind !== 'data') throw cause;
+  const { what, where, expected, found } = cause.report;
+  const blobKey = /blobs\/[0-9a-f]{64}$/.exec(where ?? '');
+  return [
+    blobKey === null ? what : `${blobKey[0]}: ${what}`,
+    ...(expected === undefined ? [] : [`expected ${expected}`]),
+    ...(found === undefined ? [] : [`found ${found}`]),
+  ].join(', ');
+}
+
+function emptyStateOf(manifest: CheckpointManifest): TrainingState {
+  return {
+    outerStep: manifest.outerStep,
+    metaParameters: { dense: new Map(), tables: new Map() },
+    optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+  };
+}
+
+/** Why a checkpoint must not be used by this run; null when it may. */
+function refusalOf(
+  manifest: CheckpointManifest,
+  identity: CheckpointIdentity,
+  where: string,
+): QianmoError | null {
+  const refuse = (what: string, expected: string, found: string, cure: string): QianmoError =>
+    new QianmoError({ kind: 'usage', what, where, expected, found, cure });
+  if (manifest.run !== identity.runName)
+    return refuse(
+      'this output holds the checkpoints of another run',
+      `checkpoints of run ${identity.runName}`,
+      `checkpoints of run ${manifest.run}`,
+      'choose another output for this run, or start again here with --fresh',
+    );
+  if (manifest.configHash !== identity.configHash) {
+    const differences = configDifferences(manifest.decidingConfig, identity.deciding);
+    return refuse(
+      'the checkpoint was made with another config',
+      `the config of the checkpoint, ${manifest.configHash.slice(0, 12)}`,
+      `${identity.configHash.slice(0, 12)}, which differs in (checkpoint -> now)\n${differences
+        .map((difference) => `    ${difference}`)
+        .join('\n')}`,
+      'set these fields back, choose another output, or start again here with --fresh',
+    );
+  }
+  if (manifest.storeDigest !== identity.storeDigest)
+    return refuse(
+      'the checkpoint was made from another task store',
+      `a store with digest ${manifest.storeDigest}`,
+      `one with digest ${identity.storeDigest}`,
+      'name the store that the run began with, choose another output, or start again with --fresh',
+    );
+  return null;
+}

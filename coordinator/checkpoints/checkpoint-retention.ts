@@ -1,0 +1,73 @@
+/**
+ * Removes checkpoints that are no longer wanted: the manifest first, then the blobs that only it
+ * named. Touches nothing that checkpoints did not write.
+ */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
+import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import {
+  MANIFEST_KEY_PREFIX,
+  blobsOf,
+  outerStepOfKey,
+  parseManifest,
+} from './checkpoint-manifest.js';
+
+export interface Retention {
+  /** Just written by this coordinator, and what `latest.json` names. */
+  readonly latestKey: string;
+  /** Checkpoints kept, the latest included. */
+  readonly kept: number;
+  /**
+   * Manifests that were there when this coordinator began, and its own. Any other may be that of a
+   * coordinator that has taken over since, about to become the latest.
+   */
+  readonly knownKeys: ReadonlySet<string>;
+  /** Those that could not be read. */
+  readonly damagedKeys: ReadonlySet<string>;
+}
+
+/**
+ * Keeps the latest and the newest of earlier outer steps. Others of the same or a later step were
+ * left by failed attempts or by an earlier start of the run: they go too.
+ *
+ * A process killed between manifest and blobs leaves blobs behind; they cost space and nothing else.
+ */
+export async function removeOldCheckpoints(
+  store: ObjectStore,
+  { latestKey, kept, knownKeys, damagedKeys }: Retention,
+): Promise<void> {
+  const latestStep = outerStepOfKey(latestKey) ?? 0;
+  const keys = await store.list(MANIFEST_KEY_PREFIX);
+  const known = keys.filter((key) => knownKeys.has(key) && outerStepOfKey(key) !== null);
+  const earlier = known.filter(
+    (key) => !damagedKeys.has(key) && (outerStepOfKey(key) ?? 0) < latestStep,
+  );
+  const keptKeys = new Set([latestKey, ...earlier.reverse().slice(0, kept - 1)]);
+  const doomedKeys = known.filter((key) => !keptKeys.has(key));
+  if (doomedKeys.length === 0) return;
+
+  const wanted = new Set<string>();
+  for (const key of keys.filter((listed) => !doomedKeys.includes(listed)))
+    for (const blob of await blobsNamedBy(store, key)) wanted.add(blob.sha256);
+  const unwanted = new Map<string, BlobRef>();
+  for (const key of doomedKeys) {
+    for (const blob of await blobsNamedBy(store, key))
+      if (!wanted.has(blob.sha256)) unwanted.set(blob.sha256, blob);
+    await store.delete(key);
+  }
+  for (const blob of unwanted.values()) await store.delete(blobKeyOf(blob));
+}
+
+/** None when the manifest is damaged or gone: what it named is not known. */
+async function blobsNamedBy(store: ObjectStore, key: string): Promise<BlobRef[]> {
+  const object = await store.get(key);
+  if (object === null) return [];
+  try {
+    return blobsOf(parseManifest(object.bytes, `${store.address}/${key}`));
+  } catch (cause) {
+    if (cause instanceof QianmoError && cause.kind === 'data') return [];
+    throw cause;
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * A training state as blobs and back, bit for bit: dense tensors in one blob, tables in pieces of
+ * rows, so that a piece that has not changed is not written again.
+ */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import {
+  decodeTensors,
+  encodeTensors,
+  type CodedTensor,
+} from '../../shared/tensors/tensor-codec.js';
+import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
+import type { TrainingState } from './training-state.js';
+
+type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
+export type StoredTensors = Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>;
+
+/** Which part of a checkpoint to read; `meta` leaves the optimizer's tables where they are. */
+export type CheckpointPart = 'all' | 'meta';
+
+export async function writeTensors(
+  state: TrainingState,
+  put: PutBlob,
+  pieceByteCountMax: number,
+): Promise<StoredTensors> {
+  const { metaParameters, optimizer } = state;
+  const dense = new Map<string, CodedTensor>();
+  for (const [name, tensor] of metaParameters.dense) dense.set(`meta/${name}`, tensor);
+  for (const [name, tensor] of optimizer.dense) dense.set(`optimizer/${name}`, tensor);
+  for (const [name, value] of Object.entries(optimizer.scalars))
+    dense.set(`scalar/${name}`, { shape: [], values: Float64Array.of(value) });
+  return {
+    dense: await put(encodeTensors(dense)),
+    tables: await writeTables(metaParameters.tables, put, pieceByteCountMax),
+    optimizerTables: await writeTables(optimizer.tables, put, pieceByteCountMax),
+  };
+}
+
+async function writeTables(
+  tables: ReadonlyMap<string, EmbeddingTable>,
+  put: PutBlob,
+  pieceByteCountMax: number,
+): Promise<StoredTable[]> {
+  const stored: StoredTable[] = [];
+  for (const [name, { rowCount, width, values }] of tables) {
+    const rowByteCount = Math.max(1, width * values.BYTES_PER_ELEMENT);
+    const pieceRowCount = Math.max(1, Math.floor(pieceByteCountMax / rowByteCount));
+    const pieces: StoredTable['pieces'] = [];
+    for (let firstRow = 0; firstRow < rowCount; firstRow += pieceRowCount) {
+      const pieceRows = Math.min(pieceRowCount, rowCount - firstRow);
+      const rows = {
+        shape: [pieceRows, width],
+        values: values.subarray(firstRow * width, (firstRow + pieceRows) * width),
+      };
+      const blob = await put(encodeTensors(new Map([['rows', rows]])));
+      pieces.push({ firstRow, rowCount: pieceRows, blob });
+    }
+    stored.push({ name, rowCount, width, pieces });
+  }
+  return stored;
+}
+
+/**
+ * @throws QianmoError `data` when a blob is damaged or does not fit the manifest;
+ *   BlobMissingError when one is gone.
+ */
+export async function readTensors(
+  manifest: CheckpointManifest,
+  blobs: BlobStore,
+  where: string,
+  part: CheckpointPart,
+): Promise<TrainingState> {
+  const metaDense = new Map<string, DenseTensor>();
+  const optimizerDense = new Map<string, DenseTensor>();
+  const scalars: Record<string, number> = {};
+  const coded = decodeTensors(await blobs.get(manifest.dense), where);
+  for (const [codedName, { shape, values }] of coded) {
+    const [role, name] = splitOnce(codedName);
+    if (role === 'scalar' && values instanceof Float64Array) scalars[name] = values[0] ?? 0;
+    else if (values instanceof Float32Array && (role === 'meta' || role === 'optimizer'))
+      (role === 'meta' ? metaDense : optimizerDense).set(name, { shape, values });
+    else throw misfit(where, `a tensor "${codedName}" that belongs to no part of a checkpoint`);
+  }
+  const isWhole = part === 'all';
+  return {
+    outerStep: manifest.outerStep,
+    metaParameters: {
+      dense: metaDense,
+      tables: await readTables(manifest.tables, blobs, where),
+    },
+    optimizer: {
+      dense: isWhole ? optimizerDense : new Map(),
+      tables: isWhole ? await readTables(manifest.optimizerTables, blobs, where) : new Map(),
+      scalars: isWhole ? scalars : {},
+    },
+  };
+}
+
+async function readTables(
+  stored: readonly StoredTable[],
+  blobs: BlobStore,
+  where: string,
+): Promise<Map<string, EmbeddingTable>> {
+  const tables = new Map<string, EmbeddingTable>();
+  for (const { name, rowCount, width, pieces } of stored) {
+    const values = new Float32Array(rowCount * width);
+    let nextRow = 0;
+    for (const piece of pieces) {
+      const rows = decodeTensors(await blobs.get(piece.blob), where).get('rows');
+      const isFitting =
+        piece.firstRow === nextRow &&
+        rows?.values instanceof Float32Array &&
+        rows.shape.join() === `${piece.rowCount},${width}` &&
+        nextRow + piece.rowCount <= rowCount;
+      if (!isFitting) throw misfit(where, `a piece of table "${name}" that does not fit in`);
+      values.set(rows.values, nextRow * width);
+      nextRow += piece.rowCount;
+    }
+    if (nextRow !== rowCount)
+      throw misfit(where, `${nextRow} of ${rowCount} rows of table "${name}"`);
+    tables.set(name, { rowCount, width, values });
+  }
+  return tables;
+}
+
+function splitOnce(codedName: string): [string, string] {
+  const slash = codedName.indexOf('/');
+  return [codedName.slice(0, slash), codedName.slice(slash + 1)];
+}
+
+function misfit(where: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the tensors of a checkpoint do not fit its manifest',
+    where,
+    found,
+  });
+}

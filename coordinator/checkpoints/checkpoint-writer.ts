@@ -1,0 +1,277 @@
+/**
+ * The checkpoints of one run in an object store. Blobs first, then a manifest that names them, then
+ * `latest.json`, replaced only while it is the version this coordinator knows: of two coordinators
+ * of one run, the one that was given up cannot overwrite the other.
+ */
+
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../shared/base/clock.js';
+import { canonicalJson } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import {
+  BLOB_KEY_PREFIX,
+  ObjectBlobStore,
+  blobKeyOf,
+} from '../../shared/storage/object-blob-store.js';
+import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
+import {
+  CHECKPOINT_FORMAT_VERSION,
+  CheckpointManifestSchema,
+  LATEST_KEY,
+  MANIFEST_KEY_PREFIX,
+  blobsOf,
+  encodeManifest,
+  type CheckpointManifest,
+} from './checkpoint-manifest.js';
+import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
+import { removeOldCheckpoints } from './checkpoint-retention.js';
+import { writeTensors } from './checkpoint-tensors.js';
+import type { TrainingState } from './training-state.js';
+
+export const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+export interface CheckpointsOptions extends CheckpointIdentity {
+  /** Holds this run's checkpoints and nothing else. */
+  readonly store: ObjectStore;
+  /** Checkpoints kept, the latest included. */
+  readonly kept: number;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly pieceByteCountMax?: number;
+}
+
+export interface CheckpointReceipt {
+  readonly address: string;
+  /** Of the meta-parameters. */
+  readonly digest: string;
+}
+
+export interface SavedMetaParameters extends CheckpointReceipt {
+  readonly outerStep: number;
+  readonly metaParameters: MetaParameters;
+}
+
+export interface Checkpoints {
+  /**
+   * Writes a checkpoint and removes the oldest. A state that is there already is not written again.
+   * Without a call of `latest` before, the run starts again over whatever is there.
+   *
+   * @throws QianmoError `failed` when another coordinator has taken over the run.
+   */
+  write(state: TrainingState): Promise<CheckpointReceipt>;
+  /**
+   * The newest whole checkpoint, null when none was ever written.
+   *
+   * @throws QianmoError `usage` when it is of another config, run or task store; `data` when there
+   *   are checkpoints and none is whole.
+   */
+  latest(): Promise<TrainingState | null>;
+}
+
+export function openCheckpoints(options: CheckpointsOptions): Checkpoints {
+  return new RunCheckpointStore(options);
+}
+
+/** As `latest`, without the optimizer's tables. */
+export async function readMetaParameters(
+  options: CheckpointIdentity & Pick<CheckpointsOptions, 'store' | 'sink'>,
+): Promise<SavedMetaParameters | null> {
+  const { store, sink } = options;
+  const { found } = await findLatestCheckpoint(store, options, sink, 'meta');
+  if (found === null) return null;
+  return {
+    outerStep: found.state.outerStep,
+    metaParameters: found.state.metaParameters,
+    address: `${store.address}/${found.manifestKey}`,
+    digest: found.manifest.metaParametersDigest,
+  };
+}
+
+class RunCheckpointStore implements Checkpoints {
+  readonly #options: CheckpointsOptions;
+  readonly #blobs: ObjectBlobStore;
+  readonly #coordinator = randomUUID();
+  /** Version of `latest.json` that this coordinator may replace; undefined until it has looked. */
+  #latestEtag: string | null | undefined;
+  /** Sent as `latest.json`: whether it arrived is unknown when the put failed. */
+  #sentLatestBytes: Uint8Array | null = null;
+  #last: (CheckpointReceipt & { readonly outerStep: number }) | null = null;
+  /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
+  #verifiedBlobs = new Set<string>();
+  #knownKeys = new Set<string>();
+  #damagedKeys: readonly string[] = [];
+
+  constructor(options: CheckpointsOptions) {
+    this.#options = options;
+    this.#blobs = new ObjectBlobStore(options.store);
+  }
+
+  async latest(): Promise<TrainingState | null> {
+    const { store, sink } = this.#options;
+    const search = await findLatestCheckpoint(store, this.#options, sink, 'all');
+    const { found, isLatest } = search;
+    this.#latestEtag = search.latestEtag;
+    this.#damagedKeys = search.damagedKeys;
+    this.#knownKeys = new Set(await store.list(MANIFEST_KEY_PREFIX));
+    if (found === null) return null;
+    const { manifest, manifestKey, state } = found;
+    this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
+    if (isLatest) this.#remember(manifest, manifestKey);
+    return state;
+  }
+
+  async write(state: TrainingState): Promise<CheckpointReceipt> {
+    const digest = metaParametersDigest(state.metaParameters);
+    const last = this.#last;
+    if (last?.outerStep === state.outerStep && last.digest === digest) return receiptOf(last);
+
+    // Before the upload: a coordinator that was given up should not fill the store first.
+    const latestEtag = await this.#ownLatestEtag();
+    const { pieceByteCountMax = CHECKPOINT_PIECE_BYTE_COUNT_MAX } = this.#options;
+    const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
+    const manifest = this.#manifestOf(state.outerStep, digest, tensors);
+    const { key, bytes, latestBytes } = encodeManifest(manifest);
+    await this.#putManifest(key, bytes);
+    await this.#replaceLatest(latestBytes, latestEtag, key);
+
+    this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
+    const written = this.#remember(manifest, key);
+    await this.#removeOld(key);
+    return receiptOf(written);
+  }
+
+  #remember(manifest: CheckpointManifest, key: string): CheckpointReceipt & { outerStep: number } {
+    this.#last = {
+      outerStep: manifest.outerStep,
+      address: `${this.#options.store.address}/${key}`,
+      digest: manifest.metaParametersDigest,
+    };
+    return this.#last;
+  }
+
+  #manifestOf(
+    outerStep: number,
+    digest: string,
+    tensors: Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>,
+  ): CheckpointManifest {
+    const { runName, configHash, deciding, storeDigest, clock } = this.#options;
+    return CheckpointManifestSchema.parse({
+      formatVersion: CHECKPOINT_FORMAT_VERSION,
+      run: runName,
+      outerStep,
+      created: new Date(clock.epochMs()).toISOString(),
+      coordinator: this.#coordinator,
+      configHash,
+      decidingConfig: JSON.parse(canonicalJson(deciding)) as unknown,
+      storeDigest,
+      metaParametersDigest: digest,
+      ...tensors,
+    });
+  }
+
+  /** Skips blobs that the last checkpoint verified and that are still there. */
+  async #blobWriter(): Promise<(bytes: Uint8Array) => Promise<BlobRef>> {
+    const present = new Set(await this.#options.store.list(BLOB_KEY_PREFIX));
+    return async (bytes) => {
+      const ref = blobRefOf(bytes);
+      if (this.#verifiedBlobs.has(ref.sha256) && present.has(blobKeyOf(ref))) return ref;
+      return this.#blobs.putVerified(bytes);
+    };
+  }
+
+  async #putManifest(key: string, bytes: Uint8Array): Promise<void> {
+    const { store } = this.#options;
+    this.#knownKeys.add(key);
+    await store.put(key, bytes, { kind: 'absent' });
+    const found = await store.get(key);
+    if (found !== null && areEqual(found.bytes, bytes)) return;
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'the object store does not give back what was written',
+      where: `${store.address}/${key}`,
+      cure: 'see whether something else deletes or changes objects there, or the disk is failing',
+    });
+  }
+
+  /**
+   * @throws QianmoError `failed` when `latest.json` is neither the version known nor what this
+   *   coordinator sent itself.
+   */
+  async #ownLatestEtag(): Promise<string | null> {
+    const found = await this.#options.store.get(LATEST_KEY);
+    const etag = found?.etag ?? null;
+    if (this.#latestEtag === undefined)
+      this.#knownKeys = new Set(await this.#options.store.list(MANIFEST_KEY_PREFIX));
+    if (this.#latestEtag === undefined || this.#isSent(found)) this.#latestEtag = etag;
+    if (etag === this.#latestEtag) return etag;
+    throw this.#takenOver(found);
+  }
+
+  async #replaceLatest(bytes: Uint8Array, etag: string | null, manifestKey: string): Promise<void> {
+    const { store } = this.#options;
+    const condition: PutCondition =
+      etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag };
+    this.#sentLatestBytes = bytes;
+    const written = await store.put(LATEST_KEY, bytes, condition);
+    if (written !== null) {
+      this.#latestEtag = written;
+      return;
+    }
+    const found = await store.get(LATEST_KEY);
+    if (found !== null && this.#isSent(found)) {
+      this.#latestEtag = found.etag;
+      return;
+    }
+    await store.delete(manifestKey);
+    throw this.#takenOver(found);
+  }
+
+  #isSent(found: StoredObject | null): boolean {
+    return (
+      found !== null &&
+      this.#sentLatestBytes !== null &&
+      areEqual(found.bytes, this.#sentLatestBytes)
+    );
+  }
+
+  #takenOver(found: StoredObject | null): QianmoError {
+    const { store, runName } = this.#options;
+    return new QianmoError({
+      kind: 'failed',
+      what:
+        found === null
+          ? 'the pointer to the latest checkpoint was removed while this run was going on'
+          : `another coordinator wrote a checkpoint of run ${runName} while this one was going on`,
+      where: `${store.address}/${LATEST_KEY}`,
+      cure: 'let only one coordinator run; this one has stopped and has overwritten nothing',
+    });
+  }
+
+  /** The checkpoint is durable by now: what is left over is a warning, not a failure. */
+  async #removeOld(latestKey: string): Promise<void> {
+    const { store, kept, sink } = this.#options;
+    try {
+      await removeOldCheckpoints(store, {
+        latestKey,
+        kept,
+        knownKeys: this.#knownKeys,
+        damagedKeys: new Set(this.#damagedKeys),
+      });
+    } catch (cause) {
+      if (!(cause instanceof QianmoError)) throw cause;
+      sink({ kind: 'warning', message: `old checkpoints were not removed: ${cause.message}` });
+    }
+  }
+}
+
+function receiptOf({ address, digest }: CheckpointReceipt): CheckpointReceipt {
+  return { address, digest };
+}
+
+function areEqual(first: Uint8Array, second: Uint8Array): boolean {
+  return Buffer.compare(first, second) === 0;
+}

@@ -1,0 +1,292 @@
+/**
+ * The jobs of one call of `Dispatcher.run`: keeps a bounded window of them on the queue, looks at
+ * them when woken and at intervals, and gives each a result or one more delivery.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import type { QueueConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import { jobOf, type DeliveredResult, type JobOrder, type Rejection } from './dispatcher.js';
+import type { BlobLeases } from './blob-leases.js';
+import { fateOf, JobDelivery } from './job-delivery.js';
+import { Mailbox } from './mailbox.js';
+import { WAKE_ALL, type QueueLink } from './queue-link.js';
+import { interrupted, type RedisPatience } from './redis-patience.js';
+import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
+
+/** Jobs on the queue at once; bounds what their row packs take of Redis' memory. */
+const OPEN_JOB_COUNT_MAX = 256;
+const RECONCILE_INTERVAL_MS = 1_500;
+/** Cleaning up is a courtesy (lifetimes do it too), so it does not wait for a Redis that is away. */
+const CLOSE_TIMEOUT_MS = 500;
+const WORKERLESS_NOTICE_MS = 10_000;
+
+export interface DispatchStepOptions {
+  readonly link: QueueLink;
+  readonly blobs: BlobStore;
+  readonly leases: BlobLeases;
+  readonly patience: RedisPatience;
+  readonly rejections: Map<Rejection, number>;
+  readonly refusals: Refusals;
+  readonly queue: QueueConfig;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly orders: readonly JobOrder[];
+  readonly admit: (delivered: DeliveredResult) => Rejection | null;
+  readonly signal: AbortSignal;
+  /** Sets the ids of this call apart from those of any other call or start. */
+  readonly idSuffix: string;
+}
+
+export class DispatchStep {
+  readonly #options: DispatchStepOptions;
+  readonly #startMs: number;
+  readonly #deadlineMs: number;
+  readonly #openByJobId = new Map<string, JobDelivery>();
+  readonly #mailbox: Mailbox;
+  readonly #unsubscribe: () => void;
+  /** Aborts with the caller's signal, and when the dispatcher closes. */
+  readonly #stop = new AbortController();
+  #sentCount = 0;
+  #reconcileAtMs = 0;
+  #saidWorkerless = false;
+
+  constructor(options: DispatchStepOptions) {
+    const { clock, link, queue } = options;
+    this.#options = options;
+    this.#startMs = clock.monotonicMs();
+    this.#deadlineMs = this.#startMs + queue.outerStepTimeoutMs;
+    this.#mailbox = new Mailbox(clock);
+    this.#unsubscribe = link.subscribe((jobId) => this.#mailbox.put(jobId));
+    if (options.signal.aborted) this.stop();
+    options.signal.addEventListener('abort', this.stop, { once: true });
+  }
+
+  /** Makes `results` throw `interrupted`. */
+  readonly stop = (): void => this.#stop.abort();
+
+  async *results(): AsyncGenerator<DeliveredResult> {
+    const { clock, orders } = this.#options;
+    this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
+    for (;;) {
+      await this.#fillWindow();
+      if (this.#openByJobId.size === 0 && this.#sentCount === orders.length) return;
+      const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs) - clock.monotonicMs();
+      const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
+      if (this.#stop.signal.aborted) throw interrupted();
+      for (const jobId of await this.#jobsToLookAt(woken)) {
+        const delivered = await this.#lookAt(jobId);
+        if (delivered !== null) yield delivered;
+      }
+      if (clock.monotonicMs() >= this.#deadlineMs && this.#openByJobId.size > 0)
+        throw this.#timedOut();
+    }
+  }
+
+  /** Ends the call, whether or not every job has a result. */
+  async close(): Promise<void> {
+    const { clock, link, patience } = this.#options;
+    this.#unsubscribe();
+    this.#options.signal.removeEventListener('abort', this.stop);
+    const open = [...this.#openByJobId.entries()];
+    this.#openByJobId.clear();
+    const tidy = async (): Promise<void> => {
+      await link.remove(open.map(([jobId]) => jobId));
+      await Promise.all(open.map(([, { order }]) => this.#releaseInputs(order)));
+    };
+    try {
+      await patience.attempt(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
+    } catch {
+      // What is left has a lifetime, and its jobs are removed by the next start of the run.
+    }
+  }
+
+  async #fillWindow(): Promise<void> {
+    const { blobs, leases, link, orders, idSuffix } = this.#options;
+    const unsent: Uint8Array[] = [];
+    const fresh: JobDelivery[] = [];
+    while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
+      const order = orders[this.#sentCount];
+      if (order === undefined) break;
+      const job = jobOf(order, (bytes) => leases.refOf(bytes));
+      const delivery = new JobDelivery(order, job, idSuffix);
+      this.#refuseTooLarge(delivery);
+      unsent.push(...ownInputsOf(order).filter((bytes) => leases.lease(bytes)));
+      if (order.frozen !== null && (await leases.hold(order.frozen))) unsent.push(order.frozen);
+      this.#sentCount += 1;
+      this.#openByJobId.set(delivery.jobId, delivery);
+      fresh.push(delivery);
+    }
+    if (fresh.length === 0) return;
+    await Promise.all(
+      unsent.map((bytes) => this.#patiently(() => blobs.put(bytes, leases.refOf(bytes)))),
+    );
+    await this.#patiently(() => link.add(fresh));
+  }
+
+  async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const all = woken.has(WAKE_ALL) || nowMs >= this.#reconcileAtMs;
+    if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
+    this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
+    await this.#sayWhenWorkerless(nowMs);
+    await this.#giveUpWhenAllRefuse();
+    return [...this.#openByJobId.keys()];
+  }
+
+  /** Returns the result when the job now has one that is admitted. */
+  async #lookAt(jobId: string): Promise<DeliveredResult | null> {
+    const { link } = this.#options;
+    const delivery = this.#openByJobId.get(jobId);
+    if (delivery === undefined) return null;
+    const fate = fateOf(await this.#patiently(() => link.read(jobId)), delivery.job);
+    switch (fate.kind) {
+      case 'open':
+        return null;
+      case 'result':
+        return this.#judge(delivery, fate.result);
+      case 'hopeless':
+        throw delivery.hopeless(fate.reason);
+      case 'lost':
+        await this.#restoreInputs(delivery.order);
+        await this.#deliverAgain(delivery, fate.reason);
+        return null;
+      case 'refused':
+        this.#options.refusals.note(fate.worker, fate.reason);
+        await this.#deliverNext(delivery);
+        return null;
+      case 'failed':
+        delivery.countFailure(fate.reason, this.#options.queue.jobAttemptsMax);
+        await this.#deliverAgain(delivery, fate.reason);
+        return null;
+    }
+  }
+
+  async #judge(delivery: JobDelivery, result: JobResult): Promise<DeliveredResult | null> {
+    const { admit, blobs, leases, queue, rejections } = this.#options;
+    this.#options.refusals.forgive(result.worker);
+    const output = await this.#outputOf(result);
+    if (output === null) {
+      await this.#deliverAgain(delivery, 'its output blob is not there');
+      return null;
+    }
+    const delivered = { result, output };
+    const rejection = output.byteLength === 0 ? 'wrong_blob' : admit(delivered);
+    // A worker may return what is also some job's input; that one is still needed.
+    if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
+    if (rejection !== null) {
+      rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
+      const reason = `its result was refused: ${rejection}`;
+      delivery.countFailure(reason, queue.jobAttemptsMax, rejection);
+      await this.#deliverAgain(delivery, reason);
+      return null;
+    }
+    this.#openByJobId.delete(delivery.jobId);
+    await this.#patiently(() => this.#releaseInputs(delivery.order));
+    return delivered;
+  }
+
+  async #releaseInputs(order: JobOrder): Promise<void> {
+    const { leases } = this.#options;
+    await Promise.all(ownInputsOf(order).map((bytes) => leases.release(bytes)));
+  }
+
+  async #restoreInputs(order: JobOrder): Promise<void> {
+    const { leases } = this.#options;
+    const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
+    for (const bytes of inputs) await this.#patiently(() => leases.restore(bytes));
+  }
+
+  /** Null when it is not there; empty when it is not what the reference says. */
+  async #outputOf(result: JobResult): Promise<Uint8Array | null> {
+    try {
+      return await this.#patiently(() => this.#options.blobs.get(result.output));
+    } catch (error) {
+      if (error instanceof BlobMissingError) return null;
+      if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
+      throw error;
+    }
+  }
+
+  async #deliverAgain(delivery: JobDelivery, reason: string): Promise<void> {
+    this.#options.sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+    await this.#deliverNext(delivery);
+  }
+
+  async #deliverNext(delivery: JobDelivery): Promise<void> {
+    this.#openByJobId.delete(delivery.jobId);
+    delivery.deliverAgain();
+    this.#openByJobId.set(delivery.jobId, delivery);
+    await this.#patiently(() => this.#options.link.add([delivery]));
+  }
+
+  async #sayWhenWorkerless(nowMs: number): Promise<void> {
+    if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
+    this.#saidWorkerless = true;
+    if ((await this.#workerNames()).length > 0) return;
+    this.#options.sink({
+      kind: 'warning',
+      message: `${this.#openByJobId.size} jobs wait and no worker is connected: start one with qianmo worker`,
+    });
+  }
+
+  async #giveUpWhenAllRefuse(): Promise<void> {
+    const { refusals } = this.#options;
+    if (refusals.isEmpty || refusals.judge(await this.#workerNames()) === 'wait') return;
+    throw new QianmoError({
+      kind: 'failed',
+      what: 'every connected worker refuses the jobs of this run',
+      ...this.#whereOpen(),
+      expected: `a worker that takes them within ${ONLY_REFUSING_MS_MAX} ms`,
+      found: refusals.describe() ?? '',
+      cure: 'mend what the workers found, or start one that can do the jobs; the run continues with --resume',
+    });
+  }
+
+  #workerNames(): Promise<string[]> {
+    return this.#patiently(() => this.#options.link.workerNames());
+  }
+
+  #patiently<T>(action: () => Promise<T>): Promise<T> {
+    return this.#options.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
+  }
+
+  #refuseTooLarge({ job, where }: JobDelivery): void {
+    const byteCount = Buffer.byteLength(JSON.stringify(job));
+    if (byteCount <= JOB_BYTE_COUNT_MAX) return;
+    throw new QianmoError({
+      kind: 'usage',
+      what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
+      where,
+      expected: `at most ${JOB_BYTE_COUNT_MAX} bytes`,
+      found: `${byteCount} bytes`,
+      cure: 'lower training.tasksPerJob',
+    });
+  }
+
+  #timedOut(): QianmoError {
+    const { orders, queue, refusals } = this.#options;
+    const refused = refusals.describe();
+    return new QianmoError({
+      kind: 'transient',
+      what: 'an outer step did not get all its results in time',
+      ...this.#whereOpen(),
+      expected: `${orders.length} results within ${queue.outerStepTimeoutMs} ms`,
+      found: `${this.#openByJobId.size} jobs still open${refused === null ? '' : `, refused by ${refused}`}`,
+      cure: 'see that workers run and reach Redis, then continue with --resume',
+    });
+  }
+
+  #whereOpen(): { readonly where?: string } {
+    const first = this.#openByJobId.values().next().value;
+    return first === undefined ? {} : { where: first.where };
+  }
+}
+
+/** What no job of another outer step shares. */
+function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
+  return rowPack === null ? [dense] : [dense, rowPack];
+}

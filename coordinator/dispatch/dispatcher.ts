@@ -1,0 +1,60 @@
+/**
+ * The seam between deciding and carrying: the outer loop and the evaluation hand over jobs and
+ * receive results, and know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
+ * and `dispatch/in-memory-dispatcher.ts` (a `JobExecutor` in reach).
+ */
+
+import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
+
+/** A job with its input bytes; blob references are the dispatcher's to fill in. */
+export interface JobOrder {
+  readonly job: Omit<Job, 'dense' | 'rowPack' | 'frozen'>;
+  /** Safetensors bytes; the same array object for every job of an outer step. */
+  readonly dense: Uint8Array;
+  /** Null where the frozen blob holds the tables. */
+  readonly rowPack: Uint8Array | null;
+  /** The same array object for every job of a run; null where nothing is frozen. */
+  readonly frozen: Uint8Array | null;
+}
+
+/** The job as it travels, with the references of its inputs. */
+export function jobOf(order: JobOrder, refOf: (bytes: Uint8Array) => BlobRef): Job {
+  const { job, dense, rowPack, frozen } = order;
+  return {
+    ...job,
+    dense: refOf(dense),
+    ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
+    ...(frozen === null ? {} : { frozen: refOf(frozen) }),
+  };
+}
+
+export interface DeliveredResult {
+  readonly result: JobResult;
+  readonly output: Uint8Array;
+}
+
+/**
+ * Why a delivered output cannot be used. It is counted and its job tried again, so a worker cannot
+ * spoil a run.
+ */
+export type Rejection =
+  'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';
+
+export interface Dispatcher {
+  /**
+   * Yields results in order of arrival until every order has one that `admit` accepts (returns
+   * null). Retries, lost jobs and lost blobs are the dispatcher's own business.
+   *
+   * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
+   *   passed, `interrupted` when the signal aborted.
+   */
+  run(
+    orders: readonly JobOrder[],
+    admit: (delivered: DeliveredResult) => Rejection | null,
+    signal: AbortSignal,
+  ): AsyncIterable<DeliveredResult>;
+  /** Results refused so far, by reason. */
+  readonly rejections: ReadonlyMap<Rejection, number>;
+  close(): Promise<void>;
+}

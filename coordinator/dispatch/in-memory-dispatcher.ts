@@ -1,0 +1,144 @@
+/**
+ * Carries jobs to a `JobExecutor` in reach: training without a queue, and tests. One job at a time,
+ * in order; it admits and retries by the same rules as the queue dispatcher.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import {
+  jobOf,
+  type DeliveredResult,
+  type Dispatcher,
+  type JobOrder,
+  type Rejection,
+} from './dispatcher.js';
+import { attemptsUsedUp } from './job-delivery.js';
+
+export interface InMemoryDispatcherOptions {
+  readonly executor: JobExecutor;
+  readonly clock: Clock;
+  /** Tries of one job, rejected results included. */
+  readonly attemptsMax: number;
+  readonly sink: RunEventSink;
+}
+
+const WORKER_NAME = 'in-process';
+const RETRY_DELAY_MS = 100;
+const RETRY_DELAY_MS_MAX = 5_000;
+
+/** `close` does not close the executor: who made it closes it. */
+export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
+  const rejections = new Map<Rejection, number>();
+  // Orders share bytes: of an outer step the dense ones, of a run the frozen ones. They are hashed once.
+  const refs = new WeakMap<Uint8Array, BlobRef>();
+  const refOf = (bytes: Uint8Array): BlobRef => {
+    const ref = refs.get(bytes) ?? blobRefOf(bytes);
+    refs.set(bytes, ref);
+    return ref;
+  };
+  return {
+    rejections,
+    async *run(orders, admit, signal) {
+      for (const order of orders) {
+        const { dense, rowPack, frozen } = order;
+        const input = { job: jobOf(order, refOf), dense, rowPack, frozen };
+        yield await admittedResult(input, order, admit, signal, {
+          ...options,
+          rejections,
+        });
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+async function admittedResult(
+  input: JobInput,
+  order: JobOrder,
+  admit: (delivered: DeliveredResult) => Rejection | null,
+  signal: AbortSignal,
+  options: InMemoryDispatcherOptions & { readonly rejections: Map<Rejection, number> },
+): Promise<DeliveredResult> {
+  const { clock, attemptsMax, sink, rejections } = options;
+  const { jobIndex, outerStep } = order.job;
+  let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
+    reason: 'no attempt was allowed',
+  };
+  for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
+    if (attempt > 1) {
+      sink({ kind: 'job-retried', jobIndex, reason: lastFailure.reason });
+      const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
+      await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), signal);
+    }
+    const output = await outputOrTransientError(options.executor, input, signal);
+    if (output instanceof QianmoError) {
+      lastFailure = { reason: output.message, cause: output };
+      continue;
+    }
+    const delivered = deliveredOf(order, output);
+    const rejection = admit(delivered);
+    if (rejection === null) return delivered;
+    rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
+    lastFailure = { reason: `its result was refused: ${rejection}`, rejection };
+  }
+  const { reason, rejection, cause } = lastFailure;
+  const where = `outer step ${outerStep}, job ${jobIndex}`;
+  throw attemptsUsedUp(where, attemptsMax, reason, rejection, cause);
+}
+
+/** @throws what another try cannot mend, and `interrupted` as soon as the signal aborts. */
+async function outputOrTransientError(
+  executor: JobExecutor,
+  input: JobInput,
+  signal: AbortSignal,
+): Promise<JobOutput | QianmoError> {
+  if (signal.aborted) throw interrupted();
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(interrupted());
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([executor.execute(input, signal), aborted]);
+  } catch (error) {
+    if (error instanceof QianmoError && error.kind === 'transient') return error;
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function deliveredOf({ job }: JobOrder, computed: JobOutput): DeliveredResult {
+  const { output, ...measured } = computed;
+  return {
+    result: {
+      protocolVersion: PROTOCOL_VERSION,
+      runId: job.runId,
+      outerStep: job.outerStep,
+      jobIndex: job.jobIndex,
+      output: blobRefOf(output),
+      taskCount: job.taskIndices.length,
+      worker: WORKER_NAME,
+      weightedQueryLoss: measured.weightedQueryLoss,
+      weightedSupportLoss: measured.weightedSupportLoss,
+      queryRowCount: measured.queryRowCount,
+      computeMs: measured.computeMs,
+      backend: measured.backend,
+    },
+    output,
+  };
+}
+
+function interrupted(): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'stopped before every job had a result',
+    cure: 'go on with --resume',
+  });
+}

@@ -1,0 +1,132 @@
+/**
+ * One job's way through the queue: its deliveries so far and what a record in Redis means for it.
+ * Pure, apart from counting.
+ */
+
+import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { parseJobFailure } from '../../shared/queue/job-failure.js';
+import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
+import type { JobOrder, Rejection } from './dispatcher.js';
+import type { JobRecord } from './queue-link.js';
+
+const REDELIVERY_DELAY_MS_MIN = 100;
+const REDELIVERY_DELAY_MS_MAX = 5_000;
+
+/**
+ * - `open`: nothing to do yet.
+ * - `result`: a worker finished it; its output is still to be fetched and judged.
+ * - `lost`: the queue or a blob vanished; no fault of the job, so no attempt is used up.
+ * - `refused`: the worker that took it cannot do it; another may, so no attempt is used up.
+ * - `failed`: an attempt is used up.
+ * - `hopeless`: no worker will ever do it.
+ */
+export type Fate =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'result'; readonly result: JobResult }
+  | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'hopeless'; readonly reason: string };
+
+export function fateOf(record: JobRecord, job: Job): Fate {
+  switch (record.state) {
+    case 'open':
+      return { kind: 'open' };
+    case 'gone':
+      return { kind: 'lost', reason: 'Redis no longer has the job' };
+    case 'completed': {
+      const parsed = JobResultSchema.safeParse(record.returnValue);
+      if (parsed.success && isOf(parsed.data, job)) return { kind: 'result', result: parsed.data };
+      if (parsed.success) return { kind: 'failed', reason: 'its result is that of another job' };
+      const where = parsed.error.issues[0]?.path.join('.') ?? '';
+      return { kind: 'failed', reason: `its result cannot be read (at ${where})` };
+    }
+    case 'failed': {
+      const { kind, reason } = parseJobFailure(record.reason);
+      if (kind === 'blob-missing') return { kind: 'lost', reason };
+      if (kind === 'refused') return { kind, reason, worker: record.worker };
+      return kind === 'permanent' ? { kind: 'hopeless', reason } : { kind: 'failed', reason };
+    }
+  }
+}
+
+/** Admitted under another index, it would close this job and leave the other for ever a duplicate. */
+function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
+  return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
+}
+
+/** Counts deliveries (each has an id of its own) and failures (bounded by the config). */
+export class JobDelivery {
+  readonly order: JobOrder;
+  readonly job: Job;
+  readonly #idSuffix: string;
+  #deliveryCount = 1;
+  #failureCount = 0;
+
+  constructor(order: JobOrder, job: Job, idSuffix: string) {
+    this.order = order;
+    this.job = job;
+    this.#idSuffix = idSuffix;
+  }
+
+  get jobId(): string {
+    return `${jobIdOf(this.job, this.#deliveryCount)}-${this.#idSuffix}`;
+  }
+
+  /** How long the present delivery is held back: nothing at first, then doubling. */
+  get delayMs(): number {
+    if (this.#deliveryCount === 1) return 0;
+    const delayMs = REDELIVERY_DELAY_MS_MIN * 2 ** Math.min(this.#deliveryCount - 2, 16);
+    return Math.min(delayMs, REDELIVERY_DELAY_MS_MAX);
+  }
+
+  /** The next delivery, which has another id: what the present one still brings is ignored. */
+  deliverAgain(): void {
+    this.#deliveryCount += 1;
+  }
+
+  /** @throws QianmoError `failed` when this was the last attempt. */
+  countFailure(reason: string, attemptsMax: number, rejection?: Rejection): void {
+    this.#failureCount += 1;
+    if (this.#failureCount >= attemptsMax)
+      throw attemptsUsedUp(this.where, attemptsMax, reason, rejection);
+  }
+
+  hopeless(reason: string): QianmoError {
+    return new QianmoError({
+      kind: 'failed',
+      what: 'a job can never be done',
+      where: this.where,
+      found: reason,
+      cure: 'mend what the worker found; the run continues with --resume',
+    });
+  }
+
+  get where(): string {
+    const { runId, outerStep, jobIndex, work } = this.job;
+    return `run ${runId}, outer step ${outerStep}, ${work.kind} job ${jobIndex}`;
+  }
+}
+
+/** Why a job is given up, by whichever dispatcher. */
+export function attemptsUsedUp(
+  where: string,
+  attemptsMax: number,
+  reason: string,
+  rejection?: Rejection,
+  cause?: unknown,
+): QianmoError {
+  const Failure = rejection === 'not_finite' ? DivergenceError : QianmoError;
+  return new Failure({
+    kind: 'failed',
+    what: 'a job used up its attempts',
+    where,
+    expected: `a usable result within ${attemptsMax} attempts`,
+    found: reason,
+    cure:
+      rejection === 'not_finite'
+        ? 'training diverges: lower method.innerRate or training.optimizer.rate and train afresh'
+        : 'see the reason above; raise queue.jobTimeoutMs for a deadline, queue.jobAttemptsMax for what comes and goes',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

@@ -1,0 +1,108 @@
+/**
+ * Lives through a Redis that is away for a while: tries again with growing pauses until a deadline,
+ * and says so once. Only outages are tried again; a refusal is reported, every other error passes.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { isRedisOutage } from '../../shared/queue/redis-connection.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+
+const PAUSE_MS_MIN = 50;
+const PAUSE_MS_MAX = 1_000;
+
+export interface RedisPatience {
+  /**
+   * @param deadlineMs on the clock's monotonic scale
+   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts,
+   *   `environment` when Redis answers with a refusal.
+   */
+  attempt<T>(action: () => Promise<T>, deadlineMs: number, signal?: AbortSignal): Promise<T>;
+}
+
+export function createRedisPatience(options: {
+  readonly where: string;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}): RedisPatience {
+  const { where, clock, sink } = options;
+  let awaySinceMs: number | undefined;
+
+  const noteOutage = (error: unknown): void => {
+    if (awaySinceMs !== undefined) return;
+    awaySinceMs = clock.monotonicMs();
+    const reason = rootMessage(error);
+    sink({
+      kind: 'warning',
+      message: `Redis at ${where} does not answer (${reason}); waiting for it`,
+    });
+  };
+  const noteAnswer = (): void => {
+    if (awaySinceMs === undefined) return;
+    const awayMs = clock.monotonicMs() - awaySinceMs;
+    awaySinceMs = undefined;
+    sink({ kind: 'notice', message: `Redis is back after ${(awayMs / 1000).toFixed(1)} s` });
+  };
+
+  return {
+    attempt: async (action, deadlineMs, signal) => {
+      for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
+        if (signal?.aborted === true) throw interrupted();
+        try {
+          const value = await action();
+          noteAnswer();
+          return value;
+        } catch (error) {
+          if (!isRedisOutage(error)) throw isRefusal(error) ? refused(where, error) : error;
+          noteOutage(error);
+          if (clock.monotonicMs() + pauseMs >= deadlineMs) throw stayedAway(where, error);
+        }
+        await clock.sleep(pauseMs, signal);
+      }
+    },
+  };
+}
+
+function rootMessage(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : rootMessage(error.cause);
+}
+
+export function interrupted(): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'stopped on request while jobs were open',
+    cure: 'continue with --resume',
+  });
+}
+
+function stayedAway(where: string, cause: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: 'Redis stayed away for longer than one outer step may take',
+    where,
+    found: rootMessage(cause),
+    cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
+    cause,
+  });
+}
+
+/** An error that Redis itself answered with: it has no memory left, no disk, or no right is given. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
+
+function refused(where: string, cause: Error): QianmoError {
+  const memory = 'raise its maxmemory, or lower training.tasksPerOuterStep';
+  const disk = 'free the disk that Redis writes to';
+  const other = 'see its log, and what its user may do';
+  const isOf = (code: string): boolean => cause.message.startsWith(code);
+  return new QianmoError({
+    kind: 'environment',
+    what: 'Redis refused a command',
+    where,
+    found: cause.message,
+    cure: `${isOf('OOM') ? memory : isOf('MISCONF') ? disk : other}; then continue with --resume`,
+    cause,
+  });
+}

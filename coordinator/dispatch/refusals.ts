@@ -1,0 +1,72 @@
+/**
+ * Which workers refuse the jobs of a run, and why. One that refuses is told of once and its jobs are
+ * left to others; a run that none but such workers serve for a while is given up.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+
+/** Long enough for a worker that can do the jobs to be started again after a crash. */
+export const ONLY_REFUSING_MS_MAX = 60_000;
+const NAMED_COUNT_MAX = 3;
+
+export class Refusals {
+  readonly #clock: Clock;
+  readonly #sink: RunEventSink;
+  readonly #reasonByWorker = new Map<string, string>();
+  #onlyRefusingSinceMs: number | null = null;
+
+  constructor({ clock, sink }: { readonly clock: Clock; readonly sink: RunEventSink }) {
+    this.#clock = clock;
+    this.#sink = sink;
+  }
+
+  get isEmpty(): boolean {
+    return this.#reasonByWorker.size === 0;
+  }
+
+  note(worker: string, reason: string): void {
+    if (this.#reasonByWorker.get(worker) === reason) return;
+    this.#reasonByWorker.set(worker, reason);
+    this.#sink({
+      kind: 'warning',
+      message: `worker ${worker} refuses the jobs of this run and leaves them to others: ${reason}`,
+    });
+  }
+
+  /** The worker has done a job of this run: what was amiss has been mended. */
+  forgive(worker: string): void {
+    this.#reasonByWorker.delete(worker);
+    this.#onlyRefusingSinceMs = null;
+  }
+
+  /**
+   * `give-up` when none but workers that refuse have been connected for so long that no other is to
+   * be expected. To be asked every now and then.
+   */
+  judge(connected: readonly string[]): 'wait' | 'give-up' {
+    // With none at all it is Redis that was away, or workers that start again.
+    if (connected.length > 0) this.#forgetAllBut(connected);
+    const isEveryOne =
+      connected.length > 0 && connected.every((worker) => this.#reasonByWorker.has(worker));
+    const nowMs = this.#clock.monotonicMs();
+    const sinceMs = this.#onlyRefusingSinceMs ?? nowMs;
+    this.#onlyRefusingSinceMs = isEveryOne ? sinceMs : null;
+    return isEveryOne && nowMs - sinceMs >= ONLY_REFUSING_MS_MAX ? 'give-up' : 'wait';
+  }
+
+  #forgetAllBut(connected: readonly string[]): void {
+    for (const worker of this.#reasonByWorker.keys())
+      if (!connected.includes(worker)) this.#reasonByWorker.delete(worker);
+  }
+
+  /** `worker a: no GPU; worker b: no GPU`, or null when nobody refuses. */
+  describe(): string | null {
+    if (this.isEmpty) return null;
+    const named = [...this.#reasonByWorker]
+      .slice(0, NAMED_COUNT_MAX)
+      .map(([worker, reason]) => `worker ${worker}: ${reason}`);
+    const restCount = this.#reasonByWorker.size - named.length;
+    return [...named, ...(restCount > 0 ? [`and ${restCount} more`] : [])].join('; ');
+  }
+}

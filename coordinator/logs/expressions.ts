@@ -1,0 +1,136 @@
+/**
+ * SQL expressions of a config: which columns they name, and what type a text column has for them.
+ * Types are inferred from every row, never from a sample, so that `rating >= 4` cannot round 3.5.
+ */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
+import type { LogColumn } from './log-columns.js';
+import { identifier, literal } from './sql.js';
+
+export interface ConfigExpression {
+  readonly sql: string;
+  readonly configPath: string;
+  /** Whether it must be true or false. */
+  readonly isCondition?: boolean;
+}
+
+/**
+ * Columns that an expression names, as written.
+ * @throws QianmoError of kind `usage` when it is not one SQL expression.
+ */
+export async function columnsNamedIn(
+  expression: ConfigExpression,
+  session: DuckSession,
+): Promise<string[]> {
+  const [text] = await session.row(
+    `SELECT CAST(json_serialize_sql(${literal(`SELECT (${expression.sql})`)}) AS VARCHAR)`,
+  );
+  // DuckDB's own JSON of the parsed statement; walked below without trusting its shape.
+  const parsed = JSON.parse(String(text)) as {
+    error: boolean;
+    error_message?: string;
+    statements?: unknown[];
+  };
+  if (parsed.error || parsed.statements?.length !== 1)
+    throw badExpression(expression, parsed.error_message ?? 'not one expression');
+  const names = new Set<string>();
+  collectColumns(parsed.statements, names);
+  return [...names];
+}
+
+function collectColumns(node: unknown, names: Set<string>): void {
+  if (typeof node !== 'object' || node === null) return;
+  if ('class' in node && node.class === 'COLUMN_REF' && 'column_names' in node) {
+    const parts: unknown = node.column_names;
+    if (Array.isArray(parts) && parts.length > 0) names.add(String(parts[0]));
+    return;
+  }
+  Object.values(node).forEach((child) => collectColumns(child, names));
+}
+
+export function badExpression(expression: ConfigExpression, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'an SQL expression of the config is not valid',
+    where: `${expression.configPath}: ${expression.sql}`,
+    expected: 'an expression over the columns of the logs, in the SQL of DuckDB',
+    found,
+    cure: `mend ${expression.configPath}`,
+  });
+}
+
+/**
+ * SQL by which expressions see a column: `c3` of `raw` cast to the type that its text has.
+ * A whole number, a number or a truth value only when all its rows (up to `exceptionCountMax`) are.
+ */
+export async function typedColumnSql(
+  column: LogColumn,
+  index: number,
+  exceptionCountMax: number,
+  session: DuckSession,
+): Promise<string> {
+  const c = `c${index}`;
+  if (column.type !== null) return c;
+  const [filled, whole, number, truth, moment] = (
+    await session.row(
+      `SELECT CAST(count(${c}) AS DOUBLE),
+        CAST(count(*) FILTER (regexp_full_match(${c}, '-?(0|[1-9][0-9]{0,17})')) AS DOUBLE),
+        CAST(count(TRY_CAST(${c} AS DOUBLE)) AS DOUBLE),
+        CAST(count(*) FILTER (lower(${c}) IN ('true', 'false')) AS DOUBLE),
+        CAST(count(TRY_CAST(${c} AS TIMESTAMPTZ)) AS DOUBLE) FROM raw`,
+    )
+  ).map(Number);
+  const isMost = (count: number | undefined): boolean =>
+    count !== undefined && count > (filled ?? 0) / 2 && (filled ?? 0) - count <= exceptionCountMax;
+  if (whole === filled) return `CAST(${c} AS BIGINT)`;
+  if (isMost(number)) return `TRY_CAST(${c} AS DOUBLE)`;
+  if (isMost(truth)) return `TRY_CAST(${c} AS BOOLEAN)`;
+  if (isMost(moment)) return `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`;
+  return c;
+}
+
+/**
+ * The type of an expression over the view `typed_logs`.
+ * @throws QianmoError of kind `usage` with DuckDB's words when it does not bind.
+ */
+export async function typeOfExpression(
+  expression: ConfigExpression,
+  session: DuckSession,
+): Promise<string> {
+  try {
+    const [type] = await session.row(
+      `SELECT column_type FROM (DESCRIBE SELECT (${expression.sql}) AS e FROM typed_logs)`,
+    );
+    return String(type);
+  } catch (cause) {
+    if (cause instanceof QianmoError) throw cause;
+    throw badExpression(expression, shortDuckMessage(cause));
+  }
+}
+
+/** @throws QianmoError of kind `usage` when it does not bind, or is a condition of a wrong type. */
+export async function demandUsable(
+  expression: ConfigExpression,
+  session: DuckSession,
+): Promise<void> {
+  const type = await typeOfExpression(expression, session);
+  if (expression.isCondition === true && type !== 'BOOLEAN')
+    throw badExpression(expression, `its type is ${type}, not BOOLEAN: it must be true or false`);
+}
+
+/** The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name. */
+export async function createTypedLogs(
+  columns: readonly LogColumn[],
+  typedByIndex: ReadonlyMap<number, string>,
+  session: DuckSession,
+): Promise<void> {
+  const fields = columns.flatMap((column, index) => {
+    const typed = typedByIndex.get(index);
+    const raw = `c${index} AS "qm$${index}"`;
+    return typed === undefined ? [raw] : [raw, `${typed} AS ${identifier(column.name)}`];
+  });
+  await session.run(
+    `CREATE VIEW typed_logs AS SELECT rowid AS "qm$row", ${fields.join(', ')} FROM raw`,
+  );
+}

@@ -1,0 +1,132 @@
+/** The columns of the logs: their names and types, and the search for the one a config names. */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import { nearestName } from '../../shared/base/nearest-name.js';
+import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
+import type { LogFile } from './log-files.js';
+import { literal } from './sql.js';
+
+export interface LogColumn {
+  readonly name: string;
+  /** DuckDB's type where the file has one; null where it is text whose type must be inferred. */
+  readonly type: string | null;
+}
+
+const JSON_SAMPLE_LINES = 1000;
+
+/** One physical line a row, whatever the compression: U+001F occurs in no well-formed text log. */
+export function linesOf(file: LogFile, limits = ''): string {
+  return `read_csv(${literal(file.path)}, columns = {'line': 'VARCHAR'}, auto_detect = false,
+    header = false, delim = chr(31), quote = '', escape = '', buffer_size = 8388608${limits})`;
+}
+
+/** @throws QianmoError of kind `data` when the file cannot be read or has no header. */
+export async function columnsOf(file: LogFile, session: DuckSession): Promise<LogColumn[]> {
+  try {
+    switch (file.format) {
+      case 'csv':
+        return await headerColumns(file, ',', session);
+      case 'tsv':
+        return await headerColumns(file, '\t', session);
+      case 'jsonl':
+        return await jsonColumns(file, session);
+      case 'parquet':
+        return await parquetColumns(file, session);
+    }
+  } catch (cause) {
+    throw unreadableLog(file, cause);
+  }
+}
+
+export function unreadableLog(file: LogFile, cause: unknown): unknown {
+  if (cause instanceof QianmoError) return cause;
+  return new QianmoError({
+    kind: 'data',
+    what: 'a log file cannot be read',
+    where: file.name,
+    expected: `a whole file in the format ${file.format}`,
+    found: shortDuckMessage(cause),
+    cure: 'check that the file is whole and that its name or data.format says what it is',
+  });
+}
+
+async function headerColumns(
+  file: LogFile,
+  separator: string,
+  session: DuckSession,
+): Promise<LogColumn[]> {
+  const [line] = await session.row(`SELECT line FROM ${linesOf(file)} LIMIT 1`);
+  if (typeof line !== 'string') return [];
+  const names = splitHeader(line.replace(/^\ufeff/, '').replace(/\r$/, ''), separator);
+  const repeated = names.find((name, index) => names.indexOf(name) !== index);
+  if (repeated !== undefined)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'two columns of a log have the same name',
+      where: `${file.name}, line 1`,
+      found: `"${repeated}"`,
+      cure: 'rename one of them',
+    });
+  return names.map((name) => ({ name, type: null }));
+}
+
+/** Fields of one line, quoted by `"` where they hold the separator; `""` is a quote within. */
+export function splitHeader(line: string, separator: string): string[] {
+  const fields: string[] = [];
+  let field = '';
+  let quoted = false;
+  for (let at = 0; at < line.length; at += 1) {
+    const letter = line.charAt(at);
+    if (letter === '"' && quoted && line.charAt(at + 1) === '"') {
+      field += '"';
+      at += 1;
+    } else if (letter === '"') quoted = !quoted;
+    else if (letter === separator && !quoted) {
+      fields.push(field);
+      field = '';
+    } else field += letter;
+  }
+  return [...fields, field];
+}
+
+async function jsonColumns(file: LogFile, session: DuckSession): Promise<LogColumn[]> {
+  const rows = await session.rows(
+    `SELECT DISTINCT unnest(TRY(json_keys(line))) AS name FROM
+      (SELECT line FROM ${linesOf(file)} LIMIT ${JSON_SAMPLE_LINES}) ORDER BY name`,
+  );
+  return rows.map(([name]) => ({ name: String(name), type: null }));
+}
+
+export function parquetScan(file: LogFile): string {
+  const hive = file.path.includes('=');
+  return `read_parquet(${literal(file.path)}${hive ? ', hive_partitioning = true, hive_types_autocast = false' : ', hive_partitioning = false'})`;
+}
+
+async function parquetColumns(file: LogFile, session: DuckSession): Promise<LogColumn[]> {
+  const rows = await session.rows(
+    `SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM ${parquetScan(file)})`,
+  );
+  return rows.map(([name, type]) => ({ name: String(name), type: String(type) }));
+}
+
+/** @throws QianmoError of kind `usage` that lists the columns and suggests the nearest. */
+export function requireColumn(
+  columns: readonly LogColumn[],
+  name: string,
+  configPath: string,
+  fileName: string,
+): LogColumn {
+  const exact = columns.find((column) => column.name === name);
+  if (exact !== undefined) return exact;
+  const names = columns.map((column) => column.name);
+  const nearest = nearestName(name, names);
+  throw new QianmoError({
+    kind: 'usage',
+    what: `the logs have no column "${name}"`,
+    where: `${configPath}, ${fileName}`,
+    expected: `one of ${names.slice(0, 40).join(', ')}${names.length > 40 ? ', ...' : ''}`,
+    found: `"${name}"`,
+    cure:
+      nearest === null ? `mend ${configPath}` : `mend ${configPath}: did you mean "${nearest}"?`,
+  });
+}

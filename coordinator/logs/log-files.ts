@@ -1,0 +1,236 @@
+/**
+ * Which files the logs are: paths, folders, globs and `s3://` addresses made into a sorted list of
+ * local files with their formats, and the fingerprint of their content.
+ */
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { DataConfig } from '../../shared/config/data-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { DuckSession } from './duckdb-session.js';
+import { literal } from './sql.js';
+
+export type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
+
+export interface LogFile {
+  /** Local path, where DuckDB reads it. */
+  readonly path: string;
+  /** As the user knows it: the path or `s3://` address. */
+  readonly name: string;
+  readonly format: LogFormat;
+  readonly byteCount: number;
+}
+
+export interface LogSource {
+  readonly session: DuckSession;
+  readonly objectStoreOf: (address: string) => ObjectStore;
+  readonly temporaryFolder: string;
+}
+
+const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
+  csv: 'csv',
+  tsv: 'tsv',
+  tab: 'tsv',
+  json: 'jsonl',
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+  parquet: 'parquet',
+  pq: 'parquet',
+};
+const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
+const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
+const GLOB = /[*?[\]{}]/;
+const FINGERPRINT_CHUNK_BYTE_COUNT = 1024 * 1024;
+
+/** @throws QianmoError of kind `data` when nothing matches, or a file is unreadable or of no known format. */
+export async function findLogFiles(
+  data: Pick<DataConfig, 'logs' | 'format'>,
+  source: LogSource,
+): Promise<LogFile[]> {
+  const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
+  const found = new Map<string, string>();
+  for (const pattern of patterns) {
+    if (!READABLE_ADDRESS.test(pattern)) throw notAnAddress(pattern);
+    const matches = pattern.startsWith('s3://')
+      ? await fetchFromStore(pattern, source)
+      : await localMatches(pattern, source.session);
+    if (matches.length === 0)
+      throw new QianmoError({
+        kind: 'data',
+        what: 'no log file matches',
+        where: `data.logs: ${pattern}`,
+        expected: `at least one file (${READABLE})`,
+        cure: 'mend the path or pattern; paths are relative to the folder of the command',
+      });
+    for (const { name, path } of matches) found.set(name, path);
+  }
+  const files: LogFile[] = [];
+  // One after another: thousands of files at once would be more than a process may have open.
+  for (const name of [...found.keys()].sort())
+    files.push(await logFileOf(name, found.get(name) ?? name, data.format));
+  return files;
+}
+
+function notAnAddress(pattern: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'logs are not read from this kind of address',
+    where: `data.logs: ${pattern}`,
+    expected: 'a path, file://PATH or s3://BUCKET/KEY',
+    cure: 'download the logs first, or put them where they can be read from',
+  });
+}
+
+async function logFileOf(
+  name: string,
+  path: string,
+  format: DataConfig['format'],
+): Promise<LogFile> {
+  let byteCount: number;
+  try {
+    const handle = await open(path, 'r');
+    byteCount = (await handle.stat()).size;
+    await handle.close();
+  } catch (cause) {
+    throw systemFailure(cause, 'reading a log file', name);
+  }
+  return { path, name, byteCount, format: format === 'auto' ? formatOf(name) : format };
+}
+
+function endingOf(name: string): string | undefined {
+  const ending = name.toLowerCase().replace(/\.(gz|zst|zstd)$/, '');
+  return ending.slice(ending.lastIndexOf('.') + 1);
+}
+
+function formatOf(name: string): LogFormat {
+  const format = FORMAT_BY_ENDING[endingOf(name) ?? ''];
+  if (format !== undefined) return format;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the format of a log file cannot be told from its name',
+    where: name,
+    expected: READABLE,
+    cure: 'rename the file, or set data.format',
+  });
+}
+
+interface Match {
+  readonly name: string;
+  readonly path: string;
+}
+
+async function localMatches(pattern: string, session: DuckSession): Promise<Match[]> {
+  const path = pattern.startsWith('file://') ? fileURLToPath(pattern) : pattern;
+  const status = await stat(path).catch(() => null);
+  if (status?.isFile() === true) return [{ name: path, path }];
+  if (status?.isDirectory() === true)
+    return (await globbed(`${path}/**`, session)).filter(
+      ({ name }) => FORMAT_BY_ENDING[endingOf(name) ?? ''] !== undefined,
+    );
+  return GLOB.test(path) ? globbed(path, session) : [];
+}
+
+async function globbed(pattern: string, session: DuckSession): Promise<Match[]> {
+  const rows = await session.rows(`SELECT file FROM glob(${literal(pattern)})`);
+  return rows.map(([file]) => ({ name: String(file), path: String(file) })).filter(isVisible);
+}
+
+/** Engines leave markers such as `_SUCCESS` and `.part.crc` beside their output. */
+function isVisible({ name }: Match): boolean {
+  return !/^[._]/.test(basename(name));
+}
+
+/** An object store that can stream an object into a file, so that it need not fit in memory. */
+interface DownloadingStore extends ObjectStore {
+  downloadToFile(key: string, path: string): Promise<unknown>;
+}
+
+function canDownload(store: ObjectStore): store is DownloadingStore {
+  return 'downloadToFile' in store && typeof store.downloadToFile === 'function';
+}
+
+async function fetchFromStore(address: string, source: LogSource): Promise<Match[]> {
+  const globAt = address.search(GLOB);
+  const fixed = globAt < 0 ? address : address.slice(0, globAt);
+  const cut = fixed.lastIndexOf('/');
+  const folder = address.slice(0, cut);
+  const rest = address.slice(cut + 1);
+  const store = source.objectStoreOf(folder);
+  const wanted = globAt < 0 ? null : patternOf(rest);
+  const keys = (await store.list(globAt < 0 ? rest : '')).filter((key) =>
+    wanted === null ? key === rest || key.startsWith(`${rest}/`) : wanted.test(key),
+  );
+  const matches: Match[] = [];
+  for (const key of keys) {
+    const name = `${folder}/${key}`;
+    const path = join(source.temporaryFolder, 'fetched', name.slice('s3://'.length));
+    if (!isVisible({ name, path })) continue;
+    if (FORMAT_BY_ENDING[endingOf(name) ?? ''] === undefined && key !== rest) continue;
+    await fetchObject(store, key, name, path);
+    matches.push({ name, path });
+  }
+  return matches;
+}
+
+async function fetchObject(
+  store: ObjectStore,
+  key: string,
+  name: string,
+  path: string,
+): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    if (canDownload(store)) await store.downloadToFile(key, path);
+    else {
+      const object = await store.get(key);
+      if (object !== null) await writeFile(path, object.bytes);
+    }
+  } catch (cause) {
+    throw systemFailure(cause, 'fetching a log file', name);
+  }
+}
+
+/** `*` within a folder, `**` over folders, `?` one character, `{a,b}` either. */
+function patternOf(glob: string): RegExp {
+  const source = glob
+    .replace(/[.+^$()|\\]/g, '\\$&')
+    .replaceAll('**/', '\u0000')
+    .replaceAll('**', '\u0001')
+    .replaceAll('*', '[^/]*')
+    .replaceAll('?', '[^/]')
+    .replaceAll('\u0000', '(?:.*/)?')
+    .replaceAll('\u0001', '.*')
+    .replace(/\{([^}]*)\}/g, (_, choices: string) => `(?:${choices.replaceAll(',', '|')})`);
+  return new RegExp(`^${source}$`);
+}
+
+/**
+ * SHA-256 of the file's size and all its bytes: a label mended in the middle of a large log makes
+ * another store. Costs about a hundredth of the reading.
+ */
+export async function fingerprintOf(
+  file: Pick<LogFile, 'path' | 'name'>,
+  signal: AbortSignal,
+  doing = 'reading a log file',
+): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    const { size } = await stat(file.path);
+    hash.update(`${size}\n`);
+    const bytes = createReadStream(file.path, {
+      highWaterMark: FINGERPRINT_CHUNK_BYTE_COUNT,
+      signal,
+    });
+    // A read stream without encoding gives buffers.
+    for await (const chunk of bytes) hash.update(chunk as Buffer);
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw systemFailure(cause, doing, file.name);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,215 @@
+/**
+ * Reads the logs once into DuckDB's table `raw`: the used columns as `c0`, `c1`, ..., in order of
+ * reading, so that `rowid` is the number of the row. Lines that are no rows go to `malformed`.
+ */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { commonColumns, type FileColumns } from './column-types.js';
+import { demandWholeFile } from './compressed-file.js';
+import type { DuckSession } from './duckdb-session.js';
+import {
+  columnsOf,
+  linesOf,
+  parquetScan,
+  requireColumn,
+  unreadableLog,
+  type LogColumn,
+} from './log-columns.js';
+import type { LogFile } from './log-files.js';
+import { identifier, literal } from './sql.js';
+
+/** A column that the config uses, and where it says so. */
+export interface ColumnUse {
+  readonly name: string;
+  readonly configPath: string;
+}
+
+export interface RawLogs {
+  /** In the order of `c0`, `c1`, ... */
+  readonly columns: readonly LogColumn[];
+  /** First row of each file, and the row after the last. */
+  readonly rowStarts: readonly number[];
+  readonly rowCount: number;
+}
+
+/** @throws QianmoError of kind `data` when the logs are unreadable or empty, `usage` when a column is missing. */
+export async function readRawLogs(
+  files: readonly LogFile[],
+  uses: readonly ColumnUse[],
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<RawLogs> {
+  const [first] = files;
+  if (first === undefined) throw new Error('there are no log files to read');
+  await session.run(
+    'CREATE TABLE malformed (file INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)',
+  );
+  const sources = await columnsByFile(files, uses, session);
+  const columns = await commonColumns([...sources.values()], session);
+  if (sources.size > 0)
+    await session.run(`CREATE TABLE raw (${columns.map(columnDefinition).join(', ')})`);
+  const rowStarts: number[] = [];
+  let rowCount = 0;
+  for (const [fileIndex, file] of files.entries()) {
+    sink({ kind: 'progress', stage: 'read logs', done: fileIndex, total: files.length });
+    rowStarts.push(rowCount);
+    const source = sources.get(fileIndex);
+    if (source === undefined) continue;
+    await readWhole(file, () => readFile(file, fileIndex, source.found, source.used, session));
+    const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
+    rowCount = Number(count);
+  }
+  rowStarts.push(rowCount);
+  sink({ kind: 'progress', stage: 'read logs', done: files.length, total: files.length });
+  const [malformed] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM malformed');
+  if (sources.size === 0 || (rowCount === 0 && Number(malformed) === 0))
+    throw new QianmoError({
+      kind: 'data',
+      what: 'the logs are empty',
+      where: files
+        .map((file) => file.name)
+        .slice(0, 5)
+        .join(', '),
+      expected: 'at least one row',
+      found: `${files.length} file${files.length === 1 ? '' : 's'} without rows`,
+      cure: 'mend data.logs',
+    });
+  return { columns, rowStarts, rowCount };
+}
+
+interface LogSourceColumns extends FileColumns {
+  /** Every column of the file, in its order. */
+  readonly found: readonly LogColumn[];
+}
+
+/** Of each file that has any, by its place. */
+async function columnsByFile(
+  files: readonly LogFile[],
+  uses: readonly ColumnUse[],
+  session: DuckSession,
+): Promise<Map<number, LogSourceColumns>> {
+  const sources = new Map<number, LogSourceColumns>();
+  for (const [fileIndex, file] of files.entries()) {
+    const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
+    if (found.length === 0) await demandWholeFile(file);
+    else
+      sources.set(fileIndex, { file, found, used: await usedColumns(found, uses, file, session) });
+  }
+  return sources;
+}
+
+/** Reads, and sees at the same time whether the file is whole. */
+async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void> {
+  const failed = new AbortController();
+  const [reading, wholeness] = await Promise.allSettled([
+    read().catch((cause: unknown) => {
+      failed.abort(cause);
+      throw unreadableLog(file, cause);
+    }),
+    demandWholeFile(file, failed.signal),
+  ]);
+  if (wholeness.status === 'rejected' && !failed.signal.aborted) throw wholeness.reason;
+  if (reading.status === 'rejected') throw reading.reason;
+}
+
+function columnDefinition(column: LogColumn, index: number): string {
+  return `c${index} ${column.type ?? 'VARCHAR'}`;
+}
+
+async function usedColumns(
+  found: readonly LogColumn[],
+  uses: readonly ColumnUse[],
+  file: LogFile,
+  session: DuckSession,
+): Promise<LogColumn[]> {
+  let known = found;
+  if (file.format === 'jsonl' && uses.some(({ name }) => !known.some((c) => c.name === name))) {
+    const rows = await session.rows(
+      `SELECT DISTINCT unnest(TRY(json_keys(line))) AS name FROM ${linesOf(file)} ORDER BY name`,
+    );
+    known = rows.map(([name]) => ({ name: String(name), type: null }));
+  }
+  return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
+}
+
+async function readFile(
+  file: LogFile,
+  fileIndex: number,
+  found: readonly LogColumn[],
+  used: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
+  switch (file.format) {
+    case 'csv':
+      return readDelimited(file, fileIndex, ',', found, used, session);
+    case 'tsv':
+      return readDelimited(file, fileIndex, '\t', found, used, session);
+    case 'jsonl':
+      return readJsonLines(file, fileIndex, used, session);
+    case 'parquet':
+      return session.run(
+        `INSERT INTO raw SELECT ${used.map((column) => identifier(column.name)).join(', ')}
+          FROM ${parquetScan(file)}`,
+      );
+  }
+}
+
+async function readDelimited(
+  file: LogFile,
+  fileIndex: number,
+  separator: string,
+  found: readonly LogColumn[],
+  used: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
+  const place = (column: LogColumn): number =>
+    found.findIndex((candidate) => candidate.name === column.name);
+  const columns = found.map((_, index) => `'h${index}': 'VARCHAR'`).join(', ');
+  await session.run(
+    `INSERT INTO raw SELECT ${used.map((column) => `h${place(column)}`).join(', ')}
+      FROM read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
+        header = true, delim = ${literal(separator)}, quote = '"', escape = '"', nullstr = '',
+        buffer_size = 8388608, store_rejects = true,
+        rejects_table = 'reject_errors', rejects_scan = 'reject_scans')`,
+  );
+  await session.run(
+    `INSERT INTO malformed
+      SELECT ${fileIndex}, line, any_value(lower(error_type) || ': ' || error_message),
+        any_value(csv_line) FROM reject_errors GROUP BY line ORDER BY line`,
+  );
+  await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+}
+
+/** A JSON pointer, as DuckDB takes it. */
+function pointerOf(name: string): string {
+  return `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+}
+
+async function readJsonLines(
+  file: LogFile,
+  fileIndex: number,
+  used: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
+  const pointers = used.map((column) => literal(pointerOf(column.name))).join(', ');
+  const values = used.map((_, index) => `"values"[${index + 1}]`).join(', ');
+  await session.run(
+    `CREATE OR REPLACE TABLE lines AS SELECT line, TRY(json_type(line)) = 'OBJECT' AS good
+      FROM ${linesOf(file, ", store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'")}`,
+  );
+  await session.run(
+    `INSERT INTO malformed SELECT ${fileIndex}, line, 'not a JSON object', any_value(csv_line)
+      FROM reject_errors GROUP BY line ORDER BY line`,
+  );
+  await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+  await session.run(
+    `INSERT INTO malformed SELECT ${fileIndex}, rowid + 1, 'not a JSON object', line FROM lines
+      WHERE good IS DISTINCT FROM true AND trim(coalesce(line, '')) <> '' ORDER BY rowid`,
+  );
+  await session.run(
+    `INSERT INTO raw SELECT ${values} FROM
+      (SELECT json_extract_string(line, [${pointers}]) AS "values" FROM lines WHERE good)`,
+  );
+  await session.run('DROP TABLE lines');
+}

@@ -1,0 +1,96 @@
+/** Which tasks are eligible at which outer step: a curriculum lets them in one after another. Pure. */
+
+import type { CurriculumConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { TaskEntry } from '../../shared/tasks/task-store.js';
+
+/** Outer steps from `firstOuterStep` to the next stage draw from these tasks. */
+export interface CurriculumStage {
+  readonly firstOuterStep: number;
+  /** In catalog order. */
+  readonly tasks: readonly TaskEntry[];
+}
+
+export interface Curriculum {
+  /** Index of the stage that the outer step is in. */
+  stageAt(outerStep: number): number;
+  stage(stageIndex: number): CurriculumStage;
+}
+
+export interface CurriculumRule {
+  readonly curriculum?: CurriculumConfig | undefined;
+  readonly outerSteps: number;
+}
+
+/** What a product of decimal shares may exceed the whole number that is meant by. */
+const ROUNDING = 1e-9;
+
+/**
+ * The first stage begins at outer step 0, the last has all tasks; without a curriculum both are one. With S = `stageCount` and
+ * the growth over G = floor(growthShare * outerSteps) outer steps, stage s of 0 .. S begins at outer step
+ * ceil(s G / S), and of N tasks the first ceil(N (startShare + (1 - startShare) s / S)) are eligible
+ * in it; of stages that begin together the last counts, and a stage that lets nobody in is none.
+ *
+ * @throws QianmoError of kind `data` when the order is by age and a task has none.
+ */
+export function curriculumOf(
+  tasks: readonly TaskEntry[],
+  { curriculum, outerSteps }: CurriculumRule,
+): Curriculum {
+  if (curriculum === undefined)
+    return { stageAt: () => 0, stage: () => ({ firstOuterStep: 0, tasks }) };
+  const entering = orderOfEntry(tasks, curriculum.by);
+  const rises = risesOf(curriculum, outerSteps, tasks.length);
+  return {
+    stageAt: (outerStep) =>
+      rises.findLastIndex(({ firstOuterStep }) => firstOuterStep <= outerStep),
+    stage: (stageIndex) => {
+      const { firstOuterStep = 0, taskCount = 0 } = rises[stageIndex] ?? {};
+      const eligible = new Set(entering.slice(0, taskCount));
+      return { firstOuterStep, tasks: tasks.filter((task) => eligible.has(task)) };
+    },
+  };
+}
+
+/** From which outer step on how many tasks are eligible, in order, each outer step once. */
+function risesOf(
+  { startShare, growthShare, stageCount }: CurriculumConfig,
+  outerSteps: number,
+  taskCount: number,
+): { readonly firstOuterStep: number; readonly taskCount: number }[] {
+  const growthOuterSteps = Math.floor(growthShare * outerSteps + ROUNDING);
+  const countByStart = new Map<number, number>();
+  for (let stage = 0; stage <= stageCount; stage += 1) {
+    const share = startShare + ((1 - startShare) * stage) / stageCount;
+    const firstOuterStep = Math.ceil((stage * growthOuterSteps) / stageCount);
+    countByStart.set(firstOuterStep, Math.max(1, Math.ceil(share * taskCount - ROUNDING)));
+  }
+  const rises = [...countByStart].map(([firstOuterStep, count]) => ({
+    firstOuterStep,
+    taskCount: count,
+  }));
+  return rises.filter(({ taskCount: count }, index) => count !== rises[index - 1]?.taskCount);
+}
+
+function orderOfEntry(
+  tasks: readonly TaskEntry[],
+  by: CurriculumConfig['by'],
+): readonly TaskEntry[] {
+  const rankOf =
+    by === 'age'
+      ? firstSeenTimeOf
+      : (task: TaskEntry) => -(task.supportRowCount + task.queryRowCount);
+  return [...tasks].sort((a, b) => rankOf(a) - rankOf(b) || a.taskIndex - b.taskIndex);
+}
+
+function firstSeenTimeOf({ firstSeenTime, taskIndex }: TaskEntry): number {
+  if (firstSeenTime !== null) return firstSeenTime;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store does not say when its tasks were first seen, as a curriculum by age needs',
+    where: `tasks.arrow, task ${taskIndex}`,
+    expected: 'a column firstSeen',
+    found: 'a store that an earlier version prepared',
+    cure: 'prepare it again with `qianmo prepare --force`, or set training.curriculum.by: size',
+  });
+}

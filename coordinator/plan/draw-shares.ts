@@ -1,0 +1,47 @@
+/** How often tasks are drawn relative to each other, for the rules that draw by share. Pure. */
+
+import type { TrainingConfig } from '../../shared/config/run-config.js';
+import type { TaskEntry } from '../../shared/tasks/task-store.js';
+import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
+
+export type SamplingName = TrainingConfig['sampling'];
+export type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
+
+/** In support rows; those by which `evaluate` reports unless told otherwise. */
+const SIZE_BUCKET_EDGES = [10, 30, 100, 300];
+
+export function isDrawnByShare(sampling: SamplingName): sampling is DrawnByShare {
+  return sampling !== 'uniform' && sampling !== 'sequential';
+}
+
+/** One positive number per task `[taskCount]`; only their ratios mean something. */
+export function drawSharesOf(
+  tasks: readonly TaskEntry[],
+  sampling: DrawnByShare,
+  sizeBucketEdges: readonly number[] = SIZE_BUCKET_EDGES,
+): Float64Array {
+  switch (sampling) {
+    case 'proportional':
+    case 'rows':
+      return Float64Array.from(tasks, rowCountOf);
+    case 'square-root':
+      return Float64Array.from(tasks, (task) => Math.sqrt(rowCountOf(task)));
+    case 'size-buckets':
+      return equalBuckets(tasks, sizeBucketEdges);
+  }
+}
+
+/** Buckets without a task take no part: what would be theirs is in equal parts with the others. */
+function equalBuckets(tasks: readonly TaskEntry[], edges: readonly number[]): Float64Array {
+  const bucketOf = (task: TaskEntry): number => sizeBucketIndexOf(edges, task.supportRowCount);
+  const taskCounts = new Map<number, number>();
+  for (const task of tasks) {
+    const bucket = bucketOf(task);
+    taskCounts.set(bucket, (taskCounts.get(bucket) ?? 0) + 1);
+  }
+  return Float64Array.from(tasks, (task) => 1 / (taskCounts.get(bucketOf(task)) ?? 1));
+}
+
+function rowCountOf(task: TaskEntry): number {
+  return task.supportRowCount + task.queryRowCount;
+}

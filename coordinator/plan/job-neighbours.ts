@@ -1,0 +1,64 @@
+/** The neighbours of a job's tasks: as the job names them, and the rows that its row pack must cover. */
+
+import { canonicalJson } from '../../shared/config/run-config.js';
+import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
+import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
+import type { RowDivision } from '../../shared/tasks/row-division.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { tasksInOrder } from '../scoring/held-out-rows.js';
+import { knownIdsOf, neighbourIndexOf, type NeighbourIndex } from './neighbour-index.js';
+
+export interface JobNeighbours {
+  /** Task indices by task of the job, for the job; nothing where the method reads none. */
+  readonly named: { readonly neighbours?: number[][] };
+  /** Each neighbour once. */
+  readonly rows: readonly TaskRows[];
+}
+
+/**
+ * @param store as it is on disk.
+ * @param division of the rows of `tasks`, which have them as it says.
+ */
+export async function jobNeighboursOf(
+  store: TaskStore,
+  method: MethodConfig,
+  tasks: readonly TaskRows[],
+  division?: RowDivision,
+): Promise<JobNeighbours> {
+  const choice = methodPlanOf(method).innerLoop?.reads?.neighbours;
+  if (choice === undefined) return { named: {}, rows: [] };
+  const index = await indexOf(store, choice.feature, division);
+  const neighbours = tasks.map((task) => index.neighboursOf(task, choice.count));
+  const distinct = await store.readTasks([...new Set(neighbours.flat())]);
+  const rows = distinct.map((task) => neighbourRowsOf(task, division));
+  return { named: { neighbours }, rows };
+}
+
+/** What a store holds does not change, and a progressive replay is done with a period before the next. */
+export const KEPT_INDICES_MAX = 4;
+const INDICES = new WeakMap<TaskStore, Map<string, Promise<NeighbourIndex>>>();
+
+function indexOf(
+  store: TaskStore,
+  feature: string,
+  division?: RowDivision,
+): Promise<NeighbourIndex> {
+  const ofStore = INDICES.get(store) ?? new Map<string, Promise<NeighbourIndex>>();
+  INDICES.set(store, ofStore);
+  const key = canonicalJson([feature, division]);
+  const index =
+    ofStore.get(key) ??
+    neighbourIndexOf(trainingRows(store, division), knownIdsOf(store.manifest.features, feature));
+  // Last in the map is used last.
+  ofStore.delete(key);
+  ofStore.set(key, index);
+  const [longestUnused] = ofStore.keys();
+  if (ofStore.size > KEPT_INDICES_MAX && longestUnused !== undefined) ofStore.delete(longestUnused);
+  return index;
+}
+
+async function* trainingRows(store: TaskStore, division?: RowDivision): AsyncGenerator<TaskRows> {
+  const training = store.tasks.filter(({ split }) => split === 'train');
+  const indices = training.map(({ taskIndex }) => taskIndex);
+  for await (const task of tasksInOrder(store, indices)) yield neighbourRowsOf(task, division);
+}

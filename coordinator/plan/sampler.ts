@@ -1,0 +1,163 @@
+/**
+ * Decides which tasks an outer step trains on and how they are cut into jobs.
+ * Pure in (seed, outer step, task list, config): the number of workers is not an input.
+ */
+
+import type { TrainingConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { randomStream } from '../../shared/base/random.js';
+import type { TaskEntry } from '../../shared/tasks/task-store.js';
+import { curriculumOf, type CurriculumStage } from './curriculum.js';
+import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
+import { runningTotals, systematicDraws } from './systematic-draws.js';
+
+export type SamplingRule = Pick<
+  TrainingConfig,
+  'sampling' | 'sizeBucketEdges' | 'curriculum' | 'outerSteps' | 'tasksPerOuterStep' | 'tasksPerJob'
+>;
+
+/** The jobs of an outer step in order of job index; a job is its tasks in order. */
+export type SampledJobs = readonly (readonly TaskEntry[])[];
+
+export type TaskSampler = (outerStep: number) => SampledJobs;
+
+/** One epoch's order of the tasks, and the running total of their shares in that order. */
+interface Epoch {
+  readonly order: Int32Array;
+  readonly shareTotals: Float64Array;
+}
+
+/** Of epochs and of stages: an outer step may end one epoch and begin the next. */
+const KEPT_COUNT_MAX = 2;
+
+/**
+ * A sampler over the training tasks, given in catalog order. It remembers the permutations of the
+ * latest epochs and nothing else; what it returns for an outer step does not depend on what was
+ * asked before. With N tasks and n draws per outer step, a task's expected number of draws in one
+ * outer step is
+ *
+ * - `uniform`: n / N. One permutation of the tasks per epoch, epochs end to end, so that after any
+ *   number of outer steps no task was drawn more than once more often than another.
+ * - `sequential`: n / N on average, and without chance: the catalog from its first task to its last,
+ *   pass after pass. The catalog is in the order of the logs when `data.grouped` is set, else in
+ *   the order of the keys.
+ * - `proportional`: n * rows / all rows.
+ * - `square-root`: n * sqrt(rows) / the sum of them over all tasks.
+ * - `size-buckets`: n / (B * the number of tasks in its bucket), B the number of buckets that hold a
+ *   task: an empty bucket's share goes to the others in equal parts.
+ *
+ * Under a curriculum all of this is said of the tasks that are eligible at the outer step, and epochs
+ * begin anew when more tasks become so. The last three are systematic sampling: a task's draws in one outer step are its expected number
+ * rounded down or up, so a large task may be drawn more than once.
+ *
+ * @throws QianmoError of kind `data` when there is no task to train on, or a curriculum by age and a
+ *   store that does not say when tasks were first seen.
+ */
+export function taskSampler(
+  seed: number,
+  tasks: readonly TaskEntry[],
+  rule: SamplingRule,
+): TaskSampler {
+  if (tasks.length === 0) throw nothingToTrainOn();
+  const curriculum = curriculumOf(tasks, rule);
+  const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
+  return (outerStep) => {
+    const drawn = drawerOf(curriculum.stageAt(outerStep))(outerStep);
+    // Tasks of like size share a job, so that padding to the longest costs little.
+    drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
+    const jobs: TaskEntry[][] = [];
+    for (let start = 0; start < drawn.length; start += rule.tasksPerJob)
+      jobs.push(drawn.slice(start, start + rule.tasksPerJob));
+    return jobs;
+  };
+}
+
+type Drawer = (outerStep: number) => TaskEntry[];
+
+function stageDrawer(seed: number, stage: CurriculumStage, rule: SamplingRule): Drawer {
+  const shuffle = (epoch: number): Int32Array => shuffledOrder(seed, epoch, stage);
+  if (!isDrawnByShare(rule.sampling)) return drawerInEpochs(stage, rule, shuffle);
+  const shares = drawSharesOf(stage.tasks, rule.sampling, rule.sizeBucketEdges);
+  return drawerByShare(seed, stage, rule, shares, shuffle);
+}
+
+function drawerInEpochs(
+  { tasks, firstOuterStep }: CurriculumStage,
+  { sampling, tasksPerOuterStep }: SamplingRule,
+  shuffle: (epoch: number) => Int32Array,
+): Drawer {
+  const orderAt = latestKept(
+    sampling === 'sequential' ? () => catalogOrder(tasks.length) : shuffle,
+  );
+  return (outerStep) =>
+    Array.from({ length: tasksPerOuterStep }, (_, draw) => {
+      const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
+      const order = orderAt(Math.floor(position / tasks.length));
+      return taskAt(tasks, order[position % tasks.length]);
+    });
+}
+
+/** A new order of the tasks each epoch, so that neighbours on the running total change. */
+function drawerByShare(
+  seed: number,
+  { tasks, firstOuterStep }: CurriculumStage,
+  { tasksPerOuterStep }: SamplingRule,
+  shares: Float64Array,
+  shuffle: (epoch: number) => Int32Array,
+): Drawer {
+  const epochAt = latestKept((epoch): Epoch => {
+    const order = shuffle(epoch);
+    return { order, shareTotals: runningTotals(order, shares) };
+  });
+  return (outerStep) => {
+    const { order, shareTotals } = epochAt(
+      Math.floor(((outerStep - firstOuterStep) * tasksPerOuterStep) / tasks.length),
+    );
+    const offset = randomStream(seed, 'row sampling', outerStep).uniform();
+    return systematicDraws(shareTotals, tasksPerOuterStep, offset).map((place) =>
+      taskAt(tasks, order[place]),
+    );
+  };
+}
+
+function latestKept<Value>(make: (number: number) => Value): (number: number) => Value {
+  const kept = new Map<number, Value>();
+  return (number) => {
+    const known = kept.get(number);
+    if (known !== undefined) return known;
+    const made = make(number);
+    for (const oldest of kept.keys()) if (kept.size >= KEPT_COUNT_MAX) kept.delete(oldest);
+    kept.set(number, made);
+    return made;
+  };
+}
+
+function catalogOrder(taskCount: number): Int32Array {
+  return Int32Array.from({ length: taskCount }, (_, place) => place);
+}
+
+/** Stages count their epochs from 0, so those after the first are told apart by where they begin. */
+function shuffledOrder(seed: number, epoch: number, stage: CurriculumStage): Int32Array {
+  const { firstOuterStep, tasks } = stage;
+  const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];
+  return randomStream(seed, 'task order', epoch, ...ofStage).shuffle(catalogOrder(tasks.length));
+}
+
+function taskAt(tasks: readonly TaskEntry[], place: number | undefined): TaskEntry {
+  const task = tasks[place ?? -1];
+  if (task === undefined) throw new Error(`no task at place ${place} of ${tasks.length}`);
+  return task;
+}
+
+function rowCountOf(task: TaskEntry): number {
+  return task.supportRowCount + task.queryRowCount;
+}
+
+function nothingToTrainOn(): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the task store has no training tasks',
+    expected: 'at least one task of the split `train`',
+    cure: 'lower the minimum rows in data.rowSplit or the shares in data.taskSplit, then prepare again',
+  });
+}

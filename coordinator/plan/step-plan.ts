@@ -1,0 +1,184 @@
+/**
+ * What an outer step will do, known before its meta-parameters are: jobs, task weights, row packs.
+ * Plans depend on nothing that training changes, so the next one is read while workers compute.
+ */
+
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { learnsAll } from '../../shared/models/learned-parameters.js';
+import { methodWorkAt } from '../../shared/methods/methods.js';
+import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
+import { jobNeighboursOf, type JobNeighbours } from './job-neighbours.js';
+import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
+import { taskSampler, type TaskSampler } from './sampler.js';
+import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
+
+export interface PlannedJob {
+  readonly jobIndex: number;
+  readonly taskIndices: readonly number[];
+  readonly taskWeights: readonly number[];
+  /** Null when the method has no cold term. */
+  readonly coldTaskWeights: readonly number[] | null;
+  readonly neighbours: JobNeighbours['named'];
+  /** Empty where jobs have no row packs. */
+  readonly layout: RowPackLayout;
+}
+
+export interface StepPlan {
+  readonly outerStep: number;
+  readonly jobs: readonly PlannedJob[];
+  readonly taskCount: number;
+}
+
+export interface StepPlanner {
+  /** The plan of an outer step; starts reading the one after it unless that is past the last. */
+  take(outerStep: number): Promise<StepPlan>;
+  /** Resolves when no read is under way. */
+  settled(): Promise<void>;
+}
+
+/**
+ * @param endOuterStep of this call; nothing is read ahead beyond it
+ * @param hasRowPacks whether jobs have them
+ */
+export function stepPlanner(
+  config: RunConfig,
+  store: TaskStore,
+  endOuterStep = config.training.outerSteps,
+  hasRowPacks = true,
+): StepPlanner {
+  const sample = trainingSampler(config, store);
+  let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
+  const read = (outerStep: number): Promise<StepPlan> =>
+    planOf(config, store, sample, outerStep, hasRowPacks);
+  return {
+    async take(outerStep) {
+      const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
+      ahead = null;
+      if (outerStep + 1 < endOuterStep) {
+        ahead = { outerStep: outerStep + 1, plan: read(outerStep + 1) };
+        // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
+        ahead.plan.catch(() => undefined);
+      }
+      return plan;
+    },
+    async settled() {
+      await ahead?.plan.catch(() => undefined);
+    },
+  };
+}
+
+/**
+ * The global method reads every task once an epoch: it weights by rows, and once is enough. Logs
+ * without a time have no age: a curriculum then goes by size.
+ */
+function trainingSampler(
+  { seed, method, training, data }: RunConfig,
+  store: TaskStore,
+): TaskSampler {
+  const { sampling, curriculum } = training;
+  const isGlobal = method.kind === 'global';
+  return taskSampler(
+    seed,
+    store.tasks.filter((task) => task.split === 'train'),
+    {
+      ...training,
+      sampling: isGlobal && sampling !== 'sequential' ? 'uniform' : sampling,
+      ...(curriculum !== undefined && data.time === undefined
+        ? { curriculum: { ...curriculum, by: 'size' } }
+        : {}),
+    },
+  );
+}
+
+async function planOf(
+  config: RunConfig,
+  store: TaskStore,
+  sample: TaskSampler,
+  outerStep: number,
+  hasRowPacks: boolean,
+): Promise<StepPlan> {
+  const sampled = sample(outerStep);
+  const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));
+  const weights = taskWeightsOf(rows, taskWeightRuleOf(config));
+  const coldRule = coldTaskWeightRuleOf(config);
+  const coldWeights = coldRule === null ? null : taskWeightsOf(rows, coldRule);
+  let start = 0;
+  const jobs: PlannedJob[] = [];
+  for (const [jobIndex, tasks] of sampled.entries()) {
+    const end = start + tasks.length;
+    const own = rows.slice(start, end);
+    const neighbours = await jobNeighboursOf(store, config.method, own);
+    jobs.push({
+      jobIndex,
+      taskIndices: tasks.map((task) => task.taskIndex),
+      taskWeights: weights.slice(start, end),
+      coldTaskWeights: coldWeights?.slice(start, end) ?? null,
+      neighbours: neighbours.named,
+      layout: rowPackLayoutOf(hasRowPacks ? [...own, ...neighbours.rows] : []),
+    });
+    start = end;
+  }
+  return { outerStep, jobs, taskCount: rows.length };
+}
+
+export interface OrderContext {
+  readonly runId: string;
+  readonly storeAddress: string;
+  readonly storeDigest: string;
+  readonly config: RunConfig;
+  readonly spec: ModelSpec;
+  readonly frozen: FrozenInput | null;
+}
+
+/** The plan's jobs with the bytes of the meta-parameters as they are now. */
+export function ordersOf(
+  plan: StepPlan,
+  metaParameters: MetaParameters,
+  context: OrderContext,
+): JobOrder[] {
+  const { runId, config, spec, frozen } = context;
+  const { learned } = spec;
+  const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
+  return plan.jobs.map(
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => ({
+      job: {
+        protocolVersion: PROTOCOL_VERSION,
+        runId,
+        outerStep: plan.outerStep,
+        jobIndex,
+        store: {
+          address: context.storeAddress,
+          digest: context.storeDigest,
+          storage: config.storage,
+        },
+        model: config.model,
+        taskIndices: [...taskIndices],
+        ...neighbours,
+        microBatchRowsMax: config.training.microBatchRowsMax,
+        device: config.compute.device,
+        work: {
+          kind: 'gradient',
+          ...methodWorkAt(config.method, plan.outerStep),
+          taskWeights: [...taskWeights],
+          ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
+          ...(learnsAll(spec)
+            ? {}
+            : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
+        },
+        timeoutMs: config.queue.jobTimeoutMs,
+        blobLifetimeMs: config.queue.blobLifetimeMs,
+      },
+      dense,
+      rowPack:
+        frozen?.holdsTables === true
+          ? null
+          : encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+      frozen: frozen?.bytes ?? null,
+    }),
+  );
+}

@@ -1,0 +1,83 @@
+/** How much each task of an outer step counts in the meta-gradient. Pure. */
+
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import type { TaskRows } from '../../shared/tasks/task-store.js';
+
+/**
+ * - `uniform`: every task alike.
+ * - `examples`, `sqrt`: in proportion to the impressions of the query rows, or their square root;
+ *   impressions, so that pre-aggregated logs weigh what the expanded rows would.
+ * - `rows`: in proportion to the impressions of all rows, which makes the weighted sum of the
+ *   tasks' losses the mean loss per impression: what the global method minimises.
+ * - `sqrt-rows`: in proportion to the square root of those.
+ * - `support`, `sqrt-support`: the same of the support rows.
+ */
+export type TaskWeightRule =
+  'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows' | 'support' | 'sqrt-support';
+
+const COLD_RULES = {
+  all: { uniform: 'uniform', examples: 'rows', sqrt: 'sqrt-rows' },
+  support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
+} as const;
+
+export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule {
+  return config.method.kind === 'global' ? 'rows' : config.training.taskWeight;
+}
+
+/** The rows of the cold term are those that weigh; null without such a term. */
+export function coldTaskWeightRuleOf({
+  method,
+  training,
+}: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
+  const { coldShare = 0, coldRows = 'all' } = methodPlanOf(method).innerLoop ?? {};
+  return coldShare > 0 ? COLD_RULES[coldRows][training.taskWeight] : null;
+}
+
+/**
+ * Weights of all tasks of one outer step, in their order; they sum to 1.
+ *
+ * @throws QianmoError of kind `data` when no task has an impression to be weighted by.
+ */
+export function taskWeightsOf(tasks: readonly TaskRows[], rule: TaskWeightRule): number[] {
+  const measures = tasks.map((task) => measureOf(task, rule));
+  const total = measures.reduce((sum, measure) => sum + measure, 0);
+  if (!(total > 0))
+    throw new QianmoError({
+      kind: 'data',
+      what: 'no task of an outer step has impressions to be weighted by',
+      where: `tasks ${tasks.map((task) => task.taskIndex).join(', ')}`,
+      expected: 'a sum of impressions above 0',
+      found: `${total}`,
+      cure: 'set training.taskWeight: uniform, or leave out rows of weight 0 when preparing',
+    });
+  return measures.map((measure) => measure / total);
+}
+
+function measureOf(task: TaskRows, rule: TaskWeightRule): number {
+  switch (rule) {
+    case 'uniform':
+      return 1;
+    case 'examples':
+      return impressionsFrom(task, task.supportRowCount);
+    case 'sqrt':
+      return Math.sqrt(impressionsFrom(task, task.supportRowCount));
+    case 'rows':
+      return impressionsFrom(task, 0);
+    case 'sqrt-rows':
+      return Math.sqrt(impressionsFrom(task, 0));
+    case 'support':
+      return supportImpressions(task);
+    case 'sqrt-support':
+      return Math.sqrt(supportImpressions(task));
+  }
+}
+
+function supportImpressions(task: TaskRows): number {
+  return impressionsFrom(task, 0) - impressionsFrom(task, task.supportRowCount);
+}
+
+function impressionsFrom(task: TaskRows, rowIndex: number): number {
+  return task.impressions.subarray(rowIndex).reduce((sum, count) => sum + count, 0);
+}

@@ -1,0 +1,232 @@
+/** A comparison of runs as one HTML page that needs nothing else: style and plots are inside. */
+
+import { calibrationCurvesChart, histogramsChart } from '../page/curve-charts.js';
+import { intervalChart } from '../page/chart-drawing.js';
+import type { Interval } from '../../scoring/evaluation-report.js';
+import { wordsOf } from '../label-words.js';
+import { metricColumnsOf } from '../metric-columns.js';
+import {
+  card,
+  dotHtml,
+  escapeHtml,
+  factsHtml,
+  legendHtml,
+  pageHtml,
+  section,
+  tableHtml,
+} from '../page/page-frame.js';
+import { formatCount, formatNumber, formatShare } from '../text-format.js';
+import { signed } from '../verdicts.js';
+import type { ComparedSlice, ComparisonReport } from '../../comparison/comparison-report.js';
+import {
+  comparisonNotes,
+  comparisonSentences,
+  describeComparedRun,
+  measureDifferences,
+  measuresOfLabel,
+} from './comparison-words.js';
+
+export function comparisonHtml(report: ComparisonReport): string {
+  const [all, ...buckets] = report.slices;
+  const [first] = report.runs;
+  if (all === undefined || first === undefined) throw new Error('a comparison has runs and rows');
+  const title = `Comparison of ${report.runs.length} runs`;
+  return pageHtml(title, [
+    headerHtml(report, all, title),
+    inShortHtml(report),
+    section(
+      'All test adgroups',
+      'Logloss per impression and as a mean over adgroups (squared error where the label is a value); NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
+        'within adgroups, weighted by impressions; pred/act is predicted over actual clicks; ECE the mean distance of prediction and click rate.',
+      card(metricsHtml(report, all)),
+    ),
+    section(
+      `Differences from ${escapeHtml(first.label)}`,
+      `The run minus the first, with ${formatShare(report.confidence)} intervals from ${formatCount(report.bootstrapSamples)} ` +
+        'bootstrap draws of whole adgroups, the same for every run. Coloured where the interval excludes 0: green is better.',
+      card(differencesHtml(report, all)),
+    ),
+    bucketsHtml(report, buckets),
+    section(
+      'Calibration',
+      `Impressions sorted by prediction into ${report.calibrationBins} bins of equal size. On the dotted line, prediction and what was observed agree.`,
+      card(
+        legendHtml(report.runs.map((_, run) => drawnRun(report, run))) +
+          calibrationCurvesChart(
+            report.calibrationCurves.map((bins, run) => ({ ...drawnRun(report, run), bins })),
+            false,
+          ),
+      ),
+    ),
+    distributionsHtml(report, first.label),
+    section('The runs', '', card(runsHtml(report))),
+  ]);
+}
+
+function runColour(run: number): string {
+  return `var(--run-${run})`;
+}
+
+function drawnRun({ runs }: ComparisonReport, run: number): { name: string; colour: string } {
+  return { name: runs[run]?.label ?? '', colour: runColour(run) };
+}
+
+function runLabel({ runs }: ComparisonReport, run: number): string {
+  return `${dotHtml(runColour(run))}${escapeHtml(runs[run]?.label ?? '')}`;
+}
+
+function headerHtml(report: ComparisonReport, all: ComparedSlice, title: string): string {
+  const names = report.runs.map(({ label }) => escapeHtml(label)).join(', ');
+  const words = wordsOf(report);
+  return (
+    `<header><h1>${title}</h1><p>${names}</p></header>\n` +
+    factsHtml([
+      [formatCount(all.adgroupCount), 'held-out adgroups'],
+      [formatCount(all.queryRowCount), 'query rows'],
+      [formatCount(all.impressions), 'impressions'],
+      [words.describeRate(all.clicks / all.impressions), words.rate],
+    ])
+  );
+}
+
+function inShortHtml(report: ComparisonReport): string {
+  const items = [
+    ...comparisonSentences(report).map(
+      ({ text, verdict }) => `<li class="${verdict}">${escapeHtml(text)}</li>`,
+    ),
+    ...comparisonNotes(report).map((note) => `<li>${escapeHtml(note)}</li>`),
+  ];
+  return `<h2>In short</h2><ul class="verdicts">${items.join('')}</ul>`;
+}
+
+function metricsHtml(report: ComparisonReport, slice: ComparedSlice): string {
+  const named = slice.runs.map(({ metrics }, run) => ({
+    arm: report.runs[run]?.arm ?? '',
+    metrics,
+  }));
+  const columns = metricColumnsOf({ arms: named });
+  const heads = columns.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
+  const bests = columns.map((column) => column.bestOf(named));
+  const rows = named.map(({ arm, metrics }, run) => {
+    const cells = columns.map((column, index) => {
+      const text = formatNumber(column.value(metrics), column.digits);
+      return `<td${arm !== 'oracle' && bests[index] === text ? ' class="best"' : ''}>${text}</td>`;
+    });
+    return `<tr><td>${runLabel(report, run)}</td>${cells.join('')}</tr>`;
+  });
+  return tableHtml(`<th>run</th>${heads.join('')}`, rows);
+}
+
+function differencesHtml(report: ComparisonReport, slice: ComparedSlice): string {
+  const rows = slice.runs.flatMap(({ differences }, run) => {
+    if (differences === null) return [];
+    const cells = measureDifferences(report, differences).map(
+      ({ interval, verdict }) => `<td class="${verdict}">${intervalHtml(interval)}</td>`,
+    );
+    return [`<tr><td>${runLabel(report, run)}</td>${cells.join('')}</tr>`];
+  });
+  const heads = measuresOfLabel(report).map(
+    ({ title, isBetterWhen }) =>
+      `<th>${escapeHtml(title)}<small>${isBetterWhen} is better</small></th>`,
+  );
+  return tableHtml(`<th>run</th>${heads.join('')}`, rows, 'tight');
+}
+
+function intervalHtml(interval: Interval | null): string {
+  if (interval === null) return '-';
+  const { value, low, high } = interval;
+  return `${signed(value)}<br><small>[${signed(low)}, ${signed(high)}]</small>`;
+}
+
+function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]): string {
+  const [first] = report.runs;
+  if (buckets.length === 0 || first === undefined) return '';
+  const words = wordsOf(report);
+  const chart = (
+    valueTitle: string,
+    firstRun: number,
+    intervalOf: (run: ComparedSlice['runs'][number]) => Interval | null,
+  ): string =>
+    legendHtml(report.runs.slice(firstRun).map((_, index) => drawnRun(report, firstRun + index))) +
+    intervalChart({
+      categories: buckets.map((b) => `${b.name}\n${formatCount(b.adgroupCount)} adgroups`),
+      categoryTitle: 'support rows of the adgroup',
+      valueTitle,
+      withZero: firstRun > 0,
+      withLegend: false,
+      series: report.runs.slice(firstRun).map((_, index) => ({
+        ...drawnRun(report, firstRun + index),
+        intervals: buckets.map((bucket) => {
+          const run = bucket.runs[firstRun + index];
+          return run === undefined ? null : intervalOf(run);
+        }),
+      })),
+    });
+  const tables = buckets.map(
+    (bucket) =>
+      `<details><summary>${escapeHtml(bucket.name)} support rows: ${formatCount(bucket.adgroupCount)} adgroups, ` +
+      `${formatCount(bucket.queryRowCount)} query rows</summary>` +
+      card(metricsHtml(report, bucket)) +
+      card(differencesHtml(report, bucket)) +
+      '</details>',
+  );
+  return section(
+    'By size of the adgroup',
+    `Adgroups by their support rows, with ${formatShare(report.confidence)} intervals. Every metric of a bucket is below the plots.`,
+    `<h3>Difference from ${escapeHtml(first.label)}</h3>` +
+      card(
+        chart(
+          `${words.loss} minus that of the first, ${words.unit}`,
+          1,
+          (run) => run.differences?.logloss ?? null,
+        ),
+      ) +
+      `<h3>${words.lossTitle}</h3>` +
+      card(
+        chart(
+          `${words.loss}, ${words.unit} ${words.perRow}`,
+          0,
+          ({ metrics }) => metrics.loglossInterval,
+        ),
+      ) +
+      tables.join(''),
+  );
+}
+
+function distributionsHtml(report: ComparisonReport, first: string): string {
+  const shares = report.differenceHistograms.map(
+    ({ label, adgroupsBetter, adgroupsWorse }) =>
+      `${escapeHtml(label)} ${formatCount(adgroupsBetter)} better, ${formatCount(adgroupsWorse)} worse`,
+  );
+  return section(
+    'Who gains and who loses',
+    `Adgroups by the difference of their own mean ${wordsOf(report).loss} from that of ${escapeHtml(first)}; differences beyond the ends are counted in the outermost bins. ` +
+      `Adgroups: ${shares.join('; ')}.`,
+    card(
+      legendHtml(report.differenceHistograms.map((_, index) => drawnRun(report, index + 1))) +
+        histogramsChart(
+          report.differenceHistograms.map((histogram, index) => ({
+            ...drawnRun(report, index + 1),
+            ...histogram,
+          })),
+          `${wordsOf(report).loss} of the adgroup minus that of the first, ${wordsOf(report).unit} (left of 0: better)`,
+          false,
+        ),
+    ),
+  );
+}
+
+function runsHtml(report: ComparisonReport): string {
+  const code = (text: string): string => `<code>${escapeHtml(text)}</code>`;
+  const { loss } = wordsOf(report);
+  const facts = report.runs.map((run, index) => {
+    const personal = run.personalBlocks.join(', ') || 'none';
+    return (
+      `<dt>${runLabel(report, index)}</dt><dd>${escapeHtml(describeComparedRun(run))}; personal blocks: ` +
+      `${escapeHtml(personal)}${run.validationLogloss === null ? '' : `; validation ${loss} ${run.validationLogloss.toFixed(4)}`}<br>` +
+      `${code(run.address)}<br>config ${code(run.configHash.slice(0, 12))}, meta-parameters ${code(run.metaDigest.slice(0, 12))}, ` +
+      `task store ${code(run.storeDigest.slice(0, 12))}</dd>`
+    );
+  });
+  return `<dl>${facts.join('')}</dl>`;
+}

@@ -1,0 +1,53 @@
+/** The frame of every page: one HTML file that needs nothing else, its style inside. */
+
+import { REPORT_STYLE } from './page-style.js';
+
+export function escapeHtml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;');
+}
+
+/** @param title and `parts` are HTML; empty parts are left out */
+export function pageHtml(title: string, parts: readonly string[]): string {
+  return (
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' +
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n' +
+    `<title>${title}</title>\n<style>${REPORT_STYLE}</style>\n</head>\n<body>\n<main>\n` +
+    `${parts.filter((part) => part !== '').join('\n')}\n</main>\n</body>\n</html>\n`
+  );
+}
+
+/** The big numbers under a page's title. */
+export function factsHtml(facts: readonly (readonly [value: string, name: string])[]): string {
+  const boxes = facts.map(([value, name]) => `<div><b>${value}</b><span>${name}</span></div>`);
+  return `<div class="facts">${boxes.join('')}</div>`;
+}
+
+/** Above plots whose names would not fit one line of the drawing. */
+export function legendHtml(drawn: readonly { name: string; colour: string }[]): string {
+  const items = drawn.map(
+    ({ name, colour }) => `<span>${dotHtml(colour)}${escapeHtml(name)}</span>`,
+  );
+  return `<div class="legend">${items.join('')}</div>`;
+}
+
+export function dotHtml(colour: string): string {
+  return `<span class="dot" style="background:${colour}"></span>`;
+}
+
+export function section(title: string, note: string, content: string): string {
+  return `<section><h2>${title}</h2>${note === '' ? '' : `<p class="note">${note}</p>`}${content}</section>`;
+}
+
+export function card(content: string): string {
+  return `<div class="card">${content}</div>`;
+}
+
+/** @param kind `tight` where many columns share the page */
+export function tableHtml(head: string, rows: readonly string[], kind?: 'tight'): string {
+  const attribute = kind === undefined ? '' : ` class="${kind}"`;
+  return `<table${attribute}><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`;
+}

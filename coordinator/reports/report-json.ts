@@ -1,0 +1,46 @@
+/** Writes and reads the evaluation report as JSON. */
+
+import { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import {
+  EvaluationReportSchema,
+  REPORT_FORMAT_VERSION,
+  type EvaluationReport,
+} from '../scoring/evaluation-report.js';
+
+export function reportJson(report: EvaluationReport): string {
+  return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;
+}
+
+/** The one report, or those of all segments. */
+export function reportsJson(reports: readonly EvaluationReport[]): string {
+  const [only] = reports;
+  if (only !== undefined && reports.length === 1) return reportJson(only);
+  const segments = reports.map((report) => EvaluationReportSchema.parse(report));
+  return `${JSON.stringify({ formatVersion: REPORT_FORMAT_VERSION, segments }, null, 2)}\n`;
+}
+
+/** @throws QianmoError of kind `data` when the text is not a report of this version. */
+export function parseReport(json: string, where: string): EvaluationReport {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw unreadable(where, 'not JSON', cause);
+  }
+  const parsed = EvaluationReportSchema.safeParse(value);
+  if (!parsed.success) throw unreadable(where, `\n${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+function unreadable(where: string, found: string, cause?: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'this is not an evaluation report',
+    where,
+    expected: `JSON written by qianmo evaluate, format version ${REPORT_FORMAT_VERSION}`,
+    found,
+    cure: 'write it again with qianmo evaluate --format json',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

@@ -1,0 +1,74 @@
+/** The comparison of update rules as a table for people and as JSON for programs. */
+
+import type { RuleComparison, RuleResult } from '../../streaming/rule-comparison.js';
+
+/** Below 0 is better: the learned rule minus the best baseline, per row, over segments, 95 %. */
+export interface RuleVerdict {
+  readonly best: RuleResult;
+  readonly difference: number;
+  readonly low: number;
+  readonly high: number;
+  readonly verdict: 'better' | 'within noise' | 'worse';
+}
+
+/**
+ * Against the baseline with the lowest logloss on the judged rows; null when the logloss of the learned
+ * rule, or of every baseline, is not finite.
+ */
+export function verdictOf({ rules }: RuleComparison): RuleVerdict | null {
+  const [first, ...others] = rules.filter(({ behindLearned }) => behindLearned !== null);
+  if (first === undefined) return null;
+  const best = others.reduce((kept, rule) => (rule.logloss < kept.logloss ? rule : kept), first);
+  const { value = 0, low = 0, high = 0 } = best.behindLearned ?? {};
+  const verdict = low > 0 ? 'better' : high < 0 ? 'worse' : 'within noise';
+  return { best, difference: -value, low: -high, high: -low, verdict };
+}
+
+export function comparisonLines(comparison: RuleComparison): string[] {
+  const cells = [
+    ['rule', 'logloss', 'learned minus it, 95 % over segments', 'prior logloss'],
+    ...comparison.rules.map(({ rule, logloss, behindLearned, priorLogloss }) => [
+      rule,
+      logloss.toFixed(5),
+      behindLearned === null
+        ? ''
+        : `${signed(-behindLearned.value)} [${signed(-behindLearned.high)}, ${signed(-behindLearned.low)}]`,
+      priorLogloss.toFixed(5),
+    ]),
+  ];
+  const widths = (cells[0] ?? []).map((_, column) =>
+    Math.max(...cells.map((row) => (row[column] ?? '').length)),
+  );
+  return [
+    ...cells.map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    ),
+    '',
+    ...verdictLines(comparison),
+  ];
+}
+
+function verdictLines(comparison: RuleComparison): string[] {
+  const judged = verdictOf(comparison);
+  const rows = `${comparison.judgedRowCount.toLocaleString('en')} rows, each predicted before it was learned.`;
+  const diverged = comparison.rules.filter(({ logloss }) => !Number.isFinite(logloss));
+  const notFinite = `The logloss of ${diverged.map(({ rule }) => rule).join(', ')} is not finite`;
+  if (judged === null) return [rows, `${notFinite}: there is nothing to judge.`];
+  return [
+    ...(diverged.length === 0 ? [] : [`${notFinite}.`]),
+    `${rows} Against ${judged.best.rule}, the`,
+    `best baseline here, the learned rule is ${judged.verdict}.`,
+  ];
+}
+
+export function signed(value: number): string {
+  return `${value < 0 ? '' : '+'}${value.toFixed(5)}`;
+}
+
+/** Everything but phi, which is given as plain numbers. */
+export function comparisonRecord(comparison: RuleComparison): Record<string, unknown> {
+  return { ...comparison, parameters: [...comparison.parameters] };
+}

@@ -1,0 +1,121 @@
+/** Says in sentences what the intervals allow to say, and no more. Used by table and page. */
+
+import type {
+  ArmName,
+  Difference,
+  EvaluationReport,
+  Interval,
+  Selection,
+  Slice,
+} from '../scoring/evaluation-report.js';
+
+import { wordsOf, type LabelWords } from './label-words.js';
+
+export type Verdict = 'better' | 'worse' | 'undecided';
+
+export interface ComparedPair {
+  readonly arm: ArmName;
+  readonly difference: Difference;
+  /** Of the difference per impression: better when the whole interval lies below 0. */
+  readonly verdict: Verdict;
+}
+
+/** Arms that claim to improve on a reference. */
+const CLAIMING_ARMS: readonly ArmName[] = [
+  'global-shift',
+  'finetuned',
+  'meta-unadapted',
+  'meta-adapted',
+  'meta-chosen',
+];
+
+export function verdictOf({ low, high }: Interval): Verdict {
+  if (high < 0) return 'better';
+  return low > 0 ? 'worse' : 'undecided';
+}
+
+/** Each claiming arm against each reference that is listed before it. */
+export function comparedPairs(slice: Slice): ComparedPair[] {
+  return slice.arms
+    .filter(({ arm }) => CLAIMING_ARMS.includes(arm))
+    .flatMap(({ arm, differences }) =>
+      differences
+        .filter(({ reference }) => arm.startsWith('meta') || isBefore(reference, arm))
+        .map((difference) => ({
+          arm,
+          difference,
+          verdict: verdictOf(difference.perImpression),
+        })),
+    );
+}
+
+function isBefore(reference: ArmName, arm: ArmName): boolean {
+  return CLAIMING_ARMS.indexOf(reference) < CLAIMING_ARMS.indexOf(arm);
+}
+
+/** About the arm the run is for: meta-adapted if it is there, else the last that claims anything. */
+export function mainPairs(report: EvaluationReport): ComparedPair[] {
+  const [all] = report.slices;
+  if (all === undefined) return [];
+  const pairs = comparedPairs(all);
+  const arm = pairs.some((pair) => pair.arm === 'meta-adapted')
+    ? 'meta-adapted'
+    : pairs.at(-1)?.arm;
+  return pairs.filter((pair) => pair.arm === arm);
+}
+
+export function verdictSentences(report: EvaluationReport): string[] {
+  const words = wordsOf(report);
+  return mainPairs(report).map((pair) => sentenceOf(pair, words));
+}
+
+export function sentenceOf(
+  { arm, difference, verdict }: ComparedPair,
+  { loss, perRow }: LabelWords,
+): string {
+  const { reference, perImpression, perAdgroup } = difference;
+  const perAdgroupVerdict = verdictOf(perAdgroup);
+  const addition =
+    perAdgroupVerdict === verdict
+      ? `per adgroup ${signedInterval(perAdgroup)}`
+      : `per adgroup it is ${wordOf(perAdgroupVerdict)}: ${signedInterval(perAdgroup)}`;
+  const ending = verdict === 'undecided' ? ' (the interval holds 0)' : '';
+  return (
+    `${arm} is ${wordOf(verdict)} than ${reference}: difference in ${loss} ` +
+    `${signedInterval(perImpression)} ${perRow}${ending}; ${addition}.`
+  );
+}
+
+function wordOf(verdict: Verdict): string {
+  return verdict === 'undecided' ? 'not better' : verdict;
+}
+
+export function signedInterval({ value, low, high }: Interval): string {
+  return `${signed(value)} [${signed(low)}, ${signed(high)}]`;
+}
+
+export function signed(value: number): string {
+  const text = value.toFixed(4);
+  if (Number(text) === 0) return '0.0000';
+  return value > 0 ? `+${text}` : text;
+}
+
+/** `rate 0.1, 5 inner steps` or `shift ~ N(0, 0.45^2)`. */
+export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
+  if (cell.kind === 'inner-steps' && cell.innerSteps === 0) return 'without adaptation';
+  return cell.kind === 'inner-steps'
+    ? `inner rate ${cell.innerRate}, ${cell.innerSteps} inner step${cell.innerSteps === 1 ? '' : 's'}`
+    : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
+}
+
+/** The best arm by its mean loss, the oracle aside. */
+export function bestArmOf(slice: Slice): ArmName | null {
+  let best: Slice['arms'][number] | null = null;
+  for (const candidate of slice.arms)
+    if (
+      candidate.arm !== 'oracle' &&
+      (best === null || candidate.metrics.logloss < best.metrics.logloss)
+    )
+      best = candidate;
+  return best?.arm ?? null;
+}

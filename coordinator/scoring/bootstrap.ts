@@ -1,0 +1,96 @@
+/**
+ * Percentile bootstrap over adgroups: whole adgroups are drawn with replacement, so rows of one
+ * adgroup stay together and every arm is judged on the same draws (paired).
+ */
+
+import type { RandomStream } from '../../shared/base/random.js';
+import type { Interval } from './evaluation-report.js';
+
+export interface BootstrapSettings {
+  readonly samples: number;
+  readonly confidence: number;
+  readonly stream: RandomStream;
+}
+
+/** A function of the columns' sums over the drawn adgroups, for example a ratio of two. */
+export type SumStatistic = (sums: Float64Array) => number;
+
+/**
+ * An interval for each statistic. `columns` hold one value per adgroup, `[adgroupCount]` each.
+ * A statistic that is not finite on all adgroups has no interval (null).
+ */
+export function bootstrapIntervals(
+  columns: readonly Float64Array[],
+  statistics: readonly SumStatistic[],
+  settings: BootstrapSettings,
+): (Interval | null)[] {
+  const adgroupCount = columns[0]?.length ?? 0;
+  const width = columns.length;
+  // Adgroup-major, so that one draw reads one stretch of memory.
+  const values = new Float64Array(adgroupCount * width);
+  for (const [column, source] of columns.entries())
+    for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1)
+      values[adgroup * width + column] = source[adgroup] ?? 0;
+
+  const sums = new Float64Array(width);
+  const add = (adgroup: number): void => {
+    const start = adgroup * width;
+    for (let column = 0; column < width; column += 1)
+      sums[column] = (sums[column] ?? 0) + (values[start + column] ?? 0);
+  };
+  for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1) add(adgroup);
+  const onAll = statistics.map((statistic) => statistic(sums));
+
+  const drawn = statistics.map(() => new Float64Array(settings.samples));
+  for (let sample = 0; sample < settings.samples; sample += 1) {
+    sums.fill(0);
+    for (let draw = 0; draw < adgroupCount; draw += 1) add(settings.stream.below(adgroupCount));
+    for (const [index, statistic] of statistics.entries()) {
+      const column = drawn[index];
+      if (column !== undefined) column[sample] = statistic(sums);
+    }
+  }
+  return onAll.map((value, index) =>
+    Number.isFinite(value)
+      ? { value, ...percentileInterval(drawn[index] ?? new Float64Array(), settings.confidence) }
+      : null,
+  );
+}
+
+/**
+ * Draws adgroups with replacement, `samples` times, and says how often each was drawn: for
+ * statistics that are no function of sums. The array is reused from draw to draw.
+ */
+export function bootstrapCounts(
+  adgroupCount: number,
+  { samples, stream }: Pick<BootstrapSettings, 'samples' | 'stream'>,
+  onDraw: (drawnCounts: Uint32Array, sample: number) => void,
+): void {
+  const counts = new Uint32Array(adgroupCount);
+  for (let sample = 0; sample < samples; sample += 1) {
+    counts.fill(0);
+    for (let draw = 0; draw < adgroupCount; draw += 1) {
+      const adgroup = stream.below(adgroupCount);
+      counts[adgroup] = (counts[adgroup] ?? 0) + 1;
+    }
+    onDraw(counts, sample);
+  }
+}
+
+/** The middle `confidence` of the draws. Draws that are not finite are left out. */
+export function percentileInterval(
+  draws: Float64Array,
+  confidence: number,
+): { low: number; high: number } {
+  const sorted = draws.filter(Number.isFinite).sort();
+  const tail = (1 - confidence) / 2;
+  return { low: quantileOf(sorted, tail), high: quantileOf(sorted, 1 - tail) };
+}
+
+/** Linear interpolation between order statistics. */
+export function quantileOf(sorted: ArrayLike<number>, share: number): number {
+  const place = share * (sorted.length - 1);
+  const below = sorted[Math.floor(place)] ?? 0;
+  const above = sorted[Math.ceil(place)] ?? 0;
+  return below + (above - below) * (place - Math.floor(place));
+}

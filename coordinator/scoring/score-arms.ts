@@ -1,0 +1,290 @@
+/** From the test rows and every arm's logits to the numbers of the report. Pure but for the seed. */
+
+import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import { randomStream } from '../../shared/base/random.js';
+import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
+import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';
+import {
+  auc,
+  calibrationBins,
+  calibrationError,
+  calibrationRatio,
+  isOfValues,
+  lossSum,
+  normalisedEntropy,
+  sumOf,
+} from './metrics.js';
+import {
+  REFERENCE_ARMS,
+  type ArmName,
+  type ArmResult,
+  type Interval,
+  type Metrics,
+  type Slice,
+} from './evaluation-report.js';
+import { NDCG_AT, valueMetricsOf } from './value-metrics.js';
+import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
+
+/** The test rows as every arm sees them. */
+export interface ScoredRows {
+  readonly rows: TaskCounts;
+  /** Of each task. */
+  readonly supportRowCounts: readonly number[];
+  /** By arm, `[rowCount]`, in the order in which arms are shown. */
+  readonly logits: ReadonlyMap<ArmName, Float32Array>;
+}
+
+/** Sums of one arm over each adgroup's query rows. */
+export interface AdgroupScores {
+  /** Sum of losses, `[adgroupCount]`. */
+  readonly losses: Float64Array;
+  /** Null where the adgroup has one class only. */
+  readonly aucs: readonly (number | null)[];
+}
+
+/** All test adgroups first, then each size bucket that has any. */
+export function scoreSlices(scored: ScoredRows, config: EvaluationConfig, seed: number): Slice[] {
+  return [EVERY_ADGROUP, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
+    const slice = scoreSlice(scored, bucket, config, seed, drawsNameOf(scored, bucket));
+    return slice === null ? [] : [slice];
+  });
+}
+
+/** Adgroups of the bucket; one without a single impression has nothing to be judged on. */
+export function positionsOf(
+  scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
+  bucket: SizeBucket,
+): number[] {
+  const { starts, impressions } = scored.rows;
+  const { supportRowCountMin: least, supportRowCountMax: most } = bucket;
+  return [...scored.supportRowCounts.keys()].filter((position) => {
+    const size = scored.supportRowCounts[position] ?? 0;
+    const shown = impressions.subarray(starts[position] ?? 0, starts[position + 1] ?? 0);
+    return size >= least && (most === null || size <= most) && sumOf(shown) > 0;
+  });
+}
+
+/** A bucket that holds every adgroup is drawn as all of them are: the same rows, the same intervals. */
+export function drawsNameOf(
+  scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
+  bucket: SizeBucket,
+): string {
+  const everyCount = positionsOf(scored, EVERY_ADGROUP).length;
+  return positionsOf(scored, bucket).length === everyCount ? EVERY_ADGROUP.name : bucket.name;
+}
+
+/**
+ * Null when the bucket has no adgroup.
+ *
+ * @param drawsName names the bootstrap's stream.
+ */
+export function scoreSlice(
+  scored: ScoredRows,
+  bucket: SizeBucket,
+  config: EvaluationConfig,
+  seed: number,
+  drawsName = bucket.name,
+): Slice | null {
+  const positions = positionsOf(scored, bucket);
+  if (positions.length === 0) return null;
+  const rows = selectTasks(scored.rows, positions);
+  const logits = new Map(
+    [...scored.logits].map(([arm, ofArm]) => [arm, selectRows(scored.rows, positions, ofArm)]),
+  );
+  const adgroups = new Map([...logits].map(([arm, ofArm]) => [arm, scoreAdgroups(ofArm, rows)]));
+  const intervals = intervalsOf(adgroups, adgroupImpressions(rows), {
+    ...config,
+    seed,
+    drawsName,
+  });
+  const arms = [...logits].map(([arm, ofArm]): ArmResult => {
+    const { logloss, loglossPerAdgroup, differences, gapClosed } = intervals(arm);
+    const scores = adgroups.get(arm);
+    const aucs = scores?.aucs ?? [];
+    return {
+      arm,
+      metrics: metricsOf(
+        ofArm,
+        rows,
+        aucs,
+        { logloss, loglossPerAdgroup },
+        config.calibrationBins,
+        config.ndcgAt,
+      ),
+      differences,
+      gapClosed,
+    };
+  });
+  return {
+    ...bucket,
+    adgroupCount: positions.length,
+    queryRowCount: rows.clicks.length,
+    impressions: sumOf(rows.impressions),
+    clicks: sumOf(rows.clicks),
+    arms,
+  };
+}
+
+/** @param aucs of each adgroup, as `scoreAdgroups` gives them */
+export function metricsOf(
+  logits: Float32Array,
+  rows: TaskCounts,
+  aucs: readonly (number | null)[],
+  intervals: { readonly logloss: Interval; readonly loglossPerAdgroup: Interval },
+  calibrationBinCount: number,
+  ndcgAt = NDCG_AT,
+): Metrics {
+  const { logloss, loglossPerAdgroup } = intervals;
+  const { gauc, leftOutCount } = isOfValues(rows)
+    ? { gauc: null, leftOutCount: 0 }
+    : gaucOf(aucs, adgroupImpressions(rows));
+  return {
+    logloss: logloss.value,
+    loglossInterval: logloss,
+    loglossPerAdgroup,
+    normalisedEntropy: normalisedEntropy(logloss.value, rows),
+    auc: auc(logits, rows),
+    gauc,
+    gaucAdgroupsLeftOutCount: leftOutCount,
+    calibration: calibrationRatio(logits, rows),
+    ece: calibrationError(calibrationBins(logits, rows, calibrationBinCount)),
+    ...(isOfValues(rows) ? { values: valueMetricsOf(logits, rows, ndcgAt) } : {}),
+  };
+}
+
+export function adgroupImpressions(rows: TaskCounts): Float64Array {
+  return Float64Array.from({ length: rows.starts.length - 1 }, (_, position) =>
+    sumOf(rows.impressions.subarray(rows.starts[position] ?? 0, rows.starts[position + 1] ?? 0)),
+  );
+}
+
+export function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupScores {
+  const adgroupCount = rows.starts.length - 1;
+  const losses = new Float64Array(adgroupCount);
+  const aucs: (number | null)[] = [];
+  for (let position = 0; position < adgroupCount; position += 1) {
+    const start = rows.starts[position] ?? 0;
+    const end = rows.starts[position + 1] ?? 0;
+    const ofAdgroup = logits.subarray(start, end);
+    const counts = {
+      ...(rows.label === undefined ? {} : { label: rows.label }),
+      clicks: rows.clicks.subarray(start, end),
+      impressions: rows.impressions.subarray(start, end),
+    };
+    losses[position] = lossSum(ofAdgroup, counts);
+    aucs.push(auc(ofAdgroup, counts));
+  }
+  return { losses, aucs };
+}
+
+/** Mean AUC of the adgroups that have one, weighted by impressions (Zhou et al., KDD 2018). */
+export function gaucOf(
+  aucs: readonly (number | null)[],
+  impressions: Float64Array,
+): { gauc: number | null; leftOutCount: number } {
+  let sum = 0;
+  let weight = 0;
+  let leftOutCount = 0;
+  for (const [position, value] of aucs.entries()) {
+    if (value === null) {
+      leftOutCount += 1;
+      continue;
+    }
+    sum += value * (impressions[position] ?? 0);
+    weight += impressions[position] ?? 0;
+  }
+  return { gauc: weight > 0 ? sum / weight : null, leftOutCount };
+}
+
+interface IntervalSettings {
+  readonly bootstrapSamples: number;
+  readonly confidence: number;
+  readonly seed: number;
+  readonly drawsName: string;
+}
+
+type ArmIntervals = Pick<ArmResult, 'differences' | 'gapClosed'> & {
+  readonly logloss: Interval;
+  readonly loglossPerAdgroup: Interval;
+};
+
+/**
+ * Columns of the bootstrap: impressions, one per adgroup, then of each arm the sum of losses and
+ * the mean loss of the adgroup. Every statistic is a function of their sums over the drawn adgroups.
+ */
+function intervalsOf(
+  adgroups: ReadonlyMap<ArmName, AdgroupScores>,
+  impressions: Float64Array,
+  settings: IntervalSettings,
+): (arm: ArmName) => ArmIntervals {
+  const arms = [...adgroups.keys()];
+  const columns = [impressions, new Float64Array(impressions.length).fill(1)];
+  for (const { losses } of adgroups.values())
+    columns.push(
+      losses,
+      losses.map((loss, position) => loss / (impressions[position] ?? 1)),
+    );
+  const perImpression =
+    (arm: ArmName): SumStatistic =>
+    (sums) =>
+      (sums[2 + 2 * arms.indexOf(arm)] ?? 0) / (sums[0] ?? 1);
+  const perAdgroup =
+    (arm: ArmName): SumStatistic =>
+    (sums) =>
+      (sums[3 + 2 * arms.indexOf(arm)] ?? 0) / (sums[1] ?? 1);
+  const minus =
+    (a: SumStatistic, b: SumStatistic): SumStatistic =>
+    (sums) =>
+      a(sums) - b(sums);
+
+  const statistics: SumStatistic[] = [];
+  const later = (statistic: SumStatistic): number => statistics.push(statistic) - 1;
+  const hasGap = adgroups.has('global') && adgroups.has('oracle');
+  const plan = new Map(
+    arms.map((arm) => [
+      arm,
+      {
+        logloss: later(perImpression(arm)),
+        loglossPerAdgroup: later(perAdgroup(arm)),
+        differences: REFERENCE_ARMS.filter((r) => r !== arm && adgroups.has(r)).map(
+          (reference) => ({
+            reference,
+            perImpression: later(minus(perImpression(arm), perImpression(reference))),
+            perAdgroup: later(minus(perAdgroup(arm), perAdgroup(reference))),
+          }),
+        ),
+        gapClosed: hasGap ? later(gapClosedOf(perImpression, arm)) : null,
+      },
+    ]),
+  );
+  const stream = randomStream(settings.seed, 'evaluation bootstrap', settings.drawsName);
+  const { bootstrapSamples: samples, confidence } = settings;
+  const intervals = bootstrapIntervals(columns, statistics, { samples, confidence, stream });
+  const finite = (index: number): Interval => {
+    const interval = intervals[index];
+    if (interval === null || interval === undefined) throw new Error('a logloss is not finite');
+    return interval;
+  };
+  return (arm) => {
+    const places = plan.get(arm);
+    if (places === undefined) throw new Error(`${arm} was not scored`);
+    return {
+      logloss: finite(places.logloss),
+      loglossPerAdgroup: finite(places.loglossPerAdgroup),
+      differences: places.differences.map((d) => ({
+        reference: d.reference,
+        perImpression: finite(d.perImpression),
+        perAdgroup: finite(d.perAdgroup),
+      })),
+      gapClosed: places.gapClosed === null ? null : (intervals[places.gapClosed] ?? null),
+    };
+  };
+}
+
+/** Not finite, hence left out, where the oracle is no better than global: there is no gap. */
+function gapClosedOf(logloss: (arm: ArmName) => SumStatistic, arm: ArmName): SumStatistic {
+  return (sums) => {
+    const gap = logloss('global')(sums) - logloss('oracle')(sums);
+    return gap > 0 ? (logloss('global')(sums) - logloss(arm)(sums)) / gap : NaN;
+  };
+}

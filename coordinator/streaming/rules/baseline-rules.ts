@@ -1,0 +1,207 @@
+/**
+ * The four update rules that a learned one is held against, for logistic regression on sparse
+ * features. Each moves only the features of the batch; a batch's gradient is the sum over its rows.
+ * Where a rule has an `l2`, it is the penalty `l2 / 2 * w^2` of a feature, paid when it is touched.
+ */
+
+import { assertNever } from '../../../shared/base/errors.js';
+import {
+  BatchFeatureIndex,
+  roomFor,
+  sigmoid,
+  type StreamLearner,
+  type StreamRows,
+} from './stream-rows.js';
+
+export interface SgdSettings {
+  readonly kind: 'sgd';
+  /** The step of batch t = 1, 2, ... is `rate * t^-ratePower`. */
+  readonly rate: number;
+  readonly ratePower: number;
+  readonly l2: number;
+}
+export interface AdagradSettings {
+  readonly kind: 'adagrad';
+  readonly rate: number;
+  /** What the sum of squares of each feature begins with. */
+  readonly initialSum: number;
+  readonly l2: number;
+}
+export interface FtrlSettings {
+  readonly kind: 'ftrl';
+  readonly alpha: number;
+  readonly beta: number;
+  readonly l1: number;
+  readonly l2: number;
+}
+export interface AdamSettings {
+  readonly kind: 'adam';
+  readonly rate: number;
+  readonly firstMomentDecay: number;
+  readonly secondMomentDecay: number;
+  readonly epsilon: number;
+  readonly l2: number;
+}
+export type BaselineSettings = SgdSettings | AdagradSettings | FtrlSettings | AdamSettings;
+
+/** A rule that treats each feature by itself. */
+interface FeatureRule {
+  weightOf(feature: number): number;
+  step(feature: number, gradient: number): void;
+  /** Called before the steps of a batch. */
+  begin?(): void;
+}
+
+export function baselineLearner(settings: BaselineSettings, featureCount: number): StreamLearner {
+  return learnerOf(ruleOf(settings, featureCount), featureCount);
+}
+
+function ruleOf(settings: BaselineSettings, featureCount: number): FeatureRule {
+  switch (settings.kind) {
+    case 'sgd':
+      return sgd(settings, featureCount);
+    case 'adagrad':
+      return adagrad(settings, featureCount);
+    case 'ftrl':
+      return ftrlProximal(settings, featureCount);
+    case 'adam':
+      return adam(settings, featureCount);
+    default:
+      return assertNever(settings);
+  }
+}
+
+function learnerOf(rule: FeatureRule, featureCount: number): StreamLearner {
+  const batch = new BatchFeatureIndex(featureCount);
+  let gradients = new Float64Array(0);
+  return {
+    predict(rows, from, to, logits) {
+      for (let row = from; row < to; row += 1) {
+        const end = rows.rowStarts[row + 1] ?? 0;
+        let logit = 0;
+        for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1)
+          logit += rule.weightOf(rows.features[at] ?? 0);
+        logits[row - from] = logit;
+      }
+    },
+    learn(rows, from, to, logits) {
+      batch.index(rows, from, to);
+      gradients = roomFor(gradients, batch.count);
+      sumGradients(rows, from, to, logits, batch, gradients);
+      rule.begin?.();
+      for (let place = 0; place < batch.count; place += 1)
+        rule.step(batch.features[place] ?? 0, gradients[place] ?? 0);
+    },
+  };
+}
+
+function sumGradients(
+  rows: StreamRows,
+  from: number,
+  to: number,
+  logits: Float64Array,
+  batch: BatchFeatureIndex,
+  gradients: Float64Array,
+): void {
+  gradients.fill(0, 0, batch.count);
+  for (let row = from; row < to; row += 1) {
+    const residual = sigmoid(logits[row - from] ?? 0) - (rows.clicks[row] ?? 0);
+    const end = rows.rowStarts[row + 1] ?? 0;
+    for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
+      const place = batch.placeOf(rows.features[at] ?? 0);
+      gradients[place] = (gradients[place] ?? 0) + residual;
+    }
+  }
+}
+
+function sgd({ rate, ratePower, l2 }: SgdSettings, featureCount: number): FeatureRule {
+  const weights = new Float64Array(featureCount);
+  let batchCount = 0;
+  let step = rate;
+  return {
+    weightOf: (feature) => weights[feature] ?? 0,
+    begin() {
+      batchCount += 1;
+      step = rate * batchCount ** -ratePower;
+    },
+    step(feature, gradient) {
+      const weight = weights[feature] ?? 0;
+      weights[feature] = weight - step * (gradient + l2 * weight);
+    },
+  };
+}
+
+/** AdaGrad with a diagonal matrix (Duchi, Hazan and Singer, JMLR 2011): `w -= rate g / sqrt(G)`. */
+function adagrad({ rate, initialSum, l2 }: AdagradSettings, featureCount: number): FeatureRule {
+  // `[featureCount, 2]`: weight and sum of squares side by side share a cache line.
+  const state = new Float64Array(2 * featureCount);
+  return {
+    weightOf: (feature) => state[2 * feature] ?? 0,
+    step(feature, gradient) {
+      const at = 2 * feature;
+      const weight = state[at] ?? 0;
+      const g = gradient + l2 * weight;
+      const sum = (state[at + 1] ?? 0) + g * g;
+      state[at + 1] = sum;
+      state[at] = weight - (rate * g) / Math.sqrt(initialSum + sum);
+    },
+  };
+}
+
+/**
+ * FTRL-Proximal (McMahan et al., KDD 2013, algorithm 1). Per feature z and n:
+ *
+ *   w = 0 where |z| <= l1, else -(z - sign(z) l1) / ((beta + sqrt(n)) / alpha + l2)
+ *   s = (sqrt(n + g^2) - sqrt(n)) / alpha;   z += g - s w;   n += g^2
+ */
+function ftrlProximal({ alpha, beta, l1, l2 }: FtrlSettings, featureCount: number): FeatureRule {
+  // `[featureCount, 2]`: z and n.
+  const state = new Float64Array(2 * featureCount);
+  const weightOf = (feature: number): number => {
+    const z = state[2 * feature] ?? 0;
+    if (Math.abs(z) <= l1) return 0;
+    const n = state[2 * feature + 1] ?? 0;
+    return -(z - Math.sign(z) * l1) / ((beta + Math.sqrt(n)) / alpha + l2);
+  };
+  return {
+    weightOf,
+    step(feature, g) {
+      const n = state[2 * feature + 1] ?? 0;
+      const s = (Math.sqrt(n + g * g) - Math.sqrt(n)) / alpha;
+      const z = (state[2 * feature] ?? 0) + g - s * weightOf(feature);
+      state[2 * feature] = z;
+      state[2 * feature + 1] = n + g * g;
+    },
+  };
+}
+
+/**
+ * Adam (Kingma and Ba, ICLR 2015, algorithm 1), lazy: moments of a feature decay and are corrected by
+ * how often it was touched, so a rare feature's first step is as large as a frequent one's.
+ */
+function adam(settings: AdamSettings, featureCount: number): FeatureRule {
+  const { rate, firstMomentDecay: b1, secondMomentDecay: b2, epsilon, l2 } = settings;
+  // `[featureCount, 5]`: weight, both moments, and the running products b1^t and b2^t.
+  const state = new Float64Array(5 * featureCount);
+  for (let feature = 0; feature < featureCount; feature += 1)
+    state.fill(1, 5 * feature + 3, 5 * feature + 5);
+  return {
+    weightOf: (feature) => state[5 * feature] ?? 0,
+    step(feature, gradient) {
+      const at = 5 * feature;
+      const weight = state[at] ?? 0;
+      const g = gradient + l2 * weight;
+      const first = b1 * (state[at + 1] ?? 0) + (1 - b1) * g;
+      const second = b2 * (state[at + 2] ?? 0) + (1 - b2) * g * g;
+      const firstPower = b1 * (state[at + 3] ?? 0);
+      const secondPower = b2 * (state[at + 4] ?? 0);
+      state[at + 1] = first;
+      state[at + 2] = second;
+      state[at + 3] = firstPower;
+      state[at + 4] = secondPower;
+      const direction =
+        first / (1 - firstPower) / (Math.sqrt(second / (1 - secondPower)) + epsilon);
+      state[at] = weight - rate * direction;
+    },
+  };
+}

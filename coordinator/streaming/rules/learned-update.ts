@@ -1,0 +1,260 @@
+/**
+ * The learned update rule (Wang et al., CIKM 2021, in our own form), applied to a stream:
+ *
+ *   theta' = theta - (diag(s_phi(slot, evidence, age)) g + C P M P^T C g),   M = F F^T
+ *
+ * theta_j is what a feature has learned by itself. The low-rank part moves every feature at once, so it
+ * is not kept in theta but as one vector z, `[rank]`: a feature's weight is `theta_j + c_slot P_j z`, and
+ * `z' = z - M sum_j c_slot P_j g_j`, which is the same update at the cost of the batch's features.
+ */
+
+import {
+  AGE_KNOT_COUNT,
+  AGE_KNOT_DOUBLINGS,
+  AGE_UNIT,
+  EVIDENCE_KNOT_COUNT,
+  EVIDENCE_KNOT_DOUBLINGS,
+  layoutOf,
+  mixingMatrix,
+  type LearnedRuleLayout,
+  type LearnedRuleShape,
+} from './learned-update-parameters.js';
+import {
+  BatchFeatureIndex,
+  roomFor,
+  sigmoid,
+  type StreamLearner,
+  type StreamRows,
+} from './stream-rows.js';
+
+/** What the rule measures ages in: the time from the first row of the prior part to its last. */
+export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {
+  return times[priorRowCount - 1] ?? 0;
+}
+
+/** The time of a row, in time scales of the rule: the unit of all ages and decays here. */
+export function ruleTime(rows: StreamRows, row: number, shape: LearnedRuleShape): number {
+  return (rows.times[row] ?? 0) / shape.timeScaleDays;
+}
+
+/** Per feature: weight, evidence, and the time of the last touch (UNTOUCHED before the first). */
+export const STATE_WIDTH = 3;
+export const UNTOUCHED = -1;
+
+export interface LearnedRuleState {
+  /** `[featureCount, STATE_WIDTH]` */
+  readonly features: Float64Array;
+  /** z, `[rank]` */
+  readonly shared: Float64Array;
+  /** The time of z. */
+  sharedTime: number;
+}
+
+export interface LearnedRule {
+  readonly shape: LearnedRuleShape;
+  readonly parameters: Float64Array;
+  /** P, `[featureCount, rank]` */
+  readonly embedding: Float32Array;
+}
+
+export function emptyRuleState(featureCount: number, rank: number): LearnedRuleState {
+  const features = new Float64Array(featureCount * STATE_WIDTH);
+  for (let at = 2; at < features.length; at += STATE_WIDTH) features[at] = UNTOUCHED;
+  return { features, shared: new Float64Array(rank), sharedTime: 0 };
+}
+
+/** What a row adds to the evidence of its features: its Fisher information, 1 where p is a half. */
+export function evidenceOf(probability: number): number {
+  return 4 * probability * (1 - probability);
+}
+
+/** A place on a row of knots: between knot `below` and the next, `share` of the way. */
+export interface KnotPlace {
+  readonly below: number;
+  readonly share: number;
+  /** d share / d value; 0 beyond the last knot. */
+  readonly slope: number;
+}
+
+export function knotPlace(value: number, doublings: number, knotCount: number): KnotPlace {
+  const x = Math.log2(1 + value) / doublings;
+  if (x >= knotCount - 1) return { below: knotCount - 2, share: 1, slope: 0 };
+  const below = Math.floor(x);
+  return { below, share: x - below, slope: 1 / (doublings * Math.LN2 * (1 + value)) };
+}
+
+export function evidencePlace(evidence: number): KnotPlace {
+  return knotPlace(evidence, EVIDENCE_KNOT_DOUBLINGS, EVIDENCE_KNOT_COUNT);
+}
+
+export function agePlace(age: number): KnotPlace {
+  return knotPlace(age / AGE_UNIT, AGE_KNOT_DOUBLINGS, AGE_KNOT_COUNT);
+}
+
+export function between(parameters: Float64Array, start: number, place: KnotPlace): number {
+  const low = parameters[start + place.below] ?? 0;
+  const high = parameters[start + place.below + 1] ?? 0;
+  return low + place.share * (high - low);
+}
+
+/** s_phi of a feature that is seen again after `age`, or for the first time (`null`). */
+export function stepOf(
+  parameters: Float64Array,
+  layout: LearnedRuleLayout,
+  slot: number,
+  evidence: number,
+  age: number | null,
+): number {
+  const start = layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
+  let logStep = between(parameters, start, evidencePlace(evidence));
+  if (age !== null)
+    logStep += between(parameters, layout.ageKnots + slot * AGE_KNOT_COUNT, agePlace(age));
+  return Math.exp(logStep);
+}
+
+/** The rates and small matrices that a parameter vector stands for. */
+interface UnpackedRule {
+  readonly weightDecay: Float64Array;
+  readonly evidenceDecay: Float64Array;
+  readonly sharedDecay: number;
+  readonly mixing: Float64Array;
+}
+
+function unpacked(parameters: Float64Array, layout: LearnedRuleLayout): UnpackedRule {
+  const { slotCount, weightDecay, evidenceDecay } = layout;
+  return {
+    weightDecay: parameters.slice(weightDecay, weightDecay + slotCount).map(Math.exp),
+    evidenceDecay: parameters.slice(evidenceDecay, evidenceDecay + slotCount).map(Math.exp),
+    sharedDecay: Math.exp(parameters[layout.sharedDecay] ?? 0),
+    mixing: mixingMatrix(parameters, layout),
+  };
+}
+
+/** A learner that applies `rule` and keeps what it learns in `state`. */
+export function learnedRuleLearner(rule: LearnedRule, state: LearnedRuleState): StreamLearner {
+  return new RuleLearner(rule, state);
+}
+
+class RuleLearner implements StreamLearner {
+  readonly #rule: LearnedRule;
+  readonly #state: LearnedRuleState;
+  readonly #layout: LearnedRuleLayout;
+  readonly #rates: UnpackedRule;
+  readonly #batch: BatchFeatureIndex;
+  /** sum over the batch's rows of `C P (p - y)`, `[rank]` */
+  readonly #direction: Float64Array;
+  readonly #sharedNow: Float64Array;
+  #gradients = new Float64Array(0);
+  #evidence = new Float64Array(0);
+
+  constructor(rule: LearnedRule, state: LearnedRuleState) {
+    this.#rule = rule;
+    this.#state = state;
+    this.#layout = layoutOf(rule.shape);
+    this.#rates = unpacked(rule.parameters, this.#layout);
+    this.#batch = new BatchFeatureIndex(state.features.length / STATE_WIDTH);
+    this.#direction = new Float64Array(rule.shape.rank);
+    this.#sharedNow = new Float64Array(rule.shape.rank);
+  }
+
+  predict(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
+    const time = ruleTime(rows, from, this.#rule.shape);
+    this.#decayShared(time);
+    for (let row = from; row < to; row += 1) {
+      const end = rows.rowStarts[row + 1] ?? 0;
+      let logit = 0;
+      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
+        const feature = rows.features[at] ?? 0;
+        const slot = rows.slotOfFeature[feature] ?? 0;
+        logit += this.#weightAt(feature, slot, time) + this.#sharedPart(feature, slot);
+      }
+      logits[row - from] = logit;
+    }
+  }
+
+  learn(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
+    const time = ruleTime(rows, from, this.#rule.shape);
+    this.#decayShared(time);
+    this.#sumBatch(rows, from, to, logits);
+    for (let place = 0; place < this.#batch.count; place += 1) {
+      const feature = this.#batch.features[place] ?? 0;
+      this.#stepFeature(feature, rows.slotOfFeature[feature] ?? 0, time, place);
+    }
+    this.#stepShared(time);
+  }
+
+  #decayShared(time: number): void {
+    const kept = Math.exp(-this.#rates.sharedDecay * (time - this.#state.sharedTime));
+    for (let axis = 0; axis < this.#sharedNow.length; axis += 1)
+      this.#sharedNow[axis] = kept * (this.#state.shared[axis] ?? 0);
+  }
+
+  /** theta at `time`: on its way back to where new features of the slot begin. */
+  #weightAt(feature: number, slot: number, time: number): number {
+    const initial = this.#rule.parameters[this.#layout.initialWeight + slot] ?? 0;
+    const touched = this.#state.features[feature * STATE_WIDTH + 2] ?? UNTOUCHED;
+    if (touched === UNTOUCHED) return initial;
+    const kept = Math.exp(-(this.#rates.weightDecay[slot] ?? 0) * (time - touched));
+    return initial + kept * ((this.#state.features[feature * STATE_WIDTH] ?? 0) - initial);
+  }
+
+  #sharedPart(feature: number, slot: number): number {
+    const rank = this.#sharedNow.length;
+    let sum = 0;
+    for (let axis = 0; axis < rank; axis += 1)
+      sum += (this.#rule.embedding[feature * rank + axis] ?? 0) * (this.#sharedNow[axis] ?? 0);
+    return sum * (this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0);
+  }
+
+  #sumBatch(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
+    const rank = this.#direction.length;
+    this.#batch.index(rows, from, to);
+    this.#gradients = roomFor(this.#gradients, this.#batch.count);
+    this.#evidence = roomFor(this.#evidence, this.#batch.count);
+    this.#gradients.fill(0, 0, this.#batch.count);
+    this.#evidence.fill(0, 0, this.#batch.count);
+    this.#direction.fill(0);
+    for (let row = from; row < to; row += 1) {
+      const probability = sigmoid(logits[row - from] ?? 0);
+      const residual = probability - (rows.clicks[row] ?? 0);
+      const evidence = evidenceOf(probability);
+      const end = rows.rowStarts[row + 1] ?? 0;
+      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
+        const feature = rows.features[at] ?? 0;
+        const place = this.#batch.placeOf(feature);
+        this.#gradients[place] = (this.#gradients[place] ?? 0) + residual;
+        this.#evidence[place] = (this.#evidence[place] ?? 0) + evidence;
+        const slot = rows.slotOfFeature[feature] ?? 0;
+        const gain = residual * (this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0);
+        for (let axis = 0; axis < rank; axis += 1)
+          this.#direction[axis] =
+            (this.#direction[axis] ?? 0) +
+            gain * (this.#rule.embedding[feature * rank + axis] ?? 0);
+      }
+    }
+  }
+
+  #stepFeature(feature: number, slot: number, time: number, place: number): void {
+    const at = feature * STATE_WIDTH;
+    const values = this.#state.features;
+    const touched = values[at + 2] ?? UNTOUCHED;
+    const age = touched === UNTOUCHED ? null : time - touched;
+    const decay = this.#rates.evidenceDecay[slot] ?? 0;
+    const evidence = age === null ? 0 : (values[at + 1] ?? 0) * Math.exp(-decay * age);
+    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, age);
+    values[at] = this.#weightAt(feature, slot, time) - step * (this.#gradients[place] ?? 0);
+    values[at + 1] = evidence + (this.#evidence[place] ?? 0);
+    values[at + 2] = time;
+  }
+
+  #stepShared(time: number): void {
+    const rank = this.#direction.length;
+    for (let axis = 0; axis < rank; axis += 1) {
+      let moved = 0;
+      for (let other = 0; other < rank; other += 1)
+        moved += (this.#rates.mixing[axis * rank + other] ?? 0) * (this.#direction[other] ?? 0);
+      this.#state.shared[axis] = (this.#sharedNow[axis] ?? 0) - moved;
+    }
+    this.#state.sharedTime = time;
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The low-rank part of the meta-gradient: adjoints of z, M, and the slots' gains. In the notation of
+ * `window-pair-gradient.ts`: u = sum c P over a row, d = sum u r over a batch, z' = z~ - M d.
+ */
+
+import type { LearnedRule } from './learned-update.js';
+import {
+  layoutOf,
+  MIXING_SCALE,
+  mixingMatrix,
+  type LearnedRuleLayout,
+} from './learned-update-parameters.js';
+import type { BatchRecord, RuleTape } from './rule-tape.js';
+import { sigmoid, type StreamRows } from './stream-rows.js';
+
+export class LowRankWayBack {
+  readonly #rule: LearnedRule;
+  readonly #rows: StreamRows;
+  readonly #tape: RuleTape;
+  readonly #layout: LearnedRuleLayout;
+  readonly #gradient: Float64Array;
+  readonly #rank: number;
+  /** M and _M, `[rank, rank]` each. */
+  readonly #mixing: Float64Array;
+  readonly #mixingAdjoint: Float64Array;
+  /** _z as it stands before later batches, `[rank]`. */
+  readonly #shared: Float64Array;
+  /** Of the batch: z~, _z~, d and _d, `[rank]` each. */
+  readonly #sharedNow: Float64Array;
+  readonly #sharedNowAdjoint: Float64Array;
+  readonly #direction: Float64Array;
+  readonly #directionAdjoint: Float64Array;
+  /** Of a row: u and _u, `[rank]` each. */
+  readonly #embedded: Float64Array;
+  readonly #embeddedAdjoint: Float64Array;
+  #kept = 1;
+
+  /** Adds to `gradient`, which is of all of phi. */
+  constructor(rule: LearnedRule, rows: StreamRows, tape: RuleTape, gradient: Float64Array) {
+    const { rank } = rule.shape;
+    this.#rule = rule;
+    this.#rows = rows;
+    this.#tape = tape;
+    this.#layout = layoutOf(rule.shape);
+    this.#gradient = gradient;
+    this.#rank = rank;
+    this.#mixing = mixingMatrix(rule.parameters, this.#layout);
+    this.#mixingAdjoint = new Float64Array(rank * rank);
+    this.#shared = new Float64Array(rank);
+    this.#sharedNow = new Float64Array(rank);
+    this.#sharedNowAdjoint = new Float64Array(rank);
+    this.#direction = new Float64Array(rank);
+    this.#directionAdjoint = new Float64Array(rank);
+    this.#embedded = new Float64Array(rank);
+    this.#embeddedAdjoint = new Float64Array(rank);
+  }
+
+  /** z~, and through the batch's step where it took one: to _M, _d and _z~. */
+  open(batch: BatchRecord, batchIndex: number): void {
+    const rank = this.#rank;
+    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
+    this.#kept = Math.exp(-rate * (batch.time - batch.sharedTime));
+    for (let axis = 0; axis < rank; axis += 1)
+      this.#sharedNow[axis] = this.#kept * (this.#tape.shared[batchIndex * rank + axis] ?? 0);
+    this.#directionAdjoint.fill(0);
+    this.#sharedNowAdjoint.fill(0);
+    if (!batch.learned || rank === 0) return;
+    this.#sumDirection(batch);
+    for (let axis = 0; axis < rank; axis += 1) {
+      const adjoint = this.#shared[axis] ?? 0;
+      this.#sharedNowAdjoint[axis] = adjoint;
+      for (let other = 0; other < rank; other += 1) {
+        const at = axis * rank + other;
+        this.#mixingAdjoint[at] =
+          (this.#mixingAdjoint[at] ?? 0) - adjoint * (this.#direction[other] ?? 0);
+        this.#directionAdjoint[other] =
+          (this.#directionAdjoint[other] ?? 0) - adjoint * (this.#mixing[at] ?? 0);
+      }
+    }
+  }
+
+  #sumDirection(batch: BatchRecord): void {
+    this.#direction.fill(0);
+    for (let row = batch.from; row < batch.to; row += 1) {
+      const residual = sigmoid(this.#tape.logits[row] ?? 0) - (this.#rows.clicks[row] ?? 0);
+      this.#embed(row);
+      for (let axis = 0; axis < this.#rank; axis += 1)
+        this.#direction[axis] =
+          (this.#direction[axis] ?? 0) + residual * (this.#embedded[axis] ?? 0);
+    }
+  }
+
+  #embed(row: number): void {
+    this.#embedded.fill(0);
+    const end = this.#rows.rowStarts[row + 1] ?? 0;
+    for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
+      const feature = this.#rows.features[at] ?? 0;
+      const slot = this.#rows.slotOfFeature[feature] ?? 0;
+      const gain = this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0;
+      for (let axis = 0; axis < this.#rank; axis += 1)
+        this.#embedded[axis] =
+          (this.#embedded[axis] ?? 0) +
+          gain * (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
+    }
+  }
+
+  /** `u _d`: what reaches the residual of a row. Embeds the row for `throughRow`. */
+  residualAdjoint(row: number): number {
+    if (this.#rank === 0) return 0;
+    this.#embed(row);
+    let sum = 0;
+    for (let axis = 0; axis < this.#rank; axis += 1)
+      sum += (this.#embedded[axis] ?? 0) * (this.#directionAdjoint[axis] ?? 0);
+    return sum;
+  }
+
+  /** `_z~ += u _logit` and `_u = r _d + z~ _logit` of the row that was embedded last, to the gains. */
+  throughRow(row: number, residual: number, logitAdjoint: number): void {
+    if (this.#rank === 0) return;
+    for (let axis = 0; axis < this.#rank; axis += 1) {
+      this.#sharedNowAdjoint[axis] =
+        (this.#sharedNowAdjoint[axis] ?? 0) + (this.#embedded[axis] ?? 0) * logitAdjoint;
+      this.#embeddedAdjoint[axis] =
+        residual * (this.#directionAdjoint[axis] ?? 0) +
+        (this.#sharedNow[axis] ?? 0) * logitAdjoint;
+    }
+    const end = this.#rows.rowStarts[row + 1] ?? 0;
+    for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
+      const feature = this.#rows.features[at] ?? 0;
+      let sum = 0;
+      for (let axis = 0; axis < this.#rank; axis += 1)
+        sum +=
+          (this.#embeddedAdjoint[axis] ?? 0) *
+          (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
+      this.#add(this.#layout.embeddingGain + (this.#rows.slotOfFeature[feature] ?? 0), sum);
+    }
+  }
+
+  /** From _z~ to _z before the batch and to its decay. */
+  close(batch: BatchRecord, batchIndex: number): void {
+    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
+    const byRate = -(batch.time - batch.sharedTime) * this.#kept * rate;
+    for (let axis = 0; axis < this.#rank; axis += 1) {
+      const adjoint = this.#sharedNowAdjoint[axis] ?? 0;
+      const before = this.#tape.shared[batchIndex * this.#rank + axis] ?? 0;
+      this.#add(this.#layout.sharedDecay, byRate * before * adjoint);
+      const held = batch.learned ? 0 : (this.#shared[axis] ?? 0);
+      this.#shared[axis] = held + this.#kept * adjoint;
+    }
+  }
+
+  /** After the first batch: `M = scale F F^T` gives `_F = scale (_M + _M^T) F`. */
+  finish(): void {
+    const rank = this.#rank;
+    const { mixing } = this.#layout;
+    for (let i = 0; i < rank; i += 1)
+      for (let j = 0; j < rank; j += 1) {
+        const adjoint =
+          (this.#mixingAdjoint[i * rank + j] ?? 0) + (this.#mixingAdjoint[j * rank + i] ?? 0);
+        for (let k = 0; k < rank; k += 1) {
+          const factor = this.#rule.parameters[mixing + j * rank + k] ?? 0;
+          this.#add(mixing + i * rank + k, MIXING_SCALE * adjoint * factor);
+        }
+      }
+  }
+
+  #add(at: number, value: number): void {
+    this.#gradient[at] = (this.#gradient[at] ?? 0) + value;
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * The meta-gradient of the learned rule: d (logloss of the new window) / d phi, exact through every
+ * step that the rule takes in the old window (and, where it goes on learning, in the new one).
+ *
+ * Of one batch, with w~ and n~ the weight and evidence of a feature at the batch's time, r the residual
+ * p - y of a row, g = sum r, s = s_phi(slot, n~, age), u = sum c P over a row, d = sum u r:
+ *
+ *   logit = sum w~ + u z~      w' = w~ - s g      n' = n~ + sum 4 p (1 - p)      z' = z~ - M d
+ *
+ * and adjoints (written `_x`) go back by
+ *
+ *   _s = -g _w'                   _log s = s _s, to the knots and, by their slope, to _n~
+ *   _d = -M^T _z'                 _M = -_z' d^T
+ *   _r = sum_j (-s_j _w'_j) + u _d
+ *   _logit = p (1 - p) _r + 4 p (1 - p) (1 - 2 p) sum_j _n'_j + (p - y where the row is judged)
+ *   _w~ = _w' + sum _logit        _z~ = _z' + sum u _logit        _u = r _d + z~ _logit
+ *
+ * then through the decays w~ = v + (w - v) e^(-rate age), n~ = n e^(-rate age), z~ = z e^(-rate age).
+ * A job computes this for some pairs: a pure function of pair and phi, in float64, in row order.
+ */
+
+import {
+  agePlace,
+  evidenceOf,
+  evidencePlace,
+  STATE_WIDTH,
+  stepOf,
+  UNTOUCHED,
+  type KnotPlace,
+  type LearnedRule,
+} from './learned-update.js';
+import {
+  AGE_KNOT_COUNT,
+  EVIDENCE_KNOT_COUNT,
+  layoutOf,
+  type LearnedRuleLayout,
+  type LearnedRuleShape,
+} from './learned-update-parameters.js';
+import { LowRankWayBack } from './low-rank-way-back.js';
+import {
+  recordPair,
+  type BatchRecord,
+  type PairSettings,
+  type RuleTape,
+  type WindowPair,
+} from './rule-tape.js';
+import { BatchFeatureIndex, roomFor, rowCountOf, sigmoid, type StreamRows } from './stream-rows.js';
+
+export interface PairGradient {
+  /** Logloss summed over the new window's rows, in nats. */
+  readonly lossSum: number;
+  readonly judgedRowCount: number;
+  /** d lossSum / d phi */
+  readonly gradient: Float64Array;
+}
+
+export function windowPairGradient(
+  shape: LearnedRuleShape,
+  parameters: Float64Array,
+  pair: WindowPair,
+  settings: PairSettings,
+): PairGradient {
+  const rule: LearnedRule = { shape, parameters, embedding: pair.embedding };
+  const tape = recordPair(rule, pair, settings);
+  const wayBack = new WayBack(rule, pair.rows, tape);
+  for (let batch = tape.batches.length - 1; batch >= 0; batch -= 1) wayBack.throughBatch(batch);
+  return {
+    lossSum: tape.lossSum,
+    judgedRowCount: rowCountOf(pair.rows) - pair.oldRowCount,
+    gradient: wayBack.finish(),
+  };
+}
+
+class WayBack {
+  readonly #rule: LearnedRule;
+  readonly #rows: StreamRows;
+  readonly #tape: RuleTape;
+  readonly #layout: LearnedRuleLayout;
+  readonly #gradient: Float64Array;
+  readonly #lowRank: LowRankWayBack;
+  readonly #index: BatchFeatureIndex;
+  /** _w and _n of every feature as they stand before later batches. */
+  readonly #weights: Float64Array;
+  readonly #evidence: Float64Array;
+  /** By place in the batch: g, -s _w', _n', and sum _logit. */
+  #gradients = new Float64Array(0);
+  #residualAdjoints = new Float64Array(0);
+  #evidenceAdjoints = new Float64Array(0);
+  #logitAdjoints = new Float64Array(0);
+
+  constructor(rule: LearnedRule, rows: StreamRows, tape: RuleTape) {
+    this.#rule = rule;
+    this.#rows = rows;
+    this.#tape = tape;
+    this.#layout = layoutOf(rule.shape);
+    this.#gradient = new Float64Array(this.#layout.length);
+    this.#lowRank = new LowRankWayBack(rule, rows, tape, this.#gradient);
+    this.#index = new BatchFeatureIndex(rows.featureCount);
+    this.#weights = new Float64Array(rows.featureCount);
+    this.#evidence = new Float64Array(rows.featureCount);
+  }
+
+  throughBatch(batchIndex: number): void {
+    const batch = this.#tape.batches[batchIndex];
+    if (batch === undefined) throw new Error(`the tape has no batch ${batchIndex}`);
+    this.#index.index(this.#rows, batch.from, batch.to);
+    this.#clearPlaces(batch.count);
+    this.#lowRank.open(batch, batchIndex);
+    if (batch.learned) {
+      this.#sumGradients(batch);
+      for (let place = 0; place < batch.count; place += 1) this.#throughStep(batch, place);
+    }
+    for (let row = batch.from; row < batch.to; row += 1) this.#throughRow(batch, row);
+    for (let place = 0; place < batch.count; place += 1) this.#throughDecay(batch, place);
+    this.#lowRank.close(batch, batchIndex);
+  }
+
+  /** The gradient, after the first batch. */
+  finish(): Float64Array {
+    this.#lowRank.finish();
+    return this.#gradient;
+  }
+
+  #clearPlaces(count: number): void {
+    this.#gradients = roomFor(this.#gradients, count).fill(0, 0, count);
+    this.#residualAdjoints = roomFor(this.#residualAdjoints, count).fill(0, 0, count);
+    this.#evidenceAdjoints = roomFor(this.#evidenceAdjoints, count).fill(0, 0, count);
+    this.#logitAdjoints = roomFor(this.#logitAdjoints, count).fill(0, 0, count);
+  }
+
+  /** g of every place. */
+  #sumGradients(batch: BatchRecord): void {
+    for (let row = batch.from; row < batch.to; row += 1) {
+      const residual = sigmoid(this.#tape.logits[row] ?? 0) - (this.#rows.clicks[row] ?? 0);
+      const end = this.#rows.rowStarts[row + 1] ?? 0;
+      for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
+        const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
+        this.#gradients[place] = (this.#gradients[place] ?? 0) + residual;
+      }
+    }
+  }
+
+  /** `w' = w~ - s g` and `n' = n~ + ...` of one feature. Leaves _w~ and _n~ where _w' and _n' were. */
+  #throughStep(batch: BatchRecord, place: number): void {
+    const { feature, slot, age, evidenceKept, evidenceBefore } = this.#opened(batch, place);
+    const evidence = evidenceBefore * evidenceKept;
+    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, age);
+    const weightAdjoint = this.#weights[feature] ?? 0;
+    this.#residualAdjoints[place] = -step * weightAdjoint;
+    this.#evidenceAdjoints[place] = this.#evidence[feature] ?? 0;
+    const logStepAdjoint = -step * (this.#gradients[place] ?? 0) * weightAdjoint;
+    const knots = this.#layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
+    const byEvidence = this.#throughKnots(knots, evidencePlace(evidence), logStepAdjoint);
+    if (age !== null)
+      this.#throughKnots(
+        this.#layout.ageKnots + slot * AGE_KNOT_COUNT,
+        agePlace(age),
+        logStepAdjoint,
+      );
+    this.#evidence[feature] = (this.#evidence[feature] ?? 0) + byEvidence;
+  }
+
+  /** To the two knots around a place; returns what goes to the value itself. */
+  #throughKnots(start: number, place: KnotPlace, adjoint: number): number {
+    const at = start + place.below;
+    this.#add(at, (1 - place.share) * adjoint);
+    this.#add(at + 1, place.share * adjoint);
+    const rise = (this.#rule.parameters[at + 1] ?? 0) - (this.#rule.parameters[at] ?? 0);
+    return adjoint * place.slope * rise;
+  }
+
+  #throughRow(batch: BatchRecord, row: number): void {
+    const probability = sigmoid(this.#tape.logits[row] ?? 0);
+    const residual = probability - (this.#rows.clicks[row] ?? 0);
+    const start = this.#rows.rowStarts[row] ?? 0;
+    const end = this.#rows.rowStarts[row + 1] ?? 0;
+    let residualAdjoint = this.#lowRank.residualAdjoint(row);
+    let evidenceAdjoint = 0;
+    for (let at = start; at < end; at += 1) {
+      const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
+      residualAdjoint += this.#residualAdjoints[place] ?? 0;
+      evidenceAdjoint += this.#evidenceAdjoints[place] ?? 0;
+    }
+    const logitAdjoint =
+      probability * (1 - probability) * residualAdjoint +
+      evidenceOf(probability) * (1 - 2 * probability) * evidenceAdjoint +
+      (batch.judged ? residual : 0);
+    this.#lowRank.throughRow(row, residual, logitAdjoint);
+    for (let at = start; at < end; at += 1) {
+      const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
+      this.#logitAdjoints[place] = (this.#logitAdjoints[place] ?? 0) + logitAdjoint;
+    }
+  }
+
+  /** From _w~ and _n~ to _w and _n before the batch, to both decays and to where weights begin. */
+  #throughDecay(batch: BatchRecord, place: number): void {
+    const opened = this.#opened(batch, place);
+    const { feature, slot, age, weightBefore, evidenceBefore, evidenceKept } = opened;
+    const { initialWeight, weightDecay, evidenceDecay } = this.#layout;
+    const passed = batch.learned ? (this.#weights[feature] ?? 0) : 0;
+    const adjoint = passed + (this.#logitAdjoints[place] ?? 0);
+    const held = batch.learned ? 0 : (this.#weights[feature] ?? 0);
+    if (age === null) {
+      this.#add(initialWeight + slot, adjoint);
+      this.#weights[feature] = held;
+      if (batch.learned) this.#evidence[feature] = 0;
+      return;
+    }
+    const rate = Math.exp(this.#rule.parameters[weightDecay + slot] ?? 0);
+    const kept = Math.exp(-rate * age);
+    const excess = weightBefore - (this.#rule.parameters[initialWeight + slot] ?? 0);
+    this.#add(initialWeight + slot, (1 - kept) * adjoint);
+    this.#add(weightDecay + slot, -excess * kept * age * rate * adjoint);
+    this.#weights[feature] = held + kept * adjoint;
+    if (!batch.learned) return;
+    const evidenceRate = Math.exp(this.#rule.parameters[evidenceDecay + slot] ?? 0);
+    const evidenceAdjoint = this.#evidence[feature] ?? 0;
+    const byRate = -evidenceBefore * evidenceKept * age * evidenceRate;
+    this.#add(evidenceDecay + slot, byRate * evidenceAdjoint);
+    this.#evidence[feature] = evidenceKept * evidenceAdjoint;
+  }
+
+  /** A feature of the batch as it stood before it. */
+  #opened(batch: BatchRecord, place: number): OpenedFeature {
+    const feature = this.#tape.features[batch.start + place] ?? 0;
+    const slot = this.#rows.slotOfFeature[feature] ?? 0;
+    const at = (batch.start + place) * STATE_WIDTH;
+    const touched = this.#tape.states[at + 2] ?? UNTOUCHED;
+    const age = touched === UNTOUCHED ? null : batch.time - touched;
+    const rate = Math.exp(this.#rule.parameters[this.#layout.evidenceDecay + slot] ?? 0);
+    return {
+      feature,
+      slot,
+      age,
+      weightBefore: this.#tape.states[at] ?? 0,
+      evidenceBefore: this.#tape.states[at + 1] ?? 0,
+      evidenceKept: age === null ? 0 : Math.exp(-rate * age),
+    };
+  }
+
+  #add(at: number, value: number): void {
+    this.#gradient[at] = (this.#gradient[at] ?? 0) + value;
+  }
+}
+
+interface OpenedFeature {
+  readonly feature: number;
+  readonly slot: number;
+  readonly age: number | null;
+  readonly weightBefore: number;
+  readonly evidenceBefore: number;
+  readonly evidenceKept: number;
+}

@@ -1,0 +1,138 @@
+/**
+ * Inner rates finer than one number: factors r of the inner rate,
+ *
+ *   phi <- phi - r .* (innerRate * grad L(phi ; S))
+ *
+ * by block or by parameter, and by step where wanted. Fixed by the config, or learned in the outer
+ * loop as variables `rates/NAME`, 1 times the config's factor at the beginning.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { z } from 'zod';
+import type { Variable } from '../../tensors/variable.js';
+import type { AdaptingTasks, InnerLoop, MethodPlan, ModelShape, SettingMisfit } from './method.js';
+import { blockOf, unknownBlockMisfits } from './personal-blocks.js';
+
+interface RateFactors {
+  readonly [block: string]: number;
+}
+
+const rateFactors = z.record(z.string(), z.number().positive().max(1000)).default({});
+
+/** Of methods whose rates are fixed. */
+export const fixedRateSettings = {
+  /** Factors of `innerRate` by personal block, as `{ output: 0.1 }`; 1 for the others. */
+  rateFactors,
+};
+
+/** What has a rate of its own: everything together, each personal block, each parameter. */
+export const rateGranularity = z.enum(['global', 'block', 'parameter']);
+
+export const learnedRateSettings = {
+  /**
+   * The factors that the learned rates begin with, by personal block; 1 for the others. One rate for
+   * everything begins with 1, and is multiplied by them.
+   */
+  rateFactors,
+  /** A learned rate may fall below 0, and then climbs; clamped, 0 is used in its place. */
+  clampsRates: z.boolean().default(false),
+};
+
+export interface LearnedRates {
+  readonly rates: z.infer<typeof rateGranularity>;
+  readonly rateFactors: RateFactors;
+  readonly clampsRates: boolean;
+  /** Each of this many steps has rates of its own; null: all steps have the same. */
+  readonly stepCount: number | null;
+}
+
+export function fixedRates(factors: RateFactors): Pick<InnerLoop, 'step'> {
+  if (Object.keys(factors).length === 0) return {};
+  return {
+    step: (tasks, { blocks, scaledGradients }) =>
+      moved(tasks, blocks, scaledGradients, (name, gradient) =>
+        timesFactor(tasks, factors, name, gradient),
+      ),
+  };
+}
+
+function timesFactor(
+  { tf }: AdaptingTasks,
+  factors: RateFactors,
+  name: string,
+  gradient: tfjs.Tensor,
+): tfjs.Tensor {
+  const factor = factors[blockOf(name)];
+  return factor === undefined ? gradient : tf.mul(gradient, factor);
+}
+
+/** The step along learned rates, and the variables that hold them. */
+export function learnedRates(
+  rates: LearnedRates,
+): Pick<InnerLoop, 'step' | 'stepsDiffer'> & Required<Pick<MethodPlan, 'variables'>> {
+  const { stepCount, clampsRates } = rates;
+  return {
+    ...(stepCount === null ? {} : { stepsDiffer: true }),
+    step: (tasks, { blocks, scaledGradients, stepIndex }) => {
+      const { tf } = tasks;
+      return moved(tasks, blocks, scaledGradients, (name, gradient) => {
+        let rate = tasks.variable(rateNameOf(rates, name));
+        if (stepCount !== null) {
+          // `[1, ...shape]`, which the tasks of `[taskCount, ...shape]` share.
+          const [, ...shape] = rate.shape;
+          rate = tf.slice(rate, [stepIndex, ...shape.map(() => 0)], [1, ...shape]);
+        }
+        const rated = tf.mul(gradient, clampsRates ? tf.relu(rate) : rate);
+        // One rate for all blocks begins for none of them with a factor of its own.
+        return rates.rates === 'global'
+          ? timesFactor(tasks, rates.rateFactors, name, rated)
+          : rated;
+      });
+    },
+    variables: (model) => rateVariables(rates, model),
+  };
+}
+
+export function rateFactorMisfits(
+  { rateFactors: factors }: { readonly rateFactors: RateFactors },
+  personal: readonly string[],
+): SettingMisfit[] {
+  return unknownBlockMisfits('rateFactors', factors, personal);
+}
+
+export function moved(
+  { tf, personal }: AdaptingTasks,
+  blocks: { readonly [name: string]: tfjs.Tensor },
+  gradients: { readonly [name: string]: tfjs.Tensor },
+  rated: (name: string, gradient: tfjs.Tensor) => tfjs.Tensor,
+): { readonly [name: string]: tfjs.Tensor } {
+  return Object.fromEntries(
+    personal.map((name) => {
+      const [block, gradient] = [blocks[name], gradients[name]];
+      if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
+      return [name, tf.sub(block, rated(name, gradient))];
+    }),
+  );
+}
+
+function rateNameOf({ rates }: LearnedRates, variableName: string): string {
+  if (rates === 'global') return 'rates/all';
+  return `rates/${rates === 'block' ? blockOf(variableName) : variableName}`;
+}
+
+function rateVariables(rates: LearnedRates, model: ModelShape): Variable[] {
+  const variables = new Map<string, Variable>();
+  for (const { name: of, shape, block } of model.variables) {
+    if (block !== 'personal') continue;
+    const name = rateNameOf(rates, of);
+    const own = rates.rates === 'parameter' ? shape : [1];
+    const value = rates.rates === 'global' ? 1 : (rates.rateFactors[blockOf(of)] ?? 1);
+    variables.set(name, {
+      name,
+      shape: rates.stepCount === null ? own : [rates.stepCount, ...own],
+      block: 'method',
+      initial: { kind: 'constant', value },
+    });
+  }
+  return [...variables.values()];
+}

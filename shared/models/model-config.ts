@@ -1,0 +1,203 @@
+/** The `model` section of a run: a kind, its options, and what does not go together. */
+
+import { z } from 'zod';
+import { MODEL_OPTIONS, OWN_OPTIONS } from './kinds/model-options.js';
+import { MODEL_KINDS, modelOf, type ModelKind } from './kinds/models.js';
+import { PersonalPresetSchema, presetBlocks } from './personal-presets.js';
+import { supportInputNames } from './kinds/support-inputs.js';
+
+const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
+  error: 'expected a list of blocks, or one of anil, boil, all',
+});
+
+export const ModelConfigSchema = z
+  .strictObject({
+    kind: z.enum(MODEL_KINDS).default('deepfm'),
+    ...MODEL_OPTIONS,
+    personal: PersonalSchema.default(['bias']),
+  })
+  .transform(({ personal, ...options }, context) => {
+    if (typeof personal !== 'string') return { ...options, personal };
+    const blocks = modelOf(options.kind).blocks({ ...options, personal: [] });
+    const chosen = presetBlocks(personal, blocks, options.adgroupEmbedding);
+    if (chosen !== null) return { ...options, personal: chosen };
+    context.addIssue({
+      code: 'custom',
+      path: ['personal'],
+      message: `${options.kind} has no ${personal === 'anil' ? 'output layer' : 'hidden layer'} for ${personal} to adapt`,
+    });
+    return z.NEVER;
+  })
+  .superRefine((model, context) => {
+    for (const { path, message } of misfitsOf(model))
+      context.addIssue({ code: 'custom', path: [...path], message });
+  });
+
+export type ModelConfig = z.infer<typeof ModelConfigSchema>;
+
+interface Misfit {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+function misfitsOf(model: ModelConfig): Misfit[] {
+  return [...optionMisfits(model), ...linearMisfits(model), ...personalMisfits(model)];
+}
+
+function optionMisfits(model: ModelConfig): Misfit[] {
+  const { ownOptions, hasFactors, hasHiddenLayers } = modelOf(model.kind);
+  const misfits: Misfit[] = OWN_OPTIONS.filter(
+    (option) => model[option] !== undefined && !ownOptions.includes(option),
+  ).map((option) => ({
+    path: [option],
+    message: `${model.kind} has no such option; it is one of ${kindsWith(option).join(', ')}`,
+  }));
+  if (!hasHiddenLayers && model.hiddenWidths.length > 0)
+    misfits.push({
+      path: ['hiddenWidths'],
+      message: `${model.kind} has no hidden layers: set hiddenWidths: []`,
+    });
+  if (!hasFactors && model.adgroupEmbedding)
+    misfits.push({
+      path: ['adgroupEmbedding'],
+      message: `${model.kind} has no embeddings: what adapts to an adgroup is its bias`,
+    });
+  if (model.crossTower !== undefined && model.hiddenWidths.length === 0)
+    misfits.push({
+      path: ['crossTower'],
+      message: 'without hidden layers there is no tower: leave crossTower out',
+    });
+  return misfits;
+}
+
+function kindsWith(option: (typeof OWN_OPTIONS)[number]): string[] {
+  return MODEL_KINDS.filter((kind) => modelOf(kind).ownOptions.includes(option));
+}
+
+/** What a model with, or without, linear weights would be instead. */
+const OTHER_BY_KIND: Partial<Record<ModelKind, string>> = {
+  logistic: 'logistic is nothing but linear weights',
+  'wide-deep': 'wide-deep without linear weights is mlp: set kind: mlp',
+  mlp: 'mlp with linear weights is wide-deep: set kind: wide-deep',
+};
+
+function linearMisfits({ kind, linear }: ModelConfig): Misfit[] {
+  const rule = modelOf(kind).linear;
+  const isRefused =
+    (rule === 'always' && linear === false) || (rule === 'never' && linear === true);
+  const message = OTHER_BY_KIND[kind] ?? `${kind} fixes whether it has linear weights`;
+  return isRefused ? [{ path: ['linear'], message }] : [];
+}
+
+function personalMisfits(model: ModelConfig): Misfit[] {
+  const known = [
+    'bias',
+    'numbers',
+    ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
+    ...modelOf(model.kind).blocks(model),
+  ];
+  const misfits: Misfit[] = [...model.personal.entries()]
+    .filter(([index, block]) => !known.includes(block) || model.personal.indexOf(block) !== index)
+    .map(([index]) => ({
+      path: ['personal', index],
+      message: `expected each of ${known.join(', ')} at most once`,
+    }));
+  if (model.adgroupEmbedding && !model.personal.includes('adgroupEmbedding'))
+    misfits.push({
+      path: ['personal'],
+      message: 'adgroupEmbedding must be personal: in the trunk it would be a second bias',
+    });
+  if (model.supportInputs !== undefined && model.personal.includes('numbers'))
+    misfits.push({
+      path: ['personal', model.personal.indexOf('numbers')],
+      message:
+        'numbers cannot be personal with supportInputs: within one support set, what the other ' +
+        'rows have shown gives away the label that is left out, and inner steps would learn that',
+    });
+  return misfits;
+}
+
+/** A feature as the `data` section declares it; `scale` is that of a number. */
+export interface DeclaredFeature {
+  readonly name: string;
+  readonly kind: 'category' | 'bag' | 'number';
+  readonly scale?: string;
+}
+
+/** Everything the model says of features that the data section does not bear out. */
+export function featureMisfits(model: ModelConfig, features: readonly DeclaredFeature[]): Misfit[] {
+  const names = features.map(({ name }) => name);
+  const isCategory = (f: DeclaredFeature): boolean =>
+    f.kind === 'category' || (f.kind === 'number' && f.scale === 'log-bucket');
+  // A number in buckets is a category.
+  const hasTable = (f: DeclaredFeature): boolean => f.kind !== 'number' || f.scale === 'log-bucket';
+  const tableNames = features.filter(hasTable).map(({ name }) => name);
+  const supportInputs = supportInputNames(model.supportInputs);
+  const fields = [
+    ...names,
+    ...supportInputs,
+    ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
+  ];
+  const misfits: Misfit[] = [
+    ...unknownNames(
+      ['generated'],
+      model.generated === undefined ? [] : [model.generated],
+      features.filter(isCategory).map(({ name }) => name),
+    ).map(({ message }) => ({ path: ['generated'], message })),
+    ...unknownNames(
+      ['supportInputs', 'targetEncodings'],
+      model.supportInputs?.targetEncodings ?? [],
+      features.filter(isCategory).map(({ name }) => name),
+    ),
+    ...supportInputs
+      .filter((name) => names.includes(name))
+      .map((name) => ({
+        path: ['supportInputs'],
+        message: `gives an input the name ${name}, which is that of a feature: rename the feature`,
+      })),
+    ...unknownNames(['factorisedFields'], model.factorisedFields ?? [], fields),
+    ...unknownNames(['wideFields'], model.wideFields ?? [], tableNames),
+    ...Object.keys(model.initialisation?.tables ?? {})
+      .filter((name) => !tableNames.includes(name))
+      .map((name) => ({
+        path: ['initialisation', 'tables', name],
+        message: `there is no feature of this name with a table; it is one of ${tableNames.join(', ')}`,
+      })),
+  ];
+  const wideCount = new Set(model.wideFields).size;
+  if (wideCount > 0 && wideCount >= fields.length)
+    misfits.push({ path: ['wideFields'], message: 'leaves no field to the tower' });
+  const numbersPlace = model.personal.indexOf('numbers');
+  if (numbersPlace >= 0 && features.every(hasTable) && supportInputs.length === 0)
+    misfits.push({
+      path: ['personal', numbersPlace],
+      message: 'there are no number features to adapt the weights of',
+    });
+  const needed = pairsNeed(model);
+  const count = model.factorisedFields?.length ?? fields.length;
+  if (count < needed)
+    misfits.push({
+      path: model.factorisedFields === undefined ? ['kind'] : ['factorisedFields'],
+      message: `${model.kind} multiplies fields: expected at least ${needed} of them, found ${count}`,
+    });
+  return misfits;
+}
+
+/** Fields without which a model has nothing to multiply, where that would be a mistake. */
+function pairsNeed({ kind, factorisedFields, interactions }: ModelConfig): number {
+  if ((kind === 'ipnn' || kind === 'pnn') && interactions !== 'by-field') return 2;
+  return factorisedFields === undefined ? 0 : 1;
+}
+
+function unknownNames(
+  path: readonly string[],
+  found: readonly string[],
+  known: readonly string[],
+): Misfit[] {
+  return [...found.entries()]
+    .filter(([index, name]) => !known.includes(name) || found.indexOf(name) !== index)
+    .map(([index]) => ({
+      path: [...path, index],
+      message: `expected each of ${known.join(', ')} at most once`,
+    }));
+}

@@ -1,0 +1,139 @@
+/**
+ * The contract between coordinator and workers: what a job says and what a result says.
+ *
+ * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks; a *gradient* job returns
+ * the chunk's task gradients, summed in task order; a *predict* job returns query-set logits after
+ * given numbers of inner steps. Tensors travel as blobs (`storage/blob-store.ts`); this file holds
+ * only the small records, each parsed strictly where it arrives.
+ *
+ * Input blobs of a job, all in safetensors layout (decision 0018):
+ *   dense     dense variables by name: those that outer steps change
+ *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
+ *   frozen    the other dense variables by name and, in a job without row pack, `rows`
+ *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
+ * Output blob of a gradient job:
+ *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
+ *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
+ * Output blob of a predict job:
+ *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
+ */
+
+import { StorageConfigSchema } from '../storage/storage-config.js';
+import { z } from 'zod';
+import { BlobRefSchema } from '../storage/blob-store.js';
+import { DeviceDemandSchema, ModelConfigSchema } from '../config/run-config.js';
+import { RowDivisionSchema } from '../tasks/row-division.js';
+import { MethodConfigSchema } from '../methods/methods.js';
+import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
+
+/** Raised when job or result change meaning; a worker refuses jobs of another version. */
+export const PROTOCOL_VERSION = 4;
+
+/** The queue's name within its prefix. */
+export const INNER_LOOP_QUEUE = 'inner-loops';
+
+/** Job data above this is refused by the queue. */
+export const JOB_BYTE_COUNT_MAX = 64 * 1024;
+
+const index = z.int().nonnegative();
+
+/** How a task's rows become one gradient. */
+export const GradientWorkSchema = z.strictObject({
+  kind: z.literal('gradient'),
+  method: MethodConfigSchema,
+  /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
+  taskWeights: z.array(z.number().nonnegative()),
+  /** The same for the cold term of the outer loss; absent when the method has none. */
+  coldTaskWeights: z.array(z.number().nonnegative()).optional(),
+  /** Of the query losses after each inner step; the loss after the last alone when absent. */
+  stepWeights: z.array(z.number().nonnegative()).optional(),
+  /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
+  learned: z
+    .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
+    .optional(),
+});
+
+/** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */
+export const AdaptationSchema = z.strictObject({
+  innerRate: z.number().positive(),
+  innerSteps: z.int().nonnegative(),
+});
+
+export const PredictWorkSchema = z.strictObject({
+  kind: z.literal('predict'),
+  /** How tasks adapt; of a method without inner loop, by plain gradient descent. */
+  method: MethodConfigSchema,
+  adaptations: z.array(AdaptationSchema).min(1).max(256),
+  /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
+  rows: z.enum(['query', 'support']),
+  /** Absent: support and query rows are those of the store. */
+  division: RowDivisionSchema.optional(),
+});
+
+export const JobSchema = z.strictObject({
+  protocolVersion: z.literal(PROTOCOL_VERSION),
+  runId: z.string().min(1).max(128),
+  outerStep: index,
+  jobIndex: index,
+  store: z.strictObject({
+    address: z.string().min(1),
+    /** Digest of the manifest; a worker refuses a store with another. */
+    digest: z.string(),
+    /** How to reach an address at `s3://`. */
+    storage: StorageConfigSchema,
+  }),
+  model: ModelConfigSchema,
+  taskIndices: z.array(index).min(1),
+  /** By task: training tasks whose support rows it reads beside its own; absent when its method reads none. */
+  neighbours: z.array(z.array(index).max(NEIGHBOURS_MAX)).optional(),
+  /** Bounds the padded rows computed at once: decides in which order gradients are summed. */
+  microBatchRowsMax: z.int().positive(),
+  /** A worker that computes on another refuses the job, so that one that does may take it. */
+  device: DeviceDemandSchema,
+  dense: BlobRefSchema,
+  rowPack: BlobRefSchema.optional(),
+  frozen: BlobRefSchema.optional(),
+  work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
+  /** Counted from the start of the computation. */
+  timeoutMs: z.int().positive(),
+  /** How long the job's blobs in Redis outlive their last use, its output's included. */
+  blobLifetimeMs: z.int().positive(),
+});
+
+/** Of a job that diverged it is not finite: what becomes of that is for the coordinator to say. */
+export const LossSchema = z
+  // JSON writes null for what is not finite.
+  .union([z.number(), z.nan(), z.literal([Infinity, -Infinity]), z.null()])
+  .transform((loss) => loss ?? Number.NaN);
+
+export const JobResultSchema = z.strictObject({
+  protocolVersion: z.literal(PROTOCOL_VERSION),
+  runId: z.string(),
+  outerStep: index,
+  jobIndex: index,
+  output: BlobRefSchema,
+  /** Sum over the chunk of taskWeight * query loss; for a predict job 0. */
+  weightedQueryLoss: LossSchema,
+  /** The same of the support loss before adaptation. */
+  weightedSupportLoss: LossSchema,
+  taskCount: z.int().positive(),
+  queryRowCount: z.int().nonnegative(),
+  computeMs: z.number().nonnegative(),
+  worker: z.string(),
+  /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
+  backend: z.string(),
+});
+
+export type Job = z.infer<typeof JobSchema>;
+export type JobResult = z.infer<typeof JobResultSchema>;
+/** A task store as a job names it. */
+export type StoreReference = Job['store'];
+export type GradientWork = z.infer<typeof GradientWorkSchema>;
+export type PredictWork = z.infer<typeof PredictWorkSchema>;
+export type Adaptation = z.infer<typeof AdaptationSchema>;
+export type JobWork = Job['work'];
+
+/** Derived, so that a job enqueued twice is one job. No colon: BullMQ refuses it. */
+export function jobIdOf(job: Job, attempt: number): string {
+  return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
+}

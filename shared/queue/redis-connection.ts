@@ -1,0 +1,191 @@
+/**
+ * Connections to Redis, with the options each use needs, and the check that the server fits.
+ * Every connection has an `error` listener, so a lost server is never an uncaught exception.
+ */
+
+import { Redis, type RedisOptions } from 'ioredis';
+import { QianmoError } from '../base/errors.js';
+
+/**
+ * - `producer` fails at once while Redis is away: its caller decides how long to try.
+ * - `worker` and `events` wait for Redis to come back, however long.
+ */
+export type RedisRole = 'producer' | 'worker' | 'events';
+
+/** So that who merely passes a connection on need not know the client library. */
+export type RedisConnection = Redis;
+
+export interface ConnectRedisOptions {
+  readonly url: string;
+  readonly role: RedisRole;
+  /** Shown by `CLIENT LIST`. */
+  readonly name?: string;
+  readonly connectTimeoutMs?: number;
+  /** Told about every lost or refused connection after the first success. */
+  readonly onError?: (error: Error) => void;
+}
+
+export interface RedisFacts {
+  /** `redis 7.0.15`, `valkey 9.1.2` */
+  readonly version: string;
+  readonly maxmemoryPolicy: string;
+  readonly aof: boolean;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const COMMAND_TIMEOUT_MS = 15_000;
+const RECONNECT_DELAY_MS_MAX = 2_000;
+const RECONNECT_DELAY_MS_STEP = 50;
+
+const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
+
+/** Replies of a server that will answer later: it loads its data or fails over. */
+const OUTAGE_REPLIES = /^(LOADING|READONLY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN|UNBLOCKED)\b/;
+const OUTAGE_MESSAGES =
+  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out/i;
+
+/** True when the same command may succeed once Redis is back; looks through to the first cause. */
+export function isRedisOutage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (error.cause !== undefined) return isRedisOutage(error.cause);
+  if (OUTAGE_REPLIES.test(error.message) || OUTAGE_MESSAGES.test(error.message)) return true;
+  return 'code' in error && typeof error.code === 'string' && OUTAGE_MESSAGES.test(error.code);
+}
+
+/** The address without its password, for messages. */
+export function redactedRedisUrl(url: string): string {
+  return url.replace(/(:\/\/[^:@/]*):[^@]*@/, '$1:***@');
+}
+
+// The type is inferred: ioredis' own option type does not fit its constructor under
+// exactOptionalPropertyTypes.
+function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number) {
+  const waits = role !== 'producer';
+  return {
+    lazyConnect: true,
+    connectTimeout: connectTimeoutMs,
+    keepAlive: 10_000,
+    enableReadyCheck: true,
+    // 0 rejects a command in flight as soon as its connection is lost. With 1 and no resending,
+    // ioredis forgets it: its promise never settles.
+    maxRetriesPerRequest: waits ? null : 0,
+    enableOfflineQueue: waits,
+    autoResendUnfulfilledCommands: waits,
+    // Of a connection that was cut without a word; a blocking command may take longer by design.
+    ...(waits ? {} : { commandTimeout: COMMAND_TIMEOUT_MS }),
+    retryStrategy: (attempts: number) =>
+      Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
+    ...(name === undefined ? {} : { connectionName: name }),
+  } satisfies RedisOptions;
+}
+
+/**
+ * Connects and resolves when the server answers. The caller ends the connection (`quit` or
+ * `disconnect`).
+ *
+ * @throws QianmoError `usage` when the address is not one of Redis, `environment` when the server is
+ *   down, refuses the password or is no Redis.
+ */
+export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
+  if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
+  const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+  const redis = new Redis(options.url, optionsOf(options, connectTimeoutMs));
+  let firstError: Error | undefined;
+  const keepFirst = (error: Error): void => {
+    firstError ??= error;
+  };
+  redis.on('error', keepFirst);
+  try {
+    await answerWithin(redis, connectTimeoutMs);
+  } catch (error) {
+    redis.disconnect();
+    throw connectFailure(options.url, firstError ?? error);
+  }
+  redis.on('error', (error: Error) => options.onError?.(error));
+  redis.off('error', keepFirst);
+  return redis;
+}
+
+/** A server that accepts and stays silent is not seen by ioredis' own connect timeout. */
+function answerWithin(redis: Redis, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`no answer within ${timeoutMs} ms`));
+    }, timeoutMs);
+    redis
+      .connect()
+      .then(() => redis.ping())
+      .then(() => resolve(), reject)
+      .finally(() => clearTimeout(timer));
+  });
+}
+
+function notAnAddress(url: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this is not the address of a Redis server',
+    where: redactedRedisUrl(url),
+    expected: 'redis://HOST:PORT, or rediss://HOST:PORT for TLS',
+    cure: 'correct --redis or queue.redisUrl',
+  });
+}
+
+function connectFailure(url: string, cause: unknown): QianmoError {
+  const found = cause instanceof Error ? cause.message : String(cause);
+  const where = redactedRedisUrl(url);
+  if (/WRONGPASS|NOAUTH|NOPERM|invalid (username-)?password|without any password/i.test(found))
+    return new QianmoError({
+      kind: 'environment',
+      what: 'Redis refuses the user or password',
+      where,
+      found,
+      cure: 'put the right ones into the address: redis://USER:PASSWORD@HOST:PORT',
+      cause,
+    });
+  if (/RESP type|protocol error/i.test(found))
+    return new QianmoError({
+      kind: 'environment',
+      what: 'what answers at this address is not Redis',
+      where,
+      expected: 'an answer in the Redis protocol',
+      cure: 'give the address of a Redis server: redis://HOST:PORT (rediss:// for TLS)',
+      cause,
+    });
+  return new QianmoError({
+    kind: 'environment',
+    what: 'Redis does not answer',
+    where,
+    found,
+    cure: 'start the server (redis-server --appendonly yes), or correct --redis or queue.redisUrl',
+    cause,
+  });
+}
+
+/**
+ * What matters about the server.
+ *
+ * @throws QianmoError `environment` when the server may evict keys: it would throw away jobs.
+ */
+export async function checkRedis(redis: Redis): Promise<RedisFacts> {
+  const info = await redis.info();
+  const valueOf = (name: string): string | undefined =>
+    new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
+  const valkeyVersion = valueOf('valkey_version');
+  const facts: RedisFacts = {
+    version:
+      valkeyVersion === undefined
+        ? `redis ${valueOf('redis_version') ?? 'of unknown version'}`
+        : `valkey ${valkeyVersion}`,
+    maxmemoryPolicy: valueOf('maxmemory_policy') ?? 'noeviction',
+    aof: valueOf('aof_enabled') === '1',
+  };
+  if (facts.maxmemoryPolicy === 'noeviction') return facts;
+  throw new QianmoError({
+    kind: 'environment',
+    what: 'Redis may evict keys, which would lose jobs without a trace',
+    where: `${redis.options.host ?? 'localhost'}:${redis.options.port ?? 6379}`,
+    expected: 'maxmemory-policy noeviction',
+    found: `maxmemory-policy ${facts.maxmemoryPolicy}`,
+    cure: 'redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf',
+  });
+}

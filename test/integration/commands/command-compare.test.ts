@@ -1,0 +1,120 @@
+/** `qianmo compare` on what `qianmo evaluate` left: two runs of one store, and what is refused. */
+
+import { readFile, rm } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
+import { parseReport } from '../../../coordinator/reports/report-json.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+
+let room: CommandRoom;
+
+beforeAll(async () => {
+  room = await commandRoom();
+  const evaluation = { innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 };
+  for (const [name, personal] of [
+    ['first', ['bias']],
+    ['second', ['bias', 'output']],
+  ] as const) {
+    const arms = ['constant', 'meta-unadapted', 'meta-adapted'];
+    const run = await room.config(name, (config) => {
+      Object.assign(config, { model: { hiddenWidths: [4], personal } });
+      config['evaluation'] = { ...evaluation, arms };
+    });
+    if (name === 'first') await room.done(['prepare', run]);
+    await room.done(['train', run, '--in-process']);
+    await room.done(['evaluate', run, '--in-process']);
+  }
+  await room.copy('first', 'trained');
+  await rm(room.path('trained/evaluation.json'));
+});
+afterAll(() => room.remove());
+
+describe('qianmo compare', () => {
+  it('takes a config and a folder, prints a table and leaves a page', async () => {
+    const table = await room.done(['compare', 'first.yaml', 'second', 'second:meta-unadapted']);
+    expect(table).toMatch(/Minus first:meta-adapted/);
+    expect(table).toMatch(/second:meta-unadapted/);
+    const page = await readFile(room.path('runs/comparison/comparison.html'), 'utf8');
+    expect(page).toContain('second:meta-unadapted');
+  });
+
+  it('prints JSON with the numbers of the evaluations', async () => {
+    const printed = await room.done([
+      'compare',
+      'first',
+      'second',
+      '--out',
+      'out',
+      '--format',
+      'json',
+    ]);
+    const report = ComparisonReportSchema.parse(JSON.parse(printed));
+    for (const [index, name] of ['first', 'second'].entries()) {
+      const path = room.path(`${name}/evaluation.json`);
+      const evaluated = parseReport(await readFile(path, 'utf8'), path);
+      const adapted = evaluated.slices[0]?.arms.find(({ arm }) => arm === 'meta-adapted');
+      const { metrics, differences } = report.slices[0]?.runs[index] ?? {};
+      expect(metrics?.logloss).toBeCloseTo(adapted?.metrics.logloss ?? NaN, 12);
+      expect(differences === null).toBe(index === 0);
+    }
+    expect(await readFile(room.path('out/comparison.json'), 'utf8')).toBe(printed);
+  });
+});
+
+describe('qianmo compare refuses', () => {
+  it.each<[string, readonly string[], Parameters<CommandRoom['refused']>[1]]>([
+    [
+      'a run that is not there',
+      ['first', 'nowhere'],
+      { exitCode: 2, what: /^there is no run$/, where: /nowhere$/, cure: /output folder/ },
+    ],
+    [
+      'a config that is not there',
+      ['first', 'nowhere.yaml'],
+      {
+        exitCode: 2,
+        what: /run config cannot be read/,
+        where: /nowhere\.yaml/,
+        cure: /mend the path/,
+      },
+    ],
+    [
+      'a run that was not evaluated',
+      ['first', 'trained'],
+      {
+        exitCode: 2,
+        what: /trained but not evaluated/,
+        where: /trained$/,
+        cure: /qianmo evaluate/,
+      },
+    ],
+    [
+      'an arm that is not there',
+      ['first', 'second:finetuned'],
+      { exitCode: 2, what: /no.* arm|not evaluated with an arm/, expected: /constant/, cure: /./ },
+    ],
+    [
+      'one run',
+      ['first'],
+      { exitCode: 2, what: /two or more runs/, found: /^1$/, cure: /qianmo compare/ },
+    ],
+    [
+      'edges that are none',
+      ['first', 'second', '--buckets', '10,x'],
+      { exitCode: 2, what: /--buckets/, found: /10,x/, cure: /--help/ },
+    ],
+  ])('%s', async (_, runs, expected) => {
+    await room.refused(['compare', ...runs], expected);
+  });
+
+  it('an evaluation whose logits are gone', async () => {
+    await room.copy('second', 'bare');
+    await rm(room.path('bare/test-logits.safetensors'));
+    await room.refused(['compare', 'first', 'bare'], {
+      exitCode: 1,
+      what: /no logits of its test rows/,
+      where: /bare\/test-logits\.safetensors$/,
+      cure: /evaluate the run again/,
+    });
+  });
+});

@@ -1,0 +1,152 @@
+/** A disk that is full: said plainly, and no half-written file takes up what room there was. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commandRoom, filesIn, type CommandRoom } from '../../fixtures/commands/command-room.js';
+
+const DISK_BYTE_COUNT = 256 * 1024;
+
+function mount(folder: string): void {
+  const options = ['-t', 'tmpfs', '-o', `size=${DISK_BYTE_COUNT}`, 'tmpfs', folder];
+  execFileSync('mount', options, { stdio: 'ignore' });
+}
+
+/** Takes root, and is not allowed in every container. */
+function canMount(): boolean {
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-small-disk-'));
+  try {
+    mount(folder);
+    execFileSync('umount', [folder]);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmdirSync(folder);
+  }
+}
+
+const isMountable = canMount();
+const suffix = isMountable ? '' : ' (SKIPPED: no file system can be mounted here)';
+
+let room: CommandRoom;
+let disk: string;
+beforeAll(async () => {
+  room = await commandRoom();
+  if (!isMountable) return;
+  disk = mkdtempSync(join(tmpdir(), 'qianmo-small-disk-'));
+  mount(disk);
+  await room.done(['prepare', await room.config('run')]);
+});
+afterAll(async () => {
+  await room.remove();
+  if (!isMountable) return;
+  execFileSync('umount', [disk]);
+  rmdirSync(disk);
+});
+
+/** Leaves this much room on the disk. */
+async function fill(freeByteCount: number): Promise<void> {
+  await rm(join(disk, 'filler'), { force: true });
+  await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT - freeByteCount));
+}
+
+describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
+  const what = /the disk is full/;
+  const cure = /free space.* another disk/;
+
+  it.each(['csv', 'csv.gz', 'parquet'])('synthesize to .%s', async (ending) => {
+    await fill(DISK_BYTE_COUNT);
+    const out = join(disk, `log.${ending}`);
+    await room.refused(['synthesize', '--rows', '200k', '--out', out], {
+      exitCode: 3,
+      what,
+      where: new RegExp(`/log\\.${ending}$`),
+      found: /ENOSPC|space/,
+      cure,
+    });
+    expect(await filesIn(disk)).toHaveLength(1);
+  });
+
+  it('synthesize to .parquet, when only the text it is made from has room', async () => {
+    await fill(110_000);
+    const out = join(disk, 'log.parquet');
+    await room.refused(['synthesize', '--rows', '1700', '--out', out], {
+      exitCode: 3,
+      what,
+      where: /\/log\.parquet$/,
+      cure,
+    });
+    expect(await filesIn(disk)).toHaveLength(1);
+  });
+
+  it('prepare, for its store', async () => {
+    await fill(8192);
+    const path = await room.config(
+      'store',
+      ({ data }) => void (data['store'] = join(disk, 'store')),
+    );
+    await room.refused(['prepare', path], {
+      exitCode: 3,
+      what,
+      where: new RegExp(`^${disk}`),
+      cure,
+    });
+    expect(await filesIn(disk)).toHaveLength(1);
+  });
+
+  it('prepare, for its temporary files', async () => {
+    await fill(8192);
+    const path = await room.config('temporary', ({ data }) => void (data['store'] = 'other-store'));
+    await room.refused(
+      ['prepare', path],
+      { exitCode: 3, what, where: new RegExp(`^${disk}`), cure: /TMPDIR/ },
+      { TMPDIR: disk },
+    );
+    expect(await filesIn(disk)).toHaveLength(1);
+  });
+
+  it.each([0, 16_384])('train with %i bytes of room', async (freeByteCount) => {
+    await fill(freeByteCount);
+    const path = await room.config(
+      'train',
+      (config) => void (config['output'] = join(disk, 'train')),
+    );
+    await room.refused(['train', path, '--in-process'], {
+      exitCode: 3,
+      what,
+      where: new RegExp(`${disk}/train/checkpoints`),
+      cure,
+    });
+    const left = (await filesIn(disk)).filter((file) => !/^filler |\/blobs\//.test(file));
+    expect(left).toEqual([]);
+    // Whole blobs of a checkpoint that has no manifest yet: the run goes on over them.
+    await fill(DISK_BYTE_COUNT / 2);
+    await room.done(['train', path, '--in-process']);
+    await rm(join(disk, 'train'), { recursive: true });
+  });
+
+  it('evaluate, for its report', async () => {
+    await mkdir(join(disk, 'evaluate'));
+    await fill(DISK_BYTE_COUNT / 2);
+    const path = await room.config('evaluate', (config) => {
+      config['output'] = join(disk, 'evaluate');
+      config['evaluation'] = { arms: ['constant', 'meta-unadapted'] };
+    });
+    await room.done(['train', path, '--in-process']);
+    await rm(join(disk, 'filler'));
+    const before = await filesIn(disk);
+    await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT)).catch(() => undefined);
+    await room.refused(['evaluate', path, '--in-process'], {
+      exitCode: 3,
+      what,
+      where: /test-logits\.safetensors$/,
+      cure,
+    });
+    await rm(join(disk, 'filler'));
+    expect(await filesIn(disk)).toEqual(before);
+  });
+});

@@ -1,0 +1,212 @@
+/** Logs that `qianmo prepare` cannot use: named by file and line, and no store is left. */
+
+import { mkdir } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  commandRoom,
+  type CommandRoom,
+  type ExpectedFailure,
+} from '../../fixtures/commands/command-room.js';
+import { smallLog } from '../../fixtures/commands/small-run.js';
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+  await mkdir(room.path('nothing'));
+});
+afterAll(() => room.remove());
+
+const HEADER = 'adgroup,second,site,user,age,clicked\n';
+
+/** The small log with the field of one line, counted from 1, replaced. */
+function logWith(line: number, column: string, value: string): string {
+  const lines = smallLog().split('\n');
+  const fields = lines[line - 1]?.split(',') ?? [];
+  fields[HEADER.trim().split(',').indexOf(column)] = value;
+  lines[line - 1] = fields.join(',');
+  return lines.join('\n');
+}
+
+interface Case extends Omit<ExpectedFailure, 'exitCode'> {
+  readonly exitCode?: 1 | 2 | 3;
+  /** A log of this name and content is written and read. */
+  readonly log?: readonly [name: string, content: () => string | Uint8Array];
+  readonly data?: Record<string, unknown>;
+}
+
+const cases: Readonly<Record<string, Case>> = {
+  'no such file': {
+    data: { logs: 'none-*.csv' },
+    what: /^no log file matches$/,
+    where: /^data\.logs: none-\*\.csv$/,
+    expected: /\.csv, \.tsv, \.jsonl or \.parquet/,
+    cure: /mend the path or pattern/,
+  },
+  'a folder without logs': {
+    data: { logs: 'nothing' },
+    what: /^no log file matches$/,
+    where: /^data\.logs: nothing$/,
+    cure: /mend the path or pattern/,
+  },
+  'an address that is not read': {
+    data: { logs: 'https://example.com/log.csv' },
+    exitCode: 2,
+    what: /not read from this kind of address/,
+    where: /^data\.logs: https:\/\/example\.com\/log\.csv$/,
+    expected: /s3:\/\/BUCKET\/KEY/,
+    cure: /download/,
+  },
+  'an unknown format': {
+    log: ['log.xyz', smallLog],
+    exitCode: 2,
+    what: /format of a log file cannot be told/,
+    where: /^log\.xyz$/,
+    cure: /data\.format/,
+  },
+  'an empty file': {
+    log: ['empty.csv', () => ''],
+    what: /^the logs are empty$/,
+    where: /^empty\.csv$/,
+    found: /1 file without rows/,
+    cure: /data\.logs/,
+  },
+  'a header and no rows': {
+    log: ['header.csv', () => HEADER],
+    what: /^the logs are empty$/,
+    where: /^header\.csv$/,
+    cure: /data\.logs/,
+  },
+  'a gzip file cut short': {
+    log: ['cut.csv.gz', () => gzipSync(smallLog()).subarray(0, -9)],
+    what: /^a log file is cut short$/,
+    where: /^cut\.csv\.gz$/,
+    expected: /whole/,
+    found: /ends in the middle/,
+    cure: /copy it again/,
+  },
+  'no gzip file at all': {
+    log: ['plain.csv.gz', smallLog],
+    what: /^a log file cannot be read$/,
+    where: /^plain\.csv\.gz$/,
+    found: /GZIP/,
+    cure: /name or data\.format/,
+  },
+  'no Parquet file at all': {
+    log: ['plain.parquet', smallLog],
+    what: /^a log file cannot be read$/,
+    where: /^plain\.parquet$/,
+    cure: /name or data\.format/,
+  },
+  'no text at all': {
+    log: ['noise.csv', () => Uint8Array.from({ length: 4000 }, (_, n) => (n * n * 31 + 7) % 256)],
+    what: /^a log file cannot be read$/,
+    where: /^noise\.csv$/,
+    cure: /file is whole/,
+  },
+  'no such column': {
+    data: { task: 'adgrup' },
+    exitCode: 2,
+    what: /^the logs have no column "adgrup"$/,
+    where: /^data\.task, log\.csv$/,
+    expected: /adgroup, second, site/,
+    found: /"adgrup"/,
+    cure: /did you mean "adgroup"\?/,
+  },
+  'an expression that is none': {
+    data: { label: { expression: 'clicked >' } },
+    exitCode: 2,
+    what: /expression/,
+    where: /data\.label\.expression/,
+    expected: /SQL of DuckDB/,
+    found: /syntax error/i,
+    cure: /mend data\.label\.expression/,
+  },
+  'a number that is none': {
+    log: ['words.csv', () => logWith(7, 'age', 'old')],
+    data: { rejectedRowsMax: 0 },
+    what: /^more rows are rejected than the config allows$/,
+    where: /^data\.rejectedRowsMax$/,
+    expected: /at most 0/,
+    found: /words\.csv, line 7: the column "age" holds "old", expected a number/,
+    cure: /mend the logs/,
+  },
+  'a label outside {0,1}': {
+    log: ['labels.csv', () => logWith(9, 'clicked', '2')],
+    data: { rejectedRowsMax: 0 },
+    what: /^more rows are rejected/,
+    where: /^data\.rejectedRowsMax$/,
+    found: /labels\.csv, line 9: the column "clicked" holds "2", expected a label of 0 or 1/,
+    cure: /mend the logs/,
+  },
+  'no label inside {0,1}': {
+    data: { label: { column: 'age' } },
+    what: /^no row of the logs can be used$/,
+    where: /^data\.logs$/,
+    found: /log\.csv, line 2: the column "age" holds "\d+", expected a label of 0 or 1/,
+    cure: /mend the logs or the fields/,
+  },
+  'a line with too few fields': {
+    log: ['short.csv', () => smallLog().replace('\n', '\ng0,1\n')],
+    data: { rejectedRowsMax: 0 },
+    what: /^more rows are rejected/,
+    where: /^data\.rejectedRowsMax$/,
+    found: /short\.csv, line 2: missing columns/,
+    cure: /mend the logs/,
+  },
+  'no task with enough rows': {
+    data: { rowSplit: { by: 'time', supportRowsMin: 50 } },
+    what: /^every task has too few rows$/,
+    where: /^data\.task$/,
+    expected: /at least 50 support and 1 query rows/,
+    found: /24 tasks, all smaller/,
+    cure: /supportRowsMin/,
+  },
+  'no row that the condition keeps': {
+    data: { where: 'age > 1000' },
+    what: /^no row of the logs is left$/,
+    where: /^data\.logs$/,
+    found: /data\.where/,
+    cure: /data\.where/,
+  },
+  'no such split file': {
+    data: { splitFile: 'none.csv' },
+    exitCode: 3,
+    what: /no such file or folder while reading the split file/,
+    where: /^data\.splitFile: none\.csv$/,
+    cure: /check the path/,
+  },
+  'a store where a file lies': {
+    data: { store: 'log.csv' },
+    exitCode: 3,
+    what: /not a folder/,
+    where: /log\.csv$/,
+    cure: /check the path/,
+  },
+  'a store where something else lies': {
+    data: { store: '.' },
+    exitCode: 2,
+    what: /holds something else/,
+    expected: /an empty or absent folder/,
+    found: /\.(csv|yaml)/,
+    cure: /data\.store/,
+  },
+};
+
+describe('prepare refuses', () => {
+  it.each(Object.entries(cases))('%s', async (_, { log, data, exitCode = 1, ...expected }) => {
+    if (log !== undefined) await room.write(log[0], log[1]());
+    const path = await room.config('logs', (config) => {
+      Object.assign(config.data, log === undefined ? {} : { logs: log[0] }, data);
+    });
+    await room.refused(['prepare', path], { exitCode, ...expected });
+  });
+});
+
+it('a task key with too few rows is left out and counted', async () => {
+  await room.write('lonely.csv', `${smallLog()}lonely,1,s1,u1,30,1\n`);
+  const path = await room.config('lonely', ({ data }) => void (data['logs'] = 'lonely.csv'));
+  const { exitCode, diagnostics } = await room.start(['prepare', path]).ended;
+  expect(exitCode, diagnostics).toBe(0);
+  expect(diagnostics).toContain('1 task (1 row) left out: fewer rows than supportRowsMin');
+});

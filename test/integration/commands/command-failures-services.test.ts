@@ -1,0 +1,202 @@
+/** Redis and the object store when they are away, misconfigured or refuse; a port that is taken. */
+
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import {
+  commandRoom,
+  type CommandRoom,
+  type ExpectedFailure,
+} from '../../fixtures/commands/command-room.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import {
+  canStartS3,
+  S3_SUITE_SUFFIX,
+  startS3Buckets,
+  type S3Buckets,
+} from '../../fixtures/stores/s3-buckets.js';
+
+/** Nothing listens on port 1. */
+const NOBODY = 'redis://127.0.0.1:1';
+
+let room: CommandRoom;
+let run: string;
+beforeAll(async () => {
+  room = await commandRoom();
+  run = await room.config('run');
+  await room.done(['prepare', run]);
+});
+afterAll(() => room.remove());
+
+describe('Redis', () => {
+  let redis: RedisForTest;
+  beforeAll(async () => {
+    redis = await redisForTest();
+  });
+  afterAll(() => redis.close());
+
+  const verbs: readonly (readonly string[])[] = [
+    ['train', 'run.yaml', '--workers', '1'],
+    ['worker'],
+  ];
+
+  it.each([...verbs, ['dashboard', '--port', '0']])('down: %s', async (...verb) => {
+    await room.refused([...verb, '--redis', NOBODY], {
+      exitCode: 3,
+      what: /^Redis does not answer$/,
+      where: /^redis:\/\/127\.0\.0\.1:1$/,
+      found: /ECONNREFUSED/,
+      cure: /start the server .* or correct --redis or queue\.redisUrl/,
+    });
+  });
+
+  it.each(verbs)('with an evicting policy: %s', async (...verb) => {
+    await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    await room.refused([...verb, '--redis', redis.url], {
+      exitCode: 3,
+      what: /^Redis may evict keys/,
+      where: /^127\.0\.0\.1:\d+$/,
+      expected: /maxmemory-policy noeviction/,
+      found: /maxmemory-policy allkeys-lru/,
+      cure: /CONFIG SET maxmemory-policy noeviction/,
+    });
+    await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
+  });
+
+  it('with another password', async () => {
+    await redis.client.config('SET', 'requirepass', 'right');
+    const url = redis.url.replace('://', '://:wrong@');
+    await room.refused(['worker', '--redis', url], {
+      exitCode: 3,
+      what: /refuses the user or password/,
+      where: /^redis:\/\/:\*\*\*@127\.0\.0\.1/,
+      cure: /redis:\/\/USER:PASSWORD@HOST:PORT/,
+    });
+    await redis.client.config('SET', 'requirepass', '');
+  });
+
+  it.each([
+    ['cut short', (bytes: Buffer) => bytes.subarray(0, 10)],
+    ['changed', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -1), Buffer.from('?')])],
+  ])('whose blobs were %s: the job is tried again with whole ones', async (_, damage) => {
+    await redis.client.flushall();
+    const training = room.start(['train', run, '--fresh', '--redis', redis.url]);
+    while ((await redis.client.llen('{run}:inner-loops:wait')) < 4) await systemClock.sleep(5);
+    const keys = await redis.client.keys('{run}:blob:*');
+    expect(keys.length).toBeGreaterThan(0);
+    for (const key of keys) {
+      const piece = await redis.client.hgetBuffer(key, '0');
+      await redis.client.hset(key, '0', damage(piece ?? Buffer.alloc(0)));
+    }
+    const worker = room.start(['worker', '--redis', redis.url, '--prefix', '{run}']);
+    const { exitCode, diagnostics } = await training.ended;
+    worker.signal('SIGTERM');
+    expect((await worker.ended).exitCode).toBe(0);
+    expect(exitCode, diagnostics).toBe(0);
+    expect(diagnostics).toMatch(/is tried again: a blob is not what its reference says/);
+  });
+});
+
+it('a port that is taken', async () => {
+  const redis = await redisForTest();
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const address = other.address();
+  const port = typeof address === 'object' && address !== null ? String(address.port) : '';
+  try {
+    await room.refused(['dashboard', '--redis', redis.url, '--port', port], {
+      exitCode: 3,
+      what: /^another program listens on this port$/,
+      where: new RegExp(`^127\\.0\\.0\\.1:${port}$`),
+      found: /EADDRINUSE/,
+      cure: /another --port, or 0/,
+    });
+  } finally {
+    other.close();
+    await redis.close();
+  }
+});
+
+describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
+  let s3: S3Buckets;
+  let credentials: Record<string, string>;
+  beforeAll(async () => {
+    s3 = await startS3Buckets();
+    credentials = {
+      AWS_ACCESS_KEY_ID: s3.options.credentials?.accessKeyId ?? '',
+      AWS_SECRET_ACCESS_KEY: s3.options.credentials?.secretAccessKey ?? '',
+    };
+    await s3.makeBucket('there');
+  });
+  afterAll(() => s3.stop());
+
+  type Place = 'logs' | 'store' | 'output';
+  const VERB_BY_PLACE = {
+    logs: ['prepare'],
+    store: ['prepare'],
+    output: ['train', '--in-process'],
+  } as const;
+
+  async function refusedAt(
+    place: Place,
+    bucket: string,
+    environment: Record<string, string>,
+    expected: Pick<ExpectedFailure, 'what' | 'found' | 'cure'>,
+    endpoint = s3.options.endpoint,
+  ): Promise<void> {
+    const address = `s3://${bucket}/${place === 'logs' ? 'log.csv' : place}`;
+    const path = await room.config(place, (config) => {
+      config['storage'] = { s3Endpoint: endpoint };
+      if (place === 'output') config['output'] = address;
+      else config.data[place] = address;
+    });
+    const [verb, ...options] = VERB_BY_PLACE[place];
+    await room.refused(
+      [verb, path, ...options],
+      { exitCode: 3, where: new RegExp(`s3://${bucket}/.* at ${endpoint}`), ...expected },
+      environment,
+    );
+  }
+
+  const places = ['logs', 'store', 'output'] as const;
+
+  it.each(places)('without the bucket of %s', async (place) => {
+    await refusedAt(place, 'missing', credentials, {
+      what: /^the bucket does not exist$/,
+      found: /404/,
+      cure: /create the bucket, or mend its name/,
+    });
+  });
+
+  it.each(places)('that denies %s', async (place) => {
+    const wrong = { ...credentials, AWS_SECRET_ACCESS_KEY: 'wrong' };
+    await refusedAt(place, 'there', wrong, {
+      what: /does not accept the credentials|access to the object store was denied/,
+      found: /403/,
+      cure: /AWS_SECRET_ACCESS_KEY|allow GetObject/,
+    });
+  });
+
+  it('without credentials', async () => {
+    const none = {
+      AWS_ACCESS_KEY_ID: '',
+      AWS_SECRET_ACCESS_KEY: '',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    };
+    await refusedAt('store', 'there', none, {
+      what: /^there are no credentials/,
+      cure: /AWS_ACCESS_KEY_ID/,
+    });
+  });
+
+  it('that is away', async () => {
+    await refusedAt(
+      'store',
+      'there',
+      credentials,
+      { what: /cannot be reached$/, found: /ECONNREFUSED/, cure: /storage\.s3Endpoint/ },
+      'http://127.0.0.1:1',
+    );
+  });
+});

@@ -1,0 +1,250 @@
+/** A task store or checkpoint that is missing, damaged or another's: refused, and nothing touched. */
+
+import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  commandRoom,
+  type CommandRoom,
+  type ExpectedFailure,
+} from '../../fixtures/commands/command-room.js';
+
+let room: CommandRoom;
+let run: string;
+
+/** One store and one trained run, copied back before every test. */
+beforeAll(async () => {
+  room = await commandRoom();
+  run = await room.config('run');
+  await room.done(['prepare', run]);
+  await room.done(['train', run, '--in-process']);
+  await room.copy('store', 'whole-store');
+  await room.copy('run', 'whole-run');
+});
+beforeEach(async () => {
+  await room.copy('whole-store', 'store');
+  await room.copy('whole-run', 'run');
+});
+afterAll(() => room.remove());
+
+async function flipByteOf(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  const middle = Math.floor(bytes.length / 2);
+  bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);
+  await writeFile(path, bytes);
+}
+
+async function replaceIn(path: string, from: string, to: string): Promise<void> {
+  const text = await readFile(path, 'utf8');
+  expect(text).toContain(from);
+  await writeFile(path, text.replace(from, to));
+}
+
+const RESTORE = /restore the store from a copy, or write it again with `qianmo prepare --force`/;
+const checkpoint = (...names: string[]): string => join('run', 'checkpoints', ...names);
+
+async function checkpointFiles(folder: 'blobs' | 'manifests'): Promise<string[]> {
+  const names = await readdir(room.path(checkpoint(folder)));
+  return names.map((name) => room.path(checkpoint(folder, name)));
+}
+
+describe('a task store', () => {
+  it.each<[string, (store: string) => Promise<void>, Omit<ExpectedFailure, 'exitCode'>]>([
+    [
+      'that was never prepared',
+      (store) => rm(store, { recursive: true }),
+      { what: /^there is no task store$/, where: /^store$/, cure: /`qianmo prepare`/ },
+    ],
+    [
+      'whose rows are cut short',
+      (store) => truncate(join(store, 'rows-00000.arrow'), 100),
+      {
+        what: /another size than its manifest says/,
+        where: /rows-00000\.arrow$/,
+        expected: /\d+ bytes/,
+        found: /^100 bytes$/,
+        cure: RESTORE,
+      },
+    ],
+    [
+      'whose rows were changed',
+      (store) => flipByteOf(join(store, 'rows-00000.arrow')),
+      {
+        what: /was changed$/,
+        where: /rows-00000\.arrow$/,
+        expected: /sha256/,
+        found: /sha256/,
+        cure: RESTORE,
+      },
+    ],
+    [
+      'whose catalog is gone',
+      (store) => rm(join(store, 'tasks.arrow')),
+      { what: /is missing$/, where: /tasks\.arrow$/, expected: /\d+ bytes/, cure: RESTORE },
+    ],
+    [
+      'whose catalog was changed',
+      (store) => flipByteOf(join(store, 'tasks.arrow')),
+      { what: /was changed$/, where: /tasks\.arrow$/, cure: RESTORE },
+    ],
+    [
+      'whose dictionary was changed',
+      (store) => flipByteOf(join(store, 'dictionaries', 'user.arrow')),
+      { what: /was changed$/, where: /user\.arrow$/, cure: RESTORE },
+    ],
+    [
+      'whose manifest is cut short',
+      (store) => truncate(join(store, 'manifest.json'), 100),
+      { what: /manifest of the task store is not JSON/, found: /^100 bytes/, cure: RESTORE },
+    ],
+    [
+      'whose manifest was changed',
+      (store) => replaceIn(join(store, 'manifest.json'), '"taskCount": 24', '"taskCount": 25'),
+      { what: /cannot be read/, where: /store/, found: /25/, cure: RESTORE },
+    ],
+    [
+      'of another version',
+      (store) =>
+        replaceIn(join(store, 'manifest.json'), '"formatVersion": 1', '"formatVersion": 9'),
+      { what: /not one that this version reads/, found: /formatVersion/, cure: /qianmo prepare/ },
+    ],
+  ])('%s', async (_, damage, expected) => {
+    await damage(room.path('store'));
+    await room.refused(['train', run, '--in-process', '--resume'], { exitCode: 1, ...expected });
+  });
+
+  it('that holds out no adgroup is not evaluated, and no global arm trained for nothing', async () => {
+    const unheld = await room.config('unheld', ({ data }) => {
+      data['store'] = 'unheld-store';
+      data['taskSplit'] = { by: 'hash', validationShare: 0, testShare: 0 };
+    });
+    await room.done(['prepare', unheld]);
+    await room.done(['train', unheld, '--in-process']);
+    await room.refused(['evaluate', unheld, '--in-process'], {
+      exitCode: 1,
+      what: /^the task store has no test adgroup$/,
+      where: /^unheld-store$/,
+      found: /24 train, 0 validation, 0 test/,
+      cure: /testShare/,
+    });
+  });
+});
+
+describe('checkpoints', () => {
+  it.each<[string, () => Promise<void>, RegExp]>([
+    [
+      'with a blob cut short',
+      async () => {
+        for (const path of await checkpointFiles('blobs')) await truncate(path, 20);
+      },
+      /blobs\/[0-9a-f]{64}: a blob is not what its reference says, expected \d+ bytes.*, found 20 bytes/,
+    ],
+    [
+      'with a blob that was changed',
+      async () => {
+        for (const path of await checkpointFiles('blobs')) await flipByteOf(path);
+      },
+      /blobs\/[0-9a-f]{64}: a blob is not what its reference says/,
+    ],
+    [
+      'without their blobs',
+      () => rm(room.path(checkpoint('blobs')), { recursive: true }),
+      /blobs\/[0-9a-f]{64} is not there/,
+    ],
+    [
+      'with a manifest cut short',
+      async () => {
+        for (const path of await checkpointFiles('manifests')) await truncate(path, 100);
+      },
+      /manifests\/\d+-[0-9a-f]+\.json: .*not JSON/,
+    ],
+    [
+      'with a manifest that was changed',
+      async () => {
+        for (const path of await checkpointFiles('manifests'))
+          await replaceIn(path, '"outerStep": 2', '"outerStep": 1');
+      },
+      /manifests\/.*the manifest was changed after it was written/,
+    ],
+  ])('%s', async (_, damage, found) => {
+    await damage();
+    const expected: ExpectedFailure = {
+      exitCode: 1,
+      what: /^there are checkpoints, but none is whole$/,
+      where: /run\/checkpoints$/,
+      found,
+      cure: /restore .* or start again with --fresh/,
+    };
+    await room.refused(['evaluate', run, '--in-process'], expected);
+    await room.refused(['train', run, '--in-process', '--resume'], expected);
+  });
+
+  it('whose pointer is damaged: the newest whole one is taken, with a warning', async () => {
+    await truncate(room.path(checkpoint('latest.json')), 10);
+    const { exitCode, diagnostics } = await room.start(['train', run, '--in-process', '--resume'])
+      .ended;
+    expect(exitCode, diagnostics).toBe(0);
+    expect(diagnostics).toMatch(/warning: .*latest\.json: .*cannot be read/);
+    expect(diagnostics).toMatch(/warning: going on from the checkpoint of outer step 2/);
+  });
+
+  it('that are not there', async () => {
+    await rm(room.path('run'), { recursive: true });
+    await room.refused(['evaluate', run, '--in-process'], {
+      exitCode: 2,
+      what: /nothing to evaluate/,
+      where: /run\/checkpoints/,
+      cure: /qianmo train/,
+    });
+  });
+
+  it('of a finished run are not started over without being told to', async () => {
+    await room.refused(['train', run, '--in-process'], {
+      exitCode: 2,
+      what: /^a finished run is there$/,
+      where: /^run$/,
+      found: /outer step 2 of 2/,
+      cure: /--resume .* --fresh/,
+    });
+  });
+
+  it('of another config are refused with the fields that differ', async () => {
+    const other = await room.config('other', (config) => {
+      Object.assign(config, { run: 'run', output: 'run', seed: 4 });
+      Object.assign(config.training, { gradientNormMax: 3 });
+    });
+    await room.refused(['train', other, '--in-process', '--resume'], {
+      exitCode: 2,
+      what: /another config/,
+      where: /run\/checkpoints\/manifests/,
+      found: /seed: 3 -> 4[^]*training\.gradientNormMax: 10 -> 3/,
+      cure: /set these fields back/,
+    });
+  });
+
+  it('of another run are refused', async () => {
+    const other = await room.config('other', (config) => void (config['output'] = 'run'));
+    await room.refused(['train', other, '--in-process', '--resume'], {
+      exitCode: 2,
+      what: /checkpoints of another run/,
+      expected: /run other$/,
+      found: /run run$/,
+      cure: /another output/,
+    });
+  });
+
+  it('of another task store are refused', async () => {
+    const other = await room.config('other', (config) => {
+      Object.assign(config, { run: 'run', output: 'run' });
+      Object.assign(config.data, { store: 'other-store', where: 'second < 18' });
+    });
+    await room.done(['prepare', other]);
+    await room.refused(['train', other, '--in-process', '--resume'], {
+      exitCode: 2,
+      what: /another task store/,
+      expected: /digest/,
+      found: /digest/,
+      cure: /the store that the run began with/,
+    });
+  });
+});

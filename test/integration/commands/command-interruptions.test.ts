@@ -1,0 +1,127 @@
+/** Ctrl-C at any verb: a clean stop, exit code 4 and the way to go on; services just end. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  commandRoom,
+  expectFailure,
+  filesIn,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+let room: CommandRoom;
+let run: string;
+beforeAll(async () => {
+  room = await commandRoom();
+  run = await room.config('run');
+  await room.done(['prepare', run]);
+});
+afterAll(() => room.remove());
+
+it('train keeps what is complete, and a resume ends where an undisturbed run does', async () => {
+  const lengthen = (config: Parameters<NonNullable<Parameters<CommandRoom['config']>[1]>>[0]) =>
+    void Object.assign(config.training, { outerSteps: 80, checkpointEveryOuterSteps: 5 });
+  const stopped = await room.config('stopped', lengthen);
+  const undisturbed = await room.config('undisturbed', lengthen);
+  const training = room.start(['train', stopped, '--in-process']);
+  await training.saw(/checkpoint of outer step 5:/);
+  training.signal('SIGINT');
+  expectFailure(await training.ended, {
+    exitCode: 4,
+    what: /^training was stopped; outer step \d+ of 80 is safe$/,
+    where: /^stopped$/,
+    cure: /qianmo train run\.yaml --resume/,
+  });
+  const digestOf = async (...args: string[]): Promise<unknown> => {
+    const output = await room.done(['train', ...args, '--in-process', '--format', 'json']);
+    return (JSON.parse(output) as { digest: unknown }).digest;
+  };
+  expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
+});
+
+it('train before its first step says that nothing is lost', async () => {
+  const early = await room.config('early');
+  const redis = await redisForTest();
+  const before = await filesIn(room.folder);
+  const training = room.start(['train', early, '--redis', redis.url]);
+  await training.saw(/^run early/m);
+  training.signal('SIGTERM');
+  expectFailure(await training.ended, {
+    exitCode: 4,
+    what: /outer step 0 of 2 is safe/,
+    cure: /the same command again/,
+  });
+  expect(await filesIn(room.folder)).toEqual(before);
+  await redis.close();
+});
+
+it('evaluate writes no report', async () => {
+  await room.done(['train', run, '--in-process']);
+  const before = await filesIn(room.folder);
+  const evaluation = room.start(['evaluate', run, '--in-process']);
+  await evaluation.saw(/run run-global/);
+  // npm passes on the Ctrl-C that the terminal has sent already: one is meant.
+  evaluation.signal('SIGINT');
+  evaluation.signal('SIGINT');
+  expectFailure(await evaluation.ended, {
+    exitCode: 4,
+    what: /^the evaluation was stopped; no report was written$/,
+    where: /^run$/,
+    cure: /the same command again/,
+  });
+  const after = await filesIn(room.folder);
+  expect(after.filter((file) => !file.startsWith('run/global/'))).toEqual(before);
+});
+
+it.each(['csv', 'parquet'])('synthesize to .%s leaves nothing', async (ending) => {
+  const before = await filesIn(room.folder);
+  const synthesis = room.start([
+    ...['synthesize', '--rows', '50M', '--users', '10k', '--adgroups', '100'],
+    ...['--out', `s.${ending}`],
+  ]);
+  await synthesis.saw(/synthesize {2}\d/);
+  synthesis.signal('SIGINT');
+  expectFailure(await synthesis.ended, {
+    exitCode: 4,
+    what: /stopped before the log was complete/,
+    where: new RegExp(`^s\\.${ending}$`),
+    cure: /same command again/,
+  });
+  expect(await filesIn(room.folder)).toEqual(before);
+});
+
+it('prepare leaves nothing', async () => {
+  await room.done(['synthesize', '--rows', '300k', '--out', 'big.csv']);
+  const big = await room.config('big', ({ data }) => {
+    Object.assign(data, { logs: 'big.csv', store: 'big-store', label: { column: 'click' } });
+    Object.assign(data, { time: 'time', features: [{ name: 'user', kind: 'category' }] });
+  });
+  const before = await filesIn(room.folder);
+  const preparation = room.start(['prepare', big]);
+  await preparation.saw(/dictionaries {2}0/);
+  preparation.signal('SIGINT');
+  expectFailure(await preparation.ended, {
+    exitCode: 4,
+    what: /prepare was stopped on request; nothing was written/,
+    cure: /again/,
+  });
+  expect(await filesIn(room.folder)).toEqual(before);
+});
+
+describe('a service ends with 0', () => {
+  it.each([
+    ['worker', /worker takes jobs from/, []],
+    ['dashboard', null, ['--port', '0']],
+  ] as const)('%s', async (verb, sign, options) => {
+    const redis = await redisForTest();
+    const service = room.start([verb, '--redis', redis.url, ...options]);
+    if (sign !== null) await service.saw(sign);
+    while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
+      await new Promise((resolve) => setImmediate(resolve));
+    service.signal('SIGINT');
+    const ended = await service.ended;
+    expect(ended.exitCode, ended.diagnostics).toBe(0);
+    expect(ended.diagnostics).not.toMatch(/error/);
+    await redis.close();
+  });
+});

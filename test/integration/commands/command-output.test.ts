@@ -1,0 +1,150 @@
+/** What the verbs print: JSON that parses and holds what it should, and the preflight as a table. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import {
+  commandRoom,
+  expectFailure,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
+import { findNvidiaDriver } from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
+import { DeviceReportSchema } from '../../../worker/compute/device/device-report.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+let room: CommandRoom;
+let run: string;
+beforeAll(async () => {
+  room = await commandRoom();
+  run = await room.config('run');
+});
+afterAll(() => room.remove());
+
+async function json(...args: string[]): Promise<unknown> {
+  return JSON.parse(await room.done([...args, '--format', 'json']));
+}
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
+describe('--format json', () => {
+  it('of prepare, train and evaluate, one after the other', async () => {
+    const prepared = z
+      .object({ taskCount: z.literal(24), rowCount: z.literal(480), store: z.literal('store') })
+      .parse(await json('prepare', run));
+    expect(prepared.taskCount).toBe(24);
+    // The second time the store is kept, and said to be the same.
+    expect(await json('prepare', run)).toMatchObject(prepared);
+    const trained = z
+      .strictObject({
+        run: z.literal('run'),
+        outerSteps: z.literal(2),
+        checkpoint: z.string().startsWith('file://'),
+        digest,
+      })
+      .parse(await json('train', run, '--in-process'));
+    expect(await json('evaluate', run, '--in-process')).toMatchObject({
+      run: { run: 'run', metaDigest: trained.digest },
+      counts: { trainTasks: expect.any(Number) as number },
+    });
+  });
+
+  it('of synthesize', async () => {
+    expect(await json('synthesize', '--rows', '500', '--out', 's.csv')).toMatchObject({
+      path: 's.csv',
+      rows: 500,
+    });
+  });
+});
+
+const CheckSchema = z.array(
+  z.strictObject({
+    requirement: z.string(),
+    state: z.enum(['ok', 'warning', 'problem']),
+    detail: z.string().min(1),
+    cure: z.string().min(1).nullable(),
+    device: DeviceReportSchema.optional(),
+  }),
+);
+
+const MACHINE = ['Node', 'native TensorFlow', 'memory'];
+const RUN = [...MACHINE, 'config', 'Redis', 'task store', 'output', 'disk'];
+
+describe('check', () => {
+  it('of the machine', async () => {
+    const results = CheckSchema.parse(await json('check'));
+    expect(results.map(({ requirement }) => requirement)).toEqual(MACHINE);
+    for (const { state, cure } of results) expect(cure === null).toBe(state === 'ok');
+    expect(results.filter(({ device }) => device !== undefined)).toMatchObject([
+      { requirement: 'native TensorFlow' },
+    ]);
+    const table = (await room.done(['check'])).trimEnd().split('\n');
+    for (const name of MACHINE)
+      expect(table.some((line) => /^(ok|warning) /.test(line) && line.includes(`  ${name} `))).toBe(
+        true,
+      );
+  });
+
+  it.skipIf(findNvidiaDriver() !== null)('for a GPU that is not there', async () => {
+    const refusal = {
+      exitCode: 3,
+      what: /^a GPU is demanded, yet TensorFlow computes on the CPU$/,
+      found: /libcuda\.so\.1/,
+      cure: /setup --gpu|driver/,
+    } as const;
+    const checked = await room.start(['check', '--device', 'gpu']).ended;
+    expect(checked.exitCode).toBe(3);
+    expect(checked.output).toMatch(/^problem {2}native TensorFlow {2}a GPU is demanded/m);
+    expect(checked.output).toMatch(/cure: /);
+    const demanding = await room.config('demanding', (config) => {
+      config['compute'] = { device: 'gpu' };
+    });
+    await room.done(['prepare', demanding]);
+    for (const way of [['--in-process'], ['--workers', '2']])
+      expectFailure(await room.start(['train', demanding, '--fresh', ...way]).ended, refusal);
+    const worker = ['worker', '--redis', 'redis://127.0.0.1:1', '--device', 'gpu'];
+    expectFailure(await room.start(worker).ended, refusal);
+  });
+
+  it('of a run that has what it needs', async () => {
+    await room.done(['prepare', run]);
+    const redis = await redisForTest();
+    const results = CheckSchema.parse(await json('check', run, '--redis', redis.url));
+    expect(results.map(({ requirement }) => requirement)).toEqual(RUN);
+    expect(results.filter(({ state }) => state === 'problem')).toEqual([]);
+    expect(results.find(({ requirement }) => requirement === 'Redis')?.detail).toMatch(
+      /^(redis|valkey) \d.*noeviction/,
+    );
+    expect(results.find(({ requirement }) => requirement === 'task store')?.detail).toBe(
+      'store: 24 tasks, 480 rows',
+    );
+    await redis.close();
+  });
+
+  it('of a run that lacks several things names each with its cure', async () => {
+    const lacking = await room.config('lacking', (config) => {
+      config.data['store'] = 'none';
+      config['output'] = 'log.csv';
+    });
+    const args = ['check', lacking, '--redis', 'redis://127.0.0.1:1'];
+    const asJson = await room.start([...args, '--format', 'json']).ended;
+    const problems = CheckSchema.parse(JSON.parse(asJson.output)).filter(
+      ({ state }) => state === 'problem',
+    );
+    expect(problems).toMatchObject([
+      { requirement: 'Redis', detail: expect.stringContaining('ECONNREFUSED') as string },
+      { requirement: 'task store', cure: expect.stringContaining('qianmo prepare') as string },
+      { requirement: 'output', cure: expect.stringContaining('path') as string },
+    ]);
+    const asTable = await room.start(args).ended;
+    for (const ended of [asJson, asTable])
+      expectFailure(ended, {
+        exitCode: 3,
+        what: /^3 of 8 requirements are not met$/,
+        found: /^Redis, task store, output$/,
+        cure: /cures are named above/,
+      });
+    for (const { requirement, cure } of problems) {
+      expect(asTable.output).toMatch(new RegExp(`^problem  ${requirement} `, 'm'));
+      expect(asTable.output).toContain(`cure: ${cure ?? ''}`);
+    }
+  });
+});

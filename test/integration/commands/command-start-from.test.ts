@@ -1,0 +1,132 @@
+/**
+ * `training.startFrom` through the command: a run, and the trials of a sweep, begin with what another
+ * run has learned. Seen to fail: a sweep that ignores it, a resume that asks for the other run again,
+ * a global arm that is to train what only the method has.
+ */
+
+import { rm } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseReport } from '../../../coordinator/reports/report-json.js';
+import { SweepRecordSchema } from '../../../coordinator/sweep/sweep-record.js';
+import {
+  commandRoom,
+  type CommandRoom,
+  type ExpectedFailure,
+} from '../../fixtures/commands/command-room.js';
+
+/** Moves no parameter: what a run ends with is what it began with. */
+const STANDING_STILL = { kind: 'sgd', rate: 1e-60 };
+
+let room: CommandRoom;
+let baseDigest: string;
+
+function digestIn(output: string): string {
+  const digest = /digest ([0-9a-f]{64})/.exec(output)?.[1];
+  if (digest === undefined) throw new Error(`no digest in ${output}`);
+  return digest;
+}
+
+/** A run that starts from `startFrom` and stands still. */
+function followingRun(name: string, startFrom: string, model = {}): Promise<string> {
+  return room.config(name, (config) => {
+    Object.assign(config.training, { startFrom, optimizer: STANDING_STILL });
+    Object.assign(config, { model: { ...(config['model'] as object), ...model } });
+    config['evaluation'] = { innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 };
+  });
+}
+
+beforeAll(async () => {
+  room = await commandRoom();
+  const base = await room.config('base');
+  await room.done(['prepare', base]);
+  baseDigest = digestIn(await room.done(['train', base, '--in-process']));
+});
+afterAll(() => room.remove());
+
+describe('a run that starts from another', () => {
+  it('begins with what that one has learned, and needs it no more once it has a checkpoint', async () => {
+    await room.copy('base', 'lent');
+    const following = await followingRun('following', 'lent');
+    const trained = await room.done(['train', following, '--in-process']);
+    expect(digestIn(trained)).toBe(baseDigest);
+    await rm(room.path('lent'), { recursive: true });
+    const resumed = await room.done(['train', following, '--in-process', '--resume']);
+    expect(digestIn(resumed)).toBe(baseDigest);
+  });
+
+  it('so do the trials of a sweep', async () => {
+    const base = await followingRun('swept', 'base');
+    const sweep = {
+      sweep: 'tiny',
+      base,
+      grid: { 'method.innerRate': [0.1, 0.3] },
+      output: 'sweep',
+    };
+    await room.write('sweep.yaml', JSON.stringify(sweep));
+    const printed = await room.done(['sweep', 'sweep.yaml', '--in-process', '--format', 'json']);
+    const { trials } = SweepRecordSchema.parse(JSON.parse(printed));
+    const digests = trials.map(({ scores }) => scores.at(-1)?.metaDigest);
+    expect(digests).toEqual([baseDigest, baseDigest]);
+  });
+
+  it('so does its global arm, which has nothing of what the method alone trains', async () => {
+    const rates = await room.config('rates', (config) => {
+      Object.assign(config.training, { startFrom: 'base', trainable: ['tree', 'rates/bias'] });
+      Object.assign(config, { method: { kind: 'paml-rate', innerSteps: 1 } });
+      config['evaluation'] = {
+        arms: ['global', 'meta-adapted'],
+        ...{ innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 },
+      };
+    });
+    await room.done(['train', rates, '--in-process']);
+    const printed = await room.done(['evaluate', rates, '--in-process', '--format', 'json']);
+    expect(parseReport(printed, 'what was printed').run.globalDigest).toBe(baseDigest);
+  });
+});
+
+describe('it refuses', () => {
+  it.each<[string, string, object, Omit<ExpectedFailure, 'exitCode'>]>([
+    [
+      'a run that is not there',
+      'nowhere',
+      {},
+      {
+        what: /^training cannot start from this run$/,
+        where: /^training\.startFrom: nowhere$/,
+        expected: /the same task store/,
+        found: /^no checkpoint$/,
+        cure: /train that run first/,
+      },
+    ],
+    [
+      'a run whose model has other shapes',
+      'base',
+      { hiddenWidths: [6] },
+      {
+        what: /^the run to start from has another model$/,
+        where: /^training\.startFrom: base$/,
+        expected: /model of this run/,
+        found: /^layer0\.\w+ is \[.*8\], not \[.*6\]$/,
+        cure: /the same model section/,
+      },
+    ],
+  ])('%s', async (_, startFrom, model, expected) => {
+    const run = await followingRun('refused', startFrom, model);
+    await room.refused(['train', run, '--in-process'], { exitCode: 2, ...expected });
+  });
+
+  it('a run on another task store', async () => {
+    const other = await room.config('other', (config) => {
+      Object.assign(config.data, { store: 'other-store', rowSplit: { by: 'time' } });
+      Object.assign(config.training, { startFrom: 'base' });
+    });
+    await room.done(['prepare', other]);
+    await room.refused(['train', other, '--in-process'], {
+      exitCode: 2,
+      what: /^training cannot start from this run$/,
+      where: /^training\.startFrom: base$/,
+      found: /another task store/,
+      cure: /the same data section/,
+    });
+  });
+});

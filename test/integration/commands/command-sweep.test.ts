@@ -1,0 +1,175 @@
+/** `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is refused. */
+
+import { readFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  parseSweepRecord,
+  SweepRecordSchema,
+  type SweepRecord,
+} from '../../../coordinator/sweep/sweep-record.js';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import { parseSweepConfig } from '../../../shared/config/sweep-config.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { smallLog } from '../../fixtures/commands/small-run.js';
+
+let room: CommandRoom;
+
+/** The example, on another base: its grids and its halving. */
+const EXAMPLE = 'infra/examples/sweep.yaml';
+const SWEEP = {
+  ...parseSweepConfig(readFileSync(EXAMPLE, 'utf8'), EXAMPLE),
+  sweep: 'tiny',
+  base: 'base.yaml',
+  output: 'sweep',
+};
+
+async function sweepFile(changes: Record<string, unknown> = {}): Promise<string> {
+  await room.write('sweep.yaml', JSON.stringify({ ...SWEEP, ...changes }));
+  return 'sweep.yaml';
+}
+
+beforeAll(async () => {
+  room = await commandRoom();
+  const base = await room.config('base', (config) => {
+    Object.assign(config.training, { outerSteps: 6, optimizer: { kind: 'adam', rate: 0.01 } });
+    config['evaluation'] = {
+      arms: ['constant', 'meta-unadapted', 'meta-adapted'],
+      innerRates: [0.1],
+      innerSteps: [1, 2],
+      bootstrapSamples: 100,
+    };
+  });
+  await room.done(['prepare', base]);
+});
+afterAll(() => room.remove());
+
+describe('qianmo sweep', () => {
+  it('is stopped, goes on, and leaves the best trial as a run that can be evaluated', async () => {
+    const sweep = await sweepFile();
+    const first = room.start(['sweep', sweep, '--in-process']);
+    await first.saw(/t01 at outer step 1: validation logloss/);
+    first.signal('SIGINT');
+    const stopped = await first.ended;
+    expect(stopped.exitCode, stopped.diagnostics).toBe(4);
+    expect(stopped.diagnostics).toMatch(/every score so far is safe[^]*--resume/);
+    await room.refused(['sweep', sweep, '--in-process'], {
+      exitCode: 2,
+      what: /sweep that was started before is there/,
+      where: /sweep\/sweep\.json$/,
+      cure: /--resume .* --fresh/,
+    });
+
+    const printed = await room.done([
+      'sweep',
+      sweep,
+      '--in-process',
+      '--resume',
+      '--format',
+      'json',
+    ]);
+    const record = SweepRecordSchema.parse(JSON.parse(printed));
+    expect(record.rungs).toEqual([
+      { outerSteps: 1, trialCount: 12 },
+      { outerSteps: 2, trialCount: 4 },
+      { outerSteps: 6, trialCount: 1 },
+    ]);
+    const kept = record.trials.filter(({ scores }) => scores.length === 3).map(({ name }) => name);
+    expect(kept).toEqual([record.best?.trial]);
+    const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
+    expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
+
+    // What was given up has no checkpoint left; every trial has its config.
+    for (const { name } of record.trials) {
+      const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
+      expect(files.includes('run.yaml'), name).toBe(true);
+      expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
+    }
+    const best = await loadRunConfig(room.path('sweep/best.yaml'));
+    expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
+    const trained = await room.done(['train', 'sweep/best.yaml', '--in-process', '--resume']);
+    const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;
+    expect(trained).toContain(digest);
+
+    const table = await room.done(['sweep', sweep, '--in-process', '--resume']);
+    expect(table).toContain('* best; its config: sweep/best.yaml');
+    await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
+  });
+});
+
+/** A record as `--format json` prints it, and what was said meanwhile. */
+async function swept(
+  sweep: string,
+  option: '--resume' | '--fresh',
+): Promise<{ record: SweepRecord; diagnostics: string }> {
+  const args = ['sweep', sweep, '--in-process', option, '--format', 'json'];
+  const { exitCode, output, diagnostics } = await room.start(args).ended;
+  expect(exitCode, diagnostics).toBe(0);
+  return { record: SweepRecordSchema.parse(JSON.parse(output)), diagnostics };
+}
+
+/** The small log with bags of one or two members. */
+function logWithBags(): string {
+  const [head = '', ...rows] = smallLog().trim().split('\n');
+  return [`${head},tags`, ...rows.map((row, i) => `${row},${i % 2 === 0 ? 'a' : 'a|b'}`)].join(
+    '\n',
+  );
+}
+
+describe('a trial of qianmo sweep', () => {
+  it('reads the tasks as its own model does, not as that of the base', async () => {
+    await room.write('bags.csv', logWithBags());
+    const base = await room.config('bags', ({ data }) => {
+      Object.assign(data, { logs: 'bags.csv', store: 'bag-store' });
+      data['features'] = [{ name: 'tags', kind: 'bag', separator: '|', lengthMax: 2 }];
+    });
+    await room.done(['prepare', base]);
+    const sweep = await sweepFile({
+      ...{ base, output: 'padding', halving: undefined },
+      grid: { 'model.padding': ['masked', 'trained'] },
+    });
+    const { record } = await swept(sweep, '--fresh');
+    const scores = record.trials.map(({ scores: [score] }) => score?.validationLogloss ?? null);
+    expect(scores).not.toContain(null);
+    expect(new Set(scores).size).toBe(2);
+  });
+
+  it('is scored where its rung ends, whoever trained it further while the sweep was stopped', async () => {
+    const sweep = await sweepFile({
+      ...{ output: 'further', concurrentTrials: 1, halving: { eta: 4, rungs: 2 } },
+      grid: { seed: [1, 2, 3, 4] },
+    });
+    const first = room.start(['sweep', sweep, '--in-process']);
+    await first.saw(/t01 at outer step 2: validation logloss/);
+    first.signal('SIGINT');
+    expect((await first.ended).exitCode).toBe(4);
+    await room.done(['train', 'further/trials/t04/run.yaml', '--in-process', '--resume']);
+
+    const { record, diagnostics } = await swept(sweep, '--resume');
+    expect(diagnostics).toMatch(
+      /t04 was trained to outer step 6 .* scores it at 2: it is trained anew/,
+    );
+    expect(record).toEqual((await swept(sweep, '--fresh')).record);
+  });
+});
+
+describe('qianmo sweep refuses', () => {
+  it.each<[string, Record<string, unknown>, RegExp, RegExp]>([
+    ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
+    ['a path that is not there', { grid: { 'method.x': [1, 2] } }, /fields that are wrong/, /t01/],
+    ['a base that is not there', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
+    ['another sweep in its output', { output: 'sweep', grid: { seed: [1, 2] } }, /is there/, /./],
+  ])('%s', async (_, changes, what, where) => {
+    const sweep = await sweepFile({ output: 'other', ...changes });
+    await room.refused(['sweep', sweep, '--in-process'], { exitCode: 2, what, where, cure: /./ });
+  });
+
+  it('a sweep file that is not there', async () => {
+    await room.refused(['sweep', 'nowhere.yaml'], {
+      exitCode: 2,
+      what: /^the sweep cannot be read$/,
+      found: /no such file/,
+      cure: /infra\/examples\/sweep\.yaml/,
+    });
+  });
+});

@@ -1,0 +1,96 @@
+/**
+ * A whole run whose logs, task store, checkpoints and reports lie in a bucket of a real S3 server,
+ * and whose worker is started elsewhere, knowing nothing but the queue.
+ */
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
+import { startCommand, type EndedCommand } from '../../fixtures/commands/command.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import {
+  canStartS3,
+  S3_SUITE_SUFFIX,
+  startS3Buckets,
+  type S3Buckets,
+} from '../../fixtures/stores/s3-buckets.js';
+import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+
+const BUCKET = 'adgroups';
+
+describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
+  let folder: string;
+  let redis: RedisForTest;
+  let buckets: S3Buckets;
+  let bucket: S3ObjectStore;
+  let credentials: Record<string, string>;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'qianmo-s3-run-'));
+    redis = await redisForTest();
+    buckets = await startS3Buckets();
+    await buckets.makeBucket(BUCKET);
+    bucket = new S3ObjectStore({ ...buckets.options, bucket: BUCKET, prefix: '' });
+    credentials = {
+      AWS_ACCESS_KEY_ID: buckets.options.credentials?.accessKeyId ?? '',
+      AWS_SECRET_ACCESS_KEY: buckets.options.credentials?.secretAccessKey ?? '',
+    };
+  });
+
+  afterAll(async () => {
+    await redis.close();
+    await buckets.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  async function runFile(name: string, onS3: boolean): Promise<string> {
+    const run = smallRun(name, 8);
+    const place = (key: string): string => (onS3 ? `s3://${BUCKET}/${key}` : key);
+    const data = { ...run.data, logs: place('log.csv'), store: place('store') };
+    const storage = { s3Endpoint: buckets.options.endpoint };
+    const evaluation = { bootstrapSamples: 100, innerRates: [0.1], innerSteps: [1] };
+    const path = join(folder, `${name}.yaml`);
+    const config = { ...run, data, storage, evaluation, output: place(name) };
+    await writeFile(path, JSON.stringify(config));
+    return path;
+  }
+
+  async function done(args: readonly string[]): Promise<EndedCommand> {
+    const end = await startCommand(args, folder, credentials).ended;
+    expect(end.exitCode, end.diagnostics).toBe(0);
+    return end;
+  }
+
+  const digestIn = ({ output }: EndedCommand): string => {
+    const digest = /digest ([0-9a-f]{64})/.exec(output)?.[1];
+    if (digest === undefined) throw new Error(`no digest in ${output}`);
+    return digest;
+  };
+
+  it('prepares, trains and evaluates in a bucket, to the digest of a local run', async () => {
+    await writeFile(join(folder, 'log.csv'), smallLog());
+    await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
+    const local = await runFile('local', false);
+    await done(['prepare', local]);
+    const localDigest = digestIn(await done(['train', local, '--in-process']));
+
+    const remote = await runFile('remote', true);
+    await done(['prepare', remote]);
+    const worker = startCommand(
+      ['worker', '--redis', redis.url, '--prefix', '{remote}'],
+      folder,
+      credentials,
+    );
+    const trained = await done(['train', remote, '--redis', redis.url]);
+    expect(digestIn(trained)).toBe(localDigest);
+    const evaluated = await done(['evaluate', remote, '--redis', redis.url]);
+    expect(evaluated.output).toContain('meta-adapted');
+    expect(await bucket.list('remote/')).toEqual(
+      expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
+    );
+    worker.signal('SIGTERM');
+    expect((await worker.ended).exitCode).toBe(0);
+  });
+});

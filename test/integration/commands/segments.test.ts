@@ -1,0 +1,123 @@
+/**
+ * A run of three segments (newcomers click, regulars order, buyers spend) from its log to its
+ * reports, in process, by the real command.
+ */
+
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  EvaluationReportSchema,
+  type ArmName,
+  type EvaluationReport,
+} from '../../../coordinator/scoring/evaluation-report.js';
+import { startCommand } from '../../fixtures/commands/command.js';
+import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
+
+let folder: string;
+let reports: EvaluationReport[];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'qianmo-segments-'));
+  await writeFile(join(folder, 'log.csv'), segmentLog());
+  // JSON is YAML.
+  await writeFile(join(folder, 'run.yaml'), JSON.stringify(segmentRun()));
+  await ended('prepare', 'run.yaml');
+  await ended('train', 'run.yaml', '--in-process');
+  const output = await ended(
+    'evaluate',
+    'run.yaml',
+    '--in-process',
+    '--format',
+    'json',
+    '--predictions',
+    'p.parquet',
+  );
+  const { segments } = JSON.parse(output) as { segments: unknown[] };
+  reports = segments.map((report) => EvaluationReportSchema.parse(report));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function ended(...args: string[]): Promise<string> {
+  const { exitCode, output, diagnostics } = await startCommand(args, folder).ended;
+  expect(exitCode, diagnostics).toBe(0);
+  return output;
+}
+
+function metricsOf(report: EvaluationReport, arm: ArmName) {
+  const found = report.slices[0]?.arms.find((each) => each.arm === arm);
+  if (found === undefined) throw new Error(`no ${arm}`);
+  return found.metrics;
+}
+
+describe('segments, from log to reports', () => {
+  it('are a report each, with the loss of its label', () => {
+    expect(reports.map(({ label }) => [label?.segment, label?.loss])).toEqual([
+      ['newcomer', 'binary'],
+      ['regular', 'binary'],
+      ['buyer', 'squared'],
+    ]);
+    for (const report of reports) {
+      const isOfValues = report.label?.loss === 'squared';
+      for (const { metrics } of report.slices[0]!.arms) {
+        expect(metrics.values === undefined).toBe(!isOfValues);
+        expect(metrics.auc === null).toBe(isOfValues);
+      }
+    }
+  });
+
+  it('divide the tasks of the store among them', async () => {
+    const manifest = JSON.parse(await readFile(join(folder, 'store/manifest.json'), 'utf8')) as {
+      taskCountBySplit: { train: number; test: number };
+    };
+    const total = (pick: (report: EvaluationReport) => number): number =>
+      reports.reduce((sum, report) => sum + pick(report), 0);
+    expect(total(({ counts }) => counts.trainTasks)).toBe(manifest.taskCountBySplit.train);
+    expect(total(({ counts }) => counts.testTasks)).toBe(manifest.taskCountBySplit.test);
+  });
+
+  it('are all learned by the one trunk, and adapted to', () => {
+    for (const report of reports) {
+      const [constant, global, adapted] = (['constant', 'global', 'meta-adapted'] as const).map(
+        (arm) => metricsOf(report, arm).logloss,
+      );
+      expect(global, report.label?.segment ?? '').toBeLessThan(constant!);
+      expect(adapted, report.label?.segment ?? '').toBeLessThan(global!);
+    }
+    // Amounts are 60 + 25 appeal + 12 noise: what can be known of them leaves a deviation of 12.
+    const values = metricsOf(reports[2]!, 'global-shift').values!;
+    expect(values.rmse).toBeGreaterThan(10);
+    expect(values.rmse).toBeLessThan(16);
+    expect(values.rSquared).toBeGreaterThan(0.7);
+  });
+
+  it('write predictions in the unit of the label, from which the report can be checked', async () => {
+    const instance = await DuckDBInstance.create(':memory:');
+    const connection = await instance.connect();
+    const read = async (sql: string): Promise<number[]> =>
+      ((await connection.runAndReadAll(sql)).getRows()[0] ?? []).map(Number);
+    const [rmse, mae] = await read(
+      `SELECT sqrt(avg((meta_adapted - value) ** 2)), avg(abs(meta_adapted - value)) FROM '${join(folder, 'p-buyer.parquet')}'`,
+    );
+    const { values } = metricsOf(reports[2]!, 'meta-adapted');
+    expect(rmse).toBeCloseTo(values!.rmse, 4);
+    expect(mae).toBeCloseTo(values!.mae, 4);
+    const [logloss] = await read(
+      `SELECT -sum(clicks * ln(meta_adapted) + (impressions - clicks) * ln(1 - meta_adapted)) / sum(impressions)
+        FROM '${join(folder, 'p-regular.parquet')}'`,
+    );
+    expect(logloss).toBeCloseTo(metricsOf(reports[1]!, 'meta-adapted').logloss, 5);
+    connection.closeSync();
+    instance.closeSync();
+  });
+
+  it('are pages of their own, in the words of their label', async () => {
+    const page = await readFile(join(folder, 'run/report-buyer.html'), 'utf8');
+    expect(page).toContain('segment buyer');
+    expect(page).toContain('nDCG@5');
+    expect(page).not.toMatch(/logloss|click rate|nats/i);
+    expect(await readFile(join(folder, 'run/report-newcomer.html'), 'utf8')).toContain('logloss');
+  });
+});

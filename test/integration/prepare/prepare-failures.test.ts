@@ -1,0 +1,163 @@
+// Each thing that can be wrong with logs or config gives one clear failure and leaves nothing.
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { readdir, writeFile, mkdir } from 'node:fs/promises';
+import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+  await room.write('log.csv', GOOD);
+});
+afterEach(() => room.remove());
+
+const GOOD = 'ad,site,price,clicked\na,x,1,1\na,y,2,0\nb,x,3,1\nb,y,4,0\n';
+
+async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
+  const caught = await work.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  if (caught instanceof QianmoError) return caught;
+  throw new Error('it did not fail as a QianmoError', { cause: caught });
+}
+
+const cases: [
+  string,
+  () => Record<string, unknown> | Promise<Record<string, unknown>>,
+  string,
+  RegExp,
+][] = [
+  [
+    'no file matches',
+    () => ({ logs: room.path('none-*.csv') }),
+    'data',
+    /no log file matches[^]*none-\*\.csv/,
+  ],
+  [
+    'unknown format',
+    async () => ({ logs: await room.write('log.txt', GOOD) }),
+    'usage',
+    /format of a log file[^]*data\.format/,
+  ],
+  [
+    'not gzip',
+    async () => ({ logs: await room.write('bad.csv.gz', 'plain') }),
+    'data',
+    /cannot be read[^]*GZIP/,
+  ],
+  [
+    'no Parquet',
+    async () => ({ logs: await room.write('bad.parquet', 'plain') }),
+    'data',
+    /cannot be read[^]*bad\.parquet/,
+  ],
+  [
+    'empty file',
+    async () => ({ logs: await room.write('empty.csv', '') }),
+    'data',
+    /logs are empty/,
+  ],
+  [
+    'header only',
+    async () => ({ logs: await room.write('header.csv', 'ad,site,clicked\n') }),
+    'data',
+    /logs are empty/,
+  ],
+  [
+    'no such column',
+    () => ({ task: 'adds' }),
+    'usage',
+    /no column "adds"[^]*ad, site, price, clicked[^]*did you mean "ad"/,
+  ],
+  [
+    'bad SQL',
+    () => ({ label: { expression: 'price >=' } }),
+    'usage',
+    /data\.label\.expression: price >=[^]*syntax error/,
+  ],
+  ['unknown function', () => ({ label: { expression: 'nosuch(price)' } }), 'usage', /nosuch/],
+  ['not a condition', () => ({ label: { expression: 'price + 1' } }), 'usage', /not BOOLEAN/],
+  [
+    'too many rejects',
+    () => ({ label: { column: 'price' }, rejectedRowsMax: 1 }),
+    'data',
+    /log\.csv, line 3: the column "price" holds "2"/,
+  ],
+  [
+    'tasks too small',
+    () => ({ rowSplit: { by: 'hash', supportRowsMin: 5 } }),
+    'data',
+    /every task has too few rows[^]*2 tasks/,
+  ],
+  ['nothing left', () => ({ where: 'price > 9' }), 'data', /no row of the logs is left/],
+  [
+    'bounds cross',
+    () => ({ rowSplit: { by: 'hash', supportRowsMin: 5, supportRowsMax: 2 } }),
+    'usage',
+    /supportRowsMin is above/,
+  ],
+  [
+    'reserved name',
+    () => ({ features: [{ name: 'time', kind: 'category', column: 'site' }] }),
+    'usage',
+    /cannot name a feature/,
+  ],
+  [
+    'not grouped',
+    async () => ({
+      grouped: true,
+      logs: await room.write('mixed.csv', 'ad,site,clicked\na,x,1\nb,x,1\na,x,0\nb,x,1\n'),
+    }),
+    'data',
+    /not grouped[^]*"b"/,
+  ],
+  [
+    'split file misfits',
+    async () => ({ splitFile: await room.write('split.csv', 'row,task,role\n0,b,train-query\n') }),
+    'data',
+    /split file does not fit/,
+  ],
+];
+
+test.each(cases)('%s', async (_, data, kind, message) => {
+  const config = room.config(await data());
+  const before = (await readdir(room.folder)).sort();
+  const failure = await failureOf(room.prepare(config));
+  expect(formatFailure(failure)).toMatch(message);
+  expect(failure.kind).toBe(kind);
+  expect((await readdir(room.folder)).sort()).toEqual(before);
+});
+
+test('a folder that holds something else is not touched', async () => {
+  await mkdir(room.path('store'));
+  await writeFile(room.path('store/thesis.txt'), 'mine');
+  const failure = await failureOf(room.prepare(room.config({})));
+  expect(formatFailure(failure)).toMatch(/holds something else[^]*thesis\.txt/);
+  expect(await readdir(room.path('store'))).toEqual(['thesis.txt']);
+});
+
+test('stopped on request, it leaves nothing', async () => {
+  const stop = new AbortController();
+  const failure = await failureOf(
+    room.prepare(room.config({}), {
+      signal: stop.signal,
+      onEvent: (event) => {
+        if (event.kind === 'progress' && event.stage === 'dictionaries') stop.abort();
+      },
+    }),
+  );
+  expect(failure.kind).toBe('interrupted');
+  expect(await readdir(room.folder)).toEqual(['log.csv']);
+});
+
+test('a store of the same logs is kept, one of others replaced', async () => {
+  const first = await room.prepare(room.config({}));
+  room.events.length = 0;
+  expect(await room.prepare(room.config({}))).toEqual(first);
+  expect(room.events).toMatchObject([
+    { kind: 'notice', message: expect.stringContaining('kept') as string },
+  ]);
+  await room.write('log.csv', GOOD.replace('a,x,1,1', 'a,z,1,1'));
+  expect((await room.prepare(room.config({}))).sourceDigest).not.toBe(first.sourceDigest);
+});

@@ -1,0 +1,257 @@
+// Every input format, compression and arrangement of files gives the same store.
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mkdir, readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import { DuckDBInstance } from '@duckdb/node-api';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+});
+afterEach(() => room.remove());
+
+const ROWS = Array.from({ length: 60 }, (_, n) => ({
+  ad: `ad${n % 7}`,
+  site: ['news', 'a, "quoted" shop', 'game'][n % 3]!,
+  tags: ['x', 'y', 'z'].slice(0, n % 4).join('|'),
+  price: n % 5 === 0 ? '' : String((n * 37) % 11),
+  at: 1000 + ((n * 13) % 60),
+  clicked: n % 4 === 0 ? 1 : 0,
+}));
+const FEATURES = [
+  { name: 'site', kind: 'category' },
+  { name: 'tags', kind: 'bag', lengthMax: 2 },
+  { name: 'price', kind: 'number', missing: 0 },
+];
+const SPLIT = {
+  features: FEATURES,
+  time: 'at',
+  rowSplit: { by: 'time' },
+  taskSplit: { by: 'hash', validationShare: 0.2, testShare: 0.2 },
+};
+
+function delimited(rows: typeof ROWS, separator: string): string {
+  const quote = (value: unknown): string =>
+    /[",\t]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+  const names = Object.keys(ROWS[0]!);
+  return [names, ...rows.map((row) => Object.values(row).map(quote))]
+    .map((fields) => `${fields.join(separator)}\n`)
+    .join('');
+}
+
+const jsonLines = (rows: typeof ROWS): string =>
+  rows
+    .map(
+      (row) =>
+        `${JSON.stringify({ ...row, price: row.price === '' ? null : Number(row.price), tags: row.tags.split('|') })}\n`,
+    )
+    .join('');
+
+async function duck(sql: string): Promise<void> {
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  await connection.run(sql);
+  connection.closeSync();
+  instance.closeSync();
+}
+
+/** What lies in the store, apart from what it was made of. */
+function contentOf({ sourceDigest: _, ...content }: StoreManifest): unknown {
+  return content;
+}
+
+async function reference(): Promise<unknown> {
+  await room.write('reference.csv', delimited(ROWS, ','));
+  const config = { ...SPLIT, logs: room.path('reference.csv'), store: room.path('reference') };
+  return contentOf(await room.prepare(room.config(config)));
+}
+
+describe('formats', () => {
+  const csv = (): string => delimited(ROWS, ',');
+  const cases: [string, () => Promise<unknown>][] = [
+    ['log.tsv', () => room.write('log.tsv', delimited(ROWS, '\t'))],
+    ['log.jsonl', () => room.write('log.jsonl', jsonLines(ROWS))],
+    ['log.csv.gz', () => room.write('log.csv.gz', gzipSync(csv()))],
+    ['log.jsonl.gz', () => room.write('log.jsonl.gz', gzipSync(jsonLines(ROWS)))],
+    [
+      'log.csv.zst',
+      async () => {
+        await room.write('log.csv', csv());
+        await duck(
+          `COPY (SELECT * FROM read_csv('${room.path('log.csv')}', all_varchar = true))
+            TO '${room.path('log.csv.zst')}' (FORMAT csv, HEADER, COMPRESSION zstd)`,
+        );
+      },
+    ],
+    [
+      'log.parquet',
+      async () => {
+        await room.write('log.csv', csv());
+        await duck(
+          `COPY (SELECT ad, site, string_split(tags, '|') AS tags, price::DOUBLE AS price,
+              to_timestamp("at")::TIMESTAMP AS "at", clicked = 1 AS clicked
+            FROM read_csv('${room.path('log.csv')}')) TO '${room.path('log.parquet')}' (ROW_GROUP_SIZE 7)`,
+        );
+      },
+    ],
+  ];
+  test.each(cases)('%s', async (name, write) => {
+    await write();
+    const manifest = await room.prepare(room.config({ ...SPLIT, logs: room.path(name) }));
+    expect(contentOf(manifest)).toEqual(await reference());
+  });
+});
+
+test('several files, found by a glob, give the store of one', async () => {
+  await room.write('part-1.csv', delimited(ROWS.slice(0, 11), ','));
+  await room.write('part-2.csv', delimited(ROWS.slice(11, 12), ','));
+  await room.write('part-3.csv', delimited(ROWS.slice(12), ','));
+  const config = room.config({ ...SPLIT, logs: room.path('part-*.csv') });
+  expect(contentOf(await room.prepare(config))).toEqual(await reference());
+});
+
+test('logs and store on an object store', async () => {
+  const stores = new Map<string, ObjectStore>();
+  const objectStoreOf = (address: string): ObjectStore => {
+    const store = stores.get(address) ?? new MemoryObjectStore(address);
+    stores.set(address, store);
+    return store;
+  };
+  const put = (key: string, rows: typeof ROWS): Promise<unknown> =>
+    objectStoreOf('s3://logs/day').put(key, Buffer.from(delimited(rows, ',')), { kind: 'always' });
+  await put('a.csv', ROWS.slice(0, 30));
+  await put('b.csv', ROWS.slice(30));
+  const config = room.config({ ...SPLIT, logs: 's3://logs/day/*.csv', store: 's3://stores/one' });
+  expect(contentOf(await room.prepare(config, { objectStoreOf }))).toEqual(await reference());
+  const store = await openTaskStore('s3://stores/one', {
+    objectStoreOf,
+    downloadFolder: room.path('downloads'),
+  });
+  const local = await openTaskStore(room.path('reference'), {});
+  const all = store.tasks.map(({ taskIndex }) => taskIndex);
+  expect(await store.readTasks(all)).toEqual(await local.readTasks(all));
+  await store.close();
+  // Coordinator and executor of one process open it at the same time.
+  const downloadFolder = room.path('shared-downloads');
+  const opening = () => openTaskStore('s3://stores/one', { objectStoreOf, downloadFolder });
+  for (const opened of await Promise.all([opening(), opening(), opening()])) {
+    expect(opened.digest).toBe(store.digest);
+    await opened.close();
+  }
+  await local.close();
+});
+
+test('partitioned Parquet that is grouped is taken in its order', async () => {
+  await room.write('log.csv', delimited(ROWS, ','));
+  for (const day of [1, 2]) {
+    await mkdir(room.path(`log/day=${day}`), { recursive: true });
+    await duck(
+      `COPY (SELECT ad, site, clicked, price FROM read_csv('${room.path('log.csv')}')
+        WHERE (ad < 'ad3') = (${day} = 1) ORDER BY ad DESC, "at")
+        TO '${room.path(`log/day=${day}/part.parquet`)}'`,
+    );
+  }
+  const config = room.config({
+    logs: room.path('log'),
+    grouped: true,
+    rowSplit: { by: 'time' },
+    features: [{ name: 'day', kind: 'category' }],
+  });
+  await room.prepare(config);
+  const store = await openTaskStore(room.path('store'), {});
+  expect(store.tasks.map(({ key }) => key)).toEqual([
+    'ad2',
+    'ad1',
+    'ad0',
+    'ad6',
+    'ad5',
+    'ad4',
+    'ad3',
+  ]);
+  const rows = await store.readTasks([0, 1, 2, 3, 4, 5, 6]);
+  expect(rows.flatMap((task) => [...task.logRows])).toEqual(ROWS.map((_, n) => n));
+  // Two days, so two ids: 1 for the day with more rows.
+  expect(new Set(rows.flatMap((task) => [...task.categoryIds[0]!]))).toEqual(new Set([1, 2]));
+  await store.close();
+});
+
+test('counts of clicks and impressions weigh as their expanded rows', async () => {
+  await room.write('counts.csv', 'ad,site,clicks,shown\na,x,2,5\na,y,0,3\nb,x,1,1\nb,y,1,2\n');
+  const expanded = [
+    ...Array.from({ length: 5 }, (_, n) => `a,x,${n < 2 ? 1 : 0}`),
+    ...Array.from({ length: 3 }, () => 'a,y,0'),
+    'b,x,1',
+    'b,y,1',
+    'b,y,0',
+  ];
+  await room.write('rows.csv', `ad,site,clicked\n${expanded.join('\n')}\n`);
+  const totals = async (config: ReturnType<PrepareRoom['config']>): Promise<number[][]> => {
+    await room.prepare(config, { force: true });
+    const store = await openTaskStore(room.path('store'), {});
+    const tasks = await store.readTasks([0, 1]);
+    await store.close();
+    const sum = (values: Float32Array): number => values.reduce((a, b) => a + b, 0);
+    return tasks.map((task) => [sum(task.clicks), sum(task.impressions)]);
+  };
+  const label = { clicks: 'clicks', impressions: 'shown' };
+  const fromCounts = await totals(room.config({ logs: room.path('counts.csv'), label }));
+  expect(fromCounts).toEqual([
+    [2, 8],
+    [2, 3],
+  ]);
+  expect(await totals(room.config({ logs: room.path('rows.csv') }))).toEqual(fromCounts);
+});
+
+test('an expression sees 3.5 as 3.5, wherever it comes first', async () => {
+  const rows = Array.from({ length: 40 }, (_, n) => `a,x,${n < 39 ? 4 : 3.5}`);
+  await room.write('log.csv', `ad,site,rating\n${rows.join('\n')}\n`);
+  await room.prepare(room.config({ label: { expression: 'rating >= 4' } }));
+  const store = await openTaskStore(room.path('store'), {});
+  const [task] = await store.readTasks([0]);
+  expect(task!.clicks[[...task!.logRows].indexOf(39)]).toBe(0);
+  expect(task!.clicks.reduce((a, b) => a + b, 0)).toBe(39);
+  await store.close();
+});
+
+test('a split file fixes tasks and roles from outside', async () => {
+  await room.write('log.csv', 'ad,site,clicked\na,x,1\na,x,0\na,y,1\nb,x,0\nb,x,1\nb,y,1\n');
+  await room.write(
+    'split.csv',
+    'row,task,role\n2,a,train-support\n0,a,train-query\n1,a,train-query\n5,b,test-support\n3,b,test-query\n',
+  );
+  const manifest = await room.prepare(room.config({ splitFile: room.path('split.csv') }));
+  expect(manifest.leftOut).toMatchObject({ unplacedRowCount: 1, filteredRowCount: 0 });
+  const store = await openTaskStore(room.path('store'), {});
+  expect(store.tasks.map(({ key, split }) => [key, split])).toEqual([
+    ['a', 'train'],
+    ['b', 'test'],
+  ]);
+  const [a, b] = await store.readTasks([0, 1]);
+  expect([...a!.logRows]).toEqual([2, 0, 1]);
+  expect(a!.supportRowCount).toBe(1);
+  expect([...b!.logRows]).toEqual([5, 3]);
+  await store.close();
+});
+
+test('rejects are kept with file, line and reason', async () => {
+  await room.write(
+    'log.csv',
+    'ad,site,price,clicked\na,x,1,1\n\na,"two\nlines",2,0\na,x,many,1\na,x,3\na,x,1,2\na,x,1,0\n,x,1,0\na,x,1,1,9\n',
+  );
+  const features = [{ name: 'price', kind: 'number' }];
+  const manifest = await room.prepare(room.config({ features }));
+  expect(manifest).toMatchObject({ rowCount: 3, rejectedRowCount: 5 });
+  const rejects = (await readFile(room.path('store/rejects.jsonl'), 'utf8')).trim().split('\n');
+  expect(rejects.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+    { line: 6, row: 2, reason: 'the column "price" holds "many", expected a number' },
+    { line: 7, row: null, reason: 'missing columns: Expected Number of Columns: 4 Found: 3' },
+    { line: 8, row: 3, reason: 'the column "clicked" holds "2", expected a label of 0 or 1' },
+    { line: 10, row: 5, reason: 'the task column "ad" is empty' },
+    { line: 11, row: null },
+  ]);
+});

@@ -1,0 +1,83 @@
+// Two prepares on one store: the second is refused, a lock of a process that is gone is not.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+  await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\nb,x,1\nb,y,0\n');
+});
+afterEach(() => room.remove());
+
+async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
+  const caught = await work.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  if (caught instanceof QianmoError) return caught;
+  throw new Error('it did not fail as a QianmoError', { cause: caught });
+}
+
+async function goneProcessId(): Promise<number> {
+  const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' });
+  await once(child, 'exit');
+  if (child.pid === undefined) throw new Error('no process was started');
+  return child.pid;
+}
+
+test.each(['store', 's3://bucket/store'])('a second prepare on %s is refused', async (place) => {
+  const objects = new MemoryObjectStore('s3://bucket/store');
+  const store = place === 'store' ? room.path('store') : place;
+  const objectStoreOf = () => objects;
+  const config = room.config({ store });
+  let second: Promise<QianmoError> | null = null;
+  const first = await room.prepare(config, {
+    objectStoreOf,
+    onEvent: (event) => {
+      if (event.kind === 'progress' && event.stage === 'dictionaries')
+        second ??= failureOf(room.prepare(config, { objectStoreOf }));
+    },
+  });
+  const failure = await (second as Promise<QianmoError> | null);
+  expect(failure?.kind).toBe('transient');
+  expect(formatFailure(failure!)).toMatch(
+    new RegExp(`another prepare is writing[^]*prepare-lock[^]*process ${process.pid} on`),
+  );
+  const opened = await openTaskStore(store, { objectStoreOf, downloadFolder: room.path('down') });
+  expect(opened.manifest).toEqual(first);
+  await opened.close();
+  // Given back: the next one may.
+  expect(await room.prepare(config, { objectStoreOf })).toEqual(first);
+  expect((await readdir(room.folder)).filter((name) => name.includes('lock'))).toEqual([]);
+  expect((await objects.list('')).filter((key) => key.includes('lock'))).toEqual([]);
+});
+
+test('what a killed prepare left is taken over and cleared away', async () => {
+  const processId = await goneProcessId();
+  await writeFile(room.path('store.prepare-lock'), `${hostname()} ${processId}\n`);
+  await mkdir(room.path(`store.partial-${processId}/dictionaries`), { recursive: true });
+  await room.prepare(room.config({}));
+  expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
+});
+
+test('an earlier process of the same id is not taken for this one', async () => {
+  await writeFile(room.path('store.prepare-lock'), `${hostname()} ${process.pid}\n`);
+  await room.prepare(room.config({}));
+  expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
+});
+
+test('of another machine the lock is respected, and named for deletion', async () => {
+  await writeFile(room.path('store.prepare-lock'), 'elsewhere 17\n');
+  const failure = await failureOf(room.prepare(room.config({})));
+  expect(formatFailure(failure)).toMatch(
+    /store\.prepare-lock[^]*process 17 on elsewhere[^]*delete/,
+  );
+  expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store.prepare-lock']);
+});

@@ -1,0 +1,182 @@
+// Which tasks are held out, which rows support and which are judged; and that nothing of a held-out
+// task reaches what is learned from the training tasks.
+import { mkdir, readFile } from 'node:fs/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+});
+afterEach(() => room.remove());
+
+async function failureTextOf(work: Promise<unknown>): Promise<string> {
+  const caught = await work.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  if (!(caught instanceof QianmoError))
+    throw new Error('it did not fail as a QianmoError', { cause: caught });
+  return formatFailure(caught);
+}
+
+interface LogRow {
+  readonly ad: string;
+  readonly site: string;
+  readonly tags: string;
+  readonly price: number;
+  readonly at: number;
+  readonly clicked: number;
+}
+
+const csvOf = (rows: readonly LogRow[]): string =>
+  `ad,site,tags,price,at,clicked\n${rows.map((row) => `${Object.values(row).join(',')}\n`).join('')}`;
+
+const ROWS = Array.from({ length: 400 }, (_, n): LogRow => {
+  const ad = `ad${n % 40}`;
+  return {
+    ad,
+    site: `s${n % 13}`,
+    tags: `t${n % 5}|u${n % 3}`,
+    price: n % 17,
+    at: n,
+    clicked: n % 2,
+  };
+});
+const FEATURES = [
+  { name: 'site', kind: 'category', countMin: 2 },
+  { name: 'tags', kind: 'bag' },
+  { name: 'price', kind: 'number' },
+];
+const HELD_OUT = { by: 'hash', validationShare: 0.2, testShare: 0.2 };
+
+test('other rows of held-out tasks change no dictionary, no scale and no training row', async () => {
+  const contentOf = async (rows: readonly LogRow[]) => {
+    await room.write('log.csv', csvOf(rows));
+    const config = room.config({ features: FEATURES, time: 'at', taskSplit: HELD_OUT });
+    const { features } = await room.prepare(config);
+    const store = await openTaskStore(room.path('store'), {});
+    const train = store.tasks.filter(({ split }) => split === 'train');
+    const rowsOfTrain = await store.readTasks(train.map(({ taskIndex }) => taskIndex));
+    await store.close();
+    const dictionaries = await Promise.all(
+      ['site', 'tags'].map((name) => readFile(room.path(`store/dictionaries/${name}.arrow`))),
+    );
+    return { tasks: store.tasks, content: { features, train, rowsOfTrain, dictionaries } };
+  };
+  const before = await contentOf(ROWS);
+  const heldOut = new Set(
+    before.tasks.filter(({ split }) => split !== 'train').map(({ key }) => key),
+  );
+  expect(heldOut.size).toBeGreaterThan(5);
+  const changed = ROWS.map((row) =>
+    heldOut.has(row.ad)
+      ? { ...row, site: 'new', tags: 'new|newer', price: 1e6, clicked: 1 - row.clicked }
+      : row,
+  );
+  expect((await contentOf(changed)).content).toEqual(before.content);
+});
+
+test('a task stays on its side whatever other tasks there are', async () => {
+  const sidesOf = async (rows: readonly LogRow[]): Promise<Map<string, string>> => {
+    await room.write('log.csv', csvOf(rows));
+    await room.prepare(room.config({ taskSplit: HELD_OUT }));
+    const store = await openTaskStore(room.path('store'), {});
+    await store.close();
+    return new Map(store.tasks.map(({ key, split }) => [key, split]));
+  };
+  const all = await sidesOf(ROWS);
+  const some = await sidesOf(ROWS.filter(({ ad }) => ad > 'ad2'));
+  expect(some.size).toBeLessThan(all.size);
+  for (const [key, split] of some) expect(all.get(key)).toBe(split);
+  expect(new Set(all.values())).toEqual(new Set(['train', 'validation', 'test']));
+});
+
+test('first-seen holds out the tasks that appeared last, the very last for test', async () => {
+  // First seen at 9, 1, 5, 3 and 7; `late` has most of its rows early in the file.
+  const at: Record<string, number[]> = { e: [9, 20], a: [1, 30], c: [5, 6], b: [40, 3], d: [7, 8] };
+  const rows = Object.entries(at).flatMap(([ad, times]) =>
+    times.map((time): LogRow => ({ ad, site: 'x', tags: '', price: 1, at: time, clicked: 1 })),
+  );
+  await room.write('log.csv', csvOf(rows));
+  const taskSplit = { by: 'first-seen', validationShare: 0.4, testShare: 0.2 };
+  await room.prepare(room.config({ time: 'at', taskSplit }));
+  const store = await openTaskStore(room.path('store'), {});
+  await store.close();
+  expect(store.tasks.map(({ key, split }) => [key, split])).toEqual([
+    ['a', 'train'],
+    ['b', 'train'],
+    ['c', 'validation'],
+    ['d', 'validation'],
+    ['e', 'test'],
+  ]);
+});
+
+test.each([
+  [{ supportShare: 0.5, supportRowsMax: 3, queryRowsMax: 2 }, [2, 3, 4], [5, 6]],
+  [{ supportShare: 0.5, supportRowsMax: 5, queryRowsMax: 5 }, [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]],
+  [{ supportShare: 0.75, supportRowsMax: 99, queryRowsMax: 1 }, [0, 1, 2, 3, 4, 5, 6, 7], [8]],
+  [{ supportShare: 0, supportRowsMin: 2 }, [0, 1], [2, 3, 4, 5, 6, 7, 8, 9]],
+  [{ supportShare: 1, queryRowsMin: 4 }, [0, 1, 2, 3, 4, 5], [6, 7, 8, 9]],
+])(
+  'of ten rows in time, %o keeps those on both sides of the cut',
+  async (rowSplit, support, query) => {
+    // Row n of the log has time 9 - n: the log is backwards.
+    const rows = Array.from({ length: 10 }, (_, n) => `a,x,${9 - n},${n % 2}\n`);
+    await room.write('log.csv', `ad,site,at,clicked\n${rows.join('')}`);
+    const config = room.config({ time: 'at', rowSplit: { by: 'time', ...rowSplit } });
+    const manifest = await room.prepare(config);
+    const store = await openTaskStore(room.path('store'), {});
+    const [task] = await store.readTasks([0]);
+    await store.close();
+    const times = [...task!.logRows].map((row) => 9 - row);
+    expect(times.slice(0, task!.supportRowCount)).toEqual(support);
+    expect(times.slice(task!.supportRowCount)).toEqual(query);
+    expect(manifest.leftOut?.cappedRowCount).toBe(10 - support.length - query.length);
+  },
+);
+
+test('grouped rows that are not in order of time are refused: the future would support', async () => {
+  await room.write('log.csv', 'ad,site,at,clicked\na,x,1,1\na,x,2,0\nb,x,5,1\nb,x,4,0\nb,x,6,0\n');
+  const data = { time: 'at', rowSplit: { by: 'time' }, grouped: true };
+  expect(await failureTextOf(room.prepare(room.config(data)))).toMatch(
+    /not in order of time[^]*row 3, task "b"/,
+  );
+});
+
+test('a column of whole numbers in one file and fractions in the next is not rounded', async () => {
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  await mkdir(room.path('log'));
+  await connection.run(`COPY (SELECT 'a' AS ad, 'x' AS site, 4 AS rating FROM range(3))
+    TO '${room.path('log/1.parquet')}'`);
+  await connection.run(`COPY (SELECT 'a' AS ad, 'x' AS site, 3.5::DOUBLE AS rating FROM range(2))
+    TO '${room.path('log/2.parquet')}'`);
+  connection.closeSync();
+  instance.closeSync();
+  await room.write('log/3.csv', 'ad,site,rating\na,x,3.75\n');
+  const label = { expression: 'rating >= 4' };
+  const logs = [room.path('log/1.parquet'), room.path('log/2.parquet'), room.path('log/3.csv')];
+  for (const count of [2, 3]) {
+    await room.prepare(room.config({ label, logs: logs.slice(0, count) }));
+    const store = await openTaskStore(room.path('store'), {});
+    const [task] = await store.readTasks([0]);
+    await store.close();
+    const clicked = [...task!.logRows].filter((_, row) => task!.clicks[row] === 1);
+    expect(clicked.sort()).toEqual([0, 1, 2]);
+  }
+});
+
+test('a split file without a task for a row does not fit', async () => {
+  await room.write('log.csv', 'ad,site,clicked\na,x,1\na,x,0\n');
+  const splitFile = await room.write(
+    'split.csv',
+    'row,task,role\n0,a,train-support\n1,,train-query\n',
+  );
+  expect(await failureTextOf(room.prepare(room.config({ splitFile })))).toMatch(
+    /split file does not fit[^]*row 1/,
+  );
+});

@@ -1,0 +1,55 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serveQueueBoard, type QueueBoard } from '../../../coordinator/dashboard/queue-board.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const prefix = '{board}';
+const host = '127.0.0.1';
+let redis: RedisForTest;
+let board: QueueBoard;
+
+beforeAll(async () => {
+  redis = await redisForTest();
+  const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
+  const queue = new Queue('inner-loops', { connection, prefix });
+  await queue.add('gradient', { runId: 'board-run' }, { jobId: 'shown-job' });
+  await queue.close();
+  connection.disconnect();
+  board = await serveQueueBoard({ redisUrl: redis.url, prefix, port: 0, host });
+});
+afterAll(async () => {
+  await board.close();
+  await redis.close();
+});
+
+describe('the queue board', () => {
+  it.each(['/', '/queues/'])('leads from %s to its page', async (path) => {
+    const origin = new URL(board.url).origin;
+    const response = await fetch(`${origin}${path}`);
+    expect(response.status).toBe(200);
+    expect(response.url).toBe(board.url);
+    expect(await response.text()).toContain('<title>qianmo</title>');
+  });
+
+  it('shows the jobs of the queue', async () => {
+    const response = await fetch(`${board.url}/api/queues?activeQueue=inner-loops&status=latest`);
+    expect(await response.text()).toContain('board-run');
+  });
+
+  it('changes nothing', async () => {
+    const response = await fetch(`${board.url}/api/queues/inner-loops/pause`, { method: 'PUT' });
+    expect(response.status).toBe(405);
+    expect(await redis.client.hget(`${prefix}:inner-loops:meta`, 'paused')).toBeNull();
+  });
+
+  it('says that its port is taken', async () => {
+    const port = Number(new URL(board.url).port);
+    await expect(
+      serveQueueBoard({ redisUrl: redis.url, prefix, port, host }),
+    ).rejects.toMatchObject({
+      kind: 'environment',
+      report: { what: 'another program listens on this port', where: `127.0.0.1:${port}` },
+    });
+  });
+});

@@ -1,0 +1,351 @@
+/** Faults of the real queue: each step must end with exactly one admitted result for every job. */
+
+import { fileURLToPath } from 'node:url';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { describe, expect, it } from 'vitest';
+import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
+import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { QueueRoom } from '../../fixtures/queue/queue-room.js';
+import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { remoteControl } from '../../fixtures/queue/remote-control.js';
+
+const WORKER_ENTRY = fileURLToPath(
+  new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
+);
+const admitAll = (): null => null;
+const neverAborted = new AbortController().signal;
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+const room = new QueueRoom('faults');
+
+function indicesOf(results: readonly { result: { jobIndex: number } }[]): number[] {
+  return results.map(({ result }) => result.jobIndex).sort((a, b) => a - b);
+}
+
+/** Resolves when `count` jobs wait on the queue. */
+async function waiting(count: number): Promise<string[]> {
+  for (;;) {
+    const ids = await room.redis.client.lrange(`${room.prefix}:inner-loops:wait`, 0, -1);
+    if (ids.length >= count) return ids;
+    await systemClock.sleep(10);
+  }
+}
+
+describe('workers that end', () => {
+  it('gives the job of a killed worker to another', async () => {
+    const control = remoteControl(room.redis.client);
+    const events: RunEvent[] = [];
+    const workers = superviseWorkers({
+      count: 2,
+      command: {
+        path: process.execPath,
+        argsOf: () => [WORKER_ENTRY, room.redis.url, room.prefix],
+        env: {},
+      },
+      clock: systemClock,
+      sink: (event) => void events.push(event),
+      restartsMax: 1,
+    });
+    room.cleanups.push(() => workers.stop());
+    const { dispatcher: sut } = await room.dispatcher();
+    await control.hang(2);
+    const results = collected(sut.run(ordersForTest(5), admitAll, neverAborted));
+    const victim = Number(/process-(\d+) 2/.exec(await control.started())?.[1]);
+    process.kill(victim, 'SIGKILL');
+    const delivered = await results;
+    expect(indicesOf(delivered)).toEqual(numbers(5));
+    const redone = delivered.find(({ result }) => result.jobIndex === 2);
+    expect(redone?.result.worker).not.toBe(`process-${victim}`);
+    const said = events.flatMap((event) => (event.kind === 'worker' ? [event] : []));
+    expect(said.find(({ state }) => state === 'exited')?.detail).toMatch(/SIGKILL/);
+    expect(said.some(({ state }) => state === 'restarted')).toBe(true);
+  });
+
+  it('hands the job of a stopped worker back at once, without using up an attempt', async () => {
+    const control = remoteControl(room.redis.client);
+    const first = await room.steeredWorker('first');
+    const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 1 });
+    await control.hang(0);
+    const results = collected(sut.run(ordersForTest(1), admitAll, neverAborted));
+    expect(await control.started()).toBe('first 0');
+    await first.stop();
+    const kinds = first.events.map(({ kind }) => kind);
+    expect(kinds).toEqual(['ready', 'job-started', 'job-handed-back', 'stopped']);
+    await room.steeredWorker('second');
+    expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
+  });
+
+  it('takes one result of a job that ran twice', async () => {
+    const control = remoteControl(room.redis.client);
+    const slow = await room.steeredWorker('slow');
+    const { dispatcher: sut } = await room.dispatcher();
+    await control.hang(0);
+    const admitted: string[] = [];
+    const results = collected(
+      sut.run(
+        ordersForTest(1),
+        ({ result }) => {
+          admitted.push(result.worker);
+          return null;
+        },
+        neverAborted,
+      ),
+    );
+    expect(await control.started()).toBe('slow 0');
+    const [jobId = ''] = await room.redis.client.lrange(`${room.prefix}:inner-loops:active`, 0, -1);
+    const other = await room.steeredWorker('other');
+    // The lock of a worker that was cut off has ended, though the worker lives.
+    await room.redis.client.del(`${room.prefix}:inner-loops:${jobId}:lock`);
+    expect(await results).toHaveLength(1);
+    await control.release();
+    await slow.stop();
+    // Either worker may have run it again: the slow one is free once it sees that its lock is lost.
+    expect(admitted).toHaveLength(1);
+    const finished = [...slow.events, ...other.events].filter(
+      ({ kind }) => kind === 'job-finished',
+    );
+    expect(finished.length).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe('a Redis that fails', () => {
+  it('survives a restart in the middle of a step', async () => {
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('one');
+    const { dispatcher: sut, events } = await room.dispatcher();
+    await control.hang(3);
+    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
+    await control.started();
+    await room.redis.server.restart();
+    await control.release();
+    expect(indicesOf(await results)).toEqual(numbers(8));
+    const warnings = events.filter(({ kind }) => kind === 'warning');
+    expect(warnings.length).toBeLessThanOrEqual(1);
+  });
+
+  it('is reported by a worker each time that it is away', async () => {
+    const one = await room.steeredWorker('one');
+    const troubles = (): number => one.events.filter(({ kind }) => kind === 'redis-trouble').length;
+    for (let outage = 1; outage <= 2; outage += 1) {
+      const before = troubles();
+      await room.redis.server.stop();
+      while (troubles() === before) await systemClock.sleep(10);
+      await room.redis.server.restart();
+      const { dispatcher: sut } = await room.dispatcher();
+      expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
+    }
+  });
+
+  // Commands are in flight when the connection goes: each must be rejected, not forgotten.
+  it('survives restarts while it is busy', async () => {
+    await Promise.all([room.steeredWorker('one'), room.steeredWorker('two')]);
+    const { dispatcher: sut } = await room.dispatcher();
+    const jobIndices: number[] = [];
+    let restarts = Promise.resolve();
+    for await (const { result } of sut.run(ordersForTest(300), admitAll, neverAborted)) {
+      jobIndices.push(result.jobIndex);
+      if (jobIndices.length % 100 === 50)
+        restarts = restarts.then(() => room.redis.server.restart());
+    }
+    await restarts;
+    expect(jobIndices.sort((a, b) => a - b)).toEqual(numbers(300));
+  });
+
+  it('survives losing everything in the middle of a step', async () => {
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('one');
+    const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
+    await control.hang(3);
+    const results = collected(sut.run(ordersForTest(8), admitAll, neverAborted));
+    await control.started();
+    await room.redis.client.flushall();
+    await control.release();
+    expect(indicesOf(await results)).toEqual(numbers(8));
+    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
+    expect(reasons).toContain('Redis no longer has the job');
+  });
+
+  it('puts inputs again that Redis has lost', async () => {
+    const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
+    const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
+    await waiting(2);
+    const blobKeys = await room.redis.client.keys(`${room.prefix}:blob:*`);
+    expect(blobKeys).toHaveLength(3);
+    await room.redis.client.del(...blobKeys);
+    await room.steeredWorker('one');
+    expect(indicesOf(await results)).toEqual([0, 1]);
+    const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
+    expect(reasons.join()).toMatch(/blob [0-9a-f]{12} of \d bytes is not there/);
+  });
+
+  it('has a job done again whose output is lost or spoilt', async () => {
+    const blobs = new RedisBlobStore({
+      redis: room.redis.client,
+      prefix: room.prefix,
+      lifetimeMs: 60_000,
+      blobByteCountMax: 1_000,
+    });
+    let getCount = 0;
+    const inner = blobs.get.bind(blobs);
+    blobs.get = async (ref) => {
+      getCount += 1;
+      if (getCount === 1) await blobs.delete(ref);
+      if (getCount === 2)
+        await room.redis.client.hset(`${room.prefix}:blob:${ref.sha256}`, '0', 'xxx');
+      return inner(ref);
+    };
+    const made = await dispatcherInTest(
+      room.redis.url,
+      queueConfig({ prefix: room.prefix }),
+      'run',
+      blobs,
+    );
+    room.cleanups.push(() => made.dispatcher.close());
+    await room.steeredWorker('one');
+    const results = await collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted));
+    expect([...(results[0]?.output ?? [])]).toEqual([2, 3, 1]);
+    expect(getCount).toBe(3);
+    expect(made.dispatcher.rejections.get('wrong_blob')).toBe(1);
+  });
+
+  it('leaves no blob behind', async () => {
+    await room.steeredWorker('one');
+    const { dispatcher: sut } = await room.dispatcher();
+    await collected(sut.run(ordersForTest(6), admitAll, neverAborted));
+    expect(await room.redis.client.keys(`${room.prefix}:blob:*`)).toEqual([]);
+  });
+
+  it('gives up a step that no worker serves, resumable', async () => {
+    const { dispatcher: sut } = await room.dispatcher({ outerStepTimeoutMs: 50 });
+    await expect(
+      collected(sut.run(ordersForTest(2), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'transient',
+      report: { found: '2 jobs still open', cure: expect.stringContaining('--resume') as string },
+    });
+    expect(await room.redis.client.llen(`${room.prefix}:inner-loops:wait`)).toBe(0);
+  });
+});
+
+describe('a Redis that refuses or is gone', () => {
+  it('says that it has no memory left for jobs, resumable', async () => {
+    const blobs = new MemoryBlobStore();
+    const made = await dispatcherInTest(
+      room.redis.url,
+      queueConfig({ prefix: room.prefix }),
+      'run',
+      blobs,
+    );
+    room.cleanups.push(() => made.dispatcher.close());
+    room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
+    await room.redis.client.config('SET', 'maxmemory', '1');
+    await expect(
+      collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'environment',
+      report: {
+        what: 'Redis refused a command',
+        found: expect.stringContaining('OOM') as string,
+        cure: expect.stringMatching(/maxmemory.*--resume/) as string,
+      },
+    });
+  });
+
+  it('does not keep the dispatcher from closing', async () => {
+    const own = await redisForTest();
+    const made = await dispatcherInTest(own.url, queueConfig({ prefix: room.prefix }));
+    await own.close();
+    await made.dispatcher.close();
+    await expect(
+      collected(made.dispatcher.run(ordersForTest(1), admitAll, AbortSignal.abort())),
+    ).rejects.toMatchObject({ kind: 'interrupted' });
+  });
+});
+
+describe('several runs on one queue', () => {
+  it('serves two runs with one worker, each its own results', async () => {
+    await room.steeredWorker('one');
+    const [a, b] = await Promise.all([room.dispatcher({}, 'run-a'), room.dispatcher({}, 'run-b')]);
+    const [ordersA, ordersB] = [ordersForTest(4), ordersForTest(4)];
+    const [resultsA, resultsB] = await Promise.all([
+      collected(a.dispatcher.run(ordersA, admitAll, neverAborted)),
+      collected(b.dispatcher.run(ordersB, admitAll, neverAborted)),
+    ]);
+    expect(indicesOf(resultsA)).toEqual(numbers(4));
+    expect(indicesOf(resultsB)).toEqual(numbers(4));
+    expect(new Set(resultsA.map(({ result }) => result.runId))).toEqual(
+      new Set([ordersA[0]?.job.runId]),
+    );
+    expect(new Set(resultsB.map(({ result }) => result.runId))).toEqual(
+      new Set([ordersB[0]?.job.runId]),
+    );
+  });
+
+  it('removes what an earlier start of the run left waiting, and nothing else', async () => {
+    const orders = ordersForTest(3);
+    const runId = orders[0]?.job.runId ?? '';
+    const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
+    const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
+    for (const [index, owner] of [runId, runId, 'other-run'].entries())
+      await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
+    await queue.add('gradient', { runId }, { jobId: 'dead-delayed', delay: 600_000 });
+    await queue.close();
+    connection.disconnect();
+    const { dispatcher: sut, events } = await room.dispatcher({}, runId);
+    expect(events).toContainEqual({
+      kind: 'notice',
+      message: 'removed 3 waiting jobs of an earlier start',
+    });
+    expect(await waiting(1)).toEqual(['dead-2']);
+    await room.steeredWorker('one');
+    expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(3);
+  });
+});
+
+describe('what the queue refuses', () => {
+  it('says that a row pack is too large, and how to make it smaller', async () => {
+    const { dispatcher: sut } = await room.dispatcher({ blobByteCountMax: 2 });
+    await expect(
+      collected(sut.run(ordersForTest(1), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'usage',
+      report: { cure: expect.stringContaining('queue.blobByteCountMax') as string },
+    });
+  });
+
+  it('says that a job names too many tasks', async () => {
+    const { dispatcher: sut } = await room.dispatcher();
+    const orders = ordersForTest(1).map((order) => ({
+      ...order,
+      job: { ...order.job, taskIndices: numbers(20_000) },
+    }));
+    await expect(collected(sut.run(orders, admitAll, neverAborted))).rejects.toMatchObject({
+      kind: 'usage',
+      report: {
+        what: 'a job of 20000 tasks is too large for the queue',
+        cure: 'lower training.tasksPerJob',
+      },
+    });
+  });
+
+  it('fails a malformed job for good and serves the next', async () => {
+    const one = await room.steeredWorker('one');
+    const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
+    const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
+    await queue.add('gradient', { protocolVersion: 4, runId: 7 }, { jobId: 'bad', attempts: 5 });
+    const { dispatcher: sut } = await room.dispatcher();
+    expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
+    const bad = await queue.getJob('bad');
+    await queue.close();
+    connection.disconnect();
+    expect(bad?.failedReason).toMatch(/^permanent: the job is malformed at runId/);
+    expect(bad?.attemptsMade).toBe(1);
+    expect(one.events.filter(({ kind }) => kind === 'job-failed')).toHaveLength(1);
+  });
+});

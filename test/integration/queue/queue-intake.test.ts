@@ -1,0 +1,125 @@
+/** The locks of the jobs that a worker holds, on a real Redis and a clock that the test moves. */
+
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { LOCK_DURATION_MS } from '../../../shared/queue/timing.js';
+import { QueueIntake, type HeldJob } from '../../../worker/carrying/queue-intake.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { steppedClock, type SteppedClock } from '../../fixtures/stepped-clock.js';
+
+const prefix = '{intake}';
+const queueKey = `${prefix}:inner-loops`;
+const lockKey = (jobId: string): string => `${queueKey}:${jobId}:lock`;
+
+let redis: RedisForTest;
+let connection: Redis;
+let queue: Queue;
+let intake: QueueIntake;
+let clock: SteppedClock;
+const troubles: string[] = [];
+
+beforeAll(async () => {
+  redis = await redisForTest();
+});
+afterAll(() => redis.close());
+beforeEach(async () => {
+  await redis.client.flushall();
+  troubles.length = 0;
+  clock = steppedClock();
+  connection = new Redis(redis.url, { maxRetriesPerRequest: null });
+  queue = new Queue('inner-loops', { connection: redis.client, prefix });
+  const onError = ({ message }: Error): void => void troubles.push(message);
+  intake = new QueueIntake({ redis: connection, prefix, name: 'w', clock, onError });
+});
+afterEach(async () => {
+  await intake.close();
+  connection.disconnect();
+  await queue.close();
+});
+
+async function taken(jobId: string): Promise<HeldJob> {
+  await queue.add('gradient', {}, { jobId });
+  return takenNext();
+}
+
+async function takenNext(): Promise<HeldJob> {
+  const held = await intake.next();
+  if (held === null) throw new Error('no job came');
+  return held;
+}
+
+/** Returns when the intake has renewed its locks once and judged the answer. */
+async function renewal(): Promise<void> {
+  await clock.asleep();
+  clock.wakeAll();
+  await clock.asleep();
+}
+
+/** What a coordinator does with a job whose lock has ended. */
+async function putBackAsStalled(jobId: string): Promise<void> {
+  await redis.client.del(lockKey(jobId));
+  await redis.client.lrem(`${queueKey}:active`, 1, jobId);
+  await redis.client.rpush(`${queueKey}:wait`, jobId);
+  await redis.client.zadd(`${queueKey}:marker`, 0, '0');
+}
+
+/** Whether the next renewal sets the lock to its full length again. */
+async function isRenewed(jobId: string): Promise<boolean> {
+  await redis.client.pexpire(lockKey(jobId), LOCK_DURATION_MS * 10);
+  await renewal();
+  const leftMs = await redis.client.pttl(lockKey(jobId));
+  return leftMs > 0 && leftMs <= LOCK_DURATION_MS;
+}
+
+it('renews the lock of what it holds, and of nothing that it has finished', async () => {
+  const held = await taken('a');
+  expect(await isRenewed('a')).toBe(true);
+  await held.fail({ kind: 'transient', reason: 'r' });
+  expect(await redis.client.exists(lockKey('a'))).toBe(0);
+  await redis.client.set(lockKey('a'), 'of another worker');
+  await renewal();
+  expect(troubles).toEqual([]);
+});
+
+it('tells once that a lock is lost, and lets the job go', async () => {
+  const kept = await taken('kept');
+  const lost = await taken('lost');
+  await redis.client.set(lockKey('lost'), 'of another worker');
+  await renewal();
+  await renewal();
+  expect(lost.lost.aborted).toBe(true);
+  expect(troubles).toEqual(['the lock of job lost is lost']);
+  expect(kept.lost.aborted).toBe(false);
+});
+
+it('keeps the lock of a job that it took again when the earlier holding ends', async () => {
+  const earlier = await taken('x');
+  await putBackAsStalled('x');
+  const again = await takenNext();
+  expect(again.jobId).toBe('x');
+  expect(earlier.lost.aborted).toBe(true);
+  await earlier.fail({ kind: 'transient', reason: 'r' });
+  expect(await isRenewed('x')).toBe(true);
+  expect(again.lost.aborted).toBe(false);
+  expect(troubles).toEqual(['the lock of job x is lost']);
+});
+
+it('hands nothing back twice when it closes', async () => {
+  const held = await taken('y');
+  await held.handBack();
+  await intake.close();
+  expect(troubles).toEqual([]);
+  expect(await redis.client.lrange(`${queueKey}:wait`, 0, -1)).toEqual(['y']);
+});
+
+it('hands back a job that came while it closed', async () => {
+  const waiting = intake.next();
+  await queue.add('gradient', {}, { jobId: 'late' });
+  intake.stopTaking();
+  const held = await waiting;
+  await held?.handBack();
+  await intake.close();
+  expect(await redis.client.lrange(`${queueKey}:wait`, 0, -1)).toEqual(['late']);
+  expect(troubles).toEqual([]);
+});

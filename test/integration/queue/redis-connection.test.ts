@@ -1,0 +1,139 @@
+import { createServer, type Server } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import {
+  checkRedis,
+  connectRedis,
+  isRedisOutage,
+  redactedRedisUrl,
+} from '../../../shared/queue/redis-connection.js';
+import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+let redis: RedisForTest;
+beforeAll(async () => {
+  redis = await redisForTest();
+});
+afterAll(() => redis.close());
+
+async function failureOf(attempt: Promise<unknown>): Promise<QianmoError> {
+  const error: unknown = await attempt.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
+  expect(error.kind).toBe('environment');
+  return error;
+}
+
+async function listening(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  // A listening TCP server has an address with a port.
+  return (server.address() as AddressInfo).port;
+}
+
+describe('connectRedis', () => {
+  it('tells what the server is', async () => {
+    const connection = await connectRedis({ url: redis.url, role: 'producer' });
+    const facts = await checkRedis(connection);
+    connection.disconnect();
+    expect(facts.version).toMatch(/^(redis|valkey) \d+\.\d+/);
+    expect(facts).toMatchObject({ maxmemoryPolicy: 'noeviction', aof: true });
+  });
+
+  it('says that nothing listens, without showing the password', async () => {
+    const server = createServer();
+    const port = await listening(server);
+    await new Promise((resolve) => server.close(resolve));
+    const url = `redis://me:secret@127.0.0.1:${port}`;
+    const failure = await failureOf(connectRedis({ url, role: 'worker' }));
+    const text = formatFailure(failure);
+    expect(text).toContain('Redis does not answer');
+    expect(text).toContain('ECONNREFUSED');
+    expect(text).toContain(`redis://me:***@127.0.0.1:${port}`);
+    expect(text).not.toContain('secret');
+  });
+
+  it('says that what answers is not Redis', async () => {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+    });
+    const port = await listening(server);
+    const failure = await failureOf(
+      connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'producer' }),
+    );
+    server.close();
+    expect(failure.report.what).toBe('what answers at this address is not Redis');
+  });
+
+  it('does not wait for a server that accepts and stays silent', async () => {
+    const server = createServer((socket) => void socket.on('error', () => undefined));
+    const port = await listening(server);
+    const failure = await failureOf(
+      connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'worker', connectTimeoutMs: 100 }),
+    );
+    server.close();
+    expect(failure.report).toMatchObject({
+      what: 'Redis does not answer',
+      found: 'no answer within 100 ms',
+    });
+  });
+
+  describe('with a password', () => {
+    beforeAll(() => redis.client.config('SET', 'requirepass', 'right'));
+    afterAll(() => redis.client.config('SET', 'requirepass', ''));
+
+    it.each([
+      ['a wrong one', 'redis://:wrong@127.0.0.1'],
+      ['none', 'redis://127.0.0.1'],
+    ])('refuses %s', async (_, address) => {
+      const url = `${address}:${redis.server.port}`;
+      const failure = await failureOf(connectRedis({ url, role: 'producer' }));
+      expect(failure.report.what).toBe('Redis refuses the user or password');
+      expect(failure.report.cure).toContain('redis://USER:PASSWORD@HOST:PORT');
+    });
+  });
+});
+
+describe('a server that may evict keys', () => {
+  afterEach(() => redis.client.config('SET', 'maxmemory-policy', 'noeviction'));
+
+  it('is refused with the command that cures it', async () => {
+    await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const failure = await failureOf(
+      createQueueDispatcher({
+        redisUrl: redis.url,
+        queue: queueConfig(),
+        runId: 'run',
+        clock: systemClock,
+        sink: () => undefined,
+      }),
+    );
+    expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
+    expect(failure.report.cure).toContain('CONFIG SET maxmemory-policy noeviction');
+  });
+});
+
+describe('isRedisOutage', () => {
+  it('knows a lost connection, also as a cause, from a refusal', () => {
+    const lost = new Error('Connection is closed.');
+    expect(isRedisOutage(lost)).toBe(true);
+    expect(isRedisOutage(new Error('wrapped', { cause: lost }))).toBe(true);
+    expect(isRedisOutage(Object.assign(new Error(''), { code: 'ECONNREFUSED' }))).toBe(true);
+    expect(isRedisOutage(new Error('LOADING Redis is loading the dataset in memory'))).toBe(true);
+    expect(isRedisOutage(new Error('WRONGTYPE Operation against a key'))).toBe(false);
+    expect(isRedisOutage(new Error('OOM command not allowed'))).toBe(false);
+    expect(isRedisOutage('Connection is closed.')).toBe(false);
+  });
+});
+
+describe('redactedRedisUrl', () => {
+  it('hides the password and nothing else', () => {
+    expect(redactedRedisUrl('redis://u:p%40@h:1/2')).toBe('redis://u:***@h:1/2');
+    expect(redactedRedisUrl('redis://h:1')).toBe('redis://h:1');
+  });
+});

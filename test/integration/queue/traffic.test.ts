@@ -1,0 +1,136 @@
+/** Traffic follows the rows that jobs touch and not the size of the tables, on a real Redis. */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
+import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { train } from '../../../coordinator/training/outer-loop.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { connectRedis, type RedisConnection } from '../../../shared/queue/redis-connection.js';
+import type { BlobRef, BlobStore } from '../../../shared/storage/blob-store.js';
+import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  workerInTest,
+} from '../../fixtures/queue/queue-under-test.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
+
+let redis: RedisForTest;
+let connection: RedisConnection;
+beforeAll(async () => {
+  redis = await redisForTest();
+  connection = await connectRedis({ url: redis.url, role: 'producer' });
+});
+afterAll(async () => {
+  connection.disconnect();
+  await redis.close();
+});
+
+const OUTER_STEPS = 4;
+const TASKS_PER_JOB = 2;
+
+interface Traffic {
+  readonly coordinator: { readonly written: number; readonly read: number };
+  readonly worker: { readonly written: number; readonly read: number };
+  /** Sizes of all blobs put, in order of size. */
+  readonly blobByteCounts: readonly number[];
+  readonly losses: readonly number[];
+}
+
+/** Bags too, so that both kinds of table are there. */
+const smallStore = tinyTaskStore({ bags: [{ rowCount: 40, lengthMax: 3 }] });
+
+/** The same ids in tables of `factor` times as many rows. */
+function storeWithTables(factor: number): TaskStore {
+  const features = smallStore.manifest.features.map((feature) =>
+    'rowCount' in feature ? { ...feature, rowCount: factor * feature.rowCount } : feature,
+  );
+  return { ...smallStore, manifest: { ...smallStore.manifest, features } };
+}
+
+function configWith(tasksPerOuterStep: number): RunConfig {
+  return logisticConfig({
+    outerSteps: OUTER_STEPS,
+    tasksPerOuterStep,
+    tasksPerJob: TASKS_PER_JOB,
+    checkpointEveryOuterSteps: OUTER_STEPS,
+  });
+}
+
+async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): Promise<Traffic> {
+  const queue = queueConfig({ prefix });
+  const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = queue;
+  const options = { redis: connection, prefix, lifetimeMs, blobByteCountMax };
+  const ofCoordinator = new RedisBlobStore(options);
+  const ofWorker = new RedisBlobStore(options);
+  const blobByteCounts: number[] = [];
+  const noting = (blobs: BlobStore): BlobStore => ({
+    put: async (bytes): Promise<BlobRef> => {
+      blobByteCounts.push(bytes.byteLength);
+      return blobs.put(bytes);
+    },
+    get: (ref) => blobs.get(ref),
+    has: (ref) => blobs.has(ref),
+    delete: (ref) => blobs.delete(ref),
+  });
+  const { dispatcher } = await dispatcherInTest(
+    redis.url,
+    queue,
+    'tiny-run',
+    noting(ofCoordinator),
+  );
+  const worker = workerInTest(redis.url, prefix, logisticExecutor(store), 'w', noting(ofWorker));
+  await worker.ready;
+  const { options: run, events } = tinyRun(config, { dispatcher }, store);
+  await train(run);
+  await worker.stop();
+  await dispatcher.close();
+  return {
+    coordinator: { written: ofCoordinator.bytesWritten, read: ofCoordinator.bytesRead },
+    worker: { written: ofWorker.bytesWritten, read: ofWorker.bytesRead },
+    blobByteCounts: blobByteCounts.sort((a, b) => a - b),
+    losses: events.flatMap((event) => (event.kind === 'outer-step' ? [event.queryLoss] : [])),
+  };
+}
+
+test('twice and a thousand times the table rows cost not one byte', async () => {
+  const config = configWith(6);
+  const single = await trafficOf(config, storeWithTables(1), '{single}');
+  expect(single.losses).toHaveLength(OUTER_STEPS);
+  expect(single.coordinator.written).toBeGreaterThan(0);
+  expect(await trafficOf(config, storeWithTables(2), '{double}')).toEqual(single);
+  expect(await trafficOf(config, storeWithTables(1000), '{thousand}')).toEqual(single);
+});
+
+test('what a worker reads is the dense variables of each step and the rows its jobs touch', async () => {
+  for (const tasksPerOuterStep of [2, 8]) {
+    const config = configWith(tasksPerOuterStep);
+    const { worker } = await trafficOf(config, smallStore, `{tasks-${tasksPerOuterStep}}`);
+    expect(worker.read).toBe(await expectedByteCount(config));
+  }
+});
+
+async function expectedByteCount(config: RunConfig): Promise<number> {
+  const spec = modelSpecOf(config.model, smallStore.manifest.features);
+  const dense = encodeDense(initialMetaParameters(spec, config.seed)).byteLength;
+  const planner = stepPlanner(config, smallStore);
+  let byteCount = 0;
+  for (let outerStep = 0; outerStep < OUTER_STEPS; outerStep += 1) {
+    const { jobs } = await planner.take(outerStep);
+    const packs = jobs.map(({ layout: { rowCount } }) =>
+      // A row of a logistic table is its linear weight.
+      encodeTensors(
+        new Map([['rows', { shape: [rowCount, 1], values: new Float32Array(rowCount) }]]),
+      ),
+    );
+    byteCount += dense + packs.reduce((sum, pack) => sum + pack.byteLength, 0);
+  }
+  return byteCount;
+}

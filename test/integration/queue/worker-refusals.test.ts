@@ -1,0 +1,114 @@
+/** Workers that cannot do a run's jobs, beside one that can and alone, on the real queue. */
+
+import { describe, expect, it } from 'vitest';
+import { systemClock, type Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { QueueRoom } from '../../fixtures/queue/queue-room.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  workerInTest,
+} from '../../fixtures/queue/queue-under-test.js';
+import { remoteControl } from '../../fixtures/queue/remote-control.js';
+import { steppedClock } from '../../fixtures/stepped-clock.js';
+
+const admitAll = (): null => null;
+const neverAborted = new AbortController().signal;
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+
+/** Waits of a minute take a second. */
+const hundredfoldClock: Clock = {
+  epochMs: () => systemClock.epochMs(),
+  monotonicMs: () => systemClock.monotonicMs() * 100,
+  sleep: (durationMs, signal) => systemClock.sleep(durationMs / 100, signal),
+};
+const unableExecutor: JobExecutor = {
+  execute: () =>
+    Promise.reject(
+      new QianmoError({ kind: 'environment', what: 'no GPU here', isOfThisMachine: true }),
+    ),
+  close: () => Promise.resolve(),
+};
+
+const room = new QueueRoom('refusals');
+
+function indicesOf(results: readonly { result: { jobIndex: number } }[]): number[] {
+  return results.map(({ result }) => result.jobIndex).sort((a, b) => a - b);
+}
+
+describe('a worker that cannot do the jobs', () => {
+  it('leaves them to one that can, at no attempt, and is told of once', async () => {
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('able');
+    const made = await room.dispatcher({ jobAttemptsMax: 1 });
+    await control.hang(0);
+    const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
+    expect(await control.started()).toBe('able 0');
+    const warned = made.next('warning');
+    const unable = workerInTest(room.redis.url, room.prefix, unableExecutor, 'unable');
+    room.cleanups.push(() => unable.stop());
+    const refusals = (): number => unable.events.filter(({ kind }) => kind === 'job-failed').length;
+    expect((await warned).message).toMatch(/^worker unable refuses .*: no GPU here/);
+    while (refusals() < 2) await systemClock.sleep(10);
+    await control.release();
+    const delivered = await results;
+    expect(indicesOf(delivered)).toEqual(numbers(6));
+    expect(new Set(delivered.map(({ result }) => result.worker))).toEqual(new Set(['able']));
+    const said = made.events.filter(({ kind }) => kind === 'warning' || kind === 'job-retried');
+    expect(said).toHaveLength(1);
+  });
+
+  it('stays away from the queue for a while after it has refused', async () => {
+    const control = remoteControl(room.redis.client);
+    await room.steeredWorker('able');
+    const made = await room.dispatcher({ jobAttemptsMax: 1 });
+    for (const jobIndex of numbers(6)) await control.hang(jobIndex);
+    const warned = made.next('warning');
+    const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
+    expect(await control.started()).toBe('able 0');
+    const clock = steppedClock();
+    const unable = workerInTest(
+      room.redis.url,
+      room.prefix,
+      unableExecutor,
+      'unable',
+      undefined,
+      clock,
+    );
+    room.cleanups.push(() => unable.stop());
+    await warned;
+    for (const _ of numbers(6)) await control.release();
+    expect(indicesOf(await results)).toEqual(numbers(6));
+    // The one it took and the one ahead of it: its rest never ends.
+    expect(unable.events.filter(({ kind }) => kind === 'job-failed').length).toBeLessThan(3);
+  });
+
+  it('names both versions when coordinator and workers differ', async () => {
+    await room.steeredWorker('one');
+    const queue = queueConfig({
+      prefix: room.prefix,
+      jobAttemptsMax: 1,
+      outerStepTimeoutMs: 86_400_000,
+    });
+    const made = await dispatcherInTest(room.redis.url, queue, 'run', undefined, hundredfoldClock);
+    room.cleanups.push(() => made.dispatcher.close());
+    const orders = ordersForTest(1).map((order) => ({
+      ...order,
+      // What an earlier version would send.
+      job: { ...order.job, protocolVersion: 2 as unknown as 4 },
+    }));
+    await expect(
+      collected(made.dispatcher.run(orders, admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'failed',
+      report: {
+        what: 'every connected worker refuses the jobs of this run',
+        found: expect.stringMatching(
+          /^worker one: this worker speaks protocol 4, the job protocol 2/,
+        ) as string,
+      },
+    });
+  });
+});

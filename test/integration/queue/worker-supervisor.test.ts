@@ -1,0 +1,138 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { describe, expect, it } from 'vitest';
+import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const SUPERVISOR_ENTRY = fileURLToPath(
+  new URL('../../../dist/test/fixtures/queue/supervising.js', import.meta.url),
+);
+
+function supervised(script: string, { count = 1, restartsMax = 0, clock = systemClock } = {}) {
+  const events: RunEvent[] = [];
+  let tellAll = (): void => undefined;
+  const workers = superviseWorkers({
+    count,
+    command: { path: process.execPath, argsOf: () => ['--eval', script], env: {} },
+    clock,
+    sink: (event) => {
+      events.push(event);
+      tellAll();
+    },
+    restartsMax,
+  });
+  const saw = (pattern: RegExp): Promise<void> =>
+    new Promise((resolve) => {
+      tellAll = () => {
+        if (pattern.test(JSON.stringify(events))) resolve();
+      };
+      tellAll();
+    });
+  return { workers, events, saw };
+}
+
+const READY = `process.send({ kind: 'ready', redis: 'here' });`;
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe('superviseWorkers', () => {
+  it('starts a worker again that ends, says its last words, and gives up at the limit', async () => {
+    const script = `console.error('error: no such thing'); process.exitCode = 3;`;
+    const { workers, events, saw } = supervised(script, { restartsMax: 2 });
+    await saw(/not started again/);
+    await workers.stop();
+    const details = events.flatMap((event) =>
+      event.kind === 'worker' && event.state === 'exited' ? [event.detail] : [],
+    );
+    expect(details).toEqual(
+      Array.from(
+        { length: 3 },
+        () => 'worker 1 ended: exit code 3; its last words: error: no such thing',
+      ),
+    );
+    expect(events.filter((e) => e.kind === 'worker' && e.state === 'restarted')).toHaveLength(2);
+    expect(events.at(-1)).toEqual({
+      kind: 'warning',
+      message: 'worker 1 is not started again: 2 restarts are used up',
+    });
+  });
+
+  it('waits longer after each failure in a row', async () => {
+    const delaysMs: number[] = [];
+    const clock = {
+      ...systemClock,
+      sleep: (durationMs: number, signal?: AbortSignal) => {
+        delaysMs.push(durationMs);
+        return systemClock.sleep(0, signal);
+      },
+    };
+    const { workers, saw } = supervised('', { restartsMax: 7, clock });
+    await saw(/not started again/);
+    await workers.stop();
+    expect(delaysMs.slice(0, 7)).toEqual([200, 400, 800, 1600, 3200, 6400, 10_000]);
+  });
+
+  it('reports a program that cannot be started', async () => {
+    const events: RunEvent[] = [];
+    const workers = superviseWorkers({
+      count: 1,
+      command: { path: '/nowhere/node', argsOf: () => [], env: {} },
+      clock: systemClock,
+      sink: (event) => void events.push(event),
+      restartsMax: 0,
+    });
+    while (events.length < 2) await systemClock.sleep(5);
+    await workers.stop();
+    expect(JSON.stringify(events[0])).toContain('ENOENT');
+  });
+
+  it('shows the troubles of its workers', async () => {
+    const script = `process.send({ kind: 'warning', message: 'a slow backend' });
+      process.send({ kind: 'redis-trouble', reason: 'away' });`;
+    const { workers, events, saw } = supervised(script);
+    await saw(/not started again/);
+    await workers.stop();
+    const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+    expect(warnings.slice(0, 2)).toEqual(['worker 1: a slow backend', 'worker 1: away']);
+  });
+
+  it('stops what obeys and what does not', async () => {
+    const stubborn = `process.on('SIGTERM', () => {}); process.on('disconnect', () => {});
+      setInterval(() => {}, 1000); ${READY}`;
+    const clock = {
+      ...systemClock,
+      sleep: (_: number, signal?: AbortSignal) => systemClock.sleep(10, signal),
+    };
+    const { workers, events, saw } = supervised(stubborn, { count: 2, clock });
+    await saw(/worker 1 .*worker 2 |worker 2 .*worker 1 /);
+    const pids = workers.pids();
+    expect(pids).toHaveLength(2);
+    await workers.stop();
+    expect(pids.filter(isRunning)).toEqual([]);
+    expect(workers.pids()).toEqual([]);
+    expect(events.every((event) => event.kind === 'worker' && event.state === 'started')).toBe(
+      true,
+    );
+  });
+
+  it('leaves no worker behind when it is killed itself', async () => {
+    const redis = await redisForTest();
+    const supervisor = spawn(process.execPath, [SUPERVISOR_ENTRY, redis.url, '{orphans}']);
+    const [line] = (await once(supervisor.stdout, 'data')) as [Buffer];
+    const pids = z.array(z.int().positive()).length(2).parse(JSON.parse(line.toString()));
+    supervisor.kill('SIGKILL');
+    while (pids.some(isRunning)) await systemClock.sleep(10);
+    await redis.close();
+  });
+});

@@ -1,0 +1,315 @@
+/**
+ * The generator's gradient, with its Hessian term, against a float64 referee, which itself is held
+ * against central finite differences of the outer loss; and both forms on worked numbers.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { denseValuesOf, Leaves } from '../referee.js';
+import { logitNode } from '../model-referee.js';
+import { ScalarTape } from '../scalar-tape.js';
+
+const ROWS_PER_SET = 3;
+const TASK_COUNT = 5;
+const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
+const coldWeights = [0.1, 0.15, 0.2, 0.25, 0.3];
+const coldShare = 0.3;
+const innerRate = 3;
+const small = { embeddingWidth: 3, hiddenWidths: [5, 4], personal: [] };
+
+/** Tasks with as many support as query rows, which share the adgroup's id and attributes. */
+function adgroupStore(generated: string, attributes: readonly string[]): TaskStore {
+  const store = tinyTaskStore({
+    taskCount: TASK_COUNT,
+    categoryRowCounts: [TASK_COUNT, TASK_COUNT, 4],
+    bags: [{ rowCount: 8, lengthMax: 3 }],
+    numberCount: 1,
+    counts: true,
+  });
+  const rowCount = 2 * ROWS_PER_SET;
+  const cut = (task: TaskRows): TaskRows => {
+    const constant = (values: Int32Array, length: number): Int32Array =>
+      Int32Array.from({ length: rowCount * length }, (_, place) => values[place % length] ?? 0);
+    const { features } = store.manifest;
+    const placeIn = (kind: EncodedFeature['kind'], name: string): number =>
+      features.filter((feature) => feature.kind === kind).findIndex((f) => f.name === name);
+    const long = lengthened(task, rowCount);
+    return {
+      ...long,
+      rowCount,
+      supportRowCount: ROWS_PER_SET,
+      categoryIds: long.categoryIds.map((ids, place) => {
+        if (place === placeIn('category', generated))
+          return new Int32Array(rowCount).fill(task.taskIndex);
+        return attributes.some((name) => placeIn('category', name) === place)
+          ? constant(ids, 1)
+          : ids;
+      }),
+      bagIds: long.bagIds.map((ids) => constant(ids, 3)),
+    };
+  };
+  return {
+    ...store,
+    digest: JSON.stringify([generated, attributes]),
+    readTasks: async (indices) => (await store.readTasks(indices)).map(cut),
+  };
+}
+
+/** The rows over and over until there are enough of them. */
+function lengthened(task: TaskRows, rowCount: number): TaskRows {
+  const ints = (values: Int32Array, length = 1): Int32Array =>
+    Int32Array.from(
+      { length: rowCount * length },
+      (_, place) => values[place % values.length] ?? 0,
+    );
+  const floats = (values: Float32Array): Float32Array =>
+    Float32Array.from({ length: rowCount }, (_, place) => values[place % values.length] ?? 0);
+  return {
+    ...task,
+    categoryIds: task.categoryIds.map((ids) => ints(ids)),
+    bagIds: task.bagIds.map((ids) => ints(ids, 3)),
+    numbers: task.numbers.map(floats),
+    clicks: floats(task.clicks),
+    impressions: floats(task.impressions),
+  };
+}
+
+let executor: LocalExecutor;
+let current: JobCase;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
+});
+afterAll(() => executor.close());
+
+interface Form {
+  readonly form: 'paper' | 'released';
+  readonly rowsPerStep?: number;
+}
+
+/** Attributes of a task's first row, in the order of the names: factors and linear weights. */
+function attributesOf(task: TaskRows, names: readonly string[]): number[] {
+  const { meta, spec } = current;
+  const rowOf = (table: string, id: number): number[] => {
+    const { width, values } = meta.tables.get(table)!;
+    return [...values.subarray(id * width, (id + 1) * width)];
+  };
+  return names.flatMap((name) => {
+    const place = spec.categoryFeatures.indexOf(name);
+    if (place >= 0) return rowOf(name, task.categoryIds[place]![0]!);
+    const members = [...task.bagIds[0]!.subarray(0, 3)].filter((id) => id >= 0);
+    const rows = members.map((id) => rowOf(name, id));
+    return Array.from({ length: spec.tableRowWidth }, (_, column) =>
+      rows.length === 0 ? 0 : rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length,
+    );
+  });
+}
+
+/** c v l_a + (1 - c) w l_b of a task, and its gradient with respect to the generator. */
+function outerLoss(
+  task: TaskRows,
+  names: readonly string[],
+  generator: Float64Array,
+  [warm, cold]: readonly [number, number],
+  { form, rowsPerStep = 1 }: Form,
+): { loss: number; gradient: Float64Array } {
+  const { spec, meta } = current;
+  const tape = new ScalarTape();
+  const inputs = attributesOf(task, names);
+  const width = spec.tableRowWidth;
+  const tanhs = Array.from({ length: width }, (_, column) =>
+    Math.tanh(inputs.reduce((sum, x, i) => sum + x * generator[i * width + column]!, 0)),
+  );
+  const phi = tanhs.map((value) => tape.constant(value / 5));
+  const dense = denseValuesOf(meta);
+  const key = `${spec.options.generated}/${task.taskIndex}`;
+  const rowLoss = (row: number, embedding: readonly number[]): number => {
+    const leaves = new Leaves(tape, dense, meta, new Map([[key, [...embedding]]]));
+    const z = logitNode({ ...spec, variables: spec.variables }, leaves, task, row);
+    const { impressions, clicks } = task;
+    return tape.add(tape.scale(tape.softplus(z), impressions[row]!), tape.scale(z, -clicks[row]!));
+  };
+  const impressionsFrom = (first: number): number =>
+    task.impressions.subarray(first, first + ROWS_PER_SET).reduce((sum, n) => sum + n, 0);
+  const supportRows = Array.from({ length: ROWS_PER_SET }, (_, row) => row);
+  const stepped = (loss: number, rate: number): number[] => {
+    const slopes = tape.gradientNodes(loss, phi);
+    return phi.map((node, place) => tape.add(node, tape.scale(slopes[place]!, -rate)));
+  };
+  const supportLosses = supportRows.map((row) => rowLoss(row, phi));
+  const coldLoss = tape.scale(tape.add(...supportLosses), 1 / impressionsFrom(0));
+  const moved = stepped(coldLoss, innerRate);
+  const warmLosses = supportRows.map((row) =>
+    rowLoss(
+      ROWS_PER_SET + row,
+      form === 'paper' ? moved : stepped(supportLosses[row]!, innerRate / rowsPerStep),
+    ),
+  );
+  const warmLoss = tape.scale(tape.add(...warmLosses), 1 / impressionsFrom(ROWS_PER_SET));
+  const outer = tape.add(
+    tape.scale(coldLoss, coldShare * cold),
+    tape.scale(warmLoss, (1 - coldShare) * warm),
+  );
+  const slopes = tape.gradient(outer);
+  const gradient = Float64Array.from(generator, (_, place) => {
+    const column = place % width;
+    const input = inputs[Math.floor(place / width)]!;
+    return (slopes[phi[column]!]! * (1 - tanhs[column]! ** 2) * input) / 5;
+  });
+  return { loss: tape.valueOf(outer), gradient };
+}
+
+const models: [string, string, string[], Record<string, unknown>][] = [
+  ['the first category of a DeepFM', 'category0', ['category2', 'bag0'], small],
+  ['a category between others', 'category1', ['category2', 'bag0'], small],
+  ['an MLP', 'category0', ['bag0'], { ...small, kind: 'mlp' }],
+  [
+    'a DeepFM without linear weights, its interactions by field',
+    'category1',
+    ['category2'],
+    {
+      ...{ ...small, linear: false, interactions: 'by-field' },
+      factorisedFields: ['category0', 'category1', 'bag0'],
+    },
+  ],
+  [
+    'logistic regression',
+    'category0',
+    ['category2'],
+    { kind: 'logistic', hiddenWidths: [], personal: [] },
+  ],
+];
+const forms: Form[] = [{ form: 'paper' }, { form: 'released', rowsPerStep: 40 }];
+
+describe.each(models)('%s', (_name, generated, attributes, model) => {
+  test.each(forms)('$form form', async (form) => {
+    const method = methodOf({
+      ...{ kind: 'meta-embedding', attributes, innerRate, coldShare },
+      ...form,
+    });
+    current = jobCaseOf(adgroupStore(generated, attributes), { ...model, generated }, 5, method);
+    const indices = [4, 3, 2, 1, 0];
+    const tasks = await current.store.readTasks(indices);
+    const generator = Float64Array.from(current.meta.dense.get('generator.weight')!.values);
+    const lossAt = (at: Float64Array): { loss: number; gradient: Float64Array } => {
+      const losses = tasks.map((task, place) =>
+        outerLoss(task, attributes, at, [weights[place]!, coldWeights[place]!], form),
+      );
+      return {
+        loss: losses.reduce((sum, { loss }) => sum + loss, 0),
+        gradient: at.map((_, i) => losses.reduce((sum, l) => sum + l.gradient[i]!, 0)),
+      };
+    };
+    const expected = lossAt(generator).gradient;
+    const h = 1e-5;
+    // Every fifth element: they are alike, and each takes the whole loss twice.
+    for (let i = 0; i < generator.length; i += 5) {
+      const at = (shift: number): number =>
+        lossAt(generator.map((value, j) => (j === i ? value + shift : value))).loss;
+      expect((at(h) - at(-h)) / (2 * h)).toBeCloseTo(expected[i]!, 7);
+    }
+
+    const found = await runJob(executor, current, indices, {
+      kind: 'gradient',
+      method,
+      taskWeights: weights,
+      coldTaskWeights: coldWeights,
+    });
+    expect([...found.tensors.keys()].sort()).toEqual(['generator.weight', 'rows']);
+    expect(found.tensors.get('rows')?.length).toBe(0);
+    expect(relativeDifference(found.tensors.get('generator.weight')!, expected)).toBeLessThan(2e-4);
+  });
+});
+
+test('minibatch by minibatch, a task is predicted alone as beside others', async () => {
+  const attributes = ['bag0'];
+  const method = methodOf({ kind: 'meta-embedding', attributes, innerRate, coldShare });
+  const store = tinyTaskStore({ taskCount: 6, bags: [{ rowCount: 8, lengthMax: 3 }] });
+  current = jobCaseOf(store, { ...small, generated: 'category0' }, 5, method);
+  const predicted = async (indices: number[], phase: number): Promise<Float32Array> => {
+    const { tensors } = await runJob(executor, current, indices, {
+      ...{ kind: 'predict', method, rows: 'query' },
+      adaptations: [{ innerRate, innerSteps: 1 }],
+      division: { by: 'phases', rowsPerPhase: 2, phase },
+    });
+    return tensors.get('logits')!;
+  };
+  for (const task of [3, 5]) {
+    const alone = await predicted([task], 2);
+    const beside = (await predicted([0, 1, 2, task], 2)).subarray(-alone.length);
+    expect(relativeDifference(beside, alone)).toBeLessThan(1e-5);
+    expect(relativeDifference(await predicted([task], 1), alone)).toBeGreaterThan(1e-3);
+  }
+});
+
+describe('worked numbers', () => {
+  // Logistic regression without bias or attribute weights: the logit is phi alone. Of one row each,
+  // support is clicked and query is not.
+  const workedCase = async (form: Form): Promise<number> => {
+    const method = methodOf({
+      ...{ kind: 'meta-embedding', attributes: ['category2'], innerRate: 2, coldShare: 0.1 },
+      ...form,
+    });
+    const store = adgroupStore('category0', ['category2']);
+    const oneRowEach = (task: TaskRows): TaskRows => ({
+      ...task,
+      rowCount: 2,
+      supportRowCount: 1,
+      categoryIds: task.categoryIds.map((ids) => ids.slice(0, 2)),
+      bagIds: [new Int32Array(6).fill(-1)],
+      numbers: [new Float32Array(2)],
+      clicks: Float32Array.of(1, 0),
+      impressions: Float32Array.of(1, 1),
+    });
+    current = jobCaseOf(
+      {
+        ...store,
+        digest: `worked ${form.form}`,
+        readTasks: async (indices) => (await store.readTasks(indices)).map(oneRowEach),
+      },
+      { kind: 'logistic', hiddenWidths: [], personal: [], generated: 'category0' },
+      5,
+      method,
+    );
+    const { dense, tables } = current.meta;
+    for (const { values } of [...dense.values(), ...tables.values()]) values.fill(0);
+    // tanh(0.5 * W) = 0.5, so phi = 0.1; the attribute's own weight would enter the logit too.
+    tables.get('category2')!.values.fill(0.5);
+    dense.get('bias')!.values.fill(-0.5);
+    dense.get('generator.weight')!.values.fill(2 * Math.atanh(0.5));
+    const { tensors } = await runJob(executor, current, [0], {
+      ...{ kind: 'gradient', method },
+      ...{ taskWeights: [1], coldTaskWeights: [1] },
+    });
+    // d phi / d W = (1 - 0.5^2) / 5 * 0.5
+    return tensors.get('generator.weight')![0]! / ((0.75 / 5) * 0.5);
+  };
+
+  test('the paper form moves by the rate times the mean gradient', async () => {
+    // g_a = sigmoid(0.1) - 1 = -0.475021, H_a = 0.249376; phi' = 0.1 + 2 * 0.475021 = 1.050042
+    // g_b = sigmoid(1.050042) = 0.740783
+    // 0.1 * -0.475021 + 0.9 * (1 - 2 * 0.249376) * 0.740783 = 0.286682
+    expect(await workedCase({ form: 'paper' })).toBeCloseTo(0.286682, 5);
+  });
+
+  test('the released form moves by the rate over the rows of the step: nearly not', async () => {
+    // phi' = 0.1 + 2 / 500 * 0.475021 = 0.1019; g_b = sigmoid(0.1019) = 0.525453
+    // 0.1 * -0.475021 + 0.9 * (1 - 2 / 500 * 0.249376) * 0.525453 = 0.424934
+    expect(await workedCase({ form: 'released', rowsPerStep: 500 })).toBeCloseTo(0.424934, 5);
+  });
+
+  test('neither form takes the other one’s setting', () => {
+    const settings = { kind: 'meta-embedding', attributes: ['a'] };
+    expect(() => methodOf({ ...settings, form: 'released' })).toThrow(/released needs it/);
+    expect(() => methodOf({ ...settings, rowsPerStep: 500 })).toThrow(/paper does not/);
+  });
+});

@@ -1,0 +1,239 @@
+// Gated initialisation: the outer gradient, that of preference and gate included, against the float64
+// referee, with and without neighbours; MAML at the beginning; and starts that know support rows without
+// peeking. Seen to fail: a cold term that knows the support rows, labels with their level, gates up to 1,
+// predictions without steps that are given no support rows, fields in the order of the store instead
+// of that of the names; a cold term that knows neighbours, places without one that are heard, scores
+// not scaled, queries of the neighbours instead of the task, attributes of a neighbour's last row.
+
+import { describe, expect, test } from 'vitest';
+import type { JobWork } from '../../../shared/queue/protocol.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { neighboursByDefinition } from '../../fixtures/neighbours-by-definition.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { rich } from '../gradient-expectations.js';
+import { methodJobs, model, taskWeights } from '../method-jobs.js';
+import type { RefereeLoop, RefereeTask } from '../second-order-referee.js';
+
+const innerRate = 0.4;
+const preferenceWidth = 3;
+/** Not in the order of the store. */
+const features = ['bag0', 'number1', 'category1'];
+
+const jobs = methodJobs();
+
+const sumOf = (values: ArrayLike<number>, end: number): number =>
+  Array.from({ length: end }, (_, row) => values[row]!).reduce((sum, value) => sum + value, 0);
+
+/** Mean and deviation of the labels, and the features made of them. */
+function levelOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
+  readonly total: number;
+  readonly mean: number;
+  readonly deviation: number;
+  readonly known: number[];
+} {
+  const [total, sum] = [sumOf(impressions, end), sumOf(clicks, end)];
+  const size = Math.log1p(total) / 2 - 1;
+  if (loss === 'squared') {
+    const mean = sum / (total + 10);
+    return { total, mean, deviation: 1, known: [size, mean] };
+  }
+  const mean = (sum + 1) / (total + 10);
+  const level = Math.log((9 * mean) / (1 - mean)) / 2;
+  return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
+}
+
+/** Nodes of the embedding of a row's named features, as their definition has them. */
+function embeddingOf({ tape, task, tableRow, variable }: RefereeTask, row: number): number[] {
+  const width = 4;
+  const bag = [...task.bagIds[0]!.subarray(row * 3, row * 3 + 3)].filter((id) => id >= 0);
+  const members = bag.map((id) => tableRow('bag0', id));
+  const x = task.numbers[1]![row]!;
+  const factors = [...variable('numbers.factors').slice(3, 6), variable('numbers.linear')[1]!];
+  return [
+    ...Array.from({ length: width }, (_, column) =>
+      bag.length === 0
+        ? tape.constant(0)
+        : tape.scale(tape.add(...members.map((entry) => entry[column]!)), 1 / bag.length),
+    ),
+    ...factors.map((node) => tape.scale(node, x)),
+    ...tableRow('category1', task.categoryIds[1]![row]!),
+  ];
+}
+
+/** Nodes of the task's preference. */
+function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[] {
+  const { tape, task, variable } = seen;
+  const { total, mean, deviation, known } = levelOf(task);
+  const pooled = [0, 1].flatMap((pool) => {
+    const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
+      const share = task.impressions[row]! / total;
+      const beyond = (task.clicks[row]! - mean * task.impressions[row]!) / total / deviation;
+      return embeddingOf(seen, row).map((node) => tape.scale(node, pool === 0 ? share : beyond));
+    });
+    return Array.from({ length: features.length * 4 }, (_, column) =>
+      tape.add(tape.constant(0), ...rows.map((row) => row[column]!)),
+    );
+  });
+  const input = [...pooled, ...known.map((value) => tape.constant(value)), ...attributes];
+  return Array.from({ length: preferenceWidth }, (_, out) => {
+    const terms = input.map((node, place) =>
+      tape.multiply(node, variable('preference.weight')[place * preferenceWidth + out]!),
+    );
+    const sum = tape.add(variable('preference.bias')[out]!, ...terms);
+    // tanh x = 2 sigmoid(2 x) - 1
+    return tape.add(tape.scale(tape.sigmoid(tape.scale(sum, 2)), 2), tape.constant(-1));
+  });
+}
+
+const ownPreference = (seen: RefereeTask): number[] =>
+  preferenceOf(seen, seen.tableRow('category0', seen.task.categoryIds[0]![0]!));
+
+/** @param embeddingOf nodes of what the gate reads. */
+const startFrom =
+  (taskEmbeddingOf: (seen: RefereeTask) => readonly number[]): NonNullable<RefereeLoop['start']> =>
+  (seen, name) => {
+    const { tape, variable } = seen;
+    const theta = variable(name);
+    const embedding = taskEmbeddingOf(seen);
+    return theta.map((node, index) => {
+      const terms = embedding.map((p, place) =>
+        tape.multiply(p, variable(`gate.weight/${name}`)[place * theta.length + index]!),
+      );
+      const logit = tape.add(variable(`gate.bias/${name}`)[index]!, ...terms);
+      return tape.scale(tape.multiply(node, tape.sigmoid(logit)), 2);
+    });
+  };
+
+/** Own preference and that of the neighbours, merged by attention. */
+const withNeighbours =
+  (neighboursOf: (task: TaskRows) => readonly TaskRows[]) =>
+  (seen: RefereeTask): number[] => {
+    const { tape, task, variable } = seen;
+    const own = ownPreference(seen);
+    // Without support rows nobody is known to be alike.
+    const neighbours = task.supportRowCount === 0 ? [] : neighboursOf(task);
+    const theirs = neighbours.map((other) => ownPreference({ ...seen, task: other }));
+    const times = (vector: readonly number[], name: string): number[] =>
+      own.map((_, out) => {
+        const weights = variable(name);
+        return tape.add(
+          ...vector.map((x, at) => tape.multiply(x, weights[at * preferenceWidth + out]!)),
+        );
+      });
+    const query = times(own, 'attention.query');
+    const weights = theirs.map((p) => {
+      const key = times(p, 'attention.key');
+      const score = tape.add(...key.map((k, at) => tape.multiply(k, query[at]!)));
+      return tape.exp(tape.scale(score, 1 / Math.sqrt(preferenceWidth)));
+    });
+    const total = tape.add(tape.constant(0), ...weights);
+    const merged = own.map((_, at) =>
+      tape.add(
+        tape.constant(0),
+        ...theirs.map((p, j) =>
+          tape.multiply(p[at]!, tape.multiply(weights[j]!, tape.reciprocal(total))),
+        ),
+      ),
+    );
+    return [...own, ...merged];
+  };
+
+const variants = [
+  { innerSteps: 1, order: 'first', path: 'kept', coldShare: 0, losses: ['binary'] },
+  { innerSteps: 4, order: 'first', path: 'kept', coldShare: 0.3, losses: ['squared', 'binary'] },
+  { innerSteps: 4, order: 'second', path: 'kept', coldShare: 0, losses: ['binary'] },
+  {
+    ...({ innerSteps: 3, order: 'second', path: 'recomputed', coldShare: 0.3 } as const),
+    losses: ['squared', 'binary'],
+  },
+] as const;
+const variantName =
+  '$innerSteps inner steps, $order order, $path, $losses, a cold share of $coldShare';
+
+describe('the outer gradient', () => {
+  test.each(variants)(variantName, ({ losses, ...loop }) => {
+    const attributes = ['category0'];
+    const settings = {
+      kind: 'paml-gate',
+      innerRate,
+      preferenceWidth,
+      features,
+      attributes,
+      ...loop,
+    };
+    return jobs.expectOuterGradient(settings, { start: startFrom(ownPreference) }, { losses });
+  });
+
+  // With up to three neighbours or none; some of them are no tasks of the job.
+  test.each(variants)(`${variantName}, beside neighbours`, async ({ losses, ...loop }) => {
+    const store = tinyTaskStore({ ...rich, losses });
+    const idsOfRow = ({ bagIds }: TaskRows, row: number): number[] => [
+      ...bagIds[0]!.subarray(3 * row, 3 * row + 3),
+    ];
+    const taskIndices = [4, 1, 3];
+    const neighbours = new Map<number, TaskRows[]>();
+    for (const task of await store.readTasks(taskIndices))
+      neighbours.set(
+        task.taskIndex,
+        await neighboursByDefinition({ store, idsOfRow, count: 3 }, task),
+      );
+    const counts = [...neighbours.values()].map(({ length }) => length);
+    expect(counts).toEqual(losses.length === 1 ? [1, 0, 3] : [2, 1, 1]);
+    await jobs.expectOuterGradient(
+      {
+        ...{ kind: 'paml-gate', innerRate, preferenceWidth, features, ...loop },
+        ...{ attributes: ['category0'], neighbours: { feature: 'bag0', count: 3 } },
+      },
+      { start: startFrom(withNeighbours(({ taskIndex }) => neighbours.get(taskIndex)!)) },
+      { losses, taskIndices },
+    );
+  });
+});
+
+test('without attributes, features unnamed, gates at 0: MAML', async () => {
+  const settings = { innerRate, innerSteps: 2, order: 'second' };
+  const method = methodOf({ kind: 'paml-gate', ...settings });
+  const store = tinyTaskStore(rich);
+  const jobCase = jobCaseOf(store, model, 5, method);
+  for (const [name, { values }] of jobCase.meta.dense) if (name.startsWith('gate.')) values.fill(0);
+  const work: JobWork = { kind: 'gradient', method, taskWeights };
+  const gated = await jobs.run(jobCase, work);
+  const maml = methodOf({ kind: 'maml', innerRate, innerSteps: 2 });
+  const plain = jobCaseOf(store, model, 5, maml);
+  for (const [name, { values }] of plain.meta.dense)
+    values.set(jobCase.meta.dense.get(name)!.values);
+  for (const [name, { values }] of plain.meta.tables)
+    values.set(jobCase.meta.tables.get(name)!.values);
+  const expected = await jobs.run(plain, { ...work, method: maml });
+  for (const [name, values] of expected.tensors)
+    expect(relativeDifference(gated.tensors.get(name)!, values), name).toBeLessThan(1e-5);
+});
+
+test('a start knows the support rows, whether or not steps follow', async () => {
+  const method = methodOf({ kind: 'paml-gate', innerRate });
+  const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
+  const predicted = async (steps: readonly number[]): Promise<Float32Array> => {
+    const { tensors } = await jobs.run(jobCase, {
+      kind: 'predict',
+      method,
+      adaptations: steps.map((innerSteps) => ({ innerRate, innerSteps })),
+      rows: 'query',
+    });
+    return tensors.get('logits')!;
+  };
+  const alone = await predicted([0]);
+  const beside = (await predicted([0, 2])).subarray(0, alone.length);
+  expect(relativeDifference(alone, beside)).toBeLessThan(1e-6);
+});
+
+test.each([
+  [{ features: ['category7'] }, 'method.features'],
+  [{ neighbours: { feature: 'category7' } }, 'method.neighbours.feature'],
+  // Numbers have no ids.
+  [{ neighbours: { feature: 'number0' } }, 'method.neighbours.feature'],
+])('features that the store has not are refused: %o', (settings, where) => {
+  const method = methodOf({ kind: 'paml-gate', ...settings });
+  expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow(where);
+});

@@ -1,0 +1,135 @@
+/**
+ * The structure of the house, drawn from imports: which folder may know which. A folder is a room of
+ * its own; a folder and its subfolder are two.
+ */
+
+import { dirname } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { cyclesOf, files, importedFiles, production, sources } from './sources.js';
+
+const FILES_PER_FOLDER_MAX = 20;
+
+const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
+  shared: [],
+  coordinator: ['shared'],
+  worker: ['shared'],
+  infra: ['shared', 'coordinator', 'worker'],
+  test: ['shared', 'coordinator', 'worker', 'infra'],
+};
+
+/** A folder may import the folders before it in the list of its own top-level folder. */
+const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
+  shared: [
+    'shared/base',
+    'shared/events',
+    'shared/tensors',
+    'shared/storage',
+    'shared/tasks',
+    'shared/methods/inner-loop',
+    'shared/methods',
+    'shared/models/kinds',
+    'shared/models',
+    'shared/config',
+    'shared/features',
+    'shared/queue',
+  ],
+  coordinator: [
+    'coordinator/scoring',
+    'coordinator/dispatch',
+    'coordinator/plan',
+    'coordinator/checkpoints',
+    'coordinator/training/meta-optimizer',
+    'coordinator/training',
+    'coordinator/evaluation',
+    'coordinator/sweep',
+    'coordinator/logs',
+    'coordinator/prepare',
+    'coordinator/synthesize',
+    'coordinator/streaming/rules',
+    'coordinator/streaming',
+    'coordinator/reports',
+    'coordinator/reports/page',
+    'coordinator/comparison',
+    'coordinator/reports/evaluation',
+    'coordinator/reports/comparison',
+    'coordinator/reports/sweep',
+    'coordinator/reports/streaming',
+    'coordinator/workers',
+    'coordinator/dashboard',
+  ],
+  worker: [
+    'worker/compute/engine',
+    'worker/compute/engine/graph',
+    'worker/compute/engine/rewrite/rules',
+    'worker/compute/engine/rewrite',
+    'worker/compute/engine/capture',
+    'worker/compute/device',
+    'worker/compute/batches',
+    'worker/compute/models',
+    'worker/compute/models/forwards',
+    'worker/compute/meta-gradients',
+    'worker/process',
+    'worker/compute/job',
+    'worker/compute',
+    'worker/carrying',
+    'worker',
+  ],
+};
+
+const imports = sources.flatMap((source) =>
+  importedFiles(source).map((target) => ({ from: source.path, target })),
+);
+
+function topOf(path: string): string {
+  return path.split('/')[0] ?? '';
+}
+
+describe('rooms', () => {
+  test('the five top-level folders import one way', () => {
+    const offences = imports
+      .filter(({ from, target }) => topOf(from) !== topOf(target))
+      .filter(({ from, target }) => !TOP_LEVEL_DIRECTIONS[topOf(from)]?.includes(topOf(target)))
+      .map(({ from, target }) => `${from} imports ${target}: move the contract to shared/`);
+    expect(offences).toEqual([]);
+  });
+
+  test('every folder has its place in the order', () => {
+    const placed = new Set(Object.values(FOLDERS_IN_ORDER).flat());
+    const folders = new Set(production.map(({ path }) => dirname(path)));
+    expect([...folders].filter((folder) => !placed.has(folder))).toEqual([]);
+  });
+
+  test('a folder imports folders before it in the order and no others', () => {
+    const offences = imports
+      .filter(({ from, target }) => topOf(from) === topOf(target))
+      .filter(({ from, target }) => {
+        const order = FOLDERS_IN_ORDER[topOf(from)] ?? [];
+        return order.indexOf(dirname(target)) > order.indexOf(dirname(from));
+      })
+      .map(({ from, target }) => `${from} imports ${target}, whose folder comes later`);
+    expect(offences).toEqual([]);
+  });
+
+  test('no circle of folders anywhere', () => {
+    const graph = new Map<string, string[]>();
+    // Command and bootstrap are divided when runs become a library.
+    const ofCommand = /^infra\/(cli|bootstrap|services)\//;
+    for (const { from, target } of imports) {
+      if (ofCommand.test(from) && ofCommand.test(target)) continue;
+      const [folder, imported] = [dirname(from), dirname(target)];
+      if (folder !== imported) graph.set(folder, [...(graph.get(folder) ?? []), imported]);
+    }
+    expect(cyclesOf(graph)).toEqual([]);
+  });
+
+  test(`a folder has at most ${FILES_PER_FOLDER_MAX} files beside its subfolders`, () => {
+    const counts = new Map<string, number>();
+    // Records of measurements, and the bootstrap until it is divided.
+    const counted = files.filter((path) => !/^infra\/(results|bootstrap)\//.test(path));
+    for (const path of counted) counts.set(dirname(path), (counts.get(dirname(path)) ?? 0) + 1);
+    const offences = [...counts]
+      .filter(([folder, count]) => folder !== '.' && count > FILES_PER_FOLDER_MAX)
+      .map(([folder, count]) => `${folder} has ${count} files: divide it by subject`);
+    expect(offences).toEqual([]);
+  });
+});

@@ -1,0 +1,156 @@
+/** Randomness by seed, time by clock, failures by report. */
+
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+
+const DRAW_COUNT = 100_000;
+const drawn = (draw: (stream: RandomStream) => number): number[] => {
+  const stream = randomStream(11, 'statistics');
+  return Array.from({ length: DRAW_COUNT }, () => draw(stream));
+};
+const mean = (values: number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+describe('randomStream', () => {
+  it('gives the values written down here, today and on any machine', () => {
+    // From an implementation of xoshiro128** in another language.
+    const stream = randomStream(1, 'worked', 2);
+    const words = [stream.uint32(), stream.uint32(), stream.uint32()];
+    expect(words).toEqual([877740041, 3302040441, 3637210540]);
+    expect(stream.uniform()).toBe(0.44312163265646276);
+    expect(stream.normal()).toBeCloseTo(-1.244443522938255, 14);
+  });
+
+  it('depends on the seed, every part of the purpose and their order, not on other streams', () => {
+    const firstOf = (seed: number, ...purpose: (string | number)[]): number =>
+      randomStream(seed, ...purpose).uint32();
+    const names: [number, ...(string | number)[]][] = [
+      [1, 'a', 'b'],
+      [2, 'a', 'b'],
+      [1, 'b', 'a'],
+      [1, 'ab'],
+      [1, 'a', 'b', ''],
+      [1, 'a', 1],
+      [1, 'a', '1'],
+    ];
+    expect(new Set(names.map((name) => firstOf(...name))).size).toBe(names.length);
+    const [one, other] = [randomStream(5, 'x'), randomStream(5, 'x')];
+    one.normal();
+    randomStream(5, 'y').uint32();
+    expect(other.uint32()).toBe(firstOf(5, 'x'));
+  });
+
+  // Bounds of 5 standard errors; the seed is fixed, so these cannot fail by chance.
+  it('uniform: mean 1/2, variance 1/12, within [0, 1)', () => {
+    const values = drawn((stream) => stream.uniform());
+    expect(Math.abs(mean(values) - 0.5)).toBeLessThan(
+      (5 * Math.sqrt(1 / 12)) / Math.sqrt(DRAW_COUNT),
+    );
+    expect(Math.abs(mean(values.map((v) => (v - 0.5) ** 2)) - 1 / 12)).toBeLessThan(0.0012);
+    expect(values.every((v) => v >= 0 && v < 1)).toBe(true);
+  });
+
+  it('normal: mean 0, variance 1, no skew, kurtosis 3, neighbours uncorrelated', () => {
+    const values = drawn((stream) => stream.normal());
+    const moment = (power: number): number => mean(values.map((v) => v ** power));
+    expect(Math.abs(moment(1))).toBeLessThan(5 / Math.sqrt(DRAW_COUNT));
+    expect(Math.abs(moment(2) - 1)).toBeLessThan(5 * Math.sqrt(2 / DRAW_COUNT));
+    expect(Math.abs(moment(3))).toBeLessThan(5 * Math.sqrt(15 / DRAW_COUNT));
+    expect(Math.abs(moment(4) - 3)).toBeLessThan(5 * Math.sqrt(96 / DRAW_COUNT));
+    const products = values.slice(1).map((v, index) => v * (values[index] ?? 0));
+    expect(Math.abs(mean(products))).toBeLessThan(5 / Math.sqrt(DRAW_COUNT));
+  });
+
+  it('below: every value of a small range alike often (chi-square)', () => {
+    const counts = new Array<number>(7).fill(0);
+    for (const v of drawn((stream) => stream.below(7))) counts[v] = (counts[v] ?? 0) + 1;
+    const expected = DRAW_COUNT / 7;
+    const chiSquare = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    expect(counts).toHaveLength(7);
+    // The 0.999 quantile with 6 degrees of freedom.
+    expect(chiSquare).toBeLessThan(22.5);
+  });
+
+  it('shuffle: a permutation in place, each of the six orders of three alike often', () => {
+    const stream = randomStream(3, 'shuffle');
+    const items = Int32Array.of(1, 2, 3);
+    expect(stream.shuffle(items)).toBe(items);
+    const counts = new Map<string, number>();
+    for (let draw = 0; draw < 12_000; draw += 1) {
+      const order = stream.shuffle([1, 2, 3]).join('');
+      counts.set(order, (counts.get(order) ?? 0) + 1);
+    }
+    const chiSquare = [...counts.values()].reduce((sum, c) => sum + (c - 2000) ** 2 / 2000, 0);
+    expect([...counts.keys()].sort()).toEqual(['123', '132', '213', '231', '312', '321']);
+    // The 0.999 quantile with 5 degrees of freedom.
+    expect(chiSquare).toBeLessThan(20.5);
+  });
+});
+
+describe('systemClock', () => {
+  it('sleeps until the time has passed and never goes back', async () => {
+    const startMs = systemClock.monotonicMs();
+    await systemClock.sleep(20);
+    // Timers may fire a millisecond early.
+    expect(systemClock.monotonicMs() - startMs).toBeGreaterThanOrEqual(19);
+  });
+
+  it('wakes at once when aborted, before or during the sleep, and leaves no listener', async () => {
+    const hourMs = 3_600_000;
+    await systemClock.sleep(hourMs, AbortSignal.abort());
+    const controller = new AbortController();
+    const sleeping = systemClock.sleep(hourMs, controller.signal);
+    controller.abort();
+    await sleeping;
+  });
+});
+
+describe('failures', () => {
+  it('print each known part on a line of its own, without a stack', () => {
+    const error = new QianmoError({
+      kind: 'data',
+      what: 'the label is neither 0 nor 1',
+      where: 'log.csv:12',
+      expected: '0 or 1',
+      found: '"yes"',
+      cure: 'mend the line',
+      cause: new Error('row 12'),
+    });
+    expect(formatFailure(error)).toBe(
+      [
+        'error: the label is neither 0 nor 1',
+        '  where:    log.csv:12',
+        '  expected: 0 or 1',
+        '  found:    "yes"',
+        '  because:  row 12',
+        '  cure:     mend the line',
+      ].join('\n'),
+    );
+    expect(error.message).toBe('the label is neither 0 nor 1 (log.csv:12)');
+    expect(error.cause).toBeInstanceOf(Error);
+  });
+
+  it('print one line when nothing else is known, and a reason only once', () => {
+    expect(formatFailure(new QianmoError({ kind: 'usage', what: 'no verb' }))).toBe(
+      'error: no verb',
+    );
+    const cause = new Error('line 3: bad indent');
+    const text = formatFailure(
+      new QianmoError({ kind: 'usage', what: 'bad YAML', found: cause.message, cause }),
+    );
+    expect(text).not.toContain('because');
+  });
+
+  it('have the exit codes of their kinds', () => {
+    expect(EXIT_CODE_BY_KIND).toEqual({
+      failed: 1,
+      data: 1,
+      usage: 2,
+      environment: 3,
+      transient: 3,
+      interrupted: 4,
+    });
+    expect(new QianmoError({ kind: 'interrupted', what: 'stopped' }).exitCode).toBe(4);
+  });
+});

@@ -1,0 +1,73 @@
+// The embedded Redis server: durable across a kill, never evicting, gone with its parent.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { askOnce } from '../../../infra/services/loopback.mjs';
+import { findRedisServer, startEmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
+
+const server = await findRedisServer();
+let dataDir: string;
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
+});
+afterEach(async () => {
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+describe.skipIf(server === null)('startEmbeddedRedis', () => {
+  it('keeps fsynced writes over a kill, on the same port', async () => {
+    const redis = await startEmbeddedRedis({ dataDir });
+    const client = new Redis(redis.url, { maxRetriesPerRequest: null });
+    client.on('error', () => undefined);
+    try {
+      expect(await client.config('GET', 'maxmemory-policy')).toEqual([
+        'maxmemory-policy',
+        'noeviction',
+      ]);
+      await client.set('key', 'value');
+      // Resolves when the append-only file is on disk.
+      await client.call('WAITAOF', '1', '0', '0');
+      const { port, pid } = redis;
+      await redis.kill();
+      expect(redis.isRunning()).toBe(false);
+      await redis.restart();
+      expect(redis.port).toBe(port);
+      expect(redis.pid).not.toBe(pid);
+      expect(await client.get('key')).toBe('value');
+    } finally {
+      client.disconnect();
+      await redis.stop();
+    }
+    expect(redis.isRunning()).toBe(false);
+  });
+
+  it('refuses a port that another server holds', async () => {
+    const redis = await startEmbeddedRedis({ dataDir });
+    try {
+      const second = startEmbeddedRedis({ dataDir: join(dataDir, 'second'), port: redis.port });
+      await expect(second).rejects.toThrow(/did not start on 127\.0\.0\.1:\d+: it ended at once/);
+    } finally {
+      await redis.stop();
+    }
+  });
+
+  it('does not outlive a parent that was killed', async () => {
+    const module = new URL('../../../infra/services/embedded-redis.mjs', import.meta.url).href;
+    const script = `const { startEmbeddedRedis } = await import(${JSON.stringify(module)});
+      const redis = await startEmbeddedRedis({ dataDir: ${JSON.stringify(dataDir)} });
+      console.log(redis.port); setInterval(() => undefined, 1000);`;
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [firstOutput] = (await once(parent.stdout, 'data')) as [Buffer]; // bytes: no encoding set
+    const port = Number(firstOutput.toString());
+    const answer = (): Promise<string> => askOnce(port, 'PING\r\n');
+    await expect.poll(answer, { timeout: 300_000 }).toBe('+PONG\r\n');
+    parent.kill('SIGKILL');
+    await expect.poll(answer, { timeout: 300_000 }).toBe('');
+  });
+});

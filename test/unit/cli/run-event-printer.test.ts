@@ -1,0 +1,151 @@
+import { describe, expect, it } from 'vitest';
+import { createTerminalSink, type TerminalSink } from '../../../shared/events/terminal-sink.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+
+function printed(
+  isTTY: boolean,
+  columns = 200,
+): { sink: TerminalSink; clock: ReturnType<typeof instantClock>; text: () => string } {
+  const clock = instantClock();
+  let text = '';
+  const stream = {
+    columns,
+    write: (part: string) => {
+      text += part;
+    },
+  };
+  return { sink: createTerminalSink({ stream, isTTY, clock }), clock, text: () => text };
+}
+
+/** What a terminal shows: carriage return and erase start the line anew. */
+function screenOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.slice(line.lastIndexOf('\u001b[K') + 1).replace('[K', ''));
+}
+
+function step(outerStep: number, outerSteps = 100): Extract<RunEvent, { kind: 'outer-step' }> {
+  return {
+    kind: 'outer-step',
+    outerStep,
+    outerSteps,
+    queryLoss: 0.5,
+    supportLoss: 0.625,
+    gradientNorm: 1.25,
+    tasksPerSecond: 2000,
+  };
+}
+const started: RunEvent = { kind: 'run-started', runId: 'r', outerStep: 0, outerSteps: 100 };
+const otherEvents: RunEvent[] = [
+  { kind: 'checkpoint', outerStep: 5, address: 'file:///c/5', digest: 'abc' },
+  { kind: 'worker', state: 'restarted', detail: 'worker 2 after SIGKILL' },
+  { kind: 'job-retried', jobIndex: 3, reason: 'the compute process died' },
+  { kind: 'notice', message: 'Redis is ready' },
+  { kind: 'warning', message: 'portable backend' },
+];
+
+describe('away from a terminal', () => {
+  it('writes plain lines, at most one in five seconds, and always the last', () => {
+    const { sink, clock, text } = printed(false);
+    sink(started);
+    for (let outerStep = 1; outerStep <= 100; outerStep += 1) {
+      clock.advance(1000);
+      sink(step(outerStep));
+    }
+    sink({ kind: 'run-finished', outerStep: 100, address: 'file:///c/100', digest: 'abc' });
+    const lines = text().trimEnd().split('\n');
+    expect(text()).not.toContain('\u001b');
+    expect(lines[0]).toBe('run r: 100 outer steps');
+    // Steps 1, 6, ..., 96 and 100
+    expect(lines.filter((line) => line.startsWith('step '))).toHaveLength(21);
+    expect(lines[2]).toBe(
+      'step 6/100  loss 0.5000 (support 0.6250)  2,000 tasks/s  1 min 34 s left  norm 1.25',
+    );
+    expect(lines.slice(-3)).toEqual([
+      'step 100/100  loss 0.5000 (support 0.6250)  2,000 tasks/s  norm 1.25',
+      'finished at outer step 100: file:///c/100',
+      'meta-parameters abc',
+    ]);
+  });
+
+  it('shows one loss when nothing is adapted', () => {
+    const { sink, text } = printed(false);
+    sink({ ...step(1), supportLoss: 0.5 });
+    expect(text()).toContain('loss 0.5000  2,000 tasks/s');
+  });
+
+  it('gives every other event a line', () => {
+    const { sink, text } = printed(false);
+    otherEvents.forEach(sink);
+    expect(text().trimEnd().split('\n')).toEqual([
+      'checkpoint of outer step 5: file:///c/5',
+      'worker restarted: worker 2 after SIGKILL',
+      'job 3 is tried again: the compute process died',
+      'Redis is ready',
+      'warning: portable backend',
+    ]);
+  });
+
+  it('shows progress with and without a total, and the first line of every stage', () => {
+    const { sink, text } = printed(false);
+    sink({ kind: 'progress', stage: 'reading', done: 12_345, total: null });
+    sink({ kind: 'progress', stage: 'writing', done: 1, total: 8 });
+    sink({ kind: 'progress', stage: 'writing', done: 2, total: 8 });
+    sink({ kind: 'progress', stage: 'writing', done: 8, total: 8 });
+    expect(text().trimEnd().split('\n')).toEqual([
+      'reading  12,345',
+      'writing  1/8  12 %',
+      'writing  8/8  100 %',
+    ]);
+  });
+
+  it('reckons the time left from where a resumed run began', () => {
+    const { sink, clock, text } = printed(false);
+    sink({ kind: 'run-started', runId: 'r', outerStep: 90, outerSteps: 100 });
+    clock.advance(2000);
+    sink(step(91));
+    expect(text()).toContain('going on after outer step 90 of 100');
+    expect(text()).toContain('18 s left');
+  });
+});
+
+describe('on a terminal', () => {
+  it('redraws one line, ten times a second at most', () => {
+    const { sink, clock, text } = printed(true);
+    for (let outerStep = 1; outerStep <= 50; outerStep += 1) {
+      clock.advance(20);
+      sink(step(outerStep));
+    }
+    expect(text().split('\r')).toHaveLength(1 + 10);
+    expect(text()).not.toContain('\n');
+    expect(screenOf(text())[0]).toContain('[=========           ]  step 46/100');
+  });
+
+  it('keeps the line below the other events', () => {
+    const { sink, text } = printed(true);
+    sink(step(10));
+    sink({ kind: 'notice', message: 'Redis is ready' });
+    const screen = screenOf(text());
+    expect(screen).toHaveLength(2);
+    expect(screen[0]).toBe('Redis is ready');
+    expect(screen[1]).toContain('step 10/100');
+  });
+
+  it('never draws a line that would wrap', () => {
+    const { sink, text } = printed(true, 40);
+    sink(step(10));
+    expect(screenOf(text())[0]).toHaveLength(39);
+  });
+
+  it('ends the line when asked, once', () => {
+    const { sink, text } = printed(true);
+    sink.end();
+    expect(text()).toBe('');
+    sink(step(10));
+    sink.end();
+    sink.end();
+    expect(text().endsWith('\n')).toBe(true);
+    expect(text().split('\n')).toHaveLength(2);
+  });
+});

@@ -1,0 +1,376 @@
+/** Runs side by side: the numbers of their evaluations, paired differences, and what is refused. */
+
+import { beforeAll, describe, expect, it } from 'vitest';
+import { compareRuns } from '../../../coordinator/comparison/compare-runs.js';
+import { comparisonHtml } from '../../../coordinator/reports/comparison/comparison-page.js';
+import {
+  comparisonJson,
+  ComparisonReportSchema,
+  type ComparisonReport,
+} from '../../../coordinator/comparison/comparison-report.js';
+import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
+import { comparisonSentences } from '../../../coordinator/reports/comparison/comparison-words.js';
+import {
+  armOf,
+  parseRunArgument,
+  readEvaluatedRun,
+  type EvaluatedRun,
+} from '../../../coordinator/comparison/evaluated-run.js';
+import { MEASURES } from '../../../coordinator/comparison/run-measures.js';
+import {
+  decodeTestLogits,
+  encodeTestLogits,
+  TEST_LOGITS_KEY,
+} from '../../../coordinator/scoring/test-logits.js';
+import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { evaluatedOutput, evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
+import { formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+const store = tinyTaskStore({ taskCount: 100, counts: true });
+let near: EvaluatedRun;
+let far: EvaluatedRun;
+let report: ComparisonReport;
+
+beforeAll(async () => {
+  near = await evaluatedRun('near', { store, metaBias: -0.2 });
+  far = await evaluatedRun('far', { store, metaBias: 2.5 });
+  report = compareRuns([
+    { evaluated: near, arm: 'meta-unadapted' },
+    { evaluated: far, arm: 'meta-unadapted' },
+    { evaluated: near, arm: null },
+    { evaluated: near, arm: 'meta-unadapted' },
+  ]);
+});
+
+function refusalOf(action: () => unknown): FailureReport {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof QianmoError) return error.report;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+async function laterRefusalOf(action: Promise<unknown>): Promise<FailureReport> {
+  const error: unknown = await action.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof QianmoError)) throw new Error('nothing was refused', { cause: error });
+  return error.report;
+}
+
+describe('a comparison', () => {
+  it('gives each run the metrics of its own evaluation, in every slice', () => {
+    for (const [run, { arm, evaluated }] of [
+      { arm: 'meta-unadapted', evaluated: near },
+      { arm: 'meta-unadapted', evaluated: far },
+      { arm: 'meta-adapted', evaluated: near },
+    ].entries())
+      for (const [index, slice] of evaluated.report.slices.entries()) {
+        const metrics = slice.arms.find((each) => each.arm === arm)?.metrics;
+        const compared = report.slices[index]?.runs[run]?.metrics;
+        expect(compared?.logloss).toBeCloseTo(metrics?.logloss ?? NaN, 12);
+        expect(compared?.loglossPerAdgroup.value).toBeCloseTo(
+          metrics?.loglossPerAdgroup.value ?? NaN,
+          12,
+        );
+        for (const name of ['normalisedEntropy', 'auc', 'gauc', 'calibration', 'ece'] as const)
+          expect(compared?.[name]).toBeCloseTo(metrics?.[name] ?? NaN, 12);
+      }
+    expect(report.slices.map(({ name }) => name)).toEqual(
+      near.report.slices.map(({ name }) => name),
+    );
+  });
+
+  it('labels runs by run and arm, and numbers what is named twice', () => {
+    expect(report.runs.map(({ label }) => label)).toEqual([
+      'near:meta-unadapted',
+      'far:meta-unadapted',
+      'near:meta-adapted',
+      'near:meta-unadapted #2',
+    ]);
+    expect(report.runs[0]?.cell).toBeNull();
+    expect(report.runs[2]?.cell?.kind).toBe('inner-steps');
+  });
+
+  it('has differences of the values it shows, and none from the first run itself', () => {
+    for (const { runs } of report.slices) {
+      const [first, second] = runs;
+      expect(first?.differences).toBeNull();
+      expect(second?.differences?.logloss?.value).toBeCloseTo(
+        (second?.metrics.logloss ?? NaN) - (first?.metrics.logloss ?? NaN),
+        12,
+      );
+      expect(second?.differences?.auc?.value).toBeCloseTo(
+        (second?.metrics.auc ?? NaN) - (first?.metrics.auc ?? NaN),
+        12,
+      );
+      for (const { measure } of MEASURES)
+        expect(runs[3]?.differences?.[measure]).toEqual({ value: 0, low: 0, high: 0 });
+    }
+  });
+
+  it('says which run is worse where the interval allows it', () => {
+    const sentences = comparisonSentences(report);
+    expect(sentences[0]?.verdict).toBe('worse');
+    expect(sentences[0]?.text).toContain('far:meta-unadapted is worse than near:meta-unadapted');
+    expect(sentences[2]?.text).toContain('neither better nor worse');
+  });
+
+  it('takes size buckets of its own', () => {
+    const { slices } = compareRuns(
+      [
+        { evaluated: near, arm: null },
+        { evaluated: far, arm: null },
+      ],
+      { sizeBucketEdges: [5] },
+    );
+    expect(slices.map(({ name }) => name)).toEqual(['all', '0-5', '>5']);
+    expect((slices[1]?.adgroupCount ?? 0) + (slices[2]?.adgroupCount ?? 0)).toBe(
+      slices[0]?.adgroupCount,
+    );
+  });
+
+  it('has the same intervals for all adgroups and for a bucket that holds them all', () => {
+    const { slices } = compareRuns(
+      [
+        { evaluated: near, arm: null },
+        { evaluated: far, arm: null },
+      ],
+      { sizeBucketEdges: [1_000_000] },
+    );
+    expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
+    expect(slices[1]?.runs).toEqual(slices[0]?.runs);
+  });
+
+  it('is the same again, and survives JSON', () => {
+    const again = compareRuns([
+      { evaluated: near, arm: 'meta-unadapted' },
+      { evaluated: far, arm: 'meta-unadapted' },
+      { evaluated: near, arm: null },
+      { evaluated: near, arm: 'meta-unadapted' },
+    ]);
+    expect(again).toEqual(report);
+    expect(ComparisonReportSchema.parse(JSON.parse(comparisonJson(report)))).toEqual(report);
+  });
+
+  it('compares runs of different stores on the same rows, and says so', async () => {
+    const other = { ...store, digest: 'other-features' };
+    const evaluated = await evaluatedRun('other', { store: other });
+    const found = compareRuns([
+      { evaluated: near, arm: null },
+      { evaluated, arm: null },
+    ]);
+    expect(comparisonTable(found)).toContain('different task stores');
+    expect(comparisonTable(report)).not.toContain('different task stores');
+  });
+});
+
+describe('runs whose label is a value', () => {
+  it('are compared by squared error, and by nothing that needs classes', async () => {
+    const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
+    const [first, second] = [
+      await evaluatedRun('first', { store: values, metaBias: -0.2 }),
+      await evaluatedRun('second', { store: values, metaBias: 1 }),
+    ];
+    const found = compareRuns([
+      { evaluated: first, arm: 'meta-unadapted' },
+      { evaluated: second, arm: 'meta-unadapted' },
+      { evaluated: second, arm: 'meta-adapted' },
+    ]);
+    for (const [run, { report: own }] of [first, second].entries()) {
+      const metrics = own.slices[0]?.arms.find((each) => each.arm === 'meta-unadapted')?.metrics;
+      const compared = found.slices[0]?.runs[run]?.metrics;
+      expect(compared?.logloss).toBeCloseTo(metrics?.logloss ?? NaN, 10);
+      expect(compared?.values?.mae).toBeCloseTo(metrics?.values?.mae ?? NaN, 10);
+      expect(compared?.calibration).toBeCloseTo(metrics?.calibration ?? NaN, 10);
+    }
+    const differences = found.slices[0]?.runs[1]?.differences;
+    expect(differences).toMatchObject({ auc: null, gauc: null, normalisedEntropy: null });
+    expect(differences?.logloss?.value).toBeCloseTo(
+      (found.slices[0]?.runs[1]?.metrics.logloss ?? NaN) -
+        (found.slices[0]?.runs[0]?.metrics.logloss ?? NaN),
+      10,
+    );
+    const table = comparisonTable(found, 100);
+    expect(table).toContain('difference in squared error');
+    expect(table).not.toMatch(/AUC|nats/);
+    const html = comparisonHtml(found);
+    expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
+    expect(html).toContain('validation squared error');
+    expect(html).not.toContain('validation logloss');
+    expect(
+      refusalOf(() =>
+        compareRuns([
+          { evaluated: first, arm: null },
+          { evaluated: near, arm: null },
+        ]),
+      ).found,
+    ).toContain('labels judged by binary loss instead of squared');
+  });
+});
+
+describe('its table and page', () => {
+  it('hold every run, every bucket and every logloss', () => {
+    const table = comparisonTable(report, 100);
+    const html = comparisonHtml(report);
+    for (const { label } of report.runs) {
+      expect(table).toContain(label);
+      expect(html).toContain(label);
+    }
+    for (const { name, runs } of report.slices)
+      for (const { metrics } of runs) {
+        expect(table).toContain(name);
+        expect(table).toContain(metrics.logloss.toFixed(4));
+        expect(html).toContain(metrics.logloss.toFixed(4));
+      }
+    expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
+  });
+
+  it('refer to nothing outside, escape names and mark one best of a column', () => {
+    const [first, ...others] = report.runs;
+    const hostile = {
+      ...report,
+      runs: [{ ...first!, label: '<b>"x"', address: '<i>' }, ...others],
+    };
+    const html = comparisonHtml(hostile);
+    expect(/https?:|url\((?!#)|@import|<script|<link|<b>"x"|<i>/i.exec(html)).toBeNull();
+    expect(html).toContain('&lt;b&gt;&quot;x&quot;');
+    const best = Math.min(...(report.slices[0]?.runs.map((run) => run.metrics.logloss) ?? []));
+    expect(html).toContain(`<td class="best">${best.toFixed(4)}</td>`);
+  });
+});
+
+describe('an argument', () => {
+  it.each([
+    ['runs/a', 'runs/a', null],
+    ['runs/a:meta-adapted', 'runs/a', 'meta-adapted'],
+    ['a.yaml:global', 'a.yaml', 'global'],
+    ['s3://bucket/prefix', 's3://bucket/prefix', null],
+    ['s3://bucket:global', 's3://bucket', 'global'],
+    ['file:///runs/a', 'file:///runs/a', null],
+  ])('%s', (text, run, arm) => {
+    expect(parseRunArgument(text)).toEqual({ run, arm });
+  });
+
+  it('without an arm means meta-adapted, else the arm that was best on validation adgroups', async () => {
+    expect(armOf(near, null)).toBe('meta-adapted');
+    const config = formulaConfig({ run: 'global', method: { kind: 'global' } });
+    const global = await evaluatedRun('global', { store, config, globalBias: null });
+    const best = [...global.report.selection.chosen].sort(
+      (a, b) => a.validationLogloss - b.validationLogloss,
+    )[0];
+    expect(armOf(global, null)).toBe(best?.arm);
+  });
+});
+
+describe('what cannot be compared', () => {
+  it('is refused with its cure: one run, or an arm that is not there', () => {
+    expect(refusalOf(() => compareRuns([{ evaluated: near, arm: null }]))).toMatchObject({
+      kind: 'usage',
+      what: 'a comparison is of two or more runs',
+    });
+    const arm = refusalOf(() => armOf(near, 'meta-adaptd'));
+    expect(arm).toMatchObject({ kind: 'usage', where: near.address, found: 'meta-adaptd' });
+    expect(arm.cure).toBe('did you mean meta-adapted?');
+  });
+
+  it('no run, one that was not evaluated, one of an earlier version', async () => {
+    const nothing = await laterRefusalOf(readEvaluatedRun(new MemoryObjectStore('nowhere')));
+    expect(nothing).toMatchObject({ kind: 'usage', what: 'there is no run' });
+    const trained = new MemoryObjectStore('trained');
+    await trained.put('checkpoints/latest.json', new Uint8Array(1), { kind: 'always' });
+    const unevaluated = await laterRefusalOf(readEvaluatedRun(trained));
+    expect(unevaluated.what).toBe('this run was trained but not evaluated');
+    expect(unevaluated.cure).toContain('qianmo evaluate');
+    const old = await evaluatedOutput('old', { store });
+    const { testLogits: _none, ...rest } = near.report;
+    await old.put('evaluation.json', Buffer.from(JSON.stringify(rest)), { kind: 'always' });
+    expect((await laterRefusalOf(readEvaluatedRun(old))).found).toBe(
+      'a report of an earlier version',
+    );
+  });
+
+  it('a segment that is not named, or not there', async () => {
+    const segmented = new MemoryObjectStore('segmented');
+    await segmented.put('evaluation-buyer.json', new Uint8Array(1), { kind: 'always' });
+    for (const [segment, expected] of [
+      [null, 'evaluation.json'],
+      ['re/turning', 'evaluation-re=2fturning.json'],
+    ] as const) {
+      const refusal = await laterRefusalOf(readEvaluatedRun(segmented, segment));
+      expect(refusal).toMatchObject({ kind: 'usage', expected, found: 'evaluation-buyer.json' });
+      expect(refusal.cure).toContain('--segment');
+    }
+  });
+
+  it('logits that are gone or were changed', async () => {
+    const output = await evaluatedOutput('damaged', { store });
+    const object = await output.get(TEST_LOGITS_KEY);
+    const bytes = object!.bytes;
+    bytes[bytes.length - 1]! ^= 1;
+    await output.put(TEST_LOGITS_KEY, bytes, { kind: 'always' });
+    const changed = await laterRefusalOf(readEvaluatedRun(output));
+    expect(changed).toMatchObject({ kind: 'data', where: `memory://damaged/${TEST_LOGITS_KEY}` });
+    expect(changed.found).toMatch(/sha256/);
+    await output.delete(TEST_LOGITS_KEY);
+    expect((await laterRefusalOf(readEvaluatedRun(output))).found).toBe('no such object');
+  });
+
+  it.each<[string, (run: EvaluatedRun) => void, RegExp]>([
+    [
+      'other adgroups',
+      ({ logits }) => void ((logits.taskKeys as string[])[0] = 'another'),
+      /20 test adgroups instead of 20, 1 of those missing, 1 others/,
+    ],
+    [
+      'rows of another place in the logs',
+      ({ logits }) => void (logits.rows.logRows[3] = 77),
+      /other row of the logs in query row \d+ of adgroup task\d+: 77 instead of/,
+    ],
+    [
+      'other clicks',
+      ({ logits }) => void (logits.rows.clicks[0]! += 1),
+      /other clicks in query row 1 of adgroup task4/,
+    ],
+    [
+      'another number of rows',
+      ({ logits }) => void (logits.rows.starts[1]! += 1),
+      /query rows of adgroup task4 instead of/,
+    ],
+  ])('runs with %s', async (_, change, found) => {
+    const other = structuredClone(await evaluatedRun('other', { store }));
+    change(other);
+    const refusal = refusalOf(() =>
+      compareRuns([
+        { evaluated: near, arm: null },
+        { evaluated: other, arm: null },
+      ]),
+    );
+    expect(refusal).toMatchObject({
+      kind: 'usage',
+      what: 'these runs were not evaluated on the same test rows',
+      where: 'memory://other',
+    });
+    expect(refusal.found).toMatch(found);
+  });
+});
+
+describe('the file of test logits', () => {
+  it('is read as it was written', () => {
+    expect(decodeTestLogits(encodeTestLogits(near.logits), 'here')).toEqual(near.logits);
+  });
+
+  it('is refused when a column has another length', () => {
+    const clicks = near.logits.rows.clicks.subarray(1);
+    const bytes = encodeTestLogits({ ...near.logits, rows: { ...near.logits.rows, clicks } });
+    expect(refusalOf(() => decodeTestLogits(bytes, 'here'))).toMatchObject({
+      kind: 'data',
+      what: 'these are not the test logits of an evaluation',
+    });
+  });
+});

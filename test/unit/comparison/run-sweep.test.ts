@@ -1,0 +1,317 @@
+/** The loop of a sweep on trials whose scores are known: who goes on, what is kept, what resumes. */
+
+import { describe, expect, it } from 'vitest';
+import { rungsOf } from '../../../coordinator/sweep/rungs.js';
+import { runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
+import { sweepHtml } from '../../../coordinator/reports/sweep/sweep-page.js';
+import { openSweepJournal } from '../../../coordinator/sweep/sweep-journal.js';
+import {
+  emptyRecord,
+  parseSweepRecord,
+  rankedTrials,
+  sweepJson,
+  type SweepPlan,
+  type SweepRecord,
+} from '../../../coordinator/sweep/sweep-record.js';
+import { sweepTable } from '../../../coordinator/reports/sweep/sweep-table.js';
+import { planTrials } from '../../../coordinator/sweep/trials.js';
+import { SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { smallRun } from '../../fixtures/commands/small-run.js';
+
+function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): SweepPlan {
+  const seeds = Array.from({ length: trialCount }, (_, seed) => seed);
+  const sweep = SweepConfigSchema.parse({
+    sweep: 'tiny',
+    base: 'base.yaml',
+    output: 'out',
+    grid: { seed: seeds },
+  });
+  return {
+    sweep: 'tiny',
+    base: 'base.yaml',
+    trials: planTrials(sweep, smallRun('base', 18), 'sweep.yaml'),
+    rungs: rungsOf(trialCount, 18, halving, 'sweep.yaml'),
+    storeDigest: 'store',
+    segment: null,
+    criterion: 'lowest logloss',
+    loss: 'logloss',
+    cellsPerTrial: 3,
+  };
+}
+
+/** Logloss by trial and outer step: trial 4 of 6 is best in the end, and third at first. */
+const logloss = (name: string, outerSteps: number): number =>
+  Math.abs(Number(name.slice(1)) - 4) / 10 + 0.05 / outerSteps;
+
+interface Room {
+  readonly options: SweepOptions;
+  /** `t01 to 2`, in order. */
+  readonly trained: string[];
+  readonly discarded: string[];
+  readonly saved: SweepRecord[];
+  readonly warnings: string[];
+}
+
+function room(plan: SweepPlan, changes: Partial<SweepOptions> = {}): Room {
+  const trained: string[] = [];
+  const discarded: string[] = [];
+  const saved: SweepRecord[] = [];
+  const warnings: string[] = [];
+  return {
+    trained,
+    discarded,
+    saved,
+    warnings,
+    options: {
+      record: emptyRecord(plan),
+      concurrentTrials: 1,
+      trialsKept: 1,
+      runTrial: (name, outerSteps) => {
+        trained.push(`${name} to ${outerSteps}`);
+        return Promise.resolve({
+          validationLogloss: logloss(name, outerSteps),
+          cell: { kind: 'inner-steps', innerRate: 0.1, innerSteps: 2 },
+          metaDigest: `${name}-${outerSteps}`,
+        });
+      },
+      discard: (name) => {
+        discarded.push(name);
+        return Promise.resolve();
+      },
+      save: (record) => {
+        saved.push(record);
+        return Promise.resolve();
+      },
+      sink: (event) => {
+        if (event.kind === 'warning') warnings.push(event.message);
+      },
+      signal: new AbortController().signal,
+      ...changes,
+    },
+  };
+}
+
+async function failureOf(action: Promise<unknown>): Promise<QianmoError> {
+  const error: unknown = await action.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError', { cause: error });
+  return error;
+}
+
+describe('successive halving', () => {
+  it('trains six trials to 2, the best two to 6 and the best one to 18', async () => {
+    const { options, trained } = room(planOf(6, { eta: 3, rungs: 3 }));
+    const record = await runSweep(options);
+    expect(trained).toEqual([
+      ...['t01', 't02', 't03', 't04', 't05', 't06'].map((name) => `${name} to 2`),
+      't03 to 6',
+      't04 to 6',
+      't04 to 18',
+    ]);
+    expect(rankedTrials(record).map(({ name }) => name)).toEqual([
+      't04',
+      't03',
+      't05',
+      't02',
+      't06',
+      't01',
+    ]);
+  });
+
+  it('removes the checkpoints of a trial as soon as it cannot go on, and no others', async () => {
+    const { options, discarded, trained } = room(planOf(6, { eta: 3, rungs: 3 }));
+    const order: string[] = [];
+    await runSweep({
+      ...options,
+      discard: (name) => {
+        order.push(`${name} after ${trained.length}`);
+        return options.discard(name);
+      },
+    });
+    // Behind two of three, four, five, six; then behind one of two.
+    expect(order).toEqual([
+      't01 after 3',
+      't02 after 4',
+      't05 after 5',
+      't06 after 6',
+      't03 after 8',
+    ]);
+    expect(discarded).not.toContain('t04');
+  });
+
+  it('gives the same record whatever the number of trials at once', async () => {
+    const plan = planOf(6, { eta: 3, rungs: 3 });
+    const expected = await runSweep(room(plan).options);
+    // The later ones are done first.
+    const slow = room(plan, { concurrentTrials: 4 });
+    const { runTrial } = slow.options;
+    const waits = new Map<string, number>();
+    const found = await runSweep({
+      ...slow.options,
+      runTrial: async (name, outerSteps, signal) => {
+        const turns = 12 - 2 * Number(name.slice(1));
+        for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+        waits.set(name, turns);
+        return runTrial(name, outerSteps, signal);
+      },
+    });
+    expect(waits.size).toBe(6);
+    expect(found).toEqual(expected);
+    expect(slow.saved.at(-1)).toEqual(expected);
+  });
+});
+
+describe('a grid without halving', () => {
+  it('trains every trial to the end and keeps the best', async () => {
+    const { options, trained, discarded } = room(planOf(4), { trialsKept: 2 });
+    await runSweep(options);
+    expect(trained).toEqual(['t01 to 18', 't02 to 18', 't03 to 18', 't04 to 18']);
+    expect(discarded).toEqual(['t01', 't02']);
+  });
+});
+
+describe('a sweep that is stopped', () => {
+  it('goes on where it was, trains nothing twice and ends with the same record', async () => {
+    const plan = planOf(6, { eta: 3, rungs: 3 });
+    const expected = await runSweep(room(plan).options);
+    for (let stopAfter = 0; stopAfter < 9; stopAfter += 1) {
+      const first = room(plan);
+      const stopped = failureOf(
+        runSweep({
+          ...first.options,
+          runTrial: (name, outerSteps, signal) => {
+            if (first.trained.length === stopAfter)
+              throw new QianmoError({ kind: 'interrupted', what: 'Ctrl-C' });
+            return first.options.runTrial(name, outerSteps, signal);
+          },
+        }),
+      );
+      expect((await stopped).kind).toBe('interrupted');
+      const again = room(plan, { record: first.saved.at(-1) ?? emptyRecord(plan) });
+      expect(await runSweep(again.options)).toEqual(expected);
+      expect(first.trained.length + again.trained.length).toBe(9);
+    }
+  });
+
+  it('stops the trials beside the one that failed, and throws its failure', async () => {
+    const { options } = room(planOf(6), { concurrentTrials: 3 });
+    const stopped: string[] = [];
+    const failure = await failureOf(
+      runSweep({
+        ...options,
+        runTrial: (name, outerSteps, signal) => {
+          if (name === 't02') throw new QianmoError({ kind: 'environment', what: 'disk full' });
+          return new Promise((_, reject) => {
+            signal.addEventListener('abort', () => {
+              stopped.push(`${name} before ${outerSteps}`);
+              reject(new QianmoError({ kind: 'interrupted', what: 'stopped' }));
+            });
+          });
+        },
+      }),
+    );
+    expect(failure.report.what).toBe('disk full');
+    expect(stopped).toEqual(['t01 before 18', 't03 before 18']);
+  });
+});
+
+describe('a trial that was better earlier', () => {
+  it('is said to be so', async () => {
+    const { options } = room(planOf(3, { eta: 3 }));
+    const worsening: SweepOptions = {
+      ...options,
+      runTrial: async (name, outerSteps, signal) => ({
+        ...(await options.runTrial(name, outerSteps, signal)),
+        validationLogloss: logloss(name, outerSteps) + outerSteps / 100,
+      }),
+    };
+    const best = { trial: 't03', validationLogloss: 0, cell: null!, config: 'best.yaml' };
+    const noted = { ...(await runSweep(worsening)), best };
+    expect(sweepTable(noted)).toContain('t03 had scored better at outer step 6');
+    expect(sweepHtml(noted)).toContain('t03 had scored better at outer step 6');
+    expect(sweepTable({ ...(await runSweep(options)), best })).not.toContain('had scored better');
+  });
+});
+
+describe('a trial that diverges', () => {
+  const diverging = (names: readonly string[], { options }: Room): SweepOptions => ({
+    ...options,
+    runTrial: (name, outerSteps, signal) => {
+      if (names.includes(name)) throw new DivergenceError({ kind: 'failed', what: 'not finite' });
+      return options.runTrial(name, outerSteps, signal);
+    },
+  });
+
+  it('is given up, ranked last, and the others go on', async () => {
+    const found = room(planOf(6, { eta: 3, rungs: 3 }));
+    const record = await runSweep(diverging(['t04', 't03'], found));
+    expect(rankedTrials(record).map(({ name }) => name)).toEqual([
+      't05',
+      't02',
+      't06',
+      't01',
+      't03',
+      't04',
+    ]);
+    expect(found.warnings).toHaveLength(2);
+    expect(found.discarded).toContain('t04');
+    const table = sweepTable({ ...record, best: null }, 100);
+    expect(table).toMatch(/t04 .*diverged/);
+    expect(/NaN|undefined|Infinity/.exec(table + sweepHtml(record))).toBeNull();
+  });
+
+  it('is one too many when it is the last', async () => {
+    const found = room(planOf(2));
+    const failure = await failureOf(runSweep(diverging(['t01', 't02'], found)));
+    expect(failure.report.what).toBe('every trial of the sweep diverges');
+  });
+});
+
+describe('the journal', () => {
+  const plan = planOf(4);
+  const empty = emptyRecord(plan);
+  const saidNothing = { resume: false, fresh: false };
+
+  it('gives back what was saved, and survives JSON', async () => {
+    const store = new MemoryObjectStore();
+    const journal = await openSweepJournal(store, empty, saidNothing);
+    expect(journal.record).toEqual(empty);
+    const record = await runSweep({ ...room(plan).options, save: (r) => journal.save(r) });
+    const again = await openSweepJournal(store, empty, { resume: true, fresh: false });
+    expect(again.record).toEqual(record);
+    expect(parseSweepRecord(sweepJson(record), 'here')).toEqual(record);
+  });
+
+  it('refuses a sweep that is there unless told what to do, another sweep, and damage', async () => {
+    const store = new MemoryObjectStore('sweep');
+    await (await openSweepJournal(store, empty, saidNothing)).save(empty);
+    const refusal = async (other: SweepRecord, resume: boolean) =>
+      (await failureOf(openSweepJournal(store, other, { resume, fresh: false }))).report;
+    expect((await refusal(empty, false)).what).toBe('a sweep that was started before is there');
+    expect((await refusal(emptyRecord(planOf(5)), true)).found).toBe('4 trials instead of 5');
+    const halved = emptyRecord(planOf(4, { eta: 2 }));
+    expect((await refusal(halved, true)).found).toMatch(/rungs of 4 to outer step 18 instead of/);
+    const moved = emptyRecord({ ...plan, storeDigest: 'other' });
+    expect((await refusal(moved, true)).found).toBe('a sweep of another task store');
+    await store.put('sweep.json', Buffer.from('{}'), { kind: 'always' });
+    expect(await refusal(empty, true)).toMatchObject({
+      kind: 'data',
+      where: 'memory://sweep/sweep.json',
+    });
+    const fresh = await openSweepJournal(store, empty, { resume: false, fresh: true });
+    expect(fresh.record).toEqual(empty);
+  });
+
+  it('lets the later of two coordinators go on alone', async () => {
+    const store = new MemoryObjectStore();
+    const first = await openSweepJournal(store, empty, saidNothing);
+    await first.save(empty);
+    const second = await openSweepJournal(store, empty, { resume: true, fresh: false });
+    await second.save(empty);
+    expect((await failureOf(first.save(empty))).report.what).toMatch(/another coordinator/);
+  });
+});

@@ -1,0 +1,223 @@
+/** Trials and rungs of a sweep before anything is trained, and what is refused. */
+
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { outerStepTotal, ranked, rungsOf } from '../../../coordinator/sweep/rungs.js';
+import { describeValue, planTrials } from '../../../coordinator/sweep/trials.js';
+import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { configHash } from '../../../shared/config/run-config.js';
+import { parseSweepConfig, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
+import { QianmoError, type FailureReport } from '../../../shared/base/errors.js';
+import { smallRun } from '../../fixtures/commands/small-run.js';
+
+const BASE = smallRun('base', 18);
+
+function sweepOf(grid: unknown, rest: Record<string, unknown> = {}) {
+  return SweepConfigSchema.parse({
+    sweep: 'tiny',
+    base: 'base.yaml',
+    output: 'out',
+    grid,
+    ...rest,
+  });
+}
+
+const plan = (grid: unknown, rest?: Record<string, unknown>) =>
+  planTrials(sweepOf(grid, rest), BASE, 'sweep.yaml');
+
+function refusalOf(action: () => unknown): FailureReport {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof QianmoError) return error.report;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('trials', () => {
+  it('are every value with every other, the last path varying fastest', () => {
+    const trials = plan({ 'method.innerRate': [0.1, 0.2], seed: [1, 2, 3] });
+    expect(trials.map(({ name, config }) => [name, config.seed])).toEqual([
+      ['t01', 1],
+      ['t02', 2],
+      ['t03', 3],
+      ['t04', 1],
+      ['t05', 2],
+      ['t06', 3],
+    ]);
+    expect(trials[3]?.settings).toEqual({ 'method.innerRate': 0.2, seed: 1 });
+    expect(trials[3]?.config).toMatchObject({
+      run: 'tiny-t04',
+      output: 'out/trials/t04',
+      method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 },
+      data: { store: 'store' },
+    });
+  });
+
+  it('of several grids are joined; a whole section comes before fields within it', () => {
+    const trials = plan([
+      { 'method.innerRate': [0.5], method: [{ kind: 'maml' }, { kind: 'fomaml', innerSteps: 7 }] },
+      { method: [{ kind: 'global' }] },
+    ]);
+    expect(trials.map(({ config }) => config.method)).toMatchObject([
+      { kind: 'maml', innerRate: 0.5, innerSteps: 3 },
+      { kind: 'fomaml', innerRate: 0.5, innerSteps: 7 },
+      { kind: 'global' },
+    ]);
+  });
+
+  it('differ from the base in what was swept, and in nothing else that decides', () => {
+    // The base has no optimizer section: that of its defaults is meant.
+    const [trial] = plan({ 'training.optimizer.rate': [0.02, 0.03] });
+    const changed = structuredClone(BASE);
+    Object.assign(changed.training, { optimizer: { kind: 'adam', rate: 0.02 } });
+    const expected = parseRunConfig(JSON.stringify(changed), 'changed');
+    expect(configHash(trial!.config)).toBe(configHash(expected));
+    const { data, evaluation, compute, queue, storage } = trial!.config;
+    expect({ data, evaluation, compute, queue, storage }).toEqual({
+      data: expected.data,
+      evaluation: expected.evaluation,
+      compute: expected.compute,
+      queue: expected.queue,
+      storage: expected.storage,
+    });
+  });
+
+  it.each<[string, unknown, Record<string, unknown>, RegExp, RegExp]>([
+    ['an empty grid', {}, {}, /nothing to choose from/, /^1$/],
+    ['one trial', { seed: [1] }, {}, /nothing to choose from/, /^1$/],
+    ['too many', { seed: [1, 2, 3] }, { trialsMax: 2 }, /more trials than allowed/, /^3$/],
+    ['a budget', { 'training.outerSteps': [1, 2] }, {}, /budget .* cannot be swept/, /outerSteps/],
+    ['the budget by its section', { training: [{}, {}] }, {}, /budget/, /training/],
+    ['data', { 'data.store': ['a', 'b'] }, {}, /cannot be swept/, /data\.store/],
+    [
+      'the evaluation',
+      { 'evaluation.innerRates': [[1], [2]] },
+      {},
+      /cannot be swept/,
+      /evaluation/,
+    ],
+    [
+      'a field that is not there',
+      { 'method.inerRate': [0.1, 0.2] },
+      {},
+      /fields that are wrong/,
+      /method\.inerRate: there is no such field; did you mean "innerRate"/,
+    ],
+    ['a field below a number', { 'seed.x': [1, 2] }, {}, /"x" is no field/, /^3$/],
+    ['a wrong value', { 'method.innerSteps': [1, 0] }, {}, /fields that are wrong/, /above 0/],
+    ['the same run twice', { seed: [1, 2, 1] }, {}, /same run/, /t01 \(seed 1\) and t03/],
+  ])('refuse %s', (_, grid, rest, what, found) => {
+    const report = refusalOf(() => plan(grid, rest));
+    expect(report.kind).toBe('usage');
+    expect(report.where).toContain('sweep.yaml');
+    expect(report.what).toMatch(what);
+    expect(report.found).toMatch(found);
+    expect(report.cure).toBeDefined();
+  });
+
+  it('name the trial whose config is wrong', () => {
+    const { where } = refusalOf(() => plan({ 'method.innerSteps': [1, 0] }));
+    expect(where).toBe('sweep.yaml, trial t02 (method.innerSteps 0)');
+  });
+
+  it('describe sections by kind and fields', () => {
+    expect(describeValue({ kind: 'maml', innerSteps: 3 })).toBe('maml (innerSteps 3)');
+    expect(describeValue({ kind: 'global' })).toBe('global');
+    expect(describeValue(['bias', 'output'])).toBe('["bias","output"]');
+  });
+});
+
+describe('a sweep file', () => {
+  it.each<[string, string, RegExp]>([
+    ['without a grid', 'sweep: a\nbase: b\noutput: o\n', /grid/],
+    ['whose path is none', 'sweep: a\nbase: b\noutput: o\ngrid: { "a b": [1] }\n', /grid/],
+    ['without values', 'sweep: a\nbase: b\noutput: o\ngrid: { seed: [] }\n', /grid/],
+    [
+      'of unknown fields',
+      'sweep: a\nbase: b\noutput: o\ngrid: {}\nhalfing: {}\n',
+      /did you mean "halving"/,
+    ],
+    ['of a wrong name', 'sweep: A\nbase: b\noutput: o\ngrid: {}\n', /lower-case letters/],
+  ])('%s is refused with the field', (_, yaml, found) => {
+    const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
+    expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');
+    expect(report.found).toMatch(found);
+  });
+
+  it('in the examples is one, and means what its comments say', () => {
+    const path = 'infra/examples/sweep.yaml';
+    const sweep = parseSweepConfig(readFileSync(path, 'utf8'), path);
+    const base = readFileSync(sweep.base, 'utf8');
+    const config = parseRunConfig(base, sweep.base);
+    const trials = planTrials(sweep, yamlValue(config), path);
+    const rungs = rungsOf(trials.length, config.training.outerSteps, sweep.halving, path);
+    expect(rungs.map(({ trialCount }) => trialCount)).toEqual([12, 4, 1]);
+    expect(outerStepTotal(rungs) / (12 * config.training.outerSteps)).toBeLessThan(0.25);
+    expect(new Set(trials.map((trial) => trial.config.method.kind))).toEqual(
+      new Set(['fomaml', 'maml', 'global']),
+    );
+  });
+});
+
+function yamlValue(config: unknown): unknown {
+  return JSON.parse(JSON.stringify(config));
+}
+
+describe('rungs', () => {
+  it('of 9 trials and 90 outer steps, a third going on: 9 to 10, 3 to 30, 1 to 90', () => {
+    const rungs = rungsOf(9, 90, { eta: 3 }, 'here');
+    expect(rungs).toEqual([
+      { outerSteps: 10, trialCount: 9 },
+      { outerSteps: 30, trialCount: 3 },
+      { outerSteps: 90, trialCount: 1 },
+    ]);
+    // 9 * 10 + 3 * 20 + 1 * 60
+    expect(outerStepTotal(rungs)).toBe(210);
+  });
+
+  it('without halving are one, of all trials to the end', () => {
+    expect(rungsOf(5, 100, undefined, 'here')).toEqual([{ outerSteps: 100, trialCount: 5 }]);
+  });
+
+  it('are refused where a run is too short for them', () => {
+    const { found, kind } = refusalOf(() => rungsOf(9, 2, { eta: 3 }, 'here'));
+    expect(kind).toBe('usage');
+    expect(found).toBe('rungs that end after 1, 1, 2 outer steps');
+  });
+
+  it('rise in steps and fall in trials, end with the whole run, and cost no more than all in full', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 2, max: 300 }),
+        fc.integer({ min: 1000, max: 100_000 }),
+        fc.integer({ min: 2, max: 6 }),
+        (trialCount, outerSteps, eta) => {
+          const rungs = rungsOf(trialCount, outerSteps, { eta }, 'here');
+          expect(rungs[0]?.trialCount).toBe(trialCount);
+          expect(rungs.at(-1)?.outerSteps).toBe(outerSteps);
+          for (const [index, rung] of rungs.entries()) {
+            const before = rungs[index - 1];
+            if (before === undefined) continue;
+            expect(rung.outerSteps).toBeGreaterThan(before.outerSteps);
+            expect(rung.trialCount).toBeLessThanOrEqual(before.trialCount);
+            expect(rung.trialCount).toBeGreaterThanOrEqual(1);
+          }
+          expect(outerStepTotal(rungs)).toBeLessThanOrEqual(trialCount * outerSteps);
+        },
+      ),
+    );
+  });
+
+  it('rank by score, those that diverged last, ties in order', () => {
+    const scored = [
+      { name: 't01', validationLogloss: null },
+      { name: 't02', validationLogloss: 0.5 },
+      { name: 't10', validationLogloss: 0.4 },
+      { name: 't9', validationLogloss: 0.4 },
+    ];
+    expect(ranked(scored).map(({ name }) => name)).toEqual(['t9', 't10', 't02', 't01']);
+  });
+});

@@ -1,0 +1,234 @@
+/** Each fault of a run config is named by its path, with what is expected and what is there. */
+
+import { describe, expect, it } from 'vitest';
+import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+
+const GOOD = {
+  run: 'faults',
+  seed: 1,
+  data: {
+    logs: 'log.csv',
+    store: 'store',
+    task: 'ad',
+    label: { column: 'clicked' },
+    features: [{ name: 'site', kind: 'category' }],
+  },
+  output: 'out',
+};
+
+function failureOf(text: string): QianmoError {
+  try {
+    parseRunConfig(text, 'run.yaml');
+  } catch (error) {
+    if (error instanceof QianmoError) return error;
+    throw error;
+  }
+  throw new Error('the config was accepted');
+}
+
+function faultsIn(change: (config: Record<string, unknown>) => void): string[] {
+  const config = structuredClone<Record<string, unknown>>(GOOD);
+  change(config);
+  const { found } = failureOf(JSON.stringify(config)).report;
+  return (found ?? '')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.trim());
+}
+
+const data = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
+  void (config['data'] = { ...GOOD.data, ...part });
+const set = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
+  void Object.assign(config, part);
+
+describe('a run config with faults', () => {
+  it.each<[string, (config: Record<string, unknown>) => void, string[]]>([
+    [
+      'a missing field',
+      data({ logs: undefined }),
+      ['data.logs: is missing; expected a path or a list of paths'],
+    ],
+    ['an empty field', set({ run: null }), ['run: is missing; expected text']],
+    [
+      'a block given twice',
+      set({ model: { kind: 'logistic', hiddenWidths: [], personal: ['bias', 'bias'] } }),
+      ['model.personal.1: expected each of bias, numbers at most once, found "bias"'],
+    ],
+    [
+      'a table of no feature',
+      set({ model: { initialisation: { tables: { sight: { kind: 'normal', deviation: 1 } } } } }),
+      [
+        'model.initialisation.tables.sight: there is no feature of this name with a table; it is one of site',
+      ],
+    ],
+    [
+      'an inner loop with nothing to adapt',
+      set({ model: { personal: [] }, method: { kind: 'fomaml' } }),
+      [
+        'method.kind: nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
+      ],
+    ],
+    [
+      'more than a context vector for cavia',
+      set({ method: { kind: 'cavia' } }),
+      [
+        'method.kind: cavia adapts a context vector alone: set model.adgroupEmbedding: true and model.personal: [adgroupEmbedding]',
+      ],
+    ],
+    [
+      'a rate for a block that is not personal',
+      set({ method: { kind: 'meta-sgd', rateFactors: { output: 0.1 } } }),
+      ['method.rateFactors.output: there is no such personal block; they are bias'],
+    ],
+    [
+      'a prior deviation of a variable, and a curvature of nothing',
+      set({
+        method: {
+          kind: 'shrinkage',
+          priorDeviation: { 'bias.weight': 2 },
+          curvature: { bias: 1, nonsense: 2 },
+        },
+      }),
+      [
+        'method.priorDeviation.bias.weight: there is no such personal block; they are bias',
+        'method.curvature.nonsense: there is no such personal block; they are bias',
+      ],
+    ],
+    [
+      'learned rates that are not learned',
+      set({
+        method: { kind: 'maml++', learnsRates: false, rates: 'parameter', clampsRates: true },
+      }),
+      [
+        'method.rates: only learnsRates: true reads it, and learnsRates is false',
+        'method.clampsRates: only learnsRates: true reads it, and learnsRates is false',
+      ],
+    ],
+    [
+      'a replay by day of logs without a time',
+      set({ evaluation: { progressive: {} } }),
+      ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
+    ],
+    [
+      'bucket edges that nothing reads',
+      set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
+      [
+        'training.sizeBucketEdges: only sampling: size-buckets reads it, and sampling is square-root',
+      ],
+    ],
+    [
+      'an unknown field near a known one',
+      set({ training: { optimzer: {} } }),
+      ['training.optimzer: there is no such field; did you mean "optimizer"?'],
+    ],
+    [
+      'an unknown field of one kind of several',
+      data({ features: [{ name: 'a', kind: 'number', countMin: 3 }] }),
+      [
+        'data.features.0.countMin: there is no such field; expected one of name, kind, column, expression, scale, missing',
+      ],
+    ],
+    [
+      'a kind that is not',
+      data({ features: [{ name: 'a', kind: 'text' }] }),
+      ['data.features.0.kind: expected one of category, bag, number, found "text"'],
+    ],
+    [
+      'no kind',
+      data({ features: [{ name: 'a' }] }),
+      ['data.features.0.kind: is missing; expected one of category, bag, number'],
+    ],
+    [
+      'a label that is none of three',
+      data({ label: { colum: 'x' } }),
+      [
+        'data.label: expected { column }, { expression }, { clicks, impressions }, { value } or { valueExpression }, found {"colum":"x"}',
+      ],
+    ],
+    [
+      'a choice',
+      set({ model: { kind: 'deepfn' } }),
+      [
+        'model.kind: expected one of deepfm, mlp, logistic, fm, wide-deep, ipnn, opnn, pnn, dcn-v2, found "deepfn"',
+      ],
+    ],
+    [
+      'text for a number',
+      set({ training: { outerSteps: 'many' } }),
+      ['training.outerSteps: expected a number, found "many"'],
+    ],
+    [
+      'a fraction for a whole number',
+      set({ model: { hiddenWidths: [1.5] } }),
+      ['model.hiddenWidths.0: expected a whole number, found 1.5'],
+    ],
+    ['a number below its bound', set({ seed: -1 }), ['seed: expected at least 0, found -1']],
+    [
+      'a number above its bound',
+      set({ evaluation: { confidence: 1 } }),
+      ['evaluation.confidence: expected below 1, found 1'],
+    ],
+    [
+      'an empty list',
+      data({ features: [] }),
+      ['data.features: expected at least 1 entry, found []'],
+    ],
+    [
+      'an address of a kind that is not known',
+      data({ store: 'ftp://there' }),
+      ['data.store: expected a path, file://path or s3://bucket/prefix, found "ftp://there"'],
+    ],
+    [
+      'fields that contradict each other',
+      set({ training: { tasksPerOuterStep: 4 } }),
+      ['training.tasksPerJob: must not exceed tasksPerOuterStep: 16 > 4'],
+    ],
+    [
+      'text where a section belongs',
+      set({ data: 'log.csv' }),
+      ['data: expected a section of fields, found "log.csv"'],
+    ],
+    [
+      'several at once',
+      set({ seed: 'x', sed: 1 }),
+      ['seed: expected a number, found "x"', 'sed: there is no such field; did you mean "seed"?'],
+    ],
+  ])('%s', (_, change, expected) => {
+    expect(faultsIn(change)).toEqual(expected);
+  });
+
+  it('says of what is no YAML where and why', () => {
+    expect(failureOf('run: a\n data: [\n').report).toMatchObject({
+      kind: 'usage',
+      where: 'run.yaml, line 1, column 6',
+    });
+    expect(failureOf('run: a\nrun: b\n').report).toMatchObject({
+      where: 'run.yaml, line 2, column 1',
+      found: 'a field that is given twice',
+    });
+    expect(failureOf('run: a\n---\nrun: b\n').report.found).toBe(
+      'a second document: one file describes one run',
+    );
+  });
+
+  it.each(['', '# nothing but a comment\n'])('says that %j is empty', (text) => {
+    expect(failureOf(text).report.what).toBe('the run config is empty');
+  });
+
+  it.each([
+    ['.nan', 'NaN'],
+    ['.inf', 'Infinity'],
+  ])('shows %s as what it is', (yaml, word) => {
+    const { report } = failureOf(`seed: ${yaml}`);
+    expect(report.found).toContain(`seed: expected a number, found ${word}`);
+  });
+
+  it.each([{ kind: 'global' }, { kind: 'fomaml', levelShift: true }])(
+    'takes a model without personal blocks for %o',
+    (method) => {
+      const config = { ...GOOD, model: { personal: [] }, method };
+      expect(parseRunConfig(JSON.stringify(config), 'run.yaml').model.personal).toEqual([]);
+    },
+  );
+});

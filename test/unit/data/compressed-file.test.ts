@@ -1,0 +1,75 @@
+/** A compressed log that lost its end is refused: DuckDB would read what is left and say nothing. */
+
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { demandWholeFile } from '../../../coordinator/logs/compressed-file.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+/** Of several blocks, so that a cut can fall between two. */
+let zstd: Uint8Array;
+const TEXT = Array.from({ length: 60_000 }, (_, n) => `${n},${n * n}`).join('\n');
+const SKIPPABLE = Buffer.from([0x53, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
+
+beforeAll(async () => {
+  folder = await temporaryFolder();
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  const path = join(folder.path, 'rows.csv.zst');
+  await connection.run(
+    `COPY (SELECT i, hash(i) FROM range(100000) r(i)) TO '${path}' (FORMAT csv, COMPRESSION zstd)`,
+  );
+  connection.closeSync();
+  instance.closeSync();
+  zstd = await readFile(path);
+});
+afterAll(() => folder.remove());
+
+async function whole(name: string, bytes: Uint8Array): Promise<void> {
+  const path = join(folder.path, `copy-of-${name}`);
+  await writeFile(path, bytes);
+  await demandWholeFile({ path, name });
+}
+
+describe('a whole file', () => {
+  it.each<[string, () => Uint8Array]>([
+    ['log.csv.gz', () => gzipSync(TEXT)],
+    ['two-members.csv.gz', () => Buffer.concat([gzipSync(TEXT), gzipSync(TEXT)])],
+    ['log.csv.zst', () => zstd],
+    ['two-frames.csv.zst', () => Buffer.concat([zstd, SKIPPABLE, zstd])],
+    ['plain.csv', () => Buffer.from(TEXT)],
+    ['no-frame-at-all.csv.zst', () => Buffer.from(TEXT)],
+  ])('%s passes', async (name, bytes) => {
+    await whole(name, bytes());
+  });
+});
+
+describe('a file without its end', () => {
+  it.each([1, 4, 9, 1000, 100_000])('is refused when %i bytes are missing', async (missing) => {
+    for (const [name, bytes] of [
+      ['log.csv.gz', gzipSync(TEXT)],
+      ['log.csv.zst', zstd],
+      ['second-frame.csv.zst', Buffer.concat([zstd, zstd])],
+    ] as const) {
+      expect(bytes.length).toBeGreaterThan(missing);
+      await expect(whole(name, bytes.subarray(0, -missing))).rejects.toMatchObject({
+        kind: 'data',
+        report: { what: 'a log file is cut short', where: name },
+      });
+    }
+  });
+
+  it('is refused when only its header is left', async () => {
+    await expect(whole('log.csv.zst', zstd.subarray(0, 7))).rejects.toThrow('cut short');
+    await expect(whole('skippable.csv.zst', SKIPPABLE.subarray(0, 9))).rejects.toThrow('cut short');
+  });
+});
+
+it('a gzip file with a changed byte does not pass its checksum', async () => {
+  const bytes = gzipSync(TEXT);
+  bytes[bytes.length - 6] = 1 + (bytes[bytes.length - 6] ?? 0);
+  await expect(whole('log.csv.gz', bytes)).rejects.toMatchObject({ kind: 'data' });
+});

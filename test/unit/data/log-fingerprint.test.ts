@@ -1,0 +1,43 @@
+/** The fingerprint of a log knows every byte of it, or a mended log would leave the store as it was. */
+
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { fingerprintOf } from '../../../coordinator/logs/log-files.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+
+it('tells large files apart that differ in one byte anywhere', async () => {
+  const folder = await temporaryFolder();
+  try {
+    const path = join(folder.path, 'log.csv');
+    const file = await open(path, 'w');
+    await file.truncate(65 * 1024 * 1024);
+    const signal = new AbortController().signal;
+    const fingerprint = (): Promise<string> => fingerprintOf({ path, name: 'log.csv' }, signal);
+    const found = [await fingerprint(), await fingerprint()];
+    for (const offset of [10 * 1024 * 1024, 65 * 1024 * 1024 - 1]) {
+      await file.write('1', offset);
+      found.push(await fingerprint());
+    }
+    await file.close();
+    expect(found[0]).toBe(found[1]);
+    expect(new Set(found).size).toBe(3);
+  } finally {
+    await folder.remove();
+  }
+});
+
+it('stops on request', async () => {
+  const folder = await temporaryFolder();
+  try {
+    const path = join(folder.path, 'log.csv');
+    const file = await open(path, 'w');
+    await file.write('a,b\n');
+    await file.close();
+    const reason = new Error('stopped');
+    const signal = AbortSignal.abort(reason);
+    await expect(fingerprintOf({ path, name: 'log.csv' }, signal)).rejects.toBe(reason);
+  } finally {
+    await folder.remove();
+  }
+});

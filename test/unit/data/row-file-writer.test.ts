@@ -1,0 +1,50 @@
+/** Where row files are cut depends on the rows alone, never on how fast the disk takes them. */
+
+import { readdir } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { RowColumns } from '../../../coordinator/prepare/row-columns.js';
+import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+beforeAll(async () => {
+  folder = await temporaryFolder();
+});
+afterAll(() => folder.remove());
+
+const ROWS_PER_BATCH = 200_000;
+const BATCH_COUNT = 24;
+// row 8, role 1, time 8, clicks 4, impressions 4, one category 4
+const BYTES_PER_ROW = 29;
+const BATCHES_PER_FILE = 5;
+
+it('every file but the last holds as many batches as reach the bound', async () => {
+  const columns = new RowColumns(['float', 'float', 'int']);
+  for (let row = 0; row < ROWS_PER_BATCH; row += 1)
+    columns.push(row, row, 0, row, [() => 1, () => 1, () => row]);
+  const writer = rowFileWriter(
+    folder.path,
+    [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
+    false,
+    BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW,
+  );
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning.message);
+  process.on('warning', onWarning);
+  const places: string[] = [];
+  for (let batch = 0; batch < BATCH_COUNT; batch += 1) {
+    const { fileIndex, batchIndex } = writer.nextPlace();
+    places.push(`${fileIndex}/${batchIndex}`);
+    await writer.write(columns);
+  }
+  const files = await writer.finish();
+  process.off('warning', onWarning);
+  // Nothing that waited for the disk still listens.
+  expect(warnings).toEqual([]);
+  expect(places).toEqual(
+    places.map((_, n) => `${Math.floor(n / BATCHES_PER_FILE)}/${n % BATCHES_PER_FILE}`),
+  );
+  expect(files.map(({ name }) => name)).toEqual((await readdir(folder.path)).sort());
+  // Equal batches make equal files.
+  expect(new Set(files.slice(0, -1).map(({ sha256 }) => sha256)).size).toBe(1);
+});

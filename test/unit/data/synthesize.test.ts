@@ -1,0 +1,359 @@
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { DuckDBInstance } from '@duckdb/node-api';
+import ts from 'typescript';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
+import { CSV_COLUMNS } from '../../../coordinator/synthesize/csv-rows.js';
+import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import {
+  parseNumbers,
+  synthesisOptions,
+  syntheticLog,
+  withFolder,
+  type SyntheticLog,
+} from '../../fixtures/commands/synthetic-log.js';
+
+const mean = (values: Float64Array): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+const refusal = async (attempt: Promise<unknown>): Promise<QianmoError> => {
+  const error: unknown = await attempt.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  expect(error).toBeInstanceOf(QianmoError);
+  return error as QianmoError; // What the line above asserts.
+};
+
+describe('a synthetic log', () => {
+  const rows = 200_000;
+  const adgroupCount = 2000;
+  let log: SyntheticLog;
+  beforeAll(async () => {
+    log = await syntheticLog({ rows, adgroupCount, meanClickRate: 0.05 });
+  });
+  const column = (name: string): Float64Array => log.columns[name]!;
+
+  it('has the columns and exactly the rows asked for', () => {
+    expect(Object.keys(log.columns)).toEqual([...CSV_COLUMNS]);
+    expect(column('time')).toHaveLength(rows);
+    expect(log.report.rows).toBe(rows);
+    expect(log.report.byteCount).toBe(log.bytes.length);
+    for (const values of Object.values(log.columns))
+      expect(values.every((value) => Number.isFinite(value))).toBe(true);
+  });
+
+  it('is in order of time, over 14 days, and its hours agree with its times', () => {
+    const times = column('time');
+    const hours = column('hour');
+    for (let row = 0; row < rows; row += 1) {
+      if (row > 0 && times[row]! < times[row - 1]!) expect.fail(`row ${row} goes back in time`);
+      if (hours[row] !== Math.floor(times[row]! / 3600) % 24) expect.fail(`hour of row ${row}`);
+    }
+    expect(times[0]! - LOG_START_SECONDS).toBeLessThan(3600);
+    const last = times[rows - 1]! - LOG_START_SECONDS;
+    expect(last).toBeLessThan(14 * 86400);
+    expect(last).toBeGreaterThan(13.9 * 86400);
+  });
+
+  it('has the mean click rate asked for, within sampling error', () => {
+    const truth = mean(column('p_true'));
+    expect(truth).toBeCloseTo(log.report.meanTrueClickRate, 9);
+    expect(Math.abs(truth - 0.05)).toBeLessThan(0.0005);
+    const deviation = Math.sqrt((0.05 * 0.95) / rows);
+    expect(Math.abs(mean(column('click')) - truth)).toBeLessThan(4 * deviation);
+  });
+
+  it('draws clicks from p_true in every bin of p_true', () => {
+    const truth = column('p_true');
+    const clicks = column('click');
+    const edges = [0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 1];
+    for (let bin = 1; bin < edges.length; bin += 1) {
+      let expected = 0;
+      let variance = 0;
+      let found = 0;
+      for (let row = 0; row < rows; row += 1) {
+        const p = truth[row]!;
+        if (p < edges[bin - 1]! || p >= edges[bin]!) continue;
+        expected += p;
+        variance += p * (1 - p);
+        found += clicks[row]!;
+      }
+      expect(expected).toBeGreaterThan(1);
+      expect(Math.abs(found - expected)).toBeLessThan(4 * Math.sqrt(variance) + 1);
+    }
+  });
+
+  it('reports the loglosses of the oracle and of the constant', () => {
+    const truth = column('p_true');
+    const clicks = column('click');
+    const losses = truth.map((p, row) => -Math.log(clicks[row] === 1 ? p : 1 - p));
+    expect(log.report.oracleLogloss).toBeCloseTo(mean(losses), 6);
+    const rate = mean(clicks);
+    const constant = -(rate * Math.log(rate) + (1 - rate) * Math.log(1 - rate));
+    expect(log.report.constantLogloss).toBeCloseTo(constant, 12);
+    expect(log.report.oracleEntropy).toBeLessThan(log.report.constantLogloss * 0.9);
+    expect(log.report.clickCount).toBe(rate * rows);
+  });
+
+  it('gives few adgroups very many impressions and most very few, never below five', () => {
+    const sizes = new Float64Array(adgroupCount);
+    for (const adgroup of column('adgroup')) sizes[adgroup] = sizes[adgroup]! + 1;
+    const sorted = Array.from(sizes).sort((a, b) => b - a);
+    expect(sorted.at(-1)).toBeGreaterThanOrEqual(5);
+    expect(sorted[0]).toBeLessThanOrEqual(0.02 * rows + 1);
+    expect(sorted[adgroupCount / 2]).toBeLessThan(30);
+    // Between two ranks that no bound touches, sizes fall with the power 1.1.
+    expect(Math.log(sorted[19]! / sorted[199]!) / Math.log(10)).toBeCloseTo(1.1, 1);
+  });
+
+  it('lets 20 % of the adgroups first appear in the last three days', () => {
+    const first = new Float64Array(adgroupCount).fill(Infinity);
+    const times = column('time');
+    for (const [row, adgroup] of column('adgroup').entries())
+      first[adgroup] = Math.min(first[adgroup]!, times[row]!);
+    const late = first.filter((time) => time >= LOG_START_SECONDS + 11 * 86400).length;
+    expect(late).toBe(adgroupCount * 0.2);
+  });
+
+  it('draws profiles by their weights, one per user, and favours popular users and low slots', () => {
+    const users = column('user');
+    const ages = column('age');
+    const ageOfUser = new Map<number, number>();
+    for (const [row, user] of users.entries()) {
+      const age = ageOfUser.get(user) ?? ages[row]!;
+      if (age !== ages[row]) expect.fail(`user ${user} has two ages`);
+      ageOfUser.set(user, age);
+    }
+    const shareOfAge2 = [...ageOfUser.values()].filter((age) => age === 2).length / ageOfUser.size;
+    expect(shareOfAge2).toBeCloseTo(0.24, 1);
+    expect(ages.reduce((most, age) => Math.max(most, age), 0)).toBe(6);
+    const slotShare = (slot: number): number =>
+      column('slot').filter((value) => value === slot).length / rows;
+    for (const [slot, share] of [0.4, 0.3, 0.2, 0.1].entries())
+      expect(Math.abs(slotShare(slot) - share)).toBeLessThan(0.006);
+    // With x^2, half of the impressions fall on the first quarter of the users.
+    const popular = users.filter((user) => user < log.report.userCount / 4).length / rows;
+    expect(Math.abs(popular - 0.5)).toBeLessThan(0.006);
+  });
+});
+
+describe('the settings', () => {
+  /** p_true of one adgroup's rows and another's with equal attributes differ only by own deviation. */
+  it('homogeneous adgroups are what their attributes make them, strong ones are not', async () => {
+    const { buildWorld } = await import('../../../coordinator/synthesize/synthetic-world.js');
+    const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
+    const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
+      const { adgroups } = buildWorld({ ...options, setting });
+      // Latents of two adgroups with one category and brand: equal but for their own deviation.
+      const firstOfBrand = new Map<number, number>();
+      let spread = 0;
+      let pairs = 0;
+      for (let adgroup = 0; adgroup < adgroups.count; adgroup += 1) {
+        const brand = adgroups.brands[adgroup]!;
+        const other = firstOfBrand.get(brand);
+        if (other === undefined) firstOfBrand.set(brand, adgroup);
+        else {
+          spread += Math.abs(adgroups.latents[adgroup * 8]! - adgroups.latents[other * 8]!);
+          pairs += 1;
+        }
+      }
+      expect(pairs).toBeGreaterThan(100);
+      return spread / pairs;
+    };
+    expect(spreadOf('homogeneous')).toBe(0);
+    expect(spreadOf('strong') / spreadOf('moderate')).toBeCloseTo(2, 3);
+  });
+
+  it('leave the more to be known of a log, the stronger adgroups deviate', async () => {
+    const gain = async (setting: 'homogeneous' | 'moderate' | 'strong'): Promise<number> => {
+      const { report } = await syntheticLog({ rows: 60_000, setting });
+      return 1 - report.oracleEntropy / report.constantLogloss;
+    };
+    const [none, some, much] = [
+      await gain('homogeneous'),
+      await gain('moderate'),
+      await gain('strong'),
+    ];
+    expect(some).toBeGreaterThan(none);
+    expect(much).toBeGreaterThan(some * 1.1);
+  });
+});
+
+describe('reproduction', () => {
+  it('gives the same bytes for the same seed and other bytes for another', async () => {
+    const first = await syntheticLog();
+    const again = await syntheticLog();
+    const other = await syntheticLog({ seed: 6 });
+    expect(again.bytes.equals(first.bytes)).toBe(true);
+    expect(other.bytes.equals(first.bytes)).toBe(false);
+  });
+
+  it('does not depend on the number of threads', async () => {
+    await withFolder(async (folder) => {
+      const threadEntry = await compiledWorker(folder);
+      const options = { rows: 300_000, threadEntry };
+      const logs = [];
+      for (const threadCount of [1, 2, 3]) {
+        const path = join(folder, `threads-${threadCount}.csv`);
+        const report = await synthesize(synthesisOptions({ ...options, threadCount, path }));
+        const world: unknown = JSON.parse(await readFile(report.worldPath, 'utf8'));
+        logs.push({ bytes: await readFile(path), world });
+      }
+      for (const log of logs) {
+        expect(log.bytes.equals(logs[0]!.bytes)).toBe(true);
+        expect(log.world).toEqual(logs[0]!.world);
+      }
+    });
+  });
+
+  it('writes gzip that holds the same CSV, and Parquet that holds the same rows', async () => {
+    await withFolder(async (folder) => {
+      const csv = await syntheticLog({ rows: 70_000 });
+      const gzip = join(folder, 'log.csv.gz');
+      await synthesize(synthesisOptions({ rows: 70_000, path: gzip, format: 'csv.gz' }));
+      expect(gunzipSync(await readFile(gzip)).equals(csv.bytes)).toBe(true);
+
+      const parquet = join(folder, 'log.parquet');
+      await synthesize(synthesisOptions({ rows: 70_000, path: parquet, format: 'parquet' }));
+      const instance = await DuckDBInstance.create(':memory:');
+      const connection = await instance.connect();
+      for (const [column, values] of Object.entries(csv.columns)) {
+        const reader = await connection.runAndReadAll(
+          `SELECT "${column}"::DOUBLE AS value FROM '${parquet}'`,
+        );
+        expect(Float64Array.from(reader.getColumns()[0]!, Number)).toEqual(values);
+      }
+      // DuckDB reads the gzip members as one file.
+      const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_csv('${gzip}')`);
+      expect(Number(counted.getColumns()[0]![0])).toBe(70_000);
+      connection.closeSync();
+      instance.closeSync();
+      expect((await readdir(folder)).sort()).toEqual([
+        'log.csv.gz',
+        'log.csv.gz.world.json',
+        'log.parquet',
+        'log.parquet.world.json',
+      ]);
+    });
+  });
+
+  it('records the world beside the log', async () => {
+    await withFolder(async (folder) => {
+      const path = join(folder, 'log.csv');
+      const report = await synthesize(synthesisOptions({ path }));
+      const text = await readFile(report.worldPath, 'utf8');
+      const world: unknown = JSON.parse(text);
+      expect(world).toMatchObject({
+        worldVersion: 1,
+        options: { rows: 20_000, setting: 'strong', meanClickRate: 0.1, seed: 5, userCount: 2000 },
+        parameters: { ownDeviationScale: 1, sizeExponent: 1.1 },
+        measured: { clickCount: report.clickCount, oracleLogloss: report.oracleLogloss },
+      });
+      expect(text).not.toContain(folder);
+    });
+  });
+});
+
+describe('what can go wrong', () => {
+  it('names the disk that is full and leaves nothing behind', async () => {
+    // The device that is always full, behind the name of the unfinished file.
+    await withFolder(async (folder) => {
+      const path = join(folder, 'log.csv');
+      await symlink('/dev/full', `${path}.unfinished`);
+      const error = await refusal(synthesize(synthesisOptions({ path })));
+      expect(error.kind).toBe('environment');
+      expect(error.report.what).toContain('disk is full');
+      expect(error.report.cure).toContain('free space');
+      expect(await readdir(folder)).toEqual([]);
+    });
+  });
+
+  it('refuses a path that is no file, or lies in a file', async () => {
+    await withFolder(async (folder) => {
+      await writeFile(join(folder, 'file'), '');
+      const inFile = await refusal(
+        synthesize(synthesisOptions({ path: join(folder, 'file', 'log.csv') })),
+      );
+      expect(inFile.kind).toBe('environment');
+      await mkdir(join(folder, 'folder.csv', 'inside'), { recursive: true });
+      const onFolder = await refusal(
+        synthesize(synthesisOptions({ path: join(folder, 'folder.csv') })),
+      );
+      expect(onFolder.kind).toBe('environment');
+      expect((await readdir(folder)).sort()).toEqual(['file', 'folder.csv']);
+    });
+  });
+
+  it('stops on request, leaves the older log alone and nothing unfinished', async () => {
+    await withFolder(async (folder) => {
+      const path = join(folder, 'log.csv');
+      await writeFile(path, 'older');
+      const stop = new AbortController();
+      const events: RunEvent[] = [];
+      const sink = (event: RunEvent): void => {
+        events.push(event);
+        stop.abort();
+      };
+      const options = synthesisOptions({ rows: 300_000, path, signal: stop.signal, sink });
+      const error = await refusal(synthesize(options));
+      expect(error.kind).toBe('interrupted');
+      expect(events).toHaveLength(1);
+      expect(events[0]).toMatchObject({ kind: 'progress', total: 300_000 });
+      expect(await readdir(folder)).toEqual(['log.csv']);
+      expect(await readFile(path, 'utf8')).toBe('older');
+    });
+  });
+
+  it.each([
+    [{ rows: 0 }, 'rows'],
+    [{ rows: 1.5 }, 'rows'],
+    [{ meanClickRate: 0 }, 'click rate'],
+    [{ meanClickRate: Number.NaN }, 'click rate'],
+    [{ seed: -1 }, 'seed'],
+    [{ adgroupCount: 0 }, 'adgroups'],
+    [{ userCount: 10_000_001 }, 'users'],
+    [{ rows: 100, adgroupCount: 21 }, 'too few rows'],
+  ])('refuses %o', async (overrides, named) => {
+    const error = await refusal(synthesize(synthesisOptions(overrides)));
+    expect(error.kind).toBe('usage');
+    expect(error.report.what).toContain(named);
+  });
+});
+
+it('writes a world of the smallest size', async () => {
+  const { columns } = await syntheticLog({ rows: 5, adgroupCount: 1, userCount: 1 });
+  expect([...columns.adgroup!]).toEqual([0, 0, 0, 0, 0]);
+  expect(parseNumbers('a,b\n1,2\n')).toEqual({
+    a: new Float64Array([1]),
+    b: new Float64Array([2]),
+  });
+});
+
+/** chunk-worker.ts and what it imports, compiled: a thread cannot be started from TypeScript. */
+async function compiledWorker(folder: string): Promise<URL> {
+  const root = new URL('../../../', import.meta.url);
+  const copied = ['coordinator/synthesize', 'shared'];
+  for (const directory of copied) {
+    await mkdir(join(folder, 'compiled', directory), { recursive: true });
+    for (const name of await readdir(new URL(`${directory}/`, root))) {
+      if (!name.endsWith('.ts')) continue;
+      const { outputText } = ts.transpileModule(
+        readFileSync(new URL(`${directory}/${name}`, root), 'utf8'),
+        { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } },
+      );
+      await writeFile(
+        join(folder, 'compiled', directory, name.replace(/\.ts$/, '.js')),
+        outputText,
+      );
+    }
+  }
+  await writeFile(join(folder, 'compiled', 'package.json'), '{"type":"module"}');
+  return pathToFileURL(join(folder, 'compiled/coordinator/synthesize/chunk-worker.js'));
+}

@@ -1,0 +1,178 @@
+/** A step over a queue in memory: who takes a job, and what becomes of one that is refused. */
+
+import { describe, expect, it } from 'vitest';
+import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
+import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
+import type { JobRecord, QueueLink, WakeUp } from '../../../coordinator/dispatch/queue-link.js';
+import { createRedisPatience } from '../../../coordinator/dispatch/redis-patience.js';
+import { ONLY_REFUSING_MS_MAX, Refusals } from '../../../coordinator/dispatch/refusals.js';
+import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+
+type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
+
+/** @param answerTo what becomes of the delivery with that number, from 1, of all of the step */
+function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly string[]) {
+  const clock = instantClock();
+  const events: RunEvent[] = [];
+  const sink = (event: RunEvent): void => void events.push(event);
+  const blobs = new MemoryBlobStore();
+  const refusals = new Refusals({ clock, sink });
+  const delaysMs: number[] = [];
+  const records = new Map<string, JobRecord>();
+  let wake: WakeUp = () => undefined;
+  const recordOf = async (answer: Answer, job: Job): Promise<JobRecord> => {
+    if (answer.state !== 'done') return answer;
+    const { runId, outerStep, jobIndex } = job;
+    return {
+      state: 'completed',
+      returnValue: {
+        ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
+        output: await blobs.put(Uint8Array.of(9)),
+        ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
+        ...{ computeMs: 1, worker: answer.worker, backend: 'test' },
+      },
+    };
+  };
+  const link: Pick<QueueLink, 'add' | 'read' | 'remove' | 'workerNames' | 'subscribe'> = {
+    add: async (jobs) => {
+      for (const { jobId, job, delayMs } of jobs) {
+        delaysMs.push(delayMs);
+        clock.advance(delayMs);
+        records.set(jobId, await recordOf(answerTo(delaysMs.length), job));
+        wake(jobId);
+      }
+    },
+    read: (jobId) => Promise.resolve(records.get(jobId) ?? { state: 'gone' }),
+    remove: () => Promise.resolve(),
+    workerNames: () => Promise.resolve([...connected]),
+    subscribe: (listener) => {
+      wake = listener;
+      return () => undefined;
+    },
+  };
+  const results = () => {
+    const step = new DispatchStep({
+      // What a step does not call is not there.
+      link: link as QueueLink,
+      ...{ blobs, leases: new BlobLeases(blobs), refusals, clock, sink },
+      patience: createRedisPatience({ where: 'memory', clock, sink }),
+      rejections: new Map(),
+      queue: queueConfig({ jobAttemptsMax: 1 }),
+      orders: ordersForTest(1),
+      admit: () => null,
+      signal: new AbortController().signal,
+      idSuffix: 'nonce',
+    });
+    return collected(step.results());
+  };
+  const warnings = (): string[] =>
+    events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+  return { results, clock, events, warnings, delaysMs };
+}
+
+const refused = (worker: string): JobRecord => ({
+  state: 'failed',
+  reason: 'refused: no GPU here',
+  worker,
+});
+
+describe('a job that a worker refuses', () => {
+  it('is done by another, after growing delays, at no attempt and with one warning', async () => {
+    const answerTo = (n: number): Answer =>
+      n <= 20 ? refused('cpu') : { state: 'done', worker: 'gpu' };
+    const { results, events, warnings, delaysMs } = scene(answerTo, ['cpu', 'gpu']);
+    expect((await results()).map(({ result }) => result.worker)).toEqual(['gpu']);
+    expect(delaysMs.slice(0, 4)).toEqual([0, 100, 200, 400]);
+    expect(Math.max(...delaysMs)).toBe(5_000);
+    expect(events).toHaveLength(1);
+    expect(warnings()[0]).toBe(
+      'worker cpu refuses the jobs of this run and leaves them to others: no GPU here',
+    );
+  });
+
+  it('ends the run when none but workers that refuse have long been connected', async () => {
+    const { results, clock, warnings } = scene((n) => refused(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
+    await expect(results()).rejects.toMatchObject({
+      kind: 'failed',
+      report: {
+        what: 'every connected worker refuses the jobs of this run',
+        found: 'worker b: no GPU here; worker a: no GPU here',
+      },
+    });
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(ONLY_REFUSING_MS_MAX);
+    expect(clock.monotonicMs()).toBeLessThan(2 * ONLY_REFUSING_MS_MAX);
+    expect(warnings()).toHaveLength(2);
+  });
+
+  it('waits for a worker that is busy up to the limit of the step, which tells who refused', async () => {
+    const { results, clock } = scene(() => refused('cpu'), ['cpu', 'busy']);
+    await expect(results()).rejects.toMatchObject({
+      kind: 'transient',
+      report: { found: '1 jobs still open, refused by worker cpu: no GPU here' },
+    });
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(900_000);
+  });
+
+  it('is done by the very worker once that is mended', async () => {
+    const answerTo = (n: number): Answer =>
+      n <= 5 ? refused('one') : { state: 'done', worker: 'one' };
+    const { results, warnings } = scene(answerTo, ['one']);
+    for (let outerStep = 0; outerStep < 3; outerStep += 1) expect(await results()).toHaveLength(1);
+    expect(warnings()).toHaveLength(1);
+  });
+});
+
+describe('Refusals', () => {
+  const made = () => {
+    const clock = instantClock();
+    const events: RunEvent[] = [];
+    return {
+      clock,
+      events,
+      sut: new Refusals({ clock, sink: (event) => void events.push(event) }),
+    };
+  };
+
+  it('count the time from when nobody else was left, and anew after a result', () => {
+    const { clock, sut } = made();
+    sut.note('a', 'x');
+    expect(sut.judge(['a', 'b'])).toBe('wait');
+    clock.advance(ONLY_REFUSING_MS_MAX);
+    expect(sut.judge(['a'])).toBe('wait');
+    clock.advance(ONLY_REFUSING_MS_MAX - 1);
+    expect(sut.judge(['a'])).toBe('wait');
+    sut.forgive('b');
+    clock.advance(1);
+    expect(sut.judge(['a'])).toBe('wait');
+    clock.advance(ONLY_REFUSING_MS_MAX);
+    expect(sut.judge(['a'])).toBe('give-up');
+    expect(sut.judge([])).toBe('wait');
+  });
+
+  it('forget who has gone or does jobs, and are told again only when they change', () => {
+    const { events, sut } = made();
+    sut.note('a', 'x');
+    sut.note('a', 'x');
+    expect(events).toHaveLength(1);
+    sut.note('a', 'y');
+    expect(events).toHaveLength(2);
+    sut.forgive('a');
+    expect([sut.isEmpty, sut.describe()]).toEqual([true, null]);
+    sut.note('gone', 'x');
+    expect(sut.judge([])).toBe('wait');
+    expect(sut.isEmpty).toBe(false);
+    sut.judge(['b']);
+    expect(sut.isEmpty).toBe(true);
+  });
+
+  it('name a few', () => {
+    const { sut } = made();
+    for (const worker of ['a', 'b', 'c', 'd', 'e']) sut.note(worker, 'x');
+    expect(sut.describe()).toBe('worker a: x; worker b: x; worker c: x; and 2 more');
+  });
+});

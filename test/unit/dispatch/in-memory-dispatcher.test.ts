@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import {
+  collected,
+  executorForTest,
+  ordersForTest,
+  outputOf,
+} from '../../conformance/dispatcher.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+
+const signal = new AbortController().signal;
+
+describe('the in-memory dispatcher', () => {
+  it('works in job order and fills in references to the bytes it carries', async () => {
+    const executor = executorForTest();
+    const dispatcher = createInMemoryDispatcher({
+      executor,
+      clock: instantClock(),
+      attemptsMax: 1,
+      sink: () => undefined,
+    });
+    const results = await collected(dispatcher.run(ordersForTest(3), () => null, signal));
+    expect(results.map(({ result }) => result.jobIndex)).toEqual([0, 1, 2]);
+    for (const { job, dense, rowPack } of executor.calls) {
+      expect(job.dense).toEqual(blobRefOf(dense));
+      expect(job.rowPack).toEqual(blobRefOf(rowPack ?? new Uint8Array()));
+    }
+    for (const { result, output } of results) expect(result.output).toEqual(blobRefOf(output));
+  });
+
+  it('waits longer before each further try, and says why it tries again', async () => {
+    const events: RunEvent[] = [];
+    const clock = instantClock();
+    const startsMs: number[] = [];
+    const executor = executorForTest((input) => {
+      startsMs.push(clock.monotonicMs());
+      if (startsMs.length < 4)
+        throw new QianmoError({ kind: 'transient', what: 'the compute process died' });
+      return outputOf(input);
+    });
+    const dispatcher = createInMemoryDispatcher({
+      executor,
+      clock,
+      attemptsMax: 4,
+      sink: (event) => events.push(event),
+    });
+    await collected(dispatcher.run(ordersForTest(1), () => null, signal));
+    // 100 ms, then twice as long each time: 0, 100, 300, 700
+    expect(startsMs).toEqual([0, 100, 300, 700]);
+    expect(events).toEqual(
+      Array(3).fill({ kind: 'job-retried', jobIndex: 0, reason: 'the compute process died' }),
+    );
+  });
+
+  it('names the job and the last reason when the attempts are used up', async () => {
+    const dispatcher = createInMemoryDispatcher({
+      executor: executorForTest(),
+      clock: instantClock(),
+      attemptsMax: 2,
+      sink: () => undefined,
+    });
+    const run = collected(dispatcher.run(ordersForTest(1, 7), () => 'not_finite', signal));
+    const error: unknown = await run.catch((thrown: unknown) => thrown);
+    if (!(error instanceof QianmoError)) throw new Error('expected a QianmoError');
+    expect(formatFailure(error)).toBe(
+      [
+        'error: a job used up its attempts',
+        '  where:    outer step 7, job 0',
+        '  expected: a usable result within 2 attempts',
+        '  found:    its result was refused: not_finite',
+        '  cure:     training diverges: lower method.innerRate or training.optimizer.rate and train afresh',
+      ].join('\n'),
+    );
+  });
+
+  it('passes on a bug of the executor as it is', async () => {
+    const bug = new Error('a false invariant');
+    const dispatcher = createInMemoryDispatcher({
+      executor: executorForTest(() => {
+        throw bug;
+      }),
+      clock: instantClock(),
+      attemptsMax: 3,
+      sink: () => undefined,
+    });
+    const run = collected(dispatcher.run(ordersForTest(1), () => null, signal));
+    await expect(run).rejects.toBe(bug);
+  });
+});

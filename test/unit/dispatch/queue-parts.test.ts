@@ -1,0 +1,214 @@
+/** The small parts of the queue's two ends: leases, cache, mailbox, patience. */
+
+import { describe, expect, it } from 'vitest';
+import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
+import { Mailbox } from '../../../coordinator/dispatch/mailbox.js';
+import { createRedisPatience } from '../../../coordinator/dispatch/redis-patience.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { InputCache } from '../../../worker/carrying/input-cache.js';
+import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+
+describe('BlobLeases', () => {
+  it('deletes a blob with its last user, equal bytes being one blob', async () => {
+    const blobs = new MemoryBlobStore();
+    const leases = new BlobLeases(blobs);
+    const [first, equal] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)];
+    expect([leases.lease(first), leases.lease(equal)]).toEqual([true, false]);
+    await blobs.put(first);
+    await leases.release(equal);
+    expect(blobs.blobCount).toBe(1);
+    expect(leases.isLeased(leases.refOf(first))).toBe(true);
+    await leases.release(first);
+    expect(blobs.blobCount).toBe(0);
+    expect(leases.isLeased(leases.refOf(first))).toBe(false);
+  });
+
+  it('puts again what is lost', async () => {
+    const blobs = new MemoryBlobStore();
+    const leases = new BlobLeases(blobs);
+    const bytes = Uint8Array.of(3);
+    await leases.restore(bytes);
+    await leases.restore(bytes);
+    expect(await blobs.get(leases.refOf(bytes))).toEqual(bytes);
+    expect(blobs.bytesWritten).toBe(1);
+  });
+});
+
+describe('InputCache', () => {
+  it('fetches once, and drops what was used longest ago', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(5);
+    const [a, b, c] = await Promise.all(
+      [1, 2, 3].map((value) => blobs.put(new Uint8Array(2).fill(value))),
+    );
+    await cache.get(a!, blobs);
+    await cache.get(b!, blobs);
+    await cache.get(a!, blobs);
+    expect(blobs.bytesRead).toBe(4);
+    // 2 + 2 + 2 > 5: b goes, for a was used after it.
+    await cache.get(c!, blobs);
+    await cache.get(a!, blobs);
+    expect(blobs.bytesRead).toBe(6);
+    await cache.get(b!, blobs);
+    expect(blobs.bytesRead).toBe(8);
+    expect(cache.byteCount).toBe(4);
+  });
+
+  it('fetches once for a job and the one ahead of it', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(10);
+    const ref = await blobs.put(Uint8Array.of(1, 2));
+    const both = await Promise.all([cache.get(ref, blobs), cache.get(ref, blobs)]);
+    expect(both.map((bytes) => [...bytes])).toEqual([
+      [1, 2],
+      [1, 2],
+    ]);
+    expect(blobs.bytesRead).toBe(2);
+    expect(cache.byteCount).toBe(2);
+    await blobs.delete(ref);
+    const gone = await blobs.put(Uint8Array.of(3));
+    await blobs.delete(gone);
+    await expect(cache.get(gone, blobs)).rejects.toThrow('is not there');
+    await blobs.put(Uint8Array.of(3));
+    expect([...(await cache.get(gone, blobs))]).toEqual([3]);
+  });
+
+  it('forgets small inputs too: those of past outer steps are never asked for again', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(1_000_000);
+    for (let outerStep = 0; outerStep < 100; outerStep += 1)
+      await cache.get(await blobs.put(Uint8Array.of(outerStep)), blobs);
+    expect(cache.byteCount).toBe(12);
+  });
+
+  it('fetches inputs of four runs once, though one of them makes two outer steps in a turn', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(1_000_000);
+    const asked = new Set<string>();
+    const job = async (run: number, outerStep: number): Promise<void> => {
+      for (const input of [Uint8Array.of(run, 1, outerStep), Uint8Array.of(run, 0, 0)]) {
+        const ref = await blobs.put(input);
+        asked.add(ref.sha256);
+        await cache.get(ref, blobs);
+      }
+    };
+    for (let turn = 0; turn < 20; turn += 1) {
+      await job(0, 2 * turn);
+      await job(0, 2 * turn + 1);
+      for (const run of [1, 2, 3]) await job(run, Math.floor(turn / 3));
+    }
+    expect(blobs.bytesRead).toBe(3 * asked.size);
+  });
+
+  it('does not keep what is larger than itself', async () => {
+    const blobs = new MemoryBlobStore();
+    const cache = new InputCache(1);
+    await cache.get(await blobs.put(Uint8Array.of(1, 2)), blobs);
+    expect(cache.byteCount).toBe(0);
+  });
+});
+
+describe('RefusalRest', () => {
+  it('grows from a second to ten, is due once, and ends with a job that is done', () => {
+    const rest = new RefusalRest();
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
+    const rests = Array.from({ length: 6 }, () => {
+      rest.refused();
+      return rest.take();
+    });
+    expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
+    rest.refused();
+    rest.done();
+    expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
+  });
+});
+
+describe('Mailbox', () => {
+  const never = new AbortController().signal;
+
+  it('gives at once what has arrived, each once', async () => {
+    const mailbox = new Mailbox(systemClock);
+    for (const item of ['a', 'b', 'a']) mailbox.put(item);
+    expect([...(await mailbox.take(60_000, never))]).toEqual(['a', 'b']);
+    expect([...(await mailbox.take(0, never))]).toEqual([]);
+  });
+
+  it('wakes for an arrival and for an abort', async () => {
+    const mailbox = new Mailbox(systemClock);
+    const taken = mailbox.take(60_000, never);
+    mailbox.put('late');
+    expect([...(await taken)]).toEqual(['late']);
+    const abort = new AbortController();
+    const interrupted = mailbox.take(60_000, abort.signal);
+    abort.abort();
+    expect([...(await interrupted)]).toEqual([]);
+  });
+});
+
+describe('RedisPatience', () => {
+  const outage = new Error('connect ECONNREFUSED 127.0.0.1:1');
+
+  function patience() {
+    const events: RunEvent[] = [];
+    const clock = instantClock();
+    const sut = createRedisPatience({
+      where: 'redis://h:1',
+      clock,
+      sink: (event) => void events.push(event),
+    });
+    return { sut, clock, events };
+  }
+
+  it('tries until Redis is back, and says each once', async () => {
+    const { sut, events } = patience();
+    let callCount = 0;
+    const value = await sut.attempt(() => {
+      callCount += 1;
+      return callCount < 5 ? Promise.reject(outage) : Promise.resolve('value');
+    }, 60_000);
+    expect(value).toBe('value');
+    // Pauses of 50 + 100 + 200 + 400 ms.
+    expect(events).toEqual([
+      {
+        kind: 'warning',
+        message: `Redis at redis://h:1 does not answer (${outage.message}); waiting for it`,
+      },
+      { kind: 'notice', message: 'Redis is back after 0.8 s' },
+    ]);
+  });
+
+  it('gives up at the deadline, resumable', async () => {
+    const { sut, clock } = patience();
+    await expect(sut.attempt(() => Promise.reject(outage), 10_000)).rejects.toMatchObject({
+      kind: 'transient',
+    });
+    expect(clock.monotonicMs()).toBeLessThanOrEqual(10_000);
+    expect(clock.monotonicMs()).toBeGreaterThan(8_000);
+  });
+
+  it('reports what Redis refuses at once, with the cure', async () => {
+    const { sut } = patience();
+    const full = Object.assign(new Error('MISCONF Redis is configured to save'), {
+      name: 'ReplyError',
+    });
+    await expect(sut.attempt(() => Promise.reject(full), 10_000)).rejects.toMatchObject({
+      kind: 'environment',
+      report: { where: 'redis://h:1', cure: expect.stringMatching(/disk.*--resume/) as string },
+    });
+  });
+
+  it('lets every other error pass, and stops for a signal', async () => {
+    const { sut, events } = patience();
+    const wrong = new Error('WRONGTYPE');
+    await expect(sut.attempt(() => Promise.reject(wrong), 10_000)).rejects.toBe(wrong);
+    expect(events).toEqual([]);
+    const aborted = AbortSignal.abort();
+    await expect(sut.attempt(() => Promise.reject(outage), 10_000, aborted)).rejects.toMatchObject({
+      kind: 'interrupted',
+    });
+  });
+});

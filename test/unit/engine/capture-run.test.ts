@@ -1,0 +1,216 @@
+// A captured function gives what the eager one gives, whatever the arrangement of its tensors.
+
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import type * as tfjs from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { capture } from '../../../worker/compute/engine/capture/capture.js';
+import { compileGraph } from '../../../worker/compute/engine/capture/compile-graph.js';
+import {
+  leavesOf,
+  type TensorStructure,
+} from '../../../worker/compute/engine/capture/tensor-structure.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
+
+type Tensor = tfjs.Tensor;
+
+let engine: Engine;
+let tf: typeof tfjs;
+beforeAll(async () => {
+  engine = await loadEngine('tensorflow', () => undefined);
+  tf = engine.tf;
+});
+
+const options = { name: 'subject', rewrites: false };
+const tensors = (): number => tf.memory().numTensors;
+const graphFolders = (): string[] =>
+  readdirSync(tmpdir()).filter((name) => name.startsWith(`qianmo-graph-${process.pid}-`));
+
+const disposeLeaves = (structure: TensorStructure): void =>
+  tf.dispose(leavesOf(structure).map(({ tensor }) => tensor));
+
+/** Runs once and frees everything: paths and values of the results. */
+function resultsOf<In extends TensorStructure>(
+  compute: (input: In) => TensorStructure,
+  input: In,
+  example = input,
+): [string, unknown][] {
+  const captured = capture(engine, compute, example, options);
+  const before = tensors();
+  const output = captured.run(input);
+  const found = leavesOf(output).map(({ path, tensor }): [string, unknown] => [
+    path,
+    tensor.arraySync(),
+  ]);
+  disposeLeaves(output);
+  expect(tensors()).toBe(before);
+  captured.dispose();
+  return found;
+}
+
+describe('a captured function', () => {
+  test('differentiates inside, leaves nothing behind, and does not run after disposal', () => {
+    const before = tensors();
+    const x = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+    const compute = (input: { x: Tensor }): { loss: Tensor; gradient: Tensor } => {
+      const { value, grad } = tf.valueAndGrad((at: Tensor) => tf.sum(tf.matMul(at, at)))(input.x);
+      return { loss: value, gradient: grad };
+    };
+    const captured = capture(engine, compute, { x }, options);
+    expect(tensors()).toBe(before + 1);
+    const { loss, gradient } = captured.run({ x });
+    expect(loss.arraySync()).toBe(7 + 10 + 15 + 22);
+    expect(gradient.arraySync()).toEqual([
+      [7, 11],
+      [9, 13],
+    ]);
+    tf.dispose([loss, gradient, x]);
+    captured.dispose();
+    captured.dispose();
+    expect(tensors()).toBe(before);
+    expect(() => captured.run({ x })).toThrow(/subject was disposed/);
+  });
+
+  test('follows its inputs and not the example', () => {
+    const compute = ({ x, at }: { x: Tensor; at: Tensor }): Tensor => tf.add(tf.mul(x, x), at);
+    const [example, input] = [
+      { x: tf.scalar(3), at: tf.scalar(1) },
+      { x: tf.scalar(5), at: tf.scalar(2) },
+    ];
+    expect(resultsOf(compute, input, example)).toEqual([['', 27]]);
+  });
+
+  test('takes nested lists and records of every element type, in an order that names fix', () => {
+    const example = {
+      b: [tf.scalar(1), { z: tf.scalar(2, 'int32'), a: tf.scalar(true) }] as const,
+      a: tf.tensor1d([7, 8]),
+    };
+    const captured = capture(engine, (input: typeof example) => input, example, options);
+    expect(captured.inputPaths).toEqual(['a', 'b[0]', 'b[1].a', 'b[1].z']);
+    expect(captured.resultPaths).toEqual(captured.inputPaths);
+    const output = captured.run({ a: example.a, b: example.b });
+    expect(output.b[1].z.dtype).toBe('int32');
+    expect(output.b[1].a.dtype).toBe('bool');
+    expect(output.a.arraySync()).toEqual([7, 8]);
+    captured.dispose();
+    disposeLeaves([output, example]);
+  });
+
+  test('takes one tensor at two places, as example and as input', () => {
+    const [x, y] = [tf.scalar(3), tf.scalar(4)];
+    const compute = ([a, b]: readonly Tensor[]): Tensor => tf.sub(a!, b!);
+    expect(resultsOf(compute, [y, x], [x, x])).toEqual([['', 1]]);
+    expect(resultsOf(compute, [x, x], [y, x])).toEqual([['', 0]]);
+  });
+
+  test('gives an input, a constant and one value twice as results of their own', () => {
+    const x = tf.tensor1d([1, 2]);
+    const compute = (input: Tensor): Tensor[] => {
+      const twice = tf.mul(input, 2);
+      return [input, tf.tensor1d([5, 6]), twice, twice];
+    };
+    const captured = capture(engine, compute, x, options);
+    const results = captured.run(x);
+    expect(new Set([x, ...results].map(({ dataId }) => dataId)).size).toBe(5);
+    x.dispose();
+    results[2]!.dispose();
+    expect(results[0]!.arraySync()).toEqual([1, 2]);
+    expect(results[1]!.arraySync()).toEqual([5, 6]);
+    expect(results[3]!.arraySync()).toEqual([2, 4]);
+    tf.dispose(results);
+    captured.dispose();
+  });
+
+  test('may use no input, have none, or give nothing', () => {
+    const x = tf.scalar(1);
+    expect(resultsOf(() => tf.scalar(2), x)).toEqual([['', 2]]);
+    expect(resultsOf(() => [tf.scalar(2)], {})).toEqual([['[0]', 2]]);
+    expect(resultsOf(() => ({}), { x })).toEqual([]);
+  });
+
+  test('keeps extents of 0, the sign of zero, and what is no number', () => {
+    const x = tf.tensor2d([], [0, 3]);
+    const compute = (input: Tensor): Tensor[] => [
+      tf.sum(input, 0),
+      tf.concat([input, tf.ones([1, 3])]),
+      tf.tensor1d([-0, -0]),
+      tf.tensor1d([0, -0]),
+      tf.fill([2], NaN),
+    ];
+    expect(resultsOf(compute, x)).toEqual([
+      ['[0]', [0, 0, 0]],
+      ['[1]', [[1, 1, 1]]],
+      ['[2]', [-0, -0]],
+      ['[3]', [0, -0]],
+      ['[4]', [NaN, NaN]],
+    ]);
+  });
+
+  test('keeps what it closes over as it was, even when that is disposed or not yet uploaded', () => {
+    const made = tf.tidy(() => tf.add(tf.tensor1d([1, 2]), 1));
+    const pending = tf.tensor1d([10, 20]);
+    const mask = tf.tidy(() => tf.logicalNot(tf.tensor1d([0, 1], 'bool')));
+    const x = tf.scalar(1);
+    const compute = (input: Tensor): Tensor =>
+      tf.where(mask, tf.addN([made, pending, tf.mul(made, input)]), made);
+    const captured = capture(engine, compute, x, options);
+    tf.dispose([made, pending, mask]);
+    const result = captured.run(x);
+    expect(result.arraySync()).toEqual([2 + 10 + 2, 3]);
+    captured.dispose();
+    tf.dispose([x, result]);
+  });
+
+  test('tells an input from the very tensor that was its example', () => {
+    const [x, y] = [tf.scalar(1), tf.scalar(2)];
+    const compute = ([a, b]: readonly Tensor[]): Tensor[] => [tf.sub(a!, x), tf.sub(b!, y)];
+    expect(resultsOf(compute, [tf.scalar(5), tf.scalar(7)], [x, y])).toEqual([
+      ['[0]', 4],
+      ['[1]', 5],
+    ]);
+  });
+
+  test('reads constants in the middle as often as it likes', () => {
+    const x = tf.scalar(2);
+    const compute = (input: Tensor): Tensor => {
+      const table = tf.mul(tf.tensor1d([3, 4, 5]), 2);
+      const order = tf.tensor1d([2, 0], 'int32');
+      return tf.mul(tf.gather(table, order), tf.mul(input, table.dataSync()[1]!));
+    };
+    expect(resultsOf(compute, x)).toEqual([['', [160, 96]]]);
+  });
+
+  test('becomes part of the graph of a captured function that calls it', () => {
+    const x = tf.scalar(3);
+    const square = capture(engine, (input: Tensor) => tf.square(input), x as Tensor, options);
+    const outer = (input: Tensor): Tensor => tf.grad((at: Tensor) => square.run(at))(input);
+    expect(resultsOf(outer, tf.scalar(5), x)).toEqual([['', 10]]);
+    square.dispose();
+  });
+
+  test('refuses inputs of other places, shapes or types than the example', () => {
+    const example = { x: tf.tensor1d([1, 2]) };
+    const captured = capture(engine, (input: typeof example) => input.x, example, options);
+    const before = tensors();
+    const run = (input: TensorStructure) => () => captured.run(input as typeof example);
+    expect(run({ x: tf.tensor1d([1, 2, 3]) })).toThrow(/input x is float32 \[3\].*float32 \[2\]/);
+    expect(run({ x: tf.tensor1d([1, 2], 'int32') })).toThrow(/input x is int32 \[2\]/);
+    expect(run({ y: example.x })).toThrow(/captured for tensors at \(x\), called with \(y\)/);
+    expect(tensors()).toBe(before + 2);
+    captured.dispose();
+  });
+
+  test('is loaded from a folder that is gone afterwards, also when loading fails', () => {
+    const backend = nativeBackendOf(tf)!;
+    const x = tf.scalar(1);
+    const captured = capture(engine, (input: Tensor) => tf.neg(input), x, options);
+    captured.dispose();
+    const { graph } = captured;
+    const [result] = graph!.results;
+    const unknown = { ...result!.node, op: 'NoSuchOperation' };
+    const broken = { inputs: graph!.inputs, results: [{ node: unknown, output: 0 }] };
+    expect(() => compileGraph(backend, broken)).toThrow(/does not load a captured graph/);
+    expect(graphFolders()).toEqual([]);
+  });
+});

@@ -1,0 +1,55 @@
+/** Which of TensorFlow's graph optimizers run on a captured graph, by what the library itself logs. */
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { capture } from '../../../worker/compute/engine/capture/capture.js';
+import { saveGraph } from '../../../worker/compute/engine/capture/compile-graph.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+
+const RUN_SAVED_GRAPH = `
+  const tf = require(process.argv[1]);
+  const { binding } = tf.backend();
+  const ids = tf.backend().getInputTensorIds([tf.ones([2, 3])]);
+  const model = binding.loadSavedModel(process.argv[2], 'serve');
+  binding.runSavedModel(model, ids, 'input_0:0', 'result_0:0');
+`;
+
+/** Names of the optimizers that the log of a child says have run. */
+function optimizersThatRun(folder: string): string[] {
+  const addon = createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu');
+  const { status, stderr } = spawnSync(process.execPath, ['-e', RUN_SAVED_GRAPH, addon, folder], {
+    encoding: 'utf8',
+    env: {
+      ...process.env,
+      CUDA_VISIBLE_DEVICES: '',
+      TF_CPP_MIN_LOG_LEVEL: '0',
+      TF_CPP_VMODULE: 'meta_optimizer=1',
+    },
+  });
+  expect(status, stderr).toBe(0);
+  return [...stderr.matchAll(/\] (\S+): Graph size after/g)].map(([, name]) => name ?? '');
+}
+
+it('runs only the optimizers that results depend on', async () => {
+  const engine = await loadEngine('tensorflow', () => undefined);
+  const { tf } = engine;
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-session-'));
+  const example = tf.ones([2, 3]);
+  const compute = (x: typeof example) => tf.sum(tf.mul(tf.sigmoid(x), tf.add(x, tf.tanh(x))), 1);
+  const captured = capture(engine, compute, example, { name: 'a small graph' });
+  try {
+    if (captured.graph === null) throw new Error('the native backend records a graph');
+    saveGraph(captured.graph, { inputs: ['x'], results: ['sums'] }, folder);
+    expect(new Set(optimizersThatRun(folder))).toEqual(
+      new Set(['constant_folding', 'arithmetic_optimizer', 'common_subgraph_elimination']),
+    );
+  } finally {
+    captured.dispose();
+    tf.dispose(example);
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,101 @@
+/** What an evaluation leaves in the output of its run when it is stopped, and what it says of it. */
+
+import { readdir } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { CommandContext } from '../../../infra/cli/command-context.js';
+import { checkpointsOf, specOf, type PreparedRun } from '../../../infra/cli/run-files.js';
+import { evaluateRun } from '../../../infra/cli/verbs/evaluate.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import type { QianmoError } from '../../../shared/base/errors.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
+import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+const store = tinyTaskStore({ taskCount: 40, losses: ['binary', 'binary', 'binary'] });
+
+let folder: TemporaryFolder;
+let run: PreparedRun;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  const config = formulaConfig({
+    output: folder.path,
+    evaluation: {
+      arms: ['constant', 'meta-adapted'],
+      innerRates: [0.5],
+      innerSteps: [1],
+      bootstrapSamples: 100,
+      shots: [1, 2],
+    },
+  });
+  run = { config, store, spec: specOf(config, store) };
+  await checkpointsOf(
+    run,
+    contextStoppedAt(() => false),
+  ).write({
+    outerStep: config.training.outerSteps,
+    metaParameters: parametersWithBias(config, store, -0.2),
+    optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+  });
+});
+afterEach(() => folder.remove());
+
+/** Stopped, as by Ctrl-C, at the first event of which that is true. */
+function contextStoppedAt(isLast: (event: RunEvent) => boolean): CommandContext {
+  const abort = new AbortController();
+  return {
+    clock: systemClock,
+    environment: {},
+    print: () => undefined,
+    outputColumns: 100,
+    sink: (event) => isLast(event) && abort.abort(),
+    signal: abort.signal,
+    onClose: () => undefined,
+    endProgress: () => undefined,
+    close: () => Promise.resolve(),
+  };
+}
+
+async function evaluated(isLast: (event: RunEvent) => boolean): Promise<unknown> {
+  const dispatch = { dispatcher: formulaDispatcher(store), redisUrl: null };
+  return evaluateRun(run, dispatch, { fresh: false }, contextStoppedAt(isLast)).catch(
+    (error: unknown) => error,
+  );
+}
+
+async function outputFiles(): Promise<string[]> {
+  const entries = await readdir(folder.path, { withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map(({ name }) => name)
+    .sort();
+}
+
+const FILES_OF_A_SEGMENT = ['evaluation.json', 'report.html', 'test-logits.safetensors'];
+
+describe('an evaluation that is stopped', () => {
+  it('in its protocols has written nothing', async () => {
+    const failure = await evaluated(
+      (event) => event.kind === 'progress' && event.stage.startsWith('k-shot curve, 1 rows'),
+    );
+    expect(await outputFiles()).toEqual([]);
+    expect((failure as QianmoError).report).toMatchObject({
+      kind: 'interrupted',
+      what: 'the evaluation was stopped; no report was written',
+    });
+  });
+
+  it('after the report of a segment says which there are', async () => {
+    const failure = await evaluated(
+      (event) => event.kind === 'notice' && event.message.startsWith('report:'),
+    );
+    expect((failure as QianmoError).report).toMatchObject({
+      kind: 'interrupted',
+      what: 'the evaluation was stopped; reports of these segments were written: segment0; none of these: segment1, segment2',
+    });
+    expect(await outputFiles()).toEqual(
+      FILES_OF_A_SEGMENT.map((file) => file.replace('.', '-segment0.')),
+    );
+  });
+});

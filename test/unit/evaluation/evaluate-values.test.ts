@@ -1,0 +1,150 @@
+/** Evaluation of labels that are values, against what the formula model must give. */
+
+import { describe, expect, it } from 'vitest';
+import type { ArmName, EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
+import { parseReport, reportJson, reportsJson } from '../../../coordinator/reports/report-json.js';
+import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { TaskRows, TaskSplit } from '../../../shared/tasks/task-store.js';
+import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
+import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+const GLOBAL_BIAS = Math.fround(0.3);
+/** Of the tiny store's values. */
+const MEAN = 3;
+const DEVIATION = 1.5;
+const store = tinyTaskStore({ taskCount: 80, counts: true, losses: ['squared'] });
+
+function metricsOf(report: EvaluationReport, arm: ArmName) {
+  const found = report.slices[0]?.arms.find((each) => each.arm === arm);
+  if (found === undefined) throw new Error(`no ${arm}`);
+  return found.metrics;
+}
+
+function tasksOf(split: TaskSplit): Promise<TaskRows[]> {
+  return store.readTasks(store.tasks.filter((t) => t.split === split).map((t) => t.taskIndex));
+}
+
+/** Value, weight and prediction of the test query rows. */
+async function rowsUnder(
+  predictionsOf: (task: TaskRows) => readonly number[],
+): Promise<{ value: number; weight: number; predicted: number }[]> {
+  return (await tasksOf('test')).flatMap((task) => {
+    const predictions = predictionsOf(task);
+    return predictions.map((predicted, row) => {
+      const at = task.supportRowCount + row;
+      const weight = task.impressions[at]!;
+      return { value: MEAN + (DEVIATION * task.clicks[at]!) / weight, weight, predicted };
+    });
+  });
+}
+
+function meanOf(
+  rows: readonly { value: number; weight: number; predicted: number }[],
+  of: (error: number) => number,
+): number {
+  const weight = rows.reduce((sum, row) => sum + row.weight, 0);
+  return rows.reduce((sum, r) => sum + r.weight * of(r.predicted - r.value), 0) / weight;
+}
+
+const standardised = (task: TaskRows): number[] =>
+  formulaLogits(task, GLOBAL_BIAS, { innerRate: 1, innerSteps: 0 }, 'query');
+
+describe('evaluate, of values', () => {
+  it('scores arms by squared error in the unit of the values', async () => {
+    const report = await evaluateFormula({ store });
+    const rows = await rowsUnder((task) => standardised(task).map((z) => MEAN + DEVIATION * z));
+    const { logloss, values, auc, normalisedEntropy } = metricsOf(report, 'global');
+    expect(logloss).toBeCloseTo(
+      meanOf(rows, (error) => error * error),
+      5,
+    );
+    expect(values?.rmse).toBeCloseTo(Math.sqrt(logloss), 10);
+    expect(values?.mae).toBeCloseTo(meanOf(rows, Math.abs), 5);
+    expect([auc, normalisedEntropy]).toEqual([null, null]);
+  });
+
+  it('lets constant predict the mean value of the training adgroups', async () => {
+    let sum = 0;
+    let weight = 0;
+    for (const task of await tasksOf('train'))
+      for (const [row, clicks] of task.clicks.entries()) {
+        sum += MEAN * task.impressions[row]! + DEVIATION * clicks;
+        weight += task.impressions[row]!;
+      }
+    const report = await evaluateFormula({ store });
+    expect(report.trainClickRate).toBeCloseTo(sum / weight, 6);
+    const rows = await rowsUnder((task) => standardised(task).map(() => sum / weight));
+    expect(metricsOf(report, 'constant').logloss).toBeCloseTo(
+      meanOf(rows, (error) => error * error),
+      5,
+    );
+  });
+
+  it('adds the shrunken mean residual of the support rows', async () => {
+    const report = await evaluateFormula({ store });
+    const chosen = report.selection.chosen.find(({ arm }) => arm === 'global-shift');
+    if (chosen?.cell.kind !== 'shift-prior') throw new Error('no shift');
+    const { mean, deviation } = chosen.cell;
+    const rows = await rowsUnder((task) => {
+      const support = formulaLogits(task, GLOBAL_BIAS, { innerRate: 1, innerSteps: 0 }, 'support');
+      let residual = mean / deviation ** 2;
+      let precision = 1 / deviation ** 2;
+      for (const [row, z] of support.entries()) {
+        residual += task.clicks[row]! - task.impressions[row]! * z;
+        precision += task.impressions[row]!;
+      }
+      return standardised(task).map((z) => MEAN + DEVIATION * (z + residual / precision));
+    });
+    expect(metricsOf(report, 'global-shift').logloss).toBeCloseTo(
+      meanOf(rows, (error) => error * error),
+      5,
+    );
+  });
+
+  it('says so in every table, and survives JSON', async () => {
+    const config = formulaConfig({ evaluation: { shots: [0, 2], ndcgAt: 3 } });
+    const report = await evaluateFormula({ store, config });
+    expect(report.label).toEqual({ loss: 'squared', segment: null, mean: 3, deviation: 1.5 });
+    expect(parseReport(reportJson(report), 'here')).toEqual(report);
+    for (const text of [reportTable(report, 200), reportHtml(report)]) {
+      expect(text).toContain('squared error');
+      expect(text).toContain('nDCG@3');
+      expect(text).not.toMatch(/logloss|click rate|\bnats\b/i);
+    }
+  });
+});
+
+describe('evaluate, of segments', () => {
+  const segments = tinyTaskStore({ taskCount: 80, losses: ['binary', 'squared'] });
+
+  it('judges the tasks of one segment alone', async () => {
+    const reports = await Promise.all(
+      [0, 1].map((labelIndex) => evaluateFormula({ store: segments, changes: { labelIndex } })),
+    );
+    for (const [labelIndex, { counts, label }] of reports.entries()) {
+      const ofLabel = segments.tasks.filter((task) => task.labelIndex === labelIndex);
+      expect(label?.segment).toBe(`segment${labelIndex}`);
+      expect(counts.testTasks).toBe(ofLabel.filter(({ split }) => split === 'test').length);
+      expect(counts.trainTasks).toBe(ofLabel.filter(({ split }) => split === 'train').length);
+    }
+    const written = JSON.parse(reportsJson(reports)) as { segments: unknown[] };
+    expect(written.segments).toHaveLength(2);
+  });
+
+  it('fails clearly where a segment holds nobody out', async () => {
+    const tasks = segments.tasks.map((task) =>
+      task.labelIndex === 1 && task.split === 'test' ? { ...task, split: 'train' as const } : task,
+    );
+    const failure: unknown = await evaluateFormula({
+      store: { ...segments, tasks },
+      changes: { labelIndex: 1 },
+    }).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(QianmoError);
+    expect((failure as QianmoError).report.what).toBe(
+      'the task store has no test adgroup of the segment segment1',
+    );
+  });
+});

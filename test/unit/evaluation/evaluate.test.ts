@@ -1,0 +1,346 @@
+/** Every arm of an evaluation against what the formula model must give. */
+
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { describe, expect, it } from 'vitest';
+import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
+import { lossSum, sigmoid } from '../../../coordinator/scoring/metrics.js';
+import type { ArmName, EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
+import { parseReport, reportJson } from '../../../coordinator/reports/report-json.js';
+import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { Adaptation } from '../../../shared/queue/protocol.js';
+import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
+import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
+import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+// As they arrive in the dispatcher: in single precision.
+const META_BIAS = Math.fround(-0.2);
+const GLOBAL_BIAS = Math.fround(0.3);
+
+const indicesOf = (store: TaskStore, split: TaskSplit): number[] =>
+  store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
+
+/** Mean logloss per impression of the formula on the query rows of a split. */
+async function formulaLogloss(
+  store: TaskStore,
+  split: TaskSplit,
+  bias: number,
+  adaptation: Adaptation,
+): Promise<number> {
+  let loss = 0;
+  let impressions = 0;
+  for (const task of await store.readTasks(indicesOf(store, split))) {
+    const counts = {
+      clicks: task.clicks.subarray(task.supportRowCount),
+      impressions: task.impressions.subarray(task.supportRowCount),
+    };
+    const logits = Float32Array.from(formulaLogits(task, bias, adaptation, 'query'));
+    loss += lossSum(logits, counts);
+    impressions += counts.impressions.reduce((sum, n) => sum + n, 0);
+  }
+  return loss / impressions;
+}
+
+function armOf(report: EvaluationReport, arm: ArmName, slice = 0) {
+  const found = report.slices[slice]?.arms.find((each) => each.arm === arm);
+  if (found === undefined) throw new Error(`no ${arm}`);
+  return found;
+}
+
+describe('evaluate', () => {
+  const store = tinyTaskStore({ taskCount: 80, counts: true });
+
+  it('has the same intervals for all adgroups and for a bucket that holds them all', async () => {
+    const config = formulaConfig({ evaluation: { sizeBucketEdges: [1_000_000] } });
+    const { slices } = await evaluateFormula({ store, config });
+    expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
+    expect(slices[1]?.arms).toEqual(slices[0]?.arms);
+  });
+
+  const unadapted = { innerRate: 1, innerSteps: 0 };
+
+  it('scores each arm on the query rows of the test adgroups', async () => {
+    const report = await evaluateFormula({ store });
+    const loglossOf = (arm: ArmName): number => armOf(report, arm).metrics.logloss;
+    expect(report.arms).toEqual([
+      'constant',
+      'global',
+      'global-shift',
+      'finetuned',
+      'meta-unadapted',
+      'meta-adapted',
+      'meta-chosen',
+    ]);
+    expect(loglossOf('global')).toBeCloseTo(
+      await formulaLogloss(store, 'test', GLOBAL_BIAS, unadapted),
+      10,
+    );
+    expect(loglossOf('meta-unadapted')).toBeCloseTo(
+      await formulaLogloss(store, 'test', META_BIAS, unadapted),
+      10,
+    );
+    const biases: [ArmName, number][] = [
+      ['finetuned', GLOBAL_BIAS],
+      ['meta-adapted', META_BIAS],
+    ];
+    for (const [arm, bias] of biases) {
+      const chosen = report.selection.chosen.find((each) => each.arm === arm);
+      if (chosen?.cell.kind !== 'inner-steps') throw new Error(`${arm} has no inner steps`);
+      const { innerRate, innerSteps } = chosen.cell;
+      expect(loglossOf(arm)).toBeCloseTo(
+        await formulaLogloss(store, 'test', bias, { innerRate, innerSteps }),
+        10,
+      );
+      // The chosen cell is the least of the grid on the validation adgroups, cell by cell.
+      for (const { cell, validationLogloss } of chosen.grid) {
+        if (cell.kind !== 'inner-steps') throw new Error('a shift among inner steps');
+        expect(validationLogloss).toBeCloseTo(
+          await formulaLogloss(store, 'validation', bias, cell),
+          10,
+        );
+        expect(validationLogloss).toBeGreaterThanOrEqual(chosen.validationLogloss);
+      }
+    }
+  });
+
+  it('gives every adapted arm the same number of cells', async () => {
+    const report = await evaluateFormula({ store });
+    expect(report.selection.cellsPerArm).toBe(6);
+    expect(report.selection.chosen.map(({ arm, grid }) => [arm, grid.length])).toEqual([
+      ['global-shift', 6],
+      ['finetuned', 6],
+      ['meta-adapted', 6],
+    ]);
+  });
+
+  it('lets constant predict the click rate of the training adgroups', async () => {
+    const report = await evaluateFormula({ store });
+    let clicks = 0;
+    let impressions = 0;
+    for (const task of await store.readTasks(indicesOf(store, 'train'))) {
+      clicks += task.clicks.reduce((sum, n) => sum + n, 0);
+      impressions += task.impressions.reduce((sum, n) => sum + n, 0);
+    }
+    expect(report.trainClickRate).toBeCloseTo(clicks / impressions, 12);
+    const [all] = report.slices;
+    expect(armOf(report, 'constant').metrics.calibration).toBeCloseTo(
+      (report.trainClickRate * (all?.impressions ?? 0)) / (all?.clicks ?? 1),
+      6,
+    );
+    expect(armOf(report, 'constant').metrics.auc).toBe(0.5);
+  });
+
+  it('cuts jobs alike, accepts them in any order and refuses spoilt outputs', async () => {
+    const straight = formulaDispatcher(store);
+    const shuffled = formulaDispatcher(store, {
+      arrange: (orders) => [...orders].reverse(),
+      spoil: (output) => output.subarray(0, output.length - 4),
+    });
+    const expected = await evaluateFormula({ store, dispatcher: straight });
+    const found = await evaluateFormula({ store, dispatcher: shuffled });
+    expect(found).toEqual(expected);
+    expect(shuffled.rejections.get('layout_mismatch')).toBe(shuffled.orders.length);
+    expect(new Set(straight.orders.map(({ job }) => job.taskIndices.length))).toContain(3);
+  });
+
+  it('gives every job an identity of its own', async () => {
+    const dispatcher = formulaDispatcher(store);
+    await evaluateFormula({ store, dispatcher });
+    const names = dispatcher.orders.map(
+      ({ job }) => `${job.runId} ${job.outerStep} ${job.jobIndex}`,
+    );
+    expect(new Set(names).size).toBe(names.length);
+    const other = formulaDispatcher(store);
+    await evaluateFormula({ store, dispatcher: other, metaBias: META_BIAS + 0.1 });
+    expect(other.orders[0]?.job.runId).not.toBe(dispatcher.orders[0]?.job.runId);
+  });
+
+  /** The output with its last logit, which is of the last adaptation, replaced. */
+  const withLastLogit = (output: Uint8Array, value: number): Uint8Array => {
+    const spoilt = output.slice();
+    new DataView(spoilt.buffer).setFloat32(spoilt.length - 4, value, true);
+    return spoilt;
+  };
+  const isOfGrid = ({ job }: JobOrder, cellCount: number): boolean =>
+    job.work.kind === 'predict' &&
+    job.work.adaptations.length === cellCount &&
+    job.work.adaptations.every(({ innerSteps }) => innerSteps > 0);
+
+  it.each([NaN, Infinity])('refuses logits of %s that are to be kept', async (value) => {
+    const dispatcher = formulaDispatcher(store, {
+      spoil: (output, order) => (isOfGrid(order, 6) ? null : withLastLogit(output, value)),
+    });
+    await evaluateFormula({ store, dispatcher });
+    const ofGrid = dispatcher.orders.filter((order) => isOfGrid(order, 6));
+    expect(ofGrid.length).toBeGreaterThan(0);
+    expect(dispatcher.rejections.get('not_finite')).toBe(dispatcher.orders.length - ofGrid.length);
+  });
+
+  it.each([NaN, Infinity])('lets a setting that gives logits of %s lose', async (value) => {
+    const dispatcher = formulaDispatcher(store, {
+      change: (output, order) => (isOfGrid(order, 6) ? withLastLogit(output, value) : output),
+    });
+    const report = await evaluateFormula({ store, dispatcher });
+    const expected = await evaluateFormula({ store });
+    const last = { kind: 'inner-steps', innerRate: 2, innerSteps: 16 };
+    for (const [index, { cell, grid, arm }] of report.selection.chosen.entries()) {
+      if (arm === 'global-shift') continue;
+      const others = expected.selection.chosen[index]?.grid.slice(0, -1);
+      expect(grid).toEqual([...(others ?? []), { cell: last, validationLogloss: null }]);
+      expect(cell).not.toEqual(last);
+    }
+    expect(parseReport(reportJson(report), 'here')).toEqual(report);
+    expect(reportHtml(report)).toContain('<td>diverged</td>');
+  });
+
+  it('fails clearly when every setting diverges', async () => {
+    const config = formulaConfig({
+      evaluation: { innerRates: [2], innerSteps: [16], arms: ['meta-adapted'] },
+    });
+    const dispatcher = formulaDispatcher(store, {
+      change: (output, order) => (isOfGrid(order, 1) ? withLastLogit(output, NaN) : output),
+    });
+    const failure = await evaluateFormula({ store, dispatcher, config }).catch((e: unknown) => e);
+    expect(failure).toBeInstanceOf(QianmoError);
+    expect((failure as QianmoError).report).toMatchObject({
+      kind: 'failed',
+      what: 'the arm meta-adapted diverges with every setting of its grid',
+    });
+  });
+
+  it('buckets partition the test adgroups by support rows', async () => {
+    const { slices } = await evaluateFormula({ store });
+    const [all, ...buckets] = slices;
+    const total = (pick: (slice: (typeof slices)[number]) => number): number =>
+      buckets.reduce((sum, bucket) => sum + pick(bucket), 0);
+    expect(buckets.map((bucket) => bucket.name)).toEqual(['0-3', '4-6', '>6']);
+    expect(total((b) => b.adgroupCount)).toBe(all?.adgroupCount);
+    expect(total((b) => b.clicks)).toBe(all?.clicks);
+    expect(
+      total((b) => (b.arms.find((a) => a.arm === 'global')?.metrics.logloss ?? 0) * b.impressions),
+    ).toBeCloseTo(
+      armOf({ slices } as EvaluationReport, 'global').metrics.logloss * (all?.impressions ?? 0),
+      8,
+    );
+  });
+
+  it('leaves out the arms of a global model that was not trained, and says why', async () => {
+    const report = await evaluateFormula({ store, globalBias: null });
+    expect(report.arms).toEqual(['constant', 'meta-unadapted', 'meta-adapted', 'meta-chosen']);
+    expect(report.armsLeftOut.map(({ arm }) => arm)).toEqual([
+      'global',
+      'global-shift',
+      'finetuned',
+    ]);
+  });
+
+  it('takes a run of method global as its own global arm', async () => {
+    const config = formulaConfig({ method: { kind: 'global' } });
+    const report = await evaluateFormula({ store, config, globalBias: null });
+    expect(report.arms).toEqual(['constant', 'global', 'global-shift', 'finetuned']);
+    expect(armOf(report, 'global').metrics.logloss).toBeCloseTo(
+      await formulaLogloss(store, 'test', META_BIAS, unadapted),
+      10,
+    );
+  });
+
+  it('closes the whole gap with the oracle and none with global', async () => {
+    const known: TaskStore = {
+      ...store,
+      manifest: { ...store.manifest, hasOracle: true },
+      readTasks: async (indices) =>
+        (await store.readTasks(indices)).map((task) => ({
+          ...task,
+          oracle: task.clicks.map((clicks, row) => clicks / (task.impressions[row] ?? 1)),
+        })),
+    };
+    const report = await evaluateFormula({ store: known });
+    expect(armOf(report, 'oracle').gapClosed?.value).toBeCloseTo(1, 12);
+    expect(armOf(report, 'global').gapClosed?.value).toBe(0);
+    const closed = armOf(report, 'meta-adapted').gapClosed;
+    expect(closed?.low).toBeLessThan(closed?.value ?? 0);
+    const [g, a, o] = (['global', 'meta-adapted', 'oracle'] as const).map(
+      (arm) => armOf(report, arm).metrics.logloss,
+    );
+    expect(closed?.value).toBeCloseTo(((g ?? 0) - (a ?? 0)) / ((g ?? 0) - (o ?? 0)), 10);
+  });
+
+  it('fails clearly without test or validation adgroups', async () => {
+    const without = (split: TaskSplit): TaskStore => ({
+      ...store,
+      tasks: store.tasks.map((task) => (task.split === split ? { ...task, split: 'train' } : task)),
+    });
+    for (const split of ['test', 'validation'] as const) {
+      const failure = await evaluateFormula({ store: without(split) }).catch((e: unknown) => e);
+      expect(failure).toBeInstanceOf(QianmoError);
+      expect((failure as QianmoError).report).toMatchObject({
+        kind: 'data',
+        what: `the task store has no ${split} adgroup`,
+      });
+    }
+  });
+
+  it('reports survive JSON; what is not a report is refused', async () => {
+    const report = await evaluateFormula({ store });
+    expect(parseReport(reportJson(report), 'here')).toEqual(report);
+    expect(() => parseReport('{"formatVersion": 1}', 'here')).toThrow(QianmoError);
+    expect(() => parseReport('<html>', 'here')).toThrow('not an evaluation report');
+  });
+
+  it('writes predictions that give the same logloss to others, or no file at all', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'qianmo-predictions-'));
+    try {
+      const predictionsPath = join(folder, 'predictions.parquet');
+      const report = await evaluateFormula({ store, changes: { predictionsPath } });
+      const connection = await (await DuckDBInstance.create(':memory:')).connect();
+      const arms = report.arms.map((arm) => arm.replaceAll('-', '_'));
+      const logloss = (arm: string): string =>
+        `sum(-clicks * ln(${arm}) - (impressions - clicks) * ln(1 - ${arm})) / sum(impressions)`;
+      const reader = await connection.runAndReadAll(
+        `SELECT count(*)::INTEGER, min(task), count(DISTINCT (task, row))::INTEGER, ${arms.map(logloss).join(', ')}
+         FROM read_parquet('${predictionsPath}')`,
+      );
+      const [rowCount, firstTask, distinctCount, ...loglosses] = reader.getRows()[0] ?? [];
+      connection.closeSync();
+      expect(rowCount).toBe(report.counts.testQueryRows);
+      expect(distinctCount).toBe(rowCount);
+      for (const [index, arm] of report.arms.entries())
+        expect(Number(loglosses[index])).toBeCloseTo(armOf(report, arm).metrics.logloss, 8);
+      expect(firstTask).toBe('task14');
+      expect(await readdir(folder)).toEqual(['predictions.parquet']);
+
+      const nowhere = join(folder, 'missing', 'predictions.parquet');
+      const failure = evaluateFormula({ store, changes: { predictionsPath: nowhere } });
+      await expect(failure).rejects.toThrow('the predictions cannot be written');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+describe('the config of the global arm', () => {
+  it('differs in method, name, output and what globalTraining says', () => {
+    const config = formulaConfig({
+      output: 's3://bucket/prefix/',
+      globalTraining: { optimizer: { kind: 'sgd' } },
+    });
+    const global = globalArmConfig(config);
+    expect(global.run).toBe('formula-global');
+    expect(global.output).toBe('s3://bucket/prefix/global');
+    expect(global.method).toEqual({ kind: 'global' });
+    expect(global.training).toEqual({
+      ...config.training,
+      optimizer: { kind: 'sgd', rate: 0.1, momentum: 0 },
+    });
+    expect(globalArmConfig({ ...config, run: 'x'.repeat(63) }).run).toHaveLength(63);
+  });
+});
+
+it('probabilities of opposite logits add up to 1', () => {
+  for (const z of [0, 1e-9, 3, 40, 800]) expect(sigmoid(z) + sigmoid(-z)).toBeCloseTo(1, 15);
+});

@@ -1,0 +1,132 @@
+/** The one number of a trained run, against the formula model's own losses. */
+
+import { describe, expect, it } from 'vitest';
+import { lossSum } from '../../../coordinator/scoring/metrics.js';
+import {
+  readValidationRows,
+  validationScore,
+  type ScoredRun,
+} from '../../../coordinator/evaluation/validation-score.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import {
+  formulaDispatcher,
+  formulaLogits,
+  type FormulaDispatcher,
+} from '../../fixtures/queue/formula-dispatcher.js';
+import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+const store = tinyTaskStore({ taskCount: 60, counts: true });
+
+function runOf(
+  config: RunConfig = formulaConfig(),
+  dispatcher: FormulaDispatcher = formulaDispatcher(store),
+): ScoredRun {
+  return {
+    config,
+    store,
+    spec: modelSpecOf(config.model, store.manifest.features, config.method),
+    storeAddress: 'store',
+    dispatcher,
+    clock: instantClock(),
+    signal: new AbortController().signal,
+  };
+}
+
+/** Mean logloss of the formula on the query rows of the validation adgroups. */
+async function formulaLogloss(
+  bias: number,
+  innerRate: number,
+  innerSteps: number,
+): Promise<number> {
+  const tasks = store.tasks.filter(({ split }) => split === 'validation');
+  let loss = 0;
+  let impressions = 0;
+  for (const task of await store.readTasks(tasks.map(({ taskIndex }) => taskIndex))) {
+    const counts = {
+      clicks: task.clicks.subarray(task.supportRowCount),
+      impressions: task.impressions.subarray(task.supportRowCount),
+    };
+    const logits = formulaLogits(task, bias, { innerRate, innerSteps }, 'query');
+    loss += lossSum(Float32Array.from(logits), counts);
+    impressions += counts.impressions.reduce((sum, n) => sum + n, 0);
+  }
+  return loss / impressions;
+}
+
+describe('the score of a run', () => {
+  it('is that of the best cell, and of no test adgroup', async () => {
+    const run = runOf();
+    const bias = Math.fround(-0.2);
+    const losses: number[] = [await formulaLogloss(bias, 1, 0)];
+    for (const rate of [0.5, 2])
+      for (const steps of [1, 4, 16]) losses.push(await formulaLogloss(bias, rate, steps));
+    const validation = await readValidationRows(store, 'store', null);
+    const parameters = parametersWithBias(run.config, store, bias);
+    const { validationLogloss, cell } = await validationScore(run, parameters, validation);
+    expect(validationLogloss).toBeCloseTo(Math.min(...losses), 10);
+    expect(cell).toMatchObject({ kind: 'inner-steps' });
+    const asked = (run.dispatcher as FormulaDispatcher).tasksByWave.flat();
+    expect(new Set(asked)).toEqual(new Set(validation.taskIndices));
+  });
+
+  it('is that without adaptation where adapting makes it worse', async () => {
+    const config = formulaConfig({ evaluation: { innerRates: [90], innerSteps: [1] } });
+    const parameters = parametersWithBias(config, store, 0);
+    const validation = await readValidationRows(store, 'store', null);
+    const { validationLogloss, cell } = await validationScore(
+      runOf(config),
+      parameters,
+      validation,
+    );
+    expect(cell).toMatchObject({ innerSteps: 0 });
+    expect(validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
+  });
+
+  it('is none where every cell diverges', async () => {
+    const dispatcher = formulaDispatcher(store, {
+      change: (_, { job }) => {
+        const rows = job.taskIndices.reduce((n, i) => n + (store.tasks[i]?.queryRowCount ?? 0), 0);
+        const values = new Float32Array(7 * rows).fill(NaN);
+        return encodeTensors(new Map([['logits', { shape: [7, rows], values }]]));
+      },
+    });
+    const run = runOf(formulaConfig(), dispatcher);
+    const parameters = parametersWithBias(run.config, store, 0);
+    const validation = await readValidationRows(store, 'store', null);
+    await expect(validationScore(run, parameters, validation)).rejects.toThrow(DivergenceError);
+  });
+});
+
+describe('the rows of the score', () => {
+  const refusalOf = async (of: TaskStore, segment: string | null) => {
+    const error: unknown = await readValidationRows(of, 'store', segment).catch((e: unknown) => e);
+    if (!(error instanceof QianmoError)) throw new Error('nothing was refused', { cause: error });
+    return error.report;
+  };
+
+  it('are of a segment that must be named, where there are several', async () => {
+    const labels = ['new', 'old'].map((segment) => ({ loss: 'binary' as const, segment }));
+    const segmented: TaskStore = {
+      ...store,
+      manifest: { ...store.manifest, labels },
+      tasks: store.tasks.map((task) => ({ ...task, labelIndex: task.taskIndex % 2 })),
+    };
+    const refusal = await refusalOf(segmented, null);
+    expect(refusal).toMatchObject({ kind: 'usage', found: 'none' });
+    expect(refusal.expected).toContain('new, old');
+    const rows = await readValidationRows(segmented, 'store', 'old');
+    expect(rows.taskIndices.length).toBeGreaterThan(0);
+    expect(rows.taskIndices.every((index) => index % 2 === 1)).toBe(true);
+  });
+
+  it('are missing where nothing was held out', async () => {
+    const none = { ...store, tasks: store.tasks.filter(({ split }) => split !== 'validation') };
+    expect(await refusalOf(none, null)).toMatchObject({ kind: 'data', where: 'store' });
+  });
+});

@@ -1,0 +1,265 @@
+/** What only a folder can do wrong: full disks, permissions, dead owners of locks, other processes. */
+
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { acquireFileLock } from '../../../shared/storage/file-lock.js';
+import { FileObjectStore, writeDurably } from '../../../shared/storage/file-object-store.js';
+import { openObjectStore } from '../../../shared/storage/open-object-store.js';
+import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
+import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
+import { transpileShared } from '../../fixtures/transpiled-shared.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+function diskError(code: string): Error {
+  return Object.assign(new Error(`${code}: no space left on device, write`), { code });
+}
+
+async function filesUnder(path: string): Promise<string[]> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
+}
+
+describe('a full disk', () => {
+  it('names path and cure and leaves no part of the object', async () => {
+    const store = new FileObjectStore({
+      folder: folder.path,
+      write: async (path, bytes) => {
+        await writeDurably(path, bytes.subarray(0, 1));
+        throw diskError('ENOSPC');
+      },
+    });
+    for (const kind of ['always', 'absent'] as const)
+      await expect(store.put('a/k', Buffer.from('object'), { kind })).rejects.toMatchObject({
+        kind: 'environment',
+        report: {
+          what: 'the disk is full while writing an object',
+          where: join(folder.path, 'a/k'),
+          cure: expect.stringContaining('free space') as string,
+        },
+      });
+    expect(await store.get('a/k')).toBeNull();
+    expect(await filesUnder(folder.path)).toEqual([]);
+  });
+
+  it('during a checkpoint leaves the one before it', async () => {
+    const spec = tinySpec();
+    let putsLeft = Number.POSITIVE_INFINITY;
+    const store = new FileObjectStore({
+      folder: folder.path,
+      write: async (path, bytes) => {
+        putsLeft -= 1;
+        if (putsLeft < 0) throw diskError('ENOSPC');
+        await writeDurably(path, bytes);
+      },
+    });
+    const writer = checkpointsIn(store);
+    await writer.write(tinyState(spec, 1));
+    putsLeft = 2;
+    await expect(writer.write(tinyState(spec, 2))).rejects.toMatchObject({ kind: 'environment' });
+    const found = await checkpointsIn(store).latest();
+    expect(bitsOf(found!)).toEqual(bitsOf(tinyState(spec, 1)));
+    putsLeft = Number.POSITIVE_INFINITY;
+    await writer.write(tinyState(spec, 2));
+    expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
+  });
+});
+
+describe('refusals of the file system', () => {
+  const isRoot = process.getuid?.() === 0;
+  it.skipIf(isRoot)('permission denied: names path and cure', async () => {
+    await chmod(folder.path, 0o500);
+    const store = new FileObjectStore({ folder: folder.path });
+    await expect(store.put('k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
+      kind: 'environment',
+      report: { what: 'permission denied while writing an object' },
+    });
+  });
+
+  it('permission denied by the disk: names path and cure', async () => {
+    const store = new FileObjectStore({
+      folder: folder.path,
+      write: () => Promise.reject(diskError('EACCES')),
+    });
+    await expect(store.put('k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
+      kind: 'environment',
+      report: { what: 'permission denied while writing an object' },
+    });
+  });
+
+  it('a file where the folder should be: says so', async () => {
+    const path = join(folder.path, 'file');
+    await writeFile(path, 'x');
+    const store = new FileObjectStore({ folder: path });
+    await expect(store.put('a/k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
+      kind: 'environment',
+      report: { where: join(path, 'a/k') },
+    });
+  });
+
+  it('a folder that is not there is an empty store and is made by the first put', async () => {
+    const store = new FileObjectStore({ folder: join(folder.path, 'not', 'yet') });
+    expect(await store.get('k')).toBeNull();
+    expect(await store.list('')).toEqual([]);
+    await store.delete('k');
+    await store.put('k', Buffer.from('x'), { kind: 'absent' });
+    expect(await store.list('')).toEqual(['k']);
+  });
+});
+
+describe('what killed processes leave behind', () => {
+  async function abandonLock(owner: object): Promise<string> {
+    const locks = join(folder.path, '.locks');
+    await mkdir(locks, { recursive: true });
+    const path = join(locks, 'a+k');
+    await writeFile(path, JSON.stringify(owner));
+    return path;
+  }
+  const deadPid = 2 ** 22 + 1;
+
+  it.each([
+    ['a process that is gone', { token: 't', host: hostname(), pid: deadPid }],
+    ['a process that had our pid', { token: 't', host: hostname(), pid: process.pid }],
+  ])('a lock of %s is broken', async (_, owner) => {
+    await abandonLock(owner);
+    const store = new FileObjectStore({ folder: folder.path });
+    const etag = await store.put('a/k', Buffer.from('x'), { kind: 'always' });
+    expect(etag).not.toBeNull();
+    expect(await filesUnder(join(folder.path, '.locks'))).toEqual([]);
+  });
+
+  it('a lock of another host is broken by age', async () => {
+    const path = await abandonLock({ token: 't', host: 'elsewhere', pid: 1 });
+    const longAgo = new Date('2020-01-01T00:00:00Z');
+    await utimes(path, longAgo, longAgo);
+    const store = new FileObjectStore({ folder: folder.path });
+    await store.put('a/k', Buffer.from('x'), { kind: 'always' });
+    expect(await filesUnder(join(folder.path, '.locks'))).toEqual([]);
+  });
+
+  it('a young lock of another host is respected, and the wait is bounded and says which', async () => {
+    const path = await abandonLock({ token: 't', host: 'elsewhere', pid: 1 });
+    let nowMs = 0;
+    const clock = {
+      epochMs: () => systemClock.epochMs(),
+      monotonicMs: () => nowMs,
+      sleep: (durationMs: number) => {
+        nowMs += durationMs * 1000;
+        return Promise.resolve();
+      },
+    };
+    const store = new FileObjectStore({ folder: folder.path, clock });
+    await expect(store.put('a/k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
+      kind: 'transient',
+      report: { where: path },
+    });
+    expect(await store.get('a/k')).toBeNull();
+  });
+
+  it('one abandoned lock is broken once, however many notice', async () => {
+    const path = await abandonLock({ token: 't', host: hostname(), pid: deadPid });
+    let holderCount = 0;
+    let holderCountMax = 0;
+    const work = async (): Promise<void> => {
+      const lock = await acquireFileLock(path, systemClock);
+      holderCount += 1;
+      holderCountMax = Math.max(holderCountMax, holderCount);
+      await readFile(path);
+      expect(await lock.isHeld()).toBe(true);
+      holderCount -= 1;
+      await lock.release();
+    };
+    await Promise.all(Array.from({ length: 20 }, work));
+    expect(holderCountMax).toBe(1);
+  });
+
+  it('a lock that was broken meanwhile is not held and its release breaks no other', async () => {
+    const path = join(folder.path, 'lock');
+    const lock = await acquireFileLock(path, systemClock);
+    await writeFile(path, JSON.stringify({ token: 'other', host: 'elsewhere', pid: 1 }));
+    expect(await lock.isHeld()).toBe(false);
+    await lock.release();
+    expect(await readFile(path, 'utf8')).toContain('other');
+  });
+
+  it('half-written files are swept when old and left when young', async () => {
+    const incoming = join(folder.path, '.incoming');
+    await mkdir(incoming);
+    for (const name of ['old', 'young']) await writeFile(join(incoming, name), 'x');
+    const longAgo = new Date('2020-01-01T00:00:00Z');
+    await utimes(join(incoming, 'old'), longAgo, longAgo);
+    await new FileObjectStore({ folder: folder.path }).put('k', Buffer.from('x'), {
+      kind: 'always',
+    });
+    expect(await readdir(incoming)).toEqual(['young']);
+  });
+});
+
+describe('several processes', () => {
+  /** Raises the counter so often, and notes each success as one byte of `raised`. */
+  const RAISER = `
+    import { appendFileSync } from 'node:fs';
+    import { FileObjectStore } from './shared/storage/file-object-store.js';
+    const [folder, count] = process.argv.slice(2);
+    const store = new FileObjectStore({ folder });
+    for (let raised = 0; raised < Number(count); ) {
+      const { bytes, etag } = await store.get('counter');
+      const next = Buffer.from(String(Number(Buffer.from(bytes).toString()) + 1));
+      if ((await store.put('counter', next, { kind: 'unchanged', etag })) === null) continue;
+      appendFileSync(folder + '/raised', '+');
+      raised += 1;
+      process.send('raised');
+    }
+    process.disconnect();
+  `;
+
+  it('raise one counter without losing an increment, though one is killed', async () => {
+    await transpileShared(folder.path);
+    await writeFile(join(folder.path, 'raiser.mjs'), RAISER);
+    const store = new FileObjectStore({ folder: join(folder.path, 'store') });
+    await store.put('counter', Buffer.from('0'), { kind: 'absent' });
+    const raise = (count: number): ChildProcess =>
+      fork(join(folder.path, 'raiser.mjs'), [store.folder, String(count)]);
+    const victim = raise(1_000_000);
+    const others = [raise(20), raise(20)];
+    const exits = others.map((other) => once(other, 'exit'));
+    await Promise.all([victim, ...others].map((child) => once(child, 'message')));
+    victim.kill('SIGKILL');
+    await once(victim, 'exit');
+    for (const exit of exits) expect((await exit)[0]).toBe(0);
+    const raisedCount = (await stat(join(store.folder, 'raised'))).size;
+    const counter = Number(Buffer.from((await store.get('counter'))!.bytes).toString());
+    // The victim may die after raising the counter and before it says so.
+    expect(raisedCount).toBeGreaterThanOrEqual(41);
+    expect([raisedCount, raisedCount + 1]).toContain(counter);
+  });
+});
+
+describe('addresses', () => {
+  const s3 = { region: 'us-east-1', forcePathStyle: true };
+  it('open the store they name', () => {
+    expect(openObjectStore('/data/run', s3).address).toBe('file:///data/run');
+    expect(openObjectStore('file:///data/run/', s3).address).toBe('file:///data/run');
+    expect(openObjectStore('runs/a', s3).address).toBe(`file://${process.cwd()}/runs/a`);
+    expect(openObjectStore('s3://bucket/a/b/', s3).address).toBe('s3://bucket/a/b');
+    expect(openObjectStore('s3://bucket', s3)).toBeInstanceOf(S3ObjectStore);
+  });
+
+  it.each(['', 'file://', 's3://', 's3://Bucket/x', 's3://a/x', 'http://host/x', 'gs://bucket/x'])(
+    'refuse "%s"',
+    (address) => {
+      expect(() => openObjectStore(address, s3)).toThrow('not the address of an object store');
+    },
+  );
+});

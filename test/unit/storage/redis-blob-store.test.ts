@@ -1,0 +1,44 @@
+/** How failures of Redis reach the caller of a blob store. */
+
+import type { Redis } from 'ioredis';
+import { describe, expect, it } from 'vitest';
+import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
+
+/** A client whose transactions all fail with `error`. */
+function failingRedis(error: Error): Redis {
+  const transaction = {
+    hset: () => transaction,
+    pexpire: () => transaction,
+    exec: () => Promise.reject(error),
+  };
+  // Only what a put calls.
+  return { hlen: () => Promise.resolve(0), multi: () => transaction } as unknown as Redis;
+}
+
+async function putFailure(error: Error): Promise<unknown> {
+  const store = new RedisBlobStore({
+    redis: failingRedis(error),
+    prefix: '{test}',
+    lifetimeMs: 1_000,
+    blobByteCountMax: 100,
+  });
+  return store.put(new Uint8Array([1])).catch((failure: unknown) => failure);
+}
+
+describe('a put that fails', () => {
+  it('is transient when the connection was lost, though ioredis lists the error in itself', async () => {
+    const lost: Error & { previousErrors?: Error[] } = new Error('Connection is closed.');
+    lost.previousErrors = [lost];
+    expect(await putFailure(lost)).toMatchObject({ kind: 'transient' });
+  });
+
+  it('names the limit on memory that a refused transaction lists beside itself', async () => {
+    const refused = Object.assign(new Error('EXECABORT Transaction discarded'), {
+      previousErrors: [new Error('OOM command not allowed')],
+    });
+    expect(await putFailure(refused)).toMatchObject({
+      kind: 'environment',
+      report: { found: 'OOM command not allowed' },
+    });
+  });
+});

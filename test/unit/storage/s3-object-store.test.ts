@@ -1,0 +1,97 @@
+/** What an S3 store may answer and a well-behaved test server never does: scripted answers. */
+
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, expect, it } from 'vitest';
+import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
+
+interface Answer {
+  readonly status: number;
+  readonly code?: string;
+  readonly etag?: string;
+  readonly body?: string;
+}
+
+let server: Server;
+afterEach(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+/** Gives the answers in turn, the last one for ever; notes the requests. */
+async function scripted(...answers: Answer[]): Promise<{ store: S3ObjectStore; seen: string[] }> {
+  const seen: string[] = [];
+  server = createServer((request, response) => {
+    request.resume();
+    request.on('end', () => {
+      const conditions = [request.headers['if-none-match'], request.headers['if-match']];
+      seen.push([request.method, ...conditions.filter((c) => c !== undefined)].join(' '));
+      const answer = answers[Math.min(seen.length, answers.length) - 1] ?? { status: 500 };
+      const xml = answer.code === undefined ? '' : `<Error><Code>${answer.code}</Code></Error>`;
+      response.writeHead(answer.status, { etag: answer.etag ?? '"e"' });
+      response.end(answer.body ?? xml);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  // A server that listens on a port has an address of this form.
+  const { port } = server.address() as AddressInfo;
+  const store = new S3ObjectStore({
+    endpoint: `http://127.0.0.1:${port}`,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+    bucket: 'bucket',
+    prefix: 'p',
+  });
+  return { store, seen };
+}
+
+const bytes = Buffer.from('mine');
+
+it('tries a conflict again until it is decided', async () => {
+  const conflict = { status: 409, code: 'ConditionalRequestConflict' };
+  const { store, seen } = await scripted(conflict, conflict, { status: 200, etag: '"new"' });
+  expect(await store.put('k', bytes, { kind: 'absent' })).toBe('"new"');
+  expect(seen).toEqual(['PUT *', 'PUT *', 'PUT *']);
+});
+
+it('gives up a conflict that does not end', async () => {
+  const { store, seen } = await scripted({ status: 409, code: 'ConditionalRequestConflict' });
+  await expect(store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).rejects.toMatchObject({
+    kind: 'transient',
+  });
+  expect(seen).toHaveLength(5);
+});
+
+it.each([
+  [412, 'PreconditionFailed'],
+  [404, 'NoSuchKey'],
+])('takes %i %s for a condition that did not hold', async (status, code) => {
+  const { store } = await scripted({ status, code });
+  expect(await store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).toBeNull();
+});
+
+it('recognises its own write when the first answer was lost and the retry finds it there', async () => {
+  const lost = { status: 500, code: 'InternalError' };
+  const there = { status: 412, code: 'PreconditionFailed' };
+  const own = await scripted(lost, there, { status: 200, etag: '"own"', body: 'mine' });
+  expect(await own.store.put('k', bytes, { kind: 'absent' })).toBe('"own"');
+  server.close();
+  const other = await scripted(lost, there, { status: 200, etag: '"other"', body: 'theirs' });
+  expect(await other.store.put('k', bytes, { kind: 'absent' })).toBeNull();
+});
+
+it.each([
+  [403, 'AccessDenied', 'environment', 'access to the object store was denied'],
+  [403, 'InvalidAccessKeyId', 'environment', 'the object store does not accept the credentials'],
+  [404, 'NoSuchBucket', 'environment', 'the bucket does not exist'],
+  [301, 'PermanentRedirect', 'environment', 'the bucket lives in another region'],
+  [503, 'SlowDown', 'transient', 'the object store is overloaded or failing'],
+])('explains %i %s', async (status, code, kind, what) => {
+  const { store } = await scripted({ status, code });
+  await expect(store.put('k', bytes, { kind: 'always' })).rejects.toMatchObject({
+    kind,
+    report: { what },
+  });
+});

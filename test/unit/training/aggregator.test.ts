@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest';
+import type { DeliveredResult, Rejection } from '../../../coordinator/dispatch/dispatcher.js';
+import { aggregate, gradientInbox } from '../../../coordinator/training/aggregator.js';
+import {
+  deliveredOf,
+  expectationsFor,
+  layoutOf,
+  tensorsOf,
+  twoTableSpec,
+} from '../../fixtures/gradient-results.js';
+
+const layouts = [layoutOf([2, 5], [0]), layoutOf([1, 5, 7], [])];
+const expectations = expectationsFor(layouts);
+const good = [
+  deliveredOf(0, tensorsOf([1, 2], [10, 20, 30])),
+  deliveredOf(1, tensorsOf([3, 4], [1, 2, 3])),
+];
+
+const rejectionOf = (delivered: DeliveredResult): Rejection | null =>
+  gradientInbox(expectations).admit(delivered);
+
+describe('what an inbox admits', () => {
+  it('accepts what the job asked for', () => {
+    for (const delivered of good) expect(rejectionOf(delivered)).toBeNull();
+  });
+
+  it.each([
+    ['another run', { runId: 'other' }],
+    ['an outer step before', { outerStep: 3 }],
+    ['an outer step after', { outerStep: 5 }],
+    ['a job that was not sent', { jobIndex: 2 }],
+  ])('knows a result of %s', (_name, departure) => {
+    const delivered = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), departure);
+    expect(rejectionOf(delivered)).toBe('not_of_this_step');
+  });
+
+  it('knows a second result of a job', () => {
+    const { admit } = gradientInbox(expectations);
+    expect([good[0]!, good[0]!, good[1]!].map(admit)).toEqual([null, 'duplicate', null]);
+  });
+
+  it.each([
+    ['a variable of another shape', tensorsOf([1, 2, 3], [1, 2, 3])],
+    ['too few rows', tensorsOf([1, 2], [1, 2])],
+    ['a missing variable', new Map([...tensorsOf([1, 2], [1, 2, 3])].slice(1))],
+    [
+      'an unknown variable',
+      new Map([
+        ...tensorsOf([1, 2], [1, 2, 3]),
+        ['v', { shape: [1], values: Float32Array.of(1) }] as const,
+      ]),
+    ],
+    [
+      'integers',
+      new Map([
+        ...tensorsOf([1, 2], [1, 2, 3]),
+        ['w', { shape: [2], values: Int32Array.of(1, 2) }] as const,
+      ]),
+    ],
+  ])('knows a wrong layout: %s', (_name, tensors) => {
+    expect(rejectionOf(deliveredOf(0, tensors))).toBe('layout_mismatch');
+  });
+
+  it('knows bytes that are no tensors, another task count and a blob of another size', () => {
+    const { result } = good[0]!;
+    const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
+    expect(rejectionOf({ result, output: noise })).toBe('layout_mismatch');
+    expect(rejectionOf({ result, output: noise.subarray(1) })).toBe('wrong_blob');
+    const fewer = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { taskCount: 2 });
+    expect(rejectionOf(fewer)).toBe('layout_mismatch');
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'knows %d in a variable, in a row and in a loss',
+    (value) => {
+      const bad = [
+        deliveredOf(0, tensorsOf([1, value], [1, 2, 3])),
+        deliveredOf(0, tensorsOf([1, 2], [value, 2, 3])),
+        deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedQueryLoss: value }),
+        deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { weightedSupportLoss: value }),
+      ];
+      for (const delivered of bad) expect(rejectionOf(delivered)).toBe('not_finite');
+    },
+  );
+
+  it('accepts the largest finite values', () => {
+    const large = deliveredOf(0, tensorsOf([3.4e38, -3.4e38], [3.4e38, 0, -0]));
+    expect(rejectionOf(large)).toBeNull();
+  });
+});
+
+describe('the inbox', () => {
+  it('admits each job once, in any order, and hands the gradients out in job order', () => {
+    const inbox = gradientInbox(expectations);
+    expect(inbox.admit(good[1]!)).toBeNull();
+    expect(inbox.admit(good[1]!)).toBe('duplicate');
+    expect(inbox.admit(deliveredOf(0, tensorsOf([1, Number.NaN], [1, 2, 3])))).toBe('not_finite');
+    expect(inbox.admit(good[0]!)).toBeNull();
+    const gradients = inbox.gradients();
+    expect(gradients.map((gradient) => gradient.jobIndex)).toEqual([0, 1]);
+    expect(gradients.map((gradient) => [...gradient.rows])).toEqual([
+      [10, 20, 30],
+      [1, 2, 3],
+    ]);
+    expect([...(gradients[0]?.dense.keys() ?? [])]).toEqual(['w']);
+  });
+});
+
+describe('aggregate', () => {
+  function gradientsOf(): ReturnType<ReturnType<typeof gradientInbox>['gradients']> {
+    const inbox = gradientInbox(expectations);
+    good.forEach(inbox.admit);
+    return inbox.gradients();
+  }
+
+  it('adds dense gradients and rows by id', () => {
+    const { dense, rows } = aggregate(gradientsOf(), expectations);
+    // w: [1 + 3, 2 + 4]
+    expect([...(dense.get('w')?.values ?? [])]).toEqual([4, 6]);
+    // colour: job 0 has rows 2 and 5 (10, 20), job 1 rows 1, 5 and 7 (1, 2, 3).
+    expect([...(rows.get('colour')?.ids ?? [])]).toEqual([1, 2, 5, 7]);
+    expect([...(rows.get('colour')?.values ?? [])]).toEqual([1, 10, 22, 3]);
+    // shape: only job 0 touches it, with row 0 after its two rows of colour.
+    expect([...(rows.get('shape')?.ids ?? [])]).toEqual([0]);
+    expect([...(rows.get('shape')?.values ?? [])]).toEqual([30]);
+  });
+
+  it('adds rows of several columns', () => {
+    const spec = { ...twoTableSpec, tableRowWidth: 2 };
+    const wide = { ...expectations, spec };
+    const job = (jobIndex: number, w: number[], values: number[]): ReturnType<typeof deliveredOf> =>
+      deliveredOf(
+        jobIndex,
+        new Map([
+          ...tensorsOf(w, []),
+          ['rows', { shape: [3, 2], values: Float32Array.from(values) }] as const,
+        ]),
+      );
+    const inbox = gradientInbox(wide);
+    expect(inbox.admit(job(0, [0, 0], [1, 2, 3, 4, 5, 6]))).toBeNull();
+    expect(inbox.admit(job(1, [0, 0], [10, 20, 30, 40, 50, 60]))).toBeNull();
+    const { rows } = aggregate(inbox.gradients(), wide);
+    // Row 5 of colour: [3, 4] + [30, 40]
+    expect([...(rows.get('colour')?.values ?? [])]).toEqual([10, 20, 1, 2, 33, 44, 50, 60]);
+    expect([...(rows.get('shape')?.values ?? [])]).toEqual([5, 6]);
+  });
+
+  it('is, of one job, what a sum with another of zeros is: -0 becomes 0', () => {
+    // Rows: ids 2 and 5 of `colour`, then id 0 of `shape`.
+    const one = expectationsFor([layoutOf([2, 5], [0])]);
+    const inbox = gradientInbox(one);
+    const delivered = deliveredOf(0, tensorsOf([-0, 2], [-0, 20, -30]));
+    expect(inbox.admit(delivered)).toBeNull();
+    const { dense, rows } = aggregate(inbox.gradients(), one);
+    expect(dense.get('w')?.values).toEqual(Float32Array.of(0, 2));
+    expect(rows.get('colour')).toEqual({
+      ids: Int32Array.of(2, 5),
+      values: Float32Array.of(0, 20),
+    });
+    expect(rows.get('shape')).toEqual({ ids: Int32Array.of(0), values: Float32Array.of(-30) });
+  });
+
+  it('does not go on without a job', () => {
+    expect(() => aggregate(gradientsOf().slice(1), expectations)).toThrow(/each of 2 jobs/);
+  });
+});
+
+describe('of tables of which some learn', () => {
+  const spec = { ...twoTableSpec, learned: { variables: [], tables: ['shape'] } };
+  const onlyShape = { ...expectationsFor([layoutOf([2, 5], [0, 3]), layoutOf([1], [3])]), spec };
+  const gradient = (jobIndex: number, rows: readonly number[]): DeliveredResult =>
+    deliveredOf(
+      jobIndex,
+      new Map([['rows', { shape: [rows.length, 1], values: Float32Array.from(rows) }]]),
+    );
+
+  it('takes the rows of those alone, wherever they lie in the pack', () => {
+    const inbox = gradientInbox(onlyShape);
+    expect(inbox.admit(gradient(0, [10, 20, 30, 40]))).toBe('layout_mismatch');
+    expect(inbox.admit(gradient(0, [30, 40]))).toBeNull();
+    expect(inbox.admit(gradient(1, [2]))).toBeNull();
+    const { dense, rows } = aggregate(inbox.gradients(), onlyShape);
+    expect(dense.size).toBe(0);
+    expect([...rows.keys()]).toEqual(['shape']);
+    expect(rows.get('shape')).toEqual({
+      ids: Int32Array.of(0, 3),
+      values: Float32Array.of(30, 42),
+    });
+  });
+});

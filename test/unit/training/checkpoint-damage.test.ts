@@ -1,0 +1,139 @@
+/** Damaged checkpoints: each kind is noticed, and the checkpoint before it is taken instead. */
+
+import { beforeEach, describe, expect, it } from 'vitest';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import {
+  checkpointsIn,
+  manifestOf,
+  overwrite,
+  textOf,
+} from '../../fixtures/stores/checkpoint-stores.js';
+import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+const spec = tinySpec();
+const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
+
+describe('damage', () => {
+  let store: MemoryObjectStore;
+  let newest: string;
+  beforeEach(async () => {
+    store = new MemoryObjectStore();
+    const writer = checkpointsIn(store);
+    await writer.write(stateAt(1));
+    newest = (await writer.write(stateAt(2))).address;
+  });
+  const keyOf = (address: string): string => address.slice(store.address.length + 1);
+
+  const damages: [string, () => Promise<void>][] = [
+    ['manifest missing', () => store.delete(keyOf(newest))],
+    [
+      'manifest truncated',
+      async () =>
+        overwrite(store, keyOf(newest), (await textOf(store, keyOf(newest))).slice(0, 90)),
+    ],
+    [
+      'manifest tampered with',
+      async () =>
+        overwrite(
+          store,
+          keyOf(newest),
+          (await textOf(store, keyOf(newest))).replace('"outerStep": 2', '"outerStep": 9'),
+        ),
+    ],
+    [
+      'dense blob missing',
+      async () => store.delete(`blobs/${(await manifestOf(store, newest)).dense.sha256}`),
+    ],
+    [
+      'dense blob empty',
+      async () => overwrite(store, `blobs/${(await manifestOf(store, newest)).dense.sha256}`, ''),
+    ],
+    [
+      'table piece with one bit flipped',
+      async () => {
+        const { sha256 } = (await manifestOf(store, newest)).tables[0]!.pieces[0]!.blob;
+        const { bytes } = (await store.get(`blobs/${sha256}`))!;
+        bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+        await store.put(`blobs/${sha256}`, bytes, { kind: 'always' });
+      },
+    ],
+    [
+      'table piece truncated',
+      async () => {
+        const { sha256 } = (await manifestOf(store, newest)).tables[0]!.pieces[0]!.blob;
+        const { bytes } = (await store.get(`blobs/${sha256}`))!;
+        await store.put(`blobs/${sha256}`, bytes.subarray(0, -1), { kind: 'always' });
+      },
+    ],
+  ];
+
+  it.each(damages)('%s: warns and goes on from the one before it', async (_, damage) => {
+    await damage();
+    const reader = checkpointsIn(store);
+    const state = (await reader.latest())!;
+    expect(bitsOf(state)).toEqual(bitsOf(stateAt(1)));
+    expect(reader.warnings).toHaveLength(2);
+    expect(reader.warnings[0]).toContain(newest);
+    expect(reader.warnings[1]).toContain('going on from the checkpoint of outer step 1');
+    await reader.write(stateAt(2));
+    const second = checkpointsIn(store);
+    expect(bitsOf((await second.latest())!)).toEqual(bitsOf(stateAt(2)));
+    expect(second.warnings).toEqual([]);
+  });
+
+  it.each([
+    ['garbage', 'not json'],
+    ['of another shape', '{"formatVersion":1}'],
+  ])('pointer %s: warns and finds the newest by listing', async (_, text) => {
+    await overwrite(store, 'latest.json', text);
+    const reader = checkpointsIn(store);
+    expect(bitsOf((await reader.latest())!)).toEqual(bitsOf(stateAt(2)));
+    expect(reader.warnings[0]).toContain('the pointer to the latest checkpoint cannot be read');
+    await reader.write(stateAt(3));
+    expect((await checkpointsIn(store).latest())!.outerStep).toBe(3);
+  });
+
+  it('pointer missing: finds the newest by listing', async () => {
+    await store.delete('latest.json');
+    expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
+  });
+
+  it('nothing whole: fails, names every fault, and does not start from nothing', async () => {
+    for (const key of await store.list('blobs/')) await store.delete(key);
+    const failure: unknown = await checkpointsIn(store)
+      .latest()
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      kind: 'data',
+      report: { what: 'there are checkpoints, but none is whole' },
+    });
+    const text = formatFailure(failure as QianmoError);
+    expect(text.match(/is not there/g)).toHaveLength(2);
+    expect(text).toContain('--fresh');
+  });
+
+  it('a failing store is not taken for damage', async () => {
+    class Unreachable extends MemoryObjectStore {
+      override get(): Promise<never> {
+        return Promise.reject(new QianmoError({ kind: 'transient', what: 'unreachable' }));
+      }
+    }
+    await expect(checkpointsIn(new Unreachable()).latest()).rejects.toMatchObject({
+      kind: 'transient',
+    });
+  });
+
+  it('a checkpoint of a later format is refused, not skipped', async () => {
+    await overwrite(store, keyOf(newest), '{"formatVersion":2}');
+    await expect(checkpointsIn(store).latest()).rejects.toMatchObject({
+      kind: 'environment',
+      report: { expected: 'format 1', found: 'format 2' },
+    });
+  });
+
+  it('tensors of another model are damage', async () => {
+    const reader = checkpointsIn(store, { spec: tinySpec([10, 0, 4]) });
+    await expect(reader.latest()).rejects.toMatchObject({ kind: 'data' });
+  });
+});

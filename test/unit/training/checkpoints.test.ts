@@ -1,0 +1,316 @@
+/** Checkpoints over a store in memory: the recipe, its failures, its refusals, its retention. */
+
+import { beforeEach, describe, expect, it } from 'vitest';
+import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-writer.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import {
+  checkpointsIn,
+  FailingStore,
+  manifestOf,
+  overwrite,
+  textOf,
+} from '../../fixtures/stores/checkpoint-stores.js';
+import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+const spec = tinySpec();
+const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
+
+/** Every object that latest.json leads to is there. */
+async function expectNoDanglingPointer(store: ObjectStore): Promise<void> {
+  const keys = new Set(await store.list(''));
+  if (!keys.has('latest.json')) return;
+  const latest = JSON.parse(await textOf(store, 'latest.json')) as { manifest: string };
+  expect(keys).toContain(latest.manifest);
+  const named = (await textOf(store, latest.manifest)).matchAll(/"sha256": "([0-9a-f]{64})"/g);
+  for (const [, sha256] of named) expect(keys).toContain(`blobs/${sha256 ?? ''}`);
+}
+
+describe('write and latest', () => {
+  it('has nothing before the first write', async () => {
+    const checkpoints = checkpointsIn(new MemoryObjectStore());
+    expect(await checkpoints.latest()).toBeNull();
+    expect(checkpoints.warnings).toEqual([]);
+  });
+
+  it('gives back the state bit for bit, with the digest of its meta-parameters', async () => {
+    const store = new MemoryObjectStore();
+    const state = stateAt(5);
+    const { address, digest } = await checkpointsIn(store).write(state);
+    expect(digest).toBe(metaParametersDigest(state.metaParameters));
+    expect(address).toMatch(/^memory:\/\/store\/manifests\/000000005-[0-9a-f]{8}\.json$/);
+    const reader = checkpointsIn(store);
+    expect(bitsOf((await reader.latest())!)).toEqual(bitsOf(state));
+    expect(reader.warnings).toEqual([]);
+  });
+
+  it('gives the meta-parameters alone without reading the optimizer tables', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store);
+    expect(await readMetaParameters(writer.options)).toBeNull();
+    const state = stateAt(5);
+    const { address, digest } = await writer.write(state);
+    const found = await readMetaParameters(writer.options);
+    expect(found).toMatchObject({ outerStep: 5, address, digest });
+    expect(metaParametersDigest(found!.metaParameters)).toBe(digest);
+  });
+
+  it('does not write the same state again, before or after a resume', async () => {
+    const store = new FailingStore();
+    const writer = checkpointsIn(store);
+    const receipt = await writer.write(stateAt(5));
+    const putCount = store.putCount;
+    expect(await writer.write(stateAt(5))).toEqual(receipt);
+    const resumed = checkpointsIn(store);
+    await resumed.latest();
+    expect(await resumed.write(stateAt(5))).toEqual(receipt);
+    expect(store.putCount).toBe(putCount);
+  });
+
+  it('uploads only the pieces that changed, also after a resume', async () => {
+    const store = new FailingStore();
+    await checkpointsIn(store).write(stateAt(5));
+    const resumed = checkpointsIn(store);
+    const state = (await resumed.latest())!;
+    store.failAtPut(0);
+    const [name, table] = [...state.metaParameters.tables][0]!;
+    table.values[3 * 3] = 42;
+    await resumed.write({ ...state, outerStep: 6 });
+    const kinds = store.putKeys.map((key) => key.split('/')[0]);
+    // Row 3 lies in the second piece; the dense blob did not change.
+    expect(kinds).toEqual(['blobs', 'manifests', 'latest.json']);
+    expect((await checkpointsIn(store).latest())!.metaParameters.tables.get(name)!.values[9]).toBe(
+      42,
+    );
+  });
+
+  it('uploads an unchanged piece again when somebody removed it', async () => {
+    const store = new FailingStore();
+    const writer = checkpointsIn(store);
+    const manifest = await manifestOf(store, (await writer.write(stateAt(5))).address);
+    await store.delete(`blobs/${manifest.tables[0]!.pieces[1]!.blob.sha256}`);
+    await writer.write(stateAt(6));
+    expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(6)));
+  });
+});
+
+describe('a failure at any put', () => {
+  it.each([
+    ['before it took place', false],
+    ['after it took place unheard', true],
+  ])(
+    '%s leaves the previous checkpoint readable and can be tried again',
+    async (_, isAfterwards) => {
+      let failureCount = 0;
+      for (let failAt = 1; ; failAt += 1) {
+        const store = new FailingStore();
+        const writer = checkpointsIn(store);
+        await writer.write(stateAt(1));
+        store.failAtPut(failAt, isAfterwards);
+        const outcome: unknown = await writer.write(stateAt(2)).catch((error: unknown) => error);
+        await expectNoDanglingPointer(store);
+        const reader = checkpointsIn(store);
+        const found = (await reader.latest())!;
+        expect(reader.warnings).toEqual([]);
+        if (!(outcome instanceof Error)) {
+          expect(bitsOf(found)).toEqual(bitsOf(stateAt(2)));
+          break;
+        }
+        failureCount += 1;
+        expect(outcome).toMatchObject({ kind: 'transient' });
+        const expectedStep = isAfterwards && store.putKeys.at(-1) === 'latest.json' ? 2 : 1;
+        expect(bitsOf(found)).toEqual(bitsOf(stateAt(expectedStep)));
+        await writer.write(stateAt(2));
+        await writer.write(stateAt(3));
+        expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(3)));
+      }
+      // The dense blob, a changed first piece per non-empty table and the moments, manifest, latest.
+      expect(failureCount).toBeGreaterThanOrEqual(6);
+    },
+  );
+
+  it('at the very first checkpoint leaves nothing that counts as one, or a whole one', async () => {
+    for (let failAt = 1; ; failAt += 1) {
+      const store = new FailingStore();
+      store.failAtPut(failAt);
+      const writer = checkpointsIn(store);
+      const outcome: unknown = await writer.write(stateAt(1)).catch((error: unknown) => error);
+      const found = await checkpointsIn(store).latest();
+      if (!(outcome instanceof Error)) break;
+      if (found !== null) expect(bitsOf(found)).toEqual(bitsOf(stateAt(1)));
+      await writer.write(stateAt(1));
+      expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(1)));
+    }
+  });
+});
+
+describe('two coordinators of one run', () => {
+  it('the one that was given up fails, says so and leaves the other checkpoint alone', async () => {
+    const store = new MemoryObjectStore();
+    const zombie = checkpointsIn(store);
+    await zombie.write(stateAt(1));
+    const successor = checkpointsIn(store);
+    await successor.latest();
+    await successor.write(stateAt(2));
+    const keysBefore = await store.list('');
+    const failure: unknown = await zombie.write(stateAt(3)).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(QianmoError);
+    expect(formatFailure(failure as QianmoError)).toContain(
+      'another coordinator wrote a checkpoint of run tiny while this one was going on',
+    );
+    expect(failure).toMatchObject({ kind: 'failed' });
+    expect(await store.list('')).toEqual(keysBefore);
+    expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
+    await successor.write(stateAt(4));
+  });
+
+  it('exactly one of many that write at once wins, whatever they write', async () => {
+    const store = new MemoryObjectStore();
+    await checkpointsIn(store).write(stateAt(1));
+    const rivals = Array.from({ length: 5 }, () => checkpointsIn(store));
+    for (const rival of rivals) await rival.latest();
+    const outcomes = await Promise.allSettled(
+      rivals.map((rival, index) => rival.write(stateAt(index < 3 ? 2 : 3))),
+    );
+    expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(1);
+    await expectNoDanglingPointer(store);
+    expect(await store.list('manifests/')).toHaveLength(2);
+    const reader = checkpointsIn(store);
+    expect(await reader.latest()).not.toBeNull();
+    expect(reader.warnings).toEqual([]);
+  });
+
+  it('the first checkpoint of two that start at once is that of one of them', async () => {
+    const store = new MemoryObjectStore();
+    const rivals = [checkpointsIn(store), checkpointsIn(store)];
+    for (const rival of rivals) await rival.latest();
+    const outcomes = await Promise.allSettled(rivals.map((rival) => rival.write(stateAt(1))));
+    expect(outcomes.map((outcome) => outcome.status).sort()).toEqual(['fulfilled', 'rejected']);
+  });
+
+  it('says that the pointer was removed', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store);
+    await writer.write(stateAt(1));
+    await store.delete('latest.json');
+    await expect(writer.write(stateAt(2))).rejects.toMatchObject({
+      kind: 'failed',
+      report: {
+        what: 'the pointer to the latest checkpoint was removed while this run was going on',
+      },
+    });
+  });
+});
+
+describe('another run', () => {
+  let store: MemoryObjectStore;
+  beforeEach(async () => {
+    store = new MemoryObjectStore();
+    await checkpointsIn(store).write(stateAt(2));
+  });
+
+  it('of another config is refused with the fields that differ', async () => {
+    const other = checkpointsIn(store, {
+      configHash: 'hash-2',
+      deciding: { seed: 2, training: { outerSteps: 10, optimizer: { kind: 'sgd' } } },
+    });
+    const failure: unknown = await other.latest().catch((error: unknown) => error);
+    expect(failure).toMatchObject({ kind: 'usage' });
+    const text = formatFailure(failure as QianmoError);
+    expect(text).toContain('seed: 1 -> 2\n');
+    expect(text).toContain('training.optimizer.kind: "adam" -> "sgd"');
+    expect(text).not.toContain('outerSteps');
+    expect(text).toMatch(/cure: .*--fresh/);
+  });
+
+  it('of another store or name is refused', async () => {
+    await expect(checkpointsIn(store, { storeDigest: 'store-2' }).latest()).rejects.toMatchObject({
+      kind: 'usage',
+      report: { what: 'the checkpoint was made from another task store' },
+    });
+    await expect(checkpointsIn(store, { runName: 'other' }).latest()).rejects.toMatchObject({
+      kind: 'usage',
+      report: { what: 'this output holds the checkpoints of another run' },
+    });
+  });
+
+  it('is replaced by a run that starts again', async () => {
+    const fresh = checkpointsIn(store, { configHash: 'hash-2', deciding: { seed: 2 } });
+    await fresh.write(stateAt(1));
+    const resumed = checkpointsIn(store, { configHash: 'hash-2', deciding: { seed: 2 } });
+    expect(bitsOf((await resumed.latest())!)).toEqual(bitsOf(stateAt(1)));
+    expect(await store.list('manifests/')).toHaveLength(1);
+  });
+});
+
+describe('retention', () => {
+  it('keeps the newest and exactly the blobs that they name', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store, { kept: 2 });
+    await overwrite(store, 'notes.txt', 'mine');
+    await overwrite(store, 'blobs/not-ours', 'mine');
+    await overwrite(store, 'manifests/notes.json', 'mine');
+    for (let outerStep = 1; outerStep <= 5; outerStep += 1) await writer.write(stateAt(outerStep));
+    const manifests = await store.list('manifests/0');
+    expect(manifests.map((key) => key.slice(10, 19))).toEqual(['000000004', '000000005']);
+    const named = new Set<string>();
+    for (const key of manifests)
+      for (const [, sha256] of (await textOf(store, key)).matchAll(/"sha256": "([0-9a-f]{64})"/g))
+        named.add(`blobs/${sha256 ?? ''}`);
+    expect(await store.list('')).toEqual(
+      [
+        ...named,
+        ...manifests,
+        'blobs/not-ours',
+        'latest.json',
+        'manifests/notes.json',
+        'notes.txt',
+      ].sort(),
+    );
+  });
+
+  it('spares the manifest of a successor that is about to become the latest', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store, { kept: 1 });
+    await writer.write(stateAt(1));
+    const elsewhere = new MemoryObjectStore();
+    await checkpointsIn(elsewhere).write(stateAt(9));
+    for (const key of await elsewhere.list(''))
+      if (key !== 'latest.json')
+        await store.put(key, (await elsewhere.get(key))!.bytes, { kind: 'always' });
+    await writer.write(stateAt(2));
+    const missing = (await elsewhere.list('')).filter((key) => key !== 'latest.json');
+    expect(await store.list('')).toEqual(expect.arrayContaining(missing));
+  });
+
+  it('deletes a manifest before its blobs', async () => {
+    const deleted: string[] = [];
+    class Watched extends MemoryObjectStore {
+      override delete(key: string): Promise<void> {
+        deleted.push(key.split('/')[0] ?? '');
+        return super.delete(key);
+      }
+    }
+    const writer = checkpointsIn(new Watched(), { kept: 1 });
+    await writer.write(stateAt(1));
+    await writer.write(stateAt(2));
+    expect(deleted[0]).toBe('manifests');
+    expect(new Set(deleted.slice(1))).toEqual(new Set(['blobs']));
+  });
+
+  it('a store that does not delete is a warning: the checkpoint is safe', async () => {
+    class Undeletable extends MemoryObjectStore {
+      override delete(): Promise<never> {
+        return Promise.reject(new QianmoError({ kind: 'environment', what: 'access denied' }));
+      }
+    }
+    const store = new Undeletable();
+    const writer = checkpointsIn(store, { kept: 1 });
+    await writer.write(stateAt(1));
+    await writer.write(stateAt(2));
+    expect(writer.warnings).toEqual(['old checkpoints were not removed: access denied']);
+    expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
+  });
+});

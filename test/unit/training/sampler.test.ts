@@ -1,0 +1,263 @@
+import { describe, expect, it } from 'vitest';
+import {
+  taskSampler,
+  type SampledJobs,
+  type SamplingRule,
+} from '../../../coordinator/plan/sampler.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { TaskEntry } from '../../../shared/tasks/task-store.js';
+import { drawCounts, tasksOf } from '../../fixtures/sampled-tasks.js';
+
+/** Of a single outer step, by a sampler that was asked nothing before. */
+const sampleTasks = (
+  seed: number,
+  outerStep: number,
+  tasks: readonly TaskEntry[],
+  rule: SamplingRule,
+): SampledJobs => taskSampler(seed, tasks, rule)(outerStep);
+
+const indicesOf = (jobs: SampledJobs): number[][] =>
+  jobs.map((job) => job.map((task) => task.taskIndex));
+
+/** Without one, the number of outer steps decides nothing. */
+const NO_CURRICULUM = { outerSteps: 1 };
+const rule: SamplingRule = {
+  ...NO_CURRICULUM,
+  sampling: 'uniform',
+  tasksPerOuterStep: 6,
+  tasksPerJob: 4,
+};
+
+describe('sampling', () => {
+  it('cuts an outer step into jobs in order of task size', () => {
+    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
+    // All six tasks make one epoch, whatever the seed: rows 2 3 4 7 | 8 9
+    expect(indicesOf(sampleTasks(1, 0, tasks, rule))).toEqual([
+      [101, 104, 103, 102],
+      [105, 100],
+    ]);
+  });
+
+  it('orders tasks of one size by index', () => {
+    const jobs = sampleTasks(3, 0, tasksOf([5, 5, 5, 5, 5, 5]), rule);
+    expect(indicesOf(jobs)).toEqual([
+      [100, 101, 102, 103],
+      [104, 105],
+    ]);
+  });
+
+  it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
+    'depends on seed and outer step only, not on what was asked before: %s',
+    (sampling) => {
+      const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
+      const drawn = { ...rule, sampling };
+      const sample = taskSampler(9, tasks, drawn);
+      const steps = [40, 3, 0, 17, 3, 41];
+      for (const outerStep of steps)
+        expect(indicesOf(sample(outerStep))).toEqual(
+          indicesOf(sampleTasks(9, outerStep, tasks, drawn)),
+        );
+      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sample(4)));
+      expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
+    },
+  );
+
+  it('draws the same tasks however they are cut into jobs', () => {
+    const tasks = tasksOf(Array.from({ length: 31 }, (_, place) => 2 + place));
+    const one = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 1 });
+    const all = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 6 });
+    expect(one.flat()).toEqual(all.flat());
+    expect([one.length, all.length]).toEqual([6, 1]);
+  });
+
+  it('refuses to train on nothing', () => {
+    expect(() => sampleTasks(1, 0, [], rule)).toThrow(QianmoError);
+  });
+});
+
+describe('uniform sampling', () => {
+  const tasks = tasksOf(Array.from({ length: 10 }, (_, place) => 2 + place));
+
+  it('sees every task equally often: 5 outer steps of 6 are 3 epochs of 10', () => {
+    expect(drawCounts(tasks, rule, 5)).toEqual(Array(10).fill(3));
+  });
+
+  it('never sees a task more than once more often than another', () => {
+    for (let outerSteps = 1; outerSteps < 40; outerSteps += 1) {
+      const counts = drawCounts(tasks, rule, outerSteps);
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it('orders each epoch anew', () => {
+    const alone = { ...rule, tasksPerOuterStep: 1, tasksPerJob: 1 };
+    const sample = taskSampler(1, tasks, alone);
+    const epochs = [0, 1].map((epoch) =>
+      Array.from({ length: 10 }, (_, draw) => sample(epoch * 10 + draw)[0]?.[0]?.taskIndex),
+    );
+    expect(epochs[0]).not.toEqual(epochs[1]);
+    expect([...(epochs[1] ?? [])].sort()).toEqual(tasks.map((task) => task.taskIndex));
+  });
+
+  it('draws more tasks than there are by beginning the next epochs', () => {
+    const counts = drawCounts(tasks, { ...rule, tasksPerOuterStep: 25 }, 2);
+    expect(counts).toEqual(Array(10).fill(5));
+  });
+});
+
+describe('sequential sampling', () => {
+  const inOrder: SamplingRule = {
+    ...NO_CURRICULUM,
+    sampling: 'sequential',
+    tasksPerOuterStep: 4,
+    tasksPerJob: 4,
+  };
+
+  it('reads the catalog in its order, pass after pass, a step ending one and beginning the next', () => {
+    const sample = taskSampler(1, tasksOf([9, 2, 7, 4, 3, 8]), inOrder);
+    const places = [0, 1, 2, 3].map((outerStep) =>
+      sample(outerStep)
+        .flat()
+        .map((task) => task.taskIndex - 100)
+        .sort((a, b) => a - b),
+    );
+    expect(places).toEqual([
+      [0, 1, 2, 3],
+      [0, 1, 4, 5],
+      [2, 3, 4, 5],
+      [0, 1, 2, 3],
+    ]);
+  });
+
+  it('knows no chance', () => {
+    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
+    expect(sampleTasks(1, 5, tasks, inOrder)).toEqual(sampleTasks(2, 5, tasks, inOrder));
+  });
+});
+
+describe('sampling by share', () => {
+  const byRows: SamplingRule = {
+    ...NO_CURRICULUM,
+    sampling: 'proportional',
+    tasksPerOuterStep: 4,
+    tasksPerJob: 2,
+  };
+
+  it('draws the same under the name that proportional once had', () => {
+    const tasks = tasksOf([1, 2, 3, 4, 10, 20, 60]);
+    for (let outerStep = 0; outerStep < 20; outerStep += 1)
+      expect(sampleTasks(5, outerStep, tasks, { ...byRows, sampling: 'rows' })).toEqual(
+        sampleTasks(5, outerStep, tasks, byRows),
+      );
+  });
+
+  it('draws by the square root of rows: 4 rows twice as often as 1, 9 three times', () => {
+    const square: SamplingRule = {
+      ...NO_CURRICULUM,
+      sampling: 'square-root',
+      tasksPerOuterStep: 6,
+      tasksPerJob: 6,
+    };
+    expect(drawCounts(tasksOf([1, 4, 9]), square, 100)).toEqual([100, 200, 300]);
+  });
+
+  it('gives each bucket that holds a task an equal share', () => {
+    // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 to each bucket, so 2 2 2 | 3 3.
+    const tasks = tasksOf([20, 20, 20, 20, 20], [2, 3, 3, 11, 12]);
+    const buckets: SamplingRule = {
+      ...NO_CURRICULUM,
+      sampling: 'size-buckets',
+      sizeBucketEdges: [3, 10],
+      tasksPerOuterStep: 12,
+      tasksPerJob: 6,
+    };
+    expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
+  });
+
+  it('draws tasks in proportion to their rows', () => {
+    const rowCounts = [1, 2, 3, 4, 10, 20, 60];
+    const outerSteps = 4000;
+    const counts = drawCounts(tasksOf(rowCounts), byRows, outerSteps);
+    for (const [place, rowCount] of rowCounts.entries()) {
+      // 16,000 draws. A draw count of one step is floor or ceiling of its mean, so its variance is
+      // at most 1/4 and the standard error of the sum at most sqrt(4000) / 2 = 31.6; four of them.
+      const expected = (rowCount / 100) * 4 * outerSteps;
+      expect(Math.abs((counts[place] ?? 0) - expected)).toBeLessThan(4 * 31.6);
+    }
+  });
+
+  it('draws a task as often as its share, rounded down or up, in every outer step', () => {
+    const tasks = tasksOf([60, 20, 20]);
+    const sample = taskSampler(4, tasks, byRows);
+    for (let outerStep = 0; outerStep < 200; outerStep += 1) {
+      const drawn = sample(outerStep).flat();
+      // 4 * 0.6 = 2.4 and 4 * 0.2 = 0.8
+      expect([2, 3]).toContain(drawn.filter((task) => task.taskIndex === 100).length);
+      expect([0, 1]).toContain(drawn.filter((task) => task.taskIndex === 101).length);
+    }
+  });
+});
+
+describe('a curriculum', () => {
+  /** First seen at 50, 10, 40, 10, 30; the oldest two are 1 and 3. */
+  const tasks = [50, 10, 40, 10, 30].map((firstSeenTime, place) => ({
+    taskIndex: place,
+    key: `task${place}`,
+    split: 'train' as const,
+    supportRowCount: 10 - place,
+    queryRowCount: 1,
+    firstSeenTime,
+  }));
+  const curriculum = { by: 'age' as const, startShare: 0.4, growthShare: 0.5, stageCount: 3 };
+  const aged: SamplingRule = {
+    curriculum,
+    outerSteps: 20,
+    sampling: 'uniform',
+    // Wherever it begins, a step of 9 has a whole epoch of up to 5 tasks within it.
+    tasksPerOuterStep: 9,
+    tasksPerJob: 9,
+  };
+  const drawnAt = (outerStep: number, rule = aged): number[] =>
+    [...new Set(sampleTasks(1, outerStep, tasks, rule).flat())]
+      .map((task) => task.taskIndex)
+      .sort((a, b) => a - b);
+
+  it('lets tasks in by age at the outer steps of its schedule', () => {
+    // 10 outer steps of growth in 3 rises, at 4, 7 and 10, to 3, 4 and 5 of the 5 tasks.
+    expect([0, 3, 4, 6, 7, 9, 10, 19].map((outerStep) => drawnAt(outerStep))).toEqual([
+      [1, 3],
+      [1, 3],
+      [1, 3, 4],
+      [1, 3, 4],
+      [1, 2, 3, 4],
+      [1, 2, 3, 4],
+      [0, 1, 2, 3, 4],
+      [0, 1, 2, 3, 4],
+    ]);
+  });
+
+  it('takes decimal shares for what they say: 0.2 + 0.8 * 5 / 10 of 10 tasks are 6, 0.29 * 100 is 29', () => {
+    const ten = tasksOf(Array.from({ length: 10 }, () => 2));
+    const eligibleAt = (outerStep: number): number =>
+      new Set(
+        sampleTasks(1, outerStep, ten, {
+          ...aged,
+          curriculum: { by: 'size', startShare: 0.2, growthShare: 0.29, stageCount: 10 },
+          outerSteps: 100,
+          tasksPerOuterStep: 19,
+        }).flat(),
+      ).size;
+    expect([15, 26, 27].map(eligibleAt)).toEqual([6, 9, 10]);
+  });
+
+  it('lets the largest in first when it goes by size', () => {
+    expect(drawnAt(0, { ...aged, curriculum: { ...curriculum, by: 'size' } })).toEqual([0, 1]);
+  });
+
+  it('needs a store that says when tasks were first seen, unless it goes by size', () => {
+    const old = tasks.map((task) => ({ ...task, firstSeenTime: null }));
+    expect(() => sampleTasks(1, 0, old, aged)).toThrow(/first seen/);
+    const bySize = { ...aged, curriculum: { ...curriculum, by: 'size' as const } };
+    expect(sampleTasks(1, 0, old, bySize).flat()).toHaveLength(9);
+  });
+});

@@ -1,0 +1,104 @@
+/** Runs that begin where another ended, and what of them is frozen. */
+
+import { describe, expect, test } from 'vitest';
+import {
+  metaOptimizerOf,
+  steppedState,
+} from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+import { requireTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
+import { stateFrom } from '../../../coordinator/training/start-from.js';
+import { TrainingConfigSchema } from '../../../shared/config/run-config.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { twoTableSpec } from '../../fixtures/gradient-results.js';
+import { gradients, parameters } from '../../fixtures/optimizer-problem.js';
+
+const spec = {
+  ...twoTableSpec,
+  variables: [
+    { name: 'x', shape: [2], block: 'trunk', initial: { kind: 'zeros' } },
+    { name: 'generator.weight', shape: [1], block: 'method', initial: { kind: 'zeros' } },
+  ],
+  tables: [{ name: 't', rowCount: 2, initial: { kind: 'zeros' } }],
+} as const;
+
+function optimizerOf(trainable?: string[]): ReturnType<typeof metaOptimizerOf> {
+  const optimizer = { kind: 'adam', rate: 0.1, lazy: false };
+  return metaOptimizerOf(
+    TrainingConfigSchema.parse({ optimizer, ...(trainable === undefined ? {} : { trainable }) }),
+    spec.variables,
+  );
+}
+
+function refusalOf(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof QianmoError) return error.report;
+    throw error;
+  }
+  return null;
+}
+
+describe('a run that starts from another', () => {
+  const optimizer = optimizerOf();
+  const base = parameters([1, 2], [3, 4]);
+  const trained = steppedState(
+    optimizer,
+    { outerStep: 0, metaParameters: base, optimizer: optimizer.init(base) },
+    gradients([1, -1], [0], [1]),
+  );
+
+  test('takes over what both have, as copies, and initialises the rest', () => {
+    const { metaParameters, outerStep } = stateFrom(trained, spec, 1, optimizer);
+    expect(outerStep).toBe(0);
+    expect([...metaParameters.dense.keys()]).toEqual(['x', 'generator.weight']);
+    expect(metaParameters.dense.get('x')?.values).toEqual(
+      trained.metaParameters.dense.get('x')?.values,
+    );
+    expect([...(metaParameters.dense.get('generator.weight')?.values ?? [])]).toEqual([0]);
+    metaParameters.tables.get('t')?.values.fill(9);
+    expect(trained.metaParameters.tables.get('t')?.values[1]).toBe(4);
+  });
+
+  test('goes on with the moments and counts it is given, or begins afresh', () => {
+    const { metaParameters } = trained;
+    const carried = stateFrom(trained, spec, 1, optimizer).optimizer;
+    expect(carried.scalars['adam.firstDecayPower']).toBeCloseTo(0.9, 9);
+    expect(carried.tables.get('adam.firstMoment/t')?.values[0]).toBeCloseTo(0.1, 6);
+    const fresh = stateFrom({ metaParameters }, spec, 1, optimizer).optimizer;
+    expect(fresh.scalars['adam.firstDecayPower']).toBe(1);
+    expect(fresh.tables.get('adam.firstMoment/t')?.values[0]).toBe(0);
+  });
+
+  test('refuses what has another shape', () => {
+    const other = parameters([1, 2, 3], [3, 4]);
+    expect(refusalOf(() => stateFrom({ metaParameters: other }, spec, 1, optimizer))).toMatchObject(
+      {
+        found: 'x is [3], not [2]',
+      },
+    );
+  });
+
+  test('moves nothing but what is named, momentum or not', () => {
+    const frozen = optimizerOf(['t']);
+    const moved = steppedState(frozen, trained, gradients([5, 5], [1], [1]));
+    expect(moved.metaParameters.dense.get('x')?.values).toEqual(
+      trained.metaParameters.dense.get('x')?.values,
+    );
+    const still = optimizerOf(['x']);
+    const before = [...(trained.metaParameters.tables.get('t')?.values ?? [])];
+    const onlyX = steppedState(still, trained, gradients([5, 5], [1], [1]));
+    expect([...(onlyX.metaParameters.tables.get('t')?.values ?? [])]).toEqual(before);
+    expect(onlyX.metaParameters.dense.get('x')?.values[0]).toBeLessThan(
+      trained.metaParameters.dense.get('x')?.values[0] ?? 0,
+    );
+  });
+});
+
+test('what is to be trained has to be there', () => {
+  expect(() => requireTrainable(spec, ['generator', 't', 'x'])).not.toThrow();
+  expect(refusalOf(() => requireTrainable(spec, ['film']))).toMatchObject({
+    expected: 'some of x, generator, t',
+    found: 'film',
+  });
+});

@@ -1,0 +1,150 @@
+import { describe, expect, it } from 'vitest';
+import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
+import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
+import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { JobSchema } from '../../../shared/queue/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { layoutOf } from '../../fixtures/gradient-results.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../../fixtures/training/training-run.js';
+
+const config = logisticConfig({ outerSteps: 3, tasksPerOuterStep: 5, tasksPerJob: 2 });
+
+/** Counts reads; fails those of the given call numbers. */
+function countingStore(
+  failing: readonly number[] = [],
+): TaskStore & { readonly reads: number[][] } {
+  const store = tinyTaskStore();
+  const reads: number[][] = [];
+  return {
+    ...store,
+    reads,
+    readTasks: (indices) => {
+      reads.push([...indices]);
+      if (failing.includes(reads.length)) return Promise.reject(new Error('unreadable'));
+      return store.readTasks(indices);
+    },
+  };
+}
+
+describe('the step planner', () => {
+  it('cuts a step into jobs whose weights sum to 1 over the whole step', async () => {
+    const plan = await stepPlanner(config, tinyTaskStore()).take(0);
+    expect(plan.jobs.map((job) => job.taskIndices.length)).toEqual([2, 2, 1]);
+    expect(plan.taskCount).toBe(5);
+    const weights = plan.jobs.flatMap((job) => job.taskWeights);
+    expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);
+    expect(new Set(plan.jobs.flatMap((job) => job.taskIndices)).size).toBe(5);
+    for (const index of plan.jobs.flatMap((job) => job.taskIndices))
+      expect(index % 5).toBeLessThan(3);
+  });
+
+  it('reads one step ahead, each step once, and not past the last', async () => {
+    const store = countingStore();
+    const planner = stepPlanner(config, store);
+    await planner.take(0);
+    expect(store.reads).toHaveLength(2);
+    for (const outerStep of [1, 2]) await planner.take(outerStep);
+    expect(store.reads).toHaveLength(3);
+  });
+
+  it('plans alike with and without a step before', async () => {
+    const planner = stepPlanner(config, tinyTaskStore());
+    await planner.take(0);
+    expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
+  });
+
+  it('has the global method read tasks in epochs, in catalog order if that is asked for', async () => {
+    const taskIndicesOf = async (sampling: 'proportional' | 'sequential'): Promise<number[]> => {
+      const training = { ...config.training, sampling };
+      const planner = stepPlanner(
+        { ...config, method: { kind: 'global' }, training },
+        tinyTaskStore(),
+      );
+      const plan = await planner.take(0);
+      return plan.jobs.flatMap((job) => job.taskIndices).sort((a, b) => a - b);
+    };
+    expect(await taskIndicesOf('sequential')).toEqual([0, 1, 2, 5, 6]);
+    expect(new Set(await taskIndicesOf('proportional')).size).toBe(5);
+  });
+
+  it('throws a failed read when the step is wanted, not before', async () => {
+    const planner = stepPlanner(config, countingStore([2]));
+    await planner.take(0);
+    await planner.settled();
+    await expect(planner.take(1)).rejects.toThrow('unreadable');
+  });
+});
+
+// Seen to fail on a row pack of the job's own tasks.
+describe('the neighbours of tasks', () => {
+  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0', count: 2 } });
+
+  it('are named by their jobs, whose row packs cover them', async () => {
+    const store = tinyTaskStore();
+    const { jobs } = await stepPlanner({ ...config, method }, store).take(0);
+    for (const { taskIndices, neighbours: named, layout } of jobs) {
+      const neighbours = named.neighbours ?? [];
+      expect(neighbours).toHaveLength(taskIndices.length);
+      const tasks = await store.readTasks(taskIndices);
+      const others = await store.readTasks(neighbours.flat());
+      expect(layout).toEqual(rowPackLayoutOf([...tasks, ...others.map((t) => neighbourRowsOf(t))]));
+      for (const [place, index] of taskIndices.entries())
+        expect(neighbours[place]).not.toContain(index);
+    }
+    expect(jobs.flatMap(({ neighbours }) => neighbours.neighbours?.flat() ?? [])).not.toEqual([]);
+  });
+
+  it('are nothing that jobs of other methods speak of', async () => {
+    const { jobs } = await stepPlanner(config, tinyTaskStore()).take(0);
+    for (const { neighbours } of jobs) expect(neighbours).toEqual({});
+  });
+});
+
+describe('the orders of a step', () => {
+  it('are valid jobs that share one dense array', async () => {
+    const store = tinyTaskStore();
+    const spec = modelSpecOf(config.model, store.manifest.features);
+    const metaParameters = initialMetaParameters(spec, config.seed);
+    const plan = await stepPlanner(config, store).take(0);
+    const orders = ordersOf(plan, metaParameters, {
+      runId: 'run',
+      storeAddress: 'memory://store',
+      storeDigest: store.digest,
+      config,
+      spec,
+      frozen: null,
+    });
+    expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
+    for (const [jobIndex, order] of orders.entries()) {
+      const expected = { runId: 'run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
+      expect(JobSchema.parse(jobOf(order, blobRefOf))).toMatchObject(expected);
+      const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
+      expect(rows?.shape).toEqual([plan.jobs[jobIndex]?.layout.rowCount, 1]);
+    }
+  });
+});
+
+describe('encodeRowPack', () => {
+  it('gathers the rows of each table in order of the layout', () => {
+    const tables = new Map([
+      ['colour', { rowCount: 3, width: 2, values: Float32Array.of(0, 1, 2, 3, 4, 5) }],
+      ['shape', { rowCount: 2, width: 2, values: Float32Array.of(10, 11, 12, 13) }],
+    ]);
+    const pack = decodeTensors(encodeRowPack(tables, layoutOf([0, 2], [1]), 2), 'test');
+    expect(pack.get('rows')?.shape).toEqual([3, 2]);
+    expect([...(pack.get('rows')?.values ?? [])]).toEqual([0, 1, 4, 5, 12, 13]);
+  });
+
+  it('refuses a layout of another number of tables', () => {
+    const tables = new Map([['colour', { rowCount: 1, width: 1, values: Float32Array.of(0) }]]);
+    expect(() => encodeRowPack(tables, layoutOf(), 1)).toThrow(/0 tables, not 1/);
+  });
+});

@@ -1,0 +1,219 @@
+import { describe, expect, it } from 'vitest';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { JobResultSchema } from '../../../shared/queue/protocol.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import {
+  carryJob,
+  ExecutorStuckError,
+  fetchJob,
+  type JobCarrier,
+} from '../../../worker/carrying/carry-job.js';
+import { InputCache } from '../../../worker/carrying/input-cache.js';
+import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+import { steppedClock } from '../../fixtures/stepped-clock.js';
+
+const going = new AbortController().signal;
+
+async function scene(executor: JobExecutor = executorForTest()) {
+  const blobs = new MemoryBlobStore();
+  const [order] = ordersForTest(1);
+  if (order === undefined) throw new Error('no order');
+  const job = {
+    ...order.job,
+    timeoutMs: 1_000,
+    dense: await blobs.put(order.dense),
+    rowPack: await blobs.put(order.rowPack ?? new Uint8Array()),
+  };
+  const carrier = {
+    blobsOf: () => blobs,
+    sharedInputs: new InputCache(1_000),
+    executor,
+    clock: instantClock(),
+    workerName: 'w',
+  };
+  return { blobs, job, carrier };
+}
+
+const carried = async (data: unknown, carrier: JobCarrier, signal: AbortSignal) =>
+  carryJob(await fetchJob(data, carrier), carrier, signal);
+
+const executing = (execute: JobExecutor['execute']): JobExecutor => ({
+  execute,
+  close: () => Promise.resolve(),
+});
+
+describe('carryJob', () => {
+  it('returns a record that names the output', async () => {
+    const { blobs, job, carrier } = await scene();
+    // The clock runs ahead of any work, so the deadline must not.
+    const result = await carried(job, { ...carrier, clock: patientClock() }, going);
+    expect(JobResultSchema.parse(result)).toMatchObject({ jobIndex: 0, worker: 'w' });
+    expect([...(await blobs.get(result.output))]).toEqual([0, 2, 1]);
+  });
+
+  it('takes what crossed JSON', async () => {
+    const { job, carrier } = await scene();
+    const crossed: unknown = JSON.parse(JSON.stringify(job));
+    const result = await carried(crossed, { ...carrier, clock: patientClock() }, going);
+    expect(result.runId).toBe(job.runId);
+  });
+
+  it.each([
+    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 4, the job protocol 2/],
+    ['an unknown field', { extra: 1 }, 'permanent', /malformed/],
+    ['no tasks', { taskIndices: [] }, 'permanent', /malformed at taskIndices/],
+  ])('does not do a job with %s', async (_, part, kind, reason) => {
+    const executor = executorForTest();
+    const { job, carrier } = await scene(executor);
+    await expect(carried({ ...job, ...part }, carrier, going)).rejects.toMatchObject({
+      failure: { kind, reason: expect.stringMatching(reason) as string },
+    });
+    expect(executor.calls).toHaveLength(0);
+  });
+
+  it.each([null, 'text', 7, {}])('does not do %j', async (data) => {
+    const { carrier } = await scene();
+    await expect(carried(data, carrier, going)).rejects.toMatchObject({
+      failure: { kind: 'permanent' },
+    });
+  });
+
+  it('says which input is missing', async () => {
+    const { blobs, job, carrier } = await scene();
+    await blobs.delete(job.rowPack);
+    await expect(carried(job, carrier, going)).rejects.toMatchObject({
+      failure: { kind: 'blob-missing', reason: expect.stringContaining('3 bytes') as string },
+    });
+  });
+
+  it.each([
+    ['data', 'permanent'],
+    ['usage', 'permanent'],
+    ['environment', 'transient'],
+    ['transient', 'transient'],
+  ] as const)('passes a failure of kind %s on as %s, with its cure', async (kind, expected) => {
+    const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
+    const { job, carrier } = await scene(executing(() => Promise.reject(error)));
+    const clock = patientClock();
+    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+      failure: { kind: expected, reason: 'no store; found x; cure: mount it' },
+    });
+  });
+
+  it('refuses what another machine may be able to do, whatever the kind', async () => {
+    for (const kind of ['data', 'environment'] as const) {
+      const error = new QianmoError({ kind, what: 'no GPU', isOfThisMachine: true });
+      const { job, carrier } = await scene(executing(() => Promise.reject(error)));
+      const clock = patientClock();
+      await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+        failure: { kind: 'refused', reason: 'no GPU' },
+      });
+    }
+  });
+
+  it('stops a computation at its deadline and says which', async () => {
+    const obedient = executing((_, signal, onBegin) => {
+      onBegin?.();
+      return untilTold(signal);
+    });
+    const { job, carrier } = await scene(obedient);
+    const clock = { ...instantClock(), sleep: firstSleepsOnly() };
+    await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
+      failure: {
+        kind: 'transient',
+        reason: expect.stringContaining('deadline of 1000 ms') as string,
+      },
+    });
+  });
+
+  it('counts the deadline from when the job begins, not from when it was given', async () => {
+    const clock = steppedClock();
+    let begin = (): void => undefined;
+    const starting = executing((_, signal, onBegin = () => undefined) => {
+      begin = onBegin;
+      return untilTold(signal);
+    });
+    const { job, carrier } = await scene(starting);
+    let endedMs: number | null = null;
+    const failed = carried(job, { ...carrier, clock }, going).finally(() => {
+      endedMs = clock.monotonicMs();
+    });
+    failed.catch(() => undefined);
+    await clock.asleep();
+    // The start of a process takes longer than the job may.
+    clock.advance(2 * job.timeoutMs);
+    await settled();
+    begin();
+    await clock.asleep();
+    clock.advance(job.timeoutMs - 1);
+    await settled();
+    expect(endedMs).toBeNull();
+    clock.advance(1);
+    await expect(failed).rejects.toMatchObject({
+      failure: { reason: expect.stringContaining('deadline of 1000 ms') as string },
+    });
+    expect(endedMs).toBe(3 * job.timeoutMs);
+  });
+
+  it('gives up a job that never begins, long after its deadline', async () => {
+    const clock = steppedClock();
+    const { job, carrier } = await scene(executing((_, signal) => untilTold(signal)));
+    const failed = carried(job, { ...carrier, clock }, going);
+    failed.catch(() => undefined);
+    await clock.asleep();
+    clock.wakeAll();
+    await expect(failed).rejects.toMatchObject({
+      failure: {
+        kind: 'transient',
+        reason: expect.stringContaining('did not begin within 300000 ms') as string,
+      },
+    });
+  });
+
+  it('gives up on an executor that does not stop', async () => {
+    const { job, carrier } = await scene(executing(() => new Promise(() => undefined)));
+    await expect(carried(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
+  });
+
+  it('passes the wish to stop on to the executor', async () => {
+    const stop = new AbortController();
+    const { job, carrier } = await scene(
+      executing((input, signal) => {
+        stop.abort();
+        return signal?.aborted === true
+          ? Promise.reject(new Error('given up'))
+          : Promise.resolve(outputOf(input));
+      }),
+    );
+    const clock = patientClock();
+    await expect(carried(job, { ...carrier, clock }, stop.signal)).rejects.toMatchObject({
+      failure: { reason: 'given up' },
+    });
+  });
+});
+
+/** Resolves when all that follows from what has happened has happened. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** What an executor does that obeys. */
+function untilTold(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(new Error('stopped')));
+  });
+}
+
+/** A clock on which no deadline ever passes. */
+function patientClock() {
+  return { ...instantClock(), sleep: () => new Promise<void>(() => undefined) };
+}
+
+/** Begin and deadline pass at once; the time to stop afterwards never does. */
+function firstSleepsOnly(): () => Promise<void> {
+  let sleepCount = 0;
+  return () => {
+    sleepCount += 1;
+    return sleepCount <= 2 ? Promise.resolve() : new Promise(() => undefined);
+  };
+}

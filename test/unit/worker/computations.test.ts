@@ -1,0 +1,59 @@
+// Captured functions are kept by what they compute, and freed when they are too many.
+
+import type { Rank } from '@tensorflow/tfjs';
+import { beforeAll, expect, test } from 'vitest';
+import { ModelConfigSchema } from '../../../shared/config/run-config.js';
+import type { MethodConfig } from '../../../shared/methods/methods.js';
+import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
+import { createComputations } from '../../../worker/compute/job/computations.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+
+const specOf = (embeddingWidth: number): ModelSpec =>
+  modelSpecOf(ModelConfigSchema.parse({ embeddingWidth }), []);
+const global = { kind: 'global' } as const;
+const fomaml = (changed = {}): MethodConfig =>
+  methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1, ...changed });
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await loadEngine('cpu', () => undefined);
+});
+
+test('one function for each model and method, settings included', () => {
+  const computations = createComputations(engine);
+  const found = computations.gradientOf(specOf(2), fomaml());
+  expect(computations.gradientOf(specOf(2), fomaml())).toBe(found);
+  for (const other of [global, fomaml({ innerRate: 0.2 }), fomaml({ innerSteps: 2 })])
+    expect(computations.gradientOf(specOf(2), other)).not.toBe(found);
+  expect(computations.gradientOf(specOf(3), fomaml())).not.toBe(found);
+  const prediction = computations.predictionOf(specOf(2), fomaml());
+  expect(computations.predictionOf(specOf(2), fomaml())).toBe(prediction);
+  expect(computations.predictionOf(specOf(2), global)).not.toBe(prediction);
+  computations.dispose();
+});
+
+test('the least recently used is freed for the ninth, and all at the end', () => {
+  const computations = createComputations(engine);
+  const [first, second, ...rest] = [1, 2, 3, 4, 5, 6, 7, 8].map((width) =>
+    computations.gradientOf(specOf(width), global),
+  );
+  const input = {
+    dense: { bias: engine.tf.tensor1d([0.5]) },
+    batches: {
+      all: {
+        impressionShares: engine.tf.ones<Rank.R2>([1, 8]),
+        clickShares: engine.tf.zeros<Rank.R2>([1, 8]),
+      },
+    },
+    weights: { warm: engine.tf.tensor1d([1]) },
+  } as const;
+  // Used again, the first is not the oldest.
+  expect(computations.gradientOf(specOf(1), global)).toBe(first);
+  computations.gradientOf(specOf(9), global);
+  expect(() => second!.run(input)).toThrow(/disposed/);
+  expect(computations.gradientOf(specOf(1), global)).toBe(first);
+  expect(computations.gradientOf(specOf(2), global)).not.toBe(second);
+  computations.dispose();
+  for (const freed of [first!, ...rest]) expect(() => freed.run(input)).toThrow(/disposed/);
+});

@@ -1,0 +1,390 @@
+// The compute process as its parent sees it: answers, deadlines, deaths. Forks compiled code.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { encodeDense, encodeFrozen } from '../../../coordinator/plan/row-pack-gather.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { ComputeChild } from '../../../worker/process/compute-child.js';
+import {
+  createComputeProcess,
+  describeDevice,
+  type ComputeEvent,
+  type ComputeExecutor,
+  type ComputeProcessOptions,
+} from '../../../worker/process/compute-process.js';
+import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { steppedClock } from '../../fixtures/stepped-clock.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+const entry = fileURLToPath(
+  new URL('../../../dist/test/fixtures/compute/compute-entry.js', import.meta.url),
+);
+const jobCase = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
+const work: GradientWork = {
+  kind: 'gradient',
+  method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
+  taskWeights: [0.5, 0.25, 0.25],
+};
+
+let events: ComputeEvent[] = [];
+const opened: JobExecutor[] = [];
+let onProgressSent = (): void => undefined;
+const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => {
+  events = [];
+  const onEvent = (event: ComputeEvent): void => {
+    events.push(event);
+    if (event.kind === 'warning' && event.message === 'progress sent') onProgressSent();
+  };
+  const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
+  opened.push(executor);
+  return executor;
+};
+/** Resolves when a job that comes to no end has sent its last progress. */
+const progressHeard = (): Promise<void> =>
+  new Promise((resolve) => {
+    onProgressSent = resolve;
+  });
+const endings = (): string[] => events.flatMap((e) => (e.kind === 'ended' ? [e.why] : []));
+
+let input: JobInput;
+const inputOf = (runId: string, timeoutMs = 60_000): JobInput => ({
+  ...input,
+  job: { ...input.job, runId, timeoutMs },
+});
+
+beforeAll(async () => {
+  expect(existsSync(entry), 'run npm run build first').toBe(true);
+  input = await jobInputOf(jobCase, [0, 1, 2], work);
+});
+afterEach(async () => {
+  for (const executor of opened.splice(0)) await executor.close();
+});
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
+
+async function failureOf(promise: Promise<unknown>): Promise<QianmoError> {
+  const error: unknown = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof QianmoError)) throw new Error(`no QianmoError but ${String(error)}`);
+  return error;
+}
+
+test('two fresh processes give the same bytes', async () => {
+  const first = await open().execute(input);
+  const second = await open().execute(input);
+  expect(Buffer.from(first.output).equals(Buffer.from(second.output))).toBe(true);
+  expect(first.output.byteLength).toBeGreaterThan(1000);
+  expect(first.weightedQueryLoss).toBe(second.weightedQueryLoss);
+});
+
+test('a job past its deadline is killed and the next one gets a fresh process', async () => {
+  const executor = open();
+  const error = await failureOf(executor.execute(inputOf('hangs', 300)));
+  expect(error.kind).toBe('transient');
+  expect(error.message).toContain('passed its deadline');
+  expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
+  expect(endings()).toEqual(['deadline']);
+  expect(events.filter((event) => event.kind === 'ready')).toHaveLength(2);
+});
+
+test('a deadline error names what was last heard', async () => {
+  const clock = steppedClock();
+  const executor = open({ clock });
+  const failed = failureOf(executor.execute(inputOf('hangs-computing', 3_000)));
+  await progressHeard();
+  clock.advance(3_000);
+  expect((await failed).report.found).toBe('last heard: computing, 3.0 s ago');
+});
+
+test('only a process that does not compute is ended for its silence', async () => {
+  const clock = steppedClock();
+  const executor = open({ clock, silenceMsMax: 2_000 });
+  const failed = failureOf(executor.execute(inputOf('freezes')));
+  await progressHeard();
+  clock.advance(2_000);
+  const silent = await failed;
+  expect(silent.kind).toBe('transient');
+  expect(silent.message).toContain('fell silent');
+  expect(silent.report.found).toMatch(/^last heard: reading, /);
+  const hanging = failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
+  await progressHeard();
+  clock.advance(2_000);
+  await Promise.race([clock.asleep(), hanging]);
+  clock.advance(2_000);
+  const late = await hanging;
+  expect(late.message).toContain('passed its deadline');
+  expect(endings()).toEqual(['silent', 'deadline']);
+});
+
+test('a loss that is not finite is an answer', async () => {
+  const diverged = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
+  for (const { values } of diverged.meta.dense.values()) values.fill(Number.NaN);
+  const answer = await open().execute(await jobInputOf(diverged, [0, 1, 2], work));
+  expect(answer.weightedQueryLoss).toBeNaN();
+  expect(answer.weightedSupportLoss).toBeNaN();
+});
+
+test.each([
+  ['exits', 'exit code 7'],
+  ['babbles', 'no answer'],
+  ['answers-another', 'no answer'],
+])('a process that %s fails its job and no other', async (runId, found) => {
+  const executor = open();
+  const failed = failureOf(executor.execute(inputOf(runId)));
+  const next = executor.execute(input);
+  const error = await failed;
+  expect(error.kind).toBe('transient');
+  expect(error.message).toContain(found);
+  expect((await next).queryRowCount).toBeGreaterThan(0);
+});
+
+test.each([
+  ['SIGKILL', /out of memory/],
+  ['SIGABRT', /native code gave up/],
+  ['SIGSEGV', /native code broke/],
+  ['SIGBUS', /native code broke/],
+  ['SIGILL', /lacks an instruction/],
+  ['SIGFPE', /divided by zero/],
+  ['SIGTERM', /look for lack of memory/],
+])('a death by %s costs one job and is reported with its cure', async (signal, cure) => {
+  const executor = open();
+  const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
+  expect(error.kind).toBe('transient');
+  expect(error.message).toContain(`signal ${signal}`);
+  expect(error.report.found).toMatch(/^last heard: micro-batch 3 of 8, /);
+  expect(error.report.cure).toMatch(cure);
+  expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
+  expect(endings()).toEqual([`signal ${signal}`]);
+});
+
+test('a second answer never counts for the next job', async () => {
+  const executor = open();
+  expect((await failureOf(executor.execute(inputOf('answers-twice')))).kind).toBe('data');
+  // It ends the process, whether it comes before the next job or during it.
+  const next = await executor.execute(input).catch((error: unknown) => error);
+  if (next instanceof QianmoError) expect(next.kind).toBe('transient');
+  else expect(next).toMatchObject({ queryRowCount: expect.any(Number) as number });
+  expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
+  expect(endings()).toEqual(['bad message']);
+});
+
+test('inputs sent ahead give the same bytes, in whatever order jobs are executed', async () => {
+  const executor = open();
+  const expected = await executor.execute(input);
+  const others = await Promise.all(
+    [
+      [3, 4, 5],
+      [0, 2, 3],
+      [6, 7, 8],
+    ].map((taskIndices) => jobInputOf(jobCase, taskIndices, work)),
+  );
+  const alone: Uint8Array[] = [];
+  for (const other of others) alone.push((await executor.execute(other)).output);
+  const ahead: Uint8Array[] = [];
+  for (const [place, other] of others.entries()) {
+    const computed = executor.execute(other);
+    // The second hint names a job that does not come next.
+    executor.prepare(place === 1 ? input : (others[place + 1] ?? input));
+    ahead.push((await computed).output);
+  }
+  expect(ahead.map(hex)).toEqual(alone.map(hex));
+  expect(hex((await executor.execute(input)).output)).toBe(hex(expected.output));
+});
+
+test('inputs sent ahead survive the death of the process they were sent to', async () => {
+  const executor = open();
+  await executor.execute(input);
+  const failed = failureOf(executor.execute(inputOf('exits')));
+  await Promise.resolve();
+  const next = inputOf('next');
+  executor.prepare(next);
+  const computed = executor.execute(next);
+  expect((await failed).kind).toBe('transient');
+  expect((await computed).queryRowCount).toBeGreaterThan(0);
+});
+
+test('more dense inputs than are kept are sent again', async () => {
+  const executor = open();
+  const inputs = await Promise.all(
+    [1, 2, 3].map((seed) =>
+      jobInputOf(
+        jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] }, seed),
+        [0, 1, 2],
+        work,
+      ),
+    ),
+  );
+  const outputs: string[] = [];
+  for (const turn of [...inputs, ...inputs])
+    outputs.push(hex((await executor.execute(turn)).output));
+  expect(outputs.slice(3)).toEqual(outputs.slice(0, 3));
+  expect(new Set(outputs).size).toBe(3);
+});
+
+test('frozen inputs are sent again when they have gone, and to a fresh process', async () => {
+  const executor = open();
+  const inputs = [1, 2, 3].map((seed) => frozenInputOf(seed));
+  const outputs: string[] = [];
+  for (const turn of [...inputs, ...inputs])
+    outputs.push(hex((await executor.execute(turn)).output));
+  expect(outputs.slice(3)).toEqual(outputs.slice(0, 3));
+  expect(new Set(outputs).size).toBe(3);
+  const [first = input] = inputs;
+  await failureOf(executor.execute({ ...first, job: { ...first.job, runId: 'exits' } }));
+  expect(hex((await executor.execute(first)).output)).toBe(outputs[0]);
+});
+
+/** Nothing but the output layer learns. */
+function frozenInputOf(seed: number): JobInput {
+  const { meta, model, store } = jobCaseOf(tinyTaskStore(), jobCase.model, seed);
+  const spec = modelSpecOf(model, store.manifest.features, work.method, ['output']);
+  const dense = encodeDense(meta, spec.learned.variables);
+  const frozen = encodeFrozen(meta, spec, 1e6);
+  if (frozen?.holdsTables !== true) throw new Error('the tables are frozen');
+  const { rowPack: _pack, ...job } = input.job;
+  const learned = { variables: [...spec.learned.variables], tables: [] };
+  return {
+    job: {
+      ...job,
+      dense: blobRefOf(dense),
+      frozen: blobRefOf(frozen.bytes),
+      work: { ...work, learned },
+    },
+    ...{ dense, rowPack: null, frozen: frozen.bytes },
+  };
+}
+
+test('a process that grows is replaced between two jobs, and no job is lost', async () => {
+  const executor = open({ computeMemoryByteCountMax: 512 * 2 ** 20 });
+  const expected = await executor.execute(input);
+  for (let job = 0; job < 20; job += 1)
+    expect(hex((await executor.execute(inputOf('grows'))).output)).toBe(hex(expected.output));
+  const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+  expect(
+    warnings.filter((text) => /replaced after \d+ jobs: .* more than 512 MiB/.test(text)).length,
+  ).toBeGreaterThanOrEqual(1);
+  expect(new Set(endings())).toEqual(new Set(['replaced']));
+  expect(endings().length).toBeLessThanOrEqual(2);
+});
+
+test('the process is given the variables it is to have', async () => {
+  const entryOf = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', NODE_OPTIONS: '--no-such-option' };
+  const error = await failureOf(open({ environment: entryOf }).execute(input));
+  expect(error.message).toContain('exit code 9');
+});
+
+test('a process that ended before it was asked anything says what of', async () => {
+  const environment = { ...process.env, NODE_OPTIONS: '--no-such-option' };
+  const onEvent = (): void => undefined;
+  const child = new ComputeChild({ entry, environment, clock: systemClock, onEvent });
+  // Holds the thread, so that the exit is not noticed before the channel is found broken.
+  const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
+  while (!state().startsWith('Z'));
+  const started = child.exchange({
+    request: { kind: 'start', backend: 'auto', device: 'auto', storeCacheByteCountMax: 1 },
+    answer: 'ready',
+    timeoutMs: 60_000,
+    silenceMsMax: null,
+    signal: undefined,
+    subject: 'the start',
+  });
+  expect((await failureOf(started)).message).toContain('exit code 9');
+});
+
+test('an abort kills the process and says so', async () => {
+  const executor = open();
+  const abort = new AbortController();
+  const failed = failureOf(executor.execute(inputOf('hangs'), abort.signal));
+  abort.abort();
+  expect((await failed).kind).toBe('interrupted');
+});
+
+test('what the child refuses arrives as its report and leaves the process alive', async () => {
+  const executor = open();
+  const wrong = { ...input, rowPack: input.dense };
+  const error = await failureOf(executor.execute(wrong));
+  expect(error.kind).toBe('data');
+  expect(error.report.found).toContain('rows is missing');
+  await executor.execute(input);
+  expect(endings()).toEqual([]);
+});
+
+test('a store that is another, or not there, is told as the fault of this machine', async () => {
+  const { job } = input;
+  const another = { ...job, store: { ...job.store, digest: 'another' } };
+  const stale = await failureOf(open().execute({ ...input, job: another }));
+  expect(stale.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
+  expect(stale.report.expected).toBe('manifest digest another');
+  const real = createComputeProcess({ clock: systemClock });
+  opened.push(real);
+  const nowhere = { ...job, store: { ...job.store, address: 'file:///no/such/store' } };
+  const missing = await failureOf(real.execute({ ...input, job: nowhere }));
+  expect(missing.message).toContain('there is no task store');
+  expect(missing.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
+});
+
+test('after close nothing runs and nothing is accepted', async () => {
+  const executor = open();
+  await executor.execute(input);
+  await executor.close();
+  expect(endings()).toEqual(['closed']);
+  expect((await failureOf(executor.execute(input))).kind).toBe('interrupted');
+});
+
+test('a missing build is named with its cure', async () => {
+  const executor = createComputeProcess({ clock: systemClock, entry: '/no/such/main.js' });
+  const error = await failureOf(executor.execute(input));
+  expect(error.kind).toBe('environment');
+  expect(error.report.cure).toContain('npm run build');
+});
+
+test('the real entry says what it computes on', async () => {
+  const { isNative, backend } = await describeDevice();
+  expect(backend).toMatch(isNative ? /TensorFlow \d/ : /wasm|cpu/);
+});
+
+test('started ahead of a job, it says on what it computes, and once', async () => {
+  const executor = open();
+  await executor.start();
+  await executor.start();
+  const ready = events.flatMap((event) => (event.kind === 'ready' ? [event.device] : []));
+  expect(ready).toHaveLength(1);
+  expect(ready[0]?.product.gflops).toBeGreaterThan(0);
+  await executor.execute(input);
+  expect(events.filter((event) => event.kind === 'started')).toHaveLength(1);
+});
+
+test('a job begins when the process for it has started, not before', async () => {
+  const executor = open();
+  let kinds: string[] = [];
+  await executor.execute(input, undefined, () => {
+    kinds = events.map(({ kind }) => kind);
+  });
+  expect(kinds).toEqual(['started', 'ready']);
+});
+
+test('a GPU that the process may not see is refused at the start, and by a job that demands it', async () => {
+  const environment = { ...process.env, CUDA_VISIBLE_DEVICES: '-1' };
+  const demanding = createComputeProcess({ clock: systemClock, entry, environment, device: 'gpu' });
+  opened.push(demanding);
+  const error = await failureOf(demanding.start());
+  expect(error.kind).toBe('environment');
+  expect(error.report.found).toContain('no GPU that this process may see');
+  const content = createComputeProcess({ clock: systemClock, entry, environment });
+  opened.push(content);
+  const job = { ...input.job, device: 'gpu' as const };
+  const refusal = await failureOf(content.execute({ ...input, job }));
+  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
+  await content.execute(input);
+});

@@ -1,0 +1,238 @@
+// What a compute process says about its device, and when a demand for a GPU is refused.
+
+import { describe, expect, test } from 'vitest';
+import { systemClock, type Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { findCudaLibraries, openWithNode } from '../../../worker/compute/device/cuda-libraries.js';
+import {
+  deviceReportLines,
+  DeviceReportSchema,
+  formatDeviceLine,
+  requireDevice,
+  type DeviceReport,
+} from '../../../worker/compute/device/device-report.js';
+import {
+  measureDevice,
+  measureProduct,
+  processorFeatures,
+} from '../../../worker/compute/device/measure-device.js';
+import {
+  countUsableGpus,
+  firstVisibleGpu,
+  parseGpuList,
+  visibleDevicesFor,
+} from '../../../worker/compute/device/visible-gpus.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+
+const GPU_LIST =
+  '0, NVIDIA H100 80GB HBM3, 81559, 570.86.15, 9.0\n1, NVIDIA L4, 23034, 570.86.15, 8.9\n';
+const gpus = parseGpuList(GPU_LIST);
+
+const onCpu: DeviceReport = {
+  device: 'cpu',
+  backend: 'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU',
+  isNative: true,
+  processor: { name: 'AMD EPYC 7763', features: ['avx', 'avx2', 'fma'] },
+  threads: { intraOp: 1, interOp: 1, openMp: null },
+  oneDnn: true,
+  gpu: null,
+  cudaLibraries: [],
+  product: { width: 512, gflops: 84.123 },
+};
+const onGpu: DeviceReport = {
+  ...onCpu,
+  device: 'gpu',
+  backend: 'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, GPU',
+  gpu: gpus[0] ?? null,
+  cudaLibraries: ['libcudart.so.12', 'libcudnn.so.9'],
+  product: { width: 512, gflops: 9000 },
+};
+
+describe('the report', () => {
+  test('is one line for a CPU', () => {
+    expect(formatDeviceLine(onCpu)).toBe(
+      'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU, 1 thread of AMD EPYC 7763, oneDNN on, ' +
+        '84 GFLOPS at 512^3',
+    );
+  });
+
+  test('is one line for a GPU', () => {
+    expect(formatDeviceLine(onGpu)).toBe(
+      'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, GPU, GPU 0 NVIDIA H100 80GB HBM3 (79.6 GiB, ' +
+        'compute 9.0, driver 570.86.15, CUDA 12), 9000 GFLOPS at 512^3',
+    );
+  });
+
+  test('says in full that a GPU lies idle', () => {
+    const lines = new Map(deviceReportLines({ ...onCpu, gpu: gpus[1] ?? null }));
+    expect(lines.get('GPU')).toMatch(/^GPU 1 NVIDIA L4 .*NOT USED$/);
+    expect(lines.get('processor')).toBe('AMD EPYC 7763 (avx, avx2, fma)');
+    expect(lines.get('CUDA libraries')).toBe('none loaded');
+  });
+
+  test('of the backends of this machine passes its schema, within bounds', async () => {
+    for (const choice of ['auto', 'cpu'] as const) {
+      const engine = await loadEngine(choice, () => undefined);
+      const tensorCount = engine.tf.memory().numTensors;
+      const environment = { TF_NUM_INTRAOP_THREADS: '2', OMP_NUM_THREADS: 'all' };
+      const report = await measureDevice(engine, { clock: systemClock, environment });
+      const inCaller = { ...environment, TF_NUM_INTEROP_THREADS: '-1' };
+      const { threads } = await measureDevice(engine, {
+        clock: systemClock,
+        environment: inCaller,
+      });
+      expect(threads.interOp).toBe(1);
+      expect(DeviceReportSchema.parse(report)).toEqual(report);
+      expect(report.threads).toEqual({ intraOp: 2, interOp: null, openMp: null });
+      expect(report.product.gflops).toBeGreaterThan(0);
+      expect(engine.tf.memory().numTensors).toBe(tensorCount);
+    }
+  });
+
+  /** A clock that moves by `stepMs` at every `readingsPerStep`-th reading. */
+  const steppingClock = (stepMs: number, readingsPerStep = 1): Clock & { nowMs: () => number } => {
+    let readings = 0;
+    const nowMs = (): number => Math.floor(readings / readingsPerStep) * stepMs;
+    return {
+      ...systemClock,
+      nowMs,
+      monotonicMs: () => {
+        readings += 1;
+        return nowMs();
+      },
+    };
+  };
+
+  test('measures by the clock: the median, and no sample is begun after the bound', async () => {
+    const engine = await loadEngine('cpu', () => undefined);
+    const clock = steppingClock(10);
+    expect(measureProduct(engine, clock, 100)).toEqual({ width: 100, gflops: 0.2 });
+    // Two readings a sample, one before each further sample; three samples at most fit.
+    expect(clock.nowMs()).toBeLessThanOrEqual(100);
+  });
+
+  test('measures what is slow or fast beside the clock', async () => {
+    const engine = await loadEngine('cpu', () => undefined);
+    // 2,000 operations in 1 s.
+    const slow = measureProduct(engine, steppingClock(1_000), 10);
+    expect(slow).toEqual({ width: 10, gflops: 2e-6 });
+    // The clock moves once in five readings: one product is over before it has moved.
+    expect(measureProduct(engine, steppingClock(1, 5), 10).gflops).toBeGreaterThan(0);
+    // It stands still.
+    expect(measureProduct(engine, steppingClock(0), 10).gflops).toBe(0);
+  });
+
+  test('names the instruction sets of x86 and ARM', () => {
+    const x86 =
+      'processor\t: 0\nflags\t\t: fpu sse4_2 avx2 fma avx512f erms\nflags\t\t: amx_tile\n';
+    expect(processorFeatures(x86)).toEqual(['sse4_2', 'avx2', 'fma', 'avx512f']);
+    expect(processorFeatures('Features\t: fp asimd sve\n')).toEqual(['asimd', 'sve']);
+    expect(processorFeatures('')).toEqual([]);
+  });
+});
+
+describe('a demand', () => {
+  const nothing = (): never => {
+    throw new Error('looked for libraries without need');
+  };
+  const refusalOf = (report: DeviceReport, hasDriver: boolean, missing: string[]): QianmoError => {
+    try {
+      requireDevice('gpu', report, () => ({ hasDriver, missing }));
+    } catch (error) {
+      if (error instanceof QianmoError) return error;
+    }
+    throw new Error('not refused');
+  };
+
+  test('that is met, or none, passes', () => {
+    requireDevice('gpu', onGpu, nothing);
+    requireDevice('auto', onCpu, nothing);
+    requireDevice('cpu', onCpu, nothing);
+  });
+
+  test('for a GPU names the libraries that are missing and the command that installs them', () => {
+    const error = refusalOf(onCpu, false, ['libcudart.so.12', 'libcudnn.so.9']);
+    expect(error.exitCode).toBe(3);
+    expect(error.report.isOfThisMachine).toBe(true);
+    expect(error.report.found).toContain('libcudart.so.12, libcudnn.so.9');
+    expect(error.report.found).toContain('libcuda.so.1');
+    expect(error.report.cure).toContain('qianmo setup --gpu');
+  });
+
+  test('for the CPU refuses a GPU', () => {
+    const refusing = (): void => requireDevice('cpu', onGpu, nothing);
+    expect(refusing).toThrow('computes on a GPU');
+    expect(refusing).toThrow(
+      expect.objectContaining({
+        report: expect.objectContaining({ isOfThisMachine: true }) as object,
+      }) as Error,
+    );
+  });
+
+  test.each([
+    ['the driver', onCpu, false, /driver/],
+    ['a visible GPU', onCpu, true, /CUDA_VISIBLE_DEVICES/],
+    ['native TensorFlow', { ...onCpu, isNative: false }, true, /setup --gpu/],
+    ['nothing it could name', { ...onCpu, gpu: gpus[0] ?? null }, true, /TF_CPP_MAX_VLOG_LEVEL/],
+  ])('for a GPU, lacking %s, has the cure for that', (_, report, hasDriver, cure) => {
+    expect(refusalOf(report, hasDriver, []).report.cure).toMatch(cure);
+  });
+});
+
+describe('libraries of CUDA', () => {
+  test('are found beside TensorFlow or in the system, and the others named', () => {
+    const there = new Set(['nvidia/cublas/lib/libcublas.so.12', 'libcudart.so.12', 'libcuda.so.1']);
+    const found = findCudaLibraries(['nvidia/cufft/lib', 'nvidia/cublas/lib'], (path) =>
+      there.has(path) ? null : `${path}: cannot open shared object file`,
+    );
+    expect(found).toEqual({
+      hasDriver: true,
+      missing: [
+        'libcublasLt.so.12',
+        'libcufft.so.11',
+        'libcusolver.so.11',
+        'libcusparse.so.12',
+        'libcudnn.so.9',
+      ],
+    });
+  });
+
+  test.skipIf(process.platform !== 'linux')('are opened by the dynamic linker', () => {
+    expect(openWithNode('libm.so.6')).toBeNull();
+    expect(openWithNode('libno-such-thing.so.1')).toContain('cannot open shared object file');
+  });
+});
+
+describe('GPUs', () => {
+  test('are read from the list, whatever else is printed', () => {
+    expect(gpus.map(({ name, memoryMiB }) => [name, memoryMiB])).toEqual([
+      ['NVIDIA H100 80GB HBM3', 81559],
+      ['NVIDIA L4', 23034],
+    ]);
+    expect(parseGpuList('No devices were found\n')).toEqual([]);
+    expect(parseGpuList('0, NVIDIA GB10, [N/A], 580.1, 12.1\n')[0]?.memoryMiB).toBe(0);
+  });
+
+  test.each([
+    ['auto', undefined, undefined, undefined],
+    ['auto', undefined, '2,3', '2,3'],
+    ['cpu', 1, '2,3', '-1'],
+    ['auto', 1, undefined, '1'],
+    ['gpu', 1, '2,3', '3'],
+    ['gpu', 2, '2,3', '-1'],
+    ['gpu', 0, '', '-1'],
+    ['gpu', 0, 'GPU-5e1f', 'GPU-5e1f'],
+    ['gpu', 1, '0,-1,2', '-1'],
+  ] as const)('device %s, index %s of those let through by %s: %s', (device, index, by, seen) => {
+    expect(visibleDevicesFor(device, index, by)).toBe(seen);
+  });
+
+  test('are counted and named among those let through', () => {
+    expect(countUsableGpus(gpus, undefined)).toBe(2);
+    expect(countUsableGpus(gpus, '1')).toBe(1);
+    expect(countUsableGpus(gpus, '-1')).toBe(0);
+    expect(firstVisibleGpu(gpus, undefined)?.index).toBe(0);
+    expect(firstVisibleGpu(gpus, '1,0')?.index).toBe(1);
+    expect(firstVisibleGpu(gpus, '-1')).toBeNull();
+  });
+});

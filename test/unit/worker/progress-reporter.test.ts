@@ -1,0 +1,91 @@
+// What a compute process says about its job: each phase, and a bounded number of micro-batches.
+
+import { describe, expect, it } from 'vitest';
+import type { ComputeReply } from '../../../worker/process/compute-protocol.js';
+import { createExecutor } from '../../../worker/compute/job/create-executor.js';
+import { progressReporter } from '../../../worker/compute/job/progress-reporter.js';
+import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+function scene() {
+  const sent: ComputeReply[] = [];
+  let beat = (): void => undefined;
+  const time = instantClock();
+  const clock = {
+    ...time,
+    sleep: (_: number, signal?: AbortSignal) =>
+      new Promise<void>((resolve) => {
+        beat = resolve;
+        signal?.addEventListener('abort', () => resolve());
+      }),
+  };
+  const reporter = progressReporter((reply) => void sent.push(reply), clock);
+  const advance = (durationMs: number): void => time.advance(durationMs);
+  return { sent, reporter, advance, beat: () => beat() };
+}
+
+const batch = (number: number) => ({
+  phase: 'computing' as const,
+  microBatch: { number, count: 100 },
+});
+
+describe('progressReporter', () => {
+  it('says each phase at once and micro-batches at a bounded rate', () => {
+    const { sent, reporter, advance } = scene();
+    const end = reporter.begin(7);
+    reporter.report({ phase: 'reading' });
+    for (let number = 1; number <= 100; number += 1) {
+      reporter.report(batch(number));
+      advance(10);
+    }
+    end();
+    const numbers = sent.flatMap((reply) =>
+      reply.kind === 'progress' ? (reply.progress.microBatch?.number ?? 0) : [],
+    );
+    expect(numbers).toEqual([0, 1, 11, 21, 31, 41, 51, 61, 71, 81, 91]);
+    expect(sent.every((reply) => 'requestId' in reply && reply.requestId === 7)).toBe(true);
+  });
+
+  it('repeats the latest while the thread is free, and nothing once the job has ended', async () => {
+    const { sent, reporter, beat } = scene();
+    const end = reporter.begin(1);
+    reporter.report({ phase: 'reading' });
+    beat();
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(sent).toHaveLength(2);
+    end();
+    beat();
+    await Promise.resolve();
+    reporter.report({ phase: 'computing' });
+    expect(sent).toHaveLength(2);
+  });
+});
+
+it('an executor tells its phases and micro-batches, counted from 1', async () => {
+  const seen: string[] = [];
+  const store = tinyTaskStore();
+  const executor = await createExecutor({
+    openStore: () => Promise.resolve(store),
+    onProgress: ({ phase, microBatch }) =>
+      seen.push(
+        microBatch === undefined ? phase : `${phase} ${microBatch.number}/${microBatch.count}`,
+      ),
+  });
+  const input = await jobInputOf(
+    jobCaseOf(store, { personal: ['bias'] }),
+    [0, 1, 2, 3],
+    {
+      kind: 'gradient',
+      method: methodOf({ kind: 'fomaml', innerSteps: 1, innerRate: 0.1 }),
+      taskWeights: [0.25, 0.25, 0.25, 0.25],
+    },
+    1,
+  );
+  await executor.execute(input);
+  await executor.close();
+  const batches = ['computing 1/4', 'computing 2/4', 'computing 3/4', 'computing 4/4'];
+  expect(seen).toEqual(['reading', 'computing', ...batches]);
+});

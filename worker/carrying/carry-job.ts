@@ -1,0 +1,201 @@
+/**
+ * What a worker does with one job, from the bytes on the queue to the record it returns: parse and
+ * fetch, which may be done ahead; then compute under a deadline, and put. Knows no queue. A failure
+ * leaves as text that the dispatcher understands (`shared/queue/job-failure.ts`).
+ */
+
+import { z } from 'zod';
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import type { JobFailure } from '../../shared/queue/job-failure.js';
+import {
+  JobSchema,
+  PROTOCOL_VERSION,
+  type Job,
+  type JobResult,
+} from '../../shared/queue/protocol.js';
+import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import type { InputCache } from './input-cache.js';
+
+/** Above all that an executor needs before a job begins: its process ended, started, and again. */
+const BEGIN_TIMEOUT_MS = 300_000;
+/** What an executor may take to stop once told to; beyond it the worker is broken. */
+const STOP_GRACE_MS = 10_000;
+
+export interface JobCarrier {
+  /** Blobs that live on for so long after each use. */
+  readonly blobsOf: (lifetimeMs: number) => BlobStore;
+  readonly sharedInputs: InputCache;
+  readonly executor: JobExecutor;
+  readonly clock: Clock;
+  readonly workerName: string;
+}
+
+/** A failure of one job, ready for the queue. */
+export class JobFailedError extends Error {
+  readonly failure: JobFailure;
+  constructor(failure: JobFailure, cause?: unknown) {
+    super(failure.reason, cause === undefined ? {} : { cause });
+    this.name = 'JobFailedError';
+    this.failure = failure;
+  }
+}
+
+/** The executor ignored its signal: the process that holds it must end. */
+export class ExecutorStuckError extends Error {
+  override readonly name = 'ExecutorStuckError';
+}
+
+/**
+ * Everything a job needs to be computed.
+ *
+ * @throws JobFailedError
+ */
+export async function fetchJob(data: unknown, carrier: JobCarrier): Promise<JobInput> {
+  const job = parsedJob(data);
+  try {
+    const blobs = carrier.blobsOf(job.blobLifetimeMs);
+    const { sharedInputs } = carrier;
+    const [dense, frozen, rowPack] = await Promise.all([
+      sharedInputs.get(job.dense, blobs),
+      job.frozen === undefined ? null : sharedInputs.get(job.frozen, blobs),
+      job.rowPack === undefined ? null : blobs.get(job.rowPack),
+    ]);
+    return { job, dense, rowPack, frozen };
+  } catch (error) {
+    throw new JobFailedError(failureOf(error, job), error);
+  }
+}
+
+/**
+ * @param signal aborts when the job is to be given up (shutdown, lost lock).
+ * @param onComputed called when the executor is free again, before the output is put.
+ * @throws JobFailedError, or ExecutorStuckError
+ */
+export async function carryJob(
+  input: JobInput,
+  carrier: JobCarrier,
+  signal: AbortSignal,
+  onComputed: () => void = () => undefined,
+): Promise<JobResult> {
+  const { job } = input;
+  try {
+    const computed = await withinDeadline(job, carrier, signal, (stopSignal, onBegin) =>
+      carrier.executor.execute(input, stopSignal, onBegin),
+    );
+    onComputed();
+    const output = await carrier.blobsOf(job.blobLifetimeMs).put(computed.output);
+    return {
+      protocolVersion: PROTOCOL_VERSION,
+      runId: job.runId,
+      outerStep: job.outerStep,
+      jobIndex: job.jobIndex,
+      output,
+      weightedQueryLoss: computed.weightedQueryLoss,
+      weightedSupportLoss: computed.weightedSupportLoss,
+      taskCount: job.taskIndices.length,
+      queryRowCount: computed.queryRowCount,
+      computeMs: computed.computeMs,
+      worker: carrier.workerName,
+      backend: computed.backend,
+    };
+  } catch (error) {
+    if (error instanceof ExecutorStuckError) throw error;
+    throw new JobFailedError(failureOf(error, job), error);
+  }
+}
+
+function parsedJob(data: unknown): Job {
+  const version = z.object({ protocolVersion: z.unknown() }).safeParse(data);
+  if (version.success && version.data.protocolVersion !== PROTOCOL_VERSION) {
+    const found = String(version.data.protocolVersion);
+    throw new JobFailedError({
+      kind: 'refused',
+      reason: `this worker speaks protocol ${PROTOCOL_VERSION}, the job protocol ${found}: run the same version of qianmo on coordinator and workers`,
+    });
+  }
+  const parsed = JobSchema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new JobFailedError({
+    kind: 'permanent',
+    reason: `the job is malformed at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
+  });
+}
+
+async function withinDeadline(
+  job: Job,
+  { clock }: JobCarrier,
+  signal: AbortSignal,
+  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
+): Promise<JobOutput> {
+  const stop = new AbortController();
+  const begun = new AbortController();
+  const settled = new AbortController();
+  const giveUp = (): void => stop.abort();
+  if (signal.aborted) giveUp();
+  signal.addEventListener('abort', giveUp, { once: true });
+  const givenUp: { because: string | null } = { because: null };
+  const over = AbortSignal.any([settled.signal, stop.signal]);
+  const watch = async (): Promise<never> => {
+    await clock.sleep(BEGIN_TIMEOUT_MS, AbortSignal.any([over, begun.signal]));
+    if (begun.signal.aborted) await clock.sleep(job.timeoutMs, over);
+    if (!over.aborted) {
+      givenUp.because = begun.signal.aborted
+        ? `the job passed its deadline of ${job.timeoutMs} ms`
+        : `the job did not begin within ${BEGIN_TIMEOUT_MS} ms`;
+      giveUp();
+    }
+    await clock.sleep(STOP_GRACE_MS, settled.signal);
+    throw new ExecutorStuckError('the executor did not stop when told to');
+  };
+  try {
+    return await Promise.race([compute(stop.signal, () => begun.abort()), watch()]);
+  } catch (error) {
+    if (givenUp.because === null || error instanceof ExecutorStuckError) throw error;
+    throw new QianmoError({
+      kind: 'transient',
+      what: givenUp.because,
+      ...foundBy(error),
+      cure: 'lower training.tasksPerJob, or raise queue.jobTimeoutMs',
+      cause: error,
+    });
+  } finally {
+    settled.abort();
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+/** What the executor last heard of the job that it gave up. */
+function foundBy(error: unknown): { readonly found?: string } {
+  const found = error instanceof QianmoError ? error.report.found : undefined;
+  return found === undefined ? {} : { found };
+}
+
+const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {
+  usage: 'permanent',
+  data: 'permanent',
+  environment: 'transient',
+  transient: 'transient',
+  failed: 'transient',
+  interrupted: 'transient',
+};
+
+function failureOf(error: unknown, job: Job): JobFailure {
+  if (error instanceof BlobMissingError) return { kind: 'blob-missing', reason: error.message };
+  if (!(error instanceof QianmoError))
+    return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
+  const { where, expected, found, cure } = error.report;
+  // A spoilt input is mended by putting it again; the blob store has removed it.
+  const isInput = [job.dense, job.rowPack, job.frozen].some(
+    (ref) => ref !== undefined && where?.includes(ref.sha256) === true,
+  );
+  if (error.kind === 'data' && isInput) return { kind: 'blob-missing', reason: error.message };
+  const parts = [error.message];
+  if (expected !== undefined) parts.push(`expected ${expected}`);
+  if (found !== undefined) parts.push(`found ${found}`);
+  if (cure !== undefined) parts.push(`cure: ${cure}`);
+  const kind = error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
+  return { kind, reason: parts.join('; ') };
+}

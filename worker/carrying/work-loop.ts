@@ -1,0 +1,315 @@
+/**
+ * A worker: takes jobs of any run from the queue, has them computed one at a time by the executor
+ * and returns the records. While one is computed, the next one's inputs are fetched and the last
+ * one's output is put. Holds nothing that matters and never imports a tensor library: the process
+ * that talks to Redis must always be free to renew its locks.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
+import { formatJobFailure } from '../../shared/queue/job-failure.js';
+import {
+  checkRedis,
+  connectRedis,
+  redactedRedisUrl,
+  type RedisConnection,
+} from '../../shared/queue/redis-connection.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
+import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
+import {
+  carryJob,
+  ExecutorStuckError,
+  fetchJob,
+  JobFailedError,
+  type JobCarrier,
+} from './carry-job.js';
+import { InputCache } from './input-cache.js';
+import { QueueIntake, type HeldJob } from './queue-intake.js';
+import { RefusalRest } from './refusal-rest.js';
+
+/** Inputs that jobs share, kept in memory: two outer steps of a large trunk, or frozen tables. */
+const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
+/** Beyond any `queue.blobByteCountMax` that makes sense: the run's own limit is the coordinator's. */
+const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
+/** A worker that cannot hand its job back in this time goes all the same: the lock will end. */
+const STOP_TIMEOUT_MS = 5_000;
+/** How often a job that is held ahead is looked upon as one that another worker could do. */
+const AHEAD_LOOK_INTERVAL_MS = 1_000;
+
+export type WorkerEvent =
+  | { readonly kind: 'ready'; readonly worker: string; readonly redis: string }
+  | { readonly kind: 'job-started'; readonly jobId: string }
+  | { readonly kind: 'job-finished'; readonly jobId: string; readonly computeMs: number }
+  | { readonly kind: 'job-failed'; readonly jobId: string; readonly reason: string }
+  | { readonly kind: 'job-handed-back'; readonly jobId: string }
+  | { readonly kind: 'redis-trouble'; readonly reason: string }
+  | { readonly kind: 'stopped'; readonly worker: string };
+
+export interface RunWorkerOptions {
+  readonly redisUrl: string;
+  /** In braces: `{qianmo}`. */
+  readonly prefix: string;
+  /** Shown on the queue board and in results. */
+  readonly name: string;
+  /** Belongs to the caller, who closes it. */
+  readonly executor: JobExecutor;
+  readonly clock: Clock;
+  /** Ends the worker: the job under way goes back to the queue. */
+  readonly signal: AbortSignal;
+  readonly onEvent?: (event: WorkerEvent) => void;
+  /** Redis by default. */
+  readonly blobs?: BlobStore;
+  /** Whether a second job may be held while one is computed; true by default. */
+  readonly takesAhead?: boolean;
+}
+
+/**
+ * Runs until the signal aborts.
+ *
+ * @throws QianmoError `environment` when Redis is down at the start or may evict keys, `failed` when
+ *   the executor no longer obeys; the process should then end.
+ */
+export async function runWorker(options: RunWorkerOptions): Promise<void> {
+  const { redisUrl: url, name, onEvent = () => undefined } = options;
+  let lastTrouble = '';
+  const onError = (error: Error): void => {
+    // A lost Redis repeats the same words several times a second, until it is back.
+    if (error.message === lastTrouble) return;
+    lastTrouble = error.message;
+    onEvent({ kind: 'redis-trouble', reason: error.message });
+  };
+  const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
+  redis.on('ready', () => {
+    lastTrouble = '';
+  });
+  try {
+    const { version } = await checkRedis(redis);
+    onEvent({ kind: 'ready', worker: name, redis: `${version} at ${redactedRedisUrl(url)}` });
+    await workUntilStopped(options, redis, onEvent, onError);
+    onEvent({ kind: 'stopped', worker: name });
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function workUntilStopped(
+  options: RunWorkerOptions,
+  redis: RedisConnection,
+  onEvent: (event: WorkerEvent) => void,
+  onError: (error: Error) => void,
+): Promise<void> {
+  const { clock, prefix, name, signal, takesAhead = true } = options;
+  const carrier = carrierOf(options, redis);
+  const intake = new QueueIntake({ redis, prefix, name, clock, onError });
+  const [stop, rest] = [stopSwitch(signal), new RefusalRest()];
+  const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
+  const working = workThroughJobs(bench).finally(() => intake.close());
+  // By itself it ends only when it throws.
+  await Promise.race([bench.stop.stopped, working]);
+  intake.stopTaking();
+  await endedInTime(working, clock, bench.stop);
+  if (bench.stop.failure !== undefined) throw bench.stop.failure;
+}
+
+function carrierOf(options: RunWorkerOptions, redis: RedisConnection): JobCarrier {
+  const { prefix, executor, clock, name: workerName } = options;
+  const blobByteCountMax = BLOB_BYTE_COUNT_MAX;
+  const redisBlobsOf = (lifetimeMs: number): BlobStore =>
+    new RedisBlobStore({ redis, prefix, lifetimeMs, blobByteCountMax });
+  const { blobs } = options;
+  return {
+    blobsOf: blobs === undefined ? redisBlobsOf : () => blobs,
+    sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
+    executor,
+    clock,
+    workerName,
+  };
+}
+
+/** What the steps of a worker's work share. */
+interface WorkBench {
+  readonly carrier: JobCarrier;
+  readonly intake: QueueIntake;
+  readonly stop: StopSwitch;
+  readonly rest: RefusalRest;
+  readonly onEvent: (event: WorkerEvent) => void;
+  readonly takesAhead: boolean;
+}
+
+/** A held job whose inputs are on their way. */
+interface TakenJob {
+  readonly held: HeldJob;
+  readonly fetching: Promise<JobInput>;
+}
+
+/** Ends when the worker is told to stop; what it then holds has been handed back. */
+async function workThroughJobs(bench: WorkBench): Promise<void> {
+  const { stop, rest } = bench;
+  let ahead: TakenJob | null = null;
+  let delivering = Promise.resolve();
+  while (!stop.signal.aborted) {
+    const held: HeldJob | null = ahead === null ? await nextAfterRest(bench) : ahead.held;
+    if (held === null) continue;
+    const taken: TakenJob = ahead ?? { held, fetching: fetching(held, bench) };
+    const carrying = carried(taken, bench);
+    const takesAhead = bench.takesAhead && !rest.isDoubtful;
+    ahead = takesAhead ? await takenAhead(carrying.computed, bench) : null;
+    await carrying.computed;
+    // One result at most is on its way while the next job is computed.
+    await delivering;
+    delivering = carrying.settled;
+  }
+  if (ahead !== null) await handBack(ahead.held, bench);
+  await delivering;
+}
+
+async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
+  const { carrier, intake, stop, rest } = bench;
+  const restMs = rest.take();
+  if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
+  return intake.next();
+}
+
+function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
+  const input = fetchJob(held.data, carrier);
+  // A failure is thrown where the job is carried, not as an unhandled rejection.
+  input.catch(() => undefined);
+  return input;
+}
+
+/**
+ * A job to compute after the one under way, when the queue has plenty. It is handed back when that
+ * one takes so long that others run out of work.
+ *
+ * @param computed resolves when the executor is free again.
+ */
+async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<TakenJob | null> {
+  const { intake, carrier, stop } = bench;
+  const isFree = new AbortController();
+  void computed.then(() => isFree.abort());
+  const held = await intake.nextAhead();
+  if (held === null) return null;
+  const taken = { held, fetching: fetching(held, bench) };
+  void taken.fetching.then(
+    (input) => carrier.executor.prepare?.(input),
+    () => undefined,
+  );
+  for (;;) {
+    await carrier.clock.sleep(AHEAD_LOOK_INTERVAL_MS, isFree.signal);
+    if (isFree.signal.aborted || stop.signal.aborted) return taken;
+    if (held.lost.aborted) return null;
+    if (await intake.isQueueEmptyForOthers()) {
+      await handBack(held, bench);
+      return null;
+    }
+  }
+}
+
+async function handBack(held: HeldJob, { onEvent }: WorkBench): Promise<void> {
+  await held.handBack();
+  onEvent({ kind: 'job-handed-back', jobId: held.jobId });
+}
+
+/** Stopping has two reasons: a request from outside, or an executor that no longer obeys. */
+interface StopSwitch {
+  readonly stopped: Promise<void>;
+  readonly signal: AbortSignal;
+  failure: QianmoError | undefined;
+  fail(failure: QianmoError): void;
+}
+
+function stopSwitch(request: AbortSignal): StopSwitch {
+  const controller = new AbortController();
+  const stopped = new Promise<void>((resolve) => {
+    controller.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  if (request.aborted) controller.abort();
+  request.addEventListener('abort', () => controller.abort(), { once: true });
+  const stop: StopSwitch = {
+    stopped,
+    signal: controller.signal,
+    failure: undefined,
+    fail: (failure) => {
+      stop.failure = failure;
+      controller.abort();
+    },
+  };
+  return stop;
+}
+
+interface Carrying {
+  /** Resolves when the executor is free again, however the job went. */
+  readonly computed: Promise<void>;
+  /** Resolves when the job is no longer this worker's. */
+  readonly settled: Promise<void>;
+}
+
+function carried(taken: TakenJob, bench: WorkBench): Carrying {
+  let isComputed = (): void => undefined;
+  const computed = new Promise<void>((resolve) => {
+    isComputed = resolve;
+  });
+  const settled = carriedToItsEnd(taken, bench, isComputed).finally(isComputed);
+  // Thrown where it is awaited, which is later.
+  settled.catch(() => undefined);
+  return { computed, settled };
+}
+
+async function carriedToItsEnd(
+  { held, fetching }: TakenJob,
+  { carrier, stop, rest, onEvent }: WorkBench,
+  onComputed: () => void,
+): Promise<void> {
+  const { jobId } = held;
+  const giveUp = new AbortController();
+  const onGiveUp = (): void => giveUp.abort();
+  for (const source of [stop.signal, held.lost]) {
+    if (source.aborted) onGiveUp();
+    source.addEventListener('abort', onGiveUp, { once: true });
+  }
+  onEvent({ kind: 'job-started', jobId });
+  try {
+    const result = await carryJob(await fetching, carrier, giveUp.signal, onComputed);
+    rest.done();
+    onEvent({ kind: 'job-finished', jobId, computeMs: result.computeMs });
+    await held.complete(result);
+  } catch (error) {
+    if (error instanceof ExecutorStuckError) stop.fail(stuck(error));
+    if (stop.signal.aborted) {
+      await held.handBack();
+      onEvent({ kind: 'job-handed-back', jobId });
+      return;
+    }
+    if (!(error instanceof JobFailedError)) throw error;
+    if (error.failure.kind === 'refused') rest.refused();
+    onEvent({ kind: 'job-failed', jobId, reason: formatJobFailure(error.failure) });
+    await held.fail(error.failure);
+  } finally {
+    // The worker's own signal outlives its jobs by far.
+    stop.signal.removeEventListener('abort', onGiveUp);
+  }
+}
+
+function stuck(cause: ExecutorStuckError): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'the executor did not stop when told to, so this worker ends',
+    cause,
+  });
+}
+
+/** Handing back waits for Redis without a limit; this does not. */
+async function endedInTime(working: Promise<void>, clock: Clock, stop: StopSwitch): Promise<void> {
+  const inTime = new AbortController();
+  const late = clock.sleep(STOP_TIMEOUT_MS, inTime.signal).then(() => 'late' as const);
+  const outcome = await Promise.race([working.then(() => 'ended' as const), late]);
+  inTime.abort();
+  if (outcome === 'ended') return;
+  working.catch(() => undefined);
+  stop.failure ??= new QianmoError({
+    kind: 'failed',
+    what: `this worker could not hand its job back within ${STOP_TIMEOUT_MS} ms`,
+    cure: 'nothing is to be done: the job is delivered again when its lock has ended',
+  });
+}

@@ -1,0 +1,260 @@
+/**
+ * The rows of one role of a micro-batch's tasks, as the typed arrays a forward pass reads. No
+ * tensors here.
+ *
+ * Rows lie by task, `[taskCount, rowExtent]`; a row's number in that layout is its place. Places
+ * beyond a task's rows and tasks beyond the last are padding: neither impressions nor clicks, hence
+ * no loss and no gradient. Flat rows lie end to end as if they were one task's, `[1, rowExtent]`.
+ */
+
+import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import type { DistinctBags } from './distinct-bags.js';
+import { localIdsOf, type LocalIds } from './local-ids.js';
+
+/**
+ * `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end.
+ * `neighbours`: the support rows of the tasks' neighbours, which are tasks of the batch in turn.
+ */
+export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat' | 'neighbours';
+
+export interface RowBatch {
+  readonly taskCount: number;
+  readonly rowExtent: number;
+  readonly numberCount: number;
+  /**
+   * For each category and then each bag feature, `[taskCount, rowExtent, tableCount]`: a row of the
+   * pack, or a bag, which follow its last row.
+   */
+  readonly tablePlaces: Int32Array;
+  /** `[taskCount, rowExtent, numberCount]`. */
+  readonly numbers: Float32Array;
+  /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
+  readonly impressionShares: Float32Array;
+  readonly clickShares: Float32Array;
+  /** Of flat rows `[rowExtent]`: which of the tasks a place belongs to, padding to the first. */
+  readonly taskOfPlace: Int32Array | null;
+  /** By task: sums over its rows of the role. */
+  readonly impressionTotals: Float32Array;
+  readonly clickTotals: Float32Array;
+  /** Null when no task has the squared loss; 0 where a row or a task has another. */
+  readonly squared: {
+    /** `[taskCount, rowExtent]` */
+    readonly impressionShares: Float32Array;
+    /** c^2 / (2 i), see `task-label.ts`. */
+    readonly constants: Float32Array;
+    /** By task: 1 where it has the squared loss. */
+    readonly taskFlags: Float32Array;
+  } | null;
+}
+
+export interface BatchExtents {
+  /** `[taskCount, rowExtent]`, each at least 1. */
+  readonly taskCount: number;
+  readonly rowExtent: number;
+}
+
+/** Bags of the rows of all roles, and where they begin: after the pack, padding included. */
+export interface PlacedBags {
+  readonly bags: DistinctBags;
+  readonly packExtent: number;
+}
+
+/** The ids of a job by table, in the order of `RowPackLayout.idsByTable`. */
+export function localIdsByTable(layout: RowPackLayout): LocalIds[] {
+  return layout.idsByTable.map((ids, table) => localIdsOf(ids, layout.startByTable[table] ?? 0));
+}
+
+/** The rows of a role within a task: from the first to the one after the last. */
+export function roleSpanOf(
+  { rowCount, supportRowCount }: Pick<TaskRows, 'rowCount' | 'supportRowCount'>,
+  role: RowRole,
+): { readonly start: number; readonly end: number } {
+  switch (role) {
+    case 'support':
+    case 'neighbours':
+      return { start: 0, end: supportRowCount };
+    case 'query':
+      return { start: supportRowCount, end: rowCount };
+    case 'all':
+    case 'flat':
+      return { start: 0, end: rowCount };
+    case 'first':
+      return { start: 0, end: Math.min(1, rowCount) };
+  }
+}
+
+/**
+ * @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number
+ * of tasks with at most `rowExtent` rows together, and a `taskCount` of 1.
+ * @param placedBags takes in those that no role before had.
+ */
+export function rowBatchOf(
+  tasks: readonly TaskRows[],
+  role: RowRole,
+  localIds: readonly LocalIds[],
+  { taskCount, rowExtent }: BatchExtents,
+  placedBags: PlacedBags,
+): RowBatch {
+  let placedCount = 0;
+  const spans = tasks.map((task, index): TaskSpan => {
+    const span = roleSpanOf(task, role);
+    const firstPlace = role === 'flat' ? placedCount : index * rowExtent;
+    placedCount += span.end - span.start;
+    return { task, ...span, firstPlace };
+  });
+  const placeCount = taskCount * rowExtent;
+  const [first] = tasks;
+  const numberCount = first?.numbers.length ?? 0;
+  const tablePlaces = new Int32Array(placeCount * localIds.length);
+  const numbers = new Float32Array(placeCount * numberCount);
+  const impressionShares = new Float32Array(placeCount);
+  const clickShares = new Float32Array(placeCount);
+  const impressionTotals = new Float32Array(Math.max(taskCount, tasks.length));
+  const clickTotals = new Float32Array(impressionTotals.length);
+  for (const [index, span] of spans.entries()) {
+    placeCategories(span, localIds, tablePlaces);
+    placeBags(span, localIds, placedBags, tablePlaces);
+    placeNumbers(span, numbers);
+    shareOut(span, impressionShares, clickShares);
+    impressionTotals[index] = totalOf(span, span.task.impressions);
+    clickTotals[index] = totalOf(span, span.task.clicks);
+  }
+  return {
+    taskCount,
+    rowExtent,
+    numberCount,
+    tablePlaces,
+    numbers,
+    impressionShares,
+    clickShares,
+    taskOfPlace: role === 'flat' ? taskOfPlaceOf(spans, rowExtent) : null,
+    impressionTotals,
+    clickTotals,
+    squared: squaredTermsOf(spans, impressionShares, clickShares, clickTotals.length),
+  };
+}
+
+/** The rows `start` to `end` of a task; they lie at `firstPlace` and on. */
+interface TaskSpan {
+  readonly task: TaskRows;
+  readonly start: number;
+  readonly end: number;
+  readonly firstPlace: number;
+}
+
+function taskOfPlaceOf(spans: readonly TaskSpan[], rowExtent: number): Int32Array {
+  const taskOfPlace = new Int32Array(rowExtent);
+  for (const [index, { start, end, firstPlace }] of spans.entries())
+    taskOfPlace.fill(index, firstPlace, firstPlace + end - start);
+  return taskOfPlace;
+}
+
+function placeCategories(
+  { task, start, end, firstPlace }: TaskSpan,
+  localIds: readonly LocalIds[],
+  target: Int32Array,
+): void {
+  const columnCount = localIds.length;
+  for (const [column, ids] of task.categoryIds.entries()) {
+    const local = localIds[column];
+    if (local === undefined) throw new Error(`no table for category feature ${column}`);
+    let place = firstPlace * columnCount + column;
+    for (let row = start; row < end; row += 1) {
+      target[place] = local.placeOf(ids[row] ?? 0);
+      place += columnCount;
+    }
+  }
+}
+
+function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float32Array): void {
+  const columnCount = task.numbers.length;
+  for (const [column, values] of task.numbers.entries()) {
+    let place = firstPlace * columnCount + column;
+    for (let row = start; row < end; row += 1) {
+      target[place] = values[row] ?? 0;
+      place += columnCount;
+    }
+  }
+}
+
+function placeBags(
+  { task, start, end, firstPlace }: TaskSpan,
+  localIds: readonly LocalIds[],
+  { bags, packExtent }: PlacedBags,
+  target: Int32Array,
+): void {
+  const columnCount = localIds.length;
+  for (const [bag, ids] of task.bagIds.entries()) {
+    const column = task.categoryIds.length + bag;
+    const local = localIds[column];
+    if (local === undefined) throw new Error(`no table for bag feature ${bag}`);
+    const lengthMax = ids.length / task.rowCount;
+    let place = firstPlace * columnCount + column;
+    for (let row = start; row < end; row += 1) {
+      if (row > start && repeatsRowBefore(ids, row, lengthMax))
+        target[place] = target[place - columnCount] ?? 0;
+      else target[place] = packExtent + bags.indexOf(membersAt(ids, row, lengthMax, local));
+      place += columnCount;
+    }
+  }
+}
+
+/** Whether a row holds the bag of the one before it. */
+function repeatsRowBefore(ids: Int32Array, row: number, lengthMax: number): boolean {
+  for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1)
+    if (ids[index] !== ids[index - lengthMax]) return false;
+  return true;
+}
+
+/** Rows of the pack. */
+function membersAt(ids: Int32Array, row: number, lengthMax: number, local: LocalIds): number[] {
+  const members: number[] = [];
+  for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1) {
+    const id = ids[index] ?? -1;
+    if (id >= 0) members.push(local.placeOf(id));
+  }
+  return members;
+}
+
+/** Divides the counts of one task by its sum of impressions. */
+function shareOut(span: TaskSpan, impressionShares: Float32Array, clickShares: Float32Array): void {
+  const { task, start, end, firstPlace } = span;
+  const { impressions, clicks } = task;
+  const total = totalOf(span, impressions);
+  if (total === 0) return;
+  for (let row = start; row < end; row += 1) {
+    impressionShares[firstPlace + row - start] = (impressions[row] ?? 0) / total;
+    clickShares[firstPlace + row - start] = (clicks[row] ?? 0) / total;
+  }
+}
+
+function totalOf({ start, end }: TaskSpan, values: Float32Array): number {
+  let total = 0;
+  for (let row = start; row < end; row += 1) total += values[row] ?? 0;
+  return total;
+}
+
+function squaredTermsOf(
+  spans: readonly TaskSpan[],
+  impressionShares: Float32Array,
+  clickShares: Float32Array,
+  taskCount: number,
+): RowBatch['squared'] {
+  if (!spans.some(({ task }) => task.loss === 'squared')) return null;
+  const squared = {
+    impressionShares: new Float32Array(impressionShares.length),
+    constants: new Float32Array(impressionShares.length),
+    taskFlags: new Float32Array(taskCount),
+  };
+  for (const [index, { task, start, end, firstPlace }] of spans.entries()) {
+    if (task.loss !== 'squared') continue;
+    squared.taskFlags[index] = 1;
+    for (let place = firstPlace; place < firstPlace + end - start; place += 1) {
+      const share = impressionShares[place] ?? 0;
+      squared.impressionShares[place] = share;
+      if (share > 0) squared.constants[place] = (clickShares[place] ?? 0) ** 2 / (2 * share);
+    }
+  }
+  return squared;
+}

@@ -1,0 +1,121 @@
+/** A method's whole gradient computation of a micro-batch as one captured function. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import type { InnerLoop, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import { captureByShape, type ShapedCapture } from '../engine/capture/capture-by-shape.js';
+import { leavesOf } from '../engine/capture/tensor-structure.js';
+import type { Engine } from '../engine/load-engine.js';
+import { adaptationStages } from '../meta-gradients/adaptation-stages.js';
+import {
+  metaGradient,
+  metaGradientInStages,
+  runsInStages,
+} from '../meta-gradients/meta-gradient.js';
+import {
+  jobTensorsOf,
+  type BatchInput,
+  type MetaGradientResult,
+  type TaskWeights,
+} from '../meta-gradients/passes.js';
+
+export type GradientInput = BatchInput & {
+  /** `[taskCount]`, 0 for padding. */
+  readonly weights: {
+    readonly warm: tfjs.Tensor1D;
+    readonly cold?: tfjs.Tensor1D;
+    /** `[innerSteps]` */
+    readonly steps?: tfjs.Tensor1D;
+  };
+};
+
+/** `MetaGradientResult` as a structure of tensors. */
+export type GradientOutput = {
+  readonly gradients: { readonly [name: string]: tfjs.Tensor };
+  readonly rowGradient?: tfjs.Tensor2D;
+  readonly queryLosses?: tfjs.Tensor1D;
+  readonly supportLosses?: tfjs.Tensor1D;
+};
+
+export type GradientFunction = ShapedCapture<GradientInput, GradientOutput>;
+
+/** Graphs of one computation held at once: jobs of one run have some twenty shapes. */
+export const SHAPE_COUNT_MAX = 64;
+
+export function captureGradient(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+): GradientFunction {
+  const plan = methodPlanOf(method);
+  if (plan.innerLoop !== null && runsInStages(plan))
+    return captureInStages(engine, spec, plan, plan.innerLoop);
+  const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
+    const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
+    return outputOf(metaGradient(plan, job, bothWeights(weights)));
+  };
+  return captureByShape(engine, compute, {
+    name: `the gradient of ${method.kind}`,
+    shapeCountMax: SHAPE_COUNT_MAX,
+  });
+}
+
+/** A captured function for each stage: in one graph, what is to be recomputed would be kept. */
+function captureInStages(
+  engine: Engine,
+  spec: ModelSpec,
+  plan: MethodPlan,
+  innerLoop: InnerLoop,
+): GradientFunction {
+  const { tf } = engine;
+  const captured: Pick<ShapedCapture<never, never>, 'dispose' | 'statistics'>[] = [];
+  const stages = adaptationStages(engine, spec, innerLoop, (name, compute) => {
+    const stage = captureByShape(engine, compute, { name, shapeCountMax: SHAPE_COUNT_MAX });
+    captured.push(stage);
+    return (input) => stage.run(input);
+  });
+  return {
+    run: ({ weights, ...input }) => {
+      const outputs: GradientOutput[] = [];
+      tf.tidy(() => {
+        const job = jobTensorsOf(engine, spec, input);
+        const result = metaGradientInStages(plan, job, input, bothWeights(weights), stages);
+        const output = outputOf(result);
+        outputs.push(output);
+        return leavesOf(output).map(({ tensor }) => tensor);
+      });
+      // Filled by the lines above, or they threw.
+      return outputs[0] as GradientOutput;
+    },
+    dispose: () => {
+      for (const stage of captured) stage.dispose();
+    },
+    get statistics() {
+      return captured
+        .map(({ statistics }) => statistics)
+        .reduce((sum, stage) => ({
+          callCount: sum.callCount + stage.callCount,
+          captureCount: sum.captureCount + stage.captureCount,
+          evictionCount: sum.evictionCount + stage.evictionCount,
+          shapeCount: sum.shapeCount + stage.shapeCount,
+          captureMs: sum.captureMs + stage.captureMs,
+        }));
+    },
+  };
+}
+
+function bothWeights({ warm, cold = warm, steps }: GradientInput['weights']): TaskWeights {
+  return { warm, cold, ...(steps === undefined ? {} : { steps }) };
+}
+
+function outputOf(result: MetaGradientResult): GradientOutput {
+  const { gradients, rowGradient, queryLosses, supportLosses } = result;
+  return {
+    gradients: Object.fromEntries(gradients),
+    ...(rowGradient === null ? {} : { rowGradient }),
+    ...(queryLosses === null ? {} : { queryLosses }),
+    ...(supportLosses === null ? {} : { supportLosses }),
+  };
+}

@@ -1,0 +1,85 @@
+/**
+ * What a compute process keeps between jobs: captured functions by what they compute, since capturing
+ * takes a hundred times as long as a call, and frozen inputs by content.
+ */
+
+import { canonicalJson } from '../../../shared/config/run-config.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import type { OnProgress } from '../../process/compute-protocol.js';
+import { captureGradient, type GradientFunction } from './captured-gradient.js';
+import { capturePrediction, type PredictionFunctions } from './captured-prediction.js';
+import type { Engine } from '../engine/load-engine.js';
+import { FrozenTensorCache } from './frozen-tensors.js';
+
+export interface Computations {
+  readonly engine: Engine;
+  /** Told before each micro-batch. */
+  readonly onProgress: OnProgress;
+  /** What jobs of one run share, on the device. */
+  readonly frozen: FrozenTensorCache;
+  gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
+  predictionOf(spec: ModelSpec, method: GradientWork['method']): PredictionFunctions;
+  /** Frees every graph and frozen tensor. */
+  dispose(): void;
+}
+
+/** Models and methods held at once, of each kind; the least recently used is freed beyond it. */
+const KEPT_COUNT_MAX = 8;
+
+export function createComputations(
+  engine: Engine,
+  onProgress: OnProgress = () => undefined,
+): Computations {
+  const gradients = recentlyUsed<GradientFunction>();
+  const predictions = recentlyUsed<PredictionFunctions>();
+  const frozen = new FrozenTensorCache(engine);
+  return {
+    engine,
+    onProgress,
+    frozen,
+    gradientOf: (spec, method) =>
+      gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
+    predictionOf: (spec, method) =>
+      predictions.get(canonicalJson([spec, method]), () =>
+        capturePrediction(engine, spec, methodPlanOf(method)),
+      ),
+    dispose: () => {
+      gradients.dispose();
+      predictions.dispose();
+      frozen.dispose();
+    },
+  };
+}
+
+interface Disposable {
+  dispose(): void;
+}
+
+interface RecentlyUsed<Value extends Disposable> {
+  get(key: string, create: () => Value): Value;
+  dispose(): void;
+}
+
+function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
+  // A map keeps the order of insertion: the first one is the least recently used.
+  const values = new Map<string, Value>();
+  return {
+    get: (key, create) => {
+      const value = values.get(key) ?? create();
+      values.delete(key);
+      values.set(key, value);
+      const [oldest] = values;
+      if (values.size > KEPT_COUNT_MAX && oldest !== undefined) {
+        values.delete(oldest[0]);
+        oldest[1].dispose();
+      }
+      return value;
+    },
+    dispose: () => {
+      for (const value of values.values()) value.dispose();
+      values.clear();
+    },
+  };
+}

@@ -1,0 +1,182 @@
+/** From a job's bytes to its output's bytes: everything between is synchronous, in one scope. */
+
+import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
+import { coldShareOf, methodPlanOf } from '../../../shared/methods/methods.js';
+import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
+import type { GradientWork, Job, PredictWork } from '../../../shared/queue/protocol.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import type { TensorLayout } from '../../../shared/tensors/named-tensors.js';
+import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import type { Computations } from './computations.js';
+import { withoutTensorsLeft } from '../engine/load-engine.js';
+import { gradientOf } from './gradient-job.js';
+import { deviceJobOf, type DeviceInputs, type DeviceJob } from './job-batches.js';
+import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
+import { predictLogits } from './predict.js';
+
+/** What a job needs of its store. */
+export interface JobTasks {
+  readonly features: readonly EncodedFeature[];
+  readonly tasks: readonly TaskRows[];
+  /** Of each task, see `job-neighbours.ts`; empty when the method reads none. */
+  readonly neighbours: readonly (readonly TaskRows[])[];
+}
+
+type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
+
+/**
+ * Synchronous; leaves no tensor behind, but captured functions with `computations`.
+ *
+ * @param microBatchRowsMax less than the job's where the device has too little memory.
+ * @throws QianmoError of kind `data` when the tensors do not fit the model or the tasks.
+ */
+export function computeJob(
+  computations: Computations,
+  input: JobInput,
+  { features, tasks, neighbours }: JobTasks,
+  microBatchRowsMax = input.job.microBatchRowsMax,
+): ComputedJob {
+  const { job } = input;
+  const { engine } = computations;
+  const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
+  const spec = specOf(job, features, where);
+  if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
+  const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()], where);
+  return withoutTensorsLeft(engine, () => {
+    const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, inputs);
+    switch (job.work.kind) {
+      case 'gradient':
+        return gradientJob(computations, onDevice, job.work, microBatchRowsMax);
+      case 'predict':
+        return predictJob(computations, onDevice, job.work, microBatchRowsMax);
+      default:
+        return assertNever(job.work);
+    }
+  });
+}
+
+/** Of the job's model and method; a gradient job may say that less of it learns. */
+function specOf(
+  { model, work }: Job,
+  features: readonly EncodedFeature[],
+  where: string,
+): ModelSpec {
+  const spec = modelSpecOf(model, features, work.method);
+  if (work.kind !== 'gradient' || work.learned === undefined) return spec;
+  const { learned } = work;
+  const known = new Set([...spec.learned.variables, ...spec.learned.tables]);
+  const unknown = [...learned.variables, ...learned.tables].filter((name) => !known.has(name));
+  if (unknown.length === 0) return { ...spec, learned };
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a job wants the gradient of what its method does not learn',
+    where,
+    found: unknown.join(', '),
+    cure: 'coordinator and worker must run the same version on the same store',
+  });
+}
+
+function jobInputsOf(
+  { frozen: cache }: Computations,
+  { job, dense, rowPack, frozen }: JobInput,
+  spec: ModelSpec,
+  read: readonly TaskRows[],
+  where: string,
+): DeviceInputs {
+  const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
+  const sent = floatTensors(dense, `dense of ${where}`);
+  const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
+    ...kept.dense,
+    ...[...sent].map(
+      ([name, tensor]) => [kept.dense.has(name) ? `${name} twice` : name, tensor] as const,
+    ),
+  ]);
+  requireLayout(all, variableLayout(spec), `dense of ${where}`);
+  const width = spec.tableRowWidth;
+  if (rowPack === null) {
+    const { rows } = kept;
+    const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
+    requireLayout(
+      new Map(rows === null ? [] : [[ROWS, rows]]),
+      new Map(rowCount === 0 ? [] : [[ROWS, { shape: [rowCount, width] }]]),
+      `frozen tables of ${where}`,
+    );
+    return { dense: sent, frozen: kept, pack: null };
+  }
+  const layout = rowPackLayoutOf(read);
+  const pack = floatTensors(rowPack, `row pack of ${where}`);
+  const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
+  requireLayout(pack, expected, `row pack of ${where}`);
+  const rows = pack.get(ROWS) ?? { shape: [0, 0], values: new Float32Array() };
+  return { dense: sent, frozen: kept, pack: { layout, rows } };
+}
+
+function requireWeights(work: GradientWork, taskCount: number, where: string): void {
+  const { taskWeights, coldTaskWeights, stepWeights, method } = work;
+  const innerSteps = methodPlanOf(method).innerLoop?.innerSteps ?? 0;
+  if (stepWeights !== undefined && stepWeights.length !== innerSteps)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a job needs one weight per inner step',
+      where: `stepWeights of ${where}`,
+      expected: `${innerSteps} weights, as method.innerSteps has it`,
+      found: String(stepWeights.length),
+      cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
+    });
+  const coldWeightCount = coldTaskWeights?.length ?? (coldShareOf(method) > 0 ? 0 : taskCount);
+  if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a job needs one weight per task',
+    where,
+    expected: `${taskCount} weights, and as many of a cold term`,
+    found: `${taskWeights.length} and ${coldWeightCount}`,
+  });
+}
+
+function gradientJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: GradientWork,
+  microBatchRowsMax: number,
+): ComputedJob {
+  const { tensors, queryLosses, supportLosses } = gradientOf(
+    computations,
+    job,
+    work,
+    microBatchRowsMax,
+  );
+  const isDivided = methodPlanOf(work.method).innerLoop !== null;
+  return {
+    output: encodeTensors(tensors),
+    weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
+    weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
+    queryRowCount: job.tasks.reduce(
+      (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
+      0,
+    ),
+  };
+}
+
+function predictJob(
+  computations: Computations,
+  job: DeviceJob,
+  work: PredictWork,
+  microBatchRowsMax: number,
+): ComputedJob {
+  const { values, rowCount } = predictLogits(computations, job, work, microBatchRowsMax);
+  const shape = [work.adaptations.length, rowCount];
+  return {
+    output: encodeTensors(new Map([['logits', { shape, values }]])),
+    weightedQueryLoss: 0,
+    weightedSupportLoss: 0,
+    queryRowCount: rowCount,
+  };
+}
+
+function weightedSum(weights: readonly number[], losses: Float64Array): number {
+  return weights.reduce((sum, weight, index) => sum + weight * (losses[index] ?? 0), 0);
+}

@@ -1,0 +1,188 @@
+/**
+ * A job executor in this process: loads a TensorFlow.js backend and computes jobs on it.
+ * Computing blocks the thread; a process that talks to a queue uses `../compute-process.ts`.
+ */
+
+import type { BackendChoice } from '../engine/backend-choice.js';
+import { canonicalJson, type DeviceDemand } from '../../../shared/config/run-config.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
+import type { Job, StoreReference } from '../../../shared/queue/protocol.js';
+import { dividedTask } from '../../../shared/tasks/row-division.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { storeForModel } from '../../../shared/tasks/trained-padding.js';
+import type { OnProgress } from '../../process/compute-protocol.js';
+import { systemClock, type Clock } from '../../../shared/base/clock.js';
+import { loadEngine, type Engine } from '../engine/load-engine.js';
+import { computeJob, type JobTasks } from './compute-job.js';
+import { createComputations } from './computations.js';
+import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
+import { requireDevice, type DeviceReport } from '../device/device-report.js';
+import { measureDevice } from '../device/measure-device.js';
+import { readNeighbours } from './job-neighbours.js';
+import { withSupportInputs } from '../batches/support-inputs.js';
+import { createMicroBatchMemory, type MicroBatchTerms } from '../device/out-of-memory.js';
+
+export interface ExecutorOptions {
+  /** Opens the store a job names; called once for each that differs. */
+  readonly openStore: (reference: StoreReference) => Promise<TaskStore>;
+  /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
+  readonly backend?: BackendChoice;
+  /** Demanded of the engine that loads, whatever jobs demand; `auto` by default. */
+  readonly device?: DeviceDemand;
+  /** Of this process, as the libraries read it: for the report alone. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Told, loudly, when a slow backend had to be taken, or a micro-batch halved. */
+  readonly warn?: (message: string) => void;
+  /** Told what the job under way is at. */
+  readonly onProgress?: OnProgress;
+  readonly clock?: Clock;
+}
+
+/** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
+export type LocalExecutor = Required<JobExecutor> & {
+  readonly backend: string;
+  readonly device: DeviceReport;
+  readonly engine: Engine;
+};
+
+/** Stores held open at once; the least recently used is closed beyond it. */
+const OPEN_STORE_COUNT_MAX = 4;
+
+/** @throws QianmoError `environment` when the backend does not load or the device is not there. */
+export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
+  const { openStore, clock = systemClock, onProgress = () => undefined } = options;
+  const { warn = warnOnStderr, environment = {} } = options;
+  const engine = await loadEngine(options.backend ?? 'auto', warn);
+  const device = await measureDevice(engine, { clock, environment });
+  requireDevice(options.device ?? 'auto', device, lookForCuda);
+  const memory = createMicroBatchMemory(warn);
+  const computations = createComputations(engine, onProgress);
+  const stores = new Map<string, Promise<TaskStore>>();
+
+  const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
+    const key = canonicalJson(reference);
+    const opened = stores.get(key) ?? openVerified(openStore, reference);
+    stores.delete(key);
+    stores.set(key, opened);
+    const [oldest] = stores;
+    if (stores.size > OPEN_STORE_COUNT_MAX && oldest !== undefined) {
+      stores.delete(oldest[0]);
+      await (await oldest[1]).close();
+    }
+    try {
+      return await opened;
+    } catch (error) {
+      stores.delete(key);
+      throw error;
+    }
+  };
+
+  const tasksOf = async (job: Job): Promise<JobTasks> =>
+    readJob(storeForModel(job.model, await storeOf(job.store)), job);
+
+  let ahead: { readonly job: Job; readonly reading: Promise<JobTasks> } | null = null;
+  const prepare = ({ job }: JobInput): void => {
+    const reading = tasksOf(job);
+    // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
+    reading.catch(() => undefined);
+    ahead = { job, reading };
+  };
+
+  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
+    const { job } = input;
+    requireDevice(job.device, device, lookForCuda);
+    onProgress({ phase: 'reading' });
+    const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
+    if (ahead?.job === job) ahead = null;
+    const read = await reading;
+    if (signal?.aborted === true)
+      throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
+    const startMs = clock.monotonicMs();
+    onProgress({ phase: 'computing' });
+    const { computed, backend } = memory.run(memoryTermsOf(job, read.tasks), (rowsMax) => ({
+      computed: computeJob(computations, input, read, rowsMax),
+      backend: backendWith(rowsMax, job, engine),
+    }));
+    return { ...computed, computeMs: clock.monotonicMs() - startMs, backend };
+  };
+
+  return {
+    backend: engine.description,
+    device,
+    engine,
+    execute,
+    prepare,
+    close: async () => {
+      computations.dispose();
+      for (const store of stores.values()) await (await store).close();
+      stores.clear();
+    },
+  };
+}
+
+async function readJob(store: TaskStore, job: Job): Promise<JobTasks> {
+  const { taskIndices, work, model } = job;
+  const division = work.kind === 'predict' ? work.division : undefined;
+  const { features } = store.manifest;
+  const stored = await store.readTasks(taskIndices);
+  const divided =
+    division === undefined ? stored : stored.map((task) => dividedTask(task, division));
+  const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
+    withSupportInputs(model.supportInputs, features, tasks);
+  const tasks = withInputs(divided);
+  return { features, tasks, neighbours: await readNeighbours(store, job, tasks, withInputs) };
+}
+
+function lookForCuda(): ReturnType<typeof findCudaLibraries> {
+  return findCudaLibraries(cudaFoldersOf('@tensorflow/tfjs-node-gpu'), openWithNode);
+}
+
+function memoryTermsOf(job: Job, tasks: readonly TaskRows[]): MicroBatchTerms {
+  const { model, store, work, microBatchRowsMax } = job;
+  const method = work.kind === 'gradient' ? work.method : null;
+  return {
+    workName: canonicalJson({ model, store: store.digest, kind: work.kind, method }),
+    rowsMax: microBatchRowsMax,
+    rowsMin: tasks.reduce((most, { rowCount }) => Math.max(most, rowCount), 1),
+  };
+}
+
+/** A coordinator warns when backends differ, as results of smaller micro-batches do. */
+function backendWith(rowsMax: number, job: Job, { description }: Engine): string {
+  return rowsMax === job.microBatchRowsMax
+    ? description
+    : `${description}, micro-batches of ${rowsMax} rows for lack of memory`;
+}
+
+function warnOnStderr(message: string): void {
+  process.stderr.write(`warning: ${message}\n`);
+}
+
+async function openVerified(
+  openStore: ExecutorOptions['openStore'],
+  reference: StoreReference,
+): Promise<TaskStore> {
+  const { address, digest } = reference;
+  const store = await openStore(reference).catch((error: unknown) => {
+    throw ofThisMachine(error);
+  });
+  if (store.digest === digest) return store;
+  const found = store.digest;
+  await store.close();
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store is not the one this job was planned on',
+    where: address,
+    expected: `manifest digest ${digest}`,
+    found,
+    cure: 'give coordinator and workers the same store, or start the run again',
+    isOfThisMachine: true,
+  });
+}
+
+/** The coordinator has opened the store, so what is amiss here need not be elsewhere. */
+function ofThisMachine(error: unknown): unknown {
+  if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
+  return new QianmoError({ ...error.report, isOfThisMachine: true });
+}

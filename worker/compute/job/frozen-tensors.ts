@@ -1,0 +1,69 @@
+/**
+ * Frozen inputs as tensors on the device, by content: what all jobs of a run share is decoded and
+ * uploaded once.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { SHARED_KEPT_COUNT } from '../../process/compute-protocol.js';
+import type { Engine } from '../engine/load-engine.js';
+import { floatTensors, ROWS } from './job-inputs.js';
+
+/** The cache's: nobody else disposes of them. */
+export interface FrozenTensors {
+  /** By variable. */
+  readonly dense: ReadonlyMap<string, tfjs.Tensor>;
+  /** Every table whole, `[sum of table rows, tableRowWidth]`; null where jobs have row packs. */
+  readonly rows: tfjs.Tensor2D | null;
+}
+
+const NOTHING: FrozenTensors = { dense: new Map(), rows: null };
+
+export class FrozenTensorCache {
+  readonly #engine: Engine;
+  /** In order of use, the latest last. */
+  readonly #bySha256 = new Map<string, FrozenTensors>();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /**
+   * @param bytes as sent with the job; read where they are not known.
+   * @throws QianmoError of kind `data` when the bytes are not tensors of 32-bit floats.
+   */
+  get(sha256: string | undefined, bytes: Uint8Array | null, where: string): FrozenTensors {
+    if (sha256 === undefined || bytes === null) return NOTHING;
+    const tensors = this.#bySha256.get(sha256) ?? this.#uploaded(bytes, where);
+    this.#bySha256.delete(sha256);
+    this.#bySha256.set(sha256, tensors);
+    const [oldest] = this.#bySha256;
+    if (this.#bySha256.size > SHARED_KEPT_COUNT && oldest !== undefined) {
+      this.#bySha256.delete(oldest[0]);
+      disposeOf(oldest[1]);
+    }
+    return tensors;
+  }
+
+  dispose(): void {
+    for (const tensors of this.#bySha256.values()) disposeOf(tensors);
+    this.#bySha256.clear();
+  }
+
+  #uploaded(bytes: Uint8Array, where: string): FrozenTensors {
+    const { tf } = this.#engine;
+    const dense = new Map<string, tfjs.Tensor>();
+    let rows: tfjs.Tensor2D | null = null;
+    for (const [name, { shape, values }] of floatTensors(bytes, where)) {
+      const tensor = tf.keep(tf.tensor(values, [...shape], 'float32'));
+      // Checked with the job's other tensors to be of rank 2.
+      if (name === ROWS) rows = tensor as tfjs.Tensor2D;
+      else dense.set(name, tensor);
+    }
+    return { dense, rows };
+  }
+}
+
+function disposeOf({ dense, rows }: FrozenTensors): void {
+  for (const tensor of dense.values()) tensor.dispose();
+  rows?.dispose();
+}

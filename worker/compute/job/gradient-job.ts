@@ -1,0 +1,156 @@
+/**
+ * A gradient job: one call of a captured function per micro-batch, sums over micro-batches in
+ * float64 and in their order, rounded once.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import {
+  learnedRowsOf,
+  learnedVariables,
+  type LearnedRows,
+} from '../../../shared/models/learned-parameters.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import type { CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import type { GradientFunction, GradientOutput } from './captured-gradient.js';
+import type { Computations } from './computations.js';
+import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
+import { ROWS } from './job-inputs.js';
+import { readsSupportTotals, rolesOf, rowMultiplesOf } from '../meta-gradients/meta-gradient.js';
+import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
+
+export interface JobGradient {
+  /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
+  readonly tensors: ReadonlyMap<string, CodedTensor>;
+  /** Unweighted, by task of the job; 0 for a task without rows of the kind. */
+  readonly queryLosses: Float64Array;
+  readonly supportLosses: Float64Array;
+}
+
+type Sum = Float32Array | Float64Array;
+
+const NO_ROWS: LearnedRows = { rowCount: 0, spans: [] };
+
+export function gradientOf(
+  computations: Computations,
+  job: DeviceJob,
+  work: GradientWork,
+  microBatchRowsMax: number,
+): JobGradient {
+  const { spec, tasks, packLayout } = job;
+  const { tf } = job.engine;
+  const compute = computations.gradientOf(spec, work.method);
+  const shapes = new Map<string, readonly number[]>(
+    learnedVariables(spec).map(({ name, shape }) => [name, shape]),
+  );
+  const learned = packLayout === null ? NO_ROWS : learnedRowsOf(spec, packLayout);
+  shapes.set(ROWS, [learned.rowCount, spec.tableRowWidth]);
+  const microBatches = cutOf(job, work.method, microBatchRowsMax);
+  const count = microBatches.length;
+  // Of one micro-batch there is nothing to sum, and float32 holds what is added to 0.
+  const SumValues = count === 1 ? Float32Array : Float64Array;
+  const sums = new Map([...shapes].map(([name, shape]) => [name, new SumValues(sizeOf(shape))]));
+  const queryLosses = new Float64Array(tasks.length);
+  const supportLosses = new Float64Array(tasks.length);
+  for (const [index, microBatch] of microBatches.entries()) {
+    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
+    tf.tidy(() => {
+      const output = runMicroBatch(compute, job, work, microBatch);
+      if (output === null) return;
+      for (const [name, gradient] of Object.entries(output.gradients))
+        addTo(sums.get(name), gradient);
+      addRows(sums.get(ROWS), output.rowGradient, learned, spec.tableRowWidth);
+      placeLosses(microBatch, output.queryLosses, queryLosses);
+      placeLosses(microBatch, output.supportLosses, supportLosses);
+    });
+  }
+  const tensors = new Map(
+    [...sums].map(([name, sum]): [string, CodedTensor] => [
+      name,
+      {
+        shape: shapes.get(name) ?? [],
+        values: sum instanceof Float32Array ? sum : new Float32Array(sum),
+      },
+    ]),
+  );
+  return { tensors, queryLosses, supportLosses };
+}
+
+/** A method that reads all rows alike has no use for a task axis. */
+function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number): MicroBatch[] {
+  const sizes = job.tasks.map(({ rowCount, supportRowCount }) => ({
+    supportRowCount,
+    queryRowCount: rowCount - supportRowCount,
+  }));
+  const plan = methodPlanOf(method);
+  return plan.innerLoop === null
+    ? flatMicroBatchesOf(sizes, rowsMax)
+    : microBatchesOf(sizes, rowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
+}
+
+/** Null when there are no rows. */
+function runMicroBatch(
+  compute: GradientFunction,
+  job: DeviceJob,
+  { method, taskWeights, coldTaskWeights, stepWeights }: GradientWork,
+  microBatch: MicroBatch,
+): GradientOutput | null {
+  if (microBatch.flatExtent === 0) return null;
+  const plan = methodPlanOf(method);
+  const roles = rolesOf(plan);
+  const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
+    const values = new Float32Array(microBatch.taskCount);
+    for (const [index, place] of microBatch.taskPlaces.entries())
+      values[index] = weights[place] ?? 0;
+    return job.engine.tf.tensor1d(values);
+  };
+  return compute.run({
+    dense: job.dense,
+    ...job.pack,
+    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
+    weights: {
+      warm: weightsAt(taskWeights),
+      ...(coldTaskWeights === undefined || (plan.innerLoop?.coldShare ?? 0) === 0
+        ? {}
+        : { cold: weightsAt(coldTaskWeights) }),
+      ...(stepWeights === undefined ? {} : { steps: job.engine.tf.tensor1d(stepWeights) }),
+    },
+  });
+}
+
+function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {
+  if (sum === undefined) return;
+  const values = tensor.dataSync<'float32'>();
+  for (let index = 0; index < sum.length; index += 1)
+    sum[index] = (sum[index] ?? 0) + (values[index] ?? 0);
+}
+
+/** Adds the rows of learned tables; others of the pack, and padding after its last, are left out. */
+function addRows(
+  sum: Sum | undefined,
+  tensor: tfjs.Tensor2D | undefined,
+  { spans }: LearnedRows,
+  width: number,
+): void {
+  if (sum === undefined || tensor === undefined) return;
+  const values = tensor.dataSync<'float32'>();
+  for (const { packStart, start, rowCount } of spans) {
+    let from = packStart * width;
+    for (let to = start * width; to < (start + rowCount) * width; to += 1, from += 1)
+      sum[to] = (sum[to] ?? 0) + (values[from] ?? 0);
+  }
+}
+
+function placeLosses(
+  { taskPlaces }: MicroBatch,
+  losses: tfjs.Tensor1D | undefined,
+  target: Float64Array,
+): void {
+  if (losses === undefined) return;
+  const values = losses.dataSync<'float32'>();
+  for (const [index, place] of taskPlaces.entries()) target[place] = values[index] ?? 0;
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}

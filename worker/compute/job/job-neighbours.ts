@@ -1,0 +1,46 @@
+/** The neighbours that a job names, as tasks of support rows alone. No tensors here. */
+
+import { QianmoError } from '../../../shared/base/errors.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import type { Job } from '../../../shared/queue/protocol.js';
+import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
+import { supportAlone } from '../../../shared/tasks/row-division.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+
+/**
+ * As many for each task of the job as its method reads, or none: places without a neighbour have no
+ * rows.
+ *
+ * @param prepared what is done to the rows of the job's tasks as well.
+ */
+export async function readNeighbours(
+  store: TaskStore,
+  { work, neighbours: named, ...job }: Job,
+  tasks: readonly TaskRows[],
+  prepared: (tasks: readonly TaskRows[]) => readonly TaskRows[],
+): Promise<readonly (readonly TaskRows[])[]> {
+  const count = methodPlanOf(work.method).innerLoop?.reads?.neighbours?.count ?? 0;
+  if (count === 0) return [];
+  if (named?.length !== tasks.length)
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a job names the neighbours of each of its tasks',
+      where: `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`,
+      expected: `${tasks.length} lists, as its method reads them`,
+      found: String(named?.length ?? 'none'),
+      cure: 'coordinator and worker must run the same version',
+    });
+  const division = work.kind === 'predict' ? work.division : undefined;
+  const indices = [...new Set(named.flat())];
+  const rows = (await store.readTasks(indices)).map((task) => neighbourRowsOf(task, division));
+  const byIndex = new Map(prepared(rows).map((task) => [task.taskIndex, task]));
+  return tasks.map((task, place) => {
+    const nobody = supportAlone(task, 0);
+    return Array.from(
+      { length: count },
+      (_, at) => byIndex.get(named[place]?.[at] ?? NOBODY) ?? nobody,
+    );
+  });
+}
+
+const NOBODY = -1;

@@ -1,0 +1,186 @@
+/**
+ * The child's side of the channel: parses requests, computes them in turn, answers each once, and
+ * says meanwhile what it is at.
+ */
+
+import { z } from 'zod';
+import { systemClock, type Clock } from '../../../shared/base/clock.js';
+import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import type { JobInput } from '../../../shared/queue/job-executor.js';
+import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import {
+  ComputeRequestSchema,
+  SHARED_KEPT_COUNT,
+  failureRecordOf,
+  type ComputeReply,
+  type ComputeRequest,
+  type SharedKind,
+} from '../../process/compute-protocol.js';
+import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
+import { progressReporter, type ProgressReporter } from './progress-reporter.js';
+
+export interface Channel {
+  readonly receive: (onMessage: (message: unknown) => void) => void;
+  readonly send: (reply: ComputeReply) => void;
+}
+
+type RequestOf<Kind extends ComputeRequest['kind']> = Extract<ComputeRequest, { kind: Kind }>;
+type OpenStore = ExecutorOptions['openStore'];
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * @param environment of this process, for the report of its device.
+ * @param openStoreOf where stores come from; tests put stores in memory here.
+ */
+export function serveRequests(
+  { receive, send }: Channel,
+  environment: Environment,
+  openStoreOf: (request: RequestOf<'start'>) => OpenStore = openStoreOnDisk,
+  clock: Clock = systemClock,
+): void {
+  const service = new ComputeService(send, environment, openStoreOf, clock);
+  let turn: Promise<void> = Promise.resolve();
+  const fail = (requestId: number | null, error: unknown): void => {
+    const report = failureRecordOf(error);
+    send({ kind: 'failed', requestId, report, residentByteCount: residentByteCount() });
+  };
+  receive((message) => {
+    const parsed = ComputeRequestSchema.safeParse(message);
+    try {
+      if (!parsed.success) throw unknownRequest(parsed.error);
+      const { requestId, answer } = service.take(parsed.data);
+      if (answer === null) return;
+      turn = turn.then(async () => {
+        try {
+          send(await answer());
+        } catch (error) {
+          fail(requestId, error);
+        }
+      });
+    } catch (error) {
+      fail(null, error);
+    }
+  });
+}
+
+/** What is to be done in turn; nothing for what only brings inputs. */
+interface Taken {
+  readonly requestId: number | null;
+  readonly answer: (() => Promise<ComputeReply>) | null;
+}
+
+class ComputeService {
+  readonly #send: Channel['send'];
+  readonly #environment: Environment;
+  readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
+  readonly #reporter: ProgressReporter;
+  /** By digest, the oldest first. */
+  readonly #shared: Readonly<Record<SharedKind, Map<string, Uint8Array>>> = {
+    dense: new Map(),
+    frozen: new Map(),
+  };
+  #executor: LocalExecutor | null = null;
+  #prepared: { readonly requestId: number; readonly input: JobInput } | null = null;
+
+  constructor(
+    send: Channel['send'],
+    environment: Environment,
+    openStoreOf: (request: RequestOf<'start'>) => OpenStore,
+    clock: Clock,
+  ) {
+    this.#send = send;
+    this.#environment = environment;
+    this.#openStoreOf = openStoreOf;
+    this.#reporter = progressReporter(send, clock);
+  }
+
+  take(request: ComputeRequest): Taken {
+    switch (request.kind) {
+      case 'start':
+        return { requestId: null, answer: () => this.#start(request) };
+      case 'shared':
+        this.#keepShared(request);
+        return { requestId: null, answer: null };
+      case 'prepare':
+        this.#prepare(request);
+        return { requestId: null, answer: null };
+      case 'execute': {
+        const { requestId } = request;
+        if (this.#prepared?.requestId !== requestId)
+          throw new Error('a job came before its inputs');
+        const { input } = this.#prepared;
+        this.#prepared = null;
+        return { requestId, answer: () => this.#execute(requestId, input) };
+      }
+      default:
+        return assertNever(request);
+    }
+  }
+
+  async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
+    this.#executor = await createExecutor({
+      openStore: this.#openStoreOf(request),
+      backend: request.backend,
+      device: request.device,
+      environment: this.#environment,
+      warn: (text) => this.#send({ kind: 'warning', message: text }),
+      onProgress: this.#reporter.report,
+    });
+    return { kind: 'ready', device: this.#executor.device };
+  }
+
+  #keepShared({ of, sha256, bytes }: RequestOf<'shared'>): void {
+    const kept = this.#shared[of];
+    kept.set(sha256, bytes);
+    const [oldest] = kept.keys();
+    if (kept.size > SHARED_KEPT_COUNT && oldest !== undefined) kept.delete(oldest);
+  }
+
+  #sharedOf(of: SharedKind, { sha256 }: BlobRef): Uint8Array {
+    const bytes = this.#shared[of].get(sha256);
+    if (bytes === undefined) throw new Error(`a job came before its ${of} inputs`);
+    return bytes;
+  }
+
+  #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
+    const dense = this.#sharedOf('dense', job.dense);
+    const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
+    this.#prepared = { requestId, input: { job, dense, rowPack, frozen } };
+    this.#executor?.prepare(this.#prepared.input);
+  }
+
+  async #execute(requestId: number, input: JobInput): Promise<ComputeReply> {
+    if (this.#executor === null) throw new Error('a job came before the start');
+    const stopReporting = this.#reporter.begin(requestId);
+    try {
+      const output = await this.#executor.execute(input);
+      return { kind: 'done', requestId, ...output, residentByteCount: residentByteCount() };
+    } finally {
+      stopReporting();
+    }
+  }
+}
+
+function residentByteCount(): number {
+  return process.memoryUsage.rss();
+}
+
+function unknownRequest(error: z.ZodError): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the compute process was sent a request it does not know',
+    found: z.prettifyError(error),
+    cure: 'rebuild, so that parent and child are of one version: npm run build',
+  });
+}
+
+function openStoreOnDisk({ storeCacheByteCountMax }: RequestOf<'start'>): OpenStore {
+  return ({ address, digest, storage }) =>
+    openTaskStore(address, {
+      expectedDigest: digest,
+      cacheByteCountMax: storeCacheByteCountMax,
+      objectStoreOf: (object) => openObjectStore(object, s3OptionsOf(storage)),
+    });
+}

@@ -1,0 +1,81 @@
+/**
+ * A model's forward pass, `logit = bias + its terms` (`forwards.ts`), cut in two: what only shared
+ * parameters reach, computed once per batch, and what personal blocks reach, all that inner steps
+ * run and differentiate (`staged-pass.ts`).
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { Engine } from '../../engine/load-engine.js';
+import { placeCountsOf, type BatchTensors } from '../batch-tensors.js';
+import type { TableRows, Variables } from '../fields.js';
+import { forwardOf } from './forwards.js';
+import { modelFrameOf } from '../model-frame.js';
+import type { ModelPlan } from '../model-plan.js';
+import {
+  personalStage,
+  trunkStage,
+  type Staged,
+  type StagedPass,
+  type TrunkPass,
+} from '../staged-pass.js';
+
+export { parametricParts, type TrunkPass } from '../staged-pass.js';
+
+const SHARED_LOGITS = 'logits';
+
+/** All that shared parameters say of a batch, by task; `logits` are the sum of the shared terms. */
+export function trunkPass(
+  engine: Engine,
+  plan: ModelPlan,
+  data: BatchTensors,
+  rows: TableRows,
+  trunk: Variables,
+): TrunkPass {
+  const { tf } = engine;
+  const { taskCount, rowExtent } = placeCountsOf(data);
+  const byTask: [number, number] = [taskCount, rowExtent];
+  const { pass, handedOver } = trunkStage(tf, plan.personal, trunk, byTask);
+  const frame = modelFrameOf(engine, plan, pass, { data, rows, trunk });
+  const terms = forwardOf(plan.spec.kind)(frame).filter(isShared);
+  const logits =
+    terms.length === 0
+      ? tf.zeros<tfjs.Rank.R2>(byTask)
+      : tf.reshape<tfjs.Rank.R2>(sumOf(tf, terms), byTask);
+  const bias = pass.variable('bias');
+  return {
+    ...handedOver,
+    [SHARED_LOGITS]: isShared(bias) ? tf.add(logits, bias.tensor()) : logits,
+  };
+}
+
+/**
+ * The logits `[taskCount, rowExtent]` of each task under its own variables. `trunk` holds the
+ * shared variables that lie above the first personal block.
+ */
+export function personalPass(
+  engine: Engine,
+  plan: ModelPlan,
+  shared: TrunkPass,
+  trunk: Variables,
+  personal: Variables,
+): tfjs.Tensor2D {
+  const pass = personalStage(plan.personal, shared, trunk, personal);
+  const frame = modelFrameOf(engine, plan, pass, null);
+  const logits = pass.ofRows(SHARED_LOGITS, () => {
+    throw new Error('the trunk pass hands over the logits');
+  });
+  const terms = [...forwardOf(plan.spec.kind)(frame), biasOf(pass)];
+  return sumOf(engine.tf, [logits, ...terms.filter((term) => !isShared(term))]) as tfjs.Tensor2D;
+}
+
+function biasOf(pass: StagedPass): Staged {
+  return pass.variable('bias');
+}
+
+function isShared({ stage }: Staged): boolean {
+  return stage !== 'personal';
+}
+
+function sumOf(tf: typeof tfjs, terms: readonly Staged[]): tfjs.Tensor {
+  return terms.map(({ tensor }) => tensor()).reduce((sum, term) => tf.add(sum, term));
+}

@@ -1,0 +1,315 @@
+/**
+ * One compute process as its parent holds it: forking, messages, the watch over a request under way
+ * and the end. It is of use once: who needs another forks another (`compute-process.ts`).
+ */
+
+import { fork, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import {
+  abortedError,
+  badMessageError,
+  deadlineError,
+  endedError,
+  endOf,
+  lastHeardOf,
+  silentError,
+  type Heartbeat,
+} from './compute-failures.js';
+import type { DeviceReport } from '../compute/device/device-report.js';
+import {
+  ComputeReplySchema,
+  errorFromRecord,
+  type ComputeReply,
+  type ComputeRequest,
+} from './compute-protocol.js';
+
+/** Why this side ended it. */
+export type EndReason =
+  | 'deadline'
+  | 'silent'
+  | 'aborted'
+  | 'bad message'
+  | 'lost channel'
+  | 'not started'
+  | 'replaced'
+  | 'closed';
+
+/** An `EndReason`, or how it ended by itself. */
+export type ChildEnd = EndReason | ReturnType<typeof endOf>;
+
+export type ComputeEvent =
+  | { readonly kind: 'started'; readonly pid: number }
+  | { readonly kind: 'ready'; readonly pid: number; readonly device: DeviceReport }
+  | { readonly kind: 'warning'; readonly message: string }
+  | { readonly kind: 'ended'; readonly pid: number; readonly why: ChildEnd };
+
+export interface ChildOptions {
+  /** Compiled entry to fork. */
+  readonly entry: string;
+  /** All variables of the process; those of this one when absent. */
+  readonly environment: Readonly<Record<string, string | undefined>> | undefined;
+  readonly clock: Clock;
+  readonly onEvent: (event: ComputeEvent) => void;
+}
+
+/** An answer that ends a request. */
+export type ComputeAnswer = Extract<ComputeReply, { kind: 'ready' | 'done' }>;
+
+export interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
+  readonly request: Extract<ComputeRequest, { kind: 'start' | 'execute' }>;
+  readonly answer: Kind;
+  readonly timeoutMs: number;
+  /** Longest silence while the process does not block its thread; null: as long as it likes. */
+  readonly silenceMsMax: number | null;
+  readonly signal: AbortSignal | undefined;
+  /** Of error messages: `job 3 of outer step 7` */
+  readonly subject: string;
+}
+
+const CLOSE_TIMEOUT_MS = 2_000;
+/** What TensorFlow prints at every start whatever its log level is set to. */
+const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
+
+type ExchangeEnd = { readonly answer: ComputeAnswer } | { readonly error: QianmoError };
+
+interface OpenExchange {
+  readonly terms: ExchangeTerms<ComputeAnswer['kind']>;
+  heartbeat: Heartbeat | null;
+  finish(end: ExchangeEnd): void;
+}
+
+export class ComputeChild {
+  readonly pid: number;
+  readonly #forked: ChildProcess;
+  readonly #options: ChildOptions;
+  #jobCount = 0;
+  #residentByteCount = 0;
+  #hasEnded = false;
+  /** Set before this side ends it, so that the exit is reported as what it is. */
+  #endedBecause: EndReason | null = null;
+  #open: OpenExchange | null = null;
+
+  /** @param onEnd called once, when it has ended and is of no use any more. */
+  constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
+    const { onEvent } = options;
+    const forked = forkedEntry(options);
+    this.#options = options;
+    this.#forked = forked;
+    // No pid means that it could not be spawned; 'error' follows and ends the exchange.
+    this.pid = forked.pid ?? 0;
+    onEvent({ kind: 'started', pid: this.pid });
+    forked.on('message', (message) => {
+      if (this.#endedBecause !== null) return;
+      const parsed = ComputeReplySchema.safeParse(message);
+      this.#receive(parsed.success ? parsed.data : null);
+    });
+    const onGone = (how: string, signal: NodeJS.Signals | null): void => {
+      if (!this.#hasEnded) onEnd();
+      this.#hasEnded = true;
+      const end = endedError(this.#open?.terms.subject ?? '', { how, signal }, this.#lastHeard());
+      this.#settle({ error: end });
+    };
+    forked.on('error', (error) => onGone(error.message, null));
+    forked.once('exit', (code, signal) => {
+      onGone(endOf(code, signal), signal);
+      onEvent({ kind: 'ended', pid: this.pid, why: this.#endedBecause ?? endOf(code, signal) });
+    });
+  }
+
+  /** Answers, failures included. */
+  get jobCount(): number {
+    return this.#jobCount;
+  }
+
+  /** As of its latest answer. */
+  get residentByteCount(): number {
+    return this.#residentByteCount;
+  }
+
+  /** Sends what has no answer; a lost channel shows at the next exchange. */
+  post(message: ComputeRequest): void {
+    // The callback keeps a broken channel from being thrown as an uncaught error.
+    this.#forked.send(message, () => undefined);
+  }
+
+  /** One at a time. Waits for the answer, the end of the process, a bound or an abort. */
+  exchange<Kind extends ComputeAnswer['kind']>(
+    terms: ExchangeTerms<Kind>,
+  ): Promise<Extract<ComputeAnswer, { kind: Kind }>> {
+    const { signal, subject } = terms;
+    return new Promise((resolve, reject) => {
+      const settled = new AbortController();
+      const exchange: OpenExchange = {
+        terms,
+        heartbeat: null,
+        finish: (end) => {
+          settled.abort();
+          signal?.removeEventListener('abort', onAbort);
+          if ('error' in end) reject(end.error);
+          else if (isAnswer(end.answer, terms.answer)) resolve(end.answer);
+          else reject(badMessageError(subject));
+        },
+      };
+      const onAbort = (): void => this.#killFor('aborted', abortedError(this.#lastHeard()));
+      this.#open = exchange;
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#forked.send(terms.request, (error) => {
+        if (error === null || this.#open !== exchange) return;
+        this.#killFor('lost channel', () => this.#lostChannelError(subject, error));
+      });
+      void this.#watch(exchange, settled.signal);
+      if (signal?.aborted === true) onAbort();
+    });
+  }
+
+  kill(why: EndReason): void {
+    this.#endedBecause ??= why;
+    this.#forked.kill('SIGKILL');
+  }
+
+  /** Closing the channel lets it finish what it does; then it is killed. */
+  async endGracefully(why: EndReason): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#endedBecause ??= why;
+    const exited = new AbortController();
+    const exit = new Promise<void>((resolve) => {
+      this.#forked.once('exit', () => {
+        exited.abort();
+        resolve();
+      });
+    });
+    if (this.#forked.connected) this.#forked.disconnect();
+    await this.#options.clock.sleep(CLOSE_TIMEOUT_MS, exited.signal);
+    if (!exited.signal.aborted) this.#forked.kill('SIGKILL');
+    await exit;
+  }
+
+  #receive(reply: ComputeReply | null): void {
+    if (reply?.kind === 'warning') {
+      this.#options.onEvent({ kind: 'warning', message: reply.message });
+      return;
+    }
+    const open = this.#open;
+    if (open === null || reply === null || !isOf(reply, requestIdOf(open))) {
+      this.#killFor('bad message', badMessageError(open?.terms.subject ?? ''));
+      return;
+    }
+    if (reply.kind === 'progress') {
+      open.heartbeat = {
+        progress: reply.progress,
+        atMs: this.#options.clock.monotonicMs(),
+      };
+      return;
+    }
+    if (reply.kind !== 'ready') {
+      this.#jobCount += 1;
+      this.#residentByteCount = reply.residentByteCount;
+    }
+    if (reply.kind === 'failed') this.#settle({ error: errorFromRecord(reply.report) });
+    else this.#settle({ answer: reply });
+  }
+
+  #settle(end: ExchangeEnd): void {
+    const open = this.#open;
+    this.#open = null;
+    open?.finish(end);
+  }
+
+  /** The next job must find the process gone, so the error waits for the exit. */
+  #killFor(why: EndReason, error: QianmoError | (() => QianmoError)): void {
+    const open = this.#open;
+    this.#open = null;
+    this.kill(why);
+    const finish = (): void =>
+      open?.finish({ error: typeof error === 'function' ? error() : error });
+    if (this.#hasEnded) finish();
+    else this.#forked.once('exit', finish);
+  }
+
+  /**
+   * Of a process that has exited. One that had ended by itself, its exit not yet noticed, says what
+   * of: that tells more than the channel that broke with it.
+   */
+  #lostChannelError(subject: string, { message }: Error): QianmoError {
+    const { exitCode, signalCode } = this.#forked;
+    const wasAlive = signalCode === 'SIGKILL';
+    const how = wasAlive ? message : endOf(exitCode, signalCode);
+    return endedError(subject, { how, signal: wasAlive ? null : signalCode });
+  }
+
+  /** Only of a job: a process that starts says nothing on the way. */
+  #lastHeard(): string | undefined {
+    if (this.#open?.terms.request.kind !== 'execute') return undefined;
+    return lastHeardOf(this.#open.heartbeat, this.#options.clock.monotonicMs());
+  }
+
+  /** Watches the bounds until the exchange is settled. */
+  async #watch(exchange: OpenExchange, settled: AbortSignal): Promise<void> {
+    const { timeoutMs, silenceMsMax, subject } = exchange.terms;
+    const { clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    while (this.#open === exchange) {
+      const leftMs = timeoutMs - (clock.monotonicMs() - startMs);
+      if (leftMs <= 0) {
+        this.#killFor('deadline', deadlineError(subject, timeoutMs, this.#lastHeard()));
+        return;
+      }
+      const heardMs = exchange.heartbeat?.atMs ?? startMs;
+      if (silenceMsMax !== null && !isBlocked(exchange.heartbeat)) {
+        const silentMs = clock.monotonicMs() - heardMs;
+        if (silentMs >= silenceMsMax) {
+          this.#killFor('silent', silentError(subject, silenceMsMax, this.#lastHeard()));
+          return;
+        }
+      }
+      await clock.sleep(Math.min(leftMs, silenceMsMax ?? leftMs), settled);
+    }
+  }
+}
+
+function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
+  if (!existsSync(entry))
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'the compute process is not built',
+      where: entry,
+      cure: 'run: npm run build',
+    });
+  const forked = fork(entry, [], {
+    serialization: 'advanced',
+    execArgv: [],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    ...(environment === undefined ? {} : { env: { ...environment } }),
+  });
+  if (forked.stderr !== null)
+    createInterface({ input: forked.stderr }).on('line', (line) => {
+      if (!LIBRARY_CHATTER.test(line)) process.stderr.write(`${line}\n`);
+    });
+  return forked;
+}
+
+function requestIdOf({ terms: { request } }: OpenExchange): number | null {
+  return request.kind === 'execute' ? request.requestId : null;
+}
+
+/** Whether a reply belongs to the request under way; a second answer to an earlier one does not. */
+function isOf(reply: ComputeReply, requestId: number | null): boolean {
+  if (reply.kind === 'ready') return requestId === null;
+  if (reply.kind === 'failed') return reply.requestId === null || reply.requestId === requestId;
+  return 'requestId' in reply && reply.requestId === requestId;
+}
+
+function isAnswer<Kind extends ComputeAnswer['kind']>(
+  answer: ComputeAnswer,
+  kind: Kind,
+): answer is Extract<ComputeAnswer, { kind: Kind }> {
+  return answer.kind === kind;
+}
+
+/** Between two messages of these phases the thread is busy, and silence says nothing. */
+function isBlocked(heartbeat: Heartbeat | null): boolean {
+  return heartbeat !== null && heartbeat.progress.phase !== 'reading';
+}

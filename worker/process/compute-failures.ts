@@ -1,0 +1,97 @@
+/** What goes wrong with a compute process, in words: how it ended, what it was at, what to do. */
+
+import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import type { JobProgress } from './compute-protocol.js';
+
+/** The latest that a compute process said about its job. */
+export interface Heartbeat {
+  readonly progress: JobProgress;
+  readonly atMs: number;
+}
+
+const TRY_AGAIN = 'nothing: the job is tried again in a fresh process';
+
+/** What each deadly signal usually means for a process full of native code. */
+const CURE_BY_SIGNAL: Readonly<Record<string, string>> = {
+  SIGKILL:
+    'most often the kernel, out of memory: lower training.microBatchRowsMax, ' +
+    'training.tasksPerJob or the number of workers on this machine',
+  SIGABRT:
+    'native code gave up, most often for lack of memory: see its last lines above, and lower ' +
+    'training.microBatchRowsMax or training.tasksPerJob',
+  SIGSEGV: 'native code broke: if one job does it on every machine, report it with the config',
+  SIGBUS: 'native code broke, or a file it had mapped was cut: see whether the disk is full',
+  SIGILL: 'this processor lacks an instruction of the library: give the worker another machine',
+  SIGFPE: 'native code divided by zero: report it with the config',
+};
+
+export function endOf(
+  code: number | null,
+  signal: NodeJS.Signals | null,
+): `exit code ${string}` | `signal ${string}` {
+  return signal === null ? `exit code ${code ?? 'unknown'}` : `signal ${signal}`;
+}
+
+/** `last heard: micro-batch 3 of 8, 1.2 s ago` */
+export function lastHeardOf(heartbeat: Heartbeat | null, nowMs: number): string {
+  if (heartbeat === null) return 'last heard: nothing about this job';
+  const { progress, atMs } = heartbeat;
+  const { phase, microBatch } = progress;
+  const doing =
+    microBatch === undefined ? phase : `micro-batch ${microBatch.number} of ${microBatch.count}`;
+  return `last heard: ${doing}, ${((nowMs - atMs) / 1000).toFixed(1)} s ago`;
+}
+
+export function endedError(
+  subject: string,
+  end: { readonly how: string; readonly signal?: NodeJS.Signals | null },
+  lastHeard?: string,
+): QianmoError {
+  const known = end.signal ? CURE_BY_SIGNAL[end.signal] : undefined;
+  return transient({
+    what: `the compute process ended during ${subject}: ${end.how}`,
+    ...(lastHeard === undefined ? {} : { found: lastHeard }),
+    cure: `${TRY_AGAIN}; if it repeats: ${known ?? 'look for lack of memory'}`,
+  });
+}
+
+export function deadlineError(subject: string, timeoutMs: number, lastHeard?: string): QianmoError {
+  return transient({
+    what: `${subject} passed its deadline`,
+    expected: `an answer within ${timeoutMs} ms`,
+    ...(lastHeard === undefined ? {} : { found: lastHeard }),
+    cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.tasksPerJob`,
+  });
+}
+
+export function silentError(subject: string, silenceMs: number, lastHeard?: string): QianmoError {
+  return transient({
+    what: `the compute process fell silent during ${subject}`,
+    expected: `a sign of life every ${silenceMs} ms while it does not compute`,
+    ...(lastHeard === undefined ? {} : { found: lastHeard }),
+    cure: `${TRY_AGAIN}; if it repeats, see whether the machine swaps or its disk hangs`,
+  });
+}
+
+export function badMessageError(subject: string): QianmoError {
+  return transient({
+    what: `the compute process sent a message that is no answer during ${subject}`,
+    cure: `${TRY_AGAIN}; if it repeats, rebuild: npm run build`,
+  });
+}
+
+export function abortedError(lastHeard?: string): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'the job was aborted',
+    ...(lastHeard === undefined ? {} : { found: lastHeard }),
+  });
+}
+
+export function closedError(): QianmoError {
+  return new QianmoError({ kind: 'interrupted', what: 'the compute process was closed' });
+}
+
+function transient(report: Omit<FailureReport, 'kind'>): QianmoError {
+  return new QianmoError({ kind: 'transient', ...report });
+}
