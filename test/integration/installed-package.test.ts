@@ -1,0 +1,53 @@
+/** The npm package, installed in an empty folder: what it holds, and that it sets itself up. */
+
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cacheRoot } from '../../infra/bootstrap/project.mjs';
+import { whyNoNativeTensorFlow } from '../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
+import {
+  installPackage,
+  whyNoRegistry,
+  type InstalledPackage,
+} from '../fixtures/installed-package.js';
+
+const TARBALL_BYTE_COUNT_MAX = 4_000_000;
+const noRegistry = await whyNoRegistry();
+const name = `the installed package${noRegistry === '' ? '' : ` (${noRegistry})`}`;
+
+describe.skipIf(noRegistry !== '')(name, () => {
+  let installed: InstalledPackage;
+  beforeAll(async () => {
+    // The downloads of TensorFlow and Redis are those that the checkout has made.
+    installed = await installPackage(dirname(cacheRoot()));
+  });
+  afterAll(() => installed.remove());
+
+  it('holds what runs, and no tests, results or sources', () => {
+    const { packedFiles, tarballByteCount } = installed;
+    expect(packedFiles).toContain('dist/infra/cli/main.js');
+    expect(packedFiles).toContain('infra/bin/qianmo.mjs');
+    const unwanted = /^(dist\/)?test\/|results\/|(?<!\.d)\.ts$|\.map$|\.log$|tsbuildinfo/;
+    expect(packedFiles.filter((path) => unwanted.test(path))).toEqual([]);
+    expect(tarballByteCount).toBeLessThan(TARBALL_BYTE_COUNT_MAX);
+  });
+
+  it('prints its version without setting anything up', async () => {
+    const { stdout, stderr } = await installed.qianmo('version');
+    expect(stdout).toMatch(/^qianmo \d+\.\d+\.\d+\n$/);
+    expect(stderr).not.toContain('setting up');
+    expect(existsSync(join(installed.folder, 'node_modules/qianmo/dist/node_modules'))).toBe(false);
+  });
+
+  it('sets itself up at the first use, and once', async () => {
+    const first = await installed.qianmo('check');
+    expect(first.stderr).toContain('setting up');
+    expect(first.stdout).toMatch(
+      whyNoNativeTensorFlow() === ''
+        ? /^ok +native TensorFlow +tfjs-node-gpu/m
+        : /^warning +native TensorFlow/m,
+    );
+    const second = await installed.qianmo('check');
+    expect(second.stderr).not.toContain('setting up');
+  });
+});
