@@ -6,7 +6,7 @@
  *   npm run bench:installed-demo
  */
 
-import { installPackage } from '../fixtures/installed-package.js';
+import { installPackage } from '../fixtures/commands/installed-package.js';
 
 const MEGABYTE = 1e6;
 const startedMs = performance.now();

@@ -9,7 +9,7 @@ import {
   installPackage,
   whyNoRegistry,
   type InstalledPackage,
-} from '../fixtures/installed-package.js';
+} from '../fixtures/commands/installed-package.js';
 
 const TARBALL_BYTE_COUNT_MAX = 4_000_000;
 const noRegistry = await whyNoRegistry();
