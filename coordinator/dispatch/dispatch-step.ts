@@ -9,8 +9,10 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
-import { jobOf, type DeliveredResult, type JobOrder, type Rejection } from './dispatcher.js';
+import type { Admission } from './admission.js';
 import type { BlobLeases } from './blob-leases.js';
+import { closingOf, type Closing } from './closing.js';
+import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import { fateOf, JobDelivery } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
 import { WAKE_ALL, type QueueLink } from './queue-link.js';
@@ -24,25 +26,30 @@ const RECONCILE_INTERVAL_MS = 1_500;
 const CLOSE_TIMEOUT_MS = 500;
 const WORKERLESS_NOTICE_MS = 10_000;
 
-export interface DispatchStepOptions {
+/** What a dispatcher has for all its steps. */
+export interface DispatchContext {
   readonly link: QueueLink;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
   readonly patience: RedisPatience;
-  readonly rejections: Map<Rejection, number>;
   readonly refusals: Refusals;
-  readonly queue: QueueConfig;
+  readonly limits: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;
+}
+
+/** What one step is given. */
+export interface StepCall<Value extends object> {
   readonly orders: readonly JobOrder[];
-  readonly admit: (delivered: DeliveredResult) => Rejection | null;
+  readonly admission: Admission<Value>;
   readonly signal: AbortSignal;
   /** Sets the ids of this call apart from those of any other call or start. */
   readonly idSuffix: string;
 }
 
-export class DispatchStep {
-  readonly #options: DispatchStepOptions;
+export class DispatchStep<Value extends object> {
+  readonly #context: DispatchContext;
+  readonly #call: StepCall<Value>;
   readonly #startMs: number;
   readonly #deadlineMs: number;
   readonly #openByJobId = new Map<string, JobDelivery>();
@@ -54,43 +61,50 @@ export class DispatchStep {
   #reconcileAtMs = 0;
   #saidWorkerless = false;
 
-  constructor(options: DispatchStepOptions) {
-    const { clock, link, queue } = options;
-    this.#options = options;
+  constructor(context: DispatchContext, call: StepCall<Value>) {
+    const { clock, link, limits } = context;
+    this.#context = context;
+    this.#call = call;
     this.#startMs = clock.monotonicMs();
-    this.#deadlineMs = this.#startMs + queue.outerStepTimeoutMs;
+    this.#deadlineMs = this.#startMs + limits.outerStepTimeoutMs;
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = link.subscribe((jobId) => this.#mailbox.put(jobId));
-    if (options.signal.aborted) this.stop();
-    options.signal.addEventListener('abort', this.stop, { once: true });
+    if (call.signal.aborted) this.stop();
+    call.signal.addEventListener('abort', this.stop, { once: true });
   }
 
   /** Makes `results` throw `interrupted`. */
   readonly stop = (): void => this.#stop.abort();
 
-  async *results(): AsyncGenerator<DeliveredResult> {
-    const { clock, orders } = this.#options;
+  async *results(): AsyncGenerator<Admitted<Value>> {
+    const { clock } = this.#context;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
+      const closing = this.#closing();
+      if (closing.kind === 'close') return;
+      if (closing.kind === 'timed-out') throw this.#timedOut();
       await this.#fillWindow();
-      if (this.#openByJobId.size === 0 && this.#sentCount === orders.length) return;
-      const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs) - clock.monotonicMs();
+      const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interrupted();
       for (const jobId of await this.#jobsToLookAt(woken)) {
-        const delivered = await this.#lookAt(jobId);
-        if (delivered !== null) yield delivered;
+        const admitted = await this.#lookAt(jobId);
+        if (admitted !== null) yield admitted;
       }
-      if (clock.monotonicMs() >= this.#deadlineMs && this.#openByJobId.size > 0)
-        throw this.#timedOut();
     }
+  }
+
+  #closing(): Closing {
+    const { admittedCount, openCount } = this.#call.admission;
+    const nowMs = this.#context.clock.monotonicMs();
+    return closingOf({ admittedCount, openCount, nowMs, deadlineMs: this.#deadlineMs });
   }
 
   /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
-    const { clock, link, patience } = this.#options;
+    const { clock, link, patience } = this.#context;
     this.#unsubscribe();
-    this.#options.signal.removeEventListener('abort', this.stop);
+    this.#call.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
@@ -105,7 +119,8 @@ export class DispatchStep {
   }
 
   async #fillWindow(): Promise<void> {
-    const { blobs, leases, link, orders, idSuffix } = this.#options;
+    const { blobs, leases, link } = this.#context;
+    const { orders, idSuffix } = this.#call;
     const unsent: Uint8Array[] = [];
     const fresh: JobDelivery[] = [];
     while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
@@ -128,7 +143,7 @@ export class DispatchStep {
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
-    const nowMs = this.#options.clock.monotonicMs();
+    const nowMs = this.#context.clock.monotonicMs();
     const all = woken.has(WAKE_ALL) || nowMs >= this.#reconcileAtMs;
     if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
@@ -137,9 +152,9 @@ export class DispatchStep {
     return [...this.#openByJobId.keys()];
   }
 
-  /** Returns the result when the job now has one that is admitted. */
-  async #lookAt(jobId: string): Promise<DeliveredResult | null> {
-    const { link } = this.#options;
+  /** Returns the job's result when it now has one that is admitted. */
+  async #lookAt(jobId: string): Promise<Admitted<Value> | null> {
+    const { link, limits, refusals } = this.#context;
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
     const fate = fateOf(await this.#patiently(() => link.read(jobId)), delivery.job);
@@ -155,47 +170,45 @@ export class DispatchStep {
         await this.#deliverAgain(delivery, fate.reason);
         return null;
       case 'refused':
-        this.#options.refusals.note(fate.worker, fate.reason);
+        refusals.note(fate.worker, fate.reason);
         await this.#deliverNext(delivery);
         return null;
       case 'failed':
-        delivery.countFailure(fate.reason, this.#options.queue.jobAttemptsMax);
+        delivery.countFailure(fate, limits.jobAttemptsMax);
         await this.#deliverAgain(delivery, fate.reason);
         return null;
     }
   }
 
-  async #judge(delivery: JobDelivery, result: JobResult): Promise<DeliveredResult | null> {
-    const { admit, blobs, leases, queue, rejections } = this.#options;
-    this.#options.refusals.forgive(result.worker);
+  async #judge(delivery: JobDelivery, result: JobResult): Promise<Admitted<Value> | null> {
+    const { blobs, leases, limits, refusals } = this.#context;
+    refusals.forgive(result.worker);
     const output = await this.#outputOf(result);
     if (output === null) {
       await this.#deliverAgain(delivery, 'its output blob is not there');
       return null;
     }
-    const delivered = { result, output };
-    const rejection = output.byteLength === 0 ? 'wrong_blob' : admit(delivered);
+    const judged = this.#call.admission.judge({ result, output });
     // A worker may return what is also some job's input; that one is still needed.
     if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
-    if (rejection !== null) {
-      rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
-      const reason = `its result was refused: ${rejection}`;
-      delivery.countFailure(reason, queue.jobAttemptsMax, rejection);
+    if (typeof judged === 'string') {
+      const reason = `its result was refused: ${judged}`;
+      delivery.countFailure({ reason, rejection: judged }, limits.jobAttemptsMax);
       await this.#deliverAgain(delivery, reason);
       return null;
     }
     this.#openByJobId.delete(delivery.jobId);
     await this.#patiently(() => this.#releaseInputs(delivery.order));
-    return delivered;
+    return judged;
   }
 
   async #releaseInputs(order: JobOrder): Promise<void> {
-    const { leases } = this.#options;
+    const { leases } = this.#context;
     await Promise.all(ownInputsOf(order).map((bytes) => leases.release(bytes)));
   }
 
   async #restoreInputs(order: JobOrder): Promise<void> {
-    const { leases } = this.#options;
+    const { leases } = this.#context;
     const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
     for (const bytes of inputs) await this.#patiently(() => leases.restore(bytes));
   }
@@ -203,7 +216,7 @@ export class DispatchStep {
   /** Null when it is not there; empty when it is not what the reference says. */
   async #outputOf(result: JobResult): Promise<Uint8Array | null> {
     try {
-      return await this.#patiently(() => this.#options.blobs.get(result.output));
+      return await this.#patiently(() => this.#context.blobs.get(result.output));
     } catch (error) {
       if (error instanceof BlobMissingError) return null;
       if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
@@ -212,7 +225,7 @@ export class DispatchStep {
   }
 
   async #deliverAgain(delivery: JobDelivery, reason: string): Promise<void> {
-    this.#options.sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+    this.#context.sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
     await this.#deliverNext(delivery);
   }
 
@@ -220,21 +233,21 @@ export class DispatchStep {
     this.#openByJobId.delete(delivery.jobId);
     delivery.deliverAgain();
     this.#openByJobId.set(delivery.jobId, delivery);
-    await this.#patiently(() => this.#options.link.add([delivery]));
+    await this.#patiently(() => this.#context.link.add([delivery]));
   }
 
   async #sayWhenWorkerless(nowMs: number): Promise<void> {
     if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
     this.#saidWorkerless = true;
     if ((await this.#workerNames()).length > 0) return;
-    this.#options.sink({
+    this.#context.sink({
       kind: 'warning',
       message: `${this.#openByJobId.size} jobs wait and no worker is connected: start one with qianmo worker`,
     });
   }
 
   async #giveUpWhenAllRefuse(): Promise<void> {
-    const { refusals } = this.#options;
+    const { refusals } = this.#context;
     if (refusals.isEmpty || refusals.judge(await this.#workerNames()) === 'wait') return;
     throw new QianmoError({
       kind: 'failed',
@@ -247,11 +260,11 @@ export class DispatchStep {
   }
 
   #workerNames(): Promise<string[]> {
-    return this.#patiently(() => this.#options.link.workerNames());
+    return this.#patiently(() => this.#context.link.workerNames());
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {
-    return this.#options.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
+    return this.#context.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
   }
 
   #refuseTooLarge({ job, where }: JobDelivery): void {
@@ -268,13 +281,13 @@ export class DispatchStep {
   }
 
   #timedOut(): QianmoError {
-    const { orders, queue, refusals } = this.#options;
+    const { limits, refusals } = this.#context;
     const refused = refusals.describe();
     return new QianmoError({
       kind: 'transient',
       what: 'an outer step did not get all its results in time',
       ...this.#whereOpen(),
-      expected: `${orders.length} results within ${queue.outerStepTimeoutMs} ms`,
+      expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
       found: `${this.#openByJobId.size} jobs still open${refused === null ? '' : `, refused by ${refused}`}`,
       cure: 'see that workers run and reach Redis, then continue with --resume',
     });

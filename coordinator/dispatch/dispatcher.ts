@@ -34,27 +34,36 @@ export interface DeliveredResult {
   readonly output: Uint8Array;
 }
 
-/**
- * Why a delivered output cannot be used. It is counted and its job tried again, so a worker cannot
- * spoil a run.
- */
+/** Why a delivered result cannot be used. It is counted and its job is tried again. */
 export type Rejection =
   'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';
 
+/**
+ * Reads the output of a job, or gives the reason why it cannot be used. A dispatcher calls it only
+ * with a result that belongs to an open job of the step and came with all its bytes.
+ */
+export type ReadResult<Value extends object> = (delivered: DeliveredResult) => Value | Rejection;
+
+/** A result that counts, with what was read from its output. */
+export interface Admitted<Value extends object> {
+  readonly result: JobResult;
+  readonly value: Value;
+}
+
 export interface Dispatcher {
   /**
-   * Yields results in order of arrival until every order has one that `admit` accepts (returns
-   * null). Retries, lost jobs and lost blobs are the dispatcher's own business.
+   * Yields admitted results in order of arrival, one for each order. Retries, lost jobs and lost
+   * blobs are the dispatcher's own business.
    *
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
    *   passed, `interrupted` when the signal aborted.
    */
-  run(
+  run<Value extends object>(
     orders: readonly JobOrder[],
-    admit: (delivered: DeliveredResult) => Rejection | null,
+    read: ReadResult<Value>,
     signal: AbortSignal,
-  ): AsyncIterable<DeliveredResult>;
-  /** Results refused so far, by reason. */
+  ): AsyncIterable<Admitted<Value>>;
+  /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;
   close(): Promise<void>;
 }

@@ -6,14 +6,15 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { Admission } from './admission.js';
 import {
   jobOf,
+  type Admitted,
   type DeliveredResult,
   type Dispatcher,
-  type JobOrder,
   type Rejection,
 } from './dispatcher.js';
 import { attemptsUsedUp } from './job-delivery.js';
@@ -42,29 +43,25 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
   return {
     rejections,
-    async *run(orders, admit, signal) {
+    async *run(orders, read, signal) {
+      const admission = new Admission(orders, read, rejections);
       for (const order of orders) {
         const { dense, rowPack, frozen } = order;
         const input = { job: jobOf(order, refOf), dense, rowPack, frozen };
-        yield await admittedResult(input, order, admit, signal, {
-          ...options,
-          rejections,
-        });
+        yield await admittedResult(input, admission, signal, options);
       }
     },
     close: () => Promise.resolve(),
   };
 }
 
-async function admittedResult(
+async function admittedResult<Value extends object>(
   input: JobInput,
-  order: JobOrder,
-  admit: (delivered: DeliveredResult) => Rejection | null,
+  admission: Admission<Value>,
   signal: AbortSignal,
-  options: InMemoryDispatcherOptions & { readonly rejections: Map<Rejection, number> },
-): Promise<DeliveredResult> {
-  const { clock, attemptsMax, sink, rejections } = options;
-  const { jobIndex, outerStep } = order.job;
+  { executor, clock, attemptsMax, sink }: InMemoryDispatcherOptions,
+): Promise<Admitted<Value>> {
+  const { jobIndex, outerStep } = input.job;
   let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
     reason: 'no attempt was allowed',
   };
@@ -74,20 +71,17 @@ async function admittedResult(
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), signal);
     }
-    const output = await outputOrTransientError(options.executor, input, signal);
+    const output = await outputOrTransientError(executor, input, signal);
     if (output instanceof QianmoError) {
       lastFailure = { reason: output.message, cause: output };
       continue;
     }
-    const delivered = deliveredOf(order, output);
-    const rejection = admit(delivered);
-    if (rejection === null) return delivered;
-    rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
-    lastFailure = { reason: `its result was refused: ${rejection}`, rejection };
+    const judged = admission.judge(deliveredOf(input.job, output));
+    if (typeof judged !== 'string') return judged;
+    lastFailure = { reason: `its result was refused: ${judged}`, rejection: judged };
   }
-  const { reason, rejection, cause } = lastFailure;
   const where = `outer step ${outerStep}, job ${jobIndex}`;
-  throw attemptsUsedUp(where, attemptsMax, reason, rejection, cause);
+  throw attemptsUsedUp(where, attemptsMax, lastFailure);
 }
 
 /** @throws what another try cannot mend, and `interrupted` as soon as the signal aborts. */
@@ -114,7 +108,7 @@ async function outputOrTransientError(
   }
 }
 
-function deliveredOf({ job }: JobOrder, computed: JobOutput): DeliveredResult {
+function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
   const { output, ...measured } = computed;
   return {
     result: {

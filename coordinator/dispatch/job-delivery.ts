@@ -86,10 +86,9 @@ export class JobDelivery {
   }
 
   /** @throws QianmoError `failed` when this was the last attempt. */
-  countFailure(reason: string, attemptsMax: number, rejection?: Rejection): void {
+  countFailure(failure: AttemptFailure, attemptsMax: number): void {
     this.#failureCount += 1;
-    if (this.#failureCount >= attemptsMax)
-      throw attemptsUsedUp(this.where, attemptsMax, reason, rejection);
+    if (this.#failureCount >= attemptsMax) throw attemptsUsedUp(this.where, attemptsMax, failure);
   }
 
   hopeless(reason: string): QianmoError {
@@ -108,13 +107,18 @@ export class JobDelivery {
   }
 }
 
-/** Why a job is given up, by whichever dispatcher. */
+/** Why an attempt at a job failed. */
+export interface AttemptFailure {
+  readonly reason: string;
+  readonly rejection?: Rejection;
+  readonly cause?: unknown;
+}
+
+/** The error of a job that is given up, whichever dispatcher carried it. */
 export function attemptsUsedUp(
   where: string,
   attemptsMax: number,
-  reason: string,
-  rejection?: Rejection,
-  cause?: unknown,
+  { reason, rejection, cause }: AttemptFailure,
 ): QianmoError {
   const Failure = rejection === 'not_finite' ? DivergenceError : QianmoError;
   return new Failure({

@@ -12,6 +12,7 @@ import { redactedRedisUrl } from '../../shared/queue/redis-connection.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
+import { Admission } from './admission.js';
 import type { Dispatcher, Rejection } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
@@ -58,20 +59,19 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const rejections = new Map<Rejection, number>();
   const refusals = new Refusals({ clock, sink });
   const leases = new BlobLeases(blobs);
+  const context = { link, blobs, leases, patience, refusals, limits: queue, clock, sink };
   // Not from the run's seed: two starts of one run must differ, or the second would be given the
   // results of the first.
   const nonce = randomBytes(NONCE_BYTE_COUNT).toString('hex');
-  const openSteps = new Set<DispatchStep>();
+  const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
   return {
     rejections,
-    async *run(orders, admit, signal) {
+    async *run(orders, read, signal) {
       stepCount += 1;
-      const step = new DispatchStep({
-        ...{ link, blobs, leases, patience, rejections, refusals, queue, clock, sink },
-        ...{ orders, admit, signal },
-        idSuffix: `${nonce}-${stepCount}`,
-      });
+      const admission = new Admission(orders, read, rejections);
+      const idSuffix = `${nonce}-${stepCount}`;
+      const step = new DispatchStep(context, { orders, admission, signal, idSuffix });
       openSteps.add(step);
       try {
         yield* step.results();

@@ -184,24 +184,25 @@ async function runWave(
     ),
     frozen: null,
   }));
-  const admitted = new Set<number>();
-  const admit = (delivered: DeliveredResult): Rejection | null => {
-    const { runId, outerStep, jobIndex, backend } = delivered.result;
-    const job = planned.find((each) => each.jobIndex === jobIndex);
-    if (runId !== context.runId || outerStep !== wave || job === undefined)
-      return 'not_of_this_step';
-    if (admitted.has(jobIndex)) return 'duplicate';
+  const jobOf = new Map(planned.map((job) => [job.jobIndex, job]));
+  const read = (delivered: DeliveredResult): PredictedJob | Rejection => {
+    const job = jobOf.get(delivered.result.jobIndex);
+    if (job === undefined) return 'not_of_this_step';
     const logits = readLogits(delivered.output, [job.adaptations.length, job.rowCount]);
     if (typeof logits === 'string') return logits;
-    if (!areKeptFinite(logits, job, request)) return 'not_finite';
-    admitted.add(jobIndex);
-    context.onBackend(backend);
-    receive(job, outputsInOwnUnit(logits, job, context.store, request.role));
-    return null;
+    return areKeptFinite(logits, job, request) ? { job, logits } : 'not_finite';
   };
-  for await (const _delivered of context.dispatcher.run(orders, admit, context.signal));
-  if (admitted.size !== planned.length)
-    throw new Error(`${admitted.size} of ${planned.length} predict jobs came back`);
+  for await (const { result, value } of context.dispatcher.run(orders, read, context.signal)) {
+    const { job, logits } = value;
+    context.onBackend(result.backend);
+    receive(job, outputsInOwnUnit(logits, job, context.store, request.role));
+  }
+}
+
+/** An admitted result of a wave: a planned job with its logits. */
+interface PredictedJob {
+  readonly job: PlannedPrediction;
+  readonly logits: Float32Array;
 }
 
 /** The tensor `logits` of exactly this shape, or why the output cannot be used. */

@@ -1,13 +1,15 @@
 /** Warns when a run is computed on more than one backend: low bits then depend on who did which job. */
 
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { DeliveredResult } from '../dispatch/dispatcher.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 
-/** The returned function is called with every result; the warning comes once per process. */
-export function backendWatch(sink: RunEventSink): (delivered: DeliveredResult) => void {
+/** The returned function is called with every admitted result. It warns once. */
+export function backendWatch(
+  sink: RunEventSink,
+): (result: Pick<JobResult, 'backend' | 'worker'>) => void {
   let first: string | null = null;
   let hasWarned = false;
-  return ({ result: { backend, worker } }) => {
+  return ({ backend, worker }) => {
     first ??= backend;
     if (backend === first || hasWarned) return;
     hasWarned = true;

@@ -3,8 +3,9 @@
  * It decides and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
-import { aggregate, expectationsOf, gradientInbox } from './aggregator.js';
+import { aggregate } from './aggregator.js';
 import { backendWatch } from './backend-watch.js';
+import { gradientReader, gradientShapesOf, inJobOrder, type JobGradient } from './job-gradient.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
@@ -25,7 +26,7 @@ export type { TrainingOutcome, TrainOptions } from './train-options.js';
  *   throw.
  */
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
-  const { config, runId, spec, store, dispatcher, signal } = options;
+  const { config, spec, store, dispatcher, signal } = options;
   const { outerSteps, checkpointEveryOuterSteps } = config.training;
   const endOuterStep = Math.min(outerSteps, options.stopAtOuterStep ?? outerSteps);
   requireTrainable(spec, config.training.trainable);
@@ -46,15 +47,21 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         frozen,
       });
 
-      const expected = expectationsOf(plan, runId, spec);
-      const inbox = gradientInbox(expected);
-      for await (const delivered of dispatcher.run(orders, inbox.admit, signal))
-        watchBackend(delivered);
+      const shapes = gradientShapesOf(plan, spec);
+      const admitted: JobGradient[] = [];
+      for await (const { result, value: gradient } of dispatcher.run(
+        orders,
+        gradientReader(shapes),
+        signal,
+      )) {
+        watchBackend(result);
+        admitted.push(gradient);
+      }
+      const gradients = inJobOrder(admitted);
 
-      const gradient = aggregate(inbox.gradients(), expected);
-      state = steppedState(optimizer, state, gradient);
+      state = steppedState(optimizer, state, aggregate(gradients, shapes));
 
-      report(state, plan, inbox.gradients());
+      report(state, plan, gradients);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);
     }
     const { address, digest } = await checkpoints.write(state);

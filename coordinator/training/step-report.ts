@@ -2,7 +2,7 @@
 
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import type { JobGradient } from './aggregator.js';
+import type { JobGradient } from './job-gradient.js';
 import type { TrainOptions } from './train-options.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { TrainingState } from '../checkpoints/training-state.js';

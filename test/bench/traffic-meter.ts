@@ -47,13 +47,13 @@ export function trafficMeter(
     over: (dispatcher) => ({
       rejections: dispatcher.rejections,
       close: () => dispatcher.close(),
-      async *run(orders, admit, signal) {
+      async *run(orders, read, signal) {
         const resultByteCounts: number[] = [];
         blobs.startStep(orders);
         const before = await redisTotals(observer);
-        for await (const delivered of dispatcher.run(orders, admit, signal)) {
-          resultByteCounts.push(byteCountOf(delivered.result));
-          yield delivered;
+        for await (const admitted of dispatcher.run(orders, read, signal)) {
+          resultByteCounts.push(byteCountOf(admitted.result));
+          yield admitted;
         }
         const after = await redisTotals(observer);
         steps.push({

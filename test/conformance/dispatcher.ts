@@ -6,6 +6,7 @@
 import { StorageConfigSchema } from '../../shared/storage/storage-config.js';
 import { describe, expect, it } from 'vitest';
 import type {
+  Admitted,
   DeliveredResult,
   Dispatcher,
   JobOrder,
@@ -94,20 +95,23 @@ export function outputOf({ job, rowPack }: JobInput): JobOutput {
   };
 }
 
-export async function collected(
-  results: AsyncIterable<DeliveredResult>,
-): Promise<DeliveredResult[]> {
-  const all: DeliveredResult[] = [];
-  for await (const delivered of results) all.push(delivered);
-  return all;
+/** The values read from all results, in order of arrival. */
+export async function collected<Value extends object>(
+  results: AsyncIterable<Admitted<Value>>,
+): Promise<Value[]> {
+  const values: Value[] = [];
+  for await (const { value } of results) values.push(value);
+  return values;
 }
 
-const admitAll = (): null => null;
+/** Reads nothing and refuses nothing. */
+export const admitAll = (delivered: DeliveredResult): DeliveredResult => delivered;
+
 const noAbort = (): AbortSignal => new AbortController().signal;
 const transient = (): QianmoError =>
   new QianmoError({ kind: 'transient', what: 'the compute process died' });
 
-async function failureOf(results: AsyncIterable<DeliveredResult>): Promise<string> {
+async function failureOf(results: AsyncIterable<Admitted<object>>): Promise<string> {
   const error: unknown = await collected(results).then(
     () => null,
     (thrown: unknown) => thrown,
@@ -138,9 +142,9 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         const results = await collected(
           dispatcher.run(
             orders,
-            ({ result }) => {
-              admitted.push(result.jobIndex);
-              return null;
+            (delivered) => {
+              admitted.push(delivered.result.jobIndex);
+              return delivered;
             },
             noAbort(),
           ),
@@ -215,12 +219,12 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       const executor = executorForTest();
       await withDispatcher(executor, async (dispatcher) => {
         let refusals = 0;
-        const admit = ({ result }: DeliveredResult): Rejection | null => {
-          if (result.jobIndex !== 1 || refusals === 2) return null;
+        const read = (delivered: DeliveredResult): DeliveredResult | Rejection => {
+          if (delivered.result.jobIndex !== 1 || refusals === 2) return delivered;
           refusals += 1;
           return 'not_finite';
         };
-        const results = await collected(dispatcher.run(ordersForTest(3), admit, noAbort()));
+        const results = await collected(dispatcher.run(ordersForTest(3), read, noAbort()));
         expect(results.map((r) => r.result.jobIndex).sort()).toEqual([0, 1, 2]);
         expect(dispatcher.rejections.get('not_finite')).toBe(2);
         expect(executor.calls.filter(({ job }) => job.jobIndex === 1)).toHaveLength(3);
@@ -248,9 +252,9 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
 
     it('fails when every result of a job is refused', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {
-        const admit = ({ result }: DeliveredResult): Rejection | null =>
-          result.jobIndex === 0 ? 'layout_mismatch' : null;
-        expect(await failureOf(dispatcher.run(ordersForTest(2), admit, noAbort()))).toBe('failed');
+        const read = (delivered: DeliveredResult): DeliveredResult | Rejection =>
+          delivered.result.jobIndex === 0 ? 'layout_mismatch' : delivered;
+        expect(await failureOf(dispatcher.run(ordersForTest(2), read, noAbort()))).toBe('failed');
         expect(dispatcher.rejections.get('layout_mismatch')).toBe(ATTEMPTS_MAX);
       });
     });

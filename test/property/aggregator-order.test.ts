@@ -2,9 +2,10 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { aggregate, gradientInbox } from '../../coordinator/training/aggregator.js';
+import { aggregate } from '../../coordinator/training/aggregator.js';
+import { gradientReader, type JobGradient } from '../../coordinator/training/job-gradient.js';
 import type { MetaGradient } from '../../coordinator/training/meta-optimizer/meta-gradient.js';
-import { deliveredOf, expectationsFor, layoutOf, tensorsOf } from '../fixtures/gradient-results.js';
+import { deliveredOf, shapesFor, layoutOf, tensorsOf } from '../fixtures/gradient-results.js';
 
 const JOB_COUNT = 6;
 // 3e38 - 3e38 + 1 is 1 and 3e38 + 1 - 3e38 is 0, in float64 too.
@@ -19,19 +20,19 @@ const arrival = fc.shuffledSubarray(
 );
 
 /** Every job touches row 3 of `colour` and one more. */
-const expectations = expectationsFor(
+const shapes = shapesFor(
   Array.from({ length: JOB_COUNT }, (_, jobIndex) => layoutOf([3, 4 + jobIndex], [])),
 );
 
 function sumOf(values: readonly { w: number[]; rows: number[] }[], order: number[]): MetaGradient {
-  const inbox = gradientInbox(expectations);
-  for (const jobIndex of order) {
+  const read = gradientReader(shapes);
+  const gradients = order.map((jobIndex): JobGradient => {
     const { w, rows } = values[jobIndex]!;
-    const delivered = deliveredOf(jobIndex, tensorsOf(w, rows));
-    expect(inbox.admit(delivered)).toBeNull();
-    expect(inbox.admit(delivered)).toBe('duplicate');
-  }
-  return aggregate(inbox.gradients(), expectations);
+    const gradient = read(deliveredOf(jobIndex, tensorsOf(w, rows)));
+    if (typeof gradient === 'string') throw new Error(`refused: ${gradient}`);
+    return gradient;
+  });
+  return aggregate(gradients, shapes);
 }
 
 describe('the meta-gradient', () => {

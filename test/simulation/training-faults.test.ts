@@ -5,6 +5,7 @@
  */
 
 import { describe, expect, it } from 'vitest';
+import { Admission } from '../../coordinator/dispatch/admission.js';
 import {
   jobOf,
   type DeliveredResult,
@@ -48,9 +49,9 @@ function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatch
   return {
     rejections,
     close: () => Promise.resolve(),
-    async *run(orders, admit, signal) {
-      const open = new Set(orders.map((order) => order.job.jobIndex));
-      while (open.size > 0) {
+    async *run(orders, read, signal) {
+      const admission = new Admission(orders, read, rejections);
+      while (admission.openCount > 0) {
         if (signal.aborted) throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
         // A coordinator or its queue goes down now and then; the run is resumed by the test.
         if (stream.uniform() < 0.01) throw new QianmoError({ kind: 'transient', what: 'lost' });
@@ -59,14 +60,9 @@ function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatch
         const good = await computed(executor, order);
         const delivered = disturbed(good, late, stream);
         if (stream.uniform() < 0.3) late.push(good);
-        const rejection = admit(delivered);
-        if (rejection !== null) {
-          refusals.add(rejection);
-          rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
-          continue;
-        }
-        open.delete(delivered.result.jobIndex);
-        yield delivered;
+        const judged = admission.judge(delivered);
+        if (typeof judged === 'string') refusals.add(judged);
+        else yield judged;
       }
     },
   };

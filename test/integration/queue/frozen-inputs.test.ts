@@ -2,7 +2,12 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { collected, executorForTest, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  admitAll,
+  collected,
+  executorForTest,
+  ordersForTest,
+} from '../../conformance/dispatcher.js';
 import {
   dispatcherInTest,
   queueConfig,
@@ -28,7 +33,7 @@ describe('what a run has frozen', () => {
     const { dispatcher: sut, events } = await dispatcherInTest(redis.url, queue);
     const step = async (outerStep: number): Promise<(string | undefined)[]> => {
       const orders = ordersForTest(1, outerStep).map((order) => ({ ...order, frozen }));
-      const results = await collected(sut.run(orders, () => null, neverAborted));
+      const results = await collected(sut.run(orders, admitAll, neverAborted));
       return results.map(({ result }) => result.worker);
     };
     const first = workerInTest(redis.url, PREFIX, executorForTest(), 'first');

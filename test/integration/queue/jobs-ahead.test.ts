@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
-import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
   dispatcherInTest,
@@ -14,7 +14,6 @@ import {
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 import { systemClock } from '../../../shared/base/clock.js';
 
-const admitAll = (): null => null;
 const neverAborted = new AbortController().signal;
 
 const room = new QueueRoom('ahead');

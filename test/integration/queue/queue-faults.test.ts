@@ -9,7 +9,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
-import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -18,7 +18,6 @@ import { remoteControl } from '../../fixtures/queue/remote-control.js';
 const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
 );
-const admitAll = (): null => null;
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
@@ -90,9 +89,9 @@ describe('workers that end', () => {
     const results = collected(
       sut.run(
         ordersForTest(1),
-        ({ result }) => {
-          admitted.push(result.worker);
-          return null;
+        (delivered) => {
+          admitted.push(delivered.result.worker);
+          return delivered;
         },
         neverAborted,
       ),

@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
@@ -57,7 +57,7 @@ it('tells who started it that jobs run on a slow backend', async () => {
   const { dispatcher } = await dispatcherInTest(redis.url, queue);
   // Its store is nowhere, so nobody ever does it, but a compute process was started for it.
   const stop = new AbortController();
-  const stopped = collected(dispatcher.run(ordersForTest(1), () => null, stop.signal)).catch(
+  const stopped = collected(dispatcher.run(ordersForTest(1), admitAll, stop.signal)).catch(
     () => null,
   );
   expect(await warned).toMatch(/native TensorFlow did not load.*not here/);

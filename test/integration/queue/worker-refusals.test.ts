@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
   dispatcherInTest,
@@ -14,7 +14,6 @@ import {
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { steppedClock } from '../../fixtures/stepped-clock.js';
 
-const admitAll = (): null => null;
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 

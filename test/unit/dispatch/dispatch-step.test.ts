@@ -1,6 +1,7 @@
 /** A step over a queue in memory: who takes a job, and what becomes of one that is refused. */
 
 import { describe, expect, it } from 'vitest';
+import { Admission } from '../../../coordinator/dispatch/admission.js';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
 import type { JobRecord, QueueLink, WakeUp } from '../../../coordinator/dispatch/queue-link.js';
@@ -9,7 +10,7 @@ import { ONLY_REFUSING_MS_MAX, Refusals } from '../../../coordinator/dispatch/re
 import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
-import { collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/instant-clock.js';
 import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
 
@@ -56,15 +57,17 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
     },
   };
   const results = () => {
-    const step = new DispatchStep({
+    const orders = ordersForTest(1);
+    const context = {
       // What a step does not call is not there.
       link: link as QueueLink,
       ...{ blobs, leases: new BlobLeases(blobs), refusals, clock, sink },
       patience: createRedisPatience({ where: 'memory', clock, sink }),
-      rejections: new Map(),
-      queue: queueConfig({ jobAttemptsMax: 1 }),
-      orders: ordersForTest(1),
-      admit: () => null,
+      limits: queueConfig({ jobAttemptsMax: 1 }),
+    };
+    const step = new DispatchStep(context, {
+      orders,
+      admission: new Admission(orders, admitAll, new Map()),
       signal: new AbortController().signal,
       idSuffix: 'nonce',
     });

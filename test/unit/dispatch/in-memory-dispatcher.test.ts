@@ -4,6 +4,7 @@ import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import {
+  admitAll,
   collected,
   executorForTest,
   ordersForTest,
@@ -22,7 +23,7 @@ describe('the in-memory dispatcher', () => {
       attemptsMax: 1,
       sink: () => undefined,
     });
-    const results = await collected(dispatcher.run(ordersForTest(3), () => null, signal));
+    const results = await collected(dispatcher.run(ordersForTest(3), admitAll, signal));
     expect(results.map(({ result }) => result.jobIndex)).toEqual([0, 1, 2]);
     for (const { job, dense, rowPack } of executor.calls) {
       expect(job.dense).toEqual(blobRefOf(dense));
@@ -47,7 +48,7 @@ describe('the in-memory dispatcher', () => {
       attemptsMax: 4,
       sink: (event) => events.push(event),
     });
-    await collected(dispatcher.run(ordersForTest(1), () => null, signal));
+    await collected(dispatcher.run(ordersForTest(1), admitAll, signal));
     // 100 ms, then twice as long each time: 0, 100, 300, 700
     expect(startsMs).toEqual([0, 100, 300, 700]);
     expect(events).toEqual(
@@ -86,7 +87,7 @@ describe('the in-memory dispatcher', () => {
       attemptsMax: 3,
       sink: () => undefined,
     });
-    const run = collected(dispatcher.run(ordersForTest(1), () => null, signal));
+    const run = collected(dispatcher.run(ordersForTest(1), admitAll, signal));
     await expect(run).rejects.toBe(bug);
   });
 });

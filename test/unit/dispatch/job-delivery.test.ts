@@ -103,7 +103,7 @@ describe('JobDelivery', () => {
 
   it('names the cure of numbers that are not finite: another try gives the same', () => {
     expect(() =>
-      delivery().countFailure('its result was refused: not_finite', 1, 'not_finite'),
+      delivery().countFailure({ reason: 'its result was refused', rejection: 'not_finite' }, 1),
     ).toThrow(
       expect.objectContaining({
         report: expect.objectContaining({
@@ -115,9 +115,9 @@ describe('JobDelivery', () => {
 
   it('fails at the last attempt, with the last reason', () => {
     const sut = delivery();
-    sut.countFailure('first', 3);
-    sut.countFailure('second', 3);
-    expect(() => sut.countFailure('third', 3)).toThrow(
+    sut.countFailure({ reason: 'first' }, 3);
+    sut.countFailure({ reason: 'second' }, 3);
+    expect(() => sut.countFailure({ reason: 'third' }, 3)).toThrow(
       expect.objectContaining({
         kind: 'failed',
         report: expect.objectContaining({ found: 'third' }) as object,

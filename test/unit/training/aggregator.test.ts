@@ -1,42 +1,46 @@
 import { describe, expect, it } from 'vitest';
 import type { DeliveredResult, Rejection } from '../../../coordinator/dispatch/dispatcher.js';
-import { aggregate, gradientInbox } from '../../../coordinator/training/aggregator.js';
+import { aggregate } from '../../../coordinator/training/aggregator.js';
+import {
+  gradientReader,
+  inJobOrder,
+  type GradientShapes,
+  type JobGradient,
+} from '../../../coordinator/training/job-gradient.js';
 import {
   deliveredOf,
-  expectationsFor,
   layoutOf,
+  shapesFor,
   tensorsOf,
   twoTableSpec,
 } from '../../fixtures/gradient-results.js';
 
 const layouts = [layoutOf([2, 5], [0]), layoutOf([1, 5, 7], [])];
-const expectations = expectationsFor(layouts);
+const shapes = shapesFor(layouts);
 const good = [
   deliveredOf(0, tensorsOf([1, 2], [10, 20, 30])),
   deliveredOf(1, tensorsOf([3, 4], [1, 2, 3])),
 ];
 
-const rejectionOf = (delivered: DeliveredResult): Rejection | null =>
-  gradientInbox(expectations).admit(delivered);
+const rejectionOf = (delivered: DeliveredResult, wanted = shapes): Rejection | null => {
+  const read = gradientReader(wanted)(delivered);
+  return typeof read === 'string' ? read : null;
+};
 
-describe('what an inbox admits', () => {
+function gradientsOf(
+  results: readonly DeliveredResult[] = good,
+  wanted: GradientShapes = shapes,
+): JobGradient[] {
+  return results.map((delivered) => {
+    const read = gradientReader(wanted)(delivered);
+    if (typeof read === 'string') throw new Error(`refused: ${read}`);
+    return read;
+  });
+}
+
+describe('the reader of gradients', () => {
   it('accepts what the job asked for', () => {
     for (const delivered of good) expect(rejectionOf(delivered)).toBeNull();
-  });
-
-  it.each([
-    ['another run', { runId: 'other' }],
-    ['an outer step before', { outerStep: 3 }],
-    ['an outer step after', { outerStep: 5 }],
-    ['a job that was not sent', { jobIndex: 2 }],
-  ])('knows a result of %s', (_name, departure) => {
-    const delivered = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), departure);
-    expect(rejectionOf(delivered)).toBe('not_of_this_step');
-  });
-
-  it('knows a second result of a job', () => {
-    const { admit } = gradientInbox(expectations);
-    expect([good[0]!, good[0]!, good[1]!].map(admit)).toEqual([null, 'duplicate', null]);
   });
 
   it.each([
@@ -61,13 +65,11 @@ describe('what an inbox admits', () => {
     expect(rejectionOf(deliveredOf(0, tensors))).toBe('layout_mismatch');
   });
 
-  it('knows bytes that are no tensors, another task count and a blob of another size', () => {
-    const { result } = good[0]!;
+  it('knows bytes that are no tensors, and a job that was not sent', () => {
+    const { result, output } = good[0]!;
     const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
     expect(rejectionOf({ result, output: noise })).toBe('layout_mismatch');
-    expect(rejectionOf({ result, output: noise.subarray(1) })).toBe('wrong_blob');
-    const fewer = deliveredOf(0, tensorsOf([1, 2], [1, 2, 3]), { taskCount: 2 });
-    expect(rejectionOf(fewer)).toBe('layout_mismatch');
+    expect(rejectionOf({ result: { ...result, jobIndex: 2 }, output })).toBe('not_of_this_step');
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
@@ -89,14 +91,9 @@ describe('what an inbox admits', () => {
   });
 });
 
-describe('the inbox', () => {
-  it('admits each job once, in any order, and hands the gradients out in job order', () => {
-    const inbox = gradientInbox(expectations);
-    expect(inbox.admit(good[1]!)).toBeNull();
-    expect(inbox.admit(good[1]!)).toBe('duplicate');
-    expect(inbox.admit(deliveredOf(0, tensorsOf([1, Number.NaN], [1, 2, 3])))).toBe('not_finite');
-    expect(inbox.admit(good[0]!)).toBeNull();
-    const gradients = inbox.gradients();
+describe('inJobOrder', () => {
+  it('orders gradients by job, whatever the order of arrival', () => {
+    const gradients = inJobOrder(gradientsOf([good[1]!, good[0]!]));
     expect(gradients.map((gradient) => gradient.jobIndex)).toEqual([0, 1]);
     expect(gradients.map((gradient) => [...gradient.rows])).toEqual([
       [10, 20, 30],
@@ -107,14 +104,8 @@ describe('the inbox', () => {
 });
 
 describe('aggregate', () => {
-  function gradientsOf(): ReturnType<ReturnType<typeof gradientInbox>['gradients']> {
-    const inbox = gradientInbox(expectations);
-    good.forEach(inbox.admit);
-    return inbox.gradients();
-  }
-
   it('adds dense gradients and rows by id', () => {
-    const { dense, rows } = aggregate(gradientsOf(), expectations);
+    const { dense, rows } = aggregate(gradientsOf(), shapes);
     // w: [1 + 3, 2 + 4]
     expect([...(dense.get('w')?.values ?? [])]).toEqual([4, 6]);
     // colour: job 0 has rows 2 and 5 (10, 20), job 1 rows 1, 5 and 7 (1, 2, 3).
@@ -127,7 +118,7 @@ describe('aggregate', () => {
 
   it('adds rows of several columns', () => {
     const spec = { ...twoTableSpec, tableRowWidth: 2 };
-    const wide = { ...expectations, spec };
+    const wide = { ...shapes, spec };
     const job = (jobIndex: number, w: number[], values: number[]): ReturnType<typeof deliveredOf> =>
       deliveredOf(
         jobIndex,
@@ -136,10 +127,8 @@ describe('aggregate', () => {
           ['rows', { shape: [3, 2], values: Float32Array.from(values) }] as const,
         ]),
       );
-    const inbox = gradientInbox(wide);
-    expect(inbox.admit(job(0, [0, 0], [1, 2, 3, 4, 5, 6]))).toBeNull();
-    expect(inbox.admit(job(1, [0, 0], [10, 20, 30, 40, 50, 60]))).toBeNull();
-    const { rows } = aggregate(inbox.gradients(), wide);
+    const results = [job(0, [0, 0], [1, 2, 3, 4, 5, 6]), job(1, [0, 0], [10, 20, 30, 40, 50, 60])];
+    const { rows } = aggregate(gradientsOf(results, wide), wide);
     // Row 5 of colour: [3, 4] + [30, 40]
     expect([...(rows.get('colour')?.values ?? [])]).toEqual([10, 20, 1, 2, 33, 44, 50, 60]);
     expect([...(rows.get('shape')?.values ?? [])]).toEqual([5, 6]);
@@ -147,11 +136,9 @@ describe('aggregate', () => {
 
   it('is, of one job, what a sum with another of zeros is: -0 becomes 0', () => {
     // Rows: ids 2 and 5 of `colour`, then id 0 of `shape`.
-    const one = expectationsFor([layoutOf([2, 5], [0])]);
-    const inbox = gradientInbox(one);
+    const one = shapesFor([layoutOf([2, 5], [0])]);
     const delivered = deliveredOf(0, tensorsOf([-0, 2], [-0, 20, -30]));
-    expect(inbox.admit(delivered)).toBeNull();
-    const { dense, rows } = aggregate(inbox.gradients(), one);
+    const { dense, rows } = aggregate(gradientsOf([delivered], one), one);
     expect(dense.get('w')?.values).toEqual(Float32Array.of(0, 2));
     expect(rows.get('colour')).toEqual({
       ids: Int32Array.of(2, 5),
@@ -161,13 +148,13 @@ describe('aggregate', () => {
   });
 
   it('does not go on without a job', () => {
-    expect(() => aggregate(gradientsOf().slice(1), expectations)).toThrow(/each of 2 jobs/);
+    expect(() => aggregate(gradientsOf().slice(1), shapes)).toThrow(/each of 2 jobs/);
   });
 });
 
 describe('of tables of which some learn', () => {
   const spec = { ...twoTableSpec, learned: { variables: [], tables: ['shape'] } };
-  const onlyShape = { ...expectationsFor([layoutOf([2, 5], [0, 3]), layoutOf([1], [3])]), spec };
+  const onlyShape = { ...shapesFor([layoutOf([2, 5], [0, 3]), layoutOf([1], [3])]), spec };
   const gradient = (jobIndex: number, rows: readonly number[]): DeliveredResult =>
     deliveredOf(
       jobIndex,
@@ -175,11 +162,9 @@ describe('of tables of which some learn', () => {
     );
 
   it('takes the rows of those alone, wherever they lie in the pack', () => {
-    const inbox = gradientInbox(onlyShape);
-    expect(inbox.admit(gradient(0, [10, 20, 30, 40]))).toBe('layout_mismatch');
-    expect(inbox.admit(gradient(0, [30, 40]))).toBeNull();
-    expect(inbox.admit(gradient(1, [2]))).toBeNull();
-    const { dense, rows } = aggregate(inbox.gradients(), onlyShape);
+    expect(rejectionOf(gradient(0, [10, 20, 30, 40]), onlyShape)).toBe('layout_mismatch');
+    const results = [gradient(0, [30, 40]), gradient(1, [2])];
+    const { dense, rows } = aggregate(gradientsOf(results, onlyShape), onlyShape);
     expect(dense.size).toBe(0);
     expect([...rows.keys()]).toEqual(['shape']);
     expect(rows.get('shape')).toEqual({

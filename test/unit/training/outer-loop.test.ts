@@ -31,9 +31,9 @@ async function failureOf(outcome: Promise<unknown>): Promise<QianmoError> {
 function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortController): Dispatcher {
   return {
     ...dispatcher,
-    run: (orders, admit, signal) => {
+    run: (orders, read, signal) => {
       if (orders[0]?.job.outerStep === outerStep) abort.abort();
-      return dispatcher.run(orders, admit, signal);
+      return dispatcher.run(orders, read, signal);
     },
   };
 }
@@ -42,9 +42,9 @@ function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortContr
 function onTwoBackends(dispatcher: Dispatcher): Dispatcher {
   return {
     ...dispatcher,
-    async *run(orders, admit, signal) {
-      for await (const { result, output } of dispatcher.run(orders, admit, signal))
-        yield { output, result: { ...result, backend: `backend ${result.jobIndex % 2}` } };
+    async *run(orders, read, signal) {
+      for await (const { result, value } of dispatcher.run(orders, read, signal))
+        yield { value, result: { ...result, backend: `backend ${result.jobIndex % 2}` } };
     },
   };
 }
@@ -173,9 +173,9 @@ describe('train', () => {
         ...run.options,
         dispatcher: {
           ...dispatcher,
-          run: (orders, admit, signal) => {
+          run: (orders, read, signal) => {
             if (orders[0]?.job.outerStep === 2) throw gaveUp;
-            return dispatcher.run(orders, admit, signal);
+            return dispatcher.run(orders, read, signal);
           },
         },
       }),

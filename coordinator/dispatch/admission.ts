@@ -1,0 +1,54 @@
+/**
+ * Decides which results of one outer step count. Every dispatcher judges its deliveries here, so
+ * that a result of another step, a second result and a damaged blob are refused in the same way.
+ */
+
+import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
+
+export class Admission<Value extends object> {
+  readonly #read: ReadResult<Value>;
+  readonly #rejections: Map<Rejection, number>;
+  readonly #orderByJobIndex: ReadonlyMap<number, JobOrder>;
+  readonly #admitted = new Set<number>();
+
+  /** @param rejections counts refused results by reason, across outer steps. */
+  constructor(
+    orders: readonly JobOrder[],
+    read: ReadResult<Value>,
+    rejections: Map<Rejection, number>,
+  ) {
+    this.#read = read;
+    this.#rejections = rejections;
+    this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
+  }
+
+  get admittedCount(): number {
+    return this.#admitted.size;
+  }
+
+  get openCount(): number {
+    return this.#orderByJobIndex.size - this.#admitted.size;
+  }
+
+  /** Admits the result, or counts and returns the reason for refusing it. */
+  judge(delivered: DeliveredResult): Admitted<Value> | Rejection {
+    const judged = this.#judged(delivered);
+    if (typeof judged === 'string')
+      this.#rejections.set(judged, (this.#rejections.get(judged) ?? 0) + 1);
+    else this.#admitted.add(judged.result.jobIndex);
+    return judged;
+  }
+
+  #judged(delivered: DeliveredResult): Admitted<Value> | Rejection {
+    const { result, output } = delivered;
+    const job = this.#orderByJobIndex.get(result.jobIndex)?.job;
+    if (job === undefined) return 'not_of_this_step';
+    if (result.runId !== job.runId || result.outerStep !== job.outerStep) return 'not_of_this_step';
+    if (this.#admitted.has(result.jobIndex)) return 'duplicate';
+    if (output.byteLength === 0 || output.byteLength !== result.output.byteCount)
+      return 'wrong_blob';
+    if (result.taskCount !== job.taskIndices.length) return 'layout_mismatch';
+    const value = this.#read(delivered);
+    return typeof value === 'string' ? value : { result, value };
+  }
+}

@@ -1,0 +1,96 @@
+/** Reads the result of a gradient job: the chunk's weighted sum of task gradients. */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
+import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
+import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import type { ReadResult } from '../dispatch/dispatcher.js';
+import type { StepPlan } from '../plan/step-plan.js';
+
+/** The shapes that the gradients of one outer step must have. */
+export interface GradientShapes {
+  readonly spec: ModelSpec;
+  /** By job index. */
+  readonly layouts: readonly RowPackLayout[];
+}
+
+export interface JobGradient {
+  readonly jobIndex: number;
+  /** Dense variables by name. */
+  readonly dense: NamedTensors;
+  /** `[learnedRowCount, tableRowWidth]`, see `protocol.ts`. */
+  readonly rows: Float32Array;
+  readonly weightedQueryLoss: number;
+  readonly weightedSupportLoss: number;
+}
+
+export function gradientShapesOf(plan: StepPlan, spec: ModelSpec): GradientShapes {
+  return { spec, layouts: plan.jobs.map((job) => job.layout) };
+}
+
+/** Refuses what has another layout than its job asked for, and what is not finite. */
+export function gradientReader({ spec, layouts }: GradientShapes): ReadResult<JobGradient> {
+  return ({ result, output }) => {
+    const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
+    const layout = layouts[jobIndex];
+    if (layout === undefined) return 'not_of_this_step';
+    const tensors = decodedOrNull(output);
+    if (tensors === null) return 'layout_mismatch';
+    const found = float32Tensors(tensors);
+    if (found === null || layoutDifferences(found, gradientLayout(spec, layout)).length > 0)
+      return 'layout_mismatch';
+    if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
+      return 'not_finite';
+    if (![...found.values()].every(hasFiniteValues)) return 'not_finite';
+
+    const rows = found.get('rows');
+    if (rows === undefined) throw new Error('a checked layout has rows');
+    found.delete('rows');
+    return { jobIndex, dense: found, rows: rows.values, weightedQueryLoss, weightedSupportLoss };
+  };
+}
+
+/** Sums over jobs are taken in this order, whatever the order of arrival. */
+export function inJobOrder(gradients: readonly JobGradient[]): JobGradient[] {
+  return [...gradients].sort((a, b) => a.jobIndex - b.jobIndex);
+}
+
+function decodedOrNull(output: Uint8Array): Map<string, CodedTensor> | null {
+  try {
+    return decodeTensors(output, 'gradient');
+  } catch (error) {
+    if (error instanceof QianmoError) return null;
+    throw error;
+  }
+}
+
+function float32Tensors(
+  tensors: ReadonlyMap<string, CodedTensor>,
+): Map<string, DenseTensor> | null {
+  const found = new Map<string, DenseTensor>();
+  for (const [name, { shape, values }] of tensors) {
+    if (!(values instanceof Float32Array)) return null;
+    found.set(name, { shape, values });
+  }
+  return found;
+}
+
+/** Names and shapes of a gradient; the values are not read. */
+function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
+  const values = new Float32Array(0);
+  const expected = new Map<string, DenseTensor>();
+  for (const { name, shape } of learnedVariables(spec)) expected.set(name, { shape, values });
+  const { rowCount } = learnedRowsOf(spec, layout);
+  expected.set('rows', { shape: [rowCount, spec.tableRowWidth], values });
+  return expected;
+}
+
+function hasFiniteValues({ values }: DenseTensor): boolean {
+  // 0 * x is 0 for every finite x and NaN for the others: one pass without a branch per value.
+  let sum = 0;
+  for (const value of values) sum += 0 * value;
+  return sum === 0;
+}

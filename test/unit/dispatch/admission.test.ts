@@ -1,0 +1,89 @@
+/** Which results of an outer step count, whoever delivers them. */
+
+import { describe, expect, it } from 'vitest';
+import { Admission } from '../../../coordinator/dispatch/admission.js';
+import type { DeliveredResult, Rejection } from '../../../coordinator/dispatch/dispatcher.js';
+import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { ordersForTest } from '../../conformance/dispatcher.js';
+
+const OUTER_STEP = 4;
+const orders = ordersForTest(2, OUTER_STEP);
+const runId = orders[0]!.job.runId;
+
+function deliveredOf(
+  jobIndex: number,
+  departures: Partial<DeliveredResult['result']> = {},
+): DeliveredResult {
+  const output = Uint8Array.of(jobIndex, 1);
+  return {
+    output,
+    result: {
+      ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
+      ...{ output: blobRefOf(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
+      ...{ taskCount: 1, queryRowCount: 1, computeMs: 1, worker: 'w', backend: 'test' },
+      ...departures,
+    },
+  };
+}
+
+function made(read: (delivered: DeliveredResult) => Uint8Array | Rejection = (d) => d.output) {
+  const rejections = new Map<Rejection, number>();
+  const reads: number[] = [];
+  const sut = new Admission(
+    orders,
+    (delivered) => {
+      reads.push(delivered.result.jobIndex);
+      return read(delivered);
+    },
+    rejections,
+  );
+  return { sut, rejections, reads };
+}
+
+describe('Admission', () => {
+  it('admits one result of each job, in any order, with what was read from it', () => {
+    const { sut, rejections } = made();
+    expect([sut.admittedCount, sut.openCount]).toEqual([0, 2]);
+    expect(sut.judge(deliveredOf(1))).toMatchObject({ value: Uint8Array.of(1, 1) });
+    expect([sut.admittedCount, sut.openCount]).toEqual([1, 1]);
+    expect(sut.judge(deliveredOf(1))).toBe('duplicate');
+    expect(sut.judge(deliveredOf(0))).toMatchObject({ result: { jobIndex: 0 } });
+    expect([sut.admittedCount, sut.openCount]).toEqual([2, 0]);
+    expect([...rejections]).toEqual([['duplicate', 1]]);
+  });
+
+  it.each([
+    ['another run', { runId: 'other' }],
+    ['an outer step before', { outerStep: OUTER_STEP - 1 }],
+    ['an outer step after', { outerStep: OUTER_STEP + 1 }],
+    ['a job that was not sent', { jobIndex: 2 }],
+  ])('refuses a result of %s without reading it', (_name, departure) => {
+    const { sut, reads } = made();
+    expect(sut.judge(deliveredOf(0, departure))).toBe('not_of_this_step');
+    expect(reads).toEqual([]);
+  });
+
+  it('refuses a blob of another size, an empty one and another task count', () => {
+    const { sut, reads } = made();
+    const { result, output } = deliveredOf(0);
+    expect(sut.judge({ result, output: output.subarray(1) })).toBe('wrong_blob');
+    const empty = new Uint8Array(0);
+    expect(sut.judge({ result: { ...result, output: blobRefOf(empty) }, output: empty })).toBe(
+      'wrong_blob',
+    );
+    expect(sut.judge(deliveredOf(0, { taskCount: 2 }))).toBe('layout_mismatch');
+    expect(reads).toEqual([]);
+  });
+
+  it('keeps a job open whose result cannot be used, and counts why', () => {
+    const answers = [new Uint8Array(1), 'not_finite', 'not_finite'] as const;
+    const left = [...answers];
+    const { sut, rejections } = made(() => left.pop()!);
+    expect(sut.judge(deliveredOf(0))).toBe('not_finite');
+    expect(sut.judge(deliveredOf(0))).toBe('not_finite');
+    expect(sut.openCount).toBe(2);
+    expect(sut.judge(deliveredOf(0))).toMatchObject({ value: new Uint8Array(1) });
+    expect([...rejections]).toEqual([['not_finite', 2]]);
+  });
+});
