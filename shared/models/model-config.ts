@@ -1,8 +1,9 @@
 /** The `model` section of a run: a kind, its options, and what does not go together. */
 
 import { z } from 'zod';
-import { MODEL_OPTIONS, OWN_OPTIONS } from './kinds/model-options.js';
-import { MODEL_KINDS, modelOf, type ModelKind } from './kinds/models.js';
+import type { OptionMisfit } from './kinds/model-definition.js';
+import { MODEL_OPTIONS } from './kinds/model-options.js';
+import { MODELS, modelOf, ownOptionsOf } from './kinds/models.js';
 import { PersonalPresetSchema, presetBlocks } from './personal-presets.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 
@@ -12,8 +13,9 @@ const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
 
 export const ModelConfigSchema = z
   .strictObject({
-    kind: z.enum(MODEL_KINDS).default('deepfm'),
+    kind: z.enum(MODELS.map(({ kind }) => kind)).default('deepfm'),
     ...MODEL_OPTIONS,
+    ...ownOptionsOf(MODELS),
     personal: PersonalSchema.default(['bias']),
   })
   .transform(({ personal, ...options }, context) => {
@@ -35,68 +37,55 @@ export const ModelConfigSchema = z
 
 export type ModelConfig = z.infer<typeof ModelConfigSchema>;
 
-interface Misfit {
-  readonly path: readonly (string | number)[];
-  readonly message: string;
-}
-
-function misfitsOf(model: ModelConfig): Misfit[] {
+function misfitsOf(model: ModelConfig): OptionMisfit[] {
   return [...optionMisfits(model), ...linearMisfits(model), ...personalMisfits(model)];
 }
 
-function optionMisfits(model: ModelConfig): Misfit[] {
-  const { ownOptions, hasFactors, hasHiddenLayers } = modelOf(model.kind);
-  const misfits: Misfit[] = OWN_OPTIONS.filter(
-    (option) => model[option] !== undefined && !ownOptions.includes(option),
-  ).map((option) => ({
-    path: [option],
-    message: `${model.kind} has no such option; it is one of ${kindsWith(option).join(', ')}`,
-  }));
+function optionMisfits(model: ModelConfig): OptionMisfit[] {
+  const { kind, options, hasFactors, hasHiddenLayers } = modelOf(model.kind);
+  const misfits: OptionMisfit[] = Object.entries(model)
+    .filter(([option, value]) => value !== undefined && isOwnOption(option) && !(option in options))
+    .map(([option]) => ({
+      path: [option],
+      message: `${kind} has no such option; it is one of ${kindsWith(option).join(', ')}`,
+    }));
   if (!hasHiddenLayers && model.hiddenWidths.length > 0)
     misfits.push({
       path: ['hiddenWidths'],
-      message: `${model.kind} has no hidden layers: set hiddenWidths: []`,
+      message: `${kind} has no hidden layers: set hiddenWidths: []`,
     });
   if (!hasFactors && model.adgroupEmbedding)
     misfits.push({
       path: ['adgroupEmbedding'],
-      message: `${model.kind} has no embeddings: what adapts to an adgroup is its bias`,
+      message: `${kind} has no embeddings: what adapts to an adgroup is its bias`,
     });
-  if (model.crossTower !== undefined && model.hiddenWidths.length === 0)
-    misfits.push({
-      path: ['crossTower'],
-      message: 'without hidden layers there is no tower: leave crossTower out',
-    });
-  return misfits;
+  return [...misfits, ...(modelOf(kind).misfitsOf?.(model) ?? [])];
 }
 
-function kindsWith(option: (typeof OWN_OPTIONS)[number]): string[] {
-  return MODEL_KINDS.filter((kind) => modelOf(kind).ownOptions.includes(option));
+function isOwnOption(option: string): boolean {
+  return kindsWith(option).length > 0;
 }
 
-/** What a model with, or without, linear weights would be instead. */
-const OTHER_BY_KIND: Partial<Record<ModelKind, string>> = {
-  logistic: 'logistic is nothing but linear weights',
-  'wide-deep': 'wide-deep without linear weights is mlp: set kind: mlp',
-  mlp: 'mlp with linear weights is wide-deep: set kind: wide-deep',
-};
+function kindsWith(option: string): string[] {
+  return MODELS.filter(({ options }) => option in options).map(({ kind }) => kind);
+}
 
-function linearMisfits({ kind, linear }: ModelConfig): Misfit[] {
-  const rule = modelOf(kind).linear;
+function linearMisfits({ kind, linear }: ModelConfig): OptionMisfit[] {
+  const { linear: rule, linearAdvice } = modelOf(kind);
   const isRefused =
     (rule === 'always' && linear === false) || (rule === 'never' && linear === true);
-  const message = OTHER_BY_KIND[kind] ?? `${kind} fixes whether it has linear weights`;
+  const message = linearAdvice ?? `${kind} fixes whether it has linear weights`;
   return isRefused ? [{ path: ['linear'], message }] : [];
 }
 
-function personalMisfits(model: ModelConfig): Misfit[] {
+function personalMisfits(model: ModelConfig): OptionMisfit[] {
   const known = [
     'bias',
     'numbers',
     ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
     ...modelOf(model.kind).blocks(model),
   ];
-  const misfits: Misfit[] = [...model.personal.entries()]
+  const misfits: OptionMisfit[] = [...model.personal.entries()]
     .filter(([index, block]) => !known.includes(block) || model.personal.indexOf(block) !== index)
     .map(([index]) => ({
       path: ['personal', index],
@@ -125,7 +114,10 @@ export interface DeclaredFeature {
 }
 
 /** Everything the model says of features that the data section does not bear out. */
-export function featureMisfits(model: ModelConfig, features: readonly DeclaredFeature[]): Misfit[] {
+export function featureMisfits(
+  model: ModelConfig,
+  features: readonly DeclaredFeature[],
+): OptionMisfit[] {
   const names = features.map(({ name }) => name);
   const isCategory = (f: DeclaredFeature): boolean =>
     f.kind === 'category' || (f.kind === 'number' && f.scale === 'log-bucket');
@@ -138,7 +130,7 @@ export function featureMisfits(model: ModelConfig, features: readonly DeclaredFe
     ...supportInputs,
     ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
   ];
-  const misfits: Misfit[] = [
+  const misfits: OptionMisfit[] = [
     ...unknownNames(
       ['generated'],
       model.generated === undefined ? [] : [model.generated],
@@ -173,7 +165,8 @@ export function featureMisfits(model: ModelConfig, features: readonly DeclaredFe
       path: ['personal', numbersPlace],
       message: 'there are no number features to adapt the weights of',
     });
-  const needed = pairsNeed(model);
+  const ownNeed = modelOf(model.kind).factorisedFieldsMin?.(model) ?? 0;
+  const needed = Math.max(ownNeed, model.factorisedFields === undefined ? 0 : 1);
   const count = model.factorisedFields?.length ?? fields.length;
   if (count < needed)
     misfits.push({
@@ -183,17 +176,11 @@ export function featureMisfits(model: ModelConfig, features: readonly DeclaredFe
   return misfits;
 }
 
-/** Fields without which a model has nothing to multiply, where that would be a mistake. */
-function pairsNeed({ kind, factorisedFields, interactions }: ModelConfig): number {
-  if ((kind === 'ipnn' || kind === 'pnn') && interactions !== 'by-field') return 2;
-  return factorisedFields === undefined ? 0 : 1;
-}
-
 function unknownNames(
   path: readonly string[],
   found: readonly string[],
   known: readonly string[],
-): Misfit[] {
+): OptionMisfit[] {
   return [...found.entries()]
     .filter(([index, name]) => !known.includes(name) || found.indexOf(name) !== index)
     .map(([index]) => ({

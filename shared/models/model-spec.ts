@@ -1,6 +1,6 @@
 /**
  * What a model consists of: its variables, which of them are personal, its embedding tables, and
- * the initial values of all of them. Pure; the forward passes live with the workers.
+ * the initial values of all of them.
  *
  * All models share a frame: a logit that is a sum of terms, among them a bias and, where the model
  * has them, linear weights, over fields, in order: category features, bag features (mean of their
@@ -13,13 +13,10 @@ import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/m
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from '../methods/inner-loop/generated-block.js';
 import { learnedNamesOf, type LearnedNames } from './learned-names.js';
-import type {
-  FieldFrame,
-  ModelDefinition,
-  WeightInitialisation,
-} from './kinds/model-definition.js';
+import type { FieldFrame } from './kinds/forward-frame.js';
+import type { ModelDefinition, WeightInitialisation } from './kinds/model-definition.js';
 import type { ModelOptions } from './kinds/model-options.js';
-import { modelOf, type ModelKind } from './kinds/models.js';
+import { modelOf } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 import type { Initialisation, Variable } from '../tensors/variable.js';
 
@@ -31,8 +28,8 @@ export interface TableSpec {
 }
 
 export interface ModelSpec extends FieldFrame {
-  readonly kind: ModelKind;
-  readonly options: ModelOptions;
+  readonly kind: string;
+  readonly options: Omit<ModelConfig, 'kind'>;
   readonly categoryFeatures: readonly string[];
   readonly bagFeatures: readonly {
     readonly name: string;

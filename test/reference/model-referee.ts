@@ -115,6 +115,8 @@ function termsOf({ kind, options }: ModelSpec, leaves: Leaves, fields: Field[]):
         ? [output(tower(crossed))]
         : [output([...crossed, ...tower(z)])];
     }
+    default:
+      throw new Error(`the referee has no formula of ${kind}`);
   }
 }
 

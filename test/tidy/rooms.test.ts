@@ -66,7 +66,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/compute/device',
     'worker/compute/batches',
     'worker/compute/models',
-    'worker/compute/models/forwards',
     'worker/compute/meta-gradients',
     'worker/process',
     'worker/compute/job',

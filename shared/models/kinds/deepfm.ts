@@ -9,11 +9,16 @@
  *   x_f = <e_f, S - e_f>, S = sum_g e_g        logit = bias + linear(x) + output([layers(e) ; x])
  */
 
-import type { ModelDefinition } from './model-definition.js';
+import { defineModel } from './model-definition.js';
+import { FIELD_OPTIONS } from './model-options.js';
 import { hiddenLayers, outputLayer, towerBlocks } from './tower.js';
 
-export const deepfm: ModelDefinition = {
-  ownOptions: ['factorisedFields', 'interactions'],
+export const deepfm = defineModel({
+  kind: 'deepfm',
+  options: {
+    factorisedFields: FIELD_OPTIONS.factorisedFields,
+    interactions: FIELD_OPTIONS.interactions,
+  },
   linear: 'by-default',
   hasFactors: true,
   hasHiddenLayers: true,
@@ -23,4 +28,15 @@ export const deepfm: ModelDefinition = {
     const interactionCount = options.interactions === 'by-field' ? factorisedPlaces.length : 0;
     return [...variables, outputLayer(width + interactionCount)];
   },
-};
+  forward: (frame) => {
+    const isByField = frame.options.interactions === 'by-field';
+    const machine = isByField ? frame.linear() : frame.linearAndPairs();
+    const hidden = frame.hiddenLayers(frame.fieldPieces());
+    const hiddenWidth = hidden.reduce((sum, { rowCount }) => sum + rowCount, 0);
+    return [
+      ...machine,
+      frame.outputTerm(hidden),
+      ...(isByField ? frame.weightedInteractions(hiddenWidth) : []),
+    ];
+  },
+});

@@ -11,15 +11,24 @@
  *   x_f = <e_f, S - e_f>, S = sum_g e_g        logit = bias + linear(x) + output(x)
  */
 
-import type { ModelDefinition } from './model-definition.js';
+import { defineModel } from './model-definition.js';
+import { FIELD_OPTIONS } from './model-options.js';
 import { outputLayer } from './tower.js';
 
-export const fm: ModelDefinition = {
-  ownOptions: ['factorisedFields', 'interactions'],
+export const fm = defineModel({
+  kind: 'fm',
+  options: {
+    factorisedFields: FIELD_OPTIONS.factorisedFields,
+    interactions: FIELD_OPTIONS.interactions,
+  },
   linear: 'by-default',
   hasFactors: true,
   hasHiddenLayers: false,
   blocks: ({ interactions }) => (interactions === 'by-field' ? ['output'] : []),
   variables: ({ interactions }, { factorisedPlaces }) =>
     interactions === 'by-field' ? [outputLayer(factorisedPlaces.length)] : [],
-};
+  forward: (frame) =>
+    frame.options.interactions === 'by-field'
+      ? [...frame.linear(), ...frame.weightedInteractions(0)]
+      : frame.linearAndPairs(),
+});

@@ -3,13 +3,16 @@
  * times theirs.
  */
 
-import type { ModelDefinition } from './model-definition.js';
+import { defineModel } from './model-definition.js';
 
-export const logistic: ModelDefinition = {
-  ownOptions: [],
+export const logistic = defineModel({
+  kind: 'logistic',
+  options: {},
   linear: 'always',
+  linearAdvice: 'logistic is nothing but linear weights',
   hasFactors: false,
   hasHiddenLayers: false,
   blocks: () => [],
   variables: () => [],
-};
+  forward: (frame) => frame.linear(),
+});

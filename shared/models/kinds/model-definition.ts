@@ -1,10 +1,12 @@
 /**
- * What a model has to say of itself (`kinds/`): the options it takes, its personal blocks and its
- * variables. Bias, embedding tables, linear weights, number factors and the adgroup embedding are
- * the same for all and belong to `model-spec.ts`; the forward passes live with the workers.
+ * A model: one file of this folder, which states its formula, the options it takes, its personal
+ * blocks, its variables and its forward pass. Bias, embedding tables, linear weights, number factors
+ * and the adgroup embedding are the same for all models and belong to `model-spec.ts`.
  */
 
-import type { ModelOptions, OwnOption } from './model-options.js';
+import type { z } from 'zod';
+import type { FieldFrame, ForwardFrame, Staged } from './forward-frame.js';
+import type { ModelOptions } from './model-options.js';
 
 /** Expected spread of a weight matrix: by what follows it, unless the config asks for Glorot's. */
 export type WeightInitialisation =
@@ -20,26 +22,46 @@ export interface BlockVariable {
   readonly initial: WeightInitialisation;
 }
 
-/** The parts of a model that the shapes of its variables depend on. */
-export interface FieldFrame {
-  /** Fields, the adgroup embedding included. */
-  readonly fieldCount: number;
-  readonly embeddingWidth: number;
-  /** Places of the fields whose products enter the model. */
-  readonly factorisedPlaces: readonly number[];
-  /** Places of the fields that have a linear weight alone. */
-  readonly widePlaces: readonly number[];
+/** A value of an option that does not go with the others. */
+export interface OptionMisfit {
+  /** Within the options. */
+  readonly path: readonly (string | number)[];
+  readonly message: string;
 }
 
-export interface ModelDefinition {
-  readonly ownOptions: readonly OwnOption[];
+/** The options of all models and those of one model. */
+export type OptionsOf<Own extends z.ZodRawShape> = ModelOptions & z.infer<z.ZodObject<Own>>;
+
+/** Members that take options are methods, so that models of different options fit one list. */
+export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
+  /** The value of `model.kind`. */
+  readonly kind: string;
+  /**
+   * Options that not every model takes: those of `FIELD_OPTIONS` by which it is shaped, and its own.
+   * Each is optional and has no default, so that a new option changes no existing config.
+   */
+  readonly options: Own;
   /** Whether there are linear weights: as the config says, or always alike. */
   readonly linear: 'always' | 'never' | 'by-default' | 'on-demand';
+  /** Why a config cannot choose otherwise, if `linear` is `always` or `never`. */
+  readonly linearAdvice?: string;
   /** Fields have embeddings. */
   readonly hasFactors: boolean;
   readonly hasHiddenLayers: boolean;
+  /** The least number of factorised fields; 0 if absent. */
+  factorisedFieldsMin?(options: OptionsOf<Own>): number;
+  misfitsOf?(options: OptionsOf<Own>): readonly OptionMisfit[];
   /** Personal blocks beside `bias`, `numbers` and `adgroupEmbedding`. */
-  readonly blocks: (options: ModelOptions) => readonly string[];
+  blocks(options: OptionsOf<Own>): readonly string[];
   /** In an order that never changes: checkpoints hold variables in the order of the spec. */
-  readonly variables: (options: ModelOptions, frame: FieldFrame) => readonly BlockVariable[];
+  variables(options: OptionsOf<Own>, fields: FieldFrame): readonly BlockVariable[];
+  /** The terms of the logit beside its bias. */
+  forward(frame: ForwardFrame<OptionsOf<Own>>): readonly Staged[];
+}
+
+/** Checks the types and returns its argument. */
+export function defineModel<Own extends z.ZodRawShape>(
+  model: ModelDefinition<Own>,
+): ModelDefinition<Own> {
+  return model;
 }

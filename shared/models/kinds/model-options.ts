@@ -1,6 +1,7 @@
 /**
- * The options of all models, each with its bound: the section `model` of a run config without its
- * kind and its cross-checks. Which model takes which of them is said by the models (`kinds/`).
+ * The options that every model takes, and those about fields that several models share: the section
+ * `model` of a run config without its kind and its cross-checks. Options of a single model are in
+ * that model's file.
  */
 
 import { z } from 'zod';
@@ -9,80 +10,121 @@ import { SupportInputsSchema } from './support-inputs.js';
 const positiveInt = z.int().positive();
 const featureNames = z.array(z.string().min(1)).min(1);
 
-export const InitialisationSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('normal'), deviation: z.number().positive().max(10) }),
-  /** Uniform in [-bound, bound]. */
-  z.strictObject({ kind: z.literal('uniform'), bound: z.number().positive().max(10) }),
-  /** Uniform within sqrt(6 / (in + out)) (Glorot and Bengio, AISTATS 2010); of a table rows + width. */
-  z.strictObject({ kind: z.literal('glorot-uniform') }),
+const InitialisationSchema = z.discriminatedUnion('kind', [
+  z
+    .strictObject({
+      kind: z.literal('normal'),
+      deviation: z.number().positive().max(10).describe('Standard deviation; the mean is 0.'),
+    })
+    .describe('A normal distribution.'),
+  z
+    .strictObject({
+      kind: z.literal('uniform'),
+      bound: z.number().positive().max(10).describe('Values lie in [-bound, bound].'),
+    })
+    .describe('A uniform distribution.'),
+  z
+    .strictObject({ kind: z.literal('glorot-uniform') })
+    .describe(
+      'Uniform within sqrt(6 / (in + out)) (Glorot and Bengio, AISTATS 2010); for a table, its rows ' +
+        'plus its width.',
+    ),
 ]);
 
 /** An optional field without a value is as good as absent: defaults depend on the model. */
 export const MODEL_OPTIONS = {
-  embeddingWidth: positiveInt.max(1024).default(8),
-  hiddenWidths: z.array(positiveInt.max(16384)).default([64, 32]),
-  /** A vector per adgroup beside the features' embeddings; it belongs to `personal` or is useless. */
-  adgroupEmbedding: z.boolean().default(false),
-  /**
-   * A category feature, such as the adgroup's id, whose embedding is a personal block of each task
-   * wherever tasks adapt, instead of a row of its table: new adgroups have none that was trained.
-   */
-  generated: z.string().min(1).optional(),
-  /**
-   * The personal blocks: `bias`, `adgroupEmbedding`, `numbers`, `layer0`, `layer1`, ... (hidden
-   * layers from the input on), `cross0`, `cross1`, ... (cross layers) and `output`. A run config may name a
-   * preset instead (`personal-presets.ts`).
-   */
-  personal: z.array(z.string()).default(['bias']),
-  /** Standard deviation of the initial embeddings. */
-  embeddingDeviation: z.number().positive().max(10).default(0.05),
-  /**
-   * Whether a linear weight per id and number is part of the logit. Default: yes, but for models
-   * made of a tower alone (mlp, ipnn, opnn, pnn, dcn-v2).
-   */
-  linear: z.boolean().optional(),
-  /** What stands in the empty places of a bag: nothing, or one more trained row that counts in the mean. */
-  padding: z.enum(['masked', 'trained']).optional(),
+  embeddingWidth: positiveInt.max(1024).default(8).describe("Width of each field's embedding."),
+  hiddenWidths: z
+    .array(positiveInt.max(16384))
+    .default([64, 32])
+    .describe('Widths of the hidden layers, from the input on; [] for a model without any.'),
+  adgroupEmbedding: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether each adgroup has a vector beside the features' embeddings. It must be personal: add " +
+        'adgroupEmbedding to personal.',
+    ),
+  generated: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "A category feature, such as the adgroup's id, whose embedding is a personal block of each " +
+        'task instead of a row of its table: new adgroups have no trained row.',
+    ),
+  personal: z
+    .array(z.string())
+    .default(['bias'])
+    .describe(
+      'The personal blocks: bias, adgroupEmbedding, numbers, layer0, layer1, ... (hidden layers from ' +
+        'the input on), cross0, cross1, ... (cross layers) and output; or a preset, anil, boil or all.',
+    ),
+  embeddingDeviation: z
+    .number()
+    .positive()
+    .max(10)
+    .default(0.05)
+    .describe('Standard deviation of the initial embeddings.'),
+  linear: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether the logit has a linear weight per id and number. By default it has, except in models ' +
+        'made of a tower alone (mlp, ipnn, opnn, pnn, dcn-v2).',
+    ),
+  padding: z
+    .enum(['masked', 'trained'])
+    .optional()
+    .describe(
+      'What fills the empty places of a bag: nothing (masked, the default), or one more trained row ' +
+        'that counts in the mean (trained).',
+    ),
   initialisation: z
     .strictObject({
-      /** Weights of hidden, cross and output layers; by default normal, scaled to their activation. */
-      layers: z.enum(['normal', 'glorot-uniform']).optional(),
-      /** By feature, instead of a normal distribution of `embeddingDeviation`. */
-      tables: z.record(z.string(), InitialisationSchema).optional(),
+      layers: z
+        .enum(['normal', 'glorot-uniform'])
+        .optional()
+        .describe(
+          'Weights of hidden, cross and output layers; by default normal, scaled to the activation ' +
+            'that follows.',
+        ),
+      tables: z
+        .record(z.string(), InitialisationSchema)
+        .optional()
+        .describe('Embeddings by feature, instead of a normal distribution of embeddingDeviation.'),
     })
-    .optional(),
-  /**
-   * fm, deepfm, ipnn, opnn, pnn: the fields whose products enter the model (all by default). Summed
-   * interactions and products are those between these fields; interactions by field are those of
-   * each of these with all fields.
-   */
-  factorisedFields: featureNames.optional(),
-  /**
-   * fm, deepfm: one sum in the logit, or a number per field that the output layer weighs. ipnn, pnn: an
-   * inner product for each pair of fields, or a number per field.
-   */
-  interactions: z.enum(['summed', 'by-field']).optional(),
-  /** Number features made of what a task's support rows have shown; none by default. */
-  supportInputs: SupportInputsSchema.optional(),
-  /** wide-deep: categories and bags, such as crosses of features, that have a linear weight alone. */
-  wideFields: featureNames.optional(),
-  /** dcn-v2: number of cross layers (3 by default). */
-  crossLayers: positiveInt.max(16).optional(),
-  /** dcn-v2: rank of the cross layers' weights; full by default. */
-  crossRank: positiveInt.max(16384).optional(),
-  /** dcn-v2: hidden layers beside the cross layers (`parallel`, the default) or on top of them. */
-  crossTower: z.enum(['parallel', 'stacked']).optional(),
+    .optional()
+    .describe('How variables are initialised.'),
+  supportInputs: SupportInputsSchema.optional().describe(
+    "Number features computed from a task's support rows; none by default.",
+  ),
 };
 
-export type ModelOptions = z.infer<z.ZodObject<typeof MODEL_OPTIONS>>;
-/** Options that only some models take. */
-export type OwnOption =
-  'factorisedFields' | 'interactions' | 'wideFields' | 'crossLayers' | 'crossRank' | 'crossTower';
-export const OWN_OPTIONS: readonly OwnOption[] = [
-  'factorisedFields',
-  'interactions',
-  'wideFields',
-  'crossLayers',
-  'crossRank',
-  'crossTower',
-];
+/** Options about fields. A model that takes one lists it among its `options`. */
+export const FIELD_OPTIONS = {
+  factorisedFields: featureNames
+    .optional()
+    .describe(
+      'The fields whose products enter the model (all by default). Summed interactions and products ' +
+        'are those between these fields; interactions by field are those of each of these with all ' +
+        'fields.',
+    ),
+  interactions: z
+    .enum(['summed', 'by-field'])
+    .optional()
+    .describe(
+      'fm, deepfm: one sum in the logit (summed, the default), or a number per field that the output ' +
+        'layer weighs (by-field). ipnn, pnn: an inner product for each pair of fields, or a number ' +
+        'per field.',
+    ),
+  wideFields: featureNames
+    .optional()
+    .describe(
+      'Categories and bags, such as crosses of features, that have a linear weight and no part in ' +
+        'the tower.',
+    ),
+};
+
+/** Options as every reader may find them; a model takes further ones of its own. */
+export type ModelOptions = z.infer<z.ZodObject<typeof MODEL_OPTIONS & typeof FIELD_OPTIONS>>;

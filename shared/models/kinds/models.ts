@@ -1,30 +1,45 @@
-/** The models by kind: a line each. Their forward passes: `worker/compute/models/forwards/forwards.ts`. */
+/** The list of models: a new one is a file beside this and a line here. */
 
 import { dcnV2 } from './dcn-v2.js';
 import { deepfm } from './deepfm.js';
 import { fm } from './fm.js';
 import { logistic } from './logistic.js';
 import { mlp } from './mlp.js';
+import type { ModelDefinition } from './model-definition.js';
 import { ipnn, opnn, pnn } from './pnn.js';
 import { wideDeep } from './wide-deep.js';
-import type { ModelDefinition } from './model-definition.js';
 
-export const MODELS = {
+// prettier-ignore
+const LISTED = [
   deepfm,
   mlp,
   logistic,
   fm,
-  'wide-deep': wideDeep,
+  wideDeep,
   ipnn,
   opnn,
   pnn,
-  'dcn-v2': dcnV2,
-} as const satisfies Record<string, ModelDefinition>;
+  dcnV2,
+] as const;
 
-export type ModelKind = keyof typeof MODELS;
-// The keys of a constant record are its type's.
-export const MODEL_KINDS = Object.keys(MODELS) as [ModelKind, ...ModelKind[]];
+type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never) extends (
+  all: infer Both,
+) => void
+  ? Both
+  : never;
 
-export function modelOf(kind: ModelKind): ModelDefinition {
-  return MODELS[kind];
+/** The options that only some models take. */
+export type OwnOptions = Intersected<(typeof LISTED)[number]['options']>;
+
+export const MODELS: readonly ModelDefinition[] = LISTED;
+
+export function ownOptionsOf(models: readonly ModelDefinition[]): OwnOptions {
+  // Options of one name are one schema, whichever model states them.
+  return Object.assign({}, ...models.map(({ options }) => options)) as OwnOptions;
+}
+
+export function modelOf(kind: string): ModelDefinition {
+  const model = MODELS.find((each) => each.kind === kind);
+  if (model === undefined) throw new Error(`no model ${kind}`);
+  return model;
 }

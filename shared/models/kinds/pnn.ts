@@ -12,20 +12,29 @@
  * the output layer takes the first one's place.
  */
 
-import type { FieldFrame, ModelDefinition } from './model-definition.js';
-import type { ModelOptions } from './model-options.js';
+import type { z } from 'zod';
+import type { FieldFrame } from './forward-frame.js';
+import { defineModel, type ModelDefinition } from './model-definition.js';
+import { FIELD_OPTIONS, type ModelOptions } from './model-options.js';
 import { tower, towerBlocks } from './tower.js';
 
-export const ipnn = productNetwork({ inner: true, outer: false });
-export const opnn = productNetwork({ inner: false, outer: true });
-export const pnn = productNetwork({ inner: true, outer: true });
-
-export interface Products {
+interface Products {
   readonly inner: boolean;
   readonly outer: boolean;
 }
 
-function productNetwork({ inner, outer }: Products): ModelDefinition {
+const { factorisedFields, interactions } = FIELD_OPTIONS;
+const withInner = { factorisedFields, interactions };
+
+export const ipnn = productNetwork('ipnn', withInner, { inner: true, outer: false });
+export const opnn = productNetwork('opnn', { factorisedFields }, { inner: false, outer: true });
+export const pnn = productNetwork('pnn', withInner, { inner: true, outer: true });
+
+function productNetwork<Own extends z.ZodRawShape>(
+  kind: string,
+  options: Own,
+  { inner, outer }: Products,
+): ModelDefinition<Own> {
   const productCount = (
     { interactions }: ModelOptions,
     { factorisedPlaces: { length }, embeddingWidth }: FieldFrame,
@@ -33,13 +42,25 @@ function productNetwork({ inner, outer }: Products): ModelDefinition {
     const innerCount = interactions === 'by-field' ? length : (length * (length - 1)) / 2;
     return (inner ? innerCount : 0) + (outer ? embeddingWidth ** 2 : 0);
   };
-  return {
-    ownOptions: inner ? ['factorisedFields', 'interactions'] : ['factorisedFields'],
+  return defineModel({
+    kind,
+    options,
     linear: 'on-demand',
     hasFactors: true,
     hasHiddenLayers: true,
+    factorisedFieldsMin: (own) => (inner && own.interactions !== 'by-field' ? 2 : 0),
     blocks: towerBlocks,
-    variables: (options, frame) =>
-      tower(options, frame.fieldCount * frame.embeddingWidth + productCount(options, frame)),
-  };
+    variables: (own, fields) =>
+      tower(own, fields.fieldCount * fields.embeddingWidth + productCount(own, fields)),
+    forward: (frame) => {
+      const isByField = frame.options.interactions === 'by-field';
+      const linear = frame.linear();
+      const input = [
+        ...frame.fieldPieces(),
+        ...(inner ? (isByField ? frame.interactionsByField() : frame.innerProducts()) : []),
+        ...(outer ? frame.outerProduct() : []),
+      ];
+      return [...linear, frame.outputTerm(frame.hiddenLayers(input))];
+    },
+  });
 }

@@ -8,15 +8,22 @@
  * linear weight and no part in the tower.
  */
 
-import type { ModelDefinition } from './model-definition.js';
+import { defineModel } from './model-definition.js';
+import { FIELD_OPTIONS } from './model-options.js';
 import { tower, towerBlocks } from './tower.js';
 
-export const wideDeep: ModelDefinition = {
-  ownOptions: ['wideFields'],
+export const wideDeep = defineModel({
+  kind: 'wide-deep',
+  options: { wideFields: FIELD_OPTIONS.wideFields },
   linear: 'always',
+  linearAdvice: 'wide-deep without linear weights is mlp: set kind: mlp',
   hasFactors: true,
   hasHiddenLayers: true,
   blocks: towerBlocks,
   variables: (options, { fieldCount, widePlaces, embeddingWidth }) =>
     tower(options, (fieldCount - widePlaces.length) * embeddingWidth),
-};
+  forward: (frame) => [
+    ...frame.linear(),
+    frame.outputTerm(frame.hiddenLayers(frame.fieldPieces())),
+  ],
+});

@@ -28,7 +28,7 @@ import {
 } from '../meta-gradients/passes.js';
 import { stepPlaceOf } from '../meta-gradients/support-batches.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import { modelPlanOf } from '../models/model-plan.js';
 
 export type StartOutput = {

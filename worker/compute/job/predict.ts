@@ -18,7 +18,7 @@ import {
 } from '../meta-gradients/meta-gradient.js';
 import { microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import { phaseSupports, stateAfterPhases, stepped } from './prediction-steps.js';
 import { roleSpanOf, type RowRole } from '../batches/row-batch.js';
 

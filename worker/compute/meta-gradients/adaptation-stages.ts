@@ -17,7 +17,7 @@ import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
-import { parametricParts, type TrunkPass } from '../models/forwards/forward.js';
+import { parametricParts, type TrunkPass } from '../models/staged-pass.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,

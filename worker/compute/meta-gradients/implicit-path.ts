@@ -18,7 +18,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop, OuterGradient } from '../../../shared/methods/inner-loop/method.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { conjugateGradients } from './conjugate-gradients.js';
 import { blocksOf, descended, startState, supportGradient } from './inner-loop.js';

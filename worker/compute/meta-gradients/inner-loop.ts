@@ -9,7 +9,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptingTasks, InnerLoop } from '../../../shared/methods/inner-loop/method.js';
 import type { Variables } from '../models/fields.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { named, type NamedTensors } from './named-tensors.js';
 import { logitsOf, lossesOf, trunkOf, type Pass } from './passes.js';

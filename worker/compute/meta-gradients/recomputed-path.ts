@@ -2,7 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import type { AdaptationStages, QueryGradient, SharedGradient } from './adaptation-stages.js';
 import type { LoopState } from './inner-loop.js';
 import { weightsAfter } from './kept-path.js';

@@ -6,7 +6,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
-import type { TrunkPass } from '../models/forwards/forward.js';
+import type { TrunkPass } from '../models/staged-pass.js';
 import type { Pass } from './passes.js';
 
 export interface SupportBatch {

@@ -6,10 +6,11 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/generated-block.js';
+import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from './batch-tensors.js';
 import type { ModelPlan } from './model-plan.js';
-import type { Staged, StagedPass } from './staged-pass.js';
+import type { StagedPass } from './staged-pass.js';
 import { variableOf, type Variables } from './variables.js';
 
 export { variableOf, type Variables };

@@ -1,12 +1,12 @@
 /** Linear terms and factorisation machines over fields. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { Piece, Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { FieldGroup } from './fields.js';
-import { rowsOf, type Piece } from './layers.js';
+import { rowsOf } from './layers.js';
 import { fieldSums } from './lean-operations.js';
 import { besideEachOther, byField, flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
 import { selectColumns, spreadColumns } from './select-columns.js';
-import type { Staged } from './staged-pass.js';
 
 /**
  * The term linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2), f over the factorised fields; as
@@ -103,23 +103,19 @@ export function interactionsByField(frame: ModelFrame): Piece[] {
 
 /**
  * The term sum_f w_f x_f with x_f = <e_f, S - e_f>, f over the factorised fields, S the sum over all of
- * them and w_f a row of a layer of one output, as
+ * them and w_f a row of the output layer, as
  *
  *   <sum_f w_f e_f, S> - sum_f w_f <e_f, e_f>
  *
  * so that what differs by task meets sums over the fields instead of every field. None where no field
  * is factorised.
  *
- * @param firstRow of the layer's weights.
+ * @param firstRow of the output layer's weights.
  */
-export function weightedInteractions(
-  frame: ModelFrame,
-  weightName: string,
-  firstRow: number,
-): Staged[] {
+export function weightedInteractions(frame: ModelFrame, firstRow: number): Staged[] {
   const { pass, groups } = frame;
   const { tf } = frame.engine;
-  const weight = pass.variable(weightName);
+  const weight = pass.variable('output.weight');
   let row = firstRow;
   // Linear terms are summed with the rest, and meet zeros.
   const sums = groups.map(({ name, values }) =>

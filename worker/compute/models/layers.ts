@@ -5,22 +5,9 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { Piece, Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { Engine } from '../engine/load-engine.js';
-import { besideEachOther, lastExtentOf, type ModelFrame } from './model-frame.js';
-import type { Staged } from './staged-pass.js';
-
-/** A part of a layer's input: the rows of its weights that meet it follow those of the piece before. */
-export interface Piece {
-  /** `[.., width]`, or a group of fields. */
-  readonly values: Staged;
-  /** Rows of the weights. */
-  readonly rowCount: number;
-  /**
-   * For values that are fields, with linear terms between them or fields that have no part in the
-   * layer: whether each field's vector is met. Such pieces come first.
-   */
-  readonly isMet?: readonly boolean[];
-}
+import { besideEachOther, lastExtentOf, vectorsOf, type ModelFrame } from './model-frame.js';
 
 /** All fields as the pieces of a tower's input. */
 export function fieldPieces({ spec, groups }: ModelFrame): Piece[] {
@@ -32,6 +19,30 @@ export function fieldPieces({ spec, groups }: ModelFrame): Piece[] {
     const metCount = isMet.filter((met) => met).length;
     return { values, isMet, rowCount: metCount * spec.embeddingWidth };
   });
+}
+
+/** All field vectors side by side; those that a task has once are repeated for each of its rows. */
+export function fieldVectors(frame: ModelFrame): Piece {
+  const { tf } = frame.engine;
+  const { groups, pass, spec } = frame;
+  const rowCount = spec.fieldCount * spec.embeddingWidth;
+  const values = pass.apply(
+    'fieldVectors',
+    groups.map((group) => group.values),
+    (...all) => {
+      const vectors = all.map((fields) => {
+        const each = vectorsOf(frame, fields);
+        return tf.reshape(each, [...each.shape.slice(0, -2), -1]);
+      });
+      const rowExtent = Math.max(...vectors.map(({ shape }) => shape[1] ?? 1));
+      const byRow = (x: tfjs.Tensor): tfjs.Tensor =>
+        x.rank === 3 && x.shape[1] !== rowExtent ? tf.tile(x, [1, rowExtent, 1]) : x;
+      return vectors.length === 1 && vectors[0] !== undefined
+        ? vectors[0]
+        : tf.concat(vectors.map(byRow), -1);
+    },
+  );
+  return { values, rowCount };
 }
 
 /** The last hidden layer as one piece; the input itself where there is none. */

@@ -1,11 +1,11 @@
-/** What every model's forward pass is made of: fields, variables, and values cut by stage. */
+/** Fields, variables and staged values: the state behind the operations that models are handed. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { fieldGroups, type FieldGroup, type FieldSource } from './fields.js';
 import type { ModelPlan } from './model-plan.js';
-import type { Staged, StagedPass } from './staged-pass.js';
+import type { StagedPass } from './staged-pass.js';
 
 export interface ModelFrame {
   readonly engine: Engine;
@@ -14,9 +14,6 @@ export interface ModelFrame {
   /** All fields, in order. */
   readonly groups: readonly FieldGroup[];
 }
-
-/** The terms of a model's logit beside its bias, `[..]` each: one function per model. */
-export type Forward = (frame: ModelFrame) => readonly Staged[];
 
 export function modelFrameOf(
   engine: Engine,

@@ -1,9 +1,9 @@
 /** Products of field vectors as inputs of a tower: `shared/models/kinds/pnn.ts`. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { Piece } from '../../../shared/models/kinds/forward-frame.js';
 import type { FieldGroup } from './fields.js';
 import { factorisedIn } from './interactions.js';
-import type { Piece } from './layers.js';
 import { flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
 import { selectColumns } from './select-columns.js';
 

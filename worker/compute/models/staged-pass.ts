@@ -16,6 +16,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import { variableOf, type Variables } from './variables.js';
 
 /** What a trunk pass hands over, by name; the names of what no parameter reaches begin with `data.`. */
@@ -26,13 +27,6 @@ const DATA = 'data.';
 /** What of a trunk pass depends on parameters. */
 export function parametricParts(pass: TrunkPass): TrunkPass {
   return Object.fromEntries(Object.entries(pass).filter(([name]) => !name.startsWith(DATA)));
-}
-
-export interface Staged<Tensor extends tfjs.Tensor = tfjs.Tensor> {
-  readonly stage: 'variables' | 'trunk' | 'personal';
-  readonly name: string;
-  /** @throws Error where the pass does not know it. */
-  readonly tensor: () => Tensor;
 }
 
 export interface StagedPass {

@@ -1,25 +1,19 @@
 /**
- * A model's forward pass, `logit = bias + its terms` (`forwards.ts`), cut in two: what only shared
- * parameters reach, computed once per batch, and what personal blocks reach, all that inner steps
- * run and differentiate (`staged-pass.ts`).
+ * A model's forward pass, `logit = bias + its terms`, cut in two: the trunk pass computes once per
+ * batch whatever shared parameters alone decide, and the personal pass, which inner steps run and
+ * differentiate, the rest (`staged-pass.ts`).
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Engine } from '../../engine/load-engine.js';
-import { placeCountsOf, type BatchTensors } from '../batch-tensors.js';
-import type { TableRows, Variables } from '../fields.js';
-import { forwardOf } from './forwards.js';
-import { modelFrameOf } from '../model-frame.js';
-import type { ModelPlan } from '../model-plan.js';
-import {
-  personalStage,
-  trunkStage,
-  type Staged,
-  type StagedPass,
-  type TrunkPass,
-} from '../staged-pass.js';
-
-export { parametricParts, type TrunkPass } from '../staged-pass.js';
+import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
+import { modelOf } from '../../../shared/models/kinds/models.js';
+import type { Engine } from '../engine/load-engine.js';
+import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
+import type { FieldSource, TableRows, Variables } from './fields.js';
+import { forwardFrameOf } from './forward-frame.js';
+import { modelFrameOf } from './model-frame.js';
+import type { ModelPlan } from './model-plan.js';
+import { personalStage, trunkStage, type StagedPass, type TrunkPass } from './staged-pass.js';
 
 const SHARED_LOGITS = 'logits';
 
@@ -35,8 +29,7 @@ export function trunkPass(
   const { taskCount, rowExtent } = placeCountsOf(data);
   const byTask: [number, number] = [taskCount, rowExtent];
   const { pass, handedOver } = trunkStage(tf, plan.personal, trunk, byTask);
-  const frame = modelFrameOf(engine, plan, pass, { data, rows, trunk });
-  const terms = forwardOf(plan.spec.kind)(frame).filter(isShared);
+  const terms = termsOf(engine, plan, pass, { data, rows, trunk }).filter(isShared);
   const logits =
     terms.length === 0
       ? tf.zeros<tfjs.Rank.R2>(byTask)
@@ -60,16 +53,22 @@ export function personalPass(
   personal: Variables,
 ): tfjs.Tensor2D {
   const pass = personalStage(plan.personal, shared, trunk, personal);
-  const frame = modelFrameOf(engine, plan, pass, null);
   const logits = pass.ofRows(SHARED_LOGITS, () => {
     throw new Error('the trunk pass hands over the logits');
   });
-  const terms = [...forwardOf(plan.spec.kind)(frame), biasOf(pass)];
+  const terms = [...termsOf(engine, plan, pass, null), pass.variable('bias')];
   return sumOf(engine.tf, [logits, ...terms.filter((term) => !isShared(term))]) as tfjs.Tensor2D;
 }
 
-function biasOf(pass: StagedPass): Staged {
-  return pass.variable('bias');
+/** The model's terms of the logit beside its bias. */
+function termsOf(
+  engine: Engine,
+  plan: ModelPlan,
+  pass: StagedPass,
+  source: FieldSource | null,
+): readonly Staged[] {
+  const frame = modelFrameOf(engine, plan, pass, source);
+  return modelOf(plan.spec.kind).forward(forwardFrameOf(frame));
 }
 
 function isShared({ stage }: Staged): boolean {
