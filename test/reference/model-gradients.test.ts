@@ -48,6 +48,18 @@ const cases: [string, unknown][] = [
       ...{ factorisedFields: some, personal: ['bias', 'numbers', 'adgroupEmbedding', 'output'] },
     },
   ],
+  ...[['bias'], ['output'], ['numbers']].map((personal): [string, unknown] => [
+    `fwfm, ${personal.join()}`,
+    { ...fm, kind: 'fwfm', personal },
+  ]),
+  [
+    'fwfm of some fields, no linear weights, everything',
+    {
+      ...{ ...fm, kind: 'fwfm', linear: false, adgroupEmbedding: true },
+      factorisedFields: ['category0', 'bag1', 'number1', 'adgroupEmbedding'],
+      personal: ['bias', 'numbers', 'adgroupEmbedding', 'output'],
+    },
+  ],
   ['deepfm without linear weights', { ...small, linear: false, personal: ['bias', 'output'] }],
   ['deepfm of some fields', { ...small, factorisedFields: some, personal: ['layer1'] }],
   ['deepfm by field', { ...byField, personal: ['bias', 'output'] }],

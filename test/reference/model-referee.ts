@@ -95,6 +95,8 @@ function termsOf({ kind, options }: ModelSpec, leaves: Leaves, fields: Field[]):
       return [];
     case 'fm':
       return isByField ? [output(byField())] : byPair();
+    case 'fwfm':
+      return [output(byPair())];
     case 'mlp':
       return [output(tower(z))];
     case 'wide-deep': {

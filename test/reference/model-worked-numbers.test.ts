@@ -90,6 +90,7 @@ test.each<[string, Record<string, unknown>, Record<string, readonly number[]>, n
     95.5,
   ],
   ['ipnn: 1 + 40 + 500', { kind: 'ipnn' }, { 'output.weight': [...none, 1, 10, 100] }, 541.5],
+  ['fwfm: 1 + 40 + 500', { kind: 'fwfm', linear: false }, { 'output.weight': [1, 10, 100] }, 541.5],
   [
     'ipnn by two of three fields, against all',
     { kind: 'ipnn', interactions: 'by-field', factorisedFields: ['category0', 'category2'] },
@@ -165,6 +166,7 @@ describe('a model whose blocks are personal, before any step, is the model', () 
   test.each<[string, string[], Record<string, unknown>]>([
     ['fm', [], { hiddenWidths: [] }],
     ['fm', ['output'], { hiddenWidths: [], interactions: 'by-field' }],
+    ['fwfm', ['output'], { hiddenWidths: [] }],
     ['wide-deep', tower, {}],
     ['deepfm', tower, { interactions: 'by-field' }],
     ['deepfm', tower, {}],

@@ -3,6 +3,7 @@
 import { dcnV2 } from './dcn-v2.js';
 import { deepfm } from './deepfm.js';
 import { fm } from './fm.js';
+import { fwfm } from './fwfm.js';
 import { logistic } from './logistic.js';
 import { mlp } from './mlp.js';
 import type { ModelDefinition } from './model-definition.js';
@@ -20,6 +21,7 @@ const LISTED = [
   opnn,
   pnn,
   dcnV2,
+  fwfm,
 ] as const;
 
 type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never) extends (

@@ -142,6 +142,10 @@ export const MODEL_CASES: readonly WorldCase[] = [
   { name: 'mlp', model: { kind: 'mlp', personal: 'all' } },
   { name: 'logistic', model: { kind: 'logistic', ...NO_LAYERS } },
   { name: 'fm', model: { kind: 'fm', ...NO_LAYERS } },
+  {
+    name: 'fwfm',
+    model: { kind: 'fwfm', hiddenWidths: [], adgroupEmbedding: false, personal: 'all' },
+  },
   { name: 'wide-deep', model: { kind: 'wide-deep', wideFields: ['user', 'digits'] } },
   { name: 'ipnn', model: { kind: 'ipnn', personal: 'all' } },
   { name: 'opnn', model: { kind: 'opnn', personal: 'all' } },

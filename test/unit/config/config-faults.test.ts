@@ -150,7 +150,7 @@ describe('a run config with faults', () => {
       'a choice',
       set({ model: { kind: 'deepfn' } }),
       [
-        'model.kind: expected one of deepfm, mlp, logistic, fm, wide-deep, ipnn, opnn, pnn, dcn-v2, found "deepfn"',
+        'model.kind: expected one of deepfm, mlp, logistic, fm, wide-deep, ipnn, opnn, pnn, dcn-v2, fwfm, found "deepfn"',
       ],
     ],
     [

@@ -62,7 +62,7 @@ describe('what does not go together', () => {
     [{ crossLayers: 2 }, 'crossLayers: deepfm has no such option; it is one of dcn-v2'],
     [
       { kind: 'mlp', factorisedFields: ['site'] },
-      'factorisedFields: mlp has no such option; it is one of deepfm, fm, ipnn, opnn, pnn',
+      'factorisedFields: mlp has no such option; it is one of deepfm, fm, ipnn, opnn, pnn, fwfm',
     ],
     [
       { kind: 'opnn', interactions: 'by-field' },
@@ -83,6 +83,10 @@ describe('what does not go together', () => {
     [
       { kind: 'ipnn', factorisedFields: ['site'] },
       'factorisedFields: ipnn multiplies fields: expected at least 2 of them, found 1',
+    ],
+    [
+      { kind: 'fwfm', hiddenWidths: [], factorisedFields: ['site'] },
+      'factorisedFields: fwfm multiplies fields: expected at least 2 of them, found 1',
     ],
     [
       { supportInputs: { targetEncodings: ['site', 'tags'] } },
@@ -178,6 +182,7 @@ const shapesOf = (spec: ModelSpec): Record<string, readonly number[]> =>
 test.each<[Record<string, unknown>, Record<string, readonly number[]>, number]>([
   [{ kind: 'fm', hiddenWidths: [] }, { bias: [1] }, 129],
   [{ kind: 'fm', hiddenWidths: [], interactions: 'by-field' }, { 'output.weight': [2, 1] }, 129],
+  [{ kind: 'fwfm', hiddenWidths: [] }, { 'output.weight': [1, 1] }, 129],
   [{ kind: 'mlp' }, { 'layer0.weight': [256, 16], 'output.weight': [16, 1] }, 128],
   [{ kind: 'wide-deep', wideFields: ['film'] }, { 'layer0.weight': [128, 16] }, 129],
   [{ interactions: 'by-field', linear: false }, { 'output.weight': [18, 1] }, 128],
