@@ -8,7 +8,8 @@ import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-conf
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { formatDeviceLine } from './compute/device/device-report.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
-import { createComputeProcess, type ComputeEvent } from './process/compute-process.js';
+import { createComputeProcess } from './process/compute-process.js';
+import type { ComputeEvent } from './process/compute-child.js';
 import { runWorker, type WorkerEvent } from './carrying/work-loop.js';
 
 collectGarbageRarely();

@@ -6,7 +6,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
-import { canonicalJson } from '../../shared/config/run-config.js';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';

@@ -4,6 +4,7 @@
  * between its outer steps.
  */
 
+import { LruCache } from '../../shared/base/lru-cache.js';
 import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 
 /** Frozen blobs held at once: dispatchers outlive runs, as in a sweep. */
@@ -12,8 +13,7 @@ const HELD_COUNT_MAX = 2;
 export class BlobLeases {
   readonly #blobs: BlobStore;
   readonly #userCountBySha256 = new Map<string, number>();
-  /** In order of first use. */
-  readonly #held = new Set<Uint8Array>();
+  readonly #held = new LruCache<Uint8Array, Uint8Array>({ countMax: HELD_COUNT_MAX });
   /** Hashing is once per array, not per job that uses it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
 
@@ -39,16 +39,14 @@ export class BlobLeases {
 
   /** Registers as a user until `releaseHeld`, or until others are held; true as of `lease`. */
   async hold(bytes: Uint8Array): Promise<boolean> {
-    if (this.#held.has(bytes)) return false;
-    this.#held.add(bytes);
+    if (this.#held.get(bytes) !== undefined) return false;
     const isFirst = this.lease(bytes);
-    const [oldest] = this.#held;
-    if (this.#held.size > HELD_COUNT_MAX && oldest !== undefined) await this.#letGo(oldest);
+    for (const evicted of this.#held.put(bytes, bytes)) await this.release(evicted);
     return isFirst;
   }
 
   async releaseHeld(): Promise<void> {
-    for (const bytes of [...this.#held]) await this.#letGo(bytes);
+    for (const bytes of this.#held.clear()) await this.release(bytes);
   }
 
   isLeased(ref: BlobRef): boolean {
@@ -70,10 +68,5 @@ export class BlobLeases {
     }
     this.#userCountBySha256.delete(ref.sha256);
     await this.#blobs.delete(ref);
-  }
-
-  async #letGo(held: Uint8Array): Promise<void> {
-    this.#held.delete(held);
-    await this.release(held);
   }
 }

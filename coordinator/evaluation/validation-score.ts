@@ -5,7 +5,8 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
-import { canonicalJson, type RunConfig } from '../../shared/config/run-config.js';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';

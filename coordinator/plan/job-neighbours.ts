@@ -1,6 +1,7 @@
 /** The neighbours of a job's tasks: as the job names them, and the rows that its row pack must cover. */
 
-import { canonicalJson } from '../../shared/config/run-config.js';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
+import { LruCache } from '../../shared/base/lru-cache.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
@@ -36,24 +37,24 @@ export async function jobNeighboursOf(
 
 /** What a store holds does not change, and a progressive replay is done with a period before the next. */
 export const KEPT_INDICES_MAX = 4;
-const INDICES = new WeakMap<TaskStore, Map<string, Promise<NeighbourIndex>>>();
+type KeptIndices = LruCache<string, Promise<NeighbourIndex>>;
+const INDICES = new WeakMap<TaskStore, KeptIndices>();
 
 function indexOf(
   store: TaskStore,
   feature: string,
   division?: RowDivision,
 ): Promise<NeighbourIndex> {
-  const ofStore = INDICES.get(store) ?? new Map<string, Promise<NeighbourIndex>>();
+  const ofStore: KeptIndices = INDICES.get(store) ?? new LruCache({ countMax: KEPT_INDICES_MAX });
   INDICES.set(store, ofStore);
   const key = canonicalJson([feature, division]);
-  const index =
-    ofStore.get(key) ??
-    neighbourIndexOf(trainingRows(store, division), knownIdsOf(store.manifest.features, feature));
-  // Last in the map is used last.
-  ofStore.delete(key);
-  ofStore.set(key, index);
-  const [longestUnused] = ofStore.keys();
-  if (ofStore.size > KEPT_INDICES_MAX && longestUnused !== undefined) ofStore.delete(longestUnused);
+  const known = ofStore.get(key);
+  if (known !== undefined) return known;
+  const index = neighbourIndexOf(
+    trainingRows(store, division),
+    knownIdsOf(store.manifest.features, feature),
+  );
+  void ofStore.put(key, index);
   return index;
 }
 

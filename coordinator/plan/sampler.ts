@@ -5,6 +5,7 @@
 
 import type { TrainingConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { LruCache } from '../../shared/base/lru-cache.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
@@ -27,7 +28,7 @@ interface Epoch {
   readonly shareTotals: Float64Array;
 }
 
-/** Of epochs and of stages: an outer step may end one epoch and begin the next. */
+/** Epochs and stages kept at once: an outer step may end one epoch and begin the next. */
 const KEPT_COUNT_MAX = 2;
 
 /**
@@ -121,13 +122,12 @@ function drawerByShare(
 }
 
 function latestKept<Value>(make: (number: number) => Value): (number: number) => Value {
-  const kept = new Map<number, Value>();
+  const kept = new LruCache<number, Value>({ countMax: KEPT_COUNT_MAX });
   return (number) => {
     const known = kept.get(number);
     if (known !== undefined) return known;
     const made = make(number);
-    for (const oldest of kept.keys()) if (kept.size >= KEPT_COUNT_MAX) kept.delete(oldest);
-    kept.set(number, made);
+    kept.put(number, made);
     return made;
   };
 }

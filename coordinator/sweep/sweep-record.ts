@@ -5,7 +5,8 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { canonicalJson, configHash } from '../../shared/config/run-config.js';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
+import { configHash } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { CellSchema } from '../scoring/evaluation-report.js';
 import { ranked, type Rung } from './rungs.js';

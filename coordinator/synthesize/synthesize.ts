@@ -15,8 +15,6 @@ import type { SynthesisOptions, SynthesisReport } from './synthesis.js';
 import { checkWorldOptions } from './world-limits.js';
 import { worldRecord } from './world-record.js';
 
-export type { SynthesisOptions, SynthesisReport } from './synthesis.js';
-
 const STAGE = 'synthesize';
 
 /**

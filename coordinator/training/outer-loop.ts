@@ -14,8 +14,6 @@ import { stepReport } from './step-report.js';
 import { ordersOf, stepPlanner } from '../plan/step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
-export type { TrainingOutcome, TrainOptions } from './train-options.js';
-
 /**
  * Trains from the starting state to the last outer step, or to where it is to stop, and writes the
  * last checkpoint.

@@ -7,7 +7,7 @@ import {
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { readMetaParameters } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import type { StartFrom } from '../../coordinator/training/start-from.js';
-import { ModelConfigSchema } from '../../shared/config/run-config.js';
+import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';

@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
@@ -251,7 +252,7 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
 });
 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
-export { ModelConfigSchema, type ModelConfig } from '../models/model-config.js';
+
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
 export type QueueConfig = z.infer<typeof QueueConfigSchema>;
@@ -291,18 +292,4 @@ export function configDifferences(before: unknown, after: unknown, path = ''): s
   return keys.flatMap((key) =>
     configDifferences(before[key], after[key], path === '' ? key : `${path}.${key}`),
   );
-}
-
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (!isRecord(value)) return value === undefined ? 'null' : JSON.stringify(value);
-  const entries = Object.keys(value)
-    .filter((key) => value[key] !== undefined)
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
-  return `{${entries.join(',')}}`;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

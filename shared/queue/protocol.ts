@@ -21,7 +21,8 @@
 import { StorageConfigSchema } from '../storage/storage-config.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
-import { DeviceDemandSchema, ModelConfigSchema } from '../config/run-config.js';
+import { DeviceDemandSchema } from '../config/run-config.js';
+import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';

@@ -6,8 +6,6 @@ import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
 import { S3ObjectStore, type S3Options } from './s3-object-store.js';
 
-export type { S3Options } from './s3-object-store.js';
-
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 
 /**

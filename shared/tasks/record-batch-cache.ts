@@ -5,6 +5,7 @@
 
 import { open, type FileHandle } from 'node:fs/promises';
 import { RecordBatchReader, type AsyncRecordBatchFileReader, type RecordBatch } from 'apache-arrow';
+import { LruCache } from '../base/lru-cache.js';
 
 export interface RecordBatchCache {
   batch(fileIndex: number, batchIndex: number): Promise<RecordBatch>;
@@ -23,8 +24,7 @@ export function recordBatchCache(
   byteCountMax: number,
 ): RecordBatchCache {
   const files = new Map<number, Promise<OpenFile>>();
-  const batches = new Map<string, { batch: Promise<RecordBatch>; byteCount: number }>();
-  let byteCount = 0;
+  const batches = new LruCache<string, Promise<RecordBatch>>({ byteCountMax });
 
   const fileAt = (fileIndex: number): Promise<OpenFile> => {
     const known = files.get(fileIndex);
@@ -44,32 +44,17 @@ export function recordBatchCache(
     return batch;
   };
 
-  const evict = (): void => {
-    for (const [key, entry] of batches) {
-      if (byteCount <= byteCountMax) return;
-      batches.delete(key);
-      byteCount -= entry.byteCount;
-    }
-  };
-
   return {
     async batch(fileIndex, batchIndex) {
       const key = `${fileIndex}/${batchIndex}`;
       const known = batches.get(key);
-      if (known !== undefined) {
-        batches.delete(key);
-        batches.set(key, known);
-        return known.batch;
-      }
-      const entry = { batch: read(fileIndex, batchIndex), byteCount: 0 };
-      batches.set(key, entry);
+      if (known !== undefined) return known;
+      // How large it is shows once it is read.
+      const reading = read(fileIndex, batchIndex);
+      void batches.put(key, reading);
       try {
-        const batch = await entry.batch;
-        if (batches.get(key) === entry && entry.byteCount === 0) {
-          entry.byteCount = batch.data.byteLength;
-          byteCount += entry.byteCount;
-          evict();
-        }
+        const batch = await reading;
+        if (batches.get(key) === reading) void batches.put(key, reading, batch.data.byteLength);
         return batch;
       } catch (error) {
         batches.delete(key);
@@ -79,8 +64,7 @@ export function recordBatchCache(
     async close() {
       const opened = await Promise.allSettled(files.values());
       files.clear();
-      batches.clear();
-      byteCount = 0;
+      void batches.clear();
       for (const file of opened)
         if (file.status === 'fulfilled') {
           await file.value.last;

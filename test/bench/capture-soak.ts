@@ -5,6 +5,7 @@
  */
 
 import { writeFileSync } from 'node:fs';
+import { median } from '../../shared/base/arrays.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { loadEngine } from '../../worker/compute/engine/load-engine.js';
 import { leftoversOf, soak } from '../fixtures/compute/capture-soak.js';
@@ -40,9 +41,12 @@ const { captureCount, evictionCount, captureMs } = soak(engine, {
 const seconds = (systemClock.monotonicMs() - startMs) / 1000;
 const warm = samples.filter(({ callCount }) => callCount >= WARM_UP_CALL_COUNT);
 const fifth = Math.floor(warm.length / 5);
-const median = (part: typeof samples): number =>
-  part.map(({ residentBytes }) => residentBytes).sort((a, b) => a - b)[part.length >> 1] ?? 0;
-const [earlyBytes, lateBytes] = [median(warm.slice(0, fifth)), median(warm.slice(-fifth))];
+const medianBytes = (part: typeof samples): number =>
+  median(part.map(({ residentBytes }) => residentBytes));
+const [earlyBytes, lateBytes] = [
+  medianBytes(warm.slice(0, fifth)),
+  medianBytes(warm.slice(-fifth)),
+];
 const mebibytes = (bytes: number): number => Math.round((10 * bytes) / 2 ** 20) / 10;
 const result = {
   ...header,

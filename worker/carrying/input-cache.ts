@@ -1,45 +1,36 @@
 /**
  * Input blobs that jobs share, by content, so that a worker fetches dense ones once per outer step and
- * frozen ones once per run. Bounded by bytes and by number; what was used longest ago goes first.
+ * frozen ones once per run.
  */
 
+import { LruCache } from '../../shared/base/lru-cache.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 
 /**
- * Of four runs that take turns the dense inputs of two outer steps and the frozen ones. Past inputs
- * are never asked for again, so without it small ones would pile up to the bound on bytes.
+ * Room for four runs that take turns: the dense inputs of two outer steps and the frozen inputs of each.
+ * Past inputs are never asked for again. Without this bound, small ones would pile up to the bound on
+ * bytes.
  */
 const BLOB_COUNT_MAX = 12;
 
 export class InputCache {
-  readonly #byteCountMax: number;
-  /** In order of use, the latest last. */
-  readonly #bytesBySha256 = new Map<string, Uint8Array>();
+  readonly #bytesBySha256: LruCache<string, Uint8Array>;
   readonly #fetchBySha256 = new Map<string, Promise<Uint8Array>>();
-  #byteCount = 0;
 
   constructor(byteCountMax: number) {
-    this.#byteCountMax = byteCountMax;
+    this.#bytesBySha256 = new LruCache({ byteCountMax, countMax: BLOB_COUNT_MAX });
   }
 
   get byteCount(): number {
-    return this.#byteCount;
+    return this.#bytesBySha256.byteCount;
   }
 
   /** @throws what `BlobStore.get` throws. */
   async get(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
     const known = this.#bytesBySha256.get(ref.sha256);
-    if (known !== undefined) {
-      this.#bytesBySha256.delete(ref.sha256);
-      this.#bytesBySha256.set(ref.sha256, known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const bytes = await this.#fetchedOnce(ref, blobs);
-    if (this.#bytesBySha256.has(ref.sha256)) return bytes;
-    if (bytes.byteLength > this.#byteCountMax) return bytes;
-    this.#makeRoom(bytes.byteLength);
-    this.#bytesBySha256.set(ref.sha256, bytes);
-    this.#byteCount += bytes.byteLength;
+    this.#bytesBySha256.put(ref.sha256, bytes, bytes.byteLength);
     return bytes;
   }
 
@@ -53,15 +44,6 @@ export class InputCache {
       return await fetched;
     } finally {
       this.#fetchBySha256.delete(ref.sha256);
-    }
-  }
-
-  #makeRoom(byteCount: number): void {
-    for (const [sha256, oldest] of this.#bytesBySha256) {
-      const hasRoom = this.#byteCount + byteCount <= this.#byteCountMax;
-      if (hasRoom && this.#bytesBySha256.size < BLOB_COUNT_MAX) return;
-      this.#bytesBySha256.delete(sha256);
-      this.#byteCount -= oldest.byteLength;
     }
   }
 }

@@ -9,6 +9,7 @@ import type { BackendChoice } from '../compute/engine/backend-choice.js';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
+import { LruCache } from '../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../shared/config/run-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
@@ -16,8 +17,6 @@ import { abortedError, closedError } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
 import type { DeviceReport } from '../compute/device/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
-
-export type { ComputeEvent } from './compute-child.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
@@ -55,8 +54,8 @@ const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
 /** A process that has loaded its backend, and what it was sent. */
 interface RunningChild {
   readonly child: ComputeChild;
-  /** sha256 of the shared inputs it holds, the oldest of each kind first. */
-  readonly kept: Readonly<Record<SharedKind, string[]>>;
+  /** sha256 of the shared inputs it holds: a mirror of the child's caches, which see the same uses. */
+  readonly kept: Readonly<Record<SharedKind, LruCache<string, true>>>;
   prepared: { readonly input: JobInput; readonly requestId: number } | null;
 }
 
@@ -176,7 +175,11 @@ class ComputeProcess {
       child.kill('not started');
       throw error;
     }
-    this.#running = { child, kept: { dense: [], frozen: [] }, prepared: null };
+    const kept = {
+      dense: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
+      frozen: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
+    };
+    this.#running = { child, kept, prepared: null };
     return this.#running;
   }
 
@@ -198,10 +201,9 @@ function sendShared(
   { sha256 }: BlobRef,
   bytes: Uint8Array,
 ): void {
-  if (kept[of].includes(sha256)) return;
+  if (kept[of].get(sha256) === true) return;
   child.post({ kind: 'shared', of, sha256, bytes });
-  kept[of].push(sha256);
-  if (kept[of].length > SHARED_KEPT_COUNT) kept[of].shift();
+  kept[of].put(sha256, true);
 }
 
 /** Waits until the child has loaded its backend and returns what it computes on. */

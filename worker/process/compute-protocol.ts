@@ -44,7 +44,7 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
   }),
-  /** Kept by content; the oldest of its kind goes when there are more than `SHARED_KEPT_COUNT`. */
+  /** Kept by content in a cache of `SHARED_KEPT_COUNT` for each kind, which the parent mirrors. */
   z.strictObject({
     kind: z.literal('shared'),
     of: SharedKindSchema,

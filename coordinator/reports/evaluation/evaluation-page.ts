@@ -17,7 +17,7 @@ import {
   runFactsHtml,
   selectionHtml,
 } from './evaluation-sections.js';
-import { formatCount, formatShare } from './evaluation-table.js';
+import { formatCount, formatShare } from '../text-format.js';
 import { mainPairs, sentenceOf } from '../verdicts.js';
 
 export function reportHtml(report: EvaluationReport): string {

@@ -1,5 +1,6 @@
 /** The tables of the report page as HTML. Every text from outside goes through `escapeHtml`. */
 
+import { median } from '../../../shared/base/arrays.js';
 import type {
   ArmName,
   Cell,
@@ -11,7 +12,7 @@ import { wordsOf, type LabelWords } from '../label-words.js';
 import { metricColumnsOf } from '../metric-columns.js';
 import { armColour } from './evaluation-charts.js';
 import { dotHtml, escapeHtml, tableHtml } from '../page/page-frame.js';
-import { formatCount, formatNumber, formatShare } from './evaluation-table.js';
+import { formatCount, formatNumber, formatShare } from '../text-format.js';
 import { comparedPairs, describeCell, signed, type ComparedPair } from '../verdicts.js';
 
 export function armLabel(arm: ArmName): string {
@@ -94,9 +95,8 @@ function gridHtml({ cell: chosen, grid }: Selection): string {
   const columnValues = unique(grid.map(({ cell }) => axesOf(cell)[1]));
   const losses = grid.flatMap(({ validationLogloss: loss }) => (loss === null ? [] : [loss]));
   const least = Math.min(...losses);
-  const sorted = [...losses].sort((a, b) => a - b);
   // The median, not the greatest, ends the scale: bad cells would flatten everything else.
-  const reach = Math.max((sorted[Math.floor(sorted.length / 2)] ?? least) - least, 1e-9) * 2;
+  const reach = Math.max((losses.length === 0 ? least : median(losses)) - least, 1e-9) * 2;
   const rows = rowValues.map((rowValue) => {
     const cells = columnValues.map((columnValue) => {
       const found = grid.find(({ cell }) => {

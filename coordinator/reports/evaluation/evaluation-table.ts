@@ -137,5 +137,3 @@ function selectionText({ selection }: EvaluationReport): string {
     alignColumns(columns, 3)
   );
 }
-
-export { alignColumns, formatCount, formatNumber, formatShare, wrap } from '../text-format.js';

@@ -2,7 +2,8 @@
 
 import { z } from 'zod';
 import { serveQueueBoard } from '../../../coordinator/dashboard/queue-board.js';
-import { train, type TrainingOutcome } from '../../../coordinator/training/outer-loop.js';
+import { train } from '../../../coordinator/training/outer-loop.js';
+import type { TrainingOutcome } from '../../../coordinator/training/train-options.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { CommandContext } from '../command-context.js';

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { canonicalJson } from '../../../shared/config/run-config.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import type { Dbook } from './dbook-files.js';

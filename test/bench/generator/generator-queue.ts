@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { CommandContext } from '../../../infra/cli/command-context.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { median } from '../inner-loops/sides/statistics.js';
+import { median } from '../../../shared/base/arrays.js';
 import { FEATURES } from '../meta-embedding/task-stores.js';
 import { openTrainingRoom } from '../meta-embedding/training-room.js';
 import {

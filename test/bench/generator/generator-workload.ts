@@ -6,7 +6,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ModelConfigSchema, type ModelConfig } from '../../../shared/config/run-config.js';
+import { ModelConfigSchema, type ModelConfig } from '../../../shared/models/model-config.js';
 import {
   initialMetaParameters,
   type MetaParameters,

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { SIDE_NAMES } from './sides/sides.js';
-import { geometricMean, median } from './sides/statistics.js';
+import { median } from '../../../shared/base/arrays.js';
 
 /** How a side uses the machine: one pinned core, two threads, or a process pinned to each core. */
 export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as const;
@@ -145,4 +145,9 @@ export function versionsOf(cells: readonly CellResult[]): Record<string, string>
     variants.flatMap(({ versions }) => Object.entries(versions ?? {})),
   );
   return Object.fromEntries(entries);
+}
+
+export function geometricMean(values: readonly number[]): number {
+  if (values.length === 0) throw new Error('the mean of nothing');
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }

@@ -20,7 +20,7 @@ import { createGeneratorStep } from './sides/generator-step.js';
 import type { ProfileResult, WorkResult } from './other-results.js';
 import { createOurMetaStep } from './sides/our-meta-step.js';
 import { profileByOp, profileGraph } from './profile-graph.js';
-import { median } from './sides/statistics.js';
+import { median } from '../../../shared/base/arrays.js';
 import { timeRepeatedly } from './sides/time-repeatedly.js';
 import { readWorkloads, type WorkloadArrays } from './sides/workload-data.js';
 

@@ -20,7 +20,7 @@ import {
   type NativeBackend,
 } from '../../../worker/compute/engine/native-backend.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { median } from './sides/statistics.js';
+import { median } from '../../../shared/base/arrays.js';
 
 export interface ProfileLine {
   /** `MatMul [2048,256]x[256,128] transpose_a=true` */

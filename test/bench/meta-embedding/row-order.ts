@@ -4,6 +4,7 @@
  * files name the row numbers of 80 rows of each film, and no label is used.
  */
 
+import { median } from '../../../shared/base/arrays.js';
 import type { RatingRows } from './movielens-files.js';
 
 /** A row whose number in the training file is known. */
@@ -106,12 +107,4 @@ function filmPositions(
       median(large.length >= knownRowsMin ? large : all),
     ]),
   );
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const low = sorted[Math.ceil(middle) - 1] ?? 0;
-  const high = sorted[Math.floor(middle)] ?? 0;
-  return (low + high) / 2;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/cli/package-root.js';
-import { canonicalJson } from '../../../shared/config/run-config.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
 
 export interface Cell {
   readonly setting: string;

@@ -2,7 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { ModelConfigSchema } from '../../../shared/config/run-config.js';
+import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';

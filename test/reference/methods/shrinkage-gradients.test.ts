@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../../coordinator/evaluation/fitted-shift.js';
-import { ModelConfigSchema } from '../../../shared/config/run-config.js';
+import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
 import {

@@ -13,6 +13,7 @@ import {
   type CellResult,
   type ContestantResult,
   type VariantResult,
+  geometricMean,
 } from '../../bench/inner-loops/cell-results.js';
 import { cellName, cellOfName, CELLS, nominalFlops } from '../../bench/inner-loops/sides/cells.js';
 import { broughtUpToDate, earlierCells } from '../../bench/inner-loops/kept-cells.js';
@@ -21,7 +22,6 @@ import { comparisonSvg } from '../../bench/inner-loops/results-plot.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { createGrouping } from '../../bench/inner-loops/sides/row-table.js';
 import type { SideName } from '../../bench/inner-loops/sides/sides.js';
-import { geometricMean, median } from '../../bench/inner-loops/sides/statistics.js';
 import { FULL_SIZE } from '../../bench/inner-loops/sides/workload-data.js';
 
 const timed = { kind: 'timed', minMs: 9, stepCount: 10, wallMs: 100, residentMiB: 100 } as const;
@@ -75,12 +75,6 @@ const cell: CellResult = {
 };
 
 describe('statistics', () => {
-  test('the median of an even count is the mean of the middle two', () => {
-    expect(median([9, 1, 3])).toBe(3);
-    expect(median([4, 1, 3, 100])).toBe(3.5);
-    expect(() => median([])).toThrow('nothing');
-  });
-
   test('the geometric mean of a ratio and its inverse is 1', () => {
     expect(geometricMean([4, 0.25])).toBeCloseTo(1, 12);
   });

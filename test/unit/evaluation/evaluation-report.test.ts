@@ -3,10 +3,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { EvaluationReport, Interval } from '../../../coordinator/scoring/evaluation-report.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import {
-  alignColumns,
-  reportTable,
-} from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { alignColumns } from '../../../coordinator/reports/text-format.js';
 import { verdictOf, verdictSentences } from '../../../coordinator/reports/verdicts.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';

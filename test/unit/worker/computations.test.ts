@@ -2,7 +2,7 @@
 
 import type { Rank } from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { ModelConfigSchema } from '../../../shared/config/run-config.js';
+import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { createComputations } from '../../../worker/compute/job/computations.js';

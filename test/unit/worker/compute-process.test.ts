@@ -10,11 +10,10 @@ import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.j
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { ComputeChild } from '../../../worker/process/compute-child.js';
+import { ComputeChild, type ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
   createComputeProcess,
   describeDevice,
-  type ComputeEvent,
   type ComputeExecutor,
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';

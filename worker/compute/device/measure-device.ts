@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { median } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
@@ -116,8 +117,7 @@ export function measureProduct(
   const startMs = clock.monotonicMs();
   do samples.push(sampleMs());
   while (samples.length < SAMPLE_COUNT_MAX && clock.monotonicMs() - startMs < SAMPLING_MS_MAX);
-  samples.sort((a, b) => a - b);
-  const medianMs = samples[Math.floor(samples.length / 2)] ?? 0;
+  const medianMs = median(samples);
   const gflops = medianMs > 0 ? (2 * width ** 3) / (medianMs * 1e6) : 0;
   // Digits, not decimals: a portable backend on a busy machine is far below 0.01.
   return { width, gflops: Number(gflops.toPrecision(3)) };

@@ -5,6 +5,7 @@
  * may change the low bits of a result, hence never silent.
  */
 
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
 export interface MicroBatchTerms {
@@ -28,19 +29,12 @@ export interface MicroBatchMemory {
   run<Result>(terms: MicroBatchTerms, compute: (rowsMax: number) => Result): Result;
 }
 
-/** Kinds of work whose smaller bound is remembered; the one learned first is forgotten beyond it. */
+/** Kinds of work whose smaller bound is remembered. */
 const REMEMBERED_COUNT_MAX = 64;
 
 /** @param report is told each smaller bound, loudly. */
 export function createMicroBatchMemory(report: (message: string) => void): MicroBatchMemory {
-  const rowsMaxByWork = new Map<string, number>();
-
-  const remember = (workName: string, rowsMax: number): void => {
-    rowsMaxByWork.set(workName, rowsMax);
-    const [oldest] = rowsMaxByWork.keys();
-    if (rowsMaxByWork.size > REMEMBERED_COUNT_MAX && oldest !== undefined)
-      rowsMaxByWork.delete(oldest);
-  };
+  const rowsMaxByWork = new LruCache<string, number>({ countMax: REMEMBERED_COUNT_MAX });
 
   return {
     run: (terms, compute) => {
@@ -59,7 +53,7 @@ export function createMicroBatchMemory(report: (message: string) => void): Micro
               `results, and the digest, may too. To rule it out, set training.microBatchRowsMax ` +
               `to ${smaller} in the config (${firstLineOf(error)})`,
           );
-          remember(workName, smaller);
+          rowsMaxByWork.put(workName, smaller);
           rowsMax = smaller;
         }
       }

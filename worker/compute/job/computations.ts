@@ -3,7 +3,8 @@
  * takes a hundred times as long as a call, and frozen inputs by content.
  */
 
-import { canonicalJson } from '../../../shared/config/run-config.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
@@ -63,23 +64,17 @@ interface RecentlyUsed<Value extends Disposable> {
 }
 
 function recentlyUsed<Value extends Disposable>(): RecentlyUsed<Value> {
-  // A map keeps the order of insertion: the first one is the least recently used.
-  const values = new Map<string, Value>();
+  const values = new LruCache<string, Value>({ countMax: KEPT_COUNT_MAX });
   return {
     get: (key, create) => {
-      const value = values.get(key) ?? create();
-      values.delete(key);
-      values.set(key, value);
-      const [oldest] = values;
-      if (values.size > KEPT_COUNT_MAX && oldest !== undefined) {
-        values.delete(oldest[0]);
-        oldest[1].dispose();
-      }
+      const known = values.get(key);
+      if (known !== undefined) return known;
+      const value = create();
+      for (const evicted of values.put(key, value)) evicted.dispose();
       return value;
     },
     dispose: () => {
-      for (const value of values.values()) value.dispose();
-      values.clear();
+      for (const value of values.clear()) value.dispose();
     },
   };
 }

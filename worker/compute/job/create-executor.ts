@@ -4,7 +4,9 @@
  */
 
 import type { BackendChoice } from '../engine/backend-choice.js';
-import { canonicalJson, type DeviceDemand } from '../../../shared/config/run-config.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
+import type { DeviceDemand } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { Job, StoreReference } from '../../../shared/queue/protocol.js';
@@ -58,18 +60,14 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   requireDevice(options.device ?? 'auto', device, lookForCuda);
   const memory = createMicroBatchMemory(warn);
   const computations = createComputations(engine, onProgress);
-  const stores = new Map<string, Promise<TaskStore>>();
+  const stores = new LruCache<string, Promise<TaskStore>>({ countMax: OPEN_STORE_COUNT_MAX });
 
   const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
     const key = canonicalJson(reference);
-    const opened = stores.get(key) ?? openVerified(openStore, reference);
-    stores.delete(key);
-    stores.set(key, opened);
-    const [oldest] = stores;
-    if (stores.size > OPEN_STORE_COUNT_MAX && oldest !== undefined) {
-      stores.delete(oldest[0]);
-      await (await oldest[1]).close();
-    }
+    const known = stores.get(key);
+    if (known !== undefined) return known;
+    const opened = openVerified(openStore, reference);
+    for (const evicted of stores.put(key, opened)) await (await evicted).close();
     try {
       return await opened;
     } catch (error) {
@@ -115,8 +113,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     prepare,
     close: async () => {
       computations.dispose();
-      for (const store of stores.values()) await (await store).close();
-      stores.clear();
+      for (const store of stores.clear()) await (await store).close();
     },
   };
 }

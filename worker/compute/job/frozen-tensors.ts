@@ -4,6 +4,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import { SHARED_KEPT_COUNT } from '../../process/compute-protocol.js';
 import type { Engine } from '../engine/load-engine.js';
 import { floatTensors, ROWS } from './job-inputs.js';
@@ -20,8 +21,7 @@ const NOTHING: FrozenTensors = { dense: new Map(), rows: null };
 
 export class FrozenTensorCache {
   readonly #engine: Engine;
-  /** In order of use, the latest last. */
-  readonly #bySha256 = new Map<string, FrozenTensors>();
+  readonly #bySha256 = new LruCache<string, FrozenTensors>({ countMax: SHARED_KEPT_COUNT });
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -33,20 +33,15 @@ export class FrozenTensorCache {
    */
   get(sha256: string | undefined, bytes: Uint8Array | null, where: string): FrozenTensors {
     if (sha256 === undefined || bytes === null) return NOTHING;
-    const tensors = this.#bySha256.get(sha256) ?? this.#uploaded(bytes, where);
-    this.#bySha256.delete(sha256);
-    this.#bySha256.set(sha256, tensors);
-    const [oldest] = this.#bySha256;
-    if (this.#bySha256.size > SHARED_KEPT_COUNT && oldest !== undefined) {
-      this.#bySha256.delete(oldest[0]);
-      disposeOf(oldest[1]);
-    }
+    const known = this.#bySha256.get(sha256);
+    if (known !== undefined) return known;
+    const tensors = this.#uploaded(bytes, where);
+    for (const evicted of this.#bySha256.put(sha256, tensors)) disposeOf(evicted);
     return tensors;
   }
 
   dispose(): void {
-    for (const tensors of this.#bySha256.values()) disposeOf(tensors);
-    this.#bySha256.clear();
+    for (const tensors of this.#bySha256.clear()) disposeOf(tensors);
   }
 
   #uploaded(bytes: Uint8Array, where: string): FrozenTensors {

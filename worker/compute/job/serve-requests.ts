@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
@@ -76,10 +77,10 @@ class ComputeService {
   readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
   readonly #reporter: ProgressReporter;
-  /** By digest, the oldest first. */
-  readonly #shared: Readonly<Record<SharedKind, Map<string, Uint8Array>>> = {
-    dense: new Map(),
-    frozen: new Map(),
+  /** By digest; the parent keeps count of what is held here. */
+  readonly #shared: Readonly<Record<SharedKind, LruCache<string, Uint8Array>>> = {
+    dense: new LruCache({ countMax: SHARED_KEPT_COUNT }),
+    frozen: new LruCache({ countMax: SHARED_KEPT_COUNT }),
   };
   #executor: LocalExecutor | null = null;
   #prepared: { readonly requestId: number; readonly input: JobInput } | null = null;
@@ -132,10 +133,7 @@ class ComputeService {
   }
 
   #keepShared({ of, sha256, bytes }: RequestOf<'shared'>): void {
-    const kept = this.#shared[of];
-    kept.set(sha256, bytes);
-    const [oldest] = kept.keys();
-    if (kept.size > SHARED_KEPT_COUNT && oldest !== undefined) kept.delete(oldest);
+    this.#shared[of].put(sha256, bytes);
   }
 
   #sharedOf(of: SharedKind, { sha256 }: BlobRef): Uint8Array {

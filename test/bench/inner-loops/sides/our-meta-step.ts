@@ -9,10 +9,12 @@ import { captureByShape } from '../../../../worker/compute/engine/capture/captur
 import {
   capture,
   type CaptureStatistics,
-  type TensorStructure,
 } from '../../../../worker/compute/engine/capture/capture.js';
 import type { Graph } from '../../../../worker/compute/engine/graph/graph.js';
-import { leavesOf } from '../../../../worker/compute/engine/capture/tensor-structure.js';
+import {
+  leavesOf,
+  type TensorStructure,
+} from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import type { Cell } from './cells.js';
 import {

@@ -1,7 +1,7 @@
 /** Times a step again and again and says what the process took meanwhile. */
 
 import { systemClock } from '../../../../shared/base/clock.js';
-import { median } from './statistics.js';
+import { median } from '../../../../shared/base/arrays.js';
 import type { Timed } from './side-protocol.js';
 
 const REPEAT_COUNT_MIN = 3;

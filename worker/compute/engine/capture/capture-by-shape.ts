@@ -3,6 +3,7 @@
  * freed when there are too many. Pad counts, so that shapes recur.
  */
 
+import { LruCache } from '../../../../shared/base/lru-cache.js';
 import { capture, type Captured, type CaptureOptions } from './capture.js';
 import type { Engine } from '../load-engine.js';
 import { nativeBackendOf } from '../native-backend.js';
@@ -36,24 +37,19 @@ export function captureByShape<In extends TensorStructure, Out extends TensorStr
   const { name, shapeCountMax } = options;
   if (!Number.isSafeInteger(shapeCountMax) || shapeCountMax < 1)
     throw new RangeError(`${name}: room for ${shapeCountMax} shapes`);
-  // A map keeps the order of insertion: the first one is the least recently used.
-  const bySignature = new Map<string, Captured<In, Out>>();
+  const bySignature = new LruCache<string, Captured<In, Out>>({ countMax: shapeCountMax });
   const counts = { callCount: 0, captureCount: 0, evictionCount: 0, captureMs: 0 };
   let isDisposed = false;
-  const captureFor = (input: In): Captured<In, Out> => {
+  const captureFor = (signature: string, input: In): Captured<In, Out> => {
     const made = capture(engine, compute, input, options);
     const { recordMs, rewriteMs, loadMs } = made.statistics;
     counts.captureCount += 1;
     counts.captureMs += recordMs + rewriteMs + loadMs;
-    return made;
-  };
-  const makeRoom = (): void => {
-    for (const [signature, oldest] of bySignature) {
-      if (bySignature.size <= shapeCountMax) return;
-      bySignature.delete(signature);
-      oldest.dispose();
+    for (const evicted of bySignature.put(signature, made)) {
+      evicted.dispose();
       counts.evictionCount += 1;
     }
+    return made;
   };
   return {
     run: (input) => {
@@ -62,16 +58,12 @@ export function captureByShape<In extends TensorStructure, Out extends TensorStr
       const backend = nativeBackendOf(engine.tf);
       if (backend !== null && isRecording(backend)) return compute(input);
       const signature = signatureOf(input);
-      const captured = bySignature.get(signature) ?? captureFor(input);
-      bySignature.delete(signature);
-      bySignature.set(signature, captured);
-      makeRoom();
+      const captured = bySignature.get(signature) ?? captureFor(signature, input);
       return captured.run(input);
     },
     dispose: () => {
       isDisposed = true;
-      for (const captured of bySignature.values()) captured.dispose();
-      bySignature.clear();
+      for (const captured of bySignature.clear()) captured.dispose();
     },
     get statistics() {
       return { ...counts, shapeCount: bySignature.size };

@@ -16,8 +16,6 @@ import { nodesInOrder, type Graph } from '../graph/graph.js';
 import { isRecording, recordGraph } from './record-graph.js';
 import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tensor-structure.js';
 
-export type { TensorStructure } from './tensor-structure.js';
-
 export interface CaptureOptions {
   /** How errors call the function. */
   readonly name: string;

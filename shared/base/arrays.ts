@@ -1,0 +1,23 @@
+/** Arrays: access that does not let a wrong index pass, and the median. */
+
+/**
+ * The element at `index`. TypeScript cannot know that an index is within bounds; a default in place of
+ * the element would turn a wrong index into a wrong number, so this throws.
+ */
+export function at<Element>(elements: ArrayLike<Element>, index: number): Element {
+  // An element may be undefined itself, so the bounds are what is checked.
+  if (!(index >= 0 && index < elements.length && Number.isInteger(index)))
+    throw new RangeError(`there is no element ${index} among ${elements.length}`);
+  // Within bounds, so the element is there.
+  return elements[index] as Element;
+}
+
+/** Of an even count, the mean of the middle two. */
+export function median(values: readonly number[]): number {
+  if (values.length === 0) throw new RangeError('no values have no median');
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1
+    ? at(sorted, middle)
+    : (at(sorted, middle - 1) + at(sorted, middle)) / 2;
+}

@@ -1,0 +1,88 @@
+/** The cache that everything bounded uses: the entries that were used least recently go first. */
+
+export interface LruBounds {
+  /** Entries held at once. */
+  readonly countMax?: number;
+  /** Bytes held at once, as stated when an entry is put. */
+  readonly byteCountMax?: number;
+}
+
+interface Entry<Value> {
+  readonly value: Value;
+  readonly byteCount: number;
+}
+
+export class LruCache<Key, Value> {
+  readonly #countMax: number;
+  readonly #byteCountMax: number;
+  /** A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest. */
+  readonly #entries = new Map<Key, Entry<Value>>();
+  #byteCount = 0;
+
+  /** @param bounds at least one of them; a cache without a bound is a leak. */
+  constructor({ countMax, byteCountMax }: LruBounds) {
+    if (countMax === undefined && byteCountMax === undefined)
+      throw new RangeError('a cache needs a bound on its entries or on their bytes');
+    if (countMax !== undefined && !(countMax >= 1))
+      throw new RangeError(`a cache cannot be bounded by ${countMax} entries`);
+    if (byteCountMax !== undefined && !(byteCountMax >= 0))
+      throw new RangeError(`a cache cannot be bounded by ${byteCountMax} bytes`);
+    this.#countMax = countMax ?? Infinity;
+    this.#byteCountMax = byteCountMax ?? Infinity;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get byteCount(): number {
+    return this.#byteCount;
+  }
+
+  has(key: Key): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** Counts as a use of the entry. */
+  get(key: Key): Value | undefined {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    return entry.value;
+  }
+
+  /**
+   * Puts or replaces an entry and counts as its use. An entry that alone exceeds the bound on bytes
+   * is not kept, and no other entry goes for it.
+   *
+   * @returns the values that had to go, the least recently used one first. The caller frees what
+   *   they hold. A value that another one replaced is not among them.
+   */
+  put(key: Key, value: Value, byteCount = 0): Value[] {
+    this.delete(key);
+    if (byteCount > this.#byteCountMax) return [value];
+    this.#entries.set(key, { value, byteCount });
+    this.#byteCount += byteCount;
+    const evicted: Value[] = [];
+    for (const [oldest, entry] of this.#entries) {
+      if (this.#entries.size <= this.#countMax && this.#byteCount <= this.#byteCountMax) break;
+      this.delete(oldest);
+      evicted.push(entry.value);
+    }
+    return evicted;
+  }
+
+  delete(key: Key): boolean {
+    this.#byteCount -= this.#entries.get(key)?.byteCount ?? 0;
+    return this.#entries.delete(key);
+  }
+
+  /** Empties the cache and returns what it held, the least recently used first. */
+  clear(): Value[] {
+    const values = [...this.#entries.values()].map(({ value }) => value);
+    this.#entries.clear();
+    this.#byteCount = 0;
+    return values;
+  }
+}

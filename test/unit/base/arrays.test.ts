@@ -1,0 +1,44 @@
+// Checked access to arrays, the median, and JSON text that depends on a value alone.
+
+import { describe, expect, test } from 'vitest';
+import { at, median } from '../../../shared/base/arrays.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
+
+describe('checked access', () => {
+  test('returns the element, be it nothing', () => {
+    expect(at([3, 4], 1)).toBe(4);
+    expect(at(Float32Array.of(0.5), 0)).toBe(0.5);
+    const unknown: (number | undefined)[] = [undefined];
+    expect(at(unknown, 0)).toBeUndefined();
+  });
+
+  test.each([-1, 2, 0.5, NaN])('refuses index %s of two', (index) => {
+    expect(() => at([3, 4], index)).toThrow(`no element ${index} among 2`);
+  });
+});
+
+describe('median', () => {
+  test('is the middle value, or the mean of the middle two', () => {
+    expect(median([3, 1, 20])).toBe(3);
+    expect(median([4, 1, 20, 2])).toBe(3);
+  });
+
+  test('leaves its argument in order and refuses an empty one', () => {
+    const values = [3, 1, 2];
+    median(values);
+    expect(values).toEqual([3, 1, 2]);
+    expect(() => median([])).toThrow('no median');
+  });
+});
+
+describe('canonical JSON', () => {
+  test('does not depend on the order of keys, at any depth', () => {
+    const one = canonicalJson({ b: [{ y: 1, x: 'é' }], a: null });
+    expect(one).toBe('{"a":null,"b":[{"x":"é","y":1}]}');
+    expect(canonicalJson({ a: null, b: [{ x: 'é', y: 1 }] })).toBe(one);
+  });
+
+  test('leaves out keys without a value but keeps places in a list', () => {
+    expect(canonicalJson({ a: undefined, b: [undefined, 1] })).toBe('{"b":[null,1]}');
+  });
+});
