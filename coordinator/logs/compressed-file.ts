@@ -23,7 +23,7 @@ const CHUNK_BYTE_COUNT = 1024 * 1024;
  */
 export async function demandWholeFile(
   file: Pick<LogFile, 'path' | 'name'>,
-  signal = new AbortController().signal,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<void> {
   const { path, name } = file;
   try {

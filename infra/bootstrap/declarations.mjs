@@ -1,0 +1,106 @@
+// Writes the type declarations of the package's entry points to dist, those that they reach and no more.
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { runCommand } from './commands.mjs';
+import { BootstrapError } from './progress.mjs';
+import { projectRoot } from './project.mjs';
+
+const dist = join(projectRoot, 'dist');
+
+/** @returns {string[]} what package.json's `exports` names as types, relative to `dist` */
+function typesOfExports() {
+  /** @type {{ exports: Record<string, { types?: string }> }} */
+  const manifest = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));
+  return Object.values(manifest.exports).flatMap(({ types }) =>
+    types === undefined ? [] : [relative(dist, join(projectRoot, types))],
+  );
+}
+
+/**
+ * @param {import('./progress.mjs').Announce} announce
+ * @returns {Promise<import('./progress.mjs').StepOutcome>}
+ */
+export async function writeDeclarations(announce) {
+  announce('type declarations (about 10 s)');
+  const entries = typesOfExports();
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-declarations-'));
+  try {
+    await emitAll(entries, folder);
+    for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
+      if (file.endsWith('.d.ts') && !file.startsWith('node_modules')) rmSync(join(dist, file));
+    }
+    const reached = reachedFrom(entries, folder);
+    for (const file of reached) cpSync(join(folder, file), join(dist, file));
+    return { state: 'ok', note: `${reached.size} files` };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {string[]} entries
+ * @param {string} folder takes the declarations of everything that the entries import
+ */
+async function emitAll(entries, folder) {
+  const config = join(folder, 'tsconfig.json');
+  const compilerOptions = {
+    rootDir: projectRoot,
+    outDir: folder,
+    typeRoots: [join(projectRoot, 'node_modules', '@types')],
+    declaration: true,
+    emitDeclarationOnly: true,
+    sourceMap: false,
+    incremental: false,
+    tsBuildInfoFile: null,
+  };
+  const files = entries.map((entry) => join(projectRoot, entry.replace(/\.d\.ts$/, '.ts')));
+  const extended = join(projectRoot, 'tsconfig.json');
+  writeFileSync(
+    config,
+    JSON.stringify({ extends: extended, compilerOptions, include: [], exclude: [], files }),
+  );
+  const compiler = join(projectRoot, 'node_modules', 'typescript', 'bin', 'tsc');
+  const emitted = await runCommand(process.execPath, [compiler, '-p', config, '--pretty', 'false']);
+  if (!emitted.ok) {
+    const lines = emitted.output.trimEnd().split('\n');
+    throw new BootstrapError('the type declarations cannot be written', lines);
+  }
+}
+
+/**
+ * @param {string[]} entries
+ * @param {string} folder
+ * @returns {Set<string>} the entries and all that they import, relative to the folder
+ */
+function reachedFrom(entries, folder) {
+  /** @type {Set<string>} */
+  const reached = new Set();
+  /** @param {string} file */
+  const visit = (file) => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    const text = readFileSync(join(folder, file), 'utf8');
+    for (const [, imported = ''] of text.matchAll(
+      /(?:from|import\(|import) ?['"](\.[^'"]+)['"]/g,
+    )) {
+      const target = join(dirname(file), imported.replace(/\.js$/, '.d.ts'));
+      if (!existsSync(join(folder, target))) {
+        throw new BootstrapError(`${file} has types of ${imported}, which has no declarations`, [
+          'export types of TypeScript modules alone from the entry points of the package',
+        ]);
+      }
+      visit(target);
+    }
+  };
+  for (const entry of entries) visit(entry);
+  return reached;
+}
