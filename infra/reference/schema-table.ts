@@ -1,0 +1,204 @@
+/** A schema of a config as Markdown tables: a row per field, with type, bounds, default and meaning. */
+
+import { z } from 'zod';
+
+/** The parts of JSON Schema that the config schemas use. */
+const NodeSchema = z.looseObject({
+  type: z.string().optional(),
+  description: z.string().optional(),
+  default: z.unknown().optional(),
+  const: z.unknown().optional(),
+  enum: z.array(z.unknown()).optional(),
+  minimum: z.number().optional(),
+  maximum: z.number().optional(),
+  exclusiveMinimum: z.number().optional(),
+  exclusiveMaximum: z.number().optional(),
+  minItems: z.number().optional(),
+  maxItems: z.number().optional(),
+  pattern: z.string().optional(),
+  required: z.array(z.string()).optional(),
+  get properties() {
+    return z.record(z.string(), NodeSchema).optional();
+  },
+  get items() {
+    return NodeSchema.optional();
+  },
+  get additionalProperties() {
+    return z.union([z.boolean(), NodeSchema]).optional();
+  },
+  get anyOf() {
+    return z.array(NodeSchema).optional();
+  },
+  get oneOf() {
+    return z.array(NodeSchema).optional();
+  },
+});
+export type SchemaNode = z.infer<typeof NodeSchema>;
+
+interface FieldRow {
+  readonly name: string;
+  readonly expected: string;
+  readonly default: string;
+  readonly meaning: string;
+}
+
+/** Bounds beyond this are those of the number type and say nothing. */
+const BOUND_SHOWN_MAX = 1e15;
+
+/** The schema of what a user writes, before defaults and transformations. */
+export function schemaNodeOf(schema: z.ZodType): SchemaNode {
+  const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', reused: 'inline' });
+  return NodeSchema.parse(json);
+}
+
+/** One table for an object, one after another for the alternatives of a union of objects. */
+export function fieldTables(node: SchemaNode): string[] {
+  const alternatives = objectAlternatives(node);
+  if (alternatives.length === 0) return [tableOf(rowsOf(node, ''))];
+  return alternatives.map((alternative) => {
+    const { label, node: rest } = labelled(alternative);
+    const heading = label === '' ? '' : `**\`${label}\`**${textAfterColon(alternative)}\n\n`;
+    return `${heading}${tableOf(rowsOf(rest, ''))}`;
+  });
+}
+
+function textAfterColon({ description }: SchemaNode): string {
+  return description === undefined ? '' : `: ${description}`;
+}
+
+function tableOf(rows: readonly FieldRow[]): string {
+  if (rows.length === 0) return 'No settings.';
+  return [
+    '| field | expected | default | meaning |',
+    '|---|---|---|---|',
+    ...rows.map(
+      ({ name, expected, default: value, meaning }) =>
+        `| ${[`\`${name}\``, expected, value, meaning].map(cellText).join(' | ')} |`,
+    ),
+  ].join('\n');
+}
+
+function rowsOf(node: SchemaNode, prefix: string): FieldRow[] {
+  const required = new Set(node.required);
+  return Object.entries(node.properties ?? {}).flatMap(([name, field]) =>
+    rowsOfField(`${prefix}${name}`, field, required.has(name)),
+  );
+}
+
+function rowsOfField(name: string, field: SchemaNode, isRequired: boolean): FieldRow[] {
+  const own: FieldRow = {
+    name,
+    expected: expectedOf(field),
+    default: defaultOf(field, isRequired),
+    meaning: field.description ?? '',
+  };
+  const inner = field.type === 'array' ? field.items : field;
+  if (inner === undefined) return [own];
+  const innerPrefix = field.type === 'array' ? `${name}[].` : `${name}.`;
+  const alternatives = objectAlternatives(inner);
+  if (alternatives.length > 0) return [own, ...rowsOfAlternatives(alternatives, innerPrefix)];
+  return [own, ...rowsOf(inner, innerPrefix)];
+}
+
+/** Fields that several alternatives have alike are one row, which names those that have it. */
+function rowsOfAlternatives(alternatives: readonly SchemaNode[], prefix: string): FieldRow[] {
+  const merged = new Map<string, { readonly row: FieldRow; readonly labels: string[] }>();
+  for (const alternative of alternatives) {
+    const { label, node } = labelled(alternative);
+    for (const row of rowsOf(node, prefix)) {
+      const known = merged.get(JSON.stringify(row));
+      if (known === undefined) merged.set(JSON.stringify(row), { row, labels: [label] });
+      else known.labels.push(label);
+    }
+  }
+  return [...merged.values()].map(({ row, labels }) => {
+    const named = labels.filter((label) => label !== '').map((label) => `\`${label}\``);
+    if (named.length === 0 || named.length === alternatives.length) return row;
+    return { ...row, meaning: `With ${named.join(', ')}. ${row.meaning}`.trim() };
+  });
+}
+
+function objectAlternatives(node: SchemaNode): SchemaNode[] {
+  return (node.oneOf ?? node.anyOf ?? []).filter(({ properties }) => properties !== undefined);
+}
+
+/** The constant field by which an alternative is chosen, as `kind: adam`, and the other fields. */
+function labelled(node: SchemaNode): { readonly label: string; readonly node: SchemaNode } {
+  const constant = Object.entries(node.properties ?? {}).find(
+    ([, field]) => field.const !== undefined,
+  );
+  if (constant === undefined) return { label: '', node };
+  const [name, field] = constant;
+  const rest = Object.entries(node.properties ?? {}).filter(([other]) => other !== name);
+  return {
+    label: `${name}: ${String(field.const)}`,
+    node: { ...node, properties: Object.fromEntries(rest) },
+  };
+}
+
+function defaultOf(field: SchemaNode, isRequired: boolean): string {
+  if (field.default !== undefined) return codeText(field.default);
+  return isRequired ? 'required' : '';
+}
+
+function expectedOf(node: SchemaNode): string {
+  if (node.const !== undefined) return codeText(node.const);
+  if (node.enum !== undefined) return node.enum.map(codeText).join(', ');
+  const alternatives = node.anyOf ?? node.oneOf;
+  if (alternatives !== undefined) return unique(alternatives.map(alternativeText)).join(' or ');
+  if (node.type === 'array') return arrayText(node);
+  if (node.type === 'integer' || node.type === 'number') return numberText(node);
+  if (node.type === 'boolean') return '`true` or `false`';
+  if (node.type === 'object') return objectText(node);
+  return node.type === 'string' ? 'text' : '';
+}
+
+function alternativeText(node: SchemaNode): string {
+  const { label } = labelled(node);
+  if (label !== '') return `\`${label}\``;
+  if (node.properties === undefined) return expectedOf(node);
+  const names = node.required ?? Object.keys(node.properties);
+  return `\`{ ${names.join(', ')} }\``;
+}
+
+function arrayText({ items, minItems, maxItems }: SchemaNode): string {
+  const ofItems = items === undefined ? '' : ` of ${expectedOf(items)}`;
+  const bounds = [
+    ...(minItems === undefined ? [] : [`at least ${minItems}`]),
+    ...(maxItems === undefined ? [] : [`at most ${maxItems}`]),
+  ];
+  return `list${ofItems}${bounds.length === 0 ? '' : `, ${bounds.join(', ')}`}`;
+}
+
+function numberText(node: SchemaNode): string {
+  const bound = (words: string, value: number | undefined): string[] =>
+    value === undefined || Math.abs(value) >= BOUND_SHOWN_MAX
+      ? []
+      : [`${words} ${value.toLocaleString('en-US')}`];
+  const bounds = [
+    ...bound('at least', node.minimum),
+    ...bound('above', node.exclusiveMinimum),
+    ...bound('at most', node.maximum),
+    ...bound('below', node.exclusiveMaximum),
+  ];
+  return [node.type === 'integer' ? 'whole number' : 'number', ...bounds].join(', ');
+}
+
+function objectText({ additionalProperties }: SchemaNode): string {
+  if (typeof additionalProperties !== 'object') return 'section';
+  return `section of names to ${expectedOf(additionalProperties)}`;
+}
+
+function unique(texts: readonly string[]): string[] {
+  return [...new Set(texts)];
+}
+
+/** As YAML flow text, in backticks. */
+function codeText(value: unknown): string {
+  return `\`${JSON.stringify(value).replace(/"([a-zA-Z][\w./ -]*)"/g, '$1')}\``;
+}
+
+/** One line, with the characters escaped that would end a cell. */
+function cellText(text: string): string {
+  return text.replace(/\s+/g, ' ').replace(/\|/g, '\\|');
+}

@@ -1,0 +1,123 @@
+/** Pages that a user reads are true: links lead somewhere, commands parse, configs are valid. */
+
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
+import { parseRunConfig } from '../../../shared/config/load-run-config.js';
+import {
+  anchorsOf,
+  codeBlocks,
+  linksOf,
+  pageAt,
+  parseOnly,
+  qianmoLines,
+  tableWidths,
+  verbs,
+  type Page,
+} from '../../fixtures/documentation.js';
+
+const README_LINES_MAX = 130;
+
+const readme = pageAt('README.md');
+const docs = readdirSync('infra/docs')
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => pageAt(join('infra/docs', name)));
+const decisions = readdirSync('infra/decisions').map((name) =>
+  pageAt(join('infra/decisions', name)),
+);
+const pages = [readme, ...docs, ...decisions, pageAt('infra/results/README.md')];
+
+function isThere(page: Page, link: string): boolean {
+  const [path = '', anchor] = link.split('#');
+  const target = path === '' ? page.path : join(dirname(page.path), path);
+  if (!existsSync(target)) return false;
+  if (anchor === undefined || !statSync(target).isFile()) return anchor === undefined;
+  return anchorsOf(pageAt(target)).includes(anchor);
+}
+
+/** Paths of this repository in backticks, as `worker/compute/main.ts`. */
+function pathsNamed({ prose }: Page): string[] {
+  const found = prose.matchAll(/`((?:shared|coordinator|worker|infra|test)\/[\w./-]+)`/g);
+  return [...found].map((match) => match[1] ?? '');
+}
+
+describe.each(pages)('$path', (page) => {
+  test('its links lead somewhere', () => {
+    const local = linksOf(page).filter((link) => !/^[a-z]+:/.test(link));
+    expect(local.filter((link) => !isThere(page, link))).toEqual([]);
+  });
+
+  test('its tables have rows of one width', () => {
+    const uneven = tableWidths(page).filter((widths) => new Set(widths).size > 1);
+    expect(uneven).toEqual([]);
+  });
+
+  test('its code blocks end', () => {
+    expect((page.text.match(/^```/gm) ?? []).length % 2).toBe(0);
+  });
+
+  test('the files it names are there', () => {
+    expect(pathsNamed(page).filter((path) => !existsSync(path))).toEqual([]);
+  });
+});
+
+describe.each([readme, ...docs])('$path', (page) => {
+  test('its commands are commands', () => {
+    for (const words of codeBlocks(page, 'bash').flatMap(qianmoLines))
+      expect(() => parseOnly(words), words.join(' ')).not.toThrow();
+  });
+
+  test('the scripts it names are there', () => {
+    const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+      readonly scripts: Readonly<Record<string, string>>;
+    };
+    const named = [...page.text.matchAll(/npm run ([\w:-]+)/g)].map((match) => match[1] ?? '');
+    expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+  });
+});
+
+describe('documentation', () => {
+  test('decisions have numbers of their own', () => {
+    const numbers = decisions.map(({ path }) => /\d{4}/.exec(path)?.[0]);
+    expect(new Set(numbers).size).toBe(numbers.length);
+  });
+
+  test('every page is listed in its index', () => {
+    const listed = linksOf(pageAt('infra/docs/README.md'));
+    const names = docs.map(({ path }) => path.replace('infra/docs/', ''));
+    expect(names.filter((name) => name !== 'README.md' && !listed.includes(name))).toEqual([]);
+  });
+
+  test('a misspelt option would be found', () => {
+    expect(() => parseOnly(['train', 'run.yaml', '--wrkers', '2'])).toThrow(/unknown option/);
+  });
+
+  test('the run configs of the README parse', () => {
+    const configs = codeBlocks(readme, 'yaml');
+    expect(configs.length).toBeGreaterThan(0);
+    for (const yaml of configs) expect(parseRunConfig(yaml, 'README.md').seed).toBe(7);
+  });
+
+  test('the README is short', () => {
+    expect(readme.text.split('\n').length).toBeLessThanOrEqual(README_LINES_MAX);
+  });
+
+  test('every verb is listed with the exit codes of the code', () => {
+    const { text } = pageAt('infra/docs/command-line.md');
+    for (const verb of verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
+    for (const code of new Set(Object.values(EXIT_CODE_BY_KIND)))
+      expect(text).toContain(`| ${code} |`);
+  });
+
+  test('the example in every --help is a command', () => {
+    for (const verb of verbs()) {
+      let help = '';
+      verb.configureOutput({ writeOut: (text) => (help += text) });
+      verb.outputHelp();
+      const examples = qianmoLines(help).filter(([name]) => name !== undefined);
+      expect(examples.length, `qianmo ${verb.name()} --help`).toBeGreaterThan(0);
+      for (const words of examples) expect(() => parseOnly(words), words.join(' ')).not.toThrow();
+    }
+  });
+});
