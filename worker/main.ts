@@ -6,18 +6,17 @@ import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-config.js';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
-import { formatDeviceLine } from './compute/device/device-report.js';
+import { boundedRate } from '../shared/events/bounded-rate.js';
+import { encodeEvent } from '../shared/events/event-lines.js';
+import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/run-events.js';
+import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
-import type { ComputeEvent } from './process/compute-child.js';
-import { runWorker, type WorkerEvent } from './carrying/work-loop.js';
+import { runWorker } from './carrying/work-loop.js';
 
 collectGarbageRarely();
 
 const PARENT_GONE_TIMEOUT_MS = 8_000;
-
-/** Of the first compute process; those that replace it compute on the same. */
-let isDeviceTold = false;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -38,23 +37,25 @@ async function main(): Promise<void> {
   const gpuIndex = gpuIndexOf(values['gpu-index']);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-  // Started with a channel: whoever started it has gone, and nobody else will stop it.
+  // A worker with a channel belongs to a supervisor; without it, nobody would stop the worker.
   const onParentGone = (): void => {
     stop.abort();
     setTimeout(() => process.exit(1), PARENT_GONE_TIMEOUT_MS).unref();
   };
   process.on('disconnect', onParentGone);
-  // It may have gone while the modules loaded: that event is over.
+  // The supervisor may have ended while the modules loaded, before anyone listened.
   if (process.send !== undefined && !process.connected) onParentGone();
+  const channel = eventChannel();
+  const sink = toldBy({ worker: values.name }, runEventSink({ clock: systemClock }, channel.sink));
   const executor = createComputeProcess({
     clock: systemClock,
     device,
     environment: computeEnvironment(process.env, device, gpuIndex),
-    onEvent: passOn,
+    onEvent: sink,
   });
   try {
     await executor.start(stop.signal).catch((error: unknown) => {
-      // Told to stop before it was up: that is no failure.
+      // A stop before the start was complete is no failure.
       if (!stop.signal.aborted) throw error;
     });
     await runWorker({
@@ -64,31 +65,38 @@ async function main(): Promise<void> {
       executor,
       clock: systemClock,
       signal: stop.signal,
-      onEvent: tellParent,
+      onEvent: sink,
     });
   } finally {
     await executor.close();
+    await channel.drain();
   }
 }
 
-/** The supervisor shows what its workers say; without one, trouble goes to the terminal. */
-function tellParent(event: WorkerEvent): void {
-  if (process.connected) process.send?.(event);
-  else if (event.kind === 'redis-trouble' || event.kind === 'job-failed')
-    process.stderr.write(`${event.kind}: ${event.reason}\n`);
-}
-
-/** Whoever started the worker must hear on what it computes, and that a backend is slow. */
-function passOn(event: ComputeEvent): void {
-  if (event.kind === 'warning') {
-    if (process.connected) process.send?.(event);
-    else process.stderr.write(`warning: ${event.message}\n`);
-  } else if (event.kind === 'ready' && !isDeviceTold) {
-    isDeviceTold = true;
-    const line = formatDeviceLine(event.device);
-    if (process.connected) process.send?.({ kind: 'device', line });
-    else process.stderr.write(`computes on ${line}\n`);
-  }
+/**
+ * The supervisor is sent every event as a line; without one, people read them on standard error.
+ * `drain` waits until the channel has taken them, so that the last are not lost at the exit.
+ */
+function eventChannel(): { readonly sink: StampedEventSink; drain(): Promise<void> } {
+  const terminal = createTerminalSink({
+    stream: process.stderr,
+    isTTY: false,
+    clock: systemClock,
+    showsJobs: true,
+  });
+  let sent = Promise.resolve();
+  const send: StampedEventSink = (event) => {
+    const line = encodeEvent(event);
+    const taken = new Promise<void>((resolve) => {
+      // A channel that broke meanwhile is reported by `disconnect`.
+      process.send?.(line, undefined, undefined, () => resolve());
+    });
+    sent = sent.then(() => taken);
+  };
+  return {
+    sink: boundedRate(systemClock, (event) => (process.connected ? send : terminal)(event)),
+    drain: () => (process.connected ? sent : Promise.resolve()),
+  };
 }
 
 function demandOf(text: string): DeviceDemand {

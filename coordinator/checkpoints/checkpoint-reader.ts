@@ -8,7 +8,7 @@ import { configDifferences } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError } from '../../shared/storage/blob-store.js';
 import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
@@ -76,18 +76,19 @@ export async function findLatestCheckpoint(
     const isClean = result.isLatest || result.warnings.length === 0;
     if (!isClean && !isUndisturbed && attempt < SEARCH_ATTEMPTS_MAX) continue;
     // A failure of kind `data` lists them itself.
-    if (result.failure?.kind !== 'data')
-      for (const message of result.warnings) sink({ kind: 'warning', message });
+    if (result.failure?.kind !== 'data') result.warnings.forEach((warning) => sink(warning));
     if (result.failure !== null) throw result.failure;
     return { ...result, latestEtag: latest?.etag ?? null };
   }
 }
 
+type CheckpointWarning = RunEventOf<'checkpoint-damaged' | 'checkpoint-fallback'>;
+
 interface SearchResult {
   readonly found: FoundCheckpoint | null;
   readonly isLatest: boolean;
   readonly damagedKeys: readonly string[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly CheckpointWarning[];
   readonly failure: QianmoError | null;
 }
 
@@ -96,7 +97,8 @@ class Search {
   readonly #identity: CheckpointIdentity;
   readonly #part: CheckpointPart;
   readonly #damagedKeys: string[] = [];
-  readonly #warnings: string[] = [];
+  readonly #damages: string[] = [];
+  readonly #warnings: CheckpointWarning[] = [];
 
   constructor(store: ObjectStore, identity: CheckpointIdentity, part: CheckpointPart) {
     this.#store = store;
@@ -123,9 +125,10 @@ class Search {
       refusal ??= refusalOf(found.manifest, this.#identity, this.#addressOf(key));
       if (refusalOf(found.manifest, this.#identity, '') !== null) continue;
       if (latest !== null)
-        this.#warnings.push(
-          `going on from the checkpoint of outer step ${found.manifest.outerStep}, the newest that is whole`,
-        );
+        this.#warnings.push({
+          kind: 'checkpoint-fallback',
+          outerStep: found.manifest.outerStep,
+        });
       return this.#resultOf(found, false, null);
     }
     const isEmpty = latest === null && candidates.length === 0;
@@ -161,7 +164,7 @@ class Search {
     try {
       return parseLatest(latest.bytes, this.#addressOf(LATEST_KEY));
     } catch (cause) {
-      this.#warnings.push(`${this.#addressOf(LATEST_KEY)}: ${damageOf(cause)}`);
+      this.#warnDamaged('pointer', LATEST_KEY, cause);
       return null;
     }
   }
@@ -171,7 +174,7 @@ class Search {
     try {
       return await this.#read(key, digest);
     } catch (cause) {
-      this.#warnings.push(`checkpoint ${this.#addressOf(key)}: ${damageOf(cause)}`);
+      this.#warnDamaged('checkpoint', key, cause);
       this.#damagedKeys.push(key);
       return null;
     }
@@ -199,6 +202,14 @@ class Search {
     return { state, manifest, manifestKey: key };
   }
 
+  /** @throws the cause when it is no damage. */
+  #warnDamaged(part: 'pointer' | 'checkpoint', key: string, cause: unknown): void {
+    const reason = damageOf(cause);
+    const address = this.#addressOf(key);
+    this.#warnings.push({ kind: 'checkpoint-damaged', part, address, reason });
+    this.#damages.push(`${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`);
+  }
+
   #addressOf(key: string): string {
     return `${this.#store.address}/${key}`;
   }
@@ -208,7 +219,7 @@ class Search {
       kind: 'data',
       what: 'there are checkpoints, but none is whole',
       where: this.#store.address,
-      found: `\n${this.#warnings.map((warning) => `    ${warning}`).join('\n')}`,
+      found: `\n${this.#damages.map((damage) => `    ${damage}`).join('\n')}`,
       cure: 'restore the objects named above from a backup, or start again with --fresh',
     });
   }

@@ -263,7 +263,7 @@ class RunCheckpointStore implements Checkpoints {
       });
     } catch (cause) {
       if (!(cause instanceof QianmoError)) throw cause;
-      sink({ kind: 'warning', message: `old checkpoints were not removed: ${cause.message}` });
+      sink({ kind: 'old-checkpoints-kept', reason: cause.message });
     }
   }
 }

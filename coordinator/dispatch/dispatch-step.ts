@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission } from './admission.js';
 import type { BlobLeases } from './blob-leases.js';
@@ -167,7 +167,7 @@ export class DispatchStep<Value extends object> {
         throw delivery.hopeless(fate.reason);
       case 'lost':
         await this.#restoreInputs(delivery.order);
-        await this.#deliverAgain(delivery, fate.reason);
+        await this.#deliverAgain(delivery, 'lost', fate.reason);
         return null;
       case 'refused':
         refusals.note(fate.worker, fate.reason);
@@ -175,7 +175,7 @@ export class DispatchStep<Value extends object> {
         return null;
       case 'failed':
         delivery.countFailure(fate, limits.jobAttemptsMax);
-        await this.#deliverAgain(delivery, fate.reason);
+        await this.#deliverAgain(delivery, 'failed', fate.reason);
         return null;
     }
   }
@@ -185,7 +185,7 @@ export class DispatchStep<Value extends object> {
     refusals.forgive(result.worker);
     const output = await this.#outputOf(result);
     if (output === null) {
-      await this.#deliverAgain(delivery, 'its output blob is not there');
+      await this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
     const judged = this.#call.admission.judge({ result, output });
@@ -194,7 +194,7 @@ export class DispatchStep<Value extends object> {
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
       delivery.countFailure({ reason, rejection: judged }, limits.jobAttemptsMax);
-      await this.#deliverAgain(delivery, reason);
+      await this.#deliverAgain(delivery, 'rejected', reason);
       return null;
     }
     this.#openByJobId.delete(delivery.jobId);
@@ -224,8 +224,13 @@ export class DispatchStep<Value extends object> {
     }
   }
 
-  async #deliverAgain(delivery: JobDelivery, reason: string): Promise<void> {
-    this.#context.sink({ kind: 'job-retried', jobIndex: delivery.job.jobIndex, reason });
+  async #deliverAgain(
+    delivery: JobDelivery,
+    cause: RunEventOf<'job-retried'>['cause'],
+    reason: string,
+  ): Promise<void> {
+    const { outerStep, jobIndex } = delivery.job;
+    this.#context.sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason });
     await this.#deliverNext(delivery);
   }
 
@@ -240,10 +245,7 @@ export class DispatchStep<Value extends object> {
     if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
     this.#saidWorkerless = true;
     if ((await this.#workerNames()).length > 0) return;
-    this.#context.sink({
-      kind: 'warning',
-      message: `${this.#openByJobId.size} jobs wait and no worker is connected: start one with qianmo worker`,
-    });
+    this.#context.sink({ kind: 'workers-missing', openJobCount: this.#openByJobId.size });
   }
 
   async #giveUpWhenAllRefuse(): Promise<void> {

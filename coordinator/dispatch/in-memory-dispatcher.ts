@@ -67,7 +67,13 @@ async function admittedResult<Value extends object>(
   };
   for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
     if (attempt > 1) {
-      sink({ kind: 'job-retried', jobIndex, reason: lastFailure.reason });
+      sink({
+        kind: 'job-retried',
+        outerStep,
+        jobIndex,
+        cause: lastFailure.rejection === undefined ? 'failed' : 'rejected',
+        reason: lastFailure.reason,
+      });
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), signal);
     }

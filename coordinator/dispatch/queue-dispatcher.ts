@@ -53,8 +53,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     });
   const patience = createRedisPatience({ where: redactedRedisUrl(redisUrl), clock, sink });
   const leftoverCount = await link.removeLeftovers(runId);
-  if (leftoverCount > 0)
-    sink({ kind: 'notice', message: `removed ${leftoverCount} waiting jobs of an earlier start` });
+  if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
   const rejections = new Map<Rejection, number>();
   const refusals = new Refusals({ clock, sink });

@@ -31,17 +31,13 @@ export function createRedisPatience(options: {
   const noteOutage = (error: unknown): void => {
     if (awaySinceMs !== undefined) return;
     awaySinceMs = clock.monotonicMs();
-    const reason = rootMessage(error);
-    sink({
-      kind: 'warning',
-      message: `Redis at ${where} does not answer (${reason}); waiting for it`,
-    });
+    sink({ kind: 'redis-away', address: where, reason: rootMessage(error) });
   };
   const noteAnswer = (): void => {
     if (awaySinceMs === undefined) return;
     const awayMs = clock.monotonicMs() - awaySinceMs;
     awaySinceMs = undefined;
-    sink({ kind: 'notice', message: `Redis is back after ${(awayMs / 1000).toFixed(1)} s` });
+    sink({ kind: 'redis-back', awayMs });
   };
 
   return {

@@ -28,10 +28,7 @@ export class Refusals {
   note(worker: string, reason: string): void {
     if (this.#reasonByWorker.get(worker) === reason) return;
     this.#reasonByWorker.set(worker, reason);
-    this.#sink({
-      kind: 'warning',
-      message: `worker ${worker} refuses the jobs of this run and leaves them to others: ${reason}`,
-    });
+    this.#sink({ kind: 'worker-refused', refusingWorker: worker, reason });
   }
 
   /** The worker has done a job of this run: what was amiss has been mended. */

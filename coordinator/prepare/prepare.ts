@@ -100,10 +100,7 @@ async function prepareInto(
   const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
   if (present?.sourceDigest === sourceDigest) {
-    sink({
-      kind: 'notice',
-      message: `the task store at ${config.data.store} is already of these logs: kept`,
-    });
+    sink({ kind: 'store-kept', address: config.data.store });
     return present;
   }
   const logs = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
@@ -116,8 +113,7 @@ async function prepareInto(
   const division = await divideTasks(config, placedBySplitFile, session);
   const rowLabels = rowLabelsOf(config.data);
   const labels = await learnTaskLabels(rowLabels, session);
-  for (const message of await labelsThatNeverDiffer(rowLabels, session))
-    sink({ kind: 'warning', message });
+  for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
   const encodings = await learnEncodings(config.data, session, sink);
   const plan = { config, encodings, labels, placedBySplitFile };
 
@@ -140,7 +136,7 @@ async function prepareInto(
   });
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
-  report(manifest, logs, (clock.monotonicMs() - startedMs) / 1000, sink);
+  report(manifest, logs, clock.monotonicMs() - startedMs, sink);
   return manifest;
 }
 
@@ -254,33 +250,27 @@ async function leftOutOf(
   };
 }
 
-function report(manifest: StoreManifest, logs: RawLogs, seconds: number, sink: RunEventSink): void {
-  const { taskCountBySplit: split, leftOut } = manifest;
+function report(
+  manifest: StoreManifest,
+  logs: RawLogs,
+  durationMs: number,
+  sink: RunEventSink,
+): void {
+  const { taskCount, taskCountBySplit, rowCount, leftOut } = manifest;
   sink({
-    kind: 'notice',
-    message:
-      `${manifest.taskCount} tasks (${split.train} train, ${split.validation} validation, ` +
-      `${split.test} test) with ${manifest.rowCount} of ${logs.rowCount} rows ` +
-      `in ${seconds.toFixed(1)} s`,
+    kind: 'store-prepared',
+    ...{ taskCount, taskCountBySplit, rowCount, logRowCount: logs.rowCount, durationMs },
   });
   if (leftOut !== undefined && leftOut.tooSmallTaskCount > 0)
     sink({
-      kind: 'notice',
-      message:
-        `${counted(leftOut.tooSmallTaskCount, 'task')} (${counted(leftOut.tooSmallRowCount, 'row')}) left out: ` +
-        'fewer rows than supportRowsMin or queryRowsMin',
+      kind: 'small-tasks-left-out',
+      taskCount: leftOut.tooSmallTaskCount,
+      rowCount: leftOut.tooSmallRowCount,
     });
   if (manifest.rejectedRowCount > 0)
-    sink({
-      kind: 'warning',
-      message: `${counted(manifest.rejectedRowCount, 'row')} rejected: see ${REJECTS_FILE} in the store`,
-    });
+    sink({ kind: 'rows-rejected', rowCount: manifest.rejectedRowCount, file: REJECTS_FILE });
   for (const part of ['validation', 'test'] as const)
-    if (split[part] === 0) sink({ kind: 'warning', message: `no task is held out for ${part}` });
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+    if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
 }
 
 function prepareFailure(cause: unknown): unknown {

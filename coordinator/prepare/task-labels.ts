@@ -4,6 +4,7 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { storesLabels, type RowLabel } from './row-labels.js';
@@ -67,27 +68,28 @@ export async function learnTaskLabels(
   return learned;
 }
 
-/** A sentence for each label that is the same in all training rows: there is nothing to learn of it. */
+/** Each label that is the same in all training rows: nothing can be learned from it. */
 export async function labelsThatNeverDiffer(
   labels: readonly RowLabel[],
   session: DuckSession,
-): Promise<string[]> {
+): Promise<RunEventOf<'label-never-differs'>[]> {
   const label = storesLabels(labels) ? 'CAST(label AS DOUBLE)' : '0::DOUBLE';
   const found = await session.rows(
     `SELECT ${label}, CAST(min(clicks) AS DOUBLE), CAST(max(clicks) AS DOUBLE), bool_or(clicks < impressions)
       FROM encodable WHERE split = 0 GROUP BY 1 ORDER BY 1`,
   );
-  return found.flatMap(([index, least, most, hasUnclicked]) => {
+  const constants: RunEventOf<'label-never-differs'>[] = [];
+  for (const [index, least, most, hasUnclicked] of found) {
     const ofRows = labels[Number(index)];
     if (ofRows === undefined) throw new Error(`rows have a label ${String(index)} of no segment`);
     const { loss, segment } = ofRows;
-    const rows = `every training row${segment === null ? '' : ` of segment ${segment}`} has`;
-    const cure = 'nothing can be learned of it; see that the config names the right column';
-    if (loss === 'squared')
-      return least === most ? [`${rows} the value ${Number(least)}: ${cure}`] : [];
-    if (most === 0) return [`${rows} label 0: ${cure}`];
-    return hasUnclicked === false ? [`${rows} label 1: ${cure}`] : [];
-  });
+    const constant = { kind: 'label-never-differs', rows: 'training', segment } as const;
+    if (loss === 'squared' && least === most)
+      constants.push({ ...constant, labelKind: 'value', value: Number(least) });
+    if (loss === 'binary' && (most === 0 || hasUnclicked === false))
+      constants.push({ ...constant, labelKind: 'label', value: most === 0 ? 0 : 1 });
+  }
+  return constants;
 }
 
 async function noTrainingRows(

@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto';
 import { randomStream } from '../../shared/base/random.js';
+import type { RunEventOf } from '../../shared/events/run-events.js';
 import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
 import { emptyRuleState, learnedRuleLearner, timeScaleDaysOf } from './rules/learned-update.js';
 import { parametersLikeAdagrad, type LearnedRuleShape } from './rules/learned-update-parameters.js';
@@ -44,8 +45,8 @@ export interface ComparisonSettings {
 export interface ComparisonOptions {
   /** Who computes meta-gradients; in this process when absent. */
   readonly compute?: GradientComputer;
-  /** Told what has been chosen so far; may throw to stop. */
-  readonly onStage?: (message: string) => Promise<void>;
+  /** Called with each rule once its settings are chosen; may throw to stop. */
+  readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => Promise<void>;
 }
 
 export type RuleName = BaselineKind | 'learned';
@@ -84,17 +85,17 @@ export async function compareRules(
   settings: ComparisonSettings,
   options: ComparisonOptions = {},
 ): Promise<RuleComparison> {
-  const { compute = computeInProcess, onStage = () => Promise.resolve() } = options;
+  const { compute = computeInProcess, onTuned = () => Promise.resolve() } = options;
   const tuning = { ...settings, judgedFromRow: settings.chosenFromRow };
   const tuned = new Map<BaselineKind, TunedRule>();
   for (const kind of BASELINE_KINDS) {
     const best = tuneBaseline(kind, rows, tuning);
-    await onStage(`${kind}: prior logloss ${best.logloss.toFixed(5)}`);
+    await onTuned({ kind: 'rule-tuned', rule: kind, priorLogloss: best.logloss });
     tuned.set(kind, best);
   }
   const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, compute);
   const priorLogloss = Math.min(...learned.epochLoglosses);
-  await onStage(`learned: prior logloss ${priorLogloss.toFixed(5)}`);
+  await onTuned({ kind: 'rule-tuned', rule: 'learned', priorLogloss });
 
   const runs: RuleRun[] = [];
   for (const [rule, { settings: chosen, logloss }] of tuned) {

@@ -159,8 +159,11 @@ function warnOfOneClass({ clicks }: StreamRows, sink: RunEventSink): void {
   const [first] = clicks;
   if (first === undefined || clicks.some((click) => click !== first)) return;
   sink({
-    kind: 'warning',
-    message: `every row of the stream has label ${first}: nothing can be learned of it; see that data.label names the right column`,
+    kind: 'label-never-differs',
+    rows: 'stream',
+    segment: null,
+    labelKind: 'label',
+    value: first,
   });
 }
 

@@ -84,7 +84,9 @@ class SweepProgress {
     });
     this.#saved = saving.catch(() => undefined);
     await saving;
-    sink({ kind: 'notice', message: scoreLine(name, score, this.record.loss) });
+    const { outerSteps: outerStep, validationLogloss: validationLoss } = score;
+    const { loss } = this.record;
+    sink({ kind: 'trial-scored', trial: name, outerStep, loss, validationLoss });
     await this.discardLosers(score.rungIndex);
   }
 
@@ -112,18 +114,9 @@ async function scoreOf(
     return { rungIndex, outerSteps, ...(await runTrial(name, outerSteps, signal)) };
   } catch (error) {
     if (!(error instanceof DivergenceError)) throw error;
-    sink({ kind: 'warning', message: `${name} diverges and is given up: ${error.message}` });
+    sink({ kind: 'trial-diverged', trial: name, reason: error.message });
     return { rungIndex, outerSteps, validationLogloss: null, cell: null, metaDigest: null };
   }
-}
-
-function scoreLine(
-  name: string,
-  { outerSteps, validationLogloss }: TrialScore,
-  loss: string,
-): string {
-  const told = validationLogloss === null ? 'diverged' : validationLogloss.toFixed(5);
-  return `${name} at outer step ${outerSteps}: validation ${loss} ${told}`;
 }
 
 function demandAScore(record: SweepRecord, rungIndex: number): void {

@@ -14,8 +14,10 @@ export function backendWatch(
     if (backend === first || hasWarned) return;
     hasWarned = true;
     sink({
-      kind: 'warning',
-      message: `jobs are computed on different backends (${first}; ${worker}: ${backend}), so another run of this config may end in other low bits`,
+      kind: 'backends-differ',
+      backend: first,
+      otherWorker: worker,
+      otherBackend: backend,
     });
   };
 }

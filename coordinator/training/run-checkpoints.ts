@@ -84,10 +84,7 @@ export async function resumableFailure(
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       if (!isSameFailure(cause, error))
-        sink({
-          kind: 'warning',
-          message: `outer step ${state.outerStep} could not be written: ${reason}`,
-        });
+        sink({ kind: 'checkpoint-not-written', outerStep: state.outerStep, reason });
     }
   }
   if (!isInterruption) return error;

@@ -1,17 +1,23 @@
 /**
- * Starts local worker processes, starts those anew that end, and lets none outlive it: `stop` ends
- * them in bounded time, and a worker whose supervisor was killed sees its channel close and goes.
- * Knows nothing of jobs: a dead worker's job comes back through the queue.
+ * Starts local worker processes, restarts those that end, and lets none outlive it: `stop` ends them
+ * in bounded time, and a worker whose supervisor was killed sees its channel close and exits. Passes
+ * on their events. Knows nothing of jobs: a dead worker's job comes back through the queue.
  */
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { parseEventLine } from '../../shared/events/event-lines.js';
+import {
+  toldBy,
+  type EventSource,
+  type RunEventOf,
+  type RunEventSink,
+} from '../../shared/events/run-events.js';
 
 export interface WorkerCommand {
   readonly path: string;
-  /** Of one of the workers, counted from 0: the same in all its lives. */
+  /** The arguments of one worker, counted from 0; the same at every restart. */
   readonly argsOf: (workerIndex: number) => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 }
@@ -26,7 +32,7 @@ export interface SuperviseWorkersOptions {
 }
 
 export interface SupervisedWorkers {
-  /** Of the processes that run now. */
+  /** The processes that run at present. */
   pids(): number[];
   /** Ends all workers and resolves when the last is gone. */
   stop(): Promise<void>;
@@ -34,19 +40,11 @@ export interface SupervisedWorkers {
 
 const RESTART_DELAY_MS_MIN = 200;
 const RESTART_DELAY_MS_MAX = 10_000;
-/** A worker that lived this long starts again without the delay that earlier failures earned. */
+/** A worker that lived this long restarts without the delay of earlier failures. */
 const HEALTHY_MS = 30_000;
-/** After it a worker that was asked to go is killed; it hands its job back within 5 s. */
+/** A worker that was asked to stop is killed after this time; it hands its job back within 5 s. */
 const STOP_TIMEOUT_MS = 7_000;
 const LAST_WORDS_LENGTH_MAX = 4_000;
-
-/** What a worker says over its channel; anything else is not for us. */
-const WorkerMessageSchema = z.union([
-  z.object({ kind: z.literal('ready'), redis: z.string() }),
-  z.object({ kind: z.literal('redis-trouble'), reason: z.string() }),
-  z.object({ kind: z.literal('warning'), message: z.string() }),
-  z.object({ kind: z.literal('device'), line: z.string() }),
-]);
 
 export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
   const stopping = new AbortController();
@@ -85,38 +83,41 @@ async function keepAlive(
   options: SuperviseWorkersOptions,
   { stopping, running, restarts }: Supervision,
 ): Promise<void> {
-  const { clock, sink, restartsMax } = options;
-  const label = `worker ${workerIndex + 1}`;
+  const { clock, restartsMax } = options;
+  const sink = toldBy({ workerIndex }, options.sink);
   const isStopping = (): boolean => stopping.aborted;
   let failuresInRow = 0;
   for (;;) {
     const bornMs = clock.monotonicMs();
-    const how = await oneLife(workerIndex, label, options, running);
+    const end = await oneLife(options.command, workerIndex, sink, running);
     if (isStopping()) return;
     failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
-    sink({ kind: 'worker', state: 'exited', detail: `${label} ended: ${how}` });
+    sink(end.event, end.source);
     if (restarts.count >= restartsMax) {
-      sink({
-        kind: 'warning',
-        message: `${label} is not started again: ${restartsMax} restarts are used up`,
-      });
+      sink({ kind: 'worker-given-up', restartCount: restarts.count });
       return;
     }
     restarts.count += 1;
     const delayMs = Math.min(RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1), RESTART_DELAY_MS_MAX);
     await clock.sleep(delayMs, stopping);
     if (isStopping()) return;
-    sink({ kind: 'worker', state: 'restarted', detail: label });
+    sink({ kind: 'worker-restarted' });
   }
 }
 
-/** Resolves when the process has ended, with how and its last words. */
+interface LifeEnd {
+  readonly event: RunEventOf<'worker-exited'>;
+  /** Its name, if it lived to tell an event. */
+  readonly source: EventSource;
+}
+
+/** Resolves when the process has ended. Passes on the events it tells meanwhile. */
 function oneLife(
+  command: WorkerCommand,
   workerIndex: number,
-  label: string,
-  { command, sink }: SuperviseWorkersOptions,
+  sink: RunEventSink,
   running: Set<ChildProcess>,
-): Promise<string> {
+): Promise<LifeEnd> {
   const child = spawn(command.path, [...command.argsOf(workerIndex)], {
     env: command.env,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -128,29 +129,42 @@ function oneLife(
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     lastWords = (lastWords + text).slice(-LAST_WORDS_LENGTH_MAX);
   });
-  child.on('message', (message) => {
-    const said = WorkerMessageSchema.safeParse(message);
-    if (!said.success) return;
-    if (said.data.kind === 'ready')
-      sink({
-        kind: 'worker',
-        state: 'started',
-        detail: `${label} (process ${child.pid ?? 0}) takes jobs from ${said.data.redis}`,
-      });
-    else if (said.data.kind === 'device')
-      sink({ kind: 'notice', message: `${label} computes on ${said.data.line}` });
-    else {
-      const trouble = said.data.kind === 'warning' ? said.data.message : said.data.reason;
-      sink({ kind: 'warning', message: `${label}: ${trouble}` });
-    }
-  });
+  const channel = eventsFromChannel(sink);
+  child.on('message', (message) => channel.receive(message));
   return new Promise((resolve) => {
-    const finish = (how: string): void => {
+    const finish = (end: Pick<LifeEnd['event'], 'exitCode' | 'signal' | 'reason'>): void => {
       running.delete(child);
-      const words = lastWords.trim();
-      resolve(words === '' ? how : `${how}; its last words: ${words}`);
+      const pid = child.pid ?? 0;
+      resolve({
+        event: { kind: 'worker-exited', pid, ...end, lastWords: lastWords.trim() },
+        source: channel.source(),
+      });
     };
-    child.once('error', (error) => finish(error.message));
-    child.once('close', (code, signal) => finish(signal ?? `exit code ${code ?? 0}`));
+    child.once('error', ({ message }) => finish({ exitCode: null, signal: null, reason: message }));
+    child.once('close', (exitCode, signal) => finish({ exitCode, signal, reason: null }));
   });
+}
+
+/** Events that one process sends as lines. A message that is no event is told of once. */
+function eventsFromChannel(sink: RunEventSink): {
+  receive(message: unknown): void;
+  source(): EventSource;
+} {
+  let worker: string | undefined;
+  let isMisunderstood = false;
+  return {
+    receive: (message) => {
+      try {
+        const event = parseEventLine(typeof message === 'string' ? message : 'no text');
+        worker = event.worker ?? worker;
+        sink(event);
+      } catch (error) {
+        if (!(error instanceof QianmoError)) throw error;
+        if (isMisunderstood) return;
+        isMisunderstood = true;
+        sink({ kind: 'worker-misunderstood', reason: error.report.found ?? error.message });
+      }
+    },
+    source: () => ({ worker }),
+  };
 }

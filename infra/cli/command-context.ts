@@ -3,7 +3,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { runEventSink, type RunEventSink } from '../../shared/events/run-events.js';
 import { createTerminalSink } from '../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
@@ -40,6 +40,7 @@ export function openCommandContext(
     isTTY: diagnostics.isTTY,
     clock: systemClock,
   });
+  const sink = runEventSink({ clock: systemClock }, terminal);
   let firstSignalMs: number | null = null;
   // The second signal is for someone who will not wait.
   const interrupt = (): void => {
@@ -47,7 +48,7 @@ export function openCommandContext(
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
     if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
     firstSignalMs = nowMs;
-    terminal({ kind: 'notice', message: 'stopping; once more to stop at once' });
+    sink({ kind: 'stop-requested' });
     abort.abort(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );
@@ -62,7 +63,7 @@ export function openCommandContext(
       output.write(`${text}\n`);
     },
     outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
-    sink: terminal,
+    sink,
     signal: abort.signal,
     onClose: (close) => {
       closers.push(close);

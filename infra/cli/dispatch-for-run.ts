@@ -13,6 +13,7 @@ import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-d
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
 import type { DeviceDemand, RunConfig } from '../../shared/config/run-config.js';
+import { redactedRedisUrl } from '../../shared/queue/redis-connection.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import {
@@ -70,8 +71,9 @@ export async function dispatchForRun(
   });
   if (choice.workers === undefined) {
     sink({
-      kind: 'notice',
-      message: `waiting for workers; start some with: qianmo worker --redis ${redisUrl} --prefix '${config.queue.prefix}'`,
+      kind: 'workers-awaited',
+      redisAddress: redactedRedisUrl(redisUrl),
+      prefix: config.queue.prefix,
     });
   } else {
     const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', config.queue.prefix];

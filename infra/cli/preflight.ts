@@ -14,7 +14,7 @@ import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
-import { formatDeviceLine, type DeviceReport } from '../../worker/compute/device/device-report.js';
+import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
 import { objectStoreOf } from './run-files.js';

@@ -98,10 +98,7 @@ export async function warnOfUnconditionalWrites(
 ): Promise<void> {
   const store = objectStoreOf(config, address);
   if (await probeConditionalWrites(store)) return;
-  sink({
-    kind: 'warning',
-    message: `${store.address} ignores conditional writes: start one coordinator of this run only`,
-  });
+  sink({ kind: 'writes-unconditional', address: store.address });
 }
 
 /** Where workers find the store: they may run in another folder. */

@@ -5,7 +5,6 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
-import { formatDeviceLine } from '../../worker/compute/device/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { CommandContext } from './command-context.js';
 
@@ -15,17 +14,11 @@ export async function startedComputeProcess(
   gpuIndex: number | undefined,
   { clock, sink, environment, signal, onClose }: CommandContext,
 ): Promise<ComputeExecutor> {
-  let isAnnounced = false;
   const executor = createComputeProcess({
     clock,
     device,
     environment: computeEnvironment(environment, device, gpuIndex),
-    onEvent: (event) => {
-      if (event.kind === 'warning') sink(event);
-      if (event.kind !== 'ready' || isAnnounced) return;
-      isAnnounced = true;
-      sink({ kind: 'notice', message: `computes on ${formatDeviceLine(event.device)}` });
-    },
+    onEvent: sink,
   });
   onClose(() => executor.close());
   await executor.start(signal).catch((error: unknown) => {

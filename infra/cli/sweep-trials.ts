@@ -9,7 +9,7 @@ import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
 import type { Trial } from '../../coordinator/sweep/trials.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { CommandContext } from './command-context.js';
 import {
@@ -63,8 +63,8 @@ export function trialWork(
       const run = runOf(name);
       let state = await trainTo(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
-        const message = `${name} was trained to outer step ${state.outerStep} beside the sweep, which scores it at ${stopAtOuterStep}: it is trained anew`;
-        sink({ kind: 'warning', message });
+        const { outerStep } = state;
+        sink({ kind: 'trial-retrained', trial: name, outerStep, scoredOuterStep: stopAtOuterStep });
         await discardCheckpoints(run);
         state = await trainTo(run, stopAtOuterStep, signal);
       }
@@ -87,14 +87,21 @@ async function discardCheckpoints({ config }: PreparedRun): Promise<void> {
   for (const key of await checkpoints.list('')) await checkpoints.delete(key);
 }
 
-/** One progress of all trials instead of a story of each; warnings as they are. */
+/** Kinds of a single trial's course, which the sweep tells as one progress of all trials. */
+const TRIAL_COURSE: ReadonlySet<EventKind> = new Set([
+  'run-started',
+  'outer-step',
+  'checkpoint',
+  'run-finished',
+]);
+
 function sweepSink(sink: RunEventSink, total: number): RunEventSink {
   let done = 0;
-  return (event) => {
+  return (event, source) => {
     if (event.kind === 'outer-step') {
       done += 1;
       sink({ kind: 'progress', stage: 'outer steps of all trials', done, total });
     }
-    if (event.kind === 'warning' || event.kind === 'job-retried') sink(event);
+    if (!TRIAL_COURSE.has(event.kind)) sink(event, source);
   };
 }

@@ -1,49 +1,83 @@
 /**
- * The one stream of typed run events: the terminal, the log, the report and later metrics and pages
- * all read this and nothing else.
+ * The one stream of events of a run. Whoever has something to tell emits a `RunEvent` to the sink it
+ * was given; `runEventSink` stamps it once, and every sink (terminal, log, library, metrics) reads
+ * the stamped event.
  */
 
-export type RunEvent =
-  | {
-      readonly kind: 'run-started';
-      readonly runId: string;
-      readonly outerStep: number;
-      readonly outerSteps: number;
-    }
-  | {
-      readonly kind: 'outer-step';
-      readonly outerStep: number;
-      readonly outerSteps: number;
-      readonly queryLoss: number;
-      readonly supportLoss: number;
-      readonly gradientNorm: number;
-      readonly tasksPerSecond: number;
-    }
-  | {
-      readonly kind: 'checkpoint';
-      readonly outerStep: number;
-      readonly address: string;
-      readonly digest: string;
-    }
-  | {
-      readonly kind: 'worker';
-      readonly state: 'started' | 'exited' | 'restarted';
-      readonly detail: string;
-    }
-  | { readonly kind: 'job-retried'; readonly jobIndex: number; readonly reason: string }
-  | {
-      readonly kind: 'progress';
-      readonly stage: string;
-      readonly done: number;
-      readonly total: number | null;
-    }
-  | { readonly kind: 'notice'; readonly message: string }
-  | { readonly kind: 'warning'; readonly message: string }
-  | {
-      readonly kind: 'run-finished';
-      readonly outerStep: number;
-      readonly address: string;
-      readonly digest: string;
-    };
+import type { z } from 'zod';
+import type { Clock } from '../base/clock.js';
+import type { EVENT_SHAPES } from './event-kinds.js';
 
-export type RunEventSink = (event: RunEvent) => void;
+type Shapes = typeof EVENT_SHAPES;
+export type EventKind = keyof Shapes;
+
+/** An event of one kind, as it is emitted. */
+export type RunEventOf<Kind extends EventKind> = {
+  // zod gives an empty shape the type of a record without keys, which would forbid `kind`.
+  [Each in Kind]: { readonly kind: Each } & (keyof Shapes[Each] extends never
+    ? unknown
+    : Readonly<z.output<z.ZodObject<Shapes[Each]>>>);
+}[Kind];
+export type RunEvent = RunEventOf<EventKind>;
+
+/** Who tells an event, where that is a worker; absent parts are the coordinator's or unknown. */
+export interface EventSource {
+  /** Its name, as results carry it. */
+  readonly worker?: string | undefined;
+  /** The place among the local workers of a supervisor, from 0. */
+  readonly workerIndex?: number | undefined;
+  /** When it was told, in milliseconds since the Unix epoch; the present when absent. */
+  readonly epochMs?: number | undefined;
+}
+
+export type RunEventSink = (event: RunEvent, source?: EventSource) => void;
+
+export interface EventStamp extends EventSource {
+  readonly epochMs: number;
+  /** Absent before a run is known, and for what a worker does for no run in particular. */
+  readonly runId?: string | undefined;
+  /** Outer steps that were complete; absent outside training. */
+  readonly outerStep?: number | undefined;
+}
+
+export type StampedEventOf<Kind extends EventKind> = RunEventOf<Kind> & EventStamp;
+export type StampedEvent = { [Kind in EventKind]: StampedEventOf<Kind> }[EventKind];
+export type StampedEventSink = (event: StampedEvent) => void;
+
+/**
+ * Stamps events with run, time and outer step. A run or outer step that an event names itself wins;
+ * otherwise the outer step is the one that training has reached.
+ */
+export function runEventSink(
+  { runId, clock }: { readonly runId?: string; readonly clock: Clock },
+  sink: StampedEventSink,
+): RunEventSink {
+  let reachedOuterStep: number | undefined;
+  return (event, { worker, workerIndex, epochMs = clock.epochMs() } = {}) => {
+    if (event.kind === 'run-started' || event.kind === 'outer-step')
+      reachedOuterStep = event.outerStep;
+    sink({
+      epochMs,
+      ...(runId === undefined ? {} : { runId }),
+      ...(reachedOuterStep === undefined ? {} : { outerStep: reachedOuterStep }),
+      ...(worker === undefined ? {} : { worker }),
+      ...(workerIndex === undefined ? {} : { workerIndex }),
+      ...event,
+    });
+    if (event.kind === 'run-finished' || event.kind === 'run-failed') reachedOuterStep = undefined;
+  };
+}
+
+/** Every event to every sink, in this order. */
+export function sinksTogether<Arguments extends readonly unknown[]>(
+  ...sinks: readonly ((...event: Arguments) => void)[]
+): (...event: Arguments) => void {
+  return (...event) => {
+    for (const sink of sinks) sink(...event);
+  };
+}
+
+/** Tells everything as told by this source. */
+export function toldBy(source: EventSource, sink: RunEventSink): RunEventSink {
+  return (event, given) => sink(event, { ...source, ...given });
+}

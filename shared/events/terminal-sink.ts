@@ -1,21 +1,23 @@
-/** Run events as people read them: one updating line on a terminal, plain lines elsewhere. */
+/** Events as people read them: one updating line on a terminal, plain lines elsewhere. */
 
 import type { Clock } from '../base/clock.js';
-import { assertNever } from '../base/errors.js';
-import type { RunEvent, RunEventSink } from './run-events.js';
+import type { StampedEventOf, StampedEventSink } from './run-events.js';
+import { sentenceOf } from './sentences.js';
 
 export interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };
   readonly isTTY: boolean;
   readonly clock: Clock;
+  /** Show the jobs of workers too: for the terminal of a single worker. */
+  readonly showsJobs?: boolean;
 }
 
-export interface TerminalSink extends RunEventSink {
-  /** Ends the updating line, so that what is written next starts a line of its own. */
+export interface TerminalSink extends StampedEventSink {
+  /** Ends the updating line, so that the next output starts on a line of its own. */
   end(): void;
 }
 
-/** A terminal is redrawn, and a log written to, no more often than this. */
+/** Least time between two updates of a terminal, and of plain output. */
 const REDRAW_INTERVAL_MS = 100;
 const PLAIN_LINE_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 20;
@@ -24,99 +26,85 @@ const COLUMNS_DEFAULT = 80;
 const SPEED_SMOOTHING = 0.1;
 const CLEAR_LINE = '\r\u001b[K';
 
-type OuterStepEvent = Extract<RunEvent, { kind: 'outer-step' }>;
-type ProgressEvent = Extract<RunEvent, { kind: 'progress' }>;
+type OuterStepEvent = StampedEventOf<'outer-step'>;
+type ProgressEvent = StampedEventOf<'progress'>;
 
 /**
- * Events that come often (`outer-step`, `progress`) share the updating line and are rate-limited,
- * except the last of each; every other event is a line of its own.
+ * Events that come often share the updating line and are rate-limited, except the last of each; every
+ * other event that is no detail is a line of its own.
  */
 export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
-  const { stream, isTTY, clock } = options;
+  const { isTTY, clock, showsJobs = false } = options;
   const pace = pacing(clock);
-  let drawnLine: string | null = null;
-  let shownMs = Number.NEGATIVE_INFINITY;
-  let shownStage: string | null = null;
+  const lines = updatingLine(options);
 
-  const writeLine = (line: string): void => {
-    stream.write(isTTY && drawnLine !== null ? `${CLEAR_LINE}${line}\n` : `${line}\n`);
-    if (drawnLine !== null) stream.write(drawnLine);
-  };
-  const showUpdating = (line: string, stage: string, isLast: boolean): void => {
-    const nowMs = clock.monotonicMs();
-    const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
-    if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
-    shownMs = nowMs;
-    shownStage = isLast ? null : stage;
-    if (!isTTY) {
-      stream.write(`${line}\n`);
-      return;
-    }
-    // A line that wraps cannot be redrawn in place.
-    const drawn = line.slice(0, (stream.columns ?? COLUMNS_DEFAULT) - 1);
-    drawnLine = isLast ? null : drawn;
-    stream.write(`${CLEAR_LINE}${drawn}${isLast ? '\n' : ''}`);
-  };
-  const leaveUpdating = (): void => {
-    if (drawnLine !== null) stream.write('\n');
-    drawnLine = null;
-  };
-
-  const show: RunEventSink = (event) => {
+  const show: StampedEventSink = (event) => {
     switch (event.kind) {
       case 'outer-step':
         pace.observe(event);
-        showUpdating(
+        lines.update(
           outerStepLine(event, pace, isTTY),
           'training',
           event.outerStep >= event.outerSteps,
         );
         return;
       case 'progress':
-        showUpdating(progressLine(event, isTTY), event.stage, event.done === event.total);
+        lines.update(progressLine(event, isTTY), event.stage, event.done === event.total);
+        return;
+      case 'job-finished':
+        if (showsJobs) lines.update(sentenceOf(event).text, 'jobs', false);
         return;
       case 'run-started':
         pace.start(event.outerStep);
-        writeLine(lineOf(event));
-        return;
+        break;
       case 'run-finished':
-        leaveUpdating();
-        writeLine(lineOf(event));
-        return;
-      case 'checkpoint':
-      case 'worker':
-      case 'job-retried':
-      case 'notice':
-      case 'warning':
-        writeLine(lineOf(event));
-        return;
+        lines.end();
+        break;
       default:
-        assertNever(event);
     }
+    const { level, text } = sentenceOf(event);
+    const isShown = level !== 'detail' || (showsJobs && event.kind === 'job-failed');
+    if (isShown) lines.write(level === 'notice' ? text : `warning: ${text}`);
   };
-  return Object.assign(show, { end: leaveUpdating });
+  return Object.assign(show, { end: () => lines.end() });
 }
 
-/** Events that are a line of their own. */
-function lineOf(event: Exclude<RunEvent, OuterStepEvent | ProgressEvent>): string {
-  switch (event.kind) {
-    case 'run-started':
-      return event.outerStep === 0
-        ? `run ${event.runId}: ${event.outerSteps} outer steps`
-        : `run ${event.runId}: going on after outer step ${event.outerStep} of ${event.outerSteps}`;
-    case 'checkpoint':
-      return `checkpoint of outer step ${event.outerStep}: ${event.address}`;
-    case 'worker':
-      return `worker ${event.state}: ${event.detail}`;
-    case 'job-retried':
-      return `job ${event.jobIndex} is tried again: ${event.reason}`;
-    case 'notice':
-      return event.message;
-    case 'warning':
-      return `warning: ${event.message}`;
-    case 'run-finished':
-      return `finished at outer step ${event.outerStep}: ${event.address}\nmeta-parameters ${event.digest}`;
-  }
+interface UpdatingLine {
+  /** A line of its own, above the updating one. */
+  write(line: string): void;
+  update(line: string, stage: string, isLast: boolean): void;
+  end(): void;
+}
+
+function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLine {
+  let drawnLine: string | null = null;
+  let shownMs = Number.NEGATIVE_INFINITY;
+  let shownStage: string | null = null;
+  return {
+    write: (line) => {
+      stream.write(isTTY && drawnLine !== null ? `${CLEAR_LINE}${line}\n` : `${line}\n`);
+      if (drawnLine !== null) stream.write(drawnLine);
+    },
+    update: (line, stage, isLast) => {
+      const nowMs = clock.monotonicMs();
+      const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
+      if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
+      shownMs = nowMs;
+      shownStage = isLast ? null : stage;
+      if (!isTTY) {
+        stream.write(`${line}\n`);
+        return;
+      }
+      // A line that wraps cannot be redrawn in place.
+      const drawn = line.slice(0, (stream.columns ?? COLUMNS_DEFAULT) - 1);
+      drawnLine = isLast ? null : drawn;
+      stream.write(`${CLEAR_LINE}${drawn}${isLast ? '\n' : ''}`);
+    },
+    end: () => {
+      if (drawnLine !== null) stream.write('\n');
+      drawnLine = null;
+    },
+  };
 }
 
 interface Pacing {
@@ -157,8 +145,8 @@ function pacing(clock: Clock): Pacing {
 function outerStepLine(event: OuterStepEvent, pace: Pacing, withBar: boolean): string {
   const { outerStep, outerSteps, queryLoss, supportLoss, gradientNorm } = event;
   const remainingMs = pace.remainingMs(event);
-  // The global method does not adapt, so both losses are one.
-  // Other rows than those of the loss: their difference is not what adaptation gains.
+  // The global method does not adapt, so the two losses are equal.
+  // The support rows differ from the query rows: the difference is not the gain of adaptation.
   const support = supportLoss === queryLoss ? '' : ` (support ${supportLoss.toFixed(4)})`;
   return [
     ...(withBar ? [barOf(outerStep / outerSteps)] : []),

@@ -11,6 +11,7 @@ import {
 import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
 
 const taskCount = 12;
 const jobCase = jobCaseOf(tinyTaskStore({ taskCount }), { personal: ['bias', 'output'] });
@@ -29,10 +30,10 @@ const works: JobWork[] = [
   },
 ];
 
-const warnings: string[] = [];
+const warnings: RunEvent[] = [];
 const executor = await createExecutor({
   openStore: () => Promise.resolve(jobCase.store),
-  warn: (message) => warnings.push(message),
+  onEvent: (event) => warnings.push(event),
 });
 const backend = nativeBackendOf(executor.engine.tf);
 
@@ -66,7 +67,7 @@ test.skipIf(backend === null).each(works)(
     const found = await run(rowsMax);
     expect(Buffer.from(found.bytes).equals(Buffer.from(halved.bytes))).toBe(true);
     expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/at most 4096 rows.* at most 2048\b/);
+    expect(warnings[0]).toMatchObject({ kind: 'micro-batch-halved', smallerRowsMax: 2048 });
     expect(found.backend).toBe(
       `${executor.backend}, micro-batches of 2048 rows for lack of memory`,
     );

@@ -21,9 +21,9 @@ const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
 const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   shared: [
     'shared/base',
-    'shared/events',
     'shared/tensors',
     'shared/storage',
+    'shared/events',
     'shared/tasks',
     'shared/methods/inner-loop',
     'shared/methods',

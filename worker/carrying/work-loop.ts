@@ -7,8 +7,8 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
-import { formatJobFailure } from '../../shared/queue/job-failure.js';
 import {
   checkRedis,
   connectRedis,
@@ -37,14 +37,15 @@ const STOP_TIMEOUT_MS = 5_000;
 /** How often a job that is held ahead is looked upon as one that another worker could do. */
 const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
-export type WorkerEvent =
-  | { readonly kind: 'ready'; readonly worker: string; readonly redis: string }
-  | { readonly kind: 'job-started'; readonly jobId: string }
-  | { readonly kind: 'job-finished'; readonly jobId: string; readonly computeMs: number }
-  | { readonly kind: 'job-failed'; readonly jobId: string; readonly reason: string }
-  | { readonly kind: 'job-handed-back'; readonly jobId: string }
-  | { readonly kind: 'redis-trouble'; readonly reason: string }
-  | { readonly kind: 'stopped'; readonly worker: string };
+export type WorkerEvent = RunEventOf<
+  | 'worker-ready'
+  | 'worker-stopped'
+  | 'job-started'
+  | 'job-finished'
+  | 'job-failed'
+  | 'job-handed-back'
+  | 'redis-trouble'
+>;
 
 export interface RunWorkerOptions {
   readonly redisUrl: string;
@@ -85,9 +86,14 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   });
   try {
     const { version } = await checkRedis(redis);
-    onEvent({ kind: 'ready', worker: name, redis: `${version} at ${redactedRedisUrl(url)}` });
+    onEvent({
+      kind: 'worker-ready',
+      pid: process.pid,
+      server: version,
+      redisAddress: redactedRedisUrl(url),
+    });
     await workUntilStopped(options, redis, onEvent, onError);
-    onEvent({ kind: 'stopped', worker: name });
+    onEvent({ kind: 'worker-stopped' });
   } finally {
     redis.disconnect();
   }
@@ -268,11 +274,14 @@ async function carriedToItsEnd(
     if (source.aborted) onGiveUp();
     source.addEventListener('abort', onGiveUp, { once: true });
   }
-  onEvent({ kind: 'job-started', jobId });
   try {
-    const result = await carryJob(await fetching, carrier, giveUp.signal, onComputed);
+    const input = await fetching;
+    const { runId, outerStep, jobIndex } = input.job;
+    onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
+    const result = await carryJob(input, carrier, giveUp.signal, onComputed);
     rest.done();
-    onEvent({ kind: 'job-finished', jobId, computeMs: result.computeMs });
+    const { computeMs } = result;
+    onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
     await held.complete(result);
   } catch (error) {
     if (error instanceof ExecutorStuckError) stop.fail(stuck(error));
@@ -283,7 +292,8 @@ async function carriedToItsEnd(
     }
     if (!(error instanceof JobFailedError)) throw error;
     if (error.failure.kind === 'refused') rest.refused();
-    onEvent({ kind: 'job-failed', jobId, reason: formatJobFailure(error.failure) });
+    const { kind: failure, reason } = error.failure;
+    onEvent({ kind: 'job-failed', jobId, failure, reason });
     await held.fail(error.failure);
   } finally {
     // The worker's own signal outlives its jobs by far.

@@ -8,6 +8,9 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
+import type { RunEventOf } from '../../shared/events/run-events.js';
+import type { Job } from '../../shared/queue/protocol.js';
 import {
   abortedError,
   badMessageError,
@@ -18,33 +21,26 @@ import {
   silentError,
   type Heartbeat,
 } from './compute-failures.js';
-import type { DeviceReport } from '../compute/device/device-report.js';
 import {
   ComputeReplySchema,
   errorFromRecord,
   type ComputeReply,
   type ComputeRequest,
+  type JobProgress,
 } from './compute-protocol.js';
 
-/** Why this side ended it. */
-export type EndReason =
-  | 'deadline'
-  | 'silent'
-  | 'aborted'
-  | 'bad message'
-  | 'lost channel'
-  | 'not started'
-  | 'replaced'
-  | 'closed';
+/** Why this side ended the process. */
+export type EndReason = (typeof COMPUTE_END_REASONS)[number];
 
-/** An `EndReason`, or how it ended by itself. */
-export type ChildEnd = EndReason | ReturnType<typeof endOf>;
-
-export type ComputeEvent =
-  | { readonly kind: 'started'; readonly pid: number }
-  | { readonly kind: 'ready'; readonly pid: number; readonly device: DeviceReport }
-  | { readonly kind: 'warning'; readonly message: string }
-  | { readonly kind: 'ended'; readonly pid: number; readonly why: ChildEnd };
+export type ComputeEvent = RunEventOf<
+  | 'compute-started'
+  | 'compute-ready'
+  | 'compute-ended'
+  | 'compute-replaced'
+  | 'backend-portable'
+  | 'micro-batch-halved'
+  | 'job-progress'
+>;
 
 export interface ChildOptions {
   /** Compiled entry to fork. */
@@ -65,8 +61,10 @@ export interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
   /** Longest silence while the process does not block its thread; null: as long as it likes. */
   readonly silenceMsMax: number | null;
   readonly signal: AbortSignal | undefined;
-  /** Of error messages: `job 3 of outer step 7` */
+  /** For error messages: `job 3 of outer step 7`. */
   readonly subject: string;
+  /** The job whose progress is told; null at the start of the process. */
+  readonly job: Pick<Job, 'runId' | 'outerStep' | 'jobIndex'> | null;
 }
 
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -100,7 +98,7 @@ export class ComputeChild {
     this.#forked = forked;
     // No pid means that it could not be spawned; 'error' follows and ends the exchange.
     this.pid = forked.pid ?? 0;
-    onEvent({ kind: 'started', pid: this.pid });
+    onEvent({ kind: 'compute-started', pid: this.pid });
     forked.on('message', (message) => {
       if (this.#endedBecause !== null) return;
       const parsed = ComputeReplySchema.safeParse(message);
@@ -115,7 +113,13 @@ export class ComputeChild {
     forked.on('error', (error) => onGone(error.message, null));
     forked.once('exit', (code, signal) => {
       onGone(endOf(code, signal), signal);
-      onEvent({ kind: 'ended', pid: this.pid, why: this.#endedBecause ?? endOf(code, signal) });
+      onEvent({
+        kind: 'compute-ended',
+        pid: this.pid,
+        exitCode: code,
+        signal,
+        endedBecause: this.#endedBecause,
+      });
     });
   }
 
@@ -158,7 +162,7 @@ export class ComputeChild {
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#forked.send(terms.request, (error) => {
         if (error === null || this.#open !== exchange) return;
-        this.#killFor('lost channel', () => this.#lostChannelError(subject, error));
+        this.#killFor('lost-channel', () => this.#lostChannelError(subject, error));
       });
       void this.#watch(exchange, settled.signal);
       if (signal?.aborted === true) onAbort();
@@ -188,13 +192,13 @@ export class ComputeChild {
   }
 
   #receive(reply: ComputeReply | null): void {
-    if (reply?.kind === 'warning') {
-      this.#options.onEvent({ kind: 'warning', message: reply.message });
+    if (reply?.kind === 'event') {
+      this.#options.onEvent(reply.event);
       return;
     }
     const open = this.#open;
     if (open === null || reply === null || !isOf(reply, requestIdOf(open))) {
-      this.#killFor('bad message', badMessageError(open?.terms.subject ?? ''));
+      this.#killFor('bad-message', badMessageError(open?.terms.subject ?? ''));
       return;
     }
     if (reply.kind === 'progress') {
@@ -202,6 +206,7 @@ export class ComputeChild {
         progress: reply.progress,
         atMs: this.#options.clock.monotonicMs(),
       };
+      this.#tellProgress(open.terms.job, reply.progress);
       return;
     }
     if (reply.kind !== 'ready') {
@@ -210,6 +215,12 @@ export class ComputeChild {
     }
     if (reply.kind === 'failed') this.#settle({ error: errorFromRecord(reply.report) });
     else this.#settle({ answer: reply });
+  }
+
+  #tellProgress(job: ExchangeTerms<'done'>['job'], progress: JobProgress): void {
+    if (job === null) return;
+    const { runId, outerStep, jobIndex } = job;
+    this.#options.onEvent({ kind: 'job-progress', runId, outerStep, jobIndex, ...progress });
   }
 
   #settle(end: ExchangeEnd): void {

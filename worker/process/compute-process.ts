@@ -15,7 +15,7 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { abortedError, closedError } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
-import type { DeviceReport } from '../compute/device/device-report.js';
+import type { DeviceReport } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
 
 export interface ComputeProcessOptions {
@@ -129,6 +129,7 @@ class ComputeProcess {
       silenceMsMax: this.#options.silenceMsMax ?? SILENCE_MS_MAX,
       signal,
       subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,
+      job,
     });
     const { kind: _kind, requestId: _id, residentByteCount: _resident, ...output } = answer;
     return output;
@@ -145,11 +146,12 @@ class ComputeProcess {
     const { jobCount, residentByteCount } = child;
     if (residentByteCount <= this.#residentByteCountMax) return;
     if (jobCount < JOB_COUNT_MIN_BEFORE_REPLACING) return;
-    const [held, bound] = [mebibytes(residentByteCount), mebibytes(this.#residentByteCountMax)];
-    const message =
-      `the compute process is replaced after ${jobCount} jobs: ` +
-      `it holds ${held}, more than ${bound}`;
-    this.#options.onEvent?.({ kind: 'warning', message });
+    this.#options.onEvent?.({
+      kind: 'compute-replaced',
+      pid: child.pid,
+      ...{ jobCount, residentByteCount },
+      residentByteCountMax: this.#residentByteCountMax,
+    });
     this.#running = null;
     await child.endGracefully('replaced');
     // The next job finds it started; what is in the way is that job's to report.
@@ -172,7 +174,7 @@ class ComputeProcess {
       await startUp(child, this.#options, signal);
     } catch (error) {
       // What did not start is of no use to the next job.
-      child.kill('not started');
+      child.kill('not-started');
       throw error;
     }
     const kept = {
@@ -224,8 +226,9 @@ async function startUp(
     silenceMsMax: null,
     signal,
     subject: 'the start of the compute process',
+    job: null,
   });
-  options.onEvent?.({ kind: 'ready', pid: child.pid, device });
+  options.onEvent?.({ kind: 'compute-ready', pid: child.pid, device });
   return device;
 }
 
@@ -259,8 +262,4 @@ function compiledEntry(): string {
 function machineMemoryByteCount(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-}
-
-function mebibytes(byteCount: number): string {
-  return `${Math.round(byteCount / 2 ** 20)} MiB`;
 }

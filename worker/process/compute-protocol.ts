@@ -11,7 +11,8 @@ import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
 import { DeviceDemandSchema } from '../../shared/config/run-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
-import { DeviceReportSchema } from '../compute/device/device-report.js';
+import { eventSchemaOf } from '../../shared/events/event-lines.js';
+import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
 
 const requestId = z.int().nonnegative();
@@ -75,7 +76,11 @@ const FailureReportSchema = z.strictObject({
 /** Child to parent. */
 export const ComputeReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ready'), device: DeviceReportSchema }),
-  z.strictObject({ kind: z.literal('warning'), message: z.string() }),
+  /** Of the process as a whole, at any time. */
+  z.strictObject({
+    kind: z.literal('event'),
+    event: z.union([eventSchemaOf('backend-portable'), eventSchemaOf('micro-batch-halved')]),
+  }),
   z.strictObject({
     kind: z.literal('done'),
     requestId,

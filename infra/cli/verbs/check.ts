@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { deviceReportLines } from '../../../worker/compute/device/device-report.js';
+import { deviceReportLines } from '../../../shared/events/device-report.js';
 import type { CommandContext } from '../command-context.js';
 import { configReaderOf } from '../named-places.js';
 import { parsedOptions } from '../usage-failure.js';

@@ -48,8 +48,8 @@ export async function compareVerb(
   await out.put('comparison.json', Buffer.from(`${comparisonJson(report)}\n`), { kind: 'always' });
   await out.put('comparison.html', Buffer.from(comparisonHtml(report)), { kind: 'always' });
   context.sink({
-    kind: 'notice',
-    message: `report: ${joinAddress(options.out, 'comparison.html')}`,
+    kind: 'report-written',
+    address: joinAddress(options.out, 'comparison.html'),
   });
   context.print(
     options.format === 'json'

@@ -136,7 +136,7 @@ async function* writtenReports(
     await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
-    context.sink({ kind: 'notice', message: `report: ${joinAddress(config.output, page)}` });
+    context.sink({ kind: 'report-written', address: joinAddress(config.output, page) });
     yield report;
   }
 }
@@ -155,8 +155,9 @@ async function trainedMetaParameters(
     });
   if (state.outerStep < run.config.training.outerSteps)
     context.sink({
-      kind: 'warning',
-      message: `the run stopped at outer step ${state.outerStep} of ${run.config.training.outerSteps}; evaluating what is there`,
+      kind: 'unfinished-run-evaluated',
+      outerStep: state.outerStep,
+      outerSteps: run.config.training.outerSteps,
     });
   return state.metaParameters;
 }
@@ -173,7 +174,7 @@ async function globalMetaParameters(
   const unrestricted = globalArmConfig(run.config);
   const spec = specOf(unrestricted, run.store);
   const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
-  context.sink({ kind: 'notice', message: 'global arm: one model on all rows, the same system' });
+  context.sink({ kind: 'global-arm-started' });
   const outcome = await trainRun(globalRun, dispatch, { resume: !fresh, fresh }, context);
   return outcome.state.metaParameters;
 }

@@ -39,8 +39,8 @@ export async function streamVerb(
     temporaryFolder: tmpdir(),
   });
   const comparison = await compareRules(rows, comparisonSettingsOf(config, rows), {
-    onStage: async (message) => {
-      sink({ kind: 'notice', message });
+    onTuned: async (tuned) => {
+      sink(tuned);
       await demandGoingOn(signal);
     },
     compute: async (...job) => {
@@ -53,7 +53,7 @@ export async function streamVerb(
     options.format === 'json' ? JSON.stringify(record) : comparisonLines(comparison).join('\n');
   const bytes = Buffer.from(`${JSON.stringify(record, null, 1)}\n`);
   await objectStoreOf(config.output).put('stream.json', bytes, { kind: 'always' });
-  sink({ kind: 'notice', message: `report: ${joinAddress(config.output, 'stream.json')}` });
+  sink({ kind: 'report-written', address: joinAddress(config.output, 'stream.json') });
   context.print(printed);
 }
 

@@ -122,7 +122,7 @@ async function sweepTrials(
   });
   const record = await withBest(finished, plan, base, sweep, output);
   await saveWithPage(record, journal, output);
-  context.sink({ kind: 'notice', message: `report: ${joinAddress(sweep.output, 'sweep.html')}` });
+  context.sink({ kind: 'report-written', address: joinAddress(sweep.output, 'sweep.html') });
   return record;
 }
 

@@ -84,7 +84,7 @@ async function serveDashboard(
   context: CommandContext,
 ): Promise<void> {
   if (redisUrl === null) {
-    context.sink({ kind: 'warning', message: '--in-process has no queue, so no dashboard' });
+    context.sink({ kind: 'queue-board-absent' });
     return;
   }
   const board = await serveQueueBoard({
@@ -94,5 +94,5 @@ async function serveDashboard(
     host: '127.0.0.1',
   });
   context.onClose(() => board.close());
-  context.sink({ kind: 'notice', message: `queue board: ${board.url}` });
+  context.sink({ kind: 'queue-board-served', url: board.url });
 }

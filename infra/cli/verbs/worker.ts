@@ -27,7 +27,6 @@ export async function workerVerb(rawOptions: unknown, context: CommandContext): 
     },
   );
   if (executor === null) return;
-  sink({ kind: 'notice', message: `worker takes jobs from ${options.redis}` });
   await runWorker({
     redisUrl: options.redis,
     prefix: options.prefix,
@@ -35,10 +34,6 @@ export async function workerVerb(rawOptions: unknown, context: CommandContext): 
     clock: context.clock,
     executor,
     signal: context.signal,
-    onEvent: (event) => {
-      if (event.kind === 'redis-trouble') sink({ kind: 'warning', message: event.reason });
-      if (event.kind === 'job-failed')
-        sink({ kind: 'warning', message: `job ${event.jobId} failed: ${event.reason}` });
-    },
+    onEvent: sink,
   });
 }

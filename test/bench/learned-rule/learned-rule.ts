@@ -32,8 +32,8 @@ const { values: options } = parseArgs({
 async function runCase(benchCase: BenchCase): Promise<CaseResult> {
   const { rows, settings, segmentsPerColumn, truth } = await benchCase.open();
   const comparison = await compareRules(rows, settings, {
-    onStage: (message) => {
-      process.stderr.write(`   ${message}\n`);
+    onTuned: ({ rule, priorLogloss }) => {
+      process.stderr.write(`   ${rule}: prior logloss ${priorLogloss.toFixed(5)}\n`);
       return Promise.resolve();
     },
   });

@@ -60,7 +60,7 @@ try {
     Number(options.workers),
     context,
   );
-  const say = (message: string): void => context.sink({ kind: 'notice', message });
+  const say = (message: string): void => void process.stderr.write(`${message}\n`);
   const run = async (terms: SeedTerms): Promise<void> => {
     const { setting, model, seed } = terms;
     const resultPath = join(terms.folder, 'result.json');

@@ -185,7 +185,7 @@ describe('checkpoints', () => {
       .ended;
     expect(exitCode, diagnostics).toBe(0);
     expect(diagnostics).toMatch(/warning: .*latest\.json: .*cannot be read/);
-    expect(diagnostics).toMatch(/warning: going on from the checkpoint of outer step 2/);
+    expect(diagnostics).toMatch(/warning: continuing from the checkpoint of outer step 2/);
   });
 
   it('that are not there', async () => {

@@ -110,7 +110,7 @@ it('prepare leaves nothing', async () => {
 
 describe('a service ends with 0', () => {
   it.each([
-    ['worker', /worker takes jobs from/, []],
+    ['worker', /worker .* takes jobs from/, []],
     ['dashboard', null, ['--port', '0']],
   ] as const)('%s', async (verb, sign, options) => {
     const redis = await redisForTest();

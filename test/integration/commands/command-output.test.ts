@@ -8,7 +8,7 @@ import {
   type CommandRoom,
 } from '../../fixtures/commands/command-room.js';
 import { findNvidiaDriver } from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
-import { DeviceReportSchema } from '../../../worker/compute/device/device-report.js';
+import { DeviceReportSchema } from '../../../shared/events/device-report.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 let room: CommandRoom;

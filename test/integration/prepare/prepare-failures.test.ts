@@ -156,7 +156,7 @@ test('a store of the same logs is kept, one of others replaced', async () => {
   room.events.length = 0;
   expect(await room.prepare(room.config({}))).toEqual(first);
   expect(room.events).toMatchObject([
-    { kind: 'notice', message: expect.stringContaining('kept') as string },
+    { kind: 'store-kept', address: expect.stringContaining('store') as string },
   ]);
   await room.write('log.csv', GOOD.replace('a,x,1,1', 'a,z,1,1'));
   expect((await room.prepare(room.config({}))).sourceDigest).not.toBe(first.sourceDigest);

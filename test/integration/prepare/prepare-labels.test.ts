@@ -5,6 +5,7 @@ import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { labelOf } from '../../../shared/tasks/task-label.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 let room: PrepareRoom;
 beforeEach(async () => {
@@ -125,9 +126,8 @@ describe('a value as label', () => {
 });
 
 describe('a label that is the same in every training row is told', () => {
-  const CURE = 'nothing can be learned of it; see that the config names the right column';
-  const warnings = (): string[] =>
-    room.events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+  const CURE = 'nothing can be learned from it; check that the config names the right column';
+  const warnings = (): string[] => warningsOf(room.events);
 
   test.each([
     ['all 0', '0', '0', [`every training row has label 0: ${CURE}`]],

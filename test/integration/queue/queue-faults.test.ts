@@ -14,6 +14,7 @@ import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
@@ -61,9 +62,12 @@ describe('workers that end', () => {
     expect(indicesOf(delivered)).toEqual(numbers(5));
     const redone = delivered.find(({ result }) => result.jobIndex === 2);
     expect(redone?.result.worker).not.toBe(`process-${victim}`);
-    const said = events.flatMap((event) => (event.kind === 'worker' ? [event] : []));
-    expect(said.find(({ state }) => state === 'exited')?.detail).toMatch(/SIGKILL/);
-    expect(said.some(({ state }) => state === 'restarted')).toBe(true);
+    expect(events).toContainEqual({
+      kind: 'worker-exited',
+      pid: victim,
+      ...{ exitCode: null, signal: 'SIGKILL', reason: null, lastWords: '' },
+    });
+    expect(events.some(({ kind }) => kind === 'worker-restarted')).toBe(true);
   });
 
   it('hands the job of a stopped worker back at once, without using up an attempt', async () => {
@@ -124,8 +128,7 @@ describe('a Redis that fails', () => {
     await room.redis.server.restart();
     await control.release();
     expect(indicesOf(await results)).toEqual(numbers(8));
-    const warnings = events.filter(({ kind }) => kind === 'warning');
-    expect(warnings.length).toBeLessThanOrEqual(1);
+    expect(warningsOf(events).length).toBeLessThanOrEqual(1);
   });
 
   it('is reported by a worker each time that it is away', async () => {
@@ -298,8 +301,8 @@ describe('several runs on one queue', () => {
     connection.disconnect();
     const { dispatcher: sut, events } = await room.dispatcher({}, runId);
     expect(events).toContainEqual({
-      kind: 'notice',
-      message: 'removed 3 waiting jobs of an earlier start',
+      kind: 'leftover-jobs-removed',
+      jobCount: 3,
     });
     expect(await waiting(1)).toEqual(['dead-2']);
     await room.steeredWorker('one');

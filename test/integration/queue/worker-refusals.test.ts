@@ -13,6 +13,7 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { steppedClock } from '../../fixtures/stepped-clock.js';
+import { isWarning } from '../../fixtures/told.js';
 
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
@@ -45,17 +46,20 @@ describe('a worker that cannot do the jobs', () => {
     await control.hang(0);
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
-    const warned = made.next('warning');
+    const warned = made.next('worker-refused');
     const unable = workerInTest(room.redis.url, room.prefix, unableExecutor, 'unable');
     room.cleanups.push(() => unable.stop());
     const refusals = (): number => unable.events.filter(({ kind }) => kind === 'job-failed').length;
-    expect((await warned).message).toMatch(/^worker unable refuses .*: no GPU here/);
+    expect(await warned).toMatchObject({
+      refusingWorker: 'unable',
+      reason: expect.stringContaining('no GPU here') as string,
+    });
     while (refusals() < 2) await systemClock.sleep(10);
     await control.release();
     const delivered = await results;
     expect(indicesOf(delivered)).toEqual(numbers(6));
     expect(new Set(delivered.map(({ result }) => result.worker))).toEqual(new Set(['able']));
-    const said = made.events.filter(({ kind }) => kind === 'warning' || kind === 'job-retried');
+    const said = made.events.filter((event) => isWarning(event) || event.kind === 'job-retried');
     expect(said).toHaveLength(1);
   });
 
@@ -64,7 +68,7 @@ describe('a worker that cannot do the jobs', () => {
     await room.steeredWorker('able');
     const made = await room.dispatcher({ jobAttemptsMax: 1 });
     for (const jobIndex of numbers(6)) await control.hang(jobIndex);
-    const warned = made.next('warning');
+    const warned = made.next('worker-refused');
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
     const clock = steppedClock();

@@ -5,7 +5,13 @@ import { z } from 'zod';
 import { describe, expect, it } from 'vitest';
 import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
+import {
+  runEventSink,
+  type RunEvent,
+  type StampedEvent,
+} from '../../../shared/events/run-events.js';
+import { sentenceOf } from '../../../shared/events/sentences.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const SUPERVISOR_ENTRY = fileURLToPath(
@@ -13,16 +19,16 @@ const SUPERVISOR_ENTRY = fileURLToPath(
 );
 
 function supervised(script: string, { count = 1, restartsMax = 0, clock = systemClock } = {}) {
-  const events: RunEvent[] = [];
+  const events: StampedEvent[] = [];
   let tellAll = (): void => undefined;
   const workers = superviseWorkers({
     count,
     command: { path: process.execPath, argsOf: () => ['--eval', script], env: {} },
     clock,
-    sink: (event) => {
+    sink: runEventSink({ clock: systemClock }, (event) => {
       events.push(event);
       tellAll();
-    },
+    }),
     restartsMax,
   });
   const saw = (pattern: RegExp): Promise<void> =>
@@ -35,7 +41,11 @@ function supervised(script: string, { count = 1, restartsMax = 0, clock = system
   return { workers, events, saw };
 }
 
-const READY = `process.send({ kind: 'ready', redis: 'here' });`;
+const readyEvent: StampedEvent = {
+  ...{ epochMs: 5, worker: 'host-7', kind: 'worker-ready', pid: 7 },
+  ...{ server: 'valkey 8.1', redisAddress: 'redis://here' },
+};
+const READY = `process.send(${JSON.stringify(encodeEvent(readyEvent))});`;
 
 function isRunning(pid: number): boolean {
   try {
@@ -50,22 +60,18 @@ describe('superviseWorkers', () => {
   it('starts a worker again that ends, says its last words, and gives up at the limit', async () => {
     const script = `console.error('error: no such thing'); process.exitCode = 3;`;
     const { workers, events, saw } = supervised(script, { restartsMax: 2 });
-    await saw(/not started again/);
+    await saw(/worker-given-up/);
     await workers.stop();
-    const details = events.flatMap((event) =>
-      event.kind === 'worker' && event.state === 'exited' ? [event.detail] : [],
-    );
-    expect(details).toEqual(
-      Array.from(
-        { length: 3 },
-        () => 'worker 1 ended: exit code 3; its last words: error: no such thing',
-      ),
-    );
-    expect(events.filter((e) => e.kind === 'worker' && e.state === 'restarted')).toHaveLength(2);
-    expect(events.at(-1)).toEqual({
-      kind: 'warning',
-      message: 'worker 1 is not started again: 2 restarts are used up',
-    });
+    expect(events.map((event) => sentenceOf(event).text)).toEqual([
+      ...Array<string[]>(2)
+        .fill([
+          'worker 1 ended: exit code 3; its last words: error: no such thing',
+          'worker 1 is started again',
+        ])
+        .flat(),
+      'worker 1 ended: exit code 3; its last words: error: no such thing',
+      'worker 1 is not started again: 2 restarts are used up',
+    ]);
   });
 
   it('waits longer after each failure in a row', async () => {
@@ -78,7 +84,7 @@ describe('superviseWorkers', () => {
       },
     };
     const { workers, saw } = supervised('', { restartsMax: 7, clock });
-    await saw(/not started again/);
+    await saw(/worker-given-up/);
     await workers.stop();
     expect(delaysMs.slice(0, 7)).toEqual([200, 400, 800, 1600, 3200, 6400, 10_000]);
   });
@@ -97,14 +103,24 @@ describe('superviseWorkers', () => {
     expect(JSON.stringify(events[0])).toContain('ENOENT');
   });
 
-  it('shows the troubles of its workers', async () => {
-    const script = `process.send({ kind: 'warning', message: 'a slow backend' });
-      process.send({ kind: 'redis-trouble', reason: 'away' });`;
-    const { workers, events, saw } = supervised(script);
-    await saw(/not started again/);
+  it('passes on what its workers tell, with their time and their place', async () => {
+    const { workers, events, saw } = supervised(READY);
+    await saw(/worker-given-up/);
     await workers.stop();
-    const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
-    expect(warnings.slice(0, 2)).toEqual(['worker 1: a slow backend', 'worker 1: away']);
+    expect(events[0]).toEqual({ ...readyEvent, workerIndex: 0 });
+    expect(events[1]).toMatchObject({ kind: 'worker-exited', worker: 'host-7', workerIndex: 0 });
+  });
+
+  it('tells once of messages that are no events, and goes on', async () => {
+    const { workers, events, saw } = supervised(
+      `process.send('{"kind":"nonsense"}'); process.send({ kind: 'worker-stopped' }); ${READY}`,
+    );
+    await saw(/worker-given-up/);
+    await workers.stop();
+    expect(events.slice(0, 2)).toMatchObject([
+      { kind: 'worker-misunderstood', reason: 'the kind "nonsense"', workerIndex: 0 },
+      { kind: 'worker-ready' },
+    ]);
   });
 
   it('stops what obeys and what does not', async () => {
@@ -115,15 +131,13 @@ describe('superviseWorkers', () => {
       sleep: (_: number, signal?: AbortSignal) => systemClock.sleep(10, signal),
     };
     const { workers, events, saw } = supervised(stubborn, { count: 2, clock });
-    await saw(/worker 1 .*worker 2 |worker 2 .*worker 1 /);
+    await saw(/workerIndex.*workerIndex/);
     const pids = workers.pids();
     expect(pids).toHaveLength(2);
     await workers.stop();
     expect(pids.filter(isRunning)).toEqual([]);
     expect(workers.pids()).toEqual([]);
-    expect(events.every((event) => event.kind === 'worker' && event.state === 'started')).toBe(
-      true,
-    );
+    expect(events.every(({ kind }) => kind === 'worker-ready')).toBe(true);
   });
 
   it('leaves no worker behind when it is killed itself', async () => {

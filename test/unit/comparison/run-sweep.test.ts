@@ -19,6 +19,7 @@ import { SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): SweepPlan {
   const seeds = Array.from({ length: trialCount }, (_, seed) => seed);
@@ -85,7 +86,7 @@ function room(plan: SweepPlan, changes: Partial<SweepOptions> = {}): Room {
         return Promise.resolve();
       },
       sink: (event) => {
-        if (event.kind === 'warning') warnings.push(event.message);
+        warnings.push(...warningsOf([event]));
       },
       signal: new AbortController().signal,
       ...changes,

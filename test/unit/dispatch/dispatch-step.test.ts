@@ -13,6 +13,7 @@ import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/instant-clock.js';
 import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
 
@@ -73,8 +74,7 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
     });
     return collected(step.results());
   };
-  const warnings = (): string[] =>
-    events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+  const warnings = (): string[] => warningsOf(events);
   return { results, clock, events, warnings, delaysMs };
 }
 

@@ -52,7 +52,10 @@ describe('the in-memory dispatcher', () => {
     // 100 ms, then twice as long each time: 0, 100, 300, 700
     expect(startsMs).toEqual([0, 100, 300, 700]);
     expect(events).toEqual(
-      Array(3).fill({ kind: 'job-retried', jobIndex: 0, reason: 'the compute process died' }),
+      Array(3).fill({
+        kind: 'job-retried',
+        ...{ outerStep: 0, jobIndex: 0, cause: 'failed', reason: 'the compute process died' },
+      }),
     );
   });
 

@@ -173,11 +173,8 @@ describe('RedisPatience', () => {
     expect(value).toBe('value');
     // Pauses of 50 + 100 + 200 + 400 ms.
     expect(events).toEqual([
-      {
-        kind: 'warning',
-        message: `Redis at redis://h:1 does not answer (${outage.message}); waiting for it`,
-      },
-      { kind: 'notice', message: 'Redis is back after 0.8 s' },
+      { kind: 'redis-away', address: 'redis://h:1', reason: outage.message },
+      { kind: 'redis-back', awayMs: 750 },
     ]);
   });
 

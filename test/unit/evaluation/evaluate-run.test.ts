@@ -87,9 +87,7 @@ describe('an evaluation that is stopped', () => {
   });
 
   it('after the report of a segment says which there are', async () => {
-    const failure = await evaluated(
-      (event) => event.kind === 'notice' && event.message.startsWith('report:'),
-    );
+    const failure = await evaluated((event) => event.kind === 'report-written');
     expect((failure as QianmoError).report).toMatchObject({
       kind: 'interrupted',
       what: 'the evaluation was stopped; reports of these segments were written: segment0; none of these: segment1, segment2',

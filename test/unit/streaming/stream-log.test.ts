@@ -11,6 +11,7 @@ import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
 import { smallStream } from '../../fixtures/small-stream.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 let folder: TemporaryFolder;
 beforeAll(async () => {
@@ -110,8 +111,7 @@ describe('a log read as a stream', () => {
     ['1', 'every row of the stream has label 1'],
   ])('says when all labels are %s', async (click, sentence) => {
     const warnings: string[] = [];
-    const sink: RunEventSink = (event) =>
-      event.kind === 'warning' && void warnings.push(event.message);
+    const sink: RunEventSink = (event) => void warnings.push(...warningsOf([event]));
     await streamOf(`at,ad,tags,click\n0,a,x,${click}\n1,b,y,${click}\n`, undefined, sink);
     expect(warnings).toEqual([expect.stringContaining(sentence)]);
     warnings.length = 0;

@@ -90,7 +90,7 @@ describe('qianmo stream', () => {
     const printed: string[] = [];
     const stopping: CommandContext = {
       ...contextOf(printed, abort.signal),
-      sink: ({ kind }) => kind === 'notice' && abort.abort(),
+      sink: ({ kind }) => kind === 'rule-tuned' && abort.abort(),
     };
     await expect(streamVerb(config, { format: 'table' }, stopping)).rejects.toMatchObject({
       kind: 'interrupted',

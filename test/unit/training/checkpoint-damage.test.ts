@@ -75,7 +75,7 @@ describe('damage', () => {
     expect(bitsOf(state)).toEqual(bitsOf(stateAt(1)));
     expect(reader.warnings).toHaveLength(2);
     expect(reader.warnings[0]).toContain(newest);
-    expect(reader.warnings[1]).toContain('going on from the checkpoint of outer step 1');
+    expect(reader.warnings[1]).toContain('continuing from the checkpoint of outer step 1');
     await reader.write(stateAt(2));
     const second = checkpointsIn(store);
     expect(bitsOf((await second.latest())!)).toEqual(bitsOf(stateAt(2)));

@@ -4,6 +4,7 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
+import { warningsOf } from '../../fixtures/told.js';
 
 const training = {
   outerSteps: 10,
@@ -54,12 +55,12 @@ describe('train', () => {
     const config = logisticConfig({ ...training, outerSteps: 3 });
     const plain = tinyRun(config);
     await train(plain.options);
-    expect(plain.events.filter(({ kind }) => kind === 'warning')).toEqual([]);
+    expect(warningsOf(plain.events)).toEqual([]);
     const { options, events } = tinyRun(config, {
       dispatcher: onTwoBackends(tinyRun(config).options.dispatcher),
     });
     await train(options);
-    const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
+    const warnings = warningsOf(events);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(/backend 0.*backend 1/);
   });

@@ -39,7 +39,7 @@ const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => 
   events = [];
   const onEvent = (event: ComputeEvent): void => {
     events.push(event);
-    if (event.kind === 'warning' && event.message === 'progress sent') onProgressSent();
+    if (event.kind === 'backend-portable') onProgressSent();
   };
   const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
   opened.push(executor);
@@ -50,7 +50,10 @@ const progressHeard = (): Promise<void> =>
   new Promise((resolve) => {
     onProgressSent = resolve;
   });
-const endings = (): string[] => events.flatMap((e) => (e.kind === 'ended' ? [e.why] : []));
+const endings = (): (string | null)[] =>
+  events.flatMap((event) =>
+    event.kind === 'compute-ended' ? [event.endedBecause ?? event.signal] : [],
+  );
 
 let input: JobInput;
 const inputOf = (runId: string, timeoutMs = 60_000): JobInput => ({
@@ -94,7 +97,7 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
   expect(error.message).toContain('passed its deadline');
   expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
   expect(endings()).toEqual(['deadline']);
-  expect(events.filter((event) => event.kind === 'ready')).toHaveLength(2);
+  expect(events.filter((event) => event.kind === 'compute-ready')).toHaveLength(2);
 });
 
 test('a deadline error names what was last heard', async () => {
@@ -164,7 +167,7 @@ test.each([
   expect(error.report.found).toMatch(/^last heard: micro-batch 3 of 8, /);
   expect(error.report.cure).toMatch(cure);
   expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
-  expect(endings()).toEqual([`signal ${signal}`]);
+  expect(endings()).toEqual([signal]);
 });
 
 test('a second answer never counts for the next job', async () => {
@@ -175,7 +178,7 @@ test('a second answer never counts for the next job', async () => {
   if (next instanceof QianmoError) expect(next.kind).toBe('transient');
   else expect(next).toMatchObject({ queryRowCount: expect.any(Number) as number });
   expect((await executor.execute(input)).queryRowCount).toBeGreaterThan(0);
-  expect(endings()).toEqual(['bad message']);
+  expect(endings()).toEqual(['bad-message']);
 });
 
 test('inputs sent ahead give the same bytes, in whatever order jobs are executed', async () => {
@@ -269,10 +272,9 @@ test('a process that grows is replaced between two jobs, and no job is lost', as
   const expected = await executor.execute(input);
   for (let job = 0; job < 20; job += 1)
     expect(hex((await executor.execute(inputOf('grows'))).output)).toBe(hex(expected.output));
-  const warnings = events.flatMap((event) => (event.kind === 'warning' ? [event.message] : []));
-  expect(
-    warnings.filter((text) => /replaced after \d+ jobs: .* more than 512 MiB/.test(text)).length,
-  ).toBeGreaterThanOrEqual(1);
+  const replaced = events.filter(({ kind }) => kind === 'compute-replaced');
+  expect(replaced.length).toBeGreaterThanOrEqual(1);
+  expect(replaced[0]).toMatchObject({ residentByteCountMax: 512 * 2 ** 20 });
   expect(new Set(endings())).toEqual(new Set(['replaced']));
   expect(endings().length).toBeLessThanOrEqual(2);
 });
@@ -297,6 +299,7 @@ test('a process that ended before it was asked anything says what of', async () 
     silenceMsMax: null,
     signal: undefined,
     subject: 'the start',
+    job: null,
   });
   expect((await failureOf(started)).message).toContain('exit code 9');
 });
@@ -357,11 +360,11 @@ test('started ahead of a job, it says on what it computes, and once', async () =
   const executor = open();
   await executor.start();
   await executor.start();
-  const ready = events.flatMap((event) => (event.kind === 'ready' ? [event.device] : []));
+  const ready = events.flatMap((event) => (event.kind === 'compute-ready' ? [event.device] : []));
   expect(ready).toHaveLength(1);
   expect(ready[0]?.product.gflops).toBeGreaterThan(0);
   await executor.execute(input);
-  expect(events.filter((event) => event.kind === 'started')).toHaveLength(1);
+  expect(events.filter((event) => event.kind === 'compute-started')).toHaveLength(1);
 });
 
 test('a job begins when the process for it has started, not before', async () => {
@@ -370,7 +373,7 @@ test('a job begins when the process for it has started, not before', async () =>
   await executor.execute(input, undefined, () => {
     kinds = events.map(({ kind }) => kind);
   });
-  expect(kinds).toEqual(['started', 'ready']);
+  expect(kinds).toEqual(['compute-started', 'compute-ready']);
 });
 
 test('a GPU that the process may not see is refused at the start, and by a job that demands it', async () => {

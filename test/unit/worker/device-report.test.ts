@@ -8,9 +8,9 @@ import {
   deviceReportLines,
   DeviceReportSchema,
   formatDeviceLine,
-  requireDevice,
   type DeviceReport,
-} from '../../../worker/compute/device/device-report.js';
+} from '../../../shared/events/device-report.js';
+import { requireDevice } from '../../../worker/compute/device/require-device.js';
 import {
   measureDevice,
   measureProduct,

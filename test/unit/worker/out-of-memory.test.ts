@@ -5,6 +5,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import {
   createMicroBatchMemory,
   isOutOfMemory,
+  type HalvedMicroBatch,
 } from '../../../worker/compute/device/out-of-memory.js';
 
 const oom = (): Error =>
@@ -16,7 +17,7 @@ const oom = (): Error =>
 /** A device that holds `rowCountHeld` rows, and what was asked of it. */
 function device(rowCountHeld: number): {
   asked: number[];
-  warnings: string[];
+  warnings: HalvedMicroBatch[];
   compute: (rowsMax: number) => string;
 } {
   const asked: number[] = [];
@@ -32,7 +33,7 @@ const terms = { workName: 'mlp fomaml', rowsMax: 1000, rowsMin: 50 };
 
 test('without trouble the bound of the job is used and nothing is said', () => {
   const { asked, warnings, compute } = device(5000);
-  const memory = createMicroBatchMemory((message) => warnings.push(message));
+  const memory = createMicroBatchMemory((halved) => warnings.push(halved));
   expect(memory.run(terms, compute)).toBe('computed by 1000');
   expect(asked).toEqual([1000]);
   expect(warnings).toEqual([]);
@@ -40,15 +41,18 @@ test('without trouble the bound of the job is used and nothing is said', () => {
 
 test('halves until it fits, says each step with old and new size, and remembers', () => {
   const { asked, warnings, compute } = device(300);
-  const memory = createMicroBatchMemory((message) => warnings.push(message));
+  const memory = createMicroBatchMemory((halved) => warnings.push(halved));
   expect(memory.run(terms, compute)).toBe('computed by 250');
   expect(memory.run(terms, compute)).toBe('computed by 250');
   expect(asked).toEqual([1000, 500, 250, 250]);
   expect(warnings).toHaveLength(2);
-  expect(warnings[0]).toMatch(/at most 1000 rows.* at most 500\b/);
-  expect(warnings[1]).toMatch(/at most 500 rows.* at most 250\b/);
-  expect(warnings[1]).toContain('low bits');
-  expect(warnings[1]).toContain('OOM when allocating tensor');
+  expect(warnings).toMatchObject([
+    { rowsMax: 1000, smallerRowsMax: 500 },
+    {
+      ...{ rowsMax: 500, smallerRowsMax: 250 },
+      reason: expect.stringContaining('OOM when allocating tensor') as string,
+    },
+  ]);
 });
 
 test('work of another name, and a job with a smaller bound, keep their own', () => {

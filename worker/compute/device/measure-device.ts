@@ -7,7 +7,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
 import { mappedCudaLibraries } from './cuda-libraries.js';
-import type { DeviceReport } from './device-report.js';
+import type { DeviceReport } from '../../../shared/events/device-report.js';
 import { firstVisibleGpu, listGpus } from './visible-gpus.js';
 
 export interface DeviceSurroundings {

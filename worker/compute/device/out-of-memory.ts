@@ -32,8 +32,17 @@ export interface MicroBatchMemory {
 /** Kinds of work whose smaller bound is remembered. */
 const REMEMBERED_COUNT_MAX = 64;
 
-/** @param report is told each smaller bound, loudly. */
-export function createMicroBatchMemory(report: (message: string) => void): MicroBatchMemory {
+/** A bound that was halved because the device had no memory for the larger one. */
+export interface HalvedMicroBatch {
+  readonly rowsMax: number;
+  readonly smallerRowsMax: number;
+  readonly reason: string;
+}
+
+/** @param report is called with each smaller bound. */
+export function createMicroBatchMemory(
+  report: (halved: HalvedMicroBatch) => void,
+): MicroBatchMemory {
   const rowsMaxByWork = new LruCache<string, number>({ countMax: REMEMBERED_COUNT_MAX });
 
   return {
@@ -47,12 +56,7 @@ export function createMicroBatchMemory(report: (message: string) => void): Micro
           if (!isOutOfMemory(error)) throw error;
           if (rowsMax <= rowsMin || rowsMax <= 1) throw exhausted(rowsMax, error);
           const smaller = Math.max(1, rowsMin, Math.floor(rowsMax / 2));
-          report(
-            `the device's memory is exhausted: micro-batches of at most ${rowsMax} rows become ones of ` +
-              `at most ${smaller}. The order of sums differs from here on, so the low bits of ` +
-              `results, and the digest, may too. To rule it out, set training.microBatchRowsMax ` +
-              `to ${smaller} in the config (${firstLineOf(error)})`,
-          );
+          report({ rowsMax, smallerRowsMax: smaller, reason: firstLineOf(error) });
           rowsMaxByWork.put(workName, smaller);
           rowsMax = smaller;
         }

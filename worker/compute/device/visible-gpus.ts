@@ -1,19 +1,8 @@
 /** The GPUs of a machine, and which of them one compute process may see. */
 
 import { execFile } from 'node:child_process';
-import { z } from 'zod';
 import type { DeviceDemand } from '../../../shared/config/run-config.js';
-
-export const GpuSchema = z.strictObject({
-  /** By PCI bus, as nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID` count. */
-  index: z.int().nonnegative(),
-  name: z.string(),
-  memoryMiB: z.int().nonnegative(),
-  driverVersion: z.string(),
-  /** `9.0` is Hopper. */
-  computeCapability: z.string(),
-});
-export type Gpu = z.infer<typeof GpuSchema>;
+import { GpuSchema, type Gpu } from '../../../shared/events/device-report.js';
 
 const QUERY = [
   '--query-gpu=index,name,memory.total,driver_version,compute_cap',

@@ -22,13 +22,19 @@ const require = createRequire(import.meta.url);
 const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
 const CURE = 'qianmo setup installs native TensorFlow; qianmo check says what is missing';
 
+/** Why jobs run on a slow portable backend, and how to get the native one. */
+export interface PortableFallback {
+  readonly refusals: string[];
+  readonly cure: string;
+}
+
 /**
  * @throws QianmoError of kind `environment` when the chosen backend does not load; `auto` falls
- *   back instead and says so through `warn`.
+ *   back instead and tells `onPortable` why.
  */
 export async function loadEngine(
   choice: BackendChoice,
-  warn: (message: string) => void,
+  onPortable: (fallback: PortableFallback) => void,
 ): Promise<Engine> {
   const refusals: string[] = [];
   if (choice === 'auto' || choice === 'tensorflow') {
@@ -40,10 +46,7 @@ export async function loadEngine(
       }
     }
     if (choice === 'tensorflow') throw refused('native TensorFlow', refusals);
-    warn(
-      `native TensorFlow did not load, so jobs run on a slow portable backend ` +
-        `(${refusals.join('; ')}). Cure: ${CURE}.`,
-    );
+    onPortable({ refusals: [...refusals], cure: CURE });
   }
   const portable = choice === 'auto' ? ['wasm', 'cpu'] : [choice];
   for (const name of portable) {

@@ -19,7 +19,14 @@ import { loadEngine, type Engine } from '../engine/load-engine.js';
 import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
 import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
-import { requireDevice, type DeviceReport } from '../device/device-report.js';
+import { requireDevice } from '../device/require-device.js';
+import type { DeviceReport } from '../../../shared/events/device-report.js';
+import {
+  runEventSink,
+  type RunEventOf,
+  type StampedEvent,
+} from '../../../shared/events/run-events.js';
+import { sentenceOf } from '../../../shared/events/sentences.js';
 import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
 import { withSupportInputs } from '../batches/support-inputs.js';
@@ -34,8 +41,8 @@ export interface ExecutorOptions {
   readonly device?: DeviceDemand;
   /** Of this process, as the libraries read it: for the report alone. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Told, loudly, when a slow backend had to be taken, or a micro-batch halved. */
-  readonly warn?: (message: string) => void;
+  /** Called when only a slow backend loads and when micro-batches are halved; by default, a warning. */
+  readonly onEvent?: (event: RunEventOf<'backend-portable' | 'micro-batch-halved'>) => void;
   /** Told what the job under way is at. */
   readonly onProgress?: OnProgress;
   readonly clock?: Clock;
@@ -54,11 +61,16 @@ const OPEN_STORE_COUNT_MAX = 4;
 /** @throws QianmoError `environment` when the backend does not load or the device is not there. */
 export async function createExecutor(options: ExecutorOptions): Promise<LocalExecutor> {
   const { openStore, clock = systemClock, onProgress = () => undefined } = options;
-  const { warn = warnOnStderr, environment = {} } = options;
-  const engine = await loadEngine(options.backend ?? 'auto', warn);
+  const { environment = {} } = options;
+  const onEvent = options.onEvent ?? runEventSink({ clock }, warnOnStderr);
+  const engine = await loadEngine(options.backend ?? 'auto', (fallback) =>
+    onEvent({ kind: 'backend-portable', ...fallback }),
+  );
   const device = await measureDevice(engine, { clock, environment });
   requireDevice(options.device ?? 'auto', device, lookForCuda);
-  const memory = createMicroBatchMemory(warn);
+  const memory = createMicroBatchMemory((halved) =>
+    onEvent({ kind: 'micro-batch-halved', ...halved }),
+  );
   const computations = createComputations(engine, onProgress);
   const stores = new LruCache<string, Promise<TaskStore>>({ countMax: OPEN_STORE_COUNT_MAX });
 
@@ -152,8 +164,8 @@ function backendWith(rowsMax: number, job: Job, { description }: Engine): string
     : `${description}, micro-batches of ${rowsMax} rows for lack of memory`;
 }
 
-function warnOnStderr(message: string): void {
-  process.stderr.write(`warning: ${message}\n`);
+function warnOnStderr(event: StampedEvent): void {
+  process.stderr.write(`warning: ${sentenceOf(event).text}\n`);
 }
 
 async function openVerified(

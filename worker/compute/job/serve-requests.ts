@@ -126,7 +126,7 @@ class ComputeService {
       backend: request.backend,
       device: request.device,
       environment: this.#environment,
-      warn: (text) => this.#send({ kind: 'warning', message: text }),
+      onEvent: (event) => this.#send({ kind: 'event', event }),
       onProgress: this.#reporter.report,
     });
     return { kind: 'ready', device: this.#executor.device };

@@ -1,12 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { createTerminalSink, type TerminalSink } from '../../../shared/events/terminal-sink.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
+import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
+import {
+  runEventSink,
+  type RunEvent,
+  type RunEventSink,
+} from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/instant-clock.js';
 
 function printed(
   isTTY: boolean,
-  columns = 200,
-): { sink: TerminalSink; clock: ReturnType<typeof instantClock>; text: () => string } {
+  { columns = 200, showsJobs = false } = {},
+): {
+  sink: RunEventSink;
+  end: () => void;
+  clock: ReturnType<typeof instantClock>;
+  text: () => string;
+} {
   const clock = instantClock();
   let text = '';
   const stream = {
@@ -15,7 +24,9 @@ function printed(
       text += part;
     },
   };
-  return { sink: createTerminalSink({ stream, isTTY, clock }), clock, text: () => text };
+  const terminal = createTerminalSink({ stream, isTTY, clock, showsJobs });
+  const sink = runEventSink({ clock }, terminal);
+  return { sink, end: () => terminal.end(), clock, text: () => text };
 }
 
 /** What a terminal shows: carriage return and erase start the line anew. */
@@ -39,10 +50,13 @@ function step(outerStep: number, outerSteps = 100): Extract<RunEvent, { kind: 'o
 const started: RunEvent = { kind: 'run-started', runId: 'r', outerStep: 0, outerSteps: 100 };
 const otherEvents: RunEvent[] = [
   { kind: 'checkpoint', outerStep: 5, address: 'file:///c/5', digest: 'abc' },
-  { kind: 'worker', state: 'restarted', detail: 'worker 2 after SIGKILL' },
-  { kind: 'job-retried', jobIndex: 3, reason: 'the compute process died' },
-  { kind: 'notice', message: 'Redis is ready' },
-  { kind: 'warning', message: 'portable backend' },
+  { kind: 'worker-stopped' },
+  {
+    kind: 'job-retried',
+    ...{ outerStep: 4, jobIndex: 3, cause: 'failed', reason: 'the compute process died' },
+  },
+  { kind: 'redis-back', awayMs: 750 },
+  { kind: 'split-empty', split: 'test' },
 ];
 
 describe('away from a terminal', () => {
@@ -75,15 +89,14 @@ describe('away from a terminal', () => {
     expect(text()).toContain('loss 0.5000  2,000 tasks/s');
   });
 
-  it('gives every other event a line', () => {
+  it('gives every other event that is no detail a line', () => {
     const { sink, text } = printed(false);
-    otherEvents.forEach(sink);
+    for (const event of otherEvents) sink(event, { workerIndex: 1 });
     expect(text().trimEnd().split('\n')).toEqual([
       'checkpoint of outer step 5: file:///c/5',
-      'worker restarted: worker 2 after SIGKILL',
       'job 3 is tried again: the compute process died',
-      'Redis is ready',
-      'warning: portable backend',
+      'Redis is back after 0.8 s',
+      'warning: no task is held out for test',
     ]);
   });
 
@@ -100,12 +113,30 @@ describe('away from a terminal', () => {
     ]);
   });
 
+  it('shows the jobs of a worker when asked to, at a bounded rate, and their failures', () => {
+    const job = { jobId: 'r-1-2', runId: 'r', outerStep: 1, jobIndex: 2 };
+    for (const showsJobs of [false, true]) {
+      const { sink, text } = printed(false, { showsJobs });
+      for (let count = 0; count < 3; count += 1)
+        sink({ kind: 'job-finished', ...job, computeMs: 12 }, { worker: 'a' });
+      sink(
+        { kind: 'job-failed', jobId: 'r-1-2', failure: 'refused', reason: 'no GPU' },
+        { worker: 'a' },
+      );
+      expect(text()).toBe(
+        showsJobs
+          ? 'worker a: job r-1-2 computed in 12 ms\nwarning: worker a: job r-1-2 failed: refused: no GPU\n'
+          : '',
+      );
+    }
+  });
+
   it('reckons the time left from where a resumed run began', () => {
     const { sink, clock, text } = printed(false);
     sink({ kind: 'run-started', runId: 'r', outerStep: 90, outerSteps: 100 });
     clock.advance(2000);
     sink(step(91));
-    expect(text()).toContain('going on after outer step 90 of 100');
+    expect(text()).toContain('continuing after outer step 90 of 100');
     expect(text()).toContain('18 s left');
   });
 });
@@ -125,26 +156,26 @@ describe('on a terminal', () => {
   it('keeps the line below the other events', () => {
     const { sink, text } = printed(true);
     sink(step(10));
-    sink({ kind: 'notice', message: 'Redis is ready' });
+    sink({ kind: 'redis-back', awayMs: 750 });
     const screen = screenOf(text());
     expect(screen).toHaveLength(2);
-    expect(screen[0]).toBe('Redis is ready');
+    expect(screen[0]).toBe('Redis is back after 0.8 s');
     expect(screen[1]).toContain('step 10/100');
   });
 
   it('never draws a line that would wrap', () => {
-    const { sink, text } = printed(true, 40);
+    const { sink, text } = printed(true, { columns: 40 });
     sink(step(10));
     expect(screenOf(text())[0]).toHaveLength(39);
   });
 
   it('ends the line when asked, once', () => {
-    const { sink, text } = printed(true);
-    sink.end();
+    const { sink, end, text } = printed(true);
+    end();
     expect(text()).toBe('');
     sink(step(10));
-    sink.end();
-    sink.end();
+    end();
+    end();
     expect(text().endsWith('\n')).toBe(true);
     expect(text().split('\n')).toHaveLength(2);
   });

@@ -1,10 +1,17 @@
-/** What a compute process computes on, as a record that crosses process boundaries, and as text. */
+/** The device of a compute process, as a record that crosses process boundaries and as text. */
 
 import { z } from 'zod';
-import type { DeviceDemand } from '../../../shared/config/run-config.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import type { CudaFindings } from './cuda-libraries.js';
-import { GpuSchema } from './visible-gpus.js';
+
+export const GpuSchema = z.strictObject({
+  /** By PCI bus, as nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID` count. */
+  index: z.int().nonnegative(),
+  name: z.string(),
+  memoryMiB: z.int().nonnegative(),
+  driverVersion: z.string(),
+  /** `9.0` is Hopper. */
+  computeCapability: z.string(),
+});
+export type Gpu = z.infer<typeof GpuSchema>;
 
 /** Null: the library decides. */
 const threadCount = z.int().positive().nullable();
@@ -68,7 +75,8 @@ export function deviceReportLines(report: DeviceReport): (readonly [string, stri
   ];
 }
 
-function gpuText({ gpu, cudaLibraries }: DeviceReport): string {
+/** `GPU 0 NVIDIA H100 (79.6 GiB, compute 9.0, driver 550.54)` */
+export function gpuText({ gpu, cudaLibraries }: DeviceReport): string {
   if (gpu === null) return 'unnamed';
   const cuda = /libcudart\.so\.(\d+)/.exec(cudaLibraries.join(' '))?.[1];
   const memory =
@@ -85,47 +93,4 @@ function threadText(count: number | null): string {
 
 function gflopsText(gflops: number): string {
   return `${gflops >= 10 ? gflops.toFixed(0) : gflops.toPrecision(2)} GFLOPS`;
-}
-
-/**
- * @param findings looked for only when the demand is not met: it opens libraries.
- * @throws QianmoError `environment` when another device computes than the one demanded.
- */
-export function requireDevice(
-  demand: DeviceDemand,
-  report: DeviceReport,
-  findings: () => CudaFindings,
-): void {
-  if (demand === 'auto' || demand === report.device) return;
-  if (demand === 'cpu')
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the CPU is demanded, yet TensorFlow computes on a GPU',
-      expected: 'the CPU (device: cpu)',
-      found: formatDeviceLine(report),
-      cure: 'start the worker with --device cpu, or demand device auto',
-      isOfThisMachine: true,
-    });
-  const { hasDriver, missing } = findings();
-  const found = [report.backend];
-  found.push(report.gpu === null ? 'no GPU that this process may see' : gpuText(report));
-  if (!hasDriver) found.push('the driver (libcuda.so.1) does not load');
-  if (missing.length > 0) found.push(`CUDA libraries that do not load: ${missing.join(', ')}`);
-  throw new QianmoError({
-    kind: 'environment',
-    what: 'a GPU is demanded, yet TensorFlow computes on the CPU',
-    expected: 'a GPU (device: gpu)',
-    found: found.join('; '),
-    cure: cureOf(report, hasDriver, missing),
-    isOfThisMachine: true,
-  });
-}
-
-function cureOf(report: DeviceReport, hasDriver: boolean, missing: readonly string[]): string {
-  if (!report.isNative || missing.length > 0)
-    return 'qianmo setup --gpu installs TensorFlow with CUDA 12; or demand device auto';
-  if (!hasDriver) return 'install the NVIDIA driver (525 or later), or demand device auto';
-  if (report.gpu === null)
-    return 'give the process a GPU (CUDA_VISIBLE_DEVICES, --gpu-index), or demand device auto';
-  return 'qianmo setup --gpu, should the installed TensorFlow be the one without CUDA; TF_CPP_MAX_VLOG_LEVEL=1 makes TensorFlow say why';
 }

@@ -1,0 +1,50 @@
+/**
+ * Thins out the kinds of events that come often, for sinks that pay for each: a log file, a channel
+ * between processes. Every other event passes.
+ */
+
+import type { Clock } from '../base/clock.js';
+import type { StampedEvent, StampedEventSink } from './run-events.js';
+
+/** Least time between two events of one kind, worker and stage. */
+const INTERVAL_MS = 1_000;
+/** Stages and workers told apart; the one that was silent longest is forgotten beyond it. */
+const SUBJECT_COUNT_MAX = 1_000;
+
+export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventSink {
+  const passedMsBySubject = new Map<string, number>();
+  return (event) => {
+    const subject = subjectOf(event);
+    if (subject === null) {
+      sink(event);
+      return;
+    }
+    const nowMs = clock.monotonicMs();
+    const passedMs = passedMsBySubject.get(subject) ?? Number.NEGATIVE_INFINITY;
+    if (nowMs - passedMs < INTERVAL_MS && !isLast(event)) return;
+    passedMsBySubject.delete(subject);
+    passedMsBySubject.set(subject, nowMs);
+    const [oldest] = passedMsBySubject.keys();
+    if (passedMsBySubject.size > SUBJECT_COUNT_MAX && oldest !== undefined)
+      passedMsBySubject.delete(oldest);
+    sink(event);
+  };
+}
+
+/** What the event is one of many about; null when each counts. */
+function subjectOf(event: StampedEvent): string | null {
+  switch (event.kind) {
+    case 'progress':
+      return `${event.kind} ${event.stage}`;
+    case 'job-progress':
+    case 'job-started':
+    case 'job-finished':
+      return `${event.kind} ${event.worker ?? ''}`;
+    default:
+      return null;
+  }
+}
+
+function isLast(event: StampedEvent): boolean {
+  return event.kind === 'progress' && event.done === event.total;
+}

@@ -1,0 +1,203 @@
+/**
+ * The vocabulary of events: one entry per kind, with the fields that a program can rely on. Shared by
+ * coordinator, worker and compute process. The words for people are in `sentences.ts`.
+ *
+ * `outerStep` is the number of outer steps that were complete. Texts named `reason` are words of a
+ * library, an operating system or a failure: to be shown, never to be parsed.
+ */
+
+import { z } from 'zod';
+import { DeviceReportSchema } from './device-report.js';
+
+const count = z.int().nonnegative();
+const processId = z.int().nonnegative();
+const durationMs = z.number().nonnegative();
+
+/** JSON has no word for a number that is not finite; `encodeEvent` writes its name. */
+const measured = z.union([
+  z.number(),
+  z.nan(),
+  z.literal([Infinity, -Infinity]),
+  z.enum(['NaN', 'Infinity', '-Infinity']).transform(Number),
+]);
+
+const ofCheckpoint = { outerStep: count, address: z.string(), digest: z.string() };
+/** A job as its worker knows it. */
+const ofJob = { runId: z.string(), outerStep: count, jobIndex: count };
+
+/** Exit code and signal are null when the process never ran; one of them is otherwise. */
+const processEnd = {
+  pid: processId,
+  exitCode: z.int().nullable(),
+  signal: z.string().nullable(),
+};
+
+/** Why a worker ends its compute process. */
+export const COMPUTE_END_REASONS = [
+  'deadline',
+  'silent',
+  'aborted',
+  'bad-message',
+  'lost-channel',
+  'not-started',
+  'replaced',
+  'closed',
+] as const;
+
+/** The course of a run. */
+const RUN_SHAPES = {
+  'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
+  'outer-step': {
+    outerStep: count,
+    outerSteps: count,
+    queryLoss: measured,
+    supportLoss: measured,
+    gradientNorm: measured,
+    tasksPerSecond: measured,
+  },
+  checkpoint: ofCheckpoint,
+  'run-finished': ofCheckpoint,
+  /** The command ended with a failure; `failure` is its kind, or `bug`. */
+  'run-failed': { failure: z.string(), reason: z.string() },
+  'stop-requested': {},
+  /** High-rate. `total` is null when it is not known. */
+  progress: { stage: z.string(), done: count, total: count.nullable() },
+  'global-arm-started': {},
+  /** The run has fewer outer steps than its config asks for. */
+  'unfinished-run-evaluated': { outerStep: count, outerSteps: count },
+  'report-written': { address: z.string() },
+  'trial-scored': {
+    trial: z.string(),
+    outerStep: count,
+    /** `logloss` or `squared error`. */
+    loss: z.string(),
+    /** Null: the trial diverged. */
+    validationLoss: measured.nullable(),
+  },
+  'trial-diverged': { trial: z.string(), reason: z.string() },
+  /** Somebody trained the trial further than the rung that scores it. */
+  'trial-retrained': { trial: z.string(), outerStep: count, scoredOuterStep: count },
+  'rule-tuned': { rule: z.string(), priorLogloss: measured },
+  /** Events were lost here because a reader or a disk was too slow. */
+  'events-dropped': { eventCount: z.int().positive() },
+  'event-log-failed': { address: z.string(), reason: z.string() },
+};
+
+/** From logs to a task store. */
+const PREPARATION_SHAPES = {
+  'store-kept': { address: z.string() },
+  'store-prepared': {
+    taskCount: count,
+    taskCountBySplit: z.strictObject({ train: count, validation: count, test: count }),
+    rowCount: count,
+    logRowCount: count,
+    durationMs,
+  },
+  'small-tasks-left-out': { taskCount: count, rowCount: count },
+  'rows-rejected': { rowCount: count, file: z.string() },
+  'split-empty': { split: z.enum(['validation', 'test']) },
+  'label-never-differs': {
+    rows: z.enum(['training', 'stream']),
+    segment: z.string().nullable(),
+    labelKind: z.enum(['label', 'value']),
+    value: z.number(),
+  },
+};
+
+/** Checkpoints that could not be read, written or removed. */
+const CHECKPOINT_SHAPES = {
+  'checkpoint-damaged': {
+    /** The pointer `latest.json`, or a checkpoint it names. */
+    part: z.enum(['pointer', 'checkpoint']),
+    address: z.string(),
+    reason: z.string(),
+  },
+  'checkpoint-fallback': { outerStep: count },
+  'checkpoint-not-written': { outerStep: count, reason: z.string() },
+  'old-checkpoints-kept': { reason: z.string() },
+  'writes-unconditional': { address: z.string() },
+};
+
+/** The coordinator's side of the queue. */
+const DISPATCH_SHAPES = {
+  'job-retried': {
+    outerStep: count,
+    jobIndex: count,
+    cause: z.enum(['failed', 'lost', 'output-missing', 'rejected']),
+    reason: z.string(),
+  },
+  'leftover-jobs-removed': { jobCount: count },
+  'redis-away': { address: z.string(), reason: z.string() },
+  'redis-back': { awayMs: durationMs },
+  /** How to start a worker that serves this coordinator. */
+  'workers-awaited': { redisAddress: z.string(), prefix: z.string() },
+  'workers-missing': { openJobCount: count },
+  'worker-refused': { refusingWorker: z.string(), reason: z.string() },
+  'backends-differ': { backend: z.string(), otherWorker: z.string(), otherBackend: z.string() },
+  'queue-board-served': { url: z.string() },
+  'queue-board-absent': {},
+};
+
+/** A worker, told by itself or by its supervisor. The stamp says which worker. */
+const WORKER_SHAPES = {
+  'worker-ready': { pid: processId, server: z.string(), redisAddress: z.string() },
+  'worker-stopped': {},
+  'worker-exited': {
+    ...processEnd,
+    /** Why it could not be started; null for a process that ran. */
+    reason: z.string().nullable(),
+    /** The end of its standard error. */
+    lastWords: z.string(),
+  },
+  'worker-restarted': {},
+  'worker-given-up': { restartCount: count },
+  /** What a worker said that is no event of this vocabulary. */
+  'worker-misunderstood': { reason: z.string() },
+  'redis-trouble': { reason: z.string() },
+  'job-started': { jobId: z.string(), ...ofJob },
+  'job-finished': { jobId: z.string(), ...ofJob, computeMs: durationMs },
+  'job-failed': {
+    jobId: z.string(),
+    failure: z.enum(['blob-missing', 'refused', 'permanent', 'transient']),
+    reason: z.string(),
+  },
+  'job-handed-back': { jobId: z.string() },
+};
+
+/** A compute process, told by the worker that holds it. */
+const COMPUTE_SHAPES = {
+  'compute-started': { pid: processId },
+  'compute-ready': { pid: processId, device: DeviceReportSchema },
+  'compute-ended': {
+    ...processEnd,
+    /** Why the worker ended it; null when it ended by itself. */
+    endedBecause: z.enum(COMPUTE_END_REASONS).nullable(),
+  },
+  'compute-replaced': {
+    pid: processId,
+    jobCount: count,
+    residentByteCount: count,
+    residentByteCountMax: z.number().nonnegative(),
+  },
+  /** No native library could be loaded, so jobs run on a slow backend. */
+  'backend-portable': { refusals: z.array(z.string()), cure: z.string() },
+  /** The device's memory was exhausted; the low bits of results may differ from here on. */
+  'micro-batch-halved': { rowsMax: count, smallerRowsMax: count, reason: z.string() },
+  /** High-rate. */
+  'job-progress': {
+    ...ofJob,
+    phase: z.enum(['reading', 'computing']),
+    microBatch: z
+      .strictObject({ number: z.int().positive(), count: z.int().positive() })
+      .optional(),
+  },
+};
+
+export const EVENT_SHAPES = {
+  ...RUN_SHAPES,
+  ...PREPARATION_SHAPES,
+  ...CHECKPOINT_SHAPES,
+  ...DISPATCH_SHAPES,
+  ...WORKER_SHAPES,
+  ...COMPUTE_SHAPES,
+};

@@ -1,0 +1,218 @@
+/** Every kind of event in words: the only place where events become text for people. */
+
+import { formatDeviceLine } from './device-report.js';
+import type { EventKind, EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
+
+/** Details are kept in the log and not shown on a terminal. */
+export type EventLevel = 'detail' | 'notice' | 'warning';
+
+export interface Sentence {
+  readonly level: EventLevel;
+  readonly text: string;
+}
+
+type Sentences = {
+  readonly [Kind in EventKind]: (event: StampedEventOf<Kind>) => Sentence;
+};
+
+export function sentenceOf(event: StampedEvent): Sentence {
+  // The function of an event's kind takes that event, which an index by a union does not show.
+  const speak = SENTENCES[event.kind] as (event: StampedEvent) => Sentence;
+  return speak(event);
+}
+
+const detail = (text: string): Sentence => ({ level: 'detail', text });
+const notice = (text: string): Sentence => ({ level: 'notice', text });
+const warning = (text: string): Sentence => ({ level: 'warning', text });
+
+const SENTENCES: Sentences = {
+  'run-started': ({ runId, outerStep, outerSteps }) =>
+    notice(
+      outerStep === 0
+        ? `run ${runId}: ${outerSteps} outer steps`
+        : `run ${runId}: continuing after outer step ${outerStep} of ${outerSteps}`,
+    ),
+  'outer-step': ({ outerStep, outerSteps, queryLoss }) =>
+    notice(`step ${outerStep}/${outerSteps}  loss ${queryLoss.toFixed(4)}`),
+  checkpoint: ({ outerStep, address }) =>
+    notice(`checkpoint of outer step ${outerStep}: ${address}`),
+  'run-finished': ({ outerStep, address, digest }) =>
+    notice(`finished at outer step ${outerStep}: ${address}\nmeta-parameters ${digest}`),
+  // The command itself prints the whole report.
+  'run-failed': ({ reason }) => detail(`the run ended: ${reason}`),
+  'stop-requested': () => notice('stopping; once more to stop at once'),
+  progress: ({ stage, done, total }) =>
+    notice(total === null ? `${stage}  ${done}` : `${stage}  ${done}/${total}`),
+  'global-arm-started': () => notice('global arm: one model on all rows, the same system'),
+  'unfinished-run-evaluated': ({ outerStep, outerSteps }) =>
+    warning(
+      `the run stopped at outer step ${outerStep} of ${outerSteps}; its last checkpoint is evaluated`,
+    ),
+  'report-written': ({ address }) => notice(`report: ${address}`),
+  'trial-scored': ({ trial, outerStep, loss, validationLoss }) =>
+    notice(
+      `${trial} at outer step ${outerStep}: validation ${loss} ` +
+        (validationLoss === null ? 'diverged' : validationLoss.toFixed(5)),
+    ),
+  'trial-diverged': ({ trial, reason }) => warning(`${trial} diverges and is given up: ${reason}`),
+  'trial-retrained': ({ trial, outerStep, scoredOuterStep }) =>
+    warning(
+      `${trial} was trained to outer step ${outerStep} outside the sweep, which scores it at ` +
+        `${scoredOuterStep}: it is trained again`,
+    ),
+  'rule-tuned': ({ rule, priorLogloss }) =>
+    notice(`${rule}: prior logloss ${priorLogloss.toFixed(5)}`),
+  'events-dropped': ({ eventCount }) =>
+    detail(`${counted(eventCount, 'event')} could not be kept here`),
+  'event-log-failed': ({ address, reason }) =>
+    warning(`events cannot be logged at ${address} (${reason}); the run continues`),
+
+  'store-kept': ({ address }) =>
+    notice(`the task store at ${address} was already prepared from these logs: kept`),
+  'store-prepared': ({ taskCount, taskCountBySplit: split, rowCount, logRowCount, durationMs }) =>
+    notice(
+      `${taskCount} tasks (${split.train} train, ${split.validation} validation, ` +
+        `${split.test} test) with ${rowCount} of ${logRowCount} rows in ${secondsOf(durationMs)}`,
+    ),
+  'small-tasks-left-out': ({ taskCount, rowCount }) =>
+    notice(
+      `${counted(taskCount, 'task')} (${counted(rowCount, 'row')}) left out: ` +
+        'fewer rows than supportRowsMin or queryRowsMin',
+    ),
+  'rows-rejected': ({ rowCount, file }) =>
+    warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),
+  'split-empty': ({ split }) => warning(`no task is held out for ${split}`),
+  'label-never-differs': ({ rows, segment, labelKind, value }) =>
+    warning(
+      `every ${rows === 'stream' ? 'row of the stream' : 'training row'}` +
+        `${segment === null ? '' : ` of segment ${segment}`} has ` +
+        `${labelKind === 'value' ? 'the value' : 'label'} ${value}: nothing can be learned from ` +
+        'it; check that the config names the right column',
+    ),
+
+  'checkpoint-damaged': ({ part, address, reason }) =>
+    warning(`${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`),
+  'checkpoint-fallback': ({ outerStep }) =>
+    warning(`continuing from the checkpoint of outer step ${outerStep}, the newest that is whole`),
+  'checkpoint-not-written': ({ outerStep, reason }) =>
+    warning(`the checkpoint of outer step ${outerStep} could not be written: ${reason}`),
+  'old-checkpoints-kept': ({ reason }) => warning(`old checkpoints were not removed: ${reason}`),
+  'writes-unconditional': ({ address }) =>
+    warning(`${address} ignores conditional writes: start only one coordinator of this run`),
+
+  'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
+  'leftover-jobs-removed': ({ jobCount }) =>
+    notice(`removed ${counted(jobCount, 'waiting job')} of an earlier start`),
+  'redis-away': ({ address, reason }) =>
+    warning(`Redis at ${address} does not answer (${reason}); waiting for it`),
+  'redis-back': ({ awayMs }) => notice(`Redis is back after ${secondsOf(awayMs)}`),
+  'workers-awaited': ({ redisAddress, prefix }) =>
+    notice(
+      `waiting for workers; start some with: qianmo worker --redis ${redisAddress} --prefix '${prefix}'`,
+    ),
+  'workers-missing': ({ openJobCount }) =>
+    warning(
+      `${counted(openJobCount, 'job')} waiting and no worker is connected: start one with qianmo worker`,
+    ),
+  'worker-refused': ({ refusingWorker, reason }) =>
+    warning(
+      `worker ${refusingWorker} refuses the jobs of this run and leaves them to others: ${reason}`,
+    ),
+  'backends-differ': ({ backend, otherWorker, otherBackend }) =>
+    warning(
+      `jobs are computed on different backends (${backend}; ${otherWorker}: ${otherBackend}), ` +
+        'so another run of this config may differ in its low bits',
+    ),
+  'queue-board-served': ({ url }) => notice(`queue board: ${url}`),
+  'queue-board-absent': () => warning('--in-process has no queue, so no dashboard'),
+
+  'worker-ready': (event) =>
+    notice(
+      `${workerOf(event)} (process ${event.pid}) takes jobs from ${event.server} at ${event.redisAddress}`,
+    ),
+  'worker-stopped': (event) => detail(`${workerOf(event)} stopped`),
+  'worker-exited': (event) =>
+    warning(
+      `${workerOf(event)} ended: ${event.reason ?? endOf(event)}` +
+        (event.lastWords === '' ? '' : `; its last words: ${event.lastWords}`),
+    ),
+  'worker-restarted': (event) => notice(`${workerOf(event)} is started again`),
+  'worker-given-up': (event) =>
+    warning(`${workerOf(event)} is not started again: ${event.restartCount} restarts are used up`),
+  'worker-misunderstood': (event) =>
+    warning(`${workerOf(event)} sent a message that is no event: ${event.reason}`),
+  'redis-trouble': (event) => warning(`${prefixOf(event)}${event.reason}`),
+  'job-started': (event) => detail(`${prefixOf(event)}job ${event.jobId} started`),
+  'job-finished': (event) =>
+    detail(`${prefixOf(event)}job ${event.jobId} computed in ${Math.round(event.computeMs)} ms`),
+  'job-failed': (event) =>
+    detail(`${prefixOf(event)}job ${event.jobId} failed: ${event.failure}: ${event.reason}`),
+  'job-handed-back': (event) =>
+    detail(`${prefixOf(event)}job ${event.jobId} handed back to the queue`),
+
+  'compute-started': (event) =>
+    detail(`${prefixOf(event)}compute process ${event.pid} is starting`),
+  'compute-ready': (event) =>
+    notice(`${sourceOf(event) ?? 'this process'} computes on ${formatDeviceLine(event.device)}`),
+  'compute-ended': (event) => {
+    const { endedBecause } = event;
+    const isExpected =
+      endedBecause === 'closed' || endedBecause === 'replaced' || endedBecause === 'aborted';
+    const text = `${prefixOf(event)}the compute process ended: ${endedBecause ?? endOf(event)}`;
+    return isExpected ? detail(text) : warning(text);
+  },
+  'compute-replaced': (event) =>
+    warning(
+      `${prefixOf(event)}the compute process is replaced after ${counted(event.jobCount, 'job')}: ` +
+        `it holds ${mebibytes(event.residentByteCount)}, more than ${mebibytes(event.residentByteCountMax)}`,
+    ),
+  'backend-portable': (event) =>
+    warning(
+      `${prefixOf(event)}native TensorFlow did not load, so jobs run on a slow portable backend ` +
+        `(${event.refusals.join('; ')}). Cure: ${event.cure}.`,
+    ),
+  'micro-batch-halved': (event) =>
+    warning(
+      `${prefixOf(event)}the device's memory is exhausted: micro-batches of at most ` +
+        `${event.rowsMax} rows become ones of at most ${event.smallerRowsMax}. The order of sums ` +
+        'differs from here on, so the low bits of results, and the digest, may too. To rule it ' +
+        `out, set training.microBatchRowsMax to ${event.smallerRowsMax} in the config (${event.reason})`,
+    ),
+  'job-progress': (event) => {
+    const { jobIndex, phase, microBatch } = event;
+    const doing =
+      microBatch === undefined ? phase : `micro-batch ${microBatch.number} of ${microBatch.count}`;
+    return detail(`${prefixOf(event)}job ${jobIndex} of outer step ${event.outerStep}: ${doing}`);
+  },
+};
+
+/** Null for an event of the coordinator. */
+function sourceOf({ worker, workerIndex }: EventStamp): string | null {
+  if (workerIndex !== undefined) return `worker ${workerIndex + 1}`;
+  return worker === undefined ? null : `worker ${worker}`;
+}
+
+function workerOf(stamp: EventStamp): string {
+  return sourceOf(stamp) ?? 'the worker';
+}
+
+function prefixOf(stamp: EventStamp): string {
+  const source = sourceOf(stamp);
+  return source === null ? '' : `${source}: `;
+}
+
+function endOf(end: { readonly exitCode: number | null; readonly signal: string | null }): string {
+  return end.signal === null ? `exit code ${end.exitCode ?? 'unknown'}` : `signal ${end.signal}`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+function secondsOf(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)} s`;
+}
+
+function mebibytes(byteCount: number): string {
+  return `${Math.round(byteCount / 2 ** 20)} MiB`;
+}

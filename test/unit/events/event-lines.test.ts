@@ -1,0 +1,74 @@
+import { describe, expect, it } from 'vitest';
+import { QianmoError } from '../../../shared/base/errors.js';
+import {
+  encodeEvent,
+  EVENT_KINDS,
+  EVENT_SCHEMA_VERSION,
+  parseEventLine,
+} from '../../../shared/events/event-lines.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { sentenceOf } from '../../../shared/events/sentences.js';
+import { everyEvent } from '../../fixtures/every-event.js';
+
+const stamp = { epochMs: 1_700_000_000_000, worker: 'host-42', workerIndex: 1 };
+
+function refusalOf(line: string): string | undefined {
+  try {
+    parseEventLine(line, 'events/000001.ndjson');
+  } catch (error) {
+    if (error instanceof QianmoError && error.kind === 'data') return error.report.found;
+    throw error;
+  }
+  return undefined;
+}
+
+describe('the vocabulary', () => {
+  it('has a sample of every kind here', () => {
+    expect(everyEvent.map(({ kind }) => kind).sort()).toEqual([...EVENT_KINDS].sort());
+  });
+
+  it.each(everyEvent.map((event) => [event.kind, event] as const))(
+    '%s: has a schema that admits its line and nothing more, and a sentence',
+    (_, event) => {
+      const stamped: StampedEvent = { runId: 'r', ...stamp, ...event };
+      const line = encodeEvent(stamped);
+      expect(line).not.toContain('\n');
+      expect(parseEventLine(line)).toEqual(stamped);
+      expect(refusalOf(line.replace('{', '{"extra":1,'))).toContain('extra');
+      expect(sentenceOf(stamped).text).toMatch(/\w/);
+      expect(sentenceOf(stamped).text).not.toMatch(/undefined|NaN|\[object/);
+    },
+  );
+});
+
+describe('a line', () => {
+  const finished: StampedEvent = { epochMs: 5, kind: 'rule-tuned', rule: 'x', priorLogloss: 1 };
+
+  it('keeps numbers that are not finite', () => {
+    for (const priorLogloss of [Number.NaN, Infinity, -Infinity])
+      expect(parseEventLine(encodeEvent({ ...finished, priorLogloss }))).toEqual({
+        ...finished,
+        priorLogloss,
+      });
+  });
+
+  it('bounds what a library wrote', () => {
+    const long: StampedEvent = { epochMs: 5, kind: 'redis-trouble', reason: 'x'.repeat(100_000) };
+    expect(encodeEvent(long).length).toBeLessThan(5_000);
+  });
+
+  it.each([
+    ['cut short', '{"schemaVersion":1,"ep', /^\{"schemaVersion":1,"ep$/],
+    ['of no kind', '{"schemaVersion":1}', /no field "kind"/],
+    ['of an unknown kind', '{"kind":"nonsense"}', /the kind "nonsense"/],
+    ['of another version', encodeEvent(finished).replace(':1,', ':2,'), /schemaVersion/],
+    ['without a time', encodeEvent(finished).replace('"epochMs":5,', ''), /epochMs/],
+    ['with a wrong field', encodeEvent(finished).replace('"x"', '7'), /rule/],
+  ])('that is %s is refused', (_, line, found) => {
+    expect(refusalOf(line)).toMatch(found);
+  });
+
+  it('begins with its version', () => {
+    expect(encodeEvent(finished)).toMatch(`{"schemaVersion":${EVENT_SCHEMA_VERSION},`);
+  });
+});

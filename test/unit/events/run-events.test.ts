@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { boundedRate } from '../../../shared/events/bounded-rate.js';
+import {
+  runEventSink,
+  sinksTogether,
+  toldBy,
+  type RunEventOf,
+  type StampedEvent,
+} from '../../../shared/events/run-events.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+
+function collecting() {
+  const events: StampedEvent[] = [];
+  return { events, sink: (event: StampedEvent) => void events.push(event) };
+}
+
+const step = (outerStep: number): RunEventOf<'outer-step'> => ({
+  ...{ kind: 'outer-step', outerStep, outerSteps: 9, queryLoss: 1, supportLoss: 1 },
+  ...{ gradientNorm: 1, tasksPerSecond: 1 },
+});
+
+describe('runEventSink', () => {
+  it('stamps run, time and the outer step that training has reached', () => {
+    const { events, sink } = collecting();
+    const clock = instantClock();
+    const emit = runEventSink({ runId: 'r', clock }, sink);
+    emit({ kind: 'leftover-jobs-removed', jobCount: 1 });
+    clock.advance(7);
+    emit({ kind: 'run-started', runId: 'r', outerStep: 3, outerSteps: 9 });
+    emit({ kind: 'redis-back', awayMs: 1 });
+    emit(step(4));
+    emit({ kind: 'redis-back', awayMs: 2 });
+    emit({ kind: 'checkpoint-fallback', outerStep: 1 });
+    emit({ kind: 'run-finished', outerStep: 4, address: 'a', digest: 'd' });
+    emit({ kind: 'report-written', address: 'a' });
+    expect(events.map(({ epochMs, runId, outerStep }) => [epochMs, runId, outerStep])).toEqual([
+      [0, 'r', undefined],
+      [7, 'r', 3],
+      [7, 'r', 3],
+      [7, 'r', 4],
+      [7, 'r', 4],
+      [7, 'r', 1],
+      [7, 'r', 4],
+      [7, 'r', undefined],
+    ]);
+  });
+
+  it('keeps the time and the run that another process gave', () => {
+    const { events, sink } = collecting();
+    const emit = runEventSink({ runId: 'r', clock: instantClock() }, sink);
+    const ofOther = { kind: 'job-started', jobId: 'o-1-2', runId: 'o', outerStep: 1 } as const;
+    emit({ ...ofOther, jobIndex: 2 }, { worker: 'w', workerIndex: 0, epochMs: 99 });
+    expect(events).toEqual([{ ...ofOther, jobIndex: 2, epochMs: 99, worker: 'w', workerIndex: 0 }]);
+  });
+
+  it('composes: every sink sees every event, with its source', () => {
+    const [first, second] = [collecting(), collecting()];
+    const clock = instantClock();
+    const emit = toldBy(
+      { worker: 'w' },
+      runEventSink({ clock }, sinksTogether(first.sink, second.sink)),
+    );
+    emit({ kind: 'worker-restarted' }, { workerIndex: 2 });
+    expect(first.events).toEqual([
+      { kind: 'worker-restarted', epochMs: 0, worker: 'w', workerIndex: 2 },
+    ]);
+    expect(second.events).toEqual(first.events);
+  });
+});
+
+describe('boundedRate', () => {
+  it('passes one event a second of each subject, the last of a stage, and all that is rare', () => {
+    const { events, sink } = collecting();
+    const clock = instantClock();
+    const emit = runEventSink({ clock }, boundedRate(clock, sink));
+    for (let done = 0; done <= 40; done += 1) {
+      emit({ kind: 'progress', stage: 'reading', done, total: 40 });
+      emit({ kind: 'progress', stage: 'writing', done, total: null });
+      emit({ kind: 'redis-back', awayMs: done });
+      clock.advance(100);
+    }
+    const doneOf = (wanted: string): number[] =>
+      events.flatMap((event) =>
+        event.kind === 'progress' && event.stage === wanted ? [event.done] : [],
+      );
+    expect(doneOf('reading')).toEqual([0, 10, 20, 30, 40]);
+    expect(doneOf('writing')).toEqual([0, 10, 20, 30, 40]);
+    expect(events.filter(({ kind }) => kind === 'redis-back')).toHaveLength(41);
+    emit({ kind: 'progress', stage: 'reading', done: 40, total: 40 });
+    expect(doneOf('reading')).toEqual([0, 10, 20, 30, 40, 40]);
+  });
+
+  it('tells workers apart', () => {
+    const { events, sink } = collecting();
+    const clock = instantClock();
+    const emit = runEventSink({ clock }, boundedRate(clock, sink));
+    const progress = { kind: 'job-progress', runId: 'r', outerStep: 0, jobIndex: 0 } as const;
+    for (const worker of ['a', 'b', 'a', 'b']) emit({ ...progress, phase: 'reading' }, { worker });
+    expect(events.map(({ worker }) => worker)).toEqual(['a', 'b']);
+  });
+});
