@@ -79,7 +79,7 @@ describe('workers that end', () => {
     expect(await control.started()).toBe('first 0');
     await first.stop();
     const kinds = first.events.map(({ kind }) => kind);
-    expect(kinds).toEqual(['ready', 'job-started', 'job-handed-back', 'stopped']);
+    expect(kinds).toEqual(['worker-ready', 'job-started', 'job-handed-back', 'worker-stopped']);
     await room.steeredWorker('second');
     expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
   });
