@@ -4,15 +4,16 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import { LruCache } from '../base/lru-cache.js';
 import type { StampedEvent, StampedEventSink } from './run-events.js';
 
 /** Least time between two events of one kind, worker and stage. */
 const INTERVAL_MS = 1_000;
-/** Stages and workers told apart; the one that was silent longest is forgotten beyond it. */
+/** Stages and workers told apart. */
 const SUBJECT_COUNT_MAX = 1_000;
 
 export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventSink {
-  const passedMsBySubject = new Map<string, number>();
+  const passedMsBySubject = new LruCache<string, number>({ countMax: SUBJECT_COUNT_MAX });
   return (event) => {
     const subject = subjectOf(event);
     if (subject === null) {
@@ -22,11 +23,7 @@ export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventS
     const nowMs = clock.monotonicMs();
     const passedMs = passedMsBySubject.get(subject) ?? Number.NEGATIVE_INFINITY;
     if (nowMs - passedMs < INTERVAL_MS && !isLast(event)) return;
-    passedMsBySubject.delete(subject);
-    passedMsBySubject.set(subject, nowMs);
-    const [oldest] = passedMsBySubject.keys();
-    if (passedMsBySubject.size > SUBJECT_COUNT_MAX && oldest !== undefined)
-      passedMsBySubject.delete(oldest);
+    passedMsBySubject.put(subject, nowMs);
     sink(event);
   };
 }
