@@ -1,6 +1,8 @@
 /** Which arms can be evaluated, what each needs, and why the others are left out. */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
@@ -31,8 +33,8 @@ export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as co
 
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
 export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
-  const isGlobalRun = config.method.kind === 'global';
-  const parameters = trained ?? (isGlobalRun ? meta : null);
+  const isMetaTrained = adapts(methodPlanOf(config.method));
+  const parameters = trained ?? (isMetaTrained ? null : meta);
   const global: AdaptableModel | null =
     parameters === null ? null : { parameters, method: { kind: 'global' } };
   const leftOut: { arm: ArmName; reason: string }[] = [];
@@ -41,7 +43,7 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
   if (store.manifest.hasOracle) wanted.add('oracle');
   for (const arm of ARM_NAMES) {
     if (!wanted.has(arm)) continue;
-    const reason = reasonToLeaveOut(arm, global, isGlobalRun);
+    const reason = reasonToLeaveOut(arm, global, isMetaTrained);
     if (reason === null) arms.add(arm);
     else leftOut.push({ arm, reason });
   }
@@ -66,7 +68,7 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
 function reasonToLeaveOut(
   arm: ArmName,
   global: AdaptableModel | null,
-  isGlobalRun: boolean,
+  isMetaTrained: boolean,
 ): string | null {
   switch (arm) {
     case 'global':
@@ -76,7 +78,7 @@ function reasonToLeaveOut(
     case 'meta-unadapted':
     case 'meta-adapted':
     case 'meta-chosen':
-      return isGlobalRun ? "the run's own method is global: there is nothing meta-trained" : null;
+      return isMetaTrained ? null : "the run's own method is global: there is nothing meta-trained";
     case 'constant':
     case 'oracle':
       return null;

@@ -26,7 +26,7 @@ export async function jobNeighboursOf(
   tasks: readonly TaskRows[],
   division?: RowDivision,
 ): Promise<JobNeighbours> {
-  const choice = methodPlanOf(method).innerLoop?.reads?.neighbours;
+  const choice = methodPlanOf(method).innerLoop.reads.neighbours;
   if (choice === undefined) return { named: {}, rows: [] };
   const index = await indexOf(store, choice.feature, division);
   const neighbours = tasks.map((task) => index.neighboursOf(task, choice.count));

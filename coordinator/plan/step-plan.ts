@@ -7,7 +7,8 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
-import { methodWorkAt } from '../../shared/methods/methods.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf, methodWorkAt } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -73,21 +74,20 @@ export function stepPlanner(
 }
 
 /**
- * The global method reads every task once an epoch: it weights by rows, and once is enough. Logs
- * without a time have no age: a curriculum then goes by size.
+ * A method whose tasks do not adapt reads every task once an epoch: it weights by rows, and once is
+ * enough. Logs without a time have no age, so a curriculum then goes by size.
  */
 function trainingSampler(
   { seed, method, training, data }: RunConfig,
   store: TaskStore,
 ): TaskSampler {
   const { sampling, curriculum } = training;
-  const isGlobal = method.kind === 'global';
   return taskSampler(
     seed,
     store.tasks.filter((task) => task.split === 'train'),
     {
       ...training,
-      sampling: isGlobal && sampling !== 'sequential' ? 'uniform' : sampling,
+      sampling: adapts(methodPlanOf(method)) || sampling === 'sequential' ? sampling : 'uniform',
       ...(curriculum !== undefined && data.time === undefined
         ? { curriculum: { ...curriculum, by: 'size' } }
         : {}),

@@ -2,6 +2,7 @@
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
@@ -23,7 +24,7 @@ const COLD_RULES = {
 } as const;
 
 export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule {
-  return config.method.kind === 'global' ? 'rows' : config.training.taskWeight;
+  return adapts(methodPlanOf(config.method)) ? config.training.taskWeight : 'rows';
 }
 
 /** The rows of the cold term are those that weigh; null without such a term. */
@@ -31,8 +32,8 @@ export function coldTaskWeightRuleOf({
   method,
   training,
 }: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
-  const { coldShare = 0, coldRows = 'all' } = methodPlanOf(method).innerLoop ?? {};
-  return coldShare > 0 ? COLD_RULES[coldRows][training.taskWeight] : null;
+  const { cold } = methodPlanOf(method);
+  return cold === null ? null : COLD_RULES[cold.rows][training.taskWeight];
 }
 
 /**

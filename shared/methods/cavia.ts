@@ -10,7 +10,12 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
 import { defineMethod } from './inner-loop/method.js';
 
 const CONTEXT = 'adgroupEmbedding';
@@ -23,13 +28,13 @@ export const cavia = defineMethod({
     order: orderSettings.order.default('second'),
   }),
   planOf: (settings) => ({
-    innerLoop: {
-      ...settings,
+    ...adaptationBy(settings, {
       start: ({ tf, taskCount, personal, variable }) =>
         Object.fromEntries(
           personal.map((name) => [name, tf.zeros([taskCount, ...variable(name).shape])]),
         ),
-    },
+    }),
+    outer: derivativeBy(settings),
   }),
   misfitsOf: (_, { personal }) =>
     personal.length === 1 && personal[0] === CONTEXT

@@ -17,13 +17,14 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
 import { learnedRates } from './inner-loop/inner-rates.js';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
-  defineMethod,
-  type AdaptingTasks,
-  type Blocks,
-  type ModelShape,
-} from './inner-loop/method.js';
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
+import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
+import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import {
   featureNamesOf,
   requireFeatures,
@@ -65,12 +66,12 @@ const { variables: rateVariables, ...ratedStep } = learnedRates({
 export const encoder = defineMethod({
   settings,
   planOf: (own) => ({
-    innerLoop: {
-      ...own,
+    ...adaptationBy(own, {
       reads: { supportTotals: true, supportFields: true },
       start: (tasks) => shifted(tasks, taskEmbeddings(tasks, own)),
       ...ratedStep,
-    },
+    }),
+    outer: derivativeBy(own),
     variables: (model) => [...encoderVariables(model, own), ...rateVariables(model)],
   }),
   misfitsOf: ({ innerSteps, levelShift }) =>

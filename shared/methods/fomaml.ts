@@ -6,7 +6,7 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings } from './inner-loop/inner-loop-settings.js';
+import { adaptationBy, FIRST_ORDER, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
 import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
@@ -17,7 +17,8 @@ export const fomaml = defineMethod({
     ...fixedRateSettings,
   }),
   planOf: (settings) => ({
-    innerLoop: { ...settings, order: 'first', path: 'kept', ...fixedRates(settings.rateFactors) },
+    ...adaptationBy(settings, fixedRates(settings.rateFactors)),
+    outer: FIRST_ORDER,
   }),
   misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

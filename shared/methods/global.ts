@@ -1,13 +1,21 @@
 /**
- * One model for all adgroups: no inner loop, plain gradient over support and query rows alike.
+ * One model for all adgroups: no task adapts in training, the gradient is over support and query rows alike.
  *
  *   g = sum_i w_i * grad L(theta ; S_i and Q_i)
  */
 
 import { z } from 'zod';
+import type { InnerLoop } from './inner-loop/inner-loop.js';
 import { defineMethod } from './inner-loop/method.js';
+
+/** Tasks are finetuned by plain gradient descent, at the rates and steps that a prediction asks for. */
+const PLAIN_DESCENT: InnerLoop = {
+  steps: { count: 1, rate: 1, momentum: 0, supportBatches: 1 },
+  reads: {},
+  shift: null,
+};
 
 export const globalMethod = defineMethod({
   settings: z.strictObject({ kind: z.literal('global') }),
-  planOf: () => ({ innerLoop: null }),
+  planOf: () => ({ innerLoop: PLAIN_DESCENT, outer: { kind: 'unadapted' }, cold: null }),
 });

@@ -10,7 +10,7 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings } from './inner-loop/inner-loop-settings.js';
+import { adaptationBy, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
 import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
@@ -25,14 +25,12 @@ export const imaml = defineMethod({
     /** Conjugate-gradient steps; exact from the number of a task's parameters on. */
     iterationCount: z.int().positive().max(100).default(5),
   }),
-  planOf: ({ iterationCount, ...settings }) => ({
-    innerLoop: {
-      ...settings,
-      order: 'first',
-      path: 'kept',
-      outerGradient: { kind: 'implicit', iterationCount },
+  planOf: ({ iterationCount, proximalWeight, ...settings }) => ({
+    ...adaptationBy(settings, {
+      steps: { proximalWeight },
       ...fixedRates(settings.rateFactors),
-    },
+    }),
+    outer: { kind: 'implicit', iterationCount },
   }),
   misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -13,15 +13,15 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import { moved } from './inner-loop/inner-rates.js';
 import {
-  defineMethod,
-  labelVariances,
-  type AdaptingTasks,
-  type InnerLoop,
-  type MethodPlan,
-  type ModelShape,
-} from './inner-loop/method.js';
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
+import { labelVariances, type AdaptingTasks, type InnerLoop } from './inner-loop/inner-loop.js';
+import { defineMethod, type MethodPlan, type ModelShape } from './inner-loop/method.js';
 
 /** Knots lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 const KNOT_COUNT = 6;
@@ -42,7 +42,7 @@ export const learnedRule = defineMethod({
   }),
   planOf: ({ rank, ...loop }) => {
     const { variables, ...stepping } = learnedRuleStep(rank);
-    return { innerLoop: { ...loop, ...stepping }, variables };
+    return { ...adaptationBy(loop, stepping), outer: derivativeBy(loop), variables };
   },
 });
 
@@ -52,15 +52,14 @@ export function learnedRuleStep(
 ): Required<Pick<InnerLoop, 'reads' | 'step'> & Pick<MethodPlan, 'variables'>> {
   return {
     reads: { supportTotals: true },
-    step: (tasks, { blocks, scaledGradients }) => {
-      const weights = knotWeights(tasks);
-      return Object.fromEntries(
-        Object.entries(blocks).map(([name, block]) => {
-          const gradient = scaledGradients[name];
-          if (gradient === undefined) throw new Error(`no gradient of ${name}`);
-          return [name, tasks.tf.sub(block, stepped(tasks, name, gradient, weights, rank))];
-        }),
-      );
+    step: {
+      blocksAfter: (tasks, step) => {
+        const weights = knotWeights(tasks);
+        return moved(tasks, step, (name, gradient) =>
+          byRule(tasks, { name, rank }, gradient, weights),
+        );
+      },
+      differsByStep: false,
     },
     variables: (model) => ruleVariables(model, rank),
   };
@@ -80,22 +79,21 @@ function knotWeights({ tf, supportTotals }: AdaptingTasks): tfjs.Tensor {
 }
 
 /** What is subtracted from a variable: `r G + Q Q^T G`, `[taskCount, ...shape]`. */
-function stepped(
+function byRule(
   { tf, taskCount, variable }: AdaptingTasks,
-  name: string,
+  { name, rank }: { readonly name: string; readonly rank: number },
   gradient: tfjs.Tensor,
   weights: tfjs.Tensor,
-  rank: number,
 ): tfjs.Tensor {
   const flat = tf.reshape<tfjs.Rank.R2>(gradient, [taskCount, -1]);
   const factor = tf.matMul(weights, tf.reshape(variable(`rule/${name}`), [KNOT_COUNT, 1]));
-  let moved = tf.mul<tfjs.Tensor2D>(flat, factor);
+  let rated = tf.mul<tfjs.Tensor2D>(flat, factor);
   if (rank > 0) {
     const association = variable(`association/${name}`);
     const projected = tf.matMul(flat, association);
-    moved = tf.add(moved, tf.matMul(projected, association, false, true));
+    rated = tf.add(rated, tf.matMul(projected, association, false, true));
   }
-  return tf.reshape(moved, gradient.shape);
+  return tf.reshape(rated, gradient.shape);
 }
 
 function ruleVariables(model: ModelShape, rank: number): Variable[] {

@@ -12,7 +12,12 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
 import {
   fixedRates,
   learnedRates,
@@ -43,11 +48,12 @@ export const mamlPlusPlus = defineMethod({
     firstOrderOuterSteps: outerStepCount,
   }),
   planOf: (settings) => {
+    const outer = derivativeBy(settings);
     if (!settings.learnsRates)
-      return { innerLoop: { ...settings, ...fixedRates(settings.rateFactors) } };
+      return { ...adaptationBy(settings, fixedRates(settings.rateFactors)), outer };
     const stepCount = settings.ratesDifferByStep ? settings.innerSteps : null;
     const { variables, ...stepping } = learnedRates({ ...settings, stepCount });
-    return { innerLoop: { ...settings, ...stepping }, variables };
+    return { ...adaptationBy(settings, stepping), outer, variables };
   },
   misfitsOf: (settings, { personal }) => [
     ...rateFactorMisfits(settings, personal),

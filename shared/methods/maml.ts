@@ -9,7 +9,11 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, secondOrderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  adaptationBy,
+  innerLoopSettings,
+  secondOrderSettings,
+} from './inner-loop/inner-loop-settings.js';
 import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
@@ -21,7 +25,8 @@ export const maml = defineMethod({
     ...fixedRateSettings,
   }),
   planOf: (settings) => ({
-    innerLoop: { ...settings, order: 'second', ...fixedRates(settings.rateFactors) },
+    ...adaptationBy(settings, fixedRates(settings.rateFactors)),
+    outer: { kind: 'derivative', order: 'second', path: settings.path },
   }),
   misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -18,7 +18,9 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { GENERATED_BLOCK } from './inner-loop/generated-block.js';
 import type { Variable } from '../tensors/variable.js';
-import { defineMethod, type InnerLoop, type ModelShape } from './inner-loop/method.js';
+import type { InnerLoop } from './inner-loop/inner-loop.js';
+import { moved } from './inner-loop/inner-rates.js';
+import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { requireFeatures } from './inner-loop/support-features.js';
 
 const WEIGHT = 'generator.weight';
@@ -46,9 +48,9 @@ export const metaEmbedding = defineMethod({
     }),
   planOf: ({ attributes, innerSteps, innerRate, coldShare, form, rowsPerStep = 1 }) => {
     const paper: InnerLoop = {
-      ...{ innerSteps, innerRate, coldShare, momentum: 0 },
-      ...{ order: 'second', path: 'kept', coldRows: 'support', levelShift: false },
+      steps: { count: innerSteps, rate: innerRate, momentum: 0, supportBatches: 1 },
       reads: { attributes: true },
+      shift: null,
       start: (tasks) => {
         const { tf } = tasks;
         const inputs = tasks.attributes(attributes);
@@ -69,6 +71,8 @@ export const metaEmbedding = defineMethod({
       innerLoop: form === 'paper' ? paper : releasedForm(paper, rowsPerStep),
       // A new adgroup adapts by its own mean loss, whatever the generator was trained by.
       predictionLoop: paper,
+      outer: { kind: 'derivative', order: 'second', path: 'kept' },
+      cold: coldShare === 0 ? null : { share: coldShare, rows: 'support' },
       learns: 'method',
       variables: (model) => [generatorWeight(model, attributes)],
     };
@@ -90,17 +94,16 @@ function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
       };
     },
     // From the mean over a task's rows to the mean over all rows of the outer step.
-    step: (tasks, { blocks, scaledGradients }) => {
-      const { tf, taskCount } = tasks;
-      const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
-      return Object.fromEntries(
-        Object.entries(blocks).map(([name, block]) => {
-          const gradient = scaledGradients[name];
-          if (gradient === undefined) throw new Error(`no gradient of ${name}`);
-          const shape = [taskCount, ...block.shape.slice(1).map(() => 1)];
-          return [name, tf.sub(block, tf.mul(gradient, tf.reshape(share, shape)))];
-        }),
-      );
+    step: {
+      blocksAfter: (tasks, step) => {
+        const { tf, taskCount } = tasks;
+        const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
+        return moved(tasks, step, (_, gradient) => {
+          const shape = [taskCount, ...gradient.shape.slice(1).map(() => 1)];
+          return tf.mul(gradient, tf.reshape(share, shape));
+        });
+      },
+      differsByStep: false,
     },
   };
 }

@@ -9,7 +9,12 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
+import {
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
 import {
   learnedRates,
   learnedRateSettings,
@@ -29,7 +34,7 @@ export const metaSgd = defineMethod({
   }),
   planOf: (settings) => {
     const { variables, ...stepping } = learnedRates({ ...settings, stepCount: null });
-    return { innerLoop: { ...settings, ...stepping }, variables };
+    return { ...adaptationBy(settings, stepping), outer: derivativeBy(settings), variables };
   },
   misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

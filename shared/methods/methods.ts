@@ -7,7 +7,7 @@ import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
 import { imaml } from './imaml.js';
 import { learnedRule } from './learned-rule.js';
-import { levelShiftOf, levelShiftVariables } from './inner-loop/level-shift-settings.js';
+import { levelShiftVariables } from './inner-loop/level-shift-settings.js';
 import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
@@ -18,6 +18,7 @@ import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../tensors/variable.js';
 import {
+  adapts,
   type Method,
   type MethodPlan,
   type ModelSettings,
@@ -59,7 +60,7 @@ export type MethodConfig = z.infer<typeof MethodConfigSchema>;
 export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
   const { innerLoop, variables } = methodPlanOf(config);
   const own = variables?.(model) ?? [];
-  return [...own, ...levelShiftVariables(innerLoop, model)];
+  return [...own, ...levelShiftVariables(innerLoop.shift, model)];
 }
 
 export function methodPlanOf(config: MethodConfig): MethodPlan {
@@ -83,9 +84,9 @@ const NOTHING_ADAPTS: SettingMisfit = {
 
 /** True of methods that are not about adapting a model's blocks. */
 function adaptsSomething(config: MethodConfig, { personal }: ModelSettings): boolean {
-  const { innerLoop, learns } = methodPlanOf(config);
-  if (innerLoop === null || learns === 'method') return true;
-  return personal.length > 0 || levelShiftOf(innerLoop) !== null;
+  const plan = methodPlanOf(config);
+  if (!adapts(plan) || plan.learns === 'method') return true;
+  return personal.length > 0 || plan.innerLoop.shift !== null;
 }
 
 /** What the jobs of an outer step are told of the method: a pure function of config and step. */
@@ -104,7 +105,7 @@ export function methodWorkAt(
 
 /** Share of the outer loss that is the loss before adaptation. */
 export function coldShareOf(config: MethodConfig): number {
-  return methodPlanOf(config).innerLoop?.coldShare ?? 0;
+  return methodPlanOf(config).cold?.share ?? 0;
 }
 
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {

@@ -21,13 +21,14 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
-  defineMethod,
-  type AdaptingTasks,
-  type Blocks,
-  type ModelShape,
-} from './inner-loop/method.js';
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
+import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
+import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 import {
   featureNamesOf,
@@ -71,8 +72,7 @@ type Settings = z.infer<typeof settings>;
 export const pamlGate = defineMethod({
   settings,
   planOf: (own) => ({
-    innerLoop: {
-      ...own,
+    ...adaptationBy(own, {
       reads: {
         supportTotals: true,
         supportFields: true,
@@ -80,7 +80,8 @@ export const pamlGate = defineMethod({
         ...(own.neighbours === undefined ? {} : { neighbours: own.neighbours }),
       },
       start: (tasks) => gated(tasks, taskEmbeddings(tasks, own)),
-    },
+    }),
+    outer: derivativeBy(own),
     variables: (model) => gateVariables(model, own),
   }),
 });

@@ -16,8 +16,14 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
 import { moved } from './inner-loop/inner-rates.js';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
-import { defineMethod, type AdaptingTasks, type ModelShape } from './inner-loop/method.js';
+import {
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
+import type { AdaptingTasks } from './inner-loop/inner-loop.js';
+import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { blockOf } from './inner-loop/personal-blocks.js';
 import {
   requireFeatures,
@@ -41,24 +47,27 @@ export const pamlRate = defineMethod({
     attributes: z.array(z.string().min(1)).default([]),
   }),
   planOf: ({ treeDepth, leafRateScale, attributes, ...loop }) => ({
-    innerLoop: {
-      ...loop,
+    ...adaptationBy(loop, {
       reads: {
         supportTotals: true,
         ...(attributes.length === 0 ? {} : { attributes: true as const }),
       },
-      step: (tasks, { blocks, scaledGradients }) => {
-        const shares = tasks.tf.mul<tfjs.Tensor2D>(
-          leafShares(tasks, taskFeatures(tasks, attributes), treeDepth),
-          leafRateScale,
-        );
-        return moved(tasks, blocks, scaledGradients, (name, gradient) => {
-          const rate = rateOf(tasks, shares, blockOf(name));
-          const byTask = [tasks.taskCount, ...gradient.shape.slice(1).map(() => 1)];
-          return tasks.tf.mul(gradient, tasks.tf.reshape(rate, byTask));
-        });
+      step: {
+        blocksAfter: (tasks, step) => {
+          const shares = tasks.tf.mul<tfjs.Tensor2D>(
+            leafShares(tasks, taskFeatures(tasks, attributes), treeDepth),
+            leafRateScale,
+          );
+          return moved(tasks, step, (name, gradient) => {
+            const rate = rateOf(tasks, shares, blockOf(name));
+            const byTask = [tasks.taskCount, ...gradient.shape.slice(1).map(() => 1)];
+            return tasks.tf.mul(gradient, tasks.tf.reshape(rate, byTask));
+          });
+        },
+        differsByStep: false,
       },
-    },
+    }),
+    outer: derivativeBy(loop),
     variables: (model) => {
       requireFeatures(model, attributes, 'method.attributes');
       return treeVariables(model, treeDepth, attributes.length);

@@ -11,7 +11,7 @@
  */
 
 import { z } from 'zod';
-import { innerLoopSettings } from './inner-loop/inner-loop-settings.js';
+import { adaptationBy, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
 import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
@@ -24,13 +24,8 @@ export const reptile = defineMethod({
     continuesOnQuery: z.boolean().default(false),
   }),
   planOf: ({ continuesOnQuery, ...settings }) => ({
-    innerLoop: {
-      ...settings,
-      order: 'first',
-      path: 'kept',
-      outerGradient: { kind: 'displacement', continuesOnQuery },
-      ...fixedRates(settings.rateFactors),
-    },
+    ...adaptationBy(settings, fixedRates(settings.rateFactors)),
+    outer: { kind: 'displacement', continuesOnQuery },
   }),
   misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -18,14 +18,19 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
-import { innerLoopSettings, orderSettings } from './inner-loop/inner-loop-settings.js';
 import {
-  defineMethod,
+  adaptationBy,
+  derivativeBy,
+  innerLoopSettings,
+  orderSettings,
+} from './inner-loop/inner-loop-settings.js';
+import {
   labelVariances,
   type AdaptingTasks,
   type Blocks,
   type InnerStep,
-} from './inner-loop/method.js';
+} from './inner-loop/inner-loop.js';
+import { defineMethod } from './inner-loop/method.js';
 import { blockOf, unknownBlockMisfits } from './inner-loop/personal-blocks.js';
 import { SMOOTHING } from './inner-loop/support-features.js';
 
@@ -54,7 +59,11 @@ export const shrinkage = defineMethod({
     curvature: scaleByBlock.default(CURVATURE_OVER_BIAS),
   }),
   planOf: (settings) => ({
-    innerLoop: { ...settings, reads: { supportTotals: true }, step },
+    ...adaptationBy(settings, {
+      reads: { supportTotals: true },
+      step: { blocksAfter, differsByStep: false },
+    }),
+    outer: derivativeBy(settings),
     variables: ({ variables }) =>
       variables
         .filter(({ block }) => block === 'personal')
@@ -90,7 +99,7 @@ function scaleOf(scales: z.infer<typeof scaleByBlock>, name: string): number | u
   return typeof scales === 'number' ? scales : scales[blockOf(name)];
 }
 
-function step(tasks: AdaptingTasks, { blocks, scaledGradients, rates }: InnerStep): Blocks {
+function blocksAfter(tasks: AdaptingTasks, { blocks, scaledGradients, rates }: InnerStep): Blocks {
   const { tf, personal, variable, repeatByTask } = tasks;
   const totals = tasks.supportTotals();
   const { impressions } = totals;

@@ -57,12 +57,11 @@ export function methodJobs(): MethodJobs {
     async expectOuterGradient(settings, rule, options = {}) {
       const { losses = ['binary'], place = () => undefined } = options;
       const method = methodOf(settings);
-      const { innerLoop } = methodPlanOf(method);
-      if (innerLoop === null) throw new Error(`${method.kind} adapts nothing`);
+      const { innerLoop, outer, cold: coldTerm } = methodPlanOf(method);
       const store = tinyTaskStore({ ...rich, losses });
       const jobCase = jobCaseOf(store, options.model ?? model, 5, method);
       place(jobCase);
-      const { coldShare } = innerLoop;
+      const coldShare = coldTerm?.share ?? 0;
       const indices = options.taskIndices ?? allOf(store);
       const warmWeights = taskWeights.slice(0, indices.length);
       const coldWeights = coldTaskWeights.slice(0, indices.length);
@@ -74,7 +73,8 @@ export function methodJobs(): MethodJobs {
 
       const { spec, meta } = jobCase;
       const tasks = await store.readTasks(indices);
-      const { innerSteps, innerRate, order } = innerLoop;
+      const { count: innerSteps, rate: innerRate } = innerLoop.steps;
+      const order = outer.kind === 'derivative' ? outer.order : 'first';
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
       // The cold term is judged on all rows and knows none of them.

@@ -1,7 +1,9 @@
-/** The settings that methods with an inner loop have in common. */
+/** The settings that methods with an inner loop have in common, and the plan that follows from them. */
 
 import { z } from 'zod';
-import { LevelShiftSchema } from './level-shift-settings.js';
+import type { InnerLoop, InnerSteps } from './inner-loop.js';
+import { levelShiftOf, LevelShiftSchema } from './level-shift-settings.js';
+import type { MethodPlan, OuterGradient } from './method.js';
 
 export const innerLoopSettings = {
   innerSteps: z.int().positive().max(100).default(3),
@@ -41,3 +43,32 @@ export const orderSettings = {
   order: z.enum(['first', 'second']).default('first'),
   ...secondOrderSettings,
 };
+
+type InnerLoopSettings = z.infer<z.ZodObject<typeof innerLoopSettings>>;
+
+/**
+ * The inner loop and cold term of a method with these settings.
+ *
+ * @param own what the method does in its own way.
+ */
+export function adaptationBy(
+  settings: InnerLoopSettings,
+  own: Partial<Omit<InnerLoop, 'steps'>> & { readonly steps?: Partial<InnerSteps> } = {},
+): Pick<MethodPlan, 'innerLoop' | 'cold'> {
+  const { innerSteps, innerRate, momentum, supportBatches, levelShift, coldShare } = settings;
+  const steps = { count: innerSteps, rate: innerRate, momentum, supportBatches, ...own.steps };
+  return {
+    innerLoop: { reads: {}, shift: levelShiftOf(levelShift), ...own, steps },
+    cold: coldShare === 0 ? null : { share: coldShare, rows: 'all' },
+  };
+}
+
+/** The outer gradient of a method that is differentiated in the order of its settings. */
+export function derivativeBy({
+  order,
+  path,
+}: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
+  return { kind: 'derivative', order, path };
+}
+
+export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first', path: 'kept' };

@@ -10,7 +10,8 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../../tensors/variable.js';
-import type { AdaptingTasks, InnerLoop, MethodPlan, ModelShape, SettingMisfit } from './method.js';
+import type { AdaptingTasks, Blocks, InnerLoop, InnerStep } from './inner-loop.js';
+import type { MethodPlan, ModelShape, SettingMisfit } from './method.js';
 import { blockOf, unknownBlockMisfits } from './personal-blocks.js';
 
 interface RateFactors {
@@ -49,10 +50,11 @@ export interface LearnedRates {
 export function fixedRates(factors: RateFactors): Pick<InnerLoop, 'step'> {
   if (Object.keys(factors).length === 0) return {};
   return {
-    step: (tasks, { blocks, scaledGradients }) =>
-      moved(tasks, blocks, scaledGradients, (name, gradient) =>
-        timesFactor(tasks, factors, name, gradient),
-      ),
+    step: {
+      blocksAfter: (tasks, step) =>
+        moved(tasks, step, (name, gradient) => timesFactor(tasks, factors, name, gradient)),
+      differsByStep: false,
+    },
   };
 }
 
@@ -69,25 +71,27 @@ function timesFactor(
 /** The step along learned rates, and the variables that hold them. */
 export function learnedRates(
   rates: LearnedRates,
-): Pick<InnerLoop, 'step' | 'stepsDiffer'> & Required<Pick<MethodPlan, 'variables'>> {
+): Required<Pick<InnerLoop, 'step'> & Pick<MethodPlan, 'variables'>> {
   const { stepCount, clampsRates } = rates;
   return {
-    ...(stepCount === null ? {} : { stepsDiffer: true }),
-    step: (tasks, { blocks, scaledGradients, stepIndex }) => {
-      const { tf } = tasks;
-      return moved(tasks, blocks, scaledGradients, (name, gradient) => {
-        let rate = tasks.variable(rateNameOf(rates, name));
-        if (stepCount !== null) {
-          // `[1, ...shape]`, which the tasks of `[taskCount, ...shape]` share.
-          const [, ...shape] = rate.shape;
-          rate = tf.slice(rate, [stepIndex, ...shape.map(() => 0)], [1, ...shape]);
-        }
-        const rated = tf.mul(gradient, clampsRates ? tf.relu(rate) : rate);
-        // One rate for all blocks begins for none of them with a factor of its own.
-        return rates.rates === 'global'
-          ? timesFactor(tasks, rates.rateFactors, name, rated)
-          : rated;
-      });
+    step: {
+      blocksAfter: (tasks, step) => {
+        const { tf } = tasks;
+        return moved(tasks, step, (name, gradient) => {
+          let rate = tasks.variable(rateNameOf(rates, name));
+          if (stepCount !== null) {
+            // `[1, ...shape]`, which the tasks of `[taskCount, ...shape]` share.
+            const [, ...shape] = rate.shape;
+            rate = tf.slice(rate, [step.stepIndex, ...shape.map(() => 0)], [1, ...shape]);
+          }
+          const rated = tf.mul(gradient, clampsRates ? tf.relu(rate) : rate);
+          // One rate for all blocks begins for none of them with a factor of its own.
+          return rates.rates === 'global'
+            ? timesFactor(tasks, rates.rateFactors, name, rated)
+            : rated;
+        });
+      },
+      differsByStep: stepCount !== null,
     },
     variables: (model) => rateVariables(rates, model),
   };
@@ -100,15 +104,15 @@ export function rateFactorMisfits(
   return unknownBlockMisfits('rateFactors', factors, personal);
 }
 
+/** Blocks minus what `rated` makes of each scaled gradient. */
 export function moved(
   { tf, personal }: AdaptingTasks,
-  blocks: { readonly [name: string]: tfjs.Tensor },
-  gradients: { readonly [name: string]: tfjs.Tensor },
+  { blocks, scaledGradients }: InnerStep,
   rated: (name: string, gradient: tfjs.Tensor) => tfjs.Tensor,
-): { readonly [name: string]: tfjs.Tensor } {
+): Blocks {
   return Object.fromEntries(
     personal.map((name) => {
-      const [block, gradient] = [blocks[name], gradients[name]];
+      const [block, gradient] = [blocks[name], scaledGradients[name]];
       if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
       return [name, tf.sub(block, rated(name, gradient))];
     }),

@@ -5,7 +5,8 @@
 
 import { z } from 'zod';
 import type { Variable } from '../../tensors/variable.js';
-import type { InnerLoop, LevelShift, ModelShape } from './method.js';
+import type { LevelShift } from './inner-loop.js';
+import type { ModelShape } from './method.js';
 import { requireFeatures } from './support-features.js';
 
 export const LevelShiftSchema = z.union([
@@ -24,18 +25,15 @@ const INITIAL_LEVEL_DEVIATION = 0.5;
 const INITIAL_VALUE_DEVIATION = 0.2;
 
 /** Null: no shift. `true` is the level alone. */
-export function levelShiftOf({ levelShift }: Pick<InnerLoop, 'levelShift'>): LevelShift | null {
-  if (typeof levelShift !== 'boolean') return levelShift;
-  return levelShift ? { features: [] } : null;
+export function levelShiftOf(setting: z.infer<typeof LevelShiftSchema>): LevelShift | null {
+  if (typeof setting !== 'boolean') return setting;
+  return setting ? { features: [] } : null;
 }
 
-export function levelShiftVariables(
-  loop: Pick<InnerLoop, 'levelShift'> | null,
-  model: ModelShape,
-): Variable[] {
-  const settings = loop === null ? null : levelShiftOf(loop);
-  if (settings === null) return [];
-  const { features } = settings;
+/** The variables that a shift learns: its prior deviations. */
+export function levelShiftVariables(shift: LevelShift | null, model: ModelShape): Variable[] {
+  if (shift === null) return [];
+  const { features } = shift;
   requireFeatures(model, features, 'method.levelShift.features', model.categoryFeatures);
   const deviation = (name: string, count: number, value: number): Variable => ({
     name,

@@ -2,7 +2,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../base/errors.js';
-import { labelVariances, type AdaptingTasks, type ModelShape } from './method.js';
+import { labelVariances, type AdaptingTasks } from './inner-loop.js';
+import type { ModelShape } from './method.js';
 
 /** Clicks and impressions that the smoothed click rate begins with. */
 export const SMOOTHING = { clicks: 1, impressions: 10 };

@@ -28,7 +28,7 @@ import {
   type FrozenTensors,
 } from '../../../worker/compute/job/frozen-tensors.js';
 import { batchesOf, deviceJobOf } from '../../../worker/compute/job/job-batches.js';
-import { rolesOf } from '../../../worker/compute/meta-gradients/meta-gradient.js';
+import { rolesOf } from '../../../worker/compute/meta-gradients/rows-read.js';
 import { microBatchesOf } from '../../../worker/compute/batches/micro-batches.js';
 import {
   baseParameters,

@@ -14,7 +14,7 @@ import {
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
 } from '../../../shared/methods/inner-loop/level-shift-settings.js';
-import type { LevelShift } from '../../../shared/methods/inner-loop/method.js';
+import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../../shared/tasks/task-label.js';
 import { dividedTask, type RowDivision } from '../../../shared/tasks/row-division.js';

@@ -110,14 +110,13 @@ function outcomeOf(path: Path | 'implicit', innerSteps: number): Outcome {
       const plan = methodPlanOf(methodOf({ ...loop, ...settings }));
       const both = { warm: weights, cold: weights };
       const { gradients } =
-        path !== 'recomputed' || plan.innerLoop === null
+        path !== 'recomputed'
           ? metaGradient(plan, job, both)
           : metaGradientInStages(
               plan,
-              job,
-              input,
+              { job, batch: input },
               both,
-              adaptationStages(engine, spec, plan.innerLoop, tidyStage),
+              adaptationStages(engine, spec, plan, tidyStage),
             );
       outcomes.push({
         gradients: new Map(

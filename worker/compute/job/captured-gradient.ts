@@ -2,7 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { InnerLoop, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { captureByShape, type ShapedCapture } from '../engine/capture/capture-by-shape.js';
@@ -50,8 +50,7 @@ export function captureGradient(
   method: GradientWork['method'],
 ): GradientFunction {
   const plan = methodPlanOf(method);
-  if (plan.innerLoop !== null && runsInStages(plan))
-    return captureInStages(engine, spec, plan, plan.innerLoop);
+  if (runsInStages(plan)) return captureInStages(engine, spec, plan);
   const compute = ({ weights, ...input }: GradientInput): GradientOutput => {
     const job = jobTensorsOf(engine, spec, input, weights.warm.shape[0]);
     return outputOf(metaGradient(plan, job, bothWeights(weights)));
@@ -63,25 +62,20 @@ export function captureGradient(
 }
 
 /** A captured function for each stage: in one graph, what is to be recomputed would be kept. */
-function captureInStages(
-  engine: Engine,
-  spec: ModelSpec,
-  plan: MethodPlan,
-  innerLoop: InnerLoop,
-): GradientFunction {
+function captureInStages(engine: Engine, spec: ModelSpec, plan: MethodPlan): GradientFunction {
   const { tf } = engine;
   const captured: Pick<ShapedCapture<never, never>, 'dispose' | 'statistics'>[] = [];
-  const stages = adaptationStages(engine, spec, innerLoop, (name, compute) => {
+  const stages = adaptationStages(engine, spec, plan, (name, compute) => {
     const stage = captureByShape(engine, compute, { name, shapeCountMax: SHAPE_COUNT_MAX });
     captured.push(stage);
     return (input) => stage.run(input);
   });
   return {
-    run: ({ weights, ...input }) => {
+    run: ({ weights, ...batch }) => {
       const outputs: GradientOutput[] = [];
       tf.tidy(() => {
-        const job = jobTensorsOf(engine, spec, input);
-        const result = metaGradientInStages(plan, job, input, bothWeights(weights), stages);
+        const job = jobTensorsOf(engine, spec, batch);
+        const result = metaGradientInStages(plan, { job, batch }, bothWeights(weights), stages);
         const output = outputOf(result);
         outputs.push(output);
         return leavesOf(output).map(({ tensor }) => tensor);

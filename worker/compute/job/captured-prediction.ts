@@ -5,7 +5,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { SHAPE_COUNT_MAX } from './captured-gradient.js';
 import { captureByShape, type ShapedCapture } from '../engine/capture/capture-by-shape.js';
@@ -68,23 +68,12 @@ export interface PredictionFunctions {
   dispose(): void;
 }
 
-/** Of a method without inner loop: tasks adapt all the same, by plain gradient descent. */
-const PLAIN_DESCENT: InnerLoop = {
-  innerSteps: 1,
-  innerRate: 1,
-  order: 'first',
-  path: 'kept',
-  coldShare: 0,
-  momentum: 0,
-  levelShift: false,
-};
-
 export function capturePrediction(
   engine: Engine,
   spec: ModelSpec,
   method: MethodPlan,
 ): PredictionFunctions {
-  const loop = method.predictionLoop ?? method.innerLoop ?? PLAIN_DESCENT;
+  const loop = predictionLoopOf(method);
   const plan = modelPlanOf(spec, true);
   const passOn = (input: BatchInput, data: BatchTensors): Pass => ({
     job: jobTensorsOf(engine, spec, input),
@@ -109,17 +98,23 @@ export function capturePrediction(
       if (support === undefined) throw new Error('an inner step has support rows');
       const pass = passOn(input, support);
       const tasks = adaptingTasksOf(pass.job);
-      const { scaledGradients } = stepGradient(loop, pass, trunk, state, rates, stepIndex);
-      return steppedState(loop, tasks, state, scaledGradients, rates, stepIndex);
+      const at = { loop, stepIndex, rates };
+      const { scaledGradients } = stepGradient(at, { pass, trunk }, state);
+      return steppedState(at, tasks, state, scaledGradients);
     };
   const logits = ({ dense, batch, trunk, state, support }: LogitsInput): tfjs.Tensor2D => {
     const pass = passOn({ dense, batches: { query: batch } }, batch);
     const blocks = blocksOf(adaptingTasksOf(pass.job), state);
-    const found = logitsOf(pass, trunk, blocks);
+    const found = logitsOf({ pass, trunk }, blocks);
     if (support === undefined) return found;
+    const { priorScale } = support;
     const evidence = passOn({ dense, batches: { support: support.batch } }, support.batch);
-    const supportLogits = logitsOf(evidence, support.trunk, blocks);
-    return shiftedBy(loop, evidence, supportLogits, pass, found, support.priorScale);
+    const basis = {
+      support: evidence,
+      logits: logitsOf({ pass: evidence, trunk: support.trunk }, blocks),
+      ...(priorScale === undefined ? {} : { priorScale }),
+    };
+    return shiftedBy(loop.shift, basis, pass, found);
   };
 
   const shapeCountMax = SHAPE_COUNT_MAX;

@@ -2,7 +2,8 @@
 
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { coldShareOf, methodPlanOf } from '../../../shared/methods/methods.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork, Job, PredictWork } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -116,7 +117,8 @@ function jobInputsOf(
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
   const { taskWeights, coldTaskWeights, stepWeights, method } = work;
-  const innerSteps = methodPlanOf(method).innerLoop?.innerSteps ?? 0;
+  const plan = methodPlanOf(method);
+  const innerSteps = adapts(plan) ? plan.innerLoop.steps.count : 0;
   if (stepWeights !== undefined && stepWeights.length !== innerSteps)
     throw new QianmoError({
       kind: 'data',
@@ -126,7 +128,7 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
       found: String(stepWeights.length),
       cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
     });
-  const coldWeightCount = coldTaskWeights?.length ?? (coldShareOf(method) > 0 ? 0 : taskCount);
+  const coldWeightCount = coldTaskWeights?.length ?? (plan.cold === null ? taskCount : 0);
   if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
   throw new QianmoError({
     kind: 'data',
@@ -149,7 +151,7 @@ function gradientJob(
     work,
     microBatchRowsMax,
   );
-  const isDivided = methodPlanOf(work.method).innerLoop !== null;
+  const isDivided = adapts(methodPlanOf(work.method));
   return {
     output: encodeTensors(tensors),
     weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),

@@ -4,6 +4,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
   learnedRowsOf,
@@ -16,7 +17,7 @@ import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
 import { ROWS } from './job-inputs.js';
-import { readsSupportTotals, rolesOf, rowMultiplesOf } from '../meta-gradients/meta-gradient.js';
+import { readsSupportTotals, rolesOf, rowMultiplesOf } from '../meta-gradients/rows-read.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 
 export interface JobGradient {
@@ -83,9 +84,9 @@ function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number):
     queryRowCount: rowCount - supportRowCount,
   }));
   const plan = methodPlanOf(method);
-  return plan.innerLoop === null
-    ? flatMicroBatchesOf(sizes, rowsMax)
-    : microBatchesOf(sizes, rowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
+  return adapts(plan)
+    ? microBatchesOf(sizes, rowsMax, rowMultiplesOf(plan), rowsBesideOf(job))
+    : flatMicroBatchesOf(sizes, rowsMax);
 }
 
 /** Null when there are no rows. */
@@ -107,10 +108,10 @@ function runMicroBatch(
   return compute.run({
     dense: job.dense,
     ...job.pack,
-    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
+    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan.innerLoop)),
     weights: {
       warm: weightsAt(taskWeights),
-      ...(coldTaskWeights === undefined || (plan.innerLoop?.coldShare ?? 0) === 0
+      ...(coldTaskWeights === undefined || plan.cold === null
         ? {}
         : { cold: weightsAt(coldTaskWeights) }),
       ...(stepWeights === undefined ? {} : { steps: job.engine.tf.tensor1d(stepWeights) }),

@@ -19,7 +19,7 @@ export async function readNeighbours(
   tasks: readonly TaskRows[],
   prepared: (tasks: readonly TaskRows[]) => readonly TaskRows[],
 ): Promise<readonly (readonly TaskRows[])[]> {
-  const count = methodPlanOf(work.method).innerLoop?.reads?.neighbours?.count ?? 0;
+  const count = methodPlanOf(work.method).innerLoop.reads.neighbours?.count ?? 0;
   if (count === 0) return [];
   if (named?.length !== tasks.length)
     throw new QianmoError({

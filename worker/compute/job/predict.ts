@@ -11,11 +11,7 @@ import type { LogitsInput, PredictionFunctions } from './captured-prediction.js'
 import type { Computations } from './computations.js';
 import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
-import {
-  readsSupportTotals,
-  rolesBesideOf,
-  rowMultiplesOf,
-} from '../meta-gradients/meta-gradient.js';
+import { readsSupportTotals, rolesBesideOf, rowMultiplesOf } from '../meta-gradients/rows-read.js';
 import { microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
 import type { TrunkPass } from '../models/staged-pass.js';
@@ -78,7 +74,7 @@ export function predictLogits(
 
 /** Whether what a task starts with, before any step, depends on its support rows. */
 function startReadsSupport(method: PredictWork['method']): boolean {
-  return methodPlanOf(method).innerLoop?.reads?.supportFields === true;
+  return methodPlanOf(method).innerLoop.reads.supportFields === true;
 }
 
 function runMicroBatch(
@@ -95,7 +91,7 @@ function runMicroBatch(
   const roles = rolesRead(plan);
   const input = {
     ...{ dense, ...pack },
-    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan)),
+    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan.innerLoop)),
   };
   const { batches } = input;
   const { trunks, state: initial } = functions.start.run(input);
@@ -120,11 +116,7 @@ function runMicroBatch(
   emitAll(settingsAt(0), initial, {});
   if (functions.stepAt === null || support === null) {
     for (const [rate, settings] of adaptedByRate(adaptations))
-      emitAll(
-        settings,
-        initial,
-        scaledBy(tf, evidence, rate / (plan.innerLoop?.innerRate ?? rate)),
-      );
+      emitAll(settings, initial, scaledBy(tf, evidence, rate / plan.innerLoop.steps.rate));
     return;
   }
   if (work.division?.by === 'phases') {
@@ -165,7 +157,7 @@ function evidenceOf(
   batch: BatchTensors | undefined,
   trunk: TrunkPass | undefined,
 ): Evidence {
-  const isRead = innerLoop !== null && innerLoop.levelShift !== false;
+  const isRead = innerLoop.shift !== null;
   return isRead && batch !== undefined && trunk !== undefined ? { support: { batch, trunk } } : {};
 }
 

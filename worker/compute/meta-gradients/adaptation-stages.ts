@@ -13,7 +13,8 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
@@ -28,40 +29,36 @@ import {
   type LoopState,
 } from './inner-loop.js';
 import { shiftedBy } from './shift-by-level.js';
-import { gradientsOf, named, packGroup, type NamedTensors } from './named-tensors.js';
+import { gradientsOf, named, packGroup, type TensorsByName } from './tensors-by-name.js';
 import {
   jobTensorsOf,
   logitsOf,
   lossesOf,
   passOf,
   trunkOf,
+  withTrunk,
   type BatchInput,
   type Pass,
 } from './passes.js';
 import { stepPlaceOf } from './support-batches.js';
 import { unadaptedGradient } from './unadapted.js';
 
-/** What the trunk pass of the support rows gives to all inner steps, once. */
-export type StepInput = BatchInput & { readonly shared: TrunkPass; readonly state: LoopState };
+/** @property trunk of the support rows, computed once for all inner steps. */
+export type StepInput = BatchInput & { readonly trunk: TrunkPass; readonly state: LoopState };
 export type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
-export type QueryInput = BatchInput & {
-  /** Of the support rows. */
-  readonly shared: TrunkPass;
-  readonly state: LoopState;
-  readonly weights: tfjs.Tensor1D;
-};
+export type QueryInput = StepInput & { readonly weights: tfjs.Tensor1D };
 /** Gradients by what they are with respect to; absent where the loss does not depend on it. */
-export type SharedGradient = { readonly dense: NamedTensors; readonly rows: NamedTensors };
+export type SharedGradient = { readonly dense: TensorsByName; readonly rows: TensorsByName };
 export type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
 export type StepGradient = {
-  readonly dense: NamedTensors;
-  readonly rows: NamedTensors;
-  readonly state: NamedTensors;
-  readonly shared: NamedTensors;
+  readonly dense: TensorsByName;
+  readonly rows: TensorsByName;
+  readonly state: TensorsByName;
+  readonly trunk: TensorsByName;
 };
-type WithAdjoint<Input> = Input & { readonly adjoint: NamedTensors };
+type WithAdjoint<Input> = Input & { readonly adjoint: TensorsByName };
 
-/** Functions of tensors alone: they close over engine, spec and inner loop, and over no job. */
+/** Functions of tensors alone: they close over engine, spec and plan, and over no job. */
 export interface AdaptationStages {
   readonly start: (input: BatchInput) => LoopState;
   readonly supportTrunk: (input: BatchInput) => TrunkPass;
@@ -85,9 +82,10 @@ export type StageMaker = <In extends TensorStructure, Out extends TensorStructur
 export function adaptationStages(
   engine: Engine,
   spec: ModelSpec,
-  loop: InnerLoop,
+  plan: Pick<MethodPlan, 'innerLoop' | 'cold'>,
   stage: StageMaker,
 ): AdaptationStages {
+  const loop = plan.innerLoop;
   const terms: StageTerms = { engine, spec, loop };
   // Steps that compute alike are one function, captured once.
   const byStep = <In extends TensorStructure, Out extends TensorStructure>(
@@ -122,7 +120,7 @@ export function adaptationStages(
     ),
     unadapted: stage('the cold term', ({ weights, ...input }) => {
       const job = jobTensorsOf(engine, spec, input, weights.shape[0]);
-      const { gradients, rowGradient } = unadaptedGradient(job, loop, weights);
+      const { gradients, rowGradient } = unadaptedGradient(job, plan, weights);
       return { dense: Object.fromEntries(gradients), rows: packGroup(rowGradient) };
     }),
   };
@@ -144,26 +142,27 @@ function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOu
   const { loop } = terms;
   const pass = supportOf(terms, input);
   const tasks = adaptingTasksOf(pass.job);
-  const { shared, state } = input;
-  const rates = ratesOf(loop, tasks);
-  const { scaledGradients, losses } = stepGradient(loop, pass, shared, state, rates, stepIndex);
-  return { state: steppedState(loop, tasks, state, scaledGradients, rates, stepIndex), losses };
+  const { trunk, state } = input;
+  const step = { loop, stepIndex, rates: ratesOf(loop, tasks) };
+  const { scaledGradients, losses } = stepGradient(step, { pass, trunk }, state);
+  return { state: steppedState(step, tasks, state, scaledGradients), losses };
 }
 
 function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
   const { engine, spec, loop } = terms;
-  const { state, weights, shared, ...batch } = input;
+  const { state, weights, trunk, ...batch } = input;
   const job = jobTensorsOf(engine, spec, batch);
   const support = supportOf(terms, batch);
   const pass = passOf(job, 'query', true);
   if (pass === null) throw new Error('the recomputed path has query rows');
   const blocks = blocksOf(adaptingTasksOf(job), state);
   const compute = (): tfjs.Tensor[] => {
-    const supportLogits = loop.levelShift !== false ? logitsOf(support, shared, blocks) : null;
-    const logits = logitsOf(pass, trunkOf(pass), blocks);
-    return [lossesOf(pass, shiftedBy(loop, support, supportLogits, pass, logits))];
+    const basis =
+      loop.shift === null ? null : { support, logits: logitsOf({ pass: support, trunk }, blocks) };
+    const logits = logitsOf(withTrunk(pass), blocks);
+    return [lossesOf(pass, shiftedBy(loop.shift, basis, pass, logits))];
   };
-  const inputs = { ...sharedInputs(spec, batch), state, shared: parametricParts(shared) };
+  const inputs = { ...sharedInputs(spec, batch), state, trunk: parametricParts(trunk) };
   const { results, gradients } = gradientsOf(engine.tf, compute, inputs, [weights]);
   return { ...gradients, losses: results[0] as tfjs.Tensor1D };
 }
@@ -173,13 +172,13 @@ function stepAdjoint(
   input: WithAdjoint<StepInput>,
   stepIndex: number,
 ): StepGradient {
-  const { shared, state, adjoint } = input;
+  const { trunk, state, adjoint } = input;
   const names = Object.keys(adjoint);
   const compute = (): tfjs.Tensor[] => {
     const moved = stepped(terms, input, stepIndex);
     return names.map((name) => named(moved.state, name));
   };
-  const inputs = { ...sharedInputs(terms.spec, input), state, shared: parametricParts(shared) };
+  const inputs = { ...sharedInputs(terms.spec, input), state, trunk: parametricParts(trunk) };
   const weights = names.map((name) => named(adjoint, name));
   return gradientsOf(terms.engine.tf, compute, inputs, weights).gradients;
 }
@@ -187,7 +186,7 @@ function stepAdjoint(
 function adjointOf(
   { engine, spec }: StageTerms,
   input: WithAdjoint<BatchInput>,
-  compute: () => NamedTensors,
+  compute: () => TensorsByName,
 ): SharedGradient {
   const names = Object.keys(input.adjoint);
   const weights = names.map((name) => named(input.adjoint, name));

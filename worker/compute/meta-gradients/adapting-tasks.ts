@@ -5,7 +5,7 @@ import type {
   AdaptingTasks,
   Neighbours,
   SupportFields,
-} from '../../../shared/methods/inner-loop/method.js';
+} from '../../../shared/methods/inner-loop/inner-loop.js';
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
 import { sharedFields, variableOf } from '../models/fields.js';

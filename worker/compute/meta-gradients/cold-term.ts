@@ -8,22 +8,26 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { ColdTerm } from '../../../shared/methods/inner-loop/method.js';
 import type { MetaGradientResult, TaskWeights } from './passes.js';
 
-/**
- * @param warm the gradient after adaptation for the weights `(1 - c) w_i`.
- * @param unadapted that before it for `c v_i`.
- */
+/** Gradients for given weights of the tasks. */
+export interface GradientTerms {
+  /** After adaptation, for the weights `(1 - c) w_i`. */
+  readonly warm: (weights: tfjs.Tensor1D) => MetaGradientResult;
+  /** Before adaptation, for the weights `c v_i`. */
+  readonly unadapted: (weights: tfjs.Tensor1D) => MetaGradientResult;
+}
+
 export function withColdTerm(
   tf: typeof tfjs,
   taskWeights: TaskWeights,
-  coldShare: number,
-  warm: (weights: tfjs.Tensor1D) => MetaGradientResult,
-  unadapted: (weights: tfjs.Tensor1D) => MetaGradientResult,
+  term: ColdTerm | null,
+  { warm, unadapted }: GradientTerms,
 ): MetaGradientResult {
-  if (coldShare === 0) return warm(taskWeights.warm);
-  const adapted = warm(tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - coldShare));
-  const cold = unadapted(tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare));
+  if (term === null) return warm(taskWeights.warm);
+  const adapted = warm(tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - term.share));
+  const cold = unadapted(tf.mul<tfjs.Tensor1D>(taskWeights.cold, term.share));
   return {
     ...adapted,
     gradients: sumOf(tf, adapted.gradients, cold.gradients),

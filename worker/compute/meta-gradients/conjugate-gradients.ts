@@ -5,7 +5,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { byTask } from './inner-loop.js';
-import { named, type NamedTensors } from './named-tensors.js';
+import { named, type TensorsByName } from './tensors-by-name.js';
 
 /**
  * An approximate x with `multiply(x) = right`, from 0. A task that is solved, or whose right side is
@@ -13,13 +13,13 @@ import { named, type NamedTensors } from './named-tensors.js';
  */
 export function conjugateGradients(
   tf: typeof tfjs,
-  right: NamedTensors,
+  right: TensorsByName,
   iterationCount: number,
-  multiply: (x: NamedTensors) => NamedTensors,
-): NamedTensors {
+  multiply: (x: TensorsByName) => TensorsByName,
+): TensorsByName {
   const names = Object.keys(right);
   /** `[taskCount]` */
-  const dot = (a: NamedTensors, b: NamedTensors): tfjs.Tensor =>
+  const dot = (a: TensorsByName, b: TensorsByName): tfjs.Tensor =>
     names
       .map((name) => {
         const product = tf.mul(named(a, name), named(b, name));
@@ -30,7 +30,7 @@ export function conjugateGradients(
       })
       .reduce((sum, term) => tf.add(sum, term));
   /** `a + factors * b` */
-  const along = (a: NamedTensors, factors: tfjs.Tensor, b: NamedTensors): NamedTensors =>
+  const along = (a: TensorsByName, factors: tfjs.Tensor, b: TensorsByName): TensorsByName =>
     Object.fromEntries(
       names.map((name) => {
         const term = named(b, name);
@@ -38,7 +38,7 @@ export function conjugateGradients(
         return [name, tf.add(named(a, name), scaled)];
       }),
     );
-  let x: NamedTensors = Object.fromEntries(
+  let x: TensorsByName = Object.fromEntries(
     names.map((name) => [name, tf.zerosLike(named(right, name))]),
   );
   let residual = right;

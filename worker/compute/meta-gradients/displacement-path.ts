@@ -9,10 +9,11 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, OuterGradient } from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { OuterGradient } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { byTask, descended, startState, type LoopState } from './inner-loop.js';
-import { named } from './named-tensors.js';
+import { named } from './tensors-by-name.js';
 import { passOf, type JobTensors, type MetaGradientResult } from './passes.js';
 import { queryGradientAt } from './query-gradient.js';
 
@@ -36,7 +37,8 @@ export function displacementGradient(
     const displacement = tf.sub(named(start, name), named(end, name));
     return [name, tf.sum(tf.mul(displacement, byTask(tf, weights, displacement.rank)), 0)];
   });
-  const rest = query === null ? null : queryGradientAt(job, loop, support, query, end, weights);
+  const rest =
+    query === null ? null : queryGradientAt(job, loop, { support, query, state: end }, weights);
   return {
     gradients: new Map([...Object.entries(rest?.dense ?? {}), ...moved]),
     rowGradient: rest?.rows ?? null,

@@ -17,18 +17,19 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, OuterGradient } from '../../../shared/methods/inner-loop/method.js';
-import type { TrunkPass } from '../models/staged-pass.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { OuterGradient } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { conjugateGradients } from './conjugate-gradients.js';
 import { blocksOf, descended, startState, supportGradient } from './inner-loop.js';
-import { gradientsOf, named, packGroup, packIn, type NamedTensors } from './named-tensors.js';
+import { gradientsOf, named, packGroup, packIn, type TensorsByName } from './tensors-by-name.js';
 import {
   learnedInputs,
   passOf,
-  trunkOf,
+  withTrunk,
   type JobTensors,
   type MetaGradientResult,
+  type RowsWithTrunk,
 } from './passes.js';
 import { queryGradientAt } from './query-gradient.js';
 
@@ -41,7 +42,7 @@ export function implicitGradient(
   weights: tfjs.Tensor1D,
 ): MetaGradientResult {
   const { tf } = job.engine;
-  const { proximalWeight } = loop;
+  const { proximalWeight } = loop.steps;
   if (proximalWeight === undefined) throw new Error('an implicit gradient has a proximal weight');
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
@@ -51,10 +52,10 @@ export function implicitGradient(
   if (query === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses };
   const end = adapted?.state ?? start;
-  const direct = queryGradientAt(job, loop, support, query, end, weights);
+  const direct = queryGradientAt(job, loop, { support, query, state: end }, weights);
   const blocks = blocksOf(adaptingTasksOf(job), end);
   const names = Object.keys(direct.blocks);
-  const result = (own: NamedTensors, dense: NamedTensors, rows: tfjs.Tensor2D | null) => ({
+  const result = (own: TensorsByName, dense: TensorsByName, rows: tfjs.Tensor2D | null) => ({
     gradients: new Map([
       ...Object.entries(dense),
       ...names.map((name): [string, tfjs.Tensor] => [name, tf.sum(named(own, name), 0)]),
@@ -67,20 +68,20 @@ export function implicitGradient(
     return result(direct.blocks, direct.dense, direct.rows);
 
   const ones = tf.ones<tfjs.Rank.R1>([job.taskCount]);
-  const gradientNodes = (shared: TrunkPass): tfjs.Tensor[] => {
-    const { scaledGradients } = supportGradient(support, shared, blocks, ones);
+  const gradientNodes = (rows: RowsWithTrunk): tfjs.Tensor[] => {
+    const { scaledGradients } = supportGradient(rows, blocks, ones);
     return names.map((name) => named(scaledGradients, name));
   };
-  const shared = trunkOf(support);
+  const known = withTrunk(support);
   const inputs = { blocks: Object.fromEntries(blocks) };
   const solution = conjugateGradients(tf, direct.blocks, iterationCount, (along) => {
     const weighted = names.map((name) => named(along, name));
-    const product = gradientsOf(tf, () => gradientNodes(shared), inputs, weighted).gradients.blocks;
+    const product = gradientsOf(tf, () => gradientNodes(known), inputs, weighted).gradients.blocks;
     return sumOf(tf, along, product, 1 / proximalWeight);
   });
   const cross = gradientsOf(
     tf,
-    () => gradientNodes(trunkOf(support)),
+    () => gradientNodes(withTrunk(support)),
     learnedInputs(job),
     names.map((name) => tf.mul(named(solution, name), -1 / proximalWeight)),
   ).gradients;
@@ -91,10 +92,10 @@ export function implicitGradient(
 /** `terms + factor * others`, by name; what one of them lacks is 0. */
 function sumOf(
   tf: typeof tfjs,
-  terms: NamedTensors,
-  others: NamedTensors,
+  terms: TensorsByName,
+  others: TensorsByName,
   factor: number,
-): NamedTensors {
+): TensorsByName {
   const sum: Record<string, tfjs.Tensor> = { ...terms };
   for (const [name, other] of Object.entries(others)) {
     const scaled = factor === 1 ? other : tf.mul(other, factor);

@@ -7,16 +7,15 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { AdaptingTasks, InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { AdaptingTasks, InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { Variables } from '../models/fields.js';
-import type { TrunkPass } from '../models/staged-pass.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
-import { named, type NamedTensors } from './named-tensors.js';
-import { logitsOf, lossesOf, trunkOf, type Pass } from './passes.js';
+import { named, type TensorsByName } from './tensors-by-name.js';
+import { logitsOf, lossesOf, withTrunk, type Pass, type RowsWithTrunk } from './passes.js';
 import { supportBatchOf } from './support-batches.js';
 
 /** Personal blocks by name, and with momentum each one's velocity as `velocity/NAME`. */
-export type LoopState = NamedTensors;
+export type LoopState = TensorsByName;
 
 const VELOCITY = 'velocity/';
 
@@ -31,33 +30,42 @@ export function startState(loop: InnerLoop, tasks: AdaptingTasks): LoopState {
   );
 }
 
+/** An inner step of a loop. */
+export interface StepAt {
+  readonly loop: InnerLoop;
+  /** From 0. */
+  readonly stepIndex: number;
+  /** The inner rate of each task, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
+}
+
 export interface SupportGradient {
   /** Rate times the gradient of each task's support loss, by personal variable. */
-  readonly scaledGradients: NamedTensors;
+  readonly scaledGradients: TensorsByName;
   /** Losses before the step, `[taskCount]`. */
   readonly losses: tfjs.Tensor1D;
 }
 
 /** The rate of a loop for every task, `[taskCount]`. */
-export function ratesOf({ innerRate }: InnerLoop, { tf, taskCount }: AdaptingTasks): tfjs.Tensor1D {
-  return tf.fill<tfjs.Rank.R1>([taskCount], innerRate);
+export function ratesOf({ steps }: InnerLoop, { tf, taskCount }: AdaptingTasks): tfjs.Tensor1D {
+  return tf.fill<tfjs.Rank.R1>([taskCount], steps.rate);
 }
 
-/** The gradient of the support losses at a state; without personal blocks, of nothing. */
+/** The gradient of the support losses at given blocks; empty without personal blocks. */
 export function supportGradient(
-  pass: Pass,
-  shared: TrunkPass,
+  rows: RowsWithTrunk,
   blocks: Variables,
   rates: tfjs.Tensor1D,
 ): SupportGradient {
+  const { pass } = rows;
   const { tf } = pass.job.engine;
   const names = [...blocks.keys()];
   if (names.length === 0)
-    return { scaledGradients: {}, losses: lossesOf(pass, logitsOf(pass, shared, blocks)) };
+    return { scaledGradients: {}, losses: lossesOf(pass, logitsOf(rows, blocks)) };
   // The rate rides on the loss: one number per task instead of a product per variable.
   const { value, grads } = tf.valueAndGrads((...tensors: tfjs.Tensor[]) => {
     const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
-    return lossesOf(pass, logitsOf(pass, shared, own));
+    return lossesOf(pass, logitsOf(rows, own));
   })([...blocks.values()], rates);
   return {
     scaledGradients: Object.fromEntries(names.map((name, index) => [name, grads[index]])) as {
@@ -68,30 +76,28 @@ export function supportGradient(
 }
 
 /**
- * The scaled gradients of a step at a state, and the losses, before it, of the rows it sees.
+ * The scaled gradients of a step at a state, and the losses before it of the rows it sees.
  *
- * @param shared the trunk pass of all rows of the pass.
+ * @param support all support rows.
  */
 export function stepGradient(
-  loop: InnerLoop,
-  pass: Pass,
-  shared: TrunkPass,
+  { loop, stepIndex, rates }: StepAt,
+  support: RowsWithTrunk,
   state: LoopState,
-  rates: tfjs.Tensor1D,
-  stepIndex: number,
 ): SupportGradient {
-  const tasks = adaptingTasksOf(pass.job);
-  const seen = supportBatchOf(pass, shared, loop.supportBatches ?? 1, stepIndex);
-  const found = supportGradient(seen.pass, seen.shared, blocksOf(tasks, state), rates);
-  if (loop.proximalWeight === undefined) return found;
+  const { supportBatches, proximalWeight } = loop.steps;
+  const tasks = adaptingTasksOf(support.pass.job);
+  const seen = supportBatchOf(support, supportBatches, stepIndex);
+  const found = supportGradient(seen, blocksOf(tasks, state), rates);
+  if (proximalWeight === undefined) return found;
   const { tf } = tasks;
   const start = startState(loop, tasks);
-  const pull = tf.mul(rates, loop.proximalWeight);
+  const pull = tf.mul(rates, proximalWeight);
   const pulled = Object.entries(found.scaledGradients).map(([name, gradient]) => {
     const away = tf.sub(named(state, name), named(start, name));
     return [name, tf.add(gradient, tf.mul(away, byTask(tf, pull, away.rank)))];
   });
-  return { ...found, scaledGradients: Object.fromEntries(pulled) as NamedTensors };
+  return { ...found, scaledGradients: Object.fromEntries(pulled) as TensorsByName };
 }
 
 /** `[taskCount]` as factors of tensors `[taskCount, ...]`. */
@@ -101,7 +107,7 @@ export function byTask(tf: typeof tfjs, factors: tfjs.Tensor, rank: number): tfj
 
 export interface Descended {
   readonly state: LoopState;
-  /** Of the rows that the first step sees, before it. */
+  /** Losses before the first step, of the rows it sees. */
   readonly losses: tfjs.Tensor1D;
 }
 
@@ -109,16 +115,17 @@ export interface Descended {
 export function descended(loop: InnerLoop, pass: Pass, start: LoopState): Descended {
   const tasks = adaptingTasksOf(pass.job);
   const { tf } = tasks;
-  const shared = trunkOf(pass);
+  const rows = withTrunk(pass);
   const rates = ratesOf(loop, tasks);
   let state = start;
   let losses: tfjs.Tensor1D | null = null;
-  for (let step = 0; step < loop.innerSteps; step += 1) {
-    // What a step made beside its results goes with it.
+  for (let stepIndex = 0; stepIndex < loop.steps.count; stepIndex += 1) {
+    const step: StepAt = { loop, stepIndex, rates };
+    // The tidy frees everything that a step makes beside its results.
     const moved: Descended = tf.tidy(() => {
-      const found = stepGradient(loop, pass, shared, state, rates, step);
+      const found = stepGradient(step, rows, state);
       return {
-        state: steppedState(loop, tasks, state, found.scaledGradients, rates, step),
+        state: steppedState(step, tasks, state, found.scaledGradients),
         losses: found.losses,
       };
     });
@@ -131,17 +138,16 @@ export function descended(loop: InnerLoop, pass: Pass, start: LoopState): Descen
 
 /** The state after a step along given gradients. */
 export function steppedState(
-  loop: InnerLoop,
+  { loop, stepIndex, rates }: StepAt,
   tasks: AdaptingTasks,
   state: LoopState,
-  scaledGradients: NamedTensors,
-  rates: tfjs.Tensor1D,
-  stepIndex: number,
+  scaledGradients: TensorsByName,
 ): LoopState {
   const { tf, personal } = tasks;
+  const { momentum, count } = loop.steps;
   if (personal.length === 0) return state;
   const velocities =
-    loop.momentum === 0
+    momentum === 0
       ? scaledGradients
       : Object.fromEntries(
           personal.map((name) => {
@@ -149,19 +155,19 @@ export function steppedState(
             const gradient = named(scaledGradients, name);
             return [
               name,
-              before === undefined ? gradient : tf.add(tf.mul(before, loop.momentum), gradient),
+              before === undefined ? gradient : tf.add(tf.mul(before, momentum), gradient),
             ];
           }),
         );
   const blocks = Object.fromEntries(personal.map((name) => [name, named(state, name)]));
-  const ownIndex = Math.min(stepIndex, loop.innerSteps - 1);
+  const ownIndex = Math.min(stepIndex, count - 1);
   const step = { blocks, scaledGradients: velocities, rates, stepIndex: ownIndex };
   const moved =
-    loop.step?.(tasks, step) ??
+    loop.step?.blocksAfter(tasks, step) ??
     Object.fromEntries(
       personal.map((name) => [name, tf.sub(named(blocks, name), named(velocities, name))]),
     );
-  if (loop.momentum === 0) return moved;
+  if (momentum === 0) return moved;
   return {
     ...moved,
     ...Object.fromEntries(personal.map((name) => [VELOCITY + name, named(velocities, name)])),

@@ -12,7 +12,8 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import {
   blocksOf,
@@ -21,55 +22,66 @@ import {
   steppedState,
   stepGradient,
   type LoopState,
+  type StepAt,
 } from './inner-loop.js';
-import { shiftedBy } from './shift-by-level.js';
-import { gradientsOf, packIn, type NamedTensors } from './named-tensors.js';
+import { shiftedBy, type ShiftBasis } from './shift-by-level.js';
+import { gradientsOf, packIn, type TensorsByName } from './tensors-by-name.js';
 import {
   learnedInputs,
   logitsOf,
   lossesOf,
   passOf,
-  trunkOf,
+  withTrunk,
   type JobTensors,
   type MetaGradientResult,
   type Pass,
 } from './passes.js';
 import { unadaptedGradient } from './unadapted.js';
 
-/**
- * @param coldWeights of the support losses before the first step, in second order.
- * @param stepWeights `[innerSteps]`: see `TaskWeights`.
- */
+/** A plan whose outer gradient is a derivative. */
+export interface DerivedPlan extends Pick<MethodPlan, 'innerLoop' | 'cold'> {
+  readonly order: 'first' | 'second';
+}
+
+export interface KeptWeights {
+  /** `[taskCount]` */
+  readonly warm: tfjs.Tensor1D;
+  /** Weights of the support losses before the first step, in second order. */
+  readonly cold?: tfjs.Tensor1D;
+  /** `[innerSteps]`: see `TaskWeights`. */
+  readonly steps?: tfjs.Tensor1D | undefined;
+}
+
 export function keptGradient(
   job: JobTensors,
-  loop: InnerLoop,
-  weights: tfjs.Tensor1D,
-  coldWeights: tfjs.Tensor1D | null = null,
-  stepWeights?: tfjs.Tensor1D,
+  plan: DerivedPlan,
+  { warm, cold, steps }: KeptWeights,
 ): MetaGradientResult {
   const { tf } = job.engine;
+  const loop = plan.innerLoop;
   const support = passOf(job, 'support', true);
   const query = passOf(job, 'query', true);
-  if (query === null) return withoutQuery(job, loop, support, coldWeights);
+  if (query === null) return withoutQuery(job, plan, support, cold);
   // Without support rows all steps end where they began.
-  const isMultiStep = stepWeights !== undefined && support !== null;
-  const recorded = loop.order === 'first' ? adapted(job, loop, support, isMultiStep, null) : null;
+  const isMultiStep = steps !== undefined && support !== null;
+  const walk: Walk = { loop, support, isMultiStep };
+  const recorded = plan.order === 'first' ? adapted(job, walk, null) : null;
   const compute = (): tfjs.Tensor[] => {
-    const { ends, losses } = adapted(job, loop, support, isMultiStep, recorded);
-    const shared = trunkOf(query);
-    const queryLosses = ends.map(({ state, supportLogits }) => {
-      const logits = logitsOf(query, shared, blocksOf(adaptingTasksOf(job), state));
-      return lossesOf(query, shiftedBy(loop, support, supportLogits, query, logits));
+    const { ends, losses } = adapted(job, walk, recorded);
+    const rows = withTrunk(query);
+    const queryLosses = ends.map(({ state, basis }) => {
+      const logits = logitsOf(rows, blocksOf(adaptingTasksOf(job), state));
+      return lossesOf(query, shiftedBy(loop.shift, basis, query, logits));
     });
     // The last one first.
     return [...queryLosses.reverse(), ...(losses === null ? [] : [losses])];
   };
   const endWeights = isMultiStep
-    ? stepsOf(loop).map((step) => weightsAfter(tf, weights, stepWeights, step))
-    : [weights];
+    ? stepsOf(loop).map((step) => weightsAfter(tf, warm, steps, step))
+    : [warm];
   const { results, gradients } = gradientsOf(tf, compute, learnedInputs(job), [
     ...endWeights.reverse(),
-    coldWeights,
+    cold ?? null,
   ]);
   return {
     gradients: new Map(Object.entries(gradients.dense)),
@@ -80,7 +92,7 @@ export function keptGradient(
   };
 }
 
-/** Of the query losses after step `stepIndex`, `[taskCount]`. */
+/** Weights of the query losses after step `stepIndex`, `[taskCount]`. */
 export function weightsAfter(
   tf: typeof tfjs,
   weights: tfjs.Tensor1D,
@@ -93,73 +105,79 @@ export function weightsAfter(
 /** No gradient but that of a cold term; the support loss is reported all the same. */
 function withoutQuery(
   job: JobTensors,
-  loop: InnerLoop,
+  plan: DerivedPlan,
   support: Pass | null,
-  coldWeights: tfjs.Tensor1D | null,
+  cold: tfjs.Tensor1D | undefined,
 ): MetaGradientResult {
-  if (coldWeights !== null)
-    return { ...unadaptedGradient(job, loop, coldWeights), queryLosses: null };
-  const { losses } = adapted(job, { ...loop, innerSteps: 1 }, support, false, null);
+  if (cold !== undefined) return { ...unadaptedGradient(job, plan, cold), queryLosses: null };
+  const { innerLoop } = plan;
+  const loop = { ...innerLoop, steps: { ...innerLoop.steps, count: 1 } };
+  const { losses } = adapted(job, { loop, support, isMultiStep: false }, null);
   return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: losses };
+}
+
+/** Inner steps on the support rows. */
+interface Walk {
+  readonly loop: InnerLoop;
+  readonly support: Pass | null;
+  /** Whether the state after every step is judged, or that after the last alone. */
+  readonly isMultiStep: boolean;
 }
 
 interface End {
   readonly state: LoopState;
-  /** Of the support rows under that state; null without a level shift. */
-  readonly supportLogits: tfjs.Tensor2D | null;
+  /** Null where no shift follows. */
+  readonly basis: ShiftBasis | null;
 }
 
 interface Adapted {
-  /** After each step, or after the last one alone. */
   readonly ends: readonly End[];
   /** Support losses before the first step; null when they were not computed. */
   readonly losses: tfjs.Tensor1D | null;
   /** By step. */
-  readonly gradients: readonly NamedTensors[];
+  readonly gradients: readonly TensorsByName[];
 }
 
-/** @param recorded what is to be taken from an earlier run instead of computing it. */
+/** @param recorded an earlier run whose gradients and shift bases are taken instead of computing them. */
 function adapted(
   job: JobTensors,
-  loop: InnerLoop,
-  support: Pass | null,
-  isMultiStep: boolean,
+  { loop, support, isMultiStep }: Walk,
   recorded: Adapted | null,
 ): Adapted {
   const tasks = adaptingTasksOf(job);
+  const { count } = loop.steps;
   let state = startState(loop, tasks);
-  if (support === null)
-    return { ends: [{ state, supportLogits: null }], losses: null, gradients: [] };
-  const shared = recorded === null ? trunkOf(support) : null;
+  if (support === null) return { ends: [{ state, basis: null }], losses: null, gradients: [] };
+  const rows = recorded === null ? withTrunk(support) : null;
   const rates = ratesOf(loop, tasks);
   let losses: tfjs.Tensor1D | null = null;
-  if (loop.innerSteps === 0) {
-    if (shared !== null)
-      losses = lossesOf(support, logitsOf(support, shared, blocksOf(tasks, state)));
-    return { ends: [{ state, supportLogits: null }], losses, gradients: [] };
+  if (count === 0) {
+    if (rows !== null) losses = lossesOf(support, logitsOf(rows, blocksOf(tasks, state)));
+    return { ends: [{ state, basis: null }], losses, gradients: [] };
   }
-  const gradients: NamedTensors[] = [];
+  const gradients: TensorsByName[] = [];
   const ends: End[] = [];
-  for (const step of stepsOf(loop)) {
-    let along = recorded?.gradients[step];
-    if (shared !== null) {
-      const found = stepGradient(loop, support, shared, state, rates, step);
+  for (const stepIndex of stepsOf(loop)) {
+    const step: StepAt = { loop, stepIndex, rates };
+    let along = recorded?.gradients[stepIndex];
+    if (rows !== null) {
+      const found = stepGradient(step, rows, state);
       losses ??= found.losses;
       along = found.scaledGradients;
     }
-    if (along === undefined) throw new Error(`inner step ${step} was not recorded`);
+    if (along === undefined) throw new Error(`inner step ${stepIndex} was not recorded`);
     gradients.push(along);
-    state = steppedState(loop, tasks, state, along, rates, step);
-    if (!isMultiStep && step < loop.innerSteps - 1) continue;
-    const supportLogits =
-      loop.levelShift !== false && shared !== null
-        ? logitsOf(support, shared, blocksOf(tasks, state))
-        : (recorded?.ends[ends.length]?.supportLogits ?? null);
-    ends.push({ state, supportLogits });
+    state = steppedState(step, tasks, state, along);
+    if (!isMultiStep && stepIndex < count - 1) continue;
+    const basis =
+      loop.shift !== null && rows !== null
+        ? { support, logits: logitsOf(rows, blocksOf(tasks, state)) }
+        : (recorded?.ends[ends.length]?.basis ?? null);
+    ends.push({ state, basis });
   }
   return { ends, losses, gradients };
 }
 
-function stepsOf({ innerSteps }: InnerLoop): number[] {
-  return Array.from({ length: innerSteps }, (_, step) => step);
+function stepsOf({ steps }: InnerLoop): number[] {
+  return Array.from({ length: steps.count }, (_, step) => step);
 }

@@ -1,128 +1,102 @@
-/** The outer gradient of a micro-batch of tasks, whatever the method: which path computes it. */
+/** The outer gradient of a micro-batch of tasks: chooses the path that computes a plan's gradient. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
-import type { RowMultiples } from '../batches/micro-batches.js';
-import type { RowRole } from '../batches/row-batch.js';
+import { assertNever } from '../../../shared/base/errors.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { AdaptationStages } from './adaptation-stages.js';
 import { withColdTerm } from './cold-term.js';
 import { displacementGradient } from './displacement-path.js';
 import { implicitGradient } from './implicit-path.js';
-import { keptGradient } from './kept-path.js';
+import { keptGradient, type DerivedPlan } from './kept-path.js';
 import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
 import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
-import { unadaptedGradient, unadaptedRoleOf } from './unadapted.js';
+import { unadaptedGradient } from './unadapted.js';
 
 export function metaGradient(
-  { innerLoop }: MethodPlan,
+  plan: MethodPlan,
   job: JobTensors,
   taskWeights: TaskWeights,
 ): MetaGradientResult {
-  if (innerLoop === null) return unadaptedGradient(job, null, taskWeights.warm);
   const { tf } = job.engine;
-  const { coldShare } = innerLoop;
-  // The first inner step computes these losses anyway, unless it sees a minibatch.
-  if (
-    coldShare > 0 &&
-    innerLoop.coldRows === 'support' &&
-    innerLoop.order === 'second' &&
-    (innerLoop.supportBatches ?? 1) === 1
-  )
-    return keptGradient(
-      job,
-      innerLoop,
-      tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - coldShare),
-      tf.mul<tfjs.Tensor1D>(taskWeights.cold, coldShare),
-      taskWeights.steps,
-    );
-  return withColdTerm(
-    tf,
-    taskWeights,
-    coldShare,
-    (weights) => adaptedGradient(job, innerLoop, weights, taskWeights.steps),
-    (weights) => unadaptedGradient(job, innerLoop, weights),
-  );
+  const { cold, outer } = plan;
+  if (outer.kind === 'derivative' && cold !== null && readsColdLosses(plan, outer.order))
+    return keptGradient(job, derivedPlan(plan, outer.order), {
+      warm: tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - cold.share),
+      cold: tf.mul<tfjs.Tensor1D>(taskWeights.cold, cold.share),
+      steps: taskWeights.steps,
+    });
+  return withColdTerm(tf, taskWeights, cold, {
+    warm: (weights) => adaptedGradient(job, plan, weights, taskWeights.steps),
+    unadapted: (weights) => unadaptedGradient(job, plan, weights),
+  });
+}
+
+/** The first inner step computes the losses of a cold term on support rows, unless it sees a minibatch. */
+function readsColdLosses({ innerLoop, cold }: MethodPlan, order: 'first' | 'second'): boolean {
+  return cold?.rows === 'support' && order === 'second' && innerLoop.steps.supportBatches === 1;
+}
+
+function derivedPlan({ innerLoop, cold }: MethodPlan, order: 'first' | 'second'): DerivedPlan {
+  return { innerLoop, cold, order };
 }
 
 function adaptedGradient(
   job: JobTensors,
-  loop: InnerLoop,
+  plan: MethodPlan,
   weights: tfjs.Tensor1D,
   stepWeights?: tfjs.Tensor1D,
 ): MetaGradientResult {
-  const { outerGradient } = loop;
-  switch (outerGradient?.kind) {
-    case undefined:
-      return keptGradient(job, loop, weights, null, stepWeights);
+  const { outer, innerLoop } = plan;
+  switch (outer.kind) {
+    case 'unadapted':
+      return unadaptedGradient(job, plan, weights);
+    case 'derivative':
+      return keptGradient(job, derivedPlan(plan, outer.order), {
+        warm: weights,
+        steps: stepWeights,
+      });
     case 'displacement':
-      return displacementGradient(job, loop, outerGradient, weights);
+      return displacementGradient(job, innerLoop, outer, weights);
     case 'implicit':
-      return implicitGradient(job, loop, outerGradient, weights);
+      return implicitGradient(job, innerLoop, outer, weights);
+    default:
+      return assertNever(outer);
   }
 }
 
-/** The same in stages that run one after the other. */
+/** A micro-batch as a captured function takes it, and as a path reads it. */
+export interface StagedJob {
+  readonly job: JobTensors;
+  readonly batch: BatchInput;
+}
+
+/** The gradient of a plan that runs in stages, one after the other. */
 export function metaGradientInStages(
-  { innerLoop }: MethodPlan,
-  job: JobTensors,
-  input: BatchInput,
+  plan: MethodPlan,
+  { job, batch }: StagedJob,
   taskWeights: TaskWeights,
   stages: AdaptationStages,
 ): MetaGradientResult {
-  if (innerLoop === null) throw new Error('there are no stages without an inner loop');
-  const { support, query } = input.batches;
+  const { support, query } = batch.batches;
   const hasBoth = support !== undefined && query !== undefined;
-  return withColdTerm(
-    job.engine.tf,
-    taskWeights,
-    innerLoop.coldShare,
-    (weights) =>
+  const { tf } = job.engine;
+  const { steps: stepWeights } = taskWeights;
+  return withColdTerm(tf, taskWeights, plan.cold, {
+    warm: (weights) =>
       hasBoth
-        ? recomputedGradient(job.engine.tf, stages, innerLoop, input, weights, taskWeights.steps)
-        : keptGradient(job, innerLoop, weights, null, taskWeights.steps),
-    (weights) => unadaptedStage(stages, innerLoop, input, weights),
-  );
+        ? recomputedGradient(tf, stages, plan.innerLoop.steps.count, {
+            ...{ batch, weights, stepWeights },
+          })
+        : keptGradient(job, derivedPlan(plan, 'second'), { warm: weights, steps: stepWeights }),
+    unadapted: (weights) => unadaptedStage(stages, plan, batch, weights),
+  });
 }
 
-export function runsInStages({ innerLoop }: MethodPlan): boolean {
+export function runsInStages({ innerLoop, outer }: MethodPlan): boolean {
   return (
-    innerLoop?.order === 'second' &&
-    innerLoop.path === 'recomputed' &&
-    innerLoop.innerSteps > 0 &&
-    innerLoop.outerGradient === undefined
+    outer.kind === 'derivative' &&
+    outer.order === 'second' &&
+    outer.path === 'recomputed' &&
+    innerLoop.steps.count > 0
   );
-}
-
-/** Whether the sums over a task's support rows are read. */
-export function readsSupportTotals({ innerLoop }: MethodPlan): boolean {
-  if (innerLoop === null) return false;
-  return innerLoop.levelShift !== false || innerLoop.reads?.supportTotals === true;
-}
-
-/** Rows that are seen in minibatches are a multiple of their number. */
-export function rowMultiplesOf({ innerLoop, predictionLoop }: MethodPlan): RowMultiples {
-  const batchCount = innerLoop?.supportBatches ?? 1;
-  const outerGradient = innerLoop?.outerGradient;
-  const continuesOnQuery = outerGradient?.kind === 'displacement' && outerGradient.continuesOnQuery;
-  return {
-    support: Math.max(batchCount, predictionLoop?.supportBatches ?? 1),
-    query: continuesOnQuery ? batchCount : 1,
-  };
-}
-
-/** The roles whose rows the outer gradient reads. */
-export function rolesOf({ innerLoop }: MethodPlan): readonly RowRole[] {
-  if (innerLoop === null) return [unadaptedRoleOf(null)];
-  const roles = new Set<RowRole>(['support', 'query']);
-  if (innerLoop.coldShare > 0) roles.add(unadaptedRoleOf(innerLoop));
-  return [...roles, ...rolesBesideOf(innerLoop)];
-}
-
-/** The roles whose rows a method reads beside those that are learned from or judged. */
-export function rolesBesideOf(innerLoop: InnerLoop | null): RowRole[] {
-  const { attributes, neighbours } = innerLoop?.reads ?? {};
-  return [
-    ...(attributes === true ? (['first'] as const) : []),
-    ...(neighbours === undefined ? [] : (['neighbours'] as const)),
-  ];
 }

@@ -11,7 +11,7 @@ import type { TrunkPass } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
 import type { RowRole } from '../batches/row-batch.js';
-import { packGroup, type NamedTensors } from './named-tensors.js';
+import { packGroup, type TensorsByName } from './tensors-by-name.js';
 
 /**
  * What is computed at once: a micro-batch of a job's tasks, padded. Everything here runs while it is
@@ -33,8 +33,8 @@ export interface JobTensors {
 
 /** What the outer gradient is with respect to. */
 export function learnedInputs({ spec, dense, rows }: JobTensors): {
-  readonly dense: NamedTensors;
-  readonly rows: NamedTensors;
+  readonly dense: TensorsByName;
+  readonly rows: TensorsByName;
 } {
   const names = learnedVariables(spec).map(({ name }) => name);
   return {
@@ -62,11 +62,17 @@ export interface MetaGradientResult {
   readonly supportLosses: tfjs.Tensor1D | null;
 }
 
-/** One role's rows under one plan. */
+/** The rows of one role under one plan. */
 export interface Pass {
   readonly job: JobTensors;
   readonly plan: ModelPlan;
   readonly data: BatchTensors;
+}
+
+/** Rows and what the shared variables say of them. */
+export interface RowsWithTrunk {
+  readonly pass: Pass;
+  readonly trunk: TrunkPass;
 }
 
 /** Null when no task has rows of the role: there is nothing to compute. */
@@ -86,8 +92,12 @@ export function trunkOf(pass: Pass): TrunkPass {
   return trunkPass(engine, pass.plan, pass.data, tableRowsOf(pass.job), dense);
 }
 
-export function logitsOf(pass: Pass, shared: TrunkPass, personal: Variables): tfjs.Tensor2D {
-  return personalPass(pass.job.engine, pass.plan, shared, pass.job.dense, personal);
+export function withTrunk(pass: Pass): RowsWithTrunk {
+  return { pass, trunk: trunkOf(pass) };
+}
+
+export function logitsOf({ pass, trunk }: RowsWithTrunk, personal: Variables): tfjs.Tensor2D {
+  return personalPass(pass.job.engine, pass.plan, trunk, pass.job.dense, personal);
 }
 
 /** Of each task, `[taskCount]`. */
@@ -108,7 +118,7 @@ function taskCountOf({ batches }: BatchInput): number {
 
 /** The tensors of a micro-batch, as captured functions take them. */
 export type BatchInput = {
-  readonly dense: NamedTensors;
+  readonly dense: TensorsByName;
   /** The row pack `[packExtent, tableRowWidth]`; absent when the model has no tables. */
   readonly rows?: tfjs.Tensor2D;
   /** Absent when the model has no bags. */

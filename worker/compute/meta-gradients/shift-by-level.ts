@@ -16,70 +16,92 @@ import {
   LEVEL_DEVIATION,
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
-  levelShiftOf,
 } from '../../../shared/methods/inner-loop/level-shift-settings.js';
-import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { variableOf } from '../models/fields.js';
 import { rowMeans, rowVariances } from '../models/lean-operations.js';
 import type { Pass } from './passes.js';
-import { additiveShifts, type SupportEvidence } from './shifts-by-value.js';
+import { backfitted, effectsOn, type LevelFit, type SupportEvidence } from './shifts-by-value.js';
 
 const NEWTON_STEP_COUNT = 8;
-/** Of one step: far from the mode the curvature of a logistic loss says too little. */
+/** Bounds one step: far from the mode the curvature of a logistic loss says too little. */
 const NEWTON_STEP_LENGTH_MAX = 2;
 
-/**
- * Logits of other rows of the same tasks, shifted where the loop wants it and evidence is there.
- *
- * @param priorScale a factor of the learned variances; 1 when absent.
- */
+/** Support rows under the blocks that a task has after its inner steps. */
+export interface ShiftBasis {
+  readonly support: Pass;
+  /** `[taskCount, rowExtent]` */
+  readonly logits: tfjs.Tensor2D;
+  /** A factor of the learned prior variances; 1 when absent. */
+  readonly priorScale?: tfjs.Scalar;
+}
+
+/** The shifts of a micro-batch of tasks. */
+export interface TaskShifts {
+  /** `[taskCount, 1]` */
+  readonly levels: tfjs.Tensor2D;
+  /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */
+  readonly effects: readonly tfjs.Tensor2D[];
+}
+
+/** The shifts that the support rows give their tasks. */
+export function shiftsFrom({ features }: LevelShift, basis: ShiftBasis): TaskShifts {
+  const { support } = basis;
+  const fit = levelFitOf(basis);
+  const levels = levelsBy(fit, support);
+  if (features.length === 0) return { levels, effects: [] };
+  const own = effectsOn(support, support, features);
+  const fitted = backfitted(fit, levels, precisionsOf(basis, VALUE_DEVIATIONS), [own]);
+  return { levels: fitted, effects: own.values };
+}
+
+/** Logits of other rows of the same tasks, shifted. Without a shift or a basis they stay as they are. */
 export function shiftedBy(
-  loop: InnerLoop,
-  support: Pass | null,
-  supportLogits: tfjs.Tensor2D | null,
+  shift: LevelShift | null,
+  basis: ShiftBasis | null,
   rows: Pass,
   logits: tfjs.Tensor2D,
-  priorScale?: tfjs.Scalar,
 ): tfjs.Tensor2D {
-  const settings = levelShiftOf(loop);
-  if (settings === null || support === null || supportLogits === null) return logits;
+  if (shift === null || basis === null) return logits;
+  const { support } = basis;
   const { tf } = support.job.engine;
-  const { features } = settings;
-  const precision = precisionsOf(support, LEVEL_DEVIATION, priorScale);
-  const levels = levelShifts(support, supportLogits, precision);
+  const { features } = shift;
+  const fit = levelFitOf(basis);
+  const levels = levelsBy(fit, support);
   if (features.length === 0) return tf.add(logits, levels);
-  const shifts = additiveShifts(support, rows, {
-    ...{ features, levels },
-    precisions: precisionsOf(support, VALUE_DEVIATIONS, priorScale),
-    evidenceAt: (by) => evidenceAt(support, tf.add(supportLogits, by)),
-    steppedLevels: (from, evidence) => steppedLevels(tf, precision, from, evidence),
-  });
+  const precisions = precisionsOf(basis, VALUE_DEVIATIONS);
+  const own = effectsOn(support, support, features);
+  const theirs = effectsOn(rows, support, features);
+  const fitted = backfitted(fit, levels, precisions, [own, theirs]);
+  const shifts = theirs.values.reduce((sum, effect) => tf.add<tfjs.Tensor2D>(sum, effect), fitted);
   return tf.add(logits, shifts);
 }
 
+function levelFitOf(basis: ShiftBasis): LevelFit {
+  const { support, logits } = basis;
+  const { tf } = support.job.engine;
+  const precision = precisionsOf(basis, LEVEL_DEVIATION);
+  return {
+    tf,
+    evidenceAt: (shifts) => evidenceAt(support, tf.add(logits, shifts)),
+    steppedLevels: (levels, evidence) => steppedLevels(tf, precision, levels, evidence),
+  };
+}
+
 /** 1 / tau^2 of the learned deviations of a prior, `[count]`. */
-function precisionsOf({ job }: Pass, name: string, priorScale?: tfjs.Scalar): tfjs.Tensor {
+function precisionsOf({ support, priorScale }: ShiftBasis, name: string): tfjs.Tensor {
+  const { job } = support;
   const { tf } = job.engine;
   const learned = tf.exp(tf.mul(variableOf(job.dense, name), -2 * LOG_DEVIATION_SCALE));
   return priorScale === undefined ? learned : tf.div(learned, priorScale);
 }
 
-/**
- * Shifts `[taskCount, 1]`.
- *
- * @param supportLogits `[taskCount, rowExtent]` of the support rows after the inner steps.
- */
-function levelShifts(
-  support: Pass,
-  supportLogits: tfjs.Tensor2D,
-  precision: tfjs.Tensor,
-): tfjs.Tensor2D {
-  const { tf } = support.job.engine;
-  let shift = tf.zeros<tfjs.Rank.R2>([support.job.taskCount, 1]);
-  for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
-    shift = steppedLevels(tf, precision, shift, evidenceAt(support, tf.add(supportLogits, shift)));
-  }
-  return shift;
+/** The mode without effects of values, `[taskCount, 1]`. */
+function levelsBy({ tf, evidenceAt, steppedLevels }: LevelFit, { job }: Pass): tfjs.Tensor2D {
+  let levels = tf.zeros<tfjs.Rank.R2>([job.taskCount, 1]);
+  for (let step = 0; step < NEWTON_STEP_COUNT; step += 1)
+    levels = steppedLevels(levels, evidenceAt(levels));
+  return levels;
 }
 
 /** One Newton step. */
@@ -95,7 +117,7 @@ function steppedLevels(
   return tf.sub(levels, tf.clipByValue(length, -NEWTON_STEP_LENGTH_MAX, NEWTON_STEP_LENGTH_MAX));
 }
 
-/** What the support rows say beyond given logits. */
+/** The evidence of the support rows beyond given logits. */
 function evidenceAt(support: Pass, supportLogits: tfjs.Tensor2D): SupportEvidence {
   const { tf } = support.job.engine;
   const { clickShares, totals } = support.data;

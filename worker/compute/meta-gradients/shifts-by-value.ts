@@ -13,6 +13,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { at } from '../../../shared/base/at.js';
 import { placeCountsOf } from '../models/batch-tensors.js';
 import type { Pass } from './passes.js';
 
@@ -26,61 +27,81 @@ export interface SupportEvidence {
   readonly variances: tfjs.Tensor2D;
 }
 
-export interface AdditiveShifts {
-  readonly features: readonly string[];
-  /** 1 / tau^2 by feature, `[features.length]`. */
-  readonly precisions: tfjs.Tensor;
-  /** `[taskCount, 1]`, the mode without effects of values. */
-  readonly levels: tfjs.Tensor2D;
+/** How levels are fitted, whatever effects stand beside them. */
+export interface LevelFit {
+  readonly tf: typeof tfjs;
+  /** @param shifts of the support rows, `[taskCount, 1 or rowExtent]`. */
   readonly evidenceAt: (shifts: tfjs.Tensor2D) => SupportEvidence;
+  /** One Newton step of the levels, `[taskCount, 1]`. */
   readonly steppedLevels: (levels: tfjs.Tensor2D, evidence: SupportEvidence) => tfjs.Tensor2D;
 }
 
-/** Effects of one feature's values, as rows of one pass have them. */
-interface Effects {
+/** Effects of the features' values on the rows of one pass, by feature. */
+export interface Effects {
   /** `[taskCount, rowExtent, supportRowExtent]`, 1 where a support row has the row's value. */
-  readonly isSame: tfjs.Tensor3D;
-  /** `[taskCount, rowExtent]` */
-  values: tfjs.Tensor2D;
+  readonly isSame: readonly tfjs.Tensor3D[];
+  /** `[taskCount, rowExtent]`; backfitting replaces them. */
+  readonly values: tfjs.Tensor2D[];
 }
 
-/** Level and effects of values together, `[taskCount, rowExtent]` of `rows`. */
-export function additiveShifts(support: Pass, rows: Pass, shifts: AdditiveShifts): tfjs.Tensor2D {
+/** Effects of 0. */
+export function effectsOn(rows: Pass, support: Pass, features: readonly string[]): Effects {
   const { tf } = support.job.engine;
-  const byFeature = shifts.features.map((feature, at) => {
-    const own = valuesOf(support, feature);
-    return {
-      precision: tf.slice(shifts.precisions, at, 1),
-      ofSupport: effectsOf(tf, own, own),
-      ofRows: effectsOf(tf, valuesOf(rows, feature), own),
-    };
-  });
-  let { levels } = shifts;
-  const sumOf = (effects: readonly Effects[]): tfjs.Tensor2D =>
-    effects.reduce((sum, { values }) => tf.add<tfjs.Tensor2D>(sum, values), levels);
-  const evidence = (): SupportEvidence =>
-    shifts.evidenceAt(sumOf(byFeature.map(({ ofSupport }) => ofSupport)));
-  for (let sweep = 0; sweep < SWEEP_COUNT; sweep += 1) {
-    for (const { precision, ofSupport, ofRows } of byFeature) {
-      const given = evidence();
-      for (const effects of [ofSupport, ofRows])
-        effects.values = steppedEffects(tf, effects, precision, given);
-    }
-    levels = shifts.steppedLevels(levels, evidence());
-  }
-  return sumOf(byFeature.map(({ ofRows }) => ofRows));
+  const pairs = features.map((feature) => ({
+    own: valuesOf(rows, feature),
+    ofSupport: valuesOf(support, feature),
+  }));
+  return {
+    isSame: pairs.map(({ own, ofSupport }) =>
+      tf.cast(
+        tf.equal<tfjs.Tensor3D>(tf.expandDims(own, 2), tf.expandDims(ofSupport, 1)),
+        'float32',
+      ),
+    ),
+    values: pairs.map(({ own }) => tf.zeros<tfjs.Rank.R2>(own.shape)),
+  };
 }
 
-/** @param values and `supportValues` tell values apart, `[taskCount, rowExtent]`. */
-function effectsOf(tf: typeof tfjs, values: tfjs.Tensor2D, supportValues: tfjs.Tensor2D): Effects {
-  const isSame = tf.equal<tfjs.Tensor3D>(tf.expandDims(values, 2), tf.expandDims(supportValues, 1));
-  return { isSame: tf.cast(isSame, 'float32'), values: tf.zeros(values.shape) };
+/**
+ * Fits the effects and returns the levels beside them.
+ *
+ * @param start the levels without effects of values.
+ * @param precisions 1 / tau^2 by feature, `[featureCount]`.
+ * @param effects those of the support rows first, then those of other rows.
+ */
+export function backfitted(
+  { tf, evidenceAt, steppedLevels }: LevelFit,
+  start: tfjs.Tensor2D,
+  precisions: tfjs.Tensor,
+  effects: readonly [Effects, ...Effects[]],
+): tfjs.Tensor2D {
+  const [ofSupport] = effects;
+  const byFeature = [...ofSupport.values.keys()].map((feature) => tf.slice(precisions, feature, 1));
+  let levels = start;
+  const evidence = (): SupportEvidence =>
+    evidenceAt(
+      ofSupport.values.reduce((sum, values) => tf.add<tfjs.Tensor2D>(sum, values), levels),
+    );
+  for (let sweep = 0; sweep < SWEEP_COUNT; sweep += 1) {
+    for (const [feature, precision] of byFeature.entries()) {
+      const given = evidence();
+      for (const { isSame, values } of effects)
+        values[feature] = steppedEffects(
+          tf,
+          { isSame: at(isSame, feature), values: at(values, feature) },
+          precision,
+          given,
+        );
+    }
+    levels = steppedLevels(levels, evidence());
+  }
+  return levels;
 }
 
 /** One Newton step given all else. */
 function steppedEffects(
   tf: typeof tfjs,
-  { isSame, values }: Effects,
+  { isSame, values }: { readonly isSame: tfjs.Tensor3D; readonly values: tfjs.Tensor2D },
   precision: tfjs.Tensor,
   { residuals, variances }: SupportEvidence,
 ): tfjs.Tensor2D {
@@ -90,7 +111,7 @@ function steppedEffects(
   return tf.add(values, tf.div(slope, tf.add(sum(variances), precision)));
 }
 
-/** What tells the values of a feature apart, `[taskCount, rowExtent]`. */
+/** Numbers that tell the values of a feature apart, `[taskCount, rowExtent]`. */
 function valuesOf({ job, data }: Pass, feature: string): tfjs.Tensor2D {
   const { tf } = job.engine;
   const { categoryFeatures, tables } = job.spec;

@@ -5,23 +5,18 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { TrunkPass } from '../models/staged-pass.js';
-import type { Pass } from './passes.js';
+import type { RowsWithTrunk } from './passes.js';
 
-export interface SupportBatch {
-  readonly pass: Pass;
-  readonly shared: TrunkPass;
-}
-
-/** @param shared the trunk pass of all support rows. */
+/** The support rows that a step sees. */
 export function supportBatchOf(
-  pass: Pass,
-  shared: TrunkPass,
+  support: RowsWithTrunk,
   batchCount: number,
   stepIndex: number,
-): SupportBatch {
-  if (batchCount === 1) return { pass, shared };
+): RowsWithTrunk {
+  if (batchCount === 1) return support;
+  const { pass, trunk } = support;
   const { tf } = pass.job.engine;
   const place = stepIndex % batchCount;
   /** `[taskCount, rowExtent, ...]`, whose row extent is a multiple of every number of batches. */
@@ -51,17 +46,15 @@ export function supportBatchOf(
   };
   // Every part of a trunk pass lies by rows.
   const parts: TrunkPass = Object.fromEntries(
-    Object.entries(shared).map(([name, part]) => [name, rowsOf(part)]),
+    Object.entries(trunk).map(([name, part]) => [name, rowsOf(part)]),
   );
-  return { pass: { ...pass, data }, shared: parts };
+  return { pass: { ...pass, data }, trunk: parts };
 }
 
-/** The least step that computes as this one does: what differs by step is captured once for each. */
-export function stepPlaceOf(
-  { innerSteps, stepsDiffer, supportBatches = 1 }: InnerLoop,
-  stepIndex: number,
-): number {
-  const last = innerSteps - 1;
-  if (stepsDiffer !== true) return stepIndex % supportBatches;
+/** The lowest step that computes what this one does, so that steps alike are captured once. */
+export function stepPlaceOf({ steps, step }: InnerLoop, stepIndex: number): number {
+  const { count, supportBatches } = steps;
+  const last = count - 1;
+  if (step?.differsByStep !== true) return stepIndex % supportBatches;
   return stepIndex <= last ? stepIndex : last + ((stepIndex - last) % supportBatches);
 }

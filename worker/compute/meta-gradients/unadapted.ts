@@ -3,45 +3,50 @@
  *
  *   g = sum_i w_i * grad L(start_i ; S_i and Q_i)
  *
- * which is all there is to a method without inner loop, and the cold term of one that has it. Where
- * all tasks start alike, the model is shared, no task has blocks of its own, and rows lie flat.
+ * This is the whole gradient of a method whose tasks do not adapt, and the cold term of one whose
+ * tasks do. Where all tasks start alike, no task has blocks of its own, and rows lie flat.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { InnerLoop } from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { RowRole } from '../batches/row-batch.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, startState } from './inner-loop.js';
-import { gradientsOf, packIn } from './named-tensors.js';
+import { gradientsOf, packIn } from './tensors-by-name.js';
 import {
   learnedInputs,
   lossesOf,
   logitsOf,
   passOf,
-  trunkOf,
+  withTrunk,
   type JobTensors,
   type MetaGradientResult,
 } from './passes.js';
 
-export function unadaptedRoleOf(loop: InnerLoop | null): 'all' | 'flat' | 'support' {
-  if (loop?.coldRows !== undefined) return loop.coldRows;
-  return loop?.start === undefined ? 'flat' : 'all';
+export function unadaptedRoleOf({
+  innerLoop,
+  cold,
+}: Pick<MethodPlan, 'innerLoop' | 'cold'>): 'all' | 'flat' | 'support' {
+  if (cold?.rows === 'support') return 'support';
+  return innerLoop.start === undefined ? 'flat' : 'all';
 }
 
-/** The reported losses are over all rows, before and after being the same. */
+/** The reported losses are over all rows; those before and after adaptation are the same. */
 export function unadaptedGradient(
   job: JobTensors,
-  loop: InnerLoop | null,
+  plan: Pick<MethodPlan, 'innerLoop' | 'cold'>,
   taskWeights: tfjs.Tensor1D,
 ): MetaGradientResult {
-  const isOwn = loop?.start !== undefined;
-  const all = passOf(job, unadaptedRoleOf(loop), isOwn);
+  const loop = plan.innerLoop;
+  const isOwn = loop.start !== undefined;
+  const all = passOf(job, unadaptedRoleOf(plan), isOwn);
   if (all === null)
     return { gradients: new Map(), rowGradient: null, queryLosses: null, supportLosses: null };
   const compute = (): tfjs.Tensor[] => {
     const tasks = adaptingTasksOf(beforeSupport(job, loop));
     const blocks = isOwn ? blocksOf(tasks, startState(loop, tasks)) : new Map<string, never>();
-    return [lossesOf(all, logitsOf(all, trunkOf(all), blocks))];
+    return [lossesOf(all, logitsOf(withTrunk(all), blocks))];
   };
   const { results, gradients } = gradientsOf(job.engine.tf, compute, learnedInputs(job), [
     taskWeights,
@@ -59,8 +64,8 @@ export function unadaptedGradient(
  * A start that reads support rows would know the labels that are judged: it is given none, nor
  * neighbours, which are found by them.
  */
-function beforeSupport(job: JobTensors, loop: InnerLoop | null): JobTensors {
-  if (loop?.reads?.supportFields !== true && loop?.reads?.neighbours === undefined) return job;
+function beforeSupport(job: JobTensors, { reads }: InnerLoop): JobTensors {
+  if (reads.supportFields !== true && reads.neighbours === undefined) return job;
   const isUnknown = (role: RowRole): boolean => role === 'support' || role === 'neighbours';
   return { ...job, batchOf: (role) => (isUnknown(role) ? null : job.batchOf(role)) };
 }

@@ -3,10 +3,10 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { pullBack } from '../engine/pull-back.js';
 
-export type NamedTensors = { readonly [name: string]: tfjs.Tensor };
-type Groups<Name extends string> = { readonly [Group in Name]: NamedTensors };
+export type TensorsByName = { readonly [name: string]: tfjs.Tensor };
+type Groups<Name extends string> = { readonly [Group in Name]: TensorsByName };
 
-export function named(tensors: NamedTensors, name: string): tfjs.Tensor {
+export function named(tensors: TensorsByName, name: string): tfjs.Tensor {
   const tensor = tensors[name];
   if (tensor === undefined) throw new Error(`no tensor ${name}`);
   return tensor;
@@ -28,7 +28,7 @@ export function gradientsOf<Group extends string>(
     places.map(({ tensor }) => tensor),
     weights,
   );
-  const gradients: Record<string, NamedTensors> = {};
+  const gradients: Record<string, TensorsByName> = {};
   for (const group of Object.keys(inputs)) gradients[group] = {};
   for (const [place, { group, name }] of places.entries()) {
     const gradient = pulled.gradients[place] ?? null;
@@ -39,10 +39,10 @@ export function gradientsOf<Group extends string>(
 }
 
 /** The row pack as a group of inputs of its own: empty when there is none. */
-export function packGroup(rows: tfjs.Tensor2D | null | undefined): NamedTensors {
+export function packGroup(rows: tfjs.Tensor2D | null | undefined): TensorsByName {
   return rows === null || rows === undefined ? {} : { rows };
 }
 
-export function packIn(rows: NamedTensors): tfjs.Tensor2D | null {
+export function packIn(rows: TensorsByName): tfjs.Tensor2D | null {
   return (rows['rows'] as tfjs.Tensor2D | undefined) ?? null;
 }

@@ -1,0 +1,155 @@
+/**
+ * How a task adapts, as a method states it: where its blocks start, how they step along the gradient
+ * of its support loss, and how its logits are shifted afterwards. A method is handed the tensor
+ * library; this folder imports none.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+
+/** Personal blocks of all tasks by variable name: `[taskCount, ...shape]`. */
+export type Blocks = { readonly [name: string]: tfjs.Tensor };
+
+/** A micro-batch of tasks as a method sees it. */
+export interface AdaptingTasks {
+  readonly tf: typeof tfjs;
+  readonly taskCount: number;
+  /** Names of the personal variables, in the order of the model. */
+  readonly personal: readonly string[];
+  /** A variable as all tasks share it, the method's own included. */
+  readonly variable: (name: string) => tfjs.Tensor;
+  /** `[taskCount, ...shape]`: `x` once per task. */
+  readonly repeatByTask: (x: tfjs.Tensor) => tfjs.Tensor;
+  /**
+   * Embedded features of each task's first row, `[taskCount, sum of widths]`, in the order of
+   * `names`: for attributes, which all rows of a task share. Only with `reads.attributes`.
+   */
+  readonly attributes: (names: readonly string[]) => tfjs.Tensor2D;
+  /** Support rows for which each task has a place, padding included; 0 without support rows. */
+  readonly supportRowExtent: number;
+  /** Only with `reads.supportTotals`. */
+  readonly supportTotals: () => SupportTotals;
+  /**
+   * Embedded features of the support rows, in the order of `names`, or all; null where there are no
+   * rows, as in the cold term, which is the loss of a task without support. Only with
+   * `reads.supportFields`.
+   */
+  readonly supportFields: (names?: readonly string[]) => SupportFields | null;
+  /**
+   * Null where no task has any, as in the cold term: a task without support has no neighbours. Only
+   * with `reads.neighbours`.
+   */
+  readonly neighbours: () => Neighbours | null;
+}
+
+/** Training tasks like each of some tasks, `count` places for each of them (`tasks/neighbour-rows.ts`). */
+export interface Neighbours {
+  /** `taskCount * count` tasks of support rows alone, those of the first task first. */
+  readonly tasks: AdaptingTasks;
+  /** `[taskCount, count]`: 1 for a neighbour, 0 for a place without. */
+  readonly isThere: tfjs.Tensor2D;
+}
+
+/** Support rows, by task; padding has no shares. */
+export interface SupportFields {
+  /** `[taskCount, rowExtent, sum of widths]` */
+  readonly fields: tfjs.Tensor3D;
+  /** Of the task's support impressions, `[taskCount, rowExtent]`. */
+  readonly impressionShares: tfjs.Tensor2D;
+  /** Clicks over the task's support impressions; of values, weighted standardised values. */
+  readonly clickShares: tfjs.Tensor2D;
+}
+
+/** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
+export interface SupportTotals {
+  readonly impressions: tfjs.Tensor1D;
+  /** Of a task of values, the sum of weighted standardised values: not a count. */
+  readonly clicks: tfjs.Tensor1D;
+  /** 1 for tasks of values, 0 for tasks of clicks; absent where all are of clicks. */
+  readonly isOfValues?: tfjs.Tensor1D;
+}
+
+/**
+ * Variance of a row's label in units of its loss, `[taskCount]`, which is the curvature of the loss:
+ * q (1 - q) of a click at the smoothed click rate q, 1 of a value.
+ *
+ * @param smoothing clicks and impressions that the rate begins with
+ */
+export function labelVariances(
+  tf: typeof tfjs,
+  { impressions, clicks, isOfValues }: SupportTotals,
+  smoothing: { readonly clicks: number; readonly impressions: number },
+): tfjs.Tensor {
+  const rates = tf.div(
+    tf.add(clicks, smoothing.clicks),
+    tf.add(impressions, smoothing.impressions),
+  );
+  const ofClicks = tf.mul(rates, tf.sub(1, rates));
+  if (isOfValues === undefined) return ofClicks;
+  return tf.add(tf.mul(ofClicks, tf.sub(1, isOfValues)), isOfValues);
+}
+
+export interface InnerStep {
+  readonly blocks: Blocks;
+  /**
+   * Inner rate times the gradient of each task's mean support loss at `blocks`; with inner momentum
+   * the velocity. A learned rate multiplies it.
+   */
+  readonly scaledGradients: Blocks;
+  /** The inner rate of each task, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
+  /** From 0. */
+  readonly stepIndex: number;
+}
+
+/** A shift of logits by level, and by value of features. */
+export interface LevelShift {
+  /** Category features whose values have a shift each, shrunk by the evidence of that value. */
+  readonly features: readonly string[];
+}
+
+/** Which tasks are neighbours of a task: those that share most ids of a category or bag with it. */
+export interface NeighbourChoice {
+  readonly feature: string;
+  /** Of each task, at most; 1 to `NEIGHBOURS_MAX`. */
+  readonly count: number;
+}
+
+/** Data that the worker computes for a method beyond the support and query rows. */
+export interface Reads {
+  readonly attributes?: true;
+  readonly supportTotals?: true;
+  readonly supportFields?: true;
+  readonly neighbours?: NeighbourChoice;
+}
+
+/** How many inner steps there are, on which rows and at which pace. */
+export interface InnerSteps {
+  /** With 0 the start is the whole adaptation, and no shift follows. */
+  readonly count: number;
+  readonly rate: number;
+  /** Factor of the velocity (Polyak, 1964); 0 turns it off. */
+  readonly momentum: number;
+  /** Step s sees the support rows r with r mod this = s mod this: 1, 2, 4 or 8. */
+  readonly supportBatches: number;
+  /** Adds (weight / 2) |phi - start|^2 to a task's loss; absent: the loss alone. */
+  readonly proximalWeight?: number;
+}
+
+/** A method's own inner step, in place of blocks minus scaled gradients. */
+export interface StepRule {
+  readonly blocksAfter: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
+  /** Whether the rule reads `stepIndex`. Steps beyond the last repeat it. */
+  readonly differsByStep: boolean;
+}
+
+/** How a task adapts: its start, then the inner steps, then a shift of its logits. */
+export interface InnerLoop {
+  readonly steps: InnerSteps;
+  readonly reads: Reads;
+  /** Initial blocks; when absent, each task starts from the shared personal variables. */
+  readonly start?: (tasks: AdaptingTasks) => Blocks;
+  /** When absent, blocks minus scaled gradients. */
+  readonly step?: StepRule;
+  /** A shift of the task's logits, shrunk by evidence, after its inner steps; null: none. */
+  readonly shift: LevelShift | null;
+}

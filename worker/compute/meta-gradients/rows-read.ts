@@ -1,0 +1,43 @@
+/** The rows that a method reads: in which roles, padded to which multiples, with which sums. */
+
+import {
+  adapts,
+  predictionLoopOf,
+  type MethodPlan,
+} from '../../../shared/methods/inner-loop/method.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { RowMultiples } from '../batches/micro-batches.js';
+import type { RowRole } from '../batches/row-batch.js';
+import { unadaptedRoleOf } from './unadapted.js';
+
+/** Whether an inner loop reads the sums over a task's support rows. */
+export function readsSupportTotals({ shift, reads }: InnerLoop): boolean {
+  return shift !== null || reads.supportTotals === true;
+}
+
+/** Rows that are seen in minibatches are padded to a multiple of their number. */
+export function rowMultiplesOf(plan: MethodPlan): RowMultiples {
+  const { outer, innerLoop } = plan;
+  const { supportBatches } = innerLoop.steps;
+  const continuesOnQuery = outer.kind === 'displacement' && outer.continuesOnQuery;
+  return {
+    support: Math.max(supportBatches, predictionLoopOf(plan).steps.supportBatches),
+    query: continuesOnQuery ? supportBatches : 1,
+  };
+}
+
+/** The roles whose rows the outer gradient reads. */
+export function rolesOf(plan: MethodPlan): readonly RowRole[] {
+  if (!adapts(plan)) return [unadaptedRoleOf(plan)];
+  const roles = new Set<RowRole>(['support', 'query']);
+  if (plan.cold !== null) roles.add(unadaptedRoleOf(plan));
+  return [...roles, ...rolesBesideOf(plan.innerLoop)];
+}
+
+/** The roles whose rows an inner loop reads beside those that are learned from or judged. */
+export function rolesBesideOf({ reads }: InnerLoop): RowRole[] {
+  return [
+    ...(reads.attributes === true ? (['first'] as const) : []),
+    ...(reads.neighbours === undefined ? [] : (['neighbours'] as const)),
+  ];
+}
