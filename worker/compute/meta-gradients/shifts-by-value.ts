@@ -13,7 +13,7 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { at } from '../../../shared/base/at.js';
+import { at } from '../../../shared/base/arrays.js';
 import { placeCountsOf } from '../models/batch-tensors.js';
 import type { Pass } from './passes.js';
 
