@@ -1,0 +1,80 @@
+/**
+ * A log in a folder of this machine. Several processes may append to it: each write is of whole
+ * lines, at the end of the newest segment.
+ */
+
+import { mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import {
+  LOG_FOLDER,
+  outdatedOf,
+  SEGMENT_BOUNDS,
+  segmentNameOf,
+  sequencesOf,
+  wholeLinesByteCount,
+  type EventLogPlace,
+} from './log-segments.js';
+
+/** More than a line may have. */
+const TAIL_BYTE_COUNT = 256 * 1024;
+
+interface OpenSegment {
+  readonly sequence: number;
+  readonly file: FileHandle;
+}
+
+/** @param output the folder of the run; the segments lie in `events` within it. */
+export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLogPlace {
+  const folder = join(resolve(output), LOG_FOLDER);
+  let segment: OpenSegment | null = null;
+
+  const openSegment = async (sequence: number): Promise<OpenSegment> => {
+    const file = await open(join(folder, segmentNameOf(sequence)), 'a+');
+    await cutHalfLine(file);
+    return { sequence, file };
+  };
+  const newestSegment = async (): Promise<OpenSegment> => {
+    await mkdir(folder, { recursive: true });
+    return openSegment(sequencesOf(await readdir(folder)).at(-1) ?? 1);
+  };
+  const nextSegment = async ({ sequence, file }: OpenSegment): Promise<OpenSegment> => {
+    await file.close();
+    const next = await openSegment(sequence + 1);
+    for (const old of outdatedOf(sequencesOf(await readdir(folder)), next.sequence, bounds))
+      await rm(join(folder, segmentNameOf(old)), { force: true });
+    return next;
+  };
+
+  return {
+    address: folder,
+    append: async (lines) => {
+      const bytes = Buffer.from(lines);
+      try {
+        segment ??= await newestSegment();
+        const { size } = await segment.file.stat();
+        if (size > 0 && size + bytes.byteLength > bounds.segmentByteCountMax)
+          segment = await nextSegment(segment);
+        await segment.file.appendFile(bytes);
+      } catch (error) {
+        // The next write opens the log anew, and cuts off what was written of this one.
+        await segment?.file.close().catch(() => undefined);
+        segment = null;
+        throw error;
+      }
+    },
+    save: () => Promise.resolve(),
+    close: async () => {
+      await segment?.file.close();
+      segment = null;
+    },
+  };
+}
+
+async function cutHalfLine(file: FileHandle): Promise<void> {
+  const { size } = await file.stat();
+  const tailStart = Math.max(0, size - TAIL_BYTE_COUNT);
+  const tail = Buffer.alloc(size - tailStart);
+  const { bytesRead } = await file.read(tail, 0, tail.byteLength, tailStart);
+  const wholeByteCount = wholeLinesByteCount(tail.subarray(0, bytesRead));
+  if (wholeByteCount < bytesRead) await file.truncate(tailStart + wholeByteCount);
+}

@@ -1,0 +1,148 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createEventLog, type EventLog } from '../../../shared/events/event-log.js';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
+import type { EventLogPlace } from '../../../shared/events/log-segments.js';
+import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
+import { instantClock } from '../../fixtures/instant-clock.js';
+
+const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: 1, awayMs });
+
+/** In memory; fails while `failure` is set, and waits while `gate` is. */
+class PlaceForTest implements EventLogPlace {
+  readonly address = 'memory';
+  readonly appended: string[] = [];
+  saveCount = 0;
+  failure: Error | null = null;
+  gate: Promise<void> | null = null;
+
+  get events(): StampedEvent[] {
+    const lines = this.appended.join('').split('\n');
+    expect(lines.pop()).toBe('');
+    return lines.map((line) => parseEventLine(line));
+  }
+
+  async append(lines: string): Promise<void> {
+    await this.gate;
+    if (this.failure !== null) throw this.failure;
+    this.appended.push(lines);
+  }
+
+  save(): Promise<void> {
+    this.saveCount += 1;
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+let place: PlaceForTest;
+let clock: ReturnType<typeof instantClock>;
+let failures: RunEvent[];
+let log: EventLog;
+
+beforeEach(() => {
+  place = new PlaceForTest();
+  failures = [];
+  // Never wakes by itself: a test moves the time.
+  clock = { ...instantClock(), sleep: (_, signal) => aborted(signal) };
+  log = createEventLog({ place, clock, onFailure: (event) => failures.push(event) });
+});
+afterEach(() => log.close());
+
+const aborted = (signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => signal?.addEventListener('abort', () => resolve()));
+/** Longer than a write of the place in memory takes. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('an event log', () => {
+  it('writes what is told together at once, in order, and the rest at its close', async () => {
+    for (let awayMs = 0; awayMs < 100; awayMs += 1) log.sink(back(awayMs));
+    expect(place.appended).toEqual([]);
+    await settled();
+    expect(place.appended).toHaveLength(1);
+    log.sink(back(100));
+    await log.close();
+    log.sink(back(101));
+    await settled();
+    expect(place.events).toEqual(Array.from({ length: 101 }, (_, awayMs) => back(awayMs)));
+    expect(failures).toEqual([]);
+  });
+
+  it('tells events that come while it writes after those before', async () => {
+    let open = (): void => undefined;
+    place.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    log.sink(back(1));
+    await settled();
+    log.sink(back(2));
+    log.sink(back(3));
+    open();
+    await log.close();
+    expect(place.appended).toHaveLength(2);
+    expect(place.events).toEqual([back(1), back(2), back(3)]);
+  });
+
+  it('saves at checkpoints, every half minute and at its close', async () => {
+    log.sink(back(1));
+    await settled();
+    expect(place.saveCount).toBe(0);
+    log.sink({ kind: 'checkpoint', epochMs: 1, outerStep: 1, address: 'a', digest: 'd' });
+    await settled();
+    expect(place.saveCount).toBe(1);
+    clock.advance(30_000);
+    log.sink(back(2));
+    await settled();
+    expect(place.saveCount).toBe(2);
+    await log.close();
+    expect(place.saveCount).toBe(3);
+  });
+
+  it('says once that its place fails, rests, and goes on with how much was lost', async () => {
+    place.failure = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    log.sink(back(1));
+    await settled();
+    log.sink(back(2));
+    await settled();
+    clock.advance(30_000);
+    log.sink(back(3));
+    await settled();
+    expect(failures).toEqual([
+      { kind: 'event-log-failed', address: 'memory', reason: 'ENOSPC: no space left on device' },
+    ]);
+    place.failure = null;
+    log.sink(back(4));
+    clock.advance(30_000);
+    log.sink(back(5));
+    await settled();
+    expect(place.events).toEqual([back(5), { kind: 'events-dropped', epochMs: 1, eventCount: 4 }]);
+    expect(failures).toHaveLength(1);
+  });
+
+  it('drops what its queue does not hold, and counts it', async () => {
+    let open = (): void => undefined;
+    place.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const long: StampedEvent = { kind: 'redis-trouble', epochMs: 1, reason: 'x'.repeat(4_000) };
+    for (let count = 0; count < 2_000; count += 1) log.sink(long);
+    open();
+    await log.close();
+    const dropped = place.events.flatMap((event) =>
+      event.kind === 'events-dropped' ? [event.eventCount] : [],
+    );
+    expect(dropped).toHaveLength(1);
+    expect(place.events.length - 1 + (dropped[0] ?? 0)).toBe(2_000);
+    expect(place.appended.join('').length).toBeLessThan(2.1 * 2 ** 20);
+  });
+
+  it('does not wait for ever at its close', async () => {
+    place.gate = new Promise(() => undefined);
+    clock.sleep = () => Promise.resolve();
+    log.sink(back(1));
+    await log.close();
+    expect(place.appended).toEqual([]);
+  });
+});

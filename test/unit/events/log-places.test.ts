@@ -1,0 +1,161 @@
+import { appendFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { openEventLog } from '../../../shared/events/event-log.js';
+import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
+import { objectLogPlace } from '../../../shared/events/object-log-place.js';
+import type { EventLogPlace, SegmentBounds } from '../../../shared/events/log-segments.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const BOUNDS = { segmentByteCountMax: 100, segmentCountMax: 3 };
+/** 10 bytes. */
+const line = (index: number): string => `line ${String(index).padStart(4, '0')}\n`;
+const lines = (from: number, to: number): string[] =>
+  Array.from({ length: to - from }, (_, index) => line(from + index));
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+const opened: EventLogPlace[] = [];
+const placeIn = (bounds?: SegmentBounds): EventLogPlace => {
+  const place = folderLogPlace(folder.path, bounds);
+  opened.push(place);
+  return place;
+};
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((place) => place.close()));
+  await folder.remove();
+});
+
+describe('in a folder', () => {
+  const segmentsIn = async (): Promise<Record<string, string>> => {
+    const events = join(folder.path, 'events');
+    const names = (await readdir(events)).sort();
+    const found: Record<string, string> = {};
+    for (const name of names) found[name] = await readFile(join(events, name), 'utf8');
+    return found;
+  };
+
+  it('rolls at a size, keeps the newest segments, and goes on with the last', async () => {
+    const first = placeIn(BOUNDS);
+    for (const each of lines(0, 35)) await first.append(each);
+    expect(await segmentsIn()).toEqual({
+      'events-000002.ndjson': lines(10, 20).join(''),
+      'events-000003.ndjson': lines(20, 30).join(''),
+      'events-000004.ndjson': lines(30, 35).join(''),
+    });
+    await placeIn(BOUNDS).append(line(35));
+    expect((await segmentsIn())['events-000004.ndjson']).toBe(lines(30, 36).join(''));
+  });
+
+  it('is shared by processes, whose lines stay whole', async () => {
+    const places = Array.from({ length: 4 }, () => placeIn());
+    await Promise.all(
+      places.map(async (place, index) => {
+        for (let count = 0; count < 50; count += 1) await place.append(line(index * 50 + count));
+      }),
+    );
+    const text = Object.values(await segmentsIn()).join('');
+    expect(text.match(/.*\n/g)?.sort()).toEqual(lines(0, 200));
+  });
+
+  it('cuts off the half line of a process that was killed', async () => {
+    await placeIn().append(line(0));
+    await appendFile(join(folder.path, 'events', 'events-000001.ndjson'), 'line 00');
+    await placeIn().append(line(1));
+    expect(Object.values(await segmentsIn())).toEqual([line(0) + line(1)]);
+  });
+
+  it('on a full disk fails, and writes again when there is room', async () => {
+    const events = join(folder.path, 'events');
+    await mkdir(events);
+    await symlink('/dev/full', join(events, 'events-000001.ndjson'));
+    const place = placeIn();
+    await expect(place.append(line(0))).rejects.toMatchObject({ code: 'ENOSPC' });
+    await writeFile(join(events, 'events-000002.ndjson'), '');
+    await place.append(line(1));
+    expect(await readFile(join(events, 'events-000002.ndjson'), 'utf8')).toBe(line(1));
+  });
+
+  it('that cannot be made is told of by the log, which ends nothing', async () => {
+    await writeFile(join(folder.path, 'events'), 'a file in its place');
+    const failures: RunEvent[] = [];
+    const log = openEventLog(folder.path, {
+      s3: { region: 'any', forcePathStyle: true },
+      clock: systemClock,
+      onFailure: (event) => failures.push(event),
+    });
+    log.sink({ kind: 'worker-stopped', epochMs: 1 });
+    await log.close();
+    expect(failures).toMatchObject([
+      { kind: 'event-log-failed', reason: expect.stringContaining('EEXIST') as string },
+    ]);
+  });
+});
+
+describe('in an object store', () => {
+  const segmentsOf = async (store: MemoryObjectStore): Promise<Record<string, string>> => {
+    const found: Record<string, string> = {};
+    for (const key of await store.list(''))
+      found[key] = Buffer.from((await store.get(key))?.bytes ?? []).toString();
+    return found;
+  };
+
+  it('is put when it is saved, rolls at a size and keeps the newest segments', async () => {
+    const store = new MemoryObjectStore();
+    const place = objectLogPlace(store, BOUNDS);
+    await place.append(line(0));
+    expect(await store.list('')).toEqual([]);
+    await place.save();
+    for (const each of lines(1, 35)) {
+      await place.append(each);
+      await place.save();
+    }
+    await objectLogPlace(store, BOUNDS).save();
+    const next = objectLogPlace(store, BOUNDS);
+    await next.append(line(35));
+    await next.save();
+    expect(await segmentsOf(store)).toEqual({
+      'events/events-000002.ndjson': lines(10, 20).join(''),
+      'events/events-000003.ndjson': lines(20, 30).join(''),
+      'events/events-000004.ndjson': lines(30, 36).join(''),
+    });
+  });
+
+  it('saves by itself before it holds more than a segment', async () => {
+    const store = new MemoryObjectStore();
+    const place = objectLogPlace(store, BOUNDS);
+    for (const each of lines(0, 11)) await place.append(each);
+    expect(await segmentsOf(store)).toEqual({
+      'events/events-000001.ndjson': lines(0, 10).join(''),
+    });
+  });
+
+  it('keeps the lines of two processes that save in turns', async () => {
+    const store = new MemoryObjectStore();
+    const places = [objectLogPlace(store), objectLogPlace(store)];
+    for (let index = 0; index < 10; index += 1)
+      for (const [number, place] of places.entries()) {
+        await place.append(line(index * 2 + number));
+        await place.save();
+      }
+    expect(Object.values(await segmentsOf(store))).toEqual([lines(0, 20).join('')]);
+  });
+
+  it('keeps what could not be saved for the next time', async () => {
+    const store = new MemoryObjectStore();
+    const put = store.put.bind(store);
+    store.put = () => Promise.reject(new Error('no route to host'));
+    const place = objectLogPlace(store);
+    await place.append(line(0));
+    await expect(place.save()).rejects.toThrow('no route');
+    store.put = put;
+    await place.append(line(1));
+    await place.save();
+    expect(Object.values(await segmentsOf(store))).toEqual([lines(0, 2).join('')]);
+  });
+});
