@@ -10,6 +10,7 @@ import { boundedRate } from '../shared/events/bounded-rate.js';
 import { encodeEvent } from '../shared/events/event-lines.js';
 import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/run-events.js';
 import { createTerminalSink } from '../shared/events/terminal-sink.js';
+import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
 import { runWorker } from './carrying/work-loop.js';
@@ -26,6 +27,7 @@ async function main(): Promise<void> {
       name: { type: 'string', default: `${hostname()}-${process.pid}` },
       device: { type: 'string', default: 'auto' },
       'gpu-index': { type: 'string' },
+      plugin: { type: 'string', multiple: true, default: [] },
     },
   });
   if (values.redis === '')
@@ -34,6 +36,7 @@ async function main(): Promise<void> {
       'give --redis redis://HOST:PORT, or set QIANMO_REDIS_URL',
     );
   const device = demandOf(values.device);
+  await loadGivenPlugins(values.plugin);
   const gpuIndex = gpuIndexOf(values['gpu-index']);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());

@@ -116,12 +116,15 @@ function schemasAt(schema: z.ZodType, config: unknown, path: Path): z.ZodType[] 
   });
 }
 
-/** What defaults wrap, and of a union the branches that the value's discriminator allows. */
+/** The schemas inside a wrapper; for a union, the branches that the value's discriminator allows. */
 function branchesOf(schema: z.ZodType, value: unknown): z.ZodType[] {
+  if (schema instanceof z.ZodPipe)
+    return schema.in instanceof z.ZodType ? branchesOf(schema.in, value) : [];
   if (
     schema instanceof z.ZodDefault ||
     schema instanceof z.ZodPrefault ||
-    schema instanceof z.ZodOptional
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodLazy
   ) {
     const inner: unknown = schema.unwrap();
     return inner instanceof z.ZodType ? branchesOf(inner, value) : [];

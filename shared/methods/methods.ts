@@ -1,6 +1,7 @@
 /** The list of methods: a new one is a file beside this and a line here. */
 
 import { z } from 'zod';
+import { KindRegistry, pluginDigestSchema } from '../base/kind-registry.js';
 import { cavia } from './cavia.js';
 import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';
@@ -27,7 +28,7 @@ import {
 } from './inner-loop/method.js';
 
 // prettier-ignore
-const METHODS = [
+const BUILT_IN = [
   cavia,
   encoder,
   fomaml,
@@ -48,13 +49,40 @@ type SettingsOf<Listed extends readonly { readonly settings: z.ZodObject }[]> = 
   [Place in keyof Listed]: Listed[Place]['settings'];
 };
 
-export const MethodConfigSchema = z.discriminatedUnion(
-  'kind',
-  // `map` forgets which place holds which schema.
-  METHODS.map(({ settings }) => settings) as unknown as SettingsOf<typeof METHODS>,
+/** The methods that a process knows. */
+export const METHODS = new KindRegistry<Method<z.ZodObject>>(
+  'method',
+  BUILT_IN.map((method) => [method.settings.shape.kind.value, method]),
+);
+
+/**
+ * The section `method` of a run config. Its first use builds it, after plugins were loaded. Settings
+ * of a plugin's method pass as if they were of a built-in one: no reader but the method itself knows
+ * more of settings than their kind.
+ */
+export const MethodConfigSchema = z.lazy(() =>
+  z.discriminatedUnion(
+    'kind',
+    // `map` forgets which place holds which schema.
+    METHODS.all().map(settingsOf) as unknown as SettingsOf<typeof BUILT_IN>,
+  ),
 );
 
 export type MethodConfig = z.infer<typeof MethodConfigSchema>;
+
+/** @returns its settings; those of a plugin's method name the plugin's content. */
+function settingsOf({ settings }: Method<z.ZodObject>): z.ZodObject {
+  const plugin = METHODS.pluginOf(kindOf(settings));
+  return plugin === undefined
+    ? settings
+    : settings.safeExtend({ plugin: pluginDigestSchema(plugin) });
+}
+
+function kindOf({ shape: { kind } }: z.ZodObject): string {
+  if (!(kind instanceof z.ZodLiteral))
+    throw new Error('the settings of a method have a literal kind');
+  return String(kind.value);
+}
 
 /** What the method, and a level shift beside it, learn beyond the model. */
 export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
@@ -109,7 +137,5 @@ export function coldShareOf(config: MethodConfig): number {
 }
 
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {
-  const method = METHODS.find(({ settings }) => settings.shape.kind.value === kind);
-  if (method === undefined) throw new Error(`no method ${kind}`);
-  return method;
+  return METHODS.get(kind);
 }

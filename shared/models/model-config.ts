@@ -1,9 +1,10 @@
 /** The `model` section of a run: a kind, its options, and what does not go together. */
 
 import { z } from 'zod';
+import { pluginDiffers } from '../base/kind-registry.js';
 import type { OptionMisfit } from './kinds/model-definition.js';
 import { MODEL_OPTIONS } from './kinds/model-options.js';
-import { MODELS, modelOf, ownOptionsOf } from './kinds/models.js';
+import { MODELS, ownOptions } from './kinds/models.js';
 import { PersonalPresetSchema, presetBlocks } from './personal-presets.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 
@@ -11,29 +12,44 @@ const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
   error: 'expected a list of blocks, or one of anil, boil, all',
 });
 
-export const ModelConfigSchema = z
-  .strictObject({
-    kind: z.enum(MODELS.map(({ kind }) => kind)).default('deepfm'),
-    ...MODEL_OPTIONS,
-    ...ownOptionsOf(MODELS),
-    personal: PersonalSchema.default(['bias']),
-  })
-  .transform(({ personal, ...options }, context) => {
-    if (typeof personal !== 'string') return { ...options, personal };
-    const blocks = modelOf(options.kind).blocks({ ...options, personal: [] });
-    const chosen = presetBlocks(personal, blocks, options.adgroupEmbedding);
-    if (chosen !== null) return { ...options, personal: chosen };
-    context.addIssue({
-      code: 'custom',
-      path: ['personal'],
-      message: `${options.kind} has no ${personal === 'anil' ? 'output layer' : 'hidden layer'} for ${personal} to adapt`,
-    });
-    return z.NEVER;
-  })
-  .superRefine((model, context) => {
-    for (const { path, message } of misfitsOf(model))
-      context.addIssue({ code: 'custom', path: [...path], message });
-  });
+/** The section `model` of a run config. Its first use builds it, after plugins were loaded. */
+export const ModelConfigSchema = z.lazy(() =>
+  z
+    .strictObject({
+      kind: z.enum(MODELS.kinds()).default('deepfm'),
+      ...MODEL_OPTIONS,
+      ...ownOptions(),
+      personal: PersonalSchema.default(['bias']),
+      plugin: z.string().optional(),
+    })
+    .superRefine(({ kind, plugin }, context) => {
+      const defining = MODELS.pluginOf(kind);
+      if (plugin === undefined || plugin === defining?.sha256) return;
+      const message =
+        defining === undefined
+          ? `${kind} is built in: leave plugin out`
+          : pluginDiffers(defining, plugin);
+      context.addIssue({ code: 'custom', path: ['plugin'], message });
+    })
+    .transform(({ personal, plugin: _named, ...options }, context) => {
+      const plugin = MODELS.pluginOf(options.kind)?.sha256;
+      const named = { ...options, ...(plugin === undefined ? {} : { plugin }) };
+      if (typeof personal !== 'string') return { ...named, personal };
+      const blocks = MODELS.get(options.kind).blocks({ ...options, personal: [] });
+      const chosen = presetBlocks(personal, blocks, options.adgroupEmbedding);
+      if (chosen !== null) return { ...named, personal: chosen };
+      context.addIssue({
+        code: 'custom',
+        path: ['personal'],
+        message: `${options.kind} has no ${personal === 'anil' ? 'output layer' : 'hidden layer'} for ${personal} to adapt`,
+      });
+      return z.NEVER;
+    })
+    .superRefine((model, context) => {
+      for (const { path, message } of misfitsOf(model))
+        context.addIssue({ code: 'custom', path: [...path], message });
+    }),
+);
 
 export type ModelConfig = z.infer<typeof ModelConfigSchema>;
 
@@ -42,7 +58,7 @@ function misfitsOf(model: ModelConfig): OptionMisfit[] {
 }
 
 function optionMisfits(model: ModelConfig): OptionMisfit[] {
-  const { kind, options, hasFactors, hasHiddenLayers } = modelOf(model.kind);
+  const { kind, options, hasFactors, hasHiddenLayers } = MODELS.get(model.kind);
   const misfits: OptionMisfit[] = Object.entries(model)
     .filter(([option, value]) => value !== undefined && isOwnOption(option) && !(option in options))
     .map(([option]) => ({
@@ -59,7 +75,7 @@ function optionMisfits(model: ModelConfig): OptionMisfit[] {
       path: ['adgroupEmbedding'],
       message: `${kind} has no embeddings: what adapts to an adgroup is its bias`,
     });
-  return [...misfits, ...(modelOf(kind).misfitsOf?.(model) ?? [])];
+  return [...misfits, ...(MODELS.get(kind).misfitsOf?.(model) ?? [])];
 }
 
 function isOwnOption(option: string): boolean {
@@ -67,11 +83,13 @@ function isOwnOption(option: string): boolean {
 }
 
 function kindsWith(option: string): string[] {
-  return MODELS.filter(({ options }) => option in options).map(({ kind }) => kind);
+  return MODELS.all()
+    .filter(({ options }) => option in options)
+    .map(({ kind }) => kind);
 }
 
 function linearMisfits({ kind, linear }: ModelConfig): OptionMisfit[] {
-  const { linear: rule, linearAdvice } = modelOf(kind);
+  const { linear: rule, linearAdvice } = MODELS.get(kind);
   const isRefused =
     (rule === 'always' && linear === false) || (rule === 'never' && linear === true);
   const message = linearAdvice ?? `${kind} fixes whether it has linear weights`;
@@ -83,7 +101,7 @@ function personalMisfits(model: ModelConfig): OptionMisfit[] {
     'bias',
     'numbers',
     ...(model.adgroupEmbedding ? ['adgroupEmbedding'] : []),
-    ...modelOf(model.kind).blocks(model),
+    ...MODELS.get(model.kind).blocks(model),
   ];
   const misfits: OptionMisfit[] = [...model.personal.entries()]
     .filter(([index, block]) => !known.includes(block) || model.personal.indexOf(block) !== index)
@@ -165,7 +183,7 @@ export function featureMisfits(
       path: ['personal', numbersPlace],
       message: 'there are no number features to adapt the weights of',
     });
-  const ownNeed = modelOf(model.kind).factorisedFieldsMin?.(model) ?? 0;
+  const ownNeed = MODELS.get(model.kind).factorisedFieldsMin?.(model) ?? 0;
   const needed = Math.max(ownNeed, model.factorisedFields === undefined ? 0 : 1);
   const count = model.factorisedFields?.length ?? fields.length;
   if (count < needed)

@@ -16,7 +16,7 @@ import { learnedNamesOf, type LearnedNames } from './learned-names.js';
 import type { FieldFrame } from './kinds/forward-frame.js';
 import type { ModelDefinition, WeightInitialisation } from './kinds/model-definition.js';
 import type { ModelOptions } from './kinds/model-options.js';
-import { modelOf } from './kinds/models.js';
+import { MODELS } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 import type { Initialisation, Variable } from '../tensors/variable.js';
 
@@ -77,7 +77,7 @@ function modelAlone(
   features: readonly EncodedFeature[],
 ): Omit<ModelSpec, 'learned'> {
   const { kind, ...options } = config;
-  const definition = modelOf(kind);
+  const definition = MODELS.get(kind);
   const ofKind = <Kind extends EncodedFeature['kind']>(wanted: Kind): FeatureOf<Kind>[] =>
     features.filter((f): f is FeatureOf<Kind> => f.kind === wanted);
   const categories = ofKind('category');

@@ -29,6 +29,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/methods',
     'shared/models/kinds',
     'shared/models',
+    'shared/plugins',
     'shared/config',
     'shared/features',
     'shared/queue',

@@ -9,6 +9,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import type { JobFailure } from '../../shared/queue/job-failure.js';
+import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
   JobSchema,
   PROTOCOL_VERSION,
@@ -115,6 +116,8 @@ function parsedJob(data: unknown): Job {
       reason: `this worker speaks protocol ${PROTOCOL_VERSION}, the job protocol ${found}: run the same version of qianmo on coordinator and workers`,
     });
   }
+  const missing = missingPluginOf(data);
+  if (missing !== null) throw new JobFailedError({ kind: 'refused', reason: missing });
   const parsed = JobSchema.safeParse(data);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -3,6 +3,8 @@
  * that matters. Ends when its parent is gone; the parent alone decides about interrupts.
  */
 
+import { parseArgs } from 'node:util';
+
 // Read by the libraries when they load, hence before the import below. One thread: workers scale
 // by processes; -1 runs a graph in the thread that calls it. Deterministic kernels where a device has others. Of a GPU no more memory than is
 // used, for others may use it too; GPUs are counted as nvidia-smi counts them.
@@ -25,14 +27,22 @@ if (!process.connected) process.exit(0);
 
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();
-const { serveRequests } = await import('./job/serve-requests.js');
-serveRequests(
-  {
-    receive: (onMessage) => process.on('message', onMessage),
-    send: (reply) => process.send?.(reply),
-  },
-  process.env,
-);
-
-// An import alone makes this file a module, which top-level await needs.
-export {};
+const { loadGivenPlugins } = await import('../../shared/plugins/load-plugins.js');
+const { failureRecordOf } = await import('../process/compute-protocol.js');
+try {
+  const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+  await loadGivenPlugins(values.plugin ?? []);
+  const { serveRequests } = await import('./job/serve-requests.js');
+  serveRequests(
+    {
+      receive: (onMessage) => process.on('message', onMessage),
+      send: (reply) => process.send?.(reply),
+    },
+    process.env,
+  );
+} catch (error) {
+  // The parent, which waits for the answer to its start request, reports it and ends this process.
+  const residentByteCount = process.memoryUsage.rss();
+  const report = failureRecordOf(error);
+  process.send?.({ kind: 'failed', requestId: null, report, residentByteCount });
+}

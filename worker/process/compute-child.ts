@@ -11,6 +11,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';
+import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import {
   abortedError,
   badMessageError,
@@ -289,7 +290,7 @@ function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
       where: entry,
       cure: 'run: npm run build',
     });
-  const forked = fork(entry, [], {
+  const forked = fork(entry, pluginArguments(), {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -1,5 +1,6 @@
 /** The list of models: a new one is a file beside this and a line here. */
 
+import { KindRegistry } from '../../base/kind-registry.js';
 import { dcnV2 } from './dcn-v2.js';
 import { deepfm } from './deepfm.js';
 import { fm } from './fm.js';
@@ -11,7 +12,7 @@ import { ipnn, opnn, pnn } from './pnn.js';
 import { wideDeep } from './wide-deep.js';
 
 // prettier-ignore
-const LISTED = [
+const BUILT_IN = [
   deepfm,
   mlp,
   logistic,
@@ -24,24 +25,22 @@ const LISTED = [
   fwfm,
 ] as const;
 
+/** The models that a process knows. */
+export const MODELS = new KindRegistry<ModelDefinition>(
+  'model',
+  BUILT_IN.map((model) => [model.kind, model]),
+);
+
 type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never) extends (
   all: infer Both,
 ) => void
   ? Both
   : never;
 
-/** The options that only some models take. */
-export type OwnOptions = Intersected<(typeof LISTED)[number]['options']>;
+/** The options that only some of the built-in models take. */
+export type OwnOptions = Intersected<(typeof BUILT_IN)[number]['options']>;
 
-export const MODELS: readonly ModelDefinition[] = LISTED;
-
-export function ownOptionsOf(models: readonly ModelDefinition[]): OwnOptions {
-  // Options of one name are one schema, whichever model states them.
-  return Object.assign({}, ...models.map(({ options }) => options)) as OwnOptions;
-}
-
-export function modelOf(kind: string): ModelDefinition {
-  const model = MODELS.find((each) => each.kind === kind);
-  if (model === undefined) throw new Error(`no model ${kind}`);
-  return model;
+/** The options that only some models take, those of plugins included. */
+export function ownOptions(): OwnOptions {
+  return Object.assign({}, ...MODELS.all().map(({ options }) => options)) as OwnOptions;
 }

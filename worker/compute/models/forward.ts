@@ -6,7 +6,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
-import { modelOf } from '../../../shared/models/kinds/models.js';
+import { MODELS } from '../../../shared/models/kinds/models.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
 import type { FieldSource, TableRows, Variables } from './fields.js';
@@ -68,7 +68,7 @@ function termsOf(
   source: FieldSource | null,
 ): readonly Staged[] {
   const frame = modelFrameOf(engine, plan, pass, source);
-  return modelOf(plan.spec.kind).forward(forwardFrameOf(frame));
+  return MODELS.get(plan.spec.kind).forward(forwardFrameOf(frame));
 }
 
 function isShared({ stage }: Staged): boolean {
