@@ -1,6 +1,6 @@
 /**
- * Definitions by kind: those built in and those that plugins add when a process starts. The first
- * read seals a registry, so what a kind means never changes while a process runs.
+ * Definitions by kind: those built in and those that plugins add when a process starts. The schema of
+ * configs that is built from a registry seals it: what a config may say is fixed from then on.
  */
 
 import { z } from 'zod';
@@ -32,7 +32,7 @@ export class KindRegistry<Definition> {
     );
   }
 
-  /** @throws QianmoError of kind `usage` if the kind is taken, or the registry has been read. */
+  /** @throws QianmoError of kind `usage` if the kind is taken or the registry is sealed. */
   add(kind: string, definition: Definition, plugin: PluginFile): void {
     const present = this.#entries.get(kind);
     if (present?.plugin?.sha256 === plugin.sha256) return;
@@ -56,17 +56,22 @@ export class KindRegistry<Definition> {
     this.#entries.set(kind, { definition, plugin });
   }
 
+  /** Refuses further definitions. */
+  seal(): this {
+    this.#isSealed = true;
+    return this;
+  }
+
   all(): readonly Definition[] {
-    return this.#read().map(([, { definition }]) => definition);
+    return [...this.#entries.values()].map(({ definition }) => definition);
   }
 
   kinds(): readonly string[] {
-    return this.#read().map(([kind]) => kind);
+    return [...this.#entries.keys()];
   }
 
   /** @throws Error for a kind that no config can have. */
   get(kind: string): Definition {
-    this.#isSealed = true;
     const entry = this.#entries.get(kind);
     if (entry === undefined) throw new Error(`no ${this.#noun} ${kind}`);
     return entry.definition;
@@ -77,14 +82,9 @@ export class KindRegistry<Definition> {
     return this.#entries.get(kind)?.plugin ?? undefined;
   }
 
-  /** The plugins that added definitions. Does not seal. */
+  /** The plugins that added definitions. */
   plugins(): readonly PluginFile[] {
     return [...this.#entries.values()].flatMap(({ plugin }) => plugin ?? []);
-  }
-
-  #read(): [string, Entry<Definition>][] {
-    this.#isSealed = true;
-    return [...this.#entries];
   }
 }
 

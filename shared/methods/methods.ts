@@ -64,7 +64,7 @@ export const MethodConfigSchema = z.lazy(() =>
   z.discriminatedUnion(
     'kind',
     // `map` forgets which place holds which schema.
-    METHODS.all().map(settingsOf) as unknown as SettingsOf<typeof BUILT_IN>,
+    METHODS.seal().all().map(settingsOf) as unknown as SettingsOf<typeof BUILT_IN>,
   ),
 );
 

@@ -16,7 +16,7 @@ const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
 export const ModelConfigSchema = z.lazy(() =>
   z
     .strictObject({
-      kind: z.enum(MODELS.kinds()).default('deepfm'),
+      kind: z.enum(MODELS.seal().kinds()).default('deepfm'),
       ...MODEL_OPTIONS,
       ...ownOptions(),
       personal: PersonalSchema.default(['bias']),

@@ -14,10 +14,13 @@ import { pathToFileURL } from 'node:url';
 import { QianmoError } from '../base/errors.js';
 import type { PluginFile } from '../base/kind-registry.js';
 import { METHODS } from '../methods/methods.js';
+import type { ModelDefinition } from '../models/kinds/model-definition.js';
+import { MODEL_OPTIONS } from '../models/kinds/model-options.js';
 import { MODELS } from '../models/kinds/models.js';
 import { definitionOf } from './plugin-definition.js';
 
 const TOOLKIT = 'qianmo/plugin';
+const RESERVED_OPTIONS = ['kind', 'plugin', ...Object.keys(MODEL_OPTIONS)];
 
 /**
  * Loads plugins and adds what they define to the methods and models of this process.
@@ -66,12 +69,32 @@ async function loadPlugin(path: string, expectedSha256?: string): Promise<void> 
       expected: `SHA-256 ${expectedSha256}`,
       found: `SHA-256 ${sha256}`,
       cure: 'restart coordinator and workers with the new file, or restore the old one',
+      isOfThisMachine: true,
     });
   const source = withToolkit(bytes.toString('utf8'), path);
   const loaded = await importSource(source, path);
   const { method, model, kind } = definitionOf(loaded, path);
   if (method !== null) METHODS.add(kind, method, { path, sha256 });
-  else MODELS.add(kind, model, { path, sha256 });
+  else {
+    refuseRedefinedOptions(model, path);
+    MODELS.add(kind, model, { path, sha256 });
+  }
+}
+
+/** Options share one section of the config, so a name has one meaning for all models. */
+function refuseRedefinedOptions({ kind, options }: ModelDefinition, path: string): void {
+  const others = MODELS.all().filter((other) => other.kind !== kind);
+  for (const [name, schema] of Object.entries(options)) {
+    const other = others.find((each) => name in each.options && each.options[name] !== schema);
+    if (other === undefined && !RESERVED_OPTIONS.includes(name)) continue;
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the model ${kind} redefines an option`,
+      where: path,
+      found: `${name}, an option of ${other?.kind ?? 'every model'}`,
+      cure: 'give the option another name, or take the schema of FIELD_OPTIONS',
+    });
+  }
 }
 
 /** The source with the toolkit's import resolved; refuses all other imports. */

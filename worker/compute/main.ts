@@ -29,9 +29,12 @@ const { collectGarbageRarely } = await import('../../shared/base/garbage-collect
 collectGarbageRarely();
 const { loadGivenPlugins } = await import('../../shared/plugins/load-plugins.js');
 const { failureRecordOf } = await import('../process/compute-protocol.js');
-try {
-  const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
-  await loadGivenPlugins(values.plugin ?? []);
+const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+const failure = await loadGivenPlugins(values.plugin ?? []).then(
+  () => null,
+  (error: unknown) => failureRecordOf(error),
+);
+if (failure === null) {
   const { serveRequests } = await import('./job/serve-requests.js');
   serveRequests(
     {
@@ -40,9 +43,8 @@ try {
     },
     process.env,
   );
-} catch (error) {
-  // The parent, which waits for the answer to its start request, reports it and ends this process.
+} else {
+  // The parent waits for the answer to its start request. It reports the failure and ends this process.
   const residentByteCount = process.memoryUsage.rss();
-  const report = failureRecordOf(error);
-  process.send?.({ kind: 'failed', requestId: null, report, residentByteCount });
+  process.send?.({ kind: 'failed', requestId: null, report: failure, residentByteCount });
 }
