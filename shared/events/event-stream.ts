@@ -1,71 +1,65 @@
 /**
  * Events as an async iterable, for whoever starts a run as a library. The buffer between run and
- * reader is bounded: a run never waits for its reader.
+ * readers is bounded: a run never waits for a reader.
  */
 
 import type { StampedEvent, StampedEventSink } from './run-events.js';
 
 const EVENT_COUNT_MAX = 10_000;
 
+/**
+ * Every iteration begins with the first event, or the oldest that is kept. Where events were lost to
+ * the bound it is told how many, by an `events-dropped` in their place.
+ */
 export interface EventStream extends AsyncIterable<StampedEvent> {
   readonly sink: StampedEventSink;
-  /** Ends the iteration once the reader has taken what is buffered. */
-  close(): void;
+  /** Ends every iteration after the last event: with this failure, where there is one. */
+  end(failure?: { readonly error: unknown }): void;
 }
 
-/**
- * For one reader. A reader that falls behind by more than `eventCountMax` loses the oldest events and
- * is told how many by an `events-dropped` in their place. Leaving the loop closes the stream.
- */
+/** @param eventCountMax the newest events, which are kept for readers. */
 export function eventStream(eventCountMax = EVENT_COUNT_MAX): EventStream {
-  let buffered: StampedEvent[] = [];
+  const kept: StampedEvent[] = [];
   let droppedCount = 0;
-  let isClosed = false;
-  let wake: (() => void) | null = null;
+  let end: { readonly failure: { readonly error: unknown } | undefined } | null = null;
+  let waiting: (() => void)[] = [];
 
-  const awaken = (): void => {
-    wake?.();
-    wake = null;
+  const wakeAll = (): void => {
+    const woken = waiting;
+    waiting = [];
+    for (const wake of woken) wake();
   };
-  const close = (): void => {
-    isClosed = true;
-    awaken();
-  };
-  async function* events(): AsyncGenerator<StampedEvent, void, undefined> {
-    try {
-      for (;;) {
-        const [next] = buffered;
-        if (next !== undefined && droppedCount > 0) {
-          const { epochMs, runId } = next;
-          const eventCount = droppedCount;
-          droppedCount = 0;
-          yield { kind: 'events-dropped', epochMs, runId, eventCount };
-        } else if (next !== undefined) {
-          buffered.shift();
-          yield next;
-        } else if (isClosed) return;
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-      }
-    } finally {
-      close();
-      buffered = [];
-    }
-  }
-  const iterator = events();
   return {
     sink: (event) => {
-      if (isClosed) return;
-      buffered.push(event);
-      if (buffered.length > eventCountMax) {
-        buffered.shift();
+      if (end !== null) return;
+      kept.push(event);
+      if (kept.length > eventCountMax) {
+        kept.shift();
         droppedCount += 1;
       }
-      awaken();
+      wakeAll();
     },
-    close,
-    [Symbol.asyncIterator]: () => iterator,
+    end: (failure) => {
+      end ??= { failure };
+      wakeAll();
+    },
+    async *[Symbol.asyncIterator]() {
+      for (let nextIndex = 0; ;) {
+        const missedCount = droppedCount - nextIndex;
+        const event = kept[Math.max(0, -missedCount)];
+        if (event === undefined) {
+          if (end?.failure !== undefined) throw end.failure.error;
+          if (end !== null) return;
+          await new Promise<void>((resolve) => waiting.push(resolve));
+        } else if (missedCount > 0) {
+          nextIndex += missedCount;
+          const { epochMs, runId } = event;
+          yield { kind: 'events-dropped', epochMs, runId, eventCount: missedCount };
+        } else {
+          nextIndex += 1;
+          yield event;
+        }
+      }
+    },
   };
 }

@@ -20,8 +20,10 @@ export type RunEventOf<Kind extends EventKind> = {
 }[Kind];
 export type RunEvent = RunEventOf<EventKind>;
 
-/** Who tells an event, where that is a worker; absent parts are the coordinator's or unknown. */
+/** Where an event comes from; without a worker it is the coordinator's. */
 export interface EventSource {
+  /** The run it belongs to; absent before a run is known, and for a worker that serves none yet. */
+  readonly runId?: string | undefined;
   /** Its name, as results carry it. */
   readonly worker?: string | undefined;
   /** The place among the local workers of a supervisor, from 0. */
@@ -34,8 +36,6 @@ export type RunEventSink = (event: RunEvent, source?: EventSource) => void;
 
 export interface EventStamp extends EventSource {
   readonly epochMs: number;
-  /** Absent before a run is known, and for what a worker does for no run in particular. */
-  readonly runId?: string | undefined;
   /** Outer steps that were complete; absent outside training. */
   readonly outerStep?: number | undefined;
 }
@@ -53,12 +53,14 @@ export function runEventSink(
   sink: StampedEventSink,
 ): RunEventSink {
   let reachedOuterStep: number | undefined;
-  return (event, { worker, workerIndex, epochMs = clock.epochMs() } = {}) => {
+  return (event, source = {}) => {
+    const { worker, workerIndex, epochMs = clock.epochMs() } = source;
+    const ofRun = source.runId ?? runId;
     if (event.kind === 'run-started' || event.kind === 'outer-step')
       reachedOuterStep = event.outerStep;
     sink({
       epochMs,
-      ...(runId === undefined ? {} : { runId }),
+      ...(ofRun === undefined ? {} : { runId: ofRun }),
       ...(reachedOuterStep === undefined ? {} : { outerStep: reachedOuterStep }),
       ...(worker === undefined ? {} : { worker }),
       ...(workerIndex === undefined ? {} : { workerIndex }),

@@ -11,7 +11,7 @@ async function all(stream: AsyncIterable<StampedEvent>): Promise<StampedEvent[]>
 }
 
 describe('eventStream', () => {
-  it('gives what was told before and while it is read, and ends when closed', async () => {
+  it('gives what was told before and while it is read, and ends', async () => {
     const stream = eventStream();
     stream.sink(back(1));
     const iterator = stream[Symbol.asyncIterator]();
@@ -19,41 +19,50 @@ describe('eventStream', () => {
     const waiting = iterator.next();
     stream.sink(back(2));
     stream.sink(back(3));
-    stream.close();
+    stream.end();
     stream.sink(back(4));
     expect((await waiting).value).toEqual(back(2));
-    expect(await all(stream)).toEqual([back(3)]);
+    expect((await iterator.next()).value).toEqual(back(3));
+    expect((await iterator.next()).done).toBe(true);
   });
 
-  it('wakes a reader that waits when it is closed', async () => {
+  it('gives every reader all events, also one that comes late', async () => {
     const stream = eventStream();
-    const read = all(stream);
-    await Promise.resolve();
-    stream.close();
-    expect(await read).toEqual([]);
-  });
-
-  it('holds no more than its bound, and tells how many of the oldest were lost', async () => {
-    const stream = eventStream(3);
-    for (let awayMs = 1; awayMs <= 10; awayMs += 1) stream.sink(back(awayMs));
-    stream.close();
-    expect(await all(stream)).toEqual([
-      { kind: 'events-dropped', epochMs: 8, eventCount: 7 },
-      back(8),
-      back(9),
-      back(10),
-    ]);
-  });
-
-  it('is closed by a reader that leaves', async () => {
-    const stream = eventStream();
+    const early = all(stream);
     stream.sink(back(1));
-    stream.sink(back(2));
     for await (const event of stream) {
       expect(event).toEqual(back(1));
       break;
     }
-    stream.sink(back(3));
-    expect(await all(stream)).toEqual([]);
+    stream.sink(back(2));
+    stream.end();
+    expect(await early).toEqual([back(1), back(2)]);
+    expect(await all(stream)).toEqual([back(1), back(2)]);
+  });
+
+  it('ends a reader that waits, with the failure of the run', async () => {
+    const stream = eventStream();
+    const failed = all(stream).catch((error: unknown) => error);
+    await Promise.resolve();
+    stream.end({ error: 'the failure' });
+    stream.end();
+    expect(await failed).toBe('the failure');
+  });
+
+  it('keeps no more than its bound, and tells how many of the oldest a reader missed', async () => {
+    const stream = eventStream(3);
+    stream.sink(back(0));
+    const slow = stream[Symbol.asyncIterator]();
+    expect((await slow.next()).value).toEqual(back(0));
+    for (let awayMs = 1; awayMs <= 9; awayMs += 1) stream.sink(back(awayMs));
+    stream.end();
+    expect((await slow.next()).value).toEqual({
+      ...{ kind: 'events-dropped', epochMs: 7, eventCount: 6 },
+    });
+    expect((await slow.next()).value).toEqual(back(7));
+    expect(await all(stream)).toEqual([
+      { kind: 'events-dropped', epochMs: 7, eventCount: 7 },
+      ...[back(7), back(8), back(9)],
+    ]);
   });
 });

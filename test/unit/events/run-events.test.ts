@@ -60,9 +60,9 @@ describe('runEventSink', () => {
       { worker: 'w' },
       runEventSink({ clock }, sinksTogether(first.sink, second.sink)),
     );
-    emit({ kind: 'worker-restarted' }, { workerIndex: 2 });
+    emit({ kind: 'worker-restarted' }, { workerIndex: 2, runId: 'r' });
     expect(first.events).toEqual([
-      { kind: 'worker-restarted', epochMs: 0, worker: 'w', workerIndex: 2 },
+      { kind: 'worker-restarted', epochMs: 0, runId: 'r', worker: 'w', workerIndex: 2 },
     ]);
     expect(second.events).toEqual(first.events);
   });
