@@ -7,7 +7,7 @@ import { CommanderError } from 'commander';
 import { formatFailure, QianmoError } from '../../shared/base/errors.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
-import { openCommandContext } from './command-context.js';
+import { openCommandContext } from './command/command-context.js';
 import { buildProgram } from './program.js';
 
 collectGarbageRarely();
@@ -18,13 +18,13 @@ const EXIT_CODE_BUG = 70;
 async function main(argv: readonly string[]): Promise<number> {
   const context = openCommandContext(process.env, process.stdout, process.stderr);
   try {
-    await buildProgram(context).parseAsync(argv, { from: 'user' });
+    await buildProgram((parsed) => parsed(context)).parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
     context.endProgress();
     return report(error);
   } finally {
-    await context.close();
+    context.close();
   }
 }
 

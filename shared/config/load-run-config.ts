@@ -27,7 +27,11 @@ export async function loadRunConfig(path: string, read = readTextFile): Promise<
 /** Like `loadRunConfig`, for `qianmo stream`. */
 export async function loadStreamConfig(path: string, read = readTextFile): Promise<StreamConfig> {
   const value = parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
-  return checkedConfig(StreamConfigSchema, value, path, RUN_CONFIG);
+  return checkedStreamConfig(value, path);
+}
+
+export function checkedStreamConfig(value: unknown, where: string): StreamConfig {
+  return checkedConfig(StreamConfigSchema, value, where, RUN_CONFIG);
 }
 
 export function parseRunConfig(yaml: string, where: string): RunConfig {

@@ -68,5 +68,9 @@ export async function loadSweepConfig(path: string, read = readTextFile): Promis
 }
 
 export function parseSweepConfig(yaml: string, where: string): SweepConfig {
-  return checkedConfig(SweepConfigSchema, parseYaml(yaml, where, SWEEP), where, SWEEP);
+  return checkedSweepConfig(parseYaml(yaml, where, SWEEP), where);
+}
+
+export function checkedSweepConfig(value: unknown, where: string): SweepConfig {
+  return checkedConfig(SweepConfigSchema, value, where, SWEEP);
 }

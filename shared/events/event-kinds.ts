@@ -60,6 +60,8 @@ const RUN_SHAPES = {
   /** The command ended with a failure; `failure` is its kind, or `bug`. */
   'run-failed': { failure: z.string(), reason: z.string() },
   'stop-requested': {},
+  /** Something that was started for the run could not be stopped. */
+  'stop-failed': { reason: z.string() },
   /** High-rate. `total` is null when it is not known. */
   progress: { stage: z.string(), done: count, total: count.nullable() },
   'global-arm-started': {},

@@ -41,6 +41,8 @@ const SENTENCES: Sentences = {
   // The command itself prints the whole report.
   'run-failed': ({ reason }) => detail(`the run ended: ${reason}`),
   'stop-requested': () => notice('stopping; once more to stop at once'),
+  'stop-failed': ({ reason }) =>
+    warning(`something that was started could not be stopped: ${reason}`),
   progress: ({ stage, done, total }) =>
     notice(total === null ? `${stage}  ${done}` : `${stage}  ${done}/${total}`),
   'global-arm-started': () => notice('global arm: one model on all rows, the same system'),

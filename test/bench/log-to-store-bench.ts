@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, grouped, markdownTable } from './bench-header.js';
 import { watched, type WatchedCommand } from './resident-memory.js';
 

@@ -24,7 +24,7 @@ import {
 import { parseReport } from '../../coordinator/reports/report-json.js';
 import { formatCount, formatNumber } from '../../coordinator/reports/text-format.js';
 import { bestArmOf } from '../../coordinator/reports/verdicts.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
 

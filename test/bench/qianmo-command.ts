@@ -3,7 +3,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 
 const EXECUTABLE = 'infra/bin/qianmo.mjs';
 const QIANMO = new URL(EXECUTABLE, packageRoot).pathname;

@@ -11,7 +11,7 @@
 import { spawnSync, type StdioOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
 

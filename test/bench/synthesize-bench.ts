@@ -23,7 +23,7 @@ import { parseArgs } from 'node:util';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
 import { LOG_FORMATS, type LogFormat } from '../../coordinator/synthesize/synthesis.js';
 import { synthesize } from '../../coordinator/synthesize/synthesize.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { systemClock } from '../../shared/base/clock.js';
 
 const MEBIBYTE = 1024 * 1024;

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseReport } from '../../coordinator/reports/report-json.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
+import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
 import { experimentTable, type WorldCell } from './synthetic-world-table.js';

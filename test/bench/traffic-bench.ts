@@ -14,9 +14,9 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
 import { synthesize } from '../../coordinator/synthesize/synthesize.js';
-import { openCommandContext, type CommandContext } from '../../infra/cli/command-context.js';
-import { packageRoot } from '../../infra/cli/package-root.js';
-import { prepareRun } from '../../infra/cli/verbs/prepare.js';
+import { openBenchContext, type BenchContext } from './bench-context.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { prepareRun } from '../../coordinator/runs/prepare-run.js';
 import { parseRunConfig } from '../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { benchHeader } from './bench-header.js';
@@ -80,7 +80,7 @@ function configOf(folder: string, part: RunPart): RunConfig {
   return parseRunConfig(stringify(config), EXAMPLE.pathname);
 }
 
-async function runsIn(folder: string, context: CommandContext): Promise<RunTraffic[]> {
+async function runsIn(folder: string, context: BenchContext): Promise<RunTraffic[]> {
   const outerSteps = Number(options['outer-steps']);
   const otherOuterSteps = Number(options['other-outer-steps']);
   await synthesize({
@@ -100,9 +100,9 @@ async function runsIn(folder: string, context: CommandContext): Promise<RunTraff
   const rehashed = configOf(folder, {
     ...{ store: 'rehash-', outerSteps: otherOuterSteps, bucketCount: 2 * BUCKET_COUNT },
   });
-  await prepareRun(single, false, context);
+  await prepareRun({ config: single, force: false }, context);
   await storeWithDoubledTable(single.data.store, doubled.data.store);
-  await prepareRun(rehashed, false, context);
+  await prepareRun({ config: rehashed, force: false }, context);
 
   const runs = [
     await meteredRun('table', single, context),
@@ -117,7 +117,7 @@ async function runsIn(folder: string, context: CommandContext): Promise<RunTraff
 }
 
 const header = benchHeader();
-const context = openCommandContext(process.env, process.stdout, process.stderr);
+const context = openBenchContext();
 const folder = mkdtempSync(join(options.folder, 'qianmo-traffic-bench-'));
 try {
   const runs = await runsIn(folder, context);

@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
-import type { CommandContext } from '../../infra/cli/command-context.js';
-import { openPreparedRun } from '../../infra/cli/run-files.js';
-import { trainRun } from '../../infra/cli/verbs/train.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { openPreparedRun } from '../../coordinator/runs/run-files.js';
+import { trainedRun } from '../../coordinator/runs/train-run.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { connectRedis } from '../../shared/queue/redis-connection.js';
 import { MANIFEST_FILE, StoreManifestSchema } from '../../shared/tasks/store-manifest.js';
@@ -39,7 +39,7 @@ const WORKER_COUNT = 2;
 export async function meteredRun(
   name: string,
   config: RunConfig,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<RunTraffic> {
   const { clock } = context;
   const closers: (() => Promise<unknown>)[] = [];
@@ -55,7 +55,7 @@ export async function meteredRun(
 
     const queryLosses: number[] = [];
     let retriedJobCount = 0;
-    const sink: CommandContext['sink'] = (event) => {
+    const sink: RunContext['sink'] = (event) => {
       if (event.kind === 'outer-step') queryLosses.push(event.queryLoss);
       if (event.kind === 'job-retried') retriedJobCount += 1;
       context.sink(event);
@@ -79,7 +79,7 @@ export async function meteredRun(
     const own = { ...context, sink };
     const run = await openPreparedRun(config, own);
     const startMs = clock.monotonicMs();
-    await trainRun(
+    await trainedRun(
       run,
       { dispatcher: meter.over(dispatcher), redisUrl: server.url },
       { resume: false, fresh: true },

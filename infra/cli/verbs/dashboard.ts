@@ -1,21 +1,28 @@
 /** `qianmo dashboard`: the queue board, read-only, until it is stopped. */
 
 import { once } from 'node:events';
-import { z } from 'zod';
-import { serveQueueBoard } from '../../../coordinator/dashboard/queue-board.js';
-import type { CommandContext } from '../command-context.js';
-import { parsedOptions } from '../usage-failure.js';
+import { serveDashboard } from '../../library/index.js';
+import { prefix, redisOfQueue } from '../command/shared-options.js';
+import { integerValue, valueOption, verb } from '../command/verb.js';
 
-const OptionsSchema = z.object({
-  redis: z.string().min(1, 'expected a value'),
-  prefix: z.string().min(1, 'expected a value'),
-  port: z.number(),
+export const dashboardVerb = verb({
+  name: 'dashboard',
+  description: 'serve the queue board, read-only, on the loopback address',
+  options: {
+    redis: redisOfQueue,
+    prefix,
+    port: valueOption('--port <port>', 'port, 0 for any free one', integerValue(0, 65_535), {
+      defaultText: '3000',
+    }),
+  },
+  help: '\nExample:\n  qianmo dashboard --redis redis://127.0.0.1:6379 --port 3000',
+  run: async (_operands, request, context) => {
+    const board = await serveDashboard(request);
+    try {
+      context.print(`queue board: ${board.url} (Ctrl-C stops it)`);
+      if (!context.signal.aborted) await once(context.signal, 'abort');
+    } finally {
+      await board.close();
+    }
+  },
 });
-
-export async function dashboardVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const { redis, prefix, port } = parsedOptions(OptionsSchema, rawOptions, 'dashboard');
-  const board = await serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1' });
-  context.onClose(() => board.close());
-  context.print(`queue board: ${board.url} (Ctrl-C stops it)`);
-  if (!context.signal.aborted) await once(context.signal, 'abort');
-}

@@ -1,77 +1,68 @@
 /** `qianmo demo`: the whole job on the data that ships with the repository. */
 
-import { z } from 'zod';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { CommandContext } from '../command-context.js';
-import { parsedOptions } from '../usage-failure.js';
-import { dispatchForRun } from '../dispatch-for-run.js';
-import { interruptedAs } from '../interruption.js';
-import { packageRoot } from '../package-root.js';
-import { joinAddress, openPreparedRun } from '../run-files.js';
-import { evaluateRun } from './evaluate.js';
-import { describeStore, prepareRun } from './prepare.js';
-import { trainRun } from './train.js';
+import { interruptedAs } from '../../../coordinator/runs/call/interruption.js';
+import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo-config.js';
+import { openRun, prepare } from '../../library/index.js';
+import { packageRoot } from '../../library/package-root.js';
+import { callOptionsOf, type CommandContext } from '../command/command-context.js';
+import { storeLines } from '../command/store-lines.js';
+import { textValue, valueOption, verb } from '../command/verb.js';
 
-const OptionsSchema = z.object({ out: z.string().min(1, 'expected a value') });
 const DEMO_WORKER_COUNT = 2;
 
-export async function demoVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const { out } = parsedOptions(OptionsSchema, rawOptions, 'demo');
-  await interruptedAs(runDemo(out, context), () => ({
-    what: 'the demo was stopped',
-    where: out,
-    cure: 'give the same command again: it goes on from the last checkpoint',
-  }));
-}
+export const demoVerb = verb({
+  name: 'demo',
+  description: 'prepare, train and evaluate the MovieLens example on two local workers',
+  options: {
+    out: valueOption('--out <folder>', 'where the run is kept', textValue, {
+      defaultText: DEMO_OUT_DEFAULT,
+    }),
+  },
+  help: '\nExample:\n  qianmo demo --out runs/demo',
+  run: (_operands, { out }, context) =>
+    interruptedAs(runDemo(out, context), () => ({
+      what: 'the demo was stopped',
+      where: out,
+      cure: 'give the same command again: it continues from the last checkpoint',
+    })),
+});
 
 async function runDemo(out: string, context: CommandContext): Promise<void> {
+  const options = callOptionsOf(context);
   const startedMs = context.clock.monotonicMs();
   const config = await demoConfig(out);
   context.print('1. prepare: MovieLens ratings to tasks (a movie stands in for an adgroup)');
-  context.print(describeStore(config, await prepareRun(config, false, context)));
+  context.print(storeLines(await prepare({ config }, options)));
 
   context.print(`\n2. train: ${DEMO_WORKER_COUNT} workers on an embedded Redis`);
-  const run = await openPreparedRun(config, context);
-  const dispatch = await dispatchForRun(
-    config,
-    config.run,
-    { workers: DEMO_WORKER_COUNT },
-    context,
-  );
-  const outcome = await trainRun(run, dispatch, { resume: true, fresh: false }, context);
-  context.print(`checkpoint ${outcome.address}\ndigest ${outcome.digest}`);
+  const run = await openRun({ config, workers: DEMO_WORKER_COUNT }, options);
+  try {
+    const { checkpoint, digest } = await run.train({ resume: true });
+    context.print(`checkpoint ${checkpoint}\ndigest ${digest}`);
 
-  context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
-  const reports = await evaluateRun(run, dispatch, { fresh: false }, context);
-  for (const report of reports) context.print(reportTable(report, context.outputColumns));
-
+    context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
+    for (const report of await run.evaluate())
+      context.print(reportTable(report, context.outputColumns));
+  } finally {
+    await run.close();
+  }
   const seconds = Math.round((context.clock.monotonicMs() - startedMs) / 1000);
-  context.print(`
-Done in ${seconds} s. Where to look next:
-  ${joinAddress(config.output, 'report.html')}   the same with plots
-  ${shown('infra/examples/movielens.yaml')}   the run's config, every field explained
-  ${shown('infra/examples/synthetic.yaml')}   a log of your own size: qianmo synthesize, prepare, train, evaluate
-  ${shown('README.md')}                       the verbs, and how to bring your own logs`);
+  context.print(whereToLookNext(out, seconds));
 }
 
-/** A file of the package as it is reached from the current folder. */
+function whereToLookNext(out: string, seconds: number): string {
+  return `
+Done in ${seconds} s. Where to look next:
+  ${out.replace(/\/+$/, '')}/report.html   the same with plots
+  ${shown(DEMO_EXAMPLE)}   the run's config, every field explained
+  ${shown('infra/examples/synthetic.yaml')}   a log of your own size: qianmo synthesize, prepare, train, evaluate
+  ${shown('README.md')}                       the verbs, and how to bring your own logs`;
+}
+
+/** The path of a file of the package, seen from the current folder. */
 function shown(file: string): string {
   return relative(process.cwd(), fileURLToPath(new URL(file, packageRoot)));
-}
-
-/** The example's config, its files found from anywhere and its output where it was asked for. */
-async function demoConfig(out: string): Promise<RunConfig> {
-  const config = await loadRunConfig(
-    fileURLToPath(new URL('infra/examples/movielens.yaml', packageRoot)),
-  );
-  const logs = [config.data.logs].flat().map((log) => fileURLToPath(new URL(log, packageRoot)));
-  return {
-    ...config,
-    output: out,
-    data: { ...config.data, logs, store: joinAddress(out, 'tasks') },
-  };
 }

@@ -1,26 +1,31 @@
-/** `qianmo setup`: obtains what this machine lacks, and tries again what an earlier set-up left out. */
+/** `qianmo setup`: installs what this machine lacks, and tries again what an earlier set-up left out. */
 
-import { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { BootstrapError } from '../../bootstrap/progress.mjs';
-import { setUp } from '../../bootstrap/setup.mjs';
-import type { CommandContext } from '../command-context.js';
-import { parsedOptions } from '../usage-failure.js';
+import { flagOption, verb } from '../command/verb.js';
 
-const OptionsSchema = z.object({ gpu: z.boolean().default(false) });
+export const setupVerb = verb({
+  name: 'setup',
+  description: 'obtain what this machine lacks: native TensorFlow and a Redis server',
+  options: { gpu: flagOption('--gpu', 'TensorFlow with CUDA 12, 3.3 GB of downloads') },
+  help: `
+The first use of any verb does this by itself; this one tries again what failed then.
 
-export async function setupVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const { gpu } = parsedOptions(OptionsSchema, rawOptions, 'setup');
-  try {
-    await setUp({ retry: true, gpu });
-  } catch (error) {
-    if (!(error instanceof BootstrapError)) throw error;
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the set-up failed',
-      found: error.message,
-      cure: error.cure.join('\n'),
-    });
-  }
-  context.print('ready: qianmo demo, or qianmo --help');
-}
+Example:
+  qianmo setup --gpu`,
+  run: async (_operands, { gpu }, context) => {
+    const { setUp } = await import('../../bootstrap/setup.mjs');
+    const { BootstrapError } = await import('../../bootstrap/progress.mjs');
+    try {
+      await setUp({ retry: true, gpu });
+    } catch (error) {
+      if (!(error instanceof BootstrapError)) throw error;
+      throw new QianmoError({
+        kind: 'environment',
+        what: 'the set-up failed',
+        found: error.message,
+        cure: error.cure.join('\n'),
+      });
+    }
+    context.print('ready: qianmo demo, or qianmo --help');
+  },
+});

@@ -2,20 +2,16 @@
 
 import { z } from 'zod';
 import { parseRowCount } from '../../../coordinator/synthesize/row-count.js';
-import {
-  LOG_FORMATS,
-  WORLD_SETTINGS,
-  type LogFormat,
-} from '../../../coordinator/synthesize/synthesis.js';
-import { synthesize } from '../../../coordinator/synthesize/synthesize.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import type { CommandContext } from '../command-context.js';
-import { parsedOptions } from '../usage-failure.js';
+import { WORLD_SETTINGS } from '../../../coordinator/synthesize/synthesis.js';
+import { QianmoError, synthesize, type SynthesisReport } from '../../library/index.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { format } from '../command/shared-options.js';
+import { choiceOption, textValue, valueOption, verb } from '../command/verb.js';
 
 const CLICK_RATE_EXPECTED = 'expected a number above 0 and below 1';
 const SEED_EXPECTED = 'expected a whole number from 0';
 
-const rowCount = z.string().transform((text, context) => {
+const RowCountSchema = z.string().transform((text, context) => {
   try {
     return parseRowCount(text);
   } catch (error) {
@@ -25,55 +21,63 @@ const rowCount = z.string().transform((text, context) => {
   }
 });
 
-const OptionsSchema = z.object({
-  out: z.string().min(1, 'expected a value'),
-  rows: rowCount,
-  setting: z.enum(WORLD_SETTINGS, `expected one of ${WORLD_SETTINGS.join(', ')}`),
-  clickRate: z.coerce
-    .number(CLICK_RATE_EXPECTED)
-    .gt(0, CLICK_RATE_EXPECTED)
-    .lt(1, CLICK_RATE_EXPECTED),
-  seed: z.coerce.number(SEED_EXPECTED).int(SEED_EXPECTED).nonnegative(SEED_EXPECTED),
-  adgroups: rowCount.optional(),
-  users: rowCount.optional(),
-  format: z.enum(['table', 'json']),
+const ClickRateSchema = z.coerce
+  .number(CLICK_RATE_EXPECTED)
+  .gt(0, CLICK_RATE_EXPECTED)
+  .lt(1, CLICK_RATE_EXPECTED);
+
+const SeedSchema = z.coerce.number(SEED_EXPECTED).int(SEED_EXPECTED).nonnegative(SEED_EXPECTED);
+
+export const synthesizeVerb = verb({
+  name: 'synthesize',
+  description: 'write an advertising log whose true click probabilities are known',
+  options: {
+    out: valueOption('--out <file>', 'where to write; .csv, .csv.gz or .parquet', textValue, {
+      isRequired: true,
+    }),
+    rows: valueOption('--rows <count>', 'impressions, as 760000, 760k or 10M', RowCountSchema, {
+      defaultText: '1M',
+    }),
+    setting: choiceOption(
+      '--setting <name>',
+      'how far adgroups deviate from what their attributes explain',
+      z.enum(WORLD_SETTINGS),
+      'strong',
+    ),
+    clickRate: valueOption(
+      '--click-rate <rate>',
+      'mean click rate, between 0 and 1',
+      ClickRateSchema,
+      { defaultText: '0.03' },
+    ),
+    seed: valueOption('--seed <seed>', 'the same seed gives the same bytes', SeedSchema, {
+      defaultText: '1',
+    }),
+    adgroups: valueOption(
+      '--adgroups <count>',
+      'number of adgroups; by default in proportion to the rows',
+      RowCountSchema.optional(),
+    ),
+    users: valueOption(
+      '--users <count>',
+      'number of users; by default in proportion to the rows',
+      RowCountSchema.optional(),
+    ),
+    format,
+  },
+  help: '\nExample:\n  qianmo synthesize --rows 10M --out runs/log.csv',
+  run: async (_operands, { format, ...request }, context) => {
+    const report = await synthesize(request, callOptionsOf(context));
+    context.print(format === 'json' ? JSON.stringify(report) : reportLines(report));
+  },
 });
 
-export async function synthesizeVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const options = parsedOptions(OptionsSchema, rawOptions, 'synthesize');
-  const report = await synthesize({
-    rows: options.rows,
-    setting: options.setting,
-    meanClickRate: options.clickRate,
-    seed: options.seed,
-    ...(options.adgroups === undefined ? {} : { adgroupCount: options.adgroups }),
-    ...(options.users === undefined ? {} : { userCount: options.users }),
-    path: options.out,
-    format: logFormatOf(options.out),
-    clock: context.clock,
-    sink: context.sink,
-    signal: context.signal,
-  });
-  context.print(
-    options.format === 'json'
-      ? JSON.stringify(report)
-      : [
-          `advertising log ${report.path} (world: ${report.worldPath})`,
-          `  rows:     ${report.rows.toLocaleString('en')}, ${report.clickCount.toLocaleString('en')} clicks, ${report.adgroupCount.toLocaleString('en')} adgroups`,
-          `  logloss:  constant ${report.constantLogloss.toFixed(4)}, oracle ${report.oracleLogloss.toFixed(4)}`,
-          `  speed:    ${Math.round(report.rowsPerSecond).toLocaleString('en')} rows/s`,
-        ].join('\n'),
-  );
-}
-
-function logFormatOf(path: string): LogFormat {
-  const format = LOG_FORMATS.find((name) => path.endsWith(`.${name}`));
-  if (format !== undefined) return format;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the ending of --out names no format',
-    where: path,
-    expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
-    cure: 'write for example --out runs/log.csv',
-  });
+function reportLines(report: SynthesisReport): string {
+  const count = (value: number): string => value.toLocaleString('en');
+  return [
+    `advertising log ${report.path} (world: ${report.worldPath})`,
+    `  rows:     ${count(report.rows)}, ${count(report.clickCount)} clicks, ${count(report.adgroupCount)} adgroups`,
+    `  logloss:  constant ${report.constantLogloss.toFixed(4)}, oracle ${report.oracleLogloss.toFixed(4)}`,
+    `  speed:    ${count(Math.round(report.rowsPerSecond))} rows/s`,
+  ].join('\n');
 }

@@ -1,98 +1,35 @@
 /** `qianmo train`: one run from its first or latest outer step to the last. */
 
-import { z } from 'zod';
-import { serveQueueBoard } from '../../../coordinator/dashboard/queue-board.js';
-import { train } from '../../../coordinator/training/outer-loop.js';
-import type { TrainingOutcome } from '../../../coordinator/training/train-options.js';
-import { loadRunConfig } from '../../../shared/config/load-run-config.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { CommandContext } from '../command-context.js';
-import { configReaderOf } from '../named-places.js';
-import { startFromRun } from '../start-from-run.js';
-import { parsedOptions } from '../usage-failure.js';
-import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
-import {
-  checkpointsOf,
-  openPreparedRun,
-  storeAddressOf,
-  warnOfUnconditionalWrites,
-  type PreparedRun,
-} from '../run-files.js';
+import { train } from '../../library/index.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
+import { firstOf, flagOption, verb } from '../command/verb.js';
 
-const OptionsSchema = z.object({
-  workers: z.number().optional(),
-  inProcess: z.boolean().optional(),
-  redis: z.string().optional(),
-  resume: z.boolean().default(false),
-  fresh: z.boolean().default(false),
-  dashboard: z.boolean().default(false),
-  format: z.enum(['table', 'json']),
+export const trainVerb = verb({
+  name: 'train',
+  description: 'meta-train on the training tasks of a prepared store',
+  argument: runConfigArgument,
+  options: {
+    ...dispatchOptions,
+    resume: flagOption('--resume', 'continue from the latest checkpoint'),
+    fresh: flagOption('--fresh', 'start again although checkpoints of this run exist', {
+      conflictsWith: 'resume',
+    }),
+    dashboard: flagOption('--dashboard', 'serve the queue board while training'),
+    format,
+  },
+  help: `
+Example:
+  qianmo train run.yaml --workers 2
+Without --workers and --in-process the coordinator waits for workers started elsewhere:
+  qianmo worker --redis redis://127.0.0.1:6379`,
+  run: async (operands, { format, ...choice }, context) => {
+    const result = await train({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+    const { run, outerSteps, checkpoint, digest } = result;
+    context.print(
+      format === 'json'
+        ? JSON.stringify(result)
+        : `trained ${run}: ${outerSteps} outer steps, checkpoint ${checkpoint}, digest ${digest}`,
+    );
+  },
 });
-
-export async function trainVerb(
-  path: string,
-  rawOptions: unknown,
-  context: CommandContext,
-): Promise<void> {
-  const options = parsedOptions(OptionsSchema, rawOptions, 'train');
-  const config = await loadRunConfig(path, configReaderOf(context.environment));
-  const run = await openPreparedRun(config, context);
-  const dispatch = await dispatchForRun(config, config.run, options, context);
-  if (options.dashboard) await serveDashboard(config, dispatch, context);
-  await warnOfUnconditionalWrites(config, context);
-  const outcome = await trainRun(run, dispatch, options, context);
-  context.print(
-    options.format === 'json'
-      ? JSON.stringify({
-          run: config.run,
-          outerSteps: outcome.outerSteps,
-          checkpoint: outcome.address,
-          digest: outcome.digest,
-        })
-      : `trained ${config.run}: ${outcome.outerSteps} outer steps, checkpoint ${outcome.address}, digest ${outcome.digest}`,
-  );
-}
-
-export async function trainRun(
-  run: PreparedRun,
-  dispatch: RunDispatch,
-  start: { readonly resume: boolean; readonly fresh: boolean },
-  context: CommandContext,
-): Promise<TrainingOutcome> {
-  const { config, store, spec } = run;
-  const startFrom = await startFromRun(run, start, context);
-  return train({
-    config,
-    runId: config.run,
-    store,
-    storeAddress: storeAddressOf(config),
-    spec,
-    dispatcher: dispatch.dispatcher,
-    checkpoints: checkpointsOf(run, context),
-    resume: start.resume,
-    fresh: start.fresh,
-    ...(startFrom === null ? {} : { startFrom }),
-    clock: context.clock,
-    sink: context.sink,
-    signal: context.signal,
-  });
-}
-
-async function serveDashboard(
-  config: RunConfig,
-  { redisUrl }: RunDispatch,
-  context: CommandContext,
-): Promise<void> {
-  if (redisUrl === null) {
-    context.sink({ kind: 'queue-board-absent' });
-    return;
-  }
-  const board = await serveQueueBoard({
-    redisUrl,
-    prefix: config.queue.prefix,
-    port: 0,
-    host: '127.0.0.1',
-  });
-  context.onClose(() => board.close());
-  context.sink({ kind: 'queue-board-served', url: board.url });
-}

@@ -2,10 +2,18 @@
 
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import type { CommandContext } from '../command-context.js';
-import { packageRoot } from '../package-root.js';
+import { packageRoot } from '../../library/package-root.js';
+import { verb } from '../command/verb.js';
 
-export async function versionVerb(context: CommandContext): Promise<void> {
-  const text = await readFile(new URL('package.json', packageRoot), 'utf8');
-  context.print(`qianmo ${z.object({ version: z.string() }).parse(JSON.parse(text)).version}`);
-}
+const PackageSchema = z.object({ version: z.string() });
+
+export const versionVerb = verb({
+  name: 'version',
+  description: 'print the version of qianmo',
+  options: {},
+  help: '\nExample:\n  qianmo version',
+  run: async (_operands, _options, context) => {
+    const text = await readFile(new URL('package.json', packageRoot), 'utf8');
+    context.print(`qianmo ${PackageSchema.parse(JSON.parse(text)).version}`);
+  },
+});

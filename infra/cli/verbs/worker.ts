@@ -1,39 +1,33 @@
 /** `qianmo worker`: carries jobs of any run until it is stopped. */
 
-import { hostname } from 'node:os';
-import { z } from 'zod';
-import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
-import { runWorker } from '../../../worker/carrying/work-loop.js';
-import type { CommandContext } from '../command-context.js';
-import { startedComputeProcess } from '../started-compute-process.js';
-import { parsedOptions } from '../usage-failure.js';
+import { work } from '../../library/index.js';
+import { GPU_INDEX_MAX } from '../../library/work.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { device, prefix, redisOfQueue } from '../command/shared-options.js';
+import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
-const OptionsSchema = z.object({
-  redis: z.string().min(1, 'expected a value'),
-  prefix: z.string().min(1, 'expected a value'),
-  name: z.string().min(1, 'expected a value').optional(),
-  device: DeviceDemandSchema,
-  gpuIndex: z.number().optional(),
+export const workerVerb = verb({
+  name: 'worker',
+  description: 'carry jobs of any run from the queue until stopped',
+  options: {
+    redis: redisOfQueue,
+    prefix,
+    name: valueOption(
+      '--name <name>',
+      'the name that results carry; host and process by default',
+      textValue.optional(),
+    ),
+    device,
+    gpuIndex: valueOption(
+      '--gpu-index <index>',
+      'the one GPU to use, counted from 0 as nvidia-smi does',
+      integerValue(0, GPU_INDEX_MAX).optional(),
+    ),
+  },
+  help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379',
+  run: async (_operands, request, context) => {
+    // Stopped before it began, as it may be at any time.
+    if (context.signal.aborted) return;
+    await work(request, callOptionsOf(context));
+  },
 });
-
-export async function workerVerb(rawOptions: unknown, context: CommandContext): Promise<void> {
-  const options = parsedOptions(OptionsSchema, rawOptions, 'worker');
-  const { sink } = context;
-  const executor = await startedComputeProcess(options.device, options.gpuIndex, context).catch(
-    (error: unknown) => {
-      // Stopped before it was up, as it may be at any time.
-      if (context.signal.aborted) return null;
-      throw error;
-    },
-  );
-  if (executor === null) return;
-  await runWorker({
-    redisUrl: options.redis,
-    prefix: options.prefix,
-    name: options.name ?? `${hostname()}-${process.pid}`,
-    clock: context.clock,
-    executor,
-    signal: context.signal,
-    onEvent: sink,
-  });
-}

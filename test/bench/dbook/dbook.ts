@@ -9,7 +9,7 @@
  */
 
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { ARMS, BEST, GATES, NEIGHBOUR_ARMS } from './arms.js';
 import { openBenchRuns, scoresIn, type BenchRuns, type ValidationCurve } from './bench-runs.js';

@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { collectGarbageRarely } from '../../../shared/base/garbage-collection.js';
-import { openCommandContext } from '../../../infra/cli/command-context.js';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { openBenchContext } from '../bench-context.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { RELATIVE_ERROR_MAX, updateError, type Accuracy } from '../inner-loops/sides/accuracy.js';
 import { versionsOf, type CellResult } from '../inner-loops/cell-results.js';
 import { machineDescription } from '../inner-loops/machine-description.js';
@@ -104,7 +104,7 @@ function launchOf(python: string, compileCache: string) {
 async function compare(python: string, compileCache: string): Promise<void> {
   const cells = options.cells === '' ? [] : options.cells.split(',');
   const folder = mkdtempSync(join(options.folder, 'qianmo-generator-'));
-  const context = openCommandContext(process.env, process.stdout, process.stderr);
+  const context = openBenchContext();
   try {
     await writeGeneratorWorkload(folder);
     const machine = machineDescription();

@@ -4,7 +4,7 @@
  */
 
 import { join } from 'node:path';
-import type { CommandContext } from '../../../infra/cli/command-context.js';
+import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { median } from '../../../shared/base/arrays.js';
@@ -40,7 +40,7 @@ export interface QueueRunResult {
 export async function queueRuns(
   folder: string,
   stepCount: number,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<QueueRunResult[]> {
   let endsMs: number[] = [];
   const noting = {

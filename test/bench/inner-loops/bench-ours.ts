@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { cellName, cellOfName, CELLS } from './sides/cells.js';
 import type { CellResult } from './cell-results.js';
 import { machineDescription } from './machine-description.js';

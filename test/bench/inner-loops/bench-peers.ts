@@ -11,7 +11,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { accuracyOf } from './sides/accuracy.js';
 import { cellName, cellOfName, CELLS } from './sides/cells.js';
 import { versionsOf, type CellResult } from './cell-results.js';

@@ -13,7 +13,7 @@ import {
 } from '../../fixtures/drifting-stream.js';
 import type { ComparisonSettings } from '../../../coordinator/streaming/rule-comparison.js';
 import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
 import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/stream-config.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { comparisonRecord } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { rowCountOf } from '../../../coordinator/streaming/rules/stream-rows.js';
 import { benchHeader } from '../bench-header.js';
 import { benchCases, type BenchCase } from './cases.js';

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 
 const DATA = new URL('../shared/data/', packageRoot).pathname;
 

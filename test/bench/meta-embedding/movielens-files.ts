@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
 /** Rows of one kind, one array per column. A rating of 4 or 5 stands in for a click. */

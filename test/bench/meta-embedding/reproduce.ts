@@ -12,8 +12,8 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { openCommandContext } from '../../../infra/cli/command-context.js';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { openBenchContext } from '../bench-context.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { BASE_MODEL_NAMES } from './base-models.js';
 import { readMovielens } from './movielens-files.js';
@@ -46,7 +46,7 @@ const { values: options } = parseArgs({
 });
 
 const { commit, date, machine } = benchHeader();
-const context = openCommandContext(process.env, process.stdout, process.stderr);
+const context = openBenchContext();
 try {
   const settings = namedIn(options.settings, '--settings', SETTINGS, ({ name }) => name);
   const models = namedIn(options.models, '--models', BASE_MODEL_NAMES, (name) => name);

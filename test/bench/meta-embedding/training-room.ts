@@ -11,14 +11,14 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
 import type { StartFrom } from '../../../coordinator/training/start-from.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
-import type { CommandContext } from '../../../infra/cli/command-context.js';
-import { dispatchForRun } from '../../../infra/cli/dispatch-for-run.js';
+import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import { dispatchForRun } from '../../../coordinator/runs/dispatch-for-run.js';
 import {
   checkpointsOf,
   openPreparedRun,
   storeAddressOf,
   type PreparedRun,
-} from '../../../infra/cli/run-files.js';
+} from '../../../coordinator/runs/run-files.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { TaskSplit } from '../../../shared/tasks/task-store.js';
@@ -50,7 +50,7 @@ export interface TrainingRoom {
 export async function openTrainingRoom(
   config: RunConfig,
   workers: number,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<TrainingRoom> {
   const choice = workers === 0 ? { inProcess: true } : { workers };
   const started = await dispatchForRun(config, 'reproduction', choice, context);

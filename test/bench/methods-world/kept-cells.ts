@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import type { BenchHeader } from '../bench-header.js';
 import type { PairedSlice } from './paired-scores.js';
 import type { Cell } from './world-methods.js';

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 
 export interface Cell {

@@ -10,7 +10,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../../../shared/base/clock.js';
-import { packageRoot } from '../../../infra/cli/package-root.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { SINUSOID_ARMS } from './sinusoid-arms.js';
 import { isKept, keepOutcomes, keptOutcomes } from './sinusoid-outcome.js';

@@ -2,14 +2,14 @@
 
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CommandContext } from '../../../infra/cli/command-context.js';
-import { checkpointsOf, specOf, type PreparedRun } from '../../../infra/cli/run-files.js';
-import { evaluateRun } from '../../../infra/cli/verbs/evaluate.js';
-import { systemClock } from '../../../shared/base/clock.js';
+import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import { checkpointsOf, specOf, type PreparedRun } from '../../../coordinator/runs/run-files.js';
+import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
+import { runContext } from '../../fixtures/run-context.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -42,24 +42,17 @@ beforeEach(async () => {
 afterEach(() => folder.remove());
 
 /** Stopped, as by Ctrl-C, at the first event of which that is true. */
-function contextStoppedAt(isLast: (event: RunEvent) => boolean): CommandContext {
+function contextStoppedAt(isLast: (event: RunEvent) => boolean): RunContext {
   const abort = new AbortController();
-  return {
-    clock: systemClock,
-    environment: {},
-    print: () => undefined,
-    outputColumns: 100,
+  return runContext({
     sink: (event) => isLast(event) && abort.abort(),
     signal: abort.signal,
-    onClose: () => undefined,
-    endProgress: () => undefined,
-    close: () => Promise.resolve(),
-  };
+  });
 }
 
 async function evaluated(isLast: (event: RunEvent) => boolean): Promise<unknown> {
   const dispatch = { dispatcher: formulaDispatcher(store), redisUrl: null };
-  return evaluateRun(run, dispatch, { fresh: false }, contextStoppedAt(isLast)).catch(
+  return evaluatedRun(run, dispatch, { fresh: false }, contextStoppedAt(isLast)).catch(
     (error: unknown) => error,
   );
 }

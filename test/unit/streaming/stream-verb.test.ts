@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import type { CommandContext } from '../../../infra/cli/command-context.js';
+import type { CommandContext } from '../../../infra/cli/command/command-context.js';
 import { streamVerb } from '../../../infra/cli/verbs/stream.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -43,11 +43,10 @@ function contextOf(printed: string[], signal = new AbortController().signal): Co
     environment: {},
     print: (text) => void printed.push(text),
     outputColumns: 100,
-    sink: () => undefined,
+    onEvent: () => undefined,
     signal,
-    onClose: () => undefined,
     endProgress: () => undefined,
-    close: () => Promise.resolve(),
+    close: () => undefined,
   };
 }
 
@@ -60,10 +59,10 @@ const ReportSchema = z.looseObject({
 describe('qianmo stream', () => {
   test('prints a table of the five rules, and writes what it prints as JSON', async () => {
     const table: string[] = [];
-    await streamVerb(config, { format: 'table' }, contextOf(table));
+    await streamVerb.parse([config], { format: 'table' })(contextOf(table));
     const written = await readFile(join(folder.path, 'out', 'stream.json'), 'utf8');
     const json: string[] = [];
-    await streamVerb(config, { format: 'json' }, contextOf(json));
+    await streamVerb.parse([config], { format: 'json' })(contextOf(json));
     expect(JSON.parse(json.join())).toEqual(JSON.parse(written));
     const { rules } = ReportSchema.parse(JSON.parse(written));
     expect(rules.map(({ rule }) => rule)).toEqual(['sgd', 'adagrad', 'ftrl', 'adam', 'learned']);
@@ -79,7 +78,9 @@ describe('qianmo stream', () => {
     const changed = join(folder.path, 'one-time.yaml');
     const parsed = JSON.parse(await readFile(config, 'utf8')) as { data: object };
     await writeFile(changed, JSON.stringify({ ...parsed, data: { ...parsed.data, logs }, output }));
-    await expect(streamVerb(changed, { format: 'table' }, contextOf([]))).rejects.toMatchObject({
+    await expect(
+      streamVerb.parse([changed], { format: 'table' })(contextOf([])),
+    ).rejects.toMatchObject({
       kind: 'data',
     });
     expect(existsSync(output)).toBe(false);
@@ -90,9 +91,9 @@ describe('qianmo stream', () => {
     const printed: string[] = [];
     const stopping: CommandContext = {
       ...contextOf(printed, abort.signal),
-      sink: ({ kind }) => kind === 'rule-tuned' && abort.abort(),
+      onEvent: ({ kind }) => kind === 'rule-tuned' && abort.abort(),
     };
-    await expect(streamVerb(config, { format: 'table' }, stopping)).rejects.toMatchObject({
+    await expect(streamVerb.parse([config], { format: 'table' })(stopping)).rejects.toMatchObject({
       kind: 'interrupted',
     });
     expect(printed).toEqual([]);

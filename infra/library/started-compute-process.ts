@@ -6,13 +6,13 @@ import {
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
-import type { CommandContext } from './command-context.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 
 /** @throws QianmoError `environment` when what is demanded is not what computes. */
 export async function startedComputeProcess(
   device: DeviceDemand,
   gpuIndex: number | undefined,
-  { clock, sink, environment, signal, onClose }: CommandContext,
+  { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {
   const executor = createComputeProcess({
     clock,

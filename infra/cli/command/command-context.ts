@@ -1,10 +1,11 @@
-/** What every verb is given: where to write, when to stop, how to open stores, what to close. */
+/** The surroundings of a verb: where it prints, where events go, and when it must stop. */
 
-import type { Clock } from '../../shared/base/clock.js';
-import { systemClock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
-import { runEventSink, type RunEventSink } from '../../shared/events/run-events.js';
-import { createTerminalSink } from '../../shared/events/terminal-sink.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { CallOptions } from '../../library/index.js';
+import type { StampedEventSink } from '../../../shared/events/run-events.js';
+import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
   readonly clock: Clock;
@@ -12,15 +13,19 @@ export interface CommandContext {
   /** Results go here, and nothing else. */
   readonly print: (text: string) => void;
   readonly outputColumns: number;
-  /** Progress and notices go to standard error. */
-  readonly sink: RunEventSink;
+  /** Shows events on standard error. */
+  readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
-  /** Called in reverse order when the verb has ended, however it ended. */
-  readonly onClose: (close: () => Promise<void>) => void;
   /** Ends the progress line, so that what is written next starts a line of its own. */
   endProgress(): void;
-  close(): Promise<void>;
+  /** Ends the progress line and removes the signal handlers. */
+  close(): void;
+}
+
+/** What every function of the library is told of the command. */
+export function callOptionsOf({ signal, onEvent, environment }: CommandContext): CallOptions {
+  return { signal, onEvent, environment };
 }
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
@@ -34,13 +39,11 @@ export function openCommandContext(
   diagnostics: NodeJS.WriteStream,
 ): CommandContext {
   const abort = new AbortController();
-  const closers: (() => Promise<void>)[] = [];
   const terminal = createTerminalSink({
     stream: diagnostics,
     isTTY: diagnostics.isTTY,
     clock: systemClock,
   });
-  const sink = runEventSink({ clock: systemClock }, terminal);
   let firstSignalMs: number | null = null;
   // The second signal is for someone who will not wait.
   const interrupt = (): void => {
@@ -48,7 +51,7 @@ export function openCommandContext(
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
     if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
     firstSignalMs = nowMs;
-    sink({ kind: 'stop-requested' });
+    terminal({ kind: 'stop-requested', epochMs: systemClock.epochMs() });
     abort.abort(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );
@@ -63,21 +66,13 @@ export function openCommandContext(
       output.write(`${text}\n`);
     },
     outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
-    sink,
+    onEvent: terminal,
     signal: abort.signal,
-    onClose: (close) => {
-      closers.push(close);
-    },
     endProgress: () => terminal.end(),
-    close: async () => {
+    close: () => {
       terminal.end();
-      // One that fails must not keep workers or servers alive; the first failure is told at the end.
-      const failures: unknown[] = [];
-      for (const close of closers.splice(0).reverse())
-        await close().catch((error: unknown) => failures.push(error));
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', interrupt);
-      if (failures.length > 0) throw failures[0];
     },
   };
 }

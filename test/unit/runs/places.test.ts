@@ -3,7 +3,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { configReaderOf } from '../../../infra/cli/named-places.js';
+import { configReaderOf } from '../../../coordinator/runs/places.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 test('a path and file:// with it are the same file', async () => {

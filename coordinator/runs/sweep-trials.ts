@@ -1,17 +1,17 @@
 /** Trains, scores and discards the trials of a sweep: each a run of its own, on one dispatcher. */
 
-import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
-import type { FlatRows } from '../../coordinator/scoring/held-out-rows.js';
-import { validationScore } from '../../coordinator/evaluation/validation-score.js';
-import type { FoundScore, SweepOptions } from '../../coordinator/sweep/run-sweep.js';
-import { outerStepTotal } from '../../coordinator/sweep/rungs.js';
-import type { SweepPlan } from '../../coordinator/sweep/sweep-record.js';
-import type { Trial } from '../../coordinator/sweep/trials.js';
-import { train } from '../../coordinator/training/outer-loop.js';
-import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { FlatRows } from '../scoring/held-out-rows.js';
+import { validationScore } from '../evaluation/validation-score.js';
+import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
+import { outerStepTotal } from '../sweep/rungs.js';
+import type { SweepPlan } from '../sweep/sweep-record.js';
+import type { Trial } from '../sweep/trials.js';
+import { train } from '../training/outer-loop.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
 import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { CommandContext } from './command-context.js';
+import type { RunContext } from './call/run-context.js';
 import {
   checkpointsOf,
   joinAddress,
@@ -28,7 +28,7 @@ export function trialWork(
   store: TaskStore,
   validation: FlatRows,
   dispatcher: Dispatcher,
-  context: CommandContext,
+  context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {
   const [first] = plan.trials;
   if (first === undefined) throw new Error('a sweep has trials');

@@ -14,8 +14,8 @@ import {
   readMetaParameters,
   type Checkpoints,
   type SavedMetaParameters,
-} from '../../coordinator/checkpoints/checkpoint-writer.js';
-import type { CommandContext } from './command-context.js';
+} from '../checkpoints/checkpoint-writer.js';
+import type { RunContext } from './call/run-context.js';
 
 export interface PreparedRun {
   readonly config: RunConfig;
@@ -29,7 +29,7 @@ export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
 
 export async function openPreparedRun(
   config: RunConfig,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<PreparedRun> {
   return preparedRunOn(await openStoreAsPrepared(config, context), config);
 }
@@ -37,7 +37,7 @@ export async function openPreparedRun(
 /** As `prepare` wrote it: no model's view of it. */
 export async function openStoreAsPrepared(
   config: RunConfig,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<TaskStore> {
   const store = await openTaskStore(config.data.store, {
     objectStoreOf: (address) => objectStoreOf(config, address),
@@ -59,7 +59,7 @@ export function specOf(
   return modelSpecOf(model, manifest.features, method, training.trainable);
 }
 
-export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkpoints {
+export function checkpointsOf(run: PreparedRun, context: RunContext): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
     kept: run.config.training.checkpointsKept,
@@ -70,14 +70,14 @@ export function checkpointsOf(run: PreparedRun, context: CommandContext): Checkp
 /** The latest checkpoint without the optimizer's state; null when there is none. */
 export function savedMetaParametersOf(
   run: PreparedRun,
-  context: CommandContext,
+  context: RunContext,
 ): Promise<SavedMetaParameters | null> {
   return readMetaParameters(checkpointSourceOf(run, context));
 }
 
 type CheckpointSource = Parameters<typeof readMetaParameters>[0];
 
-function checkpointSourceOf(run: PreparedRun, { sink }: CommandContext): CheckpointSource {
+function checkpointSourceOf(run: PreparedRun, { sink }: RunContext): CheckpointSource {
   const { config, store, spec } = run;
   return {
     store: objectStoreOf(config, joinAddress(config.output, 'checkpoints')),
@@ -93,7 +93,7 @@ function checkpointSourceOf(run: PreparedRun, { sink }: CommandContext): Checkpo
 /** A store that ignores conditions cannot keep two coordinators apart: said once, at the start. */
 export async function warnOfUnconditionalWrites(
   config: RunConfig,
-  { sink }: CommandContext,
+  { sink }: RunContext,
   address = joinAddress(config.output, 'checkpoints'),
 ): Promise<void> {
   const store = objectStoreOf(config, address);

@@ -1,6 +1,6 @@
 /** What Ctrl-C means to whoever gave the command, whichever part of it was under way. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 
 export interface WholeInterrupted {
   readonly what: string;

@@ -1,7 +1,7 @@
 /** A wrong command line as a report: what commander or zod says about it, in one form. */
 
 import { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 
 /** @param verb `qianmo` where it is the verb itself that is wrong. */
 export function usageFailure(commanderMessage: string, verb: string): QianmoError {

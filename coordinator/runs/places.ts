@@ -6,9 +6,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { isObjectKey } from '../../shared/storage/object-key.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import type { CommandContext } from './command-context.js';
-
-type Environment = CommandContext['environment'];
+import type { Environment } from './call/run-context.js';
 
 /** In the variables of the SDK's own words. */
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {

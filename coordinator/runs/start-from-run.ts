@@ -1,17 +1,13 @@
 /** What the run that `training.startFrom` names has learned: a base for methods that keep it as it is. */
 
-import {
-  LATEST_KEY,
-  parseLatest,
-  parseManifest,
-} from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import { readMetaParameters } from '../../coordinator/checkpoints/checkpoint-writer.js';
-import type { StartFrom } from '../../coordinator/training/start-from.js';
+import { LATEST_KEY, parseLatest, parseManifest } from '../checkpoints/checkpoint-manifest.js';
+import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
+import type { StartFrom } from '../training/start-from.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
-import type { CommandContext } from './command-context.js';
+import type { RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
 
 /**
@@ -22,7 +18,7 @@ import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
 export async function startFromRun(
   { config, store }: PreparedRun,
   { resume }: { readonly resume: boolean },
-  { sink }: CommandContext,
+  { sink }: RunContext,
 ): Promise<StartFrom | null> {
   const { startFrom } = config.training;
   if (startFrom === undefined) return null;

@@ -1,0 +1,58 @@
+/**
+ * The surroundings of one call of the library: its clock, environment, events, signal, and the
+ * machine that computes. Whatever is started in a context is stopped when the context closes.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import type { DeviceDemand } from '../../../shared/config/run-config.js';
+import type { RunEventSink } from '../../../shared/events/run-events.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import type { WorkerCommand } from '../../workers/worker-supervisor.js';
+
+/** Environment variables. They are handed in: only entry files read those of the process. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface RunContext {
+  readonly clock: Clock;
+  readonly environment: Environment;
+  readonly machine: Machine;
+  readonly sink: RunEventSink;
+  /** Aborts with a QianmoError of kind `interrupted`. */
+  readonly signal: AbortSignal;
+  /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
+  readonly onClose: (close: () => Promise<void>) => void;
+}
+
+/** The queue that local workers take jobs from, and the device they must compute on. */
+export interface LocalWorkersRequest {
+  readonly redisUrl: string;
+  readonly prefix: string;
+  readonly device: DeviceDemand;
+  readonly environment: Environment;
+}
+
+export interface StartedRedis {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/**
+ * The parts of this machine that a run computes with. The composition root hands them in, because
+ * coordinator code imports neither workers nor the services that are embedded.
+ */
+export interface Machine {
+  /**
+   * Starts a process that computes jobs without a queue. It ends when the context closes.
+   *
+   * @throws QianmoError `environment` when the demanded device is not available.
+   */
+  startExecutor(device: DeviceDemand, context: RunContext): Promise<JobExecutor>;
+  /** @throws QianmoError `environment` when the demanded device is not available. */
+  requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
+  /** How to start one of several local workers. */
+  workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
+  /** The version of the Redis server that `startRedis` would start; null when there is none. */
+  findRedis(): Promise<string | null>;
+  /** Starts a Redis server that keeps its data in this folder. */
+  startRedis(dataDir: string): Promise<StartedRedis>;
+}

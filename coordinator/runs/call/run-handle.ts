@@ -1,0 +1,137 @@
+/**
+ * A call of the library under way. It opens a context, does the work, stops whatever the work
+ * started, and settles; it prints nothing and leaves no handler behind.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { failureOfSystemError } from '../../../shared/base/system-errors.js';
+import {
+  runEventSink,
+  type RunEventSink,
+  type StampedEvent,
+  type StampedEventSink,
+} from '../../../shared/events/run-events.js';
+import { openEventLog } from './event-log.js';
+import type { Environment, Machine, RunContext } from './run-context.js';
+
+/** Options that every function of the library takes. */
+export interface CallOptions {
+  /** Stops the work: the handle rejects with a QianmoError of kind `interrupted`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told every event as it happens; must not throw. */
+  readonly onEvent?: StampedEventSink | undefined;
+  /** The environment variables to use, instead of those of the process. */
+  readonly environment?: Environment | undefined;
+}
+
+/**
+ * The promise of a result, with the events of the work on the way to it. The work starts at once,
+ * whether or not the events are read, and has stopped everything it started when the promise settles.
+ */
+export interface RunHandle<Result> extends Promise<Result> {
+  /**
+   * Every event from the first on; an iteration that falls ten thousand events behind misses the
+   * oldest. It ends with the work, and throws the failure of the work. Leaving the loop early
+   * does not stop the work: abort the signal for that.
+   */
+  readonly events: AsyncIterable<StampedEvent>;
+}
+
+/** The parts of a context that outlive one call. */
+export interface Surroundings {
+  readonly machine: Machine;
+  readonly clock: Clock;
+  readonly environment: Environment;
+}
+
+type Work<Result> = (context: RunContext) => Promise<Result>;
+
+export function startRun<Result>(
+  surroundings: Surroundings,
+  { signal, onEvent }: CallOptions,
+  work: Work<Result>,
+): RunHandle<Result> {
+  const log = openEventLog();
+  const sink = runEventSink({ clock: surroundings.clock }, (event) => {
+    log.sink(event);
+    onEvent?.(event);
+  });
+  const result = carriedOut(surroundings, { signal, sink }, work);
+  result.then(
+    () => log.end(null),
+    (error: unknown) => log.end({ error }),
+  );
+  return Object.assign(result, { events: log });
+}
+
+async function carriedOut<Result>(
+  surroundings: Surroundings,
+  { signal, sink }: { readonly signal: AbortSignal | undefined; readonly sink: RunEventSink },
+  work: Work<Result>,
+): Promise<Result> {
+  const { context, close } = openRunContext(surroundings, signal, sink);
+  try {
+    context.signal.throwIfAborted();
+    const result = await work(context);
+    await close();
+    return result;
+  } catch (error) {
+    // The failure of the work is the one to know; closing only adds to it.
+    await close().catch((failure: unknown) =>
+      sink({ kind: 'stop-failed', reason: String(failure) }),
+    );
+    const failure = failureOfSystemError(error) ?? error;
+    sink({
+      kind: 'run-failed',
+      failure: failure instanceof QianmoError ? failure.kind : 'bug',
+      reason: failure instanceof Error ? failure.message : String(failure),
+    });
+    throw failure;
+  }
+}
+
+export interface OpenedContext {
+  readonly context: RunContext;
+  /** Runs the closers in reverse order, all of them; throws the first failure. Does nothing the second time. */
+  readonly close: () => Promise<void>;
+}
+
+export function openRunContext(
+  surroundings: Surroundings,
+  signal: AbortSignal | undefined,
+  sink: RunEventSink,
+): OpenedContext {
+  const closers: (() => Promise<void>)[] = [];
+  const abort = new AbortController();
+  const stop = (): void => abort.abort(interruptionOf(signal?.reason));
+  if (signal?.aborted === true) stop();
+  else signal?.addEventListener('abort', stop, { once: true });
+  return {
+    context: {
+      ...surroundings,
+      sink,
+      signal: abort.signal,
+      onClose: (close) => {
+        closers.push(close);
+      },
+    },
+    close: async () => {
+      const failures: unknown[] = [];
+      // A closer that fails must not keep workers or servers alive.
+      for (const close of closers.splice(0).reverse())
+        await close().catch((error: unknown) => failures.push(error));
+      signal?.removeEventListener('abort', stop);
+      if (failures.length > 0) throw failures[0];
+    },
+  };
+}
+
+function interruptionOf(reason: unknown): QianmoError {
+  if (reason instanceof QianmoError && reason.kind === 'interrupted') return reason;
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'stopped before the work was complete',
+    cause: reason,
+  });
+}

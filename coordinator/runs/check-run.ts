@@ -1,0 +1,92 @@
+/** Checks the requirements of a run: its queue, its task store, its output and the free disk space. */
+
+import { statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
+import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
+import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import { checked, ok, type CheckResult, type Finding } from './check-result.js';
+import type { Machine } from './call/run-context.js';
+import { objectStoreOf } from './run-files.js';
+
+const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
+
+/** @param redisUrl `embedded`, or the address of a server */
+export async function checkRun(
+  config: RunConfig,
+  redisUrl: string,
+  machine: Machine,
+): Promise<CheckResult[]> {
+  return [
+    { requirement: 'config', ...ok(`run ${config.run}, method ${config.method.kind}`) },
+    await checked('Redis', () => checkQueue(redisUrl, machine)),
+    await checked('task store', () => checkStore(config)),
+    await checked('output', () => checkOutput(config)),
+    await checked('disk', () => checkDisk(config.output)),
+  ];
+}
+
+async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> {
+  if (redisUrl === 'embedded') {
+    const version = await machine.findRedis();
+    return version === null
+      ? {
+          state: 'problem',
+          detail: 'embedded, but no Redis server is on this machine',
+          cure: 'qianmo setup obtains one; or set queue.redisUrl',
+        }
+      : ok(`embedded, ${version}`);
+  }
+  const connection = await connectRedis({ url: redisUrl, role: 'producer' });
+  try {
+    const { version, maxmemoryPolicy, aof } = await checkRedis(connection);
+    if (aof) return ok(`${version}, ${maxmemoryPolicy}, append-only file on`);
+    return {
+      state: 'warning',
+      detail: `${version}, ${maxmemoryPolicy}, append-only file off`,
+      cure: 'a restart of Redis loses the jobs under way: CONFIG SET appendonly yes',
+    };
+  } finally {
+    connection.disconnect();
+  }
+}
+
+async function checkStore(config: RunConfig): Promise<Finding> {
+  const store = await openTaskStore(config.data.store, {
+    objectStoreOf: (address) => objectStoreOf(config, address),
+  });
+  await store.close();
+  const { taskCount, rowCount } = store.manifest;
+  return ok(`${config.data.store}: ${taskCount} tasks, ${rowCount} rows`);
+}
+
+async function checkOutput(config: RunConfig): Promise<Finding> {
+  const store = objectStoreOf(config, config.output);
+  if (await probeConditionalWrites(store))
+    return ok(`${store.address}, conditional writes honoured`);
+  return {
+    state: 'warning',
+    detail: `${store.address} ignores conditional writes`,
+    cure: 'two coordinators of one run could overwrite each other: start one only, or use another store',
+  };
+}
+
+async function checkDisk(output: string): Promise<Finding> {
+  if (output.startsWith('s3://')) return ok('not used: the output is on S3');
+  const folder = resolve(output.replace(/^file:\/\//, ''));
+  const { bavail, bsize } = await statfs(await existingParentOf(folder));
+  const freeByteCount = bavail * bsize;
+  const detail = `${(freeByteCount / 2 ** 30).toFixed(1)} GiB free at ${output}`;
+  if (freeByteCount >= DISK_FREE_BYTE_COUNT_MIN) return ok(detail);
+  return { state: 'problem', detail, cure: 'free space, or choose another output' };
+}
+
+async function existingParentOf(folder: string): Promise<string> {
+  try {
+    await statfs(folder);
+    return folder;
+  } catch {
+    return existingParentOf(resolve(folder, '..'));
+  }
+}

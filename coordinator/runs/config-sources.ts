@@ -1,0 +1,53 @@
+/** Configs as the library is given them: read from a path or address, or handed in as an object. */
+
+import {
+  checkedRunConfig,
+  checkedStreamConfig,
+  loadRunConfig,
+  loadStreamConfig,
+} from '../../shared/config/load-run-config.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { StreamConfig } from '../../shared/config/stream-config.js';
+import {
+  checkedSweepConfig,
+  loadSweepConfig,
+  type SweepConfig,
+} from '../../shared/config/sweep-config.js';
+import { configReaderOf } from './places.js';
+import type { RunConfigSource, StreamConfigSource, SweepConfigSource } from './requests.js';
+import type { Environment } from './call/run-context.js';
+
+/** The place of a config object in messages. */
+const OBJECT_PLACE = 'config';
+
+export async function runConfigOf(
+  source: RunConfigSource,
+  environment: Environment,
+): Promise<RunConfig> {
+  return typeof source === 'string'
+    ? await loadRunConfig(source, configReaderOf(environment))
+    : checkedRunConfig(source, OBJECT_PLACE);
+}
+
+export async function streamConfigOf(
+  source: StreamConfigSource,
+  environment: Environment,
+): Promise<StreamConfig> {
+  return typeof source === 'string'
+    ? await loadStreamConfig(source, configReaderOf(environment))
+    : checkedStreamConfig(source, OBJECT_PLACE);
+}
+
+export async function sweepConfigOf(
+  source: SweepConfigSource,
+  environment: Environment,
+): Promise<SweepConfig> {
+  return typeof source === 'string'
+    ? await loadSweepConfig(source, configReaderOf(environment))
+    : checkedSweepConfig(source, OBJECT_PLACE);
+}
+
+/** The place of a sweep in messages: its file, when it has one. */
+export function placeOf(source: SweepConfigSource): string {
+  return typeof source === 'string' ? source : OBJECT_PLACE;
+}

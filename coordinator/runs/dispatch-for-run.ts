@@ -1,0 +1,114 @@
+/**
+ * Opens a dispatcher for one run: in process, on local workers of its own, or on a queue that
+ * workers elsewhere serve.
+ */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { redactedRedisUrl } from '../../shared/queue/redis-connection.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
+import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
+import { superviseWorkers } from '../workers/worker-supervisor.js';
+import type { RunContext } from './call/run-context.js';
+
+export interface DispatchChoice {
+  /** Local workers to start and supervise; none when absent. */
+  readonly workers?: number | undefined;
+  /** Compute in a process beside the coordinator, without a queue. */
+  readonly inProcess?: boolean | undefined;
+  /** The Redis server, instead of the one in the config. */
+  readonly redis?: string | undefined;
+}
+
+export interface RunDispatch {
+  readonly dispatcher: Dispatcher;
+  /** Null without a queue. */
+  readonly redisUrl: string | null;
+}
+
+const WORKER_RESTARTS_MAX = 100;
+
+/** Everything started here is stopped when the context closes. */
+export async function dispatchForRun(
+  config: RunConfig,
+  runId: string,
+  choice: DispatchChoice,
+  context: RunContext,
+): Promise<RunDispatch> {
+  if (choice.inProcess === true) {
+    const { clock, sink } = context;
+    const executor = await context.machine.startExecutor(config.compute.device, context);
+    const dispatcher = createInMemoryDispatcher({
+      executor,
+      clock,
+      attemptsMax: config.queue.jobAttemptsMax,
+      sink,
+    });
+    context.onClose(() => dispatcher.close());
+    return { dispatcher, redisUrl: null };
+  }
+
+  // A worker that is refused would be restarted again and again: check the device once, first.
+  if (choice.workers !== undefined)
+    await context.machine.requireDevice(config.compute.device, context);
+  const redisUrl = await redisForRun(config, choice, context);
+  const { prefix } = config.queue;
+  const { device } = config.compute;
+  const { clock, sink, environment } = context;
+  const command =
+    choice.workers === undefined
+      ? null
+      : await context.machine.workerCommand({ redisUrl, prefix, device, environment });
+  const dispatcher = await createQueueDispatcher({
+    redisUrl,
+    queue: config.queue,
+    runId,
+    clock,
+    sink,
+  });
+  if (choice.workers === undefined || command === null) {
+    sink({
+      kind: 'workers-awaited',
+      redisAddress: redactedRedisUrl(redisUrl),
+      prefix,
+    });
+  } else {
+    const workers = superviseWorkers({
+      count: choice.workers,
+      command,
+      clock,
+      sink,
+      restartsMax: WORKER_RESTARTS_MAX,
+    });
+    context.onClose(() => workers.stop());
+  }
+  context.onClose(() => dispatcher.close());
+  return { dispatcher, redisUrl };
+}
+
+async function redisForRun(
+  config: RunConfig,
+  choice: DispatchChoice,
+  context: RunContext,
+): Promise<string> {
+  const url = choice.redis ?? config.queue.redisUrl;
+  if (url !== 'embedded') return url;
+  const dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
+  context.onClose(() => rm(dataDir, { recursive: true, force: true }));
+  try {
+    const redis = await context.machine.startRedis(dataDir);
+    context.onClose(() => redis.stop());
+    return redis.url;
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: 'no Redis server could be started',
+      cure: 'install redis-server, name one with --redis redis://host:port, or use --in-process',
+      cause,
+    });
+  }
+}

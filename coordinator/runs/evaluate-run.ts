@@ -1,0 +1,163 @@
+/** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
+
+import type { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
+import { demandPredictionsPath } from '../evaluation/predictions.js';
+import { planArms } from '../evaluation/arm-plan.js';
+import { demandEvaluable, evaluate } from '../evaluation/evaluate.js';
+import { globalArmConfig, withoutMethodNames } from '../evaluation/global-arm.js';
+import { reportHtml } from '../reports/evaluation/evaluation-page.js';
+import { fileOfSegment, REPORT_FILE } from '../reports/report-files.js';
+import { reportJson } from '../reports/report-json.js';
+import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
+import { runConfigOf } from './config-sources.js';
+import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
+import { interruptedAs } from './call/interruption.js';
+import type { EvaluateRequestSchema } from './requests.js';
+import type { RunContext } from './call/run-context.js';
+import {
+  joinAddress,
+  objectStoreOf,
+  openPreparedRun,
+  savedMetaParametersOf,
+  specOf,
+  storeAddressOf,
+  type PreparedRun,
+} from './run-files.js';
+import { trainOn } from './train-run.js';
+
+/** @returns the report of each segment; a single one where the tasks have no segments */
+export async function evaluateRun(
+  request: z.output<typeof EvaluateRequestSchema>,
+  context: RunContext,
+): Promise<readonly EvaluationReport[]> {
+  const config = await runConfigOf(request.config, context.environment);
+  if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
+  const run = await openPreparedRun(config, context);
+  const dispatch = await dispatchForRun(config, config.run, request, context);
+  return evaluatedRun(run, dispatch, request, context);
+}
+
+export interface EvaluationSettings {
+  readonly predictions?: string | undefined;
+  readonly fresh: boolean;
+}
+
+/**
+ * Evaluates the latest checkpoint, each segment for itself; the reports lie beside it in the run's
+ * output.
+ *
+ * @throws QianmoError of kind `interrupted` that says which reports were written before.
+ */
+export async function evaluatedRun(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  options: EvaluationSettings,
+  context: RunContext,
+): Promise<EvaluationReport[]> {
+  const written: EvaluationReport[] = [];
+  const evaluating = async (): Promise<void> => {
+    for await (const report of writtenReports(run, dispatch, options, context))
+      written.push(report);
+  };
+  await interruptedAs(evaluating(), () => ({
+    what: `the evaluation was stopped; ${whatIsWritten(run, written)}`,
+    where: run.config.output,
+    cure: 'give the same command again; a global arm that was trained is kept',
+  }));
+  return written;
+}
+
+function whatIsWritten({ store }: PreparedRun, written: readonly EvaluationReport[]): string {
+  if (written.length === 0) return 'no report was written';
+  const segments = labelsOf(store.manifest).map(({ segment }) => segment);
+  const done = segments.slice(0, written.length).join(', ');
+  return `reports of these segments were written: ${done}; none of these: ${segments.slice(written.length).join(', ')}`;
+}
+
+/** The report of each segment, once all that belongs to it is written. */
+async function* writtenReports(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  options: EvaluationSettings,
+  context: RunContext,
+): AsyncGenerator<EvaluationReport> {
+  const { config, store, spec } = run;
+  const meta = await trainedMetaParameters(run, context);
+  // Before the global arm is trained for nothing.
+  const plan = planArms({ config, store, meta, global: meta });
+  for (const labelIndex of labelsOf(store.manifest).keys())
+    await demandEvaluable({ config, store, labelIndex }, plan);
+  const global = await globalMetaParameters(run, dispatch, options.fresh, context);
+  const evaluation = {
+    config,
+    runId: config.run,
+    store,
+    storeAddress: storeAddressOf(config),
+    spec,
+    dispatcher: dispatch.dispatcher,
+    meta,
+    global,
+    clock: context.clock,
+    sink: context.sink,
+    signal: context.signal,
+  };
+  const output = objectStoreOf(config, config.output);
+  for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
+    const predictionsPath =
+      options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
+    const { report, testLogits } = await evaluate({
+      ...evaluation,
+      ...(segment === null ? {} : { labelIndex }),
+      ...(predictionsPath === null ? {} : { predictionsPath }),
+    });
+    const json = fileOfSegment(REPORT_FILE, segment);
+    const page = fileOfSegment('report.html', segment);
+    await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
+    await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
+    await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
+    context.sink({ kind: 'report-written', address: joinAddress(config.output, page) });
+    yield report;
+  }
+}
+
+async function trainedMetaParameters(
+  run: PreparedRun,
+  context: RunContext,
+): Promise<MetaParameters> {
+  const state = await savedMetaParametersOf(run, context);
+  if (state === null)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is nothing to evaluate: the run has no checkpoint',
+      where: joinAddress(run.config.output, 'checkpoints'),
+      cure: 'train it first: qianmo train run.yaml',
+    });
+  if (state.outerStep < run.config.training.outerSteps)
+    context.sink({
+      kind: 'unfinished-run-evaluated',
+      outerStep: state.outerStep,
+      outerSteps: run.config.training.outerSteps,
+    });
+  return state.metaParameters;
+}
+
+/** Null when no arm asks for it. Trained by the same loop, on the same workers. */
+async function globalMetaParameters(
+  run: PreparedRun,
+  dispatch: RunDispatch,
+  fresh: boolean,
+  context: RunContext,
+): Promise<MetaParameters | null> {
+  const needing = new Set(['global', 'global-shift', 'finetuned']);
+  if (!run.config.evaluation.arms.some((arm) => needing.has(arm))) return null;
+  const unrestricted = globalArmConfig(run.config);
+  const spec = specOf(unrestricted, run.store);
+  const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
+  context.sink({ kind: 'global-arm-started' });
+  const outcome = await trainOn(globalRun, dispatch, { resume: !fresh, fresh }, context);
+  return outcome.state.metaParameters;
+}

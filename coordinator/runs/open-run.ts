@@ -1,0 +1,150 @@
+/**
+ * A run that stays open: its store and its workers serve one call after the other, so that training
+ * and evaluating start them once.
+ */
+
+import type { z } from 'zod';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
+import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
+import { demandPredictionsPath } from '../evaluation/predictions.js';
+import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { runConfigOf } from './config-sources.js';
+import { dispatchForRun } from './dispatch-for-run.js';
+import { evaluatedRun } from './evaluate-run.js';
+import {
+  checkedRequest,
+  EvaluationChoiceSchema,
+  TrainingStartSchema,
+  type EvaluationChoice,
+  type OpenRequestSchema,
+  type TrainingStart,
+} from './requests.js';
+import type { RunContext } from './call/run-context.js';
+import { openPreparedRun } from './run-files.js';
+import {
+  openRunContext,
+  startRun,
+  type CallOptions,
+  type RunHandle,
+  type Surroundings,
+} from './call/run-handle.js';
+import { trainedRun, type TrainingResult } from './train-run.js';
+
+/** `environment` is that of the open run. */
+export type OpenRunCallOptions = Omit<CallOptions, 'environment'>;
+
+export interface OpenRun {
+  readonly config: RunConfig;
+  /** Like `train`; one call at a time. */
+  train(start?: TrainingStart, options?: OpenRunCallOptions): RunHandle<TrainingResult>;
+  /** Like `evaluate`; one call at a time. */
+  evaluate(
+    choice?: EvaluationChoice,
+    options?: OpenRunCallOptions,
+  ): RunHandle<readonly EvaluationReport[]>;
+  /** Interrupts the call under way, waits for its end, and stops everything that the run started. */
+  close(): Promise<void>;
+}
+
+/** The store and the workers are ready when this resolves; nothing is left when it rejects. */
+export async function openRun(
+  request: z.output<typeof OpenRequestSchema>,
+  surroundings: Surroundings,
+  { signal, onEvent }: CallOptions,
+): Promise<OpenRun> {
+  const { clock } = surroundings;
+  const listeners = new Set<RunEventSink>();
+  if (onEvent !== undefined) listeners.add(runEventSink({ clock }, onEvent));
+  const tellAll: RunEventSink = (...event) => sinksTogether(...listeners)(...event);
+  const closing = new AbortController();
+  const stopping = AbortSignal.any([closing.signal, ...(signal === undefined ? [] : [signal])]);
+  const opened = openRunContext(surroundings, stopping, tellAll);
+  try {
+    opened.context.signal.throwIfAborted();
+    const config = await runConfigOf(request.config, surroundings.environment);
+    const run = await openPreparedRun(config, opened.context);
+    const dispatch = await dispatchForRun(config, config.run, request, opened.context);
+    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll });
+    return {
+      config,
+      train: (start = {}, options = {}) =>
+        turns.call(options, (context) =>
+          trainedRun(run, dispatch, checkedRequest(TrainingStartSchema, start, 'train'), context),
+        ),
+      evaluate: (choice = {}, options = {}) =>
+        turns.call(options, async (context) => {
+          const settings = checkedRequest(EvaluationChoiceSchema, choice, 'evaluate');
+          if (settings.predictions !== undefined) await demandPredictionsPath(settings.predictions);
+          return evaluatedRun(run, dispatch, settings, context);
+        }),
+      close: async () => {
+        closing.abort();
+        await turns.underWay;
+        await opened.close();
+      },
+    };
+  } catch (error) {
+    await opened.close().catch(() => undefined);
+    throw failureOfSystemError(error) ?? error;
+  }
+}
+
+/** What the calls of an open run have in common: its end, and everybody who hears its events. */
+interface SharedByCalls {
+  readonly stopping: AbortSignal;
+  readonly listeners: Set<RunEventSink>;
+  readonly tellAll: RunEventSink;
+}
+
+/** The calls of an open run, one at a time. A call hears the events of the workers too. */
+class Turns {
+  /** Resolves when the call under way has settled; null between calls. */
+  underWay: Promise<void> | null = null;
+  readonly #config: RunConfig;
+  readonly #surroundings: Surroundings;
+  readonly #shared: SharedByCalls;
+
+  constructor(config: RunConfig, surroundings: Surroundings, shared: SharedByCalls) {
+    this.#config = config;
+    this.#surroundings = surroundings;
+    this.#shared = shared;
+  }
+
+  call<Result>(
+    { signal, onEvent }: OpenRunCallOptions,
+    work: (context: RunContext) => Promise<Result>,
+  ): RunHandle<Result> {
+    const { stopping, listeners, tellAll } = this.#shared;
+    const isBusy = this.underWay !== null;
+    const signals = signal === undefined ? [stopping] : [stopping, signal];
+    const options = { onEvent, signal: AbortSignal.any(signals) };
+    const handle = startRun(this.#surroundings, options, async (context) => {
+      if (isBusy) throw busyFailure(this.#config);
+      listeners.add(context.sink);
+      try {
+        return await work({ ...context, sink: tellAll });
+      } finally {
+        listeners.delete(context.sink);
+      }
+    });
+    if (!isBusy) {
+      const settle = (): void => {
+        this.underWay = null;
+      };
+      this.underWay = handle.then(settle, settle);
+    }
+    return handle;
+  }
+}
+
+function busyFailure({ run }: RunConfig): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the open run has a call under way',
+    where: `run ${run}`,
+    expected: 'one call at a time',
+    cure: 'await the call before the next one, or open the run twice',
+  });
+}

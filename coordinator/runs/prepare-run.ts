@@ -1,0 +1,40 @@
+/** Prepares the logs of a run: they become a task store. */
+
+import { tmpdir } from 'node:os';
+import type { z } from 'zod';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
+import { prepareTaskStore } from '../prepare/prepare.js';
+import { runConfigOf } from './config-sources.js';
+import type { PrepareRequestSchema } from './requests.js';
+import type { RunContext } from './call/run-context.js';
+import { objectStoreOf } from './run-files.js';
+
+export interface PreparedStore {
+  /** Folder or `s3://` prefix of the task store. */
+  readonly store: string;
+  readonly manifest: StoreManifest;
+}
+
+export async function prepareRun(
+  { config: source, force }: z.output<typeof PrepareRequestSchema>,
+  context: RunContext,
+): Promise<PreparedStore> {
+  const config = await runConfigOf(source, context.environment);
+  return { store: config.data.store, manifest: await preparedStore(config, force, context) };
+}
+
+function preparedStore(
+  config: RunConfig,
+  force: boolean,
+  context: RunContext,
+): Promise<StoreManifest> {
+  return prepareTaskStore(config, {
+    force,
+    clock: context.clock,
+    sink: context.sink,
+    signal: context.signal,
+    objectStoreOf: (address) => objectStoreOf(config, address),
+    temporaryFolder: tmpdir(),
+  });
+}

@@ -1,0 +1,205 @@
+/**
+ * The options of every function of the library, checked once where they enter. A misspelt option is
+ * an error. The command line takes its bounds from here.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import { describeIssues } from '../../shared/config/config-issues.js';
+import { DeviceDemandSchema, type RunConfigSchema } from '../../shared/config/run-config.js';
+import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
+import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
+import { ROW_COUNT_MAX } from '../synthesize/row-count.js';
+import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
+
+export const LOCAL_WORKERS_MAX = 256;
+/** The queue prefix of a config that names none. */
+export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
+
+/**
+ * A config: the path of a YAML file (also `file://PATH` or `s3://BUCKET/KEY`), or the same fields as
+ * an object. Relative paths in it are seen from the current folder of the process.
+ */
+export type RunConfigSource = string | z.input<typeof RunConfigSchema>;
+export type StreamConfigSource = string | z.input<typeof StreamConfigSchema>;
+export type SweepConfigSource = string | z.input<typeof SweepConfigSchema>;
+
+function configSource<Source>(): z.ZodType<Source, Source> {
+  return z.custom<Source>(
+    (value) =>
+      (typeof value === 'string' && value !== '') ||
+      (typeof value === 'object' && value !== null && !Array.isArray(value)),
+    'expected the path of a YAML file, or an object',
+  );
+}
+
+const text = z.string().min(1, 'expected a value');
+
+/** Which processes compute the jobs. Without `workers` and `inProcess`, workers started elsewhere. */
+const dispatchFields = {
+  /** Local workers to start and supervise. */
+  workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
+  /** Compute in one process beside the coordinator, without a queue. */
+  inProcess: z.boolean().optional(),
+  /** The Redis server, instead of the one in the config. */
+  redis: text.optional(),
+};
+
+const ONE_WAY_TO_COMPUTE = {
+  error: 'cannot be given with workers: the jobs are computed either in process or by workers',
+  path: ['inProcess'],
+};
+const ONE_WAY_TO_START = { error: 'cannot be given with resume', path: ['fresh'] };
+
+interface Computing {
+  readonly workers?: number | undefined;
+  readonly inProcess?: boolean | undefined;
+}
+const computesOneWay = ({ workers, inProcess }: Computing): boolean =>
+  workers === undefined || inProcess !== true;
+
+interface Starting {
+  readonly resume: boolean;
+  readonly fresh: boolean;
+}
+const startsOneWay = ({ resume, fresh }: Starting): boolean => !resume || !fresh;
+
+export const PrepareRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  /** Prepare again even if the store was made from the same logs and config. */
+  force: z.boolean().default(false),
+});
+
+const trainingFields = {
+  /** Continue from the latest checkpoint. */
+  resume: z.boolean().default(false),
+  /** Start again although checkpoints of this run exist. */
+  fresh: z.boolean().default(false),
+};
+
+export const TrainingStartSchema = z
+  .strictObject(trainingFields)
+  .refine(startsOneWay, ONE_WAY_TO_START);
+
+export const TrainRequestSchema = z
+  .strictObject({
+    config: configSource<RunConfigSource>(),
+    ...dispatchFields,
+    ...trainingFields,
+    /** Serve the queue board meanwhile; an event tells its address. */
+    dashboard: z.boolean().default(false),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
+  .refine(startsOneWay, ONE_WAY_TO_START);
+
+const evaluationFields = {
+  /** The Parquet file that takes the predictions of every arm, row by row. */
+  predictions: text.optional(),
+  /** Train the global arm again. */
+  fresh: z.boolean().default(false),
+};
+
+export const EvaluationChoiceSchema = z.strictObject(evaluationFields);
+
+export const EvaluateRequestSchema = z
+  .strictObject({
+    config: configSource<RunConfigSource>(),
+    ...dispatchFields,
+    ...evaluationFields,
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
+export const OpenRequestSchema = z
+  .strictObject({ config: configSource<RunConfigSource>(), ...dispatchFields })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
+export const CompareRequestSchema = z.strictObject({
+  /** Output folders, `s3://` prefixes or config files of evaluated runs; `RUN:ARM` names an arm. */
+  runs: z.array(text),
+  /** Folder or `s3://` prefix that takes comparison.html and comparison.json; not written when absent. */
+  out: text.optional(),
+  /** Upper edges of the size buckets in support rows; those of the first run when absent. */
+  sizeBucketEdges: z.array(z.int().positive()).optional(),
+  /** The segment to compare, of runs whose tasks have segments. */
+  segment: text.optional(),
+});
+
+export const SweepRequestSchema = z
+  .strictObject({
+    config: configSource<SweepConfigSource>(),
+    ...dispatchFields,
+    ...trainingFields,
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
+  .refine(startsOneWay, ONE_WAY_TO_START);
+
+export const StreamRequestSchema = z.strictObject({
+  config: configSource<StreamConfigSource>(),
+});
+
+const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
+
+export const SynthesizeRequestSchema = z.strictObject({
+  /** The file to write; its name ends in .csv, .csv.gz or .parquet. */
+  out: text,
+  /** Impressions. */
+  rows: rowCount.default(1_000_000),
+  /** How far adgroups deviate from what their attributes explain. */
+  setting: z.enum(WORLD_SETTINGS).default('strong'),
+  /** Mean click rate. */
+  clickRate: z.number().gt(0).lt(1).default(0.03),
+  /** The same seed gives the same bytes. */
+  seed: z.int().nonnegative().default(1),
+  /** In proportion to the rows when absent. */
+  adgroups: rowCount.optional(),
+  /** In proportion to the rows when absent. */
+  users: rowCount.optional(),
+});
+
+export const BoardRequestSchema = z.strictObject({
+  redis: text,
+  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+  /** 0 takes a free one. */
+  port: z.int().min(0).max(65_535).default(3000),
+});
+
+export const CheckRequestSchema = z.strictObject({
+  /** Checks the store, queue and output of this run too. */
+  config: configSource<RunConfigSource>().optional(),
+  redis: text.optional(),
+  device: DeviceDemandSchema.default('auto'),
+});
+
+export type PrepareRequest = z.input<typeof PrepareRequestSchema>;
+export type TrainRequest = z.input<typeof TrainRequestSchema>;
+export type TrainingStart = z.input<typeof TrainingStartSchema>;
+export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
+export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
+export type OpenRequest = z.input<typeof OpenRequestSchema>;
+export type CompareRequest = z.input<typeof CompareRequestSchema>;
+export type SweepRequest = z.input<typeof SweepRequestSchema>;
+export type StreamRequest = z.input<typeof StreamRequestSchema>;
+export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
+export type BoardRequest = z.input<typeof BoardRequestSchema>;
+export type CheckRequest = z.input<typeof CheckRequestSchema>;
+
+/**
+ * @param name the function that was called, for messages
+ * @throws QianmoError of kind `usage` that lists every option that is wrong, missing or unknown.
+ */
+export function checkedRequest<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  name: string,
+): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const faults = describeIssues(parsed.error.issues, value, schema);
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'options are wrong, missing or unknown',
+    where: `${name}()`,
+    found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
+    cure: 'correct the options named above',
+  });
+}

@@ -1,0 +1,33 @@
+/** Synthesizes an advertising log whose true click probabilities are known. */
+
+import type { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import { LOG_FORMATS, type LogFormat, type SynthesisReport } from '../synthesize/synthesis.js';
+import { synthesize } from '../synthesize/synthesize.js';
+import type { SynthesizeRequestSchema } from './requests.js';
+import type { RunContext } from './call/run-context.js';
+
+export async function synthesizeLog(
+  request: z.output<typeof SynthesizeRequestSchema>,
+  { clock, sink, signal }: RunContext,
+): Promise<SynthesisReport> {
+  const { rows, setting, clickRate, seed, adgroups, users, out } = request;
+  return synthesize({
+    ...{ rows, setting, meanClickRate: clickRate, seed },
+    ...(adgroups === undefined ? {} : { adgroupCount: adgroups }),
+    ...(users === undefined ? {} : { userCount: users }),
+    ...{ path: out, format: logFormatOf(out), clock, sink, signal },
+  });
+}
+
+function logFormatOf(path: string): LogFormat {
+  const format = LOG_FORMATS.find((name) => path.endsWith(`.${name}`));
+  if (format !== undefined) return format;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the ending of --out names no format',
+    where: path,
+    expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
+    cure: 'write for example --out runs/log.csv',
+  });
+}

@@ -1,0 +1,58 @@
+/** The options that several verbs share, each written once. */
+
+import { z } from 'zod';
+import { LOCAL_WORKERS_MAX, QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
+import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
+import { choiceOption, flagOption, integerValue, textValue, valueOption } from './verb.js';
+
+export const runConfigArgument = { name: '<run.yaml>', description: 'the run config' } as const;
+
+export const format = choiceOption(
+  '--format <format>',
+  'how results are printed',
+  z.enum(['table', 'json']),
+  'table',
+);
+
+export const redisOfConfig = valueOption(
+  '--redis <url>',
+  'the Redis server, instead of the one in the config',
+  textValue.optional(),
+  { variable: 'QIANMO_REDIS_URL' },
+);
+
+/** Which processes compute the jobs of a run. */
+export const dispatchOptions = {
+  workers: valueOption(
+    '--workers <count>',
+    'start and supervise this many local workers',
+    integerValue(1, LOCAL_WORKERS_MAX).optional(),
+  ),
+  inProcess: flagOption('--in-process', 'no queue and no workers: compute beside the coordinator', {
+    conflictsWith: 'workers',
+  }),
+  redis: redisOfConfig,
+};
+
+export const redisOfQueue = valueOption(
+  '--redis <url>',
+  'the Redis server of the queue',
+  textValue,
+  { isRequired: true },
+);
+
+export const prefix = valueOption(
+  '--prefix <prefix>',
+  'the queue prefix of the config',
+  textValue,
+  {
+    defaultText: QUEUE_PREFIX_DEFAULT,
+  },
+);
+
+export const device = choiceOption(
+  '--device <device>',
+  'what must compute: gpu or cpu; auto takes what is there',
+  DeviceDemandSchema,
+  'auto',
+);

@@ -1,0 +1,17 @@
+/** A prepared task store in a few lines. */
+
+import type { PreparedStore } from '../../library/index.js';
+
+export function storeLines({ store, manifest }: PreparedStore): string {
+  const { train, validation, test } = manifest.taskCountBySplit;
+  const count = (value: number): string => value.toLocaleString('en');
+  const features = manifest.features.map((feature) =>
+    'rowCount' in feature ? `${feature.name} (${count(feature.rowCount)} ids)` : feature.name,
+  );
+  return [
+    `task store ${store}`,
+    `  tasks:    ${count(manifest.taskCount)} (${count(train)} train, ${count(validation)} validation, ${count(test)} test)`,
+    `  rows:     ${count(manifest.rowCount)}, rejected ${count(manifest.rejectedRowCount)}`,
+    `  features: ${features.join(', ')}`,
+  ].join('\n');
+}

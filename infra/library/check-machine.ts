@@ -1,0 +1,80 @@
+/** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
+
+import { availableParallelism, freemem } from 'node:os';
+import {
+  checked,
+  ok,
+  type CheckResult,
+  type Finding,
+} from '../../coordinator/runs/check-result.js';
+import type { Environment } from '../../coordinator/runs/call/run-context.js';
+import { systemClock } from '../../shared/base/clock.js';
+import type { DeviceDemand } from '../../shared/config/run-config.js';
+import { describeDevice } from '../../worker/process/compute-process.js';
+import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
+import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
+
+export interface MachineCheckResult extends CheckResult {
+  /** The whole report, in the result of the check that starts a compute process. */
+  readonly device?: DeviceReport;
+}
+
+const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
+
+export async function checkMachine(
+  demand: DeviceDemand,
+  environment: Environment,
+): Promise<MachineCheckResult[]> {
+  return Promise.all([
+    checked('Node', checkNode),
+    checked('native TensorFlow', () => checkTensorFlow(demand, environment)),
+    checked('memory', checkMemory),
+  ]);
+}
+
+function checkNode(): Promise<Finding> {
+  const { version } = process;
+  const finding: Finding = isNodeSupported()
+    ? ok(`${version}, ${availableParallelism()} cores`)
+    : { state: 'problem', detail: `${version}; ${SUPPORTED_NODE} is needed`, cure: NODE_CURE };
+  return Promise.resolve(finding);
+}
+
+async function checkTensorFlow(
+  demand: DeviceDemand,
+  environment: Environment,
+): Promise<Finding & { device: DeviceReport }> {
+  const device = await describeDevice({
+    clock: systemClock,
+    device: demand,
+    environment: computeEnvironment(environment, demand, undefined),
+  });
+  const detail = formatDeviceLine(device);
+  if (!device.isNative)
+    return {
+      state: 'warning',
+      detail: `${detail}: the job runs, many times slower`,
+      cure: 'qianmo setup installs it and says what is in the way',
+      device,
+    };
+  if (device.gpu === null || device.device === 'gpu' || demand === 'cpu')
+    return { ...ok(detail), device };
+  return {
+    state: 'warning',
+    detail: `${detail}; the GPU (${device.gpu.name}) lies idle`,
+    cure: 'qianmo setup --gpu installs TensorFlow with CUDA; qianmo check --device gpu says what is missing',
+    device,
+  };
+}
+
+function checkMemory(): Promise<Finding> {
+  const freeGiB = freemem() / 2 ** 30;
+  if (freemem() >= MEMORY_FREE_BYTE_COUNT_MIN)
+    return Promise.resolve(ok(`${freeGiB.toFixed(1)} GiB free`));
+  return Promise.resolve({
+    state: 'warning',
+    detail: `${freeGiB.toFixed(1)} GiB free`,
+    cure: 'stop other programs, or lower data.memoryMiBMax and the number of workers',
+  });
+}

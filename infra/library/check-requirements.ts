@@ -1,0 +1,20 @@
+/** The preflight: each requirement of this machine, and of a run where there is one. */
+
+import type { z } from 'zod';
+import { checkRun } from '../../coordinator/runs/check-run.js';
+import { runConfigOf } from '../../coordinator/runs/config-sources.js';
+import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { checkMachine, type MachineCheckResult } from './check-machine.js';
+
+export async function checkRequirements(
+  request: z.output<typeof CheckRequestSchema>,
+  { environment, machine }: RunContext,
+): Promise<readonly MachineCheckResult[]> {
+  const config =
+    request.config === undefined ? null : await runConfigOf(request.config, environment);
+  const demand = request.device === 'auto' ? config?.compute.device : request.device;
+  const results = await checkMachine(demand ?? 'auto', environment);
+  if (config === null) return results;
+  return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, machine))];
+}

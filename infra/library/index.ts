@@ -1,0 +1,206 @@
+/**
+ * qianmo as a library: typed functions that prepare, train, evaluate, compare and sweep runs, with
+ * everything wired to this machine. They print nothing, never end the process and install no signal
+ * handlers. Code is loaded by the function that needs it.
+ */
+
+import {
+  BoardRequestSchema,
+  checkedRequest,
+  CheckRequestSchema,
+  CompareRequestSchema,
+  EvaluateRequestSchema,
+  OpenRequestSchema,
+  PrepareRequestSchema,
+  StreamRequestSchema,
+  SweepRequestSchema,
+  SynthesizeRequestSchema,
+  TrainRequestSchema,
+  type BoardRequest,
+  type CheckRequest,
+  type CompareRequest,
+  type EvaluateRequest,
+  type OpenRequest,
+  type PrepareRequest,
+  type StreamRequest,
+  type SweepRequest,
+  type SynthesizeRequest,
+  type TrainRequest,
+} from '../../coordinator/runs/requests.js';
+import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
+import type { QueueBoard } from '../../coordinator/dashboard/queue-board.js';
+import type { OpenRun } from '../../coordinator/runs/open-run.js';
+import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import {
+  startRun,
+  type CallOptions,
+  type RunHandle,
+  type Surroundings,
+} from '../../coordinator/runs/call/run-handle.js';
+import type { StreamResult } from '../../coordinator/runs/stream-run.js';
+import type { TrainingResult } from '../../coordinator/runs/train-run.js';
+import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
+import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
+import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js';
+import { systemClock } from '../../shared/base/clock.js';
+import type { MachineCheckResult } from './check-machine.js';
+import { localMachine } from './local-machine.js';
+import type { WorkRequest } from './work.js';
+
+export { QianmoError, formatFailure } from '../../shared/base/errors.js';
+export type { FailureKind, FailureReport } from '../../shared/base/errors.js';
+export type { EventKind, StampedEvent, StampedEventSink } from '../../shared/events/run-events.js';
+export type {
+  BoardRequest,
+  CheckRequest,
+  CompareRequest,
+  EvaluateRequest,
+  EvaluationChoice,
+  OpenRequest,
+  PrepareRequest,
+  RunConfigSource,
+  StreamConfigSource,
+  StreamRequest,
+  SweepConfigSource,
+  SweepRequest,
+  SynthesizeRequest,
+  TrainingStart,
+  TrainRequest,
+} from '../../coordinator/runs/requests.js';
+export type { Environment } from '../../coordinator/runs/call/run-context.js';
+export type {
+  CallOptions,
+  ComparisonReport,
+  EvaluationReport,
+  MachineCheckResult as CheckResult,
+  OpenRun,
+  PreparedStore,
+  QueueBoard,
+  RunHandle,
+  StreamResult,
+  SweepRecord,
+  SynthesisReport,
+  TrainingResult,
+  WorkRequest,
+};
+
+/** Turns logs into a task store. A store of the same logs and config is kept. */
+export function prepare(
+  request: PrepareRequest,
+  options: CallOptions = {},
+): RunHandle<PreparedStore> {
+  return start(options, async (context) => {
+    const { prepareRun } = await import('../../coordinator/runs/prepare-run.js');
+    return prepareRun(checkedRequest(PrepareRequestSchema, request, 'prepare'), context);
+  });
+}
+
+/** Meta-trains on the training tasks of a prepared store. */
+export function train(request: TrainRequest, options: CallOptions = {}): RunHandle<TrainingResult> {
+  return start(options, async (context) => {
+    const { trainRun } = await import('../../coordinator/runs/train-run.js');
+    return trainRun(checkedRequest(TrainRequestSchema, request, 'train'), context);
+  });
+}
+
+/**
+ * Compares the arms of a trained run on held-out tasks, and writes the reports to its output.
+ *
+ * @returns a report for each segment; one report where tasks have no segments
+ */
+export function evaluate(
+  request: EvaluateRequest,
+  options: CallOptions = {},
+): RunHandle<readonly EvaluationReport[]> {
+  return start(options, async (context) => {
+    const { evaluateRun } = await import('../../coordinator/runs/evaluate-run.js');
+    return evaluateRun(checkedRequest(EvaluateRequestSchema, request, 'evaluate'), context);
+  });
+}
+
+/**
+ * Opens a prepared run and starts its workers: for several calls on the same workers. Close it.
+ * `onEvent` is told the events of all its calls.
+ */
+export async function openRun(request: OpenRequest, options: CallOptions = {}): Promise<OpenRun> {
+  const opening = await import('../../coordinator/runs/open-run.js');
+  const checked = checkedRequest(OpenRequestSchema, request, 'openRun');
+  return opening.openRun(checked, surroundingsOf(options), options);
+}
+
+/** Compares evaluated runs on the same test rows. The first run is what the others are compared with. */
+export function compare(
+  request: CompareRequest,
+  options: CallOptions = {},
+): RunHandle<ComparisonReport> {
+  return start(options, async (context) => {
+    const { compareEvaluated } = await import('../../coordinator/runs/compare-evaluated.js');
+    return compareEvaluated(checkedRequest(CompareRequestSchema, request, 'compare'), context);
+  });
+}
+
+/** Tries methods and settings, narrowed down on the validation tasks. */
+export function sweep(request: SweepRequest, options: CallOptions = {}): RunHandle<SweepRecord> {
+  return start(options, async (context) => {
+    const { sweepRuns } = await import('../../coordinator/runs/sweep-run.js');
+    return sweepRuns(checkedRequest(SweepRequestSchema, request, 'sweep'), context);
+  });
+}
+
+/** Compares a learned update rule with tuned baselines on logs in order of time. */
+export function stream(request: StreamRequest, options: CallOptions = {}): RunHandle<StreamResult> {
+  return start(options, async (context) => {
+    const { streamRun } = await import('../../coordinator/runs/stream-run.js');
+    return streamRun(checkedRequest(StreamRequestSchema, request, 'stream'), context);
+  });
+}
+
+/** Writes an advertising log whose true click probabilities are known. */
+export function synthesize(
+  request: SynthesizeRequest,
+  options: CallOptions = {},
+): RunHandle<SynthesisReport> {
+  return start(options, async (context) => {
+    const { synthesizeLog } = await import('../../coordinator/runs/synthesize-log.js');
+    return synthesizeLog(checkedRequest(SynthesizeRequestSchema, request, 'synthesize'), context);
+  });
+}
+
+/** Checks what this machine, and a run if one is given, needs. Problems are results, not failures. */
+export function check(
+  request: CheckRequest = {},
+  options: CallOptions = {},
+): RunHandle<readonly MachineCheckResult[]> {
+  return start(options, async (context) => {
+    const { checkRequirements } = await import('./check-requirements.js');
+    return checkRequirements(checkedRequest(CheckRequestSchema, request, 'check'), context);
+  });
+}
+
+/** Carries jobs of any run from the queue; resolves once `options.signal` has stopped it. */
+export function work(request: WorkRequest, options: CallOptions = {}): RunHandle<void> {
+  return start(options, async (context) => {
+    const { workUntilStopped, WorkRequestSchema } = await import('./work.js');
+    return workUntilStopped(checkedRequest(WorkRequestSchema, request, 'work'), context);
+  });
+}
+
+/** Serves the queue board, read-only, on the loopback address. Close it. */
+export async function serveDashboard(request: BoardRequest): Promise<QueueBoard> {
+  const { serveQueueBoard } = await import('../../coordinator/dashboard/queue-board.js');
+  const { redis, prefix, port } = checkedRequest(BoardRequestSchema, request, 'serveDashboard');
+  return serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1' });
+}
+
+function start<Result>(
+  options: CallOptions,
+  carryOut: (context: RunContext) => Promise<Result>,
+): RunHandle<Result> {
+  return startRun(surroundingsOf(options), options, carryOut);
+}
+
+/** The only place of the library that reads the environment of the process. */
+function surroundingsOf({ environment = process.env }: CallOptions): Surroundings {
+  return { machine: localMachine, clock: systemClock, environment };
+}

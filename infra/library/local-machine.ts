@@ -1,0 +1,45 @@
+/** The machine of this process: its compute processes, its local workers and its embedded Redis. */
+
+import { fileURLToPath } from 'node:url';
+import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import type { Machine } from '../../coordinator/runs/call/run-context.js';
+import { describeDevice } from '../../worker/process/compute-process.js';
+import {
+  computeEnvironment,
+  countUsableGpus,
+  gpuIndexOfWorker,
+  listGpus,
+} from '../../worker/compute/device/visible-gpus.js';
+import { startedComputeProcess } from './started-compute-process.js';
+
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
+
+export const localMachine: Machine = {
+  startExecutor: (device, context) => startedComputeProcess(device, undefined, context),
+
+  requireDevice: async (device, { clock, environment }) => {
+    if (device === 'auto') return;
+    await describeDevice({
+      clock,
+      device,
+      environment: computeEnvironment(environment, device, undefined),
+    });
+  },
+
+  workerCommand: async ({ redisUrl, prefix, device, environment }) => {
+    const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', prefix, '--device', device];
+    const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+    return {
+      path: process.execPath,
+      argsOf: (workerIndex) => {
+        const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
+        return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
+      },
+      env: { ...environment },
+    };
+  },
+
+  findRedis: async () => (await findRedisServer())?.version ?? null,
+
+  startRedis: (dataDir) => startEmbeddedRedis({ dataDir }),
+};

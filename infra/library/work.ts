@@ -1,0 +1,51 @@
+/** Works on the queue until stopped: a worker in this process, over a compute process of its own. */
+
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { DeviceDemandSchema } from '../../shared/config/run-config.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { startedComputeProcess } from './started-compute-process.js';
+
+const text = z.string().min(1, 'expected a value');
+
+export const GPU_INDEX_MAX = 1023;
+
+export const WorkRequestSchema = z.strictObject({
+  /** The Redis server of the queue. */
+  redis: text,
+  /** The queue prefix of the config. */
+  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+  /** The name that results carry; host and process by default. */
+  name: text.optional(),
+  /** The device that must compute; `auto` takes what is there. */
+  device: DeviceDemandSchema.default('auto'),
+  /** The one GPU to use, counted from 0 as nvidia-smi does. */
+  gpuIndex: z.int().min(0).max(GPU_INDEX_MAX).optional(),
+});
+export type WorkRequest = z.input<typeof WorkRequestSchema>;
+
+/** Resolves when the signal has stopped the worker: a worker is never complete. */
+export async function workUntilStopped(
+  request: z.output<typeof WorkRequestSchema>,
+  context: RunContext,
+): Promise<void> {
+  const { sink, signal, clock } = context;
+  const executor = await startedComputeProcess(request.device, request.gpuIndex, context).catch(
+    (error: unknown) => {
+      if (signal.aborted) return null;
+      throw error;
+    },
+  );
+  if (executor === null) return;
+  await runWorker({
+    redisUrl: request.redis,
+    prefix: request.prefix,
+    name: request.name ?? `${hostname()}-${process.pid}`,
+    clock,
+    executor,
+    signal,
+    onEvent: sink,
+  });
+}
