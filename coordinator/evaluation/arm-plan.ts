@@ -6,7 +6,7 @@ import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
-import { ARM_NAMES, type ArmName } from '../scoring/evaluation-report.js';
+import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
 import type { AdaptableModel } from './predict-logits.js';
 
 export interface ArmPlan {
@@ -28,8 +28,6 @@ export interface ArmInputs {
   readonly meta: MetaParameters;
   readonly global: MetaParameters | null;
 }
-
-export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as const;
 
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
 export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
@@ -59,7 +57,7 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
       (arms.has('meta-adapted') || arms.has('meta-chosen') ? 1 : 0) +
       2 * count('global-shift'),
     testPasses:
-      (arms.has('global') || arms.has('finetuned') || arms.has('global-shift') ? 1 : 0) +
+      (GLOBAL_ARMS.some((arm) => arms.has(arm)) ? 1 : 0) +
       count('global-shift') +
       (META_ARMS.some((arm) => arms.has(arm)) ? 1 : 0),
   };

@@ -8,7 +8,7 @@ import { systemFailure } from '../../shared/base/system-errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import { isOfValues, predictionOf } from '../scoring/metrics.js';
-import type { ArmName } from '../scoring/evaluation-report.js';
+import type { ArmName } from '../../shared/config/arms.js';
 
 /**
  * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the

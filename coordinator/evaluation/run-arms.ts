@@ -1,17 +1,13 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
-import { META_ARMS, type ArmPlan } from './arm-plan.js';
+import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { SplitRows } from '../scoring/held-out-rows.js';
 import { chooseBlocks, chosenLogits } from './block-choice.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
-import {
-  ARM_NAMES,
-  type ArmName,
-  type BlockChoice,
-  type Selection,
-} from '../scoring/evaluation-report.js';
+import type { BlockChoice, Selection } from '../scoring/evaluation-report.js';
+import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
 import {
   adaptationOf,
   selectInnerSteps,
@@ -121,10 +117,7 @@ export async function predictArms(
     if (adapted !== undefined) found.set(adaptedArm, adapted);
   };
   const { global, arms } = plan;
-  if (
-    global !== null &&
-    (['global', 'global-shift', 'finetuned'] as const).some((a) => arms.has(a))
-  )
+  if (global !== null && GLOBAL_ARMS.some((arm) => arms.has(arm)))
     await predict(global, 'global', 'finetuned');
   if (META_ARMS.some((arm) => arms.has(arm))) await predict(meta, 'meta-unadapted', 'meta-adapted');
   const [unadapted, adapted] = [found.get('meta-unadapted'), found.get('meta-adapted')];

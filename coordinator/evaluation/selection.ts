@@ -15,7 +15,8 @@ import {
 import { mapShift, type ShiftPrior } from './fitted-shift.js';
 import { isOfValues, lossSum, sumOf } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
-import type { ArmName, Cell, Selection } from '../scoring/evaluation-report.js';
+import type { Cell, Selection } from '../scoring/evaluation-report.js';
+import type { ArmName } from '../../shared/config/arms.js';
 
 export function selectionCriterionOf(rows: Pick<TaskCounts, 'label'>): string {
   const loss = isOfValues(rows) ? 'squared error per row' : 'logloss per impression';

@@ -1,13 +1,13 @@
 /** Says in sentences what the intervals allow to say, and no more. Used by table and page. */
 
 import type {
-  ArmName,
   Difference,
   EvaluationReport,
   Interval,
   Selection,
   Slice,
 } from '../scoring/evaluation-report.js';
+import { EVALUATED_ARMS, type ArmName } from '../../shared/config/arms.js';
 
 import { wordsOf, type LabelWords } from './label-words.js';
 
@@ -21,13 +21,9 @@ export interface ComparedPair {
 }
 
 /** Arms that claim to improve on a reference. */
-const CLAIMING_ARMS: readonly ArmName[] = [
-  'global-shift',
-  'finetuned',
-  'meta-unadapted',
-  'meta-adapted',
-  'meta-chosen',
-];
+const CLAIMING_ARMS: readonly ArmName[] = EVALUATED_ARMS.filter(
+  (arm) => arm !== 'constant' && arm !== 'global',
+);
 
 export function verdictOf({ low, high }: Interval): Verdict {
   if (high < 0) return 'better';

@@ -4,26 +4,14 @@
  */
 
 import { z } from 'zod';
+import { ARM_NAMES, GLOBAL_ARMS } from '../../shared/config/arms.js';
 import { BlobRefSchema } from '../../shared/storage/blob-store.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 
 /** Raised when a field changes meaning or goes away. */
 export const REPORT_FORMAT_VERSION = 1;
 
-export const ARM_NAMES = [
-  'constant',
-  'global',
-  'global-shift',
-  'finetuned',
-  'meta-unadapted',
-  'meta-adapted',
-  'meta-chosen',
-  'oracle',
-] as const;
 export const ArmNameSchema = z.enum(ARM_NAMES);
-
-/** The arms every other arm is compared with. */
-export const REFERENCE_ARMS = ['global', 'global-shift', 'finetuned'] as const;
 
 const count = z.int().nonnegative();
 
@@ -65,7 +53,7 @@ export const MetricsSchema = z.strictObject({
 
 /** Logloss of the arm minus that of the reference: below 0 the arm is better. */
 export const DifferenceSchema = z.strictObject({
-  reference: z.enum(REFERENCE_ARMS),
+  reference: z.enum(GLOBAL_ARMS),
   perImpression: IntervalSchema,
   perAdgroup: IntervalSchema,
 });
@@ -214,7 +202,7 @@ export const EvaluationReportSchema = z.strictObject({
   differenceHistograms: z.array(
     z.strictObject({
       arm: ArmNameSchema,
-      reference: z.enum(REFERENCE_ARMS),
+      reference: z.enum(GLOBAL_ARMS),
       /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
       edges: z.array(z.number()),
       adgroupCounts: z.array(count),
@@ -226,7 +214,6 @@ export const EvaluationReportSchema = z.strictObject({
   testLogits: BlobRefSchema.optional(),
 });
 
-export type ArmName = z.infer<typeof ArmNameSchema>;
 export type Interval = z.infer<typeof IntervalSchema>;
 export type Metrics = z.infer<typeof MetricsSchema>;
 export type Difference = z.infer<typeof DifferenceSchema>;

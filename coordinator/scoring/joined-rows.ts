@@ -1,6 +1,6 @@
 /** Scores of the same adgroups on one set of rows after another, joined by adgroup. */
 
-import type { ArmName } from './evaluation-report.js';
+import type { ArmName } from '../../shared/config/arms.js';
 import type { ScoredRows } from './score-arms.js';
 
 export type ScoredTasks = ScoredRows & { readonly taskIndices: readonly number[] };

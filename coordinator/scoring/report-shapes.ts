@@ -3,7 +3,8 @@
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import { quantileOf } from './bootstrap.js';
 import { calibrationBins } from './metrics.js';
-import { REFERENCE_ARMS, type ArmName, type EvaluationReport } from './evaluation-report.js';
+import type { EvaluationReport } from './evaluation-report.js';
+import { GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
 import { adgroupImpressions, scoreAdgroups, type ScoredRows } from './score-arms.js';
 
 const HISTOGRAM_BIN_COUNT = 40;
@@ -31,7 +32,7 @@ export function differenceHistogramsOf(
       return [arm, losses.map((loss, position) => loss / (impressions[position] ?? 1))];
     }),
   );
-  return REFERENCE_ARMS.flatMap((reference) => {
+  return GLOBAL_ARMS.flatMap((reference) => {
     const base = means.get(reference);
     const compared = [...means].filter(([arm]) => isCompared(arm, reference));
     if (base === undefined || compared.length === 0) return [];

@@ -14,14 +14,8 @@ import {
   normalisedEntropy,
   sumOf,
 } from './metrics.js';
-import {
-  REFERENCE_ARMS,
-  type ArmName,
-  type ArmResult,
-  type Interval,
-  type Metrics,
-  type Slice,
-} from './evaluation-report.js';
+import type { ArmResult, Interval, Metrics, Slice } from './evaluation-report.js';
+import { GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
 import { NDCG_AT, valueMetricsOf } from './value-metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
 
@@ -246,13 +240,11 @@ function intervalsOf(
       {
         logloss: later(perImpression(arm)),
         loglossPerAdgroup: later(perAdgroup(arm)),
-        differences: REFERENCE_ARMS.filter((r) => r !== arm && adgroups.has(r)).map(
-          (reference) => ({
-            reference,
-            perImpression: later(minus(perImpression(arm), perImpression(reference))),
-            perAdgroup: later(minus(perAdgroup(arm), perAdgroup(reference))),
-          }),
-        ),
+        differences: GLOBAL_ARMS.filter((r) => r !== arm && adgroups.has(r)).map((reference) => ({
+          reference,
+          perImpression: later(minus(perImpression(arm), perImpression(reference))),
+          perAdgroup: later(minus(perAdgroup(arm), perAdgroup(reference))),
+        })),
         gapClosed: hasGap ? later(gapClosedOf(perImpression, arm)) : null,
       },
     ]),

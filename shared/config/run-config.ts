@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
+import { EVALUATED_ARMS } from './arms.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/storage-config.js';
@@ -144,16 +145,6 @@ export const QueueConfigSchema = z.strictObject({
   /** How long a blob in Redis outlives its last use. */
   blobLifetimeMs: positiveInt.default(3_600_000),
 });
-
-const EVALUATED_ARMS = [
-  'constant',
-  'global',
-  'global-shift',
-  'finetuned',
-  'meta-unadapted',
-  'meta-adapted',
-  'meta-chosen',
-] as const;
 
 export const EvaluationConfigSchema = z.strictObject({
   arms: z

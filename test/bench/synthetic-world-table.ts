@@ -1,10 +1,7 @@
 /** The synthetic-world experiment as a Markdown table, with what must hold checked cell by cell. */
 
-import type {
-  ArmName,
-  ArmResult,
-  EvaluationReport,
-} from '../../coordinator/scoring/evaluation-report.js';
+import type { ArmResult, EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
+import type { ArmName } from '../../shared/config/arms.js';
 
 export interface WorldCell {
   readonly setting: string;

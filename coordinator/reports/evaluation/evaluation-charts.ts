@@ -3,12 +3,8 @@
 import { calibrationCurvesChart, histogramsChart } from '../page/curve-charts.js';
 import { intervalChart } from '../page/chart-drawing.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
-import type {
-  ArmName,
-  EvaluationReport,
-  Interval,
-  Slice,
-} from '../../scoring/evaluation-report.js';
+import type { EvaluationReport, Interval, Slice } from '../../scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 
 export function armColour(arm: ArmName): string {
   return `var(--arm-${arm})`;

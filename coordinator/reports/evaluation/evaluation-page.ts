@@ -1,6 +1,7 @@
 /** The evaluation report as one HTML page that needs nothing else: style and plots are inside. */
 
-import type { ArmName, EvaluationReport } from '../../scoring/evaluation-report.js';
+import type { EvaluationReport } from '../../scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { titleOf, wordsOf } from '../label-words.js';
 import {
   bucketDifferenceChart,

@@ -1,13 +1,8 @@
 /** The tables of the report page as HTML. Every text from outside goes through `escapeHtml`. */
 
 import { median } from '../../../shared/base/arrays.js';
-import type {
-  ArmName,
-  Cell,
-  EvaluationReport,
-  Selection,
-  Slice,
-} from '../../scoring/evaluation-report.js';
+import type { Cell, EvaluationReport, Selection, Slice } from '../../scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
 import { metricColumnsOf } from '../metric-columns.js';
 import { armColour } from './evaluation-charts.js';

@@ -2,13 +2,13 @@
 
 import { bandChart } from '../page/band-chart.js';
 import type {
-  ArmName,
   ArmResult,
   EvaluationReport,
   Interval,
   ProtocolResult,
   Slice,
 } from '../../scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
 import { armsOf, PROTOCOL_DIGITS, PROTOCOL_WORDING, resultOf, rowsOf } from './protocols-text.js';
 import { armColour } from './evaluation-charts.js';

@@ -1,12 +1,12 @@
 /** The protocols of a report on a terminal, and what table and page have in common. */
 
 import type {
-  ArmName,
   ArmResult,
   EvaluationReport,
   ProtocolResult,
   Slice,
 } from '../../scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { wordsOf } from '../label-words.js';
 import { alignColumns, formatCount, formatNumber } from '../text-format.js';
 import { bestArmOf } from '../verdicts.js';

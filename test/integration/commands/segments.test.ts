@@ -10,9 +10,9 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   EvaluationReportSchema,
-  type ArmName,
   type EvaluationReport,
 } from '../../../coordinator/scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { startCommand } from '../../fixtures/commands/command.js';
 import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
 

@@ -7,7 +7,8 @@ import {
   chosenLogits,
   type ValidatedAdgroup,
 } from '../../../coordinator/evaluation/block-choice.js';
-import type { ArmName, BlockChoice } from '../../../coordinator/scoring/evaluation-report.js';
+import type { BlockChoice } from '../../../coordinator/scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';

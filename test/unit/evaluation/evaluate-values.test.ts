@@ -1,7 +1,8 @@
 /** Evaluation of labels that are values, against what the formula model must give. */
 
 import { describe, expect, it } from 'vitest';
-import type { ArmName, EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
 import { parseReport, reportJson, reportsJson } from '../../../coordinator/reports/report-json.js';
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';

@@ -3,10 +3,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import type {
-  ArmName,
   EvaluationReport,
   ProtocolResult,
 } from '../../../coordinator/scoring/evaluation-report.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
 import { parseReport, reportJson } from '../../../coordinator/reports/report-json.js';
