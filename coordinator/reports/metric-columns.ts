@@ -1,13 +1,15 @@
 /** The metrics in the order in which table and page show them, with unit and sense of "better". */
 
 import type { Metrics } from '../scoring/evaluation-report.js';
+import type { Table } from './table.js';
+import { formatNumber } from './text-format.js';
 
 export interface NamedMetrics {
   readonly arm: string;
   readonly metrics: Metrics;
 }
 
-export interface MetricColumn {
+interface MetricColumn {
   readonly title: string;
   readonly unit: string;
   readonly digits: number;
@@ -65,12 +67,26 @@ const VALUE_COLUMNS: readonly MetricColumn[] = [
   ),
 ];
 
-/** Of clicks or of values, whichever the slice is of. */
-export function metricColumnsOf({
-  arms,
-}: {
-  readonly arms: readonly NamedMetrics[];
-}): readonly MetricColumn[] {
+/**
+ * The metrics as columns, and a row of them for each arm with the best marked: of clicks or of values,
+ * whichever the arms have.
+ */
+export function metricTable(arms: readonly NamedMetrics[]): Table {
+  const columns = columnsOf(arms);
+  const bests = columns.map((each) => each.bestOf(arms));
+  return {
+    columns: columns.map(({ title, unit }) => ({ title, unit, marksBest: true })),
+    rows: arms.map(({ arm, metrics }) =>
+      columns.map((each, index) => {
+        const text = formatNumber(each.value(metrics), each.digits);
+        const isBest = arm !== 'oracle' && text === bests[index];
+        return isBest ? { text, emphasis: 'best' } : text;
+      }),
+    ),
+  };
+}
+
+function columnsOf(arms: readonly NamedMetrics[]): readonly MetricColumn[] {
   const values = arms[0]?.metrics.values;
   if (values === undefined) return METRIC_COLUMNS;
   const ndcg = column(

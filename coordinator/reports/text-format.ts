@@ -1,22 +1,6 @@
-/** How numbers and tables are written on a terminal, and numbers on a page. */
+/** How reports write numbers, on a terminal and on a page, and how a terminal wraps sentences. */
 
 const NOTHING = '-';
-
-/** Columns of equal length side by side; the first `leftCount` to the left, the others right. */
-export function alignColumns(columns: readonly (readonly string[])[], leftCount: number): string {
-  const widths = columns.map((column) => Math.max(...column.map((cell) => cell.length)));
-  const rowCount = columns[0]?.length ?? 0;
-  return Array.from({ length: rowCount }, (_, row) =>
-    columns
-      .map((column, index) => {
-        const cell = column[row] ?? '';
-        const width = widths[index] ?? 0;
-        return index < leftCount ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  ')
-      .trimEnd(),
-  ).join('\n');
-}
 
 export function formatNumber(value: number | null, digits: number): string {
   return value === null ? NOTHING : value.toFixed(digits);

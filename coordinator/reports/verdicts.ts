@@ -8,8 +8,8 @@ import type {
   Slice,
 } from '../scoring/evaluation-report.js';
 import { EVALUATED_ARMS, type ArmName } from '../../shared/config/arms.js';
-
 import { wordsOf, type LabelWords } from './label-words.js';
+import type { EmphasisedCell } from './table.js';
 
 export type Verdict = 'better' | 'worse' | 'undecided';
 
@@ -88,6 +88,15 @@ function wordOf(verdict: Verdict): string {
 
 export function signedInterval({ value, low, high }: Interval): string {
   return `${signed(value)} [${signed(low)}, ${signed(high)}]`;
+}
+
+/** On a page the bounds are in small print, below the value where columns are narrow. */
+export function intervalCell(interval: Interval, separator: ' ' | '<br>' = ' '): EmphasisedCell {
+  const { value, low, high } = interval;
+  return {
+    text: signedInterval(interval),
+    page: `${signed(value)}${separator}<small>[${signed(low)}, ${signed(high)}]</small>`,
+  };
 }
 
 export function signed(value: number): string {

@@ -3,28 +3,14 @@
 import { calibrationCurvesChart, histogramsChart } from '../page/curve-charts.js';
 import { intervalChart } from '../page/chart-drawing.js';
 import type { Interval } from '../../scoring/evaluation-report.js';
+import { escapeHtml } from '../html-text.js';
 import { wordsOf } from '../label-words.js';
-import { metricColumnsOf } from '../metric-columns.js';
-import {
-  card,
-  dotHtml,
-  escapeHtml,
-  factsHtml,
-  legendHtml,
-  pageHtml,
-  section,
-  tableHtml,
-} from '../page/page-frame.js';
-import { formatCount, formatNumber, formatShare } from '../text-format.js';
-import { signed } from '../verdicts.js';
+import { card, factsHtml, legendHtml, pageHtml, section } from '../page/page-frame.js';
+import { htmlTable } from '../table.js';
+import { formatCount, formatShare } from '../text-format.js';
 import type { ComparedSlice, ComparisonReport } from '../../comparison/comparison-report.js';
-import {
-  comparisonNotes,
-  comparisonSentences,
-  describeComparedRun,
-  measureDifferences,
-  measuresOfLabel,
-} from './comparison-words.js';
+import { differencesMatrix, metricsTable, runCell, runColour } from './comparison-tables.js';
+import { comparisonNotes, comparisonSentences, describeComparedRun } from './comparison-words.js';
 
 export function comparisonHtml(report: ComparisonReport): string {
   const [all, ...buckets] = report.slices;
@@ -38,13 +24,13 @@ export function comparisonHtml(report: ComparisonReport): string {
       'All test adgroups',
       'Logloss per impression and as a mean over adgroups (squared error where the label is a value); NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
         'within adgroups, weighted by impressions; pred/act is predicted over actual clicks; ECE the mean distance of prediction and click rate.',
-      card(metricsHtml(report, all)),
+      card(htmlTable(metricsTable(report, [all]))),
     ),
     section(
       `Differences from ${escapeHtml(first.label)}`,
       `The run minus the first, with ${formatShare(report.confidence)} intervals from ${formatCount(report.bootstrapSamples)} ` +
         'bootstrap draws of whole adgroups, the same for every run. Coloured where the interval excludes 0: green is better.',
-      card(differencesHtml(report, all)),
+      card(htmlTable(differencesMatrix(report, all), 'tight')),
     ),
     bucketsHtml(report, buckets),
     section(
@@ -63,16 +49,8 @@ export function comparisonHtml(report: ComparisonReport): string {
   ]);
 }
 
-function runColour(run: number): string {
-  return `var(--run-${run})`;
-}
-
 function drawnRun({ runs }: ComparisonReport, run: number): { name: string; colour: string } {
   return { name: runs[run]?.label ?? '', colour: runColour(run) };
-}
-
-function runLabel({ runs }: ComparisonReport, run: number): string {
-  return `${dotHtml(runColour(run))}${escapeHtml(runs[run]?.label ?? '')}`;
 }
 
 function headerHtml(report: ComparisonReport, all: ComparedSlice, title: string): string {
@@ -97,45 +75,6 @@ function inShortHtml(report: ComparisonReport): string {
     ...comparisonNotes(report).map((note) => `<li>${escapeHtml(note)}</li>`),
   ];
   return `<h2>In short</h2><ul class="verdicts">${items.join('')}</ul>`;
-}
-
-function metricsHtml(report: ComparisonReport, slice: ComparedSlice): string {
-  const named = slice.runs.map(({ metrics }, run) => ({
-    arm: report.runs[run]?.arm ?? '',
-    metrics,
-  }));
-  const columns = metricColumnsOf({ arms: named });
-  const heads = columns.map(({ title, unit }) => `<th>${title}<small>${unit}</small></th>`);
-  const bests = columns.map((column) => column.bestOf(named));
-  const rows = named.map(({ arm, metrics }, run) => {
-    const cells = columns.map((column, index) => {
-      const text = formatNumber(column.value(metrics), column.digits);
-      return `<td${arm !== 'oracle' && bests[index] === text ? ' class="best"' : ''}>${text}</td>`;
-    });
-    return `<tr><td>${runLabel(report, run)}</td>${cells.join('')}</tr>`;
-  });
-  return tableHtml(`<th>run</th>${heads.join('')}`, rows);
-}
-
-function differencesHtml(report: ComparisonReport, slice: ComparedSlice): string {
-  const rows = slice.runs.flatMap(({ differences }, run) => {
-    if (differences === null) return [];
-    const cells = measureDifferences(report, differences).map(
-      ({ interval, verdict }) => `<td class="${verdict}">${intervalHtml(interval)}</td>`,
-    );
-    return [`<tr><td>${runLabel(report, run)}</td>${cells.join('')}</tr>`];
-  });
-  const heads = measuresOfLabel(report).map(
-    ({ title, isBetterWhen }) =>
-      `<th>${escapeHtml(title)}<small>${isBetterWhen} is better</small></th>`,
-  );
-  return tableHtml(`<th>run</th>${heads.join('')}`, rows, 'tight');
-}
-
-function intervalHtml(interval: Interval | null): string {
-  if (interval === null) return '-';
-  const { value, low, high } = interval;
-  return `${signed(value)}<br><small>[${signed(low)}, ${signed(high)}]</small>`;
 }
 
 function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]): string {
@@ -166,8 +105,8 @@ function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]
     (bucket) =>
       `<details><summary>${escapeHtml(bucket.name)} support rows: ${formatCount(bucket.adgroupCount)} adgroups, ` +
       `${formatCount(bucket.queryRowCount)} query rows</summary>` +
-      card(metricsHtml(report, bucket)) +
-      card(differencesHtml(report, bucket)) +
+      card(htmlTable(metricsTable(report, [bucket]))) +
+      card(htmlTable(differencesMatrix(report, bucket), 'tight')) +
       '</details>',
   );
   return section(
@@ -222,7 +161,7 @@ function runsHtml(report: ComparisonReport): string {
   const facts = report.runs.map((run, index) => {
     const personal = run.personalBlocks.join(', ') || 'none';
     return (
-      `<dt>${runLabel(report, index)}</dt><dd>${escapeHtml(describeComparedRun(run))}; personal blocks: ` +
+      `<dt>${runCell(report, index).page}</dt><dd>${escapeHtml(describeComparedRun(run))}; personal blocks: ` +
       `${escapeHtml(personal)}${run.validationLogloss === null ? '' : `; validation ${loss} ${run.validationLogloss.toFixed(4)}`}<br>` +
       `${code(run.address)}<br>config ${code(run.configHash.slice(0, 12))}, meta-parameters ${code(run.metaDigest.slice(0, 12))}, ` +
       `task store ${code(run.storeDigest.slice(0, 12))}</dd>`

@@ -9,17 +9,14 @@ import {
   calibrationChart,
   differenceChart,
 } from './evaluation-charts.js';
-import { card, escapeHtml, factsHtml, pageHtml, section } from '../page/page-frame.js';
+import { escapeHtml } from '../html-text.js';
+import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
 import { blocksHtml } from './served-blocks.js';
 import { protocolsHtml } from './protocols-page.js';
-import {
-  differencesTableHtml,
-  metricsTableHtml,
-  runFactsHtml,
-  selectionHtml,
-} from './evaluation-sections.js';
-import { formatCount, formatShare } from '../text-format.js';
-import { mainPairs, sentenceOf } from '../verdicts.js';
+import { armCell, differencesTable, gridTable, metricsTable } from './evaluation-tables.js';
+import { htmlTable } from '../table.js';
+import { formatCount, formatNumber, formatShare } from '../text-format.js';
+import { describeCell, mainPairs, sentenceOf } from '../verdicts.js';
 
 export function reportHtml(report: EvaluationReport): string {
   const title = escapeHtml(titleOf(report));
@@ -82,14 +79,14 @@ function metricsHtml(report: EvaluationReport): string {
       'All test adgroups',
       'Squared error per row and as a mean over adgroups, in squares of the unit of the values; R2 is the share of their variance that is explained; ' +
         `pred/act is the sum of predictions over that of values; nDCG@${first.metrics.values.ndcgAt} ranks the rows of each adgroup, with gain 2^value - 1.`,
-      card(metricsTableHtml(all)),
+      card(htmlTable(metricsTable(all))),
     );
   return section(
     'All test adgroups',
     'Logloss per impression and as a mean over adgroups; NE is logloss over the entropy of the click rate; GAUC is the AUC ' +
       `within adgroups, weighted by impressions${leftOut === 0 ? '' : ` (adgroups with one class only, left out: ${formatCount(leftOut)})`}; ` +
       'pred/act is predicted over actual clicks; ECE the mean distance of prediction and click rate.',
-    card(metricsTableHtml(all)),
+    card(htmlTable(metricsTable(all))),
   );
 }
 
@@ -101,7 +98,7 @@ function differencesHtml(report: EvaluationReport): string {
     'Paired differences',
     `${words.lossTitle} of the arm minus that of the reference, with ${formatShare(report.confidence)} intervals from ` +
       `${formatCount(report.bootstrapSamples)} bootstrap draws of whole adgroups. "Better" and "worse" are said only where the interval ${words.perRow} excludes 0.`,
-    card(differencesTableHtml(all, words)),
+    card(htmlTable(differencesTable(all, words))),
   );
 }
 
@@ -151,4 +148,48 @@ function settingsHtml(report: EvaluationReport): string {
     `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups had no part in it. The numbers are validation ${wordsOf(report).loss}.`,
     selectionHtml(report),
   );
+}
+
+/** The grid of each arm. */
+function selectionHtml({ selection }: EvaluationReport): string {
+  const grids = selection.chosen.map((chosen) => {
+    const edge = chosen.atGridEdge ? ' <small>(at the edge of its grid)</small>' : '';
+    return (
+      `<div class="card"><h3 style="margin-top:0">${armCell(chosen.arm).page}</h3>` +
+      `<p class="note">${escapeHtml(describeCell(chosen))}${edge}</p>${htmlTable(gridTable(chosen))}</div>`
+    );
+  });
+  return `<div class="grids">${grids.join('')}</div>`;
+}
+
+function runFactsHtml({ run, counts, ...report }: EvaluationReport): string {
+  const words = wordsOf(report);
+  const code = (text: string): string => `<code>${escapeHtml(text)}</code>`;
+  const facts: [string, string][] = [
+    ['run', `${escapeHtml(run.run)}, seed ${run.seed}`],
+    ['method', escapeHtml(run.method)],
+    [
+      'model',
+      `${escapeHtml(run.model)}; personal blocks: ${escapeHtml(run.personalBlocks.join(', ') || 'none')}`,
+    ],
+    [
+      'adgroups',
+      `${formatCount(counts.trainTasks)} train, ${formatCount(counts.validationTasks)} validation, ${formatCount(counts.testTasks)} test`,
+    ],
+    [
+      'rows',
+      `${formatCount(counts.testSupportRows)} support and ${formatCount(counts.testQueryRows)} query rows of test adgroups, ${formatCount(counts.validationQueryRows)} query rows of validation adgroups`,
+    ],
+    [`${words.rate} in training`, words.describeRate(report.trainClickRate)],
+    ['meta-parameters', code(run.metaDigest)],
+    ['global parameters', run.globalDigest === null ? 'none' : code(run.globalDigest)],
+    ['task store', `${code(run.storeAddress)}<br>${code(run.storeDigest)}`],
+    ['config', code(run.configHash)],
+    ['computed by', run.backends.map(escapeHtml).join('<br>')],
+    [
+      'finished',
+      `${new Date(run.finishedEpochMs).toISOString()}, after ${formatNumber(run.durationMs / 1000, 1)} s`,
+    ],
+  ];
+  return `<dl>${facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('')}</dl>`;
 }

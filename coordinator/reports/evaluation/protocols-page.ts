@@ -6,16 +6,22 @@ import type {
   EvaluationReport,
   Interval,
   ProtocolResult,
-  Slice,
 } from '../../scoring/evaluation-report.js';
-import type { ArmName } from '../../../shared/config/arms.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
-import { armsOf, PROTOCOL_DIGITS, PROTOCOL_WORDING, resultOf, rowsOf } from './protocols-text.js';
+import {
+  armsOf,
+  axisColumn,
+  lossCell,
+  pointsTable,
+  PROTOCOL_WORDING,
+  resultOf,
+  rowsOf,
+} from './protocols-text.js';
 import { armColour } from './evaluation-charts.js';
-import { card, section, tableHtml } from '../page/page-frame.js';
-import { armLabel } from './evaluation-sections.js';
-import { formatCount, formatNumber, formatShare } from '../text-format.js';
-import { bestArmOf } from '../verdicts.js';
+import { card, section } from '../page/page-frame.js';
+import { armCell } from './evaluation-tables.js';
+import { htmlTable, type Table } from '../table.js';
+import { formatCount, formatShare } from '../text-format.js';
 
 export function protocolsHtml(report: EvaluationReport): string {
   const { protocols = [], confidence } = report;
@@ -40,7 +46,7 @@ export function protocolsHtml(report: EvaluationReport): string {
       return section(
         title,
         `${note} Shaded: ${formatShare(confidence)} intervals over adgroups.`,
-        `${curves.join('')}<h3>In numbers</h3>${card(tableOf(protocol, axis, words))}`,
+        `${curves.join('')}<h3>In numbers</h3>${card(tableOf(protocol, words))}`,
       );
     })
     .join('\n');
@@ -82,46 +88,31 @@ function fromGlobal({ arm, differences }: ArmResult): Interval | null {
   return differences.find((d) => d.reference === 'global')?.perImpression ?? null;
 }
 
-/** A column for each point up to so many; beyond, a row for each. */
+/** Points that a page shows as columns; more of them become rows. */
 const POINT_COLUMNS_MAX = 8;
 
-function tableOf(protocol: ProtocolResult, axis: string, words: LabelWords): string {
-  const title = `<th>${axis}<small>${words.loss}, ${words.second} below it</small></th>`;
-  const rows = rowsOf(protocol);
-  return rows.length <= POINT_COLUMNS_MAX
-    ? tableByArm(protocol, title)
-    : tableByPoint(protocol, title);
+function tableOf(protocol: ProtocolResult, words: LabelWords): string {
+  return rowsOf(protocol).length <= POINT_COLUMNS_MAX
+    ? htmlTable(armsTable(protocol, words))
+    : htmlTable(pointsTable(protocol, words), 'tight');
 }
 
-function tableByArm(protocol: ProtocolResult, title: string): string {
-  const rows = rowsOf(protocol);
-  const heads = rows.map(
-    ({ name, adaptedOn, slice }) =>
-      `<th>${name}<small>${formatCount(slice.adgroupCount)} adgroups</small>` +
-      `<small>${adaptedOn === '' ? '' : `${adaptedOn} rows`}</small></th>`,
-  );
-  const lines = armsOf(protocol).map(
-    (arm) =>
-      `<tr><td>${armLabel(arm)}</td>${rows.map(({ slice }) => cellOf(slice, arm)).join('')}</tr>`,
-  );
-  return tableHtml(`${title}${heads.join('')}`, lines);
-}
-
-function tableByPoint(protocol: ProtocolResult, title: string): string {
-  const names = armsOf(protocol);
-  const lines = rowsOf(protocol).map(
-    ({ name, slice }) =>
-      `<tr><td>${name}</td><td>${formatCount(slice.adgroupCount)}</td>` +
-      `${names.map((arm) => cellOf(slice, arm)).join('')}</tr>`,
-  );
-  const heads = names.map((arm) => `<th>${arm}</th>`);
-  return tableHtml(`${title}<th>adgroups</th>${heads.join('')}`, lines, 'tight');
-}
-
-function cellOf(slice: Slice, arm: ArmName): string {
-  const metrics = resultOf(slice, arm)?.metrics;
-  const logloss = formatNumber(metrics?.logloss ?? null, PROTOCOL_DIGITS);
-  const second = formatNumber(metrics?.values?.mae ?? metrics?.auc ?? null, PROTOCOL_DIGITS);
-  const mark = bestArmOf(slice) === arm ? ' class="best"' : '';
-  return `<td${mark}>${logloss}<br><small>${second}</small></td>`;
+/** The arms are rows. */
+function armsTable(protocol: ProtocolResult, words: LabelWords): Table {
+  const points = rowsOf(protocol);
+  return {
+    columns: [
+      axisColumn(protocol, words),
+      ...points.map(({ name, adaptedOn, slice }) => ({
+        title: name,
+        unit:
+          `${formatCount(slice.adgroupCount)} adgroups` +
+          (adaptedOn === '' ? '' : `\n${adaptedOn} rows`),
+      })),
+    ],
+    rows: armsOf(protocol).map((arm) => [
+      armCell(arm),
+      ...points.map(({ slice }) => lossCell(slice, arm)),
+    ]),
+  };
 }

@@ -1,4 +1,4 @@
-/** The protocols of a report on a terminal, and what table and page have in common. */
+/** The protocols of a report on a terminal, and the wording and tables that it shares with the page. */
 
 import type {
   ArmResult,
@@ -7,8 +7,9 @@ import type {
   Slice,
 } from '../../scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { wordsOf } from '../label-words.js';
-import { alignColumns, formatCount, formatNumber } from '../text-format.js';
+import { wordsOf, type LabelWords } from '../label-words.js';
+import { textTable, type Table, type TableCell, type TableColumn } from '../table.js';
+import { formatCount, formatNumber } from '../text-format.js';
 import { bestArmOf } from '../verdicts.js';
 
 interface Wording {
@@ -45,27 +46,49 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
 
 export const PROTOCOL_DIGITS = 4;
 
-/** The loss of every arm at each point; the points are rows. */
+/** The points are rows. */
 export function protocolsText(report: EvaluationReport): string[] {
-  const { loss, unit, perRow } = wordsOf(report);
+  const words = wordsOf(report);
   return (report.protocols ?? []).map((protocol) => {
-    const { title, axis } = PROTOCOL_WORDING[protocol.kind];
-    const rows = rowsOf(protocol);
-    const names = armsOf(protocol);
-    const columns = [
-      [axis, ...rows.map(({ name }) => name)],
-      ['adgroups', ...rows.map(({ slice }) => formatCount(slice.adgroupCount))],
-      ...names.map((arm) => [
-        `${arm} `,
-        ...rows.map(({ slice }) => {
-          const found = resultOf(slice, arm);
-          const mark = bestArmOf(slice) === arm ? '*' : ' ';
-          return formatNumber(found?.metrics.logloss ?? null, PROTOCOL_DIGITS) + mark;
-        }),
-      ]),
-    ];
-    return `${title}: ${loss}, ${unit} ${perRow}\n${alignColumns(columns, 1)}`;
+    const { title } = PROTOCOL_WORDING[protocol.kind];
+    const table = textTable(pointsTable(protocol, words));
+    return `${title}: ${words.loss}, ${words.unit} ${words.perRow}\n${table}`;
   });
+}
+
+/** The loss of every arm at each point; a page shows a second metric below it. */
+export function pointsTable(protocol: ProtocolResult, words: LabelWords): Table {
+  const names = armsOf(protocol);
+  return {
+    columns: [
+      axisColumn(protocol, words),
+      { title: 'adgroups' },
+      // The space behind the name stands above the stars.
+      ...names.map((arm) => ({ title: `${arm} `, marksBest: true })),
+    ],
+    rows: rowsOf(protocol).map(({ name, slice }) => [
+      name,
+      formatCount(slice.adgroupCount),
+      ...names.map((arm) => lossCell(slice, arm)),
+    ]),
+  };
+}
+
+/** Names the points of a protocol, and on a page what its cells show. */
+export function axisColumn({ kind }: ProtocolResult, { loss, second }: LabelWords): TableColumn {
+  return {
+    title: PROTOCOL_WORDING[kind].axis,
+    alignment: 'left',
+    page: { unit: `${loss}, ${second} below it` },
+  };
+}
+
+export function lossCell(slice: Slice, arm: ArmName): TableCell {
+  const metrics = resultOf(slice, arm)?.metrics;
+  const text = formatNumber(metrics?.logloss ?? null, PROTOCOL_DIGITS);
+  const second = formatNumber(metrics?.values?.mae ?? metrics?.auc ?? null, PROTOCOL_DIGITS);
+  const cell = { text, page: `${text}<br><small>${second}</small>` };
+  return bestArmOf(slice) === arm ? { ...cell, emphasis: 'best' } : cell;
 }
 
 export interface ProtocolRow {

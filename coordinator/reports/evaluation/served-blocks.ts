@@ -1,53 +1,50 @@
-/** What the arm meta-chosen serves each size bucket, on a terminal and on the page. */
+/** The blocks that the arm meta-chosen serves each size bucket, on a terminal and on the page. */
 
 import type { BlockChoice, EvaluationReport } from '../../scoring/evaluation-report.js';
-import { wordsOf } from '../label-words.js';
-import { card, escapeHtml, section, tableHtml } from '../page/page-frame.js';
-import { alignColumns, formatCount } from '../text-format.js';
+import { escapeHtml } from '../html-text.js';
+import { wordsOf, type LabelWords } from '../label-words.js';
+import { card, section } from '../page/page-frame.js';
+import { htmlTable, textTable, type Table } from '../table.js';
+import { formatCount } from '../text-format.js';
 import { signedInterval } from '../verdicts.js';
 
 export function blocksText(report: EvaluationReport): string {
   const { blocks } = report.selection;
   if (blocks === undefined) return '';
-  const { buckets, rule } = blocks;
-  const columns = [
-    ['support rows', ...buckets.map(({ name }) => name)],
-    ['serves', ...buckets.map(({ serves }) => serves)],
-    ['validation adgroups', ...buckets.map(({ adgroupCount }) => formatCount(adgroupCount))],
-    [`adapted - unadapted, ${wordsOf(report).unit}`, ...buckets.map(differenceText)],
-    ['decided by', ...buckets.map(decidedByText)],
-  ];
-  return `Blocks of meta-chosen: ${rule}\n${alignColumns(columns, 2)}`;
+  const table = blocksTable(blocks.buckets, wordsOf(report));
+  return `Blocks of meta-chosen: ${blocks.rule}\n${textTable(table)}`;
 }
 
 export function blocksHtml(report: EvaluationReport): string {
   const { blocks } = report.selection;
   if (blocks === undefined) return '';
-  const { unit, perRow } = wordsOf(report);
-  const rows = blocks.buckets.map(
-    (bucket) =>
-      `<tr><td>${bucket.name}</td><td>${bucket.serves}</td><td>${formatCount(bucket.adgroupCount)}</td>` +
-      `<td>${differenceText(bucket)}</td><td>${decidedByText(bucket)}</td></tr>`,
-  );
   return section(
     'Blocks that meta-chosen serves',
     `${escapeHtml(capitalised(blocks.rule))}. Test adgroups had no part in it.`,
-    card(
-      tableHtml(
-        '<th>support rows</th><th>serves</th><th>validation adgroups</th>' +
-          `<th>adapted minus unadapted<small>${unit} ${perRow}</small></th><th>decided by</th>`,
-        rows,
-      ),
-    ),
+    card(htmlTable(blocksTable(blocks.buckets, wordsOf(report)))),
   );
 }
 
-function differenceText({ difference }: BlockChoice): string {
-  return difference === null ? '-' : signedInterval(difference);
-}
-
-function decidedByText({ decidedBy }: BlockChoice): string {
-  return decidedBy === 'bucket' ? 'the bucket' : 'all adgroups';
+function blocksTable(buckets: readonly BlockChoice[], { unit, perRow }: LabelWords): Table {
+  return {
+    columns: [
+      { title: 'support rows', alignment: 'left' },
+      { title: 'serves', alignment: 'left' },
+      { title: 'validation adgroups' },
+      {
+        title: `adapted - unadapted, ${unit}`,
+        page: { title: 'adapted minus unadapted', unit: `${unit} ${perRow}` },
+      },
+      { title: 'decided by' },
+    ],
+    rows: buckets.map(({ name, serves, adgroupCount, difference, decidedBy }) => [
+      name,
+      serves,
+      formatCount(adgroupCount),
+      difference === null ? '-' : signedInterval(difference),
+      decidedBy === 'bucket' ? 'the bucket' : 'all adgroups',
+    ]),
+  };
 }
 
 function capitalised(text: string): string {

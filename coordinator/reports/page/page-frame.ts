@@ -1,14 +1,7 @@
 /** The frame of every page: one HTML file that needs nothing else, its style inside. */
 
+import { dotHtml, escapeHtml } from '../html-text.js';
 import { REPORT_STYLE } from './page-style.js';
-
-export function escapeHtml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
-}
 
 /** @param title and `parts` are HTML; empty parts are left out */
 export function pageHtml(title: string, parts: readonly string[]): string {
@@ -34,20 +27,10 @@ export function legendHtml(drawn: readonly { name: string; colour: string }[]): 
   return `<div class="legend">${items.join('')}</div>`;
 }
 
-export function dotHtml(colour: string): string {
-  return `<span class="dot" style="background:${colour}"></span>`;
-}
-
 export function section(title: string, note: string, content: string): string {
   return `<section><h2>${title}</h2>${note === '' ? '' : `<p class="note">${note}</p>`}${content}</section>`;
 }
 
 export function card(content: string): string {
   return `<div class="card">${content}</div>`;
-}
-
-/** @param kind `tight` where many columns share the page */
-export function tableHtml(head: string, rows: readonly string[], kind?: 'tight'): string {
-  const attribute = kind === undefined ? '' : ` class="${kind}"`;
-  return `<table${attribute}><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`;
 }

@@ -1,5 +1,6 @@
 /** The comparison of update rules as a table for people and as JSON for programs. */
 
+import { textTable, type Table } from '../table.js';
 import type { RuleComparison, RuleResult } from '../../streaming/rule-comparison.js';
 
 /** Below 0 is better: the learned rule minus the best baseline, per row, over segments, 95 %. */
@@ -25,9 +26,14 @@ export function verdictOf({ rules }: RuleComparison): RuleVerdict | null {
 }
 
 export function comparisonLines(comparison: RuleComparison): string[] {
-  const cells = [
-    ['rule', 'logloss', 'learned minus it, 95 % over segments', 'prior logloss'],
-    ...comparison.rules.map(({ rule, logloss, behindLearned, priorLogloss }) => [
+  return [...textTable(rulesTable(comparison)).split('\n'), '', ...verdictLines(comparison)];
+}
+
+function rulesTable({ rules }: RuleComparison): Table {
+  const titles = ['rule', 'logloss', 'learned minus it, 95 % over segments', 'prior logloss'];
+  return {
+    columns: titles.map((title) => ({ title, alignment: 'left' })),
+    rows: rules.map(({ rule, logloss, behindLearned, priorLogloss }) => [
       rule,
       logloss.toFixed(5),
       behindLearned === null
@@ -35,20 +41,7 @@ export function comparisonLines(comparison: RuleComparison): string[] {
         : `${signed(-behindLearned.value)} [${signed(-behindLearned.high)}, ${signed(-behindLearned.low)}]`,
       priorLogloss.toFixed(5),
     ]),
-  ];
-  const widths = (cells[0] ?? []).map((_, column) =>
-    Math.max(...cells.map((row) => (row[column] ?? '').length)),
-  );
-  return [
-    ...cells.map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    ),
-    '',
-    ...verdictLines(comparison),
-  ];
+  };
 }
 
 function verdictLines(comparison: RuleComparison): string[] {

@@ -1,14 +1,19 @@
 /** A sweep as one HTML page that needs nothing else: the trials and how their scores went. */
 
 import { progressChart } from '../page/curve-charts.js';
-import { card, escapeHtml, factsHtml, pageHtml, section, tableHtml } from '../page/page-frame.js';
+import { escapeHtml } from '../html-text.js';
+import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
+import { htmlTable } from '../table.js';
 import { formatCount } from '../text-format.js';
 import { outerStepTotal } from '../../sweep/rungs.js';
 import { rankedTrials, type SweepRecord, type TrialRecord } from '../../sweep/sweep-record.js';
-import { outcomeText, overtrainedNote, rungsText, settingText, sweptPaths } from './sweep-table.js';
-
-/** Trials that have a colour of their own in the plot. */
-const COLOURED_TRIALS_MAX = 7;
+import {
+  COLOURED_TRIALS_MAX,
+  overtrainedNote,
+  rungsText,
+  trialColour,
+  trialsTable,
+} from './sweep-table.js';
 
 export function sweepHtml(record: SweepRecord): string {
   const title = `Sweep ${escapeHtml(record.sweep)}`;
@@ -36,7 +41,7 @@ export function sweepHtml(record: SweepRecord): string {
     section(
       'Trials',
       'Best first; who was trained further stands before who was not.',
-      card(trialsHtml(record, order)),
+      card(htmlTable(trialsTable(record))),
     ),
     bestHtml(record),
   ]);
@@ -49,17 +54,13 @@ function noteHtml(record: SweepRecord): string {
     : `<ul class="verdicts"><li class="worse">${escapeHtml(note)}</li></ul>`;
 }
 
-function colourOf(place: number): string {
-  return place < COLOURED_TRIALS_MAX ? `var(--run-${place + 1})` : 'var(--ink-2)';
-}
-
 /** The best is drawn last, above the others. */
 function scoresChart(order: readonly TrialRecord[], loss: string): string {
   return progressChart(
     order
       .map(({ name, scores }, place) => ({
         name,
-        colour: colourOf(place),
+        colour: trialColour(place),
         isFaint: place >= COLOURED_TRIALS_MAX,
         points: scores.flatMap(({ outerSteps, validationLogloss }): [number, number][] =>
           validationLogloss === null ? [] : [[outerSteps, validationLogloss]],
@@ -69,39 +70,6 @@ function scoresChart(order: readonly TrialRecord[], loss: string): string {
     'outer steps',
     `validation ${loss}`,
   );
-}
-
-function trialsHtml(record: SweepRecord, order: readonly TrialRecord[]): string {
-  const paths = sweptPaths(record);
-  const rows = order.map((trial, place) => {
-    const dot = `<span class="dot" style="background:${colourOf(place)}"></span>`;
-    const settings = paths.map((path) => `<td>${escapeHtml(settingText(trial, path))}</td>`);
-    const scores = record.rungs.map((_, rungIndex) => {
-      const score = trial.scores.find((each) => each.rungIndex === rungIndex);
-      if (score === undefined) return '<td></td>';
-      const text = score.validationLogloss?.toFixed(5) ?? 'diverged';
-      const isBest = trial.name === record.best?.trial && rungIndex === record.rungs.length - 1;
-      return `<td${isBest ? ' class="best"' : ''}>${text}</td>`;
-    });
-    return `<tr><td>${dot}${escapeHtml(trial.name)}</td>${scores.join('')}${settings.join('')}<td>${escapeHtml(outcomeText(trial))}</td></tr>`;
-  });
-  const heads = [
-    '<th>trial</th>',
-    ...record.rungs.map(
-      ({ outerSteps }) =>
-        `<th>${escapeHtml(record.loss)}<small>outer step ${formatCount(outerSteps)}</small></th>`,
-    ),
-    ...paths.map((path) => `<th>${pathHtml(path)}</th>`),
-    '<th>adaptation</th>',
-  ];
-  return tableHtml(heads.join(''), rows);
-}
-
-/** The field, and below it the section that it is in. */
-function pathHtml(path: string): string {
-  const dot = path.lastIndexOf('.');
-  const field = escapeHtml(path.slice(dot + 1));
-  return dot < 0 ? field : `${field}<small>${escapeHtml(path.slice(0, dot))}</small>`;
 }
 
 function bestHtml({ best, trials }: SweepRecord): string {

@@ -1,21 +1,28 @@
 /** A sweep on a terminal: its trials, best first, with what was set and what they scored. */
 
-import { alignColumns, formatCount, wrap } from '../text-format.js';
+import { dotHtml, escapeHtml } from '../html-text.js';
+import { BEST_MARK, textTable, type Table, type TableCell } from '../table.js';
+import { formatCount, wrap } from '../text-format.js';
 import { describeCell } from '../verdicts.js';
-import { rankedTrials, type SweepRecord, type TrialRecord } from '../../sweep/sweep-record.js';
+import {
+  rankedTrials,
+  scoreAt,
+  type SweepRecord,
+  type TrialRecord,
+} from '../../sweep/sweep-record.js';
 import { describeValue } from '../../sweep/trials.js';
 
 /** Paths that the sweep set, in the order of its grids. */
-export function sweptPaths({ trials }: SweepRecord): string[] {
+function sweptPaths({ trials }: SweepRecord): string[] {
   return [...new Set(trials.flatMap(({ settings }) => Object.keys(settings)))];
 }
 
-export function settingText({ settings }: TrialRecord, path: string): string {
+function settingText({ settings }: TrialRecord, path: string): string {
   return Object.hasOwn(settings, path) ? describeValue(settings[path]) : '-';
 }
 
 /** Of the last score: the cell, or that there is none. */
-export function outcomeText({ scores }: TrialRecord): string {
+function outcomeText({ scores }: TrialRecord): string {
   const last = scores.at(-1);
   if (last === undefined) return 'not scored yet';
   return last.cell === null ? 'diverged' : describeCell({ cell: last.cell });
@@ -42,40 +49,81 @@ export function overtrainedNote({ best, trials }: SweepRecord): string | null {
   );
 }
 
+/** Trials that have a colour of their own on a page. */
+export const COLOURED_TRIALS_MAX = 7;
+
+/** The colour of a trial on a page, by its place from the best. */
+export function trialColour(place: number): string {
+  return place < COLOURED_TRIALS_MAX ? `var(--run-${place + 1})` : 'var(--ink-2)';
+}
+
+/** Every trial, the best first. A page shows its score on each rung, a terminal the last one. */
+export function trialsTable(record: SweepRecord): Table {
+  const { best, rungs, loss } = record;
+  const paths = sweptPaths(record);
+  return {
+    columns: [
+      { title: 'trial', alignment: 'left' },
+      ...rungs.map(({ outerSteps }) => ({
+        title: loss,
+        unit: `outer step ${formatCount(outerSteps)}`,
+        shownOn: 'page' as const,
+      })),
+      ...paths.map((path) => ({
+        title: path,
+        alignment: 'left' as const,
+        page: fieldAndSection(path),
+      })),
+      { title: 'adaptation', alignment: 'left' },
+      { title: 'outer steps', shownOn: 'terminal' },
+      { title: `validation ${loss}`, shownOn: 'terminal' },
+    ],
+    rows: rankedTrials(record).map((trial, place) => {
+      const { name, scores } = trial;
+      const last = scores.at(-1);
+      return [
+        {
+          text: name === best?.trial ? `${name} ${BEST_MARK}` : name,
+          page: `${dotHtml(trialColour(place))}${escapeHtml(name)}`,
+        },
+        ...rungs.map((_, rungIndex) => rungCell(record, trial, rungIndex)),
+        ...paths.map((path) => settingText(trial, path)),
+        outcomeText(trial),
+        formatCount(last?.outerSteps ?? 0),
+        last?.validationLogloss?.toFixed(5) ?? '-',
+      ];
+    }),
+  };
+}
+
+function rungCell({ best, rungs }: SweepRecord, trial: TrialRecord, rungIndex: number): TableCell {
+  const score = scoreAt(trial, rungIndex);
+  if (score === undefined) return '';
+  const text = score.validationLogloss?.toFixed(5) ?? 'diverged';
+  const isBest = trial.name === best?.trial && rungIndex === rungs.length - 1;
+  return isBest ? { text, emphasis: 'best' } : text;
+}
+
+function fieldAndSection(path: string): { title: string; unit: string } {
+  const dot = path.lastIndexOf('.');
+  return { title: path.slice(dot + 1), unit: path.slice(0, Math.max(dot, 0)) };
+}
+
 /** @param outputColumns width of the terminal: sentences are wrapped to it */
 export function sweepTable(record: SweepRecord, outputColumns = 80): string {
   const { best } = record;
-  const order = rankedTrials(record);
   const note = overtrainedNote(record);
-  const last = (trial: TrialRecord): TrialRecord['scores'][number] | undefined =>
-    trial.scores.at(-1);
-  const table = alignColumns(
-    [
-      ['trial', ...order.map(({ name }) => (name === best?.trial ? `${name} *` : name))],
-      ...sweptPaths(record).map((path) => [
-        path,
-        ...order.map((trial) => settingText(trial, path)),
-      ]),
-      ['adaptation', ...order.map(outcomeText)],
-      ['outer steps', ...order.map((trial) => formatCount(last(trial)?.outerSteps ?? 0))],
-      [
-        `validation ${record.loss}`,
-        ...order.map((trial) => last(trial)?.validationLogloss?.toFixed(5) ?? '-'),
-      ],
-    ],
-    2 + sweptPaths(record).length,
-  );
   return [
     wrap(
       `Sweep ${record.sweep}: ${record.trials.length} trials; trained ${rungsText(record)}`,
       outputColumns,
     ),
-    table,
+    textTable(trialsTable(record)),
     wrap(
       `Score: ${record.criterion} (${record.cellsPerTrial} settings tried for each trial).`,
       outputColumns,
     ),
     ...(note === null ? [] : [wrap(note, outputColumns)]),
-    ...(best === null ? [] : [`* best; its config: ${best.config}`]),
+    ...(best === null ? [] : [`${BEST_MARK} best; its config: ${best.config}`]),
   ].join('\n\n');
 }

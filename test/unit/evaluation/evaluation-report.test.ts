@@ -4,7 +4,6 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { EvaluationReport, Interval } from '../../../coordinator/scoring/evaluation-report.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
-import { alignColumns } from '../../../coordinator/reports/text-format.js';
 import { verdictOf, verdictSentences } from '../../../coordinator/reports/verdicts.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -54,18 +53,6 @@ describe('the table', () => {
     const lines = reportTable(report, 80).split('\n');
     const tables = lines.filter((line) => /^(arm|constant|global|finetuned|meta)/.test(line));
     for (const line of tables) expect(line.length).toBeLessThanOrEqual(80);
-  });
-
-  it('pads cells to the widest of their column', () => {
-    expect(
-      alignColumns(
-        [
-          ['a', 'bbb'],
-          ['1', '22'],
-        ],
-        1,
-      ),
-    ).toBe('a     1\nbbb  22');
   });
 });
 
