@@ -1,11 +1,11 @@
 /** The members of a bag: from a list, from text with a separator, or from a JSON array in text. */
 
-import { textOfColumn, textOfTyped } from './column-text.js';
-import type { ColumnType } from './column-type.js';
+import { textOfColumn, textOfTyped } from './values/column-text.js';
+import type { ColumnType } from './values/column-type.js';
 import { JSON_LIST_START } from './encoding-rules.js';
 import { membersOfJsonList } from './json-list.js';
-import { textOfListMember } from './json-text.js';
-import { wrongValue } from './raw-row.js';
+import { textOfListMember } from './values/json-text.js';
+import { wrongValue } from './values/raw-row.js';
 
 /** Hands over the members of a bag, empty ones included, until `take` returns false. */
 export type EachMember = (

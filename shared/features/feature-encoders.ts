@@ -11,8 +11,8 @@ import type { EncodedFeature } from '../tasks/store-manifest.js';
 import { valuesAt, type EncodedRows } from './encoded-rows.js';
 import type { MembersSource, NumberSource, TextSource } from './feature-source.js';
 import type { IdOfValue } from './id-of-value.js';
-import { doubleOfSqlLiteral } from './number-text.js';
-import type { BroughtValues, RawRow } from './raw-row.js';
+import { doubleOfSqlLiteral } from './values/number-text.js';
+import type { BroughtValues, RawRow } from './values/raw-row.js';
 
 /** Writes one feature of a row to its place `at`. */
 export type EncodeFeature = (

@@ -3,11 +3,14 @@
 import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
 import { membersOfColumn } from './bag-members.js';
-import { textOfColumn, type TextOfValue } from './column-text.js';
-import type { ColumnType, ColumnTypes } from './column-type.js';
+import { textOfColumn, type TextOfValue } from './values/column-text.js';
+import { typeOfColumn, type ColumnType, type ColumnTypes } from './values/column-type.js';
 import { STORED_SIZE_MAX } from './encoding-rules.js';
-import { doubleOfText } from './number-text.js';
-import { columnOf, rejectedRow, type BroughtValues, type RawRow } from './raw-row.js';
+import { isNumeric } from './expressions/bound-expression.js';
+import { textOfValue } from './expressions/casts.js';
+import { compileExpression } from './expressions/compile-expression.js';
+import { doubleOfText } from './values/number-text.js';
+import { columnOf, rejectedRow, type BroughtValues, type RawRow } from './values/raw-row.js';
 
 /** An empty text and null are both an empty value. */
 export type TextSource = (row: RawRow, brought: BroughtValues) => string | null;
@@ -43,8 +46,18 @@ export function categorySource(
   columns: ColumnTypes,
 ): Sourced<TextSource> {
   const { name: featureName, expression } = feature;
-  if (expression !== undefined)
-    return broughtText(featureName, expression, 'its value is an expression');
+  if (expression !== undefined) {
+    const compiled = compileExpression(expression, columns);
+    if (!compiled.isComputed) return broughtText(featureName, expression, compiled.reason);
+    const { type, evaluate } = compiled;
+    return {
+      source: (row) => {
+        const value = evaluate(row);
+        return value === null ? null : textOfValue(type, value);
+      },
+      brought: null,
+    };
+  }
   const name = feature.column ?? featureName;
   const type = typeOfColumn(columns, name);
   const textOf = textOfColumn(type);
@@ -98,8 +111,7 @@ export function numberSource(
   columns: ColumnTypes,
 ): Sourced<NumberSource> {
   const { name: featureName, expression } = feature;
-  if (expression !== undefined)
-    return broughtNumber(feature, expression, 'its value is an expression');
+  if (expression !== undefined) return numberOfExpression(feature, expression, columns);
   const name = feature.column ?? featureName;
   const type = typeOfColumn(columns, name);
   const textOf = textOfColumn(type);
@@ -111,6 +123,31 @@ export function numberSource(
       `correct the value of "${name}"`,
     );
   return { source: judgedNumber(feature, read, rejectColumn), brought: null };
+}
+
+function numberOfExpression(
+  feature: Feature<'number'>,
+  expression: string,
+  columns: ColumnTypes,
+): Sourced<NumberSource> {
+  const compiled = compileExpression(expression, columns);
+  if (!compiled.isComputed) return broughtNumber(feature, expression, compiled.reason);
+  const { type, evaluate } = compiled;
+  if (type !== 'VARCHAR' && type !== 'BOOLEAN' && !isNumeric(type))
+    return broughtNumber(feature, expression, `its type is ${type}, which is no number`);
+  const read: ReadNumber = (row) => {
+    const value = evaluate(row);
+    if (typeof value === 'string') return doubleOfText(value) ?? NaN;
+    return value === null ? null : Number(value);
+  };
+  const what = `the expression of the feature "${feature.name}" does not give`;
+  const cure = 'correct the values of the columns that the expression names';
+  return {
+    source: judgedNumber(feature, read, (_row, expected) =>
+      rejectedRow(`${what} ${expected}`, cure),
+    ),
+    brought: null,
+  };
 }
 
 /** Null where there is no value; NaN where there is one that is no number. */
@@ -169,11 +206,6 @@ function judgedNumber(
       throw rejectionOf(row, `a number within ${STORED_SIZE_MAX} of 0`);
     return value;
   };
-}
-
-function typeOfColumn(columns: ColumnTypes, name: string): ColumnType {
-  const listed = Object.hasOwn(columns, name) ? columns[name] : undefined;
-  return listed ?? { log: 'text' };
 }
 
 function unreadType(name: string, type: ColumnType): string {

@@ -1,7 +1,7 @@
 /** The id of a category's value, or of a bag's member: by dictionary or by hash. */
 
 import { UNKNOWN_ID } from './encoding-rules.js';
-import { wellFormed } from './json-text.js';
+import { wellFormed } from './values/json-text.js';
 import { hashBucketOf } from './md5-bucket.js';
 
 /** The id of a text that is not empty. */

@@ -3,8 +3,8 @@
  * gives them. DuckDB reads more than JSON: NaN, infinities, and commas before a closing bracket.
  */
 
-import { jsonStringText } from './json-text.js';
-import { doubleText } from './number-text.js';
+import { jsonStringText } from './values/json-text.js';
+import { doubleText } from './values/number-text.js';
 
 const SPACES = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;

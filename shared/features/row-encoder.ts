@@ -6,7 +6,7 @@
 import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
-import type { ColumnTypes } from './column-type.js';
+import type { ColumnTypes } from './values/column-type.js';
 import { allocateEncodedRows, type EncodedRows } from './encoded-rows.js';
 import {
   bagEncoder,
@@ -17,7 +17,7 @@ import {
 } from './feature-encoders.js';
 import { bagSource, categorySource, numberSource, type BroughtValue } from './feature-source.js';
 import { idByDictionary, idByHash, type DictionaryValues, type IdOfValue } from './id-of-value.js';
-import type { BroughtValues, RawRow } from './raw-row.js';
+import type { BroughtValues, RawRow } from './values/raw-row.js';
 
 export interface RowEncoderSource {
   /** `data.features` of the config that the store was prepared with. */

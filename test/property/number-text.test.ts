@@ -6,7 +6,7 @@ import {
   doubleOfText,
   doubleText,
   floatText,
-} from '../../shared/features/number-text.js';
+} from '../../shared/features/values/number-text.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { withDuckDb } from '../fixtures/duckdb-for-test.js';
 import { numberText } from '../fixtures/odd-values.js';

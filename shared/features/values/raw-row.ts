@@ -1,6 +1,6 @@
 /** A row as the caller brings it, and the failures of reading one. */
 
-import { QianmoError } from '../base/errors.js';
+import { QianmoError } from '../../base/errors.js';
 
 /**
  * Values by column name, as JSON holds them; also `bigint` for a whole number and `Date` for a

@@ -16,6 +16,11 @@ export type ColumnType =
 /** By column name. A column that is not listed is text of an unknown inferred type. */
 export type ColumnTypes = Readonly<Record<string, ColumnType>>;
 
+export function typeOfColumn(columns: ColumnTypes, name: string): ColumnType {
+  const listed = Object.hasOwn(columns, name) ? columns[name] : undefined;
+  return listed ?? { log: 'text' };
+}
+
 /** Whole-number types of logs and their bounds. */
 const INTEGER_BITS: ReadonlyMap<string, { readonly bits: number; readonly isSigned: boolean }> =
   new Map([

@@ -3,7 +3,7 @@
  * Gregorian calendar, and their text as DuckDB writes and reads it, for the years 1 to 9999.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { QianmoError } from '../../base/errors.js';
 import {
   differenceOf,
   floorQuotientOf,
@@ -78,7 +78,9 @@ function padded(value: number, width: number): string {
 
 export function dateText(days: number): string {
   const { year, month, day } = dateOfDays(days);
-  return `${padded(year, 4)}-${padded(month, 2)}-${padded(day, 2)}`;
+  const isBeforeChrist = year <= 0;
+  const date = `${padded(isBeforeChrist ? 1 - year : year, 4)}-${padded(month, 2)}-${padded(day, 2)}`;
+  return isBeforeChrist ? `${date} (BC)` : date;
 }
 
 export function timestampText(micros: WholeNumber): string {

@@ -1,0 +1,10 @@
+/** What a function of the subset is. */
+
+import type { Bound } from './bound-expression.js';
+
+export interface FunctionOfSubset {
+  readonly argCountMin: number;
+  readonly argCountMax: number;
+  /** @throws OutsideSubset where an argument has a type that is not of the subset. */
+  readonly bind: (args: readonly Bound[]) => Bound;
+}
