@@ -1,6 +1,7 @@
 // `npm pack` and `npm publish` run this first: what is packed is compiled here, so that whoever installs
 // the package needs no TypeScript. Type errors stop it.
 import { buildProject } from './build.mjs';
+import { writeDeclarations } from './declarations.mjs';
 import { installNpmPackages } from './packages/npm-packages.mjs';
 import { BootstrapError, failWith, runStep } from './progress.mjs';
 import { checkNodeVersion } from './setup.mjs';
@@ -17,6 +18,7 @@ try {
       if (built.errors.length === 0) return built;
       throw new BootstrapError('the sources have type errors', built.errors);
     });
+    await runStep('types', writeDeclarations);
   });
 } catch (error) {
   failWith(error);

@@ -1,9 +1,10 @@
 /** The npm package, installed in an empty folder: what it holds, and that it sets itself up. */
 
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cacheRoot } from '../../infra/bootstrap/project.mjs';
+import { cacheRoot, projectRoot } from '../../infra/bootstrap/project.mjs';
 import { whyNoNativeTensorFlow } from '../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import {
   installPackage,
@@ -12,6 +13,16 @@ import {
 } from '../fixtures/commands/installed-package.js';
 
 const TARBALL_BYTE_COUNT_MAX = 4_000_000;
+/** Compiles when the types are those of the library, and not `any`. */
+const PROGRAM = `
+import { check, evaluate, prepare, train } from 'qianmo';
+
+const [node] = await check({ device: 'cpu' });
+console.log(\`\${node?.state ?? ''} \${node?.requirement ?? ''}\`);
+console.log([evaluate, prepare, train].map((call) => typeof call).join(', '));
+// @ts-expect-error a config is missing
+export const wrong = (): unknown => train({});
+`;
 const noRegistry = await whyNoRegistry();
 const name = `the installed package${noRegistry === '' ? '' : ` (${noRegistry})`}`;
 
@@ -49,5 +60,15 @@ describe.skipIf(noRegistry !== '')(name, () => {
     );
     const second = await installed.qianmo('check');
     expect(second.stderr).not.toContain('setting up');
+  });
+
+  it('is a library with types', async () => {
+    await writeFile(join(installed.folder, 'program.mts'), PROGRAM);
+    const options = ['--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck'];
+    const types = ['--types', 'node', '--typeRoots', join(projectRoot, 'node_modules/@types')];
+    const compiler = join(projectRoot, 'node_modules/typescript/bin/tsc');
+    await installed.run(process.execPath, compiler, ...options, ...types, 'program.mts');
+    const { stdout } = await installed.run(process.execPath, 'program.mjs');
+    expect(stdout.split('\n')).toEqual(['ok Node', 'function, function, function', '']);
   });
 });
