@@ -77,8 +77,8 @@ async function main(): Promise<void> {
 }
 
 /**
- * The supervisor is sent every event as a line; without one, people read them on standard error.
- * `drain` waits until the channel has taken them, so that the last are not lost at the exit.
+ * Sends every event to the supervisor as a line, or writes it to standard error where there is none.
+ * `drain` waits until the channel has taken all events, so that the last are not lost at the exit.
  */
 function eventChannel(): { readonly sink: StampedEventSink; drain(): Promise<void> } {
   const terminal = createTerminalSink({
@@ -91,7 +91,7 @@ function eventChannel(): { readonly sink: StampedEventSink; drain(): Promise<voi
   const send: StampedEventSink = (event) => {
     const line = encodeEvent(event);
     const taken = new Promise<void>((resolve) => {
-      // A channel that broke meanwhile is reported by `disconnect`.
+      // A broken channel is reported by `disconnect`.
       process.send?.(line, undefined, undefined, () => resolve());
     });
     sent = sent.then(() => taken);

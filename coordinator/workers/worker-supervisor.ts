@@ -27,14 +27,14 @@ export interface SuperviseWorkersOptions {
   readonly command: WorkerCommand;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** Restarts of all workers together. */
+  /** The limit on restarts, counted over all workers. */
   readonly restartsMax: number;
 }
 
 export interface SupervisedWorkers {
   /** The processes that run at present. */
   pids(): number[];
-  /** Ends all workers and resolves when the last is gone. */
+  /** Ends all workers and resolves when the last one has exited. */
   stop(): Promise<void>;
 }
 
@@ -77,7 +77,7 @@ interface Supervision {
   readonly restarts: { count: number };
 }
 
-/** One worker's lives, one after the other, until stopped or out of restarts. */
+/** Runs one worker again and again, until stopped or out of restarts. */
 async function keepAlive(
   workerIndex: number,
   options: SuperviseWorkersOptions,
@@ -107,11 +107,11 @@ async function keepAlive(
 
 interface LifeEnd {
   readonly event: RunEventOf<'worker-exited'>;
-  /** Its name, if it lived to tell an event. */
+  /** The worker's name, if it sent an event. */
   readonly source: EventSource;
 }
 
-/** Resolves when the process has ended. Passes on the events it tells meanwhile. */
+/** Resolves when the process has ended. Passes on its events until then. */
 function oneLife(
   command: WorkerCommand,
   workerIndex: number,
@@ -121,7 +121,7 @@ function oneLife(
   const child = spawn(command.path, [...command.argsOf(workerIndex)], {
     env: command.env,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    // A session of its own: Ctrl-C on the terminal is the coordinator's to act on.
+    // A separate session, because the coordinator handles Ctrl-C on the terminal.
     detached: true,
   });
   running.add(child);
@@ -145,7 +145,7 @@ function oneLife(
   });
 }
 
-/** Events that one process sends as lines. A message that is no event is told of once. */
+/** Receives the events of one process as lines. Reports the first message that is no event. */
 function eventsFromChannel(sink: RunEventSink): {
   receive(message: unknown): void;
   source(): EventSource;

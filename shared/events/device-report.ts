@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 export const GpuSchema = z.strictObject({
-  /** By PCI bus, as nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID` count. */
+  /** In PCI bus order, like nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID`. */
   index: z.int().nonnegative(),
   name: z.string(),
   memoryMiB: z.int().nonnegative(),
@@ -13,7 +13,7 @@ export const GpuSchema = z.strictObject({
 });
 export type Gpu = z.infer<typeof GpuSchema>;
 
-/** Null: the library decides. */
+/** Null when the library decides. */
 const threadCount = z.int().positive().nullable();
 
 export const DeviceReportSchema = z.strictObject({
@@ -23,17 +23,17 @@ export const DeviceReportSchema = z.strictObject({
   isNative: z.boolean(),
   processor: z.strictObject({
     name: z.string(),
-    /** Instruction sets that matter for products of matrices: `avx2`, `fma`, ... */
+    /** Instruction sets that matter for matrix products: `avx2`, `fma`, ... */
     features: z.array(z.string()),
   }),
   threads: z.strictObject({ intraOp: threadCount, interOp: threadCount, openMp: threadCount }),
-  /** Null: not set, or a backend that has none. */
+  /** Null when it is not set, or when the backend has no oneDNN. */
   oneDnn: z.boolean().nullable(),
-  /** The GPU that this process sees, used or not. */
+  /** The GPU that this process sees, whether or not it is used. */
   gpu: GpuSchema.nullable(),
-  /** CUDA's libraries that are loaded: `libcudart.so.12`, ... */
+  /** The loaded CUDA libraries: `libcudart.so.12`, ... */
   cudaLibraries: z.array(z.string()),
-  /** Of the product of two square matrices of this width, the median of a few, in float32. */
+  /** The median speed of a few products of two square float32 matrices of this width. */
   product: z.strictObject({ width: z.int().positive(), gflops: z.number().nonnegative() }),
 });
 export type DeviceReport = z.infer<typeof DeviceReportSchema>;
@@ -52,7 +52,7 @@ export function formatDeviceLine(report: DeviceReport): string {
   return parts.join(', ');
 }
 
-/** Everything, as label and value in order. */
+/** The whole report, as pairs of label and value. */
 export function deviceReportLines(report: DeviceReport): (readonly [string, string])[] {
   const { processor, threads, gpu, product } = report;
   return [

@@ -1,6 +1,6 @@
 /**
- * One compute process as its parent holds it: forking, messages, the watch over a request under way
- * and the end. It is of use once: who needs another forks another (`compute-process.ts`).
+ * One compute process, seen from its parent: the fork, the messages, the limits on a running request
+ * and the end. An instance is used for one process; `compute-process.ts` makes the next one.
  */
 
 import { fork, type ChildProcess } from 'node:child_process';
@@ -30,7 +30,7 @@ import {
   type JobProgress,
 } from './compute-protocol.js';
 
-/** Why this side ended the process. */
+/** Why the parent ended the process. */
 export type EndReason = (typeof COMPUTE_END_REASONS)[number];
 
 export type ComputeEvent = RunEventOf<
@@ -44,32 +44,32 @@ export type ComputeEvent = RunEventOf<
 >;
 
 export interface ChildOptions {
-  /** Compiled entry to fork. */
+  /** The compiled entry to fork. */
   readonly entry: string;
-  /** All variables of the process; those of this one when absent. */
+  /** The whole environment of the child; the parent's own when absent. */
   readonly environment: Readonly<Record<string, string | undefined>> | undefined;
   readonly clock: Clock;
   readonly onEvent: (event: ComputeEvent) => void;
 }
 
-/** An answer that ends a request. */
+/** An answer that completes a request. */
 export type ComputeAnswer = Extract<ComputeReply, { kind: 'ready' | 'done' }>;
 
 export interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
   readonly request: Extract<ComputeRequest, { kind: 'start' | 'execute' }>;
   readonly answer: Kind;
   readonly timeoutMs: number;
-  /** Longest silence while the process does not block its thread; null: as long as it likes. */
+  /** The longest silence while the child's thread is free; null for no limit. */
   readonly silenceMsMax: number | null;
   readonly signal: AbortSignal | undefined;
   /** For error messages: `job 3 of outer step 7`. */
   readonly subject: string;
-  /** The job whose progress is told; null at the start of the process. */
+  /** The job whose progress is reported; null at the start of the process. */
   readonly job: Pick<Job, 'runId' | 'outerStep' | 'jobIndex'> | null;
 }
 
 const CLOSE_TIMEOUT_MS = 2_000;
-/** What TensorFlow prints at every start whatever its log level is set to. */
+/** Lines that TensorFlow prints at every start, whatever its log level. */
 const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
 
 type ExchangeEnd = { readonly answer: ComputeAnswer } | { readonly error: QianmoError };
@@ -87,17 +87,17 @@ export class ComputeChild {
   #jobCount = 0;
   #residentByteCount = 0;
   #hasEnded = false;
-  /** Set before this side ends it, so that the exit is reported as what it is. */
+  /** Set before the parent ends the process, so that the exit is reported with the right reason. */
   #endedBecause: EndReason | null = null;
   #open: OpenExchange | null = null;
 
-  /** @param onEnd called once, when it has ended and is of no use any more. */
+  /** @param onEnd called once, when the process has ended. */
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
     const { onEvent } = options;
     const forked = forkedEntry(options);
     this.#options = options;
     this.#forked = forked;
-    // No pid means that it could not be spawned; 'error' follows and ends the exchange.
+    // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
     this.pid = forked.pid ?? 0;
     onEvent({ kind: 'compute-started', pid: this.pid });
     forked.on('message', (message) => {
@@ -124,23 +124,23 @@ export class ComputeChild {
     });
   }
 
-  /** Answers, failures included. */
+  /** The number of answers, including failures. */
   get jobCount(): number {
     return this.#jobCount;
   }
 
-  /** As of its latest answer. */
+  /** Resident memory at the latest answer. */
   get residentByteCount(): number {
     return this.#residentByteCount;
   }
 
-  /** Sends what has no answer; a lost channel shows at the next exchange. */
+  /** Sends a message that has no answer. A lost channel is reported by the next exchange. */
   post(message: ComputeRequest): void {
-    // The callback keeps a broken channel from being thrown as an uncaught error.
+    // Without a callback, a broken channel would be thrown as an uncaught error.
     this.#forked.send(message, () => undefined);
   }
 
-  /** One at a time. Waits for the answer, the end of the process, a bound or an abort. */
+  /** Waits for the answer, the end of the process, a limit or an abort. One exchange at a time. */
   exchange<Kind extends ComputeAnswer['kind']>(
     terms: ExchangeTerms<Kind>,
   ): Promise<Extract<ComputeAnswer, { kind: Kind }>> {
@@ -175,7 +175,7 @@ export class ComputeChild {
     this.#forked.kill('SIGKILL');
   }
 
-  /** Closing the channel lets it finish what it does; then it is killed. */
+  /** Closes the channel, so that the process can finish its work, and kills it if it takes too long. */
   async endGracefully(why: EndReason): Promise<void> {
     if (this.#hasEnded) return;
     this.#endedBecause ??= why;
@@ -230,7 +230,7 @@ export class ComputeChild {
     open?.finish(end);
   }
 
-  /** The next job must find the process gone, so the error waits for the exit. */
+  /** The error is reported after the exit, because the next job must not meet the dying process. */
   #killFor(why: EndReason, error: QianmoError | (() => QianmoError)): void {
     const open = this.#open;
     this.#open = null;
@@ -242,8 +242,8 @@ export class ComputeChild {
   }
 
   /**
-   * Of a process that has exited. One that had ended by itself, its exit not yet noticed, says what
-   * of: that tells more than the channel that broke with it.
+   * The error of a channel that broke. If the process had already ended by itself, its exit code or
+   * signal is reported, because it says more than the broken channel.
    */
   #lostChannelError(subject: string, { message }: Error): QianmoError {
     const { exitCode, signalCode } = this.#forked;
@@ -252,13 +252,13 @@ export class ComputeChild {
     return endedError(subject, { how, signal: wasAlive ? null : signalCode });
   }
 
-  /** Only of a job: a process that starts says nothing on the way. */
+  /** The last sign of life during a job; a starting process sends none. */
   #lastHeard(): string | undefined {
     if (this.#open?.terms.request.kind !== 'execute') return undefined;
     return lastHeardOf(this.#open.heartbeat, this.#options.clock.monotonicMs());
   }
 
-  /** Watches the bounds until the exchange is settled. */
+  /** Enforces the limits until the exchange is settled. */
   async #watch(exchange: OpenExchange, settled: AbortSignal): Promise<void> {
     const { timeoutMs, silenceMsMax, subject } = exchange.terms;
     const { clock } = this.#options;
@@ -307,7 +307,7 @@ function requestIdOf({ terms: { request } }: OpenExchange): number | null {
   return request.kind === 'execute' ? request.requestId : null;
 }
 
-/** Whether a reply belongs to the request under way; a second answer to an earlier one does not. */
+/** Whether a reply belongs to the current request; a second answer to an earlier request does not. */
 function isOf(reply: ComputeReply, requestId: number | null): boolean {
   if (reply.kind === 'ready') return requestId === null;
   if (reply.kind === 'failed') return reply.requestId === null || reply.requestId === requestId;
@@ -321,7 +321,7 @@ function isAnswer<Kind extends ComputeAnswer['kind']>(
   return answer.kind === kind;
 }
 
-/** Between two messages of these phases the thread is busy, and silence says nothing. */
+/** In these phases the thread is busy, so silence is no sign of a problem. */
 function isBlocked(heartbeat: Heartbeat | null): boolean {
   return heartbeat !== null && heartbeat.progress.phase !== 'reading';
 }

@@ -1,27 +1,28 @@
-/** What goes wrong with a compute process, in words: how it ended, what it was at, what to do. */
+/** The failures of a compute process in words: how it ended, its last activity, and the cure. */
 
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
 import type { JobProgress } from './compute-protocol.js';
 
-/** The latest that a compute process said about its job. */
+/** The latest progress that a compute process reported for its job. */
 export interface Heartbeat {
   readonly progress: JobProgress;
   readonly atMs: number;
 }
 
-const TRY_AGAIN = 'nothing: the job is tried again in a fresh process';
+const TRY_AGAIN = 'no action needed: the job is retried in a new process';
 
-/** What each deadly signal usually means for a process full of native code. */
+/** The usual cause of each fatal signal in a process that runs native code. */
 const CURE_BY_SIGNAL: Readonly<Record<string, string>> = {
   SIGKILL:
-    'most often the kernel, out of memory: lower training.microBatchRowsMax, ' +
+    'usually the kernel, because memory ran out: lower training.microBatchRowsMax, ' +
     'training.tasksPerJob or the number of workers on this machine',
   SIGABRT:
-    'native code gave up, most often for lack of memory: see its last lines above, and lower ' +
+    'native code aborted, usually for lack of memory: see its last lines above, and lower ' +
     'training.microBatchRowsMax or training.tasksPerJob',
-  SIGSEGV: 'native code broke: if one job does it on every machine, report it with the config',
-  SIGBUS: 'native code broke, or a file it had mapped was cut: see whether the disk is full',
-  SIGILL: 'this processor lacks an instruction of the library: give the worker another machine',
+  SIGSEGV: 'native code crashed: if one job causes it on every machine, report it with the config',
+  SIGBUS: 'native code crashed, or a mapped file was truncated: check whether the disk is full',
+  SIGILL:
+    'this processor lacks an instruction that the library uses: run the worker on another machine',
   SIGFPE: 'native code divided by zero: report it with the config',
 };
 
@@ -51,7 +52,7 @@ export function endedError(
   return transient({
     what: `the compute process ended during ${subject}: ${end.how}`,
     ...(lastHeard === undefined ? {} : { found: lastHeard }),
-    cure: `${TRY_AGAIN}; if it repeats: ${known ?? 'look for lack of memory'}`,
+    cure: `${TRY_AGAIN}; if it repeats: ${known ?? 'check whether memory runs out'}`,
   });
 }
 
@@ -66,16 +67,16 @@ export function deadlineError(subject: string, timeoutMs: number, lastHeard?: st
 
 export function silentError(subject: string, silenceMs: number, lastHeard?: string): QianmoError {
   return transient({
-    what: `the compute process fell silent during ${subject}`,
-    expected: `a sign of life every ${silenceMs} ms while it does not compute`,
+    what: `the compute process stopped responding during ${subject}`,
+    expected: `a sign of life every ${silenceMs} ms while its thread is free`,
     ...(lastHeard === undefined ? {} : { found: lastHeard }),
-    cure: `${TRY_AGAIN}; if it repeats, see whether the machine swaps or its disk hangs`,
+    cure: `${TRY_AGAIN}; if it repeats, check whether the machine swaps or its disk hangs`,
   });
 }
 
 export function badMessageError(subject: string): QianmoError {
   return transient({
-    what: `the compute process sent a message that is no answer during ${subject}`,
+    what: `the compute process sent an invalid answer during ${subject}`,
     cure: `${TRY_AGAIN}; if it repeats, rebuild: npm run build`,
   });
 }

@@ -1,8 +1,8 @@
 /**
- * The parent's side of computing: an executor over a compute process. Hands it one job at a time
- * and the inputs of the next one ahead, ends it when a job passes a bound, and replaces it when it
- * has died or grown. Imports no tensor library: whoever talks to the queue must never be blocked by
- * one.
+ * The parent's side of computing: an executor over a compute process. It gives the process one job at
+ * a time and the inputs of the next one in advance, ends it when a job exceeds a limit, and replaces
+ * it when it has died or grown. It imports no tensor library, because the process that talks to the
+ * queue must never be blocked by one.
  */
 
 import type { BackendChoice } from '../compute/engine/backend-choice.js';
@@ -20,38 +20,38 @@ import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
-  /** Bound on the rows a store keeps decoded in memory. */
+  /** The limit on decoded rows that a store keeps in memory. */
   readonly storeCacheByteCountMax?: number;
   /**
-   * Resident memory beyond which the process is replaced between two jobs; half of the machine's
-   * by default.
+   * The resident memory above which the process is replaced between two jobs; half of the machine's
+   * memory by default.
    */
   readonly computeMemoryByteCountMax?: number;
-  /** Longest silence of a process that does not compute. */
+  /** The longest silence of a process whose thread is free. */
   readonly silenceMsMax?: number;
   readonly backend?: BackendChoice;
-  /** Without it the process does not start; `auto` by default. */
+  /** The device that must compute; the process does not start without it. `auto` by default. */
   readonly device?: DeviceDemand;
   /**
-   * All variables of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`; those of this
-   * process when absent.
+   * The whole environment of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`; the
+   * parent's own when absent.
    */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly onEvent?: (event: ComputeEvent) => void;
-  /** Compiled entry to fork; tests put a misbehaving one here. */
+  /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
 }
 
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
-/** Loading TensorFlow takes a second or two; a machine under load, many more. */
+/** Loading TensorFlow takes a second or two, and much longer on a busy machine. */
 const START_TIMEOUT_MS = 120_000;
-/** Far above the second between two signs of life, for a machine that swaps. */
+/** Far more than the second between two signs of life, because a machine may swap. */
 const SILENCE_MS_MAX = 30_000;
 const MEMORY_SHARE_MAX = 0.5;
-/** What fewer jobs need, a fresh process would soon need again. */
+/** A process that grew in fewer jobs would soon be replaced again. */
 const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
 
-/** A process that has loaded its backend, and what it was sent. */
+/** A process that has loaded its backend, and the inputs it holds. */
 interface RunningChild {
   readonly child: ComputeChild;
   /** sha256 of the shared inputs it holds: a mirror of the child's caches, which see the same uses. */
@@ -60,15 +60,15 @@ interface RunningChild {
 }
 
 export interface ComputeExecutor extends Required<JobExecutor> {
-  /** Starts the process ahead of the first job, so that what is in the way shows at once. */
+  /** Starts the process before the first job, so that a problem is reported at once. */
   start(signal?: AbortSignal): Promise<void>;
 }
 
 /**
  * An executor in a child process. The child is started by `start` or the first job, and again by the
- * first job after it ended; jobs given at once are computed one after the other.
+ * first job after it ended. Concurrent jobs are computed one after the other.
  *
- * Its errors: `transient` when the process ended, fell silent or passed `job.timeoutMs`,
+ * Its errors: `transient` when the process ended, stopped responding or exceeded `job.timeoutMs`,
  * `interrupted` when the signal aborted, and whatever the child reports.
  */
 export function createComputeProcess(options: ComputeProcessOptions): ComputeExecutor {
@@ -91,7 +91,7 @@ export function createComputeProcess(options: ComputeProcessOptions): ComputeExe
   };
 }
 
-/** The state behind the executor; its callers take turns. */
+/** The state behind the executor. Its methods are called one at a time. */
 class ComputeProcess {
   readonly #options: ComputeProcessOptions;
   readonly #residentByteCountMax: number;
@@ -154,7 +154,7 @@ class ComputeProcess {
     });
     this.#running = null;
     await child.endGracefully('replaced');
-    // The next job finds it started; what is in the way is that job's to report.
+    // A failure to start is reported by the next job, which starts the process again.
     await this.#start().catch(() => undefined);
   }
 
@@ -173,7 +173,7 @@ class ComputeProcess {
     try {
       await startUp(child, this.#options, signal);
     } catch (error) {
-      // What did not start is of no use to the next job.
+      // The next job needs a new process.
       child.kill('not-started');
       throw error;
     }
@@ -196,7 +196,7 @@ class ComputeProcess {
   }
 }
 
-/** Sends what the child does not hold. */
+/** Sends the shared inputs that the child does not hold. */
 function sendShared(
   { child, kept }: RunningChild,
   of: SharedKind,
@@ -208,7 +208,7 @@ function sendShared(
   kept[of].put(sha256, true);
 }
 
-/** Waits until the child has loaded its backend and returns what it computes on. */
+/** Waits until the child has loaded its backend and returns its device. */
 async function startUp(
   child: ComputeChild,
   options: ComputeProcessOptions,
@@ -232,7 +232,7 @@ async function startUp(
   return device;
 }
 
-/** What jobs would be computed on here: starts a compute process and ends it again. */
+/** The device that would compute jobs here: starts a compute process and ends it again. */
 export async function describeDevice(
   options: ComputeProcessOptions = { clock: systemClock },
 ): Promise<DeviceReport> {
@@ -258,7 +258,7 @@ function compiledEntry(): string {
   return fileURLToPath(new URL(relative, here));
 }
 
-/** Of the container where there is one; without a limit that number is absurdly large or 0. */
+/** The limit of the container, or the machine's memory where there is no limit. */
 function machineMemoryByteCount(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();

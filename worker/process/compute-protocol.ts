@@ -1,10 +1,10 @@
 /**
- * What the worker and its compute process say to each other over the fork's channel (advanced
- * serialization: typed arrays travel as bytes). Small records are parsed where they arrive.
+ * The messages between a worker and its compute process over the channel of the fork. Advanced
+ * serialization sends typed arrays as bytes. Small records are parsed on arrival.
  *
- * A job is sent in two messages: `prepare` with its inputs, at any time, and `execute` when its turn
- * has come. Bytes that jobs share, dense ones of an outer step and frozen ones of a run, travel before in
- * messages of their own: a received array keeps its whole message in memory.
+ * A job is sent in two messages: `prepare` with its inputs, at any time, and `execute` when it is the
+ * job's turn. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
+ * before, in separate messages, because a received array keeps its whole message in memory.
  */
 
 import { z } from 'zod';
@@ -20,24 +20,24 @@ const requestId = z.int().nonnegative();
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected bytes');
 
 /**
- * Inputs that a compute process holds of each kind: dense ones of this outer step and the next, frozen
- * ones of two runs that take turns.
+ * The number of inputs of each kind that a compute process holds: dense ones of this outer step and
+ * the next, frozen ones of two runs that take turns.
  */
 export const SHARED_KEPT_COUNT = 2;
 export const SharedKindSchema = z.enum(['dense', 'frozen']);
 export type SharedKind = z.infer<typeof SharedKindSchema>;
 
-/** What a job is at. The thread is blocked in all phases but `reading`. */
+/** The progress of a job. The thread is blocked in every phase except `reading`. */
 const JobProgressSchema = z.strictObject({
   phase: z.enum(['reading', 'computing']),
-  /** Under way: the `number`-th from 1 of `count`. */
+  /** The current micro-batch, counted from 1. */
   microBatch: z.strictObject({ number: z.int().positive(), count: z.int().positive() }).optional(),
 });
 export type JobProgress = z.infer<typeof JobProgressSchema>;
-/** Called at each phase and before each micro-batch; cheap, so that the caller need not count. */
+/** Called at each phase and before each micro-batch. It is cheap, so callers need not limit calls. */
 export type OnProgress = (progress: JobProgress) => void;
 
-/** Parent to child. */
+/** Messages from parent to child. */
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('start'),
@@ -52,14 +52,14 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     sha256: z.string(),
     bytes,
   }),
-  /** Replaces an earlier one that was not executed. The shared bytes are those the job names. */
+  /** Replaces an earlier job that was not executed. The job names its shared inputs. */
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
     job: JobSchema,
     rowPack: bytes.nullable(),
   }),
-  /** Of what was prepared under the same id. */
+  /** Executes the job that was prepared under the same id. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
 ]);
 
@@ -73,10 +73,10 @@ const FailureReportSchema = z.strictObject({
   isOfThisMachine: z.literal(true).optional(),
 });
 
-/** Child to parent. */
+/** Messages from child to parent. */
 export const ComputeReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ready'), device: DeviceReportSchema }),
-  /** Of the process as a whole, at any time. */
+  /** An event that belongs to no request; sent at any time. */
   z.strictObject({
     kind: z.literal('event'),
     event: z.union([eventSchemaOf('backend-portable'), eventSchemaOf('micro-batch-halved')]),
@@ -90,17 +90,17 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     backend: z.string(),
-    /** Memory that the process holds, native memory included. */
+    /** The resident memory of the process, including native memory. */
     residentByteCount: z.int().positive(),
   }),
   z.strictObject({
     kind: z.literal('failed'),
-    /** Null when it is of no job: the start, or a message that could not be read. */
+    /** Null for a failed start and for a message that could not be parsed. */
     requestId: requestId.nullable(),
     report: FailureReportSchema,
     residentByteCount: z.int().positive(),
   }),
-  /** At each phase, and at a bounded rate within one. */
+  /** Sent at each phase, and at a bounded rate within a phase. */
   z.strictObject({ kind: z.literal('progress'), requestId, progress: JobProgressSchema }),
 ]);
 
@@ -108,12 +108,12 @@ export type ComputeRequest = z.infer<typeof ComputeRequestSchema>;
 export type ComputeReply = z.infer<typeof ComputeReplySchema>;
 export type FailureRecord = z.infer<typeof FailureReportSchema>;
 
-/** A failure as a record: what crosses the process boundary has no stack and no cause object. */
+/** A failure as a record. It has no stack and no cause, which cannot cross the process boundary. */
 export function failureRecordOf(error: unknown): FailureRecord {
   if (!(error instanceof QianmoError))
     return {
       kind: 'failed',
-      what: 'the compute process met a bug',
+      what: 'the compute process hit a bug',
       found: error instanceof Error ? error.message : String(error),
       cure: 'report it with the config of the run',
     };
@@ -124,7 +124,7 @@ export function failureRecordOf(error: unknown): FailureRecord {
 }
 
 export function errorFromRecord(record: FailureRecord): QianmoError {
-  // `undefined` parts are dropped, so only parts that are there remain.
+  // `undefined` parts are dropped, because optional parts must be absent.
   const parts = Object.fromEntries(Object.entries(record).filter(([, part]) => part !== undefined));
   const { kind, what } = record;
   return new QianmoError({ ...(parts as Partial<FailureReport>), kind, what });

@@ -117,7 +117,7 @@ test('only a process that does not compute is ended for its silence', async () =
   clock.advance(2_000);
   const silent = await failed;
   expect(silent.kind).toBe('transient');
-  expect(silent.message).toContain('fell silent');
+  expect(silent.message).toContain('stopped responding');
   expect(silent.report.found).toMatch(/^last heard: reading, /);
   const hanging = failureOf(executor.execute(inputOf('hangs-computing', 4_000)));
   await progressHeard();
@@ -152,13 +152,13 @@ test.each([
 });
 
 test.each([
-  ['SIGKILL', /out of memory/],
-  ['SIGABRT', /native code gave up/],
-  ['SIGSEGV', /native code broke/],
-  ['SIGBUS', /native code broke/],
+  ['SIGKILL', /memory ran out/],
+  ['SIGABRT', /native code aborted/],
+  ['SIGSEGV', /native code crashed/],
+  ['SIGBUS', /native code crashed/],
   ['SIGILL', /lacks an instruction/],
   ['SIGFPE', /divided by zero/],
-  ['SIGTERM', /look for lack of memory/],
+  ['SIGTERM', /check whether memory runs out/],
 ])('a death by %s costs one job and is reported with its cure', async (signal, cure) => {
   const executor = open();
   const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
