@@ -1,5 +1,6 @@
 /** From evaluated runs to the numbers of a comparison. Pure but for the seed. */
 
+import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { EvaluationReport, Interval } from '../scoring/evaluation-report.js';
@@ -59,15 +60,12 @@ export function compareRuns(
   for (const { evaluated } of chosen.slice(1)) demandSameRows(first.evaluated, evaluated);
   const arms = chosen.map(({ evaluated, arm }) => armOf(evaluated, arm));
   const labels = labelsOf(
-    chosen.map(({ evaluated }, i) => `${evaluated.report.run.run}:${arms[i] ?? ''}`),
+    chosen.map(({ evaluated }, i) => `${evaluated.report.run.run}:${at(arms, i)}`),
   );
   const compared: Compared = {
     rows: { ...logits.rows, ...(report.label === undefined ? {} : { label: report.label }) },
     supportRowCounts: logits.supportRowCounts,
-    logits: chosen.map(
-      ({ evaluated }, index) =>
-        evaluated.logits.logits.get(arms[index] ?? '') ?? new Float32Array(),
-    ),
+    logits: chosen.map(({ evaluated }, index) => logitsOf(evaluated, at(arms, index))),
   };
   const edges = settings.sizeBucketEdges ?? bucketEdgesOf(report);
   return {
@@ -77,7 +75,7 @@ export function compareRuns(
     bootstrapSamples: report.bootstrapSamples,
     calibrationBins: report.calibrationBins,
     runs: chosen.map(({ evaluated }, index) => ({
-      ...describeRun(evaluated, arms[index] ?? '', labels[index] ?? ''),
+      ...describeRun(evaluated, at(arms, index), at(labels, index)),
       otherSupportAdgroupCount: otherSupportAdgroupCount(compared, evaluated),
     })),
     slices: [EVERY_ADGROUP, ...sizeBuckets(edges)].flatMap((bucket) => {
@@ -89,6 +87,12 @@ export function compareRuns(
     ),
     differenceHistograms: histogramsAgainstFirst(compared, labels),
   };
+}
+
+function logitsOf({ logits }: EvaluatedRun, arm: string): Float32Array {
+  const found = logits.logits.get(arm);
+  if (found === undefined) throw new Error(`the run has no logits of the arm ${arm}`);
+  return found;
 }
 
 interface Compared {
@@ -109,9 +113,7 @@ function compareSlice(
   const logits = compared.logits.map((of) => selectRows(compared.rows, positions, of));
   const scores = logits.map((of) => scoreAdgroups(of, rows));
   const measures = bootstrapMeasures(
-    logits.map((of, run) =>
-      measuredRun(of, rows, scores[run] ?? { losses: new Float64Array(), aucs: [] }),
-    ),
+    logits.map((of, run) => measuredRun(of, rows, at(scores, run))),
     rows,
     {
       samples: report.bootstrapSamples,
@@ -130,7 +132,7 @@ function compareSlice(
       metrics: metricsOf(
         of,
         rows,
-        scores[run]?.aucs ?? [],
+        at(scores, run).aucs,
         {
           logloss: finite(measures, run, 'logloss'),
           loglossPerAdgroup: finite(measures, run, 'loglossPerAdgroup'),
@@ -148,14 +150,14 @@ function finite(
   run: number,
   measure: 'logloss' | 'loglossPerAdgroup',
 ): Interval {
-  const interval = values[run]?.get(measure) ?? null;
+  const interval = at(values, run).get(measure) ?? null;
   if (interval === null) throw new Error(`the ${measure} of a run is not finite`);
   return interval;
 }
 
 function differencesOf({ differences }: ComparedMeasures, run: number): RunDifferences {
   const of = (measure: keyof RunDifferences): Interval | null =>
-    differences[run]?.get(measure) ?? null;
+    at(differences, run).get(measure) ?? null;
   return {
     logloss: of('logloss'),
     loglossPerAdgroup: of('loglossPerAdgroup'),
@@ -172,13 +174,14 @@ function histogramsAgainstFirst(
 ): ComparisonReport['differenceHistograms'] {
   const impressions = adgroupImpressions(rows);
   const means = logits.map((of) =>
-    scoreAdgroups(of, rows).losses.map((loss, adgroup) => loss / (impressions[adgroup] ?? 1)),
+    scoreAdgroups(of, rows).losses.map((loss, adgroup) => loss / at(impressions, adgroup)),
   );
+  const first = at(means, 0);
   const differences = means
     .slice(1)
     .map((of, index): [string, Float64Array] => [
-      labels[index + 1] ?? '',
-      of.map((mean, adgroup) => mean - (means[0]?.[adgroup] ?? 0)).filter(Number.isFinite),
+      at(labels, index + 1),
+      of.map((mean, adgroup) => mean - at(first, adgroup)).filter(Number.isFinite),
     ]);
   return histogramsOf(differences).map(({ name, ...histogram }) => ({ label: name, ...histogram }));
 }

@@ -3,6 +3,7 @@
  * needs. Rows are sorted once; each weighting is then one pass over them.
  */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 
 /** Given how often each adgroup counts, the AUC of all rows; NaN with one class only. */
@@ -12,16 +13,16 @@ export type WeightedAuc = (adgroupWeights: ArrayLike<number>) => number;
 export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc {
   const adgroupOfRow = new Int32Array(logits.length);
   for (let adgroup = 0; adgroup + 1 < rows.starts.length; adgroup += 1)
-    adgroupOfRow.fill(adgroup, rows.starts[adgroup] ?? 0, rows.starts[adgroup + 1] ?? 0);
+    adgroupOfRow.fill(adgroup, ...spanAt(rows.starts, adgroup));
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
     (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
   );
   // In ascending order of the logit, side by side in memory: one pass reads them once.
-  const adgroups = order.map((row) => adgroupOfRow[row] ?? 0);
-  const clicks = Float64Array.from(order, (row) => rows.clicks[row] ?? 0);
+  const adgroups = order.map((row) => at(adgroupOfRow, row));
+  const clicks = Float64Array.from(order, (row) => at(rows.clicks, row));
   const others = Float64Array.from(
     order,
-    (row) => (rows.impressions[row] ?? 0) - (rows.clicks[row] ?? 0),
+    (row) => at(rows.impressions, row) - at(rows.clicks, row),
   );
   const opensTie = Uint8Array.from(order, (row, place) =>
     place > 0 && logits[row] === logits[order[place - 1] ?? 0] ? 0 : 1,

@@ -3,6 +3,7 @@
  * for an interval. All runs see the same draws, so differences are paired.
  */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { bootstrapCounts, percentileInterval } from '../scoring/bootstrap.js';
 import type { Interval } from '../scoring/evaluation-report.js';
@@ -44,16 +45,17 @@ export function measuredRun(
   const prediction = predictionOf(rows);
   const predictedClicks = sumsByAdgroup(
     rows,
-    (row) => (rows.impressions[row] ?? 0) * prediction(logits[row] ?? 0),
+    (row) => at(rows.impressions, row) * prediction(at(logits, row)),
   );
   return { scores, predictedClicks, auc: weightedAuc(logits, rows) };
 }
 
 function sumsByAdgroup(rows: TaskCounts, valueOf: (row: number) => number): Float64Array {
   const sums = new Float64Array(rows.starts.length - 1);
-  for (let adgroup = 0; adgroup < sums.length; adgroup += 1)
-    for (let row = rows.starts[adgroup] ?? 0; row < (rows.starts[adgroup + 1] ?? 0); row += 1)
-      sums[adgroup] = (sums[adgroup] ?? 0) + valueOf(row);
+  for (let adgroup = 0; adgroup < sums.length; adgroup += 1) {
+    const [start, end] = spanAt(rows.starts, adgroup);
+    for (let row = start; row < end; row += 1) sums[adgroup] = at(sums, adgroup) + valueOf(row);
+  }
   return sums;
 }
 
@@ -70,7 +72,7 @@ export function measuresOf(
   rows: TaskCounts,
 ): (weights: ArrayLike<number>, withAuc: boolean) => Measures[] {
   const impressions = adgroupImpressions(rows);
-  const clicks = sumsByAdgroup(rows, (row) => rows.clicks[row] ?? 0);
+  const clicks = sumsByAdgroup(rows, (row) => at(rows.clicks, row));
   const hasClasses = !isOfValues(rows);
   return (weights, withAuc) => {
     const weighted = (values: Float64Array): number => {
@@ -140,17 +142,15 @@ export function bootstrapMeasures(
   const onAll = measure(new Float64Array(adgroupCount).fill(1), true);
   const place = (run: number, index: number): number => run * MEASURES.length + index;
   const columns = Array.from({ length: place(runs.length, 0) }, () => new Float64Array(samples));
+  const columnOf = (run: number, index: number): Float64Array => at(columns, place(run, index));
   bootstrapCounts(adgroupCount, settings, (weights, sample) => {
     for (const [run, measures] of measure(weights, sample < aucSamples).entries())
       for (const [index, value] of measures.entries()) {
-        const column = columns[place(run, index)];
-        if (column !== undefined) column[sample] = value;
+        columnOf(run, index)[sample] = value;
       }
   });
   const intervalOf = (value: number, draws: Float64Array): Interval | null =>
     Number.isFinite(value) ? { value, ...percentileInterval(draws, confidence) } : null;
-  const columnOf = (run: number, index: number): Float64Array =>
-    columns[place(run, index)] ?? new Float64Array();
   const byMeasure = (
     of: (index: number) => Interval | null,
   ): ReadonlyMap<Measure, Interval | null> =>
@@ -158,14 +158,14 @@ export function bootstrapMeasures(
   return {
     aucSamples,
     values: runs.map((_, run) =>
-      byMeasure((index) => intervalOf(onAll[run]?.[index] ?? NaN, columnOf(run, index))),
+      byMeasure((index) => intervalOf(at(at(onAll, run), index), columnOf(run, index))),
     ),
     differences: runs.map((_, run) =>
       byMeasure((index) => {
         const first = columnOf(0, index);
         return intervalOf(
-          (onAll[run]?.[index] ?? NaN) - (onAll[0]?.[index] ?? NaN),
-          columnOf(run, index).map((value, sample) => value - (first[sample] ?? NaN)),
+          at(at(onAll, run), index) - at(at(onAll, 0), index),
+          columnOf(run, index).map((value, sample) => value - at(first, sample)),
         );
       }),
     ),

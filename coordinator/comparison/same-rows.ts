@@ -3,6 +3,7 @@
  * as long as tasks, rows, clicks and impressions are the same: pairing needs no more.
  */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TestLogits } from '../scoring/test-logits.js';
 import type { EvaluatedRun } from './evaluated-run.js';
@@ -46,17 +47,16 @@ function rowDifference(first: TestLogits, other: TestLogits): string | null {
   for (const [task, key] of first.taskKeys.entries()) {
     if (other.taskKeys[task] !== key)
       return `the test adgroups in another order, from ${shown(key)} on`;
-    const start = first.rows.starts[task] ?? 0;
-    const end = first.rows.starts[task + 1] ?? 0;
-    const otherStart = other.rows.starts[task] ?? 0;
-    const otherCount = (other.rows.starts[task + 1] ?? 0) - otherStart;
+    const [start, end] = spanAt(first.rows.starts, task);
+    const [otherStart, otherEnd] = spanAt(other.rows.starts, task);
+    const otherCount = otherEnd - otherStart;
     if (otherCount !== end - start)
       return `${otherCount} query rows of adgroup ${shown(key)} instead of ${end - start}`;
     // The starts agree so far, so the places of rows do.
     for (const column of ['logRows', 'clicks', 'impressions'] as const)
       for (let row = start; row < end; row += 1)
         if (first.rows[column][row] !== other.rows[column][row])
-          return `other ${NAMES[column]} in query row ${row - start + 1} of adgroup ${shown(key)}: ${other.rows[column][row] ?? 0} instead of ${first.rows[column][row] ?? 0}`;
+          return `other ${NAMES[column]} in query row ${row - start + 1} of adgroup ${shown(key)}: ${at(other.rows[column], row)} instead of ${at(first.rows[column], row)}`;
   }
   return null;
 }

@@ -8,6 +8,7 @@
  * of fewer than `BUCKET_ADGROUPS_MIN` validation adgroups goes by the difference over all of them.
  */
 
+import { spanAt } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import { bootstrapIntervals } from '../scoring/bootstrap.js';
 import type { BlockChoice } from '../scoring/evaluation-report.js';
@@ -102,7 +103,7 @@ export function chosenLogits(
         count >= least && (most === null || count <= most),
     );
     if (choice?.serves !== 'adapted') continue;
-    const [start, end] = [query.starts[position] ?? 0, query.starts[position + 1] ?? 0];
+    const [start, end] = spanAt(query.starts, position);
     served.set(adapted.subarray(start, end), start);
   }
   return served;

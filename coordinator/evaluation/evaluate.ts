@@ -1,5 +1,6 @@
 /** Evaluates a trained run on held-out adgroups: every arm side by side, nothing tuned on test. */
 
+import { at } from '../../shared/base/arrays.js';
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
@@ -99,7 +100,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const test = await readSplitRows(store, testTasks);
   const scored: ScoredRows = {
     rows: test.query,
-    supportRowCounts: testTasks.map((index) => store.tasks[index]?.supportRowCount ?? 0),
+    supportRowCounts: testTasks.map((index) => at(store.tasks, index).supportRowCount),
     logits: await predictArms(
       passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
       plan,
@@ -153,7 +154,7 @@ function testLogitsOf(
   rows: FlatRows,
   { logits, supportRowCounts }: ScoredRows,
 ): Uint8Array {
-  const taskKeys = rows.taskIndices.map((index) => store.tasks[index]?.key ?? '');
+  const taskKeys = rows.taskIndices.map((index) => at(store.tasks, index).key);
   return encodeTestLogits({ taskKeys, supportRowCounts, rows, logits });
 }
 

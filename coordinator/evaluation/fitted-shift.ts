@@ -6,6 +6,7 @@
  * Of values: the mean residual of the support rows, shrunken towards the prior mean.
  */
 
+import { demandSameLength } from '../../shared/base/arrays.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import { sigmoid, sumOf, type CountedRows } from '../scoring/metrics.js';
 
@@ -26,6 +27,7 @@ const TOLERANCE = 1e-12;
 export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: ShiftPrior): number {
   const { label = CLICK_LABEL } = rows;
   if (label.loss === 'squared') return valueShift(logits, rows, prior, label.deviation);
+  demandSameLength(logits, rows.clicks, rows.impressions);
   const precision = 1 / (prior.deviation * prior.deviation);
   let low = -Infinity;
   let high = Infinity;
@@ -63,6 +65,7 @@ function valueShift(
   { mean, deviation }: ShiftPrior,
   unit: number,
 ): number {
+  demandSameLength(values, rows.clicks, rows.impressions);
   const precision = 1 / (deviation * deviation);
   let residual = 0;
   for (let row = 0; row < values.length; row += 1)

@@ -1,5 +1,6 @@
 /** Per-row test predictions of every arm as a Parquet file, so that others can check the metrics. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
@@ -95,15 +96,15 @@ function appendRows(
   const prediction = predictionOf(rows);
   const ofValues = isOfValues(rows);
   for (const [position, taskIndex] of rows.taskIndices.entries()) {
-    const key = store.tasks[taskIndex]?.key ?? '';
-    const end = rows.starts[position + 1] ?? 0;
-    for (let row = rows.starts[position] ?? 0; row < end; row += 1) {
+    const { key } = at(store.tasks, taskIndex);
+    const [start, end] = spanAt(rows.starts, position);
+    for (let row = start; row < end; row += 1) {
       appender.appendVarchar(key);
-      appender.appendBigInt(BigInt(rows.logRows[row] ?? 0));
-      const impressions = rows.impressions[row] ?? 0;
-      appender.appendFloat((rows.clicks[row] ?? 0) / (ofValues ? impressions : 1));
+      appender.appendBigInt(BigInt(at(rows.logRows, row)));
+      const impressions = at(rows.impressions, row);
+      appender.appendFloat(at(rows.clicks, row) / (ofValues ? impressions : 1));
       appender.appendFloat(impressions);
-      for (const ofArm of logits) appender.appendDouble(prediction(ofArm[row] ?? 0));
+      for (const ofArm of logits) appender.appendDouble(prediction(at(ofArm, row)));
       appender.endRow();
     }
   }

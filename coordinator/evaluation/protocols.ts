@@ -9,6 +9,7 @@
  *   day by day: each is predicted by arms that adapted on all its adgroup's rows of earlier days.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -121,13 +122,13 @@ async function scoredUnder(
   division: RowDivision,
 ): Promise<ScoredTasks> {
   const divided = await dividedStore(store, testTasks, division);
-  const taskIndices = testTasks.filter((index) => (divided.tasks[index]?.queryRowCount ?? 0) > 0);
+  const taskIndices = testTasks.filter((index) => at(divided.tasks, index).queryRowCount > 0);
   const rows = await readSplitRows(divided, taskIndices);
   const context = passesOver(stage, plan.testPasses * taskIndices.length);
   return {
     taskIndices,
     rows: rows.query,
-    supportRowCounts: taskIndices.map((index) => divided.tasks[index]?.supportRowCount ?? 0),
+    supportRowCounts: taskIndices.map((index) => at(divided.tasks, index).supportRowCount),
     logits: await predictArms(
       { ...context, store: divided, undividedStore: store, division },
       plan,

@@ -1,5 +1,6 @@
 /** The periods that progressive validation replays, and what stands against replaying them. */
 
+import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -30,7 +31,7 @@ export async function periodsToReplay(
   const numbers = new Set<number>();
   for await (const task of tasksInOrder(store, testTasks))
     for (const [row, time] of task.times.entries())
-      if ((task.impressions[row] ?? 0) > 0) numbers.add(periodNumber(time, periodSeconds));
+      if (at(task.impressions, row) > 0) numbers.add(periodNumber(time, periodSeconds));
   if (numbers.size > periodsMax) throw tooManyPeriods(numbers.size, progressive);
   return [...numbers]
     .sort((a, b) => a - b)

@@ -1,5 +1,6 @@
 /** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
@@ -41,22 +42,23 @@ export async function chooseOnValidation(
     role: 'query',
     keep: [0, 1],
   });
-  const [unadapted, adapted] = lossSums;
+  const [unadapted, adapted] = [at(lossSums, 0), at(lossSums, 1)];
   const impressions = adgroupImpressions(validation.query);
   const adgroups = supportRowCountsOf(validation).map((supportRowCount, position) => ({
     supportRowCount,
-    impressions: impressions[position] ?? 0,
-    adaptedLoss: adapted?.[position] ?? 0,
-    unadaptedLoss: unadapted?.[position] ?? 0,
+    impressions: at(impressions, position),
+    adaptedLoss: at(adapted, position),
+    unadaptedLoss: at(unadapted, position),
   }));
   const { evaluation, seed } = context.config;
   return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }) };
 }
 
 function supportRowCountsOf({ support }: SplitRows): number[] {
-  return [...support.taskIndices.keys()].map(
-    (position) => (support.starts[position + 1] ?? 0) - (support.starts[position] ?? 0),
-  );
+  return [...support.taskIndices.keys()].map((position) => {
+    const [start, end] = spanAt(support.starts, position);
+    return end - start;
+  });
 }
 
 async function selectCells(
@@ -112,9 +114,8 @@ export async function predictArms(
       role: 'query',
       keep: cell === undefined ? [0] : [0, 1],
     });
-    const [unadapted, adapted] = logits;
-    if (unadapted !== undefined) found.set(unadaptedArm, unadapted);
-    if (adapted !== undefined) found.set(adaptedArm, adapted);
+    found.set(unadaptedArm, at(logits, 0));
+    if (cell !== undefined) found.set(adaptedArm, at(logits, 1));
   };
   const { global, arms } = plan;
   if (global !== null && GLOBAL_ARMS.some((arm) => arms.has(arm)))
@@ -156,7 +157,7 @@ async function predictShift(
     role: 'support',
     keep: [0],
   });
-  return shiftedLogits(prior, { query, support: logits[0] ?? new Float32Array() }, test);
+  return shiftedLogits(prior, { query, support: at(logits, 0) }, test);
 }
 
 /** A known probability of exactly 0 or 1 would make one miss cost infinitely much. */

@@ -3,6 +3,7 @@
  * is given the validation tasks and no others.
  */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { DivergenceError } from '../../shared/base/errors.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import type { Grid } from './grid.js';
@@ -33,12 +34,9 @@ export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
  */
 export function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
   let best = 0;
-  for (const [index, loss] of meanLosses.entries())
-    if (loss < (meanLosses[best] ?? Infinity)) best = index;
-  const cell = grid.cells[best];
-  const validationLogloss = meanLosses[best];
-  if (cell === undefined || validationLogloss === undefined)
-    throw new Error('a grid has at least one cell');
+  for (const [index, loss] of meanLosses.entries()) if (loss < at(meanLosses, best)) best = index;
+  const cell = at(grid.cells, best);
+  const validationLogloss = at(meanLosses, best);
   if (!Number.isFinite(validationLogloss)) throw everyCellDiverges(arm, grid);
   return {
     arm,
@@ -47,13 +45,13 @@ export function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number
     atGridEdge: grid.isAtEdge(best),
     grid: grid.cells.map((each, index) => ({
       cell: each,
-      validationLogloss: finiteOrNull(meanLosses[index]),
+      validationLogloss: finiteOrNull(at(meanLosses, index)),
     })),
   };
 }
 
-function finiteOrNull(value: number | undefined): number | null {
-  return value !== undefined && Number.isFinite(value) ? value : null;
+function finiteOrNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
 }
 
 function everyCellDiverges(arm: ArmName, grid: Grid): DivergenceError {
@@ -104,7 +102,7 @@ export async function unadaptedLogits(
   const ofRole = async (role: 'query' | 'support'): Promise<Float32Array> => {
     const request = { ...model, taskIndices, adaptations: [UNADAPTED], role, keep: [0] };
     const { logits } = await predictLogits(context, request);
-    return logits[0] ?? new Float32Array();
+    return at(logits, 0);
   };
   return { query: await ofRole('query'), support: await ofRole('support') };
 }
@@ -134,9 +132,8 @@ export function shiftedLogits(
   for (const position of rows.query.taskIndices.keys()) {
     const support = selectTasks(rows.support, [position]);
     const shift = mapShift(selectRows(rows.support, [position], logits.support), support, prior);
-    const end = rows.query.starts[position + 1] ?? 0;
-    for (let row = rows.query.starts[position] ?? 0; row < end; row += 1)
-      shifted[row] = (logits.query[row] ?? 0) + shift;
+    const [start, end] = spanAt(rows.query.starts, position);
+    for (let row = start; row < end; row += 1) shifted[row] = at(logits.query, row) + shift;
   }
   return shifted;
 }

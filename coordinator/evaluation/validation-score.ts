@@ -3,6 +3,7 @@
  * cell of the evaluation's grid, not adapting at all included. Test adgroups have no part in it.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
@@ -118,7 +119,7 @@ export async function validationScore(
   const impressions = sumOf(validation.impressions);
   let best: ValidationScore | null = null;
   for (const [index, cell] of cells.entries()) {
-    const validationLogloss = sumOf(lossSums[index] ?? []) / impressions;
+    const validationLogloss = sumOf(at(lossSums, index)) / impressions;
     if (
       Number.isFinite(validationLogloss) &&
       validationLogloss < (best?.validationLogloss ?? Infinity)

@@ -3,11 +3,13 @@
  * equally spaced points with one common offset, laid on the running total of the shares.
  */
 
+import { at } from '../../shared/base/arrays.js';
+
 /** The running total of `shares` in the order of `order`, summed in float64. */
 export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
   let total = 0;
   return Float64Array.from(order, (place) => {
-    total += shares[place] ?? 0;
+    total += at(shares, place);
     return total;
   });
 }
@@ -18,7 +20,7 @@ export function runningTotals(order: Int32Array, shares: Float64Array): Float64A
  * down or up for every single offset.
  */
 export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
-  const total = totals[totals.length - 1] ?? 0;
+  const total = at(totals, totals.length - 1);
   return Array.from({ length: drawCount }, (_, draw) =>
     firstAbove(totals, ((offset + draw) / drawCount) * total),
   );
@@ -30,7 +32,7 @@ function firstAbove(totals: Float64Array, point: number): number {
   let high = totals.length - 1;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((totals[middle] ?? 0) > point) high = middle;
+    if (at(totals, middle) > point) high = middle;
     else low = middle + 1;
   }
   return low;

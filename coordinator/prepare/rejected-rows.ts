@@ -1,5 +1,6 @@
 /** Rows that are refused: counted, bounded, and written with file, line and reason. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -124,7 +125,7 @@ function firstOf(rejects: readonly Reject[], files: readonly LogFile[]): string 
 function fileOf(row: number, logs: RawLogs): number {
   let fileIndex = 0;
   for (let next = 0; next + 1 < logs.rowStarts.length; next += 1)
-    if ((logs.rowStarts[next] ?? 0) <= row) fileIndex = next;
+    if (at(logs.rowStarts, next) <= row) fileIndex = next;
   return fileIndex;
 }
 
@@ -148,8 +149,8 @@ async function lineNumbers(
     const rowsHere = rows.filter((row) => fileOf(row, logs) === fileIndex);
     const linesHere = malformed.filter((reject) => reject.fileIndex === fileIndex);
     if (file.format === 'parquet' || rowsHere.length + linesHere.length === 0) continue;
-    const start = logs.rowStarts[fileIndex] ?? 0;
-    const rowCount = (logs.rowStarts[fileIndex + 1] ?? 0) - start;
+    const [start, end] = spanAt(logs.rowStarts, fileIndex);
+    const rowCount = end - start;
     await numberLines(file, fileIndex, session);
     const [recordCount] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM records');
     if (recordCount === rowCount) {

@@ -3,6 +3,7 @@
  * leaves out those beyond the caps, and hands whole tasks to the row files.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import {
   DuckDBListVector,
   type DuckDBDataChunk,
@@ -68,7 +69,7 @@ export async function assembleRows(
     if (reorders) columns.sortFrom(taskStart);
     catalog.push({
       key: task.key,
-      split: TASK_SPLITS[task.split] ?? 'train',
+      split: at(TASK_SPLITS, task.split),
       supportRowCount: task.support,
       queryRowCount: task.query,
       firstSeenTime: task.firstSeenTime,

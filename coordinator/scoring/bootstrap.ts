@@ -3,6 +3,7 @@
  * adgroup stay together and every arm is judged on the same draws (paired).
  */
 
+import { at, demandSameLength } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { Interval } from './evaluation-report.js';
 
@@ -24,7 +25,8 @@ export function bootstrapIntervals(
   statistics: readonly SumStatistic[],
   settings: BootstrapSettings,
 ): (Interval | null)[] {
-  const adgroupCount = columns[0]?.length ?? 0;
+  demandSameLength(...columns);
+  const adgroupCount = at(columns, 0).length;
   const width = columns.length;
   // Adgroup-major, so that one draw reads one stretch of memory.
   const values = new Float64Array(adgroupCount * width);
@@ -45,14 +47,12 @@ export function bootstrapIntervals(
   for (let sample = 0; sample < settings.samples; sample += 1) {
     sums.fill(0);
     for (let draw = 0; draw < adgroupCount; draw += 1) add(settings.stream.below(adgroupCount));
-    for (const [index, statistic] of statistics.entries()) {
-      const column = drawn[index];
-      if (column !== undefined) column[sample] = statistic(sums);
-    }
+    for (const [index, statistic] of statistics.entries())
+      at(drawn, index)[sample] = statistic(sums);
   }
   return onAll.map((value, index) =>
     Number.isFinite(value)
-      ? { value, ...percentileInterval(drawn[index] ?? new Float64Array(), settings.confidence) }
+      ? { value, ...percentileInterval(at(drawn, index), settings.confidence) }
       : null,
   );
 }

@@ -1,5 +1,6 @@
 /** The rows of many tasks end to end, without their features: what scoring needs of a split. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { labelOf, type TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 
@@ -47,12 +48,12 @@ export async function readFlatRows(
   role: RowRole,
 ): Promise<FlatRows> {
   const rowCounts = taskIndices.map((taskIndex) => {
-    const entry = store.tasks[taskIndex];
-    return (role === 'query' ? entry?.queryRowCount : entry?.supportRowCount) ?? 0;
+    const entry = at(store.tasks, taskIndex);
+    return role === 'query' ? entry.queryRowCount : entry.supportRowCount;
   });
   const starts = new Int32Array(taskIndices.length + 1);
-  for (const [task, count] of rowCounts.entries()) starts[task + 1] = (starts[task] ?? 0) + count;
-  const rowCount = starts[taskIndices.length] ?? 0;
+  for (const [task, count] of rowCounts.entries()) starts[task + 1] = at(starts, task) + count;
+  const rowCount = at(starts, taskIndices.length);
   const clicks = new Float32Array(rowCount);
   const impressions = new Float32Array(rowCount);
   const oracle = store.manifest.hasOracle ? new Float32Array(rowCount) : null;
@@ -60,7 +61,7 @@ export async function readFlatRows(
   const label = labelOfAll(store, taskIndices);
   let position = 0;
   for await (const task of tasksInOrder(store, taskIndices)) {
-    const target = starts[position] ?? 0;
+    const target = at(starts, position);
     const [first, end] = roleBounds(task, role);
     const ofTask = inOwnUnit(task, label);
     clicks.set(ofTask.clicks.subarray(first, end), target);
@@ -84,7 +85,7 @@ export async function readSplitRows(
 
 /** @throws Error when tasks differ in label: their rows cannot be judged together. */
 export function labelOfAll(store: TaskStore, taskIndices: readonly number[]): TaskLabel {
-  const indices = new Set(taskIndices.map((index) => store.tasks[index]?.labelIndex ?? 0));
+  const indices = new Set(taskIndices.map((index) => at(store.tasks, index).labelIndex ?? 0));
   if (indices.size > 1) throw new Error(`tasks of ${indices.size} labels together`);
   return labelOf(store.manifest, { labelIndex: [...indices][0] ?? 0 });
 }
@@ -97,7 +98,7 @@ export function inOwnUnit(
   if (label.loss !== 'squared') return task;
   const { mean, deviation } = label;
   return {
-    clicks: task.clicks.map((sum, row) => mean * (task.impressions[row] ?? 0) + deviation * sum),
+    clicks: task.clicks.map((sum, row) => mean * at(task.impressions, row) + deviation * sum),
     oracle: task.oracle?.map((truth) => mean + deviation * truth) ?? null,
   };
 }
@@ -115,8 +116,8 @@ export async function clickRateOf(
   let impressions = 0;
   for await (const task of tasksInOrder(store, taskIndices))
     for (let row = 0; row < task.rowCount; row += 1) {
-      clicks += task.clicks[row] ?? 0;
-      impressions += task.impressions[row] ?? 0;
+      clicks += at(task.clicks, row);
+      impressions += at(task.impressions, row);
     }
   if (label.loss === 'squared')
     return label.mean + (impressions > 0 ? (label.deviation * clicks) / impressions : 0);
@@ -138,7 +139,7 @@ export async function* tasksInOrder(
 export function selectTasks(rows: TaskCounts, positions: readonly number[]): TaskCounts {
   const starts = new Int32Array(positions.length + 1);
   for (const [index, position] of positions.entries())
-    starts[index + 1] = (starts[index] ?? 0) + taskRowCount(rows, position);
+    starts[index + 1] = at(starts, index) + taskRowCount(rows, position);
   return {
     ...(rows.label === undefined ? {} : { label: rows.label }),
     starts,
@@ -157,7 +158,7 @@ export function selectRows(
   const selected = new Float32Array(length);
   let target = 0;
   for (const position of positions) {
-    const part = values.subarray(rows.starts[position] ?? 0, rows.starts[position + 1] ?? 0);
+    const part = values.subarray(...spanAt(rows.starts, position));
     selected.set(part, target);
     target += part.length;
   }
@@ -165,5 +166,6 @@ export function selectRows(
 }
 
 function taskRowCount(rows: TaskCounts, position: number): number {
-  return (rows.starts[position + 1] ?? 0) - (rows.starts[position] ?? 0);
+  const [start, end] = spanAt(rows.starts, position);
+  return end - start;
 }

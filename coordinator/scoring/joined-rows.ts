@@ -1,5 +1,6 @@
 /** Scores of the same adgroups on one set of rows after another, joined by adgroup. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import type { ArmName } from '../../shared/config/arms.js';
 import type { ScoredRows } from './score-arms.js';
 
@@ -14,17 +15,17 @@ export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
   const impressions: number[] = [];
   const logits = new Map<ArmName, number[]>(arms.map((arm) => [arm, []]));
   const starts = [0];
-  const positions = parts.map((part) => new Map(part.taskIndices.map((task, at) => [task, at])));
+  const positions = parts.map(
+    (part) => new Map(part.taskIndices.map((task, position) => [task, position])),
+  );
   for (const taskIndex of taskIndices) {
     for (const [index, part] of parts.entries()) {
-      const at = positions[index]?.get(taskIndex);
-      if (at === undefined) continue;
-      const [start, end] = [part.rows.starts[at] ?? 0, part.rows.starts[at + 1] ?? 0];
-      for (let row = start; row < end; row += 1) {
-        clicks.push(part.rows.clicks[row] ?? 0);
-        impressions.push(part.rows.impressions[row] ?? 0);
-        for (const arm of arms) logits.get(arm)?.push(part.logits.get(arm)?.[row] ?? NaN);
-      }
+      const position = at(positions, index).get(taskIndex);
+      if (position === undefined) continue;
+      const [start, end] = spanAt(part.rows.starts, position);
+      clicks.push(...part.rows.clicks.subarray(start, end));
+      impressions.push(...part.rows.impressions.subarray(start, end));
+      for (const [arm, joined] of logits) joined.push(...logitsOf(part, arm).subarray(start, end));
     }
     starts.push(clicks.length);
   }
@@ -39,4 +40,10 @@ export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
     },
     logits: new Map([...logits].map(([arm, values]) => [arm, Float32Array.from(values)])),
   };
+}
+
+function logitsOf({ logits }: ScoredTasks, arm: ArmName): Float32Array {
+  const found = logits.get(arm);
+  if (found === undefined) throw new Error(`a part was not scored with the arm ${arm}`);
+  return found;
 }

@@ -4,6 +4,7 @@
  * Where the label is a value, c is the value times the weight n, and predicted is the value itself.
  */
 
+import { at, demandSameLength } from '../../shared/base/arrays.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
 /** Aligned arrays `[rowCount]`. */
@@ -51,6 +52,7 @@ export function predictionOf(rows: Pick<CountedRows, 'label'>): (output: number)
  * of `n (z - c / n)^2`: the squared error times the weight.
  */
 export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
+  demandSameLength(logits, rows.clicks, rows.impressions);
   if (isOfValues(rows)) return squaredErrorSum(logits, rows);
   let sum = 0;
   for (let row = 0; row < logits.length; row += 1) {
@@ -90,6 +92,7 @@ export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): 
   const clicks = sumOf(rows.clicks);
   if (!(clicks > 0)) return null;
   const prediction = predictionOf(rows);
+  demandSameLength(logits, rows.impressions);
   let predicted = 0;
   for (let row = 0; row < logits.length; row += 1)
     predicted += (rows.impressions[row] ?? 0) * prediction(logits[row] ?? 0);
@@ -146,8 +149,8 @@ export function calibrationBins(
   }
   return Array.from(mass, (impressions, bin) => ({
     impressions,
-    meanPrediction: (predicted[bin] ?? 0) / impressions,
-    clickRate: (clicked[bin] ?? 0) / impressions,
+    meanPrediction: at(predicted, bin) / impressions,
+    clickRate: at(clicked, bin) / impressions,
   })).filter((bin) => bin.impressions > 0);
 }
 
@@ -170,6 +173,7 @@ interface TiedGroup {
 
 /** Rows of one logit added up, in ascending order of it; groups without impressions left out. */
 function tiedGroups(logits: ArrayLike<number>, rows: CountedRows): TiedGroup[] {
+  demandSameLength(logits, rows.clicks, rows.impressions);
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
     (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
   );

@@ -1,5 +1,6 @@
 /** The distributions the report draws: calibration curves and differences per adgroup. */
 
+import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import { quantileOf } from './bootstrap.js';
 import { calibrationBins } from './metrics.js';
@@ -29,7 +30,7 @@ export function differenceHistogramsOf(
   const means = new Map(
     [...scored.logits].map(([arm, logits]) => {
       const { losses } = scoreAdgroups(logits, scored.rows);
-      return [arm, losses.map((loss, position) => loss / (impressions[position] ?? 1))];
+      return [arm, losses.map((loss, position) => loss / at(impressions, position))];
     }),
   );
   return GLOBAL_ARMS.flatMap((reference) => {
@@ -38,7 +39,7 @@ export function differenceHistogramsOf(
     if (base === undefined || compared.length === 0) return [];
     const differences = compared.map(([arm, ofArm]): [ArmName, Float64Array] => [
       arm,
-      ofArm.map((mean, position) => mean - (base[position] ?? 0)).filter(Number.isFinite),
+      ofArm.map((mean, position) => mean - at(base, position)).filter(Number.isFinite),
     ]);
     return histogramsOf(differences).map(({ name, ...histogram }) => ({
       arm: name,
@@ -87,11 +88,11 @@ function symmetricEdges(differences: readonly Float64Array[]): number[] {
 
 function countsBetween(values: Float64Array, edges: readonly number[]): number[] {
   const counts = new Array<number>(edges.length - 1).fill(0);
-  const first = edges[0] ?? 0;
-  const width = ((edges.at(-1) ?? 0) - first) / counts.length;
+  const first = at(edges, 0);
+  const width = (at(edges, edges.length - 1) - first) / counts.length;
   for (const value of values) {
     const bin = Math.max(0, Math.min(counts.length - 1, Math.floor((value - first) / width)));
-    counts[bin] = (counts[bin] ?? 0) + 1;
+    counts[bin] = at(counts, bin) + 1;
   }
   return counts;
 }

@@ -1,5 +1,6 @@
 /** From the test rows and every arm's logits to the numbers of the report. Pure but for the seed. */
 
+import { at, spanAt } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/run-config.js';
 import { randomStream } from '../../shared/base/random.js';
 import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
@@ -52,8 +53,8 @@ export function positionsOf(
   const { starts, impressions } = scored.rows;
   const { supportRowCountMin: least, supportRowCountMax: most } = bucket;
   return [...scored.supportRowCounts.keys()].filter((position) => {
-    const size = scored.supportRowCounts[position] ?? 0;
-    const shown = impressions.subarray(starts[position] ?? 0, starts[position + 1] ?? 0);
+    const size = at(scored.supportRowCounts, position);
+    const shown = impressions.subarray(...spanAt(starts, position));
     return size >= least && (most === null || size <= most) && sumOf(shown) > 0;
   });
 }
@@ -148,7 +149,7 @@ export function metricsOf(
 
 export function adgroupImpressions(rows: TaskCounts): Float64Array {
   return Float64Array.from({ length: rows.starts.length - 1 }, (_, position) =>
-    sumOf(rows.impressions.subarray(rows.starts[position] ?? 0, rows.starts[position + 1] ?? 0)),
+    sumOf(rows.impressions.subarray(...spanAt(rows.starts, position))),
   );
 }
 
@@ -157,8 +158,7 @@ export function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupSc
   const losses = new Float64Array(adgroupCount);
   const aucs: (number | null)[] = [];
   for (let position = 0; position < adgroupCount; position += 1) {
-    const start = rows.starts[position] ?? 0;
-    const end = rows.starts[position + 1] ?? 0;
+    const [start, end] = spanAt(rows.starts, position);
     const ofAdgroup = logits.subarray(start, end);
     const counts = {
       ...(rows.label === undefined ? {} : { label: rows.label }),
@@ -184,8 +184,9 @@ export function gaucOf(
       leftOutCount += 1;
       continue;
     }
-    sum += value * (impressions[position] ?? 0);
-    weight += impressions[position] ?? 0;
+    const shown = at(impressions, position);
+    sum += value * shown;
+    weight += shown;
   }
   return { gauc: weight > 0 ? sum / weight : null, leftOutCount };
 }
@@ -216,16 +217,16 @@ function intervalsOf(
   for (const { losses } of adgroups.values())
     columns.push(
       losses,
-      losses.map((loss, position) => loss / (impressions[position] ?? 1)),
+      losses.map((loss, position) => loss / at(impressions, position)),
     );
   const perImpression =
     (arm: ArmName): SumStatistic =>
     (sums) =>
-      (sums[2 + 2 * arms.indexOf(arm)] ?? 0) / (sums[0] ?? 1);
+      at(sums, 2 + 2 * arms.indexOf(arm)) / at(sums, 0);
   const perAdgroup =
     (arm: ArmName): SumStatistic =>
     (sums) =>
-      (sums[3 + 2 * arms.indexOf(arm)] ?? 0) / (sums[1] ?? 1);
+      at(sums, 3 + 2 * arms.indexOf(arm)) / at(sums, 1);
   const minus =
     (a: SumStatistic, b: SumStatistic): SumStatistic =>
     (sums) =>
@@ -253,8 +254,8 @@ function intervalsOf(
   const { bootstrapSamples: samples, confidence } = settings;
   const intervals = bootstrapIntervals(columns, statistics, { samples, confidence, stream });
   const finite = (index: number): Interval => {
-    const interval = intervals[index];
-    if (interval === null || interval === undefined) throw new Error('a logloss is not finite');
+    const interval = at(intervals, index);
+    if (interval === null) throw new Error('a logloss is not finite');
     return interval;
   };
   return (arm) => {
@@ -268,7 +269,7 @@ function intervalsOf(
         perImpression: finite(d.perImpression),
         perAdgroup: finite(d.perAdgroup),
       })),
-      gapClosed: places.gapClosed === null ? null : (intervals[places.gapClosed] ?? null),
+      gapClosed: places.gapClosed === null ? null : at(intervals, places.gapClosed),
     };
   };
 }

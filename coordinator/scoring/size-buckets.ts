@@ -1,5 +1,7 @@
 /** Buckets of adgroups by the size of their support set: personalisation acts on them unlike. */
 
+import { at } from '../../shared/base/arrays.js';
+
 export interface SizeBucket {
   readonly name: string;
   /** Both bounds included. */
@@ -17,7 +19,7 @@ export const EVERY_ADGROUP: SizeBucket = {
 export function sizeBuckets(upperEdges: readonly number[]): SizeBucket[] {
   const edges = [...new Set(upperEdges)].sort((a, b) => a - b);
   const buckets = edges.map((edge, index): SizeBucket => {
-    const least = index === 0 ? 0 : (edges[index - 1] ?? 0) + 1;
+    const least = index === 0 ? 0 : at(edges, index - 1) + 1;
     return { name: `${least}-${edge}`, supportRowCountMin: least, supportRowCountMax: edge };
   });
   const last = edges.at(-1);

@@ -3,6 +3,7 @@
  * rows; only in rankings each row stands once.
  */
 
+import { at, demandSameLength, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from './held-out-rows.js';
 import { lossSum, sumOf, type CountedRows } from './metrics.js';
 
@@ -38,6 +39,7 @@ export function valueMetricsOf(
 }
 
 export function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): number {
+  demandSameLength(predictions, rows.clicks, rows.impressions);
   let sum = 0;
   for (let row = 0; row < predictions.length; row += 1) {
     const weight = rows.impressions[row] ?? 0;
@@ -56,17 +58,16 @@ function varianceOf(rows: CountedRows): number {
   return variance > 1e-12 * mean * mean ? variance : 0;
 }
 
-function meanNdcg(predictions: Float32Array, rows: TaskCounts, at: number): number | null {
+function meanNdcg(predictions: Float32Array, rows: TaskCounts, places: number): number | null {
   let sum = 0;
   let count = 0;
   for (let position = 0; position + 1 < rows.starts.length; position += 1) {
-    const start = rows.starts[position] ?? 0;
-    const end = rows.starts[position + 1] ?? 0;
+    const [start, end] = spanAt(rows.starts, position);
     const values = Float64Array.from(
       { length: end - start },
-      (_, row) => (rows.clicks[start + row] ?? 0) / (rows.impressions[start + row] ?? 1),
+      (_, row) => at(rows.clicks, start + row) / at(rows.impressions, start + row),
     );
-    const ndcg = ndcgOf(predictions.subarray(start, end), values, at);
+    const ndcg = ndcgOf(predictions.subarray(start, end), values, places);
     if (ndcg === null) continue;
     sum += ndcg;
     count += 1;
@@ -75,7 +76,7 @@ function meanNdcg(predictions: Float32Array, rows: TaskCounts, at: number): numb
 }
 
 /**
- * Discounted gain 2^value - 1 of the first `at` rows by descending prediction, over that of the best
+ * Discounted gain 2^value - 1 of the first `places` rows by descending prediction, over that of the best
  * order (Burges et al., ICML 2005). Rows of one prediction share their places: the expectation over
  * their orders, so the order of rows is without influence. Null where no value is above 0 or one is
  * below.
@@ -83,8 +84,9 @@ function meanNdcg(predictions: Float32Array, rows: TaskCounts, at: number): numb
 export function ndcgOf(
   predictions: ArrayLike<number>,
   values: ArrayLike<number>,
-  at: number,
+  places: number,
 ): number | null {
+  demandSameLength(predictions, values);
   let most = 0;
   for (let row = 0; row < values.length; row += 1) {
     const value = values[row] ?? 0;
@@ -97,20 +99,21 @@ export function ndcgOf(
     { length: values.length },
     (_, row) => (2 ** ((values[row] ?? 0) - most) - 2 ** -most) / (1 - 2 ** -most),
   );
-  const best = discountedGain(gains, gains, at);
-  return discountedGain(predictions, gains, at) / best;
+  const best = discountedGain(gains, gains, places);
+  return discountedGain(predictions, gains, places) / best;
 }
 
-function discountedGain(scores: ArrayLike<number>, gains: Float64Array, at: number): number {
-  const order = Array.from(gains.keys()).sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
+function discountedGain(scores: ArrayLike<number>, gains: Float64Array, places: number): number {
+  const order = Array.from(gains.keys()).sort((a, b) => at(scores, b) - at(scores, a));
   let sum = 0;
-  for (let start = 0; start < Math.min(at, order.length);) {
+  for (let start = 0; start < Math.min(places, order.length);) {
     let end = start;
     let gain = 0;
-    for (; end < order.length && scores[order[end] ?? 0] === scores[order[start] ?? 0]; end += 1)
-      gain += gains[order[end] ?? 0] ?? 0;
+    const score = at(scores, at(order, start));
+    for (; end < order.length && at(scores, at(order, end)) === score; end += 1)
+      gain += at(gains, at(order, end));
     let discounts = 0;
-    for (let place = start; place < Math.min(at, end); place += 1)
+    for (let place = start; place < Math.min(places, end); place += 1)
       discounts += 1 / Math.log2(place + 2);
     sum += (gain / (end - start)) * discounts;
     start = end;

@@ -21,3 +21,18 @@ export function median(values: readonly number[]): number {
     ? at(sorted, middle)
     : (at(sorted, middle - 1) + at(sorted, middle)) / 2;
 }
+
+/**
+ * The elements that belong to part `index` when parts lie end to end: their first place, and the place
+ * behind the last. `starts` holds the first place of each part, and the total at the end.
+ */
+export function spanAt(starts: ArrayLike<number>, index: number): [start: number, end: number] {
+  return [at(starts, index), at(starts, index + 1)];
+}
+
+/** For loops over several arrays at once, so that none of them needs a check at each element. */
+export function demandSameLength(...arrays: readonly ArrayLike<unknown>[]): void {
+  const lengths = new Set(arrays.map(({ length }) => length));
+  if (lengths.size > 1)
+    throw new RangeError(`arrays of different lengths: ${[...lengths].join(', ')}`);
+}

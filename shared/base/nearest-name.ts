@@ -1,5 +1,7 @@
 /** The name somebody meant who wrote another. */
 
+import { at } from './arrays.js';
+
 /** The name within two edits or a third of the length, ignoring case; null when none is near. */
 export function nearestName(wanted: string, names: readonly string[]): string | null {
   let nearest: string | null = null;
@@ -20,10 +22,10 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i += 1) {
     const current = [i];
     for (let j = 1; j <= b.length; j += 1) {
-      const swap = (previous[j - 1] ?? 0) + (a.charAt(i - 1) === b.charAt(j - 1) ? 0 : 1);
-      current.push(Math.min(swap, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+      const swap = at(previous, j - 1) + (a.charAt(i - 1) === b.charAt(j - 1) ? 0 : 1);
+      current.push(Math.min(swap, at(previous, j) + 1, at(current, j - 1) + 1));
     }
     previous = current;
   }
-  return previous[b.length] ?? 0;
+  return at(previous, b.length);
 }

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { at } from './arrays.js';
 
 export interface RandomStream {
   /** Uniform integer in [0, 2^32). */
@@ -63,8 +64,8 @@ export function randomStream(seed: number, ...purpose: (string | number)[]): Ran
   const shuffle = <Items extends number[] | Int32Array>(items: Items): Items => {
     for (let last = items.length - 1; last > 0; last -= 1) {
       const chosen = below(last + 1);
-      const kept = items[last] ?? 0;
-      items[last] = items[chosen] ?? 0;
+      const kept = at(items, last);
+      items[last] = at(items, chosen);
       items[chosen] = kept;
     }
     return items;

@@ -3,6 +3,7 @@
  * division than the store's. Coordinator and workers derive the same rows from the same task.
  */
 
+import { at } from '../base/arrays.js';
 import { z } from 'zod';
 import type { TaskRows } from './task-store.js';
 
@@ -37,7 +38,7 @@ export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
       return withSupport(task, 0, division.phase * division.rowsPerPhase, true);
     case 'time': {
       const places = [...task.times.keys()];
-      const timeOf = (row: number): number => task.times[row] ?? 0;
+      const timeOf = (row: number): number => at(task.times, row);
       const kept = places
         .filter((row) => timeOf(row) < division.beforeTime)
         .sort((a, b) => timeOf(a) - timeOf(b) || a - b);
@@ -73,14 +74,14 @@ function withSupport(task: TaskRows, first: number, end: number, hasQuery: boole
 /** The rows at these places, in this order, the first `supportRowCount` of them support. */
 function withRows(task: TaskRows, places: readonly number[], supportRowCount: number): TaskRows {
   const floats = (values: Float32Array): Float32Array =>
-    Float32Array.from(places, (place) => values[place] ?? 0);
+    Float32Array.from(places, (place) => at(values, place));
   const doubles = (values: Float64Array): Float64Array =>
-    Float64Array.from(places, (place) => values[place] ?? 0);
+    Float64Array.from(places, (place) => at(values, place));
   return {
     ...task,
     rowCount: places.length,
     supportRowCount,
-    categoryIds: task.categoryIds.map((ids) => Int32Array.from(places, (place) => ids[place] ?? 0)),
+    categoryIds: task.categoryIds.map((ids) => Int32Array.from(places, (place) => at(ids, place))),
     bagIds: task.bagIds.map((ids) => bagsAt(ids, ids.length / task.rowCount, places)),
     numbers: task.numbers.map(floats),
     clicks: floats(task.clicks),

@@ -8,6 +8,7 @@
  * `label` int32 (place in that list). Earlier stores have no `firstSeen`.
  */
 
+import { at } from '../base/arrays.js';
 import {
   Float64,
   Int32,
@@ -131,16 +132,16 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
     tasks.push({
       taskIndex,
       key: String(keys.get(taskIndex)),
-      split: TASK_SPLITS[split[taskIndex] ?? 0] ?? 'train',
-      supportRowCount: supportRows[taskIndex] ?? 0,
-      queryRowCount: queryRows[taskIndex] ?? 0,
-      firstSeenTime: firstSeen?.[taskIndex] ?? null,
-      ...(label === null ? {} : { labelIndex: label[taskIndex] ?? 0 }),
+      split: at(TASK_SPLITS, at(split, taskIndex)),
+      supportRowCount: at(supportRows, taskIndex),
+      queryRowCount: at(queryRows, taskIndex),
+      firstSeenTime: firstSeen === null ? null : at(firstSeen, taskIndex),
+      ...(label === null ? {} : { labelIndex: at(label, taskIndex) }),
     });
     places.push({
-      fileIndex: file[taskIndex] ?? 0,
-      batchIndex: batch[taskIndex] ?? 0,
-      rowOffset: offset[taskIndex] ?? 0,
+      fileIndex: at(file, taskIndex),
+      batchIndex: at(batch, taskIndex),
+      rowOffset: at(offset, taskIndex),
     });
   }
   return { tasks, places };

@@ -1,5 +1,7 @@
 /** An embedding table, and how rows are gathered from it. */
 
+import { at } from '../base/arrays.js';
+
 export interface EmbeddingTable {
   readonly rowCount: number;
   readonly width: number;
@@ -14,9 +16,11 @@ export function gatherRows(
   target: Float32Array,
   targetRow: number,
 ): void {
-  const { width, values } = table;
+  const { width, values, rowCount } = table;
   for (let row = 0; row < ids.length; row += 1) {
-    const start = (ids[row] ?? 0) * width;
+    const id = at(ids, row);
+    if (id < 0 || id >= rowCount) throw new RangeError(`there is no row ${id} among ${rowCount}`);
+    const start = id * width;
     target.set(values.subarray(start, start + width), (targetRow + row) * width);
   }
 }

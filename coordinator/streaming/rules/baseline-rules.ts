@@ -5,13 +5,8 @@
  */
 
 import { assertNever } from '../../../shared/base/errors.js';
-import {
-  BatchFeatureIndex,
-  roomFor,
-  sigmoid,
-  type StreamLearner,
-  type StreamRows,
-} from './stream-rows.js';
+import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
+import { sigmoid } from '../../scoring/metrics.js';
 
 export interface SgdSettings {
   readonly kind: 'sgd';

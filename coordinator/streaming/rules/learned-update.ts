@@ -19,13 +19,8 @@ import {
   type LearnedRuleLayout,
   type LearnedRuleShape,
 } from './learned-update-parameters.js';
-import {
-  BatchFeatureIndex,
-  roomFor,
-  sigmoid,
-  type StreamLearner,
-  type StreamRows,
-} from './stream-rows.js';
+import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
+import { sigmoid } from '../../scoring/metrics.js';
 
 /** What the rule measures ages in: the time from the first row of the prior part to its last. */
 export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {

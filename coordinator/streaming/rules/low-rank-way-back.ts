@@ -11,7 +11,8 @@ import {
   type LearnedRuleLayout,
 } from './learned-update-parameters.js';
 import type { BatchRecord, RuleTape } from './rule-tape.js';
-import { sigmoid, type StreamRows } from './stream-rows.js';
+import type { StreamRows } from './stream-rows.js';
+import { sigmoid } from '../../scoring/metrics.js';
 
 export class LowRankWayBack {
   readonly #rule: LearnedRule;

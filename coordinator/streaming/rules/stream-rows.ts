@@ -4,6 +4,8 @@
  * its index in all arrays by feature.
  */
 
+import { softplus } from '../../scoring/metrics.js';
+
 export interface StreamRows {
   readonly slotCount: number;
   readonly featureCount: number;
@@ -77,17 +79,6 @@ export function roomFor(
   length: number,
 ): Float64Array<ArrayBuffer> {
   return buffer.length >= length ? buffer : new Float64Array(2 * length);
-}
-
-/** `log(1 + exp(z))` without overflow. */
-export function softplus(z: number): number {
-  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
-}
-
-export function sigmoid(z: number): number {
-  if (z >= 0) return 1 / (1 + Math.exp(-z));
-  const power = Math.exp(z);
-  return power / (1 + power);
 }
 
 /** Logloss of one row, in nats. */

@@ -44,7 +44,8 @@ import {
   type RuleTape,
   type WindowPair,
 } from './rule-tape.js';
-import { BatchFeatureIndex, roomFor, rowCountOf, sigmoid, type StreamRows } from './stream-rows.js';
+import { BatchFeatureIndex, roomFor, rowCountOf, type StreamRows } from './stream-rows.js';
+import { sigmoid } from '../../scoring/metrics.js';
 
 export interface PairGradient {
   /** Logloss summed over the new window's rows, in nats. */

@@ -1,7 +1,7 @@
 // Checked access to arrays, the median, and JSON text that depends on a value alone.
 
 import { describe, expect, test } from 'vitest';
-import { at, median } from '../../../shared/base/arrays.js';
+import { at, demandSameLength, median, spanAt } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 
 describe('checked access', () => {
@@ -41,4 +41,21 @@ describe('canonical JSON', () => {
   test('leaves out keys without a value but keeps places in a list', () => {
     expect(canonicalJson({ a: undefined, b: [undefined, 1] })).toBe('{"b":[null,1]}');
   });
+});
+
+describe('parts end to end', () => {
+  test('span from their first place to that behind their last', () => {
+    const starts = Int32Array.of(0, 2, 2, 5);
+    expect([0, 1, 2].map((part) => spanAt(starts, part))).toEqual([
+      [0, 2],
+      [2, 2],
+      [2, 5],
+    ]);
+    expect(() => spanAt(starts, 3)).toThrow('no element 4 among 4');
+  });
+});
+
+test('arrays that a loop reads together must have one length', () => {
+  expect(() => demandSameLength([1, 2], Float32Array.of(1, 2))).not.toThrow();
+  expect(() => demandSameLength([1, 2], [1])).toThrow('different lengths: 2, 1');
 });
