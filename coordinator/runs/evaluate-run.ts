@@ -16,6 +16,7 @@ import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
+import { loggedRun } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import {
@@ -36,9 +37,11 @@ export async function evaluateRun(
 ): Promise<readonly EvaluationReport[]> {
   const config = await runConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
-  const run = await openPreparedRun(config, context);
-  const dispatch = await dispatchForRun(config, config.run, request, context);
-  return evaluatedRun(run, dispatch, request, context);
+  return loggedRun(config, context, async (logged) => {
+    const run = await openPreparedRun(config, logged);
+    const dispatch = await dispatchForRun(config, config.run, request, logged);
+    return evaluatedRun(run, dispatch, request, logged);
+  });
 }
 
 export interface EvaluationSettings {

@@ -7,12 +7,18 @@ import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
-import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
+import {
+  runEventSink,
+  sinksTogether,
+  toldBy,
+  type RunEventSink,
+} from '../../shared/events/run-events.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
+import { loggedRun } from './logged-run.js';
 import {
   checkedRequest,
   EvaluationChoiceSchema,
@@ -64,15 +70,17 @@ export async function openRun(
   try {
     opened.context.signal.throwIfAborted();
     const config = await runConfigOf(request.config, surroundings.environment);
-    const run = await openPreparedRun(config, opened.context);
-    const dispatch = await dispatchForRun(config, config.run, request, opened.context);
-    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll });
+    const named = { ...opened.context, sink: toldBy({ runId: config.run }, tellAll) };
+    const run = await openPreparedRun(config, named);
+    const dispatch = await dispatchForRun(config, config.run, request, named);
+    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: named.sink });
     return {
       config,
       train: (start = {}, options = {}) =>
-        turns.call(options, (context) =>
-          trainedRun(run, dispatch, checkedRequest(TrainingStartSchema, start, 'train'), context),
-        ),
+        turns.call(options, (context) => {
+          const request = checkedRequest(TrainingStartSchema, start, 'train');
+          return trainedRun(run, dispatch, request, context);
+        }),
       evaluate: (choice = {}, options = {}) =>
         turns.call(options, async (context) => {
           const settings = checkedRequest(EvaluationChoiceSchema, choice, 'evaluate');
@@ -122,12 +130,14 @@ class Turns {
     const options = { onEvent, signal: AbortSignal.any(signals) };
     const handle = startRun(this.#surroundings, options, async (context) => {
       if (isBusy) throw busyFailure(this.#config);
-      listeners.add(context.sink);
-      try {
-        return await work({ ...context, sink: tellAll });
-      } finally {
-        listeners.delete(context.sink);
-      }
+      return loggedRun(this.#config, context, async (logged) => {
+        listeners.add(logged.sink);
+        try {
+          return await work({ ...logged, sink: tellAll });
+        } finally {
+          listeners.delete(logged.sink);
+        }
+      });
     });
     if (!isBusy) {
       const settle = (): void => {

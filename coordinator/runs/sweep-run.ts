@@ -29,6 +29,7 @@ import { planTrials, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
+import { loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
 import type { SweepRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
@@ -50,7 +51,10 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, place);
-  return interruptedAs(sweepTrials({ sweep, base, trials, rungs }, request, context), () => ({
+  const planned = { sweep, base, trials, rungs };
+  const logged = { run: sweep.sweep, output: sweep.output, storage: base.storage };
+  const sweeping = loggedRun(logged, context, (inner) => sweepTrials(planned, request, inner));
+  return interruptedAs(sweeping, () => ({
     what: 'the sweep was stopped; every score so far is safe, and so is each trial under way',
     where: sweep.output,
     cure: 'go on with `qianmo sweep sweep.yaml --resume` (the same sweep)',

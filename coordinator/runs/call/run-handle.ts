@@ -6,13 +6,13 @@
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { failureOfSystemError } from '../../../shared/base/system-errors.js';
+import { eventStream } from '../../../shared/events/event-stream.js';
 import {
   runEventSink,
   type RunEventSink,
   type StampedEvent,
   type StampedEventSink,
 } from '../../../shared/events/run-events.js';
-import { openEventLog } from './event-log.js';
 import type { Environment, Machine, RunContext } from './run-context.js';
 
 /** Options that every function of the library takes. */
@@ -31,9 +31,9 @@ export interface CallOptions {
  */
 export interface RunHandle<Result> extends Promise<Result> {
   /**
-   * Every event from the first on; an iteration that falls ten thousand events behind misses the
-   * oldest. It ends with the work, and throws the failure of the work. Leaving the loop early
-   * does not stop the work: abort the signal for that.
+   * Every event from the first on. An iteration that falls ten thousand events behind misses the
+   * oldest, and an `events-dropped` says how many. It ends with the work, and throws the failure of
+   * the work. Leaving the loop early does not stop the work: abort the signal for that.
    */
   readonly events: AsyncIterable<StampedEvent>;
 }
@@ -52,17 +52,17 @@ export function startRun<Result>(
   { signal, onEvent }: CallOptions,
   work: Work<Result>,
 ): RunHandle<Result> {
-  const log = openEventLog();
+  const events = eventStream();
   const sink = runEventSink({ clock: surroundings.clock }, (event) => {
-    log.sink(event);
+    events.sink(event);
     onEvent?.(event);
   });
   const result = carriedOut(surroundings, { signal, sink }, work);
   result.then(
-    () => log.end(null),
-    (error: unknown) => log.end({ error }),
+    () => events.end(),
+    (error: unknown) => events.end({ error }),
   );
-  return Object.assign(result, { events: log });
+  return Object.assign(result, { events });
 }
 
 async function carriedOut<Result>(
@@ -81,13 +81,7 @@ async function carriedOut<Result>(
     await close().catch((failure: unknown) =>
       sink({ kind: 'stop-failed', reason: String(failure) }),
     );
-    const failure = failureOfSystemError(error) ?? error;
-    sink({
-      kind: 'run-failed',
-      failure: failure instanceof QianmoError ? failure.kind : 'bug',
-      reason: failure instanceof Error ? failure.message : String(failure),
-    });
-    throw failure;
+    throw failureOfSystemError(error) ?? error;
   }
 }
 

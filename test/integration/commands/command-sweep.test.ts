@@ -147,7 +147,7 @@ describe('a trial of qianmo sweep', () => {
 
     const { record, diagnostics } = await swept(sweep, '--resume');
     expect(diagnostics).toMatch(
-      /t04 was trained to outer step 6 .* scores it at 2: it is trained anew/,
+      /t04 was trained to outer step 6 .* scores it at 2: it is trained again/,
     );
     expect(record).toEqual((await swept(sweep, '--fresh')).record);
   });
