@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { StampedEvent } from '../../infra/library/index.js';
 import { parseEventLine } from '../../shared/events/event-lines.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
-import { compiledLibrary } from '../fixtures/compiled-library.js';
+import { compiledLibrary } from '../fixtures/commands/compiled-library.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 const OUTER_STEPS = 8;
