@@ -139,8 +139,8 @@ test('a loss that is not finite is an answer', async () => {
 
 test.each([
   ['exits', 'exit code 7'],
-  ['babbles', 'no answer'],
-  ['answers-another', 'no answer'],
+  ['babbles', 'invalid answer'],
+  ['answers-another', 'invalid answer'],
 ])('a process that %s fails its job and no other', async (runId, found) => {
   const executor = open();
   const failed = failureOf(executor.execute(inputOf(runId)));
