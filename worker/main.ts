@@ -6,11 +6,13 @@ import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-config.js';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
+import { freshNonce } from '../shared/base/nonce.js';
 import { boundedRate } from '../shared/events/bounded-rate.js';
 import { encodeEvent } from '../shared/events/event-lines.js';
 import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/run-events.js';
 import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
+import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
 import { runWorker } from './carrying/work-loop.js';
@@ -62,9 +64,13 @@ async function main(): Promise<void> {
       if (!stop.signal.aborted) throw error;
     });
     await runWorker({
-      redisUrl: values.redis,
-      prefix: values.prefix,
+      queue: bullmqJobQueue({
+        redisUrl: values.redis,
+        prefix: values.prefix,
+        clock: systemClock,
+      }),
       name: values.name,
+      nonce: freshNonce(),
       executor,
       clock: systemClock,
       signal: stop.signal,

@@ -6,6 +6,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
@@ -15,7 +16,6 @@ import { closingOf, type Closing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import { fateOf, JobDelivery } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
-import { WAKE_ALL, type QueueLink } from './queue-link.js';
 import { interrupted, type RedisPatience } from './redis-patience.js';
 import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
 
@@ -28,7 +28,7 @@ const WORKERLESS_NOTICE_MS = 10_000;
 
 /** What a dispatcher has for all its steps. */
 export interface DispatchContext {
-  readonly link: QueueLink;
+  readonly producer: JobProducer;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
   readonly patience: RedisPatience;
@@ -62,13 +62,13 @@ export class DispatchStep<Value extends object> {
   #saidWorkerless = false;
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
-    const { clock, link, limits } = context;
+    const { clock, producer, limits } = context;
     this.#context = context;
     this.#call = call;
     this.#startMs = clock.monotonicMs();
     this.#deadlineMs = this.#startMs + limits.outerStepTimeoutMs;
     this.#mailbox = new Mailbox(clock);
-    this.#unsubscribe = link.subscribe((jobId) => this.#mailbox.put(jobId));
+    this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
     if (call.signal.aborted) this.stop();
     call.signal.addEventListener('abort', this.stop, { once: true });
   }
@@ -102,13 +102,13 @@ export class DispatchStep<Value extends object> {
 
   /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
-    const { clock, link, patience } = this.#context;
+    const { clock, producer, patience } = this.#context;
     this.#unsubscribe();
     this.#call.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
-      await link.remove(open.map(([jobId]) => jobId));
+      await producer.remove(open.map(([jobId]) => jobId));
       await Promise.all(open.map(([, { order }]) => this.#releaseInputs(order)));
     };
     try {
@@ -119,7 +119,7 @@ export class DispatchStep<Value extends object> {
   }
 
   async #fillWindow(): Promise<void> {
-    const { blobs, leases, link } = this.#context;
+    const { blobs, leases, producer } = this.#context;
     const { orders, idSuffix } = this.#call;
     const unsent: Uint8Array[] = [];
     const fresh: JobDelivery[] = [];
@@ -139,7 +139,7 @@ export class DispatchStep<Value extends object> {
     await Promise.all(
       unsent.map((bytes) => this.#patiently(() => blobs.put(bytes, leases.refOf(bytes)))),
     );
-    await this.#patiently(() => link.add(fresh));
+    await this.#patiently(() => producer.add(fresh));
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
@@ -154,10 +154,10 @@ export class DispatchStep<Value extends object> {
 
   /** Returns the job's result when it now has one that is admitted. */
   async #lookAt(jobId: string): Promise<Admitted<Value> | null> {
-    const { link, limits, refusals } = this.#context;
+    const { producer, limits, refusals } = this.#context;
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
-    const fate = fateOf(await this.#patiently(() => link.read(jobId)), delivery.job);
+    const fate = fateOf(await this.#patiently(() => producer.read(jobId)), delivery.job);
     switch (fate.kind) {
       case 'open':
         return null;
@@ -238,7 +238,7 @@ export class DispatchStep<Value extends object> {
     this.#openByJobId.delete(delivery.jobId);
     delivery.deliverAgain();
     this.#openByJobId.set(delivery.jobId, delivery);
-    await this.#patiently(() => this.#context.link.add([delivery]));
+    await this.#patiently(() => this.#context.producer.add([delivery]));
   }
 
   async #sayWhenWorkerless(nowMs: number): Promise<void> {
@@ -262,7 +262,7 @@ export class DispatchStep<Value extends object> {
   }
 
   #workerNames(): Promise<string[]> {
-    return this.#patiently(() => this.#context.link.workerNames());
+    return this.#patiently(() => this.#context.producer.workerNames());
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {

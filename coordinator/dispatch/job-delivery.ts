@@ -5,9 +5,9 @@
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import { parseJobFailure } from '../../shared/queue/job-failure.js';
+import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
 import type { JobOrder, Rejection } from './dispatcher.js';
-import type { JobRecord } from './queue-link.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;

@@ -7,7 +7,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
+import { freshNonce } from '../../shared/base/nonce.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { redactedRedisUrl } from '../../shared/queue/redis-connection.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
@@ -64,9 +66,10 @@ export async function dispatchForRun(
       ? null
       : await context.machine.workerCommand({ redisUrl, prefix, device, environment });
   const dispatcher = await createQueueDispatcher({
-    redisUrl,
-    queue: config.queue,
+    queue: bullmqJobQueue({ redisUrl, prefix, clock }),
+    limits: config.queue,
     runId,
+    nonce: freshNonce(),
     clock,
     sink,
   });

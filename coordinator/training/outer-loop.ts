@@ -46,12 +46,9 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       });
 
       const shapes = gradientShapesOf(plan, spec);
+      const results = dispatcher.run(orders, gradientReader(shapes), signal);
       const admitted: JobGradient[] = [];
-      for await (const { result, value: gradient } of dispatcher.run(
-        orders,
-        gradientReader(shapes),
-        signal,
-      )) {
+      for await (const { result, value: gradient } of results) {
         watchBackend(result);
         admitted.push(gradient);
       }

@@ -4,7 +4,9 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { freshNonce } from '../../shared/base/nonce.js';
 import { DeviceDemandSchema } from '../../shared/config/run-config.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
@@ -40,8 +42,8 @@ export async function workUntilStopped(
   );
   if (executor === null) return;
   await runWorker({
-    redisUrl: request.redis,
-    prefix: request.prefix,
+    queue: bullmqJobQueue({ redisUrl: request.redis, prefix: request.prefix, clock }),
+    nonce: freshNonce(),
     name: request.name ?? `${hostname()}-${process.pid}`,
     clock,
     executor,

@@ -19,3 +19,10 @@ export const STALLS_PER_DELIVERY_MAX = 1;
 
 /** Events kept in the queue's stream; they only wake, so old ones are worth nothing. */
 export const EVENT_COUNT_MAX = 10_000;
+
+/** The longest wait for a job in one `take`. */
+export const TAKE_WAIT_MS_MAX = 5_000;
+
+/** Finished jobs are kept this long for the queue board; the coordinator has read them long before. */
+export const FINISHED_AGE_MS_MAX = 3_600_000;
+export const FINISHED_COUNT_MAX = 5_000;

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -61,7 +63,8 @@ export async function meteredRun(
       context.sink(event);
     };
     const dispatcher = await createQueueDispatcher({
-      ...{ redisUrl: server.url, queue: config.queue, runId: config.run, clock, sink },
+      queue: bullmqJobQueue({ redisUrl: server.url, prefix, clock }),
+      ...{ limits: config.queue, runId: config.run, nonce: freshNonce(), clock, sink },
       blobs: meter.blobs,
     });
     closers.push(() => dispatcher.close());

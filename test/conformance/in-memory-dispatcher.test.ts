@@ -1,5 +1,5 @@
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
-import { instantClock } from '../fixtures/instant-clock.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { describeDispatcher } from './dispatcher.js';
 
 describeDispatcher('in-memory', (executor, { attemptsMax }) => {

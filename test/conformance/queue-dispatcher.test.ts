@@ -1,7 +1,15 @@
 import { afterAll, beforeAll } from 'vitest';
-import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
+import { systemClock } from '../../shared/base/clock.js';
+import type { JobQueue } from '../../shared/queue/job-queue.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  redisQueue,
+  workerInTest,
+} from '../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
-import { describeDispatcher } from './dispatcher.js';
+import { describeDispatcher, type DispatcherFactory } from './dispatcher.js';
 
 let redis: RedisForTest;
 let queueCount = 0;
@@ -10,18 +18,31 @@ beforeAll(async () => {
 });
 afterAll(() => redis.close());
 
-describeDispatcher('BullMQ with one worker', async (executor, { attemptsMax }) => {
-  queueCount += 1;
-  const prefix = `{conformance-${queueCount}}`;
-  const queue = queueConfig({ prefix, jobAttemptsMax: attemptsMax });
-  const { dispatcher } = await dispatcherInTest(redis.url, queue);
-  const worker = workerInTest(redis.url, prefix, executor);
-  await worker.ready;
-  return {
-    dispatcher,
-    close: async () => {
-      await worker.stop();
-      await dispatcher.close();
-    },
+/** The dispatcher over a queue of its own, which one worker serves. */
+function overQueue(queueOf: (prefix: string) => JobQueue): DispatcherFactory {
+  return async (executor, { attemptsMax }) => {
+    queueCount += 1;
+    const prefix = `{conformance-${queueCount}}`;
+    const queue = queueOf(prefix);
+    const limits = queueConfig({ prefix, jobAttemptsMax: attemptsMax });
+    const { dispatcher } = await dispatcherInTest(queue, limits);
+    const worker = workerInTest(queue, executor);
+    await worker.ready;
+    return {
+      dispatcher,
+      close: async () => {
+        await worker.stop();
+        await dispatcher.close();
+      },
+    };
   };
-});
+}
+
+describeDispatcher(
+  'BullMQ with one worker',
+  overQueue((prefix) => redisQueue(redis.url, prefix)),
+);
+describeDispatcher(
+  'a queue in memory with one worker',
+  overQueue(() => new MemoryJobQueue({ clock: systemClock })),
+);

@@ -10,7 +10,7 @@ import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { instantClock } from '../fixtures/instant-clock.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 

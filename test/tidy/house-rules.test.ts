@@ -25,6 +25,18 @@ const PRODUCTION_RULES: readonly Rule[] = [
     instead: 'randomStream of shared/base/random.ts',
   },
   {
+    name: 'randomness without a seed',
+    pattern: /\b(randomBytes|randomUUID)\(/,
+    except: /^(shared\/(base\/nonce|storage\/)|coordinator\/checkpoints\/checkpoint-writer)/,
+    instead: 'a nonce that is passed in, drawn by freshNonce where a process is composed',
+  },
+  {
+    name: 'timers outside the clock',
+    pattern: /\b(setTimeout|setInterval)\(/,
+    except: /(^|\/)main\.ts$|^shared\/(base\/clock|queue\/redis-connection)\.ts$/,
+    instead: 'the sleep of a Clock that is passed in',
+  },
+  {
     name: 'time outside the clock',
     pattern: /Date\.now\(|new Date\(\)|performance\.now\(/,
     except: /^shared\/base\/clock\.ts$/,
@@ -50,15 +62,8 @@ const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
     vendor: /^@tensorflow\//,
     allowed: /^(worker\/compute|shared\/methods|shared\/models\/kinds)\//,
   },
-  {
-    vendor: /^bullmq$/,
-    allowed: /^(coordinator\/(dispatch\/queue-|dashboard\/)|worker\/carrying\/(work-loop|queue-))/,
-  },
-  {
-    vendor: /^ioredis$/,
-    allowed:
-      /^(shared\/(queue\/redis-|storage\/redis-)|coordinator\/(dispatch\/queue-|dashboard\/))/,
-  },
+  { vendor: /^bullmq$/, allowed: /^(shared\/queue\/bullmq-|coordinator\/dashboard\/)/ },
+  { vendor: /^ioredis$/, allowed: /^shared\/(queue|storage)\/redis-/ },
   { vendor: /^@aws-sdk\//, allowed: /^shared\/storage\/s3-/ },
   {
     vendor: /^@duckdb\//,

@@ -1,30 +1,20 @@
 /**
- * The worker's end of the BullMQ queue: takes jobs one by one, holds their locks, and finishes them
- * or hands them back. BullMQ's own loop is not used, for it cannot take a job ahead only when no
- * other worker would go without.
+ * Takes jobs from the queue one by one, keeps their locks, and finishes them or hands them back. It
+ * takes a job ahead only when no other worker would go without. The timing is here; the queue itself
+ * is a `JobConsumer`.
  */
 
-import { randomUUID } from 'node:crypto';
-import { Queue, UnrecoverableError, Worker, type Job as QueuedJob } from 'bullmq';
 import type { Clock } from '../../shared/base/clock.js';
-import { formatJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
-import { INNER_LOOP_QUEUE, type JobResult } from '../../shared/queue/protocol.js';
-import {
-  LOCK_DURATION_MS,
-  LOCK_RENEWAL_INTERVAL_MS,
-  STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
-} from '../../shared/queue/timing.js';
-import { workerNamesOf } from '../../shared/queue/worker-names.js';
-import { isRedisOutage, type RedisConnection } from '../../shared/queue/redis-connection.js';
+import type { JobFailure } from '../../shared/queue/job-failure.js';
+import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
+import { isRedisOutage } from '../../shared/queue/redis-connection.js';
+import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 
-/** Wait before asking a Redis that was away again. */
+/** The pause before a server that was away is asked again. */
 const RETRY_DELAY_MS = 500;
-/** Longest wait for a job in one command. */
-const DRAIN_DELAY_S = 5;
 /** Workers come and go rarely, and counting them lists every connection of the server. */
 const WORKER_COUNT_AGE_MS_MAX = 5_000;
-const METRICS_MINUTES_KEPT = 24 * 60;
 
 /** A job that is this worker's as long as its lock holds. */
 export interface HeldJob {
@@ -39,50 +29,31 @@ export interface HeldJob {
 
 export interface QueueIntakeOptions {
   /** Belongs to the caller, who closes it. */
-  readonly redis: RedisConnection;
-  readonly prefix: string;
-  readonly name: string;
+  readonly consumer: JobConsumer;
   readonly clock: Clock;
   readonly onError: (error: Error) => void;
 }
 
-type Taken = QueuedJob<unknown, JobResult>;
-
-interface Lock {
-  readonly token: string;
+/** One holding of a job; the same job may be taken again after its lock was lost. */
+interface Holding {
+  readonly taken: TakenJob;
   readonly lost: AbortController;
 }
 
 export class QueueIntake {
-  readonly #options: QueueIntakeOptions;
-  readonly #worker: Worker<unknown, JobResult>;
-  readonly #queue: Queue;
-  readonly #lockByJobId = new Map<string, Lock>();
+  readonly #consumer: JobConsumer;
+  readonly #clock: Clock;
+  readonly #onError: (error: Error) => void;
+  readonly #holdingByJobId = new Map<string, Holding>();
   readonly #closing = new AbortController();
-  readonly #tokenBase = randomUUID();
-  #takenCount = 0;
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
   /** The wait under way, whose job nobody has been given yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
-  constructor(options: QueueIntakeOptions) {
-    const { redis: connection, prefix, name, onError } = options;
-    this.#options = options;
-    this.#worker = new Worker(INNER_LOOP_QUEUE, null, {
-      connection,
-      prefix,
-      name,
-      drainDelay: DRAIN_DELAY_S,
-      lockDuration: LOCK_DURATION_MS,
-      stalledInterval: STALLED_INTERVAL_MS,
-      maxStalledCount: STALLS_PER_DELIVERY_MAX,
-      // The coordinators look for stalled jobs; with N workers doing it too nothing is won.
-      skipStalledCheck: true,
-      metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
-    });
-    this.#queue = new Queue(INNER_LOOP_QUEUE, { connection, prefix });
-    this.#worker.on('error', onError);
-    this.#queue.on('error', onError);
+  constructor({ consumer, clock, onError }: QueueIntakeOptions) {
+    this.#consumer = consumer;
+    this.#clock = clock;
+    this.#onError = onError;
     void this.#renewLocks();
   }
 
@@ -90,7 +61,7 @@ export class QueueIntake {
   async next(): Promise<HeldJob | null> {
     const closing = this.#closing.signal;
     if (closing.aborted) return null;
-    this.#taking = this.#take({ block: true });
+    this.#taking = this.#take({ wait: true });
     let onClosing = (): void => undefined;
     const closed = new Promise<null>((resolve) => {
       onClosing = () => resolve(null);
@@ -106,27 +77,27 @@ export class QueueIntake {
   }
 
   /**
-   * A job to hold while another is computed, when the queue has at least one for every worker: then
-   * nobody goes without.
+   * Takes a job to hold while another is computed, when the queue has at least one for every
+   * worker. Then no worker goes without.
    */
   async nextAhead(): Promise<HeldJob | null> {
     if (this.#closing.signal.aborted) return null;
     const isPlenty = await this.#answered(async () => {
-      const waitingCount = await this.#queue.getWaitingCount();
+      const waitingCount = await this.#consumer.waitingCount();
       return waitingCount > 0 && waitingCount >= (await this.#workerCount());
     });
-    return isPlenty === true ? this.#take({ block: false }) : null;
+    return isPlenty === true ? this.#take({ wait: false }) : null;
   }
 
   /** Whether a job that was taken ahead keeps another worker waiting. */
   async isQueueEmptyForOthers(): Promise<boolean> {
     const isEmpty = await this.#answered(
-      async () => (await this.#queue.getWaitingCount()) === 0 && (await this.#workerCount()) > 1,
+      async () => (await this.#consumer.waitingCount()) === 0 && (await this.#workerCount()) > 1,
     );
     return isEmpty === true;
   }
 
-  /** Ends waiting for jobs; what is held can still be finished or handed back. */
+  /** Ends waiting for jobs; held jobs can still be finished or handed back. */
   stopTaking(): void {
     this.#closing.abort();
   }
@@ -134,56 +105,48 @@ export class QueueIntake {
   async close(): Promise<void> {
     this.stopTaking();
     // Ends a wait under way, which may have brought a job in its last moment.
-    await this.#worker.close(true);
+    await this.#consumer.stopWaiting();
     const late = await this.#taking;
     await late?.handBack();
-    await this.#queue.close();
   }
 
-  async #take({ block }: { readonly block: boolean }): Promise<HeldJob | null> {
-    this.#takenCount += 1;
-    const token = `${this.#tokenBase}:${this.#takenCount}`;
+  async #take(options: { readonly wait: boolean }): Promise<HeldJob | null> {
     try {
-      // Its type leaves out that there may be none.
-      const queued = (await this.#worker.getNextJob(token, { block })) as Taken | undefined;
-      return queued?.id === undefined ? null : this.#held(queued, queued.id, token);
+      const taken = await this.#consumer.take(options);
+      return taken === null ? null : this.#held(taken);
     } catch (error) {
       if (this.#closing.signal.aborted) return null;
       this.#report(error);
-      await this.#options.clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
+      await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
       return null;
     }
   }
 
-  #held(queued: Taken, jobId: string, token: string): HeldJob {
-    const earlier = this.#lockByJobId.get(jobId);
-    if (earlier !== undefined) this.#lose(jobId, earlier);
+  #held(taken: TakenJob): HeldJob {
+    const { jobId } = taken;
+    const earlier = this.#holdingByJobId.get(jobId);
+    if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
-    const lock = { token, lost };
-    this.#lockByJobId.set(jobId, lock);
-    const settle = async (move: () => Promise<unknown>): Promise<void> => {
+    const holding = { taken, lost };
+    this.#holdingByJobId.set(jobId, holding);
+    const settle = async (move: () => Promise<void>): Promise<void> => {
       // This worker may have taken the job again.
-      if (this.#lockByJobId.get(jobId) === lock) this.#lockByJobId.delete(jobId);
-      // What lost its lock is not ours to move.
+      if (this.#holdingByJobId.get(jobId) === holding) this.#holdingByJobId.delete(jobId);
+      // A job that lost its lock is not ours to move.
       if (!lost.signal.aborted) await this.#moved(move);
     };
     return {
       jobId,
-      data: queued.data,
+      data: taken.data,
       lost: lost.signal,
-      complete: (result) => settle(() => queued.moveToCompleted(result, token, false)),
-      fail: (failure) => {
-        const text = formatJobFailure(failure);
-        // BullMQ keeps the text alone, and tells errors apart by the exact class.
-        const error = failure.kind === 'permanent' ? new UnrecoverableError(text) : new Error(text);
-        return settle(() => queued.moveToFailed(error, token, false));
-      },
-      handBack: () => settle(() => queued.moveToWait(token)),
+      complete: (result) => settle(() => taken.complete(result)),
+      fail: (failure) => settle(() => taken.fail(failure)),
+      handBack: () => settle(() => taken.handBack()),
     };
   }
 
-  /** Moves a job however long Redis is away; a refused move leaves it to the end of its lock. */
-  async #moved(move: () => Promise<unknown>): Promise<void> {
+  /** Moves a job however long the server is away; a refused move leaves it to the end of its lock. */
+  async #moved(move: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
         await move();
@@ -191,49 +154,45 @@ export class QueueIntake {
       } catch (error) {
         this.#report(error);
         if (!isRedisOutage(error) || this.#closing.signal.aborted) return;
-        await this.#options.clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
+        await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
       }
     }
   }
 
   async #renewLocks(): Promise<void> {
-    const { clock } = this.#options;
     for (;;) {
-      await clock.sleep(LOCK_RENEWAL_INTERVAL_MS, this.#closing.signal);
+      await this.#clock.sleep(LOCK_RENEWAL_INTERVAL_MS, this.#closing.signal);
       if (this.#closing.signal.aborted) return;
-      const held = [...this.#lockByJobId];
-      if (held.length === 0) continue;
-      const lostIds = await this.#answered(() =>
-        this.#worker.extendJobLocks(
-          held.map(([jobId]) => jobId),
-          held.map(([, { token }]) => token),
-          LOCK_DURATION_MS,
-        ),
+      const holdings = [...this.#holdingByJobId.values()];
+      if (holdings.length === 0) continue;
+      const lost = await this.#answered(() =>
+        this.#consumer.extendLocks(holdings.map(({ taken }) => taken)),
       );
-      for (const [jobId, lock] of held)
-        // One that was finished meanwhile has no lock either.
-        if (lostIds?.includes(jobId) === true && this.#lockByJobId.get(jobId) === lock)
-          this.#lose(jobId, lock);
+      for (const holding of holdings) {
+        // A job that was finished meanwhile has no lock either.
+        const isHeld = this.#holdingByJobId.get(holding.taken.jobId) === holding;
+        if (isHeld && lost?.includes(holding.taken) === true) this.#lose(holding);
+      }
     }
   }
 
   /** Whoever held the job may never settle it, so its lock is forgotten here. */
-  #lose(jobId: string, { lost }: Lock): void {
-    this.#lockByJobId.delete(jobId);
+  #lose({ taken: { jobId }, lost }: Holding): void {
+    this.#holdingByJobId.delete(jobId);
     this.#report(new Error(`the lock of job ${jobId} is lost`));
     lost.abort();
   }
 
   async #workerCount(): Promise<number> {
-    const nowMs = this.#options.clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
     if (nowMs - this.#workers.countedMs > WORKER_COUNT_AGE_MS_MAX) {
-      const names = workerNamesOf(await this.#queue.getWorkers());
+      const names = await this.#consumer.workerNames();
       this.#workers = { count: Math.max(1, names.length), countedMs: nowMs };
     }
     return this.#workers.count;
   }
 
-  /** Null when Redis does not answer, which is reported. */
+  /** Null when the server does not answer, which is reported. */
   async #answered<Answer>(ask: () => Promise<Answer>): Promise<Answer | null> {
     try {
       return await ask();
@@ -244,6 +203,6 @@ export class QueueIntake {
   }
 
   #report(error: unknown): void {
-    this.#options.onError(error instanceof Error ? error : new Error(String(error)));
+    this.#onError(error instanceof Error ? error : new Error(String(error)));
   }
 }

@@ -2,21 +2,15 @@
  * A worker: takes jobs of any run from the queue, has them computed one at a time by the executor
  * and returns the records. While one is computed, the next one's inputs are fetched and the last
  * one's output is put. Holds nothing that matters and never imports a tensor library: the process
- * that talks to Redis must always be free to renew its locks.
+ * that talks to the queue must always be free to renew its locks.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
-import {
-  checkRedis,
-  connectRedis,
-  redactedRedisUrl,
-  type RedisConnection,
-} from '../../shared/queue/redis-connection.js';
+import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
-import { RedisBlobStore } from '../../shared/storage/redis-blob-store.js';
 import {
   carryJob,
   ExecutorStuckError,
@@ -48,18 +42,18 @@ export type WorkerEvent = RunEventOf<
 >;
 
 export interface RunWorkerOptions {
-  readonly redisUrl: string;
-  /** In braces: `{qianmo}`. */
-  readonly prefix: string;
+  readonly queue: JobQueue;
   /** Shown on the queue board and in results. */
   readonly name: string;
+  /** Sets this worker's locks apart from those of any other worker. */
+  readonly nonce: string;
   /** Belongs to the caller, who closes it. */
   readonly executor: JobExecutor;
   readonly clock: Clock;
   /** Ends the worker: the job under way goes back to the queue. */
   readonly signal: AbortSignal;
   readonly onEvent?: (event: WorkerEvent) => void;
-  /** Redis by default. */
+  /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
   /** Whether a second job may be held while one is computed; true by default. */
   readonly takesAhead?: boolean;
@@ -68,64 +62,61 @@ export interface RunWorkerOptions {
 /**
  * Runs until the signal aborts.
  *
- * @throws QianmoError `environment` when Redis is down at the start or may evict keys, `failed` when
- *   the executor no longer obeys; the process should then end.
+ * @throws QianmoError `environment` when the queue's server is down at the start or may evict keys,
+ *   `failed` when the executor ignores its signal; the process should then end.
  */
 export async function runWorker(options: RunWorkerOptions): Promise<void> {
-  const { redisUrl: url, name, onEvent = () => undefined } = options;
+  const { queue, name, nonce, onEvent = () => undefined } = options;
   let lastTrouble = '';
   const onError = (error: Error): void => {
-    // A lost Redis repeats the same words several times a second, until it is back.
+    // A lost connection repeats the same words several times a second, until it is back.
     if (error.message === lastTrouble) return;
     lastTrouble = error.message;
     onEvent({ kind: 'redis-trouble', reason: error.message });
   };
-  const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
-  redis.on('ready', () => {
+  const onReconnected = (): void => {
     lastTrouble = '';
-  });
+  };
+  const consumer = await queue.openConsumer({ name, nonce, onError, onReconnected });
   try {
-    const { version } = await checkRedis(redis);
     onEvent({
       kind: 'worker-ready',
       pid: process.pid,
-      server: version,
-      redisAddress: redactedRedisUrl(url),
+      server: consumer.server,
+      redisAddress: queue.address,
     });
-    await workUntilStopped(options, redis, onEvent, onError);
+    await workUntilStopped(options, consumer, onEvent, onError);
     onEvent({ kind: 'worker-stopped' });
   } finally {
-    redis.disconnect();
+    await consumer.close();
   }
 }
 
 async function workUntilStopped(
   options: RunWorkerOptions,
-  redis: RedisConnection,
+  consumer: JobConsumer,
   onEvent: (event: WorkerEvent) => void,
   onError: (error: Error) => void,
 ): Promise<void> {
-  const { clock, prefix, name, signal, takesAhead = true } = options;
-  const carrier = carrierOf(options, redis);
-  const intake = new QueueIntake({ redis, prefix, name, clock, onError });
+  const { clock, signal, takesAhead = true } = options;
+  const carrier = carrierOf(options, consumer);
+  const intake = new QueueIntake({ consumer, clock, onError });
   const [stop, rest] = [stopSwitch(signal), new RefusalRest()];
   const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
-  // By itself it ends only when it throws.
+  // The work ends by itself only when it throws.
   await Promise.race([bench.stop.stopped, working]);
   intake.stopTaking();
   await endedInTime(working, clock, bench.stop);
   if (bench.stop.failure !== undefined) throw bench.stop.failure;
 }
 
-function carrierOf(options: RunWorkerOptions, redis: RedisConnection): JobCarrier {
-  const { prefix, executor, clock, name: workerName } = options;
-  const blobByteCountMax = BLOB_BYTE_COUNT_MAX;
-  const redisBlobsOf = (lifetimeMs: number): BlobStore =>
-    new RedisBlobStore({ redis, prefix, lifetimeMs, blobByteCountMax });
-  const { blobs } = options;
+function carrierOf(options: RunWorkerOptions, consumer: JobConsumer): JobCarrier {
+  const { executor, clock, name: workerName, blobs } = options;
+  const ofQueue = (lifetimeMs: number): BlobStore =>
+    consumer.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
   return {
-    blobsOf: blobs === undefined ? redisBlobsOf : () => blobs,
+    blobsOf: blobs === undefined ? ofQueue : () => blobs,
     sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
     executor,
     clock,
@@ -309,7 +300,7 @@ function stuck(cause: ExecutorStuckError): QianmoError {
   });
 }
 
-/** Handing back waits for Redis without a limit; this does not. */
+/** Handing back waits for the server without a limit; this does not. */
 async function endedInTime(working: Promise<void>, clock: Clock, stop: StopSwitch): Promise<void> {
   const inTime = new AbortController();
   const late = clock.sleep(STOP_TIMEOUT_MS, inTime.signal).then(() => 'late' as const);

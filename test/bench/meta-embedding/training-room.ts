@@ -8,6 +8,8 @@ import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { auc, lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
+import { freshNonce } from '../../../shared/base/nonce.js';
+import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
 import type { StartFrom } from '../../../coordinator/training/start-from.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
@@ -58,11 +60,13 @@ export async function openTrainingRoom(
   const { clock, sink, signal } = context;
 
   const dispatched = async <Result>(
-    { queue, run: runId }: RunConfig,
+    { queue: limits, run: runId }: RunConfig,
     work: (dispatcher: Dispatcher) => Promise<Result>,
   ): Promise<Result> => {
     if (redisUrl === null) return work(started.dispatcher);
-    const dispatcher = await createQueueDispatcher({ redisUrl, queue, runId, clock, sink });
+    const queue = bullmqJobQueue({ redisUrl, prefix: limits.prefix, clock });
+    const nonce = freshNonce();
+    const dispatcher = await createQueueDispatcher({ queue, limits, runId, nonce, clock, sink });
     try {
       return await work(dispatcher);
     } finally {

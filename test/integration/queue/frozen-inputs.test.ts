@@ -11,6 +11,7 @@ import {
 import {
   dispatcherInTest,
   queueConfig,
+  redisQueue,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -29,14 +30,15 @@ describe('what a run has frozen', () => {
     const frozen = Uint8Array.of(1, 2, 3, 4);
     const { sha256 } = blobRefOf(frozen);
     const key = `${PREFIX}:blob:${sha256}`;
-    const queue = queueConfig({ prefix: PREFIX, jobAttemptsMax: 1 });
-    const { dispatcher: sut, events } = await dispatcherInTest(redis.url, queue);
+    const queue = redisQueue(redis.url, PREFIX);
+    const limits = queueConfig({ prefix: PREFIX, jobAttemptsMax: 1 });
+    const { dispatcher: sut, events } = await dispatcherInTest(queue, limits);
     const step = async (outerStep: number): Promise<(string | undefined)[]> => {
       const orders = ordersForTest(1, outerStep).map((order) => ({ ...order, frozen }));
       const results = await collected(sut.run(orders, admitAll, neverAborted));
       return results.map(({ result }) => result.worker);
     };
-    const first = workerInTest(redis.url, PREFIX, executorForTest(), 'first');
+    const first = workerInTest(queue, executorForTest(), { name: 'first' });
     await first.ready;
     expect(await step(0)).toEqual(['first']);
     expect(await redis.client.exists(key)).toBe(1);
@@ -45,7 +47,7 @@ describe('what a run has frozen', () => {
     expect(await step(1)).toEqual(['first']);
     expect(await redis.client.exists(key)).toBe(0);
     await first.stop();
-    const second = workerInTest(redis.url, PREFIX, executorForTest(), 'second');
+    const second = workerInTest(queue, executorForTest(), { name: 'second' });
     await second.ready;
     expect(await step(2)).toEqual(['second']);
     expect(events.filter(({ kind }) => kind === 'job-retried')).toHaveLength(1);

@@ -62,7 +62,7 @@ class SteppedExecutor implements JobExecutor {
 }
 
 async function worker(executor: JobExecutor, name: string): Promise<WorkerInTest> {
-  const made = workerInTest(room.redis.url, room.prefix, executor, name);
+  const made = workerInTest(room.queue, executor, { name });
   room.cleanups.push(() => made.stop().catch(() => undefined));
   await made.ready;
   return made;
@@ -70,7 +70,7 @@ async function worker(executor: JobExecutor, name: string): Promise<WorkerInTest
 
 async function running(jobCount: number, part: Record<string, unknown> = {}) {
   const { dispatcher } = await dispatcherInTest(
-    room.redis.url,
+    room.queue,
     queueConfig({ prefix: room.prefix, ...part }),
   );
   room.cleanups.push(() => dispatcher.close());
@@ -152,7 +152,7 @@ describe('a job ahead', () => {
     const executor = new SteppedExecutor();
     await worker(executor, 'one');
     const { dispatcher, events } = await dispatcherInTest(
-      room.redis.url,
+      room.queue,
       queueConfig({ prefix: room.prefix, jobAttemptsMax: 1 }),
     );
     room.cleanups.push(() => dispatcher.close());

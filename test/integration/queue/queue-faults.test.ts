@@ -11,7 +11,11 @@ import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { RedisBlobStore } from '../../../shared/storage/redis-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
-import { dispatcherInTest, queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  redisQueue,
+} from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { warningsOf } from '../../fixtures/told.js';
@@ -202,12 +206,8 @@ describe('a Redis that fails', () => {
         await room.redis.client.hset(`${room.prefix}:blob:${ref.sha256}`, '0', 'xxx');
       return inner(ref);
     };
-    const made = await dispatcherInTest(
-      room.redis.url,
-      queueConfig({ prefix: room.prefix }),
-      'run',
-      blobs,
-    );
+    const limits = queueConfig({ prefix: room.prefix });
+    const made = await dispatcherInTest(room.queue, limits, { blobs });
     room.cleanups.push(() => made.dispatcher.close());
     await room.steeredWorker('one');
     const results = await collected(made.dispatcher.run(ordersForTest(1), admitAll, neverAborted));
@@ -238,12 +238,8 @@ describe('a Redis that fails', () => {
 describe('a Redis that refuses or is gone', () => {
   it('says that it has no memory left for jobs, resumable', async () => {
     const blobs = new MemoryBlobStore();
-    const made = await dispatcherInTest(
-      room.redis.url,
-      queueConfig({ prefix: room.prefix }),
-      'run',
-      blobs,
-    );
+    const limits = queueConfig({ prefix: room.prefix });
+    const made = await dispatcherInTest(room.queue, limits, { blobs });
     room.cleanups.push(() => made.dispatcher.close());
     room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
     await room.redis.client.config('SET', 'maxmemory', '1');
@@ -261,7 +257,8 @@ describe('a Redis that refuses or is gone', () => {
 
   it('does not keep the dispatcher from closing', async () => {
     const own = await redisForTest();
-    const made = await dispatcherInTest(own.url, queueConfig({ prefix: room.prefix }));
+    const queue = redisQueue(own.url, room.prefix);
+    const made = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
     await own.close();
     await made.dispatcher.close();
     await expect(

@@ -1,20 +1,21 @@
 /** The locks of the jobs that a worker holds, on a real Redis and a clock that the test moves. */
 
 import { Queue } from 'bullmq';
-import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
+import type { JobConsumer } from '../../../shared/queue/job-queue.js';
 import { LOCK_DURATION_MS } from '../../../shared/queue/timing.js';
 import { QueueIntake, type HeldJob } from '../../../worker/carrying/queue-intake.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
-import { steppedClock, type SteppedClock } from '../../fixtures/stepped-clock.js';
+import { steppedClock, type SteppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const prefix = '{intake}';
 const queueKey = `${prefix}:inner-loops`;
 const lockKey = (jobId: string): string => `${queueKey}:${jobId}:lock`;
 
 let redis: RedisForTest;
-let connection: Redis;
 let queue: Queue;
+let consumer: JobConsumer;
 let intake: QueueIntake;
 let clock: SteppedClock;
 const troubles: string[] = [];
@@ -27,14 +28,16 @@ beforeEach(async () => {
   await redis.client.flushall();
   troubles.length = 0;
   clock = steppedClock();
-  connection = new Redis(redis.url, { maxRetriesPerRequest: null });
   queue = new Queue('inner-loops', { connection: redis.client, prefix });
   const onError = ({ message }: Error): void => void troubles.push(message);
-  intake = new QueueIntake({ redis: connection, prefix, name: 'w', clock, onError });
+  const onReconnected = (): void => undefined;
+  const jobQueue = bullmqJobQueue({ redisUrl: redis.url, prefix, clock });
+  consumer = await jobQueue.openConsumer({ name: 'w', nonce: 'n', onError, onReconnected });
+  intake = new QueueIntake({ consumer, clock, onError });
 });
 afterEach(async () => {
   await intake.close();
-  connection.disconnect();
+  await consumer.close();
   await queue.close();
 });
 

@@ -1,8 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
-import { systemClock } from '../../../shared/base/clock.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import {
   checkRedis,
@@ -10,7 +8,7 @@ import {
   isRedisOutage,
   redactedRedisUrl,
 } from '../../../shared/queue/redis-connection.js';
-import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { redisQueue } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 let redis: RedisForTest;
@@ -104,15 +102,7 @@ describe('a server that may evict keys', () => {
 
   it('is refused with the command that cures it', async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const failure = await failureOf(
-      createQueueDispatcher({
-        redisUrl: redis.url,
-        queue: queueConfig(),
-        runId: 'run',
-        clock: systemClock,
-        sink: () => undefined,
-      }),
-    );
+    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer());
     expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
     expect(failure.report.cure).toContain('CONFIG SET maxmemory-policy noeviction');
   });

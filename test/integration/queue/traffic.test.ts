@@ -16,6 +16,7 @@ import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
 import {
   dispatcherInTest,
   queueConfig,
+  redisQueue,
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -65,8 +66,9 @@ function configWith(tasksPerOuterStep: number): RunConfig {
 }
 
 async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): Promise<Traffic> {
-  const queue = queueConfig({ prefix });
-  const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = queue;
+  const queue = redisQueue(redis.url, prefix);
+  const limits = queueConfig({ prefix });
+  const { blobByteCountMax, blobLifetimeMs: lifetimeMs } = limits;
   const options = { redis: connection, prefix, lifetimeMs, blobByteCountMax };
   const ofCoordinator = new RedisBlobStore(options);
   const ofWorker = new RedisBlobStore(options);
@@ -80,13 +82,11 @@ async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): P
     has: (ref) => blobs.has(ref),
     delete: (ref) => blobs.delete(ref),
   });
-  const { dispatcher } = await dispatcherInTest(
-    redis.url,
-    queue,
-    'tiny-run',
-    noting(ofCoordinator),
-  );
-  const worker = workerInTest(redis.url, prefix, logisticExecutor(store), 'w', noting(ofWorker));
+  const { dispatcher } = await dispatcherInTest(queue, limits, {
+    runId: 'tiny-run',
+    blobs: noting(ofCoordinator),
+  });
+  const worker = workerInTest(queue, logisticExecutor(store), { blobs: noting(ofWorker) });
   await worker.ready;
   const { options: run, events } = tinyRun(config, { dispatcher }, store);
   await train(run);

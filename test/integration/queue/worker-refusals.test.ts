@@ -12,7 +12,7 @@ import {
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
-import { steppedClock } from '../../fixtures/stepped-clock.js';
+import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { isWarning } from '../../fixtures/told.js';
 
 const neverAborted = new AbortController().signal;
@@ -47,7 +47,7 @@ describe('a worker that cannot do the jobs', () => {
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
     const warned = made.next('worker-refused');
-    const unable = workerInTest(room.redis.url, room.prefix, unableExecutor, 'unable');
+    const unable = workerInTest(room.queue, unableExecutor, { name: 'unable' });
     room.cleanups.push(() => unable.stop());
     const refusals = (): number => unable.events.filter(({ kind }) => kind === 'job-failed').length;
     expect(await warned).toMatchObject({
@@ -72,14 +72,7 @@ describe('a worker that cannot do the jobs', () => {
     const results = collected(made.dispatcher.run(ordersForTest(6), admitAll, neverAborted));
     expect(await control.started()).toBe('able 0');
     const clock = steppedClock();
-    const unable = workerInTest(
-      room.redis.url,
-      room.prefix,
-      unableExecutor,
-      'unable',
-      undefined,
-      clock,
-    );
+    const unable = workerInTest(room.queue, unableExecutor, { name: 'unable', clock });
     room.cleanups.push(() => unable.stop());
     await warned;
     for (const _ of numbers(6)) await control.release();
@@ -95,7 +88,7 @@ describe('a worker that cannot do the jobs', () => {
       jobAttemptsMax: 1,
       outerStepTimeoutMs: 86_400_000,
     });
-    const made = await dispatcherInTest(room.redis.url, queue, 'run', undefined, hundredfoldClock);
+    const made = await dispatcherInTest(room.queue, queue, { clock: hundredfoldClock });
     room.cleanups.push(() => made.dispatcher.close());
     const orders = ordersForTest(1).map((order) => ({
       ...order,

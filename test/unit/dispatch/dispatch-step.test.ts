@@ -4,14 +4,14 @@ import { describe, expect, it } from 'vitest';
 import { Admission } from '../../../coordinator/dispatch/admission.js';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
-import type { JobRecord, QueueLink, WakeUp } from '../../../coordinator/dispatch/queue-link.js';
 import { createRedisPatience } from '../../../coordinator/dispatch/redis-patience.js';
 import { ONLY_REFUSING_MS_MAX, Refusals } from '../../../coordinator/dispatch/refusals.js';
+import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { warningsOf } from '../../fixtures/told.js';
 
@@ -40,7 +40,7 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
       },
     };
   };
-  const link: Pick<QueueLink, 'add' | 'read' | 'remove' | 'workerNames' | 'subscribe'> = {
+  const producer: Pick<JobProducer, 'add' | 'read' | 'remove' | 'workerNames' | 'subscribe'> = {
     add: async (jobs) => {
       for (const { jobId, job, delayMs } of jobs) {
         delaysMs.push(delayMs);
@@ -61,7 +61,7 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
     const orders = ordersForTest(1);
     const context = {
       // What a step does not call is not there.
-      link: link as QueueLink,
+      producer: producer as JobProducer,
       ...{ blobs, leases: new BlobLeases(blobs), refusals, clock, sink },
       patience: createRedisPatience({ where: 'memory', clock, sink }),
       limits: queueConfig({ jobAttemptsMax: 1 }),

@@ -10,7 +10,7 @@ import {
   ordersForTest,
   outputOf,
 } from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 const signal = new AbortController().signal;
 

@@ -9,7 +9,7 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
   it('deletes a blob with its last user, equal bytes being one blob', async () => {

@@ -18,7 +18,7 @@ import {
   type FormulaDispatcher,
 } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });

@@ -3,7 +3,7 @@ import { createEventLog, type EventLog } from '../../../shared/events/event-log.
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { EventLogPlace } from '../../../shared/events/log-segments.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: 1, awayMs });
 

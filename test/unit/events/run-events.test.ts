@@ -7,7 +7,7 @@ import {
   type RunEventOf,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 function collecting() {
   const events: StampedEvent[] = [];

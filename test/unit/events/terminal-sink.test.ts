@@ -5,7 +5,7 @@ import {
   type RunEvent,
   type RunEventSink,
 } from '../../../shared/events/run-events.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 function printed(
   isTTY: boolean,

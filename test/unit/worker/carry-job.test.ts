@@ -11,8 +11,8 @@ import {
 } from '../../../worker/carrying/carry-job.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
-import { steppedClock } from '../../fixtures/stepped-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const going = new AbortController().signal;
 

@@ -19,7 +19,7 @@ import {
 } from '../../../worker/process/compute-process.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
-import { steppedClock } from '../../fixtures/stepped-clock.js';
+import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const entry = fileURLToPath(

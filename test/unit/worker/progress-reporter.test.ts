@@ -5,7 +5,7 @@ import type { ComputeReply } from '../../../worker/process/compute-protocol.js';
 import { createExecutor } from '../../../worker/compute/job/create-executor.js';
 import { progressReporter } from '../../../worker/compute/job/progress-reporter.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
-import { instantClock } from '../../fixtures/instant-clock.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 

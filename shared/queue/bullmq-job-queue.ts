@@ -1,0 +1,75 @@
+/**
+ * The job queue on Redis, by BullMQ. This file connects; `bullmq-producer.ts` and
+ * `bullmq-consumer.ts` are the two ends. Keys are those of BullMQ under the given prefix.
+ */
+
+import type { Clock } from '../base/clock.js';
+import { RedisBlobStore } from '../storage/redis-blob-store.js';
+import { bullmqConsumer } from './bullmq-consumer.js';
+import { bullmqProducer } from './bullmq-producer.js';
+import type {
+  BlobLimits,
+  JobConsumer,
+  JobProducer,
+  JobQueue,
+  OpenConsumerOptions,
+} from './job-queue.js';
+import {
+  checkRedis,
+  connectRedis,
+  redactedRedisUrl,
+  type RedisConnection,
+} from './redis-connection.js';
+
+export interface BullmqJobQueueOptions {
+  readonly redisUrl: string;
+  /** In braces, so that all keys are in one slot of a cluster: `{qianmo}`. */
+  readonly prefix: string;
+  readonly clock: Clock;
+}
+
+export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
+  return {
+    address: redactedRedisUrl(options.redisUrl),
+    openProducer: () => openProducer(options),
+    openConsumer: (consumer) => openConsumer(options, consumer),
+  };
+}
+
+async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer> {
+  const { redisUrl: url, prefix } = options;
+  // A lost connection shows where it matters: in the commands that fail.
+  const onError = (): void => undefined;
+  const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
+  let events: RedisConnection | undefined;
+  try {
+    await checkRedis(redis);
+    events = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
+    const connections = { commands: redis, events };
+    return await bullmqProducer(connections, { ...options, blobs: blobsOver(redis, prefix) });
+  } catch (error) {
+    redis.disconnect();
+    events?.disconnect();
+    throw error;
+  }
+}
+
+async function openConsumer(
+  { redisUrl: url, prefix, clock }: BullmqJobQueueOptions,
+  { name, nonce, onError, onReconnected }: OpenConsumerOptions,
+): Promise<JobConsumer> {
+  const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
+  redis.on('ready', onReconnected);
+  try {
+    const { version: server } = await checkRedis(redis);
+    const identity = { server, name, nonce, onError };
+    return bullmqConsumer(redis, identity, { prefix, clock, blobs: blobsOver(redis, prefix) });
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+}
+
+function blobsOver(redis: RedisConnection, prefix: string): (limits: BlobLimits) => RedisBlobStore {
+  return (limits) => new RedisBlobStore({ redis, prefix, ...limits });
+}

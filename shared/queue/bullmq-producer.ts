@@ -1,0 +1,162 @@
+/**
+ * The coordinator's end of the BullMQ queue: adding and reading jobs, wake-ups, and the check for
+ * stalled jobs. It decides nothing about a job's fate and retries nothing.
+ */
+
+import { Queue, QueueEvents, Worker, type JobsOptions } from 'bullmq';
+import type { Clock } from '../base/clock.js';
+import type { BlobStore } from '../storage/blob-store.js';
+import {
+  WAKE_ALL,
+  type BlobLimits,
+  type JobProducer,
+  type JobRecord,
+  type WakeUp,
+} from './job-queue.js';
+import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
+import type { RedisConnection } from './redis-connection.js';
+import {
+  EVENT_COUNT_MAX,
+  FINISHED_AGE_MS_MAX,
+  FINISHED_COUNT_MAX,
+  LOCK_DURATION_MS,
+  STALLED_INTERVAL_MS,
+  STALLS_PER_DELIVERY_MAX,
+} from './timing.js';
+import { STALLED_CHECKER_NAME, workerNamesOf } from './worker-names.js';
+
+const LEFTOVER_PAGE_COUNT = 1_000;
+/** BullMQ's event reader never ends its closing when the server went away before. */
+const CLOSE_TIMEOUT_MS = 2_000;
+const FINISHED_KEPT = { age: FINISHED_AGE_MS_MAX / 1_000, count: FINISHED_COUNT_MAX };
+
+const JOB_OPTIONS: JobsOptions = {
+  // One delivery per id: the dispatcher retries under the next id, so that every reason is seen
+  // and every bound is in one place.
+  attempts: 1,
+  removeOnComplete: FINISHED_KEPT,
+  removeOnFail: FINISHED_KEPT,
+  sizeLimit: JOB_BYTE_COUNT_MAX,
+  stackTraceLimit: 5,
+};
+
+/** Both are the producer's own: it ends them when it closes. */
+export interface ProducerConnections {
+  readonly commands: RedisConnection;
+  /** Waits for a server that is away; events and the stalled check use it. */
+  readonly events: RedisConnection;
+}
+
+export async function bullmqProducer(
+  connections: ProducerConnections,
+  options: {
+    readonly prefix: string;
+    readonly clock: Clock;
+    readonly blobs: (limits: BlobLimits) => BlobStore;
+  },
+): Promise<JobProducer> {
+  const { commands, events: connection } = connections;
+  const { prefix, clock, blobs } = options;
+  const queue = new Queue(INNER_LOOP_QUEUE, {
+    connection: commands,
+    prefix,
+    defaultJobOptions: JOB_OPTIONS,
+    streams: { events: { maxLen: EVENT_COUNT_MAX } },
+  });
+  const events = new QueueEvents(INNER_LOOP_QUEUE, { connection, prefix });
+  const checker = new Worker(INNER_LOOP_QUEUE, null, {
+    connection,
+    prefix,
+    name: STALLED_CHECKER_NAME,
+    autorun: false,
+    lockDuration: LOCK_DURATION_MS,
+    stalledInterval: STALLED_INTERVAL_MS,
+    maxStalledCount: STALLS_PER_DELIVERY_MAX,
+  });
+  // Connection errors show in the commands that fail; without a listener they would end the process.
+  const onError = (): void => undefined;
+  queue.on('error', onError);
+  events.on('error', onError);
+  checker.on('error', onError);
+  const subscribe = wakeUps(events, commands);
+  await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), checker.waitUntilReady()]);
+  await checker.startStalledCheckTimer();
+  return {
+    ...operations(queue),
+    blobs,
+    subscribe,
+    close: async () => {
+      // Closing waits for replies of a server that may be away; the connections end regardless.
+      const inTime = new AbortController();
+      const closed = Promise.allSettled([checker.close(true), events.close(), queue.close()]);
+      await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
+      inTime.abort();
+      commands.disconnect();
+      connection.disconnect();
+    },
+  };
+}
+
+function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['subscribe'] {
+  const listeners = new Set<WakeUp>();
+  const wake = (jobId: string): void => {
+    for (const listener of listeners) listener(jobId);
+  };
+  events.on('completed', ({ jobId }) => wake(jobId));
+  events.on('failed', ({ jobId }) => wake(jobId));
+  commands.on('ready', () => wake(WAKE_ALL));
+  return (listener) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
+}
+
+function operations(
+  queue: Queue,
+): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerNames'> {
+  return {
+    add: async (jobs) => {
+      await queue.addBulk(
+        jobs.map(({ jobId, job, delayMs }) => ({
+          name: job.work.kind,
+          data: job,
+          opts: { jobId, delay: delayMs },
+        })),
+      );
+    },
+    read: (jobId) => recordOf(queue, jobId),
+    remove: async (jobIds) => {
+      await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
+    },
+    removeLeftovers: (runId) => removeLeftovers(queue, runId),
+    workerNames: async () => workerNamesOf(await queue.getWorkers()),
+  };
+}
+
+async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
+  const job = await queue.getJob(jobId);
+  if (job === undefined) return { state: 'gone' };
+  if (job.finishedOn === undefined) return { state: 'open' };
+  // The field of a completed job may hold an empty text.
+  if (job.failedReason)
+    return { state: 'failed', reason: job.failedReason, worker: job.processedBy ?? '' };
+  const returnValue: unknown = job.returnvalue;
+  return { state: 'completed', returnValue };
+}
+
+async function removeLeftovers(queue: Queue, runId: string): Promise<number> {
+  const ids: string[] = [];
+  for (let start = 0; ; start += LEFTOVER_PAGE_COUNT) {
+    const end = start + LEFTOVER_PAGE_COUNT - 1;
+    const page = await queue.getJobs(['wait', 'delayed', 'prioritized'], start, end);
+    for (const job of page) if (isOfRun(job.data, runId) && job.id !== undefined) ids.push(job.id);
+    if (page.length === 0) break;
+  }
+  await Promise.allSettled(ids.map((id) => queue.remove(id)));
+  return ids.length;
+}
+
+/** The data of a job is whatever its producer wrote, so it is looked at and not trusted. */
+function isOfRun(data: unknown, runId: string): boolean {
+  return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
+}

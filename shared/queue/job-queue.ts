@@ -1,0 +1,124 @@
+/**
+ * The queue between coordinators and workers, as both see it. Two implementations behave alike:
+ * `bullmq-job-queue.ts` on Redis, and `memory-job-queue.ts` in this process on a clock of the
+ * caller's choice, so that coordinator and workers can run inside a simulation.
+ *
+ * A coordinator opens a producer, a worker opens a consumer. A consumer that takes a job holds its
+ * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends. While
+ * any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS` and puts
+ * a job that it finds twice in a row back in front of the others. A delivery that stalls more than
+ * `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
+ *
+ * The queue retries nothing else: each delivery of a job has an id of its own, and the coordinator
+ * decides whether there is another.
+ */
+
+import type { BlobStore } from '../storage/blob-store.js';
+import type { JobFailure } from './job-failure.js';
+import type { Job, JobResult } from './protocol.js';
+
+export interface JobQueue {
+  /** The address without a password, for messages. */
+  readonly address: string;
+  /** @throws QianmoError `environment` when the server is down, refuses, or may evict keys. */
+  openProducer(): Promise<JobProducer>;
+  /** @throws QianmoError as `openProducer`. */
+  openConsumer(options: OpenConsumerOptions): Promise<JobConsumer>;
+}
+
+export interface OpenConsumerOptions {
+  /** The worker's name, as coordinators and the queue board see it. */
+  readonly name: string;
+  /** Sets the locks of this consumer apart from those of any other. */
+  readonly nonce: string;
+  /** Called with each error of the connection, which is retried by itself. */
+  readonly onError: (error: Error) => void;
+  /** Called when a lost connection is back. */
+  readonly onReconnected: () => void;
+}
+
+/** A job that is put on the queue. */
+export interface QueuedJob {
+  readonly jobId: string;
+  readonly job: Job;
+  /** How long the job is held back before it can be taken. */
+  readonly delayMs: number;
+}
+
+/**
+ * The state of a job as the queue has it. This record is the truth about a job; the event that
+ * announces a change may be lost.
+ */
+export type JobRecord =
+  | { readonly state: 'gone' }
+  | { readonly state: 'open' }
+  | { readonly state: 'completed'; readonly returnValue: unknown }
+  | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
+
+/** Called with the id of a job that finished, or with `WAKE_ALL` when events may have been missed. */
+export type WakeUp = (jobId: string) => void;
+export const WAKE_ALL = 'all';
+
+export interface BlobLimits {
+  /** How long a blob outlives its last use, where the store removes blobs by itself. */
+  readonly lifetimeMs: number;
+  /** Larger blobs are refused. */
+  readonly blobByteCountMax: number;
+}
+
+/** The coordinator's end. Calls fail at once while the server is away. */
+export interface JobProducer {
+  /** Adds all jobs or none. A job whose id is on the queue already stays as it is. */
+  add(jobs: readonly QueuedJob[]): Promise<void>;
+  read(jobId: string): Promise<JobRecord>;
+  /** Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored. */
+  remove(jobIds: readonly string[]): Promise<void>;
+  /** Removes the waiting jobs of a run, whoever added them, and returns their number. */
+  removeLeftovers(runId: string): Promise<number>;
+  /** The names of the connected workers. */
+  workerNames(): Promise<string[]>;
+  /** Returns the function that ends the subscription. */
+  subscribe(listener: WakeUp): () => void;
+  /** The blobs of jobs, kept beside the queue. */
+  blobs(limits: BlobLimits): BlobStore;
+  close(): Promise<void>;
+}
+
+/** The worker's end. Calls wait while the server is away. */
+export interface JobConsumer {
+  /** The server's name and version: `valkey 9.1.2`. */
+  readonly server: string;
+  /**
+   * Takes the job that has waited longest.
+   *
+   * @param wait waits for a job for a few seconds; returns null at once when false.
+   */
+  take(options: { readonly wait: boolean }): Promise<TakenJob | null>;
+  /** Extends the locks to their full length and returns the jobs whose lock was lost. */
+  extendLocks(jobs: readonly TakenJob[]): Promise<readonly TakenJob[]>;
+  /** The number of jobs that could be taken now. */
+  waitingCount(): Promise<number>;
+  /** The names of the connected workers, this one included. */
+  workerNames(): Promise<string[]>;
+  /** The blobs of jobs, kept beside the queue. */
+  blobs(limits: BlobLimits): BlobStore;
+  /** Ends a wait under way, which may still return a job; afterwards nothing is taken. */
+  stopWaiting(): Promise<void>;
+  /** Disconnects. Jobs still held stay locked until their locks end. */
+  close(): Promise<void>;
+}
+
+/**
+ * A job whose lock this consumer holds. Each of the three endings is possible once.
+ *
+ * @throws Error when the lock was lost: the job belongs to another worker, or is gone.
+ */
+export interface TakenJob {
+  readonly jobId: string;
+  /** As the producer wrote it; whoever reads it must parse it. */
+  readonly data: unknown;
+  complete(result: JobResult): Promise<void>;
+  fail(failure: JobFailure): Promise<void>;
+  /** Puts the job back in front of those that wait. It counts as if it had not been taken. */
+  handBack(): Promise<void>;
+}

@@ -1,0 +1,191 @@
+/**
+ * The job queue in this process, by the rules of `job-queue.ts` and on the clock it is given. Jobs
+ * and results pass as JSON, as they would over a network. It never loses an event by itself.
+ */
+
+import type { Clock } from '../base/clock.js';
+import type { BlobStore } from '../storage/blob-store.js';
+import { MemoryBlobStore } from '../storage/memory-blob-store.js';
+import { formatJobFailure } from './job-failure.js';
+import type {
+  JobConsumer,
+  JobProducer,
+  JobQueue,
+  JobRecord,
+  OpenConsumerOptions,
+  TakenJob,
+  WakeUp,
+} from './job-queue.js';
+import { MemoryJobs, type JobLock } from './memory-jobs.js';
+import { JOB_BYTE_COUNT_MAX, type Job } from './protocol.js';
+import { STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
+
+export class MemoryJobQueue implements JobQueue {
+  readonly address = 'memory';
+  readonly #clock: Clock;
+  readonly #blobs: BlobStore;
+  readonly #jobs: MemoryJobs;
+  readonly #workerNames = new Map<object, string>();
+  readonly #listeners = new Set<WakeUp>();
+  /** End the waits of consumers that have found no job. */
+  readonly #waits = new Set<AbortController>();
+
+  constructor({ clock, blobs = new MemoryBlobStore() }: { clock: Clock; blobs?: BlobStore }) {
+    this.#clock = clock;
+    this.#blobs = blobs;
+    this.#jobs = new MemoryJobs({
+      onWaiting: () => {
+        for (const wait of this.#waits) wait.abort();
+      },
+      onFinished: (jobId) => {
+        for (const listener of this.#listeners) listener(jobId);
+      },
+    });
+  }
+
+  /** Forgets every job, as a server does that lost its memory. */
+  loseJobs(): void {
+    this.#jobs.clear();
+  }
+
+  openProducer(): Promise<JobProducer> {
+    const closed = new AbortController();
+    void this.#checkForStalledJobs(closed.signal);
+    return Promise.resolve({
+      ...this.#producing(),
+      blobs: () => this.#blobs,
+      workerNames: () => this.#names(),
+      subscribe: (listener) => {
+        this.#listeners.add(listener);
+        return () => void this.#listeners.delete(listener);
+      },
+      close: () => {
+        closed.abort();
+        return Promise.resolve();
+      },
+    });
+  }
+
+  openConsumer({ name, nonce }: OpenConsumerOptions): Promise<JobConsumer> {
+    const identity = {};
+    this.#workerNames.set(identity, name);
+    const stopped = new AbortController();
+    const locks = new WeakMap<TakenJob, JobLock>();
+    let takenCount = 0;
+    return Promise.resolve({
+      server: this.address,
+      blobs: () => this.#blobs,
+      take: async ({ wait }) => {
+        takenCount += 1;
+        const holder = { token: `${nonce}:${takenCount}`, worker: name };
+        const taken = await this.#take(holder, wait ? TAKE_WAIT_MS_MAX : 0, stopped.signal);
+        if (taken === null) return null;
+        const job = this.#takenJob(taken.lock, taken.data);
+        locks.set(job, taken.lock);
+        return job;
+      },
+      extendLocks: (jobs) => {
+        const isHeld = (job: TakenJob): boolean => {
+          const lock = locks.get(job);
+          return lock !== undefined && this.#jobs.extend(lock, this.#nowMs());
+        };
+        return Promise.resolve(jobs.filter((job) => !isHeld(job)));
+      },
+      waitingCount: () => Promise.resolve(this.#jobs.waitingCount(this.#nowMs())),
+      workerNames: () => this.#names(),
+      stopWaiting: () => {
+        stopped.abort();
+        return Promise.resolve();
+      },
+      close: () => {
+        stopped.abort();
+        this.#workerNames.delete(identity);
+        return Promise.resolve();
+      },
+    });
+  }
+
+  #nowMs(): number {
+    return this.#clock.monotonicMs();
+  }
+
+  #names(): Promise<string[]> {
+    return Promise.resolve([...this.#workerNames.values()]);
+  }
+
+  #producing(): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers'> {
+    return {
+      // Async, so that a refusal is a rejection.
+      // eslint-disable-next-line @typescript-eslint/require-await
+      add: async (added) => {
+        const jobs = added.map(({ jobId, job, delayMs }) => {
+          return { jobId, data: dataOf(jobId, job), delayMs };
+        });
+        this.#jobs.add(jobs, this.#nowMs());
+      },
+      read: (jobId): Promise<JobRecord> => Promise.resolve(this.#jobs.record(jobId)),
+      remove: (jobIds) => {
+        for (const jobId of jobIds) this.#jobs.remove(jobId, this.#nowMs());
+        return Promise.resolve();
+      },
+      removeLeftovers: (runId) => Promise.resolve(this.#jobs.removeWaitingOf(runId)),
+    };
+  }
+
+  async #take(
+    holder: Pick<JobLock, 'token' | 'worker'>,
+    waitMsMax: number,
+    stopped: AbortSignal,
+  ): Promise<{ lock: JobLock; data: unknown } | null> {
+    const untilMs = this.#nowMs() + waitMsMax;
+    while (!stopped.aborted) {
+      const nowMs = this.#nowMs();
+      const taken = this.#jobs.take(holder, nowMs);
+      if (taken !== null) return taken;
+      if (nowMs >= untilMs) return null;
+      await this.#arrival(Math.min(untilMs, this.#jobs.nextDueMs()) - nowMs, stopped);
+    }
+    return null;
+  }
+
+  /** Resolves when a job may have come, when the time is over, or when the consumer stops. */
+  async #arrival(waitMs: number, stopped: AbortSignal): Promise<void> {
+    const wait = new AbortController();
+    const end = (): void => wait.abort();
+    stopped.addEventListener('abort', end, { once: true });
+    this.#waits.add(wait);
+    await this.#clock.sleep(waitMs, wait.signal);
+    this.#waits.delete(wait);
+    stopped.removeEventListener('abort', end);
+  }
+
+  #takenJob(lock: JobLock, data: unknown): TakenJob {
+    const ended = (end: () => void): Promise<void> =>
+      new Promise((resolve) => {
+        end();
+        resolve();
+      });
+    return {
+      jobId: lock.jobId,
+      data,
+      complete: (result) =>
+        ended(() => this.#jobs.complete(lock, JSON.stringify(result), this.#nowMs())),
+      fail: (failure) =>
+        ended(() => this.#jobs.fail(lock, formatJobFailure(failure), this.#nowMs())),
+      handBack: () => ended(() => this.#jobs.handBack(lock, this.#nowMs())),
+    };
+  }
+
+  async #checkForStalledJobs(closed: AbortSignal): Promise<void> {
+    while (!closed.aborted) {
+      this.#jobs.checkForStalled(this.#nowMs());
+      await this.#clock.sleep(STALLED_INTERVAL_MS, closed);
+    }
+  }
+}
+
+function dataOf(jobId: string, job: Job): string {
+  const data = JSON.stringify(job);
+  if (Buffer.byteLength(data) <= JOB_BYTE_COUNT_MAX) return data;
+  throw new Error(`The size of job ${jobId} exceeds the limit ${JOB_BYTE_COUNT_MAX} bytes`);
+}

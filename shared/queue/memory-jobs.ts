@@ -1,0 +1,243 @@
+/**
+ * The jobs of the in-memory queue and their states: delayed, waiting, active, finished. Synchronous;
+ * every call is told the time.
+ */
+
+import type { JobRecord } from './job-queue.js';
+import {
+  FINISHED_AGE_MS_MAX,
+  FINISHED_COUNT_MAX,
+  LOCK_DURATION_MS,
+  STALLED_INTERVAL_MS,
+  STALLS_PER_DELIVERY_MAX,
+} from './timing.js';
+
+/** Who holds a job. It is the holder's while the queue has this very token and the time is not over. */
+export interface JobLock {
+  readonly jobId: string;
+  readonly token: string;
+  readonly worker: string;
+}
+
+interface StoredJob {
+  /** JSON, as it would be on a server. */
+  readonly data: string;
+  readonly dueMs: number;
+  state: 'delayed' | 'waiting' | 'active' | 'completed' | 'failed';
+  lock: { token: string; endMs: number } | null;
+  /** The name of the worker that took the job last. */
+  worker: string;
+  /** Had no lock extended since the last check for stalled jobs. */
+  isSuspect: boolean;
+  stallCount: number;
+  /** Set when the job has stalled too often; it fails when it is taken next. */
+  deferredFailure: string | null;
+  /** JSON of the result, or the reason of the failure. */
+  outcome: string;
+  finishedMs: number;
+}
+
+export interface MemoryJobsListener {
+  readonly onWaiting: () => void;
+  readonly onFinished: (jobId: string) => void;
+}
+
+export class MemoryJobs {
+  readonly #listener: MemoryJobsListener;
+  readonly #byId = new Map<string, StoredJob>();
+  /** The next job first. */
+  #waiting: string[] = [];
+  readonly #delayed = new Set<string>();
+  readonly #active = new Set<string>();
+  /** In order of finishing. */
+  readonly #finished = new Set<string>();
+  #checkedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(listener: MemoryJobsListener) {
+    this.#listener = listener;
+  }
+
+  add(
+    jobs: readonly { readonly jobId: string; readonly data: string; readonly delayMs: number }[],
+    nowMs: number,
+  ): void {
+    for (const { jobId, data, delayMs } of jobs) {
+      if (this.#byId.has(jobId)) continue;
+      const isDelayed = delayMs > 0;
+      this.#byId.set(jobId, {
+        ...{ data, dueMs: nowMs + delayMs, state: isDelayed ? 'delayed' : 'waiting' },
+        ...{ lock: null, worker: '', isSuspect: false, stallCount: 0, deferredFailure: null },
+        ...{ outcome: '', finishedMs: 0 },
+      });
+      if (isDelayed) this.#delayed.add(jobId);
+      else this.#waiting.push(jobId);
+    }
+    // Whoever waits must also learn of a delayed job: it is due before the wait ends.
+    this.#listener.onWaiting();
+  }
+
+  record(jobId: string): JobRecord {
+    const job = this.#byId.get(jobId);
+    if (job === undefined) return { state: 'gone' };
+    if (job.state === 'failed') return { state: 'failed', reason: job.outcome, worker: job.worker };
+    if (job.state !== 'completed') return { state: 'open' };
+    return { state: 'completed', returnValue: JSON.parse(job.outcome) as unknown };
+  }
+
+  /** Does nothing to a job that is held. */
+  remove(jobId: string, nowMs: number): void {
+    const job = this.#byId.get(jobId);
+    if (job === undefined || (job.lock !== null && job.lock.endMs > nowMs)) return;
+    this.#byId.delete(jobId);
+    this.#waiting = this.#waiting.filter((id) => id !== jobId);
+    for (const ids of [this.#delayed, this.#active, this.#finished]) ids.delete(jobId);
+  }
+
+  /** Returns the number of removed jobs. */
+  removeWaitingOf(runId: string): number {
+    const ids = [...this.#waiting, ...this.#delayed].filter((jobId) => {
+      const data: unknown = JSON.parse(this.#job(jobId).data);
+      return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
+    });
+    for (const jobId of ids) this.remove(jobId, 0);
+    return ids.length;
+  }
+
+  clear(): void {
+    this.#byId.clear();
+    this.#waiting = [];
+    for (const ids of [this.#delayed, this.#active, this.#finished]) ids.clear();
+  }
+
+  waitingCount(nowMs: number): number {
+    this.#promoteDue(nowMs);
+    return this.#waiting.length;
+  }
+
+  /** When the next delayed job can be taken; infinite when there is none. */
+  nextDueMs(): number {
+    const dueMs = [...this.#delayed].map((jobId) => this.#job(jobId).dueMs);
+    return Math.min(Number.POSITIVE_INFINITY, ...dueMs);
+  }
+
+  take(
+    holder: Pick<JobLock, 'token' | 'worker'>,
+    nowMs: number,
+  ): { lock: JobLock; data: unknown } | null {
+    this.#promoteDue(nowMs);
+    for (;;) {
+      const jobId = this.#waiting.shift();
+      if (jobId === undefined) return null;
+      const job = this.#job(jobId);
+      job.state = 'active';
+      job.lock = { token: holder.token, endMs: nowMs + LOCK_DURATION_MS };
+      job.worker = holder.worker;
+      this.#active.add(jobId);
+      const lock = { jobId, ...holder };
+      if (job.deferredFailure === null) return { lock, data: JSON.parse(job.data) as unknown };
+      this.fail(lock, job.deferredFailure, nowMs);
+    }
+  }
+
+  /** Returns whether the lock was held and now has its full length again. */
+  extend({ jobId, token }: JobLock, nowMs: number): boolean {
+    const job = this.#byId.get(jobId);
+    if (job?.lock?.token !== token || job.lock.endMs <= nowMs) return false;
+    job.lock.endMs = nowMs + LOCK_DURATION_MS;
+    job.isSuspect = false;
+    return true;
+  }
+
+  complete(lock: JobLock, returnValue: string, nowMs: number): void {
+    this.#finish(this.#released(lock, nowMs), lock.jobId, {
+      state: 'completed',
+      outcome: returnValue,
+      nowMs,
+    });
+  }
+
+  fail(lock: JobLock, reason: string, nowMs: number): void {
+    this.#finish(this.#released(lock, nowMs), lock.jobId, {
+      state: 'failed',
+      outcome: reason,
+      nowMs,
+    });
+  }
+
+  handBack(lock: JobLock, nowMs: number): void {
+    this.#putBack(this.#released(lock, nowMs), lock.jobId);
+  }
+
+  /**
+   * Puts jobs back that had no lock at this check and were suspect since the one before. At most
+   * once per interval, however many producers ask.
+   */
+  checkForStalled(nowMs: number): void {
+    if (nowMs - this.#checkedMs < STALLED_INTERVAL_MS) return;
+    this.#checkedMs = nowMs;
+    for (const jobId of [...this.#active]) {
+      const job = this.#job(jobId);
+      const hasLock = job.lock !== null && job.lock.endMs > nowMs;
+      if (!job.isSuspect || hasLock) {
+        job.isSuspect = true;
+        continue;
+      }
+      job.stallCount += 1;
+      if (job.stallCount > STALLS_PER_DELIVERY_MAX)
+        job.deferredFailure = 'job stalled more than allowable limit';
+      this.#active.delete(jobId);
+      this.#putBack(job, jobId);
+    }
+  }
+
+  #job(jobId: string): StoredJob {
+    const job = this.#byId.get(jobId);
+    if (job === undefined)
+      throw new Error(`the lists of the queue hold job ${jobId}, which is gone`);
+    return job;
+  }
+
+  #promoteDue(nowMs: number): void {
+    const due = [...this.#delayed].filter((jobId) => this.#job(jobId).dueMs <= nowMs);
+    due.sort((a, b) => this.#job(a).dueMs - this.#job(b).dueMs);
+    for (const jobId of due) {
+      this.#delayed.delete(jobId);
+      this.#job(jobId).state = 'waiting';
+      this.#waiting.push(jobId);
+    }
+  }
+
+  /** The job of a lock, which ends with it. */
+  #released({ jobId, token }: JobLock, nowMs: number): StoredJob {
+    const job = this.#byId.get(jobId);
+    if (job?.lock?.token !== token || job.lock.endMs <= nowMs)
+      throw new Error(`Missing lock for job ${jobId}`);
+    job.lock = null;
+    this.#active.delete(jobId);
+    return job;
+  }
+
+  #putBack(job: StoredJob, jobId: string): void {
+    job.state = 'waiting';
+    job.lock = null;
+    job.isSuspect = false;
+    this.#waiting.unshift(jobId);
+    this.#listener.onWaiting();
+  }
+
+  #finish(
+    job: StoredJob,
+    jobId: string,
+    { state, outcome, nowMs }: { state: 'completed' | 'failed'; outcome: string; nowMs: number },
+  ): void {
+    Object.assign(job, { state, outcome, finishedMs: nowMs, isSuspect: false });
+    this.#finished.add(jobId);
+    for (const oldest of this.#finished) {
+      const isOld = nowMs - this.#job(oldest).finishedMs > FINISHED_AGE_MS_MAX;
+      if (!isOld && this.#finished.size <= FINISHED_COUNT_MAX) break;
+      this.#finished.delete(oldest);
+      this.#byId.delete(oldest);
+    }
+    this.#listener.onFinished(jobId);
+  }
+}

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll } from 'vitest';
+import { systemClock } from '../../shared/base/clock.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { LOCK_DURATION_MS } from '../../shared/queue/timing.js';
+import { redisQueue } from '../fixtures/queue/queue-under-test.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { simulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { describeJobQueue } from './job-queue.js';
+
+let redis: RedisForTest;
+let queueCount = 0;
+beforeAll(async () => {
+  redis = await redisForTest();
+});
+afterAll(() => redis.close());
+
+describeJobQueue('BullMQ', () => {
+  queueCount += 1;
+  const prefix = `{queue-${queueCount}}`;
+  return {
+    queue: redisQueue(redis.url, prefix),
+    clock: systemClock,
+    run: (test) => test(),
+    endLock: async (jobId) => {
+      await redis.client.del(`${prefix}:inner-loops:${jobId}:lock`);
+    },
+  };
+});
+
+describeJobQueue('the queue in memory', () => {
+  const clock = simulatedClock();
+  return {
+    queue: new MemoryJobQueue({ clock }),
+    clock,
+    run: (test) => clock.run(test),
+    endLock: () => clock.sleep(LOCK_DURATION_MS),
+  };
+});

@@ -1,0 +1,361 @@
+/** The behaviour of every job queue, run on each implementation. */
+
+import { describe, expect, it } from 'vitest';
+import type { Clock } from '../../shared/base/clock.js';
+import type { JobConsumer, JobProducer, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
+import {
+  JOB_BYTE_COUNT_MAX,
+  PROTOCOL_VERSION,
+  type Job,
+  type JobResult,
+} from '../../shared/queue/protocol.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { ordersForTest } from './dispatcher.js';
+
+export interface JobQueueUnderTest {
+  readonly queue: JobQueue;
+  /** The clock that the test's own waits go by. */
+  readonly clock: Clock;
+  /** Runs the test; a simulation moves its time meanwhile. */
+  run(test: () => Promise<void>): Promise<void>;
+  /** Lets the lock of a job end, as if its holder had been silent for long enough. */
+  endLock(jobId: string): Promise<void>;
+}
+
+const ref = blobRefOf(Uint8Array.of(1));
+const BLOB_LIMITS = { lifetimeMs: 60_000, blobByteCountMax: 1_000 };
+
+function jobOf(jobIndex: number, departures: Partial<Job> = {}): Job {
+  return { ...ordersForTest(1)[0]!.job, runId: 'run', jobIndex, dense: ref, ...departures };
+}
+
+function resultOf(jobIndex: number): JobResult {
+  return {
+    ...{ protocolVersion: PROTOCOL_VERSION, runId: 'run', outerStep: 0, jobIndex, output: ref },
+    ...{ weightedQueryLoss: 0.5, weightedSupportLoss: 0.6, taskCount: 1, queryRowCount: 1 },
+    ...{ computeMs: 1, worker: 'w', backend: 'test' },
+  };
+}
+
+/** The queue of one test, with a producer and as many consumers as it asks for. */
+class Scene {
+  readonly producer: JobProducer;
+  readonly #underTest: JobQueueUnderTest;
+  readonly #consumers: JobConsumer[] = [];
+
+  constructor(underTest: JobQueueUnderTest, producer: JobProducer) {
+    this.#underTest = underTest;
+    this.producer = producer;
+  }
+
+  async consumer(name = 'w'): Promise<JobConsumer> {
+    const made = await this.#underTest.queue.openConsumer({
+      ...{ name, nonce: `nonce-${this.#consumers.length}` },
+      onError: () => undefined,
+      onReconnected: () => undefined,
+    });
+    this.#consumers.push(made);
+    return made;
+  }
+
+  /** Adds jobs `a`, `b` and so on, to be taken at once. */
+  async add(...jobIds: string[]): Promise<void> {
+    await this.producer.add(
+      jobIds.map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex), delayMs: 0 })),
+    );
+  }
+
+  endLock(jobId: string): Promise<void> {
+    return this.#underTest.endLock(jobId);
+  }
+
+  async until(condition: () => Promise<boolean>): Promise<void> {
+    while (!(await condition())) await this.#underTest.clock.sleep(10);
+  }
+
+  async close(): Promise<void> {
+    for (const consumer of this.#consumers) {
+      await consumer.stopWaiting();
+      await consumer.close();
+    }
+    await this.producer.close();
+  }
+}
+
+/** Waits until a job can be taken, however often a wait ends without one. */
+async function taken(consumer: JobConsumer): Promise<TakenJob> {
+  for (;;) {
+    const job = await consumer.take({ wait: true });
+    if (job !== null) return job;
+  }
+}
+
+async function takenIds(consumer: JobConsumer, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  while (ids.length < count) ids.push((await taken(consumer)).jobId);
+  return ids;
+}
+
+export function describeJobQueue(name: string, make: () => JobQueueUnderTest): void {
+  const test = (title: string, body: (scene: Scene) => Promise<void>): void => {
+    it(title, async () => {
+      const underTest = make();
+      await underTest.run(async () => {
+        const scene = new Scene(underTest, await underTest.queue.openProducer());
+        try {
+          await body(scene);
+        } finally {
+          await scene.close();
+        }
+      });
+    });
+  };
+
+  describe(`${name} as a job queue`, () => {
+    describeCarrying(test);
+    describeLocks(test);
+    describeRemoving(test);
+    describeConnections(test);
+  });
+}
+
+type Test = (title: string, body: (scene: Scene) => Promise<void>) => void;
+
+function describeCarrying(test: Test): void {
+  test('hands over what a job says and what its worker returns', async (scene) => {
+    const consumer = await scene.consumer();
+    const woken: string[] = [];
+    scene.producer.subscribe((jobId) => woken.push(jobId));
+    expect(await scene.producer.read('a')).toEqual({ state: 'gone' });
+    await scene.add('a');
+    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    const job = await taken(consumer);
+    expect([job.jobId, job.data]).toEqual(['a', jobOf(0)]);
+    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    await job.complete({ ...resultOf(0), weightedQueryLoss: Number.NaN });
+    const returnValue = { ...resultOf(0), weightedQueryLoss: null };
+    expect(await scene.producer.read('a')).toEqual({ state: 'completed', returnValue });
+    await scene.until(() => Promise.resolve(woken.length > 0));
+    expect(woken).toEqual(['a']);
+  });
+
+  test('keeps the reason of a failure and the name of the worker', async (scene) => {
+    const consumer = await scene.consumer('worker-7');
+    const woken: string[] = [];
+    scene.producer.subscribe((jobId) => woken.push(jobId));
+    for (const kind of ['transient', 'permanent'] as const) {
+      await scene.add(kind);
+      await (await taken(consumer)).fail({ kind, reason: 'because' });
+      expect(await scene.producer.read(kind)).toEqual({
+        ...{ state: 'failed', reason: `${kind}: because`, worker: 'worker-7' },
+      });
+    }
+    await scene.until(() => Promise.resolve(woken.length === 2));
+    expect(woken).toEqual(['transient', 'permanent']);
+  });
+
+  test('gives each job to one consumer, in order of arrival', async (scene) => {
+    const [first, second] = [await scene.consumer('first'), await scene.consumer('second')];
+    await scene.add('a', 'b', 'c', 'd');
+    expect(await first.waitingCount()).toBe(4);
+    expect(await takenIds(first, 2)).toEqual(['a', 'b']);
+    expect(await takenIds(second, 2)).toEqual(['c', 'd']);
+    expect(await second.waitingCount()).toBe(0);
+    expect(await second.take({ wait: false })).toBeNull();
+  });
+
+  test('gives a job that is handed back before those that wait', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('a', 'b');
+    const job = await taken(consumer);
+    await job.handBack();
+    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    expect(await takenIds(consumer, 2)).toEqual(['a', 'b']);
+  });
+
+  test('wakes a consumer that waits', async (scene) => {
+    const consumer = await scene.consumer();
+    const waiting = taken(consumer);
+    await scene.add('late');
+    expect((await waiting).jobId).toBe('late');
+  });
+
+  test('holds a delayed job back until it is due', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.producer.add([
+      { jobId: 'slow', job: jobOf(0), delayMs: 300 },
+      { jobId: 'quick', job: jobOf(1), delayMs: 100 },
+    ]);
+    expect(await consumer.waitingCount()).toBe(0);
+    expect(await consumer.take({ wait: false })).toBeNull();
+    expect(await scene.producer.read('slow')).toEqual({ state: 'open' });
+    expect(await takenIds(consumer, 2)).toEqual(['quick', 'slow']);
+  });
+
+  test('leaves a job as it is whose id is added again', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('a');
+    await scene.producer.add([{ jobId: 'a', job: jobOf(9), delayMs: 0 }]);
+    const job = await taken(consumer);
+    expect(job.data).toEqual(jobOf(0));
+    await job.complete(resultOf(0));
+    await scene.add('a');
+    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
+    expect(await consumer.take({ wait: false })).toBeNull();
+  });
+
+  test('adds no job of a call in which one is too large', async (scene) => {
+    const taskIndices = Array.from({ length: JOB_BYTE_COUNT_MAX / 2 }, (_, index) => index);
+    const jobs = [jobOf(0), jobOf(1, { taskIndices })];
+    const added = scene.producer.add(
+      jobs.map((job) => ({ jobId: `job-${job.jobIndex}`, job, delayMs: 0 })),
+    );
+    await expect(added).rejects.toThrow(/exceeds the limit/);
+    expect(await scene.producer.read('job-0')).toEqual({ state: 'gone' });
+  });
+}
+
+function describeLocks(test: Test): void {
+  test('extends the locks that hold and names those that are lost', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('kept', 'done', 'lost');
+    const kept = await taken(consumer);
+    const done = await taken(consumer);
+    await done.complete(resultOf(1));
+    expect(await consumer.extendLocks([kept])).toEqual([]);
+    const lost = await taken(consumer);
+    await scene.endLock('lost');
+    expect(await consumer.extendLocks([lost, done])).toEqual([lost, done]);
+    await expect(lost.complete(resultOf(2))).rejects.toThrow(/lock/);
+    await expect(lost.fail({ kind: 'transient', reason: 'late' })).rejects.toThrow(/lock/);
+    await expect(lost.handBack()).rejects.toThrow(/lock/);
+    expect(await scene.producer.read('lost')).toEqual({ state: 'open' });
+  });
+
+  test('ends a holding once', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('a');
+    const job = await taken(consumer);
+    await job.complete(resultOf(0));
+    await expect(job.fail({ kind: 'transient', reason: 'late' })).rejects.toThrow(/lock/);
+    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
+  });
+
+  test('gives the job of a dead worker to another, before those that wait', async (scene) => {
+    const dead = await scene.consumer('dead');
+    const other = await scene.consumer('other');
+    await scene.add('a', 'b');
+    const lost = await taken(dead);
+    await scene.endLock('a');
+    await scene.until(async () => (await other.waitingCount()) === 2);
+    const again = await taken(other);
+    expect(again.jobId).toBe('a');
+    expect(await dead.extendLocks([lost])).toEqual([lost]);
+    await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
+    await again.complete(resultOf(0));
+    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
+  });
+
+  test('fails a delivery that stalls twice when it is taken next', async (scene) => {
+    const consumer = await scene.consumer('last');
+    const woken: string[] = [];
+    scene.producer.subscribe((jobId) => woken.push(jobId));
+    await scene.add('poison');
+    for (const _ of [1, 2]) {
+      await taken(consumer);
+      await scene.endLock('poison');
+      await scene.until(async () => (await consumer.waitingCount()) === 1);
+    }
+    expect(await consumer.take({ wait: false })).toBeNull();
+    expect(await scene.producer.read('poison')).toEqual({
+      ...{ state: 'failed', reason: 'job stalled more than allowable limit', worker: 'last' },
+    });
+    await scene.until(() => Promise.resolve(woken.length > 0));
+    expect(woken).toEqual(['poison']);
+  });
+}
+
+function describeRemoving(test: Test): void {
+  test('removes what waits and leaves what is held', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('held', 'waiting');
+    await scene.producer.add([{ jobId: 'later', job: jobOf(2), delayMs: 60_000 }]);
+    const held = await taken(consumer);
+    await scene.producer.remove(['held', 'waiting', 'later', 'never-added']);
+    for (const jobId of ['waiting', 'later'])
+      expect(await scene.producer.read(jobId)).toEqual({ state: 'gone' });
+    expect(await scene.producer.read('held')).toEqual({ state: 'open' });
+    expect(await consumer.take({ wait: false })).toBeNull();
+    await held.complete(resultOf(0));
+    expect(await scene.producer.read('held')).toMatchObject({ state: 'completed' });
+  });
+
+  test('removes the waiting jobs of one run, and counts them', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('held', 'a', 'b');
+    await scene.producer.add([
+      { jobId: 'later', job: jobOf(2), delayMs: 60_000 },
+      { jobId: 'other', job: jobOf(0, { runId: 'other' }), delayMs: 0 },
+    ]);
+    await taken(consumer);
+    expect(await scene.producer.removeLeftovers('run')).toBe(3);
+    expect(await scene.producer.removeLeftovers('run')).toBe(0);
+    expect(await scene.producer.read('held')).toEqual({ state: 'open' });
+    expect(await takenIds(consumer, 1)).toEqual(['other']);
+  });
+}
+
+function describeConnections(test: Test): void {
+  test('names the connected workers to both ends', async (scene) => {
+    expect(await scene.producer.workerNames()).toEqual([]);
+    const [a, b] = [await scene.consumer('a'), await scene.consumer('b')];
+    // A consumer is seen once the server has its connection.
+    await scene.until(async () => (await scene.producer.workerNames()).length === 2);
+    expect((await scene.producer.workerNames()).sort()).toEqual(['a', 'b']);
+    expect((await a.workerNames()).sort()).toEqual(['a', 'b']);
+    await a.close();
+    await scene.until(async () => (await b.workerNames()).length === 1);
+    expect(await scene.producer.workerNames()).toEqual(['b']);
+  });
+
+  test('keeps the job of a consumer that closes until its lock ends', async (scene) => {
+    const [closing, other] = [await scene.consumer('closing'), await scene.consumer('other')];
+    await scene.add('a');
+    await taken(closing);
+    await closing.close();
+    expect(await other.take({ wait: false })).toBeNull();
+    await scene.endLock('a');
+    expect((await taken(other)).jobId).toBe('a');
+  });
+
+  test('ends a wait when told to, and takes nothing afterwards', async (scene) => {
+    const consumer = await scene.consumer();
+    const waiting = consumer.take({ wait: true });
+    await consumer.stopWaiting();
+    expect(await waiting).toBeNull();
+    await scene.add('a');
+    expect(await consumer.take({ wait: true })).toBeNull();
+    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+  });
+
+  test('wakes those who listen, until they stop', async (scene) => {
+    const consumer = await scene.consumer();
+    const [first, second]: string[][] = [[], []];
+    const unsubscribe = scene.producer.subscribe((jobId) => first!.push(jobId));
+    scene.producer.subscribe((jobId) => second!.push(jobId));
+    for (const jobId of ['a', 'b']) {
+      await scene.add(jobId);
+      await (await taken(consumer)).complete(resultOf(0));
+      await scene.until(() => Promise.resolve(second!.includes(jobId)));
+      unsubscribe();
+    }
+    expect([first, second]).toEqual([['a'], ['a', 'b']]);
+  });
+
+  test('keeps blobs for both ends', async (scene) => {
+    const consumer = await scene.consumer();
+    const bytes = Uint8Array.of(1, 2, 3);
+    const put = await scene.producer.blobs(BLOB_LIMITS).put(bytes);
+    expect([...(await consumer.blobs(BLOB_LIMITS).get(put))]).toEqual([1, 2, 3]);
+  });
+}
