@@ -269,7 +269,9 @@ function refusalOf(
       `${identity.configHash.slice(0, 12)}, which differs in (checkpoint -> now)\n${differences
         .map((difference) => `    ${difference}`)
         .join('\n')}`,
-      'set these fields back, choose another output, or start again here with --fresh',
+      differences.some((difference) => /\.plugin: /.test(difference))
+        ? 'give --plugin the file that the run began with, choose another output, or start again here with --fresh'
+        : 'set these fields back, choose another output, or start again here with --fresh',
     );
   }
   if (manifest.storeDigest !== identity.storeDigest)

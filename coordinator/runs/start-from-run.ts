@@ -1,14 +1,18 @@
 /** What the run that `training.startFrom` names has learned: a base for methods that keep it as it is. */
 
+import { z } from 'zod';
 import { LATEST_KEY, parseLatest, parseManifest } from '../checkpoints/checkpoint-manifest.js';
 import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
 import type { StartFrom } from '../training/start-from.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { describeIssues } from '../../shared/config/config-issues.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
+
+const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 
 /**
  * Null when the config names no run, or a resume goes on from a checkpoint of its own.
@@ -45,11 +49,16 @@ export async function startFromRun(
   const manifest = parseManifest(object.bytes, `${objects.address}/${key}`);
   if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
   const { model, method } = manifest.decidingConfig;
-  const spec = modelSpecOf(
-    ModelConfigSchema.parse(model),
-    store.manifest.features,
-    MethodConfigSchema.parse(method),
-  );
+  const parsed = ModelAndMethodSchema.safeParse({ model, method });
+  if (!parsed.success) {
+    const [fault = 'a config that this version cannot read'] = describeIssues(
+      parsed.error.issues,
+      { model, method },
+      ModelAndMethodSchema,
+    );
+    throw refused(fault);
+  }
+  const spec = modelSpecOf(parsed.data.model, store.manifest.features, parsed.data.method);
   const saved = await readMetaParameters({
     store: objects,
     runName: manifest.run,

@@ -85,6 +85,15 @@ export type {
   WorkRequest,
 };
 
+/**
+ * Loads files that each define a method or a model (`qianmo/plugin`). Call it once, before anything
+ * else of the library reads a config.
+ */
+export async function loadPlugins(paths: readonly string[]): Promise<void> {
+  const plugins = await import('../../shared/plugins/load-plugins.js');
+  await plugins.loadPlugins(paths);
+}
+
 /** Turns logs into a task store. A store of the same logs and config is kept. */
 export function prepare(
   request: PrepareRequest,

@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
+import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import {
   computeEnvironment,
@@ -28,6 +29,7 @@ export const localMachine: Machine = {
 
   workerCommand: async ({ redisUrl, prefix, device, environment }) => {
     const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', prefix, '--device', device];
+    args.push(...pluginArguments());
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {
       path: process.execPath,

@@ -6,6 +6,7 @@
 import { Option } from 'commander';
 import { z } from 'zod';
 import type { CommandContext } from './command-context.js';
+import { loadPlugins } from '../../../shared/plugins/load-plugins.js';
 import { parsedOptions } from './usage-failure.js';
 
 /** An option of the command line, and the schema that turns its text into a value. */
@@ -27,6 +28,8 @@ export interface VerbDeclaration<Table extends OptionTable> {
   /** `<run.yaml>` is required, `[run.yaml]` optional, `<run...>` repeated. */
   readonly argument?: { readonly name: string; readonly description: string };
   readonly options: Table;
+  /** Takes `--plugin`: the files are loaded before the verb runs. */
+  readonly takesPlugins?: true;
   /** Follows the list of options in the help; holds an example. */
   readonly help: string;
   /** @param operands the arguments that are not options */
@@ -51,7 +54,7 @@ export interface Verb {
 }
 
 export function verb<Table extends OptionTable>(declaration: VerbDeclaration<Table>): Verb {
-  const { name, options, run } = declaration;
+  const { name, options, takesPlugins = false, run } = declaration;
   for (const [key, { option }] of Object.entries(options))
     if (option.attributeName() !== key)
       throw new Error(`verb ${name}: ${option.flags} is not the option ${key}`);
@@ -59,13 +62,29 @@ export function verb<Table extends OptionTable>(declaration: VerbDeclaration<Tab
     name,
     description: declaration.description,
     ...(declaration.argument === undefined ? {} : { argument: declaration.argument }),
-    options: Object.values(options).map(({ option }) => option),
+    options: [
+      ...Object.values(options).map(({ option }) => option),
+      ...(takesPlugins ? [pluginOption()] : []),
+    ],
     help: declaration.help,
     parse: (operands, rawOptions) => {
-      const values = parsedOptions(schemaOf(options), rawOptions, name);
-      return (context) => run(operands, values, context);
+      const { plugin: plugins, ...own } = PluginOptionSchema.parse(rawOptions);
+      const values = parsedOptions(schemaOf(options), own, name);
+      return async (context) => {
+        await loadPlugins(plugins);
+        await run(operands, values, context);
+      };
     },
   };
+}
+
+const PluginOptionSchema = z.looseObject({ plugin: z.array(z.string()).default([]) });
+
+function pluginOption(): Option {
+  return new Option(
+    '--plugin <file>',
+    'a file that defines a method or model; repeat it for several',
+  ).argParser((path: string, earlier: readonly string[] | undefined) => [...(earlier ?? []), path]);
 }
 
 function schemaOf<Table extends OptionTable>(options: Table): z.ZodType<OptionValues<Table>> {

@@ -14,6 +14,7 @@ export const checkVerb = verb({
     description: 'the run config, to check its config, store, queue and output too',
   },
   options: { redis: redisOfConfig, device, format },
+  takesPlugins: true,
   help: '\nExample:\n  qianmo check run.yaml',
   run: async ([config], { format, ...choice }, context) => {
     const results = await check({ config, ...choice }, callOptionsOf(context));

@@ -21,6 +21,7 @@ export const evaluateVerb = verb({
     fresh: flagOption('--fresh', 'train the global arm again'),
     format,
   },
+  takesPlugins: true,
   help: '\nExample:\n  qianmo evaluate run.yaml --workers 2 --predictions p.parquet',
   run: async (operands, { format, ...choice }, context) => {
     const request = { config: firstOf(operands), ...choice };

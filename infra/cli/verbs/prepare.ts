@@ -17,6 +17,7 @@ export const prepareVerb = verb({
     ),
     format,
   },
+  takesPlugins: true,
   help: '\nExample:\n  qianmo prepare infra/examples/movielens.yaml',
   run: async (operands, { force, format }, context) => {
     const prepared = await prepare({ config: firstOf(operands), force }, callOptionsOf(context));

@@ -22,6 +22,7 @@ export const sweepVerb = verb({
     }),
     format,
   },
+  takesPlugins: true,
   help: `
 Each trial is a run of its own below the sweep's output; the best one's config is written as best.yaml.
 

@@ -18,6 +18,7 @@ export const trainVerb = verb({
     dashboard: flagOption('--dashboard', 'serve the queue board while training'),
     format,
   },
+  takesPlugins: true,
   help: `
 Example:
   qianmo train run.yaml --workers 2

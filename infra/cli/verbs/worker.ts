@@ -24,6 +24,7 @@ export const workerVerb = verb({
       integerValue(0, GPU_INDEX_MAX).optional(),
     ),
   },
+  takesPlugins: true,
   help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379',
   run: async (_operands, request, context) => {
     // Stopped before it began, as it may be at any time.

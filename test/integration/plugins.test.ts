@@ -1,0 +1,147 @@
+/**
+ * The example plugin, as a researcher uses it: in process and on workers, refused by a worker that
+ * was not started with it, and never changed within a run. Real processes, a real Redis.
+ */
+
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { smallRun } from '../fixtures/commands/small-run.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+
+const OUTER_STEPS = 8;
+const METHOD = { kind: 'clipped-steps', innerSteps: 2, innerRate: 0.5, stepNormMax: 0.05 };
+const MODEL = `
+import { defineModel, FIELD_OPTIONS, outputLayer, z } from 'qianmo/plugin';
+export default defineModel({
+  kind: 'scaled-pairs',
+  options: { factorisedFields: FIELD_OPTIONS.factorisedFields, scale: z.number().optional() },
+  linear: 'by-default',
+  hasFactors: true,
+  hasHiddenLayers: false,
+  factorisedFieldsMin: () => 2,
+  blocks: () => ['output'],
+  variables: (_, { factorisedPlaces: { length } }) => [outputLayer((length * (length - 1)) / 2)],
+  forward: (frame) => {
+    const pairs = frame.outputTerm(frame.innerProducts());
+    const scaled = frame.apply('scaled', [pairs], (x) => frame.tf.mul(x, frame.options.scale ?? 1));
+    return [...frame.linear(), scaled];
+  },
+});
+`;
+
+let room: CommandRoom;
+let redis: RedisForTest;
+let source: string;
+let inProcess: string;
+
+beforeAll(async () => {
+  room = await commandRoom();
+  redis = await redisForTest();
+  source = await readFile('infra/examples/plugin/clipped-steps.js', 'utf8');
+  await room.write('clipped-steps.js', source);
+  await room.write('scaled-pairs.js', MODEL);
+  const run = await configFor('in-process');
+  await room.done(['prepare', run, '--plugin', 'clipped-steps.js']);
+  inProcess = await trained(run, '--in-process', '--plugin', 'clipped-steps.js');
+});
+afterAll(async () => {
+  await redis.close();
+  await room.remove();
+});
+
+/** A config file that trains the method of the example. */
+function configFor(name: string, changed: Record<string, unknown> = {}): Promise<string> {
+  return room.config(name, (config) => {
+    Object.assign(config, { training: smallRun(name, OUTER_STEPS).training, method: METHOD });
+    Object.assign(config, changed);
+  });
+}
+
+function digestIn(output: string): string {
+  return (JSON.parse(output) as { digest: string }).digest;
+}
+
+async function trained(run: string, ...options: string[]): Promise<string> {
+  return digestIn(await room.done(['train', run, '--format', 'json', ...options]));
+}
+
+describe('a method from a plugin', () => {
+  it('gives the same digest in process and on two workers, and clips', async () => {
+    const twoWorkers = await configFor('two-workers');
+    const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'clipped-steps.js');
+    expect(digest).toBe(inProcess);
+    const unclipped = await configFor('unclipped', { method: { ...METHOD, stepNormMax: 100 } });
+    const other = await trained(unclipped, '--in-process', '--plugin', 'clipped-steps.js');
+    expect(other).not.toBe(inProcess);
+  });
+
+  it('is refused by a worker without it, which leaves the jobs to one that has it', async () => {
+    const run = await configFor('left-to-others');
+    const queue = ['--redis', redis.url];
+    const work = ['worker', ...queue, '--prefix', '{left-to-others}'];
+    const training = room.start([
+      ...['train', run, '--format', 'json', ...queue],
+      ...['--plugin', 'clipped-steps.js'],
+    ]);
+    const without = room.start([...work, '--name', 'without']);
+    await training.saw(
+      /worker without refuses .*the job needs the plugin that defines the method clipped-steps/,
+    );
+    await room.write('other.js', `${source}// another content\n`);
+    const other = room.start([...work, '--name', 'other', '--plugin', 'other.js']);
+    await training.saw(/worker other refuses .*another content of it/);
+    const able = room.start([...work, '--name', 'able', '--plugin', 'clipped-steps.js']);
+    const ended = await training.ended;
+    expect(ended.exitCode, ended.diagnostics).toBe(0);
+    expect(digestIn(ended.output)).toBe(inProcess);
+    for (const worker of [without, other, able]) {
+      worker.signal('SIGTERM');
+      await worker.ended;
+    }
+  });
+
+  it('does not change within a run', async () => {
+    await room.write('changed.js', `${source}// another content\n`);
+    await room.refused(
+      ['train', 'in-process.yaml', '--in-process', '--resume', '--plugin', 'changed.js'],
+      {
+        exitCode: 2,
+        what: /^the checkpoint was made with another config/,
+        found: /method\.plugin: "[0-9a-f]{64}" -> "[0-9a-f]{64}"/,
+        cure: /^give --plugin the file that the run began with/,
+      },
+    );
+  });
+
+  it('is unknown to a process that was not given it', async () => {
+    await room.refused(['train', 'in-process.yaml', '--in-process', '--resume'], {
+      exitCode: 2,
+      what: /run config/,
+      found: /method\.kind: expected one of cavia, .*global, found "clipped-steps"/,
+      cure: /./,
+    });
+    const failed = await room.start(['check', 'in-process.yaml', '--plugin', 'none.js']).ended;
+    expectFailure(failed, {
+      exitCode: 2,
+      what: /^a plugin does not load/,
+      where: /none\.js$/,
+      found: /^the file cannot be read/,
+      cure: /./,
+    });
+  });
+});
+
+describe('a model from a plugin', () => {
+  it('trains and is evaluated like any other', async () => {
+    const model = { kind: 'scaled-pairs', embeddingWidth: 4, hiddenWidths: [], scale: 2 };
+    const changed = { model: { ...model, personal: ['bias', 'output'] } };
+    const ours = { method: { kind: 'maml', innerSteps: 2, innerRate: 0.3 } };
+    const run = await configFor('scaled', { ...changed, ...ours });
+    const plugin = ['--plugin', 'scaled-pairs.js'];
+    const digest = await trained(run, '--in-process', ...plugin);
+    const other = await configFor('scaled-workers', { ...changed, ...ours });
+    expect(await trained(other, '--workers', '2', ...plugin)).toBe(digest);
+    await room.done(['evaluate', run, '--in-process', ...plugin]);
+  });
+});
