@@ -20,7 +20,12 @@ export const ModelConfigSchema = z.lazy(() =>
       ...MODEL_OPTIONS,
       ...ownOptions(),
       personal: PersonalSchema.default(['bias']),
-      plugin: z.string().optional(),
+      plugin: z
+        .string()
+        .optional()
+        .describe(
+          'SHA-256 of the plugin that defines the model. qianmo fills it in; leave it out.',
+        ),
     })
     .superRefine(({ kind, plugin }, context) => {
       const defining = MODELS.pluginOf(kind);
