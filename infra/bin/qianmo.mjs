@@ -3,8 +3,8 @@
 // runs the compiled command line.
 import { existsSync } from 'node:fs';
 import { isBuildCurrent } from '../bootstrap/build.mjs';
-import { failWith } from '../bootstrap/progress.mjs';
-import { isCheckout } from '../bootstrap/project.mjs';
+import { failWith } from '../bootstrap/base/progress.mjs';
+import { isCheckout } from '../bootstrap/base/project.mjs';
 import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
 
 // Verbs that compute nothing, and the one that decides by itself what to obtain.

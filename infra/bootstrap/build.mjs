@@ -3,8 +3,8 @@
 import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { extname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { runCommand } from './commands.mjs';
-import { digestOf, projectRoot, readIfThere, writeWhole } from './project.mjs';
+import { runCommand } from './base/commands.mjs';
+import { digestOf, projectRoot, readIfThere, writeWhole } from './base/project.mjs';
 
 const SOURCE_FOLDERS = ['shared', 'coordinator', 'worker', 'infra', 'test'];
 const COMPILED = new Set(['.ts', '.mts']);
@@ -53,9 +53,9 @@ export function isBuildCurrent() {
 }
 
 /**
- * @param {import('./progress.mjs').Announce} announce
+ * @param {import('./base/progress.mjs').Announce} announce
  * @param {{ force?: boolean }} [options]
- * @returns {Promise<import('./progress.mjs').StepOutcome & { errors: string[] }>} with the type
+ * @returns {Promise<import('./base/progress.mjs').StepOutcome & { errors: string[] }>} with the type
  *   errors; code with type errors is still written, so that a run need not wait for their cure
  */
 export async function buildProject(announce, options = {}) {
@@ -92,7 +92,7 @@ function removeOutputs(sourcePath) {
 /**
  * @param {string[]} errors
  * @param {string} note
- * @returns {import('./progress.mjs').StepOutcome & { errors: string[] }}
+ * @returns {import('./base/progress.mjs').StepOutcome & { errors: string[] }}
  */
 function outcomeOf(errors, note) {
   if (errors.length === 0) return { state: 'ok', note, errors };

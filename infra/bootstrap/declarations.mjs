@@ -10,9 +10,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { runCommand } from './commands.mjs';
-import { BootstrapError } from './progress.mjs';
-import { projectRoot } from './project.mjs';
+import { runCommand } from './base/commands.mjs';
+import { BootstrapError } from './base/progress.mjs';
+import { projectRoot } from './base/project.mjs';
 
 const dist = join(projectRoot, 'dist');
 
@@ -26,8 +26,8 @@ function typesOfExports() {
 }
 
 /**
- * @param {import('./progress.mjs').Announce} announce
- * @returns {Promise<import('./progress.mjs').StepOutcome>}
+ * @param {import('./base/progress.mjs').Announce} announce
+ * @returns {Promise<import('./base/progress.mjs').StepOutcome>}
  */
 export async function writeDeclarations(announce) {
   announce('type declarations (about 10 s)');

@@ -1,6 +1,6 @@
 // `npm run demo`: sets the checkout up and runs the demo with the arguments given.
-import { failWith } from './progress.mjs';
-import { runExecutable } from './run-executable.mjs';
+import { failWith } from './base/progress.mjs';
+import { runExecutable } from './base/run-executable.mjs';
 import { setUp } from './setup.mjs';
 
 try {

@@ -3,7 +3,7 @@
 import { buildProject } from './build.mjs';
 import { writeDeclarations } from './declarations.mjs';
 import { installNpmPackages } from './packages/npm-packages.mjs';
-import { BootstrapError, failWith, runStep } from './progress.mjs';
+import { BootstrapError, failWith, runStep } from './base/progress.mjs';
 import { checkNodeVersion } from './setup.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 

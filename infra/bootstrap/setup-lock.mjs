@@ -2,8 +2,8 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { cacheRoot, digestOf, isAlive, projectRoot } from './project.mjs';
-import { BootstrapError, say } from './progress.mjs';
+import { cacheRoot, digestOf, isAlive, projectRoot } from './base/project.mjs';
+import { BootstrapError, say } from './base/progress.mjs';
 
 const WAIT_MS_MAX = 15 * 60_000;
 const POLL_MS = 250;

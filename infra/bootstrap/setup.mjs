@@ -13,8 +13,8 @@ import {
   isNativeTensorFlowSettled,
 } from './tensorflow/native-tensorflow.mjs';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
-import { BootstrapError, failWith, runStep, say } from './progress.mjs';
-import { cacheRoot, isCheckout, projectRoot } from './project.mjs';
+import { BootstrapError, failWith, runStep, say } from './base/progress.mjs';
+import { cacheRoot, isCheckout, projectRoot } from './base/project.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 
 /** Throws a BootstrapError when this Node is not supported. */

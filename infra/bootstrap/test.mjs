@@ -5,10 +5,10 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCommand } from './commands.mjs';
+import { runCommand } from './base/commands.mjs';
 import { whyNoNativeTensorFlow } from './tensorflow/native-tensorflow.mjs';
-import { failWith, runStep, say } from './progress.mjs';
-import { projectRoot, readIfThere } from './project.mjs';
+import { failWith, runStep, say } from './base/progress.mjs';
+import { projectRoot, readIfThere } from './base/project.mjs';
 import { setUp } from './setup.mjs';
 import { closingLine, countTests } from './test-results.mjs';
 

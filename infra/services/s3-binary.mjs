@@ -4,8 +4,8 @@
 // that cannot be had, moto's server, which honours conditional writes but accepts a wrong checksum.
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { findOnPath, runCommand } from '../bootstrap/commands.mjs';
-import { cacheRoot, publishFolder } from '../bootstrap/project.mjs';
+import { findOnPath, runCommand } from '../bootstrap/base/commands.mjs';
+import { cacheRoot, publishFolder } from '../bootstrap/base/project.mjs';
 import { extractFromWheel, obtainPip } from '../bootstrap/packages/python-wheel.mjs';
 
 const GATEWAY_MODULE = 'github.com/versity/versitygw/cmd/versitygw';
@@ -15,7 +15,7 @@ const MOTO_REQUIREMENT = 'moto[server]==5.2.5';
 const BUILD_TIMEOUT_MS = 15 * 60_000;
 
 /** @typedef {import('./s3-server.d.mts').S3ServerProgram} S3ServerProgram */
-/** @typedef {import('../bootstrap/progress.mjs').Announce} Announce */
+/** @typedef {import('../bootstrap/base/progress.mjs').Announce} Announce */
 
 const platform = `${process.platform}-${process.arch}`;
 const gatewayFolder = () => join(cacheRoot(), `versitygw-${GATEWAY_VERSION}-${platform}`);

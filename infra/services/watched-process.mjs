@@ -4,7 +4,7 @@
 // a clean stop can still use the server. A watchdog ends it when this process is gone.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { endWithThisProcess } from '../bootstrap/watchdog.mjs';
+import { endWithThisProcess } from '../bootstrap/base/watchdog.mjs';
 
 /**
  * @typedef {object} WatchedProcess

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cacheRoot, projectRoot } from '../../infra/bootstrap/project.mjs';
+import { cacheRoot, projectRoot } from '../../infra/bootstrap/base/project.mjs';
 import { whyNoNativeTensorFlow } from '../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import {
   installPackage,

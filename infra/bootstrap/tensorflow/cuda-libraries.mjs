@@ -6,7 +6,7 @@
 // and so gets a second link in one that is searched.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, publishFolder } from '../project.mjs';
+import { cacheRoot, publishFolder } from '../base/project.mjs';
 import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 
 /**
@@ -101,7 +101,7 @@ export function areCudaLibrariesCached() {
 
 /**
  * Fills the cache, wheel by wheel: what an interrupted set-up has is kept.
- * @param {import('../progress.mjs').Announce} announce
+ * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<void>} throws an Error with the problem and its cure
  */
 export async function obtainCudaLibraries(announce) {

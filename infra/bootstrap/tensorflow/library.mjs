@@ -1,7 +1,7 @@
 // libtensorflow and its C headers out of TensorFlow's Python wheel, kept in the cache.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, publishFolder } from '../project.mjs';
+import { cacheRoot, publishFolder } from '../base/project.mjs';
 import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 
 /** Both compute alike on a CPU; the one for GPUs opens CUDA's libraries when it sees a GPU. */
@@ -59,7 +59,7 @@ export function isTensorFlowLibraryCached(variant) {
 /**
  * Gives the library from the cache, filling the cache first where it is empty.
  * @param {Variant} variant
- * @param {import('../progress.mjs').Announce} announce
+ * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
  */
 export async function obtainTensorFlowLibrary(variant, announce) {

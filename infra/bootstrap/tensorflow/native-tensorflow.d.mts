@@ -1,5 +1,5 @@
 /** Types of native-tensorflow.mjs, for tests and other modules; the meaning is documented there. */
-import type { Announce, StepOutcome } from '../progress.mjs';
+import type { Announce, StepOutcome } from '../base/progress.mjs';
 
 export const nvidiaFolder: string;
 export function isNativeTensorFlowSettled(): boolean;

@@ -7,7 +7,7 @@
 // it is the wheel with CUDA, beside CUDA's libraries out of theirs.
 import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { lastTellingLine, runCommand } from '../commands.mjs';
+import { lastTellingLine, runCommand } from '../base/commands.mjs';
 import {
   CUDA_MEGABYTES,
   areCudaLibrariesCached,
@@ -16,8 +16,8 @@ import {
   obtainCudaLibraries,
   resolveCudaLibraries,
 } from './cuda-libraries.mjs';
-import { BootstrapError } from '../progress.mjs';
-import { projectRoot, readIfThere, writeWhole } from '../project.mjs';
+import { BootstrapError } from '../base/progress.mjs';
+import { projectRoot, readIfThere, writeWhole } from '../base/project.mjs';
 import { NODE_API_VERSION, obtainAddon, ownSourceDigest } from './addon.mjs';
 import {
   TENSORFLOW_VERSION,
@@ -33,8 +33,8 @@ const libraryFolder = join(tfjsPackageFolder, 'deps', 'lib');
 /** Where libtensorflow looks for CUDA's libraries, from `libraryFolder`. */
 export const nvidiaFolder = join(tfjsPackageFolder, 'deps', 'nvidia');
 
-/** @typedef {import('../progress.mjs').Announce} Announce */
-/** @typedef {import('../progress.mjs').StepOutcome} StepOutcome */
+/** @typedef {import('../base/progress.mjs').Announce} Announce */
+/** @typedef {import('../base/progress.mjs').StepOutcome} StepOutcome */
 /** @typedef {'wheel' | 'gpu-wheel'} Way */
 /** @typedef {{ way: Way | 'none', wanted: string, note: string, cure: string[] }} Stamp */
 

@@ -1,19 +1,28 @@
 // The npm package tfjs-node-gpu: JavaScript and C++ sources, fetched once into the cache and copied to
 // where the modules of qianmo find it by its name.
 //
-// It is no dependency in package.json, because its install script downloads a libtensorflow that
-// qianmo does not use, and npm fails the install of qianmo where that download fails. Nothing else of
-// npm skips the install script of a package that somebody else depends on. What it imports (see
-// `dependencies`: @tensorflow/tfjs, google-protobuf, progress, @mapbox/node-pre-gyp) npm installs.
+// In package.json it is an optional peer dependency, which names the version and which npm does not
+// install. As a dependency its install script would download a libtensorflow that qianmo does not use,
+// and npm would fail the install of qianmo where that download fails. npm installs the packages that it
+// imports (@tensorflow/tfjs, google-protobuf, progress, @mapbox/node-pre-gyp) as dependencies of qianmo.
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCommand } from '../commands.mjs';
-import { cacheRoot, isCheckout, projectRoot, publishFolder, readIfThere } from '../project.mjs';
+import { runCommand } from '../base/commands.mjs';
+import {
+  cacheRoot,
+  isCheckout,
+  projectRoot,
+  publishFolder,
+  readIfThere,
+} from '../base/project.mjs';
 
 export const TFJS_PACKAGE = '@tensorflow/tfjs-node-gpu';
-export const TFJS_VERSION = '4.22.0';
+/** @type {{ peerDependencies: Record<string, string> }} */
+const { peerDependencies } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));
+export const TFJS_VERSION = peerDependencies[TFJS_PACKAGE] ?? '';
+// The integrity of this version's tarball; a new version has another.
 const TARBALL_INTEGRITY =
   'sha512-p//NN6DGiN4hInUmIkRffaFVMcdTREUMjPyjW04J7OXvB2zBlQimj61eFKSgRrH3f5TnOfKzb0n56he/B6a4bw==';
 const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
@@ -31,7 +40,7 @@ export const tfjsPackageFolder = join(modulesFolder, ...TFJS_PACKAGE.split('/'))
 
 /**
  * Puts the package in its place, as it was published. Its addon and libraries are put into it later.
- * @param {import('../progress.mjs').Announce} announce
+ * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<void>} throws an Error with the problem
  */
 export async function placeTfjsPackage(announce) {

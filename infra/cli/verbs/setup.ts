@@ -14,7 +14,7 @@ Example:
   qianmo setup --gpu`,
   run: async (_operands, { gpu }, context) => {
     const { setUp } = await import('../../bootstrap/setup.mjs');
-    const { BootstrapError } = await import('../../bootstrap/progress.mjs');
+    const { BootstrapError } = await import('../../bootstrap/base/progress.mjs');
     try {
       await setUp({ retry: true, gpu });
     } catch (error) {

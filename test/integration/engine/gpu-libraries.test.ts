@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { findOnPath } from '../../../infra/bootstrap/commands.mjs';
+import { findOnPath } from '../../../infra/bootstrap/base/commands.mjs';
 import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
 

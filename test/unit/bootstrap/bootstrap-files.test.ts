@@ -3,8 +3,12 @@ import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { findOnPath, lastTellingLine, runCommand } from '../../../infra/bootstrap/commands.mjs';
-import { cacheRoot, publishFolder, writeWhole } from '../../../infra/bootstrap/project.mjs';
+import {
+  findOnPath,
+  lastTellingLine,
+  runCommand,
+} from '../../../infra/bootstrap/base/commands.mjs';
+import { cacheRoot, publishFolder, writeWhole } from '../../../infra/bootstrap/base/project.mjs';
 
 let folder: string;
 beforeEach(async () => {
