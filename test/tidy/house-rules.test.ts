@@ -85,6 +85,22 @@ describe('house rules', () => {
     expect(offences).toEqual([]);
   });
 
+  test('the library and the verbs leave the process alone', () => {
+    const ofLibrary = /^(coordinator\/runs|infra\/library|infra\/cli\/verbs)\//;
+    const offences = sources
+      .filter(({ path }) => ofLibrary.test(path))
+      .map(({ path, text }) => ({
+        path,
+        // The entry is the one place that reads the environment of the process.
+        text: path === 'infra/library/index.ts' ? text.replace('= process.env', '') : text,
+      }))
+      .filter(({ text }) =>
+        /\bprocess\.(env|stdout|stderr|exit|exitCode|on|once)\b|console\./.test(text),
+      )
+      .map(({ path }) => `${path}: print and exit in infra/cli/main.ts`);
+    expect(offences).toEqual([]);
+  });
+
   test('a vendor is imported by the files named for it', () => {
     const offences = production.flatMap(({ path, text }) =>
       importsOf(text).flatMap((imported) =>

@@ -6,7 +6,12 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commandRoom, filesIn, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import {
+  commandRoom,
+  filesIn,
+  resultFilesIn,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
 
 const DISK_BYTE_COUNT = 256 * 1024;
 
@@ -121,7 +126,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
       where: new RegExp(`${disk}/train/checkpoints`),
       cure,
     });
-    const left = (await filesIn(disk)).filter((file) => !/^filler |\/blobs\//.test(file));
+    const left = (await resultFilesIn(disk)).filter((file) => !/^filler |\/blobs\//.test(file));
     expect(left).toEqual([]);
     // Whole blobs of a checkpoint that has no manifest yet: the run goes on over them.
     await fill(DISK_BYTE_COUNT / 2);
@@ -138,7 +143,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     });
     await room.done(['train', path, '--in-process']);
     await rm(join(disk, 'filler'));
-    const before = await filesIn(disk);
+    const before = await resultFilesIn(disk);
     await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT)).catch(() => undefined);
     await room.refused(['evaluate', path, '--in-process'], {
       exitCode: 3,
@@ -147,6 +152,6 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
       cure,
     });
     await rm(join(disk, 'filler'));
-    expect(await filesIn(disk)).toEqual(before);
+    expect(await resultFilesIn(disk)).toEqual(before);
   });
 });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   commandRoom,
   expectFailure,
-  filesIn,
+  resultFilesIn,
   type CommandRoom,
 } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
@@ -42,7 +42,7 @@ it('train keeps what is complete, and a resume ends where an undisturbed run doe
 it('train before its first step says that nothing is lost', async () => {
   const early = await room.config('early');
   const redis = await redisForTest();
-  const before = await filesIn(room.folder);
+  const before = await resultFilesIn(room.folder);
   const training = room.start(['train', early, '--redis', redis.url]);
   await training.saw(/^run early/m);
   training.signal('SIGTERM');
@@ -51,13 +51,13 @@ it('train before its first step says that nothing is lost', async () => {
     what: /outer step 0 of 2 is safe/,
     cure: /the same command again/,
   });
-  expect(await filesIn(room.folder)).toEqual(before);
+  expect(await resultFilesIn(room.folder)).toEqual(before);
   await redis.close();
 });
 
 it('evaluate writes no report', async () => {
   await room.done(['train', run, '--in-process']);
-  const before = await filesIn(room.folder);
+  const before = await resultFilesIn(room.folder);
   const evaluation = room.start(['evaluate', run, '--in-process']);
   await evaluation.saw(/run run-global/);
   // npm passes on the Ctrl-C that the terminal has sent already: one is meant.
@@ -69,12 +69,12 @@ it('evaluate writes no report', async () => {
     where: /^run$/,
     cure: /the same command again/,
   });
-  const after = await filesIn(room.folder);
+  const after = await resultFilesIn(room.folder);
   expect(after.filter((file) => !file.startsWith('run/global/'))).toEqual(before);
 });
 
 it.each(['csv', 'parquet'])('synthesize to .%s leaves nothing', async (ending) => {
-  const before = await filesIn(room.folder);
+  const before = await resultFilesIn(room.folder);
   const synthesis = room.start([
     ...['synthesize', '--rows', '50M', '--users', '10k', '--adgroups', '100'],
     ...['--out', `s.${ending}`],
@@ -87,7 +87,7 @@ it.each(['csv', 'parquet'])('synthesize to .%s leaves nothing', async (ending) =
     where: new RegExp(`^s\\.${ending}$`),
     cure: /same command again/,
   });
-  expect(await filesIn(room.folder)).toEqual(before);
+  expect(await resultFilesIn(room.folder)).toEqual(before);
 });
 
 it('prepare leaves nothing', async () => {
@@ -96,7 +96,7 @@ it('prepare leaves nothing', async () => {
     Object.assign(data, { logs: 'big.csv', store: 'big-store', label: { column: 'click' } });
     Object.assign(data, { time: 'time', features: [{ name: 'user', kind: 'category' }] });
   });
-  const before = await filesIn(room.folder);
+  const before = await resultFilesIn(room.folder);
   const preparation = room.start(['prepare', big]);
   await preparation.saw(/dictionaries {2}0/);
   preparation.signal('SIGINT');
@@ -105,7 +105,7 @@ it('prepare leaves nothing', async () => {
     what: /prepare was stopped on request; nothing was written/,
     cure: /again/,
   });
-  expect(await filesIn(room.folder)).toEqual(before);
+  expect(await resultFilesIn(room.folder)).toEqual(before);
 });
 
 describe('a service ends with 0', () => {
