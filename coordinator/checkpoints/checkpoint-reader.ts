@@ -7,12 +7,12 @@
 import { configDifferences } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError } from '../../shared/storage/blob-store.js';
 import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
-import { modelMisfits } from './checkpoint-layout.js';
 import {
   LATEST_KEY,
   MANIFEST_KEY_PREFIX,
@@ -38,13 +38,13 @@ export interface CheckpointIdentity {
   readonly spec: ModelSpec;
 }
 
-export interface FoundCheckpoint {
+interface FoundCheckpoint {
   readonly state: TrainingState;
   readonly manifest: CheckpointManifest;
   readonly manifestKey: string;
 }
 
-export interface CheckpointSearch {
+interface CheckpointSearch {
   /** Null when nothing was ever written. */
   readonly found: FoundCheckpoint | null;
   /** Version of `latest.json` before the search; null when it is not there. */
@@ -282,4 +282,21 @@ function refusalOf(
       'name the store that the run began with, choose another output, or start again with --fresh',
     );
   return null;
+}
+
+/** How names, shapes and order differ from those of the model, as sentences; empty when they do not. */
+function modelMisfits(meta: MetaParameters, spec: ModelSpec): string[] {
+  const found = [
+    ...[...meta.dense].map(([name, { shape }]) => `${name} [${shape.join(', ')}]`),
+    ...[...meta.tables].map(([name, t]) => `table ${name} [${t.rowCount}, ${t.width}]`),
+  ];
+  const expected = [
+    ...spec.variables.map(({ name, shape }) => `${name} [${shape.join(', ')}]`),
+    ...spec.tables.map((t) => `table ${t.name} [${t.rowCount}, ${spec.tableRowWidth}]`),
+  ];
+  const misfits: string[] = [];
+  for (let index = 0; index < Math.max(found.length, expected.length); index += 1)
+    if (found[index] !== expected[index])
+      misfits.push(`expected ${expected[index] ?? 'no more'}, found ${found[index] ?? 'no more'}`);
+  return misfits;
 }

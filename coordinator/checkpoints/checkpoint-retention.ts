@@ -14,7 +14,7 @@ import {
   parseManifest,
 } from './checkpoint-manifest.js';
 
-export interface Retention {
+interface Retention {
   /** Just written by this coordinator, and what `latest.json` names. */
   readonly latestKey: string;
   /** Checkpoints kept, the latest included. */

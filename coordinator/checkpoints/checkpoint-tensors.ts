@@ -16,7 +16,7 @@ import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
 import type { TrainingState } from './training-state.js';
 
 type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
-export type StoredTensors = Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>;
+type StoredTensors = Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>;
 
 /** Which part of a checkpoint to read; `meta` leaves the optimizer's tables where they are. */
 export type CheckpointPart = 'all' | 'meta';

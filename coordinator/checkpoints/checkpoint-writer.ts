@@ -32,7 +32,7 @@ import { removeOldCheckpoints } from './checkpoint-retention.js';
 import { writeTensors } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 
-export const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export interface CheckpointsOptions extends CheckpointIdentity {
   /** Holds this run's checkpoints and nothing else. */

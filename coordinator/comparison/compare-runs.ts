@@ -31,13 +31,13 @@ export interface ChosenRun {
   readonly arm: string | null;
 }
 
-export interface ComparisonSettings {
+interface ComparisonSettings {
   /** Upper edges of the size buckets, in support rows; those of the first run by default. */
   readonly sizeBucketEdges?: readonly number[];
 }
 
 /** Colours on the page. */
-export const COMPARED_RUNS_MAX = 8;
+const COMPARED_RUNS_MAX = 8;
 
 /**
  * @throws QianmoError `usage` when an arm is not there or the runs were not evaluated on the same

@@ -14,7 +14,7 @@ const count = z.int().nonnegative();
 const difference = IntervalSchema.nullable();
 
 /** Of the run minus the first run, on the same draws of adgroups. */
-export const RunDifferencesSchema = z.strictObject({
+const RunDifferencesSchema = z.strictObject({
   logloss: difference,
   loglossPerAdgroup: difference,
   normalisedEntropy: difference,
@@ -24,7 +24,7 @@ export const RunDifferencesSchema = z.strictObject({
   calibrationError: difference,
 });
 
-export const ComparedSliceSchema = z.strictObject({
+const ComparedSliceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
   /** Null: no upper bound. */

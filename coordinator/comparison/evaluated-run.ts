@@ -5,8 +5,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { verifiedBlob } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
-import { fileOfSegment, REPORT_FILE } from '../reports/report-files.js';
-import { parseReport } from '../reports/report-json.js';
+import { parseReport, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
 
 export interface EvaluatedRun {
@@ -16,7 +15,7 @@ export interface EvaluatedRun {
 }
 
 /** One argument of `qianmo compare`: `RUN` or `RUN:ARM`. */
-export interface RunArgument {
+interface RunArgument {
   readonly run: string;
   readonly arm: string | null;
 }

@@ -60,7 +60,7 @@ function sumsByAdgroup(rows: TaskCounts, valueOf: (row: number) => number): Floa
 }
 
 /** `[measure]` in the order of `MEASURES`; NaN where a measure is not defined on what was drawn. */
-export type Measures = Float64Array;
+type Measures = Float64Array;
 
 /**
  * Measures of each run, all adgroups counting as often as `weights` say.

@@ -22,7 +22,7 @@ export interface ArmPlan {
   readonly testPasses: number;
 }
 
-export interface ArmInputs {
+interface ArmInputs {
   readonly config: RunConfig;
   readonly store: TaskStore;
   readonly meta: MetaParameters;

@@ -16,7 +16,7 @@ import type { TaskCounts } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
-export const BUCKET_ADGROUPS_MIN = 10;
+const BUCKET_ADGROUPS_MIN = 10;
 
 export const BLOCK_CHOICE_RULE =
   'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below ' +
@@ -31,7 +31,7 @@ export interface ValidatedAdgroup {
   readonly unadaptedLoss: number;
 }
 
-export interface BlockChoiceSettings {
+interface BlockChoiceSettings {
   readonly sizeBucketEdges: readonly number[];
   readonly bootstrapSamples: number;
   readonly confidence: number;
@@ -84,7 +84,7 @@ function differenceOf(
   return interval;
 }
 
-export interface BlockLogits {
+interface BlockLogits {
   readonly adapted: Float32Array;
   readonly unadapted: Float32Array;
 }

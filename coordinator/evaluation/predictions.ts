@@ -83,7 +83,7 @@ export async function demandPredictionsPath(path: string): Promise<void> {
   }
 }
 
-export function columnOf(arm: ArmName): string {
+function columnOf(arm: ArmName): string {
   return arm.replaceAll('-', '_');
 }
 

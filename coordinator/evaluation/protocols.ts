@@ -24,7 +24,7 @@ import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js'
 import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
-export interface ProtocolSetting {
+interface ProtocolSetting {
   readonly evaluation: EvaluationConfig;
   readonly seed: number;
   readonly store: TaskStore;

@@ -32,7 +32,7 @@ export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
  *   cell diverged.
  * @throws QianmoError of kind `failed` when every cell did.
  */
-export function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
+function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
   let best = 0;
   for (const [index, loss] of meanLosses.entries()) if (loss < at(meanLosses, best)) best = index;
   const cell = at(grid.cells, best);
@@ -88,7 +88,7 @@ export async function selectInnerSteps(
   );
 }
 
-export interface UnadaptedLogits {
+interface UnadaptedLogits {
   readonly query: Float32Array;
   readonly support: Float32Array;
 }

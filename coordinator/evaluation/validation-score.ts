@@ -36,7 +36,7 @@ export interface ScoredRun {
   readonly signal: AbortSignal;
 }
 
-export interface ValidationScore {
+interface ValidationScore {
   readonly validationLogloss: number;
   /** Inner steps 0: without adaptation. */
   readonly cell: Cell;

@@ -17,7 +17,7 @@ export {
 } from '@duckdb/node-api';
 
 /** A value of a result whose columns are cast as `DuckSession.rows` asks. */
-export type Cell = string | number | boolean | null;
+type Cell = string | number | boolean | null;
 
 export interface DuckSession {
   run(sql: string): Promise<void>;

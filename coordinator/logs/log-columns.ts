@@ -71,7 +71,7 @@ async function headerColumns(
 }
 
 /** Fields of one line, quoted by `"` where they hold the separator; `""` is a quote within. */
-export function splitHeader(line: string, separator: string): string[] {
+function splitHeader(line: string, separator: string): string[] {
   const fields: string[] = [];
   let field = '';
   let quoted = false;

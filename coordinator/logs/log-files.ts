@@ -15,7 +15,7 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { DuckSession } from './duckdb-session.js';
 import { literal } from './sql.js';
 
-export type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
+type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
 
 export interface LogFile {
   /** Local path, where DuckDB reads it. */
@@ -26,7 +26,7 @@ export interface LogFile {
   readonly byteCount: number;
 }
 
-export interface LogSource {
+interface LogSource {
   readonly session: DuckSession;
   readonly objectStoreOf: (address: string) => ObjectStore;
   readonly temporaryFolder: string;

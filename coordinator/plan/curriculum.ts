@@ -11,13 +11,13 @@ export interface CurriculumStage {
   readonly tasks: readonly TaskEntry[];
 }
 
-export interface Curriculum {
+interface Curriculum {
   /** Index of the stage that the outer step is in. */
   stageAt(outerStep: number): number;
   stage(stageIndex: number): CurriculumStage;
 }
 
-export interface CurriculumRule {
+interface CurriculumRule {
   readonly curriculum?: CurriculumConfig | undefined;
   readonly outerSteps: number;
 }

@@ -4,8 +4,8 @@ import type { TrainingConfig } from '../../shared/config/run-config.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
 
-export type SamplingName = TrainingConfig['sampling'];
-export type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
+type SamplingName = TrainingConfig['sampling'];
+type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
 
 /** In support rows; those by which `evaluate` reports unless told otherwise. */
 const SIZE_BUCKET_EDGES = [10, 30, 100, 300];

@@ -13,7 +13,7 @@ import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
-export const ID_TASKS_MAX = 1000;
+const ID_TASKS_MAX = 1000;
 
 export interface NeighbourIndex {
   /** Indices of at most `count` tasks, the most similar first. */
@@ -21,7 +21,7 @@ export interface NeighbourIndex {
 }
 
 /** The distinct known ids of some rows. */
-export type IdsOf = (task: TaskRows) => ReadonlySet<number>;
+type IdsOf = (task: TaskRows) => ReadonlySet<number>;
 
 /** @param candidates training tasks as neighbours are read: of support rows alone. */
 export async function neighbourIndexOf(

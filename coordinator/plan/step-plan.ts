@@ -18,7 +18,7 @@ import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.
 import { taskSampler, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
-export interface PlannedJob {
+interface PlannedJob {
   readonly jobIndex: number;
   readonly taskIndices: readonly number[];
   readonly taskWeights: readonly number[];
@@ -35,7 +35,7 @@ export interface StepPlan {
   readonly taskCount: number;
 }
 
-export interface StepPlanner {
+interface StepPlanner {
   /** The plan of an outer step; starts reading the one after it unless that is past the last. */
   take(outerStep: number): Promise<StepPlan>;
   /** Resolves when no read is under way. */
@@ -126,7 +126,7 @@ async function planOf(
   return { outerStep, jobs, taskCount: rows.length };
 }
 
-export interface OrderContext {
+interface OrderContext {
   readonly runId: string;
   readonly storeAddress: string;
   readonly storeDigest: string;

@@ -15,7 +15,7 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
  * - `sqrt-rows`: in proportion to the square root of those.
  * - `support`, `sqrt-support`: the same of the support rows.
  */
-export type TaskWeightRule =
+type TaskWeightRule =
   'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows' | 'support' | 'sqrt-support';
 
 const COLD_RULES = {

@@ -42,7 +42,7 @@ import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
 import { divideTasks, type TaskDivision } from './task-division.js';
 
-export interface PrepareOptions {
+interface PrepareOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;

@@ -9,7 +9,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 
-export interface LockPlace {
+interface LockPlace {
   /** For messages: what to delete when it is stale. */
   readonly address: string;
   /** False when there is a lock already. */

@@ -4,7 +4,7 @@ import type { Metrics } from '../scoring/evaluation-report.js';
 import type { Table } from './table.js';
 import { formatNumber } from './text-format.js';
 
-export interface NamedMetrics {
+interface NamedMetrics {
   readonly arm: string;
   readonly metrics: Metrics;
 }

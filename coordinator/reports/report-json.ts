@@ -1,4 +1,4 @@
-/** Writes and reads the evaluation report as JSON. */
+/** The evaluation report as JSON: its file in the output of a run, written and read. */
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -7,6 +7,20 @@ import {
   REPORT_FORMAT_VERSION,
   type EvaluationReport,
 } from '../scoring/evaluation-report.js';
+
+export const REPORT_FILE = 'evaluation.json';
+
+/**
+ * `report.html`, of a segment `report-SEGMENT.html`; characters that no object's key may have are
+ * written as the hexadecimal digits of their bytes, each byte after an `=`.
+ */
+export function fileOfSegment(file: string, segment: string | null): string {
+  if (segment === null) return file;
+  const name = segment.replace(/[^A-Za-z0-9_.-]/gu, (character) =>
+    [...Buffer.from(character)].map((byte) => `=${byte.toString(16).padStart(2, '0')}`).join(''),
+  );
+  return file.replace(/(?=\.[a-z]+$)/, () => `-${name}`);
+}
 
 export function reportJson(report: EvaluationReport): string {
   return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;

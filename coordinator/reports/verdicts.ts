@@ -99,7 +99,7 @@ export function intervalCell(interval: Interval, separator: ' ' | '<br>' = ' '):
   };
 }
 
-export function signed(value: number): string {
+function signed(value: number): string {
   const text = value.toFixed(4);
   if (Number(text) === 0) return '0.0000';
   return value > 0 ? `+${text}` : text;

@@ -1,11 +1,13 @@
 /** What a command line names by itself, before any config says how S3 is reached: the environment does. */
 
-import { StorageConfigSchema } from '../../shared/storage/storage-config.js';
 import { readTextFile, type TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { isObjectKey } from '../../shared/storage/object-key.js';
-import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
+import {
+  openObjectStore,
+  s3OptionsOf,
+  StorageConfigSchema,
+} from '../../shared/storage/open-object-store.js';
 import type { Environment } from './call/run-context.js';
 
 /** In the variables of the SDK's own words. */

@@ -7,7 +7,7 @@ import { at, demandSameLength } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { Interval } from './evaluation-report.js';
 
-export interface BootstrapSettings {
+interface BootstrapSettings {
   readonly samples: number;
   readonly confidence: number;
   readonly stream: RandomStream;

@@ -11,7 +11,7 @@ import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 /** Raised when a field changes meaning or goes away. */
 export const REPORT_FORMAT_VERSION = 1;
 
-export const ArmNameSchema = z.enum(ARM_NAMES);
+const ArmNameSchema = z.enum(ARM_NAMES);
 
 const count = z.int().nonnegative();
 
@@ -22,7 +22,7 @@ export const IntervalSchema = z.strictObject({
 });
 
 /** Of a label of values, in their unit; the mean over adgroups of nDCG where an adgroup has one. */
-export const ValueMetricsSchema = z.strictObject({
+const ValueMetricsSchema = z.strictObject({
   mae: z.number(),
   rmse: z.number(),
   rSquared: z.number().nullable(),
@@ -52,13 +52,13 @@ export const MetricsSchema = z.strictObject({
 });
 
 /** Logloss of the arm minus that of the reference: below 0 the arm is better. */
-export const DifferenceSchema = z.strictObject({
+const DifferenceSchema = z.strictObject({
   reference: z.enum(GLOBAL_ARMS),
   perImpression: IntervalSchema,
   perAdgroup: IntervalSchema,
 });
 
-export const ArmResultSchema = z.strictObject({
+const ArmResultSchema = z.strictObject({
   arm: ArmNameSchema,
   metrics: MetricsSchema,
   differences: z.array(DifferenceSchema),
@@ -67,7 +67,7 @@ export const ArmResultSchema = z.strictObject({
 });
 
 /** All test adgroups, or those of one size bucket. */
-export const SliceSchema = z.strictObject({
+const SliceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
   /** Null: no upper bound. */
@@ -81,7 +81,7 @@ export const SliceSchema = z.strictObject({
 });
 
 /** What an arm serves the adgroups of one size bucket, by what validation showed. */
-export const BlockChoiceSchema = z.strictObject({
+const BlockChoiceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
   /** Null: no upper bound. */
@@ -105,7 +105,7 @@ export const CellSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),
 ]);
 
-export const SelectionSchema = z.strictObject({
+const SelectionSchema = z.strictObject({
   arm: ArmNameSchema,
   cell: CellSchema,
   validationLogloss: z.number(),
@@ -115,7 +115,7 @@ export const SelectionSchema = z.strictObject({
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
-export const ProtocolResultSchema = z.strictObject({
+const ProtocolResultSchema = z.strictObject({
   /**
    * `shots`: by number of support rows; `phases`: after one minibatch of them after another;
    * `periods`: progressive validation by day.

@@ -49,7 +49,7 @@ export function differenceHistogramsOf(
   });
 }
 
-export interface NamedHistogram<Name extends string> {
+interface NamedHistogram<Name extends string> {
   readonly name: Name;
   /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
   readonly edges: number[];

@@ -10,7 +10,7 @@ import { lossSum, sumOf, type CountedRows } from './metrics.js';
 /** Places where a caller does not say. */
 export const NDCG_AT = 5;
 
-export interface ValueMetrics {
+interface ValueMetrics {
   readonly mae: number;
   readonly rmse: number;
   /** 1 - squared error / that of the rows' own mean; null where all values are equal. */
@@ -38,7 +38,7 @@ export function valueMetricsOf(
   };
 }
 
-export function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): number {
+function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): number {
   demandSameLength(predictions, rows.clicks, rows.impressions);
   let sum = 0;
   for (let row = 0; row < predictions.length; row += 1) {

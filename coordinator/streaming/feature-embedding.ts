@@ -12,7 +12,7 @@ import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
 const PLACED = 1;
 const LEFT_OUT = 2;
 
-export interface EmbeddingSettings {
+interface EmbeddingSettings {
   readonly seed: number;
   readonly rank: number;
   /** The slots whose features make the axes. */

@@ -26,7 +26,7 @@ export interface MetaTrainingSettings extends PairSettings {
   readonly rate: number;
 }
 
-export interface MetaTrainingResult {
+interface MetaTrainingResult {
   readonly parameters: Float64Array;
   /** Progressive logloss of the prior rows by epoch, the first before any training. */
   readonly epochLoglosses: readonly number[];

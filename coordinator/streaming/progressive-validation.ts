@@ -5,7 +5,7 @@
 
 import { loglossOf, rowCountOf, type StreamLearner, type StreamRows } from './rules/stream-rows.js';
 
-export interface ProgressSpan {
+interface ProgressSpan {
   readonly from: number;
   readonly to: number;
 }

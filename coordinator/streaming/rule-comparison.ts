@@ -42,14 +42,14 @@ export interface ComparisonSettings {
   readonly segmentStarts: readonly number[];
 }
 
-export interface ComparisonOptions {
+interface ComparisonOptions {
   /** Who computes meta-gradients; in this process when absent. */
   readonly compute?: GradientComputer;
   /** Called with each rule once its settings are chosen; may throw to stop. */
   readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => Promise<void>;
 }
 
-export type RuleName = BaselineKind | 'learned';
+type RuleName = BaselineKind | 'learned';
 
 export interface RuleResult {
   readonly rule: RuleName;

@@ -9,7 +9,7 @@ import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.j
 import type { StreamRows } from './rules/stream-rows.js';
 import { meanLogloss, progressiveLogits } from './progressive-validation.js';
 
-export interface TuningSettings {
+interface TuningSettings {
   readonly seed: number;
   readonly candidateCount: number;
   readonly priorRowCount: number;

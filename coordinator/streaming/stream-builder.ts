@@ -6,7 +6,7 @@
 import type { StreamRows } from './rules/stream-rows.js';
 
 /** A slot of its own values (`of` is null), or the cross of earlier slots, by name. */
-export interface SlotDefinition {
+interface SlotDefinition {
   readonly name: string;
   readonly of: readonly string[] | null;
 }

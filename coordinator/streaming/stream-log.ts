@@ -24,7 +24,7 @@ import { clickedSql, type ClickOrNoneLabel } from '../prepare/row-labels.js';
 import { identifier } from '../logs/sql.js';
 import { StreamBuilder } from './stream-builder.js';
 
-export interface StreamLogOptions {
+interface StreamLogOptions {
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
   readonly objectStoreOf: (address: string) => ObjectStore;

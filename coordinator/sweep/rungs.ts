@@ -58,7 +58,7 @@ export function outerStepTotal(rungs: readonly Rung[]): number {
   );
 }
 
-export interface ScoredTrial {
+interface ScoredTrial {
   readonly name: string;
   /** Null: it diverged. */
   readonly validationLogloss: number | null;

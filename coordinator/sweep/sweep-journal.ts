@@ -7,7 +7,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { parseSweepRecord, sweepJson, type SweepRecord } from './sweep-record.js';
 
-export const SWEEP_KEY = 'sweep.json';
+const SWEEP_KEY = 'sweep.json';
 
 export interface SweepJournal {
   /** What was there when it was opened, or the empty record. */

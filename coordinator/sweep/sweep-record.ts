@@ -13,11 +13,11 @@ import { ranked, type Rung } from './rungs.js';
 import type { Trial } from './trials.js';
 
 /** Raised when a field changes meaning or goes away. */
-export const SWEEP_FORMAT_VERSION = 1;
+const SWEEP_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 
-export const TrialScoreSchema = z.strictObject({
+const TrialScoreSchema = z.strictObject({
   rungIndex: count,
   /** Trained so far. */
   outerSteps: count,

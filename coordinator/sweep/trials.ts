@@ -6,7 +6,7 @@ import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 
 /** What the sweep set, by path of the run config. */
-export type TrialSettings = Readonly<Record<string, unknown>>;
+type TrialSettings = Readonly<Record<string, unknown>>;
 
 export interface Trial {
   /** `t01`, `t02`, ... in the order of the grids, the last path varying fastest. */
@@ -177,7 +177,7 @@ function demandDistinctRuns(trials: readonly Trial[], where: string): void {
 }
 
 /** `method fomaml (innerSteps 3), training.optimizer.rate 0.01` */
-export function describeSettings(settings: TrialSettings): string {
+function describeSettings(settings: TrialSettings): string {
   return Object.entries(settings)
     .map(([path, value]) => `${path} ${describeValue(value)}`)
     .join(', ');

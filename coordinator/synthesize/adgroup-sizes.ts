@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 
-export interface SizeLaw {
+interface SizeLaw {
   readonly exponent: number;
   readonly impressionsMin: number;
   /** Largest share of all rows that one adgroup may have. */

@@ -25,7 +25,7 @@ export interface ChunkReply {
   readonly chunk: ChunkRows;
 }
 
-export interface ChunkPoolOptions extends ChunkThreadData {
+interface ChunkPoolOptions extends ChunkThreadData {
   /** With 1 the chunks are generated here, without a thread. */
   readonly threadCount: number;
   /** The compiled chunk-worker.ts; beside this file when left out. */

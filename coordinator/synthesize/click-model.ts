@@ -55,7 +55,7 @@ export function affinityLogit(world: SyntheticWorld, adgroup: number, user: numb
 }
 
 /** The drift of the whole log's click rate, `logShare` in [0, 1). */
-export function driftLogit(logShare: number): number {
+function driftLogit(logShare: number): number {
   const { driftRise, driftWave } = WORLD_PARAMETERS;
   return driftRise * (logShare - 0.5) + driftWave * Math.sin(4 * Math.PI * logShare);
 }

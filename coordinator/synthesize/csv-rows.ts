@@ -64,7 +64,7 @@ export interface RowSource {
   readonly texts: AdgroupTexts;
 }
 
-export interface AdgroupTexts {
+interface AdgroupTexts {
   /** `adgroup,advertiser,campaign,category,brand,price,` of each adgroup, one after another. */
   readonly bytes: Uint8Array;
   /** Where each begins: [adgroupCount + 1] */

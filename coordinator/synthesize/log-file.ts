@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 
 /** The name a file has until it is complete. */
-export function unfinishedPath(path: string): string {
+function unfinishedPath(path: string): string {
   return `${path}.unfinished`;
 }
 

@@ -21,7 +21,7 @@ import {
 
 const P = WORLD_PARAMETERS;
 
-export interface WorldUsers {
+interface WorldUsers {
   readonly count: number;
   /** u: [count, LATENT_WIDTH] */
   readonly latents: Float32Array;

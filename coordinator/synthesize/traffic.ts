@@ -9,7 +9,7 @@ const HOUR_COUNT = DAY_COUNT * HOURS_PER_DAY;
 const SECONDS_PER_HOUR = 3600;
 
 /** Traffic time at the start of each hour, and 1 at the end: [HOUR_COUNT + 1]. */
-export const HOUR_STARTS = hourStarts();
+const HOUR_STARTS = hourStarts();
 
 function hourStarts(): Float64Array {
   const cumulative = new Float64Array(HOUR_COUNT + 1);

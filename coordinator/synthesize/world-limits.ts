@@ -5,9 +5,9 @@ import { ROW_COUNT_MAX } from './row-count.js';
 import type { WorldOptions } from './synthesis.js';
 import { worldSize } from './synthetic-world.js';
 
-export const ADGROUP_COUNT_MAX = 10_000_000;
+const ADGROUP_COUNT_MAX = 10_000_000;
 /** User ids are written with at most seven digits. */
-export const USER_COUNT_MAX = 10_000_000;
+const USER_COUNT_MAX = 10_000_000;
 
 /** @throws QianmoError of kind `usage` at the first option out of its bounds */
 export function checkWorldOptions(options: WorldOptions): void {

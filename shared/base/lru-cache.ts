@@ -1,6 +1,6 @@
 /** The cache that everything bounded uses: the entries that were used least recently go first. */
 
-export interface LruBounds {
+interface LruBounds {
   /** Entries held at once. */
   readonly countMax?: number;
   /** Bytes held at once, as stated when an entry is put. */

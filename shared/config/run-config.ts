@@ -10,7 +10,7 @@ import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/meth
 import { EVALUATED_ARMS } from './arms.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
-import { StorageConfigSchema } from '../storage/storage-config.js';
+import { StorageConfigSchema } from '../storage/open-object-store.js';
 
 const positiveInt = z.int().positive();
 const rate = z.number().positive().max(100);

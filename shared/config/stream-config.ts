@@ -1,6 +1,6 @@
 /** The config of `qianmo stream`: logs as a time-ordered stream, its slots, and how rules are chosen. */
 
-import { StorageConfigSchema } from '../storage/storage-config.js';
+import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { AddressSchema, ClickLabelSchema, LogsSchema } from './data-config.js';
 

@@ -131,11 +131,6 @@ export function methodWorkAt(
   };
 }
 
-/** Share of the outer loss that is the loss before adaptation. */
-export function coldShareOf(config: MethodConfig): number {
-  return methodPlanOf(config).cold?.share ?? 0;
-}
-
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {
   return METHODS.get(kind);
 }

@@ -18,7 +18,7 @@
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  */
 
-import { StorageConfigSchema } from '../storage/storage-config.js';
+import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/run-config.js';

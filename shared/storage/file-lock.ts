@@ -22,7 +22,7 @@ type Owner = z.infer<typeof OwnerSchema>;
 /** Tokens of this process: after a restart in a container another process may bear our pid. */
 const ownTokens = new Set<string>();
 
-export interface FileLock {
+interface FileLock {
   /** False when it was broken because this process stood still for too long. */
   isHeld(): Promise<boolean>;
   release(): Promise<void>;

@@ -10,8 +10,12 @@ import { dirname, join, resolve } from 'node:path';
 import { systemClock, type Clock } from '../base/clock.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
 import { acquireFileLock } from './file-lock.js';
-import { assertObjectKey } from './object-key.js';
-import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
+import {
+  type ObjectStore,
+  type PutCondition,
+  type StoredObject,
+  assertObjectKey,
+} from './object-store.js';
 
 /** No key starts with a dot, so these never collide with objects. */
 const INCOMING_FOLDER = '.incoming';
@@ -20,7 +24,7 @@ const LOCK_FOLDER = '.locks';
 const INCOMING_AGE_MAX_MS = 24 * 3_600_000;
 
 /** Writes a new file and syncs it; a seam, so that tests can fill the disk. */
-export type DurableWriter = (path: string, bytes: Uint8Array) => Promise<void>;
+type DurableWriter = (path: string, bytes: Uint8Array) => Promise<void>;
 
 export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
   const file = await open(path, 'wx');
@@ -32,7 +36,7 @@ export async function writeDurably(path: string, bytes: Uint8Array): Promise<voi
   }
 }
 
-export interface FileObjectStoreOptions {
+interface FileObjectStoreOptions {
   readonly folder: string;
   readonly clock?: Clock;
   readonly write?: DurableWriter;

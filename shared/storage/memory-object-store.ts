@@ -1,7 +1,11 @@
 /** Objects in this process: the fake for tests and simulations. */
 
-import { assertObjectKey } from './object-key.js';
-import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
+import {
+  type ObjectStore,
+  type PutCondition,
+  type StoredObject,
+  assertObjectKey,
+} from './object-store.js';
 
 export class MemoryObjectStore implements ObjectStore {
   readonly address: string;

@@ -1,10 +1,20 @@
-/** From an address in a config to the store it names. */
+/** The `storage` section of a config, and the store that an address in a config names. */
 
-import type { StorageConfig } from './storage-config.js';
+import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
 import { S3ObjectStore, type S3Options } from './s3-object-store.js';
+
+/** How objects at `s3://` addresses are reached; credentials come from the environment. */
+export const StorageConfigSchema = z.strictObject({
+  /** Of an S3-compatible store; absent for AWS. */
+  s3Endpoint: z.url().optional(),
+  s3Region: z.string().min(1).default('us-east-1'),
+  s3ForcePathStyle: z.boolean().default(true),
+});
+
+export type StorageConfig = z.infer<typeof StorageConfigSchema>;
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 

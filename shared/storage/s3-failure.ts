@@ -2,7 +2,7 @@
 
 import { QianmoError, type FailureReport } from '../base/errors.js';
 
-export interface S3Refusal {
+interface S3Refusal {
   readonly name: string;
   /** 0 when the store never answered. */
   readonly status: number;

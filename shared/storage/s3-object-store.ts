@@ -13,8 +13,12 @@ import type * as S3Sdk from '@aws-sdk/client-s3';
 import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { systemClock } from '../base/clock.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
-import { assertObjectKey } from './object-key.js';
-import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
+import {
+  type ObjectStore,
+  type PutCondition,
+  type StoredObject,
+  assertObjectKey,
+} from './object-store.js';
 import { isNoSuchObject, s3Failure, s3RefusalOf } from './s3-failure.js';
 
 const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
@@ -35,7 +39,7 @@ export interface S3Options {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 
-export interface S3ObjectStoreOptions extends S3Options {
+interface S3ObjectStoreOptions extends S3Options {
   readonly bucket: string;
   /** Before every key, without slashes at its ends; may be empty. */
   readonly prefix: string;

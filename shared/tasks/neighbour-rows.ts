@@ -9,7 +9,7 @@ import type { TaskRows } from './task-store.js';
 /** Of one task. */
 export const NEIGHBOURS_MAX = 5;
 /** Of one neighbour, its first. */
-export const NEIGHBOUR_SUPPORT_ROWS_MAX = 64;
+const NEIGHBOUR_SUPPORT_ROWS_MAX = 64;
 
 /**
  * @param division of the rows of the task that reads them. By time, no row of the neighbour outruns it;

@@ -29,7 +29,7 @@ export const STORE_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 
-export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
+const EncodedFeatureSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     name: z.string(),
     kind: z.literal('category'),

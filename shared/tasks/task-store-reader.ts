@@ -29,7 +29,7 @@ import { decodeTaskCatalog, rowsFileOf, type TaskCatalog } from './task-catalog.
 import { taskRowsOf } from './task-rows-decoder.js';
 import type { TaskRows, TaskStore } from './task-store.js';
 
-export interface OpenTaskStoreOptions {
+interface OpenTaskStoreOptions {
   /** The digest the store must have: a job names the store it was cut from. */
   readonly expectedDigest?: string;
   /** Bound of the cache of record batches. Default 256 MiB. */

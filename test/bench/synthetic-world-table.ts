@@ -10,7 +10,7 @@ export interface WorldCell {
   readonly report: EvaluationReport;
 }
 
-export interface ExperimentHeader {
+interface ExperimentHeader {
   readonly commit: string;
   readonly date: string;
   readonly machine: string;

@@ -29,7 +29,7 @@ export interface StepTraffic {
   readonly redisOutputByteCount: number;
 }
 
-export interface TrafficMeter {
+interface TrafficMeter {
   readonly blobs: BlobStore;
   readonly steps: readonly StepTraffic[];
   over(dispatcher: Dispatcher): Dispatcher;

@@ -4,7 +4,7 @@ import { grouped, markdownTable, type BenchHeader } from './bench-header.js';
 import type { StepTraffic } from './traffic-meter.js';
 import type { RunTraffic } from './traffic-run.js';
 
-export interface LineFit {
+interface LineFit {
   readonly slope: number;
   readonly intercept: number;
   /** Share of the variance that the line explains. */
@@ -12,7 +12,7 @@ export interface LineFit {
 }
 
 /** Least squares of y on x over `points` of [x, y]. */
-export function fitLine(points: readonly (readonly [number, number])[]): LineFit {
+function fitLine(points: readonly (readonly [number, number])[]): LineFit {
   const mean = (values: readonly number[]): number =>
     values.reduce((sum, value) => sum + value, 0) / values.length;
   const xMean = mean(points.map(([x]) => x));
@@ -23,7 +23,7 @@ export function fitLine(points: readonly (readonly [number, number])[]): LineFit
   return { slope: xy / xx, intercept: yMean - (xy / xx) * xMean, rSquared: xy ** 2 / (xx * yy) };
 }
 
-export function redisByteCount(step: StepTraffic): number {
+function redisByteCount(step: StepTraffic): number {
   return step.redisInputByteCount + step.redisOutputByteCount;
 }
 

@@ -3,7 +3,7 @@
  * the given executor (in reach, or behind a queue and a worker) for one test.
  */
 
-import { StorageConfigSchema } from '../../shared/storage/storage-config.js';
+import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 import { describe, expect, it } from 'vitest';
 import type {
   Admitted,
@@ -17,7 +17,7 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 
-export interface DispatcherUnderTest {
+interface DispatcherUnderTest {
   readonly dispatcher: Dispatcher;
   /** Ends everything the factory started, the dispatcher included. */
   close(): Promise<void>;

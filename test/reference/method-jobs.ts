@@ -29,9 +29,9 @@ export const model = {
 };
 
 /** A start and a step as nodes of the referee's tape. */
-export type RefereeRule = Pick<RefereeLoop, 'start' | 'step'>;
+type RefereeRule = Pick<RefereeLoop, 'start' | 'step'>;
 
-export interface GradientCase {
+interface GradientCase {
   /** Of the tasks in turn; binary unless given. */
   readonly losses?: readonly LossKind[];
   readonly model?: typeof model;
@@ -41,7 +41,7 @@ export interface GradientCase {
   readonly place?: (jobCase: JobCase) => void;
 }
 
-export interface MethodJobs extends JobRunner {
+interface MethodJobs extends JobRunner {
   expectOuterGradient(
     settings: Parameters<typeof methodOf>[0],
     rule: RefereeRule,

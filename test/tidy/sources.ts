@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
-export interface Source {
+interface Source {
   readonly path: string;
   readonly text: string;
 }

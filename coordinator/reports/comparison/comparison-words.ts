@@ -11,7 +11,7 @@ import type {
 } from '../../comparison/comparison-report.js';
 import { MEASURES, type MeasureInfo } from '../../comparison/run-measures.js';
 
-export interface MeasureDifference {
+interface MeasureDifference {
   readonly info: MeasureInfo;
   /** Null: not defined on these rows. */
   readonly interval: Interval | null;
@@ -47,7 +47,7 @@ function verdictOn({ isBetterWhen }: MeasureInfo, interval: Interval | null): Ve
   return verdictOf({ value: -value, low: -high, high: -low });
 }
 
-export interface RunSentence {
+interface RunSentence {
   readonly text: string;
   readonly verdict: Verdict;
 }

@@ -91,7 +91,7 @@ export function lossCell(slice: Slice, arm: ArmName): TableCell {
   return bestArmOf(slice) === arm ? { ...cell, emphasis: 'best' } : cell;
 }
 
-export interface ProtocolRow {
+interface ProtocolRow {
   readonly name: string;
   readonly adaptedOn: string;
   readonly slice: Slice;

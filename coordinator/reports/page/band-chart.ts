@@ -11,12 +11,12 @@ import {
   type IntervalChart,
 } from './chart-drawing.js';
 
-export interface BandSeries extends DrawnIntervals {
+interface BandSeries extends DrawnIntervals {
   /** Of a series that often lies on another, so that both show. */
   readonly isDashed?: boolean;
 }
 
-export interface BandChart extends IntervalChart {
+interface BandChart extends IntervalChart {
   readonly series: readonly BandSeries[];
 }
 

@@ -15,7 +15,7 @@ import type { Interval } from '../../scoring/evaluation-report.js';
 const WIDTH = 880;
 const GRID = { left: 70, right: 20, top: 46, bottom: 66 };
 export const INK = 'var(--ink-2)';
-export const RULE = 'var(--rule)';
+const RULE = 'var(--rule)';
 
 /** A name of the legend and the colour of what it names. */
 export interface Drawn {

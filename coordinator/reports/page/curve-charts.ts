@@ -4,7 +4,7 @@ import type { SeriesOption } from 'echarts';
 import { draw, INK, legendOf, valueAxis, zeroLine, type Drawn } from './chart-drawing.js';
 import type { CalibrationBin } from '../../scoring/metrics.js';
 
-export interface DrawnCurve extends Drawn {
+interface DrawnCurve extends Drawn {
   readonly bins: readonly CalibrationBin[];
   readonly isDashed?: boolean;
 }
@@ -50,7 +50,7 @@ export function calibrationCurvesChart(
   });
 }
 
-export interface DrawnHistogram extends Drawn {
+interface DrawnHistogram extends Drawn {
   /** One more than `adgroupCounts`; the same for every histogram of a plot. */
   readonly edges: readonly number[];
   readonly adgroupCounts: readonly number[];
@@ -87,7 +87,7 @@ export function histogramsChart(
   });
 }
 
-export interface DrawnProgress extends Drawn {
+interface DrawnProgress extends Drawn {
   readonly points: readonly (readonly [number, number])[];
   /** Behind the others, without a place in the legend. */
   readonly isFaint: boolean;

@@ -4,7 +4,7 @@ import { textTable, type Table } from '../table.js';
 import type { RuleComparison, RuleResult } from '../../streaming/rule-comparison.js';
 
 /** Below 0 is better: the learned rule minus the best baseline, per row, over segments, 95 %. */
-export interface RuleVerdict {
+interface RuleVerdict {
   readonly best: RuleResult;
   readonly difference: number;
   readonly low: number;

@@ -8,28 +8,28 @@ import { assertNever } from '../../../shared/base/errors.js';
 import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
 import { sigmoid } from '../../scoring/metrics.js';
 
-export interface SgdSettings {
+interface SgdSettings {
   readonly kind: 'sgd';
   /** The step of batch t = 1, 2, ... is `rate * t^-ratePower`. */
   readonly rate: number;
   readonly ratePower: number;
   readonly l2: number;
 }
-export interface AdagradSettings {
+interface AdagradSettings {
   readonly kind: 'adagrad';
   readonly rate: number;
   /** What the sum of squares of each feature begins with. */
   readonly initialSum: number;
   readonly l2: number;
 }
-export interface FtrlSettings {
+interface FtrlSettings {
   readonly kind: 'ftrl';
   readonly alpha: number;
   readonly beta: number;
   readonly l1: number;
   readonly l2: number;
 }
-export interface AdamSettings {
+interface AdamSettings {
   readonly kind: 'adam';
   readonly rate: number;
   readonly firstMomentDecay: number;

@@ -71,7 +71,7 @@ export function layoutOf({
   };
 }
 
-export interface LikeAdagrad {
+interface LikeAdagrad {
   readonly rate: number;
   readonly initialSum: number;
 }

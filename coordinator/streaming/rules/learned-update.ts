@@ -71,7 +71,7 @@ export interface KnotPlace {
   readonly slope: number;
 }
 
-export function knotPlace(value: number, doublings: number, knotCount: number): KnotPlace {
+function knotPlace(value: number, doublings: number, knotCount: number): KnotPlace {
   const x = Math.log2(1 + value) / doublings;
   if (x >= knotCount - 1) return { below: knotCount - 2, share: 1, slope: 0 };
   const below = Math.floor(x);
@@ -86,7 +86,7 @@ export function agePlace(age: number): KnotPlace {
   return knotPlace(age / AGE_UNIT, AGE_KNOT_DOUBLINGS, AGE_KNOT_COUNT);
 }
 
-export function between(parameters: Float64Array, start: number, place: KnotPlace): number {
+function between(parameters: Float64Array, start: number, place: KnotPlace): number {
   const low = parameters[start + place.below] ?? 0;
   const high = parameters[start + place.below + 1] ?? 0;
   return low + place.share * (high - low);

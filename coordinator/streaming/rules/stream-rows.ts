@@ -33,7 +33,7 @@ export function rowCountOf(rows: StreamRows): number {
 }
 
 /** The distinct features of a batch in order of first occurrence, each with its sums. */
-export interface BatchFeatures {
+interface BatchFeatures {
   readonly count: number;
   /** `[count]` and beyond: what is beyond is left over from earlier batches. */
   readonly features: Int32Array;

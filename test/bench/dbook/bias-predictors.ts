@@ -9,7 +9,7 @@ import type { DbookTask } from './dbook-tasks.js';
 const USER_PRIOR = 2;
 const TRAINING_USER_PRIOR = 3;
 
-export type Predictor = (task: DbookTask) => readonly number[];
+type Predictor = (task: DbookTask) => readonly number[];
 
 /** @param prior ratings that the bias of a group of books begins with. */
 export function biasPredictor(

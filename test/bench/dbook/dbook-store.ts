@@ -5,8 +5,8 @@ import type { TaskRows, TaskSplit, TaskStore } from '../../../shared/tasks/task-
 import type { Dbook } from './dbook-files.js';
 import type { DbookTask } from './dbook-tasks.js';
 
-export const FEATURES = ['book', 'publisher', 'author', 'year', 'location'] as const;
-export type Feature = (typeof FEATURES)[number];
+const FEATURES = ['book', 'publisher', 'author', 'year', 'location'] as const;
+type Feature = (typeof FEATURES)[number];
 
 /**
  * The features of a store, with the training rows that a value must have to be told from others. `friends`

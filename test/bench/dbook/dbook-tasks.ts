@@ -12,7 +12,7 @@ export const TRAINING_DIVISION_COUNT = 3;
 
 /** Training users held out: their books as they are, and as if nobody had rated them. */
 export const VALIDATION_PARTS = ['validation', 'validation, books unknown'] as const;
-export type ValidationPart = (typeof VALIDATION_PARTS)[number];
+type ValidationPart = (typeof VALIDATION_PARTS)[number];
 export type Part = Scenario | ValidationPart | 'training';
 
 export interface DbookTask {

@@ -90,7 +90,7 @@ const isLowerBetter: Readonly<Record<Metric, boolean>> = {
 };
 
 /** Cells in which `scores` are worse than what was measured, to its three decimals. */
-export function worseCells(
+function worseCells(
   scores: ByScenario<Scores>,
   measured: Measured,
 ): { readonly scenario: Scenario; readonly metric: Metric }[] {
@@ -117,7 +117,7 @@ interface Rival {
 }
 
 /** `no worse than X in 16 of 16 cells`, and which the others are. */
-export function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival): string {
+function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival): string {
   const worse = worseCells(scores, against.measured);
   const count = SCENARIOS.length * METRICS.length;
   const fellShort = worse.map(({ scenario, metric }) => `${METRIC_WORDS[metric]} of ${scenario}`);

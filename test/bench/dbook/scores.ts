@@ -11,7 +11,7 @@ export type Metric = (typeof METRICS)[number];
 export type Scores = Readonly<Record<Metric, number>>;
 
 /** Of one task. */
-export interface TaskErrors {
+interface TaskErrors {
   readonly user: string;
   readonly mae: number;
   readonly rmse: number;

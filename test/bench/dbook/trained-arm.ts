@@ -27,7 +27,7 @@ export interface Arm {
 /** Of the query rows of every task that is not of training, by task index. */
 export type PredictionsByTask = ReadonlyMap<number, readonly number[]>;
 
-export interface ArmRun {
+interface ArmRun {
   readonly store: TaskStore;
   readonly executor: JobExecutor;
   readonly seed: number;

@@ -7,7 +7,7 @@ import type { CaseValues } from './recorded-digests.js';
 
 export const DEMO = 'demo';
 
-export interface DemoOutcome {
+interface DemoOutcome {
   readonly values: CaseValues;
   /** The printed evaluation, without the run time and the paths. */
   readonly table: string[];

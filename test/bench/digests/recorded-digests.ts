@@ -3,8 +3,8 @@
 import { z } from 'zod';
 
 /** In the order of the table's columns. */
-export const VALUE_NAMES = ['training', 'logits', 'evaluation', 'outcome', 'config'] as const;
-export type ValueName = (typeof VALUE_NAMES)[number];
+const VALUE_NAMES = ['training', 'logits', 'evaluation', 'outcome', 'config'] as const;
+type ValueName = (typeof VALUE_NAMES)[number];
 
 /** Hexadecimal digests; a case has those that it can have. */
 export type CaseValues = Readonly<Partial<Record<ValueName, string>>>;

@@ -6,7 +6,7 @@
  *           encoded, a gradient job computed, its output decoded, the step taken
  */
 
-import { StorageConfigSchema } from '../../../shared/storage/storage-config.js';
+import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import { encodeDense, encodeFrozen } from '../../../coordinator/plan/row-pack-gather.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
@@ -42,9 +42,9 @@ import {
 } from './generator-workload.js';
 
 export const STEP_VARIANTS = ['graph', 'job'] as const;
-export type StepVariant = (typeof STEP_VARIANTS)[number];
+type StepVariant = (typeof STEP_VARIANTS)[number];
 
-export interface GeneratorStep {
+interface GeneratorStep {
   readonly run: (batchIndex: number) => void;
   /** The generator's weights as they are by now. */
   readonly weight: () => Float32Array;

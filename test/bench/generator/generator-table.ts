@@ -22,7 +22,7 @@ export interface GeneratorComparison {
   readonly queue: readonly QueueRunResult[];
 }
 
-export interface GeneratorRow {
+interface GeneratorRow {
   readonly name: string;
   readonly tasksPerSecond: number;
   readonly arrangement: string;

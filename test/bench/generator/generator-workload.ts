@@ -31,11 +31,11 @@ export const GENERATOR_MODEL: ModelConfig = ModelConfigSchema.parse({
   ...BASE_MODELS.deepfm,
   generated: 'film',
 });
-export const ATTRIBUTES = ['year', 'title', 'genres'];
+const ATTRIBUTES = ['year', 'title', 'genres'];
 export const ROWS_PER_SET = 20;
 /** Larger than the published 1e-4, so that a wrong Hessian term shows; it costs the same. */
-export const INNER_RATE = 0.1;
-export const COLD_SHARE = 0.1;
+const INNER_RATE = 0.1;
+const COLD_SHARE = 0.1;
 /** Of plain gradient descent on the mean over tasks: a step that float32 resolves. */
 export const META_RATE = 10;
 
@@ -49,7 +49,7 @@ export const GENERATOR_METHOD: MethodConfig = {
 };
 
 /** As the published training has it, and more at once. */
-export const TASKS_PER_STEP = [25, 100] as const;
+const TASKS_PER_STEP = [25, 100] as const;
 export const BATCH_COUNT = 4;
 
 export function generatorCell(tasksPerStep: number): string {

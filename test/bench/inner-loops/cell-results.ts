@@ -15,7 +15,7 @@ export const SETTINGS = {
 } as const satisfies Record<string, readonly Arrangement[]>;
 export type Setting = keyof typeof SETTINGS;
 
-export const VariantResultSchema = z.strictObject({
+const VariantResultSchema = z.strictObject({
   side: z.enum(SIDE_NAMES),
   variant: z.string(),
   /** Why it was not measured; null when it was. */
@@ -33,7 +33,7 @@ export const VariantResultSchema = z.strictObject({
 });
 export type VariantResult = Readonly<z.infer<typeof VariantResultSchema>>;
 
-export const RoundResultSchema = z.strictObject({
+const RoundResultSchema = z.strictObject({
   /** Summed over the processes that ran at once. */
   tasksPerSecond: z.number(),
   medianMs: z.number(),
@@ -46,7 +46,7 @@ export const RoundResultSchema = z.strictObject({
 });
 export type RoundResult = Readonly<z.infer<typeof RoundResultSchema>>;
 
-export const ContestantResultSchema = z.strictObject({
+const ContestantResultSchema = z.strictObject({
   side: z.enum(SIDE_NAMES),
   variant: z.string(),
   isAccurate: z.boolean(),
@@ -76,7 +76,7 @@ export interface Standing extends Omit<ContestantResult, 'rounds'> {
   readonly otherCoresMax: number;
 }
 
-export function standingOf({ rounds, ...contestant }: ContestantResult): Standing {
+function standingOf({ rounds, ...contestant }: ContestantResult): Standing {
   const over = (value: (round: RoundResult) => number): number => median(rounds.map(value));
   return {
     ...contestant,
@@ -97,7 +97,7 @@ export function standingsOf({ contestants }: CellResult, setting: Setting): Stan
     .sort((a, b) => b.tasksPerSecond - a.tasksPerSecond);
 }
 
-export interface Verdict {
+interface Verdict {
   readonly cell: string;
   readonly setting: Setting;
   readonly ours: Standing;

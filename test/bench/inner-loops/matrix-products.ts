@@ -13,7 +13,7 @@ import type { Engine } from '../../../worker/compute/engine/load-engine.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { timeRepeatedly } from './sides/time-repeatedly.js';
 
-export const ProductsSchema = z.array(
+const ProductsSchema = z.array(
   z.tuple([z.int().positive(), z.int().positive(), z.int().positive(), z.int().positive()]),
 );
 export type Product = z.infer<typeof ProductsSchema>[number];

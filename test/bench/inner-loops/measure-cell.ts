@@ -22,7 +22,7 @@ import type { SideName } from './sides/sides.js';
 
 export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'nominalGflop'>;
 
-export interface MeasureOptions {
+interface MeasureOptions {
   readonly workloadFolder: string;
   /** Of what a side wrote into a folder when it was checked; null when nothing exact is there. */
   readonly accuracyOf: ((checkFolder: string, otherRowsChanged: number) => Accuracy) | null;

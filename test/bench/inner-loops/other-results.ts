@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-export const WorkResultSchema = z.strictObject({
+const WorkResultSchema = z.strictObject({
   kind: z.literal('work'),
   name: z.string(),
   tasksPerSecond: z.number(),
@@ -11,7 +11,7 @@ export const WorkResultSchema = z.strictObject({
   firstMs: z.number(),
   residentMiB: z.number(),
 });
-export const ProfileResultSchema = z.strictObject({
+const ProfileResultSchema = z.strictObject({
   kind: z.literal('profile'),
   cell: z.string(),
   nodeCount: z.int(),

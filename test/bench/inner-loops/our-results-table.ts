@@ -7,7 +7,7 @@ import type { ProductResult } from './measure-products.js';
 import type { ProfileResult, WorkResult } from './other-results.js';
 import { productLines } from './results-table.js';
 
-export interface OurResults {
+interface OurResults {
   readonly machine: MachineDescription;
   readonly versions: Readonly<Record<string, string>>;
   readonly products: readonly ProductResult[];

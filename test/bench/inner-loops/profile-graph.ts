@@ -22,7 +22,7 @@ import {
 import { randomStream } from '../../../shared/base/random.js';
 import { median } from '../../../shared/base/arrays.js';
 
-export interface ProfileLine {
+interface ProfileLine {
   /** `MatMul [2048,256]x[256,128] transpose_a=true` */
   readonly operation: string;
   readonly op: string;
@@ -35,7 +35,7 @@ export interface ProfileLine {
   readonly gflops: number | null;
 }
 
-export interface GraphProfile {
+interface GraphProfile {
   readonly lines: readonly ProfileLine[];
   /** Sum over all nodes of the time of each alone. */
   readonly totalMs: number;

@@ -1,6 +1,5 @@
 /** The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by time. */
 
-import { StorageConfigSchema } from '../../../shared/storage/storage-config.js';
 import { tmpdir } from 'node:os';
 import {
   comparisonSettingsOf,
@@ -16,7 +15,11 @@ import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadStreamConfig } from '../../../shared/config/load-run-config.js';
 import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/stream-config.js';
-import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import {
+  openObjectStore,
+  s3OptionsOf,
+  StorageConfigSchema,
+} from '../../../shared/storage/open-object-store.js';
 import { rowCountOf, type StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
 import { isPublicDataThere, movielens1mLog, openBanditLog } from './public-logs.js';
 import { truthLoglosses } from './truth-filter.js';
@@ -28,7 +31,7 @@ export interface BenchCase {
   readonly open: () => Promise<OpenedCase>;
 }
 
-export interface OpenedCase {
+interface OpenedCase {
   readonly rows: StreamRows;
   readonly settings: ComparisonSettings;
   /** Segments that make one column of the table by time. */

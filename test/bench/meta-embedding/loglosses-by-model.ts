@@ -5,7 +5,7 @@ import { BASE_MODEL_NAMES, type BaseModelName } from './base-models.js';
 import { meanArms, PHASES, type Arms } from './results-table.js';
 
 /** Shares of the cold base model's logloss, by phase; cold base itself is 0. */
-export interface LoglossChanges {
+interface LoglossChanges {
   readonly base: readonly number[];
   readonly metaEmbedding: readonly number[];
 }
@@ -14,7 +14,7 @@ export interface LoglossChanges {
  * In percent, as published with Pan et al. (SIGIR 2019): means of an unknown number of runs of width 256,
  * some months before the code that the single published run is of.
  */
-export const PUBLISHED_PERCENTAGES: Readonly<Record<BaseModelName, LoglossChanges>> = {
+const PUBLISHED_PERCENTAGES: Readonly<Record<BaseModelName, LoglossChanges>> = {
   deepfm: { base: [0, -6.44, -10.34, -13.01], metaEmbedding: [-16.41, -21.44, -24.15, -25.88] },
   fm: { base: [0, -6.79, -9.51, -10.88], metaEmbedding: [-3.43, -9.06, -11.24, -12.18] },
   'wide-deep': {

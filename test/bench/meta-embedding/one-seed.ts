@@ -42,7 +42,7 @@ export interface SeedTerms extends RunTerms {
   readonly say: (text: string) => void;
 }
 
-export type SeedResult = Pick<
+type SeedResult = Pick<
   MeasuredRun,
   'base' | 'metaEmbedding' | 'baseStepsPerSecond' | 'generatorStepsPerSecond'
 >;

@@ -24,10 +24,10 @@ export interface FilmRows {
   readonly rest: readonly number[];
 }
 
-export const OLD_ROWS_MIN = 300;
-export const NEW_ROWS_MIN = 80;
-export const BLOCK_ROW_COUNT = 20;
-export const OLD_BLOCK_COUNT = 4;
+const OLD_ROWS_MIN = 300;
+const NEW_ROWS_MIN = 80;
+const BLOCK_ROW_COUNT = 20;
+const OLD_BLOCK_COUNT = 4;
 export const NEW_BLOCK_COUNT = 3;
 
 export function publishedSplit(ratings: RatingRows): PublishedSplit {

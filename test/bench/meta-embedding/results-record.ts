@@ -14,7 +14,7 @@ const RowMetricsSchema = z.strictObject({ auc: z.number(), logloss: z.number() }
 const PhasesSchema = z.array(RowMetricsSchema).length(4);
 
 /** One model, setting and seed: both arms, by phase. */
-export const MeasuredRunSchema = z.strictObject({
+const MeasuredRunSchema = z.strictObject({
   model: z.enum(BASE_MODEL_NAMES),
   setting: z.enum(SETTING_NAMES),
   seed: z.int().nonnegative(),

@@ -27,7 +27,7 @@ export const PUBLISHED_TABLE: Arms = {
   ],
 };
 
-export interface Verdict {
+interface Verdict {
   /** Largest |AUC - published| of the means. */
   readonly aucDeviation: number;
   /** Largest |logloss / published - 1| of the means. */

@@ -8,13 +8,13 @@ import { median } from '../../../shared/base/arrays.js';
 import type { RatingRows } from './movielens-files.js';
 
 /** A row whose number in the training file is known. */
-export interface KnownRow {
+interface KnownRow {
   readonly rowIndex: number;
   readonly filmId: number;
   readonly userId: number;
 }
 
-export interface OrderEvidence {
+interface OrderEvidence {
   /** Users with this many rows place films more finely than others. */
   readonly largeUserRowsMin: number;
   /** Known rows with large users from which on only those are counted. */

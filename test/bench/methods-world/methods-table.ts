@@ -21,7 +21,7 @@ export interface Group {
 }
 
 /** One arm over the seeds of a group in which it is there. */
-export interface ArmRow {
+interface ArmRow {
   readonly name: string;
   readonly seeds: readonly number[];
   readonly logloss: number;
@@ -91,7 +91,7 @@ function pooled(all: readonly KeptInterval[]): KeptInterval {
   return { value, low: value - half, high: value + half };
 }
 
-export interface PageSettings {
+interface PageSettings {
   readonly header: readonly string[];
   /** In the order of the page. */
   readonly arms: readonly string[];

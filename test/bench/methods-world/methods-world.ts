@@ -7,14 +7,17 @@
  *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
  */
 
-import { StorageConfigSchema } from '../../../shared/storage/storage-config.js';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readEvaluatedRun } from '../../../coordinator/comparison/evaluated-run.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import {
+  openObjectStore,
+  s3OptionsOf,
+  StorageConfigSchema,
+} from '../../../shared/storage/open-object-store.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { keepCell, keptCell, keptCells, type KeptCell } from './kept-cells.js';
 import { cellFolder, runMethod, type RunOptions } from './method-runs.js';

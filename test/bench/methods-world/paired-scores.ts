@@ -11,7 +11,7 @@ import { EVERY_ADGROUP, sizeBuckets } from '../../../coordinator/scoring/size-bu
 import type { TestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { randomStream } from '../../../shared/base/random.js';
 
-export interface PairedSettings {
+interface PairedSettings {
   readonly sizeBucketEdges: readonly number[];
   readonly samples: number;
   readonly confidence: number;

@@ -12,7 +12,7 @@ const SquaredErrorSchema = z
   .nullable()
   .transform((error) => error ?? Infinity);
 
-export const SinusoidOutcomeSchema = z.strictObject({
+const SinusoidOutcomeSchema = z.strictObject({
   arm: z.string(),
   seed: z.int(),
   /** Outer steps that were done when training diverged; null where it came to its end. */
@@ -30,7 +30,7 @@ const KeptOutcomesSchema = z.strictObject({
   commit: z.string(),
   outcomes: z.array(SinusoidOutcomeSchema),
 });
-export type KeptOutcomes = z.infer<typeof KeptOutcomesSchema>;
+type KeptOutcomes = z.infer<typeof KeptOutcomesSchema>;
 
 /** One training: what is run or kept as a whole. */
 export interface SinusoidRun {

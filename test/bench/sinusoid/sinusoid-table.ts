@@ -5,7 +5,7 @@ import type { SinusoidOutcome } from './sinusoid-outcome.js';
 import { SHOT_COUNT } from './sinusoid-tasks.js';
 import { meanOf, STEP_COUNTS } from './sinusoid-runs.js';
 
-export interface SinusoidRow {
+interface SinusoidRow {
   readonly arm: string;
   /** Seeds whose training came to its end; cells are of these. */
   readonly seedCount: number;
@@ -54,7 +54,7 @@ export function summaryOf(outcomes: readonly SinusoidOutcome[]): SinusoidRow[] {
   });
 }
 
-export interface SinusoidHeader extends BenchHeader {
+interface SinusoidHeader extends BenchHeader {
   readonly outerSteps: number;
   readonly seeds: readonly number[];
 }

@@ -18,7 +18,7 @@ export const SHOT_COUNT = 10;
 /** Query rows of the tasks that are only tested on. */
 const TEST_QUERY_ROW_COUNT = 50;
 
-export interface SinusoidStoreOptions {
+interface SinusoidStoreOptions {
   readonly seed: number;
   readonly trainingTaskCount: number;
   readonly validationTaskCount: number;

@@ -48,14 +48,14 @@ export interface RowBatch {
   } | null;
 }
 
-export interface BatchExtents {
+interface BatchExtents {
   /** `[taskCount, rowExtent]`, each at least 1. */
   readonly taskCount: number;
   readonly rowExtent: number;
 }
 
 /** Bags of the rows of all roles, and where they begin: after the pack, padding included. */
-export interface PlacedBags {
+interface PlacedBags {
   readonly bags: DistinctBags;
   readonly packExtent: number;
 }

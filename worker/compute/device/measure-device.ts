@@ -10,7 +10,7 @@ import { mappedCudaLibraries } from './cuda-libraries.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import { firstVisibleGpu, listGpus } from './visible-gpus.js';
 
-export interface DeviceSurroundings {
+interface DeviceSurroundings {
   readonly clock: Clock;
   /** Of this process: what the libraries read. */
   readonly environment: Readonly<Record<string, string | undefined>>;

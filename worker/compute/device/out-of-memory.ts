@@ -17,7 +17,7 @@ export interface MicroBatchTerms {
   readonly rowsMin: number;
 }
 
-export interface MicroBatchMemory {
+interface MicroBatchMemory {
   /**
    * Calls `compute` with the bound of the terms, or with the smaller one remembered, and again with
    * half of it as long as the device's memory is exhausted. `compute` frees its tensors when it

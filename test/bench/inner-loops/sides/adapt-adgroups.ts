@@ -12,7 +12,7 @@ import type { WorkloadArrays } from './workload-data.js';
 
 export const ADGROUP_COUNT = 10_000;
 
-export interface Adaptation {
+interface Adaptation {
   /** Adapts all adgroups; calls back with the blocks of each batch. */
   readonly run: (onBlocks: (values: readonly Float32Array[]) => void) => void;
   readonly dispose: () => void;

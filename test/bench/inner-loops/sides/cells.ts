@@ -2,7 +2,7 @@
 
 import type { WorkloadName, WorkloadShape } from './workload-data.js';
 
-export type Order = 'first' | 'second';
+type Order = 'first' | 'second';
 
 export interface Cell {
   readonly workload: WorkloadName;

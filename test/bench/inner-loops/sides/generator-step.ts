@@ -14,7 +14,7 @@ import { captureByShape } from '../../../../worker/compute/engine/capture/captur
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import { taskLosses } from '../../../../worker/compute/models/lean-operations.js';
 
-export interface GeneratorStep {
+interface GeneratorStep {
   readonly taskCount: number;
   readonly run: () => void;
   readonly dispose: () => void;

@@ -51,7 +51,7 @@ export type TableInput = {
   readonly layerChanges: Layers;
 };
 
-export type TableChanges = {
+type TableChanges = {
   /** What to take off the query rows and, in second order, the support rows. */
   readonly rows: readonly Tensor[];
   /** What to take off the layers, this micro-batch included. */

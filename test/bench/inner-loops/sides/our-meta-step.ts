@@ -30,7 +30,7 @@ import { createGrouping, createRowTable, type Occurrences } from './row-table.js
 import type { WorkloadArrays } from './workload-data.js';
 
 export const OUR_VARIANTS = ['eager', 'captured', 'rewritten'] as const;
-export type OurVariant = (typeof OUR_VARIANTS)[number];
+type OurVariant = (typeof OUR_VARIANTS)[number];
 
 export interface OurMetaStep {
   /** Does a meta step on a batch. */
@@ -44,7 +44,7 @@ export interface OurMetaStep {
   readonly dispose: () => void;
 }
 
-export interface StepGraph {
+interface StepGraph {
   readonly graph: Graph;
   readonly feeds: readonly tfjs.Tensor[];
   readonly statistics: CaptureStatistics;

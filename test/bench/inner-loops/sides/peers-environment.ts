@@ -13,7 +13,7 @@ import { peerScript } from './sides.js';
 
 const INSTALL_TIMEOUT_MS = 30 * 60_000;
 
-export interface PeersRoom {
+interface PeersRoom {
   /** A Python that has the peers. */
   readonly python: string;
   /** Where torch.compile keeps what it made; gone afterwards. */

@@ -13,7 +13,7 @@ import {
 } from '../../../../worker/compute/engine/native-backend.js';
 import { nativeRowSums } from '../../../../worker/compute/engine/row-sums.js';
 
-export interface RowTable {
+interface RowTable {
   /** The rows of `ids`: `[ids.length, width]`. */
   readonly gather: (ids: Int32Array) => tfjs.Tensor2D;
   /**

@@ -5,7 +5,7 @@ import { systemClock } from '../../../../shared/base/clock.js';
 import { SideCommandSchema, type Checked, type SideReply } from './side-protocol.js';
 import { timeRepeatedly } from './time-repeatedly.js';
 
-export interface ServedSide {
+interface ServedSide {
   /** When the process began, on the monotonic clock. */
   readonly startMs: number;
   readonly engineDescription: string;

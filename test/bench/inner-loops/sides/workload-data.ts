@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { randomStream, type RandomStream } from '../../../../shared/base/random.js';
 
-export const INNER_RATE = 0.01;
+const INNER_RATE = 0.01;
 /** Of the whole meta step; divided by the number of tasks, since gradients are sums over tasks. */
-export const META_RATE = 0.01;
+const META_RATE = 0.01;
 
 const DescriptionSchema = z.strictObject({
   innerRate: z.number(),
@@ -43,10 +43,10 @@ const DescriptionSchema = z.strictObject({
   ),
 });
 
-export type WorkloadDescription = z.infer<typeof DescriptionSchema>;
+type WorkloadDescription = z.infer<typeof DescriptionSchema>;
 export type WorkloadName = 'W1' | 'W2';
 export type WorkloadShape = WorkloadDescription['workloads'][WorkloadName];
-export type ArrayValues = Float32Array | Int32Array;
+type ArrayValues = Float32Array | Int32Array;
 
 export const FULL_SIZE: WorkloadDescription['workloads'] = {
   W1: {
@@ -65,7 +65,7 @@ export const FULL_SIZE: WorkloadDescription['workloads'] = {
   },
 };
 
-export const DESCRIPTION_FILE = 'workloads.json';
+const DESCRIPTION_FILE = 'workloads.json';
 const ZIPF_EXPONENT = 1.2;
 const TABLE_DEVIATION = 0.05;
 

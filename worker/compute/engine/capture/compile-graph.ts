@@ -14,7 +14,7 @@ import type { NativeBackend } from '../native-backend.js';
 import { typeOf, type Graph, type ValueType } from '../graph/graph.js';
 import { savedModelOf, TAG, type SignatureNames } from './saved-model.js';
 
-export interface CompiledGraph {
+interface CompiledGraph {
   /** Tensors of the graph's shapes in the order of its inputs. The caller owns the results. */
   run(inputs: readonly tfjs.Tensor[]): tfjs.Tensor[];
   /** Frees the native session; harmless when repeated. */

@@ -21,7 +21,7 @@ const INFERRED_TYPES: Readonly<Record<string, Readonly<Record<string, number>>>>
 };
 
 /** Null for a type that no graph here holds: strings, complex numbers, int64, resources. */
-export function elementTypeOf(typeNumber: number): ElementType | null {
+function elementTypeOf(typeNumber: number): ElementType | null {
   switch (typeNumber) {
     case TYPE_NUMBER.float32:
       return 'float32';

@@ -26,7 +26,7 @@ import {
 import { isRefusal, refusal, refuseByName } from './refusal.js';
 import { leavesOf, withLeaves, type TensorStructure } from './tensor-structure.js';
 
-export interface Recording<Out extends TensorStructure> {
+interface Recording<Out extends TensorStructure> {
   readonly graph: Graph;
   /** Places of the inputs in their structure, in the order of the graph's inputs. */
   readonly inputPaths: readonly string[];

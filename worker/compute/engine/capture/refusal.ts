@@ -77,7 +77,7 @@ const STACK_FRAMES_MAX = 200;
 const OWN_FOLDER = new URL('.', import.meta.url);
 
 /** `file:line` of the nearest frame outside of this folder and of all packages; null if none. */
-export function callingLine(): string | null {
+function callingLine(): string | null {
   const framesMax = Error.stackTraceLimit;
   Error.stackTraceLimit = STACK_FRAMES_MAX;
   const { stack = '' } = new Error('where');

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 export interface ShapeMessage {
   setDimList(dims: DimMessage[]): void;
 }
-export interface DimMessage {
+interface DimMessage {
   setSize(size: number): void;
 }
 export interface TensorMessage {
@@ -16,7 +16,7 @@ export interface TensorMessage {
   setIntValList(values: number[]): void;
   setBoolValList(values: boolean[]): void;
 }
-export interface ListMessage {
+interface ListMessage {
   setBList(values: boolean[]): void;
   setIList(values: number[]): void;
   setFList(values: number[]): void;
@@ -38,7 +38,7 @@ export interface NodeMessage {
   setInputList(inputs: string[]): void;
   getAttrMap(): Map<string, AttributeMessage>;
 }
-export interface VersionMessage {
+interface VersionMessage {
   setProducer(version: number): void;
   setMinConsumer(version: number): void;
 }
@@ -46,7 +46,7 @@ export interface GraphMessage {
   setVersions(version: VersionMessage): void;
   setNodeList(nodes: NodeMessage[]): void;
 }
-export interface TensorInfoMessage {
+interface TensorInfoMessage {
   setName(name: string): void;
   setDtype(dtype: number): void;
   setTensorShape(shape: ShapeMessage): void;
@@ -56,21 +56,21 @@ export interface SignatureMessage {
   getOutputsMap(): Map<string, TensorInfoMessage>;
   setMethodName(name: string): void;
 }
-export interface MetaInfoMessage {
+interface MetaInfoMessage {
   setTagsList(tags: string[]): void;
 }
-export interface MetaGraphMessage {
+interface MetaGraphMessage {
   setMetaInfoDef(info: MetaInfoMessage): void;
   setGraphDef(graph: GraphMessage): void;
   getSignatureDefMap(): Map<string, SignatureMessage>;
 }
-export interface SavedModelMessage {
+interface SavedModelMessage {
   setSavedModelSchemaVersion(version: number): void;
   setMetaGraphsList(graphs: MetaGraphMessage[]): void;
   serializeBinary(): Uint8Array;
 }
 
-export interface SavedModelMessages {
+interface SavedModelMessages {
   readonly TensorShape: (new () => ShapeMessage) & { readonly Dim: new () => DimMessage };
   readonly Tensor: new () => TensorMessage;
   readonly AttrValue: (new () => AttributeMessage) & { readonly ListValue: new () => ListMessage };

@@ -42,7 +42,7 @@ export interface SignatureNames {
   readonly results: readonly string[];
 }
 
-export interface WrittenGraph {
+interface WrittenGraph {
   readonly bytes: Uint8Array;
   readonly nodeCount: number;
   /** `input_0:0`, one for each input of the graph. */

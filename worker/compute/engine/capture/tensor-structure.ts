@@ -10,7 +10,7 @@ export type TensorStructure =
   tfjs.Tensor | readonly TensorStructure[] | { readonly [name: string]: TensorStructure };
 
 /** One tensor and its place in the structure: `support.labels`, `layers[0]`; empty at the top. */
-export interface TensorLeaf {
+interface TensorLeaf {
   readonly path: string;
   readonly tensor: tfjs.Tensor;
 }

@@ -13,7 +13,7 @@ const FLOAT: Attribute = { kind: 'type', value: 'float32' };
 const INT: Attribute = { kind: 'type', value: 'int32' };
 const T: Attributes = { T: FLOAT };
 
-export type Shape = readonly number[];
+type Shape = readonly number[];
 
 export function shapeOf(value: GraphValue): Shape {
   return typeOf(value).shape;

@@ -54,7 +54,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
 };
 
 /** Asked in a second pass, when it is known what of the first is read. */
-export const FINISHING_RULES: Readonly<Record<string, Rule>> = {
+const FINISHING_RULES: Readonly<Record<string, Rule>> = {
   oneReshape,
   neutralElement,
   productWithBias,
