@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { codeBlocks, pageAt } from '../fixtures/documentation.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
@@ -67,6 +68,14 @@ async function trained(run: string, ...options: string[]): Promise<string> {
 }
 
 describe('a method from a plugin', () => {
+  it('trains as the README defines it', async () => {
+    const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
+    await room.write('clipped.js', method);
+    const run = await configFor('from-readme', { method: { kind: 'clipped', innerSteps: 2 } });
+    const digest = await trained(run, '--in-process', '--plugin', 'clipped.js');
+    expect(digest).toMatch(/^[0-9a-f]{64}$/);
+  });
+
   it('gives the same digest in process and on two workers, and clips', async () => {
     const twoWorkers = await configFor('two-workers');
     const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'clipped-steps.js');
