@@ -112,6 +112,11 @@ function compareSlice(
   const rows = selectTasks(compared.rows, positions);
   const logits = compared.logits.map((of) => selectRows(compared.rows, positions, of));
   const scores = logits.map((of) => scoreAdgroups(of, rows));
+  const ndcgAt = ndcgAtOf(report);
+  const settings = {
+    calibrationBins: report.calibrationBins,
+    ...(ndcgAt === undefined ? {} : { ndcgAt }),
+  };
   const measures = bootstrapMeasures(
     logits.map((of, run) => measuredRun(of, rows, at(scores, run))),
     rows,
@@ -132,13 +137,12 @@ function compareSlice(
       metrics: metricsOf(
         of,
         rows,
-        at(scores, run).aucs,
         {
+          aucs: at(scores, run).aucs,
           logloss: finite(measures, run, 'logloss'),
           loglossPerAdgroup: finite(measures, run, 'loglossPerAdgroup'),
         },
-        report.calibrationBins,
-        ndcgAtOf(report),
+        settings,
       ),
       differences: run === 0 ? null : differencesOf(measures, run),
     })),

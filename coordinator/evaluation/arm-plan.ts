@@ -13,7 +13,9 @@ export interface ArmPlan {
   /** In the order in which they are shown. */
   readonly arms: ReadonlySet<ArmName>;
   readonly leftOut: readonly { readonly arm: ArmName; readonly reason: string }[];
-  /** Finetuned by plain gradient descent. */
+  /** What the run has trained, adapted by its own method. */
+  readonly meta: AdaptableModel;
+  /** Finetuned by plain gradient descent; null where it was not trained. */
   readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
   readonly shiftPriors: Grid;
@@ -49,6 +51,7 @@ export function planArms({ config, store, meta, global: trained }: ArmInputs): A
   return {
     arms,
     leftOut,
+    meta: { parameters: meta, method: config.method },
     global,
     innerSteps: innerStepGrid(config.evaluation),
     shiftPriors: shiftPriorGrid(config.evaluation),

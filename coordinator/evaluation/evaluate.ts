@@ -45,8 +45,10 @@ export interface EvaluateOptions {
   readonly meta: MetaParameters;
   /** Which of the store's labels: tasks of one label are judged together, by its loss. Default 0. */
   readonly labelIndex?: number;
-  /** Of the global arm; null leaves out the arms that need it. */
+  /** Meta-parameters of the global arm; null leaves out the arms that need it. */
   readonly global: MetaParameters | null;
+  /** The periods to replay, as `demandEvaluable` found them. */
+  readonly periods: readonly Period[];
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
@@ -69,20 +71,17 @@ interface ParameterDigests {
  * Of the tasks of one label. Validation tasks decide every setting, test tasks are only scored. What
  * the run leaves in its output is the caller's to write, all at once: until here it may be interrupted.
  *
- * @throws QianmoError of kind `data` when there is no test task, or no validation task to choose
- *   settings on; whatever the dispatcher throws.
+ * @throws whatever the dispatcher throws.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { config, store, labelIndex = 0 } = options;
   const startedMs = options.clock.monotonicMs();
   const plan = planArms(options);
-  const periods = await demandEvaluable(options, plan);
   const taskIndices = (split: TaskSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests = {
     meta: metaParametersDigest(options.meta),
     global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
   };
-  const meta = { parameters: options.meta, method: config.method };
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
@@ -92,7 +91,6 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const chosen = await chooseOnValidation(
     passesOver('choosing settings', plan.validationPasses * validationTasks.length),
     plan,
-    meta,
     validation,
   );
 
@@ -104,9 +102,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     logits: await predictArms(
       passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
       plan,
-      meta,
-      chosen,
-      trainClickRate,
+      { choices: chosen, trainClickRate },
       test,
     ),
   };
@@ -117,10 +113,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     testTasks,
     validationTasks,
     plan,
-    meta,
-    trainClickRate,
-    choices: chosen,
-    periods,
+    knowledge: { choices: chosen, trainClickRate },
+    periods: options.periods,
     passesOver,
   });
   const testLogits = testLogitsOf(store, test.query, scored);
@@ -177,7 +171,7 @@ function resultsOf(
     },
     arms: [...scored.logits.keys()],
     armsLeftOut: [...plan.leftOut],
-    slices: scoreSlices(scored, evaluation, config.seed),
+    slices: scoreSlices(scored, { evaluation, seed: config.seed }),
     calibrationCurves: calibrationCurvesOf(scored, evaluation),
     differenceHistograms: differenceHistogramsOf(scored),
   };

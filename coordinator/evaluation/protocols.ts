@@ -18,9 +18,9 @@ import { dividedStore } from './divided-store.js';
 import type { ProtocolResult, Slice } from '../scoring/evaluation-report.js';
 import { readSplitRows } from '../scoring/held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from '../scoring/joined-rows.js';
-import type { AdaptableModel, PredictionContext } from './predict-logits.js';
+import type { PredictionContext } from './predict-logits.js';
 import type { Period } from './replay-periods.js';
-import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
+import { chooseOnValidation, predictArms, type ArmKnowledge } from './run-arms.js';
 import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
@@ -31,10 +31,8 @@ interface ProtocolSetting {
   readonly testTasks: readonly number[];
   readonly validationTasks: readonly number[];
   readonly plan: ArmPlan;
-  readonly meta: AdaptableModel;
-  readonly trainClickRate: number;
   /** What validation decided for the division of the store. */
-  readonly choices: ArmChoices;
+  readonly knowledge: ArmKnowledge;
   /** What `periodsToReplay` found. */
   readonly periods: readonly Period[];
   /** A context whose progress is that of so many task passes. */
@@ -74,7 +72,7 @@ async function phaseByPhase(
   setting: ProtocolSetting,
   { count, rowsPerPhase }: NonNullable<EvaluationConfig['phases']>,
 ): Promise<ProtocolResult> {
-  const { store, plan, meta, validationTasks, passesOver } = setting;
+  const { store, plan, knowledge, validationTasks, passesOver } = setting;
   const last = { by: 'phases', rowsPerPhase, phase: count } as const;
   const divided = await dividedStore(store, validationTasks, last);
   const taskTotal = plan.validationPasses * validationTasks.length;
@@ -82,13 +80,15 @@ async function phaseByPhase(
   const choices = await chooseOnValidation(
     { ...context, store: divided, undividedStore: store, division: last },
     plan,
-    meta,
     await readSplitRows(divided, validationTasks),
   );
   const points: ProtocolResult['points'] = [];
   for (let phase = 0; phase <= count; phase += 1) {
     const name = phase === 0 ? 'cold' : `warm-${PHASE_LETTERS[phase - 1] ?? phase}`;
-    const scored = await scoredUnder({ ...setting, choices }, name, { ...last, phase });
+    const scored = await scoredUnder({ ...setting, knowledge: { ...knowledge, choices } }, name, {
+      ...last,
+      phase,
+    });
     points.push({
       name,
       adaptedOnRowCount: supportRowTotal(scored),
@@ -117,7 +117,7 @@ async function progressiveValidation(setting: ProtocolSetting): Promise<Protocol
 
 /** Scores the test adgroups that have query rows under the division. */
 async function scoredUnder(
-  { store, testTasks, plan, meta, choices, trainClickRate, passesOver }: ProtocolSetting,
+  { store, testTasks, plan, knowledge, passesOver }: ProtocolSetting,
   stage: string,
   division: RowDivision,
 ): Promise<ScoredTasks> {
@@ -132,9 +132,7 @@ async function scoredUnder(
     logits: await predictArms(
       { ...context, store: divided, undividedStore: store, division },
       plan,
-      meta,
-      choices,
-      trainClickRate,
+      knowledge,
       rows,
     ),
   };
@@ -146,7 +144,7 @@ function supportRowTotal({ supportRowCounts }: ScoredRows): number {
 
 /** @param name names the bootstrap's stream. */
 function sliceOf({ evaluation, seed }: ProtocolSetting, scored: ScoredRows, name: string): Slice {
-  const slice = scoreSlice(scored, { ...EVERY_ADGROUP, name }, evaluation, seed);
+  const slice = scoreSlice(scored, { ...EVERY_ADGROUP, name }, { evaluation, seed });
   if (slice === null) throw new Error(`nobody to score in ${name}`);
   return slice;
 }

@@ -5,6 +5,7 @@ import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
 import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
 import type { SplitRows } from '../scoring/held-out-rows.js';
+import type { ShiftPrior } from './fitted-shift.js';
 import { chooseBlocks, chosenLogits } from './block-choice.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import type { BlockChoice, Selection } from '../scoring/evaluation-report.js';
@@ -29,14 +30,13 @@ export interface ArmChoices {
 export async function chooseOnValidation(
   context: PredictionContext,
   plan: ArmPlan,
-  meta: AdaptableModel,
   validation: SplitRows,
 ): Promise<ArmChoices> {
-  const cells = await selectCells(context, plan, meta, validation);
+  const cells = await selectCells(context, plan, validation);
   const cell = cells.get('meta-adapted')?.cell;
   if (cell === undefined || !plan.arms.has('meta-chosen')) return { cells, blocks: null };
   const { lossSums } = await predictLogits(context, {
-    ...meta,
+    ...plan.meta,
     taskIndices: validation.query.taskIndices,
     adaptations: [UNADAPTED, adaptationOf(cell)],
     role: 'query',
@@ -64,11 +64,10 @@ function supportRowCountsOf({ support }: SplitRows): number[] {
 async function selectCells(
   context: PredictionContext,
   plan: ArmPlan,
-  meta: AdaptableModel,
   validation: SplitRows,
 ): Promise<Map<ArmName, Selection>> {
   const chosen = new Map<ArmName, Selection>();
-  const { global, arms } = plan;
+  const { global, meta, arms } = plan;
   if (global !== null && arms.has('global-shift')) {
     const logits = await unadaptedLogits(context, global, validation.query.taskIndices);
     chosen.set(
@@ -82,17 +81,25 @@ async function selectCells(
   ];
   for (const [arm, model] of byInnerSteps)
     if (model !== null && (arms.has(arm) || (arm === 'meta-adapted' && arms.has('meta-chosen'))))
-      chosen.set(arm, await selectInnerSteps(context, arm, model, plan.innerSteps, validation));
+      chosen.set(
+        arm,
+        await selectInnerSteps(context, { arm, model, grid: plan.innerSteps }, validation),
+      );
   return chosen;
+}
+
+/** What the arms need beside the rows that they predict. */
+export interface ArmKnowledge {
+  readonly choices: ArmChoices;
+  /** Clicks per impression, or the mean value, of the training tasks: what the constant arm predicts. */
+  readonly trainClickRate: number;
 }
 
 /** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
 export async function predictArms(
   context: PredictionContext,
   plan: ArmPlan,
-  meta: AdaptableModel,
-  choices: ArmChoices,
-  trainClickRate: number,
+  { choices, trainClickRate }: ArmKnowledge,
   test: SplitRows,
 ): Promise<Map<ArmName, Float32Array>> {
   const rowCount = test.query.clicks.length;
@@ -117,7 +124,7 @@ export async function predictArms(
     found.set(unadaptedArm, at(logits, 0));
     if (cell !== undefined) found.set(adaptedArm, at(logits, 1));
   };
-  const { global, arms } = plan;
+  const { global, meta, arms } = plan;
   if (global !== null && GLOBAL_ARMS.some((arm) => arms.has(arm)))
     await predict(global, 'global', 'finetuned');
   if (META_ARMS.some((arm) => arms.has(arm))) await predict(meta, 'meta-unadapted', 'meta-adapted');
@@ -133,7 +140,7 @@ export async function predictArms(
   if (global !== null && shift !== undefined && query !== undefined)
     found.set(
       'global-shift',
-      await predictShift(context, global, query, shiftPriorOf(shift), test),
+      await predictShift(context, global, { query, prior: shiftPriorOf(shift) }, test),
     );
   return new Map(
     ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
@@ -146,8 +153,7 @@ export async function predictArms(
 async function predictShift(
   context: PredictionContext,
   global: AdaptableModel,
-  query: Float32Array,
-  prior: ReturnType<typeof shiftPriorOf>,
+  { query, prior }: { readonly query: Float32Array; readonly prior: ShiftPrior },
   test: SplitRows,
 ): Promise<Float32Array> {
   const { logits } = await predictLogits(context, {

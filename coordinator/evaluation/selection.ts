@@ -65,12 +65,17 @@ function everyCellDiverges(arm: ArmName, grid: Grid): DivergenceError {
   });
 }
 
+/** An arm to choose a cell for, and the model that it adapts. */
+export interface TunedArm {
+  readonly arm: ArmName;
+  readonly model: AdaptableModel;
+  readonly grid: Grid;
+}
+
 /** Inner steps from the model: one pass over the validation tasks for the whole grid. */
 export async function selectInnerSteps(
   context: PredictionContext,
-  arm: ArmName,
-  model: AdaptableModel,
-  grid: Grid,
+  { arm, model, grid }: TunedArm,
   validation: SplitRows,
 ): Promise<Selection> {
   const { lossSums } = await predictLogits(context, {

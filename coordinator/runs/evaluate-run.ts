@@ -1,5 +1,6 @@
 /** Evaluates a trained run: trains the global arm if needed, compares all arms, writes the reports. */
 
+import { at } from '../../shared/base/arrays.js';
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -7,6 +8,8 @@ import { labelsOf } from '../../shared/tasks/task-label.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import { planArms } from '../evaluation/arm-plan.js';
 import { demandEvaluable, evaluate } from '../evaluation/evaluate.js';
+import type { Period } from '../evaluation/replay-periods.js';
+import { GLOBAL_ARMS } from '../../shared/config/arms.js';
 import { globalArmConfig, withoutMethodNames } from '../evaluation/global-arm.js';
 import { reportHtml } from '../reports/evaluation/evaluation-page.js';
 import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
@@ -91,8 +94,9 @@ async function* writtenReports(
   const meta = await trainedMetaParameters(run, context);
   // Before the global arm is trained for nothing.
   const plan = planArms({ config, store, meta, global: meta });
+  const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
-    await demandEvaluable({ config, store, labelIndex }, plan);
+    periodsByLabel.push(await demandEvaluable({ config, store, labelIndex }, plan));
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
   const evaluation = {
     config,
@@ -113,6 +117,7 @@ async function* writtenReports(
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
     const { report, testLogits } = await evaluate({
       ...evaluation,
+      periods: at(periodsByLabel, labelIndex),
       ...(segment === null ? {} : { labelIndex }),
       ...(predictionsPath === null ? {} : { predictionsPath }),
     });
@@ -154,8 +159,8 @@ async function globalMetaParameters(
   fresh: boolean,
   context: RunContext,
 ): Promise<MetaParameters | null> {
-  const needing = new Set(['global', 'global-shift', 'finetuned']);
-  if (!run.config.evaluation.arms.some((arm) => needing.has(arm))) return null;
+  const { arms } = run.config.evaluation;
+  if (!GLOBAL_ARMS.some((arm) => arms.includes(arm))) return null;
   const unrestricted = globalArmConfig(run.config);
   const spec = specOf(unrestricted, run.store);
   const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };

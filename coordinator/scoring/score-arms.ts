@@ -37,10 +37,16 @@ export interface AdgroupScores {
   readonly aucs: readonly (number | null)[];
 }
 
+export interface ScoringSettings {
+  readonly evaluation: EvaluationConfig;
+  /** Seeds the bootstrap. */
+  readonly seed: number;
+}
+
 /** All test adgroups first, then each size bucket that has any. */
-export function scoreSlices(scored: ScoredRows, config: EvaluationConfig, seed: number): Slice[] {
-  return [EVERY_ADGROUP, ...sizeBuckets(config.sizeBucketEdges)].flatMap((bucket) => {
-    const slice = scoreSlice(scored, bucket, config, seed, drawsNameOf(scored, bucket));
+export function scoreSlices(scored: ScoredRows, settings: ScoringSettings): Slice[] {
+  return [EVERY_ADGROUP, ...sizeBuckets(settings.evaluation.sizeBucketEdges)].flatMap((bucket) => {
+    const slice = scoreSlice(scored, bucket, settings, drawsNameOf(scored, bucket));
     return slice === null ? [] : [slice];
   });
 }
@@ -76,8 +82,7 @@ export function drawsNameOf(
 export function scoreSlice(
   scored: ScoredRows,
   bucket: SizeBucket,
-  config: EvaluationConfig,
-  seed: number,
+  { evaluation, seed }: ScoringSettings,
   drawsName = bucket.name,
 ): Slice | null {
   const positions = positionsOf(scored, bucket);
@@ -88,7 +93,7 @@ export function scoreSlice(
   );
   const adgroups = new Map([...logits].map(([arm, ofArm]) => [arm, scoreAdgroups(ofArm, rows)]));
   const intervals = intervalsOf(adgroups, adgroupImpressions(rows), {
-    ...config,
+    ...evaluation,
     seed,
     drawsName,
   });
@@ -98,14 +103,7 @@ export function scoreSlice(
     const aucs = scores?.aucs ?? [];
     return {
       arm,
-      metrics: metricsOf(
-        ofArm,
-        rows,
-        aucs,
-        { logloss, loglossPerAdgroup },
-        config.calibrationBins,
-        config.ndcgAt,
-      ),
+      metrics: metricsOf(ofArm, rows, { aucs, logloss, loglossPerAdgroup }, evaluation),
       differences,
       gapClosed,
     };
@@ -120,16 +118,25 @@ export function scoreSlice(
   };
 }
 
-/** @param aucs of each adgroup, as `scoreAdgroups` gives them */
+/** What is known of an arm by adgroup before its metrics are put together. */
+interface ScoresByAdgroup {
+  /** As `scoreAdgroups` gives them. */
+  readonly aucs: readonly (number | null)[];
+  readonly logloss: Interval;
+  readonly loglossPerAdgroup: Interval;
+}
+
+interface MetricSettings {
+  readonly calibrationBins: number;
+  readonly ndcgAt?: number;
+}
+
 export function metricsOf(
   logits: Float32Array,
   rows: TaskCounts,
-  aucs: readonly (number | null)[],
-  intervals: { readonly logloss: Interval; readonly loglossPerAdgroup: Interval },
-  calibrationBinCount: number,
-  ndcgAt = NDCG_AT,
+  { aucs, logloss, loglossPerAdgroup }: ScoresByAdgroup,
+  { calibrationBins: binCount, ndcgAt = NDCG_AT }: MetricSettings,
 ): Metrics {
-  const { logloss, loglossPerAdgroup } = intervals;
   const { gauc, leftOutCount } = isOfValues(rows)
     ? { gauc: null, leftOutCount: 0 }
     : gaucOf(aucs, adgroupImpressions(rows));
@@ -142,7 +149,7 @@ export function metricsOf(
     gauc,
     gaucAdgroupsLeftOutCount: leftOutCount,
     calibration: calibrationRatio(logits, rows),
-    ece: calibrationError(calibrationBins(logits, rows, calibrationBinCount)),
+    ece: calibrationError(calibrationBins(logits, rows, binCount)),
     ...(isOfValues(rows) ? { values: valueMetricsOf(logits, rows, ndcgAt) } : {}),
   };
 }
