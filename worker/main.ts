@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
-import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/run-config.js';
+import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/compute-config.js';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { freshNonce } from '../shared/base/nonce.js';
 import { boundedRate } from '../shared/events/bounded-rate.js';

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { QueueConfig } from '../../shared/config/run-config.js';
+import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';

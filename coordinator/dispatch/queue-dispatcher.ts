@@ -7,7 +7,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { QueueConfig } from '../../shared/config/run-config.js';
+import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';

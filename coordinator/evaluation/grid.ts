@@ -1,6 +1,6 @@
 /** The grids of the adapted arms: the same number of cells for each, so none is tuned harder. */
 
-import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 
 export interface Grid {

@@ -10,7 +10,7 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { ArmPlan } from './arm-plan.js';

@@ -1,7 +1,7 @@
 /** The periods that progressive validation replays, and what stands against replaying them. */
 
 import { at } from '../../shared/base/arrays.js';
-import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { tasksInOrder } from '../scoring/held-out-rows.js';

@@ -1,6 +1,6 @@
 /** Which tasks are eligible at which outer step: a curriculum lets them in one after another. Pure. */
 
-import type { CurriculumConfig } from '../../shared/config/run-config.js';
+import type { CurriculumConfig } from '../../shared/config/training-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 

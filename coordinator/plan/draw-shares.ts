@@ -1,6 +1,6 @@
 /** How often tasks are drawn relative to each other, for the rules that draw by share. Pure. */
 
-import type { TrainingConfig } from '../../shared/config/run-config.js';
+import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
 

@@ -3,7 +3,7 @@
  * Pure in (seed, outer step, task list, config): the number of workers is not an input.
  */
 
-import type { TrainingConfig } from '../../shared/config/run-config.js';
+import type { TrainingConfig } from '../../shared/config/training-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { randomStream } from '../../shared/base/random.js';

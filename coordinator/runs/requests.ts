@@ -6,7 +6,8 @@
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
-import { DeviceDemandSchema, type RunConfigSchema } from '../../shared/config/run-config.js';
+import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
+import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { ROW_COUNT_MAX } from '../synthesize/row-count.js';

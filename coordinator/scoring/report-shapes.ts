@@ -1,7 +1,7 @@
 /** The distributions the report draws: calibration curves and differences per adgroup. */
 
 import { at } from '../../shared/base/arrays.js';
-import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { quantileOf } from './bootstrap.js';
 import { calibrationBins } from './metrics.js';
 import type { EvaluationReport } from './evaluation-report.js';

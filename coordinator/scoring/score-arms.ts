@@ -1,7 +1,7 @@
 /** From the test rows and every arm's logits to the numbers of the report. Pure but for the seed. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import type { EvaluationConfig } from '../../shared/config/run-config.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { randomStream } from '../../shared/base/random.js';
 import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
 import { selectRows, selectTasks, type TaskCounts } from './held-out-rows.js';

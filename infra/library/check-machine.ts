@@ -9,7 +9,7 @@ import {
 } from '../../coordinator/runs/check-result.js';
 import type { Environment } from '../../coordinator/runs/call/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
-import type { DeviceDemand } from '../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';

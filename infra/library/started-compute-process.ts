@@ -1,6 +1,6 @@
 /** The compute process of one command: started, and ended when the command closes its context. */
 
-import type { DeviceDemand } from '../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import {
   createComputeProcess,
   type ComputeExecutor,

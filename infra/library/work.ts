@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { DeviceDemandSchema } from '../../shared/config/run-config.js';
+import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';

@@ -5,7 +5,7 @@ import { z } from 'zod';
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
 
-/** Of a folder or an object store. */
+/** A folder, or a prefix of an object store. */
 export const AddressSchema = z
   .string()
   .regex(/^(file:\/\/|s3:\/\/)?[^:]+$/, 'expected a path, file://path or s3://bucket/prefix');
@@ -13,21 +13,33 @@ export const AddressSchema = z
 /** SQL over the log's columns, evaluated by DuckDB: `rating >= 4`. */
 const expression = z.string().min(1);
 
-/** Paths, globs or `s3://` addresses. */
-export const LogsSchema = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
-  error: 'expected a path or a list of paths',
-});
+export const LogsSchema = z
+  .union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
+    error: 'expected a path or a list of paths',
+  })
+  .describe('Log files: paths, globs or s3:// addresses.');
 
-/** Half the squared error of the standardised value: the mean is what is predicted. */
-const valueLoss = z.enum(['squared']).default('squared');
+export const LogFormatSchema = z
+  .enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet'])
+  .default('auto')
+  .describe('Format of the log files; auto takes it from their names.');
+
+const valueLoss = z
+  .enum(['squared'])
+  .default('squared')
+  .describe('Half the squared error of the standardised value, so the mean is predicted.');
 
 const clickLabels = [
-  /** A column holding 0 and 1. */
-  z.strictObject({ column: name }),
-  /** A condition that is true for a click. */
-  z.strictObject({ expression }),
-  /** Counts of pre-aggregated logs; exact in loss and metrics without expanding rows. */
-  z.strictObject({ clicks: name, impressions: name }),
+  z.strictObject({ column: name.describe('A column of 0 and 1.') }),
+  z.strictObject({
+    expression: expression.describe('A condition in SQL that is true for a click: rating >= 4.'),
+  }),
+  z.strictObject({
+    clicks: name.describe('The column of click counts, for logs of aggregated rows.'),
+    impressions: name.describe(
+      'The column of impression counts. Loss and metrics are those of the expanded rows.',
+    ),
+  }),
 ] as const;
 
 export const ClickLabelSchema = z.union(clickLabels, {
@@ -37,10 +49,14 @@ export const ClickLabelSchema = z.union(clickLabels, {
 export const LabelSchema = z.union(
   [
     ...clickLabels,
-    /** A column of numbers: ratings, order values. */
-    z.strictObject({ value: name, loss: valueLoss }),
-    /** SQL that gives a number: `ln(1 + amount)`. */
-    z.strictObject({ valueExpression: expression, loss: valueLoss }),
+    z.strictObject({
+      value: name.describe('A column of numbers, such as ratings or order values.'),
+      loss: valueLoss,
+    }),
+    z.strictObject({
+      valueExpression: expression.describe('SQL that gives a number: ln(1 + amount).'),
+      loss: valueLoss,
+    }),
   ],
   {
     error:
@@ -48,21 +64,23 @@ export const LabelSchema = z.union(
   },
 );
 
-/** Crowds or stages of life with labels and losses of their own, on one trunk. */
 const SegmentsSchema = z
   .strictObject({
-    /** Its value, the same in all rows of a task, chooses the label. */
-    column: name,
+    column: name.describe(
+      'The column whose value chooses the label. It is the same in all rows of a task.',
+    ),
     labels: z
       .array(
         z.strictObject({
-          segment: name,
-          label: LabelSchema,
-          /** A column that multiplies a row's loss, in place of `data.weight`. */
-          weight: name.optional(),
+          segment: name.describe('The value of the column.'),
+          label: LabelSchema.describe('The label of the rows of this segment.'),
+          weight: name
+            .optional()
+            .describe("The column that multiplies a row's loss, in place of data.weight."),
         }),
       )
-      .min(1),
+      .min(1)
+      .describe('A label for each segment.'),
   })
   .superRefine(({ labels }, context) => {
     for (const [index, { segment }] of labels.entries())
@@ -74,49 +92,69 @@ const SegmentsSchema = z
         });
   });
 
-/** Ids 0 is "unknown": seen fewer than `countMin` times, or not in the training tasks. */
+const featureName = name.describe('The name of the feature.');
+const featureColumn = name
+  .optional()
+  .describe('The column of the log; the one with the name of the feature if absent.');
+const featureExpression = expression
+  .optional()
+  .describe('SQL in place of a column: hour(to_timestamp(time)).');
+const countMin = positiveInt
+  .default(1)
+  .describe('Values in fewer training rows than this share the id 0, "unknown".');
+const hashBuckets = z
+  .int()
+  .min(2)
+  .max(100_000_000)
+  .optional()
+  .describe('Hash values into this many buckets instead of building a dictionary.');
+
+const ONE_SOURCE = { error: 'give a column or an expression, not both' };
+
 const CategorySchema = z
   .strictObject({
-    name,
+    name: featureName,
     kind: z.literal('category'),
-    column: name.optional(),
-    /** SQL instead of a column: `hour(to_timestamp(time))`. */
-    expression: expression.optional(),
-    /** Values seen in fewer training rows than this share id 0. */
-    countMin: positiveInt.default(1),
-    /** Hash into this many buckets instead of building a dictionary. */
-    hashBuckets: z.int().min(2).max(100_000_000).optional(),
+    column: featureColumn,
+    expression: featureExpression,
+    countMin,
+    hashBuckets,
   })
-  .refine((f) => f.column === undefined || f.expression === undefined, {
-    error: 'give a column or an expression, not both',
-  });
+  .refine((f) => f.column === undefined || f.expression === undefined, ONE_SOURCE);
 
 const BagSchema = z.strictObject({
-  name,
+  name: featureName,
   kind: z.literal('bag'),
-  column: name.optional(),
-  /** Between the members of a bag in a text column; a list column needs none. */
-  separator: z.string().min(1).default('|'),
-  countMin: positiveInt.default(1),
-  hashBuckets: z.int().min(2).max(100_000_000).optional(),
-  /** Members beyond this many are dropped. */
-  lengthMax: positiveInt.max(256).default(8),
+  column: featureColumn,
+  separator: z
+    .string()
+    .min(1)
+    .default('|')
+    .describe('Separates the members of a bag in a column of text. A column of lists needs none.'),
+  countMin,
+  hashBuckets,
+  lengthMax: positiveInt.max(256).default(8).describe('Members beyond this many are dropped.'),
 });
 
 const NumberSchema = z
   .strictObject({
-    name,
+    name: featureName,
     kind: z.literal('number'),
-    column: name.optional(),
-    expression: expression.optional(),
-    /** `standard`: (x - mean) / deviation over training rows; `log-bucket`: a category of powers of two. */
-    scale: z.enum(['standard', 'log-standard', 'log-bucket', 'none']).default('standard'),
-    /** Replaces an empty value; without it a row with an empty value is rejected. */
-    missing: z.number().optional(),
+    column: featureColumn,
+    expression: featureExpression,
+    scale: z
+      .enum(['standard', 'log-standard', 'log-bucket', 'none'])
+      .default('standard')
+      .describe(
+        'standard: (x - mean) / deviation over training rows; log-standard: the same of sign(x) ln(1 + |x|); ' +
+          'log-bucket: a category of powers of two; none: x as it is.',
+      ),
+    missing: z
+      .number()
+      .optional()
+      .describe('Replaces an empty value. Without it, a row with an empty value is rejected.'),
   })
-  .refine((f) => f.column === undefined || f.expression === undefined, {
-    error: 'give a column or an expression, not both',
-  });
+  .refine((f) => f.column === undefined || f.expression === undefined, ONE_SOURCE);
 
 export const FeatureSchema = z.discriminatedUnion('kind', [
   CategorySchema,
@@ -126,74 +164,91 @@ export const FeatureSchema = z.discriminatedUnion('kind', [
 
 const share = z.number().min(0).max(1);
 
-/** How the rows of one task are divided into support and query. */
-const RowSplitSchema = z.discriminatedUnion('by', [
-  /** The earliest rows support, the later ones query. */
-  z.strictObject({
-    by: z.literal('time'),
-    supportShare: share.default(0.5),
-    supportRowsMax: positiveInt.default(256),
-    queryRowsMax: positiveInt.default(1024),
-    supportRowsMin: positiveInt.default(1),
-    queryRowsMin: positiveInt.default(1),
-  }),
-  z.strictObject({
-    by: z.literal('hash'),
-    supportShare: share.default(0.5),
-    supportRowsMax: positiveInt.default(256),
-    queryRowsMax: positiveInt.default(1024),
-    supportRowsMin: positiveInt.default(1),
-    queryRowsMin: positiveInt.default(1),
-  }),
-]);
+const rowCounts = {
+  supportShare: share.default(0.5).describe("The share of a task's rows that are support rows."),
+  supportRowsMax: positiveInt.default(256).describe('Support rows of a task, at most.'),
+  queryRowsMax: positiveInt.default(1024).describe('Query rows of a task, at most.'),
+  supportRowsMin: positiveInt
+    .default(1)
+    .describe('A task with fewer support rows than this is left out.'),
+  queryRowsMin: positiveInt
+    .default(1)
+    .describe('A task with fewer query rows than this is left out.'),
+};
 
-/** Which tasks are held out, so that "new adgroup" is really new. */
+const RowSplitSchema = z
+  .discriminatedUnion('by', [
+    z.strictObject({ by: z.literal('time'), ...rowCounts }),
+    z.strictObject({ by: z.literal('hash'), ...rowCounts }),
+  ])
+  .describe(
+    'How the rows of a task are divided into support and query rows: by time, the earliest rows are ' +
+      'support rows; by hash, at random.',
+  );
+
+const heldOutShares = {
+  validationShare: share.default(0.1).describe('The share of tasks that settings are chosen on.'),
+  testShare: share.default(0.2).describe('The share of tasks that results are reported on.'),
+};
+
 const TaskSplitSchema = z
   .discriminatedUnion('by', [
-    z.strictObject({
-      by: z.literal('hash'),
-      validationShare: share.default(0.1),
-      testShare: share.default(0.2),
-    }),
-    /** The tasks seen last are test, those before them validation. */
-    z.strictObject({
-      by: z.literal('first-seen'),
-      validationShare: share.default(0.1),
-      testShare: share.default(0.2),
-    }),
+    z.strictObject({ by: z.literal('hash'), ...heldOutShares }),
+    z.strictObject({ by: z.literal('first-seen'), ...heldOutShares }),
   ])
   .refine((s) => s.validationShare + s.testShare < 1, {
     error: 'validationShare + testShare must leave tasks to train on (be below 1)',
-  });
+  })
+  .describe(
+    'Which tasks are held out: by hash, at random; by first-seen, the tasks seen last are test tasks and ' +
+      'those before them validation tasks.',
+  );
 
 export const DataConfigSchema = z
   .strictObject({
     logs: LogsSchema,
-    format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet']).default('auto'),
-    /** The folder (or `s3://` prefix) of the task store. */
-    store: AddressSchema,
-    /** The columns whose values together name a task. */
-    task: z.union([name, z.array(name).min(1)], {
-      error: 'expected a column or a list of columns',
-    }),
-    /** Of every row; or `segments`. */
-    label: LabelSchema.optional(),
-    segments: SegmentsSchema.optional(),
-    /** A column that multiplies a row's loss. */
-    weight: name.optional(),
-    /** Orders the rows of a task; a number or a timestamp. */
-    time: name.optional(),
-    /** Rows for which this is false are left out. */
-    where: expression.optional(),
-    features: z.array(FeatureSchema).min(1),
+    format: LogFormatSchema,
+    store: AddressSchema.describe('The folder or s3:// prefix of the task store.'),
+    task: z
+      .union([name, z.array(name).min(1)], {
+        error: 'expected a column or a list of columns',
+      })
+      .describe('The column whose values name the tasks, or columns whose values do together.'),
+    label: LabelSchema.optional().describe('What is predicted. Give label or segments.'),
+    segments: SegmentsSchema.optional().describe(
+      'Kinds of tasks that have their own labels and losses and share one trunk.',
+    ),
+    weight: name.optional().describe("The column that multiplies a row's loss."),
+    time: name
+      .optional()
+      .describe('The column that orders the rows of a task: a number or a timestamp.'),
+    where: expression
+      .optional()
+      .describe('Rows for which this SQL condition is false are left out.'),
+    features: z.array(FeatureSchema).min(1).describe('The inputs of the model.'),
     rowSplit: RowSplitSchema.prefault({ by: 'hash' }),
     taskSplit: TaskSplitSchema.prefault({ by: 'hash' }),
-    /** A CSV or Parquet file of `row, task, role` that fixes every split from outside. */
-    splitFile: z.string().min(1).optional(),
-    /** True when each task's rows already lie together, ordered by time. */
-    grouped: z.boolean().default(false),
-    rejectedRowsMax: z.int().nonnegative().default(1000),
-    memoryMiBMax: z.int().min(128).default(2048),
+    splitFile: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('A CSV or Parquet file of row, task, role that fixes every split.'),
+    grouped: z
+      .boolean()
+      .default(false)
+      .describe("Whether each task's rows are adjacent in the logs already, ordered by time."),
+    rejectedRowsMax: z
+      .int()
+      .nonnegative()
+      .default(1000)
+      .describe(
+        'prepare fails if it rejects more rows than this; the rejected rows are listed with a reason.',
+      ),
+    memoryMiBMax: z
+      .int()
+      .min(128)
+      .default(2048)
+      .describe('The memory that prepare may use, in MiB.'),
   })
   .superRefine((data, context) => {
     const seen = new Set<string>();

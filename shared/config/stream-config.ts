@@ -2,20 +2,28 @@
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
-import { AddressSchema, ClickLabelSchema, LogsSchema } from './data-config.js';
+import { AddressSchema, ClickLabelSchema, LogFormatSchema, LogsSchema } from './data-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
 
-/** One slot: the values of a column or expression (a list gives several), or a cross of earlier slots. */
 const SlotSchema = z
   .strictObject({
-    name,
-    column: name.optional(),
-    /** SQL over the log's columns; a list has each of its members: `string_split(genres, '|')`. */
-    expression: z.string().min(1).optional(),
-    /** Names of earlier slots: one feature for each combination of their values. */
-    cross: z.array(name).min(2).max(4).optional(),
+    name: name.describe('The name of the slot, and its column unless another source is given.'),
+    column: name.optional().describe('The column whose values are the features of the slot.'),
+    expression: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "SQL over the log's columns. A list gives one feature for each member: string_split(genres, '|').",
+      ),
+    cross: z
+      .array(name)
+      .min(2)
+      .max(4)
+      .optional()
+      .describe('Names of earlier slots: one feature for each combination of their values.'),
   })
   .refine(
     (slot) =>
@@ -23,54 +31,95 @@ const SlotSchema = z
     { error: 'give one of column, expression and cross; without any, the column of its name' },
   );
 
-const LearnedRuleSchema = z.strictObject({
-  /** Width of the feature embedding; 0 leaves out the low-rank part. */
-  rank: z.int().min(0).max(64).default(8),
-  /**
-   * Names of the slots that are embedded by which of their features meet: best two that choose each
-   * other, such as user and adgroup. Without, all slots that are no crosses make the axes, and
-   * features of crosses lie where their first row does.
-   */
-  embedded: z.array(name).min(2).optional(),
-  /** Passes over the prior rows in which the axes are found. */
-  sweeps: positiveInt.max(1000).default(6),
-  /** Features seen in fewer prior rows than about this many hardly shape the embedding. */
-  rareRows: z.number().positive().default(30),
-  /** Windows that the prior rows are cut into; neighbours are a support and a query set. */
-  windows: z.int().min(2).max(1000).default(20),
-  epochs: positiveInt.max(1000).default(6),
-  pairsPerStep: positiveInt.default(1),
-  rate: z.number().positive().max(10).default(0.1),
-  /** Whether the rule goes on learning in the new window, or is judged as the old one left it. */
-  query: z.enum(['progressive', 'frozen']).default('progressive'),
+const LearnedRuleSchema = z
+  .strictObject({
+    rank: z
+      .int()
+      .min(0)
+      .max(64)
+      .default(8)
+      .describe('Width of the feature embedding; 0 leaves out the low-rank part.'),
+    embedded: z
+      .array(name)
+      .min(2)
+      .optional()
+      .describe(
+        'Names of the slots whose features are embedded by which of them occur together. Two that choose ' +
+          'each other, such as user and adgroup, work best. By default all slots that are no crosses; ' +
+          'features of crosses then lie where their first row does.',
+      ),
+    sweeps: positiveInt
+      .max(1000)
+      .default(6)
+      .describe('Passes over the prior rows in which the axes of the embedding are found.'),
+    rareRows: z
+      .number()
+      .positive()
+      .default(30)
+      .describe('Features in fewer prior rows than about this many hardly shape the embedding.'),
+    windows: z
+      .int()
+      .min(2)
+      .max(1000)
+      .default(20)
+      .describe(
+        'The number of windows that the prior rows are cut into. Adjacent windows are a support and a ' +
+          'query set.',
+      ),
+    epochs: positiveInt.max(1000).default(6).describe('Passes over the pairs of windows.'),
+    pairsPerStep: positiveInt.default(1).describe('Pairs of windows in one outer step.'),
+    rate: z.number().positive().max(10).default(0.1).describe('Rate of the outer steps.'),
+    query: z
+      .enum(['progressive', 'frozen'])
+      .default('progressive')
+      .describe(
+        'Whether the rule continues to learn in the query window (progressive), or is judged as the ' +
+          'support window left it (frozen).',
+      ),
+  })
+  .describe('The learned update rule.');
+
+const StreamDataSchema = z.strictObject({
+  logs: LogsSchema,
+  format: LogFormatSchema,
+  label: ClickLabelSchema.refine((label) => !('clicks' in label), {
+    error: 'a stream has one label per row: give { column } or { expression }',
+  }).describe('What is predicted.'),
+  time: name.describe('The column that orders the rows: a number of seconds or a timestamp.'),
+  memoryMiBMax: z.int().min(128).default(2048).describe('The memory for reading the logs, in MiB.'),
 });
 
 export const StreamConfigSchema = z
   .strictObject({
-    run: name,
-    seed: z.int().nonnegative().default(1),
-    data: z.strictObject({
-      logs: LogsSchema,
-      format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet']).default('auto'),
-      label: ClickLabelSchema.refine((label) => !('clicks' in label), {
-        error: 'a stream has one label per row: give { column } or { expression }',
-      }),
-      /** Orders the rows; a number of seconds or a timestamp. */
-      time: name,
-      memoryMiBMax: z.int().min(128).default(2048),
-    }),
-    slots: z.array(SlotSchema).min(1).max(255),
-    /** Rows learned at once: each batch is predicted before any of it is learned. */
-    batchRows: positiveInt.default(1),
-    /** Share of the stream on which settings and the learned rule are chosen; the rest is judged. */
-    priorShare: z.number().min(0.05).max(0.95).default(0.3),
-    /** Settings that each baseline tries there. */
-    candidates: positiveInt.max(10_000).default(24),
-    /** Consecutive parts of the judged rows, drawn again and again for the intervals. */
-    segments: z.int().min(2).max(10_000).default(50),
+    run: name.describe('The name of the run.'),
+    seed: z.int().nonnegative().default(1).describe('Decides initial values and all draws.'),
+    data: StreamDataSchema.describe('Logs, label and time.'),
+    slots: z.array(SlotSchema).min(1).max(255).describe('The inputs.'),
+    batchRows: positiveInt
+      .default(1)
+      .describe('Rows learned at once. Each batch is predicted before any of it is learned.'),
+    priorShare: z
+      .number()
+      .min(0.05)
+      .max(0.95)
+      .default(0.3)
+      .describe(
+        'The share of the stream on which settings and the learned rule are chosen. The rest is judged.',
+      ),
+    candidates: positiveInt
+      .max(10_000)
+      .default(24)
+      .describe('The number of settings that each baseline tries on the prior rows.'),
+    segments: z
+      .int()
+      .min(2)
+      .max(10_000)
+      .default(50)
+      .describe(
+        'Consecutive parts of the judged rows, which the bootstrap of the intervals draws.',
+      ),
     learned: LearnedRuleSchema.prefault({}),
-    /** Where the report is written: a folder or `s3://bucket/prefix`. */
-    output: AddressSchema,
+    output: AddressSchema.describe('The folder or s3://bucket/prefix of the report.'),
     storage: StorageConfigSchema.prefault({}),
   })
   .superRefine(({ slots, learned }, context) => {

@@ -20,39 +20,73 @@ const path = z
     'expected a field of the run config, as training.optimizer.rate',
   );
 
-/** Every value of one path with every value of the others; a value may be a whole section. */
-const GridSchema = z.record(path, z.array(z.json()).min(1));
+const GridSchema = z
+  .record(path, z.array(z.json()).min(1))
+  .describe('Values by field of the run config; a value may be a whole section.');
+
+const HalvingSchema = z
+  .strictObject({
+    eta: z
+      .int()
+      .min(2)
+      .max(16)
+      .default(3)
+      .describe('One trial in this many continues from each rung to the next.'),
+    rungs: z
+      .int()
+      .min(2)
+      .max(20)
+      .optional()
+      .describe('The number of rungs; by default as many as leave one trial on the last.'),
+  })
+  .describe('Successive halving. Without it every trial is trained to the end.');
 
 export const SweepConfigSchema = z.strictObject({
-  /** Begins the name of every trial's run. */
   sweep: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, 'expected at most 50 lower-case letters, digits and -'),
-  /** The run config that every trial departs from, seen from where the command is given. */
-  base: z.string().min(1),
-  /** One grid, or several whose trials are joined: each method with its own settings, say. */
-  grid: z.union([GridSchema, z.array(GridSchema).min(1)], {
-    error: 'expected paths of the run config with lists of values, or a list of such grids',
-  }),
-  /** Successive halving; without it every trial is trained to the end. */
-  halving: z
-    .strictObject({
-      /** One trial in this many goes on from each rung to the next. */
-      eta: z.int().min(2).max(16).default(3),
-      /** By default as many as leave one trial on the last. */
-      rungs: z.int().min(2).max(20).optional(),
+    .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, 'expected at most 50 lower-case letters, digits and -')
+    .describe("The name of the sweep, with which the name of every trial's run begins."),
+  base: z
+    .string()
+    .min(1)
+    .describe('The run config that every trial starts from, relative to the current folder.'),
+  grid: z
+    .union([GridSchema, z.array(GridSchema).min(1)], {
+      error: 'expected paths of the run config with lists of values, or a list of such grids',
     })
-    .optional(),
-  /** Of a store with segments, the one whose tasks score; trained are all. */
-  segment: z.string().min(1).optional(),
-  /** A grid of more trials is refused before anything is trained. */
-  trialsMax: z.int().positive().max(1000).default(64),
-  /** Trials under way at once, on one set of workers. */
-  concurrentTrials: z.int().positive().max(16).default(1),
-  /** The checkpoints of this many best trials are kept; those of others go as soon as they lost. */
-  trialsKept: z.int().positive().max(1000).default(1),
-  /** Trials, scores and the best config: a folder or `s3://bucket/prefix`. */
-  output: AddressSchema,
+    .describe(
+      'Every value of each field with every value of the others; or a list of grids whose trials are ' +
+        'joined, for example one for each method.',
+    ),
+  halving: HalvingSchema.optional(),
+  segment: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('For a store with segments: the one whose tasks score. All are trained on.'),
+  trialsMax: z
+    .int()
+    .positive()
+    .max(1000)
+    .default(64)
+    .describe('A grid of more trials is refused before training starts.'),
+  concurrentTrials: z
+    .int()
+    .positive()
+    .max(16)
+    .default(1)
+    .describe('Trials that run at the same time, on one set of workers.'),
+  trialsKept: z
+    .int()
+    .positive()
+    .max(1000)
+    .default(1)
+    .describe(
+      'The checkpoints of this many best trials are kept; others are removed once they lost.',
+    ),
+  output: AddressSchema.describe(
+    'The folder or s3://bucket/prefix of trials, scores and the best config.',
+  ),
 });
 
 export type SweepConfig = z.infer<typeof SweepConfigSchema>;

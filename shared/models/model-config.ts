@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { pluginDiffers } from '../base/kind-registry.js';
 import type { OptionMisfit } from './kinds/model-definition.js';
-import { MODEL_OPTIONS } from './kinds/model-options.js';
+import { MODEL_OPTIONS, PERSONAL_TEXT } from './kinds/model-options.js';
 import { MODELS, ownOptions } from './kinds/models.js';
 import { PersonalPresetSchema, presetBlocks } from './personal-presets.js';
 import { supportInputNames } from './kinds/support-inputs.js';
@@ -16,10 +16,10 @@ const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
 export const ModelConfigSchema = z.lazy(() =>
   z
     .strictObject({
-      kind: z.enum(MODELS.seal().kinds()).default('deepfm'),
+      kind: z.enum(MODELS.seal().kinds()).default('deepfm').describe('The model.'),
       ...MODEL_OPTIONS,
       ...ownOptions(),
-      personal: PersonalSchema.default(['bias']),
+      personal: PersonalSchema.default(['bias']).describe(PERSONAL_TEXT),
       plugin: z
         .string()
         .optional()

@@ -21,7 +21,7 @@
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
-import { DeviceDemandSchema } from '../config/run-config.js';
+import { DeviceDemandSchema } from '../config/compute-config.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';

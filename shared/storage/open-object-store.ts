@@ -6,13 +6,19 @@ import { FileObjectStore } from './file-object-store.js';
 import type { ObjectStore } from './object-store.js';
 import { S3ObjectStore, type S3Options } from './s3-object-store.js';
 
-/** How objects at `s3://` addresses are reached; credentials come from the environment. */
-export const StorageConfigSchema = z.strictObject({
-  /** Of an S3-compatible store; absent for AWS. */
-  s3Endpoint: z.url().optional(),
-  s3Region: z.string().min(1).default('us-east-1'),
-  s3ForcePathStyle: z.boolean().default(true),
-});
+export const StorageConfigSchema = z
+  .strictObject({
+    s3Endpoint: z
+      .url()
+      .optional()
+      .describe('The address of an S3-compatible store; absent for AWS.'),
+    s3Region: z.string().min(1).default('us-east-1').describe('The region of the store.'),
+    s3ForcePathStyle: z
+      .boolean()
+      .default(true)
+      .describe('Whether the bucket is part of the path and not of the host name.'),
+  })
+  .describe('How objects at s3:// addresses are reached. Credentials come from the environment.');
 
 export type StorageConfig = z.infer<typeof StorageConfigSchema>;
 

@@ -7,7 +7,7 @@ import {
   steppedState,
 } from '../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import type { TrainingState } from '../../coordinator/checkpoints/training-state.js';
-import { TrainingConfigSchema } from '../../shared/config/run-config.js';
+import { TrainingConfigSchema } from '../../shared/config/training-config.js';
 import { randomStream } from '../../shared/base/random.js';
 import { gradients, parameters, valuesOf } from '../fixtures/optimizer-problem.js';
 

@@ -10,7 +10,7 @@ import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
-import type { DeviceDemand } from '../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { abortedError, closedError } from './compute-failures.js';

@@ -9,7 +9,7 @@
 
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
-import { DeviceDemandSchema } from '../../shared/config/run-config.js';
+import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';

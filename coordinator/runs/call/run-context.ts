@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import type { DeviceDemand } from '../../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';

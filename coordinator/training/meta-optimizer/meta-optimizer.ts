@@ -1,6 +1,6 @@
 /** The meta-optimizer of a run: its stages from the config, and the step that applies them. */
 
-import type { TrainingConfig } from '../../../shared/config/run-config.js';
+import type { TrainingConfig } from '../../../shared/config/training-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { MetaGradient } from './meta-gradient.js';

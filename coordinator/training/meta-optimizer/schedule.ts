@@ -1,6 +1,6 @@
 /** Turns a direction into a step: times minus the rate, which follows a warm-up and a decay. */
 
-import type { ScheduleConfig } from '../../../shared/config/run-config.js';
+import type { ScheduleConfig } from '../../../shared/config/training-config.js';
 import {
   emptyOptimizerState,
   scalarOf,

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { LOCAL_WORKERS_MAX, QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
-import { DeviceDemandSchema } from '../../../shared/config/run-config.js';
+import { DeviceDemandSchema } from '../../../shared/config/compute-config.js';
 import { choiceOption, flagOption, integerValue, textValue, valueOption } from './verb.js';
 
 export const runConfigArgument = { name: '<run.yaml>', description: 'the run config' } as const;

@@ -31,6 +31,10 @@ const InitialisationSchema = z.discriminatedUnion('kind', [
     ),
 ]);
 
+export const PERSONAL_TEXT =
+  'The personal blocks: bias, adgroupEmbedding, numbers, layer0, layer1, ... (hidden layers from the ' +
+  'input on), cross0, cross1, ... (cross layers) and output; or a preset: anil, boil or all.';
+
 /** An optional field without a value is as good as absent: defaults depend on the model. */
 export const MODEL_OPTIONS = {
   embeddingWidth: positiveInt.max(1024).default(8).describe("Width of each field's embedding."),
@@ -53,13 +57,7 @@ export const MODEL_OPTIONS = {
       "A category feature, such as the adgroup's id, whose embedding is a personal block of each " +
         'task instead of a row of its table: new adgroups have no trained row.',
     ),
-  personal: z
-    .array(z.string())
-    .default(['bias'])
-    .describe(
-      'The personal blocks: bias, adgroupEmbedding, numbers, layer0, layer1, ... (hidden layers from ' +
-        'the input on), cross0, cross1, ... (cross layers) and output; or a preset, anil, boil or all.',
-    ),
+  personal: z.array(z.string()).default(['bias']).describe(PERSONAL_TEXT),
   embeddingDeviation: z
     .number()
     .positive()

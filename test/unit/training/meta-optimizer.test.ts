@@ -20,7 +20,7 @@ import {
   scaleBySchedule,
 } from '../../../coordinator/training/meta-optimizer/schedule.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
-import { TrainingConfigSchema } from '../../../shared/config/run-config.js';
+import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/variable.js';
 import { gradients, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';
 import { DivergenceError } from '../../../shared/base/errors.js';

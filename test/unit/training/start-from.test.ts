@@ -7,7 +7,7 @@ import {
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
 import { stateFrom } from '../../../coordinator/training/start-from.js';
-import { TrainingConfigSchema } from '../../../shared/config/run-config.js';
+import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { twoTableSpec } from '../../fixtures/gradient-results.js';
 import { gradients, parameters } from '../../fixtures/optimizer-problem.js';

@@ -1,6 +1,6 @@
 /** Refuses to compute on another device than the one demanded, and says what is in the way. */
 
-import type { DeviceDemand } from '../../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
   formatDeviceLine,

@@ -1,7 +1,7 @@
 /** The GPUs of a machine, and which of them one compute process may see. */
 
 import { execFile } from 'node:child_process';
-import type { DeviceDemand } from '../../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { GpuSchema, type Gpu } from '../../../shared/events/device-report.js';
 
 const QUERY = [

@@ -6,7 +6,7 @@
 import type { BackendChoice } from '../engine/backend-choice.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import type { DeviceDemand } from '../../../shared/config/run-config.js';
+import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { Job, StoreReference } from '../../../shared/queue/protocol.js';

@@ -1,0 +1,66 @@
+/** The sections `compute` and `queue` of a run config: what computes jobs, and how they get there. */
+
+import { z } from 'zod';
+
+const positiveInt = z.int().positive();
+
+/** `auto`: a GPU if there is one; `gpu`: a GPU only; `cpu`: the CPU only. */
+export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
+export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
+
+export const ComputeConfigSchema = z
+  .strictObject({
+    device: DeviceDemandSchema.default('auto').describe(
+      'The device of every worker that takes a job of this run: auto, a GPU if there is one; gpu, a GPU ' +
+        'only; cpu, the CPU only.',
+    ),
+  })
+  .describe('What the jobs of the run may be computed on.');
+
+export const QueueConfigSchema = z
+  .strictObject({
+    redisUrl: z
+      .string()
+      .regex(/^(embedded|rediss?:\/\/.+)$/, 'expected embedded or redis://host:port')
+      .default('embedded')
+      .describe(
+        'The address of Redis, redis://host:port. embedded starts a Redis server for the command and ' +
+          'stops it afterwards.',
+      ),
+    prefix: z
+      .string()
+      .regex(/^\{[a-z0-9-]+\}$/, 'expected letters in braces, as in {qianmo}')
+      .default('{qianmo}')
+      .describe(
+        'The prefix of all keys, in braces, so that Redis Cluster keeps one queue in one slot.',
+      ),
+    jobTimeoutMs: positiveInt
+      .max(86_400_000)
+      .default(120_000)
+      .describe('The longest time that a job may compute.'),
+    jobAttemptsMax: positiveInt
+      .max(100)
+      .default(5)
+      .describe('Attempts at a job before the run fails.'),
+    outerStepTimeoutMs: positiveInt
+      .default(900_000)
+      .describe(
+        'The longest wait for the results of one outer step. The run then stops and can be resumed.',
+      ),
+    blobByteCountMax: positiveInt
+      .default(512 * 1024 * 1024)
+      .describe('The largest blob of tensors.'),
+    frozenTablesByteCountMax: z
+      .int()
+      .nonnegative()
+      .default(256 * 1024 * 1024)
+      .describe(
+        'Tables that no outer step changes are sent to each worker whole, once, if they have at most this ' +
+          'many bytes together.',
+      ),
+    blobLifetimeMs: positiveInt
+      .default(3_600_000)
+      .describe('How long a blob in Redis outlives its last use.'),
+  })
+  .describe('The queue between coordinator and workers.');
+export type QueueConfig = z.infer<typeof QueueConfigSchema>;

@@ -1,0 +1,187 @@
+/** The sections `training` and `globalTraining` of a run config: how outer steps are taken. */
+
+import { z } from 'zod';
+import { AddressSchema } from './data-config.js';
+
+const positiveInt = z.int().positive();
+const outerStepCount = positiveInt.max(10_000_000);
+const rate = z.number().positive().max(100);
+
+const OptimizerConfigSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('adam'),
+    rate: rate.default(0.001).describe('Learning rate.'),
+    firstMomentDecay: z.number().min(0).lt(1).default(0.9).describe("Adam's beta 1."),
+    secondMomentDecay: z.number().min(0).lt(1).default(0.999).describe("Adam's beta 2."),
+    epsilon: z
+      .number()
+      .positive()
+      .default(1e-8)
+      .describe('Added to the root of the second moment.'),
+    epsilonOn: z
+      .enum(['corrected', 'raw'])
+      .default('corrected')
+      .describe(
+        'Whether epsilon is added after the bias correction (corrected) or before it (raw).',
+      ),
+    lazy: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Table rows that no task of an outer step uses stay as they are. With false, their moments ' +
+          'decay and move them, as in plain Adam; useful for comparisons only.',
+      ),
+  }),
+  z.strictObject({
+    kind: z.literal('sgd'),
+    rate: rate.default(0.1).describe('Learning rate.'),
+    momentum: z.number().min(0).lt(1).default(0).describe('Momentum; 0 is none.'),
+  }),
+]);
+
+const ScheduleConfigSchema = z
+  .strictObject({
+    warmupOuterSteps: z
+      .int()
+      .nonnegative()
+      .default(0)
+      .describe('The rate rises linearly from 0 over this many outer steps.'),
+    decay: z
+      .enum(['none', 'linear', 'cosine'])
+      .default('none')
+      .describe('How the rate falls after the rise, until the last outer step.'),
+    finalShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe('The share of the rate that is left at the end of the decay.'),
+  })
+  .describe('How the learning rate changes during training.');
+export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
+
+const CurriculumConfigSchema = z
+  .strictObject({
+    by: z
+      .enum(['age', 'size'])
+      .default('age')
+      .describe(
+        'The order in which tasks enter: age, by the time they were first seen (by size if the logs ' +
+          'have no time); size, the largest first.',
+      ),
+    startShare: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(0.2)
+      .describe('The share of tasks that may be drawn at the first outer step.'),
+    growthShare: z
+      .number()
+      .gt(0)
+      .lt(1)
+      .default(0.5)
+      .describe('The share of the outer steps after which all tasks may be drawn.'),
+    stageCount: positiveInt
+      .max(1000)
+      .default(10)
+      .describe('The number of equal rises, equally spaced, in which the share grows to 1.'),
+  })
+  .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
+export type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
+
+export const TrainingConfigSchema = z
+  .strictObject({
+    outerSteps: outerStepCount.default(500).describe('The number of outer steps.'),
+    tasksPerOuterStep: positiveInt
+      .max(1_000_000)
+      .default(64)
+      .describe('The number of tasks whose gradients make one outer step.'),
+    tasksPerJob: positiveInt
+      .max(65536)
+      .default(16)
+      .describe('The number of tasks of one job. The digest of a run depends on it.'),
+    microBatchRowsMax: positiveInt
+      .max(16_777_216)
+      .default(16_384)
+      .describe(
+        'Rows, padding included, that are computed at once. It bounds the memory of a job, and the ' +
+          'digest of a run depends on it. A task with more rows is computed alone.',
+      ),
+    sampling: z
+      .enum(['uniform', 'sequential', 'proportional', 'square-root', 'size-buckets', 'rows'])
+      .default('uniform')
+      .describe(
+        'How often tasks are drawn: uniform, all alike; sequential, over and over in the order of the ' +
+          'catalog; proportional (formerly rows) and square-root, by their rows; size-buckets, buckets ' +
+          'of adgroups by size get equal shares.',
+      ),
+    sizeBucketEdges: z
+      .array(positiveInt)
+      .min(1)
+      .optional()
+      .describe('Upper edges of the buckets of sampling: size-buckets, in support rows.'),
+    curriculum: CurriculumConfigSchema.optional(),
+    taskWeight: z
+      .enum(['uniform', 'examples', 'sqrt'])
+      .default('uniform')
+      .describe(
+        'How task gradients are weighted within an outer step: all alike (uniform), by the impressions of ' +
+          'their query rows (examples), or by the square root of these (sqrt).',
+      ),
+    optimizer: OptimizerConfigSchema.prefault({ kind: 'adam' }).describe('The meta-optimizer.'),
+    trainable: z
+      .array(z.string().min(1))
+      .min(1)
+      .optional()
+      .describe(
+        'The variables, blocks and features with a table that learn; all if absent. The rest is frozen.',
+      ),
+    startFrom: AddressSchema.optional().describe(
+      'The output of another run on the same task store. Training starts with what that run has ' +
+        'learned; variables that it does not have start at their initial values.',
+    ),
+    schedule: ScheduleConfigSchema.prefault({}),
+    gradientNormMax: z
+      .number()
+      .positive()
+      .default(10)
+      .describe('The L2 norm above which the meta-gradient is scaled down.'),
+    weightDecay: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe(
+        'Pulls trunk and tables towards 0, in proportion to the rate (decoupled, as in AdamW).',
+      ),
+    checkpointEveryOuterSteps: positiveInt
+      .default(100)
+      .describe('The number of outer steps between two checkpoints.'),
+    checkpointsKept: positiveInt
+      .max(1000)
+      .default(3)
+      .describe('The number of latest checkpoints that are kept.'),
+  })
+  .superRefine(({ sampling, sizeBucketEdges, tasksPerJob, tasksPerOuterStep }, context) => {
+    if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
+      context.addIssue({
+        code: 'custom',
+        path: ['sizeBucketEdges'],
+        message: `only sampling: size-buckets reads it, and sampling is ${sampling}`,
+      });
+    if (tasksPerJob > tasksPerOuterStep)
+      context.addIssue({
+        code: 'custom',
+        path: ['tasksPerJob'],
+        message: `must not exceed tasksPerOuterStep: ${tasksPerJob} > ${tasksPerOuterStep}`,
+      });
+  })
+  .describe('Meta-training.');
+export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
+
+export const GlobalTrainingConfigSchema = z
+  .strictObject({
+    optimizer: OptimizerConfigSchema.optional().describe('The optimizer of the global arm.'),
+    outerSteps: outerStepCount.optional().describe('The number of steps of the global arm.'),
+  })
+  .describe('Training of the global arm, where it differs from training.');
