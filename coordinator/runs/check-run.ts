@@ -33,8 +33,8 @@ async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> 
     return version === null
       ? {
           state: 'problem',
-          detail: 'embedded, but no Redis server is on this machine',
-          cure: 'qianmo setup obtains one; or set queue.redisUrl',
+          detail: 'embedded, but this machine has no Redis server',
+          cure: 'run qianmo setup, or set queue.redisUrl',
         }
       : ok(`embedded, ${version}`);
   }
@@ -45,7 +45,7 @@ async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> 
     return {
       state: 'warning',
       detail: `${version}, ${maxmemoryPolicy}, append-only file off`,
-      cure: 'a restart of Redis loses the jobs under way: CONFIG SET appendonly yes',
+      cure: 'a restart of Redis loses unfinished jobs: CONFIG SET appendonly yes',
     };
   } finally {
     connection.disconnect();
@@ -63,8 +63,7 @@ async function checkStore(config: RunConfig): Promise<Finding> {
 
 async function checkOutput(config: RunConfig): Promise<Finding> {
   const store = objectStoreOf(config, config.output);
-  if (await probeConditionalWrites(store))
-    return ok(`${store.address}, conditional writes honoured`);
+  if (await probeConditionalWrites(store)) return ok(`${store.address}, conditional writes work`);
   return {
     state: 'warning',
     detail: `${store.address} ignores conditional writes`,

@@ -20,7 +20,7 @@ import type { RunContext } from './call/run-context.js';
 export interface DispatchChoice {
   /** Local workers to start and supervise; none when absent. */
   readonly workers?: number | undefined;
-  /** Compute in a process beside the coordinator, without a queue. */
+  /** Compute in a child process of the coordinator, without a queue. */
   readonly inProcess?: boolean | undefined;
   /** The Redis server, instead of the one in the config. */
   readonly redis?: string | undefined;
@@ -54,7 +54,7 @@ export async function dispatchForRun(
     return { dispatcher, redisUrl: null };
   }
 
-  // A worker that is refused would be restarted again and again: check the device once, first.
+  // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
   const redisUrl = await redisForRun(config, choice, context);

@@ -32,7 +32,7 @@ import {
 } from './run-files.js';
 import { trainOn } from './train-run.js';
 
-/** @returns the report of each segment; a single one where the tasks have no segments */
+/** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
   request: z.output<typeof EvaluateRequestSchema>,
   context: RunContext,
@@ -52,10 +52,9 @@ export interface EvaluationSettings {
 }
 
 /**
- * Evaluates the latest checkpoint, each segment for itself; the reports lie beside it in the run's
- * output.
+ * Evaluates the latest checkpoint, segment by segment, and writes the reports to the run's output.
  *
- * @throws QianmoError of kind `interrupted` that says which reports were written before.
+ * @throws QianmoError of kind `interrupted` that lists the reports already written.
  */
 export async function evaluatedRun(
   run: PreparedRun,
@@ -71,7 +70,7 @@ export async function evaluatedRun(
   await interruptedAs(evaluating(), () => ({
     what: `the evaluation was stopped; ${whatIsWritten(run, written)}`,
     where: run.config.output,
-    cure: 'give the same command again; a global arm that was trained is kept',
+    cure: 'run the same command again; a trained global arm is kept',
   }));
   return written;
 }
@@ -83,7 +82,7 @@ function whatIsWritten({ store }: PreparedRun, written: readonly EvaluationRepor
   return `reports of these segments were written: ${done}; none of these: ${segments.slice(written.length).join(', ')}`;
 }
 
-/** The report of each segment, once all that belongs to it is written. */
+/** Yields the report of each segment once its files are written. */
 async function* writtenReports(
   run: PreparedRun,
   dispatch: RunDispatch,
@@ -92,7 +91,7 @@ async function* writtenReports(
 ): AsyncGenerator<EvaluationReport> {
   const { config, store, spec } = run;
   const meta = await trainedMetaParameters(run, context);
-  // Before the global arm is trained for nothing.
+  // A refusal must come before the global arm is trained in vain.
   const plan = planArms({ config, store, meta, global: meta });
   const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
@@ -139,7 +138,7 @@ async function trainedMetaParameters(
   if (state === null)
     throw new QianmoError({
       kind: 'usage',
-      what: 'there is nothing to evaluate: the run has no checkpoint',
+      what: 'the run has no checkpoint to evaluate',
       where: joinAddress(run.config.output, 'checkpoints'),
       cure: 'train it first: qianmo train run.yaml',
     });
@@ -152,7 +151,7 @@ async function trainedMetaParameters(
   return state.metaParameters;
 }
 
-/** Null when no arm asks for it. Trained by the same loop, on the same workers. */
+/** Trained by the same loop on the same workers; null if no arm needs it. */
 async function globalMetaParameters(
   run: PreparedRun,
   dispatch: RunDispatch,

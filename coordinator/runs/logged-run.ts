@@ -19,10 +19,10 @@ import {
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { RunContext } from './call/run-context.js';
 
-/** The run as its log has it. A sweep has a name and an output of its own. */
+/** The name and the output of the log. A sweep has its own. */
 export type LoggedRun = Pick<RunConfig, 'run' | 'output' | 'storage'>;
 
-/** Nothing is refused any more once one of these has happened. */
+/** Events that show that the run was not refused. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'run-started',
   'global-arm-started',
@@ -31,10 +31,10 @@ const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'report-written',
 ]);
 
-/** Events before the beginning that the log takes; further ones are lost to it. */
+/** Bound on the events before the beginning that are kept for the log. */
 const HELD_EVENT_COUNT_MAX = 1_000;
 
-/** Does the work in a context whose events name the run, and are logged in its output. */
+/** Does the work in a context whose events name the run and are logged in its output. */
 export async function loggedRun<Result>(
   { run: runId, output, storage }: LoggedRun,
   context: RunContext,

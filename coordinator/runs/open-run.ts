@@ -1,5 +1,5 @@
 /**
- * A run that stays open: its store and its workers serve one call after the other, so that training
+ * A run that stays open: its store and its workers serve one call after another, so that training
  * and evaluating start them once.
  */
 
@@ -38,7 +38,7 @@ import {
 } from './call/run-handle.js';
 import { trainedRun, type TrainingResult } from './train-run.js';
 
-/** `environment` is that of the open run. */
+/** The environment is that of the open run. */
 export type OpenRunCallOptions = Omit<CallOptions, 'environment'>;
 
 export interface OpenRun {
@@ -54,7 +54,7 @@ export interface OpenRun {
   close(): Promise<void>;
 }
 
-/** The store and the workers are ready when this resolves; nothing is left when it rejects. */
+/** Resolves when the store and the workers are ready. If it rejects, nothing is left running. */
 export async function openRun(
   request: z.output<typeof OpenRequestSchema>,
   surroundings: Surroundings,
@@ -99,14 +99,14 @@ export async function openRun(
   }
 }
 
-/** What the calls of an open run have in common: its end, and everybody who hears its events. */
+/** Shared by all calls of an open run: the signal that ends it, and the listeners to its events. */
 interface SharedByCalls {
   readonly stopping: AbortSignal;
   readonly listeners: Set<RunEventSink>;
   readonly tellAll: RunEventSink;
 }
 
-/** The calls of an open run, one at a time. A call hears the events of the workers too. */
+/** The calls of an open run, one at a time. A call receives the events of the workers too. */
 class Turns {
   /** Resolves when the call under way has settled; null between calls. */
   underWay: Promise<void> | null = null;

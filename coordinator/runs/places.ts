@@ -1,4 +1,4 @@
-/** What a command line names by itself, before any config says how S3 is reached: the environment does. */
+/** Places that are named before a config is read. The environment says how to reach S3. */
 
 import { readTextFile, type TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -10,7 +10,7 @@ import {
 } from '../../shared/storage/open-object-store.js';
 import type { Environment } from './call/run-context.js';
 
-/** In the variables of the SDK's own words. */
+/** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
   const region = environment['AWS_REGION'];
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL'];
@@ -21,7 +21,7 @@ export function objectStoreAt(address: string, environment: Environment): Object
   });
 }
 
-/** Of configs: paths of this machine, `file://PATH`, and `s3://BUCKET/KEY`. */
+/** Reads configs from paths of this machine, `file://PATH` and `s3://BUCKET/KEY`. */
 export function configReaderOf(environment: Environment): TextReader {
   return (path) =>
     path.startsWith('s3://')
@@ -39,8 +39,8 @@ async function readObject(address: string, environment: Environment): Promise<st
     kind: 'usage',
     what: 'the config cannot be read',
     where: address,
-    expected: 'a YAML file at s3://BUCKET/KEY, its name of letters, digits, dots, _, = and -',
+    expected: 'a YAML file at s3://BUCKET/KEY, named with letters, digits, dots, _, = and -',
     found: key === '' ? 'a prefix, not an object' : 'no such object',
-    cure: 'mend the address; AWS_ENDPOINT_URL_S3 and AWS_REGION say which S3 is meant',
+    cure: 'correct the address; AWS_ENDPOINT_URL_S3 and AWS_REGION select the S3 service',
   });
 }

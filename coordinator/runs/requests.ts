@@ -36,11 +36,11 @@ function configSource<Source>(): z.ZodType<Source, Source> {
 
 const text = z.string().min(1, 'expected a value');
 
-/** Which processes compute the jobs. Without `workers` and `inProcess`, workers started elsewhere. */
+/** Selects the processes that compute the jobs. By default, workers that were started elsewhere. */
 const dispatchFields = {
   /** Local workers to start and supervise. */
   workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
-  /** Compute in one process beside the coordinator, without a queue. */
+  /** Compute in a child process of the coordinator, without a queue. */
   inProcess: z.boolean().optional(),
   /** The Redis server, instead of the one in the config. */
   redis: text.optional(),
@@ -87,7 +87,7 @@ export const TrainRequestSchema = z
     config: configSource<RunConfigSource>(),
     ...dispatchFields,
     ...trainingFields,
-    /** Serve the queue board meanwhile; an event tells its address. */
+    /** Serve the queue board while training; an event has its address. */
     dashboard: z.boolean().default(false),
   })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
@@ -117,9 +117,9 @@ export const OpenRequestSchema = z
 export const CompareRequestSchema = z.strictObject({
   /** Output folders, `s3://` prefixes or config files of evaluated runs; `RUN:ARM` names an arm. */
   runs: z.array(text),
-  /** Folder or `s3://` prefix that takes comparison.html and comparison.json; not written when absent. */
+  /** Folder or `s3://` prefix for comparison.html and comparison.json; they are not written if absent. */
   out: text.optional(),
-  /** Upper edges of the size buckets in support rows; those of the first run when absent. */
+  /** Upper edges of the size buckets in support rows; those of the first run if absent. */
   sizeBucketEdges: z.array(z.int().positive()).optional(),
   /** The segment to compare, of runs whose tasks have segments. */
   segment: text.optional(),
@@ -151,16 +151,16 @@ export const SynthesizeRequestSchema = z.strictObject({
   clickRate: z.number().gt(0).lt(1).default(0.03),
   /** The same seed gives the same bytes. */
   seed: z.int().nonnegative().default(1),
-  /** In proportion to the rows when absent. */
+  /** Number of adgroups; in proportion to the rows if absent. */
   adgroups: rowCount.optional(),
-  /** In proportion to the rows when absent. */
+  /** Number of users; in proportion to the rows if absent. */
   users: rowCount.optional(),
 });
 
 export const BoardRequestSchema = z.strictObject({
   redis: text,
   prefix: text.default(QUEUE_PREFIX_DEFAULT),
-  /** 0 takes a free one. */
+  /** 0 selects a free port. */
   port: z.int().min(0).max(65_535).default(3000),
 });
 

@@ -1,4 +1,4 @@
-/** Opens what a run config names: its task store, its model, its checkpoints and reports. */
+/** Opens the task store, the model, the checkpoints and the reports that a run config names. */
 
 import { resolve } from 'node:path';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
@@ -34,7 +34,7 @@ export async function openPreparedRun(
   return preparedRunOn(await openStoreAsPrepared(config, context), config);
 }
 
-/** As `prepare` wrote it: no model's view of it. */
+/** Opens the store as `prepare` wrote it, without the view of any model. */
 export async function openStoreAsPrepared(
   config: RunConfig,
   context: RunContext,
@@ -46,12 +46,12 @@ export async function openStoreAsPrepared(
   return store;
 }
 
-/** @param store as prepared: a view of it is of one model, and runs on one store may have several */
+/** @param store as prepared, because runs on one store may have different models */
 export function preparedRunOn(store: TaskStore, config: RunConfig): PreparedRun {
   return { config, store: storeForModel(config.model, store), spec: specOf(config, store) };
 }
 
-/** Of the run's model, of what its method learns beside it, and of what is frozen. */
+/** The variables and tables of the run's model and method, and which of them are frozen. */
 export function specOf(
   { model, method, training }: RunConfig,
   { manifest }: Pick<TaskStore, 'manifest'>,
@@ -67,7 +67,7 @@ export function checkpointsOf(run: PreparedRun, context: RunContext): Checkpoint
   });
 }
 
-/** The latest checkpoint without the optimizer's state; null when there is none. */
+/** The latest checkpoint without the optimizer's state; null if there is none. */
 export function savedMetaParametersOf(
   run: PreparedRun,
   context: RunContext,
@@ -90,7 +90,7 @@ function checkpointSourceOf(run: PreparedRun, { sink }: RunContext): CheckpointS
   };
 }
 
-/** A store that ignores conditions cannot keep two coordinators apart: said once, at the start. */
+/** Warns, once at the start, if the store ignores conditional writes: two coordinators would collide. */
 export async function warnOfUnconditionalWrites(
   config: RunConfig,
   { sink }: RunContext,
@@ -101,7 +101,7 @@ export async function warnOfUnconditionalWrites(
   sink({ kind: 'writes-unconditional', address: store.address });
 }
 
-/** Where workers find the store: they may run in another folder. */
+/** The address of the store for workers, which may run in another folder. */
 export function storeAddressOf(config: RunConfig): string {
   const { store } = config.data;
   return store.startsWith('s3://') ? store : resolve(store.replace(/^file:\/\//, ''));

@@ -1,4 +1,4 @@
-/** What the run that `training.startFrom` names has learned: a base for methods that keep it as it is. */
+/** Reads the meta-parameters of the run that `training.startFrom` names. */
 
 import { z } from 'zod';
 import { LATEST_KEY, parseLatest, parseManifest } from '../checkpoints/checkpoint-manifest.js';
@@ -15,9 +15,9 @@ import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 
 /**
- * Null when the config names no run, or a resume goes on from a checkpoint of its own.
+ * Null if the config names no run, or if a resume continues from the run's own checkpoint.
  *
- * @throws QianmoError `usage` when there is no checkpoint, or it is of another task store.
+ * @throws QianmoError `usage` if there is no checkpoint, or it belongs to another task store.
  */
 export async function startFromRun(
   { config, store }: PreparedRun,

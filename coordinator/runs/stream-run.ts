@@ -53,13 +53,13 @@ export async function streamRun(
   return { comparison, record };
 }
 
-/** Lets signals arrive between two stretches of computing. */
+/** Yields to the event loop, so that an abort can arrive between two computations. */
 async function demandGoingOn(signal: AbortSignal): Promise<void> {
   await setImmediate();
   if (signal.aborted)
     throw new QianmoError({
       kind: 'interrupted',
       what: 'stream was stopped on request; nothing was written',
-      cure: 'run it again to start anew',
+      cure: 'run it again from the beginning',
     });
 }

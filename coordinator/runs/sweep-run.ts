@@ -55,9 +55,9 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const logged = { run: sweep.sweep, output: sweep.output, storage: base.storage };
   const sweeping = loggedRun(logged, context, (inner) => sweepTrials(planned, request, inner));
   return interruptedAs(sweeping, () => ({
-    what: 'the sweep was stopped; every score so far is safe, and so is each trial under way',
+    what: 'the sweep was stopped; its scores and the checkpoints of unfinished trials are kept',
     where: sweep.output,
-    cure: 'go on with `qianmo sweep sweep.yaml --resume` (the same sweep)',
+    cure: 'continue with `qianmo sweep sweep.yaml --resume`',
   }));
 }
 
@@ -92,7 +92,7 @@ async function sweepTrials(
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
   const work = trialWork(plan, store, validation, dispatcher, context);
   await warnOfUnconditionalWrites(base, context, sweep.output);
-  // What an earlier sweep trained further than a rung would be scored in its place.
+  // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);
   await writeTrialConfigs(plan, base, output);
   await journal.save(journal.record);
@@ -111,7 +111,7 @@ async function sweepTrials(
   return record;
 }
 
-/** Of whichever sweep was there, its trials' checkpoints. */
+/** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
     if (/^trials\/t\d+\/checkpoints\//.test(key)) await output.delete(key);
@@ -126,7 +126,7 @@ async function saveWithPage(
   await output.put('sweep.html', Buffer.from(sweepHtml(record)), { kind: 'always' });
 }
 
-/** Each trial is a run of its own: `train --resume` and `evaluate` take its config. */
+/** Writes a config for each trial, which `train --resume` and `evaluate` accept. */
 async function writeTrialConfigs(
   { trials, sweep }: SweepPlan,
   base: RunConfig,
@@ -138,7 +138,7 @@ async function writeTrialConfigs(
   }
 }
 
-/** As the sweep ran it, but that it keeps as many checkpoints as the base config asks for. */
+/** The config that the sweep used, but with as many checkpoints kept as the base config asks for. */
 function trialYaml(config: RunConfig, base: RunConfig, comment: string): string {
   const { checkpointsKept } = base.training;
   return runConfigYaml({ ...config, training: { ...config.training, checkpointsKept } }, comment);
@@ -158,7 +158,7 @@ async function withBest(
   if (validationLogloss === null || cell === null) throw new Error('the best trial diverged');
   const comment =
     `The best trial of sweep ${plan.sweep} (${best.name}): validation ${plan.loss} ${validationLogloss.toFixed(5)}.\n` +
-    'Its output holds what was trained; name another run and output to train it anew.';
+    'Its output holds the trained checkpoint; change run and output to train it again.';
   const yaml = trialYaml(trialNamed(plan, best.name).config, base, comment);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(address, 'best.yaml');

@@ -1,4 +1,4 @@
-/** Trains, scores and discards the trials of a sweep: each a run of its own, on one dispatcher. */
+/** Trains, scores and discards the trials of a sweep. Each is a run of its own, on a shared dispatcher. */
 
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
@@ -22,7 +22,7 @@ import {
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
-/** @param store as prepared: each trial has a model of its own */
+/** @param store as prepared, because each trial has a model of its own */
 export function trialWork(
   plan: SweepPlan,
   store: TaskStore,
@@ -34,7 +34,7 @@ export function trialWork(
   if (first === undefined) throw new Error('a sweep has trials');
   const storeAddress = storeAddressOf(first.config);
   const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
-  // All at once: a model that does not fit the store is refused before anything is trained.
+  // All models are checked first: one that does not fit the store is refused before training starts.
   const runs = new Map(plan.trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
   const runOf = (name: string): PreparedRun => {
     const run = runs.get(name);
@@ -80,14 +80,14 @@ export function trialNamed({ trials }: SweepPlan, name: string): Trial {
   return trial;
 }
 
-/** The pointer first: what is left of a removal that was stopped is no checkpoint. */
+/** Removes the pointer first, so that an interrupted removal leaves no checkpoint. */
 async function discardCheckpoints({ config }: PreparedRun): Promise<void> {
   const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
   await checkpoints.delete('latest.json');
   for (const key of await checkpoints.list('')) await checkpoints.delete(key);
 }
 
-/** Kinds of a single trial's course, which the sweep tells as one progress of all trials. */
+/** Events of a single trial, which the sweep replaces by the progress of all trials. */
 const TRIAL_COURSE: ReadonlySet<EventKind> = new Set([
   'run-started',
   'outer-step',

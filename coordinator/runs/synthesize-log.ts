@@ -25,7 +25,7 @@ function logFormatOf(path: string): LogFormat {
   if (format !== undefined) return format;
   throw new QianmoError({
     kind: 'usage',
-    what: 'the ending of --out names no format',
+    what: 'the output file has no known file ending',
     where: path,
     expected: LOG_FORMATS.map((name) => `.${name}`).join(', '),
     cure: 'write for example --out runs/log.csv',

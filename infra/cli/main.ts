@@ -1,6 +1,6 @@
 /**
- * The `qianmo` command: parses the command line, runs one verb, and turns its end into an exit
- * code. Failures a user can meet print their report; anything else is a bug and keeps its trace.
+ * The `qianmo` command: parses the command line, runs one verb, and turns the outcome into an exit
+ * code. Expected failures print their report; anything else is a bug and prints its stack trace.
  */
 
 import { CommanderError } from 'commander';
@@ -40,7 +40,7 @@ function report(error: unknown): number {
   return EXIT_CODE_BUG;
 }
 
-// A reader that went away (`| head`) ends the command quietly.
+// When the reader of a pipe closes it (`| head`), the command ends quietly.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
 });

@@ -54,16 +54,16 @@ async function checkTensorFlow(
   if (!device.isNative)
     return {
       state: 'warning',
-      detail: `${detail}: the job runs, many times slower`,
-      cure: 'qianmo setup installs it and says what is in the way',
+      detail: `${detail}: jobs run, but many times slower`,
+      cure: 'run qianmo setup, which installs it or says why it cannot',
       device,
     };
   if (device.gpu === null || device.device === 'gpu' || demand === 'cpu')
     return { ...ok(detail), device };
   return {
     state: 'warning',
-    detail: `${detail}; the GPU (${device.gpu.name}) lies idle`,
-    cure: 'qianmo setup --gpu installs TensorFlow with CUDA; qianmo check --device gpu says what is missing',
+    detail: `${detail}; the GPU (${device.gpu.name}) is not used`,
+    cure: 'run qianmo setup --gpu to install TensorFlow with CUDA, then qianmo check --device gpu',
     device,
   };
 }

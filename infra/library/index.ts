@@ -94,7 +94,7 @@ export async function loadPlugins(paths: readonly string[]): Promise<void> {
   await plugins.loadPlugins(paths);
 }
 
-/** Turns logs into a task store. A store of the same logs and config is kept. */
+/** Turns logs into a task store. A store that was made from the same logs and config is kept. */
 export function prepare(
   request: PrepareRequest,
   options: CallOptions = {},
@@ -116,7 +116,7 @@ export function train(request: TrainRequest, options: CallOptions = {}): RunHand
 /**
  * Compares the arms of a trained run on held-out tasks, and writes the reports to its output.
  *
- * @returns a report for each segment; one report where tasks have no segments
+ * @returns a report for each segment, or a single report if tasks have no segments
  */
 export function evaluate(
   request: EvaluateRequest,
@@ -129,8 +129,8 @@ export function evaluate(
 }
 
 /**
- * Opens a prepared run and starts its workers: for several calls on the same workers. Close it.
- * `onEvent` is told the events of all its calls.
+ * Opens a prepared run and starts its workers, for several calls on the same workers. The caller
+ * closes it. `onEvent` receives the events of all its calls.
  */
 export async function openRun(request: OpenRequest, options: CallOptions = {}): Promise<OpenRun> {
   const opening = await import('../../coordinator/runs/open-run.js');
@@ -138,7 +138,7 @@ export async function openRun(request: OpenRequest, options: CallOptions = {}): 
   return opening.openRun(checked, surroundingsOf(options), options);
 }
 
-/** Compares evaluated runs on the same test rows. The first run is what the others are compared with. */
+/** Compares evaluated runs on the same test rows. The first run is the reference. */
 export function compare(
   request: CompareRequest,
   options: CallOptions = {},
@@ -149,7 +149,7 @@ export function compare(
   });
 }
 
-/** Tries methods and settings, narrowed down on the validation tasks. */
+/** Tries methods and settings, and keeps those that do best on the validation tasks. */
 export function sweep(request: SweepRequest, options: CallOptions = {}): RunHandle<SweepRecord> {
   return start(options, async (context) => {
     const { sweepRuns } = await import('../../coordinator/runs/sweep-run.js');
@@ -176,7 +176,7 @@ export function synthesize(
   });
 }
 
-/** Checks what this machine, and a run if one is given, needs. Problems are results, not failures. */
+/** Checks the requirements of this machine, and of a run if one is given. A problem is a result, not a failure. */
 export function check(
   request: CheckRequest = {},
   options: CallOptions = {},
@@ -187,7 +187,7 @@ export function check(
   });
 }
 
-/** Carries jobs of any run from the queue; resolves once `options.signal` has stopped it. */
+/** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
 export function work(request: WorkRequest, options: CallOptions = {}): RunHandle<void> {
   return start(options, async (context) => {
     const { workUntilStopped, WorkRequestSchema } = await import('./work.js');
@@ -195,7 +195,7 @@ export function work(request: WorkRequest, options: CallOptions = {}): RunHandle
   });
 }
 
-/** Serves the queue board, read-only, on the loopback address. Close it. */
+/** Serves the queue board, read-only, on the loopback address. The caller closes it. */
 export async function serveDashboard(request: BoardRequest): Promise<QueueBoard> {
   const { serveQueueBoard } = await import('../../coordinator/dashboard/queue-board.js');
   const { redis, prefix, port } = checkedRequest(BoardRequestSchema, request, 'serveDashboard');

@@ -1,4 +1,4 @@
-/** Where the package lies, seen from the sources and from `dist/` alike. */
+/** The folder of the package, found from the sources and from `dist/` alike. */
 
 import { existsSync } from 'node:fs';
 

@@ -1,4 +1,4 @@
-/** The compute process of one command: started, and ended when the command closes its context. */
+/** Starts a compute process that ends when the context closes. */
 
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import {
@@ -8,7 +8,7 @@ import {
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 
-/** @throws QianmoError `environment` when what is demanded is not what computes. */
+/** @throws QianmoError `environment` if the demanded device is not available. */
 export async function startedComputeProcess(
   device: DeviceDemand,
   gpuIndex: number | undefined,

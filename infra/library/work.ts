@@ -28,7 +28,7 @@ export const WorkRequestSchema = z.strictObject({
 });
 export type WorkRequest = z.input<typeof WorkRequestSchema>;
 
-/** Resolves when the signal has stopped the worker: a worker is never complete. */
+/** Runs until the signal aborts, then resolves. */
 export async function workUntilStopped(
   request: z.output<typeof WorkRequestSchema>,
   context: RunContext,

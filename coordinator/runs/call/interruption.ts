@@ -1,4 +1,4 @@
-/** What Ctrl-C means to whoever gave the command, whichever part of it was under way. */
+/** Turns the interruption of one part of a call into a report about the whole call. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 
@@ -9,9 +9,9 @@ export interface WholeInterrupted {
 }
 
 /**
- * Waits for the work; an interruption of any of its parts becomes one of the whole.
+ * Waits for the work. If a part of it was interrupted, throws an interruption of the whole.
  *
- * @param whole asked when it has happened.
+ * @param whole called after the interruption, when it is known what was completed.
  */
 export async function interruptedAs<Value>(
   work: Promise<Value>,

@@ -9,7 +9,7 @@ import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
 
-/** Environment variables. They are handed in: only entry files read those of the process. */
+/** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface RunContext {
@@ -38,20 +38,20 @@ export interface StartedRedis {
 
 /**
  * The parts of this machine that a run computes with. The composition root hands them in, because
- * coordinator code imports neither workers nor the services that are embedded.
+ * coordinator code imports neither workers nor embedded services.
  */
 export interface Machine {
   /**
    * Starts a process that computes jobs without a queue. It ends when the context closes.
    *
-   * @throws QianmoError `environment` when the demanded device is not available.
+   * @throws QianmoError `environment` if the demanded device is not available.
    */
   startExecutor(device: DeviceDemand, context: RunContext): Promise<JobExecutor>;
-  /** @throws QianmoError `environment` when the demanded device is not available. */
+  /** @throws QianmoError `environment` if the demanded device is not available. */
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */
   workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
-  /** The version of the Redis server that `startRedis` would start; null when there is none. */
+  /** The version of the Redis server that `startRedis` would start; null if there is none. */
   findRedis(): Promise<string | null>;
   /** Starts a Redis server that keeps its data in this folder. */
   startRedis(dataDir: string): Promise<StartedRedis>;

@@ -19,15 +19,15 @@ import type { Environment, Machine, RunContext } from './run-context.js';
 export interface CallOptions {
   /** Stops the work: the handle rejects with a QianmoError of kind `interrupted`. */
   readonly signal?: AbortSignal | undefined;
-  /** Told every event as it happens; must not throw. */
+  /** Called with each event as it happens; must not throw. */
   readonly onEvent?: StampedEventSink | undefined;
   /** The environment variables to use, instead of those of the process. */
   readonly environment?: Environment | undefined;
 }
 
 /**
- * The promise of a result, with the events of the work on the way to it. The work starts at once,
- * whether or not the events are read, and has stopped everything it started when the promise settles.
+ * The promise of a result, with the events of the work. The work starts at once, whether or not
+ * the events are read. When the promise settles, everything that the work started has been stopped.
  */
 export interface RunHandle<Result> extends Promise<Result> {
   /**
@@ -77,7 +77,7 @@ async function carriedOut<Result>(
     await close();
     return result;
   } catch (error) {
-    // The failure of the work is the one to know; closing only adds to it.
+    // The failure of the work takes precedence over a failure to close.
     await close().catch((failure: unknown) =>
       sink({ kind: 'stop-failed', reason: String(failure) }),
     );
@@ -87,7 +87,7 @@ async function carriedOut<Result>(
 
 export interface OpenedContext {
   readonly context: RunContext;
-  /** Runs the closers in reverse order, all of them; throws the first failure. Does nothing the second time. */
+  /** Runs all closers, in reverse order, and throws the first failure. A second call has no effect. */
   readonly close: () => Promise<void>;
 }
 
@@ -112,7 +112,7 @@ export function openRunContext(
     },
     close: async () => {
       const failures: unknown[] = [];
-      // A closer that fails must not keep workers or servers alive.
+      // A closer that fails must not keep the other workers and servers alive.
       for (const close of closers.splice(0).reverse())
         await close().catch((error: unknown) => failures.push(error));
       signal?.removeEventListener('abort', stop);

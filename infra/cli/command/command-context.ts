@@ -10,27 +10,27 @@ import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
 export interface CommandContext {
   readonly clock: Clock;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Results go here, and nothing else. */
+  /** Writes results, and nothing else, to standard output. */
   readonly print: (text: string) => void;
   readonly outputColumns: number;
   /** Shows events on standard error. */
   readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
-  /** Ends the progress line, so that what is written next starts a line of its own. */
+  /** Ends the progress line, so that the next output starts on a new line. */
   endProgress(): void;
   /** Ends the progress line and removes the signal handlers. */
   close(): void;
 }
 
-/** What every function of the library is told of the command. */
+/** The options that the command gives to every function of the library. */
 export function callOptionsOf({ signal, onEvent, environment }: CommandContext): CallOptions {
   return { signal, onEvent, environment };
 }
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
 const EXIT_CODE_KILLED_TWICE = 130;
-/** npm hands Ctrl-C on to a command that the terminal has told already: that is one Ctrl-C. */
+/** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
 
 export function openCommandContext(
@@ -45,7 +45,7 @@ export function openCommandContext(
     clock: systemClock,
   });
   let firstSignalMs: number | null = null;
-  // The second signal is for someone who will not wait.
+  // The second signal ends the process at once.
   const interrupt = (): void => {
     const nowMs = systemClock.monotonicMs();
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;

@@ -27,7 +27,7 @@ function commandOf(verb: Verb, carryOut: (parsed: ParsedVerb) => Promise<void>):
 function refuseClearly(command: Command): void {
   command
     .exitOverride((error) => {
-      // Asked for or not, help was printed and says it all.
+      // The help was printed, whether or not it was requested.
       if (error.exitCode === 0 || error.code === 'commander.help') throw error;
       throw usageFailure(error.message, command.name());
     })

@@ -21,14 +21,14 @@ export const redisOfConfig = valueOption(
   { variable: 'QIANMO_REDIS_URL' },
 );
 
-/** Which processes compute the jobs of a run. */
+/** Selects the processes that compute the jobs of a run. */
 export const dispatchOptions = {
   workers: valueOption(
     '--workers <count>',
     'start and supervise this many local workers',
     integerValue(1, LOCAL_WORKERS_MAX).optional(),
   ),
-  inProcess: flagOption('--in-process', 'no queue and no workers: compute beside the coordinator', {
+  inProcess: flagOption('--in-process', 'compute in a child process, without queue and workers', {
     conflictsWith: 'workers',
   }),
   redis: redisOfConfig,
@@ -52,7 +52,7 @@ export const prefix = valueOption(
 
 export const device = choiceOption(
   '--device <device>',
-  'what must compute: gpu or cpu; auto takes what is there',
+  'device to compute on: gpu or cpu; auto takes a GPU if there is one',
   DeviceDemandSchema,
   'auto',
 );

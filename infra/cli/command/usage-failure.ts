@@ -1,9 +1,9 @@
-/** A wrong command line as a report: what commander or zod says about it, in one form. */
+/** Reports a wrong command line in one form, whether commander or zod refused it. */
 
 import { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 
-/** @param verb `qianmo` where it is the verb itself that is wrong. */
+/** @param verb the verb that was refused, or `qianmo` if the verb itself is unknown. */
 export function usageFailure(commanderMessage: string, verb: string): QianmoError {
   const message = commanderMessage.replace(/^error: /, '').replace(/\.$/, '');
   const suggestion = /\s*\(Did you mean (?:one of )?(.+?)\?\)$/.exec(message);
@@ -33,7 +33,7 @@ export function usageFailure(commanderMessage: string, verb: string): QianmoErro
 }
 
 /**
- * The options of a verb, checked.
+ * Checks the options of a verb.
  *
  * @throws QianmoError of kind `usage` that names the first option that is wrong.
  */

@@ -40,7 +40,7 @@ export interface VerbDeclaration<Table extends OptionTable> {
   ) => Promise<void>;
 }
 
-/** A verb whose options have been read: it only has to run. */
+/** A verb with its options parsed, ready to run. */
 export type ParsedVerb = (context: CommandContext) => Promise<void>;
 
 export interface Verb {
@@ -95,7 +95,7 @@ function schemaOf<Table extends OptionTable>(options: Table): z.ZodType<OptionVa
 
 /** The operand of a verb that requires one. */
 export function firstOf([operand]: readonly string[]): string {
-  if (operand === undefined) throw new Error('commander has demanded an argument');
+  if (operand === undefined) throw new Error('commander requires this argument');
   return operand;
 }
 

@@ -1,4 +1,4 @@
-/** `qianmo compare`: evaluated runs side by side, on the same test rows. */
+/** `qianmo compare`: compares evaluated runs on the same test rows. */
 
 import { comparisonJson } from '../../../coordinator/comparison/comparison-report.js';
 import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
@@ -15,16 +15,21 @@ const BucketEdgesSchema = textValue
 
 export const compareVerb = verb({
   name: 'compare',
-  description: 'set evaluated runs side by side, on the same test rows',
+  description: 'compare evaluated runs on the same test rows',
   argument: {
     name: '<run...>',
     description:
       "two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
   },
   options: {
-    out: valueOption('--out <folder>', 'where comparison.html and comparison.json go', textValue, {
-      defaultText: 'runs/comparison',
-    }),
+    out: valueOption(
+      '--out <folder>',
+      'folder for comparison.html and comparison.json',
+      textValue,
+      {
+        defaultText: 'runs/comparison',
+      },
+    ),
     buckets: valueOption(
       '--buckets <edges>',
       'upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
@@ -38,7 +43,7 @@ export const compareVerb = verb({
     format,
   },
   help: `
-The first run is what the others are compared with. The default arm is meta-adapted where there is one.
+The first run is the reference. The default arm is meta-adapted if the run has it.
 
 Example:
   qianmo compare runs/movielens:global runs/movielens runs/maml`,

@@ -1,4 +1,4 @@
-/** `qianmo dashboard`: the queue board, read-only, until it is stopped. */
+/** `qianmo dashboard`: serves the queue board, read-only, until it is stopped. */
 
 import { once } from 'node:events';
 import { serveDashboard } from '../../library/index.js';

@@ -1,4 +1,4 @@
-/** `qianmo demo`: the whole job on the data that ships with the repository. */
+/** `qianmo demo`: prepares, trains and evaluates on the data that ships with the package. */
 
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ export const demoVerb = verb({
   name: 'demo',
   description: 'prepare, train and evaluate the MovieLens example on two local workers',
   options: {
-    out: valueOption('--out <folder>', 'where the run is kept', textValue, {
+    out: valueOption('--out <folder>', 'folder for everything the demo makes', textValue, {
       defaultText: DEMO_OUT_DEFAULT,
     }),
   },
@@ -26,7 +26,7 @@ export const demoVerb = verb({
     interruptedAs(runDemo(out, context), () => ({
       what: 'the demo was stopped',
       where: out,
-      cure: 'give the same command again: it continues from the last checkpoint',
+      cure: 'run the same command again: it continues from the last checkpoint',
     })),
 });
 
@@ -62,7 +62,7 @@ Done in ${seconds} s. Where to look next:
   ${shown('README.md')}                       the verbs, and how to bring your own logs`;
 }
 
-/** The path of a file of the package, seen from the current folder. */
+/** The path of a file of the package, relative to the current folder. */
 function shown(file: string): string {
   return relative(process.cwd(), fileURLToPath(new URL(file, packageRoot)));
 }

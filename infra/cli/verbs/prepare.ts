@@ -1,4 +1,4 @@
-/** `qianmo prepare`: logs to a task store. */
+/** `qianmo prepare`: turns logs into a task store. */
 
 import { prepare } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';

@@ -5,10 +5,10 @@ import { flagOption, verb } from '../command/verb.js';
 
 export const setupVerb = verb({
   name: 'setup',
-  description: 'obtain what this machine lacks: native TensorFlow and a Redis server',
+  description: 'install what this machine lacks: native TensorFlow and a Redis server',
   options: { gpu: flagOption('--gpu', 'TensorFlow with CUDA 12, 3.3 GB of downloads') },
   help: `
-The first use of any verb does this by itself; this one tries again what failed then.
+The first use of any verb does this by itself; this verb tries again what failed then.
 
 Example:
   qianmo setup --gpu`,

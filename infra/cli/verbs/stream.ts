@@ -1,4 +1,4 @@
-/** `qianmo stream`: a learned update rule against tuned baselines over logs, row by row. */
+/** `qianmo stream`: compares a learned update rule with tuned baselines over logs, row by row. */
 
 import { comparisonLines } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { stream } from '../../library/index.js';

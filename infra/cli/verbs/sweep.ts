@@ -1,4 +1,4 @@
-/** `qianmo sweep`: many runs of one base config, narrowed down on the validation adgroups. */
+/** `qianmo sweep`: tries many variants of one run config on the validation adgroups. */
 
 import { sweepTable } from '../../../coordinator/reports/sweep/sweep-table.js';
 import { sweepJson } from '../../../coordinator/sweep/sweep-record.js';
@@ -12,7 +12,7 @@ export const sweepVerb = verb({
   description: 'try methods and settings, narrowed down on the validation adgroups',
   argument: {
     name: '<sweep.yaml>',
-    description: 'the sweep; it names the run config that its trials depart from',
+    description: 'the sweep config, which names the run config that the trials vary',
   },
   options: {
     ...dispatchOptions,

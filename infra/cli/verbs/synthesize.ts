@@ -1,4 +1,4 @@
-/** `qianmo synthesize`: an advertising log with known true click probabilities. */
+/** `qianmo synthesize`: writes an advertising log with known click probabilities. */
 
 import { z } from 'zod';
 import { parseRowCount } from '../../../coordinator/synthesize/row-count.js';
@@ -32,9 +32,14 @@ export const synthesizeVerb = verb({
   name: 'synthesize',
   description: 'write an advertising log whose true click probabilities are known',
   options: {
-    out: valueOption('--out <file>', 'where to write; .csv, .csv.gz or .parquet', textValue, {
-      isRequired: true,
-    }),
+    out: valueOption(
+      '--out <file>',
+      'file to write; its name ends in .csv, .csv.gz or .parquet',
+      textValue,
+      {
+        isRequired: true,
+      },
+    ),
     rows: valueOption('--rows <count>', 'impressions, as 760000, 760k or 10M', RowCountSchema, {
       defaultText: '1M',
     }),

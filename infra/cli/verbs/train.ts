@@ -1,4 +1,4 @@
-/** `qianmo train`: one run from its first or latest outer step to the last. */
+/** `qianmo train`: trains a run from its first or latest outer step to the last. */
 
 import { train } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';

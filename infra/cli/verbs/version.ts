@@ -1,4 +1,4 @@
-/** `qianmo version`. */
+/** `qianmo version`: prints the version of the package. */
 
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';

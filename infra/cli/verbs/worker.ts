@@ -1,4 +1,4 @@
-/** `qianmo worker`: carries jobs of any run until it is stopped. */
+/** `qianmo worker`: computes jobs of any run until it is stopped. */
 
 import { work } from '../../library/index.js';
 import { GPU_INDEX_MAX } from '../../library/work.js';
@@ -8,7 +8,7 @@ import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
 export const workerVerb = verb({
   name: 'worker',
-  description: 'carry jobs of any run from the queue until stopped',
+  description: 'compute jobs of any run from the queue until stopped',
   options: {
     redis: redisOfQueue,
     prefix,
@@ -27,7 +27,7 @@ export const workerVerb = verb({
   takesPlugins: true,
   help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379',
   run: async (_operands, request, context) => {
-    // Stopped before it began, as it may be at any time.
+    // A signal may arrive before the verb begins.
     if (context.signal.aborted) return;
     await work(request, callOptionsOf(context));
   },

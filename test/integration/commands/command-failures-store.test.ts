@@ -192,7 +192,7 @@ describe('checkpoints', () => {
     await rm(room.path('run'), { recursive: true });
     await room.refused(['evaluate', run, '--in-process'], {
       exitCode: 2,
-      what: /nothing to evaluate/,
+      what: /no checkpoint to evaluate/,
       where: /run\/checkpoints/,
       cure: /qianmo train/,
     });

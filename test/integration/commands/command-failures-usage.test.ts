@@ -89,7 +89,7 @@ describe('a command line', () => {
     [
       'synthesize --out log.txt',
       {
-        what: /ending of --out/,
+        what: /no known file ending/,
         where: /^log\.txt$/,
         expected: /\.csv, \.csv\.gz, \.parquet/,
         cure: /--out runs\/log\.csv/,
