@@ -52,7 +52,9 @@ describe('qianmo sweep', () => {
     first.signal('SIGINT');
     const stopped = await first.ended;
     expect(stopped.exitCode, stopped.diagnostics).toBe(4);
-    expect(stopped.diagnostics).toMatch(/its scores and the checkpoints of unfinished trials are kept[^]*--resume/);
+    expect(stopped.diagnostics).toMatch(
+      /its scores and the checkpoints of unfinished trials are kept[^]*--resume/,
+    );
     await room.refused(['sweep', sweep, '--in-process'], {
       exitCode: 2,
       what: /sweep that was started before is there/,
