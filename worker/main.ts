@@ -91,7 +91,6 @@ function eventChannel(): { readonly sink: StampedEventSink; drain(): Promise<voi
     stream: process.stderr,
     isTTY: false,
     clock: systemClock,
-    showsJobs: true,
   });
   let sent = Promise.resolve();
   const send: StampedEventSink = (event) => {

@@ -13,6 +13,7 @@ import {
   toldBy,
   type EventKind,
   type RunEventOf,
+  type RunEventSink,
   type StampedEvent,
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
@@ -36,26 +37,41 @@ const HELD_EVENT_COUNT_MAX = 1_000;
 
 /** Does the work in a context whose events name the run and are logged in its output. */
 export async function loggedRun<Result>(
-  { run: runId, output, storage }: LoggedRun,
+  run: LoggedRun,
   context: RunContext,
   work: (context: RunContext) => Promise<Result>,
 ): Promise<Result> {
-  const { clock } = context;
-  const tell = toldBy({ runId }, context.sink);
-  const log = openEventLog(output, { clock, s3: s3OptionsOf(storage), onFailure: tell });
-  const sink = sinksTogether(tell, runEventSink({ runId, clock }, heldUntilBegun(log.sink)));
+  const log = openRunLog(run, context);
   try {
-    return await work({ ...context, sink });
+    return await work({ ...context, sink: log.sink });
   } catch (error) {
     const failure = failureOfSystemError(error) ?? error;
-    sink(failedEvent(failure));
+    log.sink(failedEvent(failure));
     throw failure;
   } finally {
     await log.close();
   }
 }
 
-function failedEvent(failure: unknown): RunEventOf<'run-failed'> {
+export interface RunLog {
+  /** Tells the context and the log. */
+  readonly sink: RunEventSink;
+  close(): Promise<void>;
+}
+
+/** The log of a run whose work is not one function; `loggedRun` is simpler where it is. */
+export function openRunLog(
+  { run: runId, output, storage }: LoggedRun,
+  { clock, sink }: Pick<RunContext, 'clock' | 'sink'>,
+): RunLog {
+  const tell = toldBy({ runId }, sink);
+  const log = openEventLog(output, { clock, s3: s3OptionsOf(storage), onFailure: tell });
+  const toLog = runEventSink({ runId, clock }, heldUntilBegun(log.sink));
+  return { sink: sinksTogether(tell, toLog), close: () => log.close() };
+}
+
+/** The end of a run that fails, as the log tells it. */
+export function failedEvent(failure: unknown): RunEventOf<'run-failed'> {
   return {
     kind: 'run-failed',
     failure: failure instanceof QianmoError ? failure.kind : 'bug',

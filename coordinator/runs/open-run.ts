@@ -7,18 +7,13 @@ import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
-import {
-  runEventSink,
-  sinksTogether,
-  toldBy,
-  type RunEventSink,
-} from '../../shared/events/run-events.js';
+import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
-import { loggedRun } from './logged-run.js';
+import { failedEvent, openRunLog } from './logged-run.js';
 import {
   checkedRequest,
   EvaluationChoiceSchema,
@@ -70,10 +65,13 @@ export async function openRun(
   try {
     opened.context.signal.throwIfAborted();
     const config = await runConfigOf(request.config, surroundings.environment);
-    const named = { ...opened.context, sink: toldBy({ runId: config.run }, tellAll) };
+    // One log for all calls: workers report when they start, which is before the first call.
+    const log = openRunLog(config, { clock, sink: tellAll });
+    opened.context.onClose(() => log.close());
+    const named = { ...opened.context, sink: log.sink };
     const run = await openPreparedRun(config, named);
     const dispatch = await dispatchForRun(config, config.run, request, named);
-    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: named.sink });
+    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: log.sink });
     return {
       config,
       train: (start = {}, options = {}) =>
@@ -130,14 +128,16 @@ class Turns {
     const options = { onEvent, signal: AbortSignal.any(signals) };
     const handle = startRun(this.#surroundings, options, async (context) => {
       if (isBusy) throw busyFailure(this.#config);
-      return loggedRun(this.#config, context, async (logged) => {
-        listeners.add(logged.sink);
-        try {
-          return await work({ ...logged, sink: tellAll });
-        } finally {
-          listeners.delete(logged.sink);
-        }
-      });
+      listeners.add(context.sink);
+      try {
+        return await work({ ...context, sink: tellAll });
+      } catch (error) {
+        const failure = failureOfSystemError(error) ?? error;
+        tellAll(failedEvent(failure));
+        throw failure;
+      } finally {
+        listeners.delete(context.sink);
+      }
     });
     if (!isBusy) {
       const settle = (): void => {

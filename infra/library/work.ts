@@ -6,6 +6,7 @@ import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
+import { toldBy } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
@@ -33,18 +34,21 @@ export async function workUntilStopped(
   request: z.output<typeof WorkRequestSchema>,
   context: RunContext,
 ): Promise<void> {
-  const { sink, signal, clock } = context;
-  const executor = await startedComputeProcess(request.device, request.gpuIndex, context).catch(
-    (error: unknown) => {
-      if (signal.aborted) return null;
-      throw error;
-    },
-  );
+  const { signal, clock } = context;
+  const name = request.name ?? `${hostname()}-${process.pid}`;
+  const sink = toldBy({ worker: name }, context.sink);
+  const executor = await startedComputeProcess(request.device, request.gpuIndex, {
+    ...context,
+    sink,
+  }).catch((error: unknown) => {
+    if (signal.aborted) return null;
+    throw error;
+  });
   if (executor === null) return;
   await runWorker({
     queue: bullmqJobQueue({ redisUrl: request.redis, prefix: request.prefix, clock }),
     nonce: freshNonce(),
-    name: request.name ?? `${hostname()}-${process.pid}`,
+    name,
     clock,
     executor,
     signal,

@@ -1,15 +1,13 @@
 /** Events as people read them: one updating line on a terminal, plain lines elsewhere. */
 
 import type { Clock } from '../base/clock.js';
-import type { StampedEventOf, StampedEventSink } from './run-events.js';
+import type { EventStamp, StampedEventOf, StampedEventSink } from './run-events.js';
 import { sentenceOf } from './sentences.js';
 
 export interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };
   readonly isTTY: boolean;
   readonly clock: Clock;
-  /** Show the jobs of workers too: for the terminal of a single worker. */
-  readonly showsJobs?: boolean;
 }
 
 export interface TerminalSink extends StampedEventSink {
@@ -34,7 +32,7 @@ type ProgressEvent = StampedEventOf<'progress'>;
  * other event that is no detail is a line of its own.
  */
 export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
-  const { isTTY, clock, showsJobs = false } = options;
+  const { isTTY, clock } = options;
   const pace = pacing(clock);
   const lines = updatingLine(options);
 
@@ -52,7 +50,7 @@ export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
         lines.update(progressLine(event, isTTY), event.stage, event.done === event.total);
         return;
       case 'job-finished':
-        if (showsJobs) lines.update(sentenceOf(event).text, 'jobs', false);
+        if (isUnsupervised(event)) lines.update(sentenceOf(event).text, 'jobs', false);
         return;
       case 'run-started':
         pace.start(event.outerStep);
@@ -63,10 +61,15 @@ export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
       default:
     }
     const { level, text } = sentenceOf(event);
-    const isShown = level !== 'detail' || (showsJobs && event.kind === 'job-failed');
+    const isShown = level !== 'detail' || (event.kind === 'job-failed' && isUnsupervised(event));
     if (isShown) lines.write(level === 'notice' ? text : `warning: ${text}`);
   };
   return Object.assign(show, { end: () => lines.end() });
+}
+
+/** A worker without a supervisor has this terminal to itself, so it shows its jobs. */
+function isUnsupervised({ worker, workerIndex }: EventStamp): boolean {
+  return worker !== undefined && workerIndex === undefined;
 }
 
 interface UpdatingLine {

@@ -1,10 +1,13 @@
 /** `qianmo worker`: computes jobs of any run until it is stopped. */
 
+import { z } from 'zod';
+import { boundedRate } from '../../../shared/events/bounded-rate.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { work } from '../../library/index.js';
 import { GPU_INDEX_MAX } from '../../library/work.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { device, prefix, redisOfQueue } from '../command/shared-options.js';
-import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { choiceOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
 export const workerVerb = verb({
   name: 'worker',
@@ -23,12 +26,21 @@ export const workerVerb = verb({
       'the one GPU to use, counted from 0 as nvidia-smi does',
       integerValue(0, GPU_INDEX_MAX).optional(),
     ),
+    format: choiceOption(
+      '--format <format>',
+      'text: events as sentences on standard error; json: one event per line on standard output',
+      z.enum(['text', 'json']),
+      'text',
+    ),
   },
   takesPlugins: true,
   help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379',
   run: async (_operands, request, context) => {
     // A signal may arrive before the verb begins.
     if (context.signal.aborted) return;
-    await work(request, callOptionsOf(context));
+    const { format, ...order } = request;
+    const asLines = boundedRate(context.clock, (event) => context.print(encodeEvent(event)));
+    const options = callOptionsOf(context);
+    await work(order, format === 'json' ? { ...options, onEvent: asLines } : options);
   },
 });

@@ -9,7 +9,7 @@ import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 function printed(
   isTTY: boolean,
-  { columns = 200, showsJobs = false } = {},
+  { columns = 200 } = {},
 ): {
   sink: RunEventSink;
   end: () => void;
@@ -24,7 +24,7 @@ function printed(
       text += part;
     },
   };
-  const terminal = createTerminalSink({ stream, isTTY, clock, showsJobs });
+  const terminal = createTerminalSink({ stream, isTTY, clock });
   const sink = runEventSink({ clock }, terminal);
   return { sink, end: () => terminal.end(), clock, text: () => text };
 }
@@ -113,20 +113,17 @@ describe('away from a terminal', () => {
     ]);
   });
 
-  it('shows the jobs of a worker when asked to, at a bounded rate, and their failures', () => {
+  it('shows the jobs of a worker without a supervisor, at a bounded rate, and their failures', () => {
     const job = { jobId: 'r-1-2', runId: 'r', outerStep: 1, jobIndex: 2 };
-    for (const showsJobs of [false, true]) {
-      const { sink, text } = printed(false, { showsJobs });
+    for (const source of [{ worker: 'a' }, { worker: 'a', workerIndex: 0 }]) {
+      const { sink, text } = printed(false);
       for (let count = 0; count < 3; count += 1)
-        sink({ kind: 'job-finished', ...job, computeMs: 12 }, { worker: 'a' });
-      sink(
-        { kind: 'job-failed', jobId: 'r-1-2', failure: 'refused', reason: 'no GPU' },
-        { worker: 'a' },
-      );
+        sink({ kind: 'job-finished', ...job, computeMs: 12 }, source);
+      sink({ kind: 'job-failed', jobId: 'r-1-2', failure: 'refused', reason: 'no GPU' }, source);
       expect(text()).toBe(
-        showsJobs
-          ? 'worker a: job r-1-2 computed in 12 ms\nwarning: worker a: job r-1-2 failed: refused: no GPU\n'
-          : '',
+        'workerIndex' in source
+          ? ''
+          : 'worker a: job r-1-2 computed in 12 ms\nwarning: worker a: job r-1-2 failed: refused: no GPU\n',
       );
     }
   });

@@ -1,0 +1,113 @@
+/** The log that a run leaves in its output: every line parses, and together they tell the run. */
+
+import { appendFile, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
+import type { EventKind, StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const OUTER_STEPS = 60;
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+});
+afterAll(() => room.remove());
+
+async function eventsOf(run: string): Promise<StampedEvent[]> {
+  const folder = room.path(join(run, 'events'));
+  const texts = await Promise.all(
+    (await readdir(folder)).sort().map((name) => readFile(join(folder, name), 'utf8')),
+  );
+  return texts.flatMap((text) =>
+    text
+      .trimEnd()
+      .split('\n')
+      .map((line) => parseEventLine(line)),
+  );
+}
+
+function only<Kind extends EventKind>(
+  events: readonly StampedEvent[],
+  kind: Kind,
+): StampedEventOf<Kind>[] {
+  // Events of one kind have one type.
+  return events.filter((event) => event.kind === kind) as unknown as StampedEventOf<Kind>[];
+}
+
+it('tells start, workers, steps, a worker that was killed, checkpoints and the end', async () => {
+  const run = await room.config('logged', ({ training }) =>
+    Object.assign(training, { outerSteps: OUTER_STEPS, checkpointEveryOuterSteps: 20 }),
+  );
+  await room.done(['prepare', run]);
+  const training = room.start(['train', run, '--workers', '2']);
+  const victim = Number((await training.saw(/^worker 1 \(process (\d+)\) takes jobs/m))[1]);
+  await training.saw(/^step /m);
+  process.kill(victim, 'SIGKILL');
+  const ended = await training.ended;
+  expect(ended.exitCode, ended.diagnostics).toBe(0);
+  expect(ended.diagnostics).toMatch(/^warning: worker 1 ended: signal SIGKILL/m);
+
+  const events = await eventsOf('logged');
+  expect(new Set(events.map(({ runId }) => runId))).toEqual(new Set(['logged']));
+  const times = events.map(({ epochMs }) => epochMs);
+  expect(Math.max(...times) - Math.min(...times)).toBeLessThan(10 * 60_000);
+  expect(only(events, 'run-started')).toMatchObject([{ outerStep: 0, outerSteps: OUTER_STEPS }]);
+  expect(only(events, 'outer-step').map(({ outerStep }) => outerStep)).toEqual(
+    Array.from({ length: OUTER_STEPS }, (_, index) => index + 1),
+  );
+  expect(only(events, 'checkpoint').map(({ outerStep }) => outerStep)).toEqual([20, 40, 60]);
+  const ready = only(events, 'worker-ready');
+  expect(new Set(ready.map(({ workerIndex }) => workerIndex))).toEqual(new Set([0, 1]));
+  expect(only(events, 'compute-ready').length).toBeGreaterThanOrEqual(2);
+  expect(only(events, 'job-finished').length).toBeGreaterThan(0);
+  const [killed, ...others] = only(events, 'worker-exited');
+  expect(others).toEqual([]);
+  expect(killed).toMatchObject({ pid: victim, signal: 'SIGKILL', workerIndex: 0 });
+  expect(killed?.worker).toBe(ready.find(({ pid }) => pid === victim)?.worker);
+  expect(only(events, 'worker-restarted')).toHaveLength(1);
+  expect(only(events, 'run-finished')).toMatchObject([{ outerStep: OUTER_STEPS }]);
+});
+
+it('goes on in the same log, and tells how a run failed', async () => {
+  const run = await room.config('stopped', ({ training }) =>
+    Object.assign(training, { outerSteps: 400, checkpointEveryOuterSteps: 5 }),
+  );
+  await room.done(['prepare', run]);
+  const training = room.start(['train', run, '--in-process']);
+  await training.saw(/checkpoint of outer step 5:/);
+  training.signal('SIGINT');
+  await training.ended;
+  const failed = only(await eventsOf('stopped'), 'run-failed');
+  expect(failed).toMatchObject([{ failure: 'interrupted' }]);
+  // A coordinator that was killed would leave half a line.
+  const [segment = ''] = await readdir(room.path(join('stopped', 'events')));
+  await appendFile(room.path(join('stopped', 'events', segment)), '{"schemaVersion":1,"epo');
+  await room.done(['train', run, '--in-process', '--resume']);
+  const events = await eventsOf('stopped');
+  expect(only(events, 'run-started').map(({ outerStep }) => outerStep)).toEqual([
+    0,
+    failed[0]?.outerStep,
+  ]);
+  expect(events.at(-1)?.kind).toBe('run-finished');
+});
+
+it('is printed by a worker that is asked for lines', async () => {
+  const redis = await redisForTest();
+  const worker = room.start(['worker', '--redis', redis.url, '--name', 'w', '--format', 'json']);
+  while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))
+    await new Promise((resolve) => setImmediate(resolve));
+  worker.signal('SIGTERM');
+  const { output, diagnostics, exitCode } = await worker.ended;
+  expect(exitCode, diagnostics).toBe(0);
+  const events = output
+    .trimEnd()
+    .split('\n')
+    .map((line) => parseEventLine(line));
+  expect(new Set(events.map(({ worker: name }) => name))).toEqual(new Set(['w']));
+  expect(only(events, 'compute-ready')).toHaveLength(1);
+  expect(only(events, 'compute-ended')).toMatchObject([{ endedBecause: 'closed' }]);
+  await redis.close();
+});
