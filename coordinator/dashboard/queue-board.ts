@@ -1,6 +1,6 @@
 /**
- * The queue board: bull-board over the job queue, to look at and not to touch, on this machine only.
- * It has no authentication of its own, which is why it binds to a loopback address.
+ * Serves the queue board: bull-board over the job queue, read-only and on this machine only. The
+ * board has no authentication of its own, so it binds to a loopback address.
  */
 
 import type { AddressInfo } from 'node:net';
@@ -20,7 +20,7 @@ export interface QueueBoardOptions {
   readonly redisUrl: string;
   /** In braces: `{qianmo}`. */
   readonly prefix: string;
-  /** 0 takes a free one. */
+  /** 0 takes a free port. */
   readonly port: number;
   readonly host: '127.0.0.1' | '::1';
 }
@@ -46,13 +46,13 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
   const queue = new Queue(INNER_LOOP_QUEUE, {
     connection: redis,
     prefix: options.prefix,
-    // Looking must not change what the coordinator set.
+    // A viewer must not change the settings of the coordinator.
     skipMetasUpdate: true,
   });
   queue.on('error', () => undefined);
   try {
     const server = await listening(boardOf(queue), options);
-    // An address without a port belongs to a pipe, which is not what was asked for.
+    // Only pipes have an address without a port.
     const { port } = server.address() as AddressInfo;
     const host = options.host === '::1' ? '[::1]' : options.host;
     return {
@@ -107,7 +107,7 @@ function listening(app: Hono, { host, port }: QueueBoardOptions): Promise<Server
 function closed(server: ServerType): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
-    // A browser that polls keeps its connection; closing would wait for it.
+    // A browser that polls keeps its connection open, and closing would wait for it.
     if ('closeAllConnections' in server) server.closeAllConnections();
   });
 }

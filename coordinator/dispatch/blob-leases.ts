@@ -1,20 +1,20 @@
 /**
- * Which input blobs are in use. Jobs may share a blob (the dense variables of an outer step, equal
- * row packs), so one is deleted when its last user lets go. What all jobs of a run share is held
- * between its outer steps.
+ * Tracks which input blobs are in use. Jobs may share a blob (the dense variables of an outer step,
+ * equal row packs), so a blob is deleted when its last user releases it. Frozen inputs, which all
+ * jobs of a run share, are held between outer steps.
  */
 
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 
-/** Frozen blobs held at once: dispatchers outlive runs, as in a sweep. */
+/** The number of frozen blobs held at once. A dispatcher can outlive a run, as in a sweep. */
 const HELD_COUNT_MAX = 2;
 
 export class BlobLeases {
   readonly #blobs: BlobStore;
   readonly #userCountBySha256 = new Map<string, number>();
   readonly #held = new LruCache<Uint8Array, Uint8Array>({ countMax: HELD_COUNT_MAX });
-  /** Hashing is once per array, not per job that uses it. */
+  /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
 
   constructor(blobs: BlobStore) {
@@ -29,7 +29,7 @@ export class BlobLeases {
     return ref;
   }
 
-  /** Registers a user; true for the first, who has to put the bytes. */
+  /** Registers a user. Returns true for the first one, which must put the bytes. */
   lease(bytes: Uint8Array): boolean {
     const { sha256 } = this.refOf(bytes);
     const userCount = this.#userCountBySha256.get(sha256) ?? 0;
@@ -37,7 +37,10 @@ export class BlobLeases {
     return userCount === 0;
   }
 
-  /** Registers as a user until `releaseHeld`, or until others are held; true as of `lease`. */
+  /**
+   * Registers a user until `releaseHeld`, or until newer blobs are held. Returns the same as
+   * `lease`.
+   */
   async hold(bytes: Uint8Array): Promise<boolean> {
     if (this.#held.get(bytes) !== undefined) return false;
     const isFirst = this.lease(bytes);
@@ -53,7 +56,7 @@ export class BlobLeases {
     return this.#userCountBySha256.has(ref.sha256);
   }
 
-  /** Puts again what Redis has lost; the users stay the same. */
+  /** Puts the blob again if it was lost. Its users stay registered. */
   async restore(bytes: Uint8Array): Promise<void> {
     const ref = this.refOf(bytes);
     if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);

@@ -1,6 +1,6 @@
 /**
- * The jobs of one call of `Dispatcher.run`: keeps a bounded window of them on the queue, looks at
- * them when woken and at intervals, and gives each a result or one more delivery.
+ * Carries the jobs of one call of `Dispatcher.run`. It keeps a bounded window of jobs on the queue,
+ * reads their records when woken and at intervals, and delivers a job again until it has a result.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -19,14 +19,16 @@ import { Mailbox } from './mailbox.js';
 import { interrupted, type RedisPatience } from './redis-patience.js';
 import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
 
-/** Jobs on the queue at once; bounds what their row packs take of Redis' memory. */
+/**
+ * The number of jobs on the queue at once. It bounds the memory that their row packs take in Redis.
+ */
 const OPEN_JOB_COUNT_MAX = 256;
 const RECONCILE_INTERVAL_MS = 1_500;
-/** Cleaning up is a courtesy (lifetimes do it too), so it does not wait for a Redis that is away. */
+/** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
 const WORKERLESS_NOTICE_MS = 10_000;
 
-/** What a dispatcher has for all its steps. */
+/** The parts of a dispatcher that all its steps share. */
 export interface DispatchContext {
   readonly producer: JobProducer;
   readonly blobs: BlobStore;
@@ -38,7 +40,7 @@ export interface DispatchContext {
   readonly sink: RunEventSink;
 }
 
-/** What one step is given. */
+/** The input of one step. */
 export interface StepCall<Value extends object> {
   readonly orders: readonly JobOrder[];
   readonly admission: Admission<Value>;
@@ -114,7 +116,7 @@ export class DispatchStep<Value extends object> {
     try {
       await patience.attempt(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
     } catch {
-      // What is left has a lifetime, and its jobs are removed by the next start of the run.
+      // Blobs left behind have a lifetime, and the next start of the run removes the jobs.
     }
   }
 
@@ -189,7 +191,7 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     const judged = this.#call.admission.judge({ result, output });
-    // A worker may return what is also some job's input; that one is still needed.
+    // An output can equal the input of another job, which is still needed.
     if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
@@ -213,7 +215,7 @@ export class DispatchStep<Value extends object> {
     for (const bytes of inputs) await this.#patiently(() => leases.restore(bytes));
   }
 
-  /** Null when it is not there; empty when it is not what the reference says. */
+  /** Returns null for a missing blob, and no bytes for a blob that differs from its reference. */
   async #outputOf(result: JobResult): Promise<Uint8Array | null> {
     try {
       return await this.#patiently(() => this.#context.blobs.get(result.output));
@@ -257,7 +259,7 @@ export class DispatchStep<Value extends object> {
       ...this.#whereOpen(),
       expected: `a worker that takes them within ${ONLY_REFUSING_MS_MAX} ms`,
       found: refusals.describe() ?? '',
-      cure: 'mend what the workers found, or start one that can do the jobs; the run continues with --resume',
+      cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
     });
   }
 
@@ -291,7 +293,7 @@ export class DispatchStep<Value extends object> {
       ...this.#whereOpen(),
       expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
       found: `${this.#openByJobId.size} jobs still open${refused === null ? '' : `, refused by ${refused}`}`,
-      cure: 'see that workers run and reach Redis, then continue with --resume',
+      cure: 'check that workers run and reach Redis, then continue with --resume',
     });
   }
 
@@ -301,7 +303,7 @@ export class DispatchStep<Value extends object> {
   }
 }
 
-/** What no job of another outer step shares. */
+/** The inputs that only jobs of this outer step use. */
 function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
   return rowPack === null ? [dense] : [dense, rowPack];
 }

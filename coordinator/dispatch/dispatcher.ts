@@ -1,13 +1,13 @@
 /**
- * The seam between deciding and carrying: the outer loop and the evaluation hand over jobs and
- * receive results, and know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
+ * The interface between deciding and carrying. The outer loop and the evaluation hand over jobs and
+ * receive results; they know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
  * and `dispatch/in-memory-dispatcher.ts` (a `JobExecutor` in reach).
  */
 
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
-/** A job with its input bytes; blob references are the dispatcher's to fill in. */
+/** A job with its input bytes. The dispatcher fills in the blob references. */
 export interface JobOrder {
   readonly job: Omit<Job, 'dense' | 'rowPack' | 'frozen'>;
   /** Safetensors bytes; the same array object for every job of an outer step. */
@@ -18,7 +18,7 @@ export interface JobOrder {
   readonly frozen: Uint8Array | null;
 }
 
-/** The job as it travels, with the references of its inputs. */
+/** Returns the job as it travels, with the references of its inputs. */
 export function jobOf(order: JobOrder, refOf: (bytes: Uint8Array) => BlobRef): Job {
   const { job, dense, rowPack, frozen } = order;
   return {
@@ -34,7 +34,7 @@ export interface DeliveredResult {
   readonly output: Uint8Array;
 }
 
-/** Why a delivered result cannot be used. It is counted and its job is tried again. */
+/** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */
 export type Rejection =
   'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';
 

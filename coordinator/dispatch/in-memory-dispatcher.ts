@@ -1,6 +1,6 @@
 /**
- * Carries jobs to a `JobExecutor` in reach: training without a queue, and tests. One job at a time,
- * in order; it admits and retries by the same rules as the queue dispatcher.
+ * Hands jobs to a `JobExecutor` directly, for training in one process and for tests. It carries one
+ * job at a time, in order, and admits and retries by the same rules as the queue dispatcher.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -22,7 +22,7 @@ import { attemptsUsedUp } from './job-delivery.js';
 export interface InMemoryDispatcherOptions {
   readonly executor: JobExecutor;
   readonly clock: Clock;
-  /** Tries of one job, rejected results included. */
+  /** The number of attempts at one job, including those whose result is refused. */
   readonly attemptsMax: number;
   readonly sink: RunEventSink;
 }
@@ -31,10 +31,11 @@ const WORKER_NAME = 'in-process';
 const RETRY_DELAY_MS = 100;
 const RETRY_DELAY_MS_MAX = 5_000;
 
-/** `close` does not close the executor: who made it closes it. */
+/** `close` leaves the executor open: its owner closes it. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
   const rejections = new Map<Rejection, number>();
-  // Orders share bytes: of an outer step the dense ones, of a run the frozen ones. They are hashed once.
+  // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
+  // hashed once.
   const refs = new WeakMap<Uint8Array, BlobRef>();
   const refOf = (bytes: Uint8Array): BlobRef => {
     const ref = refs.get(bytes) ?? blobRefOf(bytes);
@@ -90,7 +91,9 @@ async function admittedResult<Value extends object>(
   throw attemptsUsedUp(where, attemptsMax, lastFailure);
 }
 
-/** @throws what another try cannot mend, and `interrupted` as soon as the signal aborts. */
+/**
+ * @throws errors that another attempt cannot cure, and `interrupted` as soon as the signal aborts.
+ */
 async function outputOrTransientError(
   executor: JobExecutor,
   input: JobInput,
@@ -139,6 +142,6 @@ function interrupted(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
     what: 'stopped before every job had a result',
-    cure: 'go on with --resume',
+    cure: 'continue with --resume',
   });
 }

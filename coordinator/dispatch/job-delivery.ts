@@ -1,6 +1,6 @@
 /**
- * One job's way through the queue: its deliveries so far and what a record in Redis means for it.
- * Pure, apart from counting.
+ * Follows one job through the queue: counts its deliveries and decides what a record of the queue
+ * means for it. Pure, apart from counting.
  */
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
@@ -13,12 +13,12 @@ const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
 
 /**
- * - `open`: nothing to do yet.
- * - `result`: a worker finished it; its output is still to be fetched and judged.
- * - `lost`: the queue or a blob vanished; no fault of the job, so no attempt is used up.
- * - `refused`: the worker that took it cannot do it; another may, so no attempt is used up.
- * - `failed`: an attempt is used up.
- * - `hopeless`: no worker will ever do it.
+ * - `open`: the job waits, or a worker holds it.
+ * - `result`: a worker finished it. Its output must still be fetched and judged.
+ * - `lost`: the queue or a blob vanished. This costs no attempt.
+ * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
+ * - `failed`: this costs an attempt.
+ * - `hopeless`: no worker can ever do it.
  */
 export type Fate =
   | { readonly kind: 'open' }
@@ -50,12 +50,14 @@ export function fateOf(record: JobRecord, job: Job): Fate {
   }
 }
 
-/** Admitted under another index, it would close this job and leave the other for ever a duplicate. */
+/**
+ * A result of another job must not close this one: that job's own result would become a duplicate.
+ */
 function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
   return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }
 
-/** Counts deliveries (each has an id of its own) and failures (bounded by the config). */
+/** Counts deliveries, each with an id of its own, and failures, which the config bounds. */
 export class JobDelivery {
   readonly order: JobOrder;
   readonly job: Job;
@@ -73,14 +75,14 @@ export class JobDelivery {
     return `${jobIdOf(this.job, this.#deliveryCount)}-${this.#idSuffix}`;
   }
 
-  /** How long the present delivery is held back: nothing at first, then doubling. */
+  /** The delay of the present delivery: 0 for the first, then doubling. */
   get delayMs(): number {
     if (this.#deliveryCount === 1) return 0;
     const delayMs = REDELIVERY_DELAY_MS_MIN * 2 ** Math.min(this.#deliveryCount - 2, 16);
     return Math.min(delayMs, REDELIVERY_DELAY_MS_MAX);
   }
 
-  /** The next delivery, which has another id: what the present one still brings is ignored. */
+  /** Begins the next delivery under another id. Results of the present one are ignored. */
   deliverAgain(): void {
     this.#deliveryCount += 1;
   }
@@ -97,7 +99,7 @@ export class JobDelivery {
       what: 'a job can never be done',
       where: this.where,
       found: reason,
-      cure: 'mend what the worker found; the run continues with --resume',
+      cure: 'correct what the worker found, then continue with --resume',
     });
   }
 
@@ -107,7 +109,7 @@ export class JobDelivery {
   }
 }
 
-/** Why an attempt at a job failed. */
+/** The failure of one attempt at a job. */
 export interface AttemptFailure {
   readonly reason: string;
   readonly rejection?: Rejection;
@@ -129,8 +131,8 @@ export function attemptsUsedUp(
     found: reason,
     cure:
       rejection === 'not_finite'
-        ? 'training diverges: lower method.innerRate or training.optimizer.rate and train afresh'
-        : 'see the reason above; raise queue.jobTimeoutMs for a deadline, queue.jobAttemptsMax for what comes and goes',
+        ? 'training diverges: lower method.innerRate or training.optimizer.rate and train again'
+        : 'see the reason above; raise queue.jobTimeoutMs after a missed deadline, queue.jobAttemptsMax for passing faults',
     ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -1,4 +1,4 @@
-/** Wake-ups that arrive at any time and are taken together; equal ones are one. */
+/** Collects wake-ups until they are taken together. Equal wake-ups count once. */
 
 import type { Clock } from '../../shared/base/clock.js';
 
@@ -16,10 +16,13 @@ export class Mailbox {
     this.#arrived();
   }
 
-  /** What has arrived; waits for something, at most `timeoutMs` or until the signal aborts. */
+  /**
+   * Returns the arrived items. Waits for the first one, at most `timeoutMs` or until the signal
+   * aborts.
+   */
   async take(timeoutMs: number, signal: AbortSignal): Promise<ReadonlySet<string>> {
     if (this.#waking.size === 0 && timeoutMs > 0 && !signal.aborted) {
-      // Not AbortSignal.any: on a signal that lives as long as the run it would pile up.
+      // AbortSignal.any would pile up listeners on a signal that lives as long as the run.
       const enough = new AbortController();
       const wake = (): void => enough.abort();
       this.#arrived = wake;

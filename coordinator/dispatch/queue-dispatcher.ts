@@ -23,13 +23,13 @@ export interface QueueDispatcherOptions {
   readonly limits: QueueConfig;
   readonly runId: string;
   /**
-   * Sets this start of the run apart from any other. It must not follow from the run's seed: a second
-   * start would be given results that the first one ordered.
+   * Sets this start of the run apart from any other. It must not follow from the run's seed: a
+   * second start would be given results that the first one ordered.
    */
   readonly nonce: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** Where workers look for blobs; beside the queue by default. */
+  /** The blob store that workers read, beside the queue by default. */
   readonly blobs?: BlobStore;
 }
 
@@ -74,7 +74,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       for (const step of openSteps) step.stop();
       await patience
         .attempt(() => leases.releaseHeld(), clock.monotonicMs() + RELEASE_TIMEOUT_MS)
-        // A courtesy: they have a lifetime.
+        // Their lifetime removes them otherwise.
         .catch(() => undefined);
       await producer.close();
     },

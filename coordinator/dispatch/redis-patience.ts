@@ -1,6 +1,6 @@
 /**
- * Lives through a Redis that is away for a while: tries again with growing pauses until a deadline,
- * and says so once. Only outages are tried again; a refusal is reported, every other error passes.
+ * Retries while Redis is away, with growing pauses until a deadline, and reports each outage once.
+ * Only outages are retried. A refusal is reported, and every other error is rethrown.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -83,7 +83,7 @@ function stayedAway(where: string, cause: unknown): QianmoError {
   });
 }
 
-/** An error that Redis itself answered with: it has no memory left, no disk, or no right is given. */
+/** Whether Redis itself answered with the error: no memory, no disk, or no permission. */
 function isRefusal(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
 }

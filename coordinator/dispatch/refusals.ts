@@ -1,12 +1,13 @@
 /**
- * Which workers refuse the jobs of a run, and why. One that refuses is told of once and its jobs are
- * left to others; a run that none but such workers serve for a while is given up.
+ * Remembers which workers refuse the jobs of a run, and why. Each refusal is reported once, and the
+ * jobs go to other workers. When only refusing workers are connected for a while, the run is given
+ * up.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 
-/** Long enough for a worker that can do the jobs to be started again after a crash. */
+/** Long enough to restart a capable worker after a crash. */
 export const ONLY_REFUSING_MS_MAX = 60_000;
 const NAMED_COUNT_MAX = 3;
 
@@ -31,18 +32,18 @@ export class Refusals {
     this.#sink({ kind: 'worker-refused', refusingWorker: worker, reason });
   }
 
-  /** The worker has done a job of this run: what was amiss has been mended. */
+  /** Forgets the refusal of a worker that has done a job of this run. */
   forgive(worker: string): void {
     this.#reasonByWorker.delete(worker);
     this.#onlyRefusingSinceMs = null;
   }
 
   /**
-   * `give-up` when none but workers that refuse have been connected for so long that no other is to
-   * be expected. To be asked every now and then.
+   * Returns `give-up` when only refusing workers have been connected for `ONLY_REFUSING_MS_MAX`.
+   * The caller asks at intervals.
    */
   judge(connected: readonly string[]): 'wait' | 'give-up' {
-    // With none at all it is Redis that was away, or workers that start again.
+    // An empty list means that Redis was away or that workers are restarting.
     if (connected.length > 0) this.#forgetAllBut(connected);
     const isEveryOne =
       connected.length > 0 && connected.every((worker) => this.#reasonByWorker.has(worker));
@@ -57,7 +58,7 @@ export class Refusals {
       if (!connected.includes(worker)) this.#reasonByWorker.delete(worker);
   }
 
-  /** `worker a: no GPU; worker b: no GPU`, or null when nobody refuses. */
+  /** Returns `worker a: no GPU; worker b: no GPU`, or null when no worker refuses. */
   describe(): string | null {
     if (this.isEmpty) return null;
     const named = [...this.#reasonByWorker]

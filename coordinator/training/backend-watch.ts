@@ -1,4 +1,7 @@
-/** Warns when a run is computed on more than one backend: low bits then depend on who did which job. */
+/**
+ * Warns when a run is computed on more than one backend: low bits then depend on which worker did
+ * which job.
+ */
 
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobResult } from '../../shared/queue/protocol.js';

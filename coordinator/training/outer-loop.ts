@@ -1,6 +1,6 @@
 /**
- * The loop that tells the story of a run: sample, dispatch, aggregate, step, checkpoint, report.
- * It decides and waits; everything it calls computes and returns. It knows no queue and no vendor.
+ * The outer loop of a run: sample, dispatch, aggregate, step, checkpoint, report. The loop decides
+ * and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
 import { aggregate } from './aggregator.js';
@@ -15,13 +15,13 @@ import { ordersOf, stepPlanner } from '../plan/step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 /**
- * Trains from the starting state to the last outer step, or to where it is to stop, and writes the
- * last checkpoint.
- * A failure or Ctrl-C loses the outer step under way and no other: the last complete one is written.
+ * Trains from the starting state to the last outer step, or to `stopAtOuterStep`, and writes the
+ * last checkpoint. A failure or Ctrl-C loses only the outer step under way: the last complete one
+ * is written.
  *
- * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this run is
- *   there and neither `resume` nor `fresh` was asked for; whatever dispatcher, store and checkpoints
- *   throw.
+ * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this
+ *   run exists and neither `resume` nor `fresh` is set. Errors of dispatcher, store and checkpoints
+ *   pass.
  */
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { config, spec, store, dispatcher, signal } = options;

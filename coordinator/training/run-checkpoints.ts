@@ -1,4 +1,4 @@
-/** Where a run starts from, when its state was last made durable, and how it stops short. */
+/** The start of a run, its checkpoints, and its state when it stops early. */
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
@@ -9,9 +9,9 @@ import type { TrainOptions } from './train-options.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 
 /**
- * The latest checkpoint when resuming, else outer step 0 from the seed or from another run.
+ * Returns the latest checkpoint when resuming, else outer step 0 from the seed or from another run.
  *
- * @throws QianmoError of kind `usage` when a checkpoint is there and nobody said what to do with it.
+ * @throws QianmoError `usage` when a checkpoint exists and neither `resume` nor `fresh` is set.
  */
 export async function startingState(
   options: Pick<TrainOptions, 'config' | 'spec' | 'checkpoints' | 'resume' | 'fresh' | 'startFrom'>,
@@ -29,7 +29,7 @@ export async function startingState(
           : 'a finished run is there',
       where: config.output,
       found: `a checkpoint of outer step ${found.outerStep} of ${config.training.outerSteps}`,
-      cure: '--resume to go on from it, --fresh to start again, or name another output',
+      cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
   if (options.startFrom !== undefined)
     return stateFrom(options.startFrom, spec, config.seed, optimizer);
@@ -38,9 +38,9 @@ export async function startingState(
 }
 
 export interface CheckpointWriter {
-  /** Writes the state unless it was the last one written. */
+  /** Writes the state, unless it was written last. */
   write(state: TrainingState): Promise<CheckpointReceipt>;
-  /** The outer step from which a resume would go on. */
+  /** The outer step from which a resume would continue. */
   readonly durableOuterStep: number;
 }
 
@@ -66,8 +66,9 @@ export function checkpointWriter(
 }
 
 /**
- * Makes the last complete outer step durable, then returns what to throw: `interrupted` with the way
- * to go on when the signal aborted, else the failure itself. After a bug nothing is written.
+ * Writes the last complete outer step, then returns the error to throw: `interrupted` with the
+ * command that continues when the signal aborted, else the failure itself. After a bug nothing is
+ * written.
  */
 export async function resumableFailure(
   error: unknown,
@@ -96,11 +97,11 @@ export async function resumableFailure(
     cure:
       durable === 0
         ? 'nothing was trained yet: give the same command again'
-        : 'go on with `qianmo train run.yaml --resume` (the same run config)',
+        : 'continue with `qianmo train run.yaml --resume` (the same run config)',
   });
 }
 
-/** The disk that was full is full still: said once. */
+/** A disk that is still full is reported once. */
 function isSameFailure(first: unknown, second: unknown): boolean {
   return (
     first instanceof QianmoError &&

@@ -1,6 +1,6 @@
 /**
- * The state of a run that begins where another ended: frozen bases, warm-up phases. Whatever both
- * runs have by name is taken over; the rest has its initial values.
+ * The initial state of a run that begins where another ended, as for frozen bases and warm-up
+ * phases. Everything that both runs have by name is copied. The rest has its initial values.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -13,16 +13,16 @@ import type { OptimizerState, TrainingState } from '../checkpoints/training-stat
 
 export interface StartFrom {
   readonly metaParameters: MetaParameters;
-  /** Moments and counts to go on with; the optimizer begins afresh when absent. */
+  /** The optimizer state to continue with; the optimizer starts anew when absent. */
   readonly optimizer?: OptimizerState;
-  /** Which run that is, for messages. */
+  /** The name of that run, for messages. */
   readonly where?: string;
 }
 
 /**
- * Copies, since a run writes its tables in place.
+ * Copies the arrays, because a run writes its tables in place.
  *
- * @throws QianmoError of kind `usage` when something of one name has two shapes.
+ * @throws QianmoError `usage` when one name has two shapes.
  */
 export function stateFrom(
   start: StartFrom,

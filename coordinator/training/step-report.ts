@@ -1,4 +1,4 @@
-/** Tells the run's events how an outer step went. */
+/** Emits the events that report the outer steps of a run. */
 
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
@@ -9,7 +9,7 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 
 const MS_PER_SECOND = 1000;
 
-/** Announces the run at once; the returned function is called after each outer step. */
+/** Emits the start of the run. The returned function is called after each outer step. */
 export function stepReport(
   { config, runId, clock, sink }: Pick<TrainOptions, 'config' | 'runId' | 'clock' | 'sink'>,
   startOuterStep: number,

@@ -1,4 +1,4 @@
-/** What the outer loop is given and what it returns. */
+/** The input and the outcome of the outer loop. */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -14,21 +14,21 @@ export interface TrainOptions {
   readonly config: RunConfig;
   readonly runId: string;
   readonly store: TaskStore;
-  /** Where workers find the store: a path or `s3://bucket/prefix`. */
+  /** The address of the store for workers: a path or `s3://bucket/prefix`. */
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly checkpoints: Checkpoints;
-  /** Go on from the latest checkpoint, if there is one. */
+  /** Continue from the latest checkpoint, if there is one. */
   readonly resume: boolean;
-  /** Start at outer step 0 even where a checkpoint of this run exists. */
+  /** Start at outer step 0 even if a checkpoint of this run exists. */
   readonly fresh?: boolean;
   /**
-   * Stop after this outer step, with a checkpoint to go on from. Not part of the run: schedules
-   * follow its full length, so stopping and going on changes no bit.
+   * Stop after this outer step, with a checkpoint. Schedules follow the full length of the run, so
+   * stopping and continuing changes no bit.
    */
   readonly stopAtOuterStep?: number;
-  /** Outer step 0 begins with what another run has learned. */
+  /** Begin outer step 0 with the parameters that another run has learned. */
   readonly startFrom?: StartFrom;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -37,10 +37,10 @@ export interface TrainOptions {
 
 export interface TrainingOutcome {
   readonly state: TrainingState;
-  /** Of the last checkpoint. */
+  /** The address of the last checkpoint. */
   readonly address: string;
-  /** Of the meta-parameters. */
+  /** The digest of the meta-parameters. */
   readonly digest: string;
-  /** Outer steps completed, those before a resume included. */
+  /** The number of completed outer steps, including those before a resume. */
   readonly outerSteps: number;
 }

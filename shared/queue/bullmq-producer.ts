@@ -73,7 +73,8 @@ export async function bullmqProducer(
     stalledInterval: STALLED_INTERVAL_MS,
     maxStalledCount: STALLS_PER_DELIVERY_MAX,
   });
-  // Connection errors show in the commands that fail; without a listener they would end the process.
+  // Connection errors show in the commands that fail; without a listener they would end the
+  // process.
   const onError = (): void => undefined;
   queue.on('error', onError);
   events.on('error', onError);

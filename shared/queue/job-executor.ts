@@ -1,6 +1,7 @@
 /**
- * The seam between carrying a job and computing it. The worker's compute process implements it;
- * the queue worker and the in-memory dispatcher call it. Bytes in, bytes out: no tensor library.
+ * The interface between carrying a job and computing it. The worker's compute process implements
+ * it; the work loop and the in-memory dispatcher call it. It takes and returns bytes and needs no
+ * tensor library.
  */
 
 import type { Job } from './protocol.js';
@@ -9,9 +10,12 @@ export interface JobInput {
   readonly job: Job;
   /** Safetensors bytes, see `protocol.ts`. */
   readonly dense: Uint8Array;
-  /** Null where the job has none; likewise `frozen`. */
+  /** Null when the job has none. */
   readonly rowPack: Uint8Array | null;
-  /** The same for every job of a run: an executor keeps what it made of it, by its digest. */
+  /**
+   * The same for every job of a run, so an executor caches what it makes of it, by digest. Null
+   * when the job has none.
+   */
   readonly frozen: Uint8Array | null;
 }
 
@@ -26,16 +30,16 @@ export interface JobOutput {
 
 export interface JobExecutor {
   /**
-   * @param onBegin to be called when the job begins, from which its `timeoutMs` counts: what the
-   *   executor needs first, as the start of a process, has a bound of its own.
-   * @throws QianmoError of kind `data` for a job that can never succeed, `transient` when another
-   *   try may (the compute process died or passed its deadline); of any kind and `isOfThisMachine`
-   *   when another machine may.
+   * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
+   *   such as starting a process have a bound of their own.
+   * @throws QianmoError `data` for a job that can never succeed, `transient` when another attempt
+   *   may succeed (the compute process died or passed its deadline), any kind with
+   *   `isOfThisMachine` when another machine may succeed.
    */
   execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
   /**
-   * A hint that this very input is executed next, so that its bytes can travel while another job is
-   * computed. Never throws and changes no result; a second hint replaces the first.
+   * Announces the input that is executed next, so that its bytes can travel while another job is
+   * computed. It never throws and changes no result. A second call replaces the first.
    */
   prepare?(input: JobInput): void;
   close(): Promise<void>;

@@ -1,14 +1,14 @@
 /**
- * Why a job failed, as one line that survives the queue: BullMQ keeps nothing of an error but its
- * text. Written by the worker, read by the dispatcher and by people on the queue board.
+ * The failure of a job as one line of text, because the queue keeps only the text of an error. The
+ * worker writes it; the dispatcher and people at the queue board read it.
  */
 
 /**
- * - `blob-missing`: an input is gone; whoever holds the bytes may put them again.
- * - `refused`: this worker cannot do it, another may: it speaks another version of the protocol,
- *   computes on another device, or cannot open the store that the job names.
- * - `permanent`: no worker will ever be able to.
- * - `transient`: another try may succeed.
+ * - `blob-missing`: an input is gone; the coordinator can put it again.
+ * - `refused`: this worker cannot do the job, but another may. It speaks another version of the
+ *   protocol, computes on another device, or cannot open the store that the job names.
+ * - `permanent`: no worker can ever do the job.
+ * - `transient`: another attempt may succeed.
  */
 export type JobFailureKind = 'blob-missing' | 'refused' | 'permanent' | 'transient';
 
@@ -23,10 +23,10 @@ export function formatJobFailure({ kind, reason }: JobFailure): string {
   return `${kind}: ${reason.slice(0, REASON_LENGTH_MAX)}`;
 }
 
-/** Text without a known kind (a stalled job, a library's own words) is transient. */
+/** Text without a known kind, as of a stalled job or a library, is transient. */
 export function parseJobFailure(text: string): JobFailure {
   const match = /^(blob-missing|refused|permanent|transient): (.*)$/s.exec(text);
   if (match === null) return { kind: 'transient', reason: text };
-  // The expression admits these words only.
+  // The regular expression matches these words only.
   return { kind: match[1] as JobFailureKind, reason: match[2] ?? '' };
 }

@@ -4,10 +4,10 @@
  * caller's choice, so that coordinator and workers can run inside a simulation.
  *
  * A coordinator opens a producer, a worker opens a consumer. A consumer that takes a job holds its
- * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends. While
- * any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS` and puts
- * a job that it finds twice in a row back in front of the others. A delivery that stalls more than
- * `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
+ * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends.
+ * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`
+ * and puts a job that it finds twice in a row back in front of the others. A delivery that stalls
+ * more than `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
  *
  * The queue retries nothing else: each delivery of a job has an id of its own, and the coordinator
  * decides whether there is another.
@@ -55,7 +55,9 @@ export type JobRecord =
   | { readonly state: 'completed'; readonly returnValue: unknown }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
 
-/** Called with the id of a job that finished, or with `WAKE_ALL` when events may have been missed. */
+/**
+ * Called with the id of a job that finished, or with `WAKE_ALL` when events may have been missed.
+ */
 export type WakeUp = (jobId: string) => void;
 export const WAKE_ALL = 'all';
 
@@ -71,7 +73,9 @@ export interface JobProducer {
   /** Adds all jobs or none. A job whose id is on the queue already stays as it is. */
   add(jobs: readonly QueuedJob[]): Promise<void>;
   read(jobId: string): Promise<JobRecord>;
-  /** Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored. */
+  /**
+   * Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored.
+   */
   remove(jobIds: readonly string[]): Promise<void>;
   /** Removes the waiting jobs of a run, whoever added them, and returns their number. */
   removeLeftovers(runId: string): Promise<number>;

@@ -1,6 +1,6 @@
 /**
- * The jobs of the in-memory queue and their states: delayed, waiting, active, finished. Synchronous;
- * every call is told the time.
+ * The jobs of the in-memory queue and their states: delayed, waiting, active, finished.
+ * Synchronous; every call is told the time.
  */
 
 import type { JobRecord } from './job-queue.js';
@@ -12,7 +12,7 @@ import {
   STALLS_PER_DELIVERY_MAX,
 } from './timing.js';
 
-/** Who holds a job. It is the holder's while the queue has this very token and the time is not over. */
+/** The lock of a job. It holds while the queue has the same token and its time has not passed. */
 export interface JobLock {
   readonly jobId: string;
   readonly token: string;
@@ -27,7 +27,7 @@ interface StoredJob {
   lock: { token: string; endMs: number } | null;
   /** The name of the worker that took the job last. */
   worker: string;
-  /** Had no lock extended since the last check for stalled jobs. */
+  /** Set by the check for stalled jobs; cleared when the lock is extended. */
   isSuspect: boolean;
   stallCount: number;
   /** Set when the job has stalled too often; it fails when it is taken next. */
@@ -72,7 +72,7 @@ export class MemoryJobs {
       if (isDelayed) this.#delayed.add(jobId);
       else this.#waiting.push(jobId);
     }
-    // Whoever waits must also learn of a delayed job: it is due before the wait ends.
+    // Waiting consumers must also learn of a delayed job, which can be due before their wait ends.
     this.#listener.onWaiting();
   }
 

@@ -27,13 +27,13 @@ import { RowDivisionSchema } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 
-/** Raised when job or result change meaning; a worker refuses jobs of another version. */
+/** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 4;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
-/** Job data above this is refused by the queue. */
+/** The queue refuses larger job data. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
 const index = z.int().nonnegative();
@@ -46,7 +46,7 @@ export const GradientWorkSchema = z.strictObject({
   taskWeights: z.array(z.number().nonnegative()),
   /** The same for the cold term of the outer loss; absent when the method has none. */
   coldTaskWeights: z.array(z.number().nonnegative()).optional(),
-  /** Of the query losses after each inner step; the loss after the last alone when absent. */
+  /** Weights of the query losses after each inner step; when absent, only the last loss counts. */
   stepWeights: z.array(z.number().nonnegative()).optional(),
   /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
   learned: z
@@ -78,18 +78,23 @@ export const JobSchema = z.strictObject({
   jobIndex: index,
   store: z.strictObject({
     address: z.string().min(1),
-    /** Digest of the manifest; a worker refuses a store with another. */
+    /** Digest of the manifest; a worker refuses a store whose digest differs. */
     digest: z.string(),
-    /** How to reach an address at `s3://`. */
+    /** The access to addresses at `s3://`. */
     storage: StorageConfigSchema,
   }),
   model: ModelConfigSchema,
   taskIndices: z.array(index).min(1),
-  /** By task: training tasks whose support rows it reads beside its own; absent when its method reads none. */
+  /**
+   * By task, the training tasks whose support rows it reads beside its own; absent when the method
+   * reads none.
+   */
   neighbours: z.array(z.array(index).max(NEIGHBOURS_MAX)).optional(),
-  /** Bounds the padded rows computed at once: decides in which order gradients are summed. */
+  /**
+   * Bounds the padded rows computed at once, which decides the order in which gradients are summed.
+   */
   microBatchRowsMax: z.int().positive(),
-  /** A worker that computes on another refuses the job, so that one that does may take it. */
+  /** A worker that computes on another device refuses the job and leaves it to others. */
   device: DeviceDemandSchema,
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
@@ -97,13 +102,13 @@ export const JobSchema = z.strictObject({
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
   /** Counted from the start of the computation. */
   timeoutMs: z.int().positive(),
-  /** How long the job's blobs in Redis outlive their last use, its output's included. */
+  /** The lifetime of the job's blobs after their last use, including its output. */
   blobLifetimeMs: z.int().positive(),
 });
 
-/** Of a job that diverged it is not finite: what becomes of that is for the coordinator to say. */
+/** Not finite when the job diverged; the coordinator decides what follows. */
 export const LossSchema = z
-  // JSON writes null for what is not finite.
+  // JSON writes null for numbers that are not finite.
   .union([z.number(), z.nan(), z.literal([Infinity, -Infinity]), z.null()])
   .transform((loss) => loss ?? Number.NaN);
 
@@ -134,7 +139,9 @@ export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
 export type JobWork = Job['work'];
 
-/** Derived, so that a job enqueued twice is one job. No colon: BullMQ refuses it. */
+/**
+ * Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon.
+ */
 export function jobIdOf(job: Job, attempt: number): string {
   return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
 }

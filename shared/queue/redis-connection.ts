@@ -7,12 +7,12 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { QianmoError } from '../base/errors.js';
 
 /**
- * - `producer` fails at once while Redis is away: its caller decides how long to try.
+ * - `producer` fails at once while Redis is away; the caller decides how long to retry.
  * - `worker` and `events` wait for Redis to come back, however long.
  */
 export type RedisRole = 'producer' | 'worker' | 'events';
 
-/** So that who merely passes a connection on need not know the client library. */
+/** The type for code that passes a connection on without using the client library. */
 export type RedisConnection = Redis;
 
 export interface ConnectRedisOptions {
@@ -21,7 +21,7 @@ export interface ConnectRedisOptions {
   /** Shown by `CLIENT LIST`. */
   readonly name?: string;
   readonly connectTimeoutMs?: number;
-  /** Told about every lost or refused connection after the first success. */
+  /** Called with every lost or refused connection after the first success. */
   readonly onError?: (error: Error) => void;
 }
 
@@ -44,7 +44,9 @@ const OUTAGE_REPLIES = /^(LOADING|READONLY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN|UNBLO
 const OUTAGE_MESSAGES =
   /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out/i;
 
-/** True when the same command may succeed once Redis is back; looks through to the first cause. */
+/**
+ * Returns whether the same command may succeed once Redis is back, by the root cause of the error.
+ */
 export function isRedisOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error.cause !== undefined) return isRedisOutage(error.cause);
@@ -52,7 +54,7 @@ export function isRedisOutage(error: unknown): boolean {
   return 'code' in error && typeof error.code === 'string' && OUTAGE_MESSAGES.test(error.code);
 }
 
-/** The address without its password, for messages. */
+/** Returns the address without its password, for messages. */
 export function redactedRedisUrl(url: string): string {
   return url.replace(/(:\/\/[^:@/]*):[^@]*@/, '$1:***@');
 }
@@ -71,7 +73,7 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
     maxRetriesPerRequest: waits ? null : 0,
     enableOfflineQueue: waits,
     autoResendUnfulfilledCommands: waits,
-    // Of a connection that was cut without a word; a blocking command may take longer by design.
+    // Ends commands on a connection that was cut silently. Blocking commands take longer by design.
     ...(waits ? {} : { commandTimeout: COMMAND_TIMEOUT_MS }),
     retryStrategy: (attempts: number) =>
       Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
@@ -83,8 +85,8 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
  * Connects and resolves when the server answers. The caller ends the connection (`quit` or
  * `disconnect`).
  *
- * @throws QianmoError `usage` when the address is not one of Redis, `environment` when the server is
- *   down, refuses the password or is no Redis.
+ * @throws QianmoError `usage` when the address is not a Redis address, `environment` when the
+ *   server is down, refuses the password or is not Redis.
  */
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
   if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
@@ -106,7 +108,7 @@ export async function connectRedis(options: ConnectRedisOptions): Promise<Redis>
   return redis;
 }
 
-/** A server that accepts and stays silent is not seen by ioredis' own connect timeout. */
+/** The connect timeout of ioredis does not notice a server that accepts and stays silent. */
 function answerWithin(redis: Redis, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -139,13 +141,13 @@ function connectFailure(url: string, cause: unknown): QianmoError {
       what: 'Redis refuses the user or password',
       where,
       found,
-      cure: 'put the right ones into the address: redis://USER:PASSWORD@HOST:PORT',
+      cure: 'put the correct user and password into the address: redis://USER:PASSWORD@HOST:PORT',
       cause,
     });
   if (/RESP type|protocol error/i.test(found))
     return new QianmoError({
       kind: 'environment',
-      what: 'what answers at this address is not Redis',
+      what: 'the server at this address is not Redis',
       where,
       expected: 'an answer in the Redis protocol',
       cure: 'give the address of a Redis server: redis://HOST:PORT (rediss:// for TLS)',
@@ -162,7 +164,7 @@ function connectFailure(url: string, cause: unknown): QianmoError {
 }
 
 /**
- * What matters about the server.
+ * Reads the facts about the server that matter here.
  *
  * @throws QianmoError `environment` when the server may evict keys: it would throw away jobs.
  */

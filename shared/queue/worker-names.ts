@@ -1,13 +1,13 @@
-/** Who is connected to the queue, by name, as both of its ends see it. */
+/** Reads the names of the connected workers from a list of connections. */
 
-/** How a coordinator's look for stalled jobs is named among the workers, of which it is none. */
+/** The name under which BullMQ lists a coordinator's check for stalled jobs, which is no worker. */
 export const STALLED_CHECKER_NAME = 'stalled-checker';
 
-/** What stands before a worker's name in the name of its connection. */
+/** Precedes the worker's name in the name of its connection. */
 const WORKER_MARK = ':w:';
 
 /**
- * @param connections as BullMQ lists them. A worker that has no name is one all the same.
+ * @param connections as BullMQ lists them. A worker without a name counts too.
  */
 export function workerNamesOf(connections: readonly Readonly<Record<string, string>>[]): string[] {
   return connections

@@ -1,7 +1,7 @@
 /**
- * What a worker does with one job, from the bytes on the queue to the record it returns: parse and
- * fetch, which may be done ahead; then compute under a deadline, and put. Knows no queue. A failure
- * leaves as text that the dispatcher understands (`shared/queue/job-failure.ts`).
+ * Carries one job from the bytes on the queue to the record it returns: parse and fetch, which may
+ * be done ahead, then compute under a deadline, and put. It knows no queue. A failure becomes a
+ * text that the dispatcher understands (`shared/queue/job-failure.ts`).
  */
 
 import { z } from 'zod';
@@ -19,13 +19,13 @@ import {
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
 
-/** Above all that an executor needs before a job begins: its process ended, started, and again. */
+/** Bounds the time before a job begins, in which the executor may restart its process twice. */
 const BEGIN_TIMEOUT_MS = 300_000;
-/** What an executor may take to stop once told to; beyond it the worker is broken. */
+/** Bounds the time in which an executor must stop; after it the worker counts as broken. */
 const STOP_GRACE_MS = 10_000;
 
 export interface JobCarrier {
-  /** Blobs that live on for so long after each use. */
+  /** Returns a store whose blobs live for `lifetimeMs` after each use. */
   readonly blobsOf: (lifetimeMs: number) => BlobStore;
   readonly sharedInputs: InputCache;
   readonly executor: JobExecutor;
@@ -43,13 +43,13 @@ export class JobFailedError extends Error {
   }
 }
 
-/** The executor ignored its signal: the process that holds it must end. */
+/** Thrown when the executor ignored its signal. The process that holds it must end. */
 export class ExecutorStuckError extends Error {
   override readonly name = 'ExecutorStuckError';
 }
 
 /**
- * Everything a job needs to be computed.
+ * Fetches everything that a job needs to be computed.
  *
  * @throws JobFailedError
  */
@@ -170,7 +170,7 @@ async function withinDeadline(
   }
 }
 
-/** What the executor last heard of the job that it gave up. */
+/** The last report that the executor had of the job that it gave up. */
 function foundBy(error: unknown): { readonly found?: string } {
   const found = error instanceof QianmoError ? error.report.found : undefined;
   return found === undefined ? {} : { found };
@@ -190,7 +190,7 @@ function failureOf(error: unknown, job: Job): JobFailure {
   if (!(error instanceof QianmoError))
     return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
   const { where, expected, found, cure } = error.report;
-  // A spoilt input is mended by putting it again; the blob store has removed it.
+  // A damaged input is replaced by putting it again; the blob store has removed it.
   const isInput = [job.dense, job.rowPack, job.frozen].some(
     (ref) => ref !== undefined && where?.includes(ref.sha256) === true,
   );

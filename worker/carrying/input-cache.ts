@@ -1,15 +1,15 @@
 /**
- * Input blobs that jobs share, by content, so that a worker fetches dense ones once per outer step and
- * frozen ones once per run.
+ * Caches input blobs that jobs share, by content. A worker fetches dense inputs once per outer step
+ * and frozen inputs once per run.
  */
 
 import { LruCache } from '../../shared/base/lru-cache.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 
 /**
- * Room for four runs that take turns: the dense inputs of two outer steps and the frozen inputs of each.
- * Past inputs are never asked for again. Without this bound, small ones would pile up to the bound on
- * bytes.
+ * Room for four runs that take turns: the dense inputs of two outer steps and the frozen inputs of
+ * each. Past inputs are never asked for again. Without this bound, small ones would pile up to the
+ * bound on bytes.
  */
 const BLOB_COUNT_MAX = 12;
 
@@ -34,7 +34,7 @@ export class InputCache {
     return bytes;
   }
 
-  /** A job and the one ahead of it may ask for the same bytes at once. */
+  /** The job under way and the one held ahead may ask for the same bytes at once. */
   async #fetchedOnce(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
     const underWay = this.#fetchBySha256.get(ref.sha256);
     if (underWay !== undefined) return underWay;

@@ -1,7 +1,7 @@
 /**
  * Takes jobs from the queue one by one, keeps their locks, and finishes them or hands them back. It
- * takes a job ahead only when no other worker would go without. The timing is here; the queue itself
- * is a `JobConsumer`.
+ * takes a job ahead only when no other worker would go without. The timing is here; the queue
+ * itself is a `JobConsumer`.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -20,7 +20,7 @@ const WORKER_COUNT_AGE_MS_MAX = 5_000;
 export interface HeldJob {
   readonly jobId: string;
   readonly data: unknown;
-  /** Aborts when the lock is lost: the job is somebody else's, or gone. */
+  /** Aborts when the lock is lost: the job belongs to another worker, or is gone. */
   readonly lost: AbortSignal;
   complete(result: JobResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;
@@ -47,7 +47,7 @@ export class QueueIntake {
   readonly #holdingByJobId = new Map<string, Holding>();
   readonly #closing = new AbortController();
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
-  /** The wait under way, whose job nobody has been given yet. */
+  /** The wait under way, whose job has not been returned yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
   constructor({ consumer, clock, onError }: QueueIntakeOptions) {
@@ -57,7 +57,9 @@ export class QueueIntake {
     void this.#renewLocks();
   }
 
-  /** Waits for a job; null when none came for a while, or when the intake closes meanwhile. */
+  /**
+   * Waits for a job. Returns null when none came for a while, or when the intake closes meanwhile.
+   */
   async next(): Promise<HeldJob | null> {
     const closing = this.#closing.signal;
     if (closing.aborted) return null;
@@ -89,7 +91,7 @@ export class QueueIntake {
     return isPlenty === true ? this.#take({ wait: false }) : null;
   }
 
-  /** Whether a job that was taken ahead keeps another worker waiting. */
+  /** Returns whether a job that was taken ahead keeps another worker waiting. */
   async isQueueEmptyForOthers(): Promise<boolean> {
     const isEmpty = await this.#answered(
       async () => (await this.#consumer.waitingCount()) === 0 && (await this.#workerCount()) > 1,
@@ -145,7 +147,9 @@ export class QueueIntake {
     };
   }
 
-  /** Moves a job however long the server is away; a refused move leaves it to the end of its lock. */
+  /**
+   * Moves a job however long the server is away; a refused move leaves it to the end of its lock.
+   */
   async #moved(move: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
@@ -192,7 +196,7 @@ export class QueueIntake {
     return this.#workers.count;
   }
 
-  /** Null when the server does not answer, which is reported. */
+  /** Returns null and reports the error when the server does not answer. */
   async #answered<Answer>(ask: () => Promise<Answer>): Promise<Answer | null> {
     try {
       return await ask();

@@ -1,17 +1,17 @@
 /**
- * How long a worker that has refused a job stays away from the queue. The next is most likely of the
- * same run, and idle as it is it would take every job from under those that can do them.
+ * Keeps a worker that has refused a job away from the queue for a while. The next job is most
+ * likely of the same run, and the idle worker would take every job from workers that can do them.
  */
 
 const REST_MS_MIN = 1_000;
-/** Bounds what another run, whose jobs it could do, waits for it. */
+/** Bounds the time that another run, whose jobs the worker could do, waits for it. */
 const REST_MS_MAX = 10_000;
 
 export class RefusalRest {
   #refusalCount = 0;
   #dueMs = 0;
 
-  /** Whether it has refused since it last did a job: then it holds none ahead. */
+  /** True when the worker has refused a job since it last did one. It then holds no job ahead. */
   get isDoubtful(): boolean {
     return this.#refusalCount > 0;
   }
@@ -26,7 +26,7 @@ export class RefusalRest {
     this.#dueMs = 0;
   }
 
-  /** The rest that is due, in milliseconds; it is due once. */
+  /** Returns the rest that is due, in milliseconds. It is due once. */
   take(): number {
     const dueMs = this.#dueMs;
     this.#dueMs = 0;

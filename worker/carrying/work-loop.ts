@@ -1,8 +1,8 @@
 /**
- * A worker: takes jobs of any run from the queue, has them computed one at a time by the executor
- * and returns the records. While one is computed, the next one's inputs are fetched and the last
- * one's output is put. Holds nothing that matters and never imports a tensor library: the process
- * that talks to the queue must always be free to renew its locks.
+ * The loop of a worker. It takes jobs of any run from the queue, has the executor compute them one
+ * at a time, and returns the records. While a job is computed, the inputs of the next one are
+ * fetched and the output of the previous one is put. The worker holds no state that matters and
+ * never imports a tensor library: this process must always be free to renew its locks.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -22,13 +22,17 @@ import { InputCache } from './input-cache.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { RefusalRest } from './refusal-rest.js';
 
-/** Inputs that jobs share, kept in memory: two outer steps of a large trunk, or frozen tables. */
+/** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
-/** Beyond any `queue.blobByteCountMax` that makes sense: the run's own limit is the coordinator's. */
+/**
+ * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
+ */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
-/** A worker that cannot hand its job back in this time goes all the same: the lock will end. */
+/** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
 const STOP_TIMEOUT_MS = 5_000;
-/** How often a job that is held ahead is looked upon as one that another worker could do. */
+/**
+ * The interval at which a worker checks whether another worker needs the job that it holds ahead.
+ */
 const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
 export type WorkerEvent = RunEventOf<
@@ -43,7 +47,7 @@ export type WorkerEvent = RunEventOf<
 
 export interface RunWorkerOptions {
   readonly queue: JobQueue;
-  /** Shown on the queue board and in results. */
+  /** The name that the queue board and results show. */
   readonly name: string;
   /** Sets this worker's locks apart from those of any other worker. */
   readonly nonce: string;
@@ -55,7 +59,7 @@ export interface RunWorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void;
   /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
-  /** Whether a second job may be held while one is computed; true by default. */
+  /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
 }
 
@@ -124,7 +128,7 @@ function carrierOf(options: RunWorkerOptions, consumer: JobConsumer): JobCarrier
   };
 }
 
-/** What the steps of a worker's work share. */
+/** The parts of a worker that the steps of its loop share. */
 interface WorkBench {
   readonly carrier: JobCarrier;
   readonly intake: QueueIntake;
@@ -134,13 +138,13 @@ interface WorkBench {
   readonly takesAhead: boolean;
 }
 
-/** A held job whose inputs are on their way. */
+/** A held job whose inputs are being fetched. */
 interface TakenJob {
   readonly held: HeldJob;
   readonly fetching: Promise<JobInput>;
 }
 
-/** Ends when the worker is told to stop; what it then holds has been handed back. */
+/** Ends when the worker is told to stop. Jobs that it still held have been handed back by then. */
 async function workThroughJobs(bench: WorkBench): Promise<void> {
   const { stop, rest } = bench;
   let ahead: TakenJob | null = null;
@@ -153,7 +157,7 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
     const takesAhead = bench.takesAhead && !rest.isDoubtful;
     ahead = takesAhead ? await takenAhead(carrying.computed, bench) : null;
     await carrying.computed;
-    // One result at most is on its way while the next job is computed.
+    // At most one result is delivered while the next job is computed.
     await delivering;
     delivering = carrying.settled;
   }
@@ -170,14 +174,14 @@ async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
 
 function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
   const input = fetchJob(held.data, carrier);
-  // A failure is thrown where the job is carried, not as an unhandled rejection.
+  // The failure is thrown where the job is carried; this prevents an unhandled rejection.
   input.catch(() => undefined);
   return input;
 }
 
 /**
- * A job to compute after the one under way, when the queue has plenty. It is handed back when that
- * one takes so long that others run out of work.
+ * Takes a job to compute after the one under way, when the queue has plenty. The job is handed back
+ * when the one under way takes so long that others run out of work.
  *
  * @param computed resolves when the executor is free again.
  */
@@ -208,7 +212,7 @@ async function handBack(held: HeldJob, { onEvent }: WorkBench): Promise<void> {
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
 }
 
-/** Stopping has two reasons: a request from outside, or an executor that no longer obeys. */
+/** A worker stops on request, or because its executor ignores its signal. */
 interface StopSwitch {
   readonly stopped: Promise<void>;
   readonly signal: AbortSignal;
@@ -248,7 +252,7 @@ function carried(taken: TakenJob, bench: WorkBench): Carrying {
     isComputed = resolve;
   });
   const settled = carriedToItsEnd(taken, bench, isComputed).finally(isComputed);
-  // Thrown where it is awaited, which is later.
+  // It is thrown where it is awaited, which is later.
   settled.catch(() => undefined);
   return { computed, settled };
 }
@@ -287,7 +291,7 @@ async function carriedToItsEnd(
     onEvent({ kind: 'job-failed', jobId, failure, reason });
     await held.fail(error.failure);
   } finally {
-    // The worker's own signal outlives its jobs by far.
+    // The worker's own signal outlives its jobs, so listeners would pile up on it.
     stop.signal.removeEventListener('abort', onGiveUp);
   }
 }
@@ -311,6 +315,6 @@ async function endedInTime(working: Promise<void>, clock: Clock, stop: StopSwitc
   stop.failure ??= new QianmoError({
     kind: 'failed',
     what: `this worker could not hand its job back within ${STOP_TIMEOUT_MS} ms`,
-    cure: 'nothing is to be done: the job is delivered again when its lock has ended',
+    cure: 'no action needed: the job is delivered again when its lock has ended',
   });
 }

@@ -1,10 +1,16 @@
-/** Adam on embedding tables, whose moments are written in place: rows touched, or all that move. */
+/**
+ * Adam on embedding tables, with moments written in place: for touched rows only, or for all that
+ * move.
+ */
 
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import type { RowGradient } from './meta-gradient.js';
 import { forEachTouched } from './gradient-transformation.js';
 
-/** Of one outer step: direction = m / firstCorrection / (sqrt(v / secondCorrection) + epsilon). */
+/**
+ * The factors of one outer step: direction = m / firstCorrection / (sqrt(v / secondCorrection) +
+ * epsilon).
+ */
 export interface AdamStep {
   readonly firstMomentDecay: number;
   readonly secondMomentDecay: number;
@@ -18,7 +24,7 @@ export interface RowMoments {
   readonly second: EmbeddingTable;
 }
 
-/** Directions of the touched rows; all others and their moments stay as they are. */
+/** Computes directions of the touched rows. All other rows and their moments stay as they are. */
 export function touchedRows(
   { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
   gradient: RowGradient,
@@ -37,26 +43,27 @@ export function touchedRows(
 }
 
 /**
- * What a row of a table needs: nothing while both moments are 0, decay of the second while the
- * first is 0, all of it otherwise.
+ * The work that a table row needs: none while both moments are 0, decay of the second moment while
+ * the first is 0, a full update otherwise.
  */
 const BLANK = 0;
 const STILL = 1;
 const MOVING = 2;
 
 /**
- * By the values of a first moment, what its rows need. Follows from the moments, so it is no part of
- * the state; kept because looking at every row would cost more than moving those that move.
+ * The work that each row needs, by the array of first moments. It follows from the moments, so it
+ * is not part of the state. It is cached because checking every row would cost more than the
+ * updates.
  */
 const needsByTable = new WeakMap<Float32Array, Uint8Array>();
 
 /**
- * The least normal float32. Moments below it become 0: they move nothing that is seen, and
- * processors take a hundred times as long over them.
+ * The smallest normal float32. Moments below it become 0: they have no visible effect, and
+ * processors take a hundred times as long to compute with them.
  */
 const MOMENT_MIN = 2 ** -126;
 
-/** Directions of every row that moves; an untouched row has a gradient of 0. */
+/** Computes directions of every row that moves. An untouched row has a gradient of 0. */
 export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMoments): RowGradient {
   const { width, rowCount } = moments.first;
   const needs = needsByTable.get(moments.first.values) ?? needsOf(moments);
@@ -90,7 +97,7 @@ export function movedRows(step: AdamStep, gradient: RowGradient, moments: RowMom
 }
 
 /**
- * One row along row `gradientRow` of a gradient, rounded where a store to float32 would.
+ * Updates one row by row `gradientRow` of a gradient, rounded where a store to float32 would round.
  *
  * @returns whether the row has a first moment yet.
  */
@@ -122,7 +129,7 @@ function moveRow(
     if (v < MOMENT_MIN) v = 0;
     firsts[start + column] = m;
     seconds[start + column] = v;
-    // 0 / 0 without an epsilon: what has no moment does not move.
+    // Without an epsilon this is 0 / 0: a parameter without a moment does not move.
     if (m === 0) continue;
     stillMoves = true;
     directions[to + column] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);

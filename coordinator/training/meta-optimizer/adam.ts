@@ -1,4 +1,6 @@
-/** Scales updates by running moments: Adam without the learning rate, lazy or dense on table rows. */
+/**
+ * Scales updates by running moments: Adam without the learning rate, lazy or dense on table rows.
+ */
 
 import type { OptimizerState } from '../../checkpoints/training-state.js';
 import { movedRows, touchedRows, type AdamStep } from './adam-rows.js';
@@ -21,7 +23,7 @@ export interface AdamConstants {
   readonly firstMomentDecay: number;
   readonly secondMomentDecay: number;
   readonly epsilon: number;
-  /** What epsilon is added to: the root of the corrected second moment, or of the moment as it is. */
+  /** Whether epsilon is added to the root of the corrected second moment or of the raw one. */
   readonly epsilonOn?: 'corrected' | 'raw';
   /** Whether table rows that no task touched keep still; true when absent. */
   readonly lazy?: boolean;
@@ -40,7 +42,7 @@ export interface AdamConstants {
  * not touches. A row touched for the first time at a late t is therefore corrected too little and
  * takes a first step of (1 - b1) / sqrt(1 - b2) times the usual size (about 3 with the defaults).
  * With every row touched it is plain Adam. Dense table rows: an untouched row has a gradient of 0,
- * so that it goes on moving while its first moment lasts. Moments are float32, arithmetic is float64.
+ * and keeps moving while its first moment lasts. Moments are float32, arithmetic is float64.
  */
 export function scaleByAdam(constants: AdamConstants): GradientTransformation {
   return {
@@ -105,7 +107,7 @@ function adamStepOf(
   };
 }
 
-/** Renews the moments in place; they are of the shape of the gradient. */
+/** Updates the moments in place. They have the shape of the gradient. */
 function directions(
   { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
   gradient: Float32Array,

@@ -1,4 +1,4 @@
-/** Stages one after the other: the updates of each are the input of the next. */
+/** Applies stages one after the other: the updates of each are the input of the next. */
 
 import { emptyOptimizerState, type GradientTransformation } from './gradient-transformation.js';
 

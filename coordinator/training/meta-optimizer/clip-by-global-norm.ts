@@ -1,4 +1,6 @@
-/** Scales the whole meta-gradient down to a maximum L2 norm over dense tensors and rows together. */
+/**
+ * Scales the whole meta-gradient down to a maximum L2 norm over dense tensors and rows together.
+ */
 
 import { DivergenceError } from '../../../shared/base/errors.js';
 import type { MetaGradient } from './meta-gradient.js';
@@ -8,14 +10,14 @@ import {
   type GradientTransformation,
 } from './gradient-transformation.js';
 
-/** Norm of the last meta-gradient before clipping: what the run reports. */
+/** The norm of the last meta-gradient before clipping, which the run reports. */
 export const GRADIENT_NORM = 'clip.gradientNorm';
 
 /**
  * g * min(1, normMax / |g|) (Pascanu et al., ICML 2013).
  *
- * @throws DivergenceError when the norm is not finite. Every admitted gradient is
- *   finite, so this is a sum beyond float32: training has diverged.
+ * @throws DivergenceError when the norm is not finite. Every admitted gradient is finite, so the
+ *   sum exceeds float32: training has diverged.
  */
 export function clipByGlobalNorm(normMax: number): GradientTransformation {
   return {
@@ -29,7 +31,7 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
           what: 'training has diverged: the sum of finite task gradients is not finite',
           expected: 'a finite norm of the meta-gradient',
           found: `${norm}`,
-          cure: 'lower method.innerRate or training.optimizer.rate and train afresh',
+          cure: 'lower method.innerRate or training.optimizer.rate and train again',
         });
       const renewed = { ...state, scalars: { ...state.scalars, [GRADIENT_NORM]: norm } };
       if (norm <= normMax) return [updates, renewed];
@@ -39,7 +41,7 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
   };
 }
 
-/** Summed in float64 in the order of the spec, rows in order of id. */
+/** Sums in float64, variables and tables in the order of the spec, rows in the order of ids. */
 export function globalNormOf({ dense, rows }: MetaGradient): number {
   let squares = 0;
   for (const { values } of [...dense.values(), ...rows.values()])

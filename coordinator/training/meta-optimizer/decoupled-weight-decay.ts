@@ -10,9 +10,10 @@ import {
 } from './gradient-transformation.js';
 
 /**
- * update + decay * parameter (AdamW: Loshchilov and Hutter, ICLR 2019); the rate comes after, so the
- * pull is in proportion to it. Personal blocks are left alone: their initial values are adapted, and
- * a pull on them would fight the inner loop. An untouched row keeps its values until it is touched.
+ * update + decay * parameter (AdamW: Loshchilov and Hutter, ICLR 2019). The rate is applied later,
+ * so the decay is proportional to it. Personal blocks are not decayed: their initial values are
+ * adapted, and decay would work against the inner loop. An untouched row keeps its values until it
+ * is touched.
  */
 export function addDecoupledWeightDecay(
   decay: number,

@@ -2,13 +2,14 @@
  * One stage of the meta-optimizer: a pair of functions on values, after Optax. All state is passed
  * in and returned, so a checkpoint is exactly the state and a resume is bit for bit.
  *
- * Where purity is bent: a table has millions of rows and an outer step touches thousands, so
- * `update` writes the touched rows of state tables in place and returns the same tables; its cost
- * is in proportion to touched rows. The outer loop owns the state and must not use an old one after
- * an update. Dense tensors and scalars are replaced, never written to. Updates of the stage before
- * are never written to either.
+ * Tables are the exception to purity. A table has millions of rows and an outer step touches
+ * thousands, so `update` writes the touched rows of state tables in place and returns the same
+ * tables. Its cost is proportional to the touched rows. The outer loop owns the state and must not
+ * use an old one after an update. Dense tensors and scalars are replaced and never written to, and
+ * neither are the updates of the previous stage.
  *
- * "Touched" is: in a row pack of this outer step. Untouched rows and their state stay as they are.
+ * A row is touched when it is in a row pack of this outer step. Untouched rows and their state stay
+ * as they are.
  */
 
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
@@ -21,7 +22,7 @@ export interface GradientTransformation {
   /** Prefix of the stage's state: `adam` owns `adam.firstMoment/...` and the scalar `adam.…`. */
   readonly stage: string;
   init(params: MetaParameters): OptimizerState;
-  /** Returns the new updates and the whole state, with this stage's part of it renewed. */
+  /** Returns the new updates and the whole state, with this stage's part replaced. */
   update(
     updates: MetaGradient,
     state: OptimizerState,
@@ -35,7 +36,7 @@ export const emptyOptimizerState: OptimizerState = {
   scalars: {},
 };
 
-/** A zero tensor and table per variable and feature, named `PREFIX/NAME`. */
+/** Returns a zero tensor per variable and a zero table per feature, named `PREFIX/NAME`. */
 export function zeroSlots(
   prefix: string,
   params: MetaParameters,
@@ -65,7 +66,7 @@ export function scalarOf(state: OptimizerState, name: string): number {
   return scalar;
 }
 
-/** Every update, dense and rows alike, times a factor. */
+/** Multiplies every update, dense and rows alike, by a factor. */
 export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradient {
   return {
     dense: mapDense(updates.dense, (values) => scaled(values, factor)),
@@ -73,7 +74,7 @@ export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradie
   };
 }
 
-/** A loop: a callback for each of millions of elements would take most of an outer step. */
+/** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
 function scaled(values: Float32Array, factor: number): Float32Array {
   const products = new Float32Array(values.length);
   for (let i = 0; i < values.length; i += 1) products[i] = (values[i] ?? 0) * factor;

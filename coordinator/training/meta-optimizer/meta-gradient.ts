@@ -1,8 +1,10 @@
-/** The meta-gradient of one outer step: what the aggregator makes and the meta-optimizer consumes. */
+/**
+ * The meta-gradient of one outer step, which the aggregator makes and the meta-optimizer applies.
+ */
 
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
 
-/** Gradient, or update, of some rows of one table; every other row is untouched. */
+/** The gradient, or update, of some rows of one table. Every other row is untouched. */
 export interface RowGradient {
   /** Ascending and unique. */
   readonly ids: Int32Array;
@@ -11,8 +13,8 @@ export interface RowGradient {
 }
 
 export interface MetaGradient {
-  /** By variable name, in the order of the spec: the variables that learn. */
+  /** The variables that learn, by name in the order of the spec. */
   readonly dense: NamedTensors;
-  /** By feature name, in the order of the spec: every table that learns, with or without rows. */
+  /** Every table that learns, with or without rows, by feature in the order of the spec. */
   readonly rows: ReadonlyMap<string, RowGradient>;
 }

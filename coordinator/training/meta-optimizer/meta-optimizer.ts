@@ -14,7 +14,7 @@ import { accumulateMomentum } from './momentum.js';
 import { scaleBySchedule } from './schedule.js';
 import { keepTrainable } from './trainable.js';
 
-/** What may learn, then clip, direction, weight decay, rate: the order of AdamW. */
+/** Builds the stages in the order of AdamW: trainable, clipping, direction, weight decay, rate. */
 export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
@@ -29,7 +29,7 @@ export function metaOptimizerOf(
   );
 }
 
-/** One outer step. Writes table rows in place (see `gradient-transformation.ts`). */
+/** Applies one outer step. Table rows are written in place (see `gradient-transformation.ts`). */
 export function steppedState(
   optimizer: GradientTransformation,
   state: TrainingState,
@@ -43,13 +43,16 @@ export function steppedState(
   };
 }
 
-/** Parameters plus updates: dense variables are replaced, touched table rows written in place. */
+/**
+ * Adds updates to parameters: dense variables are replaced, touched table rows are written in
+ * place.
+ */
 export function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
   const dense = new Map(
     [...params.dense].map(([name, tensor]) => {
       const { shape, values } = tensor;
       const update = updates.dense.get(name)?.values;
-      // Nobody writes to a dense tensor, so that one may belong to several states.
+      // Dense tensors are never written to, so one may belong to several states.
       if (update === undefined) return [name, tensor];
       const sums = new Float32Array(values);
       addTo(sums, 0, update, 0, sums.length);

@@ -1,4 +1,7 @@
-/** Turns a direction into a step: times minus the rate, which follows a warm-up and a decay. */
+/**
+ * Turns a direction into a step by multiplying it with minus the rate, which follows a warm-up and
+ * a decay.
+ */
 
 import type { ScheduleConfig } from '../../../shared/config/training-config.js';
 import {
@@ -30,9 +33,9 @@ export function scaleBySchedule(
 }
 
 /**
- * The share of the rate at outer step 0, 1, ... Rises as (outerStep + 1) / warmupOuterSteps, so that
- * no step is spent on a rate of 0; then falls from 1 towards `finalShare`, reached at `outerSteps`,
- * in a line or in half a cosine (Loshchilov and Hutter, ICLR 2017).
+ * Returns the share of the rate at outer step 0, 1, ... It rises as (outerStep + 1) /
+ * warmupOuterSteps, so that no step has a rate of 0. Then it falls from 1 to `finalShare` at
+ * `outerSteps`, linearly or as half a cosine (Loshchilov and Hutter, ICLR 2017).
  */
 export function rateShareAt(
   outerStep: number,

@@ -1,4 +1,4 @@
-/** What of a run may learn: the rest of variables and tables is frozen. */
+/** Restricts learning to the named variables and tables; the others are frozen. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { isNamed } from '../../../shared/models/learned-names.js';
@@ -6,9 +6,9 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { emptyOptimizerState, type GradientTransformation } from './gradient-transformation.js';
 
 /**
- * Passes on the updates of what is named: variables, blocks of them (`layer0` for its weight and
- * bias) and tables by feature. What is not named neither moves nor counts in the gradient's norm,
- * and moments that it may have stay as they are.
+ * Passes on the updates of the named variables, blocks of variables (`layer0` for its weight and
+ * bias) and tables by feature. The others neither move nor count in the gradient's norm, and their
+ * moments stay as they are.
  */
 export function keepTrainable(trainable: readonly string[] | undefined): GradientTransformation {
   return {
@@ -26,7 +26,7 @@ export function keepTrainable(trainable: readonly string[] | undefined): Gradien
   };
 }
 
-/** @throws QianmoError of kind `usage` when a name is nothing of the model's or the method's. */
+/** @throws QianmoError `usage` when neither the model nor the method has a given name. */
 export function requireTrainable(
   { variables, tables }: Pick<ModelSpec, 'variables' | 'tables'>,
   trainable: readonly string[] | undefined,

@@ -65,7 +65,7 @@ describe('connectRedis', () => {
       connectRedis({ url: `redis://127.0.0.1:${port}`, role: 'producer' }),
     );
     server.close();
-    expect(failure.report.what).toBe('what answers at this address is not Redis');
+    expect(failure.report.what).toBe('the server at this address is not Redis');
   });
 
   it('does not wait for a server that accepts and stays silent', async () => {

@@ -75,7 +75,7 @@ describe('the in-memory dispatcher', () => {
         '  where:    outer step 7, job 0',
         '  expected: a usable result within 2 attempts',
         '  found:    its result was refused: not_finite',
-        '  cure:     training diverges: lower method.innerRate or training.optimizer.rate and train afresh',
+        '  cure:     training diverges: lower method.innerRate or training.optimizer.rate and train again',
       ].join('\n'),
     );
   });
