@@ -44,13 +44,19 @@ const settings = z.strictObject({
   kind: z.literal('encoder'),
   ...innerLoopSettings,
   ...orderSettings,
-  innerSteps: z.int().nonnegative().max(100).default(1),
-  /** Numbers that a support row is encoded as. */
-  rowWidth: width.default(32),
-  /** Numbers that a task is encoded as. */
-  taskWidth: width.default(16),
-  /** Features of support rows that are encoded beside their label; all when absent. */
-  features: z.array(z.string().min(1)).min(1).optional(),
+  innerSteps: z
+    .int()
+    .nonnegative()
+    .max(100)
+    .default(1)
+    .describe('Gradient steps after the encoded start; 0 takes none.'),
+  rowWidth: width.default(32).describe('Width of the encoding of a support row.'),
+  taskWidth: width.default(16).describe('Width of the encoding of a task.'),
+  features: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Features of support rows that are encoded with their label; all when absent.'),
 });
 
 type Settings = z.infer<typeof settings>;

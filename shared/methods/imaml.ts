@@ -20,10 +20,22 @@ export const imaml = defineMethod({
     ...innerLoopSettings,
     ...fixedRateSettings,
     innerSteps: innerLoopSettings.innerSteps.default(10),
-    /** Lambda of the paper, which has 2 for images: the larger, the nearer a task stays to the start. */
-    proximalWeight: z.number().positive().max(10_000).default(1),
-    /** Conjugate-gradient steps; exact from the number of a task's parameters on. */
-    iterationCount: z.int().positive().max(100).default(5),
+    proximalWeight: z
+      .number()
+      .positive()
+      .max(10_000)
+      .default(1)
+      .describe(
+        'Weight of the pull towards the start (lambda in the paper, which uses 2 for images).',
+      ),
+    iterationCount: z
+      .int()
+      .positive()
+      .max(100)
+      .default(5)
+      .describe(
+        'Conjugate-gradient iterations. As many as a task has personal parameters are exact.',
+      ),
   }),
   planOf: ({ iterationCount, proximalWeight, ...settings }) => ({
     ...adaptationBy(settings, {

@@ -37,8 +37,12 @@ export const learnedRule = defineMethod({
     ...innerLoopSettings,
     ...orderSettings,
     order: orderSettings.order.default('second'),
-    /** Width of Q; 0 leaves it out. */
-    rank: z.int().min(0).max(64).default(4),
+    rank: z
+      .int()
+      .min(0)
+      .max(64)
+      .default(4)
+      .describe('Rank of the part of the update that couples parameters; 0 leaves it out.'),
   }),
   planOf: ({ rank, ...loop }) => {
     const { variables, ...stepping } = learnedRuleStep(rank);

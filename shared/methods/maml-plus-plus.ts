@@ -37,15 +37,21 @@ export const mamlPlusPlus = defineMethod({
     ...innerLoopSettings,
     ...orderSettings,
     order: orderSettings.order.default('second'),
-    /** False: the rates stay as `innerRate` and `rateFactors` say. */
-    learnsRates: z.boolean().default(true),
+    learnsRates: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Learns the inner rates. Otherwise `innerRate` and `rateFactors` stay as they are.',
+      ),
     rates: rateGranularity.default(RATES_BY_DEFAULT),
-    ratesDifferByStep: z.boolean().default(true),
+    ratesDifferByStep: z.boolean().default(true).describe('Learns rates of its own for each step.'),
     ...learnedRateSettings,
-    /** Outer steps until the loss after the last inner step is the only one; 0: from the first on. */
-    multiStepOuterSteps: outerStepCount,
-    /** Outer steps of first order at the beginning. */
-    firstOrderOuterSteps: outerStepCount,
+    multiStepOuterSteps: outerStepCount.describe(
+      'Outer steps over which the weights of the losses after earlier inner steps fall to 0. 0 uses the loss after the last inner step only.',
+    ),
+    firstOrderOuterSteps: outerStepCount.describe(
+      'Outer steps at the start of training that use the first order.',
+    ),
   }),
   planOf: (settings) => {
     const outer = derivativeBy(settings);

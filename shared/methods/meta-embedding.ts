@@ -32,15 +32,36 @@ export const metaEmbedding = defineMethod({
   settings: z
     .strictObject({
       kind: z.literal('meta-embedding'),
-      /** Features that all rows of an adgroup share, and that say what it is. */
-      attributes: z.array(z.string().min(1)).min(1),
-      innerSteps: z.int().positive().max(100).default(1),
-      innerRate: z.number().positive().max(100).default(1e-4),
-      /** Share of the outer loss that is the loss of the generated embedding as it is. */
-      coldShare: z.number().min(0).lt(1).default(0.1),
-      form: z.enum(['paper', 'released']).default('paper'),
-      /** Support rows of an outer step; of the released form alone. */
-      rowsPerStep: z.int().positive().optional(),
+      attributes: z
+        .array(z.string().min(1))
+        .min(1)
+        .describe(
+          'Features that all rows of an adgroup share and that the embedding is made from.',
+        ),
+      innerSteps: z
+        .int()
+        .positive()
+        .max(100)
+        .default(1)
+        .describe('Gradient steps of the generated embedding.'),
+      innerRate: z.number().positive().max(100).default(1e-4).describe('The rate of these steps.'),
+      coldShare: z
+        .number()
+        .min(0)
+        .lt(1)
+        .default(0.1)
+        .describe('Share of the outer loss that is the loss of the generated embedding itself.'),
+      form: z
+        .enum(['paper', 'released'])
+        .default('paper')
+        .describe(
+          'The inner step of the paper, or that of the released code, which moves each row by its own gradient.',
+        ),
+      rowsPerStep: z
+        .int()
+        .positive()
+        .optional()
+        .describe('Support rows of an outer step; with `form: released` only.'),
     })
     .refine(({ form, rowsPerStep }) => (form === 'released') === (rowsPerStep !== undefined), {
       path: ['rowsPerStep'],

@@ -51,20 +51,36 @@ const settings = z.strictObject({
   kind: z.literal('paml-gate'),
   ...innerLoopSettings,
   ...orderSettings,
-  /** Numbers that a preference consists of. */
-  preferenceWidth: z.int().min(1).max(1024).default(32),
-  /** Features of support rows that the preference is made of; all when absent. */
-  features: z.array(z.string().min(1)).min(1).optional(),
-  /** Features that all rows of a task share: known without support rows, too. */
-  attributes: z.array(z.string().min(1)).default([]),
-  /** Tasks whose preferences the gate reads, too: training tasks that share most ids of a feature. */
+  preferenceWidth: z
+    .int()
+    .min(1)
+    .max(1024)
+    .default(32)
+    .describe('Width of the preference vector of a task.'),
+  features: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Features of support rows that the preference is made from; all when absent.'),
+  attributes: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Features that all rows of a task share. They are known without support rows.'),
   neighbours: z
     .strictObject({
-      /** A category or bag. */
-      feature: z.string().min(1),
-      count: z.int().min(1).max(NEIGHBOURS_MAX).default(NEIGHBOURS_MAX),
+      feature: z
+        .string()
+        .min(1)
+        .describe('The category or bag whose shared ids make tasks neighbours.'),
+      count: z
+        .int()
+        .min(1)
+        .max(NEIGHBOURS_MAX)
+        .default(NEIGHBOURS_MAX)
+        .describe('Largest number of neighbours of a task.'),
     })
-    .optional(),
+    .optional()
+    .describe('The gate also reads the preferences of the training tasks that share most ids.'),
 });
 
 type Settings = z.infer<typeof settings>;

@@ -39,12 +39,24 @@ export const pamlRate = defineMethod({
     kind: z.literal('paml-rate'),
     ...innerLoopSettings,
     ...orderSettings,
-    /** Of the tree: 2^depth leaves. */
-    treeDepth: z.int().min(1).max(8).default(3),
-    /** How far a step of the outer optimizer moves the rate of a leaf, over how far it moves r~. */
-    leafRateScale: z.number().positive().max(1000).default(1),
-    /** Features that all rows of a task share: their embeddings are task features. */
-    attributes: z.array(z.string().min(1)).default([]),
+    treeDepth: z
+      .int()
+      .min(1)
+      .max(8)
+      .default(3)
+      .describe('Depth of the tree, which has 2^depth leaves.'),
+    leafRateScale: z
+      .number()
+      .positive()
+      .max(1000)
+      .default(1)
+      .describe(
+        'How far an outer step moves the rate of a leaf, divided by how far it moves the shared rate.',
+      ),
+    attributes: z
+      .array(z.string().min(1))
+      .default([])
+      .describe('Features that all rows of a task share; their embeddings are task features.'),
   }),
   planOf: ({ treeDepth, leafRateScale, attributes, ...loop }) => ({
     ...adaptationBy(loop, {

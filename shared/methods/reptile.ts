@@ -20,8 +20,12 @@ export const reptile = defineMethod({
     kind: z.literal('reptile'),
     ...innerLoopSettings,
     ...fixedRateSettings,
-    /** Whether the steps go on over the query rows, in as many minibatches: the paper divides no rows. */
-    continuesOnQuery: z.boolean().default(false),
+    continuesOnQuery: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Continues the steps over the query rows, in as many minibatches. The paper does not divide rows.',
+      ),
   }),
   planOf: ({ continuesOnQuery, ...settings }) => ({
     ...adaptationBy(settings, fixedRates(settings.rateFactors)),

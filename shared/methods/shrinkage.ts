@@ -48,15 +48,21 @@ export const shrinkage = defineMethod({
   settings: z.strictObject({
     kind: z.literal('shrinkage'),
     ...innerLoopSettings,
-    innerRate: innerLoopSettings.innerRate.unwrap().default(1),
+    innerRate: innerLoopSettings.innerRate
+      .unwrap()
+      .default(1)
+      .describe('The rate of the inner steps.'),
     ...orderSettings,
-    /**
-     * Prior standard deviation of personal parameters before training: of all, or by personal block,
-     * as `{ output: 2 }`; the default for the others.
-     */
-    priorDeviation: scaleByBlock.default(PRIOR_DEVIATION),
-    /** Curvature of the loss in a parameter over that in the bias, before training; named alike. */
-    curvature: scaleByBlock.default(CURVATURE_OVER_BIAS),
+    priorDeviation: scaleByBlock
+      .default(PRIOR_DEVIATION)
+      .describe(
+        'Prior standard deviation of personal parameters before training: one number for all, or one by personal block, as in `{ output: 2 }`, and the default for the others.',
+      ),
+    curvature: scaleByBlock
+      .default(CURVATURE_OVER_BIAS)
+      .describe(
+        'Curvature of the loss in a parameter divided by that in the bias, before training: one number for all, or one by personal block.',
+      ),
   }),
   planOf: (settings) => ({
     ...adaptationBy(settings, {

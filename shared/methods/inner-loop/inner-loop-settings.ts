@@ -6,41 +6,50 @@ import { levelShiftOf, LevelShiftSchema } from './level-shift-settings.js';
 import type { MethodPlan, OuterGradient } from './method.js';
 
 export const innerLoopSettings = {
-  innerSteps: z.int().positive().max(100).default(3),
-  innerRate: z.number().positive().max(100).default(0.1),
-  /**
-   * Share of the outer loss that is the loss before adaptation, over support and query rows: the
-   * cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.
-   */
-  coldShare: z.number().min(0).lt(1).default(0),
-  /** Inner momentum; 0 is none. */
-  momentum: z.number().min(0).lt(1).default(0),
-  /**
-   * Minibatches of the support rows, which the inner steps see in turn: of M, step s sees every M-th
-   * row from the (s mod M)-th on. A task with too few rows stands still in the steps that see none.
-   */
-  supportBatches: z.literal([1, 2, 4, 8]).default(1),
-  /**
-   * One shift of the logits per task after its inner steps, the mode under a normal prior whose
-   * deviation is learned in the outer loop: an empirical-Bayes level. As `{ features }` one more
-   * for each value of these category features. Where no block is personal, the inner rate of a setting
-   * that is evaluated, over this one, is a factor of the prior variances.
-   */
-  levelShift: LevelShiftSchema.default(false),
+  innerSteps: z
+    .int()
+    .positive()
+    .max(100)
+    .default(3)
+    .describe('Gradient steps that a task takes on its support set.'),
+  innerRate: z.number().positive().max(100).default(0.1).describe('The rate of the inner steps.'),
+  coldShare: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe(
+      'Share of the outer loss that is the loss before adaptation, over support and query rows: the cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.',
+    ),
+  momentum: z.number().min(0).lt(1).default(0).describe('Momentum of the inner steps; 0 is none.'),
+  supportBatches: z
+    .literal([1, 2, 4, 8])
+    .default(1)
+    .describe(
+      'Number of minibatches into which the support rows are divided. With M minibatches, step s uses every M-th row from row (s mod M) on. A task with too few rows does not move in a step without rows.',
+    ),
+  levelShift: LevelShiftSchema.default(false).describe(
+    'Adds one shift of the logits per task after its inner steps: the mode under a normal prior whose deviation is learned in the outer loop (an empirical-Bayes level). `{ features }` adds one more shift for each value of these category features. Where no block is personal, the evaluated inner rate divided by `innerRate` is a factor of the prior variances.',
+  ),
 };
 
 export const secondOrderSettings = {
-  /**
-   * What the way back through the inner steps reads: all that they computed, `kept`, or only the
-   * blocks between them, the rest `recomputed`: slower, in the memory of one step.
-   */
-  path: z.enum(['kept', 'recomputed']).default('kept'),
+  path: z
+    .enum(['kept', 'recomputed'])
+    .default('kept')
+    .describe(
+      'What the second-order backward pass reads. `kept`: everything that the inner steps computed. `recomputed`: only the blocks between the steps; the rest is computed again, which is slower and needs the memory of one step.',
+    ),
 };
 
-/** Of methods that exist in both orders. */
+/** The settings of methods that exist in both orders. */
 export const orderSettings = {
-  /** `first` takes the inner gradients for constants; `second` differentiates through them. */
-  order: z.enum(['first', 'second']).default('first'),
+  order: z
+    .enum(['first', 'second'])
+    .default('first')
+    .describe(
+      '`first` treats the inner gradients as constants; `second` differentiates through them.',
+    ),
   ...secondOrderSettings,
 };
 

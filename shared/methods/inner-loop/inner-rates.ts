@@ -20,23 +20,30 @@ interface RateFactors {
 
 const rateFactors = z.record(z.string(), z.number().positive().max(1000)).default({});
 
-/** Of methods whose rates are fixed. */
+/** The settings of methods whose rates are fixed. */
 export const fixedRateSettings = {
-  /** Factors of `innerRate` by personal block, as `{ output: 0.1 }`; 1 for the others. */
-  rateFactors,
+  rateFactors: rateFactors.describe(
+    'Factors of `innerRate` by personal block, as in `{ output: 0.1 }`; 1 for the others.',
+  ),
 };
 
-/** What has a rate of its own: everything together, each personal block, each parameter. */
-export const rateGranularity = z.enum(['global', 'block', 'parameter']);
+/** The parameters that share a learned rate. */
+export const rateGranularity = z
+  .enum(['global', 'block', 'parameter'])
+  .describe(
+    'Which parameters share a learned rate: all of them, those of a personal block, or none.',
+  );
 
 export const learnedRateSettings = {
-  /**
-   * The factors that the learned rates begin with, by personal block; 1 for the others. One rate for
-   * everything begins with 1, and is multiplied by them.
-   */
-  rateFactors,
-  /** A learned rate may fall below 0, and then climbs; clamped, 0 is used in its place. */
-  clampsRates: z.boolean().default(false),
+  rateFactors: rateFactors.describe(
+    'Initial factors of the learned rates by personal block; 1 for the others. With `rates: global` they multiply the one learned rate.',
+  ),
+  clampsRates: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Uses 0 in place of a learned rate that is negative. Otherwise such a rate climbs the loss.',
+    ),
 };
 
 export interface LearnedRates {

@@ -11,7 +11,12 @@ import { requireFeatures } from './support-features.js';
 
 export const LevelShiftSchema = z.union([
   z.boolean(),
-  z.strictObject({ features: z.array(z.string().min(1)).min(1) }),
+  z.strictObject({
+    features: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe('The category features whose values have a shift each.'),
+  }),
 ]);
 
 /** `[1]`: of the level. */

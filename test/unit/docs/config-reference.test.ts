@@ -13,6 +13,13 @@ describe('configuration reference', () => {
     expect(readFileSync('infra/docs/configuration.md', 'utf8')).toBe(configReference());
   });
 
+  test('every field has a meaning', () => {
+    const bare = configReference()
+      .split('\n')
+      .filter((line) => /^\| `/.test(line) && /\|\s*\|$/.test(line));
+    expect(bare).toEqual([]);
+  });
+
   test('a field shows type, bounds, default and meaning', () => {
     const schema = z.strictObject({
       shards: z.int().min(1).max(4096).default(8).describe('Parts of the store | files.'),
