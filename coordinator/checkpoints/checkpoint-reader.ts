@@ -217,7 +217,7 @@ class Search {
   #noneIsWhole(): QianmoError {
     return new QianmoError({
       kind: 'data',
-      what: 'there are checkpoints, but none is whole',
+      what: 'there are checkpoints, but none is complete',
       where: this.#store.address,
       found: `\n${this.#damages.map((damage) => `    ${damage}`).join('\n')}`,
       cure: 'restore the objects named above from a backup, or start again with --fresh',
@@ -256,7 +256,7 @@ function refusalOf(
     new QianmoError({ kind: 'usage', what, where, expected, found, cure });
   if (manifest.run !== identity.runName)
     return refuse(
-      'this output holds the checkpoints of another run',
+      'this output contains the checkpoints of another run',
       `checkpoints of run ${identity.runName}`,
       `checkpoints of run ${manifest.run}`,
       'choose another output for this run, or start again here with --fresh',
@@ -270,8 +270,8 @@ function refusalOf(
         .map((difference) => `    ${difference}`)
         .join('\n')}`,
       differences.some((difference) => /\.plugin: /.test(difference))
-        ? 'give --plugin the file that the run began with, choose another output, or start again here with --fresh'
-        : 'set these fields back, choose another output, or start again here with --fresh',
+        ? 'give --plugin the file that the run started with, choose another output, or start again here with --fresh'
+        : 'restore these fields, choose another output, or start again here with --fresh',
     );
   }
   if (manifest.storeDigest !== identity.storeDigest)
@@ -279,12 +279,14 @@ function refusalOf(
       'the checkpoint was made from another task store',
       `a store with digest ${manifest.storeDigest}`,
       `one with digest ${identity.storeDigest}`,
-      'name the store that the run began with, choose another output, or start again with --fresh',
+      'name the store that the run started with, choose another output, or start again with --fresh',
     );
   return null;
 }
 
-/** How names, shapes and order differ from those of the model, as sentences; empty when they do not. */
+/**
+ * How names, shapes and order differ from those of the model, as sentences; empty when they do not.
+ */
 function modelMisfits(meta: MetaParameters, spec: ModelSpec): string[] {
   const found = [
     ...[...meta.dense].map(([name, { shape }]) => `${name} [${shape.join(', ')}]`),

@@ -191,9 +191,9 @@ class RunCheckpointStore implements Checkpoints {
     if (found !== null && areEqual(found.bytes, bytes)) return;
     throw new QianmoError({
       kind: 'environment',
-      what: 'the object store does not give back what was written',
+      what: 'the object store does not return what was written',
       where: `${store.address}/${key}`,
-      cure: 'see whether something else deletes or changes objects there, or the disk is failing',
+      cure: 'check whether something else deletes or changes objects there, and whether the disk is failing',
     });
   }
 
@@ -244,10 +244,10 @@ class RunCheckpointStore implements Checkpoints {
       kind: 'failed',
       what:
         found === null
-          ? 'the pointer to the latest checkpoint was removed while this run was going on'
-          : `another coordinator wrote a checkpoint of run ${runName} while this one was going on`,
+          ? 'the pointer to the latest checkpoint was removed during this run'
+          : `another coordinator wrote a checkpoint of run ${runName} during this run`,
       where: `${store.address}/${LATEST_KEY}`,
-      cure: 'let only one coordinator run; this one has stopped and has overwritten nothing',
+      cure: 'run only one coordinator; this one has stopped without overwriting anything',
     });
   }
 

@@ -1,4 +1,4 @@
-/** From evaluated runs to the numbers of a comparison. Pure but for the seed. */
+/** Computes the numbers of a comparison from evaluated runs. Pure, given the seed. */
 
 import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -27,16 +27,16 @@ import { demandSameRows } from './same-rows.js';
 
 export interface ChosenRun {
   readonly evaluated: EvaluatedRun;
-  /** Null: the arm that the run is for. */
+  /** Null stands for the arm that the run was made for. */
   readonly arm: string | null;
 }
 
 interface ComparisonSettings {
-  /** Upper edges of the size buckets, in support rows; those of the first run by default. */
+  /** Upper edges of the size buckets, in support rows. The default is the edges of the first run. */
   readonly sizeBucketEdges?: readonly number[];
 }
 
-/** Colours on the page. */
+/** The page has this many colours. */
 const COMPARED_RUNS_MAX = 8;
 
 /**
@@ -51,10 +51,10 @@ export function compareRuns(
   if (first === undefined || chosen.length < 2 || chosen.length > COMPARED_RUNS_MAX)
     throw new QianmoError({
       kind: 'usage',
-      what: 'a comparison is of two or more runs',
+      what: 'a comparison needs at least two runs',
       expected: `2 to ${COMPARED_RUNS_MAX} runs or arms of runs`,
       found: `${chosen.length}`,
-      cure: 'name them one after the other: qianmo compare runs/a runs/b runs/b:finetuned',
+      cure: 'name the runs one after the other: qianmo compare runs/a runs/b runs/b:finetuned',
     });
   const { report, logits } = first.evaluated;
   for (const { evaluated } of chosen.slice(1)) demandSameRows(first.evaluated, evaluated);
@@ -97,9 +97,9 @@ function logitsOf({ logits }: EvaluatedRun, arm: string): Float32Array {
 
 interface Compared {
   readonly rows: EvaluatedRun['logits']['rows'];
-  /** Of each task, in the first run. */
+  /** The support row count of each task in the first run. */
   readonly supportRowCounts: readonly number[];
-  /** By run, `[rowCount]`. */
+  /** The logits of each run, `[rowCount]`. */
   readonly logits: readonly Float32Array[];
 }
 
@@ -190,14 +190,14 @@ function histogramsAgainstFirst(
   return histogramsOf(differences).map(({ name, ...histogram }) => ({ label: name, ...histogram }));
 }
 
-/** Rows to predict are the same for every run; rows to adapt on need not be. */
+/** Every run predicts the same rows, but runs may have adapted on different ones. */
 function otherSupportAdgroupCount(compared: Compared, { logits }: EvaluatedRun): number {
   return positionsOf(compared, EVERY_ADGROUP).filter(
     (position) => logits.supportRowCounts[position] !== compared.supportRowCounts[position],
   ).length;
 }
 
-/** A bucket that is empty is not among the slices; its neighbours know its edges. */
+/** An empty bucket has no slice; its edges follow from those of its neighbours. */
 function bucketEdgesOf({ slices }: EvaluationReport): number[] {
   return slices
     .slice(1)
@@ -207,7 +207,7 @@ function bucketEdgesOf({ slices }: EvaluationReport): number[] {
     ]);
 }
 
-/** Of a label of values only. */
+/** Only labels that are values have it. */
 function ndcgAtOf({ slices }: EvaluationReport): number | undefined {
   return slices[0]?.arms[0]?.metrics.values?.ndcgAt;
 }

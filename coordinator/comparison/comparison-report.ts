@@ -1,45 +1,45 @@
 /**
- * A comparison of evaluated runs as data: what the table, the page and other programs read.
- * Versioned; a value that is not defined on its rows is null, never NaN.
+ * A comparison of evaluated runs as data. The table, the page and other programs read it. The format
+ * is versioned. A value that is not defined on its rows is null, never NaN.
  */
 
 import { z } from 'zod';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 import { CellSchema, IntervalSchema, MetricsSchema } from '../scoring/evaluation-report.js';
 
-/** Raised when a field changes meaning or goes away. */
+/** Raised when a field changes its meaning or is removed. */
 export const COMPARISON_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 const difference = IntervalSchema.nullable();
 
-/** Of the run minus the first run, on the same draws of adgroups. */
+/** Differences of a run from the first run, on the same draws of adgroups. */
 const RunDifferencesSchema = z.strictObject({
   logloss: difference,
   loglossPerAdgroup: difference,
   normalisedEntropy: difference,
   auc: difference,
   gauc: difference,
-  /** Of |ln(predicted / actual clicks)|: how far off, whichever way. */
+  /** The difference in |ln(predicted / actual clicks)|, the distance from perfect calibration. */
   calibrationError: difference,
 });
 
 const ComparedSliceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
-  /** Null: no upper bound. */
+  /** Null means no upper bound. */
   supportRowCountMax: count.nullable(),
   adgroupCount: count,
   queryRowCount: count,
   impressions: z.number(),
   clicks: z.number(),
-  /** Draws behind the intervals of AUC, which cost a pass over the rows each. */
+  /** Draws behind the intervals of AUC. Each of them costs a pass over the rows. */
   aucBootstrapSamples: count,
   /** In the order of `runs`. */
   runs: z.array(
     z.strictObject({
       metrics: MetricsSchema,
-      /** Null: the first run. */
+      /** Null for the first run. */
       differences: RunDifferencesSchema.nullable(),
     }),
   ),
@@ -47,23 +47,23 @@ const ComparedSliceSchema = z.strictObject({
 
 export const ComparisonReportSchema = z.strictObject({
   formatVersion: z.literal(COMPARISON_FORMAT_VERSION),
-  /** What the rows are labelled with; absent: clicks. Of values, `logloss` is a squared error. */
+  /** The label of the rows; clicks if absent. For values, `logloss` is a squared error. */
   label: TaskLabelSchema.optional(),
   confidence: z.number(),
   bootstrapSamples: count,
   calibrationBins: count,
-  /** The first is what the others are compared with. */
+  /** The others are compared with the first. */
   runs: z
     .array(
       z.strictObject({
-        /** `RUN:ARM`, numbered where that is not unique. */
+        /** `RUN:ARM`, with a number if that is not unique. */
         label: z.string(),
         run: z.string(),
         arm: z.string(),
-        /** What was chosen for the arm on validation adgroups; null where nothing was. */
+        /** The cell chosen for the arm on validation adgroups; null if there was no choice. */
         cell: CellSchema.nullable(),
         validationLogloss: z.number().nullable(),
-        /** Places of nDCG in its own evaluation; of a label of values only. */
+        /** Places of nDCG in its own evaluation. Only labels that are values have it. */
         ndcgAt: z.int().positive().optional(),
         /** Adgroups with another number of support rows than in the first run. */
         otherSupportAdgroupCount: count,
@@ -78,7 +78,7 @@ export const ComparisonReportSchema = z.strictObject({
       }),
     )
     .min(2),
-  /** First all test adgroups, then the size buckets that have any, ascending. */
+  /** All test adgroups first, then the size buckets that are not empty, ascending. */
   slices: z.array(ComparedSliceSchema).min(1),
   calibrationCurves: z.array(
     z.array(
@@ -89,7 +89,7 @@ export const ComparisonReportSchema = z.strictObject({
       }),
     ),
   ),
-  /** Of each run but the first: logloss per adgroup minus the first run's. */
+  /** Logloss per adgroup minus that of the first run, for each run but the first. */
   differenceHistograms: z.array(
     z.strictObject({
       label: z.string(),

@@ -1,4 +1,4 @@
-/** What `qianmo evaluate` left of a run, read for a comparison and verified. */
+/** Reads and verifies what `qianmo evaluate` wrote for a run, so that it can be compared. */
 
 import { nearestName } from '../../shared/base/nearest-name.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -22,7 +22,7 @@ interface RunArgument {
 
 const LATEST_CHECKPOINT_KEY = 'checkpoints/latest.json';
 
-/** The colon of `s3://` or `file://` is followed by slashes; that of an arm is not. */
+/** Slashes follow the colon of `s3://` or `file://`, but not the colon before an arm. */
 export function parseRunArgument(text: string): RunArgument {
   const parts = /^(.+):([^:/]+)$/.exec(text);
   return parts === null
@@ -31,7 +31,7 @@ export function parseRunArgument(text: string): RunArgument {
 }
 
 /**
- * @param segment of which to read the evaluation, where the run's tasks have segments
+ * @param segment the segment whose evaluation is read, if the run's tasks have segments
  * @throws QianmoError `usage` when there is no evaluation, `data` when it is damaged.
  */
 export async function readEvaluatedRun(
@@ -71,11 +71,11 @@ function verifiedLogits(
     const { expected, found } = cause.report;
     throw new QianmoError({
       kind: 'data',
-      what: 'the logits of the test rows are not those of the report beside them',
+      what: 'the logits of the test rows do not belong to the report beside them',
       where,
       ...(expected === undefined ? {} : { expected }),
       ...(found === undefined ? {} : { found }),
-      cure: 'an evaluation was stopped or a file changed: evaluate the run again',
+      cure: 'an evaluation was interrupted or a file was changed: evaluate the run again',
     });
   }
 }
@@ -89,7 +89,7 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
       where: store.address,
       expected: reportKey,
       found: others.join(', '),
-      cure: 'name one of its segments with --segment, or none where it has none',
+      cure: 'name one of its segments with --segment, or leave --segment out if it has none',
     });
   const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
   return new QianmoError({
@@ -107,8 +107,8 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
 }
 
 /**
- * The arm asked for, else the one the run is for: `meta-adapted` if it is there, else the one with
- * the lowest validation logloss, else the last. Never chosen by what it scores on test rows.
+ * The requested arm, or else the arm that the run was made for: `meta-adapted` if it is there, else
+ * the arm with the lowest validation logloss, else the last one. Scores on test rows never decide.
  *
  * @throws QianmoError `usage` when the run has no such arm.
  */
@@ -123,7 +123,8 @@ export function armOf({ address, report, logits }: EvaluatedRun, asked: string |
       where: address,
       expected: `one of ${known.join(', ')}`,
       found: asked,
-      cure: nearest === null ? 'name one of those after the colon' : `did you mean ${nearest}?`,
+      cure:
+        nearest === null ? 'write one of these names after the colon' : `did you mean ${nearest}?`,
     });
   }
   if (known.includes('meta-adapted')) return 'meta-adapted';

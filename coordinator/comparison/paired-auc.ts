@@ -1,12 +1,12 @@
 /**
- * AUC of the same rows under many weightings of their adgroups: what a bootstrap over adgroups
- * needs. Rows are sorted once; each weighting is then one pass over them.
+ * AUC of the same rows under many weightings of their adgroups, for a bootstrap over adgroups. Rows
+ * are sorted once; each weighting is then one pass over them.
  */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 
-/** Given how often each adgroup counts, the AUC of all rows; NaN with one class only. */
+/** Takes how often each adgroup counts and returns the AUC of all rows; NaN with one class only. */
 export type WeightedAuc = (adgroupWeights: ArrayLike<number>) => number;
 
 /** @param logits `[rowCount]` of `rows`; rows of equal logit are ties and count half */
@@ -17,7 +17,7 @@ export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
     (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
   );
-  // In ascending order of the logit, side by side in memory: one pass reads them once.
+  // Ascending by logit and adjacent in memory, so that one pass reads each value once.
   const adgroups = order.map((row) => at(adgroupOfRow, row));
   const clicks = Float64Array.from(order, (row) => at(rows.clicks, row));
   const others = Float64Array.from(

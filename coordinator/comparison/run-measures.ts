@@ -1,6 +1,7 @@
 /**
- * What is compared, as functions of how often each adgroup counts: once each for the value, as drawn
- * for an interval. All runs see the same draws, so differences are paired.
+ * The measures that a comparison shows, as functions of how often each adgroup counts. For the value
+ * each adgroup counts once; for an interval, as often as it was drawn. All runs see the same draws,
+ * so differences are paired.
  */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
@@ -19,7 +20,7 @@ export interface MeasureInfo {
   readonly isBetterWhen: 'lower' | 'higher';
 }
 
-/** Of a label of values the first two are squared errors, and what needs classes is not defined. */
+/** For values, the first two are squared errors and measures that need classes are not defined. */
 export const MEASURES: readonly MeasureInfo[] = [
   { measure: 'logloss', title: 'logloss', isBetterWhen: 'lower' },
   { measure: 'loglossPerAdgroup', title: 'logloss by adgroup', isBetterWhen: 'lower' },
@@ -29,7 +30,7 @@ export const MEASURES: readonly MeasureInfo[] = [
   { measure: 'calibrationError', title: '|ln pred/act|', isBetterWhen: 'lower' },
 ];
 
-/** Sums of one run over each adgroup's query rows, and its rows in order of their logits. */
+/** Sums of one run over the query rows of each adgroup, and its rows sorted by logit. */
 export interface MeasuredRun {
   readonly scores: AdgroupScores;
   /** `[adgroupCount]` */
@@ -63,9 +64,9 @@ function sumsByAdgroup(rows: TaskCounts, valueOf: (row: number) => number): Floa
 type Measures = Float64Array;
 
 /**
- * Measures of each run, all adgroups counting as often as `weights` say.
+ * Measures of each run, where each adgroup counts as often as `weights` says.
  *
- * @param withAuc a pass over all rows, hence left out (NaN) where many draws would take too long
+ * @param withAuc whether to compute AUC. It takes a pass over all rows, so most draws leave it out (NaN).
  */
 export function measuresOf(
   runs: readonly MeasuredRun[],
@@ -111,12 +112,12 @@ export function measuresOf(
   };
 }
 
-/** Row visits that the draws of AUC may cost in one slice: seconds. */
+/** Row visits that the draws of AUC may cost in one slice. They take seconds. */
 const AUC_ROW_VISITS_MAX = 1e9;
 const AUC_SAMPLES_MIN = 200;
 
 export interface ComparedMeasures {
-  /** Of each run: an interval of each measure and of its difference from the first run's. */
+  /** For each run, an interval of each measure and of its difference from the first run. */
   readonly values: readonly ReadonlyMap<Measure, Interval | null>[];
   readonly differences: readonly ReadonlyMap<Measure, Interval | null>[];
   readonly aucSamples: number;

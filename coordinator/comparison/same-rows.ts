@@ -1,6 +1,6 @@
 /**
- * Whether two evaluations scored the same test rows. The stores may differ (in their features, say)
- * as long as tasks, rows, clicks and impressions are the same: pairing needs no more.
+ * Checks that two evaluations scored the same test rows. Their stores may differ, for example in
+ * features, as long as tasks, rows, clicks and impressions are the same. Pairing needs no more.
  */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
@@ -20,7 +20,7 @@ export function demandSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
     where: other.address,
     expected: `the test rows of ${first.address} (task store ${digestOf(first)})`,
     found: `${difference}${isSameStore ? '' : ` (task store ${digestOf(other)})`}`,
-    cure: 'compare runs whose stores have the same logs, tasks and splits; evaluate again what was evaluated before its store was prepared anew',
+    cure: 'compare runs whose stores have the same logs, tasks and splits; if a store was prepared again, evaluate its runs again',
   });
 }
 
@@ -34,7 +34,7 @@ function labelDifference(
     : `labels judged by ${loss(other)} loss instead of ${loss(first)}`;
 }
 
-/** In words; null when there is none. */
+/** The first difference in words; null if there is none. */
 function rowDifference(first: TestLogits, other: TestLogits): string | null {
   const unique = (keys: readonly string[], of: readonly string[]): string[] => {
     const known = new Set(of);
@@ -52,7 +52,7 @@ function rowDifference(first: TestLogits, other: TestLogits): string | null {
     const otherCount = otherEnd - otherStart;
     if (otherCount !== end - start)
       return `${otherCount} query rows of adgroup ${shown(key)} instead of ${end - start}`;
-    // The starts agree so far, so the places of rows do.
+    // The starts agree up to here, so rows are at the same places in both.
     for (const column of ['logRows', 'clicks', 'impressions'] as const)
       for (let row = start; row < end; row += 1)
         if (first.rows[column][row] !== other.rows[column][row])

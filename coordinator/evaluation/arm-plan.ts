@@ -1,4 +1,4 @@
-/** Which arms can be evaluated, what each needs, and why the others are left out. */
+/** Decides which arms can be evaluated, what each needs, and why the others are left out. */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
@@ -19,7 +19,7 @@ export interface ArmPlan {
   readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
   readonly shiftPriors: Grid;
-  /** How often each validation task and each test task is sent to the workers. */
+  /** The number of times that each validation task and each test task is sent to the workers. */
   readonly validationPasses: number;
   readonly testPasses: number;
 }

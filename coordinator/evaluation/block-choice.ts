@@ -1,11 +1,12 @@
 /**
- * Which blocks an adgroup is served, its own adapted ones or those that all start from: decided for each
- * size bucket on the validation adgroups. Personalisation helps small adgroups and can hurt big ones,
- * or the other way round; the data say which.
+ * Decides which blocks an adgroup is served: its own adapted ones, or those that all adgroups start
+ * from. The decision is made for each size bucket on the validation adgroups, because personalisation
+ * may help small adgroups and hurt big ones, or the other way round.
  *
- * A bucket is served adapted blocks when there the adapted blocks' logloss minus that of the
- * unadapted ones, paired by adgroup and per impression, is below 0; else the unadapted ones. A bucket
- * of fewer than `BUCKET_ADGROUPS_MIN` validation adgroups goes by the difference over all of them.
+ * The difference is the logloss of the adapted blocks minus that of the unadapted ones, paired by
+ * adgroup and per impression. A bucket is served adapted blocks if its difference is below 0, and
+ * unadapted ones otherwise. A bucket with fewer than `BUCKET_ADGROUPS_MIN` validation adgroups uses
+ * the difference over all of them.
  */
 
 import { spanAt } from '../../shared/base/arrays.js';
@@ -22,7 +23,7 @@ export const BLOCK_CHOICE_RULE =
   'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below ' +
   `that of the unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
 
-/** What validation says of one adgroup. */
+/** What validation showed for one adgroup. */
 export interface ValidatedAdgroup {
   readonly supportRowCount: number;
   readonly impressions: number;
@@ -63,7 +64,7 @@ export function chooseBlocks(
   });
 }
 
-/** Null without an impression. */
+/** Null if there are no impressions. */
 function differenceOf(
   adgroups: readonly ValidatedAdgroup[],
   { bootstrapSamples: samples, confidence, seed }: BlockChoiceSettings,
@@ -89,7 +90,7 @@ interface BlockLogits {
   readonly unadapted: Float32Array;
 }
 
-/** The logits that are served: of each adgroup, by the choice of the bucket it is in now. */
+/** The logits that are served: for each adgroup, those chosen for the bucket that it is in. */
 export function chosenLogits(
   choices: readonly BlockChoice[],
   { adapted, unadapted }: BlockLogits,

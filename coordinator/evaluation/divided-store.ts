@@ -1,12 +1,12 @@
-/** A task store as an evaluation divides it: the same tasks, other support and query rows. */
+/** A task store as an evaluation divides it: the same tasks with other support and query rows. */
 
 import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
 import { tasksInOrder } from '../scoring/held-out-rows.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
 
 /**
- * @param taskIndices the tasks that will be read; the entries of others keep the counts of the store.
- * @returns a store whose row counts and rows are those of the division. Closing it closes nothing.
+ * @param taskIndices the tasks that will be read. The entries of other tasks keep the counts of the store.
+ * @returns a store with the rows and row counts of the division. Closing it does not close `store`.
  */
 export async function dividedStore(
   store: TaskStore,

@@ -36,14 +36,14 @@ import { selectionCriterionOf } from './selection.js';
 
 export interface EvaluateOptions {
   readonly config: RunConfig;
-  /** Names the run on the queue; jobs get ids derived from it and from what is evaluated. */
+  /** The run's name on the queue. The ids of jobs derive from it and from what is evaluated. */
   readonly runId: string;
   readonly store: TaskStore;
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly meta: MetaParameters;
-  /** Which of the store's labels: tasks of one label are judged together, by its loss. Default 0. */
+  /** Index of the label whose tasks are judged together, by the loss of that label. Default 0. */
   readonly labelIndex?: number;
   /** Meta-parameters of the global arm; null leaves out the arms that need it. */
   readonly global: MetaParameters | null;
@@ -52,13 +52,16 @@ export interface EvaluateOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
-  /** Writes each test row's prediction of every arm to this Parquet file, last of all. */
+  /** A Parquet file for the predictions of every arm for each test row, written last. */
   readonly predictionsPath?: string;
 }
 
 export interface Evaluation {
   readonly report: EvaluationReport;
-  /** Every arm's logits of the test rows, encoded, which the report names: for `compare`. */
+  /**
+   * The encoded logits of every arm for the test rows. The report names their digest; `compare`
+   * reads them.
+   */
   readonly testLogits: Uint8Array;
 }
 
@@ -68,8 +71,9 @@ interface ParameterDigests {
 }
 
 /**
- * Of the tasks of one label. Validation tasks decide every setting, test tasks are only scored. What
- * the run leaves in its output is the caller's to write, all at once: until here it may be interrupted.
+ * Evaluates the tasks of one label. Validation tasks decide every setting; test tasks are only scored.
+ * The caller writes the results to the run's output. Nothing is written before this returns, so that
+ * an evaluation can be interrupted.
  *
  * @throws whatever the dispatcher throws.
  */
@@ -138,7 +142,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   return { report, testLogits };
 }
 
-/** Empty where all tasks of the store are of clicks. */
+/** Empty if all tasks of the store have clicks as their label. */
 function labelPart({ manifest }: TaskStore, labelIndex: number): Pick<EvaluationReport, 'label'> {
   return manifest.labels === undefined ? {} : { label: labelOf(manifest, { labelIndex }) };
 }
@@ -186,11 +190,11 @@ function taskIndicesOf(store: TaskStore, split: TaskSplit, labelIndex: number): 
 type Evaluated = Pick<EvaluateOptions, 'config' | 'store' | 'labelIndex'>;
 
 /**
- * Everything that an evaluation asks of the store, before anything is computed for it.
+ * Checks everything that an evaluation needs from the store, before anything is computed.
  *
  * @returns the periods to replay.
- * @throws QianmoError of kind `data` when the store holds out too little for the arms of the plan, or
- *   its rows cannot be replayed.
+ * @throws QianmoError of kind `data` if the store holds out too few adgroups for the arms of the plan,
+ *   or if its rows cannot be replayed.
  */
 export async function demandEvaluable(
   evaluated: Evaluated,
@@ -224,7 +228,7 @@ function demandHeldOutAdgroups(
   });
 }
 
-/** Makes a context whose progress counts up to `taskTotal` task passes. */
+/** Returns a function that makes contexts whose progress counts up to `taskTotal` task passes. */
 function predictionPasses(
   options: EvaluateOptions,
   digests: ParameterDigests,
@@ -256,8 +260,8 @@ function predictionPasses(
 }
 
 /**
- * Differs whenever the same job would mean something else, so that a record that an earlier
- * evaluation left on the queue is either right or not found.
+ * Differs whenever the same job would mean something else. A record that an earlier evaluation left on
+ * the queue is therefore either correct or not found.
  */
 function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): string {
   const { evaluation, method, model, training } = options.config;

@@ -1,16 +1,16 @@
 /**
- * One logit shift per adgroup, estimated from its support rows: logistic regression with an
- * intercept only, the global model's logits as offset and a normal prior on the intercept whose
- * mean and deviation are chosen on validation adgroups (empirical Bayes).
+ * One logit shift per adgroup, estimated from its support rows by a logistic regression that has an
+ * intercept only and the global model's logits as offset. The mean and deviation of the normal prior
+ * on the intercept are chosen on validation adgroups (empirical Bayes).
  *
- * Of values: the mean residual of the support rows, shrunken towards the prior mean.
+ * For values, the shift is the mean residual of the support rows, shrunk towards the prior mean.
  */
 
 import { demandSameLength } from '../../shared/base/arrays.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import { sigmoid, sumOf, type CountedRows } from '../scoring/metrics.js';
 
-/** Of values, in their standard deviations. */
+/** For values, in units of their standard deviation. */
 export interface ShiftPrior {
   readonly mean: number;
   readonly deviation: number;
@@ -22,7 +22,7 @@ const TOLERANCE = 1e-12;
 
 /**
  * The s that minimises `sum n softplus(z + s) - c (z + s) + (s - mean)^2 / (2 deviation^2)`, by
- * Newton steps kept inside a shrinking bracket: the derivative rises everywhere, so there is one.
+ * Newton steps inside a shrinking bracket. The derivative rises everywhere, so there is one minimum.
  */
 export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: ShiftPrior): number {
   const { label = CLICK_LABEL } = rows;

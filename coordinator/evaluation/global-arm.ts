@@ -21,10 +21,10 @@ export function globalArmConfig(config: RunConfig): RunConfig {
 }
 
 /**
- * Leaves out of `training.trainable` what only the run's method has. Where nothing else is trainable the
- * arm is what the run starts from, as it is.
+ * Removes from `training.trainable` the names that only the run's method has. If nothing else is
+ * trainable, the arm is what the run starts from.
  *
- * @param spec of the global arm
+ * @param spec the model spec of the global arm
  */
 export function withoutMethodNames(
   config: RunConfig,

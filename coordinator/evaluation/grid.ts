@@ -1,4 +1,6 @@
-/** The grids of the adapted arms: the same number of cells for each, so none is tuned harder. */
+/**
+ * The grids of the adapted arms. All have the same number of cells, so that no arm is tuned harder.
+ */
 
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import type { Cell } from '../scoring/evaluation-report.js';
@@ -29,8 +31,8 @@ export function innerStepGrid(config: EvaluationConfig): Grid {
 }
 
 /**
- * As many priors as `innerStepGrid` has cells: the longer axis for the deviation (0.1 to 2, evenly
- * in logarithm), the shorter for the mean (0, then outwards on both sides).
+ * As many priors as `innerStepGrid` has cells. The longer axis holds the deviation (0.1 to 2, evenly
+ * spaced in the logarithm), the shorter one the mean (0, then outwards on both sides).
  */
 export function shiftPriorGrid(config: EvaluationConfig): Grid {
   const { innerRates, innerSteps } = config;

@@ -13,11 +13,12 @@ import type { ArmName } from '../../shared/config/arms.js';
 
 /**
  * Columns: `task` (the task's key; several columns are joined with U+001F), `row` (number of the
- * row in the logs, from 0), `clicks`, `impressions`, and a click probability per arm, its name with
- * `_` for `-`. Of values, `value` and `weight` take the place of the counts, and of an arm the value
- * that it predicts. Only query rows of test tasks: these are the rows the metrics are of.
+ * row in the logs, from 0), `clicks`, `impressions`, and for each arm a click probability, in a column
+ * named after the arm with `_` for `-`. For values, `value` and `weight` take the place of the counts,
+ * and arms have predicted values. The file holds the query rows of the test tasks, which are the rows
+ * that the metrics are computed on.
  *
- * @throws QianmoError of kind `environment` when the file cannot be written; then there is none.
+ * @throws QianmoError of kind `environment` if the file cannot be written. No partial file is left.
  */
 export async function writePredictions(
   path: string,
@@ -43,13 +44,13 @@ export async function writePredictions(
     await connection.run(`COPY predictions TO '${target}' (FORMAT parquet, COMPRESSION zstd)`);
     await rename(unfinished, path);
   } catch (cause) {
-    // Where the folder is none, there is nothing to remove.
+    // If the folder does not exist, there is nothing to remove.
     await rm(unfinished, { force: true }).catch(() => undefined);
     throw new QianmoError({
       kind: 'environment',
       what: 'the predictions cannot be written',
       where: path,
-      cure: 'check that the folder exists, may be written to and has space left',
+      cure: 'check that the folder exists, is writable and has free space',
       cause,
     });
   } finally {
@@ -59,9 +60,9 @@ export async function writePredictions(
 }
 
 /**
- * For the beginning of an evaluation, which may take hours before it has predictions to write.
+ * Called at the start of an evaluation, which may take hours before it has predictions to write.
  *
- * @throws QianmoError of kind `usage` when the path cannot be that of the predictions.
+ * @throws QianmoError of kind `usage` if predictions cannot be written to the path.
  */
 export async function demandPredictionsPath(path: string): Promise<void> {
   const refused = (expected: string, found: string): QianmoError =>
@@ -71,7 +72,7 @@ export async function demandPredictionsPath(path: string): Promise<void> {
       where: path,
       expected,
       found,
-      cure: 'write for example --predictions runs/predictions.parquet',
+      cure: 'for example: --predictions runs/predictions.parquet',
     });
   if (!path.endsWith('.parquet')) throw refused('a file that ends in .parquet', path);
   if ((await stat(path).catch(() => null))?.isDirectory() === true)

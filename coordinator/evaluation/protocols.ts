@@ -1,12 +1,12 @@
 /**
- * Evaluation protocols beside the one division of the store: the same arms with the same settings,
- * chosen on validation adgroups once, on other support and query rows of the test adgroups.
+ * Evaluation protocols that divide the rows of the test adgroups in other ways than the store does. The
+ * arms are the same, with settings that were chosen once on validation adgroups.
  *
- * - `shots`: every arm adapts on the first k support rows alone; the query rows stay.
+ * - `shots`: every arm adapts on the first k support rows only. The query rows stay the same.
  * - `phases`: cold, warm-a, warm-b, ... (Pan et al., SIGIR 2019): one minibatch of support rows after
- *   another, on fixed query rows; what validation decides, it decides anew after the last phase.
+ *   another, with fixed query rows. Validation decides its choices again after the last phase.
  * - `periods`: progressive validation. The rows of the test adgroups are replayed in order of time,
- *   day by day: each is predicted by arms that adapted on all its adgroup's rows of earlier days.
+ *   day by day. Each row is predicted by arms that adapted on all rows of its adgroup from earlier days.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -31,11 +31,11 @@ interface ProtocolSetting {
   readonly testTasks: readonly number[];
   readonly validationTasks: readonly number[];
   readonly plan: ArmPlan;
-  /** What validation decided for the division of the store. */
+  /** What validation decided under the division of the store. */
   readonly knowledge: ArmKnowledge;
-  /** What `periodsToReplay` found. */
+  /** As `periodsToReplay` found them. */
   readonly periods: readonly Period[];
-  /** A context whose progress is that of so many task passes. */
+  /** Returns a context whose progress counts this many task passes. */
   readonly passesOver: (stage: string, taskTotal: number) => PredictionContext;
 }
 
@@ -142,9 +142,9 @@ function supportRowTotal({ supportRowCounts }: ScoredRows): number {
   return supportRowCounts.reduce((sum, count) => sum + count, 0);
 }
 
-/** @param name names the bootstrap's stream. */
+/** @param name the name of the bootstrap's random stream */
 function sliceOf({ evaluation, seed }: ProtocolSetting, scored: ScoredRows, name: string): Slice {
   const slice = scoreSlice(scored, { ...EVERY_ADGROUP, name }, { evaluation, seed });
-  if (slice === null) throw new Error(`nobody to score in ${name}`);
+  if (slice === null) throw new Error(`there is no adgroup to score in ${name}`);
   return slice;
 }

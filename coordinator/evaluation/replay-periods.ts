@@ -1,4 +1,4 @@
-/** The periods that progressive validation replays, and what stands against replaying them. */
+/** The periods that progressive validation replays, and the reasons why they cannot be replayed. */
 
 import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
@@ -6,7 +6,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { tasksInOrder } from '../scoring/held-out-rows.js';
 
-/** Rows of `fromTime` to `beforeTime` (exclusive), in the unit of `data.time`. */
+/** The rows from `fromTime` to before `beforeTime`, in the unit of `data.time`. */
 export interface Period {
   readonly name: string;
   readonly fromTime: number;
@@ -16,10 +16,10 @@ export interface Period {
 type ProgressiveConfig = NonNullable<EvaluationConfig['progressive']>;
 
 /**
- * The periods in which a test adgroup has rows, in order of time; none without `progressive`. Asked
- * before anything is computed, so that nothing is computed for logs that cannot be replayed.
+ * The periods in which a test adgroup has rows, in order of time; none without `progressive`. This is
+ * checked before anything is computed, because not all logs can be replayed.
  *
- * @throws QianmoError of kind `data` when there are too many, or times are too coarse for them.
+ * @throws QianmoError of kind `data` if there are too many periods, or if times are too coarse for them.
  */
 export async function periodsToReplay(
   { progressive }: EvaluationConfig,
@@ -41,14 +41,16 @@ export async function periodsToReplay(
     });
 }
 
-/** One product for the end of a period and the beginning of the next: no row falls between them. */
+/**
+ * The end of a period and the start of the next are one product, so that no row falls between them.
+ */
 function boundsOf(number: number, periodSeconds: number): Omit<Period, 'name'> {
   return { fromTime: number * periodSeconds, beforeTime: (number + 1) * periodSeconds };
 }
 
-/** @throws QianmoError of kind `data` when times of this size do not tell such periods apart. */
+/** @throws QianmoError of kind `data` if times of this size cannot tell such periods apart. */
 function periodNumber(time: number, periodSeconds: number): number {
-  // Rounded, so that the period may be a neighbour of the right one.
+  // The quotient is rounded, so the right period may be a neighbour of this one.
   const near = Math.floor(time / periodSeconds);
   for (const number of [near, near - 1, near + 1]) {
     const { fromTime, beforeTime } = boundsOf(number, periodSeconds);
@@ -58,15 +60,15 @@ function periodNumber(time: number, periodSeconds: number): number {
     kind: 'data',
     what: 'the periods to replay are shorter than the precision of the times',
     where: 'evaluation.progressive.periodSeconds',
-    expected: 'periods in the unit of data.time that its numbers tell apart',
+    expected: 'periods that the numbers of data.time can tell apart',
     found: `periods of ${periodSeconds}, and a time of ${time}`,
     cure: 'raise evaluation.progressive.periodSeconds',
   });
 }
 
 /**
- * 1973 to 2199 as seconds since the epoch. Earlier numbers are days or rounds of whoever wrote the logs,
- * later ones milliseconds or finer.
+ * The years 1973 to 2199 as seconds since the epoch. Smaller numbers are days, or rounds that the logs
+ * count; larger ones are milliseconds or finer.
  */
 const EPOCH_SECONDS_MIN = 100_000_000;
 const EPOCH_SECONDS_END = 7_258_118_400;
@@ -83,10 +85,10 @@ function tooManyPeriods(
 ): QianmoError {
   return new QianmoError({
     kind: 'data',
-    what: 'the rows of the test adgroups lie in too many periods to replay',
+    what: 'the rows of the test adgroups fall into too many periods to replay',
     where: 'evaluation.progressive',
     expected: `at most ${periodsMax}, each of which is a pass over its adgroups`,
     found: `${found} periods of ${periodSeconds}`,
-    cure: 'raise periodSeconds, which is in the unit of data.time (milliseconds where that has them), or periodsMax',
+    cure: 'raise periodSeconds (it has the unit of data.time, for example milliseconds) or periodsMax',
   });
 }

@@ -1,4 +1,4 @@
-/** Runs the arms: first their choices on the validation tasks, then their logits on the test tasks. */
+/** Runs the arms: makes their choices on the validation tasks, then predicts the test tasks. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { ArmPlan } from './arm-plan.js';
@@ -23,7 +23,7 @@ import {
 /** Everything that validation decided. */
 export interface ArmChoices {
   readonly cells: ReadonlyMap<ArmName, Selection>;
-  /** Of the arm meta-chosen, by size bucket; null without that arm. */
+  /** The choices of the arm meta-chosen by size bucket; null without that arm. */
   readonly blocks: readonly BlockChoice[] | null;
 }
 
@@ -88,10 +88,12 @@ async function selectCells(
   return chosen;
 }
 
-/** What the arms need beside the rows that they predict. */
+/** What the arms need besides the rows that they predict. */
 export interface ArmKnowledge {
   readonly choices: ArmChoices;
-  /** Clicks per impression, or the mean value, of the training tasks: what the constant arm predicts. */
+  /**
+   * Clicks per impression, or the mean value, of the training tasks. The constant arm predicts it.
+   */
   readonly trainClickRate: number;
 }
 
@@ -166,7 +168,7 @@ async function predictShift(
   return shiftedLogits(prior, { query, support: at(logits, 0) }, test);
 }
 
-/** A known probability of exactly 0 or 1 would make one miss cost infinitely much. */
+/** The probability is kept off 0 and 1, where a single miss would have an infinite loss. */
 function logitOf(probability: number): number {
   const kept = Math.min(1 - 1e-7, Math.max(1e-7, probability));
   return Math.log(kept) - Math.log1p(-kept);

@@ -1,6 +1,6 @@
 /**
- * Chooses each adapted arm's cell on the validation adgroups. Nothing here can see a test row: it
- * is given the validation tasks and no others.
+ * Chooses the cell of each adapted arm on the validation adgroups. Nothing here sees a test row, since
+ * only validation tasks are passed in.
  */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
@@ -24,13 +24,13 @@ export function selectionCriterionOf(rows: Pick<TaskCounts, 'label'>): string {
   return `lowest mean ${loss} on the query rows of the validation adgroups`;
 }
 
-/** Without adaptation the rate is without meaning; the protocol wants a positive one. */
+/** Without adaptation the rate has no meaning, but the protocol requires a positive one. */
 export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
 
 /**
- * @param meanLosses one mean logloss per impression for each cell of the grid; infinite where the
- *   cell diverged.
- * @throws QianmoError of kind `failed` when every cell did.
+ * @param meanLosses the mean logloss per impression of each cell of the grid; infinite if the cell
+ *   diverged.
+ * @throws QianmoError of kind `failed` if every cell diverged.
  */
 function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
   let best = 0;
@@ -72,7 +72,7 @@ export interface TunedArm {
   readonly grid: Grid;
 }
 
-/** Inner steps from the model: one pass over the validation tasks for the whole grid. */
+/** Chooses the inner steps of an arm, with one pass over the validation tasks for the whole grid. */
 export async function selectInnerSteps(
   context: PredictionContext,
   { arm, model, grid }: TunedArm,
@@ -98,7 +98,7 @@ interface UnadaptedLogits {
   readonly support: Float32Array;
 }
 
-/** The logits of the model as it is, of both roles' rows. */
+/** The logits of the model without adaptation, for query rows and for support rows. */
 export async function unadaptedLogits(
   context: PredictionContext,
   model: AdaptableModel,
@@ -112,7 +112,10 @@ export async function unadaptedLogits(
   return { query: await ofRole('query'), support: await ofRole('support') };
 }
 
-/** The prior of the shift: every cell is judged as it would be used, on rows it was not fitted to. */
+/**
+ * Chooses the prior of the shift. Every cell is judged as it would be used, on rows that it was not
+ * fitted to.
+ */
 export function selectShiftPrior(
   arm: ArmName,
   grid: Grid,
@@ -127,7 +130,7 @@ export function selectShiftPrior(
   return selectCell(arm, grid, meanLosses);
 }
 
-/** The query logits with each task's shift, fitted on its support rows, added. */
+/** The query logits plus the shift of each task, which is fitted on its support rows. */
 export function shiftedLogits(
   prior: ShiftPrior,
   logits: UnadaptedLogits,

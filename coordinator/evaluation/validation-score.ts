@@ -1,6 +1,7 @@
 /**
- * One number for a trained run: its logloss (of values, its squared error) on the query rows of the validation adgroups with the best
- * cell of the evaluation's grid, not adapting at all included. Test adgroups have no part in it.
+ * One number for a trained run: its logloss on the query rows of the validation adgroups, or for values
+ * its squared error, with the best cell of the evaluation's grid. Not adapting at all is one of the
+ * cells. Test adgroups are not involved.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -38,16 +39,16 @@ export interface ScoredRun {
 
 interface ValidationScore {
   readonly validationLogloss: number;
-  /** Inner steps 0: without adaptation. */
+  /** 0 inner steps mean no adaptation. */
   readonly cell: Cell;
   readonly metaDigest: string;
 }
 
 /**
- * The rows that a run is scored on: of the whole store, or of one segment, whose label may be judged
- * by another loss than that of others.
+ * The rows that a run is scored on: those of the whole store, or of one segment. Segments may have
+ * labels that are judged by different losses.
  *
- * @throws QianmoError `usage` when the segment is not there or not named, `data` when there is no
+ * @throws QianmoError `usage` if the segment does not exist or none is named, `data` if there is no
  *   validation adgroup.
  */
 export async function readValidationRows(
@@ -64,7 +65,7 @@ export async function readValidationRows(
       where: storeAddress,
       expected: `segment: one of ${labels.map((label) => label.segment ?? 'none').join(', ')}`,
       found: segment ?? 'none',
-      cure: 'name a segment of the store, or none where it has none',
+      cure: 'name a segment of the store, or leave it out if the store has none',
     });
   const tasks = store.tasks.filter(
     (task) => task.split === 'validation' && (task.labelIndex ?? 0) === labelIndex,
@@ -75,7 +76,7 @@ export async function readValidationRows(
       what: 'the task store has no validation adgroup',
       where: storeAddress,
       expected: `validation adgroups to score on${segment === null ? '' : ` of the segment ${segment}`}`,
-      found: `${store.tasks.length} adgroups, none of them of the validation split`,
+      found: `${store.tasks.length} adgroups, none of them in the validation split`,
       cure: 'raise data.taskSplit.validationShare and prepare the store again',
     });
   return readFlatRows(
@@ -85,7 +86,7 @@ export async function readValidationRows(
   );
 }
 
-/** Tried for every run alike. */
+/** The cells that are tried for every run. */
 export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): Cell[] {
   return [{ kind: 'inner-steps', ...UNADAPTED }, ...innerStepGrid(evaluation).cells];
 }

@@ -55,7 +55,7 @@ async function commonType(
       where: [...fileByType.values()].map((file) => file.name).join(', '),
       expected: 'one type in all files',
       found: types.map((type) => type ?? 'text').join(', '),
-      cure: 'write the files anew with one type for the column',
+      cure: 'write the files again with one type for the column',
     });
   return null;
 }

@@ -114,8 +114,8 @@ async function rowsOf(connection: DuckDBConnection, sql: string): Promise<Cell[]
 export function interrupted(): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
-    what: 'prepare was stopped on request; nothing was written',
-    cure: 'run it again to start anew',
+    what: 'prepare was stopped on request and wrote nothing',
+    cure: 'run the command again',
   });
 }
 
@@ -134,7 +134,7 @@ function duckFailure(cause: unknown, folder: string, memoryMiBMax: number): unkn
       what: 'the disk is full',
       where: folder,
       found: shortDuckMessage(cause),
-      cure: 'free space there, or set TMPDIR to a folder on another disk; nothing half-written was kept',
+      cure: 'free up space there, or set TMPDIR to a folder on another disk; no partial file was kept',
     });
   if (/out of memory/i.test(message))
     return new QianmoError({

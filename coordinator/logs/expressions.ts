@@ -56,7 +56,7 @@ export function badExpression(expression: ConfigExpression, found: string): Qian
     where: `${expression.configPath}: ${expression.sql}`,
     expected: 'an expression over the columns of the logs, in the SQL of DuckDB',
     found,
-    cure: `mend ${expression.configPath}`,
+    cure: `correct ${expression.configPath}`,
   });
 }
 

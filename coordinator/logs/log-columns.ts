@@ -127,6 +127,8 @@ export function requireColumn(
     expected: `one of ${names.slice(0, 40).join(', ')}${names.length > 40 ? ', ...' : ''}`,
     found: `"${name}"`,
     cure:
-      nearest === null ? `mend ${configPath}` : `mend ${configPath}: did you mean "${nearest}"?`,
+      nearest === null
+        ? `correct ${configPath}`
+        : `correct ${configPath}: did you mean "${nearest}"?`,
   });
 }

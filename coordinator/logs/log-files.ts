@@ -47,7 +47,10 @@ const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
 const GLOB = /[*?[\]{}]/;
 const FINGERPRINT_CHUNK_BYTE_COUNT = 1024 * 1024;
 
-/** @throws QianmoError of kind `data` when nothing matches, or a file is unreadable or of no known format. */
+/**
+ * @throws QianmoError of kind `data` when nothing matches, or a file is unreadable or of no known
+ * format.
+ */
 export async function findLogFiles(
   data: Pick<DataConfig, 'logs' | 'format'>,
   source: LogSource,
@@ -65,7 +68,7 @@ export async function findLogFiles(
         what: 'no log file matches',
         where: `data.logs: ${pattern}`,
         expected: `at least one file (${READABLE})`,
-        cure: 'mend the path or pattern; paths are relative to the folder of the command',
+        cure: 'correct the path or pattern; paths are relative to the folder in which the command runs',
       });
     for (const { name, path } of matches) found.set(name, path);
   }
@@ -210,7 +213,7 @@ function patternOf(glob: string): RegExp {
 }
 
 /**
- * SHA-256 of the file's size and all its bytes: a label mended in the middle of a large log makes
+ * SHA-256 of the file's size and all its bytes: a label that is corrected in the middle of a large log makes
  * another store. Costs about a hundredth of the reading.
  */
 export async function fingerprintOf(

@@ -33,7 +33,10 @@ export interface RawLogs {
   readonly rowCount: number;
 }
 
-/** @throws QianmoError of kind `data` when the logs are unreadable or empty, `usage` when a column is missing. */
+/**
+ * @throws QianmoError of kind `data` when the logs are unreadable or empty, `usage` when a column
+ * is missing.
+ */
 export async function readRawLogs(
   files: readonly LogFile[],
   uses: readonly ColumnUse[],
@@ -73,7 +76,7 @@ export async function readRawLogs(
         .join(', '),
       expected: 'at least one row',
       found: `${files.length} file${files.length === 1 ? '' : 's'} without rows`,
-      cure: 'mend data.logs',
+      cure: 'correct data.logs',
     });
   return { columns, rowStarts, rowCount };
 }

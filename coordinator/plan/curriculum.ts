@@ -1,10 +1,10 @@
-/** Which tasks are eligible at which outer step: a curriculum lets them in one after another. Pure. */
+/** Decides which tasks are eligible at which outer step. A curriculum adds them gradually. Pure. */
 
 import type { CurriculumConfig } from '../../shared/config/training-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 
-/** Outer steps from `firstOuterStep` to the next stage draw from these tasks. */
+/** The outer steps from `firstOuterStep` to the next stage draw from these tasks. */
 export interface CurriculumStage {
   readonly firstOuterStep: number;
   /** In catalog order. */
@@ -12,7 +12,7 @@ export interface CurriculumStage {
 }
 
 interface Curriculum {
-  /** Index of the stage that the outer step is in. */
+  /** The index of the stage that the outer step belongs to. */
   stageAt(outerStep: number): number;
   stage(stageIndex: number): CurriculumStage;
 }
@@ -22,16 +22,17 @@ interface CurriculumRule {
   readonly outerSteps: number;
 }
 
-/** What a product of decimal shares may exceed the whole number that is meant by. */
+/** The amount by which a product of decimal shares may exceed the whole number that is meant. */
 const ROUNDING = 1e-9;
 
 /**
- * The first stage begins at outer step 0, the last has all tasks; without a curriculum both are one. With S = `stageCount` and
- * the growth over G = floor(growthShare * outerSteps) outer steps, stage s of 0 .. S begins at outer step
- * ceil(s G / S), and of N tasks the first ceil(N (startShare + (1 - startShare) s / S)) are eligible
- * in it; of stages that begin together the last counts, and a stage that lets nobody in is none.
+ * The first stage begins at outer step 0 and the last one has all tasks; without a curriculum there is
+ * one stage. Let S = `stageCount` and let growth take G = floor(growthShare * outerSteps) outer steps.
+ * Stage s of 0 .. S begins at outer step ceil(s G / S), and the first
+ * ceil(N (startShare + (1 - startShare) s / S)) of N tasks are eligible in it. If stages begin together,
+ * the last one counts. A stage that adds no task is left out.
  *
- * @throws QianmoError of kind `data` when the order is by age and a task has none.
+ * @throws QianmoError of kind `data` if the order is by age and a task has no age.
  */
 export function curriculumOf(
   tasks: readonly TaskEntry[],
@@ -52,7 +53,7 @@ export function curriculumOf(
   };
 }
 
-/** From which outer step on how many tasks are eligible, in order, each outer step once. */
+/** The outer steps at which the number of eligible tasks rises, ascending and distinct. */
 function risesOf(
   { startShare, growthShare, stageCount }: CurriculumConfig,
   outerSteps: number,
@@ -87,7 +88,7 @@ function firstSeenTimeOf({ firstSeenTime, taskIndex }: TaskEntry): number {
   if (firstSeenTime !== null) return firstSeenTime;
   throw new QianmoError({
     kind: 'data',
-    what: 'the task store does not say when its tasks were first seen, as a curriculum by age needs',
+    what: 'the task store does not say when its tasks were first seen, which a curriculum by age needs',
     where: `tasks.arrow, task ${taskIndex}`,
     expected: 'a column firstSeen',
     found: 'a store that an earlier version prepared',

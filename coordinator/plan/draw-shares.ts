@@ -1,4 +1,7 @@
-/** How often tasks are drawn relative to each other, for the rules that draw by share. Pure. */
+/**
+ * Computes how often tasks are drawn relative to each other, for the rules that draw by share.
+ * Pure.
+ */
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
@@ -7,14 +10,14 @@ import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
 type SamplingName = TrainingConfig['sampling'];
 type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
 
-/** In support rows; those by which `evaluate` reports unless told otherwise. */
+/** The edges in support rows that `evaluate` uses by default. */
 const SIZE_BUCKET_EDGES = [10, 30, 100, 300];
 
 export function isDrawnByShare(sampling: SamplingName): sampling is DrawnByShare {
   return sampling !== 'uniform' && sampling !== 'sequential';
 }
 
-/** One positive number per task `[taskCount]`; only their ratios mean something. */
+/** One positive number per task, `[taskCount]`. Only their ratios matter. */
 export function drawSharesOf(
   tasks: readonly TaskEntry[],
   sampling: DrawnByShare,
@@ -31,7 +34,7 @@ export function drawSharesOf(
   }
 }
 
-/** Buckets without a task take no part: what would be theirs is in equal parts with the others. */
+/** The share of a bucket without tasks goes to the other buckets in equal parts. */
 function equalBuckets(tasks: readonly TaskEntry[], edges: readonly number[]): Float64Array {
   const bucketOf = (task: TaskEntry): number => sizeBucketIndexOf(edges, task.supportRowCount);
   const taskCounts = new Map<number, number>();

@@ -1,4 +1,7 @@
-/** The neighbours of a job's tasks: as the job names them, and the rows that its row pack must cover. */
+/**
+ * The neighbours of a job's tasks, as the job names them, and the rows that its row pack must
+ * cover.
+ */
 
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
@@ -10,15 +13,18 @@ import { tasksInOrder } from '../scoring/held-out-rows.js';
 import { knownIdsOf, neighbourIndexOf, type NeighbourIndex } from './neighbour-index.js';
 
 export interface JobNeighbours {
-  /** Task indices by task of the job, for the job; nothing where the method reads none. */
+  /**
+   * The fields that the job gets: task indices for each of its tasks; empty if the method reads
+   * none.
+   */
   readonly named: { readonly neighbours?: number[][] };
-  /** Each neighbour once. */
+  /** The rows of each neighbour once. */
   readonly rows: readonly TaskRows[];
 }
 
 /**
- * @param store as it is on disk.
- * @param division of the rows of `tasks`, which have them as it says.
+ * @param store the store as it is on disk.
+ * @param division the division of the rows of `tasks`, which are already divided by it.
  */
 export async function jobNeighboursOf(
   store: TaskStore,
@@ -35,7 +41,10 @@ export async function jobNeighboursOf(
   return { named: { neighbours }, rows };
 }
 
-/** What a store holds does not change, and a progressive replay is done with a period before the next. */
+/**
+ * The content of a store does not change, and a progressive replay finishes a period before the
+ * next.
+ */
 export const KEPT_INDICES_MAX = 4;
 type KeptIndices = LruCache<string, Promise<NeighbourIndex>>;
 const INDICES = new WeakMap<TaskStore, KeptIndices>();

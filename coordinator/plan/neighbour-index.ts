@@ -1,12 +1,13 @@
 /**
- * Which training tasks are neighbours of a task: those with the largest Jaccard similarity
+ * Finds the neighbours of a task: the training tasks with the largest Jaccard similarity
  *
  *   |ids(i) and ids(j)| / |ids(i) or ids(j)|
  *
- * of the ids that their support rows have in one feature, ties by task index. Unknown values count for
- * nothing; nor do ids that more than `ID_TASKS_MAX` training tasks have: they tell tasks least apart and
- * would cost most. Who has a row of the task is not its neighbour: not the task itself, nor another made
- * of the same rows of the logs, which would show it the labels it is judged by.
+ * of the ids that their support rows have in one feature, with ties broken by task index. Unknown values
+ * do not count. Ids that more than `ID_TASKS_MAX` training tasks have do not count either: they
+ * distinguish tasks least and would cost most. A task that shares a row with the given task is not its
+ * neighbour, since it would reveal the labels that the task is judged by. This excludes the task itself
+ * and tasks made of the same rows of the logs.
  */
 
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
@@ -16,14 +17,14 @@ import type { TaskRows } from '../../shared/tasks/task-store.js';
 const ID_TASKS_MAX = 1000;
 
 export interface NeighbourIndex {
-  /** Indices of at most `count` tasks, the most similar first. */
+  /** The indices of at most `count` tasks, the most similar first. */
   neighboursOf(task: TaskRows, count: number): number[];
 }
 
 /** The distinct known ids of some rows. */
 type IdsOf = (task: TaskRows) => ReadonlySet<number>;
 
-/** @param candidates training tasks as neighbours are read: of support rows alone. */
+/** @param candidates the training tasks with their support rows only, as neighbours are read. */
 export async function neighbourIndexOf(
   candidates: AsyncIterable<TaskRows> | Iterable<TaskRows>,
   idsOf: IdsOf,
@@ -35,7 +36,7 @@ export async function neighbourIndexOf(
     logRowsByTask.set(candidate.taskIndex, candidate.logRows);
     for (const id of idsOf(candidate)) {
       const having = tasksById.get(id) ?? [];
-      // One beyond the bound tells that there are too many.
+      // One more than the bound shows that there are too many.
       if (having.length <= idTasksMax) having.push(candidate.taskIndex);
       tasksById.set(id, having);
     }
@@ -73,7 +74,10 @@ function increment(counts: Map<number, number>, key: number): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-/** Of a category or bag; id 0 is "unknown", empty places and their trained row are no values. */
+/**
+ * The known ids of a category or bag. Id 0 is "unknown"; empty places and their trained row are not
+ * values.
+ */
 export function knownIdsOf(features: readonly EncodedFeature[], name: string): IdsOf {
   const feature = features.find((each) => each.name === name);
   if (feature === undefined || feature.kind === 'number')

@@ -1,4 +1,4 @@
-/** Gathers what a job needs of the meta-parameters into the bytes that travel. */
+/** Gathers the meta-parameters that a job needs into the bytes that are sent. */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { frozenVariables } from '../../shared/models/learned-parameters.js';
@@ -15,16 +15,16 @@ export function encodeDense({ dense }: MetaParameters, names?: readonly string[]
   );
 }
 
-/** What no outer step of a run changes, as workers keep it. */
+/** The inputs that no outer step of a run changes. Workers keep them. */
 export interface FrozenInput {
   readonly bytes: Uint8Array;
-  /** Then jobs need no row packs. */
+  /** If so, jobs need no row packs. */
   readonly holdsTables: boolean;
 }
 
 /**
- * Null when nothing is frozen. Tables are held whole where none of them learns and all together
- * have at most `tablesByteCountMax` bytes.
+ * Null if nothing is frozen. Tables are held whole if none of them learns and together they have at most
+ * `tablesByteCountMax` bytes.
  */
 export function encodeFrozen(
   { dense, tables }: MetaParameters,
@@ -58,8 +58,8 @@ function tensorOf(dense: NamedTensors, name: string): DenseTensor {
 }
 
 /**
- * The rows of the layout as tensor `rows` `[packRowCount, tableRowWidth]`. Costs a copy per touched
- * row, whatever the size of the tables. `tables` are in the order of the spec, as the layout is.
+ * The rows of the layout as the tensor `rows` `[packRowCount, tableRowWidth]`. The cost is a copy per
+ * touched row, whatever the size of the tables. `tables` and the layout are in the order of the spec.
  */
 export function encodeRowPack(
   tables: ReadonlyMap<string, EmbeddingTable>,

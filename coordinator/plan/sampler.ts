@@ -1,6 +1,6 @@
 /**
  * Decides which tasks an outer step trains on and how they are cut into jobs.
- * Pure in (seed, outer step, task list, config): the number of workers is not an input.
+ * Pure in (seed, outer step, task list, config). The number of workers is not an input.
  */
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
@@ -17,7 +17,7 @@ export type SamplingRule = Pick<
   'sampling' | 'sizeBucketEdges' | 'curriculum' | 'outerSteps' | 'tasksPerOuterStep' | 'tasksPerJob'
 >;
 
-/** The jobs of an outer step in order of job index; a job is its tasks in order. */
+/** The jobs of an outer step in order of job index. A job is an ordered list of tasks. */
 export type SampledJobs = readonly (readonly TaskEntry[])[];
 
 export type TaskSampler = (outerStep: number) => SampledJobs;
@@ -32,27 +32,27 @@ interface Epoch {
 const KEPT_COUNT_MAX = 2;
 
 /**
- * A sampler over the training tasks, given in catalog order. It remembers the permutations of the
- * latest epochs and nothing else; what it returns for an outer step does not depend on what was
- * asked before. With N tasks and n draws per outer step, a task's expected number of draws in one
- * outer step is
+ * A sampler over the training tasks, given in catalog order. It remembers only the permutations of the
+ * latest epochs, and its result for an outer step does not depend on earlier calls. With N tasks and n
+ * draws per outer step, the expected number of draws of a task in one outer step is
  *
- * - `uniform`: n / N. One permutation of the tasks per epoch, epochs end to end, so that after any
- *   number of outer steps no task was drawn more than once more often than another.
- * - `sequential`: n / N on average, and without chance: the catalog from its first task to its last,
- *   pass after pass. The catalog is in the order of the logs when `data.grouped` is set, else in
+ * - `uniform`: n / N. Each epoch is one permutation of the tasks, and epochs follow each other, so that
+ *   the numbers of draws of any two tasks never differ by more than one.
+ * - `sequential`: n / N on average, without randomness: the catalog from its first task to its last,
+ *   again and again. The catalog is in the order of the logs when `data.grouped` is set, else in
  *   the order of the keys.
  * - `proportional`: n * rows / all rows.
  * - `square-root`: n * sqrt(rows) / the sum of them over all tasks.
  * - `size-buckets`: n / (B * the number of tasks in its bucket), B the number of buckets that hold a
  *   task: an empty bucket's share goes to the others in equal parts.
  *
- * Under a curriculum all of this is said of the tasks that are eligible at the outer step, and epochs
- * begin anew when more tasks become so. The last three are systematic sampling: a task's draws in one outer step are its expected number
- * rounded down or up, so a large task may be drawn more than once.
+ * Under a curriculum, all of this holds for the tasks that are eligible at the outer step, and a new
+ * epoch begins when more tasks become eligible. The last three rules are systematic sampling: the number
+ * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
+ * drawn more than once.
  *
- * @throws QianmoError of kind `data` when there is no task to train on, or a curriculum by age and a
- *   store that does not say when tasks were first seen.
+ * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
+ *   the store does not say when tasks were first seen.
  */
 export function taskSampler(
   seed: number,
@@ -64,7 +64,7 @@ export function taskSampler(
   const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
   return (outerStep) => {
     const drawn = drawerOf(curriculum.stageAt(outerStep))(outerStep);
-    // Tasks of like size share a job, so that padding to the longest costs little.
+    // Tasks of similar size share a job, so that padding to the longest costs little.
     drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
     const jobs: TaskEntry[][] = [];
     for (let start = 0; start < drawn.length; start += rule.tasksPerJob)
@@ -136,7 +136,10 @@ function catalogOrder(taskCount: number): Int32Array {
   return Int32Array.from({ length: taskCount }, (_, place) => place);
 }
 
-/** Stages count their epochs from 0, so those after the first are told apart by where they begin. */
+/**
+ * Every stage counts its epochs from 0, so the first outer step of a later stage is part of the
+ * name.
+ */
 function shuffledOrder(seed: number, epoch: number, stage: CurriculumStage): Int32Array {
   const { firstOuterStep, tasks } = stage;
   const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];

@@ -1,6 +1,6 @@
 /**
- * What an outer step will do, known before its meta-parameters are: jobs, task weights, row packs.
- * Plans depend on nothing that training changes, so the next one is read while workers compute.
+ * Plans an outer step before its meta-parameters are known: jobs, task weights and row packs. Plans do
+ * not depend on anything that training changes, so the next one is read while workers compute.
  */
 
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -22,10 +22,10 @@ interface PlannedJob {
   readonly jobIndex: number;
   readonly taskIndices: readonly number[];
   readonly taskWeights: readonly number[];
-  /** Null when the method has no cold term. */
+  /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
   readonly neighbours: JobNeighbours['named'];
-  /** Empty where jobs have no row packs. */
+  /** Empty if jobs have no row packs. */
   readonly layout: RowPackLayout;
 }
 
@@ -36,15 +36,15 @@ export interface StepPlan {
 }
 
 interface StepPlanner {
-  /** The plan of an outer step; starts reading the one after it unless that is past the last. */
+  /** Returns the plan of an outer step and starts to read the next one, unless this is the last. */
   take(outerStep: number): Promise<StepPlan>;
-  /** Resolves when no read is under way. */
+  /** Resolves when no read is in progress. */
   settled(): Promise<void>;
 }
 
 /**
- * @param endOuterStep of this call; nothing is read ahead beyond it
- * @param hasRowPacks whether jobs have them
+ * @param endOuterStep the end of this call; nothing is read ahead beyond it
+ * @param hasRowPacks whether jobs have row packs
  */
 export function stepPlanner(
   config: RunConfig,
@@ -74,8 +74,8 @@ export function stepPlanner(
 }
 
 /**
- * A method whose tasks do not adapt reads every task once an epoch: it weights by rows, and once is
- * enough. Logs without a time have no age, so a curriculum then goes by size.
+ * A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch.
+ * Logs without a time have no age, so a curriculum then goes by size.
  */
 function trainingSampler(
   { seed, method, training, data }: RunConfig,
@@ -135,7 +135,7 @@ interface OrderContext {
   readonly frozen: FrozenInput | null;
 }
 
-/** The plan's jobs with the bytes of the meta-parameters as they are now. */
+/** The jobs of the plan with the bytes of the current meta-parameters. */
 export function ordersOf(
   plan: StepPlan,
   metaParameters: MetaParameters,

@@ -5,7 +5,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 
-/** The running total of `shares` in the order of `order`, summed in float64. */
+/** The running total of `shares` in the order given by `order`, summed in float64. */
 export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
   let total = 0;
   return Float64Array.from(order, (place) => {
@@ -15,9 +15,9 @@ export function runningTotals(order: Int32Array, shares: Float64Array): Float64A
 }
 
 /**
- * The places, ascending, on which `drawCount` points fall. Over an offset that is uniform in [0, 1)
- * a place is drawn `drawCount * its share / the total` times in expectation, and that number rounded
- * down or up for every single offset.
+ * The places, ascending, on which `drawCount` points fall. For an offset that is uniform in
+ * [0, 1), the expected number of draws of a place is `drawCount * its share / the total`. For any single
+ * offset it is that number rounded down or up.
  */
 export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
   const total = at(totals, totals.length - 1);
@@ -26,7 +26,9 @@ export function systematicDraws(totals: Float64Array, drawCount: number, offset:
   );
 }
 
-/** Place of the first total above `point`; the last place when rounding put the point at the end. */
+/**
+ * The place of the first total above `point`; the last place if rounding put the point at the end.
+ */
 function firstAbove(totals: Float64Array, point: number): number {
   let low = 0;
   let high = totals.length - 1;

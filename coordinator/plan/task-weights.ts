@@ -1,4 +1,4 @@
-/** How much each task of an outer step counts in the meta-gradient. Pure. */
+/** Computes how much each task of an outer step counts in the meta-gradient. Pure. */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -7,13 +7,13 @@ import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
 /**
- * - `uniform`: every task alike.
- * - `examples`, `sqrt`: in proportion to the impressions of the query rows, or their square root;
- *   impressions, so that pre-aggregated logs weigh what the expanded rows would.
- * - `rows`: in proportion to the impressions of all rows, which makes the weighted sum of the
- *   tasks' losses the mean loss per impression: what the global method minimises.
- * - `sqrt-rows`: in proportion to the square root of those.
- * - `support`, `sqrt-support`: the same of the support rows.
+ * - `uniform`: every task counts the same.
+ * - `examples`, `sqrt`: in proportion to the impressions of the query rows, or to their square root, so
+ *   that aggregated logs weigh as much as the expanded rows would.
+ * - `rows`: in proportion to the impressions of all rows. The weighted sum of the tasks' losses is then
+ *   the mean loss per impression, which the global method minimises.
+ * - `sqrt-rows`: in proportion to the square root of these impressions.
+ * - `support`, `sqrt-support`: the same for the support rows.
  */
 type TaskWeightRule =
   'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows' | 'support' | 'sqrt-support';
@@ -27,7 +27,7 @@ export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>)
   return adapts(methodPlanOf(config.method)) ? config.training.taskWeight : 'rows';
 }
 
-/** The rows of the cold term are those that weigh; null without such a term. */
+/** The rule for the cold term, which weights by the rows of that term; null without a cold term. */
 export function coldTaskWeightRuleOf({
   method,
   training,
@@ -37,9 +37,9 @@ export function coldTaskWeightRuleOf({
 }
 
 /**
- * Weights of all tasks of one outer step, in their order; they sum to 1.
+ * The weights of all tasks of one outer step, in order. They sum to 1.
  *
- * @throws QianmoError of kind `data` when no task has an impression to be weighted by.
+ * @throws QianmoError of kind `data` if no task has impressions.
  */
 export function taskWeightsOf(tasks: readonly TaskRows[], rule: TaskWeightRule): number[] {
   const measures = tasks.map((task) => measureOf(task, rule));
@@ -47,7 +47,7 @@ export function taskWeightsOf(tasks: readonly TaskRows[], rule: TaskWeightRule):
   if (!(total > 0))
     throw new QianmoError({
       kind: 'data',
-      what: 'no task of an outer step has impressions to be weighted by',
+      what: 'no task of an outer step has impressions to weight it by',
       where: `tasks ${tasks.map((task) => task.taskIndex).join(', ')}`,
       expected: 'a sum of impressions above 0',
       found: `${total}`,

@@ -281,7 +281,7 @@ function prepareFailure(cause: unknown): unknown {
     what: 'the logs cannot be prepared',
     where: 'data',
     found: shortDuckMessage(cause),
-    cure: 'check that the logs hold what the config says',
+    cure: 'check that the logs contain what the config says',
     cause,
   });
 }

@@ -100,6 +100,6 @@ function isHeld(place: LockPlace, holder: string): QianmoError {
     what: 'another prepare is writing this task store',
     where: place.address,
     found: `a lock of process ${processId} on ${host}`,
-    cure: 'wait until it is done; if it is no longer running, delete the lock named above',
+    cure: 'wait until it has finished; if it is no longer running, delete the lock named above',
   });
 }

@@ -26,7 +26,10 @@ export interface TaskDivision {
 /** Upper end of the hash's range: 2^64. */
 const HASH_RANGE = '18446744073709551616.0';
 
-/** @throws QianmoError of kind `usage` for contradictory bounds, `data` when no task is left to train on. */
+/**
+ * @throws QianmoError of kind `usage` for contradictory bounds, `data` when no task is left to
+ * train on.
+ */
 export async function divideTasks(
   config: RunConfig,
   placedBySplitFile: boolean,
@@ -41,7 +44,7 @@ export async function divideTasks(
         where: `data.rowSplit.${part}RowsMin`,
         expected: `at most ${rowSplit[`${part}RowsMax`]}`,
         found: String(rowSplit[`${part}RowsMin`]),
-        cure: 'lower the one or raise the other',
+        cure: 'lower this bound or raise the other',
       });
   const labels = rowLabelsOf(config.data);
   const labelSql = storesLabels(labels) ? ', min(j.label) AS label, max(j.label) AS label_max' : '';
@@ -75,7 +78,7 @@ export async function divideTasks(
       where: 'data.taskSplit',
       expected: 'at least one training task',
       found: `${taskCount ?? 0} tasks, all held out`,
-      cure: 'lower validationShare and testShare, or give logs with more tasks',
+      cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
     `CREATE TABLE encodable AS SELECT t.task, t.split, j.* EXCLUDE (kept, key, reason)
@@ -126,7 +129,7 @@ async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<
       where: 'data.splitFile',
       expected: 'all rows of a task in train, validation or test',
       found: `task ${describeKey(String(key))} in two of them`,
-      cure: 'mend the roles of its rows',
+      cure: 'correct the roles of its rows',
     });
 }
 
@@ -158,7 +161,7 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
       where: 'data.logs',
       expected: 'at least one row that is accepted',
       found: 'all rows are left out by data.where or data.splitFile',
-      cure: 'mend data.where or data.splitFile',
+      cure: 'correct data.where or data.splitFile',
     });
   return new QianmoError({
     kind: 'data',
@@ -166,7 +169,7 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
     where: 'data.task',
     expected: `tasks with at least ${supportRowsMin} support and ${queryRowsMin} query rows`,
     found: `${tooSmallTaskCount} tasks, all smaller`,
-    cure: 'name coarser task columns, give more logs, or lower supportRowsMin and queryRowsMin',
+    cure: 'name coarser task columns, provide more logs, or lower supportRowsMin and queryRowsMin',
   });
 }
 

@@ -111,9 +111,9 @@ async function noTrainingRows(
     expected: 'rows of it in at least one training task',
     found:
       rowCount === 0
-        ? 'no accepted row of it in a task large enough'
+        ? 'none of its accepted rows is in a large enough task'
         : `${rowCount ?? 0} rows in ${taskCount ?? 0} tasks, all held out`,
-    cure: 'mend the name of the segment, give logs with more tasks of it, or leave it out',
+    cure: 'correct the name of the segment, provide logs with more tasks of it, or leave it out',
   });
 }
 

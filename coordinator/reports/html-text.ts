@@ -8,7 +8,7 @@ export function escapeHtml(text: string): string {
     .replaceAll('"', '&quot;');
 }
 
-/** A dot in the colour in which plots draw what stands behind it. */
+/** A dot in the colour that plots use for the name behind it. */
 export function dotHtml(colour: string): string {
   return `<span class="dot" style="background:${colour}"></span>`;
 }

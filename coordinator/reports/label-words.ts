@@ -1,4 +1,4 @@
-/** What reports call loss, rate and unit: of clicks, or of values. Used by table and page. */
+/** The words that reports use for loss, rate and unit, for clicks and for values. */
 
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 
@@ -6,10 +6,10 @@ export interface LabelWords {
   readonly loss: string;
   readonly lossTitle: string;
   readonly unit: string;
-  /** What a loss is a mean over. */
+  /** The unit that a loss is averaged over. */
   readonly perRow: string;
   readonly rate: string;
-  /** The metric that stands beside the loss where there is room for one. */
+  /** The metric shown beside the loss where there is room for one more. */
   readonly second: string;
   describeRate(rate: number): string;
 }
@@ -38,7 +38,7 @@ export function wordsOf({ label }: Pick<EvaluationReport, 'label'>): LabelWords 
   return label?.loss === 'squared' ? OF_VALUES : OF_CLICKS;
 }
 
-/** `Evaluation of NAME`, and of which segment. */
+/** `Evaluation of NAME`, with the segment if there is one. */
 export function titleOf({ run, label }: EvaluationReport): string {
   const segment = label?.segment ?? null;
   return `Evaluation of ${run.run}${segment === null ? '' : `, segment ${segment}`}`;

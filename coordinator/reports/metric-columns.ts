@@ -14,7 +14,7 @@ interface MetricColumn {
   readonly unit: string;
   readonly digits: number;
   value(metrics: Metrics): number | null;
-  /** The best value as it is shown, the oracle aside: what looks equal is equally marked. */
+  /** The best value as it is shown, except the oracle's. Values that look equal are marked alike. */
   bestOf(arms: readonly NamedMetrics[]): string | null;
 }
 
@@ -68,8 +68,8 @@ const VALUE_COLUMNS: readonly MetricColumn[] = [
 ];
 
 /**
- * The metrics as columns, and a row of them for each arm with the best marked: of clicks or of values,
- * whichever the arms have.
+ * The metrics as columns, with a row for each arm and the best values marked. The metrics are those of
+ * clicks or of values, whichever the arms have.
  */
 export function metricTable(arms: readonly NamedMetrics[]): Table {
   const columns = columnsOf(arms);

@@ -1,4 +1,4 @@
-/** The evaluation report as JSON: its file in the output of a run, written and read. */
+/** Writes and reads the evaluation report as JSON, and names its files in the output of a run. */
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -11,8 +11,8 @@ import {
 export const REPORT_FILE = 'evaluation.json';
 
 /**
- * `report.html`, of a segment `report-SEGMENT.html`; characters that no object's key may have are
- * written as the hexadecimal digits of their bytes, each byte after an `=`.
+ * `report.html`, or `report-SEGMENT.html` for a segment. Characters that are not allowed in keys of
+ * objects are written as the hexadecimal digits of their bytes, with an `=` before each byte.
  */
 export function fileOfSegment(file: string, segment: string | null): string {
   if (segment === null) return file;
@@ -34,7 +34,7 @@ export function reportsJson(reports: readonly EvaluationReport[]): string {
   return `${JSON.stringify({ formatVersion: REPORT_FORMAT_VERSION, segments }, null, 2)}\n`;
 }
 
-/** @throws QianmoError of kind `data` when the text is not a report of this version. */
+/** @throws QianmoError of kind `data` if the text is not a report of this version. */
 export function parseReport(json: string, where: string): EvaluationReport {
   let value: unknown;
   try {

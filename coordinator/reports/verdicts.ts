@@ -1,4 +1,4 @@
-/** Says in sentences what the intervals allow to say, and no more. Used by table and page. */
+/** Sentences that say what the intervals allow, and no more. Table and page use them. */
 
 import type {
   Difference,
@@ -16,7 +16,7 @@ export type Verdict = 'better' | 'worse' | 'undecided';
 export interface ComparedPair {
   readonly arm: ArmName;
   readonly difference: Difference;
-  /** Of the difference per impression: better when the whole interval lies below 0. */
+  /** The verdict on the difference per impression: better if the whole interval is below 0. */
   readonly verdict: Verdict;
 }
 
@@ -49,7 +49,10 @@ function isBefore(reference: ArmName, arm: ArmName): boolean {
   return CLAIMING_ARMS.indexOf(reference) < CLAIMING_ARMS.indexOf(arm);
 }
 
-/** About the arm the run is for: meta-adapted if it is there, else the last that claims anything. */
+/**
+ * Pairs of the arm that the run was made for: meta-adapted if it is there, else the last claiming
+ * arm.
+ */
 export function mainPairs(report: EvaluationReport): ComparedPair[] {
   const [all] = report.slices;
   if (all === undefined) return [];
@@ -113,7 +116,7 @@ export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
     : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
 }
 
-/** The best arm by its mean loss, the oracle aside. */
+/** The best arm by its mean loss, apart from the oracle. */
 export function bestArmOf(slice: Slice): ArmName | null {
   let best: Slice['arms'][number] | null = null;
   for (const candidate of slice.arms)

@@ -1,6 +1,6 @@
 /**
- * Percentile bootstrap over adgroups: whole adgroups are drawn with replacement, so rows of one
- * adgroup stay together and every arm is judged on the same draws (paired).
+ * Percentile bootstrap over adgroups. Whole adgroups are drawn with replacement, so that rows of one
+ * adgroup stay together. Every arm is judged on the same draws, which makes differences paired.
  */
 
 import { at, demandSameLength } from '../../shared/base/arrays.js';
@@ -28,7 +28,7 @@ export function bootstrapIntervals(
   demandSameLength(...columns);
   const adgroupCount = at(columns, 0).length;
   const width = columns.length;
-  // Adgroup-major, so that one draw reads one stretch of memory.
+  // Adgroup-major, so that one draw reads contiguous memory.
   const values = new Float64Array(adgroupCount * width);
   for (const [column, source] of columns.entries())
     for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1)
@@ -58,8 +58,8 @@ export function bootstrapIntervals(
 }
 
 /**
- * Draws adgroups with replacement, `samples` times, and says how often each was drawn: for
- * statistics that are no function of sums. The array is reused from draw to draw.
+ * Draws adgroups with replacement, `samples` times, and reports how often each was drawn. It serves
+ * statistics that are not functions of sums. The array is reused from draw to draw.
  */
 export function bootstrapCounts(
   adgroupCount: number,

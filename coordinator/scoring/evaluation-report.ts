@@ -1,6 +1,6 @@
 /**
- * The evaluation report as data: what the table, the HTML page and other programs read. Versioned;
- * a metric that is not defined on its rows (one class only, no oracle) is null, never NaN.
+ * The evaluation report as data. The table, the HTML page and other programs read it. The format is
+ * versioned. A metric that is not defined on its rows (one class only, no oracle) is null, never NaN.
  */
 
 import { z } from 'zod';
@@ -8,7 +8,7 @@ import { ARM_NAMES, GLOBAL_ARMS } from '../../shared/config/arms.js';
 import { BlobRefSchema } from '../../shared/storage/blob-store.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 
-/** Raised when a field changes meaning or goes away. */
+/** Raised when a field changes its meaning or is removed. */
 export const REPORT_FORMAT_VERSION = 1;
 
 const ArmNameSchema = z.enum(ARM_NAMES);
@@ -21,7 +21,7 @@ export const IntervalSchema = z.strictObject({
   high: z.number(),
 });
 
-/** Of a label of values, in their unit; the mean over adgroups of nDCG where an adgroup has one. */
+/** Metrics of values, in their unit. nDCG is the mean over the adgroups that have one. */
 const ValueMetricsSchema = z.strictObject({
   mae: z.number(),
   rmse: z.number(),
@@ -30,28 +30,28 @@ const ValueMetricsSchema = z.strictObject({
   ndcgAt: z.int().positive(),
 });
 
-/** Of a label of values every `logloss` of a report is a squared error, in squares of their unit. */
+/** For values, every `logloss` of a report is a squared error, in squares of their unit. */
 export const MetricsSchema = z.strictObject({
   /** Mean over impressions, in nats. */
   logloss: z.number(),
   loglossInterval: IntervalSchema,
-  /** Mean over adgroups of the adgroup's logloss: a small adgroup counts as much as a big one. */
+  /** Mean of the adgroups' own logloss. A small adgroup counts as much as a big one. */
   loglossPerAdgroup: IntervalSchema,
   /** Logloss divided by the entropy of the click rate of these rows (He et al., 2014). */
   normalisedEntropy: z.number().nullable(),
   auc: z.number().nullable(),
-  /** Per adgroup, weighted by impressions, over the adgroups that have both classes. */
+  /** Mean AUC of the adgroups that have both classes, weighted by impressions. */
   gauc: z.number().nullable(),
   gaucAdgroupsLeftOutCount: count,
   /** Predicted clicks / actual clicks. */
   calibration: z.number().nullable(),
   /** Expected calibration error over bins of equal impressions. */
   ece: z.number(),
-  /** Of a label of values only. */
+  /** Only labels that are values have it. */
   values: ValueMetricsSchema.optional(),
 });
 
-/** Logloss of the arm minus that of the reference: below 0 the arm is better. */
+/** Logloss of the arm minus that of the reference. Below 0, the arm is better. */
 const DifferenceSchema = z.strictObject({
   reference: z.enum(GLOBAL_ARMS),
   perImpression: IntervalSchema,
@@ -70,27 +70,30 @@ const ArmResultSchema = z.strictObject({
 const SliceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
-  /** Null: no upper bound. */
+  /** Null means no upper bound. */
   supportRowCountMax: count.nullable(),
   adgroupCount: count,
   queryRowCount: count,
   impressions: z.number(),
-  /** Of a label of values, the sum of values times weights. */
+  /** For values, the sum of values times weights. */
   clicks: z.number(),
   arms: z.array(ArmResultSchema),
 });
 
-/** What an arm serves the adgroups of one size bucket, by what validation showed. */
+/** The blocks that an arm serves the adgroups of one size bucket, as validation decided. */
 const BlockChoiceSchema = z.strictObject({
   name: z.string(),
   supportRowCountMin: count,
-  /** Null: no upper bound. */
+  /** Null means no upper bound. */
   supportRowCountMax: count.nullable(),
   /** Validation adgroups of the bucket. */
   adgroupCount: count,
-  /** Logloss of the adapted minus that of the unadapted blocks, per impression; null without any. */
+  /**
+   * Logloss of the adapted minus that of the unadapted blocks, per impression; null without
+   * impressions.
+   */
   difference: IntervalSchema.nullable(),
-  /** `all`: the bucket has too few validation adgroups to speak for itself. */
+  /** `all` if the bucket has too few validation adgroups of its own. */
   decidedBy: z.enum(['bucket', 'all']),
   serves: z.enum(['adapted', 'unadapted']),
 });
@@ -101,7 +104,7 @@ export const CellSchema = z.discriminatedUnion('kind', [
     innerRate: z.number(),
     innerSteps: count,
   }),
-  /** The prior of an adgroup's shift of logits (of values, in their deviations): normal. */
+  /** The normal prior of an adgroup's shift of logits; for values, in units of their deviation. */
   z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),
 ]);
 
@@ -109,21 +112,21 @@ const SelectionSchema = z.strictObject({
   arm: ArmNameSchema,
   cell: CellSchema,
   validationLogloss: z.number(),
-  /** The chosen cell is the first or last of an axis: a wider grid might do better. */
+  /** The chosen cell is the first or last of an axis, so a wider grid might do better. */
   atGridEdge: z.boolean(),
-  /** Null: the cell diverged, its logits are not finite. */
+  /** Null if the cell diverged, so that its logits are not finite. */
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
 const ProtocolResultSchema = z.strictObject({
   /**
-   * `shots`: by number of support rows; `phases`: after one minibatch of them after another;
-   * `periods`: progressive validation by day.
+   * `shots` goes by number of support rows, `phases` by the minibatches of support rows adapted on so
+   * far, and `periods` is progressive validation by day.
    */
   kind: z.enum(['shots', 'phases', 'periods']),
-  /** Where they are not those of the report: the settings, chosen under the protocol. */
+  /** The settings chosen under the protocol, if they are not those of the report. */
   chosen: z.array(SelectionSchema).optional(),
-  /** In order; each is about all test adgroups that have query rows there. */
+  /** In order. Each covers all test adgroups that have query rows there. */
   points: z
     .array(
       z.strictObject({
@@ -134,7 +137,7 @@ const ProtocolResultSchema = z.strictObject({
       }),
     )
     .min(1),
-  /** Of `periods`: every row of the test adgroups once, as it was predicted in its period. */
+  /** Only for `periods`: every row of the test adgroups once, as it was predicted in its period. */
   together: SliceSchema.optional(),
 });
 
@@ -163,9 +166,9 @@ export const EvaluationReportSchema = z.strictObject({
     testSupportRows: count,
     testQueryRows: count,
   }),
-  /** What the rows are labelled with; absent: clicks, and no segments. */
+  /** The label of the rows; absent if they have clicks and no segments. */
   label: TaskLabelSchema.optional(),
-  /** Clicks per impression of all rows of the training tasks; of values, their mean. */
+  /** Clicks per impression of all rows of the training tasks, or the mean of their values. */
   trainClickRate: z.number(),
   confidence: z.number(),
   bootstrapSamples: count,
@@ -175,16 +178,16 @@ export const EvaluationReportSchema = z.strictObject({
     /** The same for every arm that has a grid. */
     cellsPerArm: count,
     chosen: z.array(SelectionSchema),
-    /** Of the arm meta-chosen. */
+    /** The choices of the arm meta-chosen. */
     blocks: z
       .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
       .optional(),
   }),
   arms: z.array(ArmNameSchema),
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
-  /** First all test adgroups, then the size buckets that have any, ascending. */
+  /** All test adgroups first, then the size buckets that are not empty, ascending. */
   slices: z.array(SliceSchema).min(1),
-  /** Those that the config asks for. */
+  /** The protocols that the config asks for. */
   protocols: z.array(ProtocolResultSchema).optional(),
   calibrationCurves: z.array(
     z.strictObject({
@@ -198,19 +201,19 @@ export const EvaluationReportSchema = z.strictObject({
       ),
     }),
   ),
-  /** Logloss per adgroup minus the reference's, as a histogram over adgroups. */
+  /** Logloss per adgroup minus that of the reference, as a histogram over adgroups. */
   differenceHistograms: z.array(
     z.strictObject({
       arm: ArmNameSchema,
       reference: z.enum(GLOBAL_ARMS),
-      /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
+      /** One more than `adgroupCounts`. Values outside are counted in the outermost bins. */
       edges: z.array(z.number()),
       adgroupCounts: z.array(count),
       adgroupsBetter: count,
       adgroupsWorse: count,
     }),
   ),
-  /** Of the file of test logits beside the report (`test-logits.ts`); absent where none was kept. */
+  /** The file of test logits beside the report (`test-logits.ts`); absent if none was kept. */
   testLogits: BlobRefSchema.optional(),
 });
 

@@ -1,4 +1,4 @@
-/** The rows of many tasks end to end, without their features: what scoring needs of a split. */
+/** The rows of many tasks end to end, without their features. Scoring needs no more of a split. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { labelOf, type TaskLabel } from '../../shared/tasks/task-label.js';
@@ -7,24 +7,27 @@ import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 export type RowRole = 'query' | 'support';
 
 export interface TaskCounts {
-  /** Of all tasks; absent: that of a click. Values and their predictions are in their own unit here. */
+  /**
+   * The label of all tasks; a click if absent. Values and their predictions are in their own unit
+   * here.
+   */
   readonly label?: TaskLabel;
   /** First row of each task, and the row count at the end: `[taskCount + 1]`. */
   readonly starts: Int32Array;
-  /** `[rowCount]`, as is every array of rows here. */
+  /** `[rowCount]`, like every array of rows here. */
   readonly clicks: Float32Array;
   readonly impressions: Float32Array;
 }
 
 export interface FlatRows extends TaskCounts {
   readonly taskIndices: readonly number[];
-  /** Known true click probability or mean value, or null. */
+  /** The true click probability or mean value; null if it is not known. */
   readonly oracle: Float32Array | null;
   /** Number of each row in the logs. */
   readonly logRows: Float64Array;
 }
 
-/** The rows of one split: of the validation split to choose, of the test split to score. */
+/** The rows of one split. The validation split serves to choose, the test split to score. */
 export interface SplitRows {
   readonly query: FlatRows;
   readonly support: FlatRows;
@@ -40,7 +43,7 @@ export function roleBounds(task: TaskRows, role: RowRole): [number, number] {
 /**
  * Reads in bounded pieces; keeps 12 to 20 bytes a row.
  *
- * @param taskIndices of tasks of one label
+ * @param taskIndices the indices of tasks of one label
  */
 export async function readFlatRows(
   store: TaskStore,
@@ -83,14 +86,14 @@ export async function readSplitRows(
   };
 }
 
-/** @throws Error when tasks differ in label: their rows cannot be judged together. */
+/** @throws Error if tasks differ in their label, because their rows cannot be judged together. */
 export function labelOfAll(store: TaskStore, taskIndices: readonly number[]): TaskLabel {
   const indices = new Set(taskIndices.map((index) => at(store.tasks, index).labelIndex ?? 0));
   if (indices.size > 1) throw new Error(`tasks of ${indices.size} labels together`);
   return labelOf(store.manifest, { labelIndex: [...indices][0] ?? 0 });
 }
 
-/** Clicks and known truth of a task's rows as they are judged: values no longer standardised. */
+/** Clicks and known truth of a task's rows as they are judged, with values in their own unit. */
 export function inOwnUnit(
   task: Pick<TaskRows, 'clicks' | 'impressions' | 'oracle'>,
   label: TaskLabel,
@@ -104,7 +107,7 @@ export function inOwnUnit(
 }
 
 /**
- * Clicks per impression of all rows of the tasks, kept off 0 and 1 by half a click; of values, their
+ * Clicks per impression of all rows of the tasks, kept off 0 and 1 by half a click. For values, their
  * mean.
  */
 export async function clickRateOf(
@@ -126,7 +129,7 @@ export async function clickRateOf(
   return Math.min(1 - least, Math.max(least, clicks / impressions));
 }
 
-/** Reads in bounded pieces. */
+/** Reads the tasks in bounded pieces. */
 export async function* tasksInOrder(
   store: TaskStore,
   taskIndices: readonly number[],

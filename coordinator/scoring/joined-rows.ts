@@ -1,4 +1,4 @@
-/** Scores of the same adgroups on one set of rows after another, joined by adgroup. */
+/** Joins the scores of the same adgroups on several sets of rows, by adgroup. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { ArmName } from '../../shared/config/arms.js';
@@ -6,7 +6,10 @@ import type { ScoredRows } from './score-arms.js';
 
 export type ScoredTasks = ScoredRows & { readonly taskIndices: readonly number[] };
 
-/** An adgroup's rows of all parts end to end, in order of the parts; adgroups by index. */
+/**
+ * Puts the rows that an adgroup has in all parts end to end, in the order of the parts. Adgroups
+ * are sorted by index.
+ */
 export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
   const taskIndices = [...new Set(parts.flatMap((part) => part.taskIndices))].sort((a, b) => a - b);
   const label = parts[0]?.rows.label;

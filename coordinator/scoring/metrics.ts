@@ -1,15 +1,15 @@
 /**
  * Metrics of predicted logits against counts. Pure, float64. A row of `clicks` c and `impressions` n
- * stands for c positives and n - c negatives of one score, so pre-aggregated logs need no expanding.
- * Where the label is a value, c is the value times the weight n, and predicted is the value itself.
+ * stands for c positives and n - c negatives of one score, so aggregated logs need no expansion. If the
+ * label is a value, c is the value times the weight n, and the value itself is predicted.
  */
 
 import { at, demandSameLength } from '../../shared/base/arrays.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
-/** Aligned arrays `[rowCount]`. */
+/** Parallel arrays `[rowCount]`. */
 export interface CountedRows {
-  /** Of all rows; absent: that of a click. */
+  /** The label of all rows; a click if absent. */
   readonly label?: TaskLabel;
   readonly clicks: ArrayLike<number>;
   readonly impressions: ArrayLike<number>;
@@ -42,14 +42,14 @@ export function isOfValues({ label = CLICK_LABEL }: Pick<CountedRows, 'label'>):
   return label.loss === 'squared';
 }
 
-/** What an output of the model says of a row: a click probability, or a value. */
+/** Turns an output of the model into a click probability or a value. */
 export function predictionOf(rows: Pick<CountedRows, 'label'>): (output: number) => number {
   return isOfValues(rows) ? (output) => output : sigmoid;
 }
 
 /**
- * Sum over rows of `n softplus(z) - c z`, in nats: the logloss times the impressions. Of values,
- * of `n (z - c / n)^2`: the squared error times the weight.
+ * Sum over rows of `n softplus(z) - c z`, in nats: the logloss times the impressions. For
+ * values, the sum of `n (z - c / n)^2`: the squared error times the weight.
  */
 export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
   demandSameLength(logits, rows.clicks, rows.impressions);
@@ -78,8 +78,8 @@ export function entropyOf(clickRate: number): number {
 }
 
 /**
- * Logloss per impression over the entropy of these rows' click rate (He et al., ADKDD 2014): below
- * 1 the scores know more than the click rate. Null with one class only, and of values.
+ * Logloss per impression over the entropy of these rows' click rate (He et al., ADKDD 2014). Below
+ * 1, the scores know more than the click rate. Null with one class only and for values.
  */
 export function normalisedEntropy(loglossPerImpression: number, rows: CountedRows): number | null {
   if (isOfValues(rows)) return null;
@@ -87,7 +87,7 @@ export function normalisedEntropy(loglossPerImpression: number, rows: CountedRow
   return entropy > 0 ? loglossPerImpression / entropy : null;
 }
 
-/** Predicted clicks / actual clicks, or sums of values; null where the actual ones are not above 0. */
+/** Predicted over actual clicks, or sums of values; null if the actual sum is not above 0. */
 export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): number | null {
   const clicks = sumOf(rows.clicks);
   if (!(clicks > 0)) return null;
@@ -100,8 +100,8 @@ export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): 
 }
 
 /**
- * Chance that a random click scores above a random non-click, ties half. Null with one class only,
- * and of values.
+ * The chance that a random click scores above a random non-click, where ties count half. Null with one
+ * class only and for values.
  */
 export function auc(logits: ArrayLike<number>, rows: CountedRows): number | null {
   if (isOfValues(rows)) return null;
@@ -118,9 +118,8 @@ export function auc(logits: ArrayLike<number>, rows: CountedRows): number | null
 }
 
 /**
- * Bins of equal impressions by ascending prediction, at most `binCount`. Rows of one score are
- * shared out in proportion where a boundary falls among them, so the order of rows is without
- * influence.
+ * At most `binCount` bins of equal impressions by ascending prediction. If a boundary falls among rows
+ * of one score, they are divided in proportion, so that the order of rows has no influence.
  */
 export function calibrationBins(
   logits: ArrayLike<number>,
@@ -171,7 +170,7 @@ interface TiedGroup {
   readonly impressions: number;
 }
 
-/** Rows of one logit added up, in ascending order of it; groups without impressions left out. */
+/** Adds up rows of equal logit, ascending. Groups without impressions are left out. */
 function tiedGroups(logits: ArrayLike<number>, rows: CountedRows): TiedGroup[] {
   demandSameLength(logits, rows.clicks, rows.impressions);
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(

@@ -22,7 +22,10 @@ export function calibrationCurvesOf(
   }));
 }
 
-/** Of every arm that adapts or was meta-trained, against each reference that is there. */
+/**
+ * Histograms of every arm that adapts or was meta-trained, against each reference that was
+ * evaluated.
+ */
 export function differenceHistogramsOf(
   scored: ScoredRows,
 ): EvaluationReport['differenceHistograms'] {
@@ -51,14 +54,14 @@ export function differenceHistogramsOf(
 
 interface NamedHistogram<Name extends string> {
   readonly name: Name;
-  /** One more than `adgroupCounts`; what lies outside is counted in the outermost bins. */
+  /** One more than `adgroupCounts`. Values outside are counted in the outermost bins. */
   readonly edges: number[];
   readonly adgroupCounts: number[];
   readonly adgroupsBetter: number;
   readonly adgroupsWorse: number;
 }
 
-/** Of differences per adgroup, all with the same edges. */
+/** Histograms of differences per adgroup, all with the same edges. */
 export function histogramsOf<Name extends string>(
   differences: readonly (readonly [Name, Float64Array])[],
 ): NamedHistogram<Name>[] {

@@ -1,4 +1,7 @@
-/** From the test rows and every arm's logits to the numbers of the report. Pure but for the seed. */
+/**
+ * Computes the numbers of the report from the test rows and the logits of every arm. Pure, given
+ * the seed.
+ */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
@@ -23,9 +26,9 @@ import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from './size-buckets.js';
 /** The test rows as every arm sees them. */
 export interface ScoredRows {
   readonly rows: TaskCounts;
-  /** Of each task. */
+  /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
-  /** By arm, `[rowCount]`, in the order in which arms are shown. */
+  /** The logits of each arm, `[rowCount]`, in the order in which arms are shown. */
   readonly logits: ReadonlyMap<ArmName, Float32Array>;
 }
 
@@ -33,7 +36,7 @@ export interface ScoredRows {
 export interface AdgroupScores {
   /** Sum of losses, `[adgroupCount]`. */
   readonly losses: Float64Array;
-  /** Null where the adgroup has one class only. */
+  /** Null for an adgroup with one class only. */
   readonly aucs: readonly (number | null)[];
 }
 
@@ -43,7 +46,7 @@ export interface ScoringSettings {
   readonly seed: number;
 }
 
-/** All test adgroups first, then each size bucket that has any. */
+/** All test adgroups first, then each size bucket that is not empty. */
 export function scoreSlices(scored: ScoredRows, settings: ScoringSettings): Slice[] {
   return [EVERY_ADGROUP, ...sizeBuckets(settings.evaluation.sizeBucketEdges)].flatMap((bucket) => {
     const slice = scoreSlice(scored, bucket, settings, drawsNameOf(scored, bucket));
@@ -51,7 +54,10 @@ export function scoreSlices(scored: ScoredRows, settings: ScoringSettings): Slic
   });
 }
 
-/** Adgroups of the bucket; one without a single impression has nothing to be judged on. */
+/**
+ * Positions of the bucket's adgroups. An adgroup without impressions cannot be judged and is left
+ * out.
+ */
 export function positionsOf(
   scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
   bucket: SizeBucket,
@@ -65,7 +71,10 @@ export function positionsOf(
   });
 }
 
-/** A bucket that holds every adgroup is drawn as all of them are: the same rows, the same intervals. */
+/**
+ * A bucket that holds every adgroup uses the draws of all adgroups, so that its intervals are
+ * theirs.
+ */
 export function drawsNameOf(
   scored: Pick<ScoredRows, 'rows' | 'supportRowCounts'>,
   bucket: SizeBucket,
@@ -75,9 +84,9 @@ export function drawsNameOf(
 }
 
 /**
- * Null when the bucket has no adgroup.
+ * Null if the bucket has no adgroup.
  *
- * @param drawsName names the bootstrap's stream.
+ * @param drawsName the name of the bootstrap's random stream
  */
 export function scoreSlice(
   scored: ScoredRows,
@@ -118,7 +127,7 @@ export function scoreSlice(
   };
 }
 
-/** What is known of an arm by adgroup before its metrics are put together. */
+/** Results of an arm that its metrics are put together from. */
 interface ScoresByAdgroup {
   /** As `scoreAdgroups` gives them. */
   readonly aucs: readonly (number | null)[];
@@ -211,8 +220,9 @@ type ArmIntervals = Pick<ArmResult, 'differences' | 'gapClosed'> & {
 };
 
 /**
- * Columns of the bootstrap: impressions, one per adgroup, then of each arm the sum of losses and
- * the mean loss of the adgroup. Every statistic is a function of their sums over the drawn adgroups.
+ * The columns of the bootstrap are the impressions, a 1 for each adgroup, and for each arm the sum of
+ * losses and the mean loss of the adgroup. Every statistic is a function of the sums of these columns
+ * over the drawn adgroups.
  */
 function intervalsOf(
   adgroups: ReadonlyMap<ArmName, AdgroupScores>,
@@ -281,7 +291,10 @@ function intervalsOf(
   };
 }
 
-/** Not finite, hence left out, where the oracle is no better than global: there is no gap. */
+/**
+ * If the oracle is not better than global there is no gap. The value is then not finite and is left
+ * out.
+ */
 function gapClosedOf(logloss: (arm: ArmName) => SumStatistic, arm: ArmName): SumStatistic {
   return (sums) => {
     const gap = logloss('global')(sums) - logloss('oracle')(sums);

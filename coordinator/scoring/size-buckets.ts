@@ -1,4 +1,7 @@
-/** Buckets of adgroups by the size of their support set: personalisation acts on them unlike. */
+/**
+ * Buckets of adgroups by the size of their support set, which decides how much personalisation can
+ * do.
+ */
 
 import { at } from '../../shared/base/arrays.js';
 
@@ -28,7 +31,7 @@ export function sizeBuckets(upperEdges: readonly number[]): SizeBucket[] {
   return buckets;
 }
 
-/** Index within `sizeBuckets` of the bucket that an adgroup with this many support rows is in. */
+/** The index within `sizeBuckets` of the bucket for an adgroup with this many support rows. */
 export function sizeBucketIndexOf(upperEdges: readonly number[], supportRowCount: number): number {
   return [...new Set(upperEdges)].filter((edge) => supportRowCount > edge).length;
 }

@@ -1,6 +1,6 @@
 /**
- * Every arm's logits of the test rows as one file beside the report, so that runs can be compared
- * row by row later, without their store, checkpoints or workers. Safetensors:
+ * The logits of every arm for the test rows, as one file beside the report. With it, runs can be
+ * compared row by row without their store, checkpoints or workers. The file has the safetensors layout:
  *
  *   task/keys              UTF-8 JSON: the tasks' keys, in order
  *   task/supportRowCounts  `[taskCount]`
@@ -8,7 +8,7 @@
  *   row/clicks, row/impressions, row/logRows  `[rowCount]`: counts, and number of the row in the logs
  *   logits/ARM             `[rowCount]`
  *
- * 16 bytes a row and 4 for each arm; held in memory whole. The report names its digest.
+ * It takes 16 bytes a row plus 4 for each arm and is held in memory whole. The report names its digest.
  */
 
 import { z } from 'zod';
@@ -20,19 +20,19 @@ import {
 } from '../../shared/tensors/tensor-codec.js';
 import type { TaskCounts } from './held-out-rows.js';
 
-/** Beside `evaluation.json`. */
+/** The file lies beside `evaluation.json`. */
 export const TEST_LOGITS_KEY = 'test-logits.safetensors';
 
 export interface TestLogits {
   /** The values of each task's columns, joined with U+001F. */
   readonly taskKeys: readonly string[];
-  /** Of each task. */
+  /** The support row count of each task. */
   readonly supportRowCounts: readonly number[];
   readonly rows: TaskCounts & {
     /** Number of each row in the logs, `[rowCount]`. */
     readonly logRows: Float64Array;
   };
-  /** By arm, `[rowCount]`, in the order in which arms are shown. */
+  /** The logits of each arm, `[rowCount]`, in the order in which arms are shown. */
   readonly logits: ReadonlyMap<string, Float32Array>;
 }
 

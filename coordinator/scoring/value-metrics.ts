@@ -1,21 +1,21 @@
 /**
- * Metrics of predicted values, in the values' own unit. Pure, float64. Weights count as repeated
- * rows; only in rankings each row stands once.
+ * Metrics of predicted values, in the unit of the values. Pure, float64. A weight counts as repeated
+ * rows, except in rankings, where each row occurs once.
  */
 
 import { at, demandSameLength, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from './held-out-rows.js';
 import { lossSum, sumOf, type CountedRows } from './metrics.js';
 
-/** Places where a caller does not say. */
+/** Places of a ranking that count by default. */
 export const NDCG_AT = 5;
 
 interface ValueMetrics {
   readonly mae: number;
   readonly rmse: number;
-  /** 1 - squared error / that of the rows' own mean; null where all values are equal. */
+  /** 1 - squared error / squared error of the rows' mean; null if all values are equal. */
   readonly rSquared: number | null;
-  /** Mean over the adgroups that have one; null where none has. */
+  /** Mean over the adgroups that have one; null if none has. */
   readonly ndcg: number | null;
   /** Places of a ranking that count. */
   readonly ndcgAt: number;
@@ -48,13 +48,13 @@ function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): nu
   return sum;
 }
 
-/** Of the values, by weight, about their mean. */
+/** The weighted variance of the values. */
 function varianceOf(rows: CountedRows): number {
   const weight = sumOf(rows.impressions);
   const mean = sumOf(rows.clicks) / weight;
   const constant = new Float64Array(rows.clicks.length).fill(mean);
   const variance = lossSum(constant, rows) / weight;
-  // Of equal values in single precision a rounding rest is left.
+  // Equal values in single precision leave a rounding error.
   return variance > 1e-12 * mean * mean ? variance : 0;
 }
 
@@ -77,9 +77,9 @@ function meanNdcg(predictions: Float32Array, rows: TaskCounts, places: number): 
 
 /**
  * Discounted gain 2^value - 1 of the first `places` rows by descending prediction, over that of the best
- * order (Burges et al., ICML 2005). Rows of one prediction share their places: the expectation over
- * their orders, so the order of rows is without influence. Null where no value is above 0 or one is
- * below.
+ * order (Burges et al., ICML 2005). Rows of equal prediction share their places. This is the
+ * expectation over their orders, so the order of rows has no influence. Null if no value is above 0 or
+ * if a value is below 0.
  */
 export function ndcgOf(
   predictions: ArrayLike<number>,
@@ -94,7 +94,7 @@ export function ndcgOf(
     most = Math.max(most, value);
   }
   if (most === 0) return null;
-  // Over 2^most - 1: a large value would be infinite.
+  // Divided by 2^most - 1, since the gain of a large value would be infinite.
   const gains = Float64Array.from(
     { length: values.length },
     (_, row) => (2 ** ((values[row] ?? 0) - most) - 2 ** -most) / (1 - 2 ** -most),

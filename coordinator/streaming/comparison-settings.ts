@@ -1,4 +1,4 @@
-/** What `qianmo stream` compares with, from its config and the size of the stream. */
+/** The settings of `qianmo stream`, from its config and the size of the stream. */
 
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -7,8 +7,8 @@ import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
 import type { ComparisonSettings } from './rule-comparison.js';
 
 /**
- * @throws QianmoError of kind `data` when the stream is too short to be cut as the config asks, or its
- *   prior part spans no time.
+ * @throws QianmoError of kind `data` if the stream is too short to be divided as the config asks, or if
+ *   its prior part spans no time.
  */
 export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): ComparisonSettings {
   const rowCount = rowCountOf(rows);
@@ -25,7 +25,7 @@ export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): Co
       where: 'data.logs',
       expected: `at least ${rowsMin} rows: one for every window of the prior part and every segment after it`,
       found: `${rowCount} rows`,
-      cure: 'give more logs, or fewer segments and learned.windows',
+      cure: 'provide more logs, or set fewer segments and learned.windows',
     });
   if (timeScaleDaysOf(rows, priorRowCount) === 0)
     throw new QianmoError({
@@ -33,8 +33,8 @@ export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): Co
       what: 'all rows of the prior part have the same time',
       where: `data.time: ${config.data.time}`,
       expected: 'times that differ within it: the learned rule measures ages in its length',
-      found: `one time in the first ${priorRowCount} of ${rowCount} rows`,
-      cure: 'raise priorShare until later times are in it, or name a column of finer times in data.time',
+      found: `a single time in the first ${priorRowCount} of ${rowCount} rows`,
+      cure: 'raise priorShare until it includes later times, or name a column with finer times in data.time',
     });
   return {
     ...learned,

@@ -1,9 +1,10 @@
 /**
- * The embedding P of features, learned on prior rows without their labels: which features go together.
- * Regularised correspondence analysis: with X the rows by features (0 or 1) and D how often a feature
- * was seen, the leading right singular vectors of `X (D + tau)^-1/2`, found by subspace iteration. tau
- * keeps rare features, which go together by chance, from making axes of their own (as in regularised
- * spectral clustering). The first axis only says how frequent a feature is and is left out.
+ * The embedding P of features, learned on prior rows without their labels. It tells which features occur
+ * together. The method is regularised correspondence analysis: with X the rows by features (0 or 1) and
+ * D the number of times a feature was seen, P holds the leading right singular vectors of
+ * `X (D + tau)^-1/2`, found by subspace iteration. tau keeps rare features, which occur together by
+ * chance, from forming axes of their own (as in regularised spectral clustering). The first axis only
+ * tells how frequent a feature is and is left out.
  */
 
 import { randomStream } from '../../shared/base/random.js';
@@ -17,18 +18,18 @@ interface EmbeddingSettings {
   readonly rank: number;
   /** The slots whose features make the axes. */
   readonly slots: readonly number[];
-  /** Whether features of the other slots are placed among them, or are 0. */
+  /** Whether features of the other slots are placed along these axes; they are 0 otherwise. */
   readonly placesOthers: boolean;
   readonly priorRowCount: number;
   readonly sweepCount: number;
-  /** tau, in rows. */
+  /** The constant tau, in rows. */
   readonly rareRows: number;
 }
 
 /**
- * P, `[featureCount, rank]`, scaled so that each axis of a row, the sum over its features, is about 1 in
- * size. A feature that the axes were not made of lies where its first row does (the mean of the row's
- * placed features): known when that row is predicted.
+ * P, `[featureCount, rank]`, scaled so that each axis of a row, which is the sum over its features, is
+ * about 1 in size. A feature that did not form the axes is placed at its first row (the mean of the
+ * row's placed features), which is known when that row is predicted.
  */
 export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings): Float32Array {
   const { rank } = settings;
@@ -61,7 +62,7 @@ export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings):
   return embedding;
 }
 
-/** How often each feature of the chosen slots was seen in the prior rows; 0 for all others. */
+/** The number of prior rows that have each feature of the chosen slots; 0 for all other features. */
 function priorCounts(rows: StreamRows, settings: EmbeddingSettings): Float64Array {
   const counts = new Float64Array(rows.featureCount);
   const chosen = new Set(settings.slots);
@@ -145,7 +146,7 @@ function scaleOf(column: Float64Array, counts: Float64Array, rareRows: number): 
   return squares === 0 ? 0 : Math.sqrt(occurrences / squares);
 }
 
-/** Places what is not placed yet where its first row lies. */
+/** Places every feature that has no place yet at its first row. */
 function placeLater(
   rows: StreamRows,
   rank: number,

@@ -1,8 +1,8 @@
 /**
  * Learns phi on the prior part of a stream: min_phi L_new(U_phi(theta, grad L_old(theta))). In every
- * epoch the rule runs over the prior rows once, which leaves a snapshot of theta before each pair of
- * windows; then pairs are drawn, their gradients summed in the order drawn, and phi moves by Adam.
- * Who computes the gradients does not matter: a pair is a pure function of snapshot and phi.
+ * epoch the rule runs over the prior rows once and takes a snapshot of theta before each pair of
+ * windows. Then pairs are drawn, their gradients are summed in the order drawn, and phi moves by Adam.
+ * The gradients can be computed anywhere, since a pair is a pure function of snapshot and phi.
  */
 
 import { randomStream } from '../../shared/base/random.js';
@@ -17,22 +17,25 @@ import { cutPair, pairSpans, type PairSpan } from './window-pairs.js';
 export interface MetaTrainingSettings extends PairSettings {
   readonly seed: number;
   readonly priorRowCount: number;
-  /** Rows before this one are learned but do not count when an epoch's phi is judged. */
+  /**
+   * Rows before this one are learned from, but they do not count when the phi of an epoch is
+   * judged.
+   */
   readonly judgedFromRow: number;
   readonly windowRows: number;
   readonly epochCount: number;
   readonly pairsPerStep: number;
-  /** Of Adam, falling linearly to a tenth of it. */
+  /** The rate of Adam. It falls linearly to a tenth. */
   readonly rate: number;
 }
 
 interface MetaTrainingResult {
   readonly parameters: Float64Array;
-  /** Progressive logloss of the prior rows by epoch, the first before any training. */
+  /** Progressive logloss of the prior rows by epoch. The first is from before any training. */
   readonly epochLoglosses: readonly number[];
 }
 
-/** Gradients of the pairs, in their order; may be computed anywhere and finish in any order. */
+/** Gradients of the pairs, in their order. They may be computed anywhere and finish in any order. */
 export type GradientComputer = (
   shape: LearnedRuleShape,
   parameters: Float64Array,
@@ -40,7 +43,7 @@ export type GradientComputer = (
   settings: PairSettings,
 ) => Promise<readonly PairGradient[]>;
 
-/** Computes here, one after the other. */
+/** Computes the gradients in this process, one after the other. */
 export const computeInProcess: GradientComputer = (shape, parameters, pairs, settings) =>
   Promise.resolve(pairs.map((pair) => windowPairGradient(shape, parameters, pair, settings)));
 
@@ -75,7 +78,10 @@ export async function metaTrainRule(
   return { parameters: best, epochLoglosses };
 }
 
-/** Runs the rule over the prior rows: a pair with its snapshot for each span, and how well it did. */
+/**
+ * Runs the rule over the prior rows. Returns a pair with its snapshot for each span, and the
+ * logloss.
+ */
 function snapshots(
   rule: LearnedRule,
   rows: StreamRows,

@@ -1,6 +1,6 @@
 /**
- * Progressive validation (Blum, Kalai and Langford, COLT 1999): every row is predicted by what was
- * learned of the rows before it, and only then learned. So each row is a test row once.
+ * Progressive validation (Blum, Kalai and Langford, COLT 1999). Every row is predicted from the rows
+ * before it, and only then learned. So each row is a test row once.
  */
 
 import { loglossOf, rowCountOf, type StreamLearner, type StreamRows } from './rules/stream-rows.js';

@@ -1,7 +1,7 @@
 /**
- * The learned update rule against the tuned baselines on one stream. Everything is chosen on the prior
- * part: each baseline's settings, the embedding, phi. Then every rule runs over the whole stream from its
- * first row, and is judged on the rows after the prior part, each predicted before it is learned.
+ * Compares the learned update rule with the tuned baselines on one stream. The settings of the
+ * baselines, the embedding and phi are chosen on the prior part. Then every rule runs over the whole
+ * stream and is judged on the rows after the prior part, each of which is predicted before it is learned.
  */
 
 import { createHash } from 'node:crypto';
@@ -22,9 +22,9 @@ import { BASELINE_KINDS, tuneBaseline, type BaselineKind, type TunedRule } from 
 export interface ComparisonSettings {
   readonly seed: number;
   readonly batchRows: number;
-  /** Settings are chosen on the rows before this one; the rows from it on are judged. */
+  /** Settings are chosen on the rows before this one. The rows from it on are judged. */
   readonly priorRowCount: number;
-  /** Of the prior rows, those from this one on decide what is chosen. */
+  /** The prior rows from this one on decide what is chosen. */
   readonly chosenFromRow: number;
   readonly candidateCount: number;
   readonly rank: number;
@@ -43,7 +43,7 @@ export interface ComparisonSettings {
 }
 
 interface ComparisonOptions {
-  /** Who computes meta-gradients; in this process when absent. */
+  /** Computes the meta-gradients; absent, they are computed in this process. */
   readonly compute?: GradientComputer;
   /** Called with each rule once its settings are chosen; may throw to stop. */
   readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => Promise<void>;
@@ -54,11 +54,11 @@ type RuleName = BaselineKind | 'learned';
 export interface RuleResult {
   readonly rule: RuleName;
   readonly chosen: BaselineSettings | null;
-  /** On the rows it was chosen by. */
+  /** The logloss on the rows that the settings were chosen on. */
   readonly priorLogloss: number;
   readonly logloss: number;
   readonly segmentLoglosses: readonly number[];
-  /** This rule minus the learned one, by row; over segments, 95 %. */
+  /** This rule minus the learned one, per row, with a 95 % interval over segments. */
   readonly behindLearned: Interval | null;
   /** SHA-256 of the logits of the judged rows. */
   readonly digest: string;

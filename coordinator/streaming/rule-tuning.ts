@@ -1,7 +1,7 @@
 /**
- * Chooses the settings of a baseline on the prior part of a stream: progressive logloss of every
- * candidate, so many candidates for each rule. Two thirds are drawn over wide ranges, the others
- * around the best of them.
+ * Chooses the settings of a baseline on the prior part of a stream, by the progressive logloss of each
+ * candidate. Every rule has the same number of candidates. Two thirds are drawn over wide ranges, the
+ * others around the best of these.
  */
 
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
@@ -13,7 +13,7 @@ interface TuningSettings {
   readonly seed: number;
   readonly candidateCount: number;
   readonly priorRowCount: number;
-  /** Rows before this one are learned but do not count. */
+  /** Rows before this one are learned from, but they do not count. */
   readonly judgedFromRow: number;
   readonly batchRows: number;
 }
@@ -27,7 +27,7 @@ export interface TunedRule {
 export type BaselineKind = BaselineSettings['kind'];
 export const BASELINE_KINDS: readonly BaselineKind[] = ['sgd', 'adagrad', 'ftrl', 'adam'];
 
-/** One number to choose: even over its range, or over the range's logarithm. */
+/** One number to choose, uniformly over its range or over the logarithm of the range. */
 interface Choice {
   readonly low: number;
   readonly high: number;
@@ -49,7 +49,7 @@ function linear(low: number, high: number): Choice {
   return { low, high, scale: 'linear' };
 }
 
-/** `chosen` in the order of CHOICES. */
+/** The chosen numbers in the order of CHOICES. */
 function settingsOf(kind: BaselineKind, chosen: readonly number[]): BaselineSettings {
   const [a = 0, b = 0, c = 0, d = 0, e = 0] = chosen;
   switch (kind) {
@@ -93,7 +93,7 @@ export function tuneBaseline(
   return { settings, logloss: best.logloss, candidateCount: tuning.candidateCount };
 }
 
-/** How far around the best the later candidates are drawn, in shares of the range. */
+/** The distance from the best within which later candidates are drawn, as a share of the range. */
 const NEAR_SHARE = 0.15;
 
 /** A place from 0 to 1 within a range. */

@@ -150,7 +150,7 @@ async function demandGoodRows(config: StreamConfig, session: DuckSession): Promi
     what: 'the logs hold rows that a stream cannot use',
     where: [config.data.logs].flat().join(', '),
     found: faults.map(([count, what]) => `${String(count)} lines that ${String(what)}`).join('; '),
-    cure: 'mend or remove them',
+    cure: 'correct or remove them',
   });
 }
 

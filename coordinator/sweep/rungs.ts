@@ -38,7 +38,7 @@ export function rungsOf(
     where: `${where}, halving`,
     expected: `more outer steps on each of ${rungCount} rungs than on the one before`,
     found: `rungs that end after ${rungs.map((rung) => rung.outerSteps).join(', ')} outer steps`,
-    cure: 'raise training.outerSteps of the base config, or give fewer rungs or a smaller eta',
+    cure: 'raise training.outerSteps of the base config, or set fewer rungs or a smaller eta',
   });
 }
 

@@ -60,16 +60,16 @@ function demandSameSweep(
   if (!resume)
     throw refuse(
       found.best === null
-        ? 'a sweep that was started before is there'
-        : 'a finished sweep is there',
+        ? 'the output contains a sweep that was started before'
+        : 'the output contains a finished sweep',
       `${scoreCount} scores of sweep ${found.sweep}`,
-      '--resume to go on from it, --fresh to start again, or name another output',
+      'give --resume to continue from it, --fresh to start again, or name another output',
     );
   if (found.planHash === empty.planHash) return;
   throw refuse(
-    'the sweep that is there is another',
+    'the output contains a different sweep',
     differenceOf(found, empty),
-    'set the fields back, name another output, or start again here with --fresh',
+    'restore the fields, name another output, or start again here with --fresh',
   );
 }
 
@@ -92,8 +92,8 @@ function differenceOf(found: SweepRecord, empty: SweepRecord): string {
 function takenOver(where: string): QianmoError {
   return new QianmoError({
     kind: 'failed',
-    what: 'another coordinator went on with this sweep while this one was going on',
+    what: 'another coordinator continued this sweep while this one was running',
     where,
-    cure: 'let only one coordinator run; this one has stopped and has overwritten nothing',
+    cure: 'run only one coordinator; this one has stopped without overwriting anything',
   });
 }

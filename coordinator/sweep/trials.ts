@@ -74,8 +74,8 @@ function demandTrialCount({ trialsMax }: SweepConfig, trialCount: number, where:
     found: `${trialCount}`,
     cure:
       trialCount < 2
-        ? 'give at least one path with two values'
-        : 'give fewer values, or raise trialsMax',
+        ? 'set at least two values for one path'
+        : 'set fewer values, or raise trialsMax',
   });
 }
 
@@ -149,7 +149,7 @@ function withValueAt(
       where,
       expected: 'a section of fields',
       found: JSON.stringify(value),
-      cure: 'mend the path, or sweep the whole of it',
+      cure: 'correct the path, or sweep the whole section',
     });
   const inner = value !== undefined && Object.hasOwn(value, field) ? value[field] : undefined;
   return { ...value, [field]: withValueAt(inner, rest, replacement, where) };

@@ -54,7 +54,7 @@ function diskFull(path: string, cause: unknown): QianmoError {
     kind: 'environment',
     what: 'the disk is full',
     where: path,
-    cure: 'free space, or choose a folder on another disk; nothing half-written was kept',
+    cure: 'free up space or choose a folder on another disk; no partial file was kept',
     cause,
   });
 }

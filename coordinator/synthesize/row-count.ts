@@ -24,7 +24,7 @@ export function parseRowCount(text: string): number {
       what: 'the number of rows cannot be read',
       expected: `a whole number from 1 to ${ROW_COUNT_MAX}, as in 250, 760k, 10M or 2G`,
       found: JSON.stringify(text),
-      cure: 'write for example --rows 10M',
+      cure: 'for example: --rows 10M',
     });
   return rows;
 }

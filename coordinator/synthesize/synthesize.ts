@@ -137,7 +137,7 @@ function addSums(total: ChunkSums, chunk: ChunkSums): ChunkSums {
 function interruption(path: string): QianmoError {
   return new QianmoError({
     kind: 'interrupted',
-    what: 'stopped before the log was complete; nothing was left behind',
+    what: 'stopped before the log was complete; no file was left behind',
     where: path,
     cure: 'run the same command again: the same seed gives the same log',
   });

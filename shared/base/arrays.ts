@@ -1,18 +1,18 @@
-/** Arrays: access that does not let a wrong index pass, and the median. */
+/** Checked access to arrays, and the median. */
 
 /**
- * The element at `index`. TypeScript cannot know that an index is within bounds; a default in place of
- * the element would turn a wrong index into a wrong number, so this throws.
+ * The element at `index`. TypeScript cannot know that an index is within bounds. A default in place
+ * of the element would turn a wrong index into a wrong number, so this throws.
  */
 export function at<Element>(elements: ArrayLike<Element>, index: number): Element {
-  // An element may be undefined itself, so the bounds are what is checked.
+  // An element may itself be undefined, so the bounds are checked instead.
   if (!(index >= 0 && index < elements.length && Number.isInteger(index)))
     throw new RangeError(`there is no element ${index} among ${elements.length}`);
   // Within bounds, so the element is there.
   return elements[index] as Element;
 }
 
-/** Of an even count, the mean of the middle two. */
+/** The middle value, or the mean of the middle two. */
 export function median(values: readonly number[]): number {
   if (values.length === 0) throw new RangeError('no values have no median');
   const sorted = [...values].sort((a, b) => a - b);
@@ -30,7 +30,7 @@ export function spanAt(starts: ArrayLike<number>, index: number): [start: number
   return [at(starts, index), at(starts, index + 1)];
 }
 
-/** For loops over several arrays at once, so that none of them needs a check at each element. */
+/** Called before a loop over several arrays, so that the loop need not check each index. */
 export function demandSameLength(...arrays: readonly ArrayLike<unknown>[]): void {
   const lengths = new Set(arrays.map(({ length }) => length));
   if (lengths.size > 1)

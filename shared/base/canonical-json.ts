@@ -1,4 +1,7 @@
-/** JSON text that depends on a value alone: equal values give equal text, whatever the order of keys. */
+/**
+ * JSON text that depends only on the value: equal values give equal text, whatever the order of
+ * keys.
+ */
 
 /** Keys are sorted, and those without a value are left out. */
 export function canonicalJson(value: unknown): string {

@@ -1,13 +1,13 @@
 /**
- * The failures a user or operator can meet, and the exit code of each kind.
- * A false invariant is not here: it is a bug, thrown as a plain `Error` and never caught.
+ * The failures that a user or operator can meet, and the exit code of each kind. A violated invariant is
+ * a bug and not one of them; it is thrown as a plain `Error` and never caught.
  */
 
 /**
  * - `usage`: the command line or the config is wrong; nothing was started.
- * - `environment`: something outside is missing or refuses (Redis, disk, credentials).
+ * - `environment`: something outside is missing or refuses to work (Redis, disk, credentials).
  * - `data`: an input, store, blob or checkpoint is not what it must be.
- * - `transient`: may succeed when tried again.
+ * - `transient`: a retry may succeed.
  * - `failed`: the work itself could not be completed.
  * - `interrupted`: stopped on request; can be resumed.
  */
@@ -22,7 +22,7 @@ export const EXIT_CODE_BY_KIND: Readonly<Record<FailureKind, number>> = {
   interrupted: 4,
 };
 
-/** What happened, where, what was expected, what was found, and what to do about it. */
+/** A failure in parts: what happened, where, what was expected and found, and what to do about it. */
 export interface FailureReport {
   readonly kind: FailureKind;
   /** One sentence, without a final full stop: "the label is neither 0 nor 1". */
@@ -33,7 +33,9 @@ export interface FailureReport {
   readonly found?: string;
   /** An instruction the reader can follow. */
   readonly cure?: string;
-  /** Another machine may succeed: this one lacks the device, or cannot open the store. */
+  /**
+   * Set if another machine may succeed, because this one lacks the device or cannot open the store.
+   */
   readonly isOfThisMachine?: true;
   readonly cause?: unknown;
 }
@@ -57,16 +59,19 @@ export class QianmoError extends Error {
   }
 }
 
-/** The numbers ran away: settings that whoever tries many gives up, and no fault of anything else. */
+/**
+ * The numbers became infinite. A search over settings drops such a setting; nothing else is at
+ * fault.
+ */
 export class DivergenceError extends QianmoError {}
 
-/** The report as people read it: one labelled line for each part that is known. */
+/** The report as text for people, with one labelled line for each known part. */
 export function formatFailure(error: QianmoError): string {
   const { what, where, expected, found, cure, cause } = error.report;
   const lines = [`error: ${what}`];
   if (where !== undefined) lines.push(`  where:    ${where}`);
   if (expected !== undefined) lines.push(`  expected: ${expected}`);
-  // What is found may be a list, which begins on a line of its own.
+  // If `found` is a list, it begins on a line of its own.
   if (found !== undefined) lines.push(`  found:${found.startsWith('\n') ? '' : '    '}${found}`);
   if (cause instanceof Error && cause.message !== found) lines.push(`  because:  ${cause.message}`);
   if (cure !== undefined) lines.push(`  cure:     ${cure}`);

@@ -1,4 +1,4 @@
-/** The cache that everything bounded uses: the entries that were used least recently go first. */
+/** The bounded cache of this program. It evicts the least recently used entries first. */
 
 interface LruBounds {
   /** Entries held at once. */
@@ -15,7 +15,9 @@ interface Entry<Value> {
 export class LruCache<Key, Value> {
   readonly #countMax: number;
   readonly #byteCountMax: number;
-  /** A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest. */
+  /**
+   * A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest.
+   */
   readonly #entries = new Map<Key, Entry<Value>>();
   #byteCount = 0;
 
@@ -54,10 +56,10 @@ export class LruCache<Key, Value> {
 
   /**
    * Puts or replaces an entry and counts as its use. An entry that alone exceeds the bound on bytes
-   * is not kept, and no other entry goes for it.
+   * is not kept, and no other entry is evicted for it.
    *
-   * @returns the values that had to go, the least recently used one first. The caller frees what
-   *   they hold. A value that another one replaced is not among them.
+   * @returns the evicted values, the least recently used one first. The caller frees what they
+   *   hold. A value that another one replaced is not among them.
    */
   put(key: Key, value: Value, byteCount = 0): Value[] {
     this.delete(key);

@@ -1,8 +1,10 @@
-/** The name somebody meant who wrote another. */
+/** Guesses which known name was meant by a misspelled one. */
 
 import { at } from './arrays.js';
 
-/** The name within two edits or a third of the length, ignoring case; null when none is near. */
+/**
+ * The nearest name within two edits or a third of the length, ignoring case; null if none is near.
+ */
 export function nearestName(wanted: string, names: readonly string[]): string | null {
   let nearest: string | null = null;
   let distanceMin = Math.max(2, Math.floor(wanted.length / 3)) + 1;

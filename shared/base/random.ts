@@ -1,6 +1,6 @@
 /**
  * Seeded random streams: the only source of randomness.
- * A stream is named by its seed and purpose, never by what was drawn before, so any process can
+ * A stream is named by its seed and purpose and never depends on earlier draws, so any process can
  * reproduce the draws of any other.
  */
 

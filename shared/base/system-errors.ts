@@ -1,8 +1,11 @@
-/** What the operating system refused, as a report a user can act on. Knows codes, not vendors. */
+/**
+ * Turns errors of the operating system into reports that a user can act on. Knows codes, not
+ * vendors.
+ */
 
 import { QianmoError } from './errors.js';
 
-const SPACE_CURE = 'free space, or choose a folder on another disk; nothing half-written was kept';
+const SPACE_CURE = 'free up space or choose a folder on another disk; no partial file was kept';
 const ACCESS_CURE = 'give this user access to it, or choose another place';
 
 interface Meaning {
@@ -31,13 +34,13 @@ export function systemCodeOf(error: unknown): string | null {
 
 function meaningOf(error: unknown): Meaning | null {
   const code = systemCodeOf(error) ?? '';
-  // Making a folder that is there is no error: a file has its name.
+  // Creating an existing folder is not an error, so here a file has the name of the folder.
   const isFileForFolder =
     code === 'EEXIST' && error instanceof Error && 'syscall' in error && error.syscall === 'mkdir';
   return MEANING_BY_CODE[isFileForFolder ? 'ENOTDIR' : code] ?? null;
 }
 
-/** Null when the error is none of the system's that are known here. */
+/** Null if the error is not one of the known system errors. */
 export function failureOfSystemError(error: unknown, where?: string): QianmoError | null {
   const meaning = meaningOf(error);
   if (meaning === null || !(error instanceof Error)) return null;
@@ -53,9 +56,9 @@ export function failureOfSystemError(error: unknown, where?: string): QianmoErro
 }
 
 /**
- * Says what was being done and why the system refused it; a QianmoError is returned as it is.
+ * Reports what was being done and why the system refused it. A QianmoError is returned unchanged.
  *
- * @param doing as in `reading a log file`.
+ * @param doing the action, as in `reading a log file`.
  */
 export function systemFailure(cause: unknown, doing: string, where: string): QianmoError {
   if (cause instanceof QianmoError) return cause;

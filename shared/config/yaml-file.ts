@@ -1,4 +1,6 @@
-/** Reads YAML files and checks what they hold against a schema; every fault is listed with its path. */
+/**
+ * Reads YAML files and checks what they hold against a schema; every fault is listed with its path.
+ */
 
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
@@ -35,7 +37,7 @@ export async function readConfigFile(
       ...(systemCodeOf(cause) === 'ENOENT' ? { found: 'no such file' } : {}),
       ...(systemCodeOf(cause) === 'EISDIR' ? { found: 'a folder, not a file' } : {}),
       expected: 'a YAML file',
-      cure: `mend the path; ${kind.examples}`,
+      cure: `correct the path; ${kind.examples}`,
       cause,
     });
   }
@@ -73,7 +75,7 @@ export function checkedConfig<Schema extends z.ZodType>(
     what: `the ${kind.name} has fields that are wrong, missing or unknown`,
     where,
     found: `\n${faults.map((fault) => `    ${fault}`).join('\n')}`,
-    cure: 'mend the fields named above; infra/examples has commented configs',
+    cure: 'correct the fields named above; infra/examples has commented configs',
   });
 }
 
@@ -89,7 +91,7 @@ function notYaml(
     what: `the ${kind.name} is not valid YAML`,
     where: `${where}, line ${line}, column ${col}`,
     found: FOUND_BY_YAML_CODE[code] ?? message,
-    cure: 'mend that line or the one above it',
+    cure: 'correct that line or the one above it',
   });
 }
 

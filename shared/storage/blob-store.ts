@@ -14,18 +14,20 @@ export const BlobRefSchema = z.strictObject({
 export type BlobRef = z.infer<typeof BlobRefSchema>;
 
 export interface BlobStore {
-  /** @param ref of these bytes, where the caller has it: hashing them costs more than a copy. */
+  /**
+   * @param ref the reference of these bytes, if the caller has it; hashing costs more than a copy.
+   */
   put(bytes: Uint8Array, ref?: BlobRef): Promise<BlobRef>;
   /**
-   * @throws BlobMissingError when it is not (or no longer) there.
-   * @throws QianmoError of kind `data` when the bytes are not those of the reference.
+   * @throws BlobMissingError if the blob does not exist, or not any more.
+   * @throws QianmoError of kind `data` if the bytes do not match the reference.
    */
   get(ref: BlobRef): Promise<Uint8Array>;
   has(ref: BlobRef): Promise<boolean>;
   delete(ref: BlobRef): Promise<void>;
 }
 
-/** Expected where blobs are short-lived: whoever holds the bytes may put them again. */
+/** An expected failure if blobs are short-lived. The owner of the bytes can put them again. */
 export class BlobMissingError extends Error {
   readonly ref: BlobRef;
   constructor(ref: BlobRef) {
@@ -42,13 +44,13 @@ export function blobRefOf(bytes: Uint8Array): BlobRef {
   };
 }
 
-/** Returns the bytes when they are those of the reference. */
+/** Returns the bytes if they match the reference. */
 export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Uint8Array {
   const found = blobRefOf(bytes);
   if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return bytes;
   throw new QianmoError({
     kind: 'data',
-    what: 'a blob is not what its reference says',
+    what: 'a blob does not match its reference',
     where,
     expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
     found: `${found.byteCount} bytes with sha256 ${found.sha256}`,

@@ -1,6 +1,6 @@
 /**
- * Finds out whether a store honours conditional writes by trying: some S3-compatible stores take
- * the conditions and ignore them, and then two coordinators can overwrite each other.
+ * Tests whether a store honours conditional writes. Some S3-compatible stores accept the conditions and
+ * ignore them, and then two coordinators can overwrite each other.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -10,7 +10,7 @@ import type { ObjectStore } from './object-store.js';
 /**
  * Writes and deletes one small object.
  *
- * @throws QianmoError what the store itself throws; the small object is gone then too, if it can be.
+ * @throws QianmoError what the store itself throws. The small object is then removed too, if possible.
  */
 export async function probeConditionalWrites(store: ObjectStore): Promise<boolean> {
   const key = `probe-${randomUUID()}`;

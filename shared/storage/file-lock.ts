@@ -1,6 +1,6 @@
 /**
- * A lock between processes as a file that exists. Held for milliseconds; a lock whose owner died
- * is broken, by exactly one of those who notice.
+ * A lock between processes: whoever creates the file holds the lock. It is held for milliseconds. A lock
+ * whose owner died is broken by exactly one of the processes that notice.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -11,7 +11,7 @@ import type { Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
 
-/** Owners hold a lock for one rename: an older one belongs to a host that is gone. */
+/** Owners hold a lock for one rename, so an older lock belongs to a host that is gone. */
 const LOCK_AGE_MAX_MS = 60_000;
 const LOCK_WAIT_MAX_MS = 90_000;
 const POLL_INTERVAL_MS = 3;
@@ -19,16 +19,16 @@ const POLL_INTERVAL_MS = 3;
 const OwnerSchema = z.strictObject({ token: z.string(), host: z.string(), pid: z.int() });
 type Owner = z.infer<typeof OwnerSchema>;
 
-/** Tokens of this process: after a restart in a container another process may bear our pid. */
+/** Tokens of this process. After a restart in a container, another process may have the same pid. */
 const ownTokens = new Set<string>();
 
 interface FileLock {
-  /** False when it was broken because this process stood still for too long. */
+  /** False if the lock was broken because this process stood still for too long. */
   isHeld(): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** @throws QianmoError `transient` when others hold it for longer than the wait. */
+/** @throws QianmoError `transient` if others hold the lock for longer than the wait. */
 export async function acquireFileLock(path: string, clock: Clock): Promise<FileLock> {
   const token = randomUUID();
   const waitEndMs = clock.monotonicMs() + LOCK_WAIT_MAX_MS;
@@ -71,7 +71,7 @@ async function tryToCreate(path: string, token: string): Promise<boolean> {
   }
 }
 
-/** Null when there is no lock, or its owner has not yet written who it is. */
+/** Null if there is no lock, or if its owner has not yet written its token. */
 async function ownerOf(path: string): Promise<Owner | null> {
   try {
     return OwnerSchema.parse(JSON.parse(await readFile(path, 'utf8')));
@@ -104,8 +104,8 @@ function isDead(owner: Owner): boolean {
 }
 
 /**
- * Removes an abandoned lock while holding a lock on the breaking itself, and only if it is still
- * abandoned then: two who break at once must not break the lock of a third who came between.
+ * Removes an abandoned lock while holding a lock on the removal itself, and only if it is still
+ * abandoned then. Otherwise two processes could remove it at once, and with it the lock of a third.
  */
 async function breakLock(path: string, clock: Clock): Promise<void> {
   const breaking = await acquireFileLock(`${path}.break`, clock);

@@ -1,7 +1,7 @@
 /**
- * Objects as files of a folder. An object appears whole or not at all: it is written and synced
- * under another name and then linked or renamed into place. Conditions hold between processes:
- * `absent` by link(), which fails when the name exists; the rest under a lock file.
+ * Objects as files of a folder. An object appears whole or not at all: it is written and synced under
+ * another name and then linked or renamed into place. Conditions hold between processes: `absent` by
+ * link(), which fails if the name exists, and the others under a lock file.
  */
 
 import { createHash, randomUUID } from 'node:crypto';
@@ -20,10 +20,10 @@ import {
 /** No key starts with a dot, so these never collide with objects. */
 const INCOMING_FOLDER = '.incoming';
 const LOCK_FOLDER = '.locks';
-/** What a killed process left behind is removed after this age. */
+/** Files that a killed process left behind are removed after this age. */
 const INCOMING_AGE_MAX_MS = 24 * 3_600_000;
 
-/** Writes a new file and syncs it; a seam, so that tests can fill the disk. */
+/** Writes a new file and syncs it. Tests replace it to simulate a full disk. */
 type DurableWriter = (path: string, bytes: Uint8Array) => Promise<void>;
 
 export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
@@ -105,7 +105,7 @@ export class FileObjectStore implements ObjectStore {
       try {
         await this.#locked(key, () => rm(path, { force: true }));
       } catch (cause) {
-        // A full disk has no room for a lock, and deleting is what makes room.
+        // A full disk has no room for a lock, and deleting makes room.
         if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(cause) ?? '')) throw cause;
         await rm(path, { force: true });
       }
@@ -236,7 +236,7 @@ async function keysUnder(root: string, folder: string): Promise<string[]> {
   return keys;
 }
 
-/** Makes a new name survive a power cut; some file systems do not offer it. */
+/** Makes a new name survive a power failure. Some file systems do not support this. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {

@@ -1,4 +1,4 @@
-/** Blobs in this process: for runs without a queue, and the fake in tests. */
+/** Blobs in the memory of this process, for runs without a queue and for tests. */
 
 import {
   BlobMissingError,

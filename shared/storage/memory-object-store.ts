@@ -1,4 +1,4 @@
-/** Objects in this process: the fake for tests and simulations. */
+/** Objects in the memory of this process, for tests and simulations. */
 
 import {
   type ObjectStore,

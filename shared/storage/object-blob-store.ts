@@ -32,8 +32,8 @@ export class ObjectBlobStore implements BlobStore {
   }
 
   /**
-   * The same, and read back: what is there afterwards is the blob, also where something else had
-   * its key.
+   * Puts the blob and reads it back. Afterwards the blob is stored under its key, even if something
+   * else was there before.
    */
   async putVerified(bytes: Uint8Array): Promise<BlobRef> {
     const ref = await this.put(bytes);
@@ -43,10 +43,10 @@ export class ObjectBlobStore implements BlobStore {
     if (await this.#isSound(ref)) return ref;
     throw new QianmoError({
       kind: 'environment',
-      what: 'the object store does not give back what was written',
+      what: 'the object store does not return what was written',
       where: `${this.#objects.address}/${blobKeyOf(ref)}`,
       expected: `${ref.byteCount} bytes with sha256 ${ref.sha256}`,
-      cure: 'see whether something else deletes or changes objects there, or the disk is failing',
+      cure: 'check whether something else deletes or changes objects there, and whether the disk is failing',
     });
   }
 

@@ -6,7 +6,7 @@
 
 export interface StoredObject {
   readonly bytes: Uint8Array;
-  /** Opaque; names this version of the object. */
+  /** An opaque name of this version of the object. */
   readonly etag: string;
 }
 
@@ -18,19 +18,19 @@ export type PutCondition =
   | { readonly kind: 'unchanged'; readonly etag: string };
 
 export interface ObjectStore {
-  /** For messages: `file:///...` or `s3://bucket/prefix`. */
+  /** The address for messages: `file:///...` or `s3://bucket/prefix`. */
   readonly address: string;
-  /** Null when there is no such object. */
+  /** Null if there is no such object. */
   get(key: string): Promise<StoredObject | null>;
   /** The etag written, or null when the condition did not hold and nothing was written. */
   put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
   /** Keys that start with `prefix`, ascending. */
   list(prefix: string): Promise<string[]>;
-  /** Deleting what is not there is not an error. */
+  /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
 }
 
-/** A part of a key: what means the same in a folder and in a bucket. */
+/** A part of a key, limited to characters that mean the same in a folder and in a bucket. */
 const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._=-]*$/;
 const KEY_LENGTH_MAX = 200;
 
@@ -38,7 +38,7 @@ export function isObjectKey(text: string): boolean {
   return text.length <= KEY_LENGTH_MAX && text.split('/').every((part) => SEGMENT.test(part));
 }
 
-/** Keys come from this program, never from a user: a wrong one is a bug. */
+/** Keys come from this program and never from a user, so a wrong key is a bug. */
 export function assertObjectKey(key: string): void {
   if (!isObjectKey(key)) throw new Error(`"${key}" is not a key of an object store`);
 }

@@ -25,9 +25,9 @@ export type StorageConfig = z.infer<typeof StorageConfigSchema>;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 
 /**
- * Opens a path, `file://PATH` (taken literally) or `s3://BUCKET/PREFIX`; touches nothing yet.
+ * Opens a path, `file://PATH` (taken literally) or `s3://BUCKET/PREFIX`. It does not access the store yet.
  *
- * @throws QianmoError `usage` when the address is none of these.
+ * @throws QianmoError `usage` if the address is none of these.
  */
 export function openObjectStore(address: string, s3: S3Options): ObjectStore {
   if (address.startsWith('s3://')) return openS3(address, s3);
@@ -58,6 +58,6 @@ function unknownAddress(address: string): QianmoError {
     what: 'this is not the address of an object store',
     where: address,
     expected: 'a path, file://PATH or s3://BUCKET/PREFIX',
-    cure: 'mend the address; a bucket has 3 to 63 lower-case letters, digits, dots and hyphens',
+    cure: 'correct the address; a bucket has 3 to 63 lower-case letters, digits, dots and hyphens',
   });
 }

@@ -13,17 +13,17 @@ import {
   type BlobStore,
 } from './blob-store.js';
 
-/** A 64 MiB command makes every other client wait 0.1 s; one of 4 MiB about 6 ms. */
+/** A command of 64 MiB makes every other client wait 0.1 s, one of 4 MiB about 6 ms. */
 export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
 export interface RedisBlobStoreOptions {
-  /** Belongs to the caller, who listens to its errors and closes it. Without `keyPrefix`. */
+  /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */
   readonly redis: Redis;
-  /** In braces: `{qianmo}`. */
+  /** The prefix of keys, in braces: `{qianmo}`. */
   readonly prefix: string;
   /** How long a blob outlives its last put or get. */
   readonly lifetimeMs: number;
-  /** A larger blob is refused. */
+  /** Larger blobs are refused. */
   readonly blobByteCountMax: number;
 }
 
@@ -44,7 +44,8 @@ export class RedisBlobStore implements BlobStore {
       if (await this.#renewWhole(redis, ref)) return;
       for (const [index, { start, end }] of piecesOf(ref).entries()) {
         const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
-        // The lifetime is set with every piece: a put that dies half-way leaves nothing for ever.
+        // The lifetime is set with every piece, so that an interrupted put leaves nothing behind
+        // for ever.
         const replies = await redis
           .multi()
           .hset(key, String(index), piece)
@@ -70,7 +71,7 @@ export class RedisBlobStore implements BlobStore {
         ]);
         if (piece === null) throw new BlobMissingError(ref);
         this.bytesRead += piece.byteLength;
-        // Bytes beyond the piece are no part of the blob; missing ones fail to verify.
+        // Bytes beyond the piece are not part of the blob. Missing ones fail the verification.
         pieces.push(piece.subarray(0, end - start));
       }
       const [only] = pieces;
@@ -78,14 +79,14 @@ export class RedisBlobStore implements BlobStore {
       try {
         return verifiedBlob(bytes, ref, key);
       } catch (spoilt) {
-        // Whoever holds the bytes can put them again, which a spoilt blob would prevent.
+        // A damaged blob is deleted, so that the owner of the bytes can put them again.
         await redis.unlink(key);
         throw spoilt;
       }
     });
   }
 
-  /** Renews the lifetime of what is there. */
+  /** Renews the lifetime of the pieces that exist. */
   has(ref: BlobRef): Promise<boolean> {
     return this.#carried(this.#keyOf(ref), (redis) => this.#renewWhole(redis, ref));
   }
@@ -95,7 +96,7 @@ export class RedisBlobStore implements BlobStore {
     await this.#carried(key, (redis) => redis.unlink(key));
   }
 
-  /** Whether every piece is there; if so it lives on for another lifetime. */
+  /** Whether every piece exists. If so, the lifetime is renewed. */
   async #renewWhole(redis: Redis, ref: BlobRef): Promise<boolean> {
     const key = this.#keyOf(ref);
     const pieceCount = await redis.hlen(key);
@@ -138,7 +139,7 @@ interface PieceBounds {
   readonly end: number;
 }
 
-/** At least one, so that an empty blob is there or not there like any other. */
+/** At least one piece, so that an empty blob exists like any other. */
 function piecesOf(ref: BlobRef): PieceBounds[] {
   const pieceCount = Math.max(1, Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT));
   return Array.from({ length: pieceCount }, (_, index) => ({
@@ -153,8 +154,9 @@ function throwFirstError(replies: [error: Error | null, result: unknown][] | nul
 }
 
 /**
- * A transaction refused for memory is reported as EXECABORT with the reason beside it. Not followed
- * further: when a connection is lost, ioredis lists an error among its own previous errors.
+ * A transaction refused for lack of memory is reported as EXECABORT with the reason among the previous
+ * errors. Only one level is read, because after a lost connection ioredis lists an error among its own
+ * previous errors.
  */
 function messagesOf(cause: unknown): string[] {
   const previous: unknown =
@@ -176,9 +178,9 @@ function redisFailure(cause: unknown, key: string): QianmoError {
     });
   return new QianmoError({
     kind: 'transient',
-    what: 'Redis did not carry a blob',
+    what: 'Redis did not store or return a blob',
     where: key,
-    cure: 'see whether the Redis server runs and can be reached, then try again',
+    cure: 'check that the Redis server is running and reachable, then try again',
     cause,
   });
 }

@@ -1,10 +1,10 @@
-/** What a refusal of an S3 store means, and what to do about it. */
+/** Explains the errors of an S3 store, and what to do about them. */
 
 import { QianmoError, type FailureReport } from '../base/errors.js';
 
 interface S3Refusal {
   readonly name: string;
-  /** 0 when the store never answered. */
+  /** 0 if the store never answered. */
   readonly status: number;
   /** Requests sent, retries included. */
   readonly attemptCount: number;
@@ -27,7 +27,7 @@ export function s3RefusalOf(cause: unknown): S3Refusal {
   };
 }
 
-/** The object, rather than the bucket or the account, is not there. */
+/** The object does not exist, rather than the bucket or the account. */
 export function isNoSuchObject({ name }: S3Refusal): boolean {
   return name === 'NoSuchKey' || name === 'NotFound';
 }
@@ -44,11 +44,11 @@ const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
   NoSuchBucket: {
     kind: 'environment',
     what: 'the bucket does not exist',
-    cure: 'create the bucket, or mend its name in the address',
+    cure: 'create the bucket, or correct its name in the address',
   },
   InvalidAccessKeyId: CREDENTIALS,
   SignatureDoesNotMatch: CREDENTIALS,
-  /** Of versitygw. */
+  /** The error that versitygw gives. */
   XAdminUserNotFound: CREDENTIALS,
   ExpiredToken: CREDENTIALS,
   InvalidToken: CREDENTIALS,
@@ -59,17 +59,17 @@ const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
   },
   PermanentRedirect: {
     kind: 'environment',
-    what: 'the bucket lives in another region',
+    what: 'the bucket is in another region',
     cure: "set storage.s3Region to the bucket's region",
   },
   AuthorizationHeaderMalformed: {
     kind: 'environment',
-    what: 'the bucket lives in another region',
+    what: 'the bucket is in another region',
     cure: "set storage.s3Region to the bucket's region",
   },
   NotImplemented: {
     kind: 'environment',
-    what: 'the object store does not know this request',
+    what: 'the object store does not support this request',
     cure: 'use a store with conditional writes, such as AWS S3, MinIO or versitygw',
   },
 };
@@ -87,19 +87,19 @@ function explanationOf({ name, status }: S3Refusal): Explanation {
     return {
       kind: 'transient',
       what: 'the object store cannot be reached',
-      cure: 'see whether storage.s3Endpoint is right, the server runs and the network allows it',
+      cure: 'check storage.s3Endpoint, that the server is running and that the network allows the connection',
     };
   if (status === 404)
     return {
       kind: 'environment',
       what: 'the object store does not know the bucket or address',
-      cure: 'see whether the bucket exists and storage.s3ForcePathStyle suits the store',
+      cure: 'check that the bucket exists and that storage.s3ForcePathStyle fits the store',
     };
   if (status >= 500 || status === 429 || status === 409)
     return {
       kind: 'transient',
       what: 'the object store is overloaded or failing',
-      cure: 'try again later; what was complete stays valid',
+      cure: 'try again later; completed work stays valid',
     };
   return {
     kind: 'environment',

@@ -1,6 +1,6 @@
 /**
- * Objects in a bucket of S3 or a compatible store. Atomic by nature; conditions are the store's
- * own (If-None-Match, If-Match). The only file that knows the AWS SDK.
+ * Objects in a bucket of S3 or a compatible store. Writes are atomic, and conditions are those of the
+ * store (If-None-Match, If-Match). This is the only file that knows the AWS SDK.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -26,22 +26,22 @@ const PART_UPLOADS_MAX = 4;
 const CONNECTION_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 const REQUEST_ATTEMPTS_MAX = 4;
-/** Attempts where the SDK has none: a conflict, or a body that broke off. */
+/** Attempts in cases that the SDK does not retry: a conflict, or an interrupted body. */
 const OPERATION_ATTEMPTS_MAX = 5;
 const CONFLICT_BACKOFF_MS = 50;
 
 export interface S3Options {
-  /** Of a compatible store; absent for AWS. */
+  /** The endpoint of a compatible store; absent for AWS. */
   readonly endpoint?: string;
   readonly region: string;
   readonly forcePathStyle: boolean;
-  /** Absent: the SDK's default chain (environment, profile, role). */
+  /** If absent, the SDK looks for credentials (environment, profile, role). */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 
 interface S3ObjectStoreOptions extends S3Options {
   readonly bucket: string;
-  /** Before every key, without slashes at its ends; may be empty. */
+  /** The text before every key, without slashes at its ends; may be empty. */
   readonly prefix: string;
 }
 
@@ -117,8 +117,8 @@ export class S3ObjectStore implements ObjectStore {
   }
 
   /**
-   * Streams an object to a file that appears only when complete. The etag, or null when there is no
-   * such object.
+   * Streams an object to a file that appears only when complete. Returns the etag, or null if there is
+   * no such object.
    */
   async downloadToFile(key: string, path: string): Promise<string | null> {
     const incoming = `${path}.${randomUUID()}.part`;
@@ -159,13 +159,13 @@ export class S3ObjectStore implements ObjectStore {
     return (await upload.done()).ETag ?? '';
   }
 
-  /** After a retry a condition may fail because our own first attempt had succeeded unheard. */
+  /** After a retry, a condition may fail because the first attempt succeeded without an answer. */
   async #etagIfOurs(key: string, bytes: Uint8Array): Promise<string | null> {
     const found = await this.get(key);
     return found !== null && Buffer.compare(found.bytes, bytes) === 0 ? found.etag : null;
   }
 
-  /** Null when there is no such object; repeats what broke off in the middle. */
+  /** Null if there is no such object. Repeats operations that were interrupted. */
   async #attempted<Result>(
     key: string,
     operation: (connection: Connection) => Promise<Result>,
@@ -199,7 +199,7 @@ export class S3ObjectStore implements ObjectStore {
     return `${this.address}/${key}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
   }
 
-  /** The SDK takes 0.2 s to load: only those who use it wait for it. */
+  /** The SDK takes 0.2 s to load, so it is loaded on first use. */
   #connect(): Promise<Connection> {
     this.#connection ??= connect(this.#options);
     return this.#connection;
@@ -233,8 +233,8 @@ async function connect(options: S3Options): Promise<Connection> {
 }
 
 /**
- * The SDK announces, once per process and while the first client is made, that it will stop
- * supporting this version of Node. The version is pinned here, so a user can do nothing about it.
+ * When the first client of a process is made, the SDK may warn that it will stop supporting this version
+ * of Node. The version of the SDK is pinned here, so a user can do nothing about it.
  */
 function withoutSupportWarning<Result>(make: () => Result): Result {
   const emitWarning = process.emitWarning.bind(process);

@@ -4,7 +4,7 @@ import { tableFromIPC, type Data } from 'apache-arrow';
 import { QianmoError } from '../base/errors.js';
 import { RESTORE_CURE } from './store-files.js';
 
-/** @throws QianmoError of kind `data` when the bytes are not a dictionary. */
+/** @throws QianmoError of kind `data` if the bytes are not a dictionary. */
 export function decodeDictionary(bytes: Uint8Array, fileName: string): (string | null)[] {
   try {
     const values = tableFromIPC(bytes).getChild('value');

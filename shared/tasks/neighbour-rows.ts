@@ -1,19 +1,19 @@
 /**
- * What a task reads of a neighbour: a training task's support rows, as far as they were known when the
- * task adapts, and no more than a bounded number. Coordinator and workers derive the same rows.
+ * The rows that a task reads of a neighbour: a bounded number of the support rows of a training task that
+ * were known when the task adapts. Coordinator and workers derive the same rows.
  */
 
 import { dividedTask, supportAlone, type RowDivision } from './row-division.js';
 import type { TaskRows } from './task-store.js';
 
-/** Of one task. */
+/** Neighbours of one task. */
 export const NEIGHBOURS_MAX = 5;
-/** Of one neighbour, its first. */
+/** Rows read of one neighbour, its first ones. */
 const NEIGHBOUR_SUPPORT_ROWS_MAX = 64;
 
 /**
- * @param division of the rows of the task that reads them. By time, no row of the neighbour outruns it;
- *   other divisions are not the neighbour's.
+ * @param division the division of the rows of the reading task. If it is by time, no later row of the
+ *   neighbour is read; other divisions do not apply to the neighbour.
  */
 export function neighbourRowsOf(neighbour: TaskRows, division?: RowDivision): TaskRows {
   const known = division?.by === 'time' ? dividedTask(neighbour, division) : neighbour;

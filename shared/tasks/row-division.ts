@@ -1,6 +1,6 @@
 /**
- * Which rows of a task it adapts on and which are predicted, where an evaluation wants another
- * division than the store's. Coordinator and workers derive the same rows from the same task.
+ * Divides the rows of a task into those that it adapts on and those that are predicted, for evaluations
+ * that need another division than the store's. Coordinator and workers derive the same rows.
  */
 
 import { at } from '../base/arrays.js';
@@ -13,7 +13,7 @@ export const RowDivisionSchema = z.discriminatedUnion('by', [
   /**
    * Support: the first `phase` minibatches of `rowsPerPhase` rows of the store's support set, the
    * last of which may be short. An adaptation takes its inner steps on each minibatch in turn and
-   * goes on from the blocks of the one before. Query: the store's.
+   * continues from the blocks of the one before. Query: the store's.
    */
   z.strictObject({
     by: z.literal('phases'),
@@ -22,14 +22,14 @@ export const RowDivisionSchema = z.discriminatedUnion('by', [
   }),
   /**
    * Support: all rows before `fromTime`, of either role in the store. Query: those from then on and
-   * before `beforeTime`. Both in order of time, rows of one time as they lie in the store.
+   * before `beforeTime`. Both are in order of time; rows of one time are in the order of the store.
    */
   z.strictObject({ by: z.literal('time'), fromTime: z.number(), beforeTime: z.number() }),
 ]);
 
 export type RowDivision = z.infer<typeof RowDivisionSchema>;
 
-/** The task as the division has it; rows of neither part are left out. */
+/** The task as divided. Rows that belong to neither part are left out. */
 export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
   switch (division.by) {
     case 'shots':
@@ -52,7 +52,7 @@ export function supportAlone(task: TaskRows, supportRowsMax: number): TaskRows {
   return withSupport(task, 0, supportRowsMax, false);
 }
 
-/** The minibatches of the phases gone through, each a task of support rows alone. */
+/** The minibatches of the phases so far, each a task with support rows only. */
 export function phaseMinibatches(
   task: TaskRows,
   { phase, rowsPerPhase }: Extract<RowDivision, { by: 'phases' }>,
@@ -62,7 +62,7 @@ export function phaseMinibatches(
   );
 }
 
-/** Support rows from `first` to before `end`, as far as there are any, and the query rows or none. */
+/** The existing support rows from `first` to before `end`, with the query rows or without. */
 function withSupport(task: TaskRows, first: number, end: number, hasQuery: boolean): TaskRows {
   const last = Math.min(end, task.supportRowCount);
   const support = Array.from({ length: Math.max(0, last - first) }, (_, index) => first + index);

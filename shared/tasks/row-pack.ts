@@ -1,6 +1,6 @@
 /**
- * The row pack: which rows of which tables a job touches, and where each id of the job lies in it.
- * Coordinator and worker derive the same pack from the same tasks, so ids never travel.
+ * The row pack: the rows of each table that a job touches, and the place of each id of the job in it.
+ * Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
 import type { TaskRows } from './task-store.js';
@@ -38,7 +38,7 @@ export function rowPackLayoutOf(tasks: readonly TaskRows[]): RowPackLayout {
 /** Beyond this many bits for each id, sorting is cheaper than scanning a set of bits. */
 const BITS_PER_ID_MAX = 512;
 
-/** The ids from 0 on, ascending, each once. */
+/** The distinct ids from 0 on, ascending. */
 function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
   let idCount = 0;
   let idMax = -1;

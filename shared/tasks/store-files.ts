@@ -21,7 +21,7 @@ export interface ReadManifest {
 export const RESTORE_CURE =
   'restore the store from a copy, or write it again with `qianmo prepare --force`';
 
-/** @throws QianmoError of kind `data` when the bytes are not a manifest this version reads. */
+/** @throws QianmoError of kind `data` if the bytes are not a manifest that this version reads. */
 export function parseManifest(bytes: Uint8Array, where: string): ReadManifest {
   let content: unknown;
   try {
@@ -71,7 +71,7 @@ export function noStoreAt(address: string): QianmoError {
     what: 'there is no task store',
     where: address,
     expected: `a folder with ${MANIFEST_FILE}`,
-    cure: 'write it with `qianmo prepare`, or mend data.store',
+    cure: 'write it with `qianmo prepare`, or correct data.store',
   });
 }
 
@@ -85,7 +85,7 @@ export async function sha256OfFile(path: string): Promise<string> {
 
 type StoreFile = StoreManifest['files'][number];
 
-/** @throws QianmoError of kind `data` when the file is missing or has another size. */
+/** @throws QianmoError of kind `data` if the file is missing or has another size. */
 export async function checkFileSize(folder: string, file: StoreFile): Promise<void> {
   const path = join(folder, file.name);
   let byteCount: number;
@@ -113,7 +113,7 @@ export async function checkFileSize(folder: string, file: StoreFile): Promise<vo
     });
 }
 
-/** @throws QianmoError of kind `data` when the content is not the one the manifest names. */
+/** @throws QianmoError of kind `data` if the content does not match the manifest. */
 export async function checkFileContent(folder: string, file: StoreFile): Promise<void> {
   const path = join(folder, file.name);
   let sha256: string;
@@ -135,7 +135,7 @@ export async function checkFileContent(folder: string, file: StoreFile): Promise
 
 let partCount = 0;
 
-/** Fetches one file into the folder, once; what is written there is whole. */
+/** Fetches one file into the folder, once. The file appears only when it is complete. */
 export async function fetchFile(
   objects: ObjectStore,
   folder: string,

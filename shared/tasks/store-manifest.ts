@@ -65,13 +65,13 @@ const EncodedFeatureSchema = z.discriminatedUnion('kind', [
 export const StoreManifestSchema = z.strictObject({
   formatVersion: z.literal(STORE_FORMAT_VERSION),
   /**
-   * SHA-256 of the parts of the config that decide the store and of the fingerprint of every input:
-   * what the store is of. Paths do not enter it.
+   * SHA-256 of the parts of the config that decide the store and of the fingerprints of all inputs. Paths
+   * have no influence on it.
    */
   sourceDigest: z.string(),
   features: z.array(EncodedFeatureSchema),
   taskColumns: z.array(z.string()).min(1),
-  /** By label index; absent where every task has the one label of a click and there are no segments. */
+  /** By label index; absent if every task has clicks as its label and there are no segments. */
   labels: z.array(TaskLabelSchema).min(1).optional(),
   hasOracle: z.boolean(),
   taskCount: count,
@@ -82,7 +82,7 @@ export const StoreManifestSchema = z.strictObject({
   }),
   rowCount: count,
   rejectedRowCount: count,
-  /** Rows and tasks that are in the logs, good, and not in the store; with the rest they add up. */
+  /** Good rows and tasks of the logs that are not in the store. With the rest they add up. */
   leftOut: z
     .strictObject({
       /** Rows for which `where` is not true. */

@@ -1,5 +1,5 @@
 /**
- * The catalog of a task store, `tasks.arrow`: one row per task, and where the task's rows lie.
+ * The catalog of a task store, `tasks.arrow`: one row per task, with the place of the task's rows.
  *
  * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test), `supportRows` int32,
  * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
@@ -29,14 +29,14 @@ import type { TaskEntry, TaskSplit } from './task-store.js';
 
 export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
 
-/** Where a task's rows lie. */
+/** The place of a task's rows. */
 export interface TaskPlace {
   readonly fileIndex: number;
   readonly batchIndex: number;
   readonly rowOffset: number;
 }
 
-/** One task as prepare hands it over; its index is its place in the list. */
+/** One task as prepare passes it on. Its index is its place in the list. */
 export type CatalogTask = Omit<TaskEntry, 'taskIndex'> & TaskPlace;
 
 export interface TaskCatalog {
@@ -107,7 +107,7 @@ function firstSeenColumn(tasks: readonly CatalogTask[]): { firstSeen?: Data<Floa
   };
 }
 
-/** @throws Error when the bytes are not a catalog; the reader says which store. */
+/** @throws Error if the bytes are not a catalog; the reader adds which store. */
 export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
   const table = tableFromIPC(bytes);
   const column = (name: string) => {

@@ -1,6 +1,6 @@
 /**
- * What the rows of a task are labelled with, and by which loss their predictions are judged. A store
- * has a list of labels, one for each segment, and every task one of them.
+ * The label of a task's rows and the loss by which predictions are judged. A store has a list of labels,
+ * one for each segment, and every task has one of them.
  *
  * With z the model's output, i a row's weight (its impressions) and c what the store keeps beside it:
  *
@@ -8,14 +8,14 @@
  *   squared  i z^2 / 2 - c z + c^2 / (2 i)  that is i (z - t)^2 / 2 of the standardised value
  *                                           t = (value - mean) / deviation, c = i t
  *
- * Both are a convex function of z less c z, so one graph computes them side by side.
+ * Both are a convex function of z minus c z, so that one graph computes both.
  */
 
 import { z } from 'zod';
 
 export type LossKind = 'binary' | 'squared';
 
-/** Null where the store has no segments. */
+/** Null if the store has no segments. */
 const segment = z.string().min(1).nullable();
 
 export const TaskLabelSchema = z.discriminatedUnion('loss', [

@@ -1,11 +1,11 @@
-/** Cuts one task's rows out of a record batch, as plain copies that outlive the batch. */
+/** Copies the rows of one task out of a record batch. The copies do not depend on the batch. */
 
 import type { Data, RecordBatch } from 'apache-arrow';
 import type { StoreManifest } from './store-manifest.js';
 import { labelOf } from './task-label.js';
 import type { TaskEntry, TaskRows } from './task-store.js';
 
-/** @throws Error when a column is missing or has another type than the manifest says. */
+/** @throws Error if a column is missing or has another type than the manifest says. */
 export function taskRowsOf(
   batch: RecordBatch,
   manifest: StoreManifest,

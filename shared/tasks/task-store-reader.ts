@@ -1,9 +1,9 @@
 /**
  * Opens a task store and reads the rows of tasks from it, one record batch at a time.
  *
- * What is checked, and when: at open the size of every file (local stores) and the SHA-256 of the
- * catalog; the SHA-256 of a row file at open when the whole store is below 64 MiB or `verify` is
- * true, else before its first use. With `verify: false` sizes alone are checked.
+ * On opening, the size of every file (local stores) and the SHA-256 of the catalog are checked. The
+ * SHA-256 of a row file is checked on opening if the whole store is below 64 MiB or `verify` is true,
+ * and otherwise before its first use. With `verify: false` only sizes are checked.
  */
 
 import { tmpdir } from 'node:os';
@@ -30,14 +30,14 @@ import { taskRowsOf } from './task-rows-decoder.js';
 import type { TaskRows, TaskStore } from './task-store.js';
 
 interface OpenTaskStoreOptions {
-  /** The digest the store must have: a job names the store it was cut from. */
+  /** The digest that the store must have. A job names the store that it was made from. */
   readonly expectedDigest?: string;
-  /** Bound of the cache of record batches. Default 256 MiB. */
+  /** The bound on the cache of record batches. Default 256 MiB. */
   readonly cacheByteCountMax?: number;
   readonly verify?: boolean;
   /** Needed for `s3://` addresses only. */
   readonly objectStoreOf?: (address: string) => ObjectStore;
-  /** Where files of `s3://` stores are kept, by digest. Default: in the system's temporary folder. */
+  /** The folder for files of `s3://` stores, by digest. Default: in the system's temporary folder. */
   readonly downloadFolder?: string;
 }
 
@@ -49,14 +49,14 @@ type StoreFile = StoreManifest['files'][number];
 /** The files of one opened store in a local folder. */
 interface StoreFolder extends ReadManifest {
   readonly folder: string;
-  /** Brings the file into the folder where it is not there yet. */
+  /** Fetches the file into the folder if it is not there yet. */
   readonly fetch: (file: StoreFile) => Promise<void>;
 }
 
 /**
  * @param address a folder, `file://` or `s3://bucket/prefix`
- * @throws QianmoError of kind `data` when there is no store, it is truncated, was changed, or is
- *   not the expected one.
+ * @throws QianmoError of kind `data` if there is no store, or if it is truncated, was changed, or is not
+ *   the expected one.
  */
 export async function openTaskStore(
   address: string,
@@ -69,11 +69,11 @@ export async function openTaskStore(
   if (options.expectedDigest !== undefined && options.expectedDigest !== digest)
     throw new QianmoError({
       kind: 'data',
-      what: 'the task store is not the one that is expected',
+      what: 'the task store is not the expected one',
       where: address,
       expected: `digest ${options.expectedDigest}`,
       found: `digest ${digest}`,
-      cure: 'give every process the same store; after `qianmo prepare` start the run anew',
+      cure: 'give every process the same store; after `qianmo prepare`, start the run from the beginning',
     });
 
   const checked = new Map<string, Promise<void>>();
@@ -121,7 +121,7 @@ async function readTasks(
         what: `the task store has no task ${taskIndex}`,
         where: folder,
         expected: `an index below ${catalog.tasks.length}`,
-        cure: 'the job was cut from another store: give every process the same store',
+        cure: 'the job was made from another store: give every process the same store',
       });
     try {
       const batch = await batchAt(place.fileIndex, place.batchIndex);

@@ -1,4 +1,7 @@
-/** What coordinator and workers may ask of a task store. The reader is in `task-store-reader.ts`. */
+/**
+ * The interface of a task store for coordinator and workers. The reader is in
+ * `task-store-reader.ts`.
+ */
 
 import type { StoreManifest } from './store-manifest.js';
 import type { LossKind } from './task-label.js';
@@ -13,9 +16,12 @@ export interface TaskEntry {
   readonly split: TaskSplit;
   readonly supportRowCount: number;
   readonly queryRowCount: number;
-  /** Time of the first of its rows in the logs, left-out ones included; null when the store does not say. */
+  /**
+   * Time of its first row in the logs, including rows that were left out; null if the store does
+   * not say.
+   */
   readonly firstSeenTime: number | null;
-  /** Place of its label in the manifest; absent where the manifest has no labels. */
+  /** The place of its label in the manifest; absent if the manifest has no labels. */
   readonly labelIndex?: number;
 }
 
@@ -24,7 +30,7 @@ export interface TaskRows {
   readonly taskIndex: number;
   readonly rowCount: number;
   readonly supportRowCount: number;
-  /** Absent: binary. */
+  /** The loss; binary if absent. */
   readonly loss?: LossKind;
   /** By category feature, in manifest order: `[rowCount]`. */
   readonly categoryIds: readonly Int32Array[];
@@ -32,10 +38,15 @@ export interface TaskRows {
   readonly bagIds: readonly Int32Array[];
   /** By number feature, in manifest order: `[rowCount]`. */
   readonly numbers: readonly Float32Array[];
-  /** Of a squared loss: the standardised value times weight, `[rowCount]` as all that follow. */
+  /**
+   * Clicks, or for a squared loss the standardised value times weight. `[rowCount]`, like all that
+   * follow.
+   */
   readonly clicks: Float32Array;
   readonly impressions: Float32Array;
-  /** Known true click probability (of a squared loss the standardised true mean), or null. */
+  /**
+   * Known true click probability, or for a squared loss the standardised true mean; otherwise null.
+   */
   readonly oracle: Float32Array | null;
   /** Seconds since the epoch or the number found, `[rowCount]`; 0 without a time column. */
   readonly times: Float64Array;
@@ -48,7 +59,7 @@ export interface TaskStore {
   /** SHA-256 of the manifest's bytes: names the store's content. */
   readonly digest: string;
   readonly tasks: readonly TaskEntry[];
-  /** @throws QianmoError of kind `data` when the store is truncated or was changed. */
+  /** @throws QianmoError of kind `data` if the store is truncated or was changed. */
   readTasks(taskIndices: readonly number[]): Promise<TaskRows[]>;
   close(): Promise<void>;
 }

@@ -1,13 +1,14 @@
 /**
- * Bags whose empty places have a trained row of their own, the last of their table: the tasks are
- * read as if that row's id stood in every empty place, so that it travels, pools and learns like any
- * member. Coordinator and worker must read alike, since both derive the row pack from what they read.
+ * Bags whose empty places have a trained row of their own, the last one of their table. Tasks are read as
+ * if the id of that row stood in every empty place, so that the row is sent, pooled and learned like any
+ * member. Coordinator and worker must read tasks in the same way, since both derive the row pack from
+ * them.
  */
 
 import type { StoreManifest } from './store-manifest.js';
 import type { TaskRows, TaskStore } from './task-store.js';
 
-/** The store as a model reads it. */
+/** The store as the model reads it. */
 export function storeForModel(
   { padding }: { readonly padding?: 'masked' | 'trained' | undefined },
   store: TaskStore,

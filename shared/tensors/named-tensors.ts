@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 
 export interface DenseTensor {
-  /** `[]` is a scalar. */
+  /** `[]` for a scalar. */
   readonly shape: readonly number[];
   /** Row-major; its length is the product of `shape`. */
   readonly values: Float32Array;
@@ -18,7 +18,7 @@ export function elementCountOf(shape: readonly number[]): number {
 /** Names and shapes. */
 export type TensorLayout = ReadonlyMap<string, { readonly shape: readonly number[] }>;
 
-/** The names of tensors whose presence or shape differs, as sentences; empty when none does. */
+/** Sentences about tensors whose presence or shape differs; empty if there is no difference. */
 export function layoutDifferences(found: TensorLayout, expected: TensorLayout): string[] {
   const differences: string[] = [];
   for (const [name, { shape }] of expected) {

@@ -15,7 +15,7 @@ export interface CodedTensor {
 }
 
 const HEADER_BYTE_COUNT_MAX = 16 * 1024 * 1024;
-/** Free text of other writers, and what a JSON object cannot hold. */
+/** A name for free text of other writers, and a name that a JSON object cannot have. */
 const METADATA_NAME = '__metadata__';
 const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_NAME, '__proto__']);
 
@@ -41,7 +41,7 @@ export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8A
     if (RESERVED_NAMES.has(name)) throw new Error(`a tensor cannot be named ${name}`);
     const end = valueByteCount + values.byteLength;
     const entry = { dtype: dtypeOf(values), shape, data_offsets: [valueByteCount, end] };
-    // As text: an object would move names such as "7" to the front.
+    // Written as text, since an object would move names such as "7" to the front.
     entries.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
     valueByteCount = end;
   }
@@ -63,7 +63,7 @@ export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8A
 /**
  * Decodes what `encodeTensors` wrote; values are copied, so the bytes may be reused.
  *
- * @throws QianmoError of kind `data` when the bytes are truncated or not in the layout.
+ * @throws QianmoError of kind `data` if the bytes are truncated or not in the layout.
  */
 export function decodeTensors(bytes: Uint8Array, where: string): Map<string, CodedTensor> {
   const malformed = (found: string): QianmoError =>
@@ -89,7 +89,7 @@ export function decodeTensors(bytes: Uint8Array, where: string): Map<string, Cod
     if (start !== nextStart || start > end || valuesStart + end > bytes.byteLength)
       throw malformed(`${name} in bytes ${start} to ${end} of ${bytes.byteLength - valuesStart}`);
     nextStart = end;
-    // Not slice(): that of a Buffer is a view into a pool shared with others.
+    // Not slice(), which for a Buffer is a view into a shared pool.
     const copy = new Uint8Array(bytes.subarray(valuesStart + start, valuesStart + end));
     const values = valuesFrom(dtype, copy);
     if (values === null || values.length !== elementCountOf(shape))
@@ -124,7 +124,7 @@ function parseHeader(json: Uint8Array, malformed: (found: string) => QianmoError
   return parsed.data;
 }
 
-/** Null when the byte count is not a multiple of the element size. `bytes` starts its buffer. */
+/** Null if the byte count is not a multiple of the element size. `bytes` starts its buffer. */
 function valuesFrom(dtype: Dtype, bytes: Uint8Array): TensorValues | null {
   const { buffer, byteLength } = bytes;
   switch (dtype) {

@@ -12,8 +12,8 @@ export interface Variable {
   readonly name: string;
   readonly shape: readonly number[];
   /**
-   * `trunk` and `personal` are the model's; a `method` variable is what a method learns beside the
-   * model (inner rates, gates, ...): shared by all tasks, and never pulled towards 0.
+   * `trunk` and `personal` belong to the model. A `method` variable is learned by a method in addition to
+   * the model (inner rates, gates, ...). All tasks share it, and it is never pulled towards 0.
    */
   readonly block: 'trunk' | 'personal' | 'method';
   readonly initial: Initialisation;

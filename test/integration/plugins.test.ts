@@ -118,7 +118,7 @@ describe('a method from a plugin', () => {
         exitCode: 2,
         what: /^the checkpoint was made with another config/,
         found: /method\.plugin: "[0-9a-f]{64}" -> "[0-9a-f]{64}"/,
-        cure: /^give --plugin the file that the run began with/,
+        cure: /^give --plugin the file that the run started with/,
       },
     );
   });

@@ -1,4 +1,4 @@
-/** A comparison of runs as one HTML page that needs nothing else: style and plots are inside. */
+/** A comparison of runs as one self-contained HTML page: style and plots are inside. */
 
 import { calibrationCurvesChart, histogramsChart } from '../page/curve-charts.js';
 import { intervalChart } from '../page/chart-drawing.js';

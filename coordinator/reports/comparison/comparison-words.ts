@@ -1,4 +1,4 @@
-/** What a comparison allows to say, in the words that table and page share. */
+/** The conclusions that a comparison allows, in words that table and page share. */
 
 import { describeCell, signedInterval, verdictOf, type Verdict } from '../verdicts.js';
 import { wordsOf } from '../label-words.js';
@@ -13,12 +13,12 @@ import { MEASURES, type MeasureInfo } from '../../comparison/run-measures.js';
 
 interface MeasureDifference {
   readonly info: MeasureInfo;
-  /** Null: not defined on these rows. */
+  /** Null if it is not defined on these rows. */
   readonly interval: Interval | null;
   readonly verdict: Verdict;
 }
 
-/** Those that the label has, by the names they have for it. */
+/** The measures that exist for the label, with their names for it. */
 export function measuresOfLabel(report: Pick<ComparisonReport, 'label'>): MeasureInfo[] {
   if (report.label?.loss !== 'squared') return [...MEASURES];
   const { loss } = wordsOf(report);
@@ -28,7 +28,7 @@ export function measuresOfLabel(report: Pick<ComparisonReport, 'label'>): Measur
   return withoutClasses.map((info) => ({ ...info, title: info.title.replace('logloss', loss) }));
 }
 
-/** Of one run, in the order of `MEASURES`; none for the first run. */
+/** The differences of one run in the order of `MEASURES`; empty for the first run. */
 export function measureDifferences(
   report: Pick<ComparisonReport, 'label'>,
   differences: RunDifferences | null,
@@ -52,7 +52,7 @@ interface RunSentence {
   readonly verdict: Verdict;
 }
 
-/** About logloss per impression on all adgroups, and the buckets that say otherwise. */
+/** Sentences about logloss per impression on all adgroups, and about buckets that disagree. */
 export function comparisonSentences(report: ComparisonReport): RunSentence[] {
   const [all, ...buckets] = report.slices;
   const [first, ...others] = report.runs;
@@ -88,12 +88,12 @@ export function describeComparedRun(run: ComparisonReport['runs'][number]): stri
   return `${run.method}, ${run.model}, seed ${run.seed}${chosen}`;
 }
 
-/** What is the same and what is not, where runs were evaluated in different ways. */
+/** Notes on what differs between runs that were evaluated in different ways. */
 export function comparisonNotes(report: ComparisonReport): string[] {
   return [...storesNote(report), ...supportNotes(report), ...ndcgNotes(report)];
 }
 
-/** Stores that differ may hold other features of the same rows: worth a word. */
+/** Different stores may hold other features of the same rows, which is worth a note. */
 function storesNote({ runs }: ComparisonReport): string[] {
   return new Set(runs.map(({ storeDigest }) => storeDigest)).size === 1
     ? []
@@ -102,14 +102,14 @@ function storesNote({ runs }: ComparisonReport): string[] {
       ];
 }
 
-/** Another support set, another adaptation: its difference is not one of models alone. */
+/** With another support set, arms adapt differently, so the difference is not one of models alone. */
 function supportNotes({ runs: [first, ...others], slices: [all] }: ComparisonReport): string[] {
   return others.flatMap(({ label, otherSupportAdgroupCount }) =>
     otherSupportAdgroupCount === 0
       ? []
       : [
           `${formatCount(otherSupportAdgroupCount)} of ${formatCount(all?.adgroupCount ?? 0)} adgroups have another number of ` +
-            `support rows in ${label} than in ${first?.label ?? ''}, by which the size buckets go.`,
+            `support rows in ${label} than in ${first?.label ?? ''}, which decides their size buckets.`,
         ],
   );
 }

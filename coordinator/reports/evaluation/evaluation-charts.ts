@@ -68,7 +68,7 @@ export function calibrationChart(report: EvaluationReport): string {
   );
 }
 
-/** How many adgroups gain or lose how much against the reference. */
+/** Histograms of how much adgroups gain or lose against the reference. */
 export function differenceChart(
   histograms: EvaluationReport['differenceHistograms'],
   reference: ArmName,

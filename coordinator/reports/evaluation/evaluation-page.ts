@@ -1,4 +1,4 @@
-/** The evaluation report as one HTML page that needs nothing else: style and plots are inside. */
+/** The evaluation report as one self-contained HTML page: style and plots are inside. */
 
 import type { EvaluationReport } from '../../scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
@@ -145,7 +145,7 @@ function settingsHtml(report: EvaluationReport): string {
   if (chosen.length === 0) return '';
   return section(
     'Chosen settings',
-    `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups had no part in it. The numbers are validation ${wordsOf(report).loss}.`,
+    `${cellsPerArm} settings tried for each arm; chosen: ${criterion}. Test adgroups were not used. The numbers are validation ${wordsOf(report).loss}.`,
     selectionHtml(report),
   );
 }

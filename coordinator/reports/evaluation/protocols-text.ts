@@ -1,4 +1,6 @@
-/** The protocols of a report on a terminal, and the wording and tables that it shares with the page. */
+/**
+ * The protocols of a report on a terminal, and the wording and tables that it shares with the page.
+ */
 
 import type {
   ArmResult,
@@ -24,7 +26,7 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
     title: 'By number of support rows',
     axis: 'support rows',
     note:
-      'Every arm adapts on the first so many support rows of each test adgroup, with the settings chosen above; ' +
+      'Every arm adapts on the first support rows of each test adgroup, as many as stated, with the settings chosen above; ' +
       'the query rows are the same throughout. An adgroup with fewer rows adapts on those it has.',
   },
   phases: {
@@ -39,7 +41,7 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
     title: 'Progressive validation',
     axis: 'period from',
     note:
-      'The rows of the test adgroups in order of time: each is predicted by arms that adapted on all its ' +
+      'The rows of the test adgroups are replayed in order of time. Each is predicted by arms that adapted on all its ' +
       "adgroup's rows of earlier periods, with the settings chosen above. Shared parameters are those of the run.",
   },
 };

@@ -20,7 +20,7 @@ export function blocksHtml(report: EvaluationReport): string {
   if (blocks === undefined) return '';
   return section(
     'Blocks that meta-chosen serves',
-    `${escapeHtml(capitalised(blocks.rule))}. Test adgroups had no part in it.`,
+    `${escapeHtml(capitalised(blocks.rule))}. Test adgroups were not used.`,
     card(htmlTable(blocksTable(blocks.buckets, wordsOf(report)))),
   );
 }

@@ -1,4 +1,4 @@
-/** A line through the values of each series, over the band of its intervals. */
+/** A chart with a line through the values of each series, over the band of its intervals. */
 
 import type { CustomSeriesRenderItemAPI, SeriesOption } from 'echarts';
 import {
@@ -12,7 +12,7 @@ import {
 } from './chart-drawing.js';
 
 interface BandSeries extends DrawnIntervals {
-  /** Of a series that often lies on another, so that both show. */
+  /** Set for a series that often coincides with another, so that both are visible. */
   readonly isDashed?: boolean;
 }
 
@@ -20,7 +20,7 @@ interface BandChart extends IntervalChart {
   readonly series: readonly BandSeries[];
 }
 
-/** Characters that fit beside each other below the plot, and those of the space between labels. */
+/** Characters that fit next to each other below the plot, and those of the space between labels. */
 const LABEL_CHARACTERS_MAX = 110;
 const GAP_CHARACTERS = 3;
 
@@ -55,7 +55,7 @@ function lineOf(
   };
 }
 
-/** One polygon, drawn with the first datum; the others are there for the extent of the axis. */
+/** One polygon, drawn with the first datum. The other data only set the extent of the axis. */
 function bandOf({ name, colour, intervals }: DrawnIntervals): SeriesOption {
   const data = intervals.flatMap((interval, index) =>
     interval === null ? [] : [[index, interval.low, interval.high]],

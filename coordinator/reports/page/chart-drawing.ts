@@ -1,6 +1,6 @@
 /**
- * What every plot of a page is drawn with: inline SVG, rendered by echarts without a browser.
- * Colours are CSS variables of the page, so that one drawing serves light and dark.
+ * Draws the plots of a page as inline SVG, rendered by echarts without a browser. Colours are CSS
+ * variables of the page, so that one drawing serves light and dark.
  */
 
 import {
@@ -17,29 +17,29 @@ const GRID = { left: 70, right: 20, top: 46, bottom: 66 };
 export const INK = 'var(--ink-2)';
 const RULE = 'var(--rule)';
 
-/** A name of the legend and the colour of what it names. */
+/** A name of the legend and its colour. */
 export interface Drawn {
   readonly name: string;
   readonly colour: string;
 }
 
 export interface DrawnIntervals extends Drawn {
-  /** One for each category; null is left out. */
+  /** One interval for each category; null is left out. */
   readonly intervals: readonly (Interval | null)[];
 }
 
 export interface IntervalChart {
-  /** Below each category; a line break begins its second line. */
+  /** The labels below the categories; a line break begins a second line. */
   readonly categories: readonly string[];
   readonly categoryTitle: string;
   readonly valueTitle: string;
   readonly series: readonly DrawnIntervals[];
   readonly withZero?: boolean;
-  /** Where names are too long for one line, the page has a legend of its own. */
+  /** False if names are too long for one line; the page then has a legend of its own. */
   readonly withLegend?: boolean;
 }
 
-/** A dot and a whisker for each series in each category, those of a category side by side. */
+/** A dot and a whisker for each series in each category, side by side within a category. */
 export function intervalChart(chart: IntervalChart): string {
   const { categories, categoryTitle, valueTitle, withZero = false, withLegend = true } = chart;
   const series = chart.series.map(({ name, colour, intervals }, place): SeriesOption => {
@@ -110,7 +110,7 @@ export function zeroLine(axis: 'x' | 'y'): {
   };
 }
 
-/** The legend and the room it takes above the plot. */
+/** The legend and the space it takes above the plot. */
 export function legendOf(
   drawn: readonly Drawn[],
   isShown: boolean,
@@ -131,7 +131,7 @@ export function legendOf(
   };
 }
 
-/** @param labelEvery one category of so many has its label. */
+/** @param labelEvery how many categories share one label */
 export function categoryAxis(
   title: string,
   categories: readonly string[],
@@ -165,7 +165,7 @@ export function valueAxis(
       color: INK,
       fontSize: 12,
       formatter: shortNumber,
-      // The ends follow the data and would stand on the last round number.
+      // The ends follow the data and would overlap the last round number.
       ...(range.max === undefined ? {} : { showMaxLabel: false, showMinLabel: range.min === 0 }),
     },
     axisLine: { show: true, lineStyle: { color: RULE } },
@@ -192,7 +192,7 @@ export function draw(height: number, option: EChartsOption): string {
       chart
         .renderToSVGString()
         .replace(/ xmlns(:xlink)?="[^"]*"/g, '')
-        // What a pointer would change: this drawing is still.
+        // Hover effects are off, since the drawing is static.
         .replace(/<style >.*?<\/style>/gs, '')
         .replace(/ (class|ecmeta_\w+|pointer-events)="[^"]*"/g, '')
         .replace(/^<svg width="\d+" height="\d+"/, '<svg role="img"')

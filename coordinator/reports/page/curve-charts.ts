@@ -1,4 +1,4 @@
-/** Curves over a continuous axis: calibration, and how differences are distributed. */
+/** Curves over a continuous axis: calibration, distributions of differences, and progress. */
 
 import type { SeriesOption } from 'echarts';
 import { draw, INK, legendOf, valueAxis, zeroLine, type Drawn } from './chart-drawing.js';
@@ -12,7 +12,7 @@ interface DrawnCurve extends Drawn {
 /**
  * Click rate against prediction in bins of equal impressions; the diagonal is perfect.
  *
- * @param rate what is observed: of values, their mean
+ * @param rate the name of the observed rate; for values, of their mean
  */
 export function calibrationCurvesChart(
   curves: readonly DrawnCurve[],
@@ -56,7 +56,7 @@ interface DrawnHistogram extends Drawn {
   readonly adgroupCounts: readonly number[];
 }
 
-/** How many adgroups differ by how much. */
+/** The distribution of differences over adgroups. */
 export function histogramsChart(
   histograms: readonly DrawnHistogram[],
   differenceTitle: string,
@@ -89,11 +89,11 @@ export function histogramsChart(
 
 interface DrawnProgress extends Drawn {
   readonly points: readonly (readonly [number, number])[];
-  /** Behind the others, without a place in the legend. */
+  /** True for a line that is drawn behind the others and is not in the legend. */
   readonly isFaint: boolean;
 }
 
-/** How a number went while its run was trained, one line for each run. */
+/** The course of a number during training, one line for each run. */
 export function progressChart(
   lines: readonly DrawnProgress[],
   xTitle: string,

@@ -1,9 +1,9 @@
-/** The frame of every page: one HTML file that needs nothing else, its style inside. */
+/** The frame of every page: one self-contained HTML file with its style inside. */
 
 import { dotHtml, escapeHtml } from '../html-text.js';
 import { REPORT_STYLE } from './page-style.js';
 
-/** @param title and `parts` are HTML; empty parts are left out */
+/** @param parts HTML, like `title`; empty parts are left out */
 export function pageHtml(title: string, parts: readonly string[]): string {
   return (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' +
@@ -19,7 +19,7 @@ export function factsHtml(facts: readonly (readonly [value: string, name: string
   return `<div class="facts">${boxes.join('')}</div>`;
 }
 
-/** Above plots whose names would not fit one line of the drawing. */
+/** A legend above plots whose names do not fit on one line of the drawing. */
 export function legendHtml(drawn: readonly { name: string; colour: string }[]): string {
   const items = drawn.map(
     ({ name, colour }) => `<span>${dotHtml(colour)}${escapeHtml(name)}</span>`,

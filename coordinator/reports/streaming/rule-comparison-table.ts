@@ -3,7 +3,10 @@
 import { textTable, type Table } from '../table.js';
 import type { RuleComparison, RuleResult } from '../../streaming/rule-comparison.js';
 
-/** Below 0 is better: the learned rule minus the best baseline, per row, over segments, 95 %. */
+/**
+ * The learned rule minus the best baseline, per row, with 95 % intervals over segments. Below 0 is
+ * better.
+ */
 interface RuleVerdict {
   readonly best: RuleResult;
   readonly difference: number;
@@ -13,8 +16,8 @@ interface RuleVerdict {
 }
 
 /**
- * Against the baseline with the lowest logloss on the judged rows; null when the logloss of the learned
- * rule, or of every baseline, is not finite.
+ * Compares the learned rule with the baseline that has the lowest logloss on the judged rows. Null if
+ * the logloss of the learned rule, or of every baseline, is not finite.
  */
 export function verdictOf({ rules }: RuleComparison): RuleVerdict | null {
   const [first, ...others] = rules.filter(({ behindLearned }) => behindLearned !== null);
@@ -61,7 +64,7 @@ export function signed(value: number): string {
   return `${value < 0 ? '' : '+'}${value.toFixed(5)}`;
 }
 
-/** Everything but phi, which is given as plain numbers. */
+/** The whole comparison, with phi as plain numbers. */
 export function comparisonRecord(comparison: RuleComparison): Record<string, unknown> {
   return { ...comparison, parameters: [...comparison.parameters] };
 }

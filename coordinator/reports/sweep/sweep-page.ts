@@ -1,4 +1,4 @@
-/** A sweep as one HTML page that needs nothing else: the trials and how their scores went. */
+/** A sweep as one self-contained HTML page: the trials and the course of their scores. */
 
 import { progressChart } from '../page/curve-charts.js';
 import { escapeHtml } from '../html-text.js';
@@ -30,17 +30,17 @@ export function sweepHtml(record: SweepRecord): string {
       ],
     ]),
     record.best === null
-      ? '<p class="note">The sweep is not finished: this is what there is so far.</p>'
+      ? '<p class="note">The sweep is not finished. These are the results so far.</p>'
       : '',
     noteHtml(record),
     section(
       'Scores',
-      `Each line is a trial, each dot its score at the end of a rung: ${escapeHtml(record.criterion)}. The best have a colour; a line that ends early was given up.`,
+      `Each line is a trial, each dot its score at the end of a rung: ${escapeHtml(record.criterion)}. The best have a colour; a line that ends early belongs to a trial that was stopped.`,
       card(scoresChart(order, record.loss)),
     ),
     section(
       'Trials',
-      'Best first; who was trained further stands before who was not.',
+      'Best first. Trials that were trained further come before the others.',
       card(htmlTable(trialsTable(record))),
     ),
     bestHtml(record),
@@ -78,7 +78,7 @@ function bestHtml({ best, trials }: SweepRecord): string {
   const code = (text: string): string => `<code>${escapeHtml(text)}</code>`;
   return section(
     'The best',
-    'A run of its own: its config evaluates what was trained, or trains it anew elsewhere.',
+    'The best trial is a run of its own. Its config evaluates what was trained, or trains it again elsewhere.',
     card(
       `<dl><dt>run</dt><dd>${code(trial.run)}</dd><dt>config</dt><dd>${code(best.config)}</dd>` +
         `<dt>output</dt><dd>${code(trial.output)}</dd>` +

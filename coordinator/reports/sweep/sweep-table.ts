@@ -1,4 +1,4 @@
-/** A sweep on a terminal: its trials, best first, with what was set and what they scored. */
+/** A sweep on a terminal: its trials, best first, with their settings and scores. */
 
 import { dotHtml, escapeHtml } from '../html-text.js';
 import { BEST_MARK, textTable, type Table, type TableCell } from '../table.js';
@@ -21,7 +21,7 @@ function settingText({ settings }: TrialRecord, path: string): string {
   return Object.hasOwn(settings, path) ? describeValue(settings[path]) : '-';
 }
 
-/** Of the last score: the cell, or that there is none. */
+/** The cell of the last score, or a note that there is none. */
 function outcomeText({ scores }: TrialRecord): string {
   const last = scores.at(-1);
   if (last === undefined) return 'not scored yet';
@@ -34,7 +34,7 @@ export function rungsText({ rungs }: SweepRecord): string {
     .join(', ');
 }
 
-/** Said where the best trial had a better score on an earlier rung; null elsewhere. */
+/** A note if the best trial had a better score on an earlier rung; null otherwise. */
 export function overtrainedNote({ best, trials }: SweepRecord): string | null {
   const scores = trials.find(({ name }) => name === best?.trial)?.scores ?? [];
   const last = scores.at(-1);

@@ -1,5 +1,5 @@
 /**
- * The four update rules that a learned one is held against, for logistic regression on sparse
+ * The four update rules that a learned one is compared with, for logistic regression on sparse
  * features. Each moves only the features of the batch; a batch's gradient is the sum over its rows.
  * Where a rule has an `l2`, it is the penalty `l2 / 2 * w^2` of a feature, paid when it is touched.
  */
@@ -18,7 +18,7 @@ interface SgdSettings {
 interface AdagradSettings {
   readonly kind: 'adagrad';
   readonly rate: number;
-  /** What the sum of squares of each feature begins with. */
+  /** The initial sum of squares of each feature. */
   readonly initialSum: number;
   readonly l2: number;
 }

@@ -75,7 +75,7 @@ describe('qianmo compare refuses', () => {
         exitCode: 2,
         what: /run config cannot be read/,
         where: /nowhere\.yaml/,
-        cure: /mend the path/,
+        cure: /correct the path/,
       },
     ],
     [
@@ -96,7 +96,7 @@ describe('qianmo compare refuses', () => {
     [
       'one run',
       ['first'],
-      { exitCode: 2, what: /two or more runs/, found: /^1$/, cure: /qianmo compare/ },
+      { exitCode: 2, what: /at least two runs/, found: /^1$/, cure: /qianmo compare/ },
     ],
     [
       'edges that are none',

@@ -61,7 +61,7 @@ async function fill(freeByteCount: number): Promise<void> {
 
 describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
   const what = /the disk is full/;
-  const cure = /free space.* another disk/;
+  const cure = /free up space.* another disk/;
 
   it.each(['csv', 'csv.gz', 'parquet'])('synthesize to .%s', async (ending) => {
     await fill(DISK_BYTE_COUNT);

@@ -41,13 +41,13 @@ const cases: Readonly<Record<string, Case>> = {
     what: /^no log file matches$/,
     where: /^data\.logs: none-\*\.csv$/,
     expected: /\.csv, \.tsv, \.jsonl or \.parquet/,
-    cure: /mend the path or pattern/,
+    cure: /correct the path or pattern/,
   },
   'a folder without logs': {
     data: { logs: 'nothing' },
     what: /^no log file matches$/,
     where: /^data\.logs: nothing$/,
-    cure: /mend the path or pattern/,
+    cure: /correct the path or pattern/,
   },
   'an address that is not read': {
     data: { logs: 'https://example.com/log.csv' },
@@ -120,7 +120,7 @@ const cases: Readonly<Record<string, Case>> = {
     where: /data\.label\.expression/,
     expected: /SQL of DuckDB/,
     found: /syntax error/i,
-    cure: /mend data\.label\.expression/,
+    cure: /correct data\.label\.expression/,
   },
   'a number that is none': {
     log: ['words.csv', () => logWith(7, 'age', 'old')],
@@ -129,7 +129,7 @@ const cases: Readonly<Record<string, Case>> = {
     where: /^data\.rejectedRowsMax$/,
     expected: /at most 0/,
     found: /words\.csv, line 7: the column "age" holds "old", expected a number/,
-    cure: /mend the logs/,
+    cure: /correct the logs/,
   },
   'a label outside {0,1}': {
     log: ['labels.csv', () => logWith(9, 'clicked', '2')],
@@ -137,14 +137,14 @@ const cases: Readonly<Record<string, Case>> = {
     what: /^more rows are rejected/,
     where: /^data\.rejectedRowsMax$/,
     found: /labels\.csv, line 9: the column "clicked" holds "2", expected a label of 0 or 1/,
-    cure: /mend the logs/,
+    cure: /correct the logs/,
   },
   'no label inside {0,1}': {
     data: { label: { column: 'age' } },
     what: /^no row of the logs can be used$/,
     where: /^data\.logs$/,
     found: /log\.csv, line 2: the column "age" holds "\d+", expected a label of 0 or 1/,
-    cure: /mend the logs or the fields/,
+    cure: /correct the logs or the fields/,
   },
   'a line with too few fields': {
     log: ['short.csv', () => smallLog().replace('\n', '\ng0,1\n')],
@@ -152,7 +152,7 @@ const cases: Readonly<Record<string, Case>> = {
     what: /^more rows are rejected/,
     where: /^data\.rejectedRowsMax$/,
     found: /short\.csv, line 2: missing columns/,
-    cure: /mend the logs/,
+    cure: /correct the logs/,
   },
   'no task with enough rows': {
     data: { rowSplit: { by: 'time', supportRowsMin: 50 } },

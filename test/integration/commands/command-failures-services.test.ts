@@ -94,7 +94,7 @@ describe('Redis', () => {
     worker.signal('SIGTERM');
     expect((await worker.ended).exitCode).toBe(0);
     expect(exitCode, diagnostics).toBe(0);
-    expect(diagnostics).toMatch(/is tried again: a blob is not what its reference says/);
+    expect(diagnostics).toMatch(/is tried again: a blob does not match its reference/);
   });
 });
 
@@ -165,7 +165,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     await refusedAt(place, 'missing', credentials, {
       what: /^the bucket does not exist$/,
       found: /404/,
-      cure: /create the bucket, or mend its name/,
+      cure: /create the bucket, or correct its name/,
     });
   });
 

@@ -137,14 +137,14 @@ describe('checkpoints', () => {
       async () => {
         for (const path of await checkpointFiles('blobs')) await truncate(path, 20);
       },
-      /blobs\/[0-9a-f]{64}: a blob is not what its reference says, expected \d+ bytes.*, found 20 bytes/,
+      /blobs\/[0-9a-f]{64}: a blob does not match its reference, expected \d+ bytes.*, found 20 bytes/,
     ],
     [
       'with a blob that was changed',
       async () => {
         for (const path of await checkpointFiles('blobs')) await flipByteOf(path);
       },
-      /blobs\/[0-9a-f]{64}: a blob is not what its reference says/,
+      /blobs\/[0-9a-f]{64}: a blob does not match its reference/,
     ],
     [
       'without their blobs',
@@ -170,7 +170,7 @@ describe('checkpoints', () => {
     await damage();
     const expected: ExpectedFailure = {
       exitCode: 1,
-      what: /^there are checkpoints, but none is whole$/,
+      what: /^there are checkpoints, but none is complete$/,
       where: /run\/checkpoints$/,
       found,
       cure: /restore .* or start again with --fresh/,
@@ -218,7 +218,7 @@ describe('checkpoints', () => {
       what: /another config/,
       where: /run\/checkpoints\/manifests/,
       found: /seed: 3 -> 4[^]*training\.gradientNormMax: 10 -> 3/,
-      cure: /set these fields back/,
+      cure: /restore these fields/,
     });
   });
 
@@ -244,7 +244,7 @@ describe('checkpoints', () => {
       what: /another task store/,
       expected: /digest/,
       found: /digest/,
-      cure: /the store that the run began with/,
+      cure: /the store that the run started with/,
     });
   });
 });

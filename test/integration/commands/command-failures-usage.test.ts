@@ -136,7 +136,7 @@ describe('a run config', () => {
         what: /cannot be read/,
         where: /^missing\.yaml$/,
         found: /no such file/,
-        cure: /mend the path/,
+        cure: /correct the path/,
       },
     ],
     ['empty', '\n', { what: /is empty$/, where: /^empty\.yaml$/, cure: /README/ }],
@@ -156,7 +156,7 @@ describe('a run config', () => {
       {
         what: /wrong, missing or unknown/,
         found: /expected a section of fields, found "hello"/,
-        cure: /mend/,
+        cure: /correct/,
       },
     ],
   ];
@@ -170,7 +170,7 @@ describe('a run config', () => {
       exitCode: 2,
       what: /cannot be read/,
       where: /^missing\.yaml$/,
-      cure: /mend the path/,
+      cure: /correct the path/,
     });
   });
 

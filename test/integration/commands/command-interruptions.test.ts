@@ -102,7 +102,7 @@ it('prepare leaves nothing', async () => {
   preparation.signal('SIGINT');
   expectFailure(await preparation.ended, {
     exitCode: 4,
-    what: /prepare was stopped on request; nothing was written/,
+    what: /prepare was stopped on request and wrote nothing/,
     cure: /again/,
   });
   expect(await resultFilesIn(room.folder)).toEqual(before);

@@ -1,4 +1,7 @@
-/** `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is refused. */
+/**
+ * `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is
+ * refused.
+ */
 
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -57,7 +60,7 @@ describe('qianmo sweep', () => {
     );
     await room.refused(['sweep', sweep, '--in-process'], {
       exitCode: 2,
-      what: /sweep that was started before is there/,
+      what: /contains a sweep that was started before/,
       where: /sweep\/sweep\.json$/,
       cure: /--resume .* --fresh/,
     });
@@ -160,7 +163,12 @@ describe('qianmo sweep refuses', () => {
     ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
     ['a path that is not there', { grid: { 'method.x': [1, 2] } }, /fields that are wrong/, /t01/],
     ['a base that is not there', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
-    ['another sweep in its output', { output: 'sweep', grid: { seed: [1, 2] } }, /is there/, /./],
+    [
+      'another sweep in its output',
+      { output: 'sweep', grid: { seed: [1, 2] } },
+      /the output contains/,
+      /./,
+    ],
   ])('%s', async (_, changes, what, where) => {
     const sweep = await sweepFile({ output: 'other', ...changes });
     await room.refused(['sweep', sweep, '--in-process'], { exitCode: 2, what, where, cure: /./ });

@@ -63,7 +63,7 @@ test('a missing file, a broken manifest and no store at all', async () => {
 
 test('another store than expected is refused', async () => {
   const expectedDigest = 'f'.repeat(64);
-  expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the one/);
+  expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the expected one/);
 });
 
 test('rows are the same whatever the cache holds, in any order and at the same time', async () => {

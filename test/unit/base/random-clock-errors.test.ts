@@ -114,7 +114,7 @@ describe('failures', () => {
       where: 'log.csv:12',
       expected: '0 or 1',
       found: '"yes"',
-      cure: 'mend the line',
+      cure: 'correct the line',
       cause: new Error('row 12'),
     });
     expect(formatFailure(error)).toBe(
@@ -124,7 +124,7 @@ describe('failures', () => {
         '  expected: 0 or 1',
         '  found:    "yes"',
         '  because:  row 12',
-        '  cure:     mend the line',
+        '  cure:     correct the line',
       ].join('\n'),
     );
     expect(error.message).toBe('the label is neither 0 nor 1 (log.csv:12)');

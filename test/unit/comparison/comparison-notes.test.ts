@@ -25,7 +25,7 @@ describe('runs that adapt to other support sets', () => {
     expect(found.slices.map((slice) => slice.adgroupCount)).toEqual(
       near.report.slices.map((slice) => slice.adgroupCount),
     );
-    const note = `3 of ${near.logits.taskKeys.length} adgroups have another number of support rows in other:meta-adapted than in near:meta-adapted, by which the size buckets go.`;
+    const note = `3 of ${near.logits.taskKeys.length} adgroups have another number of support rows in other:meta-adapted than in near:meta-adapted, which decides their size buckets.`;
     expect(comparisonNotes(found)).toEqual([note]);
     expect(comparisonHtml(found)).toContain(note);
     const alike = compareRuns([

@@ -272,7 +272,7 @@ describe('what cannot be compared', () => {
   it('is refused with its cure: one run, or an arm that is not there', () => {
     expect(refusalOf(() => compareRuns([{ evaluated: near, arm: null }]))).toMatchObject({
       kind: 'usage',
-      what: 'a comparison is of two or more runs',
+      what: 'a comparison needs at least two runs',
     });
     const arm = refusalOf(() => armOf(near, 'meta-adaptd'));
     expect(arm).toMatchObject({ kind: 'usage', where: near.address, found: 'meta-adaptd' });

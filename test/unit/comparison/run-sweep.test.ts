@@ -292,7 +292,9 @@ describe('the journal', () => {
     await (await openSweepJournal(store, empty, saidNothing)).save(empty);
     const refusal = async (other: SweepRecord, resume: boolean) =>
       (await failureOf(openSweepJournal(store, other, { resume, fresh: false }))).report;
-    expect((await refusal(empty, false)).what).toBe('a sweep that was started before is there');
+    expect((await refusal(empty, false)).what).toBe(
+      'the output contains a sweep that was started before',
+    );
     expect((await refusal(emptyRecord(planOf(5)), true)).found).toBe('4 trials instead of 5');
     const halved = emptyRecord(planOf(4, { eta: 2 }));
     expect((await refusal(halved, true)).found).toMatch(/rungs of 4 to outer step 18 instead of/);

@@ -1,4 +1,4 @@
-/** The fingerprint of a log knows every byte of it, or a mended log would leave the store as it was. */
+/** The fingerprint of a log covers all its bytes, so that a corrected log gives another store. */
 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -145,7 +145,9 @@ describe('a synthetic log', () => {
 });
 
 describe('the settings', () => {
-  /** p_true of one adgroup's rows and another's with equal attributes differ only by own deviation. */
+  /**
+   * p_true of one adgroup's rows and another's with equal attributes differ only by own deviation.
+   */
   it('homogeneous adgroups are what their attributes make them, strong ones are not', async () => {
     const { buildWorld } = await import('../../../coordinator/synthesize/synthetic-world.js');
     const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
@@ -270,7 +272,7 @@ describe('what can go wrong', () => {
       const error = await refusal(synthesize(synthesisOptions({ path })));
       expect(error.kind).toBe('environment');
       expect(error.report.what).toContain('disk is full');
-      expect(error.report.cure).toContain('free space');
+      expect(error.report.cure).toContain('free up space');
       expect(await readdir(folder)).toEqual([]);
     });
   });

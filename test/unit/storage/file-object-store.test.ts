@@ -1,4 +1,6 @@
-/** What only a folder can do wrong: full disks, permissions, dead owners of locks, other processes. */
+/**
+ * What only a folder can do wrong: full disks, permissions, dead owners of locks, other processes.
+ */
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,7 +48,7 @@ describe('a full disk', () => {
         report: {
           what: 'the disk is full while writing an object',
           where: join(folder.path, 'a/k'),
-          cure: expect.stringContaining('free space') as string,
+          cure: expect.stringContaining('free up space') as string,
         },
       });
     expect(await store.get('a/k')).toBeNull();

@@ -86,7 +86,7 @@ it.each([
   [403, 'AccessDenied', 'environment', 'access to the object store was denied'],
   [403, 'InvalidAccessKeyId', 'environment', 'the object store does not accept the credentials'],
   [404, 'NoSuchBucket', 'environment', 'the bucket does not exist'],
-  [301, 'PermanentRedirect', 'environment', 'the bucket lives in another region'],
+  [301, 'PermanentRedirect', 'environment', 'the bucket is in another region'],
   [503, 'SlowDown', 'transient', 'the object store is overloaded or failing'],
 ])('explains %i %s', async (status, code, kind, what) => {
   const { store } = await scripted({ status, code });

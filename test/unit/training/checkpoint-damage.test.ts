@@ -106,7 +106,7 @@ describe('damage', () => {
       .catch((error: unknown) => error);
     expect(failure).toMatchObject({
       kind: 'data',
-      report: { what: 'there are checkpoints, but none is whole' },
+      report: { what: 'there are checkpoints, but none is complete' },
     });
     const text = formatFailure(failure as QianmoError);
     expect(text.match(/is not there/g)).toHaveLength(2);

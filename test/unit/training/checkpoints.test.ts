@@ -158,7 +158,7 @@ describe('two coordinators of one run', () => {
     const failure: unknown = await zombie.write(stateAt(3)).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(QianmoError);
     expect(formatFailure(failure as QianmoError)).toContain(
-      'another coordinator wrote a checkpoint of run tiny while this one was going on',
+      'another coordinator wrote a checkpoint of run tiny during this run',
     );
     expect(failure).toMatchObject({ kind: 'failed' });
     expect(await store.list('')).toEqual(keysBefore);
@@ -198,7 +198,7 @@ describe('two coordinators of one run', () => {
     await expect(writer.write(stateAt(2))).rejects.toMatchObject({
       kind: 'failed',
       report: {
-        what: 'the pointer to the latest checkpoint was removed while this run was going on',
+        what: 'the pointer to the latest checkpoint was removed during this run',
       },
     });
   });
@@ -232,7 +232,7 @@ describe('another run', () => {
     });
     await expect(checkpointsIn(store, { runName: 'other' }).latest()).rejects.toMatchObject({
       kind: 'usage',
-      report: { what: 'this output holds the checkpoints of another run' },
+      report: { what: 'this output contains the checkpoints of another run' },
     });
   });
 
