@@ -1,15 +1,15 @@
-/** The arms of an evaluation: models, adapted or not, that are judged side by side on the same rows. */
+/** The arms of an evaluation: models, adapted or not, that are compared on the same rows. */
 
-/** Arms that stand on the global model. Every other arm is compared with each of them. */
+/** Arms that use the global model. Every other arm is compared with each of them. */
 export const GLOBAL_ARMS = ['global', 'global-shift', 'finetuned'] as const;
 
-/** Arms that stand on what the run has meta-trained. */
+/** Arms that use the meta-trained model. */
 export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as const;
 
 /** Arms that a config can ask for. */
 export const EVALUATED_ARMS = ['constant', ...GLOBAL_ARMS, ...META_ARMS] as const;
 
-/** All arms in the order in which they are shown. The oracle is there when the logs bring it. */
+/** All arms in the order in which they are shown. The oracle is present if the logs contain it. */
 export const ARM_NAMES = [...EVALUATED_ARMS, 'oracle'] as const;
 
 export type ArmName = (typeof ARM_NAMES)[number];

@@ -1,4 +1,4 @@
-/** Says what is wrong with the fields of a config in the words of its author, not of the parser. */
+/** Describes faults of a config in terms of its fields, not of the parser. */
 
 import { z } from 'zod';
 import { nearestName } from '../base/nearest-name.js';
@@ -38,7 +38,7 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
   ];
 }
 
-/** Null when the issue's own message is all there is to say. */
+/** Null if the issue's own message says everything. */
 function expectedBy(issue: Issue): string | null {
   if (issue.message.startsWith('expected ')) return issue.message.slice('expected '.length);
   switch (issue.code) {
@@ -80,7 +80,7 @@ function boundOf(origin: string, relation: string, bound: number | bigint): stri
 }
 
 function shown(value: unknown): string {
-  // JSON has no word for .nan and .inf of YAML.
+  // JSON cannot express .nan and .inf of YAML.
   const text = typeof value === 'number' ? String(value) : JSON.stringify(value);
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;
 }
@@ -99,7 +99,7 @@ function valueAt(config: unknown, path: Path): unknown {
   return value;
 }
 
-/** The schemas that the value at the path may follow: several below a union. */
+/** The schemas that apply to the value at the path; several below a union. */
 function schemasAt(schema: z.ZodType, config: unknown, path: Path): z.ZodType[] {
   const [key, ...rest] = path;
   const branches = branchesOf(schema, config);

@@ -1,4 +1,4 @@
-/** Reads a YAML file and parses it into a frozen config: of a run, or of a stream. Writes runs back. */
+/** Reads a YAML file and parses it into the frozen config of a run or a stream. Writes run configs. */
 
 import { stringify } from 'yaml';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
@@ -38,7 +38,7 @@ export function parseRunConfig(yaml: string, where: string): RunConfig {
   return checkedRunConfig(parseYaml(yaml, where, RUN_CONFIG), where);
 }
 
-/** The file's content before it is checked: what a sweep changes. */
+/** The file's content before it is checked, which a sweep changes. */
 export async function loadUncheckedRunConfig(path: string, read = readTextFile): Promise<unknown> {
   return parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
 }
@@ -47,7 +47,7 @@ export function checkedRunConfig(value: unknown, where: string): RunConfig {
   return checkedConfig(RunConfigSchema, value, where, RUN_CONFIG);
 }
 
-/** With every default spelled out, so that it means the same to a later version. */
+/** The YAML with every default filled in, so that it means the same to a later version. */
 export function runConfigYaml(config: RunConfig, comment: string): string {
   const lines = comment.split('\n').map((line) => `# ${line}`.trimEnd());
   return `${lines.join('\n')}\n\n${stringify(config)}`;

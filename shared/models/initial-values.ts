@@ -1,4 +1,4 @@
-/** Seeded initial values: one stream per variable and table, so that adding one moves no other. */
+/** Seeded initial values: one random stream per variable and table, so that adding one changes no other. */
 
 import { randomStream } from '../base/random.js';
 import type { EmbeddingTable } from '../tensors/embedding-table.js';
@@ -23,7 +23,7 @@ export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParame
   const width = spec.tableRowWidth;
   for (const { name, rowCount, initial } of spec.tables) {
     const values = initialValues(rowCount * width, initial, seed, 'table', name);
-    // Linear weights start at 0: before training an id says nothing by itself.
+    // Linear weights start at 0.
     if (spec.hasLinear)
       for (let end = width - 1; end < values.length; end += width) values[end] = 0;
     tables.set(name, { rowCount, width, values });

@@ -1,6 +1,6 @@
 /**
- * What of a model outer steps change: a method may learn beside a model that stays, and
- * `training.trainable` may name what learns. The rest is frozen.
+ * The variables and tables that outer steps change. A method may keep the model and learn its own
+ * variables alone, and `training.trainable` may restrict what learns. The rest is frozen.
  */
 
 import type { Variable } from '../tensors/variable.js';
@@ -10,7 +10,7 @@ export interface LearnedNames {
   readonly tables: readonly string[];
 }
 
-/** @param learns `method`: model and tables stay, the variables of block `method` learn alone. */
+/** @param learns with `method`, only the variables of block `method` learn. */
 export function learnedNamesOf(
   {
     variables,

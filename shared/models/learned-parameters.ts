@@ -1,4 +1,4 @@
-/** What of a spec learns and what is frozen, and the rows of a row pack that have a gradient. */
+/** Divides a spec into learned and frozen parts, and finds the rows of a row pack that have a gradient. */
 
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import type { ModelSpec } from './model-spec.js';
@@ -18,15 +18,15 @@ export function learnsAll({ learned, variables, tables }: ModelSpec): boolean {
   return learned.variables.length === variables.length && learned.tables.length === tables.length;
 }
 
-/** Rows of a row pack that have a gradient, in their order: those of tables that learn. */
+/** The rows of a row pack that have a gradient: those of tables that learn, in their order. */
 export interface LearnedRows {
   readonly rowCount: number;
-  /** By learned table: where its rows begin in the pack, and where among the learned ones. */
+  /** For each learned table, where its rows begin in the pack and among the learned rows. */
   readonly spans: readonly LearnedSpan[];
 }
 
 export interface LearnedSpan {
-  /** Place of the table in the spec. */
+  /** Index of the table in the spec. */
   readonly tableIndex: number;
   readonly packStart: number;
   readonly start: number;

@@ -1,4 +1,4 @@
-/** The `model` section of a run: a kind, its options, and what does not go together. */
+/** The `model` section of a run config: a kind, its options, and their cross-checks. */
 
 import { z } from 'zod';
 import { pluginDiffers } from '../base/kind-registry.js';
@@ -129,14 +129,14 @@ function personalMisfits(model: ModelConfig): OptionMisfit[] {
   return misfits;
 }
 
-/** A feature as the `data` section declares it; `scale` is that of a number. */
+/** A feature as the `data` section declares it; only numbers have a `scale`. */
 export interface DeclaredFeature {
   readonly name: string;
   readonly kind: 'category' | 'bag' | 'number';
   readonly scale?: string;
 }
 
-/** Everything the model says of features that the data section does not bear out. */
+/** Options about features that do not match the features of the data section. */
 export function featureMisfits(
   model: ModelConfig,
   features: readonly DeclaredFeature[],

@@ -1,5 +1,5 @@
 /**
- * What a model consists of: its variables, which of them are personal, its embedding tables, and
+ * The parts of a model: its variables, which of them are personal, its embedding tables, and
  * the initial values of all of them.
  *
  * All models share a frame: a logit that is a sum of terms, among them a bias and, where the model
@@ -35,7 +35,7 @@ export interface ModelSpec extends FieldFrame {
     readonly name: string;
     readonly lengthMax: number;
   }[];
-  /** Those of the data, then those derived from the support rows. */
+  /** Number features of the data, then those derived from the support rows. */
   readonly numberFeatures: readonly string[];
   readonly hasAdgroupEmbedding: boolean;
   /** A linear weight per id and number is part of the logit. */
@@ -47,17 +47,17 @@ export interface ModelSpec extends FieldFrame {
   readonly tableRowWidth: number;
   readonly variables: readonly Variable[];
   readonly tables: readonly TableSpec[];
-  /** What outer steps change, in the order of the spec; the rest is frozen. */
+  /** The variables and tables that outer steps change, in the order of the spec. The rest is frozen. */
   readonly learned: LearnedNames;
 }
 
 type FeatureOf<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { kind: Kind }>;
 
 /**
- * Builds the spec from the model section and the encoded features of the task store; what the method
- * learns beside the model comes last.
+ * Builds the spec from the model section and the encoded features of the task store; the variables of
+ * the method come last.
  *
- * @param trainable as `training.trainable`: of what the method can learn, what it may.
+ * @param trainable as `training.trainable`: restricts what the method learns.
  */
 export function modelSpecOf(
   config: ModelConfig,
@@ -185,10 +185,10 @@ function variablesOf(
       kind: 'normal',
       deviation: options.embeddingDeviation,
     });
-  // Zeros: an adgroup nothing is known of adds nothing to any field product.
+  // Zeros, so that a new adgroup adds nothing to any product of fields.
   if (options.adgroupEmbedding)
     add('adgroupEmbedding', 'adgroupEmbedding', [embeddingWidth], zeros);
-  // Beside `personal`, which names the parts of a model that serve all tasks where none adapts.
+  // Not among the blocks of `personal`, which serve all tasks if none adapts.
   if (options.generated !== undefined) {
     const shape = [embeddingWidth + (hasLinear ? 1 : 0)];
     variables.push({ name: GENERATED_BLOCK, shape, block: 'personal', initial: zeros });

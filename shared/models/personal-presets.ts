@@ -1,11 +1,12 @@
 /**
- * Names for usual choices of personal blocks:
+ * Names for common choices of personal blocks:
  *
- *   anil  the head alone: output layer and bias (Raghu et al., ICLR 2020)
- *   boil  the body alone: all layers before the output, the adgroup embedding (Oh et al., ICLR 2021)
+ *   anil  the head only: output layer and bias (Raghu et al., ICLR 2020)
+ *   boil  the body only: all layers before the output, the adgroup embedding (Oh et al., ICLR 2021)
  *   all   both (Finn et al., ICML 2017)
  *
- * Embeddings of features, those of numbers included, stay in the trunk: name `numbers` for more.
+ * Embeddings of features, including number features, stay in the trunk. To adapt those of numbers, name
+ * `numbers`.
  */
 
 import { z } from 'zod';
@@ -14,8 +15,8 @@ export const PersonalPresetSchema = z.enum(['anil', 'boil', 'all']);
 export type PersonalPreset = z.infer<typeof PersonalPresetSchema>;
 
 /**
- * @param blocks of the model beside bias and embeddings.
- * @returns the blocks of a preset, or null where the model has none of that sort.
+ * @param blocks the model's blocks besides bias and embeddings.
+ * @returns the blocks of the preset, or null if the model has no such block.
  */
 export function presetBlocks(
   preset: PersonalPreset,

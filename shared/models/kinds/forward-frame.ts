@@ -38,8 +38,8 @@ export interface Piece {
   /** Rows of the weights. */
   readonly rowCount: number;
   /**
-   * For values that are fields, with linear terms between them or fields that have no part in the
-   * layer: whether the layer reads each field's vector. Such pieces come first.
+   * For fields, which may have linear terms between them: whether the layer reads the vector of each
+   * field. Such pieces come first.
    */
   readonly isMet?: readonly boolean[];
 }

@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import type { FieldFrame, ForwardFrame, Staged } from './forward-frame.js';
 import type { ModelOptions } from './model-options.js';
 
-/** Expected spread of a weight matrix: by what follows it, unless the config asks for Glorot's. */
+/** The initial spread of a weight matrix, unless the config chooses Glorot's. */
 export type WeightInitialisation =
   | { readonly kind: 'zeros' }
   | { readonly kind: 'weights'; readonly deviation: number; readonly extents: [number, number] };
@@ -41,7 +41,7 @@ export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
    * Each is optional and has no default, so that a new option changes no existing config.
    */
   readonly options: Own;
-  /** Whether there are linear weights: as the config says, or always alike. */
+  /** Whether the model has linear weights: fixed, or as the config says. */
   readonly linear: 'always' | 'never' | 'by-default' | 'on-demand';
   /** Why a config cannot choose otherwise, if `linear` is `always` or `never`. */
   readonly linearAdvice?: string;

@@ -7,7 +7,7 @@ export function towerBlocks({ hiddenWidths }: ModelOptions): string[] {
   return [...hiddenWidths.map((_, index) => `layer${index}`), 'output'];
 }
 
-/** @returns the variables, and the width of what the last layer gives. */
+/** @returns the variables, and the width of the last layer's output. */
 export function hiddenLayers(
   { hiddenWidths }: ModelOptions,
   inputWidth: number,

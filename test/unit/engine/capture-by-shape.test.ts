@@ -78,7 +78,9 @@ describe('capture by shape', () => {
     expect(() => runOf(subject, [1])).toThrow(/read back/);
     expect(subject.statistics).toMatchObject({ captureCount: 0, shapeCount: 0 });
     subject.dispose();
-    expect(() => captureByShape(engine, total, { name: 'none', shapeCountMax: 0 })).toThrow(/room/);
+    expect(() => captureByShape(engine, total, { name: 'none', shapeCountMax: 0 })).toThrow(
+      /shapeCountMax is 0/,
+    );
   });
 
   test('joins the graph of a captured function that calls it', () => {

@@ -1,15 +1,15 @@
 /**
- * Why TensorFlow took the CPU although a GPU was wanted: it opens CUDA's libraries by name, and
- * when any one is missing it goes on without a word.
+ * Finds out why TensorFlow uses the CPU although a GPU was requested. It opens CUDA's libraries by name
+ * and, if one is missing, uses the CPU without an error.
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-/** The driver's, which comes with the driver and from nowhere else. */
+/** The library of the driver, which only the driver installs. */
 const DRIVER_LIBRARY = 'libcuda.so.1';
-/** What TensorFlow 2.21 opens once the driver shows it a GPU. */
+/** The libraries that TensorFlow 2.21 opens if the driver reports a GPU. */
 export const CUDA_LIBRARIES = [
   'libcudart.so.12',
   'libcublas.so.12',
@@ -19,19 +19,19 @@ export const CUDA_LIBRARIES = [
   'libcusparse.so.12',
   'libcudnn.so.9',
 ] as const;
-/** Those of any version, as the kernel lists what is mapped. */
+/** Matches these libraries, of any version, in the kernel's list of mapped files. */
 const MAPPED_CUDA_LIBRARY =
   /\/(lib(?:cuda|cudart|cublas|cublasLt|cufft|cusolver|cusparse|cudnn)\.so[.\d]*)$/;
 
 export interface CudaFindings {
   readonly hasDriver: boolean;
-  /** Of `CUDA_LIBRARIES`, those that do not load, in order. */
+  /** The libraries of `CUDA_LIBRARIES` that do not load, in order. */
   readonly missing: readonly string[];
 }
 
 /**
- * @param folders where TensorFlow looks beside the system's own places.
- * @param open the dynamic linker; gives why it does not load, null when it does.
+ * @param folders where TensorFlow looks besides the system's folders.
+ * @param open the dynamic linker; returns the reason why a library does not load, or null.
  */
 export function findCudaLibraries(
   folders: readonly string[],
@@ -45,7 +45,7 @@ export function findCudaLibraries(
   };
 }
 
-/** Where the set-up links CUDA's libraries: folders that libtensorflow's RUNPATH names. */
+/** The folders in which the set-up links CUDA's libraries; libtensorflow's RUNPATH names them. */
 export function cudaFoldersOf(packageName: string): string[] {
   try {
     const manifest = createRequire(import.meta.url).resolve(`${packageName}/package.json`);
@@ -56,7 +56,7 @@ export function cudaFoldersOf(packageName: string): string[] {
   }
 }
 
-/** Node opens any library and then complains that it is no addon of its own: that one did load. */
+/** Node loads any library and then reports that it is no addon; such a library did load. */
 export function openWithNode(nameOrPath: string): string | null {
   try {
     process.dlopen({ exports: {} }, nameOrPath);
@@ -67,7 +67,7 @@ export function openWithNode(nameOrPath: string): string | null {
   }
 }
 
-/** Names of CUDA's libraries in this process: what is used, not what is installed. */
+/** Names of the CUDA libraries that this process has loaded. */
 export function mappedCudaLibraries(mapsPath = '/proc/self/maps'): string[] {
   try {
     const names = readFileSync(mapsPath, 'utf8')

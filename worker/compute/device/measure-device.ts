@@ -1,4 +1,4 @@
-/** Looks at the machine, the settings and the loaded engine, and measures a small product. */
+/** Describes the machine, the settings and the loaded engine, and measures a small product. */
 
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -12,16 +12,16 @@ import { firstVisibleGpu, listGpus } from './visible-gpus.js';
 
 interface DeviceSurroundings {
   readonly clock: Clock;
-  /** Of this process: what the libraries read. */
+  /** The environment of this process, which the libraries read. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-/** A few milliseconds on one core of a server; the portable backends get one they can manage. */
+/** Takes a few milliseconds on one core of a server; portable backends get a smaller product. */
 const WIDTH_NATIVE = 512;
 const WIDTH_PORTABLE = 128;
 const REPEAT_COUNT_MAX = 1_000;
 const SAMPLE_COUNT_MAX = 5;
-/** No further sample is begun after it. */
+/** No sample begins after this time. */
 const SAMPLING_MS_MAX = 30;
 const FEATURES = new Set([
   'sse4_2',
@@ -65,19 +65,19 @@ export async function measureDevice(
   };
 }
 
-/** Of the first processor that `/proc/cpuinfo` lists, those that matter here, in its order. */
+/** The relevant flags of the first processor in `/proc/cpuinfo`, in its order. */
 export function processorFeatures(cpuinfo: string): string[] {
   const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? '';
   return flags.split(/\s+/).filter((flag) => FEATURES.has(flag));
 }
 
-/** TensorFlow takes 0, and whatever is no number, for "decide yourself". */
+/** TensorFlow chooses the number itself if the value is 0 or no number. */
 function threadCountOf(text: string | undefined): number | null {
   const count = Number(text);
   return Number.isSafeInteger(count) && count > 0 ? count : null;
 }
 
-/** A negative count: the calling thread runs all operations, one after the other. */
+/** With a negative count the calling thread runs all operations, one after the other. */
 function interOpCountOf(text: string | undefined): number | null {
   return Number(text) < 0 ? 1 : threadCountOf(text);
 }
@@ -108,7 +108,7 @@ export function measureProduct(
     withoutTensorsLeft(engine, () => {
       const left = tf.ones([width, width]);
       const right = tf.ones([width, width]);
-      // Reads are what waits for a device, of the inputs as of the product.
+      // Only reads wait for a device, for the inputs as for the product.
       firstValueOf(engine, tf.add(left, right));
       return repeatedMs(clock, () => firstValueOf(engine, tf.matMul(left, right)));
     });
@@ -119,11 +119,11 @@ export function measureProduct(
   while (samples.length < SAMPLE_COUNT_MAX && clock.monotonicMs() - startMs < SAMPLING_MS_MAX);
   const medianMs = median(samples);
   const gflops = medianMs > 0 ? (2 * width ** 3) / (medianMs * 1e6) : 0;
-  // Digits, not decimals: a portable backend on a busy machine is far below 0.01.
+  // Significant digits, since a portable backend on a busy machine is far below 0.01.
   return { width, gflops: Number(gflops.toPrecision(3)) };
 }
 
-/** The time that `work` takes, repeated until the clock has moved. */
+/** The time of `work`, which is repeated until the clock advances. */
 function repeatedMs(clock: Clock, work: () => void): number {
   const startMs = clock.monotonicMs();
   for (let count = 1; count <= REPEAT_COUNT_MAX; count += 1) {

@@ -1,30 +1,29 @@
 /**
- * What happens when a device has too little memory for a micro-batch: the bound on its rows is
- * halved, the job computed again from its start, and the smaller bound remembered for work of the
- * same kind in this process. Sums are then added up in another order: this is the one event that
- * may change the low bits of a result, hence never silent.
+ * Handles a device that has too little memory for a micro-batch: the bound on its rows is halved, the
+ * job is computed again from its start, and the process remembers the smaller bound for work of the
+ * same kind. Sums are then added in another order. This is the one event that may change the low bits
+ * of a result, so it is always reported.
  */
 
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
 export interface MicroBatchTerms {
-  /** Work of one name needs memory alike: of one model, method and store. */
+  /** Work of one name, which means one model, method and store, needs about the same memory. */
   readonly workName: string;
-  /** The bound that the job asks for. */
+  /** The bound that the job states. */
   readonly rowsMax: number;
-  /** Rows of the largest task, which are computed at once whatever the bound. */
+  /** Rows of the largest task, which are always computed at once. */
   readonly rowsMin: number;
 }
 
 interface MicroBatchMemory {
   /**
-   * Calls `compute` with the bound of the terms, or with the smaller one remembered, and again with
-   * half of it as long as the device's memory is exhausted. `compute` frees its tensors when it
-   * throws.
+   * Calls `compute` with the bound of the terms or the remembered smaller one, and again with half of
+   * it while the device's memory is exhausted. `compute` frees its tensors if it throws.
    *
-   * @throws QianmoError `environment` when memory is exhausted at `rowsMin`; what else `compute`
-   *   throws passes unchanged.
+   * @throws QianmoError of kind `environment` if memory is exhausted at `rowsMin`. Other errors of
+   *   `compute` pass unchanged.
    */
   run<Result>(terms: MicroBatchTerms, compute: (rowsMax: number) => Result): Result;
 }
@@ -39,7 +38,7 @@ export interface HalvedMicroBatch {
   readonly reason: string;
 }
 
-/** @param report is called with each smaller bound. */
+/** @param report called with each smaller bound. */
 export function createMicroBatchMemory(
   report: (halved: HalvedMicroBatch) => void,
 ): MicroBatchMemory {
@@ -66,8 +65,8 @@ export function createMicroBatchMemory(
 }
 
 /**
- * TensorFlow's status 8, RESOURCE_EXHAUSTED, of a device or of host memory, as the addon and the
- * allocators word it, and V8's refusal of a large buffer.
+ * Matches the messages of the addon and the allocators for TensorFlow's status 8, RESOURCE_EXHAUSTED,
+ * of a device or the host, and V8's refusal of a large buffer.
  */
 const OUT_OF_MEMORY =
   /\bInvalid TF_Status: 8\b|\bOOM when allocating\b|\bRESOURCE_EXHAUSTED\b|\bResourceExhausted|\bout of memory\b|\bArray buffer allocation failed\b|\bCUDA_ERROR_OUT_OF_MEMORY\b|\bstd::bad_alloc\b/;

@@ -1,4 +1,4 @@
-/** Refuses to compute on another device than the one demanded, and says what is in the way. */
+/** Refuses to compute on another device than the requested one, and says why it is not used. */
 
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -10,8 +10,8 @@ import {
 import type { CudaFindings } from './cuda-libraries.js';
 
 /**
- * @param findings looked for only when the demand is not met: it opens libraries.
- * @throws QianmoError `environment` when another device computes than the one demanded.
+ * @param findings called only if the request is not met, since it opens libraries.
+ * @throws QianmoError of kind `environment` if another device computes than the requested one.
  */
 export function requireDevice(
   demand: DeviceDemand,

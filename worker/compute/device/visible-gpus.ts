@@ -9,10 +9,10 @@ const QUERY = [
   '--format=csv,noheader,nounits',
 ];
 const QUERY_TIMEOUT_MS = 10_000;
-/** What CUDA takes for "no device". */
+/** The value that means "no device" to CUDA. */
 const NO_GPU = '-1';
 
-/** Empty where there is no GPU, no driver, or a driver that does not answer. */
+/** Empty if there is no GPU, no driver, or a driver that does not answer. */
 export function listGpus(command = 'nvidia-smi'): Promise<Gpu[]> {
   return new Promise((resolve) => {
     execFile(command, QUERY, { timeout: QUERY_TIMEOUT_MS }, (error, output) => {
@@ -21,7 +21,7 @@ export function listGpus(command = 'nvidia-smi'): Promise<Gpu[]> {
   });
 }
 
-/** Lines that are not of a GPU are passed over; memory may be `[N/A]` where it is shared. */
+/** Skips lines that describe no GPU; memory may be `[N/A]` if it is shared. */
 export function parseGpuList(csv: string): Gpu[] {
   return csv.split('\n').flatMap((line) => {
     const [index, name, memory, driverVersion, computeCapability] = line
@@ -38,23 +38,23 @@ export function parseGpuList(csv: string): Gpu[] {
   });
 }
 
-/** The devices that `CUDA_VISIBLE_DEVICES` lets through; null: all, for it is not set. */
+/** The devices that `CUDA_VISIBLE_DEVICES` allows; null if it is not set, which allows all. */
 function allowedGpus(visibleDevices: string | undefined): string[] | null {
   if (visibleDevices === undefined) return null;
   const names = visibleDevices.split(',').map((name) => name.trim());
-  // CUDA takes what stands before the first that is no device.
+  // CUDA uses the entries before the first that is no device.
   const end = names.findIndex((name) => name === '' || name === NO_GPU);
   return end < 0 ? names : names.slice(0, end);
 }
 
-/** How many GPUs processes started here can be spread over. */
+/** The number of GPUs that the processes started here are distributed over. */
 export function countUsableGpus(gpus: readonly Gpu[], visibleDevices: string | undefined): number {
   return allowedGpus(visibleDevices)?.length ?? gpus.length;
 }
 
 /**
- * The value of `CUDA_VISIBLE_DEVICES` for one compute process: one GPU each, `gpuIndex` counting
- * among those that the inherited value lets through. Undefined leaves it as it is.
+ * The value of `CUDA_VISIBLE_DEVICES` for one compute process, which uses one GPU: the `gpuIndex`-th of
+ * those that the inherited value allows. Undefined leaves it unchanged.
  */
 export function visibleDevicesFor(
   device: DeviceDemand,
@@ -67,7 +67,7 @@ export function visibleDevicesFor(
   return allowed === null ? String(gpuIndex) : (allowed[gpuIndex] ?? NO_GPU);
 }
 
-/** The GPU that a process sees first: the only one it uses. */
+/** The first GPU that a process sees, which is the only one that it uses. */
 export function firstVisibleGpu(
   gpus: readonly Gpu[],
   visibleDevices: string | undefined,
@@ -75,11 +75,11 @@ export function firstVisibleGpu(
   const allowed = allowedGpus(visibleDevices);
   if (allowed === null) return gpus[0] ?? null;
   const [first] = allowed;
-  // A device may also be named by its UUID, which the list does not have.
+  // A device may also be named by its UUID, which the list does not contain.
   return gpus.find(({ index }) => String(index) === first) ?? null;
 }
 
-/** The variables of a compute process that sees the GPU it is given and no other. */
+/** The environment of a compute process that sees its own GPU and no other. */
 export function computeEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
   device: DeviceDemand,
@@ -91,7 +91,7 @@ export function computeEnvironment(
     : { ...environment, CUDA_VISIBLE_DEVICES: visible };
 }
 
-/** Worker i of several on one machine takes GPU i, counting round where there are fewer GPUs. */
+/** Workers on one machine are assigned to its GPUs round-robin. */
 export function gpuIndexOfWorker(workerIndex: number, gpuCount: number): number | undefined {
   return gpuCount === 0 ? undefined : workerIndex % gpuCount;
 }

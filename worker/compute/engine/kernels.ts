@@ -1,7 +1,7 @@
 /**
- * Operations whose stock form costs more than the work itself: `tf.gather` reads its indices back
- * into JavaScript, the gradient of ReLU is six operations. Every gradient here is made of
- * differentiable operations. (`lean-gradients.ts` mends gradients of operations that stay.)
+ * Replacements for operations of the library with needless cost: `tf.gather` reads its indices back into
+ * JavaScript, and the gradient of ReLU takes six operations. Every gradient here consists of
+ * differentiable operations. `lean-gradients.ts` replaces gradients alone.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -23,7 +23,7 @@ export interface Kernels {
   ) => tfjs.Tensor2D;
   /** Columns of `source` `[n, width]`, each at most once: `[n, columns.length]`. */
   readonly selectColumns: (source: tfjs.Tensor2D, columns: readonly number[]) => tfjs.Tensor2D;
-  /** The reverse: column i of `source` at `columns[i]` of `[n, width]`, zeros elsewhere. */
+  /** The inverse: column i of `source` at `columns[i]` of `[n, width]`, zeros elsewhere. */
   readonly spreadColumns: (
     source: tfjs.Tensor2D,
     columns: readonly number[],
@@ -57,7 +57,7 @@ function withGradients(tf: typeof tfjs, raw: RawKernels): Kernels {
       value: raw.sumSegments(x as tfjs.Tensor2D, segments, segmentCount),
       gradFunc: (dy) => gatherRows(dy as tfjs.Tensor2D, segments),
     }))(source) as tfjs.Tensor2D;
-  // The columns are constants: each direction makes its own, which need not outlive the other.
+  // Each direction makes its own constant of columns, so neither depends on the life of the other.
   const columnsOf = (x: Tensor, columns: readonly number[]): Tensor =>
     raw.gather(x as tfjs.Tensor2D, tf.tensor1d(Int32Array.from(columns), 'int32'), 1);
   const selectColumns: Kernels['selectColumns'] = (source, columns) =>

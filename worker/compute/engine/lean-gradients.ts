@@ -1,18 +1,17 @@
 /**
- * Gradients in place of the library's own, which record far more than the mathematics asks for: the
- * gradient of a tiling is a slice and an addition per tile, that of a sum a product with ones, that
- * of a product casts floats to floats, and broadcasting adds a reshape that changes nothing.
+ * Replaces gradients of the library that record more operations than needed: the gradient of a tiling
+ * is a slice and an addition per tile, that of a sum a product with ones, that of a product casts
+ * floats to floats, and broadcasting adds a reshape that changes nothing.
  *
- * They replace the library's for the whole process, and hold for every backend. Each is made of
- * differentiable operations of its dy and of saved inputs, hence can be differentiated again. None
- * saves an output: the library connects a saved output to nothing, so a second derivative through
- * it would silently be zero.
+ * The replacement holds for the whole process and for every backend. Each gradient consists of
+ * differentiable operations on dy and saved inputs, so it can be differentiated again. None saves an
+ * output: the library does not connect saved outputs, so a second derivative would silently be zero.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 
 type Tensor = tfjs.Tensor;
-/** By name of the input, made when asked for. */
+/** Functions that compute the gradient, by name of the input. */
 type Gradients = Record<string, () => Tensor>;
 type Gradient = (
   dy: Tensor,
@@ -65,7 +64,7 @@ export function registerLeanGradients(tf: typeof tfjs): void {
   register('Concat', 'all', (dy, inputs, { axis }) => slicesOf(tf, dy, inputs, axis));
 }
 
-/** A slice for each input that is asked for, instead of a split for all of them. */
+/** A slice for each requested input, instead of a split for all of them. */
 function slicesOf(
   tf: typeof tfjs,
   dy: Tensor,
@@ -98,7 +97,7 @@ function floatOf(tf: typeof tfjs, saved: readonly Tensor[], place: number): Tens
   return tensor.dtype === 'float32' ? tensor : tf.cast(tensor, 'float32');
 }
 
-/** Never `x` itself: the library disposes of a gradient once it is added to another. */
+/** Never `x` itself, since the library disposes gradients that it has added to others. */
 function reshaped(tf: typeof tfjs, x: Tensor, shape: number[]): Tensor {
   return sameShape(x.shape, shape) ? tf.clone(x) : tf.reshape(x, shape);
 }
@@ -110,7 +109,7 @@ function sumToShape(tf: typeof tfjs, dy: Tensor, shape: number[]): Tensor {
     axis < added || (shape[axis - added] === 1 && extent !== 1) ? [axis] : [],
   );
   if (axes.length === 0) return reshaped(tf, dy, shape);
-  // Axes of extent 1 stay when no axis goes: no reshape then.
+  // Without dropped axes, axes of extent 1 are kept and no reshape is needed.
   const sum = tf.sum(dy, axes, added === 0);
   return sameShape(sum.shape, shape) ? sum : tf.reshape(sum, shape);
 }

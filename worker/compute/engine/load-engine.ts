@@ -1,6 +1,6 @@
 /**
- * Loads a TensorFlow.js backend and gives the few operations whose stock form is slow or missing:
- * gather, segment sum and ReLU with lean gradients. The only file that names backend packages.
+ * Loads a TensorFlow.js backend, with kernels for the few operations that the library lacks or runs
+ * slowly: gather, segment sum and ReLU with lean gradients. The only file that names backend packages.
  */
 
 import type { BackendChoice } from './backend-choice.js';
@@ -22,15 +22,15 @@ const require = createRequire(import.meta.url);
 const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
 const CURE = 'qianmo setup installs native TensorFlow; qianmo check says what is missing';
 
-/** Why jobs run on a slow portable backend, and how to get the native one. */
+/** Why a slow portable backend is used, and how to get the native one. */
 export interface PortableFallback {
   readonly refusals: string[];
   readonly cure: string;
 }
 
 /**
- * @throws QianmoError of kind `environment` when the chosen backend does not load; `auto` falls
- *   back instead and tells `onPortable` why.
+ * @param onPortable called if `auto` falls back to a portable backend.
+ * @throws QianmoError of kind `environment` if the chosen backend does not load.
  */
 export async function loadEngine(
   choice: BackendChoice,
@@ -60,7 +60,7 @@ export async function loadEngine(
 }
 
 function nativeEngine(packageName: string): Engine {
-  // The union package and the addon share one tfjs-core, so its types are those of both.
+  // The package tfjs and the addon share one tfjs-core, hence its types.
   const tf = require(packageName) as typeof tfjs;
   const kernels = nativeKernels(tf);
   registerLeanGradients(tf);
@@ -96,14 +96,14 @@ function firstLineOf(error: unknown): string {
 }
 
 /**
- * Runs `compute` and frees every tensor made on the way. Unlike the result of `tf.tidy`, which is
- * searched for tensors property by property, this one may hold large typed arrays (and no tensor).
+ * Runs `compute` and frees every tensor that it made. The result must not contain tensors; it may hold
+ * large typed arrays, which `tf.tidy` would search for tensors property by property.
  */
 export function withoutTensorsLeft<Result>({ tf }: Engine, compute: () => Result): Result {
   const results: Result[] = [];
   tf.tidy(() => {
     results.push(compute());
   });
-  // Filled by the line above, or it threw.
+  // Filled, unless `compute` threw.
   return results[0] as Result;
 }

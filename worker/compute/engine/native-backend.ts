@@ -1,16 +1,16 @@
-/** The part of the addon's backend that is used directly; its public type hides these members. */
+/** The members of the addon's backend that are used directly and that its public type hides. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 
-/** A tensor as the binding knows it. */
+/** A tensor as the binding describes it. */
 export interface NativeTensor {
   readonly id: number;
   readonly shape: readonly number[];
-  /** TensorFlow's own number of the type: 1 float32, 3 int32, 10 bool. */
+  /** TensorFlow's number for the type: 1 float32, 3 int32, 10 bool. */
   readonly dtype: number;
 }
 
-/** An attribute as backends hand it to the binding. */
+/** An attribute as backends pass it to the binding. */
 export interface NativeAttribute {
   readonly name: string;
   /** One of the binding's `TF_ATTR_...`. */
@@ -37,7 +37,7 @@ export interface NativeBinding {
   ): NativeTensor[];
   loadSavedModel(folder: string, tags: string): number;
   deleteSavedModel(id: number): void;
-  /** Names with output index, joined by commas: `a:0,b:0`. */
+  /** @param inputNames with output index, joined by commas: `a:0,b:0`; likewise `outputNames`. */
   runSavedModel(
     id: number,
     inputIds: number[],
@@ -48,7 +48,7 @@ export interface NativeBinding {
 
 export interface NativeBackend {
   readonly isUsingGpuDevice: boolean;
-  /** May be replaced by one that derives from it: that is how a graph is recorded. */
+  /** Recording a graph replaces it by a derived one. */
   binding: NativeBinding;
   getDTypeInteger(dtype: tfjs.DataType): number;
   executeSingleOutput(
@@ -56,12 +56,12 @@ export interface NativeBackend {
     attributes: NativeAttribute[],
     inputs: tfjs.Tensor[],
   ): tfjs.Tensor;
-  /** Uploads what was not yet uploaded. */
+  /** Uploads tensors that have not been uploaded. */
   getInputTensorIds(tensors: tfjs.Tensor[]): number[];
   createOutputTensor(tensor: NativeTensor): tfjs.Tensor;
 }
 
-/** Null when the backend in use is not the addon's. */
+/** Null if the current backend is not the addon's. */
 export function nativeBackendOf(tf: typeof tfjs): NativeBackend | null {
   return tf.getBackend() === 'tensorflow' ? (tf.backend() as unknown as NativeBackend) : null;
 }

@@ -1,20 +1,20 @@
 /**
- * The reverse of a function of several results: from what the results weigh to what the inputs
- * weigh. The library's own gradients know one result, and refuse inputs that it does not depend on.
+ * The vector-Jacobian product of a function with several results. The library's own gradients support
+ * one result and refuse inputs that it does not depend on.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 
 export interface PulledBack {
-  /** Without a way back to the inputs; the caller's, like the gradients. */
+  /** Not connected to the inputs. The caller owns them, as it owns the gradients. */
   readonly results: tfjs.Tensor[];
-  /** By place of the input; null where no weighted result depends on it. */
+  /** By index of the input; null if no weighted result depends on it. */
   readonly gradients: (tfjs.Tensor | null)[];
 }
 
 /**
- * @param weights of the shapes of the results, by place; null: the result is wanted for its value.
- * @param compute of the inputs, which it closes over; it may itself take gradients.
+ * @param compute a function of the inputs, which it closes over; it may itself take gradients.
+ * @param weights one for each result, of its shape; null if only the value of the result is needed.
  */
 export function pullBack(
   tf: typeof tfjs,
@@ -28,7 +28,7 @@ export function pullBack(
   try {
     const weighted = (): tfjs.Tensor => {
       const results = compute();
-      // Copies share the memory: a result may be an input, which is not ours to free.
+      // Copies share the memory. A result may be an input, which the caller owns.
       for (const result of results) kept.push(tf.keep(tf.clone(result)));
       const pairs = results.flatMap((result, place): [tfjs.Tensor, tfjs.Tensor][] => {
         const weight = weights[place] ?? null;
@@ -47,7 +47,7 @@ export function pullBack(
   }
 }
 
-/** A number nobody reads, whose gradient with respect to each result is that result's weight. */
+/** An unused scalar whose gradient with respect to each result is that result's weight. */
 function seed(
   tf: typeof tfjs,
   pairs: readonly (readonly [result: tfjs.Tensor, weight: tfjs.Tensor])[],

@@ -1,6 +1,6 @@
 /**
- * Sums of rows by place through the addon's own operation (`native/sum-rows.cc`), which is several
- * times as fast on the narrow rows of embedding tables as UnsortedSegmentSum and gives the same bits.
+ * Sums rows by place with an operation that is compiled into the addon (`native/sum-rows.cc`). On the
+ * narrow rows of embedding tables it is several times as fast as UnsortedSegmentSum, with the same bits.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -9,8 +9,8 @@ import { nativeBackendOf } from './native-backend.js';
 const OPERATION = 'QianmoSumRows';
 
 /**
- * Adds row i of `rows`, each `[.., width]` and laid end to end, to row `places[i]` of
- * `[count, width]`, in order of i.
+ * Adds row i of the concatenated `rows`, each `[.., width]`, to row `places[i]` of `[count, width]`,
+ * in order of i.
  */
 export type RowSums = (
   rows: readonly tfjs.Tensor[],
@@ -18,7 +18,7 @@ export type RowSums = (
   count: number,
 ) => tfjs.Tensor;
 
-/** Null without the operation: an addon that was not built here, or a GPU, which has no kernel. */
+/** Null if the operation is missing: the addon was not built here, or a GPU, which has no kernel. */
 export function nativeRowSums(tf: typeof tfjs): RowSums | null {
   const backend = nativeBackendOf(tf);
   if (backend === null || backend.isUsingGpuDevice) return null;
@@ -32,10 +32,10 @@ export function nativeRowSums(tf: typeof tfjs): RowSums | null {
   return isThere(tf, sums) ? sums : null;
 }
 
-/** The binding does not say which operations there are: it is asked to run one. */
+/** Tries to run the operation, since the binding does not list the operations that it has. */
 function isThere(tf: typeof tfjs, sums: RowSums): boolean {
   try {
-    // What a tidy returns it keeps.
+    // A tidy does not dispose the tensors that it returns.
     tf.tidy(() => void sums([tf.ones([1, 1])], tf.zeros([1], 'int32'), 1));
     return true;
   } catch {

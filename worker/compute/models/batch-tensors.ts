@@ -1,4 +1,4 @@
-/** A row batch on the device, as a structure of tensors that a captured function takes. */
+/** A row batch on the device, as the structure of tensors that captured functions take. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { DistinctBags } from '../batches/distinct-bags.js';
@@ -6,33 +6,33 @@ import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../batches/row-batch.js';
 import type { LossTerms } from './lean-operations.js';
 
-/** What the model has none of is absent: no tensor is empty. */
+/** Parts that the model does not have are absent, since no tensor may be empty. */
 export type BatchTensors = {
   /**
-   * For each category and then each bag feature, `[taskCount * rowExtent * tableCount]`: a row of the
-   * pack, or a bag, which follow its last row.
+   * For each category and then each bag feature, `[taskCount * rowExtent * tableCount]`: the index of a
+   * row of the pack, or of a bag; bags follow the last row.
    */
   readonly tablePlaces?: tfjs.Tensor1D;
   /** `[taskCount * rowExtent, numberCount]` */
   readonly numbers?: tfjs.Tensor2D;
-  /** Of flat rows, which lie `[1, rowExtent]`: the task of each, `[rowExtent]`. */
+  /** For flat rows, `[1, rowExtent]`: the task of each row, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
-  /** Of each task, `[taskCount]`, where they were asked for. */
+  /** Totals of each task, `[taskCount]`, if they were requested. */
   readonly totals?: {
     readonly impressions: tfjs.Tensor1D;
     readonly clicks: tfjs.Tensor1D;
-    /** 1 for tasks of values; absent where there are none. */
+    /** 1 for tasks of values, 0 for tasks of clicks; absent if all are of clicks. */
     readonly isOfValues?: tfjs.Tensor1D;
   };
 } & LossTerms;
 
-/** The bags of all rows of a micro-batch, each once. */
+/** The distinct bags of all rows of a micro-batch. */
 export type BagTensors = {
-  /** Rows of the pack, bag after bag: `[memberExtent]`. */
+  /** Rows of the pack, ordered by bag: `[memberExtent]`. */
   readonly members: tfjs.Tensor1D;
-  /** Of each member, `[memberExtent]`; padding belongs to the last bag, which no row holds. */
+  /** The bag of each member, `[memberExtent]`; padding belongs to the last bag, which no row has. */
   readonly bagOfMember: tfjs.Tensor1D;
-  /** 1 / the number of members, 0 where there are none: `[bagExtent, 1]`. */
+  /** 1 / the number of members, or 0 for an empty bag: `[bagExtent, 1]`. */
   readonly shares: tfjs.Tensor2D;
 };
 

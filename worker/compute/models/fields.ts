@@ -1,7 +1,7 @@
 /**
- * The fields of a model as tensors: `[.., fieldCount * width]`, where the width is that of a table
- * row. The last column of a field is its linear term, where the model has them, so sums over fields
- * give factors and linear terms at once and no big tensor is ever cut.
+ * The fields of a model as tensors `[.., fieldCount * width]`, where the width is that of a table row.
+ * If the model has linear terms, the last column of a field is its term, so sums over fields give
+ * factors and linear terms together and no large tensor is sliced.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -15,16 +15,16 @@ import { variableOf, type Variables } from './variables.js';
 
 export { variableOf, type Variables };
 
-/** Fields from a place on, as far as they are the same function of a row for every task. */
+/** A range of the fields that are the same function of a row for every task. */
 interface FieldRange {
   readonly first: number;
-  /** Whether the range ends there; else it goes on to the last field. */
+  /** The place after the last field; null for a range that extends to the last field. */
   readonly end: number | null;
 }
 
 const ALL_FIELDS: FieldRange = { first: 0, end: null };
 
-/** What `tablePlaces` of rows name: rows of the pack, and after its last one the bags. */
+/** The rows that `tablePlaces` refer to: rows of the pack, followed by the bags. */
 export interface TableRows {
   /** `[packExtent, width]` */
   readonly pack: tfjs.Tensor2D;
@@ -33,8 +33,8 @@ export interface TableRows {
 }
 
 /**
- * The fields that are the same function of a row for every task: `[placeCount, fieldCount * width]`,
- * or null when there are none.
+ * The fields that are the same function of a row for every task, `[placeCount, fieldCount * width]`;
+ * null if there are none.
  */
 export function sharedFields(
   engine: Engine,
@@ -74,7 +74,7 @@ export function bagRows(
   return tf.mul(sums, shares);
 }
 
-/** The fields with tables in a range, side by side, in one part or two. */
+/** The fields with tables in a range, concatenated, in one part or two. */
 function tableFields(
   engine: Engine,
   { spec }: ModelPlan,
@@ -98,7 +98,7 @@ function tableFields(
   const isLearned = spec.learned.tables.length > 0;
   if (isLearned || packExtent <= placeCount * (last - first))
     return [gathered(tf.concat([pack, bags], 0), placesFrom(first, last))];
-  // Frozen tables that lie here whole are more than what is gathered from them, and are not copied.
+  // Frozen tables that are present in full are larger than the rows gathered from them: do not copy them.
   const ofBags = placesFrom(bagStart, last);
   // Padding is at place 0.
   const fromBags = tf.sub<tfjs.Tensor1D>(ofBags.places, tf.scalar(packExtent, 'int32'));
@@ -109,7 +109,7 @@ function tableFields(
   ];
 }
 
-/** Of some columns of the tables, `[placeCount * count]`. */
+/** The places of some columns of the tables, `[placeCount * count]`. */
 interface Places {
   readonly places: tfjs.Tensor1D;
   readonly count: number;
@@ -159,7 +159,7 @@ function sharedNumberFields(
   return tf.reshape(fields, [placeCount, count * plan.spec.tableRowWidth]);
 }
 
-/** Fields that are known at one stage and lie side by side. */
+/** Adjacent fields of one stage. */
 export interface FieldGroup {
   /** Shared: `[.., fieldCount * width]`; personal: `[taskCount, rowExtent or 1, fieldCount, width]`. */
   readonly values: Staged;
@@ -168,14 +168,14 @@ export interface FieldGroup {
   readonly fieldCount: number;
 }
 
-/** What the trunk pass reads; null in the personal pass. */
+/** The inputs of the trunk pass; null in the personal pass. */
 export interface FieldSource {
   readonly data: BatchTensors;
   readonly rows: TableRows;
   readonly trunk: Variables;
 }
 
-/** All fields of a model in order: shared ones, around a generated one, then others that differ by task. */
+/** All fields of a model in order: shared ones, with a generated one among them, then personal ones. */
 export function fieldGroups(
   engine: Engine,
   plan: ModelPlan,
@@ -226,7 +226,7 @@ export function fieldGroups(
   return groups;
 }
 
-/** A row of the width of the table's for each task, or one for each row of each task. */
+/** A row of the table's width for each task, or for each row of each task. */
 function generatedField({ tf }: Engine, { spec }: ModelPlan, pass: StagedPass): Staged {
   const width = spec.tableRowWidth;
   return pass.apply('fields.generated', [pass.variable(GENERATED_BLOCK)], (block) => {
@@ -256,7 +256,7 @@ function personalNumbers(
   });
 }
 
-/** Factors and linear weights of the numbers, as far as the model has them. */
+/** The variables of the number features: factors, linear weights, or both. */
 function numberVariables({ spec }: ModelPlan): string[] {
   return [
     ...(spec.embeddingWidth > 0 ? ['numbers.factors'] : []),

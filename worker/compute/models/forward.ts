@@ -17,7 +17,10 @@ import { personalStage, trunkStage, type StagedPass, type TrunkPass } from './st
 
 const SHARED_LOGITS = 'logits';
 
-/** All that shared parameters say of a batch, by task; `logits` are the sum of the shared terms. */
+/**
+ * Everything that shared parameters alone decide for a batch, by task; `logits` is the sum of the
+ * shared terms.
+ */
 export function trunkPass(
   engine: Engine,
   plan: ModelPlan,
@@ -43,7 +46,7 @@ export function trunkPass(
 
 /**
  * The logits `[taskCount, rowExtent]` of each task under its own variables. `trunk` holds the
- * shared variables that lie above the first personal block.
+ * shared variables above the first personal block.
  */
 export function personalPass(
   engine: Engine,

@@ -9,8 +9,8 @@ import { besideEachOther, byField, flatLead, vectorsOf, type ModelFrame } from '
 import { selectColumns, spreadColumns } from './select-columns.js';
 
 /**
- * The term linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2), f over the factorised fields; as
- * far as the model has it: none where it has neither.
+ * The term linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2), f over the factorised fields. No term
+ * if the model has neither part.
  */
 export function linearAndFactorised(
   frame: ModelFrame,
@@ -35,7 +35,7 @@ export function linearAndFactorised(
   return [term];
 }
 
-/** Fields `[.., fieldCount, width]` with zeros for the factors of those that are not factorised. */
+/** Fields `[.., fieldCount, width]` with zeros as the factors of fields that are not factorised. */
 function maskedFields(frame: ModelFrame, group: FieldGroup, fields: tfjs.Tensor): tfjs.Tensor {
   const { tf } = frame.engine;
   const { embeddingWidth, tableRowWidth } = frame.spec;
@@ -48,7 +48,7 @@ function maskedFields(frame: ModelFrame, group: FieldGroup, fields: tfjs.Tensor)
   return tf.mul(whole, tf.tensor2d(mask, [group.fieldCount, tableRowWidth]));
 }
 
-/** By field of the group. */
+/** For each field of the group, whether it is factorised. */
 export function factorisedIn({ spec }: ModelFrame, group: FieldGroup): boolean[] {
   return Array.from({ length: group.fieldCount }, (_, index) =>
     spec.factorisedPlaces.includes(group.firstPlace + index),
@@ -107,17 +107,17 @@ export function interactionsByField(frame: ModelFrame): Piece[] {
  *
  *   <sum_f w_f e_f, S> - sum_f w_f <e_f, e_f>
  *
- * so that what differs by task meets sums over the fields instead of every field. None where no field
- * is factorised.
+ * so that values that differ by task are combined with sums over the fields instead of with every field.
+ * No term if no field is factorised.
  *
- * @param firstRow of the output layer's weights.
+ * @param firstRow the first row of the output layer's weights to use.
  */
 export function weightedInteractions(frame: ModelFrame, firstRow: number): Staged[] {
   const { pass, groups } = frame;
   const { tf } = frame.engine;
   const weight = pass.variable('output.weight');
   let row = firstRow;
-  // Linear terms are summed with the rest, and meet zeros.
+  // Linear terms are summed too and multiplied by zeros.
   const sums = groups.map(({ name, values }) =>
     pass.apply(`fieldSum.${name}`, [values], (x) => tf.sum(byField(frame, x), -2)),
   );
@@ -153,7 +153,7 @@ export function weightedInteractions(frame: ModelFrame, firstRow: number): Stage
   return [pass.apply('byField', parts, (a, s, q) => tf.sub(tf.sum(tf.mul(a, s), -1), q))];
 }
 
-/** The sum of values, of those first that all tasks share: it is one of them. */
+/** The sum of the values. Those that all tasks share are summed first, which gives a shared value. */
 function totalOf(
   { pass, engine: { tf } }: ModelFrame,
   name: string,
@@ -171,8 +171,8 @@ function totalOf(
 }
 
 /**
- * Weights of some fields, `[(taskCount,) fields.length, 1]`, as those of every factor of all fields of a
- * group, `[(taskCount, 1,) fieldCount * width]`: of a field's linear term and of other fields zeros.
+ * Expands the weights of some fields, `[(taskCount,) fields.length, 1]`, to every factor of all fields of a
+ * group, `[(taskCount, 1,) fieldCount * width]`, with zeros for linear terms and other fields.
  */
 function weightsOfFactors(
   { engine, spec }: ModelFrame,

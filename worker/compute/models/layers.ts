@@ -1,7 +1,7 @@
 /**
- * Layers over inputs that lie in pieces: the product of a layer with all of them is the sum of its
- * products with each, so that what shared parameters say of a piece is computed once, whatever
- * differs by task beside it.
+ * Layers over inputs in several pieces. A layer's product with the whole input is the sum of its
+ * products with the pieces, so the product with a shared piece is computed once, whatever else differs
+ * by task.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -45,7 +45,7 @@ export function fieldVectors(frame: ModelFrame): Piece {
   return { values, rowCount };
 }
 
-/** The last hidden layer as one piece; the input itself where there is none. */
+/** The last hidden layer as one piece; the input itself if there is none. */
 export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readonly Piece[] {
   const { engine, pass, spec } = frame;
   let pieces = input;
@@ -74,7 +74,7 @@ export function withBias({ engine: { tf }, pass }: ModelFrame, x: Staged, name: 
   );
 }
 
-/** `[.., out]`: the pieces, one after the other, times the weights `[(taskCount,) in, out]`. */
+/** `[.., out]`: the concatenated pieces times the weights `[(taskCount,) in, out]`. */
 export function productWith(frame: ModelFrame, pieces: readonly Piece[], name: string): Staged {
   const { engine, pass } = frame;
   const met = pieces.filter(({ rowCount }) => rowCount > 0);
@@ -85,14 +85,14 @@ export function productWith(frame: ModelFrame, pieces: readonly Piece[], name: s
     ),
   );
   const [first] = products;
-  if (first === undefined) throw new Error(`nothing meets ${name}`);
+  if (first === undefined) throw new Error(`${name} has no input`);
   if (products.length === 1) return first;
   return pass.apply(`${name}.product`, products, (...all) =>
     all.reduce((sum, term) => engine.tf.add(sum, term)),
   );
 }
 
-/** The rows of the weights that meet each piece, widened to what the piece holds. */
+/** The rows of the weights for each piece, widened to the columns of the piece. */
 function weightsByPiece(
   frame: ModelFrame,
   pieces: readonly Piece[],
@@ -100,7 +100,7 @@ function weightsByPiece(
 ): (index: number) => Staged {
   const { tf } = frame.engine;
   const weight = frame.pass.variable(name);
-  // Fields come before all else, and are widened as one.
+  // Fields come first and are widened together.
   const fields = pieces.filter(({ isMet }) => isMet !== undefined);
   const fieldRowCount = fields.reduce((sum, { rowCount }) => sum + rowCount, 0);
   const isMet = fields.flatMap((piece) => piece.isMet ?? []);
@@ -122,7 +122,7 @@ function weightsByPiece(
   return (index) => parts[index] ?? weight;
 }
 
-/** Rows of `[.., in, out]`; a slice for each part, since the gradient of a split needs all of them. */
+/** Rows of `[.., in, out]`. A slice for each part, since the gradient of a split needs all parts. */
 export function rowsOf(
   tf: typeof tfjs,
   weight: tfjs.Tensor,
@@ -135,7 +135,7 @@ export function rowsOf(
   return tf.slice(weight, [...lead.map(() => 0), start, 0], [...lead, count, out]);
 }
 
-/** Weights of field vectors, with zeros for linear terms and for fields that are not met. */
+/** Weights of field vectors, with zeros for linear terms and for fields that the layer does not read. */
 function widened(
   { engine: { tf }, spec }: ModelFrame,
   weight: tfjs.Tensor,
@@ -152,7 +152,7 @@ function widened(
   return tf.reshape(wide, [...lead, isMet.length * tableRowWidth, out]);
 }
 
-/** `[.., metCount, width, out]` with blocks of zeros for what is not met: `[.., count, width, out]`. */
+/** `[.., metCount, width, out]` with zeros inserted for fields that are not read: `[.., count, width, out]`. */
 function spread(tf: typeof tfjs, met: tfjs.Tensor, isMet: readonly boolean[]): tfjs.Tensor {
   if (isMet.every((is) => is)) return met;
   const lead = met.shape.slice(0, -3);

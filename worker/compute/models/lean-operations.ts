@@ -1,4 +1,4 @@
-/** What the forward passes are made of, beyond the kernels: sums over fields and the loss. */
+/** Sums over fields and the loss, with gradients of few operations. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
@@ -23,15 +23,15 @@ export function fieldSums({ tf }: Engine, fields: tfjs.Tensor3D): tfjs.Tensor2D 
   })(fields) as tfjs.Tensor2D;
 }
 
-/** What of the rows the loss reads, each `[taskCount, rowExtent]` or flat `[1, rowExtent]`. */
+/** The data of the rows that the loss reads, `[taskCount, rowExtent]` or flat `[1, rowExtent]` each. */
 export type LossTerms = {
   /** Shares of the task's impressions. */
   readonly impressionShares: tfjs.Tensor2D;
   readonly clickShares: tfjs.Tensor2D;
-  /** Of a batch in which some tasks have the squared loss; 0 in the rows of the others. */
+  /** Present if some tasks of the batch have the squared loss; 0 in the rows of other tasks. */
   readonly squared?: {
     readonly impressionShares: tfjs.Tensor2D;
-    /** What of the loss no output changes. */
+    /** The part of the loss that does not depend on the output. */
     readonly constants: tfjs.Tensor2D;
   };
 };
@@ -51,7 +51,7 @@ function rowLosses(tf: typeof tfjs, z: tfjs.Tensor2D, terms: LossTerms): tfjs.Te
   );
 }
 
-/** What of the clicks is expected of each row: i sigmoid(z); with the squared loss, i z. */
+/** The expected share of clicks of each row: i sigmoid(z); with the squared loss, i z. */
 export function rowMeans(tf: typeof tfjs, z: tfjs.Tensor, terms: LossTerms): tfjs.Tensor {
   const { impressionShares, squared } = terms;
   if (squared === undefined) return tf.mul(impressionShares, tf.sigmoid(z));

@@ -39,7 +39,7 @@ export function besideEachOther({ engine: { tf } }: ModelFrame, fields: tfjs.Ten
   return tf.reshape(fields, [taskCount, rowExtent, fieldCount * width]);
 }
 
-/** Field vectors without their linear terms: `[.., fieldCount, embeddingWidth]`. */
+/** Field vectors without linear terms: `[.., fieldCount, embeddingWidth]`. */
 export function vectorsOf(frame: ModelFrame, fields: tfjs.Tensor): tfjs.Tensor {
   const { embeddingWidth, hasLinear } = frame.spec;
   const whole = byField(frame, fields);
@@ -56,7 +56,7 @@ export function lastExtentOf({ shape }: tfjs.Tensor): number {
   return shape[shape.length - 1] ?? 1;
 }
 
-/** `[.., n, width]` as `[n', width]` per leading index: all axes but the last two as one. */
+/** `[.., n, width]` with all leading axes as one. */
 export function flatLead({ engine: { tf } }: ModelFrame, x: tfjs.Tensor): tfjs.Tensor3D {
   const [rows = 1, columns = 1] = x.shape.slice(-2);
   return tf.reshape<tfjs.Rank.R3>(x, [x.size / (rows * columns), rows, columns]);

@@ -1,22 +1,25 @@
-/** Which of a model's variables and fields differ by task, and which all tasks share. */
+/** Divides a model's variables and fields into those that differ by task and those that tasks share. */
 
 import { GENERATED_BLOCK } from '../../../shared/methods/inner-loop/generated-block.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 
 export interface ModelPlan {
   readonly spec: ModelSpec;
-  /** Names of the variables that differ by task; none when nothing is adapted. */
+  /** Names of the variables that differ by task; none if nothing is adapted. */
   readonly personal: ReadonlySet<string>;
   readonly trunk: readonly string[];
   readonly hasPersonalNumbers: boolean;
   readonly hasPersonalEmbedding: boolean;
-  /** Place of the field that is a block of each task instead of a table's row; null when none is. */
+  /** Place of the field that is a block of each task instead of a table's row; null if there is none. */
   readonly generatedPlace: number | null;
-  /** Fields that are the same function of a row for every task; but for the generated one, the first. */
+  /**
+   * The number of fields that are the same function of a row for every task. They come first, apart from
+   * the generated one.
+   */
   readonly sharedFieldCount: number;
 }
 
-/** @param adapts false makes every variable shared: a forward pass for all tasks alike. */
+/** @param adapts with false, every variable is shared. */
 export function modelPlanOf(spec: ModelSpec, adapts: boolean): ModelPlan {
   const names = spec.variables.map(({ name }) => name);
   const personal = new Set(

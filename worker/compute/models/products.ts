@@ -8,9 +8,10 @@ import { flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
 import { selectColumns } from './select-columns.js';
 
 /**
- * <e_f, e_g> of every two factorised fields, once: by the kind of g (feature with a table, number,
- * adgroup embedding), then by the kind of f, then by place. Pieces by the groups of both, each one
- * batched product; those of shared fields are the first rows of the weights whatever is personal.
+ * <e_f, e_g> of every two factorised fields, ordered by the kind of g (feature with a table, number,
+ * adgroup embedding), then by the kind of f, then by place. Each pair of groups is a piece, computed as
+ * one batched product. Products of shared fields have the first rows of the weights, whatever is
+ * personal.
  */
 export function innerProducts(frame: ModelFrame): Piece[] {
   return frame.groups.flatMap((later, index) =>
@@ -27,7 +28,7 @@ export function innerProducts(frame: ModelFrame): Piece[] {
   );
 }
 
-/** Places of the wanted pairs in a table `[earlier field, later field]`, row by row. */
+/** Indices of the factorised pairs in a table `[earlier field, later field]`, flattened by row. */
 function pairColumns(frame: ModelFrame, earlier: FieldGroup, later: FieldGroup): number[] {
   const rows = factorisedIn(frame, earlier);
   const columns = factorisedIn(frame, later);
@@ -62,7 +63,7 @@ function pairProducts(
   const [fieldCount = 0] = a.shape.slice(-2);
   const lead = a.shape.slice(0, -2);
   const isOncePerTask = a.rank === 4 && b.rank === 4 && a.shape[1] !== b.shape[1];
-  // What a task has once is multiplied with all of its rows at once.
+  // A field that a task has once is multiplied with all rows of the task at once.
   const rows = isOncePerTask
     ? tf.reshape<tfjs.Rank.R3>(a, [a.shape[0], -1, frame.spec.embeddingWidth])
     : flatLead(frame, a);

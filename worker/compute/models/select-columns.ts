@@ -1,4 +1,4 @@
-/** Columns of a matrix by number. */
+/** Selects and spreads columns of a matrix. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
@@ -20,7 +20,7 @@ export function selectColumns(
   return tf.reshape(kernels.selectColumns(flat, columns), [...lead, columns.length]);
 }
 
-/** The reverse: column i of `x` `[.., columns.length]` at `columns[i]` of `[.., width]`, zeros elsewhere. */
+/** The inverse: column i of `x` `[.., columns.length]` at `columns[i]` of `[.., width]`, zeros elsewhere. */
 export function spreadColumns(
   { tf, kernels }: Engine,
   x: tfjs.Tensor,

@@ -1,39 +1,39 @@
 /**
- * A forward pass that is written once and cut in two by what it depends on. A value is known
+ * Divides a forward pass, written once, into two passes. A value belongs to one of three stages:
  *
- *   variables   wherever it is asked for: made of shared variables alone
- *   trunk       in the trunk pass, which runs once per batch: made of rows and shared variables
- *   personal    in the personal pass, which inner steps run and differentiate: what personal blocks
- *               reach
+ *   variables   computed from shared variables alone, in either pass
+ *   trunk       computed from rows and shared variables, in the trunk pass, once per batch
+ *   personal    depends on personal blocks; computed in the personal pass, which inner steps run and
+ *               differentiate
  *
- * Both passes run the same code. In the trunk pass a trunk value that a personal one is made of is
- * handed over, by name; in the personal pass it is taken from there, and nothing below it is
- * computed. Values are computed when asked for, and once.
+ * Both passes run the same code. The trunk pass hands over, by name, each trunk value that a personal
+ * value depends on. The personal pass takes it and computes nothing below it. A value is computed at
+ * its first use, and once.
  *
- * Rows lie in the trunk pass as `[placeCount, ...]`, in the personal pass by task, `[taskCount,
- * rowExtent, ...]` (or `[taskCount, 1, ...]` for what is the same for all rows of a task), where each
- * task meets its own variables, `[taskCount, ...]`.
+ * Rows are `[placeCount, ...]` in the trunk pass. In the personal pass they are grouped by task,
+ * `[taskCount, rowExtent, ...]` (or `[taskCount, 1, ...]` if all rows of a task share the value), to be
+ * combined with the task's own variables, `[taskCount, ...]`.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import { variableOf, type Variables } from './variables.js';
 
-/** What a trunk pass hands over, by name; the names of what no parameter reaches begin with `data.`. */
+/** The values that a trunk pass hands over, by name. Names of values without parameters begin with `data.`. */
 export type TrunkPass = { readonly [name: string]: tfjs.Tensor };
 
 const DATA = 'data.';
 
-/** What of a trunk pass depends on parameters. */
+/** The values of a trunk pass that depend on parameters. */
 export function parametricParts(pass: TrunkPass): TrunkPass {
   return Object.fromEntries(Object.entries(pass).filter(([name]) => !name.startsWith(DATA)));
 }
 
 export interface StagedPass {
   readonly variable: (name: string) => Staged;
-  /** Made of rows and shared variables. */
+  /** A value computed from rows and shared variables. */
   readonly ofRows: (name: string, compute: () => tfjs.Tensor) => Staged;
-  /** Data of the rows themselves: no parameter reaches it. */
+  /** Data of the rows, which depends on no parameter. */
   readonly ofData: (name: string, compute: () => tfjs.Tensor) => Staged;
   /** @param name unique within the forward pass. */
   readonly apply: (

@@ -1,6 +1,6 @@
 /**
- * A captured function for inputs of several shapes: one graph for each, the least recently used one
- * freed when there are too many. Pad counts, so that shapes recur.
+ * A captured function for inputs of several shapes. Each shape has a graph, and the least recently
+ * used graph is freed if there are too many. Pad inputs so that shapes recur.
  */
 
 import { LruCache } from '../../../../shared/base/lru-cache.js';
@@ -12,9 +12,9 @@ import { signatureOf, type TensorStructure } from './tensor-structure.js';
 
 export interface ShapedCaptureStatistics {
   readonly callCount: number;
-  /** Calls that met a shape not held, so that a graph was made. */
+  /** Calls with a shape for which no graph was held, so that one was made. */
   readonly captureCount: number;
-  /** Graphs freed to make room. A count that keeps growing asks for more room or coarser padding. */
+  /** Graphs freed to make room. If it keeps growing, allow more shapes or pad more coarsely. */
   readonly evictionCount: number;
   /** Graphs held at present. */
   readonly shapeCount: number;
@@ -22,7 +22,7 @@ export interface ShapedCaptureStatistics {
 }
 
 export interface ShapedCapture<In extends TensorStructure, Out extends TensorStructure> {
-  /** As `Captured.run`, for any shape. */
+  /** Like `Captured.run`, for inputs of any shape. */
   run(input: In): Out;
   dispose(): void;
   readonly statistics: ShapedCaptureStatistics;
@@ -36,7 +36,9 @@ export function captureByShape<In extends TensorStructure, Out extends TensorStr
 ): ShapedCapture<In, Out> {
   const { name, shapeCountMax } = options;
   if (!Number.isSafeInteger(shapeCountMax) || shapeCountMax < 1)
-    throw new RangeError(`${name}: room for ${shapeCountMax} shapes`);
+    throw new RangeError(
+      `${name}: shapeCountMax is ${shapeCountMax}, expected a positive whole number`,
+    );
   const bySignature = new LruCache<string, Captured<In, Out>>({ countMax: shapeCountMax });
   const counts = { callCount: 0, captureCount: 0, evictionCount: 0, captureMs: 0 };
   let isDisposed = false;

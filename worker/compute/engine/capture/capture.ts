@@ -1,9 +1,9 @@
 /**
- * `capture` turns a function on tensors into one that runs as a single native graph. What cannot be
- * part of a graph is refused while it is recorded, with the line of the function that asked for it.
- * On a portable backend the function runs as it is, behind the same interface.
+ * `capture` turns a function on tensors into one that runs as a single native graph. Operations that
+ * cannot be part of a graph are refused while it is recorded, with the line that called them. On a
+ * portable backend the function runs eagerly behind the same interface.
  *
- * Gradients belong inside of the captured function: results carry no way back to the inputs.
+ * Gradients belong inside the captured function: its results are not connected to its inputs.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -17,14 +17,14 @@ import { isRecording, recordGraph } from './record-graph.js';
 import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tensor-structure.js';
 
 export interface CaptureOptions {
-  /** How errors call the function. */
+  /** The name of the function in errors. */
   readonly name: string;
-  /** Default true: the graph is made cheaper, which may change low bits. */
+  /** Whether the graph is made cheaper, which may change low bits; true by default. */
   readonly rewrites?: boolean;
 }
 
 export interface CaptureStatistics {
-  /** Of the graph that runs; 0 on a portable backend, like all else here. */
+  /** Nodes of the graph that runs. On a portable backend, all of these are 0. */
   readonly nodeCount: number;
   readonly recordedNodeCount: number;
   readonly byteCount: number;
@@ -35,16 +35,15 @@ export interface CaptureStatistics {
 
 export interface Captured<In extends TensorStructure, Out extends TensorStructure> {
   /**
-   * Runs natively in one call; inside of another captured function it becomes part of that one's
-   * graph. The caller owns the results, which share nothing with the inputs (a surrounding
-   * `tf.tidy` takes them).
+   * Runs natively in one call. Inside another captured function it becomes part of that graph. The
+   * caller owns the results, which share no memory with the inputs; a surrounding `tf.tidy` takes them.
    *
-   * @throws TypeError where the input has other places, shapes or element types than the example.
+   * @throws TypeError if the input has another structure, shape or element type than the example.
    */
   run(input: In): Out;
-  /** Frees the native graph; harmless when repeated. To run afterwards is an error. */
+  /** Frees the native graph; may be called again. Running afterwards is an error. */
   dispose(): void;
-  /** What runs; null on a portable backend. */
+  /** The graph that runs; null on a portable backend. */
   readonly graph: Graph | null;
   /** Places in input and output, in the order of the graph's inputs and results. */
   readonly inputPaths: readonly string[];
@@ -52,7 +51,7 @@ export interface Captured<In extends TensorStructure, Out extends TensorStructur
   readonly statistics: CaptureStatistics;
 }
 
-/** `example` is read for its structure, shapes and types; it stays the caller's. */
+/** @param example gives structure, shapes and types; the caller keeps it. */
 export function capture<In extends TensorStructure, Out extends TensorStructure>(
   { tf }: Pick<Engine, 'tf'>,
   compute: (input: In) => Out,

@@ -1,8 +1,8 @@
 /**
- * Makes a graph runnable: one native call from inputs to results. How many threads a call uses is
- * decided when the native library loads, by TF_NUM_INTRAOP_THREADS (within an operation),
- * TF_NUM_INTEROP_THREADS (operations side by side) and OMP_NUM_THREADS (oneDNN). Sessions have the
- * options of `../native/session-options.cc`, so nothing can be chosen for a single graph.
+ * Compiles a graph to one native call from inputs to results. The number of threads is fixed when the
+ * native library loads, by TF_NUM_INTRAOP_THREADS (within an operation), TF_NUM_INTEROP_THREADS
+ * (parallel operations) and OMP_NUM_THREADS (oneDNN). All sessions have the options of
+ * `../native/session-options.cc`; a single graph has none of its own.
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,16 +15,16 @@ import { typeOf, type Graph, type ValueType } from '../graph/graph.js';
 import { savedModelOf, TAG, type SignatureNames } from './saved-model.js';
 
 interface CompiledGraph {
-  /** Tensors of the graph's shapes in the order of its inputs. The caller owns the results. */
+  /** @param inputs in the order and with the shapes of the graph's inputs. The caller owns the results. */
   run(inputs: readonly tfjs.Tensor[]): tfjs.Tensor[];
-  /** Frees the native session; harmless when repeated. */
+  /** Frees the native session; may be called again. */
   dispose(): void;
   readonly nodeCount: number;
-  /** Of the graph as it is written. */
+  /** Size of the graph as it is written. */
   readonly byteCount: number;
 }
 
-/** `inputPaths` is how errors call the inputs. */
+/** @param inputPaths the names of the inputs in errors. */
 export function compileGraph(
   backend: NativeBackend,
   graph: Graph,
@@ -81,7 +81,7 @@ function loaded({ binding }: NativeBackend, bytes: Uint8Array): number {
       kind: 'environment',
       what: 'TensorFlow does not load a captured graph',
       ...(cause instanceof Error ? { found: cause.message } : {}),
-      cure: `check that ${tmpdir()} can be written; otherwise this is a fault of the capture`,
+      cure: `check that ${tmpdir()} is writable; if it is, report this as a bug of the capture`,
       cause,
     });
   } finally {

@@ -1,4 +1,4 @@
-/** Attributes as the addon hands them to the binding, and the typed ones of a graph. */
+/** Converts the attributes that the addon gives to the binding into the typed ones of a graph. */
 
 import type { NativeAttribute, NativeBinding } from '../native-backend.js';
 import type {
@@ -13,14 +13,14 @@ import { refusal } from './refusal.js';
 import { TYPE_NUMBER } from './saved-model.js';
 
 /**
- * Type attributes that the addon leaves to be inferred, which happens for operations that run at
- * once but not for those of a graph: the name of the attribute and the input that has the type.
+ * Type attributes that the addon does not set, by the name of the attribute and the input that has the
+ * type. TensorFlow infers them for eager operations but not in graphs.
  */
 const INFERRED_TYPES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   ExpandDims: { T: 0 },
 };
 
-/** Null for a type that no graph here holds: strings, complex numbers, int64, resources. */
+/** Null for a type that graphs here do not support: strings, complex numbers, int64, resources. */
 function elementTypeOf(typeNumber: number): ElementType | null {
   switch (typeNumber) {
     case TYPE_NUMBER.float32:
@@ -47,7 +47,7 @@ export function capturedTypeOf(typeNumber: number, what: string): ElementType {
   return type;
 }
 
-/** A copy: whoever made the values may change them later. */
+/** A copy, since the owner of the values may change them later. */
 export function constantValuesOf(values: unknown, type: ElementType): ConstantValues {
   if (type === 'float32' && values instanceof Float32Array) return values.slice();
   if (type === 'int32' && values instanceof Int32Array) return values.slice();
@@ -73,7 +73,7 @@ export function attributesOf(
   return typed;
 }
 
-/** Null where the addon says nothing and TensorFlow's default counts. */
+/** Null if the addon sets no value, so that TensorFlow's default applies. */
 function attributeOf(
   binding: NativeBinding,
   operation: string,

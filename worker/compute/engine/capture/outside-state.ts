@@ -1,6 +1,6 @@
 /**
- * State outside of a captured function that it must not use, since a graph would freeze it:
- * variables, and randomness without a seed.
+ * Refuses state that a captured function must not use, since a graph would freeze it: variables, and
+ * randomness without a seed.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -9,7 +9,7 @@ import { refusal } from './refusal.js';
 
 export interface VariablesBefore {
   readonly nameById: ReadonlyMap<number, string>;
-  /** A variable that is assigned to has other data afterwards. */
+  /** An assignment gives a variable another data id. */
   readonly dataByName: ReadonlyMap<string, object>;
 }
 
@@ -35,8 +35,8 @@ export function refuseAssignments(tf: typeof tfjs, before: VariablesBefore): voi
 }
 
 /**
- * Random tensors are drawn in JavaScript and reach the backend as plain values; what betrays them
- * is that the library asks `Math.random` for a seed when it is given none.
+ * Random tensors are drawn in JavaScript and reach the backend as plain values. They are detected
+ * because the library asks `Math.random` for a seed if it is given none.
  */
 export function withoutUnseededRandomness<Result>(act: () => Result): Result {
   const original = Reflect.getOwnPropertyDescriptor(Math, 'random');

@@ -1,10 +1,10 @@
 /**
- * Records what one eager execution of a function does. The backend's binding is replaced by one
- * that derives from it and notes every tensor made and every operation executed; tensor ids are
- * never used twice, so a value of the graph is known by its id.
+ * Records one eager execution of a function. The backend's binding is replaced by a derived one, which
+ * notes every tensor that is made and every operation that is executed. Tensor ids are never reused,
+ * so an id identifies a value of the graph.
  *
- * What the function closes over is read once and becomes a constant of the graph: a tensor may be
- * disposed afterwards. A variable is refused, since later assignments would not be seen.
+ * Tensors that the function closes over are read once and become constants of the graph; they may be
+ * disposed afterwards. Variables are refused, since the graph would not see later assignments.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -28,16 +28,16 @@ import { leavesOf, withLeaves, type TensorStructure } from './tensor-structure.j
 
 interface Recording<Out extends TensorStructure> {
   readonly graph: Graph;
-  /** Places of the inputs in their structure, in the order of the graph's inputs. */
+  /** Paths of the inputs in their structure, in the order of the graph's inputs. */
   readonly inputPaths: readonly string[];
   readonly resultPaths: readonly string[];
-  /** The results as the function arranged them; their tensors are gone. */
+  /** The structure of the results; its tensors are disposed. */
   readonly output: Out;
 }
 
 const recordingBindings = new WeakSet<NativeBinding>();
 
-/** Whether the operations executed at present are being recorded. */
+/** Whether a recording is in progress. */
 export function isRecording(backend: NativeBackend): boolean {
   return recordingBindings.has(backend.binding);
 }
@@ -51,8 +51,8 @@ export function recordGraph<In extends TensorStructure, Out extends TensorStruct
 ): Recording<Out> {
   if (isRecording(backend))
     throw refusal({
-      what: 'a capture begins while another one records',
-      cure: 'make captures outside of captured functions and call them inside',
+      what: 'a capture begins while another one is recording',
+      cure: 'create captures outside captured functions and call them inside',
     });
   const recordings: Recording<Out>[] = [];
   tf.tidy(() => {
@@ -73,7 +73,7 @@ function recordedInScope<In extends TensorStructure, Out extends TensorStructure
   const variables = variablesBefore(tf, backend);
   const recorder = new GraphRecorder(binding, variables);
   const leaves = leavesOf(example);
-  // Copies, since one tensor may stand at two places and may be closed over as well.
+  // Copies, since one tensor may occur twice in the input and may be closed over as well.
   const ids = backend.getInputTensorIds(leaves.map(({ tensor }) => tensor));
   const inputs = ids.map((id, index) =>
     backend.createOutputTensor(recorder.addInput(id, leaves[index]?.path ?? '')),
@@ -107,7 +107,7 @@ class GraphRecorder {
   readonly #variables: VariablesBefore;
   readonly #values = new Map<number, GraphValue>();
   readonly #pathOfInput = new Map<GraphNode, string>();
-  /** What follows from the inputs, and so differs from call to call. */
+  /** Ids of values that depend on the inputs and so differ from call to call. */
   readonly #varying = new Set<GraphNode>();
   #refusal: QianmoError | null = null;
 
@@ -116,7 +116,7 @@ class GraphRecorder {
     this.#variables = variables;
   }
 
-  /** A copy of the tensor, which stands for the input while it is recorded. */
+  /** A copy of the tensor, which represents the input during the recording. */
   addInput(id: number, path: string): NativeTensor {
     const copy = this.#copyOf(id);
     const type = this.#typeOfNew(copy, `the input ${path || 'itself'}`, [copy]);
@@ -132,7 +132,7 @@ class GraphRecorder {
     return this.#values.get(id) ?? this.#closedOver(id);
   }
 
-  /** A refusal counts even where the function swallowed it. */
+  /** The first refusal; it counts even if the function caught it. */
   throwRefusal(): void {
     if (this.#refusal !== null) throw this.#refusal;
   }
@@ -195,7 +195,7 @@ class GraphRecorder {
     return results;
   }
 
-  /** Where the type is refused, what was just made is freed: no tensor owns it yet. */
+  /** If the type is refused, frees the new values, which no tensor owns yet. */
   #typeOfNew(
     { shape, dtype }: NativeTensor,
     what: string,
@@ -211,7 +211,7 @@ class GraphRecorder {
 
   #read(id: number): ArrayBufferView {
     const { node } = this.valueOf(id);
-    // A constant, or what follows from constants alone, is the same in every call.
+    // A value that depends on constants alone is the same in every call.
     if (!this.#varying.has(node)) return this.#binding.tensorDataSync(id);
     const path = this.#pathOfInput.get(node);
     throw refusal({
@@ -239,7 +239,7 @@ class GraphRecorder {
     return value;
   }
 
-  /** Shares the data. It is also the way to the shape and type behind an id. */
+  /** A copy that shares the data. It also tells the shape and type behind an id. */
   #copyOf(id: number): NativeTensor {
     const [copy] = this.#binding.executeOp('Identity', [], [id], 1);
     if (copy === undefined) throw new Error('Identity gave no result');
@@ -253,7 +253,7 @@ function constantNode(type: ValueType, constant: GraphNode['constant']): GraphNo
 
 function refusePromise(output: unknown): void {
   if (!(output instanceof Promise)) return;
-  // Its own failure, if it has one, follows from the refusal.
+  // If the promise rejects, the refusal is the cause.
   output.catch(() => undefined);
   throw refusal({
     what: 'the captured function is asynchronous',

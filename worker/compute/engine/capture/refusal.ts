@@ -1,4 +1,4 @@
-/** What cannot be captured, by name, and the line of the captured function that asked for it. */
+/** Refuses operations that cannot be captured, and finds the line of the captured function. */
 
 import { QianmoError } from '../../../../shared/base/errors.js';
 
@@ -38,7 +38,7 @@ const SHAPE_FROM_DATA_OPERATIONS = new Set([
   'RaggedRange',
 ]);
 
-/** Stateless operations draw from a seed that is an input, so they are as repeatable as sums. */
+/** Stateless operations draw from a seed that is an input, so they are repeatable. */
 export function refuseByName(operation: string): void {
   if (RANDOM_OPERATIONS.has(operation))
     throw refusal({
@@ -51,7 +51,7 @@ export function refuseByName(operation: string): void {
       what: `the operation ${operation} cannot be captured`,
       expected: 'output shapes that follow from the shapes of the inputs',
       found: 'a shape that depends on the values',
-      cure: 'use a mask of a fixed shape, or do this step outside of the captured function',
+      cure: 'use a mask of a fixed shape, or do this step outside the captured function',
     });
 }
 
@@ -62,7 +62,7 @@ interface RefusalText {
   readonly cure: string;
 }
 
-/** An error that names the line of the captured function from which it is made. */
+/** An error that names the line of the captured function that is being executed. */
 export function refusal(text: RefusalText): QianmoError {
   const where = callingLine();
   return new QianmoError({ kind: 'usage', ...text, ...(where === null ? {} : { where }) });
@@ -72,11 +72,11 @@ export function isRefusal(error: unknown): error is QianmoError {
   return error instanceof QianmoError && error.kind === 'usage';
 }
 
-/** Gradients and nested scopes of the library lie between the caller and the recorder. */
+/** Gradients and nested scopes of the library add many frames between caller and recorder. */
 const STACK_FRAMES_MAX = 200;
 const OWN_FOLDER = new URL('.', import.meta.url);
 
-/** `file:line` of the nearest frame outside of this folder and of all packages; null if none. */
+/** `file:line` of the nearest frame outside this folder and all packages; null if there is none. */
 function callingLine(): string | null {
   const framesMax = Error.stackTraceLimit;
   Error.stackTraceLimit = STACK_FRAMES_MAX;

@@ -1,4 +1,4 @@
-/** The messages of a SavedModel that are written here, as the addon's generated code has them. */
+/** Types of the SavedModel messages that are written here, from the addon's generated code. */
 
 import { createRequire } from 'node:module';
 
@@ -86,7 +86,7 @@ interface SavedModelMessages {
 }
 
 const require = createRequire(import.meta.url);
-/** Each addon brings the same generated code. */
+/** Every addon contains the same generated code. */
 const MESSAGE_FILES = [
   '@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js',
   '@tensorflow/tfjs-node/dist/proto/api_pb.js',
@@ -109,5 +109,5 @@ function loadedMessages(): SavedModelMessages {
       causes.push(error);
     }
   }
-  throw new AggregateError(causes, 'no TensorFlow addon has the messages of a SavedModel');
+  throw new AggregateError(causes, 'no TensorFlow addon contains the messages of a SavedModel');
 }

@@ -1,4 +1,4 @@
-/** Writes a graph as a SavedModel, the one form in which the addon takes graphs. */
+/** Writes a graph as a SavedModel, the only format that the addon loads. */
 
 import {
   nodesInOrder,
@@ -22,21 +22,21 @@ import {
   type TensorMessage,
 } from './saved-model-messages.js';
 
-/** TensorFlow's own numbers of the element types. */
+/** TensorFlow's numbers for the element types. */
 export const TYPE_NUMBER: Readonly<Record<ElementType, number>> = {
   float32: 1,
   int32: 3,
   bool: 10,
 };
 
-/** Version of graphs that TensorFlow 2.9 writes, the oldest library the addon is built with. */
+/** The graph version of TensorFlow 2.9, the oldest library that the addon is built with. */
 const GRAPH_VERSION = 1087;
 const SAVED_MODEL_VERSION = 1;
 export const TAG = 'serve';
-/** Messages of 2 GiB cannot be read; a table of that size is an input, not a constant. */
+/** Messages of 2 GiB cannot be read. A table of that size should be an input, not a constant. */
 const CONSTANT_BYTES_MAX = 1 << 30;
 
-/** Names for the places of a signature: `support.labels`. */
+/** Names of inputs and results in a signature: `support.labels`. */
 export interface SignatureNames {
   readonly inputs: readonly string[];
   readonly results: readonly string[];
@@ -51,7 +51,7 @@ interface WrittenGraph {
   readonly resultNames: readonly string[];
 }
 
-/** With `signature` it is a model that other programs can serve under `serving_default`. */
+/** With `signature`, other programs can serve the model under `serving_default`. */
 export function savedModelOf(graph: Graph, signature: SignatureNames | null): WrittenGraph {
   const { SavedModel, MetaGraphDef } = savedModelMessages();
   const { message, nodeCount } = graphMessage(graph);
@@ -209,7 +209,7 @@ function constantMessage(values: ConstantValues, { shape, dtype }: ValueType): A
   tensor.setDtype(TYPE_NUMBER[dtype]);
   tensor.setTensorShape(shapeMessage(shape));
   const [first] = values;
-  // The sign of zero counts, so `===` would not do.
+  // Zeros of different sign are different values, which `===` does not see.
   if (first !== undefined && values.every((value) => Object.is(value, first)))
     setUniform(tensor, dtype, first);
   else tensor.setTensorContent(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
@@ -218,7 +218,7 @@ function constantMessage(values: ConstantValues, { shape, dtype }: ValueType): A
   return message;
 }
 
-/** One value stands for all. */
+/** All elements have one value, which is written once. */
 function setUniform(tensor: TensorMessage, dtype: ElementType, value: number): void {
   switch (dtype) {
     case 'float32':

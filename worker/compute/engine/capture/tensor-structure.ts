@@ -1,15 +1,15 @@
 /**
- * Nested structures of tensors: what a captured function takes and returns. They are flattened in
- * an order fixed by the structure alone: lists by place, records by sorted name.
+ * Nested structures of tensors, which captured functions take and return. Their order when flattened
+ * depends on the structure alone: lists by index, records by sorted name.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 
-/** Write records as type aliases: an interface does not count as one to the compiler. */
+/** Declare records as type aliases: the compiler does not accept an interface as a record. */
 export type TensorStructure =
   tfjs.Tensor | readonly TensorStructure[] | { readonly [name: string]: TensorStructure };
 
-/** One tensor and its place in the structure: `support.labels`, `layers[0]`; empty at the top. */
+/** A tensor and its path in the structure: `support.labels`, `layers[0]`; empty at the top. */
 interface TensorLeaf {
   readonly path: string;
   readonly tensor: tfjs.Tensor;
@@ -24,14 +24,14 @@ function isTensor(structure: unknown): structure is tfjs.Tensor {
   );
 }
 
-/** A promise or a map would pass for an empty record, so that only plain ones count. */
+/** Only plain objects count: a promise or a map would otherwise pass for an empty record. */
 function isRecord(structure: unknown): structure is Record<string, unknown> {
   if (typeof structure !== 'object' || structure === null) return false;
   const prototype: unknown = Object.getPrototypeOf(structure);
   return prototype === Object.prototype || prototype === null;
 }
 
-/** @throws TypeError where something that is no tensor, list or record stands. */
+/** @throws TypeError for a value that is no tensor, list or record. */
 export function leavesOf(structure: TensorStructure): TensorLeaf[] {
   const leaves: TensorLeaf[] = [];
   visit(structure, '', (path, tensor) => leaves.push({ path, tensor }));
@@ -78,16 +78,16 @@ export function withLeaves<Structure extends TensorStructure>(
       return tensor;
     }
     if (Array.isArray(part)) return part.map(rebuilt);
-    // What is neither has passed `leavesOf`, so it is a record.
+    // Anything else has passed `leavesOf`, so it is a record.
     return Object.fromEntries(
       sortedEntries(part as object).map(([name, member]) => [name, rebuilt(member)]),
     );
   };
-  // Lists stay lists and records keep their names, so the type is the same.
+  // Lists and records keep their form, so the type is the same.
   return rebuilt(structure) as Structure;
 }
 
-/** Equal for structures that one capture can serve: same places, shapes and element types. */
+/** Equal for structures that one graph can serve: same paths, shapes and element types. */
 export function signatureOf(structure: TensorStructure): string {
   const parts: string[] = [];
   const describe = (part: unknown): void => {

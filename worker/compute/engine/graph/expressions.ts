@@ -1,4 +1,4 @@
-/** Makes and takes apart the operations that rules deal in. Floats throughout. */
+/** Builds and matches the operations that rules work on. All values are floats. */
 
 import {
   typeOf,
@@ -23,7 +23,7 @@ export function sameShape(one: Shape, other: Shape): boolean {
   return one.length === other.length && one.every((extent, axis) => extent === other[axis]);
 }
 
-/** The shape two operands give together; null when they do not fit. */
+/** The shape that two operands broadcast to; null if they do not fit. */
 export function broadcastShape(one: Shape, other: Shape): Shape | null {
   const rank = Math.max(one.length, other.length);
   const shape: number[] = [];
@@ -48,7 +48,7 @@ function intVector(builder: GraphBuilder, values: readonly number[]): GraphValue
   return builder.constant(Int32Array.from(values), { shape: [values.length], dtype: 'int32' });
 }
 
-/** The same values in another shape; types of all kinds. */
+/** The same values in another shape, of any type. */
 export function reshape(builder: GraphBuilder, x: GraphValue, shape: Shape): GraphValue {
   const { shape: from, dtype } = typeOf(x);
   if (sameShape(from, shape)) return x;
@@ -78,7 +78,7 @@ export function negative(builder: GraphBuilder, x: GraphValue): GraphValue {
   return unary(builder, 'Neg', x);
 }
 
-/** Element by element, with broadcasting. */
+/** An element-wise operation with broadcasting. */
 export function binary(
   builder: GraphBuilder,
   op: string,
@@ -90,7 +90,7 @@ export function binary(
   return builder.build({ op, inputs: [one, other], attributes: T, type: float(shape) });
 }
 
-/** Sum over `axes`, which vanish. */
+/** The sum over `axes`, which are dropped. */
 export function sum(builder: GraphBuilder, x: GraphValue, axes: readonly number[]): GraphValue {
   const shape = shapeOf(x).filter((_, axis) => !axes.includes(axis));
   if (axes.length === 0) return x;
@@ -108,7 +108,7 @@ export function sum(builder: GraphBuilder, x: GraphValue, axes: readonly number[
   });
 }
 
-/** A product of matrices `[.., m, k]` and `[.., k, n]`, either of them given transposed. */
+/** A product of matrices `[.., m, k]` and `[.., k, n]`; either may be given transposed. */
 export interface Product {
   readonly left: GraphValue;
   readonly right: GraphValue;
@@ -152,7 +152,7 @@ export function product(builder: GraphBuilder, of: Product): GraphValue {
   return builder.build(productOperation(of));
 }
 
-/** Takes a product apart; null for anything else. */
+/** The factors of a product; null for any other node. */
 export function productOf(operation: {
   readonly op: string;
   readonly inputs: readonly GraphValue[];

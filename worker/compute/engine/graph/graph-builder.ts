@@ -1,6 +1,6 @@
 /**
- * Builds graphs whose equal nodes are one node. Every operation goes through the rules first, so
- * what a rule makes of its inputs is what later rules see.
+ * Builds graphs in which equal nodes are one node. Every operation passes the rules first, and later
+ * rules see the results of earlier ones.
  */
 
 import { createHash } from 'node:crypto';
@@ -22,14 +22,14 @@ export interface Operation {
   readonly type: ValueType;
 }
 
-/** What to build instead, or null where the rule has nothing to say. */
+/** The value to build instead, or null if the rule does not apply. */
 export type Rule = (builder: GraphBuilder, operation: Operation) => GraphValue | null;
 
 export class GraphBuilder {
   readonly #rules: readonly Rule[];
   readonly #identities = new Map<GraphNode, number>();
   readonly #interned = new Map<string, GraphNode>();
-  /** What was built for an operation as it was asked for, before the rules. */
+  /** The value that was built for an operation, by the operation as it was requested. */
   readonly #built = new Map<string, GraphValue>();
   readonly #users = new Map<GraphNode, GraphNode[]>();
 
@@ -46,12 +46,12 @@ export class GraphBuilder {
     return value;
   }
 
-  /** What `build` gave for this operation before; null when it was not asked. */
+  /** The earlier result of `build` for this operation; null if there is none. */
   known({ op, inputs, attributes, type }: Operation): GraphValue | null {
     return this.#built.get(this.#keyOf(op, inputs, attributes, [type])) ?? null;
   }
 
-  /** A node as it is: of several outputs, without inputs, or with effects no rule knows. */
+  /** A node copied unchanged: it has several outputs, no inputs, or effects that no rule knows. */
   keep(node: GraphNode, inputs: readonly GraphValue[]): GraphNode {
     const { op, attributes, outputs, constant } = node;
     if (op === 'Placeholder') return this.#remembered(node);
@@ -164,7 +164,7 @@ function uniformValue(values: ConstantValues): number | null {
   return uniform;
 }
 
-/** The one value that all elements of a constant have, or null. */
+/** The value that all elements of a constant share, or null. */
 export function uniformValueOf({ node }: GraphValue): number | null {
   return node.constant === null ? null : uniformValue(node.constant);
 }

@@ -1,6 +1,6 @@
 /**
- * A recorded computation: what a rewrite reads and writes and what becomes a native graph. Values
- * are immutable; a node is its operation, its inputs and its attributes, and nothing else.
+ * A recorded computation, which rewriting reads and writes and which is compiled to a native graph.
+ * Values are immutable; a node is its operation, its inputs and its attributes, and nothing else.
  */
 
 export type ElementType = 'float32' | 'int32' | 'bool';

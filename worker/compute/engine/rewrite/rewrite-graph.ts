@@ -25,7 +25,7 @@ import {
   sumOfTerms,
 } from './rules/sums.js';
 
-/** In the order in which they are asked: cheap and certain ones first. */
+/** Rules in the order in which they are tried: cheap and certain ones first. */
 export const RULES: Readonly<Record<string, Rule>> = {
   sameValue,
   oneReshape,
@@ -53,7 +53,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   productWithBias,
 };
 
-/** Asked in a second pass, when it is known what of the first is read. */
+/** Rules of the second pass, which know what reads each value of the first. */
 const FINISHING_RULES: Readonly<Record<string, Rule>> = {
   oneReshape,
   neutralElement,
@@ -62,13 +62,13 @@ const FINISHING_RULES: Readonly<Record<string, Rule>> = {
   rowSumAsProduct,
 };
 
-/** The same results from the same inputs, to rounding; nodes that no result needs are gone. */
+/** A graph with the same results, up to rounding, without the nodes that no result needs. */
 export function rewriteGraph(graph: Graph): Graph {
   const simplified = applyRules(graph, Object.values(RULES));
   return applyRules(simplified, Object.values(FINISHING_RULES));
 }
 
-/** One pass over the graph, inputs before what reads them. */
+/** One pass over the graph, inputs before their readers. */
 export function applyRules(graph: Graph, rules: readonly Rule[]): Graph {
   const builder = new GraphBuilder(rules);
   const rewritten = new Map<GraphNode, readonly GraphValue[]>();

@@ -1,4 +1,4 @@
-/** Sums of products that share a factor become one product of a sum. */
+/** Turns sums of products that share a factor into one product of a sum. */
 
 import type { GraphValue } from '../../graph/graph.js';
 import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
@@ -14,8 +14,8 @@ import {
 } from '../../graph/expressions.js';
 
 /**
- * G x + G y is G (x + y), and x H + y H is (x + y) H. Products and sums that something else reads
- * stay as they are.
+ * G x + G y is G (x + y), and x H + y H is (x + y) H. Products and sums that have other readers are
+ * left alone.
  */
 export const commonFactor: Rule = (builder, { op, inputs: [one, other], type }) => {
   if ((op !== 'Add' && op !== 'Sub') || one === undefined || other === undefined) return null;

@@ -1,4 +1,4 @@
-/** Element-by-element arithmetic: neutral elements, constants, broadcasts, signs. */
+/** Simplifies element-wise arithmetic: neutral elements, constants, broadcasts, signs. */
 
 import { sizeOf, typeOf, type GraphValue } from '../../graph/graph.js';
 import {
@@ -24,14 +24,14 @@ import {
 
 const BINARY = new Set(['Add', 'AddV2', 'Sub', 'Mul', 'RealDiv', 'Maximum', 'Minimum']);
 const UNARY = new Set(['Neg', 'Relu', 'Sigmoid', 'Softplus', 'Exp', 'Log', 'Square', 'Tanh']);
-/** Constants beyond this would make the graph larger than the work they save. */
+/** Larger constants cost more space than the work that they save. */
 const FOLDED_SIZE_MAX = 4_096;
 
 function isSum(op: string): boolean {
   return op === 'Add' || op === 'AddV2';
 }
 
-/** The recorder says `Add`, some kernels `AddV2`: one name finds more equal nodes. */
+/** Renames `AddV2`, which some kernels use, to `Add`, so that more nodes are equal. */
 export const oneNameForAdd: Rule = (builder, { op, inputs: [one, other], type }) =>
   op === 'AddV2' && one !== undefined && other !== undefined && type.dtype === 'float32'
     ? binary(builder, 'Add', one, other)
@@ -51,7 +51,7 @@ export const neutralElement: Rule = (builder, { op, inputs: [one, other], type }
   return null;
 };
 
-/** Arithmetic on constants of one value, in single precision as the kernels do it. */
+/** Computes with constants of one value, in single precision as the kernels do. */
 export const uniformArithmetic: Rule = (builder, { op, inputs: [one, other], type }) => {
   if (one === undefined || type.dtype !== 'float32') return null;
   const a = uniformValueOf(one);
@@ -64,7 +64,7 @@ export const uniformArithmetic: Rule = (builder, { op, inputs: [one, other], typ
   return result === undefined ? null : uniformConstant(builder, result, type.shape);
 };
 
-/** Operands need not be repeated for operations that broadcast; a repeated result comes last. */
+/** Moves repeats behind operations that broadcast. */
 export const lateBroadcast: Rule = (builder, { op, inputs: [one, other], type }) => {
   if (one === undefined || type.dtype !== 'float32') return null;
   const source = (x: GraphValue): GraphValue => operandsOf(x, 'BroadcastTo')?.[0] ?? x;
@@ -78,7 +78,7 @@ export const lateBroadcast: Rule = (builder, { op, inputs: [one, other], type })
   return broadcastTo(builder, binary(builder, op, left, right), type.shape);
 };
 
-/** A constant of one value is fed as the smallest tensor that broadcasts to the same result. */
+/** Replaces a constant of one value by the smallest tensor that broadcasts to the same result. */
 export const smallConstant: Rule = (builder, { op, inputs: [one, other], type }) => {
   if (!BINARY.has(op) || one === undefined || other === undefined || type.dtype !== 'float32')
     return null;
@@ -94,7 +94,7 @@ export const smallConstant: Rule = (builder, { op, inputs: [one, other], type })
   return binary(builder, op, left, right);
 };
 
-/** Minus signs move outwards until a sum takes them. */
+/** Moves minus signs outwards until a sum absorbs them. */
 export const outerSign: Rule = (builder, { op, inputs: [one, other], type, attributes }) => {
   if (one === undefined || type.dtype !== 'float32') return null;
   const minusOne = operandOf(one, 'Neg');
@@ -120,19 +120,19 @@ export const outerSign: Rule = (builder, { op, inputs: [one, other], type, attri
   return factors === null ? null : signed(product(builder, factors));
 };
 
-/** -(a - b) is b - a, which costs nothing where a - b is not needed as well. */
+/** -(a - b) is b - a, which is free unless a - b is needed as well. */
 function negated(builder: GraphBuilder, x: GraphValue): GraphValue | null {
   const difference = operandsOf(x, 'Sub');
   if (difference === null || builder.usersOf(x).length > 0) return null;
   return binary(builder, 'Sub', difference[1], difference[0]);
 }
 
-/** Operations on one element at a time run before a reshape, so that reshapes meet and vanish. */
+/** Moves element-wise operations before reshapes, so that adjacent reshapes cancel. */
 export const lateReshape: Rule = (builder, { op, inputs: [one, other], attributes, type }) => {
   if (one === undefined || type.dtype !== 'float32') return null;
   const x = operandOf(one, 'Reshape');
   if (x === null || typeOf(x).dtype !== 'float32') return null;
-  // A sign goes the other way, towards the sum that takes it.
+  // Signs move the other way, towards the sum that absorbs them.
   if (UNARY.has(op) && op !== 'Neg') return reshape(builder, unary(builder, op, x), type.shape);
   if (other === undefined || !(BINARY.has(op) || op === 'ReluGrad')) return null;
   const y = operandOf(other, 'Reshape');
@@ -147,7 +147,7 @@ export const lateReshape: Rule = (builder, { op, inputs: [one, other], attribute
   return reshape(builder, inner, type.shape);
 };
 
-/** Small constants of several values: reshapes and signs are done once and for all. */
+/** Applies reshapes and signs to small constants once, at rewriting. */
 export const foldedConstant: Rule = (builder, { op, inputs: [one], type }) => {
   const values = one?.node.constant;
   if (!(values instanceof Float32Array) || sizeOf(type.shape) > FOLDED_SIZE_MAX) return null;

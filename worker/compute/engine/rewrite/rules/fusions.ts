@@ -1,4 +1,4 @@
-/** Forms that TensorFlow runs as fewer or faster kernels. Asked last: other rules would not know them. */
+/** Forms that TensorFlow runs with fewer or faster kernels. Tried last, since other rules do not match them. */
 
 import type { Attributes, GraphValue } from '../../graph/graph.js';
 import { uniformConstant, type GraphBuilder, type Rule } from '../../graph/graph-builder.js';
@@ -50,8 +50,8 @@ function biasAdd(builder: GraphBuilder, x: GraphValue, bias: GraphValue): GraphV
 }
 
 /**
- * The step of a bias joins that of its weights: with b' = b - sum_n D_n beside P - G D, as a row of
- * ones would be one more input of the layer,
+ * Joins the step of a bias with that of its weights, as if the layer had one more input of ones: with
+ * b' = b - sum_n D_n beside P - G D,
  *
  *   (P - G D) + (b - sum_n D_n) = (P + b) - (G + 1) D
  */
@@ -89,11 +89,11 @@ function steppedTogether(
   );
 }
 
-/** Fewer rows, or narrower ones, are summed as fast as they are multiplied. */
+/** Below this size, a sum is as fast as a product. */
 const SUMMED_ROWS_MIN = 1_024;
 const SUMMED_WIDTH_MIN = 64;
 
-/** A sum over the rows of a large matrix is a product with a row of ones, whose kernel is faster. */
+/** Computes the sum over the rows of a large matrix as a product with a row of ones, which is faster. */
 export const rowSumAsProduct: Rule = (builder, { op, inputs: [x, axes], type }) => {
   if (op !== 'Sum' || x === undefined || type.dtype !== 'float32') return null;
   const shape = shapeOf(x);

@@ -1,4 +1,4 @@
-/** Operations that only rename or repeat values: casts to the same type, reshapes, tiles. */
+/** Removes operations that only rename or repeat values: casts to the same type, reshapes, tiles. */
 
 import { typeOf } from '../../graph/graph.js';
 import { uniformConstant, uniformValueOf, type Rule } from '../../graph/graph-builder.js';
@@ -11,13 +11,13 @@ import {
   sameShape,
 } from '../../graph/expressions.js';
 
-/** A cast to the type that it has, and an identity. */
+/** Removes identities and casts to the same type. */
 export const sameValue: Rule = (_, { op, inputs: [x], type }) => {
   if (x === undefined || (op !== 'Cast' && op !== 'Identity')) return null;
   return typeOf(x).dtype === type.dtype ? x : null;
 };
 
-/** One reshape for any chain of them, none where the shape is the same. */
+/** Replaces a chain of reshapes by one, or by none if the shape is the same. */
 export const oneReshape: Rule = (builder, { op, inputs: [x], type: { shape } }) => {
   if (x === undefined || !['Reshape', 'ExpandDims', 'Squeeze'].includes(op)) return null;
   const inner = operandOf(x, 'Reshape');
@@ -29,7 +29,7 @@ export const oneReshape: Rule = (builder, { op, inputs: [x], type: { shape } }) 
     : null;
 };
 
-/** Repeating axes of extent 1 is broadcasting, which most operations do by themselves. */
+/** Turns the repeat of axes of extent 1 into broadcasting, which most operations do themselves. */
 export const tileAsBroadcast: Rule = (builder, { op, inputs: [x, repeats], type }) => {
   if (op !== 'Tile' || x === undefined || type.dtype !== 'float32') return null;
   const { shape } = typeOf(x);

@@ -1,4 +1,4 @@
-/** Products of matrices: shared factors made flat, chains taken in the cheaper order. */
+/** Rules for matrix products: flatten shared factors, and order chains by cost. */
 
 import type { GraphValue } from '../../graph/graph.js';
 import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
@@ -15,7 +15,7 @@ import {
   type Product,
 } from '../../graph/expressions.js';
 
-/** A reordered product must be this much cheaper: estimates are rough. */
+/** A reordered product must be this much cheaper, since estimates are rough. */
 const GAIN_MIN = 1.05;
 
 /** A batch of one product is a product. */
@@ -32,7 +32,7 @@ export const singleProduct: Rule = (builder, { op, inputs, attributes, type }) =
   return reshape(builder, flat, type.shape);
 };
 
-/** All tasks' rows meet one shared matrix in one large product. */
+/** Multiplies the rows of all tasks with one shared matrix in one large product. */
 export const sharedFactor: Rule = (builder, { op, inputs, attributes, type }) => {
   const factors = productOf({ op, inputs, attributes });
   if (op !== 'BatchMatMulV2' || factors === null || factors.leftTransposed) return null;
@@ -49,7 +49,7 @@ export const sharedFactor: Rule = (builder, { op, inputs, attributes, type }) =>
   return reshape(builder, flat, type.shape);
 };
 
-/** `[in, out]` of what is the same matrix for every task; null when it is not. */
+/** The `[in, out]` matrix that is the same for every task; null if tasks differ. */
 function sharedMatrixOf(builder: GraphBuilder, x: GraphValue): GraphValue | null {
   const source = operandsOf(x, 'BroadcastTo')?.[0] ?? x;
   const shape = shapeOf(source);
@@ -58,7 +58,7 @@ function sharedMatrixOf(builder: GraphBuilder, x: GraphValue): GraphValue | null
   return broadcastTo(builder, reshape(builder, source, shape.slice(-2)), shapeOf(x).slice(-2));
 }
 
-/** X Y' after Y X' is its transpose, which a product can read as it is. */
+/** X Y' is the transpose of an existing Y X', which a product can read directly. */
 export const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
   const outer = productOf({ op, inputs, attributes });
   if (outer === null || outer.leftTransposed) return null;
@@ -72,10 +72,10 @@ export const transposedGram: Rule = (builder, { op, inputs, attributes }) => {
 };
 
 /**
- * A (B + C) as A B + A C, and A (U V) as (A U) V, where that is cheaper given what is there already.
+ * A (B + C) as A B + A C, and A (U V) as (A U) V, if that is cheaper, given the values that exist.
  * For adapted weights theta - X' D it gives the dual form of gradient descent on a linear layer,
  * Z = A theta - (A X') D (Irie, Csordas and Schmidhuber, ICML 2022): neither the step nor the
- * adapted weights are ever made.
+ * adapted weights are computed.
  */
 export const cheaperChain: Rule = (builder, { op, inputs, attributes }) => {
   const factors = productOf({ op, inputs, attributes });
@@ -88,7 +88,7 @@ export const cheaperChain: Rule = (builder, { op, inputs, attributes }) => {
   return best * GAIN_MIN < direct ? chain.split(right) : null;
 };
 
-/** The product of a fixed left factor with a right one that is a sum or a product itself. */
+/** The product of a fixed left factor with a right factor that is itself a sum or product. */
 class Chain {
   readonly #builder: GraphBuilder;
   readonly #left: GraphValue;
@@ -100,13 +100,13 @@ class Chain {
     this.#rightTransposed = rightTransposed;
   }
 
-  /** Multiplications of the product as it stands, and of the right factor if only this needs it. */
+  /** Multiplications of the product as it is, and of the right factor if nothing else needs it. */
   directCost(right: GraphValue): number {
     if (this.#isComputed(this.#with(right))) return 0;
     return this.#ownCost(right) + this.#makingCost(right);
   }
 
-  /** Multiplications when the right factor is taken apart; infinite where it cannot be. */
+  /** Multiplications if the right factor is expanded; infinite if it cannot be. */
   splitCost(right: GraphValue): number {
     const terms = termsOf(right);
     if (terms !== null) return terms.operands.reduce((cost, term) => cost + this.#cost(term), 0);
@@ -131,7 +131,7 @@ class Chain {
       return binary(builder, terms.op, one, other);
     }
     const inner = productOf(right.node);
-    if (inner === null) throw new Error('only sums and products can be taken apart');
+    if (inner === null) throw new Error('only sums and products can be expanded');
     const first = product(builder, this.#firstProduct(inner));
     return product(builder, {
       left: first,
@@ -145,7 +145,7 @@ class Chain {
     return Math.min(this.directCost(right), this.splitCost(right));
   }
 
-  /** Whether something reads this product already; one that nothing reads may never be computed. */
+  /** Whether the product has a reader; one without may never be computed. */
   #isComputed(of: Product): boolean {
     const known = this.#builder.known(productOperation(of));
     return known !== null && this.#builder.usersOf(known).length > 0;
@@ -169,7 +169,7 @@ class Chain {
     return taskCount * rowCount * width * this.#columnCount(right);
   }
 
-  /** What it takes to make the right factor, unless a product reads it anyway. */
+  /** The cost of the right factor, unless a product reads it anyway. */
   #makingCost(right: GraphValue): number {
     const isMade = this.#builder.usersOf(right).some((user) => productOf(user) !== null);
     if (isMade) return 0;

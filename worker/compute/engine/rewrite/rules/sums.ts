@@ -1,4 +1,4 @@
-/** Sums over axes: joined, moved through what is linear, and task sums of products made flat. */
+/** Rules for sums over axes: join them, move them through linear operations, flatten sums over tasks. */
 
 import { typeOf, type GraphValue } from '../../graph/graph.js';
 import {
@@ -36,7 +36,7 @@ function axisSumOf({ op, inputs, type }: Operation): AxisSum | null {
   return { x, axes: axes.map((axis) => (axis < 0 ? axis + rank : axis)) };
 }
 
-/** `keep_dims` is a reshape, and a sum over extents of 1 is one too. */
+/** Expresses `keep_dims`, and sums over extents of 1, as reshapes. */
 export const plainSum: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   if (found === null) return null;
@@ -89,7 +89,7 @@ function innerSumOf(x: GraphValue): AxisSum | null {
   return { x: operands[0], axes };
 }
 
-/** A reshape that only adds or drops extents of 1 comes after the sum. */
+/** Moves a reshape that only adds or drops extents of 1 behind the sum. */
 export const sumBeforeReshape: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   const source = found === null ? null : operandOf(found.x, 'Reshape');
@@ -122,7 +122,7 @@ function mergedAxes(
   return sum(builder, source, [0]);
 }
 
-/** Signs leave a sum; where it pays, a sum of sums is taken term by term. */
+/** Moves signs out of a sum, and splits a sum of sums into its terms where that is cheaper. */
 export const sumOfTerms: Rule = (builder, operation) => {
   const found = axisSumOf(operation);
   if (found === null) return null;
@@ -140,7 +140,7 @@ export const sumOfTerms: Rule = (builder, operation) => {
   return null;
 };
 
-/** A product of one pair of matrices per task, or a sum that holds one. */
+/** Whether the value is a product of one pair of matrices per task, or a sum that contains one. */
 function isTaskProduct(x: GraphValue): boolean {
   const minus = operandOf(x, 'Neg');
   if (minus !== null) return isTaskProduct(minus);
@@ -151,7 +151,7 @@ function isTaskProduct(x: GraphValue): boolean {
 }
 
 /**
- * The sum over tasks of X_i' Y_i is X' Y with all rows of all tasks one below the other: one large
+ * The sum over tasks of X_i' Y_i is X' Y with the rows of all tasks stacked: one large
  * product instead of one per task and a sum of `[taskCount, in, out]`.
  */
 export const flatTaskSum: Rule = (builder, operation) => {
