@@ -46,7 +46,7 @@ export const ClickLabelSchema = z.union(clickLabels, {
   error: 'expected { column }, { expression } or { clicks, impressions }',
 });
 
-export const LabelSchema = z.union(
+const LabelSchema = z.union(
   [
     ...clickLabels,
     z.strictObject({

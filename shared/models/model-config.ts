@@ -130,7 +130,7 @@ function personalMisfits(model: ModelConfig): OptionMisfit[] {
 }
 
 /** A feature as the `data` section declares it; only numbers have a `scale`. */
-export interface DeclaredFeature {
+interface DeclaredFeature {
   readonly name: string;
   readonly kind: 'category' | 'bag' | 'number';
   readonly scale?: string;

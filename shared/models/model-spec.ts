@@ -20,7 +20,7 @@ import { MODELS } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 import type { Initialisation, Variable } from '../tensors/variable.js';
 
-export interface TableSpec {
+interface TableSpec {
   /** The feature whose ids index the rows. */
   readonly name: string;
   readonly rowCount: number;

@@ -12,7 +12,7 @@
 import { z } from 'zod';
 
 export const PersonalPresetSchema = z.enum(['anil', 'boil', 'all']);
-export type PersonalPreset = z.infer<typeof PersonalPresetSchema>;
+type PersonalPreset = z.infer<typeof PersonalPresetSchema>;
 
 /**
  * @param blocks the model's blocks besides bias and embeddings.

@@ -5,7 +5,7 @@ import { QianmoError } from '../base/errors.js';
 import type { Method } from '../methods/inner-loop/method.js';
 import type { ModelDefinition } from '../models/kinds/model-definition.js';
 
-export type PluginDefinition =
+type PluginDefinition =
   | { readonly kind: string; readonly method: Method<z.ZodObject>; readonly model: null }
   | { readonly kind: string; readonly method: null; readonly model: ModelDefinition };
 

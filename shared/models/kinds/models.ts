@@ -38,7 +38,7 @@ type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never
   : never;
 
 /** The options that only some of the built-in models take. */
-export type OwnOptions = Intersected<(typeof BUILT_IN)[number]['options']>;
+type OwnOptions = Intersected<(typeof BUILT_IN)[number]['options']>;
 
 /** The options that only some models take, those of plugins included. */
 export function ownOptions(): OwnOptions {

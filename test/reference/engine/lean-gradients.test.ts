@@ -284,7 +284,7 @@ const operations: [string, number[], Operation][] = [
     (e) => {
       const terms = lossTerms(e, [1, 5], e.tf.tensor2d([0, 0, 1, 1, 0], [1, 5]));
       const taskOfPlace = index(e, 0, 0, 1, 1, 2);
-      return (x) => flatTaskLosses(e, x as tfjs.Tensor2D, terms, taskOfPlace, 3);
+      return (x) => flatTaskLosses(e, x as tfjs.Tensor2D, terms, { taskOfPlace, taskCount: 3 });
     },
   ],
 ];

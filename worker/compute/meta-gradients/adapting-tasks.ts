@@ -8,7 +8,8 @@ import type {
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
 import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
-import { sharedFields, variableOf } from '../models/fields.js';
+import { sharedFields } from '../models/fields.js';
+import { variableOf } from '../models/variables.js';
 import { modelPlanOf } from '../models/model-plan.js';
 import { tableRowsOf, type JobTensors } from './passes.js';
 
@@ -89,7 +90,7 @@ function namedFields(job: JobTensors, data: BatchTensors, names: readonly string
   const { engine, spec, dense } = job;
   const { tf } = engine;
   const plan = modelPlanOf(spec, false);
-  const fields = sharedFields(engine, plan, data, tableRowsOf(job), dense);
+  const fields = sharedFields(engine, plan, { data, rows: tableRowsOf(job), trunk: dense });
   if (fields === null) throw new Error('the model has no features');
   const places = featureNamesOf(spec);
   const width = spec.tableRowWidth;

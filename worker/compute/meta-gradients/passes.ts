@@ -5,7 +5,8 @@ import { learnedVariables } from '../../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
 import { placeCountsOf, type BagTensors, type BatchTensors } from '../models/batch-tensors.js';
-import { bagRows, variableOf, type TableRows, type Variables } from '../models/fields.js';
+import { bagRows, type TableRows } from '../models/fields.js';
+import { variableOf, type Variables } from '../models/variables.js';
 import { personalPass, trunkPass } from '../models/forward.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
@@ -89,7 +90,11 @@ export function tableRowsOf({ engine, spec, rows, bags }: JobTensors): TableRows
 
 export function trunkOf(pass: Pass): TrunkPass {
   const { engine, dense } = pass.job;
-  return trunkPass(engine, pass.plan, pass.data, tableRowsOf(pass.job), dense);
+  return trunkPass(engine, pass.plan, {
+    data: pass.data,
+    rows: tableRowsOf(pass.job),
+    trunk: dense,
+  });
 }
 
 export function withTrunk(pass: Pass): RowsWithTrunk {
@@ -97,7 +102,8 @@ export function withTrunk(pass: Pass): RowsWithTrunk {
 }
 
 export function logitsOf({ pass, trunk }: RowsWithTrunk, personal: Variables): tfjs.Tensor2D {
-  return personalPass(pass.job.engine, pass.plan, trunk, pass.job.dense, personal);
+  const { engine, dense } = pass.job;
+  return personalPass(engine, pass.plan, { shared: trunk, trunk: dense, personal });
 }
 
 /** Of each task, `[taskCount]`. */
@@ -106,7 +112,7 @@ export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
   const { taskOfPlace } = data;
   return taskOfPlace === undefined
     ? taskLosses(job.engine, logits, data)
-    : flatTaskLosses(job.engine, logits, data, taskOfPlace, job.taskCount);
+    : flatTaskLosses(job.engine, logits, data, { taskOfPlace, taskCount: job.taskCount });
 }
 
 function taskCountOf({ batches }: BatchInput): number {

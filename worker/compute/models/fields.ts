@@ -13,8 +13,6 @@ import type { ModelPlan } from './model-plan.js';
 import type { StagedPass } from './staged-pass.js';
 import { variableOf, type Variables } from './variables.js';
 
-export { variableOf, type Variables };
-
 /** A range of the fields that are the same function of a row for every task. */
 interface FieldRange {
   readonly first: number;
@@ -32,6 +30,13 @@ export interface TableRows {
   readonly bags: tfjs.Tensor2D | null;
 }
 
+/** The inputs of fields that all tasks share. */
+export interface FieldSource {
+  readonly data: BatchTensors;
+  readonly rows: TableRows;
+  readonly trunk: Variables;
+}
+
 /**
  * The fields that are the same function of a row for every task, `[placeCount, fieldCount * width]`;
  * null if there are none.
@@ -39,17 +44,16 @@ export interface TableRows {
 export function sharedFields(
   engine: Engine,
   plan: ModelPlan,
-  data: BatchTensors,
-  rows: TableRows,
-  trunk: Variables,
+  source: FieldSource,
   range = ALL_FIELDS,
 ): tfjs.Tensor2D | null {
   const { tf } = engine;
   const { spec } = plan;
+  const { data, trunk } = source;
   const { numbers } = data;
   const { placeCount } = placeCountsOf(data);
   const width = spec.tableRowWidth;
-  const parts = tableFields(engine, plan, data, rows, range);
+  const parts = tableFields(engine, plan, source, range);
   // Only categories end a range.
   if (range.end !== null) return parts[0] ?? null;
   if (numbers !== undefined && !plan.hasPersonalNumbers)
@@ -78,8 +82,7 @@ export function bagRows(
 function tableFields(
   engine: Engine,
   { spec }: ModelPlan,
-  data: BatchTensors,
-  { pack, bags }: TableRows,
+  { data, rows: { pack, bags } }: FieldSource,
   { first, end }: FieldRange,
 ): tfjs.Tensor2D[] {
   const { tf } = engine;
@@ -90,7 +93,7 @@ function tableFields(
   const gathered = (from: tfjs.Tensor2D, places: Places): tfjs.Tensor2D =>
     fieldsAt(engine, from, places);
   const placesFrom = (start: number, stop: number): Places =>
-    placesIn(tf, data, tablePlaces, tables.length, start, stop);
+    columnsOf(tf, { places: tablePlaces, count: tables.length }, start, stop);
   const bagStart = Math.max(first, categoryFeatures.length);
   if (bags === null || bagStart >= last) return [gathered(pack, placesFrom(first, last))];
   const { placeCount } = placeCountsOf(data);
@@ -115,18 +118,17 @@ interface Places {
   readonly count: number;
 }
 
-function placesIn(
+/** The columns from `start` up to `stop`. */
+function columnsOf(
   tf: typeof tfjs,
-  data: BatchTensors,
-  tablePlaces: tfjs.Tensor1D,
-  columnCount: number,
+  { places, count: columnCount }: Places,
   start: number,
   stop: number,
 ): Places {
   const count = stop - start;
-  if (count === columnCount) return { places: tablePlaces, count };
-  const { placeCount } = placeCountsOf(data);
-  const byRow = tf.reshape<tfjs.Rank.R2>(tablePlaces, [placeCount, columnCount]);
+  if (count === columnCount) return { places, count };
+  const placeCount = places.size / columnCount;
+  const byRow = tf.reshape<tfjs.Rank.R2>(places, [placeCount, columnCount]);
   const chosen = tf.slice(byRow, [0, start], [placeCount, count]);
   return { places: tf.reshape(chosen, [placeCount * count]), count };
 }
@@ -168,18 +170,12 @@ export interface FieldGroup {
   readonly fieldCount: number;
 }
 
-/** The inputs of the trunk pass; null in the personal pass. */
-export interface FieldSource {
-  readonly data: BatchTensors;
-  readonly rows: TableRows;
-  readonly trunk: Variables;
-}
-
 /** All fields of a model in order: shared ones, with a generated one among them, then personal ones. */
 export function fieldGroups(
   engine: Engine,
   plan: ModelPlan,
   pass: StagedPass,
+  /** Null in the personal pass, which takes shared fields from the trunk pass. */
   source: FieldSource | null,
 ): FieldGroup[] {
   const { spec, generatedPlace } = plan;
@@ -191,10 +187,7 @@ export function fieldGroups(
   const addShared = (name: 'before' | 'shared', fieldCount: number, range: FieldRange): void => {
     if (fieldCount === 0) return;
     const values = pass.ofRows(name === 'shared' ? 'fields' : 'fields.before', () => {
-      const fields =
-        source === null
-          ? null
-          : sharedFields(engine, plan, source.data, source.rows, source.trunk, range);
+      const fields = source === null ? null : sharedFields(engine, plan, source, range);
       if (fields === null) throw new Error('the batch has no shared fields');
       return fields;
     });

@@ -8,11 +8,12 @@ import type * as tfjs from '@tensorflow/tfjs';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import type { Engine } from '../engine/load-engine.js';
-import { placeCountsOf, type BatchTensors } from './batch-tensors.js';
-import type { FieldSource, TableRows, Variables } from './fields.js';
+import { placeCountsOf } from './batch-tensors.js';
+import type { FieldSource } from './fields.js';
 import { forwardFrameOf } from './forward-frame.js';
 import { modelFrameOf } from './model-frame.js';
 import type { ModelPlan } from './model-plan.js';
+import type { Variables } from './variables.js';
 import { personalStage, trunkStage, type StagedPass, type TrunkPass } from './staged-pass.js';
 
 const SHARED_LOGITS = 'logits';
@@ -21,18 +22,12 @@ const SHARED_LOGITS = 'logits';
  * Everything that shared parameters alone decide for a batch, by task; `logits` is the sum of the
  * shared terms.
  */
-export function trunkPass(
-  engine: Engine,
-  plan: ModelPlan,
-  data: BatchTensors,
-  rows: TableRows,
-  trunk: Variables,
-): TrunkPass {
+export function trunkPass(engine: Engine, plan: ModelPlan, source: FieldSource): TrunkPass {
   const { tf } = engine;
-  const { taskCount, rowExtent } = placeCountsOf(data);
+  const { taskCount, rowExtent } = placeCountsOf(source.data);
   const byTask: [number, number] = [taskCount, rowExtent];
-  const { pass, handedOver } = trunkStage(tf, plan.personal, trunk, byTask);
-  const terms = termsOf(engine, plan, pass, { data, rows, trunk }).filter(isShared);
+  const { pass, handedOver } = trunkStage(tf, plan.personal, source.trunk, byTask);
+  const terms = termsOf(engine, plan, pass, source).filter(isShared);
   const logits =
     terms.length === 0
       ? tf.zeros<tfjs.Rank.R2>(byTask)
@@ -44,16 +39,18 @@ export function trunkPass(
   };
 }
 
-/**
- * The logits `[taskCount, rowExtent]` of each task under its own variables. `trunk` holds the
- * shared variables above the first personal block.
- */
+export interface PersonalSource {
+  readonly shared: TrunkPass;
+  /** The shared variables above the first personal block. */
+  readonly trunk: Variables;
+  readonly personal: Variables;
+}
+
+/** The logits `[taskCount, rowExtent]` of each task under its own variables. */
 export function personalPass(
   engine: Engine,
   plan: ModelPlan,
-  shared: TrunkPass,
-  trunk: Variables,
-  personal: Variables,
+  { shared, trunk, personal }: PersonalSource,
 ): tfjs.Tensor2D {
   const pass = personalStage(plan.personal, shared, trunk, personal);
   const logits = pass.ofRows(SHARED_LOGITS, () => {

@@ -91,8 +91,7 @@ export function flatTaskLosses(
   { tf, kernels }: Engine,
   logits: tfjs.Tensor2D,
   terms: LossTerms,
-  taskOfPlace: tfjs.Tensor1D,
-  taskCount: number,
+  { taskOfPlace, taskCount }: { readonly taskOfPlace: tfjs.Tensor1D; readonly taskCount: number },
 ): tfjs.Tensor1D {
   return tf.customGrad((input, save) => {
     const z = input as tfjs.Tensor2D;
