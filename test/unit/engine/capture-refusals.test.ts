@@ -198,7 +198,7 @@ describe('a capture refuses', () => {
       capture(engine, (at: Tensor) => at, input, { name: 'inner' });
       return input;
     });
-    expect(report.what).toMatch(/begins while another one records/);
+    expect(report.what).toMatch(/begins while another one is recording/);
   });
 
   test('results that are no tensors', () => {
