@@ -9,7 +9,7 @@ import type { SweepPlan } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
+import { toldBy, type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
 import {
@@ -49,10 +49,12 @@ export function trialWork(
     signal: AbortSignal,
   ): Promise<TrainingState> => {
     const startFrom = await startFromRun(run, { resume: true }, context);
+    const runId = run.config.run;
+    const ofTrial = toldBy({ runId }, sink);
     const { state } = await train({
-      ...{ ...run, ...shared, signal, stopAtOuterStep, sink },
-      runId: run.config.run,
-      checkpoints: checkpointsOf(run, { ...context, sink }),
+      ...{ ...run, ...shared, signal, stopAtOuterStep, runId },
+      sink: ofTrial,
+      checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
       resume: true,
       ...(startFrom === null ? {} : { startFrom }),
     });

@@ -2,6 +2,7 @@
 
 import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { toldBy } from '../../shared/events/run-events.js';
 import { serveQueueBoard } from '../dashboard/queue-board.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
@@ -66,6 +67,8 @@ export async function trainOn(
   context: RunContext,
 ): Promise<TrainingOutcome> {
   const { config, store, spec } = run;
+  // The global arm of an evaluation is a run with its own name.
+  const sink = toldBy({ runId: config.run }, context.sink);
   const startFrom = await startFromRun(run, start, context);
   return train({
     config,
@@ -74,12 +77,12 @@ export async function trainOn(
     storeAddress: storeAddressOf(config),
     spec,
     dispatcher: dispatch.dispatcher,
-    checkpoints: checkpointsOf(run, context),
+    checkpoints: checkpointsOf(run, { ...context, sink }),
     resume: start.resume,
     fresh: start.fresh,
     ...(startFrom === null ? {} : { startFrom }),
     clock: context.clock,
-    sink: context.sink,
+    sink,
     signal: context.signal,
   });
 }

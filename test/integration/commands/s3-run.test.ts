@@ -17,6 +17,7 @@ import {
   type S3Buckets,
 } from '../../fixtures/stores/s3-buckets.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
 
 const BUCKET = 'adgroups';
 
@@ -90,6 +91,15 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     expect(await bucket.list('remote/')).toEqual(
       expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
     );
+    const log = await bucket.get('remote/events/events-000001.ndjson');
+    const lines = Buffer.from(log?.bytes ?? [])
+      .toString('utf8')
+      .trimEnd()
+      .split('\n');
+    const kinds = lines.map((line) => parseEventLine(line).kind);
+    expect(kinds.filter((kind) => kind === 'outer-step').length).toBeGreaterThanOrEqual(8);
+    expect(kinds).toContain('run-finished');
+    expect(kinds.at(-1)).toBe('report-written');
     worker.signal('SIGTERM');
     expect((await worker.ended).exitCode).toBe(0);
   });
