@@ -1,6 +1,6 @@
 /**
- * What a checkpoint is on disk: a manifest that names immutable blobs, and `latest.json` that names
- * the manifest. Written last, so whatever is named is there.
+ * A checkpoint on disk: a manifest that names immutable blobs, and `latest.json` that names the manifest.
+ * A name is written after what it names, so everything that is named exists.
  */
 
 import { createHash } from 'node:crypto';
@@ -18,11 +18,11 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
 
 const TableSchema = z.strictObject({
-  /** A feature, or `STAGE/FEATURE` for the optimizer's. */
+  /** The feature, or `STAGE/FEATURE` for a table of the optimizer. */
   name: z.string().min(1),
   rowCount: count,
   width: count,
-  /** In order of rows, without gaps; each holds one tensor `rows` `[rowCount, width]`. */
+  /** In order of rows, without gaps. Each holds one tensor `rows` `[rowCount, width]`. */
   pieces: z.array(z.strictObject({ firstRow: count, rowCount: count, blob: BlobRefSchema })),
 });
 
@@ -31,12 +31,15 @@ export const CheckpointManifestSchema = z.strictObject({
   run: z.string().min(1),
   outerStep: count,
   created: z.iso.datetime(),
-  /** Drawn by the coordinator that wrote it: two that write the same state are told apart. */
+  /**
+   * Drawn by the coordinator that wrote it, so that two that write the same state can be told
+   * apart.
+   */
   coordinator: z.uuid(),
   configHash: z.string(),
-  /** The part of the config that the hash covers, to say what differs. */
+  /** The part of the config that the hash covers, so that differences can be shown. */
   decidingConfig: z.record(z.string(), z.json()),
-  /** Of the task store. */
+  /** The digest of the task store. */
   storeDigest: z.string(),
   metaParametersDigest: sha256,
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
@@ -51,7 +54,7 @@ const LatestSchema = z.strictObject({
   formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
   outerStep: count,
   manifest: z.string().startsWith(MANIFEST_KEY_PREFIX),
-  /** Of the manifest's bytes. */
+  /** The digest of the manifest's bytes. */
   sha256,
 });
 export type LatestPointer = z.infer<typeof LatestSchema>;
@@ -79,8 +82,8 @@ export function encodeManifest(manifest: CheckpointManifest): {
 }
 
 /**
- * @throws QianmoError `data` when the bytes are damaged, `environment` when another version of the
- *   program wrote them.
+ * @throws QianmoError `data` if the bytes are damaged, `environment` if another version of the program
+ *   wrote them.
  */
 export function parseManifest(bytes: Uint8Array, where: string): CheckpointManifest {
   return parsed(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
@@ -94,13 +97,13 @@ const MANIFEST_KEY = new RegExp(
   `^${MANIFEST_KEY_PREFIX}(\\d{${OUTER_STEP_DIGITS},})-[0-9a-f]{8}\\.json$`,
 );
 
-/** The outer step that a key names; null for what is no manifest of ours. */
+/** The outer step that a key names; null if the key is not that of a manifest. */
 export function outerStepOfKey(key: string): number | null {
   const step = MANIFEST_KEY.exec(key)?.[1];
   return step === undefined ? null : Number(step);
 }
 
-/** Whether the bytes are those whose digest begins the name after the step. */
+/** Whether the bytes have the digest whose beginning is in the name after the step. */
 export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
   return key.endsWith(`-${digestOfBytes(bytes).slice(0, 8)}.json`);
 }

@@ -1,7 +1,7 @@
 /**
- * Finds the newest checkpoint that is whole: from `latest.json` to its manifest to its blobs, each
- * verified; where one is damaged, the manifest before it. Never another run's, never a silent start
- * from nothing.
+ * Finds the newest complete checkpoint: from `latest.json` to its manifest to its blobs, each of which is
+ * verified. If one is damaged, the manifest before it is tried. A checkpoint of another run is never
+ * used, and a run never silently starts from nothing.
  */
 
 import { configDifferences } from '../../shared/config/run-config.js';
@@ -27,7 +27,7 @@ import {
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 
-/** What a checkpoint must have been made from to be of use. */
+/** What a checkpoint must have been made from to be usable. */
 export interface CheckpointIdentity {
   readonly runName: string;
   readonly configHash: string;
@@ -45,22 +45,22 @@ interface FoundCheckpoint {
 }
 
 interface CheckpointSearch {
-  /** Null when nothing was ever written. */
+  /** Null if nothing was ever written. */
   readonly found: FoundCheckpoint | null;
-  /** Version of `latest.json` before the search; null when it is not there. */
+  /** Version of `latest.json` before the search; null if it does not exist. */
   readonly latestEtag: string | null;
-  /** Whether `latest.json` names what was found. */
+  /** Whether `latest.json` names the checkpoint that was found. */
   readonly isLatest: boolean;
-  /** Keys of the manifests that could not be used. */
+  /** The keys of manifests that could not be used. */
   readonly damagedKeys: readonly string[];
 }
 
-/** A reader may meet the retention of a run that goes on; it starts over this often. */
+/** Retention of a running run may interfere with a reader, which then starts over this often. */
 const SEARCH_ATTEMPTS_MAX = 5;
 
 /**
- * @throws QianmoError `usage` when the checkpoint is of another config, run or task store; `data`
- *   when there are checkpoints and none is whole.
+ * @throws QianmoError `usage` if the checkpoint belongs to another config, run or task store; `data` if
+ *   there are checkpoints and none is complete.
  */
 export async function findLatestCheckpoint(
   store: ObjectStore,
@@ -75,7 +75,7 @@ export async function findLatestCheckpoint(
     const isUndisturbed = (await store.get(LATEST_KEY))?.etag === latest?.etag;
     const isClean = result.isLatest || result.warnings.length === 0;
     if (!isClean && !isUndisturbed && attempt < SEARCH_ATTEMPTS_MAX) continue;
-    // A failure of kind `data` lists them itself.
+    // A failure of kind `data` lists the warnings itself.
     if (result.failure?.kind !== 'data') result.warnings.forEach((warning) => sink(warning));
     if (result.failure !== null) throw result.failure;
     return { ...result, latestEtag: latest?.etag ?? null };
@@ -149,7 +149,7 @@ class Search {
     };
   }
 
-  /** Newest first; not those of an earlier start that had come further than the latest. */
+  /** Newest first, without those of an earlier start that are beyond the latest. */
   async #candidateKeys(pointer: LatestPointer | null): Promise<string[]> {
     const outerStepMax = pointer?.outerStep ?? Number.POSITIVE_INFINITY;
     return (await this.#store.list(MANIFEST_KEY_PREFIX))
@@ -169,7 +169,7 @@ class Search {
     }
   }
 
-  /** Null, with a warning, when it is damaged or incomplete. */
+  /** Null, with a warning, if the checkpoint is damaged or incomplete. */
   async #tryToRead(key: string, digest: string | null): Promise<FoundCheckpoint | null> {
     try {
       return await this.#read(key, digest);
@@ -191,7 +191,7 @@ class Search {
         : digestOfBytes(object.bytes) === digest;
     const manifest = parseManifest(object.bytes, where);
     if (!isIntact) throw damaged('the manifest was changed after it was written');
-    // Another run's tensors are not worth reading: it is refused whatever they are.
+    // A checkpoint of another run is refused, so its tensors need not be read.
     if (refusalOf(manifest, this.#identity, where) !== null)
       return { state: emptyStateOf(manifest), manifest, manifestKey: key };
     const state = await readTensors(manifest, new ObjectBlobStore(this.#store), where, this.#part);
@@ -202,7 +202,7 @@ class Search {
     return { state, manifest, manifestKey: key };
   }
 
-  /** @throws the cause when it is no damage. */
+  /** @throws the cause if it is not damage. */
   #warnDamaged(part: 'pointer' | 'checkpoint', key: string, cause: unknown): void {
     const reason = damageOf(cause);
     const address = this.#addressOf(key);
@@ -225,7 +225,7 @@ class Search {
   }
 }
 
-/** What is wrong with a checkpoint; whatever is not damage is thrown on. */
+/** Describes the damage of a checkpoint. Other failures are thrown again. */
 function damageOf(cause: unknown): string {
   if (cause instanceof BlobMissingError) return `${blobKeyOf(cause.ref)} is not there`;
   if (!(cause instanceof QianmoError) || cause.kind !== 'data') throw cause;
@@ -246,7 +246,7 @@ function emptyStateOf(manifest: CheckpointManifest): TrainingState {
   };
 }
 
-/** Why a checkpoint must not be used by this run; null when it may. */
+/** The reason why this run must not use a checkpoint; null if it may. */
 function refusalOf(
   manifest: CheckpointManifest,
   identity: CheckpointIdentity,

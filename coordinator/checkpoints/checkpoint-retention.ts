@@ -1,6 +1,6 @@
 /**
- * Removes checkpoints that are no longer wanted: the manifest first, then the blobs that only it
- * named. Touches nothing that checkpoints did not write.
+ * Removes checkpoints that are not wanted any more: the manifest first, then the blobs that only it named.
+ * Touches only what checkpoints have written.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -15,24 +15,24 @@ import {
 } from './checkpoint-manifest.js';
 
 interface Retention {
-  /** Just written by this coordinator, and what `latest.json` names. */
+  /** The checkpoint that this coordinator has just written, which `latest.json` names. */
   readonly latestKey: string;
   /** Checkpoints kept, the latest included. */
   readonly kept: number;
   /**
-   * Manifests that were there when this coordinator began, and its own. Any other may be that of a
-   * coordinator that has taken over since, about to become the latest.
+   * Manifests that existed when this coordinator began, and its own. Any other may belong to a
+   * coordinator that has taken over since and may be about to become the latest.
    */
   readonly knownKeys: ReadonlySet<string>;
-  /** Those that could not be read. */
+  /** Manifests that could not be read. */
   readonly damagedKeys: ReadonlySet<string>;
 }
 
 /**
- * Keeps the latest and the newest of earlier outer steps. Others of the same or a later step were
- * left by failed attempts or by an earlier start of the run: they go too.
+ * Keeps the latest and the newest of earlier outer steps. Others of the same or a later step were left by
+ * failed attempts or by an earlier start of the run, and are removed too.
  *
- * A process killed between manifest and blobs leaves blobs behind; they cost space and nothing else.
+ * A process killed between manifest and blobs leaves blobs behind, which only cost space.
  */
 export async function removeOldCheckpoints(
   store: ObjectStore,
@@ -60,7 +60,7 @@ export async function removeOldCheckpoints(
   for (const blob of unwanted.values()) await store.delete(blobKeyOf(blob));
 }
 
-/** None when the manifest is damaged or gone: what it named is not known. */
+/** Empty if the manifest is damaged or gone, since the blobs it named are not known. */
 async function blobsNamedBy(store: ObjectStore, key: string): Promise<BlobRef[]> {
   const object = await store.get(key);
   if (object === null) return [];

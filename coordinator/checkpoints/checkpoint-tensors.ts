@@ -1,6 +1,6 @@
 /**
- * A training state as blobs and back, bit for bit: dense tensors in one blob, tables in pieces of
- * rows, so that a piece that has not changed is not written again.
+ * Converts a training state to blobs and back, bit for bit. Dense tensors are in one blob, tables in
+ * pieces of rows, so that a piece that has not changed is not written again.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -18,7 +18,7 @@ import type { TrainingState } from './training-state.js';
 type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
 type StoredTensors = Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>;
 
-/** Which part of a checkpoint to read; `meta` leaves the optimizer's tables where they are. */
+/** The part of a checkpoint to read. `meta` does not read the tables of the optimizer. */
 export type CheckpointPart = 'all' | 'meta';
 
 export async function writeTensors(
@@ -64,8 +64,8 @@ async function writeTables(
 }
 
 /**
- * @throws QianmoError `data` when a blob is damaged or does not fit the manifest;
- *   BlobMissingError when one is gone.
+ * @throws QianmoError `data` if a blob is damaged or does not fit the manifest; BlobMissingError if one
+ *   is gone.
  */
 export async function readTensors(
   manifest: CheckpointManifest,

@@ -1,7 +1,7 @@
 /**
- * The checkpoints of one run in an object store. Blobs first, then a manifest that names them, then
- * `latest.json`, replaced only while it is the version this coordinator knows: of two coordinators
- * of one run, the one that was given up cannot overwrite the other.
+ * Writes the checkpoints of one run to an object store: blobs first, then a manifest that names them, then
+ * `latest.json`. The latter is replaced only while it is the version that this coordinator knows, so that
+ * of two coordinators of one run, the abandoned one cannot overwrite the other.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -35,7 +35,7 @@ import type { TrainingState } from './training-state.js';
 const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export interface CheckpointsOptions extends CheckpointIdentity {
-  /** Holds this run's checkpoints and nothing else. */
+  /** A store for the checkpoints of this run and nothing else. */
   readonly store: ObjectStore;
   /** Checkpoints kept, the latest included. */
   readonly kept: number;
@@ -46,7 +46,7 @@ export interface CheckpointsOptions extends CheckpointIdentity {
 
 export interface CheckpointReceipt {
   readonly address: string;
-  /** Of the meta-parameters. */
+  /** The digest of the meta-parameters. */
   readonly digest: string;
 }
 
@@ -57,17 +57,17 @@ export interface SavedMetaParameters extends CheckpointReceipt {
 
 export interface Checkpoints {
   /**
-   * Writes a checkpoint and removes the oldest. A state that is there already is not written again.
-   * Without a call of `latest` before, the run starts again over whatever is there.
+   * Writes a checkpoint and removes the oldest. A state that is already stored is not written again.
+   * Without an earlier call of `latest`, the run replaces whatever is there.
    *
-   * @throws QianmoError `failed` when another coordinator has taken over the run.
+   * @throws QianmoError `failed` if another coordinator has taken over the run.
    */
   write(state: TrainingState): Promise<CheckpointReceipt>;
   /**
-   * The newest whole checkpoint, null when none was ever written.
+   * The newest complete checkpoint; null if none was ever written.
    *
-   * @throws QianmoError `usage` when it is of another config, run or task store; `data` when there
-   *   are checkpoints and none is whole.
+   * @throws QianmoError `usage` if it belongs to another config, run or task store; `data` if there are
+   *   checkpoints and none is complete.
    */
   latest(): Promise<TrainingState | null>;
 }
@@ -95,9 +95,9 @@ class RunCheckpointStore implements Checkpoints {
   readonly #options: CheckpointsOptions;
   readonly #blobs: ObjectBlobStore;
   readonly #coordinator = randomUUID();
-  /** Version of `latest.json` that this coordinator may replace; undefined until it has looked. */
+  /** Version of `latest.json` that this coordinator may replace; undefined until it was read. */
   #latestEtag: string | null | undefined;
-  /** Sent as `latest.json`: whether it arrived is unknown when the put failed. */
+  /** The bytes sent as `latest.json`. If the put failed, it is not known whether they arrived. */
   #sentLatestBytes: Uint8Array | null = null;
   #last: (CheckpointReceipt & { readonly outerStep: number }) | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
@@ -129,7 +129,7 @@ class RunCheckpointStore implements Checkpoints {
     const last = this.#last;
     if (last?.outerStep === state.outerStep && last.digest === digest) return receiptOf(last);
 
-    // Before the upload: a coordinator that was given up should not fill the store first.
+    // Checked before the upload, so that an abandoned coordinator does not fill the store.
     const latestEtag = await this.#ownLatestEtag();
     const { pieceByteCountMax = CHECKPOINT_PIECE_BYTE_COUNT_MAX } = this.#options;
     const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
@@ -173,7 +173,7 @@ class RunCheckpointStore implements Checkpoints {
     });
   }
 
-  /** Skips blobs that the last checkpoint verified and that are still there. */
+  /** Skips blobs that the last checkpoint verified and that still exist. */
   async #blobWriter(): Promise<(bytes: Uint8Array) => Promise<BlobRef>> {
     const present = new Set(await this.#options.store.list(BLOB_KEY_PREFIX));
     return async (bytes) => {
@@ -198,8 +198,8 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /**
-   * @throws QianmoError `failed` when `latest.json` is neither the version known nor what this
-   *   coordinator sent itself.
+   * @throws QianmoError `failed` if `latest.json` is neither the known version nor what this coordinator
+   *   has sent.
    */
   async #ownLatestEtag(): Promise<string | null> {
     const found = await this.#options.store.get(LATEST_KEY);
@@ -251,7 +251,7 @@ class RunCheckpointStore implements Checkpoints {
     });
   }
 
-  /** The checkpoint is durable by now: what is left over is a warning, not a failure. */
+  /** The checkpoint is durable at this point, so leftovers are a warning and not a failure. */
   async #removeOld(latestKey: string): Promise<void> {
     const { store, kept, sink } = this.#options;
     try {

@@ -1,4 +1,4 @@
-/** All that a run is at one outer step: what a checkpoint holds and what a resume needs. */
+/** The whole state of a run at one outer step. A checkpoint holds it, and a resume starts from it. */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';

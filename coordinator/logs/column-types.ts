@@ -1,4 +1,4 @@
-/** One type for each used column over all files: what holds the values of every one unchanged. */
+/** One type for each used column over all files, which holds the values of every file unchanged. */
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from './duckdb-session.js';
@@ -7,7 +7,7 @@ import type { LogFile } from './log-files.js';
 
 export interface FileColumns {
   readonly file: LogFile;
-  /** The columns that the config uses, in its order. */
+  /** The columns that the config uses, in the order of the config. */
   readonly used: readonly LogColumn[];
 }
 
@@ -16,10 +16,10 @@ const LIST = /\]$/;
 const NESTED = /\]$|^(STRUCT|MAP|UNION)\b/;
 
 /**
- * Reading a later file into the types of the first would round 3.5 to 4 without a word. Types that
- * differ become the wider number, or text whose type is inferred from every row.
+ * Reading a later file into the types of the first would silently round 3.5 to 4. Types that differ
+ * become the wider number, or text whose type is inferred from every row.
  *
- * @throws QianmoError of kind `data` when a column is a list in one file and none in another.
+ * @throws QianmoError of kind `data` if a column is a list in one file and not in another.
  */
 export async function commonColumns(
   files: readonly FileColumns[],

@@ -1,6 +1,6 @@
 /**
- * Whether a compressed log is whole. DuckDB reads as much as there is of a file that was cut short
- * and says nothing, so that half the rows would be missing without a word.
+ * Checks that a compressed log is complete. DuckDB reads as much of a truncated file as there is and
+ * reports nothing, so that rows would be missing silently.
  */
 
 import { createReadStream } from 'node:fs';
@@ -15,11 +15,11 @@ import type { LogFile } from './log-files.js';
 const CHUNK_BYTE_COUNT = 1024 * 1024;
 
 /**
- * Runs beside the reading of the file: gzip is decompressed once more on another thread, Zstandard
- * only walked from block to block. Other files pass at once.
+ * Runs while the file is read. A gzip file is decompressed once more on another thread; of a Zstandard file
+ * only the block headers are read. Other files pass at once.
  *
- * @throws QianmoError of kind `data` when the end is missing or gzip's checksum does not hold;
- *   whatever the signal was aborted with.
+ * @throws QianmoError of kind `data` if the end is missing or the checksum of gzip does not match; the
+ *   reason of the signal if it aborts.
  */
 export async function demandWholeFile(
   file: Pick<LogFile, 'path' | 'name'>,
@@ -52,8 +52,8 @@ const BLOCK_HEADER_BYTE_COUNT = 3;
 const BLOCK_KIND_REPEATED_BYTE = 1;
 
 /**
- * Whether the file is frames of RFC 8878 from end to end. What is no frame at all is left for the
- * reader to refuse.
+ * Whether the file consists of frames of RFC 8878 from start to end. A file without any frame is left for
+ * the reader to refuse.
  */
 async function endsWithFrame(path: string, signal: AbortSignal): Promise<boolean> {
   const file = await open(path, 'r');
@@ -72,7 +72,10 @@ async function endsWithFrame(path: string, signal: AbortSignal): Promise<boolean
   }
 }
 
-/** The offset after the frame, beyond the file's end when it is cut; null when there is no frame. */
+/**
+ * The offset after the frame, which is beyond the end of a truncated file; null if there is no
+ * frame.
+ */
 async function frameEnd(file: FileHandle, start: number): Promise<number | null> {
   const header = await bytesAt(file, start, 5);
   const magic = header.readUInt32LE(0);
@@ -96,7 +99,7 @@ async function frameEnd(file: FileHandle, start: number): Promise<number | null>
   return offset + ((descriptor & 0x04) === 0 ? 0 : 4);
 }
 
-/** Zeros stand for what is beyond the end. */
+/** Reads zeros beyond the end of the file. */
 async function bytesAt(file: FileHandle, offset: number, byteCount: number): Promise<Buffer> {
   const { buffer } = await file.read(Buffer.alloc(byteCount), 0, byteCount, offset);
   return buffer;

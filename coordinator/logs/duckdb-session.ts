@@ -1,6 +1,6 @@
 /**
- * The one DuckDB instance of a prepare: a database file in the temporary folder, bounded memory and
- * threads, stopped by the signal. Translates DuckDB's own failures.
+ * The DuckDB instance of a prepare: a database file in the temporary folder with bounded memory and
+ * threads, stopped by the signal. Translates failures of DuckDB.
  */
 
 import { availableParallelism } from 'node:os';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { DuckDBInstance, type DuckDBConnection, type DuckDBResult } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/base/errors.js';
 
-/** What a stream of results is made of. */
+/** A part of a stream of results. */
 export {
   DuckDBBlobValue,
   DuckDBListVector,
@@ -21,19 +21,19 @@ type Cell = string | number | boolean | null;
 
 export interface DuckSession {
   run(sql: string): Promise<void>;
-  /** All rows; numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
+  /** Returns all rows. Numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
   rows(sql: string): Promise<Cell[][]>;
   /** The first row. */
   row(sql: string): Promise<Cell[]>;
   stream(sql: string): Promise<DuckDBResult>;
-  /** Runs with one thread, so that floating sums have one order. */
+  /** Runs with one thread, so that floating-point sums have one order. */
   inOrder<Value>(work: () => Promise<Value>): Promise<Value>;
   close(): void;
 }
 
-/** Of the configured bound: the rest is for Node, Arrow and what DuckDB does not count. */
+/** DuckDB's share of the bound. The rest is for Node, Arrow and memory that DuckDB does not count. */
 const DUCKDB_MEMORY_SHARE = 0.5;
-/** That rest is never less: measured on ten million rows of a hundred thousand tasks. */
+/** The least rest, as measured on ten million rows of a hundred thousand tasks. */
 const MEMORY_MIB_BESIDE_DUCKDB = 320;
 const DUCKDB_MEMORY_MIB_MIN = 96;
 const MEMORY_MIB_PER_THREAD = 128;
@@ -69,7 +69,7 @@ export async function openDuckSession(
   signal.addEventListener('abort', interrupt);
   // The probe side of a join keeps its order: rows stay in order of reading without a sort.
   await connection.run("SET disabled_optimizers = 'join_order,build_side_probe_side'");
-  // Nobody opens the database again: closing would compress and write all of it for as long as
+  // The database is not opened again. Closing it would compress and write all of it, for as long as
   // the logs took to read, in yet more memory and with the event loop blocked.
   await connection.run('PRAGMA disable_checkpoint_on_shutdown');
   await connection.run("SET TimeZone = 'UTC'").catch(() => undefined);

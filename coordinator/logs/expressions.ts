@@ -1,5 +1,5 @@
 /**
- * SQL expressions of a config: which columns they name, and what type a text column has for them.
+ * Analyses the SQL expressions of a config: the columns that they name and the type of each text column.
  * Types are inferred from every row, never from a sample, so that `rating >= 4` cannot round 3.5.
  */
 
@@ -16,8 +16,8 @@ export interface ConfigExpression {
 }
 
 /**
- * Columns that an expression names, as written.
- * @throws QianmoError of kind `usage` when it is not one SQL expression.
+ * The columns that an expression names, as written.
+ * @throws QianmoError of kind `usage` if it is not a single SQL expression.
  */
 export async function columnsNamedIn(
   expression: ConfigExpression,
@@ -26,7 +26,7 @@ export async function columnsNamedIn(
   const [text] = await session.row(
     `SELECT CAST(json_serialize_sql(${literal(`SELECT (${expression.sql})`)}) AS VARCHAR)`,
   );
-  // DuckDB's own JSON of the parsed statement; walked below without trusting its shape.
+  // DuckDB's JSON of the parsed statement. Nothing is assumed about its shape below.
   const parsed = JSON.parse(String(text)) as {
     error: boolean;
     error_message?: string;
@@ -61,8 +61,8 @@ export function badExpression(expression: ConfigExpression, found: string): Qian
 }
 
 /**
- * SQL by which expressions see a column: `c3` of `raw` cast to the type that its text has.
- * A whole number, a number or a truth value only when all its rows (up to `exceptionCountMax`) are.
+ * SQL for a column as expressions see it: `c3` of `raw` cast to the type of its text. The type is a whole
+ * number, a number or a truth value only if all rows (but for `exceptionCountMax`) have it.
  */
 export async function typedColumnSql(
   column: LogColumn,
@@ -92,7 +92,7 @@ export async function typedColumnSql(
 
 /**
  * The type of an expression over the view `typed_logs`.
- * @throws QianmoError of kind `usage` with DuckDB's words when it does not bind.
+ * @throws QianmoError of kind `usage` with the message of DuckDB if it does not bind.
  */
 export async function typeOfExpression(
   expression: ConfigExpression,
@@ -109,7 +109,7 @@ export async function typeOfExpression(
   }
 }
 
-/** @throws QianmoError of kind `usage` when it does not bind, or is a condition of a wrong type. */
+/** @throws QianmoError of kind `usage` if it does not bind, or if a condition is not a truth value. */
 export async function demandUsable(
   expression: ConfigExpression,
   session: DuckSession,

@@ -1,4 +1,4 @@
-/** The columns of the logs: their names and types, and the search for the one a config names. */
+/** The columns of the logs: their names and types, and the search for a column that a config names. */
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { nearestName } from '../../shared/base/nearest-name.js';
@@ -8,19 +8,19 @@ import { literal } from './sql.js';
 
 export interface LogColumn {
   readonly name: string;
-  /** DuckDB's type where the file has one; null where it is text whose type must be inferred. */
+  /** DuckDB's type if the file has one; null for text whose type must be inferred. */
   readonly type: string | null;
 }
 
 const JSON_SAMPLE_LINES = 1000;
 
-/** One physical line a row, whatever the compression: U+001F occurs in no well-formed text log. */
+/** Reads each physical line as a row, whatever the compression. U+001F occurs in no well-formed log. */
 export function linesOf(file: LogFile, limits = ''): string {
   return `read_csv(${literal(file.path)}, columns = {'line': 'VARCHAR'}, auto_detect = false,
     header = false, delim = chr(31), quote = '', escape = '', buffer_size = 8388608${limits})`;
 }
 
-/** @throws QianmoError of kind `data` when the file cannot be read or has no header. */
+/** @throws QianmoError of kind `data` if the file cannot be read or has no header. */
 export async function columnsOf(file: LogFile, session: DuckSession): Promise<LogColumn[]> {
   try {
     switch (file.format) {
@@ -70,7 +70,7 @@ async function headerColumns(
   return names.map((name) => ({ name, type: null }));
 }
 
-/** Fields of one line, quoted by `"` where they hold the separator; `""` is a quote within. */
+/** The fields of one line, quoted by `"` if they contain the separator; `""` is a quote within. */
 function splitHeader(line: string, separator: string): string[] {
   const fields: string[] = [];
   let field = '';

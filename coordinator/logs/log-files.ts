@@ -1,6 +1,6 @@
 /**
- * Which files the logs are: paths, folders, globs and `s3://` addresses made into a sorted list of
- * local files with their formats, and the fingerprint of their content.
+ * Finds the files of the logs. Turns paths, folders, globs and `s3://` addresses into a sorted list of
+ * local files with their formats, and computes the fingerprint of their content.
  */
 
 import { createHash } from 'node:crypto';
@@ -18,9 +18,9 @@ import { literal } from './sql.js';
 type LogFormat = 'csv' | 'tsv' | 'jsonl' | 'parquet';
 
 export interface LogFile {
-  /** Local path, where DuckDB reads it. */
+  /** The local path that DuckDB reads. */
   readonly path: string;
-  /** As the user knows it: the path or `s3://` address. */
+  /** The name that the user knows: the path or `s3://` address. */
   readonly name: string;
   readonly format: LogFormat;
   readonly byteCount: number;
@@ -73,7 +73,7 @@ export async function findLogFiles(
     for (const { name, path } of matches) found.set(name, path);
   }
   const files: LogFile[] = [];
-  // One after another: thousands of files at once would be more than a process may have open.
+  // One after another, since thousands of files at once exceed the number that a process may open.
   for (const name of [...found.keys()].sort())
     files.push(await logFileOf(name, found.get(name) ?? name, data.format));
   return files;
@@ -143,7 +143,7 @@ async function globbed(pattern: string, session: DuckSession): Promise<Match[]> 
   return rows.map(([file]) => ({ name: String(file), path: String(file) })).filter(isVisible);
 }
 
-/** Engines leave markers such as `_SUCCESS` and `.part.crc` beside their output. */
+/** Engines write markers such as `_SUCCESS` and `.part.crc` beside their output. */
 function isVisible({ name }: Match): boolean {
   return !/^[._]/.test(basename(name));
 }

@@ -1,6 +1,6 @@
 /**
  * Reads the logs once into DuckDB's table `raw`: the used columns as `c0`, `c1`, ..., in order of
- * reading, so that `rowid` is the number of the row. Lines that are no rows go to `malformed`.
+ * reading, so that `rowid` is the number of the row. Lines that are not rows go to `malformed`.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -19,7 +19,7 @@ import {
 import type { LogFile } from './log-files.js';
 import { identifier, literal } from './sql.js';
 
-/** A column that the config uses, and where it says so. */
+/** A column that the config uses, and the place in the config that names it. */
 export interface ColumnUse {
   readonly name: string;
   readonly configPath: string;
@@ -86,7 +86,7 @@ interface LogSourceColumns extends FileColumns {
   readonly found: readonly LogColumn[];
 }
 
-/** Of each file that has any, by its place. */
+/** For each file that has any, by its place. */
 async function columnsByFile(
   files: readonly LogFile[],
   uses: readonly ColumnUse[],
@@ -102,7 +102,7 @@ async function columnsByFile(
   return sources;
 }
 
-/** Reads, and sees at the same time whether the file is whole. */
+/** Reads the file and checks at the same time that it is complete. */
 async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void> {
   const failed = new AbortController();
   const [reading, wholeness] = await Promise.allSettled([

@@ -1,4 +1,4 @@
-/** The logs' columns as SQL sees them while rows are judged, and what a judged field is. */
+/** The columns of the logs as SQL sees them while rows are judged, and the type of a judged field. */
 
 import type { LogColumn } from './log-columns.js';
 import { literal } from './sql.js';

@@ -1,4 +1,4 @@
-/** Writes one Arrow IPC file batch by batch, hashed on its way, no faster than the disk takes it. */
+/** Writes one Arrow IPC file batch by batch and hashes it, no faster than the disk accepts it. */
 
 import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
@@ -35,12 +35,12 @@ export class ArrowFile {
       if (this.failure !== null) return;
       this.hash.update(bytes);
       this.byteCount += bytes.byteLength;
-      // Copied: the writer's chunk may be a view of a batch that is filled again.
+      // Copied, since the writer's chunk may be a view of a batch that is filled again.
       if (!this.stream.write(Buffer.from(bytes))) await this.drained();
     }
   }
 
-  /** Until the disk took what was written, or never will. */
+  /** Resolves when the disk has accepted what was written, or has failed. */
   private drained(): Promise<void> {
     const { stream } = this;
     return new Promise((resolve) => {
@@ -54,7 +54,7 @@ export class ArrowFile {
     });
   }
 
-  /** @throws QianmoError of kind `environment` when the disk refuses. */
+  /** @throws QianmoError of kind `environment` if the disk refuses. */
   async write(batch: RecordBatch): Promise<void> {
     this.check();
     this.writer.write(batch);

@@ -36,7 +36,7 @@ async function writeDictionary(
       await file.write(batchOf(values, schema));
       values = [];
     };
-    // As bytes: the client's own texts lose a byte order mark at their start.
+    // Read as bytes, since texts of the client lose a byte order mark at their start.
     const result = await session.stream(`SELECT encode(value) FROM ${table} ORDER BY id`);
     for (;;) {
       const chunk = await result.fetchChunk();

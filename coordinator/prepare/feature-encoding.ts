@@ -1,6 +1,6 @@
 /**
- * From values to ids: dictionaries and statistics of the training tasks' rows, and the SQL that
- * encodes every row by them. All accepted rows of training tasks count, also those beyond the caps.
+ * Encodes values as ids. Builds dictionaries and statistics from the rows of training tasks, and the SQL
+ * that encodes every row by them. All accepted rows of training tasks count, even those beyond the caps.
  * The rules of the ids are in `shared/features/encoding-rules.ts`; the row encoder of that folder
  * computes the same ids and numbers without SQL.
  */
@@ -21,12 +21,12 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 /** Distinct bags encoded at a time, so that their lists fit in memory. */
 const BAGS_PER_PASS = 500_000;
 
-/** How one feature is encoded: SQL over `encodable e` and the joins it needs. */
+/** The encoding of one feature: SQL over `encodable e` and the joins that it needs. */
 export interface FeatureEncoding {
   readonly feature: EncodedFeature;
   readonly sql: string;
   readonly join: string | null;
-  /** The table of `value`, `id`, where there is a dictionary. */
+  /** The table of `value` and `id`, if there is a dictionary. */
   readonly dictionaryTable: string | null;
 }
 
@@ -203,7 +203,7 @@ async function numberStatistics(
     wanted.map(({ index }, place) => {
       const mean = Number(found[2 * place]);
       const deviation = Number(found[2 * place + 1]);
-      // A constant column has deviation 0 (or a rounding rest): its scaled values are then 0.
+      // A constant column has deviation 0 (or a rounding error). Its scaled values are then 0.
       return [index, { mean, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation : 1 }];
     }),
   );
@@ -232,7 +232,7 @@ function numberEncoding(
   const { mean, deviation } = moments;
   return {
     feature: { name, kind: 'number', scale, mean, deviation },
-    // Bounded: a held-out value may lie any number of deviations from those that were learned from.
+    // Bounded, since a held-out value may be any number of deviations away from the training values.
     sql: `CAST(least(greatest((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
       -${STORED_SIZE_MAX}::DOUBLE), ${STORED_SIZE_MAX}::DOUBLE) AS FLOAT)`,
     join: null,

@@ -1,6 +1,6 @@
 /**
- * `prepare`: logs to task store. The story in order; every step is in a file of its own.
- * Nothing is left at the store's address or beside it when a step fails.
+ * `prepare` turns logs into a task store. This file runs the steps in order; each is in a file of its own.
+ * If a step fails, nothing is left at the store's address or beside it.
  */
 
 import { createHash } from 'node:crypto';
@@ -47,9 +47,9 @@ interface PrepareOptions {
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
   readonly objectStoreOf: (address: string) => ObjectStore;
-  /** A folder with room for about the size of the logs. */
+  /** A folder with space for about the size of the logs. */
   readonly temporaryFolder: string;
-  /** Writes the store anew even when the one there is of the same logs and config. */
+  /** Writes the store again even if the existing one is of the same logs and config. */
   readonly force?: boolean;
 }
 
@@ -189,7 +189,7 @@ function checkFeatureNames(config: RunConfig): void {
       });
 }
 
-/** What decides the store's content, whatever the paths of logs and store. */
+/** The inputs that decide the content of the store, without the paths of logs and store. */
 async function sourceDigestOf(
   config: RunConfig,
   files: readonly LogFile[],

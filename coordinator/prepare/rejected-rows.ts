@@ -1,4 +1,4 @@
-/** Rows that are refused: counted, bounded, and written with file, line and reason. */
+/** Rejected rows: counts and bounds them, and writes them with file, line and reason. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
 import { writeFile } from 'node:fs/promises';
@@ -14,9 +14,9 @@ export const REJECTS_FILE = 'rejects.jsonl';
 
 interface Reject {
   readonly fileIndex: number;
-  /** From 1; null for Parquet, and where quotes make lines uncountable. */
+  /** The line from 1; null for Parquet, and if quotes make lines uncountable. */
   readonly line: number | null;
-  /** Number in the logs; null for a line that is no row. */
+  /** The number of the row in the logs; null for a line that is not a row. */
   readonly row: number | null;
   readonly reason: string;
 }
@@ -25,7 +25,7 @@ const NAMED_IN_ERROR = 5;
 
 /**
  * The rejects, at most `rejectedRowsMax` of them.
- * @throws QianmoError of kind `data` when there are more, or when there is no other row.
+ * @throws QianmoError of kind `data` if there are more, or if there is no other row.
  */
 export async function collectRejects(
   files: readonly LogFile[],
@@ -130,9 +130,9 @@ function fileOf(row: number, logs: RawLogs): number {
 }
 
 interface LineNumbers {
-  /** Null for Parquet, and where stray quotes make it a guess. */
+  /** Null for Parquet, and if stray quotes would make it a guess. */
   ofRow(row: number): number | null;
-  /** Of a malformed line by DuckDB's number, which counts lines outside quotes only. */
+  /** The line for DuckDB's number of a malformed line, which only counts lines outside quotes. */
   ofRecord(fileIndex: number, duckLine: number): number;
 }
 
@@ -174,8 +174,8 @@ async function lineNumbers(
 }
 
 /**
- * The tables `starts`, lines before which all quotes are closed, and `records`, those of them that
- * became rows, by place. Costs a pass over the file, so it is done only where something is rejected.
+ * Creates the tables `starts`, of lines before which all quotes are closed, and `records`, of those that
+ * became rows, by place. This takes a pass over the file, so it is done only if something is rejected.
  */
 async function numberLines(file: LogFile, fileIndex: number, session: DuckSession): Promise<void> {
   const isJson = file.format === 'jsonl';

@@ -1,6 +1,6 @@
 /**
- * Streams the encoded rows in order of task, gives each its role by its place within the task,
- * leaves out those beyond the caps, and hands whole tasks to the row files.
+ * Streams the encoded rows in order of task, assigns each its role by its place within the task, leaves
+ * out rows beyond the caps, and passes whole tasks to the row files.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -27,11 +27,11 @@ interface PlannedTask {
   readonly split: number;
   readonly rows: number;
   readonly firstSeenTime: number;
-  /** Place of the first query row among the task's rows in order. */
+  /** The place of the first query row among the ordered rows of the task. */
   readonly boundary: number;
   readonly support: number;
   readonly query: number;
-  /** Null where the store's tasks do not differ in it. */
+  /** Null if the tasks of the store do not differ in it. */
   readonly label: number | null;
 }
 
@@ -118,7 +118,7 @@ export async function assembleRows(
   }
 }
 
-/** Grouped rows split by time are taken as they lie: out of order, the future would be support. */
+/** Grouped rows split by time are not sorted. Out of order, future rows would become support. */
 function orderOfTimeDemand(
   { config, placedBySplitFile }: AssemblyPlan,
   planned: readonly PlannedTask[],

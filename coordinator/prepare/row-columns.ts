@@ -1,8 +1,8 @@
-/** Growing typed columns of the rows of one record batch, filled from chunks and used again. */
+/** Growing typed columns for the rows of one record batch. They are filled from chunks and reused. */
 
 export type ColumnKind = 'int' | 'float' | { readonly bag: number };
 
-/** Reads one value of a chunk's column; for a bag, of a place within the row's bag. */
+/** Reads one value of a chunk's column, or for a bag one place of the row's bag. */
 export type ValueOf = (row: number, place: number) => number;
 
 interface ValueColumn {
@@ -46,7 +46,7 @@ export class RowColumns {
     this.rowCount = n + 1;
   }
 
-  /** Puts the rows from `start` on in order of role, time and row. */
+  /** Sorts the rows from `start` on by role, time and row. */
   sortFrom(start: number): void {
     const { row, role, time, rowCount } = this;
     const order = Array.from({ length: rowCount - start }, (_, n) => start + n).sort(
@@ -83,7 +83,7 @@ export class RowColumns {
     return this.time.slice(0, this.rowCount);
   }
 
-  /** Copies, in the order of the kinds; `width` is null for a column of single values. */
+  /** Copies of the columns in the order of the kinds. `width` is null for a column of single values. */
   values(): { width: number | null; values: Int32Array | Float32Array }[] {
     return this.columns.map(({ values, width, isBag }) => ({
       width: isBag ? width : null,

@@ -1,6 +1,6 @@
 /**
- * Writes the row files of a task store: record batches of whole tasks, files of bounded size, each
- * hashed while it is written. Knows the store's columns and nothing of DuckDB.
+ * Writes the row files of a task store: record batches of whole tasks in files of bounded size, each of
+ * which is hashed while it is written. Knows the columns of the store and nothing of DuckDB.
  */
 
 import {
@@ -23,20 +23,20 @@ import { ArrowFile, type StoreFile } from './arrow-file.js';
 import type { RowColumns } from './row-columns.js';
 
 export interface RowFileWriter {
-  /** Where the next batch will lie. */
+  /** The place of the next batch. */
   nextPlace(): Omit<TaskPlace, 'rowOffset'>;
   write(columns: RowColumns): Promise<void>;
-  /** Closes the last file; every file with its size and hash. */
+  /** Closes the last file and returns every file with its size and hash. */
   finish(): Promise<StoreFile[]>;
-  /** Closes without caring for what was written. */
+  /** Closes the file and drops what was written. */
   abandon(): void;
 }
 
 const FILE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 /**
- * @param fileByteCountMax a file takes batches until it holds this much, counted in the batches
- *   themselves: what has reached the disk by then differs from time to time, the store must not.
+ * @param fileByteCountMax a file takes batches until they have this size. Sizes of the batches count, since
+ *   what has reached the disk varies between runs, and the store must not.
  */
 export function rowFileWriter(
   folder: string,

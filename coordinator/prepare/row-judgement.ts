@@ -1,5 +1,6 @@
 /**
- * The view `judged`: what the config makes of each row of the logs, and why a row is refused.
+ * Creates the view `judged`: the fields that the config derives from each row of the logs, and the reason
+ * why a row is refused.
  *
  * Columns: row, kept (passes `where`), key, time, label (where tasks differ in it), clicks and
  * impressions (or a value and its weight), oracle, f0, f1, ... (the features' values before encoding)
@@ -23,7 +24,7 @@ import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
 import { literal } from '../logs/sql.js';
 
-/** Between the values of several task columns; a literal in SQL. */
+/** The separator between the values of several task columns, as an SQL literal. */
 const KEY_SEPARATOR = 'chr(31)';
 export function taskColumnsOf(data: DataConfig): readonly string[] {
   return typeof data.task === 'string' ? [data.task] : data.task;
@@ -43,7 +44,7 @@ function expressionsOf(data: DataConfig): ConfigExpression[] {
   return found;
 }
 
-/** Every column the config uses by name, once, with the place that names it first. */
+/** Every column that the config names, once, with the place that names it first. */
 export async function columnUsesOf(config: RunConfig, session: DuckSession): Promise<ColumnUse[]> {
   const { data } = config;
   const uses: ColumnUse[] = taskColumnsOf(data).map((name) => ({ name, configPath: 'data.task' }));
@@ -62,7 +63,7 @@ export async function columnUsesOf(config: RunConfig, session: DuckSession): Pro
   return uses.filter((use, index) => uses.findIndex(({ name }) => name === use.name) === index);
 }
 
-/** @throws QianmoError of kind `usage` when an expression does not bind or has a wrong type. */
+/** @throws QianmoError of kind `usage` if an expression does not bind or has a wrong type. */
 export async function createJudgedView(
   config: RunConfig,
   columns: readonly LogColumn[],

@@ -1,6 +1,6 @@
 /**
- * The labels of a config as fields of `judged`: clicks and impressions, or a value and its weight,
- * and the known truth. With segments every row has the label of its segment.
+ * Turns the labels of a config into fields of `judged`: clicks and impressions, or a value and its weight,
+ * and the known truth. With segments, every row has the label of its segment.
  */
 
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
@@ -10,7 +10,7 @@ import type { ColumnUse } from '../logs/log-reading.js';
 import { foundIn, type JudgedField, type RawColumns } from '../logs/raw-columns.js';
 import { literal } from '../logs/sql.js';
 
-/** One of the labels a config gives; a row's label index is its place in the list. */
+/** One of the labels of a config. The label index of a row is its place in the list. */
 export interface RowLabel {
   /** Null without segments. */
   readonly segment: string | null;
@@ -43,7 +43,7 @@ function isValue(label: LabelConfig): boolean {
   return 'value' in label || 'valueExpression' in label;
 }
 
-/** Whether tasks of the store say which label they have: else all are of clicks. */
+/** Whether tasks of the store say which label they have. Otherwise all have clicks. */
 export function storesLabels(labels: readonly RowLabel[]): boolean {
   return labels.some(({ segment, loss }) => segment !== null || loss !== 'binary');
 }
@@ -84,7 +84,7 @@ export function labelColumnUsesOf(data: DataConfig): ColumnUse[] {
     : [{ name: segments.column, configPath: 'data.segments.column' }, ...ofLabels];
 }
 
-/** `label` where tasks have several, `clicks`, `impressions`, and `oracle` where it is known. */
+/** `label` if tasks have several, `clicks`, `impressions`, and `oracle` if it is known. */
 export function labelFields(
   data: DataConfig,
   oracleColumn: string | undefined,
@@ -138,7 +138,7 @@ export function labelFields(
   ];
 }
 
-/** Of a value, `clicks` is the value itself: it is standardised once the moments are known. */
+/** For a value, `clicks` is the value itself. It is standardised once the moments are known. */
 function weightedLabel(
   { label, weight: weightColumn }: RowLabel,
   raw: RawColumns,
@@ -220,13 +220,13 @@ function valueOf(
   };
 }
 
-/** A click or none, by a column or a condition. */
+/** A click or no click, by a column or a condition. */
 export type ClickOrNoneLabel = Extract<
   LabelConfig,
   { readonly column: string } | { readonly expression: string }
 >;
 
-/** SQL of whether a row of `typed_logs` was clicked; null where its label is neither 0 nor 1. */
+/** SQL for whether a row of `typed_logs` was clicked; null if its label is neither 0 nor 1. */
 export function clickedSql(label: ClickOrNoneLabel, raw: RawColumns): string {
   if ('expression' in label) return `TRY((${label.expression}))`;
   const number = raw.number(label.column);

@@ -2,7 +2,7 @@
  * The split file: CSV or Parquet with the columns `row` (number of the row in the logs, from 0 in
  * order of reading), `task` (the task's key; values of several task columns joined by U+001F or by
  * `|`) and `role`: train-support, train-query, validation-support, validation-query, test-support
- * or test-query. It fixes every split; rows it does not name are left out, and no row is capped.
+ * or test-query. It fixes every split. Rows that it does not name are left out, and no row is capped.
  * Becomes the table `placed` (row, split 0/1/2, role 0/1).
  */
 
@@ -19,7 +19,7 @@ const ROLES = ['train', 'validation', 'test'].flatMap((split) => [
   `${split}-query`,
 ]);
 
-/** @throws QianmoError of kind `data` when the file does not fit the logs. */
+/** @throws QianmoError of kind `data` if the file does not fit the logs. */
 export async function readSplitFile(
   path: string,
   logs: RawLogs,

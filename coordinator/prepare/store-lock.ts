@@ -1,6 +1,6 @@
 /**
- * One prepare at a time on one store: a small file or object that names the process that writes.
- * A lock whose process is gone is taken over; of another machine's process that cannot be known.
+ * Allows one prepare at a time on a store, by a small file or object that names the writing process. A
+ * lock whose process is gone is taken over. For a process of another machine this cannot be known.
  */
 
 import { readFile, rm, writeFile } from 'node:fs/promises';
@@ -10,11 +10,11 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
 
 interface LockPlace {
-  /** For messages: what to delete when it is stale. */
+  /** The address for messages, which names what to delete if the lock is stale. */
   readonly address: string;
-  /** False when there is a lock already. */
+  /** False if there is a lock already. */
   create(content: string): Promise<boolean>;
-  /** Null when there is no lock. */
+  /** Null if there is no lock. */
   read(): Promise<string | null>;
   remove(): Promise<void>;
 }
@@ -40,7 +40,7 @@ export function fileLock(path: string): LockPlace {
   };
 }
 
-/** Locks nothing where the store ignores conditions on writes. */
+/** Has no effect on a store that ignores conditions on writes. */
 export function objectLock(objects: ObjectStore, key: string): LockPlace {
   return {
     address: `${objects.address}/${key}`,
@@ -54,12 +54,15 @@ export function objectLock(objects: ObjectStore, key: string): LockPlace {
   };
 }
 
-/** Locks that this process holds: after a restart in a container another may have had its id. */
+/**
+ * Locks of this process. After a restart in a container, an earlier process may have had the same
+ * id.
+ */
 const held = new Set<string>();
 const TRIES_MAX = 3;
 
 /**
- * @returns what gives the lock back.
+ * @returns a function that releases the lock.
  * @throws QianmoError of kind `transient` while another prepare holds it.
  */
 export async function lockStore(place: LockPlace): Promise<() => Promise<void>> {
@@ -69,7 +72,7 @@ export async function lockStore(place: LockPlace): Promise<() => Promise<void>> 
       held.add(place.address);
       return async () => {
         held.delete(place.address);
-        // What was done stays done; a lock that could not be removed is taken over later.
+        // The work is complete. A lock that could not be removed is taken over later.
         await place.remove().catch(() => undefined);
       };
     }

@@ -1,6 +1,6 @@
 /**
- * Where the finished store goes: a folder, by rename, or an object store, manifest last. Nothing
- * half-written is ever at the address.
+ * Publishes the finished store: to a folder by a rename, or to an object store with the manifest last. A
+ * partial store is never at the address.
  */
 
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
@@ -14,21 +14,21 @@ import { localPathOf } from '../../shared/tasks/task-store-reader.js';
 import { fileLock, lockStore, objectLock } from './store-lock.js';
 
 export interface StoreTarget {
-  /** The whole store that is already there, or null. */
+  /** The complete store that already exists, or null. */
   present(): Promise<StoreManifest | null>;
-  /** A fresh folder to write into. */
+  /** A new folder to write into. */
   readonly workFolder: string;
-  /** Makes the store in the work folder the one at the address. */
+  /** Publishes the store of the work folder at the address. */
   publish(manifest: StoreManifest): Promise<void>;
-  /** Removes what was not published and gives up the lock. */
+  /** Removes what was not published and releases the lock. */
   discard(): Promise<void>;
 }
 
 /**
- * Locked until it is discarded.
+ * The target is locked until it is discarded.
  *
- * @throws QianmoError of kind `usage` when something that is no store lies at the address,
- *   `transient` while another prepare writes there.
+ * @throws QianmoError of kind `usage` if the address holds something that is not a store, `transient` while
+ *   another prepare writes there.
  */
 export async function openStoreTarget(
   address: string,
@@ -75,7 +75,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         for (const file of manifest.files) await checkFileSize(folder, file);
         return manifest;
       } catch {
-        // Absent or broken: it is written anew either way.
+        // It is absent or broken, and is written again in either case.
         return null;
       }
     },
@@ -106,7 +106,7 @@ async function lockFolder(folder: string): Promise<() => Promise<void>> {
   return lockStore(fileLock(`${folder}${LOCK}`));
 }
 
-/** Of prepares that were killed: while the store is locked nobody else writes beside it. */
+/** Removes leftovers of killed prepares. While the store is locked, nothing else writes beside it. */
 async function removeUnfinished(folder: string): Promise<void> {
   const start = `${basename(folder)}${UNFINISHED}`;
   for (const name of await readdir(dirname(folder)))
@@ -125,12 +125,12 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       try {
         return parseManifest(object.bytes, objects.address).manifest;
       } catch {
-        // Broken: it is written anew.
+        // It is broken and is written again.
         return null;
       }
     },
     async publish(manifest) {
-      // A reader that still holds the old manifest must not meet the new files under it.
+      // A reader that still has the old manifest must not read the new files.
       await objects.delete(MANIFEST_FILE);
       for (const name of [...manifest.files.map((file) => file.name), MANIFEST_FILE])
         await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });

@@ -1,10 +1,10 @@
 /**
- * Which tasks there are, which are held out, and how many rows of each support and query: the table
- * `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, label where tasks
- * differ in it) and the table `encodable` with the good rows of those tasks.
+ * Decides which tasks there are, which are held out, and how many rows of each are support and query.
+ * Creates the table `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, and label
+ * if tasks differ in it) and the table `encodable` with the good rows of these tasks.
  *
  * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
- * `queryRowsMax` of its later part: the rows on both sides nearest to the moment of adaptation.
+ * `queryRowsMax` of its later part, so the rows on both sides are nearest to the moment of adaptation.
  * By hash, rows are ordered by the seeded hash of their number and divided in the same way.
  */
 
@@ -98,7 +98,7 @@ export async function divideTasks(
 async function groupRows(config: RunConfig, labelSql: string, session: DuckSession): Promise<void> {
   const { supportShare, supportRowsMin, supportRowsMax, queryRowsMin, queryRowsMax } =
     config.data.rowSplit;
-  // The early part holds its share, but leaves either side the rows it must have.
+  // The early part gets its share, but each side keeps the rows that it must have.
   const boundary = `greatest(least(greatest(floor(rows * ${supportShare}::DOUBLE + 0.5)::BIGINT,
     ${supportRowsMin}), rows - ${queryRowsMin}), 0)`;
   await session.run(
@@ -173,7 +173,7 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
   });
 }
 
-/** @throws QianmoError of kind `data` when rows of a task do not lie together. */
+/** @throws QianmoError of kind `data` if the rows of a task are not contiguous. */
 async function checkGrouped(session: DuckSession): Promise<void> {
   const [key, row] = await session.row(
     `SELECT key, CAST(first_row AS DOUBLE) FROM

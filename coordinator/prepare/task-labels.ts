@@ -1,6 +1,7 @@
 /**
- * The labels of a store's tasks: that a task has one, that each can be learned, whether it tells rows
- * apart, and the moments by which values are standardised. Reads the tables `task_sizes` and `encodable`.
+ * Checks the labels of a store's tasks: that a task has one label, that each label can be learned and
+ * whether it differs between rows. Computes the moments by which values are standardised. Reads the
+ * tables `task_sizes` and `encodable`.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -10,7 +11,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { storesLabels, type RowLabel } from './row-labels.js';
 import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 
-/** @throws QianmoError of kind `data` when a task has rows of two segments. */
+/** @throws QianmoError of kind `data` if a task has rows of two segments. */
 export async function demandOneLabelPerTask(
   labels: readonly RowLabel[],
   session: DuckSession,
@@ -32,7 +33,7 @@ export async function demandOneLabelPerTask(
 }
 
 /**
- * The labels of the manifest; null where no task needs to say which it has.
+ * The labels of the manifest; null if no task needs to say which label it has.
  *
  * @throws QianmoError of kind `data` for a label that no training task has.
  */
@@ -41,7 +42,7 @@ export async function learnTaskLabels(
   session: DuckSession,
 ): Promise<TaskLabel[] | null> {
   if (!storesLabels(labels)) return null;
-  // Two passes by one thread: the sums have one order.
+  // Two passes by one thread, so that the sums have one order.
   const found = await session.inOrder(() =>
     session.rows(
       `SELECT CAST(label AS DOUBLE), any_value(mean),
@@ -61,14 +62,14 @@ export async function learnTaskLabels(
     learned.push(
       loss === 'binary'
         ? { loss, segment }
-        : // A constant value has deviation 0 (or a rounding rest): it is learned as it is.
+        : // A constant value has deviation 0 (or a rounding error) and is learned as it is.
           { loss, segment, mean, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation : 1 },
     );
   }
   return learned;
 }
 
-/** Each label that is the same in all training rows: nothing can be learned from it. */
+/** Finds labels that are the same in all training rows, from which nothing can be learned. */
 export async function labelsThatNeverDiffer(
   labels: readonly RowLabel[],
   session: DuckSession,

@@ -1,11 +1,11 @@
 /**
- * Builds the rows of a stream from values: each value of a slot is a feature, numbered by first touch;
- * a crossed slot has one for each combination of its slots' values.
+ * Builds the rows of a stream from values. Each value of a slot is a feature, numbered by first occurrence.
+ * A crossed slot has a feature for each combination of the values of its slots.
  */
 
 import type { StreamRows } from './rules/stream-rows.js';
 
-/** A slot of its own values (`of` is null), or the cross of earlier slots, by name. */
+/** A slot with values of its own (`of` is null), or the cross of earlier slots, by name. */
 interface SlotDefinition {
   readonly name: string;
   readonly of: readonly string[] | null;
@@ -13,7 +13,7 @@ interface SlotDefinition {
 
 const DAY_SECONDS = 86_400;
 const SLOTS_MAX = 255;
-/** Between the parts of a feature's key. */
+/** The separator between the parts of a feature's key. */
 const SEPARATOR = '\u001f';
 
 export class StreamBuilder {
@@ -30,7 +30,7 @@ export class StreamBuilder {
     this.#slots = slots;
   }
 
-  /** `values` has the values of each slot that is no cross, by name; none is an empty slot. */
+  /** Takes the values of each slot that is not a cross, by name; no value means an empty slot. */
   add(seconds: number, click: boolean, values: ReadonlyMap<string, readonly string[]>): void {
     const known = new Map<string, readonly string[]>();
     for (const [slot, { name, of }] of this.#slots.entries()) {
@@ -52,7 +52,7 @@ export class StreamBuilder {
     this.#seconds.push(seconds);
   }
 
-  /** @throws when rows are not in the order of time. */
+  /** @throws if rows are not in the order of time. */
   finish(): StreamRows {
     const first = this.#seconds[0] ?? 0;
     const times = Float64Array.from(this.#seconds, (seconds) => (seconds - first) / DAY_SECONDS);

@@ -31,7 +31,7 @@ interface StreamLogOptions {
   readonly temporaryFolder: string;
 }
 
-/** Between the members of a list; in SQL and here. */
+/** The separator between the members of a list, in SQL and here. */
 const MEMBER_SEPARATOR_SQL = 'chr(30)';
 const MEMBER_SEPARATOR = '\u001e';
 const BLOCK_ROWS = 50_000;
@@ -59,7 +59,7 @@ export async function readStreamLog(
   }
 }
 
-/** Label, time, then every slot that is no cross. */
+/** Label, time, then every slot that is not a cross. */
 function expressionsOf(config: StreamConfig): ConfigExpression[] {
   const { data, slots } = config;
   const label = labelOf(config);
@@ -154,7 +154,7 @@ async function demandGoodRows(config: StreamConfig, session: DuckSession): Promi
   });
 }
 
-/** Nothing is refused: rules can be run over such a stream, but there is nothing to learn from it. */
+/** A warning and not a refusal: rules can run over such a stream, but cannot learn from it. */
 function warnOfOneClass({ clicks }: StreamRows, sink: RunEventSink): void {
   const [first] = clicks;
   if (first === undefined || clicks.some((click) => click !== first)) return;

@@ -1,4 +1,4 @@
-/** Cuts pairs of consecutive windows out of a stream, each with what a job needs and no more. */
+/** Cuts pairs of consecutive windows out of a stream, each with only the data that a job needs. */
 
 import { STATE_WIDTH, type LearnedRuleState } from './rules/learned-update.js';
 import type { WindowPair } from './rules/rule-tape.js';
@@ -11,7 +11,10 @@ export interface PairSpan {
   readonly to: number;
 }
 
-/** Pairs (0, 1), (1, 2), ... of windows of `windowRows`; what is left at the end is left out. */
+/**
+ * Pairs (0, 1), (1, 2), ... of windows of `windowRows`. An incomplete window at the end is left
+ * out.
+ */
 export function pairSpans(rowCount: number, windowRows: number): PairSpan[] {
   const spans: PairSpan[] = [];
   for (let from = 0; from + 2 * windowRows <= rowCount; from += windowRows)
@@ -19,7 +22,7 @@ export function pairSpans(rowCount: number, windowRows: number): PairSpan[] {
   return spans;
 }
 
-/** Rows, embedding and state of the features that the pair touches, numbered anew by first touch. */
+/** Rows, embedding and state of the features that the pair touches, renumbered by first occurrence. */
 export function cutPair(
   rows: StreamRows,
   span: PairSpan,

@@ -1,7 +1,7 @@
 /**
- * The loop of a sweep: on each rung train the trials that are left a little further, score them on
- * the validation adgroups, and let the best go on. It decides; how a trial is trained and scored it
- * is told. Scores do not depend on how many trials are under way at once.
+ * The loop of a sweep. On each rung the remaining trials are trained further and scored on the validation
+ * adgroups, and the best continue. Training and scoring are passed in. Scores do not depend on how many
+ * trials run at once.
  */
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
@@ -20,23 +20,23 @@ export type FoundScore = Pick<TrialScore, 'cell' | 'metaDigest'> & {
 };
 
 export interface SweepOptions {
-  /** Empty, or of this sweep as it was stopped. */
+  /** An empty record, or the record of this sweep when it was stopped. */
   readonly record: SweepRecord;
   readonly concurrentTrials: number;
   /** Checkpoints of this many best trials are kept at the end. */
   readonly trialsKept: number;
   /**
-   * Trains the trial from its latest checkpoint to this outer step and scores it there: one that is
-   * further, by whatever hand, is trained anew.
+   * Trains the trial from its latest checkpoint to this outer step and scores it there. A trial whose
+   * checkpoint is beyond this step is trained again from the start.
    *
-   * @throws DivergenceError when it has no score, ever.
+   * @throws DivergenceError if the trial can never have a score.
    */
   readonly runTrial: (
     name: string,
     stopAtOuterStep: number,
     signal: AbortSignal,
   ) => Promise<FoundScore>;
-  /** Removes the trial's checkpoints; done again where it was stopped. */
+  /** Removes the checkpoints of the trial. It is called again if it was interrupted. */
   readonly discard: (name: string) => Promise<void>;
   readonly save: (record: SweepRecord) => Promise<void>;
   readonly sink: RunEventSink;
@@ -44,8 +44,8 @@ export interface SweepOptions {
 }
 
 /**
- * @throws DivergenceError when no trial of a rung has a score; whatever training, scoring and saving
- *   throw, after the other trials under way have stopped.
+ * @throws DivergenceError if no trial of a rung has a score; whatever training, scoring and saving throw,
+ *   after the other running trials have stopped.
  */
 export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
   const { rungs } = options.record;
@@ -64,7 +64,7 @@ export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
   return progress.record;
 }
 
-/** The record as it grows; scores of trials that end at once are saved one after the other. */
+/** The growing record. Scores of trials that end at the same time are saved one after the other. */
 class SweepProgress {
   record: SweepRecord;
   readonly #options: SweepOptions;
@@ -90,7 +90,7 @@ class SweepProgress {
     await this.discardLosers(score.rungIndex);
   }
 
-  /** Who is behind as many as go on cannot overtake them: its checkpoints make room. */
+  /** Removes the checkpoints of trials that can no longer be among those that continue. */
   async discardLosers(rungIndex: number): Promise<void> {
     const { trialsKept, discard } = this.#options;
     const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? trialsKept;
@@ -132,7 +132,7 @@ function demandAScore(record: SweepRecord, rungIndex: number): void {
   });
 }
 
-/** At most `limit` at once; the first failure stops the others, waits for them and is thrown. */
+/** Runs at most `limit` at once. The first failure stops the others, waits for them and is thrown. */
 async function eachOf(
   names: readonly string[],
   limit: number,

@@ -1,7 +1,7 @@
 /**
- * The rungs of a sweep. With successive halving (Jamieson and Talwalkar, AISTATS 2016, algorithm 1;
- * with a factor eta as in Li et al., JMLR 2018) all trials are trained a little, the best of them on,
- * and so forth, each rung eta times as long as the one before. Pure.
+ * The rungs of a sweep. With successive halving (Jamieson and Talwalkar, AISTATS 2016, algorithm 1; with a
+ * factor eta as in Li et al., JMLR 2018), all trials are trained briefly, the best are trained further,
+ * and so on. Each rung is eta times as long as the one before. Pure.
  *
  *   K = rungCount - 1,  trials on rung k: floor(n / eta^k), at least 1
  *   outer steps of a trial by the end of rung k: ceil(R / eta^(K - k)),  R = training.outerSteps
@@ -11,12 +11,12 @@ import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 
 export interface Rung {
-  /** At its end; what earlier rungs trained is included. */
+  /** Outer steps at the end of the rung, including those of earlier rungs. */
   readonly outerSteps: number;
   readonly trialCount: number;
 }
 
-/** @throws QianmoError of kind `usage` when the run is too short for so many rungs. */
+/** @throws QianmoError of kind `usage` if the run is too short for this number of rungs. */
 export function rungsOf(
   trialCount: number,
   outerSteps: number,
@@ -42,14 +42,14 @@ export function rungsOf(
   });
 }
 
-/** Rungs until one trial is left; two at least, or nothing would be halved. */
+/** The number of rungs until one trial is left, at least two. */
 function rungsToOne(trialCount: number, eta: number): number {
   let rungCount = 1;
   for (let left = trialCount; left >= eta; left = Math.floor(left / eta)) rungCount += 1;
   return Math.max(2, rungCount);
 }
 
-/** Outer steps of the whole sweep, when no trial fails. */
+/** The outer steps of the whole sweep if no trial fails. */
 export function outerStepTotal(rungs: readonly Rung[]): number {
   return rungs.reduce(
     (sum, { outerSteps, trialCount }, index) =>
@@ -60,11 +60,11 @@ export function outerStepTotal(rungs: readonly Rung[]): number {
 
 interface ScoredTrial {
   readonly name: string;
-  /** Null: it diverged. */
+  /** Null if it diverged. */
   readonly validationLogloss: number | null;
 }
 
-/** Best first; equal ones in the order of the trials, those that diverged last. */
+/** The best first. Equal ones are in the order of the trials, and those that diverged come last. */
 export function ranked<Scored extends ScoredTrial>(scored: readonly Scored[]): Scored[] {
   return [...scored].sort(
     (a, b) =>

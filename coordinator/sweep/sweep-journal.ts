@@ -1,6 +1,6 @@
 /**
- * Keeps a sweep's record in its output. Replaced only while it is the version this coordinator knows:
- * of two coordinators of one sweep, the later stops the earlier.
+ * Keeps the record of a sweep in its output. It is replaced only while it is the version that this
+ * coordinator knows, so that of two coordinators of one sweep, the later stops the earlier.
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
@@ -10,15 +10,15 @@ import { parseSweepRecord, sweepJson, type SweepRecord } from './sweep-record.js
 const SWEEP_KEY = 'sweep.json';
 
 export interface SweepJournal {
-  /** What was there when it was opened, or the empty record. */
+  /** The record that existed on opening, or the empty record. */
   readonly record: SweepRecord;
-  /** Calls must not overlap. @throws QianmoError `failed` when another coordinator took over. */
+  /** Calls must not overlap. @throws QianmoError `failed` if another coordinator took over. */
   save(record: SweepRecord): Promise<void>;
 }
 
 /**
- * @throws QianmoError `usage` when a sweep is there and nobody said what to do with it, or it is
- *   another.
+ * @throws QianmoError `usage` if there is a sweep and neither resume nor fresh is set, or if it is a
+ *   different sweep.
  */
 export async function openSweepJournal(
   store: ObjectStore,

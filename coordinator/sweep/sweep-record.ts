@@ -1,6 +1,6 @@
 /**
- * A sweep as data: its plan, every score so far, and at the end the best trial. Written after each
- * score, so that a sweep that was stopped goes on; read by the table, the page and other programs.
+ * A sweep as data: its plan, every score so far, and at the end the best trial. It is written after each
+ * score, so that a stopped sweep can continue. The table, the page and other programs read it.
  */
 
 import { createHash } from 'node:crypto';
@@ -12,18 +12,18 @@ import { CellSchema } from '../scoring/evaluation-report.js';
 import { ranked, type Rung } from './rungs.js';
 import type { Trial } from './trials.js';
 
-/** Raised when a field changes meaning or goes away. */
+/** Raised when a field changes its meaning or is removed. */
 const SWEEP_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 
 const TrialScoreSchema = z.strictObject({
   rungIndex: count,
-  /** Trained so far. */
+  /** Outer steps trained so far. */
   outerSteps: count,
-  /** With the best cell; null: the trial diverged. */
+  /** The score with the best cell; null if the trial diverged. */
   validationLogloss: z.number().nullable(),
-  /** Inner steps 0: without adaptation. */
+  /** 0 inner steps mean no adaptation. */
   cell: CellSchema.nullable(),
   metaDigest: z.string().nullable(),
 });
@@ -32,11 +32,11 @@ export const SweepRecordSchema = z.strictObject({
   formatVersion: z.literal(SWEEP_FORMAT_VERSION),
   sweep: z.string(),
   base: z.string(),
-  /** Of everything that decides a score: trials, rungs, evaluation grid, store. */
+  /** The hash of everything that decides a score: trials, rungs, evaluation grid, store. */
   planHash: z.string(),
   storeDigest: z.string(),
   criterion: z.string(),
-  /** What every `validationLogloss` is: `logloss`, or `squared error` of a label of values. */
+  /** The meaning of every `validationLogloss`: `logloss`, or `squared error` for values. */
   loss: z.string(),
   /** Settings tried for every trial at every score. */
   cellsPerTrial: count,
@@ -74,7 +74,7 @@ export interface SweepPlan {
   readonly trials: readonly Trial[];
   readonly rungs: readonly Rung[];
   readonly storeDigest: string;
-  /** Whose tasks score; null where there are none. */
+  /** The segment whose tasks give the score; null if there are no segments. */
   readonly segment: string | null;
   readonly criterion: string;
   readonly loss: string;
@@ -116,7 +116,7 @@ export function sweepJson(record: SweepRecord): string {
   return JSON.stringify(SweepRecordSchema.parse(record), null, 2);
 }
 
-/** @throws QianmoError of kind `data` when the text is not the record of a sweep. */
+/** @throws QianmoError of kind `data` if the text is not the record of a sweep. */
 export function parseSweepRecord(json: string, where: string): SweepRecord {
   let value: unknown;
   try {
@@ -160,7 +160,7 @@ export function rankedOnRung(record: SweepRecord, rungIndex: number): TrialRecor
   return ranked(scored).map(({ trial }) => trial);
 }
 
-/** The trials that a rung is for: all on the first, the best of the one before on the others. */
+/** The trials of a rung: all on the first, and on the others the best of the rung before. */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials;
   const survivors = rankedOnRung(record, rungIndex - 1)
@@ -170,7 +170,7 @@ export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecor
   return record.trials.filter(({ name }) => survivors.includes(name));
 }
 
-/** Who came further is before who did not; on a rung the better score decides. */
+/** All trials. Those that reached a later rung come first; within a rung the better score decides. */
 export function rankedTrials(record: SweepRecord): TrialRecord[] {
   const lastRung = (trial: TrialRecord): number => trial.scores.at(-1)?.rungIndex ?? -1;
   return record.rungs

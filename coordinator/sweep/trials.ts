@@ -1,11 +1,11 @@
-/** From a sweep's grids to its trials: each the config of a run of its own. Pure. */
+/** Turns the grids of a sweep into its trials. Each trial is the config of a run of its own. Pure. */
 
 import { checkedRunConfig } from '../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 
-/** What the sweep set, by path of the run config. */
+/** The values that the sweep sets, by path of the run config. */
 type TrialSettings = Readonly<Record<string, unknown>>;
 
 export interface Trial {
@@ -15,15 +15,15 @@ export interface Trial {
   readonly config: RunConfig;
 }
 
-/** What decides a run, but for what must be the same for all: data, budget and evaluation. */
+/** The sections that can be swept. Data, budget and evaluation must be the same for all trials. */
 const SWEPT_SECTIONS = ['method', 'model', 'seed', 'training'];
 const BUDGET_PATHS = ['training', 'training.outerSteps', 'training.tasksPerOuterStep'];
 
 /**
- * @param base the run config before it was checked: defaults are filled in after the settings
- * @param where names the sweep's file in messages
- * @throws QianmoError of kind `usage` when a path may not be swept, a trial's config is wrong, two
- *   trials are one run, or there are too many.
+ * @param base the run config before it was checked; defaults are filled in after the settings
+ * @param where the name of the sweep's file for messages
+ * @throws QianmoError of kind `usage` if a path may not be swept, a trial's config is wrong, two trials are
+ *   the same run, or there are too many.
  */
 export function planTrials(sweep: SweepConfig, base: unknown, where: string): Trial[] {
   const grids = [sweep.grid].flat();
@@ -88,7 +88,7 @@ function settingsOf(grid: Readonly<Record<string, readonly unknown[]>>): TrialSe
   );
 }
 
-/** The base with its defaults for the sections that it leaves out and the sweep has fields of. */
+/** The base with the defaults of sections that it leaves out and the sweep has fields of. */
 function withSectionsOf(base: unknown, checked: RunConfig, paths: readonly string[]): unknown {
   const sections = paths.flatMap((path) => {
     const fields = path.split('.');

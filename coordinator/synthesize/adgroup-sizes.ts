@@ -1,4 +1,4 @@
-/** How many impressions each adgroup has: a bounded Zipf law whose sum is exactly the log's rows. */
+/** The impressions of each adgroup: a bounded Zipf law whose sum is exactly the rows of the log. */
 
 import { QianmoError } from '../../shared/base/errors.js';
 
@@ -11,9 +11,9 @@ interface SizeLaw {
 
 /**
  * Sizes by rank, largest first: n_r = clamp(C / r^exponent, min, max) with C such that they sum to
- * `rows`. Of few adgroups the largest may have up to four times its fair share.
+ * `rows`. With few adgroups, the largest may have up to four times its fair share.
  * @returns [adgroupCount]
- * @throws QianmoError of kind `usage` when the rows do not suffice
+ * @throws QianmoError of kind `usage` if there are too few rows
  */
 export function zipfSizes(rows: number, adgroupCount: number, law: SizeLaw): Uint32Array {
   if (rows < adgroupCount * law.impressionsMin)
@@ -48,7 +48,7 @@ export function zipfSizes(rows: number, adgroupCount: number, law: SizeLaw): Uin
   return sizes;
 }
 
-/** What rounding left over, one impression each, from the largest adgroup down. */
+/** Distributes what rounding left over, one impression each, from the largest adgroup down. */
 function giveRemainder(sizes: Uint32Array, remainder: number, impressionsMax: number): void {
   let left = remainder;
   while (left > 0)

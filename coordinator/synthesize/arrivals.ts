@@ -1,5 +1,5 @@
 /**
- * Which impressions fall into a stretch of traffic time, in order of time. Impression k of an
+ * Finds the impressions within a stretch of traffic time, in order of time. Impression k of an
  * adgroup with n lies at a random place in the k-th of n equal parts of the adgroup's life (the
  * first at its very start), so any stretch is found without generating what lies before it.
  */
@@ -10,7 +10,7 @@ import type { WorldAdgroups } from './synthetic-world.js';
 /** Only the first `count` entries of each array are valid, and only until the next search. */
 export interface Arrivals {
   readonly count: number;
-  /** Where each arrival lies in the other arrays, in order of time; equal times by adgroup. */
+  /** The place of each arrival in the other arrays, in order of time; equal times are by adgroup. */
   readonly order: Uint32Array;
   readonly trafficTimes: Float64Array;
   readonly adgroups: Uint32Array;
@@ -58,7 +58,7 @@ export function chunkBoundaries(adgroups: WorldAdgroups, chunkCount: number): Fl
   return boundaries;
 }
 
-/** Finds arrivals again and again with the same buffers, which grow to the largest stretch asked. */
+/** Finds arrivals with reused buffers, which grow to the largest stretch requested. */
 export class ArrivalFinder {
   private trafficTimes = new Float64Array(0);
   private adgroupOf = new Uint32Array(0);
@@ -67,7 +67,7 @@ export class ArrivalFinder {
 
   constructor(private readonly adgroups: WorldAdgroups) {}
 
-  /** Arrivals with `from <= traffic time < until`; valid until the next call. */
+  /** Arrivals with `from <= traffic time < until`. They are valid until the next call. */
   between(from: number, until: number): Arrivals {
     const count = this.collect(from, until);
     return {

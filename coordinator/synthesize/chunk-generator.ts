@@ -6,7 +6,7 @@ import { CsvRowWriter, type ChunkRows, type RowSource } from './csv-rows.js';
 /** Fixed, so that gzip bytes and the report's sums depend on nothing but the options. */
 export const ROWS_PER_CHUNK = 65_536;
 
-/** Fast: the log is large, and its digits hardly compress further. */
+/** A fast level, since the log is large and its digits hardly compress further. */
 const GZIP_LEVEL = 1;
 
 export class ChunkGenerator {
@@ -27,7 +27,7 @@ export class ChunkGenerator {
   }
 }
 
-/** Members one after another are one gzip file (RFC 1952, section 2.2). */
+/** Concatenated members form one gzip file (RFC 1952, section 2.2). */
 export function gzipMember(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   // A copy with a buffer of its own: small results of gzipSync lie in Node's shared pool.
   return new Uint8Array(gzipSync(bytes, { level: GZIP_LEVEL }));

@@ -1,13 +1,13 @@
 /**
- * Chunks in order from any number of threads. Threads work a bounded number of chunks ahead of the
- * reader, so memory does not grow with the log.
+ * Yields chunks in order from any number of threads. Threads work a bounded number of chunks ahead of the
+ * reader, so that memory does not grow with the log.
  */
 
 import { Worker } from 'node:worker_threads';
 import { ChunkGenerator } from './chunk-generator.js';
 import type { ChunkRows, RowSource } from './csv-rows.js';
 
-/** Chunks that each thread may have generated or begun beyond the one being written. */
+/** Chunks that each thread may have generated or started beyond the one being written. */
 const CHUNKS_AHEAD_PER_THREAD = 3;
 
 export interface ChunkThreadData {
@@ -26,9 +26,9 @@ export interface ChunkReply {
 }
 
 interface ChunkPoolOptions extends ChunkThreadData {
-  /** With 1 the chunks are generated here, without a thread. */
+  /** With 1, chunks are generated in this thread. */
   readonly threadCount: number;
-  /** The compiled chunk-worker.ts; beside this file when left out. */
+  /** The compiled chunk-worker.ts; by default the one beside this file. */
   readonly threadEntry?: URL;
 }
 
@@ -87,7 +87,7 @@ class ChunkThread {
     const promise = new Promise<ChunkRows>((resolve, reject) => {
       this.waiting.set(chunkIndex, { resolve, reject });
     });
-    // A chunk that nobody waits for any more (the reader stopped) may fail unheard.
+    // After the reader has stopped, the failure of a chunk does not matter.
     promise.catch(() => undefined);
     this.worker.postMessage({ chunkIndex } satisfies ChunkRequest);
     return promise;

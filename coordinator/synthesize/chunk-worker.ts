@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { ChunkReply, ChunkRequest, ChunkThreadData } from './chunk-pool.js';
 import { ChunkGenerator } from './chunk-generator.js';
 
-// What chunk-pool.ts starts this thread with.
+// chunk-pool.ts passes this to the thread.
 const { source, boundaries, compress } = workerData as ChunkThreadData;
 const generator = new ChunkGenerator(source, boundaries, compress);
 

@@ -1,7 +1,7 @@
 /**
  * The true click probability of an impression:
  * logit p = c + b_g + u' a_g / sqrt(8) + profile' M_g + hour + slot + drift.
- * Also who sees an impression and where: users by popularity, slots by weight.
+ * Also draws the user of an impression by popularity and the slot by weight.
  */
 
 import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
@@ -17,7 +17,7 @@ import {
 
 const FIELD_COUNT = PROFILE_FIELDS.length;
 
-/** Impressions per user fall with the square root of the user's rank: the density of count * x^2. */
+/** Impressions per user fall with the square root of the user's rank, as the density of count * x^2. */
 export function drawnUser(impression: number, secondKey: number, userCount: number): number {
   const uniform = impressionDraw(impression, secondKey, DRAWS.user) / UINT32_RANGE;
   return Math.floor(uniform * uniform * userCount);
@@ -72,8 +72,8 @@ export function hourSlotLogit(world: SyntheticWorld, hour: number, slot: number)
 const INTERCEPT_SAMPLE_MAX = 1 << 18;
 
 /**
- * c such that the mean of p over every (rows / sample)-th impression is `meanClickRate`; the sample
- * is all rows of a small log.
+ * The c for which the mean of p over every (rows / sample)-th impression is `meanClickRate`. The sample of a
+ * small log is all of its rows.
  */
 export function solveIntercept(world: SyntheticWorld, meanClickRate: number): number {
   const logits = sampledLogits(world);

@@ -1,4 +1,7 @@
-/** Writes rows of the log as CSV bytes by hand: no objects, no strings, one buffer per chunk. */
+/**
+ * Writes rows of the log directly as CSV bytes, without objects or strings, in one buffer per
+ * chunk.
+ */
 
 import { affinityLogit, drawnSlot, drawnUser, hourSlotLogit } from './click-model.js';
 import { ArrivalFinder, type Arrivals } from './arrivals.js';
@@ -32,7 +35,7 @@ export const CSV_COLUMNS = [
 
 /** p_true is written with 8 decimals and clicks are drawn from what is written, so it is exact. */
 const PROBABILITY_UNITS = 100_000_000;
-/** Keeps what is written away from 0 and 1: p lies in [2.3e-6, 1 - 2.3e-6]. */
+/** Keeps p away from 0 and 1: it is within [2.3e-6, 1 - 2.3e-6]. */
 const LOGIT_MAX = 13;
 /** Longest row: time 10, user 7, profile 10, adgroup text at most 60, rest 20, separators. */
 const ROW_BYTE_COUNT_MAX = 128;
@@ -53,11 +56,11 @@ export interface ChunkSums {
 }
 
 export interface ChunkRows extends ChunkSums {
-  /** A buffer of its own, so that it may be transferred. */
+  /** The bytes have a buffer of their own, so that it can be transferred. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** What the rows need beside the world: its intercept and its texts, in shared memory. */
+/** What the rows need besides the world: its intercept and its texts, in shared memory. */
 export interface RowSource {
   readonly world: SyntheticWorld;
   readonly intercept: number;
@@ -67,7 +70,7 @@ export interface RowSource {
 interface AdgroupTexts {
   /** `adgroup,advertiser,campaign,category,brand,price,` of each adgroup, one after another. */
   readonly bytes: Uint8Array;
-  /** Where each begins: [adgroupCount + 1] */
+  /** The start of each: [adgroupCount + 1] */
   readonly starts: Uint32Array;
 }
 
@@ -115,7 +118,7 @@ function profileTexts(): Uint8Array {
   return texts;
 }
 
-/** Writes any stretch of the log. One per thread: its buffers are used again and again. */
+/** Writes any stretch of the log. Each thread has one, since its buffers are reused. */
 export class CsvRowWriter {
   private readonly finder: ArrivalFinder;
   private readonly profiles = profileTexts();

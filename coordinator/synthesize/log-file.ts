@@ -1,4 +1,4 @@
-/** Files that appear whole or not at all: written beside their place, then renamed into it. */
+/** Writes files that appear whole or not at all: beside their place first, then renamed. */
 
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -10,9 +10,9 @@ function unfinishedPath(path: string): string {
 }
 
 /**
- * Calls `write` with an open file and gives the file its name if all went well; removes it if not.
- * @param shownPath what a failure names, where the path itself is one of several on the way
- * @throws QianmoError of kind `environment` when the file system refuses
+ * Calls `write` with an open file. Gives the file its name on success and removes it on failure.
+ * @param shownPath the path that a failure names, if `path` is an intermediate file
+ * @throws QianmoError of kind `environment` if the file system refuses
  */
 export async function writeWhole(
   path: string,
@@ -47,7 +47,7 @@ export async function placeWhole(
   }
 }
 
-/** Writes all bytes: one call of `FileHandle.write` may write fewer. */
+/** Writes all bytes, since one call of `FileHandle.write` may write fewer. */
 export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let offset = 0; offset < bytes.length;) {
     const { bytesWritten } = await file.write(bytes, offset, bytes.length - offset);

@@ -16,8 +16,8 @@ const TYPES: Readonly<Record<string, string>> = {
 /**
  * Keeps the order of rows.
  *
- * @param shownPath what a failure names
- * @throws QianmoError of kind `environment` when the disk has no room for it
+ * @param shownPath the path that a failure names
+ * @throws QianmoError of kind `environment` if the disk has no space for it
  */
 export async function convertToParquet(
   csvPath: string,

@@ -1,4 +1,4 @@
-/** What a synthesis is asked for and what it reports. */
+/** The options and the report of a synthesis. */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -10,16 +10,16 @@ export type WorldSetting = (typeof WORLD_SETTINGS)[number];
 export const LOG_FORMATS = ['csv', 'csv.gz', 'parquet'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-/** What decides the log: the same world gives the same bytes of CSV. */
+/** The options that decide the log. The same world gives the same bytes of CSV. */
 export interface WorldOptions {
   readonly rows: number;
   readonly setting: WorldSetting;
   /** Mean of the true click probabilities over all rows, in (0, 1). */
   readonly meanClickRate: number;
   readonly seed: number;
-  /** One adgroup per 95 rows (at most a million) when left out. */
+  /** By default one adgroup per 95 rows, at most a million. */
   readonly adgroupCount?: number;
-  /** One user per 10 rows (at most a million) when left out. */
+  /** By default one user per 10 rows, at most a million. */
   readonly userCount?: number;
 }
 
@@ -29,9 +29,9 @@ export interface SynthesisOptions extends WorldOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
-  /** Threads that generate; every core when left out. The bytes do not depend on it. */
+  /** Generating threads, by default one per core. The bytes do not depend on their number. */
   readonly threadCount?: number;
-  /** The compiled chunk-worker.ts; beside chunk-pool.ts when left out. */
+  /** The compiled chunk-worker.ts; by default the one beside chunk-pool.ts. */
   readonly threadEntry?: URL;
 }
 

@@ -19,7 +19,7 @@ const STAGE = 'synthesize';
 
 /**
  * Writes the log and, beside it, `<path>.world.json`. Rows are in order of time. The bytes of CSV
- * depend on the world's options and on nothing else.
+ * depend only on the options of the world.
  * @throws QianmoError of kind `usage` (options out of bounds), `environment` (the file system
  *   refuses) or `interrupted`; there is then no new log.
  */
@@ -54,7 +54,7 @@ export async function synthesize(options: SynthesisOptions): Promise<SynthesisRe
   try {
     await placeWhole(worldPath, (unfinished) => writeFile(unfinished, record));
   } catch (cause) {
-    // A log whose world nobody knows is half of what was asked for.
+    // A log without the record of its world is incomplete.
     await rm(options.path, { force: true });
     throw cause;
   }
@@ -105,7 +105,7 @@ async function writeText(
   return total;
 }
 
-/** Through a CSV beside it: DuckDB reads that faster than rows could be handed to it one by one. */
+/** Goes through a CSV file, which DuckDB reads faster than rows that are passed one by one. */
 async function writeParquet(options: SynthesisOptions, source: RowSource): Promise<ChunkSums> {
   const csvPath = `${options.path}.unfinished.csv`;
   try {

@@ -1,6 +1,6 @@
 /**
- * The synthetic world: every user and adgroup with its true parameters, in shared memory so that
- * threads read one copy. Rows are not here: they follow from the world by pure functions.
+ * The synthetic world: every user and adgroup with its true parameters, in shared memory so that threads
+ * read one copy. Rows are not stored; they follow from the world by pure functions.
  */
 
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
@@ -25,7 +25,7 @@ interface WorldUsers {
   readonly count: number;
   /** u: [count, LATENT_WIDTH] */
   readonly latents: Float32Array;
-  /** Which combination of profile levels: [count] */
+  /** The combination of profile levels: [count] */
   readonly profileCodes: Uint16Array;
 }
 

@@ -172,7 +172,7 @@ function ftrlProximal({ alpha, beta, l1, l2 }: FtrlSettings, featureCount: numbe
 
 /**
  * Adam (Kingma and Ba, ICLR 2015, algorithm 1), lazy: moments of a feature decay and are corrected by
- * how often it was touched, so a rare feature's first step is as large as a frequent one's.
+ * the number of its occurrences, so the first step of a rare feature is as large as that of a frequent one.
  */
 function adam(settings: AdamSettings, featureCount: number): FeatureRule {
   const { rate, firstMomentDecay: b1, secondMomentDecay: b2, epsilon, l2 } = settings;

@@ -1,8 +1,8 @@
 /**
- * The parameters phi of the learned update rule: one vector, and where each part of it lies. Per slot:
- * the log-step by evidence and by age, both piecewise linear in log2; how fast a weight returns to
- * where new features of its slot begin, and evidence is forgotten; that beginning; and how much the
- * slot's embedding counts. For all slots: the matrix of the low-rank part and its forgetting.
+ * The parameters phi of the learned update rule as one vector, and the place of each part in it. Each slot
+ * has a log-step by evidence and by age, both piecewise linear in log2; the initial weight of its new
+ * features; the rates at which weights return to it and evidence is forgotten; and the gain of its
+ * embedding. All slots share the matrix of the low-rank part and the rate at which it is forgotten.
  */
 
 /** Knots of the log-step lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
@@ -11,7 +11,7 @@ export const EVIDENCE_KNOT_DOUBLINGS = 2;
 /** Knots of the log-step's second term lie at ages of 2^0 - 1, 2^3 - 1, 2^6 - 1, ... units. */
 export const AGE_KNOT_COUNT = 6;
 export const AGE_KNOT_DOUBLINGS = 3;
-/** In time scales of the rule. */
+/** The unit of these ages, in time scales of the rule. */
 export const AGE_UNIT = 1 / 4096;
 /**
  * M is this times `F F^T`, F being its part of phi: positive semidefinite, so that the low-rank part can
@@ -24,7 +24,7 @@ const SCALARS_PER_SLOT = 4;
 
 export interface LearnedRuleShape {
   readonly slotCount: number;
-  /** Width of the feature embedding P; 0 leaves out the low-rank part. */
+  /** Width of the feature embedding P; with 0 there is no low-rank part. */
   readonly rank: number;
   /** The unit of ages and decays: the length of the stream that the rule was learned on. */
   readonly timeScaleDays: number;
@@ -76,12 +76,12 @@ interface LikeAdagrad {
   readonly initialSum: number;
 }
 
-/** Decays that training begins with: a time constant of 20 time scales, of z 1. */
+/** Initial decays: a time constant of 20 time scales, and of 1 for z. */
 const INITIAL_LOG_DECAY = -3;
 const INITIAL_SHARED_LOG_DECAY = 0;
 
 /**
- * Begins like AdaGrad. Its sum of squared gradients grows by p (1 - p) a row in expectation, a quarter
+ * The initial parameters act like AdaGrad. Its sum of squared gradients grows by p (1 - p) a row in expectation, a quarter
  * of the evidence of that row, so `log s = log rate - log(initialSum + evidence / 4) / 2` at the knots.
  * Weights begin at 0 and all but stay where they are, the low-rank part is small.
  */

@@ -22,12 +22,12 @@ import {
 import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
 import { sigmoid } from '../../scoring/metrics.js';
 
-/** What the rule measures ages in: the time from the first row of the prior part to its last. */
+/** The unit of ages: the time from the first row of the prior part to its last. */
 export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {
   return times[priorRowCount - 1] ?? 0;
 }
 
-/** The time of a row, in time scales of the rule: the unit of all ages and decays here. */
+/** The time of a row in time scales of the rule, which is the unit of all ages and decays here. */
 export function ruleTime(rows: StreamRows, row: number, shape: LearnedRuleShape): number {
   return (rows.times[row] ?? 0) / shape.timeScaleDays;
 }
@@ -58,12 +58,12 @@ export function emptyRuleState(featureCount: number, rank: number): LearnedRuleS
   return { features, shared: new Float64Array(rank), sharedTime: 0 };
 }
 
-/** What a row adds to the evidence of its features: its Fisher information, 1 where p is a half. */
+/** The evidence that a row adds to its features: its Fisher information, which is 1 at p = 1/2. */
 export function evidenceOf(probability: number): number {
   return 4 * probability * (1 - probability);
 }
 
-/** A place on a row of knots: between knot `below` and the next, `share` of the way. */
+/** A place between two knots: `share` of the way from knot `below` to the next. */
 export interface KnotPlace {
   readonly below: number;
   readonly share: number;
@@ -107,7 +107,7 @@ export function stepOf(
   return Math.exp(logStep);
 }
 
-/** The rates and small matrices that a parameter vector stands for. */
+/** The rates and small matrices that a parameter vector encodes. */
 interface UnpackedRule {
   readonly weightDecay: Float64Array;
   readonly evidenceDecay: Float64Array;
@@ -184,7 +184,7 @@ class RuleLearner implements StreamLearner {
       this.#sharedNow[axis] = kept * (this.#state.shared[axis] ?? 0);
   }
 
-  /** theta at `time`: on its way back to where new features of the slot begin. */
+  /** theta at `time`, partly returned to the initial weight of the slot's new features. */
   #weightAt(feature: number, slot: number, time: number): number {
     const initial = this.#rule.parameters[this.#layout.initialWeight + slot] ?? 0;
     const touched = this.#state.features[feature * STATE_WIDTH + 2] ?? UNTOUCHED;

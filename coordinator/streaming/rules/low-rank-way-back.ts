@@ -26,17 +26,17 @@ export class LowRankWayBack {
   readonly #mixingAdjoint: Float64Array;
   /** _z as it stands before later batches, `[rank]`. */
   readonly #shared: Float64Array;
-  /** Of the batch: z~, _z~, d and _d, `[rank]` each. */
+  /** For the batch: z~, _z~, d and _d, `[rank]` each. */
   readonly #sharedNow: Float64Array;
   readonly #sharedNowAdjoint: Float64Array;
   readonly #direction: Float64Array;
   readonly #directionAdjoint: Float64Array;
-  /** Of a row: u and _u, `[rank]` each. */
+  /** For a row: u and _u, `[rank]` each. */
   readonly #embedded: Float64Array;
   readonly #embeddedAdjoint: Float64Array;
   #kept = 1;
 
-  /** Adds to `gradient`, which is of all of phi. */
+  /** Adds to `gradient`, the gradient of all of phi. */
   constructor(rule: LearnedRule, rows: StreamRows, tape: RuleTape, gradient: Float64Array) {
     const { rank } = rule.shape;
     this.#rule = rule;
@@ -56,7 +56,7 @@ export class LowRankWayBack {
     this.#embeddedAdjoint = new Float64Array(rank);
   }
 
-  /** z~, and through the batch's step where it took one: to _M, _d and _z~. */
+  /** Computes z~ and, if the batch took a step, the way back through it to _M, _d and _z~. */
   open(batch: BatchRecord, batchIndex: number): void {
     const rank = this.#rank;
     const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
@@ -105,7 +105,7 @@ export class LowRankWayBack {
     }
   }
 
-  /** `u _d`: what reaches the residual of a row. Embeds the row for `throughRow`. */
+  /** Computes `u _d`, the adjoint of a row's residual. Embeds the row for `throughRow`. */
   residualAdjoint(row: number): number {
     if (this.#rank === 0) return 0;
     this.#embed(row);

@@ -1,4 +1,4 @@
-/** Runs a learned rule over a pair of windows and keeps what the way back needs of every batch. */
+/** Runs a learned rule over a pair of windows and records what the way back needs of every batch. */
 
 import {
   emptyRuleState,
@@ -12,7 +12,7 @@ import { BatchFeatureIndex, loglossOf, rowCountOf, type StreamRows } from './str
 
 /** Two consecutive windows of a stream, and the rule's state before the first. */
 export interface WindowPair {
-  /** The old window's rows, then the new one's; only features that they touch. */
+  /** The rows of the old window, then those of the new one, with only the features that they touch. */
   readonly rows: StreamRows;
   readonly oldRowCount: number;
   /** P, `[featureCount, rank]` */
@@ -21,8 +21,8 @@ export interface WindowPair {
 }
 
 /**
- * `frozen` judges the new window by what was learned of the old one alone. `progressive` goes on
- * learning in the new window, each batch after it was judged: what serving does.
+ * `frozen` judges the new window by what was learned in the old one only. `progressive` continues to learn
+ * in the new window, each batch after it was judged, as serving does.
  */
 export type QueryMode = 'frozen' | 'progressive';
 
@@ -96,7 +96,7 @@ export function recordPair(rule: LearnedRule, pair: WindowPair, settings: PairSe
   return { batches, features, states, shared, logits, lossSum };
 }
 
-/** Batches of either window; none reaches over the boundary. */
+/** The batches of both windows. No batch crosses the boundary. */
 function batchSpans(oldRowCount: number, rowCount: number, batchRows: number): [number, number][] {
   const spans: [number, number][] = [];
   for (const [first, end] of [

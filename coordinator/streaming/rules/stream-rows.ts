@@ -1,6 +1,6 @@
 /**
- * Rows of a time-ordered stream of sparse binary features, and what every update rule needs of a
- * batch of them. A feature is one value of one slot (a column, or several crossed); its number is
+ * Rows of a time-ordered stream of sparse binary features, and the batches that every update rule
+ * works on. A feature is one value of one slot (a column, or several crossed); its number is
  * its index in all arrays by feature.
  */
 
@@ -20,7 +20,7 @@ export interface StreamRows {
   readonly times: Float64Array;
 }
 
-/** Learns a stream batch by batch: first all of a batch is predicted, then it is learned. */
+/** Learns a stream batch by batch. A whole batch is predicted before it is learned. */
 export interface StreamLearner {
   /** Writes the logits of rows `from` to `to` (exclusive) into `logits[0 ..]`; changes no state. */
   predict(rows: StreamRows, from: number, to: number, logits: Float64Array): void;
@@ -35,7 +35,7 @@ export function rowCountOf(rows: StreamRows): number {
 /** The distinct features of a batch in order of first occurrence, each with its sums. */
 interface BatchFeatures {
   readonly count: number;
-  /** `[count]` and beyond: what is beyond is left over from earlier batches. */
+  /** At least `[count]`. Values beyond are left over from earlier batches. */
   readonly features: Int32Array;
   /** Place of a feature of this batch in `features`. */
   placeOf(feature: number): number;
@@ -45,7 +45,10 @@ interface BatchFeatures {
 export class BatchFeatureIndex implements BatchFeatures {
   count = 0;
   features = new Int32Array(64);
-  /** Place plus the number of distinct features of all batches before, so older marks are smaller. */
+  /**
+   * Place plus the number of distinct features of all earlier batches, so that older marks are
+   * smaller.
+   */
   readonly #marks: Float64Array;
   #marksBefore = 1;
 
@@ -73,7 +76,7 @@ export class BatchFeatureIndex implements BatchFeatures {
   }
 }
 
-/** A buffer of at least `length`: the one given where it is long enough. */
+/** A buffer of at least `length`: the given one if it is long enough. */
 export function roomFor(
   buffer: Float64Array<ArrayBuffer>,
   length: number,

@@ -1,8 +1,8 @@
 /**
  * The meta-gradient of the learned rule: d (logloss of the new window) / d phi, exact through every
- * step that the rule takes in the old window (and, where it goes on learning, in the new one).
+ * step that the rule takes in the old window, and in the new one if it continues to learn there.
  *
- * Of one batch, with w~ and n~ the weight and evidence of a feature at the batch's time, r the residual
+ * For one batch, with w~ and n~ the weight and evidence of a feature at the batch's time, r the residual
  * p - y of a row, g = sum r, s = s_phi(slot, n~, age), u = sum c P over a row, d = sum u r:
  *
  *   logit = sum w~ + u z~      w' = w~ - s g      n' = n~ + sum 4 p (1 - p)      z' = z~ - M d
@@ -16,7 +16,7 @@
  *   _w~ = _w' + sum _logit        _z~ = _z' + sum u _logit        _u = r _d + z~ _logit
  *
  * then through the decays w~ = v + (w - v) e^(-rate age), n~ = n e^(-rate age), z~ = z e^(-rate age).
- * A job computes this for some pairs: a pure function of pair and phi, in float64, in row order.
+ * A job computes this for some pairs. It is a pure function of pair and phi, in float64, in row order.
  */
 
 import {
@@ -80,7 +80,7 @@ class WayBack {
   readonly #gradient: Float64Array;
   readonly #lowRank: LowRankWayBack;
   readonly #index: BatchFeatureIndex;
-  /** _w and _n of every feature as they stand before later batches. */
+  /** _w and _n of every feature before later batches. */
   readonly #weights: Float64Array;
   readonly #evidence: Float64Array;
   /** By place in the batch: g, -s _w', _n', and sum _logit. */
@@ -116,7 +116,7 @@ class WayBack {
     this.#lowRank.close(batch, batchIndex);
   }
 
-  /** The gradient, after the first batch. */
+  /** The gradient, which is complete after the first batch. */
   finish(): Float64Array {
     this.#lowRank.finish();
     return this.#gradient;
@@ -161,7 +161,10 @@ class WayBack {
     this.#evidence[feature] = (this.#evidence[feature] ?? 0) + byEvidence;
   }
 
-  /** To the two knots around a place; returns what goes to the value itself. */
+  /**
+   * Distributes an adjoint to the two knots around a place. Returns the adjoint of the value
+   * itself.
+   */
   #throughKnots(start: number, place: KnotPlace, adjoint: number): number {
     const at = start + place.below;
     this.#add(at, (1 - place.share) * adjoint);
@@ -221,7 +224,7 @@ class WayBack {
     this.#evidence[feature] = evidenceKept * evidenceAdjoint;
   }
 
-  /** A feature of the batch as it stood before it. */
+  /** A feature of the batch in its state before the batch. */
   #opened(batch: BatchRecord, place: number): OpenedFeature {
     const feature = this.#tape.features[batch.start + place] ?? 0;
     const slot = this.#rows.slotOfFeature[feature] ?? 0;
