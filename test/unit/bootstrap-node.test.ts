@@ -1,4 +1,5 @@
-// The versions of Node that qianmo runs on, and the functions tfjs-node needs back on the newer ones.
+// The versions of Node that qianmo supports, and the functions that tfjs-node needs restored on the
+// newer ones.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -9,7 +10,7 @@ import { isNodeSupported } from '../../infra/bootstrap/node-version.mjs';
 const restoring = new URL('../../worker/compute/engine/removed-node-functions.mjs', import.meta.url)
   .href;
 
-/** Names of the functions of Node's util that the package calls, from its compiled code. */
+/** Names of the functions of Node's util that the package calls, taken from its compiled code. */
 function utilFunctionsIn(folder: string): Set<string> {
   const names = new Set<string>();
   for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
@@ -23,7 +24,7 @@ function utilFunctionsIn(folder: string): Set<string> {
   return names;
 }
 
-it('takes the range of versions that package.json states', () => {
+it('accepts the range of versions that package.json states', () => {
   const { engines } = JSON.parse(readFileSync('package.json', 'utf8')) as {
     engines: { node: string };
   };
@@ -34,11 +35,11 @@ it('takes the range of versions that package.json states', () => {
   expect(isNodeSupported(`${Number(above)}.0.0`)).toBe(false);
 });
 
-it('gives tfjs-node each function of util that it calls, without a warning', () => {
+it('restores each function of util that tfjs-node calls, without a warning', () => {
   const manifest = createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
   const called = utilFunctionsIn(join(dirname(manifest), 'dist'));
   expect(called).toContain('isNullOrUndefined');
-  // As on the newest Node: the functions that some version deprecates are gone before the import.
+  // This simulates the newest Node: the deprecated functions are removed before the import.
   const script = `
     import util from 'node:util';
     for (const name of Object.keys(util)) if (/^is[A-Z]/.test(name)) delete util[name];

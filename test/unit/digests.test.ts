@@ -1,4 +1,4 @@
-// `bench:digests` covers every method and model, and names what differs from the record.
+// `bench:digests` covers every method and model, and names each difference from the record.
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
@@ -30,7 +30,7 @@ test('every model has a case', () => {
   );
 });
 
-test('no two cases have one name, and each that is recorded is still run', () => {
+test('case names are unique, and every recorded case is still run', () => {
   const names = DIGEST_CASES.map(({ name }) => name);
   expect(new Set(names).size).toBe(names.length);
   const recorded = RecordedDigestsSchema.parse(
@@ -46,7 +46,7 @@ const RECORDED = {
 };
 
 describe('the comparison', () => {
-  it('is empty where all values are the same, also of a part of the cases', () => {
+  it('is empty when all values are equal, also for a subset of the cases', () => {
     expect(differencesFrom(RECORDED, RECORDED)).toEqual([]);
     expect(differencesFrom(RECORDED, { cases: { fm: { training: 'cc' } }, demoTable: [] })).toEqual(
       [],
@@ -80,7 +80,7 @@ test('the table lines up', () => {
 
 describe('the digest of JSON', () => {
   const report = { run: { configHash: 'ab12', durationMs: 5, seed: 1 }, logloss: 0.5 };
-  it('leaves out times and the config hash, and does not depend on the order of keys', () => {
+  it('leaves out times and the config hash, and does not depend on key order', () => {
     const other = { logloss: 0.5, run: { seed: 1, durationMs: 7, configHash: 'ff' } };
     const { outcome, config } = jsonValues(JSON.stringify(report));
     expect(jsonValues(JSON.stringify(other)).outcome).toBe(outcome);

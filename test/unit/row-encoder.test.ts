@@ -64,7 +64,7 @@ test('a row becomes an id, a bag and a scaled number', () => {
   expect(rows.numbers).toEqual([Float32Array.of(1.5)]);
 });
 
-test('rows are encoded to their places, over what was there', () => {
+test('rows are encoded into their places and overwrite previous content', () => {
   const encoder = encoderOf();
   const rows = encoder.allocate(2);
   for (let pass = 0; pass < 2; pass += 1) {
@@ -76,13 +76,13 @@ test('rows are encoded to their places, over what was there', () => {
   }
 });
 
-test('a row that lacks a column is refused by the name of the column', () => {
+test('a row that lacks a column is refused with the name of the column', () => {
   const failure = failureOf(() => encoderOf().encode({ site: 'shop', tags: null }));
   expect(failure.report.what).toBe('the row lacks the column "price"');
   expect(failure.kind).toBe('data');
 });
 
-test('a value that is not of the type of its column is refused', () => {
+test('a value of another type than its column is refused', () => {
   const columns: ColumnTypes = { site: { log: 'typed', type: 'BIGINT' } };
   for (const site of [1.5, 2n ** 63n, true, 'shop'])
     expect(
@@ -109,7 +109,7 @@ test('the hash bucket is the MD5 of the text, whatever its length', () => {
     }
 });
 
-test('a column of a type that rows are not read in must be brought', () => {
+test('the caller must supply values of a column whose type rows cannot be read in', () => {
   const encoder = encoderOf(undefined, {
     site: { log: 'typed', type: 'DECIMAL(9,2)' },
     tags: { log: 'typed', type: 'DECIMAL(9,2)[]' },
@@ -146,7 +146,7 @@ test('a column of a type that rows are not read in must be brought', () => {
   );
 });
 
-test('a config of other features than the store is refused', () => {
+test('a config whose features differ from the store is refused', () => {
   const renamed = [
     { name: 'place', kind: 'category' },
     { name: 'tags', kind: 'bag', lengthMax: 3 },

@@ -1,11 +1,11 @@
-// Checked access to arrays, the median, and JSON text that depends on a value alone.
+// Checked array access, the median, and JSON text that depends only on the value.
 
 import { describe, expect, test } from 'vitest';
 import { at, demandSameLength, median, spanAt } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 
 describe('checked access', () => {
-  test('returns the element, be it nothing', () => {
+  test('returns the element, even if it is undefined', () => {
     expect(at([3, 4], 1)).toBe(4);
     expect(at(Float32Array.of(0.5), 0)).toBe(0.5);
     const unknown: (number | undefined)[] = [undefined];
@@ -32,19 +32,19 @@ describe('median', () => {
 });
 
 describe('canonical JSON', () => {
-  test('does not depend on the order of keys, at any depth', () => {
+  test('ignores the order of keys at any depth', () => {
     const one = canonicalJson({ b: [{ y: 1, x: 'é' }], a: null });
     expect(one).toBe('{"a":null,"b":[{"x":"é","y":1}]}');
     expect(canonicalJson({ a: null, b: [{ x: 'é', y: 1 }] })).toBe(one);
   });
 
-  test('leaves out keys without a value but keeps places in a list', () => {
+  test('omits keys without a value but keeps positions in a list', () => {
     expect(canonicalJson({ a: undefined, b: [undefined, 1] })).toBe('{"b":[null,1]}');
   });
 });
 
-describe('parts end to end', () => {
-  test('span from their first place to that behind their last', () => {
+describe('consecutive parts', () => {
+  test('span from the start of the first to the end of the last', () => {
     const starts = Int32Array.of(0, 2, 2, 5);
     expect([0, 1, 2].map((part) => spanAt(starts, part))).toEqual([
       [0, 2],
@@ -55,7 +55,7 @@ describe('parts end to end', () => {
   });
 });
 
-test('arrays that a loop reads together must have one length', () => {
+test('arrays that are read together must have the same length', () => {
   expect(() => demandSameLength([1, 2], Float32Array.of(1, 2))).not.toThrow();
   expect(() => demandSameLength([1, 2], [1])).toThrow('different lengths: 2, 1');
 });

@@ -1,10 +1,10 @@
-// The one bounded cache: by count, by bytes, and what it hands back to be freed.
+// The one bounded cache: limits by count and by bytes, and the values it hands back to be freed.
 
 import { describe, expect, test } from 'vitest';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 
 describe('bounded by count', () => {
-  test('puts out the entry that was used least recently', () => {
+  test('evicts the entry that was used least recently', () => {
     const cache = new LruCache<string, number>({ countMax: 2 });
     expect(cache.put('a', 1)).toEqual([]);
     expect(cache.put('b', 2)).toEqual([]);
@@ -14,7 +14,7 @@ describe('bounded by count', () => {
     expect(cache.size).toBe(2);
   });
 
-  test('a replaced entry counts as used and its old value is not handed back', () => {
+  test('a replaced entry counts as used, and its old value is not handed back', () => {
     const cache = new LruCache<string, number>({ countMax: 2 });
     cache.put('a', 1);
     cache.put('b', 2);
@@ -23,7 +23,7 @@ describe('bounded by count', () => {
     expect(cache.get('a')).toBe(10);
   });
 
-  test('asking whether an entry is there is no use of it', () => {
+  test('checking whether an entry exists does not count as use', () => {
     const cache = new LruCache<string, number>({ countMax: 2 });
     cache.put('a', 1);
     cache.put('b', 2);
@@ -31,7 +31,7 @@ describe('bounded by count', () => {
     expect(cache.put('c', 3)).toEqual([1]);
   });
 
-  test('keeps undefined as a value', () => {
+  test('stores undefined as a value', () => {
     const cache = new LruCache<string, undefined>({ countMax: 1 });
     cache.put('a', undefined);
     expect(cache.has('a')).toBe(true);
@@ -41,7 +41,7 @@ describe('bounded by count', () => {
 });
 
 describe('bounded by bytes', () => {
-  test('puts out as many as make room, the oldest first', () => {
+  test('evicts as many entries as needed to make room, oldest first', () => {
     const cache = new LruCache<string, string>({ byteCountMax: 10 });
     cache.put('a', 'A', 4);
     cache.put('b', 'B', 4);
@@ -51,7 +51,7 @@ describe('bounded by bytes', () => {
     expect(cache.byteCount).toBe(7);
   });
 
-  test('hands back an entry larger than the bound, and keeps the others', () => {
+  test('hands back an entry larger than the bound and keeps the others', () => {
     const cache = new LruCache<string, string>({ byteCountMax: 10 });
     cache.put('a', 'A', 4);
     expect(cache.put('b', 'B', 11)).toEqual(['B']);
@@ -59,7 +59,7 @@ describe('bounded by bytes', () => {
     expect(cache.byteCount).toBe(4);
   });
 
-  test('counts an entry anew whose size is learned later', () => {
+  test('recounts an entry whose size becomes known later', () => {
     const cache = new LruCache<string, string>({ byteCountMax: 10 });
     cache.put('a', 'A', 6);
     cache.put('b', 'B');
@@ -67,7 +67,7 @@ describe('bounded by bytes', () => {
     expect(cache.byteCount).toBe(5);
   });
 
-  test('forgets the bytes of what is deleted or cleared', () => {
+  test('releases the bytes of deleted or cleared entries', () => {
     const cache = new LruCache<string, string>({ byteCountMax: 10 });
     cache.put('a', 'A', 4);
     cache.put('b', 'B', 4);
@@ -80,7 +80,7 @@ describe('bounded by bytes', () => {
   });
 });
 
-test('a cache without a bound, or with one that holds nothing, is refused', () => {
+test('refuses a cache without a bound, or with a bound of zero', () => {
   expect(() => new LruCache({})).toThrow('needs a bound');
   expect(() => new LruCache({ countMax: 0 })).toThrow('0 entries');
   expect(() => new LruCache({ byteCountMax: NaN })).toThrow('NaN bytes');

@@ -1,4 +1,4 @@
-/** Randomness by seed, time by clock, failures by report. */
+/** Seeded random numbers, the clock, and failure reports. */
 
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -13,8 +13,8 @@ const drawn = (draw: (stream: RandomStream) => number): number[] => {
 const mean = (values: number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
 
 describe('randomStream', () => {
-  it('gives the values written down here, today and on any machine', () => {
-    // From an implementation of xoshiro128** in another language.
+  it('gives the values recorded here on every machine', () => {
+    // The values come from an implementation of xoshiro128** in another language.
     const stream = randomStream(1, 'worked', 2);
     const words = [stream.uint32(), stream.uint32(), stream.uint32()];
     expect(words).toEqual([877740041, 3302040441, 3637210540]);
@@ -22,7 +22,7 @@ describe('randomStream', () => {
     expect(stream.normal()).toBeCloseTo(-1.244443522938255, 14);
   });
 
-  it('depends on the seed, every part of the purpose and their order, not on other streams', () => {
+  it('depends on the seed, on every part of the purpose and their order, and not on other streams', () => {
     const firstOf = (seed: number, ...purpose: (string | number)[]): number =>
       randomStream(seed, ...purpose).uint32();
     const names: [number, ...(string | number)[]][] = [
@@ -41,7 +41,7 @@ describe('randomStream', () => {
     expect(other.uint32()).toBe(firstOf(5, 'x'));
   });
 
-  // Bounds of 5 standard errors; the seed is fixed, so these cannot fail by chance.
+  // The bounds are 5 standard errors. The seed is fixed, so these cannot fail by chance.
   it('uniform: mean 1/2, variance 1/12, within [0, 1)', () => {
     const values = drawn((stream) => stream.uniform());
     expect(Math.abs(mean(values) - 0.5)).toBeLessThan(
@@ -62,7 +62,7 @@ describe('randomStream', () => {
     expect(Math.abs(mean(products))).toBeLessThan(5 / Math.sqrt(DRAW_COUNT));
   });
 
-  it('below: every value of a small range alike often (chi-square)', () => {
+  it('below: every value of a small range is equally frequent (chi-square)', () => {
     const counts = new Array<number>(7).fill(0);
     for (const v of drawn((stream) => stream.below(7))) counts[v] = (counts[v] ?? 0) + 1;
     const expected = DRAW_COUNT / 7;
@@ -72,7 +72,7 @@ describe('randomStream', () => {
     expect(chiSquare).toBeLessThan(22.5);
   });
 
-  it('shuffle: a permutation in place, each of the six orders of three alike often', () => {
+  it('shuffle: permutes in place, and each of the six orders of three is equally frequent (chi-square)', () => {
     const stream = randomStream(3, 'shuffle');
     const items = Int32Array.of(1, 2, 3);
     expect(stream.shuffle(items)).toBe(items);
@@ -89,14 +89,14 @@ describe('randomStream', () => {
 });
 
 describe('systemClock', () => {
-  it('sleeps until the time has passed and never goes back', async () => {
+  it('sleeps until the time has passed and never runs backwards', async () => {
     const startMs = systemClock.monotonicMs();
     await systemClock.sleep(20);
     // Timers may fire a millisecond early.
     expect(systemClock.monotonicMs() - startMs).toBeGreaterThanOrEqual(19);
   });
 
-  it('wakes at once when aborted, before or during the sleep, and leaves no listener', async () => {
+  it('wakes immediately when aborted, before or during the sleep, and leaves no listener', async () => {
     const hourMs = 3_600_000;
     await systemClock.sleep(hourMs, AbortSignal.abort());
     const controller = new AbortController();
@@ -107,7 +107,7 @@ describe('systemClock', () => {
 });
 
 describe('failures', () => {
-  it('print each known part on a line of its own, without a stack', () => {
+  it('print each known part on its own line, without a stack', () => {
     const error = new QianmoError({
       kind: 'data',
       what: 'the label is neither 0 nor 1',

@@ -1,6 +1,6 @@
 /**
- * What the bench on dbook judges by, by hand. Seen to fail: a bias predictor that looks at judged
- * ratings, differences whose seeds count as users, rivals compared on unrounded scores.
+ * The measures of the dbook bench, by hand. Seen to fail: a bias predictor that looks at judged
+ * ratings, differences that count seeds as users, and rivals compared on unrounded scores.
  */
 
 import { expect, test } from 'vitest';
@@ -17,7 +17,7 @@ function task(changes: Partial<DbookTask>): DbookTask {
   };
 }
 
-test('errors by user, nDCG at 5 by gains of 2^rating - 1, AUC of ratings from 4 over all rows', () => {
+test('computes errors by user, nDCG at 5 with gains of 2^rating - 1, and AUC of ratings from 4 over all rows', () => {
   const tasks = [task({}), task({ user: 'b', ratings: [4, 2] })];
   const { mae, rmse, ndcg, auc } = scoresOf(tasks, [
     [4, 4.5],
@@ -27,7 +27,7 @@ test('errors by user, nDCG at 5 by gains of 2^rating - 1, AUC of ratings from 4 
   expect(rmse).toBeCloseTo((Math.sqrt(1.25 / 2) + Math.sqrt(2.5)) / 2, 12);
   const second = 1 / Math.log2(3);
   expect(ndcg).toBeCloseTo((1 + (3 + 15 * second) / (15 + 3 * second)) / 2, 12);
-  // 4.5 is above both that are not liked, 3 above neither.
+  // 4.5 is above both rows that are not liked, 3 above neither.
   expect(auc).toBeCloseTo(1 / 2, 12);
 });
 
@@ -56,7 +56,7 @@ test('the interval of a difference is over users, whose seeds are averaged first
   expect(value - low).toBeCloseTo(1.96 * Math.sqrt(1 / 2), 12);
 });
 
-test('an arm is held against a rival on the same rows and as measured elsewhere, to three decimals', () => {
+test('an arm is compared with a rival on the same rows, and with published figures to three decimals', () => {
   const everywhere = (scores: Scores): ByScenario<Scores> => ({
     ...{ 'warm-up': scores, 'cold users': scores },
     ...{ 'cold items': scores, 'both cold': scores },

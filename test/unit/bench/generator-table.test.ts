@@ -1,4 +1,4 @@
-/** How the generator's table is made of measurements. Seen to fail: ratios to an inaccurate peer. */
+/** How measurements become the generator's table. Seen to fail: ratios to an inaccurate peer. */
 
 import { expect, test } from 'vitest';
 import { generatorMarkdown, rowsOf } from '../../bench/generator/generator-table.js';
@@ -36,7 +36,7 @@ const cell: CellResult = {
   ],
 };
 
-test('each side in its best arrangement, over the plain and over the fastest accurate peer', () => {
+test('shows each side in its best arrangement, relative to the plain peer and to the fastest accurate one', () => {
   expect(
     rowsOf(cell, 'two cores').map((row) => [row.name, row.tasksPerSecond, row.arrangement]),
   ).toEqual([
@@ -52,7 +52,7 @@ test('each side in its best arrangement, over the plain and over the fastest acc
   expect(rowsOf(cell, 'one thread')).toMatchObject([{ tasksPerSecond: 2600, overPlain: null }]);
 });
 
-test('the page has a row for each, and the queue where it was measured', () => {
+test('the page has a row for each side, and the queue where it was measured', () => {
   const machine = {
     ...{ commit: 'abc', date: '2026-11-25', machine: 'm', loadBefore: 0.1, cpuModel: 'cpu' },
     ...{ coreCount: 2, vectorFlags: 'avx2', cacheKiB: '1', memoryMiB: 24_000, kernel: '6' },

@@ -1,4 +1,6 @@
-/** How results of the inner-loop benchmark are made of measurements: statistics, verdicts, tables. */
+/**
+ * How measurements become the results of the inner-loop benchmark: statistics, verdicts, tables.
+ */
 
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -81,7 +83,7 @@ describe('statistics', () => {
 });
 
 describe('accuracy of an update', () => {
-  test('the rounding of the stored value is forgiven, more is not', () => {
+  test('tolerates the rounding of the stored value, and no more', () => {
     const before = Float32Array.of(1, 1);
     const update = Float64Array.of(1e-3, 2e-3);
     const exact = before.map((value, index) => value + (update[index] ?? 0));
@@ -101,7 +103,7 @@ describe('verdicts', () => {
     expect(verdict?.ratioToAny).toBe(0.8);
   });
 
-  test('on two cores each side has its best arrangement', () => {
+  test('on two cores each side uses its best arrangement', () => {
     expect(standingsOf(cell, 'two cores')[0]?.arrangement).toBe('two processes');
     expect(verdictOf(cell, 'two cores')?.ratioToAccurate).toBe(3);
     const summary = summaryOf([cell], 'two cores');
@@ -110,12 +112,12 @@ describe('verdicts', () => {
     expect(summary?.cellCount).toBe(1);
   });
 
-  test('what our side did not measure has no verdict', () => {
+  test('a cell that our side did not measure has no verdict', () => {
     expect(verdictOf({ ...cell, contestants: [] }, 'one thread')).toBeNull();
     expect(summaryOf([], 'one thread')).toBeNull();
   });
 
-  test('processes at once add up', () => {
+  test('the throughput of concurrent processes is summed', () => {
     const round = roundOf(
       [
         { ...timed, medianMs: 10, cpuMs: 100 },
@@ -128,7 +130,7 @@ describe('verdicts', () => {
     expect(round.cpuMsPerStep).toBe(15);
   });
 
-  test('the fastest accurate variant takes part however many inaccurate ones are faster', () => {
+  test('the fastest accurate variant is measured, however many inaccurate ones are faster', () => {
     const variants = [
       look('jax', 'a', 1, false),
       look('jax', 'b', 2, false),
@@ -160,7 +162,7 @@ describe('tables', () => {
     products: [],
   };
 
-  test('the comparison lists ratios, marks what is inaccurate and says what was left out', () => {
+  test('the comparison lists ratios, marks inaccurate peers and says what was left out', () => {
     const text = comparisonMarkdown(comparison);
     expect(text).toContain(
       '| W1.first.1 | 3,200 (rewritten) | 1,600 (unique); 4,000* (scatter) |  | 2.00 | 0.80 |',
@@ -169,7 +171,7 @@ describe('tables', () => {
     expect(text).toContain('no compiler / none');
   });
 
-  test('cells that stayed from an earlier run name its commit', () => {
+  test('cells kept from an earlier run name its commit', () => {
     const earlier = { ...cell, cell: 'W2.second.5', commit: 'def' };
     const cells = broughtUpToDate([earlier, { ...cell, commit: 'def' }], [cell]);
     expect(cells).toEqual([cell, earlier]);
@@ -178,7 +180,7 @@ describe('tables', () => {
     expect(comparisonMarkdown(comparison)).not.toContain('Measured at commit');
   });
 
-  test('another kind of machine begins anew', () => {
+  test('results of another kind of machine are discarded', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'qianmo-kept-')), 'inner-loops.json');
     expect(earlierCells(path, machine)).toEqual([]);
     writeFileSync(path, JSON.stringify(comparison));
@@ -196,20 +198,20 @@ describe('tables', () => {
 });
 
 describe('cells', () => {
-  test('names lead back to cells', () => {
+  test('names can be parsed back to cells', () => {
     expect(CELLS).toHaveLength(8);
     for (const one of CELLS) expect(cellOfName(cellName(one))).toEqual(one);
     expect(() => cellOfName('W3.first.1')).toThrow('W3');
   });
 
-  test('one first-order step of W1 takes 23 MFLOP a task', () => {
+  test('one first-order step of W1 takes 23 MFLOP per task', () => {
     const flops = nominalFlops(FULL_SIZE.W1, cellOfName('W1.first.1'));
     expect(Math.round(flops / 32 / 1e6)).toBe(23);
   });
 });
 
 describe('occurrences of ids', () => {
-  test('ids are found in ascending order, and their places, in every call', () => {
+  test('ids are found in ascending order, with their places, in every call', () => {
     const groupsOf = createGrouping(70);
     for (let repeat = 0; repeat < 2; repeat += 1) {
       const groups = groupsOf([Int32Array.of(63, 1, 63), Int32Array.of(1, 64, 0)]);

@@ -1,4 +1,4 @@
-/** The rows of the Meta-Embedding reproduction: their split, and the order recovered for them. */
+/** The rows of the Meta-Embedding reproduction: their split and their recovered order. */
 
 import { describe, expect, test } from 'vitest';
 import { movielensFolder, readMovielens } from '../../bench/meta-embedding/movielens-files.js';
@@ -6,7 +6,7 @@ import { publishedSplit, rowsAt } from '../../bench/meta-embedding/published-spl
 import { recoveredOrder } from '../../bench/meta-embedding/row-order.js';
 
 describe('the recovered order', () => {
-  // User 1 rated films 10, 20, 30, 40; user 2 films 10, 20, 30. Rows lie by user and film.
+  // User 1 rated films 10, 20, 30, 40; user 2 films 10, 20, 30. Rows are sorted by user and film.
   const rows = {
     userIds: Int32Array.of(1, 1, 1, 1, 2, 2, 2),
     filmIds: Int32Array.of(10, 20, 30, 40, 10, 20, 30),
@@ -19,17 +19,18 @@ describe('the recovered order', () => {
   ];
 
   test('keeps known rows at their number and sorts the others by median position', () => {
-    // Film 20 lies at 2.5 / 3 in user 2, film 40 is known nowhere and taken to lie in the middle.
+    // Film 20 is at 2.5 / 3 in user 2. The position of film 40 is unknown, so it is placed in the
+    // middle.
     expect([...recoveredOrder(rows, known)]).toEqual([2, 3, 0, 1, 6, 4, 5]);
   });
 
-  test('believes large users alone where they know a film often enough', () => {
+  test('trusts large users alone where they contain a film often enough', () => {
     const more = {
       userIds: Int32Array.of(...rows.userIds, 3, 3, 3, 3, 3, 3),
       filmIds: Int32Array.of(...rows.filmIds, 10, 20, 40, 50, 60, 70),
     };
-    // Film 20 lies at 0.125 in user 1 of four rows and at 0.833 in user 2 of three, film 10 at
-    // 0.375 and 0.5: user 1 alone has film 20 first, both together have film 10 first.
+    // Film 20 is at 0.125 in user 1 of four rows and at 0.833 in user 2 of three, film 10 at 0.375
+    // and 0.5: user 1 alone puts film 20 first, both together put film 10 first.
     const places = [
       { userId: 1, filmId: 20, rowIndex: 0 },
       { userId: 1, filmId: 10, rowIndex: 1 },
@@ -42,7 +43,7 @@ describe('the recovered order', () => {
     expect(orderOfUser3(2)).toEqual([7, 8, 9, 10, 11, 12]);
   });
 
-  test('refuses a number that lies with another user', () => {
+  test('refuses a number that belongs to another user', () => {
     expect(() => recoveredOrder(rows, [{ userId: 2, filmId: 10, rowIndex: 3 }])).toThrow(
       'row 3 of film 10 is not one of user 2',
     );
@@ -93,7 +94,7 @@ describe.skipIf(movielensFolder() === null)('MovieLens 1M in ../shared', () => {
     expect(published.filter((row) => !rebuilt.has(row))).toEqual([]);
   });
 
-  test('begins, in the recovered order, with the films that user 1 is known to begin with', () => {
+  test('starts, in the recovered order, with the films that user 1 is known to start with', () => {
     if (movielens === null || split === null) return;
     const known = movielens.published.filter(({ isOld }) => isOld);
     const order = recoveredOrder(split.oldRows, known);

@@ -1,4 +1,4 @@
-/** Verdict, changes and record of the Meta-Embedding reproduction on worked numbers. */
+/** Verdict, changes and record of the Meta-Embedding reproduction, with worked numbers. */
 
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -27,7 +27,7 @@ function moved(auc: number, logloss: number, arm: keyof Arms): Arms {
   };
 }
 
-test('the published table is at no distance from itself and wins every cell', () => {
+test('the published table has no deviation from itself and wins every cell', () => {
   const verdict = verdictOf([PUBLISHED_TABLE]);
   expect(verdict).toMatchObject({
     aucDeviation: 0,
@@ -38,7 +38,7 @@ test('the published table is at no distance from itself and wins every cell', ()
   expect(verdict.aucGaps[0]).toBeCloseTo(0.0165, 6);
 });
 
-test('deviations are of the means, lost cells of every seed', () => {
+test('deviations are computed on the means, lost cells over every seed', () => {
   // AUC of Meta-Embedding 0.02 lower in one of two seeds: 0.01 in the mean, four AUC cells lost.
   const verdict = verdictOf([PUBLISHED_TABLE, moved(-0.02, 1, 'metaEmbedding')]);
   expect(verdict.aucDeviation).toBeCloseTo(0.01, 6);
@@ -58,7 +58,7 @@ const measured = (changes: Partial<MeasuredRun> = {}): MeasuredRun => ({
   ...changes,
 });
 
-test('the page holds the published figures beside those found', () => {
+test('the page shows the published figures next to the reproduced ones', () => {
   const page = resultsPage([measured()]);
   expect(page).toContain(
     '| cold | 0.6528 | 0.6693 | 1.2323 | 1.1353 | 0.6528 / 0.6693 / 1.2323 / 1.1353 |',
@@ -69,7 +69,7 @@ test('the page holds the published figures beside those found', () => {
   expect(page).not.toContain('## Base models');
 });
 
-test('a page of several models has their changes beside the published ones', () => {
+test('a page of several models shows its changes next to the published ones', () => {
   // FM: Meta-Embedding 1.1353 / 1.2323 - 1 = -7.9 % cold; base 1.1501 / 1.2323 - 1 = -6.7 % after a.
   const page = resultsPage([
     measured(),
@@ -81,19 +81,19 @@ test('a page of several models has their changes beside the published ones', () 
   expect(page).toContain('commit def, 2026-11-25, a machine (fm 0)');
 });
 
-test('changes are the mean over seeds of those against each own cold base', () => {
+test('changes are relative to the cold base of the same seed, then averaged over seeds', () => {
   const arms = (cold: number, later: number): Arms => ({
     base: [cold, later, later, later].map((logloss) => ({ auc: 0.5, logloss })),
     metaEmbedding: [later, later, later, later].map((logloss) => ({ auc: 0.5, logloss })),
   });
-  // 1 -> 0.9 is -10 %, 2 -> 1 is -50 %; of the means, 1.5 -> 0.95, it would be -37 %.
+  // 1 -> 0.9 is -10 %, 2 -> 1 is -50 %. Computed on the means, 1.5 -> 0.95, it would be -37 %.
   const { base, metaEmbedding } = loglossChanges([arms(1, 0.9), arms(2, 1)]);
   expect(base[0]).toBe(0);
   expect(base[3]).toBeCloseTo(-0.3, 9);
   expect(metaEmbedding[0]).toBeCloseTo(-0.3, 9);
 });
 
-test('of several seeds the models table shows the range before any step', () => {
+test('with several seeds, the models table shows the range before any step', () => {
   const seeds = [moved(0, 1.01, 'metaEmbedding'), moved(0, 1.1, 'metaEmbedding')];
   // 1.1353 / 1.2323 = 0.92129; times 1.01 and 1.1: -6.95 % and +1.34 %.
   const [least, greatest] = coldRange(seeds) ?? [];
@@ -103,7 +103,7 @@ test('of several seeds the models table shows the range before any step', () => 
   expect(coldRange(seeds.slice(1))).toBeNull();
 });
 
-test('a run takes the place of its like in the record, and of nothing else', async () => {
+test('a run replaces the same run in the record, and nothing else', async () => {
   const folder = await temporaryFolder();
   onTestFinished(() => folder.remove());
   const path = join(folder.path, 'record.json');

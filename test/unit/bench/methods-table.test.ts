@@ -1,7 +1,8 @@
-// The page of the methods' world by worked numbers: gaps closed, pooled differences, what must hold and
-// what is missing; what is kept of a cell; whose figures are made anew.
-// Seen to fail: with the gap measured from finetuning, with half widths added instead of their squares,
-// with a claim that a missing seed leaves standing, and with a digest that leaves out the world.
+// The results page of the methods' world, with worked numbers: closed gaps, pooled differences,
+// claims that must hold, missing figures, what is kept of a cell, and whose figures are recomputed.
+// Seen to fail: with the gap measured from finetuning, with half widths added instead of their
+// squares, with a claim that stands although a seed is missing, and with a digest that leaves out
+// the world.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +20,7 @@ import { WorldMethods } from '../../bench/methods-world/world-methods.js';
 
 const made = { digest: 'd', commit: 'c', date: '2026-01-01', machine: 'm' };
 
-/** One slice; differences of `level` to finetuning as value, low and high. */
+/** One slice, with the differences of `level` from finetuning as value, low and high. */
 function cellOf(
   seed: number,
   loglosses: Readonly<Record<string, number>>,
@@ -47,7 +48,7 @@ const cells = [
 ];
 const group = { title: 'strong, click rate 10 %', cells, seeds: [1, 2] };
 
-test('gap closed is (global - arm) / (global - oracle), mean over seeds; the ratio is that of the means', () => {
+test('a closed gap is (global - arm) / (global - oracle), averaged over seeds; the ratio is that of the means', () => {
   expect(armRow(cells, 'finetuned')!.gapsClosed[0]).toBeCloseTo((0.2 + 0.4) / 2);
   const level = armRow(cells, 'level')!;
   expect(level.gapsClosed[0]).toBeCloseTo((0.3 + 0.5) / 2);
@@ -56,7 +57,7 @@ test('gap closed is (global - arm) / (global - oracle), mean over seeds; the rat
   expect(armRow(cells, 'unheard of')).toBeNull();
 });
 
-test('a multiple of next to nothing is not shown', () => {
+test('a multiple of nearly zero is not shown', () => {
   const nothing = cellOf(
     1,
     { finetuned: 0.299, global: 0.3, oracle: 0.2, level: 0.27 },
@@ -69,7 +70,7 @@ test('a multiple of next to nothing is not shown', () => {
   expect(page).not.toContain('by seed');
 });
 
-test('an arm that a seed lacks is shown over the others, and finetuning with it', () => {
+test('an arm that a seed lacks is shown over the other seeds, and so is finetuning next to it', () => {
   const { level: _, ...others } = cells[1]!.arms;
   const row = armRow([cells[0]!, { ...cells[1]!, arms: others }], 'level')!;
   expect(row.seeds).toEqual([1]);
@@ -84,7 +85,7 @@ test('differences are pooled over independent seeds', () => {
   expect(difference!.high).toBeCloseTo(-0.0125);
 });
 
-test('what must hold is open while seeds are missing, and refuted by any world', () => {
+test('a claim that must hold is open while seeds are missing, and refuted by any world', () => {
   const holdsOf = (groups: Parameters<typeof whatMustHold>[0], seedCount: number): unknown[] =>
     whatMustHold(groups, 'level', seedCount).map(({ holds }) => holds);
   expect(holdsOf([group], 2)).toEqual([true, true, true]);
@@ -99,7 +100,7 @@ test('what must hold is open while seeds are missing, and refuted by any world',
   expect(holdsOf([{ ...group, cells: [worse] }], 1)).toEqual([false, false, false]);
 });
 
-test('the page has a line for each arm, the comparison with MAML, and what is missing', () => {
+test('the page has a line for each arm, the comparison with MAML, and a list of what is missing', () => {
   const page = methodsPage([group, { title: 'moderate, click rate 3 %', cells: [], seeds: [] }], {
     ...{ header: ['Header.'], footer: ['Footer.'], offered: 'level' },
     ...{ arms: ['finetuned', 'level', 'absent'], againstMaml: ['level'] },
@@ -114,7 +115,7 @@ test('the page has a line for each arm, the comparison with MAML, and what is mi
 
 const judged = { rows: rowsOf([2, 1, 3]), supportRowCounts: [5, 12, 12] };
 
-/** Tasks of so many rows; every other row is clicked. */
+/** Tasks with these row counts; every other row is clicked. */
 function rowsOf(counts: readonly number[]): Parameters<typeof pairedSlices>[0]['rows'] {
   const rowCount = counts.reduce((sum, count) => sum + count, 0);
   const starts = Int32Array.from([
@@ -148,7 +149,7 @@ test('loglosses are per impression of a slice, and differences are paired', () =
   for (const { loglosses, differences } of slices) {
     expect(loglosses.get('even')).toBeCloseTo(Math.LN2);
     expect(loglosses.get('sure')).toBeCloseTo(sure);
-    // Every row has the same loss under an arm, so no draw differs.
+    // Every row has the same loss under an arm, so all draws are equal.
     const { value, low, high } = differences.get('even')!.get('sure')!;
     for (const each of [value, low, high]) expect(each).toBeCloseTo(sure - Math.LN2);
   }
@@ -158,7 +159,7 @@ let folder: string;
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'qianmo-kept-'))));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-test('a cell is kept arm by arm: later figures replace those of the same arm alone', () => {
+test('a cell is kept by arm: new figures replace only those of the same arm', () => {
   const cell = { setting: 'strong', clickRate: 0.1, seed: 3 };
   const keep = (arm: string, logits: number, commit: string): void => {
     const arms = new Map([[arm, new Float32Array(6).fill(logits)]]);
@@ -177,7 +178,7 @@ test('a cell is kept arm by arm: later figures replace those of the same arm alo
   expect(keptCells(folder).map(({ seed }) => seed)).toEqual([3]);
 });
 
-test('figures count for the world, the size and the settings that they were made with', () => {
+test('figures are valid only for the world, size and settings that produced them', () => {
   const world = (rate: number): string =>
     `data: {}\nmodel: {}\nmethod: { kind: fomaml }\ntraining: { rate: ${rate} }\nevaluation: { sizeBucketEdges: [10] }`;
   const yaml = 'fomaml: {}\nmaml:\n  method: { kind: maml }';

@@ -1,4 +1,4 @@
-// Every file of figures in infra/results is made by a command, or is prose that says where its figures are from.
+// Every results file in infra/results is produced by a command, or is prose that names its sources.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -9,7 +9,7 @@ const manifest = z
   .looseObject({ scripts: z.record(z.string(), z.string()) })
   .parse(JSON.parse(readFileSync('package.json', 'utf8')));
 
-/** Prose with figures of several commits or of other programs; each says where they are from. */
+/** Prose with figures from several commits or from other programs. Each file names its sources. */
 const WRITTEN = [
   'README.md',
   'main-job.md',
@@ -19,11 +19,11 @@ const WRITTEN = [
   'movielens-protocols-notes.md',
 ];
 
-test.each(TABLES)('$name is made by a script of package.json', ({ script }) => {
+test.each(TABLES)('$name is produced by a script of package.json', ({ script }) => {
   expect(Object.keys(manifest.scripts)).toContain(script);
 });
 
-test('every file kept is made by a command, or named as written', () => {
+test('every results file is produced by a command or listed as prose', () => {
   const made = new Set([...TABLES.map(({ makes }) => makes.replace(/\.[a-z]+$/, '')), ...WRITTEN]);
   const kept = readdirSync('infra/results', { withFileTypes: true });
   const unmade = kept.filter(

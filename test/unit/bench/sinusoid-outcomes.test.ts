@@ -1,4 +1,6 @@
-/** A sinusoid arm that diverges costs its row a seed, not the run; what has run is kept as it was. */
+/**
+ * When a sinusoid arm diverges, its row loses a seed but the run continues. Finished arms are kept.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SINUSOID_ARMS } from '../../bench/sinusoid/sinusoid-arms.js';
@@ -14,7 +16,7 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 
 const maml = SINUSOID_ARMS.find(({ name }) => name === 'MAML')!;
 
-/** Two tasks, whose mean is 2 and whose mean's deviation is 1. */
+/** Two tasks with mean 2 and a standard error of the mean of 1. */
 const learned: SinusoidOutcome = {
   arm: 'A',
   seed: 1,
@@ -45,7 +47,7 @@ test('training that diverges is an outcome', async () => {
   expect(outcomes).toEqual([{ arm: 'MAML', seed: 1, divergedAfterOuterSteps: 0, errors: [] }]);
 });
 
-test('a row is of the seeds that were trained, and says which were not', () => {
+test('a row covers the seeds that were trained, and lists those that were not', () => {
   const rows = summaryOf([learned, diverged, { ...diverged, arm: 'B' }]);
   expect(rows.map(({ seedCount, divergences }) => [seedCount, divergences])).toEqual([
     [1, [{ seed: 2, afterOuterSteps: 1538 }]],
@@ -64,7 +66,7 @@ test('a row is of the seeds that were trained, and says which were not', () => {
   expect(page).toContain('bench:sinusoid -- --outer-steps 15000 --seeds 1,2`');
 });
 
-test('what has run is read as it was, and an arm with other settings has not run', () => {
+test('finished arms are read back unchanged, and an arm with other settings counts as not run', () => {
   const run = { arm: maml, seed: 1, outerSteps: 5 };
   const kept = { commit: 'abc', outcomes: [learned, diverged] };
   expect(isKept(folder.path, run)).toBe(false);

@@ -1,4 +1,4 @@
-/** The sinusoid tasks are the published ones, and the same whenever they are read. */
+/** The sinusoid tasks match the published ones and are the same on every read. */
 
 import { expect, test } from 'vitest';
 import { sinusoidStore } from '../../bench/sinusoid/sinusoid-tasks.js';
@@ -10,7 +10,7 @@ const options = {
   testTaskCount: 5,
 };
 
-test('amplitudes, phases and places lie where they should, over their whole range', async () => {
+test('amplitudes, phases and positions cover their whole range, and nothing beyond it', async () => {
   const tasks = await sinusoidStore(options).readTasks([...Array(200).keys()]);
   const amplitudes = tasks.map(({ numbers: [x], clicks }) => {
     // y = a sin x + b cos x through any two rows; A^2 = a^2 + b^2, and b <= 0 for phases in [0, pi].
@@ -32,7 +32,7 @@ test('amplitudes, phases and places lie where they should, over their whole rang
   expect(Math.max(...places)).toBeCloseTo(5, 1);
 });
 
-test('a task is the same whenever it is read, and another with another seed', async () => {
+test('a task is the same on every read, and differs with another seed', async () => {
   const [once] = await sinusoidStore(options).readTasks([7]);
   const [, again] = await sinusoidStore(options).readTasks([2, 7]);
   const [other] = await sinusoidStore({ ...options, seed: 4 }).readTasks([7]);

@@ -1,4 +1,4 @@
-// Which of CUDA's libraries TensorFlow would find where the set-up links them.
+// Which CUDA libraries TensorFlow would find where the setup links them.
 
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readlink, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import {
 } from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
 import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
 
-/** The libraries as the wheels have them, by folder of `nvidia/`. */
+/** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {
   cublas: ['libcublas.so.12', 'libcublasLt.so.12'],
   cuda_cupti: ['libcupti.so.12'],
@@ -73,7 +73,7 @@ async function fillCache(): Promise<void> {
   }
 }
 
-test('the wheels unpacked side by side, as Python has them, lack what is not searched', () => {
+test('wheels unpacked side by side, as in Python, miss libraries that are not on the search path', () => {
   const listing = new Set(
     Object.entries(IN_WHEELS).flatMap(([part, names]) =>
       names.map((name) => join(nvidia, part, 'lib', name)),
@@ -82,17 +82,17 @@ test('the wheels unpacked side by side, as Python has them, lack what is not sea
   expect(lacking(nvidia, (path) => listing.has(path))).toEqual(['libcusolver.so.11']);
 });
 
-test('as they are linked, TensorFlow finds each', async () => {
+test('TensorFlow finds each library where it is linked', async () => {
   await fillCache();
   linkCudaLibraries(nvidia);
   expect(lacking(nvidia)).toEqual([]);
   const second = join(nvidia, 'cuda_runtime', 'lib', 'libcusolver.so.11');
   expect(await readlink(second)).toContain('nvidia-cusolver-cu12');
-  // The RUNPATH of libcusolver goes from there by `..`: the folders must be real.
+  // The RUNPATH of libcusolver goes up with `..`, so the folders must be real.
   expect(existsSync(join(nvidia, 'cuda_runtime', 'lib', '..', '..', 'cusparse', 'lib'))).toBe(true);
 });
 
-test('an emptied cache is noticed, and so is a version that is not there', async () => {
+test('an emptied cache is noticed, and so is a missing version', async () => {
   await fillCache();
   expect(areCudaLibrariesCached()).toBe(true);
   linkCudaLibraries(nvidia);
@@ -102,7 +102,7 @@ test('an emptied cache is noticed, and so is a version that is not there', async
   expect(lacking(nvidia).sort()).toEqual(IN_WHEELS['cudnn']);
 });
 
-test('worker and set-up know the same libraries', () => {
+test('worker and setup use the same list of libraries', () => {
   const opened = resolveCudaLibraries(nvidia).map(({ soname }) => soname);
   expect(opened.slice(0, CUDA_LIBRARIES.length)).toEqual([...CUDA_LIBRARIES]);
 });

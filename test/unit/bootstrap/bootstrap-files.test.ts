@@ -1,4 +1,4 @@
-// The bootstrap's stamps and folders: whole or not there, and an unchanged state does no work.
+// Stamps and folders of the bootstrap: complete or absent, and no work when nothing has changed.
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,16 +30,16 @@ describe('publishFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('removes what a killed process left, and nothing else', async () => {
+  it('removes leftovers of a killed process, and nothing else', async () => {
     const target = join(folder, 'library');
-    // Above the largest process id that Linux gives.
+    // This is above the largest process id that Linux assigns.
     await mkdir(`${target}.99999999.tmp`);
     await mkdir(`${target}-2.99999999.tmp`);
     await publishFolder(target, () => Promise.resolve());
     expect((await readdir(folder)).sort()).toEqual(['library', 'library-2.99999999.tmp']);
   });
 
-  it('fills once and keeps what is there', async () => {
+  it('fills once and keeps an existing folder', async () => {
     const target = join(folder, 'library');
     let fillCount = 0;
     const fill = async (temporary: string): Promise<void> => {
@@ -55,7 +55,7 @@ describe('publishFolder', () => {
 });
 
 describe('writeWhole', () => {
-  it('makes missing folders and replaces the file', async () => {
+  it('creates missing folders and replaces the file', async () => {
     const path = join(folder, 'a', 'b');
     writeWhole(path, 'one');
     writeWhole(path, 'two');
@@ -75,24 +75,24 @@ describe('cacheRoot', () => {
 });
 
 describe('runCommand', () => {
-  it('gives the output and no problem on success', async () => {
+  it('returns the output and no problem on success', async () => {
     const result = await runCommand(process.execPath, ['-e', 'console.log(6 * 7)']);
     expect(result).toEqual({ ok: true, output: '42\n', problem: '' });
   });
 
-  it('names the telling line of a failure', async () => {
+  it('reports the most informative line of a failure', async () => {
     const script = 'console.error("error: no disk"); console.error("bye"); process.exit(1)';
     const result = await runCommand(process.execPath, ['-e', script]);
     expect(result.ok).toBe(false);
     expect(result.problem).toContain('error: no disk');
   });
 
-  it('ends what takes too long, with its children', async () => {
+  it('ends a command that takes too long, with its children', async () => {
     const result = await runCommand('/bin/sh', ['-c', 'sleep 600 & wait'], { timeoutMs: 200 });
     expect(result.problem).toContain('not finished after 0.2 s');
   });
 
-  it('says when there is no such program', async () => {
+  it('says when the program does not exist', async () => {
     const result = await runCommand(join(folder, 'missing'), []);
     expect(result.problem).toContain('ENOENT');
   });
@@ -106,7 +106,7 @@ it('finds only executable files on PATH', async () => {
   expect(findOnPath('other')).toBe(join(folder, 'other'));
 });
 
-it('passes over the words of npm about its log', () => {
+it("skips npm's lines about its log", () => {
   const output = 'npm error code ENOSPC\nnpm error A complete log of this run is in: x\n';
   expect(lastTellingLine(output)).toBe('npm error code ENOSPC');
 });

@@ -1,4 +1,4 @@
-// The embedded Redis server: durable across a kill, never evicting, gone with its parent.
+// The embedded Redis server is durable across a kill, never evicts, and ends with its parent.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 
 describe.skipIf(server === null)('startEmbeddedRedis', () => {
-  it('keeps fsynced writes over a kill, on the same port', async () => {
+  it('keeps fsynced writes after a kill, on the same port', async () => {
     const redis = await startEmbeddedRedis({ dataDir });
     const client = new Redis(redis.url, { maxRetriesPerRequest: null });
     client.on('error', () => undefined);
@@ -45,7 +45,7 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
     expect(redis.isRunning()).toBe(false);
   });
 
-  it('refuses a port that another server holds', async () => {
+  it('refuses a port that another server uses', async () => {
     const redis = await startEmbeddedRedis({ dataDir });
     try {
       const second = startEmbeddedRedis({ dataDir: join(dataDir, 'second'), port: redis.port });

@@ -1,4 +1,4 @@
-// The S3 server that tests use honours conditional writes; a store's tests lean on that.
+// The S3 server for tests honours conditional writes; the tests of stores depend on that.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

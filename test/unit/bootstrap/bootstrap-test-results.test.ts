@@ -1,4 +1,4 @@
-// How the test command counts: every failure shows in the closing line.
+// How the test command counts: every failure shows in the last line.
 import { describe, expect, it } from 'vitest';
 import { closingLine, countTests } from '../../../infra/bootstrap/test-results.mjs';
 
@@ -15,7 +15,7 @@ const report = (files: { status: string; tests: string[] }[]): string =>
   });
 
 describe('countTests', () => {
-  it('counts tests, and a file that could not be run as one failed', () => {
+  it('counts tests, and counts a file that could not run as one failed test', () => {
     const text = report([
       { status: 'passed', tests: ['passed', 'passed', 'pending'] },
       { status: 'failed', tests: ['failed', 'failed', 'passed'] },

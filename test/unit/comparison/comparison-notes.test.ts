@@ -1,4 +1,7 @@
-/** What a comparison says of runs that were evaluated in different ways, and what it then goes by. */
+/**
+ * The notes of a comparison when runs were evaluated in different ways, and the settings it then
+ * uses.
+ */
 
 import { describe, expect, it } from 'vitest';
 import { compareRuns } from '../../../coordinator/comparison/compare-runs.js';
@@ -13,7 +16,7 @@ import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 const store = tinyTaskStore({ taskCount: 100, counts: true });
 
 describe('runs that adapt to other support sets', () => {
-  it('are compared by those of the first, and a note says for how many adgroups', async () => {
+  it('are compared in the size buckets of the first run, and a note says how many adgroups differ', async () => {
     const near = await evaluatedRun('near', { store });
     const other = structuredClone(await evaluatedRun('other', { store }));
     const counts = other.logits.supportRowCounts as number[];
@@ -41,7 +44,7 @@ describe('nDCG of a comparison', () => {
   const rankedAt = (run: string, ndcgAt: number): Promise<EvaluatedRun> =>
     evaluatedRun(run, { store: values, config: formulaConfig({ run, evaluation: { ndcgAt } }) });
 
-  it('is that of the evaluations', async () => {
+  it('equals that of the evaluations', async () => {
     const evaluated = [await rankedAt('a', 2), await rankedAt('b', 2)];
     const found = compareRuns(evaluated.map((run) => ({ evaluated: run, arm: 'global' })));
     for (const [run, { report: own }] of evaluated.entries()) {
@@ -53,7 +56,7 @@ describe('nDCG of a comparison', () => {
     expect(comparisonTable(found)).toContain('nDCG@2');
   });
 
-  it('has as many places for every run as for the first, and says so', async () => {
+  it('uses the nDCG cutoff of the first run for every run, and says so', async () => {
     const chosen = [await rankedAt('a', 2), await rankedAt('b', 7)].map((evaluated) => ({
       evaluated,
       arm: null,

@@ -1,4 +1,4 @@
-/** Runs side by side: the numbers of their evaluations, paired differences, and what is refused. */
+/** Runs side by side: the numbers of their evaluations, paired differences, and refusals. */
 
 import { beforeAll, describe, expect, it } from 'vitest';
 import { compareRuns } from '../../../coordinator/comparison/compare-runs.js';
@@ -86,7 +86,7 @@ describe('a comparison', () => {
     );
   });
 
-  it('labels runs by run and arm, and numbers what is named twice', () => {
+  it('labels runs by run and arm, and numbers repeated labels', () => {
     expect(report.runs.map(({ label }) => label)).toEqual([
       'near:meta-unadapted',
       'far:meta-unadapted',
@@ -97,7 +97,7 @@ describe('a comparison', () => {
     expect(report.runs[2]?.cell?.kind).toBe('inner-steps');
   });
 
-  it('has differences of the values it shows, and none from the first run itself', () => {
+  it('shows differences of the displayed values, and none of the first run from itself', () => {
     for (const { runs } of report.slices) {
       const [first, second] = runs;
       expect(first?.differences).toBeNull();
@@ -114,14 +114,14 @@ describe('a comparison', () => {
     }
   });
 
-  it('says which run is worse where the interval allows it', () => {
+  it('says which run is worse when the interval allows it', () => {
     const sentences = comparisonSentences(report);
     expect(sentences[0]?.verdict).toBe('worse');
     expect(sentences[0]?.text).toContain('far:meta-unadapted is worse than near:meta-unadapted');
     expect(sentences[2]?.text).toContain('neither better nor worse');
   });
 
-  it('takes size buckets of its own', () => {
+  it('accepts its own size buckets', () => {
     const { slices } = compareRuns(
       [
         { evaluated: near, arm: null },
@@ -135,7 +135,7 @@ describe('a comparison', () => {
     );
   });
 
-  it('has the same intervals for all adgroups and for a bucket that holds them all', () => {
+  it('has the same intervals for all adgroups and for a bucket that contains them all', () => {
     const { slices } = compareRuns(
       [
         { evaluated: near, arm: null },
@@ -147,7 +147,7 @@ describe('a comparison', () => {
     expect(slices[1]?.runs).toEqual(slices[0]?.runs);
   });
 
-  it('is the same again, and survives JSON', () => {
+  it('is repeatable and survives JSON', () => {
     const again = compareRuns([
       { evaluated: near, arm: 'meta-unadapted' },
       { evaluated: far, arm: 'meta-unadapted' },
@@ -170,8 +170,8 @@ describe('a comparison', () => {
   });
 });
 
-describe('runs whose label is a value', () => {
-  it('are compared by squared error, and by nothing that needs classes', async () => {
+describe('runs with value labels', () => {
+  it('are compared by squared error, without metrics that need classes', async () => {
     const values = tinyTaskStore({ taskCount: 80, losses: ['squared'] });
     const [first, second] = [
       await evaluatedRun('first', { store: values, metaBias: -0.2 }),
@@ -215,7 +215,7 @@ describe('runs whose label is a value', () => {
 });
 
 describe('its table and page', () => {
-  it('hold every run, every bucket and every logloss', () => {
+  it('contain every run, every bucket and every logloss', () => {
     const table = comparisonTable(report, 100);
     const html = comparisonHtml(report);
     for (const { label } of report.runs) {
@@ -231,7 +231,7 @@ describe('its table and page', () => {
     expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
   });
 
-  it('refer to nothing outside, escape names and mark one best of a column', () => {
+  it('reference nothing external, escape names and mark one best value per column', () => {
     const [first, ...others] = report.runs;
     const hostile = {
       ...report,
@@ -257,7 +257,7 @@ describe('an argument', () => {
     expect(parseRunArgument(text)).toEqual({ run, arm });
   });
 
-  it('without an arm means meta-adapted, else the arm that was best on validation adgroups', async () => {
+  it('without an arm means meta-adapted, otherwise the arm that was best on validation adgroups', async () => {
     expect(armOf(near, null)).toBe('meta-adapted');
     const config = formulaConfig({ run: 'global', method: { kind: 'global' } });
     const global = await evaluatedRun('global', { store, config, globalBias: null });
@@ -268,8 +268,8 @@ describe('an argument', () => {
   });
 });
 
-describe('what cannot be compared', () => {
-  it('is refused with its cure: one run, or an arm that is not there', () => {
+describe('runs that cannot be compared', () => {
+  it('a single run or a missing arm is refused with its cure', () => {
     expect(refusalOf(() => compareRuns([{ evaluated: near, arm: null }]))).toMatchObject({
       kind: 'usage',
       what: 'a comparison needs at least two runs',
@@ -279,7 +279,7 @@ describe('what cannot be compared', () => {
     expect(arm.cure).toBe('did you mean meta-adapted?');
   });
 
-  it('no run, one that was not evaluated, one of an earlier version', async () => {
+  it('no run, a run without an evaluation, and a run of an earlier version are refused', async () => {
     const nothing = await laterRefusalOf(readEvaluatedRun(new MemoryObjectStore('nowhere')));
     expect(nothing).toMatchObject({ kind: 'usage', what: 'there is no run' });
     const trained = new MemoryObjectStore('trained');
@@ -295,7 +295,7 @@ describe('what cannot be compared', () => {
     );
   });
 
-  it('a segment that is not named, or not there', async () => {
+  it('a segment that is not named or does not exist is refused', async () => {
     const segmented = new MemoryObjectStore('segmented');
     await segmented.put('evaluation-buyer.json', new Uint8Array(1), { kind: 'always' });
     for (const [segment, expected] of [
@@ -308,7 +308,7 @@ describe('what cannot be compared', () => {
     }
   });
 
-  it('logits that are gone or were changed', async () => {
+  it('missing or changed logits are refused', async () => {
     const output = await evaluatedOutput('damaged', { store });
     const object = await output.get(TEST_LOGITS_KEY);
     const bytes = object!.bytes;
@@ -342,7 +342,7 @@ describe('what cannot be compared', () => {
       ({ logits }) => void (logits.rows.starts[1]! += 1),
       /query rows of adgroup task4 instead of/,
     ],
-  ])('runs with %s', async (_, change, found) => {
+  ])('runs with %s are refused', async (_, change, found) => {
     const other = structuredClone(await evaluatedRun('other', { store }));
     change(other);
     const refusal = refusalOf(() =>
@@ -361,11 +361,11 @@ describe('what cannot be compared', () => {
 });
 
 describe('the file of test logits', () => {
-  it('is read as it was written', () => {
+  it('is read back as it was written', () => {
     expect(decodeTestLogits(encodeTestLogits(near.logits), 'here')).toEqual(near.logits);
   });
 
-  it('is refused when a column has another length', () => {
+  it('is refused when one column has another length', () => {
     const clicks = near.logits.rows.clicks.subarray(1);
     const bytes = encodeTestLogits({ ...near.logits, rows: { ...near.logits.rows, clicks } });
     expect(refusalOf(() => decodeTestLogits(bytes, 'here'))).toMatchObject({

@@ -1,4 +1,4 @@
-/** The loop of a sweep on trials whose scores are known: who goes on, what is kept, what resumes. */
+/** The sweep loop on trials with known scores: promotion, retention, resume. */
 
 import { describe, expect, it } from 'vitest';
 import { rungsOf } from '../../../coordinator/sweep/rungs.js';
@@ -42,13 +42,13 @@ function planOf(trialCount: number, halving?: { eta: number; rungs?: number }): 
   };
 }
 
-/** Logloss by trial and outer step: trial 4 of 6 is best in the end, and third at first. */
+/** Logloss by trial and outer step. Trial 4 of 6 is best in the end and third at first. */
 const logloss = (name: string, outerSteps: number): number =>
   Math.abs(Number(name.slice(1)) - 4) / 10 + 0.05 / outerSteps;
 
 interface Room {
   readonly options: SweepOptions;
-  /** `t01 to 2`, in order. */
+  /** Formatted as `t01 to 2`, in order. */
   readonly trained: string[];
   readonly discarded: string[];
   readonly saved: SweepRecord[];
@@ -123,7 +123,7 @@ describe('successive halving', () => {
     ]);
   });
 
-  it('removes the checkpoints of a trial as soon as it cannot go on, and no others', async () => {
+  it('removes the checkpoints of a trial as soon as it is eliminated, and no others', async () => {
     const { options, discarded, trained } = room(planOf(6, { eta: 3, rungs: 3 }));
     const order: string[] = [];
     await runSweep({
@@ -133,7 +133,8 @@ describe('successive halving', () => {
         return options.discard(name);
       },
     });
-    // Behind two of three, four, five, six; then behind one of two.
+    // Trials are eliminated when they rank behind two of three, four, five, six, and then behind
+    // one of two.
     expect(order).toEqual([
       't01 after 3',
       't02 after 4',
@@ -144,10 +145,10 @@ describe('successive halving', () => {
     expect(discarded).not.toContain('t04');
   });
 
-  it('gives the same record whatever the number of trials at once', async () => {
+  it('gives the same record for any number of concurrent trials', async () => {
     const plan = planOf(6, { eta: 3, rungs: 3 });
     const expected = await runSweep(room(plan).options);
-    // The later ones are done first.
+    // The later trials finish first.
     const slow = room(plan, { concurrentTrials: 4 });
     const { runTrial } = slow.options;
     const waits = new Map<string, number>();
@@ -176,7 +177,7 @@ describe('a grid without halving', () => {
 });
 
 describe('a sweep that is stopped', () => {
-  it('goes on where it was, trains nothing twice and ends with the same record', async () => {
+  it('resumes where it was, trains nothing twice and ends with the same record', async () => {
     const plan = planOf(6, { eta: 3, rungs: 3 });
     const expected = await runSweep(room(plan).options);
     for (let stopAfter = 0; stopAfter < 9; stopAfter += 1) {
@@ -198,7 +199,7 @@ describe('a sweep that is stopped', () => {
     }
   });
 
-  it('stops the trials beside the one that failed, and throws its failure', async () => {
+  it('stops the concurrent trials when one fails, and throws its failure', async () => {
     const { options } = room(planOf(6), { concurrentTrials: 3 });
     const stopped: string[] = [];
     const failure = await failureOf(
@@ -221,7 +222,7 @@ describe('a sweep that is stopped', () => {
 });
 
 describe('a trial that was better earlier', () => {
-  it('is said to be so', async () => {
+  it('is reported', async () => {
     const { options } = room(planOf(3, { eta: 3 }));
     const worsening: SweepOptions = {
       ...options,
@@ -247,7 +248,7 @@ describe('a trial that diverges', () => {
     },
   });
 
-  it('is given up, ranked last, and the others go on', async () => {
+  it('is dropped and ranked last, and the others continue', async () => {
     const found = room(planOf(6, { eta: 3, rungs: 3 }));
     const record = await runSweep(diverging(['t04', 't03'], found));
     expect(rankedTrials(record).map(({ name }) => name)).toEqual([
@@ -265,7 +266,7 @@ describe('a trial that diverges', () => {
     expect(/NaN|undefined|Infinity/.exec(table + sweepHtml(record))).toBeNull();
   });
 
-  it('is one too many when it is the last', async () => {
+  it('fails the sweep when no other trial is left', async () => {
     const found = room(planOf(2));
     const failure = await failureOf(runSweep(diverging(['t01', 't02'], found)));
     expect(failure.report.what).toBe('every trial of the sweep diverges');
@@ -277,7 +278,7 @@ describe('the journal', () => {
   const empty = emptyRecord(plan);
   const saidNothing = { resume: false, fresh: false };
 
-  it('gives back what was saved, and survives JSON', async () => {
+  it('returns what was saved, and survives JSON', async () => {
     const store = new MemoryObjectStore();
     const journal = await openSweepJournal(store, empty, saidNothing);
     expect(journal.record).toEqual(empty);
@@ -287,7 +288,7 @@ describe('the journal', () => {
     expect(parseSweepRecord(sweepJson(record), 'here')).toEqual(record);
   });
 
-  it('refuses a sweep that is there unless told what to do, another sweep, and damage', async () => {
+  it('refuses an existing sweep unless told what to do, another sweep, and damage', async () => {
     const store = new MemoryObjectStore('sweep');
     await (await openSweepJournal(store, empty, saidNothing)).save(empty);
     const refusal = async (other: SweepRecord, resume: boolean) =>
@@ -309,7 +310,7 @@ describe('the journal', () => {
     expect(fresh.record).toEqual(empty);
   });
 
-  it('lets the later of two coordinators go on alone', async () => {
+  it('lets only the later of two coordinators continue', async () => {
     const store = new MemoryObjectStore();
     const first = await openSweepJournal(store, empty, saidNothing);
     await first.save(empty);

@@ -1,4 +1,4 @@
-/** Trials and rungs of a sweep before anything is trained, and what is refused. */
+/** Trials and rungs of a sweep before training starts, and refused plans. */
 
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -37,7 +37,7 @@ function refusalOf(action: () => unknown): FailureReport {
 }
 
 describe('trials', () => {
-  it('are every value with every other, the last path varying fastest', () => {
+  it('combine every value with every other, the last path varying fastest', () => {
     const trials = plan({ 'method.innerRate': [0.1, 0.2], seed: [1, 2, 3] });
     expect(trials.map(({ name, config }) => [name, config.seed])).toEqual([
       ['t01', 1],
@@ -56,7 +56,7 @@ describe('trials', () => {
     });
   });
 
-  it('of several grids are joined; a whole section comes before fields within it', () => {
+  it('of several grids are joined; a whole section is applied before fields within it', () => {
     const trials = plan([
       { 'method.innerRate': [0.5], method: [{ kind: 'maml' }, { kind: 'fomaml', innerSteps: 7 }] },
       { method: [{ kind: 'global' }] },
@@ -68,8 +68,8 @@ describe('trials', () => {
     ]);
   });
 
-  it('differ from the base in what was swept, and in nothing else that decides', () => {
-    // The base has no optimizer section: that of its defaults is meant.
+  it('differ from the base only in the swept fields', () => {
+    // The base has no optimizer section; the trials extend that of its defaults.
     const [trial] = plan({ 'training.optimizer.rate': [0.02, 0.03] });
     const changed = structuredClone(BASE);
     Object.assign(changed.training, { optimizer: { kind: 'adam', rate: 0.02 } });
@@ -118,7 +118,7 @@ describe('trials', () => {
     expect(report.cure).toBeDefined();
   });
 
-  it('name the trial whose config is wrong', () => {
+  it('name the trial whose config is invalid', () => {
     const { where } = refusalOf(() => plan({ 'method.innerSteps': [1, 0] }));
     expect(where).toBe('sweep.yaml, trial t02 (method.innerSteps 0)');
   });
@@ -147,7 +147,7 @@ describe('a sweep file', () => {
     expect(report.found).toMatch(found);
   });
 
-  it('in the examples is one, and means what its comments say', () => {
+  it('in the examples is valid and matches its comments', () => {
     const path = 'infra/examples/sweep.yaml';
     const sweep = parseSweepConfig(readFileSync(path, 'utf8'), path);
     const base = readFileSync(sweep.base, 'utf8');
@@ -167,7 +167,7 @@ function yamlValue(config: unknown): unknown {
 }
 
 describe('rungs', () => {
-  it('of 9 trials and 90 outer steps, a third going on: 9 to 10, 3 to 30, 1 to 90', () => {
+  it('of 9 trials and 90 outer steps with a third promoted: 9 to 10, 3 to 30, 1 to 90', () => {
     const rungs = rungsOf(9, 90, { eta: 3 }, 'here');
     expect(rungs).toEqual([
       { outerSteps: 10, trialCount: 9 },
@@ -178,17 +178,17 @@ describe('rungs', () => {
     expect(outerStepTotal(rungs)).toBe(210);
   });
 
-  it('without halving are one, of all trials to the end', () => {
+  it('without halving are one rung, with all trials to the end', () => {
     expect(rungsOf(5, 100, undefined, 'here')).toEqual([{ outerSteps: 100, trialCount: 5 }]);
   });
 
-  it('are refused where a run is too short for them', () => {
+  it('are refused when a run is too short for them', () => {
     const { found, kind } = refusalOf(() => rungsOf(9, 2, { eta: 3 }, 'here'));
     expect(kind).toBe('usage');
     expect(found).toBe('rungs that end after 1, 1, 2 outer steps');
   });
 
-  it('rise in steps and fall in trials, end with the whole run, and cost no more than all in full', () => {
+  it('rise in steps and fall in trials, end with the whole run, and cost no more than full training of all', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 2, max: 300 }),
@@ -211,7 +211,7 @@ describe('rungs', () => {
     );
   });
 
-  it('rank by score, those that diverged last, ties in order', () => {
+  it('rank by score, with diverged trials last and ties in order', () => {
     const scored = [
       { name: 't01', validationLogloss: null },
       { name: 't02', validationLogloss: 0.5 },

@@ -1,4 +1,4 @@
-/** Each fault of a run config is named by its path, with what is expected and what is there. */
+/** Each error in a run config is reported with its path, the expected value and the value found. */
 
 import { describe, expect, it } from 'vitest';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
@@ -42,7 +42,7 @@ const data = (part: Record<string, unknown>) => (config: Record<string, unknown>
 const set = (part: Record<string, unknown>) => (config: Record<string, unknown>) =>
   void Object.assign(config, part);
 
-describe('a run config with faults', () => {
+describe('a run config with errors', () => {
   it.each<[string, (config: Record<string, unknown>) => void, string[]]>([
     [
       'a missing field',
@@ -198,7 +198,7 @@ describe('a run config with faults', () => {
     expect(faultsIn(change)).toEqual(expected);
   });
 
-  it('says of what is no YAML where and why', () => {
+  it('reports where and why a text is not YAML', () => {
     expect(failureOf('run: a\n data: [\n').report).toMatchObject({
       kind: 'usage',
       where: 'run.yaml, line 1, column 6',
@@ -212,20 +212,20 @@ describe('a run config with faults', () => {
     );
   });
 
-  it.each(['', '# nothing but a comment\n'])('says that %j is empty', (text) => {
+  it.each(['', '# nothing but a comment\n'])('reports that %j is empty', (text) => {
     expect(failureOf(text).report.what).toBe('the run config is empty');
   });
 
   it.each([
     ['.nan', 'NaN'],
     ['.inf', 'Infinity'],
-  ])('shows %s as what it is', (yaml, word) => {
+  ])('shows %s with its own type', (yaml, word) => {
     const { report } = failureOf(`seed: ${yaml}`);
     expect(report.found).toContain(`seed: expected a number, found ${word}`);
   });
 
   it.each([{ kind: 'global' }, { kind: 'fomaml', levelShift: true }])(
-    'takes a model without personal blocks for %o',
+    'accepts a model without personal blocks for %o',
     (method) => {
       const config = { ...GOOD, model: { personal: [] }, method };
       expect(parseRunConfig(JSON.stringify(config), 'run.yaml').model.personal).toEqual([]);

@@ -1,4 +1,5 @@
-// What models do not have is refused with its path, and options shape variables and initial values.
+// Options that a model lacks are refused with their path. Options shape variables and initial
+// values.
 
 import { describe, expect, it, test } from 'vitest';
 import { featureMisfits, ModelConfigSchema } from '../../../shared/models/model-config.js';
@@ -26,7 +27,7 @@ function misfitsIn(model: Record<string, unknown>): string[] {
   return misfits.map(({ path, message }) => `${path.join('.')}: ${message}`);
 }
 
-describe('what does not go together', () => {
+describe('options that do not go together', () => {
   it.each<[Record<string, unknown>, string]>([
     [{ kind: 'logistic' }, 'hiddenWidths: logistic has no hidden layers: set hiddenWidths: []'],
     [{ kind: 'fm' }, 'hiddenWidths: fm has no hidden layers: set hiddenWidths: []'],
@@ -100,7 +101,7 @@ describe('what does not go together', () => {
     expect(misfitsIn(model)).toEqual([expected]);
   });
 
-  it('refuses inputs from support rows that are none, not known, or adapted', () => {
+  it('refuses support inputs that are empty, unknown, or adapted', () => {
     const issuesOf = (model: unknown): string[] =>
       ModelConfigSchema.safeParse(model).error?.issues.map(
         ({ path, message }) => `${path.join('.')}: ${message}`,
@@ -119,7 +120,7 @@ describe('what does not go together', () => {
     ['boil', { adgroupEmbedding: true }, ['adgroupEmbedding', 'layer0', 'layer1']],
     ['all', { adgroupEmbedding: true }, ['bias', 'adgroupEmbedding', 'layer0', 'layer1', 'output']],
     ['all', { kind: 'logistic', hiddenWidths: [] }, ['bias']],
-  ])('takes %s for a choice of blocks: %j', (personal, model, expected) => {
+  ])('accepts %s as a choice of blocks: %j', (personal, model, expected) => {
     expect(ModelConfigSchema.parse({ ...model, personal }).personal).toEqual(expected);
   });
 
@@ -138,7 +139,7 @@ describe('what does not go together', () => {
     ]);
   });
 
-  it('refuses personal numbers where there are none', () => {
+  it('refuses personal numbers for a model without them', () => {
     const features = data.features.filter(({ name }) => name !== 'age');
     const model = ModelConfigSchema.parse({ personal: ['numbers'] });
     expect(featureMisfits(model, features)).toEqual([
@@ -203,7 +204,7 @@ test.each<[Record<string, unknown>, Record<string, readonly number[]>, number]>(
   expect(spec.tableRowWidth).toBe(tableRowWidth);
 });
 
-test('initial values: Glorot bounds count the whole vocabulary, padding row included', () => {
+test('initial values: the Glorot bounds count the whole vocabulary including the padding row', () => {
   const spec = specOf({
     ...{ linear: false, padding: 'trained', embeddingDeviation: 0.01 },
     initialisation: {
@@ -220,7 +221,8 @@ test('initial values: Glorot bounds count the whole vocabulary, padding row incl
     bound: Math.sqrt(6 / (256 + 16)),
   });
   const { values } = initialMetaParameters(spec, 3).tables.get('title')!;
-  // Of 2,816 uniform values the largest lies within 1 % of the bound; the mean is that of a symmetric one.
+  // The largest of 2,816 uniform values lies within 1 % of the bound, and the mean is that of a
+  // symmetric distribution.
   expect(Math.max(...values)).toBeLessThanOrEqual(0.2);
   expect(Math.max(...values)).toBeGreaterThan(0.198);
   expect(Math.min(...values)).toBeLessThan(-0.198);

@@ -1,4 +1,4 @@
-/** A compressed log that lost its end is refused: DuckDB would read what is left and say nothing. */
+/** A truncated compressed log is refused; DuckDB would silently read the part that is left. */
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { demandWholeFile } from '../../../coordinator/logs/compressed-file.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
-/** Of several blocks, so that a cut can fall between two. */
+/** The log has several blocks, so that a cut can fall between two. */
 let zstd: Uint8Array;
 const TEXT = Array.from({ length: 60_000 }, (_, n) => `${n},${n * n}`).join('\n');
 const SKIPPABLE = Buffer.from([0x53, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
@@ -42,12 +42,12 @@ describe('a whole file', () => {
     ['two-frames.csv.zst', () => Buffer.concat([zstd, SKIPPABLE, zstd])],
     ['plain.csv', () => Buffer.from(TEXT)],
     ['no-frame-at-all.csv.zst', () => Buffer.from(TEXT)],
-  ])('%s passes', async (name, bytes) => {
+  ])('%s is accepted', async (name, bytes) => {
     await whole(name, bytes());
   });
 });
 
-describe('a file without its end', () => {
+describe('a truncated file', () => {
   it.each([1, 4, 9, 1000, 100_000])('is refused when %i bytes are missing', async (missing) => {
     for (const [name, bytes] of [
       ['log.csv.gz', gzipSync(TEXT)],
@@ -68,7 +68,7 @@ describe('a file without its end', () => {
   });
 });
 
-it('a gzip file with a changed byte does not pass its checksum', async () => {
+it('a gzip file with a changed byte fails its checksum', async () => {
   const bytes = gzipSync(TEXT);
   bytes[bytes.length - 6] = 1 + (bytes[bytes.length - 6] ?? 0);
   await expect(whole('log.csv.gz', bytes)).rejects.toMatchObject({ kind: 'data' });

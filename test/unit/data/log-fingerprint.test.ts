@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { fingerprintOf } from '../../../coordinator/logs/log-files.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-it('tells large files apart that differ in one byte anywhere', async () => {
+it('distinguishes large files that differ in one byte anywhere', async () => {
   const folder = await temporaryFolder();
   try {
     const path = join(folder.path, 'log.csv');

@@ -1,4 +1,4 @@
-/** Where row files are cut depends on the rows alone, never on how fast the disk takes them. */
+/** Row files are cut by their rows alone, never by how fast the disk accepts them. */
 
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -39,12 +39,12 @@ it('every file but the last holds as many batches as reach the bound', async () 
   }
   const files = await writer.finish();
   process.off('warning', onWarning);
-  // Nothing that waited for the disk still listens.
+  // No listener is left from waiting for the disk.
   expect(warnings).toEqual([]);
   expect(places).toEqual(
     places.map((_, n) => `${Math.floor(n / BATCHES_PER_FILE)}/${n % BATCHES_PER_FILE}`),
   );
   expect(files.map(({ name }) => name)).toEqual((await readdir(folder.path)).sort());
-  // Equal batches make equal files.
+  // Equal batches give files of equal size.
   expect(new Set(files.slice(0, -1).map(({ sha256 }) => sha256)).size).toBe(1);
 });

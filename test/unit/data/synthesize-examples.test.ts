@@ -21,7 +21,7 @@ describe('the example configs', () => {
     }
   });
 
-  it('the demo holds films out and splits each by time', async () => {
+  it('the demo holds out films and splits each by time', async () => {
     const { data, evaluation } = await loadRunConfig(pathOf('movielens.yaml'));
     expect(data.task).toBe('movieId');
     expect(data.label).toEqual({ expression: 'rating >= 4' });
@@ -46,7 +46,7 @@ describe('the example configs', () => {
 });
 
 describe('the demo data', () => {
-  it('is the data set, unchanged, with its notice beside it', async () => {
+  it('is the unchanged data set, with its notice next to it', async () => {
     const csv = gunzipSync(await readFile(pathOf('movielens/movielens.csv.gz')));
     const sha256 = createHash('sha256').update(csv).digest('hex');
     expect(await readFile(pathOf('movielens/README.md'), 'utf8')).toContain(sha256);

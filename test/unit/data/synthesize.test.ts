@@ -28,7 +28,7 @@ const refusal = async (attempt: Promise<unknown>): Promise<QianmoError> => {
     (cause: unknown) => cause,
   );
   expect(error).toBeInstanceOf(QianmoError);
-  return error as QianmoError; // What the line above asserts.
+  return error as QianmoError; // The line above asserts this.
 };
 
 describe('a synthetic log', () => {
@@ -40,7 +40,7 @@ describe('a synthetic log', () => {
   });
   const column = (name: string): Float64Array => log.columns[name]!;
 
-  it('has the columns and exactly the rows asked for', () => {
+  it('has the columns and exactly the requested rows', () => {
     expect(Object.keys(log.columns)).toEqual([...CSV_COLUMNS]);
     expect(column('time')).toHaveLength(rows);
     expect(log.report.rows).toBe(rows);
@@ -49,7 +49,7 @@ describe('a synthetic log', () => {
       expect(values.every((value) => Number.isFinite(value))).toBe(true);
   });
 
-  it('is in order of time, over 14 days, and its hours agree with its times', () => {
+  it('is ordered by time over 14 days, and its hours match its times', () => {
     const times = column('time');
     const hours = column('hour');
     for (let row = 0; row < rows; row += 1) {
@@ -62,7 +62,7 @@ describe('a synthetic log', () => {
     expect(last).toBeGreaterThan(13.9 * 86400);
   });
 
-  it('has the mean click rate asked for, within sampling error', () => {
+  it('has the requested mean click rate, within sampling error', () => {
     const truth = mean(column('p_true'));
     expect(truth).toBeCloseTo(log.report.meanTrueClickRate, 9);
     expect(Math.abs(truth - 0.05)).toBeLessThan(0.0005);
@@ -102,18 +102,18 @@ describe('a synthetic log', () => {
     expect(log.report.clickCount).toBe(rate * rows);
   });
 
-  it('gives few adgroups very many impressions and most very few, never below five', () => {
+  it('gives few adgroups very many impressions and most adgroups very few, never below five', () => {
     const sizes = new Float64Array(adgroupCount);
     for (const adgroup of column('adgroup')) sizes[adgroup] = sizes[adgroup]! + 1;
     const sorted = Array.from(sizes).sort((a, b) => b - a);
     expect(sorted.at(-1)).toBeGreaterThanOrEqual(5);
     expect(sorted[0]).toBeLessThanOrEqual(0.02 * rows + 1);
     expect(sorted[adgroupCount / 2]).toBeLessThan(30);
-    // Between two ranks that no bound touches, sizes fall with the power 1.1.
+    // Between two ranks that no bound affects, sizes fall with the power 1.1.
     expect(Math.log(sorted[19]! / sorted[199]!) / Math.log(10)).toBeCloseTo(1.1, 1);
   });
 
-  it('lets 20 % of the adgroups first appear in the last three days', () => {
+  it('makes 20 % of the adgroups first appear in the last three days', () => {
     const first = new Float64Array(adgroupCount).fill(Infinity);
     const times = column('time');
     for (const [row, adgroup] of column('adgroup').entries())
@@ -148,12 +148,13 @@ describe('the settings', () => {
   /**
    * p_true of one adgroup's rows and another's with equal attributes differ only by own deviation.
    */
-  it('homogeneous adgroups are what their attributes make them, strong ones are not', async () => {
+  it('homogeneous adgroups follow from their attributes, strong ones do not', async () => {
     const { buildWorld } = await import('../../../coordinator/synthesize/synthetic-world.js');
     const options = { rows: 100_000, meanClickRate: 0.1, seed: 3, adgroupCount: 5000 };
     const spreadOf = (setting: 'homogeneous' | 'moderate' | 'strong'): number => {
       const { adgroups } = buildWorld({ ...options, setting });
-      // Latents of two adgroups with one category and brand: equal but for their own deviation.
+      // Latents of two adgroups with the same category and brand differ only by their own
+      // deviations.
       const firstOfBrand = new Map<number, number>();
       let spread = 0;
       let pairs = 0;
@@ -173,7 +174,7 @@ describe('the settings', () => {
     expect(spreadOf('strong') / spreadOf('moderate')).toBeCloseTo(2, 3);
   });
 
-  it('leave the more to be known of a log, the stronger adgroups deviate', async () => {
+  it('make more of a log learnable, the more strongly adgroups deviate', async () => {
     const gain = async (setting: 'homogeneous' | 'moderate' | 'strong'): Promise<number> => {
       const { report } = await syntheticLog({ rows: 60_000, setting });
       return 1 - report.oracleEntropy / report.constantLogloss;
@@ -189,7 +190,7 @@ describe('the settings', () => {
 });
 
 describe('reproduction', () => {
-  it('gives the same bytes for the same seed and other bytes for another', async () => {
+  it('gives the same bytes for the same seed and different bytes for another', async () => {
     const first = await syntheticLog();
     const again = await syntheticLog();
     const other = await syntheticLog({ seed: 6 });
@@ -215,7 +216,7 @@ describe('reproduction', () => {
     });
   });
 
-  it('writes gzip that holds the same CSV, and Parquet that holds the same rows', async () => {
+  it('writes gzip with the same CSV, and Parquet with the same rows', async () => {
     await withFolder(async (folder) => {
       const csv = await syntheticLog({ rows: 70_000 });
       const gzip = join(folder, 'log.csv.gz');
@@ -246,7 +247,7 @@ describe('reproduction', () => {
     });
   });
 
-  it('records the world beside the log', async () => {
+  it('records the world next to the log', async () => {
     await withFolder(async (folder) => {
       const path = join(folder, 'log.csv');
       const report = await synthesize(synthesisOptions({ path }));
@@ -263,9 +264,9 @@ describe('reproduction', () => {
   });
 });
 
-describe('what can go wrong', () => {
-  it('names the disk that is full and leaves nothing behind', async () => {
-    // The device that is always full, behind the name of the unfinished file.
+describe('failures', () => {
+  it('names the full disk and leaves nothing behind', async () => {
+    // The device that is always full, under the name of the unfinished file.
     await withFolder(async (folder) => {
       const path = join(folder, 'log.csv');
       await symlink('/dev/full', `${path}.unfinished`);
@@ -277,7 +278,7 @@ describe('what can go wrong', () => {
     });
   });
 
-  it('refuses a path that is no file, or lies in a file', async () => {
+  it('refuses a path that is not a file, or is below a file', async () => {
     await withFolder(async (folder) => {
       await writeFile(join(folder, 'file'), '');
       const inFile = await refusal(
@@ -293,7 +294,7 @@ describe('what can go wrong', () => {
     });
   });
 
-  it('stops on request, leaves the older log alone and nothing unfinished', async () => {
+  it('stops on request, keeps the older log and leaves nothing unfinished', async () => {
     await withFolder(async (folder) => {
       const path = join(folder, 'log.csv');
       await writeFile(path, 'older');
@@ -338,7 +339,7 @@ it('writes a world of the smallest size', async () => {
   });
 });
 
-/** chunk-worker.ts and what it imports, compiled: a thread cannot be started from TypeScript. */
+/** The compiled chunk-worker.ts and its imports: a thread cannot be started from TypeScript. */
 async function compiledWorker(folder: string): Promise<URL> {
   const root = new URL('../../../', import.meta.url);
   const copied = ['coordinator/synthesize', 'shared'];

@@ -1,4 +1,4 @@
-// The catalog as bytes: what is kept of a task, and what stores of earlier versions lack.
+// The catalog as bytes: which fields of a task are kept, and which fields older stores lack.
 import { expect, test } from 'vitest';
 import {
   decodeTaskCatalog,
@@ -17,7 +17,7 @@ const task: CatalogTask = {
   rowOffset: 5,
 };
 
-test('a catalog comes back as it was written', () => {
+test('a catalog is read back as it was written', () => {
   const { fileIndex, batchIndex, rowOffset, ...entry } = task;
   const catalog = decodeTaskCatalog(encodeTaskCatalog([task, { ...task, firstSeenTime: -1 }]));
   expect(catalog.tasks).toEqual([
@@ -27,7 +27,7 @@ test('a catalog comes back as it was written', () => {
   expect(catalog.places[1]).toEqual({ fileIndex, batchIndex, rowOffset });
 });
 
-test('a catalog without first-seen times is read, and says that it has none', () => {
+test('a catalog without first-seen times is read, and reports that it has none', () => {
   const { tasks } = decodeTaskCatalog(encodeTaskCatalog([{ ...task, firstSeenTime: null }]));
   expect(tasks[0]?.firstSeenTime).toBeNull();
 });

@@ -1,4 +1,4 @@
-/** The byte form of tensors: worked bytes, what other tools write, and what is refused. */
+/** The byte form of tensors: worked bytes, files of other tools, and refusals. */
 
 import { describe, expect, it } from 'vitest';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
@@ -20,7 +20,7 @@ describe('encodeTensors', () => {
     );
   });
 
-  it('encodes a view without its surroundings', () => {
+  it('encodes a view without the surrounding bytes', () => {
     const view = Float32Array.of(9, 1, 9).subarray(1, 2);
     const decoded = decodeTensors(
       encodeTensors(new Map([['v', { shape: [1], values: view }]])),
@@ -41,7 +41,7 @@ describe('encodeTensors', () => {
     expect([...decodeTensors(bytes, '').keys()]).toEqual(['b', '7', '0']);
   });
 
-  it('takes no tensors, and tensors without elements', () => {
+  it('accepts an empty list and tensors without elements', () => {
     expect(decodeTensors(encodeTensors(new Map()), '').size).toBe(0);
     const empty = { shape: [0, 3], values: new Float32Array(0) };
     expect(decodeTensors(encodeTensors(new Map([['e', empty]])), '').get('e')).toEqual(empty);
@@ -64,7 +64,7 @@ describe('decodeTensors', () => {
     expect(decodeTensors(encodeTensors(tensors), '')).toEqual(tensors);
   });
 
-  it('reads what other tools write: free text beside the tensors, any order of entries', () => {
+  it('reads files of other tools: free text next to the tensors, entries in any order', () => {
     const header =
       '{"__metadata__":{"format":"np"},"b":{"dtype":"U8","shape":[],"data_offsets":[1,2]},' +
       '"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}';
@@ -95,7 +95,7 @@ describe('decodeTensors', () => {
     ['offsets that run backwards', bytesOf(entry('[0,-1]')), 'data_offsets'],
     ['a shape of another size', bytesOf(entry('[0,4]', '[5]'), 1, 2, 3, 4), 'a of shape [5]'],
     ['half an element', bytesOf(entry('[0,6]', '[1]', 'F32'), 1, 2, 3, 4, 5, 6), 'in 6 bytes'],
-  ])('refuses %s, saying where and what', (_, bytes, found) => {
+  ])('refuses %s, with the place and the reason', (_, bytes, found) => {
     let failure: unknown = null;
     try {
       decodeTensors(bytes, 'blob 12');

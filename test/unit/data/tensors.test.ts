@@ -17,11 +17,11 @@ const tensorOf = (shape: number[], ...values: number[]): DenseTensor => ({
 });
 
 describe('named tensors', () => {
-  it('count elements: a scalar has one, an empty extent none', () => {
+  it('count elements: a scalar has one, an empty dimension none', () => {
     expect([elementCountOf([]), elementCountOf([2, 3]), elementCountOf([4, 0])]).toEqual([1, 6, 0]);
   });
 
-  it('layoutDifferences names what is missing, of another shape, unknown', () => {
+  it('layoutDifferences names missing, differently shaped and unknown tensors', () => {
     const expected = new Map([
       ['same', tensorOf([1], 0)],
       ['missing', tensorOf([1], 0)],
@@ -40,7 +40,7 @@ describe('named tensors', () => {
     expect(layoutDifferences(expected, expected)).toEqual([]);
   });
 
-  it('digestOf is SHA-256 of name, shape and bytes in order of name', () => {
+  it('digestOf is the SHA-256 of name, shape and bytes in name order', () => {
     const a = tensorOf([1], 1);
     const b = tensorOf([], 2);
     const expected = createHash('sha256')
@@ -67,7 +67,7 @@ describe('named tensors', () => {
     ).toBe(expected);
   });
 
-  it('digestOf tells one bit, a sign of zero, a shape and a name apart', () => {
+  it('digestOf distinguishes one bit, a sign of zero, a shape and a name', () => {
     const digests = [
       new Map([['a', tensorOf([2], 0, 1)]]),
       new Map([['a', tensorOf([2], -0, 1)]]),
@@ -78,7 +78,7 @@ describe('named tensors', () => {
     expect(new Set(digests).size).toBe(digests.length);
   });
 
-  it('digestOf hashes a view without its surroundings', () => {
+  it('digestOf hashes a view without the surrounding bytes', () => {
     const view = { shape: [1], values: Float32Array.of(9, 1, 9).subarray(1, 2) };
     expect(digestOf(new Map([['a', view]]))).toBe(digestOf(new Map([['a', tensorOf([1], 1)]])));
   });
@@ -113,7 +113,7 @@ describe('the digest of meta-parameters', () => {
     );
   });
 
-  it('tells a bit of a table, its shape, its name and the dense part apart', () => {
+  it('distinguishes a bit of a table, its shape, its name and the dense part', () => {
     const digests = [
       { dense, tables: new Map([['x', table(2, 1, 2)]]) },
       { dense, tables: new Map([['x', table(2, 1, 2 + 2 ** -22)]]) },
@@ -129,7 +129,7 @@ describe('the digest of meta-parameters', () => {
 describe('embedding table', () => {
   const fresh = () => ({ rowCount: 3, width: 2, values: Float32Array.of(0, 1, 10, 11, 20, 21) });
 
-  it('gathers rows in the order of ids, repeated ones too, from the row given on', () => {
+  it('gathers rows in the order of ids, including repeated ones, starting at the given row', () => {
     const target = new Float32Array(8).fill(-1);
     gatherRows(fresh(), Int32Array.of(2, 0, 2), target, 1);
     expect([...target]).toEqual([-1, -1, 20, 21, 0, 1, 20, 21]);

@@ -1,4 +1,4 @@
-// Empty places of a bag become members of a row of their own.
+// Empty positions of a bag become members of a dedicated row.
 
 import { expect, test } from 'vitest';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -13,7 +13,7 @@ const store = tinyTaskStore({
   ],
 });
 
-test('empty places take the id after the last, members keep theirs', async () => {
+test('empty positions get the id after the last, and members keep theirs', async () => {
   const [raw] = await store.readTasks([1]);
   const [padded] = await storeForModel({ padding: 'trained' }, store).readTasks([1]);
   expect(raw!.bagIds.flatMap((ids) => [...ids])).toContain(-1);
@@ -29,6 +29,6 @@ test('empty places take the id after the last, members keep theirs', async () =>
   expect({ ...padded, bagIds: [] }).toEqual({ ...raw, bagIds: [] });
 });
 
-test.each(['masked', undefined] as const)('%s: the store as it is', (padding) => {
+test.each(['masked', undefined] as const)('%s: the store is unchanged', (padding) => {
   expect(storeForModel({ padding }, store)).toBe(store);
 });

@@ -1,4 +1,4 @@
-/** Which results of an outer step count, whoever delivers them. */
+/** Which results of an outer step are admitted, regardless of how they are delivered. */
 
 import { describe, expect, it } from 'vitest';
 import { Admission } from '../../../coordinator/dispatch/admission.js';
@@ -42,7 +42,7 @@ function made(read: (delivered: DeliveredResult) => Uint8Array | Rejection = (d)
 }
 
 describe('Admission', () => {
-  it('admits one result of each job, in any order, with what was read from it', () => {
+  it('admits one result per job, in any order, with the content read from it', () => {
     const { sut, rejections } = made();
     expect([sut.admittedCount, sut.openCount]).toEqual([0, 2]);
     expect(sut.judge(deliveredOf(1))).toMatchObject({ value: Uint8Array.of(1, 1) });
@@ -76,7 +76,7 @@ describe('Admission', () => {
     expect(reads).toEqual([]);
   });
 
-  it('keeps a job open whose result cannot be used, and counts why', () => {
+  it('keeps a job open when its result cannot be used, and counts the reason', () => {
     const answers = [new Uint8Array(1), 'not_finite', 'not_finite'] as const;
     const left = [...answers];
     const { sut, rejections } = made(() => left.pop()!);

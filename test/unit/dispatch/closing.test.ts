@@ -15,14 +15,14 @@ describe('closingOf', () => {
     });
   });
 
-  it('closes with the last result, even when it came at the deadline or after', () => {
+  it('closes with the last result, even at the deadline or after it', () => {
     for (const nowMs of [0, deadlineMs, deadlineMs + 1])
       expect(closingOf({ admittedCount: 4, openCount: 0, nowMs, deadlineMs })).toEqual({
         kind: 'close',
       });
   });
 
-  it('closes at once when nothing was ordered', () => {
+  it('closes immediately when no job was ordered', () => {
     expect(closingOf({ admittedCount: 0, openCount: 0, nowMs: 0, deadlineMs })).toEqual({
       kind: 'close',
     });

@@ -1,4 +1,4 @@
-/** A step over a queue in memory: who takes a job, and what becomes of one that is refused. */
+/** A step over an in-memory queue: who takes a job, and what happens to a refused one. */
 
 import { describe, expect, it } from 'vitest';
 import { Admission } from '../../../coordinator/dispatch/admission.js';
@@ -17,7 +17,7 @@ import { warningsOf } from '../../fixtures/told.js';
 
 type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
 
-/** @param answerTo what becomes of the delivery with that number, from 1, of all of the step */
+/** @param answerTo outcome of the delivery with this number, counted from 1 over the whole step */
 function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly string[]) {
   const clock = instantClock();
   const events: RunEvent[] = [];
@@ -60,7 +60,7 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
   const results = () => {
     const orders = ordersForTest(1);
     const context = {
-      // What a step does not call is not there.
+      // Members that a step does not call are missing.
       producer: producer as JobProducer,
       ...{ blobs, leases: new BlobLeases(blobs), refusals, clock, sink },
       patience: createRedisPatience({ where: 'memory', clock, sink }),
@@ -85,7 +85,7 @@ const refused = (worker: string): JobRecord => ({
 });
 
 describe('a job that a worker refuses', () => {
-  it('is done by another, after growing delays, at no attempt and with one warning', async () => {
+  it('is done by another, after growing delays, without using an attempt and with one warning', async () => {
     const answerTo = (n: number): Answer =>
       n <= 20 ? refused('cpu') : { state: 'done', worker: 'gpu' };
     const { results, events, warnings, delaysMs } = scene(answerTo, ['cpu', 'gpu']);
@@ -98,7 +98,7 @@ describe('a job that a worker refuses', () => {
     );
   });
 
-  it('ends the run when none but workers that refuse have long been connected', async () => {
+  it('ends the run when only workers that refuse have been connected for long', async () => {
     const { results, clock, warnings } = scene((n) => refused(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
     await expect(results()).rejects.toMatchObject({
       kind: 'failed',
@@ -112,7 +112,7 @@ describe('a job that a worker refuses', () => {
     expect(warnings()).toHaveLength(2);
   });
 
-  it('waits for a worker that is busy up to the limit of the step, which tells who refused', async () => {
+  it('waits for a busy worker up to the limit of the step, and the failure names who refused', async () => {
     const { results, clock } = scene(() => refused('cpu'), ['cpu', 'busy']);
     await expect(results()).rejects.toMatchObject({
       kind: 'transient',
@@ -121,7 +121,7 @@ describe('a job that a worker refuses', () => {
     expect(clock.monotonicMs()).toBeGreaterThanOrEqual(900_000);
   });
 
-  it('is done by the very worker once that is mended', async () => {
+  it('is done by the same worker once its fault is fixed', async () => {
     const answerTo = (n: number): Answer =>
       n <= 5 ? refused('one') : { state: 'done', worker: 'one' };
     const { results, warnings } = scene(answerTo, ['one']);
@@ -141,7 +141,7 @@ describe('Refusals', () => {
     };
   };
 
-  it('count the time from when nobody else was left, and anew after a result', () => {
+  it('count the time from when no other worker was left, and restart after a result', () => {
     const { clock, sut } = made();
     sut.note('a', 'x');
     expect(sut.judge(['a', 'b'])).toBe('wait');
@@ -157,7 +157,7 @@ describe('Refusals', () => {
     expect(sut.judge([])).toBe('wait');
   });
 
-  it('forget who has gone or does jobs, and are told again only when they change', () => {
+  it('forget workers that left or do jobs, and are reported again only when they change', () => {
     const { events, sut } = made();
     sut.note('a', 'x');
     sut.note('a', 'x');
@@ -173,7 +173,7 @@ describe('Refusals', () => {
     expect(sut.isEmpty).toBe(true);
   });
 
-  it('name a few', () => {
+  it('name only a few workers', () => {
     const { sut } = made();
     for (const worker of ['a', 'b', 'c', 'd', 'e']) sut.note(worker, 'x');
     expect(sut.describe()).toBe('worker a: x; worker b: x; worker c: x; and 2 more');

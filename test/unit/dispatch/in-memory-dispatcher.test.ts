@@ -32,7 +32,7 @@ describe('the in-memory dispatcher', () => {
     for (const { result, output } of results) expect(result.output).toEqual(blobRefOf(output));
   });
 
-  it('waits longer before each further try, and says why it tries again', async () => {
+  it('waits longer before each retry, and says why it retries', async () => {
     const events: RunEvent[] = [];
     const clock = instantClock();
     const startsMs: number[] = [];
@@ -59,7 +59,7 @@ describe('the in-memory dispatcher', () => {
     );
   });
 
-  it('names the job and the last reason when the attempts are used up', async () => {
+  it('names the job and the last reason when all attempts are used', async () => {
     const dispatcher = createInMemoryDispatcher({
       executor: executorForTest(),
       clock: instantClock(),
@@ -80,7 +80,7 @@ describe('the in-memory dispatcher', () => {
     );
   });
 
-  it('passes on a bug of the executor as it is', async () => {
+  it('passes on a bug of the executor unchanged', async () => {
     const bug = new Error('a false invariant');
     const dispatcher = createInMemoryDispatcher({
       executor: executorForTest(() => {

@@ -15,7 +15,7 @@ function delivery(): JobDelivery {
 describe('fateOf', () => {
   const { job } = delivery();
 
-  it('waits for an open job and misses a vanished one', () => {
+  it('waits for an open job and reports a job that has vanished', () => {
     expect(fateOf({ state: 'open' }, job)).toEqual({ kind: 'open' });
     expect(fateOf({ state: 'gone' }, job).kind).toBe('lost');
   });
@@ -35,7 +35,7 @@ describe('fateOf', () => {
     });
   });
 
-  it('uses up an attempt for a result that does not parse', () => {
+  it('counts a result that does not parse as a failed attempt', () => {
     expect(fateOf({ state: 'completed', returnValue: { runId: 'r' } }, job)).toEqual({
       kind: 'failed',
       reason: 'its result cannot be read (at protocolVersion)',
@@ -69,7 +69,7 @@ describe('fateOf of a finished job', () => {
   });
 
   it.each([{ jobIndex: 1 }, { outerStep: 1 }, { runId: 'another-run' }])(
-    'is a used-up attempt when the result is that of another job: %o',
+    'is a failed attempt when the result belongs to another job: %o',
     (other) => {
       const fate = fateOf({ state: 'completed', returnValue: { ...returnValue, ...other } }, job);
       expect(fate).toEqual({
@@ -81,7 +81,7 @@ describe('fateOf of a finished job', () => {
 });
 
 describe('JobDelivery', () => {
-  it('has another id for each delivery, without a colon', () => {
+  it('has a distinct id for each delivery, without a colon', () => {
     const sut = delivery();
     const first = sut.jobId;
     sut.deliverAgain();
@@ -101,7 +101,7 @@ describe('JobDelivery', () => {
     expect(Math.max(...delays)).toBe(5_000);
   });
 
-  it('names the cure of numbers that are not finite: another try gives the same', () => {
+  it('gives the cure when numbers are not finite: a retry gives the same numbers', () => {
     expect(() =>
       delivery().countFailure({ reason: 'its result was refused', rejection: 'not_finite' }, 1),
     ).toThrow(
@@ -127,7 +127,7 @@ describe('JobDelivery', () => {
 });
 
 describe('job failures as text', () => {
-  it('come back as they were', () => {
+  it('survive a round trip', () => {
     for (const kind of ['blob-missing', 'refused', 'permanent', 'transient'] as const) {
       const failure = { kind, reason: 'two\nlines: with a colon' };
       expect(parseJobFailure(formatJobFailure(failure))).toEqual(failure);

@@ -1,4 +1,4 @@
-/** The small parts of the queue's two ends: leases, cache, mailbox, patience. */
+/** The small parts at both ends of the queue: leases, cache, mailbox, patience. */
 
 import { describe, expect, it } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
@@ -12,7 +12,7 @@ import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
-  it('deletes a blob with its last user, equal bytes being one blob', async () => {
+  it('deletes a blob with its last user; equal bytes are one blob', async () => {
     const blobs = new MemoryBlobStore();
     const leases = new BlobLeases(blobs);
     const [first, equal] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)];
@@ -26,7 +26,7 @@ describe('BlobLeases', () => {
     expect(leases.isLeased(leases.refOf(first))).toBe(false);
   });
 
-  it('puts again what is lost', async () => {
+  it('stores a lost blob again', async () => {
     const blobs = new MemoryBlobStore();
     const leases = new BlobLeases(blobs);
     const bytes = Uint8Array.of(3);
@@ -38,7 +38,7 @@ describe('BlobLeases', () => {
 });
 
 describe('InputCache', () => {
-  it('fetches once, and drops what was used longest ago', async () => {
+  it('fetches once, and evicts the least recently used input', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(5);
     const [a, b, c] = await Promise.all(
@@ -48,7 +48,7 @@ describe('InputCache', () => {
     await cache.get(b!, blobs);
     await cache.get(a!, blobs);
     expect(blobs.bytesRead).toBe(4);
-    // 2 + 2 + 2 > 5: b goes, for a was used after it.
+    // 2 + 2 + 2 > 5: b is evicted because a was used after it.
     await cache.get(c!, blobs);
     await cache.get(a!, blobs);
     expect(blobs.bytesRead).toBe(6);
@@ -57,7 +57,7 @@ describe('InputCache', () => {
     expect(cache.byteCount).toBe(4);
   });
 
-  it('fetches once for a job and the one ahead of it', async () => {
+  it('fetches once for a job and the job received ahead', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(10);
     const ref = await blobs.put(Uint8Array.of(1, 2));
@@ -76,7 +76,7 @@ describe('InputCache', () => {
     expect([...(await cache.get(gone, blobs))]).toEqual([3]);
   });
 
-  it('forgets small inputs too: those of past outer steps are never asked for again', async () => {
+  it('also forgets small inputs: those of past outer steps are never requested again', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(1_000_000);
     for (let outerStep = 0; outerStep < 100; outerStep += 1)
@@ -84,7 +84,7 @@ describe('InputCache', () => {
     expect(cache.byteCount).toBe(12);
   });
 
-  it('fetches inputs of four runs once, though one of them makes two outer steps in a turn', async () => {
+  it('fetches the inputs of four interleaved runs once, even if one of them makes two outer steps in a row', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(1_000_000);
     const asked = new Set<string>();
@@ -103,7 +103,7 @@ describe('InputCache', () => {
     expect(blobs.bytesRead).toBe(3 * asked.size);
   });
 
-  it('does not keep what is larger than itself', async () => {
+  it('does not keep an input larger than the cache', async () => {
     const blobs = new MemoryBlobStore();
     const cache = new InputCache(1);
     await cache.get(await blobs.put(Uint8Array.of(1, 2)), blobs);
@@ -112,7 +112,7 @@ describe('InputCache', () => {
 });
 
 describe('RefusalRest', () => {
-  it('grows from a second to ten, is due once, and ends with a job that is done', () => {
+  it('grows from one second to ten, is due once, and ends with a completed job', () => {
     const rest = new RefusalRest();
     expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
     const rests = Array.from({ length: 6 }, () => {
@@ -130,7 +130,7 @@ describe('RefusalRest', () => {
 describe('Mailbox', () => {
   const never = new AbortController().signal;
 
-  it('gives at once what has arrived, each once', async () => {
+  it('returns arrived items immediately, each once', async () => {
     const mailbox = new Mailbox(systemClock);
     for (const item of ['a', 'b', 'a']) mailbox.put(item);
     expect([...(await mailbox.take(60_000, never))]).toEqual(['a', 'b']);
@@ -163,7 +163,7 @@ describe('RedisPatience', () => {
     return { sut, clock, events };
   }
 
-  it('tries until Redis is back, and says each once', async () => {
+  it('retries until Redis is back, and reports each event once', async () => {
     const { sut, events } = patience();
     let callCount = 0;
     const value = await sut.attempt(() => {
@@ -187,7 +187,7 @@ describe('RedisPatience', () => {
     expect(clock.monotonicMs()).toBeGreaterThan(8_000);
   });
 
-  it('reports what Redis refuses at once, with the cure', async () => {
+  it('immediately reports an error that Redis returns, with the cure', async () => {
     const { sut } = patience();
     const full = Object.assign(new Error('MISCONF Redis is configured to save'), {
       name: 'ReplyError',
@@ -198,7 +198,7 @@ describe('RedisPatience', () => {
     });
   });
 
-  it('lets every other error pass, and stops for a signal', async () => {
+  it('passes on every other error, and stops on a signal', async () => {
     const { sut, events } = patience();
     const wrong = new Error('WRONGTYPE');
     await expect(sut.attempt(() => Promise.reject(wrong), 10_000)).rejects.toBe(wrong);

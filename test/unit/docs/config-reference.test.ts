@@ -1,4 +1,4 @@
-/** The configuration reference is what the schemas say. */
+/** The configuration reference matches the schemas. */
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
@@ -46,7 +46,7 @@ describe('configuration reference', () => {
     ]);
   });
 
-  test('a union of sections is one table for each', () => {
+  test('a union of sections has one table per section', () => {
     const schema = z.discriminatedUnion('kind', [
       z.strictObject({ kind: z.literal('plain') }).describe('Nothing to set.'),
       z.strictObject({ kind: z.literal('deep'), width: z.int().describe('Width.') }),

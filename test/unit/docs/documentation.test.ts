@@ -1,4 +1,4 @@
-/** Pages that a user reads are true: links lead somewhere, commands parse, configs are valid. */
+/** User-facing pages are correct: links resolve, commands parse, configs are valid. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -36,39 +36,39 @@ function isThere(page: Page, link: string): boolean {
   return anchorsOf(pageAt(target)).includes(anchor);
 }
 
-/** Paths of this repository in backticks, as `worker/compute/main.ts`. */
+/** Paths of this repository in backticks, such as `worker/compute/main.ts`. */
 function pathsNamed({ prose }: Page): string[] {
   const found = prose.matchAll(/`((?:shared|coordinator|worker|infra|test)\/[\w./-]+)`/g);
   return [...found].map((match) => match[1] ?? '');
 }
 
 describe.each(pages)('$path', (page) => {
-  test('its links lead somewhere', () => {
+  test('its links resolve', () => {
     const local = linksOf(page).filter((link) => !/^[a-z]+:/.test(link));
     expect(local.filter((link) => !isThere(page, link))).toEqual([]);
   });
 
-  test('its tables have rows of one width', () => {
+  test('the rows of each table have the same width', () => {
     const uneven = tableWidths(page).filter((widths) => new Set(widths).size > 1);
     expect(uneven).toEqual([]);
   });
 
-  test('its code blocks end', () => {
+  test('its code blocks are closed', () => {
     expect((page.text.match(/^```/gm) ?? []).length % 2).toBe(0);
   });
 
-  test('the files it names are there', () => {
+  test('the files it names exist', () => {
     expect(pathsNamed(page).filter((path) => !existsSync(path))).toEqual([]);
   });
 });
 
 describe.each([readme, ...docs])('$path', (page) => {
-  test('its commands are commands', () => {
+  test('its commands are valid', () => {
     for (const words of codeBlocks(page, 'bash').flatMap(qianmoLines))
       expect(() => parseOnly(words), words.join(' ')).not.toThrow();
   });
 
-  test('the scripts it names are there', () => {
+  test('the scripts it names exist', () => {
     const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as {
       readonly scripts: Readonly<Record<string, string>>;
     };
@@ -78,7 +78,7 @@ describe.each([readme, ...docs])('$path', (page) => {
 });
 
 describe('documentation', () => {
-  test('decisions have numbers of their own', () => {
+  test('decisions have unique numbers', () => {
     const numbers = decisions.map(({ path }) => /\d{4}/.exec(path)?.[0]);
     expect(new Set(numbers).size).toBe(numbers.length);
   });
@@ -89,7 +89,7 @@ describe('documentation', () => {
     expect(names.filter((name) => name !== 'README.md' && !listed.includes(name))).toEqual([]);
   });
 
-  test('a misspelt option would be found', () => {
+  test('a misspelt option is detected', () => {
     expect(() => parseOnly(['train', 'run.yaml', '--wrkers', '2'])).toThrow(/unknown option/);
   });
 

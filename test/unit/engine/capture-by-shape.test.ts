@@ -1,4 +1,4 @@
-// One graph for each shape, the least recently used one freed; portable backends; saved graphs.
+// One graph per shape with least-recently-used eviction; portable backends; saved graphs.
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,12 +33,12 @@ describe('capture by shape', () => {
     expect(leftoversOf(engine)).toMatchObject({ handleCount: 0, graphCount: 0, folderCount: 0 });
   });
 
-  test('records each shape once and frees the one that was used longest ago', () => {
+  test('records each shape once and frees the least recently used graph', () => {
     callCount = 0;
     const subject = captureByShape(engine, total, { name: 'total', shapeCountMax: 2 });
     expect([runOf(subject, [1]), runOf(subject, [1, 2]), runOf(subject, [3])]).toEqual([1, 3, 3]);
     expect(subject.statistics).toMatchObject({ callCount: 3, captureCount: 2, evictionCount: 0 });
-    // [1, 2] was used longest ago.
+    // [1, 2] is the least recently used.
     expect(runOf(subject, [1, 2, 3])).toBe(6);
     expect(subject.statistics).toMatchObject({ evictionCount: 1, shapeCount: 2 });
     expect(leftoversOf(engine).graphCount).toBe(2);
@@ -51,7 +51,7 @@ describe('capture by shape', () => {
     expect(() => runOf(subject, [1])).toThrow(/total was disposed/);
   });
 
-  test('tells structures and element types apart', () => {
+  test('distinguishes structures and element types', () => {
     const subject = captureByShape(engine, (input: { readonly [name: string]: Tensor }) => input, {
       name: 'same',
       shapeCountMax: 10,
@@ -66,7 +66,7 @@ describe('capture by shape', () => {
     subject.dispose();
   });
 
-  test('keeps nothing of a capture that is refused, and needs room for a shape', () => {
+  test('keeps nothing of a refused capture, and refuses a bound below one shape', () => {
     const subject = captureByShape(
       engine,
       ([x]: readonly Tensor[]) => tf.scalar(x!.dataSync()[0]!),
@@ -83,7 +83,7 @@ describe('capture by shape', () => {
     );
   });
 
-  test('joins the graph of a captured function that calls it', () => {
+  test('inlines its graph into a captured function that calls it', () => {
     const subject = captureByShape(engine, total, { name: 'total', shapeCountMax: 1 });
     const x = tf.tensor1d([1, 2]);
     const outer = capture(engine, (at: Tensor) => tf.square(subject.run([at])), x as Tensor, {

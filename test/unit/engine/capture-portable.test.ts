@@ -21,7 +21,7 @@ beforeAll(async () => {
   tf = engine.tf;
 });
 
-test('only results survive, and they are no inputs and no constants', () => {
+test('only results survive, separate from inputs and constants', () => {
   const x = tf.tensor1d([1, 2]);
   const constant = tf.scalar(7);
   const compute = (input: Tensor): Tensor[] => {
@@ -45,7 +45,7 @@ test('only results survive, and they are no inputs and no constants', () => {
   expect(() => captured.run(x)).toThrow(/subject was disposed/);
 });
 
-test('an inner loop by shape gives what it gives without a capture', () => {
+test('an inner loop by shape gives the same result as without a capture', () => {
   const shape: InnerLoopShape = {
     ...{ seed: 1, rowCounts: [3, 0], paddingRowCount: 1, tableRowCount: 5, tableWidth: 3 },
     ...{ bagLength: 2, hiddenWidths: [4], stepCount: 1, order: 2, activation: 'relu' },

@@ -1,4 +1,5 @@
-// What cannot be captured is refused by name, with the line of the function, and leaves nothing.
+// Functions that cannot be captured are refused with the name and line of the cause, and leave
+// nothing behind.
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest';
@@ -45,14 +46,14 @@ function refusalOf(compute: (x: Tensor) => Tensor, input = x): QianmoError {
   throw new Error('nothing was refused');
 }
 
-/** The line of this file in which the function that is called is written. */
+/** The line of this file that contains the function being called. */
 function lineHere(): number {
   const [, , frame = ''] = (new Error('where').stack ?? '').split('\n');
   return Number(/:(\d+):\d+\)?$/.exec(frame)?.[1]);
 }
 
 describe('a capture refuses', () => {
-  test('a value that is read back, naming its operation and the line that reads', () => {
+  test('a value that is read back, naming its operation and the line of the read', () => {
     let line = 0;
     const { report } = refusalOf((input) => {
       const doubled = tf.mul(input, 2);
@@ -86,7 +87,7 @@ describe('a capture refuses', () => {
     expect(report.found).toBe('the result of Neg');
   });
 
-  test('a read of a value by promise, and an asynchronous function', async () => {
+  test('a promise of a value, and an asynchronous function', async () => {
     let read: Promise<unknown> = Promise.resolve();
     const { report } = refusalOf((input) => {
       read = tf.neg(input).data();
@@ -113,7 +114,7 @@ describe('a capture refuses', () => {
     expect(report.where).toMatch(/capture-refusals\.test\.ts:\d+$/);
   });
 
-  test('a shape from data: the mask of tf.whereAsync', () => {
+  test('a shape that depends on data: the mask of tf.whereAsync', () => {
     const { report } = refusalOf((input) => {
       tf.whereAsync(tf.greater(input, 0)).catch(() => undefined);
       return input;
@@ -138,7 +139,7 @@ describe('a capture refuses', () => {
     captured.dispose();
   });
 
-  test('no stateless operation: it draws the same from the same seed', () => {
+  test('no stateless operation: it draws the same values for the same seed', () => {
     const { TF_ATTR_TYPE: type } = backend.binding;
     const attributes = [
       { name: 'dtype', type, value: backend.getDTypeInteger('float32') },
@@ -167,7 +168,7 @@ describe('a capture refuses', () => {
     text.dispose();
   });
 
-  test('variables that it closes over, assigns to or makes; as inputs they are tensors', () => {
+  test('variables that it closes over, assigns or creates; variables passed as inputs are tensors', () => {
     const variable = tf.tidy(() => tf.variable(tf.scalar(2), true, 'rate'));
     const bare = tf.tidy(() => tf.variable(tf.tensor1d([1, 1, 1]), true, 'bare'));
     expect(refusalOf((input) => tf.mul(input, variable)).report.what).toMatch(/variable rate/);
@@ -193,7 +194,7 @@ describe('a capture refuses', () => {
     tf.disposeVariables();
   });
 
-  test('a capture inside of a captured function', () => {
+  test('a capture inside a captured function', () => {
     const { report } = refusalOf((input) => {
       capture(engine, (at: Tensor) => at, input, { name: 'inner' });
       return input;
@@ -201,7 +202,7 @@ describe('a capture refuses', () => {
     expect(report.what).toMatch(/begins while another one is recording/);
   });
 
-  test('results that are no tensors', () => {
+  test('results that are not tensors', () => {
     const number = (): Tensor => 3 as unknown as Tensor;
     expect(() => capture(engine, number, x, { name: 'subject' })).toThrow(/no tensor, list/);
   });

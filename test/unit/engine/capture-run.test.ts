@@ -1,4 +1,4 @@
-// A captured function gives what the eager one gives, whatever the arrangement of its tensors.
+// A captured function equals the eager one for every arrangement of its tensors.
 
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ const graphFolders = (): string[] =>
 const disposeLeaves = (structure: TensorStructure): void =>
   tf.dispose(leavesOf(structure).map(({ tensor }) => tensor));
 
-/** Runs once and frees everything: paths and values of the results. */
+/** Runs once and frees everything; returns paths and values of the results. */
 function resultsOf<In extends TensorStructure>(
   compute: (input: In) => TensorStructure,
   input: In,
@@ -72,7 +72,7 @@ describe('a captured function', () => {
     expect(() => captured.run({ x })).toThrow(/subject was disposed/);
   });
 
-  test('follows its inputs and not the example', () => {
+  test('uses its inputs and not the example', () => {
     const compute = ({ x, at }: { x: Tensor; at: Tensor }): Tensor => tf.add(tf.mul(x, x), at);
     const [example, input] = [
       { x: tf.scalar(3), at: tf.scalar(1) },
@@ -81,7 +81,7 @@ describe('a captured function', () => {
     expect(resultsOf(compute, input, example)).toEqual([['', 27]]);
   });
 
-  test('takes nested lists and records of every element type, in an order that names fix', () => {
+  test('accepts nested lists and records of every element type, in an order fixed by names', () => {
     const example = {
       b: [tf.scalar(1), { z: tf.scalar(2, 'int32'), a: tf.scalar(true) }] as const,
       a: tf.tensor1d([7, 8]),
@@ -97,14 +97,14 @@ describe('a captured function', () => {
     disposeLeaves([output, example]);
   });
 
-  test('takes one tensor at two places, as example and as input', () => {
+  test('accepts one tensor in two places, as example and as input', () => {
     const [x, y] = [tf.scalar(3), tf.scalar(4)];
     const compute = ([a, b]: readonly Tensor[]): Tensor => tf.sub(a!, b!);
     expect(resultsOf(compute, [y, x], [x, x])).toEqual([['', 1]]);
     expect(resultsOf(compute, [x, x], [y, x])).toEqual([['', 0]]);
   });
 
-  test('gives an input, a constant and one value twice as results of their own', () => {
+  test('returns an input, a constant and a repeated value as separate results', () => {
     const x = tf.tensor1d([1, 2]);
     const compute = (input: Tensor): Tensor[] => {
       const twice = tf.mul(input, 2);
@@ -122,14 +122,14 @@ describe('a captured function', () => {
     captured.dispose();
   });
 
-  test('may use no input, have none, or give nothing', () => {
+  test('may use no input, have no input, or return nothing', () => {
     const x = tf.scalar(1);
     expect(resultsOf(() => tf.scalar(2), x)).toEqual([['', 2]]);
     expect(resultsOf(() => [tf.scalar(2)], {})).toEqual([['[0]', 2]]);
     expect(resultsOf(() => ({}), { x })).toEqual([]);
   });
 
-  test('keeps extents of 0, the sign of zero, and what is no number', () => {
+  test('preserves dimensions of 0, the sign of zero, and NaN and infinities', () => {
     const x = tf.tensor2d([], [0, 3]);
     const compute = (input: Tensor): Tensor[] => [
       tf.sum(input, 0),
@@ -147,7 +147,7 @@ describe('a captured function', () => {
     ]);
   });
 
-  test('keeps what it closes over as it was, even when that is disposed or not yet uploaded', () => {
+  test('keeps the closed-over tensors as they were, even if they are disposed or not yet uploaded', () => {
     const made = tf.tidy(() => tf.add(tf.tensor1d([1, 2]), 1));
     const pending = tf.tensor1d([10, 20]);
     const mask = tf.tidy(() => tf.logicalNot(tf.tensor1d([0, 1], 'bool')));
@@ -162,7 +162,7 @@ describe('a captured function', () => {
     tf.dispose([x, result]);
   });
 
-  test('tells an input from the very tensor that was its example', () => {
+  test('distinguishes an input from the tensor that was its example', () => {
     const [x, y] = [tf.scalar(1), tf.scalar(2)];
     const compute = ([a, b]: readonly Tensor[]): Tensor[] => [tf.sub(a!, x), tf.sub(b!, y)];
     expect(resultsOf(compute, [tf.scalar(5), tf.scalar(7)], [x, y])).toEqual([
@@ -171,7 +171,7 @@ describe('a captured function', () => {
     ]);
   });
 
-  test('reads constants in the middle as often as it likes', () => {
+  test('can read constants back in the middle', () => {
     const x = tf.scalar(2);
     const compute = (input: Tensor): Tensor => {
       const table = tf.mul(tf.tensor1d([3, 4, 5]), 2);
@@ -181,7 +181,7 @@ describe('a captured function', () => {
     expect(resultsOf(compute, x)).toEqual([['', [160, 96]]]);
   });
 
-  test('becomes part of the graph of a captured function that calls it', () => {
+  test('is inlined into the graph of a captured function that calls it', () => {
     const x = tf.scalar(3);
     const square = capture(engine, (input: Tensor) => tf.square(input), x as Tensor, options);
     const outer = (input: Tensor): Tensor => tf.grad((at: Tensor) => square.run(at))(input);
@@ -189,7 +189,7 @@ describe('a captured function', () => {
     square.dispose();
   });
 
-  test('refuses inputs of other places, shapes or types than the example', () => {
+  test('refuses inputs whose places, shapes or types differ from the example', () => {
     const example = { x: tf.tensor1d([1, 2]) };
     const captured = capture(engine, (input: typeof example) => input.x, example, options);
     const before = tensors();
@@ -201,7 +201,7 @@ describe('a captured function', () => {
     captured.dispose();
   });
 
-  test('is loaded from a folder that is gone afterwards, also when loading fails', () => {
+  test('is loaded from a temporary folder that is removed afterwards, also when loading fails', () => {
     const backend = nativeBackendOf(tf)!;
     const x = tf.scalar(1);
     const captured = capture(engine, (input: Tensor) => tf.neg(input), x, options);

@@ -1,4 +1,4 @@
-/** Each rewrite: what it makes of a small graph, and that it computes the same. */
+/** Each rewrite: its result on a small graph, and that the values are unchanged. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -39,7 +39,7 @@ function rewritten(
   }
 }
 
-/** The tensor of that name. */
+/** The tensor with this name. */
 function the(input: TensorsByName, name: string): tfjs.Tensor {
   const tensor = input[name];
   if (tensor === undefined) throw new Error(`no input ${name}`);
@@ -56,7 +56,7 @@ describe('renaming and repeating', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('broadcasts what was tiled, in the operation that reads it', () => {
+  it('turns a tile into a broadcast in the operation that reads it', () => {
     const { counts, relativeError } = rewritten({ x: [3, 5, 2], y: [5, 2] }, (tf, input) =>
       tf.add(the(input, 'x'), tf.tile(tf.expandDims(the(input, 'y'), 0), [3, 1, 1])),
     );
@@ -64,12 +64,12 @@ describe('renaming and repeating', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('keeps a tile that repeats more than axes of one', () => {
+  it('keeps a tile that repeats axes longer than one', () => {
     const { counts } = rewritten({ x: [3, 2] }, (tf, input) => tf.tile(the(input, 'x'), [2, 1]));
     expect(counts).toEqual({ Tile: 1 });
   });
 
-  it('repeats last: what is done to equal rows is done to one of them', () => {
+  it('applies an operation on equal rows once, and repeats afterwards', () => {
     const { counts, relativeError } = rewritten({ x: [1, 4] }, (tf, input) =>
       tf.sigmoid(tf.mul(tf.tile(the(input, 'x'), [8, 1]), 2)),
     );
@@ -89,7 +89,7 @@ describe('arithmetic', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('makes a product with ones a broadcast that the next operation takes', () => {
+  it('turns a product with ones into a broadcast by the next operation', () => {
     const { counts, relativeError } = rewritten({ x: [2, 1], y: [2, 3] }, (tf, input) =>
       tf.add(tf.mul(the(input, 'x'), tf.ones([2, 3])), the(input, 'y')),
     );
@@ -124,7 +124,7 @@ describe('arithmetic', () => {
     expect(relativeError).toBe(0);
   });
 
-  it('finds what is computed twice', () => {
+  it('merges repeated computations', () => {
     const { counts } = rewritten({ x: [4, 4] }, (tf, input) => {
       const square = (): tfjs.Tensor => tf.mul(the(input, 'x'), the(input, 'x'));
       return tf.mul(square(), square());
@@ -132,7 +132,7 @@ describe('arithmetic', () => {
     expect(counts).toEqual({ Mul: 2 });
   });
 
-  it('leaves out what no result needs', () => {
+  it('removes operations that no result needs', () => {
     const { counts } = rewritten({ x: [4, 4] }, (tf, input) => {
       tf.matMul(the(input, 'x'), the(input, 'x'));
       return tf.relu(the(input, 'x'));
@@ -142,7 +142,7 @@ describe('arithmetic', () => {
 });
 
 describe('sums', () => {
-  it('sums once over all axes, whatever shape stands between', () => {
+  it('sums once over all axes, regardless of reshapes in between', () => {
     const { counts, relativeError } = rewritten({ x: [6, 4, 3] }, (tf, input) =>
       tf.sum(tf.sum(the(input, 'x'), 1, true), 0),
     );
@@ -150,7 +150,7 @@ describe('sums', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('sums a repeated value by a product', () => {
+  it('replaces the sum of a repeated value by a product', () => {
     const { counts, relativeError } = rewritten({ x: [1, 4] }, (tf, input) =>
       tf.sum(tf.tile(the(input, 'x'), [16, 1]), 0),
     );
@@ -158,7 +158,7 @@ describe('sums', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('sums products of all tasks as one product of all rows', () => {
+  it('replaces the sum of the products of all tasks by one product of all rows', () => {
     const { rewritten: graph, relativeError } = rewritten(
       { x: [5, 7, 4], y: [5, 7, 3] },
       (tf, input) => tf.sum(tf.matMul(the(input, 'x'), the(input, 'y'), true), 0),
@@ -168,7 +168,7 @@ describe('sums', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('does so for each term, and joins the terms that share their rows', () => {
+  it('does so for each term, and joins terms that share their rows', () => {
     const { counts, relativeError } = rewritten(
       { x: [5, 7, 4], y: [5, 7, 3], z: [5, 7, 3] },
       (tf, input) => {
@@ -183,7 +183,7 @@ describe('sums', () => {
 });
 
 describe('products', () => {
-  it('meets a shared matrix with the rows of all tasks at once', () => {
+  it('multiplies a shared matrix with the rows of all tasks at once', () => {
     const { rewritten: graph, relativeError } = rewritten(
       { x: [5, 7, 4], weights: [4, 3] },
       (tf, input) =>
@@ -193,7 +193,7 @@ describe('products', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  /** A layer's output on query rows after one step on support rows. */
+  /** The output of a layer on query rows after one step on support rows. */
   function adaptedLayer(rows: number, wide: number, out: number): ReturnType<typeof rewritten> {
     const inputs = {
       support: [TASKS, rows, wide],
@@ -208,19 +208,19 @@ describe('products', () => {
     });
   }
 
-  it('never makes the adapted weights of a wide layer with few rows', () => {
+  it('does not materialise the adapted weights of a wide layer with few rows', () => {
     const { rewritten: graph, relativeError } = adaptedLayer(4, 64, 32);
     expect(shapesMadeBy(graph, 'MatMul')).toEqual(['12x32']);
     expect(shapesMadeBy(graph, 'BatchMatMulV2')).toEqual(['3x4x32', '3x4x4']);
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('makes the adapted weights of a narrow layer with many rows', () => {
+  it('materialises the adapted weights of a narrow layer with many rows', () => {
     const { rewritten: graph } = adaptedLayer(64, 4, 4);
     expect(shapesMadeBy(graph, 'BatchMatMulV2')).toEqual(['3x4x4', '3x64x4']);
   });
 
-  it('reads X Y′ as the transpose of the Y X′ that is there', () => {
+  it('reads X Y′ as the transpose of an existing Y X′', () => {
     const { rewritten: graph, relativeError } = rewritten(
       { x: [3, 4, 32], y: [3, 4, 32], u: [3, 4, 8], v: [3, 4, 8] },
       (tf, input) => {
@@ -234,7 +234,7 @@ describe('products', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('multiplies the sum of what meets a common factor', () => {
+  it('factors out a common factor of a sum', () => {
     const { counts, relativeError } = rewritten(
       { a: [3, 4, 8], g: [3, 4, 4], x: [3, 4, 8], y: [3, 4, 8] },
       (tf, input) => {
@@ -276,7 +276,7 @@ describe('finishing', () => {
     expect(relativeError).toBeLessThan(1e-6);
   });
 
-  it('keeps the step of a bias by other rows apart', () => {
+  it('keeps the step of a bias by other rows separate', () => {
     const { counts, relativeError } = rewritten(
       { p: [3, 4, 8], g: [3, 4, 4], delta: [3, 4, 8], others: [3, 4, 8] },
       (tf, input) => {
@@ -298,7 +298,7 @@ describe('finishing', () => {
 });
 
 describe('rewriting', () => {
-  it('ends, also when it is given its own work', () => {
+  it('terminates, also on its own output', () => {
     engine.tf.tidy(() => {
       const input = {
         s: random([3, 8, 16], 1),
@@ -324,7 +324,7 @@ describe('rewriting', () => {
     });
   });
 
-  it('leaves every graph alone without rules', () => {
+  it('leaves every graph unchanged without rules', () => {
     engine.tf.tidy(() => {
       const { recorded, rewritten: same } = compareRewrite(
         engine,

@@ -1,4 +1,7 @@
-/** Which of TensorFlow's graph optimizers run on a captured graph, by what the library itself logs. */
+/**
+ * Which of TensorFlow's graph optimizers run on a captured graph, according to the library's own
+ * log.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,7 +21,7 @@ const RUN_SAVED_GRAPH = `
   binding.runSavedModel(model, ids, 'input_0:0', 'result_0:0');
 `;
 
-/** Names of the optimizers that the log of a child says have run. */
+/** Names of the optimizers that ran, from the log of a child process. */
 function optimizersThatRun(folder: string): string[] {
   const addon = createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu');
   const { status, stderr } = spawnSync(process.execPath, ['-e', RUN_SAVED_GRAPH, addon, folder], {

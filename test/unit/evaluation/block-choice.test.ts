@@ -1,4 +1,6 @@
-/** Which blocks a bucket is served: worked by hand, and inside an evaluation of the formula model. */
+/**
+ * Which blocks serve each bucket: worked by hand, and inside an evaluation of the formula model.
+ */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -16,7 +18,9 @@ import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const settings = { sizeBucketEdges: [3, 10], bootstrapSamples: 200, confidence: 0.9, seed: 3 };
 
-/** `count` adgroups of this size, each with 10 impressions and this difference of its sum of losses. */
+/**
+ * `count` adgroups of this size, each with 10 impressions and this difference of its summed loss.
+ */
 function adgroupsOf(
   count: number,
   supportRowCount: number,
@@ -34,7 +38,7 @@ const servesOf = (choices: readonly BlockChoice[]): string[] =>
   choices.map(({ name, serves, decidedBy }) => `${name} ${serves} by ${decidedBy}`);
 
 describe('the choice of blocks', () => {
-  it('serves each bucket what was better there', () => {
+  it('serves each bucket the blocks that were better there', () => {
     const choices = chooseBlocks(
       [...adgroupsOf(12, 3, -1), ...adgroupsOf(12, 4, 2), ...adgroupsOf(12, 11, -0.5)],
       settings,
@@ -47,7 +51,7 @@ describe('the choice of blocks', () => {
     expect(choices.map(({ difference }) => difference?.value)).toEqual([-0.1, 0.2, -0.05]);
   });
 
-  it('lets a bucket of few adgroups, or of none, go by all of them', () => {
+  it('uses all adgroups for a bucket with few or no adgroups', () => {
     // Over all: (9 * -5 + 12 * 3) / 210 impressions = -0.043
     const few = chooseBlocks([...adgroupsOf(9, 20, -5), ...adgroupsOf(12, 5, 3)], settings);
     expect(servesOf(few)).toEqual([
@@ -60,13 +64,13 @@ describe('the choice of blocks', () => {
     expect(servesOf(worse)[2]).toBe('>10 unadapted by all');
   });
 
-  it('needs a difference below 0: equal blocks are not worth adapting', () => {
+  it('needs a difference below 0: blocks that are only equal are not worth adapting', () => {
     expect(servesOf(chooseBlocks(adgroupsOf(12, 3, 0), settings))[0]).toBe(
       '0-3 unadapted by bucket',
     );
   });
 
-  it('weighs adgroups by their impressions', () => {
+  it('weights adgroups by their impressions', () => {
     const adgroups = adgroupsOf(11, 3, -1);
     const heavy = { supportRowCount: 3, impressions: 1000, adaptedLoss: 40, unadaptedLoss: 20 };
     expect(servesOf(chooseBlocks([...adgroups, heavy], settings))[0]).toContain('unadapted');
@@ -110,8 +114,8 @@ describe('the arm meta-chosen', () => {
     arm: ArmName,
   ): number => slice?.arms.find((each) => each.arm === arm)?.metrics.logloss ?? NaN;
 
-  it('has in each bucket the figures of what it serves there, whatever the test rows say', async () => {
-    // A rate so large that adaptation hurts somewhere and helps elsewhere.
+  it('has in each bucket the figures of the blocks served there, whatever the test rows say', async () => {
+    // A rate so large that adaptation hurts some buckets and helps others.
     const config = formulaConfig({ evaluation: { innerRates: [8], innerSteps: [1] } });
     const report = await evaluateFormula({ store, config });
     const buckets = report.selection.blocks?.buckets ?? [];
@@ -128,7 +132,7 @@ describe('the arm meta-chosen', () => {
     expect(reportHtml(report)).toContain('Blocks that meta-chosen serves');
   });
 
-  it('goes by the rows that an adgroup has at a point of a k-shot curve', async () => {
+  it('goes by the rows that an adgroup has at each point of a k-shot curve', async () => {
     const config = formulaConfig({
       evaluation: { innerRates: [8], innerSteps: [1], shots: [2, 50] },
     });
@@ -141,7 +145,7 @@ describe('the arm meta-chosen', () => {
     expect(loglossIn(two?.slice, 'meta-adapted')).not.toBe(loglossIn(two?.slice, 'meta-unadapted'));
   });
 
-  it('is decided without being adapted on its own: the arm alone can be asked for', async () => {
+  it('is decided without an adaptation of its own: the arm can be requested alone', async () => {
     const config = formulaConfig({ evaluation: { arms: ['meta-chosen'] } });
     const report = await evaluateFormula({ store, config, globalBias: null });
     expect(report.arms).toEqual(['meta-chosen']);

@@ -1,4 +1,4 @@
-/** What an evaluation leaves in the output of its run when it is stopped, and what it says of it. */
+/** What a stopped evaluation leaves in the output of its run, and what it reports. */
 
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -41,7 +41,7 @@ beforeEach(async () => {
 });
 afterEach(() => folder.remove());
 
-/** Stopped, as by Ctrl-C, at the first event of which that is true. */
+/** Stops, as on Ctrl-C, at the first event that satisfies the predicate. */
 function contextStoppedAt(isLast: (event: RunEvent) => boolean): RunContext {
   const abort = new AbortController();
   return runContext({
@@ -68,7 +68,7 @@ async function outputFiles(): Promise<string[]> {
 const FILES_OF_A_SEGMENT = ['evaluation.json', 'report.html', 'test-logits.safetensors'];
 
 describe('an evaluation that is stopped', () => {
-  it('in its protocols has written nothing', async () => {
+  it('during its protocols has written nothing', async () => {
     const failure = await evaluated(
       (event) => event.kind === 'progress' && event.stage.startsWith('k-shot curve, 1 rows'),
     );
@@ -79,7 +79,7 @@ describe('an evaluation that is stopped', () => {
     });
   });
 
-  it('after the report of a segment says which there are', async () => {
+  it('after the report of a segment says which reports exist', async () => {
     const failure = await evaluated((event) => event.kind === 'report-written');
     expect((failure as QianmoError).report).toMatchObject({
       kind: 'interrupted',

@@ -1,4 +1,4 @@
-/** Evaluation of labels that are values, against what the formula model must give. */
+/** Evaluation of value labels, against the expected results of the formula model. */
 
 import { describe, expect, it } from 'vitest';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
@@ -13,7 +13,7 @@ import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formul
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const GLOBAL_BIAS = Math.fround(0.3);
-/** Of the tiny store's values. */
+/** The values in the tiny store. */
 const MEAN = 3;
 const DEVIATION = 1.5;
 const store = tinyTaskStore({ taskCount: 80, counts: true, losses: ['squared'] });
@@ -53,7 +53,7 @@ function meanOf(
 const standardised = (task: TaskRows): number[] =>
   formulaLogits(task, GLOBAL_BIAS, { innerRate: 1, innerSteps: 0 }, 'query');
 
-describe('evaluate, of values', () => {
+describe('evaluate with values', () => {
   it('scores arms by squared error in the unit of the values', async () => {
     const report = await evaluateFormula({ store });
     const rows = await rowsUnder((task) => standardised(task).map((z) => MEAN + DEVIATION * z));
@@ -67,7 +67,7 @@ describe('evaluate, of values', () => {
     expect([auc, normalisedEntropy]).toEqual([null, null]);
   });
 
-  it('lets constant predict the mean value of the training adgroups', async () => {
+  it('makes constant predict the mean value of the training adgroups', async () => {
     let sum = 0;
     let weight = 0;
     for (const task of await tasksOf('train'))
@@ -105,7 +105,7 @@ describe('evaluate, of values', () => {
     );
   });
 
-  it('says so in every table, and survives JSON', async () => {
+  it('states this in every table, and survives JSON', async () => {
     const config = formulaConfig({ evaluation: { shots: [0, 2], ndcgAt: 3 } });
     const report = await evaluateFormula({ store, config });
     expect(report.label).toEqual({ loss: 'squared', segment: null, mean: 3, deviation: 1.5 });
@@ -118,10 +118,10 @@ describe('evaluate, of values', () => {
   });
 });
 
-describe('evaluate, of segments', () => {
+describe('evaluate with segments', () => {
   const segments = tinyTaskStore({ taskCount: 80, losses: ['binary', 'squared'] });
 
-  it('judges the tasks of one segment alone', async () => {
+  it('evaluates the tasks of one segment only', async () => {
     const reports = await Promise.all(
       [0, 1].map((labelIndex) => evaluateFormula({ store: segments, changes: { labelIndex } })),
     );
@@ -135,7 +135,7 @@ describe('evaluate, of segments', () => {
     expect(written.segments).toHaveLength(2);
   });
 
-  it('fails clearly where a segment holds nobody out', async () => {
+  it('fails clearly where a segment holds out no adgroups', async () => {
     const tasks = segments.tasks.map((task) =>
       task.labelIndex === 1 && task.split === 'test' ? { ...task, split: 'train' as const } : task,
     );

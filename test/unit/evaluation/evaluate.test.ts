@@ -1,4 +1,4 @@
-/** Every arm of an evaluation against what the formula model must give. */
+/** Every arm of an evaluation, against the expected results of the formula model. */
 
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,14 +19,14 @@ import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-d
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
-// As they arrive in the dispatcher: in single precision.
+// Values as they arrive in the dispatcher, in single precision.
 const META_BIAS = Math.fround(-0.2);
 const GLOBAL_BIAS = Math.fround(0.3);
 
 const indicesOf = (store: TaskStore, split: TaskSplit): number[] =>
   store.tasks.filter((task) => task.split === split).map((task) => task.taskIndex);
 
-/** Mean logloss per impression of the formula on the query rows of a split. */
+/** Mean logloss per impression of the formula model on the query rows of a split. */
 async function formulaLogloss(
   store: TaskStore,
   split: TaskSplit,
@@ -56,7 +56,7 @@ function armOf(report: EvaluationReport, arm: ArmName, slice = 0) {
 describe('evaluate', () => {
   const store = tinyTaskStore({ taskCount: 80, counts: true });
 
-  it('has the same intervals for all adgroups and for a bucket that holds them all', async () => {
+  it('has the same intervals for all adgroups and for a bucket that contains them all', async () => {
     const config = formulaConfig({ evaluation: { sizeBucketEdges: [1_000_000] } });
     const { slices } = await evaluateFormula({ store, config });
     expect(slices.map(({ name }) => name)).toEqual(['all', '0-1000000']);
@@ -97,7 +97,7 @@ describe('evaluate', () => {
         await formulaLogloss(store, 'test', bias, { innerRate, innerSteps }),
         10,
       );
-      // The chosen cell is the least of the grid on the validation adgroups, cell by cell.
+      // The chosen cell has the smallest loss of the grid on the validation adgroups.
       for (const { cell, validationLogloss } of chosen.grid) {
         if (cell.kind !== 'inner-steps') throw new Error('a shift among inner steps');
         expect(validationLogloss).toBeCloseTo(
@@ -119,7 +119,7 @@ describe('evaluate', () => {
     ]);
   });
 
-  it('lets constant predict the click rate of the training adgroups', async () => {
+  it('makes constant predict the click rate of the training adgroups', async () => {
     const report = await evaluateFormula({ store });
     let clicks = 0;
     let impressions = 0;
@@ -136,7 +136,7 @@ describe('evaluate', () => {
     expect(armOf(report, 'constant').metrics.auc).toBe(0.5);
   });
 
-  it('cuts jobs alike, accepts them in any order and refuses spoilt outputs', async () => {
+  it('cuts jobs identically, accepts them in any order and refuses corrupt outputs', async () => {
     const straight = formulaDispatcher(store);
     const shuffled = formulaDispatcher(store, {
       arrange: (orders) => [...orders].reverse(),
@@ -149,7 +149,7 @@ describe('evaluate', () => {
     expect(new Set(straight.orders.map(({ job }) => job.taskIndices.length))).toContain(3);
   });
 
-  it('gives every job an identity of its own', async () => {
+  it('gives every job a unique identity', async () => {
     const dispatcher = formulaDispatcher(store);
     await evaluateFormula({ store, dispatcher });
     const names = dispatcher.orders.map(
@@ -161,7 +161,7 @@ describe('evaluate', () => {
     expect(other.orders[0]?.job.runId).not.toBe(dispatcher.orders[0]?.job.runId);
   });
 
-  /** The output with its last logit, which is of the last adaptation, replaced. */
+  /** The output with its last logit, which belongs to the last adaptation, replaced. */
   const withLastLogit = (output: Uint8Array, value: number): Uint8Array => {
     const spoilt = output.slice();
     new DataView(spoilt.buffer).setFloat32(spoilt.length - 4, value, true);
@@ -172,7 +172,7 @@ describe('evaluate', () => {
     job.work.adaptations.length === cellCount &&
     job.work.adaptations.every(({ innerSteps }) => innerSteps > 0);
 
-  it.each([NaN, Infinity])('refuses logits of %s that are to be kept', async (value) => {
+  it.each([NaN, Infinity])('refuses to keep logits of %s', async (value) => {
     const dispatcher = formulaDispatcher(store, {
       spoil: (output, order) => (isOfGrid(order, 6) ? null : withLastLogit(output, value)),
     });
@@ -182,7 +182,7 @@ describe('evaluate', () => {
     expect(dispatcher.rejections.get('not_finite')).toBe(dispatcher.orders.length - ofGrid.length);
   });
 
-  it.each([NaN, Infinity])('lets a setting that gives logits of %s lose', async (value) => {
+  it.each([NaN, Infinity])('ranks a setting with logits of %s last', async (value) => {
     const dispatcher = formulaDispatcher(store, {
       change: (output, order) => (isOfGrid(order, 6) ? withLastLogit(output, value) : output),
     });
@@ -230,7 +230,7 @@ describe('evaluate', () => {
     );
   });
 
-  it('leaves out the arms of a global model that was not trained, and says why', async () => {
+  it('leaves out the arms of an untrained global model, and says why', async () => {
     const report = await evaluateFormula({ store, globalBias: null });
     expect(report.arms).toEqual(['constant', 'meta-unadapted', 'meta-adapted', 'meta-chosen']);
     expect(report.armsLeftOut.map(({ arm }) => arm)).toEqual([
@@ -240,7 +240,7 @@ describe('evaluate', () => {
     ]);
   });
 
-  it('takes a run of method global as its own global arm', async () => {
+  it('uses a run of method global as its own global arm', async () => {
     const config = formulaConfig({ method: { kind: 'global' } });
     const report = await evaluateFormula({ store, config, globalBias: null });
     expect(report.arms).toEqual(['constant', 'global', 'global-shift', 'finetuned']);
@@ -286,14 +286,14 @@ describe('evaluate', () => {
     }
   });
 
-  it('reports survive JSON; what is not a report is refused', async () => {
+  it('reports survive JSON; anything that is not a report is refused', async () => {
     const report = await evaluateFormula({ store });
     expect(parseReport(reportJson(report), 'here')).toEqual(report);
     expect(() => parseReport('{"formatVersion": 1}', 'here')).toThrow(QianmoError);
     expect(() => parseReport('<html>', 'here')).toThrow('not an evaluation report');
   });
 
-  it('writes predictions that give the same logloss to others, or no file at all', async () => {
+  it('writes predictions from which others get the same logloss, or no file at all', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'qianmo-predictions-'));
     try {
       const predictionsPath = join(folder, 'predictions.parquet');
@@ -325,7 +325,7 @@ describe('evaluate', () => {
 });
 
 describe('the config of the global arm', () => {
-  it('differs in method, name, output and what globalTraining says', () => {
+  it('differs in method, name, output and the fields of globalTraining', () => {
     const config = formulaConfig({
       output: 's3://bucket/prefix/',
       globalTraining: { optimizer: { kind: 'sgd' } },

@@ -1,4 +1,4 @@
-/** Metrics on numbers small enough to be worked by hand. */
+/** Metrics on numbers small enough to work by hand. */
 
 import { describe, expect, it } from 'vitest';
 import {
@@ -17,7 +17,7 @@ import { sizeBuckets } from '../../../coordinator/scoring/size-buckets.js';
 const logit = (p: number): number => Math.log(p / (1 - p));
 
 describe('logloss', () => {
-  it('is -log p of what happened, times how often it happened', () => {
+  it('is -log p of the outcome, times its count', () => {
     // 3 clicks of 10 at p = 0.2: -3 ln 0.2 - 7 ln 0.8 = 4.828314 + 1.562005
     expect(lossSum([logit(0.2)], { clicks: [3], impressions: [10] })).toBeCloseTo(6.390319, 6);
   });
@@ -41,7 +41,7 @@ describe('normalised entropy', () => {
 });
 
 describe('AUC', () => {
-  it('counts pairs, ties half', () => {
+  it('counts pairs, with ties as half', () => {
     // Clicks at 2 and 1, others at 1 and 0: wins 2>1, 2>0, 1>0 and a tie 1=1: 3.5 of 4.
     expect(auc([2, 1, 1, 0], { clicks: [1, 1, 0, 0], impressions: [1, 1, 1, 1] })).toBe(3.5 / 4);
   });
@@ -51,7 +51,7 @@ describe('AUC', () => {
     expect(auc([], { clicks: [], impressions: [] })).toBeNull();
   });
 
-  it('is weighted by impressions within adgroups, one-class adgroups left out and counted', () => {
+  it('is weighted by impressions within adgroups; adgroups with one class are left out and counted', () => {
     const found = gaucOf([1, null, 0.5], Float64Array.of(30, 1000, 10));
     expect(found).toEqual({ gauc: (30 * 1 + 10 * 0.5) / 40, leftOutCount: 1 });
     expect(gaucOf([null], Float64Array.of(3))).toEqual({ gauc: null, leftOutCount: 1 });
@@ -65,7 +65,7 @@ describe('calibration', () => {
     expect(calibrationRatio([0], { clicks: [0], impressions: [4] })).toBeNull();
   });
 
-  it('bins hold equal impressions; a row on a boundary is shared out in proportion', () => {
+  it('bins hold equal impressions; a row on a boundary is divided in proportion', () => {
     // 8 impressions into 2 bins of 4: the second row gives 1 of its 3 to the first bin.
     const bins = calibrationBins(
       [logit(0.1), logit(0.4), logit(0.8)],
@@ -84,7 +84,7 @@ describe('calibration', () => {
     expect(calibrationError(bins)).toBeCloseTo((0.325 + 0.15) / 2, 12);
   });
 
-  it('one score for everything falls alike into every bin', () => {
+  it('a constant score is spread evenly over all bins', () => {
     const bins = calibrationBins([0, 0], { clicks: [1, 0], impressions: [1, 1] }, 5);
     expect(bins).toHaveLength(5);
     for (const bin of bins) expect(bin.clickRate).toBeCloseTo(0.5, 12);

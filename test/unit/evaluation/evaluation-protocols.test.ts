@@ -1,4 +1,4 @@
-/** K-shot curves and progressive validation against what the formula model must give. */
+/** K-shot curves and progressive validation, against the expected results of the formula model. */
 
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
@@ -25,7 +25,7 @@ const DAY = 86_400;
 const FIRST_DAY = 1_700_006_400; // 2023-11-15
 const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
 
-/** Three rows a day, from a day that differs between adgroups. */
+/** Three rows a day, starting on a day that differs between adgroups. */
 function daily(store: TaskStore): TaskStore {
   return {
     ...store,
@@ -117,7 +117,7 @@ describe('a k-shot curve', () => {
     );
   });
 
-  it('adapts every arm on the first so many rows alone', () => {
+  it('adapts every arm on only the first support rows', () => {
     for (const { name, slice } of points) {
       const parts = testTasks.map((task) => ({
         task,
@@ -139,7 +139,7 @@ describe('a k-shot curve', () => {
     }
   });
 
-  it('begins where nothing is known and ends at the figures of the report', () => {
+  it('starts without support rows and ends at the figures of the report', () => {
     const [all] = report.slices;
     const [none, , , most] = points;
     if (all === undefined || none === undefined || most === undefined) throw new Error('no points');
@@ -177,7 +177,7 @@ describe('phases', () => {
     for (const { slice } of points) expect(slice.queryRowCount).toBe(report.counts.testQueryRows);
   });
 
-  it('adapt on one minibatch after the other', () => {
+  it('adapt on one minibatch after another', () => {
     for (const [phase, { slice }] of points.entries())
       for (const [arm, bias] of [
         ['finetuned', GLOBAL_BIAS],
@@ -233,7 +233,7 @@ describe('progressive validation', () => {
     expect(points[0]?.name).toBe('2023-11-15');
   });
 
-  it('adapts on all rows of the days before and predicts those of the day', () => {
+  it('adapts on all rows of earlier days and predicts those of the day', () => {
     for (const [day, { slice, adaptedOnRowCount }] of points.entries()) {
       const parts = partsOfDay(day);
       expect(slice.adgroupCount).toBe(parts.length);
@@ -284,7 +284,7 @@ describe('progressive validation', () => {
     ['milliseconds', 1e3],
     ['microseconds', 1e6],
     ['nanoseconds', 1e9],
-  ])('takes times in %s, as the numbers that they are', async (_, perSecond) => {
+  ])('reads times in %s without loss', async (_, perSecond) => {
     const [periods] =
       (
         await replayed((seconds) => seconds * perSecond, {
@@ -301,7 +301,7 @@ describe('progressive validation', () => {
   });
 
   it('predicts each row once in periods of a tenth of a second', async () => {
-    // Times on the bounds of periods, or a rounding error beside them.
+    // Times on the bounds of periods, or within a rounding error of them.
     const periodSeconds = 0.1;
     const [periods] =
       (await replayed((_, row) => 1.7e9 + row * periodSeconds, { periodSeconds, periodsMax: 60 }))

@@ -1,4 +1,7 @@
-/** The table lines up, the sentences say no more than the intervals, the page needs nothing else. */
+/**
+ * The table lines up, the sentences claim no more than the intervals, and the page is
+ * self-contained.
+ */
 
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { EvaluationReport, Interval } from '../../../coordinator/scoring/evaluation-report.js';
@@ -32,7 +35,7 @@ function withDifference(perImpression: Interval, perAdgroup = perImpression): Ev
 }
 
 describe('the table', () => {
-  it('has the decimal points of a column under one another', () => {
+  it('aligns the decimal points of each column', () => {
     const lines = reportTable(report, 120).split('\n');
     const start = lines.findIndex((line) => line.startsWith('arm '));
     const rows = lines.slice(start + 2, start + 2 + report.arms.length);
@@ -42,14 +45,14 @@ describe('the table', () => {
     expect(new Set(points).size).toBe(1);
   });
 
-  it('marks the best of each column, and every arm of an equal best', () => {
+  it('marks the best of each column, including every arm of a tie', () => {
     const text = reportTable(report, 120);
     const [all] = report.slices;
     const best = Math.min(...(all?.arms.map((arm) => arm.metrics.logloss) ?? []));
     expect(text).toContain(`${best.toFixed(4)}*`);
   });
 
-  it('fits a terminal of 80 columns but for names it was given', () => {
+  it('fits a terminal of 80 columns, except for long user-given names', () => {
     const lines = reportTable(report, 80).split('\n');
     const tables = lines.filter((line) => /^(arm|constant|global|finetuned|meta)/.test(line));
     for (const line of tables) expect(line.length).toBeLessThanOrEqual(80);
@@ -59,7 +62,7 @@ describe('the table', () => {
 describe('verdicts', () => {
   const interval = (value: number, low: number, high: number): Interval => ({ value, low, high });
 
-  it('need the whole interval on one side of 0', () => {
+  it('require the whole interval on one side of 0', () => {
     expect(verdictOf(interval(-0.1, -0.2, -0.01))).toBe('better');
     expect(verdictOf(interval(-0.1, -0.2, 0))).toBe('undecided');
     expect(verdictOf(interval(0.1, 0.05, 0.2))).toBe('worse');
@@ -86,7 +89,7 @@ describe('verdicts', () => {
 });
 
 describe('the page', () => {
-  it('refers to nothing outside itself and runs no script', () => {
+  it('references nothing external and runs no script', () => {
     const html = reportHtml(report);
     const tags = (html.match(/<[^>]*>/g) ?? []).join('\n');
     expect(/\b(?:src|href|action|data)\s*=/i.exec(tags)).toBeNull();
@@ -104,7 +107,7 @@ describe('the page', () => {
     expect(/NaN|undefined|Infinity/.exec(html)).toBeNull();
   });
 
-  it('escapes what comes from outside', () => {
+  it('escapes external text', () => {
     const hostile = { ...report, run: { ...report.run, storeAddress: '<img onerror="x">' } };
     const html = reportHtml(hostile);
     expect(html.includes('<img')).toBe(false);

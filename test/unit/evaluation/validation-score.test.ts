@@ -1,4 +1,4 @@
-/** The one number of a trained run, against the formula model's own losses. */
+/** The single score of a trained run, against the formula model's own losses. */
 
 import { describe, expect, it } from 'vitest';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
@@ -38,7 +38,7 @@ function runOf(
   };
 }
 
-/** Mean logloss of the formula on the query rows of the validation adgroups. */
+/** Mean logloss of the formula model on the query rows of the validation adgroups. */
 async function formulaLogloss(
   bias: number,
   innerRate: number,
@@ -60,7 +60,7 @@ async function formulaLogloss(
 }
 
 describe('the score of a run', () => {
-  it('is that of the best cell, and of no test adgroup', async () => {
+  it('is that of the best cell, and uses no test adgroup', async () => {
     const run = runOf();
     const bias = Math.fround(-0.2);
     const losses: number[] = [await formulaLogloss(bias, 1, 0)];
@@ -75,7 +75,7 @@ describe('the score of a run', () => {
     expect(new Set(asked)).toEqual(new Set(validation.taskIndices));
   });
 
-  it('is that without adaptation where adapting makes it worse', async () => {
+  it('is that without adaptation when adapting makes it worse', async () => {
     const config = formulaConfig({ evaluation: { innerRates: [90], innerSteps: [1] } });
     const parameters = parametersWithBias(config, store, 0);
     const validation = await readValidationRows(store, 'store', null);
@@ -88,7 +88,7 @@ describe('the score of a run', () => {
     expect(validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
   });
 
-  it('is none where every cell diverges', async () => {
+  it('is missing when every cell diverges', async () => {
     const dispatcher = formulaDispatcher(store, {
       change: (_, { job }) => {
         const rows = job.taskIndices.reduce((n, i) => n + (store.tasks[i]?.queryRowCount ?? 0), 0);
@@ -110,7 +110,7 @@ describe('the rows of the score', () => {
     return error.report;
   };
 
-  it('are of a segment that must be named, where there are several', async () => {
+  it('come from a segment, which must be named if there are several', async () => {
     const labels = ['new', 'old'].map((segment) => ({ loss: 'binary' as const, segment }));
     const segmented: TaskStore = {
       ...store,
@@ -125,7 +125,7 @@ describe('the rows of the score', () => {
     expect(rows.taskIndices.every((index) => index % 2 === 1)).toBe(true);
   });
 
-  it('are missing where nothing was held out', async () => {
+  it('are missing when nothing was held out', async () => {
     const none = { ...store, tasks: store.tasks.filter(({ split }) => split !== 'validation') };
     expect(await refusalOf(none, null)).toMatchObject({ kind: 'data', where: 'store' });
   });

@@ -1,4 +1,6 @@
-/** Metrics of values on numbers small enough to be worked by hand, and what must not change them. */
+/**
+ * Metrics of values on numbers small enough to work by hand, and changes that must not affect them.
+ */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -15,7 +17,7 @@ import type { TaskLabel } from '../../../shared/tasks/task-label.js';
 
 const label: TaskLabel = { loss: 'squared', segment: null, mean: 3, deviation: 1.5 };
 
-/** One adgroup of these values. */
+/** One adgroup with these values. */
 function rowsOf(values: readonly number[], weights = values.map(() => 1)): TaskCounts {
   return {
     label,
@@ -43,12 +45,12 @@ describe('metrics of values', () => {
     ]);
   });
 
-  it('are not those of clicks', () => {
+  it('do not include those of clicks', () => {
     expect(auc(predictions, rows)).toBeNull();
     expect(normalisedEntropy(1, rows)).toBeNull();
   });
 
-  it('leave R2 out where all values are equal, in single precision', () => {
+  it('leave out R2 when all values are equal in single precision', () => {
     expect(valueMetricsOf(predictions, rowsOf([0.1, 0.1, 0.1]), 5).rSquared).toBeNull();
   });
 
@@ -94,7 +96,7 @@ describe('nDCG', () => {
     expect(ndcgOf([2, 3, 1], [1, 3, 2], 5)).toBeCloseTo((gain + 3 / 2) / (best + 1 / 2), 12);
   });
 
-  it('is 1 for the right order, less for another, the expectation for ties', () => {
+  it('is 1 for the right order, less for another, and the expectation for ties', () => {
     expect(ndcgOf([5, 4, 3], [3, 2, 1], 3)).toBeCloseTo(1, 12);
     const forth = ndcgOf([2, 1], [4, 1], 1)!;
     const back = ndcgOf([1, 2], [4, 1], 1)!;
@@ -128,7 +130,7 @@ describe('nDCG', () => {
     );
   });
 
-  it('is a mean over the adgroups that have one', () => {
+  it('is a mean over the adgroups that have a value', () => {
     const rows: TaskCounts = {
       label,
       starts: Int32Array.of(0, 2, 4, 6),

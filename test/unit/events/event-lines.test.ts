@@ -44,7 +44,7 @@ describe('the vocabulary', () => {
 describe('a line', () => {
   const finished: StampedEvent = { epochMs: 5, kind: 'rule-tuned', rule: 'x', priorLogloss: 1 };
 
-  it('keeps numbers that are not finite', () => {
+  it('preserves numbers that are not finite', () => {
     for (const priorLogloss of [Number.NaN, Infinity, -Infinity])
       expect(parseEventLine(encodeEvent({ ...finished, priorLogloss }))).toEqual({
         ...finished,
@@ -52,7 +52,7 @@ describe('a line', () => {
       });
   });
 
-  it('bounds what a library wrote', () => {
+  it('limits the length of text that a library wrote', () => {
     const long: StampedEvent = { epochMs: 5, kind: 'redis-trouble', reason: 'x'.repeat(100_000) };
     expect(encodeEvent(long).length).toBeLessThan(5_000);
   });
@@ -68,7 +68,7 @@ describe('a line', () => {
     expect(refusalOf(line)).toMatch(found);
   });
 
-  it('begins with its version', () => {
+  it('starts with its version', () => {
     expect(encodeEvent(finished)).toMatch(`{"schemaVersion":${EVENT_SCHEMA_VERSION},`);
   });
 });

@@ -7,7 +7,7 @@ import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 const back = (awayMs: number): StampedEvent => ({ kind: 'redis-back', epochMs: 1, awayMs });
 
-/** In memory; fails while `failure` is set, and waits while `gate` is. */
+/** A place in memory that fails while `failure` is set, and waits while `gate` is. */
 class PlaceForTest implements EventLogPlace {
   readonly address = 'memory';
   readonly appended: string[] = [];
@@ -45,7 +45,7 @@ let log: EventLog;
 beforeEach(() => {
   place = new PlaceForTest();
   failures = [];
-  // Never wakes by itself: a test moves the time.
+  // Never wakes by itself; a test advances the time.
   clock = { ...instantClock(), sleep: (_, signal) => aborted(signal) };
   log = createEventLog({ place, clock, onFailure: (event) => failures.push(event) });
 });
@@ -53,11 +53,11 @@ afterEach(() => log.close());
 
 const aborted = (signal?: AbortSignal): Promise<void> =>
   new Promise((resolve) => signal?.addEventListener('abort', () => resolve()));
-/** Longer than a write of the place in memory takes. */
+/** Longer than a write to the place in memory takes. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('an event log', () => {
-  it('writes what is told together at once, in order, and the rest at its close', async () => {
+  it('writes simultaneous events at once, in order, and the rest when it closes', async () => {
     for (let awayMs = 0; awayMs < 100; awayMs += 1) log.sink(back(awayMs));
     expect(place.appended).toEqual([]);
     await settled();
@@ -70,7 +70,7 @@ describe('an event log', () => {
     expect(failures).toEqual([]);
   });
 
-  it('tells events that come while it writes after those before', async () => {
+  it('writes events that arrive during a write after those before them', async () => {
     let open = (): void => undefined;
     place.gate = new Promise((resolve) => {
       open = resolve;
@@ -85,7 +85,7 @@ describe('an event log', () => {
     expect(place.events).toEqual([back(1), back(2), back(3)]);
   });
 
-  it('saves at checkpoints, every half minute and at its close', async () => {
+  it('saves at checkpoints, every half minute and when it closes', async () => {
     log.sink(back(1));
     await settled();
     expect(place.saveCount).toBe(0);
@@ -100,7 +100,7 @@ describe('an event log', () => {
     expect(place.saveCount).toBe(3);
   });
 
-  it('says once that its place fails, rests, and goes on with how much was lost', async () => {
+  it('reports once that its place fails, pauses, and resumes with the number of lost events', async () => {
     place.failure = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
     log.sink(back(1));
     await settled();
@@ -121,7 +121,7 @@ describe('an event log', () => {
     expect(failures).toHaveLength(1);
   });
 
-  it('drops what its queue does not hold, and counts it', async () => {
+  it('drops what its queue cannot hold, and counts it', async () => {
     let open = (): void => undefined;
     place.gate = new Promise((resolve) => {
       open = resolve;
@@ -138,7 +138,7 @@ describe('an event log', () => {
     expect(place.appended.join('').length).toBeLessThan(2.1 * 2 ** 20);
   });
 
-  it('does not wait for ever at its close', async () => {
+  it('does not wait forever when it closes', async () => {
     place.gate = new Promise(() => undefined);
     clock.sleep = () => Promise.resolve();
     log.sink(back(1));

@@ -11,7 +11,7 @@ async function all(stream: AsyncIterable<StampedEvent>): Promise<StampedEvent[]>
 }
 
 describe('eventStream', () => {
-  it('gives what was told before and while it is read, and ends', async () => {
+  it('delivers events from before and during the reading, and ends', async () => {
     const stream = eventStream();
     stream.sink(back(1));
     const iterator = stream[Symbol.asyncIterator]();
@@ -26,7 +26,7 @@ describe('eventStream', () => {
     expect((await iterator.next()).done).toBe(true);
   });
 
-  it('gives every reader all events, also one that comes late', async () => {
+  it('delivers all events to every reader, even one that starts late', async () => {
     const stream = eventStream();
     const early = all(stream);
     stream.sink(back(1));
@@ -40,7 +40,7 @@ describe('eventStream', () => {
     expect(await all(stream)).toEqual([back(1), back(2)]);
   });
 
-  it('ends a reader that waits, with the failure of the run', async () => {
+  it('ends a waiting reader with the failure of the run', async () => {
     const stream = eventStream();
     const failed = all(stream).catch((error: unknown) => error);
     await Promise.resolve();
@@ -49,7 +49,7 @@ describe('eventStream', () => {
     expect(await failed).toBe('the failure');
   });
 
-  it('keeps no more than its bound, and tells how many of the oldest a reader missed', async () => {
+  it('keeps no more than its bound, and tells a reader how many of the oldest events it missed', async () => {
     const stream = eventStream(3);
     stream.sink(back(0));
     const slow = stream[Symbol.asyncIterator]();

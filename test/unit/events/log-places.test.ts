@@ -40,7 +40,7 @@ describe('in a folder', () => {
     return found;
   };
 
-  it('rolls at a size, keeps the newest segments, and goes on with the last', async () => {
+  it('rolls at a size, keeps the newest segments, and continues the last', async () => {
     const first = placeIn(BOUNDS);
     for (const each of lines(0, 35)) await first.append(each);
     expect(await segmentsIn()).toEqual({
@@ -63,14 +63,14 @@ describe('in a folder', () => {
     expect(text.match(/.*\n/g)?.sort()).toEqual(lines(0, 200));
   });
 
-  it('cuts off the half line of a process that was killed', async () => {
+  it('removes the partial line of a process that was killed', async () => {
     await placeIn().append(line(0));
     await appendFile(join(folder.path, 'events', 'events-000001.ndjson'), 'line 00');
     await placeIn().append(line(1));
     expect(Object.values(await segmentsIn())).toEqual([line(0) + line(1)]);
   });
 
-  it('on a full disk fails, and writes again when there is room', async () => {
+  it('fails on a full disk, and writes again when there is room', async () => {
     const events = join(folder.path, 'events');
     await mkdir(events);
     await symlink('/dev/full', join(events, 'events-000001.ndjson'));
@@ -81,7 +81,7 @@ describe('in a folder', () => {
     expect(await readFile(join(events, 'events-000002.ndjson'), 'utf8')).toBe(line(1));
   });
 
-  it('that cannot be made is told of by the log, which ends nothing', async () => {
+  it('reports that it cannot be created, which ends nothing', async () => {
     await writeFile(join(folder.path, 'events'), 'a file in its place');
     const failures: RunEvent[] = [];
     const log = openEventLog(folder.path, {
@@ -135,7 +135,7 @@ describe('in an object store', () => {
     });
   });
 
-  it('keeps the lines of two processes that save in turns', async () => {
+  it('keeps the lines of two processes that save in turn', async () => {
     const store = new MemoryObjectStore();
     const places = [objectLogPlace(store), objectLogPlace(store)];
     for (let index = 0; index < 10; index += 1)
@@ -146,7 +146,7 @@ describe('in an object store', () => {
     expect(Object.values(await segmentsOf(store))).toEqual([lines(0, 20).join('')]);
   });
 
-  it('keeps what could not be saved for the next time', async () => {
+  it('keeps lines that could not be saved for the next save', async () => {
     const store = new MemoryObjectStore();
     const put = store.put.bind(store);
     store.put = () => Promise.reject(new Error('no route to host'));

@@ -20,7 +20,7 @@ const step = (outerStep: number): RunEventOf<'outer-step'> => ({
 });
 
 describe('runEventSink', () => {
-  it('stamps run, time and the outer step that training has reached', () => {
+  it('stamps the run, the time and the outer step that training has reached', () => {
     const { events, sink } = collecting();
     const clock = instantClock();
     const emit = runEventSink({ runId: 'r', clock }, sink);
@@ -45,7 +45,7 @@ describe('runEventSink', () => {
     ]);
   });
 
-  it('keeps the time and the run that another process gave', () => {
+  it('keeps the time and the run that another process set', () => {
     const { events, sink } = collecting();
     const emit = runEventSink({ runId: 'r', clock: instantClock() }, sink);
     const ofOther = { kind: 'job-started', jobId: 'o-1-2', runId: 'o', outerStep: 1 } as const;
@@ -69,7 +69,7 @@ describe('runEventSink', () => {
 });
 
 describe('boundedRate', () => {
-  it('passes one event a second of each subject, the last of a stage, and all that is rare', () => {
+  it('passes one event per second and subject, the last of a stage, and all rare ones', () => {
     const { events, sink } = collecting();
     const clock = instantClock();
     const emit = runEventSink({ clock }, boundedRate(clock, sink));
@@ -90,7 +90,7 @@ describe('boundedRate', () => {
     expect(doneOf('reading')).toEqual([0, 10, 20, 30, 40, 40]);
   });
 
-  it('tells workers apart', () => {
+  it('distinguishes workers', () => {
     const { events, sink } = collecting();
     const clock = instantClock();
     const emit = runEventSink({ clock }, boundedRate(clock, sink));

@@ -29,7 +29,7 @@ function printed(
   return { sink, end: () => terminal.end(), clock, text: () => text };
 }
 
-/** What a terminal shows: carriage return and erase start the line anew. */
+/** What a terminal shows: carriage return and erase restart the line. */
 function screenOf(text: string): string[] {
   return text
     .split('\n')
@@ -59,7 +59,7 @@ const otherEvents: RunEvent[] = [
   { kind: 'split-empty', split: 'test' },
 ];
 
-describe('away from a terminal', () => {
+describe('without a terminal', () => {
   it('writes plain lines, at most one in five seconds, and always the last', () => {
     const { sink, clock, text } = printed(false);
     sink(started);
@@ -89,7 +89,7 @@ describe('away from a terminal', () => {
     expect(text()).toContain('loss 0.5000  2,000 tasks/s');
   });
 
-  it('gives every other event that is no detail a line', () => {
+  it('gives a line to every other event that is not a detail', () => {
     const { sink, text } = printed(false);
     for (const event of otherEvents) sink(event, { workerIndex: 1 });
     expect(text().trimEnd().split('\n')).toEqual([
@@ -128,7 +128,7 @@ describe('away from a terminal', () => {
     }
   });
 
-  it('reckons the time left from where a resumed run began', () => {
+  it('estimates the time left from where a resumed run began', () => {
     const { sink, clock, text } = printed(false);
     sink({ kind: 'run-started', runId: 'r', outerStep: 90, outerSteps: 100 });
     clock.advance(2000);
@@ -139,7 +139,7 @@ describe('away from a terminal', () => {
 });
 
 describe('on a terminal', () => {
-  it('redraws one line, ten times a second at most', () => {
+  it('redraws one line, at most ten times a second', () => {
     const { sink, clock, text } = printed(true);
     for (let outerStep = 1; outerStep <= 50; outerStep += 1) {
       clock.advance(20);

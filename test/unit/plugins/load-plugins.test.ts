@@ -1,4 +1,5 @@
-// A plugin adds one method or model under its own kind; whatever is wrong with it is said with its path.
+// A plugin adds one method or model under its own kind. Errors in a plugin are reported with its
+// path.
 
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,7 +14,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'qianmo-plugins-'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-// Registries are of a process; each test begins with new ones.
+// Registries belong to the process, so each test starts with new ones.
 beforeEach(() => vi.resetModules());
 
 const fresh = {
@@ -62,7 +63,7 @@ async function failure(source: string): Promise<FailureReport> {
   const { loadPlugins } = await fresh.loader();
   const path = await file('faulty.js', source);
   const error: unknown = await loadPlugins([path]).catch((thrown: unknown) => thrown);
-  // The class of the modules that were loaded anew.
+  // The error class of the newly loaded modules.
   const { report } = error as QianmoError;
   expect(report).toMatchObject({ kind: 'usage', where: path });
   return report;
@@ -88,7 +89,7 @@ describe('a plugin', () => {
     expect(pluginArguments()).toEqual(['--plugin', `${digest}:${path}`]);
   });
 
-  it('adds a model with options of its own, which other models refuse', async () => {
+  it('adds a model with its own options, which other models refuse', async () => {
     const path = await file('model.js', MODEL);
     await (await fresh.loader()).loadPlugins([path]);
     const { ModelConfigSchema } = await fresh.models();
@@ -109,7 +110,7 @@ describe('a plugin', () => {
     expect(issues({ plugin: digest })).toEqual(['plugin: deepfm is built in: leave plugin out']);
   });
 
-  it('is asked for by the jobs that name it', async () => {
+  it('is required by the jobs that name it', async () => {
     const path = await file('method.js', METHOD);
     const { missingPluginOf } = await fresh.missing();
     const job = (plugin?: string): unknown => ({
@@ -129,7 +130,7 @@ describe('a plugin', () => {
     expect(missingPluginOf('no job')).toBeNull();
   });
 
-  it('is refused by a process that was given another content of it', async () => {
+  it('is refused by a process that loaded other content of it', async () => {
     const path = await file('changed.js', METHOD);
     const { loadGivenPlugins } = await fresh.loader();
     await expect(loadGivenPlugins([`${sha256(MODEL)}:${path}`])).rejects.toMatchObject({
@@ -200,7 +201,7 @@ describe('a faulty plugin', () => {
     expect(await failure(source)).toMatchObject(expected);
   });
 
-  it('that is not there', async () => {
+  it('that does not exist', async () => {
     const { loadPlugins } = await fresh.loader();
     const path = join(folder, 'none.js');
     await expect(loadPlugins([path])).rejects.toMatchObject({

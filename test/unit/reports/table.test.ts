@@ -24,7 +24,7 @@ const table: Table = {
 };
 
 describe('on a terminal', () => {
-  test('columns are aligned, the best has a star and what is worse is in capitals', () => {
+  test('columns are aligned, the best has a star and worse values are in capitals', () => {
     expect(textTable(table)).toBe(
       [
         'arm         loss  verdict   last',
@@ -35,7 +35,7 @@ describe('on a terminal', () => {
     );
   });
 
-  test('a column that is optional goes where the table is too wide', () => {
+  test('an optional column is dropped when the table is too wide', () => {
     expect(textTable(table, 32)).toContain('last');
     expect(textTable(table, 31)).not.toContain('last');
     expect(textTable(table, 31)).toContain('verdict');

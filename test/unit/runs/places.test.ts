@@ -1,4 +1,7 @@
-/** Configs that a command line names: where they are looked for. On S3: `experiments-s3.test.ts`. */
+/**
+ * Where configs named on a command line are looked for. Those on S3 are in
+ * `experiments-s3.test.ts`.
+ */
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,6 +21,9 @@ test('a path and file:// with it are the same file', async () => {
   await expect(read(folder.path)).rejects.toMatchObject({ code: 'EISDIR' });
 });
 
-test.each(['s3://', 's3://UPPER/run.yaml', 's3:///run.yaml'])('%s is no address', async (path) => {
-  await expect(configReaderOf({})(path)).rejects.toMatchObject({ kind: 'usage' });
-});
+test.each(['s3://', 's3://UPPER/run.yaml', 's3:///run.yaml'])(
+  '%s is not an address',
+  async (path) => {
+    await expect(configReaderOf({})(path)).rejects.toMatchObject({ kind: 'usage' });
+  },
+);

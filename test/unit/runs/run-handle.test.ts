@@ -1,4 +1,4 @@
-/** A call of the library: its result, its events, its end, and what it leaves behind. */
+/** A call of the library: its result, its events, its end, and its side effects. */
 
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ import { noMachine } from '../../fixtures/run-context.js';
 
 const surroundings = { machine: noMachine, clock: systemClock, environment: {} };
 const notice = (address: string) => ({ kind: 'report-written', address }) as const;
-/** As it reaches a reader: with the time it was told. */
+/** The event as a reader receives it, with its time. */
 const told = (address: string): unknown => expect.objectContaining(notice(address));
 
 function started<Result>(
@@ -43,7 +43,7 @@ describe('the handle of a call', () => {
     await expect(started(() => Promise.resolve(7))).resolves.toBe(7);
   });
 
-  test('gives every event to the callback and to each iteration, before and after the end', async () => {
+  test('passes every event to the callback and to each iteration, before and after the end', async () => {
     const heard: StampedEvent[] = [];
     const go = gate();
     const handle = started(
@@ -63,7 +63,7 @@ describe('the handle of a call', () => {
     expect(heard).toEqual(both);
   });
 
-  test('whose work failed throws at the end of the events, and of the promise', async () => {
+  test('throws at the end of the events and from the promise if its work failed', async () => {
     const handle = started(({ sink }) => {
       sink(notice('one'));
       return Promise.reject(new QianmoError({ kind: 'data', what: 'the log is damaged' }));
@@ -77,7 +77,7 @@ describe('the handle of a call', () => {
     expect(seen).toEqual([told('one')]);
   });
 
-  test('an iteration that is left early does not stop the work', async () => {
+  test('continues when an iteration is left early', async () => {
     const go = gate();
     const handle = started(async ({ sink }) => {
       sink(notice('one'));
@@ -97,7 +97,7 @@ describe('the handle of a call', () => {
     await expect(started(() => Promise.reject(failure))).rejects.toBeInstanceOf(QianmoError);
   });
 
-  test('an abort, whatever its reason, is an interruption, and leaves no listener', async () => {
+  test('an abort for any reason is an interruption, and leaves no listener', async () => {
     const abort = new AbortController();
     const handle = started(
       ({ signal }) =>
@@ -115,7 +115,7 @@ describe('the handle of a call', () => {
     expect(getEventListeners(abort.signal, 'abort')).toHaveLength(0);
   });
 
-  test('nothing is begun with a signal that has aborted', async () => {
+  test('nothing starts with a signal that is already aborted', async () => {
     let hasBegun = false;
     const handle = started(
       () => {
@@ -128,7 +128,7 @@ describe('the handle of a call', () => {
     expect(hasBegun).toBe(false);
   });
 
-  test('everything is closed before it settles, and a failure to close is told', async () => {
+  test('everything is closed before it settles, and a failure to close is reported', async () => {
     const closed: string[] = [];
     const stopped = started(({ onClose }) => {
       onClose(() => Promise.resolve(void closed.push('workers')));
@@ -143,7 +143,7 @@ describe('the handle of a call', () => {
     await expect(unstopped).rejects.toThrow('redis is gone');
   });
 
-  test('the failure of the work is thrown though closing fails too', async () => {
+  test('the failure of the work is thrown even if closing fails too', async () => {
     const handle = started(({ onClose }) => {
       onClose(() => Promise.reject(new Error('redis is gone')));
       return Promise.reject(new Error('diverged'));

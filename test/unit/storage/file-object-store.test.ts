@@ -34,7 +34,7 @@ async function filesUnder(path: string): Promise<string[]> {
 }
 
 describe('a full disk', () => {
-  it('names path and cure and leaves no part of the object', async () => {
+  it('reports path and cure and leaves no part of the object', async () => {
     const store = new FileObjectStore({
       folder: folder.path,
       write: async (path, bytes) => {
@@ -55,7 +55,7 @@ describe('a full disk', () => {
     expect(await filesUnder(folder.path)).toEqual([]);
   });
 
-  it('during a checkpoint leaves the one before it', async () => {
+  it('during a checkpoint leaves the previous one', async () => {
     const spec = tinySpec();
     let putsLeft = Number.POSITIVE_INFINITY;
     const store = new FileObjectStore({
@@ -100,7 +100,7 @@ describe('refusals of the file system', () => {
     });
   });
 
-  it('a file where the folder should be: says so', async () => {
+  it('a file in place of the folder is reported', async () => {
     const path = join(folder.path, 'file');
     await writeFile(path, 'x');
     const store = new FileObjectStore({ folder: path });
@@ -110,7 +110,7 @@ describe('refusals of the file system', () => {
     });
   });
 
-  it('a folder that is not there is an empty store and is made by the first put', async () => {
+  it('a missing folder is an empty store and is created by the first put', async () => {
     const store = new FileObjectStore({ folder: join(folder.path, 'not', 'yet') });
     expect(await store.get('k')).toBeNull();
     expect(await store.list('')).toEqual([]);
@@ -120,7 +120,7 @@ describe('refusals of the file system', () => {
   });
 });
 
-describe('what killed processes leave behind', () => {
+describe('leftovers of killed processes', () => {
   async function abandonLock(owner: object): Promise<string> {
     const locks = join(folder.path, '.locks');
     await mkdir(locks, { recursive: true });
@@ -150,7 +150,7 @@ describe('what killed processes leave behind', () => {
     expect(await filesUnder(join(folder.path, '.locks'))).toEqual([]);
   });
 
-  it('a young lock of another host is respected, and the wait is bounded and says which', async () => {
+  it('a young lock of another host is respected; the wait is bounded and names the lock', async () => {
     const path = await abandonLock({ token: 't', host: 'elsewhere', pid: 1 });
     let nowMs = 0;
     const clock = {
@@ -169,7 +169,7 @@ describe('what killed processes leave behind', () => {
     expect(await store.get('a/k')).toBeNull();
   });
 
-  it('one abandoned lock is broken once, however many notice', async () => {
+  it('an abandoned lock is broken once, however many notice it', async () => {
     const path = await abandonLock({ token: 't', host: hostname(), pid: deadPid });
     let holderCount = 0;
     let holderCountMax = 0;
@@ -186,7 +186,7 @@ describe('what killed processes leave behind', () => {
     expect(holderCountMax).toBe(1);
   });
 
-  it('a lock that was broken meanwhile is not held and its release breaks no other', async () => {
+  it('a lock that was broken in the meantime is not held, and its release breaks no other', async () => {
     const path = join(folder.path, 'lock');
     const lock = await acquireFileLock(path, systemClock);
     await writeFile(path, JSON.stringify({ token: 'other', host: 'elsewhere', pid: 1 }));
@@ -195,7 +195,7 @@ describe('what killed processes leave behind', () => {
     expect(await readFile(path, 'utf8')).toContain('other');
   });
 
-  it('half-written files are swept when old and left when young', async () => {
+  it('partial files are removed when old and kept when young', async () => {
     const incoming = join(folder.path, '.incoming');
     await mkdir(incoming);
     for (const name of ['old', 'young']) await writeFile(join(incoming, name), 'x');
@@ -209,7 +209,7 @@ describe('what killed processes leave behind', () => {
 });
 
 describe('several processes', () => {
-  /** Raises the counter so often, and notes each success as one byte of `raised`. */
+  /** Increments the counter this many times, and records each success as one byte of `raised`. */
   const RAISER = `
     import { appendFileSync } from 'node:fs';
     import { FileObjectStore } from './shared/storage/file-object-store.js';
@@ -226,7 +226,7 @@ describe('several processes', () => {
     process.disconnect();
   `;
 
-  it('raise one counter without losing an increment, though one is killed', async () => {
+  it('increment one counter without losing an increment, even if one is killed', async () => {
     await transpileShared(folder.path);
     await writeFile(join(folder.path, 'raiser.mjs'), RAISER);
     const store = new FileObjectStore({ folder: join(folder.path, 'store') });
@@ -242,7 +242,7 @@ describe('several processes', () => {
     for (const exit of exits) expect((await exit)[0]).toBe(0);
     const raisedCount = (await stat(join(store.folder, 'raised'))).size;
     const counter = Number(Buffer.from((await store.get('counter'))!.bytes).toString());
-    // The victim may die after raising the counter and before it says so.
+    // The victim may die after incrementing the counter and before it reports that.
     expect(raisedCount).toBeGreaterThanOrEqual(41);
     expect([raisedCount, raisedCount + 1]).toContain(counter);
   });

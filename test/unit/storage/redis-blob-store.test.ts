@@ -11,7 +11,7 @@ function failingRedis(error: Error): Redis {
     pexpire: () => transaction,
     exec: () => Promise.reject(error),
   };
-  // Only what a put calls.
+  // Only the methods that a put calls.
   return { hlen: () => Promise.resolve(0), multi: () => transaction } as unknown as Redis;
 }
 
@@ -25,14 +25,14 @@ async function putFailure(error: Error): Promise<unknown> {
   return store.put(new Uint8Array([1])).catch((failure: unknown) => failure);
 }
 
-describe('a put that fails', () => {
-  it('is transient when the connection was lost, though ioredis lists the error in itself', async () => {
+describe('a failed put', () => {
+  it('is transient when the connection was lost, although ioredis lists the error within itself', async () => {
     const lost: Error & { previousErrors?: Error[] } = new Error('Connection is closed.');
     lost.previousErrors = [lost];
     expect(await putFailure(lost)).toMatchObject({ kind: 'transient' });
   });
 
-  it('names the limit on memory that a refused transaction lists beside itself', async () => {
+  it('names the memory limit that a refused transaction lists within itself', async () => {
     const refused = Object.assign(new Error('EXECABORT Transaction discarded'), {
       previousErrors: [new Error('OOM command not allowed')],
     });

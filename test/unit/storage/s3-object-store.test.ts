@@ -1,4 +1,4 @@
-/** What an S3 store may answer and a well-behaved test server never does: scripted answers. */
+/** Answers of an S3 store that a well-behaved test server never gives; the answers are scripted. */
 
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
@@ -19,7 +19,7 @@ afterEach(() => {
   server.close();
 });
 
-/** Gives the answers in turn, the last one for ever; notes the requests. */
+/** Gives the answers in turn, the last one forever, and records the requests. */
 async function scripted(...answers: Answer[]): Promise<{ store: S3ObjectStore; seen: string[] }> {
   const seen: string[] = [];
   server = createServer((request, response) => {
@@ -49,14 +49,14 @@ async function scripted(...answers: Answer[]): Promise<{ store: S3ObjectStore; s
 
 const bytes = Buffer.from('mine');
 
-it('tries a conflict again until it is decided', async () => {
+it('retries a conflict until it is resolved', async () => {
   const conflict = { status: 409, code: 'ConditionalRequestConflict' };
   const { store, seen } = await scripted(conflict, conflict, { status: 200, etag: '"new"' });
   expect(await store.put('k', bytes, { kind: 'absent' })).toBe('"new"');
   expect(seen).toEqual(['PUT *', 'PUT *', 'PUT *']);
 });
 
-it('gives up a conflict that does not end', async () => {
+it('gives up on a conflict that does not end', async () => {
   const { store, seen } = await scripted({ status: 409, code: 'ConditionalRequestConflict' });
   await expect(store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).rejects.toMatchObject({
     kind: 'transient',
@@ -67,12 +67,12 @@ it('gives up a conflict that does not end', async () => {
 it.each([
   [412, 'PreconditionFailed'],
   [404, 'NoSuchKey'],
-])('takes %i %s for a condition that did not hold', async (status, code) => {
+])('treats %i %s as a condition that did not hold', async (status, code) => {
   const { store } = await scripted({ status, code });
   expect(await store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).toBeNull();
 });
 
-it('recognises its own write when the first answer was lost and the retry finds it there', async () => {
+it('recognises its own write when the first answer was lost and the retry finds the object', async () => {
   const lost = { status: 500, code: 'InternalError' };
   const there = { status: 412, code: 'PreconditionFailed' };
   const own = await scripted(lost, there, { status: 200, etag: '"own"', body: 'mine' });

@@ -1,4 +1,4 @@
-/** The four baseline rules against worked numbers and known closed forms. */
+/** The four baseline rules, against worked numbers and known closed forms. */
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -11,7 +11,7 @@ import type {
   StreamRows,
 } from '../../../coordinator/streaming/rules/stream-rows.js';
 
-/** Rows of one feature each, of one slot. */
+/** Rows of one feature each, in one slot. */
 function rowsOf(features: readonly number[], clicks: readonly number[]): StreamRows {
   return {
     slotCount: 1,
@@ -24,7 +24,7 @@ function rowsOf(features: readonly number[], clicks: readonly number[]): StreamR
   };
 }
 
-/** The weight of feature 0 after each row, all rows of feature 0. */
+/** The weight of feature 0 after each row, when all rows have feature 0. */
 function weightsOver(settings: BaselineSettings, clicks: readonly number[]): number[] {
   const rows = rowsOf(Array<number>(clicks.length).fill(0), clicks);
   const learner = baselineLearner(settings, rows.featureCount);
@@ -49,7 +49,7 @@ function weightOf(learner: StreamLearner, feature: number): number {
 const probability = (logit: number): number => 1 / (1 + Math.exp(-logit));
 
 describe('SGD', () => {
-  test('worked: two rows, rate 0.4 falling with the root of the batch', () => {
+  test('worked: two rows, with rate 0.4 divided by the root of the batch number', () => {
     // g = 1/2 - 1 = -0.5: w = 0.4 * 0.5 = 0.2.  Then p = 0.549834, step 0.4 / sqrt(2).
     const [first, second] = weightsOver({ kind: 'sgd', rate: 0.4, ratePower: 0.5, l2: 0 }, [1, 0]);
     expect(first).toBeCloseTo(0.2, 12);
@@ -108,7 +108,7 @@ describe('FTRL-Proximal', () => {
   });
 
   test('worked: l1 keeps a weight at 0 until its z is larger, l2 shrinks it', () => {
-    // Rows of a click: z = -0.5, then -1 (w was 0). n = 0.25, then 0.5.
+    // Clicked rows: z = -0.5, then -1 (w was 0). n = 0.25, then 0.5.
     const weights = weightsOver({ kind: 'ftrl', alpha: 1, beta: 1, l1: 0.6, l2: 2 }, [1, 1]);
     expect(weights[0]).toBe(0);
     expect(weights[1]).toBeCloseTo((1 - 0.6) / (1 + Math.sqrt(0.5) + 2), 12);
@@ -137,7 +137,7 @@ describe('Adam', () => {
     expect(second).toBeCloseTo(first - (0.1 * mean) / Math.sqrt(square), 12);
   });
 
-  test('a feature that is not touched neither moves nor ages', () => {
+  test('an untouched feature neither moves nor ages', () => {
     const rows = rowsOf([0, 1, 1, 1, 0], [1, 0, 1, 0, 0]);
     const learner = baselineLearner(settings, 4);
     for (let row = 0; row < 5; row += 1) learnRows(learner, rows, row, row + 1);

@@ -1,4 +1,4 @@
-/** The drifting world, and the embedding and builder that streams are made with. */
+/** The drifting world, and the embedding and builder that create streams. */
 
 import { describe, expect, test } from 'vitest';
 import {
@@ -50,8 +50,8 @@ describe('the drifting world', () => {
       expect(meanLogloss(trueLogits.map(change), rows, whole)).toBeGreaterThan(truth);
   });
 
-  test('a weight wanders when the world drifts and stands still when it does not', () => {
-    // Rows alike in every feature: their logits differ by what wandered in between.
+  test('a weight wanders when the world drifts, and is constant when it does not', () => {
+    // Rows equal in every feature: their logits differ by the drift in between.
     const spread = (drift: number): number => {
       const rowCount = 45_000;
       const world = driftingStream({ ...WORLD, rowCount, drift, classDeviation: 0 });
@@ -70,7 +70,7 @@ describe('the drifting world', () => {
     expect(spread(1)).toBeGreaterThan(0.05);
   });
 
-  test('features come and go', () => {
+  test('features appear and disappear', () => {
     const lastDay = rows.features.subarray(15_000 * DRIFTING_SLOTS.length);
     const firstDay = new Set(rows.features.subarray(0, 5000 * DRIFTING_SLOTS.length));
     const adgroups = [...new Set(lastDay)].filter((feature) => rows.slotOfFeature[feature] === 5);
@@ -81,7 +81,9 @@ describe('the drifting world', () => {
 });
 
 describe('the embedding of features', () => {
-  /** Two groups of users and films that mostly meet their own; the last user is first seen late. */
+  /**
+   * Two groups of users and films that mostly meet within their group; the last user appears late.
+   */
   function twoGroups(): ReturnType<StreamBuilder['finish']> {
     const builder = new StreamBuilder([
       { name: 'user', of: null },
@@ -115,7 +117,7 @@ describe('the embedding of features', () => {
   };
   const embedding = featureEmbedding(rows, settings);
 
-  test('its first axis tells the groups apart', () => {
+  test('its first axis separates the groups', () => {
     const sides = new Map<number, Set<number>>();
     for (let row = 0; row < 2900; row += 1) {
       const user = rows.features[2 * row]!;
@@ -147,7 +149,7 @@ describe('the embedding of features', () => {
   });
 });
 
-describe('an embedding of chosen slots alone', () => {
+describe('an embedding of selected slots', () => {
   test('leaves the other slots at 0 and does not depend on them', () => {
     const builderOf = (third: boolean): ReturnType<StreamBuilder['finish']> => {
       const names = third ? ['user', 'film', 'other'] : ['user', 'film'];
@@ -195,7 +197,7 @@ describe('the builder of streams', () => {
     { name: 'user x genre', of: ['user', 'genre'] },
   ];
 
-  test('numbers features by first touch and crosses every combination', () => {
+  test('numbers features by first occurrence and crosses every combination', () => {
     const builder = new StreamBuilder(slots);
     const values = (user: string, genres: string[]): Map<string, string[]> =>
       new Map([

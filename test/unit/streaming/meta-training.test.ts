@@ -1,4 +1,7 @@
-/** Learning the update rule: the same phi whoever computes the pairs, and a better one than it began with. */
+/**
+ * Learning the update rule: phi does not depend on which process computes the pairs, and improves
+ * on its initial value.
+ */
 
 import { describe, expect, test } from 'vitest';
 import {
@@ -50,11 +53,11 @@ function startOf(rows: ReturnType<typeof smallStream>): LearnedRule {
 }
 
 describe('meta-training of the rule', () => {
-  test('phi does not depend on who computes which pair, or when', async () => {
+  test('phi does not depend on which worker computes which pair, or when', async () => {
     const rows = learnableStream();
     const start = startOf(rows);
     const here = await metaTrainRule(start, rows, settings);
-    // Every pair by a worker of its own; the last are done first.
+    // A worker for every pair; the last pairs finish first.
     const elsewhere: GradientComputer = async (shape, parameters, pairs, pairSettings) => {
       const done = new Map<number, ReturnType<typeof windowPairGradient>>();
       for (let index = pairs.length - 1; index >= 0; index -= 1) {
@@ -72,7 +75,7 @@ describe('meta-training of the rule', () => {
     expect(there).toEqual(here);
   });
 
-  test('it betters the progressive logloss of the rule that it began with', async () => {
+  test('it improves the progressive logloss of the initial rule', async () => {
     const rows = learnableStream();
     const { epochLoglosses, parameters } = await metaTrainRule(startOf(rows), rows, settings);
     const [before = 0, ...after] = epochLoglosses;
@@ -81,10 +84,10 @@ describe('meta-training of the rule', () => {
     expect(parameters).not.toEqual(startOf(rows).parameters);
   });
 
-  test('a step of Adam takes the sum of the gradients over the rows that they judged', async () => {
+  test('a step of Adam divides the summed gradients by the number of judged rows', async () => {
     const rows = learnableStream();
     const start = startOf(rows);
-    // Two steps of two pairs each, with made-up gradients of every parameter.
+    // Two steps of two pairs each, with made-up gradients for every parameter.
     const made = [
       [3, 1],
       [-1, -2],
@@ -127,7 +130,7 @@ describe('pairs of windows', () => {
     expect(pairSpans(5, 3)).toEqual([]);
   });
 
-  test('a pair cut out computes what the whole stream would', () => {
+  test('a pair that is cut out gives the same result as the whole stream', () => {
     const rows = smallStream({ seed: 2, rowCount: 60, featuresPerSlot: 9 });
     const rule = smallRule(4, rows, 2);
     const state = emptyRuleState(rows.featureCount, 2);

@@ -1,4 +1,4 @@
-/** Progressive validation: no row's logit knows its own label, or a later one. */
+/** Progressive validation: the logit of a row does not depend on its own label or a later one. */
 
 import { describe, expect, test } from 'vitest';
 import {
@@ -50,20 +50,23 @@ const LEARNERS: readonly LearnerCase[] = [
 ];
 
 describe('progressive validation', () => {
-  test.each(LEARNERS)('logits do not know labels of their batch or later: $name', ({ open }) => {
-    const rows = smallStream({ seed: 1, rowCount: 60 });
-    for (const batchRows of [1, 7]) {
-      const changedFrom = batchRows === 1 ? 31 : 28;
-      const clicks = rows.clicks.map((click, row) => (row >= changedFrom ? 1 - click : click));
-      const logits = progressiveLogits(open(rows), rows, batchRows);
-      const others = progressiveLogits(open(rows), { ...rows, clicks }, batchRows);
-      const known = changedFrom + batchRows;
-      expect(others.subarray(0, known)).toEqual(logits.subarray(0, known));
-      expect(others.subarray(known)).not.toEqual(logits.subarray(known));
-    }
-  });
+  test.each(LEARNERS)(
+    'logits do not depend on labels of their batch or later: $name',
+    ({ open }) => {
+      const rows = smallStream({ seed: 1, rowCount: 60 });
+      for (const batchRows of [1, 7]) {
+        const changedFrom = batchRows === 1 ? 31 : 28;
+        const clicks = rows.clicks.map((click, row) => (row >= changedFrom ? 1 - click : click));
+        const logits = progressiveLogits(open(rows), rows, batchRows);
+        const others = progressiveLogits(open(rows), { ...rows, clicks }, batchRows);
+        const known = changedFrom + batchRows;
+        expect(others.subarray(0, known)).toEqual(logits.subarray(0, known));
+        expect(others.subarray(known)).not.toEqual(logits.subarray(known));
+      }
+    },
+  );
 
-  test('labels that nothing predicts cost ln 2 a row where every row has its own feature', () => {
+  test('labels that nothing predicts cost ln 2 a row when every row has its own feature', () => {
     const rowCount = 50;
     const rows: StreamRows = {
       ...smallStream({ seed: 4, rowCount }),
@@ -77,7 +80,7 @@ describe('progressive validation', () => {
     expect(meanLogloss(logits, rows, { from: 0, to: rowCount })).toBeCloseTo(Math.LN2, 12);
   });
 
-  test('going on from a row is the same as not having stopped', () => {
+  test('resuming from a row gives the same result as not stopping', () => {
     const rows = smallStream({ seed: 8, rowCount: 40 });
     for (const { open } of LEARNERS) {
       const whole = progressiveLogits(open(rows), rows, 1);

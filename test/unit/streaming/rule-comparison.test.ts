@@ -33,7 +33,10 @@ const SETTINGS: ComparisonSettings = {
   segmentStarts: [200, 250, 300, 350],
 };
 
-/** The stream with each row from `from` on clicked otherwise, five days later, with its features twice. */
+/**
+ * The stream with the labels flipped of each row from `from` on, five days later and with doubled
+ * features.
+ */
 function changedFrom(rows: StreamRows, from: number): StreamRows {
   const features: number[] = [];
   const rowStarts = [0];
@@ -54,7 +57,7 @@ function changedFrom(rows: StreamRows, from: number): StreamRows {
 describe('comparing rules', () => {
   const rows = smallStream({ seed: 6, rowCount: 400 });
 
-  test('the same stream and settings give the same digests, another seed others', async () => {
+  test('the same stream and settings give the same digests, another seed gives others', async () => {
     const first = await compareRules(rows, SETTINGS);
     const again = await compareRules(rows, SETTINGS);
     expect(again).toEqual(first);
@@ -75,7 +78,7 @@ describe('comparing rules', () => {
     ['all slots embedded', {}],
     ['two slots embedded alone', { embeddedSlots: [0, 1], placesOthers: false }],
     ['two slots embedded, others placed', { embeddedSlots: [0, 1] }],
-  ])('nothing is chosen by what is judged: %s', async (_, change) => {
+  ])('nothing is chosen by the rows that are judged: %s', async (_, change) => {
     const settings = { ...SETTINGS, ...change };
     const changed = await compareRules(changedFrom(rows, SETTINGS.priorRowCount), settings);
     const { rules, parameters } = await compareRules(rows, settings);
@@ -131,7 +134,7 @@ describe('the verdict', () => {
     );
   });
 
-  test('a rule without a finite logloss is named, and is not what is judged against', () => {
+  test('a rule without a finite logloss is named, and is not the reference of the verdict', () => {
     const diverged = (rule: RuleResult['rule']): RuleResult => ({
       ...result(rule, NaN, 0, 0),
       behindLearned: null,

@@ -1,4 +1,4 @@
-/** Logs as a stream: order, slots and crosses, what is refused, and the config's faults. */
+/** Logs as a stream: order, slots and crosses, refusals, and config errors. */
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ function faultsOf(change: Record<string, unknown>): string[] {
 }
 
 describe('a log read as a stream', () => {
-  test('rows come in order of time, of reading where times are equal', async () => {
+  test('rows are ordered by time, and by reading order when times are equal', async () => {
     const rows = await streamOf('at,ad,tags,click\n172800,b,x,0\n0,a,x|y,1\n172800,a,,1\n');
     expect([...rows.times]).toEqual([0, 2, 2]);
     expect([...rows.clicks]).toEqual([1, 0, 1]);
@@ -98,7 +98,7 @@ describe('a log read as a stream', () => {
     },
   );
 
-  test('a label expression that is no condition is refused', async () => {
+  test('a label expression that is not a condition is refused', async () => {
     const csv = 'at,ad,tags,click\n0,a,x,3\n1,b,y,5\n';
     await expect(streamOf(csv, { expression: 'click - 3' })).rejects.toMatchObject({
       kind: 'usage',
@@ -109,7 +109,7 @@ describe('a log read as a stream', () => {
   test.each([
     ['0', 'every row of the stream has label 0'],
     ['1', 'every row of the stream has label 1'],
-  ])('says when all labels are %s', async (click, sentence) => {
+  ])('reports that all labels are %s', async (click, sentence) => {
     const warnings: string[] = [];
     const sink: RunEventSink = (event) => void warnings.push(...warningsOf([event]));
     await streamOf(`at,ad,tags,click\n0,a,x,${click}\n1,b,y,${click}\n`, undefined, sink);
@@ -121,7 +121,7 @@ describe('a log read as a stream', () => {
 });
 
 describe('a stream config', () => {
-  test('crosses name earlier slots, and slots have names of their own', () => {
+  test('crosses name earlier slots, and slot names are unique', () => {
     expect(faultsOf({ slots: [{ name: 'both', cross: ['ad', 'tag'] }, { name: 'ad' }] })).toEqual([
       'crosses "ad", which is no earlier slot',
       'crosses "tag", which is no earlier slot',
@@ -148,7 +148,7 @@ describe('a stream config', () => {
     expect(long.segmentStarts[0]).toBe(60);
   });
 
-  test('a prior part of one time is refused: ages are measured in its length', () => {
+  test('a prior part with a single time is refused: ages are measured in its length', () => {
     const config: StreamConfig = StreamConfigSchema.parse(configOf({}));
     const rows = smallStream({ seed: 1, rowCount: 200 });
     const timesThatDifferFrom = (first: number): StreamRows => ({

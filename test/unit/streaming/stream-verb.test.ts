@@ -1,4 +1,4 @@
-/** `qianmo stream` as a user runs it, on a small log: what it prints, what it writes, how it stops. */
+/** `qianmo stream` as a user runs it on a small log: output, files, and stopping. */
 
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -57,7 +57,7 @@ const ReportSchema = z.looseObject({
 });
 
 describe('qianmo stream', () => {
-  test('prints a table of the five rules, and writes what it prints as JSON', async () => {
+  test('prints a table of the five rules, and writes the same figures as JSON', async () => {
     const table: string[] = [];
     await streamVerb.parse([config], { format: 'table' })(contextOf(table));
     const written = await readFile(join(folder.path, 'out', 'stream.json'), 'utf8');
@@ -70,7 +70,7 @@ describe('qianmo stream', () => {
       expect(table.join()).toMatch(new RegExp(`${rule} +${logloss.toFixed(5)}`));
   });
 
-  test('refuses a prior part of one time, and writes nothing', async () => {
+  test('refuses a prior part with a single time, and writes nothing', async () => {
     const lines = Array.from({ length: 300 }, (_, row) => `0,${row % 6},${row % 4},${row % 2}`);
     const logs = join(folder.path, 'one-time.csv');
     await writeFile(logs, ['at,ad,user,click', ...lines, ''].join('\n'));

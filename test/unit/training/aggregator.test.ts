@@ -38,8 +38,8 @@ function gradientsOf(
   });
 }
 
-describe('the reader of gradients', () => {
-  it('accepts what the job asked for', () => {
+describe('the gradient reader', () => {
+  it('accepts what the job requested', () => {
     for (const delivered of good) expect(rejectionOf(delivered)).toBeNull();
   });
 
@@ -61,11 +61,11 @@ describe('the reader of gradients', () => {
         ['w', { shape: [2], values: Int32Array.of(1, 2) }] as const,
       ]),
     ],
-  ])('knows a wrong layout: %s', (_name, tensors) => {
+  ])('recognises a wrong layout: %s', (_name, tensors) => {
     expect(rejectionOf(deliveredOf(0, tensors))).toBe('layout_mismatch');
   });
 
-  it('knows bytes that are no tensors, and a job that was not sent', () => {
+  it('recognises bytes that are not tensors, and a job that was not sent', () => {
     const { result, output } = good[0]!;
     const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
     expect(rejectionOf({ result, output: noise })).toBe('layout_mismatch');
@@ -73,7 +73,7 @@ describe('the reader of gradients', () => {
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
-    'knows %d in a variable, in a row and in a loss',
+    'recognises %d in a variable, in a row and in a loss',
     (value) => {
       const bad = [
         deliveredOf(0, tensorsOf([1, value], [1, 2, 3])),
@@ -134,7 +134,7 @@ describe('aggregate', () => {
     expect([...(rows.get('shape')?.values ?? [])]).toEqual([5, 6]);
   });
 
-  it('is, of one job, what a sum with another of zeros is: -0 becomes 0', () => {
+  it('gives for one job the same as its sum with a job of zeros: -0 becomes 0', () => {
     // Rows: ids 2 and 5 of `colour`, then id 0 of `shape`.
     const one = shapesFor([layoutOf([2, 5], [0])]);
     const delivered = deliveredOf(0, tensorsOf([-0, 2], [-0, 20, -30]));
@@ -147,12 +147,12 @@ describe('aggregate', () => {
     expect(rows.get('shape')).toEqual({ ids: Int32Array.of(0), values: Float32Array.of(-30) });
   });
 
-  it('does not go on without a job', () => {
+  it('does not continue without a job', () => {
     expect(() => aggregate(gradientsOf().slice(1), shapes)).toThrow(/each of 2 jobs/);
   });
 });
 
-describe('of tables of which some learn', () => {
+describe('with only some tables trained', () => {
   const spec = { ...twoTableSpec, learned: { variables: [], tables: ['shape'] } };
   const onlyShape = { ...shapesFor([layoutOf([2, 5], [0, 3]), layoutOf([1], [3])]), spec };
   const gradient = (jobIndex: number, rows: readonly number[]): DeliveredResult =>
@@ -161,7 +161,7 @@ describe('of tables of which some learn', () => {
       new Map([['rows', { shape: [rows.length, 1], values: Float32Array.from(rows) }]]),
     );
 
-  it('takes the rows of those alone, wherever they lie in the pack', () => {
+  it('takes the rows of the trained tables, wherever they are in the pack', () => {
     expect(rejectionOf(gradient(0, [10, 20, 30, 40]), onlyShape)).toBe('layout_mismatch');
     const results = [gradient(0, [30, 40]), gradient(1, [2])];
     const { dense, rows } = aggregate(gradientsOf(results, onlyShape), onlyShape);

@@ -1,4 +1,7 @@
-/** Damaged checkpoints: each kind is noticed, and the checkpoint before it is taken instead. */
+/**
+ * Damaged checkpoints: each kind of damage is detected, and the checkpoint before it is used
+ * instead.
+ */
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
@@ -68,7 +71,7 @@ describe('damage', () => {
     ],
   ];
 
-  it.each(damages)('%s: warns and goes on from the one before it', async (_, damage) => {
+  it.each(damages)('%s: warns and continues from the one before it', async (_, damage) => {
     await damage();
     const reader = checkpointsIn(store);
     const state = (await reader.latest())!;
@@ -99,7 +102,7 @@ describe('damage', () => {
     expect((await checkpointsIn(store).latest())!.outerStep).toBe(2);
   });
 
-  it('nothing whole: fails, names every fault, and does not start from nothing', async () => {
+  it('nothing whole: fails, names every fault, and does not start from scratch', async () => {
     for (const key of await store.list('blobs/')) await store.delete(key);
     const failure: unknown = await checkpointsIn(store)
       .latest()
@@ -113,7 +116,7 @@ describe('damage', () => {
     expect(text).toContain('--fresh');
   });
 
-  it('a failing store is not taken for damage', async () => {
+  it('a failing store is not treated as damage', async () => {
     class Unreachable extends MemoryObjectStore {
       override get(): Promise<never> {
         return Promise.reject(new QianmoError({ kind: 'transient', what: 'unreachable' }));

@@ -1,4 +1,4 @@
-/** Checkpoints over a store in memory: the recipe, its failures, its refusals, its retention. */
+/** Checkpoints over a store in memory: writing, failures, refusals, retention. */
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import { readMetaParameters } from '../../../coordinator/checkpoints/checkpoint-writer.js';
@@ -18,7 +18,7 @@ import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
 const spec = tinySpec();
 const stateAt = (outerStep: number): ReturnType<typeof tinyState> => tinyState(spec, outerStep);
 
-/** Every object that latest.json leads to is there. */
+/** Asserts that every object referenced from latest.json exists. */
 async function expectNoDanglingPointer(store: ObjectStore): Promise<void> {
   const keys = new Set(await store.list(''));
   if (!keys.has('latest.json')) return;
@@ -35,7 +35,7 @@ describe('write and latest', () => {
     expect(checkpoints.warnings).toEqual([]);
   });
 
-  it('gives back the state bit for bit, with the digest of its meta-parameters', async () => {
+  it('restores the state bit for bit, with the digest of its meta-parameters', async () => {
     const store = new MemoryObjectStore();
     const state = stateAt(5);
     const { address, digest } = await checkpointsIn(store).write(state);
@@ -46,7 +46,7 @@ describe('write and latest', () => {
     expect(reader.warnings).toEqual([]);
   });
 
-  it('gives the meta-parameters alone without reading the optimizer tables', async () => {
+  it('reads the meta-parameters alone without the optimizer tables', async () => {
     const store = new MemoryObjectStore();
     const writer = checkpointsIn(store);
     expect(await readMetaParameters(writer.options)).toBeNull();
@@ -69,7 +69,7 @@ describe('write and latest', () => {
     expect(store.putCount).toBe(putCount);
   });
 
-  it('uploads only the pieces that changed, also after a resume', async () => {
+  it('uploads only the changed pieces, also after a resume', async () => {
     const store = new FailingStore();
     await checkpointsIn(store).write(stateAt(5));
     const resumed = checkpointsIn(store);
@@ -79,14 +79,14 @@ describe('write and latest', () => {
     table.values[3 * 3] = 42;
     await resumed.write({ ...state, outerStep: 6 });
     const kinds = store.putKeys.map((key) => key.split('/')[0]);
-    // Row 3 lies in the second piece; the dense blob did not change.
+    // Row 3 is in the second piece; the dense blob did not change.
     expect(kinds).toEqual(['blobs', 'manifests', 'latest.json']);
     expect((await checkpointsIn(store).latest())!.metaParameters.tables.get(name)!.values[9]).toBe(
       42,
     );
   });
 
-  it('uploads an unchanged piece again when somebody removed it', async () => {
+  it('uploads an unchanged piece again if it was removed', async () => {
     const store = new FailingStore();
     const writer = checkpointsIn(store);
     const manifest = await manifestOf(store, (await writer.write(stateAt(5))).address);
@@ -100,38 +100,36 @@ describe('a failure at any put', () => {
   it.each([
     ['before it took place', false],
     ['after it took place unheard', true],
-  ])(
-    '%s leaves the previous checkpoint readable and can be tried again',
-    async (_, isAfterwards) => {
-      let failureCount = 0;
-      for (let failAt = 1; ; failAt += 1) {
-        const store = new FailingStore();
-        const writer = checkpointsIn(store);
-        await writer.write(stateAt(1));
-        store.failAtPut(failAt, isAfterwards);
-        const outcome: unknown = await writer.write(stateAt(2)).catch((error: unknown) => error);
-        await expectNoDanglingPointer(store);
-        const reader = checkpointsIn(store);
-        const found = (await reader.latest())!;
-        expect(reader.warnings).toEqual([]);
-        if (!(outcome instanceof Error)) {
-          expect(bitsOf(found)).toEqual(bitsOf(stateAt(2)));
-          break;
-        }
-        failureCount += 1;
-        expect(outcome).toMatchObject({ kind: 'transient' });
-        const expectedStep = isAfterwards && store.putKeys.at(-1) === 'latest.json' ? 2 : 1;
-        expect(bitsOf(found)).toEqual(bitsOf(stateAt(expectedStep)));
-        await writer.write(stateAt(2));
-        await writer.write(stateAt(3));
-        expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(3)));
+  ])('%s leaves the previous checkpoint readable and can be retried', async (_, isAfterwards) => {
+    let failureCount = 0;
+    for (let failAt = 1; ; failAt += 1) {
+      const store = new FailingStore();
+      const writer = checkpointsIn(store);
+      await writer.write(stateAt(1));
+      store.failAtPut(failAt, isAfterwards);
+      const outcome: unknown = await writer.write(stateAt(2)).catch((error: unknown) => error);
+      await expectNoDanglingPointer(store);
+      const reader = checkpointsIn(store);
+      const found = (await reader.latest())!;
+      expect(reader.warnings).toEqual([]);
+      if (!(outcome instanceof Error)) {
+        expect(bitsOf(found)).toEqual(bitsOf(stateAt(2)));
+        break;
       }
-      // The dense blob, a changed first piece per non-empty table and the moments, manifest, latest.
-      expect(failureCount).toBeGreaterThanOrEqual(6);
-    },
-  );
+      failureCount += 1;
+      expect(outcome).toMatchObject({ kind: 'transient' });
+      const expectedStep = isAfterwards && store.putKeys.at(-1) === 'latest.json' ? 2 : 1;
+      expect(bitsOf(found)).toEqual(bitsOf(stateAt(expectedStep)));
+      await writer.write(stateAt(2));
+      await writer.write(stateAt(3));
+      expect(bitsOf((await checkpointsIn(store).latest())!)).toEqual(bitsOf(stateAt(3)));
+    }
+    // The dense blob, a changed first piece per non-empty table and the moments, manifest,
+    // latest.
+    expect(failureCount).toBeGreaterThanOrEqual(6);
+  });
 
-  it('at the very first checkpoint leaves nothing that counts as one, or a whole one', async () => {
+  it('at the very first checkpoint leaves no checkpoint or a whole one', async () => {
     for (let failAt = 1; ; failAt += 1) {
       const store = new FailingStore();
       store.failAtPut(failAt);
@@ -147,7 +145,7 @@ describe('a failure at any put', () => {
 });
 
 describe('two coordinators of one run', () => {
-  it('the one that was given up fails, says so and leaves the other checkpoint alone', async () => {
+  it('the one that was replaced fails, says so and leaves the other checkpoint unchanged', async () => {
     const store = new MemoryObjectStore();
     const zombie = checkpointsIn(store);
     await zombie.write(stateAt(1));
@@ -166,7 +164,7 @@ describe('two coordinators of one run', () => {
     await successor.write(stateAt(4));
   });
 
-  it('exactly one of many that write at once wins, whatever they write', async () => {
+  it('exactly one of many concurrent writers wins, whatever they write', async () => {
     const store = new MemoryObjectStore();
     await checkpointsIn(store).write(stateAt(1));
     const rivals = Array.from({ length: 5 }, () => checkpointsIn(store));
@@ -182,7 +180,7 @@ describe('two coordinators of one run', () => {
     expect(reader.warnings).toEqual([]);
   });
 
-  it('the first checkpoint of two that start at once is that of one of them', async () => {
+  it('when two start at once, the first checkpoint is that of one of them', async () => {
     const store = new MemoryObjectStore();
     const rivals = [checkpointsIn(store), checkpointsIn(store)];
     for (const rival of rivals) await rival.latest();
@@ -190,7 +188,7 @@ describe('two coordinators of one run', () => {
     expect(outcomes.map((outcome) => outcome.status).sort()).toEqual(['fulfilled', 'rejected']);
   });
 
-  it('says that the pointer was removed', async () => {
+  it('reports that the pointer was removed', async () => {
     const store = new MemoryObjectStore();
     const writer = checkpointsIn(store);
     await writer.write(stateAt(1));
@@ -211,7 +209,7 @@ describe('another run', () => {
     await checkpointsIn(store).write(stateAt(2));
   });
 
-  it('of another config is refused with the fields that differ', async () => {
+  it('with another config is refused with the fields that differ', async () => {
     const other = checkpointsIn(store, {
       configHash: 'hash-2',
       deciding: { seed: 2, training: { outerSteps: 10, optimizer: { kind: 'sgd' } } },
@@ -225,7 +223,7 @@ describe('another run', () => {
     expect(text).toMatch(/cure: .*--fresh/);
   });
 
-  it('of another store or name is refused', async () => {
+  it('with another store or name is refused', async () => {
     await expect(checkpointsIn(store, { storeDigest: 'store-2' }).latest()).rejects.toMatchObject({
       kind: 'usage',
       report: { what: 'the checkpoint was made from another task store' },
@@ -271,7 +269,7 @@ describe('retention', () => {
     );
   });
 
-  it('spares the manifest of a successor that is about to become the latest', async () => {
+  it('keeps the manifest of a successor that is about to become the latest', async () => {
     const store = new MemoryObjectStore();
     const writer = checkpointsIn(store, { kept: 1 });
     await writer.write(stateAt(1));
@@ -300,7 +298,7 @@ describe('retention', () => {
     expect(new Set(deleted.slice(1))).toEqual(new Set(['blobs']));
   });
 
-  it('a store that does not delete is a warning: the checkpoint is safe', async () => {
+  it('a store that cannot delete is a warning: the checkpoint is safe', async () => {
     class Undeletable extends MemoryObjectStore {
       override delete(): Promise<never> {
         return Promise.reject(new QianmoError({ kind: 'environment', what: 'access denied' }));

@@ -39,13 +39,13 @@ describe('clipByGlobalNorm', () => {
     expect(scalarOf(state, GRADIENT_NORM)).toBe(13);
   });
 
-  it('passes a small gradient on unchanged', () => {
+  it('passes on a small gradient unchanged', () => {
     const clip = clipByGlobalNorm(13);
     const gradient = gradients([3, 4], [1], [12]);
     expect(clip.update(gradient, clip.init(params), params)[0]).toBe(gradient);
   });
 
-  it('says that training has diverged when the norm is not finite', () => {
+  it('reports that training has diverged when the norm is not finite', () => {
     const clip = clipByGlobalNorm(1);
     const diverged = gradients([Number.POSITIVE_INFINITY, 0]);
     const update = () => clip.update(diverged, clip.init(params), params);
@@ -152,13 +152,13 @@ describe('addDecoupledWeightDecay', () => {
 describe('the schedule', () => {
   const rise = { warmupOuterSteps: 4, decay: 'none', finalShare: 0 } as const;
 
-  it('rises in a line to 1 and stays', () => {
+  it('rises linearly to 1 and stays there', () => {
     expect([0, 1, 2, 3, 4, 9].map((step) => rateShareAt(step, rise, 10))).toEqual([
       0.25, 0.5, 0.75, 1, 1, 1,
     ]);
   });
 
-  it('falls in a line to the final share', () => {
+  it('falls linearly to the final share', () => {
     const schedule = { warmupOuterSteps: 2, decay: 'linear', finalShare: 0.2 } as const;
     // From step 2 to 10: 1 - 0.8 * (step - 2) / 8
     expect([2, 6, 10, 11].map((step) => rateShareAt(step, schedule, 10))).toEqual(
@@ -166,7 +166,7 @@ describe('the schedule', () => {
     );
   });
 
-  it('falls in half a cosine to the final share', () => {
+  it('falls along half a cosine to the final share', () => {
     const schedule = { warmupOuterSteps: 0, decay: 'cosine', finalShare: 0 } as const;
     // (1 + cos(pi / 4)) / 2 = 0.853553
     expect([0, 2, 4, 8].map((step) => rateShareAt(step, schedule, 8))).toEqual(
@@ -174,12 +174,12 @@ describe('the schedule', () => {
     );
   });
 
-  it('divides by nothing when the warm-up outlasts the run', () => {
+  it('does not divide by zero when the warm-up outlasts the run', () => {
     const schedule = { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0 } as const;
     expect(rateShareAt(9, schedule, 10)).toBe(0.5);
   });
 
-  it('turns updates into steps against the gradient and counts', () => {
+  it('turns updates into steps against the gradient and counts them', () => {
     const stage = scaleBySchedule(0.5, rise, 10);
     const params = parameters([0], [0]);
     // -0.5 * 0.25 * 8 = -1, then -0.5 * 0.5 * 8 = -2
@@ -190,7 +190,7 @@ describe('the schedule', () => {
 });
 
 describe('chain', () => {
-  it('feeds each stage the updates of the one before and keeps their states apart', () => {
+  it('feeds each stage the updates of the previous one and keeps their states separate', () => {
     const stages = chain(clipByGlobalNorm(5), accumulateMomentum(0.5));
     const params = parameters([0, 0], []);
     // Norm 10 -> factor 0.5 -> velocity [3, 4]
@@ -200,7 +200,7 @@ describe('chain', () => {
     expect([...state.dense.keys()]).toEqual(['momentum.velocity/x']);
   });
 
-  it('refuses two stages of one name', () => {
+  it('refuses two stages with the same name', () => {
     expect(() => chain(clipByGlobalNorm(1), clipByGlobalNorm(2))).toThrow(/clip, clip/);
   });
 });

@@ -1,4 +1,4 @@
-/** What jobs are told of a method that changes in the course of training. */
+/** The values in jobs of a method that changes during training. */
 
 import { describe, expect, test } from 'vitest';
 import { methodWorkAt } from '../../../shared/methods/methods.js';
@@ -16,7 +16,7 @@ describe('MAML++', () => {
     [0, [0.25, 0.25, 0.25, 0.25]],
     [5, [0.125, 0.125, 0.125, 0.625]],
     [9, [0.025, 0.025, 0.025, 0.925]],
-  ])('weighs the losses after its steps: outer step %i', (outerStep, expected) => {
+  ])('weights the losses after its steps: outer step %i', (outerStep, expected) => {
     const { stepWeights = [] } = methodWorkAt(method, outerStep);
     expect(stepWeights).toHaveLength(4);
     for (const [step, weight] of expected.entries()) expect(stepWeights[step]).toBeCloseTo(weight);
@@ -36,7 +36,7 @@ describe('MAML++', () => {
   });
 });
 
-test('a method that does not change is what the config says', () => {
+test('a method that does not change keeps its config', () => {
   const method = methodOf({ kind: 'fomaml' });
   expect(methodWorkAt(method, 0)).toEqual({ method });
 });

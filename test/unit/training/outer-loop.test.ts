@@ -39,7 +39,7 @@ function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortContr
   };
 }
 
-/** Every second job of an outer step says that it was computed on something else. */
+/** Every second job of an outer step reports another backend. */
 function onTwoBackends(dispatcher: Dispatcher): Dispatcher {
   return {
     ...dispatcher,
@@ -51,7 +51,7 @@ function onTwoBackends(dispatcher: Dispatcher): Dispatcher {
 }
 
 describe('train', () => {
-  it('says once that two backends computed, for the digest then stands for neither', async () => {
+  it('reports once that two backends computed, because the digest then represents neither', async () => {
     const config = logisticConfig({ ...training, outerSteps: 3 });
     const plain = tinyRun(config);
     await train(plain.options);
@@ -124,7 +124,7 @@ describe('train', () => {
     expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
   });
 
-  it('stops where it is told, by the schedule of the whole run: 3 + 4 + 3 steps are 10', async () => {
+  it('stops at the requested step, on the schedule of the whole run: 3 + 4 + 3 steps are 10', async () => {
     const config = logisticConfig({
       ...training,
       schedule: { warmupOuterSteps: 2, decay: 'cosine', finalShare: 0.1 },
@@ -185,7 +185,7 @@ describe('train', () => {
     expect([...run.checkpoints.states.keys()]).toEqual([2]);
   });
 
-  it('refuses a run that is there unless told to resume or to start afresh', async () => {
+  it('refuses an existing run unless told to resume or to start again', async () => {
     const run = tinyRun(logisticConfig(training));
     const first = await train(run.options);
     const failure = await failureOf(train(run.options));
@@ -198,7 +198,7 @@ describe('train', () => {
     expect(afresh.digest).toBe(first.digest);
   });
 
-  it('returns at once when resumed after the last outer step', async () => {
+  it('returns immediately when resumed after the last outer step', async () => {
     const run = tinyRun(logisticConfig(training));
     const first = await train(run.options);
     const idle: Dispatcher = {
@@ -214,7 +214,7 @@ describe('train', () => {
     expect(run.events.map((event) => event.kind)).toEqual(['run-started', 'run-finished']);
   });
 
-  it('says that there is nothing to train on', async () => {
+  it('reports that there is nothing to train on', async () => {
     const run = tinyRun(logisticConfig(training));
     const store = { ...run.options.store, tasks: run.options.store.tasks.slice(3, 5) };
     const failure = await failureOf(train({ ...run.options, store }));

@@ -8,7 +8,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { TaskEntry } from '../../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../../fixtures/sampled-tasks.js';
 
-/** Of a single outer step, by a sampler that was asked nothing before. */
+/** The jobs of a single outer step, from a new sampler. */
 const sampleTasks = (
   seed: number,
   outerStep: number,
@@ -19,7 +19,7 @@ const sampleTasks = (
 const indicesOf = (jobs: SampledJobs): number[][] =>
   jobs.map((job) => job.map((task) => task.taskIndex));
 
-/** Without one, the number of outer steps decides nothing. */
+/** Without a curriculum, the number of outer steps has no effect. */
 const NO_CURRICULUM = { outerSteps: 1 };
 const rule: SamplingRule = {
   ...NO_CURRICULUM,
@@ -47,7 +47,7 @@ describe('sampling', () => {
   });
 
   it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
-    'depends on seed and outer step only, not on what was asked before: %s',
+    'depends only on seed and outer step, not on earlier calls: %s',
     (sampling) => {
       const tasks = tasksOf(Array.from({ length: 50 }, (_, place) => 2 + (place % 11)));
       const drawn = { ...rule, sampling };
@@ -62,7 +62,7 @@ describe('sampling', () => {
     },
   );
 
-  it('draws the same tasks however they are cut into jobs', () => {
+  it('draws the same tasks for any division into jobs', () => {
     const tasks = tasksOf(Array.from({ length: 31 }, (_, place) => 2 + place));
     const one = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 1 });
     const all = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 6 });
@@ -70,7 +70,7 @@ describe('sampling', () => {
     expect([one.length, all.length]).toEqual([6, 1]);
   });
 
-  it('refuses to train on nothing', () => {
+  it('refuses to train without tasks', () => {
     expect(() => sampleTasks(1, 0, [], rule)).toThrow(QianmoError);
   });
 });
@@ -89,7 +89,7 @@ describe('uniform sampling', () => {
     }
   });
 
-  it('orders each epoch anew', () => {
+  it('orders each epoch differently', () => {
     const alone = { ...rule, tasksPerOuterStep: 1, tasksPerJob: 1 };
     const sample = taskSampler(1, tasks, alone);
     const epochs = [0, 1].map((epoch) =>
@@ -99,7 +99,7 @@ describe('uniform sampling', () => {
     expect([...(epochs[1] ?? [])].sort()).toEqual(tasks.map((task) => task.taskIndex));
   });
 
-  it('draws more tasks than there are by beginning the next epochs', () => {
+  it('draws more tasks than there are by starting the next epochs', () => {
     const counts = drawCounts(tasks, { ...rule, tasksPerOuterStep: 25 }, 2);
     expect(counts).toEqual(Array(10).fill(5));
   });
@@ -113,7 +113,7 @@ describe('sequential sampling', () => {
     tasksPerJob: 4,
   };
 
-  it('reads the catalog in its order, pass after pass, a step ending one and beginning the next', () => {
+  it('reads the catalog in its order, pass after pass, and a step can end one pass and start the next', () => {
     const sample = taskSampler(1, tasksOf([9, 2, 7, 4, 3, 8]), inOrder);
     const places = [0, 1, 2, 3].map((outerStep) =>
       sample(outerStep)
@@ -129,7 +129,7 @@ describe('sequential sampling', () => {
     ]);
   });
 
-  it('knows no chance', () => {
+  it('does not depend on the seed', () => {
     const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
     expect(sampleTasks(1, 5, tasks, inOrder)).toEqual(sampleTasks(2, 5, tasks, inOrder));
   });
@@ -143,7 +143,7 @@ describe('sampling by share', () => {
     tasksPerJob: 2,
   };
 
-  it('draws the same under the name that proportional once had', () => {
+  it('draws the same under its former name, proportional', () => {
     const tasks = tasksOf([1, 2, 3, 4, 10, 20, 60]);
     for (let outerStep = 0; outerStep < 20; outerStep += 1)
       expect(sampleTasks(5, outerStep, tasks, { ...byRows, sampling: 'rows' })).toEqual(
@@ -161,8 +161,8 @@ describe('sampling by share', () => {
     expect(drawCounts(tasksOf([1, 4, 9]), square, 100)).toEqual([100, 200, 300]);
   });
 
-  it('gives each bucket that holds a task an equal share', () => {
-    // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 to each bucket, so 2 2 2 | 3 3.
+  it('gives each non-empty bucket an equal share', () => {
+    // Support rows 2, 3, 3 | none | 11, 12: of 12 draws 6 go to each bucket, so 2 2 2 | 3 3.
     const tasks = tasksOf([20, 20, 20, 20, 20], [2, 3, 3, 11, 12]);
     const buckets: SamplingRule = {
       ...NO_CURRICULUM,
@@ -213,7 +213,7 @@ describe('a curriculum', () => {
     curriculum,
     outerSteps: 20,
     sampling: 'uniform',
-    // Wherever it begins, a step of 9 has a whole epoch of up to 5 tasks within it.
+    // Wherever it starts, a step of 9 contains a whole epoch of up to 5 tasks.
     tasksPerOuterStep: 9,
     tasksPerJob: 9,
   };
@@ -222,7 +222,7 @@ describe('a curriculum', () => {
       .map((task) => task.taskIndex)
       .sort((a, b) => a - b);
 
-  it('lets tasks in by age at the outer steps of its schedule', () => {
+  it('admits tasks by age at the outer steps of its schedule', () => {
     // 10 outer steps of growth in 3 rises, at 4, 7 and 10, to 3, 4 and 5 of the 5 tasks.
     expect([0, 3, 4, 6, 7, 9, 10, 19].map((outerStep) => drawnAt(outerStep))).toEqual([
       [1, 3],
@@ -236,7 +236,7 @@ describe('a curriculum', () => {
     ]);
   });
 
-  it('takes decimal shares for what they say: 0.2 + 0.8 * 5 / 10 of 10 tasks are 6, 0.29 * 100 is 29', () => {
+  it('reads decimal shares exactly: 0.2 + 0.8 * 5 / 10 of 10 tasks are 6, 0.29 * 100 is 29', () => {
     const ten = tasksOf(Array.from({ length: 10 }, () => 2));
     const eligibleAt = (outerStep: number): number =>
       new Set(
@@ -250,11 +250,11 @@ describe('a curriculum', () => {
     expect([15, 26, 27].map(eligibleAt)).toEqual([6, 9, 10]);
   });
 
-  it('lets the largest in first when it goes by size', () => {
+  it('admits the largest first when it goes by size', () => {
     expect(drawnAt(0, { ...aged, curriculum: { ...curriculum, by: 'size' } })).toEqual([0, 1]);
   });
 
-  it('needs a store that says when tasks were first seen, unless it goes by size', () => {
+  it('needs a store with first-seen times, unless it goes by size', () => {
     const old = tasks.map((task) => ({ ...task, firstSeenTime: null }));
     expect(() => sampleTasks(1, 0, old, aged)).toThrow(/first seen/);
     const bySize = { ...aged, curriculum: { ...curriculum, by: 'size' as const } };

@@ -1,4 +1,4 @@
-/** Runs that begin where another ended, and what of them is frozen. */
+/** Runs that start from the end of another, and which of their parameters are frozen. */
 
 import { describe, expect, test } from 'vitest';
 import {
@@ -48,7 +48,7 @@ describe('a run that starts from another', () => {
     gradients([1, -1], [0], [1]),
   );
 
-  test('takes over what both have, as copies, and initialises the rest', () => {
+  test('takes over shared parameters as copies, and initialises the rest', () => {
     const { metaParameters, outerStep } = stateFrom(trained, spec, 1, optimizer);
     expect(outerStep).toBe(0);
     expect([...metaParameters.dense.keys()]).toEqual(['x', 'generator.weight']);
@@ -60,7 +60,7 @@ describe('a run that starts from another', () => {
     expect(trained.metaParameters.tables.get('t')?.values[1]).toBe(4);
   });
 
-  test('goes on with the moments and counts it is given, or begins afresh', () => {
+  test('continues with the given moments and counts, or starts fresh', () => {
     const { metaParameters } = trained;
     const carried = stateFrom(trained, spec, 1, optimizer).optimizer;
     expect(carried.scalars['adam.firstDecayPower']).toBeCloseTo(0.9, 9);
@@ -70,7 +70,7 @@ describe('a run that starts from another', () => {
     expect(fresh.tables.get('adam.firstMoment/t')?.values[0]).toBe(0);
   });
 
-  test('refuses what has another shape', () => {
+  test('refuses parameters of another shape', () => {
     const other = parameters([1, 2, 3], [3, 4]);
     expect(refusalOf(() => stateFrom({ metaParameters: other }, spec, 1, optimizer))).toMatchObject(
       {
@@ -79,7 +79,7 @@ describe('a run that starts from another', () => {
     );
   });
 
-  test('moves nothing but what is named, momentum or not', () => {
+  test('moves only the named parameters, with or without momentum', () => {
     const frozen = optimizerOf(['t']);
     const moved = steppedState(frozen, trained, gradients([5, 5], [1], [1]));
     expect(moved.metaParameters.dense.get('x')?.values).toEqual(
@@ -95,7 +95,7 @@ describe('a run that starts from another', () => {
   });
 });
 
-test('what is to be trained has to be there', () => {
+test('parameters to be trained must exist', () => {
   expect(() => requireTrainable(spec, ['generator', 't', 'x'])).not.toThrow();
   expect(refusalOf(() => requireTrainable(spec, ['film']))).toMatchObject({
     expected: 'some of x, generator, t',

@@ -17,7 +17,7 @@ import { logisticConfig } from '../../fixtures/training/training-run.js';
 
 const config = logisticConfig({ outerSteps: 3, tasksPerOuterStep: 5, tasksPerJob: 2 });
 
-/** Counts reads; fails those of the given call numbers. */
+/** Counts reads, and fails those with the given call numbers. */
 function countingStore(
   failing: readonly number[] = [],
 ): TaskStore & { readonly reads: number[][] } {
@@ -55,13 +55,13 @@ describe('the step planner', () => {
     expect(store.reads).toHaveLength(3);
   });
 
-  it('plans alike with and without a step before', async () => {
+  it('plans the same with and without a previous step', async () => {
     const planner = stepPlanner(config, tinyTaskStore());
     await planner.take(0);
     expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
   });
 
-  it('has the global method read tasks in epochs, in catalog order if that is asked for', async () => {
+  it('lets the global method read tasks in epochs, in catalog order on request', async () => {
     const taskIndicesOf = async (sampling: 'proportional' | 'sequential'): Promise<number[]> => {
       const training = { ...config.training, sampling };
       const planner = stepPlanner(
@@ -75,7 +75,7 @@ describe('the step planner', () => {
     expect(new Set(await taskIndicesOf('proportional')).size).toBe(5);
   });
 
-  it('throws a failed read when the step is wanted, not before', async () => {
+  it('throws a failed read when the step is requested, not before', async () => {
     const planner = stepPlanner(config, countingStore([2]));
     await planner.take(0);
     await planner.settled();
@@ -102,7 +102,7 @@ describe('the neighbours of tasks', () => {
     expect(jobs.flatMap(({ neighbours }) => neighbours.neighbours?.flat() ?? [])).not.toEqual([]);
   });
 
-  it('are nothing that jobs of other methods speak of', async () => {
+  it('are absent from jobs of other methods', async () => {
     const { jobs } = await stepPlanner(config, tinyTaskStore()).take(0);
     for (const { neighbours } of jobs) expect(neighbours).toEqual({});
   });
@@ -133,7 +133,7 @@ describe('the orders of a step', () => {
 });
 
 describe('encodeRowPack', () => {
-  it('gathers the rows of each table in order of the layout', () => {
+  it('gathers the rows of each table in the order of the layout', () => {
     const tables = new Map([
       ['colour', { rowCount: 3, width: 2, values: Float32Array.of(0, 1, 2, 3, 4, 5) }],
       ['shape', { rowCount: 2, width: 2, values: Float32Array.of(10, 11, 12, 13) }],
@@ -143,7 +143,7 @@ describe('encodeRowPack', () => {
     expect([...(pack.get('rows')?.values ?? [])]).toEqual([0, 1, 4, 5, 12, 13]);
   });
 
-  it('refuses a layout of another number of tables', () => {
+  it('refuses a layout with another number of tables', () => {
     const tables = new Map([['colour', { rowCount: 1, width: 1, values: Float32Array.of(0) }]]);
     expect(() => encodeRowPack(tables, layoutOf(), 1)).toThrow(/0 tables, not 1/);
   });

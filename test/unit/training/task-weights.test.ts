@@ -28,7 +28,7 @@ describe('task weights', () => {
   // Query impressions 1, 4 and 16 (in one, two and one rows); all rows 4, 4 + 2 = 6 and 30.
   const tasks = [taskOf([3], [1]), taskOf([2], [1, 3]), taskOf([7, 7], [16])];
 
-  it('are alike when uniform', () => {
+  it('are equal when uniform', () => {
     expect(taskWeightsOf(tasks, 'uniform')).toEqual([1 / 3, 1 / 3, 1 / 3]);
   });
 
@@ -41,7 +41,7 @@ describe('task weights', () => {
     expect(taskWeightsOf(tasks, 'rows')).toEqual([4 / 40, 6 / 40, 30 / 40]);
   });
 
-  it('weigh pre-aggregated rows as the rows they stand for', () => {
+  it('weight pre-aggregated rows as the rows they represent', () => {
     const expanded = [taskOf([1, 1, 1], [1]), taskOf([1, 1], [1, 1, 1, 1])];
     const aggregated = [taskOf([3], [1]), taskOf([2], [4])];
     expect(taskWeightsOf(aggregated, 'examples')).toEqual(taskWeightsOf(expanded, 'examples'));
@@ -63,7 +63,7 @@ describe('task weights', () => {
     expect(taskWeightsOf(squares, 'sqrt-rows')).toEqual([2 / 10, 3 / 10, 5 / 10]);
   });
 
-  it('refuse to divide by nothing', () => {
+  it('refuse to divide by zero', () => {
     expect(() => taskWeightsOf([taskOf([1], [0])], 'examples')).toThrow(/impressions/);
   });
 });

@@ -47,13 +47,13 @@ const executing = (execute: JobExecutor['execute']): JobExecutor => ({
 describe('carryJob', () => {
   it('returns a record that names the output', async () => {
     const { blobs, job, carrier } = await scene();
-    // The clock runs ahead of any work, so the deadline must not.
+    // The clock runs ahead of any work, so the deadline must not pass.
     const result = await carried(job, { ...carrier, clock: patientClock() }, going);
     expect(JobResultSchema.parse(result)).toMatchObject({ jobIndex: 0, worker: 'w' });
     expect([...(await blobs.get(result.output))]).toEqual([0, 2, 1]);
   });
 
-  it('takes what crossed JSON', async () => {
+  it('accepts a job that was serialised as JSON', async () => {
     const { job, carrier } = await scene();
     const crossed: unknown = JSON.parse(JSON.stringify(job));
     const result = await carried(crossed, { ...carrier, clock: patientClock() }, going);
@@ -80,7 +80,7 @@ describe('carryJob', () => {
     });
   });
 
-  it('says which input is missing', async () => {
+  it('reports which input is missing', async () => {
     const { blobs, job, carrier } = await scene();
     await blobs.delete(job.rowPack);
     await expect(carried(job, carrier, going)).rejects.toMatchObject({
@@ -93,7 +93,7 @@ describe('carryJob', () => {
     ['usage', 'permanent'],
     ['environment', 'transient'],
     ['transient', 'transient'],
-  ] as const)('passes a failure of kind %s on as %s, with its cure', async (kind, expected) => {
+  ] as const)('passes on a failure of kind %s as %s, with its cure', async (kind, expected) => {
     const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
     const { job, carrier } = await scene(executing(() => Promise.reject(error)));
     const clock = patientClock();
@@ -102,7 +102,7 @@ describe('carryJob', () => {
     });
   });
 
-  it('refuses what another machine may be able to do, whatever the kind', async () => {
+  it('refuses a job that another machine may be able to do, for every kind of failure', async () => {
     for (const kind of ['data', 'environment'] as const) {
       const error = new QianmoError({ kind, what: 'no GPU', isOfThisMachine: true });
       const { job, carrier } = await scene(executing(() => Promise.reject(error)));
@@ -113,7 +113,7 @@ describe('carryJob', () => {
     }
   });
 
-  it('stops a computation at its deadline and says which', async () => {
+  it('stops a computation at its deadline and names the deadline', async () => {
     const obedient = executing((_, signal, onBegin) => {
       onBegin?.();
       return untilTold(signal);
@@ -128,7 +128,7 @@ describe('carryJob', () => {
     });
   });
 
-  it('counts the deadline from when the job begins, not from when it was given', async () => {
+  it('counts the deadline from when the job starts, not from when it was received', async () => {
     const clock = steppedClock();
     let begin = (): void => undefined;
     const starting = executing((_, signal, onBegin = () => undefined) => {
@@ -157,7 +157,7 @@ describe('carryJob', () => {
     expect(endedMs).toBe(3 * job.timeoutMs);
   });
 
-  it('gives up a job that never begins, long after its deadline', async () => {
+  it('gives up on a job that never starts, long after its deadline', async () => {
     const clock = steppedClock();
     const { job, carrier } = await scene(executing((_, signal) => untilTold(signal)));
     const failed = carried(job, { ...carrier, clock }, going);
@@ -177,7 +177,7 @@ describe('carryJob', () => {
     await expect(carried(job, carrier, going)).rejects.toBeInstanceOf(ExecutorStuckError);
   });
 
-  it('passes the wish to stop on to the executor', async () => {
+  it('passes the request to stop on to the executor', async () => {
     const stop = new AbortController();
     const { job, carrier } = await scene(
       executing((input, signal) => {
@@ -194,10 +194,10 @@ describe('carryJob', () => {
   });
 });
 
-/** Resolves when all that follows from what has happened has happened. */
+/** Resolves when all pending reactions have run. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** What an executor does that obeys. */
+/** The behaviour of an executor that obeys. */
 function untilTold(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_, reject) => {
     signal?.addEventListener('abort', () => reject(new Error('stopped')));
@@ -209,7 +209,7 @@ function patientClock() {
   return { ...instantClock(), sleep: () => new Promise<void>(() => undefined) };
 }
 
-/** Begin and deadline pass at once; the time to stop afterwards never does. */
+/** The limit on starting and the deadline pass at once; the time to stop afterwards never does. */
 function firstSleepsOnly(): () => Promise<void> {
   let sleepCount = 0;
   return () => {

@@ -1,4 +1,4 @@
-// Captured functions are kept by what they compute, and freed when they are too many.
+// Captured functions are kept by what they compute, and freed when there are too many.
 
 import type { Rank } from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ beforeAll(async () => {
   engine = await loadEngine('cpu', () => undefined);
 });
 
-test('one function for each model and method, settings included', () => {
+test('one function per model and method, including settings', () => {
   const computations = createComputations(engine);
   const found = computations.gradientOf(specOf(2), fomaml());
   expect(computations.gradientOf(specOf(2), fomaml())).toBe(found);
@@ -33,7 +33,7 @@ test('one function for each model and method, settings included', () => {
   computations.dispose();
 });
 
-test('the least recently used is freed for the ninth, and all at the end', () => {
+test('the least recently used is freed for the ninth, and all are freed at the end', () => {
   const computations = createComputations(engine);
   const [first, second, ...rest] = [1, 2, 3, 4, 5, 6, 7, 8].map((width) =>
     computations.gradientOf(specOf(width), global),
@@ -48,7 +48,7 @@ test('the least recently used is freed for the ninth, and all at the end', () =>
     },
     weights: { warm: engine.tf.tensor1d([1]) },
   } as const;
-  // Used again, the first is not the oldest.
+  // The first was used again, so it is not the oldest.
   expect(computations.gradientOf(specOf(1), global)).toBe(first);
   computations.gradientOf(specOf(9), global);
   expect(() => second!.run(input)).toThrow(/disposed/);

@@ -1,4 +1,4 @@
-// The compute process as its parent sees it: answers, deadlines, deaths. Forks compiled code.
+// The compute process as its parent sees it: answers, deadlines, crashes. Forks compiled code.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -45,7 +45,7 @@ const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => 
   opened.push(executor);
   return executor;
 };
-/** Resolves when a job that comes to no end has sent its last progress. */
+/** Resolves when a job that does not end has sent its last progress. */
 const progressHeard = (): Promise<void> =>
   new Promise((resolve) => {
     onProgressSent = resolve;
@@ -100,7 +100,7 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
   expect(events.filter((event) => event.kind === 'compute-ready')).toHaveLength(2);
 });
 
-test('a deadline error names what was last heard', async () => {
+test('a deadline error names the last reported progress', async () => {
   const clock = steppedClock();
   const executor = open({ clock });
   const failed = failureOf(executor.execute(inputOf('hangs-computing', 3_000)));
@@ -109,7 +109,7 @@ test('a deadline error names what was last heard', async () => {
   expect((await failed).report.found).toBe('last heard: computing, 3.0 s ago');
 });
 
-test('only a process that does not compute is ended for its silence', async () => {
+test('only a process that is not computing is ended for its silence', async () => {
   const clock = steppedClock();
   const executor = open({ clock, silenceMsMax: 2_000 });
   const failed = failureOf(executor.execute(inputOf('freezes')));
@@ -159,7 +159,7 @@ test.each([
   ['SIGILL', /lacks an instruction/],
   ['SIGFPE', /divided by zero/],
   ['SIGTERM', /check whether memory runs out/],
-])('a death by %s costs one job and is reported with its cure', async (signal, cure) => {
+])('a crash by %s costs one job and is reported with its cure', async (signal, cure) => {
   const executor = open();
   const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
   expect(error.kind).toBe('transient');
@@ -173,7 +173,7 @@ test.each([
 test('a second answer never counts for the next job', async () => {
   const executor = open();
   expect((await failureOf(executor.execute(inputOf('answers-twice')))).kind).toBe('data');
-  // It ends the process, whether it comes before the next job or during it.
+  // It ends the process, whether it arrives before the next job or during it.
   const next = await executor.execute(input).catch((error: unknown) => error);
   if (next instanceof QianmoError) expect(next.kind).toBe('transient');
   else expect(next).toMatchObject({ queryRowCount: expect.any(Number) as number });
@@ -181,7 +181,7 @@ test('a second answer never counts for the next job', async () => {
   expect(endings()).toEqual(['bad-message']);
 });
 
-test('inputs sent ahead give the same bytes, in whatever order jobs are executed', async () => {
+test('inputs sent ahead give the same bytes, in any order of jobs', async () => {
   const executor = open();
   const expected = await executor.execute(input);
   const others = await Promise.all(
@@ -204,7 +204,7 @@ test('inputs sent ahead give the same bytes, in whatever order jobs are executed
   expect(hex((await executor.execute(input)).output)).toBe(hex(expected.output));
 });
 
-test('inputs sent ahead survive the death of the process they were sent to', async () => {
+test('inputs sent ahead survive the crash of the process they were sent to', async () => {
   const executor = open();
   await executor.execute(input);
   const failed = failureOf(executor.execute(inputOf('exits')));
@@ -216,7 +216,7 @@ test('inputs sent ahead survive the death of the process they were sent to', asy
   expect((await computed).queryRowCount).toBeGreaterThan(0);
 });
 
-test('more dense inputs than are kept are sent again', async () => {
+test('dense inputs beyond the number that is kept are sent again', async () => {
   const executor = open();
   const inputs = await Promise.all(
     [1, 2, 3].map((seed) =>
@@ -234,7 +234,7 @@ test('more dense inputs than are kept are sent again', async () => {
   expect(new Set(outputs).size).toBe(3);
 });
 
-test('frozen inputs are sent again when they have gone, and to a fresh process', async () => {
+test('frozen inputs are sent again after eviction, and to a fresh process', async () => {
   const executor = open();
   const inputs = [1, 2, 3].map((seed) => frozenInputOf(seed));
   const outputs: string[] = [];
@@ -247,7 +247,7 @@ test('frozen inputs are sent again when they have gone, and to a fresh process',
   expect(hex((await executor.execute(first)).output)).toBe(outputs[0]);
 });
 
-/** Nothing but the output layer learns. */
+/** Only the output layer learns. */
 function frozenInputOf(seed: number): JobInput {
   const { meta, model, store } = jobCaseOf(tinyTaskStore(), jobCase.model, seed);
   const spec = modelSpecOf(model, store.manifest.features, work.method, ['output']);
@@ -279,17 +279,17 @@ test('a process that grows is replaced between two jobs, and no job is lost', as
   expect(endings().length).toBeLessThanOrEqual(2);
 });
 
-test('the process is given the variables it is to have', async () => {
+test('the process gets the configured environment variables', async () => {
   const entryOf = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', NODE_OPTIONS: '--no-such-option' };
   const error = await failureOf(open({ environment: entryOf }).execute(input));
   expect(error.message).toContain('exit code 9');
 });
 
-test('a process that ended before it was asked anything says what of', async () => {
+test('a process that ended before its first job reports the cause', async () => {
   const environment = { ...process.env, NODE_OPTIONS: '--no-such-option' };
   const onEvent = (): void => undefined;
   const child = new ComputeChild({ entry, environment, clock: systemClock, onEvent });
-  // Holds the thread, so that the exit is not noticed before the channel is found broken.
+  // Blocks the thread, so that the exit is not noticed before the channel is found broken.
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
   const started = child.exchange({
@@ -312,7 +312,7 @@ test('an abort kills the process and says so', async () => {
   expect((await failed).kind).toBe('interrupted');
 });
 
-test('what the child refuses arrives as its report and leaves the process alive', async () => {
+test('a refusal of the child arrives as its report and leaves the process alive', async () => {
   const executor = open();
   const wrong = { ...input, rowPack: input.dense };
   const error = await failureOf(executor.execute(wrong));
@@ -322,7 +322,7 @@ test('what the child refuses arrives as its report and leaves the process alive'
   expect(endings()).toEqual([]);
 });
 
-test('a store that is another, or not there, is told as the fault of this machine', async () => {
+test('a wrong or missing store is reported as a fault of this machine', async () => {
   const { job } = input;
   const another = { ...job, store: { ...job.store, digest: 'another' } };
   const stale = await failureOf(open().execute({ ...input, job: another }));
@@ -344,19 +344,19 @@ test('after close nothing runs and nothing is accepted', async () => {
   expect((await failureOf(executor.execute(input))).kind).toBe('interrupted');
 });
 
-test('a missing build is named with its cure', async () => {
+test('a missing build is reported with its cure', async () => {
   const executor = createComputeProcess({ clock: systemClock, entry: '/no/such/main.js' });
   const error = await failureOf(executor.execute(input));
   expect(error.kind).toBe('environment');
   expect(error.report.cure).toContain('npm run build');
 });
 
-test('the real entry says what it computes on', async () => {
+test('the real entry reports its device', async () => {
   const { isNative, backend } = await describeDevice();
   expect(backend).toMatch(isNative ? /TensorFlow \d/ : /wasm|cpu/);
 });
 
-test('started ahead of a job, it says on what it computes, and once', async () => {
+test('started ahead of a job, it reports its device once', async () => {
   const executor = open();
   await executor.start();
   await executor.start();
@@ -367,7 +367,7 @@ test('started ahead of a job, it says on what it computes, and once', async () =
   expect(events.filter((event) => event.kind === 'compute-started')).toHaveLength(1);
 });
 
-test('a job begins when the process for it has started, not before', async () => {
+test('a job starts when its process has started, not before', async () => {
   const executor = open();
   let kinds: string[] = [];
   await executor.execute(input, undefined, () => {
@@ -376,7 +376,7 @@ test('a job begins when the process for it has started, not before', async () =>
   expect(kinds).toEqual(['compute-started', 'compute-ready']);
 });
 
-test('a GPU that the process may not see is refused at the start, and by a job that demands it', async () => {
+test('a GPU that the process may not see is refused at the start, and by a job that requires it', async () => {
   const environment = { ...process.env, CUDA_VISIBLE_DEVICES: '-1' };
   const demanding = createComputeProcess({ clock: systemClock, entry, environment, device: 'gpu' });
   opened.push(demanding);

@@ -1,4 +1,4 @@
-// What a compute process says about its device, and when a demand for a GPU is refused.
+// What a compute process reports about its device, and when a required GPU is refused.
 
 import { describe, expect, test } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
@@ -63,7 +63,7 @@ describe('the report', () => {
     );
   });
 
-  test('says in full that a GPU lies idle', () => {
+  test('says in full that a GPU is idle', () => {
     const lines = new Map(deviceReportLines({ ...onCpu, gpu: gpus[1] ?? null }));
     expect(lines.get('GPU')).toMatch(/^GPU 1 NVIDIA L4 .*NOT USED$/);
     expect(lines.get('processor')).toBe('AMD EPYC 7763 (avx, avx2, fma)');
@@ -103,20 +103,20 @@ describe('the report', () => {
     };
   };
 
-  test('measures by the clock: the median, and no sample is begun after the bound', async () => {
+  test('measures by the clock: takes the median, and starts no sample after the bound', async () => {
     const engine = await loadEngine('cpu', () => undefined);
     const clock = steppingClock(10);
     expect(measureProduct(engine, clock, 100)).toEqual({ width: 100, gflops: 0.2 });
-    // Two readings a sample, one before each further sample; three samples at most fit.
+    // Two readings per sample and one before each further sample; at most three samples fit.
     expect(clock.nowMs()).toBeLessThanOrEqual(100);
   });
 
-  test('measures what is slow or fast beside the clock', async () => {
+  test('measures products that are slow or fast relative to the clock', async () => {
     const engine = await loadEngine('cpu', () => undefined);
     // 2,000 operations in 1 s.
     const slow = measureProduct(engine, steppingClock(1_000), 10);
     expect(slow).toEqual({ width: 10, gflops: 2e-6 });
-    // The clock moves once in five readings: one product is over before it has moved.
+    // The clock moves once in five readings; one product finishes before it moves.
     expect(measureProduct(engine, steppingClock(1, 5), 10).gflops).toBeGreaterThan(0);
     // It stands still.
     expect(measureProduct(engine, steppingClock(0), 10).gflops).toBe(0);
@@ -131,7 +131,7 @@ describe('the report', () => {
   });
 });
 
-describe('a demand', () => {
+describe('a requirement', () => {
   const nothing = (): never => {
     throw new Error('looked for libraries without need');
   };
@@ -150,7 +150,7 @@ describe('a demand', () => {
     requireDevice('cpu', onCpu, nothing);
   });
 
-  test('for a GPU names the libraries that are missing and the command that installs them', () => {
+  test('for a GPU names the missing libraries and the command that installs them', () => {
     const error = refusalOf(onCpu, false, ['libcudart.so.12', 'libcudnn.so.9']);
     expect(error.exitCode).toBe(3);
     expect(error.report.isOfThisMachine).toBe(true);
@@ -174,13 +174,13 @@ describe('a demand', () => {
     ['a visible GPU', onCpu, true, /CUDA_VISIBLE_DEVICES/],
     ['native TensorFlow', { ...onCpu, isNative: false }, true, /setup --gpu/],
     ['nothing it could name', { ...onCpu, gpu: gpus[0] ?? null }, true, /TF_CPP_MAX_VLOG_LEVEL/],
-  ])('for a GPU, lacking %s, has the cure for that', (_, report, hasDriver, cure) => {
+  ])('for a GPU, lacking %s, has the matching cure', (_, report, hasDriver, cure) => {
     expect(refusalOf(report, hasDriver, []).report.cure).toMatch(cure);
   });
 });
 
 describe('libraries of CUDA', () => {
-  test('are found beside TensorFlow or in the system, and the others named', () => {
+  test('are found next to TensorFlow or in the system, and the missing ones are named', () => {
     const there = new Set(['nvidia/cublas/lib/libcublas.so.12', 'libcudart.so.12', 'libcuda.so.1']);
     const found = findCudaLibraries(['nvidia/cufft/lib', 'nvidia/cublas/lib'], (path) =>
       there.has(path) ? null : `${path}: cannot open shared object file`,
@@ -223,11 +223,11 @@ describe('GPUs', () => {
     ['gpu', 0, '', '-1'],
     ['gpu', 0, 'GPU-5e1f', 'GPU-5e1f'],
     ['gpu', 1, '0,-1,2', '-1'],
-  ] as const)('device %s, index %s of those let through by %s: %s', (device, index, by, seen) => {
+  ] as const)('device %s, index %s of those selected by %s: %s', (device, index, by, seen) => {
     expect(visibleDevicesFor(device, index, by)).toBe(seen);
   });
 
-  test('are counted and named among those let through', () => {
+  test('are counted and named among the selected ones', () => {
     expect(countUsableGpus(gpus, undefined)).toBe(2);
     expect(countUsableGpus(gpus, '1')).toBe(1);
     expect(countUsableGpus(gpus, '-1')).toBe(0);

@@ -1,4 +1,5 @@
-// Exhausted memory: the micro-batch is halved, the job computed again, the smaller bound remembered.
+// Out of memory: the micro-batch is halved, the job is repeated, and the smaller bound is
+// remembered.
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -14,7 +15,7 @@ const oom = (): Error =>
       'type float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc',
   );
 
-/** A device that holds `rowCountHeld` rows, and what was asked of it. */
+/** A device that holds `rowCountHeld` rows, and a record of its requests. */
 function device(rowCountHeld: number): {
   asked: number[];
   warnings: HalvedMicroBatch[];
@@ -31,7 +32,7 @@ function device(rowCountHeld: number): {
 
 const terms = { workName: 'mlp fomaml', rowsMax: 1000, rowsMin: 50 };
 
-test('without trouble the bound of the job is used and nothing is said', () => {
+test('without failures the bound of the job is used and nothing is reported', () => {
   const { asked, warnings, compute } = device(5000);
   const memory = createMicroBatchMemory((halved) => warnings.push(halved));
   expect(memory.run(terms, compute)).toBe('computed by 1000');
@@ -39,7 +40,7 @@ test('without trouble the bound of the job is used and nothing is said', () => {
   expect(warnings).toEqual([]);
 });
 
-test('halves until it fits, says each step with old and new size, and remembers', () => {
+test('halves until it fits, reports each step with old and new size, and remembers the bound', () => {
   const { asked, warnings, compute } = device(300);
   const memory = createMicroBatchMemory((halved) => warnings.push(halved));
   expect(memory.run(terms, compute)).toBe('computed by 250');
@@ -55,7 +56,7 @@ test('halves until it fits, says each step with old and new size, and remembers'
   ]);
 });
 
-test('work of another name, and a job with a smaller bound, keep their own', () => {
+test('work with another name, and a job with a smaller bound, keep their own bound', () => {
   const { asked, compute } = device(300);
   const memory = createMicroBatchMemory(() => undefined);
   memory.run(terms, compute);
@@ -64,7 +65,7 @@ test('work of another name, and a job with a smaller bound, keep their own', () 
   expect(asked.slice(3)).toEqual([100, 280]);
 });
 
-test('the last try has every task alone; then it is an environment error with a cure', () => {
+test('the last try computes every task alone; after that it is an environment error with a cure', () => {
   const { asked, compute } = device(10);
   const memory = createMicroBatchMemory(() => undefined);
   let found: unknown;
@@ -80,14 +81,14 @@ test('the last try has every task alone; then it is an environment error with a 
   expect(found.report.cure).toContain('supportRowsMax');
 });
 
-test('ends also when no smallest bound is known', () => {
+test('also ends when the smallest bound is unknown', () => {
   const { asked, compute } = device(0);
   const memory = createMicroBatchMemory(() => undefined);
   expect(() => memory.run({ ...terms, rowsMax: 5, rowsMin: 0 }, compute)).toThrow(QianmoError);
   expect(asked).toEqual([5, 2, 1]);
 });
 
-test('other errors pass unchanged, at once', () => {
+test('other errors pass unchanged and immediately', () => {
   const bug = new Error('Invalid TF_Status: 3\nMessage: Incompatible shapes: [2] vs. [3]');
   let callCount = 0;
   const memory = createMicroBatchMemory(() => undefined);
@@ -109,6 +110,6 @@ test.each([
   ['TF_Status 80 of a later TensorFlow', new Error('Invalid TF_Status: 80'), false],
   ['a report of our own', new QianmoError({ kind: 'data', what: 'out of memory' }), false],
   ['what is no error', 'OOM when allocating', false],
-])('knows exhausted memory as reported by %s', (_, error, expected) => {
+])('recognises an out-of-memory error reported by %s', (_, error, expected) => {
   expect(isOutOfMemory(error)).toBe(expected);
 });

@@ -1,4 +1,4 @@
-// What a compute process says about its job: each phase, and a bounded number of micro-batches.
+// What a compute process reports about its job: each phase, and a bounded number of micro-batches.
 
 import { describe, expect, it } from 'vitest';
 import type { ComputeReply } from '../../../worker/process/compute-protocol.js';
@@ -32,7 +32,7 @@ const batch = (number: number) => ({
 });
 
 describe('progressReporter', () => {
-  it('says each phase at once and micro-batches at a bounded rate', () => {
+  it('reports each phase immediately and micro-batches at a bounded rate', () => {
     const { sent, reporter, advance } = scene();
     const end = reporter.begin(7);
     reporter.report({ phase: 'reading' });
@@ -48,7 +48,7 @@ describe('progressReporter', () => {
     expect(sent.every((reply) => 'requestId' in reply && reply.requestId === 7)).toBe(true);
   });
 
-  it('repeats the latest while the thread is free, and nothing once the job has ended', async () => {
+  it('repeats the latest while the thread is free, and nothing after the job has ended', async () => {
     const { sent, reporter, beat } = scene();
     const end = reporter.begin(1);
     reporter.report({ phase: 'reading' });
@@ -64,7 +64,7 @@ describe('progressReporter', () => {
   });
 });
 
-it('an executor tells its phases and micro-batches, counted from 1', async () => {
+it('an executor reports its phases and micro-batches, counted from 1', async () => {
   const seen: string[] = [];
   const store = tinyTaskStore();
   const executor = await createExecutor({
