@@ -5,7 +5,13 @@
 
 import { z } from 'zod';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
-import { CellSchema, IntervalSchema, MetricsSchema } from '../scoring/evaluation-report.js';
+import {
+  CalibrationCurveSchema,
+  CellSchema,
+  HistogramSchema,
+  IntervalSchema,
+  MetricsSchema,
+} from '../scoring/evaluation-report.js';
 
 /** Raised when a field changes its meaning or is removed. */
 export const COMPARISON_FORMAT_VERSION = 1;
@@ -80,25 +86,9 @@ export const ComparisonReportSchema = z.strictObject({
     .min(2),
   /** All test adgroups first, then the size buckets that are not empty, ascending. */
   slices: z.array(ComparedSliceSchema).min(1),
-  calibrationCurves: z.array(
-    z.array(
-      z.strictObject({
-        impressions: z.number(),
-        meanPrediction: z.number(),
-        clickRate: z.number(),
-      }),
-    ),
-  ),
+  calibrationCurves: z.array(CalibrationCurveSchema),
   /** Logloss per adgroup minus that of the first run, for each run but the first. */
-  differenceHistograms: z.array(
-    z.strictObject({
-      label: z.string(),
-      edges: z.array(z.number()),
-      adgroupCounts: z.array(count),
-      adgroupsBetter: count,
-      adgroupsWorse: count,
-    }),
-  ),
+  differenceHistograms: z.array(z.strictObject({ label: z.string(), ...HistogramSchema.shape })),
 });
 
 export type RunDifferences = z.infer<typeof RunDifferencesSchema>;

@@ -1,6 +1,7 @@
 /** The words that reports use for loss, rate and unit, for clicks and for values. */
 
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { formatShare } from './text-format.js';
 
 export interface LabelWords {
   readonly loss: string;
@@ -21,7 +22,7 @@ const OF_CLICKS: LabelWords = {
   perRow: 'per impression',
   rate: 'click rate',
   second: 'AUC',
-  describeRate: (rate) => `${Number((rate * 100).toPrecision(3))} %`,
+  describeRate: formatShare,
 };
 
 const OF_VALUES: LabelWords = {

@@ -141,6 +141,24 @@ const ProtocolResultSchema = z.strictObject({
   together: SliceSchema.optional(),
 });
 
+/** The bins of one curve, by ascending prediction. */
+export const CalibrationCurveSchema = z.array(
+  z.strictObject({
+    impressions: z.number(),
+    meanPrediction: z.number(),
+    clickRate: z.number(),
+  }),
+);
+
+/** Differences in logloss over adgroups. */
+export const HistogramSchema = z.strictObject({
+  /** One more than `adgroupCounts`. Values outside are counted in the outermost bins. */
+  edges: z.array(z.number()),
+  adgroupCounts: z.array(count),
+  adgroupsBetter: count,
+  adgroupsWorse: count,
+});
+
 export const EvaluationReportSchema = z.strictObject({
   formatVersion: z.literal(REPORT_FORMAT_VERSION),
   run: z.strictObject({
@@ -192,13 +210,7 @@ export const EvaluationReportSchema = z.strictObject({
   calibrationCurves: z.array(
     z.strictObject({
       arm: ArmNameSchema,
-      bins: z.array(
-        z.strictObject({
-          impressions: z.number(),
-          meanPrediction: z.number(),
-          clickRate: z.number(),
-        }),
-      ),
+      bins: CalibrationCurveSchema,
     }),
   ),
   /** Logloss per adgroup minus that of the reference, as a histogram over adgroups. */
@@ -206,11 +218,7 @@ export const EvaluationReportSchema = z.strictObject({
     z.strictObject({
       arm: ArmNameSchema,
       reference: z.enum(GLOBAL_ARMS),
-      /** One more than `adgroupCounts`. Values outside are counted in the outermost bins. */
-      edges: z.array(z.number()),
-      adgroupCounts: z.array(count),
-      adgroupsBetter: count,
-      adgroupsWorse: count,
+      ...HistogramSchema.shape,
     }),
   ),
   /** The file of test logits beside the report (`test-logits.ts`); absent if none was kept. */

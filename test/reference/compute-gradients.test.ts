@@ -1,6 +1,7 @@
 // Every gradient and logit of the executor against the plain float64 referee, which itself is held
 // against central finite differences.
 
+import { rich } from './gradient-expectations.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
@@ -26,18 +27,6 @@ import {
   type Gradient,
 } from './referee.js';
 
-const rich: TinyStoreOptions = {
-  taskCount: 5,
-  supportRowCountMax: 6,
-  queryRowCountMax: 7,
-  categoryRowCounts: [9, 4],
-  bags: [
-    { rowCount: 8, lengthMax: 3 },
-    { rowCount: 5, lengthMax: 2 },
-  ],
-  numberCount: 2,
-  counts: true,
-};
 const small = { embeddingWidth: 3, hiddenWidths: [5, 4] };
 const embedded = { ...small, adgroupEmbedding: true };
 const blocks = ['bias', 'numbers', 'adgroupEmbedding', 'layer0', 'layer1', 'output'];

@@ -1,6 +1,7 @@
 /** The comparison of update rules as a table for people and as JSON for programs. */
 
 import { textTable, type Table } from '../table.js';
+import { formatCount } from '../text-format.js';
 import type { RuleComparison, RuleResult } from '../../streaming/rule-comparison.js';
 
 /**
@@ -49,7 +50,7 @@ function rulesTable({ rules }: RuleComparison): Table {
 
 function verdictLines(comparison: RuleComparison): string[] {
   const judged = verdictOf(comparison);
-  const rows = `${comparison.judgedRowCount.toLocaleString('en')} rows, each predicted before it was learned.`;
+  const rows = `${formatCount(comparison.judgedRowCount)} rows, each predicted before it was learned.`;
   const diverged = comparison.rules.filter(({ logloss }) => !Number.isFinite(logloss));
   const notFinite = `The logloss of ${diverged.map(({ rule }) => rule).join(', ')} is not finite`;
   if (judged === null) return [rows, `${notFinite}: there is nothing to judge.`];

@@ -239,7 +239,7 @@ d,buyer,y,?,?,20,1
           labels: [...segments.labels, { segment: 'lost', label: { column: 'clicked' } }],
         },
       },
-      /the segment lost has nothing to train on[^]*data\.segments\.labels\.3[^]*no accepted row/,
+      /the segment lost has nothing to train on[^]*data\.segments\.labels\.3[^]*none of its accepted rows/,
     ],
     [
       'a task of two segments',
