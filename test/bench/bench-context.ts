@@ -1,4 +1,6 @@
-/** The context of a bench that trains: this machine, the terminal, and Ctrl-C as the command has them. */
+/**
+ * The context of a bench that trains: this machine, the terminal, and Ctrl-C, as in the command.
+ */
 
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { openRunContext } from '../../coordinator/runs/call/run-handle.js';

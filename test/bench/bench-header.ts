@@ -1,4 +1,4 @@
-/** What every recorded measurement says of its circumstances. */
+/** The circumstances of every recorded measurement. */
 
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg } from 'node:os';
@@ -26,7 +26,7 @@ export function benchHeader(checkout = '.'): BenchHeader {
   };
 }
 
-/** Where a bench keeps its runs: those of another commit are not taken for today's. */
+/** The folder of a bench's runs. Runs of another commit are not reused. */
 export function folderOfCommit(bench: string, { commit }: Pick<BenchHeader, 'commit'>): string {
   return `runs/${bench}/${commit}`;
 }

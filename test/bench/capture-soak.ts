@@ -1,6 +1,6 @@
 /**
- * A hundred thousand captured calls, second order, shapes taking turns so that graphs are freed and
- * made anew: is resident memory flat, and is anything left? Writes
+ * A hundred thousand captured calls of second order, with alternating shapes so that graphs are
+ * freed and recreated. Checks that resident memory is flat and that nothing is left. Writes
  * infra/results/capture-soak.json. `npm run bench:soak`.
  */
 
@@ -14,11 +14,11 @@ import { benchHeader } from './bench-header.js';
 const CALL_COUNT = 100_000;
 const CALLS_PER_SHAPE = 5_000;
 const CALLS_PER_SAMPLE = 1_000;
-/** What the allocators of V8 and TensorFlow keep is in place by then. */
+/** By then, the memory that the allocators of V8 and TensorFlow retain is allocated. */
 const WARM_UP_CALL_COUNT = 20_000;
 const RESULT_FILE = 'infra/results/capture-soak.json';
 
-// Read when the native library loads, which `loadEngine` does: as in the compute process.
+// The native library reads these when `loadEngine` loads it, as in the compute process.
 process.env.TF_ENABLE_ONEDNN_OPTS ??= '1';
 for (const threads of ['TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS', 'OMP_NUM_THREADS'])
   process.env[threads] ??= '1';

@@ -1,13 +1,13 @@
 /**
- * Tasks per second of gradient and predict jobs of a realistic shape, in this process: every job
- * once, which makes the graphs of its shapes, then all of them again, warm. Processor time, since
- * the machine is shared. Build, then
+ * Tasks per second of gradient and predict jobs of a realistic shape, in this process. Every job
+ * runs once, which creates the graphs of its shapes, and then all of them run again with warm
+ * graphs. Times are processor time, since the machine is shared. Build, then
  *
  *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=-1 OMP_NUM_THREADS=1 \
  *     node dist/test/bench/compute-bench.js [part of a cell's name]
  *
- * Runs on other commits, too: copy this file into a checkout of one. Before graphs were captured:
- * a8ce876.
+ * It also runs on other commits: copy this file into a checkout of one. The last commit before
+ * graphs were captured is a8ce876.
  */
 
 import type { JobInput } from '../../shared/queue/job-executor.js';

@@ -1,7 +1,7 @@
 /**
- * Packs this checkout, installs the tarball in an empty folder with HOME moved, and runs the demo there
- * from nothing: every download is made. Prints how large and how long, and the demo's digest and table.
- * Other versions of Node: put one first on PATH.
+ * Packs this checkout, installs the tarball in an empty folder with HOME moved, and runs the demo
+ * there from scratch, with every download. Prints sizes and durations, and the demo's digest and
+ * table. To test another version of Node, put it first on PATH.
  *
  *   npm run bench:installed-demo
  */

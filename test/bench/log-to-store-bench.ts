@@ -1,6 +1,6 @@
 /**
  * A large log from nothing to task store, by the `qianmo` command as a user would: synthesize, then
- * prepare with each of several memory bounds. Memory is measured from outside, children included.
+ * prepare with each of several memory bounds. Memory is measured from outside, including children.
  * Writes `infra/results/log-to-store.json` and `.md`.
  *
  *   npm run bench:log-to-store -- --rows 10M --memory 2048,1024
@@ -18,7 +18,7 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, grouped, markdownTable } from './bench-header.js';
 import { watched, type WatchedCommand } from './resident-memory.js';
 
-/** Not the executable, which looks after the set-up first. */
+/** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../infra/cli/main.js', import.meta.url));
 const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -55,7 +55,7 @@ async function stageOf(
   return { stage, memoryMiBMax, loadBefore, rowsPerSecond, ...figures, detail: detailOf(output) };
 }
 
-/** The example's config with paths and the bound on memory. */
+/** The example's config with paths and the memory bound. */
 function configText(folder: string, memoryMiBMax: number): string {
   const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
   const store = join(folder, `store-${memoryMiBMax}`);

@@ -1,6 +1,7 @@
 /**
- * The demo's run by number of support rows, phase by phase and year by year: `infra/examples/movielens.yaml`
- * with its three further protocols, run by the `qianmo` command. Writes `infra/results/movielens-protocols.md`.
+ * The demo's run by number of support rows, phase by phase and year by year:
+ * `infra/examples/movielens.yaml` with its three additional protocols, run by the `qianmo` command.
+ * Writes `infra/results/movielens-protocols.md`.
  *
  *   npm run bench:movielens-protocols
  */
@@ -30,7 +31,7 @@ import { qianmo } from './qianmo-command.js';
 
 const EXAMPLE = new URL('infra/examples/movielens.yaml', packageRoot);
 const RESULT = new URL('infra/results/movielens-protocols.md', packageRoot);
-/** As the example has them behind its `#`. */
+/** The protocols that are commented out in the example. */
 const PROTOCOLS = {
   shots: [0, 5, 10, 20, 50, 100],
   phases: { count: 3, rowsPerPhase: 20 },

@@ -1,11 +1,11 @@
 /**
- * How fast and in how much memory prepare turns N rows of CSV into a task store.
+ * Speed and memory of prepare when it turns N rows of CSV into a task store.
  *
  *   npm run bench:prepare -- [rows] [tasks] [result.json]
  *
- * The log has a text, an integer and a bag feature, two numbers, a time and a label, its tasks in
- * random order. Peak memory is the process's resident high-water mark (VmHWM), log writing excluded
- * by doing that in DuckDB beforehand in a process of its own.
+ * The log has a text, an integer and a bag feature, two numbers, a time and a label, with its tasks
+ * in random order. Peak memory is the resident high-water mark of the process (VmHWM). DuckDB
+ * writes the log beforehand in a separate process, so that this memory is excluded.
  */
 
 import { execFileSync } from 'node:child_process';

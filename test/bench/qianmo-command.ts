@@ -1,4 +1,4 @@
-/** The `qianmo` command as a user gives it; its diagnostics go to standard error. */
+/** The `qianmo` command as a user runs it; its diagnostics go to standard error. */
 
 import { execFile, execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ const EXECUTABLE = 'infra/bin/qianmo.mjs';
 const QIANMO = new URL(EXECUTABLE, packageRoot).pathname;
 const OUTPUT_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
-/** @throws Error when it does not end well. */
+/** @throws Error when it fails. */
 export function qianmo(...words: string[]): void {
   execFileSync(process.execPath, [QIANMO, ...words], { stdio: ['ignore', 'ignore', 'inherit'] });
 }

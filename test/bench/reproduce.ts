@@ -1,7 +1,7 @@
 /**
- * `npm run reproduce`: makes the tables of `infra/results/` again, one command after the other, each
- * of which notes its commit, date and machine. What a table needs and is not there is said, not
- * skipped in silence. Runs are kept by commit in `runs/reproduce`: what is stopped goes on where it was.
+ * `npm run reproduce` makes the tables of `infra/results/` again, one command after another; each
+ * records its commit, date and machine. Missing requirements of a table are reported, not silently
+ * skipped. Runs are kept by commit in `runs/reproduce`, so that a stopped command can resume.
  *
  *   npm run reproduce                          everything: most of a day on two cores
  *   npm run reproduce -- --only sinusoid,learned-rule
@@ -15,7 +15,7 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
 
-/** What is stopped goes on when started again, at the same commit. */
+/** A stopped command resumes when started again, at the same commit. */
 const FOLDER = folderOfCommit('reproduce', benchHeader());
 
 const { values: options } = parseArgs({

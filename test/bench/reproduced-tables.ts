@@ -2,15 +2,15 @@
 
 export interface ReproducedTable {
   readonly name: string;
-  /** Of package.json. */
+  /** Script of package.json. */
   readonly script: string;
-  /** Of the script, where what it makes by itself is not the whole table. */
+  /** Arguments of the script, where its default output is not the whole table. */
   readonly words?: readonly string[];
-  /** Takes `--folder`, where it keeps what it has run: what is stopped goes on. */
+  /** The script takes `--folder`, where it keeps its runs, so that a stopped one can resume. */
   readonly keepsRuns?: boolean;
   /** Within `infra/results/`. */
   readonly makes: string;
-  /** Paths from the project's root without which it cannot be made: data that is not redistributable. */
+  /** Paths from the project's root that the command requires: data that is not redistributable. */
   readonly needs?: readonly string[];
 }
 

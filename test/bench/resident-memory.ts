@@ -1,4 +1,7 @@
-/** Runs a command and watches, from outside, how much memory and processor time it and its children take. */
+/**
+ * Runs a command and measures, from outside, how much memory and processor time it and its children
+ * use.
+ */
 
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,18 +9,21 @@ import { systemClock } from '../../shared/base/clock.js';
 
 export interface WatchedCommand {
   readonly seconds: number;
-  /** The largest sum over all of its processes that was seen. */
+  /** The largest observed sum over all of its processes. */
   readonly residentMiBMax: number;
   /** High-water mark that the kernel kept of the largest single process. */
   readonly processMiBMax: number;
   readonly processCountMax: number;
-  /** Processor time that the kernel counted until shortly before the end: a busy machine does not add to it. */
+  /**
+   * Processor time that the kernel counted until shortly before the end; other load does not add to
+   * it.
+   */
   readonly cpuSeconds: number;
   readonly output: string;
 }
 
 const LOOK_INTERVAL_MS = 50;
-/** Of /proc, on every Linux in use. */
+/** Clock ticks in /proc, on every Linux in use. */
 const TICKS_PER_SECOND = 100;
 
 /** @throws Error when it ends with another exit code than 0. */
@@ -56,12 +62,12 @@ export async function watched(args: readonly string[]): Promise<WatchedCommand> 
   };
 }
 
-/** A process and all that descend from it. */
+/** A process and all its descendants. */
 function familyOf(root: number): number[] {
   const childrenByParent = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
-    // After the name in brackets, which may hold anything: state, then parent.
+    // After the name in brackets, which may contain anything: state, then parent.
     const parent = Number(/.*\) \S (\d+)/s.exec(textOf(`/proc/${name}/stat`))?.[1]);
     childrenByParent.set(parent, [...(childrenByParent.get(parent) ?? []), Number(name)]);
   }

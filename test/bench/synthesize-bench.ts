@@ -1,6 +1,7 @@
 /**
- * How fast `synthesize` writes, against what the disk takes. Each case runs in a process of its own,
- * so that memory is its own too. Writes `infra/results/synthesize.json`.
+ * The write speed of `synthesize`, compared with the speed of the disk. Each case runs in a
+ * separate process, so that its memory is measured separately. Writes
+ * `infra/results/synthesize.json`.
  *
  *   npm run bench:synthesize -- --rows 1M,10M
  */

@@ -1,4 +1,4 @@
-/** The synthetic-world experiment as a Markdown table, with what must hold checked cell by cell. */
+/** The synthetic-world experiment as a Markdown table, with each claim checked cell by cell. */
 
 import type { ArmResult, EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../shared/config/arms.js';
@@ -19,7 +19,7 @@ interface ExperimentHeader {
 }
 
 const ADAPTED_ARMS: readonly ArmName[] = ['finetuned', 'meta-adapted'];
-/** What an arm may lose to global where there is nothing to adapt to. */
+/** The largest loss of an arm to global where there is nothing to adapt to. */
 const HOMOGENEOUS_LOSS_SHARE_MAX = 0.001;
 
 export function experimentTable(header: ExperimentHeader, cells: readonly WorldCell[]): string {

@@ -1,7 +1,8 @@
 /**
  * The experiment of the synthetic world: three settings, two click rates, several seeds, every arm.
  * Each cell is the whole job, run by the `qianmo` command as a user would: synthesize, prepare,
- * train, evaluate; what this commit has made is not made again. Writes `infra/results/synthetic-world.json` and `.md`.
+ * train, evaluate. Results of this commit are not recomputed. Writes
+ * `infra/results/synthetic-world.json` and `.md`.
  *
  *   npm run bench:synthetic-world -- --seeds 1,2,3 --settings strong --rates 0.03,0.1
  */

@@ -1,7 +1,7 @@
 /**
- * What an outer step sends through Redis, by kind, on a synthetic log with over 10,000 adgroups and
- * a table of a million rows; then with twice the table; then with smaller and larger outer steps.
- * Writes `infra/results/traffic.json` and `.md`.
+ * The traffic of an outer step through Redis, by kind, on a synthetic log with over 10,000 adgroups
+ * and a table of a million rows; then with twice the table; then with smaller and larger outer
+ * steps. Writes `infra/results/traffic.json` and `.md`.
  *
  *   npm run bench:traffic -- --outer-steps 600
  */
@@ -43,7 +43,7 @@ const { values: options } = parseArgs({
   options: {
     rows: { type: 'string', default: '1M' },
     'outer-steps': { type: 'string', default: '600' },
-    /** Of the runs that differ from the first in more than the size of the table. */
+    /** Outer steps of the runs that differ from the first in more than the size of the table. */
     'other-outer-steps': { type: 'string', default: '20' },
     folder: { type: 'string', default: tmpdir() },
   },
@@ -56,7 +56,7 @@ interface RunPart {
   readonly tasksPerOuterStep?: number;
 }
 
-/** The example's config with paths and sizes of one run. */
+/** The example's config with the paths and sizes of one run. */
 function configOf(folder: string, part: RunPart): RunConfig {
   const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
   const features = example.data.features.map((feature) =>
@@ -94,7 +94,7 @@ async function runsIn(folder: string, context: BenchContext): Promise<RunTraffic
     sink: context.sink,
     signal: context.signal,
   });
-  // Names of one length: the address of the store is part of every job record.
+  // Names of equal length: the address of the store is part of every job record.
   const single = configOf(folder, { store: 'single-', outerSteps });
   const doubled = configOf(folder, { store: 'doubled', outerSteps });
   const rehashed = configOf(folder, {

@@ -1,6 +1,6 @@
 /**
- * Counts what one outer step sends through Redis, by kind, and asks Redis how much it saw. Wraps a
- * dispatcher and its blob store; changes nothing that travels.
+ * Counts the traffic of one outer step through Redis, by kind, and reads Redis' own counters. Wraps
+ * a dispatcher and its blob store without changing the messages.
  */
 
 import { jobOf, type Dispatcher, type JobOrder } from '../../coordinator/dispatch/dispatcher.js';
@@ -12,10 +12,10 @@ import {
 } from '../../shared/storage/redis-blob-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 
-/** Bytes of one outer step, once through: each kind goes into Redis and comes out again. */
+/** Bytes of one outer step in one direction: each kind is written to Redis and read again. */
 export interface StepTraffic {
   readonly jobCount: number;
-  /** Rows of all row packs: a row that several jobs touch travels with each. */
+  /** Rows of all row packs: a row that several jobs touch is sent with each. */
   readonly rowsTouched: number;
   readonly denseByteCount: number;
   readonly rowPackByteCount: number;
@@ -24,7 +24,7 @@ export interface StepTraffic {
   readonly jobRecordByteCount: number;
   /** Results as JSON; their length varies with the digits of the compute time. */
   readonly resultRecordByteCount: number;
-  /** Of Redis itself, everybody's commands included. */
+  /** Counters of Redis itself, including the commands of all clients. */
   readonly redisInputByteCount: number;
   readonly redisOutputByteCount: number;
 }
@@ -70,7 +70,7 @@ export function trafficMeter(
   };
 }
 
-/** Tells dense variables from row packs by the arrays of the step's orders. */
+/** Distinguishes dense variables from row packs by the arrays of the step's orders. */
 class DirectedBlobStore implements BlobStore {
   readonly #inner: RedisBlobStore;
   #dense = new Set<Uint8Array>();
@@ -98,7 +98,7 @@ class DirectedBlobStore implements BlobStore {
   }
 
   async put(bytes: Uint8Array): Promise<BlobRef> {
-    // Puts run side by side, so the inner store's counter cannot tell one from another.
+    // Puts run concurrently, so the inner store's counter cannot distinguish them.
     if (this.#dense.has(bytes)) this.#denseByteCount += bytes.byteLength;
     else this.#rowPackByteCount += bytes.byteLength;
     return this.#inner.put(bytes);

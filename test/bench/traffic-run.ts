@@ -1,4 +1,6 @@
-/** One metered training run: a Redis, two worker processes and checkpoints, as `qianmo train` has. */
+/**
+ * One metered training run: a Redis, two worker processes and checkpoints, as in `qianmo train`.
+ */
 
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -20,14 +22,14 @@ import { trafficMeter, type StepTraffic } from './traffic-meter.js';
 export interface RunTraffic {
   readonly name: string;
   readonly tableRowCount: number;
-  /** Of a table: its factors and its linear weight. */
+  /** Columns of a table: its factors and its linear weight. */
   readonly rowByteCount: number;
   readonly adgroupCount: number;
   readonly tasksPerOuterStep: number;
   readonly workerCount: number;
   readonly seconds: number;
   readonly retriedJobCount: number;
-  /** By outer step; equal losses mean that the runs computed the same. */
+  /** By outer step; equal losses mean that the runs gave the same results. */
   readonly queryLosses: readonly number[];
   readonly steps: readonly StepTraffic[];
 }
@@ -105,7 +107,7 @@ export async function meteredRun(
   }
 }
 
-/** A copy whose table of the feature has twice the rows and whose ids are the same. */
+/** A copy in which the feature's table has twice the rows and the ids are the same. */
 export async function storeWithDoubledTable(store: string, copy: string): Promise<void> {
   await cp(store, copy, { recursive: true });
   const path = join(copy, MANIFEST_FILE);

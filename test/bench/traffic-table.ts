@@ -27,7 +27,7 @@ function redisByteCount(step: StepTraffic): number {
   return step.redisInputByteCount + step.redisOutputByteCount;
 }
 
-/** Steps after the first, in which every connection also loads the queue's scripts. */
+/** Steps after the first. In the first, every connection also loads the queue's scripts. */
 function usualSteps(run: RunTraffic): readonly StepTraffic[] {
   return run.steps.slice(1);
 }
@@ -40,7 +40,7 @@ export function rowBytesFit(run: RunTraffic): LineFit {
 }
 
 /**
- * What is left for each job of a step without dense variables (in once, out to each worker), their
+ * The remainder for each job of a step without dense variables (in once, out to each worker), their
  * gradients (in and out for each job) and rows (as pack and as gradient, in and out).
  */
 function restByteCountPerJob(run: RunTraffic, step: StepTraffic): number {
@@ -50,7 +50,10 @@ function restByteCountPerJob(run: RunTraffic, step: StepTraffic): number {
   return (redisByteCount(step) - known) / jobCount;
 }
 
-/** What two runs that touch the same rows must have in common, and how far Redis' totals differ. */
+/**
+ * The equalities that two runs with the same touched rows must satisfy, and how far Redis' totals
+ * differ.
+ */
 export function compared(single: RunTraffic, doubled: RunTraffic): Record<string, unknown> {
   const same = (value: (step: StepTraffic) => number): boolean =>
     single.steps.length === doubled.steps.length &&
@@ -141,7 +144,7 @@ export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): 
   ].join('\n');
 }
 
-/** The two claims, in words, with the numbers that bear them. */
+/** The two claims in words, with the supporting numbers. */
 export function trafficVerdict(
   [single, doubled]: readonly [RunTraffic, RunTraffic],
   fit: LineFit,

@@ -1,4 +1,6 @@
-/** What every blob store promises, on each implementation: memory, over objects, a real Redis. */
+/**
+ * The contract of every blob store, run on each implementation: memory, over objects, a real Redis.
+ */
 
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -39,7 +41,7 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
   });
 
   it.each([0, 1, REDIS_BLOB_PIECE_BYTE_COUNT, 2 * REDIS_BLOB_PIECE_BYTE_COUNT + 1])(
-    'carries %i bytes',
+    'stores %i bytes',
     async (byteCount) => {
       const bytes = patternOf(byteCount);
       const ref = await store.put(bytes);
@@ -48,19 +50,19 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     },
   );
 
-  it('puts a view into a larger buffer without its surroundings', async () => {
+  it('puts a view into a larger buffer without the surrounding bytes', async () => {
     const ref = await store.put(Uint8Array.of(9, 1, 2, 9).subarray(1, 3));
     expect([...(await store.get(ref))]).toEqual([1, 2]);
   });
 
-  it('takes the reference of bytes that were hashed before', async () => {
+  it('accepts the reference of bytes that were hashed earlier', async () => {
     const bytes = patternOf(300);
     const ref = blobRefOf(bytes);
     expect(await store.put(bytes, ref)).toEqual(ref);
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
   });
 
-  it('writes the same bytes once and counts what moved', async () => {
+  it('writes the same bytes once and counts what was transferred', async () => {
     const bytes = patternOf(500);
     const ref = await store.put(bytes);
     await store.put(bytes.slice());
@@ -78,7 +80,7 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     expect(Buffer.compare(await store.get(ref), patternOf(10))).toBe(0);
   });
 
-  it('says which blob is missing', async () => {
+  it('reports which blob is missing', async () => {
     const ref = blobRefOf(patternOf(10));
     expect(await store.has(ref)).toBe(false);
     const failure: unknown = await store.get(ref).catch((error: unknown) => error);
@@ -86,7 +88,7 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     expect(failure).toMatchObject({ ref });
   });
 
-  it('deletes, also what is not there, and takes the blob again', async () => {
+  it('deletes blobs, including missing ones, and accepts the blob again', async () => {
     const bytes = patternOf(10);
     const ref = await store.put(bytes);
     await store.delete(ref);
@@ -97,7 +99,7 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     expect(await store.has(ref)).toBe(true);
   });
 
-  it('takes the same blob from many at once', async () => {
+  it('accepts the same blob from many writers at once', async () => {
     const bytes = patternOf(REDIS_BLOB_PIECE_BYTE_COUNT + 5);
     const refs = await Promise.all(Array.from({ length: 6 }, () => store.put(bytes)));
     expect(new Set(refs.map((ref) => ref.sha256)).size).toBe(1);
@@ -112,7 +114,7 @@ describe('blob store in memory', () => {
 describe('blob store over objects', () => {
   conformanceSuite(() => Promise.resolve(new ObjectBlobStore(new MemoryObjectStore())));
 
-  it('refuses bytes that are not those of the reference, saying which', async () => {
+  it('refuses bytes that do not match the reference, and names it', async () => {
     const objects = new MemoryObjectStore();
     const store = new ObjectBlobStore(objects);
     const ref = await store.put(patternOf(10));
@@ -123,7 +125,7 @@ describe('blob store over objects', () => {
     });
   });
 
-  it('putVerified restores what something else had overwritten', async () => {
+  it('putVerified restores a blob that something else has overwritten', async () => {
     const objects = new MemoryObjectStore();
     const store = new ObjectBlobStore(objects);
     const bytes = patternOf(10);
@@ -135,7 +137,7 @@ describe('blob store over objects', () => {
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
   });
 
-  it('putVerified does not call written what does not stay', async () => {
+  it('putVerified does not report success for a blob that does not persist', async () => {
     class Forgetful extends MemoryObjectStore {
       override get(): Promise<null> {
         return Promise.resolve(null);
@@ -209,7 +211,7 @@ describe('blob store in Redis', () => {
   it.each([
     ['changed', patternOf(64, 1)],
     ['shorter', patternOf(63)],
-  ])('refuses a %s blob once and takes the right one after that', async (_, spoilt) => {
+  ])('refuses a %s blob once and accepts the right one after that', async (_, spoilt) => {
     const store = open();
     const bytes = patternOf(64);
     const ref = await store.put(bytes);
@@ -220,7 +222,7 @@ describe('blob store in Redis', () => {
     expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
   });
 
-  it('refuses a blob beyond the limit, on both ways, before moving any of it', async () => {
+  it('refuses a blob beyond the limit, in both directions, before transferring any of it', async () => {
     const store = open({ blobByteCountMax: 63 });
     const expected = { kind: 'usage', report: { expected: 'at most 63 bytes', found: '64 bytes' } };
     await expect(store.put(patternOf(64))).rejects.toMatchObject(expected);
@@ -228,7 +230,7 @@ describe('blob store in Redis', () => {
     expect(store.bytesWritten).toBe(0);
   });
 
-  it('says that Redis is out of memory', async () => {
+  it('reports that Redis is out of memory', async () => {
     await redis.flushdb();
     const used = /used_memory:(\d+)/.exec(await redis.info('memory'))?.[1];
     await redis.config('SET', 'maxmemory', String(Number(used) + 1_000_000));
@@ -245,7 +247,7 @@ describe('blob store in Redis', () => {
     }
   });
 
-  it('says that Redis is gone, and works again when it is back', async () => {
+  it('reports that Redis is unreachable, and works again when it is back', async () => {
     const store = open();
     const ref = await store.put(patternOf(64));
     await server.stop();

@@ -1,6 +1,6 @@
 /**
- * What every dispatcher must do, run on each implementation. The factory connects a dispatcher to
- * the given executor (in reach, or behind a queue and a worker) for one test.
+ * The contract of every dispatcher, run on each implementation. For each test, the factory connects
+ * a dispatcher to the given executor, either directly or through a queue and a worker.
  */
 
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
@@ -19,7 +19,7 @@ import { blobRefOf } from '../../shared/storage/blob-store.js';
 
 interface DispatcherUnderTest {
   readonly dispatcher: Dispatcher;
-  /** Ends everything the factory started, the dispatcher included. */
+  /** Ends everything the factory started, including the dispatcher. */
   close(): Promise<void>;
 }
 
@@ -31,7 +31,7 @@ export type DispatcherFactory = (
 const ATTEMPTS_MAX = 3;
 let runCount = 0;
 
-/** Orders of a run of their own, with distinct row packs and one dense array. */
+/** Orders of a new run, with distinct row packs and one dense array. */
 export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
   runCount += 1;
   const runId = `conformance-${process.pid}-${runCount}`;
@@ -171,7 +171,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('hands what a run has frozen to every job of every outer step', async () => {
+    it("passes a run's frozen inputs to every job of every outer step", async () => {
       const executor = executorForTest((input) => ({
         ...outputOf(input),
         output: Uint8Array.of(...(input.frozen ?? []), input.job.jobIndex),
@@ -198,13 +198,13 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('has nothing to do without orders', async () => {
+    it('does nothing without orders', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {
         expect(await collected(dispatcher.run([], admitAll, noAbort()))).toEqual([]);
       });
     });
 
-    it('serves one outer step after the other', async () => {
+    it('serves consecutive outer steps', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {
         for (const outerStep of [0, 1, 2]) {
           const results = await collected(
@@ -215,7 +215,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('tries a job again whose result was refused, and counts the refusal', async () => {
+    it('retries a job whose result was refused, and counts the refusal', async () => {
       const executor = executorForTest();
       await withDispatcher(executor, async (dispatcher) => {
         let refusals = 0;
@@ -232,7 +232,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
     });
 
     it.each([Number.NaN, Number.POSITIVE_INFINITY])(
-      'delivers a loss of %s as one that is not finite',
+      'reports a loss of %s as not finite',
       async (loss) => {
         const executor = executorForTest((input) => ({
           ...outputOf(input),
@@ -259,7 +259,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('tries again after a transient error', async () => {
+    it('retries after a transient error', async () => {
       const failedOnce = new Set<number>();
       const executor = executorForTest((input) => {
         if (failedOnce.has(input.job.jobIndex)) return outputOf(input);
@@ -285,7 +285,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('does not try again what can never succeed', async () => {
+    it('does not retry a permanent failure', async () => {
       const executor = executorForTest(() => {
         throw new QianmoError({ kind: 'data', what: 'the store is another one' });
       });
@@ -296,7 +296,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('is interrupted by a signal that was aborted before', async () => {
+    it('is interrupted by a signal that was already aborted', async () => {
       const executor = executorForTest();
       await withDispatcher(executor, async (dispatcher) => {
         const run = dispatcher.run(ordersForTest(2), admitAll, AbortSignal.abort());
@@ -304,7 +304,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
       });
     });
 
-    it('is interrupted while a job computes, without waiting for it', async () => {
+    it('is interrupted during the computation of a job, without waiting for it', async () => {
       const abort = new AbortController();
       let release = (): void => undefined;
       const released = new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-/** The behaviour of every job queue, run on each implementation. */
+/** The contract of every job queue, run on each implementation. */
 
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../shared/base/clock.js';
@@ -14,11 +14,11 @@ import { ordersForTest } from './dispatcher.js';
 
 export interface JobQueueUnderTest {
   readonly queue: JobQueue;
-  /** The clock that the test's own waits go by. */
+  /** The clock used by the waits of the test itself. */
   readonly clock: Clock;
-  /** Runs the test; a simulation moves its time meanwhile. */
+  /** Runs the test. A simulation advances its time meanwhile. */
   run(test: () => Promise<void>): Promise<void>;
-  /** Lets the lock of a job end, as if its holder had been silent for long enough. */
+  /** Expires the lock of a job, as if its holder had been silent for long enough. */
   endLock(jobId: string): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ function resultOf(jobIndex: number): JobResult {
   };
 }
 
-/** The queue of one test, with a producer and as many consumers as it asks for. */
+/** The queue of one test, with a producer and any number of consumers. */
 class Scene {
   readonly producer: JobProducer;
   readonly #underTest: JobQueueUnderTest;
@@ -58,7 +58,7 @@ class Scene {
     return made;
   }
 
-  /** Adds jobs `a`, `b` and so on, to be taken at once. */
+  /** Adds jobs `a`, `b` and so on, available immediately. */
   async add(...jobIds: string[]): Promise<void> {
     await this.producer.add(
       jobIds.map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex), delayMs: 0 })),
@@ -82,7 +82,7 @@ class Scene {
   }
 }
 
-/** Waits until a job can be taken, however often a wait ends without one. */
+/** Waits until a job can be taken, retrying each wait that ends without one. */
 async function taken(consumer: JobConsumer): Promise<TakenJob> {
   for (;;) {
     const job = await consumer.take({ wait: true });
@@ -122,7 +122,7 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
 type Test = (title: string, body: (scene: Scene) => Promise<void>) => void;
 
 function describeCarrying(test: Test): void {
-  test('hands over what a job says and what its worker returns', async (scene) => {
+  test('transfers the content of a job and the result of its worker', async (scene) => {
     const consumer = await scene.consumer();
     const woken: string[] = [];
     scene.producer.subscribe((jobId) => woken.push(jobId));
@@ -164,7 +164,7 @@ function describeCarrying(test: Test): void {
     expect(await second.take({ wait: false })).toBeNull();
   });
 
-  test('gives a job that is handed back before those that wait', async (scene) => {
+  test('delivers a returned job before waiting ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a', 'b');
     const job = await taken(consumer);
@@ -173,7 +173,7 @@ function describeCarrying(test: Test): void {
     expect(await takenIds(consumer, 2)).toEqual(['a', 'b']);
   });
 
-  test('wakes a consumer that waits', async (scene) => {
+  test('wakes a waiting consumer', async (scene) => {
     const consumer = await scene.consumer();
     const waiting = taken(consumer);
     await scene.add('late');
@@ -192,7 +192,7 @@ function describeCarrying(test: Test): void {
     expect(await takenIds(consumer, 2)).toEqual(['quick', 'slow']);
   });
 
-  test('leaves a job as it is whose id is added again', async (scene) => {
+  test('leaves a job unchanged when its id is added again', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a');
     await scene.producer.add([{ jobId: 'a', job: jobOf(9), delayMs: 0 }]);
@@ -216,7 +216,7 @@ function describeCarrying(test: Test): void {
 }
 
 function describeLocks(test: Test): void {
-  test('extends the locks that hold and names those that are lost', async (scene) => {
+  test('extends valid locks and names lost ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('kept', 'done', 'lost');
     const kept = await taken(consumer);
@@ -232,7 +232,7 @@ function describeLocks(test: Test): void {
     expect(await scene.producer.read('lost')).toEqual({ state: 'open' });
   });
 
-  test('ends a holding once', async (scene) => {
+  test('ends a hold only once', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a');
     const job = await taken(consumer);
@@ -241,7 +241,7 @@ function describeLocks(test: Test): void {
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
   });
 
-  test('gives the job of a dead worker to another, before those that wait', async (scene) => {
+  test('gives the job of a dead worker to another, before waiting jobs', async (scene) => {
     const dead = await scene.consumer('dead');
     const other = await scene.consumer('other');
     await scene.add('a', 'b');
@@ -256,7 +256,7 @@ function describeLocks(test: Test): void {
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
   });
 
-  test('fails a delivery that stalls twice when it is taken next', async (scene) => {
+  test('fails a delivery that stalls twice when it is next taken', async (scene) => {
     const consumer = await scene.consumer('last');
     const woken: string[] = [];
     scene.producer.subscribe((jobId) => woken.push(jobId));
@@ -276,7 +276,7 @@ function describeLocks(test: Test): void {
 }
 
 function describeRemoving(test: Test): void {
-  test('removes what waits and leaves what is held', async (scene) => {
+  test('removes waiting jobs and leaves held ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'waiting');
     await scene.producer.add([{ jobId: 'later', job: jobOf(2), delayMs: 60_000 }]);
@@ -306,10 +306,10 @@ function describeRemoving(test: Test): void {
 }
 
 function describeConnections(test: Test): void {
-  test('names the connected workers to both ends', async (scene) => {
+  test('names the connected workers at both ends', async (scene) => {
     expect(await scene.producer.workerNames()).toEqual([]);
     const [a, b] = [await scene.consumer('a'), await scene.consumer('b')];
-    // A consumer is seen once the server has its connection.
+    // A consumer becomes visible once the server has its connection.
     await scene.until(async () => (await scene.producer.workerNames()).length === 2);
     expect((await scene.producer.workerNames()).sort()).toEqual(['a', 'b']);
     expect((await a.workerNames()).sort()).toEqual(['a', 'b']);
@@ -318,7 +318,7 @@ function describeConnections(test: Test): void {
     expect(await scene.producer.workerNames()).toEqual(['b']);
   });
 
-  test('keeps the job of a consumer that closes until its lock ends', async (scene) => {
+  test('keeps the job of a consumer that closes until its lock expires', async (scene) => {
     const [closing, other] = [await scene.consumer('closing'), await scene.consumer('other')];
     await scene.add('a');
     await taken(closing);
@@ -328,7 +328,7 @@ function describeConnections(test: Test): void {
     expect((await taken(other)).jobId).toBe('a');
   });
 
-  test('ends a wait when told to, and takes nothing afterwards', async (scene) => {
+  test('ends a wait on request, and takes nothing afterwards', async (scene) => {
     const consumer = await scene.consumer();
     const waiting = consumer.take({ wait: true });
     await consumer.stopWaiting();
@@ -338,7 +338,7 @@ function describeConnections(test: Test): void {
     expect(await scene.producer.read('a')).toEqual({ state: 'open' });
   });
 
-  test('wakes those who listen, until they stop', async (scene) => {
+  test('wakes listeners until they stop', async (scene) => {
     const consumer = await scene.consumer();
     const [first, second]: string[][] = [[], []];
     const unsubscribe = scene.producer.subscribe((jobId) => first!.push(jobId));
@@ -352,7 +352,7 @@ function describeConnections(test: Test): void {
     expect([first, second]).toEqual([['a'], ['a', 'b']]);
   });
 
-  test('keeps blobs for both ends', async (scene) => {
+  test('stores blobs for both ends', async (scene) => {
     const consumer = await scene.consumer();
     const bytes = Uint8Array.of(1, 2, 3);
     const put = await scene.producer.blobs(BLOB_LIMITS).put(bytes);

@@ -1,4 +1,7 @@
-/** What every meta-optimizer must do: find minima, treat full rows like dense, resume from state. */
+/**
+ * The contract of every meta-optimizer: it finds minima, treats full rows like dense variables, and
+ * resumes from its state.
+ */
 
 import { describe, expect, it } from 'vitest';
 import {
@@ -68,13 +71,13 @@ describe.each(Object.entries(optimizers))('%s', (_name, config) => {
       }
       for (const [index, expected] of problem.minimum.entries()) {
         expect(xOf(state)[index]).toBeCloseTo(expected, 2);
-        // Lazy rows are dense when every row is touched.
+        // Lazy rows equal dense variables when every row is touched.
         expect(tOf(state)[index]).toBe(xOf(state)[index]);
       }
     },
   );
 
-  it('goes on from a copy of its state as if nothing had happened', () => {
+  it('continues from a copy of its state without a difference', () => {
     const optimizer = optimizerOf(config, 20);
     const stream = randomStream(3, 'optimizer test');
     const steps = Array.from({ length: 20 }, () => {
@@ -94,7 +97,7 @@ describe.each(Object.entries(optimizers))('%s', (_name, config) => {
     expect(resumed).toEqual(straight);
   });
 
-  it('moves no row that was not touched', () => {
+  it('does not move untouched rows', () => {
     const optimizer = optimizerOf({ ...config, weightDecay: 0.5 }, 20);
     let state = started(optimizer, [1], [5, 4, 3]);
     for (let step = 0; step < 5; step += 1)

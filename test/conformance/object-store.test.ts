@@ -1,4 +1,7 @@
-/** What every object store promises, on each implementation: memory, a folder, a real S3 server. */
+/**
+ * The contract of every object store, run on each implementation: memory, a folder, a real S3
+ * server.
+ */
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -38,7 +41,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(found!.etag).toBe(etag);
   });
 
-  it('has nothing under a key never written, beside, above and below one that is', async () => {
+  it('has nothing under a key that was never written, next to, above or below an existing one', async () => {
     await store.put('a/b', text('x'), ALWAYS);
     expect(await store.get('a/c')).toBeNull();
     expect(await store.get('a')).toBeNull();
@@ -61,12 +64,12 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect([...(await store.get('own'))!.bytes]).toEqual([1, 2, 3]);
   });
 
-  it('puts a view into a larger buffer without its surroundings', async () => {
+  it('puts a view into a larger buffer without the surrounding bytes', async () => {
     await store.put('view', Uint8Array.of(7, 1, 2, 7).subarray(1, 3), ALWAYS);
     expect([...(await store.get('view'))!.bytes]).toEqual([1, 2]);
   });
 
-  it('absent: writes once and never over what is there', async () => {
+  it('absent: writes once and never over an existing object', async () => {
     expect(await store.put('k', text('first'), ABSENT)).not.toBeNull();
     expect(await store.put('k', text('second'), ABSENT)).toBeNull();
     expect(await textAt('k')).toBe('first');
@@ -79,7 +82,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.put('k', text('second'), ABSENT)).not.toBeNull();
   });
 
-  it('unchanged: replaces the version named and refuses an older one', async () => {
+  it('unchanged: replaces the named version and refuses an older one', async () => {
     const first = (await store.put('k', text('first'), ALWAYS))!;
     const second = await store.put('k', text('second'), unchanged(first));
     expect(second).not.toBeNull();
@@ -88,7 +91,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.put('k', text('third'), unchanged(second!))).not.toBeNull();
   });
 
-  it('unchanged: refuses where nothing is there', async () => {
+  it('unchanged: refuses when there is no object', async () => {
     const etag = (await store.put('k', text('first'), ALWAYS))!;
     await store.delete('k');
     expect(await store.put('k', text('second'), unchanged(etag))).toBeNull();
@@ -104,17 +107,17 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.list('nothing/')).toEqual([]);
   });
 
-  it('deletes what is not there without complaint', async () => {
+  it('deletes a missing object without an error', async () => {
     await store.delete('never/was');
     expect(await store.list('')).toEqual([]);
   });
 
-  it('refuses keys that leave the store or do not mean the same everywhere', async () => {
+  it('refuses keys that leave the store or differ in meaning between stores', async () => {
     for (const key of ['', '/a', 'a/', '../a', 'a/../b', 'a//b', '.hidden', 'a b', 'ä'])
       await expect(store.put(key, text('x'), ALWAYS)).rejects.toThrow('is not a key');
   });
 
-  it('absent: exactly one of many at once wins, and its bytes are there', async () => {
+  it('absent: exactly one of many concurrent writers wins, and its bytes are stored', async () => {
     const contents = Array.from({ length: 24 }, (_, index) => `writer ${index}`);
     const etags = await Promise.all(contents.map((c) => store.put('race', text(c), ABSENT)));
     const winners = contents.filter((_, index) => etags[index] !== null);
@@ -122,7 +125,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await textAt('race')).toBe(winners[0]);
   });
 
-  it('unchanged: exactly one of many at once wins, round after round', async () => {
+  it('unchanged: exactly one of many concurrent writers wins, every time', async () => {
     let etag = (await store.put('race', text('start'), ALWAYS))!;
     for (let round = 0; round < 4; round += 1) {
       const contents = Array.from({ length: 12 }, (_, index) => `round ${round} writer ${index}`);
@@ -135,7 +138,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     }
   });
 
-  it('never loses an increment of a counter that many raise', async () => {
+  it('never loses an increment of a counter with many writers', async () => {
     await store.put('counter', text('0'), ABSENT);
     const raise = async (): Promise<void> => {
       for (;;) {
@@ -148,7 +151,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await textAt('counter')).toBe('10');
   });
 
-  it('carries objects beyond the limit of a single upload, conditions included', async () => {
+  it('stores objects beyond the limit of a single upload, including conditional puts', async () => {
     const large = new Uint8Array(9 * 1024 * 1024).fill(7);
     large[large.length - 1] = 1;
     const etag = await store.put('large', large, ABSENT);
@@ -162,7 +165,7 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.put('large', large, unchanged(etag!))).not.toBeNull();
   });
 
-  it('is found to honour conditional writes, leaving nothing behind', async () => {
+  it('is recognised as honouring conditional writes, leaving nothing behind', async () => {
     expect(await probeConditionalWrites(store)).toBe(true);
     expect(await store.list('')).toEqual([]);
   });
@@ -186,7 +189,7 @@ describe('object store in a folder', () => {
     );
   });
 
-  it('leaves neither locks nor half-written files behind', async () => {
+  it('leaves neither locks nor partial files behind', async () => {
     for (const name of await readdir(folder.path))
       for (const hidden of ['.locks', '.incoming'])
         expect(await readdir(join(folder.path, name, hidden)).catch(() => [])).toEqual([]);
@@ -208,14 +211,14 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
     return Promise.resolve(open('conformance', `store-${storeCount}/deep`));
   });
 
-  it('keeps prefixes apart', async () => {
+  it('keeps prefixes separate', async () => {
     const [one, other] = [open('conformance', 'apart'), open('conformance', 'apart2')];
     await one.put('k', text('one'), ALWAYS);
     expect(await other.get('k')).toBeNull();
     expect(await other.list('')).toEqual([]);
   });
 
-  it('streams an object to a file, or says that there is none', async () => {
+  it('streams an object to a file, or reports that it does not exist', async () => {
     const folder = await temporaryFolder();
     try {
       const store = open('conformance', 'download');
@@ -231,7 +234,7 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
     }
   });
 
-  it('says that the bucket is missing, also on a conditional write', async () => {
+  it('reports that the bucket is missing, also on a conditional write', async () => {
     const store = open('no-such-bucket', 'x');
     const expected = {
       kind: 'environment',
@@ -243,7 +246,7 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
     await expect(store.list('')).rejects.toMatchObject(expected);
   });
 
-  it('says that the credentials are wrong', async () => {
+  it('reports that the credentials are wrong', async () => {
     for (const credentials of [
       { accessKeyId: 'nobody', secretAccessKey: 'nothing' },
       { ...s3.options.credentials!, secretAccessKey: 'wrong' },
@@ -256,7 +259,7 @@ describe.skipIf(!canStartS3)(`object store on an S3 server${S3_SUITE_SUFFIX}`, (
       });
   });
 
-  it('says that the store cannot be reached', async () => {
+  it('reports that the store cannot be reached', async () => {
     const endpoint = 'http://127.0.0.1:9';
     await expect(
       open('conformance', 'x', { ...s3.options, endpoint }).get('k'),
@@ -278,7 +281,7 @@ describe('stores that ignore conditions', () => {
       return super.put(key, bytes, condition.kind === this.#ignored ? ALWAYS : condition);
     }
   }
-  it.each(['absent', 'unchanged'] as const)('are found out when they ignore %s', async (kind) => {
+  it.each(['absent', 'unchanged'] as const)('are detected when they ignore %s', async (kind) => {
     const store = new Careless(kind);
     expect(await probeConditionalWrites(store)).toBe(false);
     expect(await store.list('')).toEqual([]);

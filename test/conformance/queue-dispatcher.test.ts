@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => redis.close());
 
-/** The dispatcher over a queue of its own, which one worker serves. */
+/** The dispatcher over its own queue, served by one worker. */
 function overQueue(queueOf: (prefix: string) => JobQueue): DispatcherFactory {
   return async (executor, { attemptsMax }) => {
     queueCount += 1;

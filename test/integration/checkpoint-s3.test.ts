@@ -24,7 +24,7 @@ describe.skipIf(!canStartS3)(`checkpoints on an S3 server${S3_SUITE_SUFFIX}`, ()
   const storeAt = (prefix: string): ObjectStore =>
     new S3ObjectStore({ ...s3.options, bucket: 'checkpoints', prefix });
 
-  it('resume bit for bit, keep the newest, and name themselves by address', async () => {
+  it('resume bit for bit, keep the newest, and report their addresses', async () => {
     const writer = checkpointsIn(storeAt('resume'), { kept: 2 });
     let address = '';
     for (let outerStep = 1; outerStep <= 4; outerStep += 1)
@@ -52,7 +52,7 @@ describe.skipIf(!canStartS3)(`checkpoints on an S3 server${S3_SUITE_SUFFIX}`, ()
     expect(reader.warnings).toHaveLength(2);
   });
 
-  it('let exactly one of several coordinators go on', async () => {
+  it('let exactly one of several coordinators continue', async () => {
     const first = checkpointsIn(storeAt('race'));
     await first.write(tinyState(spec, 1));
     const rivals = Array.from({ length: 4 }, () => checkpointsIn(storeAt('race')));

@@ -1,4 +1,4 @@
-/** The npm package, installed in an empty folder: what it holds, and that it sets itself up. */
+/** The npm package, installed in an empty folder: its contents, and its setup on first use. */
 
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import {
 } from '../fixtures/commands/installed-package.js';
 
 const TARBALL_BYTE_COUNT_MAX = 4_000_000;
-/** Compiles when the types are those of the library, and not `any`. */
+/** Compiles when the types are those of the library and not `any`. */
 const PROGRAM = `
 import { check, evaluate, prepare, train } from 'qianmo';
 
@@ -29,12 +29,12 @@ const name = `the installed package${noRegistry === '' ? '' : ` (${noRegistry})`
 describe.skipIf(noRegistry !== '')(name, () => {
   let installed: InstalledPackage;
   beforeAll(async () => {
-    // The downloads of TensorFlow and Redis are those that the checkout has made.
+    // The downloads of TensorFlow and Redis come from the cache of the checkout.
     installed = await installPackage(dirname(cacheRoot()));
   });
   afterAll(() => installed.remove());
 
-  it('holds what runs, and no tests, results or sources', () => {
+  it('contains the runtime, and no tests, results or sources', () => {
     const { packedFiles, tarballByteCount } = installed;
     expect(packedFiles).toContain('dist/infra/cli/main.js');
     expect(packedFiles).toContain('infra/bin/qianmo.mjs');
@@ -43,14 +43,14 @@ describe.skipIf(noRegistry !== '')(name, () => {
     expect(tarballByteCount).toBeLessThan(TARBALL_BYTE_COUNT_MAX);
   });
 
-  it('prints its version without setting anything up', async () => {
+  it('prints its version without any setup', async () => {
     const { stdout, stderr } = await installed.qianmo('version');
     expect(stdout).toMatch(/^qianmo \d+\.\d+\.\d+\n$/);
     expect(stderr).not.toContain('setting up');
     expect(existsSync(join(installed.folder, 'node_modules/qianmo/dist/node_modules'))).toBe(false);
   });
 
-  it('sets itself up at the first use, and once', async () => {
+  it('sets itself up on first use, and only once', async () => {
     const first = await installed.qianmo('check');
     expect(first.stderr).toContain('setting up');
     expect(first.stdout).toMatch(

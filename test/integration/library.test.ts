@@ -1,4 +1,7 @@
-/** qianmo as a library: what its functions return, and what they leave of the process that calls. */
+/**
+ * qianmo as a library: the return values of its functions, and their effects on the calling
+ * process.
+ */
 
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -26,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(() => folder.remove());
 
-/** A run on the store of all runs, its places absolute. */
+/** A run on the shared store, with absolute paths. */
 function configOf(name: string) {
   const { data, ...run } = smallRun(name, OUTER_STEPS);
   const at = (file: string): string => join(folder.path, file);
@@ -38,7 +41,7 @@ function configOf(name: string) {
   };
 }
 
-/** Everything of this process that a library must leave as it was. */
+/** Everything in this process that a library must leave unchanged. */
 function stateOfProcess(): unknown {
   return {
     environment: { ...process.env },
@@ -49,7 +52,7 @@ function stateOfProcess(): unknown {
 }
 
 describe('the library', () => {
-  test('trains and evaluates a config object, prints nothing and leaves nothing', async () => {
+  test('trains and evaluates a config object, prints nothing and leaves nothing behind', async () => {
     const before = stateOfProcess();
     const written = [process.stdout, process.stderr].map((stream) =>
       vi.spyOn(stream, 'write').mockReturnValue(true),
@@ -76,7 +79,7 @@ describe('the library', () => {
     expect(Object.isFrozen(config.data)).toBe(false);
   });
 
-  test('tells the events of a run in order, and keeps them in its output', async () => {
+  test('reports the events of a run in order, and keeps them in its output', async () => {
     const told: StampedEvent[] = [];
     const training = library.train(
       { config: configOf('events'), inProcess: true },
@@ -102,7 +105,7 @@ describe('the library', () => {
     expect(logged.map(({ kind }) => kind)).toContain('run-finished');
   });
 
-  test('stops when the signal aborts; a resume ends where an undisturbed run does', async () => {
+  test('stops when the signal aborts; a resume ends like an undisturbed run', async () => {
     const undisturbed = await library.train({ config: configOf('undisturbed'), inProcess: true });
     const stop = new AbortController();
     const config = configOf('stopped');
@@ -120,7 +123,7 @@ describe('the library', () => {
     expect(resumed.digest).toBe(undisturbed.digest);
   });
 
-  test('carries two runs at once in one process', async () => {
+  test('runs two runs at once in one process', async () => {
     const alone = await library.train({ config: configOf('alone'), inProcess: true });
     const both = await Promise.all(
       ['first', 'second'].map((name) => library.train({ config: configOf(name), inProcess: true })),
@@ -129,7 +132,7 @@ describe('the library', () => {
     for (const { digest } of both) expect(digest).toBe(alone.digest);
   });
 
-  test('keeps the workers of an open run from call to call, one call at a time', async () => {
+  test('keeps the workers of an open run between calls, one call at a time', async () => {
     const before = stateOfProcess();
     const started: StampedEvent[] = [];
     const run = await library.openRun(
@@ -147,7 +150,7 @@ describe('the library', () => {
     expect(stateOfProcess()).toEqual(before);
   });
 
-  test('refuses options and fields that it does not know, and starts nothing', async () => {
+  test('refuses unknown options and fields, and starts nothing', async () => {
     const misspelt = { config: configOf('refused'), worker: 2 };
     await expect(library.train(misspelt)).rejects.toMatchObject({
       kind: 'usage',

@@ -1,6 +1,6 @@
-// Where adgroups of one circle have one click rate, and each has a single support row, what can be known
-// of a held-out adgroup is known by its neighbours. Whole training and prediction in process. Seen to fail:
-// merged preferences of 0.
+// Adgroups of one circle have one click rate, and each has a single support row, so a held-out
+// adgroup can only be predicted from its neighbours. Whole training and prediction run in process.
+// Seen to fail: merged preferences of 0.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { predictLogits } from '../../coordinator/evaluation/predict-logits.js';
@@ -15,16 +15,16 @@ import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 
 const CIRCLE_COUNT = 60;
-/** Of a circle, the last of them held out. */
+/** Tasks of a circle; the last of them is held out. */
 const TASKS_PER_CIRCLE = 6;
 const QUERY_ROW_COUNT = 20;
 const CLICK_RATES = [0.5, 0.05] as const;
 
-/** Logloss of one who knows the rate of each circle. */
+/** Logloss of a predictor that knows the rate of each circle. */
 const entropies = CLICK_RATES.map((q) => -q * Math.log(q) - (1 - q) * Math.log(1 - q));
 const KNOWN_LOGLOSS = (entropies[0]! + entropies[1]!) / 2;
 
-/** category0 is the user, of whom each circle has one. */
+/** category0 is the user; each circle has one. */
 function circles(): TaskStore {
   const taskCount = CIRCLE_COUNT * TASKS_PER_CIRCLE;
   const plain = tinyTaskStore({
@@ -65,7 +65,7 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-/** Of the query rows of held-out tasks. */
+/** Logloss on the query rows of held-out tasks. */
 async function heldOutLogloss(settings: object): Promise<number> {
   const config = logisticConfig(
     {
@@ -105,7 +105,7 @@ async function heldOutLogloss(settings: object): Promise<number> {
   return sum / (heldOut.length * QUERY_ROW_COUNT);
 }
 
-test('what neighbours know is learned from them', async () => {
+test('the knowledge of neighbours is learned from them', async () => {
   const alone = await heldOutLogloss({});
   const beside = await heldOutLogloss({ neighbours: { feature: 'category0' } });
   expect(beside - KNOWN_LOGLOSS).toBeLessThan(0.6 * (alone - KNOWN_LOGLOSS));

@@ -1,6 +1,6 @@
 /**
- * The example plugin, as a researcher uses it: in process and on workers, refused by a worker that
- * was not started with it, and never changed within a run. Real processes, a real Redis.
+ * The example plugin as a researcher uses it: in process and on workers, refused by a worker that
+ * was started without it, and never changed within a run. Real processes, a real Redis.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -85,7 +85,7 @@ describe('a method from a plugin', () => {
     expect(other).not.toBe(inProcess);
   });
 
-  it('is refused by a worker without it, which leaves the jobs to one that has it', async () => {
+  it('is refused by a worker without it, which leaves the jobs to a worker that has it', async () => {
     const run = await configFor('left-to-others');
     const queue = ['--redis', redis.url];
     const work = ['worker', ...queue, '--prefix', '{left-to-others}'];
@@ -123,7 +123,7 @@ describe('a method from a plugin', () => {
     );
   });
 
-  it('is unknown to a process that was not given it', async () => {
+  it('is unknown to a process that did not load it', async () => {
     await room.refused(['train', 'in-process.yaml', '--in-process', '--resume'], {
       exitCode: 2,
       what: /run config/,

@@ -1,6 +1,6 @@
 /**
- * The promise of the distributed run: whatever computes it and whatever happens on the way, the
- * meta-parameters are the same to the bit. Real processes, a real Redis, the real command.
+ * The main guarantee of a distributed run: whichever processes compute it and whatever faults
+ * occur, the meta-parameters are bit-identical. Real processes, a real Redis, the real command.
  */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -17,9 +17,9 @@ import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 30;
-/** Of the job that a worker computes, the one before and the one ahead. */
+/** The job that a worker computes, the one before and the one ahead. */
 const OUTPUTS_PER_WORKER_MAX = 3;
-/** Printed a few outer steps into the run: faults strike after it. */
+/** Printed a few outer steps into the run; the faults strike after it. */
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
 let folder: string;
@@ -42,7 +42,7 @@ afterAll(async () => {
 
 async function runFile(name: string, departures: object = {}): Promise<string> {
   const path = join(folder, `${name}.yaml`);
-  // JSON is YAML.
+  // JSON is valid YAML.
   await writeFile(path, JSON.stringify({ ...smallRun(name, OUTER_STEPS), ...departures }));
   return path;
 }
@@ -107,7 +107,7 @@ describe('the same digest', () => {
     expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
   });
 
-  it('where tables and layers are frozen, sent whole or by row packs, in process and with 2 workers', async () => {
+  it('with frozen tables and layers, sent whole or by row packs, in process and with 2 workers', async () => {
     const digestWith = async (
       name: string,
       frozenTablesByteCountMax: number,
@@ -169,7 +169,7 @@ describe('the same digest', () => {
     run.signal('SIGKILL');
     const killed = await run.ended;
     expect(killed.signal).toBe('SIGKILL');
-    // Nobody stops the workers of a killed coordinator but they themselves.
+    // Workers of a killed coordinator stop by themselves.
     await gone(workerPids(killed.diagnostics));
     const resumed = await trained('killed-coordinator', '--resume', '--workers', '1');
     expect(digestIn(await resumed.ended)).toBe(undisturbed);
@@ -183,7 +183,7 @@ describe('the same digest', () => {
     expect(stopped.exitCode, stopped.diagnostics).toBe(4);
     expect(stopped.diagnostics).toContain('--resume');
     await gone(workerPids(stopped.diagnostics));
-    // A worker may have put outputs that its coordinator no longer saw: these end by themselves.
+    // A worker may have put outputs that its coordinator did not read; these expire by themselves.
     const left = await redis.client.keys('{interrupted}:blob:*');
     expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
     for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-/** Arrival order must not reach the sum: with cancelling extremes the order would show. */
+/** Arrival order must not affect the sum. With cancelling extremes, the order would show. */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

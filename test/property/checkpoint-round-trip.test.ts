@@ -1,4 +1,4 @@
-/** Any state comes back bit for bit, from any store, whatever the size of the pieces. */
+/** Any state is restored bit for bit, from any store, with any size of the pieces. */
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,9 @@ import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec } from '../fixtures/training-states.js';
 
-/** The canonical NaN only: JavaScript may change a payload whenever it moves one. */
+/**
+ * Only the canonical NaN is used, because JavaScript may change a payload whenever it moves one.
+ */
 const float = fc.oneof(
   fc.float(),
   fc.constantFrom(NaN, -0, 0, 1e-45, -1e-42, 3.4028234663852886e38, Infinity, -Infinity),
@@ -111,14 +113,14 @@ describe('a checkpoint', () => {
   });
   afterAll(() => folder.remove());
 
-  it('gives back any state from memory', async () => {
+  it('restores any state from memory', async () => {
     await fc.assert(
       fc.asyncProperty(cases, (given) => expectRoundTrip(new MemoryObjectStore(), given)),
       { numRuns: 300 },
     );
   });
 
-  it('gives back any state from a folder', async () => {
+  it('restores any state from a folder', async () => {
     let runCount = 0;
     await fc.assert(
       fc.asyncProperty(cases, (given) => {

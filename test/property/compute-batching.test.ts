@@ -1,5 +1,6 @@
-// What a job computes must not depend on which tasks share it, nor leave anything behind. Of neighbours seen
-// to fail: those at another place of the job, lists shorter than a task has places.
+// The result of a job must not depend on the tasks that share it, and the job must leave nothing
+// behind. Seen to fail for neighbours: those at another position of the job, and lists shorter than
+// the number of positions of a task.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -132,9 +133,9 @@ describe.each<[string, JobCase, WorkOf]>([
   });
 });
 
-describe('tasks of one size, which are not padded', () => {
+describe('tasks of equal size, which are not padded', () => {
   const rowCount = 11;
-  /** The rows over and over until there are enough. */
+  /** Repeats the rows until there are enough. */
   const sized = (task: TaskRows): TaskRows => {
     const places = (length: number): number[] =>
       Array.from({ length: rowCount * length }, (_, place) => place % (task.rowCount * length));
@@ -181,7 +182,7 @@ describe('tasks of one size, which are not padded', () => {
   });
 });
 
-test('a giant task of weight 0 beside others changes nothing but padding', async () => {
+test('a giant task of weight 0 next to others changes only the padding', async () => {
   const giant = tinyTaskStore({ ...options, supportRowCountMax: 150, queryRowCountMax: 150 });
   const store = { ...giant, digest: 'with a giant' };
   const largest = [...store.tasks].sort((a, b) => b.queryRowCount - a.queryRowCount)[0]!.taskIndex;
@@ -275,7 +276,7 @@ describe('a job cut into many micro-batches', () => {
     current = own;
     const indices = [4, 0, 7, 1, 2, 9];
     const once = await runJob(executor, own, indices, work, 40);
-    // Other shapes in between, another executor: nothing of that may matter.
+    // Other shapes in between and another executor must not matter.
     await runJob(executor, own, [3, 5, 8, 2, 6, 10], work, 200);
     const other = await createExecutor({ openStore: () => Promise.resolve(own.store) });
     for (const again of [executor, other])
@@ -285,7 +286,7 @@ describe('a job cut into many micro-batches', () => {
   });
 });
 
-test('tasks of which none has rows of the kind leave all gradients at zero', async () => {
+test('tasks without rows of the kind leave all gradients at zero', async () => {
   const store = tinyTaskStore({ ...options, hasEmptySets: true });
   current = jobCaseOf({ ...store, digest: 'no query rows' }, model);
   const found = await runJob(executor, current, [1, 4], gradientWork([0.5, 0.5]));
@@ -329,7 +330,7 @@ test('prediction after 0 steps is the same at any rate', async () => {
   expect(initial!.some((logit) => logit === 0)).toBe(false);
 });
 
-test('many jobs leave no tensor behind, failed ones neither', async () => {
+test('many jobs leave no tensor behind, including failed ones', async () => {
   const { tf } = executor.engine;
   const works: JobWork[] = [
     gradientWork([0.5, 0.5]),

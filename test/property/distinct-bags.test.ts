@@ -1,6 +1,6 @@
-// Bags of many rows: each once, and every row finds its own.
-// Seen to fail: bags told apart by hash alone, members in any order, a row like the one before it by
-// its first member.
+// Bags of many rows: each distinct bag is stored once, and every row finds its own. Seen to fail:
+// bags distinguished by hash alone, members in any order, a row matched to the previous one by its
+// first member.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -12,7 +12,7 @@ import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const bag = fc.array(fc.nat(9), { maxLength: 5 });
 
-test('equal lists of members have one index, others another, in order of first occurrence', () => {
+test('equal lists of members share one index, others get another, in order of first occurrence', () => {
   fc.assert(
     fc.property(fc.array(bag, { maxLength: 400 }), (lists) => {
       const bags = new DistinctBags();
@@ -31,7 +31,7 @@ test('equal lists of members have one index, others another, in order of first o
   );
 });
 
-test('lists whose sums or first members agree are told apart, however many there are', () => {
+test('lists whose sums or first members agree are distinguished, however many there are', () => {
   const bags = new DistinctBags();
   const lists = Array.from({ length: 5_000 }, (_, i) => [i % 7, i, 5_000 - i]);
   expect(lists.map((list) => bags.indexOf(list))).toEqual([...lists.keys()]);
@@ -39,8 +39,8 @@ test('lists whose sums or first members agree are told apart, however many there
   expect(bags.count).toBe(5_000);
 });
 
-test('lists of one hash are told apart', () => {
-  // FNV-1a: the second member makes up for what the first one changes.
+test('lists with the same hash are distinguished', () => {
+  // FNV-1a: the second member cancels the change of the first one.
   const hashOfFirst = (member: number): number => Math.imul(0x811c9dc5 ^ member, 0x01000193);
   const bags = new DistinctBags();
   const lists = Array.from({ length: 50 }, (_, first) => [
@@ -51,7 +51,7 @@ test('lists of one hash are told apart', () => {
   expect(lists.map((list) => bags.indexOf(list))).toEqual([...lists.keys()]);
 });
 
-test('every row finds its bag behind the pack, whatever rows share it', async () => {
+test('every row finds its bag in the positions after the pack, whatever rows share it', async () => {
   const bags = [
     { rowCount: 3, lengthMax: 2 },
     { rowCount: 5, lengthMax: 3 },

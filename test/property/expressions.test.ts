@@ -1,4 +1,5 @@
-// Expressions of the subset give what DuckDB gives within TRY(...), type and value, on random rows.
+// Expressions of the subset give the results of DuckDB within TRY(...), in type and value, on
+// random rows.
 import type { DuckDBConnection } from '@duckdb/node-api';
 import { expect, test } from 'vitest';
 import { textOfValue } from '../../shared/features/expressions/casts.js';
@@ -25,7 +26,7 @@ test('random expressions', { timeout: 240_000 }, async () => {
   const stream = randomStream(6, 'random expressions');
   const differences: string[] = [];
   await withDuckDb(async (connection) => {
-    // It moves a part that two expressions share out of TRY, where a failure ends the query.
+    // DuckDB moves a part that two expressions share out of TRY, where a failure ends the query.
     await connection.run("SET disabled_optimizers = 'common_subexpressions'");
     for (let done = 0; done < ROW_COUNT; done += ROWS_PER_BATCH) {
       const rows = Array.from({ length: ROWS_PER_BATCH }, () => expressionRow(stream));
@@ -43,7 +44,10 @@ test('random expressions', { timeout: 240_000 }, async () => {
   expect(differences.slice(0, DIFFERENCES_MAX)).toEqual([]);
 });
 
-/** The first row on which the expression differs, in words. Each has a query of its own: see above. */
+/**
+ * Describes the first row on which the expression differs. Each expression has a separate query;
+ * see above.
+ */
 async function differenceOf(
   connection: DuckDBConnection,
   sql: string,
@@ -58,14 +62,14 @@ async function differenceOf(
     return compiled.reason.includes('date_trunc') ? null : `${sql}: ${compiled.reason}`;
   const { type, evaluate } = compiled;
   const foundType = found[0]?.[1];
-  // DuckDB forgets the type of what is always null.
+  // DuckDB forgets the type of a value that is always null.
   if (foundType !== '"NULL"' && foundType !== type)
     return `${sql}: type ${String(foundType)}, ours ${type}`;
   const textOf = (row: RawRow): string | null => {
     const value = evaluate(row);
     return value === null ? null : textOfValue(type, value);
   };
-  // DuckDB's client drops a byte order mark; the sign of NaN is the processor's.
+  // DuckDB's client drops a byte order mark; the sign of NaN depends on the processor.
   const index = rows.findIndex((row, at) => {
     const text = textOf(row)?.replace(/^\ufeff/, '') ?? null;
     if (MISPRINTED.test(text ?? '')) return false;
@@ -142,7 +146,7 @@ const PRECEDENCE = [
   'if(t, c, 0) + greatest(c, j, 3)',
 ];
 
-test('expressions are read with the precedence of DuckDB', async () => {
+test('expressions are read with the operator precedence of DuckDB', async () => {
   const stream = randomStream(8, 'precedence');
   const rows = Array.from({ length: 500 }, () => ({
     ...expressionRow(stream),
@@ -172,7 +176,7 @@ test.each([
   ['c + INTERVAL 1 DAY', 'INTERVAL is not of the subset here'],
   ['(SELECT 1)', 'SELECT is not of the subset here'],
   ["date_trunc('day', moment) > moment", 'a comparison of date_trunc'],
-])('%s must be brought', (sql, reason) => {
+])('the caller must supply the value of %s', (sql, reason) => {
   expect(compileExpression(sql, COLUMNS)).toEqual({ isComputed: false, reason });
 });
 

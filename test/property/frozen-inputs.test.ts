@@ -1,6 +1,7 @@
 /**
- * A job whose frozen part is kept gives, bit for bit, what one that is sent everything gives. Seen to
- * fail: kept inputs whatever their content, those let go and not disposed of, tables in another order.
+ * A job whose frozen part is cached gives the same bits as a job that is sent everything. Seen to
+ * fail: inputs kept regardless of their content, evicted inputs that are not disposed, tables in
+ * another order.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -38,7 +39,7 @@ const personal = ['bias', 'layer1', 'output'];
 interface FrozenCase {
   readonly model: object;
   readonly method: ReturnType<typeof methodOf>;
-  /** As `training.trainable`. */
+  /** The form of `training.trainable`. */
   readonly trainable?: readonly string[];
   readonly holdsTables: boolean;
 }
@@ -87,7 +88,7 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-/** The same job with what is frozen apart. */
+/** The same job with the frozen part separate. */
 function withFrozen(
   input: JobInput,
   jobCase: JobCase,
@@ -137,7 +138,7 @@ describe.each(Object.entries(cases))('%s', (_, frozenCase) => {
   const jobCase = jobCaseOf(store, model, 5, method);
 
   it.each(holdsTables ? [true, false] : [false])(
-    'has the same gradient when it is kept (tables whole: %s)',
+    'has the same gradient when the frozen part is cached (tables whole: %s)',
     async (isWhole) => {
       const input = await jobInputOf(jobCase, taskIndices, workOf(frozenCase));
       const all = await executor.execute(input);
@@ -152,7 +153,7 @@ describe.each(Object.entries(cases))('%s', (_, frozenCase) => {
       );
       expect([...found.keys()].sort()).toEqual([...spec.learned.variables, 'rows'].sort());
       for (const name of spec.learned.variables) expect(found.get(name)).toBe(expected.get(name));
-      // Rows of learned tables lie in the order of the pack: hex of whole rows.
+      // Rows of trained tables in the order of the pack, as hex of whole rows.
       const rows = found.get('rows') ?? '';
       expect(expected.get('rows')).toContain(rows);
       expect(rows.length > 0).toBe(spec.learned.tables.length > 0);
@@ -160,7 +161,7 @@ describe.each(Object.entries(cases))('%s', (_, frozenCase) => {
   );
 });
 
-describe('frozen inputs that are kept', () => {
+describe('cached frozen inputs', () => {
   const frozenCase = cases['a generator on a frozen base']!;
   const inputOf = async (seed: number): Promise<JobInput> => {
     const jobCase = jobCaseOf(store, frozenCase.model, seed, frozenCase.method);
@@ -168,7 +169,7 @@ describe('frozen inputs that are kept', () => {
     return withFrozen(input, jobCase, frozenCase, true);
   };
 
-  it('are told apart, and made anew when they have gone', async () => {
+  it('are distinguished, and recreated after eviction', async () => {
     const inputs = await Promise.all([11, 12, 13, 14].map(inputOf));
     const alone: Map<string, string>[] = [];
     for (const input of inputs) alone.push(bitsOf((await executor.execute(input)).output));
@@ -181,7 +182,7 @@ describe('frozen inputs that are kept', () => {
     expect(tf.memory().numTensors).toBe(heldCount);
   });
 
-  it('must fit the model together with what is sent', async () => {
+  it('must match the model together with what is sent', async () => {
     const input = await inputOf(15);
     const nothing = encodeTensors(new Map());
     await expect(executor.execute({ ...input, dense: nothing })).rejects.toMatchObject({

@@ -1,6 +1,6 @@
-// Tasks of clicks and of values share jobs without touching each other, and a weight is a number of
-// repeated rows under either loss.
-// Seen to fail: with every task of a batch squared once one is, and with a constant of c^2 / 2.
+// Tasks of clicks and of values share jobs without affecting each other, and a weight is a number
+// of repeated rows under either loss. Seen to fail: with every task of a batch squared once one is,
+// and with a constant of c^2 / 2.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -34,7 +34,10 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-/** Gradient by variable and by `table/id`, and the losses: jobs with different packs are compared. */
+/**
+ * Gradient by variable and by `table/id`, and the losses, so that jobs with different packs can be
+ * compared.
+ */
 async function outcomeOf(
   store: TaskStore,
   method: (typeof methods)[number],

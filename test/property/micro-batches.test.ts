@@ -1,4 +1,5 @@
-// The cut of a job into micro-batches: complete, bounded, cheap, and decided by the job alone.
+// The division of a job into micro-batches is complete, bounded, cheap, and decided by the job
+// alone.
 
 import fc from 'fast-check';
 import { assert, expect, test } from 'vitest';
@@ -27,7 +28,7 @@ const rowsMax = fc.oneof(fc.constantFrom(1, 64, 500, 16_384), fc.integer({ min: 
 
 const rowMultiple = fc.constantFrom(1, 2, 4, 8);
 
-/** Of neighbours, for each task. */
+/** The neighbours of each task. */
 const rowsBeside = fc.constantFrom(0, 0, 40, 320);
 
 const rowsOf = ({ taskCount, supportExtent, queryExtent }: MicroBatch): number =>
@@ -43,7 +44,7 @@ const areAlike = (tasks: readonly TaskSize[]): boolean =>
 const costOf = (batches: readonly MicroBatch[]): number =>
   batches.reduce((sum, batch) => sum + rowsOf(batch) + ROWS_WORTH_A_CALL, 0);
 
-test('every task lies in one micro-batch, which holds its rows and keeps the bound', () => {
+test('every task is in one micro-batch, which contains its rows and respects the bound', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 60 }), rowsMax, rowsBeside, (tasks, bound, beside) => {
       const batches = microBatchesOf(tasks, bound, undefined, beside);
@@ -67,7 +68,7 @@ test('every task lies in one micro-batch, which holds its rows and keeps the bou
   );
 });
 
-/** The least cost over every way to cut the sorted tasks, by trying them all. */
+/** The least cost of all divisions of the sorted tasks, found by trying each. */
 function leastCost(tasks: readonly TaskSize[], bound: number): number {
   const sorted = tasks
     .map((t) => [rowExtent(t.supportRowCount), rowExtent(t.queryRowCount)] as const)
@@ -94,7 +95,7 @@ function leastCost(tasks: readonly TaskSize[], bound: number): number {
   return least;
 }
 
-test('no other cut of the sorted tasks is cheaper', () => {
+test('no other division of the sorted tasks is cheaper', () => {
   fc.assert(
     fc.property(fc.array(size, { minLength: 1, maxLength: 9 }), rowsMax, (tasks, bound) => {
       fc.pre(!areAlike(tasks));
@@ -103,7 +104,7 @@ test('no other cut of the sorted tasks is cheaper', () => {
   );
 });
 
-test('padding stays below what a call for each task would cost', () => {
+test('padding stays below the cost of a call per task', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 60 }), rowsMax, (tasks, bound) => {
       const alone = tasks.map((task) => microBatchesOf([task], bound));
@@ -114,7 +115,7 @@ test('padding stays below what a call for each task would cost', () => {
   );
 });
 
-test('the order of tasks changes no shape, and tasks of one size keep theirs', () => {
+test('the order of tasks changes no shape, and tasks of equal size keep theirs', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 40 }), rowsMax, (tasks, bound) => {
       const shapesOf = (batches: readonly MicroBatch[]): unknown[] =>
@@ -138,7 +139,7 @@ test('the order of tasks changes no shape, and tasks of one size keep theirs', (
   );
 });
 
-test('flat: tasks in their order, cut only where their rows would be too many', () => {
+test('flat: tasks in their order, divided only where their rows would be too many', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 60 }), rowsMax, (tasks, bound) => {
       const batches = flatMicroBatchesOf(tasks, bound);
@@ -161,7 +162,7 @@ test('flat: tasks in their order, cut only where their rows would be too many', 
   );
 });
 
-test('tasks of one size are not padded, and are cut evenly', () => {
+test('tasks of equal size are not padded, and are divided evenly', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 4, max: 60 }),
@@ -193,13 +194,13 @@ test('tasks of one size are not padded, and are cut evenly', () => {
   expect(microBatchesOf(others, 16_384)[0]).toMatchObject({
     ...{ taskCount: 32, supportExtent: 32, queryExtent: 32 },
   });
-  // Three may be alike by chance.
+  // Three may be equal by chance.
   expect(microBatchesOf(alike.slice(0, 3), 16_384)[0]).toMatchObject({
     ...{ taskCount: 4, supportExtent: 32, queryExtent: 32 },
   });
 });
 
-test('a task of 20 rows does not pay for one of 500', () => {
+test('a task of 20 rows is not padded to the size of one with 500', () => {
   const small = { supportRowCount: 10, queryRowCount: 10 };
   const large = { supportRowCount: 250, queryRowCount: 250 };
   const batches = microBatchesOf([large, ...Array.from({ length: 16 }, () => small)], 16_384);
@@ -250,7 +251,7 @@ test('three hundred jobs of long-tailed tasks have few shapes and little padding
   expect(flatPadded / rows).toBeLessThan(1.12);
 });
 
-test('extents hold what they are for, on ladders of few rungs', () => {
+test('padded sizes cover their content, and there are few of them', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_000_000 }), (count) => {
       expect(rowExtent(count)).toBeGreaterThanOrEqual(count);
@@ -278,7 +279,7 @@ test('extents hold what they are for, on ladders of few rungs', () => {
   expect([256, 257].map((rows) => taskExtent(1, rows, 16_384))).toEqual([4, 1]);
   expect(taskExtent(1, 16, 63)).toBe(1);
   expect([0, 48, 49].map((members) => memberDensity(members, 96, 8))).toEqual([0.5, 0.5, 2]);
-  // 12 members in every bag of 12 at most: no padding.
+  // 12 members in every bag with at most 12: no padding.
   expect(memberDensity(12 * 60, 60, 12)).toBe(12);
   expect([15, 16, 63, 64].map((bags) => bagExtent(bags, 1000))).toEqual([16, 64, 64, 256]);
   expect(bagExtent(100, 120)).toBe(121);

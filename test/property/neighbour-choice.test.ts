@@ -1,8 +1,8 @@
-// Which tasks are neighbours: a worked example, and every choice against its definition. Seen to fail:
-// ties by the order of counting, the share of the task's own ids in place of Jaccard, unknown ids that
-// count, query rows that count, ids passed over that still count in the union, a task made of the same
-// rows as its neighbour, validation tasks as neighbours, more support rows than are read, a bound off by
-// one, rows of a neighbour that are later than the time of a division.
+// Which tasks are neighbours: a worked example, and every choice against its definition. Seen to
+// fail: ties by the order of counting, the share of the task's own ids in place of Jaccard, unknown
+// ids that count, query rows that count, skipped ids that still count in the union, a task made of
+// the same rows as its neighbour, validation tasks as neighbours, more support rows than are read,
+// a bound off by one, rows of a neighbour that are later than the time of a division.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -17,7 +17,7 @@ import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
 const plain = tinyTaskStore({ taskCount: 8, categoryRowCounts: [50, 7] });
 
-/** The store with these ids of category0 in support rows, and `queryIds` in a query row each. */
+/** The store with these ids of category0 in support rows, and `queryIds` in one query row each. */
 function storeWith(
   idsByTask: readonly (readonly number[])[],
   queryIds: readonly number[] = [],
@@ -53,15 +53,15 @@ async function chosenIn(
   return named.neighbours!;
 }
 
-test('the most similar first, ties by task index, of training tasks alone', async () => {
-  // Tasks 3 and 4 are held out. Of task 0: task 1 shares 1 of 3, task 2 1 of 2, task 5 2 of 4.
+test('the most similar come first, ties are ordered by task index, and only training tasks count', async () => {
+  // Tasks 3 and 4 are held out. For task 0: task 1 shares 1 of 3, task 2 1 of 2, task 5 2 of 4.
   const store = storeWith([[1, 2], [2, 3], [1], [1, 2], [0], [1, 2, 8, 9], [0, 5]]);
   expect(await chosenIn(store, 2)).toEqual([
     [2, 5],
     [0, 5],
     [0, 5],
     [0, 2],
-    // Nobody shares what is unknown.
+    // Unknown ids are not shared.
     [],
     [0, 2],
     [],
@@ -69,7 +69,7 @@ test('the most similar first, ties by task index, of training tasks alone', asyn
   expect((await chosenIn(store, 5))[0]).toEqual([2, 5, 1]);
 });
 
-test('the rows of each neighbour of a job, once', async () => {
+test('the rows of each neighbour of a job are sent once', async () => {
   const store = storeWith([[1, 2], [2, 3], [1], [1, 2]], [4, 4]);
   const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0' } });
   const { named, rows } = await jobNeighboursOf(store, method, await store.readTasks([0, 3]));
@@ -83,13 +83,13 @@ test('the rows of each neighbour of a job, once', async () => {
   expect(rows.map(({ rowCount }) => rowCount)).toEqual([1, 2, 2]);
 });
 
-test('a method that reads none has none, and its jobs say nothing of them', async () => {
+test('a method that reads no neighbours has none, and its jobs do not mention them', async () => {
   const tasks = await plain.readTasks([0, 1]);
   const found = await jobNeighboursOf(plain, methodOf({ kind: 'paml-gate' }), tasks);
   expect(found).toEqual({ named: {}, rows: [] });
 });
 
-test('a division by time hides what comes later, of the neighbour as well', async () => {
+test('a division by time hides later rows, including those of the neighbour', async () => {
   const store = storeWith([[1, 2], [2, 3], [1], [1, 2]]);
   const timed: TaskStore = {
     ...store,
@@ -129,19 +129,19 @@ test('a replay of many periods keeps the indices of a few', async () => {
   expect(kept).toBeLessThan(building);
   for (let period = 2; period <= KEPT_INDICES_MAX; period += 1)
     expect(await readsOf(period)).toBe(building);
-  // Used again, the first is not the longest unused.
+  // It was used again, so the first is not the least recently used.
   expect(await readsOf(1)).toBe(kept);
   expect(await readsOf(KEPT_INDICES_MAX + 1)).toBe(building);
   expect(await readsOf(1)).toBe(kept);
   expect(await readsOf(2)).toBe(building);
 });
 
-test('a feature that has no ids is refused', () => {
+test('a feature without ids is refused', () => {
   for (const name of ['number0', 'category9'])
     expect(() => knownIdsOf(plain.manifest.features, name)).toThrow(name);
 });
 
-test('every choice is as defined', async () => {
+test('every choice matches the definition', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.record({
@@ -151,7 +151,7 @@ test('every choice is as defined', async () => {
         idTasksMax: fc.constantFrom(1, 2, 3, 100),
         supportRowCountMax: fc.constantFrom(3, 12, 90),
         kind: fc.constantFrom('category', 'bag'),
-        /** Rows that a task and the one after it have in common. */
+        /** Rows that a task and the next one have in common. */
         twins: fc.subarray([0, 1, 5, 7, 10]),
       }),
       async ({ seed, rowCount, count, idTasksMax, supportRowCountMax, kind, twins }) => {

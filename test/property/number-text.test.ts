@@ -1,4 +1,4 @@
-// Numbers are written in text, and read from text and from SQL, as DuckDB does it.
+// Numbers are written as text, and read from text and from SQL, as DuckDB does.
 import { expect, test } from 'vitest';
 import {
   booleanOfText,
@@ -84,7 +84,7 @@ test('texts read as DOUBLE and as BOOLEAN', async () => {
   expect(differences.slice(0, 10)).toEqual([]);
 });
 
-test('numbers written in SQL become the doubles that DuckDB makes of them', async () => {
+test('numbers written in SQL become the same doubles as in DuckDB', async () => {
   const stream = randomStream(5, 'numbers in SQL');
   const literals = Array.from({ length: 8000 }, () =>
     stream.below(3) === 0

@@ -1,4 +1,4 @@
-// A job that meets exhausted memory gives what a job with the smaller bound gives, and says so.
+// A job that runs out of memory gives the result of a job with the smaller bound, and reports it.
 
 import { expect, test } from 'vitest';
 import type { JobWork } from '../../shared/queue/protocol.js';
@@ -37,7 +37,7 @@ const executor = await createExecutor({
 });
 const backend = nativeBackendOf(executor.engine.tf);
 
-/** The next graph that runs finds no memory, as TensorFlow words it. */
+/** The next graph to run gets an out-of-memory error in the words of TensorFlow. */
 function exhaustMemoryOnce(of: NativeBackend): void {
   const { binding } = of;
   const failing: NativeBinding = Object.create(binding, {

@@ -1,12 +1,12 @@
-// Every row of the logs is in the store, rejected, or in a counted remainder, exactly once; and how
-// the logs are cut into files changes nothing.
+// Every row of the logs is in the store, rejected, or in a counted remainder, exactly once. The
+// division of the logs into files changes nothing.
 import { expect, test } from 'vitest';
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { prepareRoom } from '../fixtures/stores/prepared-store.js';
 
-// Most rows are good, so that tasks grow beyond the caps; `rare` stays too small for a task.
+// Most rows are valid, so that tasks grow beyond the caps; `rare` stays too small for a task.
 const row = fc.record({
   ad: fc.constantFrom('a', 'b', 'a', 'b', 'c', 'd', ''),
   site: fc.constantFrom('x', 'y', 'x', 'y', 'z', ''),

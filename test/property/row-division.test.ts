@@ -1,5 +1,6 @@
-// Which rows adapt and which are predicted, and that a worker computes with those and no others. Of neighbours
-// seen to fail: rows later than the time of a division, on either side; rows divided as the task's are.
+// Which rows adapt and which are predicted. A worker must compute with exactly those. Seen to fail
+// for neighbours: rows later than the time of a division, on either side; rows divided as the
+// task's are.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -36,7 +37,7 @@ const timedTask = fc
 
 const oldRowOf = (task: TaskRows, logRow: number): number => task.logRows.indexOf(logRow);
 
-/** Every array of rows has the values of the rows that `logRows` names, none is left as it was. */
+/** Checks that every array of rows has the values of the rows that `logRows` names. */
 function expectRowsOf(task: TaskRows, divided: TaskRows): void {
   const places = [...divided.logRows].map((logRow) => oldRowOf(task, logRow));
   const widthOf = (values: { length: number }): number => values.length / task.rowCount;
@@ -82,7 +83,7 @@ describe('a division by phases', () => {
     phase: fc.integer({ min: 0, max: 4 }),
   });
 
-  test('has the minibatches gone through as support, each row in one of them', () => {
+  test('supports with the minibatches used so far, each row in one of them', () => {
     fc.assert(
       fc.property(someTask, division, (task, given) => {
         const divided = dividedTask(task, given);
@@ -104,7 +105,7 @@ describe('a division by phases', () => {
 });
 
 describe('a division by time', () => {
-  test('adapts on every earlier row, predicts those of the period and knows no later one', () => {
+  test('adapts on every earlier row, predicts those of the period and sees no later one', () => {
     const bounds = fc.tuple(fc.integer({ min: -1, max: 5 }), fc.integer({ min: 1, max: 3 }));
     fc.assert(
       fc.property(timedTask, bounds, (task, [fromTime, length]) => {
@@ -126,7 +127,7 @@ describe('a division by time', () => {
     );
   });
 
-  test('predicts each row exactly once over periods that follow each other', () => {
+  test('predicts each row exactly once over consecutive periods', () => {
     fc.assert(
       fc.property(timedTask, fc.integer({ min: 1, max: 3 }), (task, length) => {
         const predicted: number[] = [];
@@ -169,7 +170,7 @@ describe('a predict job with a division', () => {
         rows,
         division,
       });
-      // Another digest, so that the executor opens the store anew.
+      // Another digest makes the executor open the store again.
       current = { ...divided, digest: `divided ${JSON.stringify(division)}` };
       const onDisk = await runJob(executor, jobCaseOf(current, model), taskIndices, {
         ...work,
@@ -192,14 +193,14 @@ test.each<RowDivision>([
   { by: 'shots', supportRowsMax: 2 },
   { by: 'phases', rowsPerPhase: 2, phase: 2 },
   { by: 'time', fromTime: 6, beforeTime: 11 },
-])('neighbours are known as they train, or were at that time: %j', async (division) => {
+])('neighbours have their training rows, or those known at that time: %j', async (division) => {
   const method = methodOf({
     ...{ kind: 'paml-gate', innerSteps: 1, innerRate: 0.3 },
     neighbours: { feature: 'category1' },
   });
   const model = { embeddingWidth: 4, hiddenWidths: [5], personal: ['bias', 'output'] };
   const isDivided = (index: number): boolean => store.tasks[index]?.split !== 'train';
-  // What the job ought to read, as a store.
+  // The rows that the job must read, as a store.
   const expected: TaskStore = {
     ...{ ...store, digest: `neighbours ${JSON.stringify(division)}` },
     readTasks: async (indices) =>
@@ -218,7 +219,7 @@ test.each<RowDivision>([
       taskIndices.filter(isDivided),
       {
         ...{ kind: 'predict', method, rows: 'query' },
-        // Steps by phases differ, starts do not.
+        // The steps depend on the phases; the starting point does not.
         adaptations: [{ innerRate: 0.3, innerSteps: 0 }],
         ...(own === undefined ? {} : { division: own }),
       },

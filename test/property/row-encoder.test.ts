@@ -1,5 +1,5 @@
-// The row encoder equals the SQL of prepare, bit for bit, on random rows of odd values: the same ids,
-// bags and numbers, and the same rows rejected for the same reasons.
+// The row encoder equals the SQL of prepare, bit for bit, on random rows of unusual values: the
+// same ids, bags and numbers, and the same rows rejected for the same reasons.
 import { expect, test } from 'vitest';
 import { randomStream } from '../../shared/base/random.js';
 import type { ColumnTypes } from '../../shared/features/values/column-type.js';
@@ -207,7 +207,7 @@ test('rows whose features are expressions', { timeout: 120_000 }, async () => {
         { name: 'seen hour', kind: 'category', expression: "date_trunc('hour', seen)" },
         { name: 'initial', kind: 'category', expression: "upper(left(trim(title), 1)) || '.'" },
         { name: 'clock', kind: 'category', expression: 'hour(to_timestamp(second))' },
-        // Always null, in a way that is not of the subset.
+        // Always null, by an expression outside the subset.
         { name: 'parts', kind: 'category', expression: 'regexp_extract(NULL, title)' },
         { name: 'length', kind: 'number', expression: 'length(title)', missing: -1 },
         { name: 'age', kind: 'number', expression: '2026 - year' },

@@ -1,4 +1,4 @@
-// The layout of a row pack is what coordinator and workers agree on without sending it.
+// The layout of a row pack, which coordinator and workers derive independently without sending it.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
 const ID_MAX = 2 ** 31 - 1;
-// Dense, sparse and extreme ids take different ways through the code.
+// Dense, sparse and extreme ids take different paths through the code.
 const ids = fc.oneof(
   fc.array(fc.integer({ min: 0, max: 70 }), { maxLength: 40 }),
   fc.array(fc.integer({ min: 0, max: ID_MAX }), { maxLength: 10 }),
@@ -34,7 +34,7 @@ function uniqueAscending(ids: readonly number[]): number[] {
   return [...new Set(ids)].filter((id) => id >= 0).sort((a, b) => a - b);
 }
 
-test('holds every id of every table once, ascending, one table after the other', () => {
+test('contains every id of every table once, ascending, table by table', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(ids, bagIds), { minLength: 1, maxLength: 4 }), (tasks) => {
       const expected = [

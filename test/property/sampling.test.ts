@@ -1,4 +1,4 @@
-/** Expected draws of every sampling rule, each against its formula written out anew. */
+/** Expected draws of every sampling rule, each compared with an independent formula. */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -81,7 +81,7 @@ describe.each<RuleName>(['proportional', 'square-root', 'size-buckets'])('%s sam
     for (const [place, count] of drawCounts(tasks, ruleOf(name, 3), outerSteps).entries()) {
       const task = tasks[place];
       if (task === undefined) continue;
-      // Within a step the count is one of two neighbours: its variance is at most 1/4.
+      // Within a step the count is one of two adjacent integers, so its variance is at most 1/4.
       const deviation = Math.sqrt(outerSteps / 4);
       const expected = outerSteps * 3 * shareOf(name, tasks, task);
       expect(Math.abs(count - expected)).toBeLessThan(4 * deviation);
@@ -106,7 +106,8 @@ describe('systematic draws', () => {
             const index = order[place] ?? -1;
             counts[index] = (counts[index] ?? 0) + 1;
           }
-        // The points of all offsets lie 1 / drawCount apart: share * drawCount on each place.
+        // The points of all offsets are 1 / drawCount apart, so each position gets share *
+        // drawCount of them.
         expect(counts).toEqual(shares.map((share) => share * drawCount));
       }),
     );
@@ -114,7 +115,7 @@ describe('systematic draws', () => {
 });
 
 describe.each(['uniform', 'sequential'] as const)('%s sampling', (name) => {
-  it('has drawn every task equally often after whole epochs, and never two apart before', () => {
+  it('has drawn every task equally often after whole epochs, and never with a difference of two before', () => {
     fc.assert(
       fc.property(drawn, fc.integer({ min: 1, max: 60 }), (given, outerSteps) => {
         const tasks = sizedTasks(given.sizes);
@@ -144,7 +145,7 @@ describe('a curriculum', () => {
     seed: fc.nat(1000),
   });
 
-  /** Number of eligible tasks at every outer step, in whole numbers. */
+  /** Number of eligible tasks at every outer step, as integers. */
   function eligibleCounts(
     given: typeof schedule extends fc.Arbitrary<infer T> ? T : never,
   ): number[] {
@@ -158,7 +159,7 @@ describe('a curriculum', () => {
     });
   }
 
-  it('draws no task before its time, and from then on each as often as expected', () => {
+  it('draws no task before its time, and after that each as often as expected', () => {
     fc.assert(
       fc.property(schedule, (given) => {
         const tasks = sizedTasks(given.sizes).map((task, place) => ({

@@ -1,6 +1,6 @@
-// Inputs derived from support rows: worked numbers, and that no label reaches the input it must not.
-// Seen to fail: a support row's own label counted, query rows counted, inputs made before the rows
-// are divided anew.
+// Inputs derived from support rows: worked numbers, and no label may reach its own input. Seen to
+// fail: a support row's own label counted, query rows counted, inputs computed before the rows are
+// divided again.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -87,7 +87,7 @@ describe('worked numbers', () => {
 
   test('of clicks', () => {
     const [clickRate, count, encoding] = columnsOf(task);
-    // By row: clicks and impressions of the support rows but itself, all and those of its value.
+    // By row: clicks and impressions of the other support rows, in total and with its value.
     const evidence: [number, number, number, number][] = [
       [2, 6, 0, 1],
       [1, 3, 0, 0],
@@ -123,7 +123,7 @@ describe('labels', () => {
     .constantFrom(...tasks)
     .chain((task) => fc.tuple(fc.constant(task), fc.nat({ max: task.rowCount - 1 })));
 
-  test('of a query row change no input, those of a support row every other and not its own', () => {
+  test('of a query row change no input, those of a support row change every other and not its own', () => {
     let changedCount = 0;
     fc.assert(
       fc.property(taskAndRow, fc.double({ min: 0, max: 1, noNaN: true }), ([task, row], share) => {
@@ -151,7 +151,7 @@ describe('labels', () => {
 });
 
 test.each<RowRole>(['support', 'query', 'all', 'flat', 'first'])(
-  'rows have their inputs in the role %s as in any other',
+  'rows have the same inputs in the role %s as in any other',
   (role) => {
     const seen = withSupportInputs(inputs, features, tasks);
     const spans = seen.map((task) => roleSpanOf(task, role));
@@ -210,7 +210,7 @@ describe('jobs', () => {
     expectGradient(current, found, weightedSum(gradients, weights), seen);
   });
 
-  test('a prediction knows no other support rows than its division has', async () => {
+  test('a prediction uses only the support rows of its division', async () => {
     const method = methodOf({ kind: 'fomaml' });
     current = jobCaseOf(store, model, 5, method);
     const { spec, meta } = current;

@@ -38,7 +38,7 @@ function text(from: RowSource, boundaries: readonly number[]): string {
   return joined;
 }
 
-it('any cut of the log into chunks joins to the same bytes', () => {
+it('any division of the log into chunks joins to the same bytes', () => {
   expect(whole.split('\n')).toHaveLength(ROWS + 1);
   const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 12 });
   fc.assert(
@@ -50,7 +50,7 @@ it('any cut of the log into chunks joins to the same bytes', () => {
   );
 });
 
-it('a cut at the very time of an arrival neither loses nor doubles it', () => {
+it('a division at the exact time of an arrival neither loses nor duplicates it', () => {
   const { count, order, trafficTimes } = new ArrivalFinder(source.world.adgroups).between(
     0,
     Infinity,
@@ -60,7 +60,7 @@ it('a cut at the very time of an arrival neither loses nor doubles it', () => {
   expect(text(source, [0, ...cuts, Infinity])).toBe(whole);
 });
 
-it('boundaries rise and share the rows evenly', () => {
+it('boundaries rise and divide the rows evenly', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 40 }), (chunkCount) => {
       const boundaries = chunkBoundaries(source.world.adgroups, chunkCount);
@@ -79,7 +79,7 @@ it('boundaries rise and share the rows evenly', () => {
   );
 });
 
-it('sizes sum to the rows, fall with the rank and keep their bounds', () => {
+it('sizes sum to the rows, fall with the rank and respect their bounds', () => {
   const inputs = fc
     .tuple(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 0, max: 100_000 }))
     .map(([adgroupCount, extra]) => ({ adgroupCount, rows: 5 * adgroupCount + extra }));
@@ -98,7 +98,7 @@ it('sizes sum to the rows, fall with the rank and keep their bounds', () => {
   );
 });
 
-it('digits are written as String and padStart would', () => {
+it('digits are written as by String and padStart', () => {
   const bytes = Buffer.alloc(16);
   fc.assert(
     fc.property(

@@ -1,4 +1,4 @@
-/** The tensor codec on any tensors, and on any damage to its bytes. */
+/** The tensor codec on arbitrary tensors, and on any damage to its bytes. */
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -58,7 +58,7 @@ it('refuses every truncation and every extension', () => {
   );
 });
 
-it('never fails otherwise than by a QianmoError, whatever the bytes', () => {
+it('only ever fails with a QianmoError, whatever the bytes', () => {
   fc.assert(
     fc.property(tensors, fc.nat(), fc.nat({ max: 255 }), (map, place, value) => {
       const bytes = encodeTensors(map);

@@ -1,5 +1,5 @@
-// Every gradient and logit of the executor against the plain float64 referee, which itself is held
-// against central finite differences.
+// Every gradient and logit of the executor against the plain float64 referee, which is itself
+// checked against central finite differences.
 
 import { rich } from './gradient-expectations.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -124,7 +124,7 @@ describe.each(cases)('%s', (_, options, model) => {
     indices: number[];
     taskWeights: number[];
   }> => {
-    // A store per case has a digest per case only by its seed.
+    // The digest of a store depends only on its seed, so each case gets its own seed.
     current = jobCaseOf(
       { ...tinyTaskStore(options), digest: JSON.stringify([options, model]) },
       model,

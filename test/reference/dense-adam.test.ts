@@ -1,4 +1,4 @@
-/** Dense Adam on table rows against the textbook, written for one number at a time. */
+/** Dense Adam on table rows against the textbook algorithm, written for one number at a time. */
 
 import { describe, expect, test } from 'vitest';
 import { scaleByAdam } from '../../coordinator/training/meta-optimizer/adam.js';
@@ -19,7 +19,10 @@ interface Moments {
   v: number;
 }
 
-/** Kingma and Ba, algorithm 1; on the raw moment as at the end of their section 2. */
+/**
+ * Kingma and Ba, algorithm 1. With epsilon on the raw moment it is the form at the end of their
+ * section 2.
+ */
 function textbookStep(
   moments: Moments,
   gradient: number,
@@ -35,7 +38,7 @@ function textbookStep(
 }
 
 describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (epsilonOn) => {
-  test('every row that was ever touched moves at every step, as the textbook says', () => {
+  test('every row that was ever touched moves at every step, as in the textbook', () => {
     const stream = randomStream(1, 'dense adam');
     const { optimizer } = TrainingConfigSchema.parse({
       optimizer: { kind: 'adam', rate: 0.01, epsilon: 1e-3, epsilonOn, lazy: false },
@@ -66,7 +69,7 @@ describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (e
       }
       state = steppedState(
         chain,
-        // A resume has nothing but the state.
+        // A resume has only the state.
         t === 30 ? structuredClone(state) : state,
         gradient,
       );
@@ -77,14 +80,14 @@ describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (e
   });
 });
 
-test('rounds to float32 where a value is kept, and nowhere else: bit for bit', () => {
+test('rounds to float32 only when a value is stored, bit for bit', () => {
   const training = TrainingConfigSchema.parse({
     optimizer: { kind: 'adam', rate: 0.01, epsilon: 1e-3, lazy: false },
     gradientNormMax: 1e9,
   });
   const chain = metaOptimizerOf(training, []);
   const stream = randomStream(2, 'dense adam, bit for bit');
-  // From 0: what is small shows every bit of a step.
+  // Starting from 0, small values show every bit of a step.
   const start = new Float32Array(ROW_COUNT * WIDTH);
   const metaParameters = parameters([0], [...start], WIDTH);
   let state: TrainingState = {
@@ -117,7 +120,7 @@ test('rounds to float32 where a value is kept, and nowhere else: bit for bit', (
   expect(state.metaParameters.tables.get('t')?.values).toEqual(expected);
 });
 
-test('a row comes to rest once its first moment is below the least normal number', () => {
+test('a row stops once its first moment is below the smallest normal number', () => {
   const adam = scaleByAdam({
     firstMomentDecay: 0.5,
     secondMomentDecay: 0.999,
@@ -130,12 +133,12 @@ test('a row comes to rest once its first moment is below the least normal number
   for (let step = 2; step <= 125; step += 1)
     [updates, state] = adam.update(gradients([0]), state, params);
   expect(movingRows()).toEqual([0]);
-  // 0.5^126 is 2^-126 still; its half is no more.
+  // 0.5^126 is still 2^-126; half of it is flushed to zero.
   for (let step = 126; step <= 128; step += 1)
     [updates, state] = adam.update(gradients([0]), state, params);
   expect(movingRows()).toEqual([]);
   expect(state.tables.get('adam.secondMoment/t')?.values[0]).toBeCloseTo(0.001 * 0.999 ** 127, 9);
-  // The next gradient wakes it, with the second moment it has kept.
+  // The next gradient moves it again, with the second moment it has kept.
   [updates, state] = adam.update(gradients([0], [0], [2]), state, params);
   expect(valuesOf(updates).t).toEqual([
     expect.closeTo(1 / Math.sqrt((0.001 * 0.999 ** 128 + 0.004) / (1 - 0.999 ** 129)), 5),

@@ -1,4 +1,4 @@
-/** The bootstrap and the empirical-Bayes shift against what is known of them. */
+/** The bootstrap and the empirical-Bayes shift against known properties. */
 
 import { describe, expect, it } from 'vitest';
 import { bootstrapIntervals } from '../../coordinator/scoring/bootstrap.js';
@@ -16,7 +16,7 @@ describe('bootstrap over adgroups', () => {
       stream: randomStream(seed, 'bootstrap test'),
     })[0];
 
-  it('is the same for the same seed and another for another', () => {
+  it('is the same for the same seed and differs for another', () => {
     const values = Float64Array.from({ length: 50 }, (_, index) => Math.sin(index));
     expect(intervalOf(values, 1)).toEqual(intervalOf(values, 1));
     expect(intervalOf(values, 1)).not.toEqual(intervalOf(values, 2));
@@ -37,7 +37,7 @@ describe('bootstrap over adgroups', () => {
     expect(Math.abs(found.high - (average + halfWidth))).toBeLessThan(0.1 * halfWidth);
   });
 
-  it('covers the truth about as often as it says', () => {
+  it('covers the truth about as often as stated', () => {
     let covered = 0;
     const worlds = 400;
     for (let world = 0; world < worlds; world += 1) {
@@ -48,12 +48,13 @@ describe('bootstrap over adgroups', () => {
       );
       if (found && found.low <= 0.3 && 0.3 <= found.high) covered += 1;
     }
-    // 95 % stated; three standard errors of 400 trials are 3.3 %, percentile intervals run narrow.
+    // 95 % is stated. Three standard errors over 400 trials are 3.3 %, and percentile intervals are
+    // slightly narrow.
     expect(covered / worlds).toBeGreaterThan(0.9);
     expect(covered / worlds).toBeLessThan(0.985);
   });
 
-  it('pairs the arms: a constant difference has an interval of no width', () => {
+  it('pairs the arms: a constant difference has an interval of zero width', () => {
     const stream = randomStream(9, 'arm');
     const arm = Float64Array.from({ length: 30 }, () => stream.normal());
     const [found] = bootstrapIntervals(
@@ -76,12 +77,12 @@ describe('empirical-Bayes shift', () => {
   const rows = { clicks: [3, 0, 5], impressions: [10, 4, 6] };
   const logits = [-1, 0.5, 0.2];
 
-  it('with a flat prior and one score is the log odds of the click rate', () => {
+  it('with a flat prior and one score equals the log odds of the click rate', () => {
     const shift = mapShift([0.7], { clicks: [3], impressions: [10] }, { mean: 0, deviation: 1e6 });
     expect(shift).toBeCloseTo(Math.log(3 / 7) - 0.7, 9);
   });
 
-  it('with a sharp prior, or without rows, is the prior mean', () => {
+  it('with a sharp prior, or without rows, equals the prior mean', () => {
     expect(mapShift(logits, rows, { mean: 0.4, deviation: 1e-6 })).toBeCloseTo(0.4, 9);
     expect(mapShift([], { clicks: [], impressions: [] }, { mean: -0.3, deviation: 2 })).toBe(-0.3);
   });
@@ -90,7 +91,7 @@ describe('empirical-Bayes shift', () => {
     { mean: 0, deviation: 0.5 },
     { mean: -0.4, deviation: 2 },
     { mean: 0.3, deviation: 0.1 },
-  ])('lies where a fine grid finds the least penalised loss: %o', (prior) => {
+  ])('is where a fine grid finds the least penalised loss: %o', (prior) => {
     const objective = (s: number): number =>
       lossSum(
         logits.map((z) => z + s),
@@ -104,12 +105,13 @@ describe('empirical-Bayes shift', () => {
 
   describe('of values', () => {
     const label: TaskLabel = { loss: 'squared', segment: null, mean: 3, deviation: 1.5 };
-    // Values 4, 1 and 5, of weight 1, 2 and 1.
+    // Values 4, 1 and 5, with weights 1, 2 and 1.
     const values = { label, clicks: [4, 2, 5], impressions: [1, 2, 1] };
     const predicted = [3, 2.5, 3.5];
 
-    it('is the mean residual, shrunken: worked numbers', () => {
-      // Residuals 1, -1.5 (twice) and 1.5 sum to -0.5; precision 4: (0.2 * 1.5 * 4 - 0.5) / (4 + 4).
+    it('is the mean residual after shrinkage: worked numbers', () => {
+      // Residuals 1, -1.5 (twice) and 1.5 sum to -0.5; precision 4: (0.2 * 1.5 * 4 - 0.5) / (4 +
+      // 4).
       const shift = mapShift(predicted, values, { mean: 0.2, deviation: 0.5 });
       expect(shift).toBeCloseTo((1.2 - 0.5) / 8, 12);
       expect(mapShift(predicted, values, { mean: 0, deviation: 1e6 })).toBeCloseTo(-0.5 / 4, 9);
@@ -121,8 +123,8 @@ describe('empirical-Bayes shift', () => {
     it.each([
       { mean: 0, deviation: 0.5 },
       { mean: -0.4, deviation: 2 },
-    ])('lies where a fine grid finds the least penalised error: %o', (prior) => {
-      // Errors and shift in standard deviations, as the prior is.
+    ])('is where a fine grid finds the least penalised error: %o', (prior) => {
+      // Errors and shift are in standard deviations, as the prior is.
       const objective = (s: number): number =>
         lossSum(
           predicted.map((z) => z + s),
@@ -136,7 +138,7 @@ describe('empirical-Bayes shift', () => {
     });
   });
 
-  it('is found from far away: every row clicked, at logits far below', () => {
+  it('is found from far away: every row clicked, with logits far below', () => {
     const prior = { mean: 0, deviation: 10 };
     const far = { clicks: [1e6], impressions: [1e6] };
     const shift = mapShift([-40], far, prior);

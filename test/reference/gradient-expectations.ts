@@ -1,4 +1,7 @@
-/** Small tasks with every kind of feature, and gradients of jobs over them held against a referee. */
+/**
+ * Small tasks with every kind of feature, and the comparison of job gradients over them with a
+ * referee.
+ */
 
 import { expect } from 'vitest';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';

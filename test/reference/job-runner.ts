@@ -1,4 +1,4 @@
-/** Jobs of test cases on one executor, which lives as long as the file's tests. */
+/** Jobs of test cases on one executor, which lives as long as the tests of the file. */
 
 import { afterAll, beforeAll } from 'vitest';
 import type { JobWork } from '../../shared/queue/protocol.js';
@@ -7,7 +7,7 @@ import { createExecutor, type LocalExecutor } from '../../worker/compute/job/cre
 import { runJob, type JobCase, type NamedOutput } from '../fixtures/compute/compute-inputs.js';
 
 export interface JobRunner {
-  /** One job, of all tasks of the case's store unless said otherwise. */
+  /** One job, with all tasks of the case's store by default. */
   readonly run: (
     jobCase: JobCase,
     work: JobWork,
@@ -15,7 +15,7 @@ export interface JobRunner {
   ) => Promise<NamedOutput>;
 }
 
-/** To be called where a test file begins. */
+/** To be called at the start of a test file. */
 export function jobRunner(): JobRunner {
   let executor: LocalExecutor;
   const stores = new Map<string, TaskStore>();
@@ -34,7 +34,7 @@ export function jobRunner(): JobRunner {
 
   return {
     run: ({ store, ...jobCase }, work, taskIndices = allOf(store)) => {
-      // The executor keeps stores by digest, and tiny stores of one seed share theirs.
+      // The executor keeps stores by digest, and tiny stores with the same seed share one digest.
       const digest = digests.get(store) ?? `store ${digests.size}`;
       digests.set(store, digest);
       const own = { ...store, digest };

@@ -1,7 +1,7 @@
 /**
- * What the tests of a method have in common: an executor, jobs over five tasks with every kind of
- * feature, and the method's outer gradient held against the float64 referee, which is told of the
- * method's start and step and of nothing else.
+ * The shared parts of the method tests: an executor, jobs over five tasks with every kind of
+ * feature, and a comparison of the method's outer gradient with the float64 referee, which knows
+ * only the method's start and step.
  */
 
 import { jobNeighboursOf } from '../../coordinator/plan/job-neighbours.js';
@@ -16,11 +16,11 @@ import { allOf, jobRunner, type JobRunner } from './job-runner.js';
 import { weightedSum } from './referee.js';
 import { adaptedLoss, type RefereeLoop } from './second-order-referee.js';
 
-/** Of the five tasks of `rich`. */
+/** The five tasks of `rich`. */
 export const taskWeights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const coldTaskWeights = taskWeights.map((_, place) => 0.1 + 0.05 * place);
 
-/** Personal blocks before, in and behind the layers, on a trunk. */
+/** Personal blocks before, in and after the layers, on a trunk. */
 export const model = {
   embeddingWidth: 3,
   hiddenWidths: [5, 4],
@@ -32,12 +32,12 @@ export const model = {
 type RefereeRule = Pick<RefereeLoop, 'start' | 'step'>;
 
 interface GradientCase {
-  /** Of the tasks in turn; binary unless given. */
+  /** Loss kinds of the tasks in turn; binary by default. */
   readonly losses?: readonly LossKind[];
   readonly model?: typeof model;
-  /** Of the job; all tasks unless given. */
+  /** Tasks of the job; all tasks by default. */
   readonly taskIndices?: readonly number[];
-  /** Puts the meta-parameters where the method is to be looked at. */
+  /** Sets the meta-parameters at which the method is tested. */
   readonly place?: (jobCase: JobCase) => void;
 }
 
@@ -49,7 +49,9 @@ interface MethodJobs extends JobRunner {
   ): Promise<void>;
 }
 
-/** To be called where a test file begins: the executor lives as long as the file's tests. */
+/**
+ * To be called at the start of a test file: the executor lives as long as the tests of the file.
+ */
 export function methodJobs(): MethodJobs {
   const { run } = jobRunner();
   return {
@@ -77,7 +79,7 @@ export function methodJobs(): MethodJobs {
       const order = outer.kind === 'derivative' ? outer.order : 'first';
       const loop: RefereeLoop = { innerSteps, innerRate, order, ...rule };
       const gradientOf = (task: TaskRows) => adaptedLoss(spec, meta, task, loop).gradient;
-      // The cold term is judged on all rows and knows none of them.
+      // The cold term is judged on all rows and uses none of them.
       const judgedCold = coldShare === 0 ? [] : tasks;
       const cold = judgedCold.map((task) => gradientOf({ ...task, supportRowCount: 0 }));
       const expected = weightedSum(

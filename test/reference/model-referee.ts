@@ -1,6 +1,6 @@
 /**
- * The logit of every model, written plainly from its formula, pair by pair and unit by unit, as
- * nodes of a float64 tape. Shares nothing with the production code but the model spec.
+ * The logit of every model, written directly from its formula, pair by pair and unit by unit, as
+ * nodes of a float64 tape. It shares only the model spec with the production code.
  */
 
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -70,7 +70,7 @@ function fieldsOf(spec: ModelSpec, leaves: Leaves, task: TaskRows, row: number):
   return [...categories, ...bags, ...numbers, ...own];
 }
 
-/** Terms of the logit beside bias and linear weights. */
+/** Terms of the logit in addition to bias and linear weights. */
 function termsOf({ kind, options }: ModelSpec, leaves: Leaves, fields: Field[]): number[] {
   const { tape } = leaves;
   const factorised = fields.filter(({ name }) => options.factorisedFields?.includes(name) ?? true);
@@ -122,7 +122,7 @@ function termsOf({ kind, options }: ModelSpec, leaves: Leaves, fields: Field[]):
   }
 }
 
-/** Each pair once, by the groups of its later and of its earlier field, then by place. */
+/** Each pair once, by the groups of its later and of its earlier field, then by position. */
 function pairsOf(fields: Field[]): [Field, Field][] {
   const pairs = fields.flatMap((a, i) =>
     fields.slice(i + 1).map((b, j): { pair: [Field, Field]; order: number[] } => ({

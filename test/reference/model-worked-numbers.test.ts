@@ -1,4 +1,4 @@
-// Logits worked out by hand, and the cut between trunk and personal pass: it changes no logit.
+// Logits worked out by hand, and the split between trunk and personal pass, which changes no logit.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
@@ -39,8 +39,8 @@ async function logitsOf(
   return found.tensors.get('logits')!;
 }
 
-// Three fields, one id each: e_1 = (1, 2), e_2 = (3, -1), e_3 = (2, 1), hence
-// <e_1, e_2> = 1, <e_1, e_3> = 4, <e_2, e_3> = 5, and the sum of all is (6, 2).
+// Three fields, one id each: e_1 = (1, 2), e_2 = (3, -1), e_3 = (2, 1). Therefore <e_1, e_2> = 1,
+// <e_1, e_3> = 4, <e_2, e_3> = 5, and the sum of all is (6, 2).
 const three: TinyStoreOptions = {
   ...{ taskCount: 1, categoryRowCounts: [1, 1, 1], numberCount: 0 },
   queryRowCountMax: 1,
@@ -146,7 +146,7 @@ test.each<[string, Record<string, unknown>, Record<string, readonly number[]>, n
   expect(logit).toBeCloseTo(expected, expected > 1000 ? 0 : 4);
 });
 
-test('trained padding: the mean of a bag of three places, two of them empty', async () => {
+test('trained padding: the mean of a bag with three positions, two of them empty', async () => {
   const options: TinyStoreOptions = {
     ...{ taskCount: 1, categoryRowCounts: [], numberCount: 0, queryRowCountMax: 1 },
     bags: [{ rowCount: 1, lengthMax: 3 }],
@@ -160,7 +160,7 @@ test('trained padding: the mean of a bag of three places, two of them empty', as
   expect(logit).toBeCloseTo((3 * members + 30 * (3 - members)) / 3, 4);
 });
 
-describe('a model whose blocks are personal, before any step, is the model', () => {
+describe('a model with personal blocks, before any step, equals the model without', () => {
   const tower = ['layer0', 'output'];
   const common = { embeddingWidth: 3, adgroupEmbedding: true };
   test.each<[string, string[], Record<string, unknown>]>([

@@ -1,7 +1,7 @@
 /**
- * The referee: losses and the inner loop written plainly, row by row in float64, straight from their
- * formulas, over the models of `model-referee.ts`. Shares nothing with the production code but the
- * model spec.
+ * The referee: losses and the inner loop written row by row in float64, directly from their
+ * formulas, over the models of `model-referee.ts`. It shares only the model spec with the
+ * production code.
  */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -22,7 +22,7 @@ export function denseValuesOf(meta: MetaParameters): Values {
 export interface RowSpan {
   readonly start: number;
   readonly end: number;
-  /** Every row unless given. */
+  /** Every row by default. */
   readonly stride?: number;
 }
 
@@ -33,7 +33,7 @@ export const queryOf = (task: TaskRows): RowSpan => ({
 });
 export const allOf = (task: TaskRows): RowSpan => ({ start: 0, end: task.rowCount });
 
-/** The task loss over the span: 0 where it has no impressions. */
+/** The task loss over the span; 0 if it has no impressions. */
 export function lossNode(spec: ModelSpec, leaves: Leaves, task: TaskRows, span: RowSpan): number {
   const { tape } = leaves;
   const terms = [tape.constant(0)];
@@ -105,7 +105,7 @@ export function adapted(
   return dense;
 }
 
-/** sum_i weight_i * gradient_i, in order of the tasks. */
+/** sum_i weight_i * gradient_i, in task order. */
 export function weightedSum(gradients: readonly Gradient[], weights: readonly number[]): Gradient {
   const sum: Gradient = new Map();
   for (const [place, gradient] of gradients.entries())

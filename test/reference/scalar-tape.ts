@@ -1,13 +1,13 @@
 /**
- * Reverse-mode differentiation of scalars in float64: slow, small, and no tensor library. A gradient
- * can be had as numbers, or as nodes of the tape that can be differentiated again.
+ * Reverse-mode differentiation of scalars in float64: slow, small, and without a tensor library. A
+ * gradient is available as numbers, or as nodes of the tape that can be differentiated again.
  */
 
 export class ScalarTape {
   readonly #values: number[] = [];
   readonly #parents: number[][] = [];
   readonly #slopes: number[][] = [];
-  /** The slope towards the parent at a place, as a node. */
+  /** The derivative with respect to the parent at a position, as a node. */
   readonly #slopeNodes: ((place: number) => number)[] = [];
 
   constant(value: number): number {

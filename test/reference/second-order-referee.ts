@@ -1,6 +1,6 @@
 /**
- * The referee of outer gradients: start and inner steps written as nodes of a float64 tape, gradients
- * and all, so that the query loss can be differentiated through them.
+ * The referee of outer gradients: start and inner steps, including their gradients, as nodes of a
+ * float64 tape, so that the query loss can be differentiated through them.
  */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -18,11 +18,11 @@ import {
 } from './referee.js';
 import { ScalarTape } from './scalar-tape.js';
 
-/** What a method's start and step see: nodes of the tape. */
+/** The inputs of a method's start and step: nodes of the tape. */
 export interface RefereeTask {
   readonly tape: ScalarTape;
   readonly task: TaskRows;
-  /** A variable as all tasks share it, the method's own included. */
+  /** A variable as all tasks share it, including the method's own variables. */
   readonly variable: (name: string) => number[];
   readonly tableRow: (table: string, id: number) => number[];
 }
@@ -35,7 +35,7 @@ export interface RefereeStep {
   readonly stepIndex: number;
 }
 
-/** The settings of an inner loop, and a method's own start and step where it has them. */
+/** The settings of an inner loop, with the method's own start and step if it has them. */
 export interface RefereeLoop {
   readonly innerSteps: number;
   readonly innerRate: number;
@@ -43,15 +43,19 @@ export interface RefereeLoop {
   readonly momentum?: number;
   /** Step s sees the support rows r with r mod this = s mod this. */
   readonly supportBatches?: number;
-  /** Of the query losses after each step, which sum to 1; the last alone when absent. */
+  /**
+   * Weights of the query losses after each step, which sum to 1; only the last counts when absent.
+   */
   readonly stepWeights?: readonly number[];
-  /** Pull towards the start: (weight / 2) |phi - start|^2 beside the support loss. */
+  /** Pull towards the start: (weight / 2) |phi - start|^2 added to the support loss. */
   readonly proximalWeight?: number;
   readonly start?: (tasks: RefereeTask, name: string) => number[];
   readonly step?: (tasks: RefereeTask, step: RefereeStep) => number[];
 }
 
-/** The task's query loss after inner steps, and its gradient with respect to what they began with. */
+/**
+ * The task's query loss after inner steps, and its gradient with respect to their starting point.
+ */
 export function adaptedLoss(
   spec: ModelSpec,
   meta: MetaParameters,
@@ -62,7 +66,7 @@ export function adaptedLoss(
   const tape = new ScalarTape();
   const initial = new Leaves(tape, dense, meta);
   for (const { name } of spec.variables) initial.variable(name);
-  // Every row gets its leaf now, so that all steps share it.
+  // Every row gets its leaf first, so that all steps share it.
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
   const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
@@ -89,7 +93,7 @@ function refereeTaskOf(tape: ScalarTape, task: TaskRows, initial: Leaves): Refer
   };
 }
 
-/** The task's variables after the steps on rows `rowsOf` gives, from `dense` on. */
+/** The task's variables after the steps on the rows of `rowsOf`, starting from `dense`. */
 export function valuesAfter(
   spec: ModelSpec,
   meta: MetaParameters,

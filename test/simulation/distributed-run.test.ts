@@ -1,8 +1,8 @@
 /**
- * Production coordinator and workers in one process and virtual time, over the queue in memory and a
- * network with seeded faults. Workers and coordinators die in the middle of their work. The run ends
- * with the meta-parameters of the undisturbed run, bit for bit.
- * Replay one seed: `QIANMO_SEED=7 npx vitest run --config test/vitest.config.ts test/simulation/distributed-run.test.ts`
+ * Production coordinator and workers in one process and virtual time, over the in-memory queue and
+ * a network with seeded faults. Workers and coordinators die during their work. The run ends with
+ * the meta-parameters of the undisturbed run, bit for bit. To replay one seed: `QIANMO_SEED=7 npx
+ * vitest run --config test/vitest.config.ts test/simulation/distributed-run.test.ts`
  */
 
 import { setMaxListeners } from 'node:events';
@@ -44,7 +44,7 @@ const WORKER_COUNT = 3;
 const COMPUTE_MS_MAX = 3_000;
 const COORDINATOR_LIFE_MS_MAX = 120_000;
 const REBIRTH_MS_MAX = 20_000;
-/** By execution of a job. */
+/** Fault rates per execution of a job. */
 const EXECUTION_FAULTS = { death: 0.04, transient: 0.05, notFinite: 0.03, hanging: 0.01 };
 const NETWORK_FAULTS = {
   ...{ latencyMsMax: 20, lostReply: 0.02, lostEvent: 0.2, lostBlob: 0.01 },
@@ -59,13 +59,13 @@ const seeds =
 const faultsMet = new Set<string>();
 
 interface Simulation {
-  /** False for half the seeds: there the queue alone must bring the jobs of dead workers back. */
+  /** False for half the seeds: there the queue alone must recover the jobs of dead workers. */
   readonly coordinatorsDie: boolean;
   readonly clock: SimulatedClock;
   readonly stream: RandomStream;
   readonly network: FaultyNetwork;
   readonly queue: JobQueue;
-  /** Everything that anybody said, with its time. */
+  /** All reported events, with their times. */
   readonly log: string[];
   readonly stop: AbortController;
 }
@@ -76,7 +76,7 @@ function simulationOf(seed: number): Simulation {
   const network = new FaultyNetwork(clock, stream, NETWORK_FAULTS);
   const queue = network.over(new MemoryJobQueue({ clock }));
   const stop = new AbortController();
-  // Workers that died never let go of it.
+  // Workers that died never released it.
   setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
   return { coordinatorsDie: seed % 2 === 1, clock, stream, network, queue, log: [], stop };
 }
@@ -116,7 +116,7 @@ function spoilt(output: JobOutput): JobOutput {
   return { ...output, output: encodeTensors(tensors) };
 }
 
-/** One worker after another in the same place, until the simulation stops. */
+/** Successive workers in the same position, until the simulation stops. */
 async function workers(place: number, simulation: Simulation): Promise<void> {
   const { clock, stream, queue, log, stop } = simulation;
   for (let lives = 1; !stop.signal.aborted; lives += 1) {
@@ -133,7 +133,7 @@ async function workers(place: number, simulation: Simulation): Promise<void> {
   }
 }
 
-/** One coordinator after another, each resuming the run, until one has ended it. */
+/** Successive coordinators, each resuming the run, until one has completed it. */
 async function coordinators(
   simulation: Simulation,
   checkpoints: ReturnType<typeof mapCheckpoints>,
@@ -195,14 +195,14 @@ describe('a distributed run in virtual time', () => {
     if (log.some((line) => line.includes('is lost"'))) faultsMet.add('lost lock');
   });
 
-  it('goes the same way each time that it is run from one seed', async () => {
+  it('is the same in every run from one seed', async () => {
     const first = await simulated(seeds[0] ?? 0);
     const second = await simulated(seeds[0] ?? 0);
     expect(first.log.length).toBeGreaterThan(100);
     expect(second.log).toEqual(first.log);
   });
 
-  it.skipIf(seeds.length < SEED_COUNT)('met every kind of fault', () => {
+  it.skipIf(seeds.length < SEED_COUNT)('encountered every kind of fault', () => {
     expect([...faultsMet]).toEqual(
       expect.arrayContaining([
         ...['worker died', 'coordinator died', 'hanging job', 'lost lock', 'outage'],

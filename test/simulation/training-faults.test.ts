@@ -1,7 +1,8 @@
 /**
- * A seeded dispatcher that delivers late, twice, spoiled and in any order. Whatever it does, a run
- * that it lets finish ends with the meta-parameters of the undisturbed run, bit for bit.
- * Replay one seed: `QIANMO_SEED=7 npx vitest run --config test/vitest.config.ts test/simulation/training-faults.test.ts`
+ * A seeded dispatcher that delivers late, twice, corrupted and in any order. Whatever it does, a
+ * run that it lets finish ends with the meta-parameters of the undisturbed run, bit for bit. To
+ * replay one seed: `QIANMO_SEED=7 npx vitest run --config test/vitest.config.ts
+ * test/simulation/training-faults.test.ts`
  */
 
 import { describe, expect, it } from 'vitest';
@@ -42,7 +43,10 @@ const seeds =
 
 const refusals = new Set<Rejection>();
 
-/** Delivers until all are admitted; each delivery may be anything a network and a worker can do. */
+/**
+ * Delivers until all are admitted; each delivery may be anything a network and a worker can
+ * produce.
+ */
 function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatcher {
   const rejections = new Map<Rejection, number>();
   const late: DeliveredResult[] = [];
@@ -53,7 +57,7 @@ function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatch
       const admission = new Admission(orders, read, rejections);
       while (admission.openCount > 0) {
         if (signal.aborted) throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
-        // A coordinator or its queue goes down now and then; the run is resumed by the test.
+        // A coordinator or its queue fails occasionally; the test resumes the run.
         if (stream.uniform() < 0.01) throw new QianmoError({ kind: 'transient', what: 'lost' });
         const order = orders[stream.below(orders.length)];
         if (order === undefined) continue;
@@ -129,7 +133,7 @@ describe('training under faults', () => {
     }
   });
 
-  it.skipIf(seeds.length < SEED_COUNT)('met every kind of refusal', () => {
+  it.skipIf(seeds.length < SEED_COUNT)('encountered every kind of refusal', () => {
     expect([...refusals].sort()).toEqual([
       'duplicate',
       'layout_mismatch',

@@ -1,4 +1,4 @@
-/** The rules of the house that a compiler does not know. Each offence names what to use instead. */
+/** House rules that a compiler does not check. Each violation names what to use instead. */
 
 import { describe, expect, test } from 'vitest';
 import { cyclesOf, files, importedFiles, importsOf, production, sources } from './sources.js';
@@ -57,7 +57,8 @@ const PRODUCTION_RULES: readonly Rule[] = [
 ];
 
 const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
-  // Methods are handed the library and know its types alone: see the test of that.
+  // Methods receive the library as an argument and import only its types; a separate test checks
+  // that.
   {
     vendor: /^@tensorflow\//,
     allowed: /^(worker\/compute|shared\/methods|shared\/models\/kinds)\//,
@@ -91,7 +92,7 @@ describe('house rules', () => {
       .filter(({ path }) => ofLibrary.test(path))
       .map(({ path, text }) => ({
         path,
-        // The entry is the one place that reads the environment of the process.
+        // The entry is the only file that reads the environment of the process.
         text: path === 'infra/library/index.ts' ? text.replace('= process.env', '') : text,
       }))
       .filter(({ text }) =>
@@ -101,7 +102,7 @@ describe('house rules', () => {
     expect(offences).toEqual([]);
   });
 
-  test('a vendor is imported by the files named for it', () => {
+  test('a vendor is imported only by the files named for it', () => {
     const offences = production.flatMap(({ path, text }) =>
       importsOf(text).flatMap((imported) =>
         VENDORS.filter(({ vendor, allowed }) => vendor.test(imported) && !allowed.test(path)).map(
@@ -112,7 +113,7 @@ describe('house rules', () => {
     expect(offences).toEqual([]);
   });
 
-  test('methods and models import types of the tensor library and nothing else of it', () => {
+  test('methods and models import only types from the tensor library', () => {
     const offences = production
       .filter(({ path }) => path.startsWith('shared/'))
       .filter(({ text }) => /^import (?!type\b)[^;]*'@tensorflow\//m.test(text))
@@ -141,7 +142,7 @@ describe('house rules', () => {
     expect(offences).toEqual([]);
   });
 
-  test('the top level holds the five rooms and nothing unexpected', () => {
+  test('the top level holds the five rooms and nothing else', () => {
     const unexpected = files.filter((path) => {
       const [first = '', ...rest] = path.split('/');
       if (rest.length > 0) return !ROOMS.some((room) => room === first) && !first.startsWith('.');

@@ -1,6 +1,6 @@
 /**
- * The structure of the house, drawn from imports: which folder may know which. A folder is a room of
- * its own; a folder and its subfolder are two.
+ * The folder structure as drawn from imports: which folder may import which. Each folder is a room;
+ * a folder and its subfolder are two.
  */
 
 import { dirname } from 'node:path';
@@ -17,7 +17,7 @@ const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
   test: ['shared', 'coordinator', 'worker', 'infra'],
 };
 
-/** A folder may import the folders before it in the list of its own top-level folder. */
+/** A folder may import the folders before it in the list of its top-level folder. */
 const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   shared: [
     'shared/base',
@@ -97,13 +97,13 @@ describe('rooms', () => {
     expect(offences).toEqual([]);
   });
 
-  test('every folder has its place in the order', () => {
+  test('every folder is listed in the order', () => {
     const placed = new Set(Object.values(FOLDERS_IN_ORDER).flat());
     const folders = new Set(production.map(({ path }) => dirname(path)));
     expect([...folders].filter((folder) => !placed.has(folder))).toEqual([]);
   });
 
-  test('a folder imports folders before it in the order and no others', () => {
+  test('a folder imports only folders before it in the order', () => {
     const offences = imports
       .filter(({ from, target }) => topOf(from) === topOf(target))
       .filter(({ from, target }) => {
@@ -114,7 +114,7 @@ describe('rooms', () => {
     expect(offences).toEqual([]);
   });
 
-  test('no circle of folders anywhere', () => {
+  test('there is no import cycle between folders', () => {
     const graph = new Map<string, string[]>();
     for (const { from, target } of imports) {
       const [folder, imported] = [dirname(from), dirname(target)];
@@ -123,7 +123,7 @@ describe('rooms', () => {
     expect(cyclesOf(graph)).toEqual([]);
   });
 
-  test(`a folder has at most ${FILES_PER_FOLDER_MAX} files beside its subfolders`, () => {
+  test(`a folder has at most ${FILES_PER_FOLDER_MAX} files, not counting subfolders`, () => {
     const counts = new Map<string, number>();
     // Records of measurements and of decisions grow in number.
     const counted = files.filter((path) => !/^infra\/(results|decisions)\//.test(path));

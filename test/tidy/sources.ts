@@ -1,4 +1,4 @@
-/** The checked-in sources and what they import, as the tests of this folder read them. */
+/** The checked-in sources and their imports, as read by the tests of this folder. */
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

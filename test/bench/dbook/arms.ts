@@ -1,13 +1,13 @@
 /**
- * The arms of the bench on dbook, with settings chosen on validation users:
- * `npm run bench:dbook -- --validate` shows how each does there in the course of training.
+ * The arms of the bench on dbook, with settings chosen on validation users. `npm run bench:dbook --
+ * --validate` shows the validation scores of each during training.
  */
 
 import type { Arm } from './trained-arm.js';
 
 /**
- * Of networks: not the books themselves, which few users have rated. Values with few ratings share an
- * embedding, which is that of new values as well.
+ * The features of networks. Books themselves are left out, because few users have rated each.
+ * Values with few ratings share one embedding, which is also used for new values.
  */
 const NETWORK_FEATURES = { publisher: 5, author: 5, year: 5, location: 10 };
 const NETWORK_MODEL = {
@@ -23,12 +23,12 @@ const NETWORK = {
   adaptation: INNER_STEPS,
 };
 
-/** How the user's other ratings of an author, or publisher, depart from the user's level. */
+/** How the user's other ratings of an author or publisher deviate from the user's level. */
 const OWN_TASTE = { targetEncodings: ['author', 'publisher'], smoothing: 3 };
 
 /**
- * A linear weight for each value: of small steps, stopped early, few reach the weight of a value that few
- * have rated, as if a prior held it.
+ * A linear weight for each value. With small steps and early stopping, few steps reach the weight
+ * of a rare value, which acts like a prior.
  */
 const EFFECTS_STEP = { innerSteps: 1, innerRate: 0.01 };
 const EFFECTS = {
@@ -38,7 +38,7 @@ const EFFECTS = {
   outerSteps: { every: 20, most: 400 },
   adaptation: EFFECTS_STEP,
 };
-/** The user's own departures for an author and a publisher, shrunk by their evidence. */
+/** The user's own deviations for an author and a publisher, shrunk by their evidence. */
 const OWN_SHIFTS = { features: ['author', 'publisher'] };
 
 export const GATES = ['gate', 'gate, level shift', 'gate, level shift, support inputs'] as const;
@@ -71,9 +71,12 @@ export const ARMS: readonly Arm[] = [
   },
 ];
 
-/** By what users are alike that the network does not read, with its terms of a store. */
+/**
+ * The features by which users are alike and which the network does not read, with their minimum
+ * counts in a store.
+ */
 const LIKENESS = { book: 1, friends: 32 };
-/** Its table stays where it begins. */
+/** Its table stays at its initial values. */
 const UNREAD = { kind: 'uniform', bound: 1e-12 };
 const READ = Object.keys(NETWORK_FEATURES);
 const LEARNED = ['bias', 'layer0', 'layer1', 'output', 'preference', 'attention', 'gate'];
@@ -88,7 +91,7 @@ function neighboursBy(feature: keyof typeof LIKENESS): Arm {
   };
 }
 
-/** The gate beside neighbours: `npm run bench:dbook -- --arms neighbours`; not recorded. */
+/** The gate with neighbours: `npm run bench:dbook -- --arms neighbours`; not recorded. */
 export const NEIGHBOUR_ARMS: readonly Arm[] = [
   {
     ...{ ...NETWORK, name: 'neighbours by author' },

@@ -1,4 +1,7 @@
-/** The runs of the bench: an arm on held-out training users, and on the scenarios. Each is kept in a file. */
+/**
+ * The runs of the bench: an arm on held-out training users, and on the scenarios. Each run is kept
+ * in a file.
+ */
 
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -26,21 +29,21 @@ const ScoresSchema = z.object({
   auc: z.number(),
 });
 const CurveSchema = z.array(z.object({ outerStep: z.number(), scores: ScoresSchema }));
-/** Scores on validation users in the course of training. */
+/** Scores on validation users during training. */
 export type ValidationCurve = z.infer<typeof CurveSchema>;
 const PredictionsSchema = z.array(z.array(z.number()));
 
 export interface BenchRuns {
   /** Mean over both validation parts. */
   readonly validationCurve: (arm: Arm, seed: number) => Promise<ValidationCurve>;
-  /** Predicted ratings of the tasks of a seed that are judged, in the order of `judgedTasks`. */
+  /** Predicted ratings of the judged tasks of a seed, in the order of `judgedTasks`. */
   readonly testPredictions: (arm: Arm, seed: number, outerSteps: number) => Promise<number[][]>;
-  /** Of the scenarios. */
+  /** Predictions on the scenarios. */
   readonly judgedTasks: (seed: number) => readonly DbookTask[];
   readonly close: () => Promise<void>;
 }
 
-/** @param folder keeps what was run of this commit, so that a bench that was stopped goes on. */
+/** @param folder keeps the runs of this commit, so that a stopped bench can resume. */
 export async function openBenchRuns(
   dbook: Dbook,
   folder: string,

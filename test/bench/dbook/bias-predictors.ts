@@ -1,17 +1,17 @@
 /**
- * Predictors without a network: mean rating, a shrunk bias by book or publisher, and the user's level,
- * shrunk towards it over the support rows.
+ * Predictors without a network: the mean rating, a shrunk bias by book or publisher, and the user's
+ * level, shrunk over the support rows.
  */
 
 import type { DbookTask } from './dbook-tasks.js';
 
-/** Ratings that a mean begins with. */
+/** Weight of the prior in a mean, as a number of ratings. */
 const USER_PRIOR = 2;
 const TRAINING_USER_PRIOR = 3;
 
 type Predictor = (task: DbookTask) => readonly number[];
 
-/** @param prior ratings that the bias of a group of books begins with. */
+/** @param prior weight of the prior in the bias of a group of books, as a number of ratings. */
 export function biasPredictor(
   tasks: readonly DbookTask[],
   groupOf: (book: number) => number,
@@ -48,7 +48,7 @@ function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Towards 0, which `prior` values have. */
+/** Shrunk towards 0, with the weight of `prior` values. */
 function shrunkMean(values: readonly number[], prior: number): number {
   return values.reduce((sum, value) => sum + value, 0) / (values.length + prior);
 }

@@ -1,4 +1,6 @@
-/** The files of dbook (Douban Book, as in the code of PAML, IJCAI 2021) as ratings and attributes. */
+/**
+ * The files of dbook (Douban Book, as in the code of PAML, IJCAI 2021) as ratings and attributes.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -24,19 +26,19 @@ const NumbersByUserSchema = z.record(z.string(), z.array(z.number()));
 export interface RatingsOfUser {
   readonly user: string;
   readonly books: readonly number[];
-  /** 1 to 5. */
+  /** From 1 to 5. */
   readonly ratings: readonly number[];
 }
 
 export interface Dbook {
   readonly ratingsOf: (part: Scenario | 'training') => readonly RatingsOfUser[];
-  /** Of a book; 0 is unknown, as are books that are not there. */
+  /** By book; 0 is unknown, and so are missing books. */
   readonly publishers: ReadonlyMap<number, number>;
   readonly authors: ReadonlyMap<number, number>;
   readonly years: ReadonlyMap<number, number>;
-  /** Of a user; users that are not there have none. */
+  /** By user; missing users have none. */
   readonly locations: ReadonlyMap<string, number>;
-  /** Of a user, in the order of the file; friendship is mutual there. */
+  /** By user, in the order of the file; friendship is mutual there. */
   readonly friends: ReadonlyMap<string, readonly string[]>;
 }
 

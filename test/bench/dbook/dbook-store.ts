@@ -9,8 +9,8 @@ const FEATURES = ['book', 'publisher', 'author', 'year', 'location'] as const;
 type Feature = (typeof FEATURES)[number];
 
 /**
- * The features of a store, with the training rows that a value must have to be told from others. `friends`
- * is a bag of the user and so many friends at most.
+ * The features of a store, with the training rows that a value needs to get its own id. `friends`
+ * is a bag of the user and at most this many friends.
  */
 export type FeatureTerms = Readonly<Partial<Record<Feature | 'friends', number>>>;
 
@@ -86,7 +86,10 @@ export function storeOf(
   };
 }
 
-/** Books and users have numbers of less than so many digits; a rating is of one user for one book. */
+/**
+ * Numbers of books and users have fewer digits than this; a rating belongs to one user and one
+ * book.
+ */
 const BOOK_NUMBERS = 1e6;
 
 function logRowsOf({ user, books }: DbookTask): Float64Array {
@@ -95,11 +98,11 @@ function logRowsOf({ user, books }: DbookTask): Float64Array {
 
 interface Friends {
   readonly feature: EncodedFeature;
-  /** `[lengthMax]`, -1 in empty places. */
+  /** `[lengthMax]`, -1 in empty positions. */
   readonly idsOf: (user: string) => Int32Array;
 }
 
-/** As a bag that holds the user as well: friends share each other, and friends in common. */
+/** A bag that also contains the user, so that friends share each other and their common friends. */
 function friendsOf({ friends }: Dbook, tasks: readonly DbookTask[], friendsMax: number): Friends {
   const idOf = (user: string): number => 1 + Number(user);
   const users = new Set([...friends.keys(), ...tasks.map(({ user }) => user)]);
@@ -128,7 +131,7 @@ function rowsAt(rows: readonly TaskRows[], index: number): TaskRows {
   return task;
 }
 
-/** Ids, from 1 on, of the values that at least `countMin` ratings of training users have. */
+/** Ids, from 1, of the values with at least `countMin` ratings by training users. */
 function idsIn(
   tasks: readonly DbookTask[],
   valueOf: ValueOf,

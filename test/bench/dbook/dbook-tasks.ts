@@ -1,16 +1,19 @@
-/** dbook as tasks in the authors' protocol: the last 10 of a shuffle of a user's ratings are judged. */
+/** dbook as tasks in the authors' protocol: the last 10 of a user's shuffled ratings are judged. */
 
 import { randomStream } from '../../../shared/base/random.js';
 import type { TaskSplit } from '../../../shared/tasks/task-store.js';
 import { SCENARIOS, type Dbook, type RatingsOfUser, type Scenario } from './dbook-files.js';
 
 export const QUERY_ROW_COUNT = 10;
-/** Of the training users, where settings are chosen. */
+/** Part of the training users; settings are chosen on these. */
 const VALIDATION_SHARE = 0.1;
-/** Tasks made of each training user, with a shuffle each, so that all ratings are learned. */
+/**
+ * The number of tasks per training user, each with its own shuffle, so that all ratings are
+ * learned.
+ */
 export const TRAINING_DIVISION_COUNT = 3;
 
-/** Training users held out: their books as they are, and as if nobody had rated them. */
+/** Held-out training users: with their books as they are, and as if nobody had rated them. */
 export const VALIDATION_PARTS = ['validation', 'validation, books unknown'] as const;
 type ValidationPart = (typeof VALIDATION_PARTS)[number];
 export type Part = Scenario | ValidationPart | 'training';
@@ -19,9 +22,9 @@ export interface DbookTask {
   readonly part: Part;
   readonly split: TaskSplit;
   readonly user: string;
-  /** Of the user's tasks, from 0. */
+  /** Index among the user's tasks, from 0. */
   readonly division: number;
-  /** In the order of the rows, support before query. */
+  /** In row order, support before query. */
   readonly books: readonly number[];
   readonly ratings: readonly number[];
   readonly supportRowCount: number;

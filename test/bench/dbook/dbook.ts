@@ -1,11 +1,12 @@
 /**
- * PAML of IJCAI 2021 and what the system has beside it on dbook, in the authors' protocol, against the
- * figures that their code reached and predictors without a network. Settings are chosen on validation
- * users, then all training users train. Writes `infra/results/dbook.json` and `.md`.
+ * The method of PAML (IJCAI 2021) and this project's alternatives on dbook, in the authors'
+ * protocol, against the figures of the authors' code and predictors without a network. Settings are
+ * chosen on validation users, then all training users train. Writes `infra/results/dbook.json` and
+ * `.md`.
  *
  *   npm run bench:dbook
  *   npm run bench:dbook -- --validate --arms gate --seeds 1
- *   npm run bench:dbook -- --page          the page again, of what is recorded
+ *   npm run bench:dbook -- --page          the page again, from the recorded results
  */
 
 import { parseArgs } from 'node:util';
@@ -40,7 +41,7 @@ const { values: options } = parseArgs({
     data: { type: 'string', default: new URL('../shared/data/dbook', packageRoot).pathname },
     folder: { type: 'string', default: new URL('runs/dbook', packageRoot).pathname },
     seeds: { type: 'string', default: '1,2,3' },
-    /** Those whose name has this in it; nothing is recorded then. */
+    /** Selects arms whose name contains this; nothing is recorded in that case. */
     arms: { type: 'string', default: '' },
     validate: { type: 'boolean', default: false },
     page: { type: 'boolean', default: false },
@@ -100,7 +101,7 @@ function resultsOf(runs: BenchRuns): DbookResults {
   };
 }
 
-/** The outer steps of the least mean RMSE over seeds. */
+/** The number of outer steps with the smallest mean RMSE over seeds. */
 async function choice(arm: Arm, of: BenchRuns): Promise<NonNullable<ArmScores['chosen']>> {
   const curves: ValidationCurve[] = [];
   for (const seed of seeds) curves.push(await of.validationCurve(arm, seed));

@@ -1,4 +1,7 @@
-/** What `infra/results/dbook.json` keeps of the bench on dbook, and the page that is made of it. */
+/**
+ * The contents of `infra/results/dbook.json`, the record of the bench on dbook, and the page made
+ * from it.
+ */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
@@ -48,7 +51,7 @@ export function recordResults(header: BenchHeader, settings: unknown, results: D
   writeFileSync(RECORD, `${JSON.stringify(record, null, 1)}\n`);
 }
 
-/** Writes the page of what is recorded. */
+/** Writes the page of the recorded results. */
 export function writeRecordedPage(): string {
   const record = RecordSchema.parse(JSON.parse(readFileSync(RECORD, 'utf8')));
   const page = tableOf(record, record);

@@ -1,4 +1,4 @@
-/** The page of the bench on dbook: each arm, and what it is held against. */
+/** The page of the bench on dbook: each arm and its comparisons. */
 
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import type { ValidationCurve } from './bench-runs.js';
@@ -11,7 +11,9 @@ export type ByScenario<Value> = Readonly<Record<Scenario, Value>>;
 export interface ArmScores {
   readonly name: string;
   readonly scores: ByScenario<Scores>;
-  /** Of a trained arm: the chosen outer steps, and how it did on validation users on the way. */
+  /**
+   * For a trained arm: the chosen outer steps, and its scores on validation users during training.
+   */
   readonly chosen: { readonly outerSteps: number; readonly curve: ValidationCurve } | null;
 }
 
@@ -33,8 +35,8 @@ export const OFFICIAL_BIASES = [
 ] as const;
 
 /**
- * The authors' public code, and predictors without a network beside it: measured elsewhere on the same
- * files (120 epochs, 3 seeds), with other shuffles than here.
+ * The authors' public code, and predictors without a network. They were measured elsewhere on the
+ * same files (120 epochs, 3 seeds), with other shuffles than here.
  */
 const OFFICIAL: ReadonlyMap<string, Measured> = new Map<string, Measured>([
   [
@@ -89,7 +91,7 @@ const isLowerBetter: Readonly<Record<Metric, boolean>> = {
   ...{ ndcg: false, auc: false },
 };
 
-/** Cells in which `scores` are worse than what was measured, to its three decimals. */
+/** Cells in which `scores` are worse than the measured figures, to their three decimals. */
 function worseCells(
   scores: ByScenario<Scores>,
   measured: Measured,
@@ -109,14 +111,14 @@ const METRIC_WORDS: Readonly<Record<Metric, string>> = {
   ...{ ndcg: 'nDCG@5', auc: 'AUC' },
 };
 
-/** What an arm is held against, and where that was measured. */
+/** The reference of a comparison, and where it was measured. */
 interface Rival {
   readonly name: string;
   readonly measured: Measured;
   readonly where: string;
 }
 
-/** `no worse than X in 16 of 16 cells`, and which the others are. */
+/** `no worse than X in 16 of 16 cells`, and the remaining cells. */
 function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival): string {
   const worse = worseCells(scores, against.measured);
   const count = SCENARIOS.length * METRICS.length;
@@ -125,7 +127,10 @@ function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival)
   return `- ${name} is no worse than "${against.name}" ${against.where} in ${cells}${worse.length === 0 ? '' : `; worse: ${fellShort.join(', ')}`}.`;
 }
 
-/** On the same rows where it was predicted here as well, then as it was measured elsewhere. */
+/**
+ * First on the same rows, if it was predicted here as well, then with the figures measured
+ * elsewhere.
+ */
 function rivalsNamed(name: string, arms: readonly ArmScores[]): Rival[] {
   const here = arms.find((arm) => arm.name === name);
   const elsewhere = OFFICIAL.get(name);
@@ -158,7 +163,7 @@ export interface DbookResults {
   readonly seeds: readonly number[];
   readonly arms: readonly ArmScores[];
   readonly differences: readonly ArmDifference[];
-  /** Names of arms, and of what they are held against. */
+  /** Names of arms and of their references. */
   readonly claims: readonly (readonly [string, string])[];
 }
 

@@ -1,4 +1,4 @@
-/** What dbook is judged by, as the figures that these are held against were. */
+/** The measures for dbook, computed as for the figures they are compared with. */
 
 import { auc } from '../../../coordinator/scoring/metrics.js';
 import { NDCG_AT, ndcgOf } from '../../../coordinator/scoring/value-metrics.js';
@@ -7,10 +7,13 @@ import type { DbookTask } from './dbook-tasks.js';
 export const METRICS = ['mae', 'rmse', 'ndcg', 'auc'] as const;
 export type Metric = (typeof METRICS)[number];
 
-/** MAE over rows; RMSE and nDCG@5 (gain 2^rating - 1) mean over tasks; AUC of rating >= 4 over all rows. */
+/**
+ * MAE over rows; RMSE and nDCG@5 (gain 2^rating - 1) averaged over tasks; AUC of rating >= 4 over
+ * all rows.
+ */
 export type Scores = Readonly<Record<Metric, number>>;
 
-/** Of one task. */
+/** Of a single task. */
 interface TaskErrors {
   readonly user: string;
   readonly mae: number;
@@ -57,14 +60,14 @@ export function meanScores(scores: readonly Scores[]): Scores {
   return { mae: mean('mae'), rmse: mean('rmse'), ndcg: mean('ndcg'), auc: mean('auc') };
 }
 
-/** Of paired values of users, their mean and its 95 % interval (normal). */
+/** The mean of paired values of users, and its 95 % interval (normal). */
 export interface MeanDifference {
   readonly value: number;
   readonly low: number;
   readonly high: number;
 }
 
-/** First minus second; users are what was drawn, so seeds of one user count as one. */
+/** First minus second. The sampling unit is the user, so seeds of one user count as one. */
 export function meanDifference(
   first: readonly TaskErrors[],
   second: readonly TaskErrors[],

@@ -1,4 +1,6 @@
-/** An arm of the bench: a model and method, trained as a run of one process, and its predictions. */
+/**
+ * An arm of the bench: a model and method, trained as a run in one process, and its predictions.
+ */
 
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
@@ -17,14 +19,16 @@ export interface Arm {
   readonly features: FeatureTerms;
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: Readonly<Record<string, unknown>>;
-  /** The section `training` but for the number of outer steps. */
+  /** The section `training` except the number of outer steps. */
   readonly training: Readonly<Record<string, unknown>>;
-  /** The number of outer steps is chosen on validation users: a multiple of `every`, up to `most`. */
+  /**
+   * The number of outer steps is chosen on validation users: a multiple of `every`, at most `most`.
+   */
   readonly outerSteps: { readonly every: number; readonly most: number };
   readonly adaptation: Adaptation;
 }
 
-/** Of the query rows of every task that is not of training, by task index. */
+/** For the query rows of every task that is not a training task, by task index. */
 export type PredictionsByTask = ReadonlyMap<number, readonly number[]>;
 
 interface ArmRun {
@@ -32,11 +36,11 @@ interface ArmRun {
   readonly executor: JobExecutor;
   readonly seed: number;
   readonly outerSteps: number;
-  /** Where to predict: at multiples of this, and at the end. */
+  /** Predictions are made at multiples of this number of steps, and at the end. */
   readonly every: number;
 }
 
-/** Trains, and tells what is predicted on the way and at the end. */
+/** Trains, and reports the predictions during training and at the end. */
 export async function trainArm(
   arm: Arm,
   { store, executor, seed, outerSteps, every }: ArmRun,
@@ -71,7 +75,7 @@ export async function trainArm(
   await train({
     ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher },
     checkpoints: {
-      // Tables are written in place: whoever wants to know what they predict asks now.
+      // Tables are updated in place, so predictions must be made immediately.
       write: async ({ outerStep, metaParameters }) => {
         if (outerStep > predictedStep) onPredictions(outerStep, await predict(metaParameters));
         predictedStep = outerStep;

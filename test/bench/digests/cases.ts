@@ -19,7 +19,7 @@ export interface DigestCase {
 const TrainedSchema = z.looseObject({ digest: z.string() });
 
 const IN_PROCESS = ['--in-process'];
-/** As in test/integration/same-digest. */
+/** Same values as in test/integration/same-digest. */
 const SMALL_OUTER_STEPS = 30;
 
 export const DIGEST_CASES: readonly DigestCase[] = [
@@ -98,7 +98,10 @@ async function trained(
   return { training: TrainedSchema.parse(JSON.parse(printed)).digest };
 }
 
-/** The runs of test/integration/same-digest, whose digests do not depend on what computes them. */
+/**
+ * The runs of test/integration/same-digest, whose digests do not depend on the processes that
+ * compute them.
+ */
 function smallCases(): DigestCase[] {
   const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
   const neighbours = { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } };
@@ -126,7 +129,7 @@ function smallRunOf(name: string): object {
   return { ...run, data: { ...data, logs: 'small.csv', store: 'stores/small' } };
 }
 
-/** Labels of clicks and of values, each with an evaluation of its own. */
+/** Labels of clicks and of values, with one evaluation each. */
 async function runSegments(place: CommandPlace): Promise<CaseValues> {
   const values = await trained(place, 'segments', segmentRunOf(), IN_PROCESS);
   await qianmoIn(place, 'evaluate', configOf('segments'), ...IN_PROCESS);
@@ -199,7 +202,7 @@ async function runStream(place: CommandPlace): Promise<CaseValues> {
   return jsonValues(await qianmoIn(place, 'stream', configOf('stream'), '--format', 'json'));
 }
 
-/** JSON is YAML. */
+/** JSON is valid YAML. */
 function writeConfig(folder: string, name: string, config: object): void {
   writeFileSync(join(folder, configOf(name)), JSON.stringify(config));
 }

@@ -73,7 +73,7 @@ const EVALUATION = {
   ...{ innerRates: [0.1, 0.5], innerSteps: [1, 3], sizeBucketEdges: [10], bootstrapSamples: 100 },
 };
 
-/** A departure replaces single fields of a section, but `method` as a whole. */
+/** An override replaces single fields of a section, but `method` as a whole. */
 export function worldRun(name: string, departures: RunDepartures = {}): object {
   return {
     run: name,

@@ -1,6 +1,6 @@
 /**
  * The generator's training step of Meta-Embedding against PyTorch in one interleaved run, on one
- * thread and on two cores; then as a run over the queue with two workers. Writes
+ * thread and on two cores, and then as a run over the queue with two workers. Writes
  * `infra/results/generator.json` and `.md`.
  *
  *   npm run bench:generator -- --rounds 5 --run-ms 1500 --cells generator.25
@@ -39,16 +39,16 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     'run-ms': { type: 'string', default: '1500' },
     /**
-     * Or `generator.100`, where float32 is 0.2 % of the largest update from float64 in nearly all
-     * variants of either side, so that they are refused.
+     * Alternatively `generator.100`, where nearly all variants of both sides are refused, because
+     * float32 differs from float64 by 0.2 % of the largest update.
      */
     cells: { type: 'string', default: generatorCell(25) },
-    /** Outer steps of each run over the queue; 0 leaves them out. */
+    /** Outer steps of each run over the queue; 0 skips these runs. */
     'queue-steps': { type: 'string', default: '100' },
-    /** A Python that has the peers; otherwise one is made in the cache. */
+    /** A Python with the peers installed; by default one is created in the cache. */
     python: { type: 'string' },
     output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-    /** Where the workload lies while this runs. */
+    /** The folder of the workload during this bench. */
     folder: { type: 'string', default: tmpdir() },
   },
 });
@@ -59,7 +59,7 @@ const TORCH_VARIANTS = [
 ];
 const OUR_SIDE = fileURLToPath(new URL('generator-side.js', import.meta.url));
 const REFERENCE_TIMEOUT_MS = 5 * 60_000;
-/** Forward and backward on both sets; the backward pass of the support set's again. */
+/** Forward and backward on both sets, and a second backward pass for the support set. */
 const TOWER_PASSES = 6;
 const WIDTHS = [1024, 128, 128, 1];
 
@@ -164,6 +164,6 @@ function writeResults(comparison: GeneratorComparison): void {
   console.log(page);
 }
 
-// As the `qianmo` command does.
+// As in the `qianmo` command.
 collectGarbageRarely();
 await withPeers(options.python, ({ python, compileCache }) => compare(python, compileCache));

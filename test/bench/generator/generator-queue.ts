@@ -1,6 +1,7 @@
 /**
  * Generator training as the `qianmo` command runs it: a coordinator, a Redis and two worker
- * processes on this machine, tasks by second of the whole, everything between included.
+ * processes on this machine. Figures are tasks per second of the whole, including everything in
+ * between.
  */
 
 import { join } from 'node:path';
@@ -18,10 +19,10 @@ import {
 } from './generator-workload.js';
 
 const WORKER_COUNT = 2;
-/** Graphs are made and caches filled meanwhile. */
+/** During these steps graphs are created and caches filled. */
 const UNCOUNTED_STEPS = 10;
 
-/** The published step, in one job and in one for each worker; and larger steps. */
+/** The published step, in one job and in one job per worker; and larger steps. */
 const STEPS = [
   { tasksPerOuterStep: 25, tasksPerJob: 25 },
   { tasksPerOuterStep: 25, tasksPerJob: 13 },

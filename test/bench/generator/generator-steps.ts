@@ -1,9 +1,9 @@
 /**
  * The generator's training step on our side, in one process:
  *
- *   graph   the gradient as captured, its batches on the device, and the step along it
- *   job     all that coordinator and worker do for a step but reading rows and talking to a queue: tensors
- *           encoded, a gradient job computed, its output decoded, the step taken
+ *   graph   the captured gradient, with its batches on the device, and the step along it
+ *   job     all work of coordinator and worker for a step, except reading rows and using a queue:
+ *           tensors encoded, a gradient job computed, its output decoded, the step taken
  */
 
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
@@ -46,7 +46,7 @@ type StepVariant = (typeof STEP_VARIANTS)[number];
 
 interface GeneratorStep {
   readonly run: (batchIndex: number) => void;
-  /** The generator's weights as they are by now. */
+  /** The current weights of the generator. */
   readonly weight: () => Float32Array;
 }
 
@@ -171,7 +171,7 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
   };
 }
 
-/** As a run sends it, once. */
+/** Sent once, as in a run. */
 function frozenInputOf(meta: MetaParameters): {
   readonly bytes: Uint8Array;
   readonly ref: BlobRef;

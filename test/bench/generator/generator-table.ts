@@ -10,7 +10,7 @@ import {
 import { machineLines, type MachineDescription } from '../inner-loops/machine-description.js';
 import type { QueueRunResult } from './generator-queue.js';
 
-/** The peer's variant that does no more than say the mathematics. */
+/** The peer's variant that only states the mathematics. */
 export const PLAIN = 'plain';
 
 export interface GeneratorComparison {
@@ -26,7 +26,10 @@ interface GeneratorRow {
   readonly name: string;
   readonly tasksPerSecond: number;
   readonly arrangement: string;
-  /** Ours, over the peer's plain variant and over its fastest accurate one; null of the peer itself. */
+  /**
+   * Our throughput relative to the peer's plain variant and to its fastest accurate one; null for
+   * the peer itself.
+   */
   readonly overPlain: number | null;
   readonly overBest: number | null;
   readonly otherCoresMax: number;
@@ -35,7 +38,7 @@ interface GeneratorRow {
 /** Every accurate contestant in its best arrangement, ours first. */
 export function rowsOf(cell: CellResult, setting: Setting): GeneratorRow[] {
   const accurate = standingsOf(cell, setting).filter(({ isAccurate }) => isAccurate);
-  // The fastest first: later arrangements of a variant are slower ones.
+  // The list is sorted fastest first, so later arrangements of a variant are slower.
   const best = accurate.filter(
     (one, place) =>
       accurate.findIndex(({ side, variant }) => side === one.side && variant === one.variant) ===

@@ -1,7 +1,8 @@
 /**
- * The generator's training step in the published setting of Meta-Embedding, on films, users and rows
- * drawn from a seed: a task store for our side, and the same as plain arrays for the peers. The base
- * model is drawn as well: how fast a step is does not depend on what it knows.
+ * The generator's training step in the published setting of Meta-Embedding, on films, users and
+ * rows drawn from a seed: a task store for our side, and the same data as plain arrays for the
+ * peers. The base model is random as well, because the speed of a step does not depend on its
+ * values.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -33,10 +34,13 @@ export const GENERATOR_MODEL: ModelConfig = ModelConfigSchema.parse({
 });
 const ATTRIBUTES = ['year', 'title', 'genres'];
 export const ROWS_PER_SET = 20;
-/** Larger than the published 1e-4, so that a wrong Hessian term shows; it costs the same. */
+/** Larger than the published 1e-4, so that a wrong Hessian term shows; the cost is the same. */
 const INNER_RATE = 0.1;
 const COLD_SHARE = 0.1;
-/** Of plain gradient descent on the mean over tasks: a step that float32 resolves. */
+/**
+ * The rate of plain gradient descent on the mean over tasks, large enough that float32 resolves a
+ * step.
+ */
 export const META_RATE = 10;
 
 export const GENERATOR_METHOD: MethodConfig = {
@@ -48,7 +52,7 @@ export const GENERATOR_METHOD: MethodConfig = {
   form: 'paper',
 };
 
-/** As the published training has it, and more at once. */
+/** The published number, and a larger one. */
 const TASKS_PER_STEP = [25, 100] as const;
 export const BATCH_COUNT = 4;
 
@@ -72,7 +76,7 @@ export function generatorSpec(): ModelSpec {
   return modelSpecOf(GENERATOR_MODEL, FEATURES, GENERATOR_METHOD);
 }
 
-/** Every value off zero, so that no part of the gradient vanishes. */
+/** Every value is nonzero, so that no part of the gradient vanishes. */
 export function baseParameters(): MetaParameters {
   const meta = initialMetaParameters(generatorSpec(), SEED);
   const stream = randomStream(SEED, 'off zero');
@@ -83,7 +87,7 @@ export function baseParameters(): MetaParameters {
   return meta;
 }
 
-/** Indices in the store of the tasks of a batch. */
+/** Store indices of the tasks of a batch. */
 export function batchTasks(tasksPerStep: number, batch: number): number[] {
   return Array.from({ length: tasksPerStep }, (_, task) => batch * tasksPerStep + task);
 }
@@ -92,7 +96,7 @@ export function storeFolder(folder: string): string {
   return join(folder, STORE);
 }
 
-/** Writes store and arrays. */
+/** Writes the store and the arrays. */
 export async function writeGeneratorWorkload(folder: string): Promise<void> {
   const stream = randomStream(SEED, 'films, users and rows');
   const taskCount = BATCH_COUNT * Math.max(...TASKS_PER_STEP);
@@ -112,7 +116,7 @@ export async function writeGeneratorWorkload(folder: string): Promise<void> {
 }
 
 function drawnFilm(stream: RandomStream): FilmAttributes {
-  // Places before the words hold id 0, as in the authors' files.
+  // Positions before the words hold id 0, as in the authors' files.
   const padded = (length: number, wordCount: number, idCount: number): number[] =>
     Array.from({ length }, (_, place) =>
       place < length - wordCount ? 0 : 1 + stream.below(idCount - 1),
@@ -198,7 +202,7 @@ function writeBatch(
   const { categoryFeatures, bagFeatures } = generatorSpec();
   const byTask = [tasks.length, ROWS_PER_SET];
   for (const [role, first] of [['support', 0] as const, ['query', ROWS_PER_SET] as const]) {
-    /** The role's rows of every task, one after the other. */
+    /** The role's rows of every task, concatenated. */
     const joined = (columnOf: (task: TaskRows) => Int32Array, length: number): Int32Array =>
       Int32Array.from(
         tasks.flatMap((task) => [

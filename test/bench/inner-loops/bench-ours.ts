@@ -1,7 +1,7 @@
 /**
  * The engine alone: the inner loops of every cell as plain, captured and rewritten graphs, jobs of
- * the project's models, a generator's step, the adaptation of 10,000 adgroups, and what the graphs
- * spend their time on. Writes `infra/results/inner-loops-ours.json` and `.md`. Needs no Python.
+ * the project's models, a generator's step, the adaptation of 10,000 adgroups, and a profile of the
+ * graphs. Writes `infra/results/inner-loops-ours.json` and `.md`. Needs no Python.
  *
  *   npm run bench -- --rounds 3 --run-ms 1000 --cells W1.first.1
  */

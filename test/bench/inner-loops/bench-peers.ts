@@ -1,7 +1,7 @@
 /**
  * Our inner loops against JAX and PyTorch in one interleaved run, on one thread and on two cores.
- * Writes `infra/results/inner-loops.json`, `.md` and `.svg`, where cells that are not measured stay
- * as they are, if it was this kind of machine that measured them.
+ * Writes `infra/results/inner-loops.json`, `.md` and `.svg`. Cells that are not measured are kept
+ * from the file if the same kind of machine measured them.
  *
  *   npm run bench:peers -- --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
  */
@@ -30,13 +30,13 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     'run-ms': { type: 'string', default: '1500' },
-    /** All eight unless told. */
+    /** All eight by default. */
     cells: { type: 'string', default: CELLS.map(cellName).join(',') },
     sides: { type: 'string', default: SIDE_NAMES.join(',') },
-    /** A Python that has the peers; otherwise one is made in the cache. */
+    /** A Python with the peers installed; by default one is created in the cache. */
     python: { type: 'string' },
     output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-    /** Where the workloads lie while this runs. */
+    /** The folder of the workloads during this bench. */
     folder: { type: 'string', default: tmpdir() },
   },
 });
@@ -83,7 +83,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
           say: (text) => console.log(text),
         }),
       );
-      // After every cell, so that a run cut short leaves what it found.
+      // Written after every cell, so that an interrupted run keeps its results.
       writeResults({
         ...{ machine, products, cells: broughtUpToDate(earlier, results) },
         versions: versionsOf(results),

@@ -1,14 +1,16 @@
-/** What is known of a cell after it was measured, and who won by how much. */
+/** The results of a measured cell, and the verdict with its ratio. */
 
 import { z } from 'zod';
 import { SIDE_NAMES } from './sides/sides.js';
 import { median } from '../../../shared/base/arrays.js';
 
-/** How a side uses the machine: one pinned core, two threads, or a process pinned to each core. */
+/**
+ * How a side uses the machine: one pinned core, two threads, or one process pinned to each core.
+ */
 export const ARRANGEMENTS = ['one thread', 'two threads', 'two processes'] as const;
 export type Arrangement = (typeof ARRANGEMENTS)[number];
 
-/** The two questions asked: one thread, and the whole machine with each side as it does best. */
+/** The two settings: one thread, and the whole machine with each side in its best arrangement. */
 export const SETTINGS = {
   'one thread': ['one thread'],
   'two cores': ['two threads', 'two processes'],
@@ -18,30 +20,33 @@ export type Setting = keyof typeof SETTINGS;
 const VariantResultSchema = z.strictObject({
   side: z.enum(SIDE_NAMES),
   variant: z.string(),
-  /** Why it was not measured; null when it was. */
+  /** The reason why it was not measured; null if it was. */
   skippedBecause: z.string().nullable(),
-  /** Of one step from the initial values; null, as JSON has it, when rows changed that must not. */
+  /**
+   * Deviation of one step from the initial values; null, since JSON has no infinity, if rows
+   * changed that must not.
+   */
   relativeError: z.number().nullable(),
   furthestTensor: z.string().nullable(),
   isAccurate: z.boolean(),
-  /** Of what computes; null when it did not start. */
+  /** Version of the library that computes; null if it did not start. */
   versions: z.record(z.string(), z.string()).nullable(),
-  /** Tracing, compiling and running once. */
+  /** Time to trace, compile and run once. */
   firstStepMs: z.number().nullable(),
-  /** A short look at one thread that decides who is measured in rounds. */
+  /** A short measurement on one thread that decides which variants are measured in rounds. */
   lookMs: z.number().nullable(),
 });
 export type VariantResult = Readonly<z.infer<typeof VariantResultSchema>>;
 
 const RoundResultSchema = z.strictObject({
-  /** Summed over the processes that ran at once. */
+  /** Summed over concurrent processes. */
   tasksPerSecond: z.number(),
   medianMs: z.number(),
   minMs: z.number(),
   cpuMsPerStep: z.number(),
   stepCount: z.number(),
   residentMiB: z.number(),
-  /** Cores taken by others meanwhile. */
+  /** Cores used by other processes meanwhile. */
   otherCores: z.number(),
 });
 export type RoundResult = Readonly<z.infer<typeof RoundResultSchema>>;
@@ -57,10 +62,10 @@ export type ContestantResult = Readonly<z.infer<typeof ContestantResultSchema>>;
 
 export const CellResultSchema = z.strictObject({
   cell: z.string(),
-  /** Of the tree that was measured. */
+  /** Commit of the measured tree. */
   commit: z.string(),
   taskCount: z.number(),
-  /** Of the textbook algorithm, per meta step. */
+  /** Floating-point operations of the textbook algorithm, per meta step. */
   nominalGflop: z.number(),
   variants: z.array(VariantResultSchema).readonly(),
   contestants: z.array(ContestantResultSchema).readonly(),
@@ -68,7 +73,7 @@ export const CellResultSchema = z.strictObject({
 export type CellResult = Readonly<z.infer<typeof CellResultSchema>>;
 
 export interface Standing extends Omit<ContestantResult, 'rounds'> {
-  /** Median over rounds, like the rest. */
+  /** Median over rounds, like the other figures. */
   readonly tasksPerSecond: number;
   readonly medianMs: number;
   readonly cpuMsPerStep: number;
@@ -103,7 +108,7 @@ interface Verdict {
   readonly ours: Standing;
   readonly fastestAccuratePeer: Standing | null;
   readonly fastestPeer: Standing | null;
-  /** Ours over the peer's tasks a second. */
+  /** Our tasks per second divided by the peer's. */
   readonly ratioToAccurate: number | null;
   readonly ratioToAny: number | null;
 }
@@ -129,7 +134,7 @@ export function verdictOf(cell: CellResult, setting: Setting): Verdict | null {
   };
 }
 
-/** Geometric mean and least of the ratios to the fastest accurate peer; null without any. */
+/** Geometric mean and minimum of the ratios to the fastest accurate peer; null without any. */
 export function summaryOf(
   cells: readonly CellResult[],
   setting: Setting,
@@ -139,7 +144,7 @@ export function summaryOf(
   return { mean: geometricMean(ratios), least: Math.min(...ratios), cellCount: ratios.length };
 }
 
-/** Of everything that computed in the cells. */
+/** Versions of all libraries that computed in the cells. */
 export function versionsOf(cells: readonly CellResult[]): Record<string, string> {
   const entries = cells.flatMap(({ variants }) =>
     variants.flatMap(({ versions }) => Object.entries(versions ?? {})),

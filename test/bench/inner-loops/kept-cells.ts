@@ -1,6 +1,6 @@
 /**
- * Cells of an earlier comparison that a run of some cells leaves as they are, so that a record can be
- * brought up to date cell by cell.
+ * Cells of an earlier comparison that a partial run keeps, so that a record can be updated cell by
+ * cell.
  */
 
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ const EarlierSchema = z.looseObject({
   cells: z.array(CellResultSchema),
 });
 
-/** @returns the cells of the file at `path`; none without it, or if another machine made it */
+/** @returns the cells of the file at `path`; none if it is missing or another machine wrote it */
 export function earlierCells(path: string, machine: MachineDescription): readonly CellResult[] {
   let text: string;
   try {
@@ -29,7 +29,7 @@ export function earlierCells(path: string, machine: MachineDescription): readonl
   return isSameKind ? earlier.cells : [];
 }
 
-/** Measured cells in place of earlier ones of the same name, in the order of `CELLS`. */
+/** Measured cells replace earlier ones of the same name, in the order of `CELLS`. */
 export function broughtUpToDate(
   earlier: readonly CellResult[],
   measured: readonly CellResult[],

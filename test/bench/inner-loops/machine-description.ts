@@ -1,4 +1,4 @@
-/** The machine a result was made on, as far as it decides about numbers. */
+/** The machine that produced a result, as far as it affects the numbers. */
 
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
@@ -7,7 +7,7 @@ import { benchHeader, grouped, type BenchHeader } from '../bench-header.js';
 export interface MachineDescription extends BenchHeader {
   readonly cpuModel: string;
   readonly coreCount: number;
-  /** Of the vector instructions alone: `avx2 fma avx512f`. */
+  /** The vector instructions only: `avx2 fma avx512f`. */
   readonly vectorFlags: string;
   readonly cacheKiB: string;
   readonly memoryMiB: number;
@@ -32,7 +32,7 @@ export function machineDescription(): MachineDescription {
   };
 }
 
-/** Two lines of Markdown: commit, date and machine; what computed, and the load before. */
+/** Two lines of Markdown: commit, date and machine; then the libraries, and the load before. */
 export function machineLines(
   machine: MachineDescription,
   versions: Readonly<Record<string, string>>,

@@ -1,11 +1,11 @@
-/** What else the machine does while something is measured, from the kernel's own counters. */
+/** Other load on the machine during a measurement, from the kernel's counters. */
 
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../../../shared/base/clock.js';
 
 const TICKS_PER_SECOND = 100;
 
-/** Seconds of processor time, of all and stolen by the host, since the machine started. */
+/** Seconds of processor time since boot: of all processes, and stolen by the host. */
 function busySeconds(): number {
   const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n');
   const [user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0, steal = 0] = line
@@ -27,7 +27,7 @@ function processSeconds(pid: number): number {
   }
 }
 
-/** How many cores, on average, were taken by others than this process and `pids`. */
+/** How many cores, on average, were used by other processes than this one and `pids`. */
 export async function othersLoadDuring<Result>(
   pids: readonly number[],
   work: () => Promise<Result>,
@@ -44,7 +44,7 @@ export async function othersLoadDuring<Result>(
 
 const LOOK_MS = 250;
 
-/** Waits until others leave the machine alone, or until `waitMsMax` is over. */
+/** Waits until other processes leave the machine idle, or until `waitMsMax` has passed. */
 export async function waitForQuiet(otherCoresMax: number, waitMsMax: number): Promise<void> {
   const endMs = systemClock.monotonicMs() + waitMsMax;
   for (;;) {

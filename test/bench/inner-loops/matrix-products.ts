@@ -1,6 +1,6 @@
 /**
- * Matrix products alone, the peak that inner loops are measured against, by our engine in a process
- * of its own:
+ * Matrix products alone, the peak to which inner loops are compared, by our engine in a separate
+ * process:
  *
  *   node dist/test/bench/inner-loops/matrix-products.js '[[1,1024,1024,1024]]'
  *

@@ -1,7 +1,8 @@
 /**
- * Measures one cell: looks at every variant of every side once, for accuracy and a rough time, then
- * keeps the best of each side alive and times them in turn, round after round, so that what else
- * the machine does meets all of them alike. Processes live only while their cell is measured.
+ * Measures one cell. Every variant of every side first gets one short look, for accuracy and a
+ * rough time. The best of each side are then kept alive and timed in turn, round after round, so
+ * that other load on the machine affects all of them equally. Processes live only while their cell
+ * is measured.
  */
 
 import { mkdirSync, rmSync } from 'node:fs';
@@ -24,21 +25,25 @@ export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'n
 
 interface MeasureOptions {
   readonly workloadFolder: string;
-  /** Of what a side wrote into a folder when it was checked; null when nothing exact is there. */
+  /**
+   * Compares what a side wrote into a folder during its check; null when there is no exact result.
+   */
   readonly accuracyOf: ((checkFolder: string, otherRowsChanged: number) => Accuracy) | null;
   readonly sides: readonly SideName[];
   readonly variantsOf: (side: SideName) => readonly string[];
   readonly launchOf: (side: SideName, parameters: SideArguments, core: number | null) => Launch;
-  /** Whether a variant takes part in the rounds however its look came out. */
+  /** Whether a variant takes part in the rounds regardless of its look. */
   readonly stays?: (side: SideName, variant: string) => boolean;
   readonly roundCount: number;
   readonly runMs: number;
   readonly say: (text: string) => void;
 }
 
-/** Of the first step: tracing and compiling included. */
+/** Time of the first step, including tracing and compiling. */
 const FIRST_STEP_TIMEOUT_MS = 240_000;
-/** A round in which others took more of the machine is measured again, so many times at most. */
+/**
+ * A round in which other processes used more of the machine is repeated, at most this many times.
+ */
 const OTHER_CORES_MAX = 0.1;
 const TRY_COUNT_MAX = 3;
 const QUIET_WAIT_MS = 3_000;
@@ -80,7 +85,7 @@ function text(error: number | null): string {
   return error === null ? 'not checked' : error.toExponential(1);
 }
 
-/** Starts a variant on one thread, checks one step and times it shortly. */
+/** Starts a variant on one thread, checks one step and times it briefly. */
 async function lookAt(
   cell: MeasuredCell,
   side: SideName,
@@ -117,7 +122,7 @@ async function lookAt(
   }
 }
 
-/** The fastest accurate variant of a side, and others as fast or nearly so. */
+/** The fastest accurate variant of a side, and others that are as fast or nearly so. */
 export function contestantsOf(
   variants: readonly VariantResult[],
   side: SideName,
@@ -148,7 +153,7 @@ async function inRounds(
   const alive = async (variant: VariantResult, threads: number, core: number | null) => {
     const side = await start(cell, variant.side, variant.variant, threads, core, options);
     started.push(side);
-    // The first step compiles, and code that is compiled as it runs gets warm; nothing of it is timed.
+    // The first step compiles, and just-in-time code warms up; none of it is timed.
     await side.run(options.runMs);
     return side;
   };
@@ -186,7 +191,7 @@ async function inRounds(
   }
 }
 
-/** One round of one contestant, measured again while others take the machine. */
+/** One round of one contestant, repeated while other processes use the machine. */
 async function undisturbed(
   cell: MeasuredCell,
   processes: readonly SideProcess[],

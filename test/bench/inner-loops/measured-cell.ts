@@ -1,4 +1,4 @@
-/** What is measured of a cell of the inner-loop benchmark. */
+/** The measurements of a cell of the inner-loop benchmark. */
 
 import { cellName, nominalFlops, type Cell } from './sides/cells.js';
 import type { MeasuredCell } from './measure-cell.js';

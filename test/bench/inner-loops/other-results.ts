@@ -1,4 +1,4 @@
-/** What the process of `other-work.ts` prints, a JSON line each. */
+/** The output of `other-work.ts`, one JSON line per result. */
 
 import { z } from 'zod';
 
@@ -7,7 +7,7 @@ const WorkResultSchema = z.strictObject({
   name: z.string(),
   tasksPerSecond: z.number(),
   medianMs: z.number(),
-  /** Of the first run: tracing and compiling included. */
+  /** Time of the first run, including tracing and compiling. */
   firstMs: z.number(),
   residentMiB: z.number(),
 });
@@ -17,7 +17,7 @@ const ProfileResultSchema = z.strictObject({
   nodeCount: z.int(),
   recordedNodeCount: z.int(),
   captureMs: z.number(),
-  /** Sum over nodes of the time of each alone. */
+  /** Sum over nodes of their individual times. */
   totalMs: z.number(),
   byOp: z.array(
     z.strictObject({ op: z.string(), count: z.int(), totalMs: z.number(), share: z.number() }),

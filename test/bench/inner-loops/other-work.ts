@@ -1,6 +1,6 @@
 /**
- * What the engine does besides W1 and W2, in a process of its own: jobs of the project's models, a
- * generator's step, the adaptation of 10,000 adgroups, and profiles of the cells' graphs. Prints
+ * Other work of the engine besides W1 and W2, in a separate process: jobs of the project's models,
+ * a generator's step, the adaptation of 10,000 adgroups, and profiles of the cells' graphs. Prints
  * JSON lines.
  *
  *   node dist/test/bench/inner-loops/other-work.js FOLDER_OF_WORKLOADS

@@ -1,5 +1,5 @@
 /**
- * Prints what our side spends its time on. Build, then
+ * Prints a profile of our side. Build, then
  *
  *   TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=-1 \
  *     OMP_NUM_THREADS=1 taskset -c 0 \

@@ -1,6 +1,6 @@
 /**
- * What a captured graph spends its time on: every distinct operation (by input shapes, attributes
- * and small constant inputs) is timed alone, on the values it meets in one run of the graph.
+ * The profile of a captured graph. Every distinct operation (by input shapes, attributes and small
+ * constant inputs) is timed alone, on the values it receives in one run of the graph.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -27,17 +27,17 @@ interface ProfileLine {
   readonly operation: string;
   readonly op: string;
   readonly count: number;
-  /** Alone, with the cost of a call of a trivial operation taken off. */
+  /** Time alone, minus the cost of calling a trivial operation. */
   readonly medianMs: number;
   readonly totalMs: number;
   readonly share: number;
-  /** Of matrix products; null for all else. */
+  /** For matrix products; null otherwise. */
   readonly gflops: number | null;
 }
 
 interface GraphProfile {
   readonly lines: readonly ProfileLine[];
-  /** Sum over all nodes of the time of each alone. */
+  /** Sum over all nodes of their individual times. */
   readonly totalMs: number;
   readonly nodeCount: number;
 }
@@ -168,7 +168,7 @@ function sourceTensor(
   const extents = [...shape];
   if (node.constant !== null) {
     const size = sizeOf(shape);
-    // A splat holds its one value once.
+    // A splat stores its single value once.
     const all =
       node.constant.length === size
         ? node.constant
@@ -185,7 +185,7 @@ function sourceTensor(
   );
 }
 
-/** Runs one node as it stands in the graph; the caller owns the results. */
+/** Runs one node as it is in the graph; the caller owns the results. */
 function runNode(
   backend: NativeBackend,
   node: GraphNode,
@@ -240,7 +240,7 @@ function timeOf(run: () => void): number {
   return median(times);
 }
 
-/** What one call costs beyond its work. */
+/** The overhead of one call. */
 function callCostMs({ tf }: Engine): number {
   const one = tf.scalar(1);
   const cost = timeOf(() => tf.dispose(tf.add(one, one)));

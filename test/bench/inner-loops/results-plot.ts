@@ -1,4 +1,7 @@
-/** The comparison as a picture: each side's throughput over that of the fastest accurate peer. */
+/**
+ * The comparison as a picture: each side's throughput relative to that of the fastest accurate
+ * peer.
+ */
 
 import { standingsOf, verdictOf, type CellResult, type Setting } from './cell-results.js';
 import { SIDE_NAMES, type SideName } from './sides/sides.js';

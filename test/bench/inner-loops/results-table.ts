@@ -46,7 +46,7 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
   ].join('\n');
 }
 
-/** Which cells stayed from earlier runs; nothing if none did. */
+/** Names the cells kept from earlier runs; empty if there are none. */
 function otherCommitLines(commit: string, cells: readonly CellResult[]): string[] {
   const others = cells.filter((cell) => cell.commit !== commit);
   const names = (of: string): string =>
@@ -89,7 +89,7 @@ function settingLines(setting: Setting, cells: readonly CellResult[]): string[] 
   ];
 }
 
-/** The side's fastest accurate contestant, and after it a faster inaccurate one. */
+/** The side's fastest accurate contestant, followed by a faster inaccurate one if there is one. */
 function bestText(standings: readonly Standing[], side: string, setting: Setting): string {
   const own = standings.filter((standing) => standing.side === side);
   const accurate = own.find(({ isAccurate }) => isAccurate);

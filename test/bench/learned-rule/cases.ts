@@ -1,4 +1,7 @@
-/** The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by time. */
+/**
+ * The streams of the learned-rule benchmark: drifting worlds, MovieLens by time, Open Bandit by
+ * time.
+ */
 
 import { tmpdir } from 'node:os';
 import {
@@ -34,9 +37,9 @@ export interface BenchCase {
 interface OpenedCase {
   readonly rows: StreamRows;
   readonly settings: ComparisonSettings;
-  /** Segments that make one column of the table by time. */
+  /** Segments that form one column of the table by time. */
   readonly segmentsPerColumn: number;
-  /** Logloss of what knows the truth, on the judged rows; empty for real logs. */
+  /** Logloss of predictors that know the truth, on the judged rows; empty for real logs. */
   readonly truth: Readonly<Record<string, number>>;
 }
 
@@ -86,7 +89,7 @@ interface DriftingCase {
   readonly days: number;
   readonly drift?: number;
   readonly rank?: number;
-  /** Embeds users and adgroups alone, in more sweeps. */
+  /** Embeds only users and adgroups, in more sweeps. */
   readonly meeting?: boolean;
 }
 
@@ -142,7 +145,7 @@ function movielensCase(name: string, learned: Partial<StreamConfig['learned']>):
   return { name, about, isThere: true, open };
 }
 
-/** MovieLens 1M as it is to be had has no times: user by user, which is no order of time. */
+/** The available MovieLens 1M has no times: it is ordered user by user, which is not time order. */
 function movielens1mCase(): BenchCase {
   const open = async (): Promise<OpenedCase> =>
     openLog(
@@ -171,7 +174,7 @@ function movielens1mCase(): BenchCase {
   };
 }
 
-/** Both campaigns of one logging policy, if the data lie beside the repository. */
+/** Both campaigns of one logging policy, if the data is next to the repository. */
 function openBanditCase(policy: string): BenchCase {
   const open = async (): Promise<OpenedCase> => {
     const features = [0, 1, 2, 3].map((index) => `user_feature_${index}`);

@@ -1,7 +1,7 @@
 /**
  * The learned update rule against tuned baselines on several streams. Writes
- * `infra/results/learned-rule.json` and `.md`. A case that is done is kept in the
- * folder and not run again; one that was not asked for, or whose data is not there, stays as it was recorded.
+ * `infra/results/learned-rule.json` and `.md`. A completed case is kept in the folder and not run
+ * again. A case that was not requested, or whose data is missing, keeps its recorded figures.
  *
  *   npm run bench:learned-rule -- --days 12 --seeds 1,2,3 --only drifting
  */
@@ -53,7 +53,7 @@ async function runCase(benchCase: BenchCase): Promise<CaseResult> {
 }
 
 const recordPath = join(RESULTS, 'learned-rule.json');
-// What this very program wrote.
+// This program wrote the file itself.
 const readCases = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
 const recorded = existsSync(recordPath) ? (readCases(recordPath) as CaseResult[]) : [];
 mkdirSync(options.folder, { recursive: true });

@@ -1,4 +1,4 @@
-/** Public data that lie beside the repository, made into logs that `qianmo stream` reads. */
+/** Public data next to the repository, converted to logs that `qianmo stream` reads. */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ export function isPublicDataThere(name: string): boolean {
   return existsSync(join(DATA, name));
 }
 
-/** One CSV of both campaigns, with a column that tells them apart. */
+/** One CSV of both campaigns, with a column that distinguishes them. */
 export function openBanditLog(policy: string): string {
   const lines: string[] = [];
   for (const campaign of ['men', 'women']) {

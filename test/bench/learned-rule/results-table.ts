@@ -1,4 +1,6 @@
-/** The learned-rule benchmark as Markdown: verdicts first, then each stream with its rules by time. */
+/**
+ * The learned-rule benchmark as Markdown: verdicts first, then each stream with its rules by time.
+ */
 
 import { signed, verdictOf } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import type { RuleComparison } from '../../../coordinator/streaming/rule-comparison.js';
@@ -98,7 +100,7 @@ function caseLines(result: CaseResult): string[] {
   ];
 }
 
-/** Segments are of equal size but for a row. */
+/** Segments have equal sizes, up to one row. */
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }

@@ -1,7 +1,7 @@
 /**
- * What can be reached on a drifting world: the true probabilities, and the filter that knows how every
- * slot's weights are spread and how fast they wander (but not the hidden classes), learning row by row
- * with a diagonal covariance. Both are limits, no competitors.
+ * The best that can be reached on a drifting world: the true probabilities, and a filter that knows
+ * the spread and drift speed of every slot's weights (but not the hidden classes), and learns row
+ * by row with a diagonal covariance. Both are limits, not competitors.
  */
 
 import {

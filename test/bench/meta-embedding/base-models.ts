@@ -1,7 +1,7 @@
 /**
- * The six base models in the form of the code published with Pan et al. (SIGIR 2019), width 128. It calls
- * Wide & Deep what has no wide part: a tower alone, which is `mlp` here. Its PNN* takes inner products
- * by six fields and the outer product of all eight; here both are of all eight.
+ * The six base models in the form of the code published with Pan et al. (SIGIR 2019), width 128.
+ * Their Wide & Deep has no wide part: it is a tower alone, which is `mlp` here. Their PNN* takes
+ * inner products over six fields and the outer product over all eight; here both use all eight.
  */
 
 const EMBEDDING_WIDTH = 128;
@@ -37,7 +37,7 @@ export const BASE_MODELS = {
 } as const satisfies Record<string, Readonly<Record<string, unknown>>>;
 
 export type BaseModelName = keyof typeof BASE_MODELS;
-// The keys of a constant record are its type's.
+// The keys of a constant record are those of its type.
 export const BASE_MODEL_NAMES = Object.keys(BASE_MODELS) as [BaseModelName, ...BaseModelName[]];
 
 function layersOf(count: number): number[] {

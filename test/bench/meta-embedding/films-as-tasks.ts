@@ -5,7 +5,7 @@ import type { FilmRows } from './published-split.js';
 import { FILMS_PER_STEP, GENERATOR_PASSES } from './setting.js';
 import type { StoredTask } from './task-stores.js';
 
-/** Batches of rows in the given order; rows that do not fill a last one are dropped. */
+/** Batches of rows in the given order; rows that do not fill the last one are dropped. */
 export function baseTasks(rowOrder: ArrayLike<number>, batchRowCount: number): StoredTask[] {
   const batchCount = Math.floor(rowOrder.length / batchRowCount);
   return Array.from({ length: batchCount }, (_, batch) => ({
@@ -19,7 +19,9 @@ export function baseTasks(rowOrder: ArrayLike<number>, batchRowCount: number): S
   }));
 }
 
-/** Passes over the films, each on other blocks; films that do not fill a last step are dropped. */
+/**
+ * Passes over the films, each on other blocks; films that do not fill the last step are dropped.
+ */
 export function generatorTasks(films: readonly FilmRows[]): StoredTask[] {
   const filmCount = Math.floor(films.length / FILMS_PER_STEP) * FILMS_PER_STEP;
   return GENERATOR_PASSES.flatMap(([support, query], pass) =>
@@ -45,7 +47,7 @@ export function warmUpTasks(films: readonly FilmRows[], block: number): StoredTa
   }));
 }
 
-/** Support the blocks of a film, query the rest. */
+/** Support rows are the blocks of a film, query rows the rest. */
 export function filmTasks(films: readonly FilmRows[], split: 'test' | 'validation'): StoredTask[] {
   return films.map(({ filmId, blocks, rest }) => ({
     key: `film ${filmId}`,

@@ -1,6 +1,7 @@
 /**
- * Embeddings of films as the trained generator makes them, to be written into the ID table before
- * the warm-up. Plain arithmetic beside the workers', which the cold phase is predicted with.
+ * Embeddings of films as the trained generator produces them, to be written into the ID table
+ * before the warm-up. This is plain arithmetic, separate from that of the workers, which predict
+ * the cold phase.
  */
 
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
@@ -10,7 +11,7 @@ import { GENRES_LENGTH_MAX, TITLE_LENGTH_MAX, type FilmAttributes } from './movi
 /** The generator's bound on an element (`shared/methods/meta-embedding.ts`). */
 const ELEMENT_MAX = 1 / 5;
 
-/** The parameters with generated rows of these films; what was given stays as it is. */
+/** The parameters with generated rows for these films; the given parameters are not changed. */
 export function withGeneratedRows(
   base: MetaParameters,
   generatorWeight: Float32Array,
@@ -27,7 +28,7 @@ export function withGeneratedRows(
   return { ...base, tables: new Map(base.tables).set('film', { ...table, values }) };
 }
 
-/** tanh(W [year; mean title; mean genres]) / 5; empty places of the means hold row 0. */
+/** tanh(W [year; mean title; mean genres]) / 5; empty positions of the means hold row 0. */
 function generatedRow(
   base: MetaParameters,
   weight: Float32Array,

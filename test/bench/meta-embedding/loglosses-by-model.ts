@@ -1,18 +1,18 @@
-/** Logloss changes against the cold base model, by base model, beside the published ones. */
+/** Logloss changes relative to the cold base model, by base model, next to the published ones. */
 
 import { markdownTable } from '../bench-header.js';
 import { BASE_MODEL_NAMES, type BaseModelName } from './base-models.js';
 import { meanArms, PHASES, type Arms } from './results-table.js';
 
-/** Shares of the cold base model's logloss, by phase; cold base itself is 0. */
+/** Changes as shares of the cold base model's logloss, by phase; the cold base itself is 0. */
 interface LoglossChanges {
   readonly base: readonly number[];
   readonly metaEmbedding: readonly number[];
 }
 
 /**
- * In percent, as published with Pan et al. (SIGIR 2019): means of an unknown number of runs of width 256,
- * some months before the code that the single published run is of.
+ * In percent, as published with Pan et al. (SIGIR 2019). These are means of an unknown number of
+ * runs with width 256, from some months before the code of the single published run.
  */
 const PUBLISHED_PERCENTAGES: Readonly<Record<BaseModelName, LoglossChanges>> = {
   deepfm: { base: [0, -6.44, -10.34, -13.01], metaEmbedding: [-16.41, -21.44, -24.15, -25.88] },
@@ -43,14 +43,16 @@ function changesOf(arms: Arms): LoglossChanges {
   return { base: of('base'), metaEmbedding: of('metaEmbedding') };
 }
 
-/** Least and greatest change of the generated embeddings before any step; of one seed, nothing. */
+/**
+ * Smallest and largest change of the generated embeddings before any step; empty for a single seed.
+ */
 export function coldRange(seeds: readonly Arms[]): readonly [number, number] | null {
   if (seeds.length < 2) return null;
   const changes = seeds.map((arms) => changesOf(arms).metaEmbedding[0] ?? NaN);
   return [Math.min(...changes), Math.max(...changes)];
 }
 
-/** A row for each model that was run, and one for what was published of it. */
+/** A row for each model that was run, and one for its published figures. */
 export function modelsTable(byModel: ReadonlyMap<BaseModelName, readonly Arms[]>): string[] {
   const rows = BASE_MODEL_NAMES.flatMap((model) => {
     const seeds = byModel.get(model);
@@ -83,7 +85,10 @@ export function modelsTable(byModel: ReadonlyMap<BaseModelName, readonly Arms[]>
   return markdownTable(header, rows);
 }
 
-/** Base and Meta-Embedding by phase; of the cold base model, which all others are changes of, nothing. */
+/**
+ * Base and Meta-Embedding by phase; empty for the cold base model, to which all others are
+ * relative.
+ */
 function changeCells({ base, metaEmbedding }: LoglossChanges): string[] {
   const shown = (percentage = NaN): string => `${signed(percentage)} %`;
   return PHASES.map((_, phase) =>

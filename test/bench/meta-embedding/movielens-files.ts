@@ -1,7 +1,7 @@
 /**
  * MovieLens 1M as the reproduction reads it: ratings, users, and the films' attributes and one-shot
- * blocks that the authors of Meta-Embedding published. The terms of the data forbid shipping it, so
- * it is read from a folder beside the repository, and may be missing.
+ * blocks that the authors of Meta-Embedding published. The terms of the data forbid redistribution,
+ * so it is read from a folder next to the repository, and may be missing.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -19,7 +19,7 @@ export interface RatingRows {
 }
 
 export interface FilmAttributes {
-  /** The authors' codes; 0 is nobody's. */
+  /** The authors' codes; 0 is unused. */
   readonly year: number;
   readonly title: readonly number[];
   readonly genres: readonly number[];
@@ -49,7 +49,7 @@ export interface Movielens {
   readonly published: readonly PublishedRow[];
 }
 
-/** Extents of the authors' tables; their word and genre tables have more rows than are used. */
+/** Dimensions of the authors' tables; their word and genre tables have more rows than are used. */
 export const TABLE_ROW_COUNTS = {
   film: 4000,
   year: 83,
@@ -67,12 +67,12 @@ const FOLDER = new URL('../shared/data/movielens-1m/', packageRoot).pathname;
 const UNPACKED_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 const AGES = [1, 18, 25, 35, 45, 50, 56];
 
-/** The folder of the data, or null where it is not there. */
+/** The folder of the data, or null if it is missing. */
 export function movielensFolder(): string | null {
   return existsSync(join(FOLDER, 'ratings_rebuilt.csv.xz')) ? FOLDER : null;
 }
 
-/** @throws QianmoError of kind `environment` when the data is not there. */
+/** @throws QianmoError of kind `environment` when the data is missing. */
 export function readMovielens(): Movielens {
   const folder = movielensFolder();
   if (folder === null)

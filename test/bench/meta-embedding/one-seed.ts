@@ -1,6 +1,6 @@
 /**
- * One seed of the reproduction: base pre-training, generator training, then the phases of new films,
- * cold and after one step on each of their blocks, with and without generated embeddings.
+ * One seed of the reproduction: base pre-training, generator training, then the phases of new
+ * films, cold and after one step on each of their blocks, with and without generated embeddings.
  */
 
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ import { keptTaskStore, type StoredTask } from './task-stores.js';
 import type { RowMetrics, TrainedRun, TrainingRoom } from './training-room.js';
 
 export interface SeedTerms extends RunTerms {
-  /** Task stores lie here; runs that train on the same rows share them. */
+  /** Folder of the task stores; runs that train on the same rows share them. */
   readonly storesFolder: string;
   readonly movielens: Movielens;
   readonly split: PublishedSplit;
@@ -48,7 +48,7 @@ type SeedResult = Pick<
 >;
 
 interface Stages {
-  /** Parts of the training rows, in the order in which they are trained on. */
+  /** Parts of the training rows, in training order. */
   readonly base: readonly Stage[];
   readonly validation: Stage | null;
   readonly generator: Stage;
@@ -102,7 +102,7 @@ export async function reproduceSeed(terms: SeedTerms): Promise<SeedResult> {
   };
 }
 
-/** Part by part, until the validation films are predicted worse than before. */
+/** Part by part, until the predictions for the validation films get worse. */
 async function trainBase(
   terms: SeedTerms,
   { base, validation }: Stages,

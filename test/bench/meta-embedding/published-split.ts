@@ -1,8 +1,8 @@
 /**
- * The split of Pan et al. (SIGIR 2019, section 4.1.1) on MovieLens 1M: old films have 300 ratings or
- * more and train the base model, new films have 80 to 299. One-shot blocks are a film's first rows
- * in order of user, 20 each: a to d of old films (which stay training rows), a to c of new ones,
- * whose other rows are held out.
+ * The split of Pan et al. (SIGIR 2019, section 4.1.1) on MovieLens 1M: old films have 300 ratings
+ * or more and train the base model, new films have 80 to 299. One-shot blocks are a film's first
+ * rows in order of user, 20 each: a to d of old films (which stay training rows), a to c of new
+ * ones, whose other rows are held out.
  */
 
 import type { RatingRows } from './movielens-files.js';
@@ -20,7 +20,7 @@ export interface FilmRows {
   readonly filmId: number;
   /** Row indices of each block, in order: a, b, ... */
   readonly blocks: readonly (readonly number[])[];
-  /** Row indices beyond the blocks. */
+  /** Row indices after the blocks. */
   readonly rest: readonly number[];
 }
 
@@ -83,7 +83,7 @@ function filmsOf({ filmIds }: RatingRows, blockCount: number): FilmRows[] {
     }));
 }
 
-/** The films in the order in which the authors' files name them. */
+/** The films in the order of the authors' files. */
 export function inPublishedOrder(
   films: readonly FilmRows[],
   published: readonly { readonly filmId: number }[],

@@ -3,9 +3,9 @@
  *
  *   npm run reproduce:meta-embedding -- --settings published --seeds 0,1,2 --models deepfm,fm
  *
- * What is stopped goes on when started again, and what is finished is not run again, unless with
- * `--fresh`. `--workers 0` computes without a queue, which gives the same digits. The tables hold
- * what was recorded before, but for what this start has run.
+ * A stopped run resumes when started again, and a finished one is not run again, unless with
+ * `--fresh`. `--workers 0` computes without a queue and gives the same digits. The tables keep
+ * earlier records, except for the runs of this start.
  */
 
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -72,7 +72,7 @@ try {
     if (finished === null) writeFinishedRun(resultPath, measured);
     record(measured);
   };
-  // Side by side: a run waits for its workers most of the time.
+  // Concurrently: a run waits for its workers most of the time.
   await Promise.all(
     settings.flatMap((setting) =>
       models.flatMap((model) =>
@@ -94,7 +94,7 @@ try {
   await context.close();
 }
 
-/** Shuffled rows differ by seed, and recovered ones do not. */
+/** Shuffled rows differ by seed, but recovered ones do not. */
 function storesFolderOf({ name, rowOrder }: Setting, seed: number): string {
   return join(options.folder, name, rowOrder === 'shuffled' ? `stores-${seed}` : 'stores');
 }

@@ -1,4 +1,6 @@
-/** What the reproduction found, as a page: DeepFM in each setting, then the other base models. */
+/**
+ * The results of the reproduction as a page: DeepFM in each setting, then the other base models.
+ */
 
 import type { BaseModelName } from './base-models.js';
 import { modelsTable } from './loglosses-by-model.js';
@@ -16,7 +18,7 @@ const SETTINGS = [
   },
 ] as const;
 
-/** @param runs in the order in which they are to be shown */
+/** @param runs in the order in which they are shown */
 export function resultsPage(runs: readonly MeasuredRun[]): string {
   const others = runs.filter(({ setting }) => setting === 'published');
   return [
@@ -61,7 +63,7 @@ function modelsSection(runs: readonly MeasuredRun[]): string[] {
   ];
 }
 
-/** `Commit abc, 2026-11-25, a machine (seeds 0, 1).`, once for each that differ. */
+/** `Commit abc, 2026-11-25, a machine (seeds 0, 1).`, once for each distinct combination. */
 function circumstances(runs: readonly MeasuredRun[]): string {
   const runsByText = new Map<string, MeasuredRun[]>();
   for (const run of runs) {

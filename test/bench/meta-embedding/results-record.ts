@@ -1,6 +1,6 @@
 /**
- * What was measured, run by run: the JSON file beside the page. A run takes the place of an earlier one
- * of the same model, setting and seed and of no other, so that each keeps its commit and its machine.
+ * The measurements, run by run: the JSON file next to the page. A run replaces only an earlier one
+ * of the same model, setting and seed, so that each keeps its commit and its machine.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -24,8 +24,8 @@ const MeasuredRunSchema = z.strictObject({
   base: PhasesSchema,
   metaEmbedding: PhasesSchema,
   /**
-   * Outer steps of training, through the queue, on a machine that others may use too; null of a run that was
-   * finished before it was asked for.
+   * Outer steps of training per second, through the queue, on a machine that others may use too;
+   * null for a run that was already finished.
    */
   baseStepsPerSecond: z.number().positive().nullable(),
   generatorStepsPerSecond: z.number().positive().nullable(),
@@ -34,7 +34,7 @@ export type MeasuredRun = z.infer<typeof MeasuredRunSchema>;
 
 const RecordSchema = z.strictObject({ runs: z.array(MeasuredRunSchema) });
 
-/** None where nothing was recorded. */
+/** Empty if nothing was recorded. */
 export function readRecord(path: string): MeasuredRun[] {
   return existsSync(path) ? RecordSchema.parse(parsedFile(path)).runs : [];
 }
@@ -43,7 +43,7 @@ export function writeRecord(path: string, runs: readonly MeasuredRun[]): void {
   writeFileSync(path, `${JSON.stringify({ runs }, null, 1)}\n`);
 }
 
-/** In order of model, setting and seed. */
+/** Sorted by model, setting and seed. */
 export function withRun(runs: readonly MeasuredRun[], run: MeasuredRun): MeasuredRun[] {
   const others = runs.filter((other) => nameOf(other) !== nameOf(run));
   const rank = ({ model, setting, seed }: MeasuredRun): number[] => [
@@ -65,7 +65,7 @@ function nameOf({ model, setting, seed }: MeasuredRun): string {
   return `${model}/${setting}/${seed}`;
 }
 
-/** The result that a finished run left in its folder; null while it is under way. */
+/** The result that a finished run left in its folder; null while it is in progress. */
 export function readFinishedRun(path: string): MeasuredRun | null {
   return existsSync(path) ? MeasuredRunSchema.parse(parsedFile(path)) : null;
 }

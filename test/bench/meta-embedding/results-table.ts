@@ -1,4 +1,4 @@
-/** A setting beside the published table, and the verdict. */
+/** A setting next to the published table, and the verdict. */
 
 import { markdownTable } from '../bench-header.js';
 import type { RowMetrics } from './training-room.js';
@@ -32,7 +32,9 @@ interface Verdict {
   readonly aucDeviation: number;
   /** Largest |logloss / published - 1| of the means. */
   readonly loglossDeviation: number;
-  /** Cells, over seeds, phases and both metrics, in which Meta-Embedding is not better than base. */
+  /**
+   * Cells, over seeds, phases and both metrics, in which Meta-Embedding is not better than base.
+   */
   readonly cellsLost: number;
   readonly cellCount: number;
   /** Mean AUC of Meta-Embedding minus base, by phase. */

@@ -1,7 +1,7 @@
 /**
- * The order in which the authors' training file had its rows, as far as their one-shot files tell.
- * Rows are sorted by user, and inside a user films come in nearly one global order; the one-shot
- * files name the row numbers of 80 rows of each film, and no label is used.
+ * The row order of the authors' training file, as far as their one-shot files reveal it. Rows are
+ * sorted by user, and inside a user films are in nearly one global order. The one-shot files name
+ * the row numbers of 80 rows of each film, and no label is used.
  */
 
 import { median } from '../../../shared/base/arrays.js';
@@ -15,17 +15,18 @@ interface KnownRow {
 }
 
 interface OrderEvidence {
-  /** Users with this many rows place films more finely than others. */
+  /** Users with at least this many rows place films more precisely than others. */
   readonly largeUserRowsMin: number;
-  /** Known rows with large users from which on only those are counted. */
+  /** With this many known rows of large users, only those are counted. */
   readonly knownRowsMin: number;
 }
 
 const EVIDENCE: OrderEvidence = { largeUserRowsMin: 300, knownRowsMin: 10 };
 
 /**
- * The rows, which are sorted by user, as indices in the recovered order: known rows at their number,
- * every other free place of a user filled in order of the films' median relative position.
+ * The rows, which are sorted by user, as indices in the recovered order: known rows at their
+ * number, and every other free position of a user filled in order of the films' median relative
+ * position.
  */
 export function recoveredOrder(
   { userIds, filmIds }: Pick<RatingRows, 'userIds' | 'filmIds'>,

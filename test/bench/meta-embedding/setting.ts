@@ -1,6 +1,6 @@
 /**
- * What is trained, and how: the setting that the published table comes from, and the project's own
- * default. Each run of the reproduction is an ordinary run config.
+ * What is trained, and how: the setting of the published table, and the project's own default. Each
+ * run of the reproduction is an ordinary run config.
  */
 
 import { join } from 'node:path';
@@ -8,7 +8,9 @@ import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-conf
 import { BASE_MODELS, type BaseModelName } from './base-models.js';
 import { FEATURES } from './task-stores.js';
 
-/** New films that one step of the warm-up, and old films that one of the generator, takes. */
+/**
+ * Number of new films in one step of the warm-up, and of old films in one step of the generator.
+ */
 export const FILMS_PER_STEP = 25;
 /** The blocks that the generator's passes adapt on and are judged on. */
 export const GENERATOR_PASSES = [
@@ -19,13 +21,13 @@ export const GENERATOR_PASSES = [
 
 export interface Setting {
   readonly name: 'published' | 'own-default';
-  /** Rows of the base's batches in the recovered order, or shuffled anew by seed. */
+  /** Rows of the base's batches in the recovered order, or shuffled by seed. */
   readonly rowOrder: 'recovered' | 'shuffled';
   readonly optimizer: Readonly<Record<string, unknown>>;
   readonly batchRowCount: number;
   /**
-   * Share of old films held out for validation; training ends at the first part of a pass after
-   * which they are predicted worse than before. Null: one pass, whatever comes of it.
+   * Share of old films held out for validation. Training ends at the first part of a pass after
+   * which their predictions get worse. Null: one full pass.
    */
   readonly earlyStopping: {
     readonly filmShare: number;
@@ -53,7 +55,7 @@ export const OWN_DEFAULT: Setting = {
 export interface RunTerms {
   readonly setting: Setting;
   readonly seed: number;
-  /** Stores and checkpoints lie here. */
+  /** Folder of stores and checkpoints. */
   readonly folder: string;
   readonly model: BaseModelName;
 }
@@ -64,7 +66,7 @@ export interface Stage {
   readonly taskCount: number;
 }
 
-/** All variables learn, on one batch after another. */
+/** All variables are trained, on one batch after another. */
 export function baseConfig(terms: RunTerms, name: string, { store, taskCount }: Stage): RunConfig {
   return runConfig(terms, name, store, {
     method: { kind: 'global' },
@@ -72,7 +74,7 @@ export function baseConfig(terms: RunTerms, name: string, { store, taskCount }: 
   });
 }
 
-/** The generator learns alone, on films that one job each of two workers shares. */
+/** Only the generator is trained, on films divided into one job for each of two workers. */
 export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): RunConfig {
   return runConfig(terms, 'generator', store, {
     model: { generated: 'film' },
@@ -91,7 +93,7 @@ export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): R
   });
 }
 
-/** Rows of the ID table learn alone. */
+/** Only rows of the ID table are trained. */
 export function warmUpConfig(terms: RunTerms, name: string, stage: Stage): RunConfig {
   return runConfig(terms, name, stage.store, {
     method: { kind: 'global' },
@@ -104,7 +106,7 @@ export function warmUpConfig(terms: RunTerms, name: string, stage: Stage): RunCo
   });
 }
 
-/** Nothing is trained: new films are predicted with the rows that the ID table has for them. */
+/** Nothing is trained: new films are predicted with their rows of the ID table. */
 export function predictionConfig(terms: RunTerms, { store }: Stage): RunConfig {
   return runConfig(terms, 'prediction', store, {
     method: { kind: 'global' },
@@ -139,7 +141,7 @@ function runConfig(
     training: {
       optimizer: setting.optimizer,
       sampling: 'sequential',
-      // Nothing is clipped in the authors' code.
+      // The authors' code does not clip gradients.
       gradientNormMax: 1e9,
       checkpointEveryOuterSteps: 1000,
       ...part.training,

@@ -2,10 +2,10 @@
  * The task stores of the reproduction. All have the same features and codes, so that one model runs
  * on each of them:
  *
- *   base       a task is a batch of training rows, in the order in which they are trained on
+ *   base       a task is a batch of training rows, in training order
  *   generator  a task is an old film with two of its blocks: support and query
  *   warm-up    a task is a batch of one block of some new films
- *   new films  support the three blocks of a new film, query its held-out rows
+ *   new films  support rows are the three blocks of a new film, query rows its held-out rows
  */
 
 import { createHash } from 'node:crypto';
@@ -61,7 +61,7 @@ export const FEATURES: readonly EncodedFeature[] = [
   bag('genres', GENRES_LENGTH_MAX),
 ];
 
-/** Rows of a record batch, about. */
+/** Approximate number of rows in a record batch. */
 const BATCH_ROW_COUNT = 8192;
 
 function bag(name: 'title' | 'genres', lengthMax: number): EncodedFeature {
@@ -69,7 +69,7 @@ function bag(name: 'title' | 'genres', lengthMax: number): EncodedFeature {
   return { name, kind: 'bag', rowCount, lengthMax, encoding: { by: 'dictionary' } };
 }
 
-/** The store in this folder, written unless it is there; returns the folder. */
+/** Returns the folder of the store, and writes the store unless it exists. */
 export async function keptTaskStore(
   folder: string,
   rows: RatingRows,
@@ -79,7 +79,7 @@ export async function keptTaskStore(
   const sourceDigest = sourceDigestOf(tasks);
   if (sourceDigestIn(folder) === sourceDigest) return folder;
   mkdirSync(dirname(folder), { recursive: true });
-  // Runs side by side may need the same store: whoever is first to have written it keeps it.
+  // Concurrent runs may need the same store: the one written first is kept.
   const unfinished = mkdtempSync(`${folder}-`);
   await writeTaskStore(unfinished, rows, attributes, tasks, sourceDigest);
   if (sourceDigestIn(folder) === sourceDigest) {
@@ -91,7 +91,7 @@ export async function keptTaskStore(
   return folder;
 }
 
-/** Tells stores of other rows apart; the data itself never changes. */
+/** Distinguishes stores of other rows; the data itself never changes. */
 function sourceDigestOf(tasks: readonly StoredTask[]): string {
   const hash = createHash('sha256');
   for (const { key, split, support, query } of tasks) {
@@ -101,7 +101,7 @@ function sourceDigestOf(tasks: readonly StoredTask[]): string {
   return `MovieLens 1M, split of Pan et al. (SIGIR 2019), tasks ${hash.digest('hex')}`;
 }
 
-/** Null where no whole store of this version is. */
+/** Null if there is no complete store of this version. */
 function sourceDigestIn(folder: string): string | null {
   const path = join(folder, MANIFEST_FILE);
   if (!existsSync(path)) return null;
@@ -109,7 +109,7 @@ function sourceDigestIn(folder: string): string | null {
   return parsed.success ? parsed.data.sourceDigest : null;
 }
 
-/** The manifest comes last: without it there is no store. */
+/** The manifest is written last: without it there is no store. */
 async function writeTaskStore(
   folder: string,
   rows: RatingRows,
@@ -180,8 +180,8 @@ function manifestText(
 }
 
 /**
- * Clicks, impressions, then the features. Empty places of titles and genres hold id 0, which has a
- * trained row and is part of the mean, as in the authors' code.
+ * Clicks, impressions, then the features. Empty positions of titles and genres hold id 0, which has
+ * a trained row and is part of the mean, as in the authors' code.
  */
 function columnValues(
   { filmIds, userIds, clicks }: RatingRows,

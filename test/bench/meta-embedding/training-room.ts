@@ -1,6 +1,6 @@
 /**
- * Where the runs of the reproduction take place: one embedded Redis and its workers, or one compute
- * process, on which run after run trains and predicts as the `qianmo` command would.
+ * The services for the runs of the reproduction: one embedded Redis and its workers, or one compute
+ * process. Successive runs train and predict on them as the `qianmo` command would.
  */
 
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
@@ -25,7 +25,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { TaskSplit } from '../../../shared/tasks/task-store.js';
 
-/** Of all rows of a split's query sets together. */
+/** Metrics over all rows of the query sets of a split. */
 export interface RowMetrics {
   readonly auc: number;
   readonly logloss: number;
@@ -33,21 +33,21 @@ export interface RowMetrics {
 
 export interface TrainedRun {
   readonly state: TrainingState;
-  /** Of the outer steps since this start; null where none was left to do. */
+  /** Rate of the outer steps since this start; null if no steps were left. */
   readonly stepsPerSecond: number | null;
 }
 
 export interface TrainingRoom {
-  /** Goes on from where an earlier start of the same run was stopped, if there was one. */
+  /** Resumes an earlier start of the same run, if it was stopped. */
   train(config: RunConfig, startFrom?: StartFrom): Promise<TrainedRun>;
-  /** Predictions without inner steps, as the method of the config starts. */
+  /** Predictions without inner steps, from the start of the config's method. */
   measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
 }
 
 /**
  * Everything started here is stopped when the context closes.
  *
- * @param workers on a queue; 0 computes in a process of the command's own, without a queue.
+ * @param workers on a queue; 0 computes in a child process, without a queue.
  */
 export async function openTrainingRoom(
   config: RunConfig,

@@ -1,7 +1,7 @@
 /**
- * What is kept of a cell: a small file of figures, without rows, so that the page is made from cells
- * of any day and machine, and cells that are missing are made by a later run. A figure counts as long
- * as the settings that it was made with are those of today.
+ * The record of a cell: a small file of figures, without rows. The page can therefore be made from
+ * cells of any date and machine, and a later run can add missing cells. A figure is valid as long
+ * as the settings that produced it are the current ones.
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,13 +17,13 @@ const IntervalSchema = z.strictObject({ value: figure, low: figure, high: figure
 
 /** Lists are in the order of the slices. */
 const KeptArmSchema = z.strictObject({
-  /** Of the settings of the run that has the arm. */
+  /** Digest of the settings of the run that has the arm. */
   digest: z.string(),
   commit: z.string(),
   date: z.string(),
   machine: z.string(),
   logloss: z.array(figure),
-  /** By the other arm's name. */
+  /** By the name of the other arm. */
   differences: z.record(z.string(), z.array(IntervalSchema)),
 });
 
@@ -42,10 +42,10 @@ export type KeptCell = z.infer<typeof KeptCellSchema>;
 export type KeptInterval = z.infer<typeof IntervalSchema>;
 
 const FOLDER = new URL('infra/results/methods-world/', packageRoot).pathname;
-/** Digits of a figure that say something. */
+/** Significant digits of a figure. */
 const DIGITS = 6;
 
-/** Null when nothing is kept of the cell. */
+/** Null when there is no record of the cell. */
 export function keptCell(cell: Cell, folder = FOLDER): KeptCell | null {
   const path = join(folder, fileOf(cell));
   return existsSync(path) ? KeptCellSchema.parse(JSON.parse(readFileSync(path, 'utf8'))) : null;
@@ -60,9 +60,9 @@ export function keptCells(folder = FOLDER): KeptCell[] {
 }
 
 /**
- * Keeps the arms of `slices`; arms that were kept before and are not among them stay.
+ * Records the arms of `slices`; other arms in the record stay.
  *
- * @param digestOf of the settings of an arm's run
+ * @param digestOf returns the digest of the settings of an arm's run
  */
 export function keepCell(
   cell: Cell,

@@ -6,7 +6,7 @@ import { qianmo } from '../qianmo-command.js';
 import type { Cell, WorldMethods, WorldSize } from './world-methods.js';
 
 export interface RunOptions extends WorldSize {
-  /** Of all cells. */
+  /** Shared by all cells. */
   readonly folder: string;
   /** 0: in one process, without a queue. */
   readonly workers: string;
@@ -16,7 +16,7 @@ export function cellFolder(cell: Cell, { folder, rows, adgroups }: RunOptions): 
   return join(folder, `${rows}-${adgroups}`, `${cell.setting}-${cell.clickRate}-${cell.seed}`);
 }
 
-/** Nothing where the same run was made before. */
+/** Does nothing if the same run was made before. */
 export function runMethod(
   methods: WorldMethods,
   name: string,

@@ -2,39 +2,47 @@
 
 import type { KeptArm, KeptCell, KeptInterval } from './kept-cells.js';
 
-/** The arm that methods are to beat, and the ends of the gap. */
+/** The arm that methods are compared with, and the ends of the gap. */
 export const FINETUNED = 'finetuned';
 export const PLAIN_MAML = 'maml';
 const GLOBAL = 'global';
 const ORACLE = 'oracle';
-/** Its gap closed over that of finetuning, in the strong setting at a click rate of 10 %. */
+/** Its closed gap divided by that of finetuning, in the strong setting at a click rate of 10 %. */
 const RATIO_MIN = 1.15;
-/** Below this share of the gap closed by finetuning, a multiple of it says nothing. */
+/** If finetuning closes less than this share of the gap, a multiple of it is meaningless. */
 const SHARE_MIN = 0.05;
 
 /** Cells of one setting and click rate. */
 export interface Group {
   readonly title: string;
   readonly cells: readonly KeptCell[];
-  /** Those of `cells` with which the arms of the page can be made out to be missing. */
+  /** The seeds of `cells`; an arm without one of them counts as missing. */
   readonly seeds: readonly number[];
 }
 
-/** One arm over the seeds of a group in which it is there. */
+/** One arm over the seeds of a group that have it. */
 interface ArmRow {
   readonly name: string;
   readonly seeds: readonly number[];
   readonly logloss: number;
-  /** By slice, all adgroups first: of the gap between global and oracle, mean over seeds. */
+  /**
+   * By slice, all adgroups first: the closed share of the gap between global and oracle, mean over
+   * seeds.
+   */
   readonly gapsClosed: readonly number[];
-  /** Gap closed over finetuning's, of all adgroups in the same seeds; null where that is next to nothing. */
+  /**
+   * Closed gap divided by finetuning's, for all adgroups in the same seeds; null where finetuning's
+   * is nearly zero.
+   */
   readonly ratio: number | null;
-  /** By slice: logloss per impression less that of finetuning and of plain MAML, mean over seeds. */
+  /**
+   * By slice: logloss per impression minus that of finetuning and of plain MAML, mean over seeds.
+   */
   readonly minusFinetuned: readonly KeptInterval[];
   readonly minusMaml: readonly KeptInterval[];
 }
 
-/** Null where no cell has the arm. */
+/** Null if no cell has the arm. */
 export function armRow(cells: readonly KeptCell[], name: string): ArmRow | null {
   const having = cells.filter(({ arms }) => arms[name] !== undefined);
   const [first] = having;
@@ -84,7 +92,10 @@ function gapClosed(cell: KeptCell, name: string, slice: number): number {
   return (at(GLOBAL) - at(name)) / (at(GLOBAL) - at(ORACLE));
 }
 
-/** Seeds are independent: the mean's interval is the root of the summed squares of theirs over n. */
+/**
+ * Seeds are independent, so the half width of the mean's interval is the root of their summed
+ * squares divided by n.
+ */
 function pooled(all: readonly KeptInterval[]): KeptInterval {
   const value = mean(all.map((each) => each.value));
   const half = Math.hypot(...all.map(({ low, high }) => (high - low) / 2)) / all.length;
@@ -93,11 +104,11 @@ function pooled(all: readonly KeptInterval[]): KeptInterval {
 
 interface PageSettings {
   readonly header: readonly string[];
-  /** In the order of the page. */
+  /** In page order. */
   readonly arms: readonly string[];
-  /** The method that is held against finetuning. */
+  /** The method that is compared with finetuning. */
   readonly offered: string;
-  /** Those held against plain MAML by adgroup size. */
+  /** The methods compared with plain MAML by adgroup size. */
   readonly againstMaml: readonly string[];
   readonly footer: readonly string[];
 }
@@ -198,7 +209,7 @@ function seedLines(cells: readonly KeptCell[], offered: string): string[] {
   return [`${offered} over finetuning, by seed: ${times.join(', ')}.`, ''];
 }
 
-/** Whether what must hold of the method holds in what is there; null while a cell is missing. */
+/** Whether the method's claim holds in the available cells; null while a cell is missing. */
 export function whatMustHold(
   groups: readonly Group[],
   offered: string,

@@ -1,8 +1,9 @@
 /**
- * All methods side by side on the synthetic world: each cell is the whole job for each method, run by
- * the `qianmo` command as a user would, on one task store. What is kept in `infra/results/methods-world`
- * with today's settings is not run again, unless `--fresh` asks for what another commit has made; the page
- * `infra/results/methods-world.md` is made from all that is kept.
+ * All methods side by side on the synthetic world. Each cell is the whole job for each method, run
+ * by the `qianmo` command as a user would, on one task store. Results in
+ * `infra/results/methods-world` with the current settings are not run again, unless `--fresh`
+ * requests it for those of another commit. The page `infra/results/methods-world.md` is made from
+ * all recorded cells.
  *
  *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
  */
@@ -28,7 +29,7 @@ import { FIRST_METHOD, REFERENCE_ARMS, WorldMethods, type Cell } from './world-m
 const SETTINGS = ['strong', 'moderate', 'homogeneous'];
 const CLICK_RATES = [0.1, 0.03];
 const SEEDS = [1, 2, 3, 4, 5];
-/** The method that the project offers where adgroups differ. */
+/** The method that the project recommends where adgroups differ. */
 const OFFERED = 'shifts-by-evidence';
 const AGAINST_MAML = ['paml-rate', OFFERED];
 
@@ -44,10 +45,10 @@ const { values: options } = parseArgs({
     adgroups: { type: 'string', default: '8000' },
     folder: { type: 'string', default: folderOfCommit('methods-world', header) },
     workers: { type: 'string', default: '2' },
-    /** After which no further run begins: what was run waits in the folder. */
+    /** No further run starts after this time; finished runs are kept in the folder. */
     minutes: { type: 'string', default: '100000' },
     fresh: { type: 'boolean', default: false },
-    /** Makes the page from what is kept and runs nothing. */
+    /** Makes the page from the recorded cells and runs nothing. */
     page: { type: 'boolean', default: false },
   },
 });
@@ -63,7 +64,7 @@ function isReference(arm: string): boolean {
   return REFERENCE_ARMS.some((name) => name === arm);
 }
 
-/** False when the time was up before the cell was whole. */
+/** False when the time was up before the cell was complete. */
 async function makeCell(cell: Cell, runOptions: RunOptions): Promise<boolean> {
   const kept = keptCell(cell);
   const arms = currentArms(kept);
@@ -71,7 +72,7 @@ async function makeCell(cell: Cell, runOptions: RunOptions): Promise<boolean> {
     (name) => !arms.has(name) || (options.fresh && kept?.arms[name]?.commit !== header.commit),
   );
   if (missing.length === 0) return true;
-  // Compared on the same rows, so their runs must be there.
+  // They are compared on the same rows, so their runs must exist.
   const references = [FIRST_METHOD, ...(wanted.includes(PLAIN_MAML) ? [PLAIN_MAML] : [])];
   const needed = [...new Set([...references, ...missing])];
   for (const name of needed) {
@@ -114,7 +115,7 @@ async function compareCell(
   keepCell(cell, slices, digestOf, header);
 }
 
-/** Arms whose figures were made with today's settings. */
+/** Arms whose figures were made with the current settings. */
 function currentArms(cell: KeptCell | null): Set<string> {
   return new Set(
     Object.entries(cell?.arms ?? {})

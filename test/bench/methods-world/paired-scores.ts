@@ -1,6 +1,6 @@
 /**
- * Arms of one cell on the same test rows: logloss by slice of adgroups, and differences between arms
- * on the same bootstrap draws of adgroups.
+ * Arms of one cell on the same test rows: logloss by slice of adgroups, and differences between
+ * arms on the same bootstrap draws of adgroups.
  */
 
 import { bootstrapCounts, percentileInterval } from '../../../coordinator/scoring/bootstrap.js';
@@ -24,7 +24,7 @@ export interface PairedSlice {
   readonly impressions: number;
   /** By arm, per impression. */
   readonly loglosses: ReadonlyMap<string, number>;
-  /** Of each arm less another: by the other's name, then by its own. */
+  /** Differences of each arm from another: by the other's name, then by its own. */
   readonly differences: ReadonlyMap<string, ReadonlyMap<string, Interval>>;
 }
 

@@ -1,4 +1,7 @@
-/** The methods of the methods' world: what `methods.yaml` says of each, and the run config it makes. */
+/**
+ * The methods of the methods' world: their entries in `methods.yaml`, and the resulting run
+ * configs.
+ */
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -14,7 +17,7 @@ export interface Cell {
   readonly seed: number;
 }
 
-/** Of the log of every cell. */
+/** Parameters of the log of every cell. */
 export interface WorldSize {
   readonly rows: string;
   readonly adgroups: string;
@@ -22,7 +25,7 @@ export interface WorldSize {
 
 /** Its run has the arms that all methods are compared with. */
 export const FIRST_METHOD = 'fomaml';
-/** Arms of the first run beside its own method; those behind the first are in the order of the page. */
+/** Arms of the first run in addition to its own method; those after the first are in page order. */
 export const REFERENCE_ARMS = [
   'finetuned',
   'constant',
@@ -69,7 +72,10 @@ export class WorldMethods {
     return this.#world.evaluation.sizeBucketEdges;
   }
 
-  /** Of all that decides a method's figures in a cell but the code: equal ones need not be made again. */
+  /**
+   * Digest of everything except the code that decides a method's figures in a cell. Figures with an
+   * equal digest need not be recomputed.
+   */
   digestOf(name: string, { rows, adgroups }: WorldSize): string {
     const meaning = canonicalJson({ rows, adgroups, ...this.#configOf(name) });
     return createHash('sha256').update(meaning).digest('hex').slice(0, 16);

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 ROW_FIELDS = ["age", "gender", "occupation", "user"]
-# Of all eight fields.
+# Number of all eight fields.
 FACTORISED = [0, 1, 2, 3, 6, 7]
 
 
@@ -57,6 +57,6 @@ class GeneratorWorkload:
     def batches(self):
         return [self.batch(index) for index in range(self.batch_count)]
 
-    # What `serve` of side.py asks of a workload.
+    # The interface that `serve` of side.py expects of a workload.
     def layer_names(self):
         return ["generator"]

@@ -128,5 +128,5 @@ def serve(workload, side, versions, start):
                 timed = _time_steps(side.step, next_batch, command["durationMs"])
                 next_batch += timed["stepCount"] + 1
                 _send(kind="timed", **timed)
-        except Exception as error:  # the runner reports it and goes on without this variant
+        except Exception as error:  # the runner reports it and continues without this variant
             _send(kind="failed", message=f"{type(error).__name__}: {error}"[:400])

@@ -1,7 +1,7 @@
 /**
- * How many rows a second the row encoder encodes on one core: ten features of all kinds, rows of JSON
- * values as ranking gets them. The median of five rounds, by processor time, which other work on the
- * machine changes less than the clock.
+ * How many rows per second the row encoder encodes on one core: ten features of all kinds, rows of
+ * JSON values as ranking receives them. The result is the median of five rounds by processor time,
+ * which other load changes less than wall-clock time.
  *
  *   npm run bench:row-encoder
  */

@@ -1,17 +1,20 @@
 /**
- * The learners that are compared on sinusoids. Rates are of the squared loss, half the squared error:
- * 0.02 here is the 0.01 of papers that step along the gradient of the squared error.
+ * The learners that are compared on sinusoids. Rates refer to the squared loss, half the squared
+ * error: 0.02 here is the 0.01 of papers that step along the gradient of the squared error.
  */
 
 export interface SinusoidArm {
   readonly name: string;
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: { readonly kind: string } & Readonly<Record<string, unknown>>;
-  /** What a task's steps are multiplied by when it is tested. */
+  /** The factors of a task's steps at test time. */
   readonly innerRate: number;
 }
 
-/** ReLU layers of 40 and 40 over x, which a learned vector of width 4 and length near 1 multiplies. */
+/**
+ * ReLU layers of 40 and 40 over x, which are multiplied by a learned vector of width 4 and length
+ * near 1.
+ */
 const network = {
   kind: 'mlp',
   hiddenWidths: [40, 40],
@@ -24,9 +27,12 @@ const context = { ...network, adgroupEmbedding: true, personal: ['adgroupEmbeddi
 
 const innerRate = 0.02;
 const once = { innerSteps: 1, innerRate };
-/** A quarter of that of the others: ten steps in a row of it, and of half of it, diverged in training. */
+/**
+ * A quarter of the rate of the other learners: at that rate, and at half of it, ten steps in a row
+ * diverged in training.
+ */
 const reptileRate = 0.005;
-/** The paper's, whose context vector takes steps of 1 along the squared error. */
+/** The paper's rate; its context vector takes steps of 1 along the squared error. */
 const contextRate = 2;
 
 export const FINETUNED = 'pre-train + finetune';
@@ -45,7 +51,8 @@ export const SINUSOID_ARMS: readonly SinusoidArm[] = [
   {
     name: 'PAML-rate',
     model: network,
-    // Tasks differ in one of its features, the mean of their labels: all have as many support rows.
+    // Tasks differ only in one of its features, the mean of their labels: all have equally many
+    // support rows.
     method: { kind: 'paml-rate', ...once, order: 'second' },
     innerRate,
   },

@@ -1,8 +1,8 @@
 /**
  * Sinusoid regression: learners against a network pre-trained on all tasks and finetuned. Writes
- * `infra/results/sinusoid.json` and `.md` once every arm has run with every seed. Arms that have run
- * are kept in a folder and not run again: with `--minutes` no arm is begun after so long, and the same
- * command goes on from there.
+ * `infra/results/sinusoid.json` and `.md` once every arm has run with every seed. Finished arms are
+ * kept in a folder and not run again: with `--minutes`, no arm starts after that time, and the same
+ * command resumes from there.
  *
  *   npm run bench:sinusoid -- --outer-steps 15000 --seeds 1,2,3 --minutes 8
  */

@@ -1,4 +1,7 @@
-/** What one arm with one seed came to, and where it is kept, so that a stopped benchmark can go on. */
+/**
+ * The outcome of one arm with one seed, and the file that keeps it, so that a stopped benchmark can
+ * resume.
+ */
 
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -6,7 +9,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { SinusoidArm } from './sinusoid-arms.js';
 
-/** JSON has no infinity: an error without bound is null there. */
+/** JSON has no infinity: an unbounded error is null there. */
 const SquaredErrorSchema = z
   .number()
   .nullable()
@@ -15,7 +18,7 @@ const SquaredErrorSchema = z
 const SinusoidOutcomeSchema = z.strictObject({
   arm: z.string(),
   seed: z.int(),
-  /** Outer steps that were done when training diverged; null where it came to its end. */
+  /** Completed outer steps when training diverged; null if it reached its end. */
   divergedAfterOuterSteps: z.int().nonnegative().nullable(),
   /**
    * Mean squared error of each test task's query rows, by number of inner steps; empty after a
@@ -26,13 +29,13 @@ const SinusoidOutcomeSchema = z.strictObject({
 export type SinusoidOutcome = z.infer<typeof SinusoidOutcomeSchema>;
 
 const KeptOutcomesSchema = z.strictObject({
-  /** Of the tree that made them. */
+  /** Commit of the tree that produced them. */
   commit: z.string(),
   outcomes: z.array(SinusoidOutcomeSchema),
 });
 type KeptOutcomes = z.infer<typeof KeptOutcomesSchema>;
 
-/** One training: what is run or kept as a whole. */
+/** One training, the unit that is run and kept. */
 export interface SinusoidRun {
   readonly arm: SinusoidArm;
   readonly seed: number;
@@ -43,7 +46,7 @@ export function isKept(folder: string, run: SinusoidRun): boolean {
   return existsSync(pathOf(folder, run));
 }
 
-/** Replaced as a whole: a run that is stopped leaves no half of a file. */
+/** Replaced as a whole, so that a stopped run leaves no partial file. */
 export function keepOutcomes(
   folder: string,
   run: SinusoidRun,
@@ -59,7 +62,7 @@ export function keptOutcomes(folder: string, run: SinusoidRun): KeptOutcomes {
   return KeptOutcomesSchema.parse(JSON.parse(readFileSync(pathOf(folder, run), 'utf8')));
 }
 
-/** Named by all that is run: an arm with other settings is another. */
+/** Named by everything that is run: an arm with other settings has another name. */
 function pathOf(folder: string, run: SinusoidRun): string {
   const digest = createHash('sha256').update(JSON.stringify(run)).digest('hex').slice(0, 12);
   const name = run.arm.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');

@@ -1,6 +1,6 @@
 /**
  * One arm with one seed: trained by the outer loop on an executor in this process, then tested by
- * predict jobs. Nothing of the computation is the benchmark's own.
+ * predict jobs. All computations are those of the project.
  */
 
 import {
@@ -23,19 +23,21 @@ import { sinusoidStore } from './sinusoid-tasks.js';
 
 export const STEP_COUNTS = [0, 1, 5, 10];
 
-/** Of the pre-trained network, which was trained for no rate: the best on validation tasks. */
+/**
+ * The rate of the pre-trained network, which was trained for no rate: the best on validation tasks.
+ */
 const TUNED_RATES = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1];
 
 const TASKS_PER_OUTER_STEP = 25;
 const HELD_OUT_TASK_COUNT = 600;
 
-/** What training and testing of an arm have in common. */
+/** The inputs shared by training and testing of an arm. */
 type Common = Pick<
   PredictionContext,
   'config' | 'store' | 'storeAddress' | 'spec' | 'dispatcher' | 'signal'
 >;
 
-/** The outcome of the arm; of pre-training also that with tuned rates. */
+/** The outcome of the arm; for pre-training also the one with tuned rates. */
 export async function sinusoidOutcomes(run: SinusoidRun): Promise<SinusoidOutcome[]> {
   const { arm, seed, outerSteps } = run;
   const store = sinusoidStore({
@@ -89,7 +91,7 @@ function commonOf(run: SinusoidRun, store: TaskStore, executor: LocalExecutor): 
   };
 }
 
-/** What was learned, or the number of outer steps that were done when training diverged. */
+/** The trained parameters, or the number of completed outer steps when training diverged. */
 async function trainedParameters(common: Common): Promise<MetaParameters | number> {
   let outerStepsDone = 0;
   try {
@@ -124,7 +126,7 @@ function predictionContextOf(common: Common): PredictionContext {
   };
 }
 
-/** For each number of steps with the rate that is best for it on the validation tasks. */
+/** For each number of steps, with the best rate for it on the validation tasks. */
 async function tunedErrors(context: PredictionContext, model: AdaptableModel): Promise<number[][]> {
   const means: number[][] = [];
   for (const rate of TUNED_RATES)
@@ -180,7 +182,7 @@ function configOf({ arm, seed, outerSteps }: SinusoidRun): RunConfig {
       outerSteps,
       tasksPerOuterStep: TASKS_PER_OUTER_STEP,
       tasksPerJob: TASKS_PER_OUTER_STEP,
-      // No task is met twice.
+      // No task is used twice.
       sampling: 'sequential',
       optimizer: { kind: 'adam', rate: 0.001 },
       gradientNormMax: 1e9,

@@ -7,7 +7,7 @@ import { meanOf, STEP_COUNTS } from './sinusoid-runs.js';
 
 interface SinusoidRow {
   readonly arm: string;
-  /** Seeds whose training came to its end; cells are of these. */
+  /** Seeds whose training reached its end; cells are computed over these. */
   readonly seedCount: number;
   readonly divergences: readonly { readonly seed: number; readonly afterOuterSteps: number }[];
   /** By number of inner steps. */
@@ -27,7 +27,9 @@ interface SinusoidRow {
 /** Errors of a regression without a bound: beyond this the steps have diverged (0 everywhere has at most 25). */
 const DIVERGED_FROM = 100;
 
-/** Seeds have tasks of their own, so all of a row's tasks are independent given what was learned. */
+/**
+ * Seeds have different tasks, so all tasks of a row are independent given the trained parameters.
+ */
 export function summaryOf(outcomes: readonly SinusoidOutcome[]): SinusoidRow[] {
   return [...new Set(outcomes.map(({ arm }) => arm))].map((arm) => {
     const own = outcomes.filter((outcome) => outcome.arm === arm);

@@ -1,6 +1,7 @@
 /**
- * The sinusoid tasks of Finn, Abbeel and Levine (ICML 2017, section 5.1): y = A sin(x - p) with A in
- * [0.1, 5], p in [0, pi], x in [-5, 5], all uniform. A store that makes each task when it is read.
+ * The sinusoid tasks of Finn, Abbeel and Levine (ICML 2017, section 5.1): y = A sin(x - p) with A
+ * in [0.1, 5], p in [0, pi], x in [-5, 5], all uniform. The store creates each task when it is
+ * read.
  */
 
 import { randomStream } from '../../../shared/base/random.js';
@@ -12,7 +13,7 @@ import type {
   TaskStore,
 } from '../../../shared/tasks/task-store.js';
 
-/** K: support rows of each task; as many query rows. */
+/** K: support rows of each task; there are as many query rows. */
 export const SHOT_COUNT = 10;
 
 /** Query rows of the tasks that are only tested on. */

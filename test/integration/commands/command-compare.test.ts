@@ -1,4 +1,4 @@
-/** `qianmo compare` on what `qianmo evaluate` left: two runs of one store, and what is refused. */
+/** `qianmo compare` on the output of `qianmo evaluate`: two runs of one store, and refusals. */
 
 import { readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => room.remove());
 
 describe('qianmo compare', () => {
-  it('takes a config and a folder, prints a table and leaves a page', async () => {
+  it('accepts a config and a folder, prints a table and writes a page', async () => {
     const table = await room.done(['compare', 'first.yaml', 'second', 'second:meta-unadapted']);
     expect(table).toMatch(/Minus first:meta-adapted/);
     expect(table).toMatch(/second:meta-unadapted/);
@@ -107,7 +107,7 @@ describe('qianmo compare refuses', () => {
     await room.refused(['compare', ...runs], expected);
   });
 
-  it('an evaluation whose logits are gone', async () => {
+  it('an evaluation whose logits are missing', async () => {
     await room.copy('second', 'bare');
     await rm(room.path('bare/test-logits.safetensors'));
     await room.refused(['compare', 'first', 'bare'], {

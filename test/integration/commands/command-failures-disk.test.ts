@@ -1,4 +1,4 @@
-/** A disk that is full: said plainly, and no half-written file takes up what room there was. */
+/** A full disk is reported plainly, and no partial file takes up the remaining space. */
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
@@ -20,7 +20,7 @@ function mount(folder: string): void {
   execFileSync('mount', options, { stdio: 'ignore' });
 }
 
-/** Takes root, and is not allowed in every container. */
+/** This needs root, and is not allowed in every container. */
 function canMount(): boolean {
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-small-disk-'));
   try {
@@ -53,7 +53,7 @@ afterAll(async () => {
   rmdirSync(disk);
 });
 
-/** Leaves this much room on the disk. */
+/** Leaves this much space on the disk. */
 async function fill(freeByteCount: number): Promise<void> {
   await rm(join(disk, 'filler'), { force: true });
   await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT - freeByteCount));
@@ -76,7 +76,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     expect(await filesIn(disk)).toHaveLength(1);
   });
 
-  it('synthesize to .parquet, when only the text it is made from has room', async () => {
+  it('synthesize to .parquet, with space only for the text it is made from', async () => {
     await fill(110_000);
     const out = join(disk, 'log.parquet');
     await room.refused(['synthesize', '--rows', '1700', '--out', out], {
@@ -114,7 +114,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     expect(await filesIn(disk)).toHaveLength(1);
   });
 
-  it.each([0, 16_384])('train with %i bytes of room', async (freeByteCount) => {
+  it.each([0, 16_384])('train with %i bytes of space', async (freeByteCount) => {
     await fill(freeByteCount);
     const path = await room.config(
       'train',
@@ -128,7 +128,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     });
     const left = (await resultFilesIn(disk)).filter((file) => !/^filler |\/blobs\//.test(file));
     expect(left).toEqual([]);
-    // Whole blobs of a checkpoint that has no manifest yet: the run goes on over them.
+    // Whole blobs of a checkpoint that has no manifest yet. The run overwrites them.
     await fill(DISK_BYTE_COUNT / 2);
     await room.done(['train', path, '--in-process']);
     await rm(join(disk, 'train'), { recursive: true });

@@ -1,4 +1,4 @@
-/** Logs that `qianmo prepare` cannot use: named by file and line, and no store is left. */
+/** Logs that `qianmo prepare` cannot use are reported by file and line, and no store is left. */
 
 import { mkdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
@@ -30,7 +30,7 @@ function logWith(line: number, column: string, value: string): string {
 
 interface Case extends Omit<ExpectedFailure, 'exitCode'> {
   readonly exitCode?: 1 | 2 | 3;
-  /** A log of this name and content is written and read. */
+  /** Writes a log with this name and content, and runs prepare on it. */
   readonly log?: readonly [name: string, content: () => string | Uint8Array];
   readonly data?: Record<string, unknown>;
 }

@@ -1,4 +1,6 @@
-/** Redis and the object store when they are away, misconfigured or refuse; a port that is taken. */
+/**
+ * Redis and the object store when they are down, misconfigured or refuse; a port that is in use.
+ */
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -79,7 +81,7 @@ describe('Redis', () => {
   it.each([
     ['cut short', (bytes: Buffer) => bytes.subarray(0, 10)],
     ['changed', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -1), Buffer.from('?')])],
-  ])('whose blobs were %s: the job is tried again with whole ones', async (_, damage) => {
+  ])('whose blobs were %s: the job is retried with whole ones', async (_, damage) => {
     await redis.client.flushall();
     const training = room.start(['train', run, '--fresh', '--redis', redis.url]);
     while ((await redis.client.llen('{run}:inner-loops:wait')) < 4) await systemClock.sleep(5);
@@ -98,7 +100,7 @@ describe('Redis', () => {
   });
 });
 
-it('a port that is taken', async () => {
+it('a port that is in use', async () => {
   const redis = await redisForTest();
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
@@ -190,7 +192,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     });
   });
 
-  it('that is away', async () => {
+  it('that is down', async () => {
     await refusedAt(
       'store',
       'there',

@@ -1,4 +1,7 @@
-/** A task store or checkpoint that is missing, damaged or another's: refused, and nothing touched. */
+/**
+ * A task store or checkpoint that is missing, damaged or belongs to another run is refused, and no
+ * file is touched.
+ */
 
 import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -113,7 +116,7 @@ describe('a task store', () => {
     await room.refused(['train', run, '--in-process', '--resume'], { exitCode: 1, ...expected });
   });
 
-  it('that holds out no adgroup is not evaluated, and no global arm trained for nothing', async () => {
+  it('without held-out adgroups is not evaluated, and no global arm is trained in vain', async () => {
     const unheld = await room.config('unheld', ({ data }) => {
       data['store'] = 'unheld-store';
       data['taskSplit'] = { by: 'hash', validationShare: 0, testShare: 0 };
@@ -179,7 +182,7 @@ describe('checkpoints', () => {
     await room.refused(['train', run, '--in-process', '--resume'], expected);
   });
 
-  it('whose pointer is damaged: the newest whole one is taken, with a warning', async () => {
+  it('whose pointer is damaged: the newest whole one is used, with a warning', async () => {
     await truncate(room.path(checkpoint('latest.json')), 10);
     const { exitCode, diagnostics } = await room.start(['train', run, '--in-process', '--resume'])
       .ended;
@@ -188,7 +191,7 @@ describe('checkpoints', () => {
     expect(diagnostics).toMatch(/warning: continuing from the checkpoint of outer step 2/);
   });
 
-  it('that are not there', async () => {
+  it('that do not exist', async () => {
     await rm(room.path('run'), { recursive: true });
     await room.refused(['evaluate', run, '--in-process'], {
       exitCode: 2,
@@ -198,7 +201,7 @@ describe('checkpoints', () => {
     });
   });
 
-  it('of a finished run are not started over without being told to', async () => {
+  it('of a finished run are not overwritten without an explicit option', async () => {
     await room.refused(['train', run, '--in-process'], {
       exitCode: 2,
       what: /^a finished run is there$/,

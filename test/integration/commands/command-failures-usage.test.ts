@@ -174,7 +174,7 @@ describe('a run config', () => {
     });
   });
 
-  it('whose fields are wrong, missing and unknown names them all at once', async () => {
+  it('with wrong, missing and unknown fields names them all at once', async () => {
     const name = await room.config('faults', (config) => {
       delete config.data['logs'];
       config.data['features'] = [{ name: 'site', kind: 'categroy' }];

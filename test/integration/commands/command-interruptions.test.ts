@@ -1,4 +1,4 @@
-/** Ctrl-C at any verb: a clean stop, exit code 4 and the way to go on; services just end. */
+/** Ctrl-C at any verb: a clean stop, exit code 4 and how to resume. Services just end. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => room.remove());
 
-it('train keeps what is complete, and a resume ends where an undisturbed run does', async () => {
+it('train keeps complete steps, and a resume ends like an undisturbed run', async () => {
   const lengthen = (config: Parameters<NonNullable<Parameters<CommandRoom['config']>[1]>>[0]) =>
     void Object.assign(config.training, { outerSteps: 80, checkpointEveryOuterSteps: 5 });
   const stopped = await room.config('stopped', lengthen);
@@ -39,7 +39,7 @@ it('train keeps what is complete, and a resume ends where an undisturbed run doe
   expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
 });
 
-it('train before its first step says that nothing is lost', async () => {
+it('train before its first step reports that nothing is lost', async () => {
   const early = await room.config('early');
   const redis = await redisForTest();
   const before = await resultFilesIn(room.folder);
@@ -60,7 +60,7 @@ it('evaluate writes no report', async () => {
   const before = await resultFilesIn(room.folder);
   const evaluation = room.start(['evaluate', run, '--in-process']);
   await evaluation.saw(/run run-global/);
-  // npm passes on the Ctrl-C that the terminal has sent already: one is meant.
+  // npm forwards the Ctrl-C that the terminal has already sent; both count as one.
   evaluation.signal('SIGINT');
   evaluation.signal('SIGINT');
   expectFailure(await evaluation.ended, {

@@ -1,4 +1,7 @@
-/** What the verbs print: JSON that parses and holds what it should, and the preflight as a table. */
+/**
+ * What the verbs print: JSON that parses and has the expected content, and the preflight as a
+ * table.
+ */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -26,12 +29,12 @@ async function json(...args: string[]): Promise<unknown> {
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 
 describe('--format json', () => {
-  it('of prepare, train and evaluate, one after the other', async () => {
+  it('of prepare, train and evaluate, in sequence', async () => {
     const prepared = z
       .object({ taskCount: z.literal(24), rowCount: z.literal(480), store: z.literal('store') })
       .parse(await json('prepare', run));
     expect(prepared.taskCount).toBe(24);
-    // The second time the store is kept, and said to be the same.
+    // The second time the store is kept and reported as the same.
     expect(await json('prepare', run)).toMatchObject(prepared);
     const trained = z
       .strictObject({
@@ -104,7 +107,7 @@ describe('check', () => {
     expectFailure(await room.start(worker).ended, refusal);
   });
 
-  it('of a run that has what it needs', async () => {
+  it('of a run that has all requirements', async () => {
     await room.done(['prepare', run]);
     const redis = await redisForTest();
     const results = CheckSchema.parse(await json('check', run, '--redis', redis.url));
@@ -119,7 +122,7 @@ describe('check', () => {
     await redis.close();
   });
 
-  it('of a run that lacks several things names each with its cure', async () => {
+  it('of a run that lacks several requirements names each with its cure', async () => {
     const lacking = await room.config('lacking', (config) => {
       config.data['store'] = 'none';
       config['output'] = 'log.csv';

@@ -1,7 +1,7 @@
 /**
- * `training.startFrom` through the command: a run, and the trials of a sweep, begin with what another
- * run has learned. Seen to fail: a sweep that ignores it, a resume that asks for the other run again,
- * a global arm that is to train what only the method has.
+ * `training.startFrom` through the command: a run, and the trials of a sweep, start from the
+ * learned parameters of another run. Seen to fail: a sweep that ignores it, a resume that asks for
+ * the other run again, a global arm that has to train what only the method has.
  */
 
 import { rm } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import {
   type ExpectedFailure,
 } from '../../fixtures/commands/command-room.js';
 
-/** Moves no parameter: what a run ends with is what it began with. */
+/** Moves no parameter, so a run ends with the parameters it started with. */
 const STANDING_STILL = { kind: 'sgd', rate: 1e-60 };
 
 let room: CommandRoom;
@@ -26,7 +26,7 @@ function digestIn(output: string): string {
   return digest;
 }
 
-/** A run that starts from `startFrom` and stands still. */
+/** A run that starts from `startFrom` and does not move. */
 function followingRun(name: string, startFrom: string, model = {}): Promise<string> {
   return room.config(name, (config) => {
     Object.assign(config.training, { startFrom, optimizer: STANDING_STILL });
@@ -44,7 +44,7 @@ beforeAll(async () => {
 afterAll(() => room.remove());
 
 describe('a run that starts from another', () => {
-  it('begins with what that one has learned, and needs it no more once it has a checkpoint', async () => {
+  it('starts with the parameters of that run, and does not need it after its first checkpoint', async () => {
     await room.copy('base', 'lent');
     const following = await followingRun('following', 'lent');
     const trained = await room.done(['train', following, '--in-process']);
@@ -69,7 +69,7 @@ describe('a run that starts from another', () => {
     expect(digests).toEqual([baseDigest, baseDigest]);
   });
 
-  it('so does its global arm, which has nothing of what the method alone trains', async () => {
+  it('so does its global arm, without the parameters that only the method trains', async () => {
     const rates = await room.config('rates', (config) => {
       Object.assign(config.training, { startFrom: 'base', trainable: ['tree', 'rates/bias'] });
       Object.assign(config, { method: { kind: 'paml-rate', innerSteps: 1 } });

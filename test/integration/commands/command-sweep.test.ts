@@ -18,7 +18,7 @@ import { smallLog } from '../../fixtures/commands/small-run.js';
 
 let room: CommandRoom;
 
-/** The example, on another base: its grids and its halving. */
+/** The example with another base, and with its own grids and halving. */
 const EXAMPLE = 'infra/examples/sweep.yaml';
 const SWEEP = {
   ...parseSweepConfig(readFileSync(EXAMPLE, 'utf8'), EXAMPLE),
@@ -48,7 +48,7 @@ beforeAll(async () => {
 afterAll(() => room.remove());
 
 describe('qianmo sweep', () => {
-  it('is stopped, goes on, and leaves the best trial as a run that can be evaluated', async () => {
+  it('stops, resumes, and leaves the best trial as a run that can be evaluated', async () => {
     const sweep = await sweepFile();
     const first = room.start(['sweep', sweep, '--in-process']);
     await first.saw(/t01 at outer step 1: validation logloss/);
@@ -84,7 +84,7 @@ describe('qianmo sweep', () => {
     const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
     expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
 
-    // What was given up has no checkpoint left; every trial has its config.
+    // Eliminated trials have no checkpoint left; every trial has its config.
     for (const { name } of record.trials) {
       const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
       expect(files.includes('run.yaml'), name).toBe(true);
@@ -102,7 +102,7 @@ describe('qianmo sweep', () => {
   });
 });
 
-/** A record as `--format json` prints it, and what was said meanwhile. */
+/** A record as `--format json` prints it, and the messages printed meanwhile. */
 async function swept(
   sweep: string,
   option: '--resume' | '--fresh',
@@ -139,7 +139,7 @@ describe('a trial of qianmo sweep', () => {
     expect(new Set(scores).size).toBe(2);
   });
 
-  it('is scored where its rung ends, whoever trained it further while the sweep was stopped', async () => {
+  it('is scored where its rung ends, even if it was trained further while the sweep was stopped', async () => {
     const sweep = await sweepFile({
       ...{ output: 'further', concurrentTrials: 1, halving: { eta: 4, rungs: 2 } },
       grid: { seed: [1, 2, 3, 4] },
@@ -174,7 +174,7 @@ describe('qianmo sweep refuses', () => {
     await room.refused(['sweep', sweep, '--in-process'], { exitCode: 2, what, where, cure: /./ });
   });
 
-  it('a sweep file that is not there', async () => {
+  it('a sweep file that does not exist', async () => {
     await room.refused(['sweep', 'nowhere.yaml'], {
       exitCode: 2,
       what: /^the sweep cannot be read$/,

@@ -1,4 +1,4 @@
-/** The log that a run leaves in its output: every line parses, and together they tell the run. */
+/** The event log in the output of a run: every line parses, and together they describe the run. */
 
 import { appendFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -33,11 +33,11 @@ function only<Kind extends EventKind>(
   events: readonly StampedEvent[],
   kind: Kind,
 ): StampedEventOf<Kind>[] {
-  // Events of one kind have one type.
+  // All events of one kind have the same type.
   return events.filter((event) => event.kind === kind) as unknown as StampedEventOf<Kind>[];
 }
 
-it('tells start, workers, steps, a worker that was killed, checkpoints and the end', async () => {
+it('records start, workers, steps, a worker that was killed, checkpoints and the end', async () => {
   const run = await room.config('logged', ({ training }) =>
     Object.assign(training, { outerSteps: OUTER_STEPS, checkpointEveryOuterSteps: 20 }),
   );
@@ -71,7 +71,7 @@ it('tells start, workers, steps, a worker that was killed, checkpoints and the e
   expect(only(events, 'run-finished')).toMatchObject([{ outerStep: OUTER_STEPS }]);
 });
 
-it('goes on in the same log, and tells how a run failed', async () => {
+it('continues in the same log, and records how a run failed', async () => {
   const run = await room.config('stopped', ({ training }) =>
     Object.assign(training, { outerSteps: 400, checkpointEveryOuterSteps: 5 }),
   );
@@ -82,7 +82,7 @@ it('goes on in the same log, and tells how a run failed', async () => {
   await training.ended;
   const failed = only(await eventsOf('stopped'), 'run-failed');
   expect(failed).toMatchObject([{ failure: 'interrupted' }]);
-  // A coordinator that was killed would leave half a line.
+  // A coordinator that was killed would leave a partial line.
   const [segment = ''] = await readdir(room.path(join('stopped', 'events')));
   await appendFile(room.path(join('stopped', 'events', segment)), '{"schemaVersion":1,"epo');
   await room.done(['train', run, '--in-process', '--resume']);
@@ -94,7 +94,7 @@ it('goes on in the same log, and tells how a run failed', async () => {
   expect(events.at(-1)?.kind).toBe('run-finished');
 });
 
-it('is printed by a worker that is asked for lines', async () => {
+it('is printed by a worker on request', async () => {
   const redis = await redisForTest();
   const worker = room.start(['worker', '--redis', redis.url, '--name', 'w', '--format', 'json']);
   while (!((await redis.client.client('LIST')) as string).includes('name=qianmo'))

@@ -1,8 +1,8 @@
 /**
- * `qianmo sweep`, `qianmo compare` and `qianmo stream` with their configs and everything they write in a
- * bucket of a real S3 server, and a run that starts from one there. Seen to fail: trials that lost and
- * stay, a sweep that does not reach its output as the base config says, a verb that looks for its config in
- * the folder alone.
+ * `qianmo sweep`, `qianmo compare` and `qianmo stream` with their configs and all output in a
+ * bucket of a real S3 server, and a run that starts from one there. Seen to fail: eliminated trials
+ * that stay, a sweep that does not access its output as the base config says, a verb that looks for
+ * its config only in the folder.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,9 +31,9 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
   let buckets: S3Buckets;
   let bucket: S3ObjectStore;
   let credentials: Record<string, string>;
-  /** For addresses that no config is beside. */
+  /** For addresses without a config next to them. */
   let endpointToo: Record<string, string>;
-  /** Where the best trial lies, and the digest of what it learned. */
+  /** The location of the best trial, and the digest of its parameters. */
   let best: { readonly output: string; readonly digest: string };
 
   const done = (...args: string[]): Promise<string> => room.done(args, endpointToo);
@@ -76,7 +76,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
     await room.remove();
   });
 
-  it('a sweep is stopped, goes on, and leaves in the bucket what it would leave in a folder', async () => {
+  it('a sweep stops, resumes, and leaves in the bucket what it would leave in a folder', async () => {
     const sweep = `s3://${BUCKET}/configs/sweep.yaml`;
     const first = room.start(['sweep', sweep, '--in-process'], endpointToo);
     await first.saw(/t01 at outer step 1: validation logloss/);
@@ -96,7 +96,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
     expect(keys).toEqual(expect.arrayContaining(['sweep/sweep.html', 'sweep/best.yaml']));
   });
 
-  it('the best trial is a run: it is gone on with, evaluated, compared, and started from', async () => {
+  it('the best trial is a run: it can be continued, evaluated, compared, and started from', async () => {
     expect(await done('train', BEST, '--in-process', '--resume')).toContain(best.digest);
     await done('evaluate', BEST, '--in-process');
 
@@ -120,7 +120,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
     expect(await done('train', following, '--in-process')).toContain(best.digest);
   });
 
-  it('a stream is read from the bucket and reported there', async () => {
+  it('a stream is read from the bucket and its report is written there', async () => {
     await bucket.put('stream/log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const config = await put('stream/stream.yaml', {
       run: 'streamed',
@@ -144,7 +144,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
     ['no-such.yaml', /^no such object$/],
     ['', /^a prefix, not an object$/],
     ['a name.yaml', /^no such object$/],
-  ])('a config is refused that is not at configs/%s', async (name, found) => {
+  ])('a config that is not at configs/%s is refused', async (name, found) => {
     const address = `s3://${BUCKET}/configs/${name}`;
     const expected: ExpectedFailure = {
       exitCode: 2,

@@ -1,6 +1,6 @@
 /**
- * A whole run whose logs, task store, checkpoints and reports lie in a bucket of a real S3 server,
- * and whose worker is started elsewhere, knowing nothing but the queue.
+ * A whole run whose logs, task store, checkpoints and reports are in a bucket of a real S3 server.
+ * Its worker is started elsewhere and knows only the queue.
  */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -70,7 +70,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     return digest;
   };
 
-  it('prepares, trains and evaluates in a bucket, to the digest of a local run', async () => {
+  it('prepares, trains and evaluates in a bucket, with the digest of a local run', async () => {
     await writeFile(join(folder, 'log.csv'), smallLog());
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const local = await runFile('local', false);

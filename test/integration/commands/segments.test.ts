@@ -22,7 +22,7 @@ let reports: EvaluationReport[];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'qianmo-segments-'));
   await writeFile(join(folder, 'log.csv'), segmentLog());
-  // JSON is YAML.
+  // JSON is valid YAML.
   await writeFile(join(folder, 'run.yaml'), JSON.stringify(segmentRun()));
   await ended('prepare', 'run.yaml');
   await ended('train', 'run.yaml', '--in-process');
@@ -53,7 +53,7 @@ function metricsOf(report: EvaluationReport, arm: ArmName) {
 }
 
 describe('segments, from log to reports', () => {
-  it('are a report each, with the loss of its label', () => {
+  it('have one report each, with the loss of their label', () => {
     expect(reports.map(({ label }) => [label?.segment, label?.loss])).toEqual([
       ['newcomer', 'binary'],
       ['regular', 'binary'],
@@ -86,14 +86,14 @@ describe('segments, from log to reports', () => {
       expect(global, report.label?.segment ?? '').toBeLessThan(constant!);
       expect(adapted, report.label?.segment ?? '').toBeLessThan(global!);
     }
-    // Amounts are 60 + 25 appeal + 12 noise: what can be known of them leaves a deviation of 12.
+    // Amounts are 60 + 25 appeal + 12 noise, so the predictable part leaves a deviation of 12.
     const values = metricsOf(reports[2]!, 'global-shift').values!;
     expect(values.rmse).toBeGreaterThan(10);
     expect(values.rmse).toBeLessThan(16);
     expect(values.rSquared).toBeGreaterThan(0.7);
   });
 
-  it('write predictions in the unit of the label, from which the report can be checked', async () => {
+  it('write predictions in the unit of the label, from which the report can be verified', async () => {
     const instance = await DuckDBInstance.create(':memory:');
     const connection = await instance.connect();
     const read = async (sql: string): Promise<number[]> =>
@@ -113,7 +113,7 @@ describe('segments, from log to reports', () => {
     instance.closeSync();
   });
 
-  it('are pages of their own, in the words of their label', async () => {
+  it('have separate pages, in the terms of their label', async () => {
     const page = await readFile(join(folder, 'run/report-buyer.html'), 'utf8');
     expect(page).toContain('segment buyer');
     expect(page).toContain('nDCG@5');

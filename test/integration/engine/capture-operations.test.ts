@@ -1,4 +1,5 @@
-// Every kind of operation that the addon has kernels for, captured as it is: bit-equal to eager.
+// Every kind of operation that the addon has kernels for, captured without rewriting, is bit-equal
+// to eager execution.
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -212,7 +213,7 @@ describe('captured operations are bit-equal to eager ones', () => {
     const found = captured.run(input);
     for (const [index, { shape, dtype }] of expected.entries())
       expect({ shape: found[index]!.shape, dtype: found[index]!.dtype }).toEqual({ shape, dtype });
-    // toEqual tells -0 from 0.
+    // toEqual distinguishes -0 from 0.
     expect(found.map((tensor) => tensor.dataSync())).toEqual(
       expected.map((tensor) => tensor.dataSync()),
     );
@@ -223,7 +224,7 @@ describe('captured operations are bit-equal to eager ones', () => {
   });
 });
 
-test('softmax, which oneDNN replaces in graphs alone, differs by its last bits', () => {
+test('softmax, which oneDNN replaces only in graphs, differs in its last bits', () => {
   const input = tf.tensor2d([0.5, -1.25, 2, -0.75, 3, 1.5], [2, 3]);
   const softmax = (x: Tensor): Tensor => tf.softmax(x);
   const captured = capture(engine, softmax, input, { name: 'softmax', rewrites: false });

@@ -1,10 +1,13 @@
-/** The example of `qianmo/engine` runs as a program of its own and computes what eager code does. */
+/**
+ * The example of `qianmo/engine` runs as a separate program and gives the same result as eager
+ * code.
+ */
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
-test('the captured training step is one graph with the loss of the eager one', async () => {
+test('the captured training step is one graph with the same loss as the eager one', async () => {
   const example = 'infra/examples/engine/training-step.mjs';
   const { stdout } = await promisify(execFile)(process.execPath, [example]);
   expect(stdout).toMatch(/^computes with tfjs-node-gpu/m);
@@ -12,7 +15,7 @@ test('the captured training step is one graph with the loss of the eager one', a
   const [eager, captured] = ['eager', 'captured'].map((how) =>
     Number(new RegExp(`^${how}: +loss ([\\d.]+), [\\d.]+ ms a step$`, 'm').exec(stdout)?.[1]),
   );
-  // It starts at 0.69.
+  // The loss starts at 0.69.
   expect(captured).toBeLessThan(0.2);
   expect(Math.abs(captured! - eager!)).toBeLessThan(2e-5);
 });

@@ -1,5 +1,6 @@
-// TensorFlow for GPUs on a machine without one: a stub of the driver shows it a GPU, and it says
-// which of CUDA's libraries it then opened. Needs `qianmo setup --gpu` and a C compiler; no GPU.
+// TensorFlow for GPUs on a machine without one: a stub of the driver presents a GPU, and the test
+// checks which CUDA libraries TensorFlow then opened. This needs `qianmo setup --gpu` and a C
+// compiler, but no GPU.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -10,7 +11,7 @@ import { findOnPath } from '../../../infra/bootstrap/base/commands.mjs';
 import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
 import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
 
-/** Enough of a driver for TensorFlow to find one device of Hopper's kind, and no more. */
+/** Enough of a driver for TensorFlow to find one Hopper device, and no more. */
 const DRIVER_STUB = `
 #include <string.h>
 int cuInit(unsigned flags) { return 0; }
@@ -29,7 +30,7 @@ const NVML_STUB = 'int nvmlInit_v2(void) { return 0; }\n';
 const compiler = ['gcc', 'cc', 'clang'].map(findOnPath).find((path) => path !== undefined);
 
 test.skipIf(!isGpuTensorFlowInstalled() || compiler === undefined)(
-  'with a GPU in sight, every library of CUDA is opened',
+  'with a visible GPU, every CUDA library is opened',
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'qianmo-driver-stub-'));
     try {

@@ -1,4 +1,4 @@
-// What each field of the config makes of a value, checked against MD5 and arithmetic done here.
+// How each config field transforms a value, checked against MD5 and arithmetic in this file.
 import { decodeDictionary } from '../../../shared/tasks/dictionary-values.js';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -19,7 +19,7 @@ interface Prepared {
   readonly manifest: StoreManifest;
   readonly tasks: readonly TaskEntry[];
   readonly rows: readonly TaskRows[];
-  /** The value that `pick` gives for a row, by the row's number in the logs. */
+  /** The value that `pick` returns for a row, by the row's number in the logs. */
   readonly byLogRow: (pick: (task: TaskRows, row: number) => number) => Map<number, number>;
 }
 
@@ -46,7 +46,7 @@ async function prepared(
   };
 }
 
-/** As `feature-encoding.ts` says it. */
+/** The definition of `feature-encoding.ts`. */
 function bucketOf(value: string, buckets: number): number {
   const number = createHash('md5').update(value, 'utf8').digest().readBigUInt64LE(8);
   return 1 + Number(number % BigInt(buckets - 1));
@@ -58,7 +58,7 @@ async function rejectReasons(): Promise<string[]> {
   return lines.split('\n').map((line) => (JSON.parse(line) as { reason: string }).reason);
 }
 
-test('several columns name a task together', async () => {
+test('several columns together name a task', async () => {
   const log =
     'shop,ad,site,clicked\n1,a,x,1\n1,b,x,0\n2,a,x,0\n1,a,x,0\n1,b,x,1\n2,a,x,1\n2,,x,1\n';
   const { manifest, tasks } = await prepared(log, { task: ['shop', 'ad'] });
@@ -108,7 +108,7 @@ test('a weight multiplies clicks and impressions, of labels and of counts', asyn
   );
 });
 
-test('hash buckets are those of MD5, for categories and bags; empty is 0 or no member', async () => {
+test('hash buckets are those of MD5, for categories and bags; an empty value is 0 or no member', async () => {
   const sites = ['news', 'été', '', 'news'];
   const bags = ['x|y|z', 'y', '', 'ü||x'];
   const log = `ad,site,tags,clicked\n${sites.map((site, n) => `a,${site},${bags[n]},${n % 2}\n`).join('')}`;
@@ -153,7 +153,7 @@ test('values seen fewer than countMin times share id 0, in categories and in bag
   expect(dictionary.getChild('value')!.toJSON()).toEqual([null, 'p', 'q']);
 });
 
-test('a byte order mark that begins a value is part of it, in the dictionary too', async () => {
+test('a byte order mark at the start of a value is part of it, in the dictionary too', async () => {
   const { byLogRow } = await prepared('ad,site,clicked\na,\ufeffx,1\na,\ufeffx,0\na,x,1\na,,0\n', {
     features: [{ name: 'site', kind: 'category' }],
   });
@@ -192,7 +192,7 @@ test('numbers are scaled by their kind of scale, on both sides of 0', async () =
   }
 });
 
-test('what does not fit single precision is rejected with its line, not a failure of all', async () => {
+test('a value beyond single precision is rejected with its line, and the others are kept', async () => {
   const log =
     'ad,site,price,w,clicked\na,x,1,1,1\na,x,1e300,1,0\na,x,2,1e300,0\na,x,3,1e-300,1\na,x,4,1,0\n';
   const { manifest } = await prepared(log, {
@@ -207,7 +207,7 @@ test('what does not fit single precision is rejected with its line, not a failur
   ]);
 });
 
-test('lines that end as on Windows, and a byte order mark, change nothing', async () => {
+test('Windows line endings and a byte order mark change nothing', async () => {
   const log = 'ad,site,clicked\na,x,1\na,y,0\nb,x,0\nb,y,1\nb,,7\n';
   const expected = await prepared(log, {});
   const reasons = await rejectReasons();

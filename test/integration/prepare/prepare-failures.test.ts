@@ -1,4 +1,4 @@
-// Each thing that can be wrong with logs or config gives one clear failure and leaves nothing.
+// Each error in logs or config gives one clear failure and leaves nothing behind.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readdir, writeFile, mkdir } from 'node:fs/promises';
 import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
@@ -129,7 +129,7 @@ test.each(cases)('%s', async (_, data, kind, message) => {
   expect((await readdir(room.folder)).sort()).toEqual(before);
 });
 
-test('a folder that holds something else is not touched', async () => {
+test('a folder with other content is not touched', async () => {
   await mkdir(room.path('store'));
   await writeFile(room.path('store/thesis.txt'), 'mine');
   const failure = await failureOf(room.prepare(room.config({})));
@@ -137,7 +137,7 @@ test('a folder that holds something else is not touched', async () => {
   expect(await readdir(room.path('store'))).toEqual(['thesis.txt']);
 });
 
-test('stopped on request, it leaves nothing', async () => {
+test('it stops on request and leaves nothing behind', async () => {
   const stop = new AbortController();
   const failure = await failureOf(
     room.prepare(room.config({}), {
@@ -151,7 +151,7 @@ test('stopped on request, it leaves nothing', async () => {
   expect(await readdir(room.folder)).toEqual(['log.csv']);
 });
 
-test('a store of the same logs is kept, one of others replaced', async () => {
+test('a store of the same logs is kept, a store of others is replaced', async () => {
   const first = await room.prepare(room.config({}));
   room.events.length = 0;
   expect(await room.prepare(room.config({}))).toEqual(first);

@@ -60,7 +60,7 @@ async function duck(sql: string): Promise<void> {
   instance.closeSync();
 }
 
-/** What lies in the store, apart from what it was made of. */
+/** The content of the store, apart from the description of its inputs. */
 function contentOf({ sourceDigest: _, ...content }: StoreManifest): unknown {
   return content;
 }
@@ -107,7 +107,7 @@ describe('formats', () => {
   });
 });
 
-test('several files, found by a glob, give the store of one', async () => {
+test('several files, matched by a glob, give the store of one', async () => {
   await room.write('part-1.csv', delimited(ROWS.slice(0, 11), ','));
   await room.write('part-2.csv', delimited(ROWS.slice(11, 12), ','));
   await room.write('part-3.csv', delimited(ROWS.slice(12), ','));
@@ -146,7 +146,7 @@ test('logs and store on an object store', async () => {
   await local.close();
 });
 
-test('partitioned Parquet that is grouped is taken in its order', async () => {
+test('partitioned Parquet that is grouped is read in its order', async () => {
   await room.write('log.csv', delimited(ROWS, ','));
   for (const day of [1, 2]) {
     await mkdir(room.path(`log/day=${day}`), { recursive: true });
@@ -180,7 +180,7 @@ test('partitioned Parquet that is grouped is taken in its order', async () => {
   await store.close();
 });
 
-test('counts of clicks and impressions weigh as their expanded rows', async () => {
+test('counts of clicks and impressions weigh as much as their expanded rows', async () => {
   await room.write('counts.csv', 'ad,site,clicks,shown\na,x,2,5\na,y,0,3\nb,x,1,1\nb,y,1,2\n');
   const expanded = [
     ...Array.from({ length: 5 }, (_, n) => `a,x,${n < 2 ? 1 : 0}`),
@@ -207,7 +207,7 @@ test('counts of clicks and impressions weigh as their expanded rows', async () =
   expect(await totals(room.config({ logs: room.path('rows.csv') }))).toEqual(fromCounts);
 });
 
-test('an expression sees 3.5 as 3.5, wherever it comes first', async () => {
+test('an expression reads 3.5 as 3.5, wherever it first occurs', async () => {
   const rows = Array.from({ length: 40 }, (_, n) => `a,x,${n < 39 ? 4 : 3.5}`);
   await room.write('log.csv', `ad,site,rating\n${rows.join('\n')}\n`);
   await room.prepare(room.config({ label: { expression: 'rating >= 4' } }));
@@ -218,7 +218,7 @@ test('an expression sees 3.5 as 3.5, wherever it comes first', async () => {
   await store.close();
 });
 
-test('a split file fixes tasks and roles from outside', async () => {
+test('a split file sets tasks and roles from outside', async () => {
   await room.write('log.csv', 'ad,site,clicked\na,x,1\na,x,0\na,y,1\nb,x,0\nb,x,1\nb,y,1\n');
   await room.write(
     'split.csv',

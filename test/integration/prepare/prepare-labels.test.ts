@@ -1,4 +1,4 @@
-// Labels that are values, and segments with labels of their own, in a store worked out by hand.
+// Value labels, and segments with different labels, in a store worked out by hand.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
@@ -49,7 +49,7 @@ describe('a value as label', () => {
     await store.close();
   });
 
-  test('is weighted, in its moments and in what is stored', async () => {
+  test('is weighted, in its moments and in the stored values', async () => {
     await room.write('log.csv', LOG);
     const manifest = await room.prepare(room.config({ ...rating, weight: 'w' }));
     // Rows 1, 5 (three times), 3, 4: mean 23/6, mean of squares 101/6.
@@ -107,14 +107,14 @@ describe('a value as label', () => {
     await store.close();
   });
 
-  test('that is no number refuses its row', async () => {
+  test('that is not a number rejects its row', async () => {
     await room.write('log.csv', LOG.replace('a,y,5', 'a,y,five').replace('b,x,3', 'b,x,1e39'));
     const failure = await failureOf(room.prepare(room.config({ ...rating, rejectedRowsMax: 0 })));
     expect(failure).toContain('the column "rating" holds "five", expected a number');
     expect(failure).toContain('the column "rating" holds "1e39", expected a number');
   });
 
-  test('leaves stores of clicks as they are', async () => {
+  test('leaves stores of clicks unchanged', async () => {
     await room.write('log.csv', 'ad,site,clicked\na,x,1\na,y,0\n');
     const manifest = await room.prepare(room.config({}));
     expect('labels' in manifest).toBe(false);
@@ -125,7 +125,7 @@ describe('a value as label', () => {
   });
 });
 
-describe('a label that is the same in every training row is told', () => {
+describe('a label that is the same in every training row is reported', () => {
   const CURE = 'nothing can be learned from it; check that the config names the right column';
   const warnings = (): string[] => warningsOf(room.events);
 
@@ -139,7 +139,7 @@ describe('a label that is the same in every training row is told', () => {
     expect(warnings().filter((message) => message.includes('every training row'))).toEqual(told);
   });
 
-  test('of values, and of the one segment that has it', async () => {
+  test('of values, and of the only segment that has it', async () => {
     await room.write('log.csv', 'ad,stage,site,amount\na,s,x,2\na,s,y,2\nb,t,x,1\nb,t,y,3\n');
     const labels = ['s', 't'].map((segment) => ({ segment, label: { value: 'amount' } }));
     await room.prepare(room.config({ segments: { column: 'stage', labels }, label: undefined }));
@@ -169,7 +169,7 @@ d,buyer,y,?,?,20,1
   };
   const data = { label: undefined, segments, grouped: true, rejectedRowsMax: 0 };
 
-  test('have a label, a weight and a loss each', async () => {
+  test('have one label, one weight and one loss each', async () => {
     await room.write('log.csv', LOG);
     const manifest = await room.prepare(room.config(data));
     expect(manifest.labels).toEqual([
@@ -253,7 +253,7 @@ d,buyer,y,?,?,20,1
     expect(await failureOf(room.prepare(room.config({ ...data, ...changes })))).toMatch(expected);
   });
 
-  test('need a label each and one place that gives labels', () => {
+  test('need one label each, given in a single place', () => {
     expect(() => room.config({ label: undefined })).toThrow(/label[^]*is missing/);
     expect(() => room.config({ segments })).toThrow(/not both/);
   });

@@ -1,4 +1,4 @@
-// Two prepares on one store: the second is refused, a lock of a process that is gone is not.
+// Two prepares on one store: the second is refused, but the lock of an ended process is ignored.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
@@ -53,13 +53,13 @@ test.each(['store', 's3://bucket/store'])('a second prepare on %s is refused', a
   const opened = await openTaskStore(store, { objectStoreOf, downloadFolder: room.path('down') });
   expect(opened.manifest).toEqual(first);
   await opened.close();
-  // Given back: the next one may.
+  // The lock is released, so the next prepare may start.
   expect(await room.prepare(config, { objectStoreOf })).toEqual(first);
   expect((await readdir(room.folder)).filter((name) => name.includes('lock'))).toEqual([]);
   expect((await objects.list('')).filter((key) => key.includes('lock'))).toEqual([]);
 });
 
-test('what a killed prepare left is taken over and cleared away', async () => {
+test('the leftovers of a killed prepare are taken over and removed', async () => {
   const processId = await goneProcessId();
   await writeFile(room.path('store.prepare-lock'), `${hostname()} ${processId}\n`);
   await mkdir(room.path(`store.partial-${processId}/dictionaries`), { recursive: true });
@@ -67,13 +67,13 @@ test('what a killed prepare left is taken over and cleared away', async () => {
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
-test('an earlier process of the same id is not taken for this one', async () => {
+test('an earlier process with the same id is not mistaken for this one', async () => {
   await writeFile(room.path('store.prepare-lock'), `${hostname()} ${process.pid}\n`);
   await room.prepare(room.config({}));
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
-test('of another machine the lock is respected, and named for deletion', async () => {
+test('a lock of another machine is respected, and reported for deletion', async () => {
   await writeFile(room.path('store.prepare-lock'), 'elsewhere 17\n');
   const failure = await failureOf(room.prepare(room.config({})));
   expect(formatFailure(failure)).toMatch(

@@ -1,5 +1,5 @@
-// Which tasks are held out, which rows support and which are judged; and that nothing of a held-out
-// task reaches what is learned from the training tasks.
+// Which tasks are held out, which rows support and which are judged. Nothing of a held-out task may
+// reach what is learned from the training tasks.
 import { mkdir, readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -80,7 +80,7 @@ test('other rows of held-out tasks change no dictionary, no scale and no trainin
   expect((await contentOf(changed)).content).toEqual(before.content);
 });
 
-test('a task stays on its side whatever other tasks there are', async () => {
+test('a task stays on its side regardless of the other tasks', async () => {
   const sidesOf = async (rows: readonly LogRow[]): Promise<Map<string, string>> => {
     await room.write('log.csv', csvOf(rows));
     await room.prepare(room.config({ taskSplit: HELD_OUT }));
@@ -95,7 +95,7 @@ test('a task stays on its side whatever other tasks there are', async () => {
   expect(new Set(all.values())).toEqual(new Set(['train', 'validation', 'test']));
 });
 
-test('first-seen holds out the tasks that appeared last, the very last for test', async () => {
+test('first-seen holds out the tasks that appeared last, and the very last for test', async () => {
   // First seen at 9, 1, 5, 3 and 7; `late` has most of its rows early in the file.
   const at: Record<string, number[]> = { e: [9, 20], a: [1, 30], c: [5, 6], b: [40, 3], d: [7, 8] };
   const rows = Object.entries(at).flatMap(([ad, times]) =>
@@ -122,7 +122,7 @@ test.each([
   [{ supportShare: 0, supportRowsMin: 2 }, [0, 1], [2, 3, 4, 5, 6, 7, 8, 9]],
   [{ supportShare: 1, queryRowsMin: 4 }, [0, 1, 2, 3, 4, 5], [6, 7, 8, 9]],
 ])(
-  'of ten rows in time, %o keeps those on both sides of the cut',
+  'of ten rows in time order, %o keeps those on both sides of the cut',
   async (rowSplit, support, query) => {
     // Row n of the log has time 9 - n: the log is backwards.
     const rows = Array.from({ length: 10 }, (_, n) => `a,x,${9 - n},${n % 2}\n`);
@@ -139,7 +139,7 @@ test.each([
   },
 );
 
-test('grouped rows that are not in order of time are refused: the future would support', async () => {
+test('grouped rows out of time order are refused: support rows would come from the future', async () => {
   await room.write('log.csv', 'ad,site,at,clicked\na,x,1,1\na,x,2,0\nb,x,5,1\nb,x,4,0\nb,x,6,0\n');
   const data = { time: 'at', rowSplit: { by: 'time' }, grouped: true };
   expect(await failureTextOf(room.prepare(room.config(data)))).toMatch(
@@ -147,7 +147,7 @@ test('grouped rows that are not in order of time are refused: the future would s
   );
 });
 
-test('a column of whole numbers in one file and fractions in the next is not rounded', async () => {
+test('a column of integers in one file and fractions in the next is not rounded', async () => {
   const instance = await DuckDBInstance.create(':memory:');
   const connection = await instance.connect();
   await mkdir(room.path('log'));
@@ -170,7 +170,7 @@ test('a column of whole numbers in one file and fractions in the next is not rou
   }
 });
 
-test('a split file without a task for a row does not fit', async () => {
+test('a split file without a task for a row is refused', async () => {
   await room.write('log.csv', 'ad,site,clicked\na,x,1\na,x,0\n');
   const splitFile = await room.write(
     'split.csv',

@@ -1,4 +1,4 @@
-// A log small enough to work out by hand, and the store it must become.
+// A log small enough to work out by hand, and the expected store.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readFile } from 'node:fs/promises';
 import { tableFromIPC } from 'apache-arrow';
@@ -57,7 +57,7 @@ test('a worked log becomes the store worked out by hand', async () => {
     },
   ]);
   const [b, a] = await store.readTasks([1, 0]);
-  // Rows in order of time: a has rows 2, 4, 1, 5 and b rows 3, 0.
+  // Rows in time order: a has rows 2, 4, 1, 5 and b rows 3, 0.
   expect([...a!.logRows]).toEqual([2, 4, 1, 5]);
   expect([...b!.logRows]).toEqual([3, 0]);
   expect([...a!.times]).toEqual([10, 20, 30, 40]);

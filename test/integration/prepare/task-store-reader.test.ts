@@ -1,4 +1,4 @@
-// The reader refuses a store that was truncated or changed, says where, and reads lazily.
+// The reader refuses a truncated or changed store, names the place, and reads lazily.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
@@ -41,7 +41,7 @@ test.each(['rows-00000.arrow', 'tasks.arrow', 'dictionaries/site.arrow'])(
   },
 );
 
-test('one changed bit is found', async () => {
+test('a single changed bit is found', async () => {
   const path = `${copy}/rows-00000.arrow`;
   const bytes = await readFile(path);
   bytes[5000]! ^= 1;
@@ -49,7 +49,7 @@ test('one changed bit is found', async () => {
   expect(await failureOf(openTaskStore(copy, {}))).toMatch(/was changed[^]*rows-00000\.arrow/);
 });
 
-test('a missing file, a broken manifest and no store at all', async () => {
+test('a missing file, a broken manifest and a missing store are refused', async () => {
   await rm(`${copy}/tasks.arrow`);
   expect(await failureOf(openTaskStore(copy, {}))).toMatch(/missing[^]*tasks\.arrow/);
   await truncate(`${copy}/manifest.json`, 50);
@@ -66,7 +66,7 @@ test('another store than expected is refused', async () => {
   expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the expected one/);
 });
 
-test('rows are the same whatever the cache holds, in any order and at the same time', async () => {
+test('rows do not depend on the state of the cache, on order or on concurrency', async () => {
   const wide = await openTaskStore(copy, {});
   const narrow = await openTaskStore(copy, { cacheByteCountMax: 1 });
   expect(wide.tasks.length).toBe(300);

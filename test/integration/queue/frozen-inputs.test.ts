@@ -1,4 +1,7 @@
-/** What a run has frozen on the way through a real Redis: put once, fetched where it is lacking. */
+/**
+ * The frozen inputs of a run over a real Redis: they are put once and fetched where they are
+ * missing.
+ */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
@@ -25,8 +28,8 @@ beforeAll(async () => {
 });
 afterAll(() => redis.close());
 
-describe('what a run has frozen', () => {
-  it('is put once, fetched by each worker that lacks it, put again when lost, and deleted at the end', async () => {
+describe('the frozen inputs of a run', () => {
+  it('are put once, fetched by each worker that lacks them, put again when lost, and deleted at the end', async () => {
     const frozen = Uint8Array.of(1, 2, 3, 4);
     const { sha256 } = blobRefOf(frozen);
     const key = `${PREFIX}:blob:${sha256}`;
@@ -42,7 +45,7 @@ describe('what a run has frozen', () => {
     await first.ready;
     expect(await step(0)).toEqual(['first']);
     expect(await redis.client.exists(key)).toBe(1);
-    // The worker that holds it needs no other.
+    // The worker that holds them does not fetch them again.
     await redis.client.unlink(key);
     expect(await step(1)).toEqual(['first']);
     expect(await redis.client.exists(key)).toBe(0);

@@ -1,4 +1,4 @@
-/** The job that a worker holds ahead: who gets it, who waits for it, what becomes of it. */
+/** The job that a worker holds ahead: who gets it, who waits for it, and its outcome. */
 
 import { describe, expect, it } from 'vitest';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
@@ -18,7 +18,7 @@ const neverAborted = new AbortController().signal;
 
 const room = new QueueRoom('ahead');
 
-/** An executor whose jobs end when the test says so, and which tells what it was asked. */
+/** An executor whose jobs end when the test says so, and which reports its requests. */
 class SteppedExecutor implements JobExecutor {
   readonly started: number[] = [];
   readonly prepared: number[] = [];
@@ -46,7 +46,7 @@ class SteppedExecutor implements JobExecutor {
     return Promise.resolve();
   }
 
-  /** Ends the job under way, and with `open` all later ones at once. */
+  /** Ends the current job, and with `open` all later ones immediately. */
   end(open = false): void {
     this.isOpen = open;
     this.#ends.shift()?.();
@@ -109,7 +109,7 @@ describe('a job ahead', () => {
       first.until(() => first.started.length === 1),
       second.until(() => second.started.length === 1),
     ]);
-    // Whoever ends first takes the third: nobody held it.
+    // The worker that finishes first takes the third job: no worker held it.
     second.end();
     await second.until(() => second.started.length === 2);
     expect([...first.prepared, ...second.prepared]).toEqual([]);
@@ -118,14 +118,14 @@ describe('a job ahead', () => {
     expect(await results).toHaveLength(3);
   });
 
-  it('is handed back when its own turn does not come and others have nothing to do', async () => {
+  it('is handed back when its turn does not come and others are idle', async () => {
     const [slow, quick] = [new SteppedExecutor(), new SteppedExecutor()];
     const holder = await worker(slow, 'slow');
     const results = running(4);
     await slow.until(() => slow.prepared.length === 1);
     quick.isOpen = true;
     await worker(quick, 'quick');
-    // All but the one that is stuck, the one held ahead included.
+    // All but the stuck job, including the one held ahead.
     await quick.until(() => quick.started.length === 3);
     expect(holder.events.filter(({ kind }) => kind === 'job-handed-back')).toHaveLength(1);
     expect(slow.started).toHaveLength(1);
@@ -133,7 +133,7 @@ describe('a job ahead', () => {
     expect(await results).toHaveLength(4);
   });
 
-  it('is handed back with the one under way when its worker stops, at no attempt', async () => {
+  it('is handed back with the current one when its worker stops, without using an attempt', async () => {
     const executor = new SteppedExecutor();
     const stopped = await worker(executor, 'stopped');
     const results = running(3, { jobAttemptsMax: 1 });
@@ -148,7 +148,7 @@ describe('a job ahead', () => {
     expect(await results).toHaveLength(3);
   });
 
-  it('costs nothing when its inputs are gone: they are put again', async () => {
+  it('costs nothing when its inputs are lost: they are put again', async () => {
     const executor = new SteppedExecutor();
     await worker(executor, 'one');
     const { dispatcher, events } = await dispatcherInTest(
@@ -174,14 +174,14 @@ describe('a job ahead', () => {
   });
 });
 
-it('a worker renews blobs for as long as the run wishes', async () => {
+it('a worker renews blobs for as long as the run requests', async () => {
   const executor = new SteppedExecutor();
   await worker(executor, 'one');
   const results = running(2, { blobLifetimeMs: 86_400_000 });
   await executor.until(() => executor.prepared.length === 1);
   const keys = await room.redis.client.keys(`${room.prefix}:blob:*`);
   const lifetimes = await Promise.all(keys.map((key) => room.redis.client.pttl(key)));
-  // The orders of a test ask for a minute, and the worker was the last to use them.
+  // The orders of a test request a minute, and the worker was the last to use them.
   expect(Math.max(...lifetimes)).toBeLessThanOrEqual(60_000);
   executor.end(true);
   expect(await results).toHaveLength(2);

@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 
 describe('the queue board', () => {
-  it.each(['/', '/queues/'])('leads from %s to its page', async (path) => {
+  it.each(['/', '/queues/'])('links %s to its page', async (path) => {
     const origin = new URL(board.url).origin;
     const response = await fetch(`${origin}${path}`);
     expect(response.status).toBe(200);
@@ -43,7 +43,7 @@ describe('the queue board', () => {
     expect(await redis.client.hget(`${prefix}:inner-loops:meta`, 'paused')).toBeNull();
   });
 
-  it('says that its port is taken', async () => {
+  it('reports that its port is in use', async () => {
     const port = Number(new URL(board.url).port);
     await expect(
       serveQueueBoard({ redisUrl: redis.url, prefix, port, host }),

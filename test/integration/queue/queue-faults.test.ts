@@ -74,7 +74,7 @@ describe('workers that end', () => {
     expect(events.some(({ kind }) => kind === 'worker-restarted')).toBe(true);
   });
 
-  it('hands the job of a stopped worker back at once, without using up an attempt', async () => {
+  it('hands the job of a stopped worker back immediately, without using up an attempt', async () => {
     const control = remoteControl(room.redis.client);
     const first = await room.steeredWorker('first');
     const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 1 });
@@ -88,7 +88,7 @@ describe('workers that end', () => {
     expect((await results).map(({ result }) => result.worker)).toEqual(['second']);
   });
 
-  it('takes one result of a job that ran twice', async () => {
+  it('accepts one result of a job that ran twice', async () => {
     const control = remoteControl(room.redis.client);
     const slow = await room.steeredWorker('slow');
     const { dispatcher: sut } = await room.dispatcher();
@@ -107,7 +107,7 @@ describe('workers that end', () => {
     expect(await control.started()).toBe('slow 0');
     const [jobId = ''] = await room.redis.client.lrange(`${room.prefix}:inner-loops:active`, 0, -1);
     const other = await room.steeredWorker('other');
-    // The lock of a worker that was cut off has ended, though the worker lives.
+    // The lock of a disconnected worker has expired, although the worker is alive.
     await room.redis.client.del(`${room.prefix}:inner-loops:${jobId}:lock`);
     expect(await results).toHaveLength(1);
     await control.release();
@@ -121,8 +121,8 @@ describe('workers that end', () => {
   });
 });
 
-describe('a Redis that fails', () => {
-  it('survives a restart in the middle of a step', async () => {
+describe('a step on a failing Redis', () => {
+  it('survives a restart', async () => {
     const control = remoteControl(room.redis.client);
     await room.steeredWorker('one');
     const { dispatcher: sut, events } = await room.dispatcher();
@@ -135,7 +135,7 @@ describe('a Redis that fails', () => {
     expect(warningsOf(events).length).toBeLessThanOrEqual(1);
   });
 
-  it('is reported by a worker each time that it is away', async () => {
+  it('lets a worker report every outage', async () => {
     const one = await room.steeredWorker('one');
     const troubles = (): number => one.events.filter(({ kind }) => kind === 'redis-trouble').length;
     for (let outage = 1; outage <= 2; outage += 1) {
@@ -148,8 +148,8 @@ describe('a Redis that fails', () => {
     }
   });
 
-  // Commands are in flight when the connection goes: each must be rejected, not forgotten.
-  it('survives restarts while it is busy', async () => {
+  // Commands are in flight when the connection breaks. Each must be rejected, not forgotten.
+  it('survives restarts under load', async () => {
     await Promise.all([room.steeredWorker('one'), room.steeredWorker('two')]);
     const { dispatcher: sut } = await room.dispatcher();
     const jobIndices: number[] = [];
@@ -163,7 +163,7 @@ describe('a Redis that fails', () => {
     expect(jobIndices.sort((a, b) => a - b)).toEqual(numbers(300));
   });
 
-  it('survives losing everything in the middle of a step', async () => {
+  it('survives the loss of all data', async () => {
     const control = remoteControl(room.redis.client);
     await room.steeredWorker('one');
     const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
@@ -177,7 +177,7 @@ describe('a Redis that fails', () => {
     expect(reasons).toContain('Redis no longer has the job');
   });
 
-  it('puts inputs again that Redis has lost', async () => {
+  it('restores inputs that Redis has lost', async () => {
     const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 1 });
     const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
     await waiting(2);
@@ -190,7 +190,7 @@ describe('a Redis that fails', () => {
     expect(reasons.join()).toMatch(/blob [0-9a-f]{12} of \d bytes is not there/);
   });
 
-  it('has a job done again whose output is lost or spoilt', async () => {
+  it('repeats a job whose output is lost or corrupt', async () => {
     const blobs = new RedisBlobStore({
       redis: room.redis.client,
       prefix: room.prefix,
@@ -223,7 +223,7 @@ describe('a Redis that fails', () => {
     expect(await room.redis.client.keys(`${room.prefix}:blob:*`)).toEqual([]);
   });
 
-  it('gives up a step that no worker serves, resumable', async () => {
+  it('is given up, resumable, when no worker serves it', async () => {
     const { dispatcher: sut } = await room.dispatcher({ outerStepTimeoutMs: 50 });
     await expect(
       collected(sut.run(ordersForTest(2), admitAll, neverAborted)),
@@ -235,8 +235,8 @@ describe('a Redis that fails', () => {
   });
 });
 
-describe('a Redis that refuses or is gone', () => {
-  it('says that it has no memory left for jobs, resumable', async () => {
+describe('a queue on a Redis that refuses or is unreachable', () => {
+  it('reports that Redis has no memory left for jobs, resumable', async () => {
     const blobs = new MemoryBlobStore();
     const limits = queueConfig({ prefix: room.prefix });
     const made = await dispatcherInTest(room.queue, limits, { blobs });
@@ -255,7 +255,7 @@ describe('a Redis that refuses or is gone', () => {
     });
   });
 
-  it('does not keep the dispatcher from closing', async () => {
+  it('lets the dispatcher close', async () => {
     const own = await redisForTest();
     const queue = redisQueue(own.url, room.prefix);
     const made = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
@@ -268,7 +268,7 @@ describe('a Redis that refuses or is gone', () => {
 });
 
 describe('several runs on one queue', () => {
-  it('serves two runs with one worker, each its own results', async () => {
+  it('are served by one worker, each with its own results', async () => {
     await room.steeredWorker('one');
     const [a, b] = await Promise.all([room.dispatcher({}, 'run-a'), room.dispatcher({}, 'run-b')]);
     const [ordersA, ordersB] = [ordersForTest(4), ordersForTest(4)];
@@ -286,7 +286,7 @@ describe('several runs on one queue', () => {
     );
   });
 
-  it('removes what an earlier start of the run left waiting, and nothing else', async () => {
+  it('keep their jobs, except those that an earlier start of the run left waiting', async () => {
     const orders = ordersForTest(3);
     const runId = orders[0]?.job.runId ?? '';
     const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
@@ -307,8 +307,8 @@ describe('several runs on one queue', () => {
   });
 });
 
-describe('what the queue refuses', () => {
-  it('says that a row pack is too large, and how to make it smaller', async () => {
+describe('refusals of the queue', () => {
+  it('say that a row pack is too large, and how to make it smaller', async () => {
     const { dispatcher: sut } = await room.dispatcher({ blobByteCountMax: 2 });
     await expect(
       collected(sut.run(ordersForTest(1), admitAll, neverAborted)),
@@ -318,7 +318,7 @@ describe('what the queue refuses', () => {
     });
   });
 
-  it('says that a job names too many tasks', async () => {
+  it('say that a job names too many tasks', async () => {
     const { dispatcher: sut } = await room.dispatcher();
     const orders = ordersForTest(1).map((order) => ({
       ...order,
@@ -333,7 +333,7 @@ describe('what the queue refuses', () => {
     });
   });
 
-  it('fails a malformed job for good and serves the next', async () => {
+  it('fail a malformed job permanently, and the next job is served', async () => {
     const one = await room.steeredWorker('one');
     const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
     const queue = new Queue('inner-loops', { connection, prefix: room.prefix });

@@ -52,14 +52,14 @@ async function takenNext(): Promise<HeldJob> {
   return held;
 }
 
-/** Returns when the intake has renewed its locks once and judged the answer. */
+/** Returns when the intake has renewed its locks once and processed the answer. */
 async function renewal(): Promise<void> {
   await clock.asleep();
   clock.wakeAll();
   await clock.asleep();
 }
 
-/** What a coordinator does with a job whose lock has ended. */
+/** The coordinator's reaction to a job whose lock has expired. */
 async function putBackAsStalled(jobId: string): Promise<void> {
   await redis.client.del(lockKey(jobId));
   await redis.client.lrem(`${queueKey}:active`, 1, jobId);
@@ -75,7 +75,7 @@ async function isRenewed(jobId: string): Promise<boolean> {
   return leftMs > 0 && leftMs <= LOCK_DURATION_MS;
 }
 
-it('renews the lock of what it holds, and of nothing that it has finished', async () => {
+it('renews the lock of held jobs, and of no finished job', async () => {
   const held = await taken('a');
   expect(await isRenewed('a')).toBe(true);
   await held.fail({ kind: 'transient', reason: 'r' });
@@ -85,7 +85,7 @@ it('renews the lock of what it holds, and of nothing that it has finished', asyn
   expect(troubles).toEqual([]);
 });
 
-it('tells once that a lock is lost, and lets the job go', async () => {
+it('reports once that a lock is lost, and releases the job', async () => {
   const kept = await taken('kept');
   const lost = await taken('lost');
   await redis.client.set(lockKey('lost'), 'of another worker');
@@ -96,7 +96,7 @@ it('tells once that a lock is lost, and lets the job go', async () => {
   expect(kept.lost.aborted).toBe(false);
 });
 
-it('keeps the lock of a job that it took again when the earlier holding ends', async () => {
+it('keeps the lock of a job that it took again when the earlier hold ends', async () => {
   const earlier = await taken('x');
   await putBackAsStalled('x');
   const again = await takenNext();
@@ -116,7 +116,7 @@ it('hands nothing back twice when it closes', async () => {
   expect(await redis.client.lrange(`${queueKey}:wait`, 0, -1)).toEqual(['y']);
 });
 
-it('hands back a job that came while it closed', async () => {
+it('hands back a job that arrived during closing', async () => {
   const waiting = intake.next();
   await queue.add('gradient', {}, { jobId: 'late' });
   intake.stopTaking();

@@ -34,7 +34,7 @@ async function listening(server: Server): Promise<number> {
 }
 
 describe('connectRedis', () => {
-  it('tells what the server is', async () => {
+  it('reports the properties of the server', async () => {
     const connection = await connectRedis({ url: redis.url, role: 'producer' });
     const facts = await checkRedis(connection);
     connection.disconnect();
@@ -42,7 +42,7 @@ describe('connectRedis', () => {
     expect(facts).toMatchObject({ maxmemoryPolicy: 'noeviction', aof: true });
   });
 
-  it('says that nothing listens, without showing the password', async () => {
+  it('reports that nothing listens, without showing the password', async () => {
     const server = createServer();
     const port = await listening(server);
     await new Promise((resolve) => server.close(resolve));
@@ -55,7 +55,7 @@ describe('connectRedis', () => {
     expect(text).not.toContain('secret');
   });
 
-  it('says that what answers is not Redis', async () => {
+  it('reports that another program than Redis answers', async () => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
       socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
@@ -100,7 +100,7 @@ describe('connectRedis', () => {
 describe('a server that may evict keys', () => {
   afterEach(() => redis.client.config('SET', 'maxmemory-policy', 'noeviction'));
 
-  it('is refused with the command that cures it', async () => {
+  it('is refused with the command that fixes it', async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
     const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer());
     expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
@@ -109,7 +109,7 @@ describe('a server that may evict keys', () => {
 });
 
 describe('isRedisOutage', () => {
-  it('knows a lost connection, also as a cause, from a refusal', () => {
+  it('distinguishes a lost connection, also as a cause, from a refusal', () => {
     const lost = new Error('Connection is closed.');
     expect(isRedisOutage(lost)).toBe(true);
     expect(isRedisOutage(new Error('wrapped', { cause: lost }))).toBe(true);

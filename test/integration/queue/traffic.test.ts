@@ -1,4 +1,6 @@
-/** Traffic follows the rows that jobs touch and not the size of the tables, on a real Redis. */
+/**
+ * Traffic depends on the rows that jobs touch and not on the size of the tables, on a real Redis.
+ */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
@@ -40,15 +42,15 @@ const TASKS_PER_JOB = 2;
 interface Traffic {
   readonly coordinator: { readonly written: number; readonly read: number };
   readonly worker: { readonly written: number; readonly read: number };
-  /** Sizes of all blobs put, in order of size. */
+  /** Sizes of all blobs put, ascending. */
   readonly blobByteCounts: readonly number[];
   readonly losses: readonly number[];
 }
 
-/** Bags too, so that both kinds of table are there. */
+/** The store also has bags, so that both kinds of table are present. */
 const smallStore = tinyTaskStore({ bags: [{ rowCount: 40, lengthMax: 3 }] });
 
-/** The same ids in tables of `factor` times as many rows. */
+/** The same ids in tables with `factor` times as many rows. */
 function storeWithTables(factor: number): TaskStore {
   const features = smallStore.manifest.features.map((feature) =>
     'rowCount' in feature ? { ...feature, rowCount: factor * feature.rowCount } : feature,
@@ -100,7 +102,7 @@ async function trafficOf(config: RunConfig, store: TaskStore, prefix: string): P
   };
 }
 
-test('twice and a thousand times the table rows cost not one byte', async () => {
+test('two times and a thousand times the table rows cost no additional byte', async () => {
   const config = configWith(6);
   const single = await trafficOf(config, storeWithTables(1), '{single}');
   expect(single.losses).toHaveLength(OUTER_STEPS);
@@ -109,7 +111,7 @@ test('twice and a thousand times the table rows cost not one byte', async () => 
   expect(await trafficOf(config, storeWithTables(1000), '{thousand}')).toEqual(single);
 });
 
-test('what a worker reads is the dense variables of each step and the rows its jobs touch', async () => {
+test('a worker reads only the dense variables of each step and the rows its jobs touch', async () => {
   for (const tasksPerOuterStep of [2, 8]) {
     const config = configWith(tasksPerOuterStep);
     const { worker } = await trafficOf(config, smallStore, `{tasks-${tasksPerOuterStep}}`);

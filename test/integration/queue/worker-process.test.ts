@@ -1,4 +1,4 @@
-/** The worker's process entry as whoever starts it sees it. Runs compiled code on a real Redis. */
+/** The process entry of the worker, as its parent sees it. Runs compiled code on a real Redis. */
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => redis.close());
 
-it('ends when its parent went away before it was up', async () => {
+it('ends when its parent exited before it was up', async () => {
   const worker = spawn(process.execPath, [WORKER_ENTRY, '--redis', redis.url], {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
@@ -34,7 +34,7 @@ it('ends when its parent went away before it was up', async () => {
   clearTimeout(killed);
 });
 
-it('tells who started it that jobs run on a slow backend', async () => {
+it('tells its parent that jobs run on a slow backend', async () => {
   const folder = await temporaryFolder();
   const preload = join(folder.path, 'no-native-tensorflow.cjs');
   await writeFile(
@@ -59,7 +59,7 @@ it('tells who started it that jobs run on a slow backend', async () => {
   });
   const queue = queueConfig({ prefix, jobAttemptsMax: 1 });
   const { dispatcher } = await dispatcherInTest(redisQueue(redis.url, queue.prefix), queue);
-  // Its store is nowhere, so nobody ever does it, but a compute process was started for it.
+  // Its store does not exist, so the job is never done, but a compute process was started for it.
   const stop = new AbortController();
   const stopped = collected(dispatcher.run(ordersForTest(1), admitAll, stop.signal)).catch(
     () => null,

@@ -1,4 +1,4 @@
-/** Workers that cannot do a run's jobs, beside one that can and alone, on the real queue. */
+/** Workers that cannot do the jobs of a run, next to one that can and alone, on the real queue. */
 
 import { describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
@@ -39,7 +39,7 @@ function indicesOf(results: readonly { result: { jobIndex: number } }[]): number
 }
 
 describe('a worker that cannot do the jobs', () => {
-  it('leaves them to one that can, at no attempt, and is told of once', async () => {
+  it('leaves them to one that can, without using an attempt, and is reported once', async () => {
     const control = remoteControl(room.redis.client);
     await room.steeredWorker('able');
     const made = await room.dispatcher({ jobAttemptsMax: 1 });
@@ -77,7 +77,7 @@ describe('a worker that cannot do the jobs', () => {
     await warned;
     for (const _ of numbers(6)) await control.release();
     expect(indicesOf(await results)).toEqual(numbers(6));
-    // The one it took and the one ahead of it: its rest never ends.
+    // The job it took and the one ahead. Its pause never ends.
     expect(unable.events.filter(({ kind }) => kind === 'job-failed').length).toBeLessThan(3);
   });
 
@@ -92,7 +92,7 @@ describe('a worker that cannot do the jobs', () => {
     room.cleanups.push(() => made.dispatcher.close());
     const orders = ordersForTest(1).map((order) => ({
       ...order,
-      // What an earlier version would send.
+      // A job of an earlier version.
       job: { ...order.job, protocolVersion: 2 as unknown as 4 },
     }));
     await expect(

@@ -57,7 +57,7 @@ function isRunning(pid: number): boolean {
 }
 
 describe('superviseWorkers', () => {
-  it('starts a worker again that ends, says its last words, and gives up at the limit', async () => {
+  it('restarts a worker that ends, reports its last output, and gives up at the limit', async () => {
     const script = `console.error('error: no such thing'); process.exitCode = 3;`;
     const { workers, events, saw } = supervised(script, { restartsMax: 2 });
     await saw(/worker-given-up/);
@@ -74,7 +74,7 @@ describe('superviseWorkers', () => {
     ]);
   });
 
-  it('waits longer after each failure in a row', async () => {
+  it('waits longer after each consecutive failure', async () => {
     const delaysMs: number[] = [];
     const clock = {
       ...systemClock,
@@ -103,7 +103,7 @@ describe('superviseWorkers', () => {
     expect(JSON.stringify(events[0])).toContain('ENOENT');
   });
 
-  it('passes on what its workers tell, with their time and their place', async () => {
+  it('passes on events of its workers, with their time and place', async () => {
     const { workers, events, saw } = supervised(READY);
     await saw(/worker-given-up/);
     await workers.stop();
@@ -111,7 +111,7 @@ describe('superviseWorkers', () => {
     expect(events[1]).toMatchObject({ kind: 'worker-exited', worker: 'host-7', workerIndex: 0 });
   });
 
-  it('tells once of messages that are no events, and goes on', async () => {
+  it('reports once that messages are not events, and continues', async () => {
     const { workers, events, saw } = supervised(
       `process.send('{"kind":"nonsense"}'); process.send({ kind: 'worker-stopped' }); ${READY}`,
     );
@@ -123,7 +123,7 @@ describe('superviseWorkers', () => {
     ]);
   });
 
-  it('stops what obeys and what does not', async () => {
+  it('stops workers that obey and those that do not', async () => {
     const stubborn = `process.on('SIGTERM', () => {}); process.on('disconnect', () => {});
       setInterval(() => {}, 1000); ${READY}`;
     const clock = {
@@ -140,7 +140,7 @@ describe('superviseWorkers', () => {
     expect(events.every(({ kind }) => kind === 'worker-ready')).toBe(true);
   });
 
-  it('leaves no worker behind when it is killed itself', async () => {
+  it('leaves no worker behind when it is killed', async () => {
     const redis = await redisForTest();
     const supervisor = spawn(process.execPath, [SUPERVISOR_ENTRY, redis.url, '{orphans}']);
     const [line] = (await once(supervisor.stdout, 'data')) as [Buffer];

@@ -1,4 +1,5 @@
-// Captured equals eager on random inner loops: bit for bit as recorded, to rounding when rewritten.
+// Captured equals eager on random inner loops: bit for bit as recorded, up to rounding when
+// rewritten.
 
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
@@ -27,7 +28,10 @@ beforeAll(async () => {
 const arraysOf = (output: TensorStructure): [string, Float32Array][] =>
   leavesOf(output).map(({ path, tensor }) => [path, tensor.dataSync<'float32'>()]);
 
-/** Over the largest of all results: a single one may be a difference of large terms that cancel. */
+/**
+ * Relative to the largest of all results: a single one may be a difference of large terms that
+ * cancel.
+ */
 function relativeDifference(
   found: readonly [string, Float32Array][],
   expected: readonly [string, Float32Array][],
@@ -38,7 +42,7 @@ function relativeDifference(
   const apart = expected.map(([, values], index) =>
     values.map((value, at) => value - found[index]![1][at]!),
   );
-  // All results are 0 where every row is padding.
+  // All results are 0 when every row is padding.
   return scale === 0 ? largest(apart) : largest(apart) / scale;
 }
 
@@ -57,7 +61,7 @@ test.each([
           name,
           rewrites,
         });
-        // Other values than those that were recorded, so that nothing may be frozen.
+        // The values differ from the recorded ones, so that a constant in their place would show.
         for (const draw of [0, 1]) {
           const input = innerLoopInput(engine, shape, draw);
           const expected = arraysOf(compute(input));

@@ -1,6 +1,6 @@
 /**
- * Random programs on small whole numbers: sums and products of these are exact in single precision,
- * so a rewritten graph must give the very same numbers, in whatever order it takes them.
+ * Random programs on small integers: sums and products of these are exact in single precision, so a
+ * rewritten graph must give exactly the same numbers in any order of evaluation.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -10,7 +10,7 @@ import { randomStream } from '../../../shared/base/random.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { compareRewrite, type TensorsByName } from '../../fixtures/compute/rewritten-graphs.js';
 
-/** Whole numbers up to here, and their sums, are exact. */
+/** Integers up to this bound, and their sums, are exact. */
 const EXACT_MAX = 2 ** 22;
 const INPUT_MAX = 2;
 
@@ -124,7 +124,7 @@ const programs: fc.Arbitrary<Program> = fc.record({
   seed: fc.nat(1_000_000),
 });
 
-/** One matrix per task and one for all tasks, of each pair of extents. */
+/** One matrix per task and one for all tasks, for each pair of dimensions. */
 function inputsOf({ tf }: Engine, { taskCount, extents, seed }: Program): TensorsByName {
   const random = randomStream(seed, 'rewrite-random-programs');
   const inputs: Record<string, tfjs.Tensor> = {};
@@ -153,7 +153,7 @@ function run(tf: typeof tfjs, { choices }: Program, inputs: TensorsByName): tfjs
   };
   for (const { operation, one, other } of choices) {
     const act = OPERATIONS[operation % OPERATIONS.length];
-    // What does not fit, or would no longer be exact, is left out.
+    // Operations that do not fit, or would not be exact, are left out.
     const made = act?.(tf, at(one), at(other), other) ?? null;
     if (made !== null && made.bound <= EXACT_MAX) values.push(made);
   }
@@ -230,7 +230,7 @@ beforeAll(async () => {
 });
 
 describe('a rewritten graph', () => {
-  test('computes what was recorded', () => {
+  test('gives the same results as recorded', () => {
     fc.assert(
       fc.property(programs, (program) => {
         const { tf } = engine;
@@ -244,7 +244,7 @@ describe('a rewritten graph', () => {
     );
   });
 
-  test('computes adapted layers as they were recorded', () => {
+  test('gives the same adapted layers as recorded', () => {
     fc.assert(
       fc.property(adaptedLayers, (layer) => {
         const { tf } = engine;

@@ -1,4 +1,4 @@
-/** Measures under weights are those of the adgroups repeated; the draws of two runs are the same. */
+/** Weighted measures equal those of repeated adgroups, and two runs share the same draws. */
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -66,7 +66,7 @@ const scoredArbitrary = fc
 const measured = ({ rows, logits }: Scored): MeasuredRun =>
   measuredRun(logits, rows, scoreAdgroups(logits, rows));
 
-/** From the definitions, on rows that are repeated as often as their adgroup counts. */
+/** Computed from the definitions, on rows repeated as often as their adgroup counts. */
 function expectedMeasures({ rows, logits, weights }: Scored): Record<Measure, number> {
   const positions = weights.flatMap((weight, adgroup) =>
     Array.from({ length: weight }, () => adgroup),
@@ -101,7 +101,7 @@ it('weights count as repeated adgroups, in every measure', () => {
   );
 });
 
-it('a run differs from itself by nothing, in every draw', () => {
+it('a run does not differ from itself in any draw', () => {
   fc.assert(
     fc.property(scoredArbitrary, fc.integer({ min: 0, max: 1000 }), (scored, seed) => {
       const { differences } = bootstrapMeasures([measured(scored), measured(scored)], scored.rows, {

@@ -1,4 +1,4 @@
-/** Counts stand exactly for expanded rows; AUC is what counting all pairs gives. */
+/** Counts are equivalent to expanded rows; AUC equals a count over all pairs. */
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -37,7 +37,7 @@ function counted(rows: readonly Row[]): { logits: number[]; counts: CountedRows 
   };
 }
 
-/** One row of one impression for each click and each other impression. */
+/** One row with one impression for each click and each impression without a click. */
 function expanded(rows: readonly Row[]): Row[] {
   return rows.flatMap(({ logit, clicks, others }) => [
     ...Array.from({ length: clicks }, () => ({ logit, clicks: 1, others: 0 })),
@@ -70,7 +70,7 @@ it('counts give the metrics of expanded rows, in any order of rows', () => {
   );
 });
 
-it('AUC is the share of pairs in the right order, ties half', () => {
+it('AUC is the share of pairs in the right order, with ties as half', () => {
   fc.assert(
     fc.property(rowsArbitrary, (rows) => {
       const each = expanded(rows);

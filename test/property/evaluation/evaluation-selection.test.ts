@@ -1,4 +1,4 @@
-/** Test adgroups have no part in any choice. */
+/** Test adgroups affect no choice. */
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
-/** The store with each test adgroup's clicks and features replaced. */
+/** The store with the clicks and features of each test adgroup replaced. */
 function withOtherTestRows(store: TaskStore, change: (row: number) => number): TaskStore {
   const changed = (task: TaskRows): TaskRows => ({
     ...task,
@@ -43,7 +43,7 @@ it('other test rows change no chosen setting and no validation number', async ()
   );
 });
 
-it('no job before the first test prediction holds a test task', async () => {
+it('no job before the first test prediction contains a test task', async () => {
   const store = tinyTaskStore({ taskCount: 60 });
   const dispatcher = formulaDispatcher(store);
   await evaluateFormula({ store, dispatcher });

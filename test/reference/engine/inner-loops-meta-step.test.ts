@@ -19,7 +19,7 @@ import {
 } from '../../bench/inner-loops/sides/workload-data.js';
 
 type Numbers = number[];
-/** Weights `[in * out]` and biases in turn. */
+/** Alternating weights `[in * out]` and biases. */
 type Layers = Numbers[];
 
 const SMALL = {
@@ -30,7 +30,7 @@ const SMALL = {
   },
 };
 
-/** Activations of each layer, the input first; the last layer has no ReLU unless told. */
+/** Activations of each layer, the input first; the last layer has a ReLU only on request. */
 function forward(layers: Layers, input: Numbers, endsInRelu: boolean): Numbers[] {
   const activations = [input];
   for (let index = 0; index < layers.length; index += 2) {
@@ -52,7 +52,7 @@ function meanLoss(layers: Layers, rows: Numbers[], labels: Numbers): number {
   return losses.reduce((sum, loss) => sum + loss, 0) / rows.length;
 }
 
-/** One step of gradient descent on the mean loss, the gradient by back-propagation. */
+/** One step of gradient descent on the mean loss, with the gradient by back-propagation. */
 function innerStep(layers: Layers, rows: Numbers[], labels: Numbers, rate: number): Layers {
   const moved = layers.map((values) => [...values]);
   for (const [index, row] of rows.entries()) {
@@ -86,7 +86,7 @@ interface Task {
   readonly queryLabels: Numbers;
 }
 
-/** What the step adds to each layer and to the table. */
+/** The change that the step makes to each layer and to the table. */
 function exactUpdate(arrays: WorkloadArrays, cell: Cell): { layers: Numbers[]; table: Numbers } {
   const { description } = arrays;
   const { taskCount, rowsPerTask, widths, trunkLayerCount, table } =
@@ -128,7 +128,7 @@ function exactUpdate(arrays: WorkloadArrays, cell: Cell): { layers: Numbers[]; t
       phi = innerStep(phi, support, supportLabels, description.innerRate);
     return phi;
   };
-  // First order: the way from theta to phi counts as adding what the inner loop moved.
+  // First order: the change made by the inner loop counts as a constant added to theta.
   const moves = Array.from({ length: taskCount }, (_, index) => {
     const head = start.slice(cut);
     const phi = adapt(head, taskOf(variables, variables, index));

@@ -1,5 +1,5 @@
-// First and second derivatives of everything inner loops are made of, against central differences,
-// and what they cost: operations that do not multiply with the tasks.
+// First and second derivatives of every operation that inner loops use, against central
+// differences, and their cost: the operation count must not grow with the tasks.
 
 import { beforeAll, describe, expect, test } from 'vitest';
 import type * as tfjs from '@tensorflow/tfjs';
@@ -14,10 +14,10 @@ import {
 } from '../../../worker/compute/models/lean-operations.js';
 import { relativeDifference } from '../../fixtures/compute/compute-inputs.js';
 
-/** What it closes over is made once, outside of what is differentiated. */
+/** Tensors it closes over are created once, outside the differentiated function. */
 type Operation = (engine: Engine) => (x: tfjs.Tensor) => tfjs.Tensor;
 
-/** Of shape and seed alone; no value is near 0, where ReLU has no derivative. */
+/** Depends on shape and seed alone; no value is near 0, where ReLU has no derivative. */
 function values(shape: readonly number[], name: string): Float32Array {
   const stream = randomStream(3, name);
   return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => {
@@ -289,7 +289,7 @@ const operations: [string, number[], Operation][] = [
   ],
 ];
 
-/** @param isOfValues 1 in rows of the squared loss */
+/** @param isOfValues 1 in rows with the squared loss */
 function lossTerms(engine: Engine, shape: [number, number], isOfValues?: tfjs.Tensor2D): LossTerms {
   const { tf } = engine;
   const impressionShares = tf.abs(constant(engine, shape, 'impressions')) as tfjs.Tensor2D;
@@ -311,8 +311,10 @@ function objective(engine: Engine, operation: Operation): (x: tfjs.Tensor) => tf
 }
 
 // The order matters: the library has one backend at a time.
-describe('what second derivatives cost', () => {
-  /** Native operations of a second-order step of a small network with all weights personal. */
+describe('the cost of second derivatives', () => {
+  /**
+   * Native operations in a second-order step of a small network in which all weights are personal.
+   */
   function operationCount(engine: Engine, taskCount: number, innerSteps: number): number {
     const { tf, kernels } = engine;
     const backend = nativeBackendOf(tf);
@@ -386,7 +388,7 @@ describe.each(['tensorflow', 'cpu'] as const)('on %s', (choice) => {
         relativeDifference(curvature.dataSync(), change.dataSync(), 0.1),
         'Hessian',
       ).toBeLessThan(2e-2);
-      // A Hessian that is zero would prove nothing.
+      // A zero Hessian would prove nothing.
       expect(Math.max(...curvature.dataSync().map(Math.abs))).toBeGreaterThan(1e-3);
     });
   });

@@ -1,6 +1,6 @@
-// The addon's own sum of rows against TensorFlow's, against plain float32 additions, and what it
-// refuses. Seen to fail on mutants: rows of a later list added at the places of the first; sums not
-// zeroed; negative places added to row 0; the check of places beyond the count left out.
+// The addon's row sums against TensorFlow's and against plain float32 additions, and their
+// refusals. Seen to fail on mutants: rows of a later list added at the places of the first; sums
+// not zeroed; negative places added to row 0; the check for places beyond the count left out.
 
 import { beforeAll, describe, expect, test } from 'vitest';
 import type * as tfjs from '@tensorflow/tfjs';
@@ -10,7 +10,7 @@ import { loadEngine, type Engine } from '../../../worker/compute/engine/load-eng
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
 import { nativeRowSums, type RowSums } from '../../../worker/compute/engine/row-sums.js';
 
-/** Of the addon that comes ready-made with the package, which has no operation of ours. */
+/** The prebuilt addon of the package, which does not have our operation. */
 const OWN_VERSION = '2.9.1';
 
 let engine: Engine;
@@ -51,12 +51,12 @@ describe('sums of rows', () => {
     { lengths: [1, 1], width: 1, count: 1 },
     { lengths: [200, 300], width: 33, count: 70 },
     { lengths: [0], width: 4, count: 2 },
-  ])('of $lengths rows of $width are those of TensorFlow, bit for bit', (shape, context) => {
+  ])('of $lengths rows of $width equal those of TensorFlow, bit for bit', (shape, context) => {
     const sums = rowSums(context);
     const { tf } = engine;
     const stream = randomStream(7, `sums-${shape.lengths.join('-')}`);
     const total = shape.lengths.reduce((sum, length) => sum + length, 0);
-    // One more than there are: negative places are passed over.
+    // One more than exist; negative places are skipped.
     const places = Int32Array.from({ length: total }, () => stream.below(shape.count + 1) - 1);
     tf.tidy(() => {
       const parts = shape.lengths.map((length) => {

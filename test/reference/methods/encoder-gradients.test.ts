@@ -1,7 +1,7 @@
-// The support-set encoder: the outer gradient, that of encoder and rates included, against the float64
-// referee; the shared start without support rows; one embedding whatever the order of the rows.
-// Seen to fail: labels weighed by their share before they are encoded, a size that is not 0 without support
-// rows, rates left out of the steps, a cold term that knows the support rows.
+// The support-set encoder: the outer gradient, including those of encoder and rates, against the
+// float64 referee; the shared start without support rows; one embedding for any order of the rows.
+// Seen to fail: labels weighted by their share before they are encoded, a size that is not 0
+// without support rows, rates left out of the steps, a cold term that uses the support rows.
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
@@ -70,7 +70,7 @@ function fieldsOf({ tape, task, variable, tableRow }: RefereeTask, row: number):
   return [...categories, ...bags, ...numbers];
 }
 
-/** Level and deviation of the labels, and what is known of a task beside its rows. */
+/** Level and deviation of the labels, and the features derived from them. */
 function evidenceOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
   readonly total: number;
   readonly mean: number;
@@ -151,7 +151,7 @@ describe('the outer gradient', () => {
   });
 });
 
-test('the loss of the support rows at the start is reported without inner steps too', async () => {
+test('the loss of the support rows at the start is also reported without inner steps', async () => {
   const lossAt = async (innerSteps: number): Promise<number> => {
     const method = methodOf({ kind: 'encoder', innerSteps });
     const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
@@ -161,7 +161,7 @@ test('the loss of the support rows at the start is reported without inner steps 
   expect(await lossAt(0)).toBeCloseTo(await lossAt(1), 6);
 });
 
-test('with a level shift the loss falls along the gradient as the gradient says', async () => {
+test('with a level shift the loss falls along the gradient as predicted', async () => {
   const method = methodOf({ kind: 'encoder', innerSteps: 2, order: 'second', levelShift: true });
   const work: JobWork = { kind: 'gradient', method, taskWeights };
   const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
@@ -206,7 +206,7 @@ describe('a prediction', () => {
     return tensors.get('logits')!;
   };
 
-  test('of tasks without support rows is that of the shared start, to the bit', async () => {
+  test('for tasks without support rows equals that of the shared start, bit for bit', async () => {
     const [shifted, shared] = [await logitsOf(store), await logitsOf(store, 0)];
     let first = 0;
     for (const { supportRowCount, queryRowCount } of store.tasks) {
@@ -219,7 +219,7 @@ describe('a prediction', () => {
     expect(first).toBe(shifted.length);
   });
 
-  test('knows no label of the rows it is of', async () => {
+  test('does not depend on the labels of the predicted rows', async () => {
     const relabelled: TaskStore = {
       ...store,
       digest: 'relabelled',
@@ -235,7 +235,7 @@ describe('a prediction', () => {
   });
 });
 
-test('a level shift asks for inner steps to follow', () => {
+test('a level shift requires inner steps after it', () => {
   const misfits = methodMisfits(methodOf({ kind: 'encoder', innerSteps: 0, levelShift: true }), {
     personal: ['bias'],
   });

@@ -1,6 +1,7 @@
-// Outer gradients of the initialisation learners against the float64 referee, which is told of each
-// method's start and step and of nothing else. Seen to fail: every step with the rates of the first, the weights
-// of a multi-step loss in reverse, velocities that forget, contexts that begin at 1, weights of steps unchecked.
+// Outer gradients of the initialisation learners against the float64 referee, which knows only each
+// method's start and step. Seen to fail: every step with the rates of the first, the weights of a
+// multi-step loss in reverse, velocities that are reset, contexts that start at 1, unchecked
+// weights of steps.
 
 import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
@@ -39,7 +40,7 @@ let current: JobCase;
 
 type Settings = { readonly kind: string } & Record<string, unknown>;
 
-/** What of the referee's loop a method changes. */
+/** The parts of the referee's loop that a method changes. */
 type Rule = Omit<RefereeLoop, 'innerSteps' | 'innerRate' | 'order'>;
 
 type NodeRate = (tasks: RefereeTask, step: RefereeStep, index: number) => number;
@@ -59,7 +60,7 @@ const blockOf = (name: string): string => name.split('.')[0]!;
 const perBlock: NodeRate = ({ variable }, { name }) => variable(`rates/${blockOf(name)}`)[0]!;
 const perParameter: NodeRate = ({ variable }, { name }, index) => variable(`rates/${name}`)[index]!;
 const clamped: NodeRate = (tasks, step, index) => tasks.tape.relu(perParameter(tasks, step, index));
-/** Steps beyond the last that has rates of its own repeat it. */
+/** Steps beyond the last with its own rates repeat that one. */
 const perBlockAndStep: NodeRate = ({ variable }, { name, stepIndex }) => {
   const rates = variable(`rates/${blockOf(name)}`);
   return rates[Math.min(stepIndex, rates.length - 1)]!;
@@ -82,7 +83,7 @@ interface Case {
   readonly settings: Settings;
   readonly rule: Rule;
   readonly personal?: readonly string[];
-  /** Of the tasks in turn; binary unless given. */
+  /** Loss kinds of the tasks in turn; binary by default. */
   readonly losses?: readonly LossKind[];
   /** The loss after every step counts. */
   readonly isMultiStep?: true;
@@ -99,7 +100,7 @@ const cases: Record<string, Case> = {
     rule: { supportBatches: 2 },
     losses: ['squared', 'binary'],
   },
-  // Most tasks have fewer support rows, and stand still in some steps.
+  // Most tasks have fewer support rows, and do not move in some steps.
   'four minibatches and momentum': {
     settings: { kind: 'maml', supportBatches: 4, momentum: 0.6 },
     rule: { supportBatches: 4, momentum: 0.6 },
@@ -146,7 +147,7 @@ const variants = [
 ] as const;
 type Variant = (typeof variants)[number];
 
-/** MAML is two methods by order; others have it as a setting, or neither order nor path. */
+/** MAML is two methods by order. Others have the order as a setting, or neither order nor path. */
 function settingsOf(settings: Settings, { innerSteps, order, path }: Variant): Settings {
   const common = { innerSteps, innerRate, ...settings };
   if (settings.kind === 'imaml') return common;
@@ -166,7 +167,7 @@ async function chosen(
   return { method, indices, tasks: await store.readTasks(indices) };
 }
 
-/** Every third rate below 0. */
+/** Every third rate is below 0. */
 function turnSomeRates({ meta }: JobCase): void {
   for (const [name, { values }] of meta.dense)
     if (name.startsWith('rates/'))

@@ -1,4 +1,7 @@
-/** The meta-gradient of the learned rule against central differences and the closed form of one step. */
+/**
+ * The meta-gradient of the learned rule against central differences and the closed form of one
+ * step.
+ */
 
 import { describe, expect, test } from 'vitest';
 import { progressiveLogits } from '../../../coordinator/streaming/progressive-validation.js';
@@ -51,8 +54,9 @@ describe('the meta-gradient of phi', () => {
 
 describe('one step of a whole window', () => {
   /** min_phi L_new(theta - s(phi) g): d L_new / d log s = -sum_j (d L_new / d theta'_j) s g_j. */
-  test('the gradient of a first log-step is the closed form of the paper', () => {
-    // Rows of one feature of one slot, all unseen before: features 0 and 1, two old rows, two new ones.
+  test('the gradient of a first log-step equals the closed form of the paper', () => {
+    // Rows with one feature in one slot, all unseen before: features 0 and 1, two old rows, two new
+    // ones.
     const rows: StreamRows = {
       slotCount: 1,
       featureCount: 2,
@@ -82,7 +86,7 @@ describe('one step of a whole window', () => {
 });
 
 describe('the rule', () => {
-  test('its shared vector is the low-rank update of every weight, written out', () => {
+  test('its shared vector is the low-rank update of every weight, written explicitly', () => {
     const rows = smallStream({ seed: 21, rowCount: 40 });
     const rank = 2;
     const rule = smallRule(9, rows, rank);

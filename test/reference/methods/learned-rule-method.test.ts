@@ -1,5 +1,5 @@
-// The learned rule in the inner loop against the float64 referee: outer gradients of initialisation,
-// knots and associations in either order.
+// The learned rule in the inner loop against the float64 referee: outer gradients of
+// initialisation, knots and associations, in either order.
 
 import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
@@ -29,7 +29,7 @@ const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 
 const jobs = jobRunner();
 
-/** Knots by hand: those around log2(1 + evidence) / 2, evidence being 4 n c (1 - c). */
+/** Knots by hand: those around log2(1 + evidence) / 2, with evidence 4 n c (1 - c). */
 function sharesOf(task: TaskRows): [knot: number, share: number][] {
   const sum = (values: Float32Array): number =>
     values.slice(0, task.supportRowCount).reduce((total, value) => total + value, 0);
@@ -102,7 +102,7 @@ describe('the learned rule in the inner loop', () => {
     expect(new Set(tasks.map((task) => sharesOf(task)[0]![0])).size).toBeGreaterThan(1);
   });
 
-  test('with its knots at 1 and no association it is MAML', async () => {
+  test('with its knots at 1 and no association it equals MAML', async () => {
     const settings = { innerSteps: 2, innerRate };
     const methods = {
       maml: methodOf({ kind: 'maml', ...settings }),

@@ -1,10 +1,10 @@
-// The level shift of a method, alone and by value of features: its outer gradient against
-// central differences of an outer loss whose shifts are found by another implementation (the bracketed
-// Newton search of the evaluation, and loops over rows).
-// Seen to fail: with the prior's pull left out of slope or variance and with two Newton steps instead of
-// eight; with the variances left out of a value's evidence, with residuals at the unshifted logits, with
-// two sweeps in place of three, with the level left as it was by a sweep, with an effect's own pull left out, and
-// with the inverse of a rate as the factor of the prior.
+// The level shift of a method, alone and by feature value: its outer gradient against central
+// differences of an outer loss whose shifts are found by another implementation (the bracketed
+// Newton search of the evaluation, and loops over rows). Seen to fail: with the prior's pull left
+// out of slope or variance and with two Newton steps instead of eight; with the variances left out
+// of a value's evidence, with residuals at the unshifted logits, with two sweeps in place of three,
+// with a level that a sweep does not update, with an effect's own pull left out, and with the
+// inverse of a rate as the factor of the prior.
 
 import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../../coordinator/evaluation/fitted-shift.js';
@@ -48,7 +48,7 @@ const store = tinyTaskStore({
 });
 const weights = [0.1, 0.4, 0.2, 0.05, 0.25];
 const innerRate = 0.3;
-/** As the worker has it; the test of the mode looks at more. */
+/** As in the worker; the test of the mode looks at more. */
 let sweepCount = 3;
 const indices = store.tasks.map(({ taskIndex }) => taskIndex);
 const shifts: readonly (true | LevelShift)[] = [
@@ -63,7 +63,7 @@ let current: JobCase;
 function select(method: MethodConfig, personal = ['bias', 'output']): void {
   const model = { embeddingWidth: 2, hiddenWidths: [3], personal };
   current = jobCaseOf(store, model, 5, method);
-  // As training would leave them: tenths of a logarithm, not the case's third of a unit.
+  // Sizes that training would produce: tenths of a logarithm, not the case's third of a unit.
   for (const [name, { values }] of current.meta.dense)
     if (name.startsWith('levelShift.'))
       for (const [at, value] of values.entries()) values[at] = 0.2 * value;
@@ -104,7 +104,7 @@ interface BackfittingStart {
   readonly precisions: readonly number[];
 }
 
-/** Row by row and value by value, from the level's own mode. */
+/** Row by row and value by value, starting at the level's own mode. */
 function backfitted(
   task: TaskRows,
   support: readonly number[],
@@ -161,7 +161,7 @@ function countsOf(
 } {
   const { loss = 'binary' } = task;
   return {
-    // As workers see values: standardised.
+    // Standardised, as workers see values.
     label: loss === 'binary' ? CLICK_LABEL : { loss, segment: null, mean: 0, deviation: 1 },
     clicks: task.clicks.subarray(start, end),
     impressions: task.impressions.subarray(start, end),
@@ -226,7 +226,7 @@ describe.each(shifts)('%j', (setting) => {
       ).toBeLessThan(2e-4);
   });
 
-  test('of first order: the gradient of the prior deviations', async () => {
+  test('first order: the gradient of the prior deviations', async () => {
     const method = methodOf({ kind: 'fomaml', innerSteps: 2, innerRate, levelShift: setting });
     select(method);
     const shifted = { setting, innerSteps: 2, tasks: await store.readTasks(indices) };
@@ -270,7 +270,7 @@ test.each<{ division?: RowDivision }>([
   {},
   { division: { by: 'shots', supportRowsMax: 4 } },
   { division: { by: 'phases', rowsPerPhase: 2, phase: 2 } },
-])('where no block is personal a rate is a factor of the prior variances: %j', async (divided) => {
+])('without personal blocks, a rate is a factor of the prior variances: %j', async (divided) => {
   const setting = { features: ['category0'] };
   const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate, levelShift: setting });
   select(method, []);
@@ -304,7 +304,7 @@ test.each<{ division?: RowDivision }>([
   expect(relativeDifference(tensors.get('logits')!, expected)).toBeLessThan(1e-5);
 });
 
-test('after the sweeps little is left to the joint mode', async () => {
+test('the sweeps end close to the joint mode', async () => {
   const setting = { features: ['category1', 'category0'] };
   select(methodOf({ kind: 'maml', innerSteps: 1, levelShift: setting }), []);
   const deviation = Math.log(0.3) / LOG_DEVIATION_SCALE;
@@ -326,7 +326,7 @@ test('after the sweeps little is left to the joint mode', async () => {
   expect(furthest(found)).toBeLessThan(0.5 * furthest(afterOne));
 });
 
-test('a shift by value of what is no category is refused by name', () => {
+test('a shift by value of a feature that is not a category is refused by name', () => {
   const levelShift = { features: ['number0'] };
   const method = methodOf({ kind: 'fomaml', innerSteps: 1, levelShift });
   expect(() => select(method)).toThrow(/method\.levelShift\.features/);

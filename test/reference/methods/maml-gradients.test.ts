@@ -1,5 +1,5 @@
-// Second-order MAML, both paths, against the float64 referee, which itself is held against central
-// finite differences of the outer loss.
+// Second-order MAML, both paths, against the float64 referee, which is itself checked against
+// central finite differences of the outer loss.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JobWork } from '../../../shared/queue/protocol.js';
@@ -219,7 +219,7 @@ test.each(stepCounts)(
   },
 );
 
-// The last test: the library has one backend at a time.
+// This is the last test, because the library has one backend at a time.
 test.each(paths)('a portable backend has the same gradient, %s', async (path) => {
   select(rich, { ...embedded, personal: blocks });
   const portable = await createExecutor({

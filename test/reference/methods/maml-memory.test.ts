@@ -1,4 +1,5 @@
-// The two paths of second-order MAML: the same gradient, in the memory of all inner steps or of one.
+// The two paths of second-order MAML: the same gradient, with the memory of all inner steps or of
+// one.
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -66,7 +67,7 @@ function inputOf(): { spec: ModelSpec; input: BatchInput } {
 
 type Path = 'kept' | 'recomputed';
 
-/** Stages as they are, the tensors made on the way freed after each. */
+/** Plain stages; the tensors created in each are freed after it. */
 const tidyStage: StageMaker = (_name, compute) => (input) => {
   const results: ReturnType<typeof compute>[] = [];
   engine.tf.tidy(() => {
@@ -79,11 +80,11 @@ const tidyStage: StageMaker = (_name, compute) => (input) => {
 
 interface Outcome {
   readonly gradients: ReadonlyMap<string, Float32Array>;
-  /** Beyond what was there before. */
+  /** In addition to the memory in use before. */
   readonly peakByteCount: number;
 }
 
-/** Uncaptured: every operation runs by itself, and the memory is looked at before each. */
+/** Uncaptured: every operation runs separately, and the memory is read before each. */
 function outcomeOf(path: Path | 'implicit', innerSteps: number): Outcome {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
@@ -141,7 +142,7 @@ describe('second-order MAML over 10 inner steps', () => {
     expect(recomputed.peakByteCount).toBeLessThan(kept.peakByteCount / 3);
   });
 
-  test('needs per recomputed or implicit step little more than its personal blocks', () => {
+  test('needs little more than its personal blocks per recomputed or implicit step', () => {
     const perStep = (path: Path | 'implicit'): number =>
       (outcomeOf(path, 10).peakByteCount - outcomeOf(path, 2).peakByteCount) / 8;
     const blockByteCount = 4 * TASK_COUNT * (24 * 24 + 24 + 24 + 1);

@@ -1,6 +1,7 @@
 /**
- * The generator's gradient, with its Hessian term, against a float64 referee, which itself is held
- * against central finite differences of the outer loss; and both forms on worked numbers.
+ * The generator's gradient, with its Hessian term, against a float64 referee, which is itself
+ * checked against central finite differences of the outer loss. Both forms are also checked on
+ * worked numbers.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -65,7 +66,7 @@ function adgroupStore(generated: string, attributes: readonly string[]): TaskSto
   };
 }
 
-/** The rows over and over until there are enough of them. */
+/** Repeats the rows until there are enough. */
 function lengthened(task: TaskRows, rowCount: number): TaskRows {
   const ints = (values: Int32Array, length = 1): Int32Array =>
     Int32Array.from(
@@ -211,7 +212,8 @@ describe.each(models)('%s', (_name, generated, attributes, model) => {
     };
     const expected = lossAt(generator).gradient;
     const h = 1e-5;
-    // Every fifth element: they are alike, and each takes the whole loss twice.
+    // Every fifth element: the elements are equivalent, and each needs two evaluations of the whole
+    // loss.
     for (let i = 0; i < generator.length; i += 5) {
       const at = (shift: number): number =>
         lossAt(generator.map((value, j) => (j === i ? value + shift : value))).loss;
@@ -230,7 +232,7 @@ describe.each(models)('%s', (_name, generated, attributes, model) => {
   });
 });
 
-test('minibatch by minibatch, a task is predicted alone as beside others', async () => {
+test('minibatch by minibatch, a task has the same prediction alone and next to others', async () => {
   const attributes = ['bag0'];
   const method = methodOf({ kind: 'meta-embedding', attributes, innerRate, coldShare });
   const store = tinyTaskStore({ taskCount: 6, bags: [{ rowCount: 8, lengthMax: 3 }] });
@@ -252,8 +254,8 @@ test('minibatch by minibatch, a task is predicted alone as beside others', async
 });
 
 describe('worked numbers', () => {
-  // Logistic regression without bias or attribute weights: the logit is phi alone. Of one row each,
-  // support is clicked and query is not.
+  // Logistic regression without bias or attribute weights: the logit is phi alone. Support and
+  // query have one row each; the support row is clicked and the query row is not.
   const workedCase = async (form: Form): Promise<number> => {
     const method = methodOf({
       ...{ kind: 'meta-embedding', attributes: ['category2'], innerRate: 2, coldShare: 0.1 },
@@ -301,13 +303,13 @@ describe('worked numbers', () => {
     expect(await workedCase({ form: 'paper' })).toBeCloseTo(0.286682, 5);
   });
 
-  test('the released form moves by the rate over the rows of the step: nearly not', async () => {
+  test('the released form moves by the rate over the rows of the step: almost not at all', async () => {
     // phi' = 0.1 + 2 / 500 * 0.475021 = 0.1019; g_b = sigmoid(0.1019) = 0.525453
     // 0.1 * -0.475021 + 0.9 * (1 - 2 / 500 * 0.249376) * 0.525453 = 0.424934
     expect(await workedCase({ form: 'released', rowsPerStep: 500 })).toBeCloseTo(0.424934, 5);
   });
 
-  test('neither form takes the other one’s setting', () => {
+  test('neither form accepts the setting of the other one', () => {
     const settings = { kind: 'meta-embedding', attributes: ['a'] };
     expect(() => methodOf({ ...settings, form: 'released' })).toThrow(/released needs it/);
     expect(() => methodOf({ ...settings, rowsPerStep: 500 })).toThrow(/paper does not/);

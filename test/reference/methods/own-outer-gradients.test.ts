@@ -1,8 +1,9 @@
-// Reptile and implicit MAML, whose outer gradients are no derivatives through inner steps: against
-// displacements and exact solves in float64, and where the steps have converged against the
-// derivative through them. Seen to fail: directions that are residuals alone (steepest descent, which a weak
-// pull alone tells from conjugate gradients), a residual that drifts, the pull left out of the system,
-// shared variables without the cross term, Reptile without its steps on query rows.
+// Reptile and implicit MAML, whose outer gradients are not derivatives through inner steps. They
+// are compared with displacements and exact solves in float64, and where the steps have converged,
+// with the derivative through them. Seen to fail: directions that are residuals alone (steepest
+// descent, which only a weak pull distinguishes from conjugate gradients), a residual that drifts,
+// the pull left out of the system, shared variables without the cross term, Reptile without its
+// steps on query rows.
 
 import { describe, expect, test } from 'vitest';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
@@ -98,7 +99,7 @@ describe('implicit MAML', () => {
   test.each<[string, TinyStoreOptions, string[], number]>([
     ['all sets filled', rich, ['bias', 'layer1', 'output'], 30],
     ['some sets empty', gappy, ['bias', 'output'], 8],
-  ])('after a few steps is the exact solve where they ended, %s', async (...given) => {
+  ])('after a few steps is the exact solve at their end point, %s', async (...given) => {
     const [, options, personal, iterationCount] = given;
     const loop = { innerSteps: 3, innerRate: 0.4, proximalWeight: PROXIMAL_WEIGHT };
     const settings = { kind: 'imaml', ...loop, iterationCount };
@@ -110,7 +111,7 @@ describe('implicit MAML', () => {
     expectGradient(current, found, weightedSum(gradients, weights), tasks);
   });
 
-  // The weaker the pull, the worse the condition: steepest descent would have hardly begun.
+  // The weaker the pull, the worse the condition: steepest descent would hardly have moved.
   test('with a weak pull is exact after as many steps as a task has parameters', async () => {
     const loop = { innerSteps: 3, innerRate: 0.4, proximalWeight: WEAK_PROXIMAL_WEIGHT };
     const iterationCount = 5;
@@ -138,7 +139,7 @@ describe('implicit MAML', () => {
     expectGradient(current, found, weightedSum(gradients, weights), tasks);
   });
 
-  test('after one conjugate-gradient step goes along the query gradient alone', async () => {
+  test('after one conjugate-gradient step follows only the query gradient', async () => {
     const loop = { innerSteps: 2, innerRate: 0.4, proximalWeight: PROXIMAL_WEIGHT };
     const options = { ...rich, taskCount: 1 };
     const { found, tasks } = await computed(options, { kind: 'imaml', ...loop, iterationCount: 1 });

@@ -1,9 +1,10 @@
-// Gated initialisation: the outer gradient, that of preference and gate included, against the float64
-// referee, with and without neighbours; MAML at the beginning; and starts that know support rows without
-// peeking. Seen to fail: a cold term that knows the support rows, labels with their level, gates up to 1,
-// predictions without steps that are given no support rows, fields in the order of the store instead
-// of that of the names; a cold term that knows neighbours, places without one that are heard, scores
-// not scaled, queries of the neighbours instead of the task, attributes of a neighbour's last row.
+// Gated initialisation: the outer gradient, including those of preference and gate, against the
+// float64 referee, with and without neighbours; equality with MAML at the start; and starts that
+// use support rows without leaking their labels. Seen to fail: a cold term that uses the support
+// rows, labels with their level, gates up to 1, predictions without steps that are given no support
+// rows, fields in the order of the store instead of that of the names; a cold term that uses
+// neighbours, empty neighbour positions that count, scores not scaled, queries of the neighbours
+// instead of the task, attributes of a neighbour's last row.
 
 import { describe, expect, test } from 'vitest';
 import type { JobWork } from '../../../shared/queue/protocol.js';
@@ -26,7 +27,7 @@ const jobs = methodJobs();
 const sumOf = (values: ArrayLike<number>, end: number): number =>
   Array.from({ length: end }, (_, row) => values[row]!).reduce((sum, value) => sum + value, 0);
 
-/** Mean and deviation of the labels, and the features made of them. */
+/** Mean and deviation of the labels, and the features derived from them. */
 function levelOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows): {
   readonly total: number;
   readonly mean: number;
@@ -44,7 +45,7 @@ function levelOf({ impressions, clicks, supportRowCount: end, loss }: TaskRows):
   return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
 }
 
-/** Nodes of the embedding of a row's named features, as their definition has them. */
+/** Nodes of the embedding of a row's named features, as their definition states. */
 function embeddingOf({ tape, task, tableRow, variable }: RefereeTask, row: number): number[] {
   const width = 4;
   const bag = [...task.bagIds[0]!.subarray(row * 3, row * 3 + 3)].filter((id) => id >= 0);
@@ -90,7 +91,7 @@ function preferenceOf(seen: RefereeTask, attributes: readonly number[]): number[
 const ownPreference = (seen: RefereeTask): number[] =>
   preferenceOf(seen, seen.tableRow('category0', seen.task.categoryIds[0]![0]!));
 
-/** @param embeddingOf nodes of what the gate reads. */
+/** @param embeddingOf nodes of the values that the gate reads. */
 const startFrom =
   (taskEmbeddingOf: (seen: RefereeTask) => readonly number[]): NonNullable<RefereeLoop['start']> =>
   (seen, name) => {
@@ -106,13 +107,13 @@ const startFrom =
     });
   };
 
-/** Own preference and that of the neighbours, merged by attention. */
+/** The task's own preference and those of the neighbours, merged by attention. */
 const withNeighbours =
   (neighboursOf: (task: TaskRows) => readonly TaskRows[]) =>
   (seen: RefereeTask): number[] => {
     const { tape, task, variable } = seen;
     const own = ownPreference(seen);
-    // Without support rows nobody is known to be alike.
+    // Without support rows a task has no neighbours.
     const neighbours = task.supportRowCount === 0 ? [] : neighboursOf(task);
     const theirs = neighbours.map((other) => ownPreference({ ...seen, task: other }));
     const times = (vector: readonly number[], name: string): number[] =>
@@ -166,8 +167,8 @@ describe('the outer gradient', () => {
     return jobs.expectOuterGradient(settings, { start: startFrom(ownPreference) }, { losses });
   });
 
-  // With up to three neighbours or none; some of them are no tasks of the job.
-  test.each(variants)(`${variantName}, beside neighbours`, async ({ losses, ...loop }) => {
+  // With up to three neighbours or none; some of them are not tasks of the job.
+  test.each(variants)(`${variantName}, next to neighbours`, async ({ losses, ...loop }) => {
     const store = tinyTaskStore({ ...rich, losses });
     const idsOfRow = ({ bagIds }: TaskRows, row: number): number[] => [
       ...bagIds[0]!.subarray(3 * row, 3 * row + 3),
@@ -192,7 +193,7 @@ describe('the outer gradient', () => {
   });
 });
 
-test('without attributes, features unnamed, gates at 0: MAML', async () => {
+test('without attributes, with unnamed features and gates at 0 it equals MAML', async () => {
   const settings = { innerRate, innerSteps: 2, order: 'second' };
   const method = methodOf({ kind: 'paml-gate', ...settings });
   const store = tinyTaskStore(rich);
@@ -211,7 +212,7 @@ test('without attributes, features unnamed, gates at 0: MAML', async () => {
     expect(relativeDifference(gated.tensors.get(name)!, values), name).toBeLessThan(1e-5);
 });
 
-test('a start knows the support rows, whether or not steps follow', async () => {
+test('a start uses the support rows, whether or not steps follow', async () => {
   const method = methodOf({ kind: 'paml-gate', innerRate });
   const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
   const predicted = async (steps: readonly number[]): Promise<Float32Array> => {
@@ -233,7 +234,7 @@ test.each([
   [{ neighbours: { feature: 'category7' } }, 'method.neighbours.feature'],
   // Numbers have no ids.
   [{ neighbours: { feature: 'number0' } }, 'method.neighbours.feature'],
-])('features that the store has not are refused: %o', (settings, where) => {
+])('features that the store lacks are refused: %o', (settings, where) => {
   const method = methodOf({ kind: 'paml-gate', ...settings });
   expect(() => jobCaseOf(tinyTaskStore(rich), model, 5, method)).toThrow(where);
 });

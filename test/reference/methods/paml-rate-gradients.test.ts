@@ -1,7 +1,7 @@
-// Task-adaptive inner rates: the outer gradient, that of the tree's branches and leaves included,
-// against the float64 referee, and worked leaf shares. Seen to fail: leaves in the order of breadth
-// instead of branches, the size of the support set left out of the features, attributes in the order of
-// the store instead of that in which they are named.
+// Task-adaptive inner rates: the outer gradient, including those of the tree's branches and leaves,
+// against the float64 referee, and worked leaf shares. Seen to fail: leaves in breadth-first order
+// instead of the order of branches, the size of the support set left out of the features,
+// attributes in the order of the store instead of that in which they are named.
 
 import { describe, test } from 'vitest';
 import { methodJobs } from '../method-jobs.js';
@@ -31,7 +31,7 @@ function featuresOf({ tape, task, tableRow }: RefereeTask): number[] {
   ];
 }
 
-/** Nodes of the share of each leaf: at each branch left first, walked from the root. */
+/** Nodes of the share of each leaf, walked from the root, left branch first. */
 function sharesOf(seen: RefereeTask): number[] {
   const { tape, variable } = seen;
   const features = featuresOf(seen);

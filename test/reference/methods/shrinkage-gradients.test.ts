@@ -1,7 +1,7 @@
-// Shrinkage by evidence: its outer gradient, learned precisions and curvatures included, against the
-// float64 referee, and its fixed point against the posterior mode of a bias found by another
-// implementation. Seen to fail: pull towards 0 instead of the initial block, variance left out of the
-// curvature, mean instead of summed support loss.
+// Shrinkage by evidence: its outer gradient, including learned precisions and curvatures, against
+// the float64 referee, and its fixed point against the posterior mode of a bias found by another
+// implementation. Seen to fail: pull towards 0 instead of the initial block, variance left out of
+// the curvature, mean instead of summed support loss.
 
 import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../../coordinator/evaluation/fitted-shift.js';
@@ -53,7 +53,7 @@ const variants = [
   { innerSteps: 4, order: 'second', path: 'recomputed' },
 ] as const;
 
-/** As training would leave them: tenths of a logarithm, not the case's third of a unit. */
+/** Sizes that training would produce: tenths of a logarithm, not the case's third of a unit. */
 function likeTrained({ meta }: JobCase): void {
   for (const [name, { values }] of meta.dense)
     if (name.startsWith('shrinkage.'))
@@ -76,7 +76,7 @@ describe('the outer gradient', () => {
   );
 });
 
-test('prior deviations and curvatures are those of a block where it is named, the default elsewhere', () => {
+test('prior deviations and curvatures are those of a block where it is named, and the default elsewhere', () => {
   const { features } = tinyTaskStore(rich).manifest;
   const model = ModelConfigSchema.parse({
     ...{ embeddingWidth: 3, hiddenWidths: [5, 4] },
@@ -102,7 +102,7 @@ test('prior deviations and curvatures are those of a block where it is named, th
     }
 });
 
-test('many steps on a bias end at the posterior mode of the level, of clicks and of values', async () => {
+test('many steps on a bias end at the posterior mode of the level, for clicks and for values', async () => {
   const deviation = 0.8;
   const method = methodOf({ kind: 'shrinkage', innerSteps: 40, priorDeviation: deviation });
   const model = { embeddingWidth: 3, hiddenWidths: [4], personal: ['bias'] };
@@ -124,7 +124,7 @@ test('many steps on a bias end at the posterior mode of the level, of clicks and
     const { end } = supportOf(task);
     const { loss = 'binary' } = task;
     const support = {
-      // As workers see values: standardised.
+      // Standardised, as workers see values.
       label: loss === 'binary' ? CLICK_LABEL : { loss, segment: null, mean: 0, deviation: 1 },
       clicks: task.clicks.subarray(0, end),
       impressions: task.impressions.subarray(0, end),

@@ -1,7 +1,7 @@
 /**
- * How far a side's meta step is from the exact one: for each tensor, the largest difference of its
- * new values from the exact ones beyond the one rounding that storing a float32 costs, over the
- * largest exact update.
+ * The deviation of a side's meta step from the exact one. For each tensor it is the largest
+ * difference of its new values from the exact ones, beyond the rounding of a float32, divided by
+ * the largest exact update.
  */
 
 import { readFileSync } from 'node:fs';
@@ -9,12 +9,12 @@ import { join } from 'node:path';
 import type { WorkloadName, WorkloadArrays } from './workload-data.js';
 import { layerNames } from './side-protocol.js';
 
-/** A variant beyond this is listed, and not taken for accurate. */
+/** A variant with a larger deviation is listed but does not count as accurate. */
 export const RELATIVE_ERROR_MAX = 1e-4;
 
 export interface Accuracy {
   readonly relativeError: number;
-  /** The tensor that is furthest off. */
+  /** The tensor with the largest deviation. */
   readonly tensor: string;
   readonly isAccurate: boolean;
 }
@@ -48,7 +48,7 @@ export function accuracyOf(
   return { ...furthest, isAccurate: furthest.relativeError <= RELATIVE_ERROR_MAX };
 }
 
-/** NaN, or arrays of different lengths, are infinitely far. */
+/** NaN, or arrays of different lengths, count as an infinite deviation. */
 export function updateError(
   before: Float32Array,
   after: Float32Array,

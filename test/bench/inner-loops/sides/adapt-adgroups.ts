@@ -1,6 +1,6 @@
 /**
- * What an export does: the adapted layers of 10,000 adgroups, from support rows in the shape of W2,
- * a batch of adgroups at a time, read back to host memory.
+ * The work of an export: the adapted layers of 10,000 adgroups, from support rows in the shape of
+ * W2, one batch of adgroups at a time, read back to host memory.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';

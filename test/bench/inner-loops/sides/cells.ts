@@ -31,10 +31,10 @@ export function cellOfName(name: string): Cell {
 }
 
 /**
- * Floating-point operations of one meta step by the textbook algorithm, products only: a forward
- * pass of a layer is one product, a backward pass another for the weights and, above the input,
- * another for the layer's input. Second order adds for each inner step the backward pass of its
- * gradient: a product for each operand of each product of the step.
+ * Floating-point operations of one meta step by the textbook algorithm, counting only products. A
+ * forward pass of a layer is one product; a backward pass is another for the weights and, above the
+ * input, another for the layer's input. Second order adds for each inner step the backward pass of
+ * its gradient: a product for each operand of each product of the step.
  */
 export function nominalFlops(shape: WorkloadShape, { order, innerSteps }: Cell): number {
   const { taskCount, rowsPerTask, widths, trunkLayerCount, table } = shape;
@@ -43,7 +43,7 @@ export function nominalFlops(shape: WorkloadShape, { order, innerSteps }: Cell):
   const trunk = sum(layers.slice(0, trunkLayerCount));
   const head = layers.slice(trunkLayerCount);
   const [first = 0] = head;
-  // The input of the adapted part needs no gradient inside.
+  // The input of the adapted part needs no gradient in the inner loop.
   const innerForward = sum(head);
   const innerBackward = 2 * sum(head) - first;
   const trunkBackward = table === null ? 0 : 2 * trunk;
@@ -51,8 +51,8 @@ export function nominalFlops(shape: WorkloadShape, { order, innerSteps }: Cell):
   const outer = trunk + sum(head) + (2 * sum(head) - (reachesTrunk ? 0 : first)) + trunkBackward;
   const inner = trunk + innerSteps * (innerForward + innerBackward);
   if (order === 'first') return inner + outer;
-  // Each product of an inner step, differentiated again, is two products; those towards inputs
-  // that nothing depends on are left out.
+  // Each product of an inner step becomes two products when it is differentiated again; those
+  // towards inputs that nothing depends on are left out.
   const again = 2 * (innerForward + innerBackward) - (reachesTrunk ? 0 : 2 * first);
   return inner + outer + innerSteps * again + (reachesTrunk ? trunkBackward : 0);
 }

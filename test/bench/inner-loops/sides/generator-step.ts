@@ -1,11 +1,11 @@
 /**
- * A step of a generator in the manner of Meta-Embedding (Pan et al., SIGIR 2019): an embedding made
- * from an adgroup's attributes, judged cold and after one inner step on other rows,
+ * A generator step in the manner of Meta-Embedding (Pan et al., SIGIR 2019): an embedding made from
+ * an adgroup's attributes, judged cold and after one inner step on other rows,
  *
  *   e_i = tanh(W a_i) / 5        e_i' = e_i - innerRate * grad L(e_i ; A_i)
  *   W  <- W - metaRate * sum_i grad (c L(e_i ; A_i) + (1 - c) L(e_i' ; B_i))
  *
- * on a frozen DeepFM. It stands in for the project's own method while that does not exist.
+ * on a frozen DeepFM. It is written independently of the project's own method.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -24,7 +24,7 @@ const TASK_COUNT = 128;
 const ROWS_PER_TASK = 20;
 const WIDTH = 128;
 const ATTRIBUTE_FIELD_COUNT = 3;
-/** Besides the generated embedding. */
+/** Number of fields in addition to the generated embedding. */
 const FIELD_COUNT = 7;
 const HIDDEN_WIDTHS = [128, 128];
 const INNER_RATE = 0.001;
@@ -33,7 +33,7 @@ const COLD_SHARE = 0.1;
 
 interface Frozen {
   readonly weights: readonly tfjs.Tensor[];
-  /** Of the factors `[WIDTH, 1]` and of the last hidden layer. */
+  /** Weights of the factors `[WIDTH, 1]` and of the last hidden layer. */
   readonly factorWeight: tfjs.Tensor;
 }
 
@@ -59,7 +59,9 @@ export function createGeneratorStep(engine: Engine): GeneratorStep {
   const shares = tf.fill<tfjs.Rank.R2>([TASK_COUNT, ROWS_PER_TASK], 1 / ROWS_PER_TASK);
   const rates = tf.fill<tfjs.Rank.R1>([TASK_COUNT], INNER_RATE);
 
-  /** Losses `[TASK_COUNT]` of embeddings `[TASK_COUNT, WIDTH]` beside fields of other values. */
+  /**
+   * Losses `[TASK_COUNT]` of embeddings `[TASK_COUNT, WIDTH]` together with fields of other values.
+   */
   const lossesOf = (
     embeddings: tfjs.Tensor,
     fields: tfjs.Tensor,

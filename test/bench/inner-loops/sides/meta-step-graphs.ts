@@ -1,6 +1,6 @@
 /**
- * The meta steps of the workloads in plain TensorFlow.js, written as a method is: inner steps by
- * taped gradients, personal blocks with a leading task axis, rates riding on the losses.
+ * The meta steps of the workloads in plain TensorFlow.js, written like a method: inner steps by
+ * taped gradients, personal blocks with a leading task axis, and rates as factors of the losses.
  *
  *   first order   theta <- theta - metaRate * sum_i grad L(phi_i ; Q_i)      (towards phi_i)
  *   second order  theta <- theta - metaRate * sum_i grad L(phi_i(theta) ; Q_i)
@@ -16,7 +16,7 @@ import type { WorkloadShape } from './workload-data.js';
 
 type Tensor = tfjs.Tensor;
 
-/** Weights and biases in turn, from the first layer up: `[in, out]`, `[1, out]`, ... */
+/** Alternating weights and biases, from the first layer up: `[in, out]`, `[1, out]`, ... */
 export type Layers = readonly Tensor[];
 
 export interface StepTerms {
@@ -28,7 +28,7 @@ export interface StepTerms {
   readonly metaRate: number;
 }
 
-// Types, not interfaces: only they pass as records of tensors.
+// Types instead of interfaces, because only types are accepted as records of tensors.
 export type DenseInput = {
   /** `[taskCount, rowsPerTask, width]` */
   readonly supportInputs: Tensor;
@@ -40,25 +40,25 @@ export type DenseInput = {
 };
 
 export type TableInput = {
-  /** A row of the table for each row of the task and field, `[.., tableWidth]`. */
+  /** A table row for each row of the task and field, `[.., tableWidth]`. */
   readonly supportRows: Tensor;
   readonly queryRows: Tensor;
   /** `[taskCount, rowsPerTask]` */
   readonly supportLabels: Tensor;
   readonly queryLabels: Tensor;
   readonly layers: Layers;
-  /** Changes of the layers, summed over the micro-batches before this one. */
+  /** Changes of the layers, summed over the earlier micro-batches. */
   readonly layerChanges: Layers;
 };
 
 type TableChanges = {
-  /** What to take off the query rows and, in second order, the support rows. */
+  /** The amounts to subtract from the query rows and, in second order, from the support rows. */
   readonly rows: readonly Tensor[];
-  /** What to take off the layers, this micro-batch included. */
+  /** The amounts to subtract from the layers, including this micro-batch. */
   readonly layers: Layers;
 };
 
-/** W1: everything is adapted. Gives the layers after the step. */
+/** W1: everything is adapted. Returns the layers after the step. */
 export function denseMetaStep(terms: StepTerms): (input: DenseInput) => Layers {
   return ({ supportInputs, supportLabels, queryInputs, queryLabels, layers }) => {
     const moved = metaGradient(terms, layers, {
@@ -78,7 +78,7 @@ export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableCha
   const { shape, cell } = terms;
   const trunkSize = 2 * shape.trunkLayerCount;
   return ({ supportRows, queryRows, supportLabels, queryLabels, layers, layerChanges }) => {
-    // Rows that only support features come from have no gradient in first order.
+    // Rows that only feed support features have no gradient in first order.
     const tableRows = cell.order === 'first' ? [queryRows] : [queryRows, supportRows];
     const moved = metaGradient(terms, layers.slice(trunkSize), {
       supportLabels,
@@ -105,13 +105,17 @@ export function tableMetaStep(terms: StepTerms): (input: TableInput) => TableCha
 interface Problem {
   readonly supportLabels: Tensor;
   readonly queryLabels: Tensor;
-  /** What the adapted layers see, `[taskCount, rowsPerTask, width]`, from the shared tensors. */
+  /**
+   * The inputs of the adapted layers, `[taskCount, rowsPerTask, width]`, from the shared tensors.
+   */
   readonly supportFeatures: (shared: readonly Tensor[]) => Tensor;
   readonly queryFeatures: (shared: readonly Tensor[]) => Tensor;
   readonly shared: readonly Tensor[];
 }
 
-/** metaRate times the meta-gradient towards the shared tensors and then the adapted layers. */
+/**
+ * metaRate times the meta-gradient with respect to the shared tensors and then the adapted layers.
+ */
 function metaGradient(terms: StepTerms, personal: Layers, problem: Problem): Tensor[] {
   const { engine, shape, cell, metaRate } = terms;
   const { tf } = engine;
@@ -136,7 +140,7 @@ function metaGradient(terms: StepTerms, personal: Layers, problem: Problem): Ten
   return grads;
 }
 
-/** The inner loop on given labels, from blocks of `[taskCount, in, out]`. */
+/** The inner loop on given labels, starting from blocks of `[taskCount, in, out]`. */
 export function adaptationOn(
   terms: StepTerms,
   supportLabels: Tensor,
@@ -165,7 +169,7 @@ function lossesOn(
 ): (features: Tensor, blocks: Layers) => tfjs.Tensor1D {
   const { tf } = engine;
   const { taskCount, rowsPerTask } = shape;
-  // Made here, not in the function below: a tape disposes of what is made while it runs.
+  // Created here, not in the function below: a tape disposes of tensors created while it runs.
   const shares = tf.fill<tfjs.Rank.R2>([taskCount, rowsPerTask], 1 / rowsPerTask);
   const clickShares = tf.mul<tfjs.Tensor2D>(labels, 1 / rowsPerTask);
   return (features, blocks) => {
@@ -175,7 +179,7 @@ function lossesOn(
   };
 }
 
-/** Rows of the table through the first layers: `[taskCount, rowsPerTask, width]`. */
+/** Table rows after the first layers: `[taskCount, rowsPerTask, width]`. */
 export function trunkFeatures({ engine, shape }: StepTerms, rows: Tensor, weights: Layers): Tensor {
   const { tf } = engine;
   const { taskCount, rowsPerTask, widths, trunkLayerCount } = shape;
@@ -199,7 +203,7 @@ function denseLayers(
   return x;
 }
 
-/** A shared block once per task, `[taskCount, in, out]`; the gradient is one sum over tasks. */
+/** A shared block repeated per task, `[taskCount, in, out]`; its gradient is one sum over tasks. */
 export function repeatByTask({ tf }: Engine, block: Tensor, taskCount: number): Tensor {
   return tf.customGrad((input) => ({
     value: tf.tile(tf.expandDims(input as Tensor, 0), [taskCount, 1, 1]),

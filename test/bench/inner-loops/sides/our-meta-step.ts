@@ -1,7 +1,7 @@
 /**
- * One whole meta step of a workload on our side: batches stay on the device, layers go from step to
- * step as tensors, and of the embedding table a step takes the rows it touches and returns their
- * change.
+ * One whole meta step of a workload on our side. Batches stay on the device, and layers are passed
+ * from step to step as tensors. From the embedding table a step takes the rows it touches, and it
+ * returns their change.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -33,13 +33,13 @@ export const OUR_VARIANTS = ['eager', 'captured', 'rewritten'] as const;
 type OurVariant = (typeof OUR_VARIANTS)[number];
 
 export interface OurMetaStep {
-  /** Does a meta step on a batch. */
+  /** Performs a meta step on a batch. */
   readonly run: (batchIndex: number) => void;
-  /** The layers as they are, weights and biases in turn. */
+  /** The current layers, alternating weights and biases. */
   readonly layers: () => Float32Array[];
-  /** The table as it is; null without one. */
+  /** The current table; null without one. */
   readonly table: (() => Float32Array) | null;
-  /** The step's graph for a batch and the tensors it is fed with; null of an eager step. */
+  /** The step's graph for a batch and its input tensors; null for an eager step. */
   readonly graphFor: (batchIndex: number) => StepGraph | null;
   readonly dispose: () => void;
 }
@@ -50,7 +50,7 @@ interface StepGraph {
   readonly statistics: CaptureStatistics;
 }
 
-/** 64 tasks of W2: activations of a layer are a megabyte. */
+/** 64 tasks of W2: the activations of a layer take a megabyte. */
 const MICRO_BATCHES_MIN = 4;
 const SHAPE_COUNT_MAX = 8;
 
@@ -98,9 +98,9 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
 }
 
 /**
- * Tasks go in micro-batches small enough for the caches. Rows are gathered for all of them at once,
- * while nothing else wants the cache. Changes are summed over micro-batches and taken off once, when
- * all gradients are there.
+ * Tasks are processed in micro-batches small enough for the caches. Rows are gathered for all of
+ * them at once, while nothing else needs the cache. Changes are summed over micro-batches and
+ * subtracted once, when all gradients are complete.
  */
 function tableStep(
   whole: StepTerms,
@@ -126,7 +126,7 @@ function tableStep(
   const step = runnerOf(engine, cell, variant, compute);
   const prepared = (batchIndex: number): Prepared => {
     const { support, query } = at(batches, batchIndex);
-    // Rows that only support rows touch have no change in first order: they are only read.
+    // Rows that only support rows touch do not change in first order: they are only read.
     const isFirstOrder = cell.order === 'first';
     const changed = grouping(isFirstOrder ? [query] : [query, support]);
     const changedRows = table.gather(changed.ids);
@@ -164,7 +164,7 @@ function tableStep(
         if (layerChanges !== noChanges) tf.dispose([...layerChanges]);
         layerChanges = changes.layers;
       }
-      // All query rows, then all support rows, as their ids were given.
+      // All query rows, then all support rows, in the order of their ids.
       const byRole = [0, 1].flatMap((role) => rowChanges.flatMap((rows) => rows[role] ?? []));
       table.subtract(changed, changedRows, byRole);
       const next = stepped(engine, layers, layerChanges);
@@ -185,14 +185,14 @@ function tableStep(
 }
 
 interface Prepared {
-  /** One for each micro-batch; their rows are the caller's to dispose of. */
+  /** One for each micro-batch; the caller disposes of their rows. */
   readonly inputs: readonly Omit<TableInput, 'layerChanges'>[];
   readonly changed: Occurrences;
   /** The rows of `changed.ids` before the step. */
   readonly changedRows: tfjs.Tensor2D;
 }
 
-/** The largest count that divides the tasks evenly into eight micro-batches or more. */
+/** The largest task count that divides the tasks evenly into eight or more micro-batches. */
 function microBatchTasks(taskCount: number): number {
   let count = Math.max(1, Math.floor(taskCount / MICRO_BATCHES_MIN));
   while (taskCount % count !== 0) count -= 1;

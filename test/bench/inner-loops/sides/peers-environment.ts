@@ -1,6 +1,6 @@
 /**
- * The Python environment of the peers: made once in the user's cache with pinned versions, and used
- * again while the versions stay the same.
+ * The Python environment of the peers. It is created once in the user's cache with pinned versions,
+ * and reused as long as the versions stay the same.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -14,16 +14,16 @@ import { peerScript } from './sides.js';
 const INSTALL_TIMEOUT_MS = 30 * 60_000;
 
 interface PeersRoom {
-  /** A Python that has the peers. */
+  /** A Python with the peers installed. */
   readonly python: string;
-  /** Where torch.compile keeps what it made; gone afterwards. */
+  /** The cache folder of torch.compile, removed afterwards. */
   readonly compileCache: string;
 }
 
 /**
- * Runs a bench against the peers; what it cannot go without is said, and the exit code set.
+ * Runs a bench against the peers. Reports a missing requirement and sets the exit code.
  *
- * @param given a Python that has the peers; otherwise one is made in the cache.
+ * @param given a Python with the peers installed; by default one is created in the cache.
  */
 export async function withPeers(
   given: string | undefined,
@@ -44,7 +44,7 @@ export async function withPeers(
 }
 
 /**
- * The path of a Python that has the peers.
+ * The path of a Python with the peers installed.
  *
  * @throws QianmoError of kind `environment` when there is no Python, or it cannot install them.
  */
@@ -53,7 +53,7 @@ function peersPython(cacheFolder: string, say: (text: string) => void): string {
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const folder = join(cacheFolder, `peers-${digest}`);
   const python = join(folder, 'bin', 'python');
-  // Written last: an installation that was cut off has none.
+  // Written last, so an interrupted installation has none.
   const finished = join(folder, 'complete');
   if (existsSync(finished)) return python;
   say(`installing the peers of ${requirements} into ${folder} (PyTorch is some 2 GB)`);

@@ -1,7 +1,7 @@
 /**
- * An embedding table of which a step reads rows by id and takes off their change: one sum for each
- * different id, so that a frequent id loses nothing to rounding. The table lies in a resource of the
- * native library, or in host memory on a portable backend.
+ * An embedding table from which a step reads rows by id and subtracts their change. Each distinct
+ * id gets one sum, so that a frequent id loses nothing to rounding. The table is a resource of the
+ * native library, or is in host memory on a portable backend.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -17,9 +17,9 @@ interface RowTable {
   /** The rows of `ids`: `[ids.length, width]`. */
   readonly gather: (ids: Int32Array) => tfjs.Tensor2D;
   /**
-   * Takes off each row of `ids` the sum of the changes of its occurrences. `changes` `[.., width]`
-   * joined are those of the lists joined; `rows` are the rows of `ids` as they were gathered, which
-   * saves reading them again.
+   * Subtracts from each row of `ids` the sum of the changes of its occurrences. The concatenation
+   * of `changes` `[.., width]` matches that of the id lists; `rows` are the rows of `ids` as they
+   * were gathered, which avoids reading them again.
    */
   readonly subtract: (
     occurrences: Occurrences,
@@ -32,15 +32,16 @@ interface RowTable {
 
 /** Views of memory that the next grouping overwrites. */
 export interface Occurrences {
-  /** The different ids in ascending order, which is how a table is read and written fastest. */
+  /** The distinct ids in ascending order, the fastest order for reading and writing a table. */
   readonly ids: Int32Array;
-  /** For each occurrence in the lists joined its place in `ids`. */
+  /** For each occurrence in the concatenated lists, its position in `ids`. */
   readonly places: Int32Array;
 }
 
 /**
- * Finds the different ids of lists; all are below `rowCount`. One bit for each id, and for each word
- * of bits the count of bits before it: what is looked up for every occurrence stays in the cache.
+ * Finds the distinct ids of lists; all are below `rowCount`. There is one bit for each id, and for
+ * each word of bits the count of bits before it, so the data looked up for every occurrence stays
+ * in the cache.
  */
 export function createGrouping(rowCount: number): (idLists: readonly Int32Array[]) => Occurrences {
   const wordCount = Math.ceil(rowCount / 32);
@@ -80,7 +81,7 @@ export function createGrouping(rowCount: number): (idLists: readonly Int32Array[
   };
 }
 
-/** Of a 32-bit integer: pairs, nibbles, then all bytes summed by one product. */
+/** Counts the bits of a 32-bit integer: pairs, nibbles, then all bytes summed by one product. */
 function bitCount(bits: number): number {
   const pairs = bits - ((bits >>> 1) & 0x55555555);
   const nibbles = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);

@@ -1,4 +1,6 @@
-/** Our side of a benchmark as a long-lived process: reads commands and writes replies as JSON lines. */
+/**
+ * Our side of a benchmark as a long-lived process: reads commands and writes replies as JSON lines.
+ */
 
 import { createInterface } from 'node:readline';
 import { systemClock } from '../../../../shared/base/clock.js';
@@ -6,17 +8,20 @@ import { SideCommandSchema, type Checked, type SideReply } from './side-protocol
 import { timeRepeatedly } from './time-repeatedly.js';
 
 interface ServedSide {
-  /** When the process began, on the monotonic clock. */
+  /** Start of the process, on the monotonic clock. */
   readonly startMs: number;
   readonly engineDescription: string;
-  /** Does step `index` from the start. */
+  /** Performs step `index`, counted from the start. */
   readonly step: (index: number) => void;
-  /** Does the first step and leaves in the folder what it gave. */
+  /** Performs the first step and writes its results to the folder. */
   readonly check: (folder: string) => Checked;
   readonly dispose?: () => void;
 }
 
-/** Serves until told to end, and ends the process: the native library's threads would keep it. */
+/**
+ * Serves until told to end, then ends the process, which the native library's threads would keep
+ * alive.
+ */
 export async function serveSide(side: ServedSide): Promise<never> {
   send({
     kind: 'ready',

@@ -1,4 +1,6 @@
-/** A side's long-lived process as the runner sees it: one command at a time, each with a deadline. */
+/**
+ * A side's long-lived process as the runner sees it: one command at a time, each with a deadline.
+ */
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -40,7 +42,7 @@ export async function startSide(launch: Launch): Promise<SideProcess> {
   child.stderr.on('data', (chunk: Buffer) => {
     stderr = (stderr + chunk.toString('utf8')).slice(-STDERR_CHARACTERS_MAX);
   });
-  // A broken pipe shows as the end of the process.
+  // A broken pipe appears as the end of the process.
   child.stdin.on('error', () => undefined);
   const waiting: { settle: (reply: SideReply) => void; refuse: (error: Error) => void }[] = [];
   const exited = new Promise<void>((resolve) => {

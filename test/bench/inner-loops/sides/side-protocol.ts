@@ -1,6 +1,7 @@
 /**
- * What the runner and a side's long-lived process say to each other, a JSON line each way. A side
- * is started with the folder of the workloads and what to measure, and first says that it is ready.
+ * Messages between the runner and a side's long-lived process, one JSON line each way. A side is
+ * started with the folder of the workloads and the measurement to make, and first reports that it
+ * is ready.
  */
 
 import { z } from 'zod';
@@ -14,7 +15,7 @@ export const SideArgumentsSchema = z.strictObject({
 });
 
 export const SideCommandSchema = z.discriminatedUnion('kind', [
-  /** One step from the initial values on batch 0, its results written into `folder`. */
+  /** One step from the initial values on batch 0, with its results written into `folder`. */
   z.strictObject({ kind: z.literal('check'), folder: z.string() }),
   /** Steps over all batches in turn for `durationMs`. */
   z.strictObject({ kind: z.literal('run'), durationMs: z.number().positive() }),
@@ -24,15 +25,15 @@ export const SideCommandSchema = z.discriminatedUnion('kind', [
 export const SideReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('ready'),
-    /** Names and versions of what computes. */
+    /** Names and versions of the libraries that compute. */
     versions: z.record(z.string(), z.string()),
     startMs: z.number(),
   }),
   z.strictObject({
     kind: z.literal('checked'),
-    /** Rows of the table that changed though the batch does not touch them. */
+    /** Table rows that changed although the batch does not touch them. */
     otherRowsChanged: z.int().nonnegative(),
-    /** From the first call to its end: tracing, compiling and running. */
+    /** Duration of the first call: tracing, compiling and running. */
     firstStepMs: z.number(),
   }),
   z.strictObject({

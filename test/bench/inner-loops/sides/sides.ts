@@ -1,4 +1,4 @@
-/** Who takes part in the benchmark: each side's variants and how its process is started. */
+/** The sides of the benchmark: the variants of each and how its process is started. */
 
 import { fileURLToPath } from 'node:url';
 import { OUR_VARIANTS } from './our-meta-step.js';
@@ -36,7 +36,7 @@ export interface LaunchRoom {
   /** The Python of the peers' environment; null when only our side is measured. */
   readonly python: string | null;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Where torch.compile keeps what it made. */
+  /** The cache folder of torch.compile. */
   readonly compileCache: string;
 }
 
@@ -63,7 +63,10 @@ export function launchOf(
   };
 }
 
-/** Read by the libraries when they load. What a machine presets for one library is taken away. */
+/**
+ * Variables that the libraries read when they load. Machine-wide presets for one library are
+ * removed.
+ */
 export function threadEnvironment(threadCount: number): Record<string, string | undefined> {
   const count = String(threadCount);
   return {

@@ -1,4 +1,4 @@
-/** Times a step again and again and says what the process took meanwhile. */
+/** Times a step repeatedly and reports the resources that the process used meanwhile. */
 
 import { systemClock } from '../../../../shared/base/clock.js';
 import { median } from '../../../../shared/base/arrays.js';
@@ -6,7 +6,7 @@ import type { Timed } from './side-protocol.js';
 
 const REPEAT_COUNT_MIN = 3;
 
-/** The first call, uncounted, warms what another process may have driven out of the caches. */
+/** The first call is not counted. It refills caches that another process may have evicted. */
 export function timeRepeatedly(durationMs: number, run: () => void): Omit<Timed, 'kind'> {
   run();
   const times: number[] = [];

@@ -1,6 +1,7 @@
 /**
- * The workloads of the inner-loop benchmark and their data: drawn once by one seeded generator and
- * written as raw little-endian arrays with a JSON description, so that every side reads the same.
+ * The workloads of the inner-loop benchmark and their data. The data is drawn once by one seeded
+ * generator and written as raw little-endian arrays with a JSON description, so that every side
+ * reads the same.
  */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,7 @@ import { z } from 'zod';
 import { randomStream, type RandomStream } from '../../../../shared/base/random.js';
 
 const INNER_RATE = 0.01;
-/** Of the whole meta step; divided by the number of tasks, since gradients are sums over tasks. */
+/** For the whole meta step; divided by the number of tasks, since gradients are sums over tasks. */
 const META_RATE = 0.01;
 
 const DescriptionSchema = z.strictObject({
@@ -121,7 +122,7 @@ function writeParameters(
       [inputs, outputs],
       floats(inputs * outputs, () => deviation * draws.normal()),
     );
-    // Not zero: a wrong bias gradient should show.
+    // Nonzero, so that a wrong bias gradient shows.
     write(
       `${name}.bias${layer}`,
       [outputs],
