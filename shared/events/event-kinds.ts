@@ -169,6 +169,8 @@ const WORKER_SHAPES = {
 /** A compute process, told by the worker that holds it. */
 const COMPUTE_SHAPES = {
   'compute-started': { pid: processId },
+  /** A line that a library in the process wrote to standard error. */
+  'compute-wrote': { pid: processId, line: z.string() },
   'compute-ready': { pid: processId, device: DeviceReportSchema },
   'compute-ended': {
     ...processEnd,

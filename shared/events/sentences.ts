@@ -154,6 +154,7 @@ const SENTENCES: Sentences = {
 
   'compute-started': (event) =>
     detail(`${prefixOf(event)}compute process ${event.pid} is starting`),
+  'compute-wrote': (event) => notice(`${prefixOf(event)}${event.line}`),
   'compute-ready': (event) =>
     notice(`${sourceOf(event) ?? 'this process'} computes on ${formatDeviceLine(event.device)}`),
   'compute-ended': (event) => {

@@ -35,6 +35,7 @@ export type EndReason = (typeof COMPUTE_END_REASONS)[number];
 
 export type ComputeEvent = RunEventOf<
   | 'compute-started'
+  | 'compute-wrote'
   | 'compute-ready'
   | 'compute-ended'
   | 'compute-replaced'
@@ -72,6 +73,8 @@ const CLOSE_TIMEOUT_MS = 2_000;
 /** Lines that TensorFlow prints at every start, whatever its log level. */
 const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
 
+const LINE_LENGTH_MAX = 4_000;
+
 type ExchangeEnd = { readonly answer: ComputeAnswer } | { readonly error: QianmoError };
 
 interface OpenExchange {
@@ -100,6 +103,7 @@ export class ComputeChild {
     // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
     this.pid = forked.pid ?? 0;
     onEvent({ kind: 'compute-started', pid: this.pid });
+    tellLines(forked, (line) => onEvent({ kind: 'compute-wrote', pid: this.pid, line }));
     forked.on('message', (message) => {
       if (this.#endedBecause !== null) return;
       const parsed = ComputeReplySchema.safeParse(message);
@@ -290,17 +294,20 @@ function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
       where: entry,
       cure: 'run: npm run build',
     });
-  const forked = fork(entry, pluginArguments(), {
+  return fork(entry, pluginArguments(), {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     ...(environment === undefined ? {} : { env: { ...environment } }),
   });
-  if (forked.stderr !== null)
-    createInterface({ input: forked.stderr }).on('line', (line) => {
-      if (!LIBRARY_CHATTER.test(line)) process.stderr.write(`${line}\n`);
-    });
-  return forked;
+}
+
+/** The parent may be somebody's program, so it prints nothing itself. */
+function tellLines({ stderr }: ChildProcess, tell: (line: string) => void): void {
+  if (stderr === null) return;
+  createInterface({ input: stderr }).on('line', (line) => {
+    if (line !== '' && !LIBRARY_CHATTER.test(line)) tell(line.slice(0, LINE_LENGTH_MAX));
+  });
 }
 
 function requestIdOf({ terms: { request } }: OpenExchange): number | null {
