@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The qianmo executable: sets qianmo up at its first use, and a checkout whenever it has changed, then
+// The qianmo executable: sets qianmo up on first use, and a checkout whenever it has changed, then
 // runs the compiled command line.
 import { existsSync } from 'node:fs';
 import { isBuildCurrent } from '../bootstrap/build.mjs';
@@ -7,7 +7,7 @@ import { failWith } from '../bootstrap/base/progress.mjs';
 import { isCheckout } from '../bootstrap/base/project.mjs';
 import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
 
-// Verbs that compute nothing, and the one that decides by itself what to obtain.
+// Verbs that compute nothing, and the setup verb, which decides itself what to install.
 const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', '--help', '-h', undefined];
 const main = new URL('../../dist/infra/cli/main.js', import.meta.url);
 try {
@@ -18,5 +18,5 @@ try {
 } catch (error) {
   failWith(error);
 }
-if (!existsSync(main)) failWith('dist/infra/cli/main.js was not built. Cure: npm run build');
+if (!existsSync(main)) failWith('dist/infra/cli/main.js is missing. Cure: npm run build');
 await import(main.href);

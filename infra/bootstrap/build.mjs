@@ -1,5 +1,5 @@
-// Compiles the TypeScript sources to dist/ when they are newer than the last build.
-// Run directly (`npm run build`) it always compiles and fails on type errors.
+// Compiles the TypeScript sources to dist/ when they are newer than the last build. When run
+// directly (`npm run build`), it always compiles and fails on type errors.
 import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { extname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -8,14 +8,17 @@ import { digestOf, projectRoot, readIfThere, writeWhole } from './base/project.m
 
 const SOURCE_FOLDERS = ['shared', 'coordinator', 'worker', 'infra', 'test'];
 const COMPILED = new Set(['.ts', '.mts']);
-// Read by compiled code at run time from beside it; tsc leaves them where they are.
+// Files that compiled code reads at run time from its own folder; tsc does not copy them.
 const COPIED = new Set(['.mjs', '.cjs', '.lua', '.sql', '.css', '.html']);
 const dist = join(projectRoot, 'dist');
 const stampPath = join(dist, '.qianmo-build.json');
 
 /** @typedef {{ digest: string, paths: string[], errors: string[] }} BuildStamp */
 
-/** @returns {{ digest: string, paths: string[] }} of names, times and sizes of all sources */
+/**
+ * @returns {{ digest: string, paths: string[] }} digest of the names, times and sizes of all
+ *   sources
+ */
 function surveySources() {
   /** @type {string[]} */
   const paths = [];
@@ -55,8 +58,9 @@ export function isBuildCurrent() {
 /**
  * @param {import('./base/progress.mjs').Announce} announce
  * @param {{ force?: boolean }} [options]
- * @returns {Promise<import('./base/progress.mjs').StepOutcome & { errors: string[] }>} with the type
- *   errors; code with type errors is still written, so that a run need not wait for their cure
+ * @returns {Promise<import('./base/progress.mjs').StepOutcome & { errors: string[] }>} with the
+ *   type
+ *   errors; code with type errors is still written, so that a run need not wait for a fix
  */
 export async function buildProject(announce, options = {}) {
   const sources = surveySources();
@@ -82,7 +86,7 @@ export async function buildProject(announce, options = {}) {
   return outcomeOf(errors, 'compiled to dist');
 }
 
-/** @param {string} sourcePath of a source that is gone, relative to the project */
+/** @param {string} sourcePath a deleted source, relative to the project */
 function removeOutputs(sourcePath) {
   const output = join(dist, sourcePath.replace(/ts$/, 'js'));
   rmSync(output, { force: true });

@@ -1,4 +1,4 @@
-// Writes the type declarations of the package's entry points to dist, those that they reach and no more.
+// Writes the type declarations of the package's entry points to dist, and of the files they import.
 import {
   cpSync,
   existsSync,
@@ -16,7 +16,9 @@ import { projectRoot } from './base/project.mjs';
 
 const dist = join(projectRoot, 'dist');
 
-/** @returns {string[]} what package.json's `exports` names as types, relative to `dist` */
+/**
+ * @returns {string[]} the type declarations named in package.json's `exports`, relative to `dist`
+ */
 function typesOfExports() {
   /** @type {{ exports: Record<string, { types?: string }> }} */
   const manifest = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));
@@ -48,7 +50,7 @@ export async function writeDeclarations(announce) {
 
 /**
  * @param {string[]} entries
- * @param {string} folder takes the declarations of everything that the entries import
+ * @param {string} folder receives the declarations of everything that the entries import
  */
 async function emitAll(entries, folder) {
   const config = join(folder, 'tsconfig.json');
@@ -72,14 +74,14 @@ async function emitAll(entries, folder) {
   const emitted = await runCommand(process.execPath, [compiler, '-p', config, '--pretty', 'false']);
   if (!emitted.ok) {
     const lines = emitted.output.trimEnd().split('\n');
-    throw new BootstrapError('the type declarations cannot be written', lines);
+    throw new BootstrapError('cannot write the type declarations', lines);
   }
 }
 
 /**
  * @param {string[]} entries
  * @param {string} folder
- * @returns {Set<string>} the entries and all that they import, relative to the folder
+ * @returns {Set<string>} the entries and all files that they import, relative to the folder
  */
 function reachedFrom(entries, folder) {
   /** @type {Set<string>} */
@@ -94,8 +96,8 @@ function reachedFrom(entries, folder) {
     )) {
       const target = join(dirname(file), imported.replace(/\.js$/, '.d.ts'));
       if (!existsSync(join(folder, target))) {
-        throw new BootstrapError(`${file} has types of ${imported}, which has no declarations`, [
-          'export types of TypeScript modules alone from the entry points of the package',
+        throw new BootstrapError(`${file} uses types of ${imported}, which has no declarations`, [
+          'export only types of TypeScript modules from the entry points of the package',
         ]);
       }
       visit(target);

@@ -1,4 +1,4 @@
-// `npm run demo`: sets the checkout up and runs the demo with the arguments given.
+// `npm run demo`: sets the checkout up and runs the demo with the given arguments.
 import { failWith } from './base/progress.mjs';
 import { runExecutable } from './base/run-executable.mjs';
 import { setUp } from './setup.mjs';

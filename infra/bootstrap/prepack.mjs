@@ -1,5 +1,5 @@
-// `npm pack` and `npm publish` run this first: what is packed is compiled here, so that whoever installs
-// the package needs no TypeScript. Type errors stop it.
+// `npm pack` and `npm publish` run this first. It compiles the packed code, so that users who
+// install the package need no TypeScript. Type errors stop it.
 import { buildProject } from './build.mjs';
 import { writeDeclarations } from './declarations.mjs';
 import { installNpmPackages } from './packages/npm-packages.mjs';
@@ -9,7 +9,7 @@ import { withSetupLock } from './setup-lock.mjs';
 
 try {
   checkNodeVersion();
-  // `npm pack --dry-run` is to pack nothing, but what it lists must be there.
+  // `npm pack --dry-run` packs nothing, but the files that it lists must exist.
   delete process.env['npm_config_dry_run'];
   await withSetupLock(async () => {
     await runStep('npm packages', installNpmPackages);

@@ -1,4 +1,4 @@
-// Keeps two set-ups of one checkout from working at the same time.
+// Prevents two setups of one checkout from running at the same time.
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,7 +10,7 @@ const POLL_MS = 250;
 const UNSIGNED_LOCK_AGE_MS_MAX = 10_000;
 
 /**
- * Runs `work` while holding the lock. A lock left by a process that is gone is taken over.
+ * Runs `work` while holding the lock. A lock left by a process that has ended is taken over.
  * @template T
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
@@ -20,16 +20,16 @@ export async function withSetupLock(work) {
   mkdirSync(join(cacheRoot(), 'locks'), { recursive: true });
   const deadlineMs = Date.now() + WAIT_MS_MAX;
   for (let attempt = 0; !tryTake(folder); attempt += 1) {
-    if (attempt === 0) say('...  another set-up of this checkout is running: waiting for it');
+    if (attempt === 0) say('...  another setup of this checkout is running: waiting for it');
     if (Date.now() > deadlineMs) {
-      throw new BootstrapError('another set-up of this checkout has not ended for 15 minutes', [
-        `end it (process ${readHolder(folder) ?? 'unknown'}), then try again`,
+      throw new BootstrapError('another setup of this checkout has been running for 15 minutes', [
+        `stop it (process ${readHolder(folder) ?? 'unknown'}), then try again`,
       ]);
     }
     await delay(POLL_MS);
   }
   const release = () => rmSync(folder, { recursive: true, force: true });
-  // An exit runs the 'exit' handlers, which end the running command too; a signal alone would not.
+  // An exit runs the 'exit' handlers, which also end the running command. A signal alone would not.
   const leave = () => process.exit(130);
   process.once('exit', release);
   process.once('SIGINT', leave);
@@ -46,7 +46,7 @@ export async function withSetupLock(work) {
 
 /**
  * @param {string} folder
- * @returns {boolean} true when the lock is now ours
+ * @returns {boolean} true when this process has acquired the lock
  */
 function tryTake(folder) {
   try {

@@ -1,7 +1,8 @@
-// Makes a fresh checkout or a freshly installed package runnable, step by step; each step is quick when
-// there is nothing to do. npm has installed the packages of an installed package, whose code is
-// compiled already. Run directly (`npm run setup`) it tries again what an earlier set-up had to leave
-// out; with --gpu (`npm run setup:gpu`) it installs TensorFlow for GPUs, or fails.
+// Makes a fresh checkout or a freshly installed package runnable, step by step. Each step is quick
+// when no action is needed. For an installed package, npm has installed the dependencies and the
+// code is already compiled. When run directly (`npm run setup`), it retries the steps that an
+// earlier setup had to skip; with --gpu (`npm run setup:gpu`) it installs TensorFlow for GPUs, or
+// fails.
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -25,21 +26,21 @@ export function checkNodeVersion() {
   ]);
 }
 
-/** @returns {boolean} whether the product can run as it is; takes some ten milliseconds */
+/** @returns {boolean} whether the product can run as it is; takes about ten milliseconds */
 export function isSetUp() {
   if (!isCheckout) return isNativeTensorFlowSettled();
   return areNpmPackagesCurrent() && isNativeTensorFlowSettled() && isBuildCurrent();
 }
 
-/** Throws a BootstrapError when what is obtained could not be put into this package. */
+/** Throws a BootstrapError when files cannot be installed into this package. */
 function checkWritable() {
   const folder = isCheckout ? projectRoot : join(projectRoot, 'dist');
   try {
     accessSync(folder, constants.W_OK);
   } catch {
     throw new BootstrapError(
-      `qianmo is not set up, and this user cannot write to ${folder}, where the native addon goes`,
-      ['install qianmo in a folder of your own: npm install qianmo, then npx qianmo setup'],
+      `qianmo is not set up, and this user cannot write to ${folder}, where the native addon is installed`,
+      ['install qianmo in a folder that you own: npm install qianmo, then npx qianmo setup'],
     );
   }
 }
@@ -49,19 +50,20 @@ function checkWritable() {
  * @property {string[]} typeErrors
  * @property {import('../services/redis-binary.mjs').RedisServerProgram | null} redisServer
  * @property {import('../services/s3-server.d.mts').S3ServerProgram | null} s3Server
- * @property {string} s3Problem empty when there is an S3 server or none was asked for
+ * @property {string} s3Problem empty when there is an S3 server or none was requested
  */
 
 /**
- * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean }} [options] forTests: also obtain what
- *   only tests need; retry: try again what failed earlier; gpu: TensorFlow for GPUs, or fail
+ * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean }} [options] forTests: also install
+ *   what
+ *   only tests need; retry: retry what failed earlier; gpu: TensorFlow for GPUs, or fail
  * @returns {Promise<SetUpResult>}
  */
 export async function setUp(options = {}) {
   checkNodeVersion();
   if (!isSetUp()) checkWritable();
   if (!isNativeTensorFlowSettled()) {
-    say(`setting up; downloads are kept in ${cacheRoot()}, the first time takes a few minutes`);
+    say(`setting up; downloads are kept in ${cacheRoot()}; the first setup takes a few minutes`);
   }
   const retry = (options.retry ?? false) || (options.forTests ?? false);
   return withSetupLock(async () => {

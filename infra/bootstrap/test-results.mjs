@@ -1,4 +1,4 @@
-// Reads vitest's JSON report and counts; prints nothing and runs nothing.
+// Reads vitest's JSON report and counts tests; prints nothing and runs nothing.
 
 /**
  * @typedef {object} TestCounts
@@ -10,7 +10,7 @@
 
 /**
  * @param {string | undefined} reportText content of the report; undefined when vitest wrote none
- * @param {string} root cut off the file names
+ * @param {string} root removed from the file names
  * @returns {TestCounts}
  */
 export function countTests(reportText, root) {
@@ -36,7 +36,7 @@ export function countTests(reportText, root) {
 
 /**
  * @param {TestCounts} counts
- * @returns {string} the line that a test run ends with
+ * @returns {string} the last line of a test run
  */
 export function closingLine(counts) {
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';

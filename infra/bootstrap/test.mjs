@@ -1,6 +1,6 @@
-// `npm test`: sets the checkout up, lints, checks types, runs all tests with the arguments given,
-// and ends with what was skipped and why, and the counts. Linter, formatter and type checker count
-// as one failed each when they fail.
+// `npm test`: sets the checkout up, lints, checks types, runs all tests with the given arguments,
+// and ends with the skipped tests, the reasons, and the counts. Linter, formatter and type checker
+// each count as one failure when they fail.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -54,8 +54,8 @@ async function runChecks(result) {
 
 /**
  * @param {SetUpResult} result
- * @param {string} reportPath takes vitest's JSON report
- * @returns {Promise<boolean>} whether vitest was content
+ * @param {string} reportPath receives vitest's JSON report
+ * @returns {Promise<boolean>} whether vitest succeeded
  */
 function runVitest(result, reportPath) {
   const vitest = join(projectRoot, 'node_modules', 'vitest', 'vitest.mjs');
@@ -78,16 +78,16 @@ function runVitest(result, reportPath) {
 
 /**
  * @param {SetUpResult} result
- * @returns {string[]} what this machine lacks that tests would use
+ * @returns {string[]} requirements of tests that this machine lacks
  */
 function findLacks(result) {
   const lacks = [];
-  if (!result.redisServer) lacks.push('no Redis server could be had: tests of the queue');
+  if (!result.redisServer) lacks.push('no Redis server available: tests of the queue');
   if (!result.s3Server) lacks.push(`no S3 server (${result.s3Problem}): tests of s3:// stores`);
   const noTensorFlow = whyNoNativeTensorFlow();
   if (noTensorFlow !== '') lacks.push(`no native TensorFlow (${noTensorFlow}): tests on it`);
   if (!existsSync(join(projectRoot, '..', 'shared'))) {
-    lacks.push('../shared is not there: tests on its real data');
+    lacks.push('../shared is missing: tests on its real data');
   }
   return lacks;
 }
@@ -101,7 +101,7 @@ async function main() {
     const content = await runVitest(result, reportPath);
     const counts = countTests(readIfThere(reportPath), projectRoot);
     counts.failed += failedChecks;
-    // Errors outside of any test are in no count of the report.
+    // Errors outside of tests are not counted in the report.
     if (!content && counts.failed === failedChecks) counts.failed += 1;
     for (const lack of findLacks(result)) console.log(`skipped: ${lack}`);
     for (const name of counts.skippedNames.slice(0, SKIPPED_NAMES_SHOWN_MAX)) {

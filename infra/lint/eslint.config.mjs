@@ -1,5 +1,5 @@
-// The linter's rules: typescript-eslint strict with types, and the house rules that a linter can see.
-// Rules about who may import whom, and about import cycles, belong to test/tidy.
+// The linter's rules: typescript-eslint strict with types, and the house rules that a linter can
+// check. Rules about imports between folders and about import cycles belong to test/tidy.
 import eslint from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';

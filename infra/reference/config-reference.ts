@@ -1,4 +1,7 @@
-/** The page infra/docs/configuration.md: every field of every config, from the schemas that parse them. */
+/**
+ * The page infra/docs/configuration.md: every field of every config, from the schemas that parse
+ * them.
+ */
 
 import type { z } from 'zod';
 import { RunConfigSchema } from '../../shared/config/run-config.js';

@@ -42,16 +42,16 @@ interface FieldRow {
   readonly meaning: string;
 }
 
-/** Bounds beyond this are those of the number type and say nothing. */
+/** Bounds beyond this are those of the number type and are not shown. */
 const BOUND_SHOWN_MAX = 1e15;
 
-/** The schema of what a user writes, before defaults and transformations. */
+/** The schema of the user's input, before defaults and transformations. */
 export function schemaNodeOf(schema: z.ZodType): SchemaNode {
   const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', reused: 'inline' });
   return NodeSchema.parse(json);
 }
 
-/** One table for an object, one after another for the alternatives of a union of objects. */
+/** One table for an object, or one table per alternative for a union of objects. */
 export function fieldTables(node: SchemaNode): string[] {
   const alternatives = objectAlternatives(node);
   if (alternatives.length === 0) return [tableOf(rowsOf(node, ''))];
@@ -100,7 +100,7 @@ function rowsOfField(name: string, field: SchemaNode, isRequired: boolean): Fiel
   return [own, ...rowsOf(inner, innerPrefix)];
 }
 
-/** Fields that several alternatives have alike are one row, which names those that have it. */
+/** Identical fields of several alternatives share one row, which names the alternatives. */
 function rowsOfAlternatives(alternatives: readonly SchemaNode[], prefix: string): FieldRow[] {
   const merged = new Map<string, { readonly row: FieldRow; readonly labels: string[] }>();
   for (const alternative of alternatives) {
@@ -122,7 +122,7 @@ function objectAlternatives(node: SchemaNode): SchemaNode[] {
   return (node.oneOf ?? node.anyOf ?? []).filter(({ properties }) => properties !== undefined);
 }
 
-/** The constant field by which an alternative is chosen, as `kind: adam`, and the other fields. */
+/** The constant field that selects an alternative, such as `kind: adam`, and the other fields. */
 function labelled(node: SchemaNode): { readonly label: string; readonly node: SchemaNode } {
   const constant = Object.entries(node.properties ?? {}).find(
     ([, field]) => field.const !== undefined,

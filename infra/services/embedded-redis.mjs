@@ -1,4 +1,4 @@
-// A Redis server of our own on a free loopback port, durable enough to be killed and restarted:
+// A dedicated Redis server on a free loopback port, durable enough to be killed and restarted:
 // append-only file fsynced every second, never evicting. Ends with this process.
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -76,7 +76,7 @@ async function startOnPort(serverPath, dataDir, port) {
   const logPath = join(dataDir, 'redis.log');
   const server = spawnWatched(serverPath, serverArguments(dataDir, port), { logPath });
   const ownPid = new RegExp(`process_id:${server.pid}\\r`);
-  // Another server may sit on the port and answer PING: the process id tells ours from it.
+  // Another server may use the port and answer PING; the process id distinguishes it from ours.
   const isReady = async () =>
     (await askOnce(port, 'PING\r\n')).startsWith('+PONG') &&
     ownPid.test(await askOnce(port, 'INFO server\r\n'));

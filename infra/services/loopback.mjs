@@ -6,7 +6,8 @@ const POLL_MS = 20;
 const ANSWER_TIMEOUT_MS = 1_000;
 
 /**
- * A port that was free a moment ago. Another process may take it before it is used: try again then.
+ * A port that was free a moment ago. Another process may take it before it is used; in that case,
+ * try again.
  * @returns {Promise<number>}
  */
 export function findFreePort() {
@@ -22,10 +23,10 @@ export function findFreePort() {
 }
 
 /**
- * Sends bytes to a loopback port and gives the first bytes that come back.
+ * Sends bytes to a loopback port and returns the first bytes of the answer.
  * @param {number} port
  * @param {string} request
- * @returns {Promise<string>} empty when nothing came within a second
+ * @returns {Promise<string>} empty when there is no answer within a second
  */
 export function askOnce(port, request) {
   return new Promise((resolve) => {
@@ -44,11 +45,11 @@ export function askOnce(port, request) {
 }
 
 /**
- * Polls until `isReady` says so, the process has ended, or time is over.
+ * Polls until `isReady` resolves to true, the process has ended, or the timeout has passed.
  * @param {import('./watched-process.mjs').WatchedProcess} server
  * @param {() => Promise<boolean>} isReady
  * @param {number} timeoutMs
- * @returns {Promise<string>} empty when ready, else how it failed
+ * @returns {Promise<string>} empty when ready, otherwise the failure
  */
 export async function waitUntilReady(server, isReady, timeoutMs) {
   const deadlineMs = Date.now() + timeoutMs;

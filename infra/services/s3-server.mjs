@@ -1,4 +1,4 @@
-// An S3-compatible server of our own on a free loopback port, for tests. Ends with this process.
+// A dedicated S3-compatible server on a free loopback port, for tests. Ends with this process.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ const PORT_ATTEMPTS_MAX = 5;
  */
 export async function startS3Server(options) {
   const program = options.program ?? findS3Server();
-  if (!program) throw new Error('no S3 server program is here: obtainS3Server() first');
+  if (!program) throw new Error('no S3 server program is installed: call obtainS3Server() first');
   const objectsFolder = join(options.dataDir, 'objects');
   mkdirSync(objectsFolder, { recursive: true });
   const logPath = join(options.dataDir, 's3-server.log');

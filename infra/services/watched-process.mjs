@@ -1,7 +1,7 @@
 // A server process that does not outlive this one, however this one ends.
 //
-// The server is in a session of its own, so that Ctrl-C on a terminal reaches only this process and
-// a clean stop can still use the server. A watchdog ends it when this process is gone.
+// The server is in a separate session, so that Ctrl-C on a terminal reaches only this process and a
+// clean stop can still use the server. A watchdog ends it when this process is gone.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { endWithThisProcess } from '../bootstrap/base/watchdog.mjs';
@@ -20,7 +20,8 @@ const END_TIMEOUT_MS = 10_000;
 /**
  * @param {string} command
  * @param {string[]} args
- * @param {{ logPath: string, environment?: Record<string, string> }} options logPath: takes its output
+ * @param {{ logPath: string, environment?: Record<string, string> }} options logPath: receives its
+ *   output
  * @returns {WatchedProcess}
  */
 export function spawnWatched(command, args, options) {

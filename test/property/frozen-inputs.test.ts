@@ -56,7 +56,7 @@ const cases: Record<string, FrozenCase> = {
     trainable: ['layer0', 'layer1', 'output'],
     holdsTables: true,
   },
-  'one table beside frozen ones, second order': {
+  'one table with frozen ones, second order': {
     model: { ...base, personal },
     method: methodOf({ ...maml, path: 'kept' }),
     trainable: [generated, 'output'],

@@ -43,7 +43,7 @@ const PRODUCTION_RULES: readonly Rule[] = [
     instead: 'a Clock that is passed in',
   },
   {
-    name: 'environment read in the middle',
+    name: 'environment read outside main.ts',
     pattern: /process\.env\b/,
     except: MAIN_FILES,
     instead: 'a value passed in from main.ts',

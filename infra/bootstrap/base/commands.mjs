@@ -1,4 +1,5 @@
-// Runs other programs: finds them on PATH, bounds their time, keeps their output for messages.
+// Runs other programs: finds them on PATH, limits their run time, and keeps their output for
+// messages.
 import { spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -8,7 +9,7 @@ const OUTPUT_CHARACTERS_MAX = 64 * 1024;
 
 /**
  * @param {string} name
- * @returns {string | undefined} the first executable file of that name on PATH
+ * @returns {string | undefined} the first executable file with that name on PATH
  */
 export function findOnPath(name) {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
@@ -28,7 +29,7 @@ export function findOnPath(name) {
  * @typedef {object} CommandOptions
  * @property {string} [cwd]
  * @property {Record<string, string | undefined>} [environment] added to this process's own
- * @property {number} [timeoutMs] killed after this; 10 minutes unless told
+ * @property {number} [timeoutMs] the command is killed after this time; 10 minutes by default
  */
 
 /**
@@ -37,7 +38,7 @@ export function findOnPath(name) {
  * @param {string[]} args
  * @param {CommandOptions} [options]
  * @returns {Promise<{ ok: boolean, output: string, problem: string }>} output: stdout and stderr
- *   together, the last 64 Ki characters; problem: one line for a person, empty when ok
+ *   combined, the last 64 Ki characters; problem: one line for the user, empty when ok
  */
 export function runCommand(command, args, options = {}) {
   const timeoutMs = options.timeoutMs ?? 600_000;
@@ -87,7 +88,7 @@ export function runCommand(command, args, options = {}) {
 }
 
 /**
- * The line of a failed command's output that most likely says why.
+ * The line of a failed command's output that most likely states the cause.
  * @param {string} output
  * @returns {string | undefined}
  */

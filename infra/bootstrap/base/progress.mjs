@@ -1,16 +1,15 @@
-// What a person sees of the bootstrap: one line per step, with what it did and how long it took.
+// The terminal output of the bootstrap: one line per step, with its result and duration.
 
 /**
- * What a step came to. 'warning' means: the work goes on without it, and `cure` says how to get it.
+ * The result of a step. 'warning' means that the work continues without it, and `cure` says how to
+ * fix it.
  * @typedef {object} StepOutcome
  * @property {'ok' | 'warning'} state
  * @property {string} note
  * @property {string[]} [cure]
  */
 
-/**
- * A step failed in a way that the work cannot go on. Shown to the user without a stack.
- */
+/** A step failed and the work cannot continue. It is shown to the user without a stack. */
 export class BootstrapError extends Error {
   /**
    * @param {string} message
@@ -31,7 +30,7 @@ export class BootstrapError extends Error {
  */
 
 /**
- * Runs one step and says so on stderr; stdout belongs to the command that is being set up.
+ * Runs one step and reports it on stderr. Stdout belongs to the command that is being set up.
  * @param {string} name
  * @param {(announce: Announce) => Promise<StepOutcome> | StepOutcome} work
  * @returns {Promise<StepOutcome>}
@@ -56,7 +55,7 @@ export function say(line) {
 }
 
 /**
- * Ends the process as a failed bootstrap does: message, cure, exit code 3, no stack.
+ * Ends the process after a failed bootstrap: message, cure, exit code 3, no stack.
  * @param {unknown} error
  * @returns {never}
  */

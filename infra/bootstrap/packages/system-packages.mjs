@@ -1,4 +1,4 @@
-// Debian packages: installs what is missing when it may, otherwise says the command.
+// Debian packages: installs missing ones if permitted, otherwise gives the command.
 import { existsSync } from 'node:fs';
 import { findOnPath, runCommand } from '../base/commands.mjs';
 
@@ -12,7 +12,7 @@ export function canInstallSystemPackages() {
 
 /**
  * @param {string[]} names Debian package names
- * @returns {string} what a person types to get them
+ * @returns {string} the command that installs them
  */
 export function installCommand(names) {
   return `apt-get update && apt-get install -y --no-install-recommends ${names.join(' ')} (as root)`;

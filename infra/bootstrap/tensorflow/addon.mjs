@@ -1,9 +1,10 @@
 // Compiles the native addon of tfjs-node-gpu against a libtensorflow, and keeps it in the cache.
 //
-// C++ files on Node-API, and what the engine adds: an operation and the options of sessions. The compiler
-// is called directly, because node-gyp would need Python and make as well and would download Node's headers from
-// outside the package registries. Node-API is stable: an addon built by any supported version of Node
-// loads in all of them, so the version of Node is no part of its key in the cache.
+// The addon consists of C++ files on Node-API and the additions of the engine: an operation and the
+// options of sessions. The compiler is called directly, because node-gyp would also need Python and
+// make and would download Node's headers from outside the package registries. Node-API is stable:
+// an addon built by any supported version of Node loads in all of them, so the version of Node is
+// not part of its key in the cache.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -27,23 +28,23 @@ const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
 const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc'].map((name) =>
   join(projectRoot, 'worker/compute/engine/native', name),
 );
-// The package's own code is to ask for our session options where it asks for TensorFlow's.
+// The package's own code must ask for our session options where it asks for TensorFlow's.
 const PACKAGE_FLAGS = ['-DTF_NewSessionOptions=QianmoNewSessionOptions'];
 const COMPILE_TIMEOUT_MS = 10 * 60_000;
 
 /** @typedef {import('../base/progress.mjs').Announce} Announce */
 
-/** @returns {string} changes with what the addon adds to the package's own sources */
+/** @returns {string} changes with the additions to the package's own sources */
 export function ownSourceDigest() {
   const sources = OWN_SOURCES.map((path) => readIfThere(path) ?? '');
   return digestOf([...PACKAGE_FLAGS, ...sources].join('\n')).slice(0, 8);
 }
 
 /**
- * Needs the package of tfjs-node-gpu in its place.
+ * The package tfjs-node-gpu must be installed.
  * @param {import('./library.mjs').TensorFlowLibrary} library
  * @param {Announce} announce
- * @returns {Promise<string>} path of the addon in the cache; throws an Error with a cure otherwise
+ * @returns {Promise<string>} path of the addon in the cache; otherwise throws an Error with a cure
  */
 export async function obtainAddon(library, announce) {
   const versions = `${TFJS_VERSION}-tensorflow-${TENSORFLOW_VERSION}-napi-v${NODE_API_VERSION}`;
@@ -87,7 +88,8 @@ export async function obtainAddon(library, announce) {
  */
 
 /**
- * A C++ compiler on PATH; Debian's when it may be installed; else the one in the wheel of Zig.
+ * A C++ compiler on PATH; otherwise Debian's if it may be installed; otherwise the one in the wheel
+ * of Zig.
  * @param {Announce} announce
  * @returns {Promise<Compiler>}
  */
@@ -101,7 +103,7 @@ async function obtainCompiler(announce) {
   const fromWheel = await obtainZig(announce);
   if (typeof fromWheel !== 'string') return fromWheel;
   throw new Error(
-    `no C++ compiler (${installed.problem}; Zig's wheel: ${fromWheel}). Get one: ${installCommand(DEBIAN_PACKAGES)}`,
+    `no C++ compiler (${installed.problem}; Zig's wheel: ${fromWheel}). Install one: ${installCommand(DEBIAN_PACKAGES)}`,
   );
 }
 
@@ -114,12 +116,12 @@ function findCompiler() {
 
 /**
  * @param {Announce} announce
- * @returns {Promise<Compiler | string>} a string says why not
+ * @returns {Promise<Compiler | string>} a string gives the reason for the failure
  */
 async function obtainZig(announce) {
   const pip = await obtainPip(announce);
   if ('problem' in pip) return pip.problem;
-  announce('no compiler and not root: taking Zig out of its Python wheel for this build');
+  announce('no compiler and not root: extracting Zig from its Python wheel for this build');
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-zig-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const wheel = { requirement: COMPILER_WHEEL, members: ['ziglang/'] };
@@ -134,7 +136,8 @@ async function obtainZig(announce) {
 }
 
 /**
- * The headers of Node-API: beside this node, those of the system, or the npm package of them.
+ * The headers of Node-API: those next to this node, those of the system, or the npm package of
+ * them.
  * @param {Announce} announce
  * @returns {Promise<string>}
  */
@@ -144,7 +147,7 @@ async function obtainNodeHeaders(announce) {
     if (existsSync(join(folder, 'node_api.h'))) return folder;
   }
   const target = join(cacheRoot(), HEADERS_PACKAGE);
-  announce(`fetching ${HEADERS_PACKAGE} (no headers beside this node)`);
+  announce(`downloading ${HEADERS_PACKAGE} (no headers next to this node)`);
   await publishFolder(target, async (folder) => {
     const project = mkdtempSync(join(tmpdir(), 'qianmo-headers-'));
     try {

@@ -1,4 +1,5 @@
-// Run in a process of its own: loads native TensorFlow, multiplies two matrices, prints one JSON line.
+// Runs in a separate process: loads native TensorFlow, multiplies two matrices, prints one JSON
+// line.
 import { createRequire } from 'node:module';
 import '../../../worker/compute/engine/removed-node-functions.mjs';
 import { tfjsPackageFolder } from './tfjs-package.mjs';

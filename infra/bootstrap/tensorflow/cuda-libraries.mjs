@@ -1,9 +1,10 @@
-// CUDA's libraries out of their Python wheels, kept in the cache, and which of them TensorFlow finds.
+// Extracts the CUDA libraries from their Python wheels, keeps them in the cache, and tells which of
+// them TensorFlow finds.
 //
-// TensorFlow opens them by name while it looks for GPUs, and when any one is missing it computes on
-// the CPU without a word. It searches the folders of its RUNPATH, `../nvidia/PACKAGE/lib` of where it
-// lies; libcusolver is opened by libtensorflow_framework, whose RUNPATH lacks the folder of its wheel,
-// and so gets a second link in one that is searched.
+// TensorFlow opens them by name while it looks for GPUs. When any one is missing, it silently
+// computes on the CPU. It searches the folders of its RUNPATH, `../nvidia/PACKAGE/lib` relative to
+// its own folder. libcusolver is opened by libtensorflow_framework, whose RUNPATH lacks the folder
+// of its wheel, so it gets a second link in a folder that is searched.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheRoot, publishFolder } from '../base/project.mjs';
@@ -12,10 +13,10 @@ import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 /**
  * @typedef {object} CudaWheel
  * @property {string} name
- * @property {string} version within what TensorFlow's own extra `and-cuda` asks for
+ * @property {string} version within the range of TensorFlow's own extra `and-cuda`
  * @property {string} folder within `nvidia/`
- * @property {string[]} members prefixes of the wanted names in its `lib`
- * @property {number} megabytes to download
+ * @property {string[]} members prefixes of the required names in its `lib`
+ * @property {number} megabytes download size
  */
 
 /** @type {readonly CudaWheel[]} */
@@ -40,7 +41,10 @@ const WHEEL_TARGET = ['--python-version', '311'].concat(
   ]),
 );
 
-/** What TensorFlow 2.21 opens when it sees a GPU, in its order: observed with a stub of the driver. */
+/**
+ * The libraries that TensorFlow 2.21 opens when it sees a GPU, in its order, as observed with a
+ * stub of the driver.
+ */
 const OPENED_AT_START = [
   'libcudart.so.12',
   'libcublas.so.12',
@@ -60,7 +64,7 @@ const SEARCHED_FOLDERS = [
   'cusparse',
   'cuda_runtime',
 ];
-/** What those libraries open or need in turn, by the folder that their own RUNPATH names. */
+/** The libraries that those open or need in turn, by the folder that their own RUNPATH names. */
 const OPENED_IN_TURN = [
   ...[
     'libcudnn_graph.so.9',
@@ -74,7 +78,7 @@ const OPENED_IN_TURN = [
   { soname: 'libnvJitLink.so.12', folder: 'nvjitlink' },
   { soname: 'libnvrtc.so.12', folder: 'cuda_nvrtc' },
 ];
-/** Takes the second links of libraries that lie in a folder which is not searched. */
+/** Holds the second links of libraries whose folders are not searched. */
 const FOLDER_OF_SECOND_LINKS = 'cuda_runtime';
 
 /**
@@ -94,13 +98,13 @@ function libraryFolderOf({ name, version, folder }) {
   return join(cacheRoot(), `${name}-${version}-linux-x64`, 'nvidia', folder, 'lib');
 }
 
-/** @returns {boolean} whether all of them were obtained before */
+/** @returns {boolean} whether all of them are in the cache */
 export function areCudaLibrariesCached() {
   return WHEELS.every((wheel) => existsSync(libraryFolderOf(wheel)));
 }
 
 /**
- * Fills the cache, wheel by wheel: what an interrupted set-up has is kept.
+ * Fills the cache, wheel by wheel, so that an interrupted setup keeps its progress.
  * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<void>} throws an Error with the problem and its cure
  */
@@ -111,7 +115,7 @@ export async function obtainCudaLibraries(announce) {
     const pip = await obtainPip(announce);
     if ('problem' in pip) throw new Error(`${pip.problem}. Cure: ${pip.cure}`);
     const requirement = `${wheel.name}==${wheel.version}`;
-    announce(`taking the libraries out of ${requirement} (${wheel.megabytes} MB)`);
+    announce(`extracting the libraries from ${requirement} (${wheel.megabytes} MB)`);
     const members = wheel.members.map((prefix) => `nvidia/${wheel.folder}/lib/${prefix}`);
     members.push(`${wheel.name.replaceAll('-', '_')}-${wheel.version}.dist-info/licenses/`);
     members.push(`${wheel.name.replaceAll('-', '_')}-${wheel.version}.dist-info/License`);
@@ -128,8 +132,8 @@ export async function obtainCudaLibraries(announce) {
 
 /**
  * Links the libraries where TensorFlow looks for them. The folders are real and only the files are
- * links, because the libraries name each other's folders by way of `..`.
- * @param {string} nvidiaFolder beside the folder of libtensorflow
+ * links, because the libraries refer to each other's folders through `..`.
+ * @param {string} nvidiaFolder next to the folder of libtensorflow
  */
 export function linkCudaLibraries(nvidiaFolder) {
   rmSync(nvidiaFolder, { recursive: true, force: true });
@@ -150,8 +154,9 @@ export function linkCudaLibraries(nvidiaFolder) {
 /**
  * @param {string} nvidiaFolder
  * @param {(path: string) => boolean} [isThere] follows links
- * @returns {{ soname: string, path: string | null }[]} where TensorFlow, and what it opens, find each
- *   library; null: nowhere, and TensorFlow would compute on the CPU
+ * @returns {{ soname: string, path: string | null }[]} where TensorFlow, and the libraries that it
+ *   opens,
+ *   find each library; null if it is missing, in which case TensorFlow would compute on the CPU
  */
 export function resolveCudaLibraries(nvidiaFolder, isThere = existsSync) {
   const first = (/** @type {string} */ soname, /** @type {string[]} */ folders) => {
@@ -164,7 +169,7 @@ export function resolveCudaLibraries(nvidiaFolder, isThere = existsSync) {
   ];
 }
 
-/** @returns {string | null} version of the kernel's NVIDIA driver; null: there is none here */
+/** @returns {string | null} version of the kernel's NVIDIA driver; null if there is none */
 export function findNvidiaDriver() {
   try {
     const text = readFileSync('/proc/driver/nvidia/version', 'utf8');

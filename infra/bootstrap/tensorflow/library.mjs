@@ -1,16 +1,17 @@
-// libtensorflow and its C headers out of TensorFlow's Python wheel, kept in the cache.
+// Extracts libtensorflow and its C headers from TensorFlow's Python wheel, and keeps them in the
+// cache.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheRoot, publishFolder } from '../base/project.mjs';
 import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 
-/** Both compute alike on a CPU; the one for GPUs opens CUDA's libraries when it sees a GPU. */
+/** Both compute the same on a CPU; the one for GPUs opens the CUDA libraries when it sees a GPU. */
 const WHEELS = {
   cpu: { name: 'tensorflow-cpu', megabytes: 274 },
   gpu: { name: 'tensorflow', megabytes: 572 },
 };
 export const TENSORFLOW_VERSION = '2.21.0';
-// The wheel of one fixed Python is taken, so that the Python of this machine does not matter.
+// The wheel is that of one fixed Python version, so the Python of this machine does not matter.
 const WHEEL_PYTHON = '311';
 const WHEEL_PLATFORMS = new Map([
   ['x64', 'manylinux_2_27_x86_64'],
@@ -36,7 +37,7 @@ const WHEEL_MEMBERS = [
 
 /**
  * @param {Variant} variant
- * @returns {TensorFlowLibrary} where it lies, or would lie
+ * @returns {TensorFlowLibrary} its paths, whether or not it is installed
  */
 function libraryPaths(variant) {
   const name = `${WHEELS[variant].name}-${TENSORFLOW_VERSION}-${process.platform}-${process.arch}`;
@@ -57,10 +58,11 @@ export function isTensorFlowLibraryCached(variant) {
 }
 
 /**
- * Gives the library from the cache, filling the cache first where it is empty.
+ * Returns the library from the cache, and fills the cache first if it is empty.
  * @param {Variant} variant
  * @param {import('../base/progress.mjs').Announce} announce
- * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
+ * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string
+ *   }>}
  */
 export async function obtainTensorFlowLibrary(variant, announce) {
   const library = libraryPaths(variant);
@@ -73,7 +75,9 @@ export async function obtainTensorFlowLibrary(variant, announce) {
   }
   const pip = await obtainPip(announce);
   if ('problem' in pip) return { library: null, problem: pip.problem, cure: pip.cure };
-  announce(`taking libtensorflow ${TENSORFLOW_VERSION} out of its Python wheel (${megabytes} MB)`);
+  announce(
+    `extracting libtensorflow ${TENSORFLOW_VERSION} from its Python wheel (${megabytes} MB)`,
+  );
   const target = ['--python-version', WHEEL_PYTHON, '--platform', wheelPlatform];
   const requirement = `${name}==${TENSORFLOW_VERSION}`;
   const cacheFolder = join(library.include, '..', '..');
@@ -86,7 +90,7 @@ export async function obtainTensorFlowLibrary(variant, announce) {
     return { library };
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
-    const cure = 'see that pip reaches its package index and that 2 GiB are free, then try again';
+    const cure = 'check that pip reaches its package index and that 2 GiB are free, then try again';
     return { library: null, problem, cure };
   }
 }

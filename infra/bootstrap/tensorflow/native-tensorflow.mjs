@@ -1,10 +1,11 @@
-// Native TensorFlow under tfjs-node-gpu. Never stops the work: without it a portable backend runs.
+// Native TensorFlow under tfjs-node-gpu. A failure never stops the setup: a portable backend runs
+// instead.
 //
-// libtensorflow comes out of its Python wheel and the addon is built here, so that every machine has
-// the same TensorFlow, with the engine's own operations, and computes the same digests. What is
-// installed is proven by loading it in a process of its own.
-// For GPUs (`qianmo setup --gpu`, and again by itself on a machine with a GPU and that in its cache)
-// it is the wheel with CUDA, beside CUDA's libraries out of theirs.
+// libtensorflow is extracted from its Python wheel and the addon is built on this machine. Every
+// machine therefore has the same TensorFlow with the engine's own operations, and computes the same
+// digests. The installation is verified by loading it in a separate process. For GPUs (`qianmo
+// setup --gpu`, and automatically on a machine with a GPU if the cache has it), the wheel with CUDA
+// is used, together with the CUDA libraries from their wheels.
 import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { lastTellingLine, runCommand } from '../base/commands.mjs';
@@ -30,7 +31,7 @@ const CHECK_SCRIPT = 'infra/bootstrap/tensorflow/check-loading.mjs';
 const stampPath = join(tfjsPackageFolder, '.qianmo-native.json');
 const addonPath = join(tfjsPackageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
 const libraryFolder = join(tfjsPackageFolder, 'deps', 'lib');
-/** Where libtensorflow looks for CUDA's libraries, from `libraryFolder`. */
+/** Where libtensorflow looks for the CUDA libraries, relative to `libraryFolder`. */
 export const nvidiaFolder = join(tfjsPackageFolder, 'deps', 'nvidia');
 
 /** @typedef {import('../base/progress.mjs').Announce} Announce */
@@ -43,7 +44,7 @@ const wantedStamp = () => {
   return [TENSORFLOW_VERSION, process.platform, process.arch, ownSourceDigest(), choice].join(' ');
 };
 
-/** @returns {Stamp | undefined} what is installed, when it is what is wanted */
+/** @returns {Stamp | undefined} the installed state, if it matches the requested one */
 function readStamp() {
   const text = readIfThere(stampPath);
   if (text === undefined) return undefined;
@@ -56,7 +57,7 @@ function readStamp() {
   return stamp.way === 'none' || (isThere && !lacksCuda) ? stamp : undefined;
 }
 
-/** @returns {string[]} names of the libraries that TensorFlow would look for in vain */
+/** @returns {string[]} names of the libraries that TensorFlow would not find */
 function lackingCudaLibraries() {
   return resolveCudaLibraries(nvidiaFolder)
     .filter(({ path }) => path === null)
@@ -68,12 +69,14 @@ export function isGpuTensorFlowInstalled() {
   return readStamp()?.way === 'gpu-wheel';
 }
 
-/** @returns {boolean} whether nothing would be done now, be it installed or known to be impossible */
+/**
+ * @returns {boolean} whether no action is needed, because it is installed or known to be impossible
+ */
 export function isNativeTensorFlowSettled() {
   return readStamp() !== undefined;
 }
 
-/** @returns {string} empty when native TensorFlow is installed, else why not */
+/** @returns {string} empty when native TensorFlow is installed, otherwise the reason why not */
 export function whyNoNativeTensorFlow() {
   const stamp = readStamp();
   if (stamp === undefined) return 'not set up';
@@ -97,8 +100,8 @@ export async function installNativeTensorFlow(announce, options) {
   }
   const note = problems.join('; ') || 'QIANMO_TENSORFLOW=portable';
   const cure = [
-    'NO NATIVE TENSORFLOW: training goes on with a portable backend, ten or more times slower,',
-    'with the same results within float tolerance. After curing the above: qianmo setup',
+    'NO NATIVE TENSORFLOW: training continues on a portable backend, ten or more times slower,',
+    'with the same results within float tolerance. After fixing the above: qianmo setup',
   ];
   return settle({ way: 'none', wanted: wantedStamp(), note, cure });
 }
@@ -114,7 +117,7 @@ function waysOf(choice) {
 }
 
 /**
- * TensorFlow with CUDA, or nothing: what was installed before stays until all is obtained.
+ * TensorFlow with CUDA, or nothing: the previous installation stays until all files are downloaded.
  * @param {Announce} announce
  * @returns {Promise<StepOutcome>}
  */
@@ -124,9 +127,9 @@ export async function installGpuTensorFlow(announce) {
   const check = await installAndCheck('gpu-wheel', announce);
   if ('note' in check) return settle({ way: 'gpu-wheel', wanted: wantedStamp(), ...check });
   throw new BootstrapError(`TensorFlow for GPUs: ${check.problem}`, [
-    `Linux on x86-64, pip with its package index and 9 GB of disk are needed (${CUDA_MEGABYTES + 572} MB of downloads)`,
-    'then try again: qianmo setup --gpu; what was downloaded is kept',
-    'to go on without: qianmo setup',
+    `Linux on x86-64, pip with its package index and 9 GB of disk are required (${CUDA_MEGABYTES + 572} MB of downloads)`,
+    'then try again: qianmo setup --gpu; completed downloads are kept',
+    'to continue without a GPU: qianmo setup',
   ]);
 }
 
@@ -140,7 +143,7 @@ async function installAndCheck(way, announce) {
   if (problem !== '') return { problem };
   const check = await checkByLoading();
   if ('problem' in check) {
-    // What was there before is replaced: the next set-up must not take it for what its stamp says.
+    // The previous installation is replaced, so the next setup must not trust its stamp.
     rmSync(stampPath, { force: true });
     return check;
   }
@@ -148,18 +151,20 @@ async function installAndCheck(way, announce) {
   const note = `TensorFlow ${version} on ${device}`;
   if (way !== 'gpu-wheel') return { note, cure: hintOfGpu() };
   const lacking = lackingCudaLibraries();
-  if (lacking.length > 0) return { problem: `${lacking.join(', ')} are not where it looks` };
+  if (lacking.length > 0)
+    return { problem: `${lacking.join(', ')} are missing from its search path` };
   const driver = findNvidiaDriver();
-  if (driver === null) return { note: `${note}, with CUDA; no NVIDIA driver here`, cure: [] };
+  if (driver === null)
+    return { note: `${note}, with CUDA; no NVIDIA driver on this machine`, cure: [] };
   if (device === 'GPU') return { note: `${note}, driver ${driver}`, cure: [] };
   const cure = [
-    'there is an NVIDIA driver, yet TensorFlow computes on the CPU. It says why:',
+    'there is an NVIDIA driver, but TensorFlow computes on the CPU. To see why:',
     `TF_CPP_MAX_VLOG_LEVEL=1 node ${join(projectRoot, CHECK_SCRIPT)}`,
   ];
   return { note: `${note}, with CUDA, driver ${driver}`, cure };
 }
 
-/** @returns {string[]} how to use a GPU that lies idle */
+/** @returns {string[]} how to use an idle GPU */
 function hintOfGpu() {
   if (findNvidiaDriver() === null) return [];
   const gigabytes = ((CUDA_MEGABYTES + 572) / 1000).toFixed(1);
@@ -186,7 +191,7 @@ function outcomeOf(stamp) {
 /**
  * @param {Way} way
  * @param {Announce} announce
- * @returns {Promise<string>} the problem, empty when it went well
+ * @returns {Promise<string>} the problem, empty on success
  */
 async function installFromWheel(way, announce) {
   const isForGpu = way === 'gpu-wheel';

@@ -1,10 +1,11 @@
-// The npm package tfjs-node-gpu: JavaScript and C++ sources, fetched once into the cache and copied to
-// where the modules of qianmo find it by its name.
+// The npm package tfjs-node-gpu: JavaScript and C++ sources, downloaded once into the cache and
+// copied to where the modules of qianmo find it by name.
 //
-// In package.json it is an optional peer dependency, which names the version and which npm does not
-// install. As a dependency its install script would download a libtensorflow that qianmo does not use,
-// and npm would fail the install of qianmo where that download fails. npm installs the packages that it
-// imports (@tensorflow/tfjs, google-protobuf, progress, @mapbox/node-pre-gyp) as dependencies of qianmo.
+// In package.json it is an optional peer dependency, which names the version but is not installed
+// by npm. As a regular dependency, its install script would download a libtensorflow that qianmo
+// does not use, and a failure of that download would make npm fail to install qianmo. npm installs
+// the packages that it imports (@tensorflow/tfjs, google-protobuf, progress, @mapbox/node-pre-gyp)
+// as dependencies of qianmo.
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,24 +23,24 @@ export const TFJS_PACKAGE = '@tensorflow/tfjs-node-gpu';
 /** @type {{ peerDependencies: Record<string, string> }} */
 const { peerDependencies } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));
 export const TFJS_VERSION = peerDependencies[TFJS_PACKAGE] ?? '';
-// The integrity of this version's tarball; a new version has another.
+// The integrity hash of this version's tarball. It must change with the version.
 const TARBALL_INTEGRITY =
   'sha512-p//NN6DGiN4hInUmIkRffaFVMcdTREUMjPyjW04J7OXvB2zBlQimj61eFKSgRrH3f5TnOfKzb0n56he/B6a4bw==';
 const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
 
 /**
  * In a checkout, all code looks for packages in `node_modules`. In an installed package that folder
- * is npm's, which removes what it does not know; all code that loads TensorFlow lies in `dist`.
+ * belongs to npm, which removes unknown packages; all code that loads TensorFlow is in `dist`.
  */
 const modulesFolder = isCheckout
   ? join(projectRoot, 'node_modules')
   : join(projectRoot, 'dist', 'node_modules');
 
-/** Where the package lies, or would lie. */
+/** The path of the package, whether or not it is installed. */
 export const tfjsPackageFolder = join(modulesFolder, ...TFJS_PACKAGE.split('/'));
 
 /**
- * Puts the package in its place, as it was published. Its addon and libraries are put into it later.
+ * Installs the package as published. Its addon and libraries are added later.
  * @param {import('../base/progress.mjs').Announce} announce
  * @returns {Promise<void>} throws an Error with the problem
  */
@@ -47,10 +48,10 @@ export async function placeTfjsPackage(announce) {
   if (installedVersion() === TFJS_VERSION) return;
   const cached = join(cacheRoot(), `tfjs-node-gpu-${TFJS_VERSION}`);
   if (!existsSync(cached)) {
-    announce(`fetching ${TFJS_PACKAGE} ${TFJS_VERSION} from the npm registry`);
+    announce(`downloading ${TFJS_PACKAGE} ${TFJS_VERSION} from the npm registry`);
     await publishFolder(cached, fetchPackage);
   }
-  // Another version, or the stamp of a set-up that failed.
+  // Another version, or the stamp of a failed setup.
   rmSync(tfjsPackageFolder, { recursive: true, force: true });
   await publishFolder(tfjsPackageFolder, async (folder) => {
     cpSync(cached, folder, { recursive: true });
@@ -64,7 +65,7 @@ function installedVersion() {
 }
 
 /**
- * @param {string} folder takes the unpacked package
+ * @param {string} folder receives the unpacked package
  * @returns {Promise<void>}
  */
 async function fetchPackage(folder) {
@@ -74,11 +75,11 @@ async function fetchPackage(folder) {
     const packed = await runCommand('npm', pack, { cwd: download, timeoutMs: DOWNLOAD_TIMEOUT_MS });
     if (!packed.ok) throw new Error(`${TFJS_PACKAGE}: ${packed.problem}`);
     const file = readdirSync(download).find((name) => name.endsWith('.tgz'));
-    if (file === undefined) throw new Error(`${TFJS_PACKAGE}: npm pack left no file`);
+    if (file === undefined) throw new Error(`${TFJS_PACKAGE}: npm pack wrote no file`);
     const tarball = join(download, file);
     const found = `sha512-${createHash('sha512').update(readFileSync(tarball)).digest('base64')}`;
     if (found !== TARBALL_INTEGRITY) {
-      throw new Error(`${TFJS_PACKAGE}: the registry's file is another: ${found}`);
+      throw new Error(`${TFJS_PACKAGE}: the registry's file has another hash: ${found}`);
     }
     const unpack = ['-xzf', tarball, '-C', folder, '--strip-components=1', '--no-same-owner'];
     const unpacked = await runCommand('tar', unpack);

@@ -1,6 +1,6 @@
 /**
- * One captured training step: the loss of a small network, its gradients and the updated weights run
- * as a single native graph.
+ * One captured training step: the loss of a small network, its gradients and the updated weights
+ * run as a single native graph.
  *
  *   node infra/examples/engine/training-step.mjs
  */
@@ -14,7 +14,7 @@ const STEPS = 200;
 
 const { tf, description } = await loadEngine('auto', ({ cure }) => console.error(cure));
 
-/** A pure function of its inputs: tensors in, tensors out, nothing assigned on the way. */
+/** A pure function of its inputs: tensors in, tensors out, and no assignments in between. */
 function trainingStep({ weights, x, y }) {
   const loss = (hidden, output) => {
     const logits = tf.matMul(tf.relu(tf.matMul(x, hidden)), output);
@@ -31,7 +31,7 @@ const start = [
   tf.randomNormal([64, 1], 0, 0.125, 'float32', 2),
 ];
 
-/** @returns the loss of the last step and the time of a step, the first ones not counted. */
+/** @returns the loss of the last step and the time per step, excluding the first ones. */
 function trained(step) {
   let weights = start;
   let loss = 0;
@@ -55,6 +55,6 @@ const graph = trained((input) => captured.run(input));
 
 console.log(`computes with ${description}`);
 console.log(`${captured.statistics.nodeCount} nodes in one graph`);
-console.log(`eager:    loss ${eager.loss.toFixed(5)}, ${eager.ms.toFixed(3)} ms a step`);
-console.log(`captured: loss ${graph.loss.toFixed(5)}, ${graph.ms.toFixed(3)} ms a step`);
+console.log(`eager:    loss ${eager.loss.toFixed(5)}, ${eager.ms.toFixed(3)} ms per step`);
+console.log(`captured: loss ${graph.loss.toFixed(5)}, ${graph.ms.toFixed(3)} ms per step`);
 captured.dispose();

@@ -1,12 +1,12 @@
-// qianmo as a library: writes a small synthetic log, and prepares, trains and evaluates a run on it.
-// Everything lies below the folder `library-example` of the current folder.
+// qianmo as a library: writes a small synthetic log, and prepares, trains and evaluates a run on
+// it. All files are written below the folder `library-example` of the current folder.
 //
 //   node infra/examples/library/train-and-evaluate.mjs
 import { evaluate, prepare, QianmoError, synthesize, train } from 'qianmo';
 
 const FOLDER = 'library-example';
 
-// The same fields as in a YAML file; what is left out has its default.
+// The same fields as in a YAML file; omitted fields have their defaults.
 const config = {
   run: 'library-example',
   seed: 7,
@@ -30,7 +30,7 @@ const config = {
   output: FOLDER,
 };
 
-// The first Ctrl-C stops the work in good order; nothing is left running.
+// The first Ctrl-C stops the work cleanly and leaves nothing running.
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
 const { signal } = stop;
@@ -40,7 +40,7 @@ try {
   const { manifest } = await prepare({ config }, { signal });
   console.log(`${manifest.taskCount} adgroups, ${manifest.rowCount} rows`);
 
-  // A call is the promise of its result, with its events as an async iterable.
+  // A call returns a promise of its result; its `events` are an async iterable.
   const training = train({ config, inProcess: true, fresh: true }, { signal });
   for await (const event of training.events) {
     if (event.kind === 'outer-step' && event.outerStep % 10 === 0)

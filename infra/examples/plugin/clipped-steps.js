@@ -1,6 +1,6 @@
 /**
- * A method of one's own, in a file of one's own: MAML whose inner steps are clipped. The step of a
- * task on a block is at most `stepNormMax` long, so a task with few, odd rows cannot run away.
+ * A custom method in its own file: MAML whose inner steps are clipped. The step of a task on a
+ * block is at most `stepNormMax` long, so that a task with few, unusual rows cannot diverge.
  *
  *   d     = innerRate * grad L(phi_i ; S_i)
  *   phi_i <- phi_i - d * min(1, stepNormMax / |d|)      block by block
@@ -22,7 +22,11 @@ export default defineMethod({
     kind: z.literal('clipped-steps'),
     ...innerLoopSettings,
     ...orderSettings,
-    stepNormMax: z.number().positive().default(1).describe('Longest step of a task on a block.'),
+    stepNormMax: z
+      .number()
+      .positive()
+      .default(1)
+      .describe("Maximum length of a task's step on a block."),
   }),
   planOf: (settings) => ({
     ...adaptationBy(settings, {
@@ -41,7 +45,7 @@ export default defineMethod({
   }),
 });
 
-/** @param steps `[taskCount, ...shape]`; each task's step is clipped by itself. */
+/** @param steps `[taskCount, ...shape]`; each task's step is clipped separately. */
 function clipped(tf, steps, normMax) {
   const axes = steps.shape.slice(1).map((_, axis) => axis + 1);
   const norms = tf.sqrt(tf.add(tf.sum(tf.square(steps), axes, true), 1e-12));

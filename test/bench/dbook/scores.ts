@@ -76,7 +76,7 @@ export function meanDifference(
   const byUser = new Map<string, number[]>();
   for (const [at, { user, [metric]: error }] of first.entries()) {
     const other = second[at];
-    if (other?.user !== user) throw new Error(`task ${at} is not of one user in both`);
+    if (other?.user !== user) throw new Error(`the rows of task ${at} belong to different users`);
     byUser.set(user, [...(byUser.get(user) ?? []), error - other[metric]]);
   }
   const differences = [...byUser.values()].map(meanOf);

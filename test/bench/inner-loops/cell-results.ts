@@ -153,6 +153,6 @@ export function versionsOf(cells: readonly CellResult[]): Record<string, string>
 }
 
 export function geometricMean(values: readonly number[]): number {
-  if (values.length === 0) throw new Error('the mean of nothing');
+  if (values.length === 0) throw new Error('the mean of an empty list');
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }

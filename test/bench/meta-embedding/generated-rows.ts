@@ -22,7 +22,7 @@ export function withGeneratedRows(
   const values = new Float32Array(table.values);
   for (const filmId of filmIds) {
     const attributes = films.get(filmId);
-    if (attributes === undefined) throw new Error(`nothing is known of film ${filmId}`);
+    if (attributes === undefined) throw new Error(`film ${filmId} is unknown`);
     values.set(generatedRow(base, generatorWeight, attributes), filmId * table.width);
   }
   return { ...base, tables: new Map(base.tables).set('film', { ...table, values }) };

@@ -78,9 +78,9 @@ export function readMovielens(): Movielens {
   if (folder === null)
     throw new QianmoError({
       kind: 'environment',
-      what: 'MovieLens 1M is not there, and its terms forbid shipping it',
+      what: 'MovieLens 1M is missing, and its terms forbid redistribution',
       where: FOLDER,
-      cure: 'put the data beside the repository, in ../shared/data/movielens-1m',
+      cure: 'put the data next to the repository, in ../shared/data/movielens-1m',
     });
   return {
     ratings: ratingsOf(unpacked(join(folder, 'ratings_rebuilt.csv.xz'))),

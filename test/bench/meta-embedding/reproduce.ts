@@ -121,7 +121,7 @@ function namedIn<Known>(
       where,
       expected: known.map(nameOf).join(', '),
       found: name,
-      cure: 'name one of them, or several with commas between them',
+      cure: 'name one of them, or several separated by commas',
     });
   });
 }

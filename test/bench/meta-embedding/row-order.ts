@@ -50,7 +50,7 @@ export function recoveredOrder(
     for (const { rowIndex, filmId } of knownByUser.get(userId) ?? []) {
       const row = rowOfFilm.get(filmId);
       if (row === undefined || rowIndex < start || rowIndex >= end)
-        throw new Error(`row ${rowIndex} of film ${filmId} is not one of user ${userId}`);
+        throw new Error(`row ${rowIndex} of film ${filmId} does not belong to user ${userId}`);
       order[rowIndex] = row;
       placed.add(row);
     }

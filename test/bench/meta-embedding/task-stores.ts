@@ -213,6 +213,6 @@ function found<Value>(
   what: string,
 ): Value {
   const value = values.get(id ?? -1);
-  if (value === undefined) throw new Error(`nothing is known of ${what} ${String(id)}`);
+  if (value === undefined) throw new Error(`${what} ${String(id)} is unknown`);
   return value;
 }

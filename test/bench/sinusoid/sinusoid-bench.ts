@@ -55,7 +55,7 @@ for (const run of runs) {
 
 const missing = runs.filter((run) => !isKept(folder, run));
 if (missing.length > 0) {
-  process.stderr.write(`${missing.length} of ${runs.length} arms to go: give the command again\n`);
+  process.stderr.write(`${missing.length} of ${runs.length} arms remain: run the command again\n`);
   process.exitCode = EXIT_CODE_UNFINISHED;
 } else record();
 

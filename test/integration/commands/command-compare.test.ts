@@ -64,12 +64,12 @@ describe('qianmo compare', () => {
 describe('qianmo compare refuses', () => {
   it.each<[string, readonly string[], Parameters<CommandRoom['refused']>[1]]>([
     [
-      'a run that is not there',
+      'a run that does not exist',
       ['first', 'nowhere'],
       { exitCode: 2, what: /^there is no run$/, where: /nowhere$/, cure: /output folder/ },
     ],
     [
-      'a config that is not there',
+      'a config that does not exist',
       ['first', 'nowhere.yaml'],
       {
         exitCode: 2,
@@ -89,7 +89,7 @@ describe('qianmo compare refuses', () => {
       },
     ],
     [
-      'an arm that is not there',
+      'an arm that does not exist',
       ['first', 'second:finetuned'],
       { exitCode: 2, what: /no.* arm|not evaluated with an arm/, expected: /constant/, cure: /./ },
     ],

@@ -176,14 +176,14 @@ const cases: Readonly<Record<string, Case>> = {
     where: /^data\.splitFile: none\.csv$/,
     cure: /check the path/,
   },
-  'a store where a file lies': {
+  'a store at the path of a file': {
     data: { store: 'log.csv' },
     exitCode: 3,
     what: /not a folder/,
     where: /log\.csv$/,
     cure: /check the path/,
   },
-  'a store where something else lies': {
+  'a store at the path of other content': {
     data: { store: '.' },
     exitCode: 2,
     what: /holds something else/,

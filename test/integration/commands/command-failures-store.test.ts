@@ -81,7 +81,7 @@ describe('a task store', () => {
       },
     ],
     [
-      'whose catalog is gone',
+      'whose catalog is missing',
       (store) => rm(join(store, 'tasks.arrow')),
       { what: /is missing$/, where: /tasks\.arrow$/, expected: /\d+ bytes/, cure: RESTORE },
     ],

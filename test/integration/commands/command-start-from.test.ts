@@ -87,7 +87,7 @@ describe('a run that starts from another', () => {
 describe('it refuses', () => {
   it.each<[string, string, object, Omit<ExpectedFailure, 'exitCode'>]>([
     [
-      'a run that is not there',
+      'a run that does not exist',
       'nowhere',
       {},
       {

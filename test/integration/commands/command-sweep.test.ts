@@ -161,8 +161,13 @@ describe('a trial of qianmo sweep', () => {
 describe('qianmo sweep refuses', () => {
   it.each<[string, Record<string, unknown>, RegExp, RegExp]>([
     ['an empty grid', { grid: {} }, /nothing to choose from/, /grid/],
-    ['a path that is not there', { grid: { 'method.x': [1, 2] } }, /fields that are wrong/, /t01/],
-    ['a base that is not there', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
+    [
+      'a path that does not exist',
+      { grid: { 'method.x': [1, 2] } },
+      /fields that are wrong/,
+      /t01/,
+    ],
+    ['a base that does not exist', { base: 'nowhere.yaml' }, /cannot be read/, /nowhere\.yaml/],
     [
       'another sweep in its output',
       { output: 'sweep', grid: { seed: [1, 2] } },

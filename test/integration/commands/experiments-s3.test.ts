@@ -164,7 +164,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
       { exitCode: 2, what: /^there is no run$/, where: /^s3:\/\/experiments\/nothing/, cure: /./ },
     ],
     [
-      'a bucket that is not there',
+      'a bucket that does not exist',
       [BEST, 's3://no-such-bucket/run'],
       { exitCode: 3, what: /./, where: /no-such-bucket/, cure: /bucket/ },
     ],

@@ -23,7 +23,7 @@ beforeAll(async () => {
 
 function rowSums(context: { readonly skip: (note: string) => void }): RowSums {
   if (nativeBackendOf(engine.tf)?.binding.TF_Version === OWN_VERSION)
-    context.skip('the ready-made addon has no sum of rows');
+    context.skip('the prebuilt addon has no sum of rows');
   if (found === null) throw new Error('the addon built here has no sum of rows');
   return found;
 }

@@ -100,7 +100,7 @@ describe('trials', () => {
       /evaluation/,
     ],
     [
-      'a field that is not there',
+      'a field that does not exist',
       { 'method.inerRate': [0.1, 0.2] },
       {},
       /fields that are wrong/,

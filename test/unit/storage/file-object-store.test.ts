@@ -131,7 +131,7 @@ describe('leftovers of killed processes', () => {
   const deadPid = 2 ** 22 + 1;
 
   it.each([
-    ['a process that is gone', { token: 't', host: hostname(), pid: deadPid }],
+    ['a process that has ended', { token: 't', host: hostname(), pid: deadPid }],
     ['a process that had our pid', { token: 't', host: hostname(), pid: process.pid }],
   ])('a lock of %s is broken', async (_, owner) => {
     await abandonLock(owner);

@@ -56,12 +56,12 @@ function peersPython(cacheFolder: string, say: (text: string) => void): string {
   // Written last, so an interrupted installation has none.
   const finished = join(folder, 'complete');
   if (existsSync(finished)) return python;
-  say(`installing the peers of ${requirements} into ${folder} (PyTorch is some 2 GB)`);
+  say(`installing the peers of ${requirements} into ${folder} (PyTorch takes about 2 GB)`);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(cacheFolder, { recursive: true });
-  run('python3', ['-m', 'venv', folder], 'python3 -m venv makes no environment');
+  run('python3', ['-m', 'venv', folder], 'python3 -m venv cannot create an environment');
   const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
-  run(python, [...install, '-r', requirements], 'pip does not install the peers');
+  run(python, [...install, '-r', requirements], 'pip cannot install the peers');
   writeFileSync(finished, readFileSync(requirements));
   return python;
 }
@@ -77,10 +77,10 @@ function run(command: string, args: readonly string[], what: string): void {
       kind: 'environment',
       what,
       found: cause instanceof Error ? cause.message : String(cause),
-      expected: 'Python 3.11 or newer with venv and pip, and a package index within reach',
+      expected: 'Python 3.11 or newer with venv and pip, and a reachable package index',
       cure:
-        'on Debian and Ubuntu: apt-get install python3 python3-venv python3-pip; or give an ' +
-        'environment that has the peers: npm run bench:peers -- --python PATH',
+        'on Debian and Ubuntu: apt-get install python3 python3-venv python3-pip; or pass an ' +
+        'environment with the peers: npm run bench:peers -- --python PATH',
       cause,
     });
   }

@@ -91,12 +91,12 @@ export async function startSide(launch: Launch): Promise<SideProcess> {
     ready,
     check: async (folder, timeoutMs) => {
       const reply = await ask({ kind: 'check', folder }, timeoutMs);
-      if (reply.kind !== 'checked') throw new Error(`a check was answered by ${reply.kind}`);
+      if (reply.kind !== 'checked') throw new Error(`unexpected reply to a check: ${reply.kind}`);
       return reply;
     },
     run: async (durationMs) => {
       const reply = await ask({ kind: 'run', durationMs }, durationMs + RUN_TIMEOUT_BEYOND_MS);
-      if (reply.kind !== 'timed') throw new Error(`a run was answered by ${reply.kind}`);
+      if (reply.kind !== 'timed') throw new Error(`unexpected reply to a run: ${reply.kind}`);
       return reply;
     },
     end: async () => {
