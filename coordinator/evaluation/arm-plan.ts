@@ -7,7 +7,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
 import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
-import type { AdaptableModel } from './predict-logits.js';
+import type { AdaptableModel } from './task-jobs.js';
 
 export interface ArmPlan {
   /** In the order in which they are shown. */

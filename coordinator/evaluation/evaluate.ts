@@ -23,7 +23,7 @@ import {
   type FlatRows,
   type SplitRows,
 } from '../scoring/held-out-rows.js';
-import type { PredictionContext } from './predict-logits.js';
+import type { TaskJobContext } from './task-jobs.js';
 import { writePredictions } from './predictions.js';
 import { encodeTestLogits } from '../scoring/test-logits.js';
 import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
@@ -233,7 +233,7 @@ function predictionPasses(
   options: EvaluateOptions,
   digests: ParameterDigests,
   backends: Set<string>,
-): (stage: string, taskTotal: number) => PredictionContext {
+): (stage: string, taskTotal: number) => TaskJobContext {
   let waveCount = 0;
   const { config, store, storeAddress, spec, dispatcher, signal, sink } = options;
   const context = {

@@ -18,7 +18,7 @@ import { dividedStore } from './divided-store.js';
 import type { ProtocolResult, Slice } from '../scoring/evaluation-report.js';
 import { readSplitRows } from '../scoring/held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from '../scoring/joined-rows.js';
-import type { PredictionContext } from './predict-logits.js';
+import type { TaskJobContext } from './task-jobs.js';
 import type { Period } from './replay-periods.js';
 import { chooseOnValidation, predictArms, type ArmKnowledge } from './run-arms.js';
 import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
@@ -36,7 +36,7 @@ interface ProtocolSetting {
   /** As `periodsToReplay` found them. */
   readonly periods: readonly Period[];
   /** Returns a context whose progress counts this many task passes. */
-  readonly passesOver: (stage: string, taskTotal: number) => PredictionContext;
+  readonly passesOver: (stage: string, taskTotal: number) => TaskJobContext;
 }
 
 export async function runProtocols(setting: ProtocolSetting): Promise<ProtocolResult[]> {

@@ -3,7 +3,8 @@
 import { at, spanAt } from '../../shared/base/arrays.js';
 import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
-import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
+import { predictLogits } from './predict-logits.js';
+import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 import type { SplitRows } from '../scoring/held-out-rows.js';
 import type { ShiftPrior } from './fitted-shift.js';
 import { chooseBlocks, chosenLogits } from './block-choice.js';
@@ -28,7 +29,7 @@ export interface ArmChoices {
 }
 
 export async function chooseOnValidation(
-  context: PredictionContext,
+  context: TaskJobContext,
   plan: ArmPlan,
   validation: SplitRows,
 ): Promise<ArmChoices> {
@@ -62,7 +63,7 @@ function supportRowCountsOf({ support }: SplitRows): number[] {
 }
 
 async function selectCells(
-  context: PredictionContext,
+  context: TaskJobContext,
   plan: ArmPlan,
   validation: SplitRows,
 ): Promise<Map<ArmName, Selection>> {
@@ -99,7 +100,7 @@ export interface ArmKnowledge {
 
 /** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
 export async function predictArms(
-  context: PredictionContext,
+  context: TaskJobContext,
   plan: ArmPlan,
   { choices, trainClickRate }: ArmKnowledge,
   test: SplitRows,
@@ -153,7 +154,7 @@ export async function predictArms(
 }
 
 async function predictShift(
-  context: PredictionContext,
+  context: TaskJobContext,
   global: AdaptableModel,
   { query, prior }: { readonly query: Float32Array; readonly prior: ShiftPrior },
   test: SplitRows,

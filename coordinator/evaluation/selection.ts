@@ -15,7 +15,8 @@ import {
 } from '../scoring/held-out-rows.js';
 import { mapShift, type ShiftPrior } from './fitted-shift.js';
 import { isOfValues, lossSum, sumOf } from '../scoring/metrics.js';
-import { predictLogits, type AdaptableModel, type PredictionContext } from './predict-logits.js';
+import { predictLogits } from './predict-logits.js';
+import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 import type { Cell, Selection } from '../scoring/evaluation-report.js';
 import type { ArmName } from '../../shared/config/arms.js';
 
@@ -74,7 +75,7 @@ export interface TunedArm {
 
 /** Chooses the inner steps of an arm, with one pass over the validation tasks for the whole grid. */
 export async function selectInnerSteps(
-  context: PredictionContext,
+  context: TaskJobContext,
   { arm, model, grid }: TunedArm,
   validation: SplitRows,
 ): Promise<Selection> {
@@ -100,7 +101,7 @@ interface UnadaptedLogits {
 
 /** The logits of the model without adaptation, for query rows and for support rows. */
 export async function unadaptedLogits(
-  context: PredictionContext,
+  context: TaskJobContext,
   model: AdaptableModel,
   taskIndices: readonly number[],
 ): Promise<UnadaptedLogits> {

@@ -63,13 +63,21 @@ function misfitsOf(model: ModelConfig): OptionMisfit[] {
 }
 
 function optionMisfits(model: ModelConfig): OptionMisfit[] {
-  const { kind, options, hasFactors, hasHiddenLayers } = MODELS.get(model.kind);
+  const definition = MODELS.get(model.kind);
+  const { kind, options, hasFactors, hasHiddenLayers } = definition;
   const misfits: OptionMisfit[] = Object.entries(model)
     .filter(([option, value]) => value !== undefined && isOwnOption(option) && !(option in options))
     .map(([option]) => ({
       path: [option],
       message: `${kind} has no such option; it is one of ${kindsWith(option).join(', ')}`,
     }));
+  if (model.generated !== undefined && definition.weighsPairs?.(model) === true)
+    misfits.push({
+      path: ['generated'],
+      message:
+        `${kind} has weights for pairs of fields, and a generated embedding changes their order: ` +
+        `${'interactions' in options ? 'set interactions: by-field, or ' : ''}take another model`,
+    });
   if (!hasHiddenLayers && model.hiddenWidths.length > 0)
     misfits.push({
       path: ['hiddenWidths'],

@@ -1,10 +1,11 @@
 /**
  * The contract between coordinator and workers: what a job says and what a result says.
  *
- * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks; a *gradient* job returns
- * the chunk's task gradients, summed in task order; a *predict* job returns query-set logits after
- * given numbers of inner steps. Tensors travel as blobs (`storage/blob-store.ts`); this file holds
- * only the small records, each parsed strictly where it arrives.
+ * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks. A *gradient* job returns the
+ * chunk's task gradients, summed in task order. A *predict* job returns logits after given numbers of
+ * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
+ * theirs later. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
+ * records, each parsed strictly where it arrives.
  *
  * Input blobs of a job, all in safetensors layout (decision 0018):
  *   dense     dense variables by name: those that outer steps change
@@ -16,6 +17,7 @@
  *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
+ * Output blob of an adapt job: `adapted-tasks.ts`.
  */
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
@@ -23,12 +25,12 @@ import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema } from '../tasks/row-division.js';
+import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -62,11 +64,25 @@ export const AdaptationSchema = z.strictObject({
 
 export const PredictWorkSchema = z.strictObject({
   kind: z.literal('predict'),
-  /** How tasks adapt; of a method without inner loop, by plain gradient descent. */
+  /** How tasks adapt; with `global`, by plain gradient descent. */
   method: MethodConfigSchema,
   adaptations: z.array(AdaptationSchema).min(1).max(256),
   /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
   rows: z.enum(['query', 'support']),
+  /** Absent: support and query rows are those of the store. */
+  division: RowDivisionSchema.optional(),
+});
+
+/**
+ * Adapts tasks as a predict job with the same tasks and division adapts them, so that the bits are the
+ * same: both cut their tasks into the same micro-batches (decision 0026).
+ */
+export const AdaptWorkSchema = z.strictObject({
+  kind: z.literal('adapt'),
+  method: MethodConfigSchema,
+  adaptation: AdaptationSchema,
+  /** The rows that tasks adapt on: the support rows, or all rows that the division leaves. */
+  rows: z.enum(['support', 'all']),
   /** Absent: support and query rows are those of the store. */
   division: RowDivisionSchema.optional(),
 });
@@ -99,7 +115,7 @@ export const JobSchema = z.strictObject({
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
   frozen: BlobRefSchema.optional(),
-  work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema]),
+  work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
   /** Counted from the start of the computation. */
   timeoutMs: z.int().positive(),
   /** The lifetime of the job's blobs after their last use, including its output. */
@@ -118,7 +134,7 @@ export const JobResultSchema = z.strictObject({
   outerStep: index,
   jobIndex: index,
   output: BlobRefSchema,
-  /** Sum over the chunk of taskWeight * query loss; for a predict job 0. */
+  /** Sum over the chunk of taskWeight * query loss; 0 but for a gradient job. */
   weightedQueryLoss: LossSchema,
   /** The same of the support loss before adaptation. */
   weightedSupportLoss: LossSchema,
@@ -136,8 +152,14 @@ export type JobResult = z.infer<typeof JobResultSchema>;
 export type StoreReference = Job['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
+export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
 export type JobWork = Job['work'];
+
+/** How a job divides the rows of its tasks; undefined where as the store does. */
+export function divisionOf(work: JobWork): RowDivision | undefined {
+  return work.kind === 'gradient' ? undefined : work.division;
+}
 
 /**
  * Derived from the job, so that a job enqueued twice is one job. BullMQ refuses ids with a colon.

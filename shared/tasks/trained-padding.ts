@@ -8,29 +8,34 @@
 import type { StoreManifest } from './store-manifest.js';
 import type { TaskRows, TaskStore } from './task-store.js';
 
+export interface PaddingSetting {
+  readonly padding?: 'masked' | 'trained' | undefined;
+}
+
 /** The store as the model reads it. */
-export function storeForModel(
-  { padding }: { readonly padding?: 'masked' | 'trained' | undefined },
-  store: TaskStore,
-): TaskStore {
-  if (padding !== 'trained') return store;
+export function storeForModel(model: PaddingSetting, store: TaskStore): TaskStore {
+  if (model.padding !== 'trained') return store;
+  const bags = store.manifest.features.filter(({ kind }) => kind === 'bag');
+  const paddingId = (bag: number): number => paddingIdOf(bags[bag]);
+  const padded = (task: TaskRows): TaskRows => ({
+    ...task,
+    bagIds: withTrainedPadding(model, task.bagIds, paddingId),
+  });
   return {
     ...store,
-    readTasks: async (taskIndices) =>
-      (await store.readTasks(taskIndices)).map((task) => padded(task, store.manifest)),
+    readTasks: async (taskIndices) => (await store.readTasks(taskIndices)).map(padded),
     close: () => store.close(),
   };
 }
 
-function padded(task: TaskRows, { features }: StoreManifest): TaskRows {
-  const bags = features.filter(({ kind }) => kind === 'bag');
-  return {
-    ...task,
-    bagIds: task.bagIds.map((ids, bag) => {
-      const paddingId = paddingIdOf(bags[bag]);
-      return ids.map((id) => (id < 0 ? paddingId : id));
-    }),
-  };
+/** Bags as a model reads them. */
+export function withTrainedPadding(
+  { padding }: PaddingSetting,
+  bagIds: readonly Int32Array[],
+  paddingId: (bag: number) => number,
+): readonly Int32Array[] {
+  if (padding !== 'trained') return bagIds;
+  return bagIds.map((ids, bag) => ids.map((id) => (id < 0 ? paddingId(bag) : id)));
 }
 
 /** The id after those of the dictionary or the hash. */

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { elementCountOf } from './named-tensors.js';
 
-type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
+export type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
 
 export interface CodedTensor {
   readonly shape: readonly number[];

@@ -78,7 +78,7 @@ async function computed(executor: JobExecutor, order: JobOrder): Promise<Deliver
   const { output, ...measured } = await executor.execute({ job, dense, rowPack, frozen });
   const { runId, outerStep, jobIndex } = job;
   const result = {
-    protocolVersion: 4 as const,
+    protocolVersion: job.protocolVersion,
     runId,
     outerStep,
     jobIndex,

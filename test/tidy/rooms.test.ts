@@ -72,6 +72,8 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/compute/batches',
     'worker/compute/models',
     'worker/compute/meta-gradients',
+    'worker/compute/scoring',
+    'worker/compute/adaptation',
     'worker/process',
     'worker/compute/job',
     'worker/compute',

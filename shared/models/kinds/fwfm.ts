@@ -17,6 +17,7 @@ export const fwfm = defineModel({
   linear: 'by-default',
   hasFactors: true,
   hasHiddenLayers: false,
+  weighsPairs: () => true,
   factorisedFieldsMin: () => 2,
   blocks: () => ['output'],
   variables: (_, { factorisedPlaces: { length } }) => [outputLayer((length * (length - 1)) / 2)],

@@ -51,6 +51,11 @@ export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
   /** The least number of factorised fields; 0 if absent. */
   factorisedFieldsMin?(options: OptionsOf<Own>): number;
   misfitsOf?(options: OptionsOf<Own>): readonly OptionMisfit[];
+  /**
+   * Whether weights belong to pairs of fields (never if absent). A generated embedding would put the
+   * pairs in another order, which such weights do not survive.
+   */
+  weighsPairs?(options: OptionsOf<Own>): boolean;
   /** Personal blocks beside `bias`, `numbers` and `adgroupEmbedding`. */
   blocks(options: OptionsOf<Own>): readonly string[];
   /** In an order that never changes: checkpoints hold variables in the order of the spec. */

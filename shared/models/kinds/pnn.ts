@@ -48,6 +48,7 @@ function productNetwork<Own extends z.ZodRawShape>(
     linear: 'on-demand',
     hasFactors: true,
     hasHiddenLayers: true,
+    weighsPairs: (own) => inner && own.interactions !== 'by-field',
     factorisedFieldsMin: (own) => (inner && own.interactions !== 'by-field' ? 2 : 0),
     blocks: towerBlocks,
     variables: (own, fields) =>

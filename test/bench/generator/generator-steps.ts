@@ -27,7 +27,8 @@ import {
   FrozenTensorCache,
   type FrozenTensors,
 } from '../../../worker/compute/job/frozen-tensors.js';
-import { batchesOf, deviceJobOf } from '../../../worker/compute/job/job-batches.js';
+import { deviceJobOf } from '../../../worker/compute/job/device-job.js';
+import { batchesOf } from '../../../worker/compute/models/device-tasks.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/rows-read.js';
 import { microBatchesOf } from '../../../worker/compute/batches/micro-batches.js';
 import {
@@ -129,7 +130,7 @@ function inputOf(
   );
   return {
     ...{ dense: job.dense, ...job.pack },
-    ...batchesOf(job, microBatch, rolesOf(methodPlanOf(GENERATOR_METHOD))),
+    ...batchesOf(job, microBatch, { roles: rolesOf(methodPlanOf(GENERATOR_METHOD)) }),
     weights: { warm: weights, cold: weights },
   };
 }

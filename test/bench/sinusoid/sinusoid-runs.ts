@@ -3,11 +3,8 @@
  * predict jobs. All computations are those of the project.
  */
 
-import {
-  predictLogits,
-  type AdaptableModel,
-  type PredictionContext,
-} from '../../../coordinator/evaluation/predict-logits.js';
+import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import type { AdaptableModel, TaskJobContext } from '../../../coordinator/evaluation/task-jobs.js';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -33,7 +30,7 @@ const HELD_OUT_TASK_COUNT = 600;
 
 /** The inputs shared by training and testing of an arm. */
 type Common = Pick<
-  PredictionContext,
+  TaskJobContext,
   'config' | 'store' | 'storeAddress' | 'spec' | 'dispatcher' | 'signal'
 >;
 
@@ -115,7 +112,7 @@ async function trainedParameters(common: Common): Promise<MetaParameters | numbe
   }
 }
 
-function predictionContextOf(common: Common): PredictionContext {
+function predictionContextOf(common: Common): TaskJobContext {
   let wave = 0;
   return {
     ...common,
@@ -127,7 +124,7 @@ function predictionContextOf(common: Common): PredictionContext {
 }
 
 /** For each number of steps, with the best rate for it on the validation tasks. */
-async function tunedErrors(context: PredictionContext, model: AdaptableModel): Promise<number[][]> {
+async function tunedErrors(context: TaskJobContext, model: AdaptableModel): Promise<number[][]> {
   const means: number[][] = [];
   for (const rate of TUNED_RATES)
     means.push((await errorsOf(context, model, 'validation', rate)).map(meanOf));
@@ -142,7 +139,7 @@ async function tunedErrors(context: PredictionContext, model: AdaptableModel): P
 
 /** Mean squared error of each task's query rows, by number of inner steps. */
 async function errorsOf(
-  context: PredictionContext,
+  context: TaskJobContext,
   model: AdaptableModel,
   split: TaskSplit,
   rate: number,

@@ -19,6 +19,7 @@ import {
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { warningsOf } from '../../fixtures/told.js';
+import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
@@ -337,7 +338,11 @@ describe('refusals of the queue', () => {
     const one = await room.steeredWorker('one');
     const connection = new Redis(room.redis.url, { maxRetriesPerRequest: null });
     const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
-    await queue.add('gradient', { protocolVersion: 4, runId: 7 }, { jobId: 'bad', attempts: 5 });
+    await queue.add(
+      'gradient',
+      { protocolVersion: PROTOCOL_VERSION, runId: 7 },
+      { jobId: 'bad', attempts: 5 },
+    );
     const { dispatcher: sut } = await room.dispatcher();
     expect(await collected(sut.run(ordersForTest(2), admitAll, neverAborted))).toHaveLength(2);
     const bad = await queue.getJob('bad');

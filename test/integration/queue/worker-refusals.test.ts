@@ -14,6 +14,7 @@ import {
 import { remoteControl } from '../../fixtures/queue/remote-control.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { isWarning } from '../../fixtures/told.js';
+import type { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 
 const neverAborted = new AbortController().signal;
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
@@ -93,7 +94,7 @@ describe('a worker that cannot do the jobs', () => {
     const orders = ordersForTest(1).map((order) => ({
       ...order,
       // A job of an earlier version.
-      job: { ...order.job, protocolVersion: 2 as unknown as 4 },
+      job: { ...order.job, protocolVersion: 2 as unknown as typeof PROTOCOL_VERSION },
     }));
     await expect(
       collected(made.dispatcher.run(orders, admitAll, neverAborted)),
@@ -102,7 +103,7 @@ describe('a worker that cannot do the jobs', () => {
       report: {
         what: 'every connected worker refuses the jobs of this run',
         found: expect.stringMatching(
-          /^worker one: this worker speaks protocol 4, the job protocol 2/,
+          /^worker one: this worker speaks protocol \d+, the job protocol 2/,
         ) as string,
       },
     });

@@ -174,6 +174,12 @@ const models: [string, string, string[], Record<string, unknown>][] = [
   ['a category between others', 'category1', ['category2', 'bag0'], small],
   ['an MLP', 'category0', ['bag0'], { ...small, kind: 'mlp' }],
   [
+    'inner products by field, and outer ones',
+    'category1',
+    ['category2'],
+    { ...small, kind: 'pnn', interactions: 'by-field' },
+  ],
+  [
     'a DeepFM without linear weights, its interactions by field',
     'category1',
     ['category2'],

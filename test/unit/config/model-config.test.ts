@@ -30,6 +30,14 @@ function misfitsIn(model: Record<string, unknown>): string[] {
 describe('options that do not go together', () => {
   it.each<[Record<string, unknown>, string]>([
     [{ kind: 'logistic' }, 'hiddenWidths: logistic has no hidden layers: set hiddenWidths: []'],
+    [
+      { kind: 'ipnn', generated: 'site', personal: [] },
+      'generated: ipnn has weights for pairs of fields, and a generated embedding changes their order: set interactions: by-field, or take another model',
+    ],
+    [
+      { kind: 'fwfm', hiddenWidths: [], generated: 'site', personal: [] },
+      'generated: fwfm has weights for pairs of fields, and a generated embedding changes their order: take another model',
+    ],
     [{ kind: 'fm' }, 'hiddenWidths: fm has no hidden layers: set hiddenWidths: []'],
     [
       {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
-import type { JobResult } from '../../../shared/queue/protocol.js';
+import { PROTOCOL_VERSION, type JobResult } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 
@@ -47,7 +47,7 @@ describe('fateOf', () => {
 describe('fateOf of a finished job', () => {
   const { job } = delivery();
   const returnValue: JobResult = {
-    protocolVersion: 4,
+    protocolVersion: PROTOCOL_VERSION,
     runId: job.runId,
     outerStep: job.outerStep,
     jobIndex: job.jobIndex,

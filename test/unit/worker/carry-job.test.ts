@@ -61,7 +61,7 @@ describe('carryJob', () => {
   });
 
   it.each([
-    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol 4, the job protocol 2/],
+    ['another protocol', { protocolVersion: 2 }, 'refused', /protocol \d+, the job protocol 2/],
     ['an unknown field', { extra: 1 }, 'permanent', /malformed/],
     ['no tasks', { taskIndices: [] }, 'permanent', /malformed at taskIndices/],
   ])('does not do a job with %s', async (_, part, kind, reason) => {

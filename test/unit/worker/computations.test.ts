@@ -27,9 +27,12 @@ test('one function per model and method, including settings', () => {
   for (const other of [global, fomaml({ innerRate: 0.2 }), fomaml({ innerSteps: 2 })])
     expect(computations.gradientOf(specOf(2), other)).not.toBe(found);
   expect(computations.gradientOf(specOf(3), fomaml())).not.toBe(found);
-  const prediction = computations.predictionOf(specOf(2), fomaml());
-  expect(computations.predictionOf(specOf(2), fomaml())).toBe(prediction);
-  expect(computations.predictionOf(specOf(2), global)).not.toBe(prediction);
+  const adaptation = computations.adaptationOf(specOf(2), fomaml());
+  expect(computations.adaptationOf(specOf(2), fomaml())).toBe(adaptation);
+  expect(computations.adaptationOf(specOf(2), global)).not.toBe(adaptation);
+  const scoring = computations.scoringOf(specOf(2));
+  expect(computations.scoringOf(specOf(2))).toBe(scoring);
+  expect(computations.scoringOf(specOf(3))).not.toBe(scoring);
   computations.dispose();
 });
 

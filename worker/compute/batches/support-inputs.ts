@@ -5,8 +5,12 @@
  * row's label enters any. A row's input is the same in every role it is computed in. No tensors here.
  */
 
+import { at } from '../../../shared/base/arrays.js';
 import type { SupportInputs } from '../../../shared/models/kinds/support-inputs.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { LabelSums, SupportSums } from '../../../shared/queue/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 export function withSupportInputs(
@@ -16,40 +20,115 @@ export function withSupportInputs(
 ): readonly TaskRows[] {
   if (inputs === undefined) return tasks;
   const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
-  const places = inputs.targetEncodings.map((name) => {
-    const place = categories.indexOf(name);
-    if (place < 0) throw new Error(`the task store has no category ${name}`);
-    return place;
-  });
+  const columns = encodedColumnsOf(inputs, categories);
   return tasks.map((task) => ({
     ...task,
-    numbers: [...task.numbers, ...supportInputsOf(inputs, places, task)],
+    numbers: [
+      ...task.numbers,
+      ...inputsFrom(inputs, task.loss, {
+        rowCount: task.rowCount,
+        all: otherSums(task, null),
+        byValue: columns.map((column) => otherSums(task, at(task.categoryIds, column))),
+      }),
+    ],
   }));
 }
 
-/** Of every row, in the order of `supportInputNames`. */
-function supportInputsOf(
+/** Places of the features with target encodings among the category features. */
+export function encodedColumnsOf(
+  inputs: SupportInputs | undefined,
+  categoryFeatures: readonly string[],
+): number[] {
+  return (inputs?.targetEncodings ?? []).map((name) => {
+    const column = categoryFeatures.indexOf(name);
+    if (column < 0) throw new Error(`the task store has no category ${name}`);
+    return column;
+  });
+}
+
+/** The sums over a task's support rows that the inputs of its other rows are made of. */
+export function supportSumsOf(
+  { options, categoryFeatures }: Pick<ModelSpec, 'options' | 'categoryFeatures'>,
+  { clicks, impressions, categoryIds, supportRowCount }: TaskRows,
+): SupportSums {
+  const sumsBy = (ids: Int32Array | null): Map<number, LabelSums> => {
+    const sums = new Map<number, LabelSums>();
+    for (let row = 0; row < supportRowCount; row += 1) {
+      const group = ids === null ? 0 : at(ids, row);
+      const before = sums.get(group) ?? NO_LABELS;
+      sums.set(group, {
+        clicks: before.clicks + at(clicks, row),
+        impressions: before.impressions + at(impressions, row),
+      });
+    }
+    return sums;
+  };
+  return {
+    ...(sumsBy(null).get(0) ?? NO_LABELS),
+    byValue: encodedColumnsOf(options.supportInputs, categoryFeatures).map((column) =>
+      sumsBy(at(categoryIds, column)),
+    ),
+  };
+}
+
+const NO_LABELS: LabelSums = { clicks: 0, impressions: 0 };
+
+/**
+ * The inputs of rows that are none of the task's support rows, as those of its query rows.
+ *
+ * @param idColumns ids of the rows by feature with a target encoding.
+ */
+export function inputsOfOtherRows(
   inputs: SupportInputs,
-  categoryPlaces: readonly number[],
-  task: TaskRows,
+  { loss, support }: { readonly loss: LossKind; readonly support: SupportSums },
+  rowCount: number,
+  idColumns: readonly Int32Array[],
+): Float32Array[] {
+  return inputsFrom(inputs, loss, {
+    rowCount,
+    all: {
+      clicks: new Float64Array(rowCount).fill(support.clicks),
+      impressions: new Float64Array(rowCount).fill(support.impressions),
+    },
+    byValue: idColumns.map((ids, feature) => {
+      const sums = Array.from(ids, (id) => at(support.byValue, feature).get(id) ?? NO_LABELS);
+      return {
+        clicks: Float64Array.from(sums, ({ clicks }) => clicks),
+        impressions: Float64Array.from(sums, ({ impressions }) => impressions),
+      };
+    }),
+  });
+}
+
+/** Sums over support rows as each of some rows reads them. */
+interface Evidence {
+  readonly rowCount: number;
+  readonly all: Sums;
+  /** By feature with a target encoding, over the support rows of the row's value. */
+  readonly byValue: readonly Sums[];
+}
+
+/** One column for each of `supportInputNames`. */
+function inputsFrom(
+  inputs: SupportInputs,
+  loss: LossKind | undefined,
+  { rowCount, all, byValue }: Evidence,
 ): Float32Array[] {
   const { smoothing } = inputs;
-  const isOfValues = task.loss === 'squared';
+  const isOfValues = loss === 'squared';
   const levelOf = (mean: number): number => (isOfValues ? mean : Math.log(mean / (1 - mean)));
   const prior = isOfValues ? 0 : inputs.priorRate;
-  const others = otherSums(task, null);
-  const means = smoothedMeans(others, smoothing, () => prior);
+  const means = smoothedMeans(all, smoothing, () => prior);
   const columns: Float32Array[] = [];
   const add = (ofRow: (row: number) => number): void => {
-    columns.push(Float32Array.from({ length: task.rowCount }, (_, row) => ofRow(row)));
+    columns.push(Float32Array.from({ length: rowCount }, (_, row) => ofRow(row)));
   };
-  if (inputs.clickRate) add((row) => levelOf(means[row] ?? prior) - levelOf(prior));
-  if (inputs.count) add((row) => Math.log1p(others.impressions[row] ?? 0) / 4);
-  for (const place of categoryPlaces) {
-    const ofValue = otherSums(task, task.categoryIds[place] ?? null);
-    const meanOf = (row: number): number => means[row] ?? prior;
+  if (inputs.clickRate) add((row) => levelOf(at(means, row)) - levelOf(prior));
+  if (inputs.count) add((row) => Math.log1p(at(all.impressions, row)) / 4);
+  for (const ofValue of byValue) {
+    const meanOf = (row: number): number => at(means, row);
     const encoded = smoothedMeans(ofValue, smoothing, meanOf);
-    add((row) => levelOf(encoded[row] ?? prior) - levelOf(meanOf(row)));
+    add((row) => levelOf(at(encoded, row)) - levelOf(meanOf(row)));
   }
   return columns;
 }
@@ -60,7 +139,7 @@ function smoothedMeans(
   prior: (row: number) => number,
 ): Float64Array {
   return clicks.map(
-    (sum, row) => (sum + smoothing * prior(row)) / ((impressions[row] ?? 0) + smoothing),
+    (sum, row) => (sum + smoothing * prior(row)) / (at(impressions, row) + smoothing),
   );
 }
 
@@ -87,10 +166,10 @@ function sumsOfOthers(
   const walk = (rows: Iterable<number>): Map<number, number> => {
     const totals = new Map<number, number>();
     for (const row of rows) {
-      const group = groups?.[row] ?? 0;
+      const group = groups === null ? 0 : at(groups, row);
       const total = totals.get(group) ?? 0;
-      sums[row] = (sums[row] ?? 0) + total;
-      totals.set(group, total + (values[row] ?? 0));
+      sums[row] = at(sums, row) + total;
+      totals.set(group, total + at(values, row));
     }
     return totals;
   };
@@ -98,6 +177,6 @@ function sumsOfOthers(
   const totals = walk(support);
   walk(support.reverse());
   for (let row = supportRowCount; row < rowCount; row += 1)
-    sums[row] = totals.get(groups?.[row] ?? 0) ?? 0;
+    sums[row] = totals.get(groups === null ? 0 : at(groups, row)) ?? 0;
   return sums;
 }

@@ -5,7 +5,11 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
-import { captureByShape, type ShapedCapture } from '../engine/capture/capture-by-shape.js';
+import {
+  captureByShape,
+  SHAPE_COUNT_MAX,
+  type ShapedCapture,
+} from '../engine/capture/capture-by-shape.js';
 import { leavesOf } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
 import { adaptationStages } from '../meta-gradients/adaptation-stages.js';
@@ -40,9 +44,6 @@ export type GradientOutput = {
 };
 
 export type GradientFunction = ShapedCapture<GradientInput, GradientOutput>;
-
-/** Graphs of one computation held at once: jobs of one run have some twenty shapes. */
-export const SHAPE_COUNT_MAX = 64;
 
 export function captureGradient(
   engine: Engine,

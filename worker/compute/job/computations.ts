@@ -6,12 +6,14 @@
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
-import { capturePrediction, type PredictionFunctions } from './captured-prediction.js';
+import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Engine } from '../engine/load-engine.js';
+import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
 import { FrozenTensorCache } from './frozen-tensors.js';
 
 export interface Computations {
@@ -21,7 +23,8 @@ export interface Computations {
   /** What jobs of one run share, on the device. */
   readonly frozen: FrozenTensorCache;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
-  predictionOf(spec: ModelSpec, method: GradientWork['method']): PredictionFunctions;
+  adaptationOf(spec: ModelSpec, method: GradientWork['method']): AdaptationFunctions;
+  scoringOf(spec: ModelSpec): ScoringFunctions;
   /** Frees every graph and frozen tensor. */
   dispose(): void;
 }
@@ -34,7 +37,8 @@ export function createComputations(
   onProgress: OnProgress = () => undefined,
 ): Computations {
   const gradients = recentlyUsed<GradientFunction>();
-  const predictions = recentlyUsed<PredictionFunctions>();
+  const adaptations = recentlyUsed<AdaptationFunctions>();
+  const scorings = recentlyUsed<ScoringFunctions>();
   const frozen = new FrozenTensorCache(engine);
   return {
     engine,
@@ -42,13 +46,15 @@ export function createComputations(
     frozen,
     gradientOf: (spec, method) =>
       gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
-    predictionOf: (spec, method) =>
-      predictions.get(canonicalJson([spec, method]), () =>
-        capturePrediction(engine, spec, methodPlanOf(method)),
+    adaptationOf: (spec, method) =>
+      adaptations.get(canonicalJson([spec, method]), () =>
+        captureAdaptation(engine, spec, predictionLoopOf(methodPlanOf(method))),
       ),
+    scoringOf: (spec) => scorings.get(canonicalJson(spec), () => captureScoring(engine, spec)),
     dispose: () => {
       gradients.dispose();
-      predictions.dispose();
+      adaptations.dispose();
+      scorings.dispose();
       frozen.dispose();
     },
   };

@@ -14,9 +14,10 @@ import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf } from './gradient-job.js';
-import { deviceJobOf, type DeviceInputs, type DeviceJob } from './job-batches.js';
+import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
-import { predictLogits } from './predict.js';
+import { adaptedTasksOfJob } from './adapt-job.js';
+import { logitsOfJob } from './predict-job.js';
 
 /** What a job needs of its store. */
 export interface JobTasks {
@@ -53,6 +54,8 @@ export function computeJob(
         return gradientJob(computations, onDevice, job.work, microBatchRowsMax);
       case 'predict':
         return predictJob(computations, onDevice, job.work, microBatchRowsMax);
+      case 'adapt':
+        return withoutLoss(adaptedTasksOfJob(computations, onDevice, job.work, microBatchRowsMax));
       default:
         return assertNever(job.work);
     }
@@ -169,14 +172,13 @@ function predictJob(
   work: PredictWork,
   microBatchRowsMax: number,
 ): ComputedJob {
-  const { values, rowCount } = predictLogits(computations, job, work, microBatchRowsMax);
+  const { values, rowCount } = logitsOfJob(computations, job, work, microBatchRowsMax);
   const shape = [work.adaptations.length, rowCount];
-  return {
-    output: encodeTensors(new Map([['logits', { shape, values }]])),
-    weightedQueryLoss: 0,
-    weightedSupportLoss: 0,
-    queryRowCount: rowCount,
-  };
+  return withoutLoss(encodeTensors(new Map([['logits', { shape, values }]])), rowCount);
+}
+
+function withoutLoss(output: Uint8Array, queryRowCount = 0): ComputedJob {
+  return { output, weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount };
 }
 
 function weightedSum(weights: readonly number[], losses: Float64Array): number {

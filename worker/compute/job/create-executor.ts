@@ -9,7 +9,7 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import type { Job, StoreReference } from '../../../shared/queue/protocol.js';
+import { divisionOf, type Job, type StoreReference } from '../../../shared/queue/protocol.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
@@ -132,11 +132,17 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
 async function readJob(store: TaskStore, job: Job): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
-  const division = work.kind === 'predict' ? work.division : undefined;
+  const division = divisionOf(work);
   const { features } = store.manifest;
   const stored = await store.readTasks(taskIndices);
-  const divided =
-    division === undefined ? stored : stored.map((task) => dividedTask(task, division));
+  const divided = stored
+    .map((task) => (division === undefined ? task : dividedTask(task, division)))
+    .map((task) =>
+      // Tasks that adapt on all their rows have no query rows.
+      work.kind === 'adapt' && work.rows === 'all'
+        ? { ...task, supportRowCount: task.rowCount }
+        : task,
+    );
   const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
     withSupportInputs(model.supportInputs, features, tasks);
   const tasks = withInputs(divided);

@@ -15,12 +15,13 @@ import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
-import { batchesOf, rowsBesideOf, type DeviceJob } from './job-batches.js';
+import type { DeviceJob } from './device-job.js';
+import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
 import { ROWS } from './job-inputs.js';
 import { readsSupportTotals, rolesOf, rowMultiplesOf } from '../meta-gradients/rows-read.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 
-export interface JobGradient {
+export interface SummedGradient {
   /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
   readonly tensors: ReadonlyMap<string, CodedTensor>;
   /** Unweighted, by task of the job; 0 for a task without rows of the kind. */
@@ -37,7 +38,7 @@ export function gradientOf(
   job: DeviceJob,
   work: GradientWork,
   microBatchRowsMax: number,
-): JobGradient {
+): SummedGradient {
   const { spec, tasks, packLayout } = job;
   const { tf } = job.engine;
   const compute = computations.gradientOf(spec, work.method);
@@ -98,7 +99,6 @@ function runMicroBatch(
 ): GradientOutput | null {
   if (microBatch.flatExtent === 0) return null;
   const plan = methodPlanOf(method);
-  const roles = rolesOf(plan);
   const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
     const values = new Float32Array(microBatch.taskCount);
     for (const [index, place] of microBatch.taskPlaces.entries())
@@ -108,7 +108,10 @@ function runMicroBatch(
   return compute.run({
     dense: job.dense,
     ...job.pack,
-    ...batchesOf(job, microBatch, roles, readsSupportTotals(plan.innerLoop)),
+    ...batchesOf(job, microBatch, {
+      roles: rolesOf(plan),
+      hasSupportTotals: readsSupportTotals(plan.innerLoop),
+    }),
     weights: {
       warm: weightsAt(taskWeights),
       ...(coldTaskWeights === undefined || plan.cold === null

@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { Job } from '../../../shared/queue/protocol.js';
+import { divisionOf, type Job } from '../../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
 import { supportAlone } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
@@ -30,7 +30,7 @@ export async function readNeighbours(
       found: String(named?.length ?? 'none'),
       cure: 'coordinator and worker must run the same version',
     });
-  const division = work.kind === 'predict' ? work.division : undefined;
+  const division = divisionOf(work);
   const indices = [...new Set(named.flat())];
   const rows = (await store.readTasks(indices)).map((task) => neighbourRowsOf(task, division));
   const byIndex = new Map(prepared(rows).map((task) => [task.taskIndex, task]));

@@ -11,6 +11,7 @@ import { personalPass, trunkPass } from '../models/forward.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
 import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
+import type { TaskBatches } from '../models/device-tasks.js';
 import type { RowRole } from '../batches/row-batch.js';
 import { packGroup, type TensorsByName } from './tensors-by-name.js';
 
@@ -127,11 +128,7 @@ export type BatchInput = {
   readonly dense: TensorsByName;
   /** The row pack `[packExtent, tableRowWidth]`; absent when the model has no tables. */
   readonly rows?: tfjs.Tensor2D;
-  /** Absent when the model has no bags. */
-  readonly bags?: BagTensors;
-  /** By role; one without rows, or not asked for, is absent. */
-  readonly batches: { readonly [Role in RowRole]?: BatchTensors };
-};
+} & TaskBatches;
 
 export function jobTensorsOf(
   engine: Engine,

@@ -28,6 +28,9 @@ export interface ShapedCapture<In extends TensorStructure, Out extends TensorStr
   readonly statistics: ShapedCaptureStatistics;
 }
 
+/** Graphs of one computation of jobs held at once: the jobs of a run have some twenty shapes. */
+export const SHAPE_COUNT_MAX = 64;
+
 /** Nothing is recorded before the first call. */
 export function captureByShape<In extends TensorStructure, Out extends TensorStructure>(
   engine: Pick<Engine, 'tf'>,

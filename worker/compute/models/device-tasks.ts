@@ -1,15 +1,11 @@
-/** A job on the device and its micro-batches as tensors: what gradients and predictions share. */
+/** Tasks on the device: the variables and rows they are computed with, and micro-batches of them as tensors. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { at } from '../../../shared/base/arrays.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
-import type { Engine } from '../engine/load-engine.js';
 import { DistinctBags } from '../batches/distinct-bags.js';
-import type { FrozenTensors } from './frozen-tensors.js';
 import type { LocalIds } from '../batches/local-ids.js';
-import type { BatchInput } from '../meta-gradients/passes.js';
 import {
   bagExtent,
   memberDensity,
@@ -17,22 +13,22 @@ import {
   rowExtent,
   type MicroBatch,
 } from '../batches/micro-batches.js';
+import { rowBatchOf, type RowRole } from '../batches/row-batch.js';
+import type { Engine } from '../engine/load-engine.js';
 import {
   bagTensorsOf,
   batchTensorsOf,
   type BagExtents,
+  type BagTensors,
   type BatchTensors,
-} from '../models/batch-tensors.js';
-import { localIdsByTable, rowBatchOf, type RowRole } from '../batches/row-batch.js';
+} from './batch-tensors.js';
 
-export interface DeviceJob {
+export interface DeviceTasks {
   readonly engine: Engine;
   readonly spec: ModelSpec;
   readonly tasks: readonly TaskRows[];
-  /** As many of each task; empty when none are read. */
+  /** As many for each task; empty when none are read. */
   readonly neighbours: readonly (readonly TaskRows[])[];
-  /** Of the job's row pack; null where it has none. */
-  readonly packLayout: RowPackLayout | null;
   readonly dense: { readonly [name: string]: tfjs.Tensor };
   /**
    * `{ rows }`: the row pack `[packExtent, tableRowWidth]`, padded by zeros, or every table whole;
@@ -43,62 +39,22 @@ export interface DeviceJob {
   readonly localIds: readonly LocalIds[];
 }
 
-/** What a job was sent; dense and frozen variables together are those of the spec. */
-export interface DeviceInputs {
-  readonly dense: ReadonlyMap<string, DenseTensor>;
-  readonly frozen: FrozenTensors;
-  /** Null where the frozen input has the tables. */
-  readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
-}
+/** Rows of a micro-batch by role; a role without rows, or not asked for, is absent. */
+export type RowBatches = { readonly [Role in RowRole]?: BatchTensors };
 
-/** The caller's `tf.tidy` owns the tensors that are not frozen. */
-export function deviceJobOf(
-  engine: Engine,
-  spec: ModelSpec,
-  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
-  { dense, frozen, pack }: DeviceInputs,
-): DeviceJob {
-  const sent = uploaded(engine, dense);
-  return {
-    ...{ engine, spec, tasks, neighbours },
-    // In the order of the spec, whichever way they came.
-    dense: Object.fromEntries(
-      spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
-    ),
-    ...(pack === null
-      ? {
-          packLayout: null,
-          pack: frozen.rows === null ? {} : { rows: frozen.rows },
-          localIds: wholeTables(spec),
-        }
-      : {
-          packLayout: pack.layout,
-          pack: paddedPack(engine, spec, pack.layout, pack.rows),
-          localIds: localIdsByTable(pack.layout),
-        }),
-  };
-}
+export type TaskBatches = {
+  readonly batches: RowBatches;
+  /** Absent when the model has no bags. */
+  readonly bags?: BagTensors;
+};
 
-function uploaded(
-  { tf }: Engine,
-  dense: ReadonlyMap<string, DenseTensor>,
-): Map<string, tfjs.Tensor> {
-  return new Map(
-    [...dense].map(([name, { shape, values }]) => [name, tf.tensor(values, [...shape], 'float32')]),
-  );
-}
-
-function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
-  if (tensor === undefined) throw new Error('a job has all variables of its model');
-  return tensor;
-}
-
-function paddedPack(
+/** A row pack, padded by zeros. The caller's `tf.tidy` owns it. */
+export function paddedPack(
   { tf }: Engine,
   { tables, tableRowWidth: width }: ModelSpec,
-  { rowCount }: RowPackLayout,
-  { values }: DenseTensor,
-): DeviceJob['pack'] {
+  rowCount: number,
+  values: Float32Array,
+): DeviceTasks['pack'] {
   if (tables.length === 0) return {};
   const extent = packExtent(Math.max(1, rowCount));
   const padded = new Float32Array(extent * width);
@@ -106,28 +62,20 @@ function paddedPack(
   return { rows: tf.tensor2d(padded, [extent, width]) };
 }
 
-/** Where each row lies when the tables follow one another. */
-function wholeTables({ tables }: ModelSpec): LocalIds[] {
-  let end = 0;
-  return tables.map(({ rowCount }) => {
-    const start = end;
-    end += rowCount;
-    return { placeOf: (id) => start + id };
-  });
+export interface WantedRows {
+  readonly roles: readonly RowRole[];
+  /** Whether the sums over support rows are wanted as well. */
+  readonly hasSupportTotals?: boolean;
+  /** The tasks as a role has them, where that differs. */
+  readonly tasksOf?: (role: RowRole) => readonly TaskRows[];
 }
 
-/**
- * The rows of the roles that have any, by role, and their bags. The caller's `tf.tidy` owns the tensors.
- *
- * @param tasksOf the tasks of the job as a role has them.
- */
+/** The wanted rows of a micro-batch and their bags. The caller's `tf.tidy` owns the tensors. */
 export function batchesOf(
-  job: DeviceJob,
+  job: DeviceTasks,
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
-  roles: readonly RowRole[],
-  hasSupportTotals = false,
-  tasksOf: (role: RowRole) => readonly TaskRows[] = () => job.tasks,
-): Pick<BatchInput, 'batches' | 'bags'> {
+  { roles, hasSupportTotals = false, tasksOf = () => job.tasks }: WantedRows,
+): TaskBatches {
   const beside = neighbourExtentsOf(job);
   const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
     taskCount,
@@ -165,7 +113,7 @@ export function batchesOf(
 }
 
 /** Neighbours of each task, places without one included, and the padded rows of each: none, or all alike. */
-export function neighbourExtentsOf({ neighbours }: Pick<DeviceJob, 'neighbours'>): {
+export function neighbourExtentsOf({ neighbours }: Pick<DeviceTasks, 'neighbours'>): {
   readonly count: number;
   readonly rowExtent: number;
 } {
@@ -177,7 +125,7 @@ export function neighbourExtentsOf({ neighbours }: Pick<DeviceJob, 'neighbours'>
 }
 
 /** Padded rows that a job reads for each of its tasks beside the task's own. */
-export function rowsBesideOf(job: DeviceJob): number {
+export function rowsBesideOf(job: DeviceTasks): number {
   const { count, rowExtent: ofEach } = neighbourExtentsOf(job);
   return count * ofEach;
 }
@@ -194,9 +142,5 @@ function bagExtentsOf(
 }
 
 function tasksAt(tasks: readonly TaskRows[], taskPlaces: readonly number[]): TaskRows[] {
-  return taskPlaces.map((place) => {
-    const task = tasks[place];
-    if (task === undefined) throw new Error(`the job has no task ${place}`);
-    return task;
-  });
+  return taskPlaces.map((place) => at(tasks, place));
 }

@@ -1,0 +1,168 @@
+// Adapted tasks as a coordinator obtains them: in process and over a queue, in order of the request
+// whatever the order of arrival, in waves of bounded size; what does not fit is refused and done again.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
+import {
+  adaptTasks,
+  type AdaptedWave,
+  type AdaptRequest,
+} from '../../coordinator/evaluation/adapt-tasks.js';
+import type { TaskJobContext } from '../../coordinator/evaluation/task-jobs.js';
+import { systemClock } from '../../shared/base/clock.js';
+import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import {
+  decodeTensors,
+  encodeTensors,
+  type CodedTensor,
+} from '../../shared/tensors/tensor-codec.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/queue-under-test.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../fixtures/training/training-run.js';
+
+/** More than one wave of jobs of one task. */
+const TASK_COUNT = 66;
+const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
+const shift = { levelShift: { features: ['category1'] } };
+const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
+const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 4, tasksPerJob: 1 }, method);
+const spec = modelSpecOf(config.model, store.manifest.features, config.method);
+const request: AdaptRequest = {
+  ...{ parameters: initialMetaParameters(spec, 3), method: config.method, rows: 'support' },
+  // Not in the order of the store.
+  taskIndices: store.tasks.map(({ taskIndex }) => TASK_COUNT - 1 - taskIndex),
+  adaptation: { innerRate: 0.5, innerSteps: 2 },
+};
+
+let executor: LocalExecutor;
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
+});
+afterAll(() => executor.close());
+
+function contextOf(dispatcher: Dispatcher): TaskJobContext {
+  let wave = 0;
+  return {
+    ...{ config, spec, store, dispatcher, runId: 'test-run', storeAddress: 'memory' },
+    ...{ onTasksDone: () => undefined, onBackend: () => undefined },
+    nextWave: () => wave++,
+    signal: new AbortController().signal,
+  };
+}
+
+function inProcess(carrier: JobExecutor = executor, attemptsMax = 1): Dispatcher {
+  const clock = instantClock();
+  return createInMemoryDispatcher({
+    ...{ executor: carrier, clock, attemptsMax, sink: () => undefined },
+  });
+}
+
+async function collected(waves: AsyncIterable<AdaptedWave>): Promise<AdaptedWave[]> {
+  const all: AdaptedWave[] = [];
+  for await (const wave of waves) all.push(wave);
+  return all;
+}
+
+test('every task comes once, in the order of the request, whoever carries the jobs', async () => {
+  const found = await collected(adaptTasks(contextOf(inProcess()), request));
+  expect(found.map(({ tasks }) => tasks.length)).toEqual([64, 2]);
+  const tasks = found.flatMap((wave) => wave.tasks);
+  expect(tasks.map(({ taskIndex }) => taskIndex)).toEqual(request.taskIndices);
+  expect(tasks.some(({ shift: own }) => own !== null && own.level !== 0)).toBe(true);
+
+  const queue = new MemoryJobQueue({ clock: systemClock });
+  const { dispatcher } = await dispatcherInTest(queue, queueConfig());
+  const worker = workerInTest(queue, executor);
+  try {
+    const carried = await collected(adaptTasks(contextOf(dispatcher), request));
+    expect(carried).toEqual(found);
+  } finally {
+    await worker.stop();
+    await dispatcher.close();
+  }
+});
+
+// Mutant seen to fail: tasks yielded in order of arrival.
+test('results that arrive last first are put in order', async () => {
+  const forwards = inProcess();
+  const backwards: Dispatcher = {
+    ...forwards,
+    run: (orders, read, signal) => forwards.run([...orders].reverse(), read, signal),
+  };
+  const found = await collected(adaptTasks(contextOf(backwards), request));
+  expect(found).toEqual(await collected(adaptTasks(contextOf(forwards), request)));
+});
+
+test('a wave is handed over when the one before has been taken', async () => {
+  const plain = inProcess();
+  const handedOver: (readonly JobOrder[])[] = [];
+  const counting: Dispatcher = {
+    ...plain,
+    run: (orders, read, signal) => {
+      handedOver.push(orders);
+      return plain.run(orders, read, signal);
+    },
+  };
+  const waves = adaptTasks(contextOf(counting), request);
+  await waves.next();
+  expect(handedOver).toHaveLength(1);
+  await waves.next();
+  expect(handedOver).toHaveLength(2);
+});
+
+describe('an output that does not fit is refused, and the job done again', () => {
+  const changed = (name: string, value: (tensor: CodedTensor) => CodedTensor) => {
+    return (output: Uint8Array): Uint8Array => {
+      const tensors = decodeTensors(output, 'the test');
+      return encodeTensors(tensors.set(name, value(tensors.get(name)!)));
+    };
+  };
+  const filled =
+    (value: number) =>
+    ({ shape, values }: CodedTensor): CodedTensor => ({
+      shape,
+      values: values.slice().fill(value),
+    });
+  test.each([
+    ['cut short', (output: Uint8Array) => output.slice(0, -1), 'layout_mismatch'],
+    ['of other tasks', changed('task.indices', filled(7)), 'layout_mismatch'],
+    ['of offsets beyond the values', changed('shift.offsets', filled(1)), 'layout_mismatch'],
+    ['of an id below 0', changed('shift.ids', filled(-1)), 'layout_mismatch'],
+    [
+      'of another type',
+      changed('shift.level', ({ shape, values }) => ({ shape, values: Int32Array.from(values) })),
+      'layout_mismatch',
+    ],
+    [
+      'with a tensor too many',
+      (output: Uint8Array) =>
+        encodeTensors(
+          decodeTensors(output, 'the test').set('more', { shape: [], values: new Float32Array(1) }),
+        ),
+      'layout_mismatch',
+    ],
+    ['of blocks that diverged', changed('bias', filled(Infinity)), 'not_finite'],
+    ['of shifts that diverged', changed('shift.effects', filled(NaN)), 'not_finite'],
+  ] as const)('%s', async (_, spoil, reason) => {
+    let callCount = 0;
+    const spoiling: JobExecutor = {
+      close: () => Promise.resolve(),
+      execute: async (input) => {
+        callCount += 1;
+        const { output, ...rest } = await executor.execute(input);
+        return { ...rest, output: callCount === 1 ? spoil(output) : output };
+      },
+    };
+    const few = { ...request, taskIndices: [5, 6] };
+    const dispatcher = inProcess(spoiling, 2);
+    const found = await collected(adaptTasks(contextOf(dispatcher), few));
+    expect([...dispatcher.rejections]).toEqual([[reason, 1]]);
+    expect(found).toEqual(await collected(adaptTasks(contextOf(inProcess()), few)));
+  });
+});

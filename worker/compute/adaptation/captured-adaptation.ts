@@ -1,0 +1,130 @@
+/**
+ * The adaptation of tasks as captured functions: the start, one inner step, the shifts that follow.
+ * Their results stay on the device, and the rate is an input, so that a whole grid of rates and
+ * numbers of steps runs on one graph of each.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import {
+  captureByShape,
+  SHAPE_COUNT_MAX,
+  type ShapedCapture,
+} from '../engine/capture/capture-by-shape.js';
+import type { Engine } from '../engine/load-engine.js';
+import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
+import {
+  blocksOf,
+  startState,
+  steppedState,
+  stepGradient,
+  type LoopState,
+} from '../meta-gradients/inner-loop.js';
+import { jobTensorsOf, logitsOf, type BatchInput, type Pass } from '../meta-gradients/passes.js';
+import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
+import { stepPlaceOf } from '../meta-gradients/support-batches.js';
+import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
+import type { BatchTensors } from '../models/batch-tensors.js';
+import { modelPlanOf } from '../models/model-plan.js';
+import type { TrunkPass } from '../models/staged-pass.js';
+
+export type StartInput = BatchInput & {
+  /** `[taskCount]`; only its shape is read, since tasks may have no rows. */
+  readonly tasks: tfjs.Tensor1D;
+};
+
+export type StepInput = BatchInput & {
+  /** Of the support rows. */
+  readonly trunk: TrunkPass;
+  readonly state: LoopState;
+  /** Inner rates, `[taskCount]`. */
+  readonly rates: tfjs.Tensor1D;
+};
+
+export type ShiftsInput = {
+  readonly dense: TensorsByName;
+  /** The support rows. */
+  readonly batch: BatchTensors;
+  readonly trunk: TrunkPass;
+  readonly state: LoopState;
+  /** A factor of the shift's prior variances; 1 when absent. */
+  readonly priorScale?: tfjs.Scalar;
+};
+
+export type ShiftsOutput = {
+  /** `[taskCount, 1]` */
+  readonly levels: tfjs.Tensor2D;
+  /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */
+  readonly effects: readonly tfjs.Tensor2D[];
+};
+
+export interface AdaptationFunctions {
+  readonly start: ShapedCapture<StartInput, LoopState>;
+  /** Inner step `stepIndex` of every task; null when no variable is personal, so that none moves. */
+  readonly stepAt: ((stepIndex: number) => ShapedCapture<StepInput, LoopState>) | null;
+  /** Null when the inner loop has no shift. */
+  readonly shifts: ShapedCapture<ShiftsInput, ShiftsOutput> | null;
+  dispose(): void;
+}
+
+export function captureAdaptation(
+  engine: Engine,
+  spec: ModelSpec,
+  loop: InnerLoop,
+): AdaptationFunctions {
+  const plan = modelPlanOf(spec, true);
+  const passOn = (input: BatchInput, data: BatchTensors): Pass => ({
+    job: jobTensorsOf(engine, spec, input),
+    plan,
+    data,
+  });
+  const start = ({ tasks, ...input }: StartInput): LoopState =>
+    startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input, tasks.shape[0])));
+  const step =
+    (stepIndex: number) =>
+    ({ trunk, state, rates, ...input }: StepInput): LoopState => {
+      const { support } = input.batches;
+      if (support === undefined) throw new Error('an inner step has support rows');
+      const pass = passOn(input, support);
+      const at = { loop, stepIndex, rates };
+      const { scaledGradients } = stepGradient(at, { pass, trunk }, state);
+      return steppedState(at, adaptingTasksOf(pass.job), state, scaledGradients);
+    };
+  const { shift } = loop;
+  const shifts = (input: ShiftsInput): ShiftsOutput => {
+    const { dense, batch, trunk, state, priorScale } = input;
+    if (shift === null) throw new Error('the inner loop has no shift');
+    const support = passOn({ dense, batches: { support: batch } }, batch);
+    const blocks = blocksOf(adaptingTasksOf(support.job), state);
+    const basis = { support, logits: logitsOf({ pass: support, trunk }, blocks) };
+    return shiftsFrom(shift, priorScale === undefined ? basis : { ...basis, priorScale });
+  };
+
+  const shapeCountMax = SHAPE_COUNT_MAX;
+  // Steps that compute alike are one function.
+  const steps = new Map<number, ShapedCapture<StepInput, LoopState>>();
+  const stepAt = (stepIndex: number): ShapedCapture<StepInput, LoopState> => {
+    const place = stepPlaceOf(loop, stepIndex);
+    const known =
+      steps.get(place) ??
+      captureByShape(engine, step(place), { name: 'an inner step', shapeCountMax });
+    steps.set(place, known);
+    return known;
+  };
+  const captured = {
+    start: captureByShape(engine, start, { name: 'the start of tasks', shapeCountMax }),
+    shifts:
+      shift === null
+        ? null
+        : captureByShape(engine, shifts, { name: 'the shifts of tasks', shapeCountMax }),
+  };
+  return {
+    ...captured,
+    stepAt: plan.personal.size === 0 ? null : stepAt,
+    dispose: () => {
+      for (const each of [...steps.values(), captured.start]) each.dispose();
+      captured.shifts?.dispose();
+    },
+  };
+}

@@ -1,0 +1,37 @@
+/** Inner steps of a micro-batch, one captured call after the other. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { LoopState } from '../meta-gradients/inner-loop.js';
+import type { StepSupport } from './adapting-batch.js';
+import type { AdaptationFunctions } from './captured-adaptation.js';
+
+export type StepAt = NonNullable<AdaptationFunctions['stepAt']>;
+
+/** Tasks on their way: the state is freed as soon as a step has replaced it, but for the first one. */
+export class SteppingTasks {
+  readonly #stepAt: StepAt;
+  readonly #initial: LoopState;
+  #state: LoopState;
+
+  constructor(stepAt: StepAt, initial: LoopState) {
+    this.#stepAt = stepAt;
+    this.#initial = initial;
+    this.#state = initial;
+  }
+
+  get state(): LoopState {
+    return this.#state;
+  }
+
+  /** @param rates of the tasks, `[taskCount]`. */
+  step(stepIndex: number, { input, trunk }: StepSupport, rates: tfjs.Tensor1D): void {
+    const moved = this.#stepAt(stepIndex).run({ ...input, trunk, state: this.#state, rates });
+    this.dispose();
+    this.#state = moved;
+  }
+
+  dispose(): void {
+    if (this.#state === this.#initial) return;
+    for (const tensor of Object.values(this.#state)) tensor.dispose();
+  }
+}

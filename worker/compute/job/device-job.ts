@@ -1,0 +1,76 @@
+/** A job on the device. */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import type { LocalIds } from '../batches/local-ids.js';
+import { localIdsByTable } from '../batches/row-batch.js';
+import type { Engine } from '../engine/load-engine.js';
+import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
+import type { FrozenTensors } from './frozen-tensors.js';
+
+export interface DeviceJob extends DeviceTasks {
+  /** Null where the job has no row pack. */
+  readonly packLayout: RowPackLayout | null;
+}
+
+/** The inputs of a job. Dense and frozen variables together are those of the spec. */
+export interface DeviceInputs {
+  readonly dense: ReadonlyMap<string, DenseTensor>;
+  readonly frozen: FrozenTensors;
+  /** Null where the frozen input has the tables. */
+  readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
+}
+
+/** The caller's `tf.tidy` owns the tensors that are not frozen. */
+export function deviceJobOf(
+  engine: Engine,
+  spec: ModelSpec,
+  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
+  { dense, frozen, pack }: DeviceInputs,
+): DeviceJob {
+  const sent = uploaded(engine, dense);
+  return {
+    ...{ engine, spec, tasks, neighbours },
+    // In the order of the spec, whichever way they came.
+    dense: Object.fromEntries(
+      spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
+    ),
+    ...(pack === null
+      ? {
+          packLayout: null,
+          pack: frozen.rows === null ? {} : { rows: frozen.rows },
+          localIds: wholeTables(spec),
+        }
+      : {
+          packLayout: pack.layout,
+          pack: paddedPack(engine, spec, pack.layout.rowCount, pack.rows.values),
+          localIds: localIdsByTable(pack.layout),
+        }),
+  };
+}
+
+function uploaded(
+  { tf }: Engine,
+  dense: ReadonlyMap<string, DenseTensor>,
+): Map<string, tfjs.Tensor> {
+  return new Map(
+    [...dense].map(([name, { shape, values }]) => [name, tf.tensor(values, [...shape], 'float32')]),
+  );
+}
+
+function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
+  if (tensor === undefined) throw new Error('a job has all variables of its model');
+  return tensor;
+}
+
+/** Where each row lies when the tables follow one another. */
+function wholeTables({ tables }: ModelSpec): LocalIds[] {
+  let end = 0;
+  return tables.map(({ rowCount }) => {
+    const start = end;
+    end += rowCount;
+    return { placeOf: (id) => start + id };
+  });
+}

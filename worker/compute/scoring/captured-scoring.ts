@@ -1,0 +1,73 @@
+/**
+ * Logits of rows as captured functions, shared by predictions and whoever holds adapted tasks: the
+ * trunk pass of the rows, which any blocks share, and the logits under given blocks and shifts.
+ *
+ * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
+ * sums over widths of the model alone, never over rows or tasks. So a row's logit does not depend on
+ * the rows beside it (`row-scorer.ts` has the layout rule). There are two functions, so that both uses
+ * run the same graphs: what else is in a graph decides in which order TensorFlow sums.
+ */
+
+import type * as tfjs from '@tensorflow/tfjs';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import {
+  captureByShape,
+  SHAPE_COUNT_MAX,
+  type ShapedCapture,
+} from '../engine/capture/capture-by-shape.js';
+import type { Engine } from '../engine/load-engine.js';
+import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
+import { blocksOf } from '../meta-gradients/inner-loop.js';
+import { jobTensorsOf, logitsOf, trunkOf, type BatchInput } from '../meta-gradients/passes.js';
+import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
+import type { BatchTensors } from '../models/batch-tensors.js';
+import { modelPlanOf } from '../models/model-plan.js';
+import type { TrunkPass } from '../models/staged-pass.js';
+
+/** Rows of one role. */
+export type RowsInput = Omit<BatchInput, 'batches'> & { readonly batch: BatchTensors };
+
+export type LogitsInput = {
+  readonly dense: TensorsByName;
+  readonly batch: BatchTensors;
+  readonly trunk: TrunkPass;
+  /** Personal blocks, `[taskCount, ...shape]`. */
+  readonly state: TensorsByName;
+  /** Added to the logits, `[taskCount, rowExtent]`. */
+  readonly shifts?: tfjs.Tensor2D;
+};
+
+export interface ScoringFunctions {
+  readonly trunk: ShapedCapture<RowsInput, TrunkPass>;
+  /** `[taskCount, rowExtent]` */
+  readonly logits: ShapedCapture<LogitsInput, tfjs.Tensor2D>;
+  dispose(): void;
+}
+
+export function captureScoring(engine: Engine, spec: ModelSpec): ScoringFunctions {
+  const plan = modelPlanOf(spec, true);
+  const trunk = ({ batch, ...input }: RowsInput): TrunkPass =>
+    trunkOf({
+      job: jobTensorsOf(engine, spec, { ...input, batches: { query: batch } }),
+      plan,
+      data: batch,
+    });
+  const logits = ({ dense, batch, trunk: known, state, shifts }: LogitsInput): tfjs.Tensor2D => {
+    const job = jobTensorsOf(engine, spec, { dense, batches: { query: batch } });
+    const own = blocksOf(adaptingTasksOf(job), state);
+    const found = logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
+    return shifts === undefined ? found : engine.tf.add(found, shifts);
+  };
+  const shapeCountMax = SHAPE_COUNT_MAX;
+  const captured = {
+    trunk: captureByShape(engine, trunk, { name: 'the trunk pass of rows', shapeCountMax }),
+    logits: captureByShape(engine, logits, { name: 'the logits of rows', shapeCountMax }),
+  };
+  return {
+    ...captured,
+    dispose: () => {
+      captured.trunk.dispose();
+      captured.logits.dispose();
+    },
+  };
+}
