@@ -15,10 +15,7 @@ const stampPath = join(dist, '.qianmo-build.json');
 
 /** @typedef {{ digest: string, paths: string[], errors: string[] }} BuildStamp */
 
-/**
- * @returns {{ digest: string, paths: string[] }} digest of the names, times and sizes of all
- *   sources
- */
+/** @returns {{ digest: string, paths: string[] }} digest: of names, times and sizes of all sources */
 function surveySources() {
   /** @type {string[]} */
   const paths = [];
@@ -59,8 +56,7 @@ export function isBuildCurrent() {
  * @param {import('./base/progress.mjs').Announce} announce
  * @param {{ force?: boolean }} [options]
  * @returns {Promise<import('./base/progress.mjs').StepOutcome & { errors: string[] }>} with the
- *   type
- *   errors; code with type errors is still written, so that a run need not wait for a fix
+ *   type errors; code with type errors is still written, so that a run need not wait for a fix
  */
 export async function buildProject(announce, options = {}) {
   const sources = surveySources();

@@ -55,8 +55,7 @@ function checkWritable() {
 
 /**
  * @param {{ forTests?: boolean, retry?: boolean, gpu?: boolean }} [options] forTests: also install
- *   what
- *   only tests need; retry: retry what failed earlier; gpu: TensorFlow for GPUs, or fail
+ *   the requirements of tests; retry: retry failed steps; gpu: TensorFlow for GPUs, or fail
  * @returns {Promise<SetUpResult>}
  */
 export async function setUp(options = {}) {

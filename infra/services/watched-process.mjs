@@ -20,8 +20,7 @@ const END_TIMEOUT_MS = 10_000;
 /**
  * @param {string} command
  * @param {string[]} args
- * @param {{ logPath: string, environment?: Record<string, string> }} options logPath: receives its
- *   output
+ * @param {{ logPath: string, environment?: Record<string, string> }} options logPath: receives the output
  * @returns {WatchedProcess}
  */
 export function spawnWatched(command, args, options) {

@@ -155,8 +155,7 @@ export function linkCudaLibraries(nvidiaFolder) {
  * @param {string} nvidiaFolder
  * @param {(path: string) => boolean} [isThere] follows links
  * @returns {{ soname: string, path: string | null }[]} where TensorFlow, and the libraries that it
- *   opens,
- *   find each library; null if it is missing, in which case TensorFlow would compute on the CPU
+ *   opens, find each library; null if it is missing, in which case TensorFlow would compute on the CPU
  */
 export function resolveCudaLibraries(nvidiaFolder, isThere = existsSync) {
   const first = (/** @type {string} */ soname, /** @type {string[]} */ folders) => {

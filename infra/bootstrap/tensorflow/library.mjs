@@ -61,8 +61,7 @@ export function isTensorFlowLibraryCached(variant) {
  * Returns the library from the cache, and fills the cache first if it is empty.
  * @param {Variant} variant
  * @param {import('../base/progress.mjs').Announce} announce
- * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string
- *   }>}
+ * @returns {Promise<{ library: TensorFlowLibrary } | { library: null, problem: string, cure: string }>}
  */
 export async function obtainTensorFlowLibrary(variant, announce) {
   const library = libraryPaths(variant);

@@ -1,6 +1,5 @@
 /**
- * `qianmo sweep` on a tiny store with real inner loops: stopped and gone on with, and what is
- * refused.
+ * `qianmo sweep` on a tiny store with real inner loops: stop, resume, and refusals.
  */
 
 import { readFileSync } from 'node:fs';

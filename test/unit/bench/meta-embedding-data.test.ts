@@ -45,7 +45,7 @@ describe('the recovered order', () => {
 
   test('refuses a number that belongs to another user', () => {
     expect(() => recoveredOrder(rows, [{ userId: 2, filmId: 10, rowIndex: 3 }])).toThrow(
-      'row 3 of film 10 is not one of user 2',
+      'row 3 of film 10 does not belong to user 2',
     );
   });
 });

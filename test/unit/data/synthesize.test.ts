@@ -146,7 +146,7 @@ describe('a synthetic log', () => {
 
 describe('the settings', () => {
   /**
-   * p_true of one adgroup's rows and another's with equal attributes differ only by own deviation.
+   * p_true of the rows of two adgroups with equal attributes differs only by their own deviations.
    */
   it('homogeneous adgroups follow from their attributes, strong ones do not', async () => {
     const { buildWorld } = await import('../../../coordinator/synthesize/synthetic-world.js');

@@ -1,5 +1,6 @@
 /**
- * What only a folder can do wrong: full disks, permissions, dead owners of locks, other processes.
+ * Failures that only a folder can have: full disks, permissions, dead owners of locks, other
+ * processes.
  */
 
 import { fork, type ChildProcess } from 'node:child_process';
