@@ -2,8 +2,8 @@
 
     python generator_reference.py '{"folder": ..., "cell": ..., "output": ...}'
 
-Writes OUTPUT/generator.bin: what the step adds to W, raw float64. Shares nothing with the sides but
-the reading of the arrays.
+Writes OUTPUT/generator.bin: the change of W in the step, raw float64. It shares only the reading of
+the arrays with the sides.
 """
 
 import os
@@ -17,7 +17,7 @@ OTHERS = ["year", "age", "gender", "occupation", "user", "title", "genres"]
 
 
 def embedding(tables, feature, ids):
-    """Of one row."""
+    """The loss of one row."""
     found = tables[feature][ids]
     return found.mean(0) if feature in ("title", "genres") else found
 

@@ -4,12 +4,13 @@
 
 with respect to W, Hessian term included, on a frozen DeepFM, and a step along it.
 
-Variants, how the loss is computed:
-`plain`    the whole model on all fields of every row, autograd towards phi and W alone
-`split`    what the frozen base says of the other fields without a tape; on the tape the generated
-           embedding meets its rows of the first layer once per task, and the interactions as one vector
-`by-task`  as split, and fields that all rows of a task share once per task
-and of the gradient: autograd as it is; `vmap-` per task by torch.func and batched; `compile-` the
+Variants of the loss:
+`plain`    the whole model on all fields of every row, autograd only with respect to phi and W
+`split`    the part of the frozen base for the other fields runs without a tape; on the tape, the
+           generated embedding is multiplied with its rows of the first layer once per task, and with
+           the interactions as one vector
+`by-task`  like split, and fields that all rows of a task share are computed once per task
+Variants of the gradient: plain autograd; `vmap-` per task by torch.func and batched; `compile-` the
 batched loss by torch.func through torch.compile.
 """
 
@@ -33,7 +34,7 @@ def losses_of(logits, labels):
 
 
 class Model:
-    """The frozen base. `prepared` is without a tape and `logits` of it and of embeddings [.., W]."""
+    """The frozen base. `prepared` runs without a tape; `logits` takes its result and embeddings [.., W]."""
 
     def __init__(self, workload):
         self.width = workload.width
@@ -150,7 +151,7 @@ class Side:
         return torch.autograd.grad(outer, weight)[0]
 
     def outer_losses(self, weight, attributes, support, support_labels, query, query_labels):
-        """Of one task, or of tasks along the first axis."""
+        """For one task, or for tasks along the first axis."""
         model, rate, share = self.model, self.workload.inner_rate, self.workload.cold_share
         phi = self.phi(weight, attributes)
 

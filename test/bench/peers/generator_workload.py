@@ -1,6 +1,6 @@
 """The generator's training step as both PyTorch sides read it: one batch's fields, labels and weights.
 
-Fields in the order of the model: film (generated), year, age, gender, occupation, user, title, genres;
+The fields are in the order of the model: film (generated), year, age, gender, occupation, user, title, genres;
 title and genres are the mean of their members.
 """
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 ROW_FIELDS = ["age", "gender", "occupation", "user"]
-# Number of all eight fields.
+# Indices of the factorised fields among all eight.
 FACTORISED = [0, 1, 2, 3, 6, 7]
 
 
 class GeneratorWorkload:
-    """Arrays as the runner described and wrote them; `dtype` of everything that is not an id."""
+    """The arrays that the runner described and wrote; `dtype` is that of everything except ids."""
 
     table_shape = None
 

@@ -1,8 +1,8 @@
 """JAX on the workloads: one jitted meta step, tasks by vmap, state donated.
 
 Variants of the table's update: `scatter` adds every occurrence, `dense` differentiates the whole
-table, `unique` sums by unique id inside the jitted function, `unique-host` finds the unique ids with
-numpy outside of it.
+table, `unique` sums by unique id inside the jitted function, `unique-host` finds the unique ids
+outside of it with numpy.
 """
 
 import os
@@ -34,7 +34,7 @@ def forward(layers, x, ends_in_relu=False):
 
 
 def task_loss(layers, features, labels):
-    """Mean cross entropy; the softplus is written out."""
+    """Mean cross entropy; the softplus is written explicitly."""
     logits = forward(layers, features)[:, 0]
     positive = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
     return jnp.mean(positive - logits * labels)
@@ -113,7 +113,7 @@ class TableSide:
         self.compiled = jax.jit(steps[variant](workload), donate_argnums=(0, 1))
 
     def _unique_count_max(self):
-        """A static size for every batch, as compiled shapes need one."""
+        """A static size for every batch, because compiled shapes need one."""
         if not self.variant.startswith("unique"):
             return 0
         largest = max(len(np.unique(self._updated_ids(i))) for i in range(len(self.host_ids)))
@@ -198,7 +198,7 @@ class TableSide:
         return step
 
     def _host_unique(self, index):
-        """Unique ids in ascending order, padded beyond the table, and the place of every id."""
+        """Unique ids in ascending order, padded beyond the table, and the position of every id."""
         used = self._updated_ids(index)
         is_used = np.zeros(len(self.places), bool)
         is_used[used] = True

@@ -1,4 +1,4 @@
-"""Matrix products alone: the peak that inner loops are measured against.
+"""Matrix products alone: the peak to which inner loops are compared.
 
     python products.py '{"threadCount": 1, "products": [[1, 1024, 1024, 1024], ...]}'
 

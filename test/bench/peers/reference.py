@@ -1,9 +1,9 @@
-"""The exact update of one meta step, in float64 and task by task, for every cell asked for.
+"""The exact update of one meta step, in float64 and task by task, for every requested cell.
 
     python reference.py '{"folder": ..., "cells": [...], "output": ...}'
 
-Writes, for each cell, OUTPUT/CELL/weight0.bin, ... and touchedRows.bin: what the step adds to each
-tensor, raw float64. Nothing is shared with the sides but the reading of the workloads.
+Writes, for each cell, OUTPUT/CELL/weight0.bin, ... and touchedRows.bin: the change of each tensor
+in the step, raw float64. It shares only the reading of the workloads with the sides.
 """
 
 import os
@@ -26,7 +26,7 @@ def loss_of(layers, x, labels):
 
 
 def query_loss(workload, layers, support, support_labels, query, query_labels):
-    """Of one task; differentiable towards layers, support and query as the order demands."""
+    """The loss of one task; differentiable in layers, support and query as the order requires."""
     keeps_path = workload.order == "second"
     moved = layers
     inside = support if keeps_path else support.detach()

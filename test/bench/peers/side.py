@@ -1,8 +1,8 @@
-"""What every Python side shares: the workloads' files and the conversation with the runner.
+"""The shared parts of the Python sides: the workload files and the messages with the runner.
 
 A side is started by the runner as `python SIDE.py '{"folder": ..., "cell": ..., "variant": ...,
-"threadCount": ...}'`. It says that it is ready, then answers commands, a JSON line each:
-{"kind": "check", "folder": F}  one step from the initial values on batch 0, results written into F
+"threadCount": ...}'`. It reports that it is ready, then answers commands, one JSON line each:
+{"kind": "check", "folder": F}  one step from the initial values on batch 0, with its results written into F
 {"kind": "run", "durationMs": N}  steps over the batches in turn for N milliseconds
 {"kind": "end"}
 """
@@ -20,7 +20,7 @@ STEP_COUNT_MIN = 3
 
 
 class Workload:
-    """One cell's shapes and arrays, as the generator described and wrote them."""
+    """The shapes and arrays of one cell, as the runner described and wrote them."""
 
     def __init__(self, folder, cell):
         self.folder = folder
@@ -114,7 +114,7 @@ def _check(workload, side, folder):
 
 
 def serve(workload, side, versions, start):
-    """`side` has step(batch_index), layers() and, with a table, table(), both as numpy arrays."""
+    """`side` has step(batch_index), layers() and, with a table, table(); the last two return numpy arrays."""
     _send(kind="ready", versions=versions, startMs=(time.perf_counter() - start) * 1000)
     next_batch = 0
     for line in sys.stdin:

@@ -1,9 +1,9 @@
 """PyTorch on the workloads: tasks by torch.func.vmap.
 
-Variants, first how the gradient is computed (`vmap`, or `compile`: the same through torch.compile),
-then, with a table, how its update is: `scatter` adds every occurrence, `unique` sums by unique id
+Variants of the gradient: `vmap`, or `compile` (the same through torch.compile). Variants of the
+table's update: `scatter` adds every occurrence, `unique` sums by unique id
 from torch.unique, `stamp` finds the unique ids by marking a tensor of the table's length, `dense`
-lets autograd make the gradient of the whole table.
+lets autograd compute the gradient of the whole table.
 """
 
 import time
@@ -60,7 +60,7 @@ def dense_gradient(workload):
 def trunk_gradient(workload):
     """(support rows, query rows, trunk, head, support labels, query labels) to gradients.
 
-    Of support rows (None in first order), query rows, trunk and head; rows are
+    Gradients of support rows (None in first order), query rows, trunk and head; rows are
     [taskCount, rowsPerTask, fieldCount, width].
     """
 
