@@ -1,5 +1,6 @@
-// Adapted tasks as a coordinator obtains them: in process and over a queue, in order of the request
-// whatever the order of arrival, in waves of bounded size; what does not fit is refused and done again.
+// Adapted tasks as a coordinator obtains them, in process and over a queue: in the order of the
+// request for any order of arrival, and in waves of bounded size. Results that do not fit are
+// refused and the jobs repeated.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
@@ -26,7 +27,7 @@ import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/q
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
 
-/** More than one wave of jobs of one task. */
+/** More than one wave of single-task jobs. */
 const TASK_COUNT = 66;
 const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
 const shift = { levelShift: { features: ['category1'] } };
@@ -69,7 +70,7 @@ async function collected(waves: AsyncIterable<AdaptedWave>): Promise<AdaptedWave
   return all;
 }
 
-test('every task comes once, in the order of the request, whoever carries the jobs', async () => {
+test('every task comes once, in the order of the request, in process and over a queue', async () => {
   const found = await collected(adaptTasks(contextOf(inProcess()), request));
   expect(found.map(({ tasks }) => tasks.length)).toEqual([64, 2]);
   const tasks = found.flatMap((wave) => wave.tasks);
@@ -88,8 +89,8 @@ test('every task comes once, in the order of the request, whoever carries the jo
   }
 });
 
-// Mutant seen to fail: tasks yielded in order of arrival.
-test('results that arrive last first are put in order', async () => {
+// Seen to fail: tasks yielded in order of arrival.
+test('results that arrive in reverse order are sorted', async () => {
   const forwards = inProcess();
   const backwards: Dispatcher = {
     ...forwards,
@@ -99,7 +100,7 @@ test('results that arrive last first are put in order', async () => {
   expect(found).toEqual(await collected(adaptTasks(contextOf(forwards), request)));
 });
 
-test('a wave is handed over when the one before has been taken', async () => {
+test('a wave is delivered after the previous one has been taken', async () => {
   const plain = inProcess();
   const handedOver: (readonly JobOrder[])[] = [];
   const counting: Dispatcher = {
@@ -116,7 +117,7 @@ test('a wave is handed over when the one before has been taken', async () => {
   expect(handedOver).toHaveLength(2);
 });
 
-describe('an output that does not fit is refused, and the job done again', () => {
+describe('an output that does not fit is refused, and the job is repeated', () => {
   const changed = (name: string, value: (tensor: CodedTensor) => CodedTensor) => {
     return (output: Uint8Array): Uint8Array => {
       const tensors = decodeTensors(output, 'the test');

@@ -65,7 +65,9 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-/** A small model whose blocks are all personal, but for those that the method wants as they are. */
+/**
+ * A small model in which all blocks are personal, except those that the method requires unchanged.
+ */
 function modelOf(definition: ModelDefinition, method: string): object {
   const { kind, hasFactors, hasHiddenLayers } = definition;
   const isGenerated = method === 'meta-embedding';
@@ -104,7 +106,7 @@ async function bothLogits(
   const divided = division === undefined ? {} : { division };
   const predictWork: PredictWork = {
     ...{ kind: 'predict', method, rows: 'query', ...divided },
-    // A cell beside the one compared, as in the grid of an evaluation.
+    // A cell in addition to the compared one, as in the grid of an evaluation.
     adaptations: [{ innerRate: 0.05, innerSteps: 1 }, adaptation],
   };
   const { tensors } = await runJob(executor, jobCase, allTasks, predictWork, microBatchRowsMax);
@@ -172,10 +174,10 @@ function caseOf(settings: (typeof CASES)[number], kind = 'deepfm'): [JobCase, Me
 
 const shifted = CASES[0]!;
 
-// Mutants seen to fail: support inputs of a scored row without the sums of its value; blocks of the
-// next task; an adapt job cut without its query rows. Shifts of rows are one function for both kinds of
-// job; what it adds up is held by level-shift-gradients.test.ts.
-describe('adapted tasks, scored by the shared scorer, give what a predict job gives', () => {
+// Seen to fail: support inputs of a scored row without the sums of its value; blocks of the next
+// task; an adapt job cut without its query rows. One function shifts rows for both kinds of job;
+// its sums are checked by level-shift-gradients.test.ts.
+describe('adapted tasks, scored by the shared scorer, give the logits of a predict job', () => {
   test('every method has a case', () => {
     expect(CASES.map(({ kind }) => kind).sort()).toEqual([...METHODS.kinds()].sort());
   });
@@ -207,7 +209,7 @@ describe('adapted tasks, scored by the shared scorer, give what a predict job gi
     }
   });
 
-  test('where shifts are all that adapts', async () => {
+  test('with shifts as the only adaptation', async () => {
     const method = methodOf(shifted);
     const jobCase = jobCaseOf(store, { supportInputs, embeddingWidth: 3, personal: [] }, 5, method);
     const { predicted, scored, adapted } = await bothLogits(jobCase, method, {
@@ -219,8 +221,8 @@ describe('adapted tasks, scored by the shared scorer, give what a predict job gi
   });
 });
 
-/** Tasks that are all of one size are not padded. */
-describe('tasks of one size', () => {
+/** Tasks of equal size are not padded. */
+describe('tasks of equal size', () => {
   test.each([1, 2, 3])('with %d query rows each', async (queryRowCount) => {
     for (const kind of MODELS.kinds()) {
       const [jobCase, method] = caseOf(shifted, kind);
@@ -243,7 +245,7 @@ describe('tasks of one size', () => {
   });
 });
 
-test('a task adapts on all of its rows as on a support set that holds them all', async () => {
+test('a task adapts on all of its rows as on a support set that contains them all', async () => {
   const [jobCase, method] = caseOf(shifted);
   const work: AdaptWork = { kind: 'adapt', method, adaptation: CELL, rows: 'all' };
   const found = await adaptedBy(jobCase, work);
@@ -261,8 +263,8 @@ test('a task adapts on all of its rows as on a support set that holds them all',
   expect(found).not.toEqual(await adaptedBy(jobCase, { ...work, rows: 'support' }));
 });
 
-describe('a row has one logit in whatever batch it is scored', () => {
-  // Mutant seen to fail: a batch of one task.
+describe('a row has the same logit in every batch', () => {
+  // Seen to fail: a batch of one task.
   test.each(MODELS.all().map(({ kind }) => kind))('%s', async (kind) => {
     const [jobCase, method] = caseOf(shifted, kind);
     const { scored, adapted } = await bothLogits(jobCase, method);
@@ -274,7 +276,7 @@ describe('a row has one logit in whatever batch it is scored', () => {
         .slice(task.supportRowCount)
         .map((row) => ({ adapted: adapted[place]!, rows: rowsAt(task, [row]) })),
     );
-    // Each row as a task of its own, together and alone, and amid many rows of the support set.
+    // Each row as a separate task, together and alone, and among many rows of the support set.
     expect(bitsOf(scorer.score(one)).flat()).toEqual(whole);
     expect(one.flatMap((each) => bitsOf(scorer.score([each]))).flat()).toEqual(whole);
     const amid = tasks.map((task, place) => {

@@ -1,9 +1,9 @@
-// Every field of every config says what it means, so the configuration reference has no empty cell.
+// Every field of every config has a description, so the configuration reference has no empty cell.
 
 import { expect, test } from 'vitest';
 import { configReference } from '../../../infra/reference/config-reference.js';
 
-/** Settings of methods are described by the files of the methods. */
+/** Settings of methods are described in the files of the methods. */
 const METHODS = /### method\n[^]*?(?=\n### )/;
 
 test('every field outside the methods has a description', () => {
