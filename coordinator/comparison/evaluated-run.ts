@@ -1,6 +1,6 @@
 /** Reads and verifies what `qianmo evaluate` wrote for a run, so that it can be compared. */
 
-import { nearestName } from '../../shared/base/nearest-name.js';
+import { nearestName } from '../../shared/names/nearest-name.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { verifiedBlob } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';

@@ -1,7 +1,7 @@
 /** The columns of the logs: their names and types, and the search for a column that a config names. */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import { nearestName } from '../../shared/base/nearest-name.js';
+import { nearestName } from '../../shared/names/nearest-name.js';
 import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
 import type { LogFile } from './log-files.js';
 import { literal } from './sql.js';

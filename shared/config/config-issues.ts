@@ -1,7 +1,7 @@
 /** Describes faults of a config in terms of its fields, not of the parser. */
 
 import { z } from 'zod';
-import { nearestName } from '../base/nearest-name.js';
+import { nearestName } from '../names/nearest-name.js';
 
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];

@@ -1,7 +1,7 @@
 /** The list of methods: a new one is a file beside this and a line here. */
 
 import { z } from 'zod';
-import { KindRegistry, pluginDigestSchema } from '../base/kind-registry.js';
+import { KindRegistry, pluginDigestSchema } from '../names/kind-registry.js';
 import { cavia } from './cavia.js';
 import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';

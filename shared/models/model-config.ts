@@ -1,7 +1,7 @@
 /** The `model` section of a run config: a kind, its options, and their cross-checks. */
 
 import { z } from 'zod';
-import { pluginDiffers } from '../base/kind-registry.js';
+import { pluginDiffers } from '../names/kind-registry.js';
 import type { OptionMisfit } from './kinds/model-definition.js';
 import { MODEL_OPTIONS, PERSONAL_TEXT } from './kinds/model-options.js';
 import { MODELS, ownOptions } from './kinds/models.js';

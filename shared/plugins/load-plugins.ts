@@ -12,7 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { QianmoError } from '../base/errors.js';
-import type { PluginFile } from '../base/kind-registry.js';
+import type { PluginFile } from '../names/kind-registry.js';
 import { METHODS } from '../methods/methods.js';
 import type { ModelDefinition } from '../models/kinds/model-definition.js';
 import { MODEL_OPTIONS } from '../models/kinds/model-options.js';

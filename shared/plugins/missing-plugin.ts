@@ -1,7 +1,7 @@
 /** Whether this process has the plugins that a job names. Asked before the job is parsed. */
 
 import { z } from 'zod';
-import type { KindRegistry } from '../base/kind-registry.js';
+import type { KindRegistry } from '../names/kind-registry.js';
 import { METHODS } from '../methods/methods.js';
 import { MODELS } from '../models/kinds/models.js';
 

@@ -21,6 +21,7 @@ const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
 const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   shared: [
     'shared/base',
+    'shared/names',
     'shared/tensors',
     'shared/storage',
     'shared/events',

@@ -1,6 +1,6 @@
 /** The list of models: a new one is a file beside this and a line here. */
 
-import { KindRegistry } from '../../base/kind-registry.js';
+import { KindRegistry } from '../../names/kind-registry.js';
 import { dcnV2 } from './dcn-v2.js';
 import { deepfm } from './deepfm.js';
 import { fm } from './fm.js';

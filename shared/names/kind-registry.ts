@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { QianmoError } from './errors.js';
+import { QianmoError } from '../base/errors.js';
 
 /** The file that defines a kind, by place and content. */
 export interface PluginFile {

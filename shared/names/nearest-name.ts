@@ -1,6 +1,6 @@
 /** Guesses which known name was meant by a misspelled one. */
 
-import { at } from './arrays.js';
+import { at } from '../base/arrays.js';
 
 /**
  * The nearest name within two edits or a third of the length, ignoring case; null if none is near.
