@@ -17,7 +17,7 @@ OTHERS = ["year", "age", "gender", "occupation", "user", "title", "genres"]
 
 
 def embedding(tables, feature, ids):
-    """The loss of one row."""
+    """The embedding of one feature of one row."""
     found = tables[feature][ids]
     return found.mean(0) if feature in ("title", "genres") else found
 
