@@ -27,13 +27,13 @@ import {
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 
-/** What a checkpoint must have been made from to be usable. */
+/** The run, config, store and model that a usable checkpoint was made from. */
 export interface CheckpointIdentity {
   readonly runName: string;
   readonly configHash: string;
   /** The part of the config that the hash covers. */
   readonly deciding: Record<string, unknown>;
-  /** Of the task store. */
+  /** The digest of the task store. */
   readonly storeDigest: string;
   readonly spec: ModelSpec;
 }

@@ -13,7 +13,7 @@ export interface ArmPlan {
   /** In the order in which they are shown. */
   readonly arms: ReadonlySet<ArmName>;
   readonly leftOut: readonly { readonly arm: ArmName; readonly reason: string }[];
-  /** What the run has trained, adapted by its own method. */
+  /** The model that the run has trained, adapted by its own method. */
   readonly meta: AdaptableModel;
   /** Finetuned by plain gradient descent; null where it was not trained. */
   readonly global: AdaptableModel | null;

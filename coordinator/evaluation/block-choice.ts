@@ -23,7 +23,7 @@ export const BLOCK_CHOICE_RULE =
   'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below ' +
   `that of the unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
 
-/** What validation showed for one adgroup. */
+/** The validation losses of one adgroup. */
 export interface ValidatedAdgroup {
   readonly supportRowCount: number;
   readonly impressions: number;

@@ -31,7 +31,7 @@ interface ProtocolSetting {
   readonly testTasks: readonly number[];
   readonly validationTasks: readonly number[];
   readonly plan: ArmPlan;
-  /** What validation decided under the division of the store. */
+  /** The choices that validation made under the division of the store. */
   readonly knowledge: ArmKnowledge;
   /** As `periodsToReplay` found them. */
   readonly periods: readonly Period[];

@@ -89,7 +89,7 @@ async function selectCells(
   return chosen;
 }
 
-/** What the arms need besides the rows that they predict. */
+/** Everything the arms need besides the rows that they predict. */
 export interface ArmKnowledge {
   readonly choices: ArmChoices;
   /**

@@ -125,7 +125,7 @@ export function shortDuckMessage(error: unknown): string {
   return (message.split(/\n\s*(?:\n|LINE \d)/)[0] ?? message).trim();
 }
 
-/** What DuckDB refused, when it is the machine's fault or a bound's; else the error itself. */
+/** A refusal of DuckDB as a report, if the machine or a bound is the cause; otherwise the error itself. */
 function duckFailure(cause: unknown, folder: string, memoryMiBMax: number): unknown {
   const message = cause instanceof Error ? cause.message : String(cause);
   if (/no space left|disk quota|max_temp_directory_size|could not write all bytes/i.test(message))

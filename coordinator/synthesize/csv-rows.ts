@@ -60,7 +60,7 @@ export interface ChunkRows extends ChunkSums {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** What the rows need besides the world: its intercept and its texts, in shared memory. */
+/** Everything the rows need besides the world: its intercept and its texts, in shared memory. */
 export interface RowSource {
   readonly world: SyntheticWorld;
   readonly intercept: number;

@@ -1,4 +1,4 @@
-/** What is recorded beside a log: enough to make it again and to know its limits. */
+/** The record beside a log: enough to make it again and to know its limits. */
 
 import type { SynthesisOptions, SynthesisReport } from './synthesis.js';
 import { worldSize } from './synthetic-world.js';

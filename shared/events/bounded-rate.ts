@@ -28,7 +28,7 @@ export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventS
   };
 }
 
-/** What the event is one of many about; null when each counts. */
+/** The subject whose events are bounded in rate; null when every event counts. */
 function subjectOf(event: StampedEvent): string | null {
   switch (event.kind) {
     case 'progress':

@@ -153,7 +153,7 @@ const WORKER_SHAPES = {
   },
   'worker-restarted': {},
   'worker-given-up': { restartCount: count },
-  /** What a worker said that is no event of this vocabulary. */
+  /** A worker sent a message that is not an event of this vocabulary. */
   'worker-misunderstood': { reason: z.string() },
   'redis-trouble': { reason: z.string() },
   'job-started': { jobId: z.string(), ...ofJob },

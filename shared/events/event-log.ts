@@ -104,7 +104,7 @@ class LogWriter {
   }
 
   async #writeAll(): Promise<void> {
-    // What is told in the same turn is written together.
+    // Events of the same turn are written together.
     await Promise.resolve();
     const { clock } = this.#options;
     while (this.#queued.length > 0)

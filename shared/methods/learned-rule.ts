@@ -26,9 +26,9 @@ import { defineMethod, type MethodPlan, type ModelShape } from './inner-loop/met
 /** Knots lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 const KNOT_COUNT = 6;
 const KNOT_DOUBLINGS = 2;
-/** What the click rate of the evidence begins with. */
+/** The counts from which the click rate of the evidence starts. */
 const SMOOTHING = { clicks: 0.5, impressions: 1 };
-/** Q Q^T begins far below r, and not at 0, where its gradient is 0. */
+/** Q Q^T starts far below r, and not at 0, where its gradient is 0. */
 const INITIAL_ASSOCIATION_DEVIATION = 0.02;
 
 export const learnedRule = defineMethod({
@@ -82,7 +82,7 @@ function knotWeights({ tf, supportTotals }: AdaptingTasks): tfjs.Tensor {
   return tf.concat(shares, 1);
 }
 
-/** What is subtracted from a variable: `r G + Q Q^T G`, `[taskCount, ...shape]`. */
+/** The update that is subtracted from a variable: `r G + Q Q^T G`, `[taskCount, ...shape]`. */
 function byRule(
   { tf, taskCount, variable }: AdaptingTasks,
   { name, rank }: { readonly name: string; readonly rank: number },

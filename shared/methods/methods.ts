@@ -84,7 +84,7 @@ function kindOf({ shape: { kind } }: z.ZodObject): string {
   return String(kind.value);
 }
 
-/** What the method, and a level shift beside it, learn beyond the model. */
+/** The variables that the method and its level shift learn in addition to the model's. */
 export function methodVariablesOf(config: MethodConfig, model: ModelShape): readonly Variable[] {
   const { innerLoop, variables } = methodPlanOf(config);
   const own = variables?.(model) ?? [];
@@ -95,7 +95,7 @@ export function methodPlanOf(config: MethodConfig): MethodPlan {
   return methodOf(config).planOf(config);
 }
 
-/** What of a method's settings does not go with a model. */
+/** The settings of a method that do not fit a model. */
 export function methodMisfits(
   config: MethodConfig,
   model: ModelSettings,
@@ -110,14 +110,14 @@ const NOTHING_ADAPTS: SettingMisfit = {
     'nothing adapts: name blocks in model.personal, set method.levelShift, or take global, which adapts nothing',
 };
 
-/** True of methods that are not about adapting a model's blocks. */
+/** True as well of methods that are not about adapting a model's blocks. */
 function adaptsSomething(config: MethodConfig, { personal }: ModelSettings): boolean {
   const plan = methodPlanOf(config);
   if (!adapts(plan) || plan.learns === 'method') return true;
   return personal.length > 0 || plan.innerLoop.shift !== null;
 }
 
-/** What the jobs of an outer step are told of the method: a pure function of config and step. */
+/** The method's part of the jobs of an outer step: a pure function of config and step. */
 export function methodWorkAt(
   config: MethodConfig,
   outerStep: number,

@@ -102,7 +102,7 @@ export const pamlGate = defineMethod({
   }),
 });
 
-/** What a gate reads, `[taskCount, preferenceWidth]`, or twice as wide with neighbours. */
+/** The inputs of a gate, `[taskCount, preferenceWidth]`, or twice as wide with neighbours. */
 function taskEmbeddings(tasks: AdaptingTasks, own: Settings): tfjs.Tensor2D {
   const { tf } = tasks;
   const preference = preferences(tasks, own);
@@ -111,7 +111,10 @@ function taskEmbeddings(tasks: AdaptingTasks, own: Settings): tfjs.Tensor2D {
   return tf.concat([preference, merged], 1);
 }
 
-/** Of the neighbours by attention, `[taskCount, preferenceWidth]`; null where no task has any. */
+/**
+ * Preferences of the neighbours merged by attention, `[taskCount, preferenceWidth]`; null where no task
+ * has a neighbour.
+ */
 function mergedPreferences(
   tasks: AdaptingTasks,
   preference: tfjs.Tensor2D,

@@ -31,7 +31,7 @@ import {
   supportFeatures,
 } from './inner-loop/support-features.js';
 
-/** Of branches and leaves: leaves that send alike would learn alike. */
+/** Branches and leaves start at random: leaves with equal shares would learn the same. */
 const INITIAL_BRANCH_DEVIATION = 1;
 
 export const pamlRate = defineMethod({

@@ -9,7 +9,7 @@ import { QianmoError } from '../base/errors.js';
 /** The file that defines a kind, by place and content. */
 export interface PluginFile {
   readonly path: string;
-  /** Of the bytes that were loaded. */
+  /** The digest of the bytes that were loaded. */
   readonly sha256: string;
 }
 

@@ -28,7 +28,7 @@ export function runCell(
   return { text: label, page: `${dotHtml(runColour(run))}${escapeHtml(label)}` };
 }
 
-/** What each run is. */
+/** The table that identifies each run. */
 export function runsTable({ runs }: ComparisonReport): Table {
   return {
     columns: [

@@ -117,7 +117,7 @@ export function bucketTable(buckets: readonly Slice[]): Table {
   };
 }
 
-/** What was chosen for each arm that has a grid. */
+/** The chosen cell of each arm that has a grid. */
 export function selectionTable(chosen: readonly Selection[]): Table {
   return {
     columns: [
@@ -133,7 +133,7 @@ export function selectionTable(chosen: readonly Selection[]): Table {
   };
 }
 
-/** What was tried for an arm and what was chosen; a stronger tint is a lower validation loss. */
+/** The tried cells of an arm and the chosen one; a stronger tint is a lower validation loss. */
 export function gridTable({ cell: chosen, grid }: Selection): Table {
   const rowValues = ascending(grid.map(({ cell }) => axesOf(cell)[0]));
   const columnValues = ascending(grid.map(({ cell }) => axesOf(cell)[1]));

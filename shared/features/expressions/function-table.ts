@@ -1,4 +1,4 @@
-/** What a function of the subset is. */
+/** The definition of a function of the subset. */
 
 import type { Bound } from './bound-expression.js';
 

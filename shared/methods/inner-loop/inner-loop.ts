@@ -53,7 +53,7 @@ export interface Neighbours {
 export interface SupportFields {
   /** `[taskCount, rowExtent, sum of widths]` */
   readonly fields: tfjs.Tensor3D;
-  /** Of the task's support impressions, `[taskCount, rowExtent]`. */
+  /** Each row's share of the task's support impressions, `[taskCount, rowExtent]`. */
   readonly impressionShares: tfjs.Tensor2D;
   /** Clicks over the task's support impressions; of values, weighted standardised values. */
   readonly clickShares: tfjs.Tensor2D;
@@ -62,7 +62,7 @@ export interface SupportFields {
 /** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
 export interface SupportTotals {
   readonly impressions: tfjs.Tensor1D;
-  /** Of a task of values, the sum of weighted standardised values: not a count. */
+  /** The clicks; for a task of values, the sum of weighted standardised values, which is not a count. */
   readonly clicks: tfjs.Tensor1D;
   /** 1 for tasks of values, 0 for tasks of clicks; absent where all are of clicks. */
   readonly isOfValues?: tfjs.Tensor1D;
@@ -110,7 +110,7 @@ export interface LevelShift {
 /** Which tasks are neighbours of a task: those that share most ids of a category or bag with it. */
 export interface NeighbourChoice {
   readonly feature: string;
-  /** Of each task, at most; 1 to `NEIGHBOURS_MAX`. */
+  /** The largest number of neighbours of a task, from 1 to `NEIGHBOURS_MAX`. */
   readonly count: number;
 }
 

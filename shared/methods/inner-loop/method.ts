@@ -46,7 +46,7 @@ export interface ModelShape {
   readonly numberFeatures: readonly string[];
 }
 
-/** What a method with given settings does. */
+/** The plan of a method with given settings. */
 export interface MethodPlan {
   /** How a task adapts; a method whose gradient is `unadapted` adapts in predictions alone. */
   readonly innerLoop: InnerLoop;
@@ -76,7 +76,7 @@ export interface ModelSettings {
   readonly personal: readonly string[];
 }
 
-/** What of a method's settings does not go with a model. */
+/** A setting of a method that does not fit a model. */
 export interface SettingMisfit {
   /** Within the method's settings. */
   readonly path: readonly string[];

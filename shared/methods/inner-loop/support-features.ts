@@ -1,4 +1,4 @@
-/** What a method may know of a task from the sums over its support rows, in numbers of the order of 1. */
+/** Features of a task from the sums over its support rows, scaled to about 1. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../base/errors.js';

@@ -13,7 +13,7 @@ export type Metric = (typeof METRICS)[number];
  */
 export type Scores = Readonly<Record<Metric, number>>;
 
-/** Of a single task. */
+/** The scores of a single task. */
 interface TaskErrors {
   readonly user: string;
   readonly mae: number;

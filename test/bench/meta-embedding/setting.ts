@@ -1,5 +1,5 @@
 /**
- * What is trained, and how: the setting of the published table, and the project's own default. Each
+ * The models that are trained, and how: the setting of the published table, and the project's own default. Each
  * run of the reproduction is an ordinary run config.
  */
 

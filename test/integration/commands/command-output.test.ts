@@ -1,5 +1,5 @@
 /**
- * What the verbs print: JSON that parses and has the expected content, and the preflight as a
+ * The output of the verbs: JSON that parses and has the expected content, and the preflight as a
  * table.
  */
 

@@ -1,4 +1,4 @@
-/** What a stopped evaluation leaves in the output of its run, and what it reports. */
+/** The files that a stopped evaluation leaves in the output of its run, and what it reports. */
 
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -29,7 +29,7 @@ function printed(
   return { sink, end: () => terminal.end(), clock, text: () => text };
 }
 
-/** What a terminal shows: carriage return and erase restart the line. */
+/** The text that a terminal shows: carriage return and erase restart the line. */
 function screenOf(text: string): string[] {
   return text
     .split('\n')

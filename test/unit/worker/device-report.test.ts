@@ -1,4 +1,4 @@
-// What a compute process reports about its device, and when a required GPU is refused.
+// The reports of a compute process about its device, and when a required GPU is refused.
 
 import { describe, expect, test } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';

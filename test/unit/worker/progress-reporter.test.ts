@@ -1,4 +1,4 @@
-// What a compute process reports about its job: each phase, and a bounded number of micro-batches.
+// The reports of a compute process about its job: each phase, and a bounded number of micro-batches.
 
 import { describe, expect, it } from 'vitest';
 import type { ComputeReply } from '../../../worker/process/compute-protocol.js';
