@@ -1,6 +1,4 @@
-/**
- * Reads YAML files and checks what they hold against a schema; every fault is listed with its path.
- */
+/** Reads YAML files and checks them against a schema; every fault is listed with its path. */
 
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument, type ErrorCode, type YAMLError } from 'yaml';
@@ -9,13 +7,13 @@ import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
 import { describeIssues } from './config-issues.js';
 
-/** How a kind of file is called in messages, and where to find an example. */
+/** The name of a kind of file in messages, and where to find an example. */
 export interface FileKind {
   readonly name: string;
   readonly examples: string;
 }
 
-/** Gives the text at a path or address; fails as the system does when there is none. */
+/** Reads the text at a path or address; rejects with the system's error if there is none. */
 export type TextReader = (path: string) => Promise<string>;
 
 export const readTextFile: TextReader = (path) => readFile(path, 'utf8');
@@ -95,7 +93,7 @@ function notYaml(
   });
 }
 
-/** Where the parser's own words speak to programmers. */
+/** Replaces messages of the parser that are written for programmers. */
 const FOUND_BY_YAML_CODE: Partial<Record<ErrorCode, string>> = {
   MULTIPLE_DOCS: 'a second document: one file describes one run',
   DUPLICATE_KEY: 'a field that is given twice',
