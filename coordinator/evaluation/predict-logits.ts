@@ -8,7 +8,7 @@ import type { Adaptation } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
-import { inOwnUnit, labelOfAll, roleBounds, type RowRole } from '../scoring/held-out-rows.js';
+import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
 import { lossSum } from '../scoring/metrics.js';
 import {
   chunkResults,
@@ -23,7 +23,7 @@ import {
 export interface PredictionRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptations: readonly Adaptation[];
-  readonly role: RowRole;
+  readonly role: HeldOutRole;
   /** Which of `adaptations` have their logits kept; of the others only the losses are. */
   readonly keep: readonly number[];
 }
@@ -83,7 +83,11 @@ export async function predictLogits(
   return predictions;
 }
 
-function rowStartsOf(store: TaskStore, taskIndices: readonly number[], role: RowRole): Int32Array {
+function rowStartsOf(
+  store: TaskStore,
+  taskIndices: readonly number[],
+  role: HeldOutRole,
+): Int32Array {
   const starts = new Int32Array(taskIndices.length + 1);
   for (const [task, taskIndex] of taskIndices.entries()) {
     const { queryRowCount, supportRowCount } = at(store.tasks, taskIndex);
@@ -92,7 +96,7 @@ function rowStartsOf(store: TaskStore, taskIndices: readonly number[], role: Row
   return starts;
 }
 
-function rowCountOf({ tasks }: TaskChunk, role: RowRole): number {
+function rowCountOf({ tasks }: TaskChunk, role: HeldOutRole): number {
   return tasks.reduce((sum, task) => {
     const [first, end] = roleBounds(task, role);
     return sum + end - first;
@@ -136,7 +140,7 @@ function outputsInOwnUnit(
   logits: Float32Array,
   { tasks, rowCount }: PredictedChunk,
   store: TaskStore,
-  role: RowRole,
+  role: HeldOutRole,
 ): Float32Array {
   if (tasks.every(({ loss }) => loss !== 'squared')) return logits;
   const outputs = Float32Array.from(logits);

@@ -4,7 +4,8 @@ import { at, spanAt } from '../../shared/base/arrays.js';
 import { labelOf, type TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 
-export type RowRole = 'query' | 'support';
+/** The role of the rows that a prediction is about. */
+export type HeldOutRole = 'query' | 'support';
 
 export interface TaskCounts {
   /**
@@ -36,7 +37,7 @@ export interface SplitRows {
 const TASKS_PER_READ = 1024;
 
 /** First and end row of the role within a task. */
-export function roleBounds(task: TaskRows, role: RowRole): [number, number] {
+export function roleBounds(task: TaskRows, role: HeldOutRole): [number, number] {
   return role === 'support' ? [0, task.supportRowCount] : [task.supportRowCount, task.rowCount];
 }
 
@@ -48,7 +49,7 @@ export function roleBounds(task: TaskRows, role: RowRole): [number, number] {
 export async function readFlatRows(
   store: TaskStore,
   taskIndices: readonly number[],
-  role: RowRole,
+  role: HeldOutRole,
 ): Promise<FlatRows> {
   const rowCounts = taskIndices.map((taskIndex) => {
     const entry = at(store.tasks, taskIndex);

@@ -1,7 +1,6 @@
 /**
  * CAVIA (Zintgraf, Shiarli, Kurin, Hofmann and Whiteson, ICML 2019): a context vector, an input
- * beside the features, is all that a task adapts. It starts at 0, which the outer loop does not
- * learn; everything else it does.
+ * beside the features, is all that a task adapts. It starts at 0; the outer loop learns everything else.
  *
  *   z_i = 0, then innerSteps times  z_i <- z_i - innerRate * grad_z L(theta, z_i ; S_i)
  *   g   = sum_i w_i * d/dtheta L(theta, z_i(theta) ; Q_i)

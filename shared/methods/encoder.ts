@@ -145,7 +145,7 @@ function encoderVariables(model: ModelShape, own: Settings): Variable[] {
     shape: readonly number[],
     initial: Variable['initial'] = { kind: 'zeros' },
   ): Variable => ({ name, shape, block: 'method', initial });
-  /** Glorot. */
+  /** Initialised as by Glorot and Bengio. */
   const weight = (name: string, inWidth: number, outWidth: number): Variable => {
     const bound = Math.sqrt(6 / (inWidth + outWidth));
     return ofMethod(name, [inWidth, outWidth], { kind: 'uniform', bound });

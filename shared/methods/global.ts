@@ -1,5 +1,6 @@
 /**
- * One model for all adgroups: no task adapts in training, the gradient is over support and query rows alike.
+ * One model for all adgroups. No task adapts in training; the gradient is taken over support and query
+ * rows alike.
  *
  *   g = sum_i w_i * grad L(theta ; S_i and Q_i)
  */
@@ -8,7 +9,7 @@ import { z } from 'zod';
 import type { InnerLoop } from './inner-loop/inner-loop.js';
 import { defineMethod } from './inner-loop/method.js';
 
-/** Tasks are finetuned by plain gradient descent, at the rates and steps that a prediction asks for. */
+/** Predictions may finetune tasks by plain gradient descent, at their own rates and numbers of steps. */
 const PLAIN_DESCENT: InnerLoop = {
   steps: { count: 1, rate: 1, momentum: 0, supportBatches: 1 },
   reads: {},

@@ -5,8 +5,8 @@
  *   v_i   = (I + H_i / proximalWeight)^-1 w_i grad L(phi_i ; Q_i)         (H_i: Hessian of L on S_i)
  *
  * v_i by conjugate gradients. The memory does not depend on the number of inner steps, and the
- * gradient not on how phi_i was found: exact where it is the minimum. What trunk and row pack get
- * is written in `worker/compute/meta-gradients/implicit-path.ts`.
+ * gradient does not depend on how phi_i was found; it is exact where phi_i is the minimum. The gradient
+ * of trunk and row pack is derived in `worker/compute/meta-gradients/implicit-path.ts`.
  */
 
 import { z } from 'zod';

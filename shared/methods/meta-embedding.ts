@@ -1,6 +1,6 @@
 /**
  * Meta-Embedding (Pan, Li, Ao, Tang and He, SIGIR 2019): a generator makes the ID embedding of a new
- * adgroup from its attributes, on a model that was trained before and stays as it is,
+ * adgroup from its attributes, on a model that was trained before and stays frozen,
  *
  *   phi_i  = tanh(W a_i) / 5                        a_i: embeddings of the attributes
  *   l_a    = L(phi_i ; S_i)                         cold
@@ -15,6 +15,7 @@
  */
 
 import { z } from 'zod';
+import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { GENERATED_BLOCK } from './inner-loop/generated-block.js';
 import type { Variable } from '../tensors/variable.js';
@@ -111,10 +112,10 @@ function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
       const copies = tf.tile(tf.expandDims(shared, 1), [1, Math.max(1, supportRowExtent), 1]);
       return {
         ...others,
-        [GENERATED_BLOCK]: tf.reshape(copies, [taskCount, -1, shared.shape[1] ?? 0]),
+        [GENERATED_BLOCK]: tf.reshape(copies, [taskCount, -1, at(shared.shape, 1)]),
       };
     },
-    // From the mean over a task's rows to the mean over all rows of the outer step.
+    // Rescales the mean over a task's rows to the mean over all rows of the outer step.
     step: {
       blocksAfter: (tasks, step) => {
         const { tf, taskCount } = tasks;
@@ -129,7 +130,7 @@ function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
   };
 }
 
-/** Glorot over what enters and what leaves. */
+/** Initialised as by Glorot and Bengio, over the widths of input and output. */
 function generatorWeight(model: ModelShape, attributes: readonly string[]): Variable {
   requireFeatures(model, attributes, 'method.attributes');
   if (!model.variables.some(({ name }) => name === GENERATED_BLOCK))

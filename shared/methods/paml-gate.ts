@@ -44,7 +44,7 @@ const ATTENTION_QUERY = 'attention.query';
 const ATTENTION_KEY = 'attention.key';
 const GATE_WEIGHT = 'gate.weight/';
 const GATE_BIAS = 'gate.bias/';
-/** Ways in which support rows are pooled: by impressions, by labels. */
+/** Support rows are pooled in two ways: by impressions and by labels. */
 const POOL_COUNT = 2;
 
 const settings = z.strictObject({
@@ -138,7 +138,7 @@ function mergedPreferences(
   ]);
 }
 
-/** Off the score of a place without a neighbour: its exponential is 0. */
+/** Subtracted from the score of a place without a neighbour, so that its exponential is 0. */
 const UNHEARD = 1e6;
 
 /** `[taskCount, preferenceWidth]` */
@@ -200,7 +200,7 @@ function gateVariables(model: ModelShape, own: Settings): Variable[] {
     shape: readonly number[],
     initial: Variable['initial'] = { kind: 'zeros' },
   ): Variable => ({ name, shape, block: 'method', initial });
-  /** Glorot. */
+  /** Initialised as by Glorot and Bengio. */
   const toPreference = (name: string, inWidth: number): Variable => {
     const bound = Math.sqrt(6 / (inWidth + preferenceWidth));
     return ofMethod(name, [inWidth, preferenceWidth], { kind: 'uniform', bound });

@@ -63,8 +63,7 @@ test('every row finds its bag in the positions after the pack, whatever rows sha
   const rowExtent = 9;
   const found = new DistinctBags();
   const { tablePlaces } = rowBatchOf(
-    tasks,
-    'support',
+    { tasks, role: 'support' },
     localIdsByTable(layout),
     { taskCount: 6, rowExtent },
     { bags: found, packExtent },

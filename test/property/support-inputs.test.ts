@@ -167,7 +167,7 @@ test.each<RowRole>(['support', 'query', 'all', 'flat', 'first'])(
         ? { taskCount: 1, rowExtent: expected.length }
         : { taskCount: seen.length, rowExtent: Math.max(...rowCounts) };
     const ids = localIdsByTable(rowPackLayoutOf(seen));
-    const { numbers, numberCount } = rowBatchOf(seen, role, ids, extents, {
+    const { numbers, numberCount } = rowBatchOf({ tasks: seen, role }, ids, extents, {
       ...{ bags: new DistinctBags(), packExtent: 0 },
     });
     expect(numberCount).toBe(features.filter(({ kind }) => kind === 'number').length + 4);

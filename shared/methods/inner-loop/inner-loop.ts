@@ -41,7 +41,7 @@ export interface AdaptingTasks {
   readonly neighbours: () => Neighbours | null;
 }
 
-/** Training tasks like each of some tasks, `count` places for each of them (`tasks/neighbour-rows.ts`). */
+/** The neighbours of some tasks, with `count` places for each task (`tasks/neighbour-rows.ts`). */
 export interface Neighbours {
   /** `taskCount * count` tasks of support rows alone, those of the first task first. */
   readonly tasks: AdaptingTasks;
@@ -107,7 +107,7 @@ export interface LevelShift {
   readonly features: readonly string[];
 }
 
-/** Which tasks are neighbours of a task: those that share most ids of a category or bag with it. */
+/** The neighbours of a task are the tasks that share most ids of a category or bag with it. */
 export interface NeighbourChoice {
   readonly feature: string;
   /** The largest number of neighbours of a task, from 1 to `NEIGHBOURS_MAX`. */

@@ -1,6 +1,7 @@
-/** Inner steps on one minibatch of the support rows after another, as a division by phases has them. */
+/** Takes inner steps on one minibatch of the support rows after another, for a division by phases. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { at } from '../../../shared/base/arrays.js';
 import { phaseMinibatches, type RowDivision } from '../../../shared/tasks/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { rowExtent } from '../batches/micro-batches.js';
@@ -14,7 +15,7 @@ interface PhasedBatch extends AdaptingBatch {
   readonly division: Extract<RowDivision, { readonly by: 'phases' }>;
 }
 
-/** A phase goes on from the blocks of the one before. */
+/** Each phase continues from the blocks of the one before. */
 export function adaptByPhases(
   batch: PhasedBatch,
   cells: readonly PlacedCell[],
@@ -45,8 +46,8 @@ function phaseSupports(batch: PhasedBatch): StepSupport[] {
   );
   const byTask = job.tasks.map((task) => phaseMinibatches(task, division));
   return Array.from({ length: division.phase }, (_, phase) => {
-    const tasks = byTask.flatMap((minibatches) => minibatches[phase] ?? []);
-    if (microBatch.taskPlaces.every((place) => tasks[place]?.rowCount === 0)) return [];
+    const tasks = byTask.map((minibatches) => at(minibatches, phase));
+    if (microBatch.taskPlaces.every((place) => at(tasks, place).rowCount === 0)) return [];
     const tasksOf = (role: RowRole): readonly TaskRows[] =>
       role === 'support' ? tasks : job.tasks;
     return supportOf(batch, inputOf(batch, minibatch, roles, tasksOf)) ?? [];

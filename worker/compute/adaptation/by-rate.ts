@@ -1,4 +1,4 @@
-/** Cells of one inner rate share one inner loop: their numbers of steps are stops on its way. */
+/** Cells of one inner rate share one inner loop, which stops at each of their numbers of steps. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { shiftsAfter, type OnAdapted, type PlacedCell } from './adapted-batch.js';

@@ -35,7 +35,7 @@ export type StartInput = BatchInput & {
 };
 
 export type StepInput = BatchInput & {
-  /** Of the support rows. */
+  /** The trunk pass of the support rows. */
   readonly trunk: TrunkPass;
   readonly state: LoopState;
   /** Inner rates, `[taskCount]`. */

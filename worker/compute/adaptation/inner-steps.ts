@@ -7,7 +7,7 @@ import type { AdaptationFunctions } from './captured-adaptation.js';
 
 export type StepAt = NonNullable<AdaptationFunctions['stepAt']>;
 
-/** Tasks on their way: the state is freed as soon as a step has replaced it, but for the first one. */
+/** Tasks between steps. A state is freed as soon as a step has replaced it, except for the first. */
 export class SteppingTasks {
   readonly #stepAt: StepAt;
   readonly #initial: LoopState;

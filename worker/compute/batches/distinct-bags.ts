@@ -1,16 +1,16 @@
 /**
- * The distinct bags of some rows. Rows of an adgroup share what says what it is, so that many rows
- * hold few bags, each of which is pooled once.
+ * Collects the distinct bags of some rows. The rows of an adgroup share its attributes, so that many
+ * rows hold few bags, and each bag is pooled once.
  */
 
 const SLOT_COUNT_FIRST = 64;
 const NOBODY = -1;
 
 export class DistinctBags {
-  /** By hash, open addressing: the index of a bag. */
+  /** Indices of bags by hash, with open addressing. */
   #slots = new Int32Array(SLOT_COUNT_FIRST).fill(NOBODY);
   readonly #hashes: number[] = [];
-  /** First member of each bag, and after the last bag the number of all members. */
+  /** The place of each bag's first member; after the last bag, the number of all members. */
   readonly #starts: number[] = [0];
   readonly #members: number[] = [];
 
@@ -18,7 +18,7 @@ export class DistinctBags {
     return this.#hashes.length;
   }
 
-  /** Rows of the pack, bag after bag. */
+  /** The members of all bags as rows of the pack, bag after bag. */
   get members(): readonly number[] {
     return this.#members;
   }
@@ -27,7 +27,7 @@ export class DistinctBags {
     return (this.#starts[index + 1] ?? 0) - (this.#starts[index] ?? 0);
   }
 
-  /** In order of first occurrence; bags are equal whose members are, in their order. */
+  /** Indices follow first occurrence. Bags are equal if they have the same members in the same order. */
   indexOf(members: readonly number[]): number {
     const hash = hashOf(members);
     const mask = this.#slots.length - 1;

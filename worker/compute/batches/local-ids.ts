@@ -1,14 +1,14 @@
 /**
- * Place of each id of a table within the row pack, by open addressing: a job looks up an id for
- * every row and feature, where a `Map` or a binary search would cost more than the forward pass.
+ * Finds the place of each id of a table within the row pack, by open addressing. A job looks up an id
+ * for every row and feature; a `Map` or a binary search would cost more than the forward pass.
  */
 
 export interface LocalIds {
-  /** Row of the pack that holds `id`; the id must be one of the table's. */
+  /** The row of the pack that holds `id`, which must be an id of the table. */
   placeOf(id: number): number;
 }
 
-/** `ids` unique; id i of them lies in row `start + i` of the pack. */
+/** @param ids unique; the i-th of them lies in row `start + i` of the pack. */
 export function localIdsOf(ids: Int32Array, start: number): LocalIds {
   let bitCount = 4;
   while (1 << bitCount < ids.length * 2) bitCount += 1;

@@ -1,54 +1,56 @@
 /**
- * Cuts a job's tasks into micro-batches: groups of tasks of about one size that are computed at
- * once, padded to few distinct shapes. Depends on the job alone, never on what was computed before,
- * since the grouping decides in which order gradients are summed. No tensors here.
+ * Cuts a job's tasks into micro-batches: groups of tasks of similar size that are computed at once,
+ * padded to a few distinct shapes. The cut depends on the job alone and never on earlier jobs, since
+ * it decides in which order gradients are summed. No tensors here.
  */
 
-/** Rows of one task by the roles they are computed in. */
+import { at } from '../../../shared/base/arrays.js';
+
+/** Numbers of rows of one task. */
 export interface TaskSize {
   readonly supportRowCount: number;
   readonly queryRowCount: number;
 }
 
-/** Of which every padded number of a task's rows is a multiple: 1, 2, 4 or 8. */
+/** Padded numbers of a task's rows are multiples of these: 1, 2, 4 or 8. */
 export interface RowMultiples {
   readonly support: number;
   readonly query: number;
 }
 
-/** The extents of a micro-batch, padding included; rows lie by task, `[taskCount, extent]`, or flat. */
+/** A micro-batch and its padded extents. Rows lie by task, `[taskCount, extent]`, or flat. */
 export interface MicroBatch {
-  /** Places in the job of its tasks, smallest task first. */
+  /** The tasks' places in the job, smallest task first. */
   readonly taskPlaces: readonly number[];
-  /** At least `taskPlaces.length`: what is beyond are tasks without rows and weight. */
+  /** At least `taskPlaces.length`; tasks beyond the last have neither rows nor weight. */
   readonly taskCount: number;
-  /** Support rows of each task; 0 when no task has any. */
+  /** Padded support rows of each task; 0 when no task has any. */
   readonly supportExtent: number;
   readonly queryExtent: number;
-  /** Places of all rows of all tasks laid end to end; 0 where nothing is read so. */
+  /** Padded rows of all tasks, laid end to end; 0 where no rows lie flat. */
   readonly flatExtent: number;
 }
 
 /**
- * Rows that cost as much as a micro-batch costs whatever its rows: preparing its arrays, the call,
- * some hundred graph nodes. Makes groups merge where padding is cheaper than one more call.
+ * The fixed cost of a micro-batch in rows: preparing its arrays, the call, some hundred graph nodes.
+ * Groups are merged where padding is cheaper than another call.
  */
 export const ROWS_WORTH_A_CALL = 512;
 
 /** Bounds the search for the cheapest cut. */
 const TASKS_MAX = 1024;
 
-/** Padded rows up to which a task alone is padded as four tasks are, to share their shapes. */
+/** A single task of at most so many padded rows is padded to four tasks, to share their shapes. */
 const LONE_TASK_ROWS_MAX = 1024;
 
-/** Fewer tasks of one size are padded like others: they may be so by chance. */
+/** Fewer tasks may be of one size by chance, and are padded like others. */
 const ALIKE_TASKS_MIN = 4;
 
 /**
- * The cheapest cut of the tasks, sorted by size, into consecutive groups: each group costs its
- * padded rows and `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is one
- * task. Of equally cheap cuts the one with the larger last groups is taken. Tasks that are all of one
- * size, as those of k-shot training are, keep it and their number: their shapes are few without padding.
+ * Cuts the tasks, sorted by size, into consecutive groups at the least cost: a group costs its padded
+ * rows plus `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is a single
+ * task. Between cuts of equal cost, the one with larger last groups is taken. Tasks that are all of
+ * one size, as in k-shot training, are not padded, since their shapes are few anyway.
  *
  * @param rowsBeside padded rows that are read for each task beside its own.
  */
@@ -71,28 +73,28 @@ export function microBatchesOf(
   costs[0] = 0;
   for (let end = 1; end <= sorted.length; end += 1) {
     // Sorted, so the last task has the largest support extent.
-    const support = sorted[end - 1]?.support ?? 0;
+    const { support } = at(sorted, end - 1);
     let query = 0;
     for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
-      query = Math.max(query, sorted[start]?.query ?? 0);
+      query = Math.max(query, at(sorted, start).query);
       const ofTask = support + query + rowsBeside;
       const rowCount = taskExtent(end - start, ofTask, rowsMax) * ofTask;
       if (rowCount > rowsMax && end - start > 1) break;
-      const cost = (costs[start] ?? 0) + ROWS_WORTH_A_CALL + rowCount;
-      if (cost <= (costs[end] ?? 0)) {
+      const cost = at(costs, start) + ROWS_WORTH_A_CALL + rowCount;
+      if (cost <= at(costs, end)) {
         costs[end] = cost;
         starts[end] = start;
       }
     }
   }
   const batches: MicroBatch[] = [];
-  for (let end = sorted.length; end > 0; end = starts[end] ?? 0) {
+  for (let end = sorted.length; end > 0; end = at(starts, end)) {
     const group = sorted.slice(starts[end], end);
     const supportExtent = Math.max(...group.map(({ support }) => support));
     const queryExtent = Math.max(...group.map(({ query }) => query));
     const taskCount = taskExtent(group.length, supportExtent + queryExtent + rowsBeside, rowsMax);
     const taskPlaces = group.map(({ place }) => place);
-    const rowCount = taskPlaces.reduce((sum, place) => sum + rowCountOf(tasks[place]), 0);
+    const rowCount = taskPlaces.reduce((sum, place) => sum + rowCountOf(at(tasks, place)), 0);
     batches.push({
       ...{ taskPlaces, taskCount, supportExtent, queryExtent },
       flatExtent: shareExtent(rowCount, taskCount * (supportExtent + queryExtent)),
@@ -104,16 +106,17 @@ export function microBatchesOf(
 function areAlike(tasks: readonly TaskSize[]): boolean {
   const [first] = tasks;
   return (
+    first !== undefined &&
     tasks.length >= ALIKE_TASKS_MIN &&
     rowCountOf(first) > 0 &&
     tasks.every(
       ({ supportRowCount, queryRowCount }) =>
-        supportRowCount === first?.supportRowCount && queryRowCount === first.queryRowCount,
+        supportRowCount === first.supportRowCount && queryRowCount === first.queryRowCount,
     )
   );
 }
 
-/** Groups of about one number of tasks. */
+/** Groups with about the same number of tasks each. */
 function alikeMicroBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
@@ -142,8 +145,8 @@ function alikeMicroBatchesOf(
 }
 
 /**
- * Tasks in their order, cut where their rows laid end to end, padding included, would be more than
- * `rowsMax`: for what needs no task axis, where large tasks cost small ones nothing.
+ * Cuts tasks in their order, so that the rows of a group, laid end to end and padded, are at most
+ * `rowsMax`. This is for computations without a task axis, where large tasks add no padding to small ones.
  */
 export function flatMicroBatchesOf(tasks: readonly TaskSize[], rowsMax: number): MicroBatch[] {
   const groups: { readonly taskPlaces: number[]; rowCount: number }[] = [];
@@ -165,16 +168,16 @@ export function flatMicroBatchesOf(tasks: readonly TaskSize[], rowsMax: number):
   }));
 }
 
-function rowCountOf(task: TaskSize | undefined): number {
-  return (task?.supportRowCount ?? 0) + (task?.queryRowCount ?? 0);
+function rowCountOf({ supportRowCount, queryRowCount }: TaskSize): number {
+  return supportRowCount + queryRowCount;
 }
 
-/** Rows per task: 0, then 8 and its doublings. */
+/** Padded rows per task: 0, then 8 and its doublings. */
 export function rowExtent(rowCount: number): number {
   return rowCount === 0 ? 0 : extentOnLadder(rowCount, 8, 2);
 }
 
-/** Flat rows of whole jobs, which differ little in size: 0, 64, and four rungs to a doubling. */
+/** Padded flat rows of whole jobs, which differ little in size: 0, 64, then four steps per doubling. */
 export function flatExtent(rowCount: number): number {
   if (rowCount === 0) return 0;
   const half = extentOnLadder(rowCount, 64, 2) / 2;
@@ -183,8 +186,8 @@ export function flatExtent(rowCount: number): number {
 }
 
 /**
- * Flat rows of tasks that also lie by task on `paddedRowCount` places: quarters of these, since
- * every further extent is another shape of all that is computed at once.
+ * Padded flat rows of tasks that also lie by task on `paddedRowCount` places: a multiple of a quarter
+ * of these, since every further extent is another shape to capture.
  */
 function shareExtent(rowCount: number, paddedRowCount: number): number {
   const quarter = paddedRowCount / 4;
@@ -192,8 +195,8 @@ function shareExtent(rowCount: number, paddedRowCount: number): number {
 }
 
 /**
- * 4, 16, then doublings: a group that falls just short of a rung is cut or merged instead. A large
- * task that is alone stays alone.
+ * Padded tasks: 4, 16, then doublings. A group just above one of these is cut or merged instead. A
+ * large task in a group of its own is not padded.
  *
  * @param rowCount padded rows of each task.
  */
@@ -202,13 +205,13 @@ export function taskExtent(taskCount: number, rowCount: number, rowsMax: number)
   return taskCount <= 16 ? extentOnLadder(taskCount, 4, 4) : extentOnLadder(taskCount, 16, 2);
 }
 
-/** Rows of a row pack: jobs of one run differ little, and padding here is copied and no more. */
+/** Padded rows of a row pack. Jobs of one run differ little, and this padding only costs a copy. */
 export function packExtent(rowCount: number): number {
   return rowCount <= 4096 ? extentOnLadder(rowCount, 256, 4) : extentOnLadder(rowCount, 4096, 2);
 }
 
 /**
- * Distinct bags: 16 and its fours, one of them nobody's, and no more than there can be.
+ * Padded distinct bags: 16, then powers of four above it, but no more than there can be. One bag is spare.
  *
  * @param countMax bags of all padded rows.
  */
@@ -217,14 +220,14 @@ export function bagExtent(bagCount: number, countMax: number): number {
 }
 
 /**
- * Members for each padded bag, so that data with bags of about one size has one shape or two: a
- * half, then by fours, and no more than a bag can have.
+ * Padded members per padded bag: a half, then powers of four above it, but no more than a bag can
+ * have. Data with bags of similar size then has one shape or two.
  */
 export function memberDensity(memberCount: number, extent: number, lengthMax: number): number {
   return Math.min(extentOnLadder(memberCount / extent, 0.5, 4), lengthMax);
 }
 
-/** The least of `lowest`, `lowest * ratio`, ... that holds `count`. */
+/** The least of `lowest`, `lowest * ratio`, ... that is at least `count`. */
 function extentOnLadder(count: number, lowest: number, ratio: number): number {
   let extent = lowest;
   while (extent < count) extent *= ratio;

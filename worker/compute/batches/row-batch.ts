@@ -1,5 +1,5 @@
 /**
- * The rows of one role of a micro-batch's tasks, as the typed arrays a forward pass reads. No
+ * The rows of one role of a micro-batch's tasks, as the typed arrays that a forward pass reads. No
  * tensors here.
  *
  * Rows lie by task, `[taskCount, rowExtent]`; a row's number in that layout is its place. Places
@@ -7,14 +7,15 @@
  * no loss and no gradient. Flat rows lie end to end as if they were one task's, `[1, rowExtent]`.
  */
 
+import { at } from '../../../shared/base/arrays.js';
 import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { DistinctBags } from './distinct-bags.js';
 import { localIdsOf, type LocalIds } from './local-ids.js';
 
 /**
- * `first`: one row of each task, for what all of its rows share. `flat`: all rows, end to end.
- * `neighbours`: the support rows of the tasks' neighbours, which are tasks of the batch in turn.
+ * `first`: one row of each task, for values that all of its rows share. `flat`: all rows, end to end.
+ * `neighbours`: the support rows of the tasks' neighbours, each of which is a task of the batch.
  */
 export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat' | 'neighbours';
 
@@ -29,12 +30,12 @@ export interface RowBatch {
   readonly tablePlaces: Int32Array;
   /** `[taskCount, rowExtent, numberCount]`. */
   readonly numbers: Float32Array;
-  /** `[taskCount, rowExtent]`, over the task's sum of impressions (0 where that is 0). */
+  /** `[taskCount, rowExtent]`: shares of the task's impressions, 0 where it has none. */
   readonly impressionShares: Float32Array;
   readonly clickShares: Float32Array;
-  /** Of flat rows `[rowExtent]`: which of the tasks a place belongs to, padding to the first. */
+  /** For flat rows, `[rowExtent]`: the task of each place; padding belongs to the first task. */
   readonly taskOfPlace: Int32Array | null;
-  /** By task: sums over its rows of the role. */
+  /** `[taskCount]`: sums over the task's rows of the role. */
   readonly impressionTotals: Float32Array;
   readonly clickTotals: Float32Array;
   /** Null when no task has the squared loss; 0 where a row or a task has another. */
@@ -43,7 +44,7 @@ export interface RowBatch {
     readonly impressionShares: Float32Array;
     /** c^2 / (2 i), see `task-label.ts`. */
     readonly constants: Float32Array;
-    /** By task: 1 where it has the squared loss. */
+    /** `[taskCount]`: 1 where the task has the squared loss. */
     readonly taskFlags: Float32Array;
   } | null;
 }
@@ -54,15 +55,15 @@ interface BatchExtents {
   readonly rowExtent: number;
 }
 
-/** Bags of the rows of all roles, and where they begin: after the pack, padding included. */
+/** Bags of the rows of all roles. Their places begin after the padded pack. */
 interface PlacedBags {
   readonly bags: DistinctBags;
   readonly packExtent: number;
 }
 
-/** The ids of a job by table, in the order of `RowPackLayout.idsByTable`. */
+/** Finders of ids by table, in the order of `RowPackLayout.idsByTable`. */
 export function localIdsByTable(layout: RowPackLayout): LocalIds[] {
-  return layout.idsByTable.map((ids, table) => localIdsOf(ids, layout.startByTable[table] ?? 0));
+  return layout.idsByTable.map((ids, table) => localIdsOf(ids, at(layout.startByTable, table)));
 }
 
 /** The rows of a role within a task: from the first to the one after the last. */
@@ -84,14 +85,21 @@ export function roleSpanOf(
   }
 }
 
+/** Tasks and the role whose rows are wanted. */
+export interface RowsOfRole {
+  /**
+   * At most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number of tasks
+   * with at most `rowExtent` rows together, and a `taskCount` of 1.
+   */
+  readonly tasks: readonly TaskRows[];
+  readonly role: RowRole;
+}
+
 /**
- * @param tasks at most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number
- * of tasks with at most `rowExtent` rows together, and a `taskCount` of 1.
- * @param placedBags takes in those that no role before had.
+ * @param placedBags receives the bags that no earlier role had.
  */
 export function rowBatchOf(
-  tasks: readonly TaskRows[],
-  role: RowRole,
+  { tasks, role }: RowsOfRole,
   localIds: readonly LocalIds[],
   { taskCount, rowExtent }: BatchExtents,
   placedBags: PlacedBags,
@@ -207,7 +215,7 @@ function repeatsRowBefore(ids: Int32Array, row: number, lengthMax: number): bool
   return true;
 }
 
-/** Rows of the pack. */
+/** The members of a row's bag, as rows of the pack. */
 function membersAt(ids: Int32Array, row: number, lengthMax: number, local: LocalIds): number[] {
   const members: number[] = [];
   for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1) {

@@ -1,8 +1,9 @@
 /**
- * Tasks with the inputs that are derived from their support rows (`shared/models/kinds/support-inputs.ts`)
- * behind their numbers. After any division, so that the rows a prediction may not know are none of
- * them: a query row's input is made of all support rows, a support row's of the others, and no query
- * row's label enters any. A row's input is the same in every role it is computed in. No tensors here.
+ * Appends the inputs that are derived from a task's support rows (`shared/models/kinds/support-inputs.ts`)
+ * to its numbers. This happens after any division of the rows, so that no input knows a row that the
+ * prediction may not know: a query row's input is made of all support rows, a support row's of the
+ * others, and no query row's label enters any. A row's input is the same in every role it is computed
+ * in. No tensors here.
  */
 
 import { at } from '../../../shared/base/arrays.js';
@@ -148,7 +149,7 @@ interface Sums {
   readonly impressions: Float64Array;
 }
 
-/** Of every row: sums over the support rows of its group but itself; null: one group of all rows. */
+/** For every row, sums over the other support rows of its group; null: all rows are one group. */
 function otherSums(task: TaskRows, groups: Int32Array | null): Sums {
   return {
     clicks: sumsOfOthers(task, task.clicks, groups),
@@ -156,7 +157,7 @@ function otherSums(task: TaskRows, groups: Int32Array | null): Sums {
   };
 }
 
-/** Sums of those before and those after: total less own would keep a rounding error of the own. */
+/** Adds the rows before to the rows after: total minus own would keep a rounding error of the own. */
 function sumsOfOthers(
   { rowCount, supportRowCount }: TaskRows,
   values: Float32Array,

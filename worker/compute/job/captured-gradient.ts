@@ -1,4 +1,4 @@
-/** A method's whole gradient computation of a micro-batch as one captured function. */
+/** The gradient of a micro-batch, by any method, as one captured function. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -62,7 +62,7 @@ export function captureGradient(
   });
 }
 
-/** A captured function for each stage: in one graph, what is to be recomputed would be kept. */
+/** Captures each stage by itself: one graph for all would keep the values that are to be recomputed. */
 function captureInStages(engine: Engine, spec: ModelSpec, plan: MethodPlan): GradientFunction {
   const { tf } = engine;
   const captured: Pick<ShapedCapture<never, never>, 'dispose' | 'statistics'>[] = [];

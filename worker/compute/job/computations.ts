@@ -1,6 +1,6 @@
 /**
- * What a compute process keeps between jobs: captured functions by what they compute, since capturing
- * takes a hundred times as long as a call, and frozen inputs by content.
+ * State that a compute process keeps between jobs: captured functions by model and method, since
+ * capturing takes a hundred times as long as a call, and frozen inputs by content.
  */
 
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
@@ -18,9 +18,9 @@ import { FrozenTensorCache } from './frozen-tensors.js';
 
 export interface Computations {
   readonly engine: Engine;
-  /** Told before each micro-batch. */
+  /** Called before each micro-batch. */
   readonly onProgress: OnProgress;
-  /** What jobs of one run share, on the device. */
+  /** Inputs that the jobs of one run share, on the device. */
   readonly frozen: FrozenTensorCache;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
   adaptationOf(spec: ModelSpec, method: GradientWork['method']): AdaptationFunctions;

@@ -1,5 +1,6 @@
-/** From a job's bytes to its output's bytes: everything between is synchronous, in one scope. */
+/** Computes a job: from its bytes to the bytes of its output, synchronously and in one scope. */
 
+import { at } from '../../../shared/base/arrays.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
@@ -19,20 +20,20 @@ import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.
 import { adaptedTasksOfJob } from './adapt-job.js';
 import { logitsOfJob } from './predict-job.js';
 
-/** What a job needs of its store. */
+/** The rows of a job, as read from its store. */
 export interface JobTasks {
   readonly features: readonly EncodedFeature[];
   readonly tasks: readonly TaskRows[];
-  /** Of each task, see `job-neighbours.ts`; empty when the method reads none. */
+  /** By task, see `job-neighbours.ts`; empty when the method reads none. */
   readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
 type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
 
 /**
- * Synchronous; leaves no tensor behind, but captured functions with `computations`.
+ * Leaves no tensor behind; captured functions stay with `computations`.
  *
- * @param microBatchRowsMax less than the job's where the device has too little memory.
+ * @param microBatchRowsMax below the job's own where the device has too little memory.
  * @throws QianmoError of kind `data` when the tensors do not fit the model or the tasks.
  */
 export function computeJob(
@@ -43,10 +44,10 @@ export function computeJob(
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
-  const where = `job ${job.jobIndex} of outer step ${job.outerStep} of run ${job.runId}`;
+  const where = whereOf(job);
   const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
-  const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()], where);
+  const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()]);
   return withoutTensorsLeft(engine, () => {
     const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, inputs);
     switch (job.work.kind) {
@@ -62,7 +63,7 @@ export function computeJob(
   });
 }
 
-/** Of the job's model and method; a gradient job may say that less of it learns. */
+/** The spec of the job's model and method. A gradient job may say that less of it learns. */
 function specOf(
   { model, work }: Job,
   features: readonly EncodedFeature[],
@@ -83,13 +84,17 @@ function specOf(
   });
 }
 
+function whereOf({ jobIndex, outerStep, runId }: Job): string {
+  return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
+}
+
 function jobInputsOf(
   { frozen: cache }: Computations,
   { job, dense, rowPack, frozen }: JobInput,
   spec: ModelSpec,
   read: readonly TaskRows[],
-  where: string,
 ): DeviceInputs {
+  const where = whereOf(job);
   const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
   const sent = floatTensors(dense, `dense of ${where}`);
   const all: TensorLayout = new Map<string, { readonly shape: readonly number[] }>([
@@ -182,5 +187,5 @@ function withoutLoss(output: Uint8Array, queryRowCount = 0): ComputedJob {
 }
 
 function weightedSum(weights: readonly number[], losses: Float64Array): number {
-  return weights.reduce((sum, weight, index) => sum + weight * (losses[index] ?? 0), 0);
+  return weights.reduce((sum, weight, index) => sum + weight * at(losses, index), 0);
 }

@@ -33,22 +33,22 @@ import { withSupportInputs } from '../batches/support-inputs.js';
 import { createMicroBatchMemory, type MicroBatchTerms } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {
-  /** Opens the store a job names; called once for each that differs. */
+  /** Opens the store that a job names; called once for each store. */
   readonly openStore: (reference: StoreReference) => Promise<TaskStore>;
   /** `auto` takes the fastest that loads: native TensorFlow, then wasm, then plain JavaScript. */
   readonly backend?: BackendChoice;
-  /** Demanded of the engine that loads, whatever jobs demand; `auto` by default. */
+  /** The device that the engine must have, whatever jobs demand; `auto` by default. */
   readonly device?: DeviceDemand;
-  /** Of this process, as the libraries read it: for the report alone. */
+  /** The variables of this process that libraries read; they are for the report alone. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Called when only a slow backend loads and when micro-batches are halved; by default, a warning. */
   readonly onEvent?: (event: RunEventOf<'backend-portable' | 'micro-batch-halved'>) => void;
-  /** Told what the job under way is at. */
+  /** Called with the progress of the job under way. */
   readonly onProgress?: OnProgress;
   readonly clock?: Clock;
 }
 
-/** An executor that says what it computes on: `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
+/** An executor that states its backend, such as `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
 export type LocalExecutor = Required<JobExecutor> & {
   readonly backend: string;
   readonly device: DeviceReport;
@@ -196,7 +196,7 @@ async function openVerified(
   });
 }
 
-/** The coordinator has opened the store, so what is amiss here need not be elsewhere. */
+/** The coordinator has opened the store, so the fault may be that of this machine alone. */
 function ofThisMachine(error: unknown): unknown {
   if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
   return new QianmoError({ ...error.report, isOfThisMachine: true });

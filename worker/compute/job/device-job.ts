@@ -23,7 +23,7 @@ export interface DeviceInputs {
   readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
 }
 
-/** The caller's `tf.tidy` owns the tensors that are not frozen. */
+/** Uploads a job. The caller's `tf.tidy` owns the tensors that are not frozen. */
 export function deviceJobOf(
   engine: Engine,
   spec: ModelSpec,
@@ -33,7 +33,7 @@ export function deviceJobOf(
   const sent = uploaded(engine, dense);
   return {
     ...{ engine, spec, tasks, neighbours },
-    // In the order of the spec, whichever way they came.
+    // In the order of the spec, whichever input they came with.
     dense: Object.fromEntries(
       spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),
     ),
@@ -65,7 +65,7 @@ function namedIn(tensor: tfjs.Tensor | undefined): tfjs.Tensor {
   return tensor;
 }
 
-/** Where each row lies when the tables follow one another. */
+/** The place of each row when the tables follow one another. */
 function wholeTables({ tables }: ModelSpec): LocalIds[] {
   let end = 0;
   return tables.map(({ rowCount }) => {

@@ -1,6 +1,6 @@
 /**
- * Frozen inputs as tensors on the device, by content: what all jobs of a run share is decoded and
- * uploaded once.
+ * Keeps frozen inputs as tensors on the device, by content, so that inputs which all jobs of a run
+ * share are decoded and uploaded once.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -9,9 +9,9 @@ import { SHARED_KEPT_COUNT } from '../../process/compute-protocol.js';
 import type { Engine } from '../engine/load-engine.js';
 import { floatTensors, ROWS } from './job-inputs.js';
 
-/** The cache's: nobody else disposes of them. */
+/** Tensors of the cache, which alone disposes of them. */
 export interface FrozenTensors {
-  /** By variable. */
+  /** Tensors by name of the variable. */
   readonly dense: ReadonlyMap<string, tfjs.Tensor>;
   /** Every table whole, `[sum of table rows, tableRowWidth]`; null where jobs have row packs. */
   readonly rows: tfjs.Tensor2D | null;
@@ -50,7 +50,7 @@ export class FrozenTensorCache {
     let rows: tfjs.Tensor2D | null = null;
     for (const [name, { shape, values }] of floatTensors(bytes, where)) {
       const tensor = tf.keep(tf.tensor(values, [...shape], 'float32'));
-      // Checked with the job's other tensors to be of rank 2.
+      // The rank is checked with the job's other tensors.
       if (name === ROWS) rows = tensor as tfjs.Tensor2D;
       else dense.set(name, tensor);
     }

@@ -1,9 +1,10 @@
 /**
- * A gradient job: one call of a captured function per micro-batch, sums over micro-batches in
- * float64 and in their order, rounded once.
+ * A gradient job: one call of a captured function per micro-batch. Micro-batches are summed in their
+ * order, in float64, and rounded once.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { at } from '../../../shared/base/arrays.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
@@ -24,7 +25,7 @@ import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/
 export interface SummedGradient {
   /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
   readonly tensors: ReadonlyMap<string, CodedTensor>;
-  /** Unweighted, by task of the job; 0 for a task without rows of the kind. */
+  /** Unweighted losses by task of the job; 0 for a task without such rows. */
   readonly queryLosses: Float64Array;
   readonly supportLosses: Float64Array;
 }
@@ -49,7 +50,7 @@ export function gradientOf(
   shapes.set(ROWS, [learned.rowCount, spec.tableRowWidth]);
   const microBatches = cutOf(job, work.method, microBatchRowsMax);
   const count = microBatches.length;
-  // Of one micro-batch there is nothing to sum, and float32 holds what is added to 0.
+  // With one micro-batch there is nothing to sum, and float32 holds each value as it is.
   const SumValues = count === 1 ? Float32Array : Float64Array;
   const sums = new Map([...shapes].map(([name, shape]) => [name, new SumValues(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
@@ -66,11 +67,16 @@ export function gradientOf(
       placeLosses(microBatch, output.supportLosses, supportLosses);
     });
   }
+  const shapeOf = (name: string): readonly number[] => {
+    const shape = shapes.get(name);
+    if (shape === undefined) throw new Error(`no shape of ${name}`);
+    return shape;
+  };
   const tensors = new Map(
     [...sums].map(([name, sum]): [string, CodedTensor] => [
       name,
       {
-        shape: shapes.get(name) ?? [],
+        shape: shapeOf(name),
         values: sum instanceof Float32Array ? sum : new Float32Array(sum),
       },
     ]),
@@ -78,7 +84,7 @@ export function gradientOf(
   return { tensors, queryLosses, supportLosses };
 }
 
-/** A method that reads all rows alike has no use for a task axis. */
+/** A method whose tasks do not adapt needs no task axis. */
 function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number): MicroBatch[] {
   const sizes = job.tasks.map(({ rowCount, supportRowCount }) => ({
     supportRowCount,
@@ -102,7 +108,7 @@ function runMicroBatch(
   const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
     const values = new Float32Array(microBatch.taskCount);
     for (const [index, place] of microBatch.taskPlaces.entries())
-      values[index] = weights[place] ?? 0;
+      values[index] = at(weights, place);
     return job.engine.tf.tensor1d(values);
   };
   return compute.run({
@@ -129,7 +135,7 @@ function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {
     sum[index] = (sum[index] ?? 0) + (values[index] ?? 0);
 }
 
-/** Adds the rows of learned tables; others of the pack, and padding after its last, are left out. */
+/** Adds the rows of learned tables. Other rows of the pack and its padding are left out. */
 function addRows(
   sum: Sum | undefined,
   tensor: tfjs.Tensor2D | undefined,
@@ -152,7 +158,7 @@ function placeLosses(
 ): void {
   if (losses === undefined) return;
   const values = losses.dataSync<'float32'>();
-  for (const [index, place] of taskPlaces.entries()) target[place] = values[index] ?? 0;
+  for (const [index, place] of taskPlaces.entries()) target[place] = at(values, index);
 }
 
 function sizeOf(shape: readonly number[]): number {

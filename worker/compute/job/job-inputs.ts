@@ -1,4 +1,4 @@
-/** A job's input blobs as tensors, checked against its model and tasks. */
+/** Decodes the input blobs of a job and checks them against its model and tasks. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';

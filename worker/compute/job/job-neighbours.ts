@@ -1,4 +1,4 @@
-/** The neighbours that a job names, as tasks of support rows alone. No tensors here. */
+/** Reads the neighbours that a job names, as tasks of support rows alone. No tensors here. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -8,10 +8,10 @@ import { supportAlone } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 
 /**
- * As many for each task of the job as its method reads, or none: places without a neighbour have no
- * rows.
+ * Returns as many neighbours for each task as its method reads, or none. Places without a neighbour
+ * have no rows.
  *
- * @param prepared what is done to the rows of the job's tasks as well.
+ * @param prepared applied to the rows of neighbours, as to those of the job's tasks.
  */
 export async function readNeighbours(
   store: TaskStore,

@@ -1,19 +1,19 @@
 /**
- * Says what the job under way is at: each phase at once, micro-batches at a bounded rate, and the
- * latest again at intervals while the thread is free.
+ * Reports the progress of the job under way: each phase at once, micro-batches at a bounded rate, and
+ * the latest progress again at intervals while the thread is free.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
 import type { ComputeReply, JobProgress, OnProgress } from '../../process/compute-protocol.js';
 
-/** Between two messages of one phase. */
+/** The least time between two messages of one phase. */
 const REPORT_INTERVAL_MS = 100;
-/** Between two signs of life of a thread that has nothing to say. */
+/** The time between two repeated messages of an idle thread. */
 const BEAT_INTERVAL_MS = 1_000;
 
 export interface ProgressReporter {
   readonly report: OnProgress;
-  /** Of a job; returns what ends it. */
+  /** Begins the reports of a job; the returned function ends them. */
   begin(requestId: number): () => void;
 }
 

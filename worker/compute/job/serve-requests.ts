@@ -1,6 +1,6 @@
 /**
  * The child's side of the channel: parses requests, computes them in turn, answers each once, and
- * says meanwhile what it is at.
+ * reports its progress meanwhile.
  */
 
 import { z } from 'zod';
@@ -66,7 +66,7 @@ export function serveRequests(
   });
 }
 
-/** What is to be done in turn; nothing for what only brings inputs. */
+/** A request's work, which waits for its turn; null for a request that only brings inputs. */
 interface Taken {
   readonly requestId: number | null;
   readonly answer: (() => Promise<ComputeReply>) | null;

@@ -1,15 +1,15 @@
 /**
- * The recomputed path of second order: of the inner steps only the states between them are held.
- * From the query loss an adjoint is carried back step by step; for plain gradient descent
+ * The recomputed path of second order holds only the states between the inner steps. An adjoint is
+ * carried back from the query loss step by step; for plain gradient descent
  *
  *   v_k = d L(phi_K ; Q) / d phi_k        v_(k-1) = v_k - innerRate * H_k v_k
  *
- * where H_k is the Hessian of the support loss at phi_(k-1), whose forward pass is computed again,
- * and each step adds what it says of the shared variables. Memory is that of one step, whatever
- * their number.
+ * where H_k is the Hessian of the support loss at phi_(k-1), whose forward pass is computed again.
+ * Each step adds its gradient of the shared variables. The memory is that of one step, whatever the
+ * number of steps.
  *
- * Every stage is a function of its own, to be captured by itself: within one graph, common
- * subexpressions would be found and the recomputation undone.
+ * Every stage is captured by itself: within one graph, common subexpressions would be found and the
+ * recomputation undone.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -43,11 +43,11 @@ import {
 import { stepPlaceOf } from './support-batches.js';
 import { unadaptedGradient } from './unadapted.js';
 
-/** @property trunk of the support rows, computed once for all inner steps. */
+/** The trunk pass is that of the support rows, computed once for all inner steps. */
 export type StepInput = BatchInput & { readonly trunk: TrunkPass; readonly state: LoopState };
 export type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
 export type QueryInput = StepInput & { readonly weights: tfjs.Tensor1D };
-/** Gradients by what they are with respect to; absent where the loss does not depend on it. */
+/** Gradients of shared variables; absent where the loss does not depend on them. */
 export type SharedGradient = { readonly dense: TensorsByName; readonly rows: TensorsByName };
 export type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
 export type StepGradient = {
@@ -64,7 +64,7 @@ export interface AdaptationStages {
   readonly supportTrunk: (input: BatchInput) => TrunkPass;
   /** Step `stepIndex`. */
   readonly step: (stepIndex: number) => (input: StepInput) => StepOutput;
-  /** The query loss and its gradient; that of the personal blocks by task. */
+  /** The query loss and its gradient; the gradient of personal blocks is by task. */
   readonly query: (input: QueryInput) => QueryGradient;
   readonly stepAdjoint: (stepIndex: number) => (input: WithAdjoint<StepInput>) => StepGradient;
   readonly supportTrunkAdjoint: (input: WithAdjoint<BatchInput>) => SharedGradient;
@@ -73,7 +73,7 @@ export interface AdaptationStages {
   readonly unadapted: (input: BatchInput & { readonly weights: tfjs.Tensor1D }) => SharedGradient;
 }
 
-/** Makes a function of tensors one that runs as a unit: captured, or within a `tf.tidy`. */
+/** Makes a function of tensors run as a unit: captured, or within a `tf.tidy`. */
 export type StageMaker = <In extends TensorStructure, Out extends TensorStructure>(
   name: string,
   compute: (input: In) => Out,
@@ -197,7 +197,7 @@ function adjointOf(
   return gradientsOf(engine.tf, results, sharedInputs(spec, input), weights).gradients;
 }
 
-/** Those that learn. */
+/** The shared variables that learn. */
 function sharedInputs({ learned }: ModelSpec, { dense, rows }: BatchInput): SharedGradient {
   return {
     dense: Object.fromEntries(learned.variables.map((name) => [name, named(dense, name)])),

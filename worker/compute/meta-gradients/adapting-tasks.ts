@@ -1,4 +1,4 @@
-/** A micro-batch of tasks as methods see it (`shared/methods/inner-loop/method.ts`). */
+/** A micro-batch of tasks as methods see it (`shared/methods/inner-loop/inner-loop.ts`). */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type {
@@ -48,14 +48,14 @@ function neighboursOf(job: JobTensors): Neighbours | null {
   return {
     tasks: {
       ...tasks,
-      // Rows of a neighbour are those of support alone, and it has some.
+      // A neighbour has support rows, and no others.
       attributes: (names) => firstRows(tf, namedFields(job, data, names), places),
     },
     isThere: tf.reshape(tf.cast(tf.greater(shares, 0), 'float32'), [taskCount, -1]),
   };
 }
 
-/** `[taskCount, width]` of `[placeCount, width]`. */
+/** The first row of each task, `[taskCount, width]`, out of `[placeCount, width]`. */
 function firstRows(
   tf: typeof tfjs,
   fields: tfjs.Tensor2D,
@@ -85,7 +85,7 @@ function attributesOf(job: JobTensors, names: readonly string[]): tfjs.Tensor2D 
   return namedFields(job, data, names);
 }
 
-/** Fields of rows in the order of `names`, `[placeCount, sum of widths]`; none of them is adapted. */
+/** Unadapted fields of rows in the order of `names`, `[placeCount, sum of widths]`. */
 function namedFields(job: JobTensors, data: BatchTensors, names: readonly string[]): tfjs.Tensor2D {
   const { engine, spec, dense } = job;
   const { tf } = engine;

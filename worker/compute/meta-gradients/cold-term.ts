@@ -1,10 +1,10 @@
 /**
- * The cold term of an outer loss, which asks for a good model before any adaptation, on support and
- * query rows alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
+ * The cold term of an outer loss judges the model before any adaptation, on support and query rows
+ * alike (the unified loss of Pan et al., SIGIR 2019, on whole models):
  *
  *   g = (1 - c) sum_i w_i grad (warm loss)_i + c sum_i v_i grad L(start_i ; S_i and Q_i)
  *
- * where v_i weighs by the rows of that term as w_i does by the query rows.
+ * where v_i follows from the rows of that term as w_i does from the query rows.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';

@@ -1,6 +1,6 @@
 /**
  * Conjugate gradients (Hestenes and Stiefel, 1952) for one symmetric system per task, all tasks at
- * once: every tensor is `[taskCount, ...]`, and tasks do not meet.
+ * once: every tensor is `[taskCount, ...]`, and tasks are independent.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -8,8 +8,8 @@ import { byTask } from './inner-loop.js';
 import { named, type TensorsByName } from './tensors-by-name.js';
 
 /**
- * An approximate x with `multiply(x) = right`, from 0. A task that is solved, or whose right side is
- * 0, stands still; so does it along a direction of negative curvature, where there is no minimum.
+ * Approximates x with `multiply(x) = right`, starting from 0. A task that is solved, or whose right
+ * side is 0, does not move, nor does one along a direction of negative curvature, which has no minimum.
  */
 export function conjugateGradients(
   tf: typeof tfjs,

@@ -1,11 +1,11 @@
 /**
- * The displacement path: the personal blocks' outer gradient is how far the tasks moved,
+ * The displacement path: the outer gradient of personal blocks is the distance that tasks moved,
  *
  *   g = sum_i w_i (start_i - phi_i)                      personal blocks
  *   g = sum_i w_i * grad L(phi_i ; Q_i), phi_i fixed     everything else
  *
  * phi_i being the blocks after the steps on the support rows and, if so, as many on the query rows.
- * No way back through the steps is needed.
+ * No derivative through the steps is needed.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';

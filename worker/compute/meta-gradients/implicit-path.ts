@@ -1,19 +1,19 @@
 /**
  * The implicit path (Rajeswaran, Finn, Kakade and Levine, NeurIPS 2019): the blocks after the inner
- * steps are taken for the minimum
+ * steps are treated as the minimum
  *
  *   phi_i = argmin  L(phi ; S_i) + lambda / 2 |phi - start|^2
  *
- * at which grad L + lambda (phi - start) = 0 says how it moves with start and shared variables. With
+ * at which grad L + lambda (phi - start) = 0 determines how it moves with start and shared variables. With
  * g_i = w_i * grad L(phi_i ; Q_i) and H_i the Hessian of the support loss, both at phi_i,
  *
  *   v_i = (I + H_i / lambda)^-1 g_i
  *   personal blocks: sum_i v_i
  *   everything else: sum_i w_i * grad L(phi_i ; Q_i) - (1 / lambda) grad <grad_phi L(phi_i ; S_i), v_i>
  *
- * with phi_i and v_i fixed in the last term. v_i comes of a fixed number of conjugate-gradient steps
- * for each task, of products with H_i: nothing of the inner steps is kept. S_i is all support rows,
- * whatever minibatches the steps saw.
+ * with phi_i and v_i fixed in the last term. v_i is found by a fixed number of conjugate-gradient steps
+ * for each task, with products by H_i; nothing of the inner steps is kept. S_i is all support rows,
+ * whichever minibatches the steps saw.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -89,7 +89,7 @@ export function implicitGradient(
   return result(solution, sumOf(tf, direct.dense, cross.dense, 1), packIn(rows));
 }
 
-/** `terms + factor * others`, by name; what one of them lacks is 0. */
+/** `terms + factor * others`, by name; an absent tensor counts as 0. */
 function sumOf(
   tf: typeof tfjs,
   terms: TensorsByName,

@@ -1,5 +1,5 @@
 /**
- * The inner loop: every task's own steps on its support set, all tasks at once, the trunk frozen,
+ * The inner loop: each task takes its own steps on its support set with the trunk frozen, all tasks at once,
  *
  *   phi_i <- step(phi_i, innerRate * grad L(phi_i ; S_i))
  *
@@ -62,7 +62,7 @@ export function supportGradient(
   const names = [...blocks.keys()];
   if (names.length === 0)
     return { scaledGradients: {}, losses: lossesOf(pass, logitsOf(rows, blocks)) };
-  // The rate rides on the loss: one number per task instead of a product per variable.
+  // The rate multiplies the loss: one number per task instead of a product per variable.
   const { value, grads } = tf.valueAndGrads((...tensors: tfjs.Tensor[]) => {
     const own = new Map(names.map((name, index) => [name, tensors[index] as tfjs.Tensor]));
     return lossesOf(pass, logitsOf(rows, own));

@@ -1,14 +1,14 @@
 /**
- * The outer gradient with all that the inner steps computed at hand.
+ * The outer gradient, with everything that the inner steps computed kept.
  *
  *   phi_i = start, then steps along v_s = innerRate * grad L(phi ; S_i)
  *   g     = sum_i w_i * grad L(phi_i ; Q_i)
  *
- * or, of a multi-step loss, of sum_s omega_s L(phi_i after s steps ; Q_i) in place of L(phi_i ; Q_i).
+ * or, for a multi-step loss, with sum_s omega_s L(phi_i after s steps ; Q_i) instead of L(phi_i ; Q_i).
  *
- * In second order one tape runs over everything. In first order the v_s are recorded beforehand and
- * constants of the tape, which then holds starts, steps and the query loss: what a method learns in
- * them (rates, gates, generators) has its gradient in either order.
+ * In second order, one tape covers everything. In first order, the v_s are recorded beforehand and are
+ * constants of the tape, which then covers starts, steps and the query loss. So the variables that a
+ * method learns there (rates, gates, generators) have a gradient in either order.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -120,7 +120,7 @@ function withoutQuery(
 interface Walk {
   readonly loop: InnerLoop;
   readonly support: Pass | null;
-  /** Whether the state after every step is judged, or that after the last alone. */
+  /** Whether the state after every step is judged, or only the last one. */
   readonly isMultiStep: boolean;
 }
 

@@ -16,7 +16,7 @@ import type { RowRole } from '../batches/row-batch.js';
 import { packGroup, type TensorsByName } from './tensors-by-name.js';
 
 /**
- * What is computed at once: a micro-batch of a job's tasks, padded. Everything here runs while it is
+ * A padded micro-batch of a job's tasks, which is computed at once. Everything here runs while it is
  * being captured, so no value may be read back, and settings are constants.
  */
 export interface JobTensors {
@@ -33,7 +33,7 @@ export interface JobTensors {
   readonly batchOf: (role: RowRole) => BatchTensors | null;
 }
 
-/** What the outer gradient is with respect to. */
+/** The inputs that the outer gradient is taken with respect to. */
 export function learnedInputs({ spec, dense, rows }: JobTensors): {
   readonly dense: TensorsByName;
   readonly rows: TensorsByName;
@@ -45,20 +45,20 @@ export function learnedInputs({ spec, dense, rows }: JobTensors): {
   };
 }
 
-/** Of the outer loss after adaptation, and of its cold term before it. */
+/** Weights of the tasks in the outer loss after adaptation, and in its cold term before it. */
 export interface TaskWeights {
   /** `[taskCount]`, as `cold` */
   readonly warm: tfjs.Tensor1D;
   readonly cold: tfjs.Tensor1D;
-  /** `[innerSteps]`: of the loss after each step; absent: the last one alone counts. */
+  /** `[innerSteps]`: weights of the losses after each step; when absent, the last one alone counts. */
   readonly steps?: tfjs.Tensor1D;
 }
 
-/** Sums over the tasks of a micro-batch of taskWeight times the task's gradient; losses `[taskCount]`. */
+/** Sums over a micro-batch's tasks of taskWeight times gradient, and losses, `[taskCount]`. */
 export interface MetaGradientResult {
   /** By variable; one that no loss depends on is absent. */
   readonly gradients: ReadonlyMap<string, tfjs.Tensor>;
-  /** Null when no rows or no tables are there. */
+  /** Null without rows or without tables. */
   readonly rowGradient: tfjs.Tensor2D | null;
   readonly queryLosses: tfjs.Tensor1D | null;
   readonly supportLosses: tfjs.Tensor1D | null;
@@ -71,7 +71,7 @@ export interface Pass {
   readonly data: BatchTensors;
 }
 
-/** Rows and what the shared variables say of them. */
+/** Rows with their trunk pass. */
 export interface RowsWithTrunk {
   readonly pass: Pass;
   readonly trunk: TrunkPass;
@@ -107,7 +107,7 @@ export function logitsOf({ pass, trunk }: RowsWithTrunk, personal: Variables): t
   return personalPass(engine, pass.plan, { shared: trunk, trunk: dense, personal });
 }
 
-/** Of each task, `[taskCount]`. */
+/** The loss of each task, `[taskCount]`. */
 export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
   const { job, data } = pass;
   const { taskOfPlace } = data;

@@ -43,7 +43,7 @@ export function recomputedGradient(
   };
   let adjoint = query.state;
   let trunkAdjoint = query.trunk;
-  // From the last step to the first: states and adjoints go as soon as they have been used.
+  // From the last step to the first. States and adjoints are freed as soon as they have been used.
   for (let before = path.pop(); before !== undefined; before = path.pop()) {
     const stepIndex = path.length;
     const step = stages.stepAdjoint(stepIndex)({ ...support, state: before, adjoint });
@@ -100,7 +100,7 @@ function walked(
     const moved = stages.step(index)({ ...support, state });
     if (losses === null) losses = moved.losses;
     else moved.losses.dispose();
-    // Without personal blocks there is nothing to move, and no step to go back.
+    // Without personal blocks nothing moves, and there is no step to go back.
     if (Object.keys(state).length === 0) break;
     state = moved.state;
     path.push(state);
@@ -108,7 +108,7 @@ function walked(
   return { path, losses };
 }
 
-/** Takes both over. */
+/** Disposes of both. */
 function sumOf(tf: typeof tfjs, sum: TensorsByName, part: TensorsByName): TensorsByName {
   const total: Record<string, tfjs.Tensor> = { ...sum };
   for (const [name, tensor] of Object.entries(part)) {

@@ -1,4 +1,4 @@
-/** The rows that a method reads: in which roles, padded to which multiples, with which sums. */
+/** The rows that a method reads: their roles, the multiples they are padded to, their sums. */
 
 import {
   adapts,
@@ -15,7 +15,7 @@ export function readsSupportTotals({ shift, reads }: InnerLoop): boolean {
   return shift !== null || reads.supportTotals === true;
 }
 
-/** Rows that are seen in minibatches are padded to a multiple of their number. */
+/** Rows that are seen in minibatches are padded to a multiple of the number of minibatches. */
 export function rowMultiplesOf(plan: MethodPlan): RowMultiples {
   const { outer, innerLoop } = plan;
   const { supportBatches } = innerLoop.steps;

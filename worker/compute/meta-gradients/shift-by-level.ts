@@ -1,14 +1,15 @@
 /**
- * The level shift: one number per task, added to its logits after the inner steps. The posterior mode
+ * The level shift is one number per task, added to its logits after the inner steps: the posterior mode
  * under a normal prior whose deviation tau is learned in the outer loop (empirical Bayes),
  *
  *   s_i = argmin  n_i sum_r share_r (softplus(z_r + s) - y_r (z_r + s)) + s^2 / (2 tau^2)
  *
- * over the support rows r of task i with n_i impressions in all: evidence shrinks it, a task without
- * support rows has none. Found by Newton steps, which the outer gradient runs through. Of values, with
- * (z + s)^2 / 2 in the place of softplus(z + s), it is the shrunken mean residual.
+ * over the support rows r of task i with n_i impressions in all. The less evidence there is, the more
+ * the shift shrinks; a task without support rows has none. It is found by Newton steps, which the outer
+ * gradient runs through. For values, (z + s)^2 / 2 replaces softplus(z + s), and the shift is the
+ * shrunken mean residual.
  *
- * Values of features may have a shift each beside it: `shifts-by-value.ts`.
+ * Values of features may have shifts of their own beside it: `shifts-by-value.ts`.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
@@ -24,7 +25,7 @@ import type { Pass } from './passes.js';
 import { backfitted, effectsOn, type LevelFit, type SupportEvidence } from './shifts-by-value.js';
 
 const NEWTON_STEP_COUNT = 8;
-/** Bounds one step: far from the mode the curvature of a logistic loss says too little. */
+/** Bounds one step, since a logistic loss has hardly any curvature far from the mode. */
 const NEWTON_STEP_LENGTH_MAX = 2;
 
 /** Support rows under the blocks that a task has after its inner steps. */

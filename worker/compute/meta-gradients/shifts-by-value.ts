@@ -20,14 +20,14 @@ import type { Pass } from './passes.js';
 /** Rounds of backfitting: effects of features whose values are spread over rows alike hardly interact. */
 const SWEEP_COUNT = 3;
 
-/** Of support rows at given logits, `[taskCount, rowExtent]`; 0 where there is no row. */
+/** Evidence of support rows at given logits, `[taskCount, rowExtent]`; 0 where there is no row. */
 export interface SupportEvidence {
   /** Clicks beyond what is expected. */
   readonly residuals: tfjs.Tensor2D;
   readonly variances: tfjs.Tensor2D;
 }
 
-/** How levels are fitted, whatever effects stand beside them. */
+/** Fits levels beside given effects. */
 export interface LevelFit {
   readonly tf: typeof tfjs;
   /** @param shifts of the support rows, `[taskCount, 1 or rowExtent]`. */

@@ -101,7 +101,7 @@ export function batchesOf(
       role === 'neighbours'
         ? taskPlaces.flatMap((place) => job.neighbours[place] ?? [])
         : tasksAt(tasksOf(role), taskPlaces);
-    const batch = rowBatchOf(tasks, role, job.localIds, own, placed);
+    const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
     const hasTotals = hasSupportTotals && (role === 'support' || role === 'neighbours');
     batches[role] = batchTensorsOf(job.engine, batch, hasTotals);
   }
