@@ -9,14 +9,23 @@ import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, METHODS, type MethodConfig } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import type { ModelDefinition } from '../../shared/models/kinds/model-definition.js';
-import { adaptedLayoutOf, type AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import {
+  adaptedLayoutOf,
+  type AdaptedTask,
+  type AdaptedTasks,
+} from '../../shared/queue/adapted-tasks.js';
 import { decodeAdaptedTasks } from '../../shared/queue/decode-adapted-tasks.js';
 import type { AdaptWork, Adaptation, PredictWork } from '../../shared/queue/protocol.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { RowScorer, type FeatureRows } from '../../worker/compute/scoring/row-scorer.js';
-import { jobCaseOf, runJob, type JobCase } from '../fixtures/compute/compute-inputs.js';
+import {
+  jobCaseOf,
+  relativeDifference,
+  runJob,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
@@ -111,7 +120,7 @@ async function bothLogits(
   };
   const { tensors } = await runJob(executor, jobCase, allTasks, predictWork, microBatchRowsMax);
   const work: AdaptWork = { kind: 'adapt', method, adaptation, rows: 'support', ...divided };
-  const adapted = await adaptedBy(jobCase, work, microBatchRowsMax);
+  const { tasks: adapted } = await adaptedBy(jobCase, work, microBatchRowsMax);
   const rows = (await jobCase.store.readTasks(allTasks)).map((task) =>
     queryRows(division === undefined ? task : dividedTask(task, division)),
   );
@@ -131,11 +140,11 @@ async function adaptedBy(
   jobCase: JobCase,
   work: AdaptWork,
   microBatchRowsMax?: number,
-): Promise<readonly AdaptedTask[]> {
+): Promise<AdaptedTasks> {
   current = jobCase;
   const { bytes } = await runJob(executor, jobCase, allTasks, work, microBatchRowsMax);
   const layout = adaptedLayoutOf(jobCase.spec, work);
-  return decodeAdaptedTasks(bytes, layout, allTasks, 'the test').tasks;
+  return decodeAdaptedTasks(bytes, layout, allTasks, 'the test');
 }
 
 function scorerOf({ spec, meta }: JobCase, method: MethodConfig): RowScorer {
@@ -218,6 +227,18 @@ describe('adapted tasks, scored by the shared scorer, give the logits of a predi
     expect(bitsOf(scored)).toEqual(bitsOf(predicted));
     expect(adapted.some(({ shift }) => shift !== null && shift.level !== 0)).toBe(true);
     expect(adapted.every(({ blocks }) => blocks.size === 0)).toBe(true);
+    const variancesAt = async (innerRate: number): Promise<number[]> => {
+      const adaptation = { innerRate, innerSteps: 1 };
+      const work: AdaptWork = { kind: 'adapt', method, adaptation, rows: 'support' };
+      return [...(await adaptedBy(jobCase, work)).shiftVariances!];
+    };
+    // The method's own rate leaves the learned variances, of the level and of two features, as they are.
+    const learned = ['levelShift.deviation', 'levelShift.valueDeviations'].flatMap((name) => [
+      ...jobCase.meta.dense.get(name)!.values.map((deviation) => Math.exp(20 * deviation)),
+    ]);
+    expect(relativeDifference(await variancesAt(0.2), learned)).toBeLessThan(1e-6);
+    const doubled = learned.map((variance) => 2 * variance);
+    expect(relativeDifference(await variancesAt(0.4), doubled)).toBeLessThan(1e-6);
   });
 });
 
