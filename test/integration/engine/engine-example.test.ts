@@ -13,7 +13,7 @@ test('the captured training step is one graph with the same loss as the eager on
   expect(stdout).toMatch(/^computes with tfjs-node-gpu/m);
   expect(Number(/^(\d+) nodes in one graph$/m.exec(stdout)?.[1])).toBeGreaterThan(10);
   const [eager, captured] = ['eager', 'captured'].map((how) =>
-    Number(new RegExp(`^${how}: +loss ([\\d.]+), [\\d.]+ ms a step$`, 'm').exec(stdout)?.[1]),
+    Number(new RegExp(`^${how}: +loss ([\\d.]+), [\\d.]+ ms per step$`, 'm').exec(stdout)?.[1]),
   );
   // The loss starts at 0.69.
   expect(captured).toBeLessThan(0.2);
