@@ -53,7 +53,7 @@ it('tells its parent that jobs run on a slow backend', async () => {
   });
   const warned = new Promise<string>((resolve) => {
     worker.on('message', (message) => {
-      const text = String(message);
+      const text = typeof message === 'string' ? message : '';
       if (text.includes('"kind":"backend-portable"')) resolve(text);
     });
   });
