@@ -91,9 +91,11 @@ function reachedFrom(entries, folder) {
     if (reached.has(file)) return;
     reached.add(file);
     const text = readFileSync(join(folder, file), 'utf8');
-    for (const [, imported = ''] of text.matchAll(
-      /(?:from|import\(|import) ?['"](\.[^'"]+)['"]/g,
+    for (const [, keyword, imported = ''] of text.matchAll(
+      /(from|import\(|import) ?['"](\.[^'"]+)['"]/g,
     )) {
+      // A JavaScript module that is imported for its effect alone adds no types.
+      if (keyword === 'import' && imported.endsWith('.mjs')) continue;
       const target = join(dirname(file), imported.replace(/\.js$/, '.d.ts'));
       if (!existsSync(join(folder, target))) {
         throw new BootstrapError(`${file} uses types of ${imported}, which has no declarations`, [
