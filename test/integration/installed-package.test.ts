@@ -16,10 +16,14 @@ const TARBALL_BYTE_COUNT_MAX = 4_000_000;
 /** Compiles when the types are those of the library and not `any`. */
 const PROGRAM = `
 import { check, evaluate, prepare, train } from 'qianmo';
+import { loadEngine, type Graph } from 'qianmo/engine';
+import { defineMethod } from 'qianmo/plugin';
 
 const [node] = await check({ device: 'cpu' });
 console.log(\`\${node?.state ?? ''} \${node?.requirement ?? ''}\`);
 console.log([evaluate, prepare, train].map((call) => typeof call).join(', '));
+export const entryPoints = [loadEngine, defineMethod];
+export const inputCountOf = ({ inputs }: Graph): number => inputs.length;
 // @ts-expect-error a config is missing
 export const wrong = (): unknown => train({});
 `;
