@@ -3,10 +3,10 @@
  * A name is written after what it names, so everything that is named exists.
  */
 
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import { BlobRefSchema, type BlobRef } from '../../shared/storage/blob-store.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
 
 /** Raised when the meaning of a manifest changes. */
 export const CHECKPOINT_FORMAT_VERSION = 1;
@@ -69,7 +69,7 @@ export function encodeManifest(manifest: CheckpointManifest): {
   readonly latestBytes: Uint8Array;
 } {
   const bytes = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
-  const digest = digestOfBytes(bytes);
+  const digest = sha256Of(bytes);
   const step = String(manifest.outerStep).padStart(OUTER_STEP_DIGITS, '0');
   const key = `${MANIFEST_KEY_PREFIX}${step}-${digest.slice(0, 8)}.json`;
   const latest: LatestPointer = {
@@ -105,11 +105,7 @@ export function outerStepOfKey(key: string): number | null {
 
 /** Whether the bytes have the digest whose beginning is in the name after the step. */
 export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
-  return key.endsWith(`-${digestOfBytes(bytes).slice(0, 8)}.json`);
-}
-
-export function digestOfBytes(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  return key.endsWith(`-${sha256Of(bytes).slice(0, 8)}.json`);
 }
 
 export function blobsOf(manifest: CheckpointManifest): BlobRef[] {

@@ -13,10 +13,10 @@ import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js
 import { BlobMissingError } from '../../shared/storage/blob-store.js';
 import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
 import {
   LATEST_KEY,
   MANIFEST_KEY_PREFIX,
-  digestOfBytes,
   isNamedByContent,
   outerStepOfKey,
   parseLatest,
@@ -186,9 +186,7 @@ class Search {
     const object = await this.#store.get(key);
     if (object === null) throw damaged('the manifest is not there');
     const isIntact =
-      digest === null
-        ? isNamedByContent(key, object.bytes)
-        : digestOfBytes(object.bytes) === digest;
+      digest === null ? isNamedByContent(key, object.bytes) : sha256Of(object.bytes) === digest;
     const manifest = parseManifest(object.bytes, where);
     if (!isIntact) throw damaged('the manifest was changed after it was written');
     // A checkpoint of another run is refused, so its tensors need not be read.

@@ -4,9 +4,9 @@
  * stream and is judged on the rows after the prior part, each of which is predicted before it is learned.
  */
 
-import { createHash } from 'node:crypto';
 import { randomStream } from '../../shared/base/random.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
 import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
 import { emptyRuleState, learnedRuleLearner, timeScaleDaysOf } from './rules/learned-update.js';
 import { parametersLikeAdagrad, type LearnedRuleShape } from './rules/learned-update-parameters.js';
@@ -177,16 +177,11 @@ function judged(
       logloss: sum(sums) / sum(rowCounts),
       segmentLoglosses: [...sums].map((lossSum, segment) => lossSum / (rowCounts[segment] ?? 1)),
       behindLearned: run.rule === 'learned' ? null : interval,
-      digest: digestOf(run.logits.subarray(settings.priorRowCount)),
+      digest: sha256Of(run.logits.subarray(settings.priorRowCount)),
     };
   });
 }
 
 function sum(values: Float64Array): number {
   return values.reduce((total, value) => total + value, 0);
-}
-
-function digestOf(values: Float64Array): string {
-  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-  return createHash('sha256').update(bytes).digest('hex');
 }

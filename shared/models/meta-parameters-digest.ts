@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { digestOf } from '../tensors/named-tensors.js';
+import { addToHash } from '../tensors/sha256.js';
 import type { MetaParameters } from './initial-values.js';
 
 /** SHA-256 over the dense variables' digest, then names, shapes and bytes of tables by name. */
@@ -11,8 +12,7 @@ export function metaParametersDigest(meta: MetaParameters): string {
     const table = meta.tables.get(name);
     if (table === undefined) continue;
     hash.update(`${name}[${table.rowCount},${table.width}]\n`);
-    const { buffer, byteOffset, byteLength } = table.values;
-    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+    addToHash(hash, table.values);
   }
   return hash.digest('hex');
 }

@@ -3,9 +3,9 @@
  * A put is idempotent; a get returns exactly the bytes the reference names or throws.
  */
 
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
+import { sha256Of } from '../tensors/sha256.js';
 
 export const BlobRefSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -38,10 +38,7 @@ export class BlobMissingError extends Error {
 }
 
 export function blobRefOf(bytes: Uint8Array): BlobRef {
-  return {
-    sha256: createHash('sha256').update(bytes).digest('hex'),
-    byteCount: bytes.byteLength,
-  };
+  return { sha256: sha256Of(bytes), byteCount: bytes.byteLength };
 }
 
 /** Returns the bytes if they match the reference. */

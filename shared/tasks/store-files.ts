@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
+import { sha256Of } from '../tensors/sha256.js';
 import { MANIFEST_FILE, StoreManifestSchema, type StoreManifest } from './store-manifest.js';
 
 export interface ReadManifest {
@@ -49,7 +50,7 @@ export function parseManifest(bytes: Uint8Array, where: string): ReadManifest {
   }
   return {
     manifest: parsed.data,
-    digest: createHash('sha256').update(bytes).digest('hex'),
+    digest: sha256Of(bytes),
   };
 }
 

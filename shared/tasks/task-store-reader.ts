@@ -10,9 +10,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import type { RecordBatch } from 'apache-arrow';
 import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
-import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
+import { recordBatchCache } from './record-batch-cache.js';
 import {
   checkFileContent,
   checkFileSize,
@@ -97,16 +98,18 @@ export async function openTaskStore(
     manifest,
     digest,
     tasks: catalog.tasks,
-    readTasks: (taskIndices) => readTasks(taskIndices, store, catalog, cache),
+    readTasks: (taskIndices) =>
+      readTasks(taskIndices, manifest, catalog, folder, (file, batch) => cache.batch(file, batch)),
     close: () => cache.close(),
   };
 }
 
 async function readTasks(
   taskIndices: readonly number[],
-  { manifest, folder }: Pick<StoreFolder, 'manifest' | 'folder'>,
+  manifest: StoreManifest,
   catalog: TaskCatalog,
-  cache: RecordBatchCache,
+  folder: string,
+  batchAt: (fileIndex: number, batchIndex: number) => Promise<RecordBatch>,
 ): Promise<TaskRows[]> {
   const found: TaskRows[] = [];
   for (const taskIndex of taskIndices) {
@@ -121,7 +124,7 @@ async function readTasks(
         cure: 'the job was made from another store: give every process the same store',
       });
     try {
-      const batch = await cache.batch(place.fileIndex, place.batchIndex);
+      const batch = await batchAt(place.fileIndex, place.batchIndex);
       found.push(taskRowsOf(batch, manifest, task, place.rowOffset));
     } catch (cause) {
       throw unreadable(join(folder, rowsFileOf(place.fileIndex)), cause);

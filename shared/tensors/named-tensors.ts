@@ -1,6 +1,7 @@
 /** Dense tensors as plain typed arrays, outside any tensor library. */
 
 import { createHash } from 'node:crypto';
+import { addToHash } from './sha256.js';
 
 export interface DenseTensor {
   /** `[]` for a scalar. */
@@ -38,8 +39,7 @@ export function digestOf(tensors: NamedTensors): string {
     const tensor = tensors.get(name);
     if (tensor === undefined) continue;
     hash.update(`${name}[${tensor.shape.join()}]\n`);
-    const { buffer, byteOffset, byteLength } = tensor.values;
-    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+    addToHash(hash, tensor.values);
   }
   return hash.digest('hex');
 }

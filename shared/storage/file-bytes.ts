@@ -1,0 +1,68 @@
+/** Whole files as bytes, of any size, and the syncs that let a new file survive a power failure. */
+
+import { mkdir, open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { systemCodeOf } from '../base/system-errors.js';
+
+/** One call of the system reads less than 2 GiB. */
+const READ_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+/** Writes a new file and syncs it. */
+export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+export async function readBytes(
+  path: string,
+  pieceByteCountMax = READ_PIECE_BYTE_COUNT_MAX,
+): Promise<Uint8Array> {
+  const file = await open(path, 'r');
+  try {
+    const status = await file.stat();
+    if (status.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' });
+    const bytes = new Uint8Array(status.size);
+    let position = 0;
+    while (position < bytes.byteLength) {
+      const length = Math.min(pieceByteCountMax, bytes.byteLength - position);
+      const { bytesRead } = await file.read(bytes, position, length, position);
+      if (bytesRead === 0) break;
+      position += bytesRead;
+    }
+    // Shorter if the file was truncated meanwhile.
+    return bytes.subarray(0, position);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Creates the folder and the missing ones above it, and syncs the folder that each new one is in. */
+export async function makeFolderDurably(
+  path: string,
+  sync: (folder: string) => Promise<void> = syncFolder,
+): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  const highest = dirname(resolve(first));
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    await sync(folder);
+    if (folder === highest || folder === dirname(folder)) return;
+  }
+}
+
+/** Makes the names in a folder survive a power failure. Some file systems do not support this. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } catch (cause) {
+    if (!['EINVAL', 'EPERM', 'ENOTSUP'].includes(systemCodeOf(cause) ?? '')) throw cause;
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,40 @@
+/** Reading and writing of whole files, whatever their size. */
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { makeFolderDurably, readBytes, writeDurably } from '../../../shared/storage/file-bytes.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+it.each([1, 7, 100, 1000])('reads a file in pieces of %i bytes', async (pieceByteCountMax) => {
+  const bytes = Uint8Array.from({ length: 257 }, (_, index) => index % 251);
+  const path = join(folder.path, 'file');
+  await writeDurably(path, bytes);
+  expect(Buffer.compare(await readBytes(path, pieceByteCountMax), bytes)).toBe(0);
+});
+
+it('reads an empty file, and no folder', async () => {
+  await writeFile(join(folder.path, 'empty'), '');
+  expect(await readBytes(join(folder.path, 'empty'))).toHaveLength(0);
+  await expect(readBytes(folder.path)).rejects.toMatchObject({ code: 'EISDIR' });
+});
+
+it('syncs the folder of every folder that it creates', async () => {
+  const synced: string[] = [];
+  const sync = (path: string): Promise<void> => {
+    synced.push(path);
+    return Promise.resolve();
+  };
+  await mkdir(join(folder.path, 'a'));
+  await makeFolderDurably(join(folder.path, 'a/b/c'), sync);
+  expect(synced).toEqual([join(folder.path, 'a/b'), join(folder.path, 'a')]);
+  synced.length = 0;
+  await makeFolderDurably(join(folder.path, 'a/b/c'), sync);
+  expect(synced).toEqual([]);
+});
