@@ -32,6 +32,26 @@ export function isNoSuchObject({ name }: S3Refusal): boolean {
   return name === 'NoSuchKey' || name === 'NotFound';
 }
 
+/** Failures before the request was sent, and refusals to begin with it. */
+const NEVER_BEGUN: ReadonlySet<string> = new Set([
+  'SlowDown',
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'CredentialsProviderError',
+]);
+
+/**
+ * Whether the store may have carried out a request that failed. An upload that the store does not know was
+ * completed by an earlier attempt, or aborted.
+ */
+export function mayHaveBeenDone({ name, status }: S3Refusal): boolean {
+  if (name === 'NoSuchUpload') return true;
+  return !NEVER_BEGUN.has(name) && (status >= 500 || status === 0);
+}
+
 type Explanation = Pick<FailureReport, 'kind' | 'what' | 'cure'>;
 
 const CREDENTIALS: Explanation = {

@@ -14,12 +14,13 @@ import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { systemClock } from '../base/clock.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
 import {
+  type ListedObject,
   type ObjectStore,
   type PutCondition,
   type StoredObject,
   assertObjectKey,
 } from './object-store.js';
-import { isNoSuchObject, s3Failure, s3RefusalOf } from './s3-failure.js';
+import { isNoSuchObject, mayHaveBeenDone, s3Failure, s3RefusalOf } from './s3-failure.js';
 
 const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
 const PART_UPLOADS_MAX = 4;
@@ -77,33 +78,43 @@ export class S3ObjectStore implements ObjectStore {
   async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
     assertObjectKey(key);
     const where = this.#whereOf(key);
+    // Set once a request may have been carried out without its answer arriving.
+    let isInDoubt = false;
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#putOnce(key, bytes, condition);
       } catch (cause) {
         const refusal = s3RefusalOf(cause);
-        const { status, attemptCount } = refusal;
-        if (status === 412) return attemptCount > 1 ? this.#etagIfOurs(key, bytes) : null;
-        if (condition.kind === 'unchanged' && isNoSuchObject(refusal)) return null;
-        if (status !== 409 || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
+        const isUnmet =
+          refusal.status === 412 || (condition.kind === 'unchanged' && isNoSuchObject(refusal));
+        isInDoubt ||= refusal.attemptCount > 1 || mayHaveBeenDone(refusal);
+        const etag = isInDoubt ? await this.#etagIfOurs(key, bytes).catch(() => null) : null;
+        if (etag !== null || isUnmet) return etag;
+        if (refusal.status !== 409 || attempt === OPERATION_ATTEMPTS_MAX)
+          throw s3Failure(cause, where);
         await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
       }
     }
   }
 
   async list(prefix: string): Promise<string[]> {
+    return (await this.listWithTimes(prefix)).map(({ key }) => key);
+  }
+
+  async listWithTimes(prefix: string): Promise<ListedObject[]> {
     const base = this.#fullKeyOf('');
     try {
       const { sdk, client } = await this.#connect();
-      const keys: string[] = [];
+      const listed: ListedObject[] = [];
       const pages = sdk.paginateListObjectsV2(
         { client },
         { Bucket: this.#options.bucket, Prefix: base + prefix },
       );
       for await (const page of pages)
-        for (const { Key: fullKey } of page.Contents ?? [])
-          if (fullKey !== undefined) keys.push(fullKey.slice(base.length));
-      return keys.sort();
+        for (const { Key: fullKey, LastModified: modified } of page.Contents ?? [])
+          if (fullKey !== undefined)
+            listed.push({ key: fullKey.slice(base.length), modifiedMs: modified?.getTime() ?? 0 });
+      return listed.sort((first, second) => (first.key < second.key ? -1 : 1));
     } catch (cause) {
       throw s3Failure(cause, this.#whereOf(prefix));
     }
@@ -159,10 +170,20 @@ export class S3ObjectStore implements ObjectStore {
     return (await upload.done()).ETag ?? '';
   }
 
-  /** After a retry, a condition may fail because the first attempt succeeded without an answer. */
+  /**
+   * The etag if the object has exactly these bytes: a request whose answer was lost may have written
+   * them. Otherwise null.
+   */
   async #etagIfOurs(key: string, bytes: Uint8Array): Promise<string | null> {
-    const found = await this.get(key);
-    return found !== null && Buffer.compare(found.bytes, bytes) === 0 ? found.etag : null;
+    return this.#attempted(key, async ({ sdk, client }) => {
+      const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
+      if (found.ContentLength !== undefined && found.ContentLength !== bytes.byteLength) {
+        if (found.Body instanceof Readable) found.Body.destroy();
+        return null;
+      }
+      const content = (await found.Body?.transformToByteArray()) ?? new Uint8Array(0);
+      return Buffer.compare(content, bytes) === 0 ? (found.ETag ?? '') : null;
+    });
   }
 
   /** Null if there is no such object. Repeats operations that were interrupted. */

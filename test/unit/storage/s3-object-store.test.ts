@@ -3,14 +3,14 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 
 interface Answer {
   readonly status: number;
   readonly code?: string;
   readonly etag?: string;
-  readonly body?: string;
+  readonly body?: string | Buffer;
 }
 
 let server: Server;
@@ -29,6 +29,8 @@ async function scripted(...answers: Answer[]): Promise<{ store: S3ObjectStore; s
       seen.push([request.method, ...conditions.filter((c) => c !== undefined)].join(' '));
       const answer = answers[Math.min(seen.length, answers.length) - 1] ?? { status: 500 };
       const xml = answer.code === undefined ? '' : `<Error><Code>${answer.code}</Code></Error>`;
+      // Status 0: the connection breaks before an answer.
+      if (answer.status === 0) return void response.destroy();
       response.writeHead(answer.status, { etag: answer.etag ?? '"e"' });
       response.end(answer.body ?? xml);
     });
@@ -80,6 +82,62 @@ it('recognises its own write when the first answer was lost and the retry finds 
   server.close();
   const other = await scripted(lost, there, { status: 200, etag: '"other"', body: 'theirs' });
   expect(await other.store.put('k', bytes, { kind: 'absent' })).toBeNull();
+});
+
+it('recognises its own write when every answer was lost', async () => {
+  const lost = { status: 500, code: 'InternalError' };
+  const answers = [lost, lost, lost, lost];
+  for (const kind of ['always', 'absent'] as const) {
+    const own = await scripted(...answers, { status: 200, etag: '"own"', body: 'mine' });
+    expect(await own.store.put('k', bytes, { kind })).toBe('"own"');
+    server.close();
+  }
+  const other = await scripted(...answers, { status: 200, etag: '"other"', body: 'theirs' });
+  await expect(other.store.put('k', bytes, { kind: 'absent' })).rejects.toMatchObject({
+    kind: 'transient',
+  });
+});
+
+it('recognises its own write when the connection broke before the answer, and then a conflict', async () => {
+  const conflict = { status: 409, code: 'ConditionalRequestConflict' };
+  const cut = { status: 0 };
+  const there = { status: 412, code: 'PreconditionFailed' };
+  const { store } = await scripted(cut, conflict, there, {
+    status: 200,
+    etag: '"own"',
+    body: 'mine',
+  });
+  expect(await store.put('k', bytes, { kind: 'absent' })).toBe('"own"');
+});
+
+describe('an upload in parts', () => {
+  const large = new Uint8Array(9 * 1024 * 1024).fill(7);
+  const started = { status: 200, body: '<R><UploadId>u</UploadId></R>' };
+  const part = { status: 200, etag: '"part"' };
+  const lost = { status: 500, code: 'InternalError' };
+  const aborted = { status: 404, code: 'NoSuchUpload' };
+
+  it('is complete when the answer to its completion was lost', async () => {
+    const { store, seen } = await scripted(
+      ...[started, part, part],
+      // The completion took place at the first request; the repeated one finds no upload.
+      ...[lost, aborted, aborted],
+      { status: 200, etag: '"own"', body: Buffer.from(large) },
+    );
+    expect(await store.put('k', large, { kind: 'absent' })).toBe('"own"');
+    expect(seen.at(-1)).toBe('GET');
+  });
+
+  it('has failed when the object is another', async () => {
+    const { store } = await scripted(...[started, part, part], ...[lost, aborted, aborted], {
+      status: 200,
+      etag: '"other"',
+      body: 'theirs',
+    });
+    await expect(store.put('k', large, { kind: 'absent' })).rejects.toMatchObject({
+      report: { found: expect.stringContaining('NoSuchUpload') as string },
+    });
+  });
 });
 
 it.each([
