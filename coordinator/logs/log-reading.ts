@@ -59,7 +59,7 @@ export async function readRawLogs(
     rowStarts.push(rowCount);
     const source = sources.get(fileIndex);
     if (source === undefined) continue;
-    await readWhole(file, () => readFile(source, session));
+    await readWhole(file, () => readFile(file, fileIndex, source.found, source.used, session));
     const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
     rowCount = Number(count);
   }
@@ -81,8 +81,7 @@ export async function readRawLogs(
   return { columns, rowStarts, rowCount };
 }
 
-interface LogSource extends FileColumns {
-  readonly fileIndex: number;
+interface LogSourceColumns extends FileColumns {
   /** Every column of the file, in its order. */
   readonly found: readonly LogColumn[];
 }
@@ -92,16 +91,13 @@ async function columnsByFile(
   files: readonly LogFile[],
   uses: readonly ColumnUse[],
   session: DuckSession,
-): Promise<Map<number, LogSource>> {
-  const sources = new Map<number, LogSource>();
+): Promise<Map<number, LogSourceColumns>> {
+  const sources = new Map<number, LogSourceColumns>();
   for (const [fileIndex, file] of files.entries()) {
     const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
-    if (found.length === 0) {
-      await demandWholeFile(file);
-      continue;
-    }
-    const used = await usedColumns(found, uses, file, session);
-    sources.set(fileIndex, { file, fileIndex, found, used });
+    if (found.length === 0) await demandWholeFile(file);
+    else
+      sources.set(fileIndex, { file, found, used: await usedColumns(found, uses, file, session) });
   }
   return sources;
 }
@@ -140,15 +136,20 @@ async function usedColumns(
   return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
 }
 
-async function readFile(source: LogSource, session: DuckSession): Promise<void> {
-  const { file, used } = source;
+async function readFile(
+  file: LogFile,
+  fileIndex: number,
+  found: readonly LogColumn[],
+  used: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
   switch (file.format) {
     case 'csv':
-      return readDelimited(source, ',', session);
+      return readDelimited(file, fileIndex, ',', found, used, session);
     case 'tsv':
-      return readDelimited(source, '\t', session);
+      return readDelimited(file, fileIndex, '\t', found, used, session);
     case 'jsonl':
-      return readJsonLines(source, session);
+      return readJsonLines(file, fileIndex, used, session);
     case 'parquet':
       return session.run(
         `INSERT INTO raw SELECT ${used.map((column) => identifier(column.name)).join(', ')}
@@ -158,8 +159,11 @@ async function readFile(source: LogSource, session: DuckSession): Promise<void> 
 }
 
 async function readDelimited(
-  { file, fileIndex, found, used }: LogSource,
+  file: LogFile,
+  fileIndex: number,
   separator: string,
+  found: readonly LogColumn[],
+  used: readonly LogColumn[],
   session: DuckSession,
 ): Promise<void> {
   const place = (column: LogColumn): number =>
@@ -186,7 +190,9 @@ function pointerOf(name: string): string {
 }
 
 async function readJsonLines(
-  { file, fileIndex, used }: LogSource,
+  file: LogFile,
+  fileIndex: number,
+  used: readonly LogColumn[],
   session: DuckSession,
 ): Promise<void> {
   const pointers = used.map((column) => literal(pointerOf(column.name))).join(', ');

@@ -79,10 +79,7 @@ function stageDrawer(seed: number, stage: CurriculumStage, rule: SamplingRule): 
   const shuffle = (epoch: number): Int32Array => shuffledOrder(seed, epoch, stage);
   if (!isDrawnByShare(rule.sampling)) return drawerInEpochs(stage, rule, shuffle);
   const shares = drawSharesOf(stage.tasks, rule.sampling, rule.sizeBucketEdges);
-  return drawerByShare(seed, stage, rule, (epoch) => {
-    const order = shuffle(epoch);
-    return { order, shareTotals: runningTotals(order, shares) };
-  });
+  return drawerByShare(seed, stage, rule, shares, shuffle);
 }
 
 function drawerInEpochs(
@@ -106,9 +103,13 @@ function drawerByShare(
   seed: number,
   { tasks, firstOuterStep }: CurriculumStage,
   { tasksPerOuterStep }: SamplingRule,
-  epochOf: (epoch: number) => Epoch,
+  shares: Float64Array,
+  shuffle: (epoch: number) => Int32Array,
 ): Drawer {
-  const epochAt = latestKept(epochOf);
+  const epochAt = latestKept((epoch): Epoch => {
+    const order = shuffle(epoch);
+    return { order, shareTotals: runningTotals(order, shares) };
+  });
   return (outerStep) => {
     const { order, shareTotals } = epochAt(
       Math.floor(((outerStep - firstOuterStep) * tasksPerOuterStep) / tasks.length),

@@ -52,9 +52,10 @@ export function stepPlanner(
   endOuterStep = config.training.outerSteps,
   hasRowPacks = true,
 ): StepPlanner {
-  const source = { config, store, sample: trainingSampler(config, store), hasRowPacks };
+  const sample = trainingSampler(config, store);
   let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
-  const read = (outerStep: number): Promise<StepPlan> => planOf(source, outerStep);
+  const read = (outerStep: number): Promise<StepPlan> =>
+    planOf(config, store, sample, outerStep, hasRowPacks);
   return {
     async take(outerStep) {
       const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
@@ -94,16 +95,12 @@ function trainingSampler(
   );
 }
 
-interface PlanSource {
-  readonly config: RunConfig;
-  readonly store: TaskStore;
-  readonly sample: TaskSampler;
-  readonly hasRowPacks: boolean;
-}
-
 async function planOf(
-  { config, store, sample, hasRowPacks }: PlanSource,
+  config: RunConfig,
+  store: TaskStore,
+  sample: TaskSampler,
   outerStep: number,
+  hasRowPacks: boolean,
 ): Promise<StepPlan> {
   const sampled = sample(outerStep);
   const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));

@@ -75,7 +75,7 @@ export async function prepareTaskStore(
   try {
     target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await prepareInto({ target, session, folder }, config, options);
+    return await prepareInto(target, config, options, session, folder);
   } catch (cause) {
     if (options.signal.aborted) throw interrupted();
     throw prepareFailure(cause);
@@ -86,17 +86,12 @@ export async function prepareTaskStore(
   }
 }
 
-/** The places that `prepare` works in. */
-interface Workplace {
-  readonly target: StoreTarget;
-  readonly session: DuckSession;
-  readonly folder: string;
-}
-
 async function prepareInto(
-  { target, session, folder }: Workplace,
+  target: StoreTarget,
   config: RunConfig,
   options: PrepareOptions,
+  session: DuckSession,
+  folder: string,
 ): Promise<StoreManifest> {
   const { sink, clock, objectStoreOf } = options;
   const startedMs = clock.monotonicMs();
@@ -123,7 +118,6 @@ async function prepareInto(
   const plan = { config, encodings, labels, placedBySplitFile };
 
   const written = await writeStore(target.workFolder, plan, options, session);
-  const counts = countsOf(written.catalog);
   const manifest: StoreManifest = {
     formatVersion: STORE_FORMAT_VERSION,
     sourceDigest,
@@ -131,14 +125,9 @@ async function prepareInto(
     taskColumns: [...taskColumnsOf(config.data)],
     ...(labels === null ? {} : { labels }),
     hasOracle: config.evaluation.oracleColumn !== undefined,
-    ...counts,
+    ...countsOf(written.catalog),
     rejectedRowCount: rejects.length,
-    leftOut: leftOutOf(division, {
-      logs: logs.rowCount,
-      refused: rejects.filter(({ row }) => row !== null).length,
-      ofTasks: await rowCountOfTasks(session),
-      stored: counts.rowCount,
-    }),
+    leftOut: await leftOutOf(division, written.catalog, logs, rejects, session),
     files: written.files,
   };
   const path = join(target.workFolder, MANIFEST_FILE);
@@ -167,7 +156,9 @@ async function writeStore(
   let catalog: CatalogTask[];
   let rows: StoreFile[];
   try {
-    catalog = await assembleRows(plan, session, writer, { sink, signal });
+    catalog = await assembleRows(plan, session, writer, sink, () => {
+      if (signal.aborted) throw interrupted();
+    });
     rows = await writer.finish();
   } catch (cause) {
     writer.abandon();
@@ -239,28 +230,22 @@ function countsOf(
   return { taskCount: catalog.length, taskCountBySplit, rowCount };
 }
 
-async function rowCountOfTasks(session: DuckSession): Promise<number> {
-  const [count] = await session.row('SELECT CAST(sum(rows) AS DOUBLE) FROM tasks');
-  return Number(count);
-}
-
-/** Numbers of rows on their way from the logs to the store. */
-interface RowCounts {
-  readonly logs: number;
-  /** Rows that are rejected. Lines that are not rows are not among them. */
-  readonly refused: number;
-  /** Rows of the tasks in the store, before the caps. */
-  readonly ofTasks: number;
-  readonly stored: number;
-}
-
-function leftOutOf(division: TaskDivision, rows: RowCounts): NonNullable<StoreManifest['leftOut']> {
+async function leftOutOf(
+  division: TaskDivision,
+  catalog: readonly CatalogTask[],
+  logs: RawLogs,
+  rejects: readonly { readonly row: number | null }[],
+  session: DuckSession,
+): Promise<NonNullable<StoreManifest['leftOut']>> {
+  const [rowsOfTasks] = await session.row('SELECT CAST(sum(rows) AS DOUBLE) FROM tasks');
+  const refused = rejects.filter(({ row }) => row !== null).length;
   const { tooSmallTaskCount, tooSmallRowCount, unplacedRowCount } = division;
   return {
-    filteredRowCount: rows.logs - rows.refused - rows.ofTasks - tooSmallRowCount - unplacedRowCount,
+    filteredRowCount:
+      logs.rowCount - refused - Number(rowsOfTasks) - tooSmallRowCount - unplacedRowCount,
     tooSmallTaskCount,
     tooSmallRowCount,
-    cappedRowCount: rows.ofTasks - rows.stored,
+    cappedRowCount: Number(rowsOfTasks) - countsOf(catalog).rowCount,
     unplacedRowCount,
   };
 }

@@ -1,13 +1,19 @@
 /**
  * Allows one prepare at a time on a store, by a small file or object that names the writing process. A
- * lock whose process is gone is taken over. For a process of another machine this cannot be known.
+ * lock whose process is gone is taken over. For a process of another machine or container this cannot be
+ * known.
  */
 
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
+import {
+  livenessOf,
+  ProcessIdentitySchema,
+  thisProcess,
+  type ProcessIdentity,
+} from '../../shared/storage/process-identity.js';
 
 interface LockPlace {
   /** The address for messages, which names what to delete if the lock is stale. */
@@ -54,11 +60,6 @@ export function objectLock(objects: ObjectStore, key: string): LockPlace {
   };
 }
 
-/**
- * Locks of this process. After a restart in a container, an earlier process may have had the same
- * id.
- */
-const held = new Set<string>();
 const TRIES_MAX = 3;
 
 /**
@@ -66,43 +67,41 @@ const TRIES_MAX = 3;
  * @throws QianmoError of kind `transient` while another prepare holds it.
  */
 export async function lockStore(place: LockPlace): Promise<() => Promise<void>> {
-  const mine = `${hostname()} ${process.pid}\n`;
+  const mine = `${JSON.stringify(thisProcess())}\n`;
   for (let tries = 0; tries < TRIES_MAX; tries += 1) {
     if (await place.create(mine)) {
-      held.add(place.address);
       return async () => {
-        held.delete(place.address);
         // The work is complete. A lock that could not be removed is taken over later.
         await place.remove().catch(() => undefined);
       };
     }
-    const holder = await place.read();
-    if (holder === null) continue;
-    if (!isGone(holder, mine, place.address)) throw isHeld(place, holder);
+    const content = await place.read();
+    if (content === null) continue;
+    const holder = parsedHolder(content);
+    if (holder === null || livenessOf(holder) !== 'ended') throw isHeld(place, holder);
     await place.remove();
   }
-  throw isHeld(place, (await place.read()) ?? '');
+  throw isHeld(place, parsedHolder((await place.read()) ?? ''));
 }
 
-function isGone(holder: string, mine: string, address: string): boolean {
-  if (holder === mine) return !held.has(address);
-  const [host, processId] = holder.trim().split(' ');
-  if (host !== hostname()) return false;
+/** Null if the lock does not say which process holds it. */
+function parsedHolder(content: string): ProcessIdentity | null {
   try {
-    process.kill(Number(processId), 0);
-    return false;
-  } catch (cause) {
-    return systemCodeOf(cause) === 'ESRCH';
+    return ProcessIdentitySchema.safeParse(JSON.parse(content)).data ?? null;
+  } catch {
+    return null;
   }
 }
 
-function isHeld(place: LockPlace, holder: string): QianmoError {
-  const [host = '', processId = ''] = holder.trim().split(' ');
+function isHeld(place: LockPlace, holder: ProcessIdentity | null): QianmoError {
   return new QianmoError({
     kind: 'transient',
     what: 'another prepare is writing this task store',
     where: place.address,
-    found: `a lock of process ${processId} on ${host}`,
+    found:
+      holder === null
+        ? 'a lock that names no process'
+        : `a lock of process ${holder.pid} on ${holder.host}`,
     cure: 'wait until it has finished; if it is no longer running, delete the lock named above',
   });
 }

@@ -90,7 +90,7 @@ async function sweepTrials(
   const output = objectStoreOf(base, sweep.output);
   const journal = await openSweepJournal(output, emptyRecord(plan), request);
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
-  const work = trialWork(plan, { store, validation }, dispatcher, context);
+  const work = trialWork(plan, store, validation, dispatcher, context);
   await warnOfUnconditionalWrites(base, context, sweep.output);
   // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);
@@ -105,10 +105,7 @@ async function sweepTrials(
     sink: context.sink,
     signal: context.signal,
   });
-  const { trial, yaml, ...score } = bestOf(finished, plan, base);
-  await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
-  const config = joinAddress(sweep.output, 'best.yaml');
-  const record = { ...finished, best: { trial, ...score, config } };
+  const record = await withBest(finished, plan, base, sweep, output);
   await saveWithPage(record, journal, output);
   context.sink({ kind: 'report-written', address: joinAddress(sweep.output, 'sweep.html') });
   return record;
@@ -147,12 +144,13 @@ function trialYaml(config: RunConfig, base: RunConfig, comment: string): string 
   return runConfigYaml({ ...config, training: { ...config.training, checkpointsKept } }, comment);
 }
 
-interface BestTrial extends Omit<NonNullable<SweepRecord['best']>, 'config'> {
-  /** Its config. */
-  readonly yaml: string;
-}
-
-function bestOf(record: SweepRecord, plan: SweepPlan, base: RunConfig): BestTrial {
+async function withBest(
+  record: SweepRecord,
+  plan: SweepPlan,
+  base: RunConfig,
+  { output: address }: SweepConfig,
+  output: ObjectStore,
+): Promise<SweepRecord> {
   const [best] = rankedTrials(record);
   const score = best?.scores.at(-1);
   if (best === undefined || score === undefined) throw new Error('a finished sweep has scores');
@@ -162,5 +160,7 @@ function bestOf(record: SweepRecord, plan: SweepPlan, base: RunConfig): BestTria
     `The best trial of sweep ${plan.sweep} (${best.name}): validation ${plan.loss} ${validationLogloss.toFixed(5)}.\n` +
     'Its output holds the trained checkpoint; change run and output to train it again.';
   const yaml = trialYaml(trialNamed(plan, best.name).config, base, comment);
-  return { trial: best.name, validationLogloss, cell, yaml };
+  await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
+  const config = joinAddress(address, 'best.yaml');
+  return { ...record, best: { trial: best.name, validationLogloss, cell, config } };
 }

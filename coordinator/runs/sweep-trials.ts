@@ -22,16 +22,11 @@ import {
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
-/** What all trials are trained and scored on. */
-interface TrialData {
-  /** The store as prepared, because each trial has a model of its own. */
-  readonly store: TaskStore;
-  readonly validation: FlatRows;
-}
-
+/** @param store as prepared, because each trial has a model of its own */
 export function trialWork(
   plan: SweepPlan,
-  { store, validation }: TrialData,
+  store: TaskStore,
+  validation: FlatRows,
   dispatcher: Dispatcher,
   context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {

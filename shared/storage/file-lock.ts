@@ -1,80 +1,142 @@
 /**
- * A lock between processes: whoever creates the file holds the lock. It is held for milliseconds. A lock
- * whose owner died is broken by exactly one of the processes that notice.
+ * A lock between processes that share a folder. It is held for milliseconds.
+ *
+ * Terms: a *holder* is a folder of one put or delete, with a name that is never used again. An *entry* is a
+ * file of the lock's folder. Its name is a number, and it names a holder.
+ *
+ * The entry with the largest number decides: its holder has the lock for as long as the holder's folder
+ * exists. The lock is taken by linking the next number, which fails if the number is taken, and released
+ * by removing the holder's folder. Numbers are never used again, so a process that wakes up late cannot
+ * take or release the lock of another.
+ *
+ * Breaking the lock of a process that died or stands still is the same removal. What the holder changes, it
+ * changes by a rename out of its folder or into it. Such a rename fails when the folder is gone, so a
+ * process that was stopped between a check and its rename changes nothing after it wakes up.
  */
 
-import { randomUUID } from 'node:crypto';
-import { open, readFile, stat, unlink } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { link, mkdir, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
+import { livenessOf, ProcessIdentitySchema, thisProcess } from './process-identity.js';
 
-/** Owners hold a lock for one rename, so an older lock belongs to a host that is gone. */
+/** Holders keep a lock for one rename, so the holder of an older one is gone or stands still. */
 const LOCK_AGE_MAX_MS = 60_000;
 const LOCK_WAIT_MAX_MS = 90_000;
 const POLL_INTERVAL_MS = 3;
+/** Entries that remain, so that a reader of the folder that misses a new name still sees one near it. */
+const ENTRIES_KEPT = 4;
 
-const OwnerSchema = z.strictObject({ token: z.string(), host: z.string(), pid: z.int() });
+const OwnerSchema = z.strictObject({
+  /** Name of the holder's folder. */
+  holder: z.uuid(),
+  process: ProcessIdentitySchema,
+});
 type Owner = z.infer<typeof OwnerSchema>;
 
-/** Tokens of this process. After a restart in a container, another process may have the same pid. */
-const ownTokens = new Set<string>();
-
-interface FileLock {
-  /** False if the lock was broken because this process stood still for too long. */
-  isHeld(): Promise<boolean>;
-  release(): Promise<void>;
+export interface LockPlace {
+  /** The folder of the lock's entries. */
+  readonly lockFolder: string;
+  /** An existing folder whose name is a fresh UUID, beside the folders of all other holders. */
+  readonly holderFolder: string;
 }
 
-/** @throws QianmoError `transient` if others hold the lock for longer than the wait. */
-export async function acquireFileLock(path: string, clock: Clock): Promise<FileLock> {
-  const token = randomUUID();
+/** The holder's folder was removed: by another process, because this one stood still for too long. */
+export class LockBrokenError extends Error {
+  override readonly name = 'LockBrokenError';
+}
+
+/**
+ * Waits for the lock. Afterwards the holder may rename files out of its folder and into it; each rename
+ * fails with ENOENT once the lock is broken. Removing the holder's folder releases the lock.
+ *
+ * @throws LockBrokenError if the holder's folder is gone; QianmoError `transient` if others hold the lock
+ *   for longer than the wait.
+ */
+export async function acquireFileLock(place: LockPlace, clock: Clock): Promise<void> {
+  await mkdir(place.lockFolder, { recursive: true });
   const waitEndMs = clock.monotonicMs() + LOCK_WAIT_MAX_MS;
-  ownTokens.add(token);
-  try {
-    while (!(await tryToCreate(path, token))) {
-      if (await isAbandoned(path, clock)) await breakLock(path, clock);
-      else await clock.sleep(POLL_INTERVAL_MS);
-      if (clock.monotonicMs() > waitEndMs) throw lockedTooLong(path);
-    }
-  } catch (cause) {
-    ownTokens.delete(token);
-    throw cause;
+  let watched = { number: 0, sinceMs: clock.monotonicMs() };
+  for (let attempt = 0; ; attempt += 1) {
+    const number = await newestNumber(place.lockFolder);
+    if (number !== watched.number) watched = { number, sinceMs: clock.monotonicMs() };
+    const holder = await holderOf(place, number);
+    if (holder === null) {
+      if (await tryToTake(place, number + 1, attempt)) return;
+    } else if (isAbandoned(holder, watched.sinceMs, clock)) await removeFolder(holder.folder);
+    else await clock.sleep(POLL_INTERVAL_MS);
+    if (clock.monotonicMs() > waitEndMs) throw lockedTooLong(entryOf(place, number));
   }
-  return {
-    isHeld: async () => (await ownerOf(path))?.token === token,
-    release: async () => {
-      if ((await ownerOf(path))?.token === token) await unlinkIfThere(path);
-      ownTokens.delete(token);
-    },
-  };
 }
 
-async function tryToCreate(path: string, token: string): Promise<boolean> {
-  const owner: Owner = { token, host: hostname(), pid: process.pid };
+/** Removes the folder of a holder, which releases its lock, or breaks it. */
+export async function removeFolder(path: string): Promise<void> {
+  // A holder may add a file while its folder is being removed.
+  await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
+}
+
+export async function isFolderThere(path: string): Promise<boolean> {
+  return (await statOrNull(path)) !== null;
+}
+
+function entryOf({ lockFolder }: LockPlace, number: number): string {
+  return join(lockFolder, String(number));
+}
+
+async function tryToTake(place: LockPlace, number: number, attempt: number): Promise<boolean> {
+  const owner: Owner = { holder: basename(place.holderFolder), process: thisProcess() };
+  // Written anew for each attempt: its age is that of the lock.
+  const claim = join(place.holderFolder, `claim-${attempt}`);
+  const entry = entryOf(place, number);
   try {
-    const file = await open(path, 'wx');
-    try {
-      await file.writeFile(JSON.stringify(owner));
-    } catch (cause) {
-      await unlinkIfThere(path);
-      throw cause;
-    } finally {
-      await file.close();
-    }
-    return true;
+    await writeFile(claim, JSON.stringify(owner), { flag: 'wx' });
+    await link(claim, entry);
   } catch (cause) {
     if (systemCodeOf(cause) === 'EEXIST') return false;
+    if (systemCodeOf(cause) === 'ENOENT' && !(await isFolderThere(place.holderFolder)))
+      throw new LockBrokenError('the folder of the lock was removed');
     throw cause;
   }
+  // A process that stood still before the link may have taken a number that was used and removed.
+  if ((await newestNumber(place.lockFolder)) !== number) {
+    await unlinkIfThere(entry);
+    return false;
+  }
+  for (const old of await numbersIn(place.lockFolder))
+    if (old <= number - ENTRIES_KEPT) await unlinkIfThere(entryOf(place, old));
+  return true;
 }
 
-/** Null if there is no lock, or if its owner has not yet written its token. */
-async function ownerOf(path: string): Promise<Owner | null> {
+async function numbersIn(lockFolder: string): Promise<number[]> {
+  return (await readdir(lockFolder)).filter((name) => /^[1-9]\d*$/.test(name)).map(Number);
+}
+
+/** 0 if the lock was never taken. */
+async function newestNumber(lockFolder: string): Promise<number> {
+  return (await numbersIn(lockFolder)).reduce((most, number) => Math.max(most, number), 0);
+}
+
+interface Holder {
+  readonly owner: Owner;
+  readonly folder: string;
+  readonly takenMs: number;
+}
+
+/** Null if the lock is free. */
+async function holderOf(place: LockPlace, number: number): Promise<Holder | null> {
+  const entry = entryOf(place, number);
+  const [owner, status] = [await ownerOf(entry), await statOrNull(entry)];
+  // An entry that cannot be read was left by a power failure, which its owner did not survive.
+  if (owner === null || status === null) return null;
+  const folder = join(dirname(place.holderFolder), owner.holder);
+  return (await isFolderThere(folder)) ? { owner, folder, takenMs: status.mtimeMs } : null;
+}
+
+async function ownerOf(entry: string): Promise<Owner | null> {
   try {
-    return OwnerSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    return OwnerSchema.parse(JSON.parse(await readFile(entry, 'utf8')));
   } catch (cause) {
     if (cause instanceof SyntaxError || cause instanceof z.ZodError) return null;
     if (systemCodeOf(cause) === 'ENOENT') return null;
@@ -82,37 +144,23 @@ async function ownerOf(path: string): Promise<Owner | null> {
   }
 }
 
-async function isAbandoned(path: string, clock: Clock): Promise<boolean> {
-  const owner = await ownerOf(path);
-  if (owner !== null && owner.host === hostname() && isDead(owner)) return true;
-  try {
-    return clock.epochMs() - (await stat(path)).mtimeMs > LOCK_AGE_MAX_MS;
-  } catch (cause) {
-    if (systemCodeOf(cause) === 'ENOENT') return false;
-    throw cause;
-  }
-}
-
-function isDead(owner: Owner): boolean {
-  if (owner.pid === process.pid) return !ownTokens.has(owner.token);
-  try {
-    process.kill(owner.pid, 0);
-    return false;
-  } catch (cause) {
-    return systemCodeOf(cause) === 'ESRCH';
-  }
-}
-
 /**
- * Removes an abandoned lock while holding a lock on the removal itself, and only if it is still
- * abandoned then. Otherwise two processes could remove it at once, and with it the lock of a third.
+ * An owner that cannot be seen from here counts as alive until its lock is old. Breaking the lock of a
+ * living owner is safe, so neither clocks nor process ids decide what is written.
  */
-async function breakLock(path: string, clock: Clock): Promise<void> {
-  const breaking = await acquireFileLock(`${path}.break`, clock);
+function isAbandoned({ owner, takenMs }: Holder, watchedSinceMs: number, clock: Clock): boolean {
+  if (livenessOf(owner.process) === 'ended') return true;
+  const ageMs = clock.epochMs() - takenMs;
+  const watchedMs = clock.monotonicMs() - watchedSinceMs;
+  return Math.max(ageMs, watchedMs) > LOCK_AGE_MAX_MS;
+}
+
+async function statOrNull(path: string): Promise<{ readonly mtimeMs: number } | null> {
   try {
-    if (await isAbandoned(path, clock)) await unlinkIfThere(path);
-  } finally {
-    await breaking.release();
+    return await stat(path);
+  } catch (cause) {
+    if (systemCodeOf(cause) === 'ENOENT') return null;
+    throw cause;
   }
 }
 
@@ -129,6 +177,6 @@ function lockedTooLong(path: string): QianmoError {
     kind: 'transient',
     what: `another process held a lock for ${LOCK_WAIT_MAX_MS / 1000} s`,
     where: path,
-    cure: 'stop other runs with this output; if there is none, delete the lock file',
+    cure: 'stop other runs with this output, then try again',
   });
 }

@@ -1,16 +1,21 @@
 /**
  * Objects as files of a folder. An object appears whole or not at all: it is written and synced under
  * another name and then linked or renamed into place. Conditions hold between processes: `absent` by
- * link(), which fails if the name exists, and the others under a lock file.
+ * link(), which fails if the name exists, and the others under a lock whose holder cannot write any more
+ * once the lock is broken.
  */
 
-import { createHash, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemClock, type Clock } from '../base/clock.js';
+import { QianmoError } from '../base/errors.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
-import { acquireFileLock } from './file-lock.js';
+import { sha256Of } from '../tensors/sha256.js';
+import { makeFolderDurably, readBytes, syncFolder, writeDurably } from './file-bytes.js';
+import { acquireFileLock, isFolderThere, LockBrokenError, removeFolder } from './file-lock.js';
 import {
+  type ListedObject,
   type ObjectStore,
   type PutCondition,
   type StoredObject,
@@ -20,21 +25,15 @@ import {
 /** No key starts with a dot, so these never collide with objects. */
 const INCOMING_FOLDER = '.incoming';
 const LOCK_FOLDER = '.locks';
-/** Files that a killed process left behind are removed after this age. */
+/** Many keys share few locks, so that a lock leaves nothing behind for each key. */
+const LOCK_COUNT = 64;
+/** What a killed process left behind is removed after this age. */
 const INCOMING_AGE_MAX_MS = 24 * 3_600_000;
+/** A process that stands still for a minute in every attempt is not one that can write. */
+const LOCKED_ATTEMPTS_MAX = 5;
 
 /** Writes a new file and syncs it. Tests replace it to simulate a full disk. */
 type DurableWriter = (path: string, bytes: Uint8Array) => Promise<void>;
-
-export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
 
 interface FileObjectStoreOptions {
   readonly folder: string;
@@ -69,19 +68,17 @@ export class FileObjectStore implements ObjectStore {
   async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
     const path = this.#pathOf(key);
     try {
-      await mkdir(dirname(path), { recursive: true });
-      const incoming = await this.#writeIncoming(bytes);
-      try {
-        const isWritten =
-          condition.kind === 'absent'
-            ? await linkIfAbsent(incoming, path)
-            : await this.#replace(key, incoming, condition);
-        if (!isWritten) return null;
-      } finally {
-        await rm(incoming, { force: true });
-      }
+      await makeFolderDurably(dirname(path));
+      const isWritten = await this.#asHolder(async (holderFolder) => {
+        const incoming = join(holderFolder, 'object');
+        await this.#write(incoming, bytes);
+        return condition.kind === 'absent'
+          ? linkIfAbsent(incoming, path)
+          : this.#replace(key, holderFolder, incoming, condition);
+      });
+      if (!isWritten) return null;
       await syncFolder(dirname(path));
-      return etagOf(bytes);
+      return sha256Of(bytes);
     } catch (cause) {
       throw systemFailure(cause, 'writing an object', path);
     }
@@ -98,12 +95,25 @@ export class FileObjectStore implements ObjectStore {
     }
   }
 
+  async listWithTimes(prefix: string): Promise<ListedObject[]> {
+    const listed: ListedObject[] = [];
+    for (const key of await this.list(prefix)) {
+      const path = this.#pathOf(key);
+      const found = await readObjectStat(path).catch((cause: unknown) => {
+        throw systemFailure(cause, 'listing objects', path);
+      });
+      // Another process may delete objects meanwhile.
+      if (found !== null) listed.push({ key, modifiedMs: found.mtimeMs });
+    }
+    return listed;
+  }
+
   async delete(key: string): Promise<void> {
     const path = this.#pathOf(key);
     try {
       if ((await readObjectStat(path)) === null) return;
       try {
-        await this.#locked(key, () => rm(path, { force: true }));
+        await this.#asHolder((holderFolder) => this.#moveAway(key, holderFolder));
       } catch (cause) {
         // A full disk has no room for a lock, and deleting makes room.
         if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(cause) ?? '')) throw cause;
@@ -119,21 +129,29 @@ export class FileObjectStore implements ObjectStore {
     return join(this.folder, key);
   }
 
-  async #writeIncoming(bytes: Uint8Array): Promise<string> {
-    const folder = join(this.folder, INCOMING_FOLDER);
-    await mkdir(folder, { recursive: true });
+  /**
+   * Gives the work a folder that makes it the holder of locks, and starts over in another folder if the
+   * lock was broken while this process stood still.
+   */
+  async #asHolder<Result>(work: (holderFolder: string) => Promise<Result>): Promise<Result> {
+    const incoming = join(this.folder, INCOMING_FOLDER);
+    await makeFolderDurably(incoming);
     if (!this.#isSwept) {
       this.#isSwept = true;
-      await this.#sweep(folder);
+      await this.#sweep(incoming);
     }
-    const path = join(folder, randomUUID());
-    try {
-      await this.#write(path, bytes);
-    } catch (cause) {
-      await rm(path, { force: true });
-      throw cause;
+    for (let attempt = 1; ; attempt += 1) {
+      const holderFolder = join(incoming, randomUUID());
+      await mkdir(holderFolder);
+      try {
+        return await work(holderFolder);
+      } catch (cause) {
+        if (!(cause instanceof LockBrokenError)) throw cause;
+        if (attempt === LOCKED_ATTEMPTS_MAX) throw brokenTooOften(cause, this.folder);
+      } finally {
+        await removeFolder(holderFolder);
+      }
     }
-    return path;
   }
 
   async #sweep(folder: string): Promise<void> {
@@ -141,52 +159,65 @@ export class FileObjectStore implements ObjectStore {
       const path = join(folder, name);
       const found = await readObjectStat(path);
       if (found !== null && this.#clock.epochMs() - found.mtimeMs > INCOMING_AGE_MAX_MS)
-        await rm(path, { force: true });
+        await removeFolder(path);
     }
   }
 
   /** `absent` needs no lock: link() never touches an object that exists. */
   async #replace(
     key: string,
+    holderFolder: string,
     incoming: string,
     condition: Exclude<PutCondition, { kind: 'absent' }>,
   ): Promise<boolean> {
     const path = this.#pathOf(key);
-    return this.#locked(key, async (isHeld) => {
-      if (condition.kind === 'unchanged') {
-        const found = await readObject(path);
-        if (found?.etag !== condition.etag) return false;
-      }
-      if (!(await isHeld())) return false;
-      await rename(incoming, path);
-      return true;
-    });
+    await this.#lock(key, holderFolder);
+    if (condition.kind === 'unchanged') {
+      const found = await readObject(path);
+      if (found?.etag !== condition.etag) return false;
+    }
+    await whileHeld(holderFolder, () => rename(incoming, path));
+    return true;
   }
 
-  async #locked<Result>(
-    key: string,
-    work: (isHeld: () => Promise<boolean>) => Promise<Result>,
-  ): Promise<Result> {
-    const folder = join(this.folder, LOCK_FOLDER);
-    await mkdir(folder, { recursive: true });
-    // `+` is in no key, so that different keys have different locks.
-    const lock = await acquireFileLock(join(folder, key.replaceAll('/', '+')), this.#clock);
-    try {
-      return await work(() => lock.isHeld());
-    } finally {
-      await lock.release();
-    }
+  async #moveAway(key: string, holderFolder: string): Promise<void> {
+    const path = this.#pathOf(key);
+    await this.#lock(key, holderFolder);
+    if ((await readObjectStat(path)) === null) return;
+    await whileHeld(holderFolder, () => rename(path, join(holderFolder, 'deleted')));
+  }
+
+  #lock(key: string, holderFolder: string): Promise<void> {
+    const number = Number.parseInt(sha256Of(Buffer.from(key)).slice(0, 8), 16) % LOCK_COUNT;
+    const lockFolder = join(this.folder, LOCK_FOLDER, `lock-${number}`);
+    return acquireFileLock({ lockFolder, holderFolder }, this.#clock);
   }
 }
 
-function etagOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+/** @throws LockBrokenError if a rename out of the holder's folder or into it failed because it is gone. */
+async function whileHeld(holderFolder: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (cause) {
+    const isBroken = systemCodeOf(cause) === 'ENOENT' && !(await isFolderThere(holderFolder));
+    throw isBroken ? new LockBrokenError('the lock was broken before the rename') : cause;
+  }
+}
+
+function brokenTooOften(cause: LockBrokenError, folder: string): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: `this process stood still for a minute in each of ${LOCKED_ATTEMPTS_MAX} attempts to write`,
+    where: folder,
+    cure: 'look for a disk that does not answer or a machine without processor time, then try again',
+    cause,
+  });
 }
 
 async function readObject(path: string): Promise<StoredObject | null> {
   try {
-    const bytes = new Uint8Array(await readFile(path));
-    return { bytes, etag: etagOf(bytes) };
+    const bytes = await readBytes(path);
+    return { bytes, etag: sha256Of(bytes) };
   } catch (cause) {
     if (isAbsence(cause)) return null;
     throw cause;
@@ -234,16 +265,4 @@ async function keysUnder(root: string, folder: string): Promise<string[]> {
     else keys.push(key);
   }
   return keys;
-}
-
-/** Makes a new name survive a power failure. Some file systems do not support this. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } catch (cause) {
-    if (!['EINVAL', 'EPERM', 'ENOTSUP'].includes(systemCodeOf(cause) ?? '')) throw cause;
-  } finally {
-    await folder.close();
-  }
 }

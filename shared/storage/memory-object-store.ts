@@ -1,6 +1,8 @@
 /** Objects in the memory of this process, for tests and simulations. */
 
+import { systemClock, type Clock } from '../base/clock.js';
 import {
+  type ListedObject,
   type ObjectStore,
   type PutCondition,
   type StoredObject,
@@ -9,10 +11,12 @@ import {
 
 export class MemoryObjectStore implements ObjectStore {
   readonly address: string;
-  readonly #objects = new Map<string, StoredObject>();
+  readonly #clock: Pick<Clock, 'epochMs'>;
+  readonly #objects = new Map<string, StoredObject & ListedObject>();
   #versionCount = 0;
 
-  constructor(name = 'store') {
+  constructor(name = 'store', clock: Pick<Clock, 'epochMs'> = systemClock) {
+    this.#clock = clock;
     this.address = `memory://${name}`;
   }
 
@@ -21,7 +25,7 @@ export class MemoryObjectStore implements ObjectStore {
   async get(key: string): Promise<StoredObject | null> {
     assertObjectKey(key);
     const object = this.#objects.get(key);
-    return object === undefined ? null : { ...object, bytes: new Uint8Array(object.bytes) };
+    return object === undefined ? null : { bytes: new Uint8Array(object.bytes), etag: object.etag };
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await
@@ -32,12 +36,20 @@ export class MemoryObjectStore implements ObjectStore {
     if (condition.kind === 'unchanged' && etag !== condition.etag) return null;
     this.#versionCount += 1;
     const written = `version-${this.#versionCount}`;
-    this.#objects.set(key, { bytes: new Uint8Array(bytes), etag: written });
+    const modifiedMs = this.#clock.epochMs();
+    this.#objects.set(key, { key, bytes: new Uint8Array(bytes), etag: written, modifiedMs });
     return written;
   }
 
   list(prefix: string): Promise<string[]> {
     return Promise.resolve([...this.#objects.keys()].filter((k) => k.startsWith(prefix)).sort());
+  }
+
+  async listWithTimes(prefix: string): Promise<ListedObject[]> {
+    return (await this.list(prefix)).flatMap((key) => {
+      const object = this.#objects.get(key);
+      return object === undefined ? [] : [{ key, modifiedMs: object.modifiedMs }];
+    });
   }
 
   delete(key: string): Promise<void> {

@@ -17,6 +17,12 @@ export type PutCondition =
   /** Only while the object is still this version. */
   | { readonly kind: 'unchanged'; readonly etag: string };
 
+export interface ListedObject {
+  readonly key: string;
+  /** Milliseconds since the Unix epoch by the clock of the store. */
+  readonly modifiedMs: number;
+}
+
 export interface ObjectStore {
   /** The address for messages: `file:///...` or `s3://bucket/prefix`. */
   readonly address: string;
@@ -26,6 +32,8 @@ export interface ObjectStore {
   put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
   /** Keys that start with `prefix`, ascending. */
   list(prefix: string): Promise<string[]>;
+  /** As `list`, with the time at which each object was last put. */
+  listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
 }

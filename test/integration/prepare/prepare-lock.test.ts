@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
@@ -23,6 +23,11 @@ async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
   );
   if (caught instanceof QianmoError) return caught;
   throw new Error('it did not fail as a QianmoError', { cause: caught });
+}
+
+async function leaveLockOf(changes: Partial<ProcessIdentity>): Promise<void> {
+  const holder = JSON.stringify({ ...thisProcess(), ...changes });
+  await writeFile(room.path('store.prepare-lock'), holder);
 }
 
 async function goneProcessId(): Promise<number> {
@@ -61,23 +66,25 @@ test.each(['store', 's3://bucket/store'])('a second prepare on %s is refused', a
 
 test('the leftovers of a killed prepare are taken over and removed', async () => {
   const processId = await goneProcessId();
-  await writeFile(room.path('store.prepare-lock'), `${hostname()} ${processId}\n`);
+  await leaveLockOf({ pid: processId });
   await mkdir(room.path(`store.partial-${processId}/dictionaries`), { recursive: true });
   await room.prepare(room.config({}));
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
 test('an earlier process with the same id is not mistaken for this one', async () => {
-  await writeFile(room.path('store.prepare-lock'), `${hostname()} ${process.pid}\n`);
+  await leaveLockOf({ startTicks: '1' });
   await room.prepare(room.config({}));
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store']);
 });
 
-test('a lock of another machine is respected, and reported for deletion', async () => {
-  await writeFile(room.path('store.prepare-lock'), 'elsewhere 17\n');
+test.each([
+  ['another machine', { host: 'elsewhere', pid: 2 ** 22 + 1 }],
+  ['another container', { pid: 2 ** 22 + 1, pidNamespace: 'pid:[1]' }],
+  ['another start of the machine', { pid: 2 ** 22 + 1, boot: 'another' }],
+])('a lock of %s is respected, and reported for deletion', async (_, changes) => {
+  await leaveLockOf(changes);
   const failure = await failureOf(room.prepare(room.config({})));
-  expect(formatFailure(failure)).toMatch(
-    /store\.prepare-lock[^]*process 17 on elsewhere[^]*delete/,
-  );
+  expect(formatFailure(failure)).toMatch(/store\.prepare-lock[^]*process \d+ on [^]*delete/);
   expect((await readdir(room.folder)).sort()).toEqual(['log.csv', 'store.prepare-lock']);
 });

@@ -5,13 +5,11 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { chmod, mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../../shared/base/clock.js';
-import { acquireFileLock } from '../../../shared/storage/file-lock.js';
-import { FileObjectStore, writeDurably } from '../../../shared/storage/file-object-store.js';
+import { writeDurably } from '../../../shared/storage/file-bytes.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
@@ -122,84 +120,12 @@ describe('refusals of the file system', () => {
 });
 
 describe('leftovers of killed processes', () => {
-  async function abandonLock(owner: object): Promise<string> {
-    const locks = join(folder.path, '.locks');
-    await mkdir(locks, { recursive: true });
-    const path = join(locks, 'a+k');
-    await writeFile(path, JSON.stringify(owner));
-    return path;
-  }
-  const deadPid = 2 ** 22 + 1;
-
-  it.each([
-    ['a process that has ended', { token: 't', host: hostname(), pid: deadPid }],
-    ['a process that had our pid', { token: 't', host: hostname(), pid: process.pid }],
-  ])('a lock of %s is broken', async (_, owner) => {
-    await abandonLock(owner);
-    const store = new FileObjectStore({ folder: folder.path });
-    const etag = await store.put('a/k', Buffer.from('x'), { kind: 'always' });
-    expect(etag).not.toBeNull();
-    expect(await filesUnder(join(folder.path, '.locks'))).toEqual([]);
-  });
-
-  it('a lock of another host is broken by age', async () => {
-    const path = await abandonLock({ token: 't', host: 'elsewhere', pid: 1 });
-    const longAgo = new Date('2020-01-01T00:00:00Z');
-    await utimes(path, longAgo, longAgo);
-    const store = new FileObjectStore({ folder: folder.path });
-    await store.put('a/k', Buffer.from('x'), { kind: 'always' });
-    expect(await filesUnder(join(folder.path, '.locks'))).toEqual([]);
-  });
-
-  it('a young lock of another host is respected; the wait is bounded and names the lock', async () => {
-    const path = await abandonLock({ token: 't', host: 'elsewhere', pid: 1 });
-    let nowMs = 0;
-    const clock = {
-      epochMs: () => systemClock.epochMs(),
-      monotonicMs: () => nowMs,
-      sleep: (durationMs: number) => {
-        nowMs += durationMs * 1000;
-        return Promise.resolve();
-      },
-    };
-    const store = new FileObjectStore({ folder: folder.path, clock });
-    await expect(store.put('a/k', Buffer.from('x'), { kind: 'always' })).rejects.toMatchObject({
-      kind: 'transient',
-      report: { where: path },
-    });
-    expect(await store.get('a/k')).toBeNull();
-  });
-
-  it('an abandoned lock is broken once, however many notice it', async () => {
-    const path = await abandonLock({ token: 't', host: hostname(), pid: deadPid });
-    let holderCount = 0;
-    let holderCountMax = 0;
-    const work = async (): Promise<void> => {
-      const lock = await acquireFileLock(path, systemClock);
-      holderCount += 1;
-      holderCountMax = Math.max(holderCountMax, holderCount);
-      await readFile(path);
-      expect(await lock.isHeld()).toBe(true);
-      holderCount -= 1;
-      await lock.release();
-    };
-    await Promise.all(Array.from({ length: 20 }, work));
-    expect(holderCountMax).toBe(1);
-  });
-
-  it('a lock that was broken in the meantime is not held, and its release breaks no other', async () => {
-    const path = join(folder.path, 'lock');
-    const lock = await acquireFileLock(path, systemClock);
-    await writeFile(path, JSON.stringify({ token: 'other', host: 'elsewhere', pid: 1 }));
-    expect(await lock.isHeld()).toBe(false);
-    await lock.release();
-    expect(await readFile(path, 'utf8')).toContain('other');
-  });
-
   it('partial files are removed when old and kept when young', async () => {
     const incoming = join(folder.path, '.incoming');
-    await mkdir(incoming);
-    for (const name of ['old', 'young']) await writeFile(join(incoming, name), 'x');
+    for (const name of ['old', 'young']) {
+      await mkdir(join(incoming, name), { recursive: true });
+      await writeFile(join(incoming, name, 'object'), 'x');
+    }
     const longAgo = new Date('2020-01-01T00:00:00Z');
     await utimes(join(incoming, 'old'), longAgo, longAgo);
     await new FileObjectStore({ folder: folder.path }).put('k', Buffer.from('x'), {
