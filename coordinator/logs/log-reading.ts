@@ -59,7 +59,7 @@ export async function readRawLogs(
     rowStarts.push(rowCount);
     const source = sources.get(fileIndex);
     if (source === undefined) continue;
-    await readWhole(file, () => readFile(file, fileIndex, source.found, source.used, session));
+    await readWhole(file, () => readFile(source, session));
     const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
     rowCount = Number(count);
   }
@@ -81,7 +81,8 @@ export async function readRawLogs(
   return { columns, rowStarts, rowCount };
 }
 
-interface LogSourceColumns extends FileColumns {
+interface LogSource extends FileColumns {
+  readonly fileIndex: number;
   /** Every column of the file, in its order. */
   readonly found: readonly LogColumn[];
 }
@@ -91,13 +92,16 @@ async function columnsByFile(
   files: readonly LogFile[],
   uses: readonly ColumnUse[],
   session: DuckSession,
-): Promise<Map<number, LogSourceColumns>> {
-  const sources = new Map<number, LogSourceColumns>();
+): Promise<Map<number, LogSource>> {
+  const sources = new Map<number, LogSource>();
   for (const [fileIndex, file] of files.entries()) {
     const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
-    if (found.length === 0) await demandWholeFile(file);
-    else
-      sources.set(fileIndex, { file, found, used: await usedColumns(found, uses, file, session) });
+    if (found.length === 0) {
+      await demandWholeFile(file);
+      continue;
+    }
+    const used = await usedColumns(found, uses, file, session);
+    sources.set(fileIndex, { file, fileIndex, found, used });
   }
   return sources;
 }
@@ -136,20 +140,15 @@ async function usedColumns(
   return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
 }
 
-async function readFile(
-  file: LogFile,
-  fileIndex: number,
-  found: readonly LogColumn[],
-  used: readonly LogColumn[],
-  session: DuckSession,
-): Promise<void> {
+async function readFile(source: LogSource, session: DuckSession): Promise<void> {
+  const { file, used } = source;
   switch (file.format) {
     case 'csv':
-      return readDelimited(file, fileIndex, ',', found, used, session);
+      return readDelimited(source, ',', session);
     case 'tsv':
-      return readDelimited(file, fileIndex, '\t', found, used, session);
+      return readDelimited(source, '\t', session);
     case 'jsonl':
-      return readJsonLines(file, fileIndex, used, session);
+      return readJsonLines(source, session);
     case 'parquet':
       return session.run(
         `INSERT INTO raw SELECT ${used.map((column) => identifier(column.name)).join(', ')}
@@ -159,11 +158,8 @@ async function readFile(
 }
 
 async function readDelimited(
-  file: LogFile,
-  fileIndex: number,
+  { file, fileIndex, found, used }: LogSource,
   separator: string,
-  found: readonly LogColumn[],
-  used: readonly LogColumn[],
   session: DuckSession,
 ): Promise<void> {
   const place = (column: LogColumn): number =>
@@ -190,9 +186,7 @@ function pointerOf(name: string): string {
 }
 
 async function readJsonLines(
-  file: LogFile,
-  fileIndex: number,
-  used: readonly LogColumn[],
+  { file, fileIndex, used }: LogSource,
   session: DuckSession,
 ): Promise<void> {
   const pointers = used.map((column) => literal(pointerOf(column.name))).join(', ');

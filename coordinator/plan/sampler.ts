@@ -79,7 +79,10 @@ function stageDrawer(seed: number, stage: CurriculumStage, rule: SamplingRule): 
   const shuffle = (epoch: number): Int32Array => shuffledOrder(seed, epoch, stage);
   if (!isDrawnByShare(rule.sampling)) return drawerInEpochs(stage, rule, shuffle);
   const shares = drawSharesOf(stage.tasks, rule.sampling, rule.sizeBucketEdges);
-  return drawerByShare(seed, stage, rule, shares, shuffle);
+  return drawerByShare(seed, stage, rule, (epoch) => {
+    const order = shuffle(epoch);
+    return { order, shareTotals: runningTotals(order, shares) };
+  });
 }
 
 function drawerInEpochs(
@@ -103,13 +106,9 @@ function drawerByShare(
   seed: number,
   { tasks, firstOuterStep }: CurriculumStage,
   { tasksPerOuterStep }: SamplingRule,
-  shares: Float64Array,
-  shuffle: (epoch: number) => Int32Array,
+  epochOf: (epoch: number) => Epoch,
 ): Drawer {
-  const epochAt = latestKept((epoch): Epoch => {
-    const order = shuffle(epoch);
-    return { order, shareTotals: runningTotals(order, shares) };
-  });
+  const epochAt = latestKept(epochOf);
   return (outerStep) => {
     const { order, shareTotals } = epochAt(
       Math.floor(((outerStep - firstOuterStep) * tasksPerOuterStep) / tasks.length),

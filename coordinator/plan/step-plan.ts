@@ -52,10 +52,9 @@ export function stepPlanner(
   endOuterStep = config.training.outerSteps,
   hasRowPacks = true,
 ): StepPlanner {
-  const sample = trainingSampler(config, store);
+  const source = { config, store, sample: trainingSampler(config, store), hasRowPacks };
   let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
-  const read = (outerStep: number): Promise<StepPlan> =>
-    planOf(config, store, sample, outerStep, hasRowPacks);
+  const read = (outerStep: number): Promise<StepPlan> => planOf(source, outerStep);
   return {
     async take(outerStep) {
       const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
@@ -95,12 +94,16 @@ function trainingSampler(
   );
 }
 
+interface PlanSource {
+  readonly config: RunConfig;
+  readonly store: TaskStore;
+  readonly sample: TaskSampler;
+  readonly hasRowPacks: boolean;
+}
+
 async function planOf(
-  config: RunConfig,
-  store: TaskStore,
-  sample: TaskSampler,
+  { config, store, sample, hasRowPacks }: PlanSource,
   outerStep: number,
-  hasRowPacks: boolean,
 ): Promise<StepPlan> {
   const sampled = sample(outerStep);
   const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));

@@ -75,7 +75,7 @@ export async function prepareTaskStore(
   try {
     target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await prepareInto(target, config, options, session, folder);
+    return await prepareInto({ target, session, folder }, config, options);
   } catch (cause) {
     if (options.signal.aborted) throw interrupted();
     throw prepareFailure(cause);
@@ -86,12 +86,17 @@ export async function prepareTaskStore(
   }
 }
 
+/** The places that `prepare` works in. */
+interface Workplace {
+  readonly target: StoreTarget;
+  readonly session: DuckSession;
+  readonly folder: string;
+}
+
 async function prepareInto(
-  target: StoreTarget,
+  { target, session, folder }: Workplace,
   config: RunConfig,
   options: PrepareOptions,
-  session: DuckSession,
-  folder: string,
 ): Promise<StoreManifest> {
   const { sink, clock, objectStoreOf } = options;
   const startedMs = clock.monotonicMs();
@@ -118,6 +123,7 @@ async function prepareInto(
   const plan = { config, encodings, labels, placedBySplitFile };
 
   const written = await writeStore(target.workFolder, plan, options, session);
+  const counts = countsOf(written.catalog);
   const manifest: StoreManifest = {
     formatVersion: STORE_FORMAT_VERSION,
     sourceDigest,
@@ -125,9 +131,14 @@ async function prepareInto(
     taskColumns: [...taskColumnsOf(config.data)],
     ...(labels === null ? {} : { labels }),
     hasOracle: config.evaluation.oracleColumn !== undefined,
-    ...countsOf(written.catalog),
+    ...counts,
     rejectedRowCount: rejects.length,
-    leftOut: await leftOutOf(division, written.catalog, logs, rejects, session),
+    leftOut: leftOutOf(division, {
+      logs: logs.rowCount,
+      refused: rejects.filter(({ row }) => row !== null).length,
+      ofTasks: await rowCountOfTasks(session),
+      stored: counts.rowCount,
+    }),
     files: written.files,
   };
   const path = join(target.workFolder, MANIFEST_FILE);
@@ -156,9 +167,7 @@ async function writeStore(
   let catalog: CatalogTask[];
   let rows: StoreFile[];
   try {
-    catalog = await assembleRows(plan, session, writer, sink, () => {
-      if (signal.aborted) throw interrupted();
-    });
+    catalog = await assembleRows(plan, session, writer, { sink, signal });
     rows = await writer.finish();
   } catch (cause) {
     writer.abandon();
@@ -230,22 +239,28 @@ function countsOf(
   return { taskCount: catalog.length, taskCountBySplit, rowCount };
 }
 
-async function leftOutOf(
-  division: TaskDivision,
-  catalog: readonly CatalogTask[],
-  logs: RawLogs,
-  rejects: readonly { readonly row: number | null }[],
-  session: DuckSession,
-): Promise<NonNullable<StoreManifest['leftOut']>> {
-  const [rowsOfTasks] = await session.row('SELECT CAST(sum(rows) AS DOUBLE) FROM tasks');
-  const refused = rejects.filter(({ row }) => row !== null).length;
+async function rowCountOfTasks(session: DuckSession): Promise<number> {
+  const [count] = await session.row('SELECT CAST(sum(rows) AS DOUBLE) FROM tasks');
+  return Number(count);
+}
+
+/** Numbers of rows on their way from the logs to the store. */
+interface RowCounts {
+  readonly logs: number;
+  /** Rows that are rejected. Lines that are not rows are not among them. */
+  readonly refused: number;
+  /** Rows of the tasks in the store, before the caps. */
+  readonly ofTasks: number;
+  readonly stored: number;
+}
+
+function leftOutOf(division: TaskDivision, rows: RowCounts): NonNullable<StoreManifest['leftOut']> {
   const { tooSmallTaskCount, tooSmallRowCount, unplacedRowCount } = division;
   return {
-    filteredRowCount:
-      logs.rowCount - refused - Number(rowsOfTasks) - tooSmallRowCount - unplacedRowCount,
+    filteredRowCount: rows.logs - rows.refused - rows.ofTasks - tooSmallRowCount - unplacedRowCount,
     tooSmallTaskCount,
     tooSmallRowCount,
-    cappedRowCount: Number(rowsOfTasks) - countsOf(catalog).rowCount,
+    cappedRowCount: rows.ofTasks - rows.stored,
     unplacedRowCount,
   };
 }

@@ -53,8 +53,10 @@ export async function collectRejects(
   const lines = await lineNumbers(
     files,
     logs,
-    refused.map(([row]) => Number(row)),
-    malformed.map(([file, line]) => ({ fileIndex: Number(file), line: Number(line) })),
+    {
+      rows: refused.map(([row]) => Number(row)),
+      malformed: malformed.map(([file, line]) => ({ fileIndex: Number(file), line: Number(line) })),
+    },
     session,
   );
   const rejects: Reject[] = [
@@ -136,11 +138,18 @@ interface LineNumbers {
   ofRecord(fileIndex: number, duckLine: number): number;
 }
 
+/** The rejects whose lines are wanted. */
+interface WantedLines {
+  /** Numbers of rows in the logs. */
+  readonly rows: readonly number[];
+  /** Lines that are not rows, by DuckDB's number. */
+  readonly malformed: readonly { readonly fileIndex: number; readonly line: number }[];
+}
+
 async function lineNumbers(
   files: readonly LogFile[],
   logs: RawLogs,
-  rows: readonly number[],
-  malformed: readonly { readonly fileIndex: number; readonly line: number }[],
+  { rows, malformed }: WantedLines,
   session: DuckSession,
 ): Promise<LineNumbers> {
   const byRow = new Map<number, number>();

@@ -6,6 +6,7 @@
 import { at } from '../../shared/base/arrays.js';
 import {
   DuckDBListVector,
+  interrupted,
   type DuckDBDataChunk,
   type DuckDBVector,
   type DuckSession,
@@ -16,7 +17,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { RowColumns, type ColumnKind, type ValueOf } from './row-columns.js';
+import { RowColumns, type ChunkReaders, type ColumnKind, type ValueOf } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
 import { seededHash } from '../logs/sql.js';
 import { storedClicksSql, storedOracleSql } from './task-labels.js';
@@ -49,8 +50,7 @@ export async function assembleRows(
   plan: AssemblyPlan,
   session: DuckSession,
   writer: RowFileWriter,
-  sink: RunEventSink,
-  checkStopped: () => void,
+  { sink, signal }: { readonly sink: RunEventSink; readonly signal: AbortSignal },
 ): Promise<CatalogTask[]> {
   const planned = await plannedTasks(session, plan.labels !== null);
   const total = planned.reduce((sum, task) => sum + task.rows, 0);
@@ -87,8 +87,8 @@ export async function assembleRows(
   sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
   const result = await session.stream(encodedRowsSql(plan));
   for (let chunk = await nextChunk(); chunk !== null; chunk = await nextChunk()) {
-    checkStopped();
-    const { task, row, time, values } = readersOf(chunk, columnKinds(plan));
+    if (signal.aborted) throw interrupted();
+    const { task, ...readers } = readersOf(chunk, columnKinds(plan));
     for (let at = 0; at < chunk.rowCount; at += 1) {
       const index = task(at, 0);
       if (index !== taskIndex) {
@@ -97,9 +97,9 @@ export async function assembleRows(
         taskStart = columns.rowCount;
         place = 0;
       }
-      demandOrder(index, row(at, 0), time(at, 0));
+      demandOrder(index, readers, at);
       const role = roleOf(planned[index], place);
-      if (role !== null) columns.push(row(at, 0), time(at, 0), role, at, values);
+      if (role !== null) columns.push(readers, at, role);
       place += 1;
     }
     const before = Math.floor(done / ROWS_PER_EVENT);
@@ -122,18 +122,19 @@ export async function assembleRows(
 function orderOfTimeDemand(
   { config, placedBySplitFile }: AssemblyPlan,
   planned: readonly PlannedTask[],
-): (taskIndex: number, row: number, time: number) => void {
+): (taskIndex: number, readers: ChunkReaders, at: number) => void {
   const { grouped, time: timeColumn, rowSplit } = config.data;
   if (!grouped || timeColumn === undefined || rowSplit.by !== 'time' || placedBySplitFile)
     return () => undefined;
   let taskBefore = -1;
   let timeBefore = 0;
-  return (taskIndex, row, time) => {
+  return (taskIndex, readers, at) => {
+    const time = readers.time(at, 0);
     if (taskIndex === taskBefore && time < timeBefore)
       throw new QianmoError({
         kind: 'data',
         what: 'the rows of a task are not in order of time, as data.grouped says',
-        where: `row ${row}, task ${describeKey(planned[taskIndex]?.key ?? '')}`,
+        where: `row ${readers.row(at, 0)}, task ${describeKey(planned[taskIndex]?.key ?? '')}`,
         expected: `${timeBefore} or later, the time of the row before it`,
         found: String(time),
         cure: 'set data.grouped to false, or sort the logs by the task columns and the time',
@@ -207,14 +208,10 @@ function encodedRowsSql({ config, encodings, labels, placedBySplitFile }: Assemb
   }
 }
 
-interface ChunkReaders {
-  readonly task: ValueOf;
-  readonly row: ValueOf;
-  readonly time: ValueOf;
-  readonly values: readonly ValueOf[];
-}
-
-function readersOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): ChunkReaders {
+function readersOf(
+  chunk: DuckDBDataChunk,
+  kinds: readonly ColumnKind[],
+): ChunkReaders & { readonly task: ValueOf } {
   const reader = (index: number): ValueOf => readerOf(chunk.getColumnVector(index));
   return {
     task: reader(0),

@@ -5,6 +5,13 @@ export type ColumnKind = 'int' | 'float' | { readonly bag: number };
 /** Reads one value of a chunk's column, or for a bag one place of the row's bag. */
 export type ValueOf = (row: number, place: number) => number;
 
+/** Readers of a chunk's columns: the number of the row in the logs, its time and its values. */
+export interface ChunkReaders {
+  readonly row: ValueOf;
+  readonly time: ValueOf;
+  readonly values: readonly ValueOf[];
+}
+
 interface ValueColumn {
   values: Int32Array | Float32Array;
   readonly width: number;
@@ -30,11 +37,12 @@ export class RowColumns {
     });
   }
 
-  push(row: number, time: number, role: number, at: number, valueOf: readonly ValueOf[]): void {
+  /** Copies row `at` of a chunk. */
+  push({ row, time, values: valueOf }: ChunkReaders, at: number, role: number): void {
     if (this.rowCount === this.capacity) this.grow();
     const n = this.rowCount;
-    this.row[n] = row;
-    this.time[n] = time;
+    this.row[n] = row(at, 0);
+    this.time[n] = time(at, 0);
     this.role[n] = role;
     for (let index = 0; index < this.columns.length; index += 1) {
       const column = this.columns[index];

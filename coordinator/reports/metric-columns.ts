@@ -9,61 +9,50 @@ interface NamedMetrics {
   readonly metrics: Metrics;
 }
 
-interface MetricColumn {
+interface ColumnHead {
   readonly title: string;
   readonly unit: string;
   readonly digits: number;
+}
+
+interface MetricColumn extends ColumnHead {
   value(metrics: Metrics): number | null;
   /** The best value as it is shown, except the oracle's. Values that look equal are marked alike. */
   bestOf(arms: readonly NamedMetrics[]): string | null;
 }
 
+/** How far a value is from the best possible one; smaller is better. */
+type Badness = (value: number) => number;
+
+const SMALLER_IS_BETTER: Badness = (value) => value;
+const LARGER_IS_BETTER: Badness = (value) => -value;
+const NEARER_TO_1_IS_BETTER: Badness = (value) =>
+  value > 0 ? Math.abs(Math.log(value)) : Infinity;
+
 const METRIC_COLUMNS: readonly MetricColumn[] = [
-  column('logloss', 'nats', 4, (m) => m.logloss),
-  column('by adgroup', 'nats', 4, (m) => m.loglossPerAdgroup.value),
-  column('NE', 'ratio', 3, (m) => m.normalisedEntropy),
+  column({ title: 'logloss', unit: 'nats', digits: 4 }, (m) => m.logloss),
+  column({ title: 'by adgroup', unit: 'nats', digits: 4 }, (m) => m.loglossPerAdgroup.value),
+  column({ title: 'NE', unit: 'ratio', digits: 3 }, (m) => m.normalisedEntropy),
+  column({ title: 'AUC', unit: '', digits: 4 }, (m) => m.auc, LARGER_IS_BETTER),
+  column({ title: 'GAUC', unit: '', digits: 4 }, (m) => m.gauc, LARGER_IS_BETTER),
   column(
-    'AUC',
-    '',
-    4,
-    (m) => m.auc,
-    (value) => -value,
-  ),
-  column(
-    'GAUC',
-    '',
-    4,
-    (m) => m.gauc,
-    (value) => -value,
-  ),
-  column(
-    'pred/act',
-    'clicks',
-    3,
+    { title: 'pred/act', unit: 'clicks', digits: 3 },
     (m) => m.calibration,
-    (value) => Math.abs(Math.log(value)),
+    NEARER_TO_1_IS_BETTER,
   ),
-  column('ECE', '', 4, (m) => m.ece),
+  column({ title: 'ECE', unit: '', digits: 4 }, (m) => m.ece),
 ];
 
 const VALUE_COLUMNS: readonly MetricColumn[] = [
-  column('MSE', 'squares', 4, (m) => m.logloss),
-  column('by adgroup', 'squares', 4, (m) => m.loglossPerAdgroup.value),
-  column('RMSE', '', 4, (m) => m.values?.rmse ?? null),
-  column('MAE', '', 4, (m) => m.values?.mae ?? null),
+  column({ title: 'MSE', unit: 'squares', digits: 4 }, (m) => m.logloss),
+  column({ title: 'by adgroup', unit: 'squares', digits: 4 }, (m) => m.loglossPerAdgroup.value),
+  column({ title: 'RMSE', unit: '', digits: 4 }, (m) => m.values?.rmse ?? null),
+  column({ title: 'MAE', unit: '', digits: 4 }, (m) => m.values?.mae ?? null),
+  column({ title: 'R2', unit: '', digits: 4 }, (m) => m.values?.rSquared ?? null, LARGER_IS_BETTER),
   column(
-    'R2',
-    '',
-    4,
-    (m) => m.values?.rSquared ?? null,
-    (value) => -value,
-  ),
-  column(
-    'pred/act',
-    'sums',
-    3,
+    { title: 'pred/act', unit: 'sums', digits: 3 },
     (m) => m.calibration,
-    (value) => (value > 0 ? Math.abs(Math.log(value)) : Infinity),
+    NEARER_TO_1_IS_BETTER,
   ),
 ];
 
@@ -90,33 +79,27 @@ function columnsOf(arms: readonly NamedMetrics[]): readonly MetricColumn[] {
   const values = arms[0]?.metrics.values;
   if (values === undefined) return METRIC_COLUMNS;
   const ndcg = column(
-    `nDCG@${values.ndcgAt}`,
-    'by adgroup',
-    4,
+    { title: `nDCG@${values.ndcgAt}`, unit: 'by adgroup', digits: 4 },
     (m) => m.values?.ndcg ?? null,
-    (value) => -value,
+    LARGER_IS_BETTER,
   );
   return [...VALUE_COLUMNS, ndcg];
 }
 
 function column(
-  title: string,
-  unit: string,
-  digits: number,
+  head: ColumnHead,
   value: (metrics: Metrics) => number | null,
-  badnessOf: (value: number) => number = (found) => found,
+  badnessOf: Badness = SMALLER_IS_BETTER,
 ): MetricColumn {
   return {
-    title,
-    unit,
-    digits,
+    ...head,
     value,
     bestOf(arms) {
       let best: { text: string; badness: number } | null = null;
       for (const { arm, metrics } of arms) {
         const found = value(metrics);
         if (arm === 'oracle' || found === null) continue;
-        const text = found.toFixed(digits);
+        const text = found.toFixed(head.digits);
         const badness = badnessOf(Number(text));
         if (best === null || badness < best.badness) best = { text, badness };
       }

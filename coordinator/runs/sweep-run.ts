@@ -90,7 +90,7 @@ async function sweepTrials(
   const output = objectStoreOf(base, sweep.output);
   const journal = await openSweepJournal(output, emptyRecord(plan), request);
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
-  const work = trialWork(plan, store, validation, dispatcher, context);
+  const work = trialWork(plan, { store, validation }, dispatcher, context);
   await warnOfUnconditionalWrites(base, context, sweep.output);
   // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);
@@ -105,7 +105,10 @@ async function sweepTrials(
     sink: context.sink,
     signal: context.signal,
   });
-  const record = await withBest(finished, plan, base, sweep, output);
+  const { trial, yaml, ...score } = bestOf(finished, plan, base);
+  await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
+  const config = joinAddress(sweep.output, 'best.yaml');
+  const record = { ...finished, best: { trial, ...score, config } };
   await saveWithPage(record, journal, output);
   context.sink({ kind: 'report-written', address: joinAddress(sweep.output, 'sweep.html') });
   return record;
@@ -144,13 +147,12 @@ function trialYaml(config: RunConfig, base: RunConfig, comment: string): string 
   return runConfigYaml({ ...config, training: { ...config.training, checkpointsKept } }, comment);
 }
 
-async function withBest(
-  record: SweepRecord,
-  plan: SweepPlan,
-  base: RunConfig,
-  { output: address }: SweepConfig,
-  output: ObjectStore,
-): Promise<SweepRecord> {
+interface BestTrial extends Omit<NonNullable<SweepRecord['best']>, 'config'> {
+  /** Its config. */
+  readonly yaml: string;
+}
+
+function bestOf(record: SweepRecord, plan: SweepPlan, base: RunConfig): BestTrial {
   const [best] = rankedTrials(record);
   const score = best?.scores.at(-1);
   if (best === undefined || score === undefined) throw new Error('a finished sweep has scores');
@@ -160,7 +162,5 @@ async function withBest(
     `The best trial of sweep ${plan.sweep} (${best.name}): validation ${plan.loss} ${validationLogloss.toFixed(5)}.\n` +
     'Its output holds the trained checkpoint; change run and output to train it again.';
   const yaml = trialYaml(trialNamed(plan, best.name).config, base, comment);
-  await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
-  const config = joinAddress(address, 'best.yaml');
-  return { ...record, best: { trial: best.name, validationLogloss, cell, config } };
+  return { trial: best.name, validationLogloss, cell, yaml };
 }

@@ -22,11 +22,16 @@ import {
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
-/** @param store as prepared, because each trial has a model of its own */
+/** What all trials are trained and scored on. */
+interface TrialData {
+  /** The store as prepared, because each trial has a model of its own. */
+  readonly store: TaskStore;
+  readonly validation: FlatRows;
+}
+
 export function trialWork(
   plan: SweepPlan,
-  store: TaskStore,
-  validation: FlatRows,
+  { store, validation }: TrialData,
   dispatcher: Dispatcher,
   context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {

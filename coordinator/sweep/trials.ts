@@ -36,11 +36,12 @@ export function planTrials(sweep: SweepConfig, base: unknown, where: string): Tr
   const digits = Math.max(2, String(trialCount).length);
   const paths = grids.flatMap((grid) => Object.keys(grid));
   const spelledOut = withSectionsOf(base, checkedRunConfig(base, sweep.base), paths);
-  const trials = grids
-    .flatMap(settingsOf)
-    .map((settings, index) =>
-      trialOf(`t${String(index + 1).padStart(digits, '0')}`, settings, sweep, spelledOut, where),
-    );
+  const trials = grids.flatMap(settingsOf).map((settings, index): Trial => {
+    const name = `t${String(index + 1).padStart(digits, '0')}`;
+    const place = `${where}, trial ${name} (${describeSettings(settings)})`;
+    const config = checkedRunConfig(withSettings(spelledOut, settings, place), place);
+    return { name, settings, config: asTrial(config, sweep, name) };
+  });
   demandDistinctRuns(trials, where);
   return trials;
 }
@@ -110,28 +111,22 @@ function valueAt(value: unknown, fields: readonly string[]): unknown {
   );
 }
 
-function trialOf(
-  name: string,
-  settings: TrialSettings,
-  sweep: SweepConfig,
-  base: unknown,
-  where: string,
-): Trial {
-  const place = `${where}, trial ${name} (${describeSettings(settings)})`;
-  let value = base;
+function withSettings(base: unknown, settings: TrialSettings, where: string): unknown {
   // A whole section first, then fields within it.
   const paths = Object.keys(settings).sort((a, b) => a.split('.').length - b.split('.').length);
-  for (const path of paths) value = withValueAt(value, path.split('.'), settings[path], place);
-  const config = checkedRunConfig(value, place);
+  return paths.reduce(
+    (value, path) => withValueAt(value, path.split('.'), settings[path], where),
+    base,
+  );
+}
+
+/** The config with a run name and an output of its own. */
+function asTrial(config: RunConfig, { sweep, output }: SweepConfig, name: string): RunConfig {
   return {
-    name,
-    settings,
-    config: {
-      ...config,
-      run: `${sweep.sweep}-${name}`,
-      output: `${sweep.output.replace(/\/+$/, '')}/trials/${name}`,
-      training: { ...config.training, checkpointsKept: 1 },
-    },
+    ...config,
+    run: `${sweep}-${name}`,
+    output: `${output.replace(/\/+$/, '')}/trials/${name}`,
+    training: { ...config.training, checkpointsKept: 1 },
   };
 }
 

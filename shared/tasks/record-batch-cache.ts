@@ -7,7 +7,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { RecordBatchReader, type AsyncRecordBatchFileReader, type RecordBatch } from 'apache-arrow';
 import { LruCache } from '../base/lru-cache.js';
 
-interface RecordBatchCache {
+export interface RecordBatchCache {
   batch(fileIndex: number, batchIndex: number): Promise<RecordBatch>;
   close(): Promise<void>;
 }

@@ -10,10 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { RecordBatch } from 'apache-arrow';
 import { QianmoError } from '../base/errors.js';
 import type { ObjectStore } from '../storage/object-store.js';
-import { recordBatchCache } from './record-batch-cache.js';
+import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import {
   checkFileContent,
   checkFileSize,
@@ -98,18 +97,16 @@ export async function openTaskStore(
     manifest,
     digest,
     tasks: catalog.tasks,
-    readTasks: (taskIndices) =>
-      readTasks(taskIndices, manifest, catalog, folder, (file, batch) => cache.batch(file, batch)),
+    readTasks: (taskIndices) => readTasks(taskIndices, store, catalog, cache),
     close: () => cache.close(),
   };
 }
 
 async function readTasks(
   taskIndices: readonly number[],
-  manifest: StoreManifest,
+  { manifest, folder }: Pick<StoreFolder, 'manifest' | 'folder'>,
   catalog: TaskCatalog,
-  folder: string,
-  batchAt: (fileIndex: number, batchIndex: number) => Promise<RecordBatch>,
+  cache: RecordBatchCache,
 ): Promise<TaskRows[]> {
   const found: TaskRows[] = [];
   for (const taskIndex of taskIndices) {
@@ -124,7 +121,7 @@ async function readTasks(
         cure: 'the job was made from another store: give every process the same store',
       });
     try {
-      const batch = await batchAt(place.fileIndex, place.batchIndex);
+      const batch = await cache.batch(place.fileIndex, place.batchIndex);
       found.push(taskRowsOf(batch, manifest, task, place.rowOffset));
     } catch (cause) {
       throw unreadable(join(folder, rowsFileOf(place.fileIndex)), cause);

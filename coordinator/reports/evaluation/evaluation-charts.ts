@@ -18,12 +18,12 @@ const drawnArm = (arm: ArmName): { name: ArmName; colour: string } => ({
 /** Logloss of each arm in each size bucket, with its interval. */
 export function bucketLoglossChart(buckets: readonly Slice[], words: LabelWords): string {
   const arms = (buckets[0]?.arms ?? []).map(({ arm }) => arm);
-  return bucketChart(
-    buckets,
+  return bucketChart(buckets, {
     arms,
-    `${words.loss}, ${words.unit} ${words.perRow}`,
-    (arm) => arm.metrics.loglossInterval,
-  );
+    valueTitle: `${words.loss}, ${words.unit} ${words.perRow}`,
+    withZero: false,
+    intervalOf: (arm) => arm.metrics.loglossInterval,
+  });
 }
 
 /** Paired difference from the global arm in each size bucket. */
@@ -33,17 +33,25 @@ export function bucketDifferenceChart(buckets: readonly Slice[], words: LabelWor
   const arms = (buckets[0]?.arms ?? [])
     .filter((each) => each.arm !== 'oracle' && each.arm !== 'constant' && fromGlobal(each) !== null)
     .map(({ arm }) => arm);
-  const title = `${words.loss} minus global, ${words.unit}`;
-  return bucketChart(buckets, arms, title, fromGlobal, true);
+  return bucketChart(buckets, {
+    arms,
+    valueTitle: `${words.loss} minus global, ${words.unit}`,
+    withZero: true,
+    intervalOf: fromGlobal,
+  });
 }
 
-function bucketChart(
-  buckets: readonly Slice[],
-  arms: readonly ArmName[],
-  valueTitle: string,
-  intervalOf: (arm: Slice['arms'][number]) => Interval | null,
-  withZero = false,
-): string {
+/** The intervals that a chart shows of each bucket. */
+interface DrawnIntervals {
+  readonly arms: readonly ArmName[];
+  readonly valueTitle: string;
+  /** Whether a line is drawn at 0. */
+  readonly withZero: boolean;
+  intervalOf(arm: Slice['arms'][number]): Interval | null;
+}
+
+function bucketChart(buckets: readonly Slice[], drawn: DrawnIntervals): string {
+  const { arms, valueTitle, withZero } = drawn;
   return intervalChart({
     categories: buckets.map((b) => `${b.name}\n${b.adgroupCount} adgroups`),
     categoryTitle: 'support rows of the adgroup',
@@ -53,7 +61,7 @@ function bucketChart(
       ...drawnArm(arm),
       intervals: buckets.map((bucket) => {
         const found = bucket.arms.find((each) => each.arm === arm);
-        return found === undefined ? null : intervalOf(found);
+        return found === undefined ? null : drawn.intervalOf(found);
       }),
     })),
   });

@@ -21,16 +21,16 @@ import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
 
 /** @type {readonly CudaWheel[]} */
 const WHEELS = [
-  wheel('cuda-runtime', '12.9.79', 'cuda_runtime', ['libcudart.so'], 4),
-  wheel('cublas', '12.9.3.13', 'cublas', ['libcublas.so', 'libcublasLt.so'], 581),
-  wheel('cufft', '11.4.1.4', 'cufft', ['libcufft.so'], 201),
-  wheel('cusolver', '11.7.5.82', 'cusolver', ['libcusolver.so'], 338),
-  wheel('cusparse', '12.5.10.65', 'cusparse', ['libcusparse.so'], 366),
-  wheel('cudnn', '9.28.0.42', 'cudnn', ['libcudnn'], 717),
-  wheel('nvjitlink', '12.9.86', 'nvjitlink', ['libnvJitLink.so'], 40),
-  wheel('cuda-nvrtc', '12.9.86', 'cuda_nvrtc', ['libnvrtc.so', 'libnvrtc-builtins.so'], 90),
-  wheel('cuda-cupti', '12.9.79', 'cuda_cupti', ['libcupti.so'], 11),
-  wheel('nccl', '2.32.3', 'nccl', ['libnccl.so'], 352),
+  wheel('cuda-runtime', '12.9.79', ['libcudart.so'], 4),
+  wheel('cublas', '12.9.3.13', ['libcublas.so', 'libcublasLt.so'], 581),
+  wheel('cufft', '11.4.1.4', ['libcufft.so'], 201),
+  wheel('cusolver', '11.7.5.82', ['libcusolver.so'], 338),
+  wheel('cusparse', '12.5.10.65', ['libcusparse.so'], 366),
+  wheel('cudnn', '9.28.0.42', ['libcudnn'], 717),
+  wheel('nvjitlink', '12.9.86', ['libnvJitLink.so'], 40),
+  wheel('cuda-nvrtc', '12.9.86', ['libnvrtc.so', 'libnvrtc-builtins.so'], 90),
+  wheel('cuda-cupti', '12.9.79', ['libcupti.so'], 11),
+  wheel('nccl', '2.32.3', ['libnccl.so'], 352),
 ];
 export const CUDA_MEGABYTES = WHEELS.reduce((sum, { megabytes }) => sum + megabytes, 0);
 
@@ -84,12 +84,12 @@ const FOLDER_OF_SECOND_LINKS = 'cuda_runtime';
 /**
  * @param {string} part
  * @param {string} version
- * @param {string} folder
  * @param {string[]} members
  * @param {number} megabytes
  * @returns {CudaWheel}
  */
-function wheel(part, version, folder, members, megabytes) {
+function wheel(part, version, members, megabytes) {
+  const folder = part.replaceAll('-', '_');
   return { name: `nvidia-${part}-cu12`, version, folder, members, megabytes };
 }
 

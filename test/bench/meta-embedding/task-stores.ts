@@ -125,7 +125,11 @@ async function writeTaskStore(
     { bag: TITLE_LENGTH_MAX },
     { bag: GENRES_LENGTH_MAX },
   ]);
-  const values = columnValues(rows, films, users);
+  const readers = {
+    row: (row: number) => row,
+    time: () => 0,
+    values: columnValues(rows, films, users),
+  };
   const catalog: CatalogTask[] = [];
   for (const { key, split, support, query } of tasks) {
     catalog.push({
@@ -137,8 +141,8 @@ async function writeTaskStore(
       ...writer.nextPlace(),
       rowOffset: columns.rowCount,
     });
-    for (const row of support) columns.push(row, 0, 0, row, values);
-    for (const row of query) columns.push(row, 0, 1, row, values);
+    for (const row of support) columns.push(readers, row, 0);
+    for (const row of query) columns.push(readers, row, 1);
     if (columns.rowCount < BATCH_ROW_COUNT) continue;
     await writer.write(columns);
     columns.clear();

@@ -20,8 +20,9 @@ const BATCHES_PER_FILE = 5;
 
 it('every file but the last holds as many batches as reach the bound', async () => {
   const columns = new RowColumns(['float', 'float', 'int']);
-  for (let row = 0; row < ROWS_PER_BATCH; row += 1)
-    columns.push(row, row, 0, row, [() => 1, () => 1, () => row]);
+  const sameRow = (row: number): number => row;
+  const readers = { row: sameRow, time: sameRow, values: [() => 1, () => 1, sameRow] };
+  for (let row = 0; row < ROWS_PER_BATCH; row += 1) columns.push(readers, row, 0);
   const writer = rowFileWriter(
     folder.path,
     [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],

@@ -61,12 +61,11 @@ export function capture<In extends TensorStructure, Out extends TensorStructure>
   const backend = nativeBackendOf(tf);
   return backend === null
     ? eager(tf, compute, example, options)
-    : compiled(tf, backend, compute, example, options);
+    : compiled({ tf, backend }, compute, example, options);
 }
 
 function compiled<In extends TensorStructure, Out extends TensorStructure>(
-  tf: typeof tfjs,
-  backend: NativeBackend,
+  { tf, backend }: { readonly tf: typeof tfjs; readonly backend: NativeBackend },
   compute: (input: In) => Out,
   example: In,
   { name, rewrites = true }: CaptureOptions,
