@@ -1,25 +1,21 @@
 /**
- * Tracks which input blobs are in use. Jobs may share a blob (the dense variables of an outer step,
+ * Tracks which input blobs are in use, and says which of them to delete. It does not wait for a store,
+ * so that a call that is repeated after an outage counts no user twice. Jobs may share a blob (the dense variables of an outer step,
  * equal row packs), so a blob is deleted when its last user releases it. Frozen inputs, which all
  * jobs of a run share, are held between outer steps.
  */
 
 import { LruCache } from '../../shared/base/lru-cache.js';
-import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 
 /** The number of frozen blobs held at once. A dispatcher can outlive a run, as in a sweep. */
 const HELD_COUNT_MAX = 2;
 
 export class BlobLeases {
-  readonly #blobs: BlobStore;
   readonly #userCountBySha256 = new Map<string, number>();
   readonly #held = new LruCache<Uint8Array, Uint8Array>({ countMax: HELD_COUNT_MAX });
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
-
-  constructor(blobs: BlobStore) {
-    this.#blobs = blobs;
-  }
 
   refOf(bytes: Uint8Array): BlobRef {
     const known = this.#refByBytes.get(bytes);
@@ -38,38 +34,35 @@ export class BlobLeases {
   }
 
   /**
-   * Registers a user until `releaseHeld`, or until newer blobs are held. Returns the same as
-   * `lease`.
+   * Registers a user until `releaseHeld`, or until newer blobs are held.
+   *
+   * @returns the same as `lease`, and the older blobs without a user, which the caller deletes.
    */
-  async hold(bytes: Uint8Array): Promise<boolean> {
-    if (this.#held.get(bytes) !== undefined) return false;
+  hold(bytes: Uint8Array): { readonly isFirst: boolean; readonly unused: readonly BlobRef[] } {
+    if (this.#held.get(bytes) !== undefined) return { isFirst: false, unused: [] };
     const isFirst = this.lease(bytes);
-    for (const evicted of this.#held.put(bytes, bytes)) await this.release(evicted);
-    return isFirst;
+    const evicted = [...this.#held.put(bytes, bytes)];
+    return { isFirst, unused: evicted.flatMap((blob) => this.release(blob)) };
   }
 
-  async releaseHeld(): Promise<void> {
-    for (const bytes of this.#held.clear()) await this.release(bytes);
+  /** Returns the blobs without a user, which the caller deletes. */
+  releaseHeld(): BlobRef[] {
+    return [...this.#held.clear()].flatMap((bytes) => this.release(bytes));
   }
 
   isLeased(ref: BlobRef): boolean {
     return this.#userCountBySha256.has(ref.sha256);
   }
 
-  /** Puts the blob again if it was lost. Its users stay registered. */
-  async restore(bytes: Uint8Array): Promise<void> {
-    const ref = this.refOf(bytes);
-    if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);
-  }
-
-  async release(bytes: Uint8Array): Promise<void> {
+  /** Removes a user. Returns the blob if it was the last one; the caller deletes it. */
+  release(bytes: Uint8Array): BlobRef[] {
     const ref = this.refOf(bytes);
     const userCount = this.#userCountBySha256.get(ref.sha256) ?? 0;
     if (userCount > 1) {
       this.#userCountBySha256.set(ref.sha256, userCount - 1);
-      return;
+      return [];
     }
     this.#userCountBySha256.delete(ref.sha256);
-    await this.#blobs.delete(ref);
+    return [ref];
   }
 }

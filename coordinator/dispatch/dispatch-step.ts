@@ -9,14 +9,14 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
 import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission } from './admission.js';
 import type { BlobLeases } from './blob-leases.js';
 import { closingOf, type Closing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import { fateOf, JobDelivery } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
-import { interrupted, type RedisPatience } from './redis-patience.js';
+import { interrupted, type QueuePatience } from './queue-patience.js';
 import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
 
 /**
@@ -33,7 +33,7 @@ export interface DispatchContext {
   readonly producer: JobProducer;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
-  readonly patience: RedisPatience;
+  readonly patience: QueuePatience;
   readonly refusals: Refusals;
   readonly limits: QueueConfig;
   readonly clock: Clock;
@@ -104,14 +104,15 @@ export class DispatchStep<Value extends object> {
 
   /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
-    const { clock, producer, patience } = this.#context;
+    const { clock, producer, patience, blobs } = this.#context;
     this.#unsubscribe();
     this.#call.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
+    const unused = open.flatMap(([, { order }]) => this.#released(order));
     const tidy = async (): Promise<void> => {
       await producer.remove(open.map(([jobId]) => jobId));
-      await Promise.all(open.map(([, { order }]) => this.#releaseInputs(order)));
+      await Promise.all(unused.map((ref) => blobs.delete(ref)));
     };
     try {
       await patience.attempt(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
@@ -132,7 +133,11 @@ export class DispatchStep<Value extends object> {
       const delivery = new JobDelivery(order, job, idSuffix);
       this.#refuseTooLarge(delivery);
       unsent.push(...ownInputsOf(order).filter((bytes) => leases.lease(bytes)));
-      if (order.frozen !== null && (await leases.hold(order.frozen))) unsent.push(order.frozen);
+      if (order.frozen !== null) {
+        const held = leases.hold(order.frozen);
+        if (held.isFirst) unsent.push(order.frozen);
+        await this.#delete(held.unused);
+      }
       this.#sentCount += 1;
       this.#openByJobId.set(delivery.jobId, delivery);
       fresh.push(delivery);
@@ -200,19 +205,29 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     this.#openByJobId.delete(delivery.jobId);
-    await this.#patiently(() => this.#releaseInputs(delivery.order));
+    await this.#delete(this.#released(delivery.order));
     return judged;
   }
 
-  async #releaseInputs(order: JobOrder): Promise<void> {
-    const { leases } = this.#context;
-    await Promise.all(ownInputsOf(order).map((bytes) => leases.release(bytes)));
+  /** Releases the inputs of a job. Returns those without a user. */
+  #released(order: JobOrder): BlobRef[] {
+    return ownInputsOf(order).flatMap((bytes) => this.#context.leases.release(bytes));
+  }
+
+  async #delete(refs: readonly BlobRef[]): Promise<void> {
+    const { blobs } = this.#context;
+    await Promise.all(refs.map((ref) => this.#patiently(() => blobs.delete(ref))));
   }
 
   async #restoreInputs(order: JobOrder): Promise<void> {
-    const { leases } = this.#context;
+    const { blobs, leases } = this.#context;
     const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
-    for (const bytes of inputs) await this.#patiently(() => leases.restore(bytes));
+    for (const bytes of inputs) {
+      const ref = leases.refOf(bytes);
+      await this.#patiently(async () => {
+        if (!(await blobs.has(ref))) await blobs.put(bytes, ref);
+      });
+    }
   }
 
   /** Returns null for a missing blob, and no bytes for a blob that differs from its reference. */

@@ -15,7 +15,7 @@ import { Admission } from './admission.js';
 import type { Dispatcher, Rejection } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
-import { createRedisPatience } from './redis-patience.js';
+import { createQueuePatience } from './queue-patience.js';
 import { Refusals } from './refusals.js';
 
 export interface QueueDispatcherOptions {
@@ -45,13 +45,17 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const producer = await queue.openProducer();
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs = options.blobs ?? producer.blobs({ lifetimeMs, blobByteCountMax });
-  const patience = createRedisPatience({ where: queue.address, clock, sink });
-  const leftoverCount = await producer.removeLeftovers(runId);
+  const patience = createQueuePatience({ where: queue.address, clock, sink });
+  const leftoverCount = await producer.removeLeftovers(runId).catch(async (error: unknown) => {
+    // Nobody else has the producer, so it must not be left open.
+    await producer.close();
+    throw error;
+  });
   if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
   const rejections = new Map<Rejection, number>();
   const refusals = new Refusals({ clock, sink });
-  const leases = new BlobLeases(blobs);
+  const leases = new BlobLeases();
   const context = { producer, blobs, leases, patience, refusals, limits, clock, sink };
   const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
@@ -72,8 +76,12 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     },
     close: async () => {
       for (const step of openSteps) step.stop();
+      const unused = leases.releaseHeld();
       await patience
-        .attempt(() => leases.releaseHeld(), clock.monotonicMs() + RELEASE_TIMEOUT_MS)
+        .attempt(
+          () => Promise.all(unused.map((ref) => blobs.delete(ref))),
+          clock.monotonicMs() + RELEASE_TIMEOUT_MS,
+        )
         // Their lifetime removes them otherwise.
         .catch(() => undefined);
       await producer.close();

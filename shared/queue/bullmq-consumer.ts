@@ -10,6 +10,7 @@ import { formatJobFailure } from './job-failure.js';
 import type { BlobLimits, JobConsumer, OpenConsumerOptions, TakenJob } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
+import type { QueueCall } from './redis-errors.js';
 import {
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
@@ -31,11 +32,12 @@ export function bullmqConsumer(
   options: {
     readonly prefix: string;
     readonly clock: Clock;
+    readonly call: QueueCall;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): JobConsumer {
   const { server, name, nonce, onError } = identity;
-  const { prefix, clock, blobs } = options;
+  const { prefix, clock, call, blobs } = options;
   const worker = new Worker<unknown, JobResult>(INNER_LOOP_QUEUE, null, {
     connection: redis,
     prefix,
@@ -60,27 +62,26 @@ export function bullmqConsumer(
       takenCount += 1;
       const token = `${nonce}:${takenCount}`;
       // The library's type leaves out that there may be no job.
-      const queued = (await worker.getNextJob(token, { block: wait })) as Taken | undefined;
+      const queued = (await call(() => worker.getNextJob(token, { block: wait }))) as
+        Taken | undefined;
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
         // BullMQ's own loop would fail a job that stalled too often here.
         await queued.moveToFailed(new UnrecoverableError(queued.deferredFailure), token, false);
         return null;
       }
-      const taken = takenJob(queued, queued.id, token);
+      const taken = takenJob(queued, queued.id, token, call);
       tokens.set(taken, token);
       return taken;
     },
     extendLocks: async (jobs) => {
-      const lostIds = await worker.extendJobLocks(
-        jobs.map(({ jobId }) => jobId),
-        jobs.map((job) => tokens.get(job) ?? ''),
-        LOCK_DURATION_MS,
-      );
+      const jobIds = jobs.map(({ jobId }) => jobId);
+      const ownTokens = jobs.map((job) => tokens.get(job) ?? '');
+      const lostIds = await call(() => worker.extendJobLocks(jobIds, ownTokens, LOCK_DURATION_MS));
       return jobs.filter(({ jobId }) => lostIds.includes(jobId));
     },
-    waitingCount: () => queue.getWaitingCount(),
-    workerNames: async () => workerNamesOf(await queue.getWorkers()),
+    waitingCount: () => call(() => queue.getWaitingCount()),
+    workerNames: async () => workerNamesOf(await call(() => queue.getWorkers())),
     stopWaiting: () => worker.close(true),
     close: async () => {
       const inTime = new AbortController();
@@ -92,21 +93,21 @@ export function bullmqConsumer(
   };
 }
 
-function takenJob(queued: Taken, jobId: string, token: string): TakenJob {
+function takenJob(queued: Taken, jobId: string, token: string, call: QueueCall): TakenJob {
   return {
     jobId,
     data: queued.data,
     complete: async (result) => {
-      await queued.moveToCompleted(result, token, false);
+      await call(() => queued.moveToCompleted(result, token, false));
     },
     fail: async (failure) => {
       const text = formatJobFailure(failure);
       // BullMQ keeps the text alone, and tells errors apart by the exact class.
       const error = failure.kind === 'permanent' ? new UnrecoverableError(text) : new Error(text);
-      await queued.moveToFailed(error, token, false);
+      await call(() => queued.moveToFailed(error, token, false));
     },
     handBack: async () => {
-      await queued.moveToWait(token);
+      await call(() => queued.moveToWait(token));
     },
   };
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import type { BlobStore } from '../storage/blob-store.js';
 import { RedisBlobStore } from '../storage/redis-blob-store.js';
 import { bullmqConsumer } from './bullmq-consumer.js';
 import { bullmqProducer } from './bullmq-producer.js';
@@ -20,6 +21,7 @@ import {
   redactedRedisUrl,
   type RedisConnection,
 } from './redis-connection.js';
+import { queueCallsAt, type QueueCall } from './redis-errors.js';
 
 export interface BullmqJobQueueOptions {
   readonly redisUrl: string;
@@ -43,10 +45,12 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
   let events: RedisConnection | undefined;
   try {
-    await checkRedis(redis);
+    const call = queueCallsAt(redactedRedisUrl(url));
+    await call(() => checkRedis(redis));
     events = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
     const connections = { commands: redis, events };
-    return await bullmqProducer(connections, { ...options, blobs: blobsOver(redis, prefix) });
+    const blobs = blobsOver(redis, prefix, call);
+    return await bullmqProducer(connections, { ...options, call, blobs });
   } catch (error) {
     redis.disconnect();
     events?.disconnect();
@@ -61,15 +65,29 @@ async function openConsumer(
   const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
   redis.on('ready', onReconnected);
   try {
-    const { version: server } = await checkRedis(redis);
+    const call = queueCallsAt(redactedRedisUrl(url));
+    const { version: server } = await call(() => checkRedis(redis));
     const identity = { server, name, nonce, onError };
-    return bullmqConsumer(redis, identity, { prefix, clock, blobs: blobsOver(redis, prefix) });
+    const blobs = blobsOver(redis, prefix, call);
+    return bullmqConsumer(redis, identity, { prefix, clock, call, blobs });
   } catch (error) {
     redis.disconnect();
     throw error;
   }
 }
 
-function blobsOver(redis: RedisConnection, prefix: string): (limits: BlobLimits) => RedisBlobStore {
-  return (limits) => new RedisBlobStore({ redis, prefix, ...limits });
+function blobsOver(
+  redis: RedisConnection,
+  prefix: string,
+  call: QueueCall,
+): (limits: BlobLimits) => BlobStore {
+  return (limits) => {
+    const store = new RedisBlobStore({ redis, prefix, ...limits });
+    return {
+      put: (bytes, ref) => call(() => store.put(bytes, ref)),
+      get: (ref) => call(() => store.get(ref)),
+      has: (ref) => call(() => store.has(ref)),
+      delete: (ref) => call(() => store.delete(ref)),
+    };
+  };
 }

@@ -15,6 +15,7 @@ import {
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
+import type { QueueCall } from './redis-errors.js';
 import {
   EVENT_COUNT_MAX,
   FINISHED_AGE_MS_MAX,
@@ -52,11 +53,12 @@ export async function bullmqProducer(
   options: {
     readonly prefix: string;
     readonly clock: Clock;
+    readonly call: QueueCall;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
   const { commands, events: connection } = connections;
-  const { prefix, clock, blobs } = options;
+  const { prefix, clock, call, blobs } = options;
   const queue = new Queue(INNER_LOOP_QUEUE, {
     connection: commands,
     prefix,
@@ -83,7 +85,7 @@ export async function bullmqProducer(
   await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), checker.waitUntilReady()]);
   await checker.startStalledCheckTimer();
   return {
-    ...operations(queue),
+    ...operations(queue, call),
     blobs,
     subscribe,
     close: async () => {
@@ -114,23 +116,23 @@ function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['s
 
 function operations(
   queue: Queue,
+  call: QueueCall,
 ): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerNames'> {
   return {
     add: async (jobs) => {
-      await queue.addBulk(
-        jobs.map(({ jobId, job, delayMs }) => ({
-          name: job.work.kind,
-          data: job,
-          opts: { jobId, delay: delayMs },
-        })),
-      );
+      const added = jobs.map(({ jobId, job, delayMs }) => ({
+        name: job.work.kind,
+        data: job,
+        opts: { jobId, delay: delayMs },
+      }));
+      await call(() => queue.addBulk(added));
     },
-    read: (jobId) => recordOf(queue, jobId),
+    read: (jobId) => call(() => recordOf(queue, jobId)),
     remove: async (jobIds) => {
       await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
     },
-    removeLeftovers: (runId) => removeLeftovers(queue, runId),
-    workerNames: async () => workerNamesOf(await queue.getWorkers()),
+    removeLeftovers: (runId) => call(() => removeLeftovers(queue, runId)),
+    workerNames: async () => workerNamesOf(await call(() => queue.getWorkers())),
   };
 }
 

@@ -9,6 +9,8 @@
  * and puts a job that it finds twice in a row back in front of the others. A delivery that stalls
  * more than `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
  *
+ * While the server is away, calls fail with `QueueUnavailableError`, or wait where the interface says so.
+ *
  * The queue retries nothing else: each delivery of a job has an id of its own, and the coordinator
  * decides whether there is another.
  */
@@ -68,7 +70,7 @@ export interface BlobLimits {
   readonly blobByteCountMax: number;
 }
 
-/** The coordinator's end. Calls fail at once while the server is away. */
+/** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */
 export interface JobProducer {
   /** Adds all jobs or none. A job whose id is on the queue already stays as it is. */
   add(jobs: readonly QueuedJob[]): Promise<void>;
@@ -88,7 +90,7 @@ export interface JobProducer {
   close(): Promise<void>;
 }
 
-/** The worker's end. Calls wait while the server is away. */
+/** The worker's end. Calls wait while the server is away; one that gives up fails with `QueueUnavailableError`. */
 export interface JobConsumer {
   /** The server's name and version: `valkey 9.1.2`. */
   readonly server: string;

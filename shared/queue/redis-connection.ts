@@ -39,21 +39,6 @@ const RECONNECT_DELAY_MS_STEP = 50;
 
 const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
 
-/** Replies of a server that will answer later: it loads its data or fails over. */
-const OUTAGE_REPLIES = /^(LOADING|READONLY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN|UNBLOCKED)\b/;
-const OUTAGE_MESSAGES =
-  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out/i;
-
-/**
- * Returns whether the same command may succeed once Redis is back, by the root cause of the error.
- */
-export function isRedisOutage(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (error.cause !== undefined) return isRedisOutage(error.cause);
-  if (OUTAGE_REPLIES.test(error.message) || OUTAGE_MESSAGES.test(error.message)) return true;
-  return 'code' in error && typeof error.code === 'string' && OUTAGE_MESSAGES.test(error.code);
-}
-
 /** Returns the address without its password, for messages. */
 export function redactedRedisUrl(url: string): string {
   return url.replace(/(:\/\/[^:@/]*):[^@]*@/, '$1:***@');

@@ -8,7 +8,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import { isRedisOutage } from '../../shared/queue/redis-connection.js';
+import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 
 /** The pause before a server that was away is asked again. */
@@ -157,7 +157,8 @@ export class QueueIntake {
         return;
       } catch (error) {
         this.#report(error);
-        if (!isRedisOutage(error) || this.#closing.signal.aborted) return;
+        const isAway = error instanceof QueueUnavailableError;
+        if (!isAway || this.#closing.signal.aborted) return;
         await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
       }
     }

@@ -10,6 +10,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
+import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import {
   carryJob,
@@ -74,9 +75,10 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   let lastTrouble = '';
   const onError = (error: Error): void => {
     // A lost connection repeats the same words several times a second, until it is back.
-    if (error.message === lastTrouble) return;
-    lastTrouble = error.message;
-    onEvent({ kind: 'redis-trouble', reason: error.message });
+    const reason = error instanceof QueueUnavailableError ? error.reason : error.message;
+    if (reason === lastTrouble) return;
+    lastTrouble = reason;
+    onEvent({ kind: 'redis-trouble', reason });
   };
   const onReconnected = (): void => {
     lastTrouble = '';

@@ -5,9 +5,9 @@ import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import {
   checkRedis,
   connectRedis,
-  isRedisOutage,
   redactedRedisUrl,
 } from '../../../shared/queue/redis-connection.js';
+import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { redisQueue } from '../../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
@@ -108,16 +108,20 @@ describe('a server that may evict keys', () => {
   });
 });
 
-describe('isRedisOutage', () => {
-  it('distinguishes a lost connection, also as a cause, from a refusal', () => {
-    const lost = new Error('Connection is closed.');
-    expect(isRedisOutage(lost)).toBe(true);
-    expect(isRedisOutage(new Error('wrapped', { cause: lost }))).toBe(true);
-    expect(isRedisOutage(Object.assign(new Error(''), { code: 'ECONNREFUSED' }))).toBe(true);
-    expect(isRedisOutage(new Error('LOADING Redis is loading the dataset in memory'))).toBe(true);
-    expect(isRedisOutage(new Error('WRONGTYPE Operation against a key'))).toBe(false);
-    expect(isRedisOutage(new Error('OOM command not allowed'))).toBe(false);
-    expect(isRedisOutage('Connection is closed.')).toBe(false);
+describe('a server that goes away', () => {
+  it('fails the calls of a producer and of its blobs with an error of the queue', async () => {
+    const own = await redisForTest();
+    const producer = await redisQueue(own.url, '{away}').openProducer();
+    const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
+    try {
+      expect(await producer.read('j')).toEqual({ state: 'gone' });
+      await own.server.kill();
+      for (const call of [() => producer.read('j'), () => blobs.put(Uint8Array.of(1))])
+        await expect(call()).rejects.toBeInstanceOf(QueueUnavailableError);
+    } finally {
+      await producer.close();
+      await own.close();
+    }
   });
 });
 

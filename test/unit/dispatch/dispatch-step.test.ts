@@ -4,25 +4,33 @@ import { describe, expect, it } from 'vitest';
 import { Admission } from '../../../coordinator/dispatch/admission.js';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
-import { createRedisPatience } from '../../../coordinator/dispatch/redis-patience.js';
+import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { ONLY_REFUSING_MS_MAX, Refusals } from '../../../coordinator/dispatch/refusals.js';
 import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
+import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
 import { warningsOf } from '../../fixtures/told.js';
 
+/** Outputs have another length. */
+const INPUT_BYTE_COUNT = 3;
+
 type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
 
 /** @param answerTo outcome of the delivery with this number, counted from 1 over the whole step */
-function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly string[]) {
+function scene(
+  answerTo: (deliveryNumber: number) => Answer,
+  connected: readonly string[],
+  { blobs = new MemoryBlobStore(), orderCount = 1 } = {},
+) {
   const clock = instantClock();
   const events: RunEvent[] = [];
   const sink = (event: RunEvent): void => void events.push(event);
-  const blobs = new MemoryBlobStore();
   const refusals = new Refusals({ clock, sink });
   const delaysMs: number[] = [];
   const records = new Map<string, JobRecord>();
@@ -34,7 +42,7 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
       state: 'completed',
       returnValue: {
         ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
-        output: await blobs.put(Uint8Array.of(9)),
+        output: await blobs.put(Uint8Array.of(9, jobIndex)),
         ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
         ...{ computeMs: 1, worker: answer.worker, backend: 'test' },
       },
@@ -58,12 +66,12 @@ function scene(answerTo: (deliveryNumber: number) => Answer, connected: readonly
     },
   };
   const results = () => {
-    const orders = ordersForTest(1);
+    const orders = ordersForTest(orderCount);
     const context = {
       // Members that a step does not call are missing.
       producer: producer as JobProducer,
-      ...{ blobs, leases: new BlobLeases(blobs), refusals, clock, sink },
-      patience: createRedisPatience({ where: 'memory', clock, sink }),
+      ...{ blobs, leases: new BlobLeases(), refusals, clock, sink },
+      patience: createQueuePatience({ where: 'memory', clock, sink }),
       limits: queueConfig({ jobAttemptsMax: 1 }),
     };
     const step = new DispatchStep(context, {
@@ -127,6 +135,35 @@ describe('a job that a worker refuses', () => {
     const { results, warnings } = scene(answerTo, ['one']);
     for (let outerStep = 0; outerStep < 3; outerStep += 1) expect(await results()).toHaveLength(1);
     expect(warnings()).toHaveLength(1);
+  });
+});
+
+/** Notes deleted inputs. The first attempt fails, as it does while the server is away. */
+class BlobsWithOutage extends MemoryBlobStore {
+  readonly deleted: string[] = [];
+  #hasFailed = false;
+
+  override async delete(ref: BlobRef): Promise<void> {
+    if (ref.byteCount !== INPUT_BYTE_COUNT) return super.delete(ref);
+    if (!this.#hasFailed) {
+      this.#hasFailed = true;
+      throw new QueueUnavailableError({ what: 'no answer', found: 'connection refused' });
+    }
+    this.deleted.push(ref.sha256);
+    await super.delete(ref);
+  }
+}
+
+describe('an outage while inputs are released', () => {
+  it('releases each input once: the dense blob stays until its last job is done', async () => {
+    const blobs = new BlobsWithOutage();
+    const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
+    const { results, events } = scene(answerTo, ['w'], { blobs, orderCount: 3 });
+    expect(await results()).toHaveLength(3);
+    expect(events.map(({ kind }) => kind)).toEqual(['redis-away', 'redis-back']);
+    // Three row packs and the dense blob.
+    expect(blobs.deleted).toHaveLength(4);
+    expect(new Set(blobs.deleted).size).toBe(4);
   });
 });
 

@@ -3,8 +3,9 @@
 import { describe, expect, it } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { Mailbox } from '../../../coordinator/dispatch/mailbox.js';
-import { createRedisPatience } from '../../../coordinator/dispatch/redis-patience.js';
+import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
@@ -12,28 +13,30 @@ import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
-  it('deletes a blob with its last user; equal bytes are one blob', async () => {
-    const blobs = new MemoryBlobStore();
-    const leases = new BlobLeases(blobs);
+  it('returns a blob with its last user; equal bytes are one blob', () => {
+    const leases = new BlobLeases();
     const [first, equal] = [Uint8Array.of(1, 2), Uint8Array.of(1, 2)];
     expect([leases.lease(first), leases.lease(equal)]).toEqual([true, false]);
-    await blobs.put(first);
-    await leases.release(equal);
-    expect(blobs.blobCount).toBe(1);
+    expect(leases.release(equal)).toEqual([]);
     expect(leases.isLeased(leases.refOf(first))).toBe(true);
-    await leases.release(first);
-    expect(blobs.blobCount).toBe(0);
+    expect(leases.release(first)).toEqual([leases.refOf(first)]);
     expect(leases.isLeased(leases.refOf(first))).toBe(false);
   });
 
-  it('stores a lost blob again', async () => {
-    const blobs = new MemoryBlobStore();
-    const leases = new BlobLeases(blobs);
-    const bytes = Uint8Array.of(3);
-    await leases.restore(bytes);
-    await leases.restore(bytes);
-    expect(await blobs.get(leases.refOf(bytes))).toEqual(bytes);
-    expect(blobs.bytesWritten).toBe(1);
+  it('holds the two newest frozen blobs, and returns the older ones', () => {
+    const leases = new BlobLeases();
+    const [a, b, c] = [1, 2, 3].map((value) => Uint8Array.of(value)) as [
+      Uint8Array,
+      Uint8Array,
+      Uint8Array,
+    ];
+    expect([a, b, a].map((bytes) => leases.hold(bytes))).toEqual([
+      { isFirst: true, unused: [] },
+      { isFirst: true, unused: [] },
+      { isFirst: false, unused: [] },
+    ]);
+    expect(leases.hold(c)).toEqual({ isFirst: true, unused: [leases.refOf(b)] });
+    expect(leases.releaseHeld()).toEqual([leases.refOf(a), leases.refOf(c)]);
   });
 });
 
@@ -149,13 +152,13 @@ describe('Mailbox', () => {
   });
 });
 
-describe('RedisPatience', () => {
-  const outage = new Error('connect ECONNREFUSED 127.0.0.1:1');
+describe('QueuePatience', () => {
+  const outage = new QueueUnavailableError({ what: 'no answer', found: 'connection refused' });
 
   function patience() {
     const events: RunEvent[] = [];
     const clock = instantClock();
-    const sut = createRedisPatience({
+    const sut = createQueuePatience({
       where: 'redis://h:1',
       clock,
       sink: (event) => void events.push(event),
@@ -173,7 +176,7 @@ describe('RedisPatience', () => {
     expect(value).toBe('value');
     // Pauses of 50 + 100 + 200 + 400 ms.
     expect(events).toEqual([
-      { kind: 'redis-away', address: 'redis://h:1', reason: outage.message },
+      { kind: 'redis-away', address: 'redis://h:1', reason: 'connection refused' },
       { kind: 'redis-back', awayMs: 750 },
     ]);
   });
@@ -187,20 +190,9 @@ describe('RedisPatience', () => {
     expect(clock.monotonicMs()).toBeGreaterThan(8_000);
   });
 
-  it('immediately reports an error that Redis returns, with the cure', async () => {
-    const { sut } = patience();
-    const full = Object.assign(new Error('MISCONF Redis is configured to save'), {
-      name: 'ReplyError',
-    });
-    await expect(sut.attempt(() => Promise.reject(full), 10_000)).rejects.toMatchObject({
-      kind: 'environment',
-      report: { where: 'redis://h:1', cure: expect.stringMatching(/disk.*--resume/) as string },
-    });
-  });
-
   it('passes on every other error, and stops on a signal', async () => {
     const { sut, events } = patience();
-    const wrong = new Error('WRONGTYPE');
+    const wrong = new Error('connect ECONNREFUSED 127.0.0.1:1');
     await expect(sut.attempt(() => Promise.reject(wrong), 10_000)).rejects.toBe(wrong);
     expect(events).toEqual([]);
     const aborted = AbortSignal.abort();

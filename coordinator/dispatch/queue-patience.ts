@@ -1,37 +1,36 @@
 /**
- * Retries while Redis is away, with growing pauses until a deadline, and reports each outage once.
- * Only outages are retried. A refusal is reported, and every other error is rethrown.
+ * Retries while the queue's server is away, with growing pauses until a deadline, and reports each
+ * outage once. Every other error is rethrown.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { isRedisOutage } from '../../shared/queue/redis-connection.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 
 const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
-export interface RedisPatience {
+export interface QueuePatience {
   /**
    * @param deadlineMs on the clock's monotonic scale
-   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts,
-   *   `environment` when Redis answers with a refusal.
+   * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts.
    */
   attempt<T>(action: () => Promise<T>, deadlineMs: number, signal?: AbortSignal): Promise<T>;
 }
 
-export function createRedisPatience(options: {
+export function createQueuePatience(options: {
   readonly where: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-}): RedisPatience {
+}): QueuePatience {
   const { where, clock, sink } = options;
   let awaySinceMs: number | undefined;
 
-  const noteOutage = (error: unknown): void => {
+  const noteOutage = ({ reason }: QueueUnavailableError): void => {
     if (awaySinceMs !== undefined) return;
     awaySinceMs = clock.monotonicMs();
-    sink({ kind: 'redis-away', address: where, reason: rootMessage(error) });
+    sink({ kind: 'redis-away', address: where, reason });
   };
   const noteAnswer = (): void => {
     if (awaySinceMs === undefined) return;
@@ -49,7 +48,7 @@ export function createRedisPatience(options: {
           noteAnswer();
           return value;
         } catch (error) {
-          if (!isRedisOutage(error)) throw isRefusal(error) ? refused(where, error) : error;
+          if (!(error instanceof QueueUnavailableError)) throw error;
           noteOutage(error);
           if (clock.monotonicMs() + pauseMs >= deadlineMs) throw stayedAway(where, error);
         }
@@ -57,11 +56,6 @@ export function createRedisPatience(options: {
       }
     },
   };
-}
-
-function rootMessage(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : rootMessage(error.cause);
 }
 
 export function interrupted(): QianmoError {
@@ -72,33 +66,13 @@ export function interrupted(): QianmoError {
   });
 }
 
-function stayedAway(where: string, cause: unknown): QianmoError {
+function stayedAway(where: string, { reason, cause }: QueueUnavailableError): QianmoError {
   return new QianmoError({
     kind: 'transient',
     what: 'Redis stayed away for longer than one outer step may take',
     where,
-    found: rootMessage(cause),
+    found: reason,
     cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
-    cause,
-  });
-}
-
-/** Whether Redis itself answered with the error: no memory, no disk, or no permission. */
-function isRefusal(error: unknown): error is Error {
-  return error instanceof Error && error.name === 'ReplyError';
-}
-
-function refused(where: string, cause: Error): QianmoError {
-  const memory = 'raise its maxmemory, or lower training.tasksPerOuterStep';
-  const disk = 'free the disk that Redis writes to';
-  const other = 'see its log, and what its user may do';
-  const isOf = (code: string): boolean => cause.message.startsWith(code);
-  return new QianmoError({
-    kind: 'environment',
-    what: 'Redis refused a command',
-    where,
-    found: cause.message,
-    cure: `${isOf('OOM') ? memory : isOf('MISCONF') ? disk : other}; then continue with --resume`,
-    cause,
+    ...(cause === undefined ? {} : { cause }),
   });
 }
