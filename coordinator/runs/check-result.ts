@@ -1,6 +1,7 @@
 /** The result of one check of the preflight: ok, a problem with its cure, or a warning. */
 
 import { QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 
 export interface CheckResult {
   readonly requirement: string;
@@ -14,7 +15,7 @@ export type Finding = Omit<CheckResult, 'requirement'>;
 
 export const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
 
-/** A failure that the check meets is its result: a check never throws a QianmoError. */
+/** A failure that the check meets is its result. Only a bug is thrown. */
 export async function checked<Found extends Finding>(
   requirement: string,
   find: () => Promise<Found>,
@@ -22,8 +23,9 @@ export async function checked<Found extends Finding>(
   try {
     return { requirement, ...(await find()) };
   } catch (error) {
-    if (!(error instanceof QianmoError)) throw error;
-    const { what, where, found, cure } = error.report;
+    const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+    if (failure === null) throw error;
+    const { what, where, found, cure } = failure.report;
     const detail = [what, where, found].filter((part) => part !== undefined).join('; ');
     return { requirement, state: 'problem', detail, cure: cure ?? null };
   }

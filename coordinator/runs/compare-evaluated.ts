@@ -7,22 +7,37 @@ import { comparisonJson, type ComparisonReport } from '../comparison/comparison-
 import { parseRunArgument, readEvaluatedRun } from '../comparison/evaluated-run.js';
 import { comparisonHtml } from '../reports/comparison/comparison-page.js';
 import { runConfigOf } from './config-sources.js';
-import { objectStoreAt } from './places.js';
+import { loggedRun } from './logged-run.js';
+import { objectStoreAt, s3OptionsIn } from './places.js';
 import type { CompareRequestSchema } from './requests.js';
 import type { Environment, RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
-/** The page and the JSON are written when the request says where to. */
+type CompareOrder = z.output<typeof CompareRequestSchema>;
+
+/** The page, the JSON and the log of events are written when the request says where to. */
 export async function compareEvaluated(
-  { runs, out, sizeBucketEdges, segment }: z.output<typeof CompareRequestSchema>,
-  { environment, sink }: RunContext,
+  request: CompareOrder,
+  context: RunContext,
+): Promise<ComparisonReport> {
+  const { out } = request;
+  if (out === undefined) return compared(request, context);
+  const logged = { run: null, output: out, s3: s3OptionsIn(context.environment) };
+  return loggedRun(logged, context, (inner) => compared(request, inner));
+}
+
+async function compared(
+  { runs, out, sizeBucketEdges, segment }: CompareOrder,
+  { environment, sink, signal }: RunContext,
 ): Promise<ComparisonReport> {
   const chosen: ChosenRun[] = [];
   for (const text of runs) {
+    signal.throwIfAborted();
     const { run, arm } = parseRunArgument(text);
     const store = await storeOfRun(run, environment);
     chosen.push({ evaluated: await readEvaluatedRun(store, segment ?? null), arm });
   }
+  signal.throwIfAborted();
   const report = compareRuns(chosen, sizeBucketEdges === undefined ? {} : { sizeBucketEdges });
   if (out === undefined) return report;
   const folder = objectStoreAt(out, environment);

@@ -18,7 +18,7 @@ import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
-import { loggedRun } from './logged-run.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import {
@@ -39,7 +39,7 @@ export async function evaluateRun(
 ): Promise<readonly EvaluationReport[]> {
   const config = await runConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
-  return loggedRun(config, context, async (logged) => {
+  return loggedRun(loggedCallOf(config), context, async (logged) => {
     const run = await openPreparedRun(config, logged);
     const dispatch = await dispatchForRun(config, config.run, request, logged);
     return evaluatedRun(run, dispatch, request, logged);

@@ -1,5 +1,5 @@
 /**
- * Keeps the events of a run in its output. The log begins when the work does: a run that is refused
+ * Keeps the events of a call in its output. The log begins when the work does: a call that is refused
  * leaves every file as it was.
  */
 
@@ -18,12 +18,27 @@ import {
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { RunContext } from './call/run-context.js';
 
-/** The name and the output of the log. A sweep has its own. */
-export type LoggedRun = Pick<RunConfig, 'run' | 'output' | 'storage'>;
+/** The name of the run and the place of its log. A comparison has no name. */
+export interface LoggedCall {
+  readonly run: string | null;
+  readonly output: string;
+  readonly s3: S3Options;
+  /** The events that begin the log, where they differ from those of most calls. */
+  readonly beginnings?: ReadonlySet<EventKind>;
+}
 
-/** Events that show that the run was not refused. */
+export function loggedCallOf({
+  run,
+  output,
+  storage,
+}: Pick<RunConfig, 'run' | 'output' | 'storage'>): LoggedCall {
+  return { run, output, s3: s3OptionsOf(storage) };
+}
+
+/** Events that show that the call was not refused. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'run-started',
   'global-arm-started',
@@ -37,37 +52,33 @@ const HELD_EVENT_COUNT_MAX = 1_000;
 
 /** Does the work in a context whose events name the run and are logged in its output. */
 export async function loggedRun<Result>(
-  run: LoggedRun,
+  call: LoggedCall,
   context: RunContext,
   work: (context: RunContext) => Promise<Result>,
 ): Promise<Result> {
-  const log = openRunLog(run, context);
+  const sink = loggedSink(call, context);
   try {
-    return await work({ ...context, sink: log.sink });
+    return await work({ ...context, sink });
   } catch (error) {
     const failure = failureOfSystemError(error) ?? error;
-    log.sink(failedEvent(failure));
+    sink(failedEvent(failure));
     throw failure;
-  } finally {
-    await log.close();
   }
 }
 
-export interface RunLog {
-  /** Tells the context and the log. */
-  readonly sink: RunEventSink;
-  close(): Promise<void>;
-}
-
-/** The log of a run whose work is not one function; `loggedRun` is simpler where it is. */
-export function openRunLog(
-  { run: runId, output, storage }: LoggedRun,
-  { clock, sink }: Pick<RunContext, 'clock' | 'sink'>,
-): RunLog {
-  const tell = toldBy({ runId }, sink);
-  const log = openEventLog(output, { clock, s3: s3OptionsOf(storage), onFailure: tell });
-  const toLog = runEventSink({ runId, clock }, heldUntilBegun(log.sink));
-  return { sink: sinksTogether(tell, toLog), close: () => log.close() };
+/**
+ * Passes events on to the context and to the log. The log closes with the context, after everything
+ * that was started later, so it holds the last words of workers and compute processes.
+ */
+export function loggedSink(
+  { run, output, s3, beginnings = BEGINNINGS }: LoggedCall,
+  { clock, sink, onClose }: Pick<RunContext, 'clock' | 'sink' | 'onClose'>,
+): RunEventSink {
+  const named = run === null ? {} : { runId: run };
+  const tell = toldBy(named, sink);
+  const log = openEventLog(output, { clock, s3, onFailure: tell });
+  onClose(() => log.close());
+  return sinksTogether(tell, runEventSink({ ...named, clock }, heldUntil(beginnings, log.sink)));
 }
 
 /** The end of a run that fails, as the log tells it. */
@@ -79,11 +90,11 @@ export function failedEvent(failure: unknown): RunEventOf<'run-failed'> {
   };
 }
 
-function heldUntilBegun(sink: StampedEventSink): StampedEventSink {
+function heldUntil(beginnings: ReadonlySet<EventKind>, sink: StampedEventSink): StampedEventSink {
   let held: StampedEvent[] | null = [];
   return (event) => {
     if (held === null) sink(event);
-    else if (BEGINNINGS.has(event.kind)) {
+    else if (beginnings.has(event.kind)) {
       for (const earlier of [...held, event]) sink(earlier);
       held = null;
     } else if (held.length < HELD_EVENT_COUNT_MAX) held.push(event);

@@ -13,7 +13,7 @@ import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
-import { failedEvent, openRunLog } from './logged-run.js';
+import { failedEvent, loggedCallOf, loggedSink } from './logged-run.js';
 import {
   checkedRequest,
   EvaluationChoiceSchema,
@@ -66,12 +66,11 @@ export async function openRun(
     opened.context.signal.throwIfAborted();
     const config = await runConfigOf(request.config, surroundings.environment);
     // One log for all calls: workers report when they start, which is before the first call.
-    const log = openRunLog(config, { clock, sink: tellAll });
-    opened.context.onClose(() => log.close());
-    const named = { ...opened.context, sink: log.sink };
+    const logged = loggedSink(loggedCallOf(config), opened.context);
+    const named = { ...opened.context, sink: logged };
     const run = await openPreparedRun(config, named);
     const dispatch = await dispatchForRun(config, config.run, request, named);
-    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: log.sink });
+    const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: logged });
     return {
       config,
       train: (start = {}, options = {}) =>
@@ -126,7 +125,7 @@ class Turns {
     const isBusy = this.underWay !== null;
     const signals = signal === undefined ? [stopping] : [stopping, signal];
     const options = { onEvent, signal: AbortSignal.any(signals) };
-    const handle = startRun(this.#surroundings, options, async (context) => {
+    const turn = async (context: RunContext): Promise<Result> => {
       if (isBusy) throw busyFailure(this.#config);
       listeners.add(context.sink);
       try {
@@ -138,14 +137,16 @@ class Turns {
       } finally {
         listeners.delete(context.sink);
       }
-    });
-    if (!isBusy) {
-      const settle = (): void => {
+    };
+    if (isBusy) return startRun(this.#surroundings, options, turn);
+    let settle = (): void => undefined;
+    this.underWay = new Promise((resolve) => {
+      settle = () => {
         this.underWay = null;
+        resolve();
       };
-      this.underWay = handle.then(settle, settle);
-    }
-    return handle;
+    });
+    return startRun(this.#surroundings, options, turn, () => settle());
   }
 }
 

@@ -8,17 +8,22 @@ import {
   s3OptionsOf,
   StorageConfigSchema,
 } from '../../shared/storage/open-object-store.js';
+import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { Environment } from './call/run-context.js';
 
-/** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
 export function objectStoreAt(address: string, environment: Environment): ObjectStore {
+  return openObjectStore(address, s3OptionsIn(environment));
+}
+
+/** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
+export function s3OptionsIn(environment: Environment): S3Options {
   const region = environment['AWS_REGION'];
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL'];
-  return openObjectStore(address, {
+  return {
     ...s3OptionsOf(StorageConfigSchema.parse({})),
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
-  });
+  };
 }
 
 /** Reads configs from paths of this machine, `file://PATH` and `s3://BUCKET/KEY`. */

@@ -3,12 +3,17 @@
 import { tmpdir } from 'node:os';
 import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { EventKind } from '../../shared/events/run-events.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { prepareTaskStore } from '../prepare/prepare.js';
 import { runConfigOf } from './config-sources.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { PrepareRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import { objectStoreOf } from './run-files.js';
+
+/** A prepare that fails leaves nothing behind, and no log either. */
+const BEGINNINGS: ReadonlySet<EventKind> = new Set(['store-prepared']);
 
 export interface PreparedStore {
   /** Folder or `s3://` prefix of the task store. */
@@ -21,7 +26,10 @@ export async function prepareRun(
   context: RunContext,
 ): Promise<PreparedStore> {
   const config = await runConfigOf(source, context.environment);
-  return { store: config.data.store, manifest: await preparedStore(config, force, context) };
+  // The log lies in the output of the run, because a new store replaces the whole folder of the old one.
+  const call = { ...loggedCallOf(config), beginnings: BEGINNINGS };
+  const manifest = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));
+  return { store: config.data.store, manifest };
 }
 
 function preparedStore(

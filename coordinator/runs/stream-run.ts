@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { EventKind } from '../../shared/events/run-events.js';
+import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { comparisonRecord } from '../reports/streaming/rule-comparison-table.js';
@@ -12,9 +14,13 @@ import { computeInProcess } from '../streaming/meta-training.js';
 import { compareRules, type RuleComparison } from '../streaming/rule-comparison.js';
 import { readStreamLog } from '../streaming/stream-log.js';
 import { streamConfigOf } from './config-sources.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { StreamRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress } from './run-files.js';
+
+/** Reading the logs may end in a refusal, which leaves no log of events. */
+const BEGINNINGS: ReadonlySet<EventKind> = new Set(['rule-tuned']);
 
 export interface StreamResult {
   readonly comparison: RuleComparison;
@@ -26,8 +32,12 @@ export async function streamRun(
   request: z.output<typeof StreamRequestSchema>,
   context: RunContext,
 ): Promise<StreamResult> {
-  const { environment, sink, signal } = context;
-  const config = await streamConfigOf(request.config, environment);
+  const config = await streamConfigOf(request.config, context.environment);
+  const call = { ...loggedCallOf(config), beginnings: BEGINNINGS };
+  return loggedRun(call, context, (logged) => streamed(config, logged));
+}
+
+async function streamed(config: StreamConfig, { sink, signal }: RunContext): Promise<StreamResult> {
   const objectStoreOf = (address: string): ObjectStore =>
     openObjectStore(address, s3OptionsOf(config.storage));
   const rows = await readStreamLog(config, {
@@ -59,7 +69,7 @@ async function demandGoingOn(signal: AbortSignal): Promise<void> {
   if (signal.aborted)
     throw new QianmoError({
       kind: 'interrupted',
-      what: 'stream was stopped on request; nothing was written',
+      what: 'the stream was stopped on request; no result was written',
       cure: 'run it again from the beginning',
     });
 }

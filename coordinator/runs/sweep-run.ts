@@ -29,7 +29,7 @@ import { planTrials, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
-import { loggedRun } from './logged-run.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
 import type { SweepRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
@@ -52,7 +52,8 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, place);
   const planned = { sweep, base, trials, rungs };
-  const logged = { run: sweep.sweep, output: sweep.output, storage: base.storage };
+  const { sweep: run, output } = sweep;
+  const logged = loggedCallOf({ run, output, storage: base.storage });
   const sweeping = loggedRun(logged, context, (inner) => sweepTrials(planned, request, inner));
   return interruptedAs(sweeping, () => ({
     what: 'the sweep was stopped; its scores and the checkpoints of unfinished trials are kept',

@@ -8,7 +8,7 @@ import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import { runConfigOf } from './config-sources.js';
 import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
-import { loggedRun } from './logged-run.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { TrainRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import {
@@ -40,7 +40,7 @@ export async function trainRun(
   context: RunContext,
 ): Promise<TrainingResult> {
   const config = await runConfigOf(request.config, context.environment);
-  return loggedRun(config, context, async (logged) => {
+  return loggedRun(loggedCallOf(config), context, async (logged) => {
     const run = await openPreparedRun(config, logged);
     const dispatch = await dispatchForRun(config, config.run, request, logged);
     if (request.dashboard) await serveDashboard(config, dispatch, logged);

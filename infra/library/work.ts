@@ -6,7 +6,14 @@ import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
-import { toldBy } from '../../shared/events/run-events.js';
+import { createEventLog } from '../../shared/events/event-log.js';
+import { logFilePlace } from '../../shared/events/log-file.js';
+import {
+  runEventSink,
+  sinksTogether,
+  toldBy,
+  type RunEventSink,
+} from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
@@ -26,6 +33,8 @@ export const WorkRequestSchema = z.strictObject({
   device: DeviceDemandSchema.default('auto'),
   /** The one GPU to use, counted from 0 as nvidia-smi does. */
   gpuIndex: z.int().min(0).max(GPU_INDEX_MAX).optional(),
+  /** The file that keeps the events, one JSON object per line. A full file becomes `FILE.1`. */
+  log: text.optional(),
 });
 export type WorkRequest = z.input<typeof WorkRequestSchema>;
 
@@ -36,7 +45,8 @@ export async function workUntilStopped(
 ): Promise<void> {
   const { signal, clock } = context;
   const name = request.name ?? `${hostname()}-${process.pid}`;
-  const sink = toldBy({ worker: name }, context.sink);
+  const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
+  const sink = toldBy({ worker: name }, kept);
   const executor = await startedComputeProcess(request.device, request.gpuIndex, {
     ...context,
     sink,
@@ -54,4 +64,11 @@ export async function workUntilStopped(
     signal,
     onEvent: sink,
   });
+}
+
+/** Passes events on to the context, and keeps them in a file until the context has closed. */
+function keptIn(file: string, { clock, sink, onClose }: RunContext): RunEventSink {
+  const log = createEventLog({ place: logFilePlace(file), clock, onFailure: sink });
+  onClose(() => log.close());
+  return sinksTogether(sink, runEventSink({ clock }, log.sink));
 }

@@ -5,18 +5,15 @@
 
 import { mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { cutHalfLine } from './log-file.js';
 import {
   LOG_FOLDER,
   outdatedOf,
   SEGMENT_BOUNDS,
   segmentNameOf,
   sequencesOf,
-  wholeLinesByteCount,
   type EventLogPlace,
 } from './log-segments.js';
-
-/** More than a line may have. */
-const TAIL_BYTE_COUNT = 256 * 1024;
 
 interface OpenSegment {
   readonly sequence: number;
@@ -68,13 +65,4 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
       segment = null;
     },
   };
-}
-
-async function cutHalfLine(file: FileHandle): Promise<void> {
-  const { size } = await file.stat();
-  const tailStart = Math.max(0, size - TAIL_BYTE_COUNT);
-  const tail = Buffer.alloc(size - tailStart);
-  const { bytesRead } = await file.read(tail, 0, tail.byteLength, tailStart);
-  const wholeByteCount = wholeLinesByteCount(tail.subarray(0, bytesRead));
-  if (wholeByteCount < bytesRead) await file.truncate(tailStart + wholeByteCount);
 }

@@ -103,6 +103,22 @@ describe('the library', () => {
       .split('\n')
       .map((line) => parseEventLine(line));
     expect(logged.map(({ kind }) => kind)).toContain('run-finished');
+    expect(logged.at(-1)?.kind).toBe('compute-ended');
+  });
+
+  test('keeps the events of prepare, and of compare where it writes', async () => {
+    const kindsIn = async (...path: string[]): Promise<string[]> => {
+      const file = join(folder.path, ...path, 'events', 'events-000001.ndjson');
+      const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+      return lines.map((line) => parseEventLine(line).kind);
+    };
+    const config = configOf('compared');
+    expect(await kindsIn('prepared')).toContain('store-prepared');
+    await library.train({ config, inProcess: true });
+    await library.evaluate({ config, inProcess: true });
+    const runs = ['global', 'meta-adapted'].map((arm) => `${config.output}:${arm}`);
+    await library.compare({ runs, out: join(folder.path, 'comparison') });
+    expect(await kindsIn('comparison')).toEqual(['report-written']);
   });
 
   test('stops when the signal aborts; a resume ends like an undisturbed run', async () => {

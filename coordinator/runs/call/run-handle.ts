@@ -47,22 +47,39 @@ export interface Surroundings {
 
 type Work<Result> = (context: RunContext) => Promise<Result>;
 
+/** @param onSettled called just before the handle settles, however the work ended. */
 export function startRun<Result>(
   surroundings: Surroundings,
   { signal, onEvent }: CallOptions,
   work: Work<Result>,
+  onSettled: () => void = () => undefined,
 ): RunHandle<Result> {
   const events = eventStream();
   const sink = runEventSink({ clock: surroundings.clock }, (event) => {
     events.sink(event);
     onEvent?.(event);
   });
-  const result = carriedOut(surroundings, { signal, sink }, work);
-  result.then(
-    () => events.end(),
-    (error: unknown) => events.end({ error }),
-  );
-  return Object.assign(result, { events });
+  const result = (async () => {
+    try {
+      const value = await carriedOut(surroundings, { signal, sink }, work);
+      events.end();
+      return value;
+    } catch (error) {
+      events.end({ error });
+      throw error;
+    } finally {
+      onSettled();
+    }
+  })();
+  const readers: AsyncIterable<StampedEvent> = {
+    [Symbol.asyncIterator]: () => {
+      // The reader is thrown a failure of the work. Without a reader and without an await, a failure is
+      // an unhandled rejection, as that of any promise: it must not go unnoticed.
+      result.catch(() => undefined);
+      return events[Symbol.asyncIterator]();
+    },
+  };
+  return Object.assign(result, { events: readers });
 }
 
 async function carriedOut<Result>(

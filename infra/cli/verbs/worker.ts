@@ -26,6 +26,11 @@ export const workerVerb = verb({
       'the one GPU to use, counted from 0 as nvidia-smi does',
       integerValue(0, GPU_INDEX_MAX).optional(),
     ),
+    log: valueOption(
+      '--log <file>',
+      'file that keeps the events, one JSON object per line; one file for each worker',
+      textValue.optional(),
+    ),
     format: choiceOption(
       '--format <format>',
       'text: events as sentences on standard error; json: one event per line on standard output',
@@ -34,7 +39,7 @@ export const workerVerb = verb({
     ),
   },
   takesPlugins: true,
-  help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379',
+  help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379 --log worker.ndjson',
   run: async (_operands, request, context) => {
     // A signal may arrive before the verb begins.
     if (context.signal.aborted) return;

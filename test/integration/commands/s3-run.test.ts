@@ -3,7 +3,7 @@
  * Its worker is started elsewhere and knows only the queue.
  */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -18,6 +18,7 @@ import {
 } from '../../fixtures/stores/s3-buckets.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
+import type { EventKind } from '../../../shared/events/run-events.js';
 
 const BUCKET = 'adgroups';
 
@@ -80,7 +81,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const remote = await runFile('remote', true);
     await done(['prepare', remote]);
     const worker = startCommand(
-      ['worker', '--redis', redis.url, '--prefix', '{remote}'],
+      ['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
       folder,
       credentials,
     );
@@ -92,15 +93,20 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
       expect.arrayContaining(['remote/evaluation.json', 'remote/report.html']),
     );
     const log = await bucket.get('remote/events/events-000001.ndjson');
-    const lines = Buffer.from(log?.bytes ?? [])
-      .toString('utf8')
-      .trimEnd()
-      .split('\n');
-    const kinds = lines.map((line) => parseEventLine(line).kind);
+    const kindsIn = (lines: string): EventKind[] =>
+      lines
+        .trimEnd()
+        .split('\n')
+        .map((line) => parseEventLine(line).kind);
+    const kinds = kindsIn(Buffer.from(log?.bytes ?? []).toString('utf8'));
+    expect(kinds).toContain('store-prepared');
     expect(kinds.filter((kind) => kind === 'outer-step').length).toBeGreaterThanOrEqual(8);
     expect(kinds).toContain('run-finished');
     expect(kinds.at(-1)).toBe('report-written');
     worker.signal('SIGTERM');
     expect((await worker.ended).exitCode).toBe(0);
+    const ofWorker = kindsIn(await readFile(join(folder, 'worker.ndjson'), 'utf8'));
+    expect(ofWorker).toContain('job-finished');
+    expect(ofWorker.slice(-2)).toEqual(['worker-stopped', 'compute-ended']);
   });
 });

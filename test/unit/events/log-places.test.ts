@@ -1,9 +1,10 @@
-import { appendFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { openEventLog } from '../../../shared/events/event-log.js';
 import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
+import { logFilePlace } from '../../../shared/events/log-file.js';
 import { objectLogPlace } from '../../../shared/events/object-log-place.js';
 import type { EventLogPlace, SegmentBounds } from '../../../shared/events/log-segments.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
@@ -94,6 +95,38 @@ describe('in a folder', () => {
     expect(failures).toMatchObject([
       { kind: 'event-log-failed', reason: expect.stringContaining('EEXIST') as string },
     ]);
+  });
+});
+
+describe('in one file', () => {
+  const path = (): string => join(folder.path, 'logs', 'worker.ndjson');
+  const fileIn = (byteCountMax?: number): EventLogPlace => {
+    const place = logFilePlace(path(), byteCountMax);
+    opened.push(place);
+    return place;
+  };
+
+  it('moves a full file aside, in place of the one before', async () => {
+    const place = fileIn(100);
+    for (const each of lines(0, 25)) await place.append(each);
+    expect(await readFile(path(), 'utf8')).toBe(lines(20, 25).join(''));
+    expect(await readFile(`${path()}.1`, 'utf8')).toBe(lines(10, 20).join(''));
+    expect(await readdir(join(folder.path, 'logs'))).toHaveLength(2);
+  });
+
+  it('continues a file, without the partial line of a process that was killed', async () => {
+    await fileIn().append(line(0));
+    await appendFile(path(), 'line 00');
+    await fileIn().append(line(1));
+    expect(await readFile(path(), 'utf8')).toBe(line(0) + line(1));
+  });
+
+  it('begins anew when another program has moved the file away', async () => {
+    const place = fileIn();
+    await place.append(line(0));
+    await rename(path(), `${path()}.old`);
+    await place.append(line(1));
+    expect(await readFile(path(), 'utf8')).toBe(line(1));
   });
 });
 

@@ -1,7 +1,7 @@
 /** A call of the library: its result, its events, its end, and its side effects. */
 
 import { getEventListeners } from 'node:events';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import {
   openRunContext,
@@ -75,6 +75,23 @@ describe('the handle of a call', () => {
     await expect(iterating).rejects.toThrow('the log is damaged');
     await expect(handle).rejects.toThrow('the log is damaged');
     expect(seen).toEqual([told('one')]);
+  });
+
+  test('a failure that nobody awaits or reads is an unhandled rejection; one that is read is not', async () => {
+    const others = process.listeners('unhandledRejection');
+    const unhandled: unknown[] = [];
+    process.removeAllListeners('unhandledRejection');
+    process.on('unhandledRejection', (reason) => unhandled.push(reason));
+    const [read, lost] = ['read', 'lost'].map((message) => new Error(message));
+    try {
+      await expect(collected(started(() => Promise.reject(read!)).events)).rejects.toBe(read);
+      started(() => Promise.reject(lost!));
+      await vi.waitUntil(() => unhandled.length > 0);
+    } finally {
+      process.removeAllListeners('unhandledRejection');
+      for (const other of others) process.on('unhandledRejection', other);
+    }
+    expect(unhandled).toEqual([lost]);
   });
 
   test('continues when an iteration is left early', async () => {

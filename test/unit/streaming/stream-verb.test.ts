@@ -66,6 +66,8 @@ describe('qianmo stream', () => {
     expect(JSON.parse(json.join())).toEqual(JSON.parse(written));
     const { rules } = ReportSchema.parse(JSON.parse(written));
     expect(rules.map(({ rule }) => rule)).toEqual(['sgd', 'adagrad', 'ftrl', 'adam', 'learned']);
+    const log = join(folder.path, 'out', 'events', 'events-000001.ndjson');
+    expect(await readFile(log, 'utf8')).toContain('"kind":"rule-tuned"');
     for (const { rule, logloss } of rules)
       expect(table.join()).toMatch(new RegExp(`${rule} +${logloss.toFixed(5)}`));
   });
