@@ -114,8 +114,9 @@ function demandOf(text: string): DeviceDemand {
 }
 
 function gpuIndexOf(text: string | undefined): number | undefined {
-  if (text === undefined || /^\d+$/.test(text)) return text === undefined ? text : Number(text);
-  throw usageError(`${text} is no index of a GPU`, 'give --gpu-index 0, 1, ...');
+  if (text === undefined) return undefined;
+  if (/^\d+$/.test(text)) return Number(text);
+  throw usageError(`${text} is not the index of a GPU`, 'give --gpu-index 0, 1, ...');
 }
 
 function usageError(what: string, cure: string): QianmoError {
@@ -126,7 +127,7 @@ try {
   await main();
   process.exit(0);
 } catch (error) {
-  const text = error instanceof QianmoError ? formatFailure(error) : String(error);
-  process.stderr.write(`${text}\n`);
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`${error instanceof QianmoError ? formatFailure(error) : trace}\n`);
   process.exit(error instanceof QianmoError ? error.exitCode : 1);
 }

@@ -8,12 +8,14 @@ import { isCheckout } from '../bootstrap/base/project.mjs';
 import { checkNodeVersion, isSetUp, setUp } from '../bootstrap/setup.mjs';
 
 // Verbs that compute nothing, and the setup verb, which decides itself what to install.
-const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', '--help', '-h', undefined];
+const VERBS_WITHOUT_SETUP = ['setup', 'version', 'help', undefined];
+const words = process.argv.slice(2);
+const isHelp = words.includes('--help') || words.includes('-h');
 const main = new URL('../../dist/infra/cli/main.js', import.meta.url);
 try {
   checkNodeVersion();
   const isCompiled = existsSync(main) && (!isCheckout || isBuildCurrent());
-  const isNeeded = !isCompiled || !VERBS_WITHOUT_SETUP.includes(process.argv[2]);
+  const isNeeded = !isCompiled || !(isHelp || VERBS_WITHOUT_SETUP.includes(words[0]));
   if (isNeeded && !isSetUp()) await setUp();
 } catch (error) {
   failWith(error);

@@ -97,7 +97,8 @@ async function obtainRedis() {
     const obtained = await obtainRedisServer(announce);
     server = obtained.server;
     if (obtained.server) return { state: 'ok', note: obtained.server.version };
-    if (process.env['REDIS_URL']) return { state: 'ok', note: 'REDIS_URL is set' };
+    if (process.env['QIANMO_REDIS_URL'])
+      return { state: 'ok', note: 'QIANMO_REDIS_URL names a server' };
     return { state: 'warning', note: obtained.problem, cure: obtained.cure };
   });
   return server;

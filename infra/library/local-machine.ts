@@ -28,7 +28,7 @@ export const localMachine: Machine = {
   },
 
   workerCommand: async ({ redisUrl, prefix, device, environment }) => {
-    const args = [WORKER_ENTRY, '--redis', redisUrl, '--prefix', prefix, '--device', device];
+    const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
     args.push(...pluginArguments());
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {
@@ -37,7 +37,8 @@ export const localMachine: Machine = {
         const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
         return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
       },
-      env: { ...environment },
+      // Arguments are visible to every user of the machine, and the address may hold a password.
+      env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };
   },
 

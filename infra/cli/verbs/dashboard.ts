@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { serveDashboard } from '../../library/index.js';
-import { prefix, redisOfQueue } from '../command/shared-options.js';
+import { format, prefix, redisOfQueue } from '../command/shared-options.js';
 import { integerValue, valueOption, verb } from '../command/verb.js';
 
 export const dashboardVerb = verb({
@@ -14,12 +14,17 @@ export const dashboardVerb = verb({
     port: valueOption('--port <port>', 'port, 0 for any free one', integerValue(0, 65_535), {
       defaultText: '3000',
     }),
+    format,
   },
   help: '\nExample:\n  qianmo dashboard --redis redis://127.0.0.1:6379 --port 3000',
-  run: async (_operands, request, context) => {
+  run: async (_operands, { format, ...request }, context) => {
     const board = await serveDashboard(request);
     try {
-      context.print(`queue board: ${board.url} (Ctrl-C stops it)`);
+      context.print(
+        format === 'json'
+          ? JSON.stringify({ url: board.url })
+          : `queue board: ${board.url} (Ctrl-C stops it)`,
+      );
       if (!context.signal.aborted) await once(context.signal, 'abort');
     } finally {
       await board.close();
