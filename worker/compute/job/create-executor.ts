@@ -1,6 +1,6 @@
 /**
  * A job executor in this process: loads a TensorFlow.js backend and computes jobs on it.
- * Computing blocks the thread; a process that talks to a queue uses `../compute-process.ts`.
+ * Computing blocks the thread; a process that talks to a queue uses `worker/process/compute-process.ts`.
  */
 
 import type { BackendChoice } from '../engine/backend-choice.js';
@@ -79,8 +79,9 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     const known = stores.get(key);
     if (known !== undefined) return known;
     const opened = openVerified(openStore, reference);
-    for (const evicted of stores.put(key, opened)) await (await evicted).close();
+    const evicted = stores.put(key, opened);
     try {
+      await closeAll(evicted);
       return await opened;
     } catch (error) {
       stores.delete(key);
@@ -125,7 +126,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     prepare,
     close: async () => {
       computations.dispose();
-      for (const store of stores.clear()) await (await store).close();
+      await closeAll(stores.clear());
     },
   };
 }
@@ -172,6 +173,14 @@ function backendWith(rowsMax: number, job: Job, { description }: Engine): string
 
 function warnOnStderr(event: StampedEvent): void {
   process.stderr.write(`warning: ${sentenceOf(event).text}\n`);
+}
+
+/** A store that did not open has been reported by the job that needed it. */
+async function closeAll(stores: Iterable<Promise<TaskStore>>): Promise<void> {
+  for (const opening of stores) {
+    const store = await opening.catch(() => null);
+    await store?.close();
+  }
 }
 
 async function openVerified(
