@@ -150,7 +150,7 @@ function expectedOf(node: SchemaNode): string {
   if (node.type === 'integer' || node.type === 'number') return numberText(node);
   if (node.type === 'boolean') return '`true` or `false`';
   if (node.type === 'object') return objectText(node);
-  return node.type === 'string' ? 'text' : '';
+  return node.type === 'string' ? 'text' : 'any value';
 }
 
 function alternativeText(node: SchemaNode): string {
@@ -163,11 +163,12 @@ function alternativeText(node: SchemaNode): string {
 
 function arrayText({ items, minItems, maxItems }: SchemaNode): string {
   const ofItems = items === undefined ? '' : ` of ${expectedOf(items)}`;
+  const entries = (count: number): string => (count === 1 ? '1 entry' : `${count} entries`);
   const bounds = [
-    ...(minItems === undefined ? [] : [`at least ${minItems}`]),
-    ...(maxItems === undefined ? [] : [`at most ${maxItems}`]),
+    ...(minItems === undefined ? [] : [`at least ${entries(minItems)}`]),
+    ...(maxItems === undefined ? [] : [`at most ${entries(maxItems)}`]),
   ];
-  return `list${ofItems}${bounds.length === 0 ? '' : `, ${bounds.join(', ')}`}`;
+  return `list${ofItems}${bounds.length === 0 ? '' : ` (${bounds.join(', ')})`}`;
 }
 
 function numberText(node: SchemaNode): string {

@@ -1,15 +1,15 @@
 /**
- * Thins out the kinds of events that come often, for sinks that pay for each: a log file, a channel
- * between processes. Every other event passes.
+ * Limits the rate of frequent kinds of events, for sinks to which each event is a cost: a log file, a
+ * channel between processes. Every other event passes.
  */
 
 import type { Clock } from '../base/clock.js';
 import { LruCache } from '../base/lru-cache.js';
 import type { StampedEvent, StampedEventSink } from './run-events.js';
 
-/** Least time between two events of one kind, worker and stage. */
+/** The least time between two events of one kind, worker and stage. */
 const INTERVAL_MS = 1_000;
-/** Stages and workers told apart. */
+/** The number of stages and workers that are told apart. */
 const SUBJECT_COUNT_MAX = 1_000;
 
 export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventSink {
@@ -28,7 +28,7 @@ export function boundedRate(clock: Clock, sink: StampedEventSink): StampedEventS
   };
 }
 
-/** The subject whose events are bounded in rate; null when every event counts. */
+/** Returns the subject whose events have a limited rate; null when every event passes. */
 function subjectOf(event: StampedEvent): string | null {
   switch (event.kind) {
     case 'progress':

@@ -8,7 +8,7 @@ import { QianmoError } from '../base/errors.js';
 import { EVENT_SHAPES } from './event-kinds.js';
 import type { EventKind, RunEventOf, StampedEvent } from './run-events.js';
 
-/** Raised when a kind or a field changes its meaning; new kinds and optional fields do not raise it. */
+/** Grows when a kind or a field changes its meaning. New kinds and optional fields do not change it. */
 export const EVENT_SCHEMA_VERSION = 1;
 
 /** A reason may quote pages of a library's output. */
@@ -42,7 +42,7 @@ export function eventSchemaOf<Kind extends EventKind>(kind: Kind): z.ZodType<Run
   }) as unknown as z.ZodType<RunEventOf<Kind>>;
 }
 
-/** Without a line break at its end. */
+/** Returns one line of JSON, without a line break. */
 export function encodeEvent(event: StampedEvent): string {
   return JSON.stringify({ schemaVersion: EVENT_SCHEMA_VERSION, ...event }, (_, value: unknown) => {
     if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
@@ -50,12 +50,12 @@ export function encodeEvent(event: StampedEvent): string {
   });
 }
 
-/** @throws QianmoError of kind `data` when the line is no event of this vocabulary. */
+/** @throws QianmoError of kind `data` when the line is not an event of this vocabulary. */
 export function parseEventLine(line: string, where?: string): StampedEvent {
   const noEvent = (found: string): QianmoError =>
     new QianmoError({
       kind: 'data',
-      what: 'this is no event of this vocabulary',
+      what: 'the line is not an event that this version of qianmo knows',
       ...(where === undefined ? {} : { where }),
       expected: `one JSON object of schema version ${EVENT_SCHEMA_VERSION}`,
       found,

@@ -1,7 +1,7 @@
 /**
- * The log of a run's events: lines of JSON, written beside the run and never in its way. Telling an
- * event only puts a line into a bounded queue. A place that cannot be written costs events, is told
- * once, and never ends a run.
+ * The log of a run's events: lines of JSON. The run never waits for it: an event only puts a line into
+ * a bounded queue. When the place cannot be written, events are lost, the failure is reported once, and
+ * the run goes on.
  */
 
 import type { Clock } from '../base/clock.js';
@@ -17,7 +17,7 @@ import type { EventKind, RunEventOf, StampedEvent, StampedEventSink } from './ru
 
 export interface EventLog {
   readonly sink: StampedEventSink;
-  /** Writes and saves what was told so far, in bounded time; ignores what is told afterwards. */
+  /** Writes and saves the events so far, in bounded time. Later events are ignored. */
   close(): Promise<void>;
 }
 
@@ -28,13 +28,13 @@ export interface EventLogOptions {
   readonly onFailure: (event: RunEventOf<'event-log-failed'>) => void;
 }
 
-/** Characters in the queue; events beyond it are dropped and counted. */
+/** The number of characters in the queue. Events beyond it are dropped and counted. */
 const QUEUED_LENGTH_MAX = 2 * 1024 * 1024;
-/** Time without a write after one that failed. */
+/** After a failed write, nothing is written for this time. */
 const RETRY_DELAY_MS = 30_000;
 const SAVE_INTERVAL_MS = 30_000;
 const CLOSE_TIMEOUT_MS = 10_000;
-/** Events after which a reader elsewhere should see the log as it is. */
+/** After these events the log is saved at once, for readers on other machines. */
 const SAVED_AT: ReadonlySet<EventKind> = new Set(['checkpoint', 'run-finished', 'run-failed']);
 
 /** A log in the folder `events` of a run's output: on this machine, or in an object store. */
@@ -95,7 +95,7 @@ class LogWriter {
     const isDone = new AbortController();
     const finishing = (async () => {
       await this.#writing;
-      // A place that has just failed is given a last chance, for the end of the story.
+      // A place that has just failed gets a last chance, because the end of a run matters most.
       await this.#write(true);
       await place.close().catch(() => undefined);
       isDone.abort();

@@ -8,8 +8,8 @@ import type { StampedEvent, StampedEventSink } from './run-events.js';
 const EVENT_COUNT_MAX = 10_000;
 
 /**
- * Every iteration begins with the first event, or the oldest that is kept. Where events were lost to
- * the bound it is told how many, by an `events-dropped` in their place.
+ * Every iteration begins with the first event, or with the oldest one that is kept. An `events-dropped`
+ * stands in the place of events that are no longer kept, with their number.
  */
 export interface EventStream extends AsyncIterable<StampedEvent> {
   readonly sink: StampedEventSink;
@@ -17,7 +17,7 @@ export interface EventStream extends AsyncIterable<StampedEvent> {
   end(failure?: { readonly error: unknown }): void;
 }
 
-/** @param eventCountMax the newest events, which are kept for readers. */
+/** @param eventCountMax how many of the newest events are kept for readers. */
 export function eventStream(eventCountMax = EVENT_COUNT_MAX): EventStream {
   const kept: StampedEvent[] = [];
   let droppedCount = 0;

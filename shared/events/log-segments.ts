@@ -1,5 +1,5 @@
 /**
- * Where a log lies and how it is divided: segments of bounded size, of which the newest few are kept.
+ * The division of a log: segments of bounded size, of which the newest few are kept.
  */
 
 /** Holds the segments of one log. */
@@ -34,7 +34,7 @@ export function segmentNameOf(sequence: number): string {
   return `events-${String(sequence).padStart(DIGIT_COUNT, '0')}.ndjson`;
 }
 
-/** Ascending; other names are passed over. */
+/** Returns the numbers of the segments in ascending order. Other names are ignored. */
 export function sequencesOf(names: readonly string[]): number[] {
   return names
     .flatMap((name) => {
@@ -44,7 +44,7 @@ export function sequencesOf(names: readonly string[]): number[] {
     .sort((a, b) => a - b);
 }
 
-/** Segments to remove when `newest` has begun. */
+/** Returns the segments to remove when `newest` has begun. */
 export function outdatedOf(
   sequences: readonly number[],
   newest: number,
@@ -53,7 +53,7 @@ export function outdatedOf(
   return sequences.filter((sequence) => sequence <= newest - segmentCountMax);
 }
 
-/** The length of the whole lines at the beginning: a process that was killed may leave half a line. */
+/** Returns the length of the whole lines. A process that was killed may have left half a line. */
 export function wholeLinesByteCount(bytes: Uint8Array): number {
   return bytes.lastIndexOf(LINE_BREAK) + 1;
 }

@@ -1,6 +1,6 @@
 /**
- * A log in an object store, which cannot append: the newest segment is held in memory and put again
- * at each `save`. Between two saves the log takes at most two segments of memory.
+ * A log in an object store. Objects cannot be appended to, so the newest segment is held in memory and
+ * put again at each `save`. Between two saves the log takes the memory of at most two segments.
  */
 
 import type { ObjectStore } from '../storage/object-store.js';
@@ -14,7 +14,7 @@ import {
   type EventLogPlace,
 } from './log-segments.js';
 
-/** Another process may put the same segment at the same time; then both are kept. */
+/** Another process may put the same segment at the same time. A second attempt keeps the lines of both. */
 const SAVE_ATTEMPTS_MAX = 3;
 
 interface SavedSegment {

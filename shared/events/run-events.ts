@@ -1,7 +1,6 @@
 /**
- * The one stream of events of a run. Whoever has something to tell emits a `RunEvent` to the sink it
- * was given; `runEventSink` stamps it once, and every sink (terminal, log, library, metrics) reads
- * the stamped event.
+ * The stream of events of a run. Code emits a `RunEvent` to the sink that it was given. `runEventSink`
+ * stamps the event once, and every sink (terminal, log, library) reads the stamped event.
  */
 
 import type { z } from 'zod';
@@ -20,15 +19,15 @@ export type RunEventOf<Kind extends EventKind> = {
 }[Kind];
 export type RunEvent = RunEventOf<EventKind>;
 
-/** Where an event comes from; without a worker it is the coordinator's. */
+/** The origin of an event: a worker, or the coordinator where no worker is named. */
 export interface EventSource {
-  /** The run it belongs to; absent before a run is known, and for a worker that serves none yet. */
+  /** Absent before a run is known, and for a worker that serves none yet. */
   readonly runId?: string | undefined;
-  /** Its name, as results carry it. */
+  /** The name of the worker, as results carry it. */
   readonly worker?: string | undefined;
-  /** The place among the local workers of a supervisor, from 0. */
+  /** The place of the worker among the local workers of a supervisor, from 0. */
   readonly workerIndex?: number | undefined;
-  /** When it was told, in milliseconds since the Unix epoch; the present when absent. */
+  /** The time of the event in milliseconds since the Unix epoch; the present when absent. */
   readonly epochMs?: number | undefined;
 }
 
@@ -70,7 +69,7 @@ export function runEventSink(
   };
 }
 
-/** Every event to every sink, in this order. */
+/** Passes every event to every sink, in this order. */
 export function sinksTogether<Arguments extends readonly unknown[]>(
   ...sinks: readonly ((...event: Arguments) => void)[]
 ): (...event: Arguments) => void {
@@ -79,7 +78,7 @@ export function sinksTogether<Arguments extends readonly unknown[]>(
   };
 }
 
-/** Tells everything as told by this source. */
+/** Passes events on with this source. A source that an event brings along wins. */
 export function toldBy(source: EventSource, sink: RunEventSink): RunEventSink {
   return (event, given) => sink(event, { ...source, ...given });
 }

@@ -1,6 +1,7 @@
 /** Every kind of event in words: the only place where events become text for people. */
 
 import { formatDeviceLine } from './device-report.js';
+import type { COMPUTE_END_REASONS } from './event-kinds.js';
 import type { EventKind, EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
 
 /** Details are kept in the log and not shown on a terminal. */
@@ -65,7 +66,7 @@ const SENTENCES: Sentences = {
   'rule-tuned': ({ rule, priorLogloss }) =>
     notice(`${rule}: prior logloss ${priorLogloss.toFixed(5)}`),
   'events-dropped': ({ eventCount }) =>
-    detail(`${counted(eventCount, 'event')} could not be kept here`),
+    detail(`${counted(eventCount, 'event')} missing here: the reader or the disk was too slow`),
   'event-log-failed': ({ address, reason }) =>
     warning(`events cannot be logged at ${address} (${reason}); the run continues`),
 
@@ -142,7 +143,7 @@ const SENTENCES: Sentences = {
   'worker-given-up': (event) =>
     warning(`${workerOf(event)} is not started again: ${event.restartCount} restarts are used up`),
   'worker-misunderstood': (event) =>
-    warning(`${workerOf(event)} sent a message that is no event: ${event.reason}`),
+    warning(`${workerOf(event)} sent a message that is not an event: ${event.reason}`),
   'redis-trouble': (event) => warning(`${prefixOf(event)}${event.reason}`),
   'job-started': (event) => detail(`${prefixOf(event)}job ${event.jobId} started`),
   'job-finished': (event) =>
@@ -161,7 +162,8 @@ const SENTENCES: Sentences = {
     const { endedBecause } = event;
     const isExpected =
       endedBecause === 'closed' || endedBecause === 'replaced' || endedBecause === 'aborted';
-    const text = `${prefixOf(event)}the compute process ended: ${endedBecause ?? endOf(event)}`;
+    const reason = endedBecause === null ? endOf(event) : COMPUTE_ENDS[endedBecause];
+    const text = `${prefixOf(event)}the compute process ended: ${reason}`;
     return isExpected ? detail(text) : warning(text);
   },
   'compute-replaced': (event) =>
@@ -187,6 +189,17 @@ const SENTENCES: Sentences = {
       microBatch === undefined ? phase : `micro-batch ${microBatch.number} of ${microBatch.count}`;
     return detail(`${prefixOf(event)}job ${jobIndex} of outer step ${event.outerStep}: ${doing}`);
   },
+};
+
+const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string>> = {
+  deadline: 'its job passed the deadline',
+  silent: 'it stopped responding',
+  aborted: 'its job was aborted',
+  'bad-message': 'it sent an invalid message',
+  'lost-channel': 'the channel to it broke',
+  'not-started': 'it did not start',
+  replaced: 'another one replaces it',
+  closed: 'it was closed',
 };
 
 /** Null for an event of the coordinator. */

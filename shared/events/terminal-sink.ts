@@ -15,12 +15,12 @@ export interface TerminalSink extends StampedEventSink {
   end(): void;
 }
 
-/** Least time between two updates of a terminal, and of plain output. */
+/** The least time between two updates of a terminal, and of plain output. */
 const REDRAW_INTERVAL_MS = 100;
 const PLAIN_LINE_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 20;
 const COLUMNS_DEFAULT = 80;
-/** Weight of the newest outer step in the displayed speed. */
+/** The weight of the newest outer step in the displayed speed. */
 const SPEED_SMOOTHING = 0.1;
 const CLEAR_LINE = '\r\u001b[K';
 
@@ -28,8 +28,8 @@ type OuterStepEvent = StampedEventOf<'outer-step'>;
 type ProgressEvent = StampedEventOf<'progress'>;
 
 /**
- * Events that come often share the updating line and are rate-limited, except the last of each; every
- * other event that is no detail is a line of its own.
+ * Frequent events share the updating line, and all but the last of each stage have a limited rate.
+ * Every other event is a line of its own, unless it is a detail.
  */
 export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
   const { isTTY, clock } = options;
@@ -73,7 +73,7 @@ function isUnsupervised({ worker, workerIndex }: EventStamp): boolean {
 }
 
 interface UpdatingLine {
-  /** A line of its own, above the updating one. */
+  /** Writes a separate line above the updating one. */
   write(line: string): void;
   update(line: string, stage: string, isLast: boolean): void;
   end(): void;
