@@ -85,7 +85,7 @@ describe('the handle of a call', () => {
     const [read, lost] = ['read', 'lost'].map((message) => new Error(message));
     try {
       await expect(collected(started(() => Promise.reject(read!)).events)).rejects.toBe(read);
-      started(() => Promise.reject(lost!));
+      void started(() => Promise.reject(lost!));
       await vi.waitUntil(() => unhandled.length > 0);
     } finally {
       process.removeAllListeners('unhandledRejection');
