@@ -33,7 +33,7 @@ export function fateOf(record: JobRecord, job: Job): Fate {
     case 'open':
       return { kind: 'open' };
     case 'gone':
-      return { kind: 'lost', reason: 'Redis no longer has the job' };
+      return { kind: 'lost', reason: 'the queue has lost the job' };
     case 'completed': {
       const parsed = JobResultSchema.safeParse(record.returnValue);
       if (parsed.success && isOf(parsed.data, job)) return { kind: 'result', result: parsed.data };

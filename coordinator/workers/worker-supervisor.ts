@@ -145,7 +145,7 @@ function oneLife(
   });
 }
 
-/** Receives the events of one process as lines. Reports the first message that is no event. */
+/** Receives the events of one process as lines. Reports the first message that is not an event. */
 function eventsFromChannel(sink: RunEventSink): {
   receive(message: unknown): void;
   source(): EventSource;

@@ -1,5 +1,5 @@
 /**
- * Events as an async iterable, for whoever starts a run as a library. The buffer between run and
+ * Events as an async iterable, for programs that start a run as a library. The buffer between run and
  * readers is bounded: a run never waits for a reader.
  */
 

@@ -78,7 +78,7 @@ export function sinksTogether<Arguments extends readonly unknown[]>(
   };
 }
 
-/** Passes events on with this source. A source that an event brings along wins. */
+/** Passes events on with this source. A source that is given with an event wins. */
 export function toldBy(source: EventSource, sink: RunEventSink): RunEventSink {
   return (event, given) => sink(event, { ...source, ...given });
 }

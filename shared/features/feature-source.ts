@@ -134,7 +134,7 @@ function numberOfExpression(
   if (!compiled.isComputed) return broughtNumber(feature, expression, compiled.reason);
   const { type, evaluate } = compiled;
   if (type !== 'VARCHAR' && type !== 'BOOLEAN' && !isNumeric(type))
-    return broughtNumber(feature, expression, `its type is ${type}, which is no number`);
+    return broughtNumber(feature, expression, `its type is ${type}, which is not a number`);
   const read: ReadNumber = (row) => {
     const value = evaluate(row);
     if (typeof value === 'string') return doubleOfText(value) ?? NaN;
@@ -150,7 +150,7 @@ function numberOfExpression(
   };
 }
 
-/** Null where there is no value; NaN where there is one that is no number. */
+/** Null where there is no value; NaN where there is one that is not a number. */
 type ReadNumber = (row: RawRow, brought: BroughtValues) => number | null;
 
 function numberOfColumn(type: ColumnType, textOf: TextOfValue, name: string): ReadNumber {

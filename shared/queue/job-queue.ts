@@ -79,7 +79,7 @@ export interface JobProducer {
    * Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored.
    */
   remove(jobIds: readonly string[]): Promise<void>;
-  /** Removes the waiting jobs of a run, whoever added them, and returns their number. */
+  /** Removes the waiting jobs of a run, those of earlier coordinators too. Returns their number. */
   removeLeftovers(runId: string): Promise<number>;
   /** The names of the connected workers. */
   workerNames(): Promise<string[]>;
@@ -121,7 +121,7 @@ export interface JobConsumer {
  */
 export interface TakenJob {
   readonly jobId: string;
-  /** As the producer wrote it; whoever reads it must parse it. */
+  /** The job as its producer wrote it. The reader must check it. */
   readonly data: unknown;
   complete(result: JobResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;

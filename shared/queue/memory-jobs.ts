@@ -1,6 +1,6 @@
 /**
  * The jobs of the in-memory queue and their states: delayed, waiting, active, finished.
- * Synchronous; every call is told the time.
+ * It is synchronous, and every call is given the time.
  */
 
 import type { JobRecord } from './job-queue.js';

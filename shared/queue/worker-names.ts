@@ -1,6 +1,6 @@
 /** Reads the names of the connected workers from a list of connections. */
 
-/** The name under which BullMQ lists a coordinator's check for stalled jobs, which is no worker. */
+/** BullMQ lists a coordinator's check for stalled jobs under this name. It is not a worker. */
 export const STALLED_CHECKER_NAME = 'stalled-checker';
 
 /** Precedes the worker's name in the name of its connection. */

@@ -181,7 +181,7 @@ export class QueueIntake {
     }
   }
 
-  /** Whoever held the job may never settle it, so its lock is forgotten here. */
+  /** The holder may never settle the job, so its lock is forgotten here. */
   #lose({ taken: { jobId }, lost }: Holding): void {
     this.#holdingByJobId.delete(jobId);
     this.#report(new Error(`the lock of job ${jobId} is lost`));

@@ -328,7 +328,7 @@ function isAnswer<Kind extends ComputeAnswer['kind']>(
   return answer.kind === kind;
 }
 
-/** In these phases the thread is busy, so silence is no sign of a problem. */
+/** In these phases the thread is busy, so silence does not mean a problem. */
 function isBlocked(heartbeat: Heartbeat | null): boolean {
   return heartbeat !== null && heartbeat.progress.phase !== 'reading';
 }

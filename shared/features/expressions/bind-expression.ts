@@ -73,7 +73,7 @@ function bindNode(node: SyntaxNode, bind: (node: SyntaxNode) => Bound, column: B
         bind(node.otherwise),
       );
     case 'cast': {
-      // A text that is cast is no text written beside another type any more.
+      // The result has a type of its own, so the rule about texts beside numbers does not apply to it.
       const { type, evaluate } = castTo(typeNamed(node.typeName), bind(node.operand), node.isTry);
       return { type, evaluate };
     }

@@ -39,7 +39,7 @@ export function tokensOf(sql: string): Token[] {
     if (token === null) throw new OutsideSubset(`"${sql.slice(at, at + 12)}" is not of the subset`);
     const next = sql.charAt(at);
     if (token.kind === 'number' && /[\w.]/.test(next))
-      throw new OutsideSubset(`"${token.text}${next}" is no number of the subset`);
+      throw new OutsideSubset(`"${token.text}${next}" is not a number of the subset`);
     if (token.kind === 'word' && next === "'" && PREFIXED_TEXT.test(token.text))
       throw new OutsideSubset('a text with a prefix is not of the subset');
     tokens.push(token);

@@ -30,7 +30,7 @@ import { compareTexts } from './text-order.js';
 
 type Pair = readonly [Bound, Bound];
 
-/** @throws OutsideSubset where an operand is no number. */
+/** @throws OutsideSubset where an operand is not a number. */
 export function arithmetic(operator: ArithmeticOperator, pair: Pair): Bound {
   const { type, operands } = unified(operator === '/' ? pair.map(toDouble) : pair);
   const [left, right] = [operands[0] ?? pair[0], operands[1] ?? pair[1]];

@@ -21,7 +21,8 @@ export abstract class TokenCursor {
 
   typeName(): string {
     const first = this.take();
-    if (first.kind !== 'word') throw new OutsideSubset(`"${first.text}" is no type of the subset`);
+    if (first.kind !== 'word')
+      throw new OutsideSubset(`"${first.text}" is not a type of the subset`);
     if (this.isSymbol('(')) throw new OutsideSubset('a type with a size is not of the subset');
     return first.text.toUpperCase();
   }

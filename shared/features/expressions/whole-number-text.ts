@@ -22,7 +22,7 @@ const EXPONENT_MAX = 32_767;
 /** More digits of a fraction than this are dropped. */
 const FRACTION_MAX = BIGINT_MAX / 10n;
 
-/** @returns null where the text is no number. */
+/** @returns null where the text is not a number. */
 export function wholeNumberOfText(text: string): WholeNumber | null {
   if (PLAIN.test(text)) return Number(text) + 0;
   const based = BASED.exec(text);

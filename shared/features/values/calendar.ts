@@ -100,7 +100,7 @@ const OFFSET_HOURS_MAX = 15;
 
 /**
  * A text as a timestamp; a text with an offset is moved to UTC.
- * @returns null where the text is no timestamp.
+ * @returns null where the text is not a timestamp.
  * @throws QianmoError of kind `data` when the text may be one in a form other than
  *   `YYYY-MM-DD [HH:MM[:SS[.fraction]]]`, followed by `Z` or `+HH[:MM]` where `hasZone`.
  */

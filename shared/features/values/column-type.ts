@@ -39,7 +39,7 @@ export interface IntegerRange {
   readonly max: bigint;
 }
 
-/** @returns null where `type` is no whole-number type. */
+/** @returns null where `type` is not a whole-number type. */
 export function integerRangeOf(type: string): IntegerRange | null {
   const found = INTEGER_BITS.get(type);
   if (found === undefined) return null;

@@ -88,7 +88,7 @@ const DOUBLE_TEXT = new RegExp(
 const PLAIN_NUMBER = /^-?\d+(?:\.\d+)?$/;
 const NON_FINITE_TEXT = /^[\t-\r ]*\+?(-?)(nan(?:\([A-Za-z0-9_]*\))?|inf(?:inity)?)[\t-\r ]*$/i;
 
-/** `TRY_CAST(text AS DOUBLE)`: null where the text is no number. */
+/** `TRY_CAST(text AS DOUBLE)`: null where the text is not a number. */
 export function doubleOfText(text: string): number | null {
   if (PLAIN_NUMBER.test(text)) return Number(text);
   const number = DOUBLE_TEXT.exec(text)?.[1];

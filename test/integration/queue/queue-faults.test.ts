@@ -175,7 +175,7 @@ describe('a step on a failing Redis', () => {
     await control.release();
     expect(indicesOf(await results)).toEqual(numbers(8));
     const reasons = events.flatMap((event) => (event.kind === 'job-retried' ? event.reason : []));
-    expect(reasons).toContain('Redis no longer has the job');
+    expect(reasons).toContain('the queue has lost the job');
   });
 
   it('restores inputs that Redis has lost', async () => {

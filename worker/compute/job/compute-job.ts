@@ -132,7 +132,7 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
       kind: 'data',
       what: 'a job needs one weight per inner step',
       where: `stepWeights of ${where}`,
-      expected: `${innerSteps} weights, as method.innerSteps has it`,
+      expected: `${innerSteps} weights, one for each of method.innerSteps`,
       found: String(stepWeights.length),
       cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
     });

@@ -1,5 +1,5 @@
 /**
- * Logits of rows as captured functions, shared by predictions and whoever holds adapted tasks: the
+ * Logits of rows as captured functions, shared by predict jobs and by scorers of adapted tasks: the
  * trunk pass of the rows, which any blocks share, and the logits under given blocks and shifts.
  *
  * Every operation of a scored row reads that row, the blocks of its task and shared variables, and
