@@ -6,7 +6,7 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { gatherRows, type EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { encodableTensor, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 
 /** All dense variables, or the named ones; one encoding serves every job of an outer step. */
 export function encodeDense({ dense }: MetaParameters, names?: readonly string[]): Uint8Array {
@@ -66,7 +66,7 @@ export function encodeRowPack(
   layout: RowPackLayout,
   tableRowWidth: number,
 ): Uint8Array {
-  const values = new Float32Array(layout.rowCount * tableRowWidth);
+  const { bytes, values } = encodableTensor('rows', [layout.rowCount, tableRowWidth]);
   let tableIndex = 0;
   for (const table of tables.values()) {
     const ids = layout.idsByTable[tableIndex];
@@ -76,5 +76,5 @@ export function encodeRowPack(
     gatherRows(table, ids, values, start);
     tableIndex += 1;
   }
-  return encodeTensors(new Map([['rows', { shape: [layout.rowCount, tableRowWidth], values }]]));
+  return bytes;
 }

@@ -6,7 +6,7 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
-import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import { viewTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
 import type { StepPlan } from '../plan/step-plan.js';
 
@@ -17,6 +17,7 @@ export interface GradientShapes {
   readonly layouts: readonly RowPackLayout[];
 }
 
+/** Its arrays are views on the output that it was read from. */
 export interface JobGradient {
   readonly jobIndex: number;
   /** Dense variables by name. */
@@ -53,14 +54,9 @@ export function gradientReader({ spec, layouts }: GradientShapes): ReadResult<Jo
   };
 }
 
-/** Sums over jobs are taken in this order, whatever the order of arrival. */
-export function inJobOrder(gradients: readonly JobGradient[]): JobGradient[] {
-  return [...gradients].sort((a, b) => a.jobIndex - b.jobIndex);
-}
-
 function decodedOrNull(output: Uint8Array): Map<string, CodedTensor> | null {
   try {
-    return decodeTensors(output, 'gradient');
+    return viewTensors(output, 'gradient');
   } catch (error) {
     if (error instanceof QianmoError) return null;
     throw error;

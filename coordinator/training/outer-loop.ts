@@ -3,9 +3,9 @@
  * and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
-import { aggregate } from './aggregator.js';
 import { backendWatch } from './backend-watch.js';
-import { gradientReader, gradientShapesOf, inJobOrder, type JobGradient } from './job-gradient.js';
+import { gradientReader, gradientShapesOf } from './job-gradient.js';
+import { MetaGradientSum } from './meta-gradient-sum.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
@@ -35,6 +35,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
   const report = stepReport(options, state.outerStep);
+  const sum = new MetaGradientSum(spec);
   const watchBackend = backendWatch(options.sink);
   try {
     while (state.outerStep < endOuterStep) {
@@ -47,16 +48,15 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
 
       const shapes = gradientShapesOf(plan, spec);
       const results = dispatcher.run(orders, gradientReader(shapes), signal);
-      const admitted: JobGradient[] = [];
+      sum.begin(shapes.layouts);
       for await (const { result, value: gradient } of results) {
         watchBackend(result);
-        admitted.push(gradient);
+        sum.add(gradient);
       }
-      const gradients = inJobOrder(admitted);
 
-      state = steppedState(optimizer, state, aggregate(gradients, shapes));
+      state = steppedState(optimizer, state, sum.metaGradient());
 
-      report(state, plan, gradients);
+      report(state, plan, sum.losses);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);
     }
     const { address, digest } = await checkpoints.write(state);

@@ -2,7 +2,7 @@
 
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import type { JobGradient } from './job-gradient.js';
+import type { StepLosses } from './meta-gradient-sum.js';
 import type { TrainOptions } from './train-options.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
@@ -13,11 +13,11 @@ const MS_PER_SECOND = 1000;
 export function stepReport(
   { config, runId, clock, sink }: Pick<TrainOptions, 'config' | 'runId' | 'clock' | 'sink'>,
   startOuterStep: number,
-): (state: TrainingState, plan: StepPlan, gradients: readonly JobGradient[]) => void {
+): (state: TrainingState, plan: StepPlan, losses: StepLosses) => void {
   const { outerSteps } = config.training;
   sink({ kind: 'run-started', runId, outerStep: startOuterStep, outerSteps });
   let previousMs = clock.monotonicMs();
-  return (state, plan, gradients) => {
+  return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();
     const elapsedMs = Math.max(nowMs - previousMs, 1);
     previousMs = nowMs;
@@ -25,8 +25,7 @@ export function stepReport(
       kind: 'outer-step',
       outerStep: state.outerStep,
       outerSteps,
-      queryLoss: gradients.reduce((sum, gradient) => sum + gradient.weightedQueryLoss, 0),
-      supportLoss: gradients.reduce((sum, gradient) => sum + gradient.weightedSupportLoss, 0),
+      ...losses,
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
     });

@@ -38,8 +38,8 @@ export function rowPackLayoutOf(tasks: readonly TaskRows[]): RowPackLayout {
 /** Beyond this many bits for each id, sorting is cheaper than scanning a set of bits. */
 const BITS_PER_ID_MAX = 512;
 
-/** The distinct ids from 0 on, ascending. */
-function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
+/** The distinct ids from 0 on, ascending. Negative ids mark empty places. */
+export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
   let idCount = 0;
   let idMax = -1;
   for (const ids of columns) {

@@ -35,24 +35,12 @@ function dtypeOf(values: TensorValues): Dtype {
 
 /** Encodes in map order; equal maps give equal bytes. */
 export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8Array {
-  const entries: string[] = [];
-  let valueByteCount = 0;
-  for (const [name, { shape, values }] of tensors) {
-    if (RESERVED_NAMES.has(name)) throw new Error(`a tensor cannot be named ${name}`);
-    const end = valueByteCount + values.byteLength;
-    const entry = { dtype: dtypeOf(values), shape, data_offsets: [valueByteCount, end] };
-    // Written as text, since an object would move names such as "7" to the front.
-    entries.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
-    valueByteCount = end;
-  }
-  const json = Buffer.from(`{${entries.join(',')}}`);
-  // Values start on an 8-byte boundary so that a reader can view them in place.
-  const headerByteCount = Math.ceil(json.length / 8) * 8;
-  const bytes = new Uint8Array(8 + headerByteCount + valueByteCount);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerByteCount), true);
-  bytes.fill(0x20, 8, 8 + headerByteCount);
-  bytes.set(json, 8);
-  let offset = 8 + headerByteCount;
+  const { bytes, valuesStart } = headed(
+    [...tensors].map(([name, { shape, values }]) => {
+      return { name, dtype: dtypeOf(values), shape, byteCount: values.byteLength };
+    }),
+  );
+  let offset = valuesStart;
   for (const { values } of tensors.values()) {
     bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
     offset += values.byteLength;
@@ -61,11 +49,68 @@ export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8A
 }
 
 /**
+ * The encoding of one float32 tensor of zeros, and a view of its values. Whoever writes the values
+ * there saves the copy that `encodeTensors` makes.
+ */
+export function encodableTensor(
+  name: string,
+  shape: readonly number[],
+): { readonly bytes: Uint8Array; readonly values: Float32Array } {
+  const length = elementCountOf(shape);
+  const byteCount = length * Float32Array.BYTES_PER_ELEMENT;
+  const { bytes, valuesStart } = headed([{ name, dtype: 'F32', shape, byteCount }]);
+  return { bytes, values: new Float32Array(bytes.buffer, valuesStart, length) };
+}
+
+interface HeaderLine {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly byteCount: number;
+}
+
+/** The header, and room for the values behind it. The bytes start their buffer. */
+function headed(lines: readonly HeaderLine[]): { bytes: Uint8Array; valuesStart: number } {
+  const entries: string[] = [];
+  let valueByteCount = 0;
+  for (const { name, dtype, shape, byteCount } of lines) {
+    if (RESERVED_NAMES.has(name)) throw new Error(`a tensor cannot be named ${name}`);
+    const end = valueByteCount + byteCount;
+    const entry = { dtype, shape, data_offsets: [valueByteCount, end] };
+    // Written as text, since an object would move names such as "7" to the front.
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+    valueByteCount = end;
+  }
+  const json = Buffer.from(`{${entries.join(',')}}`);
+  // Values start on an 8-byte boundary so that a reader can view them in place.
+  const headerByteCount = Math.ceil(json.length / 8) * 8;
+  const valuesStart = 8 + headerByteCount;
+  const bytes = new Uint8Array(valuesStart + valueByteCount);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerByteCount), true);
+  bytes.fill(0x20, 8, valuesStart);
+  bytes.set(json, 8);
+  return { bytes, valuesStart };
+}
+
+/**
  * Decodes what `encodeTensors` wrote; values are copied, so the bytes may be reused.
  *
  * @throws QianmoError of kind `data` if the bytes are truncated or not in the layout.
  */
 export function decodeTensors(bytes: Uint8Array, where: string): Map<string, CodedTensor> {
+  const tensors = viewTensors(bytes, where);
+  for (const [name, { shape, values }] of tensors)
+    tensors.set(name, { shape, values: values.slice() });
+  return tensors;
+}
+
+/**
+ * Decodes what `encodeTensors` wrote, as views on the bytes where their place in memory allows it.
+ * The values are valid as long as the bytes are not overwritten.
+ *
+ * @throws QianmoError of kind `data` if the bytes are truncated or not in the layout.
+ */
+export function viewTensors(bytes: Uint8Array, where: string): Map<string, CodedTensor> {
   const malformed = (found: string): QianmoError =>
     new QianmoError({
       kind: 'data',
@@ -89,9 +134,7 @@ export function decodeTensors(bytes: Uint8Array, where: string): Map<string, Cod
     if (start !== nextStart || start > end || valuesStart + end > bytes.byteLength)
       throw malformed(`${name} in bytes ${start} to ${end} of ${bytes.byteLength - valuesStart}`);
     nextStart = end;
-    // Not slice(), which for a Buffer is a view into a shared pool.
-    const copy = new Uint8Array(bytes.subarray(valuesStart + start, valuesStart + end));
-    const values = valuesFrom(dtype, copy);
+    const values = valuesFrom(dtype, bytes.subarray(valuesStart + start, valuesStart + end));
     if (values === null || values.length !== elementCountOf(shape))
       throw malformed(`${name} of shape [${shape.join(', ')}] in ${end - start} bytes`);
     tensors.set(name, { shape, values });
@@ -124,17 +167,32 @@ function parseHeader(json: Uint8Array, malformed: (found: string) => QianmoError
   return parsed.data;
 }
 
-/** Null if the byte count is not a multiple of the element size. `bytes` starts its buffer. */
+/**
+ * A view of the bytes, or of a copy where they do not start on a boundary of the element size. Null if
+ * they are not a whole number of elements.
+ */
 function valuesFrom(dtype: Dtype, bytes: Uint8Array): TensorValues | null {
-  const { buffer, byteLength } = bytes;
   switch (dtype) {
     case 'F32':
-      return byteLength % 4 === 0 ? new Float32Array(buffer) : null;
+      return viewOf(Float32Array, bytes);
     case 'F64':
-      return byteLength % 8 === 0 ? new Float64Array(buffer) : null;
+      return viewOf(Float64Array, bytes);
     case 'I32':
-      return byteLength % 4 === 0 ? new Int32Array(buffer) : null;
+      return viewOf(Int32Array, bytes);
     case 'U8':
-      return bytes;
+      return viewOf(Uint8Array, bytes);
   }
+}
+
+interface TypedArrayConstructor<Values> {
+  readonly BYTES_PER_ELEMENT: number;
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): Values;
+}
+
+function viewOf<Values>(of: TypedArrayConstructor<Values>, bytes: Uint8Array): Values | null {
+  const size = of.BYTES_PER_ELEMENT;
+  if (bytes.byteLength % size !== 0) return null;
+  // Not slice(), which for a Buffer is a view into a shared pool.
+  const { buffer, byteOffset } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  return new of(buffer, byteOffset, bytes.byteLength / size);
 }

@@ -1,5 +1,5 @@
 /**
- * The meta-gradient of one outer step, which the aggregator makes and the meta-optimizer applies.
+ * The meta-gradient of one outer step, which `meta-gradient-sum.ts` makes and the meta-optimizer applies.
  */
 
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';

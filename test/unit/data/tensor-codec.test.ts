@@ -1,7 +1,13 @@
 /** The byte form of tensors: worked bytes, files of other tools, and refusals. */
 
 import { describe, expect, it } from 'vitest';
-import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import {
+  decodeTensors,
+  encodableTensor,
+  encodeTensors,
+  viewTensors,
+  type CodedTensor,
+} from '../../../shared/tensors/tensor-codec.js';
 
 function bytesOf(header: string, ...values: number[]): Uint8Array {
   const json = Buffer.from(header);
@@ -106,5 +112,38 @@ describe('decodeTensors', () => {
       kind: 'data',
       report: { where: 'blob 12', found: expect.stringContaining(found) as string },
     });
+  });
+});
+
+describe('viewTensors', () => {
+  const tensors = new Map<string, CodedTensor>([
+    ['odd', { shape: [3], values: Uint8Array.of(1, 2, 3) }],
+    ['floats', { shape: [2], values: Float32Array.of(1.5, -2) }],
+    ['doubles', { shape: [1], values: Float64Array.of(Math.PI) }],
+  ]);
+  const encoded = encodeTensors(tensors);
+
+  it('gives views that share memory with the bytes', () => {
+    const bytes = encodeTensors(new Map([['w', { shape: [2], values: Float32Array.of(1, 2) }]]));
+    const values = viewTensors(bytes, 'test').get('w')!.values;
+    values[0] = 7;
+    expect(decodeTensors(bytes, 'test').get('w')!.values).toEqual(Float32Array.of(7, 2));
+  });
+
+  it.each([0, 1, 2, 3, 4, 5, 6, 7])('reads bytes at offset %d of a larger buffer', (offset) => {
+    const larger = new Uint8Array(encoded.byteLength + 16);
+    larger.set(encoded, offset);
+    const bytes = larger.subarray(offset, offset + encoded.byteLength);
+    expect(viewTensors(bytes, 'test')).toEqual(tensors);
+    expect(decodeTensors(bytes, 'test')).toEqual(tensors);
+  });
+});
+
+describe('encodableTensor', () => {
+  it('gives the bytes of encodeTensors once its values are written', () => {
+    const { bytes, values } = encodableTensor('rows', [2, 2]);
+    values.set([1, 2, 3, 4]);
+    const tensor = { shape: [2, 2], values: Float32Array.of(1, 2, 3, 4) };
+    expect(bytes).toEqual(encodeTensors(new Map([['rows', tensor]])));
   });
 });

@@ -2,8 +2,8 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { aggregate } from '../../coordinator/training/aggregator.js';
-import { gradientReader, type JobGradient } from '../../coordinator/training/job-gradient.js';
+import { MetaGradientSum } from '../../coordinator/training/meta-gradient-sum.js';
+import { gradientReader } from '../../coordinator/training/job-gradient.js';
 import type { MetaGradient } from '../../coordinator/training/meta-optimizer/meta-gradient.js';
 import { deliveredOf, shapesFor, layoutOf, tensorsOf } from '../fixtures/gradient-results.js';
 
@@ -24,15 +24,20 @@ const shapes = shapesFor(
   Array.from({ length: JOB_COUNT }, (_, jobIndex) => layoutOf([3, 4 + jobIndex], [])),
 );
 
+const read = gradientReader(shapes);
+
+/** One sum for all steps, as in a run: nothing of an earlier step may remain in it. */
+const sum = new MetaGradientSum(shapes.spec);
+
 function sumOf(values: readonly { w: number[]; rows: number[] }[], order: number[]): MetaGradient {
-  const read = gradientReader(shapes);
-  const gradients = order.map((jobIndex): JobGradient => {
+  sum.begin(shapes.layouts);
+  for (const jobIndex of order) {
     const { w, rows } = values[jobIndex]!;
     const gradient = read(deliveredOf(jobIndex, tensorsOf(w, rows)));
     if (typeof gradient === 'string') throw new Error(`refused: ${gradient}`);
-    return gradient;
-  });
-  return aggregate(gradients, shapes);
+    sum.add(gradient);
+  }
+  return structuredClone(sum.metaGradient());
 }
 
 describe('the meta-gradient', () => {

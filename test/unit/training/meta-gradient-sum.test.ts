@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { DeliveredResult, Rejection } from '../../../coordinator/dispatch/dispatcher.js';
-import { aggregate } from '../../../coordinator/training/aggregator.js';
+import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import {
   gradientReader,
-  inJobOrder,
   type GradientShapes,
   type JobGradient,
 } from '../../../coordinator/training/job-gradient.js';
+import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/meta-gradient.js';
 import {
   deliveredOf,
   layoutOf,
@@ -91,19 +91,17 @@ describe('the gradient reader', () => {
   });
 });
 
-describe('inJobOrder', () => {
-  it('orders gradients by job, whatever the order of arrival', () => {
-    const gradients = inJobOrder(gradientsOf([good[1]!, good[0]!]));
-    expect(gradients.map((gradient) => gradient.jobIndex)).toEqual([0, 1]);
-    expect(gradients.map((gradient) => [...gradient.rows])).toEqual([
-      [10, 20, 30],
-      [1, 2, 3],
-    ]);
-    expect([...(gradients[0]?.dense.keys() ?? [])]).toEqual(['w']);
-  });
-});
+function aggregate(
+  gradients: readonly JobGradient[],
+  { spec, layouts }: GradientShapes,
+): MetaGradient {
+  const sum = new MetaGradientSum(spec);
+  sum.begin(layouts);
+  for (const gradient of gradients) sum.add(gradient);
+  return sum.metaGradient();
+}
 
-describe('aggregate', () => {
+describe('the sum', () => {
   it('adds dense gradients and rows by id', () => {
     const { dense, rows } = aggregate(gradientsOf(), shapes);
     // w: [1 + 3, 2 + 4]
@@ -145,6 +143,52 @@ describe('aggregate', () => {
       values: Float32Array.of(0, 20),
     });
     expect(rows.get('shape')).toEqual({ ids: Int32Array.of(0), values: Float32Array.of(-30) });
+  });
+
+  it('adds up the losses in job order', () => {
+    const sum = new MetaGradientSum(twoTableSpec);
+    sum.begin(layouts);
+    const losses = [1e16, -1e16];
+    const results = losses.map((loss, jobIndex) =>
+      deliveredOf(jobIndex, tensorsOf([1, 2], [1, 2, 3]), { weightedQueryLoss: loss + 2 }),
+    );
+    for (const gradient of gradientsOf(results).reverse()) sum.add(gradient);
+    expect(sum.losses).toEqual({ queryLoss: 1e16 + 2 + (-1e16 + 2), supportLoss: 1.2 });
+  });
+
+  it('begins each outer step anew, with more rows or fewer', () => {
+    const sum = new MetaGradientSum(twoTableSpec);
+    const few = shapesFor([layoutOf([4], [])]);
+    const fewResults = [deliveredOf(0, tensorsOf([5, 6], [7]))];
+    for (const [results, wanted] of [
+      [good, shapes],
+      [fewResults, few],
+      [good, shapes],
+    ] as const) {
+      sum.begin(wanted.layouts);
+      for (const gradient of gradientsOf(results, wanted)) sum.add(gradient);
+      expect(sum.metaGradient()).toEqual(aggregate(gradientsOf(results, wanted), wanted));
+    }
+  });
+
+  it('finds rows far apart among many', () => {
+    const all = Array.from({ length: 2_000 }, (_, id) => id);
+    const [few, last] = [[0, 1, 900, 1_998], [1_999]];
+    const wide = shapesFor([few, all, last].map((ids) => layoutOf(ids, [])));
+    const results = [few, all, last].map((ids, jobIndex) =>
+      deliveredOf(
+        jobIndex,
+        tensorsOf(
+          [0, 0],
+          ids.map((id) => id + jobIndex),
+        ),
+      ),
+    );
+    const { rows } = aggregate(gradientsOf(results, wide), wide);
+    const expected = all.map((id) => {
+      return id + 1 + (few.includes(id) ? id : 0) + (last.includes(id) ? id + 2 : 0);
+    });
+    expect([...(rows.get('colour')?.values ?? [])]).toEqual(expected);
   });
 
   it('does not continue without a job', () => {
