@@ -34,7 +34,7 @@ export interface FailureReport {
   /** An instruction the reader can follow. */
   readonly cure?: string;
   /**
-   * Set if another machine may succeed, because this one lacks the device or cannot open the store.
+   * Set if another machine may succeed, because this one lacks the device or cannot read the store.
    */
   readonly isOfThisMachine?: true;
   readonly cause?: unknown;
@@ -64,6 +64,12 @@ export class QianmoError extends Error {
  * fault.
  */
 export class DivergenceError extends QianmoError {}
+
+/** The same failure, which another machine may not have. Transient ones pass by themselves. */
+export function ofThisMachine(error: unknown): unknown {
+  if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
+  return new QianmoError({ ...error.report, isOfThisMachine: true });
+}
 
 /** The report as text for people, with one labelled line for each known part. */
 export function formatFailure(error: QianmoError): string {

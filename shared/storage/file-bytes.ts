@@ -1,11 +1,19 @@
 /** Whole files as bytes, of any size, and the syncs that let a new file survive a power failure. */
 
+import { randomUUID } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { systemCodeOf } from '../base/system-errors.js';
 
 /** One call of the system reads less than 2 GiB. */
 const READ_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+export const PART_SUFFIX = '.part';
+
+/** A name beside the file, for what is written before it is complete. */
+export function partOf(path: string): string {
+  return `${path}.${randomUUID()}${PART_SUFFIX}`;
+}
 
 /** Writes a new file and syncs it. */
 export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {

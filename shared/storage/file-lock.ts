@@ -14,6 +14,7 @@
  * process that was stopped between a check and its rename changes nothing after it wakes up.
  */
 
+import { randomUUID } from 'node:crypto';
 import { link, mkdir, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -69,6 +70,13 @@ export async function acquireFileLock(place: LockPlace, clock: Clock): Promise<v
     else await clock.sleep(POLL_INTERVAL_MS);
     if (clock.monotonicMs() > waitEndMs) throw lockedTooLong(entryOf(place, number));
   }
+}
+
+/** Makes the folder of a new holder in the folder of all holders. */
+export async function makeHolderFolder(holders: string): Promise<string> {
+  const folder = join(holders, randomUUID());
+  await mkdir(folder, { recursive: true });
+  return folder;
 }
 
 /** Removes the folder of a holder, which releases its lock, or breaks it. */

@@ -5,21 +5,28 @@
  * once the lock is broken.
  */
 
-import { randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { link, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemClock, type Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
 import { sha256Of } from '../tensors/sha256.js';
 import { makeFolderDurably, readBytes, syncFolder, writeDurably } from './file-bytes.js';
-import { acquireFileLock, isFolderThere, LockBrokenError, removeFolder } from './file-lock.js';
+import {
+  acquireFileLock,
+  isFolderThere,
+  LockBrokenError,
+  makeHolderFolder,
+  removeFolder,
+} from './file-lock.js';
 import {
   type ListedObject,
   type ObjectStore,
   type PutCondition,
   type StoredObject,
   assertObjectKey,
+  refuseLarger,
 } from './object-store.js';
 
 /** No key starts with a dot, so these never collide with objects. */
@@ -56,9 +63,11 @@ export class FileObjectStore implements ObjectStore {
     this.#write = options.write ?? writeDurably;
   }
 
-  async get(key: string): Promise<StoredObject | null> {
+  async get(key: string, byteCountMax = Infinity): Promise<StoredObject | null> {
     const path = this.#pathOf(key);
     try {
+      const found = await readObjectStat(path);
+      if (found?.isFile() === true) refuseLarger(found.size, byteCountMax, path);
       return await readObject(path);
     } catch (cause) {
       throw systemFailure(cause, 'reading an object', path);
@@ -141,8 +150,7 @@ export class FileObjectStore implements ObjectStore {
       await this.#sweep(incoming);
     }
     for (let attempt = 1; ; attempt += 1) {
-      const holderFolder = join(incoming, randomUUID());
-      await mkdir(holderFolder);
+      const holderFolder = await makeHolderFolder(incoming);
       try {
         return await work(holderFolder);
       } catch (cause) {
@@ -224,7 +232,7 @@ async function readObject(path: string): Promise<StoredObject | null> {
   }
 }
 
-async function readObjectStat(path: string): Promise<{ readonly mtimeMs: number } | null> {
+async function readObjectStat(path: string): Promise<Stats | null> {
   try {
     return await stat(path);
   } catch (cause) {

@@ -7,6 +7,7 @@ import {
   type PutCondition,
   type StoredObject,
   assertObjectKey,
+  refuseLarger,
 } from './object-store.js';
 
 export class MemoryObjectStore implements ObjectStore {
@@ -22,9 +23,10 @@ export class MemoryObjectStore implements ObjectStore {
 
   // The methods are async, so that every failure is a rejection.
   // eslint-disable-next-line @typescript-eslint/require-await
-  async get(key: string): Promise<StoredObject | null> {
+  async get(key: string, byteCountMax = Infinity): Promise<StoredObject | null> {
     assertObjectKey(key);
     const object = this.#objects.get(key);
+    refuseLarger(object?.bytes.byteLength ?? 0, byteCountMax, `${this.address}/${key}`);
     return object === undefined ? null : { bytes: new Uint8Array(object.bytes), etag: object.etag };
   }
 

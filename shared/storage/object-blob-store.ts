@@ -52,7 +52,7 @@ export class ObjectBlobStore implements BlobStore {
 
   async get(ref: BlobRef): Promise<Uint8Array> {
     const key = blobKeyOf(ref);
-    const object = await this.#objects.get(key);
+    const object = await this.#objects.get(key, ref.byteCount);
     if (object === null) throw new BlobMissingError(ref);
     this.bytesRead += object.bytes.byteLength;
     return verifiedBlob(object.bytes, ref, `${this.#objects.address}/${key}`);

@@ -4,6 +4,8 @@
  * (test/conformance) runs on every implementation.
  */
 
+import { QianmoError } from '../base/errors.js';
+
 export interface StoredObject {
   readonly bytes: Uint8Array;
   /** An opaque name of this version of the object. */
@@ -26,8 +28,13 @@ export interface ListedObject {
 export interface ObjectStore {
   /** The address for messages: `file:///...` or `s3://bucket/prefix`. */
   readonly address: string;
-  /** Null if there is no such object. */
-  get(key: string): Promise<StoredObject | null>;
+  /**
+   * Null if there is no such object.
+   *
+   * @param byteCountMax a larger object is not read.
+   * @throws QianmoError of kind `data` if the object is larger.
+   */
+  get(key: string, byteCountMax?: number): Promise<StoredObject | null>;
   /** The etag written, or null when the condition did not hold and nothing was written. */
   put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
   /** Keys that start with `prefix`, ascending. */
@@ -36,6 +43,19 @@ export interface ObjectStore {
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
+}
+
+/** @throws QianmoError of kind `data` if an object is larger than its reader expects. */
+export function refuseLarger(byteCount: number, byteCountMax: number, where: string): void {
+  if (byteCount <= byteCountMax) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'an object is larger than it can be',
+    where,
+    expected: `at most ${byteCountMax} bytes`,
+    found: `${byteCount} bytes`,
+    cure: 'the object was overwritten: restore it from a copy',
+  });
 }
 
 /** A part of a key, limited to characters that mean the same in a folder and in a bucket. */

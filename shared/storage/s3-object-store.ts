@@ -3,7 +3,6 @@
  * store (If-None-Match, If-Match). This is the only file that knows the AWS SDK.
  */
 
-import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -13,12 +12,14 @@ import type * as S3Sdk from '@aws-sdk/client-s3';
 import type * as UploadSdk from '@aws-sdk/lib-storage';
 import { systemClock } from '../base/clock.js';
 import { systemFailure, systemCodeOf } from '../base/system-errors.js';
+import { partOf } from './file-bytes.js';
 import {
   type ListedObject,
   type ObjectStore,
   type PutCondition,
   type StoredObject,
   assertObjectKey,
+  refuseLarger,
 } from './object-store.js';
 import { isNoSuchObject, mayHaveBeenDone, s3Failure, s3RefusalOf } from './s3-failure.js';
 
@@ -67,9 +68,11 @@ export class S3ObjectStore implements ObjectStore {
     this.address = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
   }
 
-  async get(key: string): Promise<StoredObject | null> {
+  async get(key: string, byteCountMax = Infinity): Promise<StoredObject | null> {
     return this.#attempted(key, async ({ sdk, client }) => {
       const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
+      if ((found.ContentLength ?? 0) > byteCountMax) dropBody(found.Body);
+      refuseLarger(found.ContentLength ?? 0, byteCountMax, this.#whereOf(key));
       const bytes = (await found.Body?.transformToByteArray()) ?? new Uint8Array(0);
       return { bytes, etag: found.ETag ?? '' };
     });
@@ -132,7 +135,7 @@ export class S3ObjectStore implements ObjectStore {
    * no such object.
    */
   async downloadToFile(key: string, path: string): Promise<string | null> {
-    const incoming = `${path}.${randomUUID()}.part`;
+    const incoming = partOf(path);
     try {
       return await this.#attempted(key, async ({ sdk, client }) => {
         const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
@@ -178,7 +181,7 @@ export class S3ObjectStore implements ObjectStore {
     return this.#attempted(key, async ({ sdk, client }) => {
       const found = await client.send(new sdk.GetObjectCommand(this.#objectOf(key)));
       if (found.ContentLength !== undefined && found.ContentLength !== bytes.byteLength) {
-        if (found.Body instanceof Readable) found.Body.destroy();
+        dropBody(found.Body);
         return null;
       }
       const content = (await found.Body?.transformToByteArray()) ?? new Uint8Array(0);
@@ -268,6 +271,11 @@ function withoutSupportWarning<Result>(make: () => Result): Result {
   } finally {
     process.emitWarning = emitWarning;
   }
+}
+
+/** Ends a download that is not wanted. */
+function dropBody(body: unknown): void {
+  if (body instanceof Readable) body.destroy();
 }
 
 function isBrokenOff(cause: unknown): boolean {

@@ -9,6 +9,8 @@ import { LruCache } from '../base/lru-cache.js';
 
 export interface RecordBatchCache {
   batch(fileIndex: number, batchIndex: number): Promise<RecordBatch>;
+  /** Opens the file again for the next batch. Batches that were read stay. */
+  forget(fileIndex: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -61,17 +63,23 @@ export function recordBatchCache(
         throw error;
       }
     },
+    async forget(fileIndex) {
+      const opened = files.get(fileIndex);
+      files.delete(fileIndex);
+      await closed(await opened?.catch(() => undefined));
+    },
     async close() {
       const opened = await Promise.allSettled(files.values());
       files.clear();
       void batches.clear();
-      for (const file of opened)
-        if (file.status === 'fulfilled') {
-          await file.value.last;
-          await file.value.handle.close();
-        }
+      for (const file of opened) if (file.status === 'fulfilled') await closed(file.value);
     },
   };
+}
+
+async function closed(file: OpenFile | undefined): Promise<void> {
+  await file?.last;
+  await file?.handle.close();
 }
 
 async function openFile(path: string): Promise<OpenFile> {

@@ -9,6 +9,7 @@ import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
+import { partOf } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { sha256Of } from '../tensors/sha256.js';
 import { MANIFEST_FILE, StoreManifestSchema, type StoreManifest } from './store-manifest.js';
@@ -84,7 +85,7 @@ export async function sha256OfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-type StoreFile = StoreManifest['files'][number];
+export type StoreFile = StoreManifest['files'][number];
 
 /** @throws QianmoError of kind `data` if the file is missing or has another size. */
 export async function checkFileSize(folder: string, file: StoreFile): Promise<void> {
@@ -134,8 +135,6 @@ export async function checkFileContent(folder: string, file: StoreFile): Promise
     });
 }
 
-let partCount = 0;
-
 /** Fetches one file into the folder, once. The file appears only when it is complete. */
 export async function fetchFile(
   objects: ObjectStore,
@@ -145,7 +144,7 @@ export async function fetchFile(
   const path = join(folder, file.name);
   const present = await stat(path).catch(() => null);
   if (present?.size === file.byteCount) return;
-  const object = await objects.get(file.name);
+  const object = await objects.get(file.name, file.byteCount);
   if (object === null)
     throw new QianmoError({
       kind: 'data',
@@ -155,8 +154,7 @@ export async function fetchFile(
       cure: RESTORE_CURE,
     });
   // Two readers of one process may fetch the same file at the same time.
-  partCount += 1;
-  const part = `${path}.${process.pid}-${partCount}.part`;
+  const part = partOf(path);
   try {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(part, object.bytes);
@@ -164,5 +162,14 @@ export async function fetchFile(
   } catch (cause) {
     await rm(part, { force: true }).catch(() => undefined);
     throw systemFailure(cause, 'keeping a file of the task store locally', path);
+  }
+}
+
+export async function removeFile(folder: string, file: StoreFile): Promise<void> {
+  const path = join(folder, file.name);
+  try {
+    await rm(path, { force: true });
+  } catch (cause) {
+    throw systemFailure(cause, 'removing a damaged file of the task store', path);
   }
 }

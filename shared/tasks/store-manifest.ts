@@ -109,5 +109,8 @@ export const StoreManifestSchema = z.strictObject({
 export type EncodedFeature = z.infer<typeof EncodedFeatureSchema>;
 export type StoreManifest = z.infer<typeof StoreManifestSchema>;
 
+/** A larger manifest is not read. That of a store of 100,000 row files has about 16 MB. */
+export const MANIFEST_BYTE_COUNT_MAX = 256 * 1024 * 1024;
+
 export const MANIFEST_FILE = 'manifest.json';
 export const CATALOG_FILE = 'tasks.arrow';

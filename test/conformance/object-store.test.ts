@@ -107,6 +107,13 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.list('nothing/')).toEqual([]);
   });
 
+  it('does not read an object that is larger than expected', async () => {
+    await store.put('k', text('12345'), ALWAYS);
+    expect((await store.get('k', 5))!.bytes).toHaveLength(5);
+    await expect(store.get('k', 4)).rejects.toMatchObject({ kind: 'data' });
+    expect(await store.get('missing', 4)).toBeNull();
+  });
+
   it('lists when each object was last put', async () => {
     const startMs = Date.now();
     await store.put('b/2', text('x'), ALWAYS);

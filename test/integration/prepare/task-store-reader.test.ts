@@ -1,7 +1,9 @@
 // The reader refuses a truncated or changed store, names the place, and reads lazily.
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { cp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { StoredObject } from '../../../shared/storage/object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
@@ -79,4 +81,116 @@ test('rows do not depend on the state of the cache, on order or on concurrency',
   expect(await failureOf(wide.readTasks([300]))).toMatch(/no task 300/);
   await wide.close();
   await narrow.close();
+});
+
+const ROWS_FILE = 'rows-00000.arrow';
+/** As for a store above 64 MiB, whose row files are checked before their first use. */
+const LAZY = { verifyAtOpenByteCountMax: 0 };
+
+async function withChangedBit(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  bytes[5000]! ^= 1;
+  await writeFile(path, bytes);
+}
+
+test('a damaged row file is a fault of this machine, until it is restored', async () => {
+  const sound = await readFile(`${copy}/${ROWS_FILE}`);
+  await withChangedBit(`${copy}/${ROWS_FILE}`);
+  const store = await openTaskStore(copy, LAZY);
+  for (let attempt = 0; attempt < 2; attempt += 1)
+    await expect(store.readTasks([0])).rejects.toMatchObject({
+      kind: 'data',
+      report: {
+        where: `${copy}/${ROWS_FILE}`,
+        cure: expect.stringContaining('restore the store') as string,
+        isOfThisMachine: true,
+      },
+    });
+  await writeFile(`${copy}/${ROWS_FILE}`, sound);
+  expect(await store.readTasks([0])).toHaveLength(1);
+  await store.close();
+});
+
+test('a task that the store does not have is no fault of this machine', async () => {
+  const store = await openTaskStore(copy, LAZY);
+  const failure = await store.readTasks([300]).catch((error: unknown) => error);
+  expect((failure as QianmoError).report.isOfThisMachine).toBeUndefined();
+  await store.close();
+});
+
+class RemoteStore extends MemoryObjectStore {
+  failuresLeft = 0;
+  fetchCount = 0;
+
+  override async get(key: string, byteCountMax?: number): Promise<StoredObject | null> {
+    if (key !== ROWS_FILE) return super.get(key, byteCountMax);
+    this.fetchCount += 1;
+    this.failuresLeft -= 1;
+    if (this.failuresLeft >= 0)
+      throw new QianmoError({ kind: 'transient', what: 'the store does not answer' });
+    return super.get(key, byteCountMax);
+  }
+}
+
+describe('a store that is kept elsewhere', () => {
+  let objects: RemoteStore;
+  let downloadFolder: string;
+  beforeEach(async () => {
+    objects = new RemoteStore('elsewhere');
+    downloadFolder = room.path('copies');
+    await rm(downloadFolder, { recursive: true, force: true });
+    for (const entry of await readdir(copy, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = `${entry.parentPath}/${entry.name}`;
+      const key = path.slice(copy.length + 1);
+      await objects.put(key, await readFile(path), { kind: 'always' });
+    }
+  });
+  const open = () =>
+    openTaskStore('s3://stores/one', { ...LAZY, objectStoreOf: () => objects, downloadFolder });
+  const copyOf = (digest: string): string => `${downloadFolder}/${digest}/${ROWS_FILE}`;
+
+  test('is read once a fetch that failed succeeds', async () => {
+    const store = await open();
+    objects.failuresLeft = 1;
+    await expect(store.readTasks([0])).rejects.toMatchObject({ kind: 'transient' });
+    expect(await store.readTasks([0])).toHaveLength(1);
+    await store.close();
+  });
+
+  test('is fetched anew where the copy is damaged', async () => {
+    const first = await open();
+    const expected = await first.readTasks([0, 1]);
+    await withChangedBit(copyOf(first.digest));
+    const second = await open();
+    expect(await second.readTasks([0, 1])).toEqual(expected);
+    expect(objects.fetchCount).toBe(2);
+    await first.close();
+    await second.close();
+  });
+
+  test('is refused by name where it is damaged itself, until it is restored', async () => {
+    const sound = (await objects.get(ROWS_FILE))!.bytes;
+    const damaged = Uint8Array.from(sound);
+    damaged[5000]! ^= 1;
+    await objects.put(ROWS_FILE, damaged, { kind: 'always' });
+    const store = await open();
+    await expect(store.readTasks([0])).rejects.toMatchObject({
+      kind: 'data',
+      report: { where: `memory://elsewhere/${ROWS_FILE}`, isOfThisMachine: true },
+    });
+    await objects.put(ROWS_FILE, sound, { kind: 'always' });
+    expect(await store.readTasks([0])).toHaveLength(1);
+    await store.close();
+  });
+
+  test('is not read beyond the size that its manifest gives', async () => {
+    const sound = (await objects.get(ROWS_FILE))!.bytes;
+    await objects.put(ROWS_FILE, new Uint8Array(sound.byteLength + 1), { kind: 'always' });
+    const store = await open();
+    await expect(store.readTasks([0])).rejects.toMatchObject({
+      report: { what: 'an object is larger than it can be', isOfThisMachine: true },
+    });
+    await store.close();
+  });
 });

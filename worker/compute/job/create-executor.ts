@@ -7,7 +7,7 @@ import type { BackendChoice } from '../engine/backend-choice.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { divisionOf, type Job, type StoreReference } from '../../../shared/queue/protocol.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
@@ -189,6 +189,7 @@ async function openVerified(
 ): Promise<TaskStore> {
   const { address, digest } = reference;
   const store = await openStore(reference).catch((error: unknown) => {
+    // The coordinator has opened the store, so the fault may be that of this machine alone.
     throw ofThisMachine(error);
   });
   if (store.digest === digest) return store;
@@ -203,10 +204,4 @@ async function openVerified(
     cure: 'give coordinator and workers the same store, or start the run again',
     isOfThisMachine: true,
   });
-}
-
-/** The coordinator has opened the store, so the fault may be that of this machine alone. */
-function ofThisMachine(error: unknown): unknown {
-  if (!(error instanceof QianmoError) || error.kind === 'transient') return error;
-  return new QianmoError({ ...error.report, isOfThisMachine: true });
 }
