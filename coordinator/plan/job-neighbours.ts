@@ -22,6 +22,8 @@ export interface JobNeighbours {
   readonly rows: readonly TaskRows[];
 }
 
+export const NO_NEIGHBOURS: JobNeighbours = { named: {}, rows: [] };
+
 /**
  * @param store the store as it is on disk.
  * @param division the division of the rows of `tasks`, which are already divided by it.
@@ -33,7 +35,7 @@ export async function jobNeighboursOf(
   division?: RowDivision,
 ): Promise<JobNeighbours> {
   const choice = methodPlanOf(method).innerLoop.reads.neighbours;
-  if (choice === undefined) return { named: {}, rows: [] };
+  if (choice === undefined) return NO_NEIGHBOURS;
   const index = await indexOf(store, choice.feature, division);
   const neighbours = tasks.map((task) => index.neighboursOf(task, choice.count));
   const distinct = await store.readTasks([...new Set(neighbours.flat())]);

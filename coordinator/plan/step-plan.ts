@@ -8,12 +8,12 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, methodWorkAt } from '../../shared/methods/methods.js';
+import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
-import { jobNeighboursOf, type JobNeighbours } from './job-neighbours.js';
+import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
@@ -106,7 +106,10 @@ async function planOf(
   outerStep: number,
 ): Promise<StepPlan> {
   const sampled = sample(outerStep);
-  const rows = await store.readTasks(sampled.flat().map((task) => task.taskIndex));
+  const rows = await plannedRowsOf(
+    store,
+    sampled.flat().map((task) => task.taskIndex),
+  );
   const weights = taskWeightsOf(rows, taskWeightRuleOf(config));
   const coldRule = coldTaskWeightRuleOf(config);
   const coldWeights = coldRule === null ? null : taskWeightsOf(rows, coldRule);
@@ -115,7 +118,7 @@ async function planOf(
   for (const [jobIndex, tasks] of sampled.entries()) {
     const end = start + tasks.length;
     const own = rows.slice(start, end);
-    const neighbours = await jobNeighboursOf(store, config.method, own);
+    const neighbours = await neighboursOf(store, config.method, own);
     jobs.push({
       jobIndex,
       taskIndices: tasks.map((task) => task.taskIndex),
@@ -127,6 +130,23 @@ async function planOf(
     start = end;
   }
   return { outerStep, jobs, taskCount: rows.length };
+}
+
+function plannedRowsOf(
+  store: TaskStore,
+  taskIndices: readonly number[],
+): Promise<readonly PlannedRows[]> {
+  return store.readPlannedRows?.(taskIndices) ?? store.readTasks(taskIndices);
+}
+
+async function neighboursOf(
+  store: TaskStore,
+  method: MethodConfig,
+  tasks: readonly PlannedRows[],
+): Promise<JobNeighbours> {
+  if (methodPlanOf(method).innerLoop.reads.neighbours === undefined) return NO_NEIGHBOURS;
+  const whole = await store.readTasks(tasks.map(({ taskIndex }) => taskIndex));
+  return jobNeighboursOf(store, method, whole);
 }
 
 interface OrderContext {

@@ -4,7 +4,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { TaskRows } from '../../shared/tasks/task-store.js';
+import type { PlannedRows } from '../../shared/tasks/task-store.js';
 
 /**
  * - `uniform`: every task counts the same.
@@ -41,7 +41,7 @@ export function coldTaskWeightRuleOf({
  *
  * @throws QianmoError of kind `data` if no task has impressions.
  */
-export function taskWeightsOf(tasks: readonly TaskRows[], rule: TaskWeightRule): number[] {
+export function taskWeightsOf(tasks: readonly PlannedRows[], rule: TaskWeightRule): number[] {
   const measures = tasks.map((task) => measureOf(task, rule));
   const total = measures.reduce((sum, measure) => sum + measure, 0);
   if (!(total > 0))
@@ -56,7 +56,7 @@ export function taskWeightsOf(tasks: readonly TaskRows[], rule: TaskWeightRule):
   return measures.map((measure) => measure / total);
 }
 
-function measureOf(task: TaskRows, rule: TaskWeightRule): number {
+function measureOf(task: PlannedRows, rule: TaskWeightRule): number {
   switch (rule) {
     case 'uniform':
       return 1;
@@ -75,10 +75,12 @@ function measureOf(task: TaskRows, rule: TaskWeightRule): number {
   }
 }
 
-function supportImpressions(task: TaskRows): number {
+function supportImpressions(task: PlannedRows): number {
   return impressionsFrom(task, 0) - impressionsFrom(task, task.supportRowCount);
 }
 
-function impressionsFrom(task: TaskRows, rowIndex: number): number {
-  return task.impressions.subarray(rowIndex).reduce((sum, count) => sum + count, 0);
+function impressionsFrom(task: PlannedRows, rowIndex: number): number {
+  let sum = 0;
+  for (const count of task.impressions.subarray(rowIndex)) sum += count;
+  return sum;
 }

@@ -3,7 +3,9 @@
  * Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
-import type { TaskRows } from './task-store.js';
+import type { PlannedRows } from './task-store.js';
+
+type PlannedIds = Pick<PlannedRows, 'categoryIds' | 'bagIds'>;
 
 export interface RowPackLayout {
   /** Ascending unique ids by table: category features, then bag features, in manifest order. */
@@ -13,7 +15,7 @@ export interface RowPackLayout {
   readonly rowCount: number;
 }
 
-export function rowPackLayoutOf(tasks: readonly TaskRows[]): RowPackLayout {
+export function rowPackLayoutOf(tasks: readonly PlannedIds[]): RowPackLayout {
   const [first] = tasks;
   if (first === undefined) return { idsByTable: [], startByTable: [], rowCount: 0 };
   const categoryCount = first.categoryIds.length;

@@ -1,54 +1,128 @@
-/** Copies the rows of one task out of a record batch. The copies do not depend on the batch. */
+/** Reads the rows of one task out of a record batch. */
 
 import type { Data, RecordBatch } from 'apache-arrow';
 import type { StoreManifest } from './store-manifest.js';
 import { labelOf } from './task-label.js';
-import type { TaskEntry, TaskRows } from './task-store.js';
+import type { PlannedRows, TaskEntry, TaskRows } from './task-store.js';
 
-/** @throws Error if a column is missing or has another type than the manifest says. */
+/** The columns of a record batch by use, found by name once for all tasks in it. */
+interface BatchColumns {
+  readonly rowCount: number;
+  readonly categoryIds: readonly Int32Array[];
+  readonly bags: readonly { readonly ids: Int32Array; readonly lengthMax: number }[];
+  readonly numbers: readonly Float32Array[];
+  readonly clicks: Float32Array;
+  readonly impressions: Float32Array;
+  readonly oracle: Float32Array | null;
+  readonly times: Float64Array;
+  readonly logRows: BigInt64Array;
+}
+
+const COLUMNS = new WeakMap<RecordBatch, BatchColumns>();
+
+/**
+ * Copies the rows of one task. The copies do not depend on the batch, so they do not keep it in memory.
+ *
+ * @throws Error if a column is missing or has another type than the manifest says.
+ */
 export function taskRowsOf(
   batch: RecordBatch,
   manifest: StoreManifest,
   task: TaskEntry,
   rowOffset: number,
 ): TaskRows {
-  const rowCount = task.supportRowCount + task.queryRowCount;
-  const end = rowOffset + rowCount;
-  if (end > batch.numRows)
-    throw new Error(`the record batch has ${batch.numRows} rows, the catalog needs ${end}`);
+  const columns = columnsOf(batch, manifest);
+  const { taskIndex, supportRowCount } = task;
+  const rowCount = supportRowCount + task.queryRowCount;
+  const end = endOf(columns, rowOffset, rowCount);
+  return {
+    ...{ taskIndex, rowCount, supportRowCount },
+    loss: labelOf(manifest, task).loss,
+    categoryIds: columns.categoryIds.map((ids) => ids.slice(rowOffset, end)),
+    bagIds: columns.bags.map(({ ids, lengthMax }) =>
+      ids.slice(rowOffset * lengthMax, end * lengthMax),
+    ),
+    numbers: columns.numbers.map((numbers) => numbers.slice(rowOffset, end)),
+    clicks: columns.clicks.slice(rowOffset, end),
+    impressions: columns.impressions.slice(rowOffset, end),
+    oracle: columns.oracle?.slice(rowOffset, end) ?? null,
+    times: columns.times.slice(rowOffset, end),
+    logRows: numbersOf(columns.logRows.subarray(rowOffset, end)),
+  };
+}
+
+/**
+ * The part of one task's rows that planning needs, as views on the batch.
+ *
+ * @throws Error if a column is missing or has another type than the manifest says.
+ */
+export function plannedRowsOf(
+  batch: RecordBatch,
+  manifest: StoreManifest,
+  task: TaskEntry,
+  rowOffset: number,
+): PlannedRows {
+  const columns = columnsOf(batch, manifest);
+  const { taskIndex, supportRowCount } = task;
+  const end = endOf(columns, rowOffset, supportRowCount + task.queryRowCount);
+  return {
+    ...{ taskIndex, supportRowCount },
+    categoryIds: columns.categoryIds.map((ids) => ids.subarray(rowOffset, end)),
+    bagIds: columns.bags.map(({ ids, lengthMax }) =>
+      ids.subarray(rowOffset * lengthMax, end * lengthMax),
+    ),
+    impressions: columns.impressions.subarray(rowOffset, end),
+  };
+}
+
+function columnsOf(batch: RecordBatch, manifest: StoreManifest): BatchColumns {
+  const known = COLUMNS.get(batch);
+  if (known !== undefined) return known;
   const column = (name: string): Data => {
     const index = batch.schema.fields.findIndex((field) => field.name === name);
     const data = batch.data.children[index];
     if (data === undefined) throw new Error(`there is no column ${name}`);
     return data;
   };
-  const floats = (name: string): Float32Array => floatsOf(column(name), name).slice(rowOffset, end);
-  const features = (kind: string): string[] =>
+  const floats = (name: string): Float32Array => floatsOf(column(name), name);
+  const namesOf = (kind: string): string[] =>
     manifest.features.filter((feature) => feature.kind === kind).map((feature) => feature.name);
-  const times = doublesOf(column('time'), 'time');
-  const logRows = bigintsOf(column('row'), 'row').subarray(rowOffset, end);
-  return {
-    taskIndex: task.taskIndex,
-    rowCount,
-    supportRowCount: task.supportRowCount,
-    loss: labelOf(manifest, task).loss,
-    categoryIds: features('category').map((name) =>
-      intsOf(column(name), name).slice(rowOffset, end),
-    ),
-    bagIds: manifest.features.flatMap((feature) => {
+  const columns = {
+    rowCount: batch.numRows,
+    categoryIds: namesOf('category').map((name) => intsOf(column(name), name)),
+    bags: manifest.features.flatMap((feature) => {
       if (feature.kind !== 'bag') return [];
-      const members = column(feature.name).children[0];
-      if (members === undefined) throw new Error(`the column ${feature.name} holds no lists`);
       const { lengthMax, name } = feature;
-      return [intsOf(members, name).slice(rowOffset * lengthMax, end * lengthMax)];
+      const members = column(name).children[0];
+      if (members === undefined) throw new Error(`the column ${name} holds no lists`);
+      return [{ ids: intsOf(members, name), lengthMax }];
     }),
-    numbers: features('number').map(floats),
+    numbers: namesOf('number').map(floats),
     clicks: floats('clicks'),
     impressions: floats('impressions'),
     oracle: manifest.hasOracle ? floats('oracle') : null,
-    times: times.slice(rowOffset, end),
-    logRows: Float64Array.from(logRows, Number),
+    times: doublesOf(column('time'), 'time'),
+    logRows: bigintsOf(column('row'), 'row'),
   };
+  COLUMNS.set(batch, columns);
+  return columns;
+}
+
+function endOf(columns: BatchColumns, rowOffset: number, rowCount: number): number {
+  const end = rowOffset + rowCount;
+  if (end > columns.rowCount)
+    throw new Error(`the record batch has ${columns.rowCount} rows, the catalog needs ${end}`);
+  return end;
+}
+
+function numbersOf(values: BigInt64Array): Float64Array {
+  const numbers = new Float64Array(values.length);
+  let place = 0;
+  for (const value of values) {
+    numbers[place] = Number(value);
+    place += 1;
+  }
+  return numbers;
 }
 
 function intsOf(data: Data, name: string): Int32Array {

@@ -9,6 +9,7 @@
  * and another machine may have a sound copy.
  */
 
+import type { RecordBatch } from 'apache-arrow';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
@@ -19,8 +20,8 @@ import { RESTORE_CURE } from './store-files.js';
 import { copiedStoreFolder, localStoreFolder, type StoreFolder } from './store-folder.js';
 import { CATALOG_FILE, type StoreManifest } from './store-manifest.js';
 import { decodeTaskCatalog, rowsFileOf, type TaskCatalog } from './task-catalog.js';
-import { taskRowsOf } from './task-rows-decoder.js';
-import type { TaskRows, TaskStore } from './task-store.js';
+import { plannedRowsOf, taskRowsOf } from './task-rows-decoder.js';
+import type { TaskEntry, TaskStore } from './task-store.js';
 
 interface OpenTaskStoreOptions {
   /** The digest that the store must have. A job names the store that it was made from. */
@@ -94,7 +95,9 @@ async function openedStore(
     manifest,
     digest,
     tasks: catalog.tasks,
-    readTasks: (taskIndices) => readTasks(taskIndices, store, catalog, cache),
+    readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
+    readPlannedRows: (taskIndices) =>
+      readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
     close: async () => {
       await cache.close();
       await store.close();
@@ -102,14 +105,19 @@ async function openedStore(
   };
 }
 
-async function readTasks(
+interface OpenStore {
+  readonly store: StoreFolder;
+  readonly catalog: TaskCatalog;
+  readonly cache: RecordBatchCache;
+}
+
+async function readRows<Rows>(
   taskIndices: readonly number[],
-  store: StoreFolder,
-  catalog: TaskCatalog,
-  cache: RecordBatchCache,
-): Promise<TaskRows[]> {
+  { store, catalog, cache }: OpenStore,
+  rowsOf: (batch: RecordBatch, manifest: StoreManifest, task: TaskEntry, rowOffset: number) => Rows,
+): Promise<Rows[]> {
   const { manifest, folder } = store;
-  const found: TaskRows[] = [];
+  const found: Rows[] = [];
   for (const taskIndex of taskIndices) {
     const task = catalog.tasks[taskIndex];
     const place = catalog.places[taskIndex];
@@ -123,7 +131,7 @@ async function readTasks(
       });
     try {
       const batch = await cache.batch(place.fileIndex, place.batchIndex);
-      found.push(taskRowsOf(batch, manifest, task, place.rowOffset));
+      found.push(rowsOf(batch, manifest, task, place.rowOffset));
     } catch (cause) {
       const name = rowsFileOf(place.fileIndex);
       store.distrust(name);

@@ -25,6 +25,12 @@ export interface TaskEntry {
   readonly labelIndex?: number;
 }
 
+/** What planning an outer step needs of a task's rows. The arrays are those of `TaskRows`. */
+export type PlannedRows = Pick<
+  TaskRows,
+  'taskIndex' | 'supportRowCount' | 'categoryIds' | 'bagIds' | 'impressions'
+>;
+
 /** The rows of one task, support before query; every array is in row order. */
 export interface TaskRows {
   readonly taskIndex: number;
@@ -61,5 +67,12 @@ export interface TaskStore {
   readonly tasks: readonly TaskEntry[];
   /** @throws QianmoError of kind `data` if the store is truncated or was changed. */
   readTasks(taskIndices: readonly number[]): Promise<TaskRows[]>;
+  /**
+   * The same rows for planning, without a copy; `readTasks` serves where it is absent. They keep the part
+   * of the store that they were read from in memory, so they should not be held.
+   *
+   * @throws as `readTasks` does.
+   */
+  readPlannedRows?(taskIndices: readonly number[]): Promise<PlannedRows[]>;
   close(): Promise<void>;
 }
