@@ -138,10 +138,10 @@ function idsOf(
 function unfit(where: string, expected: string, found: string): QianmoError {
   return new QianmoError({
     kind: 'data',
-    what: 'the config and the task store are not of the same features',
+    what: 'the config and the task store do not have the same features',
     where,
     expected,
     found,
-    cure: 'give the config and the dictionaries of the store',
+    cure: 'give the config that the store was prepared with, and its dictionaries',
   });
 }

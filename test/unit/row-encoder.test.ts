@@ -82,6 +82,16 @@ test('a row that lacks a column is refused with the name of the column', () => {
   expect(failure.kind).toBe('data');
 });
 
+test('a column with the name of an inherited property is lacking unless the row has it', () => {
+  const encoder = encoderOf([{ name: 'site', kind: 'category', column: 'constructor' }], {}, [
+    SITE,
+  ]);
+  expect(failureOf(() => encoder.encode({})).report.what).toBe(
+    'the row lacks the column "constructor"',
+  );
+  expect(encoder.encode({ constructor: 'shop' }).categoryIds).toEqual([Int32Array.of(2)]);
+});
+
 test('a value of another type than its column is refused', () => {
   const columns: ColumnTypes = { site: { log: 'typed', type: 'BIGINT' } };
   for (const site of [1.5, 2n ** 63n, true, 'shop'])
@@ -159,6 +169,6 @@ test('a config whose features differ from the store is refused', () => {
   );
   for (const features of [renamed, longer, renamed.slice(1)])
     expect(failureOf(() => encoderOf(features)).report.what).toBe(
-      'the config and the task store are not of the same features',
+      'the config and the task store do not have the same features',
     );
 });

@@ -13,7 +13,8 @@ export type BroughtValues = Readonly<Record<string, unknown>>;
 
 /** The value of a column. @throws QianmoError of kind `data` when the row lacks the column. */
 export function columnOf(row: RawRow, name: string): unknown {
-  const value = row[name];
+  // A column may have the name of something that every object inherits, such as "constructor".
+  const value = Object.hasOwn(row, name) ? row[name] : undefined;
   if (value === undefined) throw missingColumn(name);
   return value;
 }
