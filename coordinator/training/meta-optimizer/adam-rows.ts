@@ -5,7 +5,6 @@
 
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import type { RowGradient } from './meta-gradient.js';
-import { forEachTouched } from './gradient-transformation.js';
 
 /**
  * The factors of one outer step: direction = m / firstCorrection / (sqrt(v / secondCorrection) +
@@ -24,21 +23,32 @@ export interface RowMoments {
   readonly second: EmbeddingTable;
 }
 
-/** Computes directions of the touched rows. All other rows and their moments stay as they are. */
+/**
+ * Replaces the gradient of the touched rows by their direction. All other rows and their moments stay
+ * as they are.
+ */
 export function touchedRows(
   { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
   gradient: RowGradient,
   { first: m, second: v }: RowMoments,
 ): Float32Array {
-  const directions = new Float32Array(gradient.values.length);
   const { firstCorrection, secondCorrection, epsilon } = step;
-  forEachTouched(gradient, m.width, (i, at) => {
-    const g = gradient.values[i] ?? 0;
-    m.values[at] = b1 * (m.values[at] ?? 0) + (1 - b1) * g;
-    v.values[at] = b2 * (v.values[at] ?? 0) + (1 - b2) * g * g;
-    const root = Math.sqrt((v.values[at] ?? 0) / secondCorrection);
-    directions[i] = (m.values[at] ?? 0) / firstCorrection / (root + epsilon);
-  });
+  const { width, values: firsts } = m;
+  const seconds = v.values;
+  const { ids, values: directions } = gradient;
+  let place = 0;
+  for (const id of ids) {
+    const end = (id + 1) * width;
+    for (let at = id * width; at < end; at += 1, place += 1) {
+      const g = directions[place] ?? 0;
+      const first = Math.fround(b1 * (firsts[at] ?? 0) + (1 - b1) * g);
+      const second = Math.fround(b2 * (seconds[at] ?? 0) + (1 - b2) * g * g);
+      firsts[at] = first;
+      seconds[at] = second;
+      directions[place] =
+        first / firstCorrection / (Math.sqrt(second / secondCorrection) + epsilon);
+    }
+  }
   return directions;
 }
 

@@ -107,14 +107,15 @@ function adamStepOf(
   };
 }
 
-/** Updates the moments in place. They have the shape of the gradient. */
+/**
+ * Updates the moments in place, and replaces the gradient by the direction. All three have one shape.
+ */
 function directions(
   { firstMomentDecay: b1, secondMomentDecay: b2, ...step }: AdamStep,
   gradient: Float32Array,
   first: Float32Array,
   second: Float32Array,
 ): Float32Array {
-  const moved = new Float32Array(gradient.length);
   const { firstCorrection, secondCorrection, epsilon } = step;
   for (let i = 0; i < gradient.length; i += 1) {
     const g = gradient[i] ?? 0;
@@ -122,7 +123,7 @@ function directions(
     const v = Math.fround(b2 * (second[i] ?? 0) + (1 - b2) * g * g);
     first[i] = m;
     second[i] = v;
-    moved[i] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
+    gradient[i] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);
   }
-  return moved;
+  return gradient;
 }

@@ -3,11 +3,12 @@
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import {
   emptyOptimizerState,
-  forEachTouched,
   mapDense,
   mapRows,
   type GradientTransformation,
 } from './gradient-transformation.js';
+import type { RowGradient } from './meta-gradient.js';
+import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 
 /**
  * update + decay * parameter (AdamW: Loshchilov and Hutter, ICLR 2019). The rate is applied later,
@@ -29,18 +30,30 @@ export function addDecoupledWeightDecay(
         const parameter = params.dense.get(name);
         if (parameter === undefined) throw new Error(`no parameter ${name}`);
         if (!trunk.has(name)) return update;
-        return update.map((value, i) => value + decay * (parameter.values[i] ?? 0));
+        for (let i = 0; i < update.length; i += 1)
+          update[i] = (update[i] ?? 0) + decay * (parameter.values[i] ?? 0);
+        return update;
       });
       const rows = mapRows(updates.rows, (gradient, name) => {
         const table = params.tables.get(name);
         if (table === undefined) throw new Error(`no table ${name}`);
-        const decayed = new Float32Array(gradient.values.length);
-        forEachTouched(gradient, table.width, (i, at) => {
-          decayed[i] = (gradient.values[i] ?? 0) + decay * (table.values[at] ?? 0);
-        });
-        return decayed;
+        addDecayedRows(gradient, table, decay);
+        return gradient.values;
       });
       return [{ dense, rows }, state];
     },
   };
+}
+
+function addDecayedRows(
+  { ids, values: updates }: RowGradient,
+  { width, values }: EmbeddingTable,
+  decay: number,
+): void {
+  let place = 0;
+  for (const id of ids) {
+    const end = (id + 1) * width;
+    for (let at = id * width; at < end; at += 1, place += 1)
+      updates[place] = (updates[place] ?? 0) + decay * (values[at] ?? 0);
+  }
 }

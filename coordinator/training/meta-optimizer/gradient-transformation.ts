@@ -5,8 +5,11 @@
  * Tables are the exception to purity. A table has millions of rows and an outer step touches
  * thousands, so `update` writes the touched rows of state tables in place and returns the same
  * tables. Its cost is proportional to the touched rows. The outer loop owns the state and must not
- * use an old one after an update. Dense tensors and scalars are replaced and never written to, and
- * neither are the updates of the previous stage.
+ * use an old one after an update. Dense tensors and scalars of the state are replaced and never written
+ * to.
+ *
+ * Updates are handed on: a stage may write to those that it is given and return the same arrays, so an
+ * outer step allocates nothing for its rows. Nobody else may hold them, and no stage keeps them.
  *
  * A row is touched when it is in a row pack of this outer step. Untouched rows and their state stay
  * as they are.
@@ -66,7 +69,7 @@ export function scalarOf(state: OptimizerState, name: string): number {
   return scalar;
 }
 
-/** Multiplies every update, dense and rows alike, by a factor. */
+/** Multiplies every update, dense and rows alike, by a factor, in place. */
 export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradient {
   return {
     dense: mapDense(updates.dense, (values) => scaled(values, factor)),
@@ -76,9 +79,8 @@ export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradie
 
 /** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
 function scaled(values: Float32Array, factor: number): Float32Array {
-  const products = new Float32Array(values.length);
-  for (let i = 0; i < values.length; i += 1) products[i] = (values[i] ?? 0) * factor;
-  return products;
+  for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? 0) * factor;
+  return values;
 }
 
 export function mapDense(
@@ -103,16 +105,4 @@ export function mapRows(
       { ids: gradient.ids, values: values(gradient, name) },
     ]),
   );
-}
-
-/** Calls `visit(place in the row gradient, place in the table)` for each touched element. */
-export function forEachTouched(
-  { ids }: RowGradient,
-  width: number,
-  visit: (updateIndex: number, tableIndex: number) => void,
-): void {
-  for (let row = 0; row < ids.length; row += 1) {
-    const start = (ids[row] ?? 0) * width;
-    for (let column = 0; column < width; column += 1) visit(row * width + column, start + column);
-  }
 }

@@ -1,7 +1,6 @@
 /** Accumulates updates with momentum: SGD's velocity without the learning rate, lazy on table rows. */
 
 import {
-  forEachTouched,
   mapDense,
   mapRows,
   slotOf,
@@ -9,6 +8,8 @@ import {
   emptyOptimizerState,
   type GradientTransformation,
 } from './gradient-transformation.js';
+import type { RowGradient } from './meta-gradient.js';
+import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 
 const VELOCITY = 'momentum.velocity';
 
@@ -28,18 +29,15 @@ export function accumulateMomentum(decay: number): GradientTransformation {
       const dense = new Map(state.dense);
       const moved = mapDense(updates.dense, (g, name) => {
         const { shape, values } = slotOf(state.dense, VELOCITY, name);
-        const velocity = values.map((kept, i) => decay * kept + (g[i] ?? 0));
-        dense.set(`${VELOCITY}/${name}`, { shape, values: velocity });
-        return velocity;
+        for (let i = 0; i < g.length; i += 1) g[i] = decay * (values[i] ?? 0) + (g[i] ?? 0);
+        // Later stages write to the updates, so the state keeps a copy.
+        dense.set(`${VELOCITY}/${name}`, { shape, values: g.slice() });
+        return g;
       });
       const rows = mapRows(updates.rows, (gradient, name) => {
         const { width, values } = slotOf(state.tables, VELOCITY, name);
-        const velocities = new Float32Array(gradient.values.length);
-        forEachTouched(gradient, width, (i, at) => {
-          values[at] = decay * (values[at] ?? 0) + (gradient.values[i] ?? 0);
-          velocities[i] = values[at] ?? 0;
-        });
-        return velocities;
+        moveVelocities(gradient, { width, values }, decay);
+        return gradient.values;
       });
       return [
         { dense: moved, rows },
@@ -47,4 +45,20 @@ export function accumulateMomentum(decay: number): GradientTransformation {
       ];
     },
   };
+}
+
+function moveVelocities(
+  { ids, values: updates }: RowGradient,
+  { width, values }: Pick<EmbeddingTable, 'width' | 'values'>,
+  decay: number,
+): void {
+  let place = 0;
+  for (const id of ids) {
+    const end = (id + 1) * width;
+    for (let at = id * width; at < end; at += 1, place += 1) {
+      const velocity = Math.fround(decay * (values[at] ?? 0) + (updates[place] ?? 0));
+      values[at] = velocity;
+      updates[place] = velocity;
+    }
+  }
 }
