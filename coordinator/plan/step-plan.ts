@@ -11,7 +11,7 @@ import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
-import type { PlannedRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
@@ -130,13 +130,6 @@ async function planOf(
     start = end;
   }
   return { outerStep, jobs, taskCount: rows.length };
-}
-
-function plannedRowsOf(
-  store: TaskStore,
-  taskIndices: readonly number[],
-): Promise<readonly PlannedRows[]> {
-  return store.readPlannedRows?.(taskIndices) ?? store.readTasks(taskIndices);
 }
 
 async function neighboursOf(

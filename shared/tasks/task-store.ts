@@ -73,6 +73,14 @@ export interface TaskStore {
    *
    * @throws as `readTasks` does.
    */
-  readPlannedRows?(taskIndices: readonly number[]): Promise<PlannedRows[]>;
+  readPlannedRows?(taskIndices: readonly number[]): Promise<readonly PlannedRows[]>;
   close(): Promise<void>;
+}
+
+/** Reads rows for planning, from a store that may not know a shorter way. */
+export async function plannedRowsOf(
+  store: Pick<TaskStore, 'readTasks' | 'readPlannedRows'>,
+  taskIndices: readonly number[],
+): Promise<readonly PlannedRows[]> {
+  return store.readPlannedRows?.(taskIndices) ?? store.readTasks(taskIndices);
 }

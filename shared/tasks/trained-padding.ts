@@ -6,7 +6,7 @@
  */
 
 import type { StoreManifest } from './store-manifest.js';
-import type { TaskRows, TaskStore } from './task-store.js';
+import { plannedRowsOf, type TaskRows, type TaskStore } from './task-store.js';
 
 export interface PaddingSetting {
   readonly padding?: 'masked' | 'trained' | undefined;
@@ -17,13 +17,15 @@ export function storeForModel(model: PaddingSetting, store: TaskStore): TaskStor
   if (model.padding !== 'trained') return store;
   const bags = store.manifest.features.filter(({ kind }) => kind === 'bag');
   const paddingId = (bag: number): number => paddingIdOf(bags[bag]);
-  const padded = (task: TaskRows): TaskRows => ({
+  const padded = <Rows extends Pick<TaskRows, 'bagIds'>>(task: Rows): Rows => ({
     ...task,
     bagIds: withTrainedPadding(model, task.bagIds, paddingId),
   });
+  const { manifest, digest, tasks } = store;
   return {
-    ...store,
+    ...{ manifest, digest, tasks },
     readTasks: async (taskIndices) => (await store.readTasks(taskIndices)).map(padded),
+    readPlannedRows: async (taskIndices) => (await plannedRowsOf(store, taskIndices)).map(padded),
     close: () => store.close(),
   };
 }
