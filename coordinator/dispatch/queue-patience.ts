@@ -12,6 +12,8 @@ const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
 export interface QueuePatience {
+  /** When Redis last did not answer, on the clock's monotonic scale; infinitely long ago if never. */
+  readonly lastAwayMs: number;
   /**
    * @param deadlineMs on the clock's monotonic scale
    * @throws QianmoError `transient` at the deadline, `interrupted` when the signal aborts.
@@ -26,8 +28,10 @@ export function createQueuePatience(options: {
 }): QueuePatience {
   const { where, clock, sink } = options;
   let awaySinceMs: number | undefined;
+  let lastAwayMs = Number.NEGATIVE_INFINITY;
 
   const noteOutage = ({ reason }: QueueUnavailableError): void => {
+    lastAwayMs = clock.monotonicMs();
     if (awaySinceMs !== undefined) return;
     awaySinceMs = clock.monotonicMs();
     sink({ kind: 'redis-away', address: where, reason });
@@ -40,6 +44,9 @@ export function createQueuePatience(options: {
   };
 
   return {
+    get lastAwayMs() {
+      return lastAwayMs;
+    },
     attempt: async (action, deadlineMs, signal) => {
       for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
         if (signal?.aborted === true) throw interrupted();

@@ -22,6 +22,7 @@ import {
   type RedisConnection,
 } from './redis-connection.js';
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
+import { serverTimeOf } from './server-time.js';
 
 export interface BullmqJobQueueOptions {
   readonly redisUrl: string;
@@ -67,9 +68,10 @@ async function openConsumer(
   try {
     const call = queueCallsAt(redactedRedisUrl(url));
     const { version: server } = await call(() => checkRedis(redis));
+    const serverTime = await call(() => serverTimeOf(redis, clock));
     const identity = { server, name, nonce, onError };
     const blobs = blobsOver(redis, prefix, call);
-    return bullmqConsumer(redis, identity, { prefix, clock, call, blobs });
+    return bullmqConsumer(redis, identity, { prefix, clock, call, serverTime, blobs });
   } catch (error) {
     redis.disconnect();
     throw error;

@@ -14,6 +14,7 @@ import {
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
+import { quarantineKeyOf } from './quarantine-key.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import {
@@ -22,7 +23,6 @@ import {
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
 } from './timing.js';
 import { STALLED_CHECKER_NAME, workerNamesOf } from './worker-names.js';
 
@@ -73,7 +73,8 @@ export async function bullmqProducer(
     autorun: false,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
-    maxStalledCount: STALLS_PER_DELIVERY_MAX,
+    // The first loss of its worker fails a delivery.
+    maxStalledCount: 0,
   });
   // Connection errors show in the commands that fail; without a listener they would end the
   // process.
@@ -86,6 +87,10 @@ export async function bullmqProducer(
   await checker.startStalledCheckTimer();
   return {
     ...operations(queue, call),
+    quarantine: async (worker, durationMs) => {
+      const key = quarantineKeyOf(prefix, worker);
+      await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
+    },
     blobs,
     subscribe,
     close: async () => {
@@ -120,10 +125,10 @@ function operations(
 ): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerNames'> {
   return {
     add: async (jobs) => {
-      const added = jobs.map(({ jobId, job, delayMs }) => ({
+      const added = jobs.map(({ jobId, job }) => ({
         name: job.work.kind,
         data: job,
-        opts: { jobId, delay: delayMs },
+        opts: { jobId },
       }));
       await call(() => queue.addBulk(added));
     },
@@ -140,18 +145,18 @@ async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
   if (job.finishedOn === undefined) return { state: 'open' };
+  const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
-  if (job.failedReason)
-    return { state: 'failed', reason: job.failedReason, worker: job.processedBy ?? '' };
+  if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };
   const returnValue: unknown = job.returnvalue;
-  return { state: 'completed', returnValue };
+  return { state: 'completed', returnValue, worker };
 }
 
 async function removeLeftovers(queue: Queue, runId: string): Promise<number> {
   const ids: string[] = [];
   for (let start = 0; ; start += LEFTOVER_PAGE_COUNT) {
     const end = start + LEFTOVER_PAGE_COUNT - 1;
-    const page = await queue.getJobs(['wait', 'delayed', 'prioritized'], start, end);
+    const page = await queue.getJobs('wait', start, end);
     for (const job of page) if (isOfRun(job.data, runId) && job.id !== undefined) ids.push(job.id);
     if (page.length === 0) break;
   }
