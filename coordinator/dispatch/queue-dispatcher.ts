@@ -9,14 +9,16 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { JobQueue } from '../../shared/queue/job-queue.js';
+import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
+import { startSuffixOf } from '../../shared/queue/protocol.js';
+import { START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { Admission } from './admission.js';
 import type { Dispatcher, Rejection } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { createQueuePatience } from './queue-patience.js';
-import { WorkerHealth } from './worker-health.js';
+import { Refusals } from './refusals.js';
 
 export interface QueueDispatcherOptions {
   readonly queue: JobQueue;
@@ -33,7 +35,10 @@ export interface QueueDispatcherOptions {
   readonly blobs?: BlobStore;
 }
 
+const OPEN_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 500;
+/** How often a coordinator removes what silent ones left, in beats. */
+const BEATS_PER_CLEANING = 30;
 
 /**
  * Connects, checks the server, and removes what a dead coordinator of the same run left waiting.
@@ -45,8 +50,13 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const producer = await queue.openProducer();
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs = options.blobs ?? producer.blobs({ lifetimeMs, blobByteCountMax });
-  const patience = createQueuePatience({ where: queue.address, clock, sink });
-  const leftoverCount = await producer.removeLeftovers(runId).catch(async (error: unknown) => {
+  const { refusalWaitMs } = limits;
+  const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
+  const entering = patience.attempt(
+    () => enter(producer, runId, nonce),
+    clock.monotonicMs() + OPEN_TIMEOUT_MS,
+  );
+  const leftoverCount = await entering.catch(async (error: unknown) => {
     // Nobody else has the producer, so it must not be left open.
     await producer.close();
     throw error;
@@ -54,9 +64,13 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
   const rejections = new Map<Rejection, number>();
-  const health = new WorkerHealth({ clock, sink });
+  const refusals = new Refusals({ clock, sink });
   const leases = new BlobLeases();
-  const context = { producer, blobs, leases, patience, health, limits, clock, sink };
+  const context = {
+    ...{ start: nonce, producer, blobs, leases, patience, refusals, limits, clock, sink },
+  };
+  const closed = new AbortController();
+  void keepAlive(producer, { start: nonce, clock, sink, closed: closed.signal });
   const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
   return {
@@ -64,7 +78,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     async *run(orders, read, signal) {
       stepCount += 1;
       const admission = new Admission(orders, read, rejections);
-      const idSuffix = `${nonce}-${stepCount}`;
+      const idSuffix = startSuffixOf(nonce, stepCount);
       const step = new DispatchStep(context, { orders, admission, signal, idSuffix });
       openSteps.add(step);
       try {
@@ -75,10 +89,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       }
     },
     close: async () => {
+      closed.abort();
       for (const step of openSteps) step.stop();
       const unused = leases.releaseHeld();
       await patience
-        .attempt(
+        .attemptQuietly(
           () => Promise.all(unused.map((ref) => blobs.delete(ref))),
           clock.monotonicMs() + RELEASE_TIMEOUT_MS,
         )
@@ -87,4 +102,38 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       await producer.close();
     },
   };
+}
+
+/** Registers the start, and returns the number of jobs of earlier ones that it removed. */
+async function enter(producer: JobProducer, runId: string, start: string): Promise<number> {
+  await producer.beat(start);
+  const ofRun = await producer.removeLeftovers(runId);
+  return ofRun + (await producer.removeJobsOfSilentStarts());
+}
+
+/**
+ * Says at intervals that this start lives, also between steps, and removes what silent ones left. A
+ * failure shows in the commands of a step.
+ */
+async function keepAlive(
+  producer: JobProducer,
+  {
+    start,
+    clock,
+    sink,
+    closed,
+  }: { start: string; clock: Clock; sink: RunEventSink; closed: AbortSignal },
+): Promise<void> {
+  for (let beatCount = 1; ; beatCount += 1) {
+    await clock.sleep(START_BEAT_INTERVAL_MS, closed);
+    if (closed.aborted) return;
+    try {
+      await producer.beat(start);
+      if (beatCount % BEATS_PER_CLEANING !== 0) continue;
+      const jobCount = await producer.removeJobsOfSilentStarts();
+      if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
+    } catch {
+      // The next beat tries again.
+    }
+  }
 }

@@ -40,7 +40,14 @@ async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> 
   }
   const connection = await connectRedis({ url: redisUrl, role: 'producer' });
   try {
-    const { version, maxmemoryPolicy, aof } = await checkRedis(connection);
+    const facts = await checkRedis(connection);
+    if (facts === null)
+      return {
+        state: 'warning',
+        detail: 'it answers, but its user may not ask for INFO',
+        cure: 'make sure that maxmemory-policy is noeviction and the append-only file is on',
+      };
+    const { version, maxmemoryPolicy, aof } = facts;
     if (aof) return ok(`${version}, ${maxmemoryPolicy}, append-only file on`);
     return {
       state: 'warning',

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
+import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { redactedRedisUrl } from '../../shared/queue/redis-connection.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
@@ -76,7 +76,7 @@ export async function dispatchForRun(
   if (choice.workers === undefined || command === null) {
     sink({
       kind: 'workers-awaited',
-      redisAddress: redactedRedisUrl(redisUrl),
+      redisAddress: redactedAddress(redisUrl),
       prefix,
     });
   } else {

@@ -47,6 +47,15 @@ export const QueueConfigSchema = z
       .describe(
         'The longest wait for the results of one outer step. The run then stops and can be resumed.',
       ),
+    refusalWaitMs: z
+      .int()
+      .nonnegative()
+      .max(86_400_000)
+      .default(300_000)
+      .describe(
+        'How long a run waits while Redis refuses to write because its disk or memory is full. The run ' +
+          'then stops and can be resumed.',
+      ),
     blobByteCountMax: positiveInt
       .default(512 * 1024 * 1024)
       .describe('The largest blob of tensors.'),

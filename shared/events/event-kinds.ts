@@ -44,16 +44,6 @@ export const COMPUTE_END_REASONS = [
   'closed',
 ] as const;
 
-/** Why a job failed; `job-failure.ts` says what each kind means. */
-export const JOB_FAILURE_KINDS = [
-  'blob-missing',
-  'refused',
-  'sick',
-  'worker-lost',
-  'permanent',
-  'transient',
-] as const;
-
 /** The course of a run. */
 const RUN_SHAPES = {
   'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
@@ -141,16 +131,19 @@ const DISPATCH_SHAPES = {
   'leftover-jobs-removed': { jobCount: count },
   'redis-away': { address: z.string(), reason: z.string() },
   'redis-back': { awayMs: durationMs },
+  /** Redis answers and refuses to write. The run ends when it still does so after `waitMs`. */
+  'redis-refuses': {
+    address: z.string(),
+    refusal: z.enum(['disk', 'memory', 'permission', 'other']),
+    reason: z.string(),
+    cure: z.string(),
+    waitMs: durationMs,
+  },
+  'redis-accepts': { refusedMs: durationMs },
   /** How to start a worker that serves this coordinator. */
   'workers-awaited': { redisAddress: z.string(), prefix: z.string() },
   'workers-missing': { openJobCount: count },
   'worker-refused': { refusingWorker: z.string(), reason: z.string() },
-  /** The worker is sick: it is asked to take no job for this long. */
-  'worker-quarantined': {
-    quarantinedWorker: z.string(),
-    reason: z.string(),
-    quarantineMs: durationMs,
-  },
   'backends-differ': { backend: z.string(), otherWorker: z.string(), otherBackend: z.string() },
   'queue-board-served': { url: z.string() },
   'queue-board-absent': {},
@@ -160,8 +153,6 @@ const DISPATCH_SHAPES = {
 const WORKER_SHAPES = {
   'worker-ready': { pid: processId, server: z.string(), redisAddress: z.string() },
   'worker-stopped': {},
-  /** It takes no job for this long, because it could not do its last ones or is quarantined. */
-  'worker-resting': { restMs: durationMs },
   'worker-exited': {
     ...processEnd,
     /** Why it could not be started; null for a process that ran. */
@@ -178,7 +169,7 @@ const WORKER_SHAPES = {
   'job-finished': { jobId: z.string(), ...ofJob, computeMs: durationMs },
   'job-failed': {
     jobId: z.string(),
-    failure: z.enum(JOB_FAILURE_KINDS),
+    failure: z.enum(['blob-missing', 'refused', 'permanent', 'transient']),
     reason: z.string(),
   },
   'job-handed-back': { jobId: z.string() },

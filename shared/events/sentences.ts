@@ -109,6 +109,13 @@ const SENTENCES: Sentences = {
   'redis-away': ({ address, reason }) =>
     warning(`Redis at ${address} does not answer (${reason}); waiting for it`),
   'redis-back': ({ awayMs }) => notice(`Redis is back after ${secondsOf(awayMs)}`),
+  'redis-refuses': ({ address, reason, cure, waitMs }) =>
+    warning(
+      `Redis at ${address} refuses to write (${reason}); waiting up to ${secondsOf(waitMs)}. ` +
+        `Cure: ${cure}.`,
+    ),
+  'redis-accepts': ({ refusedMs }) =>
+    notice(`Redis accepts writes again after ${secondsOf(refusedMs)}`),
   'workers-awaited': ({ redisAddress, prefix }) =>
     notice(
       `waiting for workers; start some with: qianmo worker --redis ${redisAddress} --prefix '${prefix}'`,
@@ -120,10 +127,6 @@ const SENTENCES: Sentences = {
   'worker-refused': ({ refusingWorker, reason }) =>
     warning(
       `worker ${refusingWorker} refuses the jobs of this run and leaves them to others: ${reason}`,
-    ),
-  'worker-quarantined': ({ quarantinedWorker, reason, quarantineMs }) =>
-    warning(
-      `worker ${quarantinedWorker} is sick and takes no job for ${secondsOf(quarantineMs)}: ${reason}`,
     ),
   'backends-differ': ({ backend, otherWorker, otherBackend }) =>
     warning(
@@ -138,8 +141,6 @@ const SENTENCES: Sentences = {
       `${workerOf(event)} (process ${event.pid}) takes jobs from ${event.server} at ${event.redisAddress}`,
     ),
   'worker-stopped': (event) => detail(`${workerOf(event)} stopped`),
-  'worker-resting': (event) =>
-    detail(`${workerOf(event)} takes no job for ${secondsOf(event.restMs)}`),
   'worker-exited': (event) =>
     warning(
       `${workerOf(event)} ended: ${event.reason ?? endOf(event)}` +

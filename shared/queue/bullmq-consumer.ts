@@ -6,15 +6,18 @@
 import { Queue, UnrecoverableError, Worker, type Job as BullmqJob } from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { formatJobFailure, WORKER_LOST } from './job-failure.js';
-import type { BlobLimits, JobConsumer, OpenConsumerOptions, TakenJob } from './job-queue.js';
+import { formatJobFailure } from './job-failure.js';
+import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
-import { quarantineKeyOf } from './quarantine-key.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
-import type { ServerTime } from './server-time.js';
-import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
-import { workerNamesOf } from './worker-names.js';
+import type { WorkerRegistry } from './redis-registry.js';
+import {
+  LOCK_DURATION_MS,
+  STALLED_INTERVAL_MS,
+  STALLS_PER_DELIVERY_MAX,
+  TAKE_WAIT_MS_MAX,
+} from './timing.js';
 
 const METRICS_MINUTES_KEPT = 24 * 60;
 /** Closing waits for replies of a server that may be away; the connection ends regardless. */
@@ -25,48 +28,52 @@ type Taken = BullmqJob<unknown, JobResult>;
 /** @param redis is the consumer's own: it ends the connection when it closes. */
 export function bullmqConsumer(
   redis: RedisConnection,
-  identity: Omit<OpenConsumerOptions, 'onReconnected'> & { readonly server: string },
+  identity: {
+    readonly self: ConnectedWorker;
+    readonly registry: WorkerRegistry;
+    readonly server: string;
+    readonly onError: (error: Error) => void;
+  },
   options: {
-    readonly prefix: string;
+    readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
     readonly call: QueueCall;
-    readonly serverTime: ServerTime;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): JobConsumer {
-  const { server, name, nonce, onError } = identity;
-  const { prefix, clock, call, serverTime, blobs } = options;
+  const { self, registry, server, onError } = identity;
+  const { bullmq, clock, call, blobs } = options;
   const worker = new Worker<unknown, JobResult>(INNER_LOOP_QUEUE, null, {
     connection: redis,
-    prefix,
-    name,
+    ...bullmq,
+    name: self.name,
     drainDelay: TAKE_WAIT_MS_MAX / 1_000,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
+    maxStalledCount: STALLS_PER_DELIVERY_MAX,
     // Producers look for stalled jobs. Many workers doing the same would gain nothing.
     skipStalledCheck: true,
     metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
   });
-  finishAt(serverTime, worker);
-  const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, prefix });
+  const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);
   const tokens = new WeakMap<TakenJob, string>();
   let takenCount = 0;
   return {
     server,
+    name: self.name,
     blobs,
     take: async ({ wait }) => {
       takenCount += 1;
-      const token = `${nonce}:${takenCount}`;
+      const token = `${self.instance}:${takenCount}`;
       // The library's type leaves out that there may be no job.
       const queued = (await call(() => worker.getNextJob(token, { block: wait }))) as
         Taken | undefined;
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
-        // BullMQ's own loop would fail a job without a worker here.
-        const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
-        await call(() => queued.moveToFailed(lost, token, false));
+        // BullMQ's own loop would fail a job that stalled too often here.
+        await queued.moveToFailed(new UnrecoverableError(queued.deferredFailure), token, false);
         return null;
       }
       const taken = takenJob(queued, queued.id, token, call);
@@ -80,41 +87,17 @@ export function bullmqConsumer(
       return jobs.filter(({ jobId }) => lostIds.includes(jobId));
     },
     waitingCount: () => call(() => queue.getWaitingCount()),
-    workerNames: async () => workerNamesOf(await call(() => queue.getWorkers())),
-    // A key that is not there has a negative lifetime.
-    quarantinedMs: async () =>
-      Math.max(0, await call(() => redis.pttl(quarantineKeyOf(prefix, name)))),
+    beat: (jobId) => call(() => registry.beat({ ...self, jobId })),
     stopWaiting: () => worker.close(true),
     close: async () => {
       const inTime = new AbortController();
-      const closed = Promise.allSettled([worker.close(true), queue.close()]);
+      const left = registry.leave(self.instance);
+      const closed = Promise.allSettled([left, worker.close(true), queue.close()]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
       inTime.abort();
       redis.disconnect();
     },
   };
-}
-
-/**
- * The place of the time among the arguments of BullMQ's script that finishes a job: after its 14 keys
- * and the id of the job.
- */
-const FINISHED_TIME_PLACE = 15;
-
-/**
- * Finishes jobs at the server's time. BullMQ takes the time of this machine and keeps the latest jobs
- * by it, so the results of a worker whose clock is behind would be removed as soon as they arrive.
- */
-function finishAt(serverTime: ServerTime, { backend }: Worker<unknown, JobResult>): void {
-  const completedArgs = backend.moveToCompletedArgs.bind(backend);
-  const failedArgs = backend.moveToFailedArgs.bind(backend);
-  const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {
-    if (typeof args[FINISHED_TIME_PLACE] !== 'number')
-      throw new Error('BullMQ passes the time of a finished job at another place');
-    return args.with(FINISHED_TIME_PLACE, serverTime.nowMs());
-  };
-  backend.moveToCompletedArgs = (...given) => timed(completedArgs(...given));
-  backend.moveToFailedArgs = (...given) => timed(failedArgs(...given));
 }
 
 function takenJob(queued: Taken, jobId: string, token: string, call: QueueCall): TakenJob {

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import { redactedAddress } from '../base/redacted-address.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { RedisBlobStore } from '../storage/redis-blob-store.js';
 import { bullmqConsumer } from './bullmq-consumer.js';
@@ -18,11 +19,11 @@ import type {
 import {
   checkRedis,
   connectRedis,
-  redactedRedisUrl,
+  UNKNOWN_VERSION,
   type RedisConnection,
 } from './redis-connection.js';
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
-import { serverTimeOf } from './server-time.js';
+import { redisWorkerRegistry } from './redis-registry.js';
 
 export interface BullmqJobQueueOptions {
   readonly redisUrl: string;
@@ -33,25 +34,29 @@ export interface BullmqJobQueueOptions {
 
 export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
   return {
-    address: redactedRedisUrl(options.redisUrl),
+    address: redactedAddress(options.redisUrl),
     openProducer: () => openProducer(options),
     openConsumer: (consumer) => openConsumer(options, consumer),
   };
 }
 
 async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer> {
-  const { redisUrl: url, prefix } = options;
+  const { redisUrl: url, prefix, clock } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
   let events: RedisConnection | undefined;
   try {
-    const call = queueCallsAt(redactedRedisUrl(url));
-    await call(() => checkRedis(redis));
-    events = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
+    const call = queueCallsAt(redactedAddress(url));
+    const facts = await call(() => checkRedis(redis));
+    const eventReader = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
+    events = eventReader;
+    // BullMQ reads no events, and says nothing, when it may not do this.
+    await call(() => eventReader.client('SETNAME', 'qianmo-events'));
     const connections = { commands: redis, events };
     const blobs = blobsOver(redis, prefix, call);
-    return await bullmqProducer(connections, { ...options, call, blobs });
+    const bullmq = { prefix, skipVersionCheck: facts === null };
+    return await call(() => bullmqProducer(connections, { bullmq, clock, call, blobs }));
   } catch (error) {
     redis.disconnect();
     events?.disconnect();
@@ -61,17 +66,23 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
 
 async function openConsumer(
   { redisUrl: url, prefix, clock }: BullmqJobQueueOptions,
-  { name, nonce, onError, onReconnected }: OpenConsumerOptions,
+  { onReconnected, ...identity }: OpenConsumerOptions,
 ): Promise<JobConsumer> {
+  const { name, nonce: instance, device, onError } = identity;
   const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
   redis.on('ready', onReconnected);
   try {
-    const call = queueCallsAt(redactedRedisUrl(url));
-    const { version: server } = await call(() => checkRedis(redis));
-    const serverTime = await call(() => serverTimeOf(redis, clock));
-    const identity = { server, name, nonce, onError };
+    const call = queueCallsAt(redactedAddress(url));
+    const facts = await call(() => checkRedis(redis));
+    const registry = redisWorkerRegistry(redis, prefix);
+    const self = await call(() => registry.enter({ name, instance, device }));
     const blobs = blobsOver(redis, prefix, call);
-    return bullmqConsumer(redis, identity, { prefix, clock, call, serverTime, blobs });
+    const bullmq = { prefix, skipVersionCheck: facts === null };
+    return bullmqConsumer(
+      redis,
+      { ...{ self, registry, onError }, server: facts?.version ?? UNKNOWN_VERSION },
+      { bullmq, clock, call, blobs },
+    );
   } catch (error) {
     redis.disconnect();
     throw error;

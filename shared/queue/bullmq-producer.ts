@@ -6,6 +6,7 @@
 import { Queue, QueueEvents, Worker, type JobsOptions } from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
+import { removeJobsOfSilentStarts, removeWaitingOfRun } from './bullmq-leftovers.js';
 import {
   WAKE_ALL,
   type BlobLimits,
@@ -14,19 +15,18 @@ import {
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
-import { quarantineKeyOf } from './quarantine-key.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
+import { redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
 import {
   EVENT_COUNT_MAX,
   FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
+  STALLS_PER_DELIVERY_MAX,
 } from './timing.js';
-import { STALLED_CHECKER_NAME, workerNamesOf } from './worker-names.js';
 
-const LEFTOVER_PAGE_COUNT = 1_000;
 /** BullMQ's event reader never ends its closing when the server went away before. */
 const CLOSE_TIMEOUT_MS = 2_000;
 const FINISHED_KEPT = { age: FINISHED_AGE_MS_MAX / 1_000, count: FINISHED_COUNT_MAX };
@@ -51,30 +51,29 @@ export interface ProducerConnections {
 export async function bullmqProducer(
   connections: ProducerConnections,
   options: {
-    readonly prefix: string;
+    readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
   const { commands, events: connection } = connections;
-  const { prefix, clock, call, blobs } = options;
+  const { bullmq, clock, call, blobs } = options;
   const queue = new Queue(INNER_LOOP_QUEUE, {
     connection: commands,
-    prefix,
+    ...bullmq,
     defaultJobOptions: JOB_OPTIONS,
     streams: { events: { maxLen: EVENT_COUNT_MAX } },
   });
-  const events = new QueueEvents(INNER_LOOP_QUEUE, { connection, prefix });
+  const events = new QueueEvents(INNER_LOOP_QUEUE, { connection, ...bullmq });
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection,
-    prefix,
-    name: STALLED_CHECKER_NAME,
+    ...bullmq,
+    name: 'stalled-checker',
     autorun: false,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
-    // The first loss of its worker fails a delivery.
-    maxStalledCount: 0,
+    maxStalledCount: STALLS_PER_DELIVERY_MAX,
   });
   // Connection errors show in the commands that fail; without a listener they would end the
   // process.
@@ -86,11 +85,8 @@ export async function bullmqProducer(
   await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), checker.waitUntilReady()]);
   await checker.startStalledCheckTimer();
   return {
-    ...operations(queue, call),
-    quarantine: async (worker, durationMs) => {
-      const key = quarantineKeyOf(prefix, worker);
-      await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
-    },
+    ...jobOperations(queue, call),
+    ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
     blobs,
     subscribe,
     close: async () => {
@@ -119,16 +115,16 @@ function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['s
   };
 }
 
-function operations(
+function jobOperations(
   queue: Queue,
   call: QueueCall,
-): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers' | 'workerNames'> {
+): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers'> {
   return {
     add: async (jobs) => {
-      const added = jobs.map(({ jobId, job }) => ({
+      const added = jobs.map(({ jobId, job, delayMs }) => ({
         name: job.work.kind,
         data: job,
-        opts: { jobId },
+        opts: { jobId, delay: delayMs },
       }));
       await call(() => queue.addBulk(added));
     },
@@ -136,8 +132,21 @@ function operations(
     remove: async (jobIds) => {
       await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
     },
-    removeLeftovers: (runId) => call(() => removeLeftovers(queue, runId)),
-    workerNames: async () => workerNamesOf(await call(() => queue.getWorkers())),
+    removeLeftovers: (runId) => call(() => removeWaitingOfRun(queue, runId)),
+  };
+}
+
+function lifeOperations(
+  queue: Queue,
+  commands: RedisConnection,
+  { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
+): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers'> {
+  const starts = redisStartRegistry(commands, prefix);
+  const registry = redisWorkerRegistry(commands, prefix);
+  return {
+    beat: (start) => call(() => starts.beat(start)),
+    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
+    workers: () => call(() => registry.workers()),
   };
 }
 
@@ -145,26 +154,9 @@ async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
   if (job.finishedOn === undefined) return { state: 'open' };
-  const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
-  if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };
+  if (job.failedReason)
+    return { state: 'failed', reason: job.failedReason, worker: job.processedBy ?? '' };
   const returnValue: unknown = job.returnvalue;
-  return { state: 'completed', returnValue, worker };
-}
-
-async function removeLeftovers(queue: Queue, runId: string): Promise<number> {
-  const ids: string[] = [];
-  for (let start = 0; ; start += LEFTOVER_PAGE_COUNT) {
-    const end = start + LEFTOVER_PAGE_COUNT - 1;
-    const page = await queue.getJobs('wait', start, end);
-    for (const job of page) if (isOfRun(job.data, runId) && job.id !== undefined) ids.push(job.id);
-    if (page.length === 0) break;
-  }
-  await Promise.allSettled(ids.map((id) => queue.remove(id)));
-  return ids.length;
-}
-
-/** The data of a job is whatever its producer wrote, so it is looked at and not trusted. */
-function isOfRun(data: unknown, runId: string): boolean {
-  return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
+  return { state: 'completed', returnValue };
 }

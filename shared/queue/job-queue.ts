@@ -5,15 +5,15 @@
  *
  * A coordinator opens a producer, a worker opens a consumer. A consumer that takes a job holds its
  * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends.
- * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`.
- * A job that it finds twice in a row has lost its worker: it fails as `worker-lost` when it is taken
- * next, so that the coordinator counts every worker that a job costs.
+ * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`
+ * and puts a job that it finds twice in a row back in front of the others. A delivery that stalls
+ * more than `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
  *
  * While the server is away, calls fail with `QueueUnavailableError`, or wait where the interface says so.
+ * A server that answers and refuses is a `QueueRefusedError`.
  *
- * The queue retries nothing and delays nothing: each delivery of a job has an id of its own, and the
- * coordinator decides whether and when there is another. No time of one machine is compared with a
- * time of another: locks and quarantines are durations that the server counts down.
+ * The queue retries nothing else: each delivery of a job has an id of its own, and the coordinator
+ * decides whether there is another.
  */
 
 import type { BlobStore } from '../storage/blob-store.js';
@@ -30,8 +30,10 @@ export interface JobQueue {
 }
 
 export interface OpenConsumerOptions {
-  /** The worker's name, as coordinators and the queue board see it. */
+  /** The worker's name, as coordinators and the queue board see it, unless another worker has it. */
   readonly name: string;
+  /** The device that the worker computes on, as far as it is known. */
+  readonly device: string;
   /** Sets the locks of this consumer apart from those of any other. */
   readonly nonce: string;
   /** Called with each error of the connection, which is retried by itself. */
@@ -40,10 +42,24 @@ export interface OpenConsumerOptions {
   readonly onReconnected: () => void;
 }
 
+/** A worker that has said within `WORKER_SILENCE_MS_MAX` that it lives. */
+export interface ConnectedWorker {
+  /** No two workers that live have the same one. */
+  readonly name: string;
+  readonly instance: string;
+  readonly device: string;
+  /** When it connected, by the clock of the server, in milliseconds since the Unix epoch. */
+  readonly sinceMs: number;
+  /** A job that it holds; null when it waits. */
+  readonly jobId: string | null;
+}
+
 /** A job that is put on the queue. */
 export interface QueuedJob {
   readonly jobId: string;
   readonly job: Job;
+  /** How long the job is held back before it can be taken. */
+  readonly delayMs: number;
 }
 
 /**
@@ -53,7 +69,7 @@ export interface QueuedJob {
 export type JobRecord =
   | { readonly state: 'gone' }
   | { readonly state: 'open' }
-  | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
+  | { readonly state: 'completed'; readonly returnValue: unknown }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
 
 /**
@@ -80,12 +96,19 @@ export interface JobProducer {
   remove(jobIds: readonly string[]): Promise<void>;
   /** Removes the waiting jobs of a run, those of earlier coordinators too. Returns their number. */
   removeLeftovers(runId: string): Promise<number>;
-  /** The names of the connected workers. */
-  workerNames(): Promise<string[]>;
   /**
-   * Asks a worker to take no job for this long, counted by the server. The latest request holds.
+   * Says that a start of a coordinator lives. It writes, so a server that is full refuses it, which
+   * nothing else shows while a step waits for workers.
+   *
+   * @param start the nonce in the ids of its jobs
    */
-  quarantine(worker: string, durationMs: number): Promise<void>;
+  beat(start: string): Promise<void>;
+  /**
+   * Removes the jobs of starts that have been silent: those that wait after `START_SILENCE_MS_MAX`,
+   * those that are finished after `FINISHED_AGE_MS_MAX`. Returns the number of those that waited.
+   */
+  removeJobsOfSilentStarts(): Promise<number>;
+  workers(): Promise<readonly ConnectedWorker[]>;
   /** Returns the function that ends the subscription. */
   subscribe(listener: WakeUp): () => void;
   /** The blobs of jobs, kept beside the queue. */
@@ -97,6 +120,8 @@ export interface JobProducer {
 export interface JobConsumer {
   /** The server's name and version: `valkey 9.1.2`. */
   readonly server: string;
+  /** The name that was asked for, with a number behind if another worker has it. */
+  readonly name: string;
   /**
    * Takes the job that has waited longest.
    *
@@ -107,10 +132,11 @@ export interface JobConsumer {
   extendLocks(jobs: readonly TakenJob[]): Promise<readonly TakenJob[]>;
   /** The number of jobs that could be taken now. */
   waitingCount(): Promise<number>;
-  /** The names of the connected workers, this one included. */
-  workerNames(): Promise<string[]>;
-  /** How much longer a coordinator wants this worker to take no job; 0 if none does. */
-  quarantinedMs(): Promise<number>;
+  /**
+   * Says that this worker lives, and which job it holds. Returns the number of workers that live, this
+   * one included.
+   */
+  beat(jobId: string | null): Promise<number>;
   /** The blobs of jobs, kept beside the queue. */
   blobs(limits: BlobLimits): BlobStore;
   /** Ends a wait under way, which may still return a job; afterwards nothing is taken. */

@@ -17,22 +17,30 @@ import type {
   WakeUp,
 } from './job-queue.js';
 import { MemoryJobs, type JobLock } from './memory-jobs.js';
+import { MemoryWorkers } from './memory-workers.js';
 import { JOB_BYTE_COUNT_MAX, type Job } from './protocol.js';
-import { STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
+import {
+  FINISHED_AGE_MS_MAX,
+  STALLED_INTERVAL_MS,
+  START_SILENCE_MS_MAX,
+  TAKE_WAIT_MS_MAX,
+} from './timing.js';
 
 export class MemoryJobQueue implements JobQueue {
   readonly address = 'memory';
   readonly #clock: Clock;
   readonly #blobs: BlobStore;
   readonly #jobs: MemoryJobs;
-  readonly #workerNames = new Map<object, string>();
-  readonly #quarantineEndMs = new Map<string, number>();
+  readonly #workers: MemoryWorkers;
+  /** When each start of a coordinator last said that it lives. */
+  readonly #beatMsByStart = new Map<string, number>();
   readonly #listeners = new Set<WakeUp>();
   /** End the waits of consumers that have found no job. */
   readonly #waits = new Set<AbortController>();
 
   constructor({ clock, blobs = new MemoryBlobStore() }: { clock: Clock; blobs?: BlobStore }) {
     this.#clock = clock;
+    this.#workers = new MemoryWorkers(clock);
     this.#blobs = blobs;
     this.#jobs = new MemoryJobs({
       onWaiting: () => {
@@ -55,11 +63,7 @@ export class MemoryJobQueue implements JobQueue {
     return Promise.resolve({
       ...this.#producing(),
       blobs: () => this.#blobs,
-      workerNames: () => this.#names(),
-      quarantine: (worker, durationMs) => {
-        this.#quarantineEndMs.set(worker, this.#nowMs() + durationMs);
-        return Promise.resolve();
-      },
+      workers: () => Promise.resolve(this.#workers.live()),
       subscribe: (listener) => {
         this.#listeners.add(listener);
         return () => void this.#listeners.delete(listener);
@@ -71,18 +75,18 @@ export class MemoryJobQueue implements JobQueue {
     });
   }
 
-  openConsumer({ name, nonce }: OpenConsumerOptions): Promise<JobConsumer> {
-    const identity = {};
-    this.#workerNames.set(identity, name);
+  openConsumer({ name, nonce, device }: OpenConsumerOptions): Promise<JobConsumer> {
+    const self = this.#workers.enter({ name, instance: nonce, device });
     const stopped = new AbortController();
     const locks = new WeakMap<TakenJob, JobLock>();
     let takenCount = 0;
     return Promise.resolve({
       server: this.address,
+      name: self.name,
       blobs: () => this.#blobs,
       take: async ({ wait }) => {
         takenCount += 1;
-        const holder = { token: `${nonce}:${takenCount}`, worker: name };
+        const holder = { token: `${nonce}:${takenCount}`, worker: self.name };
         const taken = await this.#take(holder, wait ? TAKE_WAIT_MS_MAX : 0, stopped.signal);
         if (taken === null) return null;
         const job = this.#takenJob(taken.lock, taken.data);
@@ -96,19 +100,15 @@ export class MemoryJobQueue implements JobQueue {
         };
         return Promise.resolve(jobs.filter((job) => !isHeld(job)));
       },
-      waitingCount: () => Promise.resolve(this.#jobs.waitingCount()),
-      workerNames: () => this.#names(),
-      quarantinedMs: () => {
-        const endMs = this.#quarantineEndMs.get(name) ?? Number.NEGATIVE_INFINITY;
-        return Promise.resolve(Math.max(0, endMs - this.#nowMs()));
-      },
+      waitingCount: () => Promise.resolve(this.#jobs.waitingCount(this.#nowMs())),
+      beat: (jobId) => Promise.resolve(this.#workers.beat({ ...self, jobId })),
       stopWaiting: () => {
         stopped.abort();
         return Promise.resolve();
       },
       close: () => {
         stopped.abort();
-        this.#workerNames.delete(identity);
+        this.#workers.leave(self.instance);
         return Promise.resolve();
       },
     });
@@ -118,16 +118,15 @@ export class MemoryJobQueue implements JobQueue {
     return this.#clock.monotonicMs();
   }
 
-  #names(): Promise<string[]> {
-    return Promise.resolve([...this.#workerNames.values()]);
-  }
-
-  #producing(): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers'> {
+  #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'subscribe' | 'close'> {
     return {
       // Async, so that a refusal is a rejection.
       // eslint-disable-next-line @typescript-eslint/require-await
       add: async (added) => {
-        this.#jobs.add(added.map(({ jobId, job }) => ({ jobId, data: dataOf(jobId, job) })));
+        const jobs = added.map(({ jobId, job, delayMs }) => {
+          return { jobId, data: dataOf(jobId, job), delayMs };
+        });
+        this.#jobs.add(jobs, this.#nowMs());
       },
       read: (jobId): Promise<JobRecord> => Promise.resolve(this.#jobs.record(jobId)),
       remove: (jobIds) => {
@@ -135,7 +134,25 @@ export class MemoryJobQueue implements JobQueue {
         return Promise.resolve();
       },
       removeLeftovers: (runId) => Promise.resolve(this.#jobs.removeWaitingOf(runId)),
+      beat: (start) => {
+        this.#beatMsByStart.set(start, this.#nowMs());
+        return Promise.resolve();
+      },
+      removeJobsOfSilentStarts: () => Promise.resolve(this.#removeJobsOfSilentStarts()),
     };
+  }
+
+  #removeJobsOfSilentStarts(): number {
+    const nowMs = this.#nowMs();
+    let waitingCount = 0;
+    for (const [start, beatMs] of [...this.#beatMsByStart]) {
+      if (nowMs - beatMs > START_SILENCE_MS_MAX)
+        waitingCount += this.#jobs.removeOfStart(start, 'waiting', nowMs);
+      if (nowMs - beatMs <= FINISHED_AGE_MS_MAX) continue;
+      this.#jobs.removeOfStart(start, 'finished', nowMs);
+      this.#beatMsByStart.delete(start);
+    }
+    return waitingCount;
   }
 
   async #take(
@@ -149,7 +166,7 @@ export class MemoryJobQueue implements JobQueue {
       const taken = this.#jobs.take(holder, nowMs);
       if (taken !== null) return taken;
       if (nowMs >= untilMs) return null;
-      await this.#arrival(untilMs - nowMs, stopped);
+      await this.#arrival(Math.min(untilMs, this.#jobs.nextDueMs()) - nowMs, stopped);
     }
     return null;
   }

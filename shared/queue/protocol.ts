@@ -167,3 +167,15 @@ export function divisionOf(work: JobWork): RowDivision | undefined {
 export function jobIdOf(job: Job, attempt: number): string {
   return `${job.runId}-${job.work.kind}-${job.outerStep}-${job.jobIndex}-a${attempt}`;
 }
+
+/**
+ * Follows `jobIdOf` in the id of a delivery: the nonce of the coordinator's start, and the number of the
+ * call in it.
+ */
+export function startSuffixOf(start: string, callNumber: number): string {
+  return `${start}-${callNumber}`;
+}
+
+export function isOfStart(jobId: string, start: string): boolean {
+  return /^-\d+$/.test(jobId.slice(jobId.lastIndexOf(`-${start}-`) + start.length + 1));
+}

@@ -5,6 +5,8 @@
 
 import { Redis, type RedisOptions } from 'ioredis';
 import { QianmoError } from '../base/errors.js';
+import { redactedAddress } from '../base/redacted-address.js';
+import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
 /**
  * - `producer` fails at once while Redis is away; the caller decides how long to retry.
@@ -32,17 +34,16 @@ export interface RedisFacts {
   readonly aof: boolean;
 }
 
+/** The version of a server whose user may not ask for it. */
+export const UNKNOWN_VERSION = 'redis of unknown version';
+
 const CONNECT_TIMEOUT_MS = 5_000;
 const COMMAND_TIMEOUT_MS = 15_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;
 const RECONNECT_DELAY_MS_STEP = 50;
+const LOADING_POLL_MS = 50;
 
 const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
-
-/** Returns the address without its password, for messages. */
-export function redactedRedisUrl(url: string): string {
-  return url.replace(/(:\/\/[^:@/]*):[^@]*@/, '$1:***@');
-}
 
 // The type is inferred: ioredis' own option type does not fit its constructor under
 // exactOptionalPropertyTypes.
@@ -52,7 +53,10 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
     lazyConnect: true,
     connectTimeout: connectTimeoutMs,
     keepAlive: 10_000,
-    enableReadyCheck: true,
+    // Asks for INFO, so it is switched on when the user may do that.
+    enableReadyCheck: false,
+    // After a failover the address leads to another server, or will do so soon.
+    reconnectOnError: isOfChangedRole,
     // 0 rejects a command in flight as soon as its connection is lost. With 1 and no resending,
     // ioredis forgets it: its promise never settles.
     maxRetriesPerRequest: waits ? null : 0,
@@ -76,7 +80,7 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
   if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-  const redis = new Redis(options.url, optionsOf(options, connectTimeoutMs));
+  const redis = clientOf(options, connectTimeoutMs);
   let firstError: Error | undefined;
   const keepFirst = (error: Error): void => {
     firstError ??= error;
@@ -84,6 +88,7 @@ export async function connectRedis(options: ConnectRedisOptions): Promise<Redis>
   redis.on('error', keepFirst);
   try {
     await answerWithin(redis, connectTimeoutMs);
+    redis.options.enableReadyCheck = (await infoOf(redis)) !== null;
   } catch (error) {
     redis.disconnect();
     throw connectFailure(options.url, firstError ?? error);
@@ -91,6 +96,15 @@ export async function connectRedis(options: ConnectRedisOptions): Promise<Redis>
   redis.on('error', (error: Error) => options.onError?.(error));
   redis.off('error', keepFirst);
   return redis;
+}
+
+function clientOf(options: ConnectRedisOptions, connectTimeoutMs: number): Redis {
+  try {
+    return new Redis(options.url, optionsOf(options, connectTimeoutMs));
+  } catch {
+    // The error holds the address with its password.
+    throw notAnAddress(options.url);
+  }
 }
 
 /** The connect timeout of ioredis does not notice a server that accepts and stays silent. */
@@ -101,17 +115,40 @@ function answerWithin(redis: Redis, timeoutMs: number): Promise<void> {
     }, timeoutMs);
     redis
       .connect()
-      .then(() => redis.ping())
+      .then(() => loaded(redis))
       .then(() => resolve(), reject)
       .finally(() => clearTimeout(timer));
   });
+}
+
+/** Resolves when the server has loaded its data. */
+async function loaded(redis: Redis): Promise<void> {
+  for (;;) {
+    try {
+      await redis.ping();
+      return;
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('LOADING')) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOADING_POLL_MS));
+  }
+}
+
+/** Returns null when the user may not ask. */
+async function infoOf(redis: Redis): Promise<string | null> {
+  try {
+    return await redis.info();
+  } catch (error) {
+    if (error instanceof Error && isForbidden(error)) return null;
+    throw error;
+  }
 }
 
 function notAnAddress(url: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'this is not the address of a Redis server',
-    where: redactedRedisUrl(url),
+    where: redactedAddress(url),
     expected: 'redis://HOST:PORT, or rediss://HOST:PORT for TLS',
     cure: 'correct --redis or queue.redisUrl',
   });
@@ -119,8 +156,17 @@ function notAnAddress(url: string): QianmoError {
 
 function connectFailure(url: string, cause: unknown): QianmoError {
   const found = cause instanceof Error ? cause.message : String(cause);
-  const where = redactedRedisUrl(url);
-  if (/WRONGPASS|NOAUTH|NOPERM|invalid (username-)?password|without any password/i.test(found))
+  const where = redactedAddress(url);
+  if (found.startsWith('NOPERM'))
+    return new QianmoError({
+      kind: 'environment',
+      what: 'Redis does not allow its user a command',
+      where,
+      found,
+      cure: RIGHTS_CURE,
+      cause,
+    });
+  if (/WRONGPASS|NOAUTH|invalid (username-)?password|without any password/i.test(found))
     return new QianmoError({
       kind: 'environment',
       what: 'Redis refuses the user or password',
@@ -149,12 +195,13 @@ function connectFailure(url: string, cause: unknown): QianmoError {
 }
 
 /**
- * Reads the facts about the server that matter here.
+ * Reads the facts about the server that matter here. Returns null when the user may not ask for them.
  *
  * @throws QianmoError `environment` when the server may evict keys: it would throw away jobs.
  */
-export async function checkRedis(redis: Redis): Promise<RedisFacts> {
-  const info = await redis.info();
+export async function checkRedis(redis: Redis): Promise<RedisFacts | null> {
+  const info = await infoOf(redis);
+  if (info === null) return null;
   const valueOf = (name: string): string | undefined =>
     new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
   const valkeyVersion = valueOf('valkey_version');

@@ -4,12 +4,32 @@
  */
 
 import { QianmoError } from '../base/errors.js';
-import { QueueUnavailableError } from './queue-errors.js';
+import { QueueRefusedError, QueueUnavailableError, type Refusal } from './queue-errors.js';
 
-/** Replies of a server that will answer later: it loads its data or fails over. */
-const OUTAGE_REPLIES = /^(LOADING|READONLY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN|UNBLOCKED)\b/;
-const OUTAGE_MESSAGES =
+/** Replies of a server whose role changed: a new connection may reach the one that has the data. */
+const CHANGED_ROLE = ['READONLY', 'MOVED', 'ASK', 'MASTERDOWN', 'CLUSTERDOWN', 'UNBLOCKED'];
+/** Replies of a server that will answer later. */
+const ANSWERS_LATER = ['LOADING', 'TRYAGAIN', 'NOREPLICAS', 'BUSY'];
+const LOST_CONNECTION =
   /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out/i;
+
+const REFUSAL_BY_CODE: Readonly<Record<string, Refusal>> = {
+  MISCONF: 'disk',
+  OOM: 'memory',
+  NOPERM: 'permission',
+  NOAUTH: 'permission',
+  WRONGPASS: 'permission',
+};
+/** The reply when a script of BullMQ runs a command that its user may not run. */
+const FORBIDDEN_IN_SCRIPT = /^ERR ACL failure in script/;
+
+/** Redis 6 puts the code of a command that failed in a script behind words about the script. */
+const CODE = /^(?:ERR Error running script .*?: -)?([A-Z]{3,})\b/;
+
+export const RIGHTS_CURE =
+  'give the user the rights that infra/docs/machines.md lists under "A Redis user with few rights"';
+
+const CAUSE_DEPTH_MAX = 5;
 
 /** Makes a call whose errors are those of the queue. */
 export type QueueCall = <Answer>(ask: () => Promise<Answer>) => Promise<Answer>;
@@ -26,54 +46,114 @@ export function queueCallsAt(where: string): QueueCall {
 }
 
 /**
- * Returns a `QueueUnavailableError` for an outage, and a QianmoError of kind `environment` when the
- * server answered with a refusal. Every other error is returned as it is.
+ * Returns a `QueueUnavailableError` for an outage, and a `QueueRefusedError` when the server answered
+ * with a refusal. Every other error is returned as it is.
  */
 export function queueErrorOf(error: unknown, where: string): unknown {
-  const root = rootOf(error);
-  if (!(root instanceof Error)) return error;
-  const known = error instanceof QianmoError ? error : null;
-  if (isOutage(root))
+  if (error instanceof QueueUnavailableError || error instanceof QueueRefusedError) return error;
+  const causes = causesOf(error);
+  const known = error instanceof QianmoError ? error.report : undefined;
+  // A transaction that was discarded has the reason among the errors of its commands.
+  for (const cause of causes) {
+    const refusal = refusalOf(cause.message);
+    if (refusal !== null) return refused(refusal, { where, cause, known });
+  }
+  const outage = causes.find(isOutage);
+  if (outage !== undefined)
     return new QueueUnavailableError({
       what: 'Redis does not answer',
       where,
       cure: 'check that the Redis server is running and reachable, then try again',
-      ...known?.report,
-      found: root.message || codeOf(root),
-      cause: root,
+      ...known,
+      found: wordsOf(outage),
+      cause: outage,
     });
-  return isRefusal(root) && known?.kind !== 'environment' ? refused(where, root) : error;
+  const reply = causes.find(({ name }) => name === 'ReplyError');
+  return reply === undefined ? error : refused('other', { where, cause: reply, known });
 }
 
-function rootOf(error: unknown): unknown {
-  return error instanceof Error && error.cause !== undefined ? rootOf(error.cause) : error;
+/** Whether a new connection may reach a server that takes the command. */
+export function isOfChangedRole({ message }: Error): boolean {
+  return CHANGED_ROLE.includes(codeOf(message));
+}
+
+export function isForbidden({ message }: Error): boolean {
+  return refusalOf(message) === 'permission';
+}
+
+/**
+ * The error, the errors of the commands of a transaction, and what caused it. Only one level of a
+ * transaction is read, because after a lost connection ioredis lists an error among its own.
+ */
+function causesOf(error: unknown): Error[] {
+  const causes: Error[] = [];
+  let cause = error;
+  for (let depth = 0; cause instanceof Error && depth < CAUSE_DEPTH_MAX; depth += 1) {
+    causes.push(cause);
+    const previous: unknown = 'previousErrors' in cause ? cause.previousErrors : [];
+    if (Array.isArray(previous))
+      causes.push(...previous.filter((one): one is Error => one instanceof Error));
+    cause = cause.cause;
+  }
+  return causes;
+}
+
+function codeOf(message: string): string {
+  return CODE.exec(message)?.[1] ?? '';
+}
+
+function refusalOf(message: string): Refusal | null {
+  if (FORBIDDEN_IN_SCRIPT.test(message)) return 'permission';
+  return REFUSAL_BY_CODE[codeOf(message)] ?? null;
 }
 
 function isOutage(error: Error): boolean {
-  if (OUTAGE_REPLIES.test(error.message) || OUTAGE_MESSAGES.test(error.message)) return true;
-  return OUTAGE_MESSAGES.test(codeOf(error));
+  const code = codeOf(error.message);
+  return (
+    CHANGED_ROLE.includes(code) ||
+    ANSWERS_LATER.includes(code) ||
+    LOST_CONNECTION.test(wordsOf(error))
+  );
 }
 
-function codeOf(error: Error): string {
-  return 'code' in error && typeof error.code === 'string' ? error.code : '';
+/** The errors of several addresses of one host have a code and no message. */
+function wordsOf(error: Error): string {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return error.message.includes(code) ? error.message || code : `${error.message} ${code}`.trim();
 }
 
-/** Whether Redis itself answered with the error: no memory, no disk, or no permission. */
-function isRefusal(error: Error): boolean {
-  return error.name === 'ReplyError';
-}
+const REFUSED: Readonly<Record<Refusal, { readonly what: string; readonly cure: string }>> = {
+  disk: {
+    what: 'Redis refuses to write, because writing to its disk fails',
+    cure: 'free the disk that Redis writes to (its log names the file)',
+  },
+  memory: {
+    what: 'Redis has no memory left',
+    cure: 'raise its maxmemory, or lower training.tasksPerOuterStep',
+  },
+  permission: {
+    what: 'Redis does not allow its user a command',
+    cure: RIGHTS_CURE,
+  },
+  other: { what: 'Redis refused a command', cure: 'see the log of Redis' },
+};
 
-function refused(where: string, cause: Error): QianmoError {
-  const memory = 'raise its maxmemory, or lower training.tasksPerOuterStep';
-  const disk = 'free the disk that Redis writes to';
-  const other = 'see its log, and what its user may do';
-  const isOf = (code: string): boolean => cause.message.startsWith(code);
-  return new QianmoError({
-    kind: 'environment',
-    what: 'Redis refused a command',
+function refused(
+  refusal: Refusal,
+  {
     where,
+    cause,
+    known,
+  }: { where: string; cause: Error; known: QianmoError['report'] | undefined },
+): QueueRefusedError {
+  // A report about the environment knows more than the reply, as that a blob was put.
+  const own = known?.kind === 'environment' ? known : undefined;
+  const { what, cure } = REFUSED[refusal];
+  return new QueueRefusedError(refusal, {
+    what: own?.what ?? what,
+    where: own?.where ?? where,
     found: cause.message,
-    cure: `${isOf('OOM') ? memory : isOf('MISCONF') ? disk : other}; then continue with --resume`,
+    cure: own?.cure ?? cure,
     cause,
   });
 }

@@ -9,13 +9,24 @@ export const LOCK_DURATION_MS = 8_000;
 export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 4;
 
 /**
- * The interval between two checks for jobs without a lock. The coordinator learns that a worker is
- * lost after `LOCK_DURATION_MS` and at most two of these.
+ * The interval between two checks for jobs without a lock. Another worker can take the job of a
+ * dead worker after `LOCK_DURATION_MS` and at most two of these.
  */
 export const STALLED_INTERVAL_MS = 2_000;
 
+/** A delivery that stalls more often fails, and the dispatcher delivers the job again. */
+export const STALLS_PER_DELIVERY_MAX = 1;
+
 /** The number of events kept in the queue's stream. Events only wake, so old ones have no value. */
 export const EVENT_COUNT_MAX = 10_000;
+
+/** A worker counts as gone when it has said nothing for this long. It says so with its renewals. */
+export const WORKER_SILENCE_MS_MAX = LOCK_DURATION_MS;
+
+/** How often a coordinator says that it lives. */
+export const START_BEAT_INTERVAL_MS = 2_000;
+/** The waiting jobs of a start of a coordinator are removed when it has been silent for this long. */
+export const START_SILENCE_MS_MAX = 60_000;
 
 /** The longest wait for a job in one `take`. */
 export const TAKE_WAIT_MS_MAX = 5_000;

@@ -24,6 +24,13 @@ describeJobQueue('BullMQ', () => {
     endLock: async (jobId) => {
       await redis.client.del(`${prefix}:inner-loops:${jobId}:lock`);
     },
+    passInSilence: async (durationMs) => {
+      for (const kind of ['workers', 'starts']) {
+        const beats = `${prefix}:${kind}:beats`;
+        for (const id of await redis.client.zrange(beats, '0', '-1'))
+          await redis.client.zincrby(beats, -durationMs, id);
+      }
+    },
   };
 });
 
@@ -34,5 +41,6 @@ describeJobQueue('the queue in memory', () => {
     clock,
     run: (test) => clock.run(test),
     endLock: () => clock.sleep(LOCK_DURATION_MS),
+    passInSilence: (durationMs) => clock.sleep(durationMs),
   };
 });

@@ -1,98 +1,19 @@
 /** The contract of every job queue, run on each implementation. */
 
 import { describe, expect, it } from 'vitest';
-import type { Clock } from '../../shared/base/clock.js';
-import type { JobConsumer, JobProducer, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
+import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { describeStarts, describeWorkers } from './job-queue-lives.js';
 import {
-  JOB_BYTE_COUNT_MAX,
-  PROTOCOL_VERSION,
-  type Job,
-  type JobResult,
-} from '../../shared/queue/protocol.js';
-import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { ordersForTest } from './dispatcher.js';
+  jobOf,
+  resultOf,
+  Scene,
+  taken,
+  takenIds,
+  type JobQueueUnderTest,
+  type Test,
+} from './job-queue-scene.js';
 
-export interface JobQueueUnderTest {
-  readonly queue: JobQueue;
-  /** The clock used by the waits of the test itself. */
-  readonly clock: Clock;
-  /** Runs the test. A simulation advances its time meanwhile. */
-  run(test: () => Promise<void>): Promise<void>;
-  /** Expires the lock of a job, as if its holder had been silent for long enough. */
-  endLock(jobId: string): Promise<void>;
-}
-
-const ref = blobRefOf(Uint8Array.of(1));
 const BLOB_LIMITS = { lifetimeMs: 60_000, blobByteCountMax: 1_000 };
-
-function jobOf(jobIndex: number, departures: Partial<Job> = {}): Job {
-  return { ...ordersForTest(1)[0]!.job, runId: 'run', jobIndex, dense: ref, ...departures };
-}
-
-function resultOf(jobIndex: number): JobResult {
-  return {
-    ...{ protocolVersion: PROTOCOL_VERSION, runId: 'run', outerStep: 0, jobIndex, output: ref },
-    ...{ weightedQueryLoss: 0.5, weightedSupportLoss: 0.6, taskCount: 1, queryRowCount: 1 },
-    ...{ computeMs: 1, worker: 'w', backend: 'test' },
-  };
-}
-
-/** The queue of one test, with a producer and any number of consumers. */
-class Scene {
-  readonly producer: JobProducer;
-  readonly #underTest: JobQueueUnderTest;
-  readonly #consumers: JobConsumer[] = [];
-
-  constructor(underTest: JobQueueUnderTest, producer: JobProducer) {
-    this.#underTest = underTest;
-    this.producer = producer;
-  }
-
-  async consumer(name = 'w'): Promise<JobConsumer> {
-    const made = await this.#underTest.queue.openConsumer({
-      ...{ name, nonce: `nonce-${this.#consumers.length}` },
-      onError: () => undefined,
-      onReconnected: () => undefined,
-    });
-    this.#consumers.push(made);
-    return made;
-  }
-
-  /** Adds jobs `a`, `b` and so on, available immediately. */
-  async add(...jobIds: string[]): Promise<void> {
-    await this.producer.add(jobIds.map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex) })));
-  }
-
-  endLock(jobId: string): Promise<void> {
-    return this.#underTest.endLock(jobId);
-  }
-
-  async until(condition: () => Promise<boolean>): Promise<void> {
-    while (!(await condition())) await this.#underTest.clock.sleep(10);
-  }
-
-  async close(): Promise<void> {
-    for (const consumer of this.#consumers) {
-      await consumer.stopWaiting();
-      await consumer.close();
-    }
-    await this.producer.close();
-  }
-}
-
-/** Waits until a job can be taken, retrying each wait that ends without one. */
-async function taken(consumer: JobConsumer): Promise<TakenJob> {
-  for (;;) {
-    const job = await consumer.take({ wait: true });
-    if (job !== null) return job;
-  }
-}
-
-async function takenIds(consumer: JobConsumer, count: number): Promise<string[]> {
-  const ids: string[] = [];
-  while (ids.length < count) ids.push((await taken(consumer)).jobId);
-  return ids;
-}
 
 export function describeJobQueue(name: string, make: () => JobQueueUnderTest): void {
   const test = (title: string, body: (scene: Scene) => Promise<void>): void => {
@@ -113,11 +34,11 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     describeCarrying(test);
     describeLocks(test);
     describeRemoving(test);
+    describeStarts(test);
+    describeWorkers(test);
     describeConnections(test);
   });
 }
-
-type Test = (title: string, body: (scene: Scene) => Promise<void>) => void;
 
 function describeCarrying(test: Test): void {
   test('transfers the content of a job and the result of its worker', async (scene) => {
@@ -132,11 +53,7 @@ function describeCarrying(test: Test): void {
     expect(await scene.producer.read('a')).toEqual({ state: 'open' });
     await job.complete({ ...resultOf(0), weightedQueryLoss: Number.NaN });
     const returnValue = { ...resultOf(0), weightedQueryLoss: null };
-    expect(await scene.producer.read('a')).toEqual({
-      state: 'completed',
-      returnValue,
-      worker: 'w',
-    });
+    expect(await scene.producer.read('a')).toEqual({ state: 'completed', returnValue });
     await scene.until(() => Promise.resolve(woken.length > 0));
     expect(woken).toEqual(['a']);
   });
@@ -182,10 +99,22 @@ function describeCarrying(test: Test): void {
     expect((await waiting).jobId).toBe('late');
   });
 
+  test('holds a delayed job back until it is due', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.producer.add([
+      { jobId: 'slow', job: jobOf(0), delayMs: 300 },
+      { jobId: 'quick', job: jobOf(1), delayMs: 100 },
+    ]);
+    expect(await consumer.waitingCount()).toBe(0);
+    expect(await consumer.take({ wait: false })).toBeNull();
+    expect(await scene.producer.read('slow')).toEqual({ state: 'open' });
+    expect(await takenIds(consumer, 2)).toEqual(['quick', 'slow']);
+  });
+
   test('leaves a job unchanged when its id is added again', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a');
-    await scene.producer.add([{ jobId: 'a', job: jobOf(9) }]);
+    await scene.producer.add([{ jobId: 'a', job: jobOf(9), delayMs: 0 }]);
     const job = await taken(consumer);
     expect(job.data).toEqual(jobOf(0));
     await job.complete(resultOf(0));
@@ -197,7 +126,9 @@ function describeCarrying(test: Test): void {
   test('adds no job of a call in which one is too large', async (scene) => {
     const taskIndices = Array.from({ length: JOB_BYTE_COUNT_MAX / 2 }, (_, index) => index);
     const jobs = [jobOf(0), jobOf(1, { taskIndices })];
-    const added = scene.producer.add(jobs.map((job) => ({ jobId: `job-${job.jobIndex}`, job })));
+    const added = scene.producer.add(
+      jobs.map((job) => ({ jobId: `job-${job.jobIndex}`, job, delayMs: 0 })),
+    );
     await expect(added).rejects.toThrow(/exceeds the limit/);
     expect(await scene.producer.read('job-0')).toEqual({ state: 'gone' });
   });
@@ -229,26 +160,37 @@ function describeLocks(test: Test): void {
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
   });
 
-  test('fails a delivery that has lost its worker when it is next taken, each time', async (scene) => {
+  test('gives the job of a dead worker to another, before waiting jobs', async (scene) => {
     const dead = await scene.consumer('dead');
     const other = await scene.consumer('other');
+    await scene.add('a', 'b');
+    const lost = await taken(dead);
+    await scene.endLock('a');
+    await scene.until(async () => (await other.waitingCount()) === 2);
+    const again = await taken(other);
+    expect(again.jobId).toBe('a');
+    expect(await dead.extendLocks([lost])).toEqual([lost]);
+    await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
+    await again.complete(resultOf(0));
+    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
+  });
+
+  test('fails a delivery that stalls twice when it is next taken', async (scene) => {
+    const consumer = await scene.consumer('last');
     const woken: string[] = [];
     scene.producer.subscribe((jobId) => woken.push(jobId));
-    for (const jobId of ['first', 'second']) {
-      await scene.add(jobId);
-      const lost = await taken(dead);
-      await scene.endLock(jobId);
-      await scene.until(async () => (await other.waitingCount()) === 1);
-      expect(await other.take({ wait: false })).toBeNull();
-      expect(await scene.producer.read(jobId)).toEqual({
-        ...{ state: 'failed', worker: 'other' },
-        reason: 'worker-lost: the worker that held the job is lost',
-      });
-      expect(await dead.extendLocks([lost])).toEqual([lost]);
-      await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
+    await scene.add('poison');
+    for (const _ of [1, 2]) {
+      await taken(consumer);
+      await scene.endLock('poison');
+      await scene.until(async () => (await consumer.waitingCount()) === 1);
     }
-    await scene.until(() => Promise.resolve(woken.length === 2));
-    expect(woken).toEqual(['first', 'second']);
+    expect(await consumer.take({ wait: false })).toBeNull();
+    expect(await scene.producer.read('poison')).toEqual({
+      ...{ state: 'failed', reason: 'job stalled more than allowable limit', worker: 'last' },
+    });
+    await scene.until(() => Promise.resolve(woken.length > 0));
+    expect(woken).toEqual(['poison']);
   });
 }
 
@@ -256,9 +198,11 @@ function describeRemoving(test: Test): void {
   test('removes waiting jobs and leaves held ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'waiting');
+    await scene.producer.add([{ jobId: 'later', job: jobOf(2), delayMs: 60_000 }]);
     const held = await taken(consumer);
-    await scene.producer.remove(['held', 'waiting', 'never-added']);
-    expect(await scene.producer.read('waiting')).toEqual({ state: 'gone' });
+    await scene.producer.remove(['held', 'waiting', 'later', 'never-added']);
+    for (const jobId of ['waiting', 'later'])
+      expect(await scene.producer.read(jobId)).toEqual({ state: 'gone' });
     expect(await scene.producer.read('held')).toEqual({ state: 'open' });
     expect(await consumer.take({ wait: false })).toBeNull();
     await held.complete(resultOf(0));
@@ -268,9 +212,12 @@ function describeRemoving(test: Test): void {
   test('removes the waiting jobs of one run, and counts them', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'a', 'b');
-    await scene.producer.add([{ jobId: 'other', job: jobOf(0, { runId: 'other' }) }]);
+    await scene.producer.add([
+      { jobId: 'later', job: jobOf(2), delayMs: 60_000 },
+      { jobId: 'other', job: jobOf(0, { runId: 'other' }), delayMs: 0 },
+    ]);
     await taken(consumer);
-    expect(await scene.producer.removeLeftovers('run')).toBe(2);
+    expect(await scene.producer.removeLeftovers('run')).toBe(3);
     expect(await scene.producer.removeLeftovers('run')).toBe(0);
     expect(await scene.producer.read('held')).toEqual({ state: 'open' });
     expect(await takenIds(consumer, 1)).toEqual(['other']);
@@ -278,18 +225,6 @@ function describeRemoving(test: Test): void {
 }
 
 function describeConnections(test: Test): void {
-  test('names the connected workers at both ends', async (scene) => {
-    expect(await scene.producer.workerNames()).toEqual([]);
-    const [a, b] = [await scene.consumer('a'), await scene.consumer('b')];
-    // A consumer becomes visible once the server has its connection.
-    await scene.until(async () => (await scene.producer.workerNames()).length === 2);
-    expect((await scene.producer.workerNames()).sort()).toEqual(['a', 'b']);
-    expect((await a.workerNames()).sort()).toEqual(['a', 'b']);
-    await a.close();
-    await scene.until(async () => (await b.workerNames()).length === 1);
-    expect(await scene.producer.workerNames()).toEqual(['b']);
-  });
-
   test('keeps the job of a consumer that closes until its lock expires', async (scene) => {
     const [closing, other] = [await scene.consumer('closing'), await scene.consumer('other')];
     await scene.add('a');
@@ -297,20 +232,7 @@ function describeConnections(test: Test): void {
     await closing.close();
     expect(await other.take({ wait: false })).toBeNull();
     await scene.endLock('a');
-    await scene.until(async () => (await other.waitingCount()) === 1);
-    expect(await other.take({ wait: false })).toBeNull();
-    expect(await scene.producer.read('a')).toMatchObject({ state: 'failed' });
-  });
-
-  test('keeps a worker in quarantine for as long as it was told last', async (scene) => {
-    const [sick, other] = [await scene.consumer('sick'), await scene.consumer('other')];
-    expect(await sick.quarantinedMs()).toBe(0);
-    await scene.producer.quarantine('sick', 60_000);
-    await scene.producer.quarantine('sick', 300);
-    expect(await sick.quarantinedMs()).toBeGreaterThan(0);
-    expect(await sick.quarantinedMs()).toBeLessThanOrEqual(300);
-    expect(await other.quarantinedMs()).toBe(0);
-    await scene.until(async () => (await sick.quarantinedMs()) === 0);
+    expect((await taken(other)).jobId).toBe('a');
   });
 
   test('ends a wait on request, and takes nothing afterwards', async (scene) => {

@@ -8,8 +8,8 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
-import { isOfTheMachine } from '../../shared/base/system-errors.js';
+import type { JobFailure } from '../../shared/queue/job-failure.js';
+import { mayPass } from '../../shared/queue/queue-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
   JobSchema,
@@ -24,6 +24,8 @@ import type { InputCache } from './input-cache.js';
 const BEGIN_TIMEOUT_MS = 300_000;
 /** Bounds the time in which an executor must stop; after it the worker counts as broken. */
 const STOP_GRACE_MS = 10_000;
+/** The pause before a blob is fetched or put again that the server did not take or give. */
+const BLOB_RETRY_DELAY_MS = 500;
 
 export interface JobCarrier {
   /** Returns a store whose blobs live for `lifetimeMs` after each use. */
@@ -32,6 +34,8 @@ export interface JobCarrier {
   readonly executor: JobExecutor;
   readonly clock: Clock;
   readonly workerName: string;
+  /** Called when blobs cannot be fetched or put at present. */
+  readonly onTrouble: (error: Error) => void;
 }
 
 /** A failure of one job, ready for the queue. */
@@ -52,12 +56,17 @@ export class ExecutorStuckError extends Error {
 /**
  * Fetches everything that a job needs to be computed.
  *
+ * @param signal aborts when the job is to be given up (lost lock).
  * @throws JobFailedError
  */
-export async function fetchJob(data: unknown, carrier: JobCarrier): Promise<JobInput> {
+export async function fetchJob(
+  data: unknown,
+  carrier: JobCarrier,
+  signal: AbortSignal,
+): Promise<JobInput> {
   const job = parsedJob(data);
   try {
-    const blobs = carrier.blobsOf(job.blobLifetimeMs);
+    const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
     const { sharedInputs } = carrier;
     const [dense, frozen, rowPack] = await Promise.all([
       sharedInputs.get(job.dense, blobs),
@@ -87,7 +96,8 @@ export async function carryJob(
       carrier.executor.execute(input, stopSignal, onBegin),
     );
     onComputed();
-    const output = await carrier.blobsOf(job.blobLifetimeMs).put(computed.output);
+    const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
+    const output = await blobs.put(computed.output);
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -106,6 +116,32 @@ export async function carryJob(
     if (error instanceof ExecutorStuckError) throw error;
     throw new JobFailedError(failureOf(error, job), error);
   }
+}
+
+/**
+ * Repeats what the server of the blobs does not do at present, so that an outage or a full disk throws
+ * no computed result away. When the signal aborts, the last failure is thrown.
+ */
+function patientBlobs(
+  blobs: BlobStore,
+  { clock, onTrouble }: JobCarrier,
+  signal: AbortSignal,
+): Pick<BlobStore, 'get' | 'put'> {
+  const repeated = async <Value>(action: () => Promise<Value>): Promise<Value> => {
+    for (;;) {
+      try {
+        return await action();
+      } catch (error) {
+        if (!mayPass(error) || signal.aborted) throw error;
+        onTrouble(error);
+      }
+      await clock.sleep(BLOB_RETRY_DELAY_MS, signal);
+    }
+  };
+  return {
+    get: (ref) => repeated(() => blobs.get(ref)),
+    put: (bytes, ref) => repeated(() => blobs.put(bytes, ref)),
+  };
 }
 
 function parsedJob(data: unknown): Job {
@@ -177,10 +213,10 @@ function foundBy(error: unknown): { readonly found?: string } {
   return found === undefined ? {} : { found };
 }
 
-const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
+const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {
   usage: 'permanent',
   data: 'permanent',
-  environment: 'sick',
+  environment: 'transient',
   transient: 'transient',
   failed: 'transient',
   interrupted: 'transient',
@@ -188,10 +224,8 @@ const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
 
 function failureOf(error: unknown, job: Job): JobFailure {
   if (error instanceof BlobMissingError) return { kind: 'blob-missing', reason: error.message };
-  if (!(error instanceof QianmoError)) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { kind: isOfTheMachine(error) ? 'sick' : 'transient', reason };
-  }
+  if (!(error instanceof QianmoError))
+    return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
   const { where, expected, found, cure } = error.report;
   // A damaged input is replaced by putting it again; the blob store has removed it.
   const isInput = [job.dense, job.rowPack, job.frozen].some(
@@ -202,10 +236,6 @@ function failureOf(error: unknown, job: Job): JobFailure {
   if (expected !== undefined) parts.push(`expected ${expected}`);
   if (found !== undefined) parts.push(`found ${found}`);
   if (cure !== undefined) parts.push(`cure: ${cure}`);
-  return { kind: failureKindOf(error), reason: parts.join('; ') };
-}
-
-function failureKindOf(error: QianmoError): JobFailureKind {
-  if (isOfTheMachine(error)) return 'sick';
-  return error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
+  const kind = error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
+  return { kind, reason: parts.join('; ') };
 }

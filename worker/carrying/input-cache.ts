@@ -26,7 +26,7 @@ export class InputCache {
   }
 
   /** @throws what `BlobStore.get` throws. */
-  async get(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
+  async get(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
     const known = this.#bytesBySha256.get(ref.sha256);
     if (known !== undefined) return known;
     const bytes = await this.#fetchedOnce(ref, blobs);
@@ -35,7 +35,7 @@ export class InputCache {
   }
 
   /** The job under way and the one held ahead may ask for the same bytes at once. */
-  async #fetchedOnce(ref: BlobRef, blobs: BlobStore): Promise<Uint8Array> {
+  async #fetchedOnce(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
     const underWay = this.#fetchBySha256.get(ref.sha256);
     if (underWay !== undefined) return underWay;
     const fetched = blobs.get(ref);

@@ -8,15 +8,11 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
+import { mayPass } from '../../shared/queue/queue-errors.js';
 import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 
 /** The pause before a server that was away is asked again. */
 const RETRY_DELAY_MS = 500;
-/** Workers come and go rarely, and counting them lists every connection of the server. */
-const WORKER_COUNT_AGE_MS_MAX = 5_000;
-/** How late a worker that does jobs may learn that it is quarantined. */
-const QUARANTINE_AGE_MS_MAX = 2_000;
 
 /** A job that is this worker's as long as its lock holds. */
 export interface HeldJob {
@@ -49,7 +45,6 @@ export class QueueIntake {
   readonly #holdingByJobId = new Map<string, Holding>();
   readonly #closing = new AbortController();
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
-  #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The wait under way, whose job has not been returned yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
@@ -57,7 +52,7 @@ export class QueueIntake {
     this.#consumer = consumer;
     this.#clock = clock;
     this.#onError = onError;
-    void this.#renewLocks();
+    void this.#keepAlive();
   }
 
   /**
@@ -86,7 +81,7 @@ export class QueueIntake {
    * worker. Then no worker goes without.
    */
   async nextAhead(): Promise<HeldJob | null> {
-    if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
+    if (this.#closing.signal.aborted) return null;
     const isPlenty = await this.#answered(async () => {
       const waitingCount = await this.#consumer.waitingCount();
       return waitingCount > 0 && waitingCount >= (await this.#workerCount());
@@ -100,22 +95,6 @@ export class QueueIntake {
       async () => (await this.#consumer.waitingCount()) === 0 && (await this.#workerCount()) > 1,
     );
     return isEmpty === true;
-  }
-
-  /**
-   * How much longer a coordinator wants this worker to take no job.
-   *
-   * @param isDoubtful asks the server, rather than trust an answer that is a little old.
-   */
-  async quarantinedMs(isDoubtful: boolean): Promise<number> {
-    const nowMs = this.#clock.monotonicMs();
-    const isOld = nowMs - this.#quarantine.askedMs > QUARANTINE_AGE_MS_MAX;
-    if ((isDoubtful || isOld) && !this.#closing.signal.aborted) {
-      const leftMs = (await this.#answered(() => this.#consumer.quarantinedMs())) ?? 0;
-      const askedMs = this.#clock.monotonicMs();
-      this.#quarantine = { endMs: askedMs + leftMs, askedMs };
-    }
-    return Math.max(0, this.#quarantine.endMs - this.#clock.monotonicMs());
   }
 
   /** Ends waiting for jobs; held jobs can still be finished or handed back. */
@@ -154,7 +133,7 @@ export class QueueIntake {
       // This worker may have taken the job again.
       if (this.#holdingByJobId.get(jobId) === holding) this.#holdingByJobId.delete(jobId);
       // A job that lost its lock is not ours to move.
-      if (!lost.signal.aborted) await this.#moved(move);
+      if (!lost.signal.aborted) await this.#moved(holding, move);
     };
     return {
       jobId,
@@ -167,36 +146,58 @@ export class QueueIntake {
   }
 
   /**
-   * Moves a job however long the server is away; a refused move leaves it to the end of its lock.
+   * Moves a job as soon as the server answers and accepts it, and keeps its lock until then. Another
+   * error leaves the job to the end of its lock.
    */
-  async #moved(move: () => Promise<void>): Promise<void> {
+  async #moved(holding: Holding, move: () => Promise<void>): Promise<void> {
+    const { jobId } = holding.taken;
     for (;;) {
       try {
         await move();
         return;
       } catch (error) {
         this.#report(error);
-        const isAway = error instanceof QueueUnavailableError;
-        if (!isAway || this.#closing.signal.aborted) return;
-        await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
+        if (!mayPass(error) || this.#closing.signal.aborted) return;
       }
+      if (!this.#holdingByJobId.has(jobId)) this.#holdingByJobId.set(jobId, holding);
+      await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
+      if (this.#holdingByJobId.get(jobId) === holding) this.#holdingByJobId.delete(jobId);
+      if (holding.lost.signal.aborted) return;
     }
   }
 
-  async #renewLocks(): Promise<void> {
+  /** Says at intervals that this worker lives, and renews the locks of its jobs. */
+  async #keepAlive(): Promise<void> {
     for (;;) {
       await this.#clock.sleep(LOCK_RENEWAL_INTERVAL_MS, this.#closing.signal);
       if (this.#closing.signal.aborted) return;
-      const holdings = [...this.#holdingByJobId.values()];
-      if (holdings.length === 0) continue;
-      const lost = await this.#answered(() =>
-        this.#consumer.extendLocks(holdings.map(({ taken }) => taken)),
-      );
-      for (const holding of holdings) {
-        // A job that was finished meanwhile has no lock either.
-        const isHeld = this.#holdingByJobId.get(holding.taken.jobId) === holding;
-        if (isHeld && lost?.includes(holding.taken) === true) this.#lose(holding);
-      }
+      await Promise.all([this.#answered(() => this.#beat()), this.#renewLocks()]);
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const [jobId = null] = this.#holdingByJobId.keys();
+    const count = await this.#consumer.beat(jobId);
+    this.#workers = { count, countedMs: this.#clock.monotonicMs() };
+  }
+
+  /** The count of the last beat. */
+  async #workerCount(): Promise<number> {
+    const ageMs = this.#clock.monotonicMs() - this.#workers.countedMs;
+    if (ageMs > 2 * LOCK_RENEWAL_INTERVAL_MS) await this.#beat();
+    return this.#workers.count;
+  }
+
+  async #renewLocks(): Promise<void> {
+    const holdings = [...this.#holdingByJobId.values()];
+    if (holdings.length === 0) return;
+    const lost = await this.#answered(() =>
+      this.#consumer.extendLocks(holdings.map(({ taken }) => taken)),
+    );
+    for (const holding of holdings) {
+      // A job that was finished meanwhile has no lock either.
+      const isHeld = this.#holdingByJobId.get(holding.taken.jobId) === holding;
+      if (isHeld && lost?.includes(holding.taken) === true) this.#lose(holding);
     }
   }
 
@@ -205,15 +206,6 @@ export class QueueIntake {
     this.#holdingByJobId.delete(jobId);
     this.#report(new Error(`the lock of job ${jobId} is lost`));
     lost.abort();
-  }
-
-  async #workerCount(): Promise<number> {
-    const nowMs = this.#clock.monotonicMs();
-    if (nowMs - this.#workers.countedMs > WORKER_COUNT_AGE_MS_MAX) {
-      const names = await this.#consumer.workerNames();
-      this.#workers = { count: Math.max(1, names.length), countedMs: nowMs };
-    }
-    return this.#workers.count;
   }
 
   /** Returns null and reports the error when the server does not answer. */

@@ -6,12 +6,12 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
-import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
-import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';
+import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import {
   carryJob,
@@ -22,7 +22,7 @@ import {
 } from './carry-job.js';
 import { InputCache } from './input-cache.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
-import { WorkerRest, type RestCause } from './worker-rest.js';
+import { RefusalRest } from './refusal-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
@@ -37,23 +37,9 @@ const STOP_TIMEOUT_MS = 5_000;
  */
 const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
-/** Shorter rests are not told. */
-const TOLD_REST_MS_MIN = 1_000;
-
-/** Null where the worker is not in doubt. */
-const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> = {
-  refused: 'refused',
-  sick: 'sick',
-  transient: 'failed',
-  permanent: null,
-  'blob-missing': null,
-  'worker-lost': null,
-};
-
 export type WorkerEvent = RunEventOf<
   | 'worker-ready'
   | 'worker-stopped'
-  | 'worker-resting'
   | 'job-started'
   | 'job-finished'
   | 'job-failed'
@@ -63,8 +49,10 @@ export type WorkerEvent = RunEventOf<
 
 export interface RunWorkerOptions {
   readonly queue: JobQueue;
-  /** The name that the queue board and results show. */
+  /** The name that the queue board and results show, unless another worker has it. */
   readonly name: string;
+  /** The device that this worker computes on; `auto` by default. */
+  readonly device?: DeviceDemand;
   /** Sets this worker's locks apart from those of any other worker. */
   readonly nonce: string;
   /** Belongs to the caller, who closes it. */
@@ -86,11 +74,12 @@ export interface RunWorkerOptions {
  *   `failed` when the executor ignores its signal; the process should then end.
  */
 export async function runWorker(options: RunWorkerOptions): Promise<void> {
-  const { queue, name, nonce, onEvent = () => undefined } = options;
+  const { queue, name, nonce, device = 'auto', onEvent = () => undefined } = options;
   let lastTrouble = '';
   const onError = (error: Error): void => {
     // A lost connection repeats the same words several times a second, until it is back.
-    const reason = error instanceof QueueUnavailableError ? error.reason : error.message;
+    const isOfServer = error instanceof QueueUnavailableError || error instanceof QueueRefusedError;
+    const reason = isOfServer ? error.reason : error.message;
     if (reason === lastTrouble) return;
     lastTrouble = reason;
     onEvent({ kind: 'redis-trouble', reason });
@@ -98,7 +87,8 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   const onReconnected = (): void => {
     lastTrouble = '';
   };
-  const consumer = await queue.openConsumer({ name, nonce, onError, onReconnected });
+  const opening = { name, nonce, device, onError, onReconnected };
+  const consumer = await queue.openConsumer(opening);
   try {
     onEvent({
       kind: 'worker-ready',
@@ -120,9 +110,9 @@ async function workUntilStopped(
   onError: (error: Error) => void,
 ): Promise<void> {
   const { clock, signal, takesAhead = true } = options;
-  const carrier = carrierOf(options, consumer);
+  const carrier = carrierOf(options, consumer, onError);
   const intake = new QueueIntake({ consumer, clock, onError });
-  const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
+  const [stop, rest] = [stopSwitch(signal), new RefusalRest()];
   const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // The work ends by itself only when it throws.
@@ -132,8 +122,12 @@ async function workUntilStopped(
   if (bench.stop.failure !== undefined) throw bench.stop.failure;
 }
 
-function carrierOf(options: RunWorkerOptions, consumer: JobConsumer): JobCarrier {
-  const { executor, clock, name: workerName, blobs } = options;
+function carrierOf(
+  options: RunWorkerOptions,
+  consumer: JobConsumer,
+  onTrouble: (error: Error) => void,
+): JobCarrier {
+  const { executor, clock, blobs } = options;
   const ofQueue = (lifetimeMs: number): BlobStore =>
     consumer.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
   return {
@@ -141,7 +135,8 @@ function carrierOf(options: RunWorkerOptions, consumer: JobConsumer): JobCarrier
     sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
     executor,
     clock,
-    workerName,
+    workerName: consumer.name,
+    onTrouble,
   };
 }
 
@@ -150,7 +145,7 @@ interface WorkBench {
   readonly carrier: JobCarrier;
   readonly intake: QueueIntake;
   readonly stop: StopSwitch;
-  readonly rest: WorkerRest;
+  readonly rest: RefusalRest;
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -183,15 +178,14 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
 }
 
 async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
-  const { carrier, intake, stop, rest, onEvent } = bench;
-  const restMs = Math.max(rest.take(), await intake.quarantinedMs(rest.isDoubtful));
-  if (restMs >= TOLD_REST_MS_MIN) onEvent({ kind: 'worker-resting', restMs });
+  const { carrier, intake, stop, rest } = bench;
+  const restMs = rest.take();
   if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
   return intake.next();
 }
 
 function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
-  const input = fetchJob(held.data, carrier);
+  const input = fetchJob(held.data, carrier, held.lost);
   // The failure is thrown where the job is carried; this prevents an unhandled rejection.
   input.catch(() => undefined);
   return input;
@@ -292,7 +286,7 @@ async function carriedToItsEnd(
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
     const result = await carryJob(input, carrier, giveUp.signal, onComputed);
-    rest.did();
+    rest.done();
     const { computeMs } = result;
     onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
     await held.complete(result);
@@ -304,9 +298,8 @@ async function carriedToItsEnd(
       return;
     }
     if (!(error instanceof JobFailedError)) throw error;
+    if (error.failure.kind === 'refused') rest.refused();
     const { kind: failure, reason } = error.failure;
-    const cause = REST_CAUSE_BY_FAILURE[failure];
-    if (cause !== null) rest.couldNot(cause);
     onEvent({ kind: 'job-failed', jobId, failure, reason });
     await held.fail(error.failure);
   } finally {

@@ -239,7 +239,7 @@ describe('a step on a failing Redis', () => {
 describe('a queue on a Redis that refuses or is unreachable', () => {
   it('reports that Redis has no memory left for jobs, resumable', async () => {
     const blobs = new MemoryBlobStore();
-    const limits = queueConfig({ prefix: room.prefix });
+    const limits = queueConfig({ prefix: room.prefix, refusalWaitMs: 100 });
     const made = await dispatcherInTest(room.queue, limits, { blobs });
     room.cleanups.push(() => made.dispatcher.close());
     room.cleanups.push(() => room.redis.client.config('SET', 'maxmemory', '0'));
@@ -249,7 +249,7 @@ describe('a queue on a Redis that refuses or is unreachable', () => {
     ).rejects.toMatchObject({
       kind: 'environment',
       report: {
-        what: 'Redis refused a command',
+        what: 'Redis has no memory left',
         found: expect.stringContaining('OOM') as string,
         cure: expect.stringMatching(/maxmemory.*--resume/) as string,
       },
@@ -294,12 +294,13 @@ describe('several runs on one queue', () => {
     const queue = new Queue('inner-loops', { connection, prefix: room.prefix });
     for (const [index, owner] of [runId, runId, 'other-run'].entries())
       await queue.add('gradient', { runId: owner }, { jobId: `dead-${index}` });
+    await queue.add('gradient', { runId }, { jobId: 'dead-delayed', delay: 600_000 });
     await queue.close();
     connection.disconnect();
     const { dispatcher: sut, events } = await room.dispatcher({}, runId);
     expect(events).toContainEqual({
       kind: 'leftover-jobs-removed',
-      jobCount: 2,
+      jobCount: 3,
     });
     expect(await waiting(1)).toEqual(['dead-2']);
     await room.steeredWorker('one');

@@ -32,7 +32,9 @@ beforeEach(async () => {
   const onError = ({ message }: Error): void => void troubles.push(message);
   const onReconnected = (): void => undefined;
   const jobQueue = bullmqJobQueue({ redisUrl: redis.url, prefix, clock });
-  consumer = await jobQueue.openConsumer({ name: 'w', nonce: 'n', onError, onReconnected });
+  consumer = await jobQueue.openConsumer({
+    ...{ name: 'w', nonce: 'n', device: 'cpu', onError, onReconnected },
+  });
   intake = new QueueIntake({ consumer, clock, onError });
 });
 afterEach(async () => {

@@ -5,11 +5,11 @@ import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { Mailbox } from '../../../coordinator/dispatch/mailbox.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
+import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
-import { WorkerRest, type RestCause } from '../../../worker/carrying/worker-rest.js';
+import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
@@ -114,26 +114,18 @@ describe('InputCache', () => {
   });
 });
 
-describe('WorkerRest', () => {
-  it.each<[RestCause, number[]]>([
-    ['refused', [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]],
-    ['sick', [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]],
-    ['failed', [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]],
-  ])('grows with every job that is %s, and is due once', (cause, expected) => {
-    const rest = new WorkerRest();
+describe('RefusalRest', () => {
+  it('grows from one second to ten, is due once, and ends with a completed job', () => {
+    const rest = new RefusalRest();
     expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
-    const rests = expected.map(() => {
-      rest.couldNot(cause);
+    const rests = Array.from({ length: 6 }, () => {
+      rest.refused();
       return rest.take();
     });
-    expect(rests).toEqual(expected);
+    expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
     expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
-  });
-
-  it('ends with a job that is done', () => {
-    const rest = new WorkerRest();
-    rest.couldNot('sick');
-    rest.did();
+    rest.refused();
+    rest.done();
     expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
   });
 });
@@ -162,6 +154,9 @@ describe('Mailbox', () => {
 
 describe('QueuePatience', () => {
   const outage = new QueueUnavailableError({ what: 'no answer', found: 'connection refused' });
+  const full = new QueueRefusedError('disk', {
+    ...{ what: 'it cannot write', found: 'MISCONF', cure: 'free the disk' },
+  });
 
   function patience() {
     const events: RunEvent[] = [];
@@ -169,6 +164,7 @@ describe('QueuePatience', () => {
     const sut = createQueuePatience({
       where: 'redis://h:1',
       clock,
+      refusalWaitMs: 5_000,
       sink: (event) => void events.push(event),
     });
     return { sut, clock, events };
@@ -182,7 +178,6 @@ describe('QueuePatience', () => {
       return callCount < 5 ? Promise.reject(outage) : Promise.resolve('value');
     }, 60_000);
     expect(value).toBe('value');
-    expect(sut.lastAwayMs).toBe(350);
     // Pauses of 50 + 100 + 200 + 400 ms.
     expect(events).toEqual([
       { kind: 'redis-away', address: 'redis://h:1', reason: 'connection refused' },
@@ -197,6 +192,73 @@ describe('QueuePatience', () => {
     });
     expect(clock.monotonicMs()).toBeLessThanOrEqual(10_000);
     expect(clock.monotonicMs()).toBeGreaterThan(8_000);
+  });
+
+  it('says nothing of a server that is back after it has given up', async () => {
+    const { sut, events } = patience();
+    await sut.attempt(() => Promise.reject(outage), 1_000).catch(() => undefined);
+    let callCount = 0;
+    const tidy = (): Promise<void> => {
+      callCount += 1;
+      return callCount === 1 ? Promise.reject(outage) : Promise.resolve();
+    };
+    await sut.attemptQuietly(tidy, 2_000);
+    callCount = 0;
+    await sut.attempt(tidy, 5_000);
+    expect(events.map(({ kind }) => kind)).toEqual(['redis-away']);
+  });
+
+  it('waits for room on a full server, for as long as configured', async () => {
+    const { sut, clock, events } = patience();
+    let isFull = true;
+    const write = (): Promise<void> => (isFull ? Promise.reject(full) : Promise.resolve());
+    const writing = sut.attempt(write, 60_000);
+    // Reading works meanwhile, and does not mean that there is room.
+    await sut.attempt(() => Promise.resolve(), 60_000);
+    isFull = false;
+    await writing;
+    expect(events.map(({ kind }) => kind)).toEqual(['redis-refuses', 'redis-accepts']);
+    isFull = true;
+    const sinceMs = clock.monotonicMs();
+    await expect(sut.attempt(write, 60_000)).rejects.toMatchObject({
+      kind: 'environment',
+      report: { what: 'it cannot write', cure: 'free the disk; then continue with --resume' },
+    });
+    expect(clock.monotonicMs() - sinceMs).toBeLessThanOrEqual(5_000);
+    expect(clock.monotonicMs() - sinceMs).toBeGreaterThan(3_000);
+  });
+
+  it('does not wait for a right that the user lacks', async () => {
+    const { sut, clock, events } = patience();
+    const report = { what: 'not allowed', found: 'NOPERM', cure: 'give the right' };
+    const forbidden = new QueueRefusedError('permission', report);
+    await expect(sut.attempt(() => Promise.reject(forbidden), 60_000)).rejects.toMatchObject({
+      kind: 'environment',
+      report: { found: 'NOPERM', cure: expect.stringContaining('give the right') as string },
+    });
+    expect([clock.monotonicMs(), events]).toEqual([0, []]);
+  });
+
+  it('adds one listener to a signal, however many calls wait', async () => {
+    const abort = new AbortController();
+    let listenerCount = 0;
+    const add = abort.signal.addEventListener.bind(abort.signal);
+    abort.signal.addEventListener = (...args: Parameters<typeof add>) => {
+      listenerCount += 1;
+      add(...args);
+    };
+    const clock = systemClock;
+    const waiting = createQueuePatience({
+      ...{ where: 'redis://h:1', clock, refusalWaitMs: 0, sink: () => undefined },
+    });
+    const calls = Array.from({ length: 30 }, () =>
+      waiting.attempt(() => Promise.reject(outage), Number.POSITIVE_INFINITY, abort.signal),
+    );
+    const ended = Promise.allSettled(calls);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(listenerCount).toBe(1);
+    abort.abort();
+    expect((await ended).map(({ status }) => status)).toEqual(calls.map(() => 'rejected'));
   });
 
   it('passes on every other error, and stops on a signal', async () => {

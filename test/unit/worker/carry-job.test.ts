@@ -32,12 +32,13 @@ async function scene(executor: JobExecutor = executorForTest()) {
     executor,
     clock: instantClock(),
     workerName: 'w',
+    onTrouble: () => undefined,
   };
   return { blobs, job, carrier };
 }
 
 const carried = async (data: unknown, carrier: JobCarrier, signal: AbortSignal) =>
-  carryJob(await fetchJob(data, carrier), carrier, signal);
+  carryJob(await fetchJob(data, carrier, signal), carrier, signal);
 
 const executing = (execute: JobExecutor['execute']): JobExecutor => ({
   execute,
@@ -91,7 +92,7 @@ describe('carryJob', () => {
   it.each([
     ['data', 'permanent'],
     ['usage', 'permanent'],
-    ['environment', 'sick'],
+    ['environment', 'transient'],
     ['transient', 'transient'],
   ] as const)('passes on a failure of kind %s as %s, with its cure', async (kind, expected) => {
     const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
@@ -111,19 +112,6 @@ describe('carryJob', () => {
         failure: { kind: 'refused', reason: 'no GPU' },
       });
     }
-  });
-
-  it.each([
-    Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' }),
-    new QianmoError({
-      ...{ kind: 'data', what: 'a store cannot be fetched', isOfThisMachine: true },
-      cause: Object.assign(new Error('spawn ENOMEM'), { code: 'ENOMEM' }),
-    }),
-  ])('blames the machine for %s', async (error) => {
-    const { job, carrier } = await scene(executing(() => Promise.reject(error)));
-    await expect(carried(job, { ...carrier, clock: patientClock() }, going)).rejects.toMatchObject({
-      failure: { kind: 'sick' },
-    });
   });
 
   it('stops a computation at its deadline and names the deadline', async () => {

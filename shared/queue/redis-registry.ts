@@ -1,0 +1,128 @@
+/**
+ * Who lives, as Redis has it: workers and starts of coordinators say so at intervals, and the clock of
+ * the server decides who has been silent for too long. The keys are two of each kind: a sorted set of
+ * the last beats, and for workers a hash with what they say about themselves.
+ */
+
+import { z } from 'zod';
+import type { ConnectedWorker } from './job-queue.js';
+import type { RedisConnection } from './redis-connection.js';
+import { WORKER_SILENCE_MS_MAX } from './timing.js';
+
+/**
+ * The first lines of every script. After a failover to a server whose clock is behind, beats lie in the
+ * future: they count as of now.
+ */
+const NOW = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+const NO_BEAT_OF_THE_FUTURE = `
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
+  redis.call('ZADD', KEYS[1], now, id)
+end`;
+
+/**
+ * KEYS: beats, records. ARGV: instance, record as JSON, longest silence in ms, 1 to take a free name.
+ * Returns the name and the number of live workers. A name that a live worker has gets a number behind.
+ */
+const BEAT_OF_WORKER = `${NOW}${NO_BEAT_OF_THE_FUTURE}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[3]))) do
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('HDEL', KEYS[2], id)
+end
+local record = cjson.decode(ARGV[2])
+if ARGV[4] == '1' then
+  local taken = {}
+  for _, text in ipairs(redis.call('HVALS', KEYS[2])) do taken[cjson.decode(text).name] = true end
+  local wanted, number = record.name, 1
+  while taken[record.name] do
+    number = number + 1
+    record.name = wanted .. '-' .. number
+  end
+  record.sinceMs = now
+end
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(record))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return {record.name, record.sinceMs, redis.call('ZCARD', KEYS[1])}`;
+
+/** KEYS: beats, records. ARGV: longest silence in ms. Returns the records of live workers. */
+const LIVE_WORKERS = `${NOW}
+local records = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[1], '+inf')) do
+  local record = redis.call('HGET', KEYS[2], id)
+  if record then records[#records + 1] = record end
+end
+return records`;
+
+/** KEYS: beats. ARGV: start. */
+const BEAT_OF_START = `${NOW}${NO_BEAT_OF_THE_FUTURE}
+redis.call('ZADD', KEYS[1], now, ARGV[1])`;
+
+/** KEYS: beats. ARGV: silence in ms. Returns the starts that have been silent for longer. */
+const SILENT_STARTS = `${NOW}
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[1]))`;
+
+const WorkerRecordSchema = z.strictObject({
+  name: z.string(),
+  instance: z.string(),
+  device: z.string(),
+  sinceMs: z.number(),
+  jobId: z.string().nullable(),
+});
+const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
+
+export interface WorkerRegistry {
+  /** Registers the worker, and returns its record with the name that it gets. */
+  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker>;
+  /** Returns the number of live workers. */
+  beat(worker: ConnectedWorker): Promise<number>;
+  leave(instance: string): Promise<void>;
+  workers(): Promise<ConnectedWorker[]>;
+}
+
+export function redisWorkerRegistry(redis: RedisConnection, prefix: string): WorkerRegistry {
+  const [beats, records] = [`${prefix}:workers:beats`, `${prefix}:workers`];
+  const beat = async (record: ConnectedWorker, isNew: boolean) => {
+    const args = [record.instance, JSON.stringify(record), WORKER_SILENCE_MS_MAX, isNew ? 1 : 0];
+    const reply = await redis.eval(BEAT_OF_WORKER, 2, beats, records, ...args);
+    const [name, sinceMs, liveCount] = BeatReplySchema.parse(reply);
+    return { record: { ...record, name, sinceMs }, liveCount };
+  };
+  return {
+    enter: async (worker) => (await beat({ ...worker, sinceMs: 0, jobId: null }, true)).record,
+    beat: async (worker) => (await beat(worker, false)).liveCount,
+    leave: async (instance) => {
+      await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
+    },
+    workers: async () => {
+      const reply = await redis.eval(LIVE_WORKERS, 2, beats, records, WORKER_SILENCE_MS_MAX);
+      return z
+        .array(z.string())
+        .parse(reply)
+        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)));
+    },
+  };
+}
+
+export interface StartRegistry {
+  beat(start: string): Promise<void>;
+  /** The starts that have been silent for longer than this. */
+  silent(silenceMs: number): Promise<string[]>;
+  forget(start: string): Promise<void>;
+}
+
+export function redisStartRegistry(redis: RedisConnection, prefix: string): StartRegistry {
+  const beats = `${prefix}:starts:beats`;
+  return {
+    beat: async (start) => {
+      await redis.eval(BEAT_OF_START, 1, beats, start);
+    },
+    silent: async (silenceMs) =>
+      z.array(z.string()).parse(await redis.eval(SILENT_STARTS, 1, beats, silenceMs)),
+    forget: async (start) => {
+      await redis.zrem(beats, start);
+    },
+  };
+}

@@ -1,0 +1,73 @@
+/** The contract of every job queue about workers and coordinators that say they live, and then fall silent. */
+
+import { expect } from 'vitest';
+import {
+  FINISHED_AGE_MS_MAX,
+  START_SILENCE_MS_MAX,
+  WORKER_SILENCE_MS_MAX,
+} from '../../shared/queue/timing.js';
+import { jobOf, resultOf, taken, takenIds, type Test } from './job-queue-scene.js';
+
+export function describeStarts(test: Test): void {
+  test('removes what silent starts left, and nothing of others', async (scene) => {
+    const { producer } = scene;
+    const consumer = await scene.consumer();
+    for (const start of ['dead', 'live']) {
+      await producer.beat(start);
+      await scene.add(`finished-${start}-1`);
+      await (await taken(consumer)).complete(resultOf(0));
+    }
+    await scene.add('waiting-dead-1', 'waiting-live-1', 'dead-1-run-of-another-1');
+    await producer.add([{ jobId: 'later-dead-2', job: jobOf(0), delayMs: 60_000 }]);
+    expect(await producer.removeJobsOfSilentStarts()).toBe(0);
+    await scene.passInSilence(START_SILENCE_MS_MAX + 1_000);
+    await producer.beat('live');
+    expect(await producer.removeJobsOfSilentStarts()).toBe(2);
+    expect(await producer.removeJobsOfSilentStarts()).toBe(0);
+    const stateOf = async (jobId: string) => (await producer.read(jobId)).state;
+    expect(await stateOf('waiting-dead-1')).toBe('gone');
+    expect(await stateOf('finished-dead-1')).toBe('completed');
+    await scene.passInSilence(FINISHED_AGE_MS_MAX + 1_000);
+    await producer.beat('live');
+    await producer.removeJobsOfSilentStarts();
+    expect(await stateOf('finished-dead-1')).toBe('gone');
+    expect(await stateOf('finished-live-1')).toBe('completed');
+    expect(await takenIds(consumer, 2)).toEqual(['waiting-live-1', 'dead-1-run-of-another-1']);
+  });
+}
+
+export function describeWorkers(test: Test): void {
+  test('lists the workers, and counts them for each of them', async (scene) => {
+    expect(await scene.producer.workers()).toEqual([]);
+    const [a, b] = [await scene.consumer('a'), await scene.consumer('b')];
+    expect([a.name, b.name]).toEqual(['a', 'b']);
+    expect(await scene.workerNames()).toEqual(['a', 'b']);
+    expect(await a.beat('job-7')).toBe(2);
+    const [first] = (await scene.producer.workers()).filter(({ name }) => name === 'a');
+    expect(first).toEqual({
+      ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7' },
+      sinceMs: expect.any(Number) as number,
+    });
+    await a.close();
+    await scene.until(async () => (await b.beat(null)) === 1);
+    expect(await scene.workerNames()).toEqual(['b']);
+  });
+
+  test('gives workers of one name different names', async (scene) => {
+    const names: string[] = [];
+    for (let count = 1; count <= 3; count += 1) names.push((await scene.consumer('same')).name);
+    expect(names).toEqual(['same', 'same-2', 'same-3']);
+    expect(await scene.workerNames()).toEqual(names);
+    const third = await scene.consumer('other');
+    expect(await third.beat(null)).toBe(4);
+  });
+
+  test('forgets a silent worker, until it says that it lives', async (scene) => {
+    const [silent, live] = [await scene.consumer('silent'), await scene.consumer('live')];
+    await scene.passInSilence(WORKER_SILENCE_MS_MAX + 1_000);
+    expect(await live.beat(null)).toBe(1);
+    expect(await scene.workerNames()).toEqual(['live']);
+    expect(await silent.beat(null)).toBe(2);
+    expect(await scene.workerNames()).toEqual(['live', 'silent']);
+  });
+}
