@@ -64,17 +64,20 @@ export interface ChunkRows extends ChunkSums {
 export interface RowSource {
   readonly world: SyntheticWorld;
   readonly intercept: number;
-  readonly texts: AdgroupTexts;
+  /** Of each adgroup. */
+  readonly texts: Texts;
 }
 
-interface AdgroupTexts {
-  /** `adgroup,advertiser,campaign,category,brand,price,` of each adgroup, one after another. */
+/** Parts of rows that are written once and then copied. */
+interface Texts {
+  /** One text after another. */
   readonly bytes: Uint8Array;
-  /** The start of each: [adgroupCount + 1] */
+  /** The start of each: [textCount + 1] */
   readonly starts: Uint32Array;
 }
 
-export function adgroupTexts(adgroups: WorldAdgroups): AdgroupTexts {
+/** `adgroup,advertiser,campaign,category,brand,price,` of each adgroup. */
+export function adgroupTexts(adgroups: WorldAdgroups): Texts {
   const text = new Uint8Array(adgroups.count * ADGROUP_TEXT_BYTE_COUNT_MAX);
   const starts = new Uint32Array(new SharedArrayBuffer((adgroups.count + 1) * 4));
   const columns = [
@@ -105,17 +108,21 @@ export function adgroupTexts(adgroups: WorldAdgroups): AdgroupTexts {
   return { bytes, starts };
 }
 
-/** `,age,gender,city,shopping,occupation,` of each profile: [PROFILE_CODE_COUNT, byteCount] */
-function profileTexts(): Uint8Array {
-  const texts = new Uint8Array(PROFILE_CODE_COUNT * PROFILE_TEXT_BYTE_COUNT).fill(COMMA);
+/** `,age,gender,city,shopping,occupation,` of each profile, by its code. */
+function profileTexts(): Texts {
+  const bytes = new Uint8Array(PROFILE_CODE_COUNT * PROFILE_TEXT_BYTE_COUNT).fill(COMMA);
   for (let code = 0; code < PROFILE_CODE_COUNT; code += 1) {
     let rest = code;
     for (const [field, { weights }] of PROFILE_FIELDS.entries()) {
-      texts[code * PROFILE_TEXT_BYTE_COUNT + 1 + 2 * field] = ZERO + (rest % weights.length);
+      bytes[code * PROFILE_TEXT_BYTE_COUNT + 1 + 2 * field] = ZERO + (rest % weights.length);
       rest = Math.floor(rest / weights.length);
     }
   }
-  return texts;
+  const starts = Uint32Array.from(
+    { length: PROFILE_CODE_COUNT + 1 },
+    (_, code) => code * PROFILE_TEXT_BYTE_COUNT,
+  );
+  return { bytes, starts };
 }
 
 /** Writes any stretch of the log. Each thread has one, since its buffers are reused. */
@@ -178,10 +185,8 @@ export class CsvRowWriter {
 
       offset = writeTime(bytes, offset, LOG_START_SECONDS + secondsAt(trafficTime, hour));
       offset = writeUnsigned(bytes, offset, user);
-      const profileAt = (world.users.profileCodes[user] ?? 0) * PROFILE_TEXT_BYTE_COUNT;
-      offset = copyText(profiles, profileAt, profileAt + PROFILE_TEXT_BYTE_COUNT, bytes, offset);
-      const textEnd = texts.starts[adgroup + 1] ?? 0;
-      offset = copyText(texts.bytes, texts.starts[adgroup] ?? 0, textEnd, bytes, offset);
+      offset = copyText(profiles, world.users.profileCodes[user] ?? 0, bytes, offset);
+      offset = copyText(texts, adgroup, bytes, offset);
       offset = writeUnsigned(bytes, offset, slot);
       bytes[offset++] = COMMA;
       offset = writeUnsigned(bytes, offset, hour % HOURS_PER_DAY);
@@ -192,14 +197,16 @@ export class CsvRowWriter {
   }
 }
 
+/** Writes one of the texts at an offset and returns the offset after it. */
 function copyText(
-  source: Uint8Array,
-  start: number,
-  end: number,
+  { bytes, starts }: Texts,
+  index: number,
   target: Uint8Array,
   offset: number,
 ): number {
-  for (let at = start; at < end; at += 1) target[offset + at - start] = source[at] ?? 0;
+  const start = starts[index] ?? 0;
+  const end = starts[index + 1] ?? 0;
+  for (let at = start; at < end; at += 1) target[offset + at - start] = bytes[at] ?? 0;
   return offset + end - start;
 }
 

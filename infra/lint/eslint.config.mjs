@@ -48,6 +48,7 @@ export default defineConfig(
       ],
       eqeqeq: 'error',
       'max-lines-per-function': ['error', { max: 70, skipBlankLines: true, skipComments: true }],
+      'max-params': ['error', { max: 4 }],
       'no-console': 'error',
     },
   },
@@ -69,6 +70,7 @@ export default defineConfig(
     files: ['test/**/*.ts'],
     rules: {
       'max-lines-per-function': 'off',
+      'max-params': 'off',
       'no-console': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',
     },

@@ -67,8 +67,7 @@ function ruleOf(settings: BaselineSettings, featureCount: number): FeatureRule {
 }
 
 function learnerOf(rule: FeatureRule, featureCount: number): StreamLearner {
-  const batch = new BatchFeatureIndex(featureCount);
-  let gradients = new Float64Array(0);
+  const batch = new BatchGradients(featureCount);
   return {
     predict(rows, from, to, logits) {
       for (let row = from; row < to; row += 1) {
@@ -80,31 +79,38 @@ function learnerOf(rule: FeatureRule, featureCount: number): StreamLearner {
       }
     },
     learn(rows, from, to, logits) {
-      batch.index(rows, from, to);
-      gradients = roomFor(gradients, batch.count);
-      sumGradients(rows, from, to, logits, batch, gradients);
+      batch.sum(rows, from, to, logits);
       rule.begin?.();
-      for (let place = 0; place < batch.count; place += 1)
-        rule.step(batch.features[place] ?? 0, gradients[place] ?? 0);
+      const { index, gradients } = batch;
+      for (let place = 0; place < index.count; place += 1)
+        rule.step(index.features[place] ?? 0, gradients[place] ?? 0);
     },
   };
 }
 
-function sumGradients(
-  rows: StreamRows,
-  from: number,
-  to: number,
-  logits: Float64Array,
-  batch: BatchFeatureIndex,
-  gradients: Float64Array,
-): void {
-  gradients.fill(0, 0, batch.count);
-  for (let row = from; row < to; row += 1) {
-    const residual = sigmoid(logits[row - from] ?? 0) - (rows.clicks[row] ?? 0);
-    const end = rows.rowStarts[row + 1] ?? 0;
-    for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
-      const place = batch.placeOf(rows.features[at] ?? 0);
-      gradients[place] = (gradients[place] ?? 0) + residual;
+/** The features of one batch after another, and the gradient of each. */
+class BatchGradients {
+  readonly index: BatchFeatureIndex;
+  /** By place in the index. Values beyond its count are left over from earlier batches. */
+  gradients = new Float64Array(0);
+
+  constructor(featureCount: number) {
+    this.index = new BatchFeatureIndex(featureCount);
+  }
+
+  sum(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
+    const { index } = this;
+    index.index(rows, from, to);
+    const gradients = roomFor(this.gradients, index.count);
+    this.gradients = gradients;
+    gradients.fill(0, 0, index.count);
+    for (let row = from; row < to; row += 1) {
+      const residual = sigmoid(logits[row - from] ?? 0) - (rows.clicks[row] ?? 0);
+      const end = rows.rowStarts[row + 1] ?? 0;
+      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
+        const place = index.placeOf(rows.features[at] ?? 0);
+        gradients[place] = (gradients[place] ?? 0) + residual;
+      }
     }
   }
 }

@@ -93,18 +93,19 @@ function between(parameters: Float64Array, start: number, place: KnotPlace): num
 }
 
 /** s_phi of a feature that is seen again after `age`, or for the first time (`null`). */
-export function stepOf(
+export type StepSize = (slot: number, evidence: number, age: number | null) => number;
+
+export function stepSizeOf(
   parameters: Float64Array,
-  layout: LearnedRuleLayout,
-  slot: number,
-  evidence: number,
-  age: number | null,
-): number {
-  const start = layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
-  let logStep = between(parameters, start, evidencePlace(evidence));
-  if (age !== null)
-    logStep += between(parameters, layout.ageKnots + slot * AGE_KNOT_COUNT, agePlace(age));
-  return Math.exp(logStep);
+  { evidenceKnots, ageKnots }: LearnedRuleLayout,
+): StepSize {
+  return (slot, evidence, age) => {
+    const start = evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
+    let logStep = between(parameters, start, evidencePlace(evidence));
+    if (age !== null)
+      logStep += between(parameters, ageKnots + slot * AGE_KNOT_COUNT, agePlace(age));
+    return Math.exp(logStep);
+  };
 }
 
 /** The rates and small matrices that a parameter vector encodes. */
@@ -135,6 +136,7 @@ class RuleLearner implements StreamLearner {
   readonly #state: LearnedRuleState;
   readonly #layout: LearnedRuleLayout;
   readonly #rates: UnpackedRule;
+  readonly #stepSize: StepSize;
   readonly #batch: BatchFeatureIndex;
   /** sum over the batch's rows of `C P (p - y)`, `[rank]` */
   readonly #direction: Float64Array;
@@ -147,6 +149,7 @@ class RuleLearner implements StreamLearner {
     this.#state = state;
     this.#layout = layoutOf(rule.shape);
     this.#rates = unpacked(rule.parameters, this.#layout);
+    this.#stepSize = stepSizeOf(rule.parameters, this.#layout);
     this.#batch = new BatchFeatureIndex(state.features.length / STATE_WIDTH);
     this.#direction = new Float64Array(rule.shape.rank);
     this.#sharedNow = new Float64Array(rule.shape.rank);
@@ -236,7 +239,7 @@ class RuleLearner implements StreamLearner {
     const age = touched === UNTOUCHED ? null : time - touched;
     const decay = this.#rates.evidenceDecay[slot] ?? 0;
     const evidence = age === null ? 0 : (values[at + 1] ?? 0) * Math.exp(-decay * age);
-    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, age);
+    const step = this.#stepSize(slot, evidence, age);
     values[at] = this.#weightAt(feature, slot, time) - step * (this.#gradients[place] ?? 0);
     values[at + 1] = evidence + (this.#evidence[place] ?? 0);
     values[at + 2] = time;

@@ -24,10 +24,11 @@ import {
   evidenceOf,
   evidencePlace,
   STATE_WIDTH,
-  stepOf,
+  stepSizeOf,
   UNTOUCHED,
   type KnotPlace,
   type LearnedRule,
+  type StepSize,
 } from './learned-update.js';
 import {
   AGE_KNOT_COUNT,
@@ -77,6 +78,7 @@ class WayBack {
   readonly #rows: StreamRows;
   readonly #tape: RuleTape;
   readonly #layout: LearnedRuleLayout;
+  readonly #stepSize: StepSize;
   readonly #gradient: Float64Array;
   readonly #lowRank: LowRankWayBack;
   readonly #index: BatchFeatureIndex;
@@ -94,6 +96,7 @@ class WayBack {
     this.#rows = rows;
     this.#tape = tape;
     this.#layout = layoutOf(rule.shape);
+    this.#stepSize = stepSizeOf(rule.parameters, this.#layout);
     this.#gradient = new Float64Array(this.#layout.length);
     this.#lowRank = new LowRankWayBack(rule, rows, tape, this.#gradient);
     this.#index = new BatchFeatureIndex(rows.featureCount);
@@ -145,7 +148,7 @@ class WayBack {
   #throughStep(batch: BatchRecord, place: number): void {
     const { feature, slot, age, evidenceKept, evidenceBefore } = this.#opened(batch, place);
     const evidence = evidenceBefore * evidenceKept;
-    const step = stepOf(this.#rule.parameters, this.#layout, slot, evidence, age);
+    const step = this.#stepSize(slot, evidence, age);
     const weightAdjoint = this.#weights[feature] ?? 0;
     this.#residualAdjoints[place] = -step * weightAdjoint;
     this.#evidenceAdjoints[place] = this.#evidence[feature] ?? 0;

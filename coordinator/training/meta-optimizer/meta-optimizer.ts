@@ -3,7 +3,8 @@
 import type { TrainingConfig } from '../../../shared/config/training-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { MetaGradient } from './meta-gradient.js';
+import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { MetaGradient, RowGradient } from './meta-gradient.js';
 import type { TrainingState } from '../../checkpoints/training-state.js';
 import { scaleByAdam } from './adam.js';
 import { chain } from './chain.js';
@@ -54,27 +55,27 @@ export function withUpdates(params: MetaParameters, updates: MetaGradient): Meta
       const update = updates.dense.get(name)?.values;
       // Dense tensors are never written to, so one may belong to several states.
       if (update === undefined) return [name, tensor];
-      const sums = new Float32Array(values);
-      addTo(sums, 0, update, 0, sums.length);
-      return [name, { shape, values: sums }];
+      return [name, { shape, values: summed(values, update) }];
     }),
   );
-  for (const [name, { width, values }] of params.tables) {
+  for (const [name, table] of params.tables) {
     const update = updates.rows.get(name);
-    if (update === undefined) continue;
-    for (const [place, id] of update.ids.entries())
-      addTo(values, id * width, update.values, place * width, width);
+    if (update !== undefined) addRows(table, update);
   }
   return { dense, tables: params.tables };
 }
 
-function addTo(
-  sums: Float32Array,
-  start: number,
-  addends: Float32Array,
-  from: number,
-  count: number,
-): void {
-  for (let i = 0; i < count; i += 1)
-    sums[start + i] = (sums[start + i] ?? 0) + (addends[from + i] ?? 0);
+function summed(values: Float32Array, addends: Float32Array): Float32Array {
+  const sums = new Float32Array(values);
+  for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? 0) + (addends[i] ?? 0);
+  return sums;
+}
+
+function addRows({ width, values }: EmbeddingTable, update: RowGradient): void {
+  for (const [place, id] of update.ids.entries()) {
+    const start = id * width;
+    const from = place * width;
+    for (let i = 0; i < width; i += 1)
+      values[start + i] = (values[start + i] ?? 0) + (update.values[from + i] ?? 0);
+  }
 }

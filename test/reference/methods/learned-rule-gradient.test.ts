@@ -8,7 +8,7 @@ import { progressiveLogits } from '../../../coordinator/streaming/progressive-va
 import {
   emptyRuleState,
   learnedRuleLearner,
-  stepOf,
+  stepSizeOf,
 } from '../../../coordinator/streaming/rules/learned-update.js';
 import {
   layoutOf,
@@ -101,6 +101,7 @@ describe('the rule', () => {
       4,
     );
     const mixing = mixingMatrix(rule.parameters, layout);
+    const stepSize = stepSizeOf(rule.parameters, layout);
     const weights = Float64Array.from(
       rows.slotOfFeature,
       (slot) => rule.parameters[layout.initialWeight + slot]!,
@@ -134,7 +135,7 @@ describe('the rule', () => {
         if (gathered[feature] === 0) continue;
         const age = touched[feature] === -1 ? null : time - touched[feature]!;
         const slot = rows.slotOfFeature[feature]!;
-        const step = stepOf(rule.parameters, layout, slot, evidence[feature]!, age);
+        const step = stepSize(slot, evidence[feature]!, age);
         weights[feature]! -= step * gradients[feature]!;
         evidence[feature]! += gathered[feature]!;
         touched[feature] = time;
