@@ -28,7 +28,7 @@ import {
   type CheckpointManifest,
 } from './checkpoint-manifest.js';
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
-import { removeOldCheckpoints } from './checkpoint-retention.js';
+import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { writeTensors } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 
@@ -104,6 +104,8 @@ class RunCheckpointStore implements Checkpoints {
   #verifiedBlobs = new Set<string>();
   #knownKeys = new Set<string>();
   #damagedKeys: readonly string[] = [];
+  /** Whether a checkpoint may have been cut off, by this coordinator or an earlier one. */
+  #mayHaveOrphans = true;
 
   constructor(options: CheckpointsOptions) {
     this.#options = options;
@@ -132,6 +134,8 @@ class RunCheckpointStore implements Checkpoints {
     // Checked before the upload, so that an abandoned coordinator does not fill the store.
     const latestEtag = await this.#ownLatestEtag();
     const { pieceByteCountMax = CHECKPOINT_PIECE_BYTE_COUNT_MAX } = this.#options;
+    const hadOrphans = this.#mayHaveOrphans;
+    this.#mayHaveOrphans = true;
     const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
     const manifest = this.#manifestOf(state.outerStep, digest, tensors);
     const { key, bytes, latestBytes } = encodeManifest(manifest);
@@ -140,6 +144,7 @@ class RunCheckpointStore implements Checkpoints {
 
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     const written = this.#remember(manifest, key);
+    this.#mayHaveOrphans = hadOrphans;
     await this.#removeOld(key);
     return receiptOf(written);
   }
@@ -261,6 +266,9 @@ class RunCheckpointStore implements Checkpoints {
         knownKeys: this.#knownKeys,
         damagedKeys: new Set(this.#damagedKeys),
       });
+      if (!this.#mayHaveOrphans) return;
+      const latest = { manifestKey: latestKey, etag: this.#latestEtag ?? null };
+      this.#mayHaveOrphans = (await removeOrphans(store, latest)) > 0;
     } catch (cause) {
       if (!(cause instanceof QianmoError)) throw cause;
       sink({ kind: 'old-checkpoints-kept', reason: cause.message });

@@ -24,6 +24,7 @@ export interface BlobStore {
    */
   get(ref: BlobRef): Promise<Uint8Array>;
   has(ref: BlobRef): Promise<boolean>;
+  /** A blob that is not there is no error: an output is deleted by each result that names it. */
   delete(ref: BlobRef): Promise<void>;
 }
 

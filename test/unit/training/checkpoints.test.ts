@@ -298,6 +298,67 @@ describe('retention', () => {
     expect(new Set(deleted.slice(1))).toEqual(new Set(['blobs']));
   });
 
+  describe('of a checkpoint that was cut off', () => {
+    let nowMs: number;
+    let store: FailingStore;
+    beforeEach(async () => {
+      nowMs = 1_700_000_000_000;
+      store = new FailingStore('store', { epochMs: () => nowMs });
+      const killed = checkpointsIn(store);
+      await killed.write(stateAt(1));
+      store.failAtPut(4);
+      await expect(killed.write(stateAt(2))).rejects.toThrow('broke off');
+    });
+    const blobsOfStore = async (): Promise<string[]> => store.list('blobs/');
+    const namedBlobs = async (): Promise<Set<string>> => {
+      const named = new Set<string>();
+      for (const key of await store.list('manifests/'))
+        for (const [, sha256] of (await textOf(store, key)).matchAll(/"sha256": "([0-9a-f]{64})"/g))
+          named.add(`blobs/${sha256 ?? ''}`);
+      return named;
+    };
+
+    it('removes the blobs when they are old, once it has written a checkpoint itself', async () => {
+      const cutOff = (await blobsOfStore()).length - (await namedBlobs()).size;
+      expect(cutOff).toBe(3);
+      await store.put('blobs/of-another', Buffer.from('x'), { kind: 'always' });
+      const successor = checkpointsIn(store);
+      await successor.latest();
+      nowMs += 3_000_000;
+      await successor.write(stateAt(3));
+      expect((await blobsOfStore()).length - (await namedBlobs()).size).toBe(cutOff + 1);
+      nowMs += 1_000_000;
+      await successor.write(stateAt(4));
+      expect(new Set(await blobsOfStore())).toEqual(
+        new Set([...(await namedBlobs()), 'blobs/of-another']),
+      );
+    });
+
+    it('keeps them while there is a manifest that cannot be read', async () => {
+      const successor = checkpointsIn(store);
+      await successor.latest();
+      await store.put('manifests/000000009-01234567.json', Buffer.from('{'), { kind: 'always' });
+      nowMs += 4_000_000;
+      const before = (await blobsOfStore()).length - (await namedBlobs()).size;
+      await successor.write(stateAt(3));
+      expect((await blobsOfStore()).length - (await namedBlobs()).size).toBe(before);
+    });
+
+    it('keeps them when another coordinator has written a checkpoint meanwhile', async () => {
+      const successor = checkpointsIn(store);
+      await successor.latest();
+      nowMs += 4_000_000;
+      const list = store.listWithTimes.bind(store);
+      store.listWithTimes = async (prefix) => {
+        if (prefix === 'manifests/') await overwrite(store, 'latest.json', 'of another');
+        return list(prefix);
+      };
+      const before = await blobsOfStore();
+      await successor.write(stateAt(3));
+      expect(await blobsOfStore()).toEqual(expect.arrayContaining(before));
+    });
+  });
+
   it('a store that cannot delete is a warning: the checkpoint is safe', async () => {
     class Undeletable extends MemoryObjectStore {
       override delete(): Promise<never> {
