@@ -37,7 +37,7 @@ export async function* adaptTasks(
 ): AsyncGenerator<AdaptedWave> {
   const { method, adaptation, rows } = request;
   const layout = adaptedLayoutOf(context.spec, request);
-  const model = withEncodedParameters(request);
+  const model = withEncodedParameters(context, request);
   const read = (output: Uint8Array, taskIndices: readonly number[]): AdaptedWave | Rejection => {
     const adapted = decodedOr(() =>
       decodeAdaptedTasks(output, layout, taskIndices, 'output of an adapt job'),

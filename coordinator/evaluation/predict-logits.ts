@@ -57,7 +57,7 @@ export async function predictLogits(
     lossSums: adaptations.map(() => new Float64Array(taskIndices.length)),
     logits: keep.map(() => new Float32Array(at(starts, taskIndices.length))),
   };
-  const model = withEncodedParameters(request);
+  const model = withEncodedParameters(context, request);
   for await (const wave of taskWaves(context, taskIndices)) {
     const chunks = wave
       .map((chunk) => ({ ...chunk, rowCount: rowCountOf(chunk, role) }))

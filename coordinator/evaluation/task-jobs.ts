@@ -4,6 +4,7 @@
  * list hold the same tasks.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MethodConfig } from '../../shared/methods/methods.js';
@@ -15,7 +16,12 @@ import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
-import { encodeDense, encodeRowPack } from '../plan/row-pack-gather.js';
+import {
+  encodeDense,
+  encodeRowPack,
+  encodeUnchanging,
+  type FrozenInput,
+} from '../plan/row-pack-gather.js';
 
 export interface TaskJobContext {
   readonly config: RunConfig;
@@ -73,11 +79,26 @@ export async function* taskWaves(
   }
 }
 
-/** A model whose dense variables are encoded once for all of its jobs. */
-export type EncodedModel = AdaptableModel & { readonly dense: Uint8Array };
+/** A model whose parameters are encoded once for all of its jobs, which do not change them. */
+export type EncodedModel = AdaptableModel & {
+  readonly frozen: FrozenInput;
+  /** No variables: all of them are frozen. */
+  readonly dense: Uint8Array;
+};
 
-export function withEncodedParameters({ parameters, method }: AdaptableModel): EncodedModel {
-  return { parameters, method, dense: encodeDense(parameters) };
+/** @param model with the tasks of all jobs that it is encoded for. */
+export function withEncodedParameters(
+  { config, store, spec }: TaskJobContext,
+  model: AdaptableModel & { readonly taskIndices: readonly number[] },
+): EncodedModel {
+  const { parameters, method, taskIndices } = model;
+  const rowsRead = taskIndices.reduce((sum, taskIndex) => {
+    const { supportRowCount, queryRowCount } = at(store.tasks, taskIndex);
+    return sum + supportRowCount + queryRowCount;
+  }, 0);
+  const bounds = { tablesByteCountMax: config.queue.frozenTablesByteCountMax, rowsRead };
+  const frozen = encodeUnchanging(parameters, spec.tableRowWidth, bounds);
+  return { parameters, method, frozen, dense: encodeDense(parameters, []) };
 }
 
 /** The work on a chunk, and how its output is read. */
@@ -117,7 +138,7 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
 
 async function orderOf(
   context: TaskJobContext,
-  { parameters, method, dense }: EncodedModel,
+  { parameters, method, dense, frozen }: EncodedModel,
   { jobIndex, tasks }: TaskChunk,
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
 ): Promise<JobOrder> {
@@ -143,12 +164,14 @@ async function orderOf(
       blobLifetimeMs: config.queue.blobLifetimeMs,
     },
     dense,
-    rowPack: encodeRowPack(
-      parameters.tables,
-      rowPackLayoutOf([...tasks, ...neighbours.rows]),
-      context.spec.tableRowWidth,
-    ),
-    frozen: null,
+    rowPack: frozen.holdsTables
+      ? null
+      : encodeRowPack(
+          parameters.tables,
+          rowPackLayoutOf([...tasks, ...neighbours.rows]),
+          context.spec.tableRowWidth,
+        ),
+    frozen: frozen.bytes,
   };
 }
 

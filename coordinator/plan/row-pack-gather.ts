@@ -15,7 +15,7 @@ export function encodeDense({ dense }: MetaParameters, names?: readonly string[]
   );
 }
 
-/** The inputs that no outer step of a run changes. Workers keep them. */
+/** The inputs that all jobs of a run or of an evaluation share. Workers keep them. */
 export interface FrozenInput {
   readonly bytes: Uint8Array;
   /** If so, jobs need no row packs. */
@@ -23,32 +23,66 @@ export interface FrozenInput {
 }
 
 /**
- * Null if nothing is frozen. Tables are held whole if none of them learns and together they have at most
- * `tablesByteCountMax` bytes.
+ * What no outer step of a run changes. Null if nothing is frozen. Tables are held whole if none of them
+ * learns and together they have at most `tablesByteCountMax` bytes.
  */
 export function encodeFrozen(
-  { dense, tables }: MetaParameters,
+  meta: MetaParameters,
   spec: ModelSpec,
   tablesByteCountMax: number,
 ): FrozenInput | null {
   const names = frozenVariables(spec).map(({ name }) => name);
-  const width = spec.tableRowWidth;
-  const rowCount = [...tables.values()].reduce((sum, table) => sum + table.rowCount, 0);
-  const isFrozen = tables.size > 0 && spec.learned.tables.length === 0;
+  const isFrozen = meta.tables.size > 0 && spec.learned.tables.length === 0;
   const holdsTables =
-    isFrozen && rowCount * width * Float32Array.BYTES_PER_ELEMENT <= tablesByteCountMax;
+    isFrozen && byteCountOf(meta.tables, spec.tableRowWidth) <= tablesByteCountMax;
   if (names.length === 0 && !holdsTables) return null;
+  return frozenInputOf(meta, names, holdsTables ? spec.tableRowWidth : null);
+}
+
+/**
+ * All dense variables, for jobs between which nothing changes. Tables are held whole if they have at most
+ * `tablesByteCountMax` bytes and at most as many rows as the jobs together read. Otherwise jobs have
+ * row packs, which are smaller together.
+ */
+export function encodeUnchanging(
+  meta: MetaParameters,
+  tableRowWidth: number,
+  { tablesByteCountMax, rowsRead }: { tablesByteCountMax: number; rowsRead: number },
+): FrozenInput {
+  const rowCount = rowCountOf(meta.tables);
+  const holdsTables =
+    rowCount > 0 &&
+    rowCount <= rowsRead &&
+    byteCountOf(meta.tables, tableRowWidth) <= tablesByteCountMax;
+  return frozenInputOf(meta, [...meta.dense.keys()], holdsTables ? tableRowWidth : null);
+}
+
+function rowCountOf(tables: MetaParameters['tables']): number {
+  return [...tables.values()].reduce((sum, table) => sum + table.rowCount, 0);
+}
+
+function byteCountOf(tables: MetaParameters['tables'], tableRowWidth: number): number {
+  return rowCountOf(tables) * tableRowWidth * Float32Array.BYTES_PER_ELEMENT;
+}
+
+/** @param tableRowWidth null if the tables are not held. */
+function frozenInputOf(
+  { dense, tables }: MetaParameters,
+  names: readonly string[],
+  tableRowWidth: number | null,
+): FrozenInput {
   const tensors = new Map(names.map((name) => [name, tensorOf(dense, name)]));
-  if (holdsTables) {
-    const values = new Float32Array(rowCount * width);
+  if (tableRowWidth !== null) {
+    const rowCount = rowCountOf(tables);
+    const values = new Float32Array(rowCount * tableRowWidth);
     let start = 0;
     for (const table of tables.values()) {
       values.set(table.values, start);
       start += table.values.length;
     }
-    tensors.set('rows', { shape: [rowCount, width], values });
+    tensors.set('rows', { shape: [rowCount, tableRowWidth], values });
   }
-  return { bytes: encodeTensors(tensors), holdsTables };
+  return { bytes: encodeTensors(tensors), holdsTables: tableRowWidth !== null };
 }
 
 function tensorOf(dense: NamedTensors, name: string): DenseTensor {

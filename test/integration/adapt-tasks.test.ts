@@ -115,6 +115,11 @@ test('a wave is delivered after the previous one has been taken', async () => {
   expect(handedOver).toHaveLength(1);
   await waves.next();
   expect(handedOver).toHaveLength(2);
+  const [first, second] = handedOver;
+  // The same bytes in every wave, so that workers fetch them once.
+  expect(new Set([...first!, ...second!].map(({ frozen }) => frozen)).size).toBe(1);
+  expect(first![0]!.frozen).not.toBeNull();
+  expect(first!.every(({ rowPack }) => rowPack === null)).toBe(true);
 });
 
 describe('an output that does not fit is refused, and the job is repeated', () => {

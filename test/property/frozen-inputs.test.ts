@@ -5,7 +5,11 @@
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encodeDense, encodeFrozen } from '../../coordinator/plan/row-pack-gather.js';
+import {
+  encodeDense,
+  encodeFrozen,
+  encodeUnchanging,
+} from '../../coordinator/plan/row-pack-gather.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { JobWork } from '../../shared/queue/protocol.js';
@@ -159,6 +163,66 @@ describe.each(Object.entries(cases))('%s', (_, frozenCase) => {
       expect(rows.length > 0).toBe(spec.learned.tables.length > 0);
     },
   );
+});
+
+const adaptation = { innerRate: 0.2, innerSteps: 2 };
+const unchanging: Record<string, { model: object; work: JobWork }> = {
+  'predictions of query rows': {
+    model: { ...base, personal },
+    work: {
+      ...{ kind: 'predict', method: methodOf({ ...maml, path: 'kept' }), rows: 'query' },
+      adaptations: [{ ...adaptation, innerSteps: 0 }, adaptation],
+    },
+  },
+  'predictions of support rows': {
+    model: { ...base, personal },
+    work: {
+      ...{ kind: 'predict', method: methodOf({ kind: 'global' }), rows: 'support' },
+      adaptations: [adaptation],
+    },
+  },
+  'predictions of a generator': {
+    model: { ...base, personal: [], generated },
+    work: { kind: 'predict', method: generator, rows: 'query', adaptations: [adaptation] },
+  },
+  'adapted tasks': {
+    model: { ...base, personal },
+    work: { kind: 'adapt', method: methodOf(maml), rows: 'support', adaptation },
+  },
+};
+
+describe.each(Object.entries(unchanging))('%s', (_, { model, work }) => {
+  const jobCase = jobCaseOf(store, model, 6, work.method);
+
+  it.each([true, false])(
+    'have the same bits when nothing changes (tables whole: %s)',
+    async (isWhole) => {
+      const input = await jobInputOf(jobCase, taskIndices, work);
+      const bounds = { tablesByteCountMax: isWhole ? 1e9 : 0, rowsRead: 1e9 };
+      const frozen = encodeUnchanging(jobCase.meta, jobCase.spec.tableRowWidth, bounds);
+      expect(frozen.holdsTables).toBe(isWhole);
+      const dense = encodeDense(jobCase.meta, []);
+      const { rowPack: packRef, ...rest } = input.job;
+      const job = {
+        ...rest,
+        ...(isWhole || packRef === undefined ? {} : { rowPack: packRef }),
+        dense: blobRefOf(dense),
+        frozen: blobRefOf(frozen.bytes),
+      };
+      const rowPack = isWhole ? null : input.rowPack;
+      const all = await executor.execute(input);
+      const apart = await executor.execute({ job, dense, rowPack, frozen: frozen.bytes });
+      expect(bitsOf(apart.output)).toEqual(bitsOf(all.output));
+    },
+  );
+});
+
+it('tables with more rows than the jobs read are sent as row packs', () => {
+  const { meta, spec } = jobCaseOf(store, { ...base, personal });
+  const rowCount = spec.tables.reduce((sum, table) => sum + table.rowCount, 0);
+  const holdsTables = (rowsRead: number): boolean =>
+    encodeUnchanging(meta, spec.tableRowWidth, { tablesByteCountMax: 1e9, rowsRead }).holdsTables;
+  expect([rowCount - 1, rowCount].map(holdsTables)).toEqual([false, true]);
 });
 
 describe('cached frozen inputs', () => {
