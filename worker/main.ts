@@ -1,6 +1,7 @@
 /** Process entry of a worker: arguments and signals in, `runWorker` over a compute process out. */
 
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
@@ -15,6 +16,7 @@ import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
+import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
 
 collectGarbageRarely();
@@ -29,6 +31,8 @@ async function main(): Promise<void> {
       name: { type: 'string', default: `${hostname()}-${process.pid}` },
       device: { type: 'string', default: 'auto' },
       'gpu-index': { type: 'string' },
+      'store-allow': { type: 'string', multiple: true, default: [] },
+      'endpoint-allow': { type: 'string', multiple: true, default: [] },
       plugin: { type: 'string', multiple: true, default: [] },
     },
   });
@@ -75,6 +79,12 @@ async function main(): Promise<void> {
       clock: systemClock,
       signal: stop.signal,
       onEvent: sink,
+      limits: jobLimitsOf({
+        stores: [...values['store-allow'], ...listedIn(process.env['QIANMO_STORE_ALLOW'])],
+        endpoints: [...values['endpoint-allow'], ...listedIn(process.env['QIANMO_ENDPOINT_ALLOW'])],
+        workingFolder: resolve('.'),
+        environment: process.env,
+      }),
     });
   } finally {
     await executor.close();

@@ -16,6 +16,7 @@ import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
 import type { RunContext } from './call/run-context.js';
+import { storeAddressOf } from './run-files.js';
 
 export interface DispatchChoice {
   /** Local workers to start and supervise; none when absent. */
@@ -64,7 +65,10 @@ export async function dispatchForRun(
   const command =
     choice.workers === undefined
       ? null
-      : await context.machine.workerCommand({ redisUrl, prefix, device, environment });
+      : await context.machine.workerCommand({
+          ...{ redisUrl, prefix, device, environment },
+          store: { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint },
+        });
   const dispatcher = await createQueueDispatcher({
     queue: bullmqJobQueue({ redisUrl, prefix, clock }),
     limits: config.queue,

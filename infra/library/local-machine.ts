@@ -27,9 +27,10 @@ export const localMachine: Machine = {
     });
   },
 
-  workerCommand: async ({ redisUrl, prefix, device, environment }) => {
+  workerCommand: async ({ redisUrl, prefix, device, environment, store }) => {
     const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
-    args.push(...pluginArguments());
+    args.push(...pluginArguments(), '--store-allow', store.address);
+    if (store.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {
       path: process.execPath,

@@ -1,6 +1,7 @@
 /** Works on the queue until stopped: a worker in this process, over a compute process of its own. */
 
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -15,6 +16,7 @@ import {
   type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
@@ -33,6 +35,13 @@ export const WorkRequestSchema = z.strictObject({
   device: DeviceDemandSchema.default('auto'),
   /** The one GPU to use, counted from 0 as nvidia-smi does. */
   gpuIndex: z.int().min(0).max(GPU_INDEX_MAX).optional(),
+  /**
+   * Folders and `s3://BUCKET/PREFIX` in which stores of jobs may lie, separated by commas; the working
+   * folder by default.
+   */
+  storeAllow: text.optional(),
+  /** S3 endpoints that jobs may name, separated by commas. */
+  endpointAllow: text.optional(),
   /** The file that keeps the events, one JSON object per line. A full file becomes `FILE.1`. */
   log: text.optional(),
 });
@@ -63,6 +72,12 @@ export async function workUntilStopped(
     executor,
     signal,
     onEvent: sink,
+    limits: jobLimitsOf({
+      stores: listedIn(request.storeAllow),
+      endpoints: listedIn(request.endpointAllow),
+      workingFolder: resolve('.'),
+      environment: context.environment,
+    }),
   });
 }
 

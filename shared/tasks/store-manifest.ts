@@ -99,12 +99,18 @@ export const StoreManifestSchema = z.strictObject({
   /** Every other file of the store; the digest of the manifest therefore covers all of it. */
   files: z.array(
     z.strictObject({
-      name: z.string(),
+      name: z.string().refine(isInFolder, 'expected a file in the folder of the store'),
       byteCount: count,
       sha256: z.string().regex(/^[0-9a-f]{64}$/),
     }),
   ),
 });
+
+/** A manifest may come from elsewhere, so its names must not lead out of the folder of the store. */
+function isInFolder(name: string): boolean {
+  const parts = name.split('/');
+  return !/[\\\0]/.test(name) && parts.every((part) => part !== '' && !/^\.{1,2}$/.test(part));
+}
 
 export type EncodedFeature = z.infer<typeof EncodedFeatureSchema>;
 export type StoreManifest = z.infer<typeof StoreManifestSchema>;

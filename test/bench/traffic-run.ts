@@ -12,7 +12,7 @@ import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../../coordinator/workers/worker-supervisor.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import { openPreparedRun } from '../../coordinator/runs/run-files.js';
+import { openPreparedRun, storeAddressOf } from '../../coordinator/runs/run-files.js';
 import { trainedRun } from '../../coordinator/runs/train-run.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { connectRedis } from '../../shared/queue/redis-connection.js';
@@ -74,7 +74,10 @@ export async function meteredRun(
       count: WORKER_COUNT,
       command: {
         path: process.execPath,
-        argsOf: () => [WORKER_ENTRY, '--redis', server.url, '--prefix', prefix],
+        argsOf: () => [
+          ...[WORKER_ENTRY, '--redis', server.url, '--prefix', prefix],
+          ...['--store-allow', storeAddressOf(config)],
+        ],
         env: { ...context.environment },
       },
       ...{ clock, sink, restartsMax: 10 },

@@ -19,6 +19,7 @@ import {
 } from '../../shared/queue/protocol.js';
 import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
+import { reasonToRefuse, type JobLimits } from './job-limits.js';
 
 /** Bounds the time before a job begins, in which the executor may restart its process twice. */
 const BEGIN_TIMEOUT_MS = 300_000;
@@ -36,6 +37,8 @@ export interface JobCarrier {
   readonly workerName: string;
   /** Called when blobs cannot be fetched or put at present. */
   readonly onTrouble: (error: Error) => void;
+  /** Absent where jobs come from this process alone. */
+  readonly limits?: JobLimits;
 }
 
 /** A failure of one job, ready for the queue. */
@@ -65,6 +68,9 @@ export async function fetchJob(
   signal: AbortSignal,
 ): Promise<JobInput> {
   const job = parsedJob(data);
+  const { limits } = carrier;
+  const reason = limits === undefined ? null : reasonToRefuse(job, limits);
+  if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {
     const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
     const { sharedInputs } = carrier;

@@ -21,6 +21,7 @@ import {
   type JobCarrier,
 } from './carry-job.js';
 import { InputCache } from './input-cache.js';
+import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { RefusalRest } from './refusal-rest.js';
 
@@ -63,6 +64,8 @@ export interface RunWorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void;
   /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
+  /** What jobs may ask of this machine; anything if absent. */
+  readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
 }
@@ -127,7 +130,7 @@ function carrierOf(
   consumer: JobConsumer,
   onTrouble: (error: Error) => void,
 ): JobCarrier {
-  const { executor, clock, blobs } = options;
+  const { executor, clock, blobs, limits } = options;
   const ofQueue = (lifetimeMs: number): BlobStore =>
     consumer.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
   return {
@@ -137,6 +140,7 @@ function carrierOf(
     clock,
     workerName: consumer.name,
     onTrouble,
+    ...(limits === undefined ? {} : { limits }),
   };
 }
 

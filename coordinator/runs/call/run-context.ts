@@ -29,6 +29,8 @@ export interface LocalWorkersRequest {
   readonly prefix: string;
   readonly device: DeviceDemand;
   readonly environment: Environment;
+  /** The store that jobs name, and the S3 endpoint that they reach it by. Workers open no other. */
+  readonly store: { readonly address: string; readonly endpoint: string | undefined };
 }
 
 export interface StartedRedis {

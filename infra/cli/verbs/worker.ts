@@ -26,6 +26,18 @@ export const workerVerb = verb({
       'the one GPU to use, counted from 0 as nvidia-smi does',
       integerValue(0, GPU_INDEX_MAX).optional(),
     ),
+    storeAllow: valueOption(
+      '--store-allow <addresses>',
+      'folders and s3://BUCKET/PREFIX in which stores of jobs may lie, separated by commas; the working folder by default',
+      textValue.optional(),
+      { variable: 'QIANMO_STORE_ALLOW' },
+    ),
+    endpointAllow: valueOption(
+      '--endpoint-allow <urls>',
+      'S3 endpoints that jobs may name, separated by commas, beside those of the AWS variables',
+      textValue.optional(),
+      { variable: 'QIANMO_ENDPOINT_ALLOW' },
+    ),
     log: valueOption(
       '--log <file>',
       'file that keeps the events, one JSON object per line; one file for each worker',
@@ -39,7 +51,10 @@ export const workerVerb = verb({
     ),
   },
   takesPlugins: true,
-  help: '\nExample:\n  qianmo worker --redis redis://10.0.0.5:6379 --log worker.ndjson',
+  help: `
+Examples:
+  qianmo worker --redis redis://10.0.0.5:6379 --log worker.ndjson
+  qianmo worker --redis redis://10.0.0.5:6379 --store-allow s3://clicks/stores,/data/stores`,
   run: async (_operands, request, context) => {
     // A signal may arrive before the verb begins.
     if (context.signal.aborted) return;

@@ -81,7 +81,11 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const remote = await runFile('remote', true);
     await done(['prepare', remote]);
     const worker = startCommand(
-      ['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
+      [
+        ...['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
+        ...['--store-allow', `s3://${BUCKET}/store`],
+        ...['--endpoint-allow', buckets.options.endpoint ?? ''],
+      ],
       folder,
       credentials,
     );

@@ -1,0 +1,104 @@
+/** What a job may ask of a worker's machine, whoever wrote it. */
+
+import { describe, expect, it } from 'vitest';
+import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
+import type { Job } from '../../../shared/queue/protocol.js';
+import { jobLimitsOf, listedIn, reasonToRefuse } from '../../../worker/carrying/job-limits.js';
+
+const ref = { sha256: 'a'.repeat(64), byteCount: 10 };
+
+function jobWith(changes: Partial<Job>): Job {
+  const job: Partial<Job> = { timeoutMs: 1000, blobLifetimeMs: 1000, dense: ref, ...changes };
+  // Only these parts of a job are looked at.
+  return job as Job;
+}
+
+function jobOn(address: string, s3Endpoint?: string): Job {
+  const endpoint = s3Endpoint === undefined ? {} : { s3Endpoint };
+  const storage = StorageConfigSchema.parse(endpoint);
+  return jobWith({ store: { address, digest: 'd', storage } });
+}
+
+const limits = jobLimitsOf({
+  stores: ['/data/stores', 's3://clicks/stores'],
+  endpoints: ['http://minio:9000'],
+  workingFolder: '/work',
+  environment: { AWS_ENDPOINT_URL_S3: 'https://s3.internal' },
+});
+
+describe('the store of a job', () => {
+  it.each([
+    '/data/stores',
+    '/data/stores/shop',
+    '/data/other/../stores/shop',
+    'file:///data/stores/shop',
+    's3://clicks/stores',
+    's3://clicks/stores/shop',
+    's3://clicks//stores/shop/',
+  ])('%s is opened', (address) => {
+    expect(reasonToRefuse(jobOn(address), limits)).toBeNull();
+  });
+
+  it.each([
+    '/etc',
+    '/data',
+    '/data/stores-of-others',
+    '/data/stores/../secrets',
+    'file:///data/stores/%2e%2e/secrets',
+    'file://elsewhere/data/stores',
+    'stores',
+    's3://clicks',
+    's3://clicks/stores-of-others',
+    's3://clicks-of-others/stores',
+    's3://data/stores',
+  ])('%s is refused, with what allows it', (address) => {
+    expect(reasonToRefuse(jobOn(address), limits)).toMatch(
+      new RegExp(`may not open the store ${address.replaceAll('.', '\\.')}: .*--store-allow`),
+    );
+  });
+
+  it('lies in the working folder if nothing is given', () => {
+    const own = jobLimitsOf({ stores: [], endpoints: [], workingFolder: '/work', environment: {} });
+    expect(reasonToRefuse(jobOn('/work/runs/shop'), own)).toBeNull();
+    expect(reasonToRefuse(jobOn('/data/stores'), own)).not.toBeNull();
+    expect(reasonToRefuse(jobOn('s3://clicks/stores'), own)).not.toBeNull();
+  });
+});
+
+describe('the endpoint of a job', () => {
+  it.each([undefined, 'http://minio:9000', 'http://minio:9000/', 'https://s3.internal'])(
+    '%s is used',
+    (endpoint) => {
+      expect(reasonToRefuse(jobOn('s3://clicks/stores', endpoint), limits)).toBeNull();
+    },
+  );
+
+  it.each(['http://minio:9001', 'https://minio:9000', 'http://evil.example', 'http://minio'])(
+    '%s is refused, with what allows it',
+    (endpoint) => {
+      expect(reasonToRefuse(jobOn('s3://clicks/stores', endpoint), limits)).toContain(
+        '--endpoint-allow',
+      );
+    },
+  );
+
+  it('does not matter for a store in a folder', () => {
+    expect(reasonToRefuse(jobOn('/data/stores', 'http://evil.example'), limits)).toBeNull();
+  });
+});
+
+describe('the size of a job', () => {
+  const within = jobOn('/data/stores');
+  it.each([
+    ['time', { timeoutMs: 86_400_001 }, 'at most 86400000 ms'],
+    ['lifetime of blobs', { blobLifetimeMs: 2 ** 40 }, 'keeps blobs for at most'],
+    ['inputs', { frozen: { ...ref, byteCount: 4 * 1024 ** 3 } }, 'bytes of inputs'],
+  ])('is bounded: %s', (_, changes, reason) => {
+    expect(reasonToRefuse({ ...within, ...changes }, limits)).toContain(reason);
+  });
+});
+
+it('lists are written with commas', () => {
+  expect(listedIn(' a, b ,,')).toEqual(['a', 'b']);
+  expect(listedIn(undefined)).toEqual([]);
+});

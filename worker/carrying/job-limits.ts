@@ -1,0 +1,117 @@
+/**
+ * What this worker does for a job at most. A job comes from whoever can write to the queue, so it must not
+ * decide which places this machine opens, where signed requests go, or how long the worker is held.
+ */
+
+import { relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Job } from '../../shared/queue/protocol.js';
+
+export interface JobLimits {
+  /** Folders and `s3://BUCKET/PREFIX` in which stores may lie. */
+  readonly stores: readonly string[];
+  /** S3 endpoints that a job may name. One without an endpoint goes to AWS. */
+  readonly endpoints: readonly string[];
+  readonly jobTimeoutMsMax: number;
+  readonly blobLifetimeMsMax: number;
+  /** Bounds the inputs of one job together. */
+  readonly inputByteCountMax: number;
+}
+
+/** The longest that a config allows. */
+const JOB_TIMEOUT_MS_MAX = 24 * 3_600_000;
+const BLOB_LIFETIME_MS_MAX = 30 * 24 * 3_600_000;
+const INPUT_BYTE_COUNT_MAX = 4 * 1024 ** 3;
+
+interface WorkerPlaces {
+  /** As given to the worker. */
+  readonly stores: readonly string[];
+  readonly endpoints: readonly string[];
+  /** Where stores may lie if no place is given. */
+  readonly workingFolder: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Endpoints of the environment are those of this machine's owner, as credentials are. */
+export function jobLimitsOf(places: WorkerPlaces): JobLimits {
+  const { stores, endpoints, workingFolder, environment } = places;
+  const ofAws = [environment['AWS_ENDPOINT_URL_S3'], environment['AWS_ENDPOINT_URL']];
+  return {
+    stores: stores.length === 0 ? [workingFolder] : stores,
+    endpoints: [...endpoints, ...ofAws.flatMap((each) => each ?? [])],
+    jobTimeoutMsMax: JOB_TIMEOUT_MS_MAX,
+    blobLifetimeMsMax: BLOB_LIFETIME_MS_MAX,
+    inputByteCountMax: INPUT_BYTE_COUNT_MAX,
+  };
+}
+
+/** The entries of a list that is written with commas. */
+export function listedIn(text: string | undefined): string[] {
+  return (text ?? '')
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '');
+}
+
+/** Why this worker leaves the job to others; null if it does not. */
+export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
+  const { address, storage } = job.store;
+  const endpoint = storage.s3Endpoint;
+  if (!limits.stores.some((allowed) => isWithin(address, allowed)))
+    return `this worker may not open the store ${address}: start it with --store-allow and this address or a folder above it`;
+  if (isS3(address) && endpoint !== undefined && !isListed(endpoint, limits.endpoints))
+    return `this worker may not send requests to ${endpoint}: start it with --endpoint-allow and this address`;
+  if (job.timeoutMs > limits.jobTimeoutMsMax)
+    return `this worker computes a job for at most ${limits.jobTimeoutMsMax} ms, not ${job.timeoutMs}`;
+  if (job.blobLifetimeMs > limits.blobLifetimeMsMax)
+    return `this worker keeps blobs for at most ${limits.blobLifetimeMsMax} ms, not ${job.blobLifetimeMs}`;
+  const byteCount = [job.dense, job.rowPack, job.frozen].reduce(
+    (sum, ref) => sum + (ref?.byteCount ?? 0),
+    0,
+  );
+  if (byteCount > limits.inputByteCountMax)
+    return `this worker takes at most ${limits.inputByteCountMax} bytes of inputs, not ${byteCount}`;
+  return null;
+}
+
+function isS3(address: string): boolean {
+  return address.startsWith('s3://');
+}
+
+function isWithin(address: string, allowed: string): boolean {
+  if (isS3(address) !== isS3(allowed)) return false;
+  if (isS3(address)) {
+    const [parts, allowedParts] = [partsOf(address), partsOf(allowed)];
+    return allowedParts.every((part, index) => part === parts[index]);
+  }
+  const [path, allowedPath] = [localPathOf(address), localPathOf(allowed)];
+  if (path === null || allowedPath === null) return false;
+  const way = relative(allowedPath, path);
+  return way !== '..' && !way.startsWith(`..${sep}`);
+}
+
+/** Bucket and parts of the prefix. */
+function partsOf(address: string): string[] {
+  return address
+    .slice('s3://'.length)
+    .split('/')
+    .filter((part) => part !== '');
+}
+
+/** Null for a URL that names no file of this machine. */
+function localPathOf(address: string): string | null {
+  try {
+    return resolve(address.startsWith('file://') ? fileURLToPath(address) : address);
+  } catch {
+    return null;
+  }
+}
+
+function isListed(endpoint: string, endpoints: readonly string[]): boolean {
+  return endpoints.some((each) => originOf(each) === originOf(endpoint));
+}
+
+/** Scheme, host and port; the text itself if it is no URL. */
+function originOf(text: string): string {
+  return URL.canParse(text) ? new URL(text).origin : text;
+}
