@@ -1,22 +1,26 @@
 /**
- * A lock between processes that share a folder. It is held for milliseconds.
+ * A lock between processes that share a folder. It is held for milliseconds and leaves nothing behind.
  *
- * Terms: a *holder* is a folder of one put or delete, with a name that is never used again. An *entry* is a
- * file of the lock's folder. Its name is a number, and it names a holder.
+ * Terms: a *holder* has a name that is never used again and two folders. Its *work folder* contains what it
+ * is about to write. Its *token* exists until its lock is released or broken. The *lock* is a folder with
+ * one file, which names its holder.
  *
- * The entry with the largest number decides: its holder has the lock for as long as the holder's folder
- * exists. The lock is taken by linking the next number, which fails if the number is taken, and released
- * by removing the holder's folder. Numbers are never used again, so a process that wakes up late cannot
- * take or release the lock of another.
+ * - Taking the lock moves a folder to the name of the lock. That fails if another is there, since a folder
+ *   that is not empty is never replaced.
+ * - Releasing it moves the lock into the token of its holder, and then removes the token. Nobody can do this
+ *   twice: the second attempt finds another folder or no token, so it never hits the lock of a later
+ *   holder, however late it comes.
+ * - Breaking the lock of a process that died or stands still removes its work folder first, and then does
+ *   what releasing does.
  *
- * Breaking the lock of a process that died or stands still is the same removal. What the holder changes, it
- * changes by a rename out of its folder or into it. Such a rename fails when the folder is gone, so a
- * process that was stopped between a check and its rename changes nothing after it wakes up.
+ * What a holder changes, it changes by a rename out of its work folder or into it. Such a rename fails once
+ * the lock is broken. So a process that was stopped between a check and its rename changes nothing after it
+ * wakes up, and neither clocks nor process ids decide what is written.
  */
 
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
@@ -27,61 +31,55 @@ import { livenessOf, ProcessIdentitySchema, thisProcess } from './process-identi
 const LOCK_AGE_MAX_MS = 60_000;
 const LOCK_WAIT_MAX_MS = 90_000;
 const POLL_INTERVAL_MS = 3;
-/** Entries that remain, so that a reader of the folder that misses a new name still sees one near it. */
-const ENTRIES_KEPT = 4;
 
-const OwnerSchema = z.strictObject({
-  /** Name of the holder's folder. */
-  holder: z.uuid(),
-  process: ProcessIdentitySchema,
-});
-type Owner = z.infer<typeof OwnerSchema>;
+const HolderNameSchema = z.uuid();
+const TOKEN_SUFFIX = '.token';
+const RELEASED_SUFFIX = '.released';
 
-export interface LockPlace {
-  /** The folder of the lock's entries. */
-  readonly lockFolder: string;
-  /** An existing folder whose name is a fresh UUID, beside the folders of all other holders. */
-  readonly holderFolder: string;
-}
-
-/** The holder's folder was removed: by another process, because this one stood still for too long. */
+/** The holder's work folder was removed: by another process, because this one stood still too long. */
 export class LockBrokenError extends Error {
   override readonly name = 'LockBrokenError';
 }
 
+/** Makes a work folder of a new holder. All holders of a lock are in one folder. */
+export async function makeHolder(holdersFolder: string): Promise<string> {
+  const workFolder = join(holdersFolder, randomUUID());
+  await mkdir(workFolder, { recursive: true });
+  return workFolder;
+}
+
 /**
- * Waits for the lock. Afterwards the holder may rename files out of its folder and into it; each rename
- * fails with ENOENT once the lock is broken. Removing the holder's folder releases the lock.
+ * Does the work while the holder has the lock. Renames out of the work folder and into it fail with ENOENT
+ * once the lock is broken.
  *
- * @throws LockBrokenError if the holder's folder is gone; QianmoError `transient` if others hold the lock
- *   for longer than the wait.
+ * @throws LockBrokenError if the work folder is gone before the work begins; QianmoError `transient` if
+ *   others hold the lock for longer than the wait.
  */
-export async function acquireFileLock(place: LockPlace, clock: Clock): Promise<void> {
-  await mkdir(place.lockFolder, { recursive: true });
-  const waitEndMs = clock.monotonicMs() + LOCK_WAIT_MAX_MS;
-  let watched = { number: 0, sinceMs: clock.monotonicMs() };
-  for (let attempt = 0; ; attempt += 1) {
-    const number = await newestNumber(place.lockFolder);
-    if (number !== watched.number) watched = { number, sinceMs: clock.monotonicMs() };
-    const holder = await holderOf(place, number);
-    if (holder === null) {
-      if (await tryToTake(place, number + 1, attempt)) return;
-    } else if (isAbandoned(holder, watched.sinceMs, clock)) await removeFolder(holder.folder);
-    else await clock.sleep(POLL_INTERVAL_MS);
-    if (clock.monotonicMs() > waitEndMs) throw lockedTooLong(entryOf(place, number));
+export async function withFileLock<Result>(
+  lockPath: string,
+  workFolder: string,
+  clock: Clock,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  await mkdir(dirname(lockPath), { recursive: true });
+  await mkdir(tokenOf(workFolder));
+  try {
+    await take(lockPath, workFolder, clock);
+    return await work();
+  } finally {
+    await release(lockPath, workFolder);
   }
 }
 
-/** Makes the folder of a new holder in the folder of all holders. */
-export async function makeHolderFolder(holders: string): Promise<string> {
-  const folder = join(holders, randomUUID());
-  await mkdir(folder, { recursive: true });
-  return folder;
+/** The names of holders that have one of the locks in a folder. */
+export async function holderNamesIn(locksFolder: string): Promise<Set<string>> {
+  const locks = (await unless(['ENOENT'], () => readdir(locksFolder))) ?? [];
+  const names = await Promise.all(locks.map((lock) => holderNameIn(join(locksFolder, lock))));
+  return new Set(names.filter((name) => name !== null));
 }
 
-/** Removes the folder of a holder, which releases its lock, or breaks it. */
+/** Removes a folder and what is in it, also while a holder adds files to it. */
 export async function removeFolder(path: string): Promise<void> {
-  // A holder may add a file while its folder is being removed.
   await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
 }
 
@@ -89,94 +87,110 @@ export async function isFolderThere(path: string): Promise<boolean> {
   return (await statOrNull(path)) !== null;
 }
 
-function entryOf({ lockFolder }: LockPlace, number: number): string {
-  return join(lockFolder, String(number));
+/** The holder that was seen last, and since when. */
+interface Watched {
+  readonly name: string | null;
+  readonly sinceMs: number;
 }
 
-async function tryToTake(place: LockPlace, number: number, attempt: number): Promise<boolean> {
-  const owner: Owner = { holder: basename(place.holderFolder), process: thisProcess() };
-  // Written anew for each attempt: its age is that of the lock.
-  const claim = join(place.holderFolder, `claim-${attempt}`);
-  const entry = entryOf(place, number);
+async function take(lockPath: string, workFolder: string, clock: Clock): Promise<void> {
+  const waitEndMs = clock.monotonicMs() + LOCK_WAIT_MAX_MS;
+  let watched: Watched = { name: null, sinceMs: clock.monotonicMs() };
+  for (let attempt = 0; !(await tryToTake(lockPath, workFolder, attempt)); attempt += 1) {
+    const holder = await holderOf(lockPath, dirname(workFolder));
+    const name = holder?.workFolder ?? null;
+    const nowMs = clock.monotonicMs();
+    if (watched.name !== name) watched = { name, sinceMs: nowMs };
+    if (holder !== null && isAbandoned(holder, nowMs - watched.sinceMs, clock)) {
+      await removeFolder(holder.workFolder);
+      await release(lockPath, holder.workFolder);
+    } else await clock.sleep(POLL_INTERVAL_MS);
+    if (clock.monotonicMs() > waitEndMs) throw lockedTooLong(lockPath);
+  }
+}
+
+/** @param attempt names the claim. It is written anew each time: its age is that of the lock. */
+async function tryToTake(lockPath: string, workFolder: string, attempt: number): Promise<boolean> {
+  const claim = join(workFolder, `claim-${attempt}`);
   try {
-    await writeFile(claim, JSON.stringify(owner), { flag: 'wx' });
-    await link(claim, entry);
+    await mkdir(claim);
+    // The holder is in the name, which a power failure does not damage.
+    await writeFile(join(claim, nameOf(workFolder)), JSON.stringify(thisProcess()));
+    await rename(claim, lockPath);
+    return true;
   } catch (cause) {
-    if (systemCodeOf(cause) === 'EEXIST') return false;
-    if (systemCodeOf(cause) === 'ENOENT' && !(await isFolderThere(place.holderFolder)))
-      throw new LockBrokenError('the folder of the lock was removed');
+    const code = systemCodeOf(cause) ?? '';
+    if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(code)) return false;
+    if (code === 'ENOENT' && !(await isFolderThere(workFolder)))
+      throw new LockBrokenError('the work folder of the lock was removed');
     throw cause;
   }
-  // A process that stood still before the link may have taken a number that was used and removed.
-  if ((await newestNumber(place.lockFolder)) !== number) {
-    await unlinkIfThere(entry);
-    return false;
-  }
-  for (const old of await numbersIn(place.lockFolder))
-    if (old <= number - ENTRIES_KEPT) await unlinkIfThere(entryOf(place, old));
-  return true;
 }
 
-async function numbersIn(lockFolder: string): Promise<number[]> {
-  return (await readdir(lockFolder)).filter((name) => /^[1-9]\d*$/.test(name)).map(Number);
+/** Has no effect if the holder does not have the lock. */
+async function release(lockPath: string, workFolder: string): Promise<void> {
+  const token = tokenOf(workFolder);
+  if ((await holderNameIn(lockPath)) === nameOf(workFolder))
+    await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], () => rename(lockPath, join(token, 'lock')));
+  // Removed at once with what is in it, since an empty folder could be replaced.
+  const released = `${token}${RELEASED_SUFFIX}`;
+  await unless(['ENOENT', 'ENOTEMPTY', 'EEXIST'], () => rename(token, released));
+  await removeFolder(released);
 }
 
-/** 0 if the lock was never taken. */
-async function newestNumber(lockFolder: string): Promise<number> {
-  return (await numbersIn(lockFolder)).reduce((most, number) => Math.max(most, number), 0);
+function tokenOf(workFolder: string): string {
+  return `${workFolder}${TOKEN_SUFFIX}`;
+}
+
+function nameOf(workFolder: string): string {
+  return workFolder.slice(dirname(workFolder).length + 1);
 }
 
 interface Holder {
-  readonly owner: Owner;
-  readonly folder: string;
+  readonly workFolder: string;
   readonly takenMs: number;
+  readonly liveness: ReturnType<typeof livenessOf>;
 }
 
-/** Null if the lock is free. */
-async function holderOf(place: LockPlace, number: number): Promise<Holder | null> {
-  const entry = entryOf(place, number);
-  const [owner, status] = [await ownerOf(entry), await statOrNull(entry)];
-  // An entry that cannot be read was left by a power failure, which its owner did not survive.
-  if (owner === null || status === null) return null;
-  const folder = join(dirname(place.holderFolder), owner.holder);
-  return (await isFolderThere(folder)) ? { owner, folder, takenMs: status.mtimeMs } : null;
+/** Null if the lock is free, or held by nobody who can be named. */
+async function holderOf(lockPath: string, holdersFolder: string): Promise<Holder | null> {
+  const name = await holderNameIn(lockPath);
+  if (name === null) return null;
+  const lockFile = join(lockPath, name);
+  const status = await statOrNull(lockFile);
+  if (status === null) return null;
+  const identity = await readFile(lockFile, 'utf8')
+    .then((text) => ProcessIdentitySchema.parse(JSON.parse(text)))
+    .catch(() => null);
+  const liveness = identity === null ? 'unknown' : livenessOf(identity);
+  return { workFolder: join(holdersFolder, name), takenMs: status.mtimeMs, liveness };
 }
 
-async function ownerOf(entry: string): Promise<Owner | null> {
+async function holderNameIn(lockPath: string): Promise<string | null> {
+  const names = await unless(['ENOENT', 'ENOTDIR'], () => readdir(lockPath));
+  return HolderNameSchema.safeParse(names?.[0]).data ?? null;
+}
+
+/** A holder that cannot be seen from here counts as alive until its lock is old. */
+function isAbandoned({ liveness, takenMs }: Holder, watchedMs: number, clock: Clock): boolean {
+  if (liveness === 'ended') return true;
+  return Math.max(clock.epochMs() - takenMs, watchedMs) > LOCK_AGE_MAX_MS;
+}
+
+function statOrNull(path: string): Promise<{ readonly mtimeMs: number } | null> {
+  return unless(['ENOENT'], () => stat(path));
+}
+
+/** The result, or null if the system refuses with one of the codes. */
+async function unless<Result>(
+  codes: readonly string[],
+  work: () => Promise<Result>,
+): Promise<Result | null> {
   try {
-    return OwnerSchema.parse(JSON.parse(await readFile(entry, 'utf8')));
+    return await work();
   } catch (cause) {
-    if (cause instanceof SyntaxError || cause instanceof z.ZodError) return null;
-    if (systemCodeOf(cause) === 'ENOENT') return null;
+    if (codes.includes(systemCodeOf(cause) ?? '')) return null;
     throw cause;
-  }
-}
-
-/**
- * An owner that cannot be seen from here counts as alive until its lock is old. Breaking the lock of a
- * living owner is safe, so neither clocks nor process ids decide what is written.
- */
-function isAbandoned({ owner, takenMs }: Holder, watchedSinceMs: number, clock: Clock): boolean {
-  if (livenessOf(owner.process) === 'ended') return true;
-  const ageMs = clock.epochMs() - takenMs;
-  const watchedMs = clock.monotonicMs() - watchedSinceMs;
-  return Math.max(ageMs, watchedMs) > LOCK_AGE_MAX_MS;
-}
-
-async function statOrNull(path: string): Promise<{ readonly mtimeMs: number } | null> {
-  try {
-    return await stat(path);
-  } catch (cause) {
-    if (systemCodeOf(cause) === 'ENOENT') return null;
-    throw cause;
-  }
-}
-
-async function unlinkIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path);
-  } catch (cause) {
-    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
   }
 }
 
@@ -185,6 +199,6 @@ function lockedTooLong(path: string): QianmoError {
     kind: 'transient',
     what: `another process held a lock for ${LOCK_WAIT_MAX_MS / 1000} s`,
     where: path,
-    cure: 'stop other runs with this output, then try again',
+    cure: 'stop other runs with this output; if there is none, delete the lock',
   });
 }

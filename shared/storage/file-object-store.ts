@@ -14,11 +14,12 @@ import { systemFailure, systemCodeOf } from '../base/system-errors.js';
 import { sha256Of } from '../tensors/sha256.js';
 import { makeFolderDurably, readBytes, syncFolder, writeDurably } from './file-bytes.js';
 import {
-  acquireFileLock,
+  holderNamesIn,
   isFolderThere,
   LockBrokenError,
-  makeHolderFolder,
+  makeHolder,
   removeFolder,
+  withFileLock,
 } from './file-lock.js';
 import {
   type ListedObject,
@@ -32,8 +33,7 @@ import {
 /** No key starts with a dot, so these never collide with objects. */
 const INCOMING_FOLDER = '.incoming';
 const LOCK_FOLDER = '.locks';
-/** Many keys share few locks, so that a lock leaves nothing behind for each key. */
-const LOCK_COUNT = 64;
+const UUID_LENGTH = 36;
 /** What a killed process left behind is removed after this age. */
 const INCOMING_AGE_MAX_MS = 24 * 3_600_000;
 /** A process that stands still for a minute in every attempt is not one that can write. */
@@ -78,12 +78,12 @@ export class FileObjectStore implements ObjectStore {
     const path = this.#pathOf(key);
     try {
       await makeFolderDurably(dirname(path));
-      const isWritten = await this.#asHolder(async (holderFolder) => {
-        const incoming = join(holderFolder, 'object');
+      const isWritten = await this.#asHolder(async (workFolder) => {
+        const incoming = join(workFolder, 'object');
         await this.#write(incoming, bytes);
         return condition.kind === 'absent'
           ? linkIfAbsent(incoming, path)
-          : this.#replace(key, holderFolder, incoming, condition);
+          : this.#replace(key, workFolder, incoming, condition);
       });
       if (!isWritten) return null;
       await syncFolder(dirname(path));
@@ -122,7 +122,7 @@ export class FileObjectStore implements ObjectStore {
     try {
       if ((await readObjectStat(path)) === null) return;
       try {
-        await this.#asHolder((holderFolder) => this.#moveAway(key, holderFolder));
+        await this.#asHolder((workFolder) => this.#moveAway(key, workFolder));
       } catch (cause) {
         // A full disk has no room for a lock, and deleting makes room.
         if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(cause) ?? '')) throw cause;
@@ -142,7 +142,7 @@ export class FileObjectStore implements ObjectStore {
    * Gives the work a folder that makes it the holder of locks, and starts over in another folder if the
    * lock was broken while this process stood still.
    */
-  async #asHolder<Result>(work: (holderFolder: string) => Promise<Result>): Promise<Result> {
+  async #asHolder<Result>(work: (workFolder: string) => Promise<Result>): Promise<Result> {
     const incoming = join(this.folder, INCOMING_FOLDER);
     await makeFolderDurably(incoming);
     if (!this.#isSwept) {
@@ -150,64 +150,68 @@ export class FileObjectStore implements ObjectStore {
       await this.#sweep(incoming);
     }
     for (let attempt = 1; ; attempt += 1) {
-      const holderFolder = await makeHolderFolder(incoming);
+      const workFolder = await makeHolder(incoming);
       try {
-        return await work(holderFolder);
+        return await work(workFolder);
       } catch (cause) {
         if (!(cause instanceof LockBrokenError)) throw cause;
         if (attempt === LOCKED_ATTEMPTS_MAX) throw brokenTooOften(cause, this.folder);
       } finally {
-        await removeFolder(holderFolder);
+        await removeFolder(workFolder);
       }
     }
   }
 
   async #sweep(folder: string): Promise<void> {
+    const holders = await holderNamesIn(join(this.folder, LOCK_FOLDER));
     for (const name of await readdir(folder)) {
       const path = join(folder, name);
       const found = await readObjectStat(path);
-      if (found !== null && this.#clock.epochMs() - found.mtimeMs > INCOMING_AGE_MAX_MS)
-        await removeFolder(path);
+      const isOld = found !== null && this.#clock.epochMs() - found.mtimeMs > INCOMING_AGE_MAX_MS;
+      // What a holder of a lock has is needed to break the lock.
+      if (isOld && !holders.has(name.slice(0, UUID_LENGTH))) await removeFolder(path);
     }
   }
 
   /** `absent` needs no lock: link() never touches an object that exists. */
-  async #replace(
+  #replace(
     key: string,
-    holderFolder: string,
+    workFolder: string,
     incoming: string,
     condition: Exclude<PutCondition, { kind: 'absent' }>,
   ): Promise<boolean> {
     const path = this.#pathOf(key);
-    await this.#lock(key, holderFolder);
-    if (condition.kind === 'unchanged') {
-      const found = await readObject(path);
-      if (found?.etag !== condition.etag) return false;
-    }
-    await whileHeld(holderFolder, () => rename(incoming, path));
-    return true;
+    return this.#locked(key, workFolder, async () => {
+      if (condition.kind === 'unchanged') {
+        const found = await readObject(path);
+        if (found?.etag !== condition.etag) return false;
+      }
+      await whileHeld(workFolder, () => rename(incoming, path));
+      return true;
+    });
   }
 
-  async #moveAway(key: string, holderFolder: string): Promise<void> {
+  #moveAway(key: string, workFolder: string): Promise<void> {
     const path = this.#pathOf(key);
-    await this.#lock(key, holderFolder);
-    if ((await readObjectStat(path)) === null) return;
-    await whileHeld(holderFolder, () => rename(path, join(holderFolder, 'deleted')));
+    return this.#locked(key, workFolder, async () => {
+      if ((await readObjectStat(path)) === null) return;
+      await whileHeld(workFolder, () => rename(path, join(workFolder, 'deleted')));
+    });
   }
 
-  #lock(key: string, holderFolder: string): Promise<void> {
-    const number = Number.parseInt(sha256Of(Buffer.from(key)).slice(0, 8), 16) % LOCK_COUNT;
-    const lockFolder = join(this.folder, LOCK_FOLDER, `lock-${number}`);
-    return acquireFileLock({ lockFolder, holderFolder }, this.#clock);
+  #locked<Result>(key: string, workFolder: string, work: () => Promise<Result>): Promise<Result> {
+    // `+` is in no key, so that different keys have different locks.
+    const lockPath = join(this.folder, LOCK_FOLDER, key.replaceAll('/', '+'));
+    return withFileLock(lockPath, workFolder, this.#clock, work);
   }
 }
 
-/** @throws LockBrokenError if a rename out of the holder's folder or into it failed because it is gone. */
-async function whileHeld(holderFolder: string, work: () => Promise<void>): Promise<void> {
+/** @throws LockBrokenError if a rename out of the work folder or into it failed because the folder is gone. */
+async function whileHeld(workFolder: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (cause) {
-    const isBroken = systemCodeOf(cause) === 'ENOENT' && !(await isFolderThere(holderFolder));
+    const isBroken = systemCodeOf(cause) === 'ENOENT' && !(await isFolderThere(workFolder));
     throw isBroken ? new LockBrokenError('the lock was broken before the rename') : cause;
   }
 }

@@ -11,7 +11,7 @@ import { systemClock, type Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import { PART_SUFFIX } from '../storage/file-bytes.js';
-import { acquireFileLock, makeHolderFolder, removeFolder } from '../storage/file-lock.js';
+import { makeHolder, removeFolder, withFileLock } from '../storage/file-lock.js';
 import { livenessOf, ProcessIdentitySchema, thisProcess } from '../storage/process-identity.js';
 
 /** Bounds all copies that no process uses, together. */
@@ -103,12 +103,13 @@ async function locked(
   clock: Clock,
   work: (freshName: string) => Promise<void>,
 ): Promise<void> {
-  const holderFolder = await makeHolderFolder(join(copiesFolder, HOLDERS_FOLDER));
+  const workFolder = await makeHolder(join(copiesFolder, HOLDERS_FOLDER));
   try {
-    await acquireFileLock({ lockFolder: join(copiesFolder, LOCK_FOLDER), holderFolder }, clock);
-    await work(basename(holderFolder));
+    await withFileLock(join(copiesFolder, LOCK_FOLDER), workFolder, clock, () =>
+      work(basename(workFolder)),
+    );
   } finally {
-    await removeFolder(holderFolder);
+    await removeFolder(workFolder);
   }
 }
 

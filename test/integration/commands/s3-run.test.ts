@@ -84,7 +84,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
       [
         ...['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
         ...['--store-allow', `s3://${BUCKET}/store`],
-        ...['--endpoint-allow', buckets.options.endpoint ?? ''],
+        ...['--endpoint-allow', buckets.options.endpoint],
       ],
       folder,
       credentials,

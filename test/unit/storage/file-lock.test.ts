@@ -1,18 +1,16 @@
 /** Locks of a folder between processes that die, stand still, or run where they cannot be seen. */
 
 import { fork } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import {
-  acquireFileLock,
-  isFolderThere,
   LockBrokenError,
+  makeHolder,
   removeFolder,
-  type LockPlace,
+  withFileLock,
 } from '../../../shared/storage/file-lock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
@@ -20,43 +18,67 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 import { transpileShared } from '../../fixtures/transpiled-shared.js';
 
 let folder: TemporaryFolder;
-let lockFolder: string;
+let lockPath: string;
+let holders: string;
 beforeEach(async () => {
   folder = await temporaryFolder();
-  lockFolder = join(folder.path, 'lock');
+  lockPath = join(folder.path, 'locks/lock');
+  holders = join(folder.path, 'holders');
 });
 afterEach(() => folder.remove());
 
-async function freshPlace(): Promise<LockPlace> {
-  const holderFolder = join(folder.path, 'holders', randomUUID());
-  await mkdir(holderFolder, { recursive: true });
-  return { lockFolder, holderFolder };
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Takes the lock and keeps it until `release` is called. */
+async function held(): Promise<{ workFolder: string; release: () => Promise<void> }> {
+  const workFolder = await makeHolder(holders);
+  let finish = (): void => undefined;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  let done: Promise<void> | undefined;
+  await new Promise<void>((resolve, reject) => {
+    done = withFileLock(lockPath, workFolder, systemClock, () => {
+      resolve();
+      return finished;
+    });
+    done.catch(reject);
+  });
+  return {
+    workFolder,
+    release: async () => {
+      finish();
+      await done;
+      await removeFolder(workFolder);
+    },
+  };
 }
 
 /** Leaves the lock in the hands of a process, as if it had stopped while it held it. */
-async function heldBy(changes: Partial<ProcessIdentity>): Promise<LockPlace> {
-  const place = await freshPlace();
-  await acquireFileLock(place, systemClock);
-  const number = (await readdir(lockFolder)).map(Number).reduce((a, b) => Math.max(a, b), 0);
-  const owner = {
-    holder: place.holderFolder.split('/').at(-1),
-    process: { ...thisProcess(), ...changes },
-  };
-  await writeFile(join(lockFolder, String(number)), JSON.stringify(owner));
-  return place;
+async function heldBy(
+  changes: Partial<ProcessIdentity>,
+): Promise<{ workFolder: string; release: () => Promise<void> }> {
+  const holder = await held();
+  const [name = ''] = await readdir(lockPath);
+  await writeFile(join(lockPath, name), JSON.stringify({ ...thisProcess(), ...changes }));
+  return holder;
 }
 
-/** Time passes only in sleeps. */
-function fastClock(): Clock {
-  let nowMs = 0;
-  return {
-    epochMs: () => systemClock.epochMs(),
-    monotonicMs: () => nowMs,
-    sleep: (durationMs) => {
-      nowMs += durationMs * 1000;
-      return Promise.resolve();
-    },
-  };
+/** Takes the lock and releases it. */
+async function passThrough(
+  clock: Clock,
+  work = (): Promise<void> => Promise.resolve(),
+): Promise<void> {
+  const workFolder = await makeHolder(holders);
+  await withFileLock(lockPath, workFolder, clock, work);
+  await removeFolder(workFolder);
+}
+
+async function expectNothingLeft(): Promise<void> {
+  expect(await readdir(holders)).toEqual([]);
+  expect(await readdir(join(folder.path, 'locks'))).toEqual([]);
 }
 
 /** A clock that stands still but for `waited`, which collects what was slept. */
@@ -82,9 +104,10 @@ describe('the lock of another process', () => {
   ])('that %s is broken at once', async (_, changes) => {
     const other = await heldBy(changes);
     const clock = countingClock();
-    await acquireFileLock(await freshPlace(), clock);
+    await passThrough(clock);
     expect(clock.waitedMs).toBe(0);
-    expect(await isFolderThere(other.holderFolder)).toBe(false);
+    expect(await isThere(other.workFolder)).toBe(false);
+    await expectNothingLeft();
   });
 
   it.each([
@@ -95,81 +118,100 @@ describe('the lock of another process', () => {
   ])('%s is respected for a minute and then broken', async (_, changes) => {
     await heldBy(changes);
     const clock = countingClock();
-    await acquireFileLock(await freshPlace(), clock);
+    await passThrough(clock);
     expect(clock.waitedMs).toBeGreaterThan(60_000);
     expect(clock.waitedMs).toBeLessThan(90_000);
+    await expectNothingLeft();
   });
 
   it('is broken at once when it is old', async () => {
     await heldBy({ host: 'elsewhere' });
     const longAgo = new Date('2020-01-01T00:00:00Z');
-    for (const name of await readdir(lockFolder))
-      await utimes(join(lockFolder, name), longAgo, longAgo);
+    for (const name of await readdir(lockPath))
+      await utimes(join(lockPath, name), longAgo, longAgo);
     const clock = countingClock();
-    await acquireFileLock(await freshPlace(), clock);
+    await passThrough(clock);
     expect(clock.waitedMs).toBe(0);
+  });
+
+  it('is broken after a minute when a power failure has emptied its file', async () => {
+    await heldBy({});
+    for (const name of await readdir(lockPath)) await writeFile(join(lockPath, name), '');
+    const clock = countingClock();
+    await passThrough(clock);
+    expect(clock.waitedMs).toBeGreaterThan(60_000);
   });
 
   it('is waited for in bounded time when others take turns', async () => {
     let current = await heldBy({});
-    const clock = fastClock();
-    const sleep = clock.sleep.bind(clock);
+    const clock = countingClock();
     const busy: Clock = {
       ...clock,
+      monotonicMs: () => clock.waitedMs,
       sleep: async (durationMs) => {
-        await sleep(durationMs * 5);
-        await removeFolder(current.holderFolder);
+        await clock.sleep(durationMs * 5);
+        await current.release();
         current = await heldBy({});
       },
     };
-    await expect(acquireFileLock(await freshPlace(), busy)).rejects.toMatchObject({
+    await expect(passThrough(busy)).rejects.toMatchObject({
       kind: 'transient',
-      report: { where: expect.stringContaining(lockFolder) as string },
+      report: { where: lockPath },
     });
+    await current.release();
   });
 });
 
-describe('a lock that was broken', () => {
-  it('is held by exactly one of many that notice', async () => {
+describe('a lock', () => {
+  it('that was broken is held by exactly one of many that notice', async () => {
     await heldBy({ pid: deadPid });
     let holderCount = 0;
     let holderCountMax = 0;
     const work = async (): Promise<void> => {
-      const place = await freshPlace();
-      await acquireFileLock(place, systemClock);
       holderCount += 1;
       holderCountMax = Math.max(holderCountMax, holderCount);
-      await stat(place.holderFolder);
+      await readdir(holders);
       holderCount -= 1;
-      await removeFolder(place.holderFolder);
     };
-    await Promise.all(Array.from({ length: 20 }, work));
+    await Promise.all(Array.from({ length: 20 }, () => passThrough(systemClock, work)));
     expect(holderCountMax).toBe(1);
+    await expectNothingLeft();
   });
 
-  it('moves no file out of the folder of its holder or into it', async () => {
-    const place = await heldBy({ pid: deadPid });
-    const [incoming, object] = [join(place.holderFolder, 'object'), join(folder.path, 'object')];
+  it('that was broken lets its holder move no file', async () => {
+    const { workFolder } = await heldBy({ pid: deadPid });
+    const [incoming, object] = [join(workFolder, 'object'), join(folder.path, 'object')];
     await writeFile(incoming, 'late');
     await writeFile(object, 'present');
-    await acquireFileLock(await freshPlace(), systemClock);
+    await passThrough(systemClock);
     await expect(rename(incoming, object)).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(rename(object, incoming)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  it('cannot be taken by a holder whose folder was removed while it waited', async () => {
-    const place = await freshPlace();
-    await removeFolder(place.holderFolder);
-    await expect(acquireFileLock(place, systemClock)).rejects.toThrow(LockBrokenError);
+  it('of a later holder is not released by one whose lock was broken', async () => {
+    const broken = await heldBy({ pid: deadPid });
+    await passThrough(systemClock);
+    const later = await held();
+    await broken.release();
+    expect(await readdir(lockPath)).toEqual([basename(later.workFolder)]);
+    await later.release();
+    await expectNothingLeft();
   });
 
-  it('keeps a bounded number of entries', async () => {
-    for (let turn = 0; turn < 30; turn += 1) {
-      const place = await freshPlace();
-      await acquireFileLock(place, systemClock);
-      await removeFolder(place.holderFolder);
-    }
-    expect((await readdir(lockFolder)).length).toBeLessThanOrEqual(4);
+  it('cannot be taken by a holder whose work folder is gone', async () => {
+    const workFolder = await makeHolder(holders);
+    await removeFolder(workFolder);
+    await expect(
+      withFileLock(lockPath, workFolder, systemClock, () => Promise.resolve()),
+    ).rejects.toThrow(LockBrokenError);
+    await expectNothingLeft();
+  });
+
+  it('is released when the work fails', async () => {
+    await expect(
+      passThrough(systemClock, () => Promise.reject(new Error('the work failed'))),
+    ).rejects.toThrow('the work failed');
+    await passThrough(systemClock);
   });
 });
 
@@ -200,7 +242,6 @@ describe('a writer that is stopped between its check and its rename', () => {
   `;
 
   async function isStopped(pid: number): Promise<void> {
-    const { readFile } = await import('node:fs/promises');
     while (!/^\d+ \(.*\) T /.test(await readFile(`/proc/${pid}/stat`, 'utf8')))
       await systemClock.sleep(5);
   }
@@ -228,6 +269,7 @@ describe('a writer that is stopped between its check and its rename', () => {
     expect((await once(writer, 'message'))[0]).toBe('refused');
     expect(Buffer.from((await store.get('pointer'))!.bytes).toString()).toBe('second');
     await once(writer, 'exit');
-    expect(await readdir(join(store.folder, '.incoming'))).toEqual([]);
+    for (const hidden of ['.incoming', '.locks'])
+      expect(await readdir(join(store.folder, hidden))).toEqual([]);
   });
 });
