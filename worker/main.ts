@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/compute-config.js';
-import { formatFailure, QianmoError } from '../shared/base/errors.js';
+import { formatFailure, isInterruption, QianmoError } from '../shared/base/errors.js';
 import { freshNonce } from '../shared/base/nonce.js';
 import { boundedRate } from '../shared/events/bounded-rate.js';
 import { encodeEvent } from '../shared/events/event-lines.js';
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
   try {
     await executor.start(stop.signal).catch((error: unknown) => {
       // A stop before the start was complete is no failure.
-      if (!stop.signal.aborted) throw error;
+      if (!stop.signal.aborted || !isInterruption(error)) throw error;
     });
     await runWorker({
       queue: bullmqJobQueue({
@@ -75,6 +75,7 @@ async function main(): Promise<void> {
       }),
       name: values.name,
       nonce: freshNonce(),
+      device,
       executor,
       clock: systemClock,
       signal: stop.signal,

@@ -79,7 +79,9 @@ export async function openDuckSession(
     try {
       return await work();
     } catch (cause) {
-      throw isAborted() ? interrupted() : duckFailure(cause, folder, memoryMiBMax);
+      throw isAborted() && isInterrupt(cause)
+        ? interrupted()
+        : duckFailure(cause, folder, memoryMiBMax);
     }
   };
   return {
@@ -109,6 +111,11 @@ async function rowsOf(connection: DuckDBConnection, sql: string): Promise<Cell[]
   const reader = await connection.runAndReadAll(sql);
   // The queries cast their columns to DOUBLE, VARCHAR or BOOLEAN.
   return reader.getRowsJS() as Cell[][];
+}
+
+/** Whether DuckDB stopped a query because it was told to. */
+function isInterrupt(cause: unknown): boolean {
+  return cause instanceof Error && /^INTERRUPT/i.test(cause.message);
 }
 
 export function interrupted(): QianmoError {

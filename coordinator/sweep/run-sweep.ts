@@ -4,7 +4,7 @@
  * trials run at once.
  */
 
-import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import {
   rankedOnRung,
@@ -132,7 +132,10 @@ function demandAScore(record: SweepRecord, rungIndex: number): void {
   });
 }
 
-/** Runs at most `limit` at once. The first failure stops the others, waits for them and is thrown. */
+/**
+ * Runs at most `limit` at once. A failure stops the others and waits for them. The first one is thrown
+ * that is more than an interruption.
+ */
 async function eachOf(
   names: readonly string[],
   limit: number,
@@ -156,5 +159,5 @@ async function eachOf(
     }
   };
   await Promise.all(Array.from({ length: Math.min(limit, names.length) }, lane));
-  if (failures.length > 0) throw failures[0];
+  if (failures.length > 0) throw failures.find((error) => !isInterruption(error)) ?? failures[0];
 }

@@ -1,6 +1,6 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
-import { QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
@@ -66,19 +66,16 @@ export function checkpointWriter(
 }
 
 /**
- * Writes the last complete outer step, then returns the error to throw: `interrupted` with the
- * command that continues when the signal aborted, else the failure itself. After a bug nothing is
- * written.
+ * Writes the last complete outer step, then returns the error to throw: for an interruption, one with
+ * the command that continues, else the failure itself. After a bug nothing is written.
  */
 export async function resumableFailure(
   error: unknown,
   state: TrainingState,
-  { config, signal, sink }: Pick<TrainOptions, 'config' | 'signal' | 'sink'>,
+  { config, sink }: Pick<TrainOptions, 'config' | 'sink'>,
   checkpoints: CheckpointWriter,
 ): Promise<unknown> {
-  const isInterruption =
-    signal.aborted || (error instanceof QianmoError && error.kind === 'interrupted');
-  if (!isInterruption && !(error instanceof QianmoError)) return error;
+  if (!(error instanceof QianmoError)) return error;
   if (state.outerStep > checkpoints.durableOuterStep) {
     try {
       await checkpoints.write(state);
@@ -88,7 +85,7 @@ export async function resumableFailure(
         sink({ kind: 'checkpoint-not-written', outerStep: state.outerStep, reason });
     }
   }
-  if (!isInterruption) return error;
+  if (!isInterruption(error)) return error;
   const durable = checkpoints.durableOuterStep;
   return new QianmoError({
     kind: 'interrupted',

@@ -1,5 +1,6 @@
 /** Starts a compute process that ends when the context closes. */
 
+import { isInterruption } from '../../shared/base/errors.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import {
   createComputeProcess,
@@ -22,7 +23,8 @@ export async function startedComputeProcess(
   });
   onClose(() => executor.close());
   await executor.start(signal).catch((error: unknown) => {
-    throw signal.aborted ? signal.reason : error;
+    // The reason of the signal says who stopped the work.
+    throw signal.aborted && isInterruption(error) ? signal.reason : error;
   });
   return executor;
 }

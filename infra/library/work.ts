@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { createEventLog } from '../../shared/events/event-log.js';
@@ -60,7 +61,7 @@ export async function workUntilStopped(
     ...context,
     sink,
   }).catch((error: unknown) => {
-    if (signal.aborted) return null;
+    if (signal.aborted && isInterruption(error)) return null;
     throw error;
   });
   if (executor === null) return;
@@ -68,6 +69,7 @@ export async function workUntilStopped(
     queue: bullmqJobQueue({ redisUrl: request.redis, prefix: request.prefix, clock }),
     nonce: freshNonce(),
     name,
+    device: request.device,
     clock,
     executor,
     signal,

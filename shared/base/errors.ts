@@ -71,6 +71,14 @@ export function ofThisMachine(error: unknown): unknown {
   return new QianmoError({ ...error.report, isOfThisMachine: true });
 }
 
+/**
+ * Whether the work was stopped on request. An aborted signal alone does not say so: another failure, or
+ * a bug, may have come first.
+ */
+export function isInterruption(error: unknown): error is QianmoError {
+  return error instanceof QianmoError && error.kind === 'interrupted';
+}
+
 /** The report as text for people, with one labelled line for each known part. */
 export function formatFailure(error: QianmoError): string {
   const { what, where, expected, found, cure, cause } = error.report;

@@ -299,7 +299,7 @@ async function carriedToItsEnd(
     if (stop.signal.aborted) {
       await held.handBack();
       onEvent({ kind: 'job-handed-back', jobId });
-      return;
+      if (error instanceof JobFailedError || error instanceof ExecutorStuckError) return;
     }
     if (!(error instanceof JobFailedError)) throw error;
     if (error.failure.kind === 'refused') rest.refused();

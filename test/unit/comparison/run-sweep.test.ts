@@ -103,6 +103,24 @@ async function failureOf(action: Promise<unknown>): Promise<QianmoError> {
   return error;
 }
 
+it('fails with the failure of a trial, not with the interruption of another', async () => {
+  const abort = new AbortController();
+  const bug = new TypeError('x is not a function');
+  const { options } = room(planOf(2), {
+    ...{ concurrentTrials: 2, signal: abort.signal },
+    runTrial: async (name, _outerSteps, signal) => {
+      if (name === 't02') {
+        abort.abort();
+        await new Promise((resolve) => setImmediate(resolve));
+        throw bug;
+      }
+      while (!signal.aborted) await Promise.resolve();
+      throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
+    },
+  });
+  await expect(runSweep(options)).rejects.toBe(bug);
+});
+
 describe('successive halving', () => {
   it('trains six trials to 2, the best two to 6 and the best one to 18', async () => {
     const { options, trained } = room(planOf(6, { eta: 3, rungs: 3 }));

@@ -165,6 +165,22 @@ describe('train', () => {
     expect(run.checkpoints.states.size).toBe(0);
   });
 
+  it.each([
+    ['a bug', new TypeError('x is not a function')],
+    ['a full disk', new QianmoError({ kind: 'environment', what: 'the disk is full' })],
+  ])('fails with %s although it was stopped at the same time', async (_, error) => {
+    const run = tinyRun(logisticConfig(training));
+    const dispatcher: Dispatcher = {
+      ...run.options.dispatcher,
+      // eslint-disable-next-line require-yield, @typescript-eslint/require-await
+      async *run() {
+        run.abort.abort();
+        throw error;
+      },
+    };
+    await expect(train({ ...run.options, dispatcher })).rejects.toBe(error);
+  });
+
   it('keeps the last complete outer step when the dispatcher gives up', async () => {
     const run = tinyRun(logisticConfig(training));
     const { dispatcher } = run.options;
