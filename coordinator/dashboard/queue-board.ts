@@ -14,7 +14,9 @@ import { Hono } from 'hono';
 import { trimTrailingSlash } from 'hono/trailing-slash';
 import { QianmoError } from '../../shared/base/errors.js';
 import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
-import { connectRedis } from '../../shared/queue/redis-connection.js';
+import { redactedAddress } from '../../shared/base/redacted-address.js';
+import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
+import { queueCallsAt } from '../../shared/queue/redis-errors.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;
@@ -43,6 +45,7 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
     role: 'producer',
     name: 'qianmo-board',
   });
+  await demandInfo(redis, options.redisUrl);
   const queue = new Queue(INNER_LOOP_QUEUE, {
     connection: redis,
     prefix: options.prefix,
@@ -65,6 +68,16 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
     };
   } catch (error) {
     await queue.close();
+    redis.disconnect();
+    throw error;
+  }
+}
+
+/** The board shows what INFO says. */
+async function demandInfo(redis: RedisConnection, redisUrl: string): Promise<void> {
+  try {
+    await queueCallsAt(redactedAddress(redisUrl))(() => redis.info('server'));
+  } catch (error) {
     redis.disconnect();
     throw error;
   }

@@ -1,0 +1,97 @@
+/** The rights that a Redis user of coordinators and workers needs: those of the recipe in the documentation. */
+
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  workerInTest,
+} from '../../fixtures/queue/queue-under-test.js';
+import { raisedOutput } from '../../fixtures/queue/remote-control.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const PREFIX = '{qianmo}';
+const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
+
+let redis: RedisForTest;
+let recipe: string[];
+beforeAll(async () => {
+  redis = await redisForTest();
+  const page = await readFile(PAGE, 'utf8');
+  const line = /^redis-cli ACL SETUSER ([^\\\n]*(?:\\\n[^\\\n]*)*)$/m.exec(page)?.[1] ?? '';
+  recipe = line
+    .replace(/\\\n/g, ' ')
+    .replace(/'/g, '')
+    .split(/\s+/)
+    .filter((rule) => rule !== '');
+});
+afterAll(() => redis.close());
+beforeEach(async () => {
+  await redis.client.flushall();
+  await redis.client.call('ACL', 'LOG', 'RESET');
+});
+
+/** The queue as a user sees it who has the rights of the recipe, without some and with others. */
+async function queueFor(change: { without?: string; with?: string } = {}) {
+  const rules = recipe.filter((rule) => rule !== change.without);
+  if (change.with !== undefined) rules.push(change.with);
+  await redis.client.call('ACL', 'DELUSER', 'qianmo');
+  await redis.client.call('ACL', 'SETUSER', ...rules);
+  const redisUrl = `redis://qianmo:PASSWORD@127.0.0.1:${redis.server.port}`;
+  return bullmqJobQueue({ redisUrl, prefix: PREFIX, clock: systemClock });
+}
+
+/** What users were refused, as Redis remembers it: `command info`. */
+async function refusals(): Promise<string[]> {
+  const entries = (await redis.client.call('ACL', 'LOG')) as (string | number)[][];
+  return entries.map((entry) => `${String(entry[3])} ${String(entry[7])}`).sort();
+}
+
+it.each([
+  ['the recipe', {}, ['command client|setinfo', 'command info']],
+  ['the recipe and INFO', { with: '+info' }, ['command client|setinfo']],
+])('%s is enough for a run and a worker', async (_, change, refused) => {
+  const queue = await queueFor(change);
+  const executor = {
+    execute: (input: Parameters<typeof raisedOutput>[0]) =>
+      Promise.resolve(raisedOutput(input, 'test')),
+    close: () => Promise.resolve(),
+  };
+  const worker = workerInTest(queue, executor);
+  const made = await dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
+  const { dispatcher } = made;
+  try {
+    const results = await collected(
+      dispatcher.run(ordersForTest(20), admitAll, new AbortController().signal),
+    );
+    expect(results).toHaveLength(20);
+    expect(made.events).toEqual([]);
+    // The connections are made again with the same rights.
+    await redis.client.call('CLIENT', 'KILL', 'USER', 'qianmo');
+    const again = dispatcher.run(ordersForTest(3), admitAll, new AbortController().signal);
+    expect(await collected(again)).toHaveLength(3);
+  } finally {
+    await dispatcher.close();
+    await worker.stop();
+  }
+  expect([...new Set(await refusals())]).toEqual(refused);
+});
+
+it.each(['+client|setname', '+@scripting', '+@write', '~{qianmo}:*', '+ping', '+time'])(
+  'without %s there is one clear error',
+  async (without) => {
+    const queue = await queueFor({ without });
+    const opening = dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
+    await expect(opening).rejects.toMatchObject({
+      kind: 'environment',
+      report: {
+        where: `redis://qianmo:***@127.0.0.1:${redis.server.port}`,
+        found: expect.stringMatching(/NOPERM|ACL failure|permissions?/) as string,
+        cure: expect.stringContaining('A Redis user with few rights') as string,
+      },
+    });
+  },
+);
