@@ -3,9 +3,6 @@
  * workers elsewhere serve.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
@@ -58,7 +55,7 @@ export async function dispatchForRun(
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
-  const redisUrl = await redisForRun(config, choice, context);
+  const { url: redisUrl, addressFile } = await redisForRun(config, choice, context);
   const { prefix } = config.queue;
   const { device } = config.compute;
   const { clock, sink, environment } = context;
@@ -81,6 +78,7 @@ export async function dispatchForRun(
     sink({
       kind: 'workers-awaited',
       redisAddress: redactedAddress(redisUrl),
+      addressFile,
       prefix,
     });
   } else {
@@ -101,15 +99,13 @@ async function redisForRun(
   config: RunConfig,
   choice: DispatchChoice,
   context: RunContext,
-): Promise<string> {
+): Promise<{ readonly url: string; readonly addressFile: string | null }> {
   const url = choice.redis ?? config.queue.redisUrl;
-  if (url !== 'embedded') return url;
-  const dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
-  context.onClose(() => rm(dataDir, { recursive: true, force: true }));
+  if (url !== 'embedded') return { url, addressFile: null };
   try {
-    const redis = await context.machine.startRedis(dataDir);
+    const redis = await context.machine.startRedis();
     context.onClose(() => redis.stop());
-    return redis.url;
+    return redis;
   } catch (cause) {
     throw new QianmoError({
       kind: 'environment',

@@ -1,7 +1,10 @@
 /** The machine of this process: its compute processes, its local workers and its embedded Redis. */
 
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
@@ -45,5 +48,18 @@ export const localMachine: Machine = {
 
   findRedis: async () => (await findRedisServer())?.version ?? null,
 
-  startRedis: (dataDir) => startEmbeddedRedis({ dataDir }),
+  startRedis: async () => {
+    const dataDir = openOwnedFolder('qianmo-redis');
+    const remove = (): Promise<void> => rm(dataDir, { recursive: true, force: true });
+    try {
+      const server = await startEmbeddedRedis({ dataDir });
+      const addressFile = join(dataDir, 'address');
+      await writeFile(addressFile, `${server.url}\n`, { mode: 0o600 });
+      const stop = (): Promise<void> => server.stop().finally(remove);
+      return { url: server.url, addressFile, stop };
+    } catch (error) {
+      await remove();
+      throw error;
+    }
+  },
 };

@@ -20,18 +20,20 @@ export function obtainRedisServer(
 
 export interface EmbeddedRedisOptions {
   /**
-   * Created when missing. Holds the append-only file and redis.log; must not be in use by another
-   * server.
+   * Created when missing. Holds redis.conf, the append-only file and redis.log; must not be in use by
+   * another server.
    */
   readonly dataDir: string;
   /** A free loopback port is chosen by default. */
   readonly port?: number;
   /** The server program; found or installed by default. */
   readonly serverPath?: string;
+  /** Empty for none; a random one by default. */
+  readonly password?: string;
 }
 
 export interface EmbeddedRedis {
-  /** `redis://127.0.0.1:PORT`; the same after a restart. */
+  /** `redis://:PASSWORD@127.0.0.1:PORT`; the same after a restart. */
   readonly url: string;
   readonly port: number;
   /** The process id of the running server, or of the last one. */

@@ -1,6 +1,9 @@
 // A dedicated Redis server on a free loopback port, durable enough to be killed and restarted:
-// append-only file fsynced every second, never evicting. Ends with this process.
-import { mkdirSync, readFileSync } from 'node:fs';
+// append-only file fsynced every second, never evicting. Other users of the machine reach the port, so it
+// has a password, which the server reads from a file: arguments are visible to everybody. Ends with this
+// process.
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { askOnce, findFreePort, waitUntilReady } from './loopback.mjs';
 import { findRedisServer, obtainRedisServer } from './redis-binary.mjs';
@@ -10,6 +13,7 @@ export { findRedisServer, obtainRedisServer };
 
 const START_TIMEOUT_MS = 30_000;
 const PORT_ATTEMPTS_MAX = 5;
+const PASSWORD_BYTE_COUNT = 24;
 
 /**
  * @typedef {import('./embedded-redis.d.mts').EmbeddedRedis} EmbeddedRedis
@@ -22,13 +26,15 @@ const PORT_ATTEMPTS_MAX = 5;
  */
 export async function startEmbeddedRedis(options) {
   const serverPath = options.serverPath ?? (await obtainServerPath());
-  mkdirSync(options.dataDir, { recursive: true });
-  const started = await startOnSomePort(serverPath, options);
+  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+  const password = options.password ?? randomBytes(PASSWORD_BYTE_COUNT).toString('hex');
+  const place = { serverPath, dataDir: options.dataDir, password };
+  const started = await startOnSomePort(place, options.port);
   const port = started.port;
   let server = started.server;
   return {
     get url() {
-      return `redis://127.0.0.1:${port}`;
+      return `redis://${password === '' ? '' : `:${password}@`}127.0.0.1:${port}`;
     },
     get port() {
       return port;
@@ -41,7 +47,7 @@ export async function startEmbeddedRedis(options) {
     kill: () => server.end('SIGKILL'),
     restart: async () => {
       await server.end('SIGTERM');
-      server = await startOnPort(serverPath, options.dataDir, port);
+      server = await startOnPort(place, port);
     },
   };
 }
@@ -52,34 +58,38 @@ async function obtainServerPath() {
   throw new Error(`no Redis server: ${obtained.problem}. Cure: ${obtained.cure.join(' ')}`);
 }
 
+/** @typedef {{ serverPath: string, dataDir: string, password: string }} ServerPlace */
+
 /**
- * @param {string} serverPath
- * @param {EmbeddedRedisOptions} options
+ * @param {ServerPlace} place
+ * @param {number} [wantedPort]
  */
-async function startOnSomePort(serverPath, options) {
+async function startOnSomePort(place, wantedPort) {
   for (let attempt = 1; ; attempt += 1) {
-    const port = options.port ?? (await findFreePort());
+    const port = wantedPort ?? (await findFreePort());
     try {
-      return { port, server: await startOnPort(serverPath, options.dataDir, port) };
+      return { port, server: await startOnPort(place, port) };
     } catch (error) {
-      if (options.port !== undefined || attempt === PORT_ATTEMPTS_MAX) throw error;
+      if (wantedPort !== undefined || attempt === PORT_ATTEMPTS_MAX) throw error;
     }
   }
 }
 
 /**
- * @param {string} serverPath
- * @param {string} dataDir
+ * @param {ServerPlace} place
  * @param {number} port
  */
-async function startOnPort(serverPath, dataDir, port) {
+async function startOnPort(place, port) {
+  const { serverPath, dataDir, password } = place;
   const logPath = join(dataDir, 'redis.log');
-  const server = spawnWatched(serverPath, serverArguments(dataDir, port), { logPath });
+  const configPath = join(dataDir, 'redis.conf');
+  writeFileSync(configPath, serverConfig(place, port), { mode: 0o600 });
+  const server = spawnWatched(serverPath, [configPath], { logPath });
   const ownPid = new RegExp(`process_id:${server.pid}\\r`);
-  // Another server may use the port and answer PING; the process id distinguishes it from ours.
+  const question = `${password === '' ? '' : `AUTH ${password}\r\n`}INFO server\r\n`;
+  // Another server may use the port and answer; the process id distinguishes it from ours.
   const isReady = async () =>
-    (await askOnce(port, 'PING\r\n')).startsWith('+PONG') &&
-    ownPid.test(await askOnce(port, 'INFO server\r\n'));
+    ownPid.test(await askOnce(port, question, (answer) => ownPid.test(answer)));
   const failure = await waitUntilReady(server, isReady, START_TIMEOUT_MS);
   if (failure === '') return server;
   await server.end('SIGKILL');
@@ -89,11 +99,11 @@ async function startOnPort(serverPath, dataDir, port) {
 }
 
 /**
- * @param {string} dataDir
+ * @param {ServerPlace} place
  * @param {number} port
- * @returns {string[]}
+ * @returns {string}
  */
-function serverArguments(dataDir, port) {
+function serverConfig({ dataDir, password }, port) {
   const settings = {
     bind: '127.0.0.1',
     port: String(port),
@@ -104,8 +114,11 @@ function serverArguments(dataDir, port) {
     appendfsync: 'everysec',
     save: '',
     'maxmemory-policy': 'noeviction',
+    requirepass: password,
   };
-  return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  return Object.entries(settings)
+    .map(([name, value]) => `${name} ${JSON.stringify(value)}\n`)
+    .join('');
 }
 
 /** @param {string} logPath */

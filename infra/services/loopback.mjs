@@ -23,14 +23,17 @@ export function findFreePort() {
 }
 
 /**
- * Sends bytes to a loopback port and returns the first bytes of the answer.
+ * Sends bytes to a loopback port and returns the answer as far as it is enough; by default, the first
+ * bytes are.
  * @param {number} port
  * @param {string} request
- * @returns {Promise<string>} empty when there is no answer within a second
+ * @param {(answer: string) => boolean} [isEnough]
+ * @returns {Promise<string>} empty when there is no such answer within a second
  */
-export function askOnce(port, request) {
+export function askOnce(port, request, isEnough = () => true) {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
+    let received = '';
     /** @param {string} answer */
     const finish = (answer) => {
       socket.destroy();
@@ -40,7 +43,10 @@ export function askOnce(port, request) {
     socket.once('error', () => finish(''));
     socket.once('close', () => finish(''));
     socket.once('connect', () => socket.write(request));
-    socket.once('data', (bytes) => finish(bytes.toString('latin1')));
+    socket.on('data', (bytes) => {
+      received += bytes.toString('latin1');
+      if (isEnough(received)) finish(received);
+    });
   });
 }
 

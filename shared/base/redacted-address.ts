@@ -20,10 +20,13 @@ export function hasSecret(address: string): boolean {
   return host === null || hasPassword || host.includes('?');
 }
 
-/** Returns the address without its user, password and query: what another reader can complete. */
+/**
+ * Returns the address without its user, password and query: what another reader can complete. Where it
+ * is not clear what the host is, a word stands for it.
+ */
 export function addressWithoutSecret(address: string): string {
   const { scheme, host } = partsOf(address);
-  return `${scheme}${(host ?? '').replace(/\?.*$/s, '')}`;
+  return `${scheme}${(host ?? 'HOST').replace(/\?.*$/s, '')}`;
 }
 
 interface AddressParts {

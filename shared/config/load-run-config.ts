@@ -1,6 +1,7 @@
 /** Reads a YAML file and parses it into the frozen config of a run or a stream. Writes run configs. */
 
 import { stringify } from 'yaml';
+import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 import { StreamConfigSchema, type StreamConfig } from './stream-config.js';
 import {
@@ -47,8 +48,17 @@ export function checkedRunConfig(value: unknown, where: string): RunConfig {
   return checkedConfig(RunConfigSchema, value, where, RUN_CONFIG);
 }
 
-/** The YAML with every default filled in, so that it means the same to a later version. */
+/**
+ * The YAML with every default filled in, so that it means the same to a later version. Many can read the
+ * file, so the address of Redis stands in it without its password.
+ */
 export function runConfigYaml(config: RunConfig, comment: string): string {
-  const lines = comment.split('\n').map((line) => `# ${line}`.trimEnd());
-  return `${lines.join('\n')}\n\n${stringify(config)}`;
+  const { queue } = config;
+  const isSecret = hasSecret(queue.redisUrl);
+  const redisUrl = isSecret ? addressWithoutSecret(queue.redisUrl) : queue.redisUrl;
+  const hint =
+    'queue.redisUrl is without its user and password: set QIANMO_REDIS_URL, which has both.';
+  const lines = [...comment.split('\n'), ...(isSecret ? [hint] : [])];
+  const text = lines.map((line) => `# ${line}`.trimEnd()).join('\n');
+  return `${text}\n\n${stringify({ ...config, queue: { ...queue, redisUrl } })}`;
 }

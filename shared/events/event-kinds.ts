@@ -141,7 +141,12 @@ const DISPATCH_SHAPES = {
   },
   'redis-accepts': { refusedMs: durationMs },
   /** How to start a worker that serves this coordinator. */
-  'workers-awaited': { redisAddress: z.string(), prefix: z.string() },
+  'workers-awaited': {
+    redisAddress: z.string(),
+    /** The file that has the address with its password; null where the caller knows the address. */
+    addressFile: z.string().nullable(),
+    prefix: z.string(),
+  },
   'workers-missing': { openJobCount: count },
   'worker-refused': { refusingWorker: z.string(), reason: z.string() },
   'backends-differ': { backend: z.string(), otherWorker: z.string(), otherBackend: z.string() },

@@ -116,9 +116,13 @@ const SENTENCES: Sentences = {
     ),
   'redis-accepts': ({ refusedMs }) =>
     notice(`Redis accepts writes again after ${secondsOf(refusedMs)}`),
-  'workers-awaited': ({ redisAddress, prefix }) =>
+  'workers-awaited': ({ redisAddress, addressFile, prefix }) =>
     notice(
-      `waiting for workers; start some with: qianmo worker --redis ${redisAddress} --prefix '${prefix}'`,
+      'waiting for workers; start some with: ' +
+        (addressFile === null
+          ? `qianmo worker --redis ${redisAddress}`
+          : `QIANMO_REDIS_URL=$(cat ${addressFile}) qianmo worker`) +
+        ` --prefix '${prefix}'`,
     ),
   'workers-missing': ({ openJobCount }) =>
     warning(

@@ -35,6 +35,9 @@ export interface LocalWorkersRequest {
 
 export interface StartedRedis {
   readonly url: string;
+  /** A file with the address and its password, which only this user can read. */
+  readonly addressFile: string;
+  /** Ends the server and removes its data. */
   stop(): Promise<void>;
 }
 
@@ -55,6 +58,6 @@ export interface Machine {
   workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
   /** The version of the Redis server that `startRedis` would start; null if there is none. */
   findRedis(): Promise<string | null>;
-  /** Starts a Redis server that keeps its data in this folder. */
-  startRedis(dataDir: string): Promise<StartedRedis>;
+  /** Starts a Redis server with a password, for this user alone. */
+  startRedis(): Promise<StartedRedis>;
 }

@@ -33,7 +33,7 @@ describe('addressWithoutSecret', () => {
     ['redis://h:1/2', false, 'redis://h:1/2'],
     ['redis://u:p@ss@h:1/2', true, 'redis://h:1/2'],
     ['redis://h:1?password=p', true, 'redis://h:1'],
-    ['redis://u:p?ss@h:1', true, 'redis://'],
+    ['redis://u:p?ss@h:1', true, 'redis://HOST'],
     ['embedded', false, 'embedded'],
   ])('of %s', (address, secret, without) => {
     expect(hasSecret(address)).toBe(secret);

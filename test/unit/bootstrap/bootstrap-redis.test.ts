@@ -1,7 +1,7 @@
 // The embedded Redis server is durable across a kill, never evicts, and ends with its parent.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -45,6 +45,21 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
     expect(redis.isRunning()).toBe(false);
   });
 
+  it('shows its password in no list of processes, and its data to no other user', async () => {
+    const redis = await startEmbeddedRedis({ dataDir });
+    try {
+      const password = new URL(redis.url).password;
+      expect(password).toMatch(/^[0-9a-f]{48}$/);
+      const shown = await readFile(`/proc/${redis.pid}/cmdline`, 'utf8');
+      expect(shown).toContain('-server');
+      expect(shown).not.toContain(password);
+      expect((await stat(join(dataDir, 'redis.conf'))).mode & 0o777).toBe(0o600);
+      expect(await askOnce(redis.port, 'GET key\r\n')).toMatch(/^-NOAUTH/);
+    } finally {
+      await redis.stop();
+    }
+  });
+
   it('refuses a port that another server uses', async () => {
     const redis = await startEmbeddedRedis({ dataDir });
     try {
@@ -66,7 +81,8 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
     const [firstOutput] = (await once(parent.stdout, 'data')) as [Buffer]; // bytes: no encoding set
     const port = Number(firstOutput.toString());
     const answer = (): Promise<string> => askOnce(port, 'PING\r\n');
-    await expect.poll(answer, { timeout: 300_000 }).toBe('+PONG\r\n');
+    // It runs, and answers nobody without the password.
+    await expect.poll(answer, { timeout: 300_000 }).toMatch(/^-NOAUTH/);
     parent.kill('SIGKILL');
     await expect.poll(answer, { timeout: 300_000 }).toBe('');
   });

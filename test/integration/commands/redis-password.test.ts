@@ -1,0 +1,121 @@
+/**
+ * The password of Redis stays with Redis and with those who were given it: no list of processes, output,
+ * event log, report, trial config or key of Redis has it, and neither has that of an embedded Redis.
+ */
+
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startEmbeddedRedis, type EmbeddedRedis } from '#services/embedded-redis.mjs';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+/** Follows an `@`, which must not end the password in a message. */
+const CANARY = 'nary7f3a9c';
+const PASSWORD = `c@${CANARY}`;
+
+let room: CommandRoom;
+let redisFolder: TemporaryFolder;
+let redis: EmbeddedRedis;
+let run: string;
+beforeAll(async () => {
+  [room, redisFolder] = await Promise.all([commandRoom(), temporaryFolder()]);
+  redis = await startEmbeddedRedis({ dataDir: redisFolder.path, password: PASSWORD });
+  run = await room.config('run', (config) => {
+    Object.assign(config.training, { outerSteps: 6 });
+  });
+  await room.done(['prepare', run]);
+});
+afterAll(async () => {
+  await redis.stop();
+  await Promise.all([room.remove(), redisFolder.remove()]);
+});
+
+/** The arguments of every process of this machine. */
+async function processList(): Promise<string> {
+  const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = ids.map((id) => readFile(`/proc/${id}/cmdline`, 'latin1').catch(() => ''));
+  return (await Promise.all(lines)).join('\n');
+}
+
+/** The files below the folder that contain the text. */
+async function filesWith(folder: string, text: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const found = await Promise.all(
+    entries
+      .filter((entry) => entry.isFile())
+      .map(async (entry) => {
+        const path = join(entry.parentPath, entry.name);
+        return (await readFile(path)).includes(text) ? entry.name : [];
+      }),
+  );
+  return found.flat();
+}
+
+describe('the password of Redis', () => {
+  it('appears nowhere when a run is given it by the environment', async () => {
+    const environment = { QIANMO_REDIS_URL: redis.url };
+    const worker = room.start(['worker', '--prefix', '{run}', '--name', 'one'], environment);
+    await worker.saw(/takes jobs from/);
+    const training = room.start(['train', run, '--workers', '1', '--dashboard'], environment);
+    await training.saw(/takes jobs from/);
+    const processes = await processList();
+    expect(processes).toContain('--prefix');
+    expect(processes).not.toContain(CANARY);
+    const [trained, worked] = [
+      await training.ended,
+      await (worker.signal('SIGTERM'), worker.ended),
+    ];
+    expect(trained.exitCode, trained.diagnostics).toBe(0);
+    expect(trained.diagnostics).toContain('redis://:***@127.0.0.1');
+    for (const { output, diagnostics } of [trained, worked])
+      expect(output + diagnostics).not.toContain(CANARY);
+    expect(await filesWith(room.folder, CANARY)).toEqual([]);
+    // Its own config has it; the append-only file holds every key and value that was written.
+    expect(await filesWith(redisFolder.path, CANARY)).toEqual(['redis.conf']);
+    expect(await filesWith(redisFolder.path, 'starts:beats')).not.toEqual([]);
+  });
+
+  it('stays in the config that has it: no trial config, record or message repeats it', async () => {
+    await room.config('base', (config) => {
+      Object.assign(config, { queue: { redisUrl: redis.url, prefix: '{base}' } });
+    });
+    const sweep = {
+      ...{ sweep: 'tiny', base: 'base.yaml', output: 'sweep', grid: { seed: [1, 2] } },
+    };
+    await room.write('sweep.yaml', JSON.stringify(sweep));
+    const swept = await room.start(['sweep', 'sweep.yaml', '--workers', '1']).ended;
+    expect(swept.exitCode, swept.diagnostics).toBe(0);
+    expect(swept.output + swept.diagnostics).not.toContain(CANARY);
+    expect(await filesWith(room.folder, CANARY)).toEqual(['base.yaml']);
+    const trial = await readFile(room.path('sweep/trials/t01/run.yaml'), 'utf8');
+    expect(trial).toContain(`redisUrl: redis://127.0.0.1:${redis.port}`);
+    expect(trial).toContain('QIANMO_REDIS_URL');
+    await redis.stop();
+    const refused = await room.start(['train', 'base.yaml', '--workers', '1']).ended;
+    await redis.restart();
+    expect(refused.exitCode).toBe(3);
+    expect(refused.diagnostics).toContain('Redis does not answer');
+    expect(refused.output + refused.diagnostics).not.toContain(CANARY);
+  });
+});
+
+describe('an embedded Redis', () => {
+  it('tells nobody but its user how to reach it', async () => {
+    const training = room.start(['train', run, '--fresh']);
+    const [, file = ''] = await training.saw(/QIANMO_REDIS_URL=\$\(cat (\S+)\) qianmo worker/);
+    const url = (await readFile(file, 'utf8')).trim();
+    const { password } = new URL(url);
+    expect(password).toHaveLength(48);
+    expect(await processList()).not.toContain(password);
+    const worker = room.start(['worker', '--prefix', '{run}'], { QIANMO_REDIS_URL: url });
+    const trained = await training.ended;
+    worker.signal('SIGTERM');
+    const worked = await worker.ended;
+    expect(trained.exitCode, trained.diagnostics).toBe(0);
+    for (const { output, diagnostics } of [trained, worked])
+      expect(output + diagnostics).not.toContain(password);
+    expect(await filesWith(room.folder, password)).toEqual([]);
+    await expect(readFile(file)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
