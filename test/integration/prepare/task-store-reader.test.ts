@@ -63,6 +63,18 @@ test('a missing file, a broken manifest and a missing store are refused', async 
   expect(await failureOf(openTaskStore(room.path('none'), {}))).toMatch(/there is no task store/);
 });
 
+test.each(['../rows-00000.arrow', '/etc/passwd', 'a//b', './tasks.arrow', 'a/../../b'])(
+  'a manifest that lists %s leads out of the store and is refused',
+  async (name) => {
+    const manifest = JSON.parse(await readFile(`${copy}/manifest.json`, 'utf8')) as {
+      files: { name: string }[];
+    };
+    manifest.files[0]!.name = name;
+    await writeFile(`${copy}/manifest.json`, JSON.stringify(manifest));
+    expect(await failureOf(openTaskStore(copy, {}))).toMatch(/files\.0\.name[^]*in the folder/);
+  },
+);
+
 test('another store than expected is refused', async () => {
   const expectedDigest = 'f'.repeat(64);
   expect(await failureOf(openTaskStore(copy, { expectedDigest }))).toMatch(/not the expected one/);

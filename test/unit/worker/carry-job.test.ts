@@ -9,6 +9,7 @@ import {
   fetchJob,
   type JobCarrier,
 } from '../../../worker/carrying/carry-job.js';
+import { jobLimitsOf } from '../../../worker/carrying/job-limits.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
@@ -101,6 +102,18 @@ describe('carryJob', () => {
     await expect(carried(job, { ...carrier, clock }, going)).rejects.toMatchObject({
       failure: { kind: expected, reason: 'no store; found x; cure: mount it' },
     });
+  });
+
+  it('refuses a job that names a place outside of its list, before anything is fetched', async () => {
+    const { blobs, job, carrier } = await scene();
+    const limits = jobLimitsOf({
+      ...{ stores: ['/data/stores'], endpoints: [], workingFolder: '/', environment: {} },
+    });
+    const elsewhere = { ...job, store: { ...job.store, address: '/etc' } };
+    await expect(carried(elsewhere, { ...carrier, limits }, going)).rejects.toMatchObject({
+      failure: { kind: 'refused', reason: expect.stringContaining('/etc') as string },
+    });
+    expect(blobs.bytesRead).toBe(0);
   });
 
   it('refuses a job that another machine may be able to do, for every kind of failure', async () => {
