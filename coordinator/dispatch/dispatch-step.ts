@@ -1,23 +1,26 @@
 /**
  * Carries the jobs of one call of `Dispatcher.run`. It keeps a bounded window of jobs on the queue,
- * reads their records when woken and at intervals, and delivers a job again until it has a result.
+ * reads their records when woken and at intervals, and delivers a job again until it has a result. It
+ * holds redeliveries back by its own clock, so that no other clock matters.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
-import { JOB_BYTE_COUNT_MAX, type JobResult } from '../../shared/queue/protocol.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission } from './admission.js';
+import { Attempts } from './attempts.js';
 import type { BlobLeases } from './blob-leases.js';
 import { closingOf, type Closing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
-import { fateOf, JobDelivery } from './job-delivery.js';
+import { fateOf, JobDelivery, LOST_WORKER, type AttemptFailure } from './job-delivery.js';
 import { Mailbox } from './mailbox.js';
 import { interrupted, type QueuePatience } from './queue-patience.js';
-import { ONLY_REFUSING_MS_MAX, type Refusals } from './refusals.js';
+import { noWorkerHealthy, requireFits, stepTimedOut, type OpenJobs } from './step-failures.js';
+import type { WorkerHealth } from './worker-health.js';
 
 /**
  * The number of jobs on the queue at once. It bounds the memory that their row packs take in Redis.
@@ -36,7 +39,7 @@ export interface DispatchContext {
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
   readonly patience: QueuePatience;
-  readonly refusals: Refusals;
+  readonly health: WorkerHealth;
   readonly limits: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -57,6 +60,9 @@ export class DispatchStep<Value extends object> {
   readonly #startMs: number;
   readonly #deadlineMs: number;
   readonly #openByJobId = new Map<string, JobDelivery>();
+  /** Open deliveries that are not on the queue yet, with the time when they are due. */
+  readonly #heldBack = new Map<JobDelivery, number>();
+  readonly #attempts: Attempts;
   readonly #mailbox: Mailbox;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
@@ -66,11 +72,15 @@ export class DispatchStep<Value extends object> {
   #saidWorkerless = false;
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
-    const { clock, producer, limits } = context;
+    const { clock, producer, limits, health } = context;
     this.#context = context;
     this.#call = call;
     this.#startMs = clock.monotonicMs();
     this.#deadlineMs = this.#startMs + limits.outerStepTimeoutMs;
+    this.#attempts = new Attempts({
+      ...{ health, attemptsMax: limits.jobAttemptsMax },
+      connectedWorkers: () => this.#workerNames(),
+    });
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
     if (call.signal.aborted) this.stop();
@@ -81,14 +91,17 @@ export class DispatchStep<Value extends object> {
   readonly stop = (): void => this.#stop.abort();
 
   async *results(): AsyncGenerator<Admitted<Value>> {
-    const { clock } = this.#context;
+    const { clock, limits, health } = this.#context;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
       const closing = this.#closing();
       if (closing.kind === 'close') return;
-      if (closing.kind === 'timed-out') throw this.#timedOut();
+      if (closing.kind === 'timed-out')
+        throw stepTimedOut(this.#openJobs(), limits.outerStepTimeoutMs, health);
       await this.#fillWindow();
-      const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs) - clock.monotonicMs();
+      await this.#quarantineWorkers();
+      const dueMs = await this.#deliverDue();
+      const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interrupted();
       for (const jobId of await this.#jobsToLookAt(woken)) {
@@ -124,7 +137,7 @@ export class DispatchStep<Value extends object> {
   }
 
   async #fillWindow(): Promise<void> {
-    const { blobs, leases, producer } = this.#context;
+    const { blobs, leases } = this.#context;
     const { orders, idSuffix } = this.#call;
     const unsent: Uint8Array[] = [];
     const fresh: JobDelivery[] = [];
@@ -133,7 +146,7 @@ export class DispatchStep<Value extends object> {
       if (order === undefined) break;
       const job = jobOf(order, (bytes) => leases.refOf(bytes));
       const delivery = new JobDelivery(order, job, idSuffix);
-      this.#refuseTooLarge(delivery);
+      requireFits(delivery);
       unsent.push(...ownInputsOf(order).filter((bytes) => leases.lease(bytes)));
       if (order.frozen !== null) {
         const held = leases.hold(order.frozen);
@@ -148,7 +161,7 @@ export class DispatchStep<Value extends object> {
     await Promise.all(
       unsent.map((bytes) => this.#patiently(() => blobs.put(bytes, leases.refOf(bytes)))),
     );
-    await this.#patiently(() => producer.add(fresh));
+    await this.#send(fresh);
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
@@ -159,13 +172,14 @@ export class DispatchStep<Value extends object> {
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(() => producer.beat(start));
     await this.#sayWhenWorkerless(nowMs);
-    await this.#giveUpWhenAllRefuse();
-    return [...this.#openByJobId.keys()];
+    await this.#giveUpWithoutHealthyWorker();
+    const isSent = ([, delivery]: [string, JobDelivery]): boolean => !this.#heldBack.has(delivery);
+    return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
   }
 
   /** Returns the job's result when it now has one that is admitted. */
   async #lookAt(jobId: string): Promise<Admitted<Value> | null> {
-    const { producer, limits, refusals } = this.#context;
+    const { producer, health } = this.#context;
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
     const fate = fateOf(await this.#patiently(() => producer.read(jobId)), delivery.job);
@@ -178,25 +192,30 @@ export class DispatchStep<Value extends object> {
         throw delivery.hopeless(fate.reason);
       case 'lost':
         await this.#restoreInputs(delivery.order);
-        await this.#deliverAgain(delivery, 'lost', fate.reason);
+        this.#deliverAgain(delivery, 'lost', fate.reason);
         return null;
       case 'refused':
-        refusals.note(fate.worker, fate.reason);
-        await this.#deliverNext(delivery);
+        health.refused(fate.worker, fate.reason);
+        this.#deliverNext(delivery);
+        return null;
+      case 'sick':
+        health.sick(fate.worker, fate.reason);
+        this.#deliverNext(delivery);
         return null;
       case 'failed':
-        delivery.countFailure(fate, limits.jobAttemptsMax);
-        await this.#deliverAgain(delivery, 'failed', fate.reason);
+        await this.#attemptFailed(delivery, 'failed', fate);
+        return null;
+      case 'worker-lost':
+        await this.#workerLost(delivery, fate.reason);
         return null;
     }
   }
 
   async #judge(delivery: JobDelivery, result: JobResult): Promise<Admitted<Value> | null> {
-    const { blobs, leases, limits, refusals } = this.#context;
-    refusals.forgive(result.worker);
+    const { blobs, leases } = this.#context;
     const output = await this.#outputOf(result);
     if (output === null) {
-      await this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
+      this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
     const judged = this.#call.admission.judge({ result, output });
@@ -204,10 +223,11 @@ export class DispatchStep<Value extends object> {
     if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
-      delivery.countFailure({ reason, rejection: judged }, limits.jobAttemptsMax);
-      await this.#deliverAgain(delivery, 'rejected', reason);
+      const failure = { worker: result.worker, reason, rejection: judged };
+      await this.#attemptFailed(delivery, 'rejected', failure);
       return null;
     }
+    this.#attempts.succeeded(delivery, result.worker);
     this.#openByJobId.delete(delivery.jobId);
     await this.#delete(this.#released(delivery.order));
     return judged;
@@ -245,21 +265,59 @@ export class DispatchStep<Value extends object> {
     }
   }
 
-  async #deliverAgain(
+  /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
+  async #workerLost(delivery: JobDelivery, reason: string): Promise<void> {
+    const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;
+    if (wasAway) this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
+    else await this.#attemptFailed(delivery, 'failed', { worker: LOST_WORKER, reason });
+  }
+
+  async #attemptFailed(
+    delivery: JobDelivery,
+    cause: RunEventOf<'job-retried'>['cause'],
+    failure: AttemptFailure,
+  ): Promise<void> {
+    await this.#attempts.failed(delivery, failure);
+    this.#deliverAgain(delivery, cause, failure.reason);
+  }
+
+  #deliverAgain(
     delivery: JobDelivery,
     cause: RunEventOf<'job-retried'>['cause'],
     reason: string,
-  ): Promise<void> {
+  ): void {
     const { outerStep, jobIndex } = delivery.job;
     this.#context.sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason });
-    await this.#deliverNext(delivery);
+    this.#deliverNext(delivery);
   }
 
-  async #deliverNext(delivery: JobDelivery): Promise<void> {
+  #deliverNext(delivery: JobDelivery): void {
     this.#openByJobId.delete(delivery.jobId);
     delivery.deliverAgain();
     this.#openByJobId.set(delivery.jobId, delivery);
-    await this.#patiently(() => this.#context.producer.add([delivery]));
+    this.#heldBack.set(delivery, this.#context.clock.monotonicMs() + delivery.delayMs);
+  }
+
+  /** Sends the redeliveries that are due and returns when the next one is. */
+  async #deliverDue(): Promise<number> {
+    const nowMs = this.#context.clock.monotonicMs();
+    const due = [...this.#heldBack].filter(([, dueMs]) => dueMs <= nowMs);
+    for (const [delivery] of due) this.#heldBack.delete(delivery);
+    const deliveries = due.map(([delivery]) => delivery);
+    if (deliveries.length > 0) await this.#send(deliveries);
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#heldBack.values());
+  }
+
+  async #send(deliveries: readonly JobDelivery[]): Promise<void> {
+    const { clock, producer } = this.#context;
+    await this.#patiently(() => producer.add(deliveries));
+    for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
+  }
+
+  async #quarantineWorkers(): Promise<void> {
+    const { health, producer } = this.#context;
+    for (const [worker, durationMs] of health.takeQuarantines())
+      await this.#patiently(() => producer.quarantine(worker, durationMs));
   }
 
   async #sayWhenWorkerless(nowMs: number): Promise<void> {
@@ -269,17 +327,10 @@ export class DispatchStep<Value extends object> {
     this.#context.sink({ kind: 'workers-missing', openJobCount: this.#openByJobId.size });
   }
 
-  async #giveUpWhenAllRefuse(): Promise<void> {
-    const { refusals } = this.#context;
-    if (refusals.isEmpty || refusals.judge(await this.#workerNames()) === 'wait') return;
-    throw new QianmoError({
-      kind: 'failed',
-      what: 'every connected worker refuses the jobs of this run',
-      ...this.#whereOpen(),
-      expected: `a worker that takes them within ${ONLY_REFUSING_MS_MAX} ms`,
-      found: refusals.describe() ?? '',
-      cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
-    });
+  async #giveUpWithoutHealthyWorker(): Promise<void> {
+    const { health } = this.#context;
+    if (health.isUnclouded || health.judge(await this.#workerNames()) === 'wait') return;
+    throw noWorkerHealthy(this.#openJobs(), health);
   }
 
   async #workerNames(): Promise<string[]> {
@@ -291,35 +342,12 @@ export class DispatchStep<Value extends object> {
     return this.#context.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
   }
 
-  #refuseTooLarge({ job, where }: JobDelivery): void {
-    const byteCount = Buffer.byteLength(JSON.stringify(job));
-    if (byteCount <= JOB_BYTE_COUNT_MAX) return;
-    throw new QianmoError({
-      kind: 'usage',
-      what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
-      where,
-      expected: `at most ${JOB_BYTE_COUNT_MAX} bytes`,
-      found: `${byteCount} bytes`,
-      cure: 'lower training.tasksPerJob',
-    });
-  }
-
-  #timedOut(): QianmoError {
-    const { limits, refusals } = this.#context;
-    const refused = refusals.describe();
-    return new QianmoError({
-      kind: 'transient',
-      what: 'an outer step did not get all its results in time',
-      ...this.#whereOpen(),
-      expected: `${this.#call.orders.length} results within ${limits.outerStepTimeoutMs} ms`,
-      found: `${this.#openByJobId.size} jobs still open${refused === null ? '' : `, refused by ${refused}`}`,
-      cure: 'check that workers run and reach Redis, then continue with --resume',
-    });
-  }
-
-  #whereOpen(): { readonly where?: string } {
-    const first = this.#openByJobId.values().next().value;
-    return first === undefined ? {} : { where: first.where };
+  #openJobs(): OpenJobs {
+    return {
+      orderCount: this.#call.orders.length,
+      openCount: this.#openByJobId.size,
+      first: this.#openByJobId.values().next().value,
+    };
   }
 }
 

@@ -4,20 +4,24 @@
  */
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
-import { parseJobFailure } from '../../shared/queue/job-failure.js';
+import { parseJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
 import type { JobOrder, Rejection } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
+/** In place of the name of a worker that is lost. */
+export const LOST_WORKER = '';
 
 /**
  * - `open`: the job waits, or a worker holds it.
  * - `result`: a worker finished it. Its output must still be fetched and judged.
  * - `lost`: the queue or a blob vanished. This costs no attempt.
  * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
- * - `failed`: this costs an attempt.
+ * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
+ * - `failed`: the worker failed at it. This costs an attempt.
+ * - `worker-lost`: its worker is lost. This costs an attempt, unless Redis was away.
  * - `hopeless`: no worker can ever do it.
  */
 export type Fate =
@@ -25,7 +29,9 @@ export type Fate =
   | { readonly kind: 'result'; readonly result: JobResult }
   | { readonly kind: 'lost'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
-  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'sick'; readonly reason: string; readonly worker: string }
+  | { readonly kind: 'failed'; readonly reason: string; readonly worker: string }
+  | { readonly kind: 'worker-lost'; readonly reason: string }
   | { readonly kind: 'hopeless'; readonly reason: string };
 
 export function fateOf(record: JobRecord, job: Job): Fate {
@@ -37,16 +43,31 @@ export function fateOf(record: JobRecord, job: Job): Fate {
     case 'completed': {
       const parsed = JobResultSchema.safeParse(record.returnValue);
       if (parsed.success && isOf(parsed.data, job)) return { kind: 'result', result: parsed.data };
-      if (parsed.success) return { kind: 'failed', reason: 'its result is that of another job' };
+      const { worker } = record;
+      if (parsed.success)
+        return { kind: 'failed', reason: 'its result is that of another job', worker };
       const where = parsed.error.issues[0]?.path.join('.') ?? '';
-      return { kind: 'failed', reason: `its result cannot be read (at ${where})` };
+      return { kind: 'failed', reason: `its result cannot be read (at ${where})`, worker };
     }
-    case 'failed': {
-      const { kind, reason } = parseJobFailure(record.reason);
-      if (kind === 'blob-missing') return { kind: 'lost', reason };
-      if (kind === 'refused') return { kind, reason, worker: record.worker };
-      return kind === 'permanent' ? { kind: 'hopeless', reason } : { kind: 'failed', reason };
-    }
+    case 'failed':
+      return fateOfFailure(parseJobFailure(record.reason), record.worker);
+  }
+}
+
+function fateOfFailure({ kind, reason }: JobFailure, worker: string): Fate {
+  switch (kind) {
+    case 'blob-missing':
+      return { kind: 'lost', reason };
+    case 'refused':
+    case 'sick':
+      return { kind, reason, worker };
+    case 'permanent':
+      return { kind: 'hopeless', reason };
+    case 'worker-lost':
+      // The worker in the record is the one that found the job without its worker.
+      return { kind, reason };
+    case 'transient':
+      return { kind: 'failed', reason, worker };
   }
 }
 
@@ -57,13 +78,26 @@ function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
   return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }
 
-/** Counts deliveries, each with an id of its own, and failures, which the config bounds. */
+/** The failure of one attempt at a job. */
+export interface AttemptFailure {
+  /** The worker that failed, or `LOST_WORKER`. */
+  readonly worker: string;
+  readonly reason: string;
+  readonly rejection?: Rejection;
+  readonly cause?: unknown;
+}
+
+/** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
   readonly order: JobOrder;
   readonly job: Job;
   readonly #idSuffix: string;
   #deliveryCount = 1;
-  #failureCount = 0;
+  /** When the present delivery was put on the queue, on the coordinator's monotonic clock. */
+  sentMs = 0;
+  readonly #failures: AttemptFailure[] = [];
+  /** The worker that this job alone has made suspect, so that another one confirms its failures. */
+  suspect: string | null = null;
 
   constructor(order: JobOrder, job: Job, idSuffix: string) {
     this.order = order;
@@ -87,10 +121,25 @@ export class JobDelivery {
     this.#deliveryCount += 1;
   }
 
-  /** @throws QianmoError `failed` when this was the last attempt. */
-  countFailure(failure: AttemptFailure, attemptsMax: number): void {
-    this.#failureCount += 1;
-    if (this.#failureCount >= attemptsMax) throw attemptsUsedUp(this.where, attemptsMax, failure);
+  noteFailure(failure: AttemptFailure): void {
+    this.#failures.push(failure);
+  }
+
+  /** All failed attempts, in order. */
+  get failures(): readonly AttemptFailure[] {
+    return this.#failures;
+  }
+
+  /** The failures that are the job's own: those on sick workers are not, but for the suspect's. */
+  countedFailures(isSick: (worker: string) => boolean): readonly AttemptFailure[] {
+    return this.#failures.filter(({ worker }) => worker === this.suspect || !isSick(worker));
+  }
+
+  /** The worker of all these failures; null when several have failed, or lost ones. */
+  onlyWorkerOf(failures: readonly AttemptFailure[]): string | null {
+    const worker = failures[0]?.worker ?? LOST_WORKER;
+    const isOne = failures.every((failure) => failure.worker === worker);
+    return isOne && worker !== LOST_WORKER ? worker : null;
   }
 
   hopeless(reason: string): QianmoError {
@@ -109,18 +158,11 @@ export class JobDelivery {
   }
 }
 
-/** The failure of one attempt at a job. */
-export interface AttemptFailure {
-  readonly reason: string;
-  readonly rejection?: Rejection;
-  readonly cause?: unknown;
-}
-
 /** The error of a job that is given up, whichever dispatcher carried it. */
 export function attemptsUsedUp(
   where: string,
   attemptsMax: number,
-  { reason, rejection, cause }: AttemptFailure,
+  { reason, rejection, cause }: Omit<AttemptFailure, 'worker'>,
 ): QianmoError {
   const Failure = rejection === 'not_finite' ? DivergenceError : QianmoError;
   return new Failure({

@@ -18,7 +18,7 @@ import type { Dispatcher, Rejection } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { createQueuePatience } from './queue-patience.js';
-import { Refusals } from './refusals.js';
+import { WorkerHealth } from './worker-health.js';
 
 export interface QueueDispatcherOptions {
   readonly queue: JobQueue;
@@ -64,10 +64,10 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
   const rejections = new Map<Rejection, number>();
-  const refusals = new Refusals({ clock, sink });
+  const health = new WorkerHealth({ clock, sink });
   const leases = new BlobLeases();
   const context = {
-    ...{ start: nonce, producer, blobs, leases, patience, refusals, limits, clock, sink },
+    ...{ start: nonce, producer, blobs, leases, patience, health, limits, clock, sink },
   };
   const closed = new AbortController();
   void keepAlive(producer, { start: nonce, clock, sink, closed: closed.signal });

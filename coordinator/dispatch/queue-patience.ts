@@ -13,6 +13,8 @@ const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
 export interface QueuePatience {
+  /** When Redis last did not answer, on the clock's monotonic scale; infinitely long ago if never. */
+  readonly lastAwayMs: number;
   /**
    * @param deadlineMs on the clock's monotonic scale
    * @throws QianmoError `transient` at the deadline, `environment` when the server refuses, or refuses
@@ -36,6 +38,9 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
   const troubles = new Troubles(options);
   const pause = sharedPauses(clock);
   return {
+    get lastAwayMs() {
+      return troubles.lastAwayMs;
+    },
     attempt: async (action, deadlineMs, signal) => {
       let isTroubled = false;
       for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
@@ -71,6 +76,7 @@ class Troubles {
   readonly #options: QueuePatienceOptions;
   #awaySinceMs: number | null = null;
   #refusedSinceMs: number | null = null;
+  lastAwayMs = Number.NEGATIVE_INFINITY;
   /** A run that has failed must not be told that its queue is well again. */
   #isGivenUp = false;
 
@@ -111,8 +117,9 @@ class Troubles {
   }
 
   #noteOutage({ reason }: QueueUnavailableError): void {
-    if (this.#awaySinceMs !== null) return;
     const { where, clock, sink } = this.#options;
+    this.lastAwayMs = clock.monotonicMs();
+    if (this.#awaySinceMs !== null) return;
     this.#awaySinceMs = clock.monotonicMs();
     sink({ kind: 'redis-away', address: where, reason });
   }

@@ -6,6 +6,7 @@
 import { QianmoError } from './errors.js';
 
 const SPACE_CURE = 'free up space or choose a folder on another disk; no partial file was kept';
+const MEMORY_CURE = 'free memory, or raise the limits on memory and processes (ulimit -a)';
 const ACCESS_CURE = 'give this user access to it, or choose another place';
 
 interface Meaning {
@@ -20,6 +21,10 @@ const MEANING_BY_CODE: Readonly<Record<string, Meaning>> = {
   EPERM: { what: 'permission denied', cure: ACCESS_CURE },
   EROFS: { what: 'the disk is read-only', cure: 'choose a folder that can be written' },
   EMFILE: { what: 'too many files are open', cure: 'raise the limit of open files (ulimit -n)' },
+  ENFILE: { what: 'too many files are open', cure: 'raise the limit of open files (fs.file-max)' },
+  ENOMEM: { what: 'the memory is used up', cure: MEMORY_CURE },
+  EAGAIN: { what: 'the system cannot start another process', cure: MEMORY_CURE },
+  EIO: { what: 'the disk does not read or write', cure: 'check the disk and its file system' },
   ENOENT: { what: 'there is no such file or folder', cure: 'check the path' },
   ENOTDIR: { what: 'a part of the path is not a folder', cure: 'check the path' },
   EEXIST: { what: 'something is already there', cure: 'choose another path, or move it away' },
@@ -30,6 +35,17 @@ const MEANING_BY_CODE: Readonly<Record<string, Meaning>> = {
 export function systemCodeOf(error: unknown): string | null {
   if (!(error instanceof Error) || !('code' in error)) return null;
   return typeof error.code === 'string' ? error.code : null;
+}
+
+/** Codes that tell of the machine, whatever was asked of it. */
+const MACHINE_CODES: ReadonlySet<string> = new Set([
+  ...['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'],
+]);
+
+/** Whether a resource of this machine is used up or broken, by the error or one of its causes. */
+export function isOfTheMachine(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return MACHINE_CODES.has(systemCodeOf(error) ?? '') || isOfTheMachine(error.cause);
 }
 
 function meaningOf(error: unknown): Meaning | null {

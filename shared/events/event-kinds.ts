@@ -44,6 +44,16 @@ export const COMPUTE_END_REASONS = [
   'closed',
 ] as const;
 
+/** Why a job failed; `job-failure.ts` says what each kind means. */
+export const JOB_FAILURE_KINDS = [
+  'blob-missing',
+  'refused',
+  'sick',
+  'worker-lost',
+  'permanent',
+  'transient',
+] as const;
+
 /** The course of a run. */
 const RUN_SHAPES = {
   'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
@@ -149,6 +159,12 @@ const DISPATCH_SHAPES = {
   },
   'workers-missing': { openJobCount: count },
   'worker-refused': { refusingWorker: z.string(), reason: z.string() },
+  /** The worker is sick: it is asked to take no job for this long. */
+  'worker-quarantined': {
+    quarantinedWorker: z.string(),
+    reason: z.string(),
+    quarantineMs: durationMs,
+  },
   'backends-differ': { backend: z.string(), otherWorker: z.string(), otherBackend: z.string() },
   'queue-board-served': { url: z.string() },
   'queue-board-absent': {},
@@ -158,6 +174,8 @@ const DISPATCH_SHAPES = {
 const WORKER_SHAPES = {
   'worker-ready': { pid: processId, server: z.string(), redisAddress: z.string() },
   'worker-stopped': {},
+  /** It takes no job for this long, because it could not do its last ones or is quarantined. */
+  'worker-resting': { restMs: durationMs },
   'worker-exited': {
     ...processEnd,
     /** Why it could not be started; null for a process that ran. */
@@ -174,7 +192,7 @@ const WORKER_SHAPES = {
   'job-finished': { jobId: z.string(), ...ofJob, computeMs: durationMs },
   'job-failed': {
     jobId: z.string(),
-    failure: z.enum(['blob-missing', 'refused', 'permanent', 'transient']),
+    failure: z.enum(JOB_FAILURE_KINDS),
     reason: z.string(),
   },
   'job-handed-back': { jobId: z.string() },

@@ -132,6 +132,10 @@ const SENTENCES: Sentences = {
     warning(
       `worker ${refusingWorker} refuses the jobs of this run and leaves them to others: ${reason}`,
     ),
+  'worker-quarantined': ({ quarantinedWorker, reason, quarantineMs }) =>
+    warning(
+      `worker ${quarantinedWorker} is sick and takes no job for ${secondsOf(quarantineMs)}: ${reason}`,
+    ),
   'backends-differ': ({ backend, otherWorker, otherBackend }) =>
     warning(
       `jobs are computed on different backends (${backend}; ${otherWorker}: ${otherBackend}), ` +
@@ -145,6 +149,8 @@ const SENTENCES: Sentences = {
       `${workerOf(event)} (process ${event.pid}) takes jobs from ${event.server} at ${event.redisAddress}`,
     ),
   'worker-stopped': (event) => detail(`${workerOf(event)} stopped`),
+  'worker-resting': (event) =>
+    detail(`${workerOf(event)} takes no job for ${secondsOf(event.restMs)}`),
   'worker-exited': (event) =>
     warning(
       `${workerOf(event)} ended: ${event.reason ?? endOf(event)}` +

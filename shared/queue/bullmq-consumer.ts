@@ -6,18 +6,15 @@
 import { Queue, UnrecoverableError, Worker, type Job as BullmqJob } from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { formatJobFailure } from './job-failure.js';
+import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
+import { quarantineKeyOf } from './quarantine-key.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import type { WorkerRegistry } from './redis-registry.js';
-import {
-  LOCK_DURATION_MS,
-  STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
-  TAKE_WAIT_MS_MAX,
-} from './timing.js';
+import type { ServerTime } from './server-time.js';
+import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 const METRICS_MINUTES_KEPT = 24 * 60;
 /** Closing waits for replies of a server that may be away; the connection ends regardless. */
@@ -38,11 +35,12 @@ export function bullmqConsumer(
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
     readonly call: QueueCall;
+    readonly serverTime: ServerTime;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): JobConsumer {
   const { self, registry, server, onError } = identity;
-  const { bullmq, clock, call, blobs } = options;
+  const { bullmq, clock, call, serverTime, blobs } = options;
   const worker = new Worker<unknown, JobResult>(INNER_LOOP_QUEUE, null, {
     connection: redis,
     ...bullmq,
@@ -50,11 +48,11 @@ export function bullmqConsumer(
     drainDelay: TAKE_WAIT_MS_MAX / 1_000,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
-    maxStalledCount: STALLS_PER_DELIVERY_MAX,
     // Producers look for stalled jobs. Many workers doing the same would gain nothing.
     skipStalledCheck: true,
     metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
   });
+  finishAt(serverTime, worker);
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);
@@ -72,8 +70,9 @@ export function bullmqConsumer(
         Taken | undefined;
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
-        // BullMQ's own loop would fail a job that stalled too often here.
-        await queued.moveToFailed(new UnrecoverableError(queued.deferredFailure), token, false);
+        // BullMQ's own loop would fail a job without a worker here.
+        const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
+        await call(() => queued.moveToFailed(lost, token, false));
         return null;
       }
       const taken = takenJob(queued, queued.id, token, call);
@@ -88,6 +87,9 @@ export function bullmqConsumer(
     },
     waitingCount: () => call(() => queue.getWaitingCount()),
     beat: (jobId) => call(() => registry.beat({ ...self, jobId })),
+    // A key that is not there has a negative lifetime.
+    quarantinedMs: async () =>
+      Math.max(0, await call(() => redis.pttl(quarantineKeyOf(bullmq.prefix, self.name)))),
     stopWaiting: () => worker.close(true),
     close: async () => {
       const inTime = new AbortController();
@@ -98,6 +100,28 @@ export function bullmqConsumer(
       redis.disconnect();
     },
   };
+}
+
+/**
+ * The place of the time among the arguments of BullMQ's script that finishes a job: after its 14 keys
+ * and the id of the job.
+ */
+const FINISHED_TIME_PLACE = 15;
+
+/**
+ * Finishes jobs at the server's time. BullMQ takes the time of this machine and keeps the latest jobs
+ * by it, so the results of a worker whose clock is behind would be removed as soon as they arrive.
+ */
+function finishAt(serverTime: ServerTime, { backend }: Worker<unknown, JobResult>): void {
+  const completedArgs = backend.moveToCompletedArgs.bind(backend);
+  const failedArgs = backend.moveToFailedArgs.bind(backend);
+  const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {
+    if (typeof args[FINISHED_TIME_PLACE] !== 'number')
+      throw new Error('BullMQ passes the time of a finished job at another place');
+    return args.with(FINISHED_TIME_PLACE, serverTime.nowMs());
+  };
+  backend.moveToCompletedArgs = (...given) => timed(completedArgs(...given));
+  backend.moveToFailedArgs = (...given) => timed(failedArgs(...given));
 }
 
 function takenJob(queued: Taken, jobId: string, token: string, call: QueueCall): TakenJob {

@@ -24,6 +24,7 @@ import {
 } from './redis-connection.js';
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
+import { serverTimeOf } from './server-time.js';
 
 export interface BullmqJobQueueOptions {
   readonly redisUrl: string;
@@ -76,12 +77,13 @@ async function openConsumer(
     const facts = await call(() => checkRedis(redis));
     const registry = redisWorkerRegistry(redis, prefix);
     const self = await call(() => registry.enter({ name, instance, device }));
+    const serverTime = await call(() => serverTimeOf(redis, clock));
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     return bullmqConsumer(
       redis,
       { ...{ self, registry, onError }, server: facts?.version ?? UNKNOWN_VERSION },
-      { bullmq, clock, call, blobs },
+      { bullmq, clock, call, serverTime, blobs },
     );
   } catch (error) {
     redis.disconnect();

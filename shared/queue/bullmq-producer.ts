@@ -15,6 +15,7 @@ import {
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
+import { quarantineKeyOf } from './quarantine-key.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
@@ -24,7 +25,6 @@ import {
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
 } from './timing.js';
 
 /** BullMQ's event reader never ends its closing when the server went away before. */
@@ -73,7 +73,8 @@ export async function bullmqProducer(
     autorun: false,
     lockDuration: LOCK_DURATION_MS,
     stalledInterval: STALLED_INTERVAL_MS,
-    maxStalledCount: STALLS_PER_DELIVERY_MAX,
+    // The first loss of its worker fails a delivery.
+    maxStalledCount: 0,
   });
   // Connection errors show in the commands that fail; without a listener they would end the
   // process.
@@ -87,6 +88,10 @@ export async function bullmqProducer(
   return {
     ...jobOperations(queue, call),
     ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
+    quarantine: async (worker, durationMs) => {
+      const key = quarantineKeyOf(bullmq.prefix, worker);
+      await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
+    },
     blobs,
     subscribe,
     close: async () => {
@@ -121,10 +126,10 @@ function jobOperations(
 ): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers'> {
   return {
     add: async (jobs) => {
-      const added = jobs.map(({ jobId, job, delayMs }) => ({
+      const added = jobs.map(({ jobId, job }) => ({
         name: job.work.kind,
         data: job,
-        opts: { jobId, delay: delayMs },
+        opts: { jobId },
       }));
       await call(() => queue.addBulk(added));
     },
@@ -154,9 +159,9 @@ async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
   if (job.finishedOn === undefined) return { state: 'open' };
+  const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
-  if (job.failedReason)
-    return { state: 'failed', reason: job.failedReason, worker: job.processedBy ?? '' };
+  if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };
   const returnValue: unknown = job.returnvalue;
-  return { state: 'completed', returnValue };
+  return { state: 'completed', returnValue, worker };
 }

@@ -33,7 +33,8 @@ export interface JobExecutor {
    * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
    *   such as starting a process have a bound of their own.
    * @throws QianmoError `data` for a job that can never succeed, `transient` when another attempt
-   *   may succeed (the compute process died or passed its deadline), any kind with
+   *   may succeed (the compute process died or passed its deadline), `environment` when this machine
+   *   failed and not the job (its disk is full, its compute process does not start), any kind with
    *   `isOfThisMachine` when another machine may succeed.
    */
   execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;

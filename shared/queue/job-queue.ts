@@ -5,15 +5,16 @@
  *
  * A coordinator opens a producer, a worker opens a consumer. A consumer that takes a job holds its
  * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends.
- * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`
- * and puts a job that it finds twice in a row back in front of the others. A delivery that stalls
- * more than `STALLS_PER_DELIVERY_MAX` times fails when it is taken next.
+ * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`.
+ * A job that it finds twice in a row has lost its worker: it fails as `worker-lost` when it is taken
+ * next, so that the coordinator counts every worker that a job costs.
  *
  * While the server is away, calls fail with `QueueUnavailableError`, or wait where the interface says so.
  * A server that answers and refuses is a `QueueRefusedError`.
  *
- * The queue retries nothing else: each delivery of a job has an id of its own, and the coordinator
- * decides whether there is another.
+ * The queue retries nothing and delays nothing: each delivery of a job has an id of its own, and the
+ * coordinator decides whether and when there is another. No time of one machine is compared with a
+ * time of another: locks and quarantines are durations that the server counts down.
  */
 
 import type { BlobStore } from '../storage/blob-store.js';
@@ -58,8 +59,6 @@ export interface ConnectedWorker {
 export interface QueuedJob {
   readonly jobId: string;
   readonly job: Job;
-  /** How long the job is held back before it can be taken. */
-  readonly delayMs: number;
 }
 
 /**
@@ -69,7 +68,7 @@ export interface QueuedJob {
 export type JobRecord =
   | { readonly state: 'gone' }
   | { readonly state: 'open' }
-  | { readonly state: 'completed'; readonly returnValue: unknown }
+  | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
 
 /**
@@ -109,6 +108,10 @@ export interface JobProducer {
    */
   removeJobsOfSilentStarts(): Promise<number>;
   workers(): Promise<readonly ConnectedWorker[]>;
+  /**
+   * Asks a worker to take no job for this long, counted by the server. The latest request holds.
+   */
+  quarantine(worker: string, durationMs: number): Promise<void>;
   /** Returns the function that ends the subscription. */
   subscribe(listener: WakeUp): () => void;
   /** The blobs of jobs, kept beside the queue. */
@@ -137,6 +140,8 @@ export interface JobConsumer {
    * one included.
    */
   beat(jobId: string | null): Promise<number>;
+  /** How much longer a coordinator wants this worker to take no job; 0 if none does. */
+  quarantinedMs(): Promise<number>;
   /** The blobs of jobs, kept beside the queue. */
   blobs(limits: BlobLimits): BlobStore;
   /** Ends a wait under way, which may still return a job; afterwards nothing is taken. */

@@ -34,6 +34,7 @@ export class MemoryJobQueue implements JobQueue {
   readonly #workers: MemoryWorkers;
   /** When each start of a coordinator last said that it lives. */
   readonly #beatMsByStart = new Map<string, number>();
+  readonly #quarantineEndMs = new Map<string, number>();
   readonly #listeners = new Set<WakeUp>();
   /** End the waits of consumers that have found no job. */
   readonly #waits = new Set<AbortController>();
@@ -64,6 +65,10 @@ export class MemoryJobQueue implements JobQueue {
       ...this.#producing(),
       blobs: () => this.#blobs,
       workers: () => Promise.resolve(this.#workers.live()),
+      quarantine: (worker, durationMs) => {
+        this.#quarantineEndMs.set(worker, this.#nowMs() + durationMs);
+        return Promise.resolve();
+      },
       subscribe: (listener) => {
         this.#listeners.add(listener);
         return () => void this.#listeners.delete(listener);
@@ -100,8 +105,12 @@ export class MemoryJobQueue implements JobQueue {
         };
         return Promise.resolve(jobs.filter((job) => !isHeld(job)));
       },
-      waitingCount: () => Promise.resolve(this.#jobs.waitingCount(this.#nowMs())),
+      waitingCount: () => Promise.resolve(this.#jobs.waitingCount()),
       beat: (jobId) => Promise.resolve(this.#workers.beat({ ...self, jobId })),
+      quarantinedMs: () => {
+        const endMs = this.#quarantineEndMs.get(self.name) ?? Number.NEGATIVE_INFINITY;
+        return Promise.resolve(Math.max(0, endMs - this.#nowMs()));
+      },
       stopWaiting: () => {
         stopped.abort();
         return Promise.resolve();
@@ -118,15 +127,12 @@ export class MemoryJobQueue implements JobQueue {
     return this.#clock.monotonicMs();
   }
 
-  #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'subscribe' | 'close'> {
+  #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'quarantine' | 'subscribe' | 'close'> {
     return {
       // Async, so that a refusal is a rejection.
       // eslint-disable-next-line @typescript-eslint/require-await
       add: async (added) => {
-        const jobs = added.map(({ jobId, job, delayMs }) => {
-          return { jobId, data: dataOf(jobId, job), delayMs };
-        });
-        this.#jobs.add(jobs, this.#nowMs());
+        this.#jobs.add(added.map(({ jobId, job }) => ({ jobId, data: dataOf(jobId, job) })));
       },
       read: (jobId): Promise<JobRecord> => Promise.resolve(this.#jobs.record(jobId)),
       remove: (jobIds) => {
@@ -166,7 +172,7 @@ export class MemoryJobQueue implements JobQueue {
       const taken = this.#jobs.take(holder, nowMs);
       if (taken !== null) return taken;
       if (nowMs >= untilMs) return null;
-      await this.#arrival(Math.min(untilMs, this.#jobs.nextDueMs()) - nowMs, stopped);
+      await this.#arrival(untilMs - nowMs, stopped);
     }
     return null;
   }

@@ -1,8 +1,9 @@
 /**
- * The jobs of the in-memory queue and their states: delayed, waiting, active, finished.
+ * The jobs of the in-memory queue and their states: waiting, active, finished.
  * It is synchronous, and every call is given the time.
  */
 
+import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { JobRecord } from './job-queue.js';
 import { isOfStart } from './protocol.js';
 import {
@@ -10,7 +11,6 @@ import {
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
-  STALLS_PER_DELIVERY_MAX,
 } from './timing.js';
 
 /** The lock of a job. It holds while the queue has the same token and its time has not passed. */
@@ -23,16 +23,14 @@ export interface JobLock {
 interface StoredJob {
   /** JSON, as it would be on a server. */
   readonly data: string;
-  readonly dueMs: number;
-  state: 'delayed' | 'waiting' | 'active' | 'completed' | 'failed';
+  state: 'waiting' | 'active' | 'completed' | 'failed';
   lock: { token: string; endMs: number } | null;
   /** The name of the worker that took the job last. */
   worker: string;
   /** Set by the check for stalled jobs; cleared when the lock is extended. */
   isSuspect: boolean;
-  stallCount: number;
-  /** Set when the job has stalled too often; it fails when it is taken next. */
-  deferredFailure: string | null;
+  /** Set when the job has lost its worker; it fails when it is taken next. */
+  hasLostWorker: boolean;
   /** JSON of the result, or the reason of the failure. */
   outcome: string;
   finishedMs: number;
@@ -48,7 +46,6 @@ export class MemoryJobs {
   readonly #byId = new Map<string, StoredJob>();
   /** The next job first. */
   #waiting: string[] = [];
-  readonly #delayed = new Set<string>();
   readonly #active = new Set<string>();
   /** In order of finishing. */
   readonly #finished = new Set<string>();
@@ -58,22 +55,15 @@ export class MemoryJobs {
     this.#listener = listener;
   }
 
-  add(
-    jobs: readonly { readonly jobId: string; readonly data: string; readonly delayMs: number }[],
-    nowMs: number,
-  ): void {
-    for (const { jobId, data, delayMs } of jobs) {
+  add(jobs: readonly { readonly jobId: string; readonly data: string }[]): void {
+    for (const { jobId, data } of jobs) {
       if (this.#byId.has(jobId)) continue;
-      const isDelayed = delayMs > 0;
       this.#byId.set(jobId, {
-        ...{ data, dueMs: nowMs + delayMs, state: isDelayed ? 'delayed' : 'waiting' },
-        ...{ lock: null, worker: '', isSuspect: false, stallCount: 0, deferredFailure: null },
-        ...{ outcome: '', finishedMs: 0 },
+        ...{ data, state: 'waiting', lock: null, worker: '' },
+        ...{ isSuspect: false, hasLostWorker: false, outcome: '', finishedMs: 0 },
       });
-      if (isDelayed) this.#delayed.add(jobId);
-      else this.#waiting.push(jobId);
+      this.#waiting.push(jobId);
     }
-    // Waiting consumers must also learn of a delayed job, which can be due before their wait ends.
     this.#listener.onWaiting();
   }
 
@@ -82,7 +72,8 @@ export class MemoryJobs {
     if (job === undefined) return { state: 'gone' };
     if (job.state === 'failed') return { state: 'failed', reason: job.outcome, worker: job.worker };
     if (job.state !== 'completed') return { state: 'open' };
-    return { state: 'completed', returnValue: JSON.parse(job.outcome) as unknown };
+    const returnValue = JSON.parse(job.outcome) as unknown;
+    return { state: 'completed', returnValue, worker: job.worker };
   }
 
   /** Does nothing to a job that is held. */
@@ -91,12 +82,12 @@ export class MemoryJobs {
     if (job === undefined || (job.lock !== null && job.lock.endMs > nowMs)) return;
     this.#byId.delete(jobId);
     this.#waiting = this.#waiting.filter((id) => id !== jobId);
-    for (const ids of [this.#delayed, this.#active, this.#finished]) ids.delete(jobId);
+    for (const ids of [this.#active, this.#finished]) ids.delete(jobId);
   }
 
   /** Returns the number of removed jobs. */
   removeWaitingOf(runId: string): number {
-    const ids = [...this.#waiting, ...this.#delayed].filter((jobId) => {
+    const ids = this.#waiting.filter((jobId) => {
       const data: unknown = JSON.parse(this.#job(jobId).data);
       return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
     });
@@ -106,7 +97,7 @@ export class MemoryJobs {
 
   /** Returns the number of removed jobs. */
   removeOfStart(start: string, which: 'waiting' | 'finished', nowMs: number): number {
-    const all = which === 'waiting' ? [...this.#waiting, ...this.#delayed] : [...this.#finished];
+    const all = which === 'waiting' ? [...this.#waiting] : [...this.#finished];
     const ids = all.filter((jobId) => isOfStart(jobId, start));
     for (const jobId of ids) this.remove(jobId, nowMs);
     return ids.length;
@@ -115,25 +106,17 @@ export class MemoryJobs {
   clear(): void {
     this.#byId.clear();
     this.#waiting = [];
-    for (const ids of [this.#delayed, this.#active, this.#finished]) ids.clear();
+    for (const ids of [this.#active, this.#finished]) ids.clear();
   }
 
-  waitingCount(nowMs: number): number {
-    this.#promoteDue(nowMs);
+  waitingCount(): number {
     return this.#waiting.length;
-  }
-
-  /** When the next delayed job can be taken; infinite when there is none. */
-  nextDueMs(): number {
-    const dueMs = [...this.#delayed].map((jobId) => this.#job(jobId).dueMs);
-    return Math.min(Number.POSITIVE_INFINITY, ...dueMs);
   }
 
   take(
     holder: Pick<JobLock, 'token' | 'worker'>,
     nowMs: number,
   ): { lock: JobLock; data: unknown } | null {
-    this.#promoteDue(nowMs);
     for (;;) {
       const jobId = this.#waiting.shift();
       if (jobId === undefined) return null;
@@ -143,8 +126,8 @@ export class MemoryJobs {
       job.worker = holder.worker;
       this.#active.add(jobId);
       const lock = { jobId, ...holder };
-      if (job.deferredFailure === null) return { lock, data: JSON.parse(job.data) as unknown };
-      this.fail(lock, job.deferredFailure, nowMs);
+      if (!job.hasLostWorker) return { lock, data: JSON.parse(job.data) as unknown };
+      this.fail(lock, formatJobFailure(WORKER_LOST), nowMs);
     }
   }
 
@@ -191,9 +174,7 @@ export class MemoryJobs {
         job.isSuspect = true;
         continue;
       }
-      job.stallCount += 1;
-      if (job.stallCount > STALLS_PER_DELIVERY_MAX)
-        job.deferredFailure = 'job stalled more than allowable limit';
+      job.hasLostWorker = true;
       this.#active.delete(jobId);
       this.#putBack(job, jobId);
     }
@@ -204,16 +185,6 @@ export class MemoryJobs {
     if (job === undefined)
       throw new Error(`the lists of the queue hold job ${jobId}, which is gone`);
     return job;
-  }
-
-  #promoteDue(nowMs: number): void {
-    const due = [...this.#delayed].filter((jobId) => this.#job(jobId).dueMs <= nowMs);
-    due.sort((a, b) => this.#job(a).dueMs - this.#job(b).dueMs);
-    for (const jobId of due) {
-      this.#delayed.delete(jobId);
-      this.#job(jobId).state = 'waiting';
-      this.#waiting.push(jobId);
-    }
   }
 
   /** The job of a lock, which ends with it. */

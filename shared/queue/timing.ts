@@ -9,13 +9,10 @@ export const LOCK_DURATION_MS = 8_000;
 export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 4;
 
 /**
- * The interval between two checks for jobs without a lock. Another worker can take the job of a
- * dead worker after `LOCK_DURATION_MS` and at most two of these.
+ * The interval between two checks for jobs without a lock. The coordinator learns that a worker is
+ * lost after `LOCK_DURATION_MS` and at most two of these.
  */
 export const STALLED_INTERVAL_MS = 2_000;
-
-/** A delivery that stalls more often fails, and the dispatcher delivers the job again. */
-export const STALLS_PER_DELIVERY_MAX = 1;
 
 /** The number of events kept in the queue's stream. Events only wake, so old ones have no value. */
 export const EVENT_COUNT_MAX = 10_000;

@@ -18,7 +18,7 @@ export function describeStarts(test: Test): void {
       await (await taken(consumer)).complete(resultOf(0));
     }
     await scene.add('waiting-dead-1', 'waiting-live-1', 'dead-1-run-of-another-1');
-    await producer.add([{ jobId: 'later-dead-2', job: jobOf(0), delayMs: 60_000 }]);
+    await producer.add([{ jobId: 'later-dead-2', job: jobOf(0) }]);
     expect(await producer.removeJobsOfSilentStarts()).toBe(0);
     await scene.passInSilence(START_SILENCE_MS_MAX + 1_000);
     await producer.beat('live');

@@ -54,9 +54,7 @@ export class Scene {
 
   /** Adds jobs `a`, `b` and so on, available immediately. */
   async add(...jobIds: string[]): Promise<void> {
-    await this.producer.add(
-      jobIds.map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex), delayMs: 0 })),
-    );
+    await this.producer.add(jobIds.map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex) })));
   }
 
   endLock(jobId: string): Promise<void> {

@@ -53,7 +53,11 @@ function describeCarrying(test: Test): void {
     expect(await scene.producer.read('a')).toEqual({ state: 'open' });
     await job.complete({ ...resultOf(0), weightedQueryLoss: Number.NaN });
     const returnValue = { ...resultOf(0), weightedQueryLoss: null };
-    expect(await scene.producer.read('a')).toEqual({ state: 'completed', returnValue });
+    expect(await scene.producer.read('a')).toEqual({
+      state: 'completed',
+      returnValue,
+      worker: 'w',
+    });
     await scene.until(() => Promise.resolve(woken.length > 0));
     expect(woken).toEqual(['a']);
   });
@@ -99,22 +103,10 @@ function describeCarrying(test: Test): void {
     expect((await waiting).jobId).toBe('late');
   });
 
-  test('holds a delayed job back until it is due', async (scene) => {
-    const consumer = await scene.consumer();
-    await scene.producer.add([
-      { jobId: 'slow', job: jobOf(0), delayMs: 300 },
-      { jobId: 'quick', job: jobOf(1), delayMs: 100 },
-    ]);
-    expect(await consumer.waitingCount()).toBe(0);
-    expect(await consumer.take({ wait: false })).toBeNull();
-    expect(await scene.producer.read('slow')).toEqual({ state: 'open' });
-    expect(await takenIds(consumer, 2)).toEqual(['quick', 'slow']);
-  });
-
   test('leaves a job unchanged when its id is added again', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a');
-    await scene.producer.add([{ jobId: 'a', job: jobOf(9), delayMs: 0 }]);
+    await scene.producer.add([{ jobId: 'a', job: jobOf(9) }]);
     const job = await taken(consumer);
     expect(job.data).toEqual(jobOf(0));
     await job.complete(resultOf(0));
@@ -126,9 +118,7 @@ function describeCarrying(test: Test): void {
   test('adds no job of a call in which one is too large', async (scene) => {
     const taskIndices = Array.from({ length: JOB_BYTE_COUNT_MAX / 2 }, (_, index) => index);
     const jobs = [jobOf(0), jobOf(1, { taskIndices })];
-    const added = scene.producer.add(
-      jobs.map((job) => ({ jobId: `job-${job.jobIndex}`, job, delayMs: 0 })),
-    );
+    const added = scene.producer.add(jobs.map((job) => ({ jobId: `job-${job.jobIndex}`, job })));
     await expect(added).rejects.toThrow(/exceeds the limit/);
     expect(await scene.producer.read('job-0')).toEqual({ state: 'gone' });
   });
@@ -160,37 +150,26 @@ function describeLocks(test: Test): void {
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
   });
 
-  test('gives the job of a dead worker to another, before waiting jobs', async (scene) => {
+  test('fails a delivery that has lost its worker when it is next taken, each time', async (scene) => {
     const dead = await scene.consumer('dead');
     const other = await scene.consumer('other');
-    await scene.add('a', 'b');
-    const lost = await taken(dead);
-    await scene.endLock('a');
-    await scene.until(async () => (await other.waitingCount()) === 2);
-    const again = await taken(other);
-    expect(again.jobId).toBe('a');
-    expect(await dead.extendLocks([lost])).toEqual([lost]);
-    await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
-    await again.complete(resultOf(0));
-    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
-  });
-
-  test('fails a delivery that stalls twice when it is next taken', async (scene) => {
-    const consumer = await scene.consumer('last');
     const woken: string[] = [];
     scene.producer.subscribe((jobId) => woken.push(jobId));
-    await scene.add('poison');
-    for (const _ of [1, 2]) {
-      await taken(consumer);
-      await scene.endLock('poison');
-      await scene.until(async () => (await consumer.waitingCount()) === 1);
+    for (const jobId of ['first', 'second']) {
+      await scene.add(jobId);
+      const lost = await taken(dead);
+      await scene.endLock(jobId);
+      await scene.until(async () => (await other.waitingCount()) === 1);
+      expect(await other.take({ wait: false })).toBeNull();
+      expect(await scene.producer.read(jobId)).toEqual({
+        ...{ state: 'failed', worker: 'other' },
+        reason: 'worker-lost: the worker that held the job is lost',
+      });
+      expect(await dead.extendLocks([lost])).toEqual([lost]);
+      await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
     }
-    expect(await consumer.take({ wait: false })).toBeNull();
-    expect(await scene.producer.read('poison')).toEqual({
-      ...{ state: 'failed', reason: 'job stalled more than allowable limit', worker: 'last' },
-    });
-    await scene.until(() => Promise.resolve(woken.length > 0));
-    expect(woken).toEqual(['poison']);
+    await scene.until(() => Promise.resolve(woken.length === 2));
+    expect(woken).toEqual(['first', 'second']);
   });
 }
 
@@ -198,11 +177,9 @@ function describeRemoving(test: Test): void {
   test('removes waiting jobs and leaves held ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'waiting');
-    await scene.producer.add([{ jobId: 'later', job: jobOf(2), delayMs: 60_000 }]);
     const held = await taken(consumer);
-    await scene.producer.remove(['held', 'waiting', 'later', 'never-added']);
-    for (const jobId of ['waiting', 'later'])
-      expect(await scene.producer.read(jobId)).toEqual({ state: 'gone' });
+    await scene.producer.remove(['held', 'waiting', 'never-added']);
+    expect(await scene.producer.read('waiting')).toEqual({ state: 'gone' });
     expect(await scene.producer.read('held')).toEqual({ state: 'open' });
     expect(await consumer.take({ wait: false })).toBeNull();
     await held.complete(resultOf(0));
@@ -212,12 +189,9 @@ function describeRemoving(test: Test): void {
   test('removes the waiting jobs of one run, and counts them', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'a', 'b');
-    await scene.producer.add([
-      { jobId: 'later', job: jobOf(2), delayMs: 60_000 },
-      { jobId: 'other', job: jobOf(0, { runId: 'other' }), delayMs: 0 },
-    ]);
+    await scene.producer.add([{ jobId: 'other', job: jobOf(0, { runId: 'other' }) }]);
     await taken(consumer);
-    expect(await scene.producer.removeLeftovers('run')).toBe(3);
+    expect(await scene.producer.removeLeftovers('run')).toBe(2);
     expect(await scene.producer.removeLeftovers('run')).toBe(0);
     expect(await scene.producer.read('held')).toEqual({ state: 'open' });
     expect(await takenIds(consumer, 1)).toEqual(['other']);
@@ -232,7 +206,20 @@ function describeConnections(test: Test): void {
     await closing.close();
     expect(await other.take({ wait: false })).toBeNull();
     await scene.endLock('a');
-    expect((await taken(other)).jobId).toBe('a');
+    await scene.until(async () => (await other.waitingCount()) === 1);
+    expect(await other.take({ wait: false })).toBeNull();
+    expect(await scene.producer.read('a')).toMatchObject({ state: 'failed' });
+  });
+
+  test('keeps a worker in quarantine for as long as it was told last', async (scene) => {
+    const [sick, other] = [await scene.consumer('sick'), await scene.consumer('other')];
+    expect(await sick.quarantinedMs()).toBe(0);
+    await scene.producer.quarantine('sick', 60_000);
+    await scene.producer.quarantine('sick', 300);
+    expect(await sick.quarantinedMs()).toBeGreaterThan(0);
+    expect(await sick.quarantinedMs()).toBeLessThanOrEqual(300);
+    expect(await other.quarantinedMs()).toBe(0);
+    await scene.until(async () => (await sick.quarantinedMs()) === 0);
   });
 
   test('ends a wait on request, and takes nothing afterwards', async (scene) => {

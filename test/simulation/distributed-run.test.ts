@@ -1,7 +1,7 @@
 /**
  * Production coordinator and workers in one process and virtual time, over the in-memory queue and
- * a network with seeded faults. Workers and coordinators die during their work. The run ends with
- * the meta-parameters of the undisturbed run, bit for bit. To replay one seed: `QIANMO_SEED=7 npx
+ * a network with seeded faults. Workers and coordinators die during their work, disks fill up, and no
+ * two clocks agree. The run ends with the meta-parameters of the undisturbed run, bit for bit. To replay one seed: `QIANMO_SEED=7 npx
  * vitest run --config test/vitest.config.ts test/simulation/distributed-run.test.ts`
  */
 
@@ -45,7 +45,11 @@ const COMPUTE_MS_MAX = 3_000;
 const COORDINATOR_LIFE_MS_MAX = 120_000;
 const REBIRTH_MS_MAX = 20_000;
 /** Fault rates per execution of a job. */
-const EXECUTION_FAULTS = { death: 0.04, transient: 0.05, notFinite: 0.03, hanging: 0.01 };
+const EXECUTION_FAULTS = {
+  ...{ death: 0.04, transient: 0.05, notFinite: 0.03, fullDisk: 0.02, hanging: 0.01 },
+};
+/** The clocks of processes differ by up to this much. */
+const CLOCK_SKEW_MS_MAX = 3_600_000;
 const NETWORK_FAULTS = {
   ...{ latencyMsMax: 20, lostReply: 0.02, lostEvent: 0.2, lostBlob: 0.01 },
   ...{ outageMsMax: 12_000, betweenOutagesMsMax: 60_000 },
@@ -90,7 +94,7 @@ function unreliableExecutor(simulation: Simulation, life: Life): JobExecutor {
     execute: async (input, signal, onBegin) => {
       onBegin?.();
       const draw = stream.uniform();
-      const { death, transient, notFinite, hanging } = EXECUTION_FAULTS;
+      const { death, transient, notFinite, fullDisk, hanging } = EXECUTION_FAULTS;
       const computeMs = stream.below(COMPUTE_MS_MAX);
       if (draw < death) {
         network.strike('worker died');
@@ -104,7 +108,10 @@ function unreliableExecutor(simulation: Simulation, life: Life): JobExecutor {
       if (draw < death + transient)
         throw new QianmoError({ kind: 'transient', what: 'the compute process died' });
       const output = await inner.execute(input);
-      return draw < death + transient + notFinite ? spoilt(output) : output;
+      if (draw < death + transient + notFinite) return spoilt(output);
+      if (draw < death + transient + notFinite + fullDisk)
+        throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+      return output;
     },
     close: () => Promise.resolve(),
   };
@@ -122,8 +129,9 @@ async function workers(place: number, simulation: Simulation): Promise<void> {
   for (let lives = 1; !stop.signal.aborted; lives += 1) {
     const life = new Life();
     const name = `worker-${place}-${lives}`;
+    const ownClock = life.clock(clock, stream.below(CLOCK_SKEW_MS_MAX));
     const working = runWorker({
-      ...{ queue: life.queue(queue), name, nonce: name, clock: life.clock(clock) },
+      ...{ queue: life.queue(queue), name, nonce: name, clock: ownClock },
       executor: unreliableExecutor(simulation, life),
       signal: stop.signal,
       onEvent: (event) => log.push(`${clock.monotonicMs()} ${name} ${JSON.stringify(event)}`),
@@ -145,7 +153,7 @@ async function coordinators(
       log.push(`${clock.monotonicMs()} coordinator-${lives} ${JSON.stringify(event)}`);
     };
     const training = async (): Promise<TrainingOutcome> => {
-      const ownClock = life.clock(clock);
+      const ownClock = life.clock(clock, stream.below(CLOCK_SKEW_MS_MAX));
       const dispatcher = await createQueueDispatcher({
         ...{ queue: life.queue(queue), limits, runId: 'tiny-run', nonce: `start-${lives}` },
         ...{ clock: ownClock, sink },
@@ -207,6 +215,7 @@ describe('a distributed run in virtual time', () => {
       expect.arrayContaining([
         ...['worker died', 'coordinator died', 'hanging job', 'lost lock', 'outage'],
         ...['lost reply', 'resent command', 'lost event', 'lost blob'],
+        ...['worker-quarantined', 'worker-resting'],
         ...['job-retried', 'job-failed', 'job-handed-back', 'leftover-jobs-removed'],
       ]),
     );

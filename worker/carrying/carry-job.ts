@@ -8,8 +8,9 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import type { JobFailure } from '../../shared/queue/job-failure.js';
+import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
+import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
   JobSchema,
@@ -219,10 +220,10 @@ function foundBy(error: unknown): { readonly found?: string } {
   return found === undefined ? {} : { found };
 }
 
-const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {
+const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
   usage: 'permanent',
   data: 'permanent',
-  environment: 'transient',
+  environment: 'sick',
   transient: 'transient',
   failed: 'transient',
   interrupted: 'transient',
@@ -230,8 +231,10 @@ const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailure['kind']>> = {
 
 function failureOf(error: unknown, job: Job): JobFailure {
   if (error instanceof BlobMissingError) return { kind: 'blob-missing', reason: error.message };
-  if (!(error instanceof QianmoError))
-    return { kind: 'transient', reason: error instanceof Error ? error.message : String(error) };
+  if (!(error instanceof QianmoError)) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { kind: isOfTheMachine(error) ? 'sick' : 'transient', reason };
+  }
   const { where, expected, found, cure } = error.report;
   // A damaged input is replaced by putting it again; the blob store has removed it.
   const isInput = [job.dense, job.rowPack, job.frozen].some(
@@ -242,6 +245,10 @@ function failureOf(error: unknown, job: Job): JobFailure {
   if (expected !== undefined) parts.push(`expected ${expected}`);
   if (found !== undefined) parts.push(`found ${found}`);
   if (cure !== undefined) parts.push(`cure: ${cure}`);
-  const kind = error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
-  return { kind, reason: parts.join('; ') };
+  return { kind: failureKindOf(error), reason: parts.join('; ') };
+}
+
+function failureKindOf(error: QianmoError): JobFailureKind {
+  if (isOfTheMachine(error)) return 'sick';
+  return error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
 }

@@ -13,6 +13,8 @@ import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 
 /** The pause before a server that was away is asked again. */
 const RETRY_DELAY_MS = 500;
+/** How late a worker that does jobs may learn that it is quarantined. */
+const QUARANTINE_AGE_MS_MAX = 2_000;
 
 /** A job that is this worker's as long as its lock holds. */
 export interface HeldJob {
@@ -45,6 +47,7 @@ export class QueueIntake {
   readonly #holdingByJobId = new Map<string, Holding>();
   readonly #closing = new AbortController();
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
+  #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The wait under way, whose job has not been returned yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
@@ -81,7 +84,7 @@ export class QueueIntake {
    * worker. Then no worker goes without.
    */
   async nextAhead(): Promise<HeldJob | null> {
-    if (this.#closing.signal.aborted) return null;
+    if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
     const isPlenty = await this.#answered(async () => {
       const waitingCount = await this.#consumer.waitingCount();
       return waitingCount > 0 && waitingCount >= (await this.#workerCount());
@@ -95,6 +98,22 @@ export class QueueIntake {
       async () => (await this.#consumer.waitingCount()) === 0 && (await this.#workerCount()) > 1,
     );
     return isEmpty === true;
+  }
+
+  /**
+   * How much longer a coordinator wants this worker to take no job.
+   *
+   * @param isDoubtful asks the server, rather than trust an answer that is a little old.
+   */
+  async quarantinedMs(isDoubtful: boolean): Promise<number> {
+    const nowMs = this.#clock.monotonicMs();
+    const isOld = nowMs - this.#quarantine.askedMs > QUARANTINE_AGE_MS_MAX;
+    if ((isDoubtful || isOld) && !this.#closing.signal.aborted) {
+      const leftMs = (await this.#answered(() => this.#consumer.quarantinedMs())) ?? 0;
+      const askedMs = this.#clock.monotonicMs();
+      this.#quarantine = { endMs: askedMs + leftMs, askedMs };
+    }
+    return Math.max(0, this.#quarantine.endMs - this.#clock.monotonicMs());
   }
 
   /** Ends waiting for jobs; held jobs can still be finished or handed back. */

@@ -10,6 +10,7 @@ import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
+import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
@@ -23,7 +24,7 @@ import {
 import { InputCache } from './input-cache.js';
 import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
-import { RefusalRest } from './refusal-rest.js';
+import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
@@ -38,9 +39,23 @@ const STOP_TIMEOUT_MS = 5_000;
  */
 const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
+/** Shorter rests are not told. */
+const TOLD_REST_MS_MIN = 1_000;
+
+/** Null where the worker is not in doubt. */
+const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> = {
+  refused: 'refused',
+  sick: 'sick',
+  transient: 'failed',
+  permanent: null,
+  'blob-missing': null,
+  'worker-lost': null,
+};
+
 export type WorkerEvent = RunEventOf<
   | 'worker-ready'
   | 'worker-stopped'
+  | 'worker-resting'
   | 'job-started'
   | 'job-finished'
   | 'job-failed'
@@ -115,7 +130,7 @@ async function workUntilStopped(
   const { clock, signal, takesAhead = true } = options;
   const carrier = carrierOf(options, consumer, onError);
   const intake = new QueueIntake({ consumer, clock, onError });
-  const [stop, rest] = [stopSwitch(signal), new RefusalRest()];
+  const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
   const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // The work ends by itself only when it throws.
@@ -149,7 +164,7 @@ interface WorkBench {
   readonly carrier: JobCarrier;
   readonly intake: QueueIntake;
   readonly stop: StopSwitch;
-  readonly rest: RefusalRest;
+  readonly rest: WorkerRest;
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -182,8 +197,9 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
 }
 
 async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
-  const { carrier, intake, stop, rest } = bench;
-  const restMs = rest.take();
+  const { carrier, intake, stop, rest, onEvent } = bench;
+  const restMs = Math.max(rest.take(), await intake.quarantinedMs(rest.isDoubtful));
+  if (restMs >= TOLD_REST_MS_MIN) onEvent({ kind: 'worker-resting', restMs });
   if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
   return intake.next();
 }
@@ -290,7 +306,7 @@ async function carriedToItsEnd(
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
     const result = await carryJob(input, carrier, giveUp.signal, onComputed);
-    rest.done();
+    rest.did();
     const { computeMs } = result;
     onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
     await held.complete(result);
@@ -302,8 +318,9 @@ async function carriedToItsEnd(
       if (error instanceof JobFailedError || error instanceof ExecutorStuckError) return;
     }
     if (!(error instanceof JobFailedError)) throw error;
-    if (error.failure.kind === 'refused') rest.refused();
     const { kind: failure, reason } = error.failure;
+    const cause = REST_CAUSE_BY_FAILURE[failure];
+    if (cause !== null) rest.couldNot(cause);
     onEvent({ kind: 'job-failed', jobId, failure, reason });
     await held.fail(error.failure);
   } finally {

@@ -81,6 +81,17 @@ export function badMessageError(subject: string): QianmoError {
   });
 }
 
+/** The start of the process is the machine's business; no job has anything to do with it. */
+export function notStartedError(error: unknown): unknown {
+  if (!(error instanceof QianmoError) || error.kind !== 'transient') return error;
+  return new QianmoError({
+    ...error.report,
+    kind: 'environment',
+    cure: 'check the memory, the disk and the limits of this machine; the worker tries again by itself',
+    cause: error,
+  });
+}
+
 export function abortedError(lastHeard?: string): QianmoError {
   return new QianmoError({
     kind: 'interrupted',

@@ -13,7 +13,7 @@ import { LruCache } from '../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { abortedError, closedError } from './compute-failures.js';
+import { abortedError, closedError, notStartedError } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
 import type { DeviceReport } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
@@ -68,7 +68,8 @@ export interface ComputeExecutor extends Required<JobExecutor> {
  * An executor in a child process. The child is started by `start` or the first job, and again by the
  * first job after it ended. Concurrent jobs are computed one after the other.
  *
- * Its errors: `transient` when the process ended, stopped responding or exceeded `job.timeoutMs`,
+ * Its errors: `environment` when the process cannot be started, `transient` when it ended, stopped
+ * responding or exceeded `job.timeoutMs`,
  * `interrupted` when the signal aborted, and whatever the child reports.
  */
 export function createComputeProcess(options: ComputeProcessOptions): ComputeExecutor {
@@ -175,7 +176,7 @@ class ComputeProcess {
     } catch (error) {
       // The next job needs a new process.
       child.kill('not-started');
-      throw error;
+      throw notStartedError(error);
     }
     const kept = {
       dense: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),

@@ -9,6 +9,7 @@
 
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import { failureOfSystemError, isOfTheMachine } from '../../shared/base/system-errors.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
@@ -109,7 +110,8 @@ export type ComputeReply = z.infer<typeof ComputeReplySchema>;
 export type FailureRecord = z.infer<typeof FailureReportSchema>;
 
 /** A failure as a record. It has no stack and no cause, which cannot cross the process boundary. */
-export function failureRecordOf(error: unknown): FailureRecord {
+export function failureRecordOf(thrown: unknown): FailureRecord {
+  const error = isOfTheMachine(thrown) ? (failureOfSystemError(thrown) ?? thrown) : thrown;
   if (!(error instanceof QianmoError))
     return {
       kind: 'failed',

@@ -1,11 +1,11 @@
-/** A step over an in-memory queue: who takes a job, and what happens to a refused one. */
+/** A step over an in-memory queue: who takes a job, and what becomes of refused and failed ones. */
 
 import { describe, expect, it } from 'vitest';
 import { Admission } from '../../../coordinator/dispatch/admission.js';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
-import { ONLY_REFUSING_MS_MAX, Refusals } from '../../../coordinator/dispatch/refusals.js';
+import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
@@ -26,13 +26,14 @@ type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
 function scene(
   answerTo: (deliveryNumber: number) => Answer,
   connected: readonly string[],
-  { blobs = new MemoryBlobStore(), orderCount = 1 } = {},
+  { blobs = new MemoryBlobStore(), orderCount = 1, jobAttemptsMax = 1 } = {},
 ) {
   const clock = instantClock();
   const events: RunEvent[] = [];
   const sink = (event: RunEvent): void => void events.push(event);
-  const refusals = new Refusals({ clock, sink });
-  const delaysMs: number[] = [];
+  const health = new WorkerHealth({ clock, sink });
+  const addedMs: number[] = [];
+  const quarantined: [worker: string, durationMs: number][] = [];
   const records = new Map<string, JobRecord>();
   let wake: WakeUp = () => undefined;
   const recordOf = async (answer: Answer, job: Job): Promise<JobRecord> => {
@@ -40,6 +41,7 @@ function scene(
     const { runId, outerStep, jobIndex } = job;
     return {
       state: 'completed',
+      worker: answer.worker,
       returnValue: {
         ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
         output: await blobs.put(Uint8Array.of(9, jobIndex)),
@@ -48,42 +50,43 @@ function scene(
       },
     };
   };
-  const producer: Pick<JobProducer, 'add' | 'read' | 'remove' | 'beat' | 'workers' | 'subscribe'> =
-    {
-      add: async (jobs) => {
-        for (const { jobId, job, delayMs } of jobs) {
-          delaysMs.push(delayMs);
-          clock.advance(delayMs);
-          records.set(jobId, await recordOf(answerTo(delaysMs.length), job));
-          wake(jobId);
-        }
-      },
-      read: (jobId) => Promise.resolve(records.get(jobId) ?? { state: 'gone' }),
-      remove: () => Promise.resolve(),
-      beat: () => Promise.resolve(),
-      workers: () =>
-        Promise.resolve(
-          connected.map((name) => ({
-            name,
-            instance: name,
-            device: 'cpu',
-            sinceMs: 0,
-            jobId: null,
-          })),
-        ),
-      subscribe: (listener) => {
-        wake = listener;
-        return () => undefined;
-      },
-    };
+  const producer: Omit<
+    JobProducer,
+    'removeLeftovers' | 'removeJobsOfSilentStarts' | 'blobs' | 'close'
+  > = {
+    add: async (jobs) => {
+      for (const { jobId, job } of jobs) {
+        addedMs.push(clock.monotonicMs());
+        records.set(jobId, await recordOf(answerTo(addedMs.length), job));
+        wake(jobId);
+      }
+    },
+    quarantine: (worker, durationMs) => {
+      quarantined.push([worker, durationMs]);
+      return Promise.resolve();
+    },
+    read: (jobId) => Promise.resolve(records.get(jobId) ?? { state: 'gone' }),
+    remove: () => Promise.resolve(),
+    beat: () => Promise.resolve(),
+    workers: () =>
+      Promise.resolve(
+        [...connected].map((name) => ({
+          ...{ name, instance: name, device: 'cpu', sinceMs: 0, jobId: null },
+        })),
+      ),
+    subscribe: (listener) => {
+      wake = listener;
+      return () => undefined;
+    },
+  };
   const results = () => {
     const orders = ordersForTest(orderCount);
     const context = {
       // Members that a step does not call are missing.
       producer: producer as JobProducer,
-      ...{ start: 'nonce', blobs, leases: new BlobLeases(), refusals, clock, sink },
+      ...{ start: 'nonce', blobs, leases: new BlobLeases(), health, clock, sink },
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
-      limits: queueConfig({ jobAttemptsMax: 1 }),
+      limits: queueConfig({ jobAttemptsMax }),
     };
     const step = new DispatchStep(context, {
       orders,
@@ -94,7 +97,7 @@ function scene(
     return collected(step.results());
   };
   const warnings = (): string[] => warningsOf(events);
-  return { results, clock, events, warnings, delaysMs };
+  return { results, clock, events, warnings, addedMs, quarantined };
 }
 
 const refused = (worker: string): JobRecord => ({
@@ -107,9 +110,10 @@ describe('a job that a worker refuses', () => {
   it('is done by another, after growing delays, without using an attempt and with one warning', async () => {
     const answerTo = (n: number): Answer =>
       n <= 20 ? refused('cpu') : { state: 'done', worker: 'gpu' };
-    const { results, events, warnings, delaysMs } = scene(answerTo, ['cpu', 'gpu']);
+    const { results, events, warnings, addedMs } = scene(answerTo, ['cpu', 'gpu']);
     expect((await results()).map(({ result }) => result.worker)).toEqual(['gpu']);
-    expect(delaysMs.slice(0, 4)).toEqual([0, 100, 200, 400]);
+    const delaysMs = addedMs.slice(1).map((atMs, index) => atMs - (addedMs[index] ?? 0));
+    expect(delaysMs.slice(0, 3)).toEqual([100, 200, 400]);
     expect(Math.max(...delaysMs)).toBe(5_000);
     expect(events).toHaveLength(1);
     expect(warnings()[0]).toBe(
@@ -126,8 +130,8 @@ describe('a job that a worker refuses', () => {
         found: 'worker b: no GPU here; worker a: no GPU here',
       },
     });
-    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(ONLY_REFUSING_MS_MAX);
-    expect(clock.monotonicMs()).toBeLessThan(2 * ONLY_REFUSING_MS_MAX);
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(NONE_HEALTHY_MS_MAX);
+    expect(clock.monotonicMs()).toBeLessThan(2 * NONE_HEALTHY_MS_MAX);
     expect(warnings()).toHaveLength(2);
   });
 
@@ -135,7 +139,7 @@ describe('a job that a worker refuses', () => {
     const { results, clock } = scene(() => refused('cpu'), ['cpu', 'busy']);
     await expect(results()).rejects.toMatchObject({
       kind: 'transient',
-      report: { found: '1 jobs still open, refused by worker cpu: no GPU here' },
+      report: { found: '1 jobs still open; worker cpu: no GPU here' },
     });
     expect(clock.monotonicMs()).toBeGreaterThanOrEqual(900_000);
   });
@@ -178,52 +182,164 @@ describe('an outage while inputs are released', () => {
   });
 });
 
-describe('Refusals', () => {
+const sick = (worker: string): JobRecord => ({
+  ...{ state: 'failed', reason: 'sick: the disk is full', worker },
+});
+const failed = (worker: string): JobRecord => ({
+  ...{ state: 'failed', reason: 'transient: the compute process ended', worker },
+});
+
+describe('a job on a sick machine', () => {
+  it('is left to another without using an attempt; the worker is quarantined and named', async () => {
+    const answerTo = (n: number): Answer => (n === 1 ? sick('a') : { state: 'done', worker: 'b' });
+    const { results, events, quarantined } = scene(answerTo, ['a', 'b']);
+    expect(await results()).toHaveLength(1);
+    expect(quarantined).toEqual([['a', 5_000]]);
+    expect(events).toEqual([
+      {
+        ...{ kind: 'worker-quarantined', quarantinedWorker: 'a' },
+        ...{ reason: 'the disk is full', quarantineMs: 5_000 },
+      },
+    ]);
+  });
+
+  it('ends the run, resumable, when no healthy worker has been connected for long', async () => {
+    const { results, clock } = scene((n) => sick(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
+    await expect(results()).rejects.toMatchObject({
+      kind: 'environment',
+      report: {
+        what: 'no connected worker is healthy',
+        found: 'worker b: the disk is full; worker a: the disk is full',
+        cure: expect.stringContaining('--resume') as string,
+      },
+    });
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(NONE_HEALTHY_MS_MAX);
+    expect(clock.monotonicMs()).toBeLessThan(2 * NONE_HEALTHY_MS_MAX);
+  });
+});
+
+describe('a job that one worker fails', () => {
+  it('is left to another one before it is given up, and the worker is quarantined', async () => {
+    const answerTo = (n: number): Answer => (n <= 3 ? failed('a') : { state: 'done', worker: 'b' });
+    const { results, quarantined, warnings } = scene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+    expect(await results()).toHaveLength(1);
+    expect(quarantined).toEqual([['a', 5_000]]);
+    expect(warnings()).toEqual([
+      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: the compute process ended',
+    ]);
+  });
+
+  it('is given up when another worker has confirmed the failure', async () => {
+    const { results, addedMs } = scene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
+      jobAttemptsMax: 3,
+    });
+    await expect(results()).rejects.toMatchObject({
+      report: { what: 'a job used up its attempts' },
+    });
+    expect(addedMs).toHaveLength(4);
+  });
+
+  it.each([
+    ['no other worker is connected', failed('a'), ['a']],
+    [
+      'the worker is lost each time',
+      { ...failed('finder'), reason: 'worker-lost: gone' },
+      ['a', 'b'],
+    ],
+  ])('is given up at once when %s', async (_, answer: JobRecord, connected) => {
+    const { results, addedMs, quarantined } = scene(() => answer, connected, { jobAttemptsMax: 3 });
+    await expect(results()).rejects.toMatchObject({
+      report: { what: 'a job used up its attempts' },
+    });
+    expect([addedMs.length, quarantined]).toEqual([3, []]);
+  });
+});
+
+describe('WorkerHealth', () => {
   const made = () => {
     const clock = instantClock();
     const events: RunEvent[] = [];
-    return {
-      clock,
-      events,
-      sut: new Refusals({ clock, sink: (event) => void events.push(event) }),
-    };
+    const sut = new WorkerHealth({ clock, sink: (event) => void events.push(event) });
+    const quarantines = (): [string, number][] => [...sut.takeQuarantines()];
+    return { clock, events, sut, quarantines };
   };
 
-  it('count the time from when no other worker was left, and restart after a result', () => {
+  it('counts the time from when no healthy worker was left, and restarts after a result', () => {
     const { clock, sut } = made();
-    sut.note('a', 'x');
+    sut.refused('a', 'x');
     expect(sut.judge(['a', 'b'])).toBe('wait');
-    clock.advance(ONLY_REFUSING_MS_MAX);
+    clock.advance(NONE_HEALTHY_MS_MAX);
     expect(sut.judge(['a'])).toBe('wait');
-    clock.advance(ONLY_REFUSING_MS_MAX - 1);
+    clock.advance(NONE_HEALTHY_MS_MAX - 1);
     expect(sut.judge(['a'])).toBe('wait');
-    sut.forgive('b');
+    sut.didJob('b');
     clock.advance(1);
     expect(sut.judge(['a'])).toBe('wait');
-    clock.advance(ONLY_REFUSING_MS_MAX);
+    clock.advance(NONE_HEALTHY_MS_MAX);
     expect(sut.judge(['a'])).toBe('give-up');
     expect(sut.judge([])).toBe('wait');
   });
 
-  it('forget workers that left or do jobs, and are reported again only when they change', () => {
+  it('forgets workers that left or do jobs, and reports a refusal again only when it changes', () => {
     const { events, sut } = made();
-    sut.note('a', 'x');
-    sut.note('a', 'x');
+    sut.refused('a', 'x');
+    sut.refused('a', 'x');
     expect(events).toHaveLength(1);
-    sut.note('a', 'y');
+    sut.refused('a', 'y');
     expect(events).toHaveLength(2);
-    sut.forgive('a');
-    expect([sut.isEmpty, sut.describe()]).toEqual([true, null]);
-    sut.note('gone', 'x');
+    sut.didJob('a');
+    expect([sut.isUnclouded, sut.describe()]).toEqual([true, null]);
+    sut.refused('gone', 'x');
+    sut.sick('gone too', 'y');
     expect(sut.judge([])).toBe('wait');
-    expect(sut.isEmpty).toBe(false);
+    expect(sut.isUnclouded).toBe(false);
     sut.judge(['b']);
-    expect(sut.isEmpty).toBe(true);
+    expect(sut.isUnclouded).toBe(true);
   });
 
-  it('name only a few workers', () => {
+  it('quarantines a sick worker for longer each time, and not while it is in quarantine', () => {
+    const { clock, sut, quarantines } = made();
+    const durationsMs = Array.from({ length: 6 }, () => {
+      sut.sick('a', 'x');
+      sut.sick('a', 'x');
+      const [[, durationMs] = ['', 0], ...others] = quarantines();
+      expect(others).toEqual([]);
+      clock.advance(durationMs);
+      return durationMs;
+    });
+    expect(durationsMs).toEqual([5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+    sut.didJob('a');
+    sut.sick('a', 'x');
+    expect(quarantines()).toEqual([['a', 5_000]]);
+  });
+
+  it('finds a worker sick when three of its jobs failed and then succeeded elsewhere', () => {
+    const { sut, quarantines } = made();
+    sut.charge('a', 'NaN');
+    sut.charge('a', 'NaN');
+    expect(sut.isSick('a')).toBe(false);
+    sut.charge('a', 'NaN');
+    expect(sut.isSick('a')).toBe(true);
+    expect(quarantines()).toEqual([['a', 5_000]]);
+  });
+
+  it.each([
+    [4, false],
+    [3, true],
+  ])('with %i jobs done for each failure, sick is %s', (doneCount, isSick) => {
     const { sut } = made();
-    for (const worker of ['a', 'b', 'c', 'd', 'e']) sut.note(worker, 'x');
+    let wasSick = false;
+    for (let round = 0; round < 100; round += 1) {
+      sut.charge('a', 'NaN');
+      wasSick ||= sut.isSick('a');
+      for (let done = 0; done < doneCount; done += 1) sut.didJob('a');
+    }
+    expect(wasSick).toBe(isSick);
+  });
+
+  it('names only a few workers', () => {
+    const { sut } = made();
+    for (const worker of ['a', 'b', 'c', 'd', 'e']) sut.refused(worker, 'x');
     expect(sut.describe()).toBe('worker a: x; worker b: x; worker c: x; and 2 more');
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
+import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
+import { JOB_FAILURE_KINDS } from '../../../shared/events/event-kinds.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
 import { PROTOCOL_VERSION, type JobResult } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
@@ -29,18 +30,29 @@ describe('fateOf', () => {
       reason: 'protocol 2',
       worker: 'w',
     });
-    expect(fate('job stalled more than allowable limit')).toEqual({
-      kind: 'failed',
-      reason: 'job stalled more than allowable limit',
+    expect(fate('sick: the disk is full')).toEqual({
+      ...{ kind: 'sick', reason: 'the disk is full', worker: 'w' },
+    });
+    expect(fate('transient: it ended')).toEqual({
+      ...{ kind: 'failed', reason: 'it ended', worker: 'w' },
+    });
+    expect(fate('words of a library')).toMatchObject({ kind: 'failed', worker: 'w' });
+  });
+
+  it('does not blame the worker that found a job without its worker', () => {
+    const reason = 'worker-lost: the worker that held the job is lost';
+    expect(fateOf({ state: 'failed', reason, worker: 'finder' }, job)).toEqual({
+      ...{ kind: 'worker-lost', reason: 'the worker that held the job is lost' },
     });
   });
 
   it('counts a result that does not parse as a failed attempt', () => {
-    expect(fateOf({ state: 'completed', returnValue: { runId: 'r' } }, job)).toEqual({
+    expect(fateOf({ state: 'completed', returnValue: { runId: 'r' }, worker: 'w' }, job)).toEqual({
       kind: 'failed',
       reason: 'its result cannot be read (at protocolVersion)',
+      worker: 'w',
     });
-    expect(fateOf({ state: 'completed', returnValue: null }, job).kind).toBe('failed');
+    expect(fateOf({ state: 'completed', returnValue: null, worker: 'w' }, job).kind).toBe('failed');
   });
 });
 
@@ -62,7 +74,7 @@ describe('fateOf of a finished job', () => {
   };
 
   it('is its result', () => {
-    expect(fateOf({ state: 'completed', returnValue }, job)).toEqual({
+    expect(fateOf({ state: 'completed', returnValue, worker: 'w' }, job)).toEqual({
       kind: 'result',
       result: returnValue,
     });
@@ -71,10 +83,12 @@ describe('fateOf of a finished job', () => {
   it.each([{ jobIndex: 1 }, { outerStep: 1 }, { runId: 'another-run' }])(
     'is a failed attempt when the result belongs to another job: %o',
     (other) => {
-      const fate = fateOf({ state: 'completed', returnValue: { ...returnValue, ...other } }, job);
+      const record = { state: 'completed', returnValue: { ...returnValue, ...other } } as const;
+      const fate = fateOf({ ...record, worker: 'w' }, job);
       expect(fate).toEqual({
         kind: 'failed',
         reason: expect.stringContaining('of another job') as string,
+        worker: 'w',
       });
     },
   );
@@ -101,34 +115,53 @@ describe('JobDelivery', () => {
     expect(Math.max(...delays)).toBe(5_000);
   });
 
-  it('gives the cure when numbers are not finite: a retry gives the same numbers', () => {
-    expect(() =>
-      delivery().countFailure({ reason: 'its result was refused', rejection: 'not_finite' }, 1),
-    ).toThrow(
-      expect.objectContaining({
-        report: expect.objectContaining({
-          cure: expect.stringContaining('lower method.innerRate') as string,
-        }) as object,
-      }) as Error,
-    );
+  const failedBy = (...workers: string[]): JobDelivery => {
+    const sut = delivery();
+    for (const worker of workers) sut.noteFailure({ worker, reason: `failed on ${worker}` });
+    return sut;
+  };
+  const countedOf = (sut: JobDelivery, ...sick: string[]): string[] =>
+    sut.countedFailures((worker) => sick.includes(worker)).map(({ worker }) => worker);
+
+  it('does not count failures on sick workers', () => {
+    const sut = failedBy('a', 'b', '', 'a');
+    expect(countedOf(sut)).toEqual(['a', 'b', '', 'a']);
+    expect(countedOf(sut, 'a')).toEqual(['b', '']);
   });
 
-  it('fails at the last attempt, with the last reason', () => {
-    const sut = delivery();
-    sut.countFailure({ reason: 'first' }, 3);
-    sut.countFailure({ reason: 'second' }, 3);
-    expect(() => sut.countFailure({ reason: 'third' }, 3)).toThrow(
-      expect.objectContaining({
-        kind: 'failed',
-        report: expect.objectContaining({ found: 'third' }) as object,
-      }) as Error,
-    );
+  it('counts the failures on the worker that it made suspect itself', () => {
+    const sut = failedBy('a', 'a');
+    sut.suspect = 'a';
+    expect(countedOf(sut, 'a')).toEqual(['a', 'a']);
+  });
+
+  it.each([
+    [['a', 'a'], 'a'],
+    [['a', 'b'], null],
+    [['a', ''], null],
+    [['', ''], null],
+    [[], null],
+  ])('knows the only worker that has failed it: %j', (workers, only) => {
+    const sut = failedBy(...workers);
+    expect(sut.onlyWorkerOf(sut.failures)).toBe(only);
+  });
+});
+
+describe('a job that used up its attempts', () => {
+  it('names the last reason, and the cure when numbers are not finite: a retry gives the same', () => {
+    const { report } = attemptsUsedUp('job 3', 5, {
+      ...{ reason: 'its result was refused', rejection: 'not_finite' },
+    });
+    expect(report).toMatchObject({
+      found: 'its result was refused',
+      cure: expect.stringContaining('lower method.innerRate') as string,
+    });
   });
 });
 
 describe('job failures as text', () => {
   it('survive a round trip', () => {
-    for (const kind of ['blob-missing', 'refused', 'permanent', 'transient'] as const) {
+    for (const kind of JOB_FAILURE_KINDS) {
       const failure = { kind, reason: 'two\nlines: with a colon' };
       expect(parseJobFailure(formatJobFailure(failure))).toEqual(failure);
     }

@@ -9,7 +9,7 @@ import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
-import { RefusalRest } from '../../../worker/carrying/refusal-rest.js';
+import { WorkerRest, type RestCause } from '../../../worker/carrying/worker-rest.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {
@@ -114,18 +114,26 @@ describe('InputCache', () => {
   });
 });
 
-describe('RefusalRest', () => {
-  it('grows from one second to ten, is due once, and ends with a completed job', () => {
-    const rest = new RefusalRest();
+describe('WorkerRest', () => {
+  it.each<[RestCause, number[]]>([
+    ['refused', [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]],
+    ['sick', [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]],
+    ['failed', [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]],
+  ])('grows with every job that is %s, and is due once', (cause, expected) => {
+    const rest = new WorkerRest();
     expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
-    const rests = Array.from({ length: 6 }, () => {
-      rest.refused();
+    const rests = expected.map(() => {
+      rest.couldNot(cause);
       return rest.take();
     });
-    expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    expect(rests).toEqual(expected);
     expect([rest.take(), rest.isDoubtful]).toEqual([0, true]);
-    rest.refused();
-    rest.done();
+  });
+
+  it('ends with a job that is done', () => {
+    const rest = new WorkerRest();
+    rest.couldNot('sick');
+    rest.did();
     expect([rest.take(), rest.isDoubtful]).toEqual([0, false]);
   });
 });
@@ -178,6 +186,7 @@ describe('QueuePatience', () => {
       return callCount < 5 ? Promise.reject(outage) : Promise.resolve('value');
     }, 60_000);
     expect(value).toBe('value');
+    expect(sut.lastAwayMs).toBe(350);
     // Pauses of 50 + 100 + 200 + 400 ms.
     expect(events).toEqual([
       { kind: 'redis-away', address: 'redis://h:1', reason: 'connection refused' },

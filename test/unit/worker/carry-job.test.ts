@@ -93,7 +93,7 @@ describe('carryJob', () => {
   it.each([
     ['data', 'permanent'],
     ['usage', 'permanent'],
-    ['environment', 'transient'],
+    ['environment', 'sick'],
     ['transient', 'transient'],
   ] as const)('passes on a failure of kind %s as %s, with its cure', async (kind, expected) => {
     const error = new QianmoError({ kind, what: 'no store', found: 'x', cure: 'mount it' });
@@ -125,6 +125,19 @@ describe('carryJob', () => {
         failure: { kind: 'refused', reason: 'no GPU' },
       });
     }
+  });
+
+  it.each([
+    Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' }),
+    new QianmoError({
+      ...{ kind: 'data', what: 'a store cannot be fetched', isOfThisMachine: true },
+      cause: Object.assign(new Error('spawn ENOMEM'), { code: 'ENOMEM' }),
+    }),
+  ])('blames the machine for %s', async (error) => {
+    const { job, carrier } = await scene(executing(() => Promise.reject(error)));
+    await expect(carried(job, { ...carrier, clock: patientClock() }, going)).rejects.toMatchObject({
+      failure: { kind: 'sick' },
+    });
   });
 
   it('stops a computation at its deadline and names the deadline', async () => {

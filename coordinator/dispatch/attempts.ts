@@ -1,0 +1,67 @@
+/**
+ * Decides whose fault a failed attempt is, the job's or a worker's, and when a job is given up
+ * (decision 0028).
+ */
+
+import {
+  attemptsUsedUp,
+  LOST_WORKER,
+  type AttemptFailure,
+  type JobDelivery,
+} from './job-delivery.js';
+import type { WorkerHealth } from './worker-health.js';
+
+export interface AttemptsOptions {
+  readonly health: WorkerHealth;
+  readonly attemptsMax: number;
+  readonly connectedWorkers: () => Promise<readonly string[]>;
+}
+
+export class Attempts {
+  readonly #options: AttemptsOptions;
+
+  constructor(options: AttemptsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Notes the failure. Failures on sick workers do not count.
+   *
+   * @throws QianmoError `failed` when the attempts are used up and no other worker is left to try.
+   */
+  async failed(delivery: JobDelivery, failure: AttemptFailure): Promise<void> {
+    const { health, attemptsMax } = this.#options;
+    delivery.noteFailure(failure);
+    const counted = delivery.countedFailures((worker) => health.isSick(worker));
+    if (counted.length < attemptsMax) return;
+    if (await this.#isLeftToAnother(delivery, counted)) return;
+    throw attemptsUsedUp(delivery.where, attemptsMax, failure);
+  }
+
+  /** Charges the workers that failed a job which has now succeeded elsewhere. */
+  succeeded(delivery: JobDelivery, worker: string): void {
+    const { health } = this.#options;
+    for (const failure of delivery.failures)
+      if (failure.worker !== LOST_WORKER && failure.worker !== worker)
+        health.charge(failure.worker, failure.reason);
+    health.didJob(worker);
+  }
+
+  /**
+   * A job is given up only after two workers have failed it, where there are two. The only worker that
+   * has failed it is quarantined, so that another one takes it.
+   */
+  async #isLeftToAnother(
+    delivery: JobDelivery,
+    counted: readonly AttemptFailure[],
+  ): Promise<boolean> {
+    const { health, connectedWorkers } = this.#options;
+    const suspect = delivery.onlyWorkerOf(counted);
+    if (suspect === null || delivery.suspect !== null) return false;
+    if (!health.hasHealthyOther(suspect, await connectedWorkers())) return false;
+    delivery.suspect = suspect;
+    const reason = counted.at(-1)?.reason ?? '';
+    health.sick(suspect, `it failed one job ${counted.length} times: ${reason}`);
+    return true;
+  }
+}

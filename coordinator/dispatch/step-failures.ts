@@ -1,0 +1,56 @@
+/** The failures that end an outer step, in words: no time, no healthy worker, no room for a job. */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import type { JobDelivery } from './job-delivery.js';
+import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
+
+/** What is still open when a step fails. */
+export interface OpenJobs {
+  readonly orderCount: number;
+  readonly openCount: number;
+  readonly first: JobDelivery | undefined;
+}
+
+/** @throws QianmoError `usage` when the job is larger than the queue takes. */
+export function requireFits({ job, where }: JobDelivery): void {
+  const byteCount = Buffer.byteLength(JSON.stringify(job));
+  if (byteCount <= JOB_BYTE_COUNT_MAX) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
+    where,
+    expected: `at most ${JOB_BYTE_COUNT_MAX} bytes`,
+    found: `${byteCount} bytes`,
+    cure: 'lower training.tasksPerJob',
+  });
+}
+
+export function stepTimedOut(open: OpenJobs, timeoutMs: number, health: WorkerHealth): QianmoError {
+  const clouded = health.describe();
+  return new QianmoError({
+    kind: 'transient',
+    what: 'an outer step did not get all its results in time',
+    ...whereOf(open),
+    expected: `${open.orderCount} results within ${timeoutMs} ms`,
+    found: `${open.openCount} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
+    cure: 'check that workers run and reach Redis, then continue with --resume',
+  });
+}
+
+export function noWorkerHealthy(open: OpenJobs, health: WorkerHealth): QianmoError {
+  return new QianmoError({
+    kind: health.isAnySick ? 'environment' : 'failed',
+    what: health.isAnySick
+      ? 'no connected worker is healthy'
+      : 'every connected worker refuses the jobs of this run',
+    ...whereOf(open),
+    expected: `a worker that does jobs within ${NONE_HEALTHY_MS_MAX} ms`,
+    found: health.describe() ?? '',
+    cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
+  });
+}
+
+function whereOf({ first }: OpenJobs): { readonly where?: string } {
+  return first === undefined ? {} : { where: first.where };
+}

@@ -1,0 +1,142 @@
+/** What costs an attempt of a job and what does not, on the real queue. */
+
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { superviseWorkers } from '../../../coordinator/workers/worker-supervisor.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { FINISHED_COUNT_MAX } from '../../../shared/queue/timing.js';
+import { admitAll, collected, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
+import { QueueRoom } from '../../fixtures/queue/queue-room.js';
+import { workerInTest, type WorkerInTest } from '../../fixtures/queue/queue-under-test.js';
+import { remoteControl } from '../../fixtures/queue/remote-control.js';
+
+const WORKER_ENTRY = fileURLToPath(
+  new URL('../../../dist/test/fixtures/queue/steered-worker.js', import.meta.url),
+);
+const neverAborted = new AbortController().signal;
+const room = new QueueRoom('attempts');
+
+/** Local workers in processes of their own, and their events. */
+function workerProcesses(count: number): readonly RunEvent[] {
+  const events: RunEvent[] = [];
+  const workers = superviseWorkers({
+    ...{ count, clock: systemClock, restartsMax: 10 },
+    command: {
+      path: process.execPath,
+      argsOf: () => [WORKER_ENTRY, room.redis.url, room.prefix],
+      env: {},
+    },
+    sink: (event) => void events.push(event),
+  });
+  room.cleanups.push(() => workers.stop());
+  return events;
+}
+
+/** Moves the wall clock of this process, which is the coordinator's. */
+function moveWallClock(byMs: number): void {
+  const now = Date.now.bind(Date);
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + byMs);
+}
+
+describe('wall clocks that differ', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  it('do not delay another attempt, however far the coordinator is ahead', async () => {
+    const control = remoteControl(room.redis.client);
+    workerProcesses(1);
+    const { dispatcher: sut, events } = await room.dispatcher();
+    await control.fail(1);
+    moveWallClock(900_000);
+    const results = await collected(sut.run(ordersForTest(3), admitAll, neverAborted));
+    expect(results).toHaveLength(3);
+    expect(events.filter(({ kind }) => kind === 'job-retried')).toHaveLength(1);
+  });
+
+  it('do not remove the results of a worker that is behind', async () => {
+    const { dispatcher: sut, events } = await room.dispatcher();
+    const finished = Array.from({ length: FINISHED_COUNT_MAX }, (_, n) => [Date.now(), `old-${n}`]);
+    await room.redis.client.zadd(`${room.prefix}:inner-loops:completed`, ...finished.flat());
+    moveWallClock(-7_200_000);
+    await room.steeredWorker('behind');
+    expect(await collected(sut.run(ordersForTest(3), admitAll, neverAborted))).toHaveLength(3);
+    expect(events).toEqual([]);
+  });
+});
+
+describe('a job that kills its workers', () => {
+  it('costs no more workers than it has attempts', async () => {
+    await remoteControl(room.redis.client).kill(0);
+    const workerEvents = workerProcesses(2);
+    const { dispatcher: sut } = await room.dispatcher({ jobAttemptsMax: 2 });
+    await expect(
+      collected(sut.run(ordersForTest(4), admitAll, neverAborted)),
+    ).rejects.toMatchObject({
+      kind: 'failed',
+      report: {
+        what: 'a job used up its attempts',
+        found: 'the worker that held the job is lost',
+      },
+    });
+    const killed = workerEvents.filter(
+      (event) => event.kind === 'worker-exited' && event.signal === 'SIGKILL',
+    );
+    expect(killed).toHaveLength(2);
+  });
+});
+
+const JOB_COUNT = 60;
+const JOB_MS = 20;
+
+const healthyExecutor: JobExecutor = {
+  execute: async (input) => {
+    await systemClock.sleep(JOB_MS);
+    return outputOf(input);
+  },
+  close: () => Promise.resolve(),
+};
+const failingExecutor = (error: Error): JobExecutor => ({
+  execute: () => Promise.reject(error),
+  close: () => Promise.resolve(),
+});
+
+describe('one sick worker beside three healthy ones', () => {
+  async function worker(name: string, executor: JobExecutor): Promise<WorkerInTest> {
+    const made = workerInTest(room.queue, executor, { name });
+    room.cleanups.push(() => made.stop());
+    await made.ready;
+    return made;
+  }
+  const failedJobCount = ({ events }: WorkerInTest): number =>
+    events.filter(({ kind }) => kind === 'job-failed').length;
+
+  it.each([
+    [
+      'says so: its disk is full',
+      Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }),
+      /ENOSPC/,
+    ],
+    [
+      'fails every job, whatever it says',
+      new QianmoError({ kind: 'transient', what: 'wrong' }),
+      /wrong/,
+    ],
+  ])('does not end the run when it %s', async (_, error, reason) => {
+    const sick = await worker('sick', failingExecutor(error));
+    for (const name of ['a', 'b', 'c']) await worker(name, healthyExecutor);
+    const { dispatcher: sut, events } = await room.dispatcher({ jobAttemptsMax: 2 });
+    for (let outerStep = 0; outerStep < 3; outerStep += 1) {
+      const orders = ordersForTest(JOB_COUNT, outerStep);
+      expect(await collected(sut.run(orders, admitAll, neverAborted))).toHaveLength(JOB_COUNT);
+    }
+    expect(events).toContainEqual(
+      expect.objectContaining({
+        ...{ kind: 'worker-quarantined', quarantinedWorker: 'sick' },
+        reason: expect.stringMatching(reason) as string,
+      }),
+    );
+    expect(failedJobCount(sick)).toBeLessThanOrEqual(10);
+  });
+});
