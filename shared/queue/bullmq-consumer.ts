@@ -70,9 +70,7 @@ export function bullmqConsumer(
         Taken | undefined;
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
-        // BullMQ's own loop would fail a job without a worker here.
-        const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
-        await call(() => queued.moveToFailed(lost, token, false));
+        await call(() => failAsLost(queued, token));
         return null;
       }
       const taken = takenJob(queued, queued.id, token, call);
@@ -122,6 +120,12 @@ function finishAt(serverTime: ServerTime, { backend }: Worker<unknown, JobResult
   };
   backend.moveToCompletedArgs = (...given) => timed(completedArgs(...given));
   backend.moveToFailedArgs = (...given) => timed(failedArgs(...given));
+}
+
+/** BullMQ's own loop does this to a job that has lost its worker. */
+async function failAsLost(queued: Taken, token: string): Promise<void> {
+  const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
+  await queued.moveToFailed(lost, token, false);
 }
 
 function takenJob(queued: Taken, jobId: string, token: string, call: QueueCall): TakenJob {
