@@ -20,6 +20,15 @@ const METRICS_MINUTES_KEPT = 24 * 60;
 /** Closing waits for replies of a server that may be away; the connection ends regardless. */
 const CLOSE_TIMEOUT_MS = 500;
 
+const WORKER_OPTIONS = {
+  drainDelay: TAKE_WAIT_MS_MAX / 1_000,
+  lockDuration: LOCK_DURATION_MS,
+  stalledInterval: STALLED_INTERVAL_MS,
+  // Producers look for stalled jobs. Many workers doing the same would gain nothing.
+  skipStalledCheck: true,
+  metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
+};
+
 type Taken = BullmqJob<unknown, JobResult>;
 
 /** @param redis is the consumer's own: it ends the connection when it closes. */
@@ -42,15 +51,8 @@ export function bullmqConsumer(
   const { self, registry, server, onError } = identity;
   const { bullmq, clock, call, serverTime, blobs } = options;
   const worker = new Worker<unknown, JobResult>(INNER_LOOP_QUEUE, null, {
-    connection: redis,
-    ...bullmq,
-    name: self.name,
-    drainDelay: TAKE_WAIT_MS_MAX / 1_000,
-    lockDuration: LOCK_DURATION_MS,
-    stalledInterval: STALLED_INTERVAL_MS,
-    // Producers look for stalled jobs. Many workers doing the same would gain nothing.
-    skipStalledCheck: true,
-    metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
+    ...{ connection: redis, ...bullmq, name: self.name },
+    ...WORKER_OPTIONS,
   });
   finishAt(serverTime, worker);
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
