@@ -173,6 +173,8 @@ const DISPATCH_SHAPES = {
 /** A worker, told by itself or by its supervisor. The stamp says which worker. */
 const WORKER_SHAPES = {
   'worker-ready': { pid: processId, server: z.string(), redisAddress: z.string() },
+  /** Another live worker has the name of this one; results and refusals carry the name on the queue. */
+  'worker-renamed': { nameOnQueue: z.string() },
   'worker-stopped': {},
   /** It takes no job for this long, because it could not do its last ones or is quarantined. */
   'worker-resting': { restMs: durationMs },

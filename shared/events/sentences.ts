@@ -148,6 +148,10 @@ const SENTENCES: Sentences = {
     notice(
       `${workerOf(event)} (process ${event.pid}) takes jobs from ${event.server} at ${event.redisAddress}`,
     ),
+  'worker-renamed': (event) =>
+    warning(
+      `${workerOf(event)} shares its name with another worker, so the queue calls it ${event.nameOnQueue}`,
+    ),
   'worker-stopped': (event) => detail(`${workerOf(event)} stopped`),
   'worker-resting': (event) =>
     detail(`${workerOf(event)} takes no job for ${secondsOf(event.restMs)}`),

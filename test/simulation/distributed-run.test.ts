@@ -52,7 +52,7 @@ const EXECUTION_FAULTS = {
 const CLOCK_SKEW_MS_MAX = 3_600_000;
 const NETWORK_FAULTS = {
   ...{ latencyMsMax: 20, lostReply: 0.02, lostEvent: 0.2, lostBlob: 0.01 },
-  ...{ outageMsMax: 12_000, betweenOutagesMsMax: 60_000 },
+  ...{ outageMsMax: 12_000, fullDiskMsMax: 20_000, betweenOutagesMsMax: 45_000 },
 };
 const SEED_COUNT = 25;
 const seeds =
@@ -213,10 +213,11 @@ describe('a distributed run in virtual time', () => {
   it.skipIf(seeds.length < SEED_COUNT)('encountered every kind of fault', () => {
     expect([...faultsMet]).toEqual(
       expect.arrayContaining([
-        ...['worker died', 'coordinator died', 'hanging job', 'lost lock', 'outage'],
+        ...['worker died', 'coordinator died', 'hanging job', 'lost lock', 'outage', 'full disk'],
         ...['lost reply', 'resent command', 'lost event', 'lost blob'],
         ...['worker-quarantined', 'worker-resting'],
         ...['job-retried', 'job-failed', 'job-handed-back', 'leftover-jobs-removed'],
+        ...['redis-away', 'redis-back', 'redis-refuses', 'redis-accepts'],
       ]),
     );
   });

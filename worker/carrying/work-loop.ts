@@ -54,6 +54,7 @@ const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> 
 
 export type WorkerEvent = RunEventOf<
   | 'worker-ready'
+  | 'worker-renamed'
   | 'worker-stopped'
   | 'worker-resting'
   | 'job-started'
@@ -114,6 +115,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
       server: consumer.server,
       redisAddress: queue.address,
     });
+    if (consumer.name !== name) onEvent({ kind: 'worker-renamed', nameOnQueue: consumer.name });
     await workUntilStopped(options, consumer, onEvent, onError);
     onEvent({ kind: 'worker-stopped' });
   } finally {

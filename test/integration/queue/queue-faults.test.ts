@@ -122,6 +122,25 @@ describe('workers that end', () => {
   });
 });
 
+it('tells two workers of one name apart', async () => {
+  const control = remoteControl(room.redis.client);
+  const [first, second] = [await room.steeredWorker('same'), await room.steeredWorker('same')];
+  const { dispatcher: sut } = await room.dispatcher();
+  await control.hang(0);
+  await control.hang(1);
+  const results = collected(sut.run(ordersForTest(2), admitAll, neverAborted));
+  await control.started();
+  await control.started();
+  await control.release();
+  await control.release();
+  const names = (await results).map(({ result }) => result.worker);
+  expect(names.sort()).toEqual(['same', 'same-2']);
+  const renamed = [first, second].map(({ events }) =>
+    events.filter(({ kind }) => kind === 'worker-renamed'),
+  );
+  expect(renamed).toEqual([[], [{ kind: 'worker-renamed', nameOnQueue: 'same-2' }]]);
+});
+
 describe('a step on a failing Redis', () => {
   it('survives a restart', async () => {
     const control = remoteControl(room.redis.client);
