@@ -5,7 +5,7 @@
  */
 
 import { chmod, lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { systemClock, type Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
@@ -44,7 +44,8 @@ const BOUNDS: CopyBounds = {
 
 /** In the temporary folder of the system, one for each user. */
 function defaultCopiesFolder(): string {
-  return join(tmpdir(), `qianmo-stores-${userInfo().uid}`);
+  // The user may have no name, as in a container with a number that the image does not know.
+  return join(tmpdir(), `qianmo-stores-${process.getuid?.() ?? 'user'}`);
 }
 
 /**
