@@ -103,7 +103,7 @@ export function outerStepOfKey(key: string): number | null {
   return step === undefined ? null : Number(step);
 }
 
-/** Whether the bytes have the digest whose beginning is in the name after the step. */
+/** Returns whether the bytes have the digest whose beginning is in the name after the step. */
 export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
   return key.endsWith(`-${sha256Of(bytes).slice(0, 8)}.json`);
 }

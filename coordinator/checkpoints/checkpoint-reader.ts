@@ -49,7 +49,7 @@ interface CheckpointSearch {
   readonly found: FoundCheckpoint | null;
   /** Version of `latest.json` before the search; null if it does not exist. */
   readonly latestEtag: string | null;
-  /** Whether `latest.json` names the checkpoint that was found. */
+  /** True if `latest.json` names the checkpoint that was found. */
   readonly isLatest: boolean;
   /** The keys of manifests that could not be used. */
   readonly damagedKeys: readonly string[];

@@ -7,7 +7,7 @@ import type { Cell } from '../scoring/evaluation-report.js';
 
 export interface Grid {
   readonly cells: readonly Cell[];
-  /** Whether the cell lies at an end of an axis that has more than one value. */
+  /** True if the cell lies at an end of an axis that has more than one value. */
   isAtEdge(cellIndex: number): boolean;
 }
 

@@ -52,7 +52,7 @@ const BLOCK_HEADER_BYTE_COUNT = 3;
 const BLOCK_KIND_REPEATED_BYTE = 1;
 
 /**
- * Whether the file consists of frames of RFC 8878 from start to end. A file without any frame is left for
+ * Returns whether the file consists of frames of RFC 8878 from start to end. A file without any frame is left for
  * the reader to refuse.
  */
 async function endsWithFrame(path: string, signal: AbortSignal): Promise<boolean> {

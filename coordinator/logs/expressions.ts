@@ -11,7 +11,7 @@ import { identifier, literal } from './sql.js';
 export interface ConfigExpression {
   readonly sql: string;
   readonly configPath: string;
-  /** Whether it must be true or false. */
+  /** True if its value must be true or false. */
   readonly isCondition?: boolean;
 }
 

@@ -43,7 +43,7 @@ function isValue(label: LabelConfig): boolean {
   return 'value' in label || 'valueExpression' in label;
 }
 
-/** Whether tasks of the store say which label they have. Otherwise all have clicks. */
+/** Returns whether tasks of the store say which label they have. Otherwise all have clicks. */
 export function storesLabels(labels: readonly RowLabel[]): boolean {
   return labels.some(({ segment, loss }) => segment !== null || loss !== 'binary');
 }

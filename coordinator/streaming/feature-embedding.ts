@@ -18,7 +18,7 @@ interface EmbeddingSettings {
   readonly rank: number;
   /** The slots whose features make the axes. */
   readonly slots: readonly number[];
-  /** Whether features of the other slots are placed along these axes; they are 0 otherwise. */
+  /** True if features of the other slots are placed along these axes; they are 0 otherwise. */
   readonly placesOthers: boolean;
   readonly priorRowCount: number;
   readonly sweepCount: number;

@@ -1,4 +1,4 @@
-/** Reads the result of a gradient job: the chunk's weighted sum of task gradients. */
+/** Reads the result of a gradient job: the job gradient, a weighted sum of task gradients. */
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';

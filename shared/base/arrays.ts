@@ -1,4 +1,4 @@
-/** Checked access to arrays, and the median. */
+/** Checked access to arrays and typed arrays, and the median. */
 
 /**
  * The element at `index`. TypeScript cannot know that an index is within bounds. A default in place
@@ -6,10 +6,44 @@
  */
 export function at<Element>(elements: ArrayLike<Element>, index: number): Element {
   // An element may itself be undefined, so the bounds are checked instead.
-  if (!(index >= 0 && index < elements.length && Number.isInteger(index)))
-    throw new RangeError(`there is no element ${index} among ${elements.length}`);
+  if (!(index >= 0 && index < elements.length && Number.isInteger(index))) refuse(elements, index);
   // Within bounds, so the element is there.
   return elements[index] as Element;
+}
+
+/*
+ * Checked reads for loops over numbers. There is one function for each type of array because V8 compiles
+ * a function for the types that it has seen: a read that sees one type becomes the bare load with its
+ * bounds check, as fast as `values[index] ?? 0`. `at`, which sees them all, takes some ten times as long.
+ */
+
+export function float32At(values: Float32Array, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+export function float64At(values: Float64Array, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+export function int32At(values: Int32Array, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+export function uint32At(values: Uint32Array, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+export function uint8At(values: Uint8Array, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+/** For values that the caller may keep in arrays of a few types, such as counts. */
+export function numberAt(values: ArrayLike<number>, index: number): number {
+  return values[index] ?? refuse(values, index);
+}
+
+function refuse({ length }: ArrayLike<unknown>, index: number): never {
+  throw new RangeError(`there is no element ${index} among ${length}`);
 }
 
 /** The middle value, or the mean of the middle two. */

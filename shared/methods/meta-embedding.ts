@@ -11,7 +11,8 @@
  *
  * `form: released` is that of the authors' code: every support row has a copy of phi, its inner loss
  * is the mean over all rows of an outer step (`rowsPerStep`), so that a copy moves by the rate over
- * that many rows, and query row j meets the copy that support row j has moved.
+ * that many rows, and query row j meets the copy that support row j has moved. A query row beyond
+ * the last support row meets phi itself.
  */
 
 import { z } from 'zod';
@@ -104,7 +105,7 @@ export const metaEmbedding = defineMethod({
 function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
   return {
     ...paper,
-    reads: { attributes: true, supportTotals: true },
+    reads: { attributes: true, supportTotals: true, rowPairs: true },
     start: (tasks) => {
       const { tf, taskCount, supportRowExtent } = tasks;
       const { [GENERATED_BLOCK]: shared, ...others } = paper.start?.(tasks) ?? {};

@@ -34,7 +34,7 @@ export function learnedNamesOf(
   };
 }
 
-/** Whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
+/** Returns whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
 export function isNamed(name: string, named: string): boolean {
   return name === named || name.startsWith(`${named}.`);
 }

@@ -1,4 +1,4 @@
-/** Whether this process has the plugins that a job names. Asked before the job is parsed. */
+/** Checks that this process has the plugins that a job names, before the job is parsed. */
 
 import { z } from 'zod';
 import type { KindRegistry } from '../names/kind-registry.js';

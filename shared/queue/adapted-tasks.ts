@@ -48,7 +48,7 @@ export interface AdaptedTask {
   readonly taskIndex: number;
   readonly loss: LossKind;
   /**
-   * Whether the task was a micro-batch of its own. Graphs of one task sum in another order than those
+   * True if the task was a micro-batch of its own. Graphs of one task sum in another order than those
    * of several, so that its rows are scored in a batch of one task, and those of others never are.
    */
   readonly isAlone: boolean;

@@ -67,7 +67,7 @@ export function decodeAdaptedTasks(
   };
 }
 
-/** Whether every number of adapted tasks is finite; those of a task that diverged are not. */
+/** Returns whether every number of adapted tasks is finite; those of a task that diverged are not. */
 export function areFinite({ tasks, shiftVariances }: AdaptedTasks): boolean {
   return (
     (shiftVariances?.every(Number.isFinite) ?? true) &&

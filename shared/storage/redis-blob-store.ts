@@ -96,7 +96,7 @@ export class RedisBlobStore implements BlobStore {
     await this.#carried(key, (redis) => redis.unlink(key));
   }
 
-  /** Whether every piece exists. If so, the lifetime is renewed. */
+  /** Returns whether every piece exists. If so, the lifetime is renewed. */
   async #renewWhole(redis: Redis, ref: BlobRef): Promise<boolean> {
     const key = this.#keyOf(ref);
     const pieceCount = await redis.hlen(key);

@@ -314,7 +314,7 @@ function requestIdOf({ terms: { request } }: OpenExchange): number | null {
   return request.kind === 'execute' ? request.requestId : null;
 }
 
-/** Whether a reply belongs to the current request; a second answer to an earlier request does not. */
+/** Returns whether a reply belongs to the current request; a second answer to an earlier request does not. */
 function isOf(reply: ComputeReply, requestId: number | null): boolean {
   if (reply.kind === 'ready') return requestId === null;
   if (reply.kind === 'failed') return reply.requestId === null || reply.requestId === requestId;

@@ -23,9 +23,9 @@ export interface AdamConstants {
   readonly firstMomentDecay: number;
   readonly secondMomentDecay: number;
   readonly epsilon: number;
-  /** Whether epsilon is added to the root of the corrected second moment or of the raw one. */
+  /** The second moment to whose root epsilon is added. */
   readonly epsilonOn?: 'corrected' | 'raw';
-  /** Whether table rows that no task touched keep still; true when absent. */
+  /** True if table rows that no task touched keep still, as they do when this is absent. */
   readonly lazy?: boolean;
 }
 

@@ -20,7 +20,7 @@ export function areNpmPackagesCurrent() {
 }
 
 /**
- * Whether npm's own record of node_modules, written at the end of an install, matches the lock
+ * Returns whether npm's own record of node_modules, written at the end of an install, matches the lock
  * file.
  * @returns {boolean}
  */

@@ -1,4 +1,4 @@
-/** `qianmo setup`: installs what this machine lacks, and tries again what an earlier set-up left out. */
+/** `qianmo setup`: installs what this machine lacks, and tries again what an earlier setup left out. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { flagOption, verb } from '../command/verb.js';
@@ -21,7 +21,7 @@ Example:
       if (!(error instanceof BootstrapError)) throw error;
       throw new QianmoError({
         kind: 'environment',
-        what: 'the set-up failed',
+        what: 'the setup failed',
         found: error.message,
         cure: error.cure.join('\n'),
       });

@@ -23,7 +23,7 @@ export interface Bound {
   readonly evaluate: (row: RawRow) => Value;
   /** The value of an expression without columns. */
   readonly constant?: Value;
-  /** Whether it is a `date_trunc`; see `demandComparable`. */
+  /** True for a `date_trunc`; see `demandComparable`. */
   readonly isTruncated?: boolean;
   /** A number written with a point: a DECIMAL, which becomes a DOUBLE beside one. */
   readonly decimal?: string;

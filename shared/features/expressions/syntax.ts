@@ -31,7 +31,7 @@ export type SyntaxNode =
       readonly kind: 'cast';
       readonly operand: SyntaxNode;
       readonly typeName: string;
-      /** Whether a value that cannot be cast becomes null. */
+      /** True if a value that cannot be cast becomes null. */
       readonly isTry: boolean;
     }
   | { readonly kind: 'call'; readonly name: string; readonly args: readonly SyntaxNode[] };

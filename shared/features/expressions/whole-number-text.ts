@@ -117,7 +117,7 @@ function shiftedLeft(start: bigint, fraction: Fraction, exponent: number): Decim
   return { size: size + whole, fraction: { digits: rest > 0 ? digits % power : 0n, count: rest } };
 }
 
-/** Whether the first digit of the fraction is 5 or more. */
+/** Returns whether the first digit of the fraction is 5 or more. */
 function roundedUp({ fraction: { digits, count } }: Decimal): boolean {
   let first = digits;
   let left = count;

@@ -32,7 +32,7 @@ export function floatText(value: number): string {
   return layOut(value.toExponential(DOUBLE_DIGITS_MAX - 1), value);
 }
 
-/** Whether the decimal, moved outwards by a share of its distance from `value`, reads back to it. */
+/** Returns whether the decimal, moved outwards by a share of its distance from `value`, reads back to it. */
 function readsBack(text: string, value: number, outwards: number): boolean {
   const decimal = Number(text);
   return Math.fround(decimal + (decimal - value) * outwards) === value;
@@ -51,7 +51,7 @@ const NUDGE = 2 ** -20;
 /** Enough to write every float between 1e-7 and 1e38 without rounding. */
 const EXACT_DIGITS = 60;
 
-/** Whether the value lies in the middle of two decimals with this many digits after the first. */
+/** Returns whether the value lies in the middle of two decimals with this many digits after the first. */
 function isHalfway(value: number, digits: number): boolean {
   const exact = value.toExponential(EXACT_DIGITS);
   const cut = exact.indexOf('.') + 1 + digits;

@@ -120,6 +120,11 @@ export interface Reads {
   readonly supportTotals?: true;
   readonly supportFields?: true;
   readonly neighbours?: NeighbourChoice;
+  /**
+   * Query row j reads a block of its own, which support row j moves. Both sets of a task are then
+   * padded to one number of rows, and a row without a partner reads the block as it started.
+   */
+  readonly rowPairs?: true;
 }
 
 /** How many inner steps there are, on which rows and at which pace. */
@@ -138,7 +143,7 @@ export interface InnerSteps {
 /** A method's own inner step, in place of blocks minus scaled gradients. */
 export interface StepRule {
   readonly blocksAfter: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
-  /** Whether the rule reads `stepIndex`. Steps beyond the last repeat it. */
+  /** True if the rule reads `stepIndex`. Steps beyond the last repeat it. */
   readonly differsByStep: boolean;
 }
 

@@ -61,7 +61,7 @@ export interface MethodPlan {
   readonly variables?: (model: ModelShape) => readonly Variable[];
 }
 
-/** Whether tasks adapt in training. If not, one model is learned on all rows of all tasks alike. */
+/** Returns whether tasks adapt in training. If not, one model is learned on all rows of all tasks alike. */
 export function adapts({ outer }: MethodPlan): boolean {
   return outer.kind !== 'unadapted';
 }

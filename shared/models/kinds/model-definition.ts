@@ -41,7 +41,7 @@ export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
    * Each is optional and has no default, so that a new option changes no existing config.
    */
   readonly options: Own;
-  /** Whether the model has linear weights: fixed, or as the config says. */
+  /** The rule for linear weights: always, never, or as the config says. */
   readonly linear: 'always' | 'never' | 'by-default' | 'on-demand';
   /** Why a config cannot choose otherwise, if `linear` is `always` or `never`. */
   readonly linearAdvice?: string;
@@ -52,7 +52,7 @@ export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
   factorisedFieldsMin?(options: OptionsOf<Own>): number;
   misfitsOf?(options: OptionsOf<Own>): readonly OptionMisfit[];
   /**
-   * Whether weights belong to pairs of fields (never if absent). A generated embedding would put the
+   * Returns whether weights belong to pairs of fields (never if absent). A generated embedding would put the
    * pairs in another order, which such weights do not survive.
    */
   weighsPairs?(options: OptionsOf<Own>): boolean;

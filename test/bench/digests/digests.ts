@@ -6,6 +6,7 @@
  *   npm run bench:digests                                     writes infra/results/digests.json and .md
  *   npm run bench:digests -- --compare infra/results/digests.json   exits 1 where a value differs
  *   npm run bench:digests -- --only maml,pnn --compare infra/results/digests.json
+ *   npm run bench:digests -- --add fwfm    records new cases and leaves the others as they are
  *   npm run bench:digests -- --checkout ../older              runs the command of that checkout
  *
  * It takes 350 s of processor time, less on a quiet machine. Two cases run at once; `--at-once 1` runs
@@ -27,7 +28,9 @@ import {
   differencesFrom,
   digestTable,
   RecordedDigestsSchema,
+  withCases,
   type CaseValues,
+  type RecordedDigests,
 } from './recorded-digests.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -37,13 +40,14 @@ const { values: options } = parseArgs({
     checkout: { type: 'string', default: packageRoot.pathname },
     compare: { type: 'string' },
     only: { type: 'string' },
+    add: { type: 'string' },
     'at-once': { type: 'string', default: '2' },
   },
 });
 
 const casesAtOnce = z.coerce.number().int().positive().parse(options['at-once']);
 const known = [DEMO, ...DIGEST_CASES.map(({ name }) => name)];
-const chosen = options.only?.split(',') ?? known;
+const chosen = (options.add ?? options.only)?.split(',') ?? known;
 const unknown = chosen.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`no case ${unknown.join(', ')}; expected some of ${known.join(', ')}\n`);
@@ -60,6 +64,7 @@ if (failures.length > 0) {
   process.stdout.write(`failed:\n${failures.join('\n')}\n`);
   process.exitCode = 1;
 } else if (options.compare !== undefined) compareWith(options.compare);
+else if (options.add !== undefined) addCases();
 else if (options.only === undefined) record();
 
 async function foundIn(place: CommandPlace): Promise<{
@@ -118,7 +123,17 @@ function compareWith(path: string): void {
 
 function record(): void {
   const { commit, date, machine } = benchHeader(options.checkout);
-  const recorded = RecordedDigestsSchema.parse({ commit, date, machine, ...found });
+  writeRecord(RecordedDigestsSchema.parse({ commit, date, machine, ...found }));
+}
+
+function addCases(): void {
+  const path = join(RESULTS, 'digests.json');
+  const recorded = RecordedDigestsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const { commit, machine } = benchHeader(options.checkout);
+  writeRecord(withCases(recorded, { commit, machine, cases: found.cases }, known));
+}
+
+function writeRecord(recorded: RecordedDigests): void {
   writeFileSync(join(RESULTS, 'digests.json'), `${JSON.stringify(recorded, null, 1)}\n`);
   writeFileSync(join(RESULTS, 'digests.md'), digestsPage(recorded));
 }

@@ -8,7 +8,7 @@ export interface WorldCase extends RunDepartures {
   readonly workers?: number;
   /** A run that is trained first and that `training.startFrom` names. */
   readonly base?: RunDepartures;
-  /** Whether per-row predictions are recorded. */
+  /** True if per-row predictions are recorded. */
   readonly predicts?: boolean;
 }
 

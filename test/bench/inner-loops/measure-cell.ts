@@ -32,7 +32,7 @@ interface MeasureOptions {
   readonly sides: readonly SideName[];
   readonly variantsOf: (side: SideName) => readonly string[];
   readonly launchOf: (side: SideName, parameters: SideArguments, core: number | null) => Launch;
-  /** Whether a variant takes part in the rounds regardless of its look. */
+  /** True if a variant takes part in the rounds regardless of its look. */
   readonly stays?: (side: SideName, variant: string) => boolean;
   readonly roundCount: number;
   readonly runMs: number;

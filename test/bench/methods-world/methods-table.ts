@@ -209,7 +209,7 @@ function seedLines(cells: readonly KeptCell[], offered: string): string[] {
   return [`${offered} over finetuning, by seed: ${times.join(', ')}.`, ''];
 }
 
-/** Whether the method's claim holds in the available cells; null while a cell is missing. */
+/** Returns whether the method's claim holds in the available cells; null while a cell is missing. */
 export function whatMustHold(
   groups: readonly Group[],
   offered: string,

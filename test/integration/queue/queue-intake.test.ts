@@ -69,7 +69,7 @@ async function putBackAsStalled(jobId: string): Promise<void> {
   await redis.client.zadd(`${queueKey}:marker`, 0, '0');
 }
 
-/** Whether the next renewal sets the lock to its full length again. */
+/** True if the next renewal sets the lock to its full length again. */
 async function isRenewed(jobId: string): Promise<boolean> {
   await redis.client.pexpire(lockKey(jobId), LOCK_DURATION_MS * 10);
   await renewal();

@@ -28,8 +28,19 @@ const coldShare = 0.3;
 const innerRate = 3;
 const small = { embeddingWidth: 3, hiddenWidths: [5, 4], personal: [] };
 
-/** Tasks with as many support as query rows, which share the adgroup's id and attributes. */
-function adgroupStore(generated: string, attributes: readonly string[]): TaskStore {
+/** Numbers of support and query rows of every task. */
+interface SetSizes {
+  readonly support: number;
+  readonly query: number;
+}
+const EVEN: SetSizes = { support: ROWS_PER_SET, query: ROWS_PER_SET };
+
+/** Tasks whose rows share the adgroup's id and attributes. */
+function adgroupStore(
+  generated: string,
+  attributes: readonly string[],
+  { support, query }: SetSizes = EVEN,
+): TaskStore {
   const store = tinyTaskStore({
     taskCount: TASK_COUNT,
     categoryRowCounts: [TASK_COUNT, TASK_COUNT, 4],
@@ -37,7 +48,7 @@ function adgroupStore(generated: string, attributes: readonly string[]): TaskSto
     numberCount: 1,
     counts: true,
   });
-  const rowCount = 2 * ROWS_PER_SET;
+  const rowCount = support + query;
   const cut = (task: TaskRows): TaskRows => {
     const constant = (values: Int32Array, length: number): Int32Array =>
       Int32Array.from({ length: rowCount * length }, (_, place) => values[place % length] ?? 0);
@@ -48,7 +59,7 @@ function adgroupStore(generated: string, attributes: readonly string[]): TaskSto
     return {
       ...long,
       rowCount,
-      supportRowCount: ROWS_PER_SET,
+      supportRowCount: support,
       categoryIds: long.categoryIds.map((ids, place) => {
         if (place === placeIn('category', generated))
           return new Int32Array(rowCount).fill(task.taskIndex);
@@ -61,7 +72,7 @@ function adgroupStore(generated: string, attributes: readonly string[]): TaskSto
   };
   return {
     ...store,
-    digest: JSON.stringify([generated, attributes]),
+    digest: JSON.stringify([generated, attributes, support, query]),
     readTasks: async (indices) => (await store.readTasks(indices)).map(cut),
   };
 }
@@ -139,23 +150,28 @@ function outerLoss(
     const { impressions, clicks } = task;
     return tape.add(tape.scale(tape.softplus(z), impressions[row]!), tape.scale(z, -clicks[row]!));
   };
-  const impressionsFrom = (first: number): number =>
-    task.impressions.subarray(first, first + ROWS_PER_SET).reduce((sum, n) => sum + n, 0);
-  const supportRows = Array.from({ length: ROWS_PER_SET }, (_, row) => row);
+  const { rowCount, supportRowCount } = task;
+  const impressionsOf = (first: number, end: number): number =>
+    task.impressions.subarray(first, end).reduce((sum, n) => sum + n, 0);
+  const supportRows = Array.from({ length: supportRowCount }, (_, row) => row);
+  const queryRows = Array.from({ length: rowCount - supportRowCount }, (_, row) => row);
   const stepped = (loss: number, rate: number): number[] => {
     const slopes = tape.gradientNodes(loss, phi);
     return phi.map((node, place) => tape.add(node, tape.scale(slopes[place]!, -rate)));
   };
   const supportLosses = supportRows.map((row) => rowLoss(row, phi));
-  const coldLoss = tape.scale(tape.add(...supportLosses), 1 / impressionsFrom(0));
+  const coldLoss = tape.scale(tape.add(...supportLosses), 1 / impressionsOf(0, supportRowCount));
   const moved = stepped(coldLoss, innerRate);
-  const warmLosses = supportRows.map((row) =>
-    rowLoss(
-      ROWS_PER_SET + row,
-      form === 'paper' ? moved : stepped(supportLosses[row]!, innerRate / rowsPerStep),
-    ),
+  // In the released form, a query row without a support row of its number meets phi itself.
+  const copyOf = (row: number): readonly number[] =>
+    row < supportRowCount ? stepped(supportLosses[row]!, innerRate / rowsPerStep) : phi;
+  const warmLosses = queryRows.map((row) =>
+    rowLoss(supportRowCount + row, form === 'paper' ? moved : copyOf(row)),
   );
-  const warmLoss = tape.scale(tape.add(...warmLosses), 1 / impressionsFrom(ROWS_PER_SET));
+  const warmLoss = tape.scale(
+    tape.add(...warmLosses),
+    1 / impressionsOf(supportRowCount, rowCount),
+  );
   const outer = tape.add(
     tape.scale(coldLoss, coldShare * cold),
     tape.scale(warmLoss, (1 - coldShare) * warm),
@@ -199,44 +215,68 @@ const forms: Form[] = [{ form: 'paper' }, { form: 'released', rowsPerStep: 40 }]
 
 describe.each(models)('%s', (_name, generated, attributes, model) => {
   test.each(forms)('$form form', async (form) => {
-    const method = methodOf({
-      ...{ kind: 'meta-embedding', attributes, innerRate, coldShare },
-      ...form,
+    await expectRefereesGradient(form, attributes, adgroupStore(generated, attributes), {
+      ...model,
+      generated,
     });
-    current = jobCaseOf(adgroupStore(generated, attributes), { ...model, generated }, 5, method);
-    const indices = [4, 3, 2, 1, 0];
-    const tasks = await current.store.readTasks(indices);
-    const generator = Float64Array.from(current.meta.dense.get('generator.weight')!.values);
-    const lossAt = (at: Float64Array): { loss: number; gradient: Float64Array } => {
-      const losses = tasks.map((task, place) =>
-        outerLoss(task, attributes, at, [weights[place]!, coldWeights[place]!], form),
-      );
-      return {
-        loss: losses.reduce((sum, { loss }) => sum + loss, 0),
-        gradient: at.map((_, i) => losses.reduce((sum, l) => sum + l.gradient[i]!, 0)),
-      };
-    };
-    const expected = lossAt(generator).gradient;
-    const h = 1e-5;
-    // Every fifth element: the elements are equivalent, and each needs two evaluations of the whole
-    // loss.
-    for (let i = 0; i < generator.length; i += 5) {
-      const at = (shift: number): number =>
-        lossAt(generator.map((value, j) => (j === i ? value + shift : value))).loss;
-      expect((at(h) - at(-h)) / (2 * h)).toBeCloseTo(expected[i]!, 7);
-    }
-
-    const found = await runJob(executor, current, indices, {
-      kind: 'gradient',
-      method,
-      taskWeights: weights,
-      coldTaskWeights: coldWeights,
-    });
-    expect([...found.tensors.keys()].sort()).toEqual(['generator.weight', 'rows']);
-    expect(found.tensors.get('rows')?.length).toBe(0);
-    expect(relativeDifference(found.tensors.get('generator.weight')!, expected)).toBeLessThan(2e-4);
   });
 });
+
+// 3 rows are padded to 8 and 9 rows to 16.
+describe.each([
+  { support: 3, query: 9 },
+  { support: 9, query: 3 },
+])('$support support and $query query rows', (sizes) => {
+  test.each(forms)('$form form', async (form) => {
+    const store = adgroupStore('category0', ['bag0'], sizes);
+    await expectRefereesGradient(form, ['bag0'], store, { ...small, generated: 'category0' });
+  });
+});
+
+/** Compares the job's gradient with the referee's, and that with differences of the outer loss. */
+async function expectRefereesGradient(
+  form: Form,
+  attributes: readonly string[],
+  store: TaskStore,
+  model: Record<string, unknown>,
+): Promise<void> {
+  const method = methodOf({
+    ...{ kind: 'meta-embedding', attributes, innerRate, coldShare },
+    ...form,
+  });
+  current = jobCaseOf(store, model, 5, method);
+  const indices = [4, 3, 2, 1, 0];
+  const tasks = await current.store.readTasks(indices);
+  const generator = Float64Array.from(current.meta.dense.get('generator.weight')!.values);
+  const lossAt = (at: Float64Array): { loss: number; gradient: Float64Array } => {
+    const losses = tasks.map((task, place) =>
+      outerLoss(task, attributes, at, [weights[place]!, coldWeights[place]!], form),
+    );
+    return {
+      loss: losses.reduce((sum, { loss }) => sum + loss, 0),
+      gradient: at.map((_, i) => losses.reduce((sum, l) => sum + l.gradient[i]!, 0)),
+    };
+  };
+  const expected = lossAt(generator).gradient;
+  const h = 1e-5;
+  // Every fifth element: the elements are equivalent, and each needs two evaluations of the whole
+  // loss.
+  for (let i = 0; i < generator.length; i += 5) {
+    const at = (shift: number): number =>
+      lossAt(generator.map((value, j) => (j === i ? value + shift : value))).loss;
+    expect((at(h) - at(-h)) / (2 * h)).toBeCloseTo(expected[i]!, 7);
+  }
+
+  const found = await runJob(executor, current, indices, {
+    kind: 'gradient',
+    method,
+    taskWeights: weights,
+    coldTaskWeights: coldWeights,
+  });
+  expect([...found.tensors.keys()].sort()).toEqual(['generator.weight', 'rows']);
+  expect(found.tensors.get('rows')?.length).toBe(0);
+  expect(relativeDifference(found.tensors.get('generator.weight')!, expected)).toBeLessThan(2e-4);
+}
 
 test('minibatch by minibatch, a task has the same prediction alone and next to others', async () => {
   const attributes = ['bag0'];

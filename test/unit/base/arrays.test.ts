@@ -1,7 +1,18 @@
 // Checked array access, the median, and JSON text that depends only on the value.
 
 import { describe, expect, test } from 'vitest';
-import { at, demandSameLength, median, spanAt } from '../../../shared/base/arrays.js';
+import {
+  at,
+  demandSameLength,
+  float32At,
+  float64At,
+  int32At,
+  median,
+  numberAt,
+  spanAt,
+  uint32At,
+  uint8At,
+} from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 
 describe('checked access', () => {
@@ -14,6 +25,23 @@ describe('checked access', () => {
 
   test.each([-1, 2, 0.5, NaN])('refuses index %s of two', (index) => {
     expect(() => at([3, 4], index)).toThrow(`no element ${index} among 2`);
+  });
+});
+
+describe.each<[string, (index: number) => number]>([
+  ['float32At', (index) => float32At(Float32Array.of(0, 7), index)],
+  ['float64At', (index) => float64At(Float64Array.of(0, 7), index)],
+  ['int32At', (index) => int32At(Int32Array.of(0, 7), index)],
+  ['uint32At', (index) => uint32At(Uint32Array.of(0, 7), index)],
+  ['uint8At', (index) => uint8At(Uint8Array.of(0, 7), index)],
+  ['numberAt', (index) => numberAt([0, 7], index)],
+])('%s', (_, read) => {
+  test('returns the element, even if it is 0', () => {
+    expect([0, 1].map(read)).toEqual([0, 7]);
+  });
+
+  test.each([-1, 2, 0.5, NaN])('refuses index %s of two', (index) => {
+    expect(() => read(index)).toThrow(`no element ${index} among 2`);
   });
 });
 

@@ -62,7 +62,7 @@ export function adaptingMicroBatches(
   return microBatchesOf(sizes, microBatchRowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
 }
 
-/** Whether the blocks of tasks without a step depend on their support rows. */
+/** Returns whether the blocks of tasks without a step depend on their support rows. */
 export function startReadsSupport({ reads }: InnerLoop): boolean {
   return reads.supportFields === true;
 }

@@ -208,7 +208,7 @@ function placeBags(
   }
 }
 
-/** Whether a row holds the bag of the one before it. */
+/** Returns whether a row holds the bag of the one before it. */
 function repeatsRowBefore(ids: Int32Array, row: number, lengthMax: number): boolean {
   for (let index = row * lengthMax; index < (row + 1) * lengthMax; index += 1)
     if (ids[index] !== ids[index - lengthMax]) return false;

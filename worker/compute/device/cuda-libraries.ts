@@ -45,7 +45,7 @@ export function findCudaLibraries(
   };
 }
 
-/** The folders in which the set-up links CUDA's libraries; libtensorflow's RUNPATH names them. */
+/** The folders in which the setup links CUDA's libraries; libtensorflow's RUNPATH names them. */
 export function cudaFoldersOf(packageName: string): string[] {
   try {
     const manifest = createRequire(import.meta.url).resolve(`${packageName}/package.json`);

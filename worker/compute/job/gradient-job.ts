@@ -19,10 +19,15 @@ import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
 import { ROWS } from './job-inputs.js';
-import { readsSupportTotals, rolesOf, rowMultiplesOf } from '../meta-gradients/rows-read.js';
+import {
+  readsSupportTotals,
+  rolesOf,
+  rowMultiplesOf,
+  sizeWithPairs,
+} from '../meta-gradients/rows-read.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 
-export interface SummedGradient {
+export interface JobGradient {
   /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
   readonly tensors: ReadonlyMap<string, CodedTensor>;
   /** Unweighted losses by task of the job; 0 for a task without such rows. */
@@ -39,7 +44,7 @@ export function gradientOf(
   job: DeviceJob,
   work: GradientWork,
   microBatchRowsMax: number,
-): SummedGradient {
+): JobGradient {
   const { spec, tasks, packLayout } = job;
   const { tf } = job.engine;
   const compute = computations.gradientOf(spec, work.method);
@@ -91,9 +96,13 @@ function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number):
     queryRowCount: rowCount - supportRowCount,
   }));
   const plan = methodPlanOf(method);
-  return adapts(plan)
-    ? microBatchesOf(sizes, rowsMax, rowMultiplesOf(plan), rowsBesideOf(job))
-    : flatMicroBatchesOf(sizes, rowsMax);
+  if (!adapts(plan)) return flatMicroBatchesOf(sizes, rowsMax);
+  return microBatchesOf(
+    sizes.map((size) => sizeWithPairs(plan, size)),
+    rowsMax,
+    rowMultiplesOf(plan),
+    rowsBesideOf(job),
+  );
 }
 
 /** Null when there are no rows. */

@@ -120,7 +120,7 @@ function withoutQuery(
 interface Walk {
   readonly loop: InnerLoop;
   readonly support: Pass | null;
-  /** Whether the state after every step is judged, or only the last one. */
+  /** True if the state after every step is judged, and not only the last one. */
   readonly isMultiStep: boolean;
 }
 

@@ -104,7 +104,7 @@ export function withTrunk(pass: Pass): RowsWithTrunk {
 
 export function logitsOf({ pass, trunk }: RowsWithTrunk, personal: Variables): tfjs.Tensor2D {
   const { engine, dense } = pass.job;
-  return personalPass(engine, pass.plan, { shared: trunk, trunk: dense, personal });
+  return personalPass(engine, pass.plan, { trunkPass: trunk, trunk: dense, personal });
 }
 
 /** The loss of each task, `[taskCount]`. */

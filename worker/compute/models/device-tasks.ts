@@ -64,7 +64,7 @@ export function paddedPack(
 
 export interface WantedRows {
   readonly roles: readonly RowRole[];
-  /** Whether the sums over support rows are wanted as well. */
+  /** True if the sums over support rows are wanted as well. */
   readonly hasSupportTotals?: boolean;
   /** The tasks as a role has them, where that differs. */
   readonly tasksOf?: (role: RowRole) => readonly TaskRows[];

@@ -16,7 +16,7 @@ import type { ModelPlan } from './model-plan.js';
 import type { Variables } from './variables.js';
 import { personalStage, trunkStage, type StagedPass, type TrunkPass } from './staged-pass.js';
 
-const SHARED_LOGITS = 'logits';
+const TRUNK_LOGITS = 'logits';
 
 /**
  * Everything that shared parameters alone decide for a batch, by task; `logits` is the sum of the
@@ -35,12 +35,12 @@ export function trunkPass(engine: Engine, plan: ModelPlan, source: FieldSource):
   const bias = pass.variable('bias');
   return {
     ...handedOver,
-    [SHARED_LOGITS]: isShared(bias) ? tf.add(logits, bias.tensor()) : logits,
+    [TRUNK_LOGITS]: isShared(bias) ? tf.add(logits, bias.tensor()) : logits,
   };
 }
 
 export interface PersonalSource {
-  readonly shared: TrunkPass;
+  readonly trunkPass: TrunkPass;
   /** The shared variables above the first personal block. */
   readonly trunk: Variables;
   readonly personal: Variables;
@@ -50,10 +50,10 @@ export interface PersonalSource {
 export function personalPass(
   engine: Engine,
   plan: ModelPlan,
-  { shared, trunk, personal }: PersonalSource,
+  { trunkPass: handedOver, trunk, personal }: PersonalSource,
 ): tfjs.Tensor2D {
-  const pass = personalStage(plan.personal, shared, trunk, personal);
-  const logits = pass.ofRows(SHARED_LOGITS, () => {
+  const pass = personalStage(plan.personal, handedOver, trunk, personal);
+  const logits = pass.ofRows(TRUNK_LOGITS, () => {
     throw new Error('the trunk pass hands over the logits');
   });
   const terms = [...termsOf(engine, plan, pass, null), pass.variable('bias')];

@@ -19,7 +19,7 @@ import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tenso
 export interface CaptureOptions {
   /** The name of the function in errors. */
   readonly name: string;
-  /** Whether the graph is made cheaper, which may change low bits; true by default. */
+  /** True, the default, makes the graph cheaper, which may change low bits. */
   readonly rewrites?: boolean;
 }
 

@@ -37,7 +37,7 @@ interface Recording<Out extends TensorStructure> {
 
 const recordingBindings = new WeakSet<NativeBinding>();
 
-/** Whether a recording is in progress. */
+/** Returns whether a recording is in progress. */
 export function isRecording(backend: NativeBackend): boolean {
   return recordingBindings.has(backend.binding);
 }

@@ -145,7 +145,7 @@ class Chain {
     return Math.min(this.directCost(right), this.splitCost(right));
   }
 
-  /** Whether the product has a reader; one without may never be computed. */
+  /** Returns whether the product has a reader; one without may never be computed. */
   #isComputed(of: Product): boolean {
     const known = this.#builder.known(productOperation(of));
     return known !== null && this.#builder.usersOf(known).length > 0;

@@ -140,7 +140,7 @@ export const sumOfTerms: Rule = (builder, operation) => {
   return null;
 };
 
-/** Whether the value is a product of one pair of matrices per task, or a sum that contains one. */
+/** Returns whether the value is a product of one pair of matrices per task, or a sum that contains one. */
 function isTaskProduct(x: GraphValue): boolean {
   const minus = operandOf(x, 'Neg');
   if (minus !== null) return isTaskProduct(minus);
