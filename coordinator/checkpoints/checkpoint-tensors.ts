@@ -3,6 +3,7 @@
  * pieces of rows, so that a piece that has not changed is not written again.
  */
 
+import { float64At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
@@ -79,7 +80,7 @@ export async function readTensors(
   const coded = decodeTensors(await blobs.get(manifest.dense), where);
   for (const [codedName, { shape, values }] of coded) {
     const [role, name] = splitOnce(codedName);
-    if (role === 'scalar' && values instanceof Float64Array) scalars[name] = values[0] ?? 0;
+    if (role === 'scalar' && values instanceof Float64Array) scalars[name] = float64At(values, 0);
     else if (values instanceof Float32Array && (role === 'meta' || role === 'optimizer'))
       (role === 'meta' ? metaDense : optimizerDense).set(name, { shape, values });
     else throw misfit(where, `a tensor "${codedName}" that belongs to no part of a checkpoint`);

@@ -3,7 +3,7 @@
  * are sorted once; each weighting is then one pass over them.
  */
 
-import { at, spanAt } from '../../shared/base/arrays.js';
+import { at, float32At, int32At, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 
 /** Takes how often each adgroup counts and returns the AUC of all rows; NaN with one class only. */
@@ -15,7 +15,7 @@ export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc
   for (let adgroup = 0; adgroup + 1 < rows.starts.length; adgroup += 1)
     adgroupOfRow.fill(adgroup, ...spanAt(rows.starts, adgroup));
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
-    (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
+    (a, b) => float32At(logits, a) - float32At(logits, b),
   );
   // Ascending by logit and adjacent in memory, so that one pass reads each value once.
   const adgroups = order.map((row) => at(adgroupOfRow, row));
@@ -25,7 +25,7 @@ export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc
     (row) => at(rows.impressions, row) - at(rows.clicks, row),
   );
   const opensTie = Uint8Array.from(order, (row, place) =>
-    place > 0 && logits[row] === logits[order[place - 1] ?? 0] ? 0 : 1,
+    place > 0 && logits[row] === logits[int32At(order, place - 1)] ? 0 : 1,
   );
   return (adgroupWeights) => {
     let clicksBelow = 0;
@@ -41,9 +41,9 @@ export function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc
         tiedClicks = 0;
         tiedOthers = 0;
       }
-      const weight = adgroupWeights[adgroups[place] ?? 0] ?? 0;
-      tiedClicks += weight * (clicks[place] ?? 0);
-      tiedOthers += weight * (others[place] ?? 0);
+      const weight = adgroupWeights[adgroups[place] ?? NaN] ?? NaN;
+      tiedClicks += weight * (clicks[place] ?? NaN);
+      tiedOthers += weight * (others[place] ?? NaN);
     }
     wins += tiedClicks * (othersBelow + tiedOthers / 2);
     return wins / ((clicksBelow + tiedClicks) * (othersBelow + tiedOthers));

@@ -4,7 +4,7 @@
  * so differences are paired.
  */
 
-import { at, spanAt } from '../../shared/base/arrays.js';
+import { at, float64At, numberAt, spanAt } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { bootstrapCounts, percentileInterval } from '../scoring/bootstrap.js';
 import type { Interval } from '../scoring/evaluation-report.js';
@@ -79,7 +79,7 @@ export function measuresOf(
     const weighted = (values: Float64Array): number => {
       let sum = 0;
       for (let adgroup = 0; adgroup < values.length; adgroup += 1)
-        sum += (weights[adgroup] ?? 0) * (values[adgroup] ?? 0);
+        sum += numberAt(weights, adgroup) * float64At(values, adgroup);
       return sum;
     };
     const shown = weighted(impressions);
@@ -91,9 +91,9 @@ export function measuresOf(
       let gaucSum = 0;
       let gaucWeight = 0;
       for (let adgroup = 0; adgroup < impressions.length; adgroup += 1) {
-        const weight = weights[adgroup] ?? 0;
-        const ofAdgroup = impressions[adgroup] ?? 0;
-        adgroupLoss += (weight * (scores.losses[adgroup] ?? 0)) / ofAdgroup;
+        const weight = numberAt(weights, adgroup);
+        const ofAdgroup = float64At(impressions, adgroup);
+        adgroupLoss += (weight * float64At(scores.losses, adgroup)) / ofAdgroup;
         adgroups += weight;
         const within = scores.aucs[adgroup] ?? null;
         if (within === null) continue;
@@ -151,7 +151,7 @@ export function bootstrapMeasures(
       }
   });
   const intervalOf = (value: number, draws: Float64Array): Interval | null =>
-    Number.isFinite(value) ? { value, ...percentileInterval(draws, confidence) } : null;
+    percentileInterval(value, draws, confidence);
   const byMeasure = (
     of: (index: number) => Interval | null,
   ): ReadonlyMap<Measure, Interval | null> =>

@@ -6,7 +6,7 @@
  * For values, the shift is the mean residual of the support rows, shrunk towards the prior mean.
  */
 
-import { demandSameLength } from '../../shared/base/arrays.js';
+import { demandSameLength, numberAt } from '../../shared/base/arrays.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
 import { sigmoid, sumOf, type CountedRows } from '../scoring/metrics.js';
 
@@ -36,9 +36,9 @@ export function mapShift(logits: ArrayLike<number>, rows: CountedRows, prior: Sh
     let slope = precision * (shift - prior.mean);
     let curvature = precision;
     for (let row = 0; row < logits.length; row += 1) {
-      const impressions = rows.impressions[row] ?? 0;
-      const probability = sigmoid((logits[row] ?? 0) + shift);
-      slope += impressions * probability - (rows.clicks[row] ?? 0);
+      const impressions = numberAt(rows.impressions, row);
+      const probability = sigmoid(numberAt(logits, row) + shift);
+      slope += impressions * probability - numberAt(rows.clicks, row);
       curvature += impressions * probability * (1 - probability);
     }
     if (slope > 0) high = shift;
@@ -69,6 +69,7 @@ function valueShift(
   const precision = 1 / (deviation * deviation);
   let residual = 0;
   for (let row = 0; row < values.length; row += 1)
-    residual += (rows.clicks[row] ?? 0) - (rows.impressions[row] ?? 0) * (values[row] ?? 0);
+    residual +=
+      numberAt(rows.clicks, row) - numberAt(rows.impressions, row) * numberAt(values, row);
   return (unit * mean * precision + residual) / (precision + sumOf(rows.impressions));
 }

@@ -3,6 +3,7 @@
  * reports nothing, so that rows would be missing silently.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
@@ -86,7 +87,7 @@ async function frameEnd(file: FileHandle, start: number): Promise<number | null>
   const isSingleSegment = (descriptor & 0x20) !== 0;
   const sizeFlag = descriptor >> 6;
   const contentSizeByteCount = sizeFlag === 0 ? (isSingleSegment ? 1 : 0) : 2 ** sizeFlag;
-  const dictionaryIdByteCount = DICTIONARY_ID_BYTE_COUNTS[descriptor & 3] ?? 0;
+  const dictionaryIdByteCount = at(DICTIONARY_ID_BYTE_COUNTS, descriptor & 3);
   let offset = start + 5 + (isSingleSegment ? 0 : 1) + dictionaryIdByteCount + contentSizeByteCount;
   for (let isLast = false; !isLast;) {
     const block = await file.read(Buffer.alloc(BLOCK_HEADER_BYTE_COUNT), 0, 3, offset);

@@ -1,5 +1,7 @@
 /** Growing typed columns for the rows of one record batch. They are filled from chunks and reused. */
 
+import { float64At, numberAt, uint8At } from '../../shared/base/arrays.js';
+
 export type ColumnKind = 'int' | 'float' | { readonly bag: number };
 
 /** Reads one value of a chunk's column, or for a bag one place of the row's bag. */
@@ -59,15 +61,15 @@ export class RowColumns {
     const { row, role, time, rowCount } = this;
     const order = Array.from({ length: rowCount - start }, (_, n) => start + n).sort(
       (a, b) =>
-        (role[a] ?? 0) - (role[b] ?? 0) ||
-        (time[a] ?? 0) - (time[b] ?? 0) ||
-        (row[a] ?? 0) - (row[b] ?? 0),
+        uint8At(role, a) - uint8At(role, b) ||
+        float64At(time, a) - float64At(time, b) ||
+        float64At(row, a) - float64At(row, b),
     );
     const permute = (values: Float64Array | Uint8Array | Int32Array | Float32Array, width = 1) => {
       const before = values.slice(start * width, rowCount * width);
       for (const [to, from] of order.entries())
         for (let place = 0; place < width; place += 1)
-          values[(start + to) * width + place] = before[(from - start) * width + place] ?? 0;
+          values[(start + to) * width + place] = numberAt(before, (from - start) * width + place);
     };
     permute(row);
     permute(role);

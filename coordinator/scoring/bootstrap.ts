@@ -3,7 +3,7 @@
  * adgroup stay together. Every arm is judged on the same draws, which makes differences paired.
  */
 
-import { at, demandSameLength } from '../../shared/base/arrays.js';
+import { at, demandSameLength, float64At, numberAt, uint32At } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import type { Interval } from './evaluation-report.js';
 
@@ -32,13 +32,13 @@ export function bootstrapIntervals(
   const values = new Float64Array(adgroupCount * width);
   for (const [column, source] of columns.entries())
     for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1)
-      values[adgroup * width + column] = source[adgroup] ?? 0;
+      values[adgroup * width + column] = float64At(source, adgroup);
 
   const sums = new Float64Array(width);
   const add = (adgroup: number): void => {
     const start = adgroup * width;
     for (let column = 0; column < width; column += 1)
-      sums[column] = (sums[column] ?? 0) + (values[start + column] ?? 0);
+      sums[column] = (sums[column] ?? NaN) + (values[start + column] ?? NaN);
   };
   for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1) add(adgroup);
   const onAll = statistics.map((statistic) => statistic(sums));
@@ -51,9 +51,7 @@ export function bootstrapIntervals(
       at(drawn, index)[sample] = statistic(sums);
   }
   return onAll.map((value, index) =>
-    Number.isFinite(value)
-      ? { value, ...percentileInterval(at(drawn, index), settings.confidence) }
-      : null,
+    percentileInterval(value, at(drawn, index), settings.confidence),
   );
 }
 
@@ -71,26 +69,31 @@ export function bootstrapCounts(
     counts.fill(0);
     for (let draw = 0; draw < adgroupCount; draw += 1) {
       const adgroup = stream.below(adgroupCount);
-      counts[adgroup] = (counts[adgroup] ?? 0) + 1;
+      counts[adgroup] = uint32At(counts, adgroup) + 1;
     }
     onDraw(counts, sample);
   }
 }
 
-/** The middle `confidence` of the draws. Draws that are not finite are left out. */
+/**
+ * The interval of a value: the middle `confidence` of its draws. Draws that are not finite are left out.
+ * Null if the value or every draw is not finite.
+ */
 export function percentileInterval(
+  value: number,
   draws: Float64Array,
   confidence: number,
-): { low: number; high: number } {
+): Interval | null {
   const sorted = draws.filter(Number.isFinite).sort();
+  if (!Number.isFinite(value) || sorted.length === 0) return null;
   const tail = (1 - confidence) / 2;
-  return { low: quantileOf(sorted, tail), high: quantileOf(sorted, 1 - tail) };
+  return { value, low: quantileOf(sorted, tail), high: quantileOf(sorted, 1 - tail) };
 }
 
-/** Linear interpolation between order statistics. */
+/** Linear interpolation between order statistics, of which there must be one. */
 export function quantileOf(sorted: ArrayLike<number>, share: number): number {
   const place = share * (sorted.length - 1);
-  const below = sorted[Math.floor(place)] ?? 0;
-  const above = sorted[Math.ceil(place)] ?? 0;
+  const below = numberAt(sorted, Math.floor(place));
+  const above = numberAt(sorted, Math.ceil(place));
   return below + (above - below) * (place - Math.floor(place));
 }

@@ -91,7 +91,8 @@ export async function readSplitRows(
 export function labelOfAll(store: TaskStore, taskIndices: readonly number[]): TaskLabel {
   const indices = new Set(taskIndices.map((index) => at(store.tasks, index).labelIndex ?? 0));
   if (indices.size > 1) throw new Error(`tasks of ${indices.size} labels together`);
-  return labelOf(store.manifest, { labelIndex: [...indices][0] ?? 0 });
+  const [labelIndex = 0] = indices;
+  return labelOf(store.manifest, { labelIndex });
 }
 
 /** Clicks and known truth of a task's rows as they are judged, with values in their own unit. */

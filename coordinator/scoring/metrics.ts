@@ -4,7 +4,7 @@
  * label is a value, c is the value times the weight n, and the value itself is predicted.
  */
 
-import { at, demandSameLength } from '../../shared/base/arrays.js';
+import { at, demandSameLength, float64At, int32At, numberAt } from '../../shared/base/arrays.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
 /** Parallel arrays `[rowCount]`. */
@@ -34,7 +34,7 @@ export function sigmoid(z: number): number {
 
 export function sumOf(values: ArrayLike<number>): number {
   let sum = 0;
-  for (let index = 0; index < values.length; index += 1) sum += values[index] ?? 0;
+  for (let index = 0; index < values.length; index += 1) sum += numberAt(values, index);
   return sum;
 }
 
@@ -56,8 +56,8 @@ export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
   if (isOfValues(rows)) return squaredErrorSum(logits, rows);
   let sum = 0;
   for (let row = 0; row < logits.length; row += 1) {
-    const z = logits[row] ?? 0;
-    sum += (rows.impressions[row] ?? 0) * softplus(z) - (rows.clicks[row] ?? 0) * z;
+    const z = numberAt(logits, row);
+    sum += numberAt(rows.impressions, row) * softplus(z) - numberAt(rows.clicks, row) * z;
   }
   return sum;
 }
@@ -65,8 +65,9 @@ export function lossSum(logits: ArrayLike<number>, rows: CountedRows): number {
 function squaredErrorSum(values: ArrayLike<number>, rows: CountedRows): number {
   let sum = 0;
   for (let row = 0; row < values.length; row += 1) {
-    const weight = rows.impressions[row] ?? 0;
-    if (weight > 0) sum += weight * ((values[row] ?? 0) - (rows.clicks[row] ?? 0) / weight) ** 2;
+    const weight = numberAt(rows.impressions, row);
+    if (weight > 0)
+      sum += weight * (numberAt(values, row) - numberAt(rows.clicks, row) / weight) ** 2;
   }
   return sum;
 }
@@ -95,7 +96,7 @@ export function calibrationRatio(logits: ArrayLike<number>, rows: CountedRows): 
   demandSameLength(logits, rows.impressions);
   let predicted = 0;
   for (let row = 0; row < logits.length; row += 1)
-    predicted += (rows.impressions[row] ?? 0) * prediction(logits[row] ?? 0);
+    predicted += numberAt(rows.impressions, row) * prediction(numberAt(logits, row));
   return predicted / clicks;
 }
 
@@ -139,9 +140,9 @@ export function calibrationBins(
       const until = bin === binCount - 1 ? groupEnd : Math.min(groupEnd, (bin + 1) * binMass);
       const part = until - taken;
       if (part <= 0) continue;
-      mass[bin] = (mass[bin] ?? 0) + part;
-      predicted[bin] = (predicted[bin] ?? 0) + part * prediction(logit);
-      clicked[bin] = (clicked[bin] ?? 0) + (part / impressions) * clicks;
+      mass[bin] = float64At(mass, bin) + part;
+      predicted[bin] = float64At(predicted, bin) + part * prediction(logit);
+      clicked[bin] = float64At(clicked, bin) + (part / impressions) * clicks;
       taken = until;
     }
     massBelow = groupEnd;
@@ -174,17 +175,17 @@ interface TiedGroup {
 function tiedGroups(logits: ArrayLike<number>, rows: CountedRows): TiedGroup[] {
   demandSameLength(logits, rows.clicks, rows.impressions);
   const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
-    (a, b) => (logits[a] ?? 0) - (logits[b] ?? 0),
+    (a, b) => numberAt(logits, a) - numberAt(logits, b),
   );
   const groups: TiedGroup[] = [];
   for (let start = 0; start < order.length;) {
-    const logit = logits[order[start] ?? 0] ?? 0;
+    const logit = numberAt(logits, int32At(order, start));
     let clicks = 0;
     let impressions = 0;
     let end = start;
-    for (; end < order.length && logits[order[end] ?? 0] === logit; end += 1) {
-      clicks += rows.clicks[order[end] ?? 0] ?? 0;
-      impressions += rows.impressions[order[end] ?? 0] ?? 0;
+    for (; end < order.length && logits[int32At(order, end)] === logit; end += 1) {
+      clicks += numberAt(rows.clicks, int32At(order, end));
+      impressions += numberAt(rows.impressions, int32At(order, end));
     }
     if (impressions > 0) groups.push({ logit, clicks, impressions });
     start = end;

@@ -11,6 +11,8 @@ import { adgroupImpressions, scoreAdgroups, type ScoredRows } from './score-arms
 const HISTOGRAM_BIN_COUNT = 40;
 /** The histogram spans the differences up to this quantile of their size. */
 const HISTOGRAM_SHARE = 0.98;
+/** The least distance of the outer edges from 0. */
+const REACH_MIN = 1e-6;
 
 export function calibrationCurvesOf(
   scored: ScoredRows,
@@ -82,7 +84,8 @@ function isCompared(arm: ArmName, reference: ArmName): boolean {
 /** One set of edges for all arms, so that their histograms can be laid over one another. */
 function symmetricEdges(differences: readonly Float64Array[]): number[] {
   const sizes = Float64Array.from(differences.flatMap((values) => [...values].map(Math.abs)));
-  const reach = Math.max(quantileOf(sizes.sort(), HISTOGRAM_SHARE), 1e-6);
+  const reach =
+    sizes.length === 0 ? REACH_MIN : Math.max(quantileOf(sizes.sort(), HISTOGRAM_SHARE), REACH_MIN);
   return Array.from(
     { length: HISTOGRAM_BIN_COUNT + 1 },
     (_, index) => -reach + (2 * reach * index) / HISTOGRAM_BIN_COUNT,

@@ -11,6 +11,7 @@
  * It takes 16 bytes a row plus 4 for each arm and is held in memory whole. The report names its digest.
  */
 
+import { int32At } from '../../shared/base/arrays.js';
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
@@ -86,7 +87,10 @@ export function decodeTestLogits(bytes: Uint8Array, where: string): TestLogits {
   const taskKeys = keysIn(column('task/keys', Uint8Array, null), unfit);
   const starts = column('task/starts', Int32Array, taskKeys.length + 1);
   const rowCount = starts.at(-1) ?? 0;
-  if (starts[0] !== 0 || starts.some((start, task) => start < (starts[task - 1] ?? 0)))
+  if (
+    starts[0] !== 0 ||
+    starts.some((start, task) => task > 0 && start < int32At(starts, task - 1))
+  )
     throw unfit('tasks whose rows do not follow one another');
   const arms = [...tensors.keys()].filter((name) => name.startsWith(ARM_PREFIX));
   return {

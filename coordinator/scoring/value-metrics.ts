@@ -3,7 +3,7 @@
  * rows, except in rankings, where each row occurs once.
  */
 
-import { at, demandSameLength, spanAt } from '../../shared/base/arrays.js';
+import { at, demandSameLength, numberAt, spanAt } from '../../shared/base/arrays.js';
 import type { TaskCounts } from './held-out-rows.js';
 import { lossSum, sumOf, type CountedRows } from './metrics.js';
 
@@ -42,8 +42,9 @@ function absoluteErrorSum(predictions: ArrayLike<number>, rows: CountedRows): nu
   demandSameLength(predictions, rows.clicks, rows.impressions);
   let sum = 0;
   for (let row = 0; row < predictions.length; row += 1) {
-    const weight = rows.impressions[row] ?? 0;
-    if (weight > 0) sum += Math.abs(weight * (predictions[row] ?? 0) - (rows.clicks[row] ?? 0));
+    const weight = numberAt(rows.impressions, row);
+    if (weight > 0)
+      sum += Math.abs(weight * numberAt(predictions, row) - numberAt(rows.clicks, row));
   }
   return sum;
 }
@@ -89,7 +90,7 @@ export function ndcgOf(
   demandSameLength(predictions, values);
   let most = 0;
   for (let row = 0; row < values.length; row += 1) {
-    const value = values[row] ?? 0;
+    const value = numberAt(values, row);
     if (!(value >= 0)) return null;
     most = Math.max(most, value);
   }
@@ -97,7 +98,7 @@ export function ndcgOf(
   // Divided by 2^most - 1, since the gain of a large value would be infinite.
   const gains = Float64Array.from(
     { length: values.length },
-    (_, row) => (2 ** ((values[row] ?? 0) - most) - 2 ** -most) / (1 - 2 ** -most),
+    (_, row) => (2 ** (numberAt(values, row) - most) - 2 ** -most) / (1 - 2 ** -most),
   );
   const best = discountedGain(gains, gains, places);
   return discountedGain(predictions, gains, places) / best;

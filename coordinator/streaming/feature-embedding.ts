@@ -7,6 +7,7 @@
  * tells how frequent a feature is and is left out.
  */
 
+import { at, float32At, float64At, int32At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
 
@@ -39,19 +40,18 @@ export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings):
   const columns = subspace(rows, settings, counts);
   const placed = new Uint8Array(rows.featureCount);
   const featuresPerRow = settings.placesOthers
-    ? (rows.rowStarts[settings.priorRowCount] ?? 0) / settings.priorRowCount
+    ? int32At(rows.rowStarts, settings.priorRowCount) / settings.priorRowCount
     : counts.reduce((sum, count) => sum + count, 0) / settings.priorRowCount;
   const scales = columns.map(
     (column) => scaleOf(column, counts, settings.rareRows) / featuresPerRow,
   );
   for (let feature = 0; feature < rows.featureCount; feature += 1) {
-    const count = counts[feature] ?? 0;
+    const count = float64At(counts, feature);
     if (count === 0) continue;
     placed[feature] = PLACED;
-    for (let axis = 0; axis < rank; axis += 1)
+    for (const [axis, column] of columns.entries())
       embedding[feature * rank + axis] =
-        ((columns[axis]?.[feature] ?? 0) * (scales[axis] ?? 0)) /
-        Math.sqrt(count + settings.rareRows);
+        (float64At(column, feature) * at(scales, axis)) / Math.sqrt(count + settings.rareRows);
   }
   if (!settings.placesOthers) {
     const slots = new Set(settings.slots);
@@ -66,10 +66,11 @@ export function featureEmbedding(rows: StreamRows, settings: EmbeddingSettings):
 function priorCounts(rows: StreamRows, settings: EmbeddingSettings): Float64Array {
   const counts = new Float64Array(rows.featureCount);
   const chosen = new Set(settings.slots);
-  const end = rows.rowStarts[settings.priorRowCount] ?? 0;
+  const end = int32At(rows.rowStarts, settings.priorRowCount);
   for (let at = 0; at < end; at += 1) {
-    const feature = rows.features[at] ?? 0;
-    if (chosen.has(rows.slotOfFeature[feature] ?? 0)) counts[feature] = (counts[feature] ?? 0) + 1;
+    const feature = int32At(rows.features, at);
+    if (chosen.has(uint8At(rows.slotOfFeature, feature)))
+      counts[feature] = float64At(counts, feature) + 1;
   }
   return counts;
 }
@@ -101,18 +102,18 @@ function throughRows(
   column: Float64Array,
 ): Float64Array {
   const result = new Float64Array(column.length);
-  const scaled = column.map((value, feature) => value * (scale[feature] ?? 0));
+  const scaled = column.map((value, feature) => value * float64At(scale, feature));
   for (let row = 0; row < rowCount; row += 1) {
-    const start = rows.rowStarts[row] ?? 0;
-    const end = rows.rowStarts[row + 1] ?? 0;
+    const start = int32At(rows.rowStarts, row);
+    const end = int32At(rows.rowStarts, row + 1);
     let sum = 0;
-    for (let at = start; at < end; at += 1) sum += scaled[rows.features[at] ?? 0] ?? 0;
+    for (let at = start; at < end; at += 1) sum += float64At(scaled, int32At(rows.features, at));
     for (let at = start; at < end; at += 1) {
-      const feature = rows.features[at] ?? 0;
-      result[feature] = (result[feature] ?? 0) + sum;
+      const feature = int32At(rows.features, at);
+      result[feature] = float64At(result, feature) + sum;
     }
   }
-  return result.map((value, feature) => value * (scale[feature] ?? 0));
+  return result.map((value, feature) => value * float64At(scale, feature));
 }
 
 /** Modified Gram-Schmidt, in place. */
@@ -121,16 +122,17 @@ function orthonormalise(columns: readonly Float64Array[]): void {
     for (const earlier of columns.slice(0, axis)) {
       const shared = dot(column, earlier);
       for (let i = 0; i < column.length; i += 1)
-        column[i] = (column[i] ?? 0) - shared * (earlier[i] ?? 0);
+        column[i] = float64At(column, i) - shared * float64At(earlier, i);
     }
     const norm = Math.sqrt(dot(column, column));
-    if (norm > 0) for (let i = 0; i < column.length; i += 1) column[i] = (column[i] ?? 0) / norm;
+    if (norm > 0)
+      for (let i = 0; i < column.length; i += 1) column[i] = float64At(column, i) / norm;
   }
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i += 1) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  for (let i = 0; i < a.length; i += 1) sum += float64At(a, i) * float64At(b, i);
   return sum;
 }
 
@@ -139,8 +141,8 @@ function scaleOf(column: Float64Array, counts: Float64Array, rareRows: number): 
   let squares = 0;
   let occurrences = 0;
   for (let feature = 0; feature < counts.length; feature += 1) {
-    const count = counts[feature] ?? 0;
-    squares += (count * (column[feature] ?? 0) ** 2) / (count + rareRows);
+    const count = float64At(counts, feature);
+    squares += (count * float64At(column, feature) ** 2) / (count + rareRows);
     occurrences += count;
   }
   return squares === 0 ? 0 : Math.sqrt(occurrences / squares);
@@ -155,24 +157,24 @@ function placeLater(
 ): void {
   const mean = new Float64Array(rank);
   for (let row = 0; row < rowCountOf(rows); row += 1) {
-    const start = rows.rowStarts[row] ?? 0;
-    const end = rows.rowStarts[row + 1] ?? 0;
+    const start = int32At(rows.rowStarts, row);
+    const end = int32At(rows.rowStarts, row + 1);
     let placedCount = 0;
     mean.fill(0);
     for (let at = start; at < end; at += 1) {
-      const feature = rows.features[at] ?? 0;
+      const feature = int32At(rows.features, at);
       if (placed[feature] !== PLACED) continue;
       placedCount += 1;
       for (let axis = 0; axis < rank; axis += 1)
-        mean[axis] = (mean[axis] ?? 0) + (embedding[feature * rank + axis] ?? 0);
+        mean[axis] = float64At(mean, axis) + float32At(embedding, feature * rank + axis);
     }
     if (placedCount === 0 || placedCount === end - start) continue;
     for (let at = start; at < end; at += 1) {
-      const feature = rows.features[at] ?? 0;
+      const feature = int32At(rows.features, at);
       if (placed[feature] !== 0) continue;
       placed[feature] = PLACED;
       for (let axis = 0; axis < rank; axis += 1)
-        embedding[feature * rank + axis] = (mean[axis] ?? 0) / placedCount;
+        embedding[feature * rank + axis] = float64At(mean, axis) / placedCount;
     }
   }
 }

@@ -5,6 +5,7 @@
  * The gradients can be computed anywhere, since a pair is a pure function of snapshot and phi.
  */
 
+import { float64At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import { emptyRuleState, learnedRuleLearner, type LearnedRule } from './rules/learned-update.js';
 import type { LearnedRuleShape } from './rules/learned-update-parameters.js';
@@ -111,7 +112,8 @@ function meanGradient(results: readonly PairGradient[]): Float64Array {
   let rowCount = 0;
   for (const { gradient, judgedRowCount } of results) {
     rowCount += judgedRowCount;
-    for (let at = 0; at < sum.length; at += 1) sum[at] = (sum[at] ?? 0) + (gradient[at] ?? 0);
+    for (let at = 0; at < sum.length; at += 1)
+      sum[at] = float64At(sum, at) + float64At(gradient, at);
   }
   return sum.map((value) => value / rowCount);
 }
@@ -132,14 +134,14 @@ class Adam {
     this.#firstPower *= 0.9;
     this.#secondPower *= 0.999;
     for (let at = 0; at < parameters.length; at += 1) {
-      const g = gradient[at] ?? 0;
-      const first = 0.9 * (this.#first[at] ?? 0) + 0.1 * g;
-      const second = 0.999 * (this.#second[at] ?? 0) + 0.001 * g * g;
+      const g = float64At(gradient, at);
+      const first = 0.9 * float64At(this.#first, at) + 0.1 * g;
+      const second = 0.999 * float64At(this.#second, at) + 0.001 * g * g;
       this.#first[at] = first;
       this.#second[at] = second;
       const direction = first / (1 - this.#firstPower);
       const scale = Math.sqrt(second / (1 - this.#secondPower)) + 1e-12;
-      parameters[at] = (parameters[at] ?? 0) - (rate * direction) / scale;
+      parameters[at] = float64At(parameters, at) - (rate * direction) / scale;
     }
   }
 }

@@ -3,6 +3,7 @@
  * before it, and only then learned. So each row is a test row once.
  */
 
+import { float64At, uint8At } from '../../shared/base/arrays.js';
 import { loglossOf, rowCountOf, type StreamLearner, type StreamRows } from './rules/stream-rows.js';
 
 interface ProgressSpan {
@@ -31,6 +32,6 @@ export function progressiveLogits(
 export function meanLogloss(logits: Float64Array, rows: StreamRows, span: ProgressSpan): number {
   let sum = 0;
   for (let row = span.from; row < span.to; row += 1)
-    sum += loglossOf(logits[row - span.from] ?? 0, rows.clicks[row] ?? 0);
+    sum += loglossOf(float64At(logits, row - span.from), uint8At(rows.clicks, row));
   return sum / (span.to - span.from);
 }

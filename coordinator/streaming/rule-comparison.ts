@@ -4,6 +4,7 @@
  * stream and is judged on the rows after the prior part, each of which is predicted before it is learned.
  */
 
+import { at, float64At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
@@ -144,23 +145,20 @@ function judged(
   runs: readonly RuleRun[],
 ): RuleResult[] {
   const ends = [...settings.segmentStarts.slice(1), rowCountOf(rows)];
-  const spans = settings.segmentStarts.map((from, segment) => ({
-    from,
-    to: ends[segment] ?? from,
-  }));
+  const spans = settings.segmentStarts.map((from, segment) => ({ from, to: at(ends, segment) }));
   const rowCounts = Float64Array.from(spans, ({ from, to }) => to - from);
   const lossSums = runs.map(({ logits }) =>
     Float64Array.from(spans, ({ from, to }) => {
       let sum = 0;
       for (let row = from; row < to; row += 1)
-        sum += loglossOf(logits[row] ?? 0, rows.clicks[row] ?? 0);
+        sum += loglossOf(float64At(logits, row), uint8At(rows.clicks, row));
       return sum;
     }),
   );
   const learned = lossSums[runs.findIndex(({ rule }) => rule === 'learned')];
   if (learned === undefined) throw new Error('the learned rule is among the runs');
   return runs.map((run, index) => {
-    const sums = lossSums[index] ?? new Float64Array(0);
+    const sums = at(lossSums, index);
     const [interval = null] = bootstrapIntervals(
       [sums, learned, rowCounts],
       [([own = 0, other = 0, rowCount = 0]) => (own - other) / rowCount],
@@ -175,7 +173,9 @@ function judged(
       chosen: run.chosen,
       priorLogloss: run.priorLogloss,
       logloss: sum(sums) / sum(rowCounts),
-      segmentLoglosses: [...sums].map((lossSum, segment) => lossSum / (rowCounts[segment] ?? 1)),
+      segmentLoglosses: [...sums].map(
+        (lossSum, segment) => lossSum / float64At(rowCounts, segment),
+      ),
       behindLearned: run.rule === 'learned' ? null : interval,
       digest: sha256Of(run.logits.subarray(settings.priorRowCount)),
     };

@@ -4,6 +4,7 @@
  * others around the best of these.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
 import type { StreamRows } from './rules/stream-rows.js';
@@ -104,7 +105,7 @@ function placeNear(center: number | null, stream: RandomStream): number {
 
 function chosenAt(choices: readonly Choice[], places: readonly number[]): number[] {
   return choices.map(({ low, high, scale }, choice) => {
-    const place = places[choice] ?? 0;
+    const place = at(places, choice);
     return scale === 'log' ? low * (high / low) ** place : low + place * (high - low);
   });
 }

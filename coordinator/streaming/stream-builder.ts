@@ -3,6 +3,7 @@
  * A crossed slot has a feature for each combination of the values of its slots.
  */
 
+import { float64At } from '../../shared/base/arrays.js';
 import type { StreamRows } from './rules/stream-rows.js';
 
 /** A slot with values of its own (`of` is null), or the cross of earlier slots, by name. */
@@ -54,10 +55,10 @@ export class StreamBuilder {
 
   /** @throws if rows are not in the order of time. */
   finish(): StreamRows {
-    const first = this.#seconds[0] ?? 0;
+    const [first = 0] = this.#seconds;
     const times = Float64Array.from(this.#seconds, (seconds) => (seconds - first) / DAY_SECONDS);
     for (let row = 1; row < times.length; row += 1)
-      if ((times[row] ?? 0) < (times[row - 1] ?? 0))
+      if (float64At(times, row) < float64At(times, row - 1))
         throw new Error(`row ${row} is earlier than the row before it`);
     return {
       slotCount: this.#slots.length,

@@ -1,5 +1,6 @@
 /** Cuts pairs of consecutive windows out of a stream, each with only the data that a job needs. */
 
+import { int32At, uint8At } from '../../shared/base/arrays.js';
 import { STATE_WIDTH, type LearnedRuleState } from './rules/learned-update.js';
 import type { WindowPair } from './rules/rule-tape.js';
 import { BatchFeatureIndex, type StreamRows } from './rules/stream-rows.js';
@@ -33,8 +34,8 @@ export function cutPair(
   index.index(rows, span.from, span.to);
   const rank = state.shared.length;
   const kept = index.features.slice(0, index.count);
-  const start = rows.rowStarts[span.from] ?? 0;
-  const end = rows.rowStarts[span.to] ?? 0;
+  const start = int32At(rows.rowStarts, span.from);
+  const end = int32At(rows.rowStarts, span.to);
   const cutEmbedding = new Float32Array(index.count * rank);
   const cutState = new Float64Array(index.count * STATE_WIDTH);
   for (const [place, feature] of kept.entries()) {
@@ -46,7 +47,7 @@ export function cutPair(
     rows: {
       slotCount: rows.slotCount,
       featureCount: index.count,
-      slotOfFeature: Uint8Array.from(kept, (feature) => rows.slotOfFeature[feature] ?? 0),
+      slotOfFeature: Uint8Array.from(kept, (feature) => uint8At(rows.slotOfFeature, feature)),
       rowStarts: rows.rowStarts.slice(span.from, span.to + 1).map((at) => at - start),
       features: rows.features.slice(start, end).map((feature) => index.placeOf(feature)),
       clicks: rows.clicks.slice(span.from, span.to),

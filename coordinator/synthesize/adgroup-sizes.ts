@@ -1,5 +1,6 @@
 /** The impressions of each adgroup: a bounded Zipf law whose sum is exactly the rows of the log. */
 
+import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 
 interface SizeLaw {
@@ -53,7 +54,7 @@ function giveRemainder(sizes: Uint32Array, remainder: number, impressionsMax: nu
   let left = remainder;
   while (left > 0)
     for (let rank = 0; rank < sizes.length && left > 0; rank += 1) {
-      const size = sizes[rank] ?? 0;
+      const size = uint32At(sizes, rank);
       if (size >= impressionsMax) continue;
       sizes[rank] = size + 1;
       left -= 1;

@@ -4,6 +4,7 @@
  * first at its very start), so any stretch is found without generating what lies before it.
  */
 
+import { float64At, int32At, uint32At } from '../../shared/base/arrays.js';
 import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
 import type { WorldAdgroups } from './synthetic-world.js';
 
@@ -29,23 +30,23 @@ export function chunkBoundaries(adgroups: WorldAdgroups, chunkCount: number): Fl
   let densityFromCell = 0;
   const densityRise = new Float64Array(BOUNDARY_GRID + 1);
   for (let adgroup = 0; adgroup < adgroups.count; adgroup += 1) {
-    const start = adgroups.starts[adgroup] ?? 0;
+    const start = float64At(adgroups.starts, adgroup);
     const cell = Math.floor(start * BOUNDARY_GRID);
-    const density = (adgroups.sizes[adgroup] ?? 0) / (1 - start) / BOUNDARY_GRID;
-    rowsPerCell[cell] = (rowsPerCell[cell] ?? 0) + density * (cell + 1 - start * BOUNDARY_GRID);
-    densityRise[cell + 1] = (densityRise[cell + 1] ?? 0) + density;
+    const density = uint32At(adgroups.sizes, adgroup) / (1 - start) / BOUNDARY_GRID;
+    rowsPerCell[cell] = float64At(rowsPerCell, cell) + density * (cell + 1 - start * BOUNDARY_GRID);
+    densityRise[cell + 1] = float64At(densityRise, cell + 1) + density;
   }
   let total = 0;
   for (let cell = 0; cell < BOUNDARY_GRID; cell += 1) {
-    densityFromCell += densityRise[cell] ?? 0;
-    rowsPerCell[cell] = (rowsPerCell[cell] ?? 0) + densityFromCell;
-    total += rowsPerCell[cell] ?? 0;
+    densityFromCell += float64At(densityRise, cell);
+    rowsPerCell[cell] = float64At(rowsPerCell, cell) + densityFromCell;
+    total += float64At(rowsPerCell, cell);
   }
   const boundaries = new Float64Array(chunkCount + 1);
   let chunk = 1;
   let passed = 0;
   for (let cell = 0; cell < BOUNDARY_GRID && chunk < chunkCount; cell += 1) {
-    const rows = rowsPerCell[cell] ?? 0;
+    const rows = float64At(rowsPerCell, cell);
     while (chunk < chunkCount && passed + rows >= (total * chunk) / chunkCount) {
       const share = rows === 0 ? 0 : ((total * chunk) / chunkCount - passed) / rows;
       boundaries[chunk] = (cell + share) / BOUNDARY_GRID;
@@ -83,15 +84,15 @@ export class ArrivalFinder {
     const { count: adgroupCount, starts, sizes, keys } = this.adgroups;
     let count = 0;
     for (let adgroup = 0; adgroup < adgroupCount; adgroup += 1) {
-      const start = starts[adgroup] ?? 0;
+      const start = float64At(starts, adgroup);
       if (start >= until) continue;
-      const size = sizes[adgroup] ?? 0;
+      const size = uint32At(sizes, adgroup);
       const partsPerUnit = size / (1 - start);
       // A margin of one part in a billion against rounding; the comparison below decides.
       const first = Math.max(0, Math.floor((from - start) * partsPerUnit - 1e-9));
       const last = Math.min(size - 1, Math.floor((until - start) * partsPerUnit + 1e-9));
-      const firstKey = keys[2 * adgroup] ?? 0;
-      const secondKey = keys[2 * adgroup + 1] ?? 0;
+      const firstKey = int32At(keys, 2 * adgroup);
+      const secondKey = int32At(keys, 2 * adgroup + 1);
       if (count + last - first + 1 > this.trafficTimes.length) this.grow(count + last - first + 1);
       for (let index = first; index <= last; index += 1) {
         const impression = impressionBits(firstKey, index);
@@ -143,18 +144,18 @@ class TimeSorter {
     const keyMax = DIGIT_COUNT * DIGIT_COUNT - 1;
     const scale = until > from ? keyMax / (until - from) : 0;
     for (let at = 0; at < count; at += 1) {
-      const key = Math.floor(((times[at] ?? 0) - from) * scale);
+      const key = Math.floor((float64At(times, at) - from) * scale);
       keys[at] = key < 0 ? 0 : key > keyMax ? keyMax : key;
       order0[at] = at;
     }
     this.pass(order0, order1, count, 0);
     this.pass(order1, order0, count, DIGIT_BITS);
     for (let at = 1; at < count; at += 1) {
-      const moved = order0[at] ?? 0;
-      const time = times[moved] ?? 0;
+      const moved = uint32At(order0, at);
+      const time = float64At(times, moved);
       let to = at;
-      while (to > 0 && (times[order0[to - 1] ?? 0] ?? 0) > time) {
-        order0[to] = order0[to - 1] ?? 0;
+      while (to > 0 && float64At(times, uint32At(order0, to - 1)) > time) {
+        order0[to] = uint32At(order0, to - 1);
         to -= 1;
       }
       order0[to] = moved;
@@ -166,19 +167,19 @@ class TimeSorter {
     const { keys, starts } = this;
     starts.fill(0);
     for (let at = 0; at < count; at += 1) {
-      const digit = ((keys[at] ?? 0) >>> shift) & (DIGIT_COUNT - 1);
-      starts[digit] = (starts[digit] ?? 0) + 1;
+      const digit = (uint32At(keys, at) >>> shift) & (DIGIT_COUNT - 1);
+      starts[digit] = uint32At(starts, digit) + 1;
     }
     let sum = 0;
     for (let digit = 0; digit < DIGIT_COUNT; digit += 1) {
-      const size = starts[digit] ?? 0;
+      const size = uint32At(starts, digit);
       starts[digit] = sum;
       sum += size;
     }
     for (let at = 0; at < count; at += 1) {
-      const item = source[at] ?? 0;
-      const digit = ((keys[item] ?? 0) >>> shift) & (DIGIT_COUNT - 1);
-      const to = starts[digit] ?? 0;
+      const item = uint32At(source, at);
+      const digit = (uint32At(keys, item) >>> shift) & (DIGIT_COUNT - 1);
+      const to = uint32At(starts, digit);
       target[to] = item;
       starts[digit] = to + 1;
     }

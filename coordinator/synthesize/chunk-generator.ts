@@ -1,5 +1,6 @@
 /** One chunk of the log by its index, as CSV or as one member of a gzip file. */
 
+import { spanAt } from '../../shared/base/arrays.js';
 import { gzipSync } from 'node:zlib';
 import { CsvRowWriter, type ChunkRows, type RowSource } from './csv-rows.js';
 
@@ -21,8 +22,7 @@ export class ChunkGenerator {
   }
 
   chunk(chunkIndex: number): ChunkRows {
-    const from = this.boundaries[chunkIndex] ?? Infinity;
-    const chunk = this.writer.rowsBetween(from, this.boundaries[chunkIndex + 1] ?? Infinity);
+    const chunk = this.writer.rowsBetween(...spanAt(this.boundaries, chunkIndex));
     return this.compress ? { ...chunk, bytes: gzipMember(chunk.bytes) } : chunk;
   }
 }

@@ -4,6 +4,14 @@
  * Also draws the user of an impression by popularity and the slot by weight.
  */
 
+import {
+  float32At,
+  float64At,
+  int32At,
+  numberAt,
+  uint32At,
+  uint8At,
+} from '../../shared/base/arrays.js';
 import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impression-draws.js';
 import type { SyntheticWorld } from './synthetic-world.js';
 import { hourAt, logShareAt, secondsAt } from './traffic.js';
@@ -35,22 +43,23 @@ function cumulativeLimits(weights: readonly number[]): number[] {
 export function drawnSlot(impression: number, secondKey: number): number {
   const drawn = impressionDraw(impression, secondKey, DRAWS.slot);
   let slot = 0;
-  while (drawn >= (SLOT_LIMITS[slot] ?? UINT32_RANGE)) slot += 1;
+  while (drawn >= numberAt(SLOT_LIMITS, slot)) slot += 1;
   return slot;
 }
 
 /** b_g + u' a_g / sqrt(8) + profile' M_g */
 export function affinityLogit(world: SyntheticWorld, adgroup: number, user: number): number {
   const { adgroups, users, profileLevels } = world;
-  let logit = adgroups.baseLogits[adgroup] ?? 0;
+  let logit = float32At(adgroups.baseLogits, adgroup);
   const adgroupAt = adgroup * LATENT_WIDTH;
   const userAt = user * LATENT_WIDTH;
   for (let axis = 0; axis < LATENT_WIDTH; axis += 1)
-    logit += (adgroups.latents[adgroupAt + axis] ?? 0) * (users.latents[userAt + axis] ?? 0);
+    logit +=
+      float32At(adgroups.latents, adgroupAt + axis) * float32At(users.latents, userAt + axis);
   const responseAt = adgroup * PROFILE_LEVEL_COUNT;
-  const profileAt = (users.profileCodes[user] ?? 0) * FIELD_COUNT;
+  const profileAt = numberAt(users.profileCodes, user) * FIELD_COUNT;
   for (let field = 0; field < FIELD_COUNT; field += 1)
-    logit += adgroups.responses[responseAt + (profileLevels[profileAt + field] ?? 0)] ?? 0;
+    logit += float32At(adgroups.responses, responseAt + uint8At(profileLevels, profileAt + field));
   return logit;
 }
 
@@ -63,8 +72,8 @@ function driftLogit(logShare: number): number {
 /** The parts of the logit that depend on hour and slot, the drift taken at the middle of the hour. */
 export function hourSlotLogit(world: SyntheticWorld, hour: number, slot: number): number {
   return (
-    (world.hourLogits[hour % HOURS_PER_DAY] ?? 0) +
-    (world.slotLogits[slot] ?? 0) +
+    float64At(world.hourLogits, hour % HOURS_PER_DAY) +
+    float64At(world.slotLogits, slot) +
     driftLogit(logShareAt((hour + 0.5) * 3600))
   );
 }
@@ -101,16 +110,17 @@ function sampledLogits(world: SyntheticWorld): Float64Array {
   let adgroupStartRow = 0;
   for (let sample = 0; sample < sampleCount; sample += 1) {
     const row = Math.floor((sample * rows) / sampleCount);
-    while (row >= adgroupStartRow + (adgroups.sizes[adgroup] ?? 0)) {
-      adgroupStartRow += adgroups.sizes[adgroup] ?? 0;
+    while (row >= adgroupStartRow + uint32At(adgroups.sizes, adgroup)) {
+      adgroupStartRow += uint32At(adgroups.sizes, adgroup);
       adgroup += 1;
     }
-    const start = adgroups.starts[adgroup] ?? 0;
+    const start = float64At(adgroups.starts, adgroup);
     const index = row - adgroupStartRow;
-    const impression = impressionBits(adgroups.keys[2 * adgroup] ?? 0, index);
-    const key = adgroups.keys[2 * adgroup + 1] ?? 0;
+    const impression = impressionBits(int32At(adgroups.keys, 2 * adgroup), index);
+    const key = int32At(adgroups.keys, 2 * adgroup + 1);
     const within = index === 0 ? 0 : impressionDraw(impression, key, DRAWS.arrival) / UINT32_RANGE;
-    const trafficTime = start + ((index + within) * (1 - start)) / (adgroups.sizes[adgroup] ?? 1);
+    const trafficTime =
+      start + ((index + within) * (1 - start)) / uint32At(adgroups.sizes, adgroup);
     const hour = Math.floor(secondsAt(trafficTime, hourAt(trafficTime, 168)) / 3600);
     logits[sample] =
       affinityLogit(world, adgroup, drawnUser(impression, key, users.count)) +

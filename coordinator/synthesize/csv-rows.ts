@@ -3,6 +3,7 @@
  * chunk.
  */
 
+import { float64At, int32At, numberAt, uint32At, uint8At } from '../../shared/base/arrays.js';
 import { affinityLogit, drawnSlot, drawnUser, hourSlotLogit } from './click-model.js';
 import { ArrivalFinder, type Arrivals } from './arrivals.js';
 import { writeEight, writeTwo, writeUnsigned } from './digits.js';
@@ -92,10 +93,10 @@ export function adgroupTexts(adgroups: WorldAdgroups): Texts {
     offset = writeUnsigned(text, offset, adgroup);
     text[offset++] = COMMA;
     for (const column of columns) {
-      offset = writeUnsigned(text, offset, column[adgroup] ?? 0);
+      offset = writeUnsigned(text, offset, uint32At(column, adgroup));
       text[offset++] = COMMA;
     }
-    const cents = adgroups.priceCents[adgroup] ?? 0;
+    const cents = uint32At(adgroups.priceCents, adgroup);
     offset = writeUnsigned(text, offset, Math.floor(cents / 100));
     text[offset++] = POINT;
     writeTwo(text, offset, cents % 100);
@@ -155,20 +156,20 @@ export class CsvRowWriter {
     let oracleLoglossSum = 0;
     let oracleEntropySum = 0;
     for (let row = 0; row < arrivals.count; row += 1) {
-      const at = arrivals.order[row] ?? 0;
-      const trafficTime = arrivals.trafficTimes[at] ?? 0;
+      const at = uint32At(arrivals.order, row);
+      const trafficTime = float64At(arrivals.trafficTimes, at);
       const rowHour = hourAt(trafficTime, hour < 0 ? 0 : hour);
       if (rowHour !== hour) {
         hour = rowHour;
         for (let slot = 0; slot < this.slotCount; slot += 1)
           slotLogits[slot] = intercept + hourSlotLogit(world, hour, slot);
       }
-      const adgroup = arrivals.adgroups[at] ?? 0;
-      const impression = arrivals.impressions[at] ?? 0;
-      const key = keys[2 * adgroup + 1] ?? 0;
+      const adgroup = uint32At(arrivals.adgroups, at);
+      const impression = int32At(arrivals.impressions, at);
+      const key = int32At(keys, 2 * adgroup + 1);
       const user = drawnUser(impression, key, world.users.count);
       const slot = drawnSlot(impression, key);
-      const unbounded = affinityLogit(world, adgroup, user) + (slotLogits[slot] ?? 0);
+      const unbounded = affinityLogit(world, adgroup, user) + float64At(slotLogits, slot);
       const logit = unbounded < -LOGIT_MAX ? -LOGIT_MAX : Math.min(LOGIT_MAX, unbounded);
       const inverse = 1 + Math.exp(-logit);
       const units = Math.round(PROBABILITY_UNITS / inverse);
@@ -185,7 +186,7 @@ export class CsvRowWriter {
 
       offset = writeTime(bytes, offset, LOG_START_SECONDS + secondsAt(trafficTime, hour));
       offset = writeUnsigned(bytes, offset, user);
-      offset = copyText(profiles, world.users.profileCodes[user] ?? 0, bytes, offset);
+      offset = copyText(profiles, numberAt(world.users.profileCodes, user), bytes, offset);
       offset = copyText(texts, adgroup, bytes, offset);
       offset = writeUnsigned(bytes, offset, slot);
       bytes[offset++] = COMMA;
@@ -204,9 +205,9 @@ function copyText(
   target: Uint8Array,
   offset: number,
 ): number {
-  const start = starts[index] ?? 0;
-  const end = starts[index + 1] ?? 0;
-  for (let at = start; at < end; at += 1) target[offset + at - start] = bytes[at] ?? 0;
+  const start = uint32At(starts, index);
+  const end = uint32At(starts, index + 1);
+  for (let at = start; at < end; at += 1) target[offset + at - start] = uint8At(bytes, at);
   return offset + end - start;
 }
 

@@ -1,5 +1,7 @@
 /** CSV bytes of whole numbers, four digits at a time from a table. */
 
+import { uint8At } from '../../shared/base/arrays.js';
+
 const ZERO = 48;
 const FOUR_DIGITS = fourDigits();
 
@@ -30,22 +32,22 @@ export function writeEight(bytes: Uint8Array, offset: number, value: number): vo
 
 /** Writes exactly two digits, with a leading zero; `value` below 100. */
 export function writeTwo(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = FOUR_DIGITS[value * 4 + 2] ?? 0;
-  bytes[offset + 1] = FOUR_DIGITS[value * 4 + 3] ?? 0;
+  bytes[offset] = uint8At(FOUR_DIGITS, value * 4 + 2);
+  bytes[offset + 1] = uint8At(FOUR_DIGITS, value * 4 + 3);
 }
 
 function writeFour(bytes: Uint8Array, offset: number, value: number): void {
   const at = value * 4;
-  bytes[offset] = FOUR_DIGITS[at] ?? 0;
-  bytes[offset + 1] = FOUR_DIGITS[at + 1] ?? 0;
-  bytes[offset + 2] = FOUR_DIGITS[at + 2] ?? 0;
-  bytes[offset + 3] = FOUR_DIGITS[at + 3] ?? 0;
+  bytes[offset] = uint8At(FOUR_DIGITS, at);
+  bytes[offset + 1] = uint8At(FOUR_DIGITS, at + 1);
+  bytes[offset + 2] = uint8At(FOUR_DIGITS, at + 2);
+  bytes[offset + 3] = uint8At(FOUR_DIGITS, at + 3);
 }
 
 function writeTrimmed(bytes: Uint8Array, offset: number, value: number): number {
   const at = value * 4;
   let skipped = value >= 1000 ? 0 : value >= 100 ? 1 : value >= 10 ? 2 : 3;
   let next = offset;
-  for (; skipped < 4; skipped += 1) bytes[next++] = FOUR_DIGITS[at + skipped] ?? 0;
+  for (; skipped < 4; skipped += 1) bytes[next++] = uint8At(FOUR_DIGITS, at + skipped);
   return next;
 }

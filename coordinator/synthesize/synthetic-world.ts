@@ -3,6 +3,7 @@
  * read one copy. Rows are not stored; they follow from the world by pure functions.
  */
 
+import { float32At, float64At, uint32At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { zipfSizes } from './adgroup-sizes.js';
 import type { WorldOptions } from './synthesis.js';
@@ -114,8 +115,8 @@ function buildUsers(count: number, profileLevels: Uint8Array, stream: RandomStre
     for (let axis = 0; axis < LATENT_WIDTH; axis += 1) {
       let latent = ownDeviation * stream.normal();
       for (let field = 0; field < fieldCount; field += 1) {
-        const level = profileLevels[code * fieldCount + field] ?? 0;
-        latent += levelLatents[level * LATENT_WIDTH + axis] ?? 0;
+        const level = uint8At(profileLevels, code * fieldCount + field);
+        latent += float64At(levelLatents, level * LATENT_WIDTH + axis);
       }
       latents[user * LATENT_WIDTH + axis] = latent;
     }
@@ -195,9 +196,9 @@ function drawAttributes(count: number, stream: RandomStream): Attributes {
   };
   for (let adgroup = 0; adgroup < count; adgroup += 1) {
     const campaign = stream.below(campaignCount);
-    const advertiser = advertiserOfCampaign[campaign] ?? 0;
+    const advertiser = uint32At(advertiserOfCampaign, campaign);
     const own = stream.uniform() < P.ownCategoryShare;
-    const category = own ? (ownCategories[advertiser] ?? 0) : popular(P.categoryCount);
+    const category = own ? uint32At(ownCategories, advertiser) : popular(P.categoryCount);
     const logPrice = P.logPriceMean + P.logPriceDeviation * stream.normal();
     attributes.campaigns[adgroup] = campaign;
     attributes.advertisers[adgroup] = advertiser;
@@ -242,29 +243,29 @@ function drawTruth(
   const baseLogits = sharedFloat32(count);
   const width = 1 / Math.sqrt(LATENT_WIDTH);
   for (let adgroup = 0; adgroup < count; adgroup += 1) {
-    const category = attributes.categories[adgroup] ?? 0;
-    const brand = attributes.brands[adgroup] ?? 0;
-    const logPrice = Math.log((attributes.priceCents[adgroup] ?? 1) / 100);
+    const category = uint32At(attributes.categories, adgroup);
+    const brand = uint32At(attributes.brands, adgroup);
+    const logPrice = Math.log(uint32At(attributes.priceCents, adgroup) / 100);
     baseLogits[adgroup] =
-      (categoryBases[category] ?? 0) +
-      (brandBases[brand] ?? 0) +
-      (advertiserBases[attributes.advertisers[adgroup] ?? 0] ?? 0) +
+      float64At(categoryBases, category) +
+      float64At(brandBases, brand) +
+      float64At(advertiserBases, uint32At(attributes.advertisers, adgroup)) +
       (P.priceSlope * (logPrice - P.logPriceMean)) / P.logPriceDeviation +
       ownDeviate(deviations.ownBase);
     for (let axis = 0; axis < LATENT_WIDTH; axis += 1)
       latents[adgroup * LATENT_WIDTH + axis] =
         width *
-        ((categoryLatents[category * LATENT_WIDTH + axis] ?? 0) +
-          (brandLatents[brand * LATENT_WIDTH + axis] ?? 0) +
+        (float64At(categoryLatents, category * LATENT_WIDTH + axis) +
+          float64At(brandLatents, brand * LATENT_WIDTH + axis) +
           ownDeviate(deviations.ownLatent));
     for (let factor = 0; factor < RESPONSE_RANK; factor += 1) {
       const loading =
-        (categoryLoadings[category * RESPONSE_RANK + factor] ?? 0) +
+        float64At(categoryLoadings, category * RESPONSE_RANK + factor) +
         ownDeviate(deviations.ownResponse);
       for (let level = 0; level < PROFILE_LEVEL_COUNT; level += 1) {
         const at = adgroup * PROFILE_LEVEL_COUNT + level;
-        const weight = responseFactors[factor * PROFILE_LEVEL_COUNT + level] ?? 0;
-        responses[at] = (responses[at] ?? 0) + loading * weight;
+        const weight = float64At(responseFactors, factor * PROFILE_LEVEL_COUNT + level);
+        responses[at] = float32At(responses, at) + loading * weight;
       }
     }
   }
@@ -294,8 +295,8 @@ function drawStarts(count: number, stream: RandomStream): Float64Array {
 function shuffle(items: Uint32Array, stream: RandomStream): void {
   for (let last = items.length - 1; last > 0; last -= 1) {
     const chosen = stream.below(last + 1);
-    const kept = items[last] ?? 0;
-    items[last] = items[chosen] ?? 0;
+    const kept = uint32At(items, last);
+    items[last] = uint32At(items, chosen);
     items[chosen] = kept;
   }
 }

@@ -8,7 +8,7 @@
  * others added.
  */
 
-import { demandSameLength } from '../../shared/base/arrays.js';
+import { at, demandSameLength } from '../../shared/base/arrays.js';
 import {
   learnedRowsOf,
   learnedVariables,
@@ -96,11 +96,11 @@ export class MetaGradientSum {
       supportLoss: this.#losses.supportLoss + loss.weightedSupportLoss,
     };
     for (const sum of this.#dense) sum.add(dense.get(sum.name)?.values ?? missing(sum.name));
-    const { spans } = learnedRows[jobIndex] ?? missing(`job ${jobIndex}`);
-    const idsByTable = this.#layouts[jobIndex]?.idsByTable ?? [];
+    const { spans } = at(learnedRows, jobIndex);
+    const { idsByTable } = at(this.#layouts, jobIndex);
     for (const [place, sum] of this.#tables.entries()) {
-      const { tableIndex, start } = spans[place] ?? missing(sum.name);
-      sum.add(idsByTable[tableIndex] ?? new Int32Array(0), rows, start);
+      const { tableIndex, start } = at(spans, place);
+      sum.add(at(idsByTable, tableIndex), rows, start);
     }
   }
 
@@ -108,10 +108,9 @@ export class MetaGradientSum {
     const learnedRows = this.#layouts.map((layout) => learnedRowsOf(this.#spec, layout));
     for (const sum of this.#dense) sum.begin();
     for (const [place, sum] of this.#tables.entries()) {
-      const ids = this.#layouts.flatMap(({ idsByTable }, jobIndex) => {
-        const span = learnedRows[jobIndex]?.spans[place] ?? missing(sum.name);
-        return idsByTable[span.tableIndex] ?? [];
-      });
+      const ids = this.#layouts.map(({ idsByTable }, jobIndex) =>
+        at(idsByTable, at(at(learnedRows, jobIndex).spans, place).tableIndex),
+      );
       sum.begin(ids);
     }
     return learnedRows;
@@ -141,7 +140,7 @@ class DenseSum {
     const sums = this.#sums;
     demandSameLength(sums, values);
     for (let index = 0; index < sums.length; index += 1)
-      sums[index] = (sums[index] ?? 0) + (values[index] ?? 0);
+      sums[index] = (sums[index] ?? NaN) + (values[index] ?? NaN);
   }
 
   rounded(): DenseTensor {
@@ -189,7 +188,7 @@ class TableSum {
       place = placeOf(id, this.#ids, place);
       let to = place * width;
       for (const end = to + width; to < end; to += 1, from += 1)
-        sums[to] = (sums[to] ?? 0) + (rows[from] ?? 0);
+        sums[to] = (sums[to] ?? NaN) + (rows[from] ?? NaN);
     }
   }
 

@@ -3,6 +3,7 @@
  * MD5 is computed here because a call of `node:crypto` costs more than the digest of a short text.
  */
 
+import { int32At, uint8At } from '../base/arrays.js';
 import { FIRST_ID } from './encoding-rules.js';
 
 const SHIFTS = [
@@ -30,7 +31,7 @@ export function hashBucketOf(text: string, buckets: number): number {
   const divisor = buckets - 1;
   // The 64-bit remainder, 16 bits at a time: every product stays below 2^53.
   let remainder = 0;
-  for (const word of [state[3] ?? 0, state[2] ?? 0]) {
+  for (const word of [int32At(state, 3), int32At(state, 2)]) {
     remainder = (remainder * 65536 + (word >>> 16)) % divisor;
     remainder = (remainder * 65536 + (word & 0xffff)) % divisor;
   }
@@ -70,15 +71,15 @@ function addBlock(start: number): void {
   for (let index = 0; index < 16; index += 1) {
     const at = start + 4 * index;
     words[index] =
-      (bytes[at] ?? 0) |
-      ((bytes[at + 1] ?? 0) << 8) |
-      ((bytes[at + 2] ?? 0) << 16) |
-      ((bytes[at + 3] ?? 0) << 24);
+      uint8At(bytes, at) |
+      (uint8At(bytes, at + 1) << 8) |
+      (uint8At(bytes, at + 2) << 16) |
+      (uint8At(bytes, at + 3) << 24);
   }
-  let a = state[0] ?? 0;
-  let b = state[1] ?? 0;
-  let c = state[2] ?? 0;
-  let d = state[3] ?? 0;
+  let a = int32At(state, 0);
+  let b = int32At(state, 1);
+  let c = int32At(state, 2);
+  let d = int32At(state, 3);
   for (let round = 0; round < 64; round += 1) {
     let mixed: number;
     let word: number;
@@ -95,15 +96,15 @@ function addBlock(start: number): void {
       mixed = c ^ (b | ~d);
       word = (7 * round) & 15;
     }
-    const sum = (a + mixed + (ROUND_CONSTANTS[round] ?? 0) + (words[word] ?? 0)) | 0;
-    const shift = ROUND_SHIFTS[round] ?? 0;
+    const sum = (a + mixed + int32At(ROUND_CONSTANTS, round) + int32At(words, word)) | 0;
+    const shift = int32At(ROUND_SHIFTS, round);
     a = d;
     d = c;
     c = b;
     b = (b + ((sum << shift) | (sum >>> (32 - shift)))) | 0;
   }
-  state[0] = (state[0] ?? 0) + a;
-  state[1] = (state[1] ?? 0) + b;
-  state[2] = (state[2] ?? 0) + c;
-  state[3] = (state[3] ?? 0) + d;
+  state[0] = int32At(state, 0) + a;
+  state[1] = int32At(state, 1) + b;
+  state[2] = int32At(state, 2) + c;
+  state[3] = int32At(state, 3) + d;
 }

@@ -1,5 +1,6 @@
 /** Divides a spec into learned and frozen parts, and finds the rows of a row pack that have a gradient. */
 
+import { at } from '../base/arrays.js';
 import type { RowPackLayout } from '../tasks/row-pack.js';
 import type { ModelSpec } from './model-spec.js';
 import type { Variable } from '../tensors/variable.js';
@@ -39,8 +40,8 @@ export function learnedRowsOf({ learned, tables }: ModelSpec, layout: RowPackLay
   let start = 0;
   for (const [tableIndex, { name }] of tables.entries()) {
     if (!names.has(name)) continue;
-    const rowCount = layout.idsByTable[tableIndex]?.length ?? 0;
-    spans.push({ tableIndex, packStart: layout.startByTable[tableIndex] ?? 0, start, rowCount });
+    const rowCount = at(layout.idsByTable, tableIndex).length;
+    spans.push({ tableIndex, packStart: at(layout.startByTable, tableIndex), start, rowCount });
     start += rowCount;
   }
   return { rowCount: start, spans };

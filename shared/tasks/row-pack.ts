@@ -3,6 +3,7 @@
  * Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
+import { int32At } from '../base/arrays.js';
 import type { PlannedRows } from './task-store.js';
 
 type PlannedIds = Pick<PlannedRows, 'categoryIds' | 'bagIds'>;
@@ -59,7 +60,7 @@ function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array
   for (const ids of columns)
     for (const id of ids) {
       if (id < 0) continue;
-      const word = words[id >> 5] ?? 0;
+      const word = int32At(words, id >> 5);
       const bit = 1 << (id & 31);
       if ((word & bit) !== 0) continue;
       words[id >> 5] = word | bit;
@@ -68,7 +69,7 @@ function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array
   const unique = new Int32Array(uniqueCount);
   let next = 0;
   for (let index = 0; index < words.length; index += 1) {
-    let rest = words[index] ?? 0;
+    let rest = int32At(words, index);
     while (rest !== 0) {
       const lowest = rest & -rest;
       unique[next] = (index << 5) + 31 - Math.clz32(lowest);

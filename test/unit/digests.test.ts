@@ -43,6 +43,7 @@ test('case names are unique, and the record holds every case', () => {
 const RECORDED = {
   ...{ commit: '1a2b3c4', date: '2026-01-01', machine: 'a machine' },
   cases: { maml: { training: 'aa', logits: 'bb' }, fm: { training: 'cc' } },
+  addedAt: {},
   demoTable: ['arm  logloss', 'global  0.5'],
 };
 
@@ -68,6 +69,29 @@ describe('the comparison', () => {
     expect(differencesFrom(RECORDED, { cases: {}, demoTable })).toEqual([
       'demo: line 2 of the printed table\n  - global  0.5\n  + global  0.6',
     ]);
+  });
+});
+
+describe('a case that is added to the record', () => {
+  const later = { commit: '5d6e7f8', machine: 'a machine', cases: { fwfm: { training: 'ee' } } };
+  const order = ['maml', 'fwfm', 'fm'];
+
+  it('stands in its place, and the others stay as they are', () => {
+    const { cases, ...others } = withCases(RECORDED, later, order);
+    expect(Object.entries(cases)).toEqual([
+      ['maml', RECORDED.cases.maml],
+      ['fwfm', { training: 'ee' }],
+      ['fm', RECORDED.cases.fm],
+    ]);
+    const { cases: _, ...unchanged } = RECORDED;
+    expect(others).toEqual({ ...unchanged, addedAt: { fwfm: '5d6e7f8' } });
+  });
+
+  it('is refused if it is recorded already, or on another machine', () => {
+    const again = { ...later, cases: { fm: { training: 'ee' } } };
+    expect(() => withCases(RECORDED, again, order)).toThrow('already recorded: fm');
+    const elsewhere = { ...later, machine: 'another machine' };
+    expect(() => withCases(RECORDED, elsewhere, order)).toThrow('the record is of a machine');
   });
 });
 

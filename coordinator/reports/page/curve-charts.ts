@@ -1,5 +1,6 @@
 /** Curves over a continuous axis: calibration, distributions of differences, and progress. */
 
+import { at } from '../../../shared/base/arrays.js';
 import type { SeriesOption } from 'echarts';
 import { draw, INK, legendOf, valueAxis, zeroLine, type Drawn } from './chart-drawing.js';
 import type { CalibrationBin } from '../../scoring/metrics.js';
@@ -68,7 +69,7 @@ export function histogramsChart(
     step: 'end',
     data: edges.map((edge, bin) => [
       edge,
-      adgroupCounts[Math.min(bin, adgroupCounts.length - 1)] ?? 0,
+      at(adgroupCounts, Math.min(bin, adgroupCounts.length - 1)),
     ]),
     symbol: 'none',
     color: colour,

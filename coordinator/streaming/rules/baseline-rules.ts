@@ -4,6 +4,7 @@
  * Where a rule has an `l2`, it is the penalty `l2 / 2 * w^2` of a feature, paid when it is touched.
  */
 
+import { int32At, uint8At } from '../../../shared/base/arrays.js';
 import { assertNever } from '../../../shared/base/errors.js';
 import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
 import { sigmoid } from '../../scoring/metrics.js';
@@ -71,10 +72,10 @@ function learnerOf(rule: FeatureRule, featureCount: number): StreamLearner {
   return {
     predict(rows, from, to, logits) {
       for (let row = from; row < to; row += 1) {
-        const end = rows.rowStarts[row + 1] ?? 0;
+        const end = int32At(rows.rowStarts, row + 1);
         let logit = 0;
-        for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1)
-          logit += rule.weightOf(rows.features[at] ?? 0);
+        for (let at = int32At(rows.rowStarts, row); at < end; at += 1)
+          logit += rule.weightOf(int32At(rows.features, at));
         logits[row - from] = logit;
       }
     },
@@ -83,7 +84,7 @@ function learnerOf(rule: FeatureRule, featureCount: number): StreamLearner {
       rule.begin?.();
       const { index, gradients } = batch;
       for (let place = 0; place < index.count; place += 1)
-        rule.step(index.features[place] ?? 0, gradients[place] ?? 0);
+        rule.step(int32At(index.features, place), gradients[place] ?? NaN);
     },
   };
 }
@@ -105,11 +106,11 @@ class BatchGradients {
     this.gradients = gradients;
     gradients.fill(0, 0, index.count);
     for (let row = from; row < to; row += 1) {
-      const residual = sigmoid(logits[row - from] ?? 0) - (rows.clicks[row] ?? 0);
-      const end = rows.rowStarts[row + 1] ?? 0;
-      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
-        const place = index.placeOf(rows.features[at] ?? 0);
-        gradients[place] = (gradients[place] ?? 0) + residual;
+      const residual = sigmoid(logits[row - from] ?? NaN) - uint8At(rows.clicks, row);
+      const end = int32At(rows.rowStarts, row + 1);
+      for (let at = int32At(rows.rowStarts, row); at < end; at += 1) {
+        const place = index.placeOf(int32At(rows.features, at));
+        gradients[place] = (gradients[place] ?? NaN) + residual;
       }
     }
   }
@@ -120,13 +121,13 @@ function sgd({ rate, ratePower, l2 }: SgdSettings, featureCount: number): Featur
   let batchCount = 0;
   let step = rate;
   return {
-    weightOf: (feature) => weights[feature] ?? 0,
+    weightOf: (feature) => weights[feature] ?? NaN,
     begin() {
       batchCount += 1;
       step = rate * batchCount ** -ratePower;
     },
     step(feature, gradient) {
-      const weight = weights[feature] ?? 0;
+      const weight = weights[feature] ?? NaN;
       weights[feature] = weight - step * (gradient + l2 * weight);
     },
   };
@@ -137,12 +138,12 @@ function adagrad({ rate, initialSum, l2 }: AdagradSettings, featureCount: number
   // `[featureCount, 2]`: weight and sum of squares side by side share a cache line.
   const state = new Float64Array(2 * featureCount);
   return {
-    weightOf: (feature) => state[2 * feature] ?? 0,
+    weightOf: (feature) => state[2 * feature] ?? NaN,
     step(feature, gradient) {
       const at = 2 * feature;
-      const weight = state[at] ?? 0;
+      const weight = state[at] ?? NaN;
       const g = gradient + l2 * weight;
-      const sum = (state[at + 1] ?? 0) + g * g;
+      const sum = (state[at + 1] ?? NaN) + g * g;
       state[at + 1] = sum;
       state[at] = weight - (rate * g) / Math.sqrt(initialSum + sum);
     },
@@ -159,17 +160,17 @@ function ftrlProximal({ alpha, beta, l1, l2 }: FtrlSettings, featureCount: numbe
   // `[featureCount, 2]`: z and n.
   const state = new Float64Array(2 * featureCount);
   const weightOf = (feature: number): number => {
-    const z = state[2 * feature] ?? 0;
+    const z = state[2 * feature] ?? NaN;
     if (Math.abs(z) <= l1) return 0;
-    const n = state[2 * feature + 1] ?? 0;
+    const n = state[2 * feature + 1] ?? NaN;
     return -(z - Math.sign(z) * l1) / ((beta + Math.sqrt(n)) / alpha + l2);
   };
   return {
     weightOf,
     step(feature, g) {
-      const n = state[2 * feature + 1] ?? 0;
+      const n = state[2 * feature + 1] ?? NaN;
       const s = (Math.sqrt(n + g * g) - Math.sqrt(n)) / alpha;
-      const z = (state[2 * feature] ?? 0) + g - s * weightOf(feature);
+      const z = (state[2 * feature] ?? NaN) + g - s * weightOf(feature);
       state[2 * feature] = z;
       state[2 * feature + 1] = n + g * g;
     },
@@ -187,15 +188,15 @@ function adam(settings: AdamSettings, featureCount: number): FeatureRule {
   for (let feature = 0; feature < featureCount; feature += 1)
     state.fill(1, 5 * feature + 3, 5 * feature + 5);
   return {
-    weightOf: (feature) => state[5 * feature] ?? 0,
+    weightOf: (feature) => state[5 * feature] ?? NaN,
     step(feature, gradient) {
       const at = 5 * feature;
-      const weight = state[at] ?? 0;
+      const weight = state[at] ?? NaN;
       const g = gradient + l2 * weight;
-      const first = b1 * (state[at + 1] ?? 0) + (1 - b1) * g;
-      const second = b2 * (state[at + 2] ?? 0) + (1 - b2) * g * g;
-      const firstPower = b1 * (state[at + 3] ?? 0);
-      const secondPower = b2 * (state[at + 4] ?? 0);
+      const first = b1 * (state[at + 1] ?? NaN) + (1 - b1) * g;
+      const second = b2 * (state[at + 2] ?? NaN) + (1 - b2) * g * g;
+      const firstPower = b1 * (state[at + 3] ?? NaN);
+      const secondPower = b2 * (state[at + 4] ?? NaN);
       state[at + 1] = first;
       state[at + 2] = second;
       state[at + 3] = firstPower;

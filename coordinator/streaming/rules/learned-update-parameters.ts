@@ -5,6 +5,8 @@
  * embedding. All slots share the matrix of the low-rank part and the rate at which it is forgotten.
  */
 
+import { float64At } from '../../../shared/base/arrays.js';
+
 /** Knots of the log-step lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 export const EVIDENCE_KNOT_COUNT = 9;
 export const EVIDENCE_KNOT_DOUBLINGS = 2;
@@ -112,7 +114,9 @@ export function mixingMatrix(parameters: Float64Array, layout: LearnedRuleLayout
     for (let j = 0; j < rank; j += 1) {
       let sum = 0;
       for (let k = 0; k < rank; k += 1)
-        sum += (parameters[mixing + i * rank + k] ?? 0) * (parameters[mixing + j * rank + k] ?? 0);
+        sum +=
+          float64At(parameters, mixing + i * rank + k) *
+          float64At(parameters, mixing + j * rank + k);
       matrix[i * rank + j] = MIXING_SCALE * sum;
     }
   return matrix;

@@ -8,6 +8,7 @@
  * `z' = z - M sum_j c_slot P_j g_j`, which is the same update at the cost of the batch's features.
  */
 
+import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import {
   AGE_KNOT_COUNT,
   AGE_KNOT_DOUBLINGS,
@@ -24,12 +25,12 @@ import { sigmoid } from '../../scoring/metrics.js';
 
 /** The unit of ages: the time from the first row of the prior part to its last. */
 export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {
-  return times[priorRowCount - 1] ?? 0;
+  return float64At(times, priorRowCount - 1);
 }
 
 /** The time of a row in time scales of the rule, which is the unit of all ages and decays here. */
 export function ruleTime(rows: StreamRows, row: number, shape: LearnedRuleShape): number {
-  return (rows.times[row] ?? 0) / shape.timeScaleDays;
+  return float64At(rows.times, row) / shape.timeScaleDays;
 }
 
 /** Per feature: weight, evidence, and the time of the last touch (UNTOUCHED before the first). */
@@ -87,8 +88,8 @@ export function agePlace(age: number): KnotPlace {
 }
 
 function between(parameters: Float64Array, start: number, place: KnotPlace): number {
-  const low = parameters[start + place.below] ?? 0;
-  const high = parameters[start + place.below + 1] ?? 0;
+  const low = float64At(parameters, start + place.below);
+  const high = float64At(parameters, start + place.below + 1);
   return low + place.share * (high - low);
 }
 
@@ -121,7 +122,7 @@ function unpacked(parameters: Float64Array, layout: LearnedRuleLayout): Unpacked
   return {
     weightDecay: parameters.slice(weightDecay, weightDecay + slotCount).map(Math.exp),
     evidenceDecay: parameters.slice(evidenceDecay, evidenceDecay + slotCount).map(Math.exp),
-    sharedDecay: Math.exp(parameters[layout.sharedDecay] ?? 0),
+    sharedDecay: Math.exp(float64At(parameters, layout.sharedDecay)),
     mixing: mixingMatrix(parameters, layout),
   };
 }
@@ -159,11 +160,11 @@ class RuleLearner implements StreamLearner {
     const time = ruleTime(rows, from, this.#rule.shape);
     this.#decayShared(time);
     for (let row = from; row < to; row += 1) {
-      const end = rows.rowStarts[row + 1] ?? 0;
+      const end = int32At(rows.rowStarts, row + 1);
       let logit = 0;
-      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
-        const feature = rows.features[at] ?? 0;
-        const slot = rows.slotOfFeature[feature] ?? 0;
+      for (let at = int32At(rows.rowStarts, row); at < end; at += 1) {
+        const feature = int32At(rows.features, at);
+        const slot = uint8At(rows.slotOfFeature, feature);
         logit += this.#weightAt(feature, slot, time) + this.#sharedPart(feature, slot);
       }
       logits[row - from] = logit;
@@ -175,8 +176,8 @@ class RuleLearner implements StreamLearner {
     this.#decayShared(time);
     this.#sumBatch(rows, from, to, logits);
     for (let place = 0; place < this.#batch.count; place += 1) {
-      const feature = this.#batch.features[place] ?? 0;
-      this.#stepFeature(feature, rows.slotOfFeature[feature] ?? 0, time, place);
+      const feature = int32At(this.#batch.features, place);
+      this.#stepFeature(feature, uint8At(rows.slotOfFeature, feature), time, place);
     }
     this.#stepShared(time);
   }
@@ -184,24 +185,25 @@ class RuleLearner implements StreamLearner {
   #decayShared(time: number): void {
     const kept = Math.exp(-this.#rates.sharedDecay * (time - this.#state.sharedTime));
     for (let axis = 0; axis < this.#sharedNow.length; axis += 1)
-      this.#sharedNow[axis] = kept * (this.#state.shared[axis] ?? 0);
+      this.#sharedNow[axis] = kept * float64At(this.#state.shared, axis);
   }
 
   /** theta at `time`, partly returned to the initial weight of the slot's new features. */
   #weightAt(feature: number, slot: number, time: number): number {
-    const initial = this.#rule.parameters[this.#layout.initialWeight + slot] ?? 0;
-    const touched = this.#state.features[feature * STATE_WIDTH + 2] ?? UNTOUCHED;
+    const initial = float64At(this.#rule.parameters, this.#layout.initialWeight + slot);
+    const touched = float64At(this.#state.features, feature * STATE_WIDTH + 2);
     if (touched === UNTOUCHED) return initial;
-    const kept = Math.exp(-(this.#rates.weightDecay[slot] ?? 0) * (time - touched));
-    return initial + kept * ((this.#state.features[feature * STATE_WIDTH] ?? 0) - initial);
+    const kept = Math.exp(-float64At(this.#rates.weightDecay, slot) * (time - touched));
+    return initial + kept * (float64At(this.#state.features, feature * STATE_WIDTH) - initial);
   }
 
   #sharedPart(feature: number, slot: number): number {
     const rank = this.#sharedNow.length;
     let sum = 0;
     for (let axis = 0; axis < rank; axis += 1)
-      sum += (this.#rule.embedding[feature * rank + axis] ?? 0) * (this.#sharedNow[axis] ?? 0);
-    return sum * (this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0);
+      sum +=
+        float32At(this.#rule.embedding, feature * rank + axis) * float64At(this.#sharedNow, axis);
+    return sum * float64At(this.#rule.parameters, this.#layout.embeddingGain + slot);
   }
 
   #sumBatch(rows: StreamRows, from: number, to: number, logits: Float64Array): void {
@@ -213,21 +215,21 @@ class RuleLearner implements StreamLearner {
     this.#evidence.fill(0, 0, this.#batch.count);
     this.#direction.fill(0);
     for (let row = from; row < to; row += 1) {
-      const probability = sigmoid(logits[row - from] ?? 0);
-      const residual = probability - (rows.clicks[row] ?? 0);
+      const probability = sigmoid(float64At(logits, row - from));
+      const residual = probability - uint8At(rows.clicks, row);
       const evidence = evidenceOf(probability);
-      const end = rows.rowStarts[row + 1] ?? 0;
-      for (let at = rows.rowStarts[row] ?? 0; at < end; at += 1) {
-        const feature = rows.features[at] ?? 0;
+      const end = int32At(rows.rowStarts, row + 1);
+      for (let at = int32At(rows.rowStarts, row); at < end; at += 1) {
+        const feature = int32At(rows.features, at);
         const place = this.#batch.placeOf(feature);
-        this.#gradients[place] = (this.#gradients[place] ?? 0) + residual;
-        this.#evidence[place] = (this.#evidence[place] ?? 0) + evidence;
-        const slot = rows.slotOfFeature[feature] ?? 0;
-        const gain = residual * (this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0);
+        this.#gradients[place] = float64At(this.#gradients, place) + residual;
+        this.#evidence[place] = float64At(this.#evidence, place) + evidence;
+        const slot = uint8At(rows.slotOfFeature, feature);
+        const gain = residual * float64At(this.#rule.parameters, this.#layout.embeddingGain + slot);
         for (let axis = 0; axis < rank; axis += 1)
           this.#direction[axis] =
-            (this.#direction[axis] ?? 0) +
-            gain * (this.#rule.embedding[feature * rank + axis] ?? 0);
+            float64At(this.#direction, axis) +
+            gain * float32At(this.#rule.embedding, feature * rank + axis);
       }
     }
   }
@@ -235,13 +237,13 @@ class RuleLearner implements StreamLearner {
   #stepFeature(feature: number, slot: number, time: number, place: number): void {
     const at = feature * STATE_WIDTH;
     const values = this.#state.features;
-    const touched = values[at + 2] ?? UNTOUCHED;
+    const touched = float64At(values, at + 2);
     const age = touched === UNTOUCHED ? null : time - touched;
-    const decay = this.#rates.evidenceDecay[slot] ?? 0;
-    const evidence = age === null ? 0 : (values[at + 1] ?? 0) * Math.exp(-decay * age);
+    const decay = float64At(this.#rates.evidenceDecay, slot);
+    const evidence = age === null ? 0 : float64At(values, at + 1) * Math.exp(-decay * age);
     const step = this.#stepSize(slot, evidence, age);
-    values[at] = this.#weightAt(feature, slot, time) - step * (this.#gradients[place] ?? 0);
-    values[at + 1] = evidence + (this.#evidence[place] ?? 0);
+    values[at] = this.#weightAt(feature, slot, time) - step * float64At(this.#gradients, place);
+    values[at + 1] = evidence + float64At(this.#evidence, place);
     values[at + 2] = time;
   }
 
@@ -250,8 +252,9 @@ class RuleLearner implements StreamLearner {
     for (let axis = 0; axis < rank; axis += 1) {
       let moved = 0;
       for (let other = 0; other < rank; other += 1)
-        moved += (this.#rates.mixing[axis * rank + other] ?? 0) * (this.#direction[other] ?? 0);
-      this.#state.shared[axis] = (this.#sharedNow[axis] ?? 0) - moved;
+        moved +=
+          float64At(this.#rates.mixing, axis * rank + other) * float64At(this.#direction, other);
+      this.#state.shared[axis] = float64At(this.#sharedNow, axis) - moved;
     }
     this.#state.sharedTime = time;
   }

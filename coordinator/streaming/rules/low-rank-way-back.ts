@@ -3,6 +3,7 @@
  * `window-pair-gradient.ts`: u = sum c P over a row, d = sum u r over a batch, z' = z~ - M d.
  */
 
+import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import type { LearnedRule } from './learned-update.js';
 import {
   layoutOf,
@@ -59,23 +60,23 @@ export class LowRankWayBack {
   /** Computes z~ and, if the batch took a step, the way back through it to _M, _d and _z~. */
   open(batch: BatchRecord, batchIndex: number): void {
     const rank = this.#rank;
-    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
+    const rate = Math.exp(float64At(this.#rule.parameters, this.#layout.sharedDecay));
     this.#kept = Math.exp(-rate * (batch.time - batch.sharedTime));
     for (let axis = 0; axis < rank; axis += 1)
-      this.#sharedNow[axis] = this.#kept * (this.#tape.shared[batchIndex * rank + axis] ?? 0);
+      this.#sharedNow[axis] = this.#kept * float64At(this.#tape.shared, batchIndex * rank + axis);
     this.#directionAdjoint.fill(0);
     this.#sharedNowAdjoint.fill(0);
     if (!batch.learned || rank === 0) return;
     this.#sumDirection(batch);
     for (let axis = 0; axis < rank; axis += 1) {
-      const adjoint = this.#shared[axis] ?? 0;
+      const adjoint = float64At(this.#shared, axis);
       this.#sharedNowAdjoint[axis] = adjoint;
       for (let other = 0; other < rank; other += 1) {
         const at = axis * rank + other;
         this.#mixingAdjoint[at] =
-          (this.#mixingAdjoint[at] ?? 0) - adjoint * (this.#direction[other] ?? 0);
+          float64At(this.#mixingAdjoint, at) - adjoint * float64At(this.#direction, other);
         this.#directionAdjoint[other] =
-          (this.#directionAdjoint[other] ?? 0) - adjoint * (this.#mixing[at] ?? 0);
+          float64At(this.#directionAdjoint, other) - adjoint * float64At(this.#mixing, at);
       }
     }
   }
@@ -83,25 +84,25 @@ export class LowRankWayBack {
   #sumDirection(batch: BatchRecord): void {
     this.#direction.fill(0);
     for (let row = batch.from; row < batch.to; row += 1) {
-      const residual = sigmoid(this.#tape.logits[row] ?? 0) - (this.#rows.clicks[row] ?? 0);
+      const residual = sigmoid(float64At(this.#tape.logits, row)) - uint8At(this.#rows.clicks, row);
       this.#embed(row);
       for (let axis = 0; axis < this.#rank; axis += 1)
         this.#direction[axis] =
-          (this.#direction[axis] ?? 0) + residual * (this.#embedded[axis] ?? 0);
+          float64At(this.#direction, axis) + residual * float64At(this.#embedded, axis);
     }
   }
 
   #embed(row: number): void {
     this.#embedded.fill(0);
-    const end = this.#rows.rowStarts[row + 1] ?? 0;
-    for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
-      const feature = this.#rows.features[at] ?? 0;
-      const slot = this.#rows.slotOfFeature[feature] ?? 0;
-      const gain = this.#rule.parameters[this.#layout.embeddingGain + slot] ?? 0;
+    const end = int32At(this.#rows.rowStarts, row + 1);
+    for (let at = int32At(this.#rows.rowStarts, row); at < end; at += 1) {
+      const feature = int32At(this.#rows.features, at);
+      const slot = uint8At(this.#rows.slotOfFeature, feature);
+      const gain = float64At(this.#rule.parameters, this.#layout.embeddingGain + slot);
       for (let axis = 0; axis < this.#rank; axis += 1)
         this.#embedded[axis] =
-          (this.#embedded[axis] ?? 0) +
-          gain * (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
+          float64At(this.#embedded, axis) +
+          gain * float32At(this.#rule.embedding, feature * this.#rank + axis);
     }
   }
 
@@ -111,7 +112,7 @@ export class LowRankWayBack {
     this.#embed(row);
     let sum = 0;
     for (let axis = 0; axis < this.#rank; axis += 1)
-      sum += (this.#embedded[axis] ?? 0) * (this.#directionAdjoint[axis] ?? 0);
+      sum += float64At(this.#embedded, axis) * float64At(this.#directionAdjoint, axis);
     return sum;
   }
 
@@ -120,32 +121,32 @@ export class LowRankWayBack {
     if (this.#rank === 0) return;
     for (let axis = 0; axis < this.#rank; axis += 1) {
       this.#sharedNowAdjoint[axis] =
-        (this.#sharedNowAdjoint[axis] ?? 0) + (this.#embedded[axis] ?? 0) * logitAdjoint;
+        float64At(this.#sharedNowAdjoint, axis) + float64At(this.#embedded, axis) * logitAdjoint;
       this.#embeddedAdjoint[axis] =
-        residual * (this.#directionAdjoint[axis] ?? 0) +
-        (this.#sharedNow[axis] ?? 0) * logitAdjoint;
+        residual * float64At(this.#directionAdjoint, axis) +
+        float64At(this.#sharedNow, axis) * logitAdjoint;
     }
-    const end = this.#rows.rowStarts[row + 1] ?? 0;
-    for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
-      const feature = this.#rows.features[at] ?? 0;
+    const end = int32At(this.#rows.rowStarts, row + 1);
+    for (let at = int32At(this.#rows.rowStarts, row); at < end; at += 1) {
+      const feature = int32At(this.#rows.features, at);
       let sum = 0;
       for (let axis = 0; axis < this.#rank; axis += 1)
         sum +=
-          (this.#embeddedAdjoint[axis] ?? 0) *
-          (this.#rule.embedding[feature * this.#rank + axis] ?? 0);
-      this.#add(this.#layout.embeddingGain + (this.#rows.slotOfFeature[feature] ?? 0), sum);
+          float64At(this.#embeddedAdjoint, axis) *
+          float32At(this.#rule.embedding, feature * this.#rank + axis);
+      this.#add(this.#layout.embeddingGain + uint8At(this.#rows.slotOfFeature, feature), sum);
     }
   }
 
   /** From _z~ to _z before the batch and to its decay. */
   close(batch: BatchRecord, batchIndex: number): void {
-    const rate = Math.exp(this.#rule.parameters[this.#layout.sharedDecay] ?? 0);
+    const rate = Math.exp(float64At(this.#rule.parameters, this.#layout.sharedDecay));
     const byRate = -(batch.time - batch.sharedTime) * this.#kept * rate;
     for (let axis = 0; axis < this.#rank; axis += 1) {
-      const adjoint = this.#sharedNowAdjoint[axis] ?? 0;
-      const before = this.#tape.shared[batchIndex * this.#rank + axis] ?? 0;
+      const adjoint = float64At(this.#sharedNowAdjoint, axis);
+      const before = float64At(this.#tape.shared, batchIndex * this.#rank + axis);
       this.#add(this.#layout.sharedDecay, byRate * before * adjoint);
-      const held = batch.learned ? 0 : (this.#shared[axis] ?? 0);
+      const held = batch.learned ? 0 : float64At(this.#shared, axis);
       this.#shared[axis] = held + this.#kept * adjoint;
     }
   }
@@ -157,15 +158,16 @@ export class LowRankWayBack {
     for (let i = 0; i < rank; i += 1)
       for (let j = 0; j < rank; j += 1) {
         const adjoint =
-          (this.#mixingAdjoint[i * rank + j] ?? 0) + (this.#mixingAdjoint[j * rank + i] ?? 0);
+          float64At(this.#mixingAdjoint, i * rank + j) +
+          float64At(this.#mixingAdjoint, j * rank + i);
         for (let k = 0; k < rank; k += 1) {
-          const factor = this.#rule.parameters[mixing + j * rank + k] ?? 0;
+          const factor = float64At(this.#rule.parameters, mixing + j * rank + k);
           this.#add(mixing + i * rank + k, MIXING_SCALE * adjoint * factor);
         }
       }
   }
 
   #add(at: number, value: number): void {
-    this.#gradient[at] = (this.#gradient[at] ?? 0) + value;
+    this.#gradient[at] = float64At(this.#gradient, at) + value;
   }
 }

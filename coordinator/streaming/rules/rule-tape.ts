@@ -1,5 +1,6 @@
 /** Runs a learned rule over a pair of windows and records what the way back needs of every batch. */
 
+import { float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import {
   emptyRuleState,
   learnedRuleLearner,
@@ -61,7 +62,7 @@ export function recordPair(rule: LearnedRule, pair: WindowPair, settings: PairSe
   const { rows } = pair;
   const rowCount = rowCountOf(rows);
   const spans = batchSpans(pair.oldRowCount, rowCount, settings.batchRows);
-  const occurrenceCount = rows.rowStarts[rowCount] ?? 0;
+  const occurrenceCount = int32At(rows.rowStarts, rowCount);
   const features = new Int32Array(occurrenceCount);
   const states = new Float64Array(occurrenceCount * STATE_WIDTH);
   const shared = new Float64Array(spans.length * rule.shape.rank);
@@ -76,9 +77,9 @@ export function recordPair(rule: LearnedRule, pair: WindowPair, settings: PairSe
     index.index(rows, from, to);
     features.set(index.features.subarray(0, index.count), start);
     for (let place = 0; place < index.count; place += 1) {
-      const at = (index.features[place] ?? 0) * STATE_WIDTH;
+      const at = int32At(index.features, place) * STATE_WIDTH;
       for (let part = 0; part < STATE_WIDTH; part += 1)
-        states[(start + place) * STATE_WIDTH + part] = state.features[at + part] ?? 0;
+        states[(start + place) * STATE_WIDTH + part] = float64At(state.features, at + part);
     }
     shared.set(state.shared, batch * rule.shape.rank);
     const judged = from >= pair.oldRowCount;
@@ -90,7 +91,7 @@ export function recordPair(rule: LearnedRule, pair: WindowPair, settings: PairSe
     learner.predict(rows, from, to, batchLogits);
     if (judged)
       for (let row = from; row < to; row += 1)
-        lossSum += loglossOf(logits[row] ?? 0, rows.clicks[row] ?? 0);
+        lossSum += loglossOf(float64At(logits, row), uint8At(rows.clicks, row));
     if (learned) learner.learn(rows, from, to, batchLogits);
   }
   return { batches, features, states, shared, logits, lossSum };

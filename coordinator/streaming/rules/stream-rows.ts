@@ -4,6 +4,7 @@
  * its index in all arrays by feature.
  */
 
+import { float64At, int32At } from '../../../shared/base/arrays.js';
 import { softplus } from '../../scoring/metrics.js';
 
 export interface StreamRows {
@@ -57,18 +58,18 @@ export class BatchFeatureIndex implements BatchFeatures {
   }
 
   placeOf(feature: number): number {
-    return (this.#marks[feature] ?? 0) - this.#marksBefore;
+    return float64At(this.#marks, feature) - this.#marksBefore;
   }
 
   index(rows: StreamRows, from: number, to: number): void {
     this.#marksBefore += this.count;
     this.count = 0;
-    const start = rows.rowStarts[from] ?? 0;
-    const end = rows.rowStarts[to] ?? 0;
+    const start = int32At(rows.rowStarts, from);
+    const end = int32At(rows.rowStarts, to);
     if (this.features.length < end - start) this.features = new Int32Array(2 * (end - start));
     for (let at = start; at < end; at += 1) {
-      const feature = rows.features[at] ?? 0;
-      if ((this.#marks[feature] ?? 0) >= this.#marksBefore) continue;
+      const feature = int32At(rows.features, at);
+      if (float64At(this.#marks, feature) >= this.#marksBefore) continue;
       this.#marks[feature] = this.#marksBefore + this.count;
       this.features[this.count] = feature;
       this.count += 1;

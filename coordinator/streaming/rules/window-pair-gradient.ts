@@ -19,6 +19,7 @@
  * A job computes this for some pairs. It is a pure function of pair and phi, in float64, in row order.
  */
 
+import { float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import {
   agePlace,
   evidenceOf,
@@ -135,11 +136,11 @@ class WayBack {
   /** g of every place. */
   #sumGradients(batch: BatchRecord): void {
     for (let row = batch.from; row < batch.to; row += 1) {
-      const residual = sigmoid(this.#tape.logits[row] ?? 0) - (this.#rows.clicks[row] ?? 0);
-      const end = this.#rows.rowStarts[row + 1] ?? 0;
-      for (let at = this.#rows.rowStarts[row] ?? 0; at < end; at += 1) {
-        const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
-        this.#gradients[place] = (this.#gradients[place] ?? 0) + residual;
+      const residual = sigmoid(float64At(this.#tape.logits, row)) - uint8At(this.#rows.clicks, row);
+      const end = int32At(this.#rows.rowStarts, row + 1);
+      for (let at = int32At(this.#rows.rowStarts, row); at < end; at += 1) {
+        const place = this.#index.placeOf(int32At(this.#rows.features, at));
+        this.#gradients[place] = float64At(this.#gradients, place) + residual;
       }
     }
   }
@@ -149,10 +150,10 @@ class WayBack {
     const { feature, slot, age, evidenceKept, evidenceBefore } = this.#opened(batch, place);
     const evidence = evidenceBefore * evidenceKept;
     const step = this.#stepSize(slot, evidence, age);
-    const weightAdjoint = this.#weights[feature] ?? 0;
+    const weightAdjoint = float64At(this.#weights, feature);
     this.#residualAdjoints[place] = -step * weightAdjoint;
-    this.#evidenceAdjoints[place] = this.#evidence[feature] ?? 0;
-    const logStepAdjoint = -step * (this.#gradients[place] ?? 0) * weightAdjoint;
+    this.#evidenceAdjoints[place] = float64At(this.#evidence, feature);
+    const logStepAdjoint = -step * float64At(this.#gradients, place) * weightAdjoint;
     const knots = this.#layout.evidenceKnots + slot * EVIDENCE_KNOT_COUNT;
     const byEvidence = this.#throughKnots(knots, evidencePlace(evidence), logStepAdjoint);
     if (age !== null)
@@ -161,7 +162,7 @@ class WayBack {
         agePlace(age),
         logStepAdjoint,
       );
-    this.#evidence[feature] = (this.#evidence[feature] ?? 0) + byEvidence;
+    this.#evidence[feature] = float64At(this.#evidence, feature) + byEvidence;
   }
 
   /**
@@ -172,21 +173,21 @@ class WayBack {
     const at = start + place.below;
     this.#add(at, (1 - place.share) * adjoint);
     this.#add(at + 1, place.share * adjoint);
-    const rise = (this.#rule.parameters[at + 1] ?? 0) - (this.#rule.parameters[at] ?? 0);
+    const rise = float64At(this.#rule.parameters, at + 1) - float64At(this.#rule.parameters, at);
     return adjoint * place.slope * rise;
   }
 
   #throughRow(batch: BatchRecord, row: number): void {
-    const probability = sigmoid(this.#tape.logits[row] ?? 0);
-    const residual = probability - (this.#rows.clicks[row] ?? 0);
-    const start = this.#rows.rowStarts[row] ?? 0;
-    const end = this.#rows.rowStarts[row + 1] ?? 0;
+    const probability = sigmoid(float64At(this.#tape.logits, row));
+    const residual = probability - uint8At(this.#rows.clicks, row);
+    const start = int32At(this.#rows.rowStarts, row);
+    const end = int32At(this.#rows.rowStarts, row + 1);
     let residualAdjoint = this.#lowRank.residualAdjoint(row);
     let evidenceAdjoint = 0;
     for (let at = start; at < end; at += 1) {
-      const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
-      residualAdjoint += this.#residualAdjoints[place] ?? 0;
-      evidenceAdjoint += this.#evidenceAdjoints[place] ?? 0;
+      const place = this.#index.placeOf(int32At(this.#rows.features, at));
+      residualAdjoint += float64At(this.#residualAdjoints, place);
+      evidenceAdjoint += float64At(this.#evidenceAdjoints, place);
     }
     const logitAdjoint =
       probability * (1 - probability) * residualAdjoint +
@@ -194,8 +195,8 @@ class WayBack {
       (batch.judged ? residual : 0);
     this.#lowRank.throughRow(row, residual, logitAdjoint);
     for (let at = start; at < end; at += 1) {
-      const place = this.#index.placeOf(this.#rows.features[at] ?? 0);
-      this.#logitAdjoints[place] = (this.#logitAdjoints[place] ?? 0) + logitAdjoint;
+      const place = this.#index.placeOf(int32At(this.#rows.features, at));
+      this.#logitAdjoints[place] = float64At(this.#logitAdjoints, place) + logitAdjoint;
     }
   }
 
@@ -204,24 +205,24 @@ class WayBack {
     const opened = this.#opened(batch, place);
     const { feature, slot, age, weightBefore, evidenceBefore, evidenceKept } = opened;
     const { initialWeight, weightDecay, evidenceDecay } = this.#layout;
-    const passed = batch.learned ? (this.#weights[feature] ?? 0) : 0;
-    const adjoint = passed + (this.#logitAdjoints[place] ?? 0);
-    const held = batch.learned ? 0 : (this.#weights[feature] ?? 0);
+    const passed = batch.learned ? float64At(this.#weights, feature) : 0;
+    const adjoint = passed + float64At(this.#logitAdjoints, place);
+    const held = batch.learned ? 0 : float64At(this.#weights, feature);
     if (age === null) {
       this.#add(initialWeight + slot, adjoint);
       this.#weights[feature] = held;
       if (batch.learned) this.#evidence[feature] = 0;
       return;
     }
-    const rate = Math.exp(this.#rule.parameters[weightDecay + slot] ?? 0);
+    const rate = Math.exp(float64At(this.#rule.parameters, weightDecay + slot));
     const kept = Math.exp(-rate * age);
-    const excess = weightBefore - (this.#rule.parameters[initialWeight + slot] ?? 0);
+    const excess = weightBefore - float64At(this.#rule.parameters, initialWeight + slot);
     this.#add(initialWeight + slot, (1 - kept) * adjoint);
     this.#add(weightDecay + slot, -excess * kept * age * rate * adjoint);
     this.#weights[feature] = held + kept * adjoint;
     if (!batch.learned) return;
-    const evidenceRate = Math.exp(this.#rule.parameters[evidenceDecay + slot] ?? 0);
-    const evidenceAdjoint = this.#evidence[feature] ?? 0;
+    const evidenceRate = Math.exp(float64At(this.#rule.parameters, evidenceDecay + slot));
+    const evidenceAdjoint = float64At(this.#evidence, feature);
     const byRate = -evidenceBefore * evidenceKept * age * evidenceRate;
     this.#add(evidenceDecay + slot, byRate * evidenceAdjoint);
     this.#evidence[feature] = evidenceKept * evidenceAdjoint;
@@ -229,24 +230,24 @@ class WayBack {
 
   /** A feature of the batch in its state before the batch. */
   #opened(batch: BatchRecord, place: number): OpenedFeature {
-    const feature = this.#tape.features[batch.start + place] ?? 0;
-    const slot = this.#rows.slotOfFeature[feature] ?? 0;
+    const feature = int32At(this.#tape.features, batch.start + place);
+    const slot = uint8At(this.#rows.slotOfFeature, feature);
     const at = (batch.start + place) * STATE_WIDTH;
-    const touched = this.#tape.states[at + 2] ?? UNTOUCHED;
+    const touched = float64At(this.#tape.states, at + 2);
     const age = touched === UNTOUCHED ? null : batch.time - touched;
-    const rate = Math.exp(this.#rule.parameters[this.#layout.evidenceDecay + slot] ?? 0);
+    const rate = Math.exp(float64At(this.#rule.parameters, this.#layout.evidenceDecay + slot));
     return {
       feature,
       slot,
       age,
-      weightBefore: this.#tape.states[at] ?? 0,
-      evidenceBefore: this.#tape.states[at + 1] ?? 0,
+      weightBefore: float64At(this.#tape.states, at),
+      evidenceBefore: float64At(this.#tape.states, at + 1),
       evidenceKept: age === null ? 0 : Math.exp(-rate * age),
     };
   }
 
   #add(at: number, value: number): void {
-    this.#gradient[at] = (this.#gradient[at] ?? 0) + value;
+    this.#gradient[at] = float64At(this.#gradient, at) + value;
   }
 }
 

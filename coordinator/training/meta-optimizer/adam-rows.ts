@@ -40,9 +40,9 @@ export function touchedRows(
   for (const id of ids) {
     const end = (id + 1) * width;
     for (let at = id * width; at < end; at += 1, place += 1) {
-      const g = directions[place] ?? 0;
-      const first = Math.fround(b1 * (firsts[at] ?? 0) + (1 - b1) * g);
-      const second = Math.fround(b2 * (seconds[at] ?? 0) + (1 - b2) * g * g);
+      const g = directions[place] ?? NaN;
+      const first = Math.fround(b1 * (firsts[at] ?? NaN) + (1 - b1) * g);
+      const second = Math.fround(b2 * (seconds[at] ?? NaN) + (1 - b2) * g * g);
       firsts[at] = first;
       seconds[at] = second;
       directions[place] =
@@ -132,12 +132,12 @@ function rowMover(
     const to = place * width;
     let stillMoves = false;
     for (let column = 0; column < width; column += 1) {
-      const g = gradient[from + column] ?? 0;
+      const g = gradient[from + column] ?? NaN;
       let m = Math.fround(
-        firstMomentDecay * (firsts[start + column] ?? 0) + (1 - firstMomentDecay) * g,
+        firstMomentDecay * (firsts[start + column] ?? NaN) + (1 - firstMomentDecay) * g,
       );
       let v = Math.fround(
-        secondMomentDecay * (seconds[start + column] ?? 0) + (1 - secondMomentDecay) * g * g,
+        secondMomentDecay * (seconds[start + column] ?? NaN) + (1 - secondMomentDecay) * g * g,
       );
       if (m < MOMENT_MIN && m > -MOMENT_MIN) m = 0;
       if (v < MOMENT_MIN) v = 0;
@@ -159,7 +159,7 @@ function decayRow(
   width: number,
 ): void {
   for (let at = start; at < start + width; at += 1) {
-    const value = secondMomentDecay * (values[at] ?? 0);
+    const value = secondMomentDecay * (values[at] ?? NaN);
     values[at] = value < MOMENT_MIN ? 0 : value;
   }
 }

@@ -118,9 +118,9 @@ function directions(
 ): Float32Array {
   const { firstCorrection, secondCorrection, epsilon } = step;
   for (let i = 0; i < gradient.length; i += 1) {
-    const g = gradient[i] ?? 0;
-    const m = Math.fround(b1 * (first[i] ?? 0) + (1 - b1) * g);
-    const v = Math.fround(b2 * (second[i] ?? 0) + (1 - b2) * g * g);
+    const g = gradient[i] ?? NaN;
+    const m = Math.fround(b1 * (first[i] ?? NaN) + (1 - b1) * g);
+    const v = Math.fround(b2 * (second[i] ?? NaN) + (1 - b2) * g * g);
     first[i] = m;
     second[i] = v;
     gradient[i] = m / firstCorrection / (Math.sqrt(v / secondCorrection) + epsilon);

@@ -45,6 +45,6 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
 export function globalNormOf({ dense, rows }: MetaGradient): number {
   let squares = 0;
   for (const { values } of [...dense.values(), ...rows.values()])
-    for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? 0) ** 2;
+    for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;
   return Math.sqrt(squares);
 }

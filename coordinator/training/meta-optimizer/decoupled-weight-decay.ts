@@ -31,7 +31,7 @@ export function addDecoupledWeightDecay(
         if (parameter === undefined) throw new Error(`no parameter ${name}`);
         if (!trunk.has(name)) return update;
         for (let i = 0; i < update.length; i += 1)
-          update[i] = (update[i] ?? 0) + decay * (parameter.values[i] ?? 0);
+          update[i] = (update[i] ?? NaN) + decay * (parameter.values[i] ?? NaN);
         return update;
       });
       const rows = mapRows(updates.rows, (gradient, name) => {
@@ -54,6 +54,6 @@ function addDecayedRows(
   for (const id of ids) {
     const end = (id + 1) * width;
     for (let at = id * width; at < end; at += 1, place += 1)
-      updates[place] = (updates[place] ?? 0) + decay * (values[at] ?? 0);
+      updates[place] = (updates[place] ?? NaN) + decay * (values[at] ?? NaN);
   }
 }

@@ -79,7 +79,7 @@ export function scaledUpdates(updates: MetaGradient, factor: number): MetaGradie
 
 /** Uses a plain loop: a callback for each of millions of elements would dominate an outer step. */
 function scaled(values: Float32Array, factor: number): Float32Array {
-  for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? 0) * factor;
+  for (let i = 0; i < values.length; i += 1) values[i] = (values[i] ?? NaN) * factor;
   return values;
 }
 

@@ -67,7 +67,7 @@ export function withUpdates(params: MetaParameters, updates: MetaGradient): Meta
 
 function summed(values: Float32Array, addends: Float32Array): Float32Array {
   const sums = new Float32Array(values);
-  for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? 0) + (addends[i] ?? 0);
+  for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? NaN) + (addends[i] ?? NaN);
   return sums;
 }
 
@@ -76,6 +76,6 @@ function addRows({ width, values }: EmbeddingTable, update: RowGradient): void {
     const start = id * width;
     const from = place * width;
     for (let i = 0; i < width; i += 1)
-      values[start + i] = (values[start + i] ?? 0) + (update.values[from + i] ?? 0);
+      values[start + i] = (values[start + i] ?? NaN) + (update.values[from + i] ?? NaN);
   }
 }

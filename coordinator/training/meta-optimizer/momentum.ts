@@ -29,7 +29,7 @@ export function accumulateMomentum(decay: number): GradientTransformation {
       const dense = new Map(state.dense);
       const moved = mapDense(updates.dense, (g, name) => {
         const { shape, values } = slotOf(state.dense, VELOCITY, name);
-        for (let i = 0; i < g.length; i += 1) g[i] = decay * (values[i] ?? 0) + (g[i] ?? 0);
+        for (let i = 0; i < g.length; i += 1) g[i] = decay * (values[i] ?? NaN) + (g[i] ?? NaN);
         // Later stages write to the updates, so the state keeps a copy.
         dense.set(`${VELOCITY}/${name}`, { shape, values: g.slice() });
         return g;
@@ -56,7 +56,7 @@ function moveVelocities(
   for (const id of ids) {
     const end = (id + 1) * width;
     for (let at = id * width; at < end; at += 1, place += 1) {
-      const velocity = Math.fround(decay * (values[at] ?? 0) + (updates[place] ?? 0));
+      const velocity = Math.fround(decay * (values[at] ?? NaN) + (updates[place] ?? NaN));
       values[at] = velocity;
       updates[place] = velocity;
     }

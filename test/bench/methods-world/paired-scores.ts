@@ -62,8 +62,13 @@ export function pairedSlices(
     const between = (name: string, other: string): Interval => {
       const less = (of: ReadonlyMap<string, number>): number =>
         (of.get(name) ?? NaN) - (of.get(other) ?? NaN);
-      const interval = percentileInterval(Float64Array.from(draws, less), settings.confidence);
-      return { value: less(loglosses), ...interval };
+      const interval = percentileInterval(
+        less(loglosses),
+        Float64Array.from(draws, less),
+        settings.confidence,
+      );
+      if (interval === null) throw new Error(`no finite difference of ${name} and ${other}`);
+      return interval;
     };
     return [
       {

@@ -342,7 +342,7 @@ it('writes a world of the smallest size', async () => {
 /** The compiled chunk-worker.ts and its imports: a thread cannot be started from TypeScript. */
 async function compiledWorker(folder: string): Promise<URL> {
   const root = new URL('../../../', import.meta.url);
-  const copied = ['coordinator/synthesize', 'shared'];
+  const copied = ['coordinator/synthesize', 'shared/base'];
   for (const directory of copied) {
     await mkdir(join(folder, 'compiled', directory), { recursive: true });
     for (const name of await readdir(new URL(`${directory}/`, root))) {

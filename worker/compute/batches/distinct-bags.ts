@@ -3,6 +3,8 @@
  * rows hold few bags, and each bag is pooled once.
  */
 
+import { int32At, numberAt } from '../../../shared/base/arrays.js';
+
 const SLOT_COUNT_FIRST = 64;
 const NOBODY = -1;
 
@@ -24,7 +26,7 @@ export class DistinctBags {
   }
 
   sizeOf(index: number): number {
-    return (this.#starts[index + 1] ?? 0) - (this.#starts[index] ?? 0);
+    return numberAt(this.#starts, index + 1) - numberAt(this.#starts, index);
   }
 
   /** Indices follow first occurrence. Bags are equal if they have the same members in the same order. */
@@ -33,7 +35,7 @@ export class DistinctBags {
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
     for (;;) {
-      const index = this.#slots[slot] ?? NOBODY;
+      const index = int32At(this.#slots, slot);
       if (index === NOBODY) return this.#added(slot, hash, members);
       if (this.#hashes[index] === hash && this.#holds(index, members)) return index;
       slot = (slot + 1) & mask;
@@ -41,7 +43,7 @@ export class DistinctBags {
   }
 
   #holds(index: number, members: readonly number[]): boolean {
-    const start = this.#starts[index] ?? 0;
+    const start = numberAt(this.#starts, index);
     if (this.sizeOf(index) !== members.length) return false;
     for (const [place, member] of members.entries())
       if (this.#members[start + place] !== member) return false;

@@ -3,6 +3,8 @@
  * for every row and feature; a `Map` or a binary search would cost more than the forward pass.
  */
 
+import { int32At } from '../../../shared/base/arrays.js';
+
 export interface LocalIds {
   /** The row of the pack that holds `id`, which must be an id of the table. */
   placeOf(id: number): number;
@@ -23,10 +25,10 @@ export function localIdsOf(ids: Int32Array, start: number): LocalIds {
     return slot;
   };
   for (let index = 0; index < ids.length; index += 1) {
-    const id = ids[index] ?? 0;
+    const id = int32At(ids, index);
     const slot = slotOf(id);
     keys[slot] = id;
     places[slot] = start + index;
   }
-  return { placeOf: (id) => places[slotOf(id)] ?? 0 };
+  return { placeOf: (id) => int32At(places, slotOf(id)) };
 }

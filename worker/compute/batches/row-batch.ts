@@ -7,7 +7,7 @@
  * no loss and no gradient. Flat rows lie end to end as if they were one task's, `[1, rowExtent]`.
  */
 
-import { at } from '../../../shared/base/arrays.js';
+import { at, float32At, int32At } from '../../../shared/base/arrays.js';
 import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { DistinctBags } from './distinct-bags.js';
@@ -169,7 +169,7 @@ function placeCategories(
     if (local === undefined) throw new Error(`no table for category feature ${column}`);
     let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
-      target[place] = local.placeOf(ids[row] ?? 0);
+      target[place] = local.placeOf(int32At(ids, row));
       place += columnCount;
     }
   }
@@ -180,7 +180,7 @@ function placeNumbers({ task, start, end, firstPlace }: TaskSpan, target: Float3
   for (const [column, values] of task.numbers.entries()) {
     let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
-      target[place] = values[row] ?? 0;
+      target[place] = float32At(values, row);
       place += columnCount;
     }
   }
@@ -201,7 +201,7 @@ function placeBags(
     let place = firstPlace * columnCount + column;
     for (let row = start; row < end; row += 1) {
       if (row > start && repeatsRowBefore(ids, row, lengthMax))
-        target[place] = target[place - columnCount] ?? 0;
+        target[place] = int32At(target, place - columnCount);
       else target[place] = packExtent + bags.indexOf(membersAt(ids, row, lengthMax, local));
       place += columnCount;
     }
@@ -232,14 +232,14 @@ function shareOut(span: TaskSpan, impressionShares: Float32Array, clickShares: F
   const total = totalOf(span, impressions);
   if (total === 0) return;
   for (let row = start; row < end; row += 1) {
-    impressionShares[firstPlace + row - start] = (impressions[row] ?? 0) / total;
-    clickShares[firstPlace + row - start] = (clicks[row] ?? 0) / total;
+    impressionShares[firstPlace + row - start] = float32At(impressions, row) / total;
+    clickShares[firstPlace + row - start] = float32At(clicks, row) / total;
   }
 }
 
 function totalOf({ start, end }: TaskSpan, values: Float32Array): number {
   let total = 0;
-  for (let row = start; row < end; row += 1) total += values[row] ?? 0;
+  for (let row = start; row < end; row += 1) total += float32At(values, row);
   return total;
 }
 
@@ -259,9 +259,9 @@ function squaredTermsOf(
     if (task.loss !== 'squared') continue;
     squared.taskFlags[index] = 1;
     for (let place = firstPlace; place < firstPlace + end - start; place += 1) {
-      const share = impressionShares[place] ?? 0;
+      const share = float32At(impressionShares, place);
       squared.impressionShares[place] = share;
-      if (share > 0) squared.constants[place] = (clickShares[place] ?? 0) ** 2 / (2 * share);
+      if (share > 0) squared.constants[place] = float32At(clickShares, place) ** 2 / (2 * share);
     }
   }
   return squared;

@@ -8,6 +8,7 @@
  * output: the library does not connect saved outputs, so a second derivative would silently be zero.
  */
 
+import { at } from '../../../shared/base/arrays.js';
 import type * as tfjs from '@tensorflow/tfjs';
 
 type Tensor = tfjs.Tensor;
@@ -77,7 +78,7 @@ function slicesOf(
   for (const [place, { shape }] of inputs.entries()) {
     const begin = shape.map((_, at) => (at === along ? start : 0));
     gradients[place] = () => tf.slice(dy, begin, shape);
-    start += shape[along] ?? 0;
+    start += at(shape, along);
   }
   return gradients;
 }
@@ -137,7 +138,7 @@ function sumOfTiles(
   const extents: number[] = [];
   const tileAxes: number[] = [];
   for (const [axis, extent] of shape.entries()) {
-    const repeat = repeats[axis] ?? 1;
+    const repeat = at(repeats, axis);
     if (repeat !== 1) {
       tileAxes.push(extents.length);
       extents.push(repeat);

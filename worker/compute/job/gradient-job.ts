@@ -141,7 +141,7 @@ function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {
   if (sum === undefined) return;
   const values = tensor.dataSync<'float32'>();
   for (let index = 0; index < sum.length; index += 1)
-    sum[index] = (sum[index] ?? 0) + (values[index] ?? 0);
+    sum[index] = (sum[index] ?? NaN) + (values[index] ?? NaN);
 }
 
 /** Adds the rows of learned tables. Other rows of the pack and its padding are left out. */
@@ -156,7 +156,7 @@ function addRows(
   for (const { packStart, start, rowCount } of spans) {
     let from = packStart * width;
     for (let to = start * width; to < (start + rowCount) * width; to += 1, from += 1)
-      sum[to] = (sum[to] ?? 0) + (values[from] ?? 0);
+      sum[to] = (sum[to] ?? NaN) + (values[from] ?? NaN);
   }
 }
 

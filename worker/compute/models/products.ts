@@ -1,5 +1,6 @@
 /** Products of field vectors as inputs of a tower: `shared/models/kinds/pnn.ts`. */
 
+import { at } from '../../../shared/base/arrays.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Piece } from '../../../shared/models/kinds/forward-frame.js';
 import type { FieldGroup } from './fields.js';
@@ -68,7 +69,7 @@ function pairProducts(
     ? tf.reshape<tfjs.Rank.R3>(a, [a.shape[0], -1, frame.spec.embeddingWidth])
     : flatLead(frame, a);
   const table = tf.matMul(rows, flatLead(frame, b), false, true);
-  const laterCount = b.shape[b.rank - 2] ?? 0;
+  const laterCount = at(b.shape, b.rank - 2);
   const flat = tf.reshape(table, [...lead, fieldCount * laterCount]);
   return selectColumns(frame.engine, flat, columns);
 }

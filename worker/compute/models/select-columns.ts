@@ -1,5 +1,6 @@
 /** Selects and spreads columns of a matrix. */
 
+import { at } from '../../../shared/base/arrays.js';
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Engine } from '../engine/load-engine.js';
 
@@ -10,8 +11,8 @@ export function selectColumns(
   columns: readonly number[],
 ): tfjs.Tensor {
   const lead = x.shape.slice(0, -1);
-  const width = x.shape[x.rank - 1] ?? 0;
-  const first = columns[0] ?? 0;
+  const width = at(x.shape, x.rank - 1);
+  const first = at(columns, 0);
   if (columns.every((column, index) => column === first + index))
     return columns.length === width
       ? x

@@ -1,5 +1,6 @@
 /** Rules for matrix products: flatten shared factors, and order chains by cost. */
 
+import { at } from '../../../../../shared/base/arrays.js';
 import type { GraphValue } from '../../graph/graph.js';
 import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
 import {
@@ -118,7 +119,7 @@ class Chain {
     const firstCost =
       this.#isComputed(first) || this.#isMirrorComputed(first)
         ? 0
-        : taskCount * rowCount * middle * (shapeOf(this.#left)[2] ?? 0);
+        : taskCount * rowCount * middle * at(shapeOf(this.#left), 2);
     return firstCost + taskCount * rowCount * middle * this.#columnCount(right);
   }
 
