@@ -10,15 +10,23 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission } from './admission.js';
 import { Attempts } from './attempts.js';
 import type { BlobLeases } from './blob-leases.js';
 import { closingOf, type Closing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
-import { fateOf, JobDelivery, LOST_WORKER, type AttemptFailure } from './job-delivery.js';
+import {
+  fateOf,
+  type Fate,
+  JobDelivery,
+  LOST_WORKER,
+  type AttemptFailure,
+} from './job-delivery.js';
+import { InputBlobs } from './input-blobs.js';
 import { Mailbox } from './mailbox.js';
 import { interrupted, type QueuePatience } from './queue-patience.js';
+import { readInTurn } from './read-in-turn.js';
 import { noWorkerHealthy, requireFits, stepTimedOut, type OpenJobs } from './step-failures.js';
 import type { WorkerHealth } from './worker-health.js';
 
@@ -26,6 +34,10 @@ import type { WorkerHealth } from './worker-health.js';
  * The number of jobs on the queue at once. It bounds the memory that their row packs take in Redis.
  */
 const OPEN_JOB_COUNT_MAX = 256;
+/** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
+const FIRST_SENT_COUNT = 4;
+/** The number of results that are fetched at once. It bounds the memory that outputs take. */
+const READ_AHEAD_COUNT = 8;
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
@@ -54,6 +66,14 @@ export interface StepCall<Value extends object> {
   readonly idSuffix: string;
 }
 
+/** A job as it was read from the queue. */
+interface ReadJob {
+  readonly delivery: JobDelivery;
+  readonly fate: Fate;
+  /** Null where the fate is no result, or the result's output is gone. */
+  readonly output: Uint8Array | null;
+}
+
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
@@ -63,6 +83,7 @@ export class DispatchStep<Value extends object> {
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #attempts: Attempts;
+  readonly #inputs: InputBlobs;
   readonly #mailbox: Mailbox;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
@@ -81,6 +102,7 @@ export class DispatchStep<Value extends object> {
       ...{ health, attemptsMax: limits.jobAttemptsMax },
       connectedWorkers: () => this.#workerNames(),
     });
+    this.#inputs = new InputBlobs(context, (action) => this.#patiently(action));
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
     if (call.signal.aborted) this.stop();
@@ -104,8 +126,10 @@ export class DispatchStep<Value extends object> {
       const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interrupted();
-      for (const jobId of await this.#jobsToLookAt(woken)) {
-        const admitted = await this.#lookAt(jobId);
+      const jobIds = await this.#jobsToLookAt(woken);
+      const read = (jobId: string): Promise<ReadJob | null> => this.#read(jobId);
+      for await (const job of readInTurn(jobIds, read, READ_AHEAD_COUNT)) {
+        const admitted = job === null ? null : await this.#judge(job);
         if (admitted !== null) yield admitted;
       }
     }
@@ -124,10 +148,10 @@ export class DispatchStep<Value extends object> {
     this.#call.signal.removeEventListener('abort', this.stop);
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
-    const unused = open.flatMap(([, { order }]) => this.#released(order));
+    const unused = open.flatMap(([, { order }]) => this.#inputs.released(order));
     const tidy = async (): Promise<void> => {
       await producer.remove(open.map(([jobId]) => jobId));
-      await Promise.all(unused.map((ref) => blobs.delete(ref)));
+      await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#inputs.settled()]);
     };
     try {
       await patience.attemptQuietly(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
@@ -136,32 +160,32 @@ export class DispatchStep<Value extends object> {
     }
   }
 
+  /**
+   * Sends jobs until the window is full. The first ones leave early, so that workers compute while the
+   * inputs of the others are encoded.
+   */
   async #fillWindow(): Promise<void> {
-    const { blobs, leases } = this.#context;
+    for (let countMax = FIRST_SENT_COUNT; ; countMax *= 2) {
+      const fresh = this.#nextDeliveries(countMax);
+      if (fresh.length === 0) return;
+      for (const delivery of fresh) this.#openByJobId.set(delivery.jobId, delivery);
+      await this.#inputs.put(fresh.map(({ order }) => order));
+      await this.#send(fresh);
+    }
+  }
+
+  #nextDeliveries(countMax: number): JobDelivery[] {
     const { orders, idSuffix } = this.#call;
-    const unsent: Uint8Array[] = [];
-    const fresh: JobDelivery[] = [];
-    while (this.#sentCount < orders.length && this.#openByJobId.size < OPEN_JOB_COUNT_MAX) {
-      const order = orders[this.#sentCount];
-      if (order === undefined) break;
-      const job = jobOf(order, (bytes) => leases.refOf(bytes));
+    const freeCount = Math.max(0, OPEN_JOB_COUNT_MAX - this.#openByJobId.size);
+    const end = this.#sentCount + Math.min(countMax, freeCount);
+    const fresh = orders.slice(this.#sentCount, end).map((order) => {
+      const job = jobOf(order, (bytes) => this.#context.leases.refOf(bytes));
       const delivery = new JobDelivery(order, job, idSuffix);
       requireFits(delivery);
-      unsent.push(...ownInputsOf(order).filter((bytes) => leases.lease(bytes)));
-      if (order.frozen !== null) {
-        const held = leases.hold(order.frozen);
-        if (held.isFirst) unsent.push(order.frozen);
-        await this.#delete(held.unused);
-      }
-      this.#sentCount += 1;
-      this.#openByJobId.set(delivery.jobId, delivery);
-      fresh.push(delivery);
-    }
-    if (fresh.length === 0) return;
-    await Promise.all(
-      unsent.map((bytes) => this.#patiently(() => blobs.put(bytes, leases.refOf(bytes)))),
-    );
-    await this.#send(fresh);
+      return delivery;
+    });
+    this.#sentCount += fresh.length;
+    return fresh;
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
@@ -177,21 +201,28 @@ export class DispatchStep<Value extends object> {
     return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
   }
 
-  /** Returns the job's result when it now has one that is admitted. */
-  async #lookAt(jobId: string): Promise<Admitted<Value> | null> {
-    const { producer, health } = this.#context;
+  /** Reads the state of an open job, and its output where it has one. */
+  async #read(jobId: string): Promise<ReadJob | null> {
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
-    const fate = fateOf(await this.#patiently(() => producer.read(jobId)), delivery.job);
+    const record = await this.#patiently(() => this.#context.producer.read(jobId));
+    const fate = fateOf(record, delivery.job);
+    const output = fate.kind === 'result' ? await this.#outputOf(fate.result) : null;
+    return { delivery, fate, output };
+  }
+
+  /** Returns the job's result when it now has one that is admitted. */
+  async #judge({ delivery, fate, output }: ReadJob): Promise<Admitted<Value> | null> {
+    const { health } = this.#context;
     switch (fate.kind) {
       case 'open':
         return null;
       case 'result':
-        return this.#judge(delivery, fate.result);
+        return this.#judgeResult(delivery, fate.result, output);
       case 'hopeless':
         throw delivery.hopeless(fate.reason);
       case 'lost':
-        await this.#restoreInputs(delivery.order);
+        await this.#inputs.restore(delivery.order);
         this.#deliverAgain(delivery, 'lost', fate.reason);
         return null;
       case 'refused':
@@ -211,16 +242,18 @@ export class DispatchStep<Value extends object> {
     }
   }
 
-  async #judge(delivery: JobDelivery, result: JobResult): Promise<Admitted<Value> | null> {
-    const { blobs, leases } = this.#context;
-    const output = await this.#outputOf(result);
+  async #judgeResult(
+    delivery: JobDelivery,
+    result: JobResult,
+    output: Uint8Array | null,
+  ): Promise<Admitted<Value> | null> {
     if (output === null) {
       this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
     const judged = this.#call.admission.judge({ result, output });
     // An output can equal the input of another job, which is still needed.
-    if (!leases.isLeased(result.output)) await this.#patiently(() => blobs.delete(result.output));
+    if (!this.#context.leases.isLeased(result.output)) this.#inputs.delete([result.output]);
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
       const failure = { worker: result.worker, reason, rejection: judged };
@@ -229,29 +262,8 @@ export class DispatchStep<Value extends object> {
     }
     this.#attempts.succeeded(delivery, result.worker);
     this.#openByJobId.delete(delivery.jobId);
-    await this.#delete(this.#released(delivery.order));
+    this.#inputs.delete(this.#inputs.released(delivery.order));
     return judged;
-  }
-
-  /** Releases the inputs of a job. Returns those without a user. */
-  #released(order: JobOrder): BlobRef[] {
-    return ownInputsOf(order).flatMap((bytes) => this.#context.leases.release(bytes));
-  }
-
-  async #delete(refs: readonly BlobRef[]): Promise<void> {
-    const { blobs } = this.#context;
-    await Promise.all(refs.map((ref) => this.#patiently(() => blobs.delete(ref))));
-  }
-
-  async #restoreInputs(order: JobOrder): Promise<void> {
-    const { blobs, leases } = this.#context;
-    const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
-    for (const bytes of inputs) {
-      const ref = leases.refOf(bytes);
-      await this.#patiently(async () => {
-        if (!(await blobs.has(ref))) await blobs.put(bytes, ref);
-      });
-    }
   }
 
   /** Returns null for a missing blob, and no bytes for a blob that differs from its reference. */
@@ -349,9 +361,4 @@ export class DispatchStep<Value extends object> {
       first: this.#openByJobId.values().next().value,
     };
   }
-}
-
-/** The inputs that only jobs of this outer step use. */
-function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
-  return rowPack === null ? [dense] : [dense, rowPack];
 }

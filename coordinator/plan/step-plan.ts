@@ -160,9 +160,10 @@ export function ordersOf(
   const { runId, config, spec, frozen } = context;
   const { learned } = spec;
   const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
+  const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => ({
-      job: {
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => {
+      const job: JobOrder['job'] = {
         protocolVersion: PROTOCOL_VERSION,
         runId,
         outerStep: plan.outerStep,
@@ -188,13 +189,38 @@ export function ordersOf(
         },
         timeoutMs: config.queue.jobTimeoutMs,
         blobLifetimeMs: config.queue.blobLifetimeMs,
-      },
-      dense,
-      rowPack:
-        frozen?.holdsTables === true
-          ? null
-          : encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
-      frozen: frozen?.bytes ?? null,
-    }),
+      };
+      if (frozen?.holdsTables === true) return { job, ...shared, rowPack: null };
+      return new PackedOrder(job, shared, () =>
+        encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
+      );
+    },
   );
+}
+
+/**
+ * An order that encodes its row pack when it is first read, so that the first jobs of an outer step
+ * leave before the last ones are encoded. It must be read before the tables change.
+ */
+class PackedOrder implements JobOrder {
+  readonly job: JobOrder['job'];
+  readonly dense: Uint8Array;
+  readonly frozen: Uint8Array | null;
+  readonly #encode: () => Uint8Array;
+  #rowPack: Uint8Array | null = null;
+
+  constructor(
+    job: JobOrder['job'],
+    { dense, frozen }: Pick<JobOrder, 'dense' | 'frozen'>,
+    encode: () => Uint8Array,
+  ) {
+    this.job = job;
+    this.dense = dense;
+    this.frozen = frozen;
+    this.#encode = encode;
+  }
+
+  get rowPack(): Uint8Array {
+    return (this.#rowPack ??= this.#encode());
+  }
 }

@@ -41,8 +41,10 @@ export class RedisBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
     await this.#carried(key, async (redis) => {
-      if (await this.#renewWhole(redis, ref)) return;
-      for (const [index, { start, end }] of piecesOf(ref).entries()) {
+      const pieces = piecesOf(ref);
+      // Asking first costs a round trip, which only a large blob is worth.
+      if (pieces.length > 1 && (await this.#renewWhole(redis, ref))) return;
+      for (const [index, { start, end }] of pieces.entries()) {
         const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
         // The lifetime is set with every piece, so that an interrupted put leaves nothing behind
         // for ever.

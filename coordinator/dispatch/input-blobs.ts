@@ -1,0 +1,77 @@
+/** The input blobs of one step's jobs: putting, restoring, releasing and deleting them. */
+
+import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobLeases } from './blob-leases.js';
+import type { JobOrder } from './dispatcher.js';
+
+/** Repeats a call while the server is away, until the step's time is over. */
+type Patiently = <T>(action: () => Promise<T>) => Promise<T>;
+
+export class InputBlobs {
+  readonly #blobs: BlobStore;
+  readonly #leases: BlobLeases;
+  readonly #patiently: Patiently;
+  readonly #deleting = new Set<Promise<void>>();
+
+  constructor(
+    { blobs, leases }: { readonly blobs: BlobStore; readonly leases: BlobLeases },
+    patiently: Patiently,
+  ) {
+    this.#blobs = blobs;
+    this.#leases = leases;
+    this.#patiently = patiently;
+  }
+
+  /** Registers the orders as users of their inputs, and puts those that are not there yet. */
+  async put(orders: readonly JobOrder[]): Promise<void> {
+    const unsent: Uint8Array[] = [];
+    for (const order of orders) {
+      unsent.push(...ownInputsOf(order).filter((bytes) => this.#leases.lease(bytes)));
+      if (order.frozen === null) continue;
+      const held = this.#leases.hold(order.frozen);
+      if (held.isFirst) unsent.push(order.frozen);
+      this.delete(held.unused);
+    }
+    const put = (bytes: Uint8Array): Promise<BlobRef> =>
+      this.#blobs.put(bytes, this.#leases.refOf(bytes));
+    await Promise.all(unsent.map((bytes) => this.#patiently(() => put(bytes))));
+  }
+
+  /** Puts inputs again that were lost. Their users stay registered. */
+  async restore(order: JobOrder): Promise<void> {
+    const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
+    for (const bytes of inputs) {
+      const ref = this.#leases.refOf(bytes);
+      await this.#patiently(async () => {
+        if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);
+      });
+    }
+  }
+
+  /** Releases the inputs of a job. Returns those without a user. */
+  released(order: JobOrder): BlobRef[] {
+    return ownInputsOf(order).flatMap((bytes) => this.#leases.release(bytes));
+  }
+
+  /**
+   * Deletes blobs without waiting, and only once: a blob that is deleted late may be an input again.
+   * Their lifetime removes what is left.
+   */
+  delete(refs: readonly BlobRef[]): void {
+    for (const ref of refs) {
+      const deleting = this.#blobs.delete(ref).catch(() => undefined);
+      this.#deleting.add(deleting);
+      void deleting.then(() => this.#deleting.delete(deleting));
+    }
+  }
+
+  /** Resolves when no deletion is under way. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#deleting);
+  }
+}
+
+/** The inputs that only jobs of this outer step use. */
+function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
+  return rowPack === null ? [dense] : [dense, rowPack];
+}
