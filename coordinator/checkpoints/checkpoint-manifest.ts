@@ -42,6 +42,10 @@ export const CheckpointManifestSchema = z.strictObject({
   /** The digest of the task store. */
   storeDigest: z.string(),
   metaParametersDigest: sha256,
+  /** The tasks that the run leaves out, each from an outer step on. The digest stands for them too. */
+  quarantinedTasks: z
+    .array(z.strictObject({ outerStep: count, taskIndex: count, key: z.string() }))
+    .optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
   dense: BlobRefSchema,
   tables: z.array(TableSchema),

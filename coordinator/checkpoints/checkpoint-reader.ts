@@ -197,7 +197,9 @@ class Search {
     if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
     if (metaParametersDigest(state.metaParameters) !== manifest.metaParametersDigest)
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
-    return { state, manifest, manifestKey: key };
+    const { quarantinedTasks } = manifest;
+    if (quarantinedTasks === undefined) return { state, manifest, manifestKey: key };
+    return { state: { ...state, quarantinedTasks }, manifest, manifestKey: key };
   }
 
   /** @throws the cause if it is not damage. */

@@ -137,7 +137,10 @@ class RunCheckpointStore implements Checkpoints {
     const hadOrphans = this.#mayHaveOrphans;
     this.#mayHaveOrphans = true;
     const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
-    const manifest = this.#manifestOf(state.outerStep, digest, tensors);
+    const { outerStep, quarantinedTasks } = state;
+    const quarantine =
+      quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] };
+    const manifest = this.#manifestOf(outerStep, digest, { ...tensors, ...quarantine });
     const { key, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);
@@ -161,7 +164,7 @@ class RunCheckpointStore implements Checkpoints {
   #manifestOf(
     outerStep: number,
     digest: string,
-    tensors: Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>,
+    content: Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks'>,
   ): CheckpointManifest {
     const { runName, configHash, deciding, storeDigest, clock } = this.#options;
     return CheckpointManifestSchema.parse({
@@ -174,7 +177,7 @@ class RunCheckpointStore implements Checkpoints {
       decidingConfig: JSON.parse(canonicalJson(deciding)) as unknown,
       storeDigest,
       metaParametersDigest: digest,
-      ...tensors,
+      ...content,
     });
   }
 

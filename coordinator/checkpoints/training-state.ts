@@ -12,9 +12,18 @@ export interface OptimizerState {
   readonly scalars: Readonly<Record<string, number>>;
 }
 
+/** A training task that the run leaves out from this outer step on. */
+export interface QuarantinedTask {
+  readonly outerStep: number;
+  readonly taskIndex: number;
+  readonly key: string;
+}
+
 export interface TrainingState {
   /** Outer steps completed; the sampler needs nothing else. */
   readonly outerStep: number;
   readonly metaParameters: MetaParameters;
   readonly optimizer: OptimizerState;
+  /** In order of their finding; absent while there is none. */
+  readonly quarantinedTasks?: readonly QuarantinedTask[];
 }

@@ -35,7 +35,8 @@ export class Attempts {
     const counted = delivery.countedFailures((worker) => health.isSick(worker));
     if (counted.length < attemptsMax) return;
     if (await this.#isLeftToAnother(delivery, counted)) return;
-    throw attemptsUsedUp(delivery.where, attemptsMax, failure);
+    const { where, job } = delivery;
+    throw attemptsUsedUp({ where, jobIndex: job.jobIndex }, attemptsMax, failure);
   }
 
   /** Charges the workers that failed a job which has now succeeded elsewhere. */
@@ -57,6 +58,8 @@ export class Attempts {
   ): Promise<boolean> {
     const { health, connectedWorkers } = this.#options;
     const suspect = delivery.onlyWorkerOf(counted);
+    // One failure tells nothing about a worker.
+    if (counted.length < 2) return false;
     if (suspect === null || delivery.suspect !== null) return false;
     if (!health.hasHealthyOther(suspect, await connectedWorkers())) return false;
     delivery.suspect = suspect;

@@ -62,6 +62,7 @@ export interface StepCall<Value extends object> {
   readonly orders: readonly JobOrder[];
   readonly admission: Admission<Value>;
   readonly signal: AbortSignal;
+  readonly attemptsMax: number;
   /** Sets the ids of this call apart from those of any other call or start. */
   readonly idSuffix: string;
 }
@@ -94,12 +95,13 @@ export class DispatchStep<Value extends object> {
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
     const { clock, producer, limits, health } = context;
+    const { attemptsMax } = call;
     this.#context = context;
     this.#call = call;
     this.#startMs = clock.monotonicMs();
     this.#deadlineMs = this.#startMs + limits.outerStepTimeoutMs;
     this.#attempts = new Attempts({
-      ...{ health, attemptsMax: limits.jobAttemptsMax },
+      ...{ health, attemptsMax },
       connectedWorkers: () => this.#workerNames(),
     });
     this.#inputs = new InputBlobs(context, (action) => this.#patiently(action));

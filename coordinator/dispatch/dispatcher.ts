@@ -50,6 +50,12 @@ export interface Admitted<Value extends object> {
   readonly value: Value;
 }
 
+/** Departures from the dispatcher's limits for one call. */
+export interface CallTerms {
+  /** Instead of `queue.jobAttemptsMax`. */
+  readonly attemptsMax?: number;
+}
+
 export interface Dispatcher {
   /**
    * Yields admitted results in order of arrival, one for each order. Retries, lost jobs and lost
@@ -62,6 +68,7 @@ export interface Dispatcher {
     orders: readonly JobOrder[],
     read: ReadResult<Value>,
     signal: AbortSignal,
+    terms?: CallTerms,
   ): AsyncIterable<Admitted<Value>>;
   /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;

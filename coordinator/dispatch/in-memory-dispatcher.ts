@@ -44,12 +44,12 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
   return {
     rejections,
-    async *run(orders, read, signal) {
+    async *run(orders, read, signal, terms = {}) {
       const admission = new Admission(orders, read, rejections);
       for (const order of orders) {
         const { dense, rowPack, frozen } = order;
         const input = { job: jobOf(order, refOf), dense, rowPack, frozen };
-        yield await admittedResult(input, admission, signal, options);
+        yield await admittedResult(input, admission, signal, { ...options, ...terms });
       }
     },
     close: () => Promise.resolve(),
@@ -88,7 +88,7 @@ async function admittedResult<Value extends object>(
     lastFailure = { reason: `its result was refused: ${judged}`, rejection: judged };
   }
   const where = `outer step ${outerStep}, job ${jobIndex}`;
-  throw attemptsUsedUp(where, attemptsMax, lastFailure);
+  throw attemptsUsedUp({ where, jobIndex }, attemptsMax, lastFailure);
 }
 
 /**

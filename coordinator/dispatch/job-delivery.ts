@@ -3,7 +3,7 @@
  * means for it. Pure, apart from counting.
  */
 
-import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { DivergenceError, QianmoError, type FailureReport } from '../../shared/base/errors.js';
 import { parseJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
@@ -158,14 +158,41 @@ export class JobDelivery {
   }
 }
 
+/** A job that is given up: its index and its last failure. */
+export interface GivenUpJob {
+  readonly jobIndex: number;
+  readonly reason: string;
+}
+
+class JobGivenUpError extends QianmoError {
+  readonly job: GivenUpJob;
+  constructor(report: FailureReport, job: GivenUpJob) {
+    super(report);
+    this.job = job;
+  }
+}
+
+class JobDivergedError extends DivergenceError {
+  readonly job: GivenUpJob;
+  constructor(report: FailureReport, job: GivenUpJob) {
+    super(report);
+    this.job = job;
+  }
+}
+
+/** Null when the error is not that of a given-up job. */
+export function givenUpJobOf(error: unknown): GivenUpJob | null {
+  return error instanceof JobGivenUpError || error instanceof JobDivergedError ? error.job : null;
+}
+
 /** The error of a job that is given up, whichever dispatcher carried it. */
 export function attemptsUsedUp(
-  where: string,
+  { where, jobIndex }: { readonly where: string; readonly jobIndex: number },
   attemptsMax: number,
   { reason, rejection, cause }: Omit<AttemptFailure, 'worker'>,
 ): QianmoError {
-  const Failure = rejection === 'not_finite' ? DivergenceError : QianmoError;
-  return new Failure({
+  const Failure = rejection === 'not_finite' ? JobDivergedError : JobGivenUpError;
+  const report: FailureReport = {
     kind: 'failed',
     what: 'a job used up its attempts',
     where,
@@ -176,5 +203,6 @@ export function attemptsUsedUp(
         ? 'training diverges: lower method.innerRate or training.optimizer.rate and train again'
         : 'see the reason above; raise queue.jobTimeoutMs after a missed deadline, queue.jobAttemptsMax for passing faults',
     ...(cause === undefined ? {} : { cause }),
-  });
+  };
+  return new Failure(report, { jobIndex, reason });
 }

@@ -75,11 +75,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   let stepCount = 0;
   return {
     rejections,
-    async *run(orders, read, signal) {
+    async *run(orders, read, signal, { attemptsMax = limits.jobAttemptsMax } = {}) {
       stepCount += 1;
       const admission = new Admission(orders, read, rejections);
       const idSuffix = startSuffixOf(nonce, stepCount);
-      const step = new DispatchStep(context, { orders, admission, signal, idSuffix });
+      const step = new DispatchStep(context, { orders, admission, signal, attemptsMax, idSuffix });
       openSteps.add(step);
       try {
         yield* step.results();

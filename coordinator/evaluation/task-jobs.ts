@@ -16,6 +16,7 @@ import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
+import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import {
   encodeDense,
   encodeRowPack,
@@ -130,10 +131,27 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
     const value = read(delivered.output, chunk);
     return typeof value === 'string' ? value : { chunk, value };
   };
-  for await (const { result, value } of dispatcher.run(orders, readChunk, signal)) {
-    onBackend(result.backend);
-    yield value;
+  try {
+    for await (const { result, value } of dispatcher.run(orders, readChunk, signal)) {
+      onBackend(result.backend);
+      yield value;
+    }
+  } catch (error) {
+    throw await namingPoisonTask(error, orders, context);
   }
+}
+
+/** An evaluation without one of its tasks would be another one, so it ends and names the task. */
+async function namingPoisonTask(
+  error: unknown,
+  orders: readonly JobOrder[],
+  context: TaskJobContext,
+): Promise<unknown> {
+  if (!(error instanceof QianmoError) || context.signal.aborted) return error;
+  const found = await poisonTaskOf(error, orders, context);
+  return found === null
+    ? error
+    : poisonTaskError(found, error, 'correct its rows, prepare again and train again');
 }
 
 async function orderOf(

@@ -12,11 +12,18 @@ import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/meth
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
-import { taskSampler, type TaskSampler } from './sampler.js';
+import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
+
+/** A task that plans leave out from this outer step on. */
+export interface QuarantinedTask {
+  readonly outerStep: number;
+  readonly taskIndex: number;
+}
 
 interface PlannedJob {
   readonly jobIndex: number;
@@ -36,8 +43,12 @@ export interface StepPlan {
 }
 
 interface StepPlanner {
-  /** Returns the plan of an outer step and starts to read the next one, unless this is the last. */
-  take(outerStep: number): Promise<StepPlan>;
+  /**
+   * Returns the plan of an outer step and starts to read the next one, unless this is the last.
+   *
+   * @param quarantined the tasks that are left out.
+   */
+  take(outerStep: number, quarantined?: readonly QuarantinedTask[]): Promise<StepPlan>;
   /** Resolves when no read is in progress. */
   settled(): Promise<void>;
 }
@@ -53,14 +64,18 @@ export function stepPlanner(
   hasRowPacks = true,
 ): StepPlanner {
   const source = { config, store, sample: trainingSampler(config, store), hasRowPacks };
-  let ahead: { outerStep: number; plan: Promise<StepPlan> } | null = null;
-  const read = (outerStep: number): Promise<StepPlan> => planOf(source, outerStep);
+  let ahead: { outerStep: number; leftOutCount: number; plan: Promise<StepPlan> } | null = null;
+  const read = (outerStep: number, leftOut: readonly QuarantinedTask[]): Promise<StepPlan> =>
+    planOf(source, outerStep, leftOut);
   return {
-    async take(outerStep) {
-      const plan = await (ahead?.outerStep === outerStep ? ahead.plan : read(outerStep));
+    async take(outerStep, leftOut = []) {
+      // Tasks are only ever added to those that are left out.
+      const isAhead = ahead?.outerStep === outerStep && ahead.leftOutCount === leftOut.length;
+      const plan = await (ahead !== null && isAhead ? ahead.plan : read(outerStep, leftOut));
       ahead = null;
       if (outerStep + 1 < endOuterStep) {
-        ahead = { outerStep: outerStep + 1, plan: read(outerStep + 1) };
+        const next = outerStep + 1;
+        ahead = { outerStep: next, leftOutCount: leftOut.length, plan: read(next, leftOut) };
         // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
         ahead.plan.catch(() => undefined);
       }
@@ -104,8 +119,9 @@ interface PlanSource {
 async function planOf(
   { config, store, sample, hasRowPacks }: PlanSource,
   outerStep: number,
+  leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
-  const sampled = sample(outerStep);
+  const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
   const rows = await plannedRowsOf(
     store,
     sampled.flat().map((task) => task.taskIndex),
@@ -130,6 +146,26 @@ async function planOf(
     start = end;
   }
   return { outerStep, jobs, taskCount: rows.length };
+}
+
+/** The draws stay those of the sampler; jobs lose tasks, and empty ones go. */
+function withoutTasks(
+  sampled: SampledJobs,
+  leftOut: readonly QuarantinedTask[],
+  outerStep: number,
+): SampledJobs {
+  if (leftOut.length === 0) return sampled;
+  const isLeftOut = ({ taskIndex }: { readonly taskIndex: number }): boolean =>
+    leftOut.some((task) => task.taskIndex === taskIndex && task.outerStep <= outerStep);
+  const jobs = sampled.map((tasks) => tasks.filter((task) => !isLeftOut(task)));
+  const left = jobs.filter((tasks) => tasks.length > 0);
+  if (left.length > 0) return left;
+  throw new QianmoError({
+    kind: 'failed',
+    what: 'every task of an outer step is quarantined',
+    where: `outer step ${outerStep}`,
+    cure: 'correct the rows of the quarantined tasks, prepare and train again',
+  });
 }
 
 async function neighboursOf(

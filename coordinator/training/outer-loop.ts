@@ -8,6 +8,7 @@ import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
+import { poisonTasks } from './poison-tasks.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepReport } from './step-report.js';
@@ -37,9 +38,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const report = stepReport(options, state.outerStep);
   const sum = new MetaGradientSum(spec);
   const watchBackend = backendWatch(options.sink);
+  const poison = poisonTasks(options);
   try {
     while (state.outerStep < endOuterStep) {
-      const plan = await planner.take(state.outerStep);
+      const plan = await planner.take(state.outerStep, state.quarantinedTasks);
       const orders = ordersOf(plan, state.metaParameters, {
         ...options,
         storeDigest: store.digest,
@@ -49,9 +51,14 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       const shapes = gradientShapesOf(plan, spec);
       const results = dispatcher.run(orders, gradientReader(shapes), signal);
       sum.begin(shapes.layouts);
-      for await (const { result, value: gradient } of results) {
-        watchBackend(result);
-        sum.add(gradient);
+      try {
+        for await (const { result, value: gradient } of results) {
+          watchBackend(result);
+          sum.add(gradient);
+        }
+      } catch (error) {
+        state = await poison.settle(error, orders, state);
+        continue;
       }
 
       state = steppedState(optimizer, state, sum.metaGradient());

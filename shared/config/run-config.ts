@@ -70,6 +70,8 @@ export function decidingPart(config: RunConfig): Record<string, unknown> {
   const {
     checkpointEveryOuterSteps: _every,
     checkpointsKept: _kept,
+    // Checkpoints record which tasks were left out.
+    poisonTasks: _poison,
     ...training
   } = config.training;
   return {

@@ -154,6 +154,13 @@ export const TrainingConfigSchema = z
       .describe(
         'Pulls trunk and tables towards 0, in proportion to the rate (decoupled, as in AdamW).',
       ),
+    poisonTasks: z
+      .enum(['stop', 'quarantine'])
+      .default('stop')
+      .describe(
+        'What happens when a task makes its job fail again and again: stop, the run ends and names the ' +
+          'task; quarantine, the run goes on without it, and checkpoints record that.',
+      ),
     checkpointEveryOuterSteps: positiveInt
       .default(100)
       .describe('The number of outer steps between two checkpoints.'),

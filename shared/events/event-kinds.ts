@@ -66,6 +66,8 @@ const RUN_SHAPES = {
     tasksPerSecond: measured,
   },
   checkpoint: ofCheckpoint,
+  /** The task makes its job fail; the run leaves it out from this outer step on. */
+  'task-quarantined': { outerStep: count, taskIndex: count, task: z.string(), reason: z.string() },
   'run-finished': ofCheckpoint,
   /** The command ended with a failure; `failure` is its kind, or `bug`. */
   'run-failed': { failure: z.string(), reason: z.string() },

@@ -37,6 +37,8 @@ const SENTENCES: Sentences = {
     notice(`step ${outerStep}/${outerSteps}  loss ${queryLoss.toFixed(4)}`),
   checkpoint: ({ outerStep, address }) =>
     notice(`checkpoint of outer step ${outerStep}: ${address}`),
+  'task-quarantined': ({ outerStep, task, reason }) =>
+    warning(`from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`),
   'run-finished': ({ outerStep, address, digest }) =>
     notice(`finished at outer step ${outerStep}: ${address}\nmeta-parameters ${digest}`),
   // The command itself prints the whole report.

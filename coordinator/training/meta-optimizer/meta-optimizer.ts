@@ -38,6 +38,7 @@ export function steppedState(
 ): TrainingState {
   const [updates, renewed] = optimizer.update(gradient, state.optimizer, state.metaParameters);
   return {
+    ...state,
     outerStep: state.outerStep + 1,
     metaParameters: withUpdates(state.metaParameters, updates),
     optimizer: renewed,

@@ -92,6 +92,7 @@ function scene(
       orders,
       admission: new Admission(orders, admitAll, new Map()),
       signal: new AbortController().signal,
+      attemptsMax: jobAttemptsMax,
       idSuffix: 'nonce',
     });
     return collected(step.results());

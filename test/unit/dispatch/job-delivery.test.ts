@@ -149,7 +149,7 @@ describe('JobDelivery', () => {
 
 describe('a job that used up its attempts', () => {
   it('names the last reason, and the cure when numbers are not finite: a retry gives the same', () => {
-    const { report } = attemptsUsedUp('job 3', 5, {
+    const { report } = attemptsUsedUp({ where: 'job 3', jobIndex: 3 }, 5, {
       ...{ reason: 'its result was refused', rejection: 'not_finite' },
     });
     expect(report).toMatchObject({

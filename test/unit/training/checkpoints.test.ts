@@ -46,6 +46,14 @@ describe('write and latest', () => {
     expect(reader.warnings).toEqual([]);
   });
 
+  it('keeps which tasks are quarantined, as part of what the digest stands for', async () => {
+    const store = new MemoryObjectStore();
+    const quarantinedTasks = [{ outerStep: 3, taskIndex: 7, key: 'adgroup 7' }];
+    const { address } = await checkpointsIn(store).write({ ...stateAt(5), quarantinedTasks });
+    expect((await checkpointsIn(store).latest())?.quarantinedTasks).toEqual(quarantinedTasks);
+    expect(await manifestOf(store, address)).toMatchObject({ quarantinedTasks });
+  });
+
   it('reads the meta-parameters alone without the optimizer tables', async () => {
     const store = new MemoryObjectStore();
     const writer = checkpointsIn(store);

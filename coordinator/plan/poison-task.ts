@@ -1,0 +1,154 @@
+/**
+ * Finds the poison task of a job that was given up, by computing parts of the job, and describes it with
+ * its key and its rows.
+ */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import type { Dispatcher, DeliveredResult, JobOrder, Rejection } from '../dispatch/dispatcher.js';
+import { givenUpJobOf } from '../dispatch/job-delivery.js';
+import { orderPart, type OrderStores } from './order-part.js';
+import { TaskSearch } from './task-search.js';
+
+/** A task whose job fails with it and succeeds without it. */
+export interface PoisonTask {
+  readonly taskIndex: number;
+  readonly key: string;
+  /** The task and its rows in words. */
+  readonly description: string;
+  /** The last failure of a job with this task. */
+  readonly reason: string;
+}
+
+/** The error of a job whose poison task is known. */
+export function poisonTaskError(
+  { description, reason }: PoisonTask,
+  cause: QianmoError,
+  cure: string,
+): QianmoError {
+  const { where } = cause.report;
+  return new QianmoError({
+    kind: 'failed',
+    what: 'a task makes its job fail',
+    ...(where === undefined ? {} : { where }),
+    found: `${description}: ${reason}`,
+    cure,
+    cause,
+  });
+}
+
+export interface SearchTerms extends OrderStores {
+  readonly dispatcher: Dispatcher;
+  readonly signal: AbortSignal;
+}
+
+/** A part of several tasks may fail by chance once; the search then finds nothing. */
+const PART_ATTEMPTS_MAX = 1;
+/** A single task is judged by two failures, on two workers where there are two. */
+const TASK_ATTEMPTS_MAX = 2;
+const LOG_ROWS_NAMED_MAX = 5;
+
+/**
+ * Returns null when the error is not that of a given-up job, and when no single task is at fault.
+ *
+ * @param orders the orders among which a job was given up.
+ * @throws errors of the dispatcher that are no failure of a job.
+ */
+export async function poisonTaskOf(
+  error: unknown,
+  orders: readonly JobOrder[],
+  terms: SearchTerms,
+): Promise<PoisonTask | null> {
+  const givenUp = givenUpJobOf(error);
+  const order = orders.find(({ job }) => job.jobIndex === givenUp?.jobIndex);
+  if (givenUp === null || order === undefined) return null;
+  const { taskIndices } = order.job;
+  if (taskIndices.length === 1) return loneTask(order, orders, givenUp.reason, terms);
+  const search = new TaskSearch(taskIndices.length);
+  let { reason } = givenUp;
+  for (;;) {
+    const places = search.part;
+    if (places === null) break;
+    const failure = await failureOf(await orderPart(order, places, terms), terms);
+    if (failure !== null && places.length === 1) reason = failure;
+    search.note(failure === null ? 'sound' : 'failed');
+  }
+  const taskIndex = taskIndices[search.guilty ?? -1];
+  return taskIndex === undefined ? null : described(taskIndex, reason, terms.store);
+}
+
+/** The only task of its job is at fault if another job of the call is sound. */
+async function loneTask(
+  { job }: JobOrder,
+  orders: readonly JobOrder[],
+  reason: string,
+  terms: SearchTerms,
+): Promise<PoisonTask | null> {
+  const [taskIndex = -1] = job.taskIndices;
+  const other = orders.find(({ job: { taskIndices } }) => !taskIndices.includes(taskIndex));
+  if (other === undefined || (await failureOf(other, terms)) !== null) return null;
+  return described(taskIndex, reason, terms.store);
+}
+
+/** Computes the order alone. Returns why its job was given up, or null when it is sound. */
+async function failureOf(
+  order: JobOrder,
+  { dispatcher, signal }: SearchTerms,
+): Promise<string | null> {
+  const attemptsMax = order.job.taskIndices.length === 1 ? TASK_ATTEMPTS_MAX : PART_ATTEMPTS_MAX;
+  const read = order.job.work.kind === 'gradient' ? readFinite : readDecoded;
+  const results = dispatcher.run([order], read, signal, { attemptsMax });
+  try {
+    for await (const _ of results);
+    return null;
+  } catch (error) {
+    const givenUp = givenUpJobOf(error);
+    if (givenUp === null) throw error;
+    return givenUp.reason;
+  }
+}
+
+interface SoundOutput {
+  readonly tensors: ReadonlyMap<string, CodedTensor>;
+}
+
+function readFinite(delivered: DeliveredResult): SoundOutput | Rejection {
+  if (!hasFiniteLosses(delivered.result)) return 'not_finite';
+  const read = readDecoded(delivered);
+  if (typeof read === 'string') return read;
+  const isFinite = ({ values }: CodedTensor): boolean => values.every(Number.isFinite);
+  return [...read.tensors.values()].every(isFinite) ? read : 'not_finite';
+}
+
+/** Logits may be infinite: an evaluation tries rates that diverge. */
+function readDecoded({ output }: DeliveredResult): SoundOutput | Rejection {
+  try {
+    return { tensors: decodeTensors(output, 'output') };
+  } catch (error) {
+    if (error instanceof QianmoError) return 'layout_mismatch';
+    throw error;
+  }
+}
+
+function hasFiniteLosses({ weightedQueryLoss, weightedSupportLoss }: JobResult): boolean {
+  return Number.isFinite(weightedQueryLoss) && Number.isFinite(weightedSupportLoss);
+}
+
+async function described(taskIndex: number, reason: string, store: TaskStore): Promise<PoisonTask> {
+  const key = (store.tasks[taskIndex]?.key ?? '').replaceAll('\u001f', ' / ');
+  const [task] = await store.readTasks([taskIndex]);
+  const supportRowCount = task?.supportRowCount ?? 0;
+  const queryRowCount = (task?.rowCount ?? 0) - supportRowCount;
+  const logRows = [...(task?.logRows ?? [])].sort((a, b) => a - b);
+  const named = logRows.slice(0, LOG_ROWS_NAMED_MAX).join(', ');
+  const restCount = logRows.length - Math.min(logRows.length, LOG_ROWS_NAMED_MAX);
+  const rest = restCount === 0 ? '' : ` and ${restCount} more`;
+  return {
+    ...{ taskIndex, key, reason },
+    description:
+      `task ${key} (number ${taskIndex}, ${supportRowCount} support rows, ${queryRowCount} query ` +
+      `rows; log rows ${named}${rest})`,
+  };
+}

@@ -1,0 +1,49 @@
+/**
+ * What a run does about a poison task: it stops and names the task, or it goes on without it. A job that
+ * no task explains is tried once more in a whole outer step.
+ */
+
+import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
+import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
+import { givenUpJobOf } from '../dispatch/job-delivery.js';
+import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
+import type { TrainOptions } from './train-options.js';
+
+const CURE =
+  'correct its rows and prepare again, or set training.poisonTasks: quarantine and continue with --resume';
+
+export interface PoisonTasks {
+  /**
+   * Returns the state from which the outer step is taken again: without the poison task, or unchanged
+   * when there is none.
+   *
+   * @throws the error when it is not that of a job, or when nothing explains it twice; QianmoError
+   *   `failed` that names the task when the run stops at poison tasks.
+   */
+  settle(error: unknown, orders: readonly JobOrder[], state: TrainingState): Promise<TrainingState>;
+}
+
+export function poisonTasks(
+  options: Pick<TrainOptions, 'config' | 'dispatcher' | 'store' | 'signal' | 'sink'>,
+): PoisonTasks {
+  let unexplainedOuterStep: number | null = null;
+  return {
+    settle: async (error, orders, state) => {
+      if (!(error instanceof QianmoError) || options.signal.aborted) throw error;
+      const found = await poisonTaskOf(error, orders, options);
+      if (found === null) {
+        const isFinal = error instanceof DivergenceError || givenUpJobOf(error) === null;
+        if (isFinal || unexplainedOuterStep === state.outerStep) throw error;
+        unexplainedOuterStep = state.outerStep;
+        return state;
+      }
+      const { outerStep } = state;
+      if (options.config.training.poisonTasks === 'stop') throw poisonTaskError(found, error, CURE);
+      const { taskIndex, key, description, reason } = found;
+      options.sink({ kind: 'task-quarantined', outerStep, taskIndex, task: description, reason });
+      const quarantined: QuarantinedTask = { outerStep, taskIndex, key };
+      return { ...state, quarantinedTasks: [...(state.quarantinedTasks ?? []), quarantined] };
+    },
+  };
+}

@@ -1,0 +1,219 @@
+/**
+ * A poison task in virtual time, over the in-memory queue and in process: it kills the worker that
+ * computes it, fails it, or spoils its numbers. The run names the task and stops, or goes on without it
+ * to the same meta-parameters, whatever the workers.
+ */
+
+import { setMaxListeners } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
+import { Life } from '../fixtures/simulation/life.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { logisticConfig, mapCheckpoints, tinyRun } from '../fixtures/training/training-run.js';
+
+const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+/** A training task, and a step in which it is drawn. */
+const POISON = 5;
+const WORKER_COUNT = 3;
+
+const configOf = (poisonTasks: 'stop' | 'quarantine') =>
+  logisticConfig({
+    ...{ outerSteps: 6, tasksPerOuterStep: 8, tasksPerJob: 4, checkpointEveryOuterSteps: 1 },
+    poisonTasks,
+  });
+
+type Poison = 'kills' | 'fails' | 'spoils';
+
+/** @param die ends the process that computes. */
+function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
+  const inner = logisticExecutor(store);
+  return {
+    execute: async (input, signal, onBegin) => {
+      onBegin?.();
+      const output = await inner.execute(input, signal);
+      if (!input.job.taskIndices.includes(POISON)) return output;
+      if (poison === 'kills') return die();
+      if (poison === 'spoils') return { ...output, weightedQueryLoss: Number.NaN };
+      throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** Successive workers in the same position, until the signal aborts. */
+async function workers(
+  place: number,
+  { clock, queue, poison }: { clock: SimulatedClock; queue: MemoryJobQueue; poison: Poison },
+  signal: AbortSignal,
+): Promise<number> {
+  for (let lives = 1; ; lives += 1) {
+    const life = new Life();
+    const name = `worker-${place}-${lives}`;
+    const die = (): Promise<never> => {
+      life.end();
+      return new Promise(() => undefined);
+    };
+    const working = runWorker({
+      ...{ queue: life.queue(queue), name, nonce: name, clock: life.clock(clock), signal },
+      executor: poisonedExecutor(poison, die),
+    });
+    await Promise.race([working, life.over]);
+    if (signal.aborted) return lives;
+    await clock.sleep(100, signal);
+  }
+}
+
+interface Outcome {
+  readonly outcome: TrainingOutcome | QianmoError;
+  readonly events: readonly RunEvent[];
+  readonly deathCount: number;
+}
+
+const errorOf = (error: unknown): QianmoError => {
+  if (error instanceof QianmoError) return error;
+  throw error;
+};
+
+async function onQueue(poison: Poison, config: ReturnType<typeof configOf>): Promise<Outcome> {
+  const clock = simulatedClock();
+  const queue = new MemoryJobQueue({ clock });
+  const stop = new AbortController();
+  setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
+  const events: RunEvent[] = [];
+  const sink = (event: RunEvent): void => void events.push(event);
+  return clock.run(async () => {
+    const places = Array.from({ length: WORKER_COUNT }, (_, place) =>
+      workers(place, { clock, queue, poison }, stop.signal),
+    );
+    const limits = queueConfig({ jobAttemptsMax: 3 });
+    const given = { queue, limits, runId: 'tiny-run', nonce: 'start', clock, sink };
+    const dispatcher = await createQueueDispatcher(given);
+    const { options } = tinyRun(config, { dispatcher, clock, sink }, store);
+    const outcome = await train(options).catch(errorOf);
+    stop.abort();
+    const lives = await Promise.all(places);
+    await dispatcher.close();
+    return { outcome, events, deathCount: lives.reduce((sum, count) => sum + count - 1, 0) };
+  });
+}
+
+async function inProcess(
+  poison: Poison,
+  config: ReturnType<typeof configOf>,
+  departures: Parameters<typeof tinyRun>[1] = {},
+): Promise<Outcome> {
+  const clock = instantClock();
+  const events: RunEvent[] = [];
+  const sink = (event: RunEvent): void => void events.push(event);
+  const dies = (): Promise<never> =>
+    Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }));
+  const executor = poisonedExecutor(poison, dies);
+  const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+  const { options } = tinyRun(config, { dispatcher, clock, sink, ...departures }, store);
+  return { outcome: await train(options).catch(errorOf), events, deathCount: 0 };
+}
+
+describe.each<Poison>(['kills', 'fails', 'spoils'])('a task that %s its job', (poison) => {
+  it('ends the run, which names the task, its adgroup and its rows', async () => {
+    for (const run of [onQueue, inProcess]) {
+      const { outcome, deathCount } = await run(poison, configOf('stop'));
+      expect(outcome).toMatchObject({
+        kind: 'failed',
+        report: {
+          what: 'a task makes its job fail',
+          found: expect.stringMatching(
+            /^task task5 \(number 5, \d+ support rows, \d+ query rows; log rows \d/,
+          ) as string,
+          cure: expect.stringContaining('training.poisonTasks: quarantine') as string,
+        },
+      });
+      // Three attempts at the job, then the half, the task, and the task once more.
+      expect(deathCount).toBeLessThanOrEqual(6);
+    }
+  });
+
+  it('is left out when it is to be quarantined, to the same digest for any workers', async () => {
+    const config = configOf('quarantine');
+    const [queued, alone] = [await onQueue(poison, config), await inProcess(poison, config)];
+    for (const { outcome, events } of [queued, alone]) {
+      if (outcome instanceof QianmoError) throw outcome;
+      expect(outcome.outerSteps).toBe(6);
+      expect(outcome.state.quarantinedTasks).toEqual([
+        { outerStep: expect.any(Number) as number, taskIndex: POISON, key: 'task5' },
+      ]);
+      expect(events.filter(({ kind }) => kind === 'task-quarantined')).toHaveLength(1);
+    }
+    expect(queued.outcome).toMatchObject({ digest: (alone.outcome as TrainingOutcome).digest });
+  });
+});
+
+describe('a quarantined task', () => {
+  it('stays out after a resume, which ends with the same digest', async () => {
+    const config = configOf('quarantine');
+    const whole = (await inProcess('fails', config)).outcome as TrainingOutcome;
+    const checkpoints = mapCheckpoints();
+    const [quarantined] = whole.state.quarantinedTasks ?? [];
+    const stopAtOuterStep = (quarantined?.outerStep ?? 0) + 1;
+    await inProcess('fails', config, { checkpoints, stopAtOuterStep });
+    const { outcome, events } = await inProcess('fails', config, { checkpoints, resume: true });
+    expect(outcome).toMatchObject({ digest: whole.digest });
+    expect(events.filter(({ kind }) => kind === 'job-retried')).toEqual([]);
+  });
+
+  it('may be resumed from a run that stopped at it', async () => {
+    const checkpoints = mapCheckpoints();
+    const stopped = await inProcess('fails', configOf('stop'), { checkpoints });
+    expect(stopped.outcome).toBeInstanceOf(QianmoError);
+    const departures = { checkpoints, resume: true };
+    const { outcome } = await inProcess('fails', configOf('quarantine'), departures);
+    const whole = await inProcess('fails', configOf('quarantine'));
+    expect(outcome).toMatchObject({ digest: (whole.outcome as TrainingOutcome).digest });
+  });
+});
+
+describe('jobs that fail whatever their tasks are', () => {
+  it('blame no task', async () => {
+    const clock = instantClock();
+    const executor: JobExecutor = {
+      execute: () => Promise.reject(new QianmoError({ kind: 'transient', what: 'no memory' })),
+      close: () => Promise.resolve(),
+    };
+    const sink = (): void => undefined;
+    const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+    const { options } = tinyRun(configOf('quarantine'), { dispatcher, clock }, store);
+    await expect(train(options)).rejects.toMatchObject({
+      report: { what: 'a job used up its attempts' },
+    });
+  });
+
+  it('are tried once more in a whole outer step when the failure has passed', async () => {
+    const clock = instantClock();
+    const inner = logisticExecutor(store);
+    let failureCount = 3;
+    const executor: JobExecutor = {
+      execute: (input) => {
+        failureCount -= 1;
+        if (failureCount < 0) return inner.execute(input);
+        return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
+      },
+      close: () => Promise.resolve(),
+    };
+    const sink = (): void => undefined;
+    const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+    const { options } = tinyRun(configOf('stop'), { dispatcher, clock }, store);
+    const undisturbed = await train(tinyRun(configOf('stop'), {}, store).options);
+    expect((await train(options)).digest).toBe(undisturbed.digest);
+  });
+});

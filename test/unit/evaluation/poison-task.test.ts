@@ -1,0 +1,71 @@
+/** A task that makes a job of an evaluation fail. */
+
+import { expect, it } from 'vitest';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import {
+  chunkResults,
+  taskWaves,
+  withEncodedParameters,
+  type TaskJobContext,
+} from '../../../coordinator/evaluation/task-jobs.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../../fixtures/training/training-run.js';
+
+it('ends the evaluation and names the task, although logits may be infinite', async () => {
+  const config = logisticConfig({ tasksPerJob: 4 });
+  const store = tinyTaskStore();
+  const spec = modelSpecOf(config.model, store.manifest.features);
+  const executor: JobExecutor = {
+    execute: ({ job }) =>
+      job.taskIndices.includes(6)
+        ? Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }))
+        : Promise.resolve({
+            output: encodeTensors(
+              new Map([['logits', { shape: [1], values: Float32Array.of(Infinity) }]]),
+            ),
+            ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount: 1, computeMs: 1 },
+            backend: 'test',
+          }),
+    close: () => Promise.resolve(),
+  };
+  const sink = (): void => undefined;
+  const dispatcher = createInMemoryDispatcher({
+    ...{ executor, clock: instantClock(), attemptsMax: 2, sink },
+  });
+  let waveCount = 0;
+  const context: TaskJobContext = {
+    ...{ config, runId: 'r', store, storeAddress: 'memory://store', spec, dispatcher },
+    signal: new AbortController().signal,
+    nextWave: () => (waveCount += 1),
+    onTasksDone: () => undefined,
+    onBackend: () => undefined,
+  };
+  const parameters = initialMetaParameters(spec, 3);
+  const taskIndices = [4, 5, 6, 7, 8];
+  const model = withEncodedParameters(context, {
+    ...{ parameters, method: { kind: 'global' }, taskIndices },
+  });
+  const adaptations = [{ innerRate: 0.1, innerSteps: 1 }];
+  const evaluated = async (): Promise<void> => {
+    for await (const chunks of taskWaves(context, taskIndices))
+      for await (const _ of chunkResults(context, model, chunks, {
+        workOf: () => ({
+          ...{ kind: 'predict', method: { kind: 'global' }, adaptations, rows: 'query' },
+        }),
+        read: (output) => ({ output }),
+      }));
+  };
+  await expect(evaluated()).rejects.toMatchObject({
+    kind: 'failed',
+    report: {
+      what: 'a task makes its job fail',
+      found: expect.stringMatching(/^task task6 .*: the compute process ended$/) as string,
+    },
+  });
+});

@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest';
+import { orderPart } from '../../../coordinator/plan/order-part.js';
+import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
+import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { TaskSearch } from '../../../coordinator/plan/task-search.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { logisticConfig } from '../../fixtures/training/training-run.js';
+
+type Part = readonly number[];
+
+/** Runs a search in which a part fails by a rule, and returns what it found. */
+function searched(
+  taskCount: number,
+  fails: (part: Part) => boolean,
+): { readonly guilty: number | null; readonly parts: readonly Part[] } {
+  const search = new TaskSearch(taskCount);
+  const parts: Part[] = [];
+  for (let { part } = search; part !== null; part = search.part) {
+    parts.push(part);
+    search.note(fails(part) ? 'failed' : 'sound');
+  }
+  return { guilty: search.guilty, parts };
+}
+
+const sizes = [2, 3, 4, 5, 7, 16, 31, 64];
+
+describe('TaskSearch', () => {
+  it.each(sizes)('finds the only poison task among %i, wherever it is', (taskCount) => {
+    for (let poison = 0; poison < taskCount; poison += 1) {
+      const { guilty, parts } = searched(taskCount, (part) => part.includes(poison));
+      expect(guilty).toBe(poison);
+      expect(parts.length).toBeLessThanOrEqual(2 * Math.ceil(Math.log2(taskCount)) + 1);
+    }
+  });
+
+  it.each(sizes)('finds one of several poison tasks among %i', (taskCount) => {
+    const { guilty } = searched(taskCount, (part) => part.includes(0) || part.includes(1));
+    // Of two tasks that both fail, neither is told from the job.
+    expect(guilty).toBe(taskCount === 2 ? null : 0);
+  });
+
+  it.each(sizes)('blames no task when every part of %i fails', (taskCount) => {
+    expect(searched(taskCount, () => true).guilty).toBeNull();
+  });
+
+  it.each(sizes)('ends after two parts when the failure of %i has passed', (taskCount) => {
+    const { guilty, parts } = searched(taskCount, () => false);
+    expect(guilty).toBeNull();
+    expect(parts.flat()).toEqual(Array.from({ length: taskCount }, (_, place) => place));
+    expect(parts).toHaveLength(2);
+  });
+
+  it('blames no task when only tasks together fail', () => {
+    expect(searched(8, (part) => part.length > 3).guilty).toBeNull();
+  });
+});
+
+describe('orderPart', () => {
+  it('has the tasks, weights and rows of the part, as if it had been planned', async () => {
+    const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 6, tasksPerJob: 6 });
+    const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+    const spec = modelSpecOf(config.model, store.manifest.features);
+    const metaParameters = initialMetaParameters(spec, 3);
+    for (const { values } of metaParameters.tables.values())
+      values.forEach((_, index) => (values[index] = index + 1));
+    const plan = await stepPlanner(config, store).take(0);
+    const [order] = ordersOf(plan, metaParameters, {
+      ...{ runId: 'r', storeAddress: 'memory://store', storeDigest: store.digest },
+      ...{ config, spec, frozen: null },
+    });
+    if (order === undefined) throw new Error('a plan has a job');
+    const places = [1, 4];
+    const part = await orderPart(order, places, { store });
+    const chosen = places.map((place) => order.job.taskIndices[place] ?? -1);
+    expect(part.job.taskIndices).toEqual(chosen);
+    expect(part.job.work).toMatchObject({
+      taskWeights: places.map(
+        (place) => order.job.work.kind === 'gradient' && order.job.work.taskWeights[place],
+      ),
+    });
+    const layout = rowPackLayoutOf(await store.readTasks(chosen));
+    expect(part.rowPack).toEqual(encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth));
+  });
+});
