@@ -1,0 +1,179 @@
+/**
+ * Scaling on one machine: tasks per second in process, with one worker, with two, and of two
+ * independent processes that share nothing, each pinned to one core. Every round runs all of them, one
+ * after the other, in each checkout. Writes `infra/results/scaling.json` and `.md`.
+ *
+ *   npm run bench:scaling -- --rounds 3 --configs heavy,demo
+ *   npm run bench:scaling -- --base ../other-checkout
+ */
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { median } from '../../../shared/base/arrays.js';
+import { benchHeader, markdownTable } from '../bench-header.js';
+import {
+  configFileOf,
+  prepareRoom,
+  qianmoArgs,
+  SCALING_CONFIGS,
+  type ScalingConfig,
+  type ScalingRoom,
+} from './scaling-configs.js';
+import { steadyTasksPerSecond } from './steady-rate.js';
+
+const WAYS = ['in process', '1 worker', '2 workers', '2 independent'] as const;
+type Way = (typeof WAYS)[number];
+
+const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
+  heavy: 256,
+  demo: 64,
+  synthetic: 128,
+};
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    rows: { type: 'string', default: '1M' },
+    configs: { type: 'string', default: SCALING_CONFIGS.join(',') },
+    /** Multiplies the outer steps of each run, which take about ten seconds. */
+    length: { type: 'string', default: '1' },
+    base: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+  },
+});
+
+const length = z.coerce.number().positive().parse(options.length);
+const rounds = z.coerce.number().int().positive().parse(options.rounds);
+const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
+const outerSteps = {
+  heavy: Math.round(40 * length),
+  demo: Math.round(700 * length),
+  synthetic: Math.round(250 * length),
+};
+
+/** One run to its end. `core` pins all its processes. */
+async function train(room: ScalingRoom, file: string, words: string[], core?: number) {
+  const command = [process.execPath, ...qianmoArgs(room, ['train', file, '--fresh', ...words])];
+  const pinned = core === undefined ? command : ['taskset', '-c', String(core), ...command];
+  const [program, ...args] = pinned;
+  const child = spawn(program ?? '', args, { cwd: room.folder, stdio: 'ignore' });
+  const exitCode = await new Promise<number | null>((settle) => child.on('exit', settle));
+  if (exitCode !== 0) throw new Error(`train ${file} ${words.join(' ')} ended with ${exitCode}`);
+}
+
+function rateOf(room: ScalingRoom, config: ScalingConfig, run: string): number {
+  const log = join(room.folder, 'runs', run, 'events/events-000001.ndjson');
+  return steadyTasksPerSecond(log, TASKS_PER_OUTER_STEP[config]);
+}
+
+async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Promise<number> {
+  const file = configFileOf(config);
+  rmSync(join(room.folder, 'runs'), { recursive: true, force: true });
+  switch (way) {
+    case 'in process':
+      await train(room, file, ['--in-process']);
+      return rateOf(room, config, config);
+    case '1 worker':
+      await train(room, file, ['--workers', '1']);
+      return rateOf(room, config, config);
+    case '2 workers':
+      await train(room, file, ['--workers', '2']);
+      return rateOf(room, config, config);
+    case '2 independent': {
+      const twins = [0, 1].map((core) => twin(room, config, core));
+      return (await Promise.all(twins)).reduce((sum, rate) => sum + rate, 0);
+    }
+  }
+}
+
+/** A run of its own with the same config and store, on one core. */
+async function twin(room: ScalingRoom, config: ScalingConfig, core: number): Promise<number> {
+  const name = `${config}-${core}`;
+  await train(room, configFileOf(name), ['--in-process'], core);
+  return rateOf(room, config, name);
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
+try {
+  const checkouts = [
+    ...(options.base === undefined ? [] : [resolve(options.base)]),
+    packageRoot.pathname,
+  ];
+  const rooms = checkouts.map((checkout, index) => {
+    const room = { checkout, folder: join(scratch, String(index)) };
+    mkdirSync(room.folder);
+    prepareRoom(room, configs, { rows: options.rows, outerSteps });
+    return { room, header: benchHeader(checkout) };
+  });
+  const rates = new Map<string, number[]>();
+  const keyOf = (index: number, config: string, way: Way): string => `${index}/${config}/${way}`;
+  for (let round = 1; round <= rounds; round += 1)
+    for (const config of configs)
+      for (const way of WAYS)
+        for (const [index, { room, header }] of rooms.entries()) {
+          const rate = await measured(room, config, way);
+          const key = keyOf(index, config, way);
+          rates.set(key, [...(rates.get(key) ?? []), rate]);
+          console.log(`${header.commit} ${config}, ${way}, round ${round}: ${rate.toFixed(0)}`);
+        }
+  const results = rooms.flatMap(({ header }, index) =>
+    configs.map((config) => ({
+      ...{ commit: header.commit, config },
+      tasksPerSecond: Object.fromEntries(
+        WAYS.map((way) => [way, rates.get(keyOf(index, config, way)) ?? []]),
+      ),
+    })),
+  );
+  const page = scalingPage(results, rooms.at(-1)?.header ?? benchHeader());
+  mkdirSync(options.output, { recursive: true });
+  const header = rooms.at(-1)?.header;
+  writeFileSync(
+    join(options.output, 'scaling.json'),
+    `${JSON.stringify({ ...header, rounds, rows: options.rows, results }, null, 1)}\n`,
+  );
+  writeFileSync(join(options.output, 'scaling.md'), page);
+  console.log(page);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function scalingPage(
+  results: readonly {
+    readonly commit: string;
+    readonly config: string;
+    readonly tasksPerSecond: Readonly<Record<string, readonly number[]>>;
+  }[],
+  header: ReturnType<typeof benchHeader>,
+): string {
+  const rows = results.map(({ commit, config, tasksPerSecond }) => {
+    const [inProcess = 0, one = 0, two = 0, independent = 0] = WAYS.map((way) =>
+      median(tasksPerSecond[way] ?? []),
+    );
+    const share = (rate: number, of: number): string => (rate / of).toFixed(2);
+    return [
+      ...[config, commit],
+      ...[inProcess, one, two, independent].map((rate) => Math.round(rate).toLocaleString('en')),
+      ...[share(one, inProcess), share(two, inProcess), share(two, independent)],
+    ];
+  });
+  const ratios = ['1 worker / in process', '2 workers / in process', '2 workers / 2 independent'];
+  return [
+    '# Scaling on one machine',
+    '',
+    `\`npm run bench:scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
+    `Tasks per second in the steady state, the median of ${rounds} interleaved rounds.`,
+    '',
+    ...markdownTable(['config', 'commit', ...WAYS, ...ratios], rows),
+    '',
+    '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
+    'layer1, output], innerSteps 5, tasksPerOuterStep 256 and tasksPerJob 32; `demo` is',
+    'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml. Two independent runs share',
+    'nothing, and each has one core for its coordinator and its compute process.',
+    '',
+  ].join('\n');
+}

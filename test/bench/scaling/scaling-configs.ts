@@ -1,0 +1,100 @@
+/** The runs whose scaling is measured: the demo's small jobs, and large ones on a synthetic log. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+
+export const SCALING_CONFIGS = ['heavy', 'demo', 'synthetic'] as const;
+export type ScalingConfig = (typeof SCALING_CONFIGS)[number];
+
+/** The command of one checkout, in the folder that holds its configs and stores. */
+export interface ScalingRoom {
+  readonly checkout: string;
+  readonly folder: string;
+}
+
+const QIANMO = 'infra/bin/qianmo.mjs';
+const RunSchema = z.looseObject({
+  data: z.looseObject({}),
+  model: z.looseObject({}),
+  method: z.looseObject({}),
+  training: z.looseObject({}),
+});
+
+export function qianmoArgs({ checkout }: Pick<ScalingRoom, 'checkout'>, words: string[]): string[] {
+  return [join(checkout, QIANMO), ...words];
+}
+
+export const configFileOf = (name: string): string => `${name}.yaml`;
+
+/** Writes the configs that are asked for and prepares their stores. */
+export function prepareRoom(
+  room: ScalingRoom,
+  configs: readonly ScalingConfig[],
+  options: { readonly rows: string; readonly outerSteps: Readonly<Record<ScalingConfig, number>> },
+): void {
+  const qianmo = (...words: string[]): void => {
+    execFileSync(process.execPath, qianmoArgs(room, words), {
+      cwd: room.folder,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  };
+  mkdirSync(join(room.folder, 'infra'), { recursive: true });
+  symlinkSync(join(room.checkout, 'infra/examples'), join(room.folder, 'infra/examples'));
+  const log = 'synthetic.csv';
+  if (configs.some((name) => name !== 'demo'))
+    qianmo(
+      'synthesize',
+      '--rows',
+      options.rows,
+      '--setting',
+      'strong',
+      '--seed',
+      '7',
+      '--out',
+      log,
+    );
+  const prepared = new Set<string>();
+  for (const name of configs) {
+    const config = configOf(room, name, log, options.outerSteps[name]);
+    writeFileSync(join(room.folder, configFileOf(name)), stringify(config.run));
+    for (const core of [0, 1]) {
+      const twin = `${name}-${core}`;
+      const run = { ...config.run, run: twin, output: `runs/${twin}` };
+      writeFileSync(join(room.folder, configFileOf(twin)), stringify(run));
+    }
+    if (!prepared.has(config.store)) qianmo('prepare', configFileOf(name));
+    prepared.add(config.store);
+  }
+}
+
+function configOf(
+  { checkout }: ScalingRoom,
+  name: ScalingConfig,
+  log: string,
+  outerSteps: number,
+): { readonly run: object; readonly store: string } {
+  const example = name === 'demo' ? 'movielens.yaml' : 'synthetic.yaml';
+  const text = readFileSync(join(checkout, 'infra/examples', example), 'utf8');
+  const { data, model, method, training, ...rest } = RunSchema.parse(parse(text));
+  const store = `${example}-store`;
+  const isHeavy = name === 'heavy';
+  const run = {
+    ...{ ...rest, run: name, output: `runs/${name}` },
+    data: { ...data, store, ...(name === 'demo' ? {} : { logs: log }) },
+    model: {
+      ...model,
+      ...(isHeavy
+        ? { hiddenWidths: [256, 128], personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'] }
+        : {}),
+    },
+    method: { ...method, ...(isHeavy ? { innerSteps: 5 } : {}) },
+    training: {
+      ...{ ...training, outerSteps, checkpointEveryOuterSteps: outerSteps },
+      ...(isHeavy ? { tasksPerOuterStep: 256, tasksPerJob: 32 } : {}),
+    },
+  };
+  return { run, store };
+}
