@@ -33,6 +33,7 @@ async function main(): Promise<void> {
       'gpu-index': { type: 'string' },
       'store-allow': { type: 'string', multiple: true, default: [] },
       'endpoint-allow': { type: 'string', multiple: true, default: [] },
+      portable: { type: 'boolean', default: false },
       plugin: { type: 'string', multiple: true, default: [] },
     },
   });
@@ -59,6 +60,7 @@ async function main(): Promise<void> {
   const executor = createComputeProcess({
     clock: systemClock,
     device,
+    portable: values.portable,
     environment: computeEnvironment(process.env, device, gpuIndex),
     onEvent: sink,
   });

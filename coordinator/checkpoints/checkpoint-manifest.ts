@@ -5,11 +5,12 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
+import { FingerprintSchema } from '../../shared/events/fingerprint.js';
 import { BlobRefSchema, type BlobRef } from '../../shared/storage/blob-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 
 /** Raised when the meaning of a manifest changes. */
-export const CHECKPOINT_FORMAT_VERSION = 1;
+export const CHECKPOINT_FORMAT_VERSION = 2;
 
 export const MANIFEST_KEY_PREFIX = 'manifests/';
 export const LATEST_KEY = 'latest.json';
@@ -41,6 +42,8 @@ export const CheckpointManifestSchema = z.strictObject({
   decidingConfig: z.record(z.string(), z.json()),
   /** The digest of the task store. */
   storeDigest: z.string(),
+  /** The kinds of machines that computed the run, each from after an outer step on. */
+  computedOn: z.array(z.strictObject({ outerStep: count, fingerprint: FingerprintSchema })),
   metaParametersDigest: sha256,
   /** The tasks that the run leaves out, each from an outer step on. The digest stands for them too. */
   quarantinedTasks: z

@@ -243,6 +243,7 @@ function emptyStateOf(manifest: CheckpointManifest): TrainingState {
     outerStep: manifest.outerStep,
     metaParameters: { dense: new Map(), tables: new Map() },
     optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+    computedOn: manifest.computedOn,
   };
 }
 

@@ -97,6 +97,7 @@ export async function readTensors(
       tables: isWhole ? await readTables(manifest.optimizerTables, blobs, where) : new Map(),
       scalars: isWhole ? scalars : {},
     },
+    computedOn: manifest.computedOn,
   };
 }
 

@@ -137,10 +137,10 @@ class RunCheckpointStore implements Checkpoints {
     const hadOrphans = this.#mayHaveOrphans;
     this.#mayHaveOrphans = true;
     const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
-    const { outerStep, quarantinedTasks } = state;
+    const { quarantinedTasks } = state;
     const quarantine =
       quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] };
-    const manifest = this.#manifestOf(outerStep, digest, { ...tensors, ...quarantine });
+    const manifest = this.#manifestOf(state, digest, { ...tensors, ...quarantine });
     const { key, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);
@@ -162,7 +162,7 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   #manifestOf(
-    outerStep: number,
+    { outerStep, computedOn }: TrainingState,
     digest: string,
     content: Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks'>,
   ): CheckpointManifest {
@@ -176,6 +176,7 @@ class RunCheckpointStore implements Checkpoints {
       configHash,
       decidingConfig: JSON.parse(canonicalJson(deciding)) as unknown,
       storeDigest,
+      computedOn,
       metaParametersDigest: digest,
       ...content,
     });

@@ -19,11 +19,30 @@ export interface QuarantinedTask {
   readonly key: string;
 }
 
+/** The kind of machine, by its fingerprint, that computed the outer steps after `outerStep`. */
+export interface ComputedOn {
+  readonly outerStep: number;
+  readonly fingerprint: string;
+}
+
 export interface TrainingState {
   /** Outer steps completed; the sampler needs nothing else. */
   readonly outerStep: number;
   readonly metaParameters: MetaParameters;
   readonly optimizer: OptimizerState;
+  /** In order of outer steps; one entry unless the config has demanded another kind on a resume. */
+  readonly computedOn: readonly ComputedOn[];
   /** In order of their finding; absent while there is none. */
   readonly quarantinedTasks?: readonly QuarantinedTask[];
+}
+
+/** The record after an outer step on this kind of machine; null for a step without jobs. */
+export function computedOnAfter(
+  { outerStep, computedOn }: Pick<TrainingState, 'outerStep' | 'computedOn'>,
+  fingerprint: string | null,
+): readonly ComputedOn[] {
+  const last = computedOn.at(-1)?.fingerprint ?? null;
+  return fingerprint === null || fingerprint === last
+    ? computedOn
+    : [...computedOn, { outerStep, fingerprint }];
 }

@@ -3,22 +3,36 @@
  * that a result of another step, a second result and a damaged blob are refused in the same way.
  */
 
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { FingerprintDemand } from './fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
+
+/** What a dispatcher remembers across outer steps. */
+export interface AdmissionRecord {
+  /** Counts refused results by reason. */
+  readonly rejections: Map<Rejection, number>;
+  readonly fingerprints: FingerprintDemand;
+}
+
+export function admissionRecord(sink: RunEventSink): AdmissionRecord {
+  return { rejections: new Map(), fingerprints: new FingerprintDemand(sink) };
+}
 
 export class Admission<Value extends object> {
   readonly #read: ReadResult<Value>;
   readonly #rejections: Map<Rejection, number>;
+  readonly #fingerprints: FingerprintDemand;
   readonly #orderByJobIndex: ReadonlyMap<number, JobOrder>;
   readonly #admitted = new Set<number>();
 
-  /** @param rejections counts refused results by reason, across outer steps. */
   constructor(
     orders: readonly JobOrder[],
     read: ReadResult<Value>,
-    rejections: Map<Rejection, number>,
+    { rejections, fingerprints }: AdmissionRecord,
   ) {
     this.#read = read;
     this.#rejections = rejections;
+    this.#fingerprints = fingerprints;
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
   }
 
@@ -35,7 +49,10 @@ export class Admission<Value extends object> {
     const judged = this.#judged(delivered);
     if (typeof judged === 'string')
       this.#rejections.set(judged, (this.#rejections.get(judged) ?? 0) + 1);
-    else this.#admitted.add(judged.result.jobIndex);
+    else {
+      this.#fingerprints.take(judged.result);
+      this.#admitted.add(judged.result.jobIndex);
+    }
     return judged;
   }
 
@@ -45,6 +62,7 @@ export class Admission<Value extends object> {
     if (job === undefined) return 'not_of_this_step';
     if (result.runId !== job.runId || result.outerStep !== job.outerStep) return 'not_of_this_step';
     if (this.#admitted.has(result.jobIndex)) return 'duplicate';
+    if (!this.#fingerprints.admits(job, result)) return 'other_fingerprint';
     if (output.byteLength === 0 || output.byteLength !== result.output.byteCount)
       return 'wrong_blob';
     if (result.taskCount !== job.taskIndices.length) return 'layout_mismatch';

@@ -16,6 +16,7 @@ import { Attempts } from './attempts.js';
 import type { BlobLeases } from './blob-leases.js';
 import { closingOf, type Closing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
+import { otherFingerprintReason, type FingerprintDemand } from './fingerprint-demand.js';
 import {
   fateOf,
   type Fate,
@@ -52,6 +53,7 @@ export interface DispatchContext {
   readonly leases: BlobLeases;
   readonly patience: QueuePatience;
   readonly health: WorkerHealth;
+  readonly fingerprints: FingerprintDemand;
   readonly limits: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -178,10 +180,11 @@ export class DispatchStep<Value extends object> {
 
   #nextDeliveries(countMax: number): JobDelivery[] {
     const { orders, idSuffix } = this.#call;
+    const { leases, fingerprints } = this.#context;
     const freeCount = Math.max(0, OPEN_JOB_COUNT_MAX - this.#openByJobId.size);
     const end = this.#sentCount + Math.min(countMax, freeCount);
     const fresh = orders.slice(this.#sentCount, end).map((order) => {
-      const job = jobOf(order, (bytes) => this.#context.leases.refOf(bytes));
+      const job = jobOf(order, (bytes) => leases.refOf(bytes), fingerprints.of(order.job));
       const delivery = new JobDelivery(order, job, idSuffix);
       requireFits(delivery);
       return delivery;
@@ -256,6 +259,10 @@ export class DispatchStep<Value extends object> {
     const judged = this.#call.admission.judge({ result, output });
     // An output can equal the input of another job, which is still needed.
     if (!this.#context.leases.isLeased(result.output)) this.#inputs.delete([result.output]);
+    if (judged === 'other_fingerprint') {
+      this.#deliverToOthers(delivery, result);
+      return null;
+    }
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
       const failure = { worker: result.worker, reason, rejection: judged };
@@ -266,6 +273,13 @@ export class DispatchStep<Value extends object> {
     this.#openByJobId.delete(delivery.jobId);
     this.#inputs.delete(this.#inputs.released(delivery.order));
     return judged;
+  }
+
+  /** The job was computed before the run had a fingerprint, by a worker that has another one. */
+  #deliverToOthers(delivery: JobDelivery, { worker, fingerprint }: JobResult): void {
+    const { fingerprints, health } = this.#context;
+    health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.job), fingerprint));
+    this.#deliverNext(delivery);
   }
 
   /** Returns null for a missing blob, and no bytes for a blob that differs from its reference. */
@@ -307,7 +321,7 @@ export class DispatchStep<Value extends object> {
 
   #deliverNext(delivery: JobDelivery): void {
     this.#openByJobId.delete(delivery.jobId);
-    delivery.deliverAgain();
+    delivery.deliverAgain(this.#context.fingerprints.of(delivery.job));
     this.#openByJobId.set(delivery.jobId, delivery);
     this.#heldBack.set(delivery, this.#context.clock.monotonicMs() + delivery.delayMs);
   }

@@ -18,11 +18,20 @@ export interface JobOrder {
   readonly frozen: Uint8Array | null;
 }
 
-/** Returns the job as it travels, with the references of its inputs. */
-export function jobOf(order: JobOrder, refOf: (bytes: Uint8Array) => BlobRef): Job {
+/**
+ * Returns the job as it travels, with the references of its inputs.
+ *
+ * @param fingerprint the kind of machine that must compute it, once the run has one.
+ */
+export function jobOf(
+  order: JobOrder,
+  refOf: (bytes: Uint8Array) => BlobRef,
+  fingerprint: string | null = null,
+): Job {
   const { job, dense, rowPack, frozen } = order;
   return {
     ...job,
+    ...(fingerprint === null ? {} : { fingerprint }),
     dense: refOf(dense),
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
@@ -36,7 +45,12 @@ export interface DeliveredResult {
 
 /** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */
 export type Rejection =
-  'duplicate' | 'not_of_this_step' | 'layout_mismatch' | 'not_finite' | 'wrong_blob';
+  | 'duplicate'
+  | 'not_of_this_step'
+  | 'other_fingerprint'
+  | 'layout_mismatch'
+  | 'not_finite'
+  | 'wrong_blob';
 
 /**
  * Reads the output of a job, or gives the reason why it cannot be used. A dispatcher calls it only

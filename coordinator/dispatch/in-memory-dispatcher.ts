@@ -9,7 +9,7 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
-import { Admission } from './admission.js';
+import { Admission, admissionRecord } from './admission.js';
 import {
   jobOf,
   type Admitted,
@@ -33,7 +33,7 @@ const RETRY_DELAY_MS_MAX = 5_000;
 
 /** `close` leaves the executor open: its owner closes it. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
-  const rejections = new Map<Rejection, number>();
+  const record = admissionRecord(options.sink);
   // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
   // hashed once.
   const refs = new WeakMap<Uint8Array, BlobRef>();
@@ -43,12 +43,13 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
     return ref;
   };
   return {
-    rejections,
+    rejections: record.rejections,
     async *run(orders, read, signal, terms = {}) {
-      const admission = new Admission(orders, read, rejections);
+      const admission = new Admission(orders, read, record);
       for (const order of orders) {
         const { dense, rowPack, frozen } = order;
-        const input = { job: jobOf(order, refOf), dense, rowPack, frozen };
+        const job = jobOf(order, refOf, record.fingerprints.of(order.job));
+        const input = { job, dense, rowPack, frozen };
         yield await admittedResult(input, admission, signal, { ...options, ...terms });
       }
     },
@@ -133,6 +134,8 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       queryRowCount: measured.queryRowCount,
       computeMs: measured.computeMs,
       backend: measured.backend,
+      fingerprint: measured.fingerprint,
+      microBatchRowsMax: measured.microBatchRowsMax,
     },
     output,
   };

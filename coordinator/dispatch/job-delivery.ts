@@ -90,7 +90,7 @@ export interface AttemptFailure {
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
   readonly order: JobOrder;
-  readonly job: Job;
+  #job: Job;
   readonly #idSuffix: string;
   #deliveryCount = 1;
   /** When the present delivery was put on the queue, on the coordinator's monotonic clock. */
@@ -101,8 +101,12 @@ export class JobDelivery {
 
   constructor(order: JobOrder, job: Job, idSuffix: string) {
     this.order = order;
-    this.job = job;
+    this.#job = job;
     this.#idSuffix = idSuffix;
+  }
+
+  get job(): Job {
+    return this.#job;
   }
 
   get jobId(): string {
@@ -116,9 +120,14 @@ export class JobDelivery {
     return Math.min(delayMs, REDELIVERY_DELAY_MS_MAX);
   }
 
-  /** Begins the next delivery under another id. Results of the present one are ignored. */
-  deliverAgain(): void {
+  /**
+   * Begins the next delivery under another id. Results of the present one are ignored.
+   *
+   * @param fingerprint the kind of machine that must compute the job, once the run has one.
+   */
+  deliverAgain(fingerprint: string | null = null): void {
     this.#deliveryCount += 1;
+    if (fingerprint !== null) this.#job = { ...this.#job, fingerprint };
   }
 
   noteFailure(failure: AttemptFailure): void {

@@ -13,8 +13,8 @@ import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf } from '../../shared/queue/protocol.js';
 import { START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
-import { Admission } from './admission.js';
-import type { Dispatcher, Rejection } from './dispatcher.js';
+import { Admission, admissionRecord } from './admission.js';
+import type { Dispatcher } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { createQueuePatience } from './queue-patience.js';
@@ -63,21 +63,22 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   });
   if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
-  const rejections = new Map<Rejection, number>();
+  const record = admissionRecord(sink);
   const health = new WorkerHealth({ clock, sink });
   const leases = new BlobLeases();
   const context = {
     ...{ start: nonce, producer, blobs, leases, patience, health, limits, clock, sink },
+    fingerprints: record.fingerprints,
   };
   const closed = new AbortController();
   void keepAlive(producer, { start: nonce, clock, sink, closed: closed.signal });
   const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
   return {
-    rejections,
+    rejections: record.rejections,
     async *run(orders, read, signal, { attemptsMax = limits.jobAttemptsMax } = {}) {
       stepCount += 1;
-      const admission = new Admission(orders, read, rejections);
+      const admission = new Admission(orders, read, record);
       const idSuffix = startSuffixOf(nonce, stepCount);
       const step = new DispatchStep(context, { orders, admission, signal, attemptsMax, idSuffix });
       openSteps.add(step);

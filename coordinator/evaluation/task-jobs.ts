@@ -161,6 +161,7 @@ async function orderOf(
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
 ): Promise<JobOrder> {
   const { config, store, undividedStore = store, division } = context;
+  const { fingerprint } = config.compute;
   const neighbours = await jobNeighboursOf(undividedStore, method, tasks, division);
   return {
     job: {
@@ -177,6 +178,8 @@ async function orderOf(
       ...neighbours.named,
       microBatchRowsMax: config.training.microBatchRowsMax,
       device: config.compute.device,
+      portable: config.compute.portable,
+      ...(fingerprint === undefined ? {} : { fingerprint }),
       work,
       timeoutMs: config.queue.jobTimeoutMs,
       blobLifetimeMs: config.queue.blobLifetimeMs,

@@ -185,6 +185,8 @@ interface OrderContext {
   readonly config: RunConfig;
   readonly spec: ModelSpec;
   readonly frozen: FrozenInput | null;
+  /** The kind of machine that must compute the jobs, once the run has one. */
+  readonly fingerprint: string | null;
 }
 
 /** The jobs of the plan with the bytes of the current meta-parameters. */
@@ -193,7 +195,7 @@ export function ordersOf(
   metaParameters: MetaParameters,
   context: OrderContext,
 ): JobOrder[] {
-  const { runId, config, spec, frozen } = context;
+  const { runId, config, spec, frozen, fingerprint } = context;
   const { learned } = spec;
   const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
   const shared = { dense, frozen: frozen?.bytes ?? null };
@@ -214,6 +216,8 @@ export function ordersOf(
         ...neighbours,
         microBatchRowsMax: config.training.microBatchRowsMax,
         device: config.compute.device,
+        portable: config.compute.portable,
+        ...(fingerprint === null ? {} : { fingerprint }),
         work: {
           kind: 'gradient',
           ...methodWorkAt(config.method, plan.outerStep),

@@ -41,7 +41,7 @@ export async function dispatchForRun(
 ): Promise<RunDispatch> {
   if (choice.inProcess === true) {
     const { clock, sink } = context;
-    const executor = await context.machine.startExecutor(config.compute.device, context);
+    const executor = await context.machine.startExecutor(config.compute, context);
     const dispatcher = createInMemoryDispatcher({
       executor,
       clock,
@@ -57,13 +57,13 @@ export async function dispatchForRun(
     await context.machine.requireDevice(config.compute.device, context);
   const { url: redisUrl, addressFile } = await redisForRun(config, choice, context);
   const { prefix } = config.queue;
-  const { device } = config.compute;
+  const { device, portable } = config.compute;
   const { clock, sink, environment } = context;
   const command =
     choice.workers === undefined
       ? null
       : await context.machine.workerCommand({
-          ...{ redisUrl, prefix, device, environment },
+          ...{ redisUrl, prefix, device, portable, environment },
           store: { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint },
         });
   const dispatcher = await createQueueDispatcher({

@@ -3,13 +3,15 @@
  * and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
-import { backendWatch } from './backend-watch.js';
 import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
+import { microBatchWatch } from './micro-batch-watch.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { poisonTasks } from './poison-tasks.js';
+import { computedOnAfter } from '../checkpoints/training-state.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
+import { demandedFingerprint } from './run-fingerprint.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepReport } from './step-report.js';
 import { ordersOf, stepPlanner } from '../plan/step-plan.js';
@@ -37,8 +39,9 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
   const report = stepReport(options, state.outerStep);
   const sum = new MetaGradientSum(spec);
-  const watchBackend = backendWatch(options.sink);
   const poison = poisonTasks(options);
+  const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, options.sink);
+  let fingerprint = demandedFingerprint(config.compute, state, options.sink);
   try {
     while (state.outerStep < endOuterStep) {
       const plan = await planner.take(state.outerStep, state.quarantinedTasks);
@@ -46,6 +49,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         ...options,
         storeDigest: store.digest,
         frozen,
+        fingerprint,
       });
 
       const shapes = gradientShapesOf(plan, spec);
@@ -53,7 +57,9 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       sum.begin(shapes.layouts);
       try {
         for await (const { result, value: gradient } of results) {
-          watchBackend(result);
+          watchMicroBatches(result);
+          // The same for all: the dispatcher admits results of one kind of machine.
+          fingerprint = result.fingerprint;
           sum.add(gradient);
         }
       } catch (error) {
@@ -61,7 +67,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         continue;
       }
 
-      state = steppedState(optimizer, state, sum.metaGradient());
+      const computedOn = computedOnAfter(state, fingerprint);
+      state = { ...steppedState(optimizer, state, sum.metaGradient()), computedOn };
 
       report(state, plan, sum.losses);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);

@@ -34,7 +34,8 @@ export async function startingState(
   if (options.startFrom !== undefined)
     return stateFrom(options.startFrom, spec, config.seed, optimizer);
   const metaParameters = initialMetaParameters(spec, config.seed);
-  return { outerStep: 0, metaParameters, optimizer: optimizer.init(metaParameters) };
+  const initial = optimizer.init(metaParameters);
+  return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
 }
 
 export interface CheckpointWriter {

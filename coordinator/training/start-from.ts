@@ -36,7 +36,8 @@ export function stateFrom(
     tables: tablesTakenOver(initial.tables, start.metaParameters.tables, start.where),
   };
   const fresh = optimizer.init(metaParameters);
-  if (start.optimizer === undefined) return { outerStep: 0, metaParameters, optimizer: fresh };
+  if (start.optimizer === undefined)
+    return { outerStep: 0, metaParameters, optimizer: fresh, computedOn: [] };
   const scalars = Object.entries(fresh.scalars).map(([name, value]) => [
     name,
     start.optimizer?.scalars[name] ?? value,
@@ -49,6 +50,7 @@ export function stateFrom(
       tables: tablesTakenOver(fresh.tables, start.optimizer.tables, start.where),
       scalars: Object.fromEntries(scalars) as Record<string, number>,
     },
+    computedOn: [],
   };
 }
 

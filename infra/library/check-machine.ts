@@ -9,7 +9,7 @@ import {
 } from '../../coordinator/runs/check-result.js';
 import type { Environment } from '../../coordinator/runs/call/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
-import type { DeviceDemand } from '../../shared/config/compute-config.js';
+import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
@@ -20,10 +20,13 @@ export interface MachineCheckResult extends CheckResult {
   readonly device?: DeviceReport;
 }
 
+/** The section `compute` of a run; of a machine alone, its defaults. */
+export type MachineDemand = Pick<ComputeConfig, 'device' | 'portable' | 'fingerprint'>;
+
 const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 
 export async function checkMachine(
-  demand: DeviceDemand,
+  demand: MachineDemand,
   environment: Environment,
 ): Promise<MachineCheckResult[]> {
   return Promise.all([
@@ -42,15 +45,23 @@ function checkNode(): Promise<Finding> {
 }
 
 async function checkTensorFlow(
-  demand: DeviceDemand,
+  { device: demand, portable, fingerprint }: MachineDemand,
   environment: Environment,
 ): Promise<Finding & { device: DeviceReport }> {
   const device = await describeDevice({
     clock: systemClock,
     device: demand,
+    portable,
     environment: computeEnvironment(environment, demand, undefined),
   });
   const detail = formatDeviceLine(device);
+  if (fingerprint !== undefined && fingerprint !== device.fingerprint)
+    return {
+      state: 'problem',
+      detail: `${detail}; the config demands ${fingerprint}, so this machine would refuse its jobs`,
+      cure: 'use a machine of that kind, or change compute.fingerprint',
+      device,
+    };
   if (!device.isNative)
     return {
       state: 'warning',

@@ -13,8 +13,9 @@ export async function checkRequirements(
 ): Promise<readonly MachineCheckResult[]> {
   const config =
     request.config === undefined ? null : await runConfigOf(request.config, environment);
-  const demand = request.device === 'auto' ? config?.compute.device : request.device;
-  const results = await checkMachine(demand ?? 'auto', environment);
+  const compute = config?.compute ?? { device: 'auto', portable: false };
+  const device = request.device === 'auto' ? compute.device : request.device;
+  const results = await checkMachine({ ...compute, device }, environment);
   if (config === null) return results;
   return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, machine))];
 }

@@ -19,7 +19,7 @@ import { startedComputeProcess } from './started-compute-process.js';
 const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 
 export const localMachine: Machine = {
-  startExecutor: (device, context) => startedComputeProcess(device, undefined, context),
+  startExecutor: (demand, context) => startedComputeProcess(demand, context),
 
   requireDevice: async (device, { clock, environment }) => {
     if (device === 'auto') return;
@@ -30,9 +30,10 @@ export const localMachine: Machine = {
     });
   },
 
-  workerCommand: async ({ redisUrl, prefix, device, environment, store }) => {
+  workerCommand: async ({ redisUrl, prefix, device, portable, environment, store }) => {
     const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
-    args.push(...pluginArguments(), '--store-allow', store.address);
+    args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
+    args.push('--store-allow', store.address);
     if (store.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {

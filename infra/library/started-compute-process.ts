@@ -9,15 +9,22 @@ import {
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 
+interface StartDemand {
+  readonly device: DeviceDemand;
+  /** Whether the first jobs are portable; each job says so itself. */
+  readonly portable?: boolean;
+  readonly gpuIndex?: number | undefined;
+}
+
 /** @throws QianmoError `environment` if the demanded device is not available. */
 export async function startedComputeProcess(
-  device: DeviceDemand,
-  gpuIndex: number | undefined,
+  { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {
   const executor = createComputeProcess({
     clock,
     device,
+    portable,
     environment: computeEnvironment(environment, device, gpuIndex),
     onEvent: sink,
   });

@@ -57,7 +57,7 @@ export async function workUntilStopped(
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
-  const executor = await startedComputeProcess(request.device, request.gpuIndex, {
+  const executor = await startedComputeProcess(request, {
     ...context,
     sink,
   }).catch((error: unknown) => {

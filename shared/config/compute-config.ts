@@ -1,6 +1,7 @@
 /** The sections `compute` and `queue` of a run config: what computes jobs, and how they get there. */
 
 import { z } from 'zod';
+import { FingerprintSchema } from '../events/fingerprint.js';
 
 const positiveInt = z.int().positive();
 
@@ -14,8 +15,25 @@ export const ComputeConfigSchema = z
       'The device of every worker that takes a job of this run: auto, a GPU if there is one; gpu, a GPU ' +
         'only; cpu, the CPU only.',
     ),
+    portable: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Compute on CPUs with one instruction set, AVX2, on every machine, so that unlike machines compute ' +
+          'the same bits. Slower on machines that have AVX-512.',
+      ),
+    fingerprint: FingerprintSchema.optional().describe(
+      'The kind of machine that computes this run, as qianmo check prints it; by default the kind that ' +
+        'computed the first result. Workers of another kind refuse its jobs. A resumed run keeps its kind ' +
+        'unless another one is named here.',
+    ),
+  })
+  .refine(({ device, portable }) => !portable || device !== 'gpu', {
+    path: ['portable'],
+    error: 'portable jobs are computed on CPUs: remove device: gpu',
   })
   .describe('What the jobs of the run may be computed on.');
+export type ComputeConfig = z.infer<typeof ComputeConfigSchema>;
 
 export const QueueConfigSchema = z
   .strictObject({

@@ -1,6 +1,7 @@
 /** The device of a compute process, as a record that crosses process boundaries and as text. */
 
 import { z } from 'zod';
+import { FingerprintSchema, NumericsSchema, numericsLines } from './fingerprint.js';
 
 export const GpuSchema = z.strictObject({
   /** In PCI bus order, like nvidia-smi and `CUDA_DEVICE_ORDER=PCI_BUS_ID`. */
@@ -27,28 +28,29 @@ export const DeviceReportSchema = z.strictObject({
     features: z.array(z.string()),
   }),
   threads: z.strictObject({ intraOp: threadCount, interOp: threadCount, openMp: threadCount }),
-  /** Null when it is not set, or when the backend has no oneDNN. */
-  oneDnn: z.boolean().nullable(),
   /** The GPU that this process sees, whether or not it is used. */
   gpu: GpuSchema.nullable(),
   /** The loaded CUDA libraries: `libcudart.so.12`, ... */
   cudaLibraries: z.array(z.string()),
   /** The median speed of a few products of two square float32 matrices of this width. */
   product: z.strictObject({ width: z.int().positive(), gflops: z.number().nonnegative() }),
+  /** Equal on machines that compute the same bits. */
+  fingerprint: FingerprintSchema,
+  numerics: NumericsSchema,
 });
 export type DeviceReport = z.infer<typeof DeviceReportSchema>;
 
 /** One line for the terminal and the log. */
 export function formatDeviceLine(report: DeviceReport): string {
-  const { threads, gpu, product } = report;
+  const { threads, gpu, product, numerics } = report;
   const parts = [report.backend];
   if (report.device === 'gpu') parts.push(gpu === null ? 'an unnamed GPU' : gpuText(report));
   else
     parts.push(
       `${threadText(threads.intraOp)} of ${report.processor.name}`,
-      ...(report.oneDnn === null ? [] : [`oneDNN ${report.oneDnn ? 'on' : 'off'}`]),
+      ...(numerics.oneDnn === null ? [] : [`oneDNN ${numerics.oneDnn ? 'on' : 'off'}`]),
     );
-  parts.push(`${gflopsText(product.gflops)} at ${product.width}^3`);
+  parts.push(`${gflopsText(product.gflops)} at ${product.width}^3`, report.fingerprint);
   return parts.join(', ');
 }
 
@@ -63,7 +65,6 @@ export function deviceReportLines(report: DeviceReport): (readonly [string, stri
       `${threadText(threads.intraOp)} within an operation, ${threads.interOp ?? 'any number'} ` +
         `between operations, ${threads.openMp ?? 'any number'} of OpenMP`,
     ],
-    ['oneDNN', report.oneDnn === null ? 'not set' : report.oneDnn ? 'on' : 'off'],
     [
       'GPU',
       gpu === null
@@ -72,6 +73,8 @@ export function deviceReportLines(report: DeviceReport): (readonly [string, stri
     ],
     ['CUDA libraries', report.cudaLibraries.join(', ') || 'none loaded'],
     ['product', `${gflopsText(product.gflops)} at ${product.width}^3, float32`],
+    ['fingerprint', report.fingerprint],
+    ...numericsLines(report.numerics),
   ];
 }
 

@@ -41,6 +41,7 @@ export const COMPUTE_END_REASONS = [
   'lost-channel',
   'not-started',
   'replaced',
+  'other-instructions',
   'closed',
 ] as const;
 
@@ -167,7 +168,12 @@ const DISPATCH_SHAPES = {
     reason: z.string(),
     quarantineMs: durationMs,
   },
-  'backends-differ': { backend: z.string(), otherWorker: z.string(), otherBackend: z.string() },
+  /** The run computes on this kind of machine from its first result on. */
+  'fingerprint-taken': { fingerprint: z.string(), fromWorker: z.string() },
+  /** The run continues on another kind of machine, because its config demands it. */
+  'fingerprint-changed': { outerStep: count, fingerprint: z.string(), earlier: z.string() },
+  /** A worker's device had too little memory for the micro-batches of the run. */
+  'micro-batches-smaller': { fromWorker: z.string(), rowsMax: count, smallerRowsMax: count },
   'queue-board-served': { url: z.string() },
   'queue-board-absent': {},
 };

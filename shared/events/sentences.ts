@@ -138,10 +138,18 @@ const SENTENCES: Sentences = {
     warning(
       `worker ${quarantinedWorker} is sick and takes no job for ${secondsOf(quarantineMs)}: ${reason}`,
     ),
-  'backends-differ': ({ backend, otherWorker, otherBackend }) =>
+  'fingerprint-taken': ({ fingerprint, fromWorker }) =>
+    detail(`the run computes on ${fingerprint}, as its first result of worker ${fromWorker}`),
+  'fingerprint-changed': ({ outerStep, fingerprint, earlier }) =>
     warning(
-      `jobs are computed on different backends (${backend}; ${otherWorker}: ${otherBackend}), ` +
-        'so another run of this config may differ in its low bits',
+      `the run continues on ${fingerprint} after outer step ${outerStep}, as its config demands; ` +
+        `it was computed on ${earlier} before, and its digest is that of neither kind alone`,
+    ),
+  'micro-batches-smaller': ({ fromWorker, rowsMax, smallerRowsMax }) =>
+    warning(
+      `worker ${fromWorker} computes in micro-batches of ${smallerRowsMax} rows instead of ${rowsMax} ` +
+        'for lack of memory, so another run of this config may differ in its low bits; ' +
+        `to rule it out, set training.microBatchRowsMax to ${smallerRowsMax}`,
     ),
   'queue-board-served': ({ url }) => notice(`queue board: ${url}`),
   'queue-board-absent': () => warning('--in-process has no queue, so no dashboard'),
@@ -184,7 +192,8 @@ const SENTENCES: Sentences = {
   'compute-ended': (event) => {
     const { endedBecause } = event;
     const isExpected =
-      endedBecause === 'closed' || endedBecause === 'replaced' || endedBecause === 'aborted';
+      endedBecause !== null &&
+      ['closed', 'replaced', 'aborted', 'other-instructions'].includes(endedBecause);
     const reason = endedBecause === null ? endOf(event) : COMPUTE_ENDS[endedBecause];
     const text = `${prefixOf(event)}the compute process ended: ${reason}`;
     return isExpected ? detail(text) : warning(text);
@@ -222,6 +231,7 @@ const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string
   'lost-channel': 'the channel to it broke',
   'not-started': 'it did not start',
   replaced: 'another one replaces it',
+  'other-instructions': 'the next job needs another instruction set',
   closed: 'it was closed',
 };
 

@@ -26,6 +26,10 @@ export interface JobOutput {
   readonly queryRowCount: number;
   readonly computeMs: number;
   readonly backend: string;
+  /** The kind of machine that computed it. */
+  readonly fingerprint: string;
+  /** Below the job's own where the device had too little memory. */
+  readonly microBatchRowsMax: number;
 }
 
 export interface JobExecutor {

@@ -24,13 +24,14 @@ import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
+import { FingerprintSchema } from '../events/fingerprint.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -112,6 +113,13 @@ export const JobSchema = z.strictObject({
   microBatchRowsMax: z.int().positive(),
   /** A worker that computes on another device refuses the job and leaves it to others. */
   device: DeviceDemandSchema,
+  /** Whether it is computed with the instruction set that all machines of a pool have. */
+  portable: z.boolean(),
+  /**
+   * The kind of machine that must compute it, once the run has one. Other workers refuse the job and
+   * leave it to others.
+   */
+  fingerprint: FingerprintSchema.optional(),
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
   frozen: BlobRefSchema.optional(),
@@ -144,6 +152,10 @@ export const JobResultSchema = z.strictObject({
   worker: z.string(),
   /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
   backend: z.string(),
+  /** The kind of machine that computed it. */
+  fingerprint: FingerprintSchema,
+  /** Below the job's own where the device had too little memory. */
+  microBatchRowsMax: z.int().positive(),
 });
 
 export type Job = z.infer<typeof JobSchema>;

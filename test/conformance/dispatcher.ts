@@ -58,6 +58,7 @@ export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
       taskIndices: [jobIndex],
       microBatchRowsMax: 1024,
       device: 'auto',
+      portable: false,
       work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
       timeoutMs: 30_000,
       blobLifetimeMs: 60_000,
@@ -92,6 +93,8 @@ export function outputOf({ job, rowPack }: JobInput): JobOutput {
     queryRowCount: 1,
     computeMs: 1,
     backend: 'test',
+    fingerprint: 'test-01234567',
+    microBatchRowsMax: 1,
   };
 }
 

@@ -28,6 +28,7 @@ export function resultOf(jobIndex: number): JobResult {
     ...{ protocolVersion: PROTOCOL_VERSION, runId: 'run', outerStep: 0, jobIndex, output: ref },
     ...{ weightedQueryLoss: 0.5, weightedSupportLoss: 0.6, taskCount: 1, queryRowCount: 1 },
     ...{ computeMs: 1, worker: 'w', backend: 'test' },
+    ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
   };
 }
 

@@ -48,7 +48,12 @@ function started(
   t: readonly number[],
 ): TrainingState {
   const metaParameters = parameters(x, t);
-  return { outerStep: 0, metaParameters, optimizer: optimizer.init(metaParameters) };
+  return {
+    outerStep: 0,
+    metaParameters,
+    optimizer: optimizer.init(metaParameters),
+    computedOn: [],
+  };
 }
 
 const xOf = (state: TrainingState): number[] => [

@@ -90,6 +90,7 @@ const cases: fc.Arbitrary<Case> = fc
             tables: new Map([...rowCounts.keys()].map((key, index) => [key, tables[index]!])),
           },
           optimizer: { dense: optimizerDense, tables: optimizerTables, scalars: rest.scalars },
+          computedOn: [{ outerStep: 0, fingerprint: 'test-01234567' }],
         },
       })),
   );

@@ -68,14 +68,12 @@ test.skipIf(backend === null).each(works)(
     expect(Buffer.from(found.bytes).equals(Buffer.from(halved.bytes))).toBe(true);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatchObject({ kind: 'micro-batch-halved', smallerRowsMax: 2048 });
-    expect(found.backend).toBe(
-      `${executor.backend}, micro-batches of 2048 rows for lack of memory`,
-    );
+    expect(found.microBatchRowsMax).toBe(2048);
     expect(executor.engine.tf.memory().numTensors).toBe(tensorCount);
 
     const next = await run(rowsMax);
-    expect(next.backend).toBe(found.backend);
-    expect((await run(1024)).backend).toBe(executor.backend);
+    expect(next.microBatchRowsMax).toBe(2048);
+    expect((await run(1024)).microBatchRowsMax).toBe(1024);
     expect(warnings).toHaveLength(1);
   },
 );

@@ -51,6 +51,7 @@ describe.each(['corrected', 'raw'] as const)('with epsilon on the %s moment', (e
       outerStep: 0,
       metaParameters,
       optimizer: chain.init(metaParameters),
+      computedOn: [],
     };
     const expected = Float32Array.from(start);
     const moments = start.map((): Moments => ({ m: 0, v: 0 }));
@@ -94,6 +95,7 @@ test('rounds to float32 only when a value is stored, bit for bit', () => {
     outerStep: 0,
     metaParameters,
     optimizer: chain.init(metaParameters),
+    computedOn: [],
   };
   const expected = new Float32Array(start);
   const moments = [...start].map((): Moments => ({ m: 0, v: 0 }));

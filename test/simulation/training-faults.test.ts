@@ -6,7 +6,7 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { Admission } from '../../coordinator/dispatch/admission.js';
+import { Admission, admissionRecord } from '../../coordinator/dispatch/admission.js';
 import {
   jobOf,
   type DeliveredResult,
@@ -48,13 +48,13 @@ const refusals = new Set<Rejection>();
  * produce.
  */
 function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatcher {
-  const rejections = new Map<Rejection, number>();
+  const record = admissionRecord(() => undefined);
   const late: DeliveredResult[] = [];
   return {
-    rejections,
+    rejections: record.rejections,
     close: () => Promise.resolve(),
     async *run(orders, read, signal) {
-      const admission = new Admission(orders, read, rejections);
+      const admission = new Admission(orders, read, record);
       while (admission.openCount > 0) {
         if (signal.aborted) throw new QianmoError({ kind: 'interrupted', what: 'stopped' });
         // A coordinator or its queue fails occasionally; the test resumes the run.

@@ -118,6 +118,8 @@ export async function carryJob(
       computeMs: computed.computeMs,
       worker: carrier.workerName,
       backend: computed.backend,
+      fingerprint: computed.fingerprint,
+      microBatchRowsMax: computed.microBatchRowsMax,
     };
   } catch (error) {
     if (error instanceof ExecutorStuckError) throw error;

@@ -47,8 +47,8 @@ export type ComputeEvent = RunEventOf<
 export interface ChildOptions {
   /** The compiled entry to fork. */
   readonly entry: string;
-  /** The whole environment of the child; the parent's own when absent. */
-  readonly environment: Readonly<Record<string, string | undefined>> | undefined;
+  /** The whole environment of the child. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly onEvent: (event: ComputeEvent) => void;
 }
@@ -298,7 +298,7 @@ function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    ...(environment === undefined ? {} : { env: { ...environment } }),
+    env: { ...environment },
   });
 }
 

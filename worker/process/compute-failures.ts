@@ -107,3 +107,12 @@ export function closedError(): QianmoError {
 function transient(report: Omit<FailureReport, 'kind'>): QianmoError {
   return new QianmoError({ kind: 'transient', ...report });
 }
+
+export function portableOnGpuError(): QianmoError {
+  return new QianmoError({
+    kind: 'environment',
+    what: 'portable jobs are computed on CPUs, and this worker demands a GPU',
+    cure: 'start a worker with --device auto or cpu, or remove compute.portable from the config',
+    isOfThisMachine: true,
+  });
+}

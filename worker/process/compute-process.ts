@@ -8,12 +8,19 @@
 import type { BackendChoice } from '../compute/engine/backend-choice.js';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { systemClock, type Clock } from '../../shared/base/clock.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { abortedError, closedError, notStartedError } from './compute-failures.js';
+import type { Job } from '../../shared/queue/protocol.js';
+import { numericalEnvironment } from '../compute/device/numerical-environment.js';
+import {
+  abortedError,
+  closedError,
+  notStartedError,
+  portableOnGpuError,
+} from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
 import type { DeviceReport } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
@@ -33,10 +40,12 @@ export interface ComputeProcessOptions {
   /** The device that must compute; the process does not start without it. `auto` by default. */
   readonly device?: DeviceDemand;
   /**
-   * The whole environment of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`; the
-   * parent's own when absent.
+   * The environment of the process, as in `{...inherited, CUDA_VISIBLE_DEVICES: '1'}`. What decides
+   * the bits of results is replaced.
    */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Whether the process is started for portable jobs; a job that differs starts another one. */
+  readonly portable?: boolean;
   readonly onEvent?: (event: ComputeEvent) => void;
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
@@ -54,6 +63,7 @@ const JOB_COUNT_MIN_BEFORE_REPLACING = 8;
 /** A process that has loaded its backend, and the inputs it holds. */
 interface RunningChild {
   readonly child: ComputeChild;
+  readonly isPortable: boolean;
   /** sha256 of the shared inputs it holds: a mirror of the child's caches, which see the same uses. */
   readonly kept: Readonly<Record<SharedKind, LruCache<string, true>>>;
   prepared: { readonly input: JobInput; readonly requestId: number } | null;
@@ -108,7 +118,7 @@ class ComputeProcess {
   }
 
   async start(signal?: AbortSignal): Promise<void> {
-    if (this.#running === null) await this.#start(signal);
+    if (this.#running === null) await this.#start(this.#options.portable === true, signal);
   }
 
   async execute(
@@ -119,7 +129,7 @@ class ComputeProcess {
     if (this.#isClosed) throw closedError();
     if (signal?.aborted === true) throw abortedError();
     const { job } = input;
-    const by = this.#running ?? (await this.#start(signal));
+    const by = await this.#runningFor(job, signal);
     const requestId = by.prepared?.input === input ? by.prepared.requestId : this.#send(by, input);
     by.prepared = null;
     onBegin();
@@ -138,12 +148,13 @@ class ComputeProcess {
 
   prepare(input: JobInput): void {
     const to = this.#running;
-    if (to !== null) to.prepared = { input, requestId: this.#send(to, input) };
+    if (to?.isPortable === input.job.portable)
+      to.prepared = { input, requestId: this.#send(to, input) };
   }
 
   async replaceWhenGrown(): Promise<void> {
-    const child = this.#running?.child;
-    if (child === undefined || this.#isClosed) return;
+    if (this.#running === null || this.#isClosed) return;
+    const { child, isPortable } = this.#running;
     const { jobCount, residentByteCount } = child;
     if (residentByteCount <= this.#residentByteCountMax) return;
     if (jobCount < JOB_COUNT_MIN_BEFORE_REPLACING) return;
@@ -156,7 +167,7 @@ class ComputeProcess {
     this.#running = null;
     await child.endGracefully('replaced');
     // A failure to start is reported by the next job, which starts the process again.
-    await this.#start().catch(() => undefined);
+    await this.#start(isPortable).catch(() => undefined);
   }
 
   async close(): Promise<void> {
@@ -164,9 +175,18 @@ class ComputeProcess {
     await this.#forked?.endGracefully('closed');
   }
 
-  async #start(signal?: AbortSignal): Promise<RunningChild> {
+  /** Libraries read their instruction set once, so a job with another one needs another process. */
+  async #runningFor({ portable }: Job, signal?: AbortSignal): Promise<RunningChild> {
+    const running = this.#running;
+    if (running?.isPortable === portable) return running;
+    this.#running = null;
+    await running?.child.endGracefully('other-instructions');
+    return this.#start(portable, signal);
+  }
+
+  async #start(isPortable: boolean, signal?: AbortSignal): Promise<RunningChild> {
     if (this.#isClosed) throw closedError();
-    const child: ComputeChild = new ComputeChild(childOptionsOf(this.#options), () => {
+    const child: ComputeChild = new ComputeChild(childOptionsOf(this.#options, isPortable), () => {
       if (this.#forked === child) this.#forked = null;
       if (this.#running?.child === child) this.#running = null;
     });
@@ -182,7 +202,7 @@ class ComputeProcess {
       dense: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
       frozen: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
     };
-    this.#running = { child, kept, prepared: null };
+    this.#running = { child, isPortable, kept, prepared: null };
     return this.#running;
   }
 
@@ -234,10 +254,8 @@ async function startUp(
 }
 
 /** The device that would compute jobs here: starts a compute process and ends it again. */
-export async function describeDevice(
-  options: ComputeProcessOptions = { clock: systemClock },
-): Promise<DeviceReport> {
-  const child = new ComputeChild(childOptionsOf(options));
+export async function describeDevice(options: ComputeProcessOptions): Promise<DeviceReport> {
+  const child = new ComputeChild(childOptionsOf(options, options.portable === true));
   try {
     return await startUp(child, options);
   } finally {
@@ -245,8 +263,11 @@ export async function describeDevice(
   }
 }
 
-function childOptionsOf(options: ComputeProcessOptions): ChildOptions {
-  const { clock, environment, onEvent = () => undefined } = options;
+/** @throws QianmoError if the demanded device does not compute such jobs. */
+function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): ChildOptions {
+  const { clock, device, onEvent = () => undefined } = options;
+  if (isPortable && device === 'gpu') throw portableOnGpuError();
+  const environment = numericalEnvironment(options.environment, isPortable);
   return { entry: options.entry ?? compiledEntry(), environment, clock, onEvent };
 }
 

@@ -14,6 +14,7 @@ import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
+import { FingerprintSchema } from '../../shared/events/fingerprint.js';
 import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
 
 const requestId = z.int().nonnegative();
@@ -91,6 +92,8 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     backend: z.string(),
+    fingerprint: FingerprintSchema,
+    microBatchRowsMax: z.int().positive(),
     /** The resident memory of the process, including native memory. */
     residentByteCount: z.int().positive(),
   }),

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import type { DeviceDemand } from '../../../shared/config/compute-config.js';
+import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
@@ -28,10 +28,13 @@ export interface LocalWorkersRequest {
   readonly redisUrl: string;
   readonly prefix: string;
   readonly device: DeviceDemand;
+  readonly portable: boolean;
   readonly environment: Environment;
   /** The store that jobs name, and the S3 endpoint that they reach it by. Workers open no other. */
   readonly store: { readonly address: string; readonly endpoint: string | undefined };
 }
+
+export type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
 export interface StartedRedis {
   readonly url: string;
@@ -51,7 +54,7 @@ export interface Machine {
    *
    * @throws QianmoError `environment` if the demanded device is not available.
    */
-  startExecutor(device: DeviceDemand, context: RunContext): Promise<JobExecutor>;
+  startExecutor(demand: ComputeDemand, context: RunContext): Promise<JobExecutor>;
   /** @throws QianmoError `environment` if the demanded device is not available. */
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */

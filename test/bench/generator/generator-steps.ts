@@ -148,7 +148,14 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
       const tasks = batches[place] ?? [];
       const job: Job = {
         protocolVersion: PROTOCOL_VERSION,
-        ...{ runId: 'bench', outerStep: 0, jobIndex: 0, device: 'auto', model: GENERATOR_MODEL },
+        ...{
+          runId: 'bench',
+          outerStep: 0,
+          jobIndex: 0,
+          device: 'auto',
+          portable: false,
+          model: GENERATOR_MODEL,
+        },
         store: { address: '', digest: store.digest, storage: StorageConfigSchema.parse({}) },
         taskIndices: tasks.map(({ taskIndex }) => taskIndex),
         ...{ microBatchRowsMax: ROWS_MAX, timeoutMs: 60_000, blobLifetimeMs: 60_000 },

@@ -35,6 +35,7 @@ function largeState(): TrainingState {
       tables: new Map(spec.tables.map(({ name }) => [name, { rowCount, width, values }])),
     },
     optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+    computedOn: [],
   };
 }
 

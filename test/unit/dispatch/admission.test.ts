@@ -1,8 +1,13 @@
 /** Which results of an outer step are admitted, regardless of how they are delivered. */
 
 import { describe, expect, it } from 'vitest';
-import { Admission } from '../../../coordinator/dispatch/admission.js';
-import type { DeliveredResult, Rejection } from '../../../coordinator/dispatch/dispatcher.js';
+import { Admission, admissionRecord } from '../../../coordinator/dispatch/admission.js';
+import type {
+  DeliveredResult,
+  JobOrder,
+  Rejection,
+} from '../../../coordinator/dispatch/dispatcher.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
@@ -22,23 +27,28 @@ function deliveredOf(
       ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
       ...{ output: blobRefOf(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
       ...{ taskCount: 1, queryRowCount: 1, computeMs: 1, worker: 'w', backend: 'test' },
+      ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
       ...departures,
     },
   };
 }
 
-function made(read: (delivered: DeliveredResult) => Uint8Array | Rejection = (d) => d.output) {
-  const rejections = new Map<Rejection, number>();
+function made(
+  read: (delivered: DeliveredResult) => Uint8Array | Rejection = (d) => d.output,
+  ordered: readonly JobOrder[] = orders,
+) {
+  const events: RunEvent[] = [];
+  const record = admissionRecord((event) => void events.push(event));
   const reads: number[] = [];
   const sut = new Admission(
-    orders,
+    ordered,
     (delivered) => {
       reads.push(delivered.result.jobIndex);
       return read(delivered);
     },
-    rejections,
+    record,
   );
-  return { sut, rejections, reads };
+  return { sut, rejections: record.rejections, reads, events };
 }
 
 describe('Admission', () => {
@@ -85,5 +95,30 @@ describe('Admission', () => {
     expect(sut.openCount).toBe(2);
     expect(sut.judge(deliveredOf(0))).toMatchObject({ value: new Uint8Array(1) });
     expect([...rejections]).toEqual([['not_finite', 2]]);
+  });
+
+  it('takes the fingerprint of the first result that it admits, and refuses every other', () => {
+    const { sut, rejections, reads, events } = made();
+    // A result that is refused decides nothing.
+    expect(sut.judge(deliveredOf(7, { fingerprint: 'test-0000000a' }))).toBe('not_of_this_step');
+    expect(sut.judge(deliveredOf(0, { fingerprint: 'test-0000000b' }))).toHaveProperty('value');
+    expect(sut.judge(deliveredOf(1, { fingerprint: 'test-0000000a' }))).toBe('other_fingerprint');
+    expect(sut.openCount).toBe(1);
+    expect(sut.judge(deliveredOf(1, { fingerprint: 'test-0000000b' }))).toHaveProperty('value');
+    expect(reads).toEqual([0, 1]);
+    expect(rejections.get('other_fingerprint')).toBe(1);
+    expect(events).toEqual([
+      { kind: 'fingerprint-taken', fingerprint: 'test-0000000b', fromWorker: 'w' },
+    ]);
+  });
+
+  it('admits only the fingerprint that a job demands', () => {
+    const demanding = orders.map((order) => ({
+      ...order,
+      job: { ...order.job, fingerprint: 'test-0000000b' },
+    }));
+    const { sut } = made(undefined, demanding);
+    expect(sut.judge(deliveredOf(0, { fingerprint: 'test-0000000a' }))).toBe('other_fingerprint');
+    expect(sut.judge(deliveredOf(0, { fingerprint: 'test-0000000b' }))).toHaveProperty('value');
   });
 });

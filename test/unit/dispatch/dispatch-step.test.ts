@@ -1,7 +1,7 @@
 /** A step over an in-memory queue: who takes a job, and what becomes of refused and failed ones. */
 
 import { describe, expect, it } from 'vitest';
-import { Admission } from '../../../coordinator/dispatch/admission.js';
+import { Admission, admissionRecord } from '../../../coordinator/dispatch/admission.js';
 import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
@@ -20,7 +20,10 @@ import { warningsOf } from '../../fixtures/told.js';
 /** Outputs have another length. */
 const INPUT_BYTE_COUNT = 3;
 
-type Answer = JobRecord | { readonly state: 'done'; readonly worker: string };
+const FINGERPRINT = 'test-01234567';
+
+type Answer =
+  JobRecord | { readonly state: 'done'; readonly worker: string; readonly fingerprint?: string };
 
 /** @param answerTo outcome of the delivery with this number, counted from 1 over the whole step */
 function scene(
@@ -34,6 +37,7 @@ function scene(
   const health = new WorkerHealth({ clock, sink });
   const addedMs: number[] = [];
   const quarantined: [worker: string, durationMs: number][] = [];
+  const demanded: (string | undefined)[] = [];
   const records = new Map<string, JobRecord>();
   let wake: WakeUp = () => undefined;
   const recordOf = async (answer: Answer, job: Job): Promise<JobRecord> => {
@@ -47,6 +51,7 @@ function scene(
         output: await blobs.put(Uint8Array.of(9, jobIndex)),
         ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
         ...{ computeMs: 1, worker: answer.worker, backend: 'test' },
+        ...{ fingerprint: answer.fingerprint ?? FINGERPRINT, microBatchRowsMax: 1 },
       },
     };
   };
@@ -57,6 +62,7 @@ function scene(
     add: async (jobs) => {
       for (const { jobId, job } of jobs) {
         addedMs.push(clock.monotonicMs());
+        demanded.push(job.fingerprint);
         records.set(jobId, await recordOf(answerTo(addedMs.length), job));
         wake(jobId);
       }
@@ -81,16 +87,18 @@ function scene(
   };
   const results = () => {
     const orders = ordersForTest(orderCount);
+    const record = admissionRecord(sink);
     const context = {
       // Members that a step does not call are missing.
       producer: producer as JobProducer,
       ...{ start: 'nonce', blobs, leases: new BlobLeases(), health, clock, sink },
+      fingerprints: record.fingerprints,
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
       limits: queueConfig({ jobAttemptsMax }),
     };
     const step = new DispatchStep(context, {
       orders,
-      admission: new Admission(orders, admitAll, new Map()),
+      admission: new Admission(orders, admitAll, record),
       signal: new AbortController().signal,
       attemptsMax: jobAttemptsMax,
       idSuffix: 'nonce',
@@ -98,7 +106,7 @@ function scene(
     return collected(step.results());
   };
   const warnings = (): string[] => warningsOf(events);
-  return { results, clock, events, warnings, addedMs, quarantined };
+  return { results, clock, events, warnings, addedMs, quarantined, demanded };
 }
 
 const refused = (worker: string): JobRecord => ({
@@ -116,7 +124,7 @@ describe('a job that a worker refuses', () => {
     const delaysMs = addedMs.slice(1).map((atMs, index) => atMs - (addedMs[index] ?? 0));
     expect(delaysMs.slice(0, 3)).toEqual([100, 200, 400]);
     expect(Math.max(...delaysMs)).toBe(5_000);
-    expect(events).toHaveLength(1);
+    expect(events.map(({ kind }) => kind)).toEqual(['worker-refused', 'fingerprint-taken']);
     expect(warnings()[0]).toBe(
       'worker cpu refuses the jobs of this run and leaves them to others: no GPU here',
     );
@@ -154,6 +162,37 @@ describe('a job that a worker refuses', () => {
   });
 });
 
+describe('a result with another fingerprint than the first', () => {
+  const unlike = 'test-89abcdef';
+
+  it('costs no attempt: the job goes to others, with the fingerprint that it must have', async () => {
+    const answerTo = (n: number): Answer =>
+      n === 2
+        ? { state: 'done', worker: 'unlike', fingerprint: unlike }
+        : { state: 'done', worker: 'first' };
+    const { results, warnings, demanded } = scene(answerTo, ['first', 'unlike'], { orderCount: 3 });
+    const found = await results();
+    expect(found.map(({ result }) => result.fingerprint)).toEqual(Array(3).fill(FINGERPRINT));
+    expect(demanded).toEqual([undefined, undefined, undefined, FINGERPRINT]);
+    expect(warnings()).toHaveLength(1);
+    expect(warnings()[0]).toMatch(
+      new RegExp(`^worker unlike refuses .* fingerprint ${unlike}, .* computes on ${FINGERPRINT};`),
+    );
+  });
+
+  it('ends the run when no other worker is left', async () => {
+    const answerTo = (n: number): Answer => ({
+      ...{ state: 'done', worker: n === 1 ? 'first' : 'unlike' },
+      ...(n === 1 ? {} : { fingerprint: unlike }),
+    });
+    const { results } = scene(answerTo, ['unlike'], { orderCount: 2 });
+    await expect(results()).rejects.toMatchObject({
+      kind: 'failed',
+      report: { what: 'every connected worker refuses the jobs of this run' },
+    });
+  });
+});
+
 /** Notes deleted inputs. The first attempt fails, as it does while the server is away. */
 class BlobsWithOutage extends MemoryBlobStore {
   readonly deleted: string[] = [];
@@ -177,7 +216,7 @@ describe('an outage while inputs are released', () => {
     const { results, events } = scene(answerTo, ['w'], { blobs, orderCount: 3 });
     expect(await results()).toHaveLength(3);
     // Nobody waits for deletions, so an outage that only they see is not reported.
-    expect(events).toEqual([]);
+    expect(warningsOf(events)).toEqual([]);
     // Three row packs and the dense blob, less the one whose deletion failed.
     expect(blobs.deleted).toHaveLength(3);
     expect(new Set(blobs.deleted).size).toBe(3);

@@ -51,7 +51,7 @@ describe('the in-memory dispatcher', () => {
     await collected(dispatcher.run(ordersForTest(1), admitAll, signal));
     // 100 ms, then twice as long each time: 0, 100, 300, 700
     expect(startsMs).toEqual([0, 100, 300, 700]);
-    expect(events).toEqual(
+    expect(events.slice(0, -1)).toEqual(
       Array(3).fill({
         kind: 'job-retried',
         ...{ outerStep: 0, jobIndex: 0, cause: 'failed', reason: 'the compute process died' },

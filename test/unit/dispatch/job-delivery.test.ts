@@ -71,6 +71,8 @@ describe('fateOf of a finished job', () => {
     computeMs: 1,
     worker: 'w',
     backend: 'test',
+    fingerprint: 'test-01234567',
+    microBatchRowsMax: 1,
   };
 
   it('is its result', () => {

@@ -37,6 +37,7 @@ beforeEach(async () => {
     outerStep: config.training.outerSteps,
     metaParameters: parametersWithBias(config, store, -0.2),
     optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+    computedOn: [],
   });
 });
 afterEach(() => folder.remove());

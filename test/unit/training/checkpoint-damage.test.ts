@@ -4,6 +4,7 @@
  */
 
 import { beforeEach, describe, expect, it } from 'vitest';
+import { CHECKPOINT_FORMAT_VERSION } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import {
@@ -87,7 +88,7 @@ describe('damage', () => {
 
   it.each([
     ['garbage', 'not json'],
-    ['of another shape', '{"formatVersion":1}'],
+    ['of another shape', `{"formatVersion":${CHECKPOINT_FORMAT_VERSION}}`],
   ])('pointer %s: warns and finds the newest by listing', async (_, text) => {
     await overwrite(store, 'latest.json', text);
     const reader = checkpointsIn(store);
@@ -128,10 +129,13 @@ describe('damage', () => {
   });
 
   it('a checkpoint of a later format is refused, not skipped', async () => {
-    await overwrite(store, keyOf(newest), '{"formatVersion":2}');
+    await overwrite(store, keyOf(newest), `{"formatVersion":${CHECKPOINT_FORMAT_VERSION + 1}}`);
     await expect(checkpointsIn(store).latest()).rejects.toMatchObject({
       kind: 'environment',
-      report: { expected: 'format 1', found: 'format 2' },
+      report: {
+        expected: `format ${CHECKPOINT_FORMAT_VERSION}`,
+        found: `format ${CHECKPOINT_FORMAT_VERSION + 1}`,
+      },
     });
   });
 

@@ -224,6 +224,7 @@ describe('steppedState', () => {
       outerStep: 3,
       metaParameters,
       optimizer: optimizer.init(metaParameters),
+      computedOn: [],
     };
     const stepped = steppedState(optimizer, state, gradients([2, 4], [1], [2, -2]));
     // x: [1, 2] - 0.5 * [2, 4]; row 1: [3, 4] - 0.5 * [2, -2]

@@ -39,30 +39,30 @@ function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortContr
   };
 }
 
-/** Every second job of an outer step reports another backend. */
-function onTwoBackends(dispatcher: Dispatcher): Dispatcher {
+/** Every second job of an outer step is computed in smaller micro-batches. */
+function shortOfMemory(dispatcher: Dispatcher): Dispatcher {
   return {
     ...dispatcher,
     async *run(orders, read, signal) {
       for await (const { result, value } of dispatcher.run(orders, read, signal))
-        yield { value, result: { ...result, backend: `backend ${result.jobIndex % 2}` } };
+        yield { value, result: { ...result, microBatchRowsMax: 64 >> (result.jobIndex % 2) } };
     },
   };
 }
 
 describe('train', () => {
-  it('reports once that two backends computed, because the digest then represents neither', async () => {
-    const config = logisticConfig({ ...training, outerSteps: 3 });
+  it('reports once that a worker computed in smaller micro-batches', async () => {
+    const config = logisticConfig({ ...training, outerSteps: 3, microBatchRowsMax: 64 });
     const plain = tinyRun(config);
     await train(plain.options);
     expect(warningsOf(plain.events)).toEqual([]);
     const { options, events } = tinyRun(config, {
-      dispatcher: onTwoBackends(tinyRun(config).options.dispatcher),
+      dispatcher: shortOfMemory(tinyRun(config).options.dispatcher),
     });
     await train(options);
     const warnings = warningsOf(events);
     expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/backend 0.*backend 1/);
+    expect(warnings[0]).toMatch(/micro-batches of 32 rows instead of 64/);
   });
 
   it.each([
@@ -91,6 +91,7 @@ describe('train', () => {
     const outcome = await train(options);
     expect(events.map((event) => event.kind)).toEqual([
       'run-started',
+      'fingerprint-taken',
       ...Array<string>(5).fill('outer-step'),
       'checkpoint',
       ...Array<string>(2).fill('outer-step'),

@@ -44,7 +44,7 @@ describe('a run that starts from another', () => {
   const base = parameters([1, 2], [3, 4]);
   const trained = steppedState(
     optimizer,
-    { outerStep: 0, metaParameters: base, optimizer: optimizer.init(base) },
+    { outerStep: 0, metaParameters: base, optimizer: optimizer.init(base), computedOn: [] },
     gradients([1, -1], [0], [1]),
   );
 

@@ -121,6 +121,7 @@ describe('the orders of a step', () => {
       config,
       spec,
       frozen: null,
+      fingerprint: null,
     });
     expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
     for (const [jobIndex, order] of orders.entries()) {

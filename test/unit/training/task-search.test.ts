@@ -69,7 +69,7 @@ describe('orderPart', () => {
     const plan = await stepPlanner(config, store).take(0);
     const [order] = ordersOf(plan, metaParameters, {
       ...{ runId: 'r', storeAddress: 'memory://store', storeDigest: store.digest },
-      ...{ config, spec, frozen: null },
+      ...{ config, spec, frozen: null, fingerprint: null },
     });
     if (order === undefined) throw new Error('a plan has a job');
     const places = [1, 4];

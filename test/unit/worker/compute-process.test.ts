@@ -41,7 +41,11 @@ const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => 
     events.push(event);
     if (event.kind === 'backend-portable') onProgressSent();
   };
-  const executor = createComputeProcess({ clock: systemClock, entry, onEvent, ...options });
+  const { env: environment } = process;
+  const executor = createComputeProcess({
+    ...{ clock: systemClock, entry, environment, onEvent },
+    ...options,
+  });
   opened.push(executor);
   return executor;
 };
@@ -328,7 +332,7 @@ test('a wrong or missing store is reported as a fault of this machine', async ()
   const stale = await failureOf(open().execute({ ...input, job: another }));
   expect(stale.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
   expect(stale.report.expected).toBe('manifest digest another');
-  const real = createComputeProcess({ clock: systemClock });
+  const real = createComputeProcess({ clock: systemClock, environment: process.env });
   opened.push(real);
   const nowhere = { ...job, store: { ...job.store, address: 'file:///no/such/store' } };
   const missing = await failureOf(real.execute({ ...input, job: nowhere }));
@@ -345,14 +349,17 @@ test('after close nothing runs and nothing is accepted', async () => {
 });
 
 test('a missing build is reported with its cure', async () => {
-  const executor = createComputeProcess({ clock: systemClock, entry: '/no/such/main.js' });
+  const executor = open({ entry: '/no/such/main.js' });
   const error = await failureOf(executor.execute(input));
   expect(error.kind).toBe('environment');
   expect(error.report.cure).toContain('npm run build');
 });
 
 test('the real entry reports its device', async () => {
-  const { isNative, backend } = await describeDevice();
+  const { isNative, backend } = await describeDevice({
+    clock: systemClock,
+    environment: process.env,
+  });
   expect(backend).toMatch(isNative ? /TensorFlow \d/ : /wasm|cpu/);
 });
 
@@ -389,4 +396,39 @@ test('a GPU that the process may not see is refused at the start, and by a job t
   const refusal = await failureOf(content.execute({ ...input, job }));
   expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
   await content.execute(input);
+});
+
+test('a job with another instruction set gets a process of its own, and so does the next one', async () => {
+  const executor = open();
+  const ofInstructions = async (portable: boolean): Promise<string> => {
+    const job = { ...input.job, portable };
+    executor.prepare({ ...input, job });
+    return (await executor.execute({ ...input, job })).fingerprint;
+  };
+  const plain = await ofInstructions(false);
+  expect(await ofInstructions(false)).toBe(plain);
+  const portable = await ofInstructions(true);
+  expect(portable).not.toContain('avx512');
+  expect(await ofInstructions(false)).toBe(plain);
+  expect(endings()).toEqual(['other-instructions', 'other-instructions']);
+});
+
+test('a job of another fingerprint is refused as a fault of this machine', async () => {
+  const executor = open();
+  const { fingerprint } = await executor.execute(input);
+  const ofKind = (demanded: string): JobInput => ({
+    ...input,
+    job: { ...input.job, fingerprint: demanded },
+  });
+  const refusal = await failureOf(executor.execute(ofKind('cpu-avx2-onednn-00000000')));
+  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
+  expect((await executor.execute(ofKind(fingerprint))).fingerprint).toBe(fingerprint);
+});
+
+test('a worker that demands a GPU refuses portable jobs', async () => {
+  const executor = open({ device: 'gpu' });
+  const job = { ...input.job, portable: true };
+  const refusal = await failureOf(executor.execute({ ...input, job }));
+  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
+  expect(refusal.message).toContain('portable jobs are computed on CPUs');
 });

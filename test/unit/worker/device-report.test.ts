@@ -34,10 +34,20 @@ const onCpu: DeviceReport = {
   isNative: true,
   processor: { name: 'AMD EPYC 7763', features: ['avx', 'avx2', 'fma'] },
   threads: { intraOp: 1, interOp: 1, openMp: null },
-  oneDnn: true,
   gpu: null,
   cudaLibraries: [],
   product: { width: 512, gflops: 84.123 },
+  fingerprint: 'cpu-avx2-onednn-01234567',
+  numerics: {
+    ...{
+      computesOn: 'cpu',
+      instructionSet: 'avx2',
+      features: ['avx', 'avx2', 'fma'],
+      oneDnn: true,
+    },
+    ...{ versions: ['tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU'], gpu: null },
+    ...{ builds: [{ file: 'tfjs_binding.node', digest: '0123' }], probe: '4567' },
+  },
 };
 const onGpu: DeviceReport = {
   ...onCpu,
@@ -52,14 +62,14 @@ describe('the report', () => {
   test('is one line for a CPU', () => {
     expect(formatDeviceLine(onCpu)).toBe(
       'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU, 1 thread of AMD EPYC 7763, oneDNN on, ' +
-        '84 GFLOPS at 512^3',
+        '84 GFLOPS at 512^3, cpu-avx2-onednn-01234567',
     );
   });
 
   test('is one line for a GPU', () => {
     expect(formatDeviceLine(onGpu)).toBe(
       'tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, GPU, GPU 0 NVIDIA H100 80GB HBM3 (79.6 GiB, ' +
-        'compute 9.0, driver 570.86.15, CUDA 12), 9000 GFLOPS at 512^3',
+        'compute 9.0, driver 570.86.15, CUDA 12), 9000 GFLOPS at 512^3, cpu-avx2-onednn-01234567',
     );
   });
 

@@ -8,6 +8,7 @@ import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
 import { mappedCudaLibraries } from './cuda-libraries.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
+import { fingerprintOf, numericsOf } from './fingerprint.js';
 import { firstVisibleGpu, listGpus } from './visible-gpus.js';
 
 interface DeviceSurroundings {
@@ -45,23 +46,28 @@ export async function measureDevice(
   { clock, environment }: DeviceSurroundings,
 ): Promise<DeviceReport> {
   const backend = nativeBackendOf(engine.tf);
+  const cpuinfo = textOf('/proc/cpuinfo');
+  const oneDnn = backend === null ? null : switchOf(environment['TF_ENABLE_ONEDNN_OPTS']);
+  const gpu = firstVisibleGpu(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+  const numerics = numericsOf(engine, { environment, cpuinfo, gpu, oneDnn });
   return {
     device: backend?.isUsingGpuDevice === true ? 'gpu' : 'cpu',
     backend: engine.description,
     isNative: backend !== null,
     processor: {
       name: cpus()[0]?.model.trim() || 'unknown processor',
-      features: processorFeatures(textOf('/proc/cpuinfo')),
+      features: processorFeatures(cpuinfo),
     },
     threads: {
       intraOp: threadCountOf(environment['TF_NUM_INTRAOP_THREADS']),
       interOp: interOpCountOf(environment['TF_NUM_INTEROP_THREADS']),
       openMp: threadCountOf(environment['OMP_NUM_THREADS']),
     },
-    oneDnn: backend === null ? null : switchOf(environment['TF_ENABLE_ONEDNN_OPTS']),
-    gpu: firstVisibleGpu(await listGpus(), environment['CUDA_VISIBLE_DEVICES']),
+    gpu,
     cudaLibraries: mappedCudaLibraries(),
     product: measureProduct(engine, clock, backend === null ? WIDTH_PORTABLE : WIDTH_NATIVE),
+    fingerprint: fingerprintOf(numerics),
+    numerics,
   };
 }
 

@@ -28,7 +28,10 @@ export interface JobTasks {
   readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
-type ComputedJob = Omit<JobOutput, 'computeMs' | 'backend'>;
+type ComputedJob = Pick<
+  JobOutput,
+  'output' | 'weightedQueryLoss' | 'weightedSupportLoss' | 'queryRowCount'
+>;
 
 /**
  * Leaves no tensor behind; captured functions stay with `computations`.

@@ -20,6 +20,7 @@ import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
 import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
 import { requireDevice } from '../device/require-device.js';
+import { requireFingerprint } from '../device/require-fingerprint.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import {
   runEventSink,
@@ -103,6 +104,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
     requireDevice(job.device, device, lookForCuda);
+    requireFingerprint(job.fingerprint, device);
     onProgress({ phase: 'reading' });
     const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
     if (ahead?.job === job) ahead = null;
@@ -111,11 +113,16 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const { computed, backend } = memory.run(memoryTermsOf(job, read.tasks), (rowsMax) => ({
-      computed: computeJob(computations, input, read, rowsMax),
-      backend: backendWith(rowsMax, job, engine),
-    }));
-    return { ...computed, computeMs: clock.monotonicMs() - startMs, backend };
+    const { computed, microBatchRowsMax } = memory.run(
+      memoryTermsOf(job, read.tasks),
+      (rowsMax) => ({
+        computed: computeJob(computations, input, read, rowsMax),
+        microBatchRowsMax: rowsMax,
+      }),
+    );
+    const computeMs = clock.monotonicMs() - startMs;
+    const { description: backend } = engine;
+    return { ...computed, computeMs, backend, fingerprint: device.fingerprint, microBatchRowsMax };
   };
 
   return {
@@ -162,13 +169,6 @@ function memoryTermsOf(job: Job, tasks: readonly TaskRows[]): MicroBatchTerms {
     rowsMax: microBatchRowsMax,
     rowsMin: tasks.reduce((most, { rowCount }) => Math.max(most, rowCount), 1),
   };
-}
-
-/** A coordinator warns when backends differ, as results of smaller micro-batches do. */
-function backendWith(rowsMax: number, job: Job, { description }: Engine): string {
-  return rowsMax === job.microBatchRowsMax
-    ? description
-    : `${description}, micro-batches of ${rowsMax} rows for lack of memory`;
 }
 
 function warnOnStderr(event: StampedEvent): void {

@@ -1,0 +1,134 @@
+/** What enters the numerical fingerprint, and the environment that decides it. */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
+import { fingerprintOf, instructionsOf } from '../../../worker/compute/device/fingerprint.js';
+import { libraryBuilds } from '../../../worker/compute/device/library-builds.js';
+import { numericalEnvironment } from '../../../worker/compute/device/numerical-environment.js';
+import { numericalProbe } from '../../../worker/compute/device/numerical-probe.js';
+import { requireFingerprint } from '../../../worker/compute/device/require-fingerprint.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const numerics: Numerics = {
+  ...{ computesOn: 'cpu', instructionSet: 'avx512', features: ['avx512f'], oneDnn: true },
+  ...{ versions: ['TensorFlow 2.21.0'], gpu: null },
+  ...{ builds: [{ file: 'tfjs_binding.node', digest: '0123' }], probe: '4567' },
+};
+
+describe('the environment of a compute process', () => {
+  it('loses what decides bits and keeps the rest', () => {
+    const { TF_CPP_MIN_LOG_LEVEL, PATH, GLIBC_TUNABLES, ...rest } = numericalEnvironment(
+      {
+        ...{ TF_ENABLE_ONEDNN_OPTS: '0', ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX' },
+        ...{ TF_NUM_INTRAOP_THREADS: '8', OMP_NUM_THREADS: '8', KMP_BLOCKTIME: '1' },
+        ...{ TF_XLA_FLAGS: '--tf_xla_auto_jit=2', XLA_FLAGS: 'x', NVIDIA_TF32_OVERRIDE: '0' },
+        ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin' },
+        GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2:glibc.malloc.perturb=1',
+      },
+      false,
+    );
+    expect([TF_CPP_MIN_LOG_LEVEL, PATH]).toEqual(['0', '/bin']);
+    expect(GLIBC_TUNABLES).toBe('glibc.malloc.perturb=1');
+    expect(rest).toEqual({
+      ...{ TF_ENABLE_ONEDNN_OPTS: '1', TF_DETERMINISTIC_OPS: '1' },
+      ...{ TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '-1', OMP_NUM_THREADS: '1' },
+      ...{ TF_FORCE_GPU_ALLOW_GROWTH: 'true', CUDA_DEVICE_ORDER: 'PCI_BUS_ID' },
+    });
+  });
+
+  it('limits portable jobs to one instruction set, and hides GPUs from them', () => {
+    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, true)).toMatchObject({
+      ...{ ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2', CUDA_VISIBLE_DEVICES: '-1' },
+    });
+    expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, false)).toMatchObject({
+      CUDA_VISIBLE_DEVICES: '1',
+    });
+  });
+});
+
+describe('the instruction set', () => {
+  const flags = (text: string): string => `processor\t: 0\nflags\t\t: fpu ${text} erms\n`;
+  const newest = flags('sse4_2 avx avx2 fma avx_vnni avx512f avx512bw avx512vl avx512dq amx_tile');
+
+  it.each([
+    ['avx512', newest],
+    ['avx2', flags('sse4_2 avx avx2 fma avx512f')],
+    ['avx', flags('sse4_2 avx avx2')],
+    ['sse4', flags('sse4_2')],
+    ['sve', 'Features\t: fp asimd sve\n'],
+    ['unknown', ''],
+  ])('is %s', (expected, cpuinfo) => {
+    expect(instructionsOf(cpuinfo, false).instructionSet).toBe(expected);
+  });
+
+  it('is the same for portable jobs on unlike processors, and keeps a lesser one apart', () => {
+    const older = instructionsOf(flags('sse4_2 avx avx2 fma'), true);
+    expect(older).toEqual({ instructionSet: 'avx2', features: ['avx', 'avx2', 'fma', 'sse4_2'] });
+    expect(instructionsOf(newest, true)).toEqual(older);
+    expect(instructionsOf(flags('sse4_2 avx'), true).instructionSet).toBe('avx');
+  });
+});
+
+describe('the fingerprint', () => {
+  it('names what computes and covers every detail', () => {
+    const departures: readonly Partial<Numerics>[] = [
+      { features: [] },
+      { versions: ['TensorFlow 2.22.0'] },
+      { builds: [{ file: 'tfjs_binding.node', digest: '0124' }] },
+      { probe: '4568' },
+      { gpu: 'NVIDIA L4' },
+      {},
+    ];
+    const found = departures.map((departure) => fingerprintOf({ ...numerics, ...departure }));
+    for (const each of found) {
+      expect(each).toMatch(/^cpu-avx512-onednn-[0-9a-f]{8}$/);
+      expect(FingerprintSchema.parse(each)).toBe(each);
+    }
+    expect(new Set(found).size).toBe(departures.length);
+    const portable = { ...numerics, computesOn: 'wasm', instructionSet: null } as const;
+    expect(fingerprintOf({ ...portable, oneDnn: null })).toMatch(/^wasm-[0-9a-f]{8}$/);
+    expect(fingerprintOf({ ...numerics, oneDnn: false })).toMatch(/^cpu-avx512-[0-9a-f]{8}$/);
+  });
+
+  it('of another machine is refused with both names, the details and the cure', () => {
+    const own = { fingerprint: fingerprintOf(numerics), numerics };
+    requireFingerprint(undefined, own);
+    requireFingerprint(own.fingerprint, own);
+    expect(() => requireFingerprint('cpu-avx2-onednn-00000000', own)).toThrow(
+      expect.objectContaining({
+        report: expect.objectContaining({
+          isOfThisMachine: true,
+          expected: 'fingerprint cpu-avx2-onednn-00000000',
+          found: expect.stringContaining(`${own.fingerprint} (instruction set avx512`) as string,
+          cure: expect.stringContaining(`compute.fingerprint: ${own.fingerprint}`) as string,
+        }) as unknown,
+      }) as Error,
+    );
+  });
+
+  it('names the builds that a process has mapped, by content', async () => {
+    const folder = await temporaryFolder();
+    const addon = join(folder.path, 'tfjs_binding.node');
+    const cuda = join(folder.path, 'libcublas.so.12');
+    const maps = join(folder.path, 'maps');
+    await writeFile(maps, `7f-8f r-xp 0 00:1 5    ${addon}\n8f-9f r--p 0 00:1 6    ${cuda}\n`);
+    await writeFile(addon, 'one build');
+    await writeFile(cuda, 'a library');
+    const [first, ...others] = libraryBuilds(false, maps);
+    expect([first?.file, others]).toEqual(['tfjs_binding.node', []]);
+    expect(libraryBuilds(true, maps)).toHaveLength(2);
+    await writeFile(addon, 'two build');
+    expect(libraryBuilds(false, maps)[0]?.digest).not.toBe(first?.digest);
+    expect(libraryBuilds(false, join(folder.path, 'nothing'))).toEqual([]);
+  });
+
+  it.each(['auto', 'cpu'] as const)('has a probe that repeats: %s', async (choice) => {
+    const engine = await loadEngine(choice, () => undefined);
+    const tensorCount = engine.tf.memory().numTensors;
+    expect(numericalProbe(engine)).toBe(numericalProbe(engine));
+    expect(engine.tf.memory().numTensors).toBe(tensorCount);
+  });
+});
