@@ -397,38 +397,3 @@ test('a GPU that the process may not see is refused at the start, and by a job t
   expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
   await content.execute(input);
 });
-
-test('a job with another instruction set gets a process of its own, and so does the next one', async () => {
-  const executor = open();
-  const ofInstructions = async (portable: boolean): Promise<string> => {
-    const job = { ...input.job, portable };
-    executor.prepare({ ...input, job });
-    return (await executor.execute({ ...input, job })).fingerprint;
-  };
-  const plain = await ofInstructions(false);
-  expect(await ofInstructions(false)).toBe(plain);
-  const portable = await ofInstructions(true);
-  expect(portable).not.toContain('avx512');
-  expect(await ofInstructions(false)).toBe(plain);
-  expect(endings()).toEqual(['other-instructions', 'other-instructions']);
-});
-
-test('a job of another fingerprint is refused as a fault of this machine', async () => {
-  const executor = open();
-  const { fingerprint } = await executor.execute(input);
-  const ofKind = (demanded: string): JobInput => ({
-    ...input,
-    job: { ...input.job, fingerprint: demanded },
-  });
-  const refusal = await failureOf(executor.execute(ofKind('cpu-avx2-onednn-00000000')));
-  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
-  expect((await executor.execute(ofKind(fingerprint))).fingerprint).toBe(fingerprint);
-});
-
-test('a worker that demands a GPU refuses portable jobs', async () => {
-  const executor = open({ device: 'gpu' });
-  const job = { ...input.job, portable: true };
-  const refusal = await failureOf(executor.execute({ ...input, job }));
-  expect(refusal.report).toMatchObject({ kind: 'environment', isOfThisMachine: true });
-  expect(refusal.message).toContain('portable jobs are computed on CPUs');
-});
