@@ -21,10 +21,10 @@ function watched(
     async *run(orders, read, signal) {
       demanded.push(...new Set(orders.map(({ job }) => job.fingerprint)));
       // The executor computes for any demand, as a machine of the demanded kind does.
-      const undemanding = orders.map(({ job: { fingerprint: _, ...job }, ...order }) => ({
-        ...order,
-        job,
-      }));
+      const undemanding = orders.map(({ job, dense, rowPack, frozen }) => {
+        const { fingerprint: _, ...rest } = job;
+        return { job: rest, dense, rowPack, frozen };
+      });
       for await (const { result, value } of dispatcher.run(undemanding, read, signal))
         yield { value, result: { ...result, fingerprint } };
     },

@@ -146,7 +146,7 @@ function trainedByAdam({ tf, kernels }: Engine, inputs: Tensors): Tensors {
   const labels = tf.step(at(inputs, 1));
   const lossOf = (hidden: tfjs.Tensor, output: tfjs.Tensor): tfjs.Scalar => {
     const logits = tf.matMul(kernels.relu(tf.matMul(rows, hidden)), output).squeeze([1]);
-    return tf.mean(tf.sub(tf.softplus(logits), tf.mul(labels, logits))) as tfjs.Scalar;
+    return tf.mean<tfjs.Scalar>(tf.sub(tf.softplus(logits), tf.mul(labels, logits)));
   };
   let weights = [at(inputs, 2), at(inputs, 3)];
   let moments = weights.map((weight) => ({

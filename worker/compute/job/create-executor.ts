@@ -113,16 +113,14 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const { computed, microBatchRowsMax } = memory.run(
-      memoryTermsOf(job, read.tasks),
-      (rowsMax) => ({
-        computed: computeJob(computations, input, read, rowsMax),
-        microBatchRowsMax: rowsMax,
-      }),
-    );
+    const terms = memoryTermsOf(job, read.tasks);
+    const { computed, microBatchRowsMax } = memory.run(terms, (rowsMax) => ({
+      computed: computeJob(computations, input, read, rowsMax),
+      microBatchRowsMax: rowsMax,
+    }));
+    const { backend, fingerprint } = device;
     const computeMs = clock.monotonicMs() - startMs;
-    const { description: backend } = engine;
-    return { ...computed, computeMs, backend, fingerprint: device.fingerprint, microBatchRowsMax };
+    return { ...computed, computeMs, backend, fingerprint, microBatchRowsMax };
   };
 
   return {
