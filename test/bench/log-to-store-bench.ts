@@ -84,12 +84,12 @@ async function stagesIn(folder: string): Promise<Stage[]> {
 
 function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]): string {
   return [
-    '# From nothing to task store',
+    '# From a configuration to a task store',
     '',
     `Commit ${header.commit}, ${header.date}; ${header.machine}; ${grouped(rowCount)} rows of infra/examples/synthetic.yaml.`,
-    'Each line is one `qianmo` command, start of Node included. Resident memory is the largest sum over the',
-    "command's processes seen from outside (every 50 ms); the high-water mark is the kernel's, of one process.",
-    'Two cores served other work too (see the load); CPU seconds are what the command itself took of them.',
+    'Each row is one `qianmo` command, including the start of Node. Resident memory is the largest sum over the',
+    "command's processes, sampled every 50 ms. The high-water mark is the kernel's figure for one process.",
+    'The two cores also ran other work (see the load). CPU seconds are those of the command alone.',
     '',
     ...markdownTable(
       [

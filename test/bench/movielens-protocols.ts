@@ -74,8 +74,8 @@ function pageOf(report: EvaluationReport, { commit, date, machine }: BenchHeader
     "# The demo's run under the evaluation protocols",
     '',
     `Commit ${commit}, ${date}, ${machine}. \`npm run bench:movielens-protocols\`: MovieLens as in`,
-    '`infra/examples/movielens.yaml`, one seed, with the protocols that are commented out there. Logloss in nats on test',
-    'films, the best of a row marked. What it says is in `movielens-protocols-notes.md`.',
+    '`infra/examples/movielens.yaml`, one seed, with the protocols that are commented out there. The values are logloss in nats on test',
+    'films, and the best of each row is bold. `movielens-protocols-notes.md` discusses them.',
     ...(report.protocols ?? []).flatMap((protocol) => ['', ...sectionOf(protocol)]),
     '',
   ].join('\n');

@@ -25,9 +25,9 @@ export function resultsPage(runs: readonly MeasuredRun[]): string {
     '# Meta-Embedding on MovieLens 1M',
     '',
     'Pan et al. (SIGIR 2019), embeddings of width 128: 123,787 held-out rows of 1,127 new films, cold and after',
-    'one step on each of three blocks of 20 rows. `npm run reproduce:meta-embedding` repeats it and replaces what',
-    'it has run, nothing else; the data may not be shipped and is read from `../shared`. Notes, and what was',
-    'measured on the way: [meta-embedding-notes.md](meta-embedding-notes.md).',
+    'one step on each of three blocks of 20 rows. `npm run reproduce:meta-embedding` repeats the runs and replaces only the',
+    'results of those that it ran. The data must not be distributed and is read from `../shared`. Notes and further',
+    'measurements are in [meta-embedding-notes.md](meta-embedding-notes.md).',
     '',
     ...SETTINGS.flatMap(({ name, title }) => {
       const seeds = runs.filter(({ model, setting }) => model === 'deepfm' && setting === name);

@@ -163,13 +163,13 @@ function writePage(): void {
     return without.length === 0 ? [] : [`${title}: seeds ${without.join(', ')}`];
   });
   const introduction = [
-    `${options.rows} rows, ${options.adgroups} adgroups; test adgroups only. Gap closed is (logloss of global - of the arm) /`,
-    '(of global - of the oracle), mean over seeds. Differences are per impression, means over seeds with 95 %',
+    `${options.rows} rows, ${options.adgroups} adgroups; test adgroups only. Gap closed is (logloss of global - logloss of the arm) /`,
+    '(logloss of global - logloss of the oracle), averaged over seeds. Differences are per impression, means over seeds with 95 %',
     'intervals from the paired bootstrap of each seed over adgroups; below 0 is better. Every arm chose its cell',
-    'from a grid of the same size on validation adgroups. Made by `npm run bench:methods-world`, which keeps the',
-    'figures of each cell in `methods-world/` and makes those that are missing.',
+    'from a grid of the same size on validation adgroups. Made by `npm run bench:methods-world`, which stores the',
+    'figures of each cell in `methods-world/` and computes the missing ones.',
     '',
-    'Made at:',
+    'Computed at:',
     ...[...made].sort().map((each) => `- ${each}`),
   ];
   const claims = whatMustHold(groups, OFFERED, SEEDS.length).map(({ claim, holds }) => {
@@ -180,7 +180,9 @@ function writePage(): void {
     '## What must hold',
     '',
     ...claims,
-    ...(missing.length === 0 ? [] : ['', 'Cells not made yet:', ...missing.map((m) => `- ${m}`)]),
+    ...(missing.length === 0
+      ? []
+      : ['', 'Cells not computed yet:', ...missing.map((m) => `- ${m}`)]),
   ];
   const page = methodsPage(groups, {
     header: introduction,
