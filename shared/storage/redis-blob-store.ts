@@ -32,6 +32,8 @@ export class RedisBlobStore implements BlobStore {
   /** Bytes sent to and received from Redis by this store. */
   bytesWritten = 0;
   bytesRead = 0;
+  readonly #unlinkKeys = new Set<string>();
+  #unlinking: Promise<void> | null = null;
 
   constructor(options: RedisBlobStoreOptions) {
     this.#options = options;
@@ -40,6 +42,8 @@ export class RedisBlobStore implements BlobStore {
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
+    // What is put again must not be deleted.
+    this.#unlinkKeys.delete(key);
     await this.#carried(key, async (redis) => {
       const pieces = piecesOf(ref);
       // Asking first costs a round trip, which only a large blob is worth.
@@ -67,11 +71,14 @@ export class RedisBlobStore implements BlobStore {
       const pieces: Uint8Array[] = [];
       for (const [index, { start, end }] of piecesOf(ref).entries()) {
         // Sent together: the lifetime is renewed in the same round trip.
-        const [piece] = await Promise.all([
-          redis.hgetBuffer(key, String(index)),
-          redis.pexpire(key, this.#options.lifetimeMs),
-        ]);
-        if (piece === null) throw new BlobMissingError(ref);
+        const replies = await redis
+          .pipeline()
+          .hgetBuffer(key, String(index))
+          .pexpire(key, this.#options.lifetimeMs)
+          .exec();
+        throwFirstError(replies);
+        const piece = replies?.[0]?.[1];
+        if (!(piece instanceof Uint8Array)) throw new BlobMissingError(ref);
         this.bytesRead += piece.byteLength;
         // Bytes beyond the piece are not part of the blob. Missing ones fail the verification.
         pieces.push(piece.subarray(0, end - start));
@@ -93,9 +100,22 @@ export class RedisBlobStore implements BlobStore {
     return this.#carried(this.#keyOf(ref), (redis) => this.#renewWhole(redis, ref));
   }
 
+  /** Deletions of one turn of the event loop are one command: each command wakes the server. */
   async delete(ref: BlobRef): Promise<void> {
     const key = this.#keyOf(ref);
-    await this.#carried(key, (redis) => redis.unlink(key));
+    this.#unlinkKeys.add(key);
+    this.#unlinking ??= new Promise((resolve, reject) => {
+      setImmediate(() => void this.#unlinked().then(resolve, reject));
+    });
+    const unlinking = this.#unlinking;
+    await this.#carried(key, () => unlinking);
+  }
+
+  async #unlinked(): Promise<void> {
+    const keys = [...this.#unlinkKeys];
+    this.#unlinkKeys.clear();
+    this.#unlinking = null;
+    if (keys.length > 0) await this.#options.redis.unlink(...keys);
   }
 
   /** Returns whether every piece exists. If so, the lifetime is renewed. */

@@ -98,6 +98,17 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     expect(await store.has(ref)).toBe(true);
   });
 
+  it('keeps a blob that is put while its deletion is under way', async () => {
+    const bytes = patternOf(10);
+    const ref = await store.put(bytes);
+    const other = await store.put(patternOf(11));
+    const deletions = [store.delete(other), store.delete(ref)];
+    await store.put(bytes);
+    await Promise.all(deletions);
+    expect(await store.has(ref)).toBe(true);
+    expect(await store.has(other)).toBe(false);
+  });
+
   it('accepts the same blob from many writers at once', async () => {
     const bytes = patternOf(REDIS_BLOB_PIECE_BYTE_COUNT + 5);
     const refs = await Promise.all(Array.from({ length: 6 }, () => store.put(bytes)));
