@@ -7,7 +7,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { FingerprintDemand } from './fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
-/** What a dispatcher remembers across outer steps. */
+/** The memory of a dispatcher across outer steps. */
 export interface AdmissionRecord {
   /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;

@@ -5,7 +5,7 @@ import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import type { JobDelivery } from './job-delivery.js';
 import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
 
-/** What is still open when a step fails. */
+/** The jobs that are still open when a step fails. */
 export interface OpenJobs {
   readonly orderCount: number;
   readonly openCount: number;

@@ -1,5 +1,5 @@
 /**
- * What a run knows of the workers that carry its jobs: which refuse them, which are sick, and why.
+ * Remembers which workers refuse the jobs of a run, which are sick, and why.
  * A worker is sick when it says so, or when its jobs fail and then succeed elsewhere. A sick worker is
  * quarantined: it takes no job for a while, longer each time. When no connected worker is able and
  * healthy for a while, the run is given up.

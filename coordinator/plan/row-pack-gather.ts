@@ -23,7 +23,7 @@ export interface FrozenInput {
 }
 
 /**
- * What no outer step of a run changes. Null if nothing is frozen. Tables are held whole if none of them
+ * Encodes the inputs that no outer step of a run changes. Null if nothing is frozen. Tables are held whole if none of them
  * learns and together they have at most `tablesByteCountMax` bytes.
  */
 export function encodeFrozen(

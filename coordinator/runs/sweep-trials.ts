@@ -22,7 +22,7 @@ import {
 } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
-/** What all trials are trained and scored on. */
+/** The data that all trials are trained and scored on. */
 interface TrialData {
   /** The store as prepared, because each trial has a model of its own. */
   readonly store: TaskStore;

@@ -65,7 +65,7 @@ export interface ChunkRows extends ChunkSums {
 export interface RowSource {
   readonly world: SyntheticWorld;
   readonly intercept: number;
-  /** Of each adgroup. */
+  /** One text for each adgroup. */
   readonly texts: Texts;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a run does about a poison task: it stops and names the task, or it goes on without it. A job that
+ * Handles poison tasks: the run stops and names the task, or it goes on without it. A job that
  * no task explains is tried once more in a whole outer step.
  */
 

@@ -14,7 +14,7 @@ export const FingerprintSchema = z
     'expected a fingerprint as qianmo check prints it, such as cpu-avx512-onednn-3f9a1c22',
   );
 
-/** What a fingerprint is made of. Each part enters its digest. */
+/** The parts of a fingerprint. Each one enters its digest. */
 export const NumericsSchema = z.strictObject({
   /** `wasm` and `js` are portable backends. */
   computesOn: z.enum(['cpu', 'gpu', 'wasm', 'js']),

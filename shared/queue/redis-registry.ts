@@ -1,5 +1,5 @@
 /**
- * Who lives, as Redis has it: workers and starts of coordinators say so at intervals, and the clock of
+ * The registry of live processes in Redis: workers and starts of coordinators report at intervals, and the clock of
  * the server decides who has been silent for too long. The keys are two of each kind: a sorted set of
  * the last beats, and for workers a hash with what they say about themselves.
  */

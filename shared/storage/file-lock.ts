@@ -13,7 +13,7 @@
  * - Breaking the lock of a process that died or stands still removes its work folder first, and then does
  *   what releasing does.
  *
- * What a holder changes, it changes by a rename out of its work folder or into it. Such a rename fails once
+ * A holder changes files only by a rename out of its work folder or into it. Such a rename fails once
  * the lock is broken. So a process that was stopped between a check and its rename changes nothing after it
  * wakes up, and neither clocks nor process ids decide what is written.
  */

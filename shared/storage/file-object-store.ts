@@ -34,7 +34,7 @@ import {
 const INCOMING_FOLDER = '.incoming';
 const LOCK_FOLDER = '.locks';
 const UUID_LENGTH = 36;
-/** What a killed process left behind is removed after this age. */
+/** Leftovers of killed processes are removed after this age. */
 const INCOMING_AGE_MAX_MS = 24 * 3_600_000;
 /** A process that stands still for a minute in every attempt is not one that can write. */
 const LOCKED_ATTEMPTS_MAX = 5;
@@ -168,7 +168,7 @@ export class FileObjectStore implements ObjectStore {
       const path = join(folder, name);
       const found = await readObjectStat(path);
       const isOld = found !== null && this.#clock.epochMs() - found.mtimeMs > INCOMING_AGE_MAX_MS;
-      // What a holder of a lock has is needed to break the lock.
+      // Breaking a lock needs the work folder of its holder.
       if (isOld && !holders.has(name.slice(0, UUID_LENGTH))) await removeFolder(path);
     }
   }

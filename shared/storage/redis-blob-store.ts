@@ -42,7 +42,7 @@ export class RedisBlobStore implements BlobStore {
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
-    // What is put again must not be deleted.
+    // A blob that is put again must not be deleted.
     this.#unlinkKeys.delete(key);
     await this.#carried(key, async (redis) => {
       const pieces = piecesOf(ref);

@@ -76,7 +76,7 @@ export async function openStoreCopy(
   return {
     folder,
     close: async () => {
-      // What is left over is removed when the next copy is opened.
+      // Leftovers are removed when the next copy is opened.
       await locked(copiesFolder, bounds.clock, async () => {
         await rm(mark, { force: true });
         await removeUnwanted(copiesFolder, bounds);

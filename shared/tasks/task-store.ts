@@ -25,7 +25,7 @@ export interface TaskEntry {
   readonly labelIndex?: number;
 }
 
-/** What planning an outer step needs of a task's rows. The arrays are those of `TaskRows`. */
+/** The part of a task's rows that planning an outer step needs. The arrays are those of `TaskRows`. */
 export type PlannedRows = Pick<
   TaskRows,
   'taskIndex' | 'supportRowCount' | 'categoryIds' | 'bagIds' | 'impressions'

@@ -1,5 +1,5 @@
 /**
- * What this worker does for a job at most. A job comes from whoever can write to the queue, so it must not
+ * The limits on what this worker does for a job. A job comes from whoever can write to the queue, so it must not
  * decide which places this machine opens, where signed requests go, or how long the worker is held.
  */
 

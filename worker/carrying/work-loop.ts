@@ -80,7 +80,7 @@ export interface RunWorkerOptions {
   readonly onEvent?: (event: WorkerEvent) => void;
   /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
-  /** What jobs may ask of this machine; anything if absent. */
+  /** The limits on what jobs may ask of this machine; none if absent. */
   readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;

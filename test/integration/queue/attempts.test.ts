@@ -1,4 +1,4 @@
-/** What costs an attempt of a job and what does not, on the real queue. */
+/** The failures that cost an attempt of a job and those that do not, on the real queue. */
 
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';

@@ -44,7 +44,7 @@ async function queueFor(change: { without?: string; with?: string } = {}) {
   return bullmqJobQueue({ redisUrl, prefix: PREFIX, clock: systemClock });
 }
 
-/** What users were refused, as Redis remembers it: `command info`. */
+/** The commands that Redis refused to users, as it remembers them: `command info`. */
 async function refusals(): Promise<string[]> {
   const entries = (await redis.client.call('ACL', 'LOG')) as (string | number)[][];
   return entries.map((entry) => `${String(entry[3])} ${String(entry[7])}`).sort();

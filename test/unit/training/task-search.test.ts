@@ -38,7 +38,7 @@ describe('TaskSearch', () => {
 
   it.each(sizes)('finds one of several poison tasks among %i', (taskCount) => {
     const { guilty } = searched(taskCount, (part) => part.includes(0) || part.includes(1));
-    // Of two tasks that both fail, neither is told from the job.
+    // Two tasks that both fail cannot be told from the job.
     expect(guilty).toBe(taskCount === 2 ? null : 0);
   });
 

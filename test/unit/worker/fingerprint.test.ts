@@ -1,4 +1,4 @@
-/** What enters the numerical fingerprint, and the environment that decides it. */
+/** The parts of the numerical fingerprint, and the environment that decides it. */
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** What a job may ask of a worker's machine, whoever wrote it. */
+/** The limits on what a job may ask of a worker's machine, whoever wrote it. */
 
 import { describe, expect, it } from 'vitest';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';

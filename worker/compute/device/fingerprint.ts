@@ -23,7 +23,7 @@ const INSTRUCTION_SETS: readonly { readonly name: string; readonly flags: readon
 const FEATURES_BY_SET: Readonly<Record<string, RegExp>> = {
   avx512: /^(sse4_2|avx|avx2|fma|avx_vnni|avx512\w*|amx_\w+)$/,
   avx2: /^(sse4_2|avx|avx2|fma|avx_vnni)$/,
-  /** What every machine that computes portable jobs has. */
+  /** The instruction set of every machine that computes portable jobs. */
   portable: /^(sse4_2|avx|avx2|fma)$/,
   avx: /^(sse4_2|avx)$/,
   sse4: /^sse4_2$/,
