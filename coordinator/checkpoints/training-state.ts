@@ -20,7 +20,7 @@ export interface QuarantinedTask {
 }
 
 /** The kind of machine, by its fingerprint, that computed the outer steps after `outerStep`. */
-export interface ComputedOn {
+interface ComputedOn {
   readonly outerStep: number;
   readonly fingerprint: string;
 }

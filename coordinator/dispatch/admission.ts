@@ -8,7 +8,7 @@ import { FingerprintDemand } from './fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
 /** The memory of a dispatcher across outer steps. */
-export interface AdmissionRecord {
+interface AdmissionRecord {
   /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;
   readonly fingerprints: FingerprintDemand;

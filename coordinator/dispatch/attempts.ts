@@ -11,7 +11,7 @@ import {
 } from './job-delivery.js';
 import type { WorkerHealth } from './worker-health.js';
 
-export interface AttemptsOptions {
+interface AttemptsOptions {
   readonly health: WorkerHealth;
   readonly attemptsMax: number;
   readonly connectedWorkers: () => Promise<readonly string[]>;

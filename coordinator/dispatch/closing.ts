@@ -3,7 +3,7 @@
  * are open, and the time. Dispatchers ask it on every turn and act on its answer.
  */
 
-export interface StepProgress {
+interface StepProgress {
   /** Jobs with an admitted result. */
   readonly admittedCount: number;
   /** Jobs without one, whether or not they have been sent. */

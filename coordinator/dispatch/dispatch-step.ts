@@ -45,7 +45,7 @@ const CLOSE_TIMEOUT_MS = 500;
 const WORKERLESS_NOTICE_MS = 10_000;
 
 /** The parts of a dispatcher that all its steps share. */
-export interface DispatchContext {
+interface DispatchContext {
   /** The nonce of this start of the coordinator, which the ids of its jobs hold. */
   readonly start: string;
   readonly producer: JobProducer;
@@ -60,7 +60,7 @@ export interface DispatchContext {
 }
 
 /** The input of one step. */
-export interface StepCall<Value extends object> {
+interface StepCall<Value extends object> {
   readonly orders: readonly JobOrder[];
   readonly admission: Admission<Value>;
   readonly signal: AbortSignal;

@@ -65,7 +65,7 @@ export interface Admitted<Value extends object> {
 }
 
 /** Departures from the dispatcher's limits for one call. */
-export interface CallTerms {
+interface CallTerms {
   /** Instead of `queue.jobAttemptsMax`. */
   readonly attemptsMax?: number;
 }

@@ -19,7 +19,7 @@ import {
 } from './dispatcher.js';
 import { attemptsUsedUp } from './job-delivery.js';
 
-export interface InMemoryDispatcherOptions {
+interface InMemoryDispatcherOptions {
   readonly executor: JobExecutor;
   readonly clock: Clock;
   /** The number of attempts at one job, including those whose result is refused. */

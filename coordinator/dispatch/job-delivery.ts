@@ -168,7 +168,7 @@ export class JobDelivery {
 }
 
 /** A job that is given up: its index and its last failure. */
-export interface GivenUpJob {
+interface GivenUpJob {
   readonly jobIndex: number;
   readonly reason: string;
 }

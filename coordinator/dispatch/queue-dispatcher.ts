@@ -20,7 +20,7 @@ import { DispatchStep } from './dispatch-step.js';
 import { createQueuePatience } from './queue-patience.js';
 import { WorkerHealth } from './worker-health.js';
 
-export interface QueueDispatcherOptions {
+interface QueueDispatcherOptions {
   readonly queue: JobQueue;
   readonly limits: QueueConfig;
   readonly runId: string;

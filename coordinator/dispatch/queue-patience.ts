@@ -25,7 +25,7 @@ export interface QueuePatience {
   attemptQuietly<T>(action: () => Promise<T>, deadlineMs: number): Promise<T>;
 }
 
-export interface QueuePatienceOptions {
+interface QueuePatienceOptions {
   readonly where: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;

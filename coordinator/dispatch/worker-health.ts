@@ -25,7 +25,7 @@ interface Sickness {
   endMs: number;
 }
 
-export interface WorkerHealthOptions {
+interface WorkerHealthOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
 }

@@ -20,7 +20,7 @@ import {
   type TaskJobContext,
 } from './task-jobs.js';
 
-export interface PredictionRequest extends AdaptableModel {
+interface PredictionRequest extends AdaptableModel {
   readonly taskIndices: readonly number[];
   readonly adaptations: readonly Adaptation[];
   readonly role: HeldOutRole;
@@ -122,7 +122,7 @@ function readKept(
 }
 
 /** The tensor `logits` of exactly this shape, or why the output cannot be used. */
-export function readLogits(
+function readLogits(
   output: Uint8Array,
   shape: readonly [number, number],
 ): Float32Array | Rejection {

@@ -67,7 +67,7 @@ function everyCellDiverges(arm: ArmName, grid: Grid): DivergenceError {
 }
 
 /** An arm to choose a cell for, and the model that it adapts. */
-export interface TunedArm {
+interface TunedArm {
   readonly arm: ArmName;
   readonly model: AdaptableModel;
   readonly grid: Grid;

@@ -81,7 +81,7 @@ export async function* taskWaves(
 }
 
 /** A model whose parameters are encoded once for all of its jobs, which do not change them. */
-export type EncodedModel = AdaptableModel & {
+type EncodedModel = AdaptableModel & {
   readonly frozen: FrozenInput;
   /** No variables: all of them are frozen. */
   readonly dense: Uint8Array;
@@ -103,7 +103,7 @@ export function withEncodedParameters(
 }
 
 /** The work on a chunk, and how its output is read. */
-export interface ChunkJobs<Chunk extends TaskChunk, Value extends object> {
+interface ChunkJobs<Chunk extends TaskChunk, Value extends object> {
   /** @param division as the work of a job states it. */
   readonly workOf: (division: { readonly division?: RowDivision }) => JobWork;
   /** The value of an output, or why the output cannot be used. */

@@ -13,7 +13,7 @@ import { orderPart, type OrderStores } from './order-part.js';
 import { TaskSearch } from './task-search.js';
 
 /** A task whose job fails with it and succeeds without it. */
-export interface PoisonTask {
+interface PoisonTask {
   readonly taskIndex: number;
   readonly key: string;
   /** The task and its rows in words. */
@@ -39,7 +39,7 @@ export function poisonTaskError(
   });
 }
 
-export interface SearchTerms extends OrderStores {
+interface SearchTerms extends OrderStores {
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
 }

@@ -20,7 +20,7 @@ import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
 /** A task that plans leave out from this outer step on. */
-export interface QuarantinedTask {
+interface QuarantinedTask {
   readonly outerStep: number;
   readonly taskIndex: number;
 }

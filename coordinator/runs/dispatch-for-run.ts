@@ -15,7 +15,7 @@ import { superviseWorkers } from '../workers/worker-supervisor.js';
 import type { RunContext } from './call/run-context.js';
 import { storeAddressOf } from './run-files.js';
 
-export interface DispatchChoice {
+interface DispatchChoice {
   /** Local workers to start and supervise; none when absent. */
   readonly workers?: number | undefined;
   /** Compute in a child process of the coordinator, without a queue. */

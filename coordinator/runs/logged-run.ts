@@ -22,7 +22,7 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { RunContext } from './call/run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
-export interface LoggedCall {
+interface LoggedCall {
   readonly run: string | null;
   readonly output: string;
   readonly s3: S3Options;

@@ -40,7 +40,7 @@ export interface AdgroupScores {
   readonly aucs: readonly (number | null)[];
 }
 
-export interface ScoringSettings {
+interface ScoringSettings {
   readonly evaluation: EvaluationConfig;
   /** Seeds the bootstrap. */
   readonly seed: number;

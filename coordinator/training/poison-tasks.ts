@@ -13,7 +13,7 @@ import type { TrainOptions } from './train-options.js';
 const CURE =
   'correct its rows and prepare again, or set training.poisonTasks: quarantine and continue with --resume';
 
-export interface PoisonTasks {
+interface PoisonTasks {
   /**
    * Returns the state from which the outer step is taken again: without the poison task, or unchanged
    * when there is none.

@@ -38,7 +38,7 @@ export async function startingState(
   return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
 }
 
-export interface CheckpointWriter {
+interface CheckpointWriter {
   /** Writes the state, unless it was written last. */
   write(state: TrainingState): Promise<CheckpointReceipt>;
   /** The outer step from which a resume would continue. */

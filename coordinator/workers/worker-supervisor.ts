@@ -22,7 +22,7 @@ export interface WorkerCommand {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-export interface SuperviseWorkersOptions {
+interface SuperviseWorkersOptions {
   readonly count: number;
   readonly command: WorkerCommand;
   readonly clock: Clock;
@@ -31,7 +31,7 @@ export interface SuperviseWorkersOptions {
   readonly restartsMax: number;
 }
 
-export interface SupervisedWorkers {
+interface SupervisedWorkers {
   /** The processes that run at present. */
   pids(): number[];
   /** Ends all workers and resolves when the last one has exited. */

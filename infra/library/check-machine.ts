@@ -21,7 +21,7 @@ export interface MachineCheckResult extends CheckResult {
 }
 
 /** The section `compute` of a run; of a machine alone, its defaults. */
-export type MachineDemand = Pick<ComputeConfig, 'device' | 'portable' | 'fingerprint'>;
+type MachineDemand = Pick<ComputeConfig, 'device' | 'portable' | 'fingerprint'>;
 
 const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 

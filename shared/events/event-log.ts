@@ -21,7 +21,7 @@ export interface EventLog {
   close(): Promise<void>;
 }
 
-export interface EventLogOptions {
+interface EventLogOptions {
   readonly place: EventLogPlace;
   readonly clock: Clock;
   /** Called at the first failure of the place, and not again. */

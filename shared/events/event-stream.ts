@@ -11,7 +11,7 @@ const EVENT_COUNT_MAX = 10_000;
  * Every iteration begins with the first event, or with the oldest one that is kept. An `events-dropped`
  * stands in the place of events that are no longer kept, with their number.
  */
-export interface EventStream extends AsyncIterable<StampedEvent> {
+interface EventStream extends AsyncIterable<StampedEvent> {
   readonly sink: StampedEventSink;
   /** Ends every iteration after the last event: with this failure, where there is one. */
   end(failure?: { readonly error: unknown }): void;

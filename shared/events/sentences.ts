@@ -5,9 +5,9 @@ import type { COMPUTE_END_REASONS } from './event-kinds.js';
 import type { EventKind, EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
 
 /** Details are kept in the log and not shown on a terminal. */
-export type EventLevel = 'detail' | 'notice' | 'warning';
+type EventLevel = 'detail' | 'notice' | 'warning';
 
-export interface Sentence {
+interface Sentence {
   readonly level: EventLevel;
   readonly text: string;
 }

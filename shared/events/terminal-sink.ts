@@ -4,13 +4,13 @@ import type { Clock } from '../base/clock.js';
 import type { EventStamp, StampedEventOf, StampedEventSink } from './run-events.js';
 import { sentenceOf } from './sentences.js';
 
-export interface TerminalSinkOptions {
+interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };
   readonly isTTY: boolean;
   readonly clock: Clock;
 }
 
-export interface TerminalSink extends StampedEventSink {
+interface TerminalSink extends StampedEventSink {
   /** Ends the updating line, so that the next output starts on a line of its own. */
   end(): void;
 }

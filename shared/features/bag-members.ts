@@ -8,7 +8,7 @@ import { textOfListMember } from './values/json-text.js';
 import { wrongValue } from './values/raw-row.js';
 
 /** Hands over the members of a bag, empty ones included, until `take` returns false. */
-export type EachMember = (
+type EachMember = (
   value: unknown,
   columnName: string,
   take: (member: string | null) => boolean,

@@ -33,7 +33,7 @@ export interface BroughtValue {
   readonly reason: string;
 }
 
-export interface Sourced<Source> {
+interface Sourced<Source> {
   readonly source: Source;
   /** Null where the row encoder computes the value. */
   readonly brought: BroughtValue | null;

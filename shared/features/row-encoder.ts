@@ -19,7 +19,7 @@ import { bagSource, categorySource, numberSource, type BroughtValue } from './fe
 import { idByDictionary, idByHash, type DictionaryValues, type IdOfValue } from './id-of-value.js';
 import type { BroughtValues, RawRow } from './values/raw-row.js';
 
-export interface RowEncoderSource {
+interface RowEncoderSource {
   /** `data.features` of the config that the store was prepared with. */
   readonly features: readonly FeatureConfig[];
   /** `features` of the store's manifest. */

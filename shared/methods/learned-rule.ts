@@ -51,7 +51,7 @@ export const learnedRule = defineMethod({
 });
 
 /** The rule as the step of any method with an inner loop, and the variables that hold it. */
-export function learnedRuleStep(
+function learnedRuleStep(
   rank: number,
 ): Required<Pick<InnerLoop, 'reads' | 'step'> & Pick<MethodPlan, 'variables'>> {
   return {

@@ -26,7 +26,7 @@ export interface LearnedRows {
   readonly spans: readonly LearnedSpan[];
 }
 
-export interface LearnedSpan {
+interface LearnedSpan {
   /** Index of the table in the spec. */
   readonly tableIndex: number;
   readonly packStart: number;

@@ -26,7 +26,7 @@ import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
 import { serverTimeOf } from './server-time.js';
 
-export interface BullmqJobQueueOptions {
+interface BullmqJobQueueOptions {
   readonly redisUrl: string;
   /** In braces, so that all keys are in one slot of a cluster: `{qianmo}`. */
   readonly prefix: string;

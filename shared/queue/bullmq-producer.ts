@@ -42,7 +42,7 @@ const JOB_OPTIONS: JobsOptions = {
 };
 
 /** Both are the producer's own: it ends them when it closes. */
-export interface ProducerConnections {
+interface ProducerConnections {
   readonly commands: RedisConnection;
   /** Waits for a server that is away; events and the stalled check use it. */
   readonly events: RedisConnection;

@@ -56,7 +56,7 @@ export interface ConnectedWorker {
 }
 
 /** A job that is put on the queue. */
-export interface QueuedJob {
+interface QueuedJob {
   readonly jobId: string;
   readonly job: Job;
 }

@@ -36,7 +36,7 @@ interface StoredJob {
   finishedMs: number;
 }
 
-export interface MemoryJobsListener {
+interface MemoryJobsListener {
   readonly onWaiting: () => void;
   readonly onFinished: (jobId: string) => void;
 }

@@ -42,7 +42,7 @@ export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 const index = z.int().nonnegative();
 
 /** How a task's rows become one gradient. */
-export const GradientWorkSchema = z.strictObject({
+const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: MethodConfigSchema,
   /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
@@ -58,12 +58,12 @@ export const GradientWorkSchema = z.strictObject({
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */
-export const AdaptationSchema = z.strictObject({
+const AdaptationSchema = z.strictObject({
   innerRate: z.number().positive(),
   innerSteps: z.int().nonnegative(),
 });
 
-export const PredictWorkSchema = z.strictObject({
+const PredictWorkSchema = z.strictObject({
   kind: z.literal('predict'),
   /** How tasks adapt; with `global`, by plain gradient descent. */
   method: MethodConfigSchema,
@@ -78,7 +78,7 @@ export const PredictWorkSchema = z.strictObject({
  * Adapts tasks as a predict job with the same tasks and division adapts them, so that the bits are the
  * same: both cut their tasks into the same micro-batches (decision 0026).
  */
-export const AdaptWorkSchema = z.strictObject({
+const AdaptWorkSchema = z.strictObject({
   kind: z.literal('adapt'),
   method: MethodConfigSchema,
   adaptation: AdaptationSchema,

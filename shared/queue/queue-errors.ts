@@ -27,8 +27,7 @@ export class QueueUnavailableError extends QianmoError {
  * - `permission`: the user of the server may not do this.
  * - `other`: any other refusal.
  */
-export const REFUSALS = ['disk', 'memory', 'permission', 'other'] as const;
-export type Refusal = (typeof REFUSALS)[number];
+export type Refusal = 'disk' | 'memory' | 'permission' | 'other';
 
 /** The queue's server answers, and refuses. */
 export class QueueRefusedError extends QianmoError {

@@ -12,12 +12,12 @@ import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
  * - `producer` fails at once while Redis is away; the caller decides how long to retry.
  * - `worker` and `events` wait for Redis to come back, however long.
  */
-export type RedisRole = 'producer' | 'worker' | 'events';
+type RedisRole = 'producer' | 'worker' | 'events';
 
 /** The type for code that passes a connection on without using the client library. */
 export type RedisConnection = Redis;
 
-export interface ConnectRedisOptions {
+interface ConnectRedisOptions {
   readonly url: string;
   readonly role: RedisRole;
   /** Shown by `CLIENT LIST`. */
@@ -27,7 +27,7 @@ export interface ConnectRedisOptions {
   readonly onError?: (error: Error) => void;
 }
 
-export interface RedisFacts {
+interface RedisFacts {
   /** `redis 7.0.15`, `valkey 9.1.2` */
   readonly version: string;
   readonly maxmemoryPolicy: string;

@@ -20,7 +20,7 @@ export const StorageConfigSchema = z
   })
   .describe('How objects at s3:// addresses are reached. Credentials come from the environment.');
 
-export type StorageConfig = z.infer<typeof StorageConfigSchema>;
+type StorageConfig = z.infer<typeof StorageConfigSchema>;
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 

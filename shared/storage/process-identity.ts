@@ -21,7 +21,7 @@ export const ProcessIdentitySchema = z.strictObject({
 export type ProcessIdentity = z.infer<typeof ProcessIdentitySchema>;
 
 /** `unknown` for a process that this one cannot see: on another machine or in another container. */
-export type Liveness = 'runs' | 'ended' | 'unknown';
+type Liveness = 'runs' | 'ended' | 'unknown';
 
 let own: ProcessIdentity | undefined;
 

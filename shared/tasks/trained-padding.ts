@@ -8,7 +8,7 @@
 import type { StoreManifest } from './store-manifest.js';
 import { plannedRowsOf, type TaskRows, type TaskStore } from './task-store.js';
 
-export interface PaddingSetting {
+interface PaddingSetting {
   readonly padding?: 'masked' | 'trained' | undefined;
 }
 

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
-interface Source {
+export interface Source {
   readonly path: string;
   readonly text: string;
 }
@@ -35,7 +35,44 @@ export function importsOf(text: string): string[] {
 export function importedFiles({ path, text }: Source): string[] {
   return importsOf(text)
     .filter((imported) => imported.startsWith('.'))
-    .map((imported) => normalize(join(dirname(path), imported)).replace(/\.js$/, '.ts'));
+    .map((imported) => fileOf(path, imported));
+}
+
+/** The names that a file declares with `export`. */
+export function exportedNames(text: string): string[] {
+  const found = text.matchAll(
+    /^export\s+(?:abstract\s+|async\s+)*(?:function\*?|class|const|let|interface|type|enum)\s+(\w+)/gm,
+  );
+  return [...found].flatMap((match) => (match[1] === undefined ? [] : [match[1]]));
+}
+
+/** Each name that the given files import or pass on, as `path name`, and `path *` for a whole file. */
+export function importedNames(importers: readonly Source[]): Set<string> {
+  const imported = new Set<string>();
+  for (const { path, text } of importers) {
+    const froms = text.matchAll(/\b(?:import|export)\s+([^;'"]*?)\s*from\s*['"]([^'"]+)['"]/g);
+    for (const [, names = '', from = ''] of froms)
+      for (const name of namesOf(names)) imported.add(`${fileOf(path, from)} ${name}`);
+    for (const [, from = ''] of text.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*,?\s*\)/g))
+      imported.add(`${fileOf(path, from)} *`);
+  }
+  return imported;
+}
+
+/** The names in `{ a, type B, c as d }`, or `*`. */
+function namesOf(clause: string): string[] {
+  if (clause.includes('*')) return ['*'];
+  return clause
+    .replace(/^type\s+/, '')
+    .replace(/[{}]/g, '')
+    .split(',')
+    .map((part) => part.trim().replace(/^type\s+/, ''))
+    .map((part) => part.replace(/\s+as\s+\w+$/, ''));
+}
+
+function fileOf(importer: string, imported: string): string {
+  if (imported.startsWith('#services/')) return imported.replace('#', 'infra/');
+  return normalize(join(dirname(importer), imported)).replace(/\.js$/, '.ts');
 }
 
 /** Each cycle once, as `a -> b -> a`. */

@@ -27,7 +27,7 @@ export interface HeldJob {
   handBack(): Promise<void>;
 }
 
-export interface QueueIntakeOptions {
+interface QueueIntakeOptions {
   /** Belongs to the caller, who closes it. */
   readonly consumer: JobConsumer;
   readonly clock: Clock;

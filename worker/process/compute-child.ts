@@ -31,7 +31,7 @@ import {
 } from './compute-protocol.js';
 
 /** Why the parent ended the process. */
-export type EndReason = (typeof COMPUTE_END_REASONS)[number];
+type EndReason = (typeof COMPUTE_END_REASONS)[number];
 
 export type ComputeEvent = RunEventOf<
   | 'compute-started'
@@ -54,9 +54,9 @@ export interface ChildOptions {
 }
 
 /** An answer that completes a request. */
-export type ComputeAnswer = Extract<ComputeReply, { kind: 'ready' | 'done' }>;
+type ComputeAnswer = Extract<ComputeReply, { kind: 'ready' | 'done' }>;
 
-export interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
+interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
   readonly request: Extract<ComputeRequest, { kind: 'start' | 'execute' }>;
   readonly answer: Kind;
   readonly timeoutMs: number;

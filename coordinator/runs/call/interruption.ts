@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 
-export interface WholeInterrupted {
+interface WholeInterrupted {
   readonly what: string;
   readonly where: string;
   readonly cure: string;

@@ -24,7 +24,7 @@ export interface RunContext {
 }
 
 /** The queue that local workers take jobs from, and the device they must compute on. */
-export interface LocalWorkersRequest {
+interface LocalWorkersRequest {
   readonly redisUrl: string;
   readonly prefix: string;
   readonly device: DeviceDemand;
@@ -34,9 +34,9 @@ export interface LocalWorkersRequest {
   readonly store: { readonly address: string; readonly endpoint: string | undefined };
 }
 
-export type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
+type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
-export interface StartedRedis {
+interface StartedRedis {
   readonly url: string;
   /** A file with the address and its password, which only this user can read. */
   readonly addressFile: string;

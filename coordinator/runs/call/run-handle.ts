@@ -102,7 +102,7 @@ async function carriedOut<Result>(
   }
 }
 
-export interface OpenedContext {
+interface OpenedContext {
   readonly context: RunContext;
   /** Runs all closers, in reverse order, and throws the first failure. A second call has no effect. */
   readonly close: () => Promise<void>;

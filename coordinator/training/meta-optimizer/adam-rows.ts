@@ -18,7 +18,7 @@ export interface AdamStep {
   readonly epsilon: number;
 }
 
-export interface RowMoments {
+interface RowMoments {
   readonly first: EmbeddingTable;
   readonly second: EmbeddingTable;
 }

@@ -19,7 +19,7 @@ const SECOND = 'adam.secondMoment';
 const FIRST_POWER = 'adam.firstDecayPower';
 const SECOND_POWER = 'adam.secondDecayPower';
 
-export interface AdamConstants {
+interface AdamConstants {
   readonly firstMomentDecay: number;
   readonly secondMomentDecay: number;
   readonly epsilon: number;

@@ -42,7 +42,7 @@ export function clipByGlobalNorm(normMax: number): GradientTransformation {
 }
 
 /** Sums in float64, variables and tables in the order of the spec, rows in the order of ids. */
-export function globalNormOf({ dense, rows }: MetaGradient): number {
+function globalNormOf({ dense, rows }: MetaGradient): number {
   let squares = 0;
   for (const { values } of [...dense.values(), ...rows.values()])
     for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;

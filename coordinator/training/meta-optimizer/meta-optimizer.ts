@@ -49,7 +49,7 @@ export function steppedState(
  * Adds updates to parameters: dense variables are replaced, touched table rows are written in
  * place.
  */
-export function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
+function withUpdates(params: MetaParameters, updates: MetaGradient): MetaParameters {
   const dense = new Map(
     [...params.dense].map(([name, tensor]) => {
       const { shape, values } = tensor;

@@ -32,7 +32,7 @@ const stampPath = join(tfjsPackageFolder, '.qianmo-native.json');
 const addonPath = join(tfjsPackageFolder, 'lib', `napi-v${NODE_API_VERSION}`, 'tfjs_binding.node');
 const libraryFolder = join(tfjsPackageFolder, 'deps', 'lib');
 /** Where libtensorflow looks for the CUDA libraries, relative to `libraryFolder`. */
-export const nvidiaFolder = join(tfjsPackageFolder, 'deps', 'nvidia');
+const nvidiaFolder = join(tfjsPackageFolder, 'deps', 'nvidia');
 
 /** @typedef {import('../base/progress.mjs').Announce} Announce */
 /** @typedef {import('../base/progress.mjs').StepOutcome} StepOutcome */

@@ -19,7 +19,7 @@ import {
   readIfThere,
 } from '../base/project.mjs';
 
-export const TFJS_PACKAGE = '@tensorflow/tfjs-node-gpu';
+const TFJS_PACKAGE = '@tensorflow/tfjs-node-gpu';
 /** @type {{ peerDependencies: Record<string, string> }} */
 const { peerDependencies } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'));
 export const TFJS_VERSION = peerDependencies[TFJS_PACKAGE] ?? '';

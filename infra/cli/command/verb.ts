@@ -10,19 +10,19 @@ import { loadPlugins } from '../../../shared/plugins/load-plugins.js';
 import { parsedOptions } from './usage-failure.js';
 
 /** An option of the command line, and the schema that turns its text into a value. */
-export interface VerbOption<Schema extends z.ZodType = z.ZodType> {
+interface VerbOption<Schema extends z.ZodType = z.ZodType> {
   readonly option: Option;
   readonly schema: Schema;
 }
 
 /** Keyed by the names that commander gives to the values: `--in-process` is `inProcess`. */
-export type OptionTable = Readonly<Record<string, VerbOption>>;
+type OptionTable = Readonly<Record<string, VerbOption>>;
 
-export type OptionValues<Table extends OptionTable> = {
+type OptionValues<Table extends OptionTable> = {
   readonly [Name in keyof Table]: z.output<Table[Name]['schema']>;
 };
 
-export interface VerbDeclaration<Table extends OptionTable> {
+interface VerbDeclaration<Table extends OptionTable> {
   readonly name: string;
   readonly description: string;
   /** `<run.yaml>` is required, `[run.yaml]` optional, `<run...>` repeated. */
@@ -100,7 +100,7 @@ export function firstOf([operand]: readonly string[]): string {
 }
 
 /** Properties of an option that commander handles. */
-export interface OptionSettings {
+interface OptionSettings {
   /** The text that stands for an option that is not given. */
   readonly defaultText?: string;
   /** The environment variable that is read when the option is not given. */

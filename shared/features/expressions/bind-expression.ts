@@ -19,7 +19,7 @@ import { TIME_FUNCTIONS } from './time-functions.js';
 import { wholeNumberOf } from '../values/whole-number.js';
 
 /** The bound column of a name. @throws OutsideSubset where its type is not of the subset. */
-export type BindColumn = (name: string) => Bound;
+type BindColumn = (name: string) => Bound;
 
 /** @throws OutsideSubset with the reason. */
 export function bindExpression(node: SyntaxNode, column: BindColumn): Bound {

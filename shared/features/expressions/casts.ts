@@ -148,7 +148,7 @@ function roundedTo(to: ValueType, value: number): WholeNumber {
   return fitting(to, Number.isSafeInteger(rounded) ? rounded + 0 : wholeNumberOf(BigInt(rounded)));
 }
 
-export function roundedToEven(value: number): number {
+function roundedToEven(value: number): number {
   const floor = Math.floor(value);
   const rest = value - floor;
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;

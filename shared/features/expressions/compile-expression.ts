@@ -11,7 +11,7 @@ import { boundColumn } from './expression-column.js';
 import { parseExpression } from './parser.js';
 import { OutsideSubset } from './syntax.js';
 
-export type CompiledExpression =
+type CompiledExpression =
   | {
       readonly isComputed: true;
       readonly type: ValueType;

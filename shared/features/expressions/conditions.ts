@@ -13,7 +13,7 @@ import {
 import { castTo, unified } from './casts.js';
 import { compareValues, negation, truthOf } from './operators.js';
 
-export interface BoundBranch {
+interface BoundBranch {
   readonly condition: Bound;
   readonly result: Bound;
 }

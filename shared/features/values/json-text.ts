@@ -33,7 +33,7 @@ export function textOfJsonValue(value: unknown): string | null {
   }
 }
 
-export function textOfJsonNumber(value: number): string {
+function textOfJsonNumber(value: number): string {
   if (Number.isSafeInteger(value)) return `${value}`;
   if (!Number.isFinite(value)) return doubleText(value);
   return String(value).replace('+', '');

@@ -126,7 +126,7 @@ export function doubleOfSqlLiteral(literal: string): number {
 }
 
 /** `unscaled / 10^scale` as DuckDB casts a DECIMAL of 0 or more to DOUBLE. */
-export function doubleOfDecimal(unscaled: bigint, scale: number): number {
+function doubleOfDecimal(unscaled: bigint, scale: number): number {
   const divisor = Number(`1e${scale}`);
   if (unscaled <= EXACT_INTEGER_MAX || scale === 0) return Number(unscaled) / divisor;
   const power = 10n ** BigInt(scale);

@@ -60,7 +60,7 @@ export interface SupportFields {
 }
 
 /** Sums over each task's support rows, `[taskCount]` each; 0 where there are none. */
-export interface SupportTotals {
+interface SupportTotals {
   readonly impressions: tfjs.Tensor1D;
   /** The clicks; for a task of values, the sum of weighted standardised values, which is not a count. */
   readonly clicks: tfjs.Tensor1D;
@@ -108,14 +108,14 @@ export interface LevelShift {
 }
 
 /** The neighbours of a task are the tasks that share most ids of a category or bag with it. */
-export interface NeighbourChoice {
+interface NeighbourChoice {
   readonly feature: string;
   /** The largest number of neighbours of a task, from 1 to `NEIGHBOURS_MAX`. */
   readonly count: number;
 }
 
 /** Data that the worker computes for a method beyond the support and query rows. */
-export interface Reads {
+interface Reads {
   readonly attributes?: true;
   readonly supportTotals?: true;
   readonly supportFields?: true;
@@ -141,7 +141,7 @@ export interface InnerSteps {
 }
 
 /** A method's own inner step, in place of blocks minus scaled gradients. */
-export interface StepRule {
+interface StepRule {
   readonly blocksAfter: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
   /** True if the rule reads `stepIndex`. Steps beyond the last repeat it. */
   readonly differsByStep: boolean;

@@ -46,7 +46,7 @@ export const learnedRateSettings = {
     ),
 };
 
-export interface LearnedRates {
+interface LearnedRates {
   readonly rates: z.infer<typeof rateGranularity>;
   readonly rateFactors: RateFactors;
   readonly clampsRates: boolean;

@@ -29,12 +29,12 @@ import type { BatchTensors } from '../models/batch-tensors.js';
 import { modelPlanOf } from '../models/model-plan.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 
-export type StartInput = BatchInput & {
+type StartInput = BatchInput & {
   /** `[taskCount]`; only its shape is read, since tasks may have no rows. */
   readonly tasks: tfjs.Tensor1D;
 };
 
-export type StepInput = BatchInput & {
+type StepInput = BatchInput & {
   /** The trunk pass of the support rows. */
   readonly trunk: TrunkPass;
   readonly state: LoopState;
@@ -42,7 +42,7 @@ export type StepInput = BatchInput & {
   readonly rates: tfjs.Tensor1D;
 };
 
-export type ShiftsInput = {
+type ShiftsInput = {
   readonly dense: TensorsByName;
   /** The support rows. */
   readonly batch: BatchTensors;
@@ -52,7 +52,7 @@ export type ShiftsInput = {
   readonly priorScale?: tfjs.Scalar;
 };
 
-export type ShiftsOutput = {
+type ShiftsOutput = {
   /** `[taskCount, 1]` */
   readonly levels: tfjs.Tensor2D;
   /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */

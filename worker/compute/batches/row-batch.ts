@@ -86,7 +86,7 @@ export function roleSpanOf(
 }
 
 /** Tasks and the role whose rows are wanted. */
-export interface RowsOfRole {
+interface RowsOfRole {
   /**
    * At most `taskCount`, each with at most `rowExtent` rows of the role. Flat: any number of tasks
    * with at most `rowExtent` rows together, and a `taskCount` of 1.

@@ -7,7 +7,7 @@
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The instruction set of portable jobs. oneDNN dispatches to it at most. */
-export const PORTABLE_INSTRUCTION_SET = 'AVX2';
+const PORTABLE_INSTRUCTION_SET = 'AVX2';
 /** Limits the instruction set of oneDNN, under its present and its former name. */
 export const INSTRUCTION_SET_MAX = ['ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'] as const;
 

@@ -20,7 +20,7 @@ import { batchShifts, shiftColumnsOf } from '../scoring/row-shifts.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 
-export interface PredictedLogits {
+interface PredictedLogits {
   /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
   readonly values: Float32Array;
   readonly rowCount: number;

@@ -44,13 +44,13 @@ import { stepPlaceOf } from './support-batches.js';
 import { unadaptedGradient } from './unadapted.js';
 
 /** The trunk pass is that of the support rows, computed once for all inner steps. */
-export type StepInput = BatchInput & { readonly trunk: TrunkPass; readonly state: LoopState };
-export type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
-export type QueryInput = StepInput & { readonly weights: tfjs.Tensor1D };
+type StepInput = BatchInput & { readonly trunk: TrunkPass; readonly state: LoopState };
+type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
+type QueryInput = StepInput & { readonly weights: tfjs.Tensor1D };
 /** Gradients of shared variables; absent where the loss does not depend on them. */
 export type SharedGradient = { readonly dense: TensorsByName; readonly rows: TensorsByName };
 export type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
-export type StepGradient = {
+type StepGradient = {
   readonly dense: TensorsByName;
   readonly rows: TensorsByName;
   readonly state: TensorsByName;

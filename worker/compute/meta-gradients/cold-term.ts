@@ -12,7 +12,7 @@ import type { ColdTerm } from '../../../shared/methods/inner-loop/method.js';
 import type { MetaGradientResult, TaskWeights } from './passes.js';
 
 /** Gradients for given weights of the tasks. */
-export interface GradientTerms {
+interface GradientTerms {
   /** After adaptation, for the weights `(1 - c) w_i`. */
   readonly warm: (weights: tfjs.Tensor1D) => MetaGradientResult;
   /** Before adaptation, for the weights `c v_i`. */

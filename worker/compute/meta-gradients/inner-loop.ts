@@ -39,7 +39,7 @@ export interface StepAt {
   readonly rates: tfjs.Tensor1D;
 }
 
-export interface SupportGradient {
+interface SupportGradient {
   /** Rate times the gradient of each task's support loss, by personal variable. */
   readonly scaledGradients: TensorsByName;
   /** Losses before the step, `[taskCount]`. */
@@ -105,7 +105,7 @@ export function byTask(tf: typeof tfjs, factors: tfjs.Tensor, rank: number): tfj
   return tf.reshape(factors, [-1, ...Array.from({ length: rank - 1 }, () => 1)]);
 }
 
-export interface Descended {
+interface Descended {
   readonly state: LoopState;
   /** Losses before the first step, of the rows it sees. */
   readonly losses: tfjs.Tensor1D;

@@ -43,7 +43,7 @@ export interface DerivedPlan extends Pick<MethodPlan, 'innerLoop' | 'cold'> {
   readonly order: 'first' | 'second';
 }
 
-export interface KeptWeights {
+interface KeptWeights {
   /** `[taskCount]` */
   readonly warm: tfjs.Tensor1D;
   /** Weights of the support losses before the first step, in second order. */

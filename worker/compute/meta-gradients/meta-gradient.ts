@@ -65,7 +65,7 @@ function adaptedGradient(
 }
 
 /** A micro-batch as a captured function takes it, and as a path reads it. */
-export interface StagedJob {
+interface StagedJob {
   readonly job: JobTensors;
   readonly batch: BatchInput;
 }

@@ -15,7 +15,7 @@ import {
   type Pass,
 } from './passes.js';
 
-export interface QueryGradientAt {
+interface QueryGradientAt {
   /** The gradient of shared variables, with the blocks taken as constants. */
   readonly dense: TensorsByName;
   readonly rows: tfjs.Tensor2D | null;
@@ -25,7 +25,7 @@ export interface QueryGradientAt {
 }
 
 /** Adapted tasks: the rows they have and the state their steps ended in. */
-export interface AdaptedRows {
+interface AdaptedRows {
   readonly support: Pass | null;
   readonly query: Pass;
   readonly state: LoopState;

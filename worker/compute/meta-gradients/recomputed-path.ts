@@ -11,7 +11,7 @@ import type { BatchInput, MetaGradientResult } from './passes.js';
 import { unadaptedRoleOf } from './unadapted.js';
 
 /** A micro-batch with support and query rows, and the weights of its tasks. */
-export interface RecomputedInput {
+interface RecomputedInput {
   readonly batch: BatchInput;
   readonly weights: tfjs.Tensor1D;
   readonly stepWeights?: tfjs.Tensor1D | undefined;

@@ -38,7 +38,7 @@ export interface ShiftBasis {
 }
 
 /** The shifts of a micro-batch of tasks. */
-export interface TaskShifts {
+interface TaskShifts {
   /** `[taskCount, 1]` */
   readonly levels: tfjs.Tensor2D;
   /** By feature, the effect of each support row's value: `[taskCount, rowExtent]`. */

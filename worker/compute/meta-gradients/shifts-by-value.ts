@@ -37,7 +37,7 @@ export interface LevelFit {
 }
 
 /** Effects of the features' values on the rows of one pass, by feature. */
-export interface Effects {
+interface Effects {
   /** `[taskCount, rowExtent, supportRowExtent]`, 1 where a support row has the row's value. */
   readonly isSame: readonly tfjs.Tensor3D[];
   /** `[taskCount, rowExtent]`; backfitting replaces them. */

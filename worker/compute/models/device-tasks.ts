@@ -40,7 +40,7 @@ export interface DeviceTasks {
 }
 
 /** Rows of a micro-batch by role; a role without rows, or not asked for, is absent. */
-export type RowBatches = { readonly [Role in RowRole]?: BatchTensors };
+type RowBatches = { readonly [Role in RowRole]?: BatchTensors };
 
 export type TaskBatches = {
   readonly batches: RowBatches;
@@ -62,7 +62,7 @@ export function paddedPack(
   return { rows: tf.tensor2d(padded, [extent, width]) };
 }
 
-export interface WantedRows {
+interface WantedRows {
   readonly roles: readonly RowRole[];
   /** True if the sums over support rows are wanted as well. */
   readonly hasSupportTotals?: boolean;
@@ -113,7 +113,7 @@ export function batchesOf(
 }
 
 /** Neighbours of each task, places without one included, and the padded rows of each: none, or all alike. */
-export function neighbourExtentsOf({ neighbours }: Pick<DeviceTasks, 'neighbours'>): {
+function neighbourExtentsOf({ neighbours }: Pick<DeviceTasks, 'neighbours'>): {
   readonly count: number;
   readonly rowExtent: number;
 } {

@@ -39,7 +39,7 @@ export function trunkPass(engine: Engine, plan: ModelPlan, source: FieldSource):
   };
 }
 
-export interface PersonalSource {
+interface PersonalSource {
   readonly trunkPass: TrunkPass;
   /** The shared variables above the first personal block. */
   readonly trunk: Variables;

@@ -25,7 +25,7 @@ import { modelPlanOf } from '../models/model-plan.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 
 /** Rows of one role. */
-export type RowsInput = Omit<BatchInput, 'batches'> & { readonly batch: BatchTensors };
+type RowsInput = Omit<BatchInput, 'batches'> & { readonly batch: BatchTensors };
 
 export type LogitsInput = {
   readonly dense: TensorsByName;

@@ -22,7 +22,7 @@ import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.
 import { captureScoring, type ScoringFunctions } from './captured-scoring.js';
 import { placeShifts, shiftColumnsOf } from './row-shifts.js';
 
-export interface ScoringModel {
+interface ScoringModel {
   readonly spec: ModelSpec;
   /** The shift that follows the method's inner steps, or null. */
   readonly shift: LevelShift | null;
@@ -34,7 +34,7 @@ export interface ScoringModel {
 /** Encoded features of rows, as a task store has them. */
 export type FeatureRows = Pick<TaskRows, 'rowCount' | 'categoryIds' | 'bagIds' | 'numbers'>;
 
-export interface ScoredTask {
+interface ScoredTask {
   readonly adapted: AdaptedTask;
   readonly rows: FeatureRows;
 }

@@ -27,7 +27,7 @@ export function shiftColumnsOf(
 }
 
 /** Support rows by the values they have, of one task: by feature, the first row of each id. */
-export type SupportValues = readonly ReadonlyMap<number, number>[];
+type SupportValues = readonly ReadonlyMap<number, number>[];
 
 /** @param columns places of the shifted features among the category features. */
 export function supportValuesOf(
@@ -84,7 +84,7 @@ export function placeShifts(
 }
 
 /** Rows `start` to before `end` of a task. */
-export interface RowSpan {
+interface RowSpan {
   readonly task: TaskRows;
   readonly start: number;
   readonly end: number;
