@@ -1,4 +1,4 @@
-/** The traffic of several runs side by side, as Markdown and as a few numbers. */
+/** Formats the traffic of several runs as Markdown and as a few numbers. */
 
 import { grouped, markdownTable, type BenchHeader } from './bench-header.js';
 import type { StepTraffic } from './traffic-meter.js';
@@ -95,18 +95,18 @@ export function meanStep(run: RunTraffic): StepTraffic {
 
 const COLUMNS = [
   'run',
-  'user table, rows',
-  'tasks a step',
+  'user table rows',
+  'tasks per step',
   'steps',
   'rows touched',
-  'dense',
-  'row packs',
-  'outputs',
-  'job records',
-  'result records',
-  'into Redis',
-  'out of Redis',
-  'rest a job',
+  'dense bytes',
+  'row pack bytes',
+  'output bytes',
+  'job record bytes',
+  'result record bytes',
+  'bytes into Redis',
+  'bytes out of Redis',
+  'other bytes per job',
 ];
 
 export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): string {
@@ -134,17 +134,18 @@ export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): 
     '',
     `Commit ${header.commit}, ${header.date}; ${header.machine}; load before ${header.loadBefore}.`,
     `${grouped(first?.adgroupCount ?? 0)} adgroups of a synthetic log, ${first?.workerCount ?? 0} worker processes, an embedded Redis.`,
-    "Bytes are means over the outer steps after the first (in which connections load the queue's scripts). Dense",
-    'variables, row packs and job records are what goes in, outputs and result records what comes back; what',
-    'Redis counted itself (INFO) is both ways, of every worker and all of the queue. The rest a job is what',
-    "remains of that without dense variables, their gradients and rows: the queue's records, events, polling.",
+    'Byte counts are means per outer step. They leave out the first outer step, in which connections load the',
+    "queue's scripts. Inputs are dense variables, row packs and job records; outputs are the jobs' outputs and result",
+    'records. The bytes into and out of Redis are its own counts (INFO), for all workers and the whole queue. The',
+    "other bytes are the part of these counts that is not dense variables, their gradients or rows: the queue's",
+    'records, events and polling.',
     '',
     ...markdownTable(COLUMNS, rows),
     '',
   ].join('\n');
 }
 
-/** The two claims in words, with the supporting numbers. */
+/** States the two claims in words, with the supporting numbers. */
 export function trafficVerdict(
   [single, doubled]: readonly [RunTraffic, RunTraffic],
   fit: LineFit,
@@ -154,15 +155,15 @@ export function trafficVerdict(
   const ratio = Number(facts['redisBytesDoubledOverSingle']);
   const unequal = Object.entries(facts).filter(([, value]) => value === false);
   return [
-    `Twice the table, the same ids: ${
+    `With twice the table and the same ids, ${
       unequal.length === 0
-        ? 'in every outer step the same rows, the same loss and the same bytes of every kind'
-        : `unequal: ${unequal.map(([name]) => name).join(', ')}`
-    }; Redis' own totals differ by ${((ratio - 1) * 100).toFixed(2)} % (polling and compute times differ by run).`,
+        ? 'every outer step has the same rows, the same loss and the same bytes of every kind'
+        : `these claims fail: ${unequal.map(([name]) => name).join(', ')}`
+    }. Redis' own totals differ by ${((ratio - 1) * 100).toFixed(2)} %, because polling and compute times differ between runs.`,
     '',
-    `Redis bytes on rows touched, over the steps of the first run: ${fit.slope.toFixed(2)} bytes a row + ${grouped(Math.round(fit.intercept))} a step,`,
-    `R² ${fit.rSquared.toFixed(6)}. A row is ${rowByteCount} bytes and passes four times, as part of a pack and as a gradient, each in`,
-    `and out: ${4 * rowByteCount} bytes.`,
+    `A linear fit of Redis bytes to rows touched, over the steps of the first run, gives ${fit.slope.toFixed(2)} bytes per row plus`,
+    `${grouped(Math.round(fit.intercept))} bytes per step (R² ${fit.rSquared.toFixed(6)}). A row has ${rowByteCount} bytes and is transferred four times, as part of a pack`,
+    `and as a gradient, each into and out of Redis: ${4 * rowByteCount} bytes.`,
     '',
   ].join('\n');
 }

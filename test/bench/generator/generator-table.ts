@@ -1,8 +1,8 @@
-/** The generator's bench as Markdown. */
+/** Formats the results of the generator's bench as Markdown. */
 
 import { grouped, markdownTable } from '../bench-header.js';
 import {
-  SETTINGS,
+  SETTING_TITLES,
   standingsOf,
   type CellResult,
   type Setting,
@@ -65,18 +65,21 @@ export function generatorMarkdown(comparison: GeneratorComparison): string {
     '',
     ...machineLines(machine, versions),
     '',
-    'Tasks of 20 + 20 rows on a frozen DeepFM (width 128, tower 1024-128-128, eight fields, titles of 8 and',
-    'genres of 4 members): the generator made anew from attributes, judged cold and after one inner step,',
-    'its gradient with the Hessian term, and a step along it. Films, users and rows are drawn from a seed.',
-    `Tasks a second, medians over ${roundCount} rounds of ${runMs} ms in which all contestants take turns; "other" is`,
-    'the most that others took of the machine in any round, in cores. `npm run bench:generator` repeats it.',
+    'Each task has 20 + 20 rows. The base model is a frozen DeepFM (width 128, tower 1024-128-128, eight fields,',
+    'titles of 8 and genres of 4 members). A step generates the embeddings from attributes, scores them cold and',
+    "after one inner step, computes the generator's gradient with the Hessian term, and updates the generator.",
+    'Films, users and rows are drawn from a seed. Throughput is in tasks per second, the median over',
+    `${roundCount} rounds of ${runMs} ms in which all contestants take turns. "Other load" is the largest number of cores`,
+    'that other processes used in any round. To repeat the measurement, run `npm run bench:generator`.',
     '',
-    '- `ours, graph`: the captured gradient and the step, batches on the device. `ours, job`: besides, all',
-    '  that coordinator and worker do but reading rows, hashing and the queue: what learns encoded, decoded and',
-    '  uploaded, the gradient read back, encoded and decoded. The frozen base lies on the device.',
-    '- `PyTorch, plain`: autograd through the whole model. `split`: what the frozen base says of the other',
-    '  fields without a tape, the generated embedding once per task. `by-task`: besides, fields that all',
-    '  rows of a task share once per task. `compile-`: by torch.func through torch.compile. Ids are on the device.',
+    '- `ours, graph`: the captured gradient and the update, with the batches on the device.',
+    '- `ours, job`: in addition, all work of coordinator and worker except reading rows, hashing and the queue.',
+    '  This includes encoding, decoding and uploading the learned parameters, and reading back, encoding and',
+    '  decoding the gradient. The frozen base stays on the device.',
+    '- `PyTorch, plain`: autograd through the whole model. `split`: the part of the frozen base that depends on the',
+    '  other fields is computed without a tape, and the embedding is generated once per task. `by-task`: in',
+    '  addition, fields that all rows of a task share are computed once per task. `compile-`: torch.func compiled',
+    '  with torch.compile. Ids are on the device.',
     ...cells.flatMap((cell) => ['', ...cellLines(cell)]),
     ...(queue.length === 0 ? [] : ['', ...queueLines(queue)]),
     '',
@@ -96,24 +99,24 @@ function cellLines(cell: CellResult): string[] {
       row.otherCoresMax.toFixed(2),
     ]);
     const header = [
-      `${setting}: ${SETTINGS[setting].join(' or ')}`,
+      'contestant',
       ...(setting === 'one thread' ? [] : ['arrangement']),
-      ...['tasks/s', 'over plain', 'over the fastest', 'other'],
+      ...['tasks/s', 'ratio to plain', 'ratio to fastest peer', 'other load, cores'],
     ];
-    return ['', ...markdownTable(header, rows)];
+    return ['', `### ${SETTING_TITLES[setting]}`, '', ...markdownTable(header, rows)];
   });
-  return [`## ${cell.taskCount} tasks a step`, ...sections];
+  return [`## ${cell.taskCount} tasks per step`, ...sections];
 }
 
 function queueLines(queue: readonly QueueRunResult[]): string[] {
   return [
     '## Training over the queue, two workers',
     '',
-    'Coordinator (Adam, gathering, sums), Redis and two worker processes share the two cores; all between',
-    'one outer step and the next counts.',
+    'The coordinator (Adam, gathering, sums), Redis and two worker processes share the two cores. The time of a',
+    'step is the whole time from one outer step to the next.',
     '',
     ...markdownTable(
-      ['tasks an outer step', 'tasks a job', 'outer steps', 'ms a step, median', 'tasks/s'],
+      ['tasks per outer step', 'tasks per job', 'outer steps', 'median ms per step', 'tasks/s'],
       queue.map((run) => [
         ...[run.tasksPerOuterStep, run.tasksPerJob, run.stepCount],
         ...[run.medianStepMs.toFixed(1), grouped(Math.round(run.tasksPerSecond))],
@@ -124,20 +127,20 @@ function queueLines(queue: readonly QueueRunResult[]): string[] {
 
 function lookLines(cells: readonly CellResult[]): string[] {
   return [
-    '## Every variant, looked at once on one thread',
+    '## All variants, measured once on one thread',
     '',
-    'Error: largest difference from the update in float64 (task by task, row by row), beyond one rounding of',
-    'the stored value, over the largest update.',
+    'The error is the largest difference from the update in float64 (computed task by task and row by row), beyond',
+    'one rounding of the stored value, divided by the largest update.',
     '',
     ...markdownTable(
       [
-        'tasks a step',
+        'tasks per step',
         'side',
         'variant',
-        'ms a step',
+        'ms per step',
         'first step, ms',
         'error',
-        'not measured because',
+        'reason if not measured',
       ],
       cells.flatMap(({ taskCount, variants }) =>
         variants.map((variant) => [

@@ -17,6 +17,12 @@ export const SETTINGS = {
 } as const satisfies Record<string, readonly Arrangement[]>;
 export type Setting = keyof typeof SETTINGS;
 
+/** The settings as the results pages name them. */
+export const SETTING_TITLES: Readonly<Record<Setting, string>> = {
+  'one thread': 'One thread',
+  'two cores': 'Two cores: two threads or two processes',
+};
+
 const VariantResultSchema = z.strictObject({
   side: z.enum(SIDE_NAMES),
   variant: z.string(),

@@ -1,4 +1,4 @@
-/** The results of the engine alone as Markdown. */
+/** Formats the results of the engine alone as Markdown. */
 
 import { grouped, markdownTable } from '../bench-header.js';
 import { standingsOf, type CellResult } from './cell-results.js';
@@ -25,16 +25,17 @@ export function ourMarkdown(results: OurResults): string {
     '',
     ...machineLines(machine, versions),
     '',
-    'Whole meta steps. Eager, captured and rewritten: milliseconds a step on one thread, looked at once;',
-    'the rest are medians over rounds. GFLOPS count the textbook algorithm, so that saved work counts',
-    'as done; the peak is that of a 1024 x 1024 x 1024 product on one thread.',
+    'Each row is a whole meta step. The columns eager, captured and rewritten give milliseconds per step on one',
+    'thread, measured once. The other figures are medians over rounds. GFLOPS count the operations of the textbook',
+    'algorithm, so operations that were optimised away count as done. The peak is the rate of a 1024 x 1024 x 1024',
+    'product on one thread.',
     '',
     ...cellLines(results),
     '',
-    '## Other work, one thread',
+    '## Other workloads, one thread',
     '',
     ...markdownTable(
-      ['work', 'tasks/s', 'ms', 'first, ms', 'resident MiB'],
+      ['workload', 'tasks/s', 'median ms', 'first run, ms', 'resident MiB'],
       works.map(({ name, tasksPerSecond, medianMs, firstMs, residentMiB }) => [
         ...[name, grouped(Math.round(tasksPerSecond)), medianMs.toFixed(1)],
         ...[Math.round(firstMs), residentMiB],
@@ -74,8 +75,9 @@ function cellLines({ cells, products }: OurResults): string[] {
     ];
   });
   const header = [
-    ...['cell', 'eager', 'captured', 'rewritten', 'tasks/s, one thread', 'two threads'],
-    ...['two processes', 'GFLOPS', 'of peak', 'first step, ms', 'resident MiB'],
+    ...['cell', 'eager, ms', 'captured, ms', 'rewritten, ms', 'one thread, tasks/s'],
+    ...['two threads, tasks/s', 'two processes, tasks/s', 'GFLOPS', 'share of peak'],
+    ...['first step, ms', 'resident MiB'],
   ];
   return markdownTable(header, rows);
 }
@@ -84,15 +86,15 @@ function profileLines(profiles: readonly ProfileResult[]): string[] {
   return profiles.flatMap((profile) => [
     `## Profile of ${profile.cell}`,
     '',
-    `${profile.nodeCount} nodes (${profile.recordedNodeCount} as recorded), captured in ` +
-      `${Math.round(profile.captureMs)} ms; ${profile.totalMs.toFixed(1)} ms as the sum of each node alone.`,
+    `The graph has ${profile.nodeCount} nodes (${profile.recordedNodeCount} as recorded). Capture took ` +
+      `${Math.round(profile.captureMs)} ms. Run one at a time, the nodes take ${profile.totalMs.toFixed(1)} ms in total.`,
     profile.byOp
       .filter(({ share }) => share >= SHARE_LEAST)
       .map(({ op, count, share }) => `${op} (${count}) ${Math.round(100 * share)} %`)
       .join(', ') + '.',
     '',
     ...markdownTable(
-      ['largest operations', 'count', 'ms alone', 'share', 'GFLOPS'],
+      ['largest operations', 'count', 'ms each', 'share of total', 'GFLOPS'],
       profile.largest.map(({ operation, count, medianMs, share, gflops }) => [
         ...[operation, count, medianMs.toFixed(3), `${Math.round(100 * share)} %`],
         gflops === null ? '' : Math.round(gflops),

@@ -1,8 +1,8 @@
-/** The comparison with the peers as Markdown. */
+/** Formats the comparison with the peers as Markdown. */
 
 import { grouped, markdownTable } from '../bench-header.js';
 import {
-  SETTINGS,
+  SETTING_TITLES,
   standingsOf,
   summaryOf,
   verdictOf,
@@ -32,10 +32,11 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
     '',
     ...machineLines(machine, versions),
     '',
-    'Whole meta steps (gradient and update of every parameter) on the same data, tasks a second. Medians',
-    `over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns; "other" is the most that`,
-    'others took of the machine in any round, in cores. A ratio is our tasks a second over those of the',
-    'fastest accurate peer, and over those of the fastest peer accurate or not (marked *).',
+    'Each contestant computes whole meta steps (gradient and update of every parameter) on the same data. Throughput',
+    `is in tasks per second, the median over ${roundCount} rounds of ${runMs} ms in which all contestants of a cell take turns.`,
+    '"Other load" is the largest number of cores that other processes used in any round. "Ratio" is our throughput',
+    'divided by that of the fastest accurate peer. "Ratio to any" divides it by that of the fastest peer, accurate or',
+    'not. Figures of inaccurate contestants are marked with *.',
     ...otherCommitLines(machine.commit, cells),
     ...SETTING_NAMES.flatMap((setting) => ['', ...settingLines(setting, cells)]),
     '',
@@ -54,7 +55,12 @@ function otherCommitLines(commit: string, cells: readonly CellResult[]): string[
   const commits = [...new Set(others.map((cell) => cell.commit))];
   return commits.length === 0
     ? []
-    : ['', ...commits.map((of) => `Measured at commit ${of}, on such a machine: ${names(of)}.`)];
+    : [
+        '',
+        ...commits.map(
+          (of) => `Measured at commit ${of} on the same kind of machine: ${names(of)}.`,
+        ),
+      ];
 }
 
 function settingLines(setting: Setting, cells: readonly CellResult[]): string[] {
@@ -73,18 +79,21 @@ function settingLines(setting: Setting, cells: readonly CellResult[]): string[] 
       Math.max(0, ...standings.map(({ otherCoresMax }) => otherCoresMax)).toFixed(2),
     ];
   });
-  const header = ['cell', 'ours', 'JAX', 'PyTorch', 'ratio', 'ratio to any', 'our GFLOPS', 'other'];
+  const header = [
+    ...['cell', 'ours, tasks/s', 'JAX, tasks/s', 'PyTorch, tasks/s', 'ratio', 'ratio to any'],
+    ...['our GFLOPS', 'other load, cores'],
+  ];
   const summary = summaryOf(cells, setting);
   return [
-    `## ${setting}: ${SETTINGS[setting].join(' or ')}`,
+    `## ${SETTING_TITLES[setting]}`,
     '',
     ...markdownTable(header, rows),
     ...(summary === null
       ? []
       : [
           '',
-          `Geometric mean of ${summary.cellCount} ratios ${summary.mean.toFixed(2)}, ` +
-            `least ${summary.least.toFixed(2)}.`,
+          `The geometric mean of the ${summary.cellCount} ratios is ${summary.mean.toFixed(2)}, ` +
+            `and the smallest is ${summary.least.toFixed(2)}.`,
         ]),
   ];
 }
@@ -123,14 +132,17 @@ function variantLines(cells: readonly CellResult[]): string[] {
     ]),
   );
   return [
-    '## Every variant, looked at once on one thread',
+    '## All variants, measured once on one thread',
     '',
-    'Error: largest difference from the update in float64, beyond one rounding of the stored value, over',
-    'the largest update of the tensor. Above 1e-4 a variant is not accurate. The first step includes',
-    'tracing and compiling.',
+    'The error is the largest difference from the update in float64, beyond one rounding of the stored value, divided',
+    'by the largest update of the tensor. A variant with an error above 1e-4 is not accurate. The first step',
+    'includes tracing and compiling.',
     '',
     ...markdownTable(
-      ['cell', 'side', 'variant', 'ms a step', 'first step, ms', 'error', 'not measured because'],
+      [
+        ...['cell', 'side', 'variant', 'ms per step', 'first step, ms', 'error'],
+        'reason if not measured',
+      ],
       rows,
     ),
   ];
@@ -150,7 +162,7 @@ export function productLines(products: readonly ProductResult[]): string[] {
     ),
   );
   return [
-    '## Matrix products alone, GFLOPS',
+    '## Matrix products alone, in GFLOPS',
     '',
     ...markdownTable(['side', 'threads', ...names], rows),
   ];

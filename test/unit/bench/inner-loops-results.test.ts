@@ -176,7 +176,7 @@ describe('tables', () => {
     const cells = broughtUpToDate([earlier, { ...cell, commit: 'def' }], [cell]);
     expect(cells).toEqual([cell, earlier]);
     const text = comparisonMarkdown({ ...comparison, cells });
-    expect(text).toContain('Measured at commit def, on such a machine: W2.second.5.');
+    expect(text).toContain('Measured at commit def on the same kind of machine: W2.second.5.');
     expect(comparisonMarkdown(comparison)).not.toContain('Measured at commit');
   });
 
