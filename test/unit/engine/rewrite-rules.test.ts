@@ -69,6 +69,15 @@ describe('renaming and repeating', () => {
     expect(counts).toEqual({ Tile: 1 });
   });
 
+  it('divides instead of taking reciprocals, which processors approximate in their own ways', () => {
+    const { counts, relativeError } = rewritten({ x: [4, 6] }, (tf, input) => {
+      const positive = tf.add(tf.square(the(input, 'x')), 1);
+      return [tf.reciprocal(positive), tf.rsqrt(positive)];
+    });
+    expect(counts).toEqual({ Square: 1, Add: 1, RealDiv: 2, Sqrt: 1 });
+    expect(relativeError).toBeLessThan(1e-6);
+  });
+
   it('applies an operation on equal rows once, and repeats afterwards', () => {
     const { counts, relativeError } = rewritten({ x: [1, 4] }, (tf, input) =>
       tf.sigmoid(tf.mul(tf.tile(the(input, 'x'), [8, 1]), 2)),

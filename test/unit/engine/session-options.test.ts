@@ -22,7 +22,10 @@ const RUN_SAVED_GRAPH = `
 `;
 
 /** Names of the optimizers that ran, from the log of a child process. */
-function optimizersThatRun(folder: string): string[] {
+function optimizersThatRun(
+  folder: string,
+  environment: Readonly<Record<string, string | undefined>> = {},
+): string[] {
   const addon = createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu');
   const { status, stderr } = spawnSync(process.execPath, ['-e', RUN_SAVED_GRAPH, addon, folder], {
     encoding: 'utf8',
@@ -31,13 +34,14 @@ function optimizersThatRun(folder: string): string[] {
       CUDA_VISIBLE_DEVICES: '',
       TF_CPP_MIN_LOG_LEVEL: '0',
       TF_CPP_VMODULE: 'meta_optimizer=1',
+      ...environment,
     },
   });
   expect(status, stderr).toBe(0);
   return [...stderr.matchAll(/\] (\S+): Graph size after/g)].map(([, name]) => name ?? '');
 }
 
-it('runs only the optimizers that results depend on', async () => {
+it('runs only the optimizers that results depend on, and none for portable jobs', async () => {
   const engine = await loadEngine('tensorflow', () => undefined);
   const { tf } = engine;
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-session-'));
@@ -50,6 +54,7 @@ it('runs only the optimizers that results depend on', async () => {
     expect(new Set(optimizersThatRun(folder))).toEqual(
       new Set(['constant_folding', 'arithmetic_optimizer', 'common_subgraph_elimination']),
     );
+    expect(optimizersThatRun(folder, { QIANMO_PORTABLE: '1' })).toEqual([]);
   } finally {
     captured.dispose();
     tf.dispose(example);

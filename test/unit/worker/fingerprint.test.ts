@@ -25,7 +25,7 @@ describe('the environment of a compute process', () => {
         ...{ TF_ENABLE_ONEDNN_OPTS: '0', ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX' },
         ...{ TF_NUM_INTRAOP_THREADS: '8', OMP_NUM_THREADS: '8', KMP_BLOCKTIME: '1' },
         ...{ TF_XLA_FLAGS: '--tf_xla_auto_jit=2', XLA_FLAGS: 'x', NVIDIA_TF32_OVERRIDE: '0' },
-        ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin' },
+        ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin', QIANMO_PORTABLE: '1' },
         GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2:glibc.malloc.perturb=1',
       },
       false,
@@ -42,6 +42,7 @@ describe('the environment of a compute process', () => {
   it('limits portable jobs to one instruction set, and hides GPUs from them', () => {
     expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, true)).toMatchObject({
       ...{ ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX2', CUDA_VISIBLE_DEVICES: '-1' },
+      QIANMO_PORTABLE: '1',
     });
     expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, false)).toMatchObject({
       CUDA_VISIBLE_DEVICES: '1',

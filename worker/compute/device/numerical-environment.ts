@@ -24,7 +24,11 @@ const FORCED: Environment = {
   CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
 };
 
+/** Tells the addon that TensorFlow must run graphs as they are (`engine/native/session-options.cc`). */
+const PORTABLE = 'QIANMO_PORTABLE';
+
 const FORCED_IF_PORTABLE: Environment = {
+  [PORTABLE]: '1',
   ...Object.fromEntries(INSTRUCTION_SET_MAX.map((name) => [name, PORTABLE_INSTRUCTION_SET])),
   CUDA_VISIBLE_DEVICES: '-1',
 };
@@ -51,7 +55,7 @@ export function numericalEnvironment(
   isPortable: boolean,
 ): Record<string, string | undefined> {
   const kept = Object.entries(inherited).filter(
-    ([name]) => !OF_LIBRARIES.test(name) || HARMLESS.test(name),
+    ([name]) => (!OF_LIBRARIES.test(name) || HARMLESS.test(name)) && name !== PORTABLE,
   );
   return {
     ...UNLESS_SET,

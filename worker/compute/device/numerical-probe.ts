@@ -46,7 +46,7 @@ function resultsOf(engine: Engine, parts: readonly ProbePart[]): readonly Tensor
     parts.map((part, index) => part.compute(engine, given[index] ?? []));
   try {
     const name = 'the numerical probe';
-    const captured = capture(engine, compute, inputs, { name, rewrites: false });
+    const captured = capture(engine, compute, inputs, { name });
     try {
       return captured.run(inputs);
     } finally {
@@ -114,10 +114,13 @@ const PARTS: readonly ProbePart[] = [
     compute: ({ tf }, inputs) => {
       const x = tf.mul(at(inputs, 0), 8);
       const positive = tf.add(tf.abs(x), 0.001);
+      // TensorFlow's optimizer makes products with approximated reciprocals of these.
+      const byRoot = tf.div(x, tf.sqrt(tf.add(positive, 1)));
+      const byConstants = tf.div(x, tf.range(1, ODD_LENGTH + 1));
       return [
         ...[tf.exp(x), tf.sigmoid(x), tf.tanh(x), tf.softplus(x)],
         ...[tf.log(positive), tf.log1p(positive), tf.sqrt(positive), tf.rsqrt(positive)],
-        ...[tf.div(x, positive), tf.div(x, tf.sqrt(positive)), tf.reciprocal(positive)],
+        ...[tf.div(x, positive), byRoot, byConstants, tf.reciprocal(positive)],
         ...[tf.softmax(at(inputs, 1)), tf.logSumExp(at(inputs, 1), 1)],
       ];
     },

@@ -5,8 +5,12 @@
 // making a graph costs. On a CPU only what has an effect on rewritten graphs stays: constants are
 // folded, sums and products associated, equal nodes made one. These three decide in what order
 // numbers are added, hence the bits of results, and those are the same as with default options.
+//
+// A process for portable jobs runs graphs as they are. The optimizer would turn x / sqrt(y) and
+// x / constant into products with approximated reciprocals, whose bits are those of the processor.
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -20,6 +24,7 @@ constexpr int kRewriteOptions = 10;
 constexpr int kPrunesNot = 2;
 constexpr int kMemoryOptimization = 4;
 constexpr int kOptimizesNotByTfg = 32;
+constexpr int kOptimizesNot = 19;
 // Layout, dependencies, loops, functions, shapes, remapping, scoped allocators, pinning to the host,
 // selection of implementations, motion out of conditionals.
 constexpr int kSwitches[] = {1, 8, 9, 10, 13, 14, 15, 18, 22, 30};
@@ -43,8 +48,12 @@ std::string Message(int field, const std::string& content) {
   return bytes + content;
 }
 
+// `worker/compute/device/numerical-environment.ts` sets it.
+bool IsPortable() { return std::getenv("QIANMO_PORTABLE") != nullptr; }
+
 std::string LeanConfig() {
   std::string rewrites;
+  if (IsPortable()) AppendField(&rewrites, kOptimizesNot, true);
   for (const int field : kSwitches) AppendField(&rewrites, field, kSwitchOff);
   AppendField(&rewrites, kMemoryOptimization, kNoMemoryOptimization);
   AppendField(&rewrites, kPrunesNot, true);

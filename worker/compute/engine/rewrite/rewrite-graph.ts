@@ -3,6 +3,7 @@
 import { nodesInOrder, type Graph, type GraphNode, type GraphValue } from '../graph/graph.js';
 import { GraphBuilder, type Rule } from '../graph/graph-builder.js';
 import {
+  exactReciprocal,
   foldedConstant,
   lateBroadcast,
   lateReshape,
@@ -35,6 +36,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   uniformArithmetic,
   foldedConstant,
   neutralElement,
+  exactReciprocal,
   lateBroadcast,
   smallConstant,
   outerSign,

@@ -64,6 +64,17 @@ export const uniformArithmetic: Rule = (builder, { op, inputs: [one, other], typ
   return result === undefined ? null : uniformConstant(builder, result, type.shape);
 };
 
+/**
+ * Divides instead of taking a reciprocal: kernels for reciprocals begin with an approximation whose bits
+ * are those of the processor, and a division is rounded in the same way everywhere.
+ */
+export const exactReciprocal: Rule = (builder, { op, inputs: [x], type }) => {
+  if (x === undefined || type.dtype !== 'float32') return null;
+  if (op !== 'Reciprocal' && op !== 'Rsqrt') return null;
+  const divisor = op === 'Rsqrt' ? unary(builder, 'Sqrt', x) : x;
+  return binary(builder, 'RealDiv', uniformConstant(builder, 1, []), divisor);
+};
+
 /** Moves repeats behind operations that broadcast. */
 export const lateBroadcast: Rule = (builder, { op, inputs: [one, other], type }) => {
   if (one === undefined || type.dtype !== 'float32') return null;
