@@ -7,6 +7,7 @@ import { systemClock } from '../shared/base/clock.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
 import { DeviceDemandSchema, type DeviceDemand } from '../shared/config/compute-config.js';
 import { formatFailure, isInterruption, QianmoError } from '../shared/base/errors.js';
+import { printableText } from '../shared/base/printable-text.js';
 import { freshNonce } from '../shared/base/nonce.js';
 import { boundedRate } from '../shared/events/bounded-rate.js';
 import { encodeEvent } from '../shared/events/event-lines.js';
@@ -141,6 +142,8 @@ try {
   process.exit(0);
 } catch (error) {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`${error instanceof QianmoError ? formatFailure(error) : trace}\n`);
+  process.stderr.write(
+    `${error instanceof QianmoError ? formatFailure(error) : printableText(trace)}\n`,
+  );
   process.exit(error instanceof QianmoError ? error.exitCode : 1);
 }

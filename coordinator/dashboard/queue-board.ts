@@ -1,6 +1,7 @@
 /**
  * Serves the queue board: bull-board over the job queue, read-only and on this machine only. The
- * board has no authentication of its own, so it binds to a loopback address.
+ * board has no authentication of its own, so it binds to a loopback address and answers only requests
+ * that name this machine: a foreign page could lead its own name to the loopback address (DNS rebinding).
  */
 
 import type { AddressInfo } from 'node:net';
@@ -10,13 +11,14 @@ import { HonoAdapter } from '@bull-board/hono';
 import { serve, type ServerType } from '@hono/node-server';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Queue } from 'bullmq';
-import { Hono } from 'hono';
+import { Hono, type MiddlewareHandler } from 'hono';
 import { trimTrailingSlash } from 'hono/trailing-slash';
 import { QianmoError } from '../../shared/base/errors.js';
 import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
 import { queueCallsAt } from '../../shared/queue/redis-errors.js';
+import { isOwnHost } from './own-host.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;
@@ -25,6 +27,8 @@ export interface QueueBoardOptions {
   /** 0 takes a free port. */
   readonly port: number;
   readonly host: '127.0.0.1' | '::1';
+  /** More names under which it may be asked for, as of a proxy before it. */
+  readonly hostsAllowed?: readonly string[];
 }
 
 export interface QueueBoard {
@@ -54,7 +58,7 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
   });
   queue.on('error', () => undefined);
   try {
-    const server = await listening(boardOf(queue), options);
+    const server = await listening(boardOf(queue, options.hostsAllowed ?? []), options);
     // Only pipes have an address without a port.
     const { port } = server.address() as AddressInfo;
     const host = options.host === '::1' ? '[::1]' : options.host;
@@ -83,7 +87,7 @@ async function demandInfo(redis: RedisConnection, redisUrl: string): Promise<voi
   }
 }
 
-function boardOf(queue: Queue): Hono {
+function boardOf(queue: Queue, hostsAllowed: readonly string[]): Hono {
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(BOARD_PATH);
   createBullBoard({
@@ -92,10 +96,23 @@ function boardOf(queue: Queue): Hono {
     options: { uiConfig: { boardTitle: 'qianmo' } },
   });
   const app = new Hono({ strict: true });
+  app.use(refuseForeignHosts(hostsAllowed));
   app.use(trimTrailingSlash());
   app.get('/', (context) => context.redirect(BOARD_PATH));
   app.route(BOARD_PATH, adapter.registerPlugin());
   return app;
+}
+
+function refuseForeignHosts(hostsAllowed: readonly string[]): MiddlewareHandler {
+  return async (context, next) => {
+    const host = context.req.header('host') ?? '';
+    if (isOwnHost(host, hostsAllowed)) return next();
+    return context.text(
+      `this queue board does not answer as ${JSON.stringify(host)}: open it at 127.0.0.1 or localhost, or ` +
+        'start it with --host-allow and this name\n',
+      403,
+    );
+  };
 }
 
 function listening(app: Hono, { host, port }: QueueBoardOptions): Promise<ServerType> {

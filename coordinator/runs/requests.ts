@@ -162,6 +162,8 @@ export const BoardRequestSchema = z.strictObject({
   prefix: text.default(QUEUE_PREFIX_DEFAULT),
   /** 0 selects a free port. */
   port: z.int().min(0).max(65_535).default(3000),
+  /** Names beside those of the loopback address under which the board answers, separated by commas. */
+  hostAllow: text.optional(),
 });
 
 export const CheckRequestSchema = z.strictObject({

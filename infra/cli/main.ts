@@ -6,6 +6,7 @@
 import { CommanderError } from 'commander';
 import { formatFailure, QianmoError } from '../../shared/base/errors.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
+import { printableText } from '../../shared/base/printable-text.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import { openCommandContext } from './command/command-context.js';
 import { buildProgram } from './program.js';
@@ -36,7 +37,9 @@ function report(error: unknown): number {
     return failure.exitCode;
   }
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`error: this is a bug in qianmo, please report it\n${trace}\n`);
+  process.stderr.write(
+    `error: this is a bug in qianmo, please report it\n${printableText(trace)}\n`,
+  );
   return EXIT_CODE_BUG;
 }
 

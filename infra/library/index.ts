@@ -198,8 +198,13 @@ export function work(request: WorkRequest, options: CallOptions = {}): RunHandle
 /** Serves the queue board, read-only, on the loopback address. The caller closes it. */
 export async function serveDashboard(request: BoardRequest): Promise<QueueBoard> {
   const { serveQueueBoard } = await import('../../coordinator/dashboard/queue-board.js');
-  const { redis, prefix, port } = checkedRequest(BoardRequestSchema, request, 'serveDashboard');
-  return serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1' });
+  const { redis, prefix, port, hostAllow } = checkedRequest(
+    BoardRequestSchema,
+    request,
+    'serveDashboard',
+  );
+  const hostsAllowed = (hostAllow ?? '').split(',').flatMap((name) => name.trim() || []);
+  return serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1', hostsAllowed });
 }
 
 function start<Result>(

@@ -113,6 +113,8 @@ function serverConfig({ dataDir, password }, port) {
     appendonly: 'yes',
     appendfsync: 'everysec',
     save: '',
+    // Four times a piece of a blob: no value can be larger than a reader expects by much.
+    'proto-max-bulk-len': '16mb',
     'maxmemory-policy': 'noeviction',
     requirepass: password,
   };

@@ -3,6 +3,8 @@
  * a bug and not one of them; it is thrown as a plain `Error` and never caught.
  */
 
+import { printableText } from './printable-text.js';
+
 /**
  * - `usage`: the command line or the config is wrong; nothing was started.
  * - `environment`: something outside is missing or refuses to work (Redis, disk, credentials).
@@ -89,7 +91,7 @@ export function formatFailure(error: QianmoError): string {
   if (found !== undefined) lines.push(`  found:${found.startsWith('\n') ? '' : '    '}${found}`);
   if (cause instanceof Error && cause.message !== found) lines.push(`  because:  ${cause.message}`);
   if (cure !== undefined) lines.push(`  cure:     ${cure}`);
-  return lines.join('\n');
+  return printableText(lines.join('\n'));
 }
 
 /** Makes an exhaustive `switch` a compile-time promise. */

@@ -1,6 +1,7 @@
 /** Events as people read them: one updating line on a terminal, plain lines elsewhere. */
 
 import type { Clock } from '../base/clock.js';
+import { printableText } from '../base/printable-text.js';
 import type { EventStamp, StampedEventOf, StampedEventSink } from './run-events.js';
 import { sentenceOf } from './sentences.js';
 
@@ -84,11 +85,13 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
   let shownMs = Number.NEGATIVE_INFINITY;
   let shownStage: string | null = null;
   return {
-    write: (line) => {
+    write: (text) => {
+      const line = printableText(text);
       stream.write(isTTY && drawnLine !== null ? `${CLEAR_LINE}${line}\n` : `${line}\n`);
       if (drawnLine !== null) stream.write(drawnLine);
     },
-    update: (line, stage, isLast) => {
+    update: (text, stage, isLast) => {
+      const line = printableText(text);
       const nowMs = clock.monotonicMs();
       const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
       if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;

@@ -13,7 +13,13 @@ import {
   type BlobStore,
 } from './blob-store.js';
 
-/** A command of 64 MiB makes every other client wait 0.1 s, one of 4 MiB about 6 ms. */
+/**
+ * A command of 64 MiB makes every other client wait 0.1 s, one of 4 MiB about 6 ms.
+ *
+ * A client that writes larger values makes readers hold them, one at a time. Asking for the size first would
+ * cost every read a round trip, and a script a copy of the value, so the bound is the server's
+ * `proto-max-bulk-len` (infra/docs/machines.md).
+ */
 export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
 export interface RedisBlobStoreOptions {

@@ -3,6 +3,7 @@
 import type { Clock } from '../../../shared/base/clock.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { printableText } from '../../../shared/base/printable-text.js';
 import type { CallOptions } from '../../library/index.js';
 import type { StampedEventSink } from '../../../shared/events/run-events.js';
 import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
@@ -63,7 +64,7 @@ export function openCommandContext(
     environment,
     print: (text) => {
       terminal.end();
-      output.write(`${text}\n`);
+      output.write(`${printableText(text)}\n`);
     },
     outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
     onEvent: terminal,

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { serveDashboard } from '../../library/index.js';
 import { format, prefix, redisOfQueue } from '../command/shared-options.js';
-import { integerValue, valueOption, verb } from '../command/verb.js';
+import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
 export const dashboardVerb = verb({
   name: 'dashboard',
@@ -14,6 +14,11 @@ export const dashboardVerb = verb({
     port: valueOption('--port <port>', 'port, 0 for any free one', integerValue(0, 65_535), {
       defaultText: '3000',
     }),
+    hostAllow: valueOption(
+      '--host-allow <names>',
+      'names beside those of the loopback address under which the board answers, separated by commas',
+      textValue.optional(),
+    ),
     format,
   },
   help: '\nExample:\n  qianmo dashboard --redis redis://127.0.0.1:6379 --port 3000',

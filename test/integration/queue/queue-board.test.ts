@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,7 +17,13 @@ beforeAll(async () => {
   await queue.add('gradient', { runId: 'board-run' }, { jobId: 'shown-job' });
   await queue.close();
   connection.disconnect();
-  board = await serveQueueBoard({ redisUrl: redis.url, prefix, port: 0, host });
+  board = await serveQueueBoard({
+    redisUrl: redis.url,
+    prefix,
+    port: 0,
+    host,
+    hostsAllowed: ['Board.internal'],
+  });
 });
 afterAll(async () => {
   await board.close();
@@ -43,6 +50,20 @@ describe('the queue board', () => {
     expect(await redis.client.hget(`${prefix}:inner-loops:meta`, 'paused')).toBeNull();
   });
 
+  it.each(['localhost', '127.0.0.1', '127.0.0.1:80', '[::1]:3000', 'board.internal:3000'])(
+    'answers as %s',
+    async (name) => {
+      expect(await statusAs(name)).toBe(200);
+    },
+  );
+
+  it.each(['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example:3000', '10.0.0.5'])(
+    'does not answer as %s',
+    async (name) => {
+      expect(await statusAs(name)).toBe(403);
+    },
+  );
+
   it('reports that its port is in use', async () => {
     const port = Number(new URL(board.url).port);
     await expect(
@@ -53,3 +74,14 @@ describe('the queue board', () => {
     });
   });
 });
+
+/** The status of a request for the jobs of the queue with this Host header, which `fetch` does not set. */
+function statusAs(name: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const asked = request(`${board.url}/api/queues`, { headers: { host: name } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    asked.on('error', reject).end();
+  });
+}

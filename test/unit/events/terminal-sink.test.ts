@@ -177,3 +177,18 @@ describe('on a terminal', () => {
     expect(text().split('\n')).toHaveLength(2);
   });
 });
+
+describe('text from outside', () => {
+  it.each([true, false])('brings no control character to the output (terminal: %s)', (isTTY) => {
+    const { sink, text } = printed(isTTY);
+    const hostile = 'a\u001b]0;owned\u0007\u009b2J\u202e';
+    sink({
+      kind: 'job-retried',
+      ...{ outerStep: 4, jobIndex: 3, cause: 'failed', reason: hostile },
+    });
+    sink({ kind: 'progress', stage: hostile, done: 1, total: 2 });
+    expect(text()).toContain('a\\u001b]0;owned\\u0007\\u009b2J\\u202e');
+    // eslint-disable-next-line no-control-regex -- these are the characters to find
+    expect(text()).not.toMatch(/\u001b\]|[\u0007\u009b\u202e]/);
+  });
+});

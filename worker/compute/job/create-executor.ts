@@ -4,6 +4,7 @@
  */
 
 import type { BackendChoice } from '../engine/backend-choice.js';
+import { printableText } from '../../../shared/base/printable-text.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
@@ -170,7 +171,7 @@ function memoryTermsOf(job: Job, tasks: readonly TaskRows[]): MicroBatchTerms {
 }
 
 function warnOnStderr(event: StampedEvent): void {
-  process.stderr.write(`warning: ${sentenceOf(event).text}\n`);
+  process.stderr.write(`warning: ${printableText(sentenceOf(event).text)}\n`);
 }
 
 /** A store that did not open has been reported by the job that needed it. */
