@@ -73,9 +73,9 @@ function pageOf(report: EvaluationReport, { commit, date, machine }: BenchHeader
   return [
     "# The demo's run under the evaluation protocols",
     '',
-    `Commit ${commit}, ${date}, ${machine}. \`npm run bench:movielens-protocols\`: MovieLens as in`,
-    '`infra/examples/movielens.yaml`, one seed, with the protocols that are commented out there. The values are logloss in nats on test',
-    'films, and the best of each row is bold. `movielens-protocols-notes.md` discusses them.',
+    `Commit ${commit}, ${date}, ${machine}. Made by \`npm run bench:movielens-protocols\`, which runs`,
+    '`infra/examples/movielens.yaml` with one seed and with the protocols that are commented out there. The values are logloss in nats',
+    'on test films, and the best of each row is bold. `movielens-protocols-notes.md` discusses them.',
     ...(report.protocols ?? []).flatMap((protocol) => ['', ...sectionOf(protocol)]),
     '',
   ].join('\n');

@@ -1,4 +1,4 @@
-/** The synthetic-world experiment as a Markdown table, with each claim checked cell by cell. */
+/** Formats the synthetic-world experiment as Markdown, with each requirement checked cell by cell. */
 
 import type { ArmResult, EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../shared/config/arms.js';
@@ -19,7 +19,7 @@ interface ExperimentHeader {
 }
 
 const ADAPTED_ARMS: readonly ArmName[] = ['finetuned', 'meta-adapted'];
-/** The largest loss of an arm to global where there is nothing to adapt to. */
+/** The largest accepted loss of an arm relative to global where there is nothing to adapt to. */
 const HOMOGENEOUS_LOSS_SHARE_MAX = 0.001;
 
 export function experimentTable(header: ExperimentHeader, cells: readonly WorldCell[]): string {
@@ -31,22 +31,23 @@ export function experimentTable(header: ExperimentHeader, cells: readonly WorldC
   const lines = [
     '# The synthetic world',
     '',
-    `Commit ${header.commit}, ${header.date}; ${header.machine}. ${header.rows} rows, ${header.adgroups} adgroups;`,
-    'test adgroups only; per impression; paired bootstrap over adgroups, 95 %. Every arm chose its cell from',
-    'a grid of the same size on validation adgroups. Differences are to global: below 0 is better.',
+    `Commit ${header.commit}, ${header.date}; ${header.machine}. ${header.rows} rows, ${header.adgroups} adgroups.`,
+    'All figures are per impression of the test adgroups. Intervals are 95 %, from a paired bootstrap over adgroups. Every',
+    'arm chose its settings from a grid of the same size on validation adgroups. Differences are relative to global:',
+    'below 0 is better.',
     '',
   ];
   for (const group of groups.values()) lines.push(...groupLines(group));
   const offences = cells.flatMap(offencesOf);
   lines.push(
-    '## What must hold',
+    '## Requirements',
     '',
-    'Both adapted arms beat global where adgroups differ (interval below 0); nothing loses more than 0.1 % to',
-    'global where they do not; no arm is beaten by the constant.',
+    'Where adgroups differ, both adapted arms beat global (interval below 0). Where they do not differ, no arm loses more',
+    'than 0.1 % to global. The constant beats no arm.',
     '',
     ...(offences.length === 0
-      ? [`It holds in all ${cells.length} cells.`]
-      : offences.map((offence) => `- does not hold: ${offence}`)),
+      ? [`The requirements are met in all ${cells.length} cells.`]
+      : offences.map((offence) => `- not met: ${offence}`)),
     '',
   );
   return lines.join('\n');
@@ -59,7 +60,7 @@ function groupLines(group: readonly WorldCell[]): string[] {
   const lines = [
     `## ${first.setting}, click rate ${first.clickRate * 100} %`,
     '',
-    `| arm | logloss, mean of seeds ${seeds} | minus global, by seed | gap closed | AUC | GAUC | cells chosen |`,
+    `| arm | mean logloss, seeds ${seeds} | difference from global, by seed | gap closed | AUC | GAUC | chosen settings, by seed |`,
     '|---|---|---|---|---|---|---|',
   ];
   for (const { arm } of overall(first.report)) {

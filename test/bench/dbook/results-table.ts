@@ -1,4 +1,4 @@
-/** The page of the bench on dbook: each arm and its comparisons. */
+/** Formats the page of the bench on dbook: each arm and its comparisons. */
 
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import type { ValidationCurve } from './bench-runs.js';
@@ -11,13 +11,11 @@ export type ByScenario<Value> = Readonly<Record<Scenario, Value>>;
 export interface ArmScores {
   readonly name: string;
   readonly scores: ByScenario<Scores>;
-  /**
-   * For a trained arm: the chosen outer steps, and its scores on validation users during training.
-   */
+  /** The chosen outer steps of a trained arm, and its scores on validation users during training. */
   readonly chosen: { readonly outerSteps: number; readonly curve: ValidationCurve } | null;
 }
 
-/** One arm minus another, paired by user. */
+/** The difference of one arm minus another, paired by user. */
 export interface ArmDifference {
   readonly first: string;
   readonly second: string;
@@ -49,7 +47,7 @@ const OFFICIAL: ReadonlyMap<string, Measured> = new Map<string, Measured>([
     },
   ],
   [
-    'the same without either: first-order MAML',
+    'PAML without gate and friends: first-order MAML',
     {
       'warm-up': [0.661, 0.802, 0.747, 0.598],
       'cold users': [0.647, 0.775, 0.755, 0.58],
@@ -118,7 +116,7 @@ interface Rival {
   readonly where: string;
 }
 
-/** `no worse than X in 16 of 16 cells`, and the remaining cells. */
+/** Returns `- arm is no worse than X in 16 of 16 cells.`, and lists the cells where it is worse. */
 function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival): string {
   const worse = worseCells(scores, against.measured);
   const count = SCENARIOS.length * METRICS.length;
@@ -128,8 +126,8 @@ function comparedWords(name: string, scores: ByScenario<Scores>, against: Rival)
 }
 
 /**
- * First on the same rows, if it was predicted here as well, then with the figures measured
- * elsewhere.
+ * The rival on the same rows, if this bench predicted it as well, followed by the rival with the
+ * figures measured elsewhere.
  */
 function rivalsNamed(name: string, arms: readonly ArmScores[]): Rival[] {
   const here = arms.find((arm) => arm.name === name);
@@ -171,11 +169,11 @@ export function tableOf(header: BenchHeader, results: DbookResults): string {
   const { seeds, arms, differences, claims } = results;
   const rowHeader = ['MAE/RMSE/nDCG@5/AUC', ...SCENARIOS];
   return `${[
-    '# Douban Book: preference-gated starts, and what is better here',
+    '# Douban Book: preference-gated initialisation and better alternatives',
     '',
     ...introduction(header, seeds.length),
     '',
-    '## Here',
+    '## Results',
     '',
     ...markdownTable(
       rowHeader,
@@ -188,7 +186,8 @@ export function tableOf(header: BenchHeader, results: DbookResults): string {
       return rivalsNamed(against, arms).map((rival) => comparedWords(name, arm.scores, rival));
     }),
     '',
-    'Differences in MAE / RMSE, paired by user, with 95 % intervals over users (below 0: the first is better):',
+    'The next table shows differences in MAE / RMSE, paired by user, with 95 % intervals over users. Below 0, the first arm',
+    'is better.',
     '',
     ...markdownTable(
       ['first - second', ...SCENARIOS],
@@ -198,9 +197,9 @@ export function tableOf(header: BenchHeader, results: DbookResults): string {
       ]),
     ),
     '',
-    "## Measured elsewhere: the authors' code on the same files, and predictors beside it",
+    "## Measured elsewhere: the authors' code on the same files, and predictors without a network",
     '',
-    'Other shuffles divided the ratings there, so that the same predictors have other figures above.',
+    'These measurements divided the ratings by other shuffles, so the same predictors have other figures above.',
     '',
     ...markdownTable(
       rowHeader,
@@ -218,16 +217,16 @@ export function tableOf(header: BenchHeader, results: DbookResults): string {
 
 function introduction({ commit, date, machine }: BenchHeader, seedCount: number): string[] {
   return [
-    `Commit ${commit}, ${date}, ${machine}. \`npm run bench:dbook\`, means of ${grouped(seedCount)} seeds. The data may not be`,
-    'shipped and is read from `../shared`.',
+    `Commit ${commit}, ${date}, ${machine}. Made by \`npm run bench:dbook\`; all figures are means of ${grouped(seedCount)} seeds.`,
+    'The data must not be distributed and is read from `../shared`.',
     '',
-    `Users with 13 to 23 ratings are tasks, the last ${QUERY_ROW_COUNT} of a seeded shuffle are judged, the others are their`,
-    'support. Lower MAE and RMSE, higher nDCG@5 (gain 2^rating - 1) and AUC (rating >= 4, over all rows) are better; RMSE',
-    `and nDCG are means over users. Each training user makes ${TRAINING_DIVISION_COUNT} tasks, with a shuffle each.`,
+    `Each user with 13 to 23 ratings is a task. The last ${QUERY_ROW_COUNT} ratings of a seeded shuffle are judged, and the others are`,
+    'the support set. Lower MAE and RMSE and higher nDCG@5 (gain 2^rating - 1) and AUC (rating >= 4, over all rows) are',
+    `better. RMSE and nDCG are means over users. Each training user makes ${TRAINING_DIVISION_COUNT} tasks, each with its own shuffle.`,
     '',
-    'Settings were chosen by RMSE on a held-out tenth of the training users, half of the weight on their books as if',
-    'nobody had rated them; so were the outer steps. What is shown was then trained on all training users. No setting was',
-    'chosen by the score of a scenario, but such scores were seen while the bench was made.',
+    'Settings and numbers of outer steps were chosen by RMSE on a held-out tenth of the training users. Half of its weight',
+    'is on their books as if nobody had rated them. The arms shown were then trained on all training users.',
+    'No setting was chosen by the score of a scenario, but such scores were seen while the bench was developed.',
   ];
 }
 
@@ -245,7 +244,10 @@ function curveTable(arms: readonly ArmScores[]): string[] {
     const best = curve.find(({ outerStep }) => outerStep === outerSteps);
     return [[name, outerSteps, shortNumber(best?.scores.rmse ?? NaN), points.join(', ')]];
   });
-  return markdownTable(['arm', 'chosen outer steps', 'RMSE there', 'on the way'], rows);
+  return markdownTable(
+    ['arm', 'chosen outer steps', 'RMSE at this step', 'RMSE during training'],
+    rows,
+  );
 }
 
 function cellOf(scores: Scores): string {

@@ -52,7 +52,10 @@ const SEGMENTS_PER_DAY = 4;
 
 export function benchCases(days: number, seeds: readonly number[]): BenchCase[] {
   const drifting = seeds.map((seed) =>
-    driftingCase(`drifting, seed ${seed}`, 'weights wander, features come and go', { seed, days }),
+    driftingCase(`drifting, seed ${seed}`, 'weights drift, and features appear and disappear', {
+      seed,
+      days,
+    }),
   );
   const [seed = 1] = seeds;
   return [
@@ -63,14 +66,14 @@ export function benchCases(days: number, seeds: readonly number[]): BenchCase[] 
     ...drifting.slice(0, 1),
     driftingCase(
       `drifting, seed ${seed}, embedded by meeting`,
-      'users and adgroups alone embedded',
+      'only users and adgroups are embedded',
       {
         seed,
         days,
         meeting: true,
       },
     ),
-    driftingCase(`still, seed ${seed}`, 'weights stand still, features come and go', {
+    driftingCase(`still, seed ${seed}`, 'weights are constant, and features appear and disappear', {
       seed,
       days,
       drift: 0,
@@ -168,7 +171,7 @@ function movielens1mCase(): BenchCase {
     );
   return {
     name: 'MovieLens 1M by user',
-    about: 'ratings in order of user and film number, for want of times: no order of time',
+    about: 'ratings in order of user and film number, because the data has no times',
     isThere: isPublicDataThere('movielens-1m'),
     open,
   };

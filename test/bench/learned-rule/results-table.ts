@@ -1,5 +1,6 @@
 /**
- * The learned-rule benchmark as Markdown: verdicts first, then each stream with its rules by time.
+ * Formats the learned-rule benchmark as Markdown: verdicts first, then each stream with its rules by
+ * time.
  */
 
 import { signed, verdictOf } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
@@ -27,10 +28,11 @@ export function resultsTable(results: readonly CaseResult[]): string {
     '# The learned update rule against tuned baselines',
     '',
     `Commit ${[...commits].join(', ')}, ${[...dates].join(', ')}; ${[...machines].join('; ')}. Made by \`npm run bench:learned-rule\`.`,
-    'Progressive logloss in nats: each row is predicted, then learned. All is chosen on the prior part: 24 settings for',
-    'each baseline, for the learned rule its parameters (6 epochs from the tuned AdaGrad, the best epoch kept).',
-    'Only later rows are judged. Differences are the learned rule minus the best baseline *of the judged rows*,',
-    'paired over consecutive segments, 95 % bootstrap: below 0 is better.',
+    'The metric is progressive logloss in nats: each row is predicted first and then learned. All choices are made on the',
+    'prior part: one of 24 settings for each baseline, and the parameters of the learned rule (6 epochs from the tuned',
+    'AdaGrad; the best epoch is kept). Only later rows are judged. The difference is the learned rule minus the baseline',
+    'that is best *on the judged rows*, paired over consecutive segments, with a 95 % bootstrap interval. Below 0, the',
+    'learned rule is better.',
     '',
     ...markdownTable(
       [
@@ -39,7 +41,7 @@ export function resultsTable(results: readonly CaseResult[]): string {
         'features',
         'clicks judged',
         'best baseline',
-        'learned',
+        'learned rule',
         'difference',
         'verdict',
       ],
@@ -73,9 +75,9 @@ function caseLines(result: CaseResult): string[] {
   return [
     `## ${result.name}`,
     '',
-    `${result.about[0]?.toUpperCase()}${result.about.slice(1)}. ${grouped(result.rowCount)} rows, ${grouped(result.clickCount)} clicks. Judged part by time (${
-      Object.keys(truth).length > 0 ? 'days' : 'parts of equal size'
-    }):`,
+    `${result.about[0]?.toUpperCase()}${result.about.slice(1)}. ${grouped(result.rowCount)} rows, ${grouped(result.clickCount)} clicks. Logloss of the judged part, also by ${
+      Object.keys(truth).length > 0 ? 'day' : 'consecutive parts of equal size'
+    }:`,
     '',
     ...markdownTable(
       ['rule', 'all', ...columns],

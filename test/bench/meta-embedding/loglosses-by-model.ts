@@ -1,4 +1,4 @@
-/** Logloss changes relative to the cold base model, by base model, next to the published ones. */
+/** Formats logloss changes relative to the cold base model, by base model, next to the published ones. */
 
 import { markdownTable } from '../bench-header.js';
 import { BASE_MODEL_NAMES, type BaseModelName } from './base-models.js';
@@ -81,7 +81,7 @@ export function modelsTable(byModel: ReadonlyMap<BaseModelName, readonly Arms[]>
       [`${model}, published`, '', '', ...changeCells(published)],
     ];
   });
-  const header = ['model', 'AUC, cold', 'base logloss, cold', ...PHASES];
+  const header = ['model', 'cold AUC, base / Meta-Embedding', 'cold logloss, base', ...PHASES];
   return markdownTable(header, rows);
 }
 

@@ -24,10 +24,10 @@ export function resultsPage(runs: readonly MeasuredRun[]): string {
   return [
     '# Meta-Embedding on MovieLens 1M',
     '',
-    'Pan et al. (SIGIR 2019), embeddings of width 128: 123,787 held-out rows of 1,127 new films, cold and after',
-    'one step on each of three blocks of 20 rows. `npm run reproduce:meta-embedding` repeats the runs and replaces only the',
-    'results of those that it ran. The data must not be distributed and is read from `../shared`. Notes and further',
-    'measurements are in [meta-embedding-notes.md](meta-embedding-notes.md).',
+    'This page reproduces Pan et al. (SIGIR 2019) with embeddings of width 128. The models predict 123,787 held-out rows of',
+    '1,127 new films, cold and after one step on each of three blocks of 20 rows. `npm run reproduce:meta-embedding` repeats',
+    'the runs and replaces only the results of the runs that it made. The data must not be distributed and is read from',
+    '`../shared`. Notes and further measurements are in [meta-embedding-notes.md](meta-embedding-notes.md).',
     '',
     ...SETTINGS.flatMap(({ name, title }) => {
       const seeds = runs.filter(({ model, setting }) => model === 'deepfm' && setting === name);
@@ -55,8 +55,11 @@ function modelsSection(runs: readonly MeasuredRun[]): string[] {
   return [
     '## Base models in the published setting',
     '',
-    `${circumstances(runs)} Logloss against that of the cold base model, base / Meta-Embedding (cold:`,
-    'Meta-Embedding alone, in brackets the range of the seeds); the published figures are means of runs of width 256.',
+    circumstances(runs),
+    '',
+    'The last four columns show the change of logloss relative to the cold base model, for base / Meta-Embedding. The cold',
+    'column shows Meta-Embedding only, with the range of the seeds in brackets. The published figures are means of runs of',
+    'width 256.',
     '',
     ...modelsTable(byModel),
     '',

@@ -1,4 +1,4 @@
-/** A setting next to the published table, and the verdict. */
+/** Formats the results of a setting next to the published table, and the verdict. */
 
 import { markdownTable } from '../bench-header.js';
 import type { RowMetrics } from './training-room.js';
@@ -108,9 +108,9 @@ export function settingTable(setting: string, seeds: readonly Arms[]): string[] 
 export function verdictLine(setting: string, verdict: Verdict): string {
   const { aucDeviation, loglossDeviation, cellsLost, cellCount, aucGaps } = verdict;
   const gaps = aucGaps.map((gap) => `${gap < 0 ? '-' : '+'}${Math.abs(gap).toFixed(4)}`).join(', ');
-  const wins = `Meta-Embedding is better than base in ${cellCount - cellsLost} of ${cellCount} cells; AUC gaps ${gaps}.`;
+  const wins = `Meta-Embedding is better than base in ${cellCount - cellsLost} of ${cellCount} cells; the AUC gaps are ${gaps}.`;
   if (setting !== 'published') return wins;
-  return `Furthest from the published table: AUC ${aucDeviation.toFixed(4)}, logloss ${(100 * loglossDeviation).toFixed(1)} %. ${wins}`;
+  return `The largest deviations from the published table are ${aucDeviation.toFixed(4)} in AUC and ${(100 * loglossDeviation).toFixed(1)} % in logloss. ${wins}`;
 }
 
 export function seedTable(seeds: readonly (Arms & { readonly seed: number })[]): string[] {

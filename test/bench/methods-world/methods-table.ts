@@ -1,13 +1,17 @@
-/** The methods' world as a page: gap closed by adgroup size, and paired differences, over seeds. */
+/** Formats the page of the methods' world: gap closed by adgroup size, and paired differences, over seeds. */
 
 import type { KeptArm, KeptCell, KeptInterval } from './kept-cells.js';
 
-/** The arm that methods are compared with, and the ends of the gap. */
+/** The arm and the method that others are compared with. */
 export const FINETUNED = 'finetuned';
 export const PLAIN_MAML = 'maml';
+/** The arms at the two ends of the gap. */
 const GLOBAL = 'global';
 const ORACLE = 'oracle';
-/** Its closed gap divided by that of finetuning, in the strong setting at a click rate of 10 %. */
+/**
+ * The required closed gap of the recommended method divided by that of finetuning, in the strong
+ * setting at a click rate of 10 %.
+ */
 const RATIO_MIN = 1.15;
 /** If finetuning closes less than this share of the gap, a multiple of it is meaningless. */
 const SHARE_MIN = 0.05;
@@ -104,7 +108,7 @@ function pooled(all: readonly KeptInterval[]): KeptInterval {
 
 interface PageSettings {
   readonly header: readonly string[];
-  /** In page order. */
+  /** Arm names in page order. */
   readonly arms: readonly string[];
   /** The method that is compared with finetuning. */
   readonly offered: string;
@@ -123,7 +127,7 @@ export function methodsPage(groups: readonly Group[], settings: PageSettings): s
 
 function verdictLines(groups: readonly Group[], offered: string): string[] {
   const lines = [
-    "| world | seeds | finetuned closes | it closes | times | logloss less finetuning's | |",
+    `| world | seeds | gap closed by finetuned | gap closed by ${offered} | ratio | logloss difference from finetuned | verdict |`,
     '|---|---|---|---|---|---|---|',
   ];
   for (const { title, cells } of groups) {
@@ -153,14 +157,14 @@ function groupLines(
   { arms, offered, againstMaml }: PageSettings,
 ): string[] {
   const [first] = cells;
-  if (first === undefined) return [`## ${title}`, '', 'Not made yet.', ''];
+  if (first === undefined) return [`## ${title}`, '', 'Not computed yet.', ''];
   const slices = first.slices.map(({ name }) => name);
   const rows = arms.map((name) => armRow(cells, name)).filter((row) => row !== null);
   const missing = arms.filter((name) => !rows.some((row) => row.name === name));
   const lines = [
     `## ${title}`,
     '',
-    `| arm or method | logloss | less finetuning's | times finetuning | ${slices.map((s) => `gap closed, ${s}`).join(' | ')} |`,
+    `| arm or method | logloss | difference from finetuned | gap closed / finetuned | ${slices.map((s) => `gap closed, ${s}`).join(' | ')} |`,
     `|---|---|---|---|${slices.map(() => '---|').join('')}`,
   ];
   for (const row of rows) {
@@ -174,7 +178,7 @@ function groupLines(
     lines.push(`| ${row.name}${fewer} | ${row.logloss.toFixed(4)} | ${compared} | ${gaps} |`);
   }
   lines.push('', `Seeds ${seeds.join(', ')}.`);
-  if (missing.length > 0) lines.push(`Not made yet: ${missing.join(', ')}.`);
+  if (missing.length > 0) lines.push(`Not computed yet: ${missing.join(', ')}.`);
   return [...lines, '', ...mamlLines(cells, slices, againstMaml), ...seedLines(cells, offered)];
 }
 
@@ -187,7 +191,7 @@ function mamlLines(
   const known = rows.filter(({ minusMaml }) => minusMaml.length > 0);
   if (known.length === 0) return [];
   return [
-    `Less the logloss of ${PLAIN_MAML}, by support rows:`,
+    `Logloss difference from ${PLAIN_MAML}, by number of support rows:`,
     '',
     `| method | ${slices.join(' | ')} |`,
     `|---|${slices.map(() => '---|').join('')}`,
@@ -206,7 +210,10 @@ function seedLines(cells: readonly KeptCell[], offered: string): string[] {
     return ratio === null ? [] : [`${ratio.toFixed(3)} (${cell.seed})`];
   });
   if (times.length === 0) return [];
-  return [`${offered} over finetuning, by seed: ${times.join(', ')}.`, ''];
+  return [
+    `Gap closed by ${offered} divided by that of finetuned, with the seed in brackets: ${times.join(', ')}.`,
+    '',
+  ];
 }
 
 /** Returns whether the method's claim holds in the available cells; null while a cell is missing. */
@@ -231,7 +238,7 @@ export function whatMustHold(
       holds: judged(of('strong'), (row) => high(row) < 0),
     },
     {
-      claim: `strong, click rate 10 %: at least ${RATIO_MIN} times finetuning's gap closed`,
+      claim: `strong, click rate 10 %: at least ${RATIO_MIN} times the gap that finetuning closes`,
       holds: judged(
         of('strong, click rate 10 %'),
         ({ ratio }) => ratio !== null && ratio >= RATIO_MIN,

@@ -163,21 +163,23 @@ function writePage(): void {
     return without.length === 0 ? [] : [`${title}: seeds ${without.join(', ')}`];
   });
   const introduction = [
-    `${options.rows} rows, ${options.adgroups} adgroups; test adgroups only. Gap closed is (logloss of global - logloss of the arm) /`,
-    '(logloss of global - logloss of the oracle), averaged over seeds. Differences are per impression, means over seeds with 95 %',
-    'intervals from the paired bootstrap of each seed over adgroups; below 0 is better. Every arm chose its cell',
-    'from a grid of the same size on validation adgroups. Made by `npm run bench:methods-world`, which stores the',
-    'figures of each cell in `methods-world/` and computes the missing ones.',
+    `Each world has ${options.rows} rows and ${options.adgroups} adgroups. All figures are of the test adgroups. The gap closed is`,
+    '(logloss of global - logloss of the arm) / (logloss of global - logloss of the oracle), averaged over seeds.',
+    'Differences are per impression, as means over seeds, with 95 % intervals from the paired bootstrap of each seed over',
+    'adgroups; below 0 is better. Every arm chose its settings from a grid of the same size on validation adgroups. The',
+    'page is made by `npm run bench:methods-world`, which stores the figures of each cell in `methods-world/` and computes',
+    'the missing ones.',
     '',
     'Computed at:',
     ...[...made].sort().map((each) => `- ${each}`),
   ];
   const claims = whatMustHold(groups, OFFERED, SEEDS.length).map(({ claim, holds }) => {
-    const words = holds === null ? 'so far, with cells missing' : holds ? 'yes' : 'no';
+    const words =
+      holds === null ? 'not violated so far, but cells are missing' : holds ? 'yes' : 'no';
     return `- ${claim}: ${words}`;
   });
   const footer = [
-    '## What must hold',
+    '## Requirements',
     '',
     ...claims,
     ...(missing.length === 0

@@ -96,7 +96,7 @@ rowsPerSecond();
 const rounds = Array.from({ length: ROUND_COUNT }, rowsPerSecond).sort((a, b) => a - b);
 const { commit, machine, loadBefore } = benchHeader();
 process.stdout.write(
-  `${grouped(Math.round(rounds[Math.floor(ROUND_COUNT / 2)] ?? 0))} rows a second with ` +
+  `${grouped(Math.round(rounds[Math.floor(ROUND_COUNT / 2)] ?? 0))} rows per second with ` +
     `${features.length} features (${grouped(Math.round(rounds[0] ?? 0))} to ` +
     `${grouped(Math.round(rounds.at(-1) ?? 0))}); ${machine}, load ${loadBefore}, commit ${commit}\n`,
 );

@@ -1,4 +1,4 @@
-/** The sinusoid experiment as a table: mean squared error by learner and number of inner steps. */
+/** Formats the sinusoid experiment: mean squared error by learner and number of inner steps. */
 
 import { markdownTable, type BenchHeader } from '../bench-header.js';
 import type { SinusoidOutcome } from './sinusoid-outcome.js';
@@ -24,7 +24,7 @@ interface SinusoidRow {
   }[];
 }
 
-/** Errors of a regression without a bound: beyond this the steps have diverged (0 everywhere has at most 25). */
+/** Errors are unbounded. Above this one the steps have diverged; predicting 0 has an error of at most 25. */
 const DIVERGED_FROM = 100;
 
 /**
@@ -68,13 +68,15 @@ export function sinusoidTable(header: SinusoidHeader, rows: readonly SinusoidRow
     '',
     `Commit ${commit}, ${date}, ${machine}.`,
     '',
-    `Mean squared error on new tasks after inner steps on K = ${SHOT_COUNT} rows: mean over seeds ${seeds.join(', ')}`,
-    'with the 95 % interval over test tasks (600 of each seed, 50 query rows each), in brackets the range of the',
-    `seeds. ${counted(outerSteps)} outer steps of 25 new tasks, Adam 0.001; published runs take 60,000 to 70,000. Networks of 40-40`,
-    'ReLU units, inner rate 0.01 along the squared error (Reptile: 0.0025, since ten steps in a row of 0.01 diverged in',
-    'training, and with one seed of three those of 0.005; CAVIA, whose context vector alone adapts: 1); all but Reptile (5',
-    'steps on each half) are trained for 1 step. What PAML-rate knows of a task is the mean of its K labels. Where a',
-    `task diverges, to an error above ${DIVERGED_FROM}, there is no mean.`,
+    `The table shows the mean squared error on new tasks after inner steps on K = ${SHOT_COUNT} rows. Each cell is the mean over`,
+    `seeds ${seeds.join(', ')} with the 95 % interval over test tasks (600 per seed, 50 query rows each). The range of the seeds is in`,
+    `brackets. If a task diverges to an error above ${DIVERGED_FROM}, the cell has no mean.`,
+    '',
+    `Training takes ${counted(outerSteps)} outer steps of 25 new tasks with Adam at a rate of 0.001; published runs take 60,000 to`,
+    '70,000. The networks have 40-40 ReLU units. The inner rate is 0.01, with the gradient of the squared error. Reptile',
+    'uses 0.0025: ten steps in a row of 0.01 diverged in training, and so did steps of 0.005 with one of three seeds. CAVIA',
+    'uses 1, because only its context vector adapts. Methods are trained for 1 inner step, except Reptile, which takes 5',
+    'steps on each half. The only information that PAML-rate has about a task is the mean of its K labels.',
     '',
     ...markdownTable(
       [
@@ -95,7 +97,7 @@ function divergenceLines(rows: readonly SinusoidRow[]): string[] {
   const lines = rows.flatMap(({ arm, divergences }) =>
     divergences.map(
       ({ seed, afterOuterSteps }) =>
-        `- ${arm} with seed ${seed} diverged in training after ${counted(afterOuterSteps)} outer steps, and is not in its row.`,
+        `- ${arm} with seed ${seed} diverged in training after ${counted(afterOuterSteps)} outer steps and is left out of its row.`,
     ),
   );
   return lines.length === 0 ? [] : [...lines, ''];
@@ -109,7 +111,7 @@ function cellText(cell: SinusoidRow['cells'][number]): string {
   return `${mean.toFixed(2)} ± ${halfWidth.toFixed(2)} (${rangeOf(meanBySeed)})`;
 }
 
-/** The lower of two. */
+/** The lower median of an even number of values. */
 function medianOf(values: readonly number[]): number {
   const ascending = [...values].sort((a, b) => a - b);
   return ascending[Math.floor((ascending.length - 1) / 2)] ?? NaN;

@@ -64,7 +64,7 @@ test('the page shows the published figures next to the reproduced ones', () => {
     '| cold | 0.6528 | 0.6693 | 1.2323 | 1.1353 | 0.6528 / 0.6693 / 1.2323 / 1.1353 |',
   );
   expect(page).toContain('| 3, Meta-Embedding | 0.6693 / 1.1353 |');
-  expect(page).toContain('logloss 0.0 %. Meta-Embedding is better than base in 8 of 8 cells');
+  expect(page).toContain('0.0 % in logloss. Meta-Embedding is better than base in 8 of 8 cells');
   expect(page).toContain('DeepFM. Commit abc, 2026-11-25, a machine.');
   expect(page).not.toContain('## Base models');
 });

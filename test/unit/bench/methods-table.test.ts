@@ -67,7 +67,7 @@ test('a multiple of nearly zero is not shown', () => {
   const page = methodsPage([{ ...group, cells: [nothing] }], {
     ...{ header: [], footer: [], offered: 'level', arms: ['level'], againstMaml: [] },
   });
-  expect(page).not.toContain('by seed');
+  expect(page).not.toContain('with the seed in brackets');
 });
 
 test('an arm that a seed lacks is shown over the other seeds, and so is finetuning next to it', () => {
@@ -108,9 +108,11 @@ test('the page has a line for each arm, the comparison with MAML, and a list of 
   expect(page).toContain('| finetuned | 0.2700 |  |  | 30.0 % |');
   expect(page).toContain('| level | 0.2600 | -0.01500 [-0.01750, -0.01250] | 1.33 | 40.0 % |');
   expect(page).toContain('| level | -0.01500 [-0.01750, -0.01250] |');
-  expect(page).toContain('level over finetuning, by seed: 1.500 (1), 1.250 (2).');
-  expect(page).toContain('Not made yet: absent.');
-  expect(page).toContain('## moderate, click rate 3 %\n\nNot made yet.');
+  expect(page).toContain(
+    'Gap closed by level divided by that of finetuned, with the seed in brackets: 1.500 (1), 1.250 (2).',
+  );
+  expect(page).toContain('Not computed yet: absent.');
+  expect(page).toContain('## moderate, click rate 3 %\n\nNot computed yet.');
 });
 
 const judged = { rows: rowsOf([2, 1, 3]), supportRowCounts: [5, 12, 12] };

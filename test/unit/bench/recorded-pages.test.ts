@@ -1,0 +1,57 @@
+/**
+ * Every recorded page whose figures are kept as JSON is exactly what its bench writes from them, so
+ * that a change of a page's text is made in the bench and in the page. Seen to fail: a word changed
+ * in one of them.
+ */
+
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { tableOf } from '../../bench/dbook/results-table.js';
+import { generatorMarkdown } from '../../bench/generator/generator-table.js';
+import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
+import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
+import { resultsTable } from '../../bench/learned-rule/results-table.js';
+import { resultsPage } from '../../bench/meta-embedding/results-page.js';
+import { readRecord } from '../../bench/meta-embedding/results-record.js';
+import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
+import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
+
+/** The result has the type that the page function takes, because its bench wrote the file from it. */
+function recorded(name: string): never {
+  return JSON.parse(readFileSync(`infra/results/${name}.json`, 'utf8')) as never;
+}
+
+type RecordedWorld = Parameters<typeof experimentTable>[0] & {
+  /** A recorded cell holds the parts of its report next to its own fields. */
+  readonly cells: readonly (Omit<WorldCell, 'report'> & WorldCell['report'])[];
+};
+
+type RecordedSinusoid = Parameters<typeof sinusoidTable>[0] & {
+  readonly rows: Parameters<typeof sinusoidTable>[1];
+};
+
+function syntheticWorldPage(): string {
+  const world: RecordedWorld = recorded('synthetic-world');
+  return experimentTable(
+    world,
+    world.cells.map((cell) => ({ ...cell, report: cell })),
+  );
+}
+
+function sinusoidPage(): string {
+  const { rows, ...header }: RecordedSinusoid = recorded('sinusoid');
+  return sinusoidTable(header, rows);
+}
+
+test.each([
+  ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
+  ['generator', () => generatorMarkdown(recorded('generator'))],
+  ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
+  ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
+  ['learned-rule', () => resultsTable(recorded('learned-rule'))],
+  ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
+  ['sinusoid', sinusoidPage],
+  ['synthetic-world', syntheticWorldPage],
+])('%s.md is what its bench writes from its figures', (name, page) => {
+  expect(page()).toBe(readFileSync(`infra/results/${name}.md`, 'utf8'));
+});
