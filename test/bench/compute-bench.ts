@@ -88,7 +88,7 @@ for (const [size, store] of Object.entries(stores)) {
     const warmMs = Math.min(...rounds);
     const perSecond = Math.round((1000 * taskCount) / warmMs);
     console.log(
-      `  ${name}: ${perSecond} tasks/s, ${(warmMs / JOB_COUNT).toFixed(1)} ms a job; ` +
+      `  ${name}: ${perSecond} tasks/s, ${(warmMs / JOB_COUNT).toFixed(1)} ms per job; ` +
         `the first ${JOB_COUNT} jobs took ${(firstMs - warmMs).toFixed(0)} ms more`,
     );
   }

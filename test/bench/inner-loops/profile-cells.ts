@@ -35,7 +35,7 @@ try {
       });
       const { taskCount } = arrays.description.workloads[cell.workload];
       console.log(
-        `\n${cellName(cell)} ${variant}: ${medianMs.toFixed(2)} ms a step (least ` +
+        `\n${cellName(cell)} ${variant}: ${medianMs.toFixed(2)} ms per step (minimum ` +
           `${minMs.toFixed(2)}), ${Math.round((1000 * taskCount) / medianMs)} tasks/s`,
       );
       const graph = step.graphFor(0);

@@ -73,7 +73,7 @@ function panel(cells: readonly CellResult[], setting: Setting, top: number): str
     });
     return [...drawn, label(left + 1.5 * BAR_WIDTH, bottom + 16, cell.cell, 'middle')].join('');
   });
-  const heading = `${setting}: tasks a second over the fastest accurate peer's`;
+  const heading = `${setting}: tasks per second relative to the fastest accurate peer`;
   return [label(LEFT, top + 14, heading), ...lines, ...groups].join('\n');
 }
 
