@@ -9,7 +9,7 @@ import type { BlobStore } from '../storage/blob-store.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
-import { quarantineKeyOf } from './quarantine-key.js';
+import { quarantineKeyOf } from './redis-registry.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import type { WorkerRegistry } from './redis-registry.js';

@@ -15,7 +15,7 @@ import {
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
-import { quarantineKeyOf } from './quarantine-key.js';
+import { quarantineKeyOf } from './redis-registry.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';

@@ -126,3 +126,8 @@ export function redisStartRegistry(redis: RedisConnection, prefix: string): Star
     },
   };
 }
+
+/** The key that is there as long as a worker is quarantined. */
+export function quarantineKeyOf(prefix: string, worker: string): string {
+  return `${prefix}:quarantine:${worker}`;
+}

@@ -84,25 +84,25 @@ function columnsOf(batch: RecordBatch, manifest: StoreManifest): BatchColumns {
     if (data === undefined) throw new Error(`there is no column ${name}`);
     return data;
   };
-  const floats = (name: string): Float32Array => floatsOf(column(name), name);
+  const floats = (name: string): Float32Array => valuesOf(Float32Array, column(name), name);
   const namesOf = (kind: string): string[] =>
     manifest.features.filter((feature) => feature.kind === kind).map((feature) => feature.name);
   const columns = {
     rowCount: batch.numRows,
-    categoryIds: namesOf('category').map((name) => intsOf(column(name), name)),
+    categoryIds: namesOf('category').map((name) => valuesOf(Int32Array, column(name), name)),
     bags: manifest.features.flatMap((feature) => {
       if (feature.kind !== 'bag') return [];
       const { lengthMax, name } = feature;
       const members = column(name).children[0];
       if (members === undefined) throw new Error(`the column ${name} holds no lists`);
-      return [{ ids: intsOf(members, name), lengthMax }];
+      return [{ ids: valuesOf(Int32Array, members, name), lengthMax }];
     }),
     numbers: namesOf('number').map(floats),
     clicks: floats('clicks'),
     impressions: floats('impressions'),
     oracle: manifest.hasOracle ? floats('oracle') : null,
-    times: doublesOf(column('time'), 'time'),
-    logRows: bigintsOf(column('row'), 'row'),
+    times: valuesOf(Float64Array, column('time'), 'time'),
+    logRows: valuesOf(BigInt64Array, column('row'), 'row'),
   };
   COLUMNS.set(batch, columns);
   return columns;
@@ -125,26 +125,9 @@ function numbersOf(values: BigInt64Array): Float64Array {
   return numbers;
 }
 
-function intsOf(data: Data, name: string): Int32Array {
+/** The values of a column, which must be of the given type. */
+function valuesOf<Values>(of: new (...args: never) => Values, data: Data, name: string): Values {
   const values: unknown = data.values;
-  if (values instanceof Int32Array) return values;
-  throw new Error(`the column ${name} does not hold int32`);
-}
-
-function floatsOf(data: Data, name: string): Float32Array {
-  const values: unknown = data.values;
-  if (values instanceof Float32Array) return values;
-  throw new Error(`the column ${name} does not hold float32`);
-}
-
-function doublesOf(data: Data, name: string): Float64Array {
-  const values: unknown = data.values;
-  if (values instanceof Float64Array) return values;
-  throw new Error(`the column ${name} does not hold float64`);
-}
-
-function bigintsOf(data: Data, name: string): BigInt64Array {
-  const values: unknown = data.values;
-  if (values instanceof BigInt64Array) return values;
-  throw new Error(`the column ${name} does not hold int64`);
+  if (values instanceof of) return values;
+  throw new Error(`the column ${name} does not hold ${of.name}`);
 }

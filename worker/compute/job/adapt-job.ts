@@ -27,7 +27,7 @@ import {
 import { supportSumsOf } from '../batches/support-inputs.js';
 import { named } from '../meta-gradients/tensors-by-name.js';
 import { shiftColumnsOf, supportValuesOf, taskShiftOf } from '../scoring/row-shifts.js';
-import type { Computations } from './computations.js';
+import { adaptingOf, type Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 
 /** The output blob. */
@@ -39,11 +39,7 @@ export function adaptedTasksOfJob(
 ): Uint8Array {
   const plan = methodPlanOf(work.method);
   const loop = predictionLoopOf(plan);
-  const adapting: Adapting = {
-    ...{ job, loop, division: work.division },
-    functions: computations.adaptationOf(job.spec, work.method),
-    scoring: computations.scoringOf(job.spec),
-  };
+  const adapting = adaptingOf(computations, job, work);
   const isAdapting = work.adaptation.innerSteps > 0 || startReadsSupport(loop);
   // Query rows are not read, but decide the cut, so that it is that of a predict job.
   const rows = { isAdapting, hasQuery: true };

@@ -8,12 +8,14 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import type { GradientWork } from '../../../shared/queue/protocol.js';
+import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
+import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
+import type { DeviceJob } from './device-job.js';
 import { FrozenTensorCache } from './frozen-tensors.js';
 
 export interface Computations {
@@ -57,6 +59,19 @@ export function createComputations(
       scorings.dispose();
       frozen.dispose();
     },
+  };
+}
+
+/** The functions and settings by which a job's tasks adapt. */
+export function adaptingOf(
+  computations: Computations,
+  job: DeviceJob,
+  { method, division }: PredictWork | AdaptWork,
+): Adapting {
+  return {
+    ...{ job, loop: predictionLoopOf(methodPlanOf(method)), division },
+    functions: computations.adaptationOf(job.spec, method),
+    scoring: computations.scoringOf(job.spec),
   };
 }
 

@@ -10,14 +10,13 @@ import {
   adaptingBatchOf,
   adaptingMicroBatches,
   startReadsSupport,
-  type Adapting,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import type { MicroBatch } from '../batches/micro-batches.js';
 import { roleSpanOf } from '../batches/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';
 import { batchShifts, shiftColumnsOf } from '../scoring/row-shifts.js';
-import type { Computations } from './computations.js';
+import { adaptingOf, type Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 
 interface PredictedLogits {
@@ -33,12 +32,7 @@ export function logitsOfJob(
   microBatchRowsMax: number,
 ): PredictedLogits {
   const plan = methodPlanOf(work.method);
-  const loop = predictionLoopOf(plan);
-  const adapting: Adapting = {
-    ...{ job, loop, division: work.division },
-    functions: computations.adaptationOf(job.spec, work.method),
-    scoring: computations.scoringOf(job.spec),
-  };
+  const adapting = adaptingOf(computations, job, work);
   const microBatches = cutOf(plan, job, work, microBatchRowsMax);
   const rows = new JobRows(job, work);
   const count = microBatches.length;
