@@ -74,7 +74,7 @@ for (const [size, store] of Object.entries(stores)) {
     const { user, system } = process.cpuUsage(before);
     return (user + system) / 1000;
   };
-  console.log(`${size} tasks, ${TASKS_PER_JOB} a job; ${executor.backend}`);
+  console.log(`${size} tasks, ${TASKS_PER_JOB} per job; ${executor.backend}`);
   for (const [name, model, work] of cells.filter(([cell]) => cell.includes(wanted))) {
     const jobCase = jobCaseOf(store, model);
     const inputs: JobInput[] = [];

@@ -52,7 +52,7 @@ function reproduced(table: ReproducedTable): Outcome {
   const { name, script, words = [], keepsRuns = false, needs } = table;
   const missing = (needs ?? []).filter((path) => !existsSync(new URL(path, packageRoot)));
   if (missing.length > 0)
-    return { line: `left out  ${name}: missing ${missing.join(', ')}`, hasFailed: false };
+    return { line: `skipped   ${name}: missing ${missing.join(', ')}`, hasFailed: false };
   process.stderr.write(`== ${name}: ${commandOf(table)}\n`);
   const stdio: StdioOptions = ['ignore', 'ignore', 'inherit'];
   const kept = keepsRuns ? ['--folder', `${FOLDER}/${name}`] : [];

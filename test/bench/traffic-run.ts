@@ -29,7 +29,7 @@ export interface RunTraffic {
   readonly workerCount: number;
   readonly seconds: number;
   readonly retriedJobCount: number;
-  /** By outer step; equal losses mean that the runs gave the same results. */
+  /** The loss of each outer step. Equal losses mean that the runs gave the same results. */
   readonly queryLosses: readonly number[];
   readonly steps: readonly StepTraffic[];
 }

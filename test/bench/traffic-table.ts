@@ -40,8 +40,8 @@ export function rowBytesFit(run: RunTraffic): LineFit {
 }
 
 /**
- * The remainder for each job of a step without dense variables (in once, out to each worker), their
- * gradients (in and out for each job) and rows (as pack and as gradient, in and out).
+ * The bytes per job of a step that remain without dense variables (in once, out to each worker),
+ * their gradients (in and out for each job) and rows (as pack and as gradient, in and out).
  */
 function restByteCountPerJob(run: RunTraffic, step: StepTraffic): number {
   const { jobCount, denseByteCount, rowsTouched } = step;

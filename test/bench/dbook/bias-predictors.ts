@@ -48,7 +48,7 @@ function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Shrunk towards 0, with the weight of `prior` values. */
+/** The mean, shrunk towards 0 with the weight of `prior` values. */
 function shrunkMean(values: readonly number[], prior: number): number {
   return values.reduce((sum, value) => sum + value, 0) / (values.length + prior);
 }

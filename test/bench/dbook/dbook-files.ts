@@ -32,13 +32,13 @@ export interface RatingsOfUser {
 
 export interface Dbook {
   readonly ratingsOf: (part: Scenario | 'training') => readonly RatingsOfUser[];
-  /** By book; 0 is unknown, and so are missing books. */
+  /** The publisher of each book; it is unknown if it is 0 or the book is missing. */
   readonly publishers: ReadonlyMap<number, number>;
   readonly authors: ReadonlyMap<number, number>;
   readonly years: ReadonlyMap<number, number>;
-  /** By user; missing users have none. */
+  /** The location of each user who has one. */
   readonly locations: ReadonlyMap<string, number>;
-  /** By user, in the order of the file; friendship is mutual there. */
+  /** The friends of each user, in the order of the file, where friendship is mutual. */
   readonly friends: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -58,7 +58,7 @@ export function readDbook(folder: string): Dbook {
     }
     return byFirst;
   };
-  /** The first of each. */
+  /** The first value of each group. */
   const pairs = (file: string): Map<string, number> =>
     new Map([...groups(file)].map(([from, [first]]) => [from, Number(first)]));
   const byBook = (file: string): Map<number, number> =>

@@ -14,7 +14,7 @@ type Feature = (typeof FEATURES)[number];
  */
 export type FeatureTerms = Readonly<Partial<Record<Feature | 'friends', number>>>;
 
-/** 0: unknown. */
+/** Returns the value of a feature; 0 means unknown. */
 type ValueOf = (task: DbookTask, book: number) => number;
 
 function valuesOf(dbook: Dbook): Readonly<Record<Feature, ValueOf>> {

@@ -24,13 +24,13 @@ export interface DbookTask {
   readonly user: string;
   /** Index among the user's tasks, from 0. */
   readonly division: number;
-  /** In row order, support before query. */
+  /** The books of the rows, support rows first. */
   readonly books: readonly number[];
   readonly ratings: readonly number[];
   readonly supportRowCount: number;
 }
 
-/** All training users train, and the scenarios are judged. */
+/** Tasks that train on all training users and judge the scenarios. */
 export function testedTasks(dbook: Dbook, seed: number): DbookTask[] {
   return [
     ...trainingTasks(dbook.ratingsOf('training'), seed),
@@ -42,7 +42,7 @@ export function testedTasks(dbook: Dbook, seed: number): DbookTask[] {
   ];
 }
 
-/** A tenth of the training users is judged, the others train. */
+/** Tasks that judge a tenth of the training users and train on the others. */
 export function validatedTasks(dbook: Dbook, seed: number): DbookTask[] {
   const users = dbook.ratingsOf('training');
   const isHeldOut = ({ user }: RatingsOfUser): boolean =>

@@ -67,7 +67,7 @@ export interface MeanDifference {
   readonly high: number;
 }
 
-/** First minus second. The sampling unit is the user, so seeds of one user count as one. */
+/** The mean of the first minus the second. The sampling unit is the user, so seeds of one user count as one. */
 export function meanDifference(
   first: readonly TaskErrors[],
   second: readonly TaskErrors[],

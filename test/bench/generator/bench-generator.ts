@@ -164,6 +164,6 @@ function writeResults(comparison: GeneratorComparison): void {
   console.log(page);
 }
 
-// As in the `qianmo` command.
+// The `qianmo` command does the same.
 collectGarbageRarely();
 await withPeers(options.python, ({ python, compileCache }) => compare(python, compileCache));

@@ -1,7 +1,7 @@
 /**
  * Generator training as the `qianmo` command runs it: a coordinator, a Redis and two worker
- * processes on this machine. Figures are tasks per second of the whole, including everything in
- * between.
+ * processes on this machine. Figures are tasks per second of the whole run, including the work
+ * between outer steps.
  */
 
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import {
 } from './generator-workload.js';
 
 const WORKER_COUNT = 2;
-/** During these steps graphs are created and caches filled. */
+/** Graphs are created and caches filled during these steps. */
 const UNCOUNTED_STEPS = 10;
 
 /** The published step, in one job and in one job per worker; and larger steps. */

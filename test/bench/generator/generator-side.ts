@@ -15,7 +15,7 @@ import { SideArgumentsSchema, type Checked } from '../inner-loops/sides/side-pro
 import { createGeneratorStep, STEP_VARIANTS } from './generator-steps.js';
 import { storeFolder, tasksPerStepOf } from './generator-workload.js';
 
-// As in a compute process.
+// A compute process does the same.
 collectGarbageRarely();
 const startMs = systemClock.monotonicMs();
 const parameters = SideArgumentsSchema.parse(JSON.parse(process.argv[2] ?? ''));

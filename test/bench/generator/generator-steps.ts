@@ -1,9 +1,9 @@
 /**
  * The generator's training step on our side, in one process:
  *
- *   graph   the captured gradient, with its batches on the device, and the step along it
+ *   graph   the captured gradient, with its batches on the device, and the update
  *   job     all work of coordinator and worker for a step, except reading rows and using a queue:
- *           tensors encoded, a gradient job computed, its output decoded, the step taken
+ *           encode tensors, compute a gradient job, decode its output, update the generator
  */
 
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
@@ -179,7 +179,7 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
   };
 }
 
-/** Sent once, as in a run. */
+/** The frozen tensors are sent once, as in a run. */
 function frozenInputOf(meta: MetaParameters): {
   readonly bytes: Uint8Array;
   readonly ref: BlobRef;

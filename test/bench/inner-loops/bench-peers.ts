@@ -48,7 +48,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
   const sides = SIDE_NAMES.filter((side) => options.sides.split(',').includes(side));
   const folder = mkdtempSync(join(options.folder, 'qianmo-workloads-'));
   try {
-    console.log('drawing the workloads, and their exact updates in float64');
+    console.log('generating the workloads and their exact updates in float64');
     writeWorkloads(folder);
     const referenceFolder = join(folder, 'reference');
     const wanted = { folder, cells: cells.map(cellName), output: referenceFolder };

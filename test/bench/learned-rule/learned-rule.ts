@@ -72,7 +72,7 @@ for (const benchCase of benchCases(Number(options.days), options.seeds.split(','
   if (isAsked && existsSync(path)) results.push(readCases(path) as CaseResult);
   else {
     const earlier = recorded.find((each) => each.name === name);
-    if (isAsked) process.stderr.write(`left out ${name}: its data is missing\n`);
+    if (isAsked) process.stderr.write(`skipped ${name}: its data is missing\n`);
     if (earlier !== undefined) results.push(earlier);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The best that can be reached on a drifting world: the true probabilities, and a filter that knows
+ * The best possible results on a drifting world: the true probabilities, and a filter that knows
  * the spread and drift speed of every slot's weights (but not the hidden classes), and learns row
  * by row with a diagonal covariance. Both are limits, not competitors.
  */

@@ -11,7 +11,7 @@ interface LoglossChanges {
 }
 
 /**
- * In percent, as published with Pan et al. (SIGIR 2019). These are means of an unknown number of
+ * The changes in percent, as published by Pan et al. (SIGIR 2019). These are means of an unknown number of
  * runs with width 256, from some months before the code of the single published run.
  */
 const PUBLISHED_PERCENTAGES: Readonly<Record<BaseModelName, LoglossChanges>> = {

@@ -102,7 +102,7 @@ export async function reproduceSeed(terms: SeedTerms): Promise<SeedResult> {
   };
 }
 
-/** Part by part, until the predictions for the validation films get worse. */
+/** Trains part by part until the predictions for the validation films get worse. */
 async function trainBase(
   terms: SeedTerms,
   { base, validation }: Stages,

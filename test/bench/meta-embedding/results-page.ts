@@ -1,5 +1,5 @@
 /**
- * The results of the reproduction as a page: DeepFM in each setting, then the other base models.
+ * Formats the results page of the reproduction: DeepFM in each setting, then the other base models.
  */
 
 import type { BaseModelName } from './base-models.js';

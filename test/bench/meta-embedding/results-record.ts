@@ -34,7 +34,7 @@ export type MeasuredRun = z.infer<typeof MeasuredRunSchema>;
 
 const RecordSchema = z.strictObject({ runs: z.array(MeasuredRunSchema) });
 
-/** Empty if nothing was recorded. */
+/** Returns no runs if nothing was recorded. */
 export function readRecord(path: string): MeasuredRun[] {
   return existsSync(path) ? RecordSchema.parse(parsedFile(path)).runs : [];
 }
@@ -43,7 +43,7 @@ export function writeRecord(path: string, runs: readonly MeasuredRun[]): void {
   writeFileSync(path, `${JSON.stringify({ runs }, null, 1)}\n`);
 }
 
-/** Sorted by model, setting and seed. */
+/** Returns the runs with `run` added or replaced, sorted by model, setting and seed. */
 export function withRun(runs: readonly MeasuredRun[], run: MeasuredRun): MeasuredRun[] {
   const others = runs.filter((other) => nameOf(other) !== nameOf(run));
   const rank = ({ model, setting, seed }: MeasuredRun): number[] => [

@@ -17,7 +17,7 @@ interface KnownRow {
 interface OrderEvidence {
   /** Users with at least this many rows place films more precisely than others. */
   readonly largeUserRowsMin: number;
-  /** With this many known rows of large users, only those are counted. */
+  /** If at least this many rows of large users are known, only those are counted. */
   readonly knownRowsMin: number;
 }
 

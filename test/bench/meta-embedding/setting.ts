@@ -1,6 +1,6 @@
 /**
- * The models that are trained, and how: the setting of the published table, and the project's own default. Each
- * run of the reproduction is an ordinary run config.
+ * The settings of the reproduction: that of the published table, and the project's defaults. Each run is
+ * an ordinary run config.
  */
 
 import { join } from 'node:path';

@@ -40,7 +40,7 @@ export interface TrainedRun {
 export interface TrainingRoom {
   /** Resumes an earlier start of the same run, if it was stopped. */
   train(config: RunConfig, startFrom?: StartFrom): Promise<TrainedRun>;
-  /** Predictions without inner steps, from the start of the config's method. */
+  /** Measures predictions without inner steps, from the initialisation of the config's method. */
   measure(config: RunConfig, parameters: MetaParameters, split: TaskSplit): Promise<RowMetrics>;
 }
 

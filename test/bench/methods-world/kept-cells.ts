@@ -15,7 +15,7 @@ import type { Cell } from './world-methods.js';
 const figure = z.number();
 const IntervalSchema = z.strictObject({ value: figure, low: figure, high: figure });
 
-/** Lists are in the order of the slices. */
+/** The figures of an arm. Lists are in the order of the slices. */
 const KeptArmSchema = z.strictObject({
   /** Digest of the settings of the run that has the arm. */
   digest: z.string(),
@@ -23,7 +23,7 @@ const KeptArmSchema = z.strictObject({
   date: z.string(),
   machine: z.string(),
   logloss: z.array(figure),
-  /** By the name of the other arm. */
+  /** Differences from another arm, by its name. */
   differences: z.record(z.string(), z.array(IntervalSchema)),
 });
 

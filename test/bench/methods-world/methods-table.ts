@@ -30,23 +30,24 @@ interface ArmRow {
   readonly seeds: readonly number[];
   readonly logloss: number;
   /**
-   * By slice, all adgroups first: the closed share of the gap between global and oracle, mean over
-   * seeds.
+   * The closed share of the gap between global and oracle, as the mean over seeds, by slice. The
+   * first slice has all adgroups.
    */
   readonly gapsClosed: readonly number[];
   /**
-   * Closed gap divided by finetuning's, for all adgroups in the same seeds; null where finetuning's
-   * is nearly zero.
+   * The closed gap divided by that of finetuning, for all adgroups and the same seeds; null if
+   * finetuning closes nearly nothing.
    */
   readonly ratio: number | null;
   /**
-   * By slice: logloss per impression minus that of finetuning and of plain MAML, mean over seeds.
+   * The difference in logloss per impression from finetuning and from plain MAML, as the mean over
+   * seeds, by slice.
    */
   readonly minusFinetuned: readonly KeptInterval[];
   readonly minusMaml: readonly KeptInterval[];
 }
 
-/** Null if no cell has the arm. */
+/** Returns null if no cell has the arm. */
 export function armRow(cells: readonly KeptCell[], name: string): ArmRow | null {
   const having = cells.filter(({ arms }) => arms[name] !== undefined);
   const [first] = having;

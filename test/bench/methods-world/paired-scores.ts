@@ -22,7 +22,7 @@ export interface PairedSlice {
   readonly name: string;
   readonly adgroupCount: number;
   readonly impressions: number;
-  /** By arm, per impression. */
+  /** Logloss per impression, by arm. */
   readonly loglosses: ReadonlyMap<string, number>;
   /** Differences of each arm from another: by the other's name, then by its own. */
   readonly differences: ReadonlyMap<string, ReadonlyMap<string, Interval>>;

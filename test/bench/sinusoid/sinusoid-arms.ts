@@ -51,8 +51,8 @@ export const SINUSOID_ARMS: readonly SinusoidArm[] = [
   {
     name: 'PAML-rate',
     model: network,
-    // Tasks differ only in one of its features, the mean of their labels: all have equally many
-    // support rows.
+    // All tasks have equally many support rows, so they differ in only one of its features, the
+    // mean of their labels.
     method: { kind: 'paml-rate', ...once, order: 'second' },
     innerRate,
   },

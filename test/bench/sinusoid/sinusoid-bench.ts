@@ -19,7 +19,7 @@ import { sinusoidTable, summaryOf } from './sinusoid-table.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const MS_PER_MINUTE = 60_000;
-/** Interrupted, resumable. */
+/** The exit code of an interrupted, resumable run. */
 const EXIT_CODE_UNFINISHED = 4;
 
 const { values: options } = parseArgs({
@@ -43,7 +43,7 @@ for (const run of runs) {
   const name = `seed ${run.seed}, ${run.arm.name}`;
   if (isKept(folder, run)) {
     const { commit } = keptOutcomes(folder, run);
-    process.stderr.write(`${name}: kept in ${folder}, where commit ${commit} left it\n`);
+    process.stderr.write(`${name}: already finished at commit ${commit}, kept in ${folder}\n`);
     continue;
   }
   if (armStartMs >= endMs) continue;

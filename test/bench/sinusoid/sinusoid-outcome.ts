@@ -62,7 +62,7 @@ export function keptOutcomes(folder: string, run: SinusoidRun): KeptOutcomes {
   return KeptOutcomesSchema.parse(JSON.parse(readFileSync(pathOf(folder, run), 'utf8')));
 }
 
-/** Named by everything that is run: an arm with other settings has another name. */
+/** The name depends on all settings of the run, so an arm with other settings has another file. */
 function pathOf(folder: string, run: SinusoidRun): string {
   const digest = createHash('sha256').update(JSON.stringify(run)).digest('hex').slice(0, 12);
   const name = run.arm.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');

@@ -21,7 +21,8 @@ import { sinusoidStore } from './sinusoid-tasks.js';
 export const STEP_COUNTS = [0, 1, 5, 10];
 
 /**
- * The rate of the pre-trained network, which was trained for no rate: the best on validation tasks.
+ * Candidate rates of the pre-trained network, which was trained for no rate. The best on validation
+ * tasks is used.
  */
 const TUNED_RATES = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1];
 
@@ -34,7 +35,7 @@ type Common = Pick<
   'config' | 'store' | 'storeAddress' | 'spec' | 'dispatcher' | 'signal'
 >;
 
-/** The outcome of the arm; for pre-training also the one with tuned rates. */
+/** Returns the outcome of the arm, and for pre-training also the one with tuned rates. */
 export async function sinusoidOutcomes(run: SinusoidRun): Promise<SinusoidOutcome[]> {
   const { arm, seed, outerSteps } = run;
   const store = sinusoidStore({
@@ -123,7 +124,7 @@ function predictionContextOf(common: Common): TaskJobContext {
   };
 }
 
-/** For each number of steps, with the best rate for it on the validation tasks. */
+/** Errors by number of steps, each with the best rate for it on the validation tasks. */
 async function tunedErrors(context: TaskJobContext, model: AdaptableModel): Promise<number[][]> {
   const means: number[][] = [];
   for (const rate of TUNED_RATES)
