@@ -26,7 +26,7 @@ import {
   storeWithDoubledTable,
   type RunTraffic,
 } from './traffic-run.js';
-import { compared, meanStep, rowBytesFit, trafficTable, trafficVerdict } from './traffic-table.js';
+import { compared, meanStep, rowBytesFit, trafficPage } from './traffic-table.js';
 
 const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -123,12 +123,11 @@ try {
   const runs = await runsIn(folder, context);
   const [single, doubled] = runs;
   if (single === undefined || doubled === undefined) throw new Error('there are no runs');
-  const fit = rowBytesFit(single);
-  const text = `${trafficTable(header, runs)}\n${trafficVerdict([single, doubled], fit, single.rowByteCount)}`;
+  const text = trafficPage(header, runs);
   const facts = {
     ...header,
     doubledTable: compared(single, doubled),
-    redisBytesOnRowsTouched: fit,
+    redisBytesOnRowsTouched: rowBytesFit(single),
   };
   const lines = runs.map((run) => JSON.stringify({ ...run, meanStep: meanStep(run) }));
   const json = JSON.stringify(facts, null, 1).replace(

@@ -109,7 +109,14 @@ const COLUMNS = [
   'other bytes per job',
 ];
 
-export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): string {
+/** @param runs the first two touch the same rows, of a table and of one twice as large. */
+export function trafficPage(header: BenchHeader, runs: readonly RunTraffic[]): string {
+  const [single, doubled] = runs;
+  if (single === undefined || doubled === undefined) throw new Error('two runs are needed');
+  return `${trafficTable(header, runs)}\n${trafficVerdict(single, doubled)}`;
+}
+
+function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): string {
   const rows = runs.map((run) => {
     const step = meanStep(run);
     return [
@@ -146,11 +153,9 @@ export function trafficTable(header: BenchHeader, runs: readonly RunTraffic[]): 
 }
 
 /** States the two claims in words, with the supporting numbers. */
-export function trafficVerdict(
-  [single, doubled]: readonly [RunTraffic, RunTraffic],
-  fit: LineFit,
-  rowByteCount: number,
-): string {
+function trafficVerdict(single: RunTraffic, doubled: RunTraffic): string {
+  const fit = rowBytesFit(single);
+  const { rowByteCount } = single;
   const facts = compared(single, doubled);
   const ratio = Number(facts['redisBytesDoubledOverSingle']);
   const unequal = Object.entries(facts).filter(([, value]) => value === false);

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { tableOf } from '../../bench/dbook/results-table.js';
+import { digestsPage } from '../../bench/digests/digests-page.js';
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
@@ -15,6 +16,7 @@ import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
+import { trafficPage } from '../../bench/traffic-table.js';
 
 /** The result has the type that the page function takes, because its bench wrote the file from it. */
 function recorded(name: string): never {
@@ -43,8 +45,18 @@ function sinusoidPage(): string {
   return sinusoidTable(header, rows);
 }
 
+type RecordedTraffic = Parameters<typeof trafficPage>[0] & {
+  readonly runs: Parameters<typeof trafficPage>[1];
+};
+
+function trafficPageOfRecord(): string {
+  const traffic: RecordedTraffic = recorded('traffic');
+  return trafficPage(traffic, traffic.runs);
+}
+
 test.each([
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
+  ['digests', () => digestsPage(recorded('digests'))],
   ['generator', () => generatorMarkdown(recorded('generator'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
@@ -52,6 +64,7 @@ test.each([
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['sinusoid', sinusoidPage],
   ['synthetic-world', syntheticWorldPage],
+  ['traffic', trafficPageOfRecord],
 ])('%s.md is what its bench writes from its figures', (name, page) => {
   expect(page()).toBe(readFileSync(`infra/results/${name}.md`, 'utf8'));
 });
