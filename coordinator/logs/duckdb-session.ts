@@ -1,6 +1,6 @@
 /**
- * The DuckDB instance of a prepare: a database file in the temporary folder with bounded memory and
- * threads, stopped by the signal. Translates failures of DuckDB.
+ * The DuckDB instance of a prepare: bounded in memory and threads, and stopped by the signal. Tables that
+ * exceed the bound spill to the temporary folder. Translates failures of DuckDB.
  */
 
 import { availableParallelism } from 'node:os';
@@ -11,6 +11,9 @@ import { QianmoError } from '../../shared/base/errors.js';
 /** A part of a stream of results. */
 export {
   DuckDBBlobValue,
+  DuckDBDoubleVector,
+  DuckDBFloatVector,
+  DuckDBIntegerVector,
   DuckDBListVector,
   type DuckDBDataChunk,
   type DuckDBVector,
@@ -54,7 +57,9 @@ export async function openDuckSession(
     1,
     Math.min(availableParallelism(), 8, Math.floor(memoryMiB / MEMORY_MIB_PER_THREAD)),
   );
-  const instance = await DuckDBInstance.create(join(folder, 'prepare.duckdb'), {
+  // Tables of a database file are compressed as they are written, which takes longer than reading the logs.
+  // Tables in memory are written as they are, and what exceeds the bound goes to the temporary folder.
+  const instance = await DuckDBInstance.create(':memory:', {
     memory_limit: `${memoryMiB}MiB`,
     threads: String(threadCount),
     temp_directory: join(folder, 'spill'),
@@ -67,11 +72,8 @@ export async function openDuckSession(
   const connection = await instance.connect();
   const interrupt = (): void => connection.interrupt();
   signal.addEventListener('abort', interrupt);
-  // The probe side of a join keeps its order: rows stay in order of reading without a sort.
+  // The large side of a join is never built into a hash table. A join does not keep the order of its rows.
   await connection.run("SET disabled_optimizers = 'join_order,build_side_probe_side'");
-  // The database is not opened again. Closing it would compress and write all of it, for as long as
-  // the logs took to read, in yet more memory and with the event loop blocked.
-  await connection.run('PRAGMA disable_checkpoint_on_shutdown');
   await connection.run("SET TimeZone = 'UTC'").catch(() => undefined);
   const isAborted = (): boolean => signal.aborted;
   const guarded = async <Value>(work: () => Promise<Value>): Promise<Value> => {

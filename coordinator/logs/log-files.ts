@@ -4,7 +4,6 @@
  */
 
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -223,14 +222,19 @@ export async function fingerprintOf(
 ): Promise<string> {
   const hash = createHash('sha256');
   try {
-    const { size } = await stat(file.path);
-    hash.update(`${size}\n`);
-    const bytes = createReadStream(file.path, {
-      highWaterMark: FINGERPRINT_CHUNK_BYTE_COUNT,
-      signal,
-    });
-    // A read stream without encoding gives buffers.
-    for await (const chunk of bytes) hash.update(chunk as Buffer);
+    const handle = await open(file.path, 'r');
+    try {
+      hash.update(`${(await handle.stat()).size}\n`);
+      const chunk = Buffer.allocUnsafe(FINGERPRINT_CHUNK_BYTE_COUNT);
+      for (;;) {
+        signal.throwIfAborted();
+        const { bytesRead } = await handle.read(chunk);
+        if (bytesRead === 0) break;
+        hash.update(chunk.subarray(0, bytesRead));
+      }
+    } finally {
+      await handle.close();
+    }
   } catch (cause) {
     signal.throwIfAborted();
     throw systemFailure(cause, doing, file.name);

@@ -31,6 +31,8 @@ export interface RawLogs {
   /** First row of each file, and the row after the last. */
   readonly rowStarts: readonly number[];
   readonly rowCount: number;
+  /** Whether a text column may hold an empty text. Readers of delimited files turn it into null. */
+  readonly hasEmptyTexts: boolean;
 }
 
 /**
@@ -78,7 +80,8 @@ export async function readRawLogs(
       found: `${files.length} file${files.length === 1 ? '' : 's'} without rows`,
       cure: 'correct data.logs',
     });
-  return { columns, rowStarts, rowCount };
+  const hasEmptyTexts = files.some(({ format }) => format !== 'csv' && format !== 'tsv');
+  return { columns, rowStarts, rowCount, hasEmptyTexts };
 }
 
 interface LogSource extends FileColumns {

@@ -11,7 +11,13 @@ export interface JudgedField {
 }
 
 export class RawColumns {
-  constructor(private readonly columns: readonly LogColumn[]) {}
+  private readonly numberIndexes = new Set<number>();
+
+  /** @param hasEmptyTexts false if the reader of the logs has replaced empty texts by null. */
+  constructor(
+    private readonly columns: readonly LogColumn[],
+    private readonly hasEmptyTexts = true,
+  ) {}
 
   index(name: string): number {
     const index = this.columns.findIndex((column) => column.name === name);
@@ -26,10 +32,22 @@ export class RawColumns {
   }
   /** An empty text counts as missing. */
   text(name: string): string {
+    if (this.type(name) === null && !this.hasEmptyTexts) return this.sql(name);
     return `nullif(CAST(${this.sql(name)} AS VARCHAR), '')`;
   }
   number(name: string): string {
-    return `TRY_CAST(${this.sql(name)} AS DOUBLE)`;
+    this.numberIndexes.add(this.index(name));
+    return `"qn$${this.index(name)}"`;
+  }
+  /**
+   * SQL of `typed_logs` with the numbers that fields have asked for so far. A text is read as a number once,
+   * however often fields and conditions name it.
+   */
+  source(): string {
+    const numbers = [...this.numberIndexes].map(
+      (index) => `, TRY_CAST("qm$${index}" AS DOUBLE) AS "qn$${index}"`,
+    );
+    return `(SELECT *${numbers.join('')} FROM typed_logs)`;
   }
 }
 

@@ -38,6 +38,7 @@ export async function learnEncodings(
   const total = data.features.length;
   const encodings: FeatureEncoding[] = [];
   const statistics = await numberStatistics(data.features, session);
+  await countCategoryValues(data.features, session);
   for (const [index, feature] of data.features.entries()) {
     sink({ kind: 'progress', stage: 'dictionaries', done: index, total });
     switch (feature.kind) {
@@ -52,23 +53,49 @@ export async function learnEncodings(
         break;
     }
   }
+  await session.run('DROP TABLE IF EXISTS value_counts');
   sink({ kind: 'progress', stage: 'dictionaries', done: total, total });
   return encodings;
 }
 
 type Feature<Kind extends FeatureConfig['kind']> = Extract<FeatureConfig, { kind: Kind }>;
 
+/**
+ * The table `value_counts` (feature, value, occurrences) of all categories with a dictionary, in one pass over
+ * the rows of the training tasks.
+ */
+async function countCategoryValues(
+  features: readonly FeatureConfig[],
+  session: DuckSession,
+): Promise<void> {
+  const counted = [...features.entries()].flatMap(([index, feature]) =>
+    feature.kind === 'category' && feature.hashBuckets === undefined
+      ? [{ index, countMin: feature.countMin }]
+      : [],
+  );
+  if (counted.length === 0) return;
+  const ofFeature = (valueOf: (counted: { index: number; countMin: number }) => string): string =>
+    `CASE ${counted.map((of) => `WHEN grouping(f${of.index}) = 0 THEN ${valueOf(of)}`).join(' ')} END`;
+  await session.run(
+    `CREATE TABLE value_counts AS SELECT feature, value, occurrences FROM
+      (SELECT ${ofFeature(({ index }) => String(index))} AS feature, ${ofFeature(({ index }) => `f${index}`)} AS value,
+        ${ofFeature(({ countMin }) => String(countMin))} AS count_min, count(*) AS occurrences
+        FROM encodable WHERE split = 0
+        GROUP BY GROUPING SETS (${counted.map(({ index }) => `(f${index})`).join(', ')}))
+      WHERE value IS NOT NULL AND occurrences >= count_min`,
+  );
+}
+
+/** @param countsSql SQL of distinct values and their occurrences. */
 async function buildDictionary(
   table: string,
-  valuesSql: string,
-  countMin: number,
+  countsSql: string,
   session: DuckSession,
 ): Promise<number> {
   await session.run(
     `CREATE TABLE ${table} AS
-      SELECT value, CAST(row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id FROM
-        (SELECT value, count(*) AS occurrences FROM (${valuesSql}) WHERE value IS NOT NULL
-          GROUP BY value HAVING count(*) >= ${countMin}) ORDER BY id`,
+      SELECT value, CAST(row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id
+      FROM (${countsSql}) ORDER BY id`,
   );
   const [count] = await session.row(`SELECT CAST(count(*) AS DOUBLE) FROM ${table}`);
   return Number(count);
@@ -100,8 +127,7 @@ async function categoryEncoding(
   const table = `dictionary_${index}`;
   const count = await buildDictionary(
     table,
-    `SELECT ${value} AS value FROM encodable WHERE split = 0`,
-    feature.countMin,
+    `SELECT value, occurrences FROM value_counts WHERE feature = ${index}`,
     session,
   );
   return {
@@ -137,8 +163,9 @@ async function bagEncoding(
   const table = `dictionary_${index}`;
   const count = await buildDictionary(
     table,
-    `SELECT unnest(${value}) AS value FROM encodable WHERE split = 0`,
-    feature.countMin,
+    `SELECT value, count(*) AS occurrences FROM
+      (SELECT unnest(${value}) AS value FROM encodable WHERE split = 0) WHERE value IS NOT NULL
+      GROUP BY value HAVING count(*) >= ${feature.countMin}`,
     session,
   );
   await encodeDistinctBags(index, table, session);
@@ -182,7 +209,10 @@ function scaled(feature: Feature<'number'>, value: string): string {
   return feature.scale === 'log-standard' ? `sign(${value}) * ln(1 + abs(${value}))` : value;
 }
 
-/** Mean and deviation over the training tasks' rows, summed in order of the rows by one thread. */
+/**
+ * Mean and deviation over the training tasks' rows, summed in order of the rows by one thread. The order is
+ * made by a sort, since a join passes rows on in any order.
+ */
 async function numberStatistics(
   features: readonly FeatureConfig[],
   session: DuckSession,
@@ -193,12 +223,16 @@ async function numberStatistics(
       : [],
   );
   if (wanted.length === 0) return new Map();
+  await session.run(
+    `CREATE TABLE numbers AS SELECT ${wanted.map(({ value }, place) => `${value} AS n${place}`).join(', ')}
+      FROM encodable WHERE split = 0 ORDER BY row`,
+  );
   const found = await session.inOrder(() =>
     session.row(
-      `SELECT ${wanted.map(({ value }) => `avg(${value}), stddev_pop(${value})`).join(', ')}
-        FROM encodable WHERE split = 0`,
+      `SELECT ${wanted.map((_, place) => `avg(n${place}), stddev_pop(n${place})`).join(', ')} FROM numbers`,
     ),
   );
+  await session.run('DROP TABLE numbers');
   return new Map(
     wanted.map(({ index }, place) => {
       const mean = Number(found[2 * place]);

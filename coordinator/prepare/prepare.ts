@@ -32,7 +32,14 @@ import {
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
-import { collectRejects, REJECTS_FILE, writeRejects } from './rejected-rows.js';
+import { findKeptRows } from './kept-rows.js';
+import {
+  collectRejects,
+  createAcceptedView,
+  placeOfRow,
+  REJECTS_FILE,
+  writeRejects,
+} from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
 import { rowFileWriter } from './row-file-writer.js';
 import { columnUsesOf, createJudgedView, taskColumnsOf } from './row-judgement.js';
@@ -109,18 +116,21 @@ async function prepareInto(
     return present;
   }
   const logs = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
-  await createJudgedView(config, logs.columns, session);
+  await createJudgedView(config, logs, session);
   const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
+  await createAcceptedView(rejects, session);
   if (config.data.splitFile !== undefined)
     await readSplitFile(config.data.splitFile, logs, session);
   const placedBySplitFile = config.data.splitFile !== undefined;
-  const division = await divideTasks(config, placedBySplitFile, session);
+  const placeOf = (row: number): string => placeOfRow(row, logs, files);
+  const division = await divideTasks(config, placedBySplitFile, placeOf, session);
+  const keptRows = await findKeptRows(config, placedBySplitFile, placeOf, session);
   const rowLabels = rowLabelsOf(config.data);
   const labels = await learnTaskLabels(rowLabels, session);
   for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
   const encodings = await learnEncodings(config.data, session, sink);
-  const plan = { config, encodings, labels, placedBySplitFile };
+  const plan = { config, encodings, labels, placedBySplitFile, keptRows };
 
   const written = await writeStore(target.workFolder, plan, options, session);
   const counts = countsOf(written.catalog);

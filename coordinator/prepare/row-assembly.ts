@@ -1,35 +1,25 @@
 /**
- * Streams the encoded rows in order of task, assigns each its role by its place within the task, leaves
- * out rows beyond the caps, and passes whole tasks to the row files.
+ * Streams the encoded rows that tasks keep, in order of task, assigns each its role by its place within the
+ * task, and passes whole tasks to the row files.
  */
 
 import { at } from '../../shared/base/arrays.js';
-import {
-  DuckDBListVector,
-  interrupted,
-  type DuckDBDataChunk,
-  type DuckDBVector,
-  type DuckSession,
-} from '../logs/duckdb-session.js';
+import { interrupted, type DuckDBDataChunk, type DuckSession } from '../logs/duckdb-session.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
+import { rowsOf } from './chunk-columns.js';
 import type { FeatureEncoding } from './feature-encoding.js';
-import { RowColumns, type ChunkReaders, type ColumnKind, type ValueOf } from './row-columns.js';
+import type { KeptRows } from './kept-rows.js';
+import { RowColumns, widthOf, type ColumnKind, type SourceColumns } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
-import { seededHash } from '../logs/sql.js';
 import { storedClicksSql, storedOracleSql } from './task-labels.js';
-import { describeKey } from './task-division.js';
 
 interface PlannedTask {
   readonly key: string;
   readonly split: number;
-  readonly rows: number;
   readonly firstSeenTime: number;
-  /** The place of the first query row among the ordered rows of the task. */
-  readonly boundary: number;
   readonly support: number;
   readonly query: number;
   /** Null if the tasks of the store do not differ in it. */
@@ -41,6 +31,7 @@ export interface AssemblyPlan {
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
   readonly placedBySplitFile: boolean;
+  readonly keptRows: KeptRows;
 }
 
 const BATCH_ROWS_MIN = 4096;
@@ -53,62 +44,26 @@ export async function assembleRows(
   { sink, signal }: { readonly sink: RunEventSink; readonly signal: AbortSignal },
 ): Promise<CatalogTask[]> {
   const planned = await plannedTasks(session, plan.labels !== null);
-  const total = planned.reduce((sum, task) => sum + task.rows, 0);
-  const catalog: CatalogTask[] = [];
-  const columns = new RowColumns(columnKinds(plan));
-  const reorders = plan.config.data.rowSplit.by === 'hash' && !plan.placedBySplitFile;
-  const demandOrder = orderOfTimeDemand(plan, planned);
-  let taskIndex = -1;
-  let place = 0;
-  let taskStart = 0;
+  const total = planned.reduce((sum, task) => sum + task.support + task.query, 0);
+  const kinds = columnKinds(plan);
+  const tasks = new TaskAssembly(
+    planned,
+    new RowColumns(kinds),
+    writer,
+    plan.config.data.rowSplit.by === 'hash' && !plan.placedBySplitFile,
+  );
   let done = 0;
-
-  const finishTask = async (): Promise<void> => {
-    const task = planned[taskIndex];
-    if (task === undefined) return;
-    if (reorders) columns.sortFrom(taskStart);
-    catalog.push({
-      key: task.key,
-      split: at(TASK_SPLITS, task.split),
-      supportRowCount: task.support,
-      queryRowCount: task.query,
-      firstSeenTime: task.firstSeenTime,
-      ...(task.label === null ? {} : { labelIndex: task.label }),
-      ...writer.nextPlace(),
-      rowOffset: taskStart,
-    });
-    if (columns.rowCount - taskStart !== task.support + task.query)
-      throw new Error(`task ${taskIndex} has ${columns.rowCount - taskStart} rows, not as planned`);
-    if (columns.rowCount < BATCH_ROWS_MIN) return;
-    await writer.write(columns);
-    columns.clear();
-  };
-
   sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
   const result = await session.stream(encodedRowsSql(plan));
   for (let chunk = await nextChunk(); chunk !== null; chunk = await nextChunk()) {
     if (signal.aborted) throw interrupted();
-    const { task, ...readers } = readersOf(chunk, columnKinds(plan));
-    for (let at = 0; at < chunk.rowCount; at += 1) {
-      const index = task(at, 0);
-      if (index !== taskIndex) {
-        await finishTask();
-        taskIndex = index;
-        taskStart = columns.rowCount;
-        place = 0;
-      }
-      demandOrder(index, readers, at);
-      const role = roleOf(planned[index], place);
-      if (role !== null) columns.push(readers, at, role);
-      place += 1;
-    }
+    await tasks.append(chunk.rowCount, tasksOf(chunk), sourceOf(chunk, kinds));
     const before = Math.floor(done / ROWS_PER_EVENT);
     done += chunk.rowCount;
     if (Math.floor(done / ROWS_PER_EVENT) !== before)
       sink({ kind: 'progress', stage: 'write store', done, total });
   }
-  await finishTask();
-  if (columns.rowCount > 0) await writer.write(columns);
+  const catalog = await tasks.finish();
   sink({ kind: 'progress', stage: 'write store', done: total, total });
   return catalog;
 
@@ -118,51 +73,73 @@ export async function assembleRows(
   }
 }
 
-/** Grouped rows split by time are not sorted. Out of order, future rows would become support. */
-function orderOfTimeDemand(
-  { config, placedBySplitFile }: AssemblyPlan,
-  planned: readonly PlannedTask[],
-): (taskIndex: number, readers: ChunkReaders, at: number) => void {
-  const { grouped, time: timeColumn, rowSplit } = config.data;
-  if (!grouped || timeColumn === undefined || rowSplit.by !== 'time' || placedBySplitFile)
-    return () => undefined;
-  let taskBefore = -1;
-  let timeBefore = 0;
-  return (taskIndex, readers, at) => {
-    const time = readers.time(at, 0);
-    if (taskIndex === taskBefore && time < timeBefore)
-      throw new QianmoError({
-        kind: 'data',
-        what: 'the rows of a task are not in order of time, as data.grouped says',
-        where: `row ${readers.row(at, 0)}, task ${describeKey(planned[taskIndex]?.key ?? '')}`,
-        expected: `${timeBefore} or later, the time of the row before it`,
-        found: String(time),
-        cure: 'set data.grouped to false, or sort the logs by the task columns and the time',
-      });
-    taskBefore = taskIndex;
-    timeBefore = time;
-  };
-}
+/** Cuts rows that arrive in order of task into tasks, and tasks into record batches. */
+class TaskAssembly {
+  private readonly catalog: CatalogTask[] = [];
+  private taskIndex = -1;
+  private taskStart = 0;
 
-/** 0 support, 1 query, null beyond the caps. */
-function roleOf(task: PlannedTask | undefined, place: number): 0 | 1 | null {
-  if (task === undefined) throw new Error('a row of a task that is not planned');
-  const { boundary, support, query } = task;
-  if (place < boundary) return place >= boundary - support ? 0 : null;
-  return place < boundary + query ? 1 : null;
+  constructor(
+    private readonly planned: readonly PlannedTask[],
+    private readonly columns: RowColumns,
+    private readonly writer: RowFileWriter,
+    /** Whether the rows of a task arrive in another order than that of role and time. */
+    private readonly reorders: boolean,
+  ) {}
+
+  async append(rowCount: number, taskOf: Int32Array, source: SourceColumns): Promise<void> {
+    for (let start = 0; start < rowCount;) {
+      const task = at(taskOf, start);
+      let end = start + 1;
+      while (end < rowCount && taskOf[end] === task) end += 1;
+      if (task !== this.taskIndex) {
+        await this.finishTask();
+        this.taskIndex = task;
+        this.taskStart = this.columns.rowCount;
+      }
+      this.columns.append(source, start, end - start);
+      start = end;
+    }
+  }
+
+  async finish(): Promise<CatalogTask[]> {
+    await this.finishTask();
+    if (this.columns.rowCount > 0) await this.writer.write(this.columns);
+    return this.catalog;
+  }
+
+  private async finishTask(): Promise<void> {
+    const { columns, taskIndex, taskStart } = this;
+    const task = this.planned[taskIndex];
+    if (task === undefined) return;
+    if (columns.rowCount - taskStart !== task.support + task.query)
+      throw new Error(`task ${taskIndex} has ${columns.rowCount - taskStart} rows, not as planned`);
+    columns.setRolesFrom(taskStart, task.support);
+    if (this.reorders) columns.sortFrom(taskStart);
+    this.catalog.push({
+      key: task.key,
+      split: at(TASK_SPLITS, task.split),
+      supportRowCount: task.support,
+      queryRowCount: task.query,
+      firstSeenTime: task.firstSeenTime,
+      ...(task.label === null ? {} : { labelIndex: task.label }),
+      ...this.writer.nextPlace(),
+      rowOffset: taskStart,
+    });
+    if (columns.rowCount < BATCH_ROWS_MIN) return;
+    await this.writer.write(columns);
+    columns.clear();
+  }
 }
 
 async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<PlannedTask[]> {
   const rows = await session.rows(
-    `SELECT key, CAST(split AS DOUBLE), CAST(rows AS DOUBLE), first_time, CAST(boundary AS DOUBLE),
-      CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
+    `SELECT key, CAST(split AS DOUBLE), first_time, CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
   );
-  return rows.map(([key, split, count, firstTime, boundary, support, query, label = null]) => ({
+  return rows.map(([key, split, firstTime, support, query, label = null]) => ({
     key: String(key),
     split: Number(split),
-    rows: Number(count),
     firstSeenTime: Number(firstTime),
-    boundary: Number(boundary),
     support: Number(support),
     query: Number(query),
     label: label === null ? null : Number(label),
@@ -187,8 +164,7 @@ function columnKinds(plan: AssemblyPlan): ColumnKind[] {
   ];
 }
 
-function encodedRowsSql({ config, encodings, labels, placedBySplitFile }: AssemblyPlan): string {
-  const { data, seed } = config;
+function encodedRowsSql({ config, encodings, labels, keptRows }: AssemblyPlan): string {
   const values = [
     storedClicksSql(labels),
     'e.impressions',
@@ -196,41 +172,23 @@ function encodedRowsSql({ config, encodings, labels, placedBySplitFile }: Assemb
     ...(config.evaluation.oracleColumn === undefined ? [] : [storedOracleSql(labels)]),
   ];
   const joins = encodings.flatMap(({ join }) => (join === null ? [] : [join]));
-  return `SELECT CAST(e.task AS INTEGER), CAST(e.row AS DOUBLE), e.time,
+  // The columns of the chunks are read by their types.
+  return `SELECT e.task, CAST(e.row AS DOUBLE), e.time,
       ${values.map((sql, index) => `${sql} AS v${index}`).join(', ')}
-    FROM encodable e ${joins.join(' ')} ${orderSql()}`;
-
-  function orderSql(): string {
-    if (placedBySplitFile) return 'ORDER BY e.task, e.role, e.time, e.row';
-    if (data.rowSplit.by === 'hash')
-      return `ORDER BY e.task, ${seededHash(seed, 'row split', 'CAST(e.row AS VARCHAR)')}, e.row`;
-    return data.grouped ? '' : 'ORDER BY e.task, e.time, e.row';
-  }
+    FROM (SELECT e.* FROM encodable e ${keptRows.filter}) e ${joins.join(' ')} ORDER BY ${keptRows.order}`;
 }
 
-function readersOf(
-  chunk: DuckDBDataChunk,
-  kinds: readonly ColumnKind[],
-): ChunkReaders & { readonly task: ValueOf } {
-  const reader = (index: number): ValueOf => readerOf(chunk.getColumnVector(index));
+function tasksOf(chunk: DuckDBDataChunk): Int32Array {
+  const tasks = new Int32Array(chunk.rowCount);
+  rowsOf(chunk.getColumnVector(0))(tasks, 0, 0, chunk.rowCount);
+  return tasks;
+}
+
+function sourceOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): SourceColumns {
+  const column = (index: number, width = 1) => rowsOf(chunk.getColumnVector(index), width);
   return {
-    task: reader(0),
-    row: reader(1),
-    time: reader(2),
-    values: kinds.map((_, index) => reader(index + 3)),
+    row: column(1),
+    time: column(2),
+    values: kinds.map((kind, index) => column(index + 3, widthOf(kind))),
   };
-}
-
-function readerOf(vector: DuckDBVector): ValueOf {
-  if (vector instanceof DuckDBListVector) {
-    const members = vector.childVector;
-    return (row, place) => numberIn(members, vector.getEntryOffset(row) + place);
-  }
-  return (row) => numberIn(vector, row);
-}
-
-function numberIn(vector: DuckDBVector, index: number): number {
-  const value: unknown = vector.getItem(index);
-  if (typeof value !== 'number') throw new Error('an encoded value is not a number');
-  return value;
 }

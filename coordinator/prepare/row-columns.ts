@@ -1,17 +1,25 @@
 /** Growing typed columns for the rows of one record batch. They are filled from chunks and reused. */
 
-import { float64At, numberAt, uint8At } from '../../shared/base/arrays.js';
+import { at, float64At, numberAt, uint8At } from '../../shared/base/arrays.js';
 
 export type ColumnKind = 'int' | 'float' | { readonly bag: number };
 
-/** Reads one value of a chunk's column, or for a bag one place of the row's bag. */
-export type ValueOf = (row: number, place: number) => number;
+/**
+ * Copies `count` rows of a source column, from row `from` on, to the rows from `toRow` on. The array holds as
+ * many numbers a row as the column does.
+ */
+export type CopyRows = (
+  to: Float64Array | Int32Array | Float32Array,
+  toRow: number,
+  from: number,
+  count: number,
+) => void;
 
-/** Readers of a chunk's columns: the number of the row in the logs, its time and its values. */
-export interface ChunkReaders {
-  readonly row: ValueOf;
-  readonly time: ValueOf;
-  readonly values: readonly ValueOf[];
+/** The columns of rows to append: their numbers in the logs, their times and their values. */
+export interface SourceColumns {
+  readonly row: CopyRows;
+  readonly time: CopyRows;
+  readonly values: readonly CopyRows[];
 }
 
 interface ValueColumn {
@@ -20,7 +28,13 @@ interface ValueColumn {
   readonly isBag: boolean;
 }
 
+/** The numbers that a row has in a column. */
+export function widthOf(kind: ColumnKind): number {
+  return typeof kind === 'object' ? kind.bag : 1;
+}
+
 const ROWS_AT_FIRST = 8192;
+const HALF_RANGE = 2 ** 32;
 
 export class RowColumns {
   rowCount = 0;
@@ -32,28 +46,28 @@ export class RowColumns {
 
   constructor(kinds: readonly ColumnKind[]) {
     this.columns = kinds.map((kind) => {
-      const width = typeof kind === 'object' ? kind.bag : 1;
+      const width = widthOf(kind);
       const values =
         kind === 'float' ? new Float32Array(ROWS_AT_FIRST) : new Int32Array(ROWS_AT_FIRST * width);
       return { values, width, isBag: typeof kind === 'object' };
     });
   }
 
-  /** Copies row `at` of a chunk. */
-  push({ row, time, values: valueOf }: ChunkReaders, at: number, role: number): void {
-    if (this.rowCount === this.capacity) this.grow();
-    const n = this.rowCount;
-    this.row[n] = row(at, 0);
-    this.time[n] = time(at, 0);
-    this.role[n] = role;
-    for (let index = 0; index < this.columns.length; index += 1) {
-      const column = this.columns[index];
-      const read = valueOf[index];
-      if (column === undefined || read === undefined) continue;
-      const { values, width } = column;
-      for (let place = 0; place < width; place += 1) values[n * width + place] = read(at, place);
-    }
-    this.rowCount = n + 1;
+  /** Appends `count` rows of the source, from its row `from` on. Their roles are set later. */
+  append(source: SourceColumns, from: number, count: number): void {
+    while (this.rowCount + count > this.capacity) this.grow();
+    const toRow = this.rowCount;
+    source.row(this.row, toRow, from, count);
+    source.time(this.time, toRow, from, count);
+    for (const [index, { values }] of this.columns.entries())
+      at(source.values, index)(values, toRow, from, count);
+    this.rowCount = toRow + count;
+  }
+
+  /** Makes the rows from `start` on a task: the first `supportRowCount` of them are support rows. */
+  setRolesFrom(start: number, supportRowCount: number): void {
+    this.role.fill(0, start, start + supportRowCount);
+    this.role.fill(1, start + supportRowCount, this.rowCount);
   }
 
   /** Sorts the rows from `start` on by role, time and row. */
@@ -82,7 +96,14 @@ export class RowColumns {
   }
 
   rowNumbers(): BigInt64Array {
-    return BigInt64Array.from(this.row.subarray(0, this.rowCount), BigInt);
+    // As two halves of 32 bits: a conversion of each number to a bigint takes longer than all other columns.
+    const halves = new Uint32Array(2 * this.rowCount);
+    for (let n = 0; n < this.rowCount; n += 1) {
+      const row = float64At(this.row, n);
+      halves[2 * n] = row % HALF_RANGE;
+      halves[2 * n + 1] = row / HALF_RANGE;
+    }
+    return new BigInt64Array(halves.buffer);
   }
 
   roles(): Uint8Array {

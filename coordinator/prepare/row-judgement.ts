@@ -18,8 +18,7 @@ import {
   typedColumnSql,
   type ConfigExpression,
 } from '../logs/expressions.js';
-import type { LogColumn } from '../logs/log-columns.js';
-import type { ColumnUse } from '../logs/log-reading.js';
+import type { ColumnUse, RawLogs } from '../logs/log-reading.js';
 import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
 import { literal } from '../logs/sql.js';
@@ -66,7 +65,7 @@ export async function columnUsesOf(config: RunConfig, session: DuckSession): Pro
 /** @throws QianmoError of kind `usage` if an expression does not bind or has a wrong type. */
 export async function createJudgedView(
   config: RunConfig,
-  columns: readonly LogColumn[],
+  { columns, hasEmptyTexts }: Pick<RawLogs, 'columns' | 'hasEmptyTexts'>,
   session: DuckSession,
 ): Promise<void> {
   const { data } = config;
@@ -80,7 +79,7 @@ export async function createJudgedView(
     }
   await createTypedLogs(columns, typed, session);
   for (const expression of expressionsOf(data)) await demandUsable(expression, session);
-  const raw = new RawColumns(columns);
+  const raw = new RawColumns(columns, hasEmptyTexts);
   const fields: [string, JudgedField][] = [
     ['key', keyField(data, raw)],
     ['time', timeField(data, raw)],
@@ -95,7 +94,7 @@ export async function createJudgedView(
     `CREATE VIEW judged AS SELECT "qm$row" AS row,
       ${data.where === undefined ? 'true' : `coalesce(TRY(${data.where}), false)`} AS kept,
       ${fields.map(([name, field]) => `${field.sql} AS ${name}`).join(',\n')},
-      CASE ${refusals.join('\n')} ELSE NULL END AS reason FROM typed_logs`,
+      CASE ${refusals.join('\n')} ELSE NULL END AS reason FROM ${raw.source()}`,
   );
 }
 
@@ -117,7 +116,7 @@ function timeField(data: DataConfig, raw: RawColumns): JudgedField {
   const sql =
     type !== null && /^(TIMESTAMP|DATE)/.test(type)
       ? `epoch(${column})`
-      : `coalesce(TRY_CAST(${column} AS DOUBLE), epoch(TRY_CAST(CAST(${column} AS VARCHAR) AS TIMESTAMPTZ)))`;
+      : `coalesce(${raw.number(data.time)}, epoch(TRY_CAST(CAST(${column} AS VARCHAR) AS TIMESTAMPTZ)))`;
   return {
     sql,
     refusals: [
@@ -168,7 +167,11 @@ function numberField(
   const column = feature.column ?? feature.name;
   const source =
     feature.expression === undefined ? raw.text(column) : `TRY((${feature.expression}))`;
-  const number = `TRY_CAST(${source} AS DOUBLE)`;
+  // A typed number is read by its text, as the row encoder does: 0.1 in single precision is 0.1.
+  const number =
+    feature.expression === undefined && raw.type(column) === null
+      ? raw.number(column)
+      : `TRY_CAST(${source} AS DOUBLE)`;
   const reasonOf = (expected: string): string =>
     feature.expression === undefined
       ? foundIn(column, expected, raw)

@@ -1,7 +1,7 @@
 /**
  * Decides which tasks there are, which are held out, and how many rows of each are support and query.
  * Creates the table `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, and label
- * if tasks differ in it) and the table `encodable` with the good rows of these tasks.
+ * if tasks differ in it) and the view `encodable` of the accepted rows of these tasks.
  *
  * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
  * `queryRowsMax` of its later part, so the rows on both sides are nearest to the moment of adaptation.
@@ -19,7 +19,7 @@ export interface TaskDivision {
   readonly taskCount: number;
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;
-  /** Good rows that the split file does not name. */
+  /** Accepted rows that the split file does not name. */
   readonly unplacedRowCount: number;
 }
 
@@ -33,6 +33,7 @@ const HASH_RANGE = '18446744073709551616.0';
 export async function divideTasks(
   config: RunConfig,
   placedBySplitFile: boolean,
+  placeOfRow: (row: number) => string,
   session: DuckSession,
 ): Promise<TaskDivision> {
   const { rowSplit } = config.data;
@@ -51,17 +52,18 @@ export async function divideTasks(
   if (placedBySplitFile) await groupPlacedRows(labelSql, session);
   else await groupRows(config, labelSql, session);
   if (labels.length > 1) await demandOneLabelPerTask(labels, session);
-  if (config.data.grouped) await checkGrouped(session);
+  if (config.data.grouped) await demandGroupedTasks(placeOfRow, session);
   const large = `support >= ${rowSplit.supportRowsMin} AND query >= ${rowSplit.queryRowsMin}`;
   await session.run(
-    `CREATE TABLE tasks AS SELECT row_number() OVER (ORDER BY ${config.data.grouped ? 'first_row' : 'key'}) - 1 AS task, *
+    `CREATE TABLE tasks AS SELECT
+      CAST(row_number() OVER (ORDER BY ${config.data.grouped ? 'first_row' : 'key'}) - 1 AS INTEGER) AS task, *
       FROM (${splitSql(config, large, placedBySplitFile)}) ORDER BY task`,
   );
   const [small, smallRows, unplaced] = (
     await session.row(
       `SELECT CAST(count(*) FILTER (NOT (${large})) AS DOUBLE),
         CAST(coalesce(sum(rows) FILTER (NOT (${large})), 0) AS DOUBLE),
-        CAST((SELECT count(*) FROM judged WHERE kept AND reason IS NULL) AS DOUBLE) - coalesce(sum(rows), 0)
+        ${placedBySplitFile ? 'CAST((SELECT count(*) FROM accepted) AS DOUBLE) - coalesce(sum(rows), 0)' : '0::DOUBLE'}
         FROM task_sizes`,
     )
   ).map(Number);
@@ -81,11 +83,10 @@ export async function divideTasks(
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
-    `CREATE TABLE encodable AS SELECT t.task, t.split, j.* EXCLUDE (kept, key, reason)
+    `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', p.role' : ''}
-      FROM judged j JOIN tasks t ON j.key = t.key
-      ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row' : ''}
-      WHERE j.kept AND j.reason IS NULL`,
+      FROM accepted j JOIN tasks t ON j.key = t.key
+      ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row' : ''}`,
   );
   return {
     taskCount: taskCount ?? 0,
@@ -106,7 +107,7 @@ async function groupRows(config: RunConfig, labelSql: string, session: DuckSessi
         least(rows - boundary, ${queryRowsMax}) AS query
       FROM (SELECT *, ${boundary} AS boundary FROM
         (SELECT key, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
-          min(time) AS first_time${labelSql} FROM judged j WHERE kept AND reason IS NULL GROUP BY key))`,
+          min(time) AS first_time${labelSql} FROM accepted j GROUP BY key))`,
   );
 }
 
@@ -116,8 +117,7 @@ async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<
       (SELECT j.key, count(*) AS rows, min(j.row) AS first_row, max(j.row) AS last_row,
         min(j.time) AS first_time, min(p.split) AS placed_split, max(p.split) AS placed_split_max,
         count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query${labelSql}
-        FROM judged j JOIN placed p ON j.row = p.row
-        WHERE j.kept AND j.reason IS NULL GROUP BY j.key)`,
+        FROM accepted j JOIN placed p ON j.row = p.row GROUP BY j.key)`,
   );
   const [key] = await session.row(
     'SELECT key FROM task_sizes WHERE placed_split <> placed_split_max ORDER BY key LIMIT 1',
@@ -174,7 +174,10 @@ function noTasks(config: RunConfig, tooSmallTaskCount: number): QianmoError {
 }
 
 /** @throws QianmoError of kind `data` if the rows of a task are not contiguous. */
-async function checkGrouped(session: DuckSession): Promise<void> {
+async function demandGroupedTasks(
+  placeOfRow: (row: number) => string,
+  session: DuckSession,
+): Promise<void> {
   const [key, row] = await session.row(
     `SELECT key, CAST(first_row AS DOUBLE) FROM
       (SELECT key, first_row, lag(last_row) OVER (ORDER BY first_row) AS last_before FROM task_sizes)
@@ -184,7 +187,7 @@ async function checkGrouped(session: DuckSession): Promise<void> {
   throw new QianmoError({
     kind: 'data',
     what: 'the logs are not grouped by task as data.grouped says',
-    where: `row ${Number(row)}, task ${describeKey(String(key))}`,
+    where: `${placeOfRow(Number(row))}, task ${describeKey(String(key))}`,
     expected: 'all rows of a task one after another',
     found: 'rows of another task between them',
     cure: 'set data.grouped to false, or sort the logs by the task columns',

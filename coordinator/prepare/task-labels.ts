@@ -42,17 +42,21 @@ export async function learnTaskLabels(
   session: DuckSession,
 ): Promise<TaskLabel[] | null> {
   if (!storesLabels(labels)) return null;
-  // Two passes by one thread, so that the sums have one order.
+  // In order of the rows, and then two passes by one thread, so that the sums have one order.
+  await session.run(
+    `CREATE TABLE labelled AS SELECT label, clicks, impressions FROM encodable WHERE split = 0 ORDER BY row`,
+  );
   const found = await session.inOrder(() =>
     session.rows(
       `SELECT CAST(label AS DOUBLE), any_value(mean),
         sqrt(sum(impressions * (clicks - mean) * (clicks - mean)) / sum(impressions))
-        FROM encodable JOIN (SELECT label AS of_label,
+        FROM labelled JOIN (SELECT label AS of_label,
           sum(impressions::DOUBLE * clicks) / sum(impressions::DOUBLE) AS mean
-          FROM encodable WHERE split = 0 GROUP BY label) ON label = of_label
-        WHERE split = 0 GROUP BY label`,
+          FROM labelled GROUP BY label) ON label = of_label
+        GROUP BY label`,
     ),
   );
+  await session.run('DROP TABLE labelled');
   const moments = new Map(found.map(([index, ...rest]) => [Number(index), rest.map(Number)]));
   const learned: TaskLabel[] = [];
   for (const [index, { segment, loss, configPath }] of labels.entries()) {
@@ -74,21 +78,23 @@ export async function labelsThatNeverDiffer(
   labels: readonly RowLabel[],
   session: DuckSession,
 ): Promise<RunEventOf<'label-never-differs'>[]> {
-  const label = storesLabels(labels) ? 'CAST(label AS DOUBLE)' : '0::DOUBLE';
-  const found = await session.rows(
-    `SELECT ${label}, CAST(min(clicks) AS DOUBLE), CAST(max(clicks) AS DOUBLE), bool_or(clicks < impressions)
-      FROM encodable WHERE split = 0 GROUP BY 1 ORDER BY 1`,
-  );
   const constants: RunEventOf<'label-never-differs'>[] = [];
-  for (const [index, least, most, hasUnclicked] of found) {
-    const ofRows = labels[Number(index)];
-    if (ofRows === undefined) throw new Error(`rows have a label ${String(index)} of no segment`);
-    const { loss, segment } = ofRows;
+  for (const [index, { loss, segment }] of labels.entries()) {
+    const rows = `FROM encodable WHERE split = 0 ${storesLabels(labels) ? `AND label = ${index}` : ''}`;
+    // Ends at the first row of this kind, which is near the start of most logs.
+    const isAnyRow = async (condition: string): Promise<boolean> =>
+      (await session.row(`SELECT true ${rows} AND ${condition} LIMIT 1`)).length > 0;
     const constant = { kind: 'label-never-differs', rows: 'training', segment } as const;
-    if (loss === 'squared' && least === most)
-      constants.push({ ...constant, labelKind: 'value', value: Number(least) });
-    if (loss === 'binary' && (most === 0 || hasUnclicked === false))
-      constants.push({ ...constant, labelKind: 'label', value: most === 0 ? 0 : 1 });
+    if (loss === 'binary') {
+      if (!(await isAnyRow('clicks <> 0')))
+        constants.push({ ...constant, labelKind: 'label', value: 0 });
+      else if (!(await isAnyRow('clicks < impressions')))
+        constants.push({ ...constant, labelKind: 'label', value: 1 });
+      continue;
+    }
+    const [value] = await session.row(`SELECT CAST(clicks AS DOUBLE) ${rows} LIMIT 1`);
+    if (value !== undefined && !(await isAnyRow(`clicks <> ${Number(value)}::DOUBLE`)))
+      constants.push({ ...constant, labelKind: 'value', value: Number(value) });
   }
   return constants;
 }

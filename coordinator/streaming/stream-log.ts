@@ -108,9 +108,10 @@ async function createOrdered(
   await createTypedLogs(columns, typed, session);
   const [label, time, ...slots] = expressions;
   if (label === undefined || time === undefined) throw new Error('a label and a time come first');
+  const raw = new RawColumns(columns);
   const fields = [
     `${await secondsSql(time, session)} AS seconds`,
-    `${clickedSql(labelOf(config), new RawColumns(columns))} AS clicked`,
+    `${clickedSql(labelOf(config), raw)} AS clicked`,
   ];
   await demandUsable(label, session);
   for (const [index, slot] of slots.entries()) {
@@ -121,7 +122,7 @@ async function createOrdered(
     fields.push(`coalesce(${members}, '') AS s${index}`);
   }
   await session.run(
-    `CREATE TABLE ordered AS SELECT ${fields.join(', ')} FROM typed_logs ORDER BY seconds, "qm$row"`,
+    `CREATE TABLE ordered AS SELECT ${fields.join(', ')} FROM ${raw.source()} ORDER BY seconds, "qm$row"`,
   );
   await demandGoodRows(config, session);
 }

@@ -1,9 +1,10 @@
 /**
  * A large log from nothing to task store, by the `qianmo` command as a user would: synthesize, then
- * prepare with each of several memory bounds. Memory is measured from outside, including children.
- * Writes `infra/results/log-to-store.json` and `.md`.
+ * prepare with each of several memory bounds. In each round, plain DuckDB reads the same log, sorts it by
+ * adgroup and time and writes Parquet, so that the ratio of the two holds on a machine that is shared.
+ * Memory is measured from outside, including children. Writes `infra/results/log-to-store.json` and `.md`.
  *
- *   npm run bench:log-to-store -- --rows 10M --memory 2048,1024
+ *   npm run bench:log-to-store -- --rows 10M --memory 2048,1024 --rounds 3
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -11,10 +12,12 @@ import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { DuckDBInstance } from '@duckdb/node-api';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
 import { packageRoot } from '../../infra/library/package-root.js';
+import { median } from '../../shared/base/arrays.js';
 import { benchHeader, grouped, markdownTable } from './bench-header.js';
 import { watched, type WatchedCommand } from './resident-memory.js';
 
@@ -30,10 +33,16 @@ const { values: options } = parseArgs({
   options: {
     rows: { type: 'string', default: '10M' },
     memory: { type: 'string', default: '2048,1024' },
+    rounds: { type: 'string', default: '3' },
     folder: { type: 'string', default: tmpdir() },
+    /** The log that this process sorts by DuckDB alone; the bench starts itself with it. */
+    plain: { type: 'string' },
   },
 });
 const rowCount = parseRowCount(options.rows);
+
+const DUCKDB_MEMORY_MIB = 2048;
+const DUCKDB_STAGE = 'DuckDB alone';
 
 interface Stage extends Omit<WatchedCommand, 'output'> {
   readonly stage: string;
@@ -50,7 +59,7 @@ async function stageOf(
   detailOf: (output: string) => string,
 ): Promise<Stage> {
   const loadBefore = Math.round((loadavg()[0] ?? 0) * 10) / 10;
-  const { output, ...figures } = await watched([COMMAND, ...words]);
+  const { output, ...figures } = await watched(words);
   const rowsPerSecond = Math.round(rowCount / figures.seconds);
   return { stage, memoryMiBMax, loadBefore, rowsPerSecond, ...figures, detail: detailOf(output) };
 }
@@ -72,14 +81,52 @@ async function stagesIn(folder: string): Promise<Stage[]> {
   const log = join(folder, 'log.csv');
   const world = ['--setting', 'strong', '--seed', '7', '--rows', options.rows, '--out', log];
   const logSize = (): string => `${grouped(Math.round(statSync(log).size / 2 ** 20))} MiB of CSV`;
-  const stages = [await stageOf('synthesize', null, ['synthesize', ...world], logSize)];
-  for (const memoryMiBMax of options.memory.split(',').map(Number)) {
-    const config = join(folder, `run-${memoryMiBMax}.yaml`);
-    writeFileSync(config, configText(folder, memoryMiBMax));
-    const words = ['prepare', config, '--format', 'json'];
-    stages.push(await stageOf('prepare', memoryMiBMax, words, storeDetail));
+  const stages = [await stageOf('synthesize', null, [COMMAND, 'synthesize', ...world], logSize)];
+  for (let round = 0; round < Number(options.rounds); round += 1) {
+    for (const memoryMiBMax of options.memory.split(',').map(Number)) {
+      const config = join(folder, `run-${memoryMiBMax}.yaml`);
+      writeFileSync(config, configText(folder, memoryMiBMax));
+      rmSync(join(folder, `store-${memoryMiBMax}`), { recursive: true, force: true });
+      const words = [COMMAND, 'prepare', config, '--format', 'json'];
+      stages.push(await stageOf('prepare', memoryMiBMax, words, storeDetail));
+    }
+    const words = [fileURLToPath(import.meta.url), '--plain', log];
+    stages.push(await stageOf(DUCKDB_STAGE, DUCKDB_MEMORY_MIB, words, () => 'sorted Parquet'));
   }
   return stages;
+}
+
+async function sortByDuckDb(log: string): Promise<void> {
+  const instance = await DuckDBInstance.create(':memory:', {
+    memory_limit: `${DUCKDB_MEMORY_MIB}MiB`,
+    temp_directory: `${log}.spill`,
+  });
+  const connection = await instance.connect();
+  await connection.run(
+    `COPY (SELECT * FROM read_csv('${log}') ORDER BY adgroup, time) TO '${log}.parquet' (FORMAT parquet)`,
+  );
+  connection.closeSync();
+  instance.closeSync();
+}
+
+/** Medians over the rounds of one stage, and how many times the medians of plain DuckDB they are. */
+function medians(stages: readonly Stage[]): (string | number)[][] {
+  const rounds = (stage: string, memoryMiBMax: number | null): Stage[] =>
+    stages.filter((other) => other.stage === stage && other.memoryMiBMax === memoryMiBMax);
+  const of = (some: readonly Stage[], name: 'seconds' | 'cpuSeconds'): number =>
+    median(some.map((stage) => stage[name]));
+  const plain = rounds(DUCKDB_STAGE, DUCKDB_MEMORY_MIB);
+  return options.memory.split(',').map((memory) => {
+    const ours = rounds('prepare', Number(memory));
+    return [
+      memory,
+      ...(['seconds', 'cpuSeconds'] as const).flatMap((name) => [
+        of(ours, name).toFixed(1),
+        of(plain, name).toFixed(1),
+        (of(ours, name) / of(plain, name)).toFixed(2),
+      ]),
+    ];
+  });
 }
 
 function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]): string {
@@ -90,6 +137,23 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
     'Each row is one `qianmo` command, including the start of Node. Resident memory is the largest sum over the',
     "command's processes, sampled every 50 ms. The high-water mark is the kernel's figure for one process.",
     'The two cores also ran other work (see the load). CPU seconds are those of the command alone.',
+    '',
+    `Medians of ${options.rounds} interleaved rounds. DuckDB alone reads the log, sorts it by adgroup and time and writes Parquet.`,
+    '',
+    ...markdownTable(
+      [
+        'data.memoryMiBMax',
+        'prepare s',
+        'DuckDB s',
+        'ratio',
+        'prepare CPU s',
+        'DuckDB CPU s',
+        'ratio',
+      ],
+      medians(stages),
+    ),
+    '',
+    'Every run:',
     '',
     ...markdownTable(
       [
@@ -119,16 +183,20 @@ function report(header: ReturnType<typeof benchHeader>, stages: readonly Stage[]
   ].join('\n');
 }
 
-const header = benchHeader();
-const folder = mkdtempSync(join(options.folder, 'qianmo-log-to-store-'));
-try {
-  const stages = await stagesIn(folder);
-  const text = report(header, stages);
-  mkdirSync(RESULTS, { recursive: true });
-  const json = JSON.stringify({ ...header, rows: rowCount, stages }, null, 1);
-  writeFileSync(join(RESULTS, 'log-to-store.json'), `${json}\n`);
-  writeFileSync(join(RESULTS, 'log-to-store.md'), text);
-  process.stdout.write(text);
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+async function measure(): Promise<void> {
+  const header = benchHeader();
+  const folder = mkdtempSync(join(options.folder, 'qianmo-log-to-store-'));
+  try {
+    const stages = await stagesIn(folder);
+    const text = report(header, stages);
+    mkdirSync(RESULTS, { recursive: true });
+    const json = JSON.stringify({ ...header, rows: rowCount, stages }, null, 1);
+    writeFileSync(join(RESULTS, 'log-to-store.json'), `${json}\n`);
+    writeFileSync(join(RESULTS, 'log-to-store.md'), text);
+    process.stdout.write(text);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
+
+await (options.plain === undefined ? measure() : sortByDuckDb(options.plain));

@@ -19,7 +19,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { RowColumns, type ValueOf } from '../../../coordinator/prepare/row-columns.js';
+import {
+  RowColumns,
+  widthOf,
+  type ColumnKind,
+  type SourceColumns,
+} from '../../../coordinator/prepare/row-columns.js';
+import { at } from '../../../shared/base/arrays.js';
 import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
 import {
   MANIFEST_FILE,
@@ -29,6 +35,7 @@ import {
   type EncodedFeature,
 } from '../../../shared/tasks/store-manifest.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../../shared/tasks/task-catalog.js';
+import { computedRows, type ValueOf } from '../../fixtures/stores/computed-rows.js';
 import {
   GENRES_LENGTH_MAX,
   TABLE_ROW_COUNTS,
@@ -118,17 +125,20 @@ async function writeTaskStore(
   sourceDigest: string,
 ): Promise<void> {
   const writer = rowFileWriter(folder, FEATURES, false);
-  const columns = new RowColumns([
+  const kinds: readonly ColumnKind[] = [
     'float',
     'float',
     ...CATEGORIES.map(() => 'int' as const),
     { bag: TITLE_LENGTH_MAX },
     { bag: GENRES_LENGTH_MAX },
-  ]);
-  const readers = {
-    row: (row: number) => row,
-    time: () => 0,
-    values: columnValues(rows, films, users),
+  ];
+  const columns = new RowColumns(kinds);
+  const source: SourceColumns = {
+    row: computedRows((row) => row),
+    time: computedRows(() => 0),
+    values: columnValues(rows, films, users).map((valueOf, index) =>
+      computedRows(valueOf, widthOf(at(kinds, index))),
+    ),
   };
   const catalog: CatalogTask[] = [];
   for (const { key, split, support, query } of tasks) {
@@ -141,8 +151,9 @@ async function writeTaskStore(
       ...writer.nextPlace(),
       rowOffset: columns.rowCount,
     });
-    for (const row of support) columns.push(readers, row, 0);
-    for (const row of query) columns.push(readers, row, 1);
+    const taskStart = columns.rowCount;
+    for (const row of [...support, ...query]) columns.append(source, row, 1);
+    columns.setRolesFrom(taskStart, support.length);
     if (columns.rowCount < BATCH_ROW_COUNT) continue;
     await writer.write(columns);
     columns.clear();

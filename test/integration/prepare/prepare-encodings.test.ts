@@ -220,3 +220,16 @@ test('Windows line endings and a byte order mark change nothing', async () => {
   const manifest = await room.prepare(room.config({ logs: room.path('log.jsonl') }));
   expect(manifest).toMatchObject({ rowCount: 2, rejectedRowCount: 0 });
 });
+
+test('mean and deviation are sums in order of the rows, however many threads read them', async () => {
+  // Several times what a thread takes at a time.
+  const prices = Array.from({ length: 400_000 }, (_, n) => ((n * 7919) % 100_003) / 7);
+  const rows = prices.map((price, n) => `ad${(n * 31) % 1009},${price},${n % 2}\n`);
+  await room.write('log.csv', `ad,price,clicked\n${rows.join('')}`);
+  const features = [{ name: 'price', kind: 'number' }];
+  const {
+    features: [price],
+  } = await room.prepare(room.config({ features }));
+  const sum = prices.reduce((before, value) => before + value, 0);
+  expect(price).toMatchObject({ mean: sum / prices.length });
+});

@@ -143,7 +143,7 @@ test('grouped rows out of time order are refused: support rows would come from t
   await room.write('log.csv', 'ad,site,at,clicked\na,x,1,1\na,x,2,0\nb,x,5,1\nb,x,4,0\nb,x,6,0\n');
   const data = { time: 'at', rowSplit: { by: 'time' }, grouped: true };
   expect(await failureTextOf(room.prepare(room.config(data)))).toMatch(
-    /not in order of time[^]*row 3, task "b"/,
+    /not in order of time[^]*log\.csv, row 4, task "b"/,
   );
 });
 

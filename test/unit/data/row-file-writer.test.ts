@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { RowColumns } from '../../../coordinator/prepare/row-columns.js';
 import { rowFileWriter } from '../../../coordinator/prepare/row-file-writer.js';
+import { computedRows } from '../../fixtures/stores/computed-rows.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -20,9 +21,10 @@ const BATCHES_PER_FILE = 5;
 
 it('every file but the last holds as many batches as reach the bound', async () => {
   const columns = new RowColumns(['float', 'float', 'int']);
-  const sameRow = (row: number): number => row;
-  const readers = { row: sameRow, time: sameRow, values: [() => 1, () => 1, sameRow] };
-  for (let row = 0; row < ROWS_PER_BATCH; row += 1) columns.push(readers, row, 0);
+  const number = computedRows((row) => row);
+  const one = computedRows(() => 1);
+  columns.append({ row: number, time: number, values: [one, one, number] }, 0, ROWS_PER_BATCH);
+  columns.setRolesFrom(0, ROWS_PER_BATCH);
   const writer = rowFileWriter(
     folder.path,
     [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
