@@ -1,12 +1,11 @@
 /** Decides which arms can be evaluated, what each needs, and why the others are left out. */
 
-import type { RunConfig } from '../../shared/config/run-config.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
 import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import type { AdaptableModel } from './task-jobs.js';
 
 export interface ArmPlan {
@@ -24,15 +23,18 @@ export interface ArmPlan {
   readonly testPasses: number;
 }
 
-interface ArmInputs {
-  readonly config: RunConfig;
-  readonly store: TaskStore;
+/** The meta-parameters that are evaluated. */
+export interface TrainedParameters {
   readonly meta: MetaParameters;
+  /** Those of the global arm; null leaves out the arms that need it. */
   readonly global: MetaParameters | null;
 }
 
 /** A run whose own method is `global` is its own global arm and has no meta arms. */
-export function planArms({ config, store, meta, global: trained }: ArmInputs): ArmPlan {
+export function planArms(
+  { config, store }: Pick<PreparedRun, 'config' | 'store'>,
+  { meta, global: trained }: TrainedParameters,
+): ArmPlan {
   const isMetaTrained = adapts(methodPlanOf(config.method));
   const parameters = trained ?? (isMetaTrained ? null : meta);
   const global: AdaptableModel | null =

@@ -2,19 +2,16 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
 import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
-import { planArms, type ArmPlan } from './arm-plan.js';
+import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
+import { planArms, type ArmPlan, type TrainedParameters } from './arm-plan.js';
 import { BLOCK_CHOICE_RULE } from './block-choice.js';
 import { cellsPerArm } from './grid.js';
 import {
@@ -35,23 +32,15 @@ import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
 import { selectionCriterionOf } from './selection.js';
 
 export interface EvaluateOptions {
-  readonly config: RunConfig;
-  /** The run's name on the queue. The ids of jobs derive from it and from what is evaluated. */
-  readonly runId: string;
-  readonly store: TaskStore;
-  readonly storeAddress: string;
-  readonly spec: ModelSpec;
+  /** The ids of jobs derive from its name and from what is evaluated. */
+  readonly run: PreparedRun;
   readonly dispatcher: Dispatcher;
-  readonly meta: MetaParameters;
+  readonly trained: TrainedParameters;
   /** Index of the label whose tasks are judged together, by the loss of that label. Default 0. */
   readonly labelIndex?: number;
-  /** Meta-parameters of the global arm; null leaves out the arms that need it. */
-  readonly global: MetaParameters | null;
   /** The periods to replay, as `demandEvaluable` found them. */
   readonly periods: readonly Period[];
-  readonly clock: Clock;
-  readonly sink: RunEventSink;
-  readonly signal: AbortSignal;
+  readonly caller: RunCaller;
   /** A Parquet file for the predictions of every arm for each test row, written last. */
   readonly predictionsPath?: string;
 }
@@ -78,12 +67,14 @@ interface ParameterDigests {
  * @throws whatever the dispatcher throws.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { config, store, labelIndex = 0 } = options;
-  const startedMs = options.clock.monotonicMs();
-  const plan = planArms(options);
+  const { run, trained, labelIndex = 0 } = options;
+  const { config, store } = run;
+  const { clock } = options.caller;
+  const startedMs = clock.monotonicMs();
+  const plan = planArms(run, trained);
   const taskIndices = (split: TaskSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests = {
-    meta: metaParametersDigest(options.meta),
+    meta: metaParametersDigest(trained.meta),
     global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
   };
   const backends = new Set<string>();
@@ -125,9 +116,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const report: EvaluationReport = {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
-      ...describeRun(options, digests),
-      finishedEpochMs: options.clock.epochMs(),
-      durationMs: options.clock.monotonicMs() - startedMs,
+      ...describeRun(run, digests),
+      finishedEpochMs: clock.epochMs(),
+      durationMs: clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
     counts: countsOf(taskIndices('train').length, validation.query, test),
@@ -187,7 +178,7 @@ function taskIndicesOf(store: TaskStore, split: TaskSplit, labelIndex: number): 
     .map((task) => task.taskIndex);
 }
 
-type Evaluated = Pick<EvaluateOptions, 'config' | 'store' | 'labelIndex'>;
+type Evaluated = Pick<PreparedRun, 'config' | 'store'> & Pick<EvaluateOptions, 'labelIndex'>;
 
 /**
  * Checks everything that an evaluation needs from the store, before anything is computed.
@@ -235,15 +226,12 @@ function predictionPasses(
   backends: Set<string>,
 ): (stage: string, taskTotal: number) => TaskJobContext {
   let waveCount = 0;
-  const { config, store, storeAddress, spec, dispatcher, signal, sink } = options;
+  const { run, dispatcher, caller } = options;
   const context = {
-    config,
+    ...run,
     runId: evaluationRunId(options, digests),
-    store,
-    storeAddress,
-    spec,
     dispatcher,
-    signal,
+    signal: caller.signal,
     nextWave: () => waveCount++,
     onBackend: (backend: string) => void backends.add(backend),
   };
@@ -253,7 +241,7 @@ function predictionPasses(
       ...context,
       onTasksDone: (taskCount) => {
         done += taskCount;
-        sink({ kind: 'progress', stage, done, total: taskTotal });
+        caller.sink({ kind: 'progress', stage, done, total: taskTotal });
       },
     };
   };
@@ -263,27 +251,29 @@ function predictionPasses(
  * Differs whenever the same job would mean something else. A record that an earlier evaluation left on
  * the queue is therefore either correct or not found.
  */
-function evaluationRunId(options: EvaluateOptions, digests: ParameterDigests): string {
-  const { evaluation, method, model, training } = options.config;
+function evaluationRunId(
+  { run: { config, store }, labelIndex }: EvaluateOptions,
+  digests: ParameterDigests,
+): string {
+  const { evaluation, method, model, training } = config;
   const meaning = canonicalJson({
     digests,
-    store: options.store.digest,
+    store: store.digest,
     evaluation,
     method,
     model,
-    ...(options.labelIndex === undefined ? {} : { labelIndex: options.labelIndex }),
+    ...(labelIndex === undefined ? {} : { labelIndex }),
     tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
-  return `${options.runId.slice(0, 100)}-evaluation-${name}`;
+  return `${config.run.slice(0, 100)}-evaluation-${name}`;
 }
 
 function describeRun(
-  options: EvaluateOptions,
+  { config, store, storeAddress }: PreparedRun,
   digests: ParameterDigests,
 ): Omit<EvaluationReport['run'], 'finishedEpochMs' | 'durationMs' | 'backends'> {
-  const { config, store, storeAddress } = options;
   return {
     run: config.run,
     seed: config.seed,

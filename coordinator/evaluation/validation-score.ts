@@ -6,16 +6,15 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 import { innerStepGrid } from './grid.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
@@ -27,13 +26,8 @@ export function validationCriterionOf(validation: FlatRows): string {
   return `${selectionCriterionOf(validation)}, with the best inner rate and number of inner steps`;
 }
 
-export interface ScoredRun {
-  readonly config: RunConfig;
-  readonly spec: ModelSpec;
-  readonly store: TaskStore;
-  readonly storeAddress: string;
+export interface ScoredRun extends PreparedRun {
   readonly dispatcher: Dispatcher;
-  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 

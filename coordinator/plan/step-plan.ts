@@ -3,7 +3,6 @@
  * not depend on anything that training changes, so the next one is read while workers compute.
  */
 
-import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
@@ -14,6 +13,7 @@ import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';
+import type { PreparedRun } from './prepared-run.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
@@ -179,11 +179,7 @@ async function neighboursOf(
 }
 
 interface OrderContext {
-  readonly runId: string;
-  readonly storeAddress: string;
-  readonly storeDigest: string;
-  readonly config: RunConfig;
-  readonly spec: ModelSpec;
+  readonly run: PreparedRun;
   readonly frozen: FrozenInput | null;
   /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: string | null;
@@ -193,9 +189,9 @@ interface OrderContext {
 export function ordersOf(
   plan: StepPlan,
   metaParameters: MetaParameters,
-  context: OrderContext,
+  { run, frozen, fingerprint }: OrderContext,
 ): JobOrder[] {
-  const { runId, config, spec, frozen, fingerprint } = context;
+  const { config, store, storeAddress, spec } = run;
   const { learned } = spec;
   const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
   const shared = { dense, frozen: frozen?.bytes ?? null };
@@ -203,12 +199,12 @@ export function ordersOf(
     ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => {
       const job: JobOrder['job'] = {
         protocolVersion: PROTOCOL_VERSION,
-        runId,
+        runId: config.run,
         outerStep: plan.outerStep,
         jobIndex,
         store: {
-          address: context.storeAddress,
-          digest: context.storeDigest,
+          address: storeAddress,
+          digest: store.digest,
           storage: config.storage,
         },
         model: config.model,

@@ -6,6 +6,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import { planArms } from '../evaluation/arm-plan.js';
 import { demandEvaluable, evaluate } from '../evaluation/evaluate.js';
 import type { Period } from '../evaluation/replay-periods.js';
@@ -27,8 +28,6 @@ import {
   openPreparedRun,
   savedMetaParametersOf,
   specOf,
-  storeAddressOf,
-  type PreparedRun,
 } from './run-files.js';
 import { trainOn } from './train-run.js';
 
@@ -89,26 +88,19 @@ async function* writtenReports(
   options: EvaluationSettings,
   context: RunContext,
 ): AsyncGenerator<EvaluationReport> {
-  const { config, store, spec } = run;
+  const { config, store } = run;
   const meta = await trainedMetaParameters(run, context);
   // A refusal must come before the global arm is trained in vain.
-  const plan = planArms({ config, store, meta, global: meta });
+  const plan = planArms(run, { meta, global: meta });
   const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
     periodsByLabel.push(await demandEvaluable({ config, store, labelIndex }, plan));
   const global = await globalMetaParameters(run, dispatch, options.fresh, context);
   const evaluation = {
-    config,
-    runId: config.run,
-    store,
-    storeAddress: storeAddressOf(config),
-    spec,
+    run,
     dispatcher: dispatch.dispatcher,
-    meta,
-    global,
-    clock: context.clock,
-    sink: context.sink,
-    signal: context.signal,
+    trained: { meta, global },
+    caller: context,
   };
   const output = objectStoreOf(config, config.output);
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {

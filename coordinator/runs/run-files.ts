@@ -15,13 +15,8 @@ import {
   type Checkpoints,
   type SavedMetaParameters,
 } from '../checkpoints/checkpoint-writer.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunContext } from './call/run-context.js';
-
-export interface PreparedRun {
-  readonly config: RunConfig;
-  readonly store: TaskStore;
-  readonly spec: ModelSpec;
-}
 
 export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
   return openObjectStore(address, s3OptionsOf(config.storage));
@@ -48,7 +43,12 @@ export async function openStoreAsPrepared(
 
 /** @param store as prepared, because runs on one store may have different models */
 export function preparedRunOn(store: TaskStore, config: RunConfig): PreparedRun {
-  return { config, store: storeForModel(config.model, store), spec: specOf(config, store) };
+  return {
+    config,
+    store: storeForModel(config.model, store),
+    storeAddress: storeAddressOf(config),
+    spec: specOf(config, store),
+  };
 }
 
 /** The variables and tables of the run's model and method, and which of them are frozen. */

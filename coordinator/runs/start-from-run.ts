@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { LATEST_KEY, parseLatest, parseManifest } from '../checkpoints/checkpoint-manifest.js';
 import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -10,7 +11,7 @@ import { describeIssues } from '../../shared/config/config-issues.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { RunContext } from './call/run-context.js';
-import { joinAddress, objectStoreOf, type PreparedRun } from './run-files.js';
+import { joinAddress, objectStoreOf } from './run-files.js';
 
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 

@@ -2,6 +2,7 @@
 
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationScore } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
@@ -12,14 +13,7 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import { toldBy, type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
-import {
-  checkpointsOf,
-  joinAddress,
-  objectStoreOf,
-  preparedRunOn,
-  storeAddressOf,
-  type PreparedRun,
-} from './run-files.js';
+import { checkpointsOf, joinAddress, objectStoreOf, preparedRunOn } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
 /** The data that all trials are trained and scored on. */
@@ -35,9 +29,6 @@ export function trialWork(
   dispatcher: Dispatcher,
   context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {
-  const [first] = plan.trials;
-  if (first === undefined) throw new Error('a sweep has trials');
-  const storeAddress = storeAddressOf(first.config);
   const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
   // All models are checked first: one that does not fit the store is refused before training starts.
   const runs = new Map(plan.trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
@@ -47,21 +38,20 @@ export function trialWork(
     return run;
   };
   const { clock } = context;
-  const shared = { storeAddress, dispatcher, clock };
   const trainTo = async (
     run: PreparedRun,
     stopAtOuterStep: number,
     signal: AbortSignal,
   ): Promise<TrainingState> => {
     const startFrom = await startFromRun(run, { resume: true }, context);
-    const runId = run.config.run;
-    const ofTrial = toldBy({ runId }, sink);
+    const ofTrial = toldBy({ runId: run.config.run }, sink);
     const { state } = await train({
-      ...{ ...run, ...shared, signal, stopAtOuterStep, runId },
-      sink: ofTrial,
+      run,
+      dispatcher,
       checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
-      resume: true,
-      ...(startFrom === null ? {} : { startFrom }),
+      start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
+      stopAtOuterStep,
+      caller: { clock, sink: ofTrial, signal },
     });
     return state;
   };
@@ -75,7 +65,7 @@ export function trialWork(
         await discardCheckpoints(run);
         state = await trainTo(run, stopAtOuterStep, signal);
       }
-      return validationScore({ ...run, ...shared, signal }, state.metaParameters, validation);
+      return validationScore({ ...run, dispatcher, signal }, state.metaParameters, validation);
     },
     discard: (name) => discardCheckpoints(runOf(name)),
   };

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { toldBy } from '../../shared/events/run-events.js';
 import { serveQueueBoard } from '../dashboard/queue-board.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import { runConfigOf } from './config-sources.js';
@@ -11,13 +12,7 @@ import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { TrainRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
-import {
-  checkpointsOf,
-  openPreparedRun,
-  storeAddressOf,
-  warnOfUnconditionalWrites,
-  type PreparedRun,
-} from './run-files.js';
+import { checkpointsOf, openPreparedRun, warnOfUnconditionalWrites } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
@@ -66,24 +61,15 @@ export async function trainOn(
   start: TrainingStartChoice,
   context: RunContext,
 ): Promise<TrainingOutcome> {
-  const { config, store, spec } = run;
   // The global arm of an evaluation is a run with its own name.
-  const sink = toldBy({ runId: config.run }, context.sink);
+  const sink = toldBy({ runId: run.config.run }, context.sink);
   const startFrom = await startFromRun(run, start, context);
   return train({
-    config,
-    runId: config.run,
-    store,
-    storeAddress: storeAddressOf(config),
-    spec,
+    run,
     dispatcher: dispatch.dispatcher,
     checkpoints: checkpointsOf(run, { ...context, sink }),
-    resume: start.resume,
-    fresh: start.fresh,
-    ...(startFrom === null ? {} : { startFrom }),
-    clock: context.clock,
-    sink,
-    signal: context.signal,
+    start: { ...start, ...(startFrom === null ? {} : { startFrom }) },
+    caller: { ...context, sink },
   });
 }
 

@@ -27,7 +27,8 @@ import type { TrainingOutcome, TrainOptions } from './train-options.js';
  *   pass.
  */
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
-  const { config, spec, store, dispatcher, signal } = options;
+  const { run, dispatcher, caller } = options;
+  const { config, spec, store } = run;
   const { outerSteps, checkpointEveryOuterSteps } = config.training;
   const endOuterStep = Math.min(outerSteps, options.stopAtOuterStep ?? outerSteps);
   requireTrainable(spec, config.training.trainable);
@@ -37,23 +38,22 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { frozenTablesByteCountMax } = config.queue;
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
-  const report = stepReport(options, state.outerStep);
+  const report = stepReport(run, caller, state.outerStep);
   const sum = new MetaGradientSum(spec);
   const poison = poisonTasks(options);
-  const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, options.sink);
-  let fingerprint = demandedFingerprint(config.compute, state, options.sink);
+  const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
+  let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   try {
     while (state.outerStep < endOuterStep) {
       const plan = await planner.take(state.outerStep, state.quarantinedTasks);
       const orders = ordersOf(plan, state.metaParameters, {
-        ...options,
-        storeDigest: store.digest,
+        run,
         frozen,
         fingerprint,
       });
 
       const shapes = gradientShapesOf(plan, spec);
-      const results = dispatcher.run(orders, gradientReader(shapes), signal);
+      const results = dispatcher.run(orders, gradientReader(shapes), caller.signal);
       sum.begin(shapes.layouts);
       try {
         for await (const { result, value: gradient } of results) {
@@ -74,7 +74,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);
     }
     const { address, digest } = await checkpoints.write(state);
-    options.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
+    caller.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
     return { state, address, digest, outerSteps: state.outerStep };
   } catch (error) {
     throw await resumableFailure(error, state, options, checkpoints);

@@ -24,14 +24,16 @@ interface PoisonTasks {
   settle(error: unknown, orders: readonly JobOrder[], state: TrainingState): Promise<TrainingState>;
 }
 
-export function poisonTasks(
-  options: Pick<TrainOptions, 'config' | 'dispatcher' | 'store' | 'signal' | 'sink'>,
-): PoisonTasks {
+export function poisonTasks({
+  run: { config, store },
+  dispatcher,
+  caller: { sink, signal },
+}: Pick<TrainOptions, 'run' | 'dispatcher' | 'caller'>): PoisonTasks {
   let unexplainedOuterStep: number | null = null;
   return {
     settle: async (error, orders, state) => {
-      if (!(error instanceof QianmoError) || options.signal.aborted) throw error;
-      const found = await poisonTaskOf(error, orders, options);
+      if (!(error instanceof QianmoError) || signal.aborted) throw error;
+      const found = await poisonTaskOf(error, orders, { dispatcher, store, signal });
       if (found === null) {
         const isFinal = error instanceof DivergenceError || givenUpJobOf(error) === null;
         if (isFinal || unexplainedOuterStep === state.outerStep) throw error;
@@ -39,9 +41,9 @@ export function poisonTasks(
         return state;
       }
       const { outerStep } = state;
-      if (options.config.training.poisonTasks === 'stop') throw poisonTaskError(found, error, CURE);
+      if (config.training.poisonTasks === 'stop') throw poisonTaskError(found, error, CURE);
       const { taskIndex, key, description, reason } = found;
-      options.sink({ kind: 'task-quarantined', outerStep, taskIndex, task: description, reason });
+      sink({ kind: 'task-quarantined', outerStep, taskIndex, task: description, reason });
       const quarantined: QuarantinedTask = { outerStep, taskIndex, key };
       return { ...state, quarantinedTasks: [...(state.quarantinedTasks ?? []), quarantined] };
     },

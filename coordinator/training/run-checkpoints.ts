@@ -14,12 +14,12 @@ import type { TrainingState } from '../checkpoints/training-state.js';
  * @throws QianmoError `usage` when a checkpoint exists and neither `resume` nor `fresh` is set.
  */
 export async function startingState(
-  options: Pick<TrainOptions, 'config' | 'spec' | 'checkpoints' | 'resume' | 'fresh' | 'startFrom'>,
+  { run, checkpoints, start }: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>,
   optimizer: GradientTransformation,
 ): Promise<TrainingState> {
-  const { config, spec } = options;
-  const found = options.fresh === true ? null : await options.checkpoints.latest();
-  if (found !== null && options.resume) return found;
+  const { config, spec } = run;
+  const found = start.fresh === true ? null : await checkpoints.latest();
+  if (found !== null && start.resume) return found;
   if (found !== null)
     throw new QianmoError({
       kind: 'usage',
@@ -31,8 +31,8 @@ export async function startingState(
       found: `a checkpoint of outer step ${found.outerStep} of ${config.training.outerSteps}`,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
-  if (options.startFrom !== undefined)
-    return stateFrom(options.startFrom, spec, config.seed, optimizer);
+  if (start.startFrom !== undefined)
+    return stateFrom(start.startFrom, spec, config.seed, optimizer);
   const metaParameters = initialMetaParameters(spec, config.seed);
   const initial = optimizer.init(metaParameters);
   return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
@@ -46,7 +46,7 @@ interface CheckpointWriter {
 }
 
 export function checkpointWriter(
-  { checkpoints, sink }: Pick<TrainOptions, 'checkpoints' | 'sink'>,
+  { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
   startOuterStep: number,
 ): CheckpointWriter {
   let durableOuterStep = startOuterStep;
@@ -56,7 +56,7 @@ export function checkpointWriter(
       if (last !== null && durableOuterStep === state.outerStep) return last;
       last = await checkpoints.write(state);
       if (state.outerStep > durableOuterStep)
-        sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
+        caller.sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
       durableOuterStep = state.outerStep;
       return last;
     },
@@ -73,7 +73,7 @@ export function checkpointWriter(
 export async function resumableFailure(
   error: unknown,
   state: TrainingState,
-  { config, sink }: Pick<TrainOptions, 'config' | 'sink'>,
+  { run: { config }, caller }: Pick<TrainOptions, 'run' | 'caller'>,
   checkpoints: CheckpointWriter,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
@@ -83,7 +83,7 @@ export async function resumableFailure(
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       if (!isSameFailure(cause, error))
-        sink({ kind: 'checkpoint-not-written', outerStep: state.outerStep, reason });
+        caller.sink({ kind: 'checkpoint-not-written', outerStep: state.outerStep, reason });
     }
   }
   if (!isInterruption(error)) return error;

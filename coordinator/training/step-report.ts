@@ -3,7 +3,7 @@
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
 import type { StepLosses } from './meta-gradient-sum.js';
-import type { TrainOptions } from './train-options.js';
+import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 
@@ -11,11 +11,12 @@ const MS_PER_SECOND = 1000;
 
 /** Emits the start of the run. The returned function is called after each outer step. */
 export function stepReport(
-  { config, runId, clock, sink }: Pick<TrainOptions, 'config' | 'runId' | 'clock' | 'sink'>,
+  { config }: PreparedRun,
+  { clock, sink }: RunCaller,
   startOuterStep: number,
 ): (state: TrainingState, plan: StepPlan, losses: StepLosses) => void {
   const { outerSteps } = config.training;
-  sink({ kind: 'run-started', runId, outerStep: startOuterStep, outerSteps });
+  sink({ kind: 'run-started', runId: config.run, outerStep: startOuterStep, outerSteps });
   let previousMs = clock.monotonicMs();
   return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();

@@ -1,38 +1,32 @@
 /** The input and the outcome of the outer loop. */
 
-import type { Clock } from '../../shared/base/clock.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
+import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { StartFrom } from './start-from.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 
 export interface TrainOptions {
-  readonly config: RunConfig;
-  readonly runId: string;
-  readonly store: TaskStore;
-  /** The address of the store for workers: a path or `s3://bucket/prefix`. */
-  readonly storeAddress: string;
-  readonly spec: ModelSpec;
+  readonly run: PreparedRun;
   readonly dispatcher: Dispatcher;
   readonly checkpoints: Checkpoints;
-  /** Continue from the latest checkpoint, if there is one. */
-  readonly resume: boolean;
-  /** Start at outer step 0 even if a checkpoint of this run exists. */
-  readonly fresh?: boolean;
+  readonly start: RunStart;
   /**
    * Stop after this outer step, with a checkpoint. Schedules follow the full length of the run, so
    * stopping and continuing changes no bit.
    */
   readonly stopAtOuterStep?: number;
+  readonly caller: RunCaller;
+}
+
+/** Where a training begins: at a checkpoint of the run, at the parameters of another, or afresh. */
+export interface RunStart {
+  /** Continue from the latest checkpoint, if there is one. */
+  readonly resume: boolean;
+  /** Start at outer step 0 even if a checkpoint of this run exists. */
+  readonly fresh?: boolean;
   /** Begin outer step 0 with the parameters that another run has learned. */
   readonly startFrom?: StartFrom;
-  readonly clock: Clock;
-  readonly sink: RunEventSink;
-  readonly signal: AbortSignal;
 }
 
 export interface TrainingOutcome {

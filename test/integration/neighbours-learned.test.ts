@@ -92,7 +92,8 @@ async function heldOutLogloss(settings: object): Promise<number> {
   let wave = 0;
   const { lossSums } = await predictLogits(
     {
-      ...{ ...options, runId: 'held-out', nextWave: () => wave++ },
+      ...{ ...options.run, runId: 'held-out', dispatcher, signal: options.caller.signal },
+      nextWave: () => wave++,
       ...{ onTasksDone: () => undefined, onBackend: () => undefined },
     },
     {

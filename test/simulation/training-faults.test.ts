@@ -116,7 +116,7 @@ describe('training under faults', () => {
     const safeSteps: number[] = [0];
     for (;;) {
       const run = tinyRun(config, { checkpoints, resume: true });
-      const executor = logisticExecutor(run.options.store);
+      const executor = logisticExecutor(run.options.run.store);
       const dispatcher = faultyDispatcher(executor, stream);
       const outcome = await train({ ...run.options, dispatcher }).catch((error: unknown) => {
         if (error instanceof QianmoError && error.kind === 'transient') return null;

@@ -3,22 +3,17 @@
  * machine that computes. Whatever is started in a context is stopped when the context closes.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
 import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
-import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import type { RunCaller } from '../../plan/prepared-run.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-export interface RunContext {
-  readonly clock: Clock;
+export interface RunContext extends RunCaller {
   readonly environment: Environment;
   readonly machine: Machine;
-  readonly sink: RunEventSink;
-  /** Aborts with a QianmoError of kind `interrupted`. */
-  readonly signal: AbortSignal;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
   readonly onClose: (close: () => Promise<void>) => void;
 }

@@ -48,6 +48,7 @@ export async function trainArm(
 ): Promise<void> {
   const config = configOf(arm, store, seed, outerSteps, every);
   const spec = modelSpecOf(config.model, store.manifest.features, config.method);
+  const run = { config, store, storeAddress: 'memory', spec };
   const sink = (): void => undefined;
   const { signal } = new AbortController();
   const dispatcher = createInMemoryDispatcher({
@@ -58,7 +59,7 @@ export async function trainArm(
   const predict = async (parameters: MetaParameters): Promise<PredictionsByTask> => {
     const { logits } = await predictLogits(
       {
-        ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher, signal },
+        ...{ ...run, runId: config.run, dispatcher, signal },
         nextWave: () => wave++,
         onTasksDone: () => undefined,
         onBackend: () => undefined,
@@ -73,7 +74,8 @@ export async function trainArm(
   };
   let predictedStep = -1;
   await train({
-    ...{ config, runId: config.run, store, storeAddress: 'memory', spec, dispatcher },
+    run,
+    dispatcher,
     checkpoints: {
       // Tables are updated in place, so predictions must be made immediately.
       write: async ({ outerStep, metaParameters }) => {
@@ -83,7 +85,8 @@ export async function trainArm(
       },
       latest: () => Promise.resolve(null),
     },
-    ...{ resume: false, clock: systemClock, sink, signal },
+    start: { resume: false },
+    caller: { clock: systemClock, sink, signal },
   });
 }
 

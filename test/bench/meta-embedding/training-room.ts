@@ -7,6 +7,7 @@ import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { auc, lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
@@ -15,12 +16,7 @@ import type { StartFrom } from '../../../coordinator/training/start-from.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import { dispatchForRun } from '../../../coordinator/runs/dispatch-for-run.js';
-import {
-  checkpointsOf,
-  openPreparedRun,
-  storeAddressOf,
-  type PreparedRun,
-} from '../../../coordinator/runs/run-files.js';
+import { checkpointsOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { TaskSplit } from '../../../shared/tasks/task-store.js';
@@ -80,17 +76,19 @@ export async function openTrainingRoom(
         const run = await openPreparedRun(config, context);
         let [startOuterStep, startMs] = [0, clock.monotonicMs()];
         const { state } = await train({
-          ...{ ...run, dispatcher, clock, signal },
-          sink: (event) => {
-            if (event.kind === 'run-started')
-              [startOuterStep, startMs] = [event.outerStep, clock.monotonicMs()];
-            sink(event);
-          },
-          runId: config.run,
-          storeAddress: storeAddressOf(config),
+          run,
+          dispatcher,
           checkpoints: checkpointsOf(run, context),
-          resume: true,
-          ...(startFrom === undefined ? {} : { startFrom }),
+          start: { resume: true, ...(startFrom === undefined ? {} : { startFrom }) },
+          caller: {
+            clock,
+            sink: (event) => {
+              if (event.kind === 'run-started')
+                [startOuterStep, startMs] = [event.outerStep, clock.monotonicMs()];
+              sink(event);
+            },
+            signal,
+          },
         });
         const stepCount = state.outerStep - startOuterStep;
         const seconds = (clock.monotonicMs() - startMs) / 1000;
@@ -105,19 +103,19 @@ export async function openTrainingRoom(
 }
 
 async function measured(
-  { config, store, spec }: PreparedRun,
+  run: PreparedRun,
   dispatcher: Dispatcher,
   signal: AbortSignal,
   parameters: MetaParameters,
   split: TaskSplit,
 ): Promise<RowMetrics> {
+  const { config, store } = run;
   const taskIndices = store.tasks
     .filter((task) => task.split === split)
     .map(({ taskIndex }) => taskIndex);
   let wave = 0;
   const context = {
-    ...{ config, runId: config.run, store, spec, dispatcher, signal },
-    storeAddress: storeAddressOf(config),
+    ...{ ...run, runId: config.run, dispatcher, signal },
     nextWave: () => wave++,
     onTasksDone: () => undefined,
     onBackend: () => undefined,

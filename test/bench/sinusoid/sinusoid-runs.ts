@@ -90,20 +90,27 @@ function commonOf(run: SinusoidRun, store: TaskStore, executor: LocalExecutor): 
 }
 
 /** The trained parameters, or the number of completed outer steps when training diverged. */
-async function trainedParameters(common: Common): Promise<MetaParameters | number> {
+async function trainedParameters({
+  dispatcher,
+  signal,
+  ...run
+}: Common): Promise<MetaParameters | number> {
   let outerStepsDone = 0;
   try {
     const { state } = await train({
-      ...common,
-      runId: 'sinusoid',
+      run,
+      dispatcher,
       checkpoints: {
         write: () => Promise.resolve({ address: 'memory', digest: '' }),
         latest: () => Promise.resolve(null),
       },
-      resume: false,
-      clock: systemClock,
-      sink: (event) => {
-        if (event.kind === 'outer-step') outerStepsDone = event.outerStep;
+      start: { resume: false },
+      caller: {
+        clock: systemClock,
+        sink: (event) => {
+          if (event.kind === 'outer-step') outerStepsDone = event.outerStep;
+        },
+        signal,
       },
     });
     return state.metaParameters;

@@ -3,7 +3,8 @@
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
-import { checkpointsOf, specOf, type PreparedRun } from '../../../coordinator/runs/run-files.js';
+import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
+import { checkpointsOf, specOf } from '../../../coordinator/runs/run-files.js';
 import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
@@ -29,7 +30,7 @@ beforeEach(async () => {
       shots: [1, 2],
     },
   });
-  run = { config, store, spec: specOf(config, store) };
+  run = { config, store, storeAddress: 'memory', spec: specOf(config, store) };
   await checkpointsOf(
     run,
     contextStoppedAt(() => false),

@@ -18,7 +18,6 @@ import {
   type FormulaDispatcher,
 } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
-import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
@@ -33,7 +32,6 @@ function runOf(
     spec: modelSpecOf(config.model, store.manifest.features, config.method),
     storeAddress: 'store',
     dispatcher,
-    clock: instantClock(),
     signal: new AbortController().signal,
   };
 }

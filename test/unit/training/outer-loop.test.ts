@@ -211,7 +211,7 @@ describe('train', () => {
     expect(failure.report.cure).toContain('--resume');
     expect(failure.report.cure).toContain('--fresh');
 
-    const afresh = await train({ ...run.options, fresh: true });
+    const afresh = await train({ ...run.options, start: { resume: false, fresh: true } });
     expect(afresh.digest).toBe(first.digest);
   });
 
@@ -225,7 +225,11 @@ describe('train', () => {
       },
     };
     run.events.length = 0;
-    const again = await train({ ...run.options, resume: true, dispatcher: idle });
+    const again = await train({
+      ...run.options,
+      start: { resume: true },
+      dispatcher: idle,
+    });
     expect(again.digest).toBe(first.digest);
     expect(again.outerSteps).toBe(10);
     expect(run.events.map((event) => event.kind)).toEqual(['run-started', 'run-finished']);
@@ -233,8 +237,11 @@ describe('train', () => {
 
   it('reports that there is nothing to train on', async () => {
     const run = tinyRun(logisticConfig(training));
-    const store = { ...run.options.store, tasks: run.options.store.tasks.slice(3, 5) };
-    const failure = await failureOf(train({ ...run.options, store }));
+    const { store } = run.options.run;
+    const withoutTraining = { ...store, tasks: store.tasks.slice(3, 5) };
+    const failure = await failureOf(
+      train({ ...run.options, run: { ...run.options.run, store: withoutTraining } }),
+    );
     expect(failure.kind).toBe('data');
     expect(failure.message).toContain('no training tasks');
   });

@@ -115,11 +115,7 @@ describe('the orders of a step', () => {
     const metaParameters = initialMetaParameters(spec, config.seed);
     const plan = await stepPlanner(config, store).take(0);
     const orders = ordersOf(plan, metaParameters, {
-      runId: 'run',
-      storeAddress: 'memory://store',
-      storeDigest: store.digest,
-      config,
-      spec,
+      run: { config, store, storeAddress: 'memory://store', spec },
       frozen: null,
       fingerprint: null,
     });

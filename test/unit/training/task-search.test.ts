@@ -68,8 +68,8 @@ describe('orderPart', () => {
       values.forEach((_, index) => (values[index] = index + 1));
     const plan = await stepPlanner(config, store).take(0);
     const [order] = ordersOf(plan, metaParameters, {
-      ...{ runId: 'r', storeAddress: 'memory://store', storeDigest: store.digest },
-      ...{ config, spec, frozen: null, fingerprint: null },
+      run: { config, store, storeAddress: 'memory://store', spec },
+      ...{ frozen: null, fingerprint: null },
     });
     if (order === undefined) throw new Error('a plan has a job');
     const places = [1, 4];
