@@ -121,7 +121,7 @@ describe('the orders of a step', () => {
     });
     expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
     for (const [jobIndex, order] of orders.entries()) {
-      const expected = { runId: 'run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
+      const expected = { runId: 'tiny-run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
       expect(JobSchema.parse(jobOf(order, blobRefOf))).toMatchObject(expected);
       const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
       expect(rows?.shape).toEqual([plan.jobs[jobIndex]?.layout.rowCount, 1]);
