@@ -1,0 +1,181 @@
+/**
+ * Results that are wrong, late or doubled. The coordinator and Redis are processes of their own; the
+ * worker's loop is in this process, so that the test can change what it hands in.
+ */
+
+import { afterAll, beforeAll, expect } from 'vitest';
+import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
+import type { JobQueue, TakenJob } from '../../../shared/queue/job-queue.js';
+import type { JobResult } from '../../../shared/queue/protocol.js';
+import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
+import { CellsOfFile } from './cells.js';
+
+let scene: FaultScene;
+beforeAll(async () => {
+  scene = await FaultScene.open();
+});
+afterAll(() => scene.close());
+
+const cells = new CellsOfFile('results.test.ts');
+
+/** An executor that changes its first output. */
+function changingFirst(change: (output: JobOutput) => JobOutput): JobExecutor {
+  let count = 0;
+  return {
+    execute: async (...call) => {
+      count += 1;
+      const isFirst = count === 1;
+      const output = await scene.executor.execute(...call);
+      return isFirst ? change(output) : output;
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** A queue whose first job ends as the test says. */
+function endingFirst(
+  queue: JobQueue,
+  end: (job: TakenJob, result: JobResult) => Promise<void>,
+): JobQueue {
+  let isFirst = true;
+  return {
+    ...queue,
+    openProducer: () => queue.openProducer(),
+    openConsumer: async (options) => {
+      const consumer = await queue.openConsumer(options);
+      const take = consumer.take.bind(consumer);
+      consumer.take = async (how) => {
+        const job = await take(how);
+        if (job === null || !isFirst) return job;
+        isFirst = false;
+        const { jobId, data } = job;
+        return {
+          ...{ jobId, data },
+          complete: (result) => end(job, result),
+          fail: (failure) => job.fail(failure),
+          handBack: () => job.handBack(),
+        };
+      };
+      return consumer;
+    },
+  };
+}
+
+function changedValues(
+  output: JobOutput,
+  change: (values: Float32Array) => Float32Array,
+): JobOutput {
+  const tensors = decodeTensors(output.output, 'gradient');
+  const changed = [...tensors].map(([name, { values }]) => {
+    if (!(values instanceof Float32Array)) throw new Error('gradients are float32');
+    const others = change(values);
+    return [name, { shape: [others.length], values: others }] as const;
+  });
+  return { ...output, output: encodeTensors(new Map(changed)) };
+}
+
+const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] = [
+  [
+    'whose bytes are no tensors',
+    (output) => ({ ...output, output: output.output.map((byte) => byte ^ 0xff) }),
+  ],
+  [
+    'cut short',
+    (output) => ({ ...output, output: output.output.subarray(0, output.output.length >> 1) }),
+  ],
+  ['with a loss of NaN', (output) => ({ ...output, weightedQueryLoss: NaN })],
+  [
+    'with gradients of NaN',
+    (output) => {
+      const bytes = output.output.slice();
+      // The last value of the last tensor becomes a NaN.
+      bytes.fill(0xff, bytes.length - 4);
+      return { ...output, output: bytes };
+    },
+  ],
+  [
+    'with twice as many values',
+    (output) => changedValues(output, (values) => Float32Array.from([...values, ...values])),
+  ],
+];
+
+for (const [phase, change] of CHANGES)
+  cells.run('result', phase, async (name) => {
+    const run = await scene.coordinator(name);
+    const worker = await scene.workerHere(name, { executor: changingFirst(change) });
+    const { diagnostics } = await scene.expectDigest(run);
+    expect(diagnostics).toMatch(/is tried again: /);
+    await worker.stop();
+  });
+
+const ENDINGS: readonly (readonly [string, (result: JobResult) => object])[] = [
+  ['of another protocol version', () => ({ protocolVersion: 2 })],
+  ['forged for another job', ({ jobIndex }) => ({ jobIndex: jobIndex + 1 })],
+  ['forged for another run', () => ({ runId: 'another' })],
+  [
+    'that names a blob that is not there',
+    ({ output }) => ({ output: { ...output, sha256: '0'.repeat(64) } }),
+  ],
+];
+
+for (const [phase, changes] of ENDINGS)
+  cells.run('result', phase, async (name) => {
+    const run = await scene.coordinator(name);
+    const queue = endingFirst(scene.queue(name), (job, result) =>
+      // The types rule out what a forger sends.
+      job.complete({ ...result, ...changes(result) } as JobResult),
+    );
+    const worker = await scene.workerHere(name, { queue });
+    const { diagnostics } = await scene.expectDigest(run);
+    expect(diagnostics).toMatch(/is tried again: /);
+    await worker.stop();
+  });
+
+cells.run('result', 'handed in twice', async (name) => {
+  const run = await scene.coordinator(name);
+  let tellSecond: (outcome: unknown) => void = () => undefined;
+  const second = new Promise<unknown>((resolve) => {
+    tellSecond = resolve;
+  });
+  const queue = endingFirst(scene.queue(name), async (job, result) => {
+    await job.complete(result);
+    tellSecond(await job.complete(result).catch((error: unknown) => error));
+  });
+  const worker = await scene.workerHere(name, { queue });
+  expect(await second).toBeInstanceOf(Error);
+  await scene.expectDigest(run);
+  await worker.stop();
+});
+
+cells.run('poison task', 'that fails wherever it is computed', async (name) => {
+  let poison = -1;
+  const executor: JobExecutor = {
+    execute: async (input, ...rest) => {
+      if (poison < 0) poison = input.job.taskIndices[1] ?? -1;
+      if (input.job.taskIndices.includes(poison)) throw new Error('the poison works');
+      return scene.executor.execute(input, ...rest);
+    },
+    close: () => Promise.resolve(),
+  };
+  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 2 } });
+  const worker = await scene.workerHere(name, { executor });
+  await expectExclusion(run, { exitCode: 1, message: /a task makes its job fail/ });
+  await worker.stop();
+});
+
+cells.run('sick worker', 'beside a healthy one', async (name) => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+  const failing: JobExecutor = {
+    execute: () => Promise.reject(full),
+    close: () => Promise.resolve(),
+  };
+  const run = await scene.coordinator(name, { queue: { jobAttemptsMax: 1 } });
+  const sick = await scene.workerHere(name, { executor: failing });
+  await run.saw(/is sick and takes no job/);
+  const healthy = await scene.workerHere(name);
+  await scene.expectDigest(run);
+  await Promise.all([sick.stop(), healthy.stop()]);
+});
+
+cells.complete();

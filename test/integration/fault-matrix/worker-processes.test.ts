@@ -1,0 +1,82 @@
+/** Workers and compute processes that are killed, suspended or sick, in each phase of a job. */
+
+import { afterAll, beforeAll, expect } from 'vitest';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { FaultScene, prefixOf, type RunDepartures } from '../../fixtures/faults/fault-scene.js';
+import { computePidOf, signalIfThere, stopped } from '../../fixtures/faults/processes.js';
+import { tcpFaultProxy, type TcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { CellsOfFile } from './cells.js';
+
+const LOST = /is tried again: the worker that held the job is lost/;
+
+let scene: FaultScene;
+beforeAll(async () => {
+  scene = await FaultScene.open();
+});
+afterAll(() => scene.close());
+
+const cells = new CellsOfFile('worker-processes.test.ts');
+
+/** A run whose only worker has reached a phase of its first job. */
+interface CaughtWorker {
+  readonly worker: RunningCommand;
+  readonly computePid: number;
+  readonly run: RunningCommand;
+  readonly proxy: TcpFaultProxy;
+}
+
+/** The command that a worker sends in a phase; null where its compute process is stopped instead. */
+const COMMAND_BY_PHASE: Readonly<Record<string, ((prefix: string) => RegExp) | null>> = {
+  'while it fetches inputs': (prefix) => new RegExp(`hget\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+  'while its compute process has the job': null,
+  'while it sends the output': (prefix) => new RegExp(`hset\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+  'while it hands the result in': (prefix) => new RegExp(`${prefix}:inner-loops:completed`),
+};
+
+async function caughtWorker(
+  name: string,
+  phase: string,
+  departures: RunDepartures = {},
+): Promise<CaughtWorker> {
+  const proxy = await tcpFaultProxy(scene.redis.server.port);
+  const worker = scene.worker(name, { redisUrl: proxy.url });
+  const computePid = await computePidOf(worker);
+  const command = COMMAND_BY_PHASE[phase]?.(prefixOf(name)) ?? null;
+  if (command === null) await stopped(computePid);
+  const caught = command === null ? worker.printed(/"kind":"job-started"/) : proxy.hold(command);
+  const run = await scene.coordinator(name, departures);
+  await caught;
+  return { worker, computePid, run, proxy };
+}
+
+for (const phase of Object.keys(COMMAND_BY_PHASE)) {
+  cells.run('worker killed', phase, async (name) => {
+    const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
+    worker.signal('SIGKILL');
+    signalIfThere(computePid, 'SIGCONT');
+    await worker.ended;
+    const other = await scene.workerHere(name);
+    await scene.expectDigest(run);
+    await other.stop();
+    await proxy.close();
+  });
+
+  cells.run('worker suspended', phase, async (name) => {
+    const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
+    await stopped(worker.pid);
+    await run.saw(LOST);
+    // It wakes up within the run and hands in what it has, which is late.
+    worker.signal('SIGCONT');
+    signalIfThere(computePid, 'SIGCONT');
+    proxy.release();
+    const other = await scene.workerHere(name);
+    await scene.expectDigest(run);
+    await other.stop();
+    worker.signal('SIGTERM');
+    const ended = await worker.ended;
+    expect(ended.exitCode, ended.diagnostics).toBe(0);
+    await proxy.close();
+  });
+}
+
+cells.complete();
