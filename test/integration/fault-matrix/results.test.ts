@@ -124,7 +124,7 @@ for (const [phase, changes] of ENDINGS)
     const run = await scene.coordinator(name);
     const queue = endingFirst(scene.queue(name), (job, result) =>
       // The types rule out what a forger sends.
-      job.complete({ ...result, ...changes(result) } as JobResult),
+      job.complete({ ...result, ...changes(result) }),
     );
     const worker = await scene.workerHere(name, { queue });
     const { diagnostics } = await scene.expectDigest(run);

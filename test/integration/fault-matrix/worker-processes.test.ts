@@ -60,23 +60,24 @@ for (const phase of Object.keys(COMMAND_BY_PHASE)) {
     await other.stop();
     await proxy.close();
   });
-
-  cells.run('worker suspended', phase, async (name) => {
-    const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
-    await stopped(worker.pid);
-    await run.saw(LOST);
-    // It wakes up within the run and hands in what it has, which is late.
-    worker.signal('SIGCONT');
-    signalIfThere(computePid, 'SIGCONT');
-    proxy.release();
-    const other = await scene.workerHere(name);
-    await scene.expectDigest(run);
-    await other.stop();
-    worker.signal('SIGTERM');
-    const ended = await worker.ended;
-    expect(ended.exitCode, ended.diagnostics).toBe(0);
-    await proxy.close();
-  });
 }
+
+cells.run('worker suspended', 'while it fetches inputs', async (name) => {
+  const { worker, computePid, run, proxy } = await caughtWorker(name, 'while it fetches inputs');
+  await stopped(worker.pid);
+  // The loss of a job shows when another worker takes it.
+  const other = await scene.workerHere(name);
+  await run.saw(LOST);
+  // The worker wakes up and hands in what it has, which is late.
+  worker.signal('SIGCONT');
+  signalIfThere(computePid, 'SIGCONT');
+  proxy.release();
+  await scene.expectDigest(run);
+  await other.stop();
+  worker.signal('SIGTERM');
+  const ended = await worker.ended;
+  expect(ended.exitCode, ended.diagnostics).toBe(0);
+  await proxy.close();
+});
 
 cells.complete();
