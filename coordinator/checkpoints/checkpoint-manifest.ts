@@ -133,7 +133,13 @@ function parsed<Value>(
     throw new QianmoError({ kind: 'data', what, where, found: 'text that is not JSON', cause });
   }
   refuseOtherVersion(value, where);
-  const result = schema.safeParse(value);
+  let result: z.ZodSafeParseResult<Value>;
+  try {
+    result = schema.safeParse(value);
+  } catch (cause) {
+    // The stack ends before the nesting does.
+    throw new QianmoError({ kind: 'data', what, where, found: 'values too deeply nested', cause });
+  }
   if (result.success) return result.data;
   throw new QianmoError({ kind: 'data', what, where, found: z.prettifyError(result.error) });
 }

@@ -108,6 +108,13 @@ async function readTables(
 ): Promise<Map<string, EmbeddingTable>> {
   const tables = new Map<string, EmbeddingTable>();
   for (const { name, rowCount, width, pieces } of stored) {
+    // The manifest may name any number: room is made only for rows that the blobs can hold.
+    const byteCount = pieces.reduce((sum, { blob }) => sum + blob.byteCount, 0);
+    if (rowCount * width * Float32Array.BYTES_PER_ELEMENT > byteCount)
+      throw misfit(
+        where,
+        `${byteCount} bytes of blobs for table "${name}" [${rowCount}, ${width}]`,
+      );
     const values = new Float32Array(rowCount * width);
     let nextRow = 0;
     for (const piece of pieces) {

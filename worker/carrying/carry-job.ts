@@ -156,7 +156,9 @@ function patientBlobs(
 function parsedJob(data: unknown): Job {
   const version = z.object({ protocolVersion: z.unknown() }).safeParse(data);
   if (version.success && version.data.protocolVersion !== PROTOCOL_VERSION) {
-    const found = String(version.data.protocolVersion);
+    // A value of another kind may be too deeply nested for a text.
+    const { protocolVersion } = version.data;
+    const found = typeof protocolVersion === 'number' ? protocolVersion : 'of no number';
     throw new JobFailedError({
       kind: 'refused',
       reason: `this worker speaks protocol ${PROTOCOL_VERSION}, the job protocol ${found}: run the same version of qianmo on coordinator and workers`,

@@ -1,0 +1,184 @@
+/** The parsers that read what comes from outside of a process, each with valid examples to mutate. */
+
+import { readFileSync } from 'node:fs';
+import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { checkedStreamConfig, parseRunConfig } from '../../shared/config/load-run-config.js';
+import { parseSweepConfig } from '../../shared/config/sweep-config.js';
+import { parseYaml } from '../../shared/config/yaml-file.js';
+import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
+import { parseManifest } from '../../shared/tasks/store-files.js';
+import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
+import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
+import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
+import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
+import { fetchJob, JobFailedError, type JobCarrier } from '../../worker/carrying/carry-job.js';
+import { InputCache } from '../../worker/carrying/input-cache.js';
+import { jobLimitsOf } from '../../worker/carrying/job-limits.js';
+import { ComputeReplySchema, ComputeRequestSchema } from '../../worker/process/compute-protocol.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
+import { everyEvent } from '../fixtures/every-event.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { exampleJob, exampleReplies, exampleRequests } from './examples.js';
+import type { FuzzTarget } from './fuzz-target.js';
+import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
+import { adaptedTarget, checkpointTarget } from './store-targets.js';
+
+const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
+
+/** The queue gives values, so a text that is not JSON never arrives. */
+function valueOf(input: Uint8Array): unknown {
+  try {
+    return JSON.parse(textOf(input));
+  } catch {
+    return null;
+  }
+}
+
+const tensors = encodeTensors(
+  new Map([
+    ['a', { shape: [2, 3], values: new Float32Array(6) }],
+    ['b/ä', { shape: [], values: Float64Array.of(1) }],
+    ['c', { shape: [3], values: Int32Array.of(1, 2, 3) }],
+    ['d', { shape: [0], values: new Uint8Array(0) }],
+  ]),
+);
+
+const codec: FuzzTarget = {
+  name: 'codec',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, tensors),
+  parse: (input) => {
+    const views = viewTensors(input, 'the input');
+    const copies = decodeTensors(input, 'the input');
+    for (const [name, { shape, values }] of copies)
+      if (shape.reduce((product, extent) => product * extent, 1) !== values.length)
+        throw new Error(`${name} has a shape of another size than its values`);
+    if (copies.size !== views.size) throw new Error('views differ from copies');
+  },
+};
+
+const blobs = new MemoryBlobStore();
+const job: Job = { ...exampleJob, dense: await blobs.put(Uint8Array.of(1)) };
+const carrier: JobCarrier = {
+  blobsOf: () => blobs,
+  sharedInputs: new InputCache(1_000),
+  executor: {
+    execute: () => Promise.reject(new Error('not executed')),
+    close: () => Promise.resolve(),
+  },
+  clock: instantClock(),
+  workerName: 'w',
+  onTrouble: () => undefined,
+  limits: jobLimitsOf({ stores: ['/'], endpoints: [], workingFolder: '/', environment: {} }),
+};
+
+const jobs: FuzzTarget = {
+  name: 'job',
+  share: 1,
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, job)),
+  parse: (input) => fetchJob(valueOf(input), carrier, new AbortController().signal),
+  isRefusal: (error) => error instanceof JobFailedError || error instanceof BlobMissingError,
+};
+
+const result = {
+  ...{ protocolVersion: PROTOCOL_VERSION, runId: job.runId, outerStep: 0, jobIndex: 0 },
+  ...{ output: blobRefOf(Uint8Array.of(1)), weightedQueryLoss: 0.5, weightedSupportLoss: null },
+  ...{ taskCount: 1, queryRowCount: 3, computeMs: 1.5, worker: 'w', backend: 'b' },
+  ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
+};
+
+const results: FuzzTarget = {
+  name: 'result',
+  share: 1,
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, result)),
+  parse: (input) => {
+    const value = valueOf(input);
+    fateOf({ state: 'completed', returnValue: value, worker: 'w' }, job);
+    fateOf({ state: 'failed', reason: textOf(input), worker: 'w' }, job);
+  },
+};
+
+const messages: FuzzTarget = {
+  name: 'compute-protocol',
+  share: 1,
+  inputOf: (stream) =>
+    Buffer.from(mutatedJson(stream, pick(stream, [...exampleRequests, ...exampleReplies]))),
+  parse: (input) => {
+    const value = withBytes(valueOf(input));
+    ComputeRequestSchema.safeParse(value);
+    ComputeReplySchema.safeParse(value);
+  },
+};
+
+/** JSON has no bytes; the examples name them. */
+function withBytes(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, part]: [string, unknown]) => [
+      name,
+      part === 'BYTES' ? Uint8Array.of(1, 2) : part,
+    ]),
+  );
+}
+
+const events: FuzzTarget = {
+  name: 'event-line',
+  share: 1,
+  inputOf: (stream) => {
+    const line = encodeEvent({ ...pick(stream, everyEvent), epochMs: 1 });
+    return Buffer.from(mutatedJson(stream, JSON.parse(line)));
+  },
+  parse: (input) => parseEventLine(textOf(input), 'the input'),
+};
+
+const storeManifest: FuzzTarget = {
+  name: 'store-manifest',
+  share: 1,
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, tinyTaskStore().manifest)),
+  parse: (input) => parseManifest(input, 'the input'),
+};
+
+const exampleText = (name: string): string =>
+  readFileSync(new URL(`infra/examples/${name}`, packageRoot), 'utf8');
+
+function configTarget(
+  name: string,
+  examples: readonly string[],
+  parse: (yaml: string) => unknown,
+): FuzzTarget {
+  const texts = examples.map(exampleText);
+  const kind = { name: 'config', examples: '' };
+  return {
+    name,
+    share: 0.05,
+    inputOf: (stream) => {
+      const text = pick(stream, texts);
+      const isValue = stream.below(2) === 0;
+      return Buffer.from(
+        isValue ? mutatedJson(stream, parseYaml(text, '', kind)) : mutatedText(stream, text),
+      );
+    },
+    parse: (input) => parse(textOf(input)),
+  };
+}
+
+const streamKind = { name: 'run config', examples: '' };
+
+export const FUZZ_TARGETS: readonly FuzzTarget[] = [
+  codec,
+  adaptedTarget,
+  jobs,
+  results,
+  messages,
+  events,
+  storeManifest,
+  checkpointTarget,
+  configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
+    parseRunConfig(yaml, 'the input'),
+  ),
+  configTarget('stream-config', ['movielens-stream.yaml'], (yaml) =>
+    checkedStreamConfig(parseYaml(yaml, 'the input', streamKind), 'the input'),
+  ),
+  configTarget('sweep-config', ['sweep.yaml'], (yaml) => parseSweepConfig(yaml, 'the input')),
+];
