@@ -1,7 +1,8 @@
 /**
  * Writes the checkpoints of one run to an object store: blobs first, then a manifest that names them, then
  * `latest.json`. The latter is replaced only while it is the version that this coordinator knows, so that
- * of two coordinators of one run, the abandoned one cannot overwrite the other.
+ * of two coordinators of one run, the abandoned one cannot overwrite the other. Under a claim, the claim
+ * decides which one that is.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -30,6 +31,7 @@ import {
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { writeTensors } from './checkpoint-tensors.js';
+import type { RunClaim } from './run-claim.js';
 import type { TrainingState } from './training-state.js';
 
 const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -42,6 +44,8 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly pieceByteCountMax?: number;
+  /** Absent where nothing tells two coordinators apart before the first checkpoint. */
+  readonly claim?: Pick<RunClaim, 'demand'>;
 }
 
 export interface CheckpointReceipt {
@@ -132,6 +136,7 @@ class RunCheckpointStore implements Checkpoints {
     if (last?.outerStep === state.outerStep && last.digest === digest) return receiptOf(last);
 
     // Checked before the upload, so that an abandoned coordinator does not fill the store.
+    await this.#options.claim?.demand();
     const latestEtag = await this.#ownLatestEtag();
     const { pieceByteCountMax = CHECKPOINT_PIECE_BYTE_COUNT_MAX } = this.#options;
     const hadOrphans = this.#mayHaveOrphans;
@@ -217,13 +222,17 @@ class RunCheckpointStore implements Checkpoints {
       this.#knownKeys = new Set(await this.#options.store.list(MANIFEST_KEY_PREFIX));
     if (this.#latestEtag === undefined || this.#isSent(found)) this.#latestEtag = etag;
     if (etag === this.#latestEtag) return etag;
-    throw this.#takenOver(found);
+    await this.#demandRightToReplace(found);
+    this.#latestEtag = etag;
+    return etag;
   }
 
   async #replaceLatest(bytes: Uint8Array, etag: string | null, manifestKey: string): Promise<void> {
     const { store } = this.#options;
     const condition: PutCondition =
       etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag };
+    // An upload takes long enough for another coordinator to take over.
+    await this.#options.claim?.demand();
     this.#sentLatestBytes = bytes;
     const written = await store.put(LATEST_KEY, bytes, condition);
     if (written !== null) {
@@ -235,8 +244,25 @@ class RunCheckpointStore implements Checkpoints {
       this.#latestEtag = found.etag;
       return;
     }
-    await store.delete(manifestKey);
-    throw this.#takenOver(found);
+    try {
+      await this.#demandRightToReplace(found);
+    } catch (error) {
+      await store.delete(manifestKey);
+      throw error;
+    }
+    await this.#replaceLatest(bytes, found?.etag ?? null, manifestKey);
+  }
+
+  /**
+   * A coordinator that was suspended between its check and its write may have replaced `latest.json` after
+   * its claim was taken over. Whoever has the claim replaces it again.
+   *
+   * @throws QianmoError `failed` if this coordinator has no claim.
+   */
+  async #demandRightToReplace(found: StoredObject | null): Promise<void> {
+    const { claim } = this.#options;
+    if (claim === undefined || found === null) throw this.#takenOver(found);
+    await claim.demand();
   }
 
   #isSent(found: StoredObject | null): boolean {

@@ -46,8 +46,14 @@ const WORKERLESS_NOTICE_MS = 10_000;
 
 /** The parts of a dispatcher that all its steps share. */
 interface DispatchContext {
-  /** The nonce of this start of the coordinator, which the ids of its jobs hold. */
-  readonly start: string;
+  /** Of the lease of the run. */
+  readonly epoch: number;
+  /**
+   * Says that this coordinator lives. It writes, so a full server refuses it.
+   *
+   * @throws RunFencedError if another coordinator has taken over the run.
+   */
+  readonly beat: () => Promise<void>;
   readonly producer: JobProducer;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
@@ -145,11 +151,16 @@ export class DispatchStep<Value extends object> {
     return closingOf({ admittedCount, openCount, nowMs, deadlineMs: this.#deadlineMs });
   }
 
+  /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
+  abandon(): void {
+    this.#unsubscribe();
+    this.#call.signal.removeEventListener('abort', this.stop);
+  }
+
   /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
     const { clock, producer, patience, blobs } = this.#context;
-    this.#unsubscribe();
-    this.#call.signal.removeEventListener('abort', this.stop);
+    this.abandon();
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
     const unused = open.flatMap(([, { order }]) => this.#inputs.released(order));
@@ -180,11 +191,12 @@ export class DispatchStep<Value extends object> {
 
   #nextDeliveries(countMax: number): JobDelivery[] {
     const { orders, idSuffix } = this.#call;
-    const { leases, fingerprints } = this.#context;
+    const { epoch, leases, fingerprints } = this.#context;
     const freeCount = Math.max(0, OPEN_JOB_COUNT_MAX - this.#openByJobId.size);
     const end = this.#sentCount + Math.min(countMax, freeCount);
     const fresh = orders.slice(this.#sentCount, end).map((order) => {
-      const job = jobOf(order, (bytes) => leases.refOf(bytes), fingerprints.of(order.job));
+      const stamp = { epoch, fingerprint: fingerprints.of(order.job) };
+      const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
       const delivery = new JobDelivery(order, job, idSuffix);
       requireFits(delivery);
       return delivery;
@@ -194,12 +206,12 @@ export class DispatchStep<Value extends object> {
   }
 
   async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
-    const { producer, start } = this.#context;
+    const { beat } = this.#context;
     const nowMs = this.#context.clock.monotonicMs();
     const all = woken.has(WAKE_ALL) || nowMs >= this.#reconcileAtMs;
     if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
-    await this.#patiently(() => producer.beat(start));
+    await this.#patiently(beat);
     await this.#sayWhenWorkerless(nowMs);
     await this.#giveUpWithoutHealthyWorker();
     const isSent = ([, delivery]: [string, JobDelivery]): boolean => !this.#heldBack.has(delivery);

@@ -9,7 +9,7 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job with its input bytes. The dispatcher fills in the blob references. */
 export interface JobOrder {
-  readonly job: Omit<Job, 'dense' | 'rowPack' | 'frozen'>;
+  readonly job: Omit<Job, 'epoch' | 'dense' | 'rowPack' | 'frozen'>;
   /** Safetensors bytes; the same array object for every job of an outer step. */
   readonly dense: Uint8Array;
   /** Null where the frozen blob holds the tables. */
@@ -18,19 +18,24 @@ export interface JobOrder {
   readonly frozen: Uint8Array | null;
 }
 
-/**
- * Returns the job as it travels, with the references of its inputs.
- *
- * @param fingerprint the kind of machine that must compute it, once the run has one.
- */
+/** The part of a job that its dispatcher knows. */
+export interface JobStamp {
+  /** Of the lease of the run; 0 without a queue. */
+  readonly epoch: number;
+  /** The kind of machine that must compute the job, once the run has one. */
+  readonly fingerprint: string | null;
+}
+
+/** Returns the job as it travels, with the references of its inputs. */
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  fingerprint: string | null = null,
+  { epoch, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   return {
     ...job,
+    epoch,
     ...(fingerprint === null ? {} : { fingerprint }),
     dense: refOf(dense),
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),

@@ -48,7 +48,8 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       const admission = new Admission(orders, read, record);
       for (const order of orders) {
         const { dense, rowPack, frozen } = order;
-        const job = jobOf(order, refOf, record.fingerprints.of(order.job));
+        const fingerprint = record.fingerprints.of(order.job);
+        const job = jobOf(order, refOf, { epoch: 0, fingerprint });
         const input = { job, dense, rowPack, frozen };
         yield await admittedResult(input, admission, signal, { ...options, ...terms });
       }

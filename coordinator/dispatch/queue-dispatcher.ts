@@ -11,13 +11,16 @@ import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf } from '../../shared/queue/protocol.js';
-import { START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
+import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
+import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
+import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { Admission, admissionRecord } from './admission.js';
 import type { Dispatcher } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
-import { createQueuePatience } from './queue-patience.js';
+import { createQueuePatience, type QueuePatience } from './queue-patience.js';
+import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
 
 interface QueueDispatcherOptions {
@@ -29,6 +32,9 @@ interface QueueDispatcherOptions {
    * second start would be given results that the first one ordered.
    */
   readonly nonce: string;
+  /** The process that holds the lease of the run; this one by default. */
+  readonly process?: ProcessIdentity;
+  readonly signal?: AbortSignal;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   /** The blob store that workers read, beside the queue by default. */
@@ -41,39 +47,40 @@ const RELEASE_TIMEOUT_MS = 500;
 const BEATS_PER_CLEANING = 30;
 
 /**
- * Connects, checks the server, and removes what a dead coordinator of the same run left waiting.
+ * Connects, checks the server, takes the lease of the run, and removes what a dead coordinator of it left
+ * waiting.
  *
- * @throws QianmoError `environment` when the server is down, refuses, or may evict keys.
+ * @throws QianmoError `environment` when the server is down, refuses, or may evict keys, `usage` when
+ *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, runId, nonce, clock, sink } = options;
+  const { queue, limits, nonce, clock, sink } = options;
   const producer = await queue.openProducer();
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs = options.blobs ?? producer.blobs({ lifetimeMs, blobByteCountMax });
   const { refusalWaitMs } = limits;
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
-  const entering = patience.attempt(
-    () => enter(producer, runId, nonce),
-    clock.monotonicMs() + OPEN_TIMEOUT_MS,
+  const life = lifeOf(options, producer);
+  const epoch = await enter(producer, patience, { ...options, life }).catch(
+    async (error: unknown) => {
+      // Nobody else has the producer, so it must not be left open.
+      await producer.close();
+      throw error;
+    },
   );
-  const leftoverCount = await entering.catch(async (error: unknown) => {
-    // Nobody else has the producer, so it must not be left open.
-    await producer.close();
-    throw error;
-  });
-  if (leftoverCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount: leftoverCount });
 
   const record = admissionRecord(sink);
   const health = new WorkerHealth({ clock, sink });
   const leases = new BlobLeases();
   const context = {
-    ...{ start: nonce, producer, blobs, leases, patience, health, limits, clock, sink },
+    ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     fingerprints: record.fingerprints,
   };
   const closed = new AbortController();
-  void keepAlive(producer, { start: nonce, clock, sink, closed: closed.signal });
+  void keepAlive(producer, { beat: life.beat, clock, sink, closed: closed.signal });
   const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
+  let isFenced = false;
   return {
     rejections: record.rejections,
     async *run(orders, read, signal, { attemptsMax = limits.jobAttemptsMax } = {}) {
@@ -84,18 +91,22 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       openSteps.add(step);
       try {
         yield* step.results();
+      } catch (error) {
+        isFenced ||= error instanceof RunFencedError;
+        throw error;
       } finally {
         openSteps.delete(step);
-        await step.close();
+        if (isFenced) step.abandon();
+        else await step.close();
       }
     },
     close: async () => {
       closed.abort();
       for (const step of openSteps) step.stop();
-      const unused = leases.releaseHeld();
+      const unused = isFenced ? [] : leases.releaseHeld();
       await patience
         .attemptQuietly(
-          () => Promise.all(unused.map((ref) => blobs.delete(ref))),
+          () => Promise.all([...unused.map((ref) => blobs.delete(ref)), producer.releaseLease()]),
           clock.monotonicMs() + RELEASE_TIMEOUT_MS,
         )
         // Their lifetime removes them otherwise.
@@ -105,11 +116,59 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   };
 }
 
-/** Registers the start, and returns the number of jobs of earlier ones that it removed. */
-async function enter(producer: JobProducer, runId: string, start: string): Promise<number> {
-  await producer.beat(start);
-  const ofRun = await producer.removeLeftovers(runId);
-  return ofRun + (await producer.removeJobsOfSilentStarts());
+/** How this coordinator says that it lives. */
+interface Life {
+  readonly holder: () => LeaseHolder;
+  /** @throws RunFencedError if another coordinator has taken over the run. */
+  readonly beat: () => Promise<void>;
+}
+
+function lifeOf(
+  { nonce: start, clock, process = thisProcess() }: QueueDispatcherOptions,
+  producer: JobProducer,
+): Life {
+  const sinceMs = clock.epochMs();
+  const holder = (): LeaseHolder => ({ start, process, sinceMs, beatMs: clock.epochMs() });
+  return {
+    holder,
+    beat: async () => {
+      await producer.renewLease(holder());
+      await producer.beat(start);
+    },
+  };
+}
+
+/** Takes the lease, registers the start, removes the jobs of earlier ones, and returns the epoch. */
+async function enter(
+  producer: JobProducer,
+  patience: QueuePatience,
+  {
+    queue,
+    runId,
+    nonce,
+    clock,
+    sink,
+    signal,
+    life,
+  }: QueueDispatcherOptions & { readonly life: Life },
+): Promise<number> {
+  const attempt = <Answer>(ask: () => Promise<Answer>): Promise<Answer> =>
+    patience.attempt(ask, clock.monotonicMs() + OPEN_TIMEOUT_MS, signal);
+  const epoch = await takeLease(
+    (over) => attempt(() => producer.takeLease(runId, life.holder(), over)),
+    {
+      ...{ run: runId, where: queue.address, clock, sink },
+      ...{ beatIntervalMs: START_BEAT_INTERVAL_MS, silenceMsMax: RUN_LEASE_MS },
+      ...(signal === undefined ? {} : { signal }),
+    },
+  );
+  const jobCount = await attempt(async () => {
+    await producer.beat(nonce);
+    const ofRun = await producer.removeLeftovers(runId, epoch);
+    return ofRun + (await producer.removeJobsOfSilentStarts());
+  });
+  if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
+  return epoch;
 }
 
 /**
@@ -119,17 +178,17 @@ async function enter(producer: JobProducer, runId: string, start: string): Promi
 async function keepAlive(
   producer: JobProducer,
   {
-    start,
+    beat,
     clock,
     sink,
     closed,
-  }: { start: string; clock: Clock; sink: RunEventSink; closed: AbortSignal },
+  }: { beat: () => Promise<void>; clock: Clock; sink: RunEventSink; closed: AbortSignal },
 ): Promise<void> {
   for (let beatCount = 1; ; beatCount += 1) {
     await clock.sleep(START_BEAT_INTERVAL_MS, closed);
     if (closed.aborted) return;
     try {
-      await producer.beat(start);
+      await beat();
       if (beatCount % BEATS_PER_CLEANING !== 0) continue;
       const jobCount = await producer.removeJobsOfSilentStarts();
       if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });

@@ -71,6 +71,7 @@ export async function dispatchForRun(
     limits: config.queue,
     runId,
     nonce: freshNonce(),
+    signal: context.signal,
     clock,
     sink,
   });

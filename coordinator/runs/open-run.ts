@@ -156,6 +156,6 @@ function busyFailure({ run }: RunConfig): QianmoError {
     what: 'the open run has a call under way',
     where: `run ${run}`,
     expected: 'one call at a time',
-    cure: 'await the call before the next one, or open the run twice',
+    cure: 'await the call before the next one',
   });
 }

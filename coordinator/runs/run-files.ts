@@ -1,6 +1,7 @@
 /** Opens the task store, the model, the checkpoints and the reports that a run config names. */
 
 import { resolve } from 'node:path';
+import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
@@ -16,6 +17,7 @@ import {
   type SavedMetaParameters,
 } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
+import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
 
 export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
@@ -59,11 +61,17 @@ export function specOf(
   return modelSpecOf(model, manifest.features, method, training.trainable);
 }
 
-export function checkpointsOf(run: PreparedRun, context: RunContext): Checkpoints {
+/** @param claim the right to write them; absent where the caller has another. */
+export function checkpointsOf(
+  run: PreparedRun,
+  context: RunContext,
+  claim: RunClaim | null = null,
+): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
     kept: run.config.training.checkpointsKept,
     clock: context.clock,
+    ...(claim === null ? {} : { claim }),
   });
 }
 
@@ -80,7 +88,7 @@ type CheckpointSource = Parameters<typeof readMetaParameters>[0];
 function checkpointSourceOf(run: PreparedRun, { sink }: RunContext): CheckpointSource {
   const { config, store, spec } = run;
   return {
-    store: objectStoreOf(config, joinAddress(config.output, 'checkpoints')),
+    store: objectStoreOf(config, checkpointAddressOf(config)),
     runName: config.run,
     configHash: configHash(config),
     deciding: decidingPart(config),
@@ -90,15 +98,26 @@ function checkpointSourceOf(run: PreparedRun, { sink }: RunContext): CheckpointS
   };
 }
 
-/** Warns, once at the start, if the store ignores conditional writes: two coordinators would collide. */
-export async function warnOfUnconditionalWrites(
+export function checkpointAddressOf({ output }: RunConfig): string {
+  return joinAddress(output, 'checkpoints');
+}
+
+/**
+ * Claims a place for one coordinator. Returns null, with a warning, if its store ignores conditional
+ * writes: two coordinators would collide.
+ *
+ * @throws QianmoError `usage` if another coordinator works there.
+ */
+export async function claimedPlace(
   config: RunConfig,
-  { sink }: RunContext,
-  address = joinAddress(config.output, 'checkpoints'),
-): Promise<void> {
+  { run, address }: { readonly run: string; readonly address: string },
+  { sink, clock, signal }: RunContext,
+): Promise<RunClaim | null> {
   const store = objectStoreOf(config, address);
-  if (await probeConditionalWrites(store)) return;
+  if (await probeConditionalWrites(store))
+    return claimRun({ store, run, start: freshNonce(), clock, sink, signal });
   sink({ kind: 'writes-unconditional', address: store.address });
+  return null;
 }
 
 /** The address of the store for workers, which may run in another folder. */

@@ -33,12 +33,7 @@ import { loggedCallOf, loggedRun } from './logged-run.js';
 import { configReaderOf } from './places.js';
 import type { SweepRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
-import {
-  joinAddress,
-  objectStoreOf,
-  openStoreAsPrepared,
-  warnOfUnconditionalWrites,
-} from './run-files.js';
+import { claimedPlace, joinAddress, objectStoreOf, openStoreAsPrepared } from './run-files.js';
 import { trialNamed, trialWork } from './sweep-trials.js';
 
 type SweepOrder = z.output<typeof SweepRequestSchema>;
@@ -92,7 +87,9 @@ async function sweepTrials(
   const journal = await openSweepJournal(output, emptyRecord(plan), request);
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
   const work = trialWork(plan, { store, validation }, dispatcher, context);
-  await warnOfUnconditionalWrites(base, context, sweep.output);
+  // The journal fences a coordinator off that has lost the claim.
+  const claim = await claimedPlace(base, { run: sweep.sweep, address: sweep.output }, context);
+  if (claim !== null) context.onClose(() => claim.release());
   // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);
   await writeTrialConfigs(plan, base, output);

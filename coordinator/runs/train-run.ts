@@ -1,10 +1,12 @@
 /** Trains a prepared run from its first or latest outer step to the last. */
 
 import type { z } from 'zod';
+import { isInterruption } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { toldBy } from '../../shared/events/run-events.js';
 import { serveQueueBoard } from '../dashboard/queue-board.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
+import type { RunClaim } from '../checkpoints/run-claim.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import { runConfigOf } from './config-sources.js';
@@ -12,7 +14,7 @@ import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { TrainRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
-import { checkpointsOf, openPreparedRun, warnOfUnconditionalWrites } from './run-files.js';
+import { checkpointAddressOf, checkpointsOf, claimedPlace, openPreparedRun } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
@@ -50,9 +52,14 @@ export async function trainedRun(
   start: TrainingStartChoice,
   context: RunContext,
 ): Promise<TrainingResult> {
-  await warnOfUnconditionalWrites(run.config, context);
   const { outerSteps, address, digest } = await trainOn(run, dispatch, start, context);
   return { run: run.config.run, outerSteps, checkpoint: address, digest };
+}
+
+interface TrainingOf {
+  readonly run: PreparedRun;
+  readonly dispatch: RunDispatch;
+  readonly start: TrainingStartChoice;
 }
 
 export async function trainOn(
@@ -61,16 +68,40 @@ export async function trainOn(
   start: TrainingStartChoice,
   context: RunContext,
 ): Promise<TrainingOutcome> {
+  const { config } = run;
   // The global arm of an evaluation is a run with its own name.
-  const sink = toldBy({ runId: run.config.run }, context.sink);
+  const told = { ...context, sink: toldBy({ runId: config.run }, context.sink) };
+  const place = { run: config.run, address: checkpointAddressOf(config) };
+  const claim = await claimedPlace(config, place, told);
+  try {
+    return await trainUnder(claim, { run, dispatch, start }, told);
+  } finally {
+    await claim?.release();
+  }
+}
+
+async function trainUnder(
+  claim: RunClaim | null,
+  { run, dispatch, start }: TrainingOf,
+  context: RunContext,
+): Promise<TrainingOutcome> {
+  const { signal } = context;
   const startFrom = await startFromRun(run, start, context);
-  return train({
-    run,
-    dispatcher: dispatch.dispatcher,
-    checkpoints: checkpointsOf(run, { ...context, sink }),
-    start: { ...start, ...(startFrom === null ? {} : { startFrom }) },
-    caller: { ...context, sink },
-  });
+  try {
+    return await train({
+      run,
+      dispatcher: dispatch.dispatcher,
+      checkpoints: checkpointsOf(run, context, claim),
+      start: { ...start, ...(startFrom === null ? {} : { startFrom }) },
+      caller: {
+        ...context,
+        signal: claim === null ? signal : AbortSignal.any([signal, claim.lost]),
+      },
+    });
+  } catch (error) {
+    if (claim?.lost.aborted === true && isInterruption(error)) await claim.demand();
+    throw error;
+  }
 }
 
 /** Serves the queue board until the context closes. */

@@ -141,6 +141,8 @@ const DISPATCH_SHAPES = {
     cause: z.enum(['failed', 'lost', 'output-missing', 'rejected']),
     reason: z.string(),
   },
+  /** A coordinator that may be dead has the lease of the run. */
+  'lease-awaited': { address: z.string(), host: z.string(), waitMs: durationMs },
   'leftover-jobs-removed': { jobCount: count },
   'redis-away': { address: z.string(), reason: z.string() },
   'redis-back': { awayMs: durationMs },

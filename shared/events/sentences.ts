@@ -106,6 +106,10 @@ const SENTENCES: Sentences = {
     warning(`${address} ignores conditional writes: start only one coordinator of this run`),
 
   'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
+  'lease-awaited': ({ address, host, waitMs }) =>
+    notice(
+      `an earlier coordinator on ${host} has not given the run back (${address}); waiting up to ${secondsOf(waitMs)} for a sign of life`,
+    ),
   'leftover-jobs-removed': ({ jobCount }) =>
     notice(`removed ${counted(jobCount, 'waiting job')} of an earlier start`),
   'redis-away': ({ address, reason }) =>

@@ -9,10 +9,9 @@ import type { BlobStore } from '../storage/blob-store.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
-import { quarantineKeyOf } from './redis-registry.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
-import type { WorkerRegistry } from './redis-registry.js';
+import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
 import type { ServerTime } from './server-time.js';
 import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 

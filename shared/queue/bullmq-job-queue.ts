@@ -24,6 +24,7 @@ import {
 } from './redis-connection.js';
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
+import { RedisRunLease } from './redis-run-lease.js';
 import { serverTimeOf } from './server-time.js';
 
 interface BullmqJobQueueOptions {
@@ -46,21 +47,21 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
-  let events: RedisConnection | undefined;
+  const opened: RedisConnection[] = [redis];
   try {
     const call = queueCallsAt(redactedAddress(url));
     const facts = await call(() => checkRedis(redis));
     const eventReader = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
-    events = eventReader;
+    opened.push(eventReader);
     // BullMQ reads no events, and says nothing, when it may not do this.
     await call(() => eventReader.client('SETNAME', 'qianmo-events'));
-    const connections = { commands: redis, events };
+    const connections = { commands: redis, events: eventReader };
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
-    return await call(() => bullmqProducer(connections, { bullmq, clock, call, blobs }));
+    const lease = new RedisRunLease(redis, prefix, redactedAddress(url));
+    return await call(() => bullmqProducer(connections, { bullmq, clock, call, lease, blobs }));
   } catch (error) {
-    redis.disconnect();
-    events?.disconnect();
+    for (const connection of opened) connection.disconnect();
     throw error;
   }
 }

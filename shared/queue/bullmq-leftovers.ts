@@ -1,7 +1,7 @@
 /** Finds and removes the jobs that coordinators left on the BullMQ queue. */
 
 import type { JobType, Queue } from 'bullmq';
-import { isOfStart } from './protocol.js';
+import { isLeftover, isOfStart } from './protocol.js';
 import type { StartRegistry } from './redis-registry.js';
 import { FINISHED_AGE_MS_MAX, START_SILENCE_MS_MAX } from './timing.js';
 
@@ -9,12 +9,17 @@ const PAGE_COUNT = 1_000;
 const WAITING: JobType[] = ['wait', 'delayed', 'prioritized'];
 const FINISHED: JobType[] = ['completed', 'failed'];
 
-/** Removes the waiting jobs of a run, whoever added them, and returns their number. */
-export async function removeWaitingOfRun(queue: Queue, runId: string): Promise<number> {
+/** Removes the waiting jobs of a run that have an earlier epoch, or none, and returns their number. */
+export async function removeWaitingOfRun(
+  queue: Queue,
+  runId: string,
+  epoch: number,
+): Promise<number> {
   const ids: string[] = [];
   for (let start = 0; ; start += PAGE_COUNT) {
     const page = await queue.getJobs(WAITING, start, start + PAGE_COUNT - 1);
-    for (const job of page) if (isOfRun(job.data, runId) && job.id !== undefined) ids.push(job.id);
+    for (const job of page)
+      if (isLeftover(job.data, runId, epoch) && job.id !== undefined) ids.push(job.id);
     if (page.length === 0) break;
   }
   return removed(queue, ids);
@@ -54,9 +59,4 @@ async function idsOf(queue: Queue, types: JobType[], starts: readonly string[]):
 async function removed(queue: Queue, ids: readonly string[]): Promise<number> {
   await Promise.allSettled(ids.map((id) => queue.remove(id)));
   return ids.length;
-}
-
-/** The data of a job is whatever its producer wrote, so it is looked at and not trusted. */
-function isOfRun(data: unknown, runId: string): boolean {
-  return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
 }

@@ -15,10 +15,10 @@ import {
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
-import { quarantineKeyOf } from './redis-registry.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
-import { redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
+import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
+import type { RedisRunLease } from './redis-run-lease.js';
 import {
   EVENT_COUNT_MAX,
   FINISHED_AGE_MS_MAX,
@@ -54,17 +54,13 @@ export async function bullmqProducer(
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
     readonly call: QueueCall;
+    readonly lease: RedisRunLease;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
   const { commands, events: connection } = connections;
-  const { bullmq, clock, call, blobs } = options;
-  const queue = new Queue(INNER_LOOP_QUEUE, {
-    connection: commands,
-    ...bullmq,
-    defaultJobOptions: JOB_OPTIONS,
-    streams: { events: { maxLen: EVENT_COUNT_MAX } },
-  });
+  const { bullmq, clock, call, lease, blobs } = options;
+  const queue = queueOn(commands, bullmq);
   const events = new QueueEvents(INNER_LOOP_QUEUE, { connection, ...bullmq });
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection,
@@ -86,7 +82,9 @@ export async function bullmqProducer(
   await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), checker.waitUntilReady()]);
   await checker.startStalledCheckTimer();
   return {
+    ...leaseOperations(lease, call),
     ...jobOperations(queue, call),
+    add: addOperation(queue, lease, call),
     ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
     quarantine: async (worker, durationMs) => {
       const key = quarantineKeyOf(bullmq.prefix, worker);
@@ -100,9 +98,45 @@ export async function bullmqProducer(
       const closed = Promise.allSettled([checker.close(true), events.close(), queue.close()]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
       inTime.abort();
-      commands.disconnect();
-      connection.disconnect();
+      for (const ended of [commands, connection]) ended.disconnect();
     },
+  };
+}
+
+function queueOn(
+  connection: RedisConnection,
+  bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean },
+): Queue {
+  return new Queue(INNER_LOOP_QUEUE, {
+    connection,
+    ...bullmq,
+    defaultJobOptions: JOB_OPTIONS,
+    streams: { events: { maxLen: EVENT_COUNT_MAX } },
+  });
+}
+
+function leaseOperations(
+  lease: RedisRunLease,
+  call: QueueCall,
+): Pick<JobProducer, 'takeLease' | 'renewLease' | 'releaseLease'> {
+  return {
+    takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
+    renewLease: (holder) => call(() => lease.renew(holder)),
+    releaseLease: () => call(() => lease.release()),
+  };
+}
+
+function addOperation(queue: Queue, lease: RedisRunLease, call: QueueCall): JobProducer['add'] {
+  return async (jobs) => {
+    const added = jobs.map(({ jobId, job }) => ({
+      name: job.work.kind,
+      data: job,
+      opts: { jobId },
+    }));
+    const add = (): Promise<unknown> => queue.addBulk(added);
+    const undo = (): Promise<unknown> =>
+      Promise.allSettled(jobs.map(({ jobId }) => queue.remove(jobId)));
+    await call(() => (lease.isHeld ? lease.addUnder(add, undo) : add()));
   };
 }
 
@@ -123,21 +157,13 @@ function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['s
 function jobOperations(
   queue: Queue,
   call: QueueCall,
-): Pick<JobProducer, 'add' | 'read' | 'remove' | 'removeLeftovers'> {
+): Pick<JobProducer, 'read' | 'remove' | 'removeLeftovers'> {
   return {
-    add: async (jobs) => {
-      const added = jobs.map(({ jobId, job }) => ({
-        name: job.work.kind,
-        data: job,
-        opts: { jobId },
-      }));
-      await call(() => queue.addBulk(added));
-    },
     read: (jobId) => call(() => recordOf(queue, jobId)),
     remove: async (jobIds) => {
       await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
     },
-    removeLeftovers: (runId) => call(() => removeWaitingOfRun(queue, runId)),
+    removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
   };
 }
 

@@ -18,6 +18,7 @@
  */
 
 import type { BlobStore } from '../storage/blob-store.js';
+import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
 import type { Job, JobResult } from './protocol.js';
 
@@ -86,15 +87,35 @@ export interface BlobLimits {
 
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */
 export interface JobProducer {
-  /** Adds all jobs or none. A job whose id is on the queue already stays as it is. */
+  /**
+   * Takes the lease of a run if nobody has it, or if it ran out: without a renewal it ends after
+   * `RUN_LEASE_MS` by the clock of the server. A start that holds it already gets its epoch again.
+   *
+   * @param over the mark of a holder that is known to be dead.
+   */
+  takeLease(runId: string, holder: LeaseHolder, over: string | null): Promise<LeaseAnswer>;
+  /**
+   * Renews the lease that was taken, also when it ran out and nobody has taken it since.
+   *
+   * @throws RunFencedError if another coordinator has taken it.
+   */
+  renewLease(holder: LeaseHolder): Promise<void>;
+  /** Gives the lease back, if it is still held. */
+  releaseLease(): Promise<void>;
+  /**
+   * Adds all jobs or none. A job whose id is on the queue already stays as it is.
+   *
+   * @throws RunFencedError if another coordinator has taken the lease since this producer did. No job
+   *   stays added then.
+   */
   add(jobs: readonly QueuedJob[]): Promise<void>;
   read(jobId: string): Promise<JobRecord>;
   /**
    * Removes jobs that wait. A job that a worker holds runs to its end, and its result is ignored.
    */
   remove(jobIds: readonly string[]): Promise<void>;
-  /** Removes the waiting jobs of a run, those of earlier coordinators too. Returns their number. */
-  removeLeftovers(runId: string): Promise<number>;
+  /** Removes the waiting jobs of a run that have an earlier epoch, and returns their number. */
+  removeLeftovers(runId: string, epoch: number): Promise<number>;
   /**
    * Says that a start of a coordinator lives. It writes, so a server that is full refuses it, which
    * nothing else shows while a step waits for workers.

@@ -17,7 +17,7 @@ import type {
   WakeUp,
 } from './job-queue.js';
 import { MemoryJobs, type JobLock } from './memory-jobs.js';
-import { MemoryWorkers } from './memory-workers.js';
+import { MemoryLeases, MemoryWorkers } from './memory-lives.js';
 import { JOB_BYTE_COUNT_MAX, type Job } from './protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
@@ -32,6 +32,7 @@ export class MemoryJobQueue implements JobQueue {
   readonly #blobs: BlobStore;
   readonly #jobs: MemoryJobs;
   readonly #workers: MemoryWorkers;
+  readonly #leases: MemoryLeases;
   /** When each start of a coordinator last said that it lives. */
   readonly #beatMsByStart = new Map<string, number>();
   readonly #quarantineEndMs = new Map<string, number>();
@@ -42,6 +43,7 @@ export class MemoryJobQueue implements JobQueue {
   constructor({ clock, blobs = new MemoryBlobStore() }: { clock: Clock; blobs?: BlobStore }) {
     this.#clock = clock;
     this.#workers = new MemoryWorkers(clock);
+    this.#leases = new MemoryLeases(clock);
     this.#blobs = blobs;
     this.#jobs = new MemoryJobs({
       onWaiting: () => {
@@ -128,10 +130,25 @@ export class MemoryJobQueue implements JobQueue {
   }
 
   #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'quarantine' | 'subscribe' | 'close'> {
+    let held: { readonly runId: string; readonly epoch: number } | null = null;
+    // Async functions, so that a refusal is a rejection.
+    /* eslint-disable @typescript-eslint/require-await */
     return {
-      // Async, so that a refusal is a rejection.
-      // eslint-disable-next-line @typescript-eslint/require-await
+      takeLease: async (runId, holder, over) => {
+        const answer = this.#leases.take(runId, holder, over);
+        if (answer.kind === 'taken') held = { runId, epoch: answer.epoch };
+        return answer;
+      },
+      renewLease: async (holder) => {
+        if (held === null) throw new Error('the lease was not taken');
+        this.#leases.renew(held.runId, held.epoch, holder);
+      },
+      releaseLease: async () => {
+        if (held !== null) this.#leases.release(held.runId, held.epoch);
+        held = null;
+      },
       add: async (added) => {
+        if (held !== null) this.#leases.demand(held.runId, held.epoch);
         this.#jobs.add(added.map(({ jobId, job }) => ({ jobId, data: dataOf(jobId, job) })));
       },
       read: (jobId): Promise<JobRecord> => Promise.resolve(this.#jobs.record(jobId)),
@@ -139,13 +156,14 @@ export class MemoryJobQueue implements JobQueue {
         for (const jobId of jobIds) this.#jobs.remove(jobId, this.#nowMs());
         return Promise.resolve();
       },
-      removeLeftovers: (runId) => Promise.resolve(this.#jobs.removeWaitingOf(runId)),
+      removeLeftovers: async (runId, epoch) => this.#jobs.removeWaitingOf(runId, epoch),
       beat: (start) => {
         this.#beatMsByStart.set(start, this.#nowMs());
         return Promise.resolve();
       },
       removeJobsOfSilentStarts: () => Promise.resolve(this.#removeJobsOfSilentStarts()),
     };
+    /* eslint-enable @typescript-eslint/require-await */
   }
 
   #removeJobsOfSilentStarts(): number {

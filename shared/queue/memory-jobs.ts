@@ -5,7 +5,7 @@
 
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { JobRecord } from './job-queue.js';
-import { isOfStart } from './protocol.js';
+import { isLeftover, isOfStart } from './protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
@@ -86,11 +86,10 @@ export class MemoryJobs {
   }
 
   /** Returns the number of removed jobs. */
-  removeWaitingOf(runId: string): number {
-    const ids = this.#waiting.filter((jobId) => {
-      const data: unknown = JSON.parse(this.#job(jobId).data);
-      return typeof data === 'object' && data !== null && 'runId' in data && data.runId === runId;
-    });
+  removeWaitingOf(runId: string, epoch: number): number {
+    const ids = this.#waiting.filter((jobId) =>
+      isLeftover(JSON.parse(this.#job(jobId).data), runId, epoch),
+    );
     for (const jobId of ids) this.remove(jobId, 0);
     return ids.length;
   }

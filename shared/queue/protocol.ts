@@ -91,6 +91,8 @@ const AdaptWorkSchema = z.strictObject({
 export const JobSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
+  /** Of the lease under which the coordinator works; 0 without a queue. */
+  epoch: index,
   outerStep: index,
   jobIndex: index,
   store: z.strictObject({
@@ -190,4 +192,14 @@ export function startSuffixOf(start: string, callNumber: number): string {
 
 export function isOfStart(jobId: string, start: string): boolean {
   return /^-\d+$/.test(jobId.slice(jobId.lastIndexOf(`-${start}-`) + start.length + 1));
+}
+
+/**
+ * Whether the data of a job are of this run and of an earlier epoch, or of none. The data are whatever
+ * their producer wrote, so they are looked at and not trusted.
+ */
+export function isLeftover(data: unknown, runId: string, epoch: number): boolean {
+  if (typeof data !== 'object' || data === null || !('runId' in data)) return false;
+  if (data.runId !== runId) return false;
+  return !('epoch' in data && typeof data.epoch === 'number' && data.epoch >= epoch);
 }

@@ -1,7 +1,8 @@
 /**
  * The registry of live processes in Redis: workers and starts of coordinators report at intervals, and the clock of
  * the server decides who has been silent for too long. The keys are two of each kind: a sorted set of
- * the last beats, and for workers a hash with what they say about themselves.
+ * the last beats, and for workers a hash with what they say about themselves. A quarantine is a key that
+ * lives as long as it does.
  */
 
 import { z } from 'zod';

@@ -25,6 +25,9 @@ export const START_BEAT_INTERVAL_MS = 2_000;
 /** The waiting jobs of a start of a coordinator are removed when it has been silent for this long. */
 export const START_SILENCE_MS_MAX = 60_000;
 
+/** The lease of a coordinator ends when it has not renewed it for this long. It does so with its beats. */
+export const RUN_LEASE_MS = 15_000;
+
 /** The longest wait for a job in one `take`. */
 export const TAKE_WAIT_MS_MAX = 5_000;
 

@@ -14,13 +14,20 @@ export interface JobQueueUnderTest {
   run(test: () => Promise<void>): Promise<void>;
   /** Expires the lock of a job, as if its holder had been silent for long enough. */
   endLock(jobId: string): Promise<void>;
-  /** Makes all workers and starts silent for this long. */
+  /** Makes all workers, starts and holders of leases silent for this long. */
   passInSilence(durationMs: number): Promise<void>;
 }
 
 const ref = blobRefOf(Uint8Array.of(1));
 export function jobOf(jobIndex: number, departures: Partial<Job> = {}): Job {
-  return { ...ordersForTest(1)[0]!.job, runId: 'run', jobIndex, dense: ref, ...departures };
+  return {
+    ...ordersForTest(1)[0]!.job,
+    runId: 'run',
+    epoch: 1,
+    jobIndex,
+    dense: ref,
+    ...departures,
+  };
 }
 
 export function resultOf(jobIndex: number): JobResult {
@@ -37,6 +44,7 @@ export class Scene {
   readonly producer: JobProducer;
   readonly #underTest: JobQueueUnderTest;
   readonly #consumers: JobConsumer[] = [];
+  readonly #otherProducers: JobProducer[] = [];
 
   constructor(underTest: JobQueueUnderTest, producer: JobProducer) {
     this.#underTest = underTest;
@@ -50,6 +58,13 @@ export class Scene {
       onReconnected: () => undefined,
     });
     this.#consumers.push(made);
+    return made;
+  }
+
+  /** The end of another coordinator. */
+  async anotherProducer(): Promise<JobProducer> {
+    const made = await this.#underTest.queue.openProducer();
+    this.#otherProducers.push(made);
     return made;
   }
 
@@ -79,7 +94,7 @@ export class Scene {
       await consumer.stopWaiting();
       await consumer.close();
     }
-    await this.producer.close();
+    for (const producer of [...this.#otherProducers, this.producer]) await producer.close();
   }
 }
 

@@ -30,6 +30,11 @@ describeJobQueue('BullMQ', () => {
         for (const id of await redis.client.zrange(beats, '0', '-1'))
           await redis.client.zincrby(beats, -durationMs, id);
       }
+      for (const key of await redis.client.keys(`${prefix}:lease:*:holder`)) {
+        const leftMs = (await redis.client.pttl(key)) - durationMs;
+        if (leftMs > 0) await redis.client.pexpire(key, leftMs);
+        else await redis.client.del(key);
+      }
     },
   };
 });

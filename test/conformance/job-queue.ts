@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { describeLeases } from './job-queue-leases.js';
 import { describeStarts, describeWorkers } from './job-queue-lives.js';
 import {
   jobOf,
@@ -34,6 +35,7 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     describeCarrying(test);
     describeLocks(test);
     describeRemoving(test);
+    describeLeases(test);
     describeStarts(test);
     describeWorkers(test);
     describeConnections(test);
@@ -191,8 +193,8 @@ function describeRemoving(test: Test): void {
     await scene.add('held', 'a', 'b');
     await scene.producer.add([{ jobId: 'other', job: jobOf(0, { runId: 'other' }) }]);
     await taken(consumer);
-    expect(await scene.producer.removeLeftovers('run')).toBe(2);
-    expect(await scene.producer.removeLeftovers('run')).toBe(0);
+    expect(await scene.producer.removeLeftovers('run', 2)).toBe(2);
+    expect(await scene.producer.removeLeftovers('run', 2)).toBe(0);
     expect(await scene.producer.read('held')).toEqual({ state: 'open' });
     expect(await takenIds(consumer, 1)).toEqual(['other']);
   });

@@ -8,6 +8,7 @@
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -141,6 +142,13 @@ async function workers(place: number, simulation: Simulation): Promise<void> {
   }
 }
 
+/** Every other coordinator is seen to have ended when the next one starts; the others may still live. */
+function processOf(lives: number): ProcessIdentity {
+  return lives % 2 === 0
+    ? { ...thisProcess(), startTicks: 'before' }
+    : { ...thisProcess(), host: `machine-${lives}` };
+}
+
 /** Successive coordinators, each resuming the run, until one has completed it. */
 async function coordinators(
   simulation: Simulation,
@@ -156,7 +164,7 @@ async function coordinators(
       const ownClock = life.clock(clock, stream.below(CLOCK_SKEW_MS_MAX));
       const dispatcher = await createQueueDispatcher({
         ...{ queue: life.queue(queue), limits, runId: 'tiny-run', nonce: `start-${lives}` },
-        ...{ clock: ownClock, sink },
+        ...{ clock: ownClock, sink, process: processOf(lives) },
       });
       const departures = { checkpoints, resume: true, clock: ownClock, sink, dispatcher };
       const outcome = await train(tinyRun(config, departures, store).options);

@@ -150,6 +150,7 @@ function jobStep(engine: Engine, store: TaskStore, batches: readonly TaskRows[][
         protocolVersion: PROTOCOL_VERSION,
         ...{
           runId: 'bench',
+          epoch: 0,
           outerStep: 0,
           jobIndex: 0,
           device: 'auto',

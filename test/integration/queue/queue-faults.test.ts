@@ -163,7 +163,7 @@ describe('a step on a failing Redis', () => {
       await room.redis.server.stop();
       while (troubles() === before) await systemClock.sleep(10);
       await room.redis.server.restart();
-      const { dispatcher: sut } = await room.dispatcher();
+      const { dispatcher: sut } = await room.dispatcher({}, `run-${outage}`);
       expect(await collected(sut.run(ordersForTest(1), admitAll, neverAborted))).toHaveLength(1);
     }
   });

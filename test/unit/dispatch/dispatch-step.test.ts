@@ -57,7 +57,14 @@ function scene(
   };
   const producer: Omit<
     JobProducer,
-    'removeLeftovers' | 'removeJobsOfSilentStarts' | 'blobs' | 'close'
+    | 'takeLease'
+    | 'renewLease'
+    | 'releaseLease'
+    | 'removeLeftovers'
+    | 'removeJobsOfSilentStarts'
+    | 'beat'
+    | 'blobs'
+    | 'close'
   > = {
     add: async (jobs) => {
       for (const { jobId, job } of jobs) {
@@ -73,7 +80,6 @@ function scene(
     },
     read: (jobId) => Promise.resolve(records.get(jobId) ?? { state: 'gone' }),
     remove: () => Promise.resolve(),
-    beat: () => Promise.resolve(),
     workers: () =>
       Promise.resolve(
         [...connected].map((name) => ({
@@ -91,7 +97,15 @@ function scene(
     const context = {
       // Members that a step does not call are missing.
       producer: producer as JobProducer,
-      ...{ start: 'nonce', blobs, leases: new BlobLeases(), health, clock, sink },
+      ...{
+        epoch: 1,
+        beat: () => Promise.resolve(),
+        blobs,
+        leases: new BlobLeases(),
+        health,
+        clock,
+        sink,
+      },
       fingerprints: record.fingerprints,
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
       limits: queueConfig({ jobAttemptsMax }),

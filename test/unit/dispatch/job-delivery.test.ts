@@ -10,7 +10,7 @@ function delivery(): JobDelivery {
   const [order] = ordersForTest(1);
   if (order === undefined) throw new Error('no order');
   const ref = blobRefOf(order.dense);
-  return new JobDelivery(order, { ...order.job, dense: ref, rowPack: ref }, 'nonce-1');
+  return new JobDelivery(order, { ...order.job, epoch: 1, dense: ref, rowPack: ref }, 'nonce-1');
 }
 
 describe('fateOf', () => {

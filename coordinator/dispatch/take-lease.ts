@@ -1,0 +1,72 @@
+/**
+ * Takes the lease of a run, wherever it is kept. A coordinator that works on the run makes this fail; one
+ * that is dead is waited for until its lease ends, or not at all if its process is seen to have ended.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { livenessOf } from '../../shared/storage/process-identity.js';
+import type { LeaseAnswer, LeaseHolder } from '../../shared/storage/run-lease.js';
+import { interrupted } from './queue-patience.js';
+
+const POLL_INTERVAL_MS = 250;
+
+export interface LeaseTerms {
+  readonly run: string;
+  /** The address of the queue or of the object. */
+  readonly where: string;
+  /** A holder says at least this often that it lives. */
+  readonly beatIntervalMs: number;
+  /** A holder that says nothing for this long is dead. */
+  readonly silenceMsMax: number;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * @param take asks once; it is given the mark of a holder that is known to be dead.
+ * @throws QianmoError `usage` if another coordinator works on the run, `interrupted` when the signal
+ *   aborts.
+ */
+export async function takeLease(
+  take: (over: string | null) => Promise<LeaseAnswer>,
+  { run, where, beatIntervalMs, silenceMsMax, clock, sink, signal }: LeaseTerms,
+): Promise<number> {
+  let over: string | null = null;
+  let watched: { readonly mark: string; readonly untilMs: number } | null = null;
+  for (;;) {
+    const answer = await take(over);
+    if (answer.kind === 'taken') return answer.epoch;
+    const { holder, mark } = answer;
+    const liveness = livenessOf(holder.process);
+    // The clock of a process that is visible here is that of this machine.
+    const saidSoJustNow = clock.epochMs() - holder.beatMs < 2 * beatIntervalMs;
+    const hasBeaten = watched !== null && watched.mark !== mark;
+    if (hasBeaten || (liveness === 'runs' && saidSoJustNow)) throw busy(run, where, holder);
+    if (watched === null && liveness !== 'ended')
+      sink({
+        kind: 'lease-awaited',
+        address: where,
+        host: holder.process.host,
+        waitMs: silenceMsMax,
+      });
+    watched ??= { mark, untilMs: clock.monotonicMs() + silenceMsMax };
+    const isDead = liveness === 'ended' || clock.monotonicMs() >= watched.untilMs;
+    if (isDead) over = mark;
+    else await clock.sleep(POLL_INTERVAL_MS, signal);
+    if (signal?.aborted === true) throw interrupted();
+  }
+}
+
+function busy(run: string, where: string, { process, sinceMs }: LeaseHolder): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: `another coordinator works on run ${run}`,
+    where,
+    expected: 'one coordinator at a time',
+    found: `process ${process.pid} on ${process.host}, since ${new Date(sinceMs).toISOString()}`,
+    cure: 'wait until it has finished, stop it, or give this run another name and output',
+  });
+}

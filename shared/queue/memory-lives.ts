@@ -1,0 +1,96 @@
+/**
+ * Who lives, as the in-memory queue has it: workers by the rules of `redis-registry.ts`, and coordinators with
+ * their leases by those of `redis-run-lease.ts`. Both on the clock that they are given.
+ */
+
+import type { Clock } from '../base/clock.js';
+import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../storage/run-lease.js';
+import type { ConnectedWorker } from './job-queue.js';
+import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
+
+export class MemoryWorkers {
+  readonly #clock: Clock;
+  readonly #byInstance = new Map<string, { record: ConnectedWorker; beatMs: number }>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): ConnectedWorker {
+    const taken = new Set(this.live().map(({ name }) => name));
+    let { name } = worker;
+    for (let number = 2; taken.has(name); number += 1) name = `${worker.name}-${number}`;
+    const record = { ...worker, name, sinceMs: this.#clock.epochMs(), jobId: null };
+    this.beat(record);
+    return record;
+  }
+
+  /** Returns the number of live workers. */
+  beat(record: ConnectedWorker): number {
+    this.#byInstance.set(record.instance, { record, beatMs: this.#clock.monotonicMs() });
+    return this.live().length;
+  }
+
+  leave(instance: string): void {
+    this.#byInstance.delete(instance);
+  }
+
+  live(): ConnectedWorker[] {
+    const nowMs = this.#clock.monotonicMs();
+    for (const [instance, { beatMs }] of [...this.#byInstance])
+      if (nowMs - beatMs > WORKER_SILENCE_MS_MAX) this.#byInstance.delete(instance);
+    return [...this.#byInstance.values()].map(({ record }) => record);
+  }
+}
+
+interface StoredLease {
+  readonly epoch: number;
+  /** Null after its holder has released it. */
+  readonly holder: LeaseHolder | null;
+  readonly endMs: number;
+}
+
+export class MemoryLeases {
+  readonly #clock: Clock;
+  readonly #byRun = new Map<string, StoredLease>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  take(runId: string, holder: LeaseHolder, over: string | null): LeaseAnswer {
+    const found = this.#byRun.get(runId);
+    const other = found === undefined || found.endMs <= this.#nowMs() ? null : found.holder;
+    if (found !== undefined && other?.start === holder.start)
+      return { kind: 'taken', epoch: found.epoch };
+    const mark = JSON.stringify(other);
+    if (other !== null && mark !== over) return { kind: 'held', holder: other, mark };
+    const epoch = (found?.epoch ?? 0) + 1;
+    this.#keep(runId, epoch, holder);
+    return { kind: 'taken', epoch };
+  }
+
+  /** @throws RunFencedError if the lease has a later epoch. */
+  renew(runId: string, epoch: number, holder: LeaseHolder): void {
+    this.demand(runId, epoch);
+    this.#keep(runId, epoch, holder);
+  }
+
+  release(runId: string, epoch: number): void {
+    if (this.#byRun.get(runId)?.epoch === epoch) this.#keep(runId, epoch, null);
+  }
+
+  /** @throws RunFencedError if the lease has a later epoch. */
+  demand(runId: string, epoch: number): void {
+    if ((this.#byRun.get(runId)?.epoch ?? epoch) !== epoch)
+      throw new RunFencedError(`run ${runId} in memory`);
+  }
+
+  #keep(runId: string, epoch: number, holder: LeaseHolder | null): void {
+    this.#byRun.set(runId, { epoch, holder, endMs: this.#nowMs() + RUN_LEASE_MS });
+  }
+
+  #nowMs(): number {
+    return this.#clock.monotonicMs();
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * A lease kept as one small object. Every change is a conditional write on the version that was read, so
+ * that of two coordinators one succeeds. The object stays when the lease is released: its epoch must grow.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../base/errors.js';
+import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
+import { LeaseHolderSchema, type LeaseAnswer, type LeaseHolder } from './run-lease.js';
+
+export const LEASE_KEY = 'coordinator.json';
+const LEASE_BYTE_COUNT_MAX = 64 * 1024;
+
+const LeaseRecordSchema = z.strictObject({
+  formatVersion: z.literal(1),
+  run: z.string().min(1),
+  epoch: z.int().positive(),
+  /** Null after the holder has released the lease. */
+  holder: LeaseHolderSchema.nullable(),
+});
+type LeaseRecord = z.infer<typeof LeaseRecordSchema>;
+
+export class ObjectLease {
+  readonly address: string;
+  readonly #store: ObjectStore;
+  readonly #run: string;
+  #held: { etag: string; epoch: number } | null = null;
+
+  constructor(store: ObjectStore, run: string) {
+    this.#store = store;
+    this.#run = run;
+    this.address = `${store.address}/${LEASE_KEY}`;
+  }
+
+  /** @param over the mark of a holder that is known to be dead. */
+  async take(holder: LeaseHolder, over: string | null): Promise<LeaseAnswer> {
+    for (;;) {
+      const found = await this.#store.get(LEASE_KEY, LEASE_BYTE_COUNT_MAX);
+      const record = found === null ? null : this.#recordOf(found);
+      const other = record?.holder ?? null;
+      if (found !== null && other !== null && other.start !== holder.start && found.etag !== over)
+        return { kind: 'held', holder: other, mark: found.etag };
+      const epoch = (record?.epoch ?? 0) + 1;
+      const etag = await this.#put({ epoch, holder }, found?.etag ?? null);
+      if (etag === null) continue;
+      this.#held = { etag, epoch };
+      return { kind: 'taken', epoch };
+    }
+  }
+
+  /** Says that the holder lives. Returns false when the lease is lost. */
+  async renew(holder: LeaseHolder): Promise<boolean> {
+    if (this.#held === null) return false;
+    const { epoch, etag } = this.#held;
+    const written = await this.#put({ epoch, holder }, etag);
+    if (written !== null) this.#held = { epoch, etag: written };
+    else this.#held = null;
+    return written !== null;
+  }
+
+  /** Whether the object is still what this holder wrote last. */
+  async isHeld(): Promise<boolean> {
+    if (this.#held === null) return false;
+    const found = await this.#store.get(LEASE_KEY, LEASE_BYTE_COUNT_MAX);
+    return found?.etag === this.#held.etag;
+  }
+
+  /** Does nothing if the lease is lost. */
+  async release(): Promise<void> {
+    if (this.#held === null) return;
+    const { epoch, etag } = this.#held;
+    this.#held = null;
+    await this.#put({ epoch, holder: null }, etag);
+  }
+
+  /** @param etag the version to replace; null if there must be none. */
+  #put(change: Pick<LeaseRecord, 'epoch' | 'holder'>, etag: string | null): Promise<string | null> {
+    const record: LeaseRecord = { formatVersion: 1, run: this.#run, ...change };
+    const condition: PutCondition =
+      etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag };
+    const bytes = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
+    return this.#store.put(LEASE_KEY, bytes, condition);
+  }
+
+  #recordOf({ bytes }: StoredObject): LeaseRecord {
+    try {
+      return LeaseRecordSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    } catch (cause) {
+      throw new QianmoError({
+        kind: 'data',
+        what: 'the record of the coordinator that works on this run cannot be read',
+        where: this.address,
+        cure: 'make sure that no coordinator of this run is running, then delete this object',
+        cause,
+      });
+    }
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * The lease of a run: the right of one coordinator to work on it. Each time a lease is taken, it gets a
+ * larger epoch. Whoever holds a smaller one is fenced off: the queue and the object store refuse it, also
+ * if it was suspended meanwhile and does not know. A holder says at intervals that it lives.
+ */
+
+import { z } from 'zod';
+import { QianmoError } from '../base/errors.js';
+import { ProcessIdentitySchema } from './process-identity.js';
+
+export const LeaseHolderSchema = z.strictObject({
+  /** Sets this start of the coordinator apart from any other. */
+  start: z.string().min(1),
+  process: ProcessIdentitySchema,
+  /** When it started, by the clock of its machine, in milliseconds since the Unix epoch. */
+  sinceMs: z.number(),
+  /** When it last said that it lives, by the same clock. */
+  beatMs: z.number(),
+});
+export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
+
+export type LeaseAnswer =
+  | { readonly kind: 'taken'; readonly epoch: number }
+  /** The mark changes whenever the holder says that it lives. */
+  | { readonly kind: 'held'; readonly holder: LeaseHolder; readonly mark: string };
+
+/** The run is in the hands of another coordinator, which took the lease later. */
+export class RunFencedError extends QianmoError {
+  constructor(where: string) {
+    super({
+      kind: 'failed',
+      what: 'another coordinator has taken over this run',
+      where,
+      expected: 'one coordinator at a time',
+      found:
+        'a lease with a later epoch: this process said nothing for too long (suspended, or cut off)',
+      cure: 'leave the run to the other coordinator; this one has stopped and changed nothing of it',
+    });
+  }
+}

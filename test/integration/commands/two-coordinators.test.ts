@@ -1,0 +1,125 @@
+/** Two coordinators of one run, as real processes: the second stops at once, and a suspended one is fenced. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import {
+  commandRoom,
+  expectFailure,
+  type CommandRoom,
+  type ExpectedFailure,
+} from '../../fixtures/commands/command-room.js';
+import type { EndedCommand, RunningCommand } from '../../fixtures/commands/command.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const WAIT_MS_MAX = 120_000;
+
+let room: CommandRoom;
+let redis: RedisForTest;
+let running: RunningCommand[];
+beforeAll(async () => {
+  room = await commandRoom();
+  await room.done(['prepare', await room.config('any')]);
+});
+afterAll(() => room.remove());
+beforeEach(async () => {
+  redis = await redisForTest();
+  running = [];
+});
+afterEach(async () => {
+  for (const command of running) {
+    command.signal('SIGKILL');
+    await command.ended;
+  }
+  await redis.close();
+});
+
+function started(...args: string[]): RunningCommand {
+  const command = room.start(args);
+  running.push(command);
+  return command;
+}
+
+function digestOf({ exitCode, output, diagnostics }: EndedCommand): unknown {
+  expect(exitCode, diagnostics).toBe(0);
+  return (JSON.parse(output) as { digest: unknown }).digest;
+}
+
+async function configOf(name: string, outerSteps: number): Promise<string> {
+  return room.config(name, ({ training }) => void Object.assign(training, { outerSteps }));
+}
+
+async function undisturbedDigest(outerSteps: number): Promise<unknown> {
+  const config = await configOf('undisturbed', outerSteps);
+  return digestOf(
+    await started('train', config, '--in-process', '--fresh', '--format', 'json').ended,
+  );
+}
+
+const busy = (run: string, where: RegExp): ExpectedFailure => ({
+  exitCode: 2,
+  what: new RegExp(`^another coordinator works on run ${run}$`),
+  where,
+  expected: /^one coordinator at a time$/,
+  found: /^process \d+ on \S+, since 20\d\d-/,
+  cure: /wait until it has finished, stop it, or give this run another name and output/,
+});
+
+it(
+  'a second one on the same Redis stops at once and harms nothing',
+  async () => {
+    const config = await configOf('queued', 40);
+    const train = ['train', config, '--redis', redis.url, '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/^run queued/m);
+    const isAdded = async (): Promise<boolean> =>
+      (await redis.client.llen('{queued}:inner-loops:wait')) > 0;
+    while (!(await isAdded())) await systemClock.sleep(20);
+    const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
+    expectFailure(await started(...train).ended, busy('queued', /^redis:/));
+    expect(await redis.client.lrange('{queued}:inner-loops:wait', 0, -1)).toEqual(jobs);
+    started('worker', '--redis', redis.url, '--prefix', '{queued}');
+    expect(digestOf(await first.ended)).toBe(await undisturbedDigest(40));
+  },
+  WAIT_MS_MAX,
+);
+
+it(
+  'a second one without a queue stops at once',
+  async () => {
+    const config = await configOf('in-process', 100_000);
+    const first = started('train', config, '--in-process');
+    await first.saw(/checkpoint of outer step/);
+    const resume = ['train', config, '--in-process', '--resume'];
+    expectFailure(await started(...resume).ended, busy('in-process', /coordinator\.json$/));
+    first.signal('SIGINT');
+    expect((await first.ended).exitCode).toBe(4);
+    const third = started(...resume);
+    await third.saw(/checkpoint of outer step/);
+  },
+  WAIT_MS_MAX,
+);
+
+it(
+  'one that wakes after it was replaced stops, and the other ends as if undisturbed',
+  async () => {
+    const outerSteps = 100;
+    const config = await configOf('replaced', outerSteps);
+    const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/checkpoint of outer step 8:/);
+    first.signal('SIGSTOP');
+    const [lease] = await redis.client.keys('*:lease:replaced:holder');
+    while ((await redis.client.exists(lease ?? '')) > 0) await systemClock.sleep(100);
+    const second = started(...train, '--resume');
+    await second.saw(/has not given the run back .* waiting up to 20/);
+    await second.saw(/checkpoint of outer step/);
+    first.signal('SIGCONT');
+    expectFailure(await first.ended, {
+      exitCode: 1,
+      what: /^another coordinator has taken over this run$/,
+      cure: /this one has stopped and changed nothing of it/,
+    });
+    expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
+  },
+  WAIT_MS_MAX,
+);

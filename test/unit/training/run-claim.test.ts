@@ -1,0 +1,149 @@
+/** Claims on a run over a store in memory and in virtual time: who gets one, and what a lost one is worth. */
+
+import { describe, expect, it } from 'vitest';
+import { claimRun, type RunClaim } from '../../../coordinator/checkpoints/run-claim.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
+import { RunFencedError } from '../../../shared/storage/run-lease.js';
+import { simulatedClock, type SimulatedClock } from '../../fixtures/clocks/simulated-clock.js';
+import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
+import { tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+const ENDED: ProcessIdentity = { ...thisProcess(), startTicks: 'before' };
+const ELSEWHERE: ProcessIdentity = { ...thisProcess(), host: 'another machine' };
+
+class Room {
+  readonly clock: SimulatedClock = simulatedClock();
+  readonly store = new MemoryObjectStore();
+  readonly events: RunEvent[] = [];
+
+  /** @param clock one whose sleepers never wake is that of a suspended process. */
+  claim(start: string, process = thisProcess(), clock = this.clock): Promise<RunClaim> {
+    return claimRun({
+      ...{ store: this.store, run: 'tiny', start, process, clock },
+      sink: (event) => void this.events.push(event),
+      signal: new AbortController().signal,
+    });
+  }
+
+  /** A claim whose holder says nothing from its first beat on. */
+  suspended(start: string, process: ProcessIdentity): Promise<RunClaim> {
+    const { clock } = this;
+    return this.claim(start, process, {
+      ...clock,
+      sleep: () => new Promise<never>(() => undefined),
+    });
+  }
+}
+
+function inRoom(title: string, body: (room: Room) => Promise<void>): void {
+  it(title, () => {
+    const room = new Room();
+    return room.clock.run(() => body(room));
+  });
+}
+
+describe('a claim', () => {
+  inRoom('is refused at once while the process of another one is seen to run', async (room) => {
+    const first = await room.claim('first');
+    await expect(room.claim('second')).rejects.toMatchObject({
+      kind: 'usage',
+      report: {
+        what: 'another coordinator works on run tiny',
+        where: 'memory://store/coordinator.json',
+        found: expect.stringContaining(`process ${process.pid} on `) as string,
+      },
+    });
+    expect(room.clock.monotonicMs()).toBe(0);
+    await first.demand();
+    await first.release();
+  });
+
+  inRoom('is refused when a holder elsewhere says that it lives', async (room) => {
+    const first = await room.claim('first', ELSEWHERE);
+    await expect(room.claim('second')).rejects.toMatchObject({ kind: 'usage' });
+    expect(room.clock.monotonicMs()).toBeLessThanOrEqual(6_000);
+    await first.demand();
+    await first.release();
+  });
+
+  inRoom('of a process that has ended is taken over at once, with a larger epoch', async (room) => {
+    const first = await room.suspended('first', ENDED);
+    const second = await room.claim('second');
+    expect(second.epoch).toBeGreaterThan(first.epoch);
+    expect([room.clock.monotonicMs(), room.events]).toEqual([0, []]);
+    await second.release();
+  });
+
+  inRoom('of a silent holder is taken over after a time, which is told', async (room) => {
+    const first = await room.suspended('first', ELSEWHERE);
+    const second = await room.claim('second');
+    expect(room.clock.monotonicMs()).toBe(20_000);
+    expect(room.events).toEqual([
+      {
+        ...{ kind: 'lease-awaited', address: 'memory://store/coordinator.json' },
+        ...{ host: 'another machine', waitMs: 20_000 },
+      },
+    ]);
+    await expect(first.demand()).rejects.toThrow(RunFencedError);
+    expect(first.lost.aborted).toBe(true);
+    await second.demand();
+    await second.release();
+  });
+
+  inRoom('that was given back is free, and its epoch still grows', async (room) => {
+    const first = await room.claim('first', ELSEWHERE);
+    await first.release();
+    const second = await room.claim('second');
+    expect([first.epoch, second.epoch, room.clock.monotonicMs()]).toEqual([1, 2, 0]);
+    await second.release();
+  });
+
+  inRoom('that is lost is noticed at the next beat', async (room) => {
+    const first = await room.claim('first', ENDED);
+    const second = await room.claim('second');
+    await room.clock.sleep(6_000);
+    expect([first.lost.aborted, second.lost.aborted]).toEqual([true, false]);
+    await second.release();
+  });
+
+  it('cannot be taken where the record is damaged', async () => {
+    const room = new Room();
+    await room.store.put('coordinator.json', Buffer.from('{'), { kind: 'always' });
+    await expect(room.claim('first')).rejects.toMatchObject({ kind: 'data' });
+  });
+});
+
+describe('checkpoints under a claim', () => {
+  const stateAt = (outerStep: number) => tinyState(tinySpec(), outerStep);
+  const under = (store: ObjectStore, claim: RunClaim) => checkpointsIn(store, { claim });
+
+  inRoom('are refused to a coordinator that has lost it, before the first one', async (room) => {
+    const zombie = await room.suspended('zombie', ENDED);
+    const checkpoints = under(room.store, zombie);
+    await checkpoints.latest();
+    const successor = await room.claim('successor');
+    const before = await room.store.list('');
+    await expect(checkpoints.write(stateAt(1))).rejects.toThrow(RunFencedError);
+    expect(await room.store.list('')).toEqual(before);
+    await successor.release();
+  });
+
+  inRoom('replace one that was written late under a lost claim', async (room) => {
+    const zombie = await room.suspended('zombie', ENDED);
+    // The zombie is suspended after its last check: the check passes, and the write comes late.
+    const late = under(room.store, { ...zombie, demand: () => Promise.resolve() });
+    await late.latest();
+    const claim = await room.claim('successor');
+    const successor = under(room.store, claim);
+    await successor.latest();
+    await late.write(stateAt(1));
+    await successor.write(stateAt(2));
+    await late.write(stateAt(3)).catch(() => undefined);
+    await successor.write(stateAt(4));
+    expect((await checkpointsIn(room.store).latest())?.outerStep).toBe(4);
+    await claim.release();
+  });
+});
