@@ -17,7 +17,7 @@ const BEAT_INTERVAL_MS = 5_000;
 /** Longer than a store may take for some writes in a row. */
 const CLAIM_SILENCE_MS_MAX = 20_000;
 
-export interface ClaimOptions {
+interface ClaimOptions {
   /** The store for the checkpoints of this run. It must honour conditional writes. */
   readonly store: ObjectStore;
   readonly run: string;

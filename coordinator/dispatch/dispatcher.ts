@@ -19,7 +19,7 @@ export interface JobOrder {
 }
 
 /** The part of a job that its dispatcher knows. */
-export interface JobStamp {
+interface JobStamp {
   /** Of the lease of the run; 0 without a queue. */
   readonly epoch: number;
   /** The kind of machine that must compute the job, once the run has one. */

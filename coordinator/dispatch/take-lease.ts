@@ -12,7 +12,7 @@ import { interrupted } from './queue-patience.js';
 
 const POLL_INTERVAL_MS = 250;
 
-export interface LeaseTerms {
+interface LeaseTerms {
   readonly run: string;
   /** The address of the queue or of the object. */
   readonly where: string;

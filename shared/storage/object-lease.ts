@@ -8,7 +8,7 @@ import { QianmoError } from '../base/errors.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
 import { LeaseHolderSchema, type LeaseAnswer, type LeaseHolder } from './run-lease.js';
 
-export const LEASE_KEY = 'coordinator.json';
+const LEASE_KEY = 'coordinator.json';
 const LEASE_BYTE_COUNT_MAX = 64 * 1024;
 
 const LeaseRecordSchema = z.strictObject({

@@ -55,16 +55,9 @@ function scene(
       },
     };
   };
-  const producer: Omit<
+  const producer: Pick<
     JobProducer,
-    | 'takeLease'
-    | 'renewLease'
-    | 'releaseLease'
-    | 'removeLeftovers'
-    | 'removeJobsOfSilentStarts'
-    | 'beat'
-    | 'blobs'
-    | 'close'
+    'add' | 'quarantine' | 'read' | 'remove' | 'workers' | 'subscribe'
   > = {
     add: async (jobs) => {
       for (const { jobId, job } of jobs) {
