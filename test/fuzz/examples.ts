@@ -5,7 +5,7 @@ import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
 
 export const exampleJob: Job = {
-  ...{ protocolVersion: PROTOCOL_VERSION, runId: 'fuzz', outerStep: 0, jobIndex: 0 },
+  ...{ protocolVersion: PROTOCOL_VERSION, epoch: 1, runId: 'fuzz', outerStep: 0, jobIndex: 0 },
   store: { address: '/nowhere', digest: 'none', storage: StorageConfigSchema.parse({}) },
   model: {
     ...{ kind: 'logistic', embeddingWidth: 1, hiddenWidths: [], adgroupEmbedding: false },
