@@ -52,7 +52,8 @@ const HOSTILE_SNIPPETS = [
   ],
   ...['? ', '| ', '> ', '%YAML 9.9\n', '#', ': ', '- - - -', '!!js/function x', '\ufeff', '\u2028'],
 ];
-const NESTING_DEPTHS = [10, 300, 3_000, 20_000];
+const NESTING_DEPTH_MAX = 20_000;
+const NESTING_DEPTHS = [10, 300, 3_000, NESTING_DEPTH_MAX];
 
 export function pick<Item>(stream: RandomStream, items: readonly Item[]): Item {
   const item = items[stream.below(items.length)];
@@ -127,8 +128,9 @@ export function mutatedJson(stream: RandomStream, example: unknown): string {
   for (let count = stream.below(4); count > 0; count -= 1) value = withMutation(stream, value);
   const text = JSON.stringify(value);
   const nested = text.replace(/"@nested:(\d+)"/g, (_, depth: string) => {
+    const levels = Math.min(Number(depth), NESTING_DEPTH_MAX);
     const [open, close] = stream.below(2) === 0 ? ['[', ']'] : ['{"a":', '}'];
-    return `${open.repeat(Number(depth))}1${close.repeat(Number(depth))}`;
+    return `${open.repeat(levels)}1${close.repeat(levels)}`;
   });
   return stream.below(4) === 0 ? mutatedText(stream, nested) : nested;
 }
