@@ -6,6 +6,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
 import {
   commandRoom,
   filesIn,
@@ -103,14 +104,25 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     expect(await filesIn(disk)).toHaveLength(1);
   });
 
-  it('prepare, for its temporary files', async () => {
+  it('prepare, for what does not fit its memory', async () => {
     await fill(8192);
-    const path = await room.config('temporary', ({ data }) => void (data['store'] = 'other-store'));
-    await room.refused(
-      ['prepare', path],
-      { exitCode: 3, what, where: new RegExp(`^${disk}`), cure: /TMPDIR/ },
-      { TMPDIR: disk },
-    );
+    const session = await openDuckSession(disk, 256, new AbortController().signal);
+    try {
+      const large = session.run(
+        'CREATE TABLE large AS SELECT range AS a, range AS b FROM range(20000000)',
+      );
+      await expect(large).rejects.toMatchObject({
+        kind: 'environment',
+        report: {
+          what: expect.stringMatching(what) as string,
+          where: expect.stringContaining(disk) as string,
+          cure: expect.stringMatching(/TMPDIR/) as string,
+        },
+      });
+    } finally {
+      session.close();
+    }
+    await rm(join(disk, 'spill'), { recursive: true, force: true });
     expect(await filesIn(disk)).toHaveLength(1);
   });
 
