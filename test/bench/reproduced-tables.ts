@@ -17,6 +17,13 @@ export interface ReproducedTable {
 const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 
 export const TABLES: readonly ReproducedTable[] = [
+  { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
+  {
+    name: 'fuzz',
+    script: 'fuzz',
+    words: ['--inputs', '1000000', '--seed', '7', '--record', 'infra/results/fuzz.md'],
+    makes: 'fuzz.md',
+  },
   { name: 'sinusoid', script: 'bench:sinusoid', keepsRuns: true, makes: 'sinusoid.md' },
   { name: 'learned-rule', script: 'bench:learned-rule', keepsRuns: true, makes: 'learned-rule.md' },
   {
