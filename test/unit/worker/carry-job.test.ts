@@ -23,6 +23,7 @@ async function scene(executor: JobExecutor = executorForTest()) {
   if (order === undefined) throw new Error('no order');
   const job = {
     ...order.job,
+    epoch: 1,
     timeoutMs: 1_000,
     dense: await blobs.put(order.dense),
     rowPack: await blobs.put(order.rowPack ?? new Uint8Array()),
