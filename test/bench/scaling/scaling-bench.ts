@@ -40,7 +40,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     rows: { type: 'string', default: '1M' },
     configs: { type: 'string', default: SCALING_CONFIGS.join(',') },
-    /** Multiplies the outer steps of each run, which take about ten seconds. */
+    /** Multiplies the outer steps of each run, which take from ten seconds to half a minute. */
     length: { type: 'string', default: '1' },
     base: { type: 'string' },
     output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
@@ -51,7 +51,7 @@ const length = z.coerce.number().positive().parse(options.length);
 const rounds = z.coerce.number().int().positive().parse(options.rounds);
 const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
 const outerSteps = {
-  heavy: Math.round(40 * length),
+  heavy: Math.round(150 * length),
   demo: Math.round(700 * length),
   synthetic: Math.round(250 * length),
 };
