@@ -46,7 +46,7 @@ const WORKERLESS_NOTICE_MS = 10_000;
 
 /** The parts of a dispatcher that all its steps share. */
 interface DispatchContext {
-  /** Of the lease of the run. */
+  /** The epoch of the run's lease. */
   readonly epoch: number;
   /**
    * Says that this coordinator lives. It writes, so a full server refuses it.

@@ -20,7 +20,7 @@ export interface JobOrder {
 
 /** The part of a job that its dispatcher knows. */
 interface JobStamp {
-  /** Of the lease of the run; 0 without a queue. */
+  /** The epoch of the run's lease; 0 without a queue. */
   readonly epoch: number;
   /** The kind of machine that must compute the job, once the run has one. */
   readonly fingerprint: string | null;

@@ -1,5 +1,5 @@
 /**
- * Who lives, as the in-memory queue has it: workers by the rules of `redis-registry.ts`, and coordinators with
+ * The live processes of the in-memory queue: workers by the rules of `redis-registry.ts`, and coordinators with
  * their leases by those of `redis-run-lease.ts`. Both on the clock that they are given.
  */
 

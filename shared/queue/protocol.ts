@@ -91,7 +91,7 @@ const AdaptWorkSchema = z.strictObject({
 export const JobSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
-  /** Of the lease under which the coordinator works; 0 without a queue. */
+  /** The epoch of the lease under which the coordinator works; 0 without a queue. */
   epoch: index,
   outerStep: index,
   jobIndex: index,

@@ -25,7 +25,7 @@ export class QueueUnavailableError extends QianmoError {
 /**
  * - `disk`, `memory`: the server is full. The same call may succeed once there is room.
  * - `permission`: the user of the server may not do this.
- * - `other`: any other refusal.
+ * - `other`: a refusal for another reason.
  */
 export type Refusal = 'disk' | 'memory' | 'permission' | 'other';
 

@@ -22,7 +22,7 @@ function jobOn(address: string, s3Endpoint?: string): Job {
 const limits = jobLimitsOf({
   stores: ['/data/stores', 's3://clicks/stores'],
   endpoints: ['http://minio:9000'],
-  workingFolder: '/work',
+  workingFolder: '/home/ads',
   environment: { AWS_ENDPOINT_URL_S3: 'https://s3.internal' },
 });
 
@@ -58,8 +58,8 @@ describe('the store of a job', () => {
   });
 
   it('lies in the working folder if nothing is given', () => {
-    const own = jobLimitsOf({ stores: [], endpoints: [], workingFolder: '/work', environment: {} });
-    expect(reasonToRefuse(jobOn('/work/runs/shop'), own)).toBeNull();
+    const own = jobLimitsOf({ stores: [], endpoints: [], workingFolder: '/home/ads', environment: {} });
+    expect(reasonToRefuse(jobOn('/home/ads/runs/shop'), own)).toBeNull();
     expect(reasonToRefuse(jobOn('/data/stores'), own)).not.toBeNull();
     expect(reasonToRefuse(jobOn('s3://clicks/stores'), own)).not.toBeNull();
   });
