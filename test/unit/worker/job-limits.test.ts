@@ -58,7 +58,12 @@ describe('the store of a job', () => {
   });
 
   it('lies in the working folder if nothing is given', () => {
-    const own = jobLimitsOf({ stores: [], endpoints: [], workingFolder: '/home/ads', environment: {} });
+    const own = jobLimitsOf({
+      stores: [],
+      endpoints: [],
+      workingFolder: '/home/ads',
+      environment: {},
+    });
     expect(reasonToRefuse(jobOn('/home/ads/runs/shop'), own)).toBeNull();
     expect(reasonToRefuse(jobOn('/data/stores'), own)).not.toBeNull();
     expect(reasonToRefuse(jobOn('s3://clicks/stores'), own)).not.toBeNull();
