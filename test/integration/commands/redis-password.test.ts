@@ -18,11 +18,16 @@ let room: CommandRoom;
 let redisFolder: TemporaryFolder;
 let redis: EmbeddedRedis;
 let run: string;
+/** It runs until it is stopped, so that one worker cannot do all its jobs before another is ready. */
+let endless: string;
 beforeAll(async () => {
   [room, redisFolder] = await Promise.all([commandRoom(), temporaryFolder()]);
   redis = await startEmbeddedRedis({ dataDir: redisFolder.path, password: PASSWORD });
   run = await room.config('run', (config) => {
     Object.assign(config.training, { outerSteps: 6 });
+  });
+  endless = await room.config('endless', (config) => {
+    Object.assign(config.training, { outerSteps: 100_000, checkpointEveryOuterSteps: 1000 });
   });
   await room.done(['prepare', run]);
 });
@@ -55,18 +60,18 @@ async function filesWith(folder: string, text: string): Promise<string[]> {
 describe('the password of Redis', () => {
   it('appears nowhere when a run is given it by the environment', async () => {
     const environment = { QIANMO_REDIS_URL: redis.url };
-    const worker = room.start(['worker', '--prefix', '{run}', '--name', 'one'], environment);
+    const worker = room.start(['worker', '--prefix', '{endless}', '--name', 'one'], environment);
     await worker.saw(/takes jobs from/);
-    const training = room.start(['train', run, '--workers', '1', '--dashboard'], environment);
+    const training = room.start(['train', endless, '--workers', '1', '--dashboard'], environment);
     await training.saw(/takes jobs from/);
     const processes = await processList();
     expect(processes).toContain('--prefix');
     expect(processes).not.toContain(CANARY);
-    const [trained, worked] = [
-      await training.ended,
-      await (worker.signal('SIGTERM'), worker.ended),
-    ];
-    expect(trained.exitCode, trained.diagnostics).toBe(0);
+    training.signal('SIGTERM');
+    const trained = await training.ended;
+    worker.signal('SIGTERM');
+    const worked = await worker.ended;
+    expect(trained.exitCode, trained.diagnostics).toBe(4);
     expect(trained.diagnostics).toContain('redis://:***@127.0.0.1');
     for (const { output, diagnostics } of [trained, worked])
       expect(output + diagnostics).not.toContain(CANARY);
