@@ -15,6 +15,8 @@ import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/ru
 import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
+import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
@@ -43,6 +45,9 @@ async function main(): Promise<void> {
       'a worker needs the address of Redis',
       'give --redis redis://HOST:PORT, or set QIANMO_REDIS_URL',
     );
+  const key = await signingKeyOf(process.env);
+  const { redis: redisUrl, prefix } = values;
+  const queue = bullmqJobQueue({ redisUrl, prefix, clock: systemClock });
   const device = demandOf(values.device);
   await loadGivenPlugins(values.plugin);
   const gpuIndex = gpuIndexOf(values['gpu-index']);
@@ -71,11 +76,7 @@ async function main(): Promise<void> {
       if (!stop.signal.aborted || !isInterruption(error)) throw error;
     });
     await runWorker({
-      queue: bullmqJobQueue({
-        redisUrl: values.redis,
-        prefix: values.prefix,
-        clock: systemClock,
-      }),
+      queue: signedJobQueue(queue, key),
       name: values.name,
       nonce: freshNonce(),
       device,

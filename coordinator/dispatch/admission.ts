@@ -12,27 +12,29 @@ interface AdmissionRecord {
   /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;
   readonly fingerprints: FingerprintDemand;
+  readonly sink: RunEventSink;
 }
 
 export function admissionRecord(sink: RunEventSink): AdmissionRecord {
-  return { rejections: new Map(), fingerprints: new FingerprintDemand(sink) };
+  return { rejections: new Map(), fingerprints: new FingerprintDemand(sink), sink };
+}
+
+/** Where a result came from. */
+interface ResultOrigin {
+  readonly outerStep: number;
+  readonly jobIndex: number;
+  readonly worker: string;
 }
 
 export class Admission<Value extends object> {
   readonly #read: ReadResult<Value>;
-  readonly #rejections: Map<Rejection, number>;
-  readonly #fingerprints: FingerprintDemand;
+  readonly #record: AdmissionRecord;
   readonly #orderByJobIndex: ReadonlyMap<number, JobOrder>;
   readonly #admitted = new Set<number>();
 
-  constructor(
-    orders: readonly JobOrder[],
-    read: ReadResult<Value>,
-    { rejections, fingerprints }: AdmissionRecord,
-  ) {
+  constructor(orders: readonly JobOrder[], read: ReadResult<Value>, record: AdmissionRecord) {
     this.#read = read;
-    this.#rejections = rejections;
-    this.#fingerprints = fingerprints;
+    this.#record = record;
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
   }
 
@@ -47,13 +49,19 @@ export class Admission<Value extends object> {
   /** Admits the result, or counts and returns the reason for refusing it. */
   judge(delivered: DeliveredResult): Admitted<Value> | Rejection {
     const judged = this.#judged(delivered);
-    if (typeof judged === 'string')
-      this.#rejections.set(judged, (this.#rejections.get(judged) ?? 0) + 1);
+    if (typeof judged === 'string') this.refuse(delivered.result, judged);
     else {
-      this.#fingerprints.take(judged.result);
+      this.#record.fingerprints.take(judged.result);
       this.#admitted.add(judged.result.jobIndex);
     }
     return judged;
+  }
+
+  /** Counts a result that is refused, and tells whose it was. */
+  refuse({ outerStep, jobIndex, worker }: ResultOrigin, rejection: Rejection): void {
+    const { rejections, sink } = this.#record;
+    rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);
+    sink({ kind: 'result-refused', outerStep, jobIndex, fromWorker: worker, rejection });
   }
 
   #judged(delivered: DeliveredResult): Admitted<Value> | Rejection {
@@ -62,7 +70,7 @@ export class Admission<Value extends object> {
     if (job === undefined) return 'not_of_this_step';
     if (result.runId !== job.runId || result.outerStep !== job.outerStep) return 'not_of_this_step';
     if (this.#admitted.has(result.jobIndex)) return 'duplicate';
-    if (!this.#fingerprints.admits(job, result)) return 'other_fingerprint';
+    if (!this.#record.fingerprints.admits(job, result)) return 'other_fingerprint';
     if (output.byteLength === 0 || output.byteLength !== result.output.byteCount)
       return 'wrong_blob';
     if (result.taskCount !== job.taskIndices.length) return 'layout_mismatch';

@@ -253,6 +253,10 @@ export class DispatchStep<Value extends object> {
       case 'failed':
         await this.#attemptFailed(delivery, 'failed', fate);
         return null;
+      case 'forged':
+        this.#call.admission.refuse({ ...delivery.job, worker: fate.worker }, 'forged');
+        await this.#attemptFailed(delivery, 'rejected', { ...fate, rejection: 'forged' });
+        return null;
       case 'worker-lost':
         await this.#workerLost(delivery, fate.reason);
         return null;

@@ -4,6 +4,7 @@
  * and `dispatch/in-memory-dispatcher.ts` (a `JobExecutor` in reach).
  */
 
+import type { REJECTIONS } from '../../shared/events/event-kinds.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
@@ -49,13 +50,7 @@ export interface DeliveredResult {
 }
 
 /** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */
-export type Rejection =
-  | 'duplicate'
-  | 'not_of_this_step'
-  | 'other_fingerprint'
-  | 'layout_mismatch'
-  | 'not_finite'
-  | 'wrong_blob';
+export type Rejection = (typeof REJECTIONS)[number];
 
 /**
  * Reads the output of a job, or gives the reason why it cannot be used. A dispatcher calls it only

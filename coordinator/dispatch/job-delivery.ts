@@ -22,6 +22,7 @@ export const LOST_WORKER = '';
  * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
  * - `failed`: the worker failed at it. This costs an attempt.
  * - `worker-lost`: its worker is lost. This costs an attempt, unless Redis was away.
+ * - `forged`: its result is not signed as it must be. This costs an attempt.
  * - `hopeless`: no worker can ever do it.
  */
 export type Fate =
@@ -32,6 +33,7 @@ export type Fate =
   | { readonly kind: 'sick'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'failed'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'worker-lost'; readonly reason: string }
+  | { readonly kind: 'forged'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'hopeless'; readonly reason: string };
 
 export function fateOf(record: JobRecord, job: Job): Fate {
@@ -51,6 +53,8 @@ export function fateOf(record: JobRecord, job: Job): Fate {
     }
     case 'failed':
       return fateOfFailure(parseJobFailure(record.reason), record.worker);
+    case 'forged':
+      return { kind: 'forged', reason: record.reason, worker: record.worker };
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
 import type { JobDelivery } from './job-delivery.js';
 import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
 
@@ -15,12 +16,13 @@ export interface OpenJobs {
 /** @throws QianmoError `usage` when the job is larger than the queue takes. */
 export function requireFits({ job, where }: JobDelivery): void {
   const byteCount = Buffer.byteLength(JSON.stringify(job));
-  if (byteCount <= JOB_BYTE_COUNT_MAX) return;
+  const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+  if (byteCount <= byteCountMax) return;
   throw new QianmoError({
     kind: 'usage',
     what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
     where,
-    expected: `at most ${JOB_BYTE_COUNT_MAX} bytes`,
+    expected: `at most ${byteCountMax} bytes`,
     found: `${byteCount} bytes`,
     cure: 'lower training.tasksPerJob',
   });

@@ -8,6 +8,8 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
@@ -55,6 +57,7 @@ export async function dispatchForRun(
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
+  const key = await signingKeyOf(context.environment);
   const { url: redisUrl, addressFile } = await redisForRun(config, choice, context);
   const { prefix } = config.queue;
   const { device, portable } = config.compute;
@@ -67,7 +70,7 @@ export async function dispatchForRun(
           store: { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint },
         });
   const dispatcher = await createQueueDispatcher({
-    queue: bullmqJobQueue({ redisUrl, prefix, clock }),
+    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
     limits: config.queue,
     runId,
     nonce: freshNonce(),

@@ -17,6 +17,8 @@ import {
   type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
@@ -54,6 +56,8 @@ export async function workUntilStopped(
   context: RunContext,
 ): Promise<void> {
   const { signal, clock } = context;
+  const { redis: redisUrl, prefix } = request;
+  const key = await signingKeyOf(context.environment);
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
@@ -66,7 +70,7 @@ export async function workUntilStopped(
   });
   if (executor === null) return;
   await runWorker({
-    queue: bullmqJobQueue({ redisUrl: request.redis, prefix: request.prefix, clock }),
+    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
     nonce: freshNonce(),
     name,
     device: request.device,

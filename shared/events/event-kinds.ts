@@ -55,6 +55,17 @@ export const JOB_FAILURE_KINDS = [
   'transient',
 ] as const;
 
+/** Why a coordinator does not use a result. */
+export const REJECTIONS = [
+  'duplicate',
+  'not_of_this_step',
+  'other_fingerprint',
+  'layout_mismatch',
+  'not_finite',
+  'wrong_blob',
+  'forged',
+] as const;
+
 /** The course of a run. */
 const RUN_SHAPES = {
   'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
@@ -140,6 +151,12 @@ const DISPATCH_SHAPES = {
     jobIndex: count,
     cause: z.enum(['failed', 'lost', 'output-missing', 'rejected']),
     reason: z.string(),
+  },
+  'result-refused': {
+    outerStep: count,
+    jobIndex: count,
+    fromWorker: z.string(),
+    rejection: z.enum(REJECTIONS),
   },
   /** A coordinator that may be dead has the lease of the run. */
   'lease-awaited': { address: z.string(), host: z.string(), waitMs: durationMs },

@@ -106,6 +106,8 @@ const SENTENCES: Sentences = {
     warning(`${address} ignores conditional writes: start only one coordinator of this run`),
 
   'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
+  'result-refused': ({ jobIndex, fromWorker, rejection }) =>
+    detail(`the result of worker ${fromWorker} for job ${jobIndex} is refused: ${rejection}`),
   'lease-awaited': ({ address, host, waitMs }) =>
     notice(
       `an earlier coordinator on ${host} has not given the run back (${address}); waiting up to ${secondsOf(waitMs)} for a sign of life`,

@@ -70,7 +70,9 @@ export type JobRecord =
   | { readonly state: 'gone' }
   | { readonly state: 'open' }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
-  | { readonly state: 'failed'; readonly reason: string; readonly worker: string };
+  | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
+  /** The result does not have the signature of this pool (`shared/signing`). */
+  | { readonly state: 'forged'; readonly reason: string; readonly worker: string };
 
 /**
  * Called with the id of a job that finished, or with `WAKE_ALL` when events may have been missed.
@@ -180,6 +182,8 @@ export interface TakenJob {
   readonly jobId: string;
   /** The job as its producer wrote it. The reader must check it. */
   readonly data: unknown;
+  /** Set if the worker must refuse the job, with the reason. */
+  readonly refusal?: string;
   complete(result: JobResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;
   /** Puts the job back in front of those that wait. It counts as if it had not been taken. */

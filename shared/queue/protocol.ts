@@ -31,12 +31,12 @@ import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 6;
+export const PROTOCOL_VERSION = 7;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
-/** The queue refuses larger job data. */
+/** The queue refuses larger job data, its signature included. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
 const index = z.int().nonnegative();

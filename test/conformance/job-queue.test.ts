@@ -1,11 +1,15 @@
 import { afterAll, beforeAll } from 'vitest';
-import { systemClock } from '../../shared/base/clock.js';
+import { systemClock, type Clock } from '../../shared/base/clock.js';
+import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
 import { LOCK_DURATION_MS } from '../../shared/queue/timing.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import { redisQueue } from '../fixtures/queue/queue-under-test.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 import { simulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { describeJobQueue } from './job-queue.js';
+import type { JobQueueUnderTest } from './job-queue-scene.js';
 
 let redis: RedisForTest;
 let queueCount = 0;
@@ -39,13 +43,20 @@ describeJobQueue('BullMQ', () => {
   };
 });
 
-describeJobQueue('the queue in memory', () => {
+const key = await signingKeyOf({ QIANMO_SIGNING_KEY: '0'.repeat(32) });
+const inMemory = (queueOf: (clock: Clock) => JobQueue): JobQueueUnderTest => {
   const clock = simulatedClock();
   return {
-    queue: new MemoryJobQueue({ clock }),
+    queue: queueOf(clock),
     clock,
     run: (test) => clock.run(test),
     endLock: () => clock.sleep(LOCK_DURATION_MS),
     passInSilence: (durationMs) => clock.sleep(durationMs),
   };
-});
+};
+
+describeJobQueue('the queue in memory', () => inMemory((clock) => new MemoryJobQueue({ clock })));
+
+describeJobQueue('a signed queue', () =>
+  inMemory((clock) => signedJobQueue(new MemoryJobQueue({ clock }), key)),
+);

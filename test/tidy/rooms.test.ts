@@ -36,6 +36,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features/expressions',
     'shared/features',
     'shared/queue',
+    'shared/signing',
   ],
   coordinator: [
     'coordinator/scoring',

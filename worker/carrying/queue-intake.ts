@@ -20,6 +20,8 @@ const QUARANTINE_AGE_MS_MAX = 2_000;
 export interface HeldJob {
   readonly jobId: string;
   readonly data: unknown;
+  /** Set if the worker must refuse the job, with the reason. */
+  readonly refusal?: string;
   /** Aborts when the lock is lost: the job belongs to another worker, or is gone. */
   readonly lost: AbortSignal;
   complete(result: JobResult): Promise<void>;
@@ -142,7 +144,7 @@ export class QueueIntake {
   }
 
   #held(taken: TakenJob): HeldJob {
-    const { jobId } = taken;
+    const { jobId, data, refusal } = taken;
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
@@ -155,9 +157,8 @@ export class QueueIntake {
       if (!lost.signal.aborted) await this.#moved(holding, move);
     };
     return {
-      jobId,
-      data: taken.data,
-      lost: lost.signal,
+      ...{ jobId, data, lost: lost.signal },
+      ...(refusal === undefined ? {} : { refusal }),
       complete: (result) => settle(() => taken.complete(result)),
       fail: (failure) => settle(() => taken.fail(failure)),
       handBack: () => settle(() => taken.handBack()),

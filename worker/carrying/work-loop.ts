@@ -207,7 +207,11 @@ async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
 }
 
 function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
-  const input = fetchJob(held.data, carrier, held.lost);
+  const { refusal, data, lost } = held;
+  const input =
+    refusal === undefined
+      ? fetchJob(data, carrier, lost)
+      : Promise.reject(new JobFailedError({ kind: 'refused', reason: refusal }));
   // The failure is thrown where the job is carried; this prevents an unhandled rejection.
   input.catch(() => undefined);
   return input;

@@ -1,6 +1,7 @@
 /**
  * The password of Redis stays with Redis and with those who were given it: no list of processes, output,
- * event log, report, trial config or key of Redis has it, and neither has that of an embedded Redis.
+ * event log, report, trial config or key of Redis has it, and neither has that of an embedded Redis. The
+ * same holds for the key that jobs and results are signed with.
  */
 
 import { readdir, readFile } from 'node:fs/promises';
@@ -13,6 +14,9 @@ import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-
 /** Follows an `@`, which must not end the password in a message. */
 const CANARY = 'nary7f3a9c';
 const PASSWORD = `c@${CANARY}`;
+const KEY_CANARY = 'nary2d8b41';
+const SIGNING_KEY = `ca${KEY_CANARY}-0123456789abcdef0123456789`;
+const CANARIES = [CANARY, KEY_CANARY];
 
 let room: CommandRoom;
 let redisFolder: TemporaryFolder;
@@ -57,16 +61,16 @@ async function filesWith(folder: string, text: string): Promise<string[]> {
   return found.flat();
 }
 
-describe('the password of Redis', () => {
-  it('appears nowhere when a run is given it by the environment', async () => {
-    const environment = { QIANMO_REDIS_URL: redis.url };
+describe('the password of Redis and the signing key', () => {
+  it('appear nowhere when a run is given them by the environment', async () => {
+    const environment = { QIANMO_REDIS_URL: redis.url, QIANMO_SIGNING_KEY: SIGNING_KEY };
     const worker = room.start(['worker', '--prefix', '{endless}', '--name', 'one'], environment);
     await worker.saw(/takes jobs from/);
     const training = room.start(['train', endless, '--workers', '1', '--dashboard'], environment);
     await training.saw(/takes jobs from/);
     const processes = await processList();
     expect(processes).toContain('--prefix');
-    expect(processes).not.toContain(CANARY);
+    for (const canary of CANARIES) expect(processes).not.toContain(canary);
     training.signal('SIGTERM');
     const trained = await training.ended;
     worker.signal('SIGTERM');
@@ -74,14 +78,16 @@ describe('the password of Redis', () => {
     expect(trained.exitCode, trained.diagnostics).toBe(4);
     expect(trained.diagnostics).toContain('redis://:***@127.0.0.1');
     for (const { output, diagnostics } of [trained, worked])
-      expect(output + diagnostics).not.toContain(CANARY);
-    expect(await filesWith(room.folder, CANARY)).toEqual([]);
+      for (const canary of CANARIES) expect(output + diagnostics).not.toContain(canary);
+    for (const canary of CANARIES) expect(await filesWith(room.folder, canary)).toEqual([]);
     // Its own config has it; the append-only file holds every key and value that was written.
     expect(await filesWith(redisFolder.path, CANARY)).toEqual(['redis.conf']);
+    expect(await filesWith(redisFolder.path, KEY_CANARY)).toEqual([]);
+    expect(await filesWith(redisFolder.path, '"signature":')).not.toEqual([]);
     expect(await filesWith(redisFolder.path, 'starts:beats')).not.toEqual([]);
   });
 
-  it('stays in the config that has it: no trial config, record or message repeats it', async () => {
+  it('stay in the files that have them: no trial config, record or message repeats them', async () => {
     await room.config('base', (config) => {
       Object.assign(config, { queue: { redisUrl: redis.url, prefix: '{base}' } });
     });
@@ -89,10 +95,13 @@ describe('the password of Redis', () => {
       ...{ sweep: 'tiny', base: 'base.yaml', output: 'sweep', grid: { seed: [1, 2] } },
     };
     await room.write('sweep.yaml', JSON.stringify(sweep));
-    const swept = await room.start(['sweep', 'sweep.yaml', '--workers', '1']).ended;
+    await room.write('key', SIGNING_KEY);
+    const environment = { QIANMO_SIGNING_KEY_FILE: 'key' };
+    const swept = await room.start(['sweep', 'sweep.yaml', '--workers', '1'], environment).ended;
     expect(swept.exitCode, swept.diagnostics).toBe(0);
-    expect(swept.output + swept.diagnostics).not.toContain(CANARY);
+    for (const canary of CANARIES) expect(swept.output + swept.diagnostics).not.toContain(canary);
     expect(await filesWith(room.folder, CANARY)).toEqual(['base.yaml']);
+    expect(await filesWith(room.folder, KEY_CANARY)).toEqual(['key']);
     const trial = await readFile(room.path('sweep/trials/t01/run.yaml'), 'utf8');
     expect(trial).toContain(`redisUrl: redis://127.0.0.1:${redis.port}`);
     expect(trial).toContain('QIANMO_REDIS_URL');

@@ -78,6 +78,20 @@ export const CELLS: readonly FaultCell[] = [
     ],
     ['result', ['handed in twice'], `${SAME}; the second is refused`],
     [
+      'result of a signed run',
+      [
+        'without a signature',
+        'signed with another key',
+        'that was handed in at an earlier outer step',
+      ],
+      `${SAME}; the result is refused and the job done again`,
+    ],
+    [
+      'job of a signed run',
+      ['before a worker without its key, beside one that has it'],
+      `${SAME}; the worker refuses it`,
+    ],
+    [
       'poison task',
       ['that fails wherever it is computed'],
       'exit code 1, a task makes its job fail',
@@ -161,7 +175,7 @@ export const CELLS_ELSEWHERE: readonly CoveredElsewhere[] = [
 
 /** Faults that the matrix lacks, so that nobody takes them for tested. */
 export const NOT_COVERED: readonly string[] = [
-  'A result with wrong numbers in the right layout, from a worker that lies or miscomputes, is admitted: results are not signed, and no job is computed twice to compare.',
+  'A result with wrong numbers in the right layout, from a worker that lies or miscomputes, is admitted: no job is computed twice to compare.',
   'A compute process that is killed or suspended under a worker that goes on: `test/unit/worker/compute-process.test.ts` has it without a run.',
   'A disk that is full below a real `qianmo worker` that fetches a store from S3.',
   'A Redis that stays suspended for longer than a moment, is slow, or is cut half-way through a command.',

@@ -3,10 +3,14 @@
  * worker's loop is in this process, so that the test can change what it hands in.
  */
 
+import { createSecretKey } from 'node:crypto';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { JobExecutor, JobOutput } from '../../../shared/queue/job-executor.js';
 import type { JobQueue, TakenJob } from '../../../shared/queue/job-queue.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
+import { partedRecord, signatureOf } from '../../../shared/signing/record-signature.js';
+import { signedJobQueue } from '../../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../../shared/signing/signing-key.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { CellsOfFile } from './cells.js';
@@ -18,6 +22,8 @@ beforeAll(async () => {
 afterAll(() => scene.close());
 
 const cells = new CellsOfFile('results.test.ts');
+
+const KEY_TEXT = '0123456789abcdef0123456789abcdef';
 
 /** An executor that changes its first output. */
 function changingFirst(change: (output: JobOutput) => JobOutput): JobExecutor {
@@ -33,12 +39,20 @@ function changingFirst(change: (output: JobOutput) => JobOutput): JobExecutor {
   };
 }
 
+type JobEnd = (job: TakenJob, result: JobResult) => Promise<void>;
+
 /** A queue whose first job ends as the test says. */
-function endingFirst(
-  queue: JobQueue,
-  end: (job: TakenJob, result: JobResult) => Promise<void>,
-): JobQueue {
+function endingFirst(queue: JobQueue, end: JobEnd): JobQueue {
   let isFirst = true;
+  return endingEach(queue, async (job, result) => {
+    const ends = isFirst;
+    isFirst = false;
+    await (ends ? end(job, result) : job.complete(result));
+  });
+}
+
+/** A queue whose jobs end as the test says. */
+function endingEach(queue: JobQueue, end: JobEnd): JobQueue {
   return {
     ...queue,
     openProducer: () => queue.openProducer(),
@@ -47,15 +61,10 @@ function endingFirst(
       const take = consumer.take.bind(consumer);
       consumer.take = async (how) => {
         const job = await take(how);
-        if (job === null || !isFirst) return job;
-        isFirst = false;
-        const { jobId, data } = job;
-        return {
-          ...{ jobId, data },
-          complete: (result) => end(job, result),
-          fail: (failure) => job.fail(failure),
-          handBack: () => job.handBack(),
-        };
+        if (job === null) return job;
+        const held = { ...job };
+        // The consumer knows its jobs by identity.
+        return Object.assign(job, { complete: (result: JobResult) => end(held, result) });
       };
       return consumer;
     },
@@ -147,6 +156,62 @@ cells.run('result', 'handed in twice', async (name) => {
   await scene.expectDigest(run);
   await worker.stop();
 });
+
+const key = await signingKeyOf({ QIANMO_SIGNING_KEY: KEY_TEXT });
+const SIGNED_RUN = { environment: { QIANMO_SIGNING_KEY: KEY_TEXT } };
+
+/** What a worker hands in instead of its second result of the run, which has been signed. */
+const FORGERIES: readonly (readonly [
+  string,
+  (result: JobResult, jobId: string, first: JobResult) => JobResult,
+])[] = [
+  ['without a signature', (result) => ({ ...result, signature: undefined })],
+  [
+    'signed with another key',
+    (result, jobId) => {
+      const { record } = partedRecord(result);
+      const another = createSecretKey('another key', 'utf8');
+      return { ...result, signature: signatureOf(record, { kind: 'result', jobId }, another) };
+    },
+  ],
+  ['that was handed in at an earlier outer step', (_result, _jobId, first) => first],
+];
+
+for (const [phase, forgery] of FORGERIES)
+  cells.run('result of a signed run', phase, async (name) => {
+    const run = await scene.coordinator(name, SIGNED_RUN);
+    let first: JobResult | null = null;
+    let isForged = false;
+    const queue = endingEach(scene.queue(name), async (job, result) => {
+      first ??= result;
+      const forges = !isForged && result.outerStep > first.outerStep;
+      isForged ||= forges;
+      await job.complete(forges ? forgery(result, job.jobId, first) : result);
+    });
+    const worker = await scene.workerHere(name, { queue: signedJobQueue(queue, key) });
+    const { diagnostics } = await scene.expectDigest(run);
+    expect(diagnostics).toMatch(
+      /is tried again: the (result|signature of the result) of worker here/,
+    );
+    await worker.stop();
+  });
+
+cells.run(
+  'job of a signed run',
+  'before a worker without its key, beside one that has it',
+  async (name) => {
+    const run = await scene.coordinator(name, SIGNED_RUN);
+    const keyless = await scene.workerHere(name, {
+      queue: signedJobQueue(scene.queue(name), null),
+    });
+    await run.saw(/refuses the jobs of this run .*has no key/);
+    const worker = await scene.workerHere(name, {
+      queue: signedJobQueue(scene.queue(name), key),
+    });
+    await scene.expectDigest(run);
+    await Promise.all([keyless.stop(), worker.stop()]);
+  },
+);
 
 cells.run('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;

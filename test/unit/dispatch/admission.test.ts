@@ -107,8 +107,11 @@ describe('Admission', () => {
     expect(sut.judge(deliveredOf(1, { fingerprint: 'test-0000000b' }))).toHaveProperty('value');
     expect(reads).toEqual([0, 1]);
     expect(rejections.get('other_fingerprint')).toBe(1);
+    const refused = { kind: 'result-refused', outerStep: OUTER_STEP, fromWorker: 'w' };
     expect(events).toEqual([
+      { ...refused, jobIndex: 7, rejection: 'not_of_this_step' },
       { kind: 'fingerprint-taken', fingerprint: 'test-0000000b', fromWorker: 'w' },
+      { ...refused, jobIndex: 1, rejection: 'other_fingerprint' },
     ]);
   });
 

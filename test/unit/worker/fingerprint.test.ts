@@ -19,13 +19,15 @@ const numerics: Numerics = {
 };
 
 describe('the environment of a compute process', () => {
-  it('loses what decides bits and keeps the rest', () => {
+  it('loses what decides bits and what reaches the queue, and keeps the rest', () => {
     const { TF_CPP_MIN_LOG_LEVEL, PATH, GLIBC_TUNABLES, ...rest } = numericalEnvironment(
       {
         ...{ TF_ENABLE_ONEDNN_OPTS: '0', ONEDNN_MAX_CPU_ISA: 'AVX2', DNNL_MAX_CPU_ISA: 'AVX' },
         ...{ TF_NUM_INTRAOP_THREADS: '8', OMP_NUM_THREADS: '8', KMP_BLOCKTIME: '1' },
         ...{ TF_XLA_FLAGS: '--tf_xla_auto_jit=2', XLA_FLAGS: 'x', NVIDIA_TF32_OVERRIDE: '0' },
         ...{ TF_CPP_MIN_LOG_LEVEL: '0', PATH: '/bin', QIANMO_PORTABLE: '1' },
+        ...{ QIANMO_REDIS_URL: 'redis://:p@h:1', QIANMO_SIGNING_KEY: 'k' },
+        QIANMO_SIGNING_KEY_FILE: '/key',
         GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2:glibc.malloc.perturb=1',
       },
       false,

@@ -45,6 +45,9 @@ const OF_LIBRARIES = /^(TF|ONEDNN|DNNL|OMP|GOMP|KMP|MKL|OPENBLAS|XLA|CUBLAS|CUDN
 const HARMLESS =
   /^(TF_CPP_\w+|(ONEDNN|DNNL)_VERBOSE\w*|TF_FORCE_GPU_ALLOW_GROWTH|TF_FORCE_UNIFIED_MEMORY|TF_GPU_ALLOCATOR)$/;
 
+/** What reaches the queue, and makes its records genuine: a process that computes does neither. */
+const SECRET = /^QIANMO_(REDIS_URL|SIGNING_KEY|SIGNING_KEY_FILE)$/;
+
 /**
  * @param inherited what the process would have, GPU included.
  * @param isPortable whether it computes portable jobs: on the CPU, with the instruction set that all
@@ -55,7 +58,8 @@ export function numericalEnvironment(
   isPortable: boolean,
 ): Record<string, string | undefined> {
   const kept = Object.entries(inherited).filter(
-    ([name]) => (!OF_LIBRARIES.test(name) || HARMLESS.test(name)) && name !== PORTABLE,
+    ([name]) =>
+      (!OF_LIBRARIES.test(name) || HARMLESS.test(name)) && name !== PORTABLE && !SECRET.test(name),
   );
   return {
     ...UNLESS_SET,

@@ -1,0 +1,106 @@
+/**
+ * A job queue whose records are signed. The coordinator's end signs jobs and tells results that are not
+ * genuine; the worker's end leaves jobs that are not genuine and signs results. Those who read a job or a
+ * result never see a signature.
+ */
+
+import type {
+  JobConsumer,
+  JobProducer,
+  JobQueue,
+  JobRecord,
+  TakenJob,
+} from '../queue/job-queue.js';
+import { isGenuine, partedRecord, signatureOf, type PartedRecord } from './record-signature.js';
+import type { SigningKey } from './signing-key.js';
+
+/** @param key null leaves records unsigned; a worker then refuses jobs that are signed. */
+export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueue {
+  return {
+    address: queue.address,
+    openProducer: async () => {
+      const producer = await queue.openProducer();
+      return key === null ? producer : signingProducer(producer, key);
+    },
+    openConsumer: async (options) => signingConsumer(await queue.openConsumer(options), key),
+  };
+}
+
+function signingProducer(producer: JobProducer, key: SigningKey): JobProducer {
+  return {
+    ...producer,
+    add: (jobs) =>
+      producer.add(
+        jobs.map(({ jobId, job }) => {
+          const signature = signatureOf(job, { kind: 'job', jobId }, key);
+          return { jobId, job: { ...job, signature } };
+        }),
+      ),
+    read: async (jobId) => judgedRecord(await producer.read(jobId), jobId, key),
+  };
+}
+
+function judgedRecord(record: JobRecord, jobId: string, key: SigningKey): JobRecord {
+  if (record.state !== 'completed') return record;
+  const parted = partedRecord(record.returnValue);
+  const { worker } = record;
+  if (isGenuine(parted, { kind: 'result', jobId }, key))
+    return { state: 'completed', returnValue: parted.record, worker };
+  const reason =
+    parted.signature === null
+      ? `the result of worker ${worker} is not signed`
+      : `the signature of the result of worker ${worker} is false`;
+  return { state: 'forged', reason, worker };
+}
+
+function signingConsumer(consumer: JobConsumer, key: SigningKey | null): JobConsumer {
+  const takenBySigning = new WeakMap<TakenJob, TakenJob>();
+  const takenOf = (job: TakenJob): TakenJob => takenBySigning.get(job) ?? job;
+  return {
+    ...consumer,
+    take: async (options) => {
+      const taken = await consumer.take(options);
+      if (taken === null) return null;
+      const signing = signingJob(taken, key);
+      takenBySigning.set(signing, taken);
+      return signing;
+    },
+    extendLocks: async (jobs) => {
+      const lost = await consumer.extendLocks(jobs.map(takenOf));
+      return jobs.filter((job) => lost.includes(takenOf(job)));
+    },
+  };
+}
+
+function reasonToRefuse(
+  parted: PartedRecord,
+  jobId: string,
+  key: SigningKey | null,
+): string | null {
+  if (key === null)
+    return parted.signature === null
+      ? null
+      : 'the job is signed and this worker has no key: give it QIANMO_SIGNING_KEY_FILE';
+  if (isGenuine(parted, { kind: 'job', jobId }, key)) return null;
+  return parted.signature === null
+    ? 'the job is not signed and this worker takes signed jobs only: give the coordinator QIANMO_SIGNING_KEY_FILE'
+    : "the job's signature is false: give coordinator and workers the same QIANMO_SIGNING_KEY_FILE";
+}
+
+function signingJob(taken: TakenJob, key: SigningKey | null): TakenJob {
+  const { jobId, data } = taken;
+  const parted = partedRecord(data);
+  const refusal = reasonToRefuse(parted, jobId, key);
+  return {
+    ...{ jobId, data: parted.record },
+    ...(refusal === null ? {} : { refusal }),
+    complete: (result) => {
+      if (key === null) return taken.complete(result);
+      const signature = signatureOf(result, { kind: 'result', jobId }, key);
+      const signed = { ...result, signature };
+      return taken.complete(signed);
+    },
+    fail: (failure) => taken.fail(failure),
+    handBack: () => taken.handBack(),
+  };
+}
