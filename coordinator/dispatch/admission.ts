@@ -4,6 +4,7 @@
  */
 
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import { taskCountOf } from '../../shared/queue/protocol.js';
 import { FingerprintDemand } from './fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
@@ -73,7 +74,7 @@ export class Admission<Value extends object> {
     if (!this.#record.fingerprints.admits(job, result)) return 'other_fingerprint';
     if (output.byteLength === 0 || output.byteLength !== result.output.byteCount)
       return 'wrong_blob';
-    if (result.taskCount !== job.taskIndices.length) return 'layout_mismatch';
+    if (result.taskCount !== taskCountOf(job)) return 'layout_mismatch';
     const value = this.#read(delivered);
     return typeof value === 'string' ? value : { result, value };
   }

@@ -5,12 +5,17 @@
  */
 
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';
-import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import type { Job, JobResult, TaskJob } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
+/** A job without what its dispatcher fills in. */
+type OrderedJob<Of extends Job> = Of extends Job
+  ? Omit<Of, 'epoch' | 'dense' | 'rowPack' | 'frozen'>
+  : never;
+
 /** A job with its input bytes. The dispatcher fills in the blob references. */
-export interface JobOrder {
-  readonly job: Omit<Job, 'epoch' | 'dense' | 'rowPack' | 'frozen'>;
+export interface JobOrder<Of extends Job = Job> {
+  readonly job: OrderedJob<Of>;
   /** Safetensors bytes; the same array object for every job of an outer step. */
   readonly dense: Uint8Array;
   /** Null where the frozen blob holds the tables. */
@@ -18,6 +23,8 @@ export interface JobOrder {
   /** The same array object for every job of a run; null where nothing is frozen. */
   readonly frozen: Uint8Array | null;
 }
+
+export type TaskOrder = JobOrder<TaskJob>;
 
 /** The part of a job that its dispatcher knows. */
 interface JobStamp {
@@ -34,11 +41,18 @@ export function jobOf(
   { epoch, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
-  return {
-    ...job,
+  const stamped = {
     epoch,
     ...(fingerprint === null ? {} : { fingerprint }),
     dense: refOf(dense),
+  };
+  if (!('store' in job)) {
+    if (rowPack === null) throw new Error('a job on a pair of windows brings the pair');
+    return { ...job, ...stamped, rowPack: refOf(rowPack) };
+  }
+  return {
+    ...job,
+    ...stamped,
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
   };

@@ -6,7 +6,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
+import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import { Admission, admissionRecord } from './admission.js';
@@ -128,7 +128,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
       output: blobRefOf(output),
-      taskCount: job.taskIndices.length,
+      taskCount: taskCountOf(job),
       worker: WORKER_NAME,
       weightedQueryLoss: measured.weightedQueryLoss,
       weightedSupportLoss: measured.weightedSupportLoss,

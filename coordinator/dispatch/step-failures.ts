@@ -1,7 +1,7 @@
 /** The failures that end an outer step, in words: no time, no healthy worker, no room for a job. */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { JOB_BYTE_COUNT_MAX, taskCountOf } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
 import type { JobDelivery } from './job-delivery.js';
 import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
@@ -20,7 +20,7 @@ export function requireFits({ job, where }: JobDelivery): void {
   if (byteCount <= byteCountMax) return;
   throw new QianmoError({
     kind: 'usage',
-    what: `a job of ${job.taskIndices.length} tasks is too large for the queue`,
+    what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
     where,
     expected: `at most ${byteCountMax} bytes`,
     found: `${byteCount} bytes`,

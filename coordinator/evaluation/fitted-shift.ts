@@ -8,7 +8,8 @@
 
 import { demandSameLength, numberAt } from '../../shared/base/arrays.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import { sigmoid, sumOf, type CountedRows } from '../scoring/metrics.js';
+import { sigmoid } from '../../shared/base/logistic.js';
+import { sumOf, type CountedRows } from '../scoring/metrics.js';
 
 /** For values, in units of their standard deviation. */
 export interface ShiftPrior {

@@ -14,7 +14,7 @@ import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
 import type { RowDivision } from '../../shared/tasks/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type { DeliveredResult, Dispatcher, JobOrder, Rejection } from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, TaskOrder, Rejection } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import {
@@ -121,7 +121,7 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
   const { dispatcher, signal, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
-  const orders: JobOrder[] = [];
+  const orders: TaskOrder[] = [];
   for (const chunk of chunks)
     orders.push(await orderOf(context, model, chunk, { outerStep, work }));
   const chunkOf = new Map(chunks.map((chunk) => [chunk.jobIndex, chunk]));
@@ -144,7 +144,7 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
 /** An evaluation without one of its tasks would be another one, so it ends and names the task. */
 async function namingPoisonTask(
   error: unknown,
-  orders: readonly JobOrder[],
+  orders: readonly TaskOrder[],
   context: TaskJobContext,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError) || context.signal.aborted) return error;
@@ -159,7 +159,7 @@ async function orderOf(
   { parameters, method, dense, frozen }: EncodedModel,
   { jobIndex, tasks }: TaskChunk,
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
-): Promise<JobOrder> {
+): Promise<TaskOrder> {
   const { config, store, undividedStore = store, division } = context;
   const { fingerprint } = config.compute;
   const neighbours = await jobNeighboursOf(undividedStore, method, tasks, division);

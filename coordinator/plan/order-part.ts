@@ -8,7 +8,7 @@ import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
-import type { JobOrder } from '../dispatch/dispatcher.js';
+import type { TaskOrder } from '../dispatch/dispatcher.js';
 
 export interface OrderStores {
   /** With its tasks divided as the job divides them. */
@@ -19,12 +19,12 @@ export interface OrderStores {
 
 /** @param places the places of the tasks in the job, ascending. */
 export async function orderPart(
-  order: JobOrder,
+  order: TaskOrder,
   places: readonly number[],
   stores: OrderStores,
-): Promise<JobOrder> {
+): Promise<TaskOrder> {
   const { job, rowPack } = order;
-  const part: JobOrder['job'] = {
+  const part: TaskOrder['job'] = {
     ...job,
     taskIndices: chosen(job.taskIndices, places),
     ...(job.neighbours === undefined ? {} : { neighbours: chosen(job.neighbours, places) }),
@@ -51,7 +51,7 @@ function workPart(work: JobWork, places: readonly number[]): JobWork {
 
 /** As the worker derives it from the same job. */
 async function layoutOf(
-  { taskIndices, neighbours = [], work }: JobOrder['job'],
+  { taskIndices, neighbours = [], work }: TaskOrder['job'],
   { store, undividedStore = store }: OrderStores,
 ): Promise<RowPackLayout> {
   const division = divisionOf(work);

@@ -7,7 +7,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
-import type { Dispatcher, DeliveredResult, JobOrder, Rejection } from '../dispatch/dispatcher.js';
+import type { Dispatcher, DeliveredResult, TaskOrder, Rejection } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { orderPart, type OrderStores } from './order-part.js';
 import { TaskSearch } from './task-search.js';
@@ -58,7 +58,7 @@ const LOG_ROWS_NAMED_MAX = 5;
  */
 export async function poisonTaskOf(
   error: unknown,
-  orders: readonly JobOrder[],
+  orders: readonly TaskOrder[],
   terms: SearchTerms,
 ): Promise<PoisonTask | null> {
   const givenUp = givenUpJobOf(error);
@@ -81,8 +81,8 @@ export async function poisonTaskOf(
 
 /** The only task of its job is at fault if another job of the call is sound. */
 async function loneTask(
-  { job }: JobOrder,
-  orders: readonly JobOrder[],
+  { job }: TaskOrder,
+  orders: readonly TaskOrder[],
   reason: string,
   terms: SearchTerms,
 ): Promise<PoisonTask | null> {
@@ -94,7 +94,7 @@ async function loneTask(
 
 /** Computes the order alone. Returns why its job was given up, or null when it is sound. */
 async function failureOf(
-  order: JobOrder,
+  order: TaskOrder,
   { dispatcher, signal }: SearchTerms,
 ): Promise<string | null> {
   const attemptsMax = order.job.taskIndices.length === 1 ? TASK_ATTEMPTS_MAX : PART_ATTEMPTS_MAX;

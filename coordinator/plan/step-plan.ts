@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { JobOrder } from '../dispatch/dispatcher.js';
+import type { TaskOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
@@ -190,14 +190,14 @@ export function ordersOf(
   plan: StepPlan,
   metaParameters: MetaParameters,
   { run, frozen, fingerprint }: OrderContext,
-): JobOrder[] {
+): TaskOrder[] {
   const { config, store, storeAddress, spec } = run;
   const { learned } = spec;
   const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
   const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): JobOrder => {
-      const job: JobOrder['job'] = {
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): TaskOrder => {
+      const job: TaskOrder['job'] = {
         protocolVersion: PROTOCOL_VERSION,
         runId: config.run,
         outerStep: plan.outerStep,
@@ -238,16 +238,16 @@ export function ordersOf(
  * An order that encodes its row pack when it is first read, so that the first jobs of an outer step
  * leave before the last ones are encoded. It must be read before the tables change.
  */
-class PackedOrder implements JobOrder {
-  readonly job: JobOrder['job'];
+class PackedOrder implements TaskOrder {
+  readonly job: TaskOrder['job'];
   readonly dense: Uint8Array;
   readonly frozen: Uint8Array | null;
   readonly #encode: () => Uint8Array;
   #rowPack: Uint8Array | null = null;
 
   constructor(
-    job: JobOrder['job'],
-    { dense, frozen }: Pick<JobOrder, 'dense' | 'frozen'>,
+    job: TaskOrder['job'],
+    { dense, frozen }: Pick<TaskOrder, 'dense' | 'frozen'>,
     encode: () => Uint8Array,
   ) {
     this.job = job;

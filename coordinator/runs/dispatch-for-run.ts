@@ -7,6 +7,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { StreamConfig } from '../../shared/config/stream-config.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
@@ -14,10 +15,10 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext, StorePlace } from './call/run-context.js';
 import { storeAddressOf } from './run-files.js';
 
-interface DispatchChoice {
+export interface DispatchChoice {
   /** Local workers to start and supervise; none when absent. */
   readonly workers?: number | undefined;
   /** Compute in a child process of the coordinator, without a queue. */
@@ -36,7 +37,7 @@ const WORKER_RESTARTS_MAX = 100;
 
 /** Everything started here is stopped when the context closes. */
 export async function dispatchForRun(
-  config: RunConfig,
+  config: RunConfig | StreamConfig,
   runId: string,
   choice: DispatchChoice,
   context: RunContext,
@@ -67,7 +68,7 @@ export async function dispatchForRun(
       ? null
       : await context.machine.workerCommand({
           ...{ redisUrl, prefix, device, portable, environment },
-          store: { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint },
+          store: storePlaceOf(config),
         });
   const dispatcher = await createQueueDispatcher({
     queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
@@ -99,12 +100,18 @@ export async function dispatchForRun(
   return { dispatcher, redisUrl };
 }
 
+/** The rows of a stream travel in its jobs. */
+function storePlaceOf(config: RunConfig | StreamConfig): StorePlace | null {
+  if (!('model' in config)) return null;
+  return { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint };
+}
+
 async function redisForRun(
-  config: RunConfig,
+  { queue }: Pick<RunConfig, 'queue'>,
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<{ readonly url: string; readonly addressFile: string | null }> {
-  const url = choice.redis ?? config.queue.redisUrl;
+  const url = choice.redis ?? queue.redisUrl;
   if (url !== 'embedded') return { url, addressFile: null };
   try {
     const redis = await context.machine.startRedis();

@@ -134,9 +134,10 @@ export const SweepRequestSchema = z
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
-export const StreamRequestSchema = z.strictObject({
-  config: configSource<StreamConfigSource>(),
-});
+/** By default, the gradients are computed in this process unless the config names a Redis server. */
+export const StreamRequestSchema = z
+  .strictObject({ config: configSource<StreamConfigSource>(), ...dispatchFields })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 
 const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
 

@@ -10,10 +10,12 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { comparisonRecord } from '../reports/streaming/rule-comparison-table.js';
 import { comparisonSettingsOf } from '../streaming/comparison-settings.js';
-import { computeInProcess } from '../streaming/meta-training.js';
+import { computeInProcess, type GradientComputer } from '../streaming/meta-training.js';
+import { queuedGradients } from '../streaming/queued-gradients.js';
 import { compareRules, type RuleComparison } from '../streaming/rule-comparison.js';
 import { readStreamLog } from '../streaming/stream-log.js';
 import { streamConfigOf } from './config-sources.js';
+import { dispatchForRun, type DispatchChoice } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { StreamRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
@@ -21,6 +23,8 @@ import { joinAddress } from './run-files.js';
 
 /** Reading the logs may end in a refusal, which leaves no log of events. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set(['rule-tuned']);
+/** What failures of a dispatcher advise. */
+const RESUMING = 'continue with --resume';
 
 export interface StreamResult {
   readonly comparison: RuleComparison;
@@ -34,10 +38,15 @@ export async function streamRun(
 ): Promise<StreamResult> {
   const config = await streamConfigOf(request.config, context.environment);
   const call = { ...loggedCallOf(config), beginnings: BEGINNINGS };
-  return loggedRun(call, context, (logged) => streamed(config, logged));
+  return loggedRun(call, context, (logged) => streamed(config, request, logged));
 }
 
-async function streamed(config: StreamConfig, { sink, signal }: RunContext): Promise<StreamResult> {
+async function streamed(
+  config: StreamConfig,
+  choice: DispatchChoice,
+  context: RunContext,
+): Promise<StreamResult> {
+  const { sink, signal } = context;
   const objectStoreOf = (address: string): ObjectStore =>
     openObjectStore(address, s3OptionsOf(config.storage));
   const rows = await readStreamLog(config, {
@@ -46,14 +55,17 @@ async function streamed(config: StreamConfig, { sink, signal }: RunContext): Pro
     objectStoreOf,
     temporaryFolder: tmpdir(),
   });
-  const comparison = await compareRules(rows, comparisonSettingsOf(config, rows), {
-    onTuned: async (tuned) => {
-      sink(tuned);
-      await demandGoingOn(signal);
-    },
+  const settings = comparisonSettingsOf(config, rows);
+  const compute = isOverQueue(config, choice)
+    ? await computerOnQueue(config, choice, context)
+    : computeInProcess;
+  const pause = (): Promise<void> => demandGoingOn(signal);
+  const comparison = await compareRules(rows, settings, {
+    onTuned: sink,
+    pause,
     compute: async (...job) => {
-      await demandGoingOn(signal);
-      return computeInProcess(...job);
+      await pause();
+      return compute(...job);
     },
   });
   const record = { run: config.run, seed: config.seed, ...comparisonRecord(comparison) };
@@ -63,13 +75,48 @@ async function streamed(config: StreamConfig, { sink, signal }: RunContext): Pro
   return { comparison, record };
 }
 
-/** Yields to the event loop, so that an abort can arrive between two computations. */
+function isOverQueue({ queue }: StreamConfig, choice: DispatchChoice): boolean {
+  if (choice.inProcess === true) return false;
+  return choice.workers !== undefined || (choice.redis ?? queue.redisUrl) !== 'embedded';
+}
+
+async function computerOnQueue(
+  config: StreamConfig,
+  choice: DispatchChoice,
+  context: RunContext,
+): Promise<GradientComputer> {
+  const { dispatcher } = await dispatchForRun(config, config.run, choice, context);
+  const { run: runId, compute, queue } = config;
+  const { signal } = context;
+  const onQueue = queuedGradients({ dispatcher, runId, compute, queue, signal });
+  return async (...job) => {
+    try {
+      return await onQueue(...job);
+    } catch (error) {
+      throw withoutResume(error);
+    }
+  };
+}
+
+/** A stream has no checkpoints: it is not continued but run again. */
+function withoutResume(error: unknown): unknown {
+  if (!(error instanceof QianmoError)) return error;
+  if (error.kind === 'interrupted') return interrupted();
+  const { cure, ...report } = error.report;
+  if (cure?.includes(RESUMING) !== true) return error;
+  return new QianmoError({ ...report, cure: cure.replace(RESUMING, 'run the stream again') });
+}
+
+/** Yields to the event loop, so that an abort and messages of workers can arrive between two computations. */
 async function demandGoingOn(signal: AbortSignal): Promise<void> {
   await setImmediate();
-  if (signal.aborted)
-    throw new QianmoError({
-      kind: 'interrupted',
-      what: 'the stream was stopped on request; no result was written',
-      cure: 'run it again from the beginning',
-    });
+  if (signal.aborted) throw interrupted();
+}
+
+function interrupted(): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'the stream was stopped on request; no result was written',
+    cure: 'run it again from the beginning',
+  });
 }

@@ -5,6 +5,7 @@
  */
 
 import { at, demandSameLength, float64At, int32At, numberAt } from '../../shared/base/arrays.js';
+import { sigmoid, softplus } from '../../shared/base/logistic.js';
 import { CLICK_LABEL, type TaskLabel } from '../../shared/tasks/task-label.js';
 
 /** Parallel arrays `[rowCount]`. */
@@ -19,17 +20,6 @@ export interface CalibrationBin {
   readonly impressions: number;
   readonly meanPrediction: number;
   readonly clickRate: number;
-}
-
-/** log(1 + e^z) without overflow. */
-export function softplus(z: number): number {
-  return Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
-}
-
-export function sigmoid(z: number): number {
-  if (z >= 0) return 1 / (1 + Math.exp(-z));
-  const odds = Math.exp(z);
-  return odds / (1 + odds);
 }
 
 export function sumOf(values: ArrayLike<number>): number {

@@ -2,8 +2,8 @@
 
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { timeScaleDaysOf } from './rules/learned-update.js';
-import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
+import { timeScaleDaysOf } from '../../shared/streaming/learned-update.js';
+import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
 import type { ComparisonSettings } from './rule-comparison.js';
 
 /**

@@ -9,7 +9,7 @@
 
 import { at, float32At, float64At, int32At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import { rowCountOf, type StreamRows } from './rules/stream-rows.js';
+import { rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
 
 const PLACED = 1;
 const LEFT_OUT = 2;

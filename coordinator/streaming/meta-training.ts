@@ -7,12 +7,20 @@
 
 import { float64At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import { emptyRuleState, learnedRuleLearner, type LearnedRule } from './rules/learned-update.js';
-import type { LearnedRuleShape } from './rules/learned-update-parameters.js';
-import type { PairSettings, WindowPair } from './rules/rule-tape.js';
-import type { StreamRows } from './rules/stream-rows.js';
-import { windowPairGradient, type PairGradient } from './rules/window-pair-gradient.js';
-import { meanLogloss, progressiveLogits } from './progressive-validation.js';
+import {
+  emptyRuleState,
+  learnedRuleLearner,
+  ruleDiverged,
+  type LearnedRule,
+} from '../../shared/streaming/learned-update.js';
+import type { LearnedRuleShape, PairSettings } from '../../shared/streaming/rule-settings.js';
+import type { WindowPair } from '../../shared/streaming/rule-tape.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+import {
+  windowPairGradient,
+  type PairGradient,
+} from '../../shared/streaming/window-pair-gradient.js';
+import { meanLogloss, NO_PAUSE, progressiveLogits, type Pause } from './progressive-validation.js';
 import { cutPair, pairSpans, type PairSpan } from './window-pairs.js';
 
 export interface MetaTrainingSettings extends PairSettings {
@@ -48,11 +56,19 @@ export type GradientComputer = (
 export const computeInProcess: GradientComputer = (shape, parameters, pairs, settings) =>
   Promise.resolve(pairs.map((pair) => windowPairGradient(shape, parameters, pair, settings)));
 
+/** How the work is done, which changes no result. */
+export interface WorkingTerms {
+  /** Computes the meta-gradients; in this process by default. */
+  readonly compute?: GradientComputer | undefined;
+  /** Called between parts of the computation. */
+  readonly pause?: Pause | undefined;
+}
+
 export async function metaTrainRule(
   start: LearnedRule,
   rows: StreamRows,
   settings: MetaTrainingSettings,
-  compute: GradientComputer = computeInProcess,
+  { compute = computeInProcess, pause = NO_PAUSE }: WorkingTerms = {},
 ): Promise<MetaTrainingResult> {
   const spans = pairSpans(settings.priorRowCount, settings.windowRows);
   const order = randomStream(settings.seed, 'meta-training', 'order');
@@ -62,7 +78,8 @@ export async function metaTrainRule(
   const epochLoglosses: number[] = [];
   let best = parameters.slice();
   for (let epoch = 0; epoch <= settings.epochCount; epoch += 1) {
-    const { pairs, logloss } = snapshots({ ...start, parameters }, rows, spans, settings);
+    const rule = { ...start, parameters };
+    const { pairs, logloss } = await snapshots(rule, rows, { ...settings, spans, pause });
     if (logloss < Math.min(Infinity, ...epochLoglosses)) best = parameters.slice();
     epochLoglosses.push(logloss);
     if (epoch === settings.epochCount) break;
@@ -79,16 +96,20 @@ export async function metaTrainRule(
   return { parameters: best, epochLoglosses };
 }
 
+interface SnapshotSettings extends MetaTrainingSettings {
+  readonly spans: readonly PairSpan[];
+  readonly pause: Pause;
+}
+
 /**
  * Runs the rule over the prior rows. Returns a pair with its snapshot for each span, and the
  * logloss.
  */
-function snapshots(
+async function snapshots(
   rule: LearnedRule,
   rows: StreamRows,
-  spans: readonly PairSpan[],
-  settings: MetaTrainingSettings,
-): { pairs: WindowPair[]; logloss: number } {
+  { spans, pause, ...settings }: SnapshotSettings,
+): Promise<{ pairs: WindowPair[]; logloss: number }> {
   const state = emptyRuleState(rows.featureCount, rule.shape.rank);
   const learner = learnedRuleLearner(rule, state);
   const logits = new Float64Array(settings.priorRowCount);
@@ -99,6 +120,7 @@ function snapshots(
   for (const span of spans) {
     pairs.push(cutPair(rows, span, rule.embedding, state));
     learn(span.from, span.boundary);
+    await pause();
   }
   learn(spans.at(-1)?.boundary ?? 0, settings.priorRowCount);
   const judged = { from: settings.judgedFromRow, to: settings.priorRowCount };
@@ -106,7 +128,11 @@ function snapshots(
   return { pairs, logloss };
 }
 
-/** Sum of the gradients in their order, by judged row. */
+/**
+ * Sum of the gradients in their order, by judged row.
+ *
+ * @throws DivergenceError if it is not finite.
+ */
 function meanGradient(results: readonly PairGradient[]): Float64Array {
   const sum = new Float64Array(results[0]?.gradient.length ?? 0);
   let rowCount = 0;
@@ -115,7 +141,9 @@ function meanGradient(results: readonly PairGradient[]): Float64Array {
     for (let at = 0; at < sum.length; at += 1)
       sum[at] = float64At(sum, at) + float64At(gradient, at);
   }
-  return sum.map((value) => value / rowCount);
+  const mean = sum.map((value) => value / rowCount);
+  if (!mean.every(Number.isFinite)) throw ruleDiverged('a meta-gradient that is not finite');
+  return mean;
 }
 
 /** Adam (Kingma and Ba, ICLR 2015) on one vector in float64, with its usual constants. */

@@ -4,7 +4,18 @@
  */
 
 import { float64At, uint8At } from '../../shared/base/arrays.js';
-import { loglossOf, rowCountOf, type StreamLearner, type StreamRows } from './rules/stream-rows.js';
+import {
+  loglossOf,
+  rowCountOf,
+  type StreamLearner,
+  type StreamRows,
+} from '../../shared/streaming/stream-rows.js';
+
+/**
+ * Lets other work of the process go on between two parts of a long computation; may throw to stop it.
+ */
+export type Pause = () => Promise<void>;
+export const NO_PAUSE: Pause = () => Promise.resolve();
 
 interface ProgressSpan {
   readonly from: number;

@@ -8,16 +8,20 @@ import { at, float64At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
-import { emptyRuleState, learnedRuleLearner, timeScaleDaysOf } from './rules/learned-update.js';
-import { parametersLikeAdagrad, type LearnedRuleShape } from './rules/learned-update-parameters.js';
-import type { QueryMode } from './rules/rule-tape.js';
-import { loglossOf, rowCountOf, type StreamRows } from './rules/stream-rows.js';
+import { baselineLearner, type BaselineSettings } from './baseline-rules.js';
+import {
+  emptyRuleState,
+  learnedRuleLearner,
+  timeScaleDaysOf,
+} from '../../shared/streaming/learned-update.js';
+import { parametersLikeAdagrad } from '../../shared/streaming/learned-update-parameters.js';
+import type { LearnedRuleShape, QueryMode } from '../../shared/streaming/rule-settings.js';
+import { loglossOf, rowCountOf, type StreamRows } from '../../shared/streaming/stream-rows.js';
 import { bootstrapIntervals } from '../scoring/bootstrap.js';
 import type { Interval } from '../scoring/evaluation-report.js';
 import { featureEmbedding } from './feature-embedding.js';
-import { computeInProcess, metaTrainRule, type GradientComputer } from './meta-training.js';
-import { progressiveLogits } from './progressive-validation.js';
+import { metaTrainRule, type WorkingTerms } from './meta-training.js';
+import { NO_PAUSE, progressiveLogits } from './progressive-validation.js';
 import { BASELINE_KINDS, tuneBaseline, type BaselineKind, type TunedRule } from './rule-tuning.js';
 
 export interface ComparisonSettings {
@@ -43,11 +47,9 @@ export interface ComparisonSettings {
   readonly segmentStarts: readonly number[];
 }
 
-interface ComparisonOptions {
-  /** Computes the meta-gradients; absent, they are computed in this process. */
-  readonly compute?: GradientComputer;
-  /** Called with each rule once its settings are chosen; may throw to stop. */
-  readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => Promise<void>;
+interface ComparisonOptions extends WorkingTerms {
+  /** Called with each rule once its settings are chosen. */
+  readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => void;
 }
 
 type RuleName = BaselineKind | 'learned';
@@ -86,24 +88,26 @@ export async function compareRules(
   settings: ComparisonSettings,
   options: ComparisonOptions = {},
 ): Promise<RuleComparison> {
-  const { compute = computeInProcess, onTuned = () => Promise.resolve() } = options;
+  const { pause = NO_PAUSE, onTuned = () => undefined } = options;
   const tuning = { ...settings, judgedFromRow: settings.chosenFromRow };
   const tuned = new Map<BaselineKind, TunedRule>();
   for (const kind of BASELINE_KINDS) {
-    const best = tuneBaseline(kind, rows, tuning);
-    await onTuned({ kind: 'rule-tuned', rule: kind, priorLogloss: best.logloss });
+    const best = await tuneBaseline(kind, rows, tuning, pause);
+    onTuned({ kind: 'rule-tuned', rule: kind, priorLogloss: best.logloss });
     tuned.set(kind, best);
   }
-  const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, compute);
+  const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, options);
   const priorLogloss = Math.min(...learned.epochLoglosses);
-  await onTuned({ kind: 'rule-tuned', rule: 'learned', priorLogloss });
+  onTuned({ kind: 'rule-tuned', rule: 'learned', priorLogloss });
 
   const runs: RuleRun[] = [];
   for (const [rule, { settings: chosen, logloss }] of tuned) {
+    await pause();
     const learner = baselineLearner(chosen, rows.featureCount);
     const logits = progressiveLogits(learner, rows, settings.batchRows);
     runs.push({ rule, chosen, priorLogloss: logloss, logits });
   }
+  await pause();
   const state = emptyRuleState(rows.featureCount, settings.rank);
   const learner = learnedRuleLearner(learned.rule, state);
   const logits = progressiveLogits(learner, rows, settings.batchRows);
@@ -121,7 +125,7 @@ async function learnRule(
   rows: StreamRows,
   settings: ComparisonSettings,
   adagrad: BaselineSettings | undefined,
-  compute: GradientComputer,
+  terms: WorkingTerms,
 ): Promise<{
   rule: { shape: LearnedRuleShape; parameters: Float64Array; embedding: Float32Array };
   epochLoglosses: readonly number[];
@@ -135,7 +139,7 @@ async function learnRule(
   });
   const start = { shape, parameters: parametersLikeAdagrad(shape, adagrad), embedding };
   const training = { ...settings, judgedFromRow: settings.chosenFromRow };
-  const { parameters, epochLoglosses } = await metaTrainRule(start, rows, training, compute);
+  const { parameters, epochLoglosses } = await metaTrainRule(start, rows, training, terms);
   return { rule: { shape, parameters, embedding }, epochLoglosses };
 }
 

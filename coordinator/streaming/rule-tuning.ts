@@ -6,9 +6,9 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
-import { baselineLearner, type BaselineSettings } from './rules/baseline-rules.js';
-import type { StreamRows } from './rules/stream-rows.js';
-import { meanLogloss, progressiveLogits } from './progressive-validation.js';
+import { baselineLearner, type BaselineSettings } from './baseline-rules.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
+import { meanLogloss, NO_PAUSE, progressiveLogits, type Pause } from './progressive-validation.js';
 
 interface TuningSettings {
   readonly seed: number;
@@ -72,11 +72,13 @@ function settingsOf(kind: BaselineKind, chosen: readonly number[]): BaselineSett
   }
 }
 
-export function tuneBaseline(
+/** @param pause called between candidates; may throw to stop. */
+export async function tuneBaseline(
   kind: BaselineKind,
   rows: StreamRows,
   tuning: TuningSettings,
-): TunedRule {
+  pause: Pause = NO_PAUSE,
+): Promise<TunedRule> {
   const stream = randomStream(tuning.seed, 'rule-tuning', kind);
   const choices = CHOICES[kind];
   const wideCount = Math.ceil((2 * tuning.candidateCount) / 3);
@@ -88,6 +90,7 @@ export function tuneBaseline(
     );
     const logloss = loglossAt(settingsOf(kind, chosenAt(choices, places)), rows, tuning);
     if (best === null || logloss < best.logloss) best = { places, logloss };
+    await pause();
   }
   if (best === null) throw new Error('a rule is tuned with at least one candidate');
   const settings = settingsOf(kind, chosenAt(choices, best.places));

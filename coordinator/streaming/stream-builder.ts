@@ -4,7 +4,8 @@
  */
 
 import { float64At } from '../../shared/base/arrays.js';
-import type { StreamRows } from './rules/stream-rows.js';
+import { SLOT_COUNT_MAX } from '../../shared/streaming/rule-settings.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
 
 /** A slot with values of its own (`of` is null), or the cross of earlier slots, by name. */
 interface SlotDefinition {
@@ -13,7 +14,6 @@ interface SlotDefinition {
 }
 
 const DAY_SECONDS = 86_400;
-const SLOTS_MAX = 255;
 /** The separator between the parts of a feature's key. */
 const SEPARATOR = '\u001f';
 
@@ -27,7 +27,8 @@ export class StreamBuilder {
   readonly #seconds: number[] = [];
 
   constructor(slots: readonly SlotDefinition[]) {
-    if (slots.length > SLOTS_MAX) throw new Error(`${slots.length} slots, at most ${SLOTS_MAX}`);
+    if (slots.length > SLOT_COUNT_MAX)
+      throw new Error(`${slots.length} slots, at most ${SLOT_COUNT_MAX}`);
     this.#slots = slots;
   }
 

@@ -6,7 +6,7 @@ import type { SlotConfig, StreamConfig } from '../../shared/config/stream-config
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import type { StreamRows } from './rules/stream-rows.js';
+import type { StreamRows } from '../../shared/streaming/stream-rows.js';
 import { openDuckSession, type DuckSession } from '../logs/duckdb-session.js';
 import {
   badExpression,

@@ -1,9 +1,9 @@
 /** Cuts pairs of consecutive windows out of a stream, each with only the data that a job needs. */
 
 import { int32At, uint8At } from '../../shared/base/arrays.js';
-import { STATE_WIDTH, type LearnedRuleState } from './rules/learned-update.js';
-import type { WindowPair } from './rules/rule-tape.js';
-import { BatchFeatureIndex, type StreamRows } from './rules/stream-rows.js';
+import { STATE_WIDTH, type LearnedRuleState } from '../../shared/streaming/learned-update.js';
+import type { WindowPair } from '../../shared/streaming/rule-tape.js';
+import { BatchFeatureIndex, type StreamRows } from '../../shared/streaming/stream-rows.js';
 
 export interface PairSpan {
   readonly from: number;

@@ -5,7 +5,7 @@
 
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
-import type { JobOrder } from '../dispatch/dispatcher.js';
+import type { TaskOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
 import type { TrainOptions } from './train-options.js';
@@ -21,7 +21,11 @@ interface PoisonTasks {
    * @throws the error when it is not that of a job, or when nothing explains it twice; QianmoError
    *   `failed` that names the task when the run stops at poison tasks.
    */
-  settle(error: unknown, orders: readonly JobOrder[], state: TrainingState): Promise<TrainingState>;
+  settle(
+    error: unknown,
+    orders: readonly TaskOrder[],
+    state: TrainingState,
+  ): Promise<TrainingState>;
 }
 
 export function poisonTasks({

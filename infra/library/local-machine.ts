@@ -33,8 +33,8 @@ export const localMachine: Machine = {
   workerCommand: async ({ redisUrl, prefix, device, portable, environment, store }) => {
     const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
-    args.push('--store-allow', store.address);
-    if (store.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
+    if (store !== null) args.push('--store-allow', store.address);
+    if (store?.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {
       path: process.execPath,

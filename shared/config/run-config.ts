@@ -10,15 +10,13 @@ import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/meth
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
+import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 
 const RunFieldsSchema = z.strictObject({
-  run: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -')
-    .describe('The name of the run, on the queue and in its output.'),
+  run: RunNameSchema,
   seed: z
     .int()
     .nonnegative()

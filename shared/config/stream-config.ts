@@ -2,6 +2,9 @@
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
+import { QueryModeSchema, RULE_RANK_MAX, SLOT_COUNT_MAX } from '../streaming/rule-settings.js';
+import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
+import { RunNameSchema } from './run-name.js';
 import { AddressSchema, ClickLabelSchema, LogFormatSchema, LogsSchema } from './data-config.js';
 
 const name = z.string().min(1);
@@ -36,7 +39,7 @@ const LearnedRuleSchema = z
     rank: z
       .int()
       .min(0)
-      .max(64)
+      .max(RULE_RANK_MAX)
       .default(8)
       .describe('Width of the feature embedding; 0 leaves out the low-rank part.'),
     embedded: z
@@ -69,13 +72,10 @@ const LearnedRuleSchema = z
     epochs: positiveInt.max(1000).default(6).describe('Passes over the pairs of windows.'),
     pairsPerStep: positiveInt.default(1).describe('Pairs of windows in one outer step.'),
     rate: z.number().positive().max(10).default(0.1).describe('Rate of the outer steps.'),
-    query: z
-      .enum(['progressive', 'frozen'])
-      .default('progressive')
-      .describe(
-        'Whether the rule continues to learn in the query window (progressive), or is judged as the ' +
-          'support window left it (frozen).',
-      ),
+    query: QueryModeSchema.default('progressive').describe(
+      'Whether the rule continues to learn in the query window (progressive), or is judged as the ' +
+        'support window left it (frozen).',
+    ),
   })
   .describe('The learned update rule.');
 
@@ -91,10 +91,10 @@ const StreamDataSchema = z.strictObject({
 
 export const StreamConfigSchema = z
   .strictObject({
-    run: name.describe('The name of the run.'),
+    run: RunNameSchema,
     seed: z.int().nonnegative().default(1).describe('Decides initial values and all draws.'),
     data: StreamDataSchema.describe('Logs, label and time.'),
-    slots: z.array(SlotSchema).min(1).max(255).describe('The inputs.'),
+    slots: z.array(SlotSchema).min(1).max(SLOT_COUNT_MAX).describe('The inputs.'),
     batchRows: positiveInt
       .default(1)
       .describe('Rows learned at once. Each batch is predicted before any of it is learned.'),
@@ -119,6 +119,8 @@ export const StreamConfigSchema = z
         'Consecutive parts of the judged rows, which the bootstrap of the intervals draws.',
       ),
     learned: LearnedRuleSchema.prefault({}),
+    compute: ComputeConfigSchema.prefault({}),
+    queue: QueueConfigSchema.prefault({}),
     output: AddressSchema.describe('The folder or s3://bucket/prefix of the report.'),
     storage: StorageConfigSchema.prefault({}),
   })

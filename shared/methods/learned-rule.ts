@@ -1,6 +1,6 @@
 /**
  * A learned update rule in the inner loop (after Wang et al., CIKM 2021; the same form as the rule for
- * streams in `coordinator/streaming/rules`), with G the scaled gradient of one personal variable, all entries:
+ * streams in `shared/streaming`), with G the scaled gradient of one personal variable, all entries:
  *
  *   phi_i <- phi_i - (r(evidence_i) G + Q Q^T G)
  *

@@ -6,8 +6,8 @@
 
 import type { Job } from './protocol.js';
 
-export interface JobInput {
-  readonly job: Job;
+export interface JobInput<Of extends Job = Job> {
+  readonly job: Of;
   /** Safetensors bytes, see `protocol.ts`. */
   readonly dense: Uint8Array;
   /** Null when the job has none. */

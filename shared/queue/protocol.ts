@@ -4,20 +4,24 @@
  * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks. A *gradient* job returns the
  * chunk's task gradients, summed in task order. A *predict* job returns logits after given numbers of
  * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
- * theirs later. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
- * records, each parsed strictly where it arrives.
+ * theirs later. A *rule-gradient* job has no tasks of a store: it returns the meta-gradient of a learned
+ * update rule on one pair of windows of a stream. Tensors travel as blobs (`storage/blob-store.ts`); this
+ * file holds only the small records, each parsed strictly where it arrives.
  *
  * Input blobs of a job, all in safetensors layout (decision 0018):
  *   dense     dense variables by name: those that outer steps change
  *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
  *   frozen    the other dense variables by name and, in a job without row pack, `rows`
  *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
+ * A rule-gradient job has phi as `dense` and its pair as `rowPack`: `streaming/window-pair-codec.ts`.
  * Output blob of a gradient job:
  *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
  *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  * Output blob of an adapt job: `adapted-tasks.ts`.
+ * Output blob of a rule-gradient job:
+ *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
  */
 
 import { StorageConfigSchema } from '../storage/open-object-store.js';
@@ -29,9 +33,10 @@ import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
+import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -88,13 +93,46 @@ const AdaptWorkSchema = z.strictObject({
   division: RowDivisionSchema.optional(),
 });
 
-export const JobSchema = z.strictObject({
+/** The meta-gradient of an update rule on one pair of windows. */
+const RuleGradientWorkSchema = z.strictObject({
+  kind: z.literal('rule-gradient'),
+  shape: RuleShapeSchema,
+  settings: PairSettingsSchema,
+  /**
+   * What computes numbers in the coordinator (`scriptArithmetic`). A worker with another one leaves the
+   * job to others: the functions of JavaScript round as its engine does, and the coordinator runs the
+   * rule itself.
+   */
+  arithmetic: z.string().min(1).max(128),
+});
+
+const anyJobFields = {
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
   /** The epoch of the lease under which the coordinator works; 0 without a queue. */
   epoch: index,
   outerStep: index,
   jobIndex: index,
+  /** A worker that computes on another device refuses the job and leaves it to others. */
+  device: DeviceDemandSchema,
+  /** Whether it is computed with the instruction set that all machines of a pool have. */
+  portable: z.boolean(),
+  /**
+   * The kind of machine that must compute it, once the run has one. Other workers refuse the job and
+   * leave it to others.
+   */
+  fingerprint: FingerprintSchema.optional(),
+  dense: BlobRefSchema,
+  rowPack: BlobRefSchema.optional(),
+  frozen: BlobRefSchema.optional(),
+  /** Counted from the start of the computation. */
+  timeoutMs: z.int().positive(),
+  /** The lifetime of the job's blobs after their last use, including its output. */
+  blobLifetimeMs: z.int().positive(),
+};
+
+const TaskJobSchema = z.strictObject({
+  ...anyJobFields,
   store: z.strictObject({
     address: z.string().min(1),
     /** Digest of the manifest; a worker refuses a store whose digest differs. */
@@ -113,24 +151,24 @@ export const JobSchema = z.strictObject({
    * Bounds the padded rows computed at once, which decides the order in which gradients are summed.
    */
   microBatchRowsMax: z.int().positive(),
-  /** A worker that computes on another device refuses the job and leaves it to others. */
-  device: DeviceDemandSchema,
-  /** Whether it is computed with the instruction set that all machines of a pool have. */
-  portable: z.boolean(),
-  /**
-   * The kind of machine that must compute it, once the run has one. Other workers refuse the job and
-   * leave it to others.
-   */
-  fingerprint: FingerprintSchema.optional(),
-  dense: BlobRefSchema,
-  rowPack: BlobRefSchema.optional(),
-  frozen: BlobRefSchema.optional(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
-  /** Counted from the start of the computation. */
-  timeoutMs: z.int().positive(),
-  /** The lifetime of the job's blobs after their last use, including its output. */
-  blobLifetimeMs: z.int().positive(),
 });
+
+const RuleJobSchema = z.strictObject({
+  ...anyJobFields,
+  rowPack: BlobRefSchema,
+  frozen: z.never().optional(),
+  work: RuleGradientWorkSchema,
+});
+
+export const JobSchema = z.union([TaskJobSchema, RuleJobSchema]);
+
+const RuleJobNamedSchema = z.object({ work: z.object({ kind: z.literal('rule-gradient') }) });
+
+/** The schema of the kind of job that the data claim to be. Its issues name where the data are wrong. */
+export function jobSchemaFor(data: unknown): z.ZodType<Job> {
+  return RuleJobNamedSchema.safeParse(data).success ? RuleJobSchema : TaskJobSchema;
+}
 
 /** Not finite when the job diverged; the coordinator decides what follows. */
 export const LossSchema = z
@@ -144,9 +182,12 @@ export const JobResultSchema = z.strictObject({
   outerStep: index,
   jobIndex: index,
   output: BlobRefSchema,
-  /** Sum over the chunk of taskWeight * query loss; 0 but for a gradient job. */
+  /**
+   * Sum over the chunk of taskWeight * query loss; the logloss summed over the new window for a
+   * rule-gradient job; 0 for others.
+   */
   weightedQueryLoss: LossSchema,
-  /** The same of the support loss before adaptation. */
+  /** The same of the support loss before adaptation; 0 but for a gradient job. */
   weightedSupportLoss: LossSchema,
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
@@ -160,15 +201,24 @@ export const JobResultSchema = z.strictObject({
   microBatchRowsMax: z.int().positive(),
 });
 
-export type Job = z.infer<typeof JobSchema>;
+/** A job on tasks of a store. */
+export type TaskJob = z.infer<typeof TaskJobSchema>;
+/** A job on a pair of windows of a stream. */
+export type RuleJob = z.infer<typeof RuleJobSchema>;
+export type Job = TaskJob | RuleJob;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
-export type StoreReference = Job['store'];
+export type StoreReference = TaskJob['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
-export type JobWork = Job['work'];
+export type JobWork = TaskJob['work'];
+
+/** The number of tasks of a job: a pair of windows is one. */
+export function taskCountOf(job: Pick<TaskJob, 'taskIndices'> | Pick<RuleJob, 'work'>): number {
+  return 'taskIndices' in job ? job.taskIndices.length : 1;
+}
 
 /** How a job divides the rows of its tasks; undefined where as the store does. */
 export function divisionOf(work: JobWork): RowDivision | undefined {

@@ -2,7 +2,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { JobConsumer, JobProducer, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
-import { PROTOCOL_VERSION, type Job, type JobResult } from '../../shared/queue/protocol.js';
+import { PROTOCOL_VERSION, type JobResult, type TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
 
@@ -19,7 +19,7 @@ export interface JobQueueUnderTest {
 }
 
 const ref = blobRefOf(Uint8Array.of(1));
-export function jobOf(jobIndex: number, departures: Partial<Job> = {}): Job {
+export function jobOf(jobIndex: number, departures: Partial<TaskJob> = {}): TaskJob {
   return {
     ...ordersForTest(1)[0]!.job,
     runId: 'run',

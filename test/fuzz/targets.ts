@@ -8,6 +8,8 @@ import { parseSweepConfig } from '../../shared/config/sweep-config.js';
 import { parseYaml } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
 import { parseManifest } from '../../shared/tasks/store-files.js';
+import { decodeWindowPair, encodeWindowPair } from '../../shared/streaming/window-pair-codec.js';
+import { windowPairGradient } from '../../shared/streaming/window-pair-gradient.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
@@ -18,8 +20,9 @@ import { jobLimitsOf } from '../../worker/carrying/job-limits.js';
 import { ComputeReplySchema, ComputeRequestSchema } from '../../worker/process/compute-protocol.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { everyEvent } from '../fixtures/every-event.js';
+import { smallPair, smallRule, smallStream } from '../fixtures/small-stream.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
-import { exampleJob, exampleReplies, exampleRequests } from './examples.js';
+import { exampleJob, exampleReplies, exampleRequests, exampleRuleJob } from './examples.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
 import { adaptedTarget, checkpointTarget } from './store-targets.js';
@@ -58,8 +61,25 @@ const codec: FuzzTarget = {
   },
 };
 
+const streamRows = smallStream({ seed: 3, rowCount: 6 });
+const rule = smallRule(3, streamRows, 1);
+const pairBytes = encodeWindowPair(smallPair(3, streamRows, rule));
+
+/** What is taken for a pair can also be computed with. */
+const windowPairs: FuzzTarget = {
+  name: 'window-pair',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, pairBytes),
+  parse: (input) => {
+    const pair = decodeWindowPair(input, rule.shape, 'the input');
+    windowPairGradient(rule.shape, rule.parameters, pair, { batchRows: 2, query: 'progressive' });
+  },
+};
+
 const blobs = new MemoryBlobStore();
-const job: Job = { ...exampleJob, dense: await blobs.put(Uint8Array.of(1)) };
+const dense = await blobs.put(Uint8Array.of(1));
+const job: Job = { ...exampleJob, dense };
+const ruleJob: Job = { ...exampleRuleJob, dense };
 const carrier: JobCarrier = {
   blobsOf: () => blobs,
   sharedInputs: new InputCache(1_000),
@@ -76,7 +96,7 @@ const carrier: JobCarrier = {
 const jobs: FuzzTarget = {
   name: 'job',
   share: 1,
-  inputOf: (stream) => Buffer.from(mutatedJson(stream, job)),
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, pick(stream, [job, ruleJob]))),
   parse: (input) => fetchJob(valueOf(input), carrier, new AbortController().signal),
   isRefusal: (error) => error instanceof JobFailedError || error instanceof BlobMissingError,
 };
@@ -167,6 +187,7 @@ const streamKind = { name: 'run config', examples: '' };
 
 export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   codec,
+  windowPairs,
   adaptedTarget,
   jobs,
   results,

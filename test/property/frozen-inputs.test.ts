@@ -12,7 +12,7 @@ import {
 } from '../../coordinator/plan/row-pack-gather.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
-import type { JobWork } from '../../shared/queue/protocol.js';
+import type { JobWork, TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
@@ -94,11 +94,11 @@ afterAll(() => executor.close());
 
 /** The same job with the frozen part separate. */
 function withFrozen(
-  input: JobInput,
+  input: JobInput<TaskJob>,
   jobCase: JobCase,
   { method, trainable }: FrozenCase,
   holdsTables: boolean,
-): JobInput {
+): JobInput<TaskJob> {
   const spec = modelSpecOf(jobCase.model, store.manifest.features, method, trainable);
   const frozen = encodeFrozen(jobCase.meta, spec, holdsTables ? 1e9 : 0);
   if (frozen === null) throw new Error('something is frozen');
@@ -227,7 +227,7 @@ it('tables with more rows than the jobs read are sent as row packs', () => {
 
 describe('cached frozen inputs', () => {
   const frozenCase = cases['a generator on a frozen base']!;
-  const inputOf = async (seed: number): Promise<JobInput> => {
+  const inputOf = async (seed: number): Promise<JobInput<TaskJob>> => {
     const jobCase = jobCaseOf(store, frozenCase.model, seed, frozenCase.method);
     const input = await jobInputOf(jobCase, taskIndices, workOf(frozenCase));
     return withFrozen(input, jobCase, frozenCase, true);

@@ -22,6 +22,7 @@ import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { Life } from '../fixtures/simulation/life.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../fixtures/training/training-run.js';
+import { tasksOfJob } from '../fixtures/queue/tasks-of-job.js';
 
 const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
 /** A training task, and a step in which it is drawn. */
@@ -43,7 +44,7 @@ function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecuto
     execute: async (input, signal, onBegin) => {
       onBegin?.();
       const output = await inner.execute(input, signal);
-      if (!input.job.taskIndices.includes(POISON)) return output;
+      if (!tasksOfJob(input.job).includes(POISON)) return output;
       if (poison === 'kills') return die();
       if (poison === 'spoils') return { ...output, weightedQueryLoss: Number.NaN };
       throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });

@@ -27,6 +27,7 @@ import {
   stateDigest,
   tinyRun,
 } from '../fixtures/training/training-run.js';
+import { taskCountOf } from '../../shared/queue/protocol.js';
 
 const config = logisticConfig({
   outerSteps: 12,
@@ -83,7 +84,7 @@ async function computed(executor: JobExecutor, order: JobOrder): Promise<Deliver
     outerStep,
     jobIndex,
     output: blobRefOf(output),
-    taskCount: job.taskIndices.length,
+    taskCount: taskCountOf(job),
     worker: 'simulated',
     ...measured,
   };

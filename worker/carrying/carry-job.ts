@@ -13,8 +13,9 @@ import { mayPass } from '../../shared/queue/queue-errors.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
-  JobSchema,
+  jobSchemaFor,
   PROTOCOL_VERSION,
+  taskCountOf,
   type Job,
   type JobResult,
 } from '../../shared/queue/protocol.js';
@@ -113,7 +114,7 @@ export async function carryJob(
       output,
       weightedQueryLoss: computed.weightedQueryLoss,
       weightedSupportLoss: computed.weightedSupportLoss,
-      taskCount: job.taskIndices.length,
+      taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,
       worker: carrier.workerName,
@@ -166,7 +167,7 @@ function parsedJob(data: unknown): Job {
   }
   const missing = missingPluginOf(data);
   if (missing !== null) throw new JobFailedError({ kind: 'refused', reason: missing });
-  const parsed = JobSchema.safeParse(data);
+  const parsed = jobSchemaFor(data).safeParse(data);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new JobFailedError({

@@ -5,7 +5,7 @@
 
 import { relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Job } from '../../shared/queue/protocol.js';
+import type { Job, StoreReference } from '../../shared/queue/protocol.js';
 
 export interface JobLimits {
   /** Folders and `s3://BUCKET/PREFIX` in which stores may lie. */
@@ -55,12 +55,8 @@ export function listedIn(text: string | undefined): string[] {
 
 /** Why this worker leaves the job to others; null if it does not. */
 export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
-  const { address, storage } = job.store;
-  const endpoint = storage.s3Endpoint;
-  if (!limits.stores.some((allowed) => isWithin(address, allowed)))
-    return `this worker may not open the store ${address}: start it with --store-allow and this address or a folder above it`;
-  if (isS3(address) && endpoint !== undefined && !isListed(endpoint, limits.endpoints))
-    return `this worker may not send requests to ${endpoint}: start it with --endpoint-allow and this address`;
+  const place = 'store' in job ? reasonToRefuseStore(job.store, limits) : null;
+  if (place !== null) return place;
   if (job.timeoutMs > limits.jobTimeoutMsMax)
     return `this worker computes a job for at most ${limits.jobTimeoutMsMax} ms, not ${job.timeoutMs}`;
   if (job.blobLifetimeMs > limits.blobLifetimeMsMax)
@@ -71,6 +67,17 @@ export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
   );
   if (byteCount > limits.inputByteCountMax)
     return `this worker takes at most ${limits.inputByteCountMax} bytes of inputs, not ${byteCount}`;
+  return null;
+}
+
+function reasonToRefuseStore(
+  { address, storage: { s3Endpoint: endpoint } }: StoreReference,
+  limits: JobLimits,
+): string | null {
+  if (!limits.stores.some((allowed) => isWithin(address, allowed)))
+    return `this worker may not open the store ${address}: start it with --store-allow and this address or a folder above it`;
+  if (isS3(address) && endpoint !== undefined && !isListed(endpoint, limits.endpoints))
+    return `this worker may not send requests to ${endpoint}: start it with --endpoint-allow and this address`;
   return null;
 }
 

@@ -18,6 +18,12 @@ export interface RunContext extends RunCaller {
   readonly onClose: (close: () => Promise<void>) => void;
 }
 
+/** A task store and the S3 endpoint that it is reached by. */
+export interface StorePlace {
+  readonly address: string;
+  readonly endpoint: string | undefined;
+}
+
 /** The queue that local workers take jobs from, and the device they must compute on. */
 interface LocalWorkersRequest {
   readonly redisUrl: string;
@@ -25,8 +31,8 @@ interface LocalWorkersRequest {
   readonly device: DeviceDemand;
   readonly portable: boolean;
   readonly environment: Environment;
-  /** The store that jobs name, and the S3 endpoint that they reach it by. Workers open no other. */
-  readonly store: { readonly address: string; readonly endpoint: string | undefined };
+  /** The store that jobs name; null if they name none. Workers open no other. */
+  readonly store: StorePlace | null;
 }
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;

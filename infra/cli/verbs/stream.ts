@@ -3,17 +3,27 @@
 import { comparisonLines } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { stream } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
-import { format } from '../command/shared-options.js';
-import { firstOf, verb } from '../command/verb.js';
+import { dispatchOptions, format } from '../command/shared-options.js';
+import { firstOf, flagOption, verb } from '../command/verb.js';
 
 export const streamVerb = verb({
   name: 'stream',
   description: 'learn an update rule on logs in order of time, and compare it with tuned baselines',
   argument: { name: '<stream.yaml>', description: 'the stream config' },
-  options: { format },
-  help: '\nExample:\n  qianmo stream infra/examples/movielens-stream.yaml',
-  run: async (operands, { format }, context) => {
-    const result = await stream({ config: firstOf(operands) }, callOptionsOf(context));
+  options: {
+    ...dispatchOptions,
+    inProcess: flagOption('--in-process', 'compute in this process, without queue and workers', {
+      conflictsWith: 'workers',
+    }),
+    format,
+  },
+  help: `
+Example:
+  qianmo stream infra/examples/movielens-stream.yaml --workers 2
+Workers compute the meta-gradients of the learned rule, a pair of windows each: learned.pairsPerStep of them at once.
+Without any of --workers, --redis and queue.redisUrl they are computed in this process, with the same result.`,
+  run: async (operands, { format, ...choice }, context) => {
+    const result = await stream({ config: firstOf(operands), ...choice }, callOptionsOf(context));
     context.print(
       format === 'json'
         ? JSON.stringify(result.record)

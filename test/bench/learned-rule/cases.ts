@@ -23,7 +23,7 @@ import {
   s3OptionsOf,
   StorageConfigSchema,
 } from '../../../shared/storage/open-object-store.js';
-import { rowCountOf, type StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
+import { rowCountOf, type StreamRows } from '../../../shared/streaming/stream-rows.js';
 import { isPublicDataThere, movielens1mLog, openBanditLog } from './public-logs.js';
 import { truthLoglosses } from './truth-filter.js';
 

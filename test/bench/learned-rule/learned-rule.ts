@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { comparisonRecord } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { rowCountOf } from '../../../coordinator/streaming/rules/stream-rows.js';
+import { rowCountOf } from '../../../shared/streaming/stream-rows.js';
 import { benchHeader } from '../bench-header.js';
 import { benchCases, type BenchCase } from './cases.js';
 import { resultsTable, type CaseResult } from './results-table.js';
@@ -34,7 +34,6 @@ async function runCase(benchCase: BenchCase): Promise<CaseResult> {
   const comparison = await compareRules(rows, settings, {
     onTuned: ({ rule, priorLogloss }) => {
       process.stderr.write(`   ${rule}: prior logloss ${priorLogloss.toFixed(5)}\n`);
-      return Promise.resolve();
     },
   });
   const judged = rows.clicks.subarray(settings.priorRowCount);

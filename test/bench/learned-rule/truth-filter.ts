@@ -9,8 +9,8 @@ import {
   type DriftingStream,
   type DriftingStreamSettings,
 } from '../../fixtures/drifting-stream.js';
-import { loglossOf, rowCountOf } from '../../../coordinator/streaming/rules/stream-rows.js';
-import { sigmoid } from '../../../coordinator/scoring/metrics.js';
+import { loglossOf, rowCountOf } from '../../../shared/streaming/stream-rows.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
 
 /** The base logit of the worlds; the filter would learn it within a few thousand rows. */
 const BASE_LOGIT = -2.4;

@@ -14,6 +14,7 @@ import { signingKeyOf } from '../../../shared/signing/signing-key.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { expectExclusion, FaultScene } from '../../fixtures/faults/fault-scene.js';
 import { CellsOfFile } from './cells.js';
+import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 let scene: FaultScene;
 beforeAll(async () => {
@@ -217,8 +218,8 @@ cells.run('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;
   const executor: JobExecutor = {
     execute: async (input, ...rest) => {
-      if (poison < 0) poison = input.job.taskIndices[1] ?? -1;
-      if (input.job.taskIndices.includes(poison)) throw new Error('the poison works');
+      if (poison < 0) poison = tasksOfJob(input.job)[1] ?? -1;
+      if (tasksOfJob(input.job).includes(poison)) throw new Error('the poison works');
       return scene.executor.execute(input, ...rest);
     },
     close: () => Promise.resolve(),

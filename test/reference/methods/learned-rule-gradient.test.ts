@@ -9,15 +9,16 @@ import {
   emptyRuleState,
   learnedRuleLearner,
   stepSizeOf,
-} from '../../../coordinator/streaming/rules/learned-update.js';
+} from '../../../shared/streaming/learned-update.js';
 import {
   layoutOf,
   mixingMatrix,
   parametersLikeAdagrad,
-} from '../../../coordinator/streaming/rules/learned-update-parameters.js';
-import type { PairSettings, WindowPair } from '../../../coordinator/streaming/rules/rule-tape.js';
-import type { StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
-import { windowPairGradient } from '../../../coordinator/streaming/rules/window-pair-gradient.js';
+} from '../../../shared/streaming/learned-update-parameters.js';
+import type { PairSettings } from '../../../shared/streaming/rule-settings.js';
+import type { WindowPair } from '../../../shared/streaming/rule-tape.js';
+import type { StreamRows } from '../../../shared/streaming/stream-rows.js';
+import { windowPairGradient } from '../../../shared/streaming/window-pair-gradient.js';
 import { smallPair, smallRule, smallStream } from '../../fixtures/small-stream.js';
 
 const CASES: readonly { name: string; rank: number; settings: PairSettings }[] = [

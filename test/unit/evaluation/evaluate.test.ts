@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { describe, expect, it } from 'vitest';
 import { globalArmConfig } from '../../../coordinator/evaluation/global-arm.js';
-import { lossSum, sigmoid } from '../../../coordinator/scoring/metrics.js';
+import { lossSum } from '../../../coordinator/scoring/metrics.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
@@ -18,6 +19,7 @@ import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
 import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 // Values as they arrive in the dispatcher, in single precision.
 const META_BIAS = Math.fround(-0.2);
@@ -146,7 +148,7 @@ describe('evaluate', () => {
     const found = await evaluateFormula({ store, dispatcher: shuffled });
     expect(found).toEqual(expected);
     expect(shuffled.rejections.get('layout_mismatch')).toBe(shuffled.orders.length);
-    expect(new Set(straight.orders.map(({ job }) => job.taskIndices.length))).toContain(3);
+    expect(new Set(straight.orders.map(({ job }) => tasksOfJob(job).length))).toContain(3);
   });
 
   it('gives every job a unique identity', async () => {

@@ -9,8 +9,8 @@ import {
   entropyOf,
   lossSum,
   normalisedEntropy,
-  softplus,
 } from '../../../coordinator/scoring/metrics.js';
+import { softplus } from '../../../shared/base/logistic.js';
 import { gaucOf } from '../../../coordinator/scoring/score-arms.js';
 import { sizeBuckets } from '../../../coordinator/scoring/size-buckets.js';
 

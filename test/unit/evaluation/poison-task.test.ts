@@ -16,6 +16,7 @@ import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
+import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 it('ends the evaluation and names the task, although logits may be infinite', async () => {
   const config = logisticConfig({ tasksPerJob: 4 });
@@ -23,7 +24,7 @@ it('ends the evaluation and names the task, although logits may be infinite', as
   const spec = modelSpecOf(config.model, store.manifest.features);
   const executor: JobExecutor = {
     execute: ({ job }) =>
-      job.taskIndices.includes(6)
+      tasksOfJob(job).includes(6)
         ? Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }))
         : Promise.resolve({
             output: encodeTensors(

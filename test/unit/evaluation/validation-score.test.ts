@@ -19,6 +19,7 @@ import {
 } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 const store = tinyTaskStore({ taskCount: 60, counts: true });
 
@@ -89,7 +90,7 @@ describe('the score of a run', () => {
   it('is missing when every cell diverges', async () => {
     const dispatcher = formulaDispatcher(store, {
       change: (_, { job }) => {
-        const rows = job.taskIndices.reduce((n, i) => n + (store.tasks[i]?.queryRowCount ?? 0), 0);
+        const rows = tasksOfJob(job).reduce((n, i) => n + (store.tasks[i]?.queryRowCount ?? 0), 0);
         const values = new Float32Array(7 * rows).fill(NaN);
         return encodeTensors(new Map([['logits', { shape: [7, rows], values }]]));
       },

@@ -5,11 +5,8 @@ import { describe, expect, test } from 'vitest';
 import {
   baselineLearner,
   type BaselineSettings,
-} from '../../../coordinator/streaming/rules/baseline-rules.js';
-import type {
-  StreamLearner,
-  StreamRows,
-} from '../../../coordinator/streaming/rules/stream-rows.js';
+} from '../../../coordinator/streaming/baseline-rules.js';
+import type { StreamLearner, StreamRows } from '../../../shared/streaming/stream-rows.js';
 
 /** Rows of one feature each, in one slot. */
 function rowsOf(features: readonly number[], clicks: readonly number[]): StreamRows {

@@ -17,9 +17,9 @@ import {
   emptyRuleState,
   learnedRuleLearner,
   type LearnedRule,
-} from '../../../coordinator/streaming/rules/learned-update.js';
-import { parametersLikeAdagrad } from '../../../coordinator/streaming/rules/learned-update-parameters.js';
-import { windowPairGradient } from '../../../coordinator/streaming/rules/window-pair-gradient.js';
+} from '../../../shared/streaming/learned-update.js';
+import { parametersLikeAdagrad } from '../../../shared/streaming/learned-update-parameters.js';
+import { windowPairGradient } from '../../../shared/streaming/window-pair-gradient.js';
 import { smallRule, smallStream } from '../../fixtures/small-stream.js';
 
 const ROW_COUNT = 400;
@@ -71,7 +71,7 @@ describe('meta-training of the rule', () => {
       }
       return pairs.map((_, index) => done.get(index)!);
     };
-    const there = await metaTrainRule(start, rows, settings, elsewhere);
+    const there = await metaTrainRule(start, rows, settings, { compute: elsewhere });
     expect(there).toEqual(here);
   });
 
@@ -110,7 +110,7 @@ describe('meta-training of the rule', () => {
       return compute(shape, parameters, ...rest);
     };
     const two = { ...settings, priorRowCount: 250, epochCount: 2, pairsPerStep: 2 };
-    await metaTrainRule(start, rows, two, spying);
+    await metaTrainRule(start, rows, two, { compute: spying });
     // Steps g = 4 / 20 and -3 / 20, rates 0.1 and 0.1 (1 - 0.9 / 4).
     const [first, second] = [0.2, -0.15];
     const mean = (0.9 * 0.1 * first + 0.1 * second) / (1 - 0.81);

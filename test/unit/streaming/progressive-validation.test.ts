@@ -8,15 +8,9 @@ import {
 import {
   baselineLearner,
   type BaselineSettings,
-} from '../../../coordinator/streaming/rules/baseline-rules.js';
-import {
-  emptyRuleState,
-  learnedRuleLearner,
-} from '../../../coordinator/streaming/rules/learned-update.js';
-import type {
-  StreamLearner,
-  StreamRows,
-} from '../../../coordinator/streaming/rules/stream-rows.js';
+} from '../../../coordinator/streaming/baseline-rules.js';
+import { emptyRuleState, learnedRuleLearner } from '../../../shared/streaming/learned-update.js';
+import type { StreamLearner, StreamRows } from '../../../shared/streaming/stream-rows.js';
 import { smallRule, smallStream } from '../../fixtures/small-stream.js';
 
 const BASELINES: readonly BaselineSettings[] = [

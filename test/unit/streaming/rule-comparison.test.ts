@@ -11,7 +11,7 @@ import {
   type RuleComparison,
   type RuleResult,
 } from '../../../coordinator/streaming/rule-comparison.js';
-import type { StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
+import type { StreamRows } from '../../../shared/streaming/stream-rows.js';
 import { smallStream } from '../../fixtures/small-stream.js';
 
 const SETTINGS: ComparisonSettings = {

@@ -8,7 +8,7 @@ import { readStreamLog } from '../../../coordinator/streaming/stream-log.js';
 import { StreamConfigSchema, type StreamConfig } from '../../../shared/config/stream-config.js';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
-import type { StreamRows } from '../../../coordinator/streaming/rules/stream-rows.js';
+import type { StreamRows } from '../../../shared/streaming/stream-rows.js';
 import { smallStream } from '../../fixtures/small-stream.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { warningsOf } from '../../fixtures/told.js';

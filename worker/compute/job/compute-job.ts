@@ -6,7 +6,7 @@ import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js'
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
-import type { GradientWork, Job, PredictWork } from '../../../shared/queue/protocol.js';
+import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -28,7 +28,7 @@ export interface JobTasks {
   readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
-type ComputedJob = Pick<
+export type ComputedJob = Pick<
   JobOutput,
   'output' | 'weightedQueryLoss' | 'weightedSupportLoss' | 'queryRowCount'
 >;
@@ -41,7 +41,7 @@ type ComputedJob = Pick<
  */
 export function computeJob(
   computations: Computations,
-  input: JobInput,
+  input: JobInput<TaskJob>,
   { features, tasks, neighbours }: JobTasks,
   microBatchRowsMax = input.job.microBatchRowsMax,
 ): ComputedJob {
@@ -68,7 +68,7 @@ export function computeJob(
 
 /** The spec of the job's model and method. A gradient job may say that less of it learns. */
 function specOf(
-  { model, work }: Job,
+  { model, work }: TaskJob,
   features: readonly EncodedFeature[],
   where: string,
 ): ModelSpec {
@@ -87,13 +87,13 @@ function specOf(
   });
 }
 
-function whereOf({ jobIndex, outerStep, runId }: Job): string {
+function whereOf({ jobIndex, outerStep, runId }: TaskJob): string {
   return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
 }
 
 function jobInputsOf(
   { frozen: cache }: Computations,
-  { job, dense, rowPack, frozen }: JobInput,
+  { job, dense, rowPack, frozen }: JobInput<TaskJob>,
   spec: ModelSpec,
   read: readonly TaskRows[],
 ): DeviceInputs {

@@ -10,7 +10,7 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { divisionOf, type Job, type StoreReference } from '../../../shared/queue/protocol.js';
+import { divisionOf, type StoreReference, type TaskJob } from '../../../shared/queue/protocol.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
@@ -31,6 +31,7 @@ import {
 import { sentenceOf } from '../../../shared/events/sentences.js';
 import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
+import { ruleJobOutput } from './rule-gradient-job.js';
 import { withSupportInputs } from '../batches/support-inputs.js';
 import { createMicroBatchMemory, type MicroBatchTerms } from '../device/out-of-memory.js';
 
@@ -74,38 +75,24 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     onEvent({ kind: 'micro-batch-halved', ...halved }),
   );
   const computations = createComputations(engine, onProgress);
-  const stores = new LruCache<string, Promise<TaskStore>>({ countMax: OPEN_STORE_COUNT_MAX });
+  const stores = openStores(openStore);
+  const tasksOf = async (job: TaskJob): Promise<JobTasks> =>
+    readJob(storeForModel(job.model, await stores.of(job.store)), job);
 
-  const storeOf = async (reference: StoreReference): Promise<TaskStore> => {
-    const key = canonicalJson(reference);
-    const known = stores.get(key);
-    if (known !== undefined) return known;
-    const opened = openVerified(openStore, reference);
-    const evicted = stores.put(key, opened);
-    try {
-      await closeAll(evicted);
-      return await opened;
-    } catch (error) {
-      stores.delete(key);
-      throw error;
-    }
-  };
-
-  const tasksOf = async (job: Job): Promise<JobTasks> =>
-    readJob(storeForModel(job.model, await storeOf(job.store)), job);
-
-  let ahead: { readonly job: Job; readonly reading: Promise<JobTasks> } | null = null;
+  let ahead: { readonly job: TaskJob; readonly reading: Promise<JobTasks> } | null = null;
   const prepare = ({ job }: JobInput): void => {
+    if (!('store' in job)) return;
     const reading = tasksOf(job);
     // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
     reading.catch(() => undefined);
     ahead = { job, reading };
   };
 
-  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
+  const onTasks = async (
+    input: JobInput<TaskJob>,
+    signal: AbortSignal | undefined,
+  ): Promise<JobOutput> => {
     const { job } = input;
-    requireDevice(job.device, device, lookForCuda);
-    requireFingerprint(job.fingerprint, device);
     onProgress({ phase: 'reading' });
     const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
     if (ahead?.job === job) ahead = null;
@@ -124,6 +111,16 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     return { ...computed, computeMs, backend, fingerprint, microBatchRowsMax };
   };
 
+  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
+    const { job } = input;
+    requireDevice(job.device, device, lookForCuda);
+    requireFingerprint(job.fingerprint, device);
+    if ('store' in job) return onTasks({ ...input, job }, signal);
+    onProgress({ phase: 'computing' });
+    const { backend, fingerprint } = device;
+    return { ...ruleJobOutput({ ...input, job }, clock), backend, fingerprint };
+  };
+
   return {
     backend: engine.description,
     device,
@@ -132,12 +129,38 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     prepare,
     close: async () => {
       computations.dispose();
-      await closeAll(stores.clear());
+      await stores.close();
     },
   };
 }
 
-async function readJob(store: TaskStore, job: Job): Promise<JobTasks> {
+interface OpenStores {
+  of(reference: StoreReference): Promise<TaskStore>;
+  close(): Promise<void>;
+}
+
+function openStores(openStore: ExecutorOptions['openStore']): OpenStores {
+  const stores = new LruCache<string, Promise<TaskStore>>({ countMax: OPEN_STORE_COUNT_MAX });
+  return {
+    of: async (reference) => {
+      const key = canonicalJson(reference);
+      const known = stores.get(key);
+      if (known !== undefined) return known;
+      const opened = openVerified(openStore, reference);
+      const evicted = stores.put(key, opened);
+      try {
+        await closeAll(evicted);
+        return await opened;
+      } catch (error) {
+        stores.delete(key);
+        throw error;
+      }
+    },
+    close: () => closeAll(stores.clear()),
+  };
+}
+
+async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
   const division = divisionOf(work);
   const { features } = store.manifest;
@@ -160,7 +183,7 @@ function lookForCuda(): ReturnType<typeof findCudaLibraries> {
   return findCudaLibraries(cudaFoldersOf('@tensorflow/tfjs-node-gpu'), openWithNode);
 }
 
-function memoryTermsOf(job: Job, tasks: readonly TaskRows[]): MicroBatchTerms {
+function memoryTermsOf(job: TaskJob, tasks: readonly TaskRows[]): MicroBatchTerms {
   const { model, store, work, microBatchRowsMax } = job;
   const method = work.kind === 'gradient' ? work.method : null;
   return {

@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { divisionOf, type Job } from '../../../shared/queue/protocol.js';
+import { divisionOf, type TaskJob } from '../../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
 import { supportAlone } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
@@ -15,7 +15,7 @@ import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
  */
 export async function readNeighbours(
   store: TaskStore,
-  { work, neighbours: named, ...job }: Job,
+  { work, neighbours: named, ...job }: TaskJob,
   tasks: readonly TaskRows[],
   prepared: (tasks: readonly TaskRows[]) => readonly TaskRows[],
 ): Promise<readonly (readonly TaskRows[])[]> {

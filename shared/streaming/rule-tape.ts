@@ -1,6 +1,6 @@
 /** Runs a learned rule over a pair of windows and records what the way back needs of every batch. */
 
-import { float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
+import { float64At, int32At, uint8At } from '../base/arrays.js';
 import {
   emptyRuleState,
   learnedRuleLearner,
@@ -9,6 +9,7 @@ import {
   type LearnedRule,
   type LearnedRuleState,
 } from './learned-update.js';
+import type { PairSettings } from './rule-settings.js';
 import { BatchFeatureIndex, loglossOf, rowCountOf, type StreamRows } from './stream-rows.js';
 
 /** Two consecutive windows of a stream, and the rule's state before the first. */
@@ -19,18 +20,6 @@ export interface WindowPair {
   /** P, `[featureCount, rank]` */
   readonly embedding: Float32Array;
   readonly state: LearnedRuleState;
-}
-
-/**
- * `frozen` judges the new window by what was learned in the old one only. `progressive` continues to learn
- * in the new window, each batch after it was judged, as serving does.
- */
-export type QueryMode = 'frozen' | 'progressive';
-
-export interface PairSettings {
-  /** Rows learned at once. With the whole old window and `frozen` it is one step of the rule. */
-  readonly batchRows: number;
-  readonly query: QueryMode;
 }
 
 export interface BatchRecord {

@@ -8,7 +8,8 @@
  * `z' = z - M sum_j c_slot P_j g_j`, which is the same update at the cost of the batch's features.
  */
 
-import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
+import { float32At, float64At, int32At, uint8At } from '../base/arrays.js';
+import { DivergenceError } from '../base/errors.js';
 import {
   AGE_KNOT_COUNT,
   AGE_KNOT_DOUBLINGS,
@@ -18,10 +19,10 @@ import {
   layoutOf,
   mixingMatrix,
   type LearnedRuleLayout,
-  type LearnedRuleShape,
 } from './learned-update-parameters.js';
+import type { LearnedRuleShape } from './rule-settings.js';
 import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
-import { sigmoid } from '../../scoring/metrics.js';
+import { sigmoid } from '../base/logistic.js';
 
 /** The unit of ages: the time from the first row of the prior part to its last. */
 export function timeScaleDaysOf({ times }: StreamRows, priorRowCount: number): number {
@@ -72,11 +73,22 @@ export interface KnotPlace {
   readonly slope: number;
 }
 
+/** @throws DivergenceError if the value is no number from 0 on. */
 function knotPlace(value: number, doublings: number, knotCount: number): KnotPlace {
   const x = Math.log2(1 + value) / doublings;
+  if (!(x >= 0)) throw ruleDiverged(`a feature with evidence or age ${value}`);
   if (x >= knotCount - 1) return { below: knotCount - 2, share: 1, slope: 0 };
   const below = Math.floor(x);
   return { below, share: x - below, slope: 1 / (doublings * Math.LN2 * (1 + value)) };
+}
+
+export function ruleDiverged(found: string): DivergenceError {
+  return new DivergenceError({
+    kind: 'failed',
+    what: 'the learned update rule diverged',
+    found,
+    cure: 'lower learned.rate, or raise learned.pairsPerStep',
+  });
 }
 
 export function evidencePlace(evidence: number): KnotPlace {

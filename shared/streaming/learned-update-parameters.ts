@@ -5,7 +5,8 @@
  * embedding. All slots share the matrix of the low-rank part and the rate at which it is forgotten.
  */
 
-import { float64At } from '../../../shared/base/arrays.js';
+import { float64At } from '../base/arrays.js';
+import type { LearnedRuleShape } from './rule-settings.js';
 
 /** Knots of the log-step lie at evidence 2^0 - 1, 2^2 - 1, 2^4 - 1, ... */
 export const EVIDENCE_KNOT_COUNT = 9;
@@ -23,14 +24,6 @@ export const MIXING_SCALE = 0.01;
 const INITIAL_MIXING = 0.3;
 
 const SCALARS_PER_SLOT = 4;
-
-export interface LearnedRuleShape {
-  readonly slotCount: number;
-  /** Width of the feature embedding P; with 0 there is no low-rank part. */
-  readonly rank: number;
-  /** The unit of ages and decays: the length of the stream that the rule was learned on. */
-  readonly timeScaleDays: number;
-}
 
 export interface LearnedRuleLayout {
   readonly slotCount: number;

@@ -3,7 +3,7 @@
  * `window-pair-gradient.ts`: u = sum c P over a row, d = sum u r over a batch, z' = z~ - M d.
  */
 
-import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
+import { float32At, float64At, int32At, uint8At } from '../base/arrays.js';
 import type { LearnedRule } from './learned-update.js';
 import {
   layoutOf,
@@ -13,7 +13,7 @@ import {
 } from './learned-update-parameters.js';
 import type { BatchRecord, RuleTape } from './rule-tape.js';
 import type { StreamRows } from './stream-rows.js';
-import { sigmoid } from '../../scoring/metrics.js';
+import { sigmoid } from '../base/logistic.js';
 
 export class LowRankWayBack {
   readonly #rule: LearnedRule;

@@ -4,8 +4,8 @@
  * its index in all arrays by feature.
  */
 
-import { float64At, int32At } from '../../../shared/base/arrays.js';
-import { softplus } from '../../scoring/metrics.js';
+import { float64At, int32At } from '../base/arrays.js';
+import { softplus } from '../base/logistic.js';
 
 export interface StreamRows {
   readonly slotCount: number;

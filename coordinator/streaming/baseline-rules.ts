@@ -4,10 +4,15 @@
  * Where a rule has an `l2`, it is the penalty `l2 / 2 * w^2` of a feature, paid when it is touched.
  */
 
-import { int32At, uint8At } from '../../../shared/base/arrays.js';
-import { assertNever } from '../../../shared/base/errors.js';
-import { BatchFeatureIndex, roomFor, type StreamLearner, type StreamRows } from './stream-rows.js';
-import { sigmoid } from '../../scoring/metrics.js';
+import { int32At, uint8At } from '../../shared/base/arrays.js';
+import { assertNever } from '../../shared/base/errors.js';
+import {
+  BatchFeatureIndex,
+  roomFor,
+  type StreamLearner,
+  type StreamRows,
+} from '../../shared/streaming/stream-rows.js';
+import { sigmoid } from '../../shared/base/logistic.js';
 
 interface SgdSettings {
   readonly kind: 'sgd';

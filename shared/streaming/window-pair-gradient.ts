@@ -19,7 +19,7 @@
  * A job computes this for some pairs. It is a pure function of pair and phi, in float64, in row order.
  */
 
-import { float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
+import { float64At, int32At, uint8At } from '../base/arrays.js';
 import {
   agePlace,
   evidenceOf,
@@ -36,18 +36,12 @@ import {
   EVIDENCE_KNOT_COUNT,
   layoutOf,
   type LearnedRuleLayout,
-  type LearnedRuleShape,
 } from './learned-update-parameters.js';
 import { LowRankWayBack } from './low-rank-way-back.js';
-import {
-  recordPair,
-  type BatchRecord,
-  type PairSettings,
-  type RuleTape,
-  type WindowPair,
-} from './rule-tape.js';
+import type { LearnedRuleShape, PairSettings } from './rule-settings.js';
+import { recordPair, type BatchRecord, type RuleTape, type WindowPair } from './rule-tape.js';
 import { BatchFeatureIndex, roomFor, rowCountOf, type StreamRows } from './stream-rows.js';
-import { sigmoid } from '../../scoring/metrics.js';
+import { sigmoid } from '../base/logistic.js';
 
 export interface PairGradient {
   /** Logloss summed over the new window's rows, in nats. */
