@@ -1,24 +1,18 @@
 /**
- * Serves the queue board: bull-board over the job queue, read-only and on this machine only. The
- * board has no authentication of its own, so it binds to a loopback address and answers only requests
- * that name this machine: a foreign page could lead its own name to the loopback address (DNS rebinding).
+ * Serves the queue board on this machine only: it has no authentication of its own, so it binds to a
+ * loopback address.
  */
 
 import type { AddressInfo } from 'node:net';
-import { createBullBoard } from '@bull-board/api';
-import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
-import { HonoAdapter } from '@bull-board/hono';
 import { serve, type ServerType } from '@hono/node-server';
-import { serveStatic } from '@hono/node-server/serve-static';
 import { Queue } from 'bullmq';
-import { Hono, type MiddlewareHandler } from 'hono';
-import { trimTrailingSlash } from 'hono/trailing-slash';
+import type { Hono } from 'hono';
 import { QianmoError } from '../../shared/base/errors.js';
 import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
 import { queueCallsAt } from '../../shared/queue/redis-errors.js';
-import { isOwnHost } from './own-host.js';
+import { BOARD_PATH, boardApp } from './board-app.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;
@@ -35,8 +29,6 @@ export interface QueueBoard {
   readonly url: string;
   close(): Promise<void>;
 }
-
-const BOARD_PATH = '/queues';
 
 /**
  * Serves the board until closed.
@@ -58,7 +50,7 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
   });
   queue.on('error', () => undefined);
   try {
-    const server = await listening(boardOf(queue, options.hostsAllowed ?? []), options);
+    const server = await listening(boardApp(queue, options.hostsAllowed ?? []), options);
     // Only pipes have an address without a port.
     const { port } = server.address() as AddressInfo;
     const host = options.host === '::1' ? '[::1]' : options.host;
@@ -85,34 +77,6 @@ async function demandInfo(redis: RedisConnection, redisUrl: string): Promise<voi
     redis.disconnect();
     throw error;
   }
-}
-
-function boardOf(queue: Queue, hostsAllowed: readonly string[]): Hono {
-  const adapter = new HonoAdapter(serveStatic);
-  adapter.setBasePath(BOARD_PATH);
-  createBullBoard({
-    queues: [new BullMQAdapter(queue, { readOnlyMode: true })],
-    serverAdapter: adapter,
-    options: { uiConfig: { boardTitle: 'qianmo' } },
-  });
-  const app = new Hono({ strict: true });
-  app.use(refuseForeignHosts(hostsAllowed));
-  app.use(trimTrailingSlash());
-  app.get('/', (context) => context.redirect(BOARD_PATH));
-  app.route(BOARD_PATH, adapter.registerPlugin());
-  return app;
-}
-
-function refuseForeignHosts(hostsAllowed: readonly string[]): MiddlewareHandler {
-  return async (context, next) => {
-    const host = context.req.header('host') ?? '';
-    if (isOwnHost(host, hostsAllowed)) return next();
-    return context.text(
-      `this queue board does not answer as ${JSON.stringify(host)}: open it at 127.0.0.1 or localhost, or ` +
-        'start it with --host-allow and this name\n',
-      403,
-    );
-  };
 }
 
 function listening(app: Hono, { host, port }: QueueBoardOptions): Promise<ServerType> {

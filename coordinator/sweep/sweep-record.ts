@@ -124,15 +124,26 @@ export function parseSweepRecord(json: string, where: string): SweepRecord {
   } catch {
     value = null;
   }
-  const parsed = SweepRecordSchema.safeParse(value);
+  let parsed: z.ZodSafeParseResult<SweepRecord>;
+  try {
+    parsed = SweepRecordSchema.safeParse(value);
+  } catch (cause) {
+    // The stack ends before the nesting does.
+    throw notARecord(where, 'values too deeply nested', cause);
+  }
   if (parsed.success) return parsed.data;
-  throw new QianmoError({
+  throw notARecord(where, `\n${z.prettifyError(parsed.error)}`);
+}
+
+function notARecord(where: string, found: string, cause?: unknown): QianmoError {
+  return new QianmoError({
     kind: 'data',
     what: 'this is not the record of a sweep',
     where,
     expected: `JSON written by qianmo sweep, format version ${SWEEP_FORMAT_VERSION}`,
-    found: `\n${z.prettifyError(parsed.error)}`,
+    found,
     cure: 'restore it from a copy, or start again with --fresh',
+    ...(cause === undefined ? {} : { cause }),
   });
 }
 

@@ -27,7 +27,7 @@ interface SuperviseWorkersOptions {
   readonly command: WorkerCommand;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** The limit on restarts, counted over all workers. */
+  /** The limit on restarts, counted over all workers. One is forgotten every minute. */
   readonly restartsMax: number;
 }
 
@@ -44,12 +44,14 @@ const RESTART_DELAY_MS_MAX = 10_000;
 const HEALTHY_MS = 30_000;
 /** A worker that was asked to stop is killed after this time; it hands its job back within 5 s. */
 const STOP_TIMEOUT_MS = 7_000;
+/** A run of weeks must not end by what has gone wrong once a day. */
+const RESTART_FORGOTTEN_MS = 60_000;
 const LAST_WORDS_LENGTH_MAX = 4_000;
 
 export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
   const stopping = new AbortController();
   const running = new Set<ChildProcess>();
-  const restarts = { count: 0 };
+  const restarts = new RestartBudget(options);
   const lives = Array.from({ length: options.count }, (_, index) =>
     keepAlive(index, options, { stopping: stopping.signal, running, restarts }),
   );
@@ -74,7 +76,32 @@ interface Supervision {
   readonly stopping: AbortSignal;
   readonly running: Set<ChildProcess>;
   /** Shared by all workers. */
-  readonly restarts: { count: number };
+  readonly restarts: RestartBudget;
+}
+
+/** Counts restarts and forgets them over time. */
+class RestartBudget {
+  readonly #max: number;
+  readonly #clock: Clock;
+  #count = 0;
+  #countedMs: number;
+
+  constructor({ restartsMax, clock }: Pick<SuperviseWorkersOptions, 'restartsMax' | 'clock'>) {
+    this.#max = restartsMax;
+    this.#clock = clock;
+    this.#countedMs = clock.monotonicMs();
+  }
+
+  /** Returns false if the restarts are used up. */
+  take(): boolean {
+    const nowMs = this.#clock.monotonicMs();
+    const forgotten = (nowMs - this.#countedMs) / RESTART_FORGOTTEN_MS;
+    this.#countedMs = nowMs;
+    this.#count = Math.max(0, this.#count - forgotten);
+    if (this.#count + 1 > this.#max) return false;
+    this.#count += 1;
+    return true;
+  }
 }
 
 /** Runs one worker again and again, until stopped or out of restarts. */
@@ -93,11 +120,10 @@ async function keepAlive(
     if (isStopping()) return;
     failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
     sink(end.event, end.source);
-    if (restarts.count >= restartsMax) {
-      sink({ kind: 'worker-given-up', restartCount: restarts.count });
+    if (!restarts.take()) {
+      sink({ kind: 'worker-given-up', restartCount: restartsMax });
       return;
     }
-    restarts.count += 1;
     const delayMs = Math.min(RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1), RESTART_DELAY_MS_MAX);
     await clock.sleep(delayMs, stopping);
     if (isStopping()) return;

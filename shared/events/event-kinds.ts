@@ -231,7 +231,11 @@ const WORKER_SHAPES = {
 const COMPUTE_SHAPES = {
   'compute-started': { pid: processId },
   /** A line that a library in the process wrote to standard error. */
-  'compute-wrote': { pid: processId, line: z.string() },
+  'compute-wrote': {
+    ...{ pid: processId, line: z.string() },
+    /** Lines before this one that were left out, because there were too many; none if absent. */
+    leftOutCount: count.optional(),
+  },
   'compute-ready': { pid: processId, device: DeviceReportSchema },
   'compute-ended': {
     ...processEnd,

@@ -192,7 +192,11 @@ const SENTENCES: Sentences = {
 
   'compute-started': (event) =>
     detail(`${prefixOf(event)}compute process ${event.pid} is starting`),
-  'compute-wrote': (event) => notice(`${prefixOf(event)}${event.line}`),
+  'compute-wrote': (event) => {
+    const { line, leftOutCount } = event;
+    const leftOut = leftOutCount === undefined ? '' : ` (${leftOutCount} lines before it left out)`;
+    return notice(`${prefixOf(event)}${line}${leftOut}`);
+  },
   'compute-ready': (event) =>
     notice(`${sourceOf(event) ?? 'this process'} computes on ${formatDeviceLine(event.device)}`),
   'compute-ended': (event) => {

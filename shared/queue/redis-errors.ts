@@ -11,7 +11,7 @@ const CHANGED_ROLE = ['READONLY', 'MOVED', 'ASK', 'MASTERDOWN', 'CLUSTERDOWN', '
 /** Replies of a server that will answer later. */
 const ANSWERS_LATER = ['LOADING', 'TRYAGAIN', 'NOREPLICAS', 'BUSY'];
 const LOST_CONNECTION =
-  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out/i;
+  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out|Command aborted/i;
 
 const REFUSAL_BY_CODE: Readonly<Record<string, Refusal>> = {
   MISCONF: 'disk',

@@ -128,6 +128,17 @@ function explanationOf({ name, status }: S3Refusal): Explanation {
   };
 }
 
+/** A listing that comes back to a page, or has more pages than any run or store writes. */
+export function endlessListing(where: string, pageCount: number): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: 'the object store does not come to the end of a listing',
+    where,
+    found: `a next page after page ${pageCount}`,
+    cure: 'check the object store and what is between; completed work stays valid',
+  });
+}
+
 export function s3Failure(cause: unknown, where: string): QianmoError {
   if (cause instanceof QianmoError) return cause;
   const refusal = s3RefusalOf(cause);

@@ -21,7 +21,13 @@ import {
   assertObjectKey,
   refuseLarger,
 } from './object-store.js';
-import { isNoSuchObject, mayHaveBeenDone, s3Failure, s3RefusalOf } from './s3-failure.js';
+import {
+  endlessListing,
+  isNoSuchObject,
+  mayHaveBeenDone,
+  s3Failure,
+  s3RefusalOf,
+} from './s3-failure.js';
 
 const MULTIPART_BYTE_COUNT_MIN = 8 * 1024 * 1024;
 const PART_UPLOADS_MAX = 4;
@@ -31,6 +37,8 @@ const REQUEST_ATTEMPTS_MAX = 4;
 /** Attempts in cases that the SDK does not retry: a conflict, or an interrupted body. */
 const OPERATION_ATTEMPTS_MAX = 5;
 const CONFLICT_BACKOFF_MS = 50;
+/** A page has up to a thousand objects. */
+const LISTED_PAGES_MAX = 10_000;
 
 export interface S3Options {
   /** The endpoint of a compatible store; absent for AWS. */
@@ -113,10 +121,18 @@ export class S3ObjectStore implements ObjectStore {
         { client },
         { Bucket: this.#options.bucket, Prefix: base + prefix },
       );
-      for await (const page of pages)
+      let pageCount = 0;
+      let token: string | undefined;
+      for await (const page of pages) {
+        pageCount += 1;
+        const next = page.NextContinuationToken;
+        if (next !== undefined && (next === token || pageCount === LISTED_PAGES_MAX))
+          throw endlessListing(this.#whereOf(prefix), pageCount);
+        token = next;
         for (const { Key: fullKey, LastModified: modified } of page.Contents ?? [])
           if (fullKey !== undefined)
             listed.push({ key: fullKey.slice(base.length), modifiedMs: modified?.getTime() ?? 0 });
+      }
       return listed.sort((first, second) => (first.key < second.key ? -1 : 1));
     } catch (cause) {
       throw s3Failure(cause, this.#whereOf(prefix));

@@ -2,11 +2,13 @@
 
 import { tableFromIPC, type Data } from 'apache-arrow';
 import { QianmoError } from '../base/errors.js';
+import { checkArrowBytes } from './arrow-check.js';
 import { RESTORE_CURE } from './store-files.js';
 
 /** @throws QianmoError of kind `data` if the bytes are not a dictionary. */
 export function decodeDictionary(bytes: Uint8Array, fileName: string): (string | null)[] {
   try {
+    checkArrowBytes(bytes);
     const values = tableFromIPC(bytes).getChild('value');
     if (values === null) throw new Error('there is no column "value"');
     return values.data.flatMap(textsOf);

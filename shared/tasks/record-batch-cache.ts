@@ -6,6 +6,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { RecordBatchReader, type AsyncRecordBatchFileReader, type RecordBatch } from 'apache-arrow';
 import { LruCache } from '../base/lru-cache.js';
+import { checkArrowBlock, checkedArrowBlocks, type ArrowBlock } from './arrow-check.js';
 
 export interface RecordBatchCache {
   batch(fileIndex: number, batchIndex: number): Promise<RecordBatch>;
@@ -17,6 +18,7 @@ export interface RecordBatchCache {
 interface OpenFile {
   readonly handle: FileHandle;
   readonly reader: AsyncRecordBatchFileReader;
+  readonly blocks: readonly ArrowBlock[];
   /** Reads share one position in the file, so they follow each other. */
   last: Promise<unknown>;
 }
@@ -39,10 +41,15 @@ export function recordBatchCache(
 
   const read = async (fileIndex: number, batchIndex: number): Promise<RecordBatch> => {
     const file = await fileAt(fileIndex);
-    const reading = file.last.then(() => file.reader.readRecordBatch(batchIndex));
+    const block = file.blocks[batchIndex];
+    if (block === undefined) throw new Error(`there is no record batch ${batchIndex}`);
+    const reading = file.last.then(async () => {
+      await checkArrowBlock(file.handle, block);
+      return file.reader.readRecordBatch(batchIndex);
+    });
     file.last = reading.catch(() => null);
     const batch = await reading;
-    if (batch === null) throw new Error(`there is no record batch ${batchIndex}`);
+    if (batch === null) throw new Error(`record batch ${batchIndex} cannot be read`);
     return batch;
   };
 
@@ -85,10 +92,11 @@ async function closed(file: OpenFile | undefined): Promise<void> {
 async function openFile(path: string): Promise<OpenFile> {
   const handle = await open(path, 'r');
   try {
+    const blocks = await checkedArrowBlocks(handle);
     const reader = await RecordBatchReader.from(handle);
     await reader.open();
     if (!reader.isFile()) throw new Error('it is not an Arrow IPC file');
-    return { handle, reader, last: Promise.resolve() };
+    return { handle, reader, blocks, last: Promise.resolve() };
   } catch (error) {
     await handle.close().catch(() => undefined);
     throw error;

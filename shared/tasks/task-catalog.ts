@@ -25,6 +25,7 @@ import {
   vectorFromArray,
   type Data,
 } from 'apache-arrow';
+import { checkArrowBytes } from './arrow-check.js';
 import type { TaskEntry, TaskSplit } from './task-store.js';
 
 export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
@@ -109,6 +110,7 @@ function firstSeenColumn(tasks: readonly CatalogTask[]): { firstSeen?: Data<Floa
 
 /** @throws Error if the bytes are not a catalog; the reader adds which store. */
 export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
+  checkArrowBytes(bytes);
   const table = tableFromIPC(bytes);
   const column = (name: string) => {
     const found = table.getChild(name);

@@ -21,9 +21,10 @@ export const TABLES: readonly ReproducedTable[] = [
   {
     name: 'fuzz',
     script: 'fuzz',
-    words: ['--inputs', '1000000', '--seed', '7', '--record', 'infra/results/fuzz.md'],
+    words: ['--inputs', '1000000', '--slices', '20', '--record', 'infra/results/fuzz.md'],
     makes: 'fuzz.md',
   },
+  { name: 'soak', script: 'soak', words: ['--record', 'infra/results/soak'], makes: 'soak.md' },
   { name: 'sinusoid', script: 'bench:sinusoid', keepsRuns: true, makes: 'sinusoid.md' },
   { name: 'learned-rule', script: 'bench:learned-rule', keepsRuns: true, makes: 'learned-rule.md' },
   {

@@ -63,7 +63,7 @@ export async function watched(args: readonly string[]): Promise<WatchedCommand> 
 }
 
 /** A process and all its descendants. */
-function familyOf(root: number): number[] {
+export function familyOf(root: number): number[] {
   const childrenByParent = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -76,7 +76,11 @@ function familyOf(root: number): number[] {
   return family;
 }
 
-function usageOf(pid: number): { residentKiB: number; highWaterKiB: number; ticks: number } {
+export function usageOf(pid: number): {
+  residentKiB: number;
+  highWaterKiB: number;
+  ticks: number;
+} {
   const status = textOf(`/proc/${pid}/status`);
   const field = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);

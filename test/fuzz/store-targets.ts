@@ -1,9 +1,4 @@
-/**
- * What is read back from object stores: adapted tasks and checkpoints.
- *
- * Arrow files are no targets: the Arrow library does not return from some damaged ones. Their bytes are
- * compared with the digest in the store's manifest before they are parsed.
- */
+/** What is read back from object stores: adapted tasks and checkpoints. */
 
 import {
   CHECKPOINT_FORMAT_VERSION,

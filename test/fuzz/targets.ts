@@ -22,9 +22,12 @@ import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { everyEvent } from '../fixtures/every-event.js';
 import { smallPair, smallRule, smallStream } from '../fixtures/small-stream.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { ARROW_TARGETS } from './arrow-targets.js';
 import { exampleJob, exampleReplies, exampleRequests, exampleRuleJob } from './examples.js';
 import type { FuzzTarget } from './fuzz-target.js';
+import { HTTP_TARGETS } from './http-targets.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
+import { RECORD_TARGETS } from './record-targets.js';
 import { adaptedTarget, checkpointTarget } from './store-targets.js';
 
 const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
@@ -195,6 +198,9 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   events,
   storeManifest,
   checkpointTarget,
+  ...ARROW_TARGETS,
+  ...RECORD_TARGETS,
+  ...HTTP_TARGETS,
   configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
     parseRunConfig(yaml, 'the input'),
   ),

@@ -5,7 +5,6 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
@@ -22,6 +21,7 @@ import {
   silentError,
   type Heartbeat,
 } from './compute-failures.js';
+import { ComputeLines } from './compute-lines.js';
 import {
   ComputeReplySchema,
   errorFromRecord,
@@ -70,10 +70,6 @@ interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
 }
 
 const CLOSE_TIMEOUT_MS = 2_000;
-/** Lines that TensorFlow prints at every start, whatever its log level. */
-const LIBRARY_CHATTER = /^(WARNING: All log messages before absl|I0000 |To enable the following)/;
-
-const LINE_LENGTH_MAX = 4_000;
 
 type ExchangeEnd = { readonly answer: ComputeAnswer } | { readonly error: QianmoError };
 
@@ -103,7 +99,7 @@ export class ComputeChild {
     // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
     this.pid = forked.pid ?? 0;
     onEvent({ kind: 'compute-started', pid: this.pid });
-    tellLines(forked, (line) => onEvent({ kind: 'compute-wrote', pid: this.pid, line }));
+    this.#tellLines();
     forked.on('message', (message) => {
       if (this.#endedBecause !== null) return;
       const parsed = ComputeReplySchema.safeParse(message);
@@ -222,6 +218,19 @@ export class ComputeChild {
     else this.#settle({ answer: reply });
   }
 
+  /** The parent may be somebody's program, so it prints nothing itself. */
+  #tellLines(): void {
+    const { clock, onEvent } = this.#options;
+    const lines = new ComputeLines(clock, (line, leftOutCount) =>
+      onEvent({
+        ...{ kind: 'compute-wrote', pid: this.pid, line },
+        ...(leftOutCount === 0 ? {} : { leftOutCount }),
+      }),
+    );
+    const errors = this.#forked.stderr?.setEncoding('utf8');
+    errors?.on('data', (text: string) => lines.write(text)).on('close', () => lines.end());
+  }
+
   #tellProgress(job: ExchangeTerms<'done'>['job'], progress: JobProgress): void {
     if (job === null) return;
     const { runId, outerStep, jobIndex } = job;
@@ -299,14 +308,6 @@ function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     env: { ...environment },
-  });
-}
-
-/** The parent may be somebody's program, so it prints nothing itself. */
-function tellLines({ stderr }: ChildProcess, tell: (line: string) => void): void {
-  if (stderr === null) return;
-  createInterface({ input: stderr }).on('line', (line) => {
-    if (line !== '' && !LIBRARY_CHATTER.test(line)) tell(line.slice(0, LINE_LENGTH_MAX));
   });
 }
 

@@ -87,7 +87,7 @@ export function notStartedError(error: unknown): unknown {
   return new QianmoError({
     ...error.report,
     kind: 'environment',
-    cure: 'check the memory, the disk and the limits of this machine; the worker tries again by itself',
+    cure: 'check the memory, the disk and the limits of this machine, and start the worker again if it has ended',
     cause: error,
   });
 }

@@ -1,9 +1,6 @@
 /** A full disk is reported plainly, and no partial file takes up the remaining space. */
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDuckSession } from '../../../coordinator/logs/duckdb-session.js';
@@ -13,59 +10,33 @@ import {
   resultFilesIn,
   type CommandRoom,
 } from '../../fixtures/commands/command-room.js';
+import { canMountDisks, smallDisk, type SmallDisk } from '../../fixtures/faults/small-disk.js';
 
 const DISK_BYTE_COUNT = 256 * 1024;
 
-function mount(folder: string): void {
-  const options = ['-t', 'tmpfs', '-o', `size=${DISK_BYTE_COUNT}`, 'tmpfs', folder];
-  execFileSync('mount', options, { stdio: 'ignore' });
-}
-
-/** This needs root, and is not allowed in every container. */
-function canMount(): boolean {
-  const folder = mkdtempSync(join(tmpdir(), 'qianmo-small-disk-'));
-  try {
-    mount(folder);
-    execFileSync('umount', [folder]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    rmdirSync(folder);
-  }
-}
-
-const isMountable = canMount();
-const suffix = isMountable ? '' : ' (SKIPPED: no file system can be mounted here)';
+const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
 
 let room: CommandRoom;
+let small: SmallDisk;
 let disk: string;
 beforeAll(async () => {
   room = await commandRoom();
-  if (!isMountable) return;
-  disk = mkdtempSync(join(tmpdir(), 'qianmo-small-disk-'));
-  mount(disk);
+  if (!canMountDisks) return;
+  small = smallDisk(DISK_BYTE_COUNT);
+  disk = small.folder;
   await room.done(['prepare', await room.config('run')]);
 });
 afterAll(async () => {
   await room.remove();
-  if (!isMountable) return;
-  execFileSync('umount', [disk]);
-  rmdirSync(disk);
+  if (canMountDisks) small.close();
 });
 
-/** Leaves this much space on the disk. */
-async function fill(freeByteCount: number): Promise<void> {
-  await rm(join(disk, 'filler'), { force: true });
-  await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT - freeByteCount));
-}
-
-describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
+describe.skipIf(!canMountDisks)(`a full disk${suffix}`, () => {
   const what = /the disk is full/;
   const cure = /free up space.* another disk/;
 
   it.each(['csv', 'csv.gz', 'parquet'])('synthesize to .%s', async (ending) => {
-    await fill(DISK_BYTE_COUNT);
+    await small.fill(DISK_BYTE_COUNT);
     const out = join(disk, `log.${ending}`);
     await room.refused(['synthesize', '--rows', '200k', '--out', out], {
       exitCode: 3,
@@ -78,7 +49,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
   });
 
   it('synthesize to .parquet, with space only for the text it is made from', async () => {
-    await fill(110_000);
+    await small.fill(110_000);
     const out = join(disk, 'log.parquet');
     await room.refused(['synthesize', '--rows', '1700', '--out', out], {
       exitCode: 3,
@@ -90,7 +61,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
   });
 
   it('prepare, for its store', async () => {
-    await fill(8192);
+    await small.fill(8192);
     const path = await room.config(
       'store',
       ({ data }) => void (data['store'] = join(disk, 'store')),
@@ -105,7 +76,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
   });
 
   it('prepare, for what does not fit its memory', async () => {
-    await fill(8192);
+    await small.fill(8192);
     const session = await openDuckSession(disk, 256, new AbortController().signal);
     try {
       const large = session.run(
@@ -127,7 +98,7 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
   });
 
   it.each([0, 16_384])('train with %i bytes of space', async (freeByteCount) => {
-    await fill(freeByteCount);
+    await small.fill(freeByteCount);
     const path = await room.config(
       'train',
       (config) => void (config['output'] = join(disk, 'train')),
@@ -141,29 +112,29 @@ describe.skipIf(!isMountable)(`a full disk${suffix}`, () => {
     const left = (await resultFilesIn(disk)).filter((file) => !/^filler |\/blobs\//.test(file));
     expect(left).toEqual([]);
     // Whole blobs of a checkpoint that has no manifest yet. The run overwrites them.
-    await fill(DISK_BYTE_COUNT / 2);
+    await small.fill(DISK_BYTE_COUNT / 2);
     await room.done(['train', path, '--in-process']);
     await rm(join(disk, 'train'), { recursive: true });
   });
 
   it('evaluate, for its report', async () => {
     await mkdir(join(disk, 'evaluate'));
-    await fill(DISK_BYTE_COUNT / 2);
+    await small.fill(DISK_BYTE_COUNT / 2);
     const path = await room.config('evaluate', (config) => {
       config['output'] = join(disk, 'evaluate');
       config['evaluation'] = { arms: ['constant', 'meta-unadapted'] };
     });
     await room.done(['train', path, '--in-process']);
-    await rm(join(disk, 'filler'));
+    await small.free();
     const before = await resultFilesIn(disk);
-    await writeFile(join(disk, 'filler'), Buffer.alloc(DISK_BYTE_COUNT)).catch(() => undefined);
+    await small.fill(0);
     await room.refused(['evaluate', path, '--in-process'], {
       exitCode: 3,
       what,
       where: /test-logits\.safetensors$/,
       cure,
     });
-    await rm(join(disk, 'filler'));
+    await small.free();
     expect(await resultFilesIn(disk)).toEqual(before);
   });
 });

@@ -16,14 +16,19 @@ export class CellsOfFile {
     this.#stem = file.replace(/\.test\.ts$/, '');
   }
 
-  /** The cells of a file run side by side, because most of their time is waiting. */
-  run(fault: string, phase: string, run: RunCell): void {
+  /**
+   * The cells of a file run side by side, because most of their time is waiting.
+   *
+   * @param lack what this machine lacks to run the cell, which is then skipped
+   */
+  run(fault: string, phase: string, run: RunCell, lack: string | null = null): void {
     const cell = [...this.#open].find((each) => each.fault === fault && each.phase === phase);
     if (cell === undefined) throw new Error(`the table has no open cell "${fault}", "${phase}"`);
     this.#open.delete(cell);
     this.#count += 1;
     const name = `${this.#stem}-${this.#count}`;
-    it.concurrent(`${fault}, ${phase}`, () => run(name));
+    const suffix = lack === null ? '' : ` (SKIPPED: ${lack})`;
+    it.skipIf(lack !== null).concurrent(`${fault}, ${phase}${suffix}`, () => run(name));
   }
 
   /** To be called after the last cell. */

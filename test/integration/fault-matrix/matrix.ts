@@ -39,25 +39,75 @@ const WORKER_PHASES = [
 const COORDINATOR_PHASES = [
   'before its first job',
   'while it adds jobs',
+  'while its workers compute',
   'while it reads a result',
+  'while it writes a checkpoint',
 ];
 
 export const CELLS: readonly FaultCell[] = [
   ...cellsOf('worker-processes.test.ts', [
     ['worker killed', WORKER_PHASES, SAME],
-    ['worker suspended', ['while it fetches inputs'], `${SAME}; its late result is refused`],
+    [
+      'worker suspended',
+      WORKER_PHASES.filter((phase) => phase !== 'while its compute process has the job'),
+      `${SAME}; its late result is refused`,
+    ],
+    [
+      'worker asked to stop by SIGTERM',
+      ['with a job in flight'],
+      `${SAME}; the job is handed back`,
+    ],
+    ['compute process killed', ['while it has a job'], SAME],
+    ['compute process suspended', ['while it has a job, for good'], SAME],
   ]),
-  ...cellsOf('coordinators-and-redis.test.ts', [
+  ...cellsOf('coordinators.test.ts', [
     ['coordinator killed', COORDINATOR_PHASES, SAME_AFTER_RESUME],
     ['coordinator suspended', COORDINATOR_PHASES, SAME],
+    [
+      'coordinator asked to stop by SIGTERM',
+      ['with a job in flight'],
+      `exit code 4; ${SAME_AFTER_RESUME}`,
+    ],
     ['clock skewed', ['coordinator an hour ahead, worker an hour behind'], SAME],
-    ['Redis suspended', ['between outer steps'], SAME],
-    ['Redis killed and restarted', ['with jobs in flight'], SAME],
+  ]),
+  ...cellsOf('redis.test.ts', [
+    [
+      'Redis suspended',
+      ['for a moment, with a job in flight', 'until its silence is noticed'],
+      SAME,
+    ],
+    ['Redis killed and started again', ['with a job in flight'], SAME],
+    ['Redis fails over to a replica', ['with a job in flight'], SAME],
+    ['Redis has a full disk', ['with a job in flight'], `${SAME}; the run waits for space`],
+    ['Redis slowed', ['at every command'], SAME],
+    [
+      'connection to Redis cut',
+      [
+        'half-way through jobs that are added',
+        'half-way through the reply to jobs that are added',
+        'half-way through a result that is read',
+        'half-way through an output that is put',
+        'half-way through the reply to a result',
+      ],
+      SAME,
+    ],
   ]),
   ...cellsOf('object-store.test.ts', [
     ['S3 answers 500 twice', ['to a blob'], SAME],
     ['S3 answers 503 twice', ['to a manifest'], SAME],
     ['S3 loses its reply', ['to a blob', 'to a manifest'], SAME],
+    ['S3 slow', ['on a resume'], SAME_AFTER_RESUME],
+    ['S3 truncates its answers', ['on a resume'], SAME_AFTER_RESUME],
+    [
+      'race for a run on S3',
+      ['lost while a checkpoint is sent'],
+      'exit code 1, another coordinator has taken over this run',
+    ],
+    [
+      'disk of a worker full',
+      ['when it fetches the store from S3'],
+      `${SAME}; the worker refuses its jobs`,
+    ],
     ['S3 answers 500', ['to every manifest'], 'exit code 3, the object store does not work'],
   ]),
   ...cellsOf('results.test.ts', [
@@ -158,6 +208,13 @@ export const CELLS_ELSEWHERE: readonly CoveredElsewhere[] = [
     title: 'does not end the run when it %s',
   },
   {
+    fault: 'second coordinator',
+    phase: 'on the same Redis',
+    outcome: 'exit code 2; the first one goes on',
+    file: 'test/integration/commands/two-coordinators.test.ts',
+    title: 'a second one on the same Redis stops at once and harms nothing',
+  },
+  {
     fault: 'job that kills its workers',
     phase: 'whenever it is computed (processes, without training)',
     outcome: 'a job used up its attempts; it costs as many workers as it has attempts',
@@ -176,11 +233,4 @@ export const CELLS_ELSEWHERE: readonly CoveredElsewhere[] = [
 /** Faults that the matrix lacks, so that nobody takes them for tested. */
 export const NOT_COVERED: readonly string[] = [
   'A result with wrong numbers in the right layout, from a worker that lies or miscomputes, is admitted: no job is computed twice to compare.',
-  'A compute process that is killed or suspended under a worker that goes on: `test/unit/worker/compute-process.test.ts` has it without a run.',
-  'A disk that is full below a real `qianmo worker` that fetches a store from S3.',
-  'A Redis that stays suspended for longer than a moment, is slow, or is cut half-way through a command.',
-  'A failover and a full disk of Redis under a training run: `test/integration/queue/failover.test.ts` and `full-disk.test.ts` have them without training.',
-  'A worker that is suspended after it has fetched its inputs.',
-  'SIGTERM to a coordinator or a worker with jobs in flight.',
-  'S3 that is slow or truncates its answers, and two coordinators that race on S3: `test/integration/checkpoint-s3.test.ts` has the race without training.',
 ];

@@ -11,6 +11,11 @@ import {
   type S3Fault,
   type S3FaultProxy,
 } from '../../fixtures/faults/s3-fault-proxy.js';
+import { heldJob } from '../../fixtures/faults/held-job.js';
+import { canMountDisks, smallDisk } from '../../fixtures/faults/small-disk.js';
+import { ObjectLease } from '../../../shared/storage/object-lease.js';
+import { thisProcess } from '../../../shared/storage/process-identity.js';
+import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import {
   canStartS3,
   S3_SUITE_SUFFIX,
@@ -21,6 +26,9 @@ import { CellsOfFile } from './cells.js';
 
 const BUCKET = 'runs';
 const MANIFEST = /\/checkpoints\/manifests\//;
+/** The first job after the first checkpoint. */
+const JOB_AFTER_CHECKPOINT = 9;
+const SMALL_DISK_BYTE_COUNT = 64 * 1024;
 const BLOB = /\/checkpoints\/blobs\//;
 
 describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
@@ -43,6 +51,10 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
 
   const cells = new CellsOfFile('object-store.test.ts');
 
+  function departuresOf(name: string, { endpoint }: S3FaultProxy): RunDepartures {
+    return { config: { output: `s3://${BUCKET}/${name}`, storage: { s3Endpoint: endpoint } } };
+  }
+
   /** A run whose checkpoints go through the proxy, and a worker for it. */
   async function withProxy(
     name: string,
@@ -50,9 +62,8 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
   ): Promise<void> {
     const proxy = await s3FaultProxy(buckets.options.endpoint);
     const worker = await scene.workerHere(name);
-    const config = { output: `s3://${BUCKET}/${name}`, storage: { s3Endpoint: proxy.endpoint } };
     try {
-      await act(proxy, { config });
+      await act(proxy, departuresOf(name, proxy));
     } finally {
       await worker.stop();
       await proxy.close();
@@ -83,6 +94,85 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       const run = await scene.coordinator(name, departures);
       await expectExclusion(run, { exitCode: 3, message: /the object store/ });
     }),
+  );
+
+  const READING: readonly (readonly [fault: string, S3Fault])[] = [
+    ['S3 slow', { kind: 'slow' }],
+    ['S3 truncates its answers', { kind: 'truncated' }],
+  ];
+  for (const [fault, kind] of READING)
+    cells.run(fault, 'on a resume', async (name) => {
+      const proxy = await s3FaultProxy(buckets.options.endpoint);
+      const departures = departuresOf(name, proxy);
+      const { executor, held, release } = heldJob(scene.executor, JOB_AFTER_CHECKPOINT);
+      const worker = await scene.workerHere(name, { executor });
+      const run = await scene.coordinator(name, departures);
+      await held;
+      await run.saw(/checkpoint of outer step 2\b/);
+      run.signal('SIGKILL');
+      await run.ended;
+      release();
+      await worker.stop();
+      void proxy.fail({ method: 'GET', path: BLOB, times: 2 }, kind);
+      await scene.expectDigestOnResume(name, departures);
+      expect(proxy.struckCount()).toBe(2);
+      await proxy.close();
+    });
+
+  cells.run('race for a run on S3', 'lost while a checkpoint is sent', (name) =>
+    withProxy(name, async (proxy, departures) => {
+      const held = proxy.fail({ method: 'PUT', path: MANIFEST, times: 1 }, { kind: 'held' });
+      const run = await scene.coordinator(name, departures);
+      await held;
+      await takeOver(name);
+      proxy.release();
+      await expectExclusion(run, {
+        exitCode: 1,
+        message: /another coordinator has taken over this run/,
+      });
+    }),
+  );
+
+  /** Does what another coordinator does that thinks that the first one is dead. */
+  async function takeOver(name: string): Promise<void> {
+    const store = new S3ObjectStore({
+      ...buckets.options,
+      ...{ bucket: BUCKET, prefix: `${name}/checkpoints` },
+    });
+    const lease = new ObjectLease(store, name);
+    const other = { start: 'other', process: thisProcess(), sinceMs: 0, beatMs: 0 };
+    let answer = await lease.take(other, null);
+    // The holder may say that it lives in between, which changes the mark.
+    while (answer.kind === 'held') answer = await lease.take(other, answer.mark);
+  }
+
+  cells.run(
+    'disk of a worker full',
+    'when it fetches the store from S3',
+    async (name) => {
+      const { endpoint } = buckets.options;
+      const store = `s3://${BUCKET}/${name}-store`;
+      const departures: RunDepartures = {
+        config: { storage: { s3Endpoint: endpoint } },
+        data: { store },
+      };
+      await scene.prepare(name, departures);
+      const disk = smallDisk(SMALL_DISK_BYTE_COUNT);
+      await disk.fill(0);
+      const access = { QIANMO_STORE_ALLOW: store, QIANMO_ENDPOINT_ALLOW: endpoint };
+      const full = scene.worker(name, { environment: { ...access, TMPDIR: disk.folder } });
+      await full.printed(/"kind":"worker-ready"/);
+      const run = await scene.coordinator(name, departures);
+      await run.saw(/refuses the jobs of this run.*the disk is full/);
+      const healthy = scene.worker(name, { environment: access });
+      await scene.expectDigest(run);
+      for (const worker of [full, healthy]) {
+        worker.signal('SIGTERM');
+        await worker.ended;
+      }
+      disk.close();
+    },
+    canMountDisks ? null : 'no file system can be mounted here',
   );
 
   cells.complete();

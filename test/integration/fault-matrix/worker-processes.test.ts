@@ -9,6 +9,9 @@ import { CellsOfFile } from './cells.js';
 
 const LOST = /is tried again: the worker that held the job is lost/;
 
+/** A job of this scene takes milliseconds; one that is late all the same costs an attempt of five. */
+const JOB_TIMEOUT_MS = 6_000;
+
 let scene: FaultScene;
 beforeAll(async () => {
   scene = await FaultScene.open();
@@ -62,22 +65,62 @@ for (const phase of Object.keys(COMMAND_BY_PHASE)) {
   });
 }
 
-cells.run('worker suspended', 'while it fetches inputs', async (name) => {
-  const { worker, computePid, run, proxy } = await caughtWorker(name, 'while it fetches inputs');
-  await stopped(worker.pid);
-  // The loss of a job shows when another worker takes it.
-  const other = await scene.workerHere(name);
-  await run.saw(LOST);
-  // The worker wakes up and hands in what it has, which is late.
-  worker.signal('SIGCONT');
-  signalIfThere(computePid, 'SIGCONT');
-  proxy.release();
+for (const phase of [
+  'while it fetches inputs',
+  'while it sends the output',
+  'while it hands the result in',
+])
+  cells.run('worker suspended', phase, async (name) => {
+    const { worker, computePid, run, proxy } = await caughtWorker(name, phase);
+    await stopped(worker.pid);
+    // The loss of a job shows when another worker takes it.
+    const other = await scene.workerHere(name);
+    await run.saw(LOST);
+    // The worker wakes up and hands in what it has, which is late.
+    worker.signal('SIGCONT');
+    signalIfThere(computePid, 'SIGCONT');
+    proxy.release();
+    await scene.expectDigest(run);
+    await other.stop();
+    await expectCleanStop(worker);
+    await proxy.close();
+  });
+
+const WITH_A_JOB = 'while its compute process has the job';
+
+cells.run('compute process killed', 'while it has a job', async (name) => {
+  const { worker, computePid, run, proxy } = await caughtWorker(name, WITH_A_JOB);
+  process.kill(computePid, 'SIGKILL');
   await scene.expectDigest(run);
+  await expectCleanStop(worker);
+  await proxy.close();
+});
+
+cells.run('compute process suspended', 'while it has a job, for good', async (name) => {
+  const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB, {
+    queue: { jobTimeoutMs: JOB_TIMEOUT_MS },
+  });
+  const { diagnostics } = await scene.expectDigest(run);
+  expect(diagnostics).toMatch(/is tried again: /);
+  await expectCleanStop(worker);
+  await proxy.close();
+});
+
+cells.run('worker asked to stop by SIGTERM', 'with a job in flight', async (name) => {
+  const { worker, run, proxy } = await caughtWorker(name, WITH_A_JOB);
+  await expectCleanStop(worker);
+  const other = await scene.workerHere(name);
+  const { diagnostics } = await scene.expectDigest(run);
+  // The job was handed back, which costs no attempt.
+  expect(diagnostics).not.toMatch(/is tried again: /);
   await other.stop();
+  await proxy.close();
+});
+
+async function expectCleanStop(worker: RunningCommand): Promise<void> {
   worker.signal('SIGTERM');
   const ended = await worker.ended;
   expect(ended.exitCode, ended.diagnostics).toBe(0);
-  await proxy.close();
-});
+}
 
 cells.complete();

@@ -9,6 +9,7 @@ import {
   workerInTest,
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { replicatedRedis } from '../../fixtures/queue/replicated-redis.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -24,7 +25,7 @@ const executor: JobExecutor = {
 };
 
 it('does not end a run: every job has one result, without an attempt more', async () => {
-  const redis = await replicatedRedis();
+  const redis = await replicatedRedis(redisForTest);
   const queue = redisQueue(redis.url, PREFIX);
   const workers = ['one', 'two'].map((name) => workerInTest(queue, executor, { name }));
   const limits = queueConfig({ prefix: PREFIX, jobAttemptsMax: 1 });

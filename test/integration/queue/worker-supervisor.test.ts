@@ -74,6 +74,23 @@ describe('superviseWorkers', () => {
     ]);
   });
 
+  it('forgets restarts over time', async () => {
+    let elapsedMs = 0;
+    const clock = {
+      ...systemClock,
+      monotonicMs: () => elapsedMs,
+      sleep: (_: number, signal?: AbortSignal) => {
+        // Two minutes pass between the first ends, and no time between the last ones.
+        if (elapsedMs < 20 * 60_000) elapsedMs += 120_000;
+        return systemClock.sleep(0, signal);
+      },
+    };
+    const { workers, events, saw } = supervised('', { restartsMax: 2, clock });
+    await saw(/worker-given-up/);
+    await workers.stop();
+    expect(events.filter(({ kind }) => kind === 'worker-restarted')).toHaveLength(12);
+  });
+
   it('waits longer after each consecutive failure', async () => {
     const delaysMs: number[] = [];
     const clock = {

@@ -15,6 +15,7 @@ import { resultsTable } from '../../bench/learned-rule/results-table.js';
 import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
+import { soakPage } from '../../bench/soak/soak-page.js';
 import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
 import { trafficPage } from '../../bench/traffic-table.js';
 
@@ -63,6 +64,7 @@ test.each([
   ['learned-rule', () => resultsTable(recorded('learned-rule'))],
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['sinusoid', sinusoidPage],
+  ['soak', () => soakPage(recorded('soak'))],
   ['synthetic-world', syntheticWorldPage],
   ['traffic', trafficPageOfRecord],
 ])('%s.md is what its bench writes from its figures', (name, page) => {

@@ -306,6 +306,19 @@ describe('the journal', () => {
     expect(parseSweepRecord(sweepJson(record), 'here')).toEqual(record);
   });
 
+  it('refuses a record that is nested deeper than the stack', () => {
+    const [trial] = empty.trials;
+    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    const record = { ...empty, trials: [{ ...trial, settings: { a: '@' } }] };
+    const json = JSON.stringify(record).replace('"@"', deep);
+    expect(() => parseSweepRecord(json, 'here')).toThrow(
+      expect.objectContaining({
+        kind: 'data',
+        report: expect.objectContaining({ found: 'values too deeply nested' }) as unknown,
+      }) as Error,
+    );
+  });
+
   it('refuses an existing sweep unless told what to do, another sweep, and damage', async () => {
     const store = new MemoryObjectStore('sweep');
     await (await openSweepJournal(store, empty, saidNothing)).save(empty);

@@ -12,6 +12,11 @@ describe('an error of Redis', () => {
   it.each([
     ['a lost connection', new Error('Connection is closed.'), 'Connection is closed.'],
     [
+      'a connection lost in the middle of the replies to a pipeline',
+      new Error('Command aborted due to connection close'),
+      'Command aborted due to connection close',
+    ],
+    [
       'an error with a code alone',
       Object.assign(new Error(''), { code: 'ECONNREFUSED' }),
       'ECONNREFUSED',

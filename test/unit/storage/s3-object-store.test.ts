@@ -58,6 +58,18 @@ it('retries a conflict until it is resolved', async () => {
   expect(seen).toEqual(['PUT *', 'PUT *', 'PUT *']);
 });
 
+it('gives up on a listing that comes back to the same page', async () => {
+  const body =
+    '<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>' +
+    '</ListBucketResult>';
+  const { store, seen } = await scripted({ status: 200, body });
+  await expect(store.list('')).rejects.toMatchObject({
+    kind: 'transient',
+    report: { what: 'the object store does not come to the end of a listing' },
+  });
+  expect(seen).toHaveLength(2);
+});
+
 it('gives up on a conflict that does not end', async () => {
   const { store, seen } = await scripted({ status: 409, code: 'ConditionalRequestConflict' });
   await expect(store.put('k', bytes, { kind: 'unchanged', etag: '"e"' })).rejects.toMatchObject({

@@ -1,0 +1,162 @@
+/**
+ * Checks the metadata of Arrow IPC files before the Arrow library reads them. The library trusts every
+ * count and place in a file: from a damaged one it may not return for hours, or ask for gigabytes. After
+ * these checks its work and memory are bounded by the size of the file.
+ *
+ * A file is `ARROW1`, messages, a footer with the places of the messages, the length of the footer, `ARROW1`.
+ * Messages and footer are FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html
+ */
+
+import type { FileHandle } from 'node:fs/promises';
+import { FlatTable } from './flat-table.js';
+
+/** Where a record batch lies in the file. */
+export interface ArrowBlock {
+  readonly start: number;
+  readonly metadataByteCount: number;
+  readonly bodyByteCount: number;
+}
+
+const MAGIC = 'ARROW1';
+const HEAD_BYTE_COUNT = 8;
+/** The length of the footer, and the magic behind it. */
+const TAIL_BYTE_COUNT = 4 + MAGIC.length;
+const BLOCK_BYTE_COUNT = 24;
+const NODE_BYTE_COUNT = 16;
+const BUFFER_BYTE_COUNT = 16;
+const FIELD_DEPTH_MAX = 4;
+const CONTINUATION = -1;
+
+/** Numbers of the fields of the tables in Arrow's schemas File.fbs, Schema.fbs and Message.fbs. */
+const FOOTER = { schema: 1, dictionaries: 2, recordBatches: 3, metadata: 4 } as const;
+const SCHEMA = { fields: 1, metadata: 2, features: 3 } as const;
+const FIELD = { name: 0, type: 3, dictionary: 4, children: 5, metadata: 6 } as const;
+const MESSAGE = { headerType: 1, header: 2, bodyByteCount: 3, metadata: 4 } as const;
+const BATCH = { rowCount: 0, nodes: 1, buffers: 2, compression: 3 } as const;
+const RECORD_BATCH = 3;
+
+/** Bytes of a file; fewer than asked for where the file ends. */
+type ReadPart = (start: number, byteCount: number) => Uint8Array;
+
+/** @throws Error if the bytes are not a whole Arrow IPC file. */
+export function checkArrowBytes(bytes: Uint8Array): void {
+  const part: ReadPart = (start, byteCount) => bytes.subarray(start, start + byteCount);
+  const { start, byteCount } = footerPlace(
+    part(0, HEAD_BYTE_COUNT),
+    part(Math.max(0, bytes.byteLength - TAIL_BYTE_COUNT), TAIL_BYTE_COUNT),
+    bytes.byteLength,
+  );
+  for (const block of blocksOf(part(start, byteCount), start))
+    checkRecordBatch(part(block.start, block.metadataByteCount), block);
+}
+
+/** @throws Error if the file is not an Arrow IPC file. */
+export async function checkedArrowBlocks(file: FileHandle): Promise<readonly ArrowBlock[]> {
+  const { size } = await file.stat();
+  const { start, byteCount } = footerPlace(
+    await partOf(file, 0, HEAD_BYTE_COUNT),
+    await partOf(file, Math.max(0, size - TAIL_BYTE_COUNT), TAIL_BYTE_COUNT),
+    size,
+  );
+  return blocksOf(await partOf(file, start, byteCount), start);
+}
+
+/** @throws Error if the record batch at this place is not whole. */
+export async function checkArrowBlock(file: FileHandle, block: ArrowBlock): Promise<void> {
+  checkRecordBatch(await partOf(file, block.start, block.metadataByteCount), block);
+}
+
+async function partOf(file: FileHandle, start: number, byteCount: number): Promise<Uint8Array> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(byteCount), 0, byteCount, start);
+  return buffer.subarray(0, bytesRead);
+}
+
+function footerPlace(
+  head: Uint8Array,
+  tail: Uint8Array,
+  fileByteCount: number,
+): { start: number; byteCount: number } {
+  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
+  const isWhole = fileByteCount >= HEAD_BYTE_COUNT + TAIL_BYTE_COUNT;
+  if (
+    !isWhole ||
+    text(head.subarray(0, MAGIC.length)) !== MAGIC ||
+    text(tail.subarray(4)) !== MAGIC
+  )
+    throw new Error('it is not a whole Arrow IPC file');
+  const byteCount = Buffer.from(tail).readInt32LE(0);
+  const start = fileByteCount - TAIL_BYTE_COUNT - byteCount;
+  if (byteCount <= 0 || start < HEAD_BYTE_COUNT)
+    throw new Error(`its footer cannot have ${byteCount} bytes`);
+  return { start, byteCount };
+}
+
+/** @param end where the footer begins; every block ends before it */
+function blocksOf(footer: Uint8Array, end: number): ArrowBlock[] {
+  const root = FlatTable.rootOf(footer);
+  const schema = root.table(FOOTER.schema);
+  if (schema === null) throw new Error('it has no schema');
+  checkFields(schema.tables(SCHEMA.fields), 0);
+  refuse(schema, SCHEMA.metadata, 'metadata of the schema');
+  refuse(schema, SCHEMA.features, 'features of the schema');
+  refuse(root, FOOTER.metadata, 'metadata of the footer');
+  if (root.structs(FOOTER.dictionaries, BLOCK_BYTE_COUNT).length > 0)
+    throw new Error('it has dictionaries, which no task store has');
+  return root.structs(FOOTER.recordBatches, BLOCK_BYTE_COUNT).map((block) => {
+    const start = Number(block.getBigInt64(0, true));
+    const metadataByteCount = block.getInt32(8, true);
+    const bodyByteCount = Number(block.getBigInt64(16, true));
+    const isInside =
+      start >= HEAD_BYTE_COUNT &&
+      metadataByteCount > 0 &&
+      bodyByteCount >= 0 &&
+      start + metadataByteCount + bodyByteCount <= end;
+    if (!isInside) throw new Error('a record batch lies outside of the file');
+    return { start, metadataByteCount, bodyByteCount };
+  });
+}
+
+function checkFields(fields: readonly FlatTable[], depth: number): void {
+  if (depth > FIELD_DEPTH_MAX) throw new Error('its fields are nested too deep');
+  for (const field of fields) {
+    field.text(FIELD.name);
+    field.table(FIELD.type);
+    refuse(field, FIELD.dictionary, 'a dictionary');
+    refuse(field, FIELD.metadata, 'metadata of a field');
+    checkFields(field.tables(FIELD.children), depth + 1);
+  }
+}
+
+function checkRecordBatch(metadata: Uint8Array, { bodyByteCount }: ArrowBlock): void {
+  const view = Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength);
+  const isLong = view.length >= 8 && view.readInt32LE(0) === CONTINUATION;
+  if (!isLong || view.readInt32LE(4) !== view.length - 8)
+    throw new Error('the length of a message is not what the footer says');
+  const message = FlatTable.rootOf(metadata.subarray(8));
+  const batch = message.table(MESSAGE.header);
+  if (message.uint8(MESSAGE.headerType) !== RECORD_BATCH || batch === null)
+    throw new Error('a message is not a record batch');
+  if (message.int64(MESSAGE.bodyByteCount) !== bodyByteCount)
+    throw new Error('the body of a message has another size than the footer says');
+  refuse(message, MESSAGE.metadata, 'metadata of a message');
+  refuse(batch, BATCH.compression, 'compression');
+  // Every value of a task store takes at least a byte.
+  const lengths = batch
+    .structs(BATCH.nodes, NODE_BYTE_COUNT)
+    .flatMap((node) => [node.getBigInt64(0, true), node.getBigInt64(8, true)])
+    .map(Number);
+  for (const length of [batch.int64(BATCH.rowCount), ...lengths])
+    if (length < 0 || length > bodyByteCount)
+      throw new Error(`${length} values cannot be in ${bodyByteCount} bytes`);
+  for (const buffer of batch.structs(BATCH.buffers, BUFFER_BYTE_COUNT)) {
+    const start = Number(buffer.getBigInt64(0, true));
+    const byteCount = Number(buffer.getBigInt64(8, true));
+    if (start < 0 || byteCount < 0 || start + byteCount > bodyByteCount)
+      throw new Error('a column lies outside of its record batch');
+  }
+}
+
+/** The stores have no such part, so that what reads it need not be trusted. */
+function refuse(table: FlatTable, field: number, what: string): void {
+  if (!table.isEmpty(field)) throw new Error(`it has ${what}, which no task store has`);
+}

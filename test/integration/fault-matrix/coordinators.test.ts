@@ -1,0 +1,123 @@
+/** Coordinators that are killed, suspended or asked to stop, in each phase of a run, and clocks that differ. */
+
+import { afterAll, beforeAll, expect } from 'vitest';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { FaultScene, prefixOf } from '../../fixtures/faults/fault-scene.js';
+import { heldJob } from '../../fixtures/faults/held-job.js';
+import {
+  skewedClock,
+  standsStill,
+  stopped,
+  suspendedBeforeNaming,
+} from '../../fixtures/faults/processes.js';
+import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { CellsOfFile } from './cells.js';
+
+let scene: FaultScene;
+beforeAll(async () => {
+  scene = await FaultScene.open();
+});
+afterAll(() => scene.close());
+
+const cells = new CellsOfFile('coordinators.test.ts');
+
+const AN_HOUR_MS = 3_600_000;
+/** The second job of the third outer step. */
+const JOB_UNDER_WAY = 10;
+
+/** A coordinator in a phase of its run, and what lets it go on once it does. */
+interface CaughtCoordinator {
+  readonly run: RunningCommand;
+  readonly release: () => void;
+  readonly close: () => Promise<void>;
+}
+
+/** Catches the coordinator at a command that it sends. */
+function atCommand(commandOf: (prefix: string) => RegExp) {
+  return async (name: string): Promise<CaughtCoordinator> => {
+    const proxy = await tcpFaultProxy(scene.redis.server.port);
+    const worker = await scene.workerHere(name);
+    const held = proxy.hold(commandOf(prefixOf(name)));
+    const run = await scene.coordinator(name, { redisUrl: proxy.url });
+    await held;
+    return {
+      ...{ run, release: () => proxy.release() },
+      close: async () => {
+        await worker.stop();
+        await proxy.close();
+      },
+    };
+  };
+}
+
+async function whileWorkersCompute(name: string): Promise<CaughtCoordinator> {
+  const { executor, held, release } = heldJob(scene.executor, JOB_UNDER_WAY);
+  const worker = await scene.workerHere(name, { executor });
+  const run = await scene.coordinator(name);
+  await held;
+  return {
+    ...{ run, release },
+    close: async () => {
+      release();
+      await worker.stop();
+    },
+  };
+}
+
+async function whileItWritesACheckpoint(name: string): Promise<CaughtCoordinator> {
+  const worker = await scene.workerHere(name);
+  const environment = suspendedBeforeNaming(/\/checkpoints\/manifests\//);
+  const run = await scene.coordinator(name, { environment });
+  await standsStill(run.pid);
+  return { run, release: () => undefined, close: () => worker.stop() };
+}
+
+const CATCH_BY_PHASE: Readonly<Record<string, (name: string) => Promise<CaughtCoordinator>>> = {
+  'before its first job': atCommand(
+    (prefix) => new RegExp(`hset\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+  ),
+  'while it adds jobs': atCommand((prefix) => new RegExp(`${prefix}:inner-loops:id\\r\\n`)),
+  'while its workers compute': whileWorkersCompute,
+  'while it reads a result': atCommand(
+    (prefix) => new RegExp(`hgetall\\r\\n\\$\\d+\\r\\n${prefix}:inner-loops:`),
+  ),
+  'while it writes a checkpoint': whileItWritesACheckpoint,
+};
+
+for (const [phase, catchIt] of Object.entries(CATCH_BY_PHASE)) {
+  cells.run('coordinator killed', phase, async (name) => {
+    const caught = await catchIt(name);
+    caught.run.signal('SIGKILL');
+    expect((await caught.run.ended).signal).toBe('SIGKILL');
+    await caught.close();
+    await scene.expectDigestOnResume(name);
+  });
+
+  cells.run('coordinator suspended', phase, async (name) => {
+    const { run, release, close } = await catchIt(name);
+    await stopped(run.pid);
+    release();
+    run.signal('SIGCONT');
+    await scene.expectDigest(run);
+    await close();
+  });
+}
+
+cells.run('coordinator asked to stop by SIGTERM', 'with a job in flight', async (name) => {
+  const { run, close } = await whileWorkersCompute(name);
+  run.signal('SIGTERM');
+  const { exitCode, diagnostics } = await run.ended;
+  expect(exitCode, diagnostics).toBe(4);
+  await close();
+  await scene.expectDigestOnResume(name);
+});
+
+cells.run('clock skewed', 'coordinator an hour ahead, worker an hour behind', async (name) => {
+  const worker = scene.worker(name, { environment: skewedClock(-AN_HOUR_MS) });
+  const run = await scene.coordinator(name, { environment: skewedClock(AN_HOUR_MS) });
+  await scene.expectDigest(run);
+  worker.signal('SIGTERM');
+  expect((await worker.ended).exitCode).toBe(0);
+});
+
+cells.complete();
