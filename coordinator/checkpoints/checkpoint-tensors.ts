@@ -1,11 +1,11 @@
 /**
  * Converts a training state to blobs and back, bit for bit. Dense tensors are in one blob, tables in
- * pieces of rows, so that a piece that has not changed is not written again.
+ * pieces of rows.
  */
 
 import { float64At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import {
@@ -16,52 +16,17 @@ import {
 import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
 import type { TrainingState } from './training-state.js';
 
-type PutBlob = (bytes: Uint8Array) => Promise<BlobRef>;
-type StoredTensors = Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables'>;
-
 /** The part of a checkpoint to read. `meta` does not read the tables of the optimizer. */
 export type CheckpointPart = 'all' | 'meta';
 
-export async function writeTensors(
-  state: TrainingState,
-  put: PutBlob,
-  pieceByteCountMax: number,
-): Promise<StoredTensors> {
-  const { metaParameters, optimizer } = state;
+/** One tensor each: `meta/NAME`, `optimizer/NAME`, `scalar/NAME`. */
+export function encodeDenseState({ metaParameters, optimizer }: TrainingState): Uint8Array {
   const dense = new Map<string, CodedTensor>();
   for (const [name, tensor] of metaParameters.dense) dense.set(`meta/${name}`, tensor);
   for (const [name, tensor] of optimizer.dense) dense.set(`optimizer/${name}`, tensor);
   for (const [name, value] of Object.entries(optimizer.scalars))
     dense.set(`scalar/${name}`, { shape: [], values: Float64Array.of(value) });
-  return {
-    dense: await put(encodeTensors(dense)),
-    tables: await writeTables(metaParameters.tables, put, pieceByteCountMax),
-    optimizerTables: await writeTables(optimizer.tables, put, pieceByteCountMax),
-  };
-}
-
-async function writeTables(
-  tables: ReadonlyMap<string, EmbeddingTable>,
-  put: PutBlob,
-  pieceByteCountMax: number,
-): Promise<StoredTable[]> {
-  const stored: StoredTable[] = [];
-  for (const [name, { rowCount, width, values }] of tables) {
-    const rowByteCount = Math.max(1, width * values.BYTES_PER_ELEMENT);
-    const pieceRowCount = Math.max(1, Math.floor(pieceByteCountMax / rowByteCount));
-    const pieces: StoredTable['pieces'] = [];
-    for (let firstRow = 0; firstRow < rowCount; firstRow += pieceRowCount) {
-      const pieceRows = Math.min(pieceRowCount, rowCount - firstRow);
-      const rows = {
-        shape: [pieceRows, width],
-        values: values.subarray(firstRow * width, (firstRow + pieceRows) * width),
-      };
-      const blob = await put(encodeTensors(new Map([['rows', rows]])));
-      pieces.push({ firstRow, rowCount: pieceRows, blob });
-    }
-    stored.push({ name, rowCount, width, pieces });
-  }
-  return stored;
+  return encodeTensors(dense);
 }
 
 /**

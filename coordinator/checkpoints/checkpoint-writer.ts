@@ -10,7 +10,10 @@ import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import {
+  hashAfterDense,
+  metaParametersDigest,
+} from '../../shared/models/meta-parameters-digest.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import {
@@ -30,11 +33,12 @@ import {
 } from './checkpoint-manifest.js';
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
-import { writeTensors } from './checkpoint-tensors.js';
+import { encodeDenseState } from './checkpoint-tensors.js';
 import type { RunClaim } from './run-claim.js';
+import { storeTables, type EarlierCheckpoint } from './store-tables.js';
+import type { PutBlob, TableSnapshot } from './table-snapshot.js';
+import { wholeSnapshotOf } from './tracked-tables.js';
 import type { TrainingState } from './training-state.js';
-
-const CHECKPOINT_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
@@ -43,6 +47,7 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly kept: number;
   readonly clock: Clock;
   readonly sink: RunEventSink;
+  /** Of states that are written without a snapshot. */
   readonly pieceByteCountMax?: number;
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<RunClaim, 'demand'>;
@@ -62,11 +67,14 @@ export interface SavedMetaParameters extends CheckpointReceipt {
 export interface Checkpoints {
   /**
    * Writes a checkpoint and removes the oldest. A state that is already stored is not written again.
-   * Without an earlier call of `latest`, the run replaces whatever is there.
+   * Without an earlier call of `latest`, the run replaces whatever is there. Called again only when the
+   * call before has settled.
    *
+   * @param tables the tables of the state. With them, training may go on meanwhile, and only pieces that changed since
+   *   the last checkpoint are written. Without them, every piece may have changed.
    * @throws QianmoError `failed` if another coordinator has taken over the run.
    */
-  write(state: TrainingState): Promise<CheckpointReceipt>;
+  write(state: TrainingState, tables?: TableSnapshot): Promise<CheckpointReceipt>;
   /**
    * The newest complete checkpoint; null if none was ever written.
    *
@@ -104,6 +112,8 @@ class RunCheckpointStore implements Checkpoints {
   /** The bytes sent as `latest.json`. If the put failed, it is not known whether they arrived. */
   #sentLatestBytes: Uint8Array | null = null;
   #last: (CheckpointReceipt & { readonly outerStep: number }) | null = null;
+  /** The last checkpoint of the tables `of`, read or written. */
+  #earlier: { readonly of: object; readonly checkpoint: EarlierCheckpoint } | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
   #verifiedBlobs = new Set<string>();
   #knownKeys = new Set<string>();
@@ -126,35 +136,53 @@ class RunCheckpointStore implements Checkpoints {
     if (found === null) return null;
     const { manifest, manifestKey, state } = found;
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
+    this.#earlier = { of: state.metaParameters.tables, checkpoint: manifest };
     if (isLatest) this.#remember(manifest, manifestKey);
     return state;
   }
 
-  async write(state: TrainingState): Promise<CheckpointReceipt> {
-    const digest = metaParametersDigest(state.metaParameters);
+  async write(state: TrainingState, tables?: TableSnapshot): Promise<CheckpointReceipt> {
+    const { pieceByteCountMax } = this.#options;
+    const snapshot = tables ?? wholeSnapshotOf(state, pieceByteCountMax);
     const last = this.#last;
-    if (last?.outerStep === state.outerStep && last.digest === digest) return receiptOf(last);
+    if (last !== null && this.#isStored(state, snapshot)) return receiptOf(last);
 
     // Checked before the upload, so that an abandoned coordinator does not fill the store.
     await this.#options.claim?.demand();
     const latestEtag = await this.#ownLatestEtag();
-    const { pieceByteCountMax = CHECKPOINT_PIECE_BYTE_COUNT_MAX } = this.#options;
     const hadOrphans = this.#mayHaveOrphans;
     this.#mayHaveOrphans = true;
-    const tensors = await writeTensors(state, await this.#blobWriter(), pieceByteCountMax);
-    const { quarantinedTasks } = state;
-    const quarantine =
-      quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] };
-    const manifest = this.#manifestOf(state, digest, { ...tensors, ...quarantine });
+    const manifest = await this.#storeBlobs(state, snapshot);
     const { key, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);
 
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
+    this.#earlier = { of: snapshot.of, checkpoint: manifest };
     const written = this.#remember(manifest, key);
     this.#mayHaveOrphans = hadOrphans;
     await this.#removeOld(key);
     return receiptOf(written);
+  }
+
+  /** Whether the last checkpoint has this state. */
+  #isStored({ outerStep, metaParameters }: TrainingState, { of }: TableSnapshot): boolean {
+    if (this.#last?.outerStep !== outerStep) return false;
+    return this.#earlier?.of === of || metaParametersDigest(metaParameters) === this.#last.digest;
+  }
+
+  async #storeBlobs(state: TrainingState, snapshot: TableSnapshot): Promise<CheckpointManifest> {
+    const present = new Set(await this.#options.store.list(BLOB_KEY_PREFIX));
+    const isThere = (ref: BlobRef): boolean => present.has(blobKeyOf(ref));
+    const put = this.#blobWriter(isThere);
+    const hash = hashAfterDense(state.metaParameters.dense);
+    const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
+    const dense = await put(encodeDenseState(state));
+    const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
+    const { quarantinedTasks } = state;
+    const quarantine =
+      quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] };
+    return this.#manifestOf(state, hash.digest('hex'), { dense, ...tables, ...quarantine });
   }
 
   #remember(manifest: CheckpointManifest, key: string): CheckpointReceipt & { outerStep: number } {
@@ -187,13 +215,15 @@ class RunCheckpointStore implements Checkpoints {
     });
   }
 
-  /** Skips blobs that the last checkpoint verified and that still exist. */
-  async #blobWriter(): Promise<(bytes: Uint8Array) => Promise<BlobRef>> {
-    const present = new Set(await this.#options.store.list(BLOB_KEY_PREFIX));
+  /** Skips blobs that the last checkpoint verified and that still exist, and those of this one. */
+  #blobWriter(isThere: (ref: BlobRef) => boolean): PutBlob {
+    const put = new Set<string>();
     return async (bytes) => {
       const ref = blobRefOf(bytes);
-      if (this.#verifiedBlobs.has(ref.sha256) && present.has(blobKeyOf(ref))) return ref;
-      return this.#blobs.putVerified(bytes);
+      if (put.has(ref.sha256) || (this.#verifiedBlobs.has(ref.sha256) && isThere(ref))) return ref;
+      await this.#blobs.putVerified(bytes, ref);
+      put.add(ref.sha256);
+      return ref;
     };
   }
 

@@ -34,7 +34,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   requireTrainable(spec, config.training.trainable);
   const optimizer = metaOptimizerOf(config.training, spec.variables);
   let state = await startingState(options, optimizer);
-  const checkpoints = checkpointWriter(options, state.outerStep);
+  const checkpoints = checkpointWriter(options, state);
   const { frozenTablesByteCountMax } = config.queue;
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
@@ -68,10 +68,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       }
 
       const computedOn = computedOnAfter(state, fingerprint);
-      state = { ...steppedState(optimizer, state, sum.metaGradient()), computedOn };
+      const gradient = sum.metaGradient();
+      checkpoints.willWriteRows(gradient.rows, state.outerStep + 1);
+      state = { ...steppedState(optimizer, state, gradient), computedOn };
 
       report(state, plan, sum.losses);
-      if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.write(state);
+      if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.begin(state);
     }
     const { address, digest } = await checkpoints.write(state);
     caller.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
@@ -79,6 +81,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   } catch (error) {
     throw await resumableFailure(error, state, options, checkpoints);
   } finally {
+    await checkpoints.settled();
     await planner.settled();
   }
 }

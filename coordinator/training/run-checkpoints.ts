@@ -3,6 +3,7 @@
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
+import { TrackedTables, type RowsByFeature } from '../checkpoints/tracked-tables.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
@@ -38,28 +39,74 @@ export async function startingState(
   return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
 }
 
+/** The checkpoints of one training. They are written beside it, one at a time. */
 interface CheckpointWriter {
+  /**
+   * Must be called before the outer step that makes `outerStep` writes to these rows.
+   *
+   * @throws the failure of a checkpoint that was begun.
+   */
+  willWriteRows(rows: RowsByFeature, outerStep: number): void;
+  /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
+  begin(state: TrainingState): Promise<void>;
   /** Writes the state, unless it was written last. */
   write(state: TrainingState): Promise<CheckpointReceipt>;
+  /** Resolves when nothing is being written. */
+  settled(): Promise<void>;
   /** The outer step from which a resume would continue. */
   readonly durableOuterStep: number;
 }
 
+/** @param start the state whose tables the training writes to. */
 export function checkpointWriter(
-  { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
-  startOuterStep: number,
+  { run, checkpoints, caller }: Pick<TrainOptions, 'run' | 'checkpoints' | 'caller'>,
+  start: TrainingState,
 ): CheckpointWriter {
-  let durableOuterStep = startOuterStep;
-  let last: CheckpointReceipt | null = null;
+  const tables = new TrackedTables(start);
+  const { optimizer } = run.config.training;
+  const movesAll = optimizer.kind === 'adam' && !optimizer.lazy;
+  let durableOuterStep = start.outerStep;
+  let last: { readonly outerStep: number; readonly receipt: CheckpointReceipt } | null = null;
+  let underWay: Promise<void> = Promise.resolve();
+  let failure: { readonly error: unknown } | null = null;
+
+  const store = async (state: TrainingState): Promise<CheckpointReceipt> => {
+    const { outerStep } = state;
+    const receipt = await checkpoints.write(state, tables.snapshot());
+    last = { outerStep, receipt };
+    if (outerStep > durableOuterStep) caller.sink({ kind: 'checkpoint', outerStep, ...receipt });
+    durableOuterStep = outerStep;
+    return receipt;
+  };
+  const demandNoFailure = (): void => {
+    if (failure === null) return;
+    const { error } = failure;
+    failure = null;
+    throw error;
+  };
   return {
-    async write(state) {
-      if (last !== null && durableOuterStep === state.outerStep) return last;
-      last = await checkpoints.write(state);
-      if (state.outerStep > durableOuterStep)
-        caller.sink({ kind: 'checkpoint', outerStep: state.outerStep, ...last });
-      durableOuterStep = state.outerStep;
-      return last;
+    willWriteRows(rows, outerStep) {
+      demandNoFailure();
+      if (movesAll) tables.willWriteTables(rows, outerStep);
+      else tables.willWriteRows(rows, outerStep);
     },
+    async begin(state) {
+      await underWay;
+      demandNoFailure();
+      underWay = store(state).then(
+        () => undefined,
+        (error: unknown) => {
+          failure = { error };
+        },
+      );
+    },
+    async write(state) {
+      await underWay;
+      // This checkpoint is newer than one that failed.
+      failure = null;
+      return last?.outerStep === state.outerStep ? last.receipt : store(state);
+    },
+    settled: () => underWay,
     get durableOuterStep() {
       return durableOuterStep;
     },
@@ -77,6 +124,7 @@ export async function resumableFailure(
   checkpoints: CheckpointWriter,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
+  await checkpoints.settled();
   if (state.outerStep > checkpoints.durableOuterStep) {
     try {
       await checkpoints.write(state);

@@ -35,8 +35,8 @@ export class ObjectBlobStore implements BlobStore {
    * Puts the blob and reads it back. Afterwards the blob is stored under its key, even if something
    * else was there before.
    */
-  async putVerified(bytes: Uint8Array): Promise<BlobRef> {
-    const ref = await this.put(bytes);
+  async putVerified(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
+    await this.put(bytes, ref);
     if (await this.#isSound(ref)) return ref;
     await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
     this.bytesWritten += ref.byteCount;

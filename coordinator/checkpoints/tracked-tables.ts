@@ -1,0 +1,159 @@
+/**
+ * The tables of a training state that are in this process, with the outer step in which each piece last
+ * changed. Whoever writes to rows says so before.
+ */
+
+import { at, int32At } from '../../shared/base/arrays.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import { FrozenTable } from './frozen-table.js';
+import { pieceRowCountOf } from './table-pieces.js';
+import type {
+  PieceAnswer,
+  PieceDemand,
+  PiecePlace,
+  SnapshotTable,
+  TableRole,
+  TableSnapshot,
+} from './table-snapshot.js';
+import type { TrainingState } from './training-state.js';
+
+/** Rows by feature, each with ascending ids. */
+export type RowsByFeature = ReadonlyMap<string, { readonly ids: Int32Array }>;
+
+type Tables = ReadonlyMap<string, EmbeddingTable>;
+
+export class TrackedTables {
+  readonly #of: object;
+  readonly #tracked: Readonly<Record<TableRole, readonly TrackedTable[]>>;
+  /** The one that rows are kept for. */
+  #snapshot: StateSnapshot | null = null;
+
+  /** @param state its tables were last written in its outer step, or before. */
+  constructor(state: TrainingState, pieceByteCountMax?: number) {
+    const { outerStep, metaParameters, optimizer } = state;
+    this.#of = metaParameters.tables;
+    const tracked = (tables: Tables, featureOf: (name: string) => string): TrackedTable[] =>
+      [...tables].map(
+        ([name, table]) =>
+          new TrackedTable({ name, feature: featureOf(name), table, outerStep }, pieceByteCountMax),
+      );
+    this.#tracked = {
+      tables: tracked(metaParameters.tables, (name) => name),
+      optimizerTables: tracked(optimizer.tables, (name) => name.slice(name.indexOf('/') + 1)),
+    };
+  }
+
+  /** Must be called before the outer step that makes `outerStep` writes to these rows. */
+  willWriteRows(rows: RowsByFeature, outerStep: number): void {
+    for (const table of this.#all()) {
+      const ids = rows.get(table.feature)?.ids;
+      if (ids === undefined) continue;
+      this.#snapshot?.frozen(table)?.keepRows(ids);
+      table.markRows(ids, outerStep);
+    }
+  }
+
+  /** Must be called before the outer step that makes `outerStep` writes to any rows of these features. */
+  willWriteTables(rows: RowsByFeature, outerStep: number): void {
+    for (const table of this.#all()) {
+      if (!rows.has(table.feature)) continue;
+      this.#snapshot?.frozen(table)?.keepAll();
+      table.changedIn.fill(outerStep);
+    }
+  }
+
+  /** The tables as they are now. The snapshot before is of no use any more. */
+  snapshot(): TableSnapshot {
+    this.#snapshot = new StateSnapshot(this.#of, this.#tracked);
+    return this.#snapshot;
+  }
+
+  #all(): TrackedTable[] {
+    return [...this.#tracked.tables, ...this.#tracked.optimizerTables];
+  }
+}
+
+/** A snapshot of tables that may have changed anywhere, and do not change until it is stored. */
+export function wholeSnapshotOf(state: TrainingState, pieceByteCountMax?: number): TableSnapshot {
+  const { tables, optimizerTables, concurrency, storePiece } = new TrackedTables(
+    state,
+    pieceByteCountMax,
+  ).snapshot();
+  return { of: {}, tables, optimizerTables, concurrency, storePiece };
+}
+
+interface NamedTable {
+  readonly name: string;
+  readonly feature: string;
+  readonly table: EmbeddingTable;
+  readonly outerStep: number;
+}
+
+class TrackedTable {
+  readonly name: string;
+  readonly feature: string;
+  readonly table: EmbeddingTable;
+  readonly pieceRowCount: number;
+  /** The outer step that wrote last, by piece. */
+  readonly changedIn: Int32Array;
+
+  constructor({ name, feature, table, outerStep }: NamedTable, pieceByteCountMax?: number) {
+    this.name = name;
+    this.feature = feature;
+    this.table = table;
+    this.pieceRowCount = pieceRowCountOf(table.width, pieceByteCountMax);
+    this.changedIn = new Int32Array(Math.ceil(table.rowCount / this.pieceRowCount)).fill(outerStep);
+  }
+
+  markRows(ids: Int32Array, outerStep: number): void {
+    for (const id of ids) this.changedIn[Math.floor(id / this.pieceRowCount)] = outerStep;
+  }
+}
+
+interface FrozenPart extends SnapshotTable {
+  readonly tracked: TrackedTable;
+  readonly frozen: FrozenTable;
+  readonly changedIn: Int32Array;
+}
+
+class StateSnapshot implements TableSnapshot {
+  readonly of: object;
+  readonly concurrency = 1;
+  readonly tables: readonly FrozenPart[];
+  readonly optimizerTables: readonly FrozenPart[];
+  readonly #byTable = new Map<TrackedTable, FrozenTable>();
+
+  constructor(of: object, tracked: Readonly<Record<TableRole, readonly TrackedTable[]>>) {
+    this.of = of;
+    this.tables = tracked.tables.map((table) => this.#freeze(table));
+    this.optimizerTables = tracked.optimizerTables.map((table) => this.#freeze(table));
+  }
+
+  frozen(table: TrackedTable): FrozenTable | undefined {
+    return this.#byTable.get(table);
+  }
+
+  readonly storePiece = async (
+    { role, tableIndex, piece }: PiecePlace,
+    { storedAt, wantsValues, put }: PieceDemand,
+  ): Promise<PieceAnswer> => {
+    const { frozen, changedIn } = at(this[role], tableIndex);
+    const isUnchanged = storedAt !== null && int32At(changedIn, piece) <= storedAt;
+    if (isUnchanged && !wantsValues) {
+      frozen.release(piece);
+      return { blob: null, values: null };
+    }
+    const { bytes, values } = frozen.take(piece);
+    const blob = isUnchanged ? null : await put(bytes);
+    return { blob, values: wantsValues ? values : null };
+  };
+
+  #freeze(tracked: TrackedTable): FrozenPart {
+    const { name, table, pieceRowCount } = tracked;
+    const { rowCount, width } = table;
+    const frozen = new FrozenTable(table, pieceRowCount);
+    this.#byTable.set(tracked, frozen);
+    const { spans } = frozen;
+    return { name, rowCount, width, spans, tracked, frozen, changedIn: tracked.changedIn.slice() };
+  }
+}
