@@ -49,6 +49,8 @@ export const CheckpointManifestSchema = z.strictObject({
   quarantinedTasks: z
     .array(z.strictObject({ outerStep: count, taskIndex: count, key: z.string() }))
     .optional(),
+  /** The number of outer steps that the run was extended to while it ran. */
+  extendedOuterSteps: z.int().positive().optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
   dense: BlobRefSchema,
   tables: z.array(TableSchema),

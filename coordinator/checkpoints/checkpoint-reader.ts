@@ -4,6 +4,7 @@
  * used, and a run never silently starts from nothing.
  */
 
+import { isRecord } from '../../shared/base/canonical-json.js';
 import { configDifferences } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
@@ -197,9 +198,12 @@ class Search {
     if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
     if (metaParametersDigest(state.metaParameters) !== manifest.metaParametersDigest)
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
-    const { quarantinedTasks } = manifest;
-    if (quarantinedTasks === undefined) return { state, manifest, manifestKey: key };
-    return { state: { ...state, quarantinedTasks }, manifest, manifestKey: key };
+    const { quarantinedTasks, extendedOuterSteps } = manifest;
+    const departures = {
+      ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
+      ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+    };
+    return { state: { ...state, ...departures }, manifest, manifestKey: key };
   }
 
   /** @throws the cause if it is not damage. */
@@ -262,7 +266,7 @@ function refusalOf(
       `checkpoints of run ${manifest.run}`,
       'choose another output for this run, or start again here with --fresh',
     );
-  if (manifest.configHash !== identity.configHash) {
+  if (manifest.configHash !== identity.configHash && !isExtendedTo(identity, manifest)) {
     const differences = configDifferences(manifest.decidingConfig, identity.deciding);
     return refuse(
       'the checkpoint was made with another config',
@@ -283,6 +287,23 @@ function refusalOf(
       'name the store that the run started with, choose another output, or start again with --fresh',
     );
   return null;
+}
+
+/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
+function isExtendedTo(
+  { deciding }: CheckpointIdentity,
+  { decidingConfig, extendedOuterSteps }: CheckpointManifest,
+): boolean {
+  if (extendedOuterSteps === undefined) return false;
+  const training = { outerSteps: extendedOuterSteps };
+  const extended = {
+    ...decidingConfig,
+    training: {
+      ...(isRecord(decidingConfig['training']) ? decidingConfig['training'] : {}),
+      ...training,
+    },
+  };
+  return configDifferences(extended, deciding).length === 0;
 }
 
 /**

@@ -103,6 +103,17 @@ export async function readMetaParameters(
   };
 }
 
+type CheckpointContent = Pick<
+  CheckpointManifest,
+  'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks' | 'extendedOuterSteps'
+>;
+
+/** The checkpoint that was written or found last. */
+interface WrittenCheckpoint extends CheckpointReceipt {
+  readonly outerStep: number;
+  readonly extendedOuterSteps: number | undefined;
+}
+
 class RunCheckpointStore implements Checkpoints {
   readonly #options: CheckpointsOptions;
   readonly #blobs: ObjectBlobStore;
@@ -111,7 +122,7 @@ class RunCheckpointStore implements Checkpoints {
   #latestEtag: string | null | undefined;
   /** The bytes sent as `latest.json`. If the put failed, it is not known whether they arrived. */
   #sentLatestBytes: Uint8Array | null = null;
-  #last: (CheckpointReceipt & { readonly outerStep: number }) | null = null;
+  #last: WrittenCheckpoint | null = null;
   /** The last checkpoint of the tables `of`, read or written. */
   #earlier: { readonly of: object; readonly checkpoint: EarlierCheckpoint } | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
@@ -166,8 +177,12 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /** Whether the last checkpoint has this state. */
-  #isStored({ outerStep, metaParameters }: TrainingState, { of }: TableSnapshot): boolean {
+  #isStored(
+    { outerStep, extendedOuterSteps, metaParameters }: TrainingState,
+    { of }: TableSnapshot,
+  ): boolean {
     if (this.#last?.outerStep !== outerStep) return false;
+    if (this.#last.extendedOuterSteps !== extendedOuterSteps) return false;
     return this.#earlier?.of === of || metaParametersDigest(metaParameters) === this.#last.digest;
   }
 
@@ -179,17 +194,20 @@ class RunCheckpointStore implements Checkpoints {
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
-    const { quarantinedTasks } = state;
-    const quarantine =
-      quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] };
-    return this.#manifestOf(state, hash.digest('hex'), { dense, ...tables, ...quarantine });
+    const { quarantinedTasks, extendedOuterSteps } = state;
+    const departures = {
+      ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
+      ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+    };
+    return this.#manifestOf(state, hash.digest('hex'), { dense, ...tables, ...departures });
   }
 
-  #remember(manifest: CheckpointManifest, key: string): CheckpointReceipt & { outerStep: number } {
+  #remember(manifest: CheckpointManifest, key: string): WrittenCheckpoint {
     this.#last = {
       outerStep: manifest.outerStep,
       address: `${this.#options.store.address}/${key}`,
       digest: manifest.metaParametersDigest,
+      extendedOuterSteps: manifest.extendedOuterSteps,
     };
     return this.#last;
   }
@@ -197,7 +215,7 @@ class RunCheckpointStore implements Checkpoints {
   #manifestOf(
     { outerStep, computedOn }: TrainingState,
     digest: string,
-    content: Pick<CheckpointManifest, 'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks'>,
+    content: CheckpointContent,
   ): CheckpointManifest {
     const { runName, configHash, deciding, storeDigest, clock } = this.#options;
     return CheckpointManifestSchema.parse({

@@ -1,5 +1,6 @@
 /** The whole state of a run at one outer step. A checkpoint holds it, and a resume starts from it. */
 
+import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
@@ -34,6 +35,16 @@ export interface TrainingState {
   readonly computedOn: readonly ComputedOn[];
   /** In order of their finding; absent while there is none. */
   readonly quarantinedTasks?: readonly QuarantinedTask[];
+  /** The number of outer steps that the run was extended to; absent while it is that of the config. */
+  readonly extendedOuterSteps?: number;
+}
+
+/** The number of outer steps of the run, complete or to come. */
+export function outerStepsOf(
+  { extendedOuterSteps }: Pick<TrainingState, 'extendedOuterSteps'>,
+  { outerSteps }: Pick<TrainingConfig, 'outerSteps'>,
+): number {
+  return extendedOuterSteps ?? outerSteps;
 }
 
 /** The record after an outer step on this kind of machine; null for a step without jobs. */

@@ -5,6 +5,7 @@
  */
 
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';
+import type { RunControl } from '../control/run-control.js';
 import type { Job, JobResult, TaskJob } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
@@ -87,10 +88,10 @@ interface CallTerms {
 export interface Dispatcher {
   /**
    * Yields admitted results in order of arrival, one for each order. Retries, lost jobs and lost
-   * blobs are the dispatcher's own business.
+   * blobs are the dispatcher's own business. While the run is paused, it waits before it sends the first job.
    *
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
-   *   passed, `interrupted` when the signal aborted.
+   *   passed, `interrupted` when the signal aborted or the run was cancelled.
    */
   run<Value extends object>(
     orders: readonly JobOrder[],
@@ -100,5 +101,7 @@ export interface Dispatcher {
   ): AsyncIterable<Admitted<Value>>;
   /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;
+  /** Absent where nobody can give orders, as without a queue. */
+  readonly control?: RunControl;
   close(): Promise<void>;
 }

@@ -16,6 +16,7 @@ import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { Admission, admissionRecord } from './admission.js';
+import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Dispatcher } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
@@ -43,6 +44,8 @@ interface QueueDispatcherOptions {
 
 const OPEN_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 500;
+/** How long the end of a run waits for orders that may prolong it. */
+const REFRESH_TIMEOUT_MS = 2_000;
 /** How often a coordinator removes what silent ones left, in beats. */
 const BEATS_PER_CLEANING = 30;
 
@@ -60,7 +63,8 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const blobs = options.blobs ?? producer.blobs({ lifetimeMs, blobByteCountMax });
   const { refusalWaitMs } = limits;
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
-  const life = lifeOf(options, producer);
+  const heard = new OrdersHeard({ clock, sink });
+  const life = lifeOf(options, producer, heard);
   const epoch = await enter(producer, patience, { ...options, life }).catch(
     async (error: unknown) => {
       // Nobody else has the producer, so it must not be left open.
@@ -81,9 +85,14 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
   let stepCount = 0;
   let isFenced = false;
+  heard.cancelled.addEventListener('abort', () => {
+    for (const step of openSteps) step.stop();
+  });
   return {
     rejections: record.rejections,
+    control: controlOf(options, heard, life, patience),
     async *run(orders, read, signal, { attemptsMax = limits.jobAttemptsMax } = {}) {
+      await heard.allowed(signal);
       stepCount += 1;
       const admission = new Admission(orders, read, record);
       const idSuffix = startSuffixOf(nonce, stepCount);
@@ -126,15 +135,40 @@ interface Life {
 function lifeOf(
   { nonce: start, clock, process = thisProcess() }: QueueDispatcherOptions,
   producer: JobProducer,
+  heard: OrdersHeard,
 ): Life {
   const sinceMs = clock.epochMs();
-  const holder = (): LeaseHolder => ({ start, process, sinceMs, beatMs: clock.epochMs() });
+  const holder = (): LeaseHolder => {
+    const { progress } = heard;
+    return { start, process, sinceMs, beatMs: clock.epochMs(), progress };
+  };
   return {
     holder,
     beat: async () => {
-      await producer.renewLease(holder());
+      // Whoever gave the orders waits for the sign that they were heard.
+      if (heard.hear(await producer.renewLease(holder()))) await producer.renewLease(holder());
       await producer.beat(start);
     },
+  };
+}
+
+function controlOf(
+  { runId, clock }: QueueDispatcherOptions,
+  heard: OrdersHeard,
+  { beat }: Life,
+  patience: QueuePatience,
+): RunControl {
+  return {
+    runId,
+    get orders() {
+      return heard.orders;
+    },
+    tell: (training) => heard.tell(training),
+    // What a lost lease means shows where the run writes.
+    refresh: () =>
+      patience
+        .attemptQuietly(beat, clock.monotonicMs() + REFRESH_TIMEOUT_MS)
+        .catch(() => undefined),
   };
 }
 
@@ -142,15 +176,7 @@ function lifeOf(
 async function enter(
   producer: JobProducer,
   patience: QueuePatience,
-  {
-    queue,
-    runId,
-    nonce,
-    clock,
-    sink,
-    signal,
-    life,
-  }: QueueDispatcherOptions & { readonly life: Life },
+  { queue, runId, clock, sink, signal, life }: QueueDispatcherOptions & { readonly life: Life },
 ): Promise<number> {
   const attempt = <Answer>(ask: () => Promise<Answer>): Promise<Answer> =>
     patience.attempt(ask, clock.monotonicMs() + OPEN_TIMEOUT_MS, signal);
@@ -163,7 +189,7 @@ async function enter(
     },
   );
   const jobCount = await attempt(async () => {
-    await producer.beat(nonce);
+    await life.beat();
     const ofRun = await producer.removeLeftovers(runId, epoch);
     return ofRun + (await producer.removeJobsOfSilentStarts());
   });

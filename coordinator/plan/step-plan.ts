@@ -54,7 +54,7 @@ interface StepPlanner {
 }
 
 /**
- * @param endOuterStep the end of this call; nothing is read ahead beyond it
+ * @param endOuterStep the end of this call as far as it is known; nothing is read ahead beyond it
  * @param hasRowPacks whether jobs have row packs
  */
 export function stepPlanner(

@@ -174,6 +174,28 @@ export const CheckRequestSchema = z.strictObject({
   device: DeviceDemandSchema.default('auto'),
 });
 
+const controlFields = {
+  /** The name of a run that is being computed over this queue. */
+  run: text,
+  redis: text,
+  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+};
+
+export const ControlRequestSchema = z.strictObject(controlFields);
+
+/** `600`: 600 outer steps altogether; `+100`: 100 more than it has. */
+const OuterStepsSchema = z
+  .string()
+  .regex(/^\+?[1-9]\d{0,7}$/, 'expected a number of outer steps, as 600 or +100')
+  .transform((steps) => ({ count: Number(steps), isAdded: steps.startsWith('+') }));
+
+export const ExtendRequestSchema = z.strictObject({
+  ...controlFields,
+  outerSteps: OuterStepsSchema,
+});
+
+export type ControlRequest = z.input<typeof ControlRequestSchema>;
+export type ExtendRequest = z.input<typeof ExtendRequestSchema>;
 export type PrepareRequest = z.input<typeof PrepareRequestSchema>;
 export type TrainRequest = z.input<typeof TrainRequestSchema>;
 export type TrainingStart = z.input<typeof TrainingStartSchema>;

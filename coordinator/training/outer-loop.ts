@@ -7,6 +7,7 @@ import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { microBatchWatch } from './micro-batch-watch.js';
+import { runLength } from './run-length.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { poisonTasks } from './poison-tasks.js';
 import { computedOnAfter } from '../checkpoints/training-state.js';
@@ -29,22 +30,29 @@ import type { TrainingOutcome, TrainOptions } from './train-options.js';
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { run, dispatcher, caller } = options;
   const { config, spec, store } = run;
-  const { outerSteps, checkpointEveryOuterSteps } = config.training;
-  const endOuterStep = Math.min(outerSteps, options.stopAtOuterStep ?? outerSteps);
+  const { checkpointEveryOuterSteps } = config.training;
   requireTrainable(spec, config.training.trainable);
   const optimizer = metaOptimizerOf(config.training, spec.variables);
   let state = await startingState(options, optimizer);
   const checkpoints = checkpointWriter(options, state);
+  const length = runLength(options);
   const { frozenTablesByteCountMax } = config.queue;
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
-  const planner = stepPlanner(config, store, endOuterStep, frozen?.holdsTables !== true);
-  const report = stepReport(run, caller, state.outerStep);
+  const planner = stepPlanner(config, store, length.endOf(state), frozen?.holdsTables !== true);
+  const report = stepReport(run, caller, state);
   const sum = new MetaGradientSum(spec);
   const poison = poisonTasks(options);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   try {
-    while (state.outerStep < endOuterStep) {
+    for (;;) {
+      const heeded = await length.heeded(state);
+      const isHalted = heeded !== state || dispatcher.control?.orders.isPaused === true;
+      state = heeded;
+      // A resume must know of an extension, and a pause may last. Before the first step there is nothing to resume.
+      if (isHalted && state.outerStep > 0) await checkpoints.write(state);
+      if (state.outerStep >= length.endOf(state)) break;
+
       const plan = await planner.take(state.outerStep, state.quarantinedTasks);
       const orders = ordersOf(plan, state.metaParameters, {
         run,
@@ -79,7 +87,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     caller.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
     return { state, address, digest, outerSteps: state.outerStep };
   } catch (error) {
-    throw await resumableFailure(error, state, options, checkpoints);
+    // An extension may have been ordered since the last outer step began.
+    throw await resumableFailure(error, length.extended(state), options, checkpoints);
   } finally {
     await checkpoints.settled();
     await planner.settled();

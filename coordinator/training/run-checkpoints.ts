@@ -7,7 +7,7 @@ import { TrackedTables, type RowsByFeature } from '../checkpoints/tracked-tables
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
 /**
  * Returns the latest checkpoint when resuming, else outer step 0 from the seed or from another run.
@@ -21,15 +21,16 @@ export async function startingState(
   const { config, spec } = run;
   const found = start.fresh === true ? null : await checkpoints.latest();
   if (found !== null && start.resume) return found;
+  const outerSteps = outerStepsOf(found ?? {}, config.training);
   if (found !== null)
     throw new QianmoError({
       kind: 'usage',
       what:
-        found.outerStep < config.training.outerSteps
+        found.outerStep < outerSteps
           ? 'a run that was started before is there'
           : 'a finished run is there',
       where: config.output,
-      found: `a checkpoint of outer step ${found.outerStep} of ${config.training.outerSteps}`,
+      found: `a checkpoint of outer step ${found.outerStep} of ${outerSteps}`,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
   if (start.startFrom !== undefined)
@@ -53,6 +54,8 @@ interface CheckpointWriter {
   write(state: TrainingState): Promise<CheckpointReceipt>;
   /** Resolves when nothing is being written. */
   settled(): Promise<void>;
+  /** Whether a resume would continue from this state. */
+  isDurable(state: TrainingState): boolean;
   /** The outer step from which a resume would continue. */
   readonly durableOuterStep: number;
 }
@@ -66,18 +69,22 @@ export function checkpointWriter(
   const { optimizer } = run.config.training;
   const movesAll = optimizer.kind === 'adam' && !optimizer.lazy;
   let durableOuterStep = start.outerStep;
-  let last: { readonly outerStep: number; readonly receipt: CheckpointReceipt } | null = null;
+  let durableExtension = start.extendedOuterSteps;
+  let last: CheckpointReceipt | null = null;
   let underWay: Promise<void> = Promise.resolve();
   let failure: { readonly error: unknown } | null = null;
 
   const store = async (state: TrainingState): Promise<CheckpointReceipt> => {
     const { outerStep } = state;
     const receipt = await checkpoints.write(state, tables.snapshot());
-    last = { outerStep, receipt };
+    last = receipt;
     if (outerStep > durableOuterStep) caller.sink({ kind: 'checkpoint', outerStep, ...receipt });
     durableOuterStep = outerStep;
+    durableExtension = state.extendedOuterSteps;
     return receipt;
   };
+  const isDurable = ({ outerStep, extendedOuterSteps }: TrainingState): boolean =>
+    durableOuterStep === outerStep && durableExtension === extendedOuterSteps;
   const demandNoFailure = (): void => {
     if (failure === null) return;
     const { error } = failure;
@@ -85,6 +92,7 @@ export function checkpointWriter(
     throw error;
   };
   return {
+    isDurable,
     willWriteRows(rows, outerStep) {
       demandNoFailure();
       if (movesAll) tables.willWriteTables(rows, outerStep);
@@ -104,7 +112,7 @@ export function checkpointWriter(
       await underWay;
       // This checkpoint is newer than one that failed.
       failure = null;
-      return last?.outerStep === state.outerStep ? last.receipt : store(state);
+      return last !== null && isDurable(state) ? last : store(state);
     },
     settled: () => underWay,
     get durableOuterStep() {
@@ -125,7 +133,7 @@ export async function resumableFailure(
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
   await checkpoints.settled();
-  if (state.outerStep > checkpoints.durableOuterStep) {
+  if (state.outerStep > 0 && !checkpoints.isDurable(state)) {
     try {
       await checkpoints.write(state);
     } catch (cause) {
@@ -138,7 +146,7 @@ export async function resumableFailure(
   const durable = checkpoints.durableOuterStep;
   return new QianmoError({
     kind: 'interrupted',
-    what: `training was stopped; outer step ${durable} of ${config.training.outerSteps} is safe`,
+    what: `training was stopped; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
     cure:
       durable === 0

@@ -5,7 +5,7 @@ import { scalarOf } from './meta-optimizer/gradient-transformation.js';
 import type { StepLosses } from './meta-gradient-sum.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { StepPlan } from '../plan/step-plan.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
 const MS_PER_SECOND = 1000;
 
@@ -13,10 +13,11 @@ const MS_PER_SECOND = 1000;
 export function stepReport(
   { config }: PreparedRun,
   { clock, sink }: RunCaller,
-  startOuterStep: number,
+  start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
 ): (state: TrainingState, plan: StepPlan, losses: StepLosses) => void {
-  const { outerSteps } = config.training;
-  sink({ kind: 'run-started', runId: config.run, outerStep: startOuterStep, outerSteps });
+  const { run: runId, training } = config;
+  const { outerStep } = start;
+  sink({ kind: 'run-started', runId, outerStep, outerSteps: outerStepsOf(start, training) });
   let previousMs = clock.monotonicMs();
   return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();
@@ -25,7 +26,7 @@ export function stepReport(
     sink({
       kind: 'outer-step',
       outerStep: state.outerStep,
-      outerSteps,
+      outerSteps: outerStepsOf(state, training),
       ...losses,
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,

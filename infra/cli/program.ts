@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { commanderProgram } from './command/commander-program.js';
 import type { ParsedVerb } from './command/verb.js';
+import { cancelVerb, extendVerb, pauseVerb, resumeVerb } from './verbs/control.js';
 import { checkVerb } from './verbs/check.js';
 import { compareVerb } from './verbs/compare.js';
 import { dashboardVerb } from './verbs/dashboard.js';
@@ -29,6 +30,10 @@ const VERBS = [
   sweepVerb,
   setupVerb,
   workerVerb,
+  pauseVerb,
+  resumeVerb,
+  cancelVerb,
+  extendVerb,
   dashboardVerb,
   checkVerb,
   versionVerb,

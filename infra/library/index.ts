@@ -9,7 +9,9 @@ import {
   checkedRequest,
   CheckRequestSchema,
   CompareRequestSchema,
+  ControlRequestSchema,
   EvaluateRequestSchema,
+  ExtendRequestSchema,
   OpenRequestSchema,
   PrepareRequestSchema,
   StreamRequestSchema,
@@ -19,7 +21,9 @@ import {
   type BoardRequest,
   type CheckRequest,
   type CompareRequest,
+  type ControlRequest,
   type EvaluateRequest,
+  type ExtendRequest,
   type OpenRequest,
   type PrepareRequest,
   type StreamRequest,
@@ -29,6 +33,7 @@ import {
 } from '../../coordinator/runs/requests.js';
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
 import type { QueueBoard } from '../../coordinator/dashboard/queue-board.js';
+import type { ControlResult } from '../../coordinator/runs/control-run.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -55,8 +60,10 @@ export type {
   BoardRequest,
   CheckRequest,
   CompareRequest,
+  ControlRequest,
   EvaluateRequest,
   EvaluationChoice,
+  ExtendRequest,
   OpenRequest,
   PrepareRequest,
   RunConfigSource,
@@ -72,6 +79,7 @@ export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   CallOptions,
   ComparisonReport,
+  ControlResult,
   EvaluationReport,
   MachineCheckResult as CheckResult,
   OpenRun,
@@ -162,6 +170,55 @@ export function stream(request: StreamRequest, options: CallOptions = {}): RunHa
   return start(options, async (context) => {
     const { streamRun } = await import('../../coordinator/runs/stream-run.js');
     return streamRun(checkedRequest(StreamRequestSchema, request, 'stream'), context);
+  });
+}
+
+/**
+ * Pauses a run that a coordinator works on, on whatever machine: the outer step under way ends, and no other jobs
+ * go out until somebody resumes it. Resolves when the coordinator has heard of it.
+ */
+export function pause(
+  request: ControlRequest,
+  options: CallOptions = {},
+): RunHandle<ControlResult> {
+  return control('pause', request, options);
+}
+
+/** Ends the pause of a run. */
+export function resume(
+  request: ControlRequest,
+  options: CallOptions = {},
+): RunHandle<ControlResult> {
+  return control('resume', request, options);
+}
+
+/** Stops a run, which loses the outer step under way and can be resumed by training it again. */
+export function cancel(
+  request: ControlRequest,
+  options: CallOptions = {},
+): RunHandle<ControlResult> {
+  return control('cancel', request, options);
+}
+
+/** Gives a run that is being trained more outer steps than its config says. */
+export function extend(
+  request: ExtendRequest,
+  options: CallOptions = {},
+): RunHandle<ControlResult> {
+  return start(options, async (context) => {
+    const { extendRun } = await import('../../coordinator/runs/control-run.js');
+    return extendRun(checkedRequest(ExtendRequestSchema, request, 'extend'), context);
+  });
+}
+
+function control(
+  order: 'pause' | 'resume' | 'cancel',
+  request: ControlRequest,
+  options: CallOptions,
+): RunHandle<ControlResult> {
+  return start(options, async (context) => {
+    const { controlRun } = await import('../../coordinator/runs/control-run.js');
+    return controlRun(order, checkedRequest(ControlRequestSchema, request, order), context);
   });
 }
 

@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { AddressSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
-const outerStepCount = positiveInt.max(10_000_000);
+export const OUTER_STEP_COUNT_MAX = 10_000_000;
+const outerStepCount = positiveInt.max(OUTER_STEP_COUNT_MAX);
 const rate = z.number().positive().max(100);
 
 const OptimizerConfigSchema = z.discriminatedUnion('kind', [

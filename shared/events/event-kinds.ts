@@ -80,6 +80,12 @@ const RUN_SHAPES = {
   checkpoint: ofCheckpoint,
   /** The task makes its job fail; the run leaves it out from this outer step on. */
   'task-quarantined': { outerStep: count, taskIndex: count, task: z.string(), reason: z.string() },
+  /** No job goes out until somebody resumes the run. */
+  'run-paused': {},
+  'run-resumed': { pausedMs: durationMs },
+  /** Somebody cancelled the run through its queue. */
+  'run-cancelled': {},
+  'run-extended': { outerSteps: count, earlierOuterSteps: count },
   'run-finished': ofCheckpoint,
   /** The command ended with a failure; `failure` is its kind, or `bug`. */
   'run-failed': { failure: z.string(), reason: z.string() },

@@ -39,6 +39,11 @@ const SENTENCES: Sentences = {
     notice(`checkpoint of outer step ${outerStep}: ${address}`),
   'task-quarantined': ({ outerStep, task, reason }) =>
     warning(`from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`),
+  'run-paused': () => notice('paused: no job goes out until `qianmo resume`'),
+  'run-resumed': ({ pausedMs }) => notice(`resumed after ${secondsOf(pausedMs)}`),
+  'run-cancelled': () => notice('cancelled through the queue: stopping'),
+  'run-extended': ({ outerSteps, earlierOuterSteps }) =>
+    notice(`extended from ${earlierOuterSteps} to ${outerSteps} outer steps`),
   'run-finished': ({ outerStep, address, digest }) =>
     notice(`finished at outer step ${outerStep}: ${address}\nmeta-parameters ${digest}`),
   // The command itself prints the whole report.

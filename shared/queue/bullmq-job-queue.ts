@@ -5,6 +5,7 @@
 
 import type { Clock } from '../base/clock.js';
 import { redactedAddress } from '../base/redacted-address.js';
+import type { RunController } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { RedisBlobStore } from '../storage/redis-blob-store.js';
 import { bullmqConsumer } from './bullmq-consumer.js';
@@ -24,7 +25,7 @@ import {
 } from './redis-connection.js';
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
-import { RedisRunLease } from './redis-run-lease.js';
+import { redisRunController, RedisRunLease } from './redis-run-lease.js';
 import { serverTimeOf } from './server-time.js';
 
 interface BullmqJobQueueOptions {
@@ -39,6 +40,7 @@ export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
     address: redactedAddress(options.redisUrl),
     openProducer: () => openProducer(options),
     openConsumer: (consumer) => openConsumer(options, consumer),
+    openController: () => openController(options),
   };
 }
 
@@ -90,6 +92,23 @@ async function openConsumer(
     redis.disconnect();
     throw error;
   }
+}
+
+async function openController({
+  redisUrl: url,
+  prefix,
+}: BullmqJobQueueOptions): Promise<RunController> {
+  const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control' });
+  const call = queueCallsAt(redactedAddress(url));
+  const { find, replace } = redisRunController(redis, prefix);
+  return {
+    find: (runId) => call(() => find(runId)),
+    replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
+    close: () => {
+      redis.disconnect();
+      return Promise.resolve();
+    },
+  };
 }
 
 function blobsOver(

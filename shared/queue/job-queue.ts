@@ -17,6 +17,7 @@
  * time of another: locks and quarantines are durations that the server counts down.
  */
 
+import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
@@ -29,6 +30,8 @@ export interface JobQueue {
   openProducer(): Promise<JobProducer>;
   /** @throws QianmoError as `openProducer`. */
   openConsumer(options: OpenConsumerOptions): Promise<JobConsumer>;
+  /** @throws QianmoError as `openProducer`. */
+  openController(): Promise<RunController>;
 }
 
 export interface OpenConsumerOptions {
@@ -97,12 +100,13 @@ export interface JobProducer {
    */
   takeLease(runId: string, holder: LeaseHolder, over: string | null): Promise<LeaseAnswer>;
   /**
-   * Renews the lease that was taken, also when it ran out and nobody has taken it since.
+   * Renews the lease that was taken, also when it ran out and nobody has taken it since. Returns the
+   * orders that were given to the run.
    *
    * @throws RunFencedError if another coordinator has taken it.
    */
-  renewLease(holder: LeaseHolder): Promise<void>;
-  /** Gives the lease back, if it is still held. */
+  renewLease(holder: LeaseHolder): Promise<RunOrders>;
+  /** Gives the lease back, if it is still held. The orders of the run end with it. */
   releaseLease(): Promise<void>;
   /**
    * Adds all jobs or none. A job whose id is on the queue already stays as it is.

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import { decodeOrders, encodeOrders, type RunController } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { MemoryBlobStore } from '../storage/memory-blob-store.js';
 import { formatJobFailure } from './job-failure.js';
@@ -125,6 +126,17 @@ export class MemoryJobQueue implements JobQueue {
     });
   }
 
+  openController(): Promise<RunController> {
+    return Promise.resolve({
+      find: (runId) => Promise.resolve(this.#leases.find(runId)),
+      replace: (runId, earlier, orders) => {
+        const copied = decodeOrders(encodeOrders(orders));
+        return Promise.resolve(this.#leases.replaceOrders(runId, earlier, copied));
+      },
+      close: () => Promise.resolve(),
+    });
+  }
+
   #nowMs(): number {
     return this.#clock.monotonicMs();
   }
@@ -141,7 +153,7 @@ export class MemoryJobQueue implements JobQueue {
       },
       renewLease: async (holder) => {
         if (held === null) throw new Error('the lease was not taken');
-        this.#leases.renew(held.runId, held.epoch, holder);
+        return this.#leases.renew(held.runId, held.epoch, holder);
       },
       releaseLease: async () => {
         if (held !== null) this.#leases.release(held.runId, held.epoch);

@@ -4,6 +4,12 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import {
+  encodeOrders,
+  NO_ORDERS,
+  type ControlledRun,
+  type RunOrders,
+} from '../control/run-orders.js';
 import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../storage/run-lease.js';
 import type { ConnectedWorker } from './job-queue.js';
 import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
@@ -53,6 +59,7 @@ interface StoredLease {
 export class MemoryLeases {
   readonly #clock: Clock;
   readonly #byRun = new Map<string, StoredLease>();
+  readonly #ordersByRun = new Map<string, RunOrders>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -71,13 +78,34 @@ export class MemoryLeases {
   }
 
   /** @throws RunFencedError if the lease has a later epoch. */
-  renew(runId: string, epoch: number, holder: LeaseHolder): void {
+  renew(runId: string, epoch: number, holder: LeaseHolder): RunOrders {
     this.demand(runId, epoch);
     this.#keep(runId, epoch, holder);
+    return this.#ordersOf(runId);
   }
 
   release(runId: string, epoch: number): void {
-    if (this.#byRun.get(runId)?.epoch === epoch) this.#keep(runId, epoch, null);
+    if (this.#byRun.get(runId)?.epoch !== epoch) return;
+    this.#keep(runId, epoch, null);
+    this.#ordersByRun.delete(runId);
+  }
+
+  find(runId: string): ControlledRun | null {
+    const found = this.#byRun.get(runId);
+    if (found === undefined || found.holder === null || found.endMs <= this.#nowMs()) return null;
+    return { holder: found.holder, orders: this.#ordersOf(runId) };
+  }
+
+  /** Returns whether the orders were the earlier ones, and the run has a holder. */
+  replaceOrders(runId: string, earlier: RunOrders, orders: RunOrders): boolean {
+    const found = this.find(runId);
+    if (found === null || encodeOrders(found.orders) !== encodeOrders(earlier)) return false;
+    this.#ordersByRun.set(runId, orders);
+    return true;
+  }
+
+  #ordersOf(runId: string): RunOrders {
+    return this.#ordersByRun.get(runId) ?? NO_ORDERS;
   }
 
   /** @throws RunFencedError if the lease has a later epoch. */

@@ -1,9 +1,18 @@
 /**
- * The lease of a run on Redis, and the adding of jobs under it. Two keys per run: the epoch, which changes
- * only when the lease is taken, and its holder, which expires by the clock of the server.
+ * The lease of a run on Redis, the adding of jobs under it, and the orders that are given to its holder. Three keys
+ * per run: the epoch, which changes only when the lease is taken, its holder, which expires by the clock of the
+ * server, and the orders.
  */
 
 import { z } from 'zod';
+import {
+  decodeOrders,
+  encodeOrders,
+  NO_ORDERS,
+  type ControlledRun,
+  type RunController,
+  type RunOrders,
+} from '../control/run-orders.js';
 import {
   LeaseHolderSchema,
   RunFencedError,
@@ -13,8 +22,8 @@ import {
 import type { RedisConnection } from './redis-connection.js';
 import { RUN_LEASE_MS } from './timing.js';
 
-/** Outlives every holder by far. After the loss of the key, time makes the next epoch larger. */
-const EPOCH_LIFETIME_MS = 7 * 24 * 3_600_000;
+/** Outlives every holder by far. After the loss of the epoch, time makes the next one larger. */
+const RECORD_LIFETIME_MS = 7 * 24 * 3_600_000;
 
 /**
  * KEYS: epoch, holder. ARGV: start, holder as JSON, lease in ms, lifetime of the epoch in ms, the text of a
@@ -36,23 +45,45 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {epoch, ''}`;
 
 /**
- * KEYS and ARGV: as above, with the epoch for the start. Returns 1 unless somebody has taken the lease. A
- * server that has lost its memory is told the epoch again.
+ * KEYS and ARGV: as above, with the epoch for the start, and the orders as third key. Returns 1 and the orders
+ * unless somebody has taken the lease. A server that has lost its memory is told the epoch again.
  */
 const RENEW = `
 local epoch = redis.call('GET', KEYS[1])
-if epoch and epoch ~= ARGV[1] then return 0 end
+if epoch and epoch ~= ARGV[1] then return {0, ''} end
 if not epoch or redis.call('PTTL', KEYS[1]) < ARGV[4] / 2 then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1`;
+return {1, redis.call('GET', KEYS[3]) or ''}`;
 
 /** KEYS: as above. ARGV: epoch. */
 const RELEASE = `
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[2]) end`;
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[2], KEYS[3]) end`;
+
+/**
+ * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms. Returns 1
+ * if there is a holder and the orders were the earlier ones.
+ */
+const REPLACE_ORDERS = `
+if not redis.call('GET', KEYS[1]) then return 0 end
+if (redis.call('GET', KEYS[2]) or ARGV[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+return 1`;
 
 const TakeReplySchema = z.tuple([z.string(), z.string()]);
+const RenewReplySchema = z.tuple([z.int(), z.string()]);
+
+interface LeaseKeys {
+  readonly epoch: string;
+  readonly holder: string;
+  readonly orders: string;
+}
+
+function leaseKeysOf(prefix: string, runId: string): LeaseKeys {
+  const of = (part: string): string => `${prefix}:lease:${runId}:${part}`;
+  return { epoch: of('epoch'), holder: of('holder'), orders: of('orders') };
+}
 
 export class RedisRunLease {
   readonly #redis: RedisConnection;
@@ -72,8 +103,9 @@ export class RedisRunLease {
 
   async take(runId: string, holder: LeaseHolder, over: string | null): Promise<LeaseAnswer> {
     const { start } = holder;
-    const args = [start, JSON.stringify(holder), RUN_LEASE_MS, EPOCH_LIFETIME_MS, over ?? ''];
-    const reply = await this.#redis.eval(TAKE, 2, ...this.#keysOf(runId), ...args);
+    const args = [start, JSON.stringify(holder), RUN_LEASE_MS, RECORD_LIFETIME_MS, over ?? ''];
+    const keys = this.#keysOf(runId);
+    const reply = await this.#redis.eval(TAKE, 2, keys.epoch, keys.holder, ...args);
     const [epoch, found] = TakeReplySchema.parse(reply);
     if (epoch === '') {
       const other = LeaseHolderSchema.parse(JSON.parse(found));
@@ -84,11 +116,14 @@ export class RedisRunLease {
   }
 
   /** @throws RunFencedError if another coordinator has taken the lease. */
-  async renew(holder: LeaseHolder): Promise<void> {
+  async renew(holder: LeaseHolder): Promise<RunOrders> {
     const { runId, epoch } = this.#demand();
-    const args = [epoch, JSON.stringify(holder), RUN_LEASE_MS, EPOCH_LIFETIME_MS];
-    const reply = await this.#redis.eval(RENEW, 2, ...this.#keysOf(runId), ...args);
-    if (reply !== 1) throw this.#fenced(runId);
+    const args = [epoch, JSON.stringify(holder), RUN_LEASE_MS, RECORD_LIFETIME_MS];
+    const keys = this.#keysOf(runId);
+    const reply = await this.#redis.eval(RENEW, 3, keys.epoch, keys.holder, keys.orders, ...args);
+    const [isRenewed, orders] = RenewReplySchema.parse(reply);
+    if (isRenewed !== 1) throw this.#fenced(runId);
+    return ordersIn(orders);
   }
 
   /** Does nothing if the lease is lost, or was never taken. */
@@ -96,7 +131,8 @@ export class RedisRunLease {
     if (this.#held === null) return;
     const { runId, epoch } = this.#held;
     this.#held = null;
-    await this.#redis.eval(RELEASE, 2, ...this.#keysOf(runId), epoch);
+    const keys = this.#keysOf(runId);
+    await this.#redis.eval(RELEASE, 3, keys.epoch, keys.holder, keys.orders, epoch);
   }
 
   /**
@@ -117,8 +153,7 @@ export class RedisRunLease {
   /** A server that has lost its memory is told the epoch again at the next renewal. */
   async #isOwn(): Promise<boolean> {
     const { runId, epoch } = this.#demand();
-    const [epochKey] = this.#keysOf(runId);
-    const found = await this.#redis.get(epochKey);
+    const found = await this.#redis.get(this.#keysOf(runId).epoch);
     return found === null || found === epoch;
   }
 
@@ -127,11 +162,38 @@ export class RedisRunLease {
     return this.#held;
   }
 
-  #keysOf(runId: string): [epoch: string, holder: string] {
-    return [`${this.#prefix}:lease:${runId}:epoch`, `${this.#prefix}:lease:${runId}:holder`];
+  #keysOf(runId: string): LeaseKeys {
+    return leaseKeysOf(this.#prefix, runId);
   }
 
   #fenced(runId: string): RunFencedError {
     return new RunFencedError(`run ${runId} at ${this.#where}`);
   }
+}
+
+export function redisRunController(
+  redis: RedisConnection,
+  prefix: string,
+): Omit<RunController, 'close'> {
+  return {
+    find: async (runId): Promise<ControlledRun | null> => {
+      const keys = leaseKeysOf(prefix, runId);
+      const [holder = null, orders = null] = await redis.mget(keys.holder, keys.orders);
+      if (holder === null) return null;
+      return {
+        holder: LeaseHolderSchema.parse(JSON.parse(holder)),
+        orders: ordersIn(orders ?? ''),
+      };
+    },
+    replace: async (runId, earlier, orders) => {
+      const keys = leaseKeysOf(prefix, runId);
+      const texts = [earlier, NO_ORDERS, orders].map(encodeOrders);
+      const args = [keys.holder, keys.orders, ...texts, RECORD_LIFETIME_MS];
+      return (await redis.eval(REPLACE_ORDERS, 2, ...args)) === 1;
+    },
+  };
+}
+
+function ordersIn(text: string): RunOrders {
+  return text === '' ? NO_ORDERS : decodeOrders(text);
 }

@@ -8,6 +8,22 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { ProcessIdentitySchema } from './process-identity.js';
 
+/** How far a run is, as its coordinator tells with each sign of life. */
+const RunProgressSchema = z.strictObject({
+  /** `pausing` and `stopping`: the coordinator has heard of it, and the outer step under way ends. */
+  state: z.enum(['running', 'pausing', 'paused', 'stopping']),
+  /** Null for work that is no training, as an evaluation. */
+  training: z
+    .strictObject({
+      outerStep: z.int().nonnegative(),
+      outerSteps: z.int().positive(),
+      /** The field of the config that makes outer steps depend on their total number; null if none does. */
+      lengthFixedBy: z.string().nullable(),
+    })
+    .nullable(),
+});
+export type RunProgress = z.infer<typeof RunProgressSchema>;
+
 export const LeaseHolderSchema = z.strictObject({
   /** Sets this start of the coordinator apart from any other. */
   start: z.string().min(1),
@@ -16,6 +32,7 @@ export const LeaseHolderSchema = z.strictObject({
   sinceMs: z.number(),
   /** When it last said that it lives, by the same clock. */
   beatMs: z.number(),
+  progress: RunProgressSchema.optional(),
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 

@@ -10,7 +10,7 @@ import {
 } from '../../shared/storage/run-lease.js';
 import { jobOf, takenIds, type Test } from './job-queue-scene.js';
 
-function holderOf(start: string, beatMs = 0): LeaseHolder {
+export function holderOf(start: string, beatMs = 0): LeaseHolder {
   return { start, process: thisProcess(), sinceMs: 0, beatMs };
 }
 

@@ -1,6 +1,7 @@
 /** The queue of one test of the conformance suite, with its jobs and results. */
 
 import type { Clock } from '../../shared/base/clock.js';
+import type { RunController } from '../../shared/control/run-orders.js';
 import type { JobConsumer, JobProducer, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION, type JobResult, type TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
@@ -45,6 +46,7 @@ export class Scene {
   readonly #underTest: JobQueueUnderTest;
   readonly #consumers: JobConsumer[] = [];
   readonly #otherProducers: JobProducer[] = [];
+  readonly #controllers: RunController[] = [];
 
   constructor(underTest: JobQueueUnderTest, producer: JobProducer) {
     this.#underTest = underTest;
@@ -65,6 +67,13 @@ export class Scene {
   async anotherProducer(): Promise<JobProducer> {
     const made = await this.#underTest.queue.openProducer();
     this.#otherProducers.push(made);
+    return made;
+  }
+
+  /** The end of a command that controls runs. */
+  async controller(): Promise<RunController> {
+    const made = await this.#underTest.queue.openController();
+    this.#controllers.push(made);
     return made;
   }
 
@@ -94,6 +103,7 @@ export class Scene {
       await consumer.stopWaiting();
       await consumer.close();
     }
+    for (const controller of this.#controllers) await controller.close();
     for (const producer of [...this.#otherProducers, this.producer]) await producer.close();
   }
 }

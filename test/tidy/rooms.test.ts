@@ -24,6 +24,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/names',
     'shared/tensors',
     'shared/storage',
+    'shared/control',
     'shared/events',
     'shared/tasks',
     'shared/streaming',
@@ -41,6 +42,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   ],
   coordinator: [
     'coordinator/scoring',
+    'coordinator/control',
     'coordinator/dispatch',
     'coordinator/plan',
     'coordinator/checkpoints',

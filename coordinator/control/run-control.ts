@@ -1,0 +1,123 @@
+/**
+ * A coordinator's side of the orders that are given to its run through the queue. Orders arrive with the renewals
+ * of the lease, and progress leaves with them.
+ */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { encodeOrders, NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { RunProgress } from '../../shared/storage/run-lease.js';
+
+/** What the work of a run knows of its orders. */
+export interface RunControl {
+  /** The run that is controlled; work under another name must not follow orders about its length. */
+  readonly runId: string;
+  /** The latest orders. */
+  readonly orders: RunOrders;
+  /** Asks for the latest orders now. Does nothing while the server is away. */
+  refresh(): Promise<void>;
+  /** Says how far training is. It is told with the next renewal of the lease. */
+  tell(training: RunProgress['training']): void;
+}
+
+interface OrdersHeardOptions {
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}
+
+/** How long a pause may go on after the orders that end it, should their wake-up be missed. */
+const LOOK_INTERVAL_MS = 60_000;
+
+export class OrdersHeard {
+  readonly #clock: Clock;
+  readonly #sink: RunEventSink;
+  readonly #cancelled = new AbortController();
+  #orders = NO_ORDERS;
+  #training: RunProgress['training'] = null;
+  /** The calls that a pause holds back; several trials of a sweep may wait at once. */
+  #heldBackCount = 0;
+  #changed = new AbortController();
+
+  constructor({ clock, sink }: OrdersHeardOptions) {
+    this.#clock = clock;
+    this.#sink = sink;
+  }
+
+  get orders(): RunOrders {
+    return this.#orders;
+  }
+
+  /** Aborts when the run is cancelled. */
+  get cancelled(): AbortSignal {
+    return this.#cancelled.signal;
+  }
+
+  get progress(): RunProgress {
+    const { isPaused } = this.#orders;
+    const training = this.#trainingAsOrdered();
+    if (this.#cancelled.signal.aborted) return { state: 'stopping', training };
+    if (!isPaused) return { state: 'running', training };
+    return { state: this.#heldBackCount > 0 ? 'paused' : 'pausing', training };
+  }
+
+  #trainingAsOrdered(): RunProgress['training'] {
+    const training = this.#training;
+    if (training === null || training.lengthFixedBy !== null) return training;
+    return { ...training, outerSteps: Math.max(training.outerSteps, this.#orders.outerSteps ?? 0) };
+  }
+
+  tell(training: RunProgress['training']): void {
+    this.#training = training;
+  }
+
+  /** Returns whether the orders differ from the last ones, so that the progress should be told at once. */
+  hear(orders: RunOrders): boolean {
+    if (encodeOrders(orders) === encodeOrders(this.#orders)) return false;
+    this.#orders = orders;
+    if (orders.isCancelled && !this.#cancelled.signal.aborted) {
+      this.#sink({ kind: 'run-cancelled' });
+      this.#cancelled.abort();
+    }
+    this.#changed.abort();
+    this.#changed = new AbortController();
+    return true;
+  }
+
+  /**
+   * Resolves when jobs may go out: at once, or when a pause is over. A pause ends with the signal too, which
+   * the caller then finds aborted.
+   *
+   * @throws QianmoError `interrupted` when the run is cancelled.
+   */
+  async allowed(signal: AbortSignal): Promise<void> {
+    if (this.#orders.isPaused && !this.#isOver(signal)) await this.#pausedUntilAllowed(signal);
+    if (this.#cancelled.signal.aborted) throw cancelled();
+  }
+
+  async #pausedUntilAllowed(signal: AbortSignal): Promise<void> {
+    this.#heldBackCount += 1;
+    if (this.#heldBackCount === 1) this.#sink({ kind: 'run-paused' });
+    const startMs = this.#clock.monotonicMs();
+    const wake = (): void => this.#changed.abort();
+    signal.addEventListener('abort', wake, { once: true });
+    while (this.#orders.isPaused && !this.#isOver(signal))
+      await this.#clock.sleep(LOOK_INTERVAL_MS, this.#changed.signal);
+    signal.removeEventListener('abort', wake);
+    this.#heldBackCount -= 1;
+    if (this.#heldBackCount > 0 || this.#isOver(signal)) return;
+    this.#sink({ kind: 'run-resumed', pausedMs: this.#clock.monotonicMs() - startMs });
+  }
+
+  #isOver(signal: AbortSignal): boolean {
+    return signal.aborted || this.#cancelled.signal.aborted;
+  }
+}
+
+function cancelled(): QianmoError {
+  return new QianmoError({
+    kind: 'interrupted',
+    what: 'the run was cancelled through its queue',
+    cure: 'continue with --resume',
+  });
+}

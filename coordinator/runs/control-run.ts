@@ -1,0 +1,237 @@
+/** Gives orders to a run through its queue, and waits until its coordinator has heard them. */
+
+import type { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import type { JobQueue } from '../../shared/queue/job-queue.js';
+import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
+import type { LeaseHolder, RunProgress } from '../../shared/storage/run-lease.js';
+import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
+import type { RunContext } from './call/run-context.js';
+import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
+
+const POLL_INTERVAL_MS = 200;
+/** A coordinator that lives reads its orders every few seconds. */
+const HEARD_WITHIN_MS = RUN_LEASE_MS;
+
+/** A run after its coordinator has heard the order. */
+export interface ControlResult {
+  readonly run: string;
+  /** `ended`: the run has stopped already. */
+  readonly state: RunProgress['state'] | 'ended';
+  /** Complete outer steps; null for work without outer steps. */
+  readonly outerStep: number | null;
+  readonly outerSteps: number | null;
+  readonly coordinator: { readonly host: string; readonly pid: number };
+}
+
+/** The request of every order. */
+type ControlRequest = z.output<typeof ControlRequestSchema>;
+type ExtendRequest = z.output<typeof ExtendRequestSchema>;
+export type ControlOrder = 'pause' | 'resume' | 'cancel';
+
+export function controlRun(
+  order: ControlOrder,
+  request: ControlRequest,
+  context: RunContext,
+): Promise<ControlResult> {
+  return onQueueOf(request, context, (queue) =>
+    orderedRun(queue, request.run, ORDERS[order], context),
+  );
+}
+
+export function extendRun(request: ExtendRequest, context: RunContext): Promise<ControlResult> {
+  return onQueueOf(request, context, (queue) =>
+    orderedRun(queue, request.run, extension(request.outerSteps), context),
+  );
+}
+
+function onQueueOf(
+  { redis, prefix }: Pick<ControlRequest, 'redis' | 'prefix'>,
+  { clock }: RunContext,
+  give: (queue: JobQueue) => Promise<ControlResult>,
+): Promise<ControlResult> {
+  return give(bullmqJobQueue({ redisUrl: redis, prefix, clock }));
+}
+
+/** A change of orders, and how its coordinator shows that it has heard it. */
+interface Order {
+  /** @throws QianmoError `usage` if the run cannot be ordered so. */
+  change(found: ControlledRun, where: string): RunOrders;
+  isHeard(progress: RunProgress, orders: RunOrders): boolean;
+  /** Whether the end of the run fulfils the order. */
+  readonly mayEnd: boolean;
+}
+
+export const ORDERS: Readonly<Record<ControlOrder, Order>> = {
+  pause: {
+    change: ({ orders }) => ({ ...orders, isPaused: true }),
+    isHeard: ({ state }) => state === 'pausing' || state === 'paused',
+    mayEnd: false,
+  },
+  resume: {
+    change: ({ orders }) => ({ ...orders, isPaused: false }),
+    isHeard: ({ state }) => state === 'running',
+    mayEnd: false,
+  },
+  cancel: {
+    change: ({ orders }) => ({ ...orders, isCancelled: true }),
+    isHeard: ({ state }) => state === 'stopping',
+    mayEnd: true,
+  },
+};
+
+/**
+ * Gives an order to a run.
+ *
+ * @throws QianmoError `usage` if no coordinator works on the run, or if it cannot be ordered so; `transient` if
+ *   the coordinator does not show that it has heard the order.
+ */
+export async function orderedRun(
+  queue: JobQueue,
+  run: string,
+  order: Order,
+  context: Pick<RunContext, 'clock' | 'signal'>,
+): Promise<ControlResult> {
+  const controller = await queue.openController();
+  try {
+    return await ordered(controller, { run, where: queue.address, order }, context);
+  } finally {
+    await controller.close();
+  }
+}
+
+interface OrderTo {
+  readonly run: string;
+  readonly where: string;
+  readonly order: Order;
+}
+
+async function ordered(
+  controller: RunController,
+  to: OrderTo,
+  { clock, signal }: Pick<RunContext, 'clock' | 'signal'>,
+): Promise<ControlResult> {
+  const given = await givenOrders(controller, to, signal);
+  const { run, where, order } = to;
+  const untilMs = clock.monotonicMs() + HEARD_WITHIN_MS;
+  for (;;) {
+    const found = await controller.find(run);
+    if (found === null && order.mayEnd) return resultOf(run, given.holder, 'ended');
+    if (found === null) throw endedFirst(to);
+    const { progress } = found.holder;
+    if (progress !== undefined && order.isHeard(progress, given.orders))
+      return resultOf(run, found.holder, progress.state);
+    if (clock.monotonicMs() >= untilMs) throw notHeard(run, where, found);
+    await clock.sleep(POLL_INTERVAL_MS, signal);
+    signal.throwIfAborted();
+  }
+}
+
+async function givenOrders(
+  controller: RunController,
+  { run, where, order }: OrderTo,
+  signal: AbortSignal,
+): Promise<ControlledRun> {
+  for (;;) {
+    signal.throwIfAborted();
+    const found = await controller.find(run);
+    if (found === null) throw nobodyWorksOn(run, where);
+    const orders = order.change(found, `run ${run}`);
+    // Somebody else may have given orders meanwhile.
+    if (await controller.replace(run, found.orders, orders)) return { ...found, orders };
+  }
+}
+
+function resultOf(
+  run: string,
+  { process: { host, pid }, progress }: LeaseHolder,
+  state: ControlResult['state'],
+): ControlResult {
+  const { outerStep = null, outerSteps = null } = progress?.training ?? {};
+  return { run, state, outerStep, outerSteps, coordinator: { host, pid } };
+}
+
+export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Order {
+  return {
+    change: ({ holder: { progress }, orders }, where) => {
+      const training = progress?.training ?? null;
+      if (training === null) throw hasNoOuterSteps(where);
+      if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
+      const total = Math.max(training.outerSteps, orders.outerSteps ?? 0);
+      const outerSteps = isAdded ? total + count : count;
+      if (outerSteps <= total || outerSteps > OUTER_STEP_COUNT_MAX)
+        throw cannotHave(where, outerSteps, total);
+      return { ...orders, outerSteps };
+    },
+    isHeard: ({ training }, { outerSteps }) =>
+      training !== null && outerSteps !== null && training.outerSteps >= outerSteps,
+    mayEnd: false,
+  };
+}
+
+function nobodyWorksOn(run: string, where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: `no coordinator works on run ${run}`,
+    where,
+    expected: 'the name of a run that is being trained over this queue',
+    cure:
+      'check the name (`run` in the run config), --redis and --prefix; a run that has stopped is continued with ' +
+      '`qianmo train run.yaml --resume`, and one that computes in process has no queue',
+  });
+}
+
+function endedFirst({ run, where }: OrderTo): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: `run ${run} ended before its coordinator heard the order`,
+    where,
+    cure: 'see the output of the run for how it ended',
+  });
+}
+
+function notHeard(run: string, where: string, { holder }: ControlledRun): QianmoError {
+  const { host, pid } = holder.process;
+  return new QianmoError({
+    kind: 'transient',
+    what: `the coordinator of run ${run} has not heard the order yet`,
+    where,
+    expected: `a sign that it has, within ${HEARD_WITHIN_MS} ms`,
+    found: `process ${pid} on ${host} says nothing new`,
+    cure: 'look whether it is suspended or cut off from Redis; the order stays and is heeded when it reads it',
+  });
+}
+
+function hasNoOuterSteps(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this run has no outer steps to extend',
+    where,
+    expected: 'a run that `qianmo train` has begun to train',
+    cure: 'evaluations and sweeps can be paused and cancelled only',
+  });
+}
+
+function lengthIsFixed(where: string, lengthFixedBy: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this run cannot be extended: its outer steps depend on how many there are',
+    where,
+    expected: 'no training.curriculum and training.schedule.decay: none',
+    found: lengthFixedBy,
+    cure: 'train a run with more training.outerSteps, and name the output of this one in training.startFrom',
+  });
+}
+
+function cannotHave(where: string, outerSteps: number, total: number): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a run cannot be extended to this number of outer steps',
+    where,
+    expected: `more than the ${total} that it has, and at most ${OUTER_STEP_COUNT_MAX}`,
+    found: `${outerSteps}`,
+    cure: 'give a larger number, or +N to add N to what it has; `qianmo cancel` ends a run early',
+  });
+}

@@ -1,0 +1,57 @@
+/** The number of outer steps of a run, which people may raise while it is trained. */
+
+import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
+import type { TrainingConfig } from '../../shared/config/training-config.js';
+import type { TrainOptions } from './train-options.js';
+
+interface RunLength {
+  /** The outer step at which this call ends. */
+  endOf(state: TrainingState): number;
+  /**
+   * Returns the state with the length that it has by the orders that were heard; the same state if that has not
+   * changed.
+   */
+  extended(state: TrainingState): TrainingState;
+  /** The same, after telling how far the run is and, at its end, asking for the latest orders. */
+  heeded(state: TrainingState): Promise<TrainingState>;
+}
+
+export function runLength({
+  run: { config },
+  dispatcher: { control },
+  stopAtOuterStep = Infinity,
+  caller: { sink },
+}: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'caller'>): RunLength {
+  const { training } = config;
+  const lengthFixedBy = lengthFixedByOf(training);
+  const endOf = (state: TrainingState): number =>
+    Math.min(outerStepsOf(state, training), stopAtOuterStep);
+  // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.
+  const isOwn = control?.runId === config.run;
+  if (control === undefined || !isOwn)
+    return { endOf, extended: (state) => state, heeded: (state) => Promise.resolve(state) };
+  const extended = (state: TrainingState): TrainingState => {
+    const earlierOuterSteps = outerStepsOf(state, training);
+    const { outerSteps } = control.orders;
+    const isLonger = outerSteps !== null && outerSteps > earlierOuterSteps;
+    if (!isLonger || lengthFixedBy !== null) return state;
+    sink({ kind: 'run-extended', outerSteps, earlierOuterSteps });
+    return { ...state, extendedOuterSteps: outerSteps };
+  };
+  return {
+    endOf,
+    extended,
+    heeded: async (state) => {
+      const { outerStep } = state;
+      control.tell({ outerStep, outerSteps: outerStepsOf(state, training), lengthFixedBy });
+      if (outerStep >= endOf(state)) await control.refresh();
+      return extended(state);
+    },
+  };
+}
+
+/** The field that makes outer steps depend on how many there are, as `training.schedule.decay: cosine`. */
+function lengthFixedByOf({ schedule, curriculum }: TrainingConfig): string | null {
+  if (schedule.decay !== 'none') return `training.schedule.decay: ${schedule.decay}`;
+  return curriculum === undefined ? null : 'training.curriculum';
+}

@@ -1,0 +1,123 @@
+/** `pause`, `resume`, `cancel` and `extend` as commands, on a run that other processes compute. */
+
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  commandRoom,
+  expectFailure,
+  type CommandRoom,
+} from '../../fixtures/commands/command-room.js';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const WAIT_MS_MAX = 120_000;
+
+let room: CommandRoom;
+let redis: RedisForTest;
+let running: RunningCommand[] = [];
+beforeAll(async () => {
+  [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
+  await room.done(['prepare', await room.config('any')]);
+});
+afterAll(async () => {
+  await redis.close();
+  await room.remove();
+});
+afterEach(async () => {
+  for (const command of running) {
+    command.signal('SIGKILL');
+    await command.ended;
+  }
+  running = [];
+});
+
+function started(...args: string[]): RunningCommand {
+  const command = room.start(args);
+  running.push(command);
+  return command;
+}
+
+async function configOf(name: string, outerSteps: number): Promise<string> {
+  return room.config(name, ({ training }) => void Object.assign(training, { outerSteps }));
+}
+
+function digestIn(output: string): unknown {
+  return (JSON.parse(output) as { digest: unknown }).digest;
+}
+
+async function undisturbedDigest(name: string, outerSteps: number): Promise<unknown> {
+  const config = await configOf(name, outerSteps);
+  return digestIn(await room.done(['train', config, '--in-process', '--format', 'json']));
+}
+
+async function ordered(...args: string[]): Promise<unknown> {
+  const queue = ['--redis', redis.url, '--prefix', '{steered}', '--format', 'json'];
+  return JSON.parse(await room.done([...args, ...queue]));
+}
+
+it(
+  'a run is paused, resumed and cancelled while it is trained',
+  async () => {
+    const config = await configOf('steered', 1_000_000);
+    const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/checkpoint of outer step 4:/);
+    expect(await ordered('pause', 'steered')).toMatchObject({
+      ...{ run: 'steered', outerSteps: 1_000_000 },
+      state: expect.stringMatching(/^paus(ing|ed)$/) as string,
+      coordinator: { pid: first.pid },
+    });
+    await first.saw(/^paused: no job goes out until `qianmo resume`$/m);
+    expect(await ordered('resume', 'steered')).toMatchObject({ state: 'running' });
+    await first.saw(/^resumed after /m);
+    expect(await ordered('cancel', 'steered')).toMatchObject({
+      state: expect.stringMatching(/^(stopping|ended)$/) as string,
+    });
+    expectFailure(await first.ended, {
+      exitCode: 4,
+      what: /^training was stopped; outer step \d+ of 1000000 is safe$/,
+      cure: /qianmo train run\.yaml --resume/,
+    });
+  },
+  WAIT_MS_MAX,
+);
+
+it(
+  'a run that is paused, extended, cancelled and continued ends as one that was configured so',
+  async () => {
+    const train = ['train', await configOf('short', 8), '--redis', redis.url, '--format', 'json'];
+    const first = started(...train);
+    await first.saw(/^run short: 8 outer steps$/m);
+    const queue = ['--redis', redis.url, '--prefix', '{short}'];
+    await room.done(['pause', 'short', ...queue]);
+    // The step under way waits for a worker.
+    started('worker', ...queue);
+    await first.saw(/^paused/m);
+    expect(await room.done(['extend', 'short', '--outer-steps', '+4', ...queue])).toMatch(
+      new RegExp(`^run short is paused after outer step 1 of 12 \\(process ${first.pid} on`),
+    );
+    await room.done(['cancel', 'short', ...queue]);
+    expect((await first.ended).exitCode).toBe(4);
+    const ended = await started(...train, '--resume').ended;
+    expect(ended.exitCode, ended.diagnostics).toBe(0);
+    expect(digestIn(ended.output)).toBe(await undisturbedDigest('undisturbed', 12));
+  },
+  WAIT_MS_MAX,
+);
+
+it('one error says that nobody works on the run, or that a value is wrong', async () => {
+  const queue = ['--redis', redis.url];
+  await room.refused(['pause', 'unknown', ...queue], {
+    exitCode: 2,
+    what: /^no coordinator works on run unknown$/,
+    where: /^redis:/,
+    expected: /the name of a run that is being trained over this queue/,
+    cure: /check the name .* --redis and --prefix; .* `qianmo train run\.yaml --resume`/,
+  });
+  await room.refused(['extend', 'any', '--outer-steps', '+0', ...queue], {
+    exitCode: 2,
+    what: /options are wrong/,
+    where: /^extend\(\)$/,
+    found: /outerSteps: expected a number of outer steps, as 600 or \+100/,
+    cure: /correct/,
+  });
+});

@@ -1,0 +1,389 @@
+/**
+ * Orders to a run in virtual time: the production coordinator, workers and commands over the queue in memory.
+ * Whatever is ordered and when, the meta-parameters are those of an undisturbed run of the same length.
+ */
+
+import { describe, expect, it } from 'vitest';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { orderedRun, ORDERS, extension } from '../../coordinator/runs/control-run.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import { isInterruption } from '../../shared/base/errors.js';
+import { randomStream } from '../../shared/base/random.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import {
+  logisticConfig,
+  mapCheckpoints,
+  stateDigest,
+  tinyRun,
+} from '../fixtures/training/training-run.js';
+
+const training = {
+  outerSteps: 12,
+  tasksPerOuterStep: 6,
+  tasksPerJob: 2,
+  checkpointEveryOuterSteps: 5,
+  optimizer: { kind: 'adam', rate: 0.05 },
+};
+const RUN = 'tiny-run';
+const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+const JOB_MS = 4_000;
+const HOUR_MS = 3_600_000;
+
+type Order = Parameters<typeof orderedRun>[2];
+
+class Scene {
+  readonly clock: SimulatedClock = simulatedClock();
+  readonly queue = new MemoryJobQueue({ clock: this.clock });
+  readonly checkpoints = mapCheckpoints();
+  readonly events: { readonly atMs: number; readonly event: RunEvent }[] = [];
+  /** When a worker began to compute each job. */
+  readonly jobStartsMs: number[] = [];
+  readonly #stop = new AbortController();
+  #startCount = 0;
+  readonly #waiting = new Set<() => void>();
+
+  run<Outcome>(work: () => Promise<Outcome>): Promise<Outcome> {
+    return this.clock.run(async () => {
+      const worker = runWorker({
+        ...{
+          queue: this.queue,
+          name: 'w',
+          nonce: 'w',
+          clock: this.clock,
+          signal: this.#stop.signal,
+        },
+        executor: this.#slowExecutor(),
+      });
+      const outcome = await work();
+      this.#stop.abort();
+      await worker;
+      return outcome;
+    });
+  }
+
+  async train(config: RunConfig, resume = false): Promise<TrainingOutcome> {
+    this.#startCount += 1;
+    const sink = (event: RunEvent): void => {
+      this.events.push({ atMs: this.clock.monotonicMs(), event });
+      for (const look of [...this.#waiting]) look();
+    };
+    const { clock, queue, checkpoints } = this;
+    const dispatcher = await createQueueDispatcher({
+      ...{
+        queue,
+        limits: queueConfig(),
+        runId: RUN,
+        nonce: `start-${this.#startCount}`,
+        clock,
+        sink,
+      },
+    });
+    try {
+      const departures = { checkpoints, resume, clock, sink, dispatcher };
+      return await train(tinyRun(config, departures, store).options);
+    } finally {
+      await dispatcher.close();
+    }
+  }
+
+  order(order: Order): ReturnType<typeof orderedRun> {
+    const { signal } = new AbortController();
+    return orderedRun(this.queue, RUN, order, { clock: this.clock, signal });
+  }
+
+  /** Resolves when an event of the kind has been emitted that passes. */
+  saw(kind: RunEvent['kind'], passes: (event: RunEvent) => boolean = () => true): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!this.events.some(({ event }) => event.kind === kind && passes(event))) return;
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  sawStep(outerStep: number): Promise<void> {
+    return this.saw('outer-step', (event) => 'outerStep' in event && event.outerStep >= outerStep);
+  }
+
+  kinds(): string[] {
+    return this.events.map(({ event }) => event.kind);
+  }
+
+  #slowExecutor(): JobExecutor {
+    const inner = logisticExecutor(store);
+    return {
+      execute: async (input, signal, onBegin) => {
+        onBegin?.();
+        this.jobStartsMs.push(this.clock.monotonicMs());
+        await this.clock.sleep(JOB_MS, signal);
+        return inner.execute(input);
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+}
+
+async function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {
+  return train(tinyRun(logisticConfig({ ...training, outerSteps }), {}, store).options);
+}
+
+function expectEqual(outcome: TrainingOutcome, expected: TrainingOutcome): void {
+  expect(outcome.outerSteps).toBe(expected.outerSteps);
+  expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
+}
+
+const config = logisticConfig(training);
+
+describe('pause and resume', () => {
+  it('let a step end, send no job meanwhile, and change no bit', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config);
+      await scene.sawStep(3);
+      expect(await scene.order(ORDERS.pause)).toMatchObject({ run: RUN, state: 'pausing' });
+      await scene.saw('run-paused');
+      await scene.clock.sleep(10_000);
+      const { clock, jobStartsMs } = scene;
+      const jobCount = jobStartsMs.length;
+      // A checkpoint keeps what is complete while the pause lasts.
+      const complete = Math.max(...scene.checkpoints.states.keys());
+      expect(jobCount).toBe(3 * complete);
+      expect(await scene.order(ORDERS.pause)).toMatchObject({
+        ...{ state: 'paused', outerStep: complete, outerSteps: 12 },
+      });
+      await clock.sleep(HOUR_MS);
+      expect(jobStartsMs).toHaveLength(jobCount);
+      expect(await scene.order(ORDERS.resume)).toMatchObject({ state: 'running' });
+      return trained;
+    });
+    expectEqual(outcome, await undisturbed());
+    expect(scene.kinds().filter((kind) => /paused|resumed/.test(kind))).toEqual([
+      'run-paused',
+      'run-resumed',
+    ]);
+  });
+
+  it('outlive a coordinator that is taken over', async () => {
+    const scene = new Scene();
+    await scene.run(async () => {
+      const first = await scene.queue.openProducer();
+      const holder = {
+        ...{ start: 'dead', sinceMs: 0, beatMs: 0 },
+        process: { host: 'gone', boot: 'b', pidNamespace: 'n', pid: 1, startTicks: '1' },
+      };
+      await first.takeLease(RUN, holder, null);
+      const controller = await scene.queue.openController();
+      const orders = { isPaused: true, isCancelled: false, outerSteps: null };
+      const found = await controller.find(RUN);
+      expect(await controller.replace(RUN, found!.orders, orders)).toBe(true);
+      const trained = scene.train(config);
+      await scene.saw('run-paused');
+      expect(scene.jobStartsMs).toEqual([]);
+      await scene.order(ORDERS.resume);
+      await trained;
+    });
+  });
+});
+
+describe('cancel', () => {
+  it('stops a run so that a resume ends as an undisturbed run', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config);
+      const failure = trained.then(
+        () => null,
+        (error: unknown) => error,
+      );
+      await scene.sawStep(7);
+      await scene.order(ORDERS.cancel);
+      expect(await failure).toMatchObject({
+        kind: 'interrupted',
+        message: expect.stringMatching(/outer step [78] of 12 is safe/) as string,
+      });
+      expect(scene.kinds()).toContain('run-cancelled');
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed());
+  });
+
+  it('stops a paused run too, and is not heeded by the next start', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config).catch((error: unknown) => error);
+      await scene.sawStep(2);
+      await scene.order(ORDERS.pause);
+      await scene.saw('run-paused');
+      expect((await scene.order(ORDERS.cancel)).state).toMatch(/stopping|ended/);
+      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed());
+  });
+});
+
+describe('extend', () => {
+  it('ends as a run that was configured so, also in its last outer step', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config);
+      await scene.sawStep(3);
+      expect(await scene.order(extension({ count: 15, isAdded: false }))).toMatchObject({
+        outerSteps: 15,
+      });
+      await scene.sawStep(14);
+      await scene.order(extension({ count: 2, isAdded: true }));
+      return trained;
+    });
+    expectEqual(outcome, await undisturbed(17));
+    const lengths = scene.events.flatMap(({ event }) =>
+      event.kind === 'run-extended' ? [[event.earlierOuterSteps, event.outerSteps]] : [],
+    );
+    expect(lengths).toEqual([
+      [12, 15],
+      [15, 17],
+    ]);
+  });
+
+  it('is known to a resume, with the old config', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config).catch((error: unknown) => error);
+      await scene.sawStep(3);
+      await scene.order(extension({ count: 5, isAdded: true }));
+      await scene.saw('run-extended');
+      await scene.order(ORDERS.cancel);
+      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed(17));
+    expect(outcome.state.extendedOuterSteps).toBe(17);
+  });
+
+  it('is known to a resume although it was ordered during a pause that was cancelled', async () => {
+    const scene = new Scene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config).catch((error: unknown) => error);
+      await scene.sawStep(3);
+      await scene.order(ORDERS.pause);
+      await scene.saw('run-paused');
+      await scene.order(extension({ count: 5, isAdded: true }));
+      await scene.order(ORDERS.cancel);
+      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed(17));
+  });
+
+  it.each([
+    ['a decaying rate', { schedule: { decay: 'cosine' } }, 'training.schedule.decay: cosine'],
+    ['a curriculum', { curriculum: { by: 'size' } }, 'training.curriculum'],
+  ])('is refused under %s, and nothing changes', async (_, section, found) => {
+    const scene = new Scene();
+    const fixed = logisticConfig({ ...training, outerSteps: 4, ...section });
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(fixed);
+      await scene.sawStep(1);
+      await expect(scene.order(extension({ count: 9, isAdded: false }))).rejects.toMatchObject({
+        kind: 'usage',
+        report: { found },
+      });
+      return trained;
+    });
+    expectEqual(outcome, await train(tinyRun(fixed, {}, store).options));
+  });
+
+  it.each([
+    ['fewer steps', 11],
+    ['as many', 12],
+    ['more than a config may have', 10_000_001],
+  ])('is refused with %s', async (_, count) => {
+    const scene = new Scene();
+    await scene.run(async () => {
+      const trained = scene.train(config);
+      await scene.sawStep(1);
+      await expect(scene.order(extension({ count, isAdded: false }))).rejects.toMatchObject({
+        kind: 'usage',
+        report: {
+          found: `${count}`,
+          expected: 'more than the 12 that it has, and at most 10000000',
+        },
+      });
+      return trained;
+    });
+  });
+});
+
+describe('a run that nobody works on', () => {
+  it.each(Object.entries(ORDERS))('cannot be given the order %s', async (_, order) => {
+    const scene = new Scene();
+    await expect(scene.run(() => scene.order(order))).rejects.toMatchObject({
+      kind: 'usage',
+      report: { what: `no coordinator works on run ${RUN}`, where: 'memory' },
+    });
+  });
+
+  it('after its end cannot be ordered, and a coordinator that says nothing is named', async () => {
+    const scene = new Scene();
+    await scene.run(async () => {
+      await scene.train(config);
+      await expect(scene.order(ORDERS.pause)).rejects.toMatchObject({ kind: 'usage' });
+      const silent = await scene.queue.openProducer();
+      const process = { host: 'box', boot: 'b', pidNamespace: 'n', pid: 7, startTicks: '1' };
+      await silent.takeLease(RUN, { start: 's', process, sinceMs: 0, beatMs: 0 }, null);
+      void scene.clock.sleep(7_000).then(async () => {
+        await silent.renewLease({ start: 's', process, sinceMs: 0, beatMs: 1 });
+      });
+      await expect(scene.order(ORDERS.pause)).rejects.toMatchObject({
+        kind: 'transient',
+        report: { found: 'process 7 on box says nothing new' },
+      });
+    });
+  });
+});
+
+describe('any orders at any time', () => {
+  it.each(Array.from({ length: 12 }, (_, seed) => seed))(
+    'leave the meta-parameters of an undisturbed run: seed %i',
+    async (seed) => {
+      const scene = new Scene();
+      const stream = randomStream(seed, 'run control');
+      const outcome = await scene.run(async () => {
+        let isOver = false;
+        const tormented = async (): Promise<void> => {
+          while (!isOver) {
+            await scene.clock.sleep(stream.below(30_000));
+            const order = [ORDERS.pause, ORDERS.resume, ORDERS.resume, ORDERS.cancel][
+              stream.below(4)
+            ]!;
+            // A run between two starts cannot be ordered.
+            await scene.order(order).catch(() => undefined);
+          }
+        };
+        const torment = tormented();
+        for (let starts = 1; ; starts += 1) {
+          const ended = await scene.train(config, starts > 1).catch((error: unknown) => {
+            if (isInterruption(error)) return null;
+            throw error;
+          });
+          if (ended === null) continue;
+          isOver = true;
+          await torment;
+          return ended;
+        }
+      });
+      expectEqual(outcome, await undisturbed());
+    },
+  );
+});
