@@ -49,6 +49,8 @@ export const CheckpointManifestSchema = z.strictObject({
   quarantinedTasks: z
     .array(z.strictObject({ outerStep: count, taskIndex: count, key: z.string() }))
     .optional(),
+  /** A record of the jobs that outer steps were closed without. The digest stands for them too. */
+  leftOutJobs: BlobRefSchema.optional(),
   /** The number of outer steps that the run was extended to while it ran. */
   extendedOuterSteps: z.int().positive().optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
@@ -119,7 +121,9 @@ export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
 
 export function blobsOf(manifest: CheckpointManifest): BlobRef[] {
   const pieces = [...manifest.tables, ...manifest.optimizerTables].flatMap((t) => t.pieces);
-  return [manifest.dense, ...pieces.map((piece) => piece.blob)];
+  const { dense, leftOutJobs } = manifest;
+  const records = leftOutJobs === undefined ? [] : [leftOutJobs];
+  return [dense, ...records, ...pieces.map((piece) => piece.blob)];
 }
 
 function parsed<Value>(

@@ -25,6 +25,7 @@ import {
   type CheckpointManifest,
   type LatestPointer,
 } from './checkpoint-manifest.js';
+import { decodeLeftOut, type LeftOut } from './left-out-jobs.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 
@@ -199,9 +200,11 @@ class Search {
     if (metaParametersDigest(state.metaParameters) !== manifest.metaParametersDigest)
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
     const { quarantinedTasks, extendedOuterSteps } = manifest;
+    const leftOut = this.#part === 'all' ? await leftOutOf(manifest, this.#store) : undefined;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+      ...(leftOut === undefined ? {} : { leftOut }),
     };
     return { state: { ...state, ...departures }, manifest, manifestKey: key };
   }
@@ -227,6 +230,20 @@ class Search {
       cure: 'restore the objects named above from a backup, or start again with --fresh',
     });
   }
+}
+
+/**
+ * The jobs that the outer steps of a checkpoint were closed without; undefined if there are none.
+ *
+ * @throws QianmoError `data` if the record is damaged; BlobMissingError if it is gone.
+ */
+export async function leftOutOf(
+  { leftOutJobs }: Pick<CheckpointManifest, 'leftOutJobs'>,
+  store: ObjectStore,
+): Promise<LeftOut[] | undefined> {
+  if (leftOutJobs === undefined) return undefined;
+  const where = `${store.address}/${blobKeyOf(leftOutJobs)}`;
+  return decodeLeftOut(await new ObjectBlobStore(store).get(leftOutJobs), where);
 }
 
 /** Describes the damage of a checkpoint. Other failures are thrown again. */

@@ -34,6 +34,7 @@ import {
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState } from './checkpoint-tensors.js';
+import { encodeLeftOut } from './left-out-jobs.js';
 import type { RunClaim } from './run-claim.js';
 import { storeTables, type EarlierCheckpoint } from './store-tables.js';
 import type { PutBlob, TableSnapshot } from './table-snapshot.js';
@@ -105,7 +106,7 @@ export async function readMetaParameters(
 
 type CheckpointContent = Pick<
   CheckpointManifest,
-  'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks' | 'extendedOuterSteps'
+  'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks' | 'extendedOuterSteps' | 'leftOutJobs'
 >;
 
 /** The checkpoint that was written or found last. */
@@ -194,10 +195,11 @@ class RunCheckpointStore implements Checkpoints {
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
-    const { quarantinedTasks, extendedOuterSteps } = state;
+    const { quarantinedTasks, extendedOuterSteps, leftOut } = state;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+      ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
     };
     return this.#manifestOf(state, hash.digest('hex'), { dense, ...tables, ...departures });
   }

@@ -2,6 +2,7 @@
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { LeftOut } from './left-out-jobs.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 
@@ -35,6 +36,8 @@ export interface TrainingState {
   readonly computedOn: readonly ComputedOn[];
   /** In order of their finding; absent while there is none. */
   readonly quarantinedTasks?: readonly QuarantinedTask[];
+  /** The jobs that outer steps were closed without, in order of outer steps; absent while there are none. */
+  readonly leftOut?: readonly LeftOut[];
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */
   readonly extendedOuterSteps?: number;
 }

@@ -3,29 +3,100 @@
  * are open, and the time. Dispatchers ask it on every turn and act on its answer.
  */
 
+import type { ClosingConfig } from '../../shared/config/closing-config.js';
+
 interface StepProgress {
-  /** Jobs with an admitted result. */
-  readonly admittedCount: number;
-  /** Jobs without one, whether or not they have been sent. */
+  /** Jobs without an admitted result, whether or not they have been sent. */
   readonly openCount: number;
   readonly nowMs: number;
-  /** On the same scale as `nowMs`. */
-  readonly deadlineMs: number;
+  /** When the outer step began, or its second chance. On the same scale as `nowMs`. */
+  readonly startMs: number;
+  /** The longest wait for results from `startMs` on. */
+  readonly timeoutMs: number;
+  /** When the rule's number of results was admitted; null as long as it is not. */
+  readonly enoughMs: number | null;
 }
 
 /**
  * - `wait`: more results are needed. The answer can change with the next result and at `untilMs`.
  * - `close`: the admitted results are the results of the outer step.
- * - `timed-out`: the deadline passed first, and the outer step fails.
+ * - `too-few`: the time is over, and there are fewer results than the rule asks for.
  */
-export type Closing =
+type Closing =
   | { readonly kind: 'wait'; readonly untilMs: number }
   | { readonly kind: 'close' }
-  | { readonly kind: 'timed-out' };
+  | { readonly kind: 'too-few' };
 
-/** An outer step closes when every job is admitted. */
-export function closingOf({ openCount, nowMs, deadlineMs }: StepProgress): Closing {
+/** The number of results that an outer step must have. */
+export function enoughCountOf(rule: ClosingConfig, jobCount: number): number {
+  if (rule.kind === 'all') return jobCount;
+  const share = rule.kind === 'quorum' ? rule.share : rule.shareMin;
+  return Math.max(1, Math.ceil(share * jobCount));
+}
+
+export function closingOf(
+  { openCount, nowMs, startMs, timeoutMs, enoughMs }: StepProgress,
+  rule: ClosingConfig,
+): Closing {
   if (openCount === 0) return { kind: 'close' };
-  if (nowMs >= deadlineMs) return { kind: 'timed-out' };
-  return { kind: 'wait', untilMs: deadlineMs };
+  const until = (untilMs: number, then: Closing): Closing =>
+    nowMs < untilMs ? { kind: 'wait', untilMs } : then;
+  switch (rule.kind) {
+    case 'all':
+      return until(startMs + timeoutMs, { kind: 'too-few' });
+    case 'quorum':
+      return enoughMs === null
+        ? until(startMs + timeoutMs, { kind: 'too-few' })
+        : until(enoughMs + rule.graceMs, { kind: 'close' });
+    case 'deadline':
+      return until(startMs + Math.min(rule.afterMs, timeoutMs), {
+        kind: enoughMs === null ? 'too-few' : 'close',
+      });
+  }
+}
+
+/** The jobs and times of one outer step. */
+interface StepTerms {
+  readonly jobCount: number;
+  readonly startMs: number;
+  readonly timeoutMs: number;
+}
+
+/** Asks the rule in the course of one outer step, and gives the step a second chance. */
+export class StepClosing {
+  readonly rule: ClosingConfig;
+  readonly enoughCount: number;
+  readonly #timeoutMs: number;
+  #startMs: number;
+  #enoughMs: number | null = null;
+  #hasSecondChance = true;
+
+  constructor(rule: ClosingConfig, { jobCount, startMs, timeoutMs }: StepTerms) {
+    this.rule = rule;
+    this.enoughCount = enoughCountOf(rule, jobCount);
+    this.#timeoutMs = timeoutMs;
+    this.#startMs = startMs;
+  }
+
+  /** Calls to the queue are given up at this time. */
+  get deadlineMs(): number {
+    return this.#startMs + this.#timeoutMs;
+  }
+
+  look(admittedCount: number, openCount: number, nowMs: number): Closing {
+    if (admittedCount >= this.enoughCount) this.#enoughMs ??= nowMs;
+    const [startMs, timeoutMs, enoughMs] = [this.#startMs, this.#timeoutMs, this.#enoughMs];
+    return closingOf({ openCount, nowMs, startMs, timeoutMs, enoughMs }, this.rule);
+  }
+
+  /**
+   * Returns whether the open jobs may be sent again and waited for as long once more. A step that needs all
+   * results has no second chance: its jobs are sent again one by one as they fail.
+   */
+  takeSecondChance(nowMs: number): boolean {
+    if (this.rule.kind === 'all' || !this.#hasSecondChance) return false;
+    this.#hasSecondChance = false;
+    this.#startMs = nowMs;
+    return true;
+  }
 }

@@ -5,16 +5,16 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
+import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Admission } from './admission.js';
 import { Attempts } from './attempts.js';
 import type { BlobLeases } from './blob-leases.js';
-import { closingOf, type Closing } from './closing.js';
+import { StepClosing } from './closing.js';
 import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import { otherFingerprintReason, type FingerprintDemand } from './fingerprint-demand.js';
 import {
@@ -24,11 +24,12 @@ import {
   LOST_WORKER,
   type AttemptFailure,
 } from './job-delivery.js';
-import { InputBlobs } from './input-blobs.js';
+import type { LateResults } from './late-results.js';
+import { StepBlobs } from './step-blobs.js';
 import { Mailbox } from './mailbox.js';
 import { interrupted, type QueuePatience } from './queue-patience.js';
 import { readInTurn } from './read-in-turn.js';
-import { noWorkerHealthy, requireFits, stepTimedOut, type OpenJobs } from './step-failures.js';
+import { noWorkerHealthy, requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
 import type { WorkerHealth } from './worker-health.js';
 
 /**
@@ -60,6 +61,7 @@ interface DispatchContext {
   readonly patience: QueuePatience;
   readonly health: WorkerHealth;
   readonly fingerprints: FingerprintDemand;
+  readonly late: Pick<LateResults, 'expect'>;
   readonly limits: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;
@@ -71,6 +73,7 @@ interface StepCall<Value extends object> {
   readonly admission: Admission<Value>;
   readonly signal: AbortSignal;
   readonly attemptsMax: number;
+  readonly closing: ClosingConfig;
   /** Sets the ids of this call apart from those of any other call or start. */
   readonly idSuffix: string;
 }
@@ -87,12 +90,12 @@ export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
   readonly #startMs: number;
-  readonly #deadlineMs: number;
+  readonly #closing: StepClosing;
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #attempts: Attempts;
-  readonly #inputs: InputBlobs;
+  readonly #stepBlobs: StepBlobs;
   readonly #mailbox: Mailbox;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
@@ -106,13 +109,15 @@ export class DispatchStep<Value extends object> {
     const { attemptsMax } = call;
     this.#context = context;
     this.#call = call;
-    this.#startMs = clock.monotonicMs();
-    this.#deadlineMs = this.#startMs + limits.outerStepTimeoutMs;
+    const startMs = clock.monotonicMs();
+    this.#startMs = startMs;
+    const period = { startMs, timeoutMs: limits.outerStepTimeoutMs };
+    this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
     this.#attempts = new Attempts({
       ...{ health, attemptsMax },
       connectedWorkers: () => this.#workerNames(),
     });
-    this.#inputs = new InputBlobs(context, (action) => this.#patiently(action));
+    this.#stepBlobs = new StepBlobs(context, (action) => this.#patiently(action));
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
     if (call.signal.aborted) this.stop();
@@ -123,13 +128,17 @@ export class DispatchStep<Value extends object> {
   readonly stop = (): void => this.#stop.abort();
 
   async *results(): AsyncGenerator<Admitted<Value>> {
-    const { clock, limits, health } = this.#context;
+    const { clock, late } = this.#context;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
-      const closing = this.#closing();
-      if (closing.kind === 'close') return;
-      if (closing.kind === 'timed-out')
-        throw stepTimedOut(this.#openJobs(), limits.outerStepTimeoutMs, health);
+      const { admittedCount, openCount } = this.#call.admission;
+      const nowMs = clock.monotonicMs();
+      const closing = this.#closing.look(admittedCount, openCount, nowMs);
+      if (closing.kind === 'close') break;
+      if (closing.kind === 'too-few') {
+        this.#sendOpenAgain(nowMs);
+        continue;
+      }
       await this.#fillWindow();
       await this.#quarantineWorkers();
       const dueMs = await this.#deliverDue();
@@ -143,12 +152,16 @@ export class DispatchStep<Value extends object> {
         if (admitted !== null) yield admitted;
       }
     }
+    late.expect(this.#openByJobId.values());
   }
 
-  #closing(): Closing {
-    const { admittedCount, openCount } = this.#call.admission;
-    const nowMs = this.#context.clock.monotonicMs();
-    return closingOf({ admittedCount, openCount, nowMs, deadlineMs: this.#deadlineMs });
+  /** Too few results came in time: every job without one has one more delivery, and one more period. */
+  #sendOpenAgain(nowMs: number): void {
+    const { limits, health } = this.#context;
+    if (!this.#closing.takeSecondChance(nowMs))
+      throw tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health);
+    const sent = [...this.#openByJobId.values()].filter((one) => !this.#heldBack.has(one));
+    for (const delivery of sent) this.#deliverAgain(delivery, 'late', 'too few results in time');
   }
 
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
@@ -163,10 +176,10 @@ export class DispatchStep<Value extends object> {
     this.abandon();
     const open = [...this.#openByJobId.entries()];
     this.#openByJobId.clear();
-    const unused = open.flatMap(([, { order }]) => this.#inputs.released(order));
+    const unused = open.flatMap(([, { order }]) => this.#stepBlobs.released(order));
     const tidy = async (): Promise<void> => {
       await producer.remove(open.map(([jobId]) => jobId));
-      await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#inputs.settled()]);
+      await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
     };
     try {
       await patience.attemptQuietly(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
@@ -184,7 +197,7 @@ export class DispatchStep<Value extends object> {
       const fresh = this.#nextDeliveries(countMax);
       if (fresh.length === 0) return;
       for (const delivery of fresh) this.#openByJobId.set(delivery.jobId, delivery);
-      await this.#inputs.put(fresh.map(({ order }) => order));
+      await this.#stepBlobs.put(fresh.map(({ order }) => order));
       await this.#send(fresh);
     }
   }
@@ -224,7 +237,7 @@ export class DispatchStep<Value extends object> {
     if (delivery === undefined) return null;
     const record = await this.#patiently(() => this.#context.producer.read(jobId));
     const fate = fateOf(record, delivery.job);
-    const output = fate.kind === 'result' ? await this.#outputOf(fate.result) : null;
+    const output = fate.kind === 'result' ? await this.#stepBlobs.output(fate.result.output) : null;
     return { delivery, fate, output };
   }
 
@@ -239,7 +252,7 @@ export class DispatchStep<Value extends object> {
       case 'hopeless':
         throw delivery.hopeless(fate.reason);
       case 'lost':
-        await this.#inputs.restore(delivery.order);
+        await this.#stepBlobs.restore(delivery.order);
         this.#deliverAgain(delivery, 'lost', fate.reason);
         return null;
       case 'refused':
@@ -274,7 +287,7 @@ export class DispatchStep<Value extends object> {
     }
     const judged = this.#call.admission.judge({ result, output });
     // An output can equal the input of another job, which is still needed.
-    if (!this.#context.leases.isLeased(result.output)) this.#inputs.delete([result.output]);
+    if (!this.#context.leases.isLeased(result.output)) this.#stepBlobs.delete([result.output]);
     if (judged === 'other_fingerprint') {
       this.#deliverToOthers(delivery, result);
       return null;
@@ -287,7 +300,7 @@ export class DispatchStep<Value extends object> {
     }
     this.#attempts.succeeded(delivery, result.worker);
     this.#openByJobId.delete(delivery.jobId);
-    this.#inputs.delete(this.#inputs.released(delivery.order));
+    this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
     return judged;
   }
 
@@ -296,17 +309,6 @@ export class DispatchStep<Value extends object> {
     const { fingerprints, health } = this.#context;
     health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.job), fingerprint));
     this.#deliverNext(delivery);
-  }
-
-  /** Returns null for a missing blob, and no bytes for a blob that differs from its reference. */
-  async #outputOf(result: JobResult): Promise<Uint8Array | null> {
-    try {
-      return await this.#patiently(() => this.#context.blobs.get(result.output));
-    } catch (error) {
-      if (error instanceof BlobMissingError) return null;
-      if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
-      throw error;
-    }
   }
 
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
@@ -383,7 +385,7 @@ export class DispatchStep<Value extends object> {
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {
-    return this.#context.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
+    return this.#context.patience.attempt(action, this.#closing.deadlineMs, this.#stop.signal);
   }
 
   #openJobs(): OpenJobs {

@@ -6,6 +6,7 @@
 
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';
 import type { RunControl } from '../control/run-control.js';
+import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import type { Job, JobResult, TaskJob } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
@@ -80,14 +81,16 @@ export interface Admitted<Value extends object> {
 }
 
 /** Departures from the dispatcher's limits for one call. */
-interface CallTerms {
+export interface CallTerms {
+  /** When the call has enough results; with all of them by default. */
+  readonly closing?: ClosingConfig;
   /** Instead of `queue.jobAttemptsMax`. */
   readonly attemptsMax?: number;
 }
 
 export interface Dispatcher {
   /**
-   * Yields admitted results in order of arrival, one for each order. Retries, lost jobs and lost
+   * Yields admitted results in order of arrival, one for each order unless the terms ask for fewer. Retries, lost jobs and lost
    * blobs are the dispatcher's own business. While the run is paused, it waits before it sends the first job.
    *
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit

@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
+import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
@@ -20,6 +21,7 @@ import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Dispatcher } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
+import { LateResults } from './late-results.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
@@ -79,6 +81,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const context = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     fingerprints: record.fingerprints,
+    late: new LateResults({ producer, blobs, clock, sink }),
   };
   const closed = new AbortController();
   void keepAlive(producer, { beat: life.beat, clock, sink, closed: closed.signal });
@@ -91,12 +94,14 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   return {
     rejections: record.rejections,
     control: controlOf(options, heard, life, patience),
-    async *run(orders, read, signal, { attemptsMax = limits.jobAttemptsMax } = {}) {
+    async *run(orders, read, signal, terms = {}) {
       await heard.allowed(signal);
       stepCount += 1;
       const admission = new Admission(orders, read, record);
       const idSuffix = startSuffixOf(nonce, stepCount);
-      const step = new DispatchStep(context, { orders, admission, signal, attemptsMax, idSuffix });
+      const { attemptsMax = limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
+      const call = { orders, admission, signal, attemptsMax, closing, idSuffix };
+      const step = new DispatchStep(context, call);
       openSteps.add(step);
       try {
         yield* step.results();
@@ -111,6 +116,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     },
     close: async () => {
       closed.abort();
+      context.late.close();
       for (const step of openSteps) step.stop();
       const unused = isFenced ? [] : leases.releaseHeld();
       await patience

@@ -3,6 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { JOB_BYTE_COUNT_MAX, taskCountOf } from '../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
+import type { StepClosing } from './closing.js';
 import type { JobDelivery } from './job-delivery.js';
 import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
 
@@ -28,14 +29,30 @@ export function requireFits({ job, where }: JobDelivery): void {
   });
 }
 
-export function stepTimedOut(open: OpenJobs, timeoutMs: number, health: WorkerHealth): QianmoError {
+/** The time of an outer step is over, and it has fewer results than its closing rule asks for. */
+export function tooFewResults(
+  open: OpenJobs,
+  { rule, enoughCount }: Pick<StepClosing, 'rule' | 'enoughCount'>,
+  timeoutMs: number,
+  health: WorkerHealth,
+): QianmoError {
   const clouded = health.describe();
+  const sick = clouded === null ? '' : `; ${clouded}`;
+  if (rule.kind !== 'all')
+    return new QianmoError({
+      kind: 'transient',
+      what: 'an outer step did not get enough results in time, although its jobs were sent twice',
+      ...whereOf(open),
+      expected: `${enoughCount} of ${open.orderCount} results, as training.closing asks`,
+      found: `${open.orderCount - open.openCount} results${sick}`,
+      cure: 'check that workers run and reach Redis, or change training.closing; then continue with --resume',
+    });
   return new QianmoError({
     kind: 'transient',
     what: 'an outer step did not get all its results in time',
     ...whereOf(open),
     expected: `${open.orderCount} results within ${timeoutMs} ms`,
-    found: `${open.openCount} jobs still open${clouded === null ? '' : `; ${clouded}`}`,
+    found: `${open.openCount} jobs still open${sick}`,
     cure: 'check that workers run and reach Redis, then continue with --resume',
   });
 }

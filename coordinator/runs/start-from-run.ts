@@ -1,15 +1,24 @@
-/** Reads the meta-parameters of the run that `training.startFrom` names. */
+/** Reads what a training takes from other runs: meta-parameters (`training.startFrom`), and the record of a run to repeat. */
 
 import { z } from 'zod';
-import { LATEST_KEY, parseLatest, parseManifest } from '../checkpoints/checkpoint-manifest.js';
+import {
+  LATEST_KEY,
+  parseLatest,
+  parseManifest,
+  type CheckpointManifest,
+} from '../checkpoints/checkpoint-manifest.js';
+import { leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
+import type { ReplayRecord } from '../training/train-options.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
+import { configDifferences, decidingPart } from '../../shared/config/run-config.js';
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
@@ -42,12 +51,7 @@ export async function startFromRun(
       found,
       cure: 'train that run first, with the same data section, and name its output',
     });
-  const latest = await objects.get(LATEST_KEY);
-  if (latest === null) throw refused('no checkpoint');
-  const { manifest: key } = parseLatest(latest.bytes, `${objects.address}/${LATEST_KEY}`);
-  const object = await objects.get(key);
-  if (object === null) throw refused(`no ${key}`);
-  const manifest = parseManifest(object.bytes, `${objects.address}/${key}`);
+  const manifest = await latestManifest(objects, refused);
   if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
   const { model, method } = manifest.decidingConfig;
   const parsed = ModelAndMethodSchema.safeParse({ model, method });
@@ -71,4 +75,49 @@ export async function startFromRun(
   });
   if (saved === null) throw refused('no checkpoint');
   return { metaParameters: saved.metaParameters, where };
+}
+
+/**
+ * @throws QianmoError `usage` if there is no checkpoint, or that of another config or task store; `data` if the
+ *   record is damaged.
+ */
+export async function replayOfRun(
+  { config, store }: PreparedRun,
+  output: string,
+): Promise<ReplayRecord> {
+  const objects = objectStoreOf(config, joinAddress(output, 'checkpoints'));
+  const refused = (found: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what: 'this run cannot be repeated',
+      where: `--replay ${output}`,
+      expected: 'the output of a run with this config, on this task store',
+      found,
+      cure: 'name the output of a run that differs in run, output, queue and closing only',
+    });
+  const manifest = await latestManifest(objects, refused);
+  if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
+  const differences = configDifferences(manifest.decidingConfig, decidingPart(config));
+  if (differences.length > 0)
+    throw refused(`\n${differences.map((difference) => `    ${difference}`).join('\n')}`);
+  const { outerStep, quarantinedTasks, extendedOuterSteps } = manifest;
+  return {
+    outerSteps: outerStep,
+    leftOut: (await leftOutOf(manifest, objects)) ?? [],
+    ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
+    ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+  };
+}
+
+/** The manifest of the latest checkpoint. */
+async function latestManifest(
+  objects: ObjectStore,
+  refused: (found: string) => QianmoError,
+): Promise<CheckpointManifest> {
+  const latest = await objects.get(LATEST_KEY);
+  if (latest === null) throw refused('no checkpoint');
+  const { manifest: key } = parseLatest(latest.bytes, `${objects.address}/${LATEST_KEY}`);
+  const object = await objects.get(key);
+  if (object === null) throw refused(`no ${key}`);
+  return parseManifest(object.bytes, `${objects.address}/${key}`);
 }

@@ -15,7 +15,7 @@ import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { TrainRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import { checkpointAddressOf, checkpointsOf, claimedPlace, openPreparedRun } from './run-files.js';
-import { startFromRun } from './start-from-run.js';
+import { replayOfRun, startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
 export interface TrainingResult {
@@ -30,6 +30,8 @@ export interface TrainingResult {
 export interface TrainingStartChoice {
   readonly resume: boolean;
   readonly fresh: boolean;
+  /** The output of a run to repeat. */
+  readonly replay?: string | undefined;
 }
 
 export async function trainRun(
@@ -87,12 +89,18 @@ async function trainUnder(
 ): Promise<TrainingOutcome> {
   const { signal } = context;
   const startFrom = await startFromRun(run, start, context);
+  const { resume, fresh } = start;
+  const replay = start.replay === undefined ? null : await replayOfRun(run, start.replay);
   try {
     return await train({
       run,
       dispatcher: dispatch.dispatcher,
       checkpoints: checkpointsOf(run, context, claim),
-      start: { ...start, ...(startFrom === null ? {} : { startFrom }) },
+      start: {
+        ...{ resume, fresh },
+        ...(startFrom === null ? {} : { startFrom }),
+        ...(replay === null ? {} : { replay }),
+      },
       caller: {
         ...context,
         signal: claim === null ? signal : AbortSignal.any([signal, claim.lost]),

@@ -71,6 +71,43 @@ export class MetaGradientSum {
     }
   }
 
+  /** The jobs whose gradient has not arrived, ascending. */
+  missingJobs(): number[] {
+    const missing: number[] = [];
+    for (let jobIndex = this.#addedCount; jobIndex < this.#layouts.length; jobIndex += 1)
+      if (!this.#waiting.has(jobIndex)) missing.push(jobIndex);
+    return missing;
+  }
+
+  /**
+   * Ends the outer step without the missing jobs. The sum is that of the others in job order, divided by their
+   * share of all task weights. Rows that only missing jobs touch have no gradient.
+   *
+   * @param share above 0, at most 1
+   */
+  closeWithoutMissing(share: number): void {
+    const learnedRows = (this.#learnedRows ??= this.#begun());
+    const isMissing = new Set(this.missingJobs());
+    for (const [, gradient] of [...this.#waiting].sort(([a], [b]) => a - b))
+      this.#addInOrder(gradient);
+    this.#waiting.clear();
+    this.#addedCount = this.#layouts.length;
+    const left = this.#layouts.map((_, jobIndex) => jobIndex).filter((job) => !isMissing.has(job));
+    for (const sum of this.#dense) sum.divideBy(share);
+    for (const [place, sum] of this.#tables.entries()) {
+      const ids = left.map((jobIndex) =>
+        at(
+          at(this.#layouts, jobIndex).idsByTable,
+          at(at(learnedRows, jobIndex).spans, place).tableIndex,
+        ),
+      );
+      sum.keepOnly(ids);
+      sum.divideBy(share);
+    }
+    const { queryLoss, supportLoss } = this.#losses;
+    this.#losses = { queryLoss: queryLoss / share, supportLoss: supportLoss / share };
+  }
+
   /**
    * The sum over all jobs, whose task weights sum to 1. Its arrays are valid until `begin`, and the
    * caller may write to them.
@@ -143,6 +180,10 @@ class DenseSum {
       sums[index] = (sums[index] ?? NaN) + (values[index] ?? NaN);
   }
 
+  divideBy(share: number): void {
+    divide(this.#sums, this.#sums.length, share);
+  }
+
   rounded(): DenseTensor {
     this.#rounded.set(this.#sums);
     return { shape: this.#shape, values: this.#rounded };
@@ -192,6 +233,23 @@ class TableSum {
     }
   }
 
+  /** @param idsByJob a part of those of `begin`. The rows of all other ids go. */
+  keepOnly(idsByJob: readonly Int32Array[]): void {
+    const ids = uniqueIdsOf(idsByJob);
+    const width = this.#width;
+    let from = 0;
+    for (const [place, id] of ids.entries()) {
+      from = placeOf(id, this.#ids, from);
+      // Rows move towards the front, so none is overwritten before it has moved.
+      this.#sums.copyWithin(place * width, from * width, (from + 1) * width);
+    }
+    this.#ids = ids;
+  }
+
+  divideBy(share: number): void {
+    divide(this.#sums, this.#ids.length * this.#width, share);
+  }
+
   rounded(): RowGradient {
     const elementCount = this.#ids.length * this.#width;
     const values = this.#rounded.subarray(0, elementCount);
@@ -220,6 +278,10 @@ function placeOf(id: number, ids: Int32Array, from: number): number {
   }
   if (ids[low] !== id) throw new Error(`the outer step does not touch row ${id}`);
   return low;
+}
+
+function divide(sums: Float64Array, elementCount: number, share: number): void {
+  for (let index = 0; index < elementCount; index += 1) sums[index] = (sums[index] ?? NaN) / share;
 }
 
 function missing(name: string): never {

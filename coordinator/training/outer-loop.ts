@@ -14,6 +14,7 @@ import { computedOnAfter } from '../checkpoints/training-state.js';
 import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
 import { demandedFingerprint } from './run-fingerprint.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
+import { stepClosings } from './step-closing.js';
 import { stepReport } from './step-report.js';
 import { ordersOf, stepPlanner } from '../plan/step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
@@ -42,6 +43,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const report = stepReport(run, caller, state);
   const sum = new MetaGradientSum(spec);
   const poison = poisonTasks(options);
+  const closings = stepClosings(options);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   try {
@@ -61,7 +63,9 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       });
 
       const shapes = gradientShapesOf(plan, spec);
-      const results = dispatcher.run(orders, gradientReader(shapes), caller.signal);
+      const counting = closings.ordersOf(orders);
+      const reader = gradientReader(shapes);
+      const results = dispatcher.run(counting, reader, caller.signal, closings.terms);
       sum.begin(shapes.layouts);
       try {
         for await (const { result, value: gradient } of results) {
@@ -75,10 +79,11 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         continue;
       }
 
+      const closed = closings.close(sum, plan, state);
       const computedOn = computedOnAfter(state, fingerprint);
       const gradient = sum.metaGradient();
       checkpoints.willWriteRows(gradient.rows, state.outerStep + 1);
-      state = { ...steppedState(optimizer, state, gradient), computedOn };
+      state = { ...steppedState(optimizer, closed, gradient), computedOn };
 
       report(state, plan, sum.losses);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.begin(state);

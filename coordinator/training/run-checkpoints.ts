@@ -33,11 +33,16 @@ export async function startingState(
       found: `a checkpoint of outer step ${found.outerStep} of ${outerSteps}`,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
+  const { quarantinedTasks, extendedOuterSteps } = start.replay ?? {};
+  const repeated = {
+    ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
+    ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+  };
   if (start.startFrom !== undefined)
-    return stateFrom(start.startFrom, spec, config.seed, optimizer);
+    return { ...stateFrom(start.startFrom, spec, config.seed, optimizer), ...repeated };
   const metaParameters = initialMetaParameters(spec, config.seed);
   const initial = optimizer.init(metaParameters);
-  return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
+  return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [], ...repeated };
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */

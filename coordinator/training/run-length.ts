@@ -20,12 +20,13 @@ export function runLength({
   run: { config },
   dispatcher: { control },
   stopAtOuterStep = Infinity,
+  start: { replay },
   caller: { sink },
-}: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'caller'>): RunLength {
+}: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'start' | 'caller'>): RunLength {
   const { training } = config;
   const lengthFixedBy = lengthFixedByOf(training);
   const endOf = (state: TrainingState): number =>
-    Math.min(outerStepsOf(state, training), stopAtOuterStep);
+    Math.min(outerStepsOf(state, training), stopAtOuterStep, replay?.outerSteps ?? Infinity);
   // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.
   const isOwn = control?.runId === config.run;
   if (control === undefined || !isOwn)

@@ -1,6 +1,7 @@
 /** The input and the outcome of the outer loop. */
 
 import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { LeftOut } from '../checkpoints/left-out-jobs.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { StartFrom } from './start-from.js';
@@ -27,6 +28,17 @@ export interface RunStart {
   readonly fresh?: boolean;
   /** Begin outer step 0 with the parameters that another run has learned. */
   readonly startFrom?: StartFrom;
+  /** Repeat what another run did. The training ends where its record does. */
+  readonly replay?: ReplayRecord;
+}
+
+/** What a run did that depended on timing or on its machines, for another run to repeat. */
+export interface ReplayRecord {
+  /** The outer steps that are recorded. */
+  readonly outerSteps: number;
+  readonly leftOut: readonly LeftOut[];
+  readonly quarantinedTasks?: TrainingState['quarantinedTasks'];
+  readonly extendedOuterSteps?: number | undefined;
 }
 
 export interface TrainingOutcome {

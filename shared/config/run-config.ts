@@ -68,8 +68,9 @@ export function decidingPart(config: RunConfig): Record<string, unknown> {
   const {
     checkpointEveryOuterSteps: _every,
     checkpointsKept: _kept,
-    // Checkpoints record which tasks were left out.
+    // Checkpoints record which tasks and jobs were left out.
     poisonTasks: _poison,
+    closing: _closing,
     ...training
   } = config.training;
   return {

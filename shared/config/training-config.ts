@@ -1,6 +1,7 @@
 /** The sections `training` and `globalTraining` of a run config: how outer steps are taken. */
 
 import { z } from 'zod';
+import { ClosingConfigSchema } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
 
 const positiveInt = z.int().positive();
@@ -155,6 +156,7 @@ export const TrainingConfigSchema = z
       .describe(
         'Pulls trunk and tables towards 0, in proportion to the rate (decoupled, as in AdamW).',
       ),
+    closing: ClosingConfigSchema.prefault({ kind: 'all' }),
     poisonTasks: z
       .enum(['stop', 'quarantine'])
       .default('stop')

@@ -78,6 +78,8 @@ const RUN_SHAPES = {
     tasksPerSecond: measured,
   },
   checkpoint: ofCheckpoint,
+  /** The outer step was closed without the results of some jobs. */
+  'jobs-left-out': { outerStep: count, admittedJobCount: count, jobCount: count },
   /** The task makes its job fail; the run leaves it out from this outer step on. */
   'task-quarantined': { outerStep: count, taskIndex: count, task: z.string(), reason: z.string() },
   /** No job goes out until somebody resumes the run. */
@@ -155,7 +157,7 @@ const DISPATCH_SHAPES = {
   'job-retried': {
     outerStep: count,
     jobIndex: count,
-    cause: z.enum(['failed', 'lost', 'output-missing', 'rejected']),
+    cause: z.enum(['failed', 'lost', 'output-missing', 'rejected', 'late']),
     reason: z.string(),
   },
   'result-refused': {
@@ -164,6 +166,8 @@ const DISPATCH_SHAPES = {
     fromWorker: z.string(),
     rejection: z.enum(REJECTIONS),
   },
+  /** The result of a job came after its outer step had been closed without it. */
+  'result-late': { outerStep: count, jobIndex: count, fromWorker: z.string(), lateMs: durationMs },
   /** A coordinator that may be dead has the lease of the run. */
   'lease-awaited': { address: z.string(), host: z.string(), waitMs: durationMs },
   'leftover-jobs-removed': { jobCount: count },

@@ -37,6 +37,8 @@ const SENTENCES: Sentences = {
     notice(`step ${outerStep}/${outerSteps}  loss ${queryLoss.toFixed(4)}`),
   checkpoint: ({ outerStep, address }) =>
     notice(`checkpoint of outer step ${outerStep}: ${address}`),
+  'jobs-left-out': ({ outerStep, admittedJobCount, jobCount }) =>
+    detail(`outer step ${outerStep} was closed with ${admittedJobCount} of ${jobCount} results`),
   'task-quarantined': ({ outerStep, task, reason }) =>
     warning(`from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`),
   'run-paused': () => notice('paused: no job goes out until `qianmo resume`'),
@@ -113,6 +115,10 @@ const SENTENCES: Sentences = {
   'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
   'result-refused': ({ jobIndex, fromWorker, rejection }) =>
     detail(`the result of worker ${fromWorker} for job ${jobIndex} is refused: ${rejection}`),
+  'result-late': ({ outerStep, jobIndex, fromWorker, lateMs }) =>
+    detail(
+      `job ${jobIndex} of outer step ${outerStep} came from ${fromWorker} ${secondsOf(lateMs)} too late`,
+    ),
   'lease-awaited': ({ address, host, waitMs }) =>
     notice(
       `an earlier coordinator on ${host} has not given the run back (${address}); waiting up to ${secondsOf(waitMs)} for a sign of life`,

@@ -23,6 +23,7 @@ export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueu
       return key === null ? producer : signingProducer(producer, key);
     },
     openConsumer: async (options) => signingConsumer(await queue.openConsumer(options), key),
+    openController: () => queue.openController(),
   };
 }
 

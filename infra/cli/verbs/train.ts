@@ -3,7 +3,7 @@
 import { train } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
-import { firstOf, flagOption, verb } from '../command/verb.js';
+import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
 
 export const trainVerb = verb({
   name: 'train',
@@ -15,6 +15,11 @@ export const trainVerb = verb({
     fresh: flagOption('--fresh', 'start again although checkpoints of this run exist', {
       conflictsWith: 'resume',
     }),
+    replay: valueOption(
+      '--replay <output>',
+      'repeat the run with this output: outer steps leave out the jobs that it left out',
+      textValue.optional(),
+    ),
     dashboard: flagOption('--dashboard', 'serve the queue board while training'),
     format,
   },
@@ -23,7 +28,9 @@ export const trainVerb = verb({
 Example:
   qianmo train run.yaml --workers 2
 Without --workers and --in-process the coordinator waits for workers started elsewhere:
-  qianmo worker --redis redis://127.0.0.1:6379`,
+  qianmo worker --redis redis://127.0.0.1:6379
+A run whose outer steps close on a quorum or a deadline is repeated bit for bit by its config with another output:
+  qianmo train again.yaml --replay runs/first --workers 2`,
   run: async (operands, { format, ...choice }, context) => {
     const result = await train({ config: firstOf(operands), ...choice }, callOptionsOf(context));
     const { run, outerSteps, checkpoint, digest } = result;

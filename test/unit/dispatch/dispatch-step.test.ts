@@ -6,6 +6,7 @@ import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import { ALL_RESULTS } from '../../../shared/config/closing-config.js';
 import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
@@ -100,6 +101,7 @@ function scene(
         sink,
       },
       fingerprints: record.fingerprints,
+      late: { expect: () => undefined },
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
       limits: queueConfig({ jobAttemptsMax }),
     };
@@ -108,6 +110,7 @@ function scene(
       admission: new Admission(orders, admitAll, record),
       signal: new AbortController().signal,
       attemptsMax: jobAttemptsMax,
+      closing: ALL_RESULTS,
       idSuffix: 'nonce',
     });
     return collected(step.results());

@@ -1,13 +1,14 @@
-/** The input blobs of one step's jobs: putting, restoring, releasing and deleting them. */
+/** The blobs of one step's jobs: inputs are put, restored, released and deleted, outputs are fetched. */
 
-import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { BlobLeases } from './blob-leases.js';
 import type { JobOrder } from './dispatcher.js';
 
 /** Repeats a call while the server is away, until the step's time is over. */
 type Patiently = <T>(action: () => Promise<T>) => Promise<T>;
 
-export class InputBlobs {
+export class StepBlobs {
   readonly #blobs: BlobStore;
   readonly #leases: BlobLeases;
   readonly #patiently: Patiently;
@@ -45,6 +46,17 @@ export class InputBlobs {
       await this.#patiently(async () => {
         if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);
       });
+    }
+  }
+
+  /** Returns null for a missing output, and no bytes for one that differs from its reference. */
+  async output(ref: BlobRef): Promise<Uint8Array | null> {
+    try {
+      return await this.#patiently(() => this.#blobs.get(ref));
+    } catch (error) {
+      if (error instanceof BlobMissingError) return null;
+      if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
+      throw error;
     }
   }
 
