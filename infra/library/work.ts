@@ -19,6 +19,7 @@ import {
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { fairPool, PrefixSharesSchema } from '../../worker/carrying/fair-pool.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
@@ -30,8 +31,8 @@ export const GPU_INDEX_MAX = 1023;
 export const WorkRequestSchema = z.strictObject({
   /** The Redis server of the queue. */
   redis: text,
-  /** The queue prefix of the config. */
-  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+  /** The queue prefix of the config, or several with their weights: `{a}=3,{b}=1`. */
+  prefix: PrefixSharesSchema.prefault(QUEUE_PREFIX_DEFAULT),
   /** The name that results carry; host and process by default. */
   name: text.optional(),
   /** The device that must compute; `auto` takes what is there. */
@@ -56,7 +57,7 @@ export async function workUntilStopped(
   context: RunContext,
 ): Promise<void> {
   const { signal, clock } = context;
-  const { redis: redisUrl, prefix } = request;
+  const { redis: redisUrl } = request;
   const key = await signingKeyOf(context.environment);
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
@@ -69,8 +70,12 @@ export async function workUntilStopped(
     throw error;
   });
   if (executor === null) return;
-  await runWorker({
+  const shares = request.prefix.map(({ prefix, weight }) => ({
     queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
+    weight,
+  }));
+  await runWorker({
+    queue: fairPool(shares, clock),
     nonce: freshNonce(),
     name,
     device: request.device,

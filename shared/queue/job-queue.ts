@@ -188,6 +188,8 @@ export interface TakenJob {
   readonly data: unknown;
   /** Set if the worker must refuse the job, with the reason. */
   readonly refusal?: string;
+  /** The end of the job's own queue, where a consumer takes from several. */
+  readonly origin?: Pick<JobConsumer, 'name' | 'blobs'>;
   complete(result: JobResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;
   /** Puts the job back in front of those that wait. It counts as if it had not been taken. */

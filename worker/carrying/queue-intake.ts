@@ -22,6 +22,8 @@ export interface HeldJob {
   readonly data: unknown;
   /** Set if the worker must refuse the job, with the reason. */
   readonly refusal?: string;
+  /** The end of the job's own queue, where the intake takes from several. */
+  readonly origin?: TakenJob['origin'];
   /** Aborts when the lock is lost: the job belongs to another worker, or is gone. */
   readonly lost: AbortSignal;
   complete(result: JobResult): Promise<void>;
@@ -144,7 +146,7 @@ export class QueueIntake {
   }
 
   #held(taken: TakenJob): HeldJob {
-    const { jobId, data, refusal } = taken;
+    const { jobId, data, refusal, origin } = taken;
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
@@ -159,6 +161,7 @@ export class QueueIntake {
     return {
       ...{ jobId, data, lost: lost.signal },
       ...(refusal === undefined ? {} : { refusal }),
+      ...(origin === undefined ? {} : { origin }),
       complete: (result) => settle(() => taken.complete(result)),
       fail: (failure) => settle(() => taken.fail(failure)),
       handBack: () => settle(() => taken.handBack()),

@@ -65,7 +65,7 @@ export type WorkerEvent = RunEventOf<
 >;
 
 interface RunWorkerOptions {
-  readonly queue: JobQueue;
+  readonly queue: Pick<JobQueue, 'address' | 'openConsumer'>;
   /** The name that the queue board and results show, unless another worker has it. */
   readonly name: string;
   /** The device that this worker computes on; `auto` by default. */
@@ -206,8 +206,17 @@ async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
   return intake.next();
 }
 
-function fetching(held: HeldJob, { carrier }: WorkBench): Promise<JobInput> {
+/** The carrier with name and blobs of the job's own queue. */
+function carrierFor({ origin }: HeldJob, { carrier }: WorkBench): JobCarrier {
+  if (origin === undefined) return carrier;
+  const blobsOf = (lifetimeMs: number): BlobStore =>
+    origin.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
+  return { ...carrier, blobsOf, workerName: origin.name };
+}
+
+function fetching(held: HeldJob, bench: WorkBench): Promise<JobInput> {
   const { refusal, data, lost } = held;
+  const carrier = carrierFor(held, bench);
   const input =
     refusal === undefined
       ? fetchJob(data, carrier, lost)
@@ -297,9 +306,10 @@ function carried(taken: TakenJob, bench: WorkBench): Carrying {
 
 async function carriedToItsEnd(
   { held, fetching }: TakenJob,
-  { carrier, stop, rest, onEvent }: WorkBench,
+  bench: WorkBench,
   onComputed: () => void,
 ): Promise<void> {
+  const { stop, rest, onEvent } = bench;
   const { jobId } = held;
   const giveUp = new AbortController();
   const onGiveUp = (): void => giveUp.abort();
@@ -311,7 +321,7 @@ async function carriedToItsEnd(
     const input = await fetching;
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
-    const result = await carryJob(input, carrier, giveUp.signal, onComputed);
+    const result = await carryJob(input, carrierFor(held, bench), giveUp.signal, onComputed);
     rest.did();
     const { computeMs } = result;
     onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });

@@ -2,11 +2,12 @@
 
 import { z } from 'zod';
 import { boundedRate } from '../../../shared/events/bounded-rate.js';
+import { QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { work } from '../../library/index.js';
 import { GPU_INDEX_MAX } from '../../library/work.js';
 import { callOptionsOf } from '../command/command-context.js';
-import { device, prefix, redisOfQueue } from '../command/shared-options.js';
+import { device, redisOfQueue } from '../command/shared-options.js';
 import { choiceOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
 export const workerVerb = verb({
@@ -14,7 +15,12 @@ export const workerVerb = verb({
   description: 'compute jobs of any run from the queue until stopped',
   options: {
     redis: redisOfQueue,
-    prefix,
+    prefix: valueOption(
+      '--prefix <prefixes>',
+      'the queue prefix of the config; several share the worker by weights: {a}=3,{b}=1',
+      textValue,
+      { defaultText: QUEUE_PREFIX_DEFAULT },
+    ),
     name: valueOption(
       '--name <name>',
       'the name that results carry; host and process by default',
@@ -54,6 +60,7 @@ export const workerVerb = verb({
   help: `
 Examples:
   qianmo worker --redis redis://10.0.0.5:6379 --log worker.ndjson
+  qianmo worker --redis redis://10.0.0.5:6379 --prefix '{nightly}=1,{urgent}=3'
   qianmo worker --redis redis://10.0.0.5:6379 --store-allow s3://clicks/stores,/data/stores`,
   run: async (_operands, request, context) => {
     // A signal may arrive before the verb begins.
