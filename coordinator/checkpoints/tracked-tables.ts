@@ -75,11 +75,12 @@ export class TrackedTables {
 
 /** A snapshot of tables that may have changed anywhere, and do not change until it is stored. */
 export function wholeSnapshotOf(state: TrainingState, pieceByteCountMax?: number): TableSnapshot {
-  const { tables, optimizerTables, concurrency, storePiece } = new TrackedTables(
-    state,
-    pieceByteCountMax,
-  ).snapshot();
-  return { of: {}, tables, optimizerTables, concurrency, storePiece };
+  const snapshot = new TrackedTables(state, pieceByteCountMax).snapshot();
+  const { tables, optimizerTables, concurrency } = snapshot;
+  return {
+    ...{ of: {}, tables, optimizerTables, concurrency },
+    storePiece: (place, demand) => snapshot.storePiece(place, demand),
+  };
 }
 
 interface NamedTable {
