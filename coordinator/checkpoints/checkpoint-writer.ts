@@ -46,6 +46,8 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly store: ObjectStore;
   /** Checkpoints kept, the latest included. */
   readonly kept: number;
+  /** A UUID that no other coordinator has; drawn if absent. */
+  readonly coordinator?: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   /** Of states that are written without a snapshot. */
@@ -118,7 +120,7 @@ interface WrittenCheckpoint extends CheckpointReceipt {
 class RunCheckpointStore implements Checkpoints {
   readonly #options: CheckpointsOptions;
   readonly #blobs: ObjectBlobStore;
-  readonly #coordinator = randomUUID();
+  readonly #coordinator: string;
   /** Version of `latest.json` that this coordinator may replace; undefined until it was read. */
   #latestEtag: string | null | undefined;
   /** The bytes sent as `latest.json`. If the put failed, it is not known whether they arrived. */
@@ -135,6 +137,7 @@ class RunCheckpointStore implements Checkpoints {
 
   constructor(options: CheckpointsOptions) {
     this.#options = options;
+    this.#coordinator = options.coordinator ?? randomUUID();
     this.#blobs = new ObjectBlobStore(options.store);
   }
 

@@ -11,6 +11,7 @@ import { demoVerb } from './verbs/demo.js';
 import { evaluateVerb } from './verbs/evaluate.js';
 import { prepareVerb } from './verbs/prepare.js';
 import { setupVerb } from './verbs/setup.js';
+import { simulateVerb } from './verbs/simulate.js';
 import { streamVerb } from './verbs/stream.js';
 import { sweepVerb } from './verbs/sweep.js';
 import { synthesizeVerb } from './verbs/synthesize.js';
@@ -36,6 +37,7 @@ const VERBS = [
   extendVerb,
   dashboardVerb,
   checkVerb,
+  simulateVerb,
   versionVerb,
 ];
 

@@ -18,7 +18,7 @@ import type {
   WakeUp,
 } from './job-queue.js';
 import { MemoryJobs, type JobLock } from './memory-jobs.js';
-import { MemoryLeases, MemoryWorkers } from './memory-lives.js';
+import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
 import { JOB_BYTE_COUNT_MAX, type Job } from './protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
@@ -56,9 +56,16 @@ export class MemoryJobQueue implements JobQueue {
     });
   }
 
-  /** Forgets every job, as a server does that lost its memory. */
-  loseJobs(): void {
-    this.#jobs.clear();
+  /** Returns a function that brings back all but the blobs of now, as a replica does that takes over. */
+  remember(): () => void {
+    const parts = [this.#jobs, this.#workers, this.#leases].map((part) => part.remember());
+    const beats = new Map(this.#beatMsByStart);
+    const quarantines = new Map(this.#quarantineEndMs);
+    return () => {
+      for (const restorePart of parts) restorePart();
+      restore(this.#beatMsByStart, beats);
+      restore(this.#quarantineEndMs, quarantines);
+    };
   }
 
   openProducer(): Promise<JobProducer> {

@@ -108,6 +108,24 @@ export class MemoryJobs {
     for (const ids of [this.#active, this.#finished]) ids.clear();
   }
 
+  /** Returns a function that brings the jobs of now back. */
+  remember(): () => void {
+    const jobs = structuredClone(this.#byId);
+    const [waiting, active, finished] = [
+      [...this.#waiting],
+      [...this.#active],
+      [...this.#finished],
+    ];
+    return () => {
+      this.clear();
+      for (const [jobId, job] of structuredClone(jobs)) this.#byId.set(jobId, job);
+      this.#waiting = [...waiting];
+      for (const jobId of active) this.#active.add(jobId);
+      for (const jobId of finished) this.#finished.add(jobId);
+      this.#listener.onWaiting();
+    };
+  }
+
   waitingCount(): number {
     return this.#waiting.length;
   }

@@ -41,6 +41,12 @@ export class MemoryWorkers {
     this.#byInstance.delete(instance);
   }
 
+  /** Returns a function that brings the workers of now back. */
+  remember(): () => void {
+    const kept = new Map(this.#byInstance);
+    return () => restore(this.#byInstance, kept);
+  }
+
   live(): ConnectedWorker[] {
     const nowMs = this.#clock.monotonicMs();
     for (const [instance, { beatMs }] of [...this.#byInstance])
@@ -72,7 +78,8 @@ export class MemoryLeases {
       return { kind: 'taken', epoch: found.epoch };
     const mark = JSON.stringify(other);
     if (other !== null && mark !== over) return { kind: 'held', holder: other, mark };
-    const epoch = (found?.epoch ?? 0) + 1;
+    // Time makes it larger than one that was forgotten.
+    const epoch = Math.max((found?.epoch ?? 0) + 1, Math.floor(this.#clock.epochMs()));
     this.#keep(runId, epoch, holder);
     return { kind: 'taken', epoch };
   }
@@ -82,6 +89,12 @@ export class MemoryLeases {
     this.demand(runId, epoch);
     this.#keep(runId, epoch, holder);
     return this.#ordersOf(runId);
+  }
+
+  /** Returns a function that brings the leases of now back. */
+  remember(): () => void {
+    const kept = new Map(this.#byRun);
+    return () => restore(this.#byRun, kept);
   }
 
   release(runId: string, epoch: number): void {
@@ -110,7 +123,7 @@ export class MemoryLeases {
 
   /** @throws RunFencedError if the lease has a later epoch. */
   demand(runId: string, epoch: number): void {
-    if ((this.#byRun.get(runId)?.epoch ?? epoch) !== epoch)
+    if ((this.#byRun.get(runId)?.epoch ?? epoch) > epoch)
       throw new RunFencedError(`run ${runId} in memory`);
   }
 
@@ -121,4 +134,10 @@ export class MemoryLeases {
   #nowMs(): number {
     return this.#clock.monotonicMs();
   }
+}
+
+/** Makes a map equal to another one. */
+export function restore<Key, Value>(map: Map<Key, Value>, kept: ReadonlyMap<Key, Value>): void {
+  map.clear();
+  for (const [key, value] of kept) map.set(key, value);
 }

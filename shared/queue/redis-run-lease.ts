@@ -46,12 +46,13 @@ return {epoch, ''}`;
 
 /**
  * KEYS and ARGV: as above, with the epoch for the start, and the orders as third key. Returns 1 and the orders
- * unless somebody has taken the lease. A server that has lost its memory is told the epoch again.
+ * unless somebody has taken the lease later. A server that has lost its memory, or failed over to a replica with an
+ * earlier epoch, is told the epoch again.
  */
 const RENEW = `
 local epoch = redis.call('GET', KEYS[1])
-if epoch and epoch ~= ARGV[1] then return {0, ''} end
-if not epoch or redis.call('PTTL', KEYS[1]) < ARGV[4] / 2 then
+if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return {0, ''} end
+if epoch ~= ARGV[1] or redis.call('PTTL', KEYS[1]) < ARGV[4] / 2 then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
@@ -154,7 +155,7 @@ export class RedisRunLease {
   async #isOwn(): Promise<boolean> {
     const { runId, epoch } = this.#demand();
     const found = await this.#redis.get(this.#keysOf(runId).epoch);
-    return found === null || found === epoch;
+    return found === null || Number(found) <= Number(epoch);
   }
 
   #demand(): { readonly runId: string; readonly epoch: string } {

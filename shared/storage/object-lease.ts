@@ -24,7 +24,7 @@ export class ObjectLease {
   readonly address: string;
   readonly #store: ObjectStore;
   readonly #run: string;
-  #held: { etag: string; epoch: number } | null = null;
+  #held: { etag: string; epoch: number; start: string } | null = null;
 
   constructor(store: ObjectStore, run: string) {
     this.#store = store;
@@ -43,34 +43,50 @@ export class ObjectLease {
       const epoch = (record?.epoch ?? 0) + 1;
       const etag = await this.#put({ epoch, holder }, found?.etag ?? null);
       if (etag === null) continue;
-      this.#held = { etag, epoch };
+      this.#held = { etag, epoch, start: holder.start };
       return { kind: 'taken', epoch };
     }
   }
 
   /** Says that the holder lives. Returns false when the lease is lost. */
   async renew(holder: LeaseHolder): Promise<boolean> {
-    if (this.#held === null) return false;
-    const { epoch, etag } = this.#held;
-    const written = await this.#put({ epoch, holder }, etag);
-    if (written !== null) this.#held = { epoch, etag: written };
-    else this.#held = null;
-    return written !== null;
+    return this.#rewritten(holder);
   }
 
   /** Whether the object is still what this holder wrote last. */
   async isHeld(): Promise<boolean> {
-    if (this.#held === null) return false;
-    const found = await this.#store.get(LEASE_KEY, LEASE_BYTE_COUNT_MAX);
-    return found?.etag === this.#held.etag;
+    return this.#held !== null && (await this.#isStillOwn());
   }
 
   /** Does nothing if the lease is lost. */
   async release(): Promise<void> {
-    if (this.#held === null) return;
-    const { epoch, etag } = this.#held;
+    await this.#rewritten(null);
     this.#held = null;
-    await this.#put({ epoch, holder: null }, etag);
+  }
+
+  /** Returns false if the lease is lost. */
+  async #rewritten(holder: LeaseHolder | null): Promise<boolean> {
+    while (this.#held !== null) {
+      const { epoch, etag } = this.#held;
+      const written = await this.#put({ epoch, holder }, etag);
+      if (written !== null) {
+        this.#held.etag = written;
+        return true;
+      }
+      if (!(await this.#isStillOwn())) this.#held = null;
+    }
+    return false;
+  }
+
+  /** A write whose answer was lost has made another version of what this holder wrote. */
+  async #isStillOwn(): Promise<boolean> {
+    const found = await this.#store.get(LEASE_KEY, LEASE_BYTE_COUNT_MAX);
+    if (found === null || this.#held === null) return false;
+    if (found.etag === this.#held.etag) return true;
+    const { epoch, holder } = this.#recordOf(found);
+    if (epoch !== this.#held.epoch || holder?.start !== this.#held.start) return false;
+    this.#held.etag = found.etag;
+    return true;
   }
 
   /** @param etag the version to replace; null if there must be none. */

@@ -19,6 +19,13 @@ const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 export const TABLES: readonly ReproducedTable[] = [
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   {
+    name: 'simulation',
+    script: 'simulate:seeds',
+    words: ['--record', 'infra/results/simulation.md'],
+    keepsRuns: true,
+    makes: 'simulation.md',
+  },
+  {
     name: 'fuzz',
     script: 'fuzz',
     words: ['--inputs', '1000000', '--slices', '20', '--record', 'infra/results/fuzz.md'],

@@ -154,8 +154,10 @@ function patientBlobs(
   };
 }
 
+const VersionSchema = z.object({ protocolVersion: z.unknown() });
+
 function parsedJob(data: unknown): Job {
-  const version = z.object({ protocolVersion: z.unknown() }).safeParse(data);
+  const version = VersionSchema.safeParse(data);
   if (version.success && version.data.protocolVersion !== PROTOCOL_VERSION) {
     // A value of another kind may be too deeply nested for a text.
     const { protocolVersion } = version.data;

@@ -51,4 +51,17 @@ describe('adding under a lease', () => {
     await expect(first.addUnder(add, undo)).rejects.toThrow(RunFencedError);
     await expect(first.renew(holderOf('first'))).rejects.toThrow(RunFencedError);
   });
+
+  it('goes on after a failover to a replica with an earlier epoch', async () => {
+    const { first, second, add, undo, isAdded } = await scene();
+    const [epochKey = ''] = await room.redis.client.keys('*:epoch');
+    const earlier = (await room.redis.client.get(epochKey)) ?? '';
+    await stolen(second);
+    await room.redis.client.set(epochKey, earlier);
+    await second.addUnder(add, undo);
+    expect(await isAdded()).toBe(1);
+    await second.renew(holderOf('second'));
+    await expect(first.renew(holderOf('first'))).rejects.toThrow(RunFencedError);
+    await second.renew(holderOf('second'));
+  });
 });

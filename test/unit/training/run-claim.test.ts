@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { claimRun, type RunClaim } from '../../../coordinator/checkpoints/run-claim.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
@@ -107,6 +108,30 @@ describe('a claim', () => {
     await room.clock.sleep(6_000);
     expect([first.lost.aborted, second.lost.aborted]).toEqual([true, false]);
     await second.release();
+  });
+
+  it('outlasts a renewal that is carried out without an answer', async () => {
+    const room = new Room();
+    let loseAnswers = false;
+    const { store } = room;
+    const put = store.put.bind(store);
+    store.put = async (...written) => {
+      const etag = await put(...written);
+      if (loseAnswers) throw new QianmoError({ kind: 'transient', what: 'no answer came' });
+      return etag;
+    };
+    await room.clock.run(async () => {
+      const claim = await room.claim('first', ENDED);
+      loseAnswers = true;
+      await room.clock.sleep(6_000);
+      loseAnswers = false;
+      await claim.demand();
+      await room.clock.sleep(6_000);
+      expect(claim.lost.aborted).toBe(false);
+      const second = await room.claim('second');
+      await expect(claim.demand()).rejects.toThrow(RunFencedError);
+      await second.release();
+    });
   });
 
   it('cannot be taken where the record is damaged', async () => {

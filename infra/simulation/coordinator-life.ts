@@ -1,0 +1,17 @@
+/** The life of one simulated coordinator, from the start of its process to the end. */
+
+import type { SimulatedProcess } from './simulated-process.js';
+
+/** What a coordinator has done, for the explanation of its end. */
+export interface CoordinatorLife {
+  readonly process: SimulatedProcess;
+  readonly number: number;
+  readonly startMs: number;
+  endMs: number;
+  epoch: number;
+  hasBegun: boolean;
+  /** When the server last failed to answer it or refused. */
+  troubledMs: number;
+  lastStoreKey: string;
+  failureCount: number;
+}

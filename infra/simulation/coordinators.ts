@@ -1,0 +1,133 @@
+/** The coordinators of a simulation: the production outer loop on the production dispatcher, lease and checkpoints. */
+
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
+import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
+import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import { patientSignal, ServerLink } from './server-link.js';
+import { SimulatedProcess } from './simulated-process.js';
+import { checkpointIdentity, simulatedRun } from './simulated-run.js';
+import { StoreLink } from './simulated-store.js';
+import type { Place, World } from './world.js';
+
+/** An operator starts the command again this often. */
+const LIVES_MAX = 60;
+const RESTART_MS_MIN = 2_000;
+const STOPPED = new QianmoError({ kind: 'interrupted', what: 'stopped on request' });
+
+/** Successive coordinators in the same place, each resuming the run, until one has completed it. */
+export async function coordinateAt(place: Place, world: World): Promise<TrainingOutcome | null> {
+  let fresh = false;
+  for (let life = 1; life <= LIVES_MAX; life += 1) {
+    const process = new SimulatedProcess(`${place.machine.name}x${life}`, place.machine);
+    place.process = process;
+    world.note(process.name, 'starts');
+    const told = new AbortController();
+    place.stop = () => void process.alive().then(() => told.abort(STOPPED));
+    const start = { fresh, signal: patientSignal(told) };
+    const ended = coordinated(process, world, start).catch((error: unknown) => {
+      // Where every checkpoint is damaged, the message says to start again.
+      fresh = error instanceof QianmoError && error.kind === 'data';
+      world.note(process.name, `ends: ${error instanceof Error ? error.message : String(error)}`);
+      world.invariants.onCoordinatorEnd(process, error, told.signal.aborted);
+      return null;
+    });
+    const outcome = await Promise.race([ended, process.killed]);
+    process.kill();
+    place.process = null;
+    world.invariants.onLifeEnd(process);
+    if (outcome !== null) return outcome;
+    await world.time.sleep(Math.max(place.emptyMs, RESTART_MS_MIN));
+  }
+  world.invariants.violate('the run ends', `no end after ${LIVES_MAX} starts of its coordinator`);
+  return null;
+}
+
+async function coordinated(
+  process: SimulatedProcess,
+  world: World,
+  { fresh, signal }: { readonly fresh: boolean; readonly signal: AbortSignal },
+): Promise<TrainingOutcome> {
+  const { config } = simulatedRun;
+  const { invariants } = world;
+  const clock = process.clock();
+  const sink = (event: RunEvent): void => {
+    world.note(process.name, JSON.stringify(event));
+    invariants.onEvent(process, event);
+  };
+  const identity = process.identity();
+  const caller = { clock, sink, signal };
+  const dispatcher = await createQueueDispatcher({
+    queue: new ServerLink(process, world.server, invariants.onCommand),
+    ...{ limits: config.queue, runId: config.run, nonce: process.name, process: identity },
+    ...caller,
+  });
+  try {
+    const store = new StoreLink(process, world.store, invariants.onStoreChange);
+    const start = process.name;
+    const claim = await claimRun({ store, run: config.run, start, process: identity, ...caller });
+    try {
+      return await trained({ process, world, claim, store, fresh }, dispatcher, caller);
+    } catch (error) {
+      if (claim.lost.aborted && isInterruption(error)) await claim.demand();
+      throw error;
+    } finally {
+      await claim.release();
+    }
+  } finally {
+    await dispatcher.close();
+  }
+}
+
+interface Training {
+  readonly process: SimulatedProcess;
+  readonly world: World;
+  readonly claim: RunClaim;
+  readonly store: StoreLink;
+  readonly fresh: boolean;
+}
+
+function trained(
+  { process, world, claim, store, fresh }: Training,
+  dispatcher: Dispatcher,
+  caller: Parameters<typeof train>[0]['caller'],
+): Promise<TrainingOutcome> {
+  const { config } = simulatedRun;
+  const number = world.invariants.numberOf(process);
+  return train({
+    run: simulatedRun,
+    dispatcher: watched(dispatcher, process, world),
+    checkpoints: openCheckpoints({
+      ...checkpointIdentity,
+      ...{ store, kept: config.training.checkpointsKept, claim },
+      ...{ clock: caller.clock, sink: caller.sink },
+      coordinator: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
+    }),
+    start: { resume: !fresh, fresh },
+    caller: { ...caller, signal: AbortSignal.any([caller.signal, claim.lost]) },
+  });
+}
+
+/** Shows each admitted result to the invariants. */
+function watched(dispatcher: Dispatcher, process: SimulatedProcess, world: World): Dispatcher {
+  return {
+    ...dispatcher,
+    async *run(orders, read, signal, terms) {
+      const admitted = new Set<number>();
+      for await (const each of dispatcher.run(orders, read, signal, terms)) {
+        const { jobIndex } = each.result;
+        const order = orders.find(({ job }) => job.jobIndex === jobIndex);
+        world.invariants.onAdmitted(process, order?.job, {
+          result: each.result,
+          isSecond: admitted.has(jobIndex),
+        });
+        admitted.add(jobIndex);
+        yield each;
+      }
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/** Tells whether the faults of a simulation explain that a coordinator ended without completing its run. */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import { RunFencedError } from '../../shared/storage/run-lease.js';
+import type { CoordinatorLife } from './coordinator-life.js';
+import { NOT_OPENED } from './server-link.js';
+import { JOB_ATTEMPTS_MAX, REFUSAL_WAIT_MS } from './simulated-run.js';
+
+/** The beats of a dead coordinator may arrive this late. */
+const LATE_BEAT_MS = 30_000;
+/** A command gives up after this time at the start of a run. */
+const OPEN_TIMEOUT_MS = 30_000;
+
+interface Circumstances {
+  readonly lives: readonly CoordinatorLife[];
+  readonly nowMs: number;
+  readonly isAnyObjectDamaged: boolean;
+  readonly storeAddress: string;
+}
+
+/** Null if the end is explained, else its description. */
+export function unexplainedEnd(
+  error: unknown,
+  life: CoordinatorLife,
+  { lives, nowMs, isAnyObjectDamaged, storeAddress }: Circumstances,
+): string | null {
+  if (!(error instanceof QianmoError))
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const others = lives.filter((other) => other !== life);
+  const isExplained = (): boolean => {
+    if (error instanceof RunFencedError)
+      return others.some(({ number, endMs }) => number > life.number || endMs > life.startMs);
+    const isOfStore = error.message.includes('simulated store');
+    switch (error.kind) {
+      case 'usage':
+        return others.some(({ endMs }) => endMs > life.startMs - LATE_BEAT_MS);
+      case 'transient':
+        if (isOfStore) return true;
+        return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
+      case 'failed':
+        return life.failureCount >= JOB_ATTEMPTS_MAX - 1;
+      case 'environment':
+        return (
+          error.report.what === NOT_OPENED ||
+          ((error.report.where ?? '').startsWith(storeAddress) && isAnyObjectDamaged) ||
+          error.message.includes('no connected worker is healthy') ||
+          nowMs - life.startMs >= (life.hasBegun ? REFUSAL_WAIT_MS : OPEN_TIMEOUT_MS - 1_000)
+        );
+      case 'data':
+        return isAnyObjectDamaged;
+      case 'interrupted':
+        return false;
+    }
+  };
+  return isExplained() ? null : `${error.message}; found ${error.report.found ?? 'nothing'}`;
+}
+
+function isTimedOut({ report }: QianmoError): boolean {
+  return report.what.startsWith('an outer step did not get');
+}

@@ -1,0 +1,298 @@
+/**
+ * What must hold after every event of a simulation. The first violation ends it.
+ */
+
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import { checkedCheckpoint } from './checkpoint-check.js';
+import type { CoordinatorLife } from './coordinator-life.js';
+import { unexplainedEnd } from './explained-ends.js';
+import { jobKeyOf, type ComputedPart, type Reference } from './reference.js';
+import type { CommandWatch, ServerCommand } from './server-link.js';
+import type { SimulatedProcess } from './simulated-process.js';
+import { JOB_ATTEMPTS_MAX } from './simulated-run.js';
+import type { SimulatedStore, StoreWatch } from './simulated-store.js';
+import type { VirtualTime } from './virtual-time.js';
+
+/** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
+const PROGRESS_MS = 240_000;
+const FENCED_MS_MAX = 60_000;
+const OPEN_JOB_COUNT_MAX = 256;
+
+export interface Violation {
+  readonly invariant: string;
+  readonly detail: string;
+  readonly atMs: number;
+}
+
+/** A job that was put on the queue, as its coordinator sees it. */
+interface OpenJob {
+  readonly job: Job;
+  readonly by: SimulatedProcess;
+  readonly addedMs: number;
+}
+
+/** What the invariants see of the simulated cluster. */
+interface Observed {
+  readonly time: VirtualTime;
+  readonly store: SimulatedStore;
+  /** Records an event. */
+  note(by: string, what: string): void;
+}
+
+export class Invariants {
+  violation: Violation | null = null;
+  readonly #world: Observed;
+  readonly #reference: Reference;
+  readonly lives: CoordinatorLife[] = [];
+  readonly #open = new Map<string, OpenJob>();
+  /** The ids of deliveries that have ended. */
+  readonly #ended = new Set<string>();
+  readonly #lossCountByJob = new Map<string, number>();
+  #progressMs = 0;
+  /** Until when something is disturbed. */
+  #disturbedMs = 0;
+  #latestStep = 0;
+  isAnyObjectDamaged = false;
+
+  constructor(world: Observed, reference: Reference) {
+    this.#world = world;
+    this.#reference = reference;
+  }
+
+  get nowMs(): number {
+    return this.#world.time.nowMs;
+  }
+
+  violate(invariant: string, detail: string): void {
+    this.violation ??= { invariant, detail, atMs: this.nowMs };
+  }
+
+  /** @param durationMs how long the disturbance lasts from now. */
+  disturb(durationMs = 0): void {
+    this.#disturbedMs = Math.max(this.#disturbedMs, this.nowMs + durationMs);
+  }
+
+  /** Called when nothing more can happen at this time. */
+  readonly afterEach = (): void => {
+    if (this.violation !== null) throw new Error('an invariant is violated');
+    const quietMs = this.nowMs - Math.max(this.#progressMs, this.#disturbedMs);
+    if (quietMs > PROGRESS_MS)
+      this.violate('a healthy cluster makes progress', `no result for ${PROGRESS_MS / 1000} s`);
+    if (this.#open.size > OPEN_JOB_COUNT_MAX)
+      this.violate('the window of open jobs is bounded', `${this.#open.size} jobs are open`);
+    this.#checkFenced();
+  };
+
+  /** A coordinator that has lost its lease learns of it and ends. */
+  #checkFenced(): void {
+    const newest = Math.max(0, ...this.lives.map(({ epoch }) => epoch));
+    for (const { process, epoch } of this.lives) {
+      if (process.isOver || epoch === 0 || epoch === newest) continue;
+      const since = this.lives.find((life) => life.epoch === newest)?.startMs ?? 0;
+      const quietMs = this.nowMs - Math.max(since, this.#disturbedMs);
+      if (quietMs > FENCED_MS_MAX && !process.isSuspended)
+        this.violate('a fenced coordinator stops', `${process.name} goes on under epoch ${epoch}`);
+    }
+  }
+
+  numberOf(process: SimulatedProcess): number {
+    return this.#lifeOf(process).number;
+  }
+
+  #lifeOf(process: SimulatedProcess): CoordinatorLife {
+    const known = this.lives.find((life) => life.process === process);
+    if (known !== undefined) return known;
+    const life: CoordinatorLife = {
+      ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
+      ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', failureCount: 0 },
+    };
+    this.lives.push(life);
+    return life;
+  }
+
+  onLifeEnd(process: SimulatedProcess): void {
+    this.#lifeOf(process).endMs = this.nowMs;
+    this.disturb();
+  }
+
+  /** @param wasTold whether it was told to stop. */
+  onCoordinatorEnd(process: SimulatedProcess, error: unknown, wasTold: boolean): void {
+    if (wasTold && isInterruption(error)) return;
+    const reason = unexplainedEnd(error, this.#lifeOf(process), {
+      lives: this.lives,
+      nowMs: this.nowMs,
+      isAnyObjectDamaged: this.isAnyObjectDamaged,
+      storeAddress: this.#world.store.objects.address,
+    });
+    if (reason !== null)
+      this.violate('a coordinator ends for a reason', `${process.name}: ${reason}`);
+  }
+
+  onWorkerEnd(name: string, error: unknown): void {
+    this.#world.note(name, `ends: ${error instanceof Error ? error.message : String(error)}`);
+    if (!(error instanceof QianmoError))
+      this.violate(
+        'a worker ends for a reason',
+        `${name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
+  }
+
+  onEvent(process: SimulatedProcess, event: RunEvent): void {
+    const life = this.#lifeOf(process);
+    if (event.kind === 'run-started') life.hasBegun = true;
+    if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
+    if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
+    if (event.kind === 'job-retried' && event.cause !== 'lost' && event.cause !== 'output-missing')
+      life.failureCount += 1;
+  }
+
+  onAdmitted(
+    process: SimulatedProcess,
+    job: ComputedPart | undefined,
+    { result, isSecond }: { readonly result: JobResult; readonly isSecond: boolean },
+  ): void {
+    this.#progressMs = this.nowMs;
+    const { outerStep, jobIndex, output } = result;
+    this.#world.note(process.name, `admits ${outerStep}/${jobIndex}`);
+    const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
+    if (isSecond) this.violate('a job is admitted once', what);
+    const expected = job === undefined ? undefined : this.#reference.outputByJob.get(jobKeyOf(job));
+    if (job === undefined || job.outerStep !== outerStep)
+      this.violate('an admitted result is that of its job', what);
+    // Parts of a job that is searched for a poison task are not in the reference.
+    else if (expected !== undefined && expected !== output.sha256)
+      this.violate('an admitted result equals that of the undisturbed run', what);
+  }
+
+  readonly onCommand: CommandWatch = (command) => {
+    const { by } = command;
+    this.#world.note(by.name, commandLine(command));
+    switch (command.name) {
+      case 'lease-taken':
+        this.#lifeOf(by).epoch = command.epoch;
+        return;
+      case 'add':
+        for (const { jobId, job } of command.jobs) this.#opened(jobId, job, by);
+        return;
+      case 'remove':
+        for (const jobId of command.jobIds) this.#closeDeliveries(jobId);
+        return;
+      case 'complete':
+      case 'fail':
+        this.#closeDeliveries(command.jobId);
+        return;
+      case 'worker-lost':
+        this.#countLoss(command.jobId, by);
+        return;
+      case 'remove-leftovers':
+        this.#forgetJobsOfOthers(by, command.epoch);
+        return;
+      case 'delete-blob':
+        this.#demandUnused(by, command.sha256);
+        return;
+      default:
+    }
+  };
+
+  /** Losses count unless the server was away since the delivery. */
+  #countLoss(jobId: string, by: SimulatedProcess): void {
+    const addedMs = this.#open.get(jobId)?.addedMs ?? Infinity;
+    if (!this.#open.delete(jobId) || this.#lifeOf(by).troubledMs >= addedMs) return;
+    const base = withoutAttempt(jobId);
+    const count = (this.#lossCountByJob.get(base) ?? 0) + 1;
+    this.#lossCountByJob.set(base, count);
+    if (count > JOB_ATTEMPTS_MAX)
+      this.violate('the workers that a job costs are bounded', `${base} has cost ${count}`);
+  }
+
+  /** A job that is added again, because no answer came, may have ended meanwhile. */
+  #opened(jobId: string, job: Job, by: SimulatedProcess): void {
+    if (this.#ended.has(jobId)) return;
+    this.#closeDeliveries(jobId);
+    this.#open.set(jobId, { job, by, addedMs: this.nowMs });
+    this.#ended.delete(jobId);
+  }
+
+  /** A job has one delivery at a time, and ends with it. */
+  #closeDeliveries(jobId: string): void {
+    this.#ended.add(jobId);
+    const base = withoutAttempt(jobId);
+    for (const each of this.#open.keys())
+      if (withoutAttempt(each) === base) this.#open.delete(each);
+  }
+
+  #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {
+    for (const [jobId, open] of this.#open)
+      if (open.by !== by && open.job.epoch < epoch) this.#open.delete(jobId);
+  }
+
+  #demandUnused(by: SimulatedProcess, sha256: string): void {
+    for (const [jobId, { job, by: owner }] of this.#open) {
+      const inputs = [job.dense, job.rowPack, job.frozen];
+      if (owner === by && inputs.some((input) => input?.sha256 === sha256))
+        this.violate('an input is kept while a job needs it', `${by.name} deletes one of ${jobId}`);
+    }
+  }
+
+  readonly onStoreChange: StoreWatch = ({ by, name, key }) => {
+    const life = this.#lifeOf(by);
+    if (name !== 'read') this.#world.note(by.name, `store ${name} ${key}`);
+    if (name === 'put' && key === 'latest.json') this.#demandClaimChecked(life);
+    life.lastStoreKey = key;
+    if (name !== 'read') void this.#checkCheckpoint();
+  };
+
+  /** Between the check and the write a coordinator may be suspended, so only the check is demanded. */
+  #demandClaimChecked({ process, lastStoreKey }: CoordinatorLife): void {
+    if (lastStoreKey !== 'coordinator.json')
+      this.violate(
+        'a checkpoint is written under a claim',
+        `${process.name} has not looked at its claim before the pointer was replaced`,
+      );
+  }
+
+  async #checkCheckpoint(): Promise<void> {
+    const { store } = this.#world;
+    const found = await checkedCheckpoint(store.objects, store.damagedKeys);
+    if (found === null) return;
+    if ('problem' in found) {
+      this.violate('the latest checkpoint is whole', found.problem);
+      return;
+    }
+    const { outerStep, digest } = found;
+    if (digest !== this.#reference.digestByStep.get(outerStep))
+      this.violate(
+        'a checkpoint equals that of the undisturbed run',
+        `outer step ${outerStep} has digest ${digest.slice(0, 12)}`,
+      );
+    if (outerStep < this.#latestStep && !this.isAnyObjectDamaged && this.lives.length === 1)
+      this.violate(
+        'checkpoints do not go back',
+        `from outer step ${this.#latestStep} to ${outerStep}`,
+      );
+    this.#latestStep = outerStep;
+  }
+}
+
+/** The id of a delivery without its number. */
+function withoutAttempt(jobId: string): string {
+  return jobId.replace(/-a\d+-/, '-');
+}
+
+function commandLine(command: ServerCommand): string {
+  switch (command.name) {
+    case 'add':
+      return `add ${command.jobs.map(({ jobId }) => jobId).join(' ')}`;
+    case 'remove':
+      return `remove ${command.jobIds.join(' ')}`;
+    case 'delete-blob':
+      return `delete-blob ${command.sha256.slice(0, 12)}`;
+    case 'lease-taken':
+    case 'remove-leftovers':
+      return `${command.name} ${command.epoch}`;
+    default:
+      return `${command.name} ${command.jobId}`;
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * The connection of one process to the simulated server. Commands and replies travel for a while and
+ * overtake each other; connections break before or after a command was carried out; wake-ups are late or
+ * lost. The errors are those that the production code makes of the words of Redis.
+ */
+
+import { setMaxListeners } from 'node:events';
+import { QianmoError } from '../../shared/base/errors.js';
+import {
+  WAKE_ALL,
+  type BlobLimits,
+  type JobConsumer,
+  type JobProducer,
+  type JobQueue,
+  type OpenConsumerOptions,
+  type TakenJob,
+  type WakeUp,
+} from '../../shared/queue/job-queue.js';
+import { parseJobFailure } from '../../shared/queue/job-failure.js';
+import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-errors.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  verifiedBlob,
+  type BlobStore,
+} from '../../shared/storage/blob-store.js';
+import type { SimulatedProcess } from './simulated-process.js';
+import type { CommandKind, SimulatedServer } from './simulated-server.js';
+
+/** Told of each command that the server carries out, before it does. */
+export type CommandWatch = (command: ServerCommand) => void;
+
+export type ServerCommand = { readonly by: SimulatedProcess } & Carried;
+
+type Carried =
+  | { readonly name: 'add'; readonly jobs: Parameters<JobProducer['add']>[0] }
+  | { readonly name: 'remove'; readonly jobIds: readonly string[] }
+  | { readonly name: 'delete-blob'; readonly sha256: string }
+  | { readonly name: 'remove-leftovers'; readonly runId: string; readonly epoch: number }
+  | { readonly name: 'lease-taken'; readonly epoch: number }
+  | { readonly name: 'worker-lost'; readonly jobId: string }
+  | { readonly name: 'complete' | 'fail' | 'hand-back' | 'taken'; readonly jobId: string };
+
+const ADDRESS = 'simulation';
+export const NOT_OPENED = 'the simulated server cannot be opened';
+/** Of the replies and wake-ups of a machine that loses some. */
+const LOST_SHARE = 0.4;
+const RECONNECT_POLL_MS = 200;
+
+/** How a client treats a command whose reply does not come. */
+type Persistence = 'fails-at-once' | 'sends-again';
+
+type Ask<Answer> = () => Promise<Answer>;
+
+export class ServerLink implements JobQueue {
+  readonly address = ADDRESS;
+  readonly #process: SimulatedProcess;
+  readonly #server: SimulatedServer;
+  readonly #watch: CommandWatch;
+  readonly #call: QueueCall = queueCallsAt(ADDRESS);
+
+  constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
+    this.#process = process;
+    this.#server = server;
+    this.#watch = watch;
+  }
+
+  async openProducer(): Promise<JobProducer> {
+    const inner = await this.#opened(() => this.#server.queue.openProducer());
+    this.#process.onEnd(() => void inner.close());
+    const { kept, told } = this.#commandsOf('fails-at-once');
+    return {
+      takeLease: async (runId, holder, over) => {
+        const answer = await kept(() => inner.takeLease(runId, holder, over));
+        if (answer.kind === 'taken')
+          this.#watch({ by: this.#process, name: 'lease-taken', epoch: answer.epoch });
+        return answer;
+      },
+      renewLease: (holder) => kept(() => inner.renewLease(holder)),
+      releaseLease: () => kept(() => inner.releaseLease()),
+      add: (jobs) => told({ name: 'add', jobs }, () => inner.add(jobs)),
+      read: async (jobId) => {
+        const record = await kept(() => inner.read(jobId), 'reads');
+        if (record.state === 'failed' && parseJobFailure(record.reason).kind === 'worker-lost')
+          this.#watch({ by: this.#process, name: 'worker-lost', jobId });
+        return record;
+      },
+      remove: async (jobIds) => {
+        this.#watch({ by: this.#process, name: 'remove', jobIds });
+        // As on Redis: jobs that could not be removed stay.
+        await kept(() => inner.remove(jobIds)).catch(() => undefined);
+      },
+      removeLeftovers: (runId, epoch) =>
+        told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
+      beat: (start) => kept(() => inner.beat(start)),
+      removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
+      workers: () => kept(() => inner.workers(), 'reads'),
+      quarantine: (worker, durationMs) => kept(() => inner.quarantine(worker, durationMs)),
+      subscribe: (listener) => this.#subscribed(inner, listener),
+      blobs: (limits) => this.#blobs(limits, 'fails-at-once'),
+      close: () => this.#process.lived(() => inner.close()),
+    };
+  }
+
+  /** Nobody gives orders to a simulated run. */
+  openController(): never {
+    throw new Error('a simulated queue has no controller');
+  }
+
+  async openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
+    const inner = await this.#opened(() => this.#server.queue.openConsumer(options));
+    this.#process.onEnd(() => void inner.stopWaiting());
+    const forgetReconnect = this.#server.onReconnect(options.onReconnected);
+    const { kept } = this.#commandsOf('sends-again');
+    const innerJobs = new WeakMap<TakenJob, TakenJob>();
+    const innerOf = (job: TakenJob): TakenJob => innerJobs.get(job) ?? job;
+    return {
+      server: inner.server,
+      name: inner.name,
+      take: async (how) => {
+        const taken = await kept(() => inner.take(how));
+        if (taken === null) return null;
+        const job = this.#takenJob(taken);
+        innerJobs.set(job, taken);
+        return job;
+      },
+      extendLocks: async (jobs) => {
+        const lost = await kept(() => inner.extendLocks(jobs.map(innerOf)));
+        return jobs.filter((job) => lost.includes(innerOf(job)));
+      },
+      waitingCount: () => kept(() => inner.waitingCount(), 'reads'),
+      beat: (jobId) => kept(() => inner.beat(jobId)),
+      quarantinedMs: () => kept(() => inner.quarantinedMs(), 'reads'),
+      blobs: (limits) => this.#blobs(limits, 'sends-again'),
+      stopWaiting: () => this.#process.lived(() => inner.stopWaiting()),
+      close: async () => {
+        forgetReconnect();
+        await this.#process.lived(() => inner.close());
+      },
+    };
+  }
+
+  /** Whoever opens a queue is told at once that its server does not answer, or refuses. */
+  async #opened<Opened>(open: Ask<Opened>): Promise<Opened> {
+    try {
+      return await this.#process.lived(() => this.#asked(open));
+    } catch (cause) {
+      const found = cause instanceof Error ? cause.message : String(cause);
+      throw new QianmoError({
+        kind: 'environment',
+        what: NOT_OPENED,
+        where: ADDRESS,
+        found,
+        cause,
+      });
+    }
+  }
+
+  #takenJob(inner: TakenJob): TakenJob {
+    const { jobId, data } = inner;
+    const { told } = this.#commandsOf('sends-again');
+    this.#watch({ by: this.#process, name: 'taken', jobId });
+    return {
+      jobId,
+      data,
+      complete: (result) => told({ name: 'complete', jobId }, () => inner.complete(result)),
+      fail: (failure) => told({ name: 'fail', jobId }, () => inner.fail(failure)),
+      handBack: () => told({ name: 'hand-back', jobId }, () => inner.handBack()),
+    };
+  }
+
+  #subscribed(inner: JobProducer, listener: WakeUp): () => void {
+    const { machine } = this.#process;
+    const wake = async (jobId: string): Promise<void> => {
+      if (machine.eventsToLose > 0 && machine.stream.uniform() < LOST_SHARE) {
+        machine.eventsToLose -= 1;
+        return;
+      }
+      await machine.travelled();
+      if (this.#server.isAway || machine.isCutOff()) return;
+      await this.#process.alive();
+      listener(jobId);
+    };
+    const unsubscribe = inner.subscribe((jobId) => void wake(jobId));
+    const forgetReconnect = this.#server.onReconnect(() => void wake(WAKE_ALL));
+    return () => {
+      unsubscribe();
+      forgetReconnect();
+    };
+  }
+
+  #blobs({ lifetimeMs }: BlobLimits, persistence: Persistence): BlobStore {
+    const server = this.#server;
+    const { kept, told } = this.#commandsOf(persistence);
+    // Async functions, so that a refusal is a rejection.
+    /* eslint-disable @typescript-eslint/require-await */
+    return {
+      put: async (bytes, ref = blobRefOf(bytes)) => {
+        await kept(async () => server.putBlob(ref, bytes, lifetimeMs));
+        return ref;
+      },
+      get: async (ref) => {
+        const bytes = await kept(async () => server.blob(ref, lifetimeMs), 'reads');
+        if (bytes === null) throw new BlobMissingError(ref);
+        try {
+          return verifiedBlob(bytes, ref, `${ADDRESS}:blob:${ref.sha256}`);
+        } catch (spoilt) {
+          // A damaged blob is deleted, so that the owner of the bytes can put them again.
+          await kept(async () => server.deleteBlob(ref));
+          throw spoilt;
+        }
+      },
+      has: (ref) => kept(async () => server.blob(ref, lifetimeMs) !== null, 'reads'),
+      delete: (ref) =>
+        told({ name: 'delete-blob', sha256: ref.sha256 }, async () => server.deleteBlob(ref)),
+    };
+    /* eslint-enable @typescript-eslint/require-await */
+  }
+
+  #commandsOf(persistence: Persistence) {
+    const kept = <Answer>(ask: Ask<Answer>, kind: CommandKind = 'writes'): Promise<Answer> =>
+      this.#process.lived(() =>
+        this.#call(() =>
+          persistence === 'sends-again' ? this.#sent(ask, kind) : this.#asked(ask, kind),
+        ),
+      );
+    const told = <Answer>(command: Carried, ask: Ask<Answer>): Promise<Answer> =>
+      kept(() => {
+        this.#watch({ by: this.#process, ...command });
+        return ask();
+      });
+    return { kept, told };
+  }
+
+  /** A command that fails while the server cannot be reached, or when its reply is lost. */
+  async #asked<Answer>(ask: Ask<Answer>, kind: CommandKind = 'writes'): Promise<Answer> {
+    const { machine } = this.#process;
+    await machine.travelled();
+    if (this.#isUnreachable()) throw new Error('connect ECONNREFUSED');
+    this.#server.demand(kind);
+    const connection = this.#server.connectionNumber;
+    const answer = await ask();
+    await machine.travelled();
+    if (this.#isReplyLost(connection)) throw new Error('Connection is closed.');
+    return answer;
+  }
+
+  /** A command that waits for the server, and is sent again when its reply is lost. */
+  async #sent<Answer>(ask: Ask<Answer>, kind: CommandKind): Promise<Answer> {
+    const { machine } = this.#process;
+    for (;;) {
+      await machine.travelled();
+      if (this.#process.isOver) return new Promise(() => undefined);
+      if (this.#isUnreachable()) {
+        await this.#server.up();
+        await machine.time.sleep(RECONNECT_POLL_MS);
+        continue;
+      }
+      this.#server.demand(kind);
+      const connection = this.#server.connectionNumber;
+      const answer = await ask();
+      await machine.travelled();
+      if (!this.#isReplyLost(connection)) return answer;
+    }
+  }
+
+  #isUnreachable(): boolean {
+    return this.#server.isAway || this.#process.machine.isCutOff();
+  }
+
+  #isReplyLost(connection: number): boolean {
+    const { machine } = this.#process;
+    if (this.#isUnreachable() || this.#server.connectionNumber !== connection) return true;
+    if (machine.repliesToLose === 0 || machine.stream.uniform() > LOST_SHARE) return false;
+    machine.repliesToLose -= 1;
+    return true;
+  }
+}
+
+/** A signal with as many listeners as a simulation needs: those of killed processes stay on it. */
+export function patientSignal(controller: AbortController): AbortSignal {
+  setMaxListeners(Number.POSITIVE_INFINITY, controller.signal);
+  return controller.signal;
+}

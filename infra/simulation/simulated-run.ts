@@ -1,0 +1,154 @@
+/**
+ * The run that a simulation trains: few tasks with few rows, and an executor whose gradients depend on
+ * every byte of its input and cost next to nothing.
+ */
+
+import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/run-config.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { PreparedRun } from '../../coordinator/plan/prepared-run.js';
+import { randomStream } from '../../shared/base/random.js';
+import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
+
+const OUTER_STEPS = 8;
+export const JOB_ATTEMPTS_MAX = 4;
+export const REFUSAL_WAIT_MS = 120_000;
+export const BLOB_LIFETIME_MS = 600_000;
+const JOBS_PER_STEP = 4;
+const TASKS_PER_JOB = 2;
+const TASK_COUNT = 20;
+const TABLE_ROW_COUNT = 12;
+const FINGERPRINT = 'simulated-01234567';
+
+const FEATURES: EncodedFeature[] = [
+  { name: 'place', kind: 'category', rowCount: TABLE_ROW_COUNT, encoding: { by: 'dictionary' } },
+];
+
+const config = RunConfigSchema.parse({
+  run: 'simulated-run',
+  seed: 1,
+  data: {
+    ...{ logs: 'none.csv', store: 'none', task: 'task', label: { column: 'label' } },
+    features: [{ name: 'place', kind: 'category' }],
+  },
+  model: { kind: 'logistic', hiddenWidths: [] },
+  method: { kind: 'fomaml', innerSteps: 1, innerRate: 0.1 },
+  training: {
+    outerSteps: OUTER_STEPS,
+    tasksPerOuterStep: JOBS_PER_STEP * TASKS_PER_JOB,
+    tasksPerJob: TASKS_PER_JOB,
+    checkpointEveryOuterSteps: 2,
+    optimizer: { kind: 'adam', rate: 0.05 },
+  },
+  queue: {
+    jobTimeoutMs: 10_000,
+    jobAttemptsMax: JOB_ATTEMPTS_MAX,
+    outerStepTimeoutMs: 600_000,
+    refusalWaitMs: REFUSAL_WAIT_MS,
+    blobLifetimeMs: BLOB_LIFETIME_MS,
+  },
+  output: 'none',
+});
+
+function simulatedStore(): TaskStore {
+  const rows = Array.from({ length: TASK_COUNT }, (_, taskIndex) => taskRows(taskIndex));
+  const tasks = rows.map(({ taskIndex, rowCount, supportRowCount }): TaskEntry => ({
+    ...{ taskIndex, key: `task${taskIndex}`, split: 'train', supportRowCount },
+    ...{ queryRowCount: rowCount - supportRowCount, firstSeenTime: 0 },
+  }));
+  return {
+    manifest: {
+      ...{ formatVersion: 1, sourceDigest: 'simulated', features: FEATURES, taskColumns: ['task'] },
+      ...{ hasOracle: false, taskCount: TASK_COUNT, files: [], rejectedRowCount: 0 },
+      taskCountBySplit: { train: TASK_COUNT, validation: 0, test: 0 },
+      rowCount: rows.reduce((sum, { rowCount }) => sum + rowCount, 0),
+    },
+    digest: 'simulated',
+    tasks,
+    readTasks: (indices) => Promise.resolve(indices.flatMap((index) => rows[index] ?? [])),
+    close: () => Promise.resolve(),
+  };
+}
+
+function taskRows(taskIndex: number): TaskRows {
+  const stream = randomStream(1, 'simulated task', taskIndex);
+  const rowCount = 4;
+  const numbers = (): Float64Array => new Float64Array(rowCount).fill(taskIndex);
+  return {
+    ...{ taskIndex, rowCount, supportRowCount: 2, bagIds: [], numbers: [], oracle: null },
+    categoryIds: [Int32Array.from({ length: rowCount }, () => stream.below(TABLE_ROW_COUNT))],
+    clicks: Float32Array.from({ length: rowCount }, () => stream.below(2)),
+    impressions: new Float32Array(rowCount).fill(1),
+    ...{ times: numbers(), logRows: numbers() },
+  };
+}
+
+const store = simulatedStore();
+
+export const simulatedRun: PreparedRun = {
+  config,
+  store,
+  storeAddress: 'memory://store',
+  spec: modelSpecOf(config.model, FEATURES, config.method, config.training.trainable),
+};
+
+export const checkpointIdentity: CheckpointIdentity = {
+  runName: config.run,
+  configHash: configHash(config),
+  deciding: decidingPart(config),
+  storeDigest: store.digest,
+  spec: simulatedRun.spec,
+};
+
+/** Gradients that pull each parameter to a target of each task. */
+export const simulatedExecutor: JobExecutor = {
+  execute: computed,
+  close: () => Promise.resolve(),
+};
+
+async function computed(input: JobInput): Promise<JobOutput> {
+  const { job } = input;
+  if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
+    throw new Error('a simulation computes gradient jobs with a row pack');
+  const tasks = await store.readTasks(job.taskIndices);
+  const { spec } = simulatedRun;
+  const dense = decodeTensors(input.dense, 'dense');
+  const rows = decodeTensors(input.rowPack, 'row pack').get('rows')?.values;
+  const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
+  const pulls = pullsOf(job.taskIndices, job.work.taskWeights);
+  const output = new Map<string, DenseTensor>();
+  for (const { name, shape } of learnedVariables(spec))
+    output.set(name, { shape, values: pulled(dense.get(name)?.values ?? [], pulls) });
+  output.set('rows', { shape: [rowCount, spec.tableRowWidth], values: pulled(rows ?? [], pulls) });
+  return {
+    output: encodeTensors(output),
+    weightedQueryLoss: pulls.weight,
+    weightedSupportLoss: pulls.target,
+    queryRowCount: 2 * tasks.length,
+    ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
+    microBatchRowsMax: job.microBatchRowsMax,
+  };
+}
+
+/** Sums over the tasks of a job: of weights, and of weights times targets. */
+function pullsOf(taskIndices: readonly number[], weights: readonly number[]) {
+  let [weight, target] = [0, 0];
+  for (const [place, taskIndex] of taskIndices.entries()) {
+    weight += weights[place] ?? 0;
+    target += (weights[place] ?? 0) * Math.sin(taskIndex + 1);
+  }
+  return { weight, target };
+}
+
+function pulled(
+  values: ArrayLike<number>,
+  { weight, target }: ReturnType<typeof pullsOf>,
+): Float32Array {
+  return Float32Array.from(values, (value) => weight * value - target);
+}

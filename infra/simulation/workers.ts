@@ -1,0 +1,83 @@
+/** The workers of a simulation: the production work loop, over and over on each machine. */
+
+import { QianmoError } from '../../shared/base/errors.js';
+import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
+import { patientSignal, ServerLink } from './server-link.js';
+import { SimulatedProcess } from './simulated-process.js';
+import { simulatedExecutor } from './simulated-run.js';
+import type { JobFault, WorkerPlace, World } from './world.js';
+
+const COMPUTE_MS_MIN = 200;
+const COMPUTE_MS_MAX = 2_000;
+
+/** Successive workers in the same place, until the simulation stops. */
+export async function workAt(place: WorkerPlace, world: World): Promise<void> {
+  for (let life = 1; !world.stopped.aborted; life += 1) {
+    const name = `${place.machine.name}x${life}`;
+    const process = new SimulatedProcess(name, place.machine);
+    place.process = process;
+    const told = new AbortController();
+    const signal = patientSignal(told);
+    const stop = (): void => void process.alive().then(() => told.abort());
+    place.stop = stop;
+    world.stopped.addEventListener('abort', stop, { once: true });
+    const ended = runWorker({
+      queue: new ServerLink(process, world.server, world.invariants.onCommand),
+      ...{ name, nonce: name, signal },
+      executor: faultyExecutor(process, place, world),
+      clock: process.clock(),
+      onEvent: (event) => world.note(name, JSON.stringify(withoutProcessId(event))),
+    }).catch((error: unknown) => world.invariants.onWorkerEnd(name, error));
+    await Promise.race([ended, process.killed]);
+    world.stopped.removeEventListener('abort', stop);
+    process.kill();
+    place.process = null;
+    await world.time.sleep(place.emptyMs, world.stopped);
+  }
+}
+
+/** The id of this process is another one in each simulation. */
+function withoutProcessId(event: WorkerEvent): object {
+  return event.kind === 'worker-ready' ? { kind: event.kind } : event;
+}
+
+function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: World): JobExecutor {
+  const { stream } = place.machine;
+  const clock = process.clock();
+  return {
+    execute: async (input, signal, onBegin) => {
+      onBegin?.();
+      const { job } = input;
+      const { deadlyTask } = world;
+      const fault = place.jobFaults.shift() ?? null;
+      if (deadlyTask !== null && deadlyTask.killCount > 0)
+        if ('taskIndices' in job && job.taskIndices.includes(deadlyTask.taskIndex)) {
+          deadlyTask.killCount -= 1;
+          world.invariants.disturb();
+          process.kill();
+        }
+      if (fault !== null) world.invariants.disturb();
+      const computeMs = COMPUTE_MS_MIN + stream.below(COMPUTE_MS_MAX - COMPUTE_MS_MIN);
+      const isEndless = fault === 'hangs' || fault === 'stuck';
+      const ownSignal = fault === 'stuck' ? undefined : signal;
+      await clock.sleep(isEndless ? 60 * job.timeoutMs : computeMs, ownSignal);
+      if (signal?.aborted === true)
+        throw new QianmoError({ kind: 'interrupted', what: 'given up' });
+      return disturbed(await simulatedExecutor.execute(input), fault);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
+  if (fault === 'fails')
+    throw new QianmoError({ kind: 'transient', what: 'the simulated computation failed' });
+  if (fault === 'disk-full')
+    throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+  if (fault !== 'not-finite') return computed;
+  const tensors = decodeTensors(computed.output, 'simulation');
+  tensors.get('bias')?.values.fill(Number.NaN);
+  return { ...computed, output: encodeTensors(tensors) };
+}

@@ -1,0 +1,150 @@
+/** Planted faults of the runtime. Each is text of a compiled file and what replaces it. */
+
+interface Change {
+  /** From the project's root. */
+  readonly file: string;
+  readonly text: string;
+  readonly instead: string;
+}
+
+export interface Mutant {
+  readonly name: string;
+  readonly changes: readonly Change[];
+  /** The first seed that finds it, with three workers. */
+  readonly seed: number;
+}
+
+const STEP = 'coordinator/dispatch/dispatch-step';
+const WRITER = 'coordinator/checkpoints/checkpoint-writer';
+
+function mutant(name: string, seed: number, ...changes: readonly Change[]): Mutant {
+  return { name, changes, seed };
+}
+
+function change(file: string, text: string, instead: string): Change {
+  return { file, text, instead };
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  mutant(
+    'lost workers cost no attempt',
+    1,
+    change(
+      STEP,
+      'const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;',
+      'const wasAway = true;',
+    ),
+  ),
+  mutant(
+    'READONLY is no outage',
+    3,
+    change('shared/queue/redis-errors', "['READONLY', 'MOVED',", "['MOVED',"),
+  ),
+  mutant(
+    'redeliveries wait by the wall clock',
+    151,
+    change(
+      STEP,
+      'this.#heldBack.set(delivery, this.#context.clock.monotonicMs()',
+      'this.#heldBack.set(delivery, this.#context.clock.epochMs()',
+    ),
+    change(STEP, 'dueMs]) => dueMs <= nowMs', 'dueMs]) => dueMs <= this.#context.clock.epochMs()'),
+  ),
+  mutant(
+    'inputs are released again when their deletion is repeated',
+    99,
+    change(
+      STEP,
+      'this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));',
+      'await this.#patiently(() => Promise.all(this.#stepBlobs.released(delivery.order).map((ref) => this.#context.blobs.delete(ref))));',
+    ),
+  ),
+  mutant(
+    'a job stays open after its result, and a second one is admitted',
+    0,
+    change(
+      STEP,
+      'this.#attempts.succeeded(delivery, result.worker);',
+      'if (judged) return judged;',
+    ),
+    change(
+      'coordinator/dispatch/admission',
+      'if (this.#admitted.has(result.jobIndex))',
+      'if (false)',
+    ),
+  ),
+  mutant(
+    'lost inputs are not put again',
+    0,
+    change(STEP, 'await this.#stepBlobs.restore(delivery.order);', ''),
+  ),
+  mutant(
+    'attempts have no bound',
+    1,
+    change('coordinator/dispatch/attempts', 'if (counted.length < attemptsMax)', 'if (counted)'),
+  ),
+  mutant(
+    'jobs are read only when an event wakes',
+    4,
+    change(STEP, 'const RECONCILE_INTERVAL_MS = 1_500;', 'const RECONCILE_INTERVAL_MS = 1e12;'),
+  ),
+  mutant(
+    'bytes are not compared with their reference',
+    31,
+    change(
+      'shared/storage/blob-store',
+      'if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount)',
+      'if (found)',
+    ),
+  ),
+  mutant(
+    'numbers that are not finite are admitted',
+    4,
+    change(
+      'coordinator/training/job-gradient',
+      'if (![...found.values()].every(hasFiniteValues))',
+      'if (false)',
+    ),
+  ),
+  mutant(
+    'the pointer is replaced before the manifest is there',
+    0,
+    change(
+      WRITER,
+      'await this.#putManifest(key, bytes);',
+      'await this.#replaceLatest(latestBytes, latestEtag, key); await this.#putManifest(key, bytes); if (key) return receiptOf(this.#remember(manifest, key));',
+    ),
+  ),
+  mutant(
+    'checkpoints are written without a look at the claim',
+    0,
+    change(WRITER, 'await this.#options.claim?.demand();', ''),
+  ),
+  mutant(
+    'old checkpoints are removed with blobs that others name',
+    52,
+    change(
+      'coordinator/checkpoints/checkpoint-retention',
+      'if (!wanted.has(blob.sha256))',
+      'if (blob)',
+    ),
+  ),
+  mutant(
+    'a holder does not recognise its own renewal',
+    19,
+    change(
+      'shared/storage/object-lease',
+      'if (epoch !== this.#held.epoch || holder?.start !== this.#held.start)',
+      'if (epoch)',
+    ),
+  ),
+  mutant(
+    'jobs have no deadline',
+    8,
+    change(
+      'worker/carrying/carry-job',
+      'await clock.sleep(job.timeoutMs, over)',
+      'await clock.sleep(1e9, over)',
+    ),
+  ),
+];

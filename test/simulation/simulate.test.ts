@@ -1,0 +1,34 @@
+/**
+ * Simulated clusters under the faults of 50 seeds. What `qianmo simulate --seed N` does, one by one:
+ * production coordinators and workers in virtual time, with invariants checked after every event.
+ */
+
+import { describe, expect, it } from 'vitest';
+import { FAULT_KINDS, faultsOf } from '../../infra/simulation/faults.js';
+import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
+
+const WORKERS = 3;
+const seeds = Array.from({ length: 50 }, (_, seed) => seed);
+
+describe('a simulated cluster', () => {
+  it.each(seeds)('keeps all invariants: seed %i', async (seed) => {
+    const result = await simulate({ seed, workers: WORKERS });
+    if (result.violation !== null) throw new Error(reportOf(await shrunk(result)));
+    expect(result.eventCount).toBeGreaterThan(100);
+  });
+
+  it('meets every kind of fault', () => {
+    const kinds = new Set(seeds.flatMap((seed) => faultsOf(seed).map(({ kind }) => kind)));
+    expect([...kinds].sort()).toEqual([...FAULT_KINDS].sort());
+  });
+
+  it('gives the same events for the same seed and faults, and others for others', async () => {
+    const request = { seed: 3, workers: WORKERS, keepsLines: true };
+    const [first, second] = [await simulate(request), await simulate(request)];
+    expect(second.lines).toEqual(first.lines);
+    expect(second.events).toBe(first.events);
+    const fewer = await simulate({ ...request, faults: [0] });
+    expect(fewer.faults.map(({ index }) => index)).toEqual([0]);
+    expect(fewer.events).not.toBe(first.events);
+  });
+});
