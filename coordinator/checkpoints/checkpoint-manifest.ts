@@ -18,7 +18,7 @@ export const LATEST_KEY = 'latest.json';
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
 
-const TableSchema = z.strictObject({
+export const StoredTableSchema = z.strictObject({
   /** The feature, or `STAGE/FEATURE` for a table of the optimizer. */
   name: z.string().min(1),
   rowCount: count,
@@ -45,6 +45,8 @@ export const CheckpointManifestSchema = z.strictObject({
   /** The kinds of machines that computed the run, each from after an outer step on. */
   computedOn: z.array(z.strictObject({ outerStep: count, fingerprint: FingerprintSchema })),
   metaParametersDigest: sha256,
+  /** If so, that digest is over the digests of the pieces (see `pieces-digest.ts`), else over all values. */
+  digestOf: z.literal('pieces').optional(),
   /** The tasks that the run leaves out, each from an outer step on. The digest stands for them too. */
   quarantinedTasks: z
     .array(z.strictObject({ outerStep: count, taskIndex: count, key: z.string() }))
@@ -55,11 +57,11 @@ export const CheckpointManifestSchema = z.strictObject({
   extendedOuterSteps: z.int().positive().optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
   dense: BlobRefSchema,
-  tables: z.array(TableSchema),
-  optimizerTables: z.array(TableSchema),
+  tables: z.array(StoredTableSchema),
+  optimizerTables: z.array(StoredTableSchema),
 });
 export type CheckpointManifest = z.infer<typeof CheckpointManifestSchema>;
-export type StoredTable = z.infer<typeof TableSchema>;
+export type StoredTable = z.infer<typeof StoredTableSchema>;
 
 const LatestSchema = z.strictObject({
   formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),

@@ -33,8 +33,9 @@ import {
 } from './checkpoint-manifest.js';
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
-import { encodeDenseState } from './checkpoint-tensors.js';
+import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
 import { encodeLeftOut } from './left-out-jobs.js';
+import { piecesDigest } from './pieces-digest.js';
 import type { RunClaim } from './run-claim.js';
 import { storeTables, type EarlierCheckpoint } from './store-tables.js';
 import type { PutBlob, TableSnapshot } from './table-snapshot.js';
@@ -52,6 +53,8 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly sink: RunEventSink;
   /** Of states that are written without a snapshot. */
   readonly pieceByteCountMax?: number;
+  /** What the digest of meta-parameters is over: all values, as without this, or the digests of pieces. */
+  readonly tableDigest?: 'whole' | 'pieces';
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<RunClaim, 'demand'>;
 }
@@ -81,10 +84,11 @@ export interface Checkpoints {
   /**
    * The newest complete checkpoint; null if none was ever written.
    *
+   * @param loader takes the tables, if they are not to be in this process.
    * @throws QianmoError `usage` if it belongs to another config, run or task store; `data` if there are
    *   checkpoints and none is complete.
    */
-  latest(): Promise<TrainingState | null>;
+  latest(loader?: TableLoader): Promise<TrainingState | null>;
 }
 
 export function openCheckpoints(options: CheckpointsOptions): Checkpoints {
@@ -108,7 +112,13 @@ export async function readMetaParameters(
 
 type CheckpointContent = Pick<
   CheckpointManifest,
-  'dense' | 'tables' | 'optimizerTables' | 'quarantinedTasks' | 'extendedOuterSteps' | 'leftOutJobs'
+  | 'dense'
+  | 'tables'
+  | 'optimizerTables'
+  | 'quarantinedTasks'
+  | 'extendedOuterSteps'
+  | 'leftOutJobs'
+  | 'digestOf'
 >;
 
 /** The checkpoint that was written or found last. */
@@ -141,9 +151,9 @@ class RunCheckpointStore implements Checkpoints {
     this.#blobs = new ObjectBlobStore(options.store);
   }
 
-  async latest(): Promise<TrainingState | null> {
+  async latest(loader?: TableLoader): Promise<TrainingState | null> {
     const { store, sink } = this.#options;
-    const search = await findLatestCheckpoint(store, this.#options, sink, 'all');
+    const search = await findLatestCheckpoint(store, this.#options, sink, loader ?? 'all');
     const { found, isLatest } = search;
     this.#latestEtag = search.latestEtag;
     this.#damagedKeys = search.damagedKeys;
@@ -151,7 +161,7 @@ class RunCheckpointStore implements Checkpoints {
     if (found === null) return null;
     const { manifest, manifestKey, state } = found;
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
-    this.#earlier = { of: state.metaParameters.tables, checkpoint: manifest };
+    this.#earlier = { of: loader?.of ?? state.metaParameters.tables, checkpoint: manifest };
     if (isLatest) this.#remember(manifest, manifestKey);
     return state;
   }
@@ -194,7 +204,8 @@ class RunCheckpointStore implements Checkpoints {
     const present = new Set(await this.#options.store.list(BLOB_KEY_PREFIX));
     const isThere = (ref: BlobRef): boolean => present.has(blobKeyOf(ref));
     const put = this.#blobWriter(isThere);
-    const hash = hashAfterDense(state.metaParameters.dense);
+    const { dense: variables } = state.metaParameters;
+    const hash = this.#options.tableDigest === 'pieces' ? null : hashAfterDense(variables);
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
@@ -204,7 +215,9 @@ class RunCheckpointStore implements Checkpoints {
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
     };
-    return this.#manifestOf(state, hash.digest('hex'), { dense, ...tables, ...departures });
+    const digest = hash?.digest('hex') ?? piecesDigest(variables, tables.tables);
+    const kind = hash === null ? ({ digestOf: 'pieces' } as const) : {};
+    return this.#manifestOf(state, digest, { dense, ...tables, ...departures, ...kind });
   }
 
   #remember(manifest: CheckpointManifest, key: string): WrittenCheckpoint {

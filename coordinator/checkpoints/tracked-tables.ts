@@ -18,7 +18,7 @@ import type {
 import type { TrainingState } from './training-state.js';
 
 /** Rows by feature, each with ascending ids. */
-export type RowsByFeature = ReadonlyMap<string, { readonly ids: Int32Array }>;
+type RowsByFeature = ReadonlyMap<string, { readonly ids: Int32Array }>;
 
 type Tables = ReadonlyMap<string, EmbeddingTable>;
 
@@ -134,10 +134,10 @@ class StateSnapshot implements TableSnapshot {
     return this.#byTable.get(table);
   }
 
-  readonly storePiece = async (
+  async storePiece(
     { role, tableIndex, piece }: PiecePlace,
     { storedAt, wantsValues, put }: PieceDemand,
-  ): Promise<PieceAnswer> => {
+  ): Promise<PieceAnswer> {
     const { frozen, changedIn } = at(this[role], tableIndex);
     const isUnchanged = storedAt !== null && int32At(changedIn, piece) <= storedAt;
     if (isUnchanged && !wantsValues) {
@@ -147,7 +147,7 @@ class StateSnapshot implements TableSnapshot {
     const { bytes, values } = frozen.take(piece);
     const blob = isUnchanged ? null : await put(bytes);
     return { blob, values: wantsValues ? values : null };
-  };
+  }
 
   #freeze(tracked: TrackedTable): FrozenPart {
     const { name, table, pieceRowCount } = tracked;

@@ -9,7 +9,10 @@ import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tenso
 import { encodableTensor, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 
 /** All dense variables, or the named ones; one encoding serves every job of an outer step. */
-export function encodeDense({ dense }: MetaParameters, names?: readonly string[]): Uint8Array {
+export function encodeDense(
+  { dense }: Pick<MetaParameters, 'dense'>,
+  names?: readonly string[],
+): Uint8Array {
   return encodeTensors(
     names === undefined ? dense : new Map(names.map((name) => [name, tensorOf(dense, name)])),
   );

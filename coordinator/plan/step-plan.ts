@@ -15,7 +15,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
-import { encodeDense, encodeRowPack, type FrozenInput } from './row-pack-gather.js';
+import { encodeDense, type FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
@@ -178,8 +178,12 @@ async function neighboursOf(
   return jobNeighboursOf(store, method, whole);
 }
 
+/** The row pack of a job, to be read before the tables change. */
+export type PackOf = (jobIndex: number) => Uint8Array;
+
 interface OrderContext {
   readonly run: PreparedRun;
+  readonly packOf: PackOf;
   readonly frozen: FrozenInput | null;
   /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: string | null;
@@ -188,15 +192,15 @@ interface OrderContext {
 /** The jobs of the plan with the bytes of the current meta-parameters. */
 export function ordersOf(
   plan: StepPlan,
-  metaParameters: MetaParameters,
-  { run, frozen, fingerprint }: OrderContext,
+  metaParameters: Pick<MetaParameters, 'dense'>,
+  { run, packOf, frozen, fingerprint }: OrderContext,
 ): TaskOrder[] {
   const { config, store, storeAddress, spec } = run;
   const { learned } = spec;
   const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
   const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, layout }): TaskOrder => {
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours }): TaskOrder => {
       const job: TaskOrder['job'] = {
         protocolVersion: PROTOCOL_VERSION,
         runId: config.run,
@@ -227,9 +231,7 @@ export function ordersOf(
         blobLifetimeMs: config.queue.blobLifetimeMs,
       };
       if (frozen?.holdsTables === true) return { job, ...shared, rowPack: null };
-      return new PackedOrder(job, shared, () =>
-        encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth),
-      );
+      return new PackedOrder(job, shared, () => packOf(jobIndex));
     },
   );
 }

@@ -70,6 +70,7 @@ export function checkpointsOf(
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
     kept: run.config.training.checkpointsKept,
+    tableDigest: run.config.training.tableDigest,
     clock: context.clock,
     ...(claim === null ? {} : { claim }),
   });

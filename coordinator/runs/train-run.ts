@@ -15,6 +15,7 @@ import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { TrainRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import { checkpointAddressOf, checkpointsOf, claimedPlace, openPreparedRun } from './run-files.js';
+import { closeRowServers, rowServersForRun } from './row-servers-for-run.js';
 import { replayOfRun, startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
@@ -91,10 +92,12 @@ async function trainUnder(
   const startFrom = await startFromRun(run, start, context);
   const { resume, fresh } = start;
   const replay = start.replay === undefined ? null : await replayOfRun(run, start.replay);
+  const rowServers = await rowServersForRun(run, context);
   try {
     return await train({
       run,
       dispatcher: dispatch.dispatcher,
+      ...(rowServers === null ? {} : { rowServers }),
       checkpoints: checkpointsOf(run, context, claim),
       start: {
         ...{ resume, fresh },
@@ -109,6 +112,8 @@ async function trainUnder(
   } catch (error) {
     if (claim?.lost.aborted === true && isInterruption(error)) await claim.demand();
     throw error;
+  } finally {
+    await closeRowServers(rowServers ?? []);
   }
 }
 

@@ -5,13 +5,12 @@
 
 import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
-import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { microBatchWatch } from './micro-batch-watch.js';
 import { runLength } from './run-length.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { poisonTasks } from './poison-tasks.js';
 import { computedOnAfter } from '../checkpoints/training-state.js';
-import { checkpointWriter, resumableFailure, startingState } from './run-checkpoints.js';
+import { checkpointWriter, resumableFailure, startedTraining } from './run-checkpoints.js';
 import { demandedFingerprint } from './run-fingerprint.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepClosings } from './step-closing.js';
@@ -33,9 +32,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { config, spec, store } = run;
   const { checkpointEveryOuterSteps } = config.training;
   requireTrainable(spec, config.training.trainable);
-  const optimizer = metaOptimizerOf(config.training, spec.variables);
-  let state = await startingState(options, optimizer);
-  const checkpoints = checkpointWriter(options, state);
+  const started = await startedTraining(options);
+  const { tables } = started;
+  let { state } = started;
+  const checkpoints = checkpointWriter(options, state, tables);
   const length = runLength(options);
   const { frozenTablesByteCountMax } = config.queue;
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
@@ -56,13 +56,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       if (state.outerStep >= length.endOf(state)) break;
 
       const plan = await planner.take(state.outerStep, state.quarantinedTasks);
-      const orders = ordersOf(plan, state.metaParameters, {
-        run,
-        frozen,
-        fingerprint,
-      });
-
       const shapes = gradientShapesOf(plan, spec);
+      const packOf = await tables.gather(shapes.layouts);
+      const orders = ordersOf(plan, state.metaParameters, { run, packOf, frozen, fingerprint });
+
       const counting = closings.ordersOf(orders);
       const reader = gradientReader(shapes);
       const results = dispatcher.run(counting, reader, caller.signal, closings.terms);
@@ -81,9 +78,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
 
       const closed = closings.close(sum, plan, state);
       const computedOn = computedOnAfter(state, fingerprint);
-      const gradient = sum.metaGradient();
-      checkpoints.willWriteRows(gradient.rows, state.outerStep + 1);
-      state = { ...steppedState(optimizer, closed, gradient), computedOn };
+      checkpoints.demandSound();
+      state = { ...(await tables.step(closed, sum.metaGradient())), computedOn };
 
       report(state, plan, sum.losses);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.begin(state);

@@ -3,23 +3,43 @@
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
-import { TrackedTables, type RowsByFeature } from '../checkpoints/tracked-tables.js';
-import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
+import { localTables, type RunTables } from '../tables/run-tables.js';
+import { ServedTables } from '../tables/served-tables.js';
+import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
+interface StartedTraining {
+  readonly state: TrainingState;
+  readonly tables: RunTables;
+}
+
 /**
- * Returns the latest checkpoint when resuming, else outer step 0 from the seed or from another run.
+ * Starts from the latest checkpoint when resuming, else at outer step 0 from the seed or from another run.
  *
  * @throws QianmoError `usage` when a checkpoint exists and neither `resume` nor `fresh` is set.
  */
-export async function startingState(
+export async function startedTraining(
+  options: Pick<TrainOptions, 'run' | 'checkpoints' | 'start' | 'rowServers'>,
+): Promise<StartedTraining> {
+  const { run, rowServers } = options;
+  const { spec, config } = run;
+  if (rowServers === undefined) {
+    const state = await startingState(options, null);
+    return { state, tables: localTables(state, spec, config.training) };
+  }
+  const tables = new ServedTables(rowServers, { spec, training: config.training });
+  return { state: await startingState(options, tables), tables };
+}
+
+/** @param served where the tables are, if not in the state. */
+async function startingState(
   { run, checkpoints, start }: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>,
-  optimizer: GradientTransformation,
+  served: ServedTables | null,
 ): Promise<TrainingState> {
   const { config, spec } = run;
-  const found = start.fresh === true ? null : await checkpoints.latest();
+  const found = start.fresh === true ? null : await checkpoints.latest(served ?? undefined);
   if (found !== null && start.resume) return found;
   const outerSteps = outerStepsOf(found ?? {}, config.training);
   if (found !== null)
@@ -38,6 +58,8 @@ export async function startingState(
     ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
     ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
   };
+  if (served !== null) return { ...(await served.fresh(config.seed)), ...repeated };
+  const optimizer = metaOptimizerOf(config.training, spec.variables);
   if (start.startFrom !== undefined)
     return { ...stateFrom(start.startFrom, spec, config.seed, optimizer), ...repeated };
   const metaParameters = initialMetaParameters(spec, config.seed);
@@ -47,12 +69,8 @@ export async function startingState(
 
 /** The checkpoints of one training. They are written beside it, one at a time. */
 interface CheckpointWriter {
-  /**
-   * Must be called before the outer step that makes `outerStep` writes to these rows.
-   *
-   * @throws the failure of a checkpoint that was begun.
-   */
-  willWriteRows(rows: RowsByFeature, outerStep: number): void;
+  /** @throws the failure of a checkpoint that was begun. */
+  demandSound(): void;
   /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
   begin(state: TrainingState): Promise<void>;
   /** Writes the state, unless it was written last. */
@@ -65,14 +83,12 @@ interface CheckpointWriter {
   readonly durableOuterStep: number;
 }
 
-/** @param start the state whose tables the training writes to. */
+/** @param tables those of the states that are written. */
 export function checkpointWriter(
-  { run, checkpoints, caller }: Pick<TrainOptions, 'run' | 'checkpoints' | 'caller'>,
-  start: TrainingState,
+  { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
+  start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
+  tables: Pick<RunTables, 'snapshot'>,
 ): CheckpointWriter {
-  const tables = new TrackedTables(start);
-  const { optimizer } = run.config.training;
-  const movesAll = optimizer.kind === 'adam' && !optimizer.lazy;
   let durableOuterStep = start.outerStep;
   let durableExtension = start.extendedOuterSteps;
   let last: CheckpointReceipt | null = null;
@@ -90,7 +106,7 @@ export function checkpointWriter(
   };
   const isDurable = ({ outerStep, extendedOuterSteps }: TrainingState): boolean =>
     durableOuterStep === outerStep && durableExtension === extendedOuterSteps;
-  const demandNoFailure = (): void => {
+  const demandSound = (): void => {
     if (failure === null) return;
     const { error } = failure;
     failure = null;
@@ -98,14 +114,10 @@ export function checkpointWriter(
   };
   return {
     isDurable,
-    willWriteRows(rows, outerStep) {
-      demandNoFailure();
-      if (movesAll) tables.willWriteTables(rows, outerStep);
-      else tables.willWriteRows(rows, outerStep);
-    },
+    demandSound,
     async begin(state) {
       await underWay;
-      demandNoFailure();
+      demandSound();
       underWay = store(state).then(
         () => undefined,
         (error: unknown) => {

@@ -50,6 +50,13 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['training', 'startFrom'],
       message: `${method.kind} keeps the model as it is: name the output of a run that has trained it`,
     });
+  if (training.tableShards > 1 && training.startFrom !== undefined)
+    context.addIssue({
+      code: 'custom',
+      path: ['training', 'tableShards'],
+      message:
+        'tables on row servers start from the seed or from a checkpoint: leave out startFrom',
+    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',
@@ -71,6 +78,9 @@ export function decidingPart(config: RunConfig): Record<string, unknown> {
     // Checkpoints record which tasks and jobs were left out.
     poisonTasks: _poison,
     closing: _closing,
+    // Neither decides a bit of the parameters, and checkpoints say what their digest is over.
+    tableShards: _shards,
+    tableDigest: _digest,
     ...training
   } = config.training;
   return {

@@ -164,6 +164,20 @@ export const TrainingConfigSchema = z
         'What happens when a task makes its job fail again and again: stop, the run ends and names the ' +
           'task; quarantine, the run goes on without it, and checkpoints record that.',
       ),
+    tableShards: positiveInt
+      .max(256)
+      .default(1)
+      .describe(
+        'The number of processes that hold the embedding tables with their optimizer state; 1 keeps them ' +
+          'in the coordinator. No bit depends on it. `evaluate` and `sweep` hold tables in one process.',
+      ),
+    tableDigest: z
+      .enum(['whole', 'pieces'])
+      .default('whole')
+      .describe(
+        'What the digest of the meta-parameters is over: all values of the tables (whole), which every ' +
+          'checkpoint reads for it, or the digests of their pieces (pieces). The parameters are the same.',
+      ),
     checkpointEveryOuterSteps: positiveInt
       .default(100)
       .describe('The number of outer steps between two checkpoints.'),

@@ -13,38 +13,85 @@ export interface MetaParameters {
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
 }
 
-export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParameters {
-  const dense = new Map<string, DenseTensor>();
-  for (const { name, shape, initial } of spec.variables) {
-    const values = initialValues(elementCountOf(shape), initial, seed, 'variable', name);
-    dense.set(name, { shape, values });
-  }
-  const tables = new Map<string, EmbeddingTable>();
-  const width = spec.tableRowWidth;
-  for (const { name, rowCount, initial } of spec.tables) {
-    const values = initialValues(rowCount * width, initial, seed, 'table', name);
-    // Linear weights start at 0.
-    if (spec.hasLinear)
-      for (let end = width - 1; end < values.length; end += width) values[end] = 0;
-    tables.set(name, { rowCount, width, values });
-  }
-  return { dense, tables };
+type TableFrame = Pick<ModelSpec, 'tableRowWidth' | 'hasLinear'>;
+
+/** A range of rows. */
+interface RowSpan {
+  readonly firstRow: number;
+  readonly rowCount: number;
 }
 
-function initialValues(
-  count: number,
+export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParameters {
+  const tables = new Map<string, EmbeddingTable>();
+  const width = spec.tableRowWidth;
+  for (const table of spec.tables) {
+    const { name, rowCount } = table;
+    const values = initialRows(spec, table, seed, [{ firstRow: 0, rowCount }]);
+    tables.set(name, { rowCount, width, values });
+  }
+  return { dense: initialDense(spec, seed), tables };
+}
+
+export function initialDense(
+  spec: Pick<ModelSpec, 'variables'>,
+  seed: number,
+): Map<string, DenseTensor> {
+  const dense = new Map<string, DenseTensor>();
+  for (const { name, shape, initial } of spec.variables) {
+    const values = new Float32Array(elementCountOf(shape));
+    fill(values, initial, drawOf(initial, seed, 'variable', name));
+    dense.set(name, { shape, values });
+  }
+  return dense;
+}
+
+/**
+ * The initial values of some rows of a table, end to end. The draws for the rows between them are made as
+ * well, so that a row has the same values whoever holds it.
+ *
+ * @param spans ascending, without overlap
+ */
+export function initialRows(
+  { tableRowWidth: width, hasLinear }: TableFrame,
+  { name, initial }: ModelSpec['tables'][number],
+  seed: number,
+  spans: readonly RowSpan[],
+): Float32Array {
+  const rowCount = spans.reduce((sum, span) => sum + span.rowCount, 0);
+  const values = new Float32Array(rowCount * width);
+  const draw = drawOf(initial, seed, 'table', name);
+  let nextRow = 0;
+  let start = 0;
+  for (const span of spans) {
+    if (draw !== null)
+      for (let skipped = (span.firstRow - nextRow) * width; skipped > 0; skipped -= 1) draw();
+    const end = start + span.rowCount * width;
+    fill(values.subarray(start, end), initial, draw);
+    nextRow = span.firstRow + span.rowCount;
+    start = end;
+  }
+  // Linear weights start at 0.
+  if (hasLinear) for (let end = width - 1; end < values.length; end += width) values[end] = 0;
+  return values;
+}
+
+/** Null if all values are the same. */
+function drawOf(
   initial: Initialisation,
   seed: number,
   ...purpose: string[]
-): Float32Array {
-  const values = new Float32Array(count);
-  if (initial.kind === 'zeros') return values;
-  if (initial.kind === 'constant') return values.fill(initial.value);
+): (() => number) | null {
+  if (initial.kind === 'zeros' || initial.kind === 'constant') return null;
   const stream = randomStream(seed, 'initial', ...purpose);
-  const draw =
-    initial.kind === 'normal'
-      ? (): number => stream.normal() * initial.deviation
-      : (): number => (2 * stream.uniform() - 1) * initial.bound;
-  for (let index = 0; index < count; index += 1) values[index] = draw();
-  return values;
+  return initial.kind === 'normal'
+    ? (): number => stream.normal() * initial.deviation
+    : (): number => (2 * stream.uniform() - 1) * initial.bound;
+}
+
+function fill(values: Float32Array, initial: Initialisation, draw: (() => number) | null): void {
+  if (draw === null) {
+    if (initial.kind === 'constant') values.fill(initial.value);
+    return;
+  }
+  for (let index = 0; index < values.length; index += 1) values[index] = draw();
 }

@@ -26,8 +26,14 @@ const LOOK_INTERVAL_MS = 50;
 /** Clock ticks in /proc, on every Linux in use. */
 const TICKS_PER_SECOND = 100;
 
-/** @throws Error when it ends with another exit code than 0. */
-export async function watched(args: readonly string[]): Promise<WatchedCommand> {
+/**
+ * @param disturb may end the command by a signal; without it, the command must end by itself.
+ * @throws Error when it ends with another exit code than 0.
+ */
+export async function watched(
+  args: readonly string[],
+  disturb?: (pid: number) => Promise<void>,
+): Promise<WatchedCommand> {
   const startMs = systemClock.monotonicMs();
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
@@ -45,10 +51,14 @@ export async function watched(args: readonly string[]): Promise<WatchedCommand> 
     most.ticks = Math.max(most.ticks, ticks);
   }, LOOK_INTERVAL_MS);
   try {
-    const exitCode = await new Promise<number | null>((resolve, reject) => {
+    const ended = new Promise<number | null>((resolve, reject) => {
       child.once('error', reject).once('close', resolve);
     });
-    if (exitCode !== 0) throw new Error(`${args.join(' ')} ended with exit code ${exitCode}`);
+    await disturb?.(child.pid ?? 0);
+    const exitCode = await ended;
+    const isBySignal = exitCode === null && disturb !== undefined;
+    if (exitCode !== 0 && !isBySignal)
+      throw new Error(`${args.join(' ')} ended with exit code ${exitCode}`);
   } finally {
     clearInterval(timer);
   }

@@ -47,6 +47,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/plan',
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',
+    'coordinator/tables',
     'coordinator/training',
     'coordinator/evaluation',
     'coordinator/sweep',

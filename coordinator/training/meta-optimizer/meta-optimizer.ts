@@ -20,14 +20,41 @@ export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
 ): GradientTransformation {
+  return chain(...gradientStages(training), ...rowStages(training, variables));
+}
+
+/** The stages of `metaOptimizerOf` that need the whole gradient: its norm is a sum over everything. */
+export function gradientStagesOf(training: TrainingConfig): GradientTransformation {
+  return chain(...gradientStages(training));
+}
+
+/** The stages after those, which treat each variable and each row by itself. */
+export function rowStagesOf(
+  training: TrainingConfig,
+  variables: ModelSpec['variables'],
+): GradientTransformation {
+  return chain(...rowStages(training, variables));
+}
+
+/** Whether an outer step writes to rows that no task has touched. */
+export function movesUntouchedRows({ optimizer }: TrainingConfig): boolean {
+  return optimizer.kind === 'adam' && !optimizer.lazy;
+}
+
+function gradientStages(training: TrainingConfig): GradientTransformation[] {
+  return [keepTrainable(training.trainable), clipByGlobalNorm(training.gradientNormMax)];
+}
+
+function rowStages(
+  training: TrainingConfig,
+  variables: ModelSpec['variables'],
+): GradientTransformation[] {
   const { optimizer } = training;
-  return chain(
-    keepTrainable(training.trainable),
-    clipByGlobalNorm(training.gradientNormMax),
+  return [
     optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
     addDecoupledWeightDecay(training.weightDecay, variables),
     scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),
-  );
+  ];
 }
 
 /** Applies one outer step. Table rows are written in place (see `gradient-transformation.ts`). */

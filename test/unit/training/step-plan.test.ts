@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
 import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { JobSchema } from '../../../shared/queue/protocol.js';
@@ -116,6 +117,8 @@ describe('the orders of a step', () => {
     const plan = await stepPlanner(config, store).take(0);
     const orders = ordersOf(plan, metaParameters, {
       run: { config, store, storeAddress: 'memory://store', spec },
+      packOf: (jobIndex) =>
+        encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
       frozen: null,
       fingerprint: null,
     });

@@ -3,6 +3,7 @@ import { orderPart } from '../../../coordinator/plan/order-part.js';
 import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
 import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
+import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -69,6 +70,8 @@ describe('orderPart', () => {
     const plan = await stepPlanner(config, store).take(0);
     const [order] = ordersOf(plan, metaParameters, {
       run: { config, store, storeAddress: 'memory://store', spec },
+      packOf: (jobIndex) =>
+        encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
       ...{ frozen: null, fingerprint: null },
     });
     if (order === undefined) throw new Error('a plan has a job');

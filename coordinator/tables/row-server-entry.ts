@@ -1,0 +1,57 @@
+/** The process of a row server. It answers the coordinator that forked it, and ends with the channel. */
+
+import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { RowHost } from './row-host.js';
+import {
+  failedReply,
+  RowServerRequestSchema,
+  type RowServerReply,
+  type RowServerRequest,
+} from './row-server-protocol.js';
+
+let host: RowHost | null = null;
+
+// Ctrl-C reaches every process of a terminal. The coordinator still needs its rows for the last checkpoint.
+process.on('SIGINT', () => undefined);
+process.on('SIGTERM', () => undefined);
+process.on('disconnect', () => process.exit(0));
+process.on('message', (message) => {
+  const request = RowServerRequestSchema.parse(message);
+  void answer(request)
+    .catch((error: unknown) => failedReply(request.requestId, error))
+    // Nobody hears an answer after the coordinator has ended.
+    .then((reply) => process.send?.(reply, () => undefined));
+});
+
+/** Calls take effect when they arrive, in their order. */
+async function answer(request: RowServerRequest): Promise<RowServerReply> {
+  const { requestId } = request;
+  if (request.call === 'start') {
+    const { address, storage } = request.checkpoints;
+    host = new RowHost(request.plan, openObjectStore(address, s3OptionsOf(storage)));
+    return { kind: 'done', requestId };
+  }
+  if (host === null) throw new Error('the first request starts the server');
+  switch (request.call) {
+    case 'fresh':
+      await host.fresh(request.seed);
+      break;
+    case 'load':
+      await host.load(request.checkpoint);
+      break;
+    case 'gather':
+      return { kind: 'rows', requestId, rows: await host.gather(request.ids) };
+    case 'step':
+      await host.step(request.step);
+      break;
+    case 'freeze':
+      await host.freeze();
+      break;
+    case 'storePiece':
+      return {
+        ...{ kind: 'piece', requestId },
+        ...(await host.storePiece(request.place, request.demand)),
+      };
+  }
+  return { kind: 'done', requestId };
+}

@@ -1,0 +1,175 @@
+/**
+ * A run with a table of many rows of 9 floats on row servers: it is killed in the middle of its second
+ * checkpoint, and a resume ends it. A smaller table gives the digest of one process to compare with. Prints
+ * the table of infra/results/large-tables.md and writes it there.
+ *
+ *   npm run bench:large-tables -- [rows] [row servers] [rows of the smaller table]
+ *
+ * 100 million rows need 12 GiB of memory and 20 GiB in the temporary folder.
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { benchHeader, grouped, markdownTable } from '../bench-header.js';
+import { watched, type WatchedCommand } from '../resident-memory.js';
+
+const [rowsText = '100000000', serversText = '3', smallerText = '1000000'] = process.argv.slice(2);
+const EXECUTABLE = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
+const RESULT = new URL('infra/results/large-tables.md', packageRoot).pathname;
+const OUTER_STEPS = 9;
+const CHECKPOINT_EVERY = 3;
+/** Writing it is the longest part of a run. */
+const KILLED_AFTER_CHECKPOINTS = 1;
+
+interface Case {
+  readonly name: string;
+  readonly rowCount: number;
+  readonly serverCount: number;
+  readonly isKilled: boolean;
+}
+
+interface Row {
+  readonly what: string;
+  readonly run: WatchedCommand;
+  readonly writtenByteCount: number;
+  readonly digest: string;
+}
+
+async function runFile(folder: string, { name, rowCount, serverCount }: Case): Promise<string> {
+  const run = smallRun(name, OUTER_STEPS);
+  const [site, , age] = run.data.features;
+  const user = { name: 'user', kind: 'category', hashBuckets: rowCount };
+  const path = join(folder, `${name}.yaml`);
+  const config = {
+    ...run,
+    data: {
+      ...run.data,
+      logs: join(folder, 'log.csv'),
+      store: join(folder, `${name}-store`),
+      features: [site, user, age],
+    },
+    model: {
+      ...run.model,
+      embeddingWidth: 8,
+      // Every server draws the values of all rows, and normal ones take five times as long.
+      initialisation: { tables: { user: { kind: 'uniform', bound: 0.05 } } },
+    },
+    training: {
+      ...run.training,
+      checkpointEveryOuterSteps: CHECKPOINT_EVERY,
+      checkpointsKept: 2,
+      tableShards: serverCount,
+      tableDigest: 'pieces',
+    },
+    output: join(folder, name),
+  };
+  // JSON is valid YAML.
+  await writeFile(path, JSON.stringify(config));
+  return path;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
+}
+
+/** Kills the coordinator between the first blob and the manifest of a checkpoint. */
+async function killInCheckpoint(output: string, pid: number): Promise<void> {
+  const [manifests, blobs] = ['manifests', 'blobs'].map((kind) =>
+    join(output, 'checkpoints', kind),
+  );
+  const countIn = async (folder: string | undefined): Promise<number> =>
+    (await namesIn(folder ?? '')).length;
+  while ((await countIn(manifests)) < KILLED_AFTER_CHECKPOINTS) await systemClock.sleep(20);
+  for (;;) {
+    const [manifestCount, blobCount] = [await countIn(manifests), await countIn(blobs)];
+    while ((await countIn(blobs)) <= blobCount) await systemClock.sleep(2);
+    process.kill(pid, 'SIGSTOP');
+    if ((await countIn(manifests)) === manifestCount) break;
+    process.kill(pid, 'SIGCONT');
+  }
+  process.kill(pid, 'SIGKILL');
+}
+
+async function byteCountOf(folder: string): Promise<number> {
+  let sum = 0;
+  for (const name of await namesIn(folder)) sum += (await stat(join(folder, name))).size;
+  return sum;
+}
+
+async function rowsOf(folder: string, given: Case): Promise<Row[]> {
+  const config = await runFile(folder, given);
+  const output = join(folder, given.name);
+  execFileSync(process.execPath, [EXECUTABLE, 'prepare', config], { stdio: 'inherit' });
+  const train = [EXECUTABLE, 'train', config, '--in-process', '--format', 'json'];
+  const rows: Row[] = [];
+  const add = async (what: string, run: WatchedCommand): Promise<void> => {
+    const { digest = '' } = JSON.parse(run.output || '{}') as { digest?: string };
+    const writtenByteCount = await byteCountOf(join(output, 'checkpoints', 'blobs'));
+    rows.push({ what: `${grouped(given.rowCount)} rows, ${what}`, run, writtenByteCount, digest });
+    console.log(`${what}: ${run.seconds} s, ${run.processMiBMax} MiB in the largest process`);
+  };
+  const where =
+    given.serverCount === 1 ? 'in the coordinator' : `on ${given.serverCount} row servers`;
+  if (!given.isKilled) {
+    await add(`${where}, undisturbed`, await watched(train));
+    return rows;
+  }
+  const killed = await watched(train, (pid) => killInCheckpoint(output, pid));
+  await add(`${where}, killed in a checkpoint`, killed);
+  await add(`${where}, resumed to the end`, await watched([...train, '--resume']));
+  return rows;
+}
+
+function tableOf(rows: readonly Row[]): string[] {
+  return markdownTable(
+    ['run', 's', 'largest process, MiB', 'all processes, MiB', 'blobs, MiB', 'digest'],
+    rows.map(({ what, run, writtenByteCount, digest }) => [
+      what,
+      run.seconds,
+      grouped(run.processMiBMax),
+      grouped(run.residentMiBMax),
+      grouped(Math.round(writtenByteCount / 2 ** 20)),
+      digest === '' ? '-' : digest.slice(0, 16),
+    ]),
+  );
+}
+
+const header = benchHeader();
+const folder = await mkdtemp(join(tmpdir(), 'qianmo-large-tables-'));
+try {
+  await writeFile(join(folder, 'log.csv'), smallLog());
+  const serverCount = Number(serversText);
+  const smaller = Number(smallerText);
+  const rows: Row[] = [];
+  for (const given of [
+    { name: 'flat', rowCount: smaller, serverCount: 1, isKilled: false },
+    { name: 'smaller', rowCount: smaller, serverCount, isKilled: true },
+    { name: 'large', rowCount: Number(rowsText), serverCount, isKilled: true },
+  ]) {
+    rows.push(...(await rowsOf(folder, given)));
+    await rm(join(folder, given.name), { recursive: true, force: true });
+  }
+  const { commit, date, machine, loadBefore } = header;
+  const text = [
+    '# Tables of 100 million rows',
+    '',
+    `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. \`npm run bench:large-tables\`.`,
+    '',
+    `A run of ${OUTER_STEPS} outer steps with Adam on a table of rows of 9 floats, a checkpoint every`,
+    `${CHECKPOINT_EVERY} outer steps beside training. The coordinator is killed with SIGKILL when the second checkpoint has`,
+    'some of its blobs and no manifest. The resume reads the first one. Memory is the high-water mark of resident memory',
+    'that the kernel keeps for each process. The digest is over the pieces of tables, as with `training.tableDigest: pieces`.',
+    '',
+    ...tableOf(rows),
+    '',
+  ].join('\n');
+  console.log(text);
+  await writeFile(RESULT, text);
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
