@@ -17,6 +17,7 @@ export interface ReproducedTable {
 const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 
 export const TABLES: readonly ReproducedTable[] = [
+  { name: 'large-tables', script: 'bench:large-tables', makes: 'large-tables.md' },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   {
     name: 'simulation',
