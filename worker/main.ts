@@ -17,6 +17,7 @@ import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
+import { tlsFilesOf } from '../shared/storage/tls-files.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { createComputeProcess } from './process/compute-process.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
@@ -45,9 +46,9 @@ async function main(): Promise<void> {
       'a worker needs the address of Redis',
       'give --redis redis://HOST:PORT, or set QIANMO_REDIS_URL',
     );
-  const key = await signingKeyOf(process.env);
+  const [key, tls] = await Promise.all([signingKeyOf(process.env), tlsFilesOf(process.env)]);
   const { redis: redisUrl, prefix } = values;
-  const queue = bullmqJobQueue({ redisUrl, prefix, clock: systemClock });
+  const queue = bullmqJobQueue({ redisUrl, prefix, clock: systemClock, tls });
   const device = demandOf(values.device);
   await loadGivenPlugins(values.plugin);
   const gpuIndex = gpuIndexOf(values['gpu-index']);

@@ -12,10 +12,13 @@ import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
 import { queueCallsAt } from '../../shared/queue/redis-errors.js';
+import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { BOARD_PATH, boardApp } from './board-app.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;
+  /** The certificates of an encrypted connection. */
+  readonly tls?: TlsFiles | null;
   /** In braces: `{qianmo}`. */
   readonly prefix: string;
   /** 0 takes a free port. */
@@ -40,6 +43,7 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
     url: options.redisUrl,
     role: 'producer',
     name: 'qianmo-board',
+    tls: options.tls ?? null,
   });
   await demandInfo(redis, options.redisUrl);
   const queue = new Queue(INNER_LOOP_QUEUE, {

@@ -5,7 +5,7 @@
 
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { taskCountOf } from '../../shared/queue/protocol.js';
-import { FingerprintDemand } from './fingerprint-demand.js';
+import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
 /** The memory of a dispatcher across outer steps. */

@@ -61,7 +61,7 @@ export class Attempts {
     // One failure tells nothing about a worker.
     if (counted.length < 2) return false;
     if (suspect === null || delivery.suspect !== null) return false;
-    if (!health.hasHealthyOther(suspect, await connectedWorkers())) return false;
+    if (!health.hasHealthyOther([suspect], await connectedWorkers())) return false;
     delivery.suspect = suspect;
     const reason = counted.at(-1)?.reason ?? '';
     health.sick(suspect, `it failed one job ${counted.length} times: ${reason}`);

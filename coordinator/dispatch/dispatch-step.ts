@@ -4,19 +4,13 @@
  * holds redeliveries back by its own clock, so that no other clock matters.
  */
 
-import type { Clock } from '../../shared/base/clock.js';
-import type { ClosingConfig } from '../../shared/config/closing-config.js';
-import type { QueueConfig } from '../../shared/config/compute-config.js';
-import { WAKE_ALL, type JobProducer } from '../../shared/queue/job-queue.js';
+import { WAKE_ALL } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import type { BlobStore } from '../../shared/storage/blob-store.js';
-import type { Admission } from './admission.js';
+import type { RunEventOf } from '../../shared/events/run-events.js';
 import { Attempts } from './attempts.js';
-import type { BlobLeases } from './blob-leases.js';
 import { StepClosing } from './closing.js';
-import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
-import { otherFingerprintReason, type FingerprintDemand } from './fingerprint-demand.js';
+import { jobOf, type Admitted } from './dispatcher.js';
+import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
 import {
   fateOf,
   type Fate,
@@ -24,13 +18,14 @@ import {
   LOST_WORKER,
   type AttemptFailure,
 } from './job-delivery.js';
-import type { LateResults } from './late-results.js';
 import { StepBlobs } from './step-blobs.js';
 import { Mailbox } from './mailbox.js';
-import { interrupted, type QueuePatience } from './queue-patience.js';
+import { interrupted, type Patiently } from './queue-patience.js';
 import { readInTurn } from './read-in-turn.js';
-import { noWorkerHealthy, requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
-import type { WorkerHealth } from './worker-health.js';
+import { SecondOpinions } from './second-opinions.js';
+import { StepWorkers } from './step-workers.js';
+import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
+import type { DispatchContext, StepCall } from './step-context.js';
 
 /**
  * The number of jobs on the queue at once. It bounds the memory that their row packs take in Redis.
@@ -43,40 +38,8 @@ const READ_AHEAD_COUNT = 8;
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
-const WORKERLESS_NOTICE_MS = 10_000;
-
-/** The parts of a dispatcher that all its steps share. */
-interface DispatchContext {
-  /** The epoch of the run's lease. */
-  readonly epoch: number;
-  /**
-   * Says that this coordinator lives. It writes, so a full server refuses it.
-   *
-   * @throws RunFencedError if another coordinator has taken over the run.
-   */
-  readonly beat: () => Promise<void>;
-  readonly producer: JobProducer;
-  readonly blobs: BlobStore;
-  readonly leases: BlobLeases;
-  readonly patience: QueuePatience;
-  readonly health: WorkerHealth;
-  readonly fingerprints: FingerprintDemand;
-  readonly late: Pick<LateResults, 'expect'>;
-  readonly limits: QueueConfig;
-  readonly clock: Clock;
-  readonly sink: RunEventSink;
-}
-
-/** The input of one step. */
-interface StepCall<Value extends object> {
-  readonly orders: readonly JobOrder[];
-  readonly admission: Admission<Value>;
-  readonly signal: AbortSignal;
-  readonly attemptsMax: number;
-  readonly closing: ClosingConfig;
-  /** Sets the ids of this call apart from those of any other call or start. */
-  readonly idSuffix: string;
-}
+/** The delay of a job that others have to compute as well. */
+const AT_ONCE_MS = 0;
 
 /** A job as it was read from the queue. */
 interface ReadJob {
@@ -89,35 +52,34 @@ interface ReadJob {
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
-  readonly #startMs: number;
   readonly #closing: StepClosing;
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #attempts: Attempts;
   readonly #stepBlobs: StepBlobs;
+  readonly #opinions: SecondOpinions;
+  readonly #workers: StepWorkers;
   readonly #mailbox: Mailbox;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
   #sentCount = 0;
   #reconcileAtMs = 0;
-  #saidWorkerless = false;
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
     const { clock, producer, limits, health } = context;
     const { attemptsMax } = call;
     this.#context = context;
     this.#call = call;
-    const startMs = clock.monotonicMs();
-    this.#startMs = startMs;
-    const period = { startMs, timeoutMs: limits.outerStepTimeoutMs };
+    const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
     this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
-    this.#attempts = new Attempts({
-      ...{ health, attemptsMax },
-      connectedWorkers: () => this.#workerNames(),
-    });
-    this.#stepBlobs = new StepBlobs(context, (action) => this.#patiently(action));
+    const patiently: Patiently = (action) => this.#patiently(action);
+    this.#workers = new StepWorkers(context, patiently);
+    const connectedWorkers = (): Promise<string[]> => this.#workers.names();
+    this.#attempts = new Attempts({ health, attemptsMax, connectedWorkers });
+    this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
+    this.#stepBlobs = new StepBlobs(context, patiently);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
     if (call.signal.aborted) this.stop();
@@ -131,7 +93,8 @@ export class DispatchStep<Value extends object> {
     const { clock, late } = this.#context;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
-      const { admittedCount, openCount } = this.#call.admission;
+      const { admittedCount } = this.#call.admission;
+      const openCount = this.#call.admission.openCount + this.#opinions.openCount;
       const nowMs = clock.monotonicMs();
       const closing = this.#closing.look(admittedCount, openCount, nowMs);
       if (closing.kind === 'close') break;
@@ -140,7 +103,7 @@ export class DispatchStep<Value extends object> {
         continue;
       }
       await this.#fillWindow();
-      await this.#quarantineWorkers();
+      await this.#workers.quarantine();
       const dueMs = await this.#deliverDue();
       const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
@@ -208,7 +171,8 @@ export class DispatchStep<Value extends object> {
     const freeCount = Math.max(0, OPEN_JOB_COUNT_MAX - this.#openByJobId.size);
     const end = this.#sentCount + Math.min(countMax, freeCount);
     const fresh = orders.slice(this.#sentCount, end).map((order) => {
-      const stamp = { epoch, fingerprint: fingerprints.of(order.job) };
+      const notBy = this.#opinions.excludedFrom(null);
+      const stamp = { epoch, fingerprint: fingerprints.of(order.job), notBy };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
       const delivery = new JobDelivery(order, job, idSuffix);
       requireFits(delivery);
@@ -225,8 +189,8 @@ export class DispatchStep<Value extends object> {
     if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(beat);
-    await this.#sayWhenWorkerless(nowMs);
-    await this.#giveUpWithoutHealthyWorker();
+    await this.#workers.sayWhenThereAreNone(() => this.#openJobs());
+    await this.#workers.requireHealthy(() => this.#openJobs());
     const isSent = ([, delivery]: [string, JobDelivery]): boolean => !this.#heldBack.has(delivery);
     return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
   }
@@ -259,6 +223,9 @@ export class DispatchStep<Value extends object> {
         health.refused(fate.worker, fate.reason);
         this.#deliverNext(delivery);
         return null;
+      case 'declined':
+        await this.#declined(delivery);
+        return null;
       case 'sick':
         health.sick(fate.worker, fate.reason);
         this.#deliverNext(delivery);
@@ -285,23 +252,55 @@ export class DispatchStep<Value extends object> {
       this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
-    const judged = this.#call.admission.judge({ result, output });
     // An output can equal the input of another job, which is still needed.
     if (!this.#context.leases.isLeased(result.output)) this.#stepBlobs.delete([result.output]);
+    const { worker } = result;
+    if (!this.#opinions.isAsked(worker, delivery)) {
+      this.#call.admission.refuse(result, 'not_asked');
+      await this.#declined(delivery);
+      return null;
+    }
+    const isOfKind = this.#context.fingerprints.admits(delivery.job, result);
+    if (isOfKind && this.#opinions.isSettled(delivery)) {
+      this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
+      return null;
+    }
+    const isConfirmed = this.#opinions.isConfirmed(delivery, result);
+    const judged = this.#call.admission.judge({ result, output, isConfirmed });
     if (judged === 'other_fingerprint') {
       this.#deliverToOthers(delivery, result);
       return null;
     }
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
-      const failure = { worker: result.worker, reason, rejection: judged };
+      if (judged === 'norm_exceeded' && (await this.#opinions.doubt(delivery, result))) {
+        this.#deliverAgain(delivery, 'rejected', reason);
+        return null;
+      }
+      const failure = { worker, reason, rejection: judged };
       await this.#attemptFailed(delivery, 'rejected', failure);
       return null;
     }
-    this.#attempts.succeeded(delivery, result.worker);
+    this.#attempts.succeeded(delivery, worker);
+    this.#continueWhile(await this.#opinions.admitted(delivery, result), delivery);
+    return judged;
+  }
+
+  /** Ends the job unless another worker has to compute it as well. */
+  #continueWhile(isOpen: boolean, delivery: JobDelivery): void {
+    if (isOpen) {
+      this.#deliverNext(delivery, AT_ONCE_MS);
+      return;
+    }
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
-    return judged;
+  }
+
+  /** The job reached a worker that it is not for. */
+  async #declined(delivery: JobDelivery): Promise<void> {
+    const isOpen = await this.#opinions.declined(delivery);
+    if (isOpen) this.#deliverNext(delivery, delivery.declinedDelayMs);
+    else this.#continueWhile(isOpen, delivery);
   }
 
   /** The job was computed before the run had a fingerprint, by a worker that has another one. */
@@ -323,6 +322,11 @@ export class DispatchStep<Value extends object> {
     cause: RunEventOf<'job-retried'>['cause'],
     failure: AttemptFailure,
   ): Promise<void> {
+    if (this.#opinions.isSettled(delivery)) {
+      this.#context.health.charge(failure.worker, failure.reason);
+      this.#continueWhile(this.#opinions.failed(delivery, failure.reason), delivery);
+      return;
+    }
     await this.#attempts.failed(delivery, failure);
     this.#deliverAgain(delivery, cause, failure.reason);
   }
@@ -337,11 +341,13 @@ export class DispatchStep<Value extends object> {
     this.#deliverNext(delivery);
   }
 
-  #deliverNext(delivery: JobDelivery): void {
+  #deliverNext(delivery: JobDelivery, delayMs?: number): void {
+    const { fingerprints, clock } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
-    delivery.deliverAgain(this.#context.fingerprints.of(delivery.job));
+    const notBy = this.#opinions.excludedFrom(delivery);
+    delivery.deliverAgain({ fingerprint: fingerprints.of(delivery.job), notBy });
     this.#openByJobId.set(delivery.jobId, delivery);
-    this.#heldBack.set(delivery, this.#context.clock.monotonicMs() + delivery.delayMs);
+    this.#heldBack.set(delivery, clock.monotonicMs() + (delayMs ?? delivery.delayMs));
   }
 
   /** Sends the redeliveries that are due and returns when the next one is. */
@@ -358,30 +364,6 @@ export class DispatchStep<Value extends object> {
     const { clock, producer } = this.#context;
     await this.#patiently(() => producer.add(deliveries));
     for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
-  }
-
-  async #quarantineWorkers(): Promise<void> {
-    const { health, producer } = this.#context;
-    for (const [worker, durationMs] of health.takeQuarantines())
-      await this.#patiently(() => producer.quarantine(worker, durationMs));
-  }
-
-  async #sayWhenWorkerless(nowMs: number): Promise<void> {
-    if (this.#saidWorkerless || nowMs - this.#startMs < WORKERLESS_NOTICE_MS) return;
-    this.#saidWorkerless = true;
-    if ((await this.#workerNames()).length > 0) return;
-    this.#context.sink({ kind: 'workers-missing', openJobCount: this.#openByJobId.size });
-  }
-
-  async #giveUpWithoutHealthyWorker(): Promise<void> {
-    const { health } = this.#context;
-    if (health.isUnclouded || health.judge(await this.#workerNames()) === 'wait') return;
-    throw noWorkerHealthy(this.#openJobs(), health);
-  }
-
-  async #workerNames(): Promise<string[]> {
-    const workers = await this.#patiently(() => this.#context.producer.workers());
-    return workers.map(({ name }) => name);
   }
 
   #patiently<T>(action: () => Promise<T>): Promise<T> {

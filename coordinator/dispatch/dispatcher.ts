@@ -28,24 +28,31 @@ export interface JobOrder<Of extends Job = Job> {
 
 export type TaskOrder = JobOrder<TaskJob>;
 
-/** The part of a job that its dispatcher knows. */
-interface JobStamp {
-  /** The epoch of the run's lease; 0 without a queue. */
-  readonly epoch: number;
+/** Which workers may compute a job. It may change from one delivery to the next. */
+export interface DeliveryTerms {
   /** The kind of machine that must compute the job, once the run has one. */
   readonly fingerprint: string | null;
+  /** The workers that must not compute it. */
+  readonly notBy: readonly string[];
+}
+
+/** The part of a job that its dispatcher knows. */
+interface JobStamp extends DeliveryTerms {
+  /** The epoch of the run's lease; 0 without a queue. */
+  readonly epoch: number;
 }
 
 /** Returns the job as it travels, with the references of its inputs. */
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, fingerprint }: JobStamp = { epoch: 0, fingerprint: null },
+  { epoch, fingerprint, notBy }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   const stamped = {
     epoch,
     ...(fingerprint === null ? {} : { fingerprint }),
+    ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
     dense: refOf(dense),
   };
   if (!('store' in job)) {
@@ -63,6 +70,8 @@ export function jobOf(
 export interface DeliveredResult {
   readonly result: JobResult;
   readonly output: Uint8Array;
+  /** Whether odd numbers are to be believed: another worker gave the same bits, or this process computed them. */
+  readonly isConfirmed: boolean;
 }
 
 /** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */

@@ -49,7 +49,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       for (const order of orders) {
         const { dense, rowPack, frozen } = order;
         const fingerprint = record.fingerprints.of(order.job);
-        const job = jobOf(order, refOf, { epoch: 0, fingerprint });
+        const job = jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] });
         const input = { job, dense, rowPack, frozen };
         yield await admittedResult(input, admission, signal, { ...options, ...terms });
       }
@@ -139,6 +139,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       microBatchRowsMax: measured.microBatchRowsMax,
     },
     output,
+    isConfirmed: true,
   };
 }
 

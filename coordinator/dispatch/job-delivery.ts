@@ -4,13 +4,15 @@
  */
 
 import { DivergenceError, QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import { randomStream } from '../../shared/base/random.js';
 import { parseJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
-import type { JobOrder, Rejection } from './dispatcher.js';
+import type { DeliveryTerms, JobOrder, Rejection } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
+const DECLINED_DELAY_MS_MAX = 200;
 /** In place of the name of a worker that is lost. */
 export const LOST_WORKER = '';
 
@@ -19,6 +21,7 @@ export const LOST_WORKER = '';
  * - `result`: a worker finished it. Its output must still be fetched and judged.
  * - `lost`: the queue or a blob vanished. This costs no attempt.
  * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
+ * - `declined`: the job asked the worker that took it to leave it to others.
  * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
  * - `failed`: the worker failed at it. This costs an attempt.
  * - `worker-lost`: its worker is lost. This costs an attempt, unless Redis was away.
@@ -30,6 +33,7 @@ export type Fate =
   | { readonly kind: 'result'; readonly result: JobResult }
   | { readonly kind: 'lost'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
+  | { readonly kind: 'declined' }
   | { readonly kind: 'sick'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'failed'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'worker-lost'; readonly reason: string }
@@ -65,6 +69,8 @@ function fateOfFailure({ kind, reason }: JobFailure, worker: string): Fate {
     case 'refused':
     case 'sick':
       return { kind, reason, worker };
+    case 'declined':
+      return { kind };
     case 'permanent':
       return { kind: 'hopeless', reason };
     case 'worker-lost':
@@ -90,6 +96,8 @@ export interface AttemptFailure {
   readonly rejection?: Rejection;
   readonly cause?: unknown;
 }
+
+const ANY_WORKER: DeliveryTerms = { fingerprint: null, notBy: [] };
 
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
@@ -125,13 +133,22 @@ export class JobDelivery {
   }
 
   /**
-   * Begins the next delivery under another id. Results of the present one are ignored.
-   *
-   * @param fingerprint the kind of machine that must compute the job, once the run has one.
+   * The delay after a worker has left the job to others. It is another one each time, so that the same jobs do not
+   * reach the same workers over and over.
    */
-  deliverAgain(fingerprint: string | null = null): void {
+  get declinedDelayMs(): number {
+    return randomStream(0, 'declined', this.jobId).below(DECLINED_DELAY_MS_MAX);
+  }
+
+  /** Begins the next delivery under another id. Results of the present one are ignored. */
+  deliverAgain({ fingerprint, notBy }: DeliveryTerms = ANY_WORKER): void {
     this.#deliveryCount += 1;
-    if (fingerprint !== null) this.#job = { ...this.#job, fingerprint };
+    const { notBy: _earlier, ...job } = this.#job;
+    this.#job = {
+      ...job,
+      ...(fingerprint === null ? {} : { fingerprint }),
+      ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
+    };
   }
 
   noteFailure(failure: AttemptFailure): void {

@@ -11,7 +11,7 @@ import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
-import { startSuffixOf } from '../../shared/queue/protocol.js';
+import { startSuffixOf, type Job } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
@@ -40,6 +40,8 @@ interface QueueDispatcherOptions {
   readonly signal?: AbortSignal;
   readonly clock: Clock;
   readonly sink: RunEventSink;
+  /** Whether a job is computed by a second worker although nobody doubts its result; none by default. */
+  readonly recomputes?: (job: Job) => boolean;
   /** The blob store that workers read, beside the queue by default. */
   readonly blobs?: BlobStore;
 }
@@ -82,6 +84,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     fingerprints: record.fingerprints,
     late: new LateResults({ producer, blobs, clock, sink }),
+    recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();
   void keepAlive(producer, { beat: life.beat, clock, sink, closed: closed.signal });

@@ -12,6 +12,9 @@ import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/que
 const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
+/** Repeats a call while the server is away, until the step's time is over. */
+export type Patiently = <T>(action: () => Promise<T>) => Promise<T>;
+
 export interface QueuePatience {
   /** When Redis last did not answer, on the clock's monotonic scale; infinitely long ago if never. */
   readonly lastAwayMs: number;

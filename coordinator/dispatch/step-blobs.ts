@@ -4,9 +4,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { BlobLeases } from './blob-leases.js';
 import type { JobOrder } from './dispatcher.js';
-
-/** Repeats a call while the server is away, until the step's time is over. */
-type Patiently = <T>(action: () => Promise<T>) => Promise<T>;
+import type { Patiently } from './queue-patience.js';
 
 export class StepBlobs {
   readonly #blobs: BlobStore;

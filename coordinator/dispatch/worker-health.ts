@@ -1,12 +1,12 @@
 /**
  * Remembers which workers refuse the jobs of a run, which are sick, and why.
  * A worker is sick when it says so, or when its jobs fail and then succeed elsewhere. A sick worker is
- * quarantined: it takes no job for a while, longer each time. When no connected worker is able and
+ * quarantined: it takes no job for a while, longer each time. One whose results are false is distrusted. When no connected worker is able and
  * healthy for a while, the run is given up.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
 export const NONE_HEALTHY_MS_MAX = 60_000;
@@ -16,7 +16,11 @@ const QUARANTINE_MS_MAX = 60_000;
 const CHARGES_MAX = 3;
 /** A job done takes back a quarter of a charge: a worker may fail one job in five. */
 const CHARGE_PER_JOB_DONE = 0.25;
+/** A worker that does not heed it loses its results all the same. */
+const DISTRUST_QUARANTINE_MS = 600_000;
 const NAMED_COUNT_MAX = 3;
+
+type Distrust = RunEventOf<'worker-distrusted'>;
 
 interface Sickness {
   reason: string;
@@ -36,6 +40,8 @@ export class WorkerHealth {
   readonly #refusalByWorker = new Map<string, string>();
   readonly #sicknessByWorker = new Map<string, Sickness>();
   readonly #chargesByWorker = new Map<string, number>();
+  /** The reasons why nothing of a worker is used. */
+  readonly #distrustByWorker = new Map<string, string>();
   /** Quarantines that the queue does not know yet. */
   readonly #dueQuarantines = new Map<string, number>();
   #noneHealthySinceMs: number | null = null;
@@ -47,7 +53,8 @@ export class WorkerHealth {
 
   /** Whether no worker is known to refuse or to be sick. */
   get isUnclouded(): boolean {
-    return this.#refusalByWorker.size === 0 && this.#sicknessByWorker.size === 0;
+    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
+    return known.every((byWorker) => byWorker.size === 0);
   }
 
   get isAnySick(): boolean {
@@ -109,9 +116,21 @@ export class WorkerHealth {
     return due;
   }
 
-  /** Whether a connected worker other than this one neither refuses nor is sick. */
-  hasHealthyOther(worker: string, connected: readonly string[]): boolean {
-    return connected.some((name) => name !== worker && !this.#isClouded(name));
+  /** Whether a connected worker other than these neither refuses nor is sick. */
+  hasHealthyOther(workers: readonly string[], connected: readonly string[]): boolean {
+    return connected.some((name) => !workers.includes(name) && !this.#isClouded(name));
+  }
+
+  /** Results of the worker are false. It stays distrusted as long as this run. */
+  distrust(worker: string, found: Omit<Distrust, 'distrustedWorker'>): void {
+    if (!this.#distrustByWorker.has(worker)) this.#sink({ ...found, distrustedWorker: worker });
+    this.#distrustByWorker.set(worker, found.reason);
+    this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
+  }
+
+  /** The workers of which nothing is used. */
+  get distrusted(): readonly string[] {
+    return [...this.#distrustByWorker.keys()];
   }
 
   /**
@@ -134,6 +153,7 @@ export class WorkerHealth {
     const reasons = new Map([
       ...[...this.#sicknessByWorker].map(([worker, { reason }]) => [worker, reason] as const),
       ...this.#refusalByWorker,
+      ...this.#distrustByWorker,
     ]);
     const named = [...reasons]
       .slice(0, NAMED_COUNT_MAX)
@@ -143,7 +163,8 @@ export class WorkerHealth {
   }
 
   #isClouded(worker: string): boolean {
-    return this.#refusalByWorker.has(worker) || this.#sicknessByWorker.has(worker);
+    const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
+    return known.some((byWorker) => byWorker.has(worker));
   }
 
   #forgetAllBut(connected: readonly string[]): void {

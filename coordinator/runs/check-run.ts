@@ -5,9 +5,10 @@ import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { checked, ok, type CheckResult, type Finding } from './check-result.js';
-import type { Machine } from './call/run-context.js';
+import type { RunContext } from './call/run-context.js';
 import { objectStoreOf } from './run-files.js';
 
 const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
@@ -16,18 +17,21 @@ const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 export async function checkRun(
   config: RunConfig,
   redisUrl: string,
-  machine: Machine,
+  context: Pick<RunContext, 'machine' | 'environment'>,
 ): Promise<CheckResult[]> {
   return [
     { requirement: 'config', ...ok(`run ${config.run}, method ${config.method.kind}`) },
-    await checked('Redis', () => checkQueue(redisUrl, machine)),
+    await checked('Redis', () => checkQueue(redisUrl, context)),
     await checked('task store', () => checkStore(config)),
     await checked('output', () => checkOutput(config)),
     await checked('disk', () => checkDisk(config.output)),
   ];
 }
 
-async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> {
+async function checkQueue(
+  redisUrl: string,
+  { machine, environment }: Pick<RunContext, 'machine' | 'environment'>,
+): Promise<Finding> {
   if (redisUrl === 'embedded') {
     const version = await machine.findRedis();
     return version === null
@@ -38,7 +42,8 @@ async function checkQueue(redisUrl: string, machine: Machine): Promise<Finding> 
         }
       : ok(`embedded, ${version}`);
   }
-  const connection = await connectRedis({ url: redisUrl, role: 'producer' });
+  const tls = await tlsFilesOf(environment);
+  const connection = await connectRedis({ url: redisUrl, role: 'producer', tls });
   try {
     const facts = await checkRedis(connection);
     if (facts === null)

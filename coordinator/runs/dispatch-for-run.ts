@@ -14,6 +14,8 @@ import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
+import { drawnJobs } from '../trust/drawn-jobs.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
 import type { RunContext, StorePlace } from './call/run-context.js';
 import { storeAddressOf } from './run-files.js';
@@ -58,7 +60,10 @@ export async function dispatchForRun(
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
-  const key = await signingKeyOf(context.environment);
+  const [key, tls] = await Promise.all([
+    signingKeyOf(context.environment),
+    tlsFilesOf(context.environment),
+  ]);
   const { url: redisUrl, addressFile } = await redisForRun(config, choice, context);
   const { prefix } = config.queue;
   const { device, portable } = config.compute;
@@ -71,10 +76,11 @@ export async function dispatchForRun(
           store: storePlaceOf(config),
         });
   const dispatcher = await createQueueDispatcher({
-    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
+    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
     limits: config.queue,
     runId,
     nonce: freshNonce(),
+    recomputes: drawnJobs(config.seed, 'trust' in config ? config.trust.recomputeShare : 0),
     signal: context.signal,
     clock,
     sink,

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { isInterruption } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { toldBy } from '../../shared/events/run-events.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { serveQueueBoard } from '../dashboard/queue-board.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
@@ -129,6 +130,7 @@ async function serveDashboard(
   }
   const board = await serveQueueBoard({
     redisUrl,
+    tls: await tlsFilesOf(context.environment),
     prefix: config.queue.prefix,
     port: 0,
     host: '127.0.0.1',

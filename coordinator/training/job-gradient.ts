@@ -32,9 +32,19 @@ export function gradientShapesOf(plan: StepPlan, spec: ModelSpec): GradientShape
   return { spec, layouts: plan.jobs.map((job) => job.layout) };
 }
 
-/** Refuses what has another layout than its job asked for, and what is not finite. */
-export function gradientReader({ spec, layouts }: GradientShapes): ReadResult<JobGradient> {
-  return ({ result, output }) => {
+/** Returns whether a gradient of this norm may count, and notes it if so. */
+export type JudgeNorm = (gradient: {
+  readonly jobIndex: number;
+  readonly norm: number;
+  readonly isConfirmed: boolean;
+}) => boolean;
+
+/** Refuses what has another layout than its job asked for, what is not finite, and what is doubted. */
+export function gradientReader(
+  { spec, layouts }: GradientShapes,
+  judgeNorm: JudgeNorm = () => true,
+): ReadResult<JobGradient> {
+  return ({ result, output, isConfirmed }) => {
     const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
     const layout = layouts[jobIndex];
     if (layout === undefined) return 'not_of_this_step';
@@ -45,7 +55,9 @@ export function gradientReader({ spec, layouts }: GradientShapes): ReadResult<Jo
       return 'layout_mismatch';
     if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
       return 'not_finite';
-    if (![...found.values()].every(hasFiniteValues)) return 'not_finite';
+    const norm = normOf(found);
+    if (!Number.isFinite(norm)) return 'not_finite';
+    if (!judgeNorm({ jobIndex, norm, isConfirmed })) return 'norm_exceeded';
 
     const rows = found.get('rows');
     if (rows === undefined) throw new Error('a checked layout has rows');
@@ -84,9 +96,9 @@ function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
   return expected;
 }
 
-function hasFiniteValues({ values }: DenseTensor): boolean {
-  // 0 * x is 0 for every finite x and NaN for the others: one pass without a branch per value.
-  let sum = 0;
-  for (const value of values) sum += 0 * value;
-  return sum === 0;
+/** The L2 norm. It is finite if and only if all values are: squares of float32 fit into float64. */
+function normOf(tensors: NamedTensors): number {
+  let squares = 0;
+  for (const { values } of tensors.values()) for (const value of values) squares += value * value;
+  return Math.sqrt(squares);
 }

@@ -17,15 +17,9 @@ import {
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { uniqueIdsOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { GradientAggregate, StepLosses } from './gradient-aggregate.js';
 import type { JobGradient } from './job-gradient.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
-
-/** The losses of an outer step: sums over its tasks, weighted as their gradients are. */
-export interface StepLosses {
-  readonly queryLoss: number;
-  /** Before adaptation. */
-  readonly supportLoss: number;
-}
 
 const NO_LOSSES: StepLosses = { queryLoss: 0, supportLoss: 0 };
 
@@ -33,7 +27,7 @@ const NO_LOSSES: StepLosses = { queryLoss: 0, supportLoss: 0 };
  * One sum serves all outer steps of a run, so that its buffers are allocated once. `begin` starts the
  * next step and overwrites the meta-gradient of the previous one.
  */
-export class MetaGradientSum {
+export class MetaGradientSum implements GradientAggregate {
   readonly #spec: ModelSpec;
   readonly #dense: readonly DenseSum[];
   readonly #tables: readonly TableSum[];

@@ -3,11 +3,14 @@
  * and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
+import { GradientNorms } from './gradient-norms.js';
+import { jobWeightsOf } from './gradient-aggregate.js';
 import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { microBatchWatch } from './micro-batch-watch.js';
 import { runLength } from './run-length.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
+import { RobustAggregate } from './robust-aggregate.js';
 import { poisonTasks } from './poison-tasks.js';
 import { computedOnAfter } from '../checkpoints/training-state.js';
 import { checkpointWriter, resumableFailure, startedTraining } from './run-checkpoints.js';
@@ -41,9 +44,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, length.endOf(state), frozen?.holdsTables !== true);
   const report = stepReport(run, caller, state);
-  const sum = new MetaGradientSum(spec);
+  const { aggregation } = config.training;
+  const sum =
+    aggregation === undefined ? new MetaGradientSum(spec) : new RobustAggregate(spec, aggregation);
   const poison = poisonTasks(options);
   const closings = stepClosings(options);
+  const norms = new GradientNorms(config.trust);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   try {
@@ -61,9 +67,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       const orders = ordersOf(plan, state.metaParameters, { run, packOf, frozen, fingerprint });
 
       const counting = closings.ordersOf(orders);
-      const reader = gradientReader(shapes);
+      const weights = jobWeightsOf(plan);
+      const reader = gradientReader(shapes, norms.judgeOf(weights));
       const results = dispatcher.run(counting, reader, caller.signal, closings.terms);
-      sum.begin(shapes.layouts);
+      sum.begin(shapes.layouts, weights);
       try {
         for await (const { result, value: gradient } of results) {
           watchMicroBatches(result);
@@ -71,6 +78,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
           fingerprint = result.fingerprint;
           sum.add(gradient);
         }
+        norms.requireSound();
       } catch (error) {
         state = await poison.settle(error, orders, state);
         continue;

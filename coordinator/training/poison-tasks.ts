@@ -6,6 +6,7 @@
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
+import { FalseResultsError } from '../dispatch/second-opinions.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
 import type { TrainOptions } from './train-options.js';
@@ -16,7 +17,7 @@ const CURE =
 interface PoisonTasks {
   /**
    * Returns the state from which the outer step is taken again: without the poison task, or unchanged
-   * when there is none.
+   * when there is none or results were false.
    *
    * @throws the error when it is not that of a job, or when nothing explains it twice; QianmoError
    *   `failed` that names the task when the run stops at poison tasks.
@@ -37,6 +38,10 @@ export function poisonTasks({
   return {
     settle: async (error, orders, state) => {
       if (!(error instanceof QianmoError) || signal.aborted) throw error;
+      if (error instanceof FalseResultsError) {
+        sink({ kind: 'outer-step-retaken', outerStep: state.outerStep, reason: error.message });
+        return state;
+      }
       const found = await poisonTaskOf(error, orders, { dispatcher, store, signal });
       if (found === null) {
         const isFinal = error instanceof DivergenceError || givenUpJobOf(error) === null;

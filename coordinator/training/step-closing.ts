@@ -8,7 +8,7 @@ import type { CallTerms, JobOrder } from '../dispatch/dispatcher.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { ALL_RESULTS } from '../../shared/config/closing-config.js';
-import type { MetaGradientSum } from './meta-gradient-sum.js';
+import type { GradientAggregate } from './gradient-aggregate.js';
 import type { TrainOptions } from './train-options.js';
 
 interface StepClosings {
@@ -20,7 +20,7 @@ interface StepClosings {
    *
    * @throws QianmoError `data` if the jobs with a result have no weight.
    */
-  close(sum: MetaGradientSum, plan: StepPlan, state: TrainingState): TrainingState;
+  close(sum: GradientAggregate, plan: StepPlan, state: TrainingState): TrainingState;
 }
 
 export function stepClosings({

@@ -2,7 +2,7 @@
 
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import type { StepLosses } from './meta-gradient-sum.js';
+import type { StepLosses } from './gradient-aggregate.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';

@@ -9,13 +9,14 @@ import { checkMachine, type MachineCheckResult } from './check-machine.js';
 
 export async function checkRequirements(
   request: z.output<typeof CheckRequestSchema>,
-  { environment, machine }: RunContext,
+  context: RunContext,
 ): Promise<readonly MachineCheckResult[]> {
+  const { environment } = context;
   const config =
     request.config === undefined ? null : await runConfigOf(request.config, environment);
   const compute = config?.compute ?? { device: 'auto', portable: false };
   const device = request.device === 'auto' ? compute.device : request.device;
   const results = await checkMachine({ ...compute, device }, environment);
   if (config === null) return results;
-  return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, machine))];
+  return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, context))];
 }

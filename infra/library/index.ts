@@ -253,15 +253,21 @@ export function work(request: WorkRequest, options: CallOptions = {}): RunHandle
 }
 
 /** Serves the queue board, read-only, on the loopback address. The caller closes it. */
-export async function serveDashboard(request: BoardRequest): Promise<QueueBoard> {
+export async function serveDashboard(
+  request: BoardRequest,
+  options: Pick<CallOptions, 'environment'> = {},
+): Promise<QueueBoard> {
   const { serveQueueBoard } = await import('../../coordinator/dashboard/queue-board.js');
+  const { tlsFilesOf } = await import('../../shared/storage/tls-files.js');
   const { redis, prefix, port, hostAllow } = checkedRequest(
     BoardRequestSchema,
     request,
     'serveDashboard',
   );
   const hostsAllowed = (hostAllow ?? '').split(',').flatMap((name) => name.trim() || []);
-  return serveQueueBoard({ redisUrl: redis, prefix, port, host: '127.0.0.1', hostsAllowed });
+  const tls = await tlsFilesOf(surroundingsOf(options).environment);
+  const place = { port, host: '127.0.0.1', hostsAllowed } as const;
+  return serveQueueBoard({ redisUrl: redis, tls, prefix, ...place });
 }
 
 function start<Result>(

@@ -20,6 +20,7 @@ import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import { fairPool, PrefixSharesSchema } from '../../worker/carrying/fair-pool.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
@@ -58,7 +59,8 @@ export async function workUntilStopped(
 ): Promise<void> {
   const { signal, clock } = context;
   const { redis: redisUrl } = request;
-  const key = await signingKeyOf(context.environment);
+  const { environment } = context;
+  const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
   const name = request.name ?? `${hostname()}-${process.pid}`;
   const kept = request.log === undefined ? context.sink : keptIn(request.log, context);
   const sink = toldBy({ worker: name }, kept);
@@ -71,7 +73,7 @@ export async function workUntilStopped(
   });
   if (executor === null) return;
   const shares = request.prefix.map(({ prefix, weight }) => ({
-    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock }), key),
+    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
     weight,
   }));
   await runWorker({
@@ -87,7 +89,7 @@ export async function workUntilStopped(
       stores: listedIn(request.storeAllow),
       endpoints: listedIn(request.endpointAllow),
       workingFolder: resolve('.'),
-      environment: context.environment,
+      environment,
     }),
   });
 }

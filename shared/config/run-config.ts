@@ -12,6 +12,7 @@ import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
+import { TrustConfigSchema } from './trust-config.js';
 import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 
@@ -32,6 +33,7 @@ const RunFieldsSchema = z.strictObject({
   evaluation: EvaluationConfigSchema.prefault({}),
   compute: ComputeConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
+  trust: TrustConfigSchema.prefault({}),
   output: AddressSchema.describe(
     'Checkpoints, reports and logs of the run: a folder or s3://bucket/prefix.',
   ),

@@ -91,6 +91,25 @@ const CurriculumConfigSchema = z
   .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
 export type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
 
+const RobustAggregationSchema = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('median') }),
+    z.strictObject({
+      kind: z.literal('trimmed-mean'),
+      share: z
+        .number()
+        .min(0)
+        .lt(0.5)
+        .default(0.2)
+        .describe('The share of jobs whose values are left out at either end of each coordinate.'),
+    }),
+  ])
+  .describe(
+    'The meta-gradient is the median or the trimmed mean of the jobs, coordinate by coordinate, which ' +
+      'few false gradients cannot move far (Yin et al. 2018). Their sum, weighted by tasks, if absent.',
+  );
+export type RobustAggregation = z.infer<typeof RobustAggregationSchema>;
+
 export const TrainingConfigSchema = z
   .strictObject({
     outerSteps: outerStepCount.default(500).describe('The number of outer steps.'),
@@ -148,6 +167,7 @@ export const TrainingConfigSchema = z
       .positive()
       .default(10)
       .describe('The L2 norm above which the meta-gradient is scaled down.'),
+    aggregation: RobustAggregationSchema.optional(),
     weightDecay: z
       .number()
       .min(0)

@@ -49,6 +49,7 @@ export const COMPUTE_END_REASONS = [
 export const JOB_FAILURE_KINDS = [
   'blob-missing',
   'refused',
+  'declined',
   'sick',
   'worker-lost',
   'permanent',
@@ -64,6 +65,8 @@ export const REJECTIONS = [
   'not_finite',
   'wrong_blob',
   'forged',
+  'norm_exceeded',
+  'not_asked',
 ] as const;
 
 /** The course of a run. */
@@ -197,6 +200,18 @@ const DISPATCH_SHAPES = {
     reason: z.string(),
     quarantineMs: durationMs,
   },
+  /** Its results contradict those of two others: the run uses none of it any more. */
+  'worker-distrusted': {
+    distrustedWorker: z.string(),
+    outerStep: count,
+    jobIndex: count,
+    reason: z.string(),
+  },
+  /** Workers gave different results of one job; another one decides. */
+  'results-disagree': { outerStep: count, jobIndex: count, workers: z.array(z.string()) },
+  /** A job that was drawn or doubted has no second result. */
+  'job-not-recomputed': { outerStep: count, jobIndex: count, reason: z.string() },
+  'outer-step-retaken': { outerStep: count, reason: z.string() },
   /** The run computes on this kind of machine from its first result on. */
   'fingerprint-taken': { fingerprint: z.string(), fromWorker: z.string() },
   /** The run continues on another kind of machine, because its config demands it. */

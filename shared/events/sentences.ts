@@ -155,6 +155,20 @@ const SENTENCES: Sentences = {
     warning(
       `worker ${quarantinedWorker} is sick and takes no job for ${secondsOf(quarantineMs)}: ${reason}`,
     ),
+  'worker-distrusted': ({ distrustedWorker, outerStep, jobIndex, reason }) =>
+    warning(
+      `worker ${distrustedWorker} lies or is broken, and nothing of it is used any more: ${reason} ` +
+        `(outer step ${outerStep}, job ${jobIndex}); what it computed before was used`,
+    ),
+  'results-disagree': ({ outerStep, jobIndex, workers }) =>
+    warning(
+      `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
+        `${outerStep}; a third one decides, so at least three have to be connected`,
+    ),
+  'job-not-recomputed': ({ jobIndex, reason }) =>
+    detail(`job ${jobIndex} is not computed by a second worker: ${reason}`),
+  'outer-step-retaken': ({ outerStep, reason }) =>
+    warning(`the outer step after ${outerStep} is taken again: ${reason}`),
   'fingerprint-taken': ({ fingerprint, fromWorker }) =>
     detail(`the run computes on ${fingerprint}, as its first result of worker ${fromWorker}`),
   'fingerprint-changed': ({ outerStep, fingerprint, earlier }) =>

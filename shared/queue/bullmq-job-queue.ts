@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import type { RunController } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
+import type { TlsFiles } from '../storage/tls-files.js';
 import { RedisBlobStore } from '../storage/redis-blob-store.js';
 import { bullmqConsumer } from './bullmq-consumer.js';
 import { bullmqProducer } from './bullmq-producer.js';
@@ -33,6 +34,8 @@ interface BullmqJobQueueOptions {
   /** In braces, so that all keys are in one slot of a cluster: `{qianmo}`. */
   readonly prefix: string;
   readonly clock: Clock;
+  /** The certificates of an encrypted connection. */
+  readonly tls?: TlsFiles | null;
 }
 
 export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
@@ -45,15 +48,20 @@ export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
 }
 
 async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer> {
-  const { redisUrl: url, prefix, clock } = options;
+  const { redisUrl: url, prefix, clock, tls = null } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
-  const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-coordinator', onError });
+  const connection = { url, tls, onError };
+  const redis = await connectRedis({
+    ...{ ...connection, role: 'producer', name: 'qianmo-coordinator' },
+  });
   const opened: RedisConnection[] = [redis];
   try {
     const call = queueCallsAt(redactedAddress(url));
     const facts = await call(() => checkRedis(redis));
-    const eventReader = await connectRedis({ url, role: 'events', name: 'qianmo-events', onError });
+    const eventReader = await connectRedis({
+      ...{ ...connection, role: 'events', name: 'qianmo-events' },
+    });
     opened.push(eventReader);
     // BullMQ reads no events, and says nothing, when it may not do this.
     await call(() => eventReader.client('SETNAME', 'qianmo-events'));
@@ -69,11 +77,13 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
 }
 
 async function openConsumer(
-  { redisUrl: url, prefix, clock }: BullmqJobQueueOptions,
+  { redisUrl: url, prefix, clock, tls = null }: BullmqJobQueueOptions,
   { onReconnected, ...identity }: OpenConsumerOptions,
 ): Promise<JobConsumer> {
   const { name, nonce: instance, device, onError } = identity;
-  const redis = await connectRedis({ url, role: 'worker', name: `qianmo-worker-${name}`, onError });
+  const redis = await connectRedis({
+    ...{ url, tls, role: 'worker', name: `qianmo-worker-${name}`, onError },
+  });
   redis.on('ready', onReconnected);
   try {
     const call = queueCallsAt(redactedAddress(url));

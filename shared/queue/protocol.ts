@@ -44,6 +44,10 @@ export const INNER_LOOP_QUEUE = 'inner-loops';
 /** The queue refuses larger job data, its signature included. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
+/** The names of workers that a job may exclude. */
+export const EXCLUDED_WORKERS_MAX = 16;
+const WORKER_NAME_LENGTH_MAX = 512;
+
 const index = z.int().nonnegative();
 
 /** How a task's rows become one gradient. */
@@ -122,6 +126,8 @@ const anyJobFields = {
    * leave it to others.
    */
   fingerprint: FingerprintSchema.optional(),
+  /** Workers that leave the job to others, because another's result of it is wanted. */
+  notBy: z.array(z.string().max(WORKER_NAME_LENGTH_MAX)).max(EXCLUDED_WORKERS_MAX).optional(),
   dense: BlobRefSchema,
   rowPack: BlobRefSchema.optional(),
   frozen: BlobRefSchema.optional(),

@@ -6,6 +6,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { QianmoError } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
+import type { TlsFiles } from '../storage/tls-files.js';
 import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
 /**
@@ -23,6 +24,8 @@ interface ConnectRedisOptions {
   /** Shown by `CLIENT LIST`. */
   readonly name?: string;
   readonly connectTimeoutMs?: number;
+  /** For addresses at `rediss://`; the system's authorities and no certificate of one's own if absent. */
+  readonly tls?: TlsFiles | null;
   /** Called with every lost or refused connection after the first success. */
   readonly onError?: (error: Error) => void;
 }
@@ -47,7 +50,7 @@ const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
 
 // The type is inferred: ioredis' own option type does not fit its constructor under
 // exactOptionalPropertyTypes.
-function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number) {
+function optionsOf({ url, role, name, tls }: ConnectRedisOptions, connectTimeoutMs: number) {
   const waits = role !== 'producer';
   return {
     lazyConnect: true,
@@ -67,6 +70,7 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
     retryStrategy: (attempts: number) =>
       Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
     ...(name === undefined ? {} : { connectionName: name }),
+    ...(tls && url.startsWith('rediss:') ? { tls } : {}),
   } satisfies RedisOptions;
 }
 
@@ -79,6 +83,7 @@ function optionsOf({ role, name }: ConnectRedisOptions, connectTimeoutMs: number
  */
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
   if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
+  if (options.tls && !isGuarded(options.url)) throw notEncrypted(options.url);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const redis = clientOf(options, connectTimeoutMs);
   let firstError: Error | undefined;
@@ -144,6 +149,23 @@ async function infoOf(redis: Redis): Promise<string | null> {
   }
 }
 
+/** Whether others cannot listen to the connection. */
+function isGuarded(url: string): boolean {
+  if (url.startsWith('rediss:') || !URL.canParse(url)) return true;
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+}
+
+function notEncrypted(url: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'certificates are given for a connection that is not encrypted',
+    where: redactedAddress(url),
+    expected: 'rediss://HOST:PORT',
+    cure: 'write rediss:// in the address, or unset QIANMO_REDIS_CA_FILE and QIANMO_REDIS_CERTIFICATE_FILE',
+  });
+}
+
 function notAnAddress(url: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
@@ -173,6 +195,30 @@ function connectFailure(url: string, cause: unknown): QianmoError {
       where,
       found,
       cure: 'put the correct user and password into the address: redis://USER:PASSWORD@HOST:PORT',
+      cause,
+    });
+  if (
+    /self.signed certificate|unable to (get|verify)|certificate has expired|altnames/i.test(found)
+  )
+    return new QianmoError({
+      kind: 'environment',
+      what: 'the certificate of Redis is not one to be trusted',
+      where,
+      found,
+      cure: 'name the certificate of its authority in QIANMO_REDIS_CA_FILE, and the host that it is made out to in the address',
+      cause,
+    });
+  if (
+    /alert certificate required|alert bad certificate|alert unknown ca|alert decrypt error|alert number (42|48|51|116)/i.test(
+      found,
+    )
+  )
+    return new QianmoError({
+      kind: 'environment',
+      what: 'Redis does not trust the certificate of this machine, or misses it',
+      where,
+      found,
+      cure: 'name a certificate that its authority has signed in QIANMO_REDIS_CERTIFICATE_FILE, and its key in QIANMO_REDIS_KEY_FILE',
       cause,
     });
   if (/RESP type|protocol error/i.test(found))

@@ -88,7 +88,7 @@ async function computed(executor: JobExecutor, order: JobOrder): Promise<Deliver
     worker: 'simulated',
     ...measured,
   };
-  return { result, output };
+  return { result, output, isConfirmed: false };
 }
 
 function disturbed(

@@ -43,6 +43,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   coordinator: [
     'coordinator/scoring',
     'coordinator/control',
+    'coordinator/trust',
     'coordinator/dispatch',
     'coordinator/plan',
     'coordinator/checkpoints',

@@ -70,7 +70,9 @@ export async function fetchJob(
   signal: AbortSignal,
 ): Promise<JobInput> {
   const job = parsedJob(data);
-  const { limits } = carrier;
+  const { limits, workerName } = carrier;
+  if (job.notBy?.includes(workerName) === true)
+    throw new JobFailedError({ kind: 'declined', reason: `worker ${workerName} is not to do it` });
   const reason = limits === undefined ? null : reasonToRefuse(job, limits);
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {

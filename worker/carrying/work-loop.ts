@@ -45,6 +45,7 @@ const TOLD_REST_MS_MIN = 1_000;
 /** Null where the worker is not in doubt. */
 const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> = {
   refused: 'refused',
+  declined: 'declined',
   sick: 'sick',
   transient: 'failed',
   permanent: null,

@@ -7,6 +7,8 @@
 const RESTS = {
   /** Bounds the time that another run, whose jobs the worker could do, waits for it. */
   refused: { firstMs: 1_000, longestMs: 10_000 },
+  /** Shorter than most delays of the job that was left to others, so that both do not keep step. */
+  declined: { firstMs: 50, longestMs: 50 },
   sick: { firstMs: 1_000, longestMs: 60_000 },
   /** Short, because the failure may be the job's. */
   failed: { firstMs: 50, longestMs: 10_000 },

@@ -23,7 +23,7 @@ export const dashboardVerb = verb({
   },
   help: '\nExample:\n  qianmo dashboard --redis redis://127.0.0.1:6379 --port 3000',
   run: async (_operands, { format, ...request }, context) => {
-    const board = await serveDashboard(request);
+    const board = await serveDashboard(request, { environment: context.environment });
     try {
       context.print(
         format === 'json'

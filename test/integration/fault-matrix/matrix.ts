@@ -137,6 +137,11 @@ export const CELLS: readonly FaultCell[] = [
       `${SAME}; the result is refused and the job done again`,
     ],
     [
+      'lying worker',
+      ['whose gradients are multiplied by -1000', 'whose gradients are a little wrong'],
+      `${SAME}; the worker is named and used no more`,
+    ],
+    [
       'job of a signed run',
       ['before a worker without its key, beside one that has it'],
       `${SAME}; the worker refuses it`,
@@ -232,5 +237,5 @@ export const CELLS_ELSEWHERE: readonly CoveredElsewhere[] = [
 
 /** Faults that the matrix lacks, so that nobody takes them for tested. */
 export const NOT_COVERED: readonly string[] = [
-  'A result with wrong numbers in the right layout, from a worker that lies or miscomputes, is admitted: no job is computed twice to compare.',
+  'Workers that lie together: two that agree are believed.',
 ];

@@ -77,12 +77,30 @@ function changedValues(
   change: (values: Float32Array) => Float32Array,
 ): JobOutput {
   const tensors = decodeTensors(output.output, 'gradient');
-  const changed = [...tensors].map(([name, { values }]) => {
+  const changed = [...tensors].map(([name, { shape, values }]) => {
     if (!(values instanceof Float32Array)) throw new Error('gradients are float32');
     const others = change(values);
-    return [name, { shape: [others.length], values: others }] as const;
+    const isOfShape = others.length === values.length;
+    return [name, { shape: isOfShape ? shape : [others.length], values: others }] as const;
   });
   return { ...output, output: encodeTensors(new Map(changed)) };
+}
+
+/** Is over when it has been counted this often. */
+function countdown(count: number) {
+  let left = count;
+  let end = (): void => undefined;
+  const over = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  return {
+    over,
+    isOver: () => left <= 0,
+    count: () => {
+      left -= 1;
+      if (left <= 0) end();
+    },
+  };
 }
 
 const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] = [
@@ -213,6 +231,44 @@ cells.run(
     await Promise.all([keyless.stop(), worker.stop()]);
   },
 );
+
+const LIES: readonly (readonly [string, number, object])[] = [
+  ['whose gradients are multiplied by -1000', -1_000, {}],
+  ['whose gradients are a little wrong', 1.001, { trust: { recomputeShare: 1 } }],
+];
+
+for (const [phase, factor, config] of LIES)
+  cells.run('lying worker', phase, async (name) => {
+    const close = (): Promise<void> => Promise.resolve();
+    // The liar computes the first job, so that it does lie, and then no more than half of the first step.
+    const [firstLie, twoTruths] = [countdown(1), countdown(2)];
+    const lying: JobExecutor = {
+      execute: async (...call) => {
+        if (firstLie.isOver()) await twoTruths.over;
+        const output = await scene.executor.execute(...call);
+        firstLie.count();
+        return changedValues(output, (values) => values.map((value) => value * factor));
+      },
+      close,
+    };
+    const honest: JobExecutor = {
+      execute: async (...call) => {
+        await firstLie.over;
+        const output = await scene.executor.execute(...call);
+        twoTruths.count();
+        return output;
+      },
+      close,
+    };
+    const workers = [
+      await scene.workerHere(name, { executor: lying, as: 'liar' }),
+      await scene.workerHere(name, { executor: honest, as: 'honest' }),
+      await scene.workerHere(name, { executor: honest, as: 'honest-2' }),
+    ];
+    const { diagnostics } = await scene.expectDigest(await scene.coordinator(name, { config }));
+    expect(diagnostics).toMatch(/worker liar lies or is broken/);
+    await Promise.all(workers.map((worker) => worker.stop()));
+  });
 
 cells.run('poison task', 'that fails wherever it is computed', async (name) => {
   let poison = -1;

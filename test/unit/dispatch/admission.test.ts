@@ -23,6 +23,7 @@ function deliveredOf(
   const output = Uint8Array.of(jobIndex, 1);
   return {
     output,
+    isConfirmed: false,
     result: {
       ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
       ...{ output: blobRefOf(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
@@ -76,12 +77,12 @@ describe('Admission', () => {
 
   it('refuses a blob of another size, an empty one and another task count', () => {
     const { sut, reads } = made();
-    const { result, output } = deliveredOf(0);
-    expect(sut.judge({ result, output: output.subarray(1) })).toBe('wrong_blob');
+    const delivered = deliveredOf(0);
+    const { result, output } = delivered;
+    expect(sut.judge({ ...delivered, output: output.subarray(1) })).toBe('wrong_blob');
     const empty = new Uint8Array(0);
-    expect(sut.judge({ result: { ...result, output: blobRefOf(empty) }, output: empty })).toBe(
-      'wrong_blob',
-    );
+    const ofNothing = { ...result, output: blobRefOf(empty) };
+    expect(sut.judge({ ...delivered, result: ofNothing, output: empty })).toBe('wrong_blob');
     expect(sut.judge(deliveredOf(0, { taskCount: 2 }))).toBe('layout_mismatch');
     expect(reads).toEqual([]);
   });

@@ -102,6 +102,7 @@ function scene(
       },
       fingerprints: record.fingerprints,
       late: { expect: () => undefined },
+      recomputes: () => false,
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
       limits: queueConfig({ jobAttemptsMax }),
     };

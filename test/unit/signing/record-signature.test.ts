@@ -57,7 +57,7 @@ describe('a signature', () => {
     expect(isGenuine(parted, place, other)).toBe(false);
   });
 
-  // Seen to fail: a signature without `dense`, and one over the values of a record without its keys.
+  // Seen to fail: a signature without `dense`, and one over the names of fields alone.
   it('is void when any value of the record is changed, removed or added', () => {
     const paths = leafPathsOf(job);
     expect(paths).toContainEqual(['dense', 'sha256']);

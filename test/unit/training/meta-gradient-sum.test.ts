@@ -66,10 +66,13 @@ describe('the gradient reader', () => {
   });
 
   it('recognises bytes that are not tensors, and a job that was not sent', () => {
-    const { result, output } = good[0]!;
+    const delivered = good[0]!;
+    const { result } = delivered;
     const noise = Uint8Array.from({ length: result.output.byteCount }, () => 255);
-    expect(rejectionOf({ result, output: noise })).toBe('layout_mismatch');
-    expect(rejectionOf({ result: { ...result, jobIndex: 2 }, output })).toBe('not_of_this_step');
+    expect(rejectionOf({ ...delivered, output: noise })).toBe('layout_mismatch');
+    expect(rejectionOf({ ...delivered, result: { ...result, jobIndex: 2 } })).toBe(
+      'not_of_this_step',
+    );
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(

@@ -1,0 +1,64 @@
+/**
+ * The bound on the norms of job gradients: a multiple of a running quantile of the norms that were admitted.
+ * A gradient above it is not wrong, but doubted: others compute it again. So an honest gradient is
+ * admitted in the end, and the bound changes no bit of an honest run.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+
+/** The latest norms, which are remembered. */
+const NORM_COUNT_MAX = 256;
+/** With fewer there is no bound. Of four, a quarter may be false if the quantile is the median. */
+const NORM_COUNT_MIN = 4;
+
+interface NormBoundConfig {
+  /** In [0, 1]; the lower of two neighbouring norms. */
+  readonly quantile: number;
+  readonly multiple: number;
+}
+
+export class GradientNormBound {
+  readonly #config: NormBoundConfig;
+  /** In order of admission; the oldest is overwritten. */
+  readonly #norms: number[] = [];
+  #admittedCount = 0;
+  /** Norms of this outer step that were admitted when there was no bound. */
+  #unjudged: number[] = [];
+
+  constructor(config: NormBoundConfig) {
+    this.#config = config;
+  }
+
+  /** Begins an outer step, or the same one anew. */
+  begin(): void {
+    this.#unjudged = [];
+  }
+
+  /** Infinity as long as too few norms are known. */
+  get normMax(): number {
+    if (this.#norms.length < NORM_COUNT_MIN) return Number.POSITIVE_INFINITY;
+    const ascending = Float64Array.from(this.#norms).sort();
+    const place = Math.floor((ascending.length - 1) * this.#config.quantile);
+    return this.#config.multiple * at(ascending, place);
+  }
+
+  isDoubtful(norm: number): boolean {
+    return norm > this.normMax;
+  }
+
+  /**
+   * Notes the norm of a gradient that is admitted.
+   *
+   * @param isConfirmed whether it is believed however large it is.
+   */
+  admit(norm: number, isConfirmed: boolean): void {
+    if (!isConfirmed && this.normMax === Number.POSITIVE_INFINITY) this.#unjudged.push(norm);
+    this.#norms[this.#admittedCount % NORM_COUNT_MAX] = norm;
+    this.#admittedCount += 1;
+  }
+
+  /** Whether a gradient that was admitted in this outer step without a bound is above it now. */
+  get isStepDoubtful(): boolean {
+    return this.#unjudged.some((norm) => this.isDoubtful(norm));
+  }
+}

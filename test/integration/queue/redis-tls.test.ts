@@ -1,0 +1,124 @@
+/** A Redis that is reached by TLS with certificates on both sides, by a user with the rights of the documentation. */
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { connectRedis } from '../../../shared/queue/redis-connection.js';
+import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
+import {
+  authorityIn,
+  canMakeCertificates,
+  tlsRedis,
+  type Authority,
+  type Certificate,
+  type TlsRedis,
+} from '../../fixtures/queue/tls-redis.js';
+
+const PAGE = new URL('../../../infra/docs/machines.md', import.meta.url);
+const HOST = '127.0.0.1';
+
+describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
+  let room: CommandRoom;
+  let redis: RedisForTest;
+  let authority: Authority;
+  let client: Certificate;
+  let behind: TlsRedis;
+  let url: string;
+  beforeAll(async () => {
+    [room, redis] = await Promise.all([commandRoom(), redisForTest()]);
+    authority = await authorityIn(join(room.folder, 'authority'));
+    client = await authority.issue('worker-1');
+    behind = await tlsRedis(redis.server.port, authority, await authority.issue(HOST));
+    const page = await readFile(PAGE, 'utf8');
+    const recipe = /^redis-cli (ACL SETUSER (?:[^\\\n]|\\\n)*)$/m.exec(page)?.[1] ?? '';
+    const [command = '', ...rules] = recipe.replace(/\\\n|'/g, ' ').split(/\s+/);
+    await redis.client.call(command, ...rules.filter((rule) => rule !== ''));
+    url = `rediss://qianmo:PASSWORD@${HOST}:${behind.port}`;
+  });
+  afterAll(async () => {
+    await behind.close();
+    await Promise.all([room.remove(), redis.close()]);
+  });
+
+  const environment = (departures: Record<string, string> = {}): Record<string, string> => ({
+    QIANMO_REDIS_URL: url,
+    QIANMO_REDIS_CA_FILE: authority.caFile,
+    QIANMO_REDIS_CERTIFICATE_FILE: client.certificateFile,
+    QIANMO_REDIS_KEY_FILE: client.keyFile,
+    ...departures,
+  });
+
+  async function failureWith(departures: Record<string, string>): Promise<QianmoError['report']> {
+    const given = environment(departures);
+    const attempt = async (): Promise<never> => {
+      const tls = await tlsFilesOf(given);
+      const connection = await connectRedis({
+        ...{ url: given['QIANMO_REDIS_URL'] ?? '', role: 'producer', tls },
+      });
+      connection.disconnect();
+      throw new Error('expected a failure');
+    };
+    const error: unknown = await attempt().catch((thrown: unknown) => thrown);
+    if (error instanceof QianmoError) return error.report;
+    throw error;
+  }
+
+  it('carries a run, its worker and its queue board', async () => {
+    const run = await room.config('qianmo', (config) => {
+      Object.assign(config, { queue: { prefix: '{qianmo}' } });
+    });
+    await room.done(['prepare', run]);
+    await redis.client.call('ACL', 'SETUSER', 'qianmo', '+info');
+    const trained = room.start(['train', run, '--workers', '1', '--dashboard'], environment());
+    const { exitCode, diagnostics } = await trained.ended;
+    await redis.client.call('ACL', 'SETUSER', 'qianmo', '-info');
+    expect(exitCode, diagnostics).toBe(0);
+    expect(diagnostics).toContain(`rediss://qianmo:***@${HOST}:${behind.port}`);
+    expect(diagnostics).toContain('queue board: ');
+    expect(await room.done(['check', run], environment())).toContain('may not ask for INFO');
+  });
+
+  it.each([
+    ['no authority', { QIANMO_REDIS_CA_FILE: '' }, /not one to be trusted/, /QIANMO_REDIS_CA_FILE/],
+    [
+      'no certificate of its own',
+      { QIANMO_REDIS_CERTIFICATE_FILE: '', QIANMO_REDIS_KEY_FILE: '' },
+      /does not trust the certificate of this machine/,
+      /QIANMO_REDIS_CERTIFICATE_FILE/,
+    ],
+  ])('is not reached with %s', async (_, departures, what, cure) => {
+    const report = await failureWith(departures);
+    expect(report.what).toMatch(what);
+    expect(report.cure).toMatch(cure);
+    expect(report.where).toBe(`rediss://qianmo:***@${HOST}:${behind.port}`);
+  });
+
+  it('is not reached under a name that its certificate does not have', async () => {
+    const other = { QIANMO_REDIS_URL: `rediss://qianmo:PASSWORD@localhost:${behind.port}` };
+    expect((await failureWith(other)).found).toMatch(/altnames/);
+  });
+
+  it('is not reached with a certificate of another authority', async () => {
+    const stranger = await (await authorityIn(join(room.folder, 'strange'))).issue('worker-1');
+    const report = await failureWith({
+      QIANMO_REDIS_CERTIFICATE_FILE: stranger.certificateFile,
+      QIANMO_REDIS_KEY_FILE: stranger.keyFile,
+    });
+    // The proxy ends the connection without the alert that Redis would send.
+    expect(report).toMatchObject({ kind: 'environment', what: 'Redis does not answer' });
+  });
+
+  it.each([
+    [{ QIANMO_REDIS_KEY_FILE: '' }, 'usage', 'belong together'],
+    [{ QIANMO_REDIS_CA_FILE: '/none' }, 'environment', 'cannot be read'],
+    [{ QIANMO_REDIS_URL: 'redis://queue.internal:6379' }, 'usage', 'not encrypted'],
+  ])('is not looked for with %j', async (departures, kind, what) => {
+    expect(await failureWith(departures)).toMatchObject({
+      kind,
+      what: expect.stringContaining(what) as string,
+    });
+  });
+});

@@ -1,0 +1,172 @@
+/**
+ * Workers that lie or are broken, beside honest ones, in virtual time over the in-memory queue. A run ends with
+ * the meta-parameters of an honest one, bit for bit, and names them.
+ */
+
+import { describe, expect, it } from 'vitest';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrustConfig } from '../../shared/config/trust-config.js';
+import type { EventKind, RunEvent } from '../../shared/events/run-events.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { logisticConfig, stateDigest, tinyRun } from '../fixtures/training/training-run.js';
+
+const config = logisticConfig({
+  outerSteps: 6,
+  tasksPerOuterStep: 12,
+  tasksPerJob: 2,
+  checkpointEveryOuterSteps: 6,
+  optimizer: { kind: 'adam', rate: 0.05 },
+});
+const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+const COMPUTE_MS = 100;
+
+type Change = (output: JobOutput, input: JobInput) => JobOutput;
+const honest: Change = (output) => output;
+/** Small enough for every bound. */
+const slightly: Change = (output) => scaled(output, 1.001);
+const enormously: Change = (output) => scaled(output, -1_000);
+
+function scaled(output: JobOutput, factor: number): JobOutput {
+  const tensors = decodeTensors(output.output, 'rogue');
+  for (const { values } of tensors.values())
+    for (let index = 0; index < values.length; index += 1) values[index]! *= factor;
+  return { ...output, output: encodeTensors(tensors) };
+}
+
+/** Takes as long for each job, so that all workers get some. */
+function executorOf(change: Change, clock: SimulatedClock): JobExecutor {
+  const inner = logisticExecutor(store);
+  return {
+    execute: async (input, signal, onBegin) => {
+      onBegin?.();
+      await clock.sleep(COMPUTE_MS, signal);
+      return change(await inner.execute(input), input);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** Trains with one worker for each change, named `w0`, `w1` and so on. */
+async function trained(
+  changes: readonly Change[],
+  trust: Partial<TrustConfig> = {},
+  queue: Record<string, unknown> = {},
+) {
+  const clock = simulatedClock();
+  const jobs = new MemoryJobQueue({ clock });
+  const events: RunEvent[] = [];
+  const sink = (event: RunEvent): void => void events.push(event);
+  const stop = new AbortController();
+  const run = { ...config, trust: { ...config.trust, ...trust } };
+  const outcome = await clock.run(async () => {
+    const workers = changes.map((change, index) =>
+      runWorker({
+        ...{ queue: jobs, name: `w${index}`, nonce: `w${index}`, clock, signal: stop.signal },
+        executor: executorOf(change, clock),
+      }),
+    );
+    const dispatcher = await createQueueDispatcher({
+      ...{
+        queue: jobs,
+        limits: queueConfig(queue),
+        runId: 'tiny-run',
+        nonce: 'start',
+        clock,
+        sink,
+      },
+      recomputes: drawnJobs(run.seed, run.trust.recomputeShare),
+    });
+    try {
+      return await train(tinyRun(run, { dispatcher, clock, sink }, store).options);
+    } finally {
+      await dispatcher.close();
+      stop.abort();
+      await Promise.all(workers);
+    }
+  });
+  type EventOf<Kind> = Extract<RunEvent, { kind: Kind }>;
+  const eventsOf = <Kind extends EventKind>(kind: Kind): EventOf<Kind>[] =>
+    // All events of one kind have the same type.
+    events.filter((event) => event.kind === kind) as EventOf<Kind>[];
+  return { digest: stateDigest(outcome.state), eventsOf };
+}
+
+const expected = stateDigest((await train(tinyRun(config, {}, store).options)).state);
+
+describe('a worker whose gradients are multiplied by -1000', () => {
+  it.each([
+    ['beside two others', [enormously, honest, honest]],
+    ['beside one other', [honest, enormously]],
+  ])('changes nothing %s, and is named', async (_, changes) => {
+    const { digest, eventsOf } = await trained(changes);
+    expect(digest).toEqual(expected);
+    const rogue = `w${changes.indexOf(enormously)}`;
+    const refused = eventsOf('result-refused').filter(
+      ({ rejection }) => rejection === 'norm_exceeded',
+    );
+    expect(new Set(refused.map(({ fromWorker }) => fromWorker))).toEqual(new Set([rogue]));
+    const blamed = eventsOf('worker-distrusted').map((event) => event.distrustedWorker);
+    const quarantined = eventsOf('worker-quarantined').map((event) => event.quarantinedWorker);
+    expect(new Set([...blamed, ...quarantined])).toEqual(new Set([rogue]));
+  });
+});
+
+describe('a worker whose gradients are a little wrong', () => {
+  it('is found when all jobs are computed twice, and changes nothing', async () => {
+    const { digest, eventsOf } = await trained([honest, slightly, honest], { recomputeShare: 1 });
+    expect(digest).toEqual(expected);
+    expect(eventsOf('worker-distrusted')).toMatchObject([{ distrustedWorker: 'w1' }]);
+    expect(eventsOf('results-disagree').length).toBeGreaterThan(0);
+  });
+
+  it('is found later when a share is, and is used no more', async () => {
+    const { eventsOf } = await trained([honest, slightly, honest], { recomputeShare: 0.2 });
+    expect(eventsOf('worker-distrusted')).toMatchObject([{ distrustedWorker: 'w1' }]);
+  });
+
+  it('ends the run where no third worker can tell who is right', async () => {
+    const training = trained([honest, slightly], { recomputeShare: 1 });
+    await expect(training).rejects.toMatchObject({
+      report: { what: 'an outer step did not get all its results in time' },
+    });
+  });
+
+  it('that gives other bits each time does not stay unnoticed among liars', async () => {
+    let count = 0;
+    const noisily: Change = (output) => scaled(output, 1 + 0.001 * (count += 1));
+    const training = trained([honest, noisily, slightly], { recomputeShare: 1 });
+    await expect(training).rejects.toMatchObject({
+      report: { what: 'three workers gave three results of one job' },
+    });
+  });
+});
+
+describe('honest workers', () => {
+  it.each([1, 2, 3])('end with the same bits, however narrow the bound: %i', async (count) => {
+    const narrow = { gradientNormMultipleMax: 1, gradientNormQuantile: 0.2 };
+    const changes = Array.from({ length: count }, () => honest);
+    const { digest, eventsOf } = await trained(changes, narrow, { jobAttemptsMax: 1 });
+    expect(digest).toEqual(expected);
+    expect(eventsOf('result-refused').length).toBeGreaterThan(0);
+    expect(eventsOf('worker-distrusted')).toEqual([]);
+    expect(eventsOf('worker-quarantined')).toEqual([]);
+  });
+
+  it.each([1, 2, 3])('end with the same bits when all is computed twice: %i', async (count) => {
+    const changes = Array.from({ length: count }, () => honest);
+    const { digest, eventsOf } = await trained(changes, { recomputeShare: 1 });
+    expect(digest).toEqual(expected);
+    expect(eventsOf('results-disagree')).toEqual([]);
+    const { length } = eventsOf('job-not-recomputed');
+    expect(length).toBe(count === 1 ? 36 : 0);
+  });
+});
