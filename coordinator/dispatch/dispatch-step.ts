@@ -4,7 +4,7 @@
  * holds redeliveries back by its own clock, so that no other clock matters.
  */
 
-import { WAKE_ALL } from '../../shared/queue/job-queue.js';
+import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import { Attempts } from './attempts.js';
@@ -60,7 +60,8 @@ export class DispatchStep<Value extends object> {
   readonly #stepBlobs: StepBlobs;
   readonly #opinions: SecondOpinions;
   readonly #workers: StepWorkers;
-  readonly #mailbox: Mailbox;
+  /** Wake-ups by job, with the record where the wake-up has it. */
+  readonly #mailbox: Mailbox<JobRecord | undefined>;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
@@ -81,7 +82,7 @@ export class DispatchStep<Value extends object> {
     this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
     this.#stepBlobs = new StepBlobs(context, patiently);
     this.#mailbox = new Mailbox(clock);
-    this.#unsubscribe = producer.subscribe((jobId) => this.#mailbox.put(jobId));
+    this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
     if (call.signal.aborted) this.stop();
     call.signal.addEventListener('abort', this.stop, { once: true });
   }
@@ -109,7 +110,7 @@ export class DispatchStep<Value extends object> {
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interrupted();
       const jobIds = await this.#jobsToLookAt(woken);
-      const read = (jobId: string): Promise<ReadJob | null> => this.#read(jobId);
+      const read = (jobId: string): Promise<ReadJob | null> => this.#read(jobId, woken.get(jobId));
       for await (const job of readInTurn(jobIds, read, READ_AHEAD_COUNT)) {
         const admitted = job === null ? null : await this.#judge(job);
         if (admitted !== null) yield admitted;
@@ -156,13 +157,21 @@ export class DispatchStep<Value extends object> {
    * inputs of the others are encoded.
    */
   async #fillWindow(): Promise<void> {
+    const sending: Promise<unknown>[] = [];
     for (let countMax = FIRST_SENT_COUNT; ; countMax *= 2) {
       const fresh = this.#nextDeliveries(countMax);
-      if (fresh.length === 0) return;
+      if (fresh.length === 0) break;
       for (const delivery of fresh) this.#openByJobId.set(delivery.jobId, delivery);
-      await this.#stepBlobs.put(fresh.map(({ order }) => order));
-      await this.#send(fresh);
+      // The server takes the inputs before the jobs, because they are sent before.
+      const put = this.#stepBlobs.put(fresh.map(({ order }) => order));
+      const sent = Promise.all([put, this.#send(fresh)]);
+      // It is thrown where it is awaited, which is later.
+      sent.catch(() => undefined);
+      sending.push(sent);
+      // The commands leave before the next inputs are encoded.
+      await new Promise((resolve) => setImmediate(resolve));
     }
+    await Promise.all(sending);
   }
 
   #nextDeliveries(countMax: number): JobDelivery[] {
@@ -182,11 +191,11 @@ export class DispatchStep<Value extends object> {
     return fresh;
   }
 
-  async #jobsToLookAt(woken: ReadonlySet<string>): Promise<string[]> {
+  async #jobsToLookAt(woken: ReadonlyMap<string, unknown>): Promise<string[]> {
     const { beat } = this.#context;
     const nowMs = this.#context.clock.monotonicMs();
     const all = woken.has(WAKE_ALL) || nowMs >= this.#reconcileAtMs;
-    if (!all) return [...woken].filter((jobId) => this.#openByJobId.has(jobId));
+    if (!all) return [...woken.keys()].filter((jobId) => this.#openByJobId.has(jobId));
     this.#reconcileAtMs = nowMs + RECONCILE_INTERVAL_MS;
     await this.#patiently(beat);
     await this.#workers.sayWhenThereAreNone(() => this.#openJobs());
@@ -195,14 +204,24 @@ export class DispatchStep<Value extends object> {
     return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
   }
 
-  /** Reads the state of an open job, and its output where it has one. */
-  async #read(jobId: string): Promise<ReadJob | null> {
+  /**
+   * Reads the state of an open job, and its output where it has one.
+   *
+   * @param told the record that came with the wake-up.
+   */
+  async #read(jobId: string, told?: JobRecord): Promise<ReadJob | null> {
     const delivery = this.#openByJobId.get(jobId);
     if (delivery === undefined) return null;
-    const record = await this.#patiently(() => this.#context.producer.read(jobId));
-    const fate = fateOf(record, delivery.job);
+    const fate = await this.#fateOf(delivery, told);
     const output = fate.kind === 'result' ? await this.#stepBlobs.output(fate.result.output) : null;
     return { delivery, fate, output };
+  }
+
+  /** Asks the queue, unless the wake-up brought a result. */
+  async #fateOf({ jobId, job }: JobDelivery, told?: JobRecord): Promise<Fate> {
+    const fate = told === undefined ? null : fateOf(told, job);
+    if (fate?.kind === 'result') return fate;
+    return fateOf(await this.#patiently(() => this.#context.producer.read(jobId)), job);
   }
 
   /** Returns the job's result when it now has one that is admitted. */

@@ -1,18 +1,18 @@
-/** Collects wake-ups until they are taken together. Equal wake-ups count once. */
+/** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
 
 import type { Clock } from '../../shared/base/clock.js';
 
-export class Mailbox {
+export class Mailbox<News> {
   readonly #clock: Clock;
-  #waking = new Set<string>();
+  #waking = new Map<string, News>();
   #arrived: () => void = () => undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  put(item: string): void {
-    this.#waking.add(item);
+  put(item: string, news: News): void {
+    this.#waking.set(item, news);
     this.#arrived();
   }
 
@@ -20,7 +20,7 @@ export class Mailbox {
    * Returns the arrived items. Waits for the first one, at most `timeoutMs` or until the signal
    * aborts.
    */
-  async take(timeoutMs: number, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  async take(timeoutMs: number, signal: AbortSignal): Promise<ReadonlyMap<string, News>> {
     if (this.#waking.size === 0 && timeoutMs > 0 && !signal.aborted) {
       // AbortSignal.any would pile up listeners on a signal that lives as long as the run.
       const enough = new AbortController();
@@ -32,7 +32,7 @@ export class Mailbox {
       this.#arrived = () => undefined;
     }
     const taken = this.#waking;
-    this.#waking = new Set();
+    this.#waking = new Map();
     return taken;
   }
 }

@@ -142,10 +142,13 @@ function addOperation(queue: Queue, lease: RedisRunLease, call: QueueCall): JobP
 
 function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['subscribe'] {
   const listeners = new Set<WakeUp>();
-  const wake = (jobId: string): void => {
-    for (const listener of listeners) listener(jobId);
+  const wake: WakeUp = (jobId, record) => {
+    for (const listener of listeners) listener(jobId, record);
   };
-  events.on('completed', ({ jobId }) => wake(jobId));
+  events.on('completed', ({ jobId, returnvalue: returnValue }) =>
+    // The type says that this is a text, but the library has parsed it.
+    wake(jobId, { state: 'completed', returnValue, worker: '' }),
+  );
   events.on('failed', ({ jobId }) => wake(jobId));
   commands.on('ready', () => wake(WAKE_ALL));
   return (listener) => {

@@ -44,8 +44,11 @@ export interface JobExecutor {
   execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
   /**
    * Announces the input that is executed next, so that its bytes can travel while another job is
-   * computed. It never throws and changes no result. A second call replaces the first.
+   * computed, and the job can begin as soon as that one has ended. It never throws and changes no result.
+   * A second call replaces the first.
    */
   prepare?(input: JobInput): void;
+  /** Takes an announcement back: another worker computes the job. */
+  forget?(input: JobInput): void;
   close(): Promise<void>;
 }

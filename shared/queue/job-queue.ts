@@ -79,8 +79,10 @@ export type JobRecord =
 
 /**
  * Called with the id of a job that finished, or with `WAKE_ALL` when events may have been missed.
+ *
+ * @param record the record of a completed job, where the event has it; without the worker's name.
  */
-export type WakeUp = (jobId: string) => void;
+export type WakeUp = (jobId: string, record?: JobRecord) => void;
 export const WAKE_ALL = 'all';
 
 export interface BlobLimits {

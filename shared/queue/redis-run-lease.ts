@@ -137,14 +137,13 @@ export class RedisRunLease {
   }
 
   /**
-   * Compares the epoch before jobs are added and after. A process may be suspended between the two, so jobs
-   * that were added too late are removed again.
+   * Compares the epoch after jobs were added: a process may be suspended between any check and the addition,
+   * so only a later check proves that they were added in time. Jobs that were not are removed again.
    *
    * @throws RunFencedError if another coordinator has taken the lease. Nothing stays added then.
    */
   async addUnder(add: () => Promise<unknown>, undo: () => Promise<unknown>): Promise<void> {
     const { runId } = this.#demand();
-    if (!(await this.#isOwn())) throw this.#fenced(runId);
     await add();
     if (await this.#isOwn()) return;
     await undo();

@@ -84,16 +84,19 @@ export class QueueIntake {
   }
 
   /**
-   * Takes a job to hold while another is computed, when the queue has at least one for every
-   * worker. Then no worker goes without.
+   * Takes a job to hold while another is computed.
+   *
+   * @param onlyOfPlenty takes none unless the queue has at least one for every worker, so that no worker
+   *   goes without.
    */
-  async nextAhead(): Promise<HeldJob | null> {
+  async nextAhead(options: { readonly onlyOfPlenty: boolean }): Promise<HeldJob | null> {
     if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
-    const isPlenty = await this.#answered(async () => {
+    const isThere = await this.#answered(async () => {
       const waitingCount = await this.#consumer.waitingCount();
-      return waitingCount > 0 && waitingCount >= (await this.#workerCount());
+      const countMin = options.onlyOfPlenty ? await this.#workerCount() : 1;
+      return waitingCount > 0 && waitingCount >= countMin;
     });
-    return isPlenty === true ? this.#take({ wait: false }) : null;
+    return isThere === true ? this.#take({ wait: false }) : null;
   }
 
   /** Returns whether a job that was taken ahead keeps another worker waiting. */

@@ -24,6 +24,7 @@ import {
 import { InputCache } from './input-cache.js';
 import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
+import { WorkPace } from './work-pace.js';
 import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
@@ -33,7 +34,7 @@ const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
  */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 /** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
-const STOP_TIMEOUT_MS = 5_000;
+const STOP_TIMEOUT_MS = 15_000;
 /**
  * The interval at which a worker checks whether another worker needs the job that it holds ahead.
  */
@@ -134,7 +135,8 @@ async function workUntilStopped(
   const carrier = carrierOf(options, consumer, onError);
   const intake = new QueueIntake({ consumer, clock, onError });
   const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
-  const bench: WorkBench = { carrier, intake, stop, rest, onEvent, takesAhead };
+  const pace = new WorkPace();
+  const bench: WorkBench = { carrier, intake, stop, rest, pace, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // The work ends by itself only when it throws.
   await Promise.race([bench.stop.stopped, working]);
@@ -168,6 +170,7 @@ interface WorkBench {
   readonly intake: QueueIntake;
   readonly stop: StopSwitch;
   readonly rest: WorkerRest;
+  readonly pace: WorkPace;
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -195,7 +198,7 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
     await delivering;
     delivering = carrying.settled;
   }
-  if (ahead !== null) await handBack(ahead.held, bench);
+  if (ahead !== null) await handBack(ahead, bench);
   await delivering;
 }
 
@@ -234,14 +237,18 @@ function fetching(held: HeldJob, bench: WorkBench): Promise<JobInput> {
  * @param computed resolves when the executor is free again.
  */
 async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<TakenJob | null> {
-  const { intake, carrier, stop } = bench;
+  const { intake, carrier, pace, stop } = bench;
   const isFree = new AbortController();
   void computed.then(() => isFree.abort());
-  const held = await intake.nextAhead();
+  const held = await heldAhead(isFree.signal, bench);
   if (held === null) return null;
+  const takenMs = carrier.clock.monotonicMs();
   const taken = { held, fetching: fetching(held, bench) };
   void taken.fetching.then(
-    (input) => carrier.executor.prepare?.(input),
+    (input) => {
+      pace.fetched(carrier.clock.monotonicMs() - takenMs);
+      carrier.executor.prepare?.(input);
+    },
     () => undefined,
   );
   for (;;) {
@@ -249,13 +256,31 @@ async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<Ta
     if (isFree.signal.aborted || stop.signal.aborted) return taken;
     if (held.lost.aborted) return null;
     if (await intake.isQueueEmptyForOthers()) {
-      await handBack(held, bench);
+      await handBack(taken, bench);
       return null;
     }
   }
 }
 
-async function handBack(held: HeldJob, { onEvent }: WorkBench): Promise<void> {
+/**
+ * Takes a job at once where no worker goes without. Otherwise it waits until the job under way is about to
+ * end: a worker that is idle by then has taken what it wanted.
+ */
+async function heldAhead(isFree: AbortSignal, bench: WorkBench): Promise<HeldJob | null> {
+  const { intake, carrier, pace, stop } = bench;
+  const held = await intake.nextAhead({ onlyOfPlenty: true });
+  if (held !== null) return held;
+  await carrier.clock.sleep(pace.waitMs(carrier.clock.monotonicMs()), isFree);
+  if (isFree.aborted || stop.signal.aborted) return null;
+  return intake.nextAhead({ onlyOfPlenty: false });
+}
+
+async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise<void> {
+  const { carrier, onEvent } = bench;
+  void fetching.then(
+    (input) => carrier.executor.forget?.(input),
+    () => undefined,
+  );
   await held.handBack();
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
 }
@@ -310,7 +335,7 @@ async function carriedToItsEnd(
   bench: WorkBench,
   onComputed: () => void,
 ): Promise<void> {
-  const { stop, rest, onEvent } = bench;
+  const { stop, rest, pace, onEvent } = bench;
   const { jobId } = held;
   const giveUp = new AbortController();
   const onGiveUp = (): void => giveUp.abort();
@@ -322,9 +347,11 @@ async function carriedToItsEnd(
     const input = await fetching;
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
+    pace.started(bench.carrier.clock.monotonicMs());
     const result = await carryJob(input, carrierFor(held, bench), giveUp.signal, onComputed);
     rest.did();
     const { computeMs } = result;
+    pace.computed(computeMs);
     onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
     await held.complete(result);
   } catch (error) {

@@ -79,6 +79,12 @@ interface OpenExchange {
   finish(end: ExchangeEnd): void;
 }
 
+/** What the process has said about a job that it was told to compute and nobody waits for yet. */
+interface BegunJob {
+  heartbeat: Heartbeat | null;
+  end: ExchangeEnd | null;
+}
+
 export class ComputeChild {
   readonly pid: number;
   readonly #forked: ChildProcess;
@@ -89,6 +95,10 @@ export class ComputeChild {
   /** Set before the parent ends the process, so that the exit is reported with the right reason. */
   #endedBecause: EndReason | null = null;
   #open: OpenExchange | null = null;
+  /** By request. */
+  readonly #begun = new Map<number, BegunJob>();
+  /** Requests that were taken back, and may be answered all the same. */
+  readonly #forgotten = new Set<number>();
 
   /** @param onEnd called once, when the process has ended. */
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
@@ -140,7 +150,32 @@ export class ComputeChild {
     this.#forked.send(message, () => undefined);
   }
 
-  /** Waits for the answer, the end of the process, a limit or an abort. One exchange at a time. */
+  /** Whether a job is waited for. */
+  get isComputing(): boolean {
+    return this.#open?.terms.request.kind === 'execute';
+  }
+
+  /** Has the process compute a prepared job once those before it have ended, unless it was told before. */
+  begin(requestId: number): void {
+    if (this.#begun.has(requestId)) return;
+    this.#begun.set(requestId, { heartbeat: null, end: null });
+    this.post({ kind: 'execute', requestId });
+  }
+
+  hasBegun(requestId: number): boolean {
+    return this.#begun.has(requestId);
+  }
+
+  /** Takes a prepared job back. Its answer, if it was begun before, is ignored. */
+  forget(requestId: number): void {
+    if (this.#begun.delete(requestId)) this.#forgotten.add(requestId);
+    this.post({ kind: 'forget', requestId });
+  }
+
+  /**
+   * Waits for the answer, the end of the process, a limit or an abort. One exchange at a time. A job has
+   * begun before.
+   */
   exchange<Kind extends ComputeAnswer['kind']>(
     terms: ExchangeTerms<Kind>,
   ): Promise<Extract<ComputeAnswer, { kind: Kind }>> {
@@ -161,13 +196,32 @@ export class ComputeChild {
       const onAbort = (): void => this.#killFor('aborted', abortedError(this.#lastHeard()));
       this.#open = exchange;
       signal?.addEventListener('abort', onAbort, { once: true });
-      this.#forked.send(terms.request, (error) => {
-        if (error === null || this.#open !== exchange) return;
-        this.#killFor('lost-channel', () => this.#lostChannelError(subject, error));
-      });
+      this.#startOrFollow(exchange);
+      if (this.#open !== exchange) return;
       void this.#watch(exchange, settled.signal);
       if (signal?.aborted === true) onAbort();
     });
+  }
+
+  /** Sends the request, or goes on from what has been said about a job that has begun. */
+  #startOrFollow(exchange: OpenExchange): void {
+    const { request, subject, job } = exchange.terms;
+    const begun = request.kind === 'execute' ? this.#begun.get(request.requestId) : undefined;
+    if (request.kind === 'execute') this.#begun.delete(request.requestId);
+    if (begun?.heartbeat) {
+      exchange.heartbeat = begun.heartbeat;
+      this.#tellProgress(job, begun.heartbeat.progress);
+    }
+    if (begun?.end) {
+      this.#settle(begun.end);
+      return;
+    }
+    const onSent = (error: Error | null): void => {
+      if (error === null || this.#open !== exchange) return;
+      this.#killFor('lost-channel', () => this.#lostChannelError(subject, error));
+    };
+    if (begun === undefined) this.#forked.send(request, onSent);
+    else if (this.#hasEnded || !this.#forked.connected) onSent(new Error('the channel is closed'));
   }
 
   kill(why: EndReason): void {
@@ -198,6 +252,7 @@ export class ComputeChild {
       return;
     }
     const open = this.#open;
+    if (reply !== null && this.#isAhead(reply)) return;
     if (open === null || reply === null || !isOf(reply, requestIdOf(open))) {
       this.#killFor('bad-message', badMessageError(open?.terms.subject ?? ''));
       return;
@@ -210,12 +265,35 @@ export class ComputeChild {
       this.#tellProgress(open.terms.job, reply.progress);
       return;
     }
+    this.#settle(this.#endBy(reply));
+    // Jobs are answered in turn, so an earlier one that was taken back was dropped in time.
+    const answeredId = requestIdOf(open) ?? 0;
+    for (const requestId of this.#forgotten)
+      if (requestId < answeredId) this.#forgotten.delete(requestId);
+  }
+
+  #endBy(reply: Extract<ComputeReply, { kind: 'ready' | 'done' | 'failed' }>): ExchangeEnd {
     if (reply.kind !== 'ready') {
       this.#jobCount += 1;
       this.#residentByteCount = reply.residentByteCount;
     }
-    if (reply.kind === 'failed') this.#settle({ error: errorFromRecord(reply.report) });
-    else this.#settle({ answer: reply });
+    return reply.kind === 'failed' ? { error: errorFromRecord(reply.report) } : { answer: reply };
+  }
+
+  /** Keeps what is said about a job that has begun and is not waited for yet. */
+  #isAhead(reply: Exclude<ComputeReply, { kind: 'event' }>): boolean {
+    const requestId = 'requestId' in reply ? reply.requestId : null;
+    if (requestId === null) return false;
+    if (this.#forgotten.has(requestId)) {
+      if (reply.kind !== 'progress') this.#forgotten.delete(requestId);
+      return true;
+    }
+    const begun = this.#begun.get(requestId);
+    if (begun === undefined || begun.end !== null) return false;
+    if (reply.kind === 'progress')
+      begun.heartbeat = { progress: reply.progress, atMs: this.#options.clock.monotonicMs() };
+    else begun.end = this.#endBy(reply);
+    return true;
   }
 
   /** The parent may be somebody's program, so it prints nothing itself. */

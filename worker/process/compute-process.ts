@@ -66,7 +66,13 @@ interface RunningChild {
   readonly isPortable: boolean;
   /** sha256 of the shared inputs it holds: a mirror of the child's caches, which see the same uses. */
   readonly kept: Readonly<Record<SharedKind, LruCache<string, true>>>;
-  prepared: { readonly input: JobInput; readonly requestId: number } | null;
+  /** The job that follows the one under way. */
+  ahead: JobAhead | null;
+}
+
+interface JobAhead {
+  readonly input: JobInput;
+  readonly requestId: number;
 }
 
 export interface ComputeExecutor extends Required<JobExecutor> {
@@ -98,6 +104,7 @@ export function createComputeProcess(options: ComputeProcessOptions): ComputeExe
       return result;
     },
     prepare: (input) => computing.prepare(input),
+    forget: (input) => computing.forget(input),
     close: () => computing.close(),
   };
 }
@@ -130,8 +137,7 @@ class ComputeProcess {
     if (signal?.aborted === true) throw abortedError();
     const { job } = input;
     const by = await this.#runningFor(job, signal);
-    const requestId = by.prepared?.input === input ? by.prepared.requestId : this.#send(by, input);
-    by.prepared = null;
+    const requestId = this.#begin(by, input);
     onBegin();
     const answer = await by.child.exchange({
       request: { kind: 'execute', requestId },
@@ -148,8 +154,18 @@ class ComputeProcess {
 
   prepare(input: JobInput): void {
     const to = this.#running;
-    if (to?.isPortable === input.job.portable)
-      to.prepared = { input, requestId: this.#send(to, input) };
+    if (to?.isPortable !== input.job.portable) return;
+    if (to.ahead !== null) to.child.forget(to.ahead.requestId);
+    to.ahead = { input, requestId: this.#send(to, input) };
+    // Without a job under way, the one that is computed next is not known to be this one.
+    if (to.child.isComputing) to.child.begin(to.ahead.requestId);
+  }
+
+  forget(input: JobInput): void {
+    const by = this.#running;
+    if (by?.ahead?.input !== input) return;
+    by.child.forget(by.ahead.requestId);
+    by.ahead = null;
   }
 
   async replaceWhenGrown(): Promise<void> {
@@ -202,8 +218,24 @@ class ComputeProcess {
       dense: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
       frozen: new LruCache<string, true>({ countMax: SHARED_KEPT_COUNT }),
     };
-    this.#running = { child, isPortable, kept, prepared: null };
+    this.#running = { child, isPortable, kept, ahead: null };
     return this.#running;
+  }
+
+  /** Sees to it that the child computes the job, and then the one ahead. */
+  #begin(by: RunningChild, input: JobInput): number {
+    const { child, ahead } = by;
+    const isAhead = ahead?.input === input;
+    // A job ahead that the child may have begun already would keep this one waiting.
+    if (ahead !== null && !isAhead && child.hasBegun(ahead.requestId)) {
+      child.forget(ahead.requestId);
+      by.ahead = null;
+    }
+    if (isAhead) by.ahead = null;
+    const requestId = isAhead ? ahead.requestId : this.#send(by, input);
+    child.begin(requestId);
+    if (by.ahead !== null) child.begin(by.ahead.requestId);
+    return requestId;
   }
 
   #send(to: RunningChild, input: JobInput): number {

@@ -2,8 +2,8 @@
  * The messages between a worker and its compute process over the channel of the fork. Advanced
  * serialization sends typed arrays as bytes. Small records are parsed on arrival.
  *
- * A job is sent in two messages: `prepare` with its inputs, at any time, and `execute` when it is the
- * job's turn. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
+ * A job is sent in two messages: `prepare` with its inputs, and `execute`, after which it is computed as soon
+ * as the jobs before it have ended. Both may come while another job is computed. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
  * before, in separate messages, because a received array keeps its whole message in memory.
  */
 
@@ -26,6 +26,8 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expe
  * the next, frozen ones of two runs that take turns.
  */
 export const SHARED_KEPT_COUNT = 2;
+/** The jobs that a compute process holds at once: one is computed, the others wait for their turn. */
+export const HELD_JOB_COUNT_MAX = 2;
 export const SharedKindSchema = z.enum(['dense', 'frozen']);
 export type SharedKind = z.infer<typeof SharedKindSchema>;
 
@@ -54,15 +56,17 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     sha256: z.string(),
     bytes,
   }),
-  /** Replaces an earlier job that was not executed. The job names its shared inputs. */
+  /** The job names its shared inputs. */
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
     job: JobSchema,
     rowPack: bytes.nullable(),
   }),
-  /** Executes the job that was prepared under the same id. */
+  /** Executes the job that was prepared under the same id, when those before it have ended. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
+  /** Drops a job that has not begun; one that has begun is computed and answered. */
+  z.strictObject({ kind: z.literal('forget'), requestId }),
 ]);
 
 const FailureReportSchema = z.strictObject({

@@ -11,8 +11,6 @@ import {
 import type { EndedCommand, RunningCommand } from '../../fixtures/commands/command.js';
 import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-test.js';
 
-const WAIT_MS_MAX = 120_000;
-
 let room: CommandRoom;
 let redis: RedisForTest;
 let running: RunningCommand[];
@@ -64,63 +62,51 @@ const busy = (run: string, where: RegExp): ExpectedFailure => ({
   cure: /wait until it has finished, stop it, or give this run another name and output/,
 });
 
-it(
-  'a second one on the same Redis stops at once and harms nothing',
-  async () => {
-    const config = await configOf('queued', 40);
-    const train = ['train', config, '--redis', redis.url, '--format', 'json'];
-    const first = started(...train);
-    await first.saw(/^run queued/m);
-    const isAdded = async (): Promise<boolean> =>
-      (await redis.client.llen('{queued}:inner-loops:wait')) > 0;
-    while (!(await isAdded())) await systemClock.sleep(20);
-    const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
-    expectFailure(await started(...train).ended, busy('queued', /^redis:/));
-    expect(await redis.client.lrange('{queued}:inner-loops:wait', 0, -1)).toEqual(jobs);
-    started('worker', '--redis', redis.url, '--prefix', '{queued}');
-    expect(digestOf(await first.ended)).toBe(await undisturbedDigest(40));
-  },
-  WAIT_MS_MAX,
-);
+it('a second one on the same Redis stops at once and harms nothing', async () => {
+  const config = await configOf('queued', 40);
+  const train = ['train', config, '--redis', redis.url, '--format', 'json'];
+  const first = started(...train);
+  await first.saw(/^run queued/m);
+  const isAdded = async (): Promise<boolean> =>
+    (await redis.client.llen('{queued}:inner-loops:wait')) > 0;
+  while (!(await isAdded())) await systemClock.sleep(20);
+  const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
+  expectFailure(await started(...train).ended, busy('queued', /^redis:/));
+  expect(await redis.client.lrange('{queued}:inner-loops:wait', 0, -1)).toEqual(jobs);
+  started('worker', '--redis', redis.url, '--prefix', '{queued}');
+  expect(digestOf(await first.ended)).toBe(await undisturbedDigest(40));
+});
 
-it(
-  'a second one without a queue stops at once',
-  async () => {
-    const config = await configOf('in-process', 100_000);
-    const first = started('train', config, '--in-process');
-    await first.saw(/checkpoint of outer step/);
-    const resume = ['train', config, '--in-process', '--resume'];
-    expectFailure(await started(...resume).ended, busy('in-process', /coordinator\.json$/));
-    first.signal('SIGINT');
-    expect((await first.ended).exitCode).toBe(4);
-    const third = started(...resume);
-    await third.saw(/checkpoint of outer step/);
-  },
-  WAIT_MS_MAX,
-);
+it('a second one without a queue stops at once', async () => {
+  const config = await configOf('in-process', 100_000);
+  const first = started('train', config, '--in-process');
+  await first.saw(/checkpoint of outer step/);
+  const resume = ['train', config, '--in-process', '--resume'];
+  expectFailure(await started(...resume).ended, busy('in-process', /coordinator\.json$/));
+  first.signal('SIGINT');
+  expect((await first.ended).exitCode).toBe(4);
+  const third = started(...resume);
+  await third.saw(/checkpoint of outer step/);
+});
 
-it(
-  'one that wakes after it was replaced stops, and the other ends as if undisturbed',
-  async () => {
-    const outerSteps = 100;
-    const config = await configOf('replaced', outerSteps);
-    const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
-    const first = started(...train);
-    await first.saw(/checkpoint of outer step 8:/);
-    first.signal('SIGSTOP');
-    const [lease] = await redis.client.keys('*:lease:replaced:holder');
-    while ((await redis.client.exists(lease ?? '')) > 0) await systemClock.sleep(100);
-    const second = started(...train, '--resume');
-    await second.saw(/has not given the run back .* waiting up to 20/);
-    await second.saw(/checkpoint of outer step/);
-    first.signal('SIGCONT');
-    expectFailure(await first.ended, {
-      exitCode: 1,
-      what: /^another coordinator has taken over this run$/,
-      cure: /this one has stopped and changed nothing of it/,
-    });
-    expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
-  },
+it('one that wakes after it was replaced stops, and the other ends as if undisturbed', async () => {
   // The one that stands still may hold a lock of the store, which is broken after a minute.
-  2 * WAIT_MS_MAX,
-);
+  const outerSteps = 100;
+  const config = await configOf('replaced', outerSteps);
+  const train = ['train', config, '--redis', redis.url, '--workers', '1', '--format', 'json'];
+  const first = started(...train);
+  await first.saw(/checkpoint of outer step 8:/);
+  first.signal('SIGSTOP');
+  const [lease] = await redis.client.keys('*:lease:replaced:holder');
+  while ((await redis.client.exists(lease ?? '')) > 0) await systemClock.sleep(100);
+  const second = started(...train, '--resume');
+  await second.saw(/has not given the run back .* waiting up to 20/);
+  await second.saw(/checkpoint of outer step/);
+  first.signal('SIGCONT');
+  expectFailure(await first.ended, {
+    exitCode: 1,
+    what: /^another coordinator has taken over this run$/,
+    cure: /this one has stopped and changed nothing of it/,
+  });
+  expect(digestOf(await second.ended)).toBe(await undisturbedDigest(outerSteps));
+});

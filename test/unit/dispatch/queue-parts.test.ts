@@ -142,17 +142,20 @@ describe('Mailbox', () => {
   const never = new AbortController().signal;
 
   it('returns arrived items immediately, each once', async () => {
-    const mailbox = new Mailbox(systemClock);
-    for (const item of ['a', 'b', 'a']) mailbox.put(item);
-    expect([...(await mailbox.take(60_000, never))]).toEqual(['a', 'b']);
+    const mailbox = new Mailbox<number>(systemClock);
+    for (const [index, item] of ['a', 'b', 'a'].entries()) mailbox.put(item, index);
+    expect([...(await mailbox.take(60_000, never))]).toEqual([
+      ['a', 2],
+      ['b', 1],
+    ]);
     expect([...(await mailbox.take(0, never))]).toEqual([]);
   });
 
   it('wakes for an arrival and for an abort', async () => {
-    const mailbox = new Mailbox(systemClock);
+    const mailbox = new Mailbox<number>(systemClock);
     const taken = mailbox.take(60_000, never);
-    mailbox.put('late');
-    expect([...(await taken)]).toEqual(['late']);
+    mailbox.put('late', 1);
+    expect([...(await taken)]).toEqual([['late', 1]]);
     const abort = new AbortController();
     const interrupted = mailbox.take(60_000, abort.signal);
     abort.abort();

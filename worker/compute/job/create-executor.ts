@@ -14,7 +14,7 @@ import { divisionOf, type StoreReference, type TaskJob } from '../../../shared/q
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
-import type { OnProgress } from '../../process/compute-protocol.js';
+import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { loadEngine, type Engine } from '../engine/load-engine.js';
 import { computeJob, type JobTasks } from './compute-job.js';
@@ -79,13 +79,10 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const tasksOf = async (job: TaskJob): Promise<JobTasks> =>
     readJob(storeForModel(job.model, await stores.of(job.store)), job);
 
-  let ahead: { readonly job: TaskJob; readonly reading: Promise<JobTasks> } | null = null;
+  /** The rows of jobs that have not begun. */
+  const ahead = new Map<TaskJob, Promise<JobTasks>>();
   const prepare = ({ job }: JobInput): void => {
-    if (!('store' in job)) return;
-    const reading = tasksOf(job);
-    // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
-    reading.catch(() => undefined);
-    ahead = { job, reading };
+    if ('store' in job) readAhead(ahead, job, tasksOf(job));
   };
 
   const onTasks = async (
@@ -94,8 +91,8 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   ): Promise<JobOutput> => {
     const { job } = input;
     onProgress({ phase: 'reading' });
-    const reading = ahead?.job === job ? ahead.reading : tasksOf(job);
-    if (ahead?.job === job) ahead = null;
+    const reading = ahead.get(job) ?? tasksOf(job);
+    ahead.delete(job);
     const read = await reading;
     if (signal?.aborted === true)
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
@@ -127,6 +124,9 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     engine,
     execute,
     prepare,
+    forget: ({ job }) => {
+      if ('store' in job) ahead.delete(job);
+    },
     close: async () => {
       computations.dispose();
       await stores.close();
@@ -158,6 +158,18 @@ function openStores(openStore: ExecutorOptions['openStore']): OpenStores {
     },
     close: () => closeAll(stores.clear()),
   };
+}
+
+function readAhead(
+  ahead: Map<TaskJob, Promise<JobTasks>>,
+  job: TaskJob,
+  reading: Promise<JobTasks>,
+): void {
+  // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
+  reading.catch(() => undefined);
+  ahead.set(job, reading);
+  const [oldest] = ahead.keys();
+  if (ahead.size > HELD_JOB_COUNT_MAX && oldest !== undefined) ahead.delete(oldest);
 }
 
 async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {

@@ -13,6 +13,7 @@ import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-objec
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
+  HELD_JOB_COUNT_MAX,
   SHARED_KEPT_COUNT,
   failureRecordOf,
   type ComputeReply,
@@ -55,7 +56,8 @@ export function serveRequests(
       if (answer === null) return;
       turn = turn.then(async () => {
         try {
-          send(await answer());
+          const reply = await answer();
+          if (reply !== null) send(reply);
         } catch (error) {
           fail(requestId, error);
         }
@@ -69,7 +71,7 @@ export function serveRequests(
 /** A request's work, which waits for its turn; null for a request that only brings inputs. */
 interface Taken {
   readonly requestId: number | null;
-  readonly answer: (() => Promise<ComputeReply>) | null;
+  readonly answer: (() => Promise<ComputeReply | null>) | null;
 }
 
 class ComputeService {
@@ -83,7 +85,8 @@ class ComputeService {
     frozen: new LruCache({ countMax: SHARED_KEPT_COUNT }),
   };
   #executor: LocalExecutor | null = null;
-  #prepared: { readonly requestId: number; readonly input: JobInput } | null = null;
+  /** Jobs that have not begun, by request. */
+  readonly #prepared = new Map<number, JobInput>();
 
   constructor(
     send: Channel['send'],
@@ -109,12 +112,12 @@ class ComputeService {
         return { requestId: null, answer: null };
       case 'execute': {
         const { requestId } = request;
-        if (this.#prepared?.requestId !== requestId)
-          throw new Error('a job came before its inputs');
-        const { input } = this.#prepared;
-        this.#prepared = null;
-        return { requestId, answer: () => this.#execute(requestId, input) };
+        if (!this.#prepared.has(requestId)) throw new Error('a job came before its inputs');
+        return { requestId, answer: () => this.#execute(requestId) };
       }
+      case 'forget':
+        this.#forget(request.requestId);
+        return { requestId: null, answer: null };
       default:
         return assertNever(request);
     }
@@ -145,12 +148,27 @@ class ComputeService {
   #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
-    this.#prepared = { requestId, input: { job, dense, rowPack, frozen } };
-    this.#executor?.prepare(this.#prepared.input);
+    if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
+    const input = { job, dense, rowPack, frozen };
+    this.#prepared.set(requestId, input);
+    this.#executor?.prepare(input);
   }
 
-  async #execute(requestId: number, input: JobInput): Promise<ComputeReply> {
+  #forget(requestId: number): void {
+    const input = this.#prepared.get(requestId);
+    if (input === undefined) return;
+    this.#prepared.delete(requestId);
+    this.#executor?.forget(input);
+  }
+
+  /** Returns null if the job has been dropped meanwhile. */
+  async #execute(requestId: number): Promise<ComputeReply | null> {
     if (this.#executor === null) throw new Error('a job came before the start');
+    // A job that follows another at once would begin before a request to drop it was read.
+    await new Promise((resolve) => setImmediate(resolve));
+    const input = this.#prepared.get(requestId);
+    if (input === undefined) return null;
+    this.#prepared.delete(requestId);
     const stopReporting = this.#reporter.begin(requestId);
     try {
       const output = await this.#executor.execute(input);
