@@ -51,7 +51,9 @@ export class MemoryJobQueue implements JobQueue {
         for (const wait of this.#waits) wait.abort();
       },
       onFinished: (jobId) => {
-        for (const listener of this.#listeners) listener(jobId);
+        const record = this.#jobs.record(jobId);
+        const told = record.state === 'completed' ? { ...record, worker: '' } : undefined;
+        for (const listener of this.#listeners) listener(jobId, told);
       },
     });
   }

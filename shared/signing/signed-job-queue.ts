@@ -38,6 +38,10 @@ function signingProducer(producer: JobProducer, key: SigningKey): JobProducer {
         }),
       ),
     read: async (jobId) => judgedRecord(await producer.read(jobId), jobId, key),
+    subscribe: (listener) =>
+      producer.subscribe((jobId, record) =>
+        listener(jobId, record === undefined ? record : judgedRecord(record, jobId, key)),
+      ),
   };
 }
 

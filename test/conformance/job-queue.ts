@@ -47,8 +47,8 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
 function describeCarrying(test: Test): void {
   test('transfers the content of a job and the result of its worker', async (scene) => {
     const consumer = await scene.consumer();
-    const woken: string[] = [];
-    scene.producer.subscribe((jobId) => woken.push(jobId));
+    const woken: unknown[] = [];
+    scene.producer.subscribe((...told) => woken.push(told));
     expect(await scene.producer.read('a')).toEqual({ state: 'gone' });
     await scene.add('a');
     expect(await scene.producer.read('a')).toEqual({ state: 'open' });
@@ -63,7 +63,7 @@ function describeCarrying(test: Test): void {
       worker: 'w',
     });
     await scene.until(() => Promise.resolve(woken.length > 0));
-    expect(woken).toEqual(['a']);
+    expect(woken).toEqual([['a', { state: 'completed', returnValue, worker: '' }]]);
   });
 
   test('keeps the reason of a failure and the name of the worker', async (scene) => {

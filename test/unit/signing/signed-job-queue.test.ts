@@ -2,7 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
-import type { JobConsumer, JobQueue, TakenJob } from '../../../shared/queue/job-queue.js';
+import type {
+  JobConsumer,
+  JobQueue,
+  JobRecord,
+  TakenJob,
+} from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../../shared/signing/signing-key.js';
@@ -42,10 +47,13 @@ describe('a result', () => {
     const { open, producer } = await scene();
     // A rogue does not care that it must refuse.
     const rogue = await consumerOf(signedJobQueue(open, rogueKey), 'rogue');
+    const told: (JobRecord | undefined)[] = [];
+    producer.subscribe((_jobId, record) => told.push(record));
     await (await takenBy(rogue)).complete(resultOf(0));
     expect(await producer.read('a')).toMatchObject({
       ...{ state: 'forged', worker: 'rogue', reason: expect.stringContaining(reason) as string },
     });
+    expect(told).toMatchObject([{ state: 'forged' }]);
     await producer.close();
   });
 
