@@ -22,6 +22,7 @@ import {
   type Heartbeat,
 } from './compute-failures.js';
 import { ComputeLines } from './compute-lines.js';
+import { JobsAhead, type JobReply } from './jobs-ahead.js';
 import {
   ComputeReplySchema,
   errorFromRecord,
@@ -79,12 +80,6 @@ interface OpenExchange {
   finish(end: ExchangeEnd): void;
 }
 
-/** What the process has said about a job that it was told to compute and nobody waits for yet. */
-interface BegunJob {
-  heartbeat: Heartbeat | null;
-  end: ExchangeEnd | null;
-}
-
 export class ComputeChild {
   readonly pid: number;
   readonly #forked: ChildProcess;
@@ -95,10 +90,7 @@ export class ComputeChild {
   /** Set before the parent ends the process, so that the exit is reported with the right reason. */
   #endedBecause: EndReason | null = null;
   #open: OpenExchange | null = null;
-  /** By request. */
-  readonly #begun = new Map<number, BegunJob>();
-  /** Requests that were taken back, and may be answered all the same. */
-  readonly #forgotten = new Set<number>();
+  readonly #ahead = new JobsAhead();
 
   /** @param onEnd called once, when the process has ended. */
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
@@ -157,18 +149,18 @@ export class ComputeChild {
 
   /** Has the process compute a prepared job once those before it have ended, unless it was told before. */
   begin(requestId: number): void {
-    if (this.#begun.has(requestId)) return;
-    this.#begun.set(requestId, { heartbeat: null, end: null });
+    if (this.#ahead.has(requestId)) return;
+    this.#ahead.add(requestId);
     this.post({ kind: 'execute', requestId });
   }
 
   hasBegun(requestId: number): boolean {
-    return this.#begun.has(requestId);
+    return this.#ahead.has(requestId);
   }
 
   /** Takes a prepared job back. Its answer, if it was begun before, is ignored. */
   forget(requestId: number): void {
-    if (this.#begun.delete(requestId)) this.#forgotten.add(requestId);
+    this.#ahead.forget(requestId);
     this.post({ kind: 'forget', requestId });
   }
 
@@ -206,21 +198,20 @@ export class ComputeChild {
   /** Sends the request, or goes on from what has been said about a job that has begun. */
   #startOrFollow(exchange: OpenExchange): void {
     const { request, subject, job } = exchange.terms;
-    const begun = request.kind === 'execute' ? this.#begun.get(request.requestId) : undefined;
-    if (request.kind === 'execute') this.#begun.delete(request.requestId);
-    if (begun?.heartbeat) {
-      exchange.heartbeat = begun.heartbeat;
-      this.#tellProgress(job, begun.heartbeat.progress);
+    const ahead = request.kind === 'execute' ? this.#ahead.take(request.requestId) : null;
+    if (ahead !== null && ahead.heartbeat !== null) {
+      exchange.heartbeat = ahead.heartbeat;
+      this.#tellProgress(job, ahead.heartbeat.progress);
     }
-    if (begun?.end) {
-      this.#settle(begun.end);
+    if (ahead !== null && ahead.answer !== null) {
+      this.#settle(this.#endBy(ahead.answer));
       return;
     }
     const onSent = (error: Error | null): void => {
       if (error === null || this.#open !== exchange) return;
       this.#killFor('lost-channel', () => this.#lostChannelError(subject, error));
     };
-    if (begun === undefined) this.#forked.send(request, onSent);
+    if (ahead === null) this.#forked.send(request, onSent);
     else if (this.#hasEnded || !this.#forked.connected) onSent(new Error('the channel is closed'));
   }
 
@@ -252,7 +243,7 @@ export class ComputeChild {
       return;
     }
     const open = this.#open;
-    if (reply !== null && this.#isAhead(reply)) return;
+    if (reply !== null && reply.kind !== 'ready' && this.#isAhead(reply)) return;
     if (open === null || reply === null || !isOf(reply, requestIdOf(open))) {
       this.#killFor('bad-message', badMessageError(open?.terms.subject ?? ''));
       return;
@@ -266,10 +257,7 @@ export class ComputeChild {
       return;
     }
     this.#settle(this.#endBy(reply));
-    // Jobs are answered in turn, so an earlier one that was taken back was dropped in time.
-    const answeredId = requestIdOf(open) ?? 0;
-    for (const requestId of this.#forgotten)
-      if (requestId < answeredId) this.#forgotten.delete(requestId);
+    this.#ahead.answered(requestIdOf(open) ?? 0);
   }
 
   #endBy(reply: Extract<ComputeReply, { kind: 'ready' | 'done' | 'failed' }>): ExchangeEnd {
@@ -280,20 +268,8 @@ export class ComputeChild {
     return reply.kind === 'failed' ? { error: errorFromRecord(reply.report) } : { answer: reply };
   }
 
-  /** Keeps what is said about a job that has begun and is not waited for yet. */
-  #isAhead(reply: Exclude<ComputeReply, { kind: 'event' }>): boolean {
-    const requestId = 'requestId' in reply ? reply.requestId : null;
-    if (requestId === null) return false;
-    if (this.#forgotten.has(requestId)) {
-      if (reply.kind !== 'progress') this.#forgotten.delete(requestId);
-      return true;
-    }
-    const begun = this.#begun.get(requestId);
-    if (begun === undefined || begun.end !== null) return false;
-    if (reply.kind === 'progress')
-      begun.heartbeat = { progress: reply.progress, atMs: this.#options.clock.monotonicMs() };
-    else begun.end = this.#endBy(reply);
-    return true;
+  #isAhead(reply: JobReply): boolean {
+    return this.#ahead.keep(reply, this.#options.clock.monotonicMs());
   }
 
   /** The parent may be somebody's program, so it prints nothing itself. */

@@ -104,52 +104,6 @@ test('a job past its deadline is killed and the next one gets a fresh process', 
   expect(events.filter((event) => event.kind === 'compute-ready')).toHaveLength(2);
 });
 
-/** Starts the process and leaves a job under way. */
-async function withJobUnderWay() {
-  const executor = open();
-  await executor.start();
-  const underWay = executor.execute(input);
-  // The request is posted when earlier turns have ended, which takes no message.
-  await new Promise((resolve) => setImmediate(resolve));
-  return { executor, underWay };
-}
-
-test('a job ahead begins before anybody waits for it', async () => {
-  const heard = progressHeard();
-  const { executor, underWay } = await withJobUnderWay();
-  executor.prepare(inputOf('hangs-computing'));
-  await heard;
-  expect((await underWay).queryRowCount).toBeGreaterThan(0);
-});
-
-test('the answer of a job ahead is kept until it is waited for', async () => {
-  const expected = await open().execute(input);
-  const { executor, underWay } = await withJobUnderWay();
-  const ahead = inputOf('ahead');
-  executor.prepare(ahead);
-  await underWay;
-  const answer = await executor.execute(ahead);
-  expect(hex(answer.output)).toBe(hex(expected.output));
-  expect(events.filter((event) => event.kind === 'compute-started')).toHaveLength(1);
-});
-
-test('a job ahead that is taken back does not begin, and one that has begun is not answered', async () => {
-  const executor = open();
-  await executor.start();
-  const early = inputOf('exits');
-  executor.prepare(early);
-  executor.forget(early);
-  const underWay = executor.execute(input);
-  await new Promise((resolve) => setImmediate(resolve));
-  const begun = inputOf('begun');
-  executor.prepare(begun);
-  executor.forget(begun);
-  await underWay;
-  expect((await executor.execute(inputOf('next'))).queryRowCount).toBeGreaterThan(0);
-  expect((await executor.execute(inputOf('last'))).queryRowCount).toBeGreaterThan(0);
-  expect(endings()).toEqual([]);
-});
-
 test('a deadline error names the last reported progress', async () => {
   const clock = steppedClock();
   const executor = open({ clock });
