@@ -14,6 +14,7 @@ import { ROW_COUNT_MAX } from '../synthesize/row-count.js';
 import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
 
 export const LOCAL_WORKERS_MAX = 256;
+export const PLANNED_WORKERS_MAX = 100_000;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 
@@ -136,6 +137,15 @@ export const SweepRequestSchema = z
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
+export const PlanRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  /** The number of workers to choose the tasks of a job for. */
+  workers: z.int().min(1).max(PLANNED_WORKERS_MAX).default(1_000),
+  /** A file with the result of an earlier call as JSON, whose costs are used; measured here if absent. */
+  from: text.optional(),
+  redis: text.optional(),
+});
+
 /** By default, the gradients are computed in this process unless the config names a Redis server. */
 export const StreamRequestSchema = z
   .strictObject({ config: configSource<StreamConfigSource>(), ...dispatchFields })
@@ -206,6 +216,7 @@ export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 export type OpenRequest = z.input<typeof OpenRequestSchema>;
 export type CompareRequest = z.input<typeof CompareRequestSchema>;
 export type SweepRequest = z.input<typeof SweepRequestSchema>;
+export type PlanRequest = z.input<typeof PlanRequestSchema>;
 export type StreamRequest = z.input<typeof StreamRequestSchema>;
 export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
 export type BoardRequest = z.input<typeof BoardRequestSchema>;

@@ -9,6 +9,7 @@ import { compareVerb } from './verbs/compare.js';
 import { dashboardVerb } from './verbs/dashboard.js';
 import { demoVerb } from './verbs/demo.js';
 import { evaluateVerb } from './verbs/evaluate.js';
+import { planVerb } from './verbs/plan.js';
 import { prepareVerb } from './verbs/prepare.js';
 import { setupVerb } from './verbs/setup.js';
 import { simulateVerb } from './verbs/simulate.js';
@@ -29,6 +30,7 @@ const VERBS = [
   demoVerb,
   compareVerb,
   sweepVerb,
+  planVerb,
   setupVerb,
   workerVerb,
   pauseVerb,

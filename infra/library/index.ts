@@ -14,6 +14,7 @@ import {
   ExtendRequestSchema,
   OpenRequestSchema,
   PrepareRequestSchema,
+  PlanRequestSchema,
   StreamRequestSchema,
   SweepRequestSchema,
   SynthesizeRequestSchema,
@@ -25,6 +26,7 @@ import {
   type EvaluateRequest,
   type ExtendRequest,
   type OpenRequest,
+  type PlanRequest,
   type PrepareRequest,
   type StreamRequest,
   type SweepRequest,
@@ -43,6 +45,7 @@ import {
   type RunHandle,
   type Surroundings,
 } from '../../coordinator/runs/call/run-handle.js';
+import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
 import type { StreamResult } from '../../coordinator/runs/stream-run.js';
 import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
@@ -65,6 +68,7 @@ export type {
   EvaluationChoice,
   ExtendRequest,
   OpenRequest,
+  PlanRequest,
   PrepareRequest,
   RunConfigSource,
   StreamConfigSource,
@@ -83,6 +87,7 @@ export type {
   EvaluationReport,
   MachineCheckResult as CheckResult,
   OpenRun,
+  PlanResult,
   PreparedStore,
   QueueBoard,
   RunHandle,
@@ -162,6 +167,14 @@ export function sweep(request: SweepRequest, options: CallOptions = {}): RunHand
   return start(options, async (context) => {
     const { sweepRuns } = await import('../../coordinator/runs/sweep-run.js');
     return sweepRuns(checkedRequest(SweepRequestSchema, request, 'sweep'), context);
+  });
+}
+
+/** Predicts the throughput of a run on many workers from what an outer step costs with one. */
+export function plan(request: PlanRequest, options: CallOptions = {}): RunHandle<PlanResult> {
+  return start(options, async (context) => {
+    const { planRun } = await import('../../coordinator/runs/capacity/plan-run.js');
+    return planRun(checkedRequest(PlanRequestSchema, request, 'plan'), context);
   });
 }
 

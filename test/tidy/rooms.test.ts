@@ -50,6 +50,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/training/meta-optimizer',
     'coordinator/tables',
     'coordinator/training',
+    'coordinator/capacity',
     'coordinator/evaluation',
     'coordinator/sweep',
     'coordinator/logs',
@@ -58,6 +59,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/streaming',
     'coordinator/reports',
     'coordinator/reports/page',
+    'coordinator/reports/capacity',
     'coordinator/comparison',
     'coordinator/reports/evaluation',
     'coordinator/reports/comparison',
@@ -67,6 +69,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dashboard',
     'coordinator/runs/call',
     'coordinator/runs',
+    'coordinator/runs/capacity',
   ],
   worker: [
     'worker/compute/engine',

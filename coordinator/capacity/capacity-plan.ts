@@ -1,0 +1,114 @@
+/** Predicts the throughput of a run on any number of workers, and chooses the tasks of a job. */
+
+import { randomStream } from '../../shared/base/random.js';
+import type { StepCosts } from './step-costs.js';
+import { simulateStep, type SimulatedStep, type StepShape } from './step-simulation.js';
+
+/** What bounds the throughput: with more workers it would hardly grow, but for `workers`. */
+export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server';
+
+export interface Prediction extends StepShape {
+  readonly tasksPerSecond: number;
+  readonly stepMs: number;
+  readonly busy: SimulatedStep['busy'];
+  readonly bound: Bound;
+}
+
+interface PlannedWorkers {
+  readonly workerCount: number;
+  /** With the tasks per job of the config. */
+  readonly asConfigured: Prediction;
+  /** With the tasks per job that give the highest throughput. */
+  readonly best: Prediction;
+}
+
+export interface CapacityPlan {
+  readonly costs: StepCosts;
+  readonly tasksPerJob: number;
+  readonly byWorkers: readonly PlannedWorkers[];
+  /** The first thing but workers that bounds the configured run, and from how many workers on. */
+  readonly saturation: { readonly bound: Bound; readonly workerCount: number } | null;
+}
+
+/** Steps are simulated this many times with other draws, and averaged. */
+const STEP_COUNT = 5;
+/** What is busy for a smaller share of the time bounds nothing by itself. */
+const BUSY_SHARE_MIN = 0.5;
+/** Larger jobs are chosen if they lose less than this share: they cost less elsewhere. */
+const LOSS_SHARE_MAX = 0.01;
+
+export function capacityPlan(
+  costs: StepCosts,
+  tasksPerJob: number,
+  workerCounts: readonly number[],
+): CapacityPlan {
+  const byWorkers = workerCounts.map((workerCount) => ({
+    workerCount,
+    asConfigured: predicted(costs, { workerCount, tasksPerJob }),
+    best: bestOf(costs, workerCount),
+  }));
+  const saturated = byWorkers.find(({ asConfigured }) => asConfigured.bound !== 'workers');
+  return {
+    ...{ costs, tasksPerJob, byWorkers },
+    saturation:
+      saturated === undefined
+        ? null
+        : { bound: saturated.asConfigured.bound, workerCount: saturated.workerCount },
+  };
+}
+
+export function predicted(costs: StepCosts, shape: StepShape): Prediction {
+  const steps = Array.from({ length: STEP_COUNT }, (_, step) =>
+    simulateStep(costs, shape, randomStream(1, 'capacity', step)),
+  );
+  const mean = (of: (step: SimulatedStep) => number): number =>
+    steps.reduce((sum, step) => sum + of(step), 0) / STEP_COUNT;
+  const stepMs = mean((step) => step.stepMs);
+  const busy = {
+    workers: mean((step) => step.busy.workers),
+    coordinator: mean((step) => step.busy.coordinator),
+    server: mean((step) => step.busy.server),
+    serial: mean((step) => step.busy.serial),
+  };
+  return {
+    ...shape,
+    stepMs,
+    tasksPerSecond: (costs.tasksPerOuterStep * 1000) / stepMs,
+    busy,
+    bound: boundOf(costs, shape, busy),
+  };
+}
+
+/**
+ * The busiest of workers, coordinator and server. Where none of them is busy half of the time, there are
+ * too few jobs for the workers, which wait for the slowest of them.
+ */
+function boundOf(
+  { tasksPerOuterStep }: StepCosts,
+  { workerCount, tasksPerJob }: StepShape,
+  { workers, coordinator, server }: SimulatedStep['busy'],
+): Bound {
+  const most = Math.max(workers, coordinator, server);
+  const jobCount = Math.ceil(tasksPerOuterStep / tasksPerJob);
+  if (most < BUSY_SHARE_MIN && jobCount < 2 * workerCount) return 'jobs';
+  if (most === coordinator) return 'coordinator';
+  return most === server ? 'server' : 'workers';
+}
+
+function bestOf(costs: StepCosts, workerCount: number): Prediction {
+  const all = tasksPerJobChoices(costs.tasksPerOuterStep).map((tasksPerJob) =>
+    predicted(costs, { workerCount, tasksPerJob }),
+  );
+  const most = Math.max(...all.map(({ tasksPerSecond }) => tasksPerSecond));
+  const good = all.filter(({ tasksPerSecond }) => tasksPerSecond >= (1 - LOSS_SHARE_MAX) * most);
+  const best = good.at(-1);
+  if (best === undefined) throw new Error('there is a choice of tasks per job');
+  return best;
+}
+
+/** Powers of two, and all tasks at once; ascending. */
+export function tasksPerJobChoices(tasksPerOuterStep: number): number[] {
+  const choices: number[] = [];
+  for (let tasks = 1; tasks < tasksPerOuterStep; tasks *= 2) choices.push(tasks);
+  return [...choices, tasksPerOuterStep];
+}

@@ -1,0 +1,183 @@
+/**
+ * Simulates one synchronous outer step on W workers, event by event. There are three kinds of servers,
+ * each of which serves in the order of arrival: the coordinator (one), the queue server (one) and the
+ * workers (W). With k tasks in each of J jobs:
+ *
+ *   coordinator  sends a job in coordinatorMs(k) / 2 and takes a result in as long
+ *   server       carries the inputs of a job in inputBytes(k) / serverBytesPerMs, before them the dense
+ *                inputs once for each worker and step, and the output behind them
+ *   worker       takes the oldest job that has been sent, waits for its inputs, computes for
+ *                computeMs(k) times a drawn spread, is idle for idleMs, and takes the next
+ *   step         ends serialMs after the last result was taken
+ *
+ * So without other costs than computing a step takes `ceil(J / W) * computeMs(k) + serialMs`.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { RandomStream } from '../../shared/base/random.js';
+import { costOf, type StepCosts } from './step-costs.js';
+
+export interface SimulatedStep {
+  readonly stepMs: number;
+  readonly tasksPerSecond: number;
+  /** The share of the step in which each was busy; the mean of all workers. */
+  readonly busy: {
+    readonly workers: number;
+    readonly coordinator: number;
+    readonly server: number;
+    /** The share that nothing but the coordinator's serial part takes. */
+    readonly serial: number;
+  };
+}
+
+export interface StepShape {
+  readonly workerCount: number;
+  readonly tasksPerJob: number;
+}
+
+/** @param stream draws the spread of computing times. */
+export function simulateStep(
+  costs: StepCosts,
+  { workerCount, tasksPerJob }: StepShape,
+  stream: RandomStream,
+): SimulatedStep {
+  const sizes = jobSizes(costs.tasksPerOuterStep, tasksPerJob);
+  const events = new EventQueue();
+  const coordinator = new Server();
+  const server = new Server();
+  const bytesMs = (byteCount: number): number => byteCount / costs.serverBytesPerMs;
+  const waitingWorkers = Array.from({ length: Math.min(workerCount, sizes.length) }, () => ({
+    hasDense: false,
+  }));
+  const sentJobs: number[] = [];
+  let takenCount = 0;
+  let computedMs = 0;
+  let endMs = 0;
+
+  const match = (nowMs: number): void => {
+    while (takenCount < sentJobs.length && waitingWorkers.length > 0) {
+      const tasks = at(sentJobs, takenCount);
+      takenCount += 1;
+      const worker = waitingWorkers.shift();
+      if (worker === undefined) return;
+      const dense = worker.hasDense ? 0 : costs.denseByteCount;
+      worker.hasDense = true;
+      const fetchedMs = server.serve(nowMs, bytesMs(dense + costOf(costs.inputByteCount, tasks)));
+      const spread = at(costs.computeSpread, stream.below(costs.computeSpread.length));
+      const computeMs = costOf(costs.computeMs, tasks) * spread;
+      computedMs += computeMs;
+      events.add(fetchedMs + computeMs, (computed) => {
+        const putMs = server.serve(computed, bytesMs(costOf(costs.outputByteCount, tasks)));
+        events.add(putMs, (put) => {
+          endMs = coordinator.serve(put, costOf(costs.coordinatorMs, tasks) / 2);
+        });
+        events.add(computed + costs.idleMs, (free) => {
+          waitingWorkers.push(worker);
+          match(free);
+        });
+      });
+    }
+  };
+  const send = (place: number, nowMs: number): void => {
+    const tasks = sizes[place];
+    if (tasks === undefined) return;
+    const sentMs = coordinator.serve(nowMs, costOf(costs.coordinatorMs, tasks) / 2);
+    events.add(sentMs, (sent) => {
+      const arrivedMs = server.serve(sent, bytesMs(costOf(costs.inputByteCount, tasks)));
+      events.add(arrivedMs, (arrived) => {
+        sentJobs.push(tasks);
+        match(arrived);
+      });
+      send(place + 1, sent);
+    });
+  };
+  const denseMs = server.serve(0, bytesMs(costs.denseByteCount));
+  send(0, denseMs);
+  events.run();
+
+  const stepMs = endMs + costs.serialMs;
+  return {
+    stepMs,
+    tasksPerSecond: (costs.tasksPerOuterStep * 1000) / stepMs,
+    busy: {
+      workers: computedMs / (workerCount * stepMs),
+      coordinator: (coordinator.busyMs + costs.serialMs) / stepMs,
+      server: server.busyMs / stepMs,
+      serial: costs.serialMs / stepMs,
+    },
+  };
+}
+
+/** The last job has what is left. */
+export function jobSizes(tasksPerOuterStep: number, tasksPerJob: number): number[] {
+  const jobCount = Math.ceil(tasksPerOuterStep / tasksPerJob);
+  return Array.from({ length: jobCount }, (_, job) =>
+    Math.min(tasksPerJob, tasksPerOuterStep - job * tasksPerJob),
+  );
+}
+
+/** Serves one request at a time. */
+class Server {
+  busyMs = 0;
+  #freeMs = 0;
+
+  /** Returns when a request that arrives now has been served. */
+  serve(nowMs: number, durationMs: number): number {
+    this.busyMs += durationMs;
+    this.#freeMs = Math.max(nowMs, this.#freeMs) + durationMs;
+    return this.#freeMs;
+  }
+}
+
+interface TimedEvent {
+  readonly atMs: number;
+  readonly order: number;
+  readonly happen: (nowMs: number) => void;
+}
+
+/** Events in order of time, those of one time in the order in which they were added. A binary heap. */
+class EventQueue {
+  readonly #heap: TimedEvent[] = [];
+  #addedCount = 0;
+
+  add(atMs: number, happen: (nowMs: number) => void): void {
+    const heap = this.#heap;
+    heap.push({ atMs, order: this.#addedCount, happen });
+    this.#addedCount += 1;
+    for (let place = heap.length - 1; place > 0;) {
+      const parent = (place - 1) >> 1;
+      if (isBefore(at(heap, parent), at(heap, place))) break;
+      this.#swap(parent, place);
+      place = parent;
+    }
+  }
+
+  run(): void {
+    for (let event = this.#take(); event !== null; event = this.#take()) event.happen(event.atMs);
+  }
+
+  #take(): TimedEvent | null {
+    const heap = this.#heap;
+    if (heap.length === 0) return null;
+    this.#swap(0, heap.length - 1);
+    const first = heap.pop() ?? null;
+    for (let place = 0; ;) {
+      let least = place;
+      for (const child of [2 * place + 1, 2 * place + 2])
+        if (child < heap.length && isBefore(at(heap, child), at(heap, least))) least = child;
+      if (least === place) return first;
+      this.#swap(least, place);
+      place = least;
+    }
+  }
+
+  #swap(one: number, other: number): void {
+    const kept = at(this.#heap, one);
+    this.#heap[one] = at(this.#heap, other);
+    this.#heap[other] = kept;
+  }
+}
+
+function isBefore(one: TimedEvent, other: TimedEvent): boolean {
+  return one.atMs < other.atMs || (one.atMs === other.atMs && one.order < other.order);
+}

@@ -1,0 +1,42 @@
+/** `qianmo plan`: predicts the throughput of a run on many workers from what it costs on one. */
+
+import { capacityLines } from '../../../coordinator/reports/capacity/capacity-table.js';
+import { PLANNED_WORKERS_MAX } from '../../../coordinator/runs/requests.js';
+import { plan } from '../../library/index.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { format, redisOfConfig, runConfigArgument } from '../command/shared-options.js';
+import { firstOf, integerValue, textValue, valueOption, verb } from '../command/verb.js';
+
+export const planVerb = verb({
+  name: 'plan',
+  description: 'predict the throughput of a run on many workers, and what bounds it',
+  argument: runConfigArgument,
+  options: {
+    workers: valueOption(
+      '--workers <count>',
+      'the number of workers to choose the tasks of a job for',
+      integerValue(1, PLANNED_WORKERS_MAX),
+      { defaultText: '1000' },
+    ),
+    from: valueOption(
+      '--from <plan.json>',
+      'costs that --format json has printed, instead of measuring here',
+      textValue.optional(),
+    ),
+    redis: redisOfConfig,
+    format,
+  },
+  takesPlugins: true,
+  help: `
+Example:
+  qianmo plan run.yaml --workers 1000
+Trains for 32 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
+  run: async (operands, { format, ...choice }, context) => {
+    const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+    context.print(
+      format === 'json'
+        ? JSON.stringify(planned)
+        : capacityLines(planned, context.outputColumns).join('\n'),
+    );
+  },
+});

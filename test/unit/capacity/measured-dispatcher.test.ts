@@ -1,0 +1,39 @@
+/** What a measured dispatcher notes of each outer step, on a clock that the test moves. */
+
+import { expect, test } from 'vitest';
+import { measuredDispatcher } from '../../../coordinator/capacity/measured-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+
+test('a step is measured from its orders to its last result, and what lies between two', async () => {
+  let nowMs = 0;
+  const clock: Clock = { ...instantClock(), monotonicMs: () => nowMs };
+  const executor = executorForTest((input) => {
+    nowMs += 10;
+    return { ...outputOf(input), computeMs: 7 };
+  });
+  const sink = (): void => undefined;
+  const inner = createInMemoryDispatcher({ executor, clock, attemptsMax: 1, sink });
+  let processorMs = 0;
+  const { dispatcher, steps } = measuredDispatcher(inner, clock, () => (processorMs += 3));
+  for (const outerStep of [0, 1]) {
+    const orders = ordersForTest(2, outerStep);
+    const results = dispatcher.run(
+      orders,
+      ({ output }) => ({ output }),
+      new AbortController().signal,
+    );
+    for await (const { result } of results) expect(result.computeMs).toBe(7);
+    nowMs += 25;
+  }
+  const ofBoth = {
+    ...{ computeMsOfJobs: [7, 7], dispatchMs: 20, processorMs: 3 },
+    ...{ denseByteCount: 3, inputByteCount: 3, outputByteCount: 3 },
+  };
+  expect(steps).toEqual([
+    { ...ofBoth, serialMs: null },
+    { ...ofBoth, serialMs: 25 },
+  ]);
+});
