@@ -79,7 +79,7 @@ const CATCH_BY_PHASE: Readonly<Record<string, (name: string) => Promise<CaughtCo
   'while it adds jobs': atCommand((prefix) => new RegExp(`${prefix}:inner-loops:id\\r\\n`)),
   'while its workers compute': whileWorkersCompute,
   'while it reads a result': atCommand(
-    (prefix) => new RegExp(`hgetall\\r\\n\\$\\d+\\r\\n${prefix}:inner-loops:`),
+    (prefix) => new RegExp(`hget\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
   ),
   'while it writes a checkpoint': whileItWritesACheckpoint,
 };
