@@ -4,7 +4,7 @@ import { randomStream } from '../../shared/base/random.js';
 import type { StepCosts } from './step-costs.js';
 import { simulateStep, type SimulatedStep, type StepShape } from './step-simulation.js';
 
-/** What bounds the throughput: with more workers it would hardly grow, but for `workers`. */
+/** The part that bounds the throughput: with more workers it would hardly grow, but for `workers`. */
 export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server';
 
 export interface Prediction extends StepShape {
@@ -32,7 +32,7 @@ export interface CapacityPlan {
 
 /** Steps are simulated this many times with other draws, and averaged. */
 const STEP_COUNT = 5;
-/** What is busy for a smaller share of the time bounds nothing by itself. */
+/** A part that is busy for a smaller share of the time bounds nothing by itself. */
 const BUSY_SHARE_MIN = 0.5;
 /** Larger jobs are chosen if they lose less than this share: they cost less elsewhere. */
 const LOSS_SHARE_MAX = 0.01;

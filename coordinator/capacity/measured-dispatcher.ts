@@ -7,12 +7,12 @@ export interface MeasuredStep {
   readonly computeMsOfJobs: readonly number[];
   /** From the orders to the last result. */
   readonly dispatchMs: number;
-  /** What this process computed meanwhile. */
+  /** The processor time of this process meanwhile. */
   readonly processorMs: number;
   /** From the last result of the step before to these orders; null for the first step. */
   readonly serialMs: number | null;
   readonly denseByteCount: number;
-  /** Of a job, on average. */
+  /** The average of a job. */
   readonly inputByteCount: number;
   readonly outputByteCount: number;
 }

@@ -1,4 +1,4 @@
-/** What an outer step costs, by which the throughput of other numbers of workers is predicted. */
+/** The costs of an outer step, by which the throughput of other numbers of workers is predicted. */
 
 import { z } from 'zod';
 
@@ -13,19 +13,19 @@ export const StepCostsSchema = z.strictObject({
   tasksPerOuterStep: z.int().positive(),
   /** From the last result of an outer step to the first job of the next. */
   serialMs: z.number().nonnegative(),
-  /** What a worker computes. */
+  /** The time in which a worker computes. */
   computeMs: LinearCostSchema,
   /** Times of jobs by their mean, as they were measured: `[0.9, 1.1]` are two jobs. */
   computeSpread: z.array(z.number().positive()).min(1).max(1_000),
-  /** What the coordinator computes to send a job and to take its result. */
+  /** The time in which the coordinator computes, to send a job and to take its result. */
   coordinatorMs: LinearCostSchema,
   /** How long a worker neither computes nor waits for a job, by job. */
   idleMs: z.number().nonnegative(),
-  /** What a worker fetches once in an outer step, and in a job; and what it puts. */
+  /** The bytes that a worker fetches once in an outer step and in each job, and those that it puts. */
   denseByteCount: z.number().nonnegative(),
   inputByteCount: LinearCostSchema,
   outputByteCount: LinearCostSchema,
-  /** What the queue server carries. */
+  /** The bytes that the queue server carries in a millisecond. */
   serverBytesPerMs: z.number().positive(),
 });
 export type StepCosts = z.infer<typeof StepCostsSchema>;

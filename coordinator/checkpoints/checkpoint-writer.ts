@@ -51,9 +51,9 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly coordinator?: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** Of states that are written without a snapshot. */
+  /** The size of the pieces of states that are written without a snapshot. */
   readonly pieceByteCountMax?: number;
-  /** What the digest of meta-parameters is over: all values, as without this, or the digests of pieces. */
+  /** The content that the digest of meta-parameters covers: all values, as without this, or the digests of pieces. */
   readonly tableDigest?: 'whole' | 'pieces';
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<RunClaim, 'demand'>;

@@ -9,7 +9,7 @@ import { encodeOrders, NO_ORDERS, type RunOrders } from '../../shared/control/ru
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { RunProgress } from '../../shared/storage/run-lease.js';
 
-/** What the work of a run knows of its orders. */
+/** The orders of a run, as its work sees them. */
 export interface RunControl {
   /** The run that is controlled; work under another name must not follow orders about its length. */
   readonly runId: string;

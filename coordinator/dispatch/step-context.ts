@@ -1,4 +1,4 @@
-/** What a dispatcher hands to each of its steps. */
+/** The parts that a dispatcher hands to each of its steps. */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';

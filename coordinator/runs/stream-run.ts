@@ -23,7 +23,7 @@ import { joinAddress } from './run-files.js';
 
 /** Reading the logs may end in a refusal, which leaves no log of events. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set(['rule-tuned']);
-/** What failures of a dispatcher advise. */
+/** The cures that failures of a dispatcher advise. */
 const RESUMING = 'continue with --resume';
 
 export interface StreamResult {

@@ -1,4 +1,4 @@
-/** What becomes of the gradients of an outer step's jobs: the meta-gradient. */
+/** The gradients of an outer step's jobs become its meta-gradient here. */
 
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { StepPlan } from '../plan/step-plan.js';

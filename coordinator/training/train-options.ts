@@ -35,7 +35,7 @@ export interface RunStart {
   readonly replay?: ReplayRecord;
 }
 
-/** What a run did that depended on timing or on its machines, for another run to repeat. */
+/** The decisions of a run that depended on timing or on its machines, for another run to repeat. */
 export interface ReplayRecord {
   /** The outer steps that are recorded. */
   readonly outerSteps: number;

@@ -2,7 +2,7 @@
 
 import type { SimulatedProcess } from './simulated-process.js';
 
-/** What a coordinator has done, for the explanation of its end. */
+/** The deeds of a coordinator, for the explanation of its end. */
 export interface CoordinatorLife {
   readonly process: SimulatedProcess;
   readonly number: number;

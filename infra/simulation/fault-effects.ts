@@ -1,4 +1,4 @@
-/** What each fault does to the simulated cluster. */
+/** The effect of each fault on the simulated cluster. */
 
 import type { Fault, FaultKind } from './faults.js';
 import type { Machine } from './simulated-process.js';
@@ -8,7 +8,7 @@ import type { JobFault, Place, World } from './world.js';
 const SLOW_LATENCY_MS = 3_000;
 const CLOCK_JUMP_MS_MAX = 4 * 3_600_000;
 const CLOCK_JUMP_INTERVAL_MS = 500;
-/** Of the clocks that are set, those that are set back. */
+/** The share of set clocks that are set back. */
 const BACKWARD_SHARE = 0.75;
 const REPLACED_AFTER_MS = 5_000;
 

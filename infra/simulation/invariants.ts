@@ -33,7 +33,7 @@ interface OpenJob {
   readonly addedMs: number;
 }
 
-/** What the invariants see of the simulated cluster. */
+/** The simulated cluster, as the invariants see it. */
 interface Observed {
   readonly time: VirtualTime;
   readonly store: SimulatedStore;

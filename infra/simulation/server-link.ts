@@ -43,7 +43,7 @@ type Carried =
 
 const ADDRESS = 'simulation';
 export const NOT_OPENED = 'the simulated server cannot be opened';
-/** Of the replies and wake-ups of a machine that loses some. */
+/** The share that is lost of the replies and wake-ups of a machine that loses some. */
 const LOST_SHARE = 0.4;
 const RECONNECT_POLL_MS = 200;
 

@@ -10,7 +10,7 @@ import { SimulatedServer } from './simulated-server.js';
 import { SimulatedStore } from './simulated-store.js';
 import { VirtualTime } from './virtual-time.js';
 
-/** What goes wrong with the next job of a worker. */
+/** The fault that the next job of a worker meets. */
 export type JobFault = 'fails' | 'not-finite' | 'hangs' | 'disk-full' | 'stuck';
 
 /** A machine and the process that runs on it at present. */

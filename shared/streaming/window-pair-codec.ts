@@ -140,7 +140,7 @@ function decodeVector(
   return values;
 }
 
-/** What the rows of a pair must be so that no index leaves its array; null if they are. */
+/** The rule that rows of a pair break, so that an index would leave its array; null if they break none. */
 function faultOf(rows: StreamRows): string | null {
   const { slotCount, featureCount, slotOfFeature, rowStarts, features, clicks, times } = rows;
   if (int32At(rowStarts, 0) !== 0) return `rows that begin at ${int32At(rowStarts, 0)}`;

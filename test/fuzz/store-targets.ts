@@ -1,4 +1,4 @@
-/** What is read back from object stores: adapted tasks and checkpoints. */
+/** The records that are read back from object stores: adapted tasks and checkpoints. */
 
 import {
   CHECKPOINT_FORMAT_VERSION,

@@ -68,7 +68,7 @@ const streamRows = smallStream({ seed: 3, rowCount: 6 });
 const rule = smallRule(3, streamRows, 1);
 const pairBytes = encodeWindowPair(smallPair(3, streamRows, rule));
 
-/** What is taken for a pair can also be computed with. */
+/** A blob that is taken for a pair can also be computed with. */
 const windowPairs: FuzzTarget = {
   name: 'window-pair',
   share: 1,

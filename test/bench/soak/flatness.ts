@@ -16,7 +16,7 @@ export interface GrowthRule {
    * value tells what is kept.
    */
   readonly level: 'median' | 'least';
-  /** What happens before is not judged, in any case not the first quarter. */
+  /** Samples before it are not judged, in any case not the first quarter. */
   readonly settledMinute: number;
 }
 

@@ -1,4 +1,4 @@
-/** What a soak measures: memory of every process, Redis, temporary files and what runs write. */
+/** The measures of a soak: memory of every process, Redis, temporary files and what runs write. */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
