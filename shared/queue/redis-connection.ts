@@ -98,6 +98,9 @@ export async function connectRedis(options: ConnectRedisOptions): Promise<Redis>
     redis.disconnect();
     throw connectFailure(options.url, firstError ?? error);
   }
+  // BullMQ duplicates a worker's connection to wait for jobs. Of a lazy one it makes a single attempt,
+  // and the worker would never see a job if that failed.
+  if (options.role === 'worker') redis.options.lazyConnect = false;
   redis.on('error', (error: Error) => options.onError?.(error));
   redis.off('error', keepFirst);
   return redis;
