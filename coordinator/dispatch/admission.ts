@@ -9,7 +9,7 @@ import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
 /** The memory of a dispatcher across outer steps. */
-interface AdmissionRecord {
+export interface AdmissionRecord {
   /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;
   readonly fingerprints: FingerprintDemand;

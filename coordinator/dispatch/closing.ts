@@ -78,6 +78,11 @@ export class StepClosing {
     this.#startMs = startMs;
   }
 
+  /** The time of the outer step runs from now on. */
+  begin(nowMs: number): void {
+    this.#startMs = nowMs;
+  }
+
   /** Calls to the queue are given up at this time. */
   get deadlineMs(): number {
     return this.#startMs + this.#timeoutMs;

@@ -27,9 +27,7 @@ import { StepWorkers } from './step-workers.js';
 import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
 import type { DispatchContext, StepCall } from './step-context.js';
 
-/**
- * The number of jobs on the queue at once. It bounds the memory that their row packs take in Redis.
- */
+/** The number of jobs on the queue at once. It bounds the memory that row packs take in Redis. */
 const OPEN_JOB_COUNT_MAX = 256;
 /** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
 const FIRST_SENT_COUNT = 4;
@@ -38,8 +36,6 @@ const READ_AHEAD_COUNT = 8;
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
-/** The delay of a job that others have to compute as well. */
-const AT_ONCE_MS = 0;
 
 /** A job as it was read from the queue. */
 interface ReadJob {
@@ -66,32 +62,42 @@ export class DispatchStep<Value extends object> {
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
   #sentCount = 0;
+  #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
     const { clock, producer, limits, health } = context;
-    const { attemptsMax } = call;
     this.#context = context;
     this.#call = call;
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
     this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
-    const patiently: Patiently = (action) => this.#patiently(action);
-    this.#workers = new StepWorkers(context, patiently);
+    this.#workers = new StepWorkers(context, this.#patiently);
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
-    this.#attempts = new Attempts({ health, attemptsMax, connectedWorkers });
+    this.#attempts = new Attempts({ health, attemptsMax: call.attemptsMax, connectedWorkers });
     this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
-    this.#stepBlobs = new StepBlobs(context, patiently);
+    this.#stepBlobs = new StepBlobs(context, this.#patiently);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
     if (call.signal.aborted) this.stop();
-    call.signal.addEventListener('abort', this.stop, { once: true });
+    else call.signal.addEventListener('abort', this.stop, { once: true });
   }
+
+  readonly #patiently: Patiently = (action) =>
+    this.#context.patience.attempt(action, this.#closing.deadlineMs, this.#stop.signal);
 
   /** Makes `results` throw `interrupted`. */
   readonly stop = (): void => this.#stop.abort();
 
+  /** Begins to send jobs before anyone reads results. A failure is thrown by `results`. */
+  sendAhead(): void {
+    this.#sendingAhead = this.#fillWindow();
+    this.#sendingAhead.catch(() => undefined);
+  }
+
   async *results(): AsyncGenerator<Admitted<Value>> {
     const { clock, late } = this.#context;
+    this.#closing.begin(clock.monotonicMs());
+    await this.#sendingAhead;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
       const { admittedCount } = this.#call.admission;
@@ -238,15 +244,12 @@ export class DispatchStep<Value extends object> {
         await this.#stepBlobs.restore(delivery.order);
         this.#deliverAgain(delivery, 'lost', fate.reason);
         return null;
-      case 'refused':
-        health.refused(fate.worker, fate.reason);
-        this.#deliverNext(delivery);
-        return null;
       case 'declined':
         await this.#declined(delivery);
         return null;
+      case 'refused':
       case 'sick':
-        health.sick(fate.worker, fate.reason);
+        health[fate.kind](fate.worker, fate.reason);
         this.#deliverNext(delivery);
         return null;
       case 'failed':
@@ -308,7 +311,7 @@ export class DispatchStep<Value extends object> {
   /** Ends the job unless another worker has to compute it as well. */
   #continueWhile(isOpen: boolean, delivery: JobDelivery): void {
     if (isOpen) {
-      this.#deliverNext(delivery, AT_ONCE_MS);
+      this.#deliverNext(delivery, 0);
       return;
     }
     this.#openByJobId.delete(delivery.jobId);
@@ -383,10 +386,6 @@ export class DispatchStep<Value extends object> {
     const { clock, producer } = this.#context;
     await this.#patiently(() => producer.add(deliveries));
     for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
-  }
-
-  #patiently<T>(action: () => Promise<T>): Promise<T> {
-    return this.#context.patience.attempt(action, this.#closing.deadlineMs, this.#stop.signal);
   }
 
   #openJobs(): OpenJobs {

@@ -99,8 +99,10 @@ export interface CallTerms {
 
 export interface Dispatcher {
   /**
-   * Yields admitted results in order of arrival, one for each order unless the terms ask for fewer. Retries, lost jobs and lost
-   * blobs are the dispatcher's own business. While the run is paused, it waits before it sends the first job.
+   * Sends jobs, and yields admitted results in order of arrival, one for each order unless the terms ask for fewer. Retries,
+   * lost jobs and lost blobs are the dispatcher's own business. While the run is paused, it waits before it sends the
+   * first job. Jobs may leave before the results are read, so whoever calls this must read them, or abort the
+   * signal and read the failure: then the jobs are taken back.
    *
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
    *   passed, `interrupted` when the signal aborted or the run was cancelled.

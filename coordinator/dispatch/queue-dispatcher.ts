@@ -16,12 +16,13 @@ import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
-import { Admission, admissionRecord } from './admission.js';
+import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
 import { OrdersHeard, type RunControl } from '../control/run-control.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { BlobLeases } from './blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
+import type { DispatchContext } from './step-context.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
@@ -88,40 +89,17 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   };
   const closed = new AbortController();
   void keepAlive(producer, { beat: life.beat, clock, sink, closed: closed.signal });
-  const openSteps = new Set<Pick<DispatchStep<object>, 'stop'>>();
-  let stepCount = 0;
-  let isFenced = false;
-  heard.cancelled.addEventListener('abort', () => {
-    for (const step of openSteps) step.stop();
-  });
+  const steps = new OpenSteps(context, { record, heard, nonce });
   return {
     rejections: record.rejections,
     control: controlOf(options, heard, life, patience),
-    async *run(orders, read, signal, terms = {}) {
-      await heard.allowed(signal);
-      stepCount += 1;
-      const admission = new Admission(orders, read, record);
-      const idSuffix = startSuffixOf(nonce, stepCount);
-      const { attemptsMax = limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
-      const call = { orders, admission, signal, attemptsMax, closing, idSuffix };
-      const step = new DispatchStep(context, call);
-      openSteps.add(step);
-      try {
-        yield* step.results();
-      } catch (error) {
-        isFenced ||= error instanceof RunFencedError;
-        throw error;
-      } finally {
-        openSteps.delete(step);
-        if (isFenced) step.abandon();
-        else await step.close();
-      }
-    },
+    run: (orders, read, signal, terms = {}) =>
+      steps.resultsOf(steps.open({ orders, read, signal, terms })),
     close: async () => {
       closed.abort();
       context.late.close();
-      for (const step of openSteps) step.stop();
-      const unused = isFenced ? [] : leases.releaseHeld();
+      steps.stop();
+      const unused = steps.isFenced ? [] : leases.releaseHeld();
       await patience
         .attemptQuietly(
           () => Promise.all([...unused.map((ref) => blobs.delete(ref)), producer.releaseLease()]),
@@ -132,6 +110,83 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       await producer.close();
     },
   };
+}
+
+interface StepDemand<Value extends object> {
+  readonly orders: readonly JobOrder[];
+  readonly read: ReadResult<Value>;
+  readonly signal: AbortSignal;
+  readonly terms: CallTerms;
+}
+
+interface StepOrigin {
+  readonly record: AdmissionRecord;
+  readonly heard: OrdersHeard;
+  readonly nonce: string;
+}
+
+/** The calls of a dispatcher that have not ended. */
+class OpenSteps {
+  readonly #context: DispatchContext;
+  readonly #origin: StepOrigin;
+  readonly #open = new Set<Pick<DispatchStep<object>, 'stop'>>();
+  #openedCount = 0;
+  #isFenced = false;
+
+  constructor(context: DispatchContext, origin: StepOrigin) {
+    this.#context = context;
+    this.#origin = origin;
+    origin.heard.cancelled.addEventListener('abort', () => this.stop());
+  }
+
+  /** Whether another coordinator has taken over the run. */
+  get isFenced(): boolean {
+    return this.#isFenced;
+  }
+
+  /** Makes all calls end with `interrupted`. */
+  stop(): void {
+    for (const step of this.#open) step.stop();
+  }
+
+  /** Sends the first jobs. A failure is thrown where the results are read. */
+  open<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
+    const opening = this.#opened(demand);
+    opening.catch(() => undefined);
+    return opening;
+  }
+
+  async #opened<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
+    const { orders, read, signal, terms } = demand;
+    const { record, heard, nonce } = this.#origin;
+    await heard.allowed(signal);
+    this.#openedCount += 1;
+    const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
+    const step = new DispatchStep(this.#context, {
+      ...{ orders, signal, attemptsMax, closing },
+      admission: new Admission(orders, read, record),
+      idSuffix: startSuffixOf(nonce, this.#openedCount),
+    });
+    this.#open.add(step);
+    step.sendAhead();
+    return step;
+  }
+
+  async *resultsOf<Value extends object>(
+    opening: Promise<DispatchStep<Value>>,
+  ): AsyncGenerator<Admitted<Value>> {
+    const step = await opening;
+    try {
+      yield* step.results();
+    } catch (error) {
+      this.#isFenced ||= error instanceof RunFencedError;
+      throw error;
+    } finally {
+      this.#open.delete(step);
+      if (this.#isFenced) step.abandon();
+      else await step.close();
+    }
+  }
 }
 
 /** How this coordinator says that it lives. */

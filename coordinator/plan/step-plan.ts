@@ -42,7 +42,7 @@ export interface StepPlan {
   readonly taskCount: number;
 }
 
-interface StepPlanner {
+export interface StepPlanner {
   /**
    * Returns the plan of an outer step and starts to read the next one, unless this is the last.
    *
@@ -259,6 +259,15 @@ class PackedOrder implements TaskOrder {
   }
 
   get rowPack(): Uint8Array {
+    return this.encoded();
+  }
+
+  encoded(): Uint8Array {
     return (this.#rowPack ??= this.#encode());
   }
+}
+
+/** Encodes the row packs that nobody has read yet. Must be called before the tables change. */
+export function encodeRowPacks(orders: readonly TaskOrder[]): void {
+  for (const order of orders) if (order instanceof PackedOrder) order.encoded();
 }

@@ -4,8 +4,6 @@
  */
 
 import { GradientNorms } from './gradient-norms.js';
-import { jobWeightsOf } from './gradient-aggregate.js';
-import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { microBatchWatch } from './micro-batch-watch.js';
 import { runLength } from './run-length.js';
@@ -17,14 +15,15 @@ import { checkpointWriter, resumableFailure, startedTraining } from './run-check
 import { demandedFingerprint } from './run-fingerprint.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepClosings } from './step-closing.js';
+import { stepPipeline } from './step-pipeline.js';
 import { stepReport } from './step-report.js';
-import { ordersOf, stepPlanner } from '../plan/step-plan.js';
+import { stepPlanner } from '../plan/step-plan.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 /**
  * Trains from the starting state to the last outer step, or to `stopAtOuterStep`, and writes the
  * last checkpoint. A failure or Ctrl-C loses only the outer step under way: the last complete one
- * is written.
+ * is written. With staleness it loses those since the last checkpoint.
  *
  * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this
  *   run exists and neither `resume` nor `fresh` is set. Errors of dispatcher, store and checkpoints
@@ -52,27 +51,24 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const norms = new GradientNorms(config.trust);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
+  const pipeline = stepPipeline(options, {
+    ...{ planner, tables, frozen, closings, length },
+    fingerprint: () => fingerprint,
+  });
   try {
     for (;;) {
       const heeded = await length.heeded(state);
       const isHalted = heeded !== state || dispatcher.control?.orders.isPaused === true;
       state = heeded;
       // A resume must know of an extension, and a pause may last. Before the first step there is nothing to resume.
-      if (isHalted && state.outerStep > 0) await checkpoints.write(state);
+      const isKept = isHalted && state.outerStep > 0 && pipeline.isResumable(state);
+      if (isKept) await checkpoints.write(state);
       if (state.outerStep >= length.endOf(state)) break;
 
-      const plan = await planner.take(state.outerStep, state.quarantinedTasks);
-      const shapes = gradientShapesOf(plan, spec);
-      const packOf = await tables.gather(shapes.layouts);
-      const orders = ordersOf(plan, state.metaParameters, { run, packOf, frozen, fingerprint });
-
-      const counting = closings.ordersOf(orders);
-      const weights = jobWeightsOf(plan);
-      const reader = gradientReader(shapes, norms.judgeOf(weights));
-      const results = dispatcher.run(counting, reader, caller.signal, closings.terms);
-      sum.begin(shapes.layouts, weights);
+      const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);
+      sum.begin(layouts, weights);
       try {
-        for await (const { result, value: gradient } of results) {
+        for await (const { result, value: gradient } of gradients(norms.judgeOf(weights))) {
           watchMicroBatches(result);
           // The same for all: the dispatcher admits results of one kind of machine.
           fingerprint = result.fingerprint;
@@ -80,9 +76,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         }
         norms.requireSound();
       } catch (error) {
-        state = await poison.settle(error, orders, state);
+        const settled = await poison.settle(error, orders, state);
+        if (settled !== state) await pipeline.recall();
+        state = settled;
         continue;
       }
+      pipeline.completeOldest();
 
       const closed = closings.close(sum, plan, state);
       const computedOn = computedOnAfter(state, fingerprint);
@@ -96,9 +95,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     caller.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
     return { state, address, digest, outerSteps: state.outerStep };
   } catch (error) {
+    const isResumable = pipeline.isResumable(state);
     // An extension may have been ordered since the last outer step began.
-    throw await resumableFailure(error, length.extended(state), options, checkpoints);
+    const stopped = { state: length.extended(state), isResumable };
+    throw await resumableFailure(error, stopped, options, checkpoints);
   } finally {
+    await pipeline.close();
     await checkpoints.settled();
     await planner.settled();
   }

@@ -138,19 +138,25 @@ export function checkpointWriter(
   };
 }
 
+/** The last complete outer step of a run that stops, and whether a resume could begin there. */
+interface StoppedAt {
+  readonly state: TrainingState;
+  readonly isResumable: boolean;
+}
+
 /**
- * Writes the last complete outer step, then returns the error to throw: for an interruption, one with
+ * Writes the last complete outer step if a resume could begin there, then returns the error to throw: for an interruption, one with
  * the command that continues, else the failure itself. After a bug nothing is written.
  */
 export async function resumableFailure(
   error: unknown,
-  state: TrainingState,
+  { state, isResumable }: StoppedAt,
   { run: { config }, caller }: Pick<TrainOptions, 'run' | 'caller'>,
   checkpoints: CheckpointWriter,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
   await checkpoints.settled();
-  if (state.outerStep > 0 && !checkpoints.isDurable(state)) {
+  if (isResumable && state.outerStep > 0 && !checkpoints.isDurable(state)) {
     try {
       await checkpoints.write(state);
     } catch (cause) {

@@ -1,12 +1,13 @@
 /** The number of outer steps of a run, which people may raise while it is trained. */
 
+import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { TrainOptions } from './train-options.js';
 
-interface RunLength {
+export interface RunLength {
   /** The outer step at which this call ends. */
-  endOf(state: TrainingState): number;
+  endOf: (state: TrainingState) => number;
   /**
    * Returns the state with the length that it has by the orders that were heard; the same state if that has not
    * changed.
@@ -24,6 +25,7 @@ export function runLength({
   caller: { sink },
 }: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'start' | 'caller'>): RunLength {
   const { training } = config;
+  requireDrainedEnd(stopAtOuterStep, training);
   const lengthFixedBy = lengthFixedByOf(training);
   const endOf = (state: TrainingState): number =>
     Math.min(outerStepsOf(state, training), stopAtOuterStep, replay?.outerSteps ?? Infinity);
@@ -52,7 +54,26 @@ export function runLength({
 }
 
 /** The field that makes outer steps depend on how many there are, as `training.schedule.decay: cosine`. */
-function lengthFixedByOf({ schedule, curriculum }: TrainingConfig): string | null {
+function lengthFixedByOf({ schedule, curriculum, staleness }: TrainingConfig): string | null {
   if (schedule.decay !== 'none') return `training.schedule.decay: ${schedule.decay}`;
+  if (staleness !== undefined) return 'training.staleness';
   return curriculum === undefined ? null : 'training.curriculum';
+}
+
+/** A call that ends elsewhere would change what the next outer steps are computed with. */
+function requireDrainedEnd(
+  stopAtOuterStep: number,
+  { staleness, outerSteps }: TrainingConfig,
+): void {
+  if (staleness === undefined || stopAtOuterStep >= outerSteps) return;
+  const { drainEveryOuterSteps } = staleness;
+  if (stopAtOuterStep % drainEveryOuterSteps === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'a run with staleness can only stop where its outer steps do not overlap',
+    where: 'training.staleness.drainEveryOuterSteps',
+    expected: `a stop at a multiple of ${drainEveryOuterSteps}`,
+    found: `a stop at outer step ${stopAtOuterStep}`,
+    cure: 'lower drainEveryOuterSteps, or leave out training.staleness',
+  });
 }

@@ -11,9 +11,9 @@ import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { GradientAggregate } from './gradient-aggregate.js';
 import type { TrainOptions } from './train-options.js';
 
-interface StepClosings {
+export interface StepClosings {
   /** The orders of an outer step whose results can count. */
-  ordersOf(orders: readonly JobOrder[]): readonly JobOrder[];
+  ordersOf: (orders: readonly JobOrder[]) => readonly JobOrder[];
   readonly terms: CallTerms;
   /**
    * Ends the sum of an outer step. Returns the state with a record of the jobs without a result, if there are some.

@@ -6,6 +6,7 @@ import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
 import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { patientSignal, ServerLink } from './server-link.js';
@@ -116,18 +117,26 @@ function trained(
 function watched(dispatcher: Dispatcher, process: SimulatedProcess, world: World): Dispatcher {
   return {
     ...dispatcher,
-    async *run(orders, read, signal, terms) {
+    run(orders, read, signal, terms) {
       const admitted = new Set<number>();
-      for await (const each of dispatcher.run(orders, read, signal, terms)) {
-        const { jobIndex } = each.result;
+      const shown = ({ result }: { readonly result: JobResult }): void => {
+        const { jobIndex } = result;
         const order = orders.find(({ job }) => job.jobIndex === jobIndex);
-        world.invariants.onAdmitted(process, order?.job, {
-          result: each.result,
-          isSecond: admitted.has(jobIndex),
-        });
+        const isSecond = admitted.has(jobIndex);
+        world.invariants.onAdmitted(process, order?.job, { result, isSecond });
         admitted.add(jobIndex);
-        yield each;
-      }
+      };
+      return each(dispatcher.run(orders, read, signal, terms), shown);
     },
   };
+}
+
+async function* each<Element>(
+  elements: AsyncIterable<Element>,
+  show: (element: Element) => void,
+): AsyncGenerator<Element> {
+  for await (const element of elements) {
+    show(element);
+    yield element;
+  }
 }

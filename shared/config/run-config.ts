@@ -41,7 +41,7 @@ const RunFieldsSchema = z.strictObject({
 });
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
-  const { data, model, method, training, evaluation } = config;
+  const { data, model, method, training, globalTraining, evaluation } = config;
   for (const { path, message } of featureMisfits(model, data.features))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
@@ -51,6 +51,14 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       code: 'custom',
       path: ['training', 'startFrom'],
       message: `${method.kind} keeps the model as it is: name the output of a run that has trained it`,
+    });
+  const drainEvery = training.staleness?.drainEveryOuterSteps ?? 1;
+  const globalSteps = globalTraining.outerSteps ?? 0;
+  if (globalSteps % drainEvery !== 0)
+    context.addIssue({
+      code: 'custom',
+      path: ['globalTraining', 'outerSteps'],
+      message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
     });
   if (training.tableShards > 1 && training.startFrom !== undefined)
     context.addIssue({

@@ -1,8 +1,9 @@
 /** The sections `training` and `globalTraining` of a run config: how outer steps are taken. */
 
 import { z } from 'zod';
-import { ClosingConfigSchema } from './closing-config.js';
+import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
+import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();
 export const OUTER_STEP_COUNT_MAX = 10_000_000;
@@ -177,6 +178,7 @@ export const TrainingConfigSchema = z
         'Pulls trunk and tables towards 0, in proportion to the rate (decoupled, as in AdamW).',
       ),
     closing: ClosingConfigSchema.prefault({ kind: 'all' }),
+    staleness: StalenessConfigSchema.optional(),
     poisonTasks: z
       .enum(['stop', 'quarantine'])
       .default('stop')
@@ -220,8 +222,38 @@ export const TrainingConfigSchema = z
         message: `must not exceed tasksPerOuterStep: ${tasksPerJob} > ${tasksPerOuterStep}`,
       });
   })
+  .superRefine((training, context) => {
+    for (const { path, message } of stalenessIssues(training))
+      context.addIssue({ code: 'custom', path: [path], message });
+  })
   .describe('Meta-training.');
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
+
+/** What contradicts outer steps that overlap. */
+function stalenessIssues({
+  staleness,
+  closing,
+  outerSteps,
+  checkpointEveryOuterSteps,
+}: {
+  readonly staleness?: StalenessConfig | undefined;
+  readonly closing: ClosingConfig;
+  readonly outerSteps: number;
+  readonly checkpointEveryOuterSteps: number;
+}): { readonly path: string; readonly message: string }[] {
+  if (staleness === undefined) return [];
+  const { drainEveryOuterSteps } = staleness;
+  const counts = { outerSteps, checkpointEveryOuterSteps };
+  const found = Object.entries(counts)
+    .filter(([, count]) => count % drainEveryOuterSteps !== 0)
+    .map(([path, count]) => ({
+      path,
+      message: `must be a multiple of staleness.drainEveryOuterSteps: ${count} is none of ${drainEveryOuterSteps}`,
+    }));
+  const isAll = closing.kind === 'all';
+  const ofClosing = `staleness needs the results of every job: use kind: all, not ${closing.kind}`;
+  return isAll ? found : [...found, { path: 'closing', message: ofClosing }];
+}
 
 export const GlobalTrainingConfigSchema = z
   .strictObject({

@@ -1,0 +1,154 @@
+/**
+ * The outer steps whose jobs are with workers. With staleness, the jobs of the next outer steps leave before
+ * the results of earlier ones are applied, so that workers do not wait for the coordinator.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { StalenessConfig } from '../../shared/config/staleness-config.js';
+import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
+import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
+import type { FrozenInput } from '../plan/row-pack-gather.js';
+import { encodeRowPacks, ordersOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
+import type { RunTables } from '../tables/run-tables.js';
+import { jobWeightsOf } from './gradient-aggregate.js';
+import { gradientReader, gradientShapesOf } from './job-gradient.js';
+import type { JobGradient, JudgeNorm } from './job-gradient.js';
+import type { RunLength } from './run-length.js';
+import type { StepClosings } from './step-closing.js';
+import type { TrainOptions } from './train-options.js';
+
+/** An outer step whose jobs have left. */
+interface StepUnderWay {
+  readonly plan: StepPlan;
+  readonly orders: readonly TaskOrder[];
+  /** By job index. */
+  readonly layouts: readonly RowPackLayout[];
+  /** The sums of the task weights, by job index. */
+  readonly weights: readonly number[];
+  /** Yields gradients as they arrive. When called again, it sends all jobs again with the same inputs. */
+  readonly gradients: (judgeNorm: JudgeNorm) => AsyncIterable<Admitted<JobGradient>>;
+}
+
+interface StepPipeline {
+  /** Sends the jobs that may leave in this state, and returns the outer step whose gradients come next. */
+  oldest(state: TrainingState): Promise<StepUnderWay>;
+  /** Must be called when the oldest outer step has its gradients, before they are applied. */
+  completeOldest(): void;
+  /** Whether a resume from this state would send the jobs of the next outer step with the same inputs. */
+  isResumable(state: TrainingState): boolean;
+  /** Takes all jobs back. They are sent again with the parameters of the next state. */
+  recall(): Promise<void>;
+  /** Takes all jobs back for good. */
+  close(): Promise<void>;
+}
+
+interface PipelineParts {
+  readonly planner: StepPlanner;
+  readonly tables: Pick<RunTables, 'gather'>;
+  readonly frozen: FrozenInput | null;
+  readonly closings: StepClosings;
+  readonly length: Pick<RunLength, 'endOf'>;
+  /** The kind of machine that must compute the jobs, once the run has one. */
+  readonly fingerprint: () => string | null;
+}
+
+interface SentStep extends StepUnderWay {
+  /** The outer step of the state whose parameters the jobs have. */
+  readonly parametersOf: number;
+  /** Resolves when its jobs are off the queue, after the signal has aborted. */
+  ended(): Promise<void>;
+}
+
+export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepPipeline {
+  const { run, caller } = options;
+  const { staleness } = run.config.training;
+  const underWay: SentStep[] = [];
+  let recalled = new AbortController();
+  const onAbort = (): void => recalled.abort();
+  caller.signal.addEventListener('abort', onAbort, { once: true });
+
+  const recall = async (): Promise<void> => {
+    recalled.abort();
+    await Promise.all(underWay.splice(0).map((step) => step.ended()));
+    recalled = new AbortController();
+    if (caller.signal.aborted) onAbort();
+  };
+  if (caller.signal.aborted) onAbort();
+  return {
+    recall,
+    async oldest(state) {
+      const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
+      for (let next = state.outerStep + underWay.length; next < end; next += 1)
+        underWay.push(await sent(next, state, { options, parts, signal: recalled.signal }));
+      return at(underWay, 0);
+    },
+    completeOldest() {
+      underWay.shift();
+      for (const { orders } of underWay) encodeRowPacks(orders);
+    },
+    isResumable({ outerStep }) {
+      const [oldest] = underWay;
+      if (oldest === undefined) return true;
+      return oldest.plan.outerStep === outerStep && oldest.parametersOf === outerStep;
+    },
+    async close() {
+      caller.signal.removeEventListener('abort', onAbort);
+      await recall();
+    },
+  };
+}
+
+/**
+ * The first outer step whose jobs may not leave yet. At a multiple of `drainEveryOuterSteps`, and where a task was
+ * quarantined, none leaves before all results have been applied.
+ */
+function sendingEndOf(
+  { outerStep, quarantinedTasks = [] }: TrainingState,
+  staleness: StalenessConfig | undefined,
+): number {
+  if (staleness === undefined) return outerStep + 1;
+  const { drainEveryOuterSteps } = staleness;
+  const drained = (Math.floor(outerStep / drainEveryOuterSteps) + 1) * drainEveryOuterSteps;
+  const recalled = quarantinedTasks.map((task) => task.outerStep).filter((at) => at > outerStep);
+  return Math.min(outerStep + staleness.outerSteps + 1, drained, ...recalled);
+}
+
+interface SendingParts {
+  readonly options: TrainOptions;
+  readonly parts: PipelineParts;
+  readonly signal: AbortSignal;
+}
+
+async function sent(
+  outerStep: number,
+  state: TrainingState,
+  { options: { run, dispatcher }, parts, signal }: SendingParts,
+): Promise<SentStep> {
+  const { planner, tables, frozen, closings } = parts;
+  const plan = await planner.take(outerStep, state.quarantinedTasks);
+  const shapes = gradientShapesOf(plan, run.spec);
+  const packOf = await tables.gather(shapes.layouts);
+  const fingerprint = parts.fingerprint();
+  const orders = ordersOf(plan, state.metaParameters, { run, packOf, frozen, fingerprint });
+  const weights = jobWeightsOf(plan);
+
+  let read: ReadResult<JobGradient> = () => 'not_of_this_step';
+  const send = (): AsyncIterable<Admitted<JobGradient>> =>
+    dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, closings.terms);
+  let unread: AsyncIterable<Admitted<JobGradient>> | null = send();
+  return {
+    ...{ plan, orders, weights, layouts: shapes.layouts, parametersOf: state.outerStep },
+    gradients(judgeNorm) {
+      read = gradientReader(shapes, judgeNorm);
+      const gradients = unread ?? send();
+      unread = null;
+      return gradients;
+    },
+    async ended() {
+      const first = unread?.[Symbol.asyncIterator]().next();
+      // The signal has aborted, so there is no result, and the jobs are taken back.
+      await first?.catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,196 @@
+/** Outer steps that overlap, held against the recurrence that defines them. */
+
+import { describe, expect, it } from 'vitest';
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions.js';
+import { train } from '../../../coordinator/training/outer-loop.js';
+import { at } from '../../../shared/base/arrays.js';
+import { RunConfigSchema } from '../../../shared/config/run-config.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
+
+const RATE = 0.125;
+const AHEAD = 2;
+const DRAIN_EVERY = 6;
+const training = {
+  outerSteps: 12,
+  tasksPerOuterStep: 4,
+  tasksPerJob: 4,
+  checkpointEveryOuterSteps: DRAIN_EVERY,
+  gradientNormMax: 1e9,
+  optimizer: { kind: 'sgd', rate: RATE },
+  staleness: { outerSteps: AHEAD, drainEveryOuterSteps: DRAIN_EVERY },
+};
+const config = logisticConfig(training);
+
+/** The gradient of the bias is the bias plus one, and that of everything else is zero. */
+function growingBias(seenBias: number[]): JobExecutor {
+  return {
+    execute({ dense, rowPack }) {
+      const variables = decodeTensors(dense, 'dense');
+      const bias = at(variables.get('bias')?.values ?? [], 0);
+      seenBias.push(bias);
+      const rows = rowPack === null ? undefined : decodeTensors(rowPack, 'row pack').get('rows');
+      const output = new Map([
+        ...variables,
+        ...(rows === undefined ? [] : [['rows', rows] as const]),
+      ]);
+      for (const [name, { shape, values }] of output)
+        output.set(name, { shape, values: new Float32Array(values.length) });
+      output.set('bias', { shape: [1], values: Float32Array.of(bias + 1) });
+      return Promise.resolve({
+        ...{ output: encodeTensors(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
+        ...{ queryRowCount: 1, computeMs: 0, backend: 'formula', fingerprint: 'test-01234567' },
+        microBatchRowsMax: config.training.microBatchRowsMax,
+      });
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+function inMemory(executor: JobExecutor): Dispatcher {
+  return createInMemoryDispatcher({
+    ...{ executor, clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+  });
+}
+
+/** The jobs' inputs are read as soon as they are handed over, as when jobs leave at once. */
+function sendingAtOnce(dispatcher: Dispatcher): Dispatcher {
+  return {
+    ...dispatcher,
+    run(orders, read, signal, terms) {
+      const packs = orders.map(({ rowPack }) => rowPack);
+      expect(packs).not.toContain(null);
+      return dispatcher.run(orders, read, signal, terms);
+    },
+  };
+}
+
+describe('training with staleness', () => {
+  it('computes each outer step on the parameters of so many outer steps before', async () => {
+    const seen: number[] = [];
+    const { state } = await train(
+      tinyRun(config, { dispatcher: inMemory(growingBias(seen)) }).options,
+    );
+    const bias = [0];
+    for (let outerStep = 0; outerStep < 12; outerStep += 1) {
+      const lastDrain = Math.floor(outerStep / DRAIN_EVERY) * DRAIN_EVERY;
+      const given = at(bias, Math.max(lastDrain, outerStep - AHEAD));
+      expect(at(seen, outerStep)).toBeCloseTo(given, 6);
+      bias.push(at(bias, outerStep) - RATE * (given + 1));
+    }
+    expect(state.metaParameters.dense.get('bias')?.values[0]).toBeCloseTo(at(bias, 12), 6);
+  });
+
+  it('gives jobs the same rows whether they leave at once or when they are computed', async () => {
+    const lazy = tinyRun(config);
+    const expected = await train(lazy.options);
+    const eager = tinyRun(config);
+    const dispatcher = sendingAtOnce(eager.options.dispatcher);
+    expect((await train({ ...eager.options, dispatcher })).digest).toBe(expected.digest);
+    const { staleness: _, ...synchronous } = training;
+    const other = await train(tinyRun(logisticConfig(synchronous)).options);
+    expect(other.digest).not.toBe(expected.digest);
+  });
+
+  it('hands over the jobs of the next outer steps before it reads results', async () => {
+    const moments: string[] = [];
+    const run = tinyRun(config);
+    const { dispatcher } = run.options;
+    const watched: Dispatcher = {
+      ...dispatcher,
+      run(orders, read, signal, terms) {
+        const outerStep = at(orders, 0).job.outerStep;
+        moments.push(`sent ${outerStep}`);
+        const noted: typeof read = (delivered) => {
+          moments.push(`read ${outerStep}`);
+          return read(delivered);
+        };
+        return dispatcher.run(orders, noted, signal, terms);
+      },
+    };
+    await train({ ...run.options, dispatcher: watched });
+    expect(moments.slice(0, 6)).toEqual([
+      'sent 0',
+      'sent 1',
+      'sent 2',
+      'read 0',
+      'sent 3',
+      'read 1',
+    ]);
+    // The outer steps do not overlap here, so a checkpoint holds all there is.
+    expect(moments.indexOf('sent 6')).toBe(moments.indexOf('read 5') + 1);
+  });
+
+  it('continues from the last outer step that overlaps none, with the same digest', async () => {
+    const straight = await train(tinyRun(config).options);
+    const stopped = tinyRun(config);
+    const { dispatcher } = stopped.options;
+    const aborting: Dispatcher = {
+      ...dispatcher,
+      run(orders, read, signal, terms) {
+        if (at(orders, 0).job.outerStep === 10) stopped.abort.abort();
+        return dispatcher.run(orders, read, signal, terms);
+      },
+    };
+    await expect(train({ ...stopped.options, dispatcher: aborting })).rejects.toMatchObject({
+      kind: 'interrupted',
+      report: { what: 'training was stopped; outer step 6 of 12 is safe' },
+    });
+    expect([...stopped.checkpoints.states.keys()]).toEqual([6]);
+    const { checkpoints } = stopped;
+    const resumed = await train(tinyRun(config, { checkpoints, resume: true }).options);
+    expect(resumed.digest).toBe(straight.digest);
+  });
+
+  it('takes an outer step again with the inputs that it had', async () => {
+    const straight = await train(tinyRun(config).options);
+    const run = tinyRun(config);
+    const { dispatcher } = run.options;
+    let failures = 0;
+    const doubting: Dispatcher = {
+      ...dispatcher,
+      async *run(orders, read, signal, terms) {
+        if (at(orders, 0).job.outerStep === 3 && (failures += 1) === 1)
+          throw new FalseResultsError({ kind: 'failed', what: 'a worker lied' });
+        yield* dispatcher.run(orders, read, signal, terms);
+      },
+    };
+    const outcome = await train({ ...run.options, dispatcher: doubting });
+    expect(failures).toBe(2);
+    expect(outcome.digest).toBe(straight.digest);
+  });
+
+  it('refuses to stop where outer steps overlap', async () => {
+    const { options } = tinyRun(config, { stopAtOuterStep: 5 });
+    await expect(train(options)).rejects.toMatchObject({
+      kind: 'usage',
+      report: { expected: 'a stop at a multiple of 6', found: 'a stop at outer step 5' },
+    });
+  });
+});
+
+describe('the section staleness', () => {
+  it.each([
+    [{ outerSteps: 10 }, 'outerSteps', '10 is none of 6'],
+    [{ checkpointEveryOuterSteps: 4 }, 'checkpointEveryOuterSteps', '4 is none of 6'],
+    [{ closing: { kind: 'quorum' } }, 'closing', 'kind: all, not quorum'],
+  ])('contradicts %j', (part, path, message) => {
+    const { success, error } = RunConfigSchema.safeParse({
+      ...config,
+      training: { ...training, ...part },
+    });
+    expect(success).toBe(false);
+    expect(error?.issues[0]?.path).toEqual(['training', path]);
+    expect(error?.issues[0]?.message).toContain(message);
+  });
+
+  it('contradicts a global arm that ends where outer steps overlap', () => {
+    const globalTraining = { outerSteps: 9 };
+    const { error } = RunConfigSchema.safeParse({ ...config, globalTraining });
+    expect(error?.issues[0]?.path).toEqual(['globalTraining', 'outerSteps']);
+  });
+});
