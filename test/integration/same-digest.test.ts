@@ -126,6 +126,28 @@ describe('the same digest', () => {
     expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
   });
 
+  it('with outer steps that overlap, in process, with 2 workers, and stopped and resumed', async () => {
+    const started = async (name: string, ...options: string[]): Promise<RunningCommand> => {
+      const training = {
+        ...smallRun(name, OUTER_STEPS).training,
+        checkpointEveryOuterSteps: 6,
+        staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
+      };
+      const file = await runFile(name, { training });
+      return startCommand(['train', file, '--format', 'json', ...options], folder);
+    };
+    const inProcess = digestIn(await ended(started('stale', '--in-process')));
+    expect(inProcess).not.toBe(undisturbed);
+    expect(digestIn(await ended(started('stale-workers', '--workers', '2')))).toBe(inProcess);
+    const run = await started('stale-stopped', '--workers', '2');
+    await run.saw(/checkpoint of outer step 12\b/);
+    run.signal('SIGINT');
+    const stopped = await run.ended;
+    expect(stopped.diagnostics).toMatch(/outer step (12|18|24) of 30 is safe/);
+    const resumed = await started('stale-stopped', '--resume', '--workers', '1');
+    expect(digestIn(await resumed.ended)).toBe(inProcess);
+  });
+
   it.each([1, 2, 3])('with %i workers', async (count) => {
     const done = await ended(trained(`workers-${count}`, '--workers', String(count)));
     expect(digestIn(done)).toBe(undisturbed);
