@@ -18,6 +18,7 @@ import { median } from '../../../shared/base/arrays.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
 import {
   configFileOf,
+  DRAIN_EVERY_OUTER_STEPS,
   prepareRoom,
   qianmoArgs,
   SCALING_CONFIGS,
@@ -26,8 +27,18 @@ import {
 } from './scaling-configs.js';
 import { steadyTasksPerSecond } from './steady-rate.js';
 
-const WAYS = ['in process', '1 worker', '2 workers', '2 independent'] as const;
+const WAYS = [
+  ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
+  '2 independent',
+] as const;
 type Way = (typeof WAYS)[number];
+
+const RATIOS: readonly (readonly [Way, Way])[] = [
+  ['1 worker', 'in process'],
+  ['2 workers', 'in process'],
+  ['2 workers', '2 independent'],
+  ['2 workers, stale', '2 independent'],
+];
 
 const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
   heavy: 256,
@@ -50,10 +61,13 @@ const { values: options } = parseArgs({
 const length = z.coerce.number().positive().parse(options.length);
 const rounds = z.coerce.number().int().positive().parse(options.rounds);
 const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
+/** Whole numbers of drains, so that all ways take as many outer steps. */
+const outerStepsOf = (count: number): number =>
+  Math.max(1, Math.round((count * length) / DRAIN_EVERY_OUTER_STEPS)) * DRAIN_EVERY_OUTER_STEPS;
 const outerSteps = {
-  heavy: Math.round(150 * length),
-  demo: Math.round(700 * length),
-  synthetic: Math.round(250 * length),
+  heavy: outerStepsOf(150),
+  demo: outerStepsOf(700),
+  synthetic: outerStepsOf(250),
 };
 
 /** One run to its end. `core` pins all its processes. */
@@ -84,6 +98,12 @@ async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Pro
     case '2 workers':
       await train(room, file, ['--workers', '2']);
       return rateOf(room, config, config);
+    case '1 worker, stale':
+      await train(room, configFileOf(`${config}-stale`), ['--workers', '1']);
+      return rateOf(room, config, `${config}-stale`);
+    case '2 workers, stale':
+      await train(room, configFileOf(`${config}-stale`), ['--workers', '2']);
+      return rateOf(room, config, `${config}-stale`);
     case '2 independent': {
       const twins = [0, 1].map((core) => twin(room, config, core));
       return (await Promise.all(twins)).reduce((sum, rate) => sum + rate, 0);
@@ -116,6 +136,8 @@ try {
     for (const config of configs)
       for (const way of WAYS)
         for (const [index, { room, header }] of rooms.entries()) {
+          // An earlier checkout may not know staleness.
+          if (way.endsWith('stale') && index < rooms.length - 1) continue;
           const rate = await measured(room, config, way);
           const key = keyOf(index, config, way);
           rates.set(key, [...(rates.get(key) ?? []), rate]);
@@ -151,17 +173,21 @@ function scalingPage(
   header: ReturnType<typeof benchHeader>,
 ): string {
   const rows = results.map(({ commit, config, tasksPerSecond }) => {
-    const [inProcess = 0, one = 0, two = 0, independent = 0] = WAYS.map((way) =>
-      median(tasksPerSecond[way] ?? []),
-    );
-    const share = (rate: number, of: number): string => (rate / of).toFixed(2);
-    return [
-      ...[config, commit],
-      ...[inProcess, one, two, independent].map((rate) => Math.round(rate).toLocaleString('en')),
-      ...[share(one, inProcess), share(two, inProcess), share(two, independent)],
-    ];
+    const rateOf = (way: Way): number | null => {
+      const rates = tasksPerSecond[way] ?? [];
+      return rates.length === 0 ? null : median(rates);
+    };
+    const share = ([way, of]: readonly [Way, Way]): string => {
+      const [rate, whole] = [rateOf(way), rateOf(of)];
+      return rate === null || whole === null ? '' : (rate / whole).toFixed(2);
+    };
+    const rates = WAYS.map((way) => {
+      const rate = rateOf(way);
+      return rate === null ? '' : Math.round(rate).toLocaleString('en');
+    });
+    return [config, commit, ...rates, ...RATIOS.map(share)];
   });
-  const ratios = ['1 worker / in process', '2 workers / in process', '2 workers / 2 independent'];
+  const ratios = RATIOS.map(([way, of]) => `${way} / ${of}`);
   return [
     '# Scaling on one machine',
     '',
@@ -170,6 +196,7 @@ function scalingPage(
     '',
     ...markdownTable(['config', 'commit', ...WAYS, ...ratios], rows),
     '',
+    `Stale runs have \`training.staleness: {outerSteps: 1, drainEveryOuterSteps: ${DRAIN_EVERY_OUTER_STEPS}}\`.`,
     '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
     'layer1, output], innerSteps 5, tasksPerOuterStep 256 and tasksPerJob 32; `demo` is',
     'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml. Two independent runs share',

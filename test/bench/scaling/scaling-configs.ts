@@ -9,6 +9,9 @@ import { z } from 'zod';
 export const SCALING_CONFIGS = ['heavy', 'demo', 'synthetic'] as const;
 export type ScalingConfig = (typeof SCALING_CONFIGS)[number];
 
+/** Of the runs whose outer steps overlap. */
+export const DRAIN_EVERY_OUTER_STEPS = 50;
+
 /** The command of one checkout, in the folder that holds its configs and stores. */
 export interface ScalingRoom {
   readonly checkout: string;
@@ -60,11 +63,14 @@ export function prepareRoom(
   for (const name of configs) {
     const config = configOf(room, name, log, options.outerSteps[name]);
     writeFileSync(join(room.folder, configFileOf(name)), stringify(config.run));
-    for (const core of [0, 1]) {
-      const twin = `${name}-${core}`;
-      const run = { ...config.run, run: twin, output: `runs/${twin}` };
-      writeFileSync(join(room.folder, configFileOf(twin)), stringify(run));
-    }
+    const variant = (variantName: string, training: object): void => {
+      const renamed = { ...config.run, run: variantName, output: `runs/${variantName}` };
+      const run = { ...renamed, training: { ...config.run.training, ...training } };
+      writeFileSync(join(room.folder, configFileOf(variantName)), stringify(run));
+    };
+    for (const core of [0, 1]) variant(`${name}-${core}`, {});
+    const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
+    variant(`${name}-stale`, { staleness });
     if (!prepared.has(config.store)) qianmo('prepare', configFileOf(name));
     prepared.add(config.store);
   }
@@ -75,7 +81,7 @@ function configOf(
   name: ScalingConfig,
   log: string,
   outerSteps: number,
-): { readonly run: object; readonly store: string } {
+): { readonly run: { readonly training: object }; readonly store: string } {
   const example = name === 'demo' ? 'movielens.yaml' : 'synthetic.yaml';
   const text = readFileSync(join(checkout, 'infra/examples', example), 'utf8');
   const { data, model, method, training, ...rest } = RunSchema.parse(parse(text));
