@@ -1,0 +1,41 @@
+/**
+ * The production code of a checkout, compiled there. Both sides of a comparison are driven by the jobs and
+ * executors of this checkout.
+ */
+
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispatcher.js';
+import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
+import type * as RunConfigs from '../../../shared/config/run-config.js';
+import type * as BullmqQueues from '../../../shared/queue/bullmq-job-queue.js';
+import type * as MemoryQueues from '../../../shared/queue/memory-job-queue.js';
+import type * as Protocol from '../../../shared/queue/protocol.js';
+import type * as WorkLoops from '../../../worker/carrying/work-loop.js';
+
+export type CheckoutCode = typeof QueueDispatcher &
+  typeof RunConfigs &
+  typeof BullmqQueues &
+  typeof MemoryQueues &
+  typeof Protocol &
+  typeof VirtualTimes &
+  typeof WorkLoops;
+
+const MODULES = [
+  'coordinator/dispatch/queue-dispatcher.js',
+  'infra/simulation/virtual-time.js',
+  'shared/config/run-config.js',
+  'shared/queue/bullmq-job-queue.js',
+  'shared/queue/memory-job-queue.js',
+  'shared/queue/protocol.js',
+  'worker/carrying/work-loop.js',
+];
+
+export async function checkoutCode(checkout: string): Promise<CheckoutCode> {
+  const urlOf = (path: string): string => pathToFileURL(join(checkout, 'dist', path)).href;
+  const modules: object[] = await Promise.all(
+    MODULES.map(async (path) => (await import(urlOf(path))) as object),
+  );
+  // The other checkout has the same interfaces, or the bench fails at the first call.
+  return Object.assign({}, ...modules) as CheckoutCode;
+}

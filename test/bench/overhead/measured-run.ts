@@ -1,0 +1,33 @@
+/** Drives a dispatcher through the outer steps of a load and measures each. */
+
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import type { CheckoutCode } from './checkout-code.js';
+import { noOpOrders } from './no-op-jobs.js';
+import type { Load, MeasuredStep } from './overhead-cases.js';
+
+export const QUEUE_PREFIX = '{overhead}';
+
+/** @param onWarm called before the first measured step */
+export async function measuredRun(
+  { dispatcher, load, clock }: { dispatcher: Dispatcher; load: Load; clock: Clock },
+  code: CheckoutCode,
+  onWarm: () => void = () => undefined,
+): Promise<MeasuredStep[]> {
+  const signal = new AbortController().signal;
+  const steps: MeasuredStep[] = [];
+  for (let outerStep = 0; outerStep < load.warmUpSteps + load.stepCount; outerStep += 1) {
+    if (outerStep === load.warmUpSteps) onWarm();
+    const orders = noOpOrders(load, outerStep, code);
+    const startMs = clock.monotonicMs();
+    let [endMs, longestJobMs, jobsMs] = [startMs, 0, 0];
+    for await (const { result } of dispatcher.run(orders, (delivered) => delivered, signal)) {
+      endMs = clock.monotonicMs();
+      longestJobMs = Math.max(longestJobMs, result.computeMs);
+      jobsMs += result.computeMs;
+    }
+    if (outerStep >= load.warmUpSteps)
+      steps.push({ stepMs: endMs - startMs, longestJobMs, jobsMs, jobCount: orders.length });
+  }
+  return steps;
+}

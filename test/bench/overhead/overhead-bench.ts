@@ -1,0 +1,56 @@
+/**
+ * What coordinator, queue and work loops cost where jobs compute nothing. Writes `infra/results/overhead.json`
+ * and `.md`.
+ *
+ *   npm run bench:overhead -- --rounds 3 --cases step,waiting
+ *   npm run bench:overhead -- --base ../other-checkout     compiled there; both in every round
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { benchHeader } from '../bench-header.js';
+import { measuredLoad } from './measured-load.js';
+import { CASE_NAMES, type MeasuredLoad } from './overhead-cases.js';
+import { overheadPage, type OverheadRecord } from './overhead-page.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    cases: { type: 'string', default: CASE_NAMES.join(',') },
+    base: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+  },
+});
+const rounds = z.coerce.number().int().positive().parse(options.rounds);
+const names = options.cases.split(',').map((name) => z.enum(CASE_NAMES).parse(name));
+
+const header = benchHeader(packageRoot.pathname);
+const checkouts = [
+  ...(options.base === undefined ? [] : [resolve(options.base)]),
+  packageRoot.pathname,
+];
+const sides = checkouts.map((checkout) => ({
+  checkout,
+  commit: benchHeader(checkout).commit,
+  loads: Object.fromEntries(names.map((name): [string, MeasuredLoad[]] => [name, []])),
+}));
+for (let round = 1; round <= rounds; round += 1)
+  for (const name of names)
+    for (const { checkout, commit, loads } of sides) {
+      loads[name]?.push(await measuredLoad(name, checkout));
+      console.log(`${commit} ${name}, round ${round} of ${rounds}`);
+    }
+
+const record: OverheadRecord = {
+  ...header,
+  rounds,
+  sides: sides.map(({ commit, loads }) => ({ commit, loads })),
+};
+const page = overheadPage(record);
+mkdirSync(options.output, { recursive: true });
+writeFileSync(join(options.output, 'overhead.json'), `${JSON.stringify(record)}\n`);
+writeFileSync(join(options.output, 'overhead.md'), page);
+console.log(page);
