@@ -8,20 +8,16 @@ import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import { Attempts } from './attempts.js';
+import { BackupCopies } from './backup-copies.js';
 import { StepClosing } from './closing.js';
 import { jobOf, type Admitted } from './dispatcher.js';
 import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
-import {
-  fateOf,
-  type Fate,
-  JobDelivery,
-  LOST_WORKER,
-  type AttemptFailure,
-} from './job-delivery.js';
-import { StepBlobs } from './step-blobs.js';
+import { JobDelivery, LOST_WORKER, type AttemptFailure } from './job-delivery.js';
+import { StepBlobs } from './blobs/step-blobs.js';
 import { Mailbox } from './mailbox.js';
 import { interrupted, type Patiently } from './queue-patience.js';
 import { readInTurn } from './read-in-turn.js';
+import { readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
 import { StepWorkers } from './step-workers.js';
 import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
@@ -37,14 +33,6 @@ const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
 
-/** A job as it was read from the queue. */
-interface ReadJob {
-  readonly delivery: JobDelivery;
-  readonly fate: Fate;
-  /** Null where the fate is no result, or the result's output is gone. */
-  readonly output: Uint8Array | null;
-}
-
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
@@ -54,7 +42,9 @@ export class DispatchStep<Value extends object> {
   readonly #heldBack = new Map<JobDelivery, number>();
   readonly #attempts: Attempts;
   readonly #stepBlobs: StepBlobs;
+  readonly #reading: Parameters<typeof readJob>[0];
   readonly #opinions: SecondOpinions;
+  readonly #copies: BackupCopies;
   readonly #workers: StepWorkers;
   /** Wake-ups by job, with the record where the wake-up has it. */
   readonly #mailbox: Mailbox<JobRecord | undefined>;
@@ -75,7 +65,14 @@ export class DispatchStep<Value extends object> {
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
     this.#attempts = new Attempts({ health, attemptsMax: call.attemptsMax, connectedWorkers });
     this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
+    this.#copies = new BackupCopies(context, this.#openByJobId);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
+    const [openByJobId, stepBlobs, patiently] = [
+      this.#openByJobId,
+      this.#stepBlobs,
+      this.#patiently,
+    ];
+    this.#reading = { producer, stepBlobs, patiently, openByJobId };
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
     if (call.signal.aborted) this.stop();
@@ -111,18 +108,20 @@ export class DispatchStep<Value extends object> {
       }
       await this.#fillWindow();
       await this.#workers.quarantine();
+      await this.#sendCopies();
       const dueMs = await this.#deliverDue();
       const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interrupted();
       const jobIds = await this.#jobsToLookAt(woken);
-      const read = (jobId: string): Promise<ReadJob | null> => this.#read(jobId, woken.get(jobId));
+      const read = (jobId: string): Promise<ReadJob | null> =>
+        readJob(this.#reading, jobId, woken.get(jobId));
       for await (const job of readInTurn(jobIds, read, READ_AHEAD_COUNT)) {
         const admitted = job === null ? null : await this.#judge(job);
         if (admitted !== null) yield admitted;
       }
     }
-    late.expect(this.#openByJobId.values());
+    late.expect(this.#openByJobId);
   }
 
   /** Too few results came in time: every job without one has one more delivery, and one more period. */
@@ -130,7 +129,7 @@ export class DispatchStep<Value extends object> {
     const { limits, health } = this.#context;
     if (!this.#closing.takeSecondChance(nowMs))
       throw tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health);
-    const sent = [...this.#openByJobId.values()].filter((one) => !this.#heldBack.has(one));
+    const sent = this.#openDeliveries().filter((one) => !this.#heldBack.has(one));
     for (const delivery of sent) this.#deliverAgain(delivery, 'late', 'too few results in time');
   }
 
@@ -144,11 +143,11 @@ export class DispatchStep<Value extends object> {
   async close(): Promise<void> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
-    const open = [...this.#openByJobId.entries()];
+    const unused = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
+    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.superfluousIds];
     this.#openByJobId.clear();
-    const unused = open.flatMap(([, { order }]) => this.#stepBlobs.released(order));
     const tidy = async (): Promise<void> => {
-      await producer.remove(open.map(([jobId]) => jobId));
+      await producer.remove(jobIds);
       await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
     };
     try {
@@ -210,28 +209,10 @@ export class DispatchStep<Value extends object> {
     return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
   }
 
-  /**
-   * Reads the state of an open job, and its output where it has one.
-   *
-   * @param told the record that came with the wake-up.
-   */
-  async #read(jobId: string, told?: JobRecord): Promise<ReadJob | null> {
-    const delivery = this.#openByJobId.get(jobId);
-    if (delivery === undefined) return null;
-    const fate = await this.#fateOf(delivery, told);
-    const output = fate.kind === 'result' ? await this.#stepBlobs.output(fate.result.output) : null;
-    return { delivery, fate, output };
-  }
-
-  /** Asks the queue, unless the wake-up brought a result. */
-  async #fateOf({ jobId, job }: JobDelivery, told?: JobRecord): Promise<Fate> {
-    const fate = told === undefined ? null : fateOf(told, job);
-    if (fate?.kind === 'result') return fate;
-    return fateOf(await this.#patiently(() => this.#context.producer.read(jobId)), job);
-  }
-
   /** Returns the job's result when it now has one that is admitted. */
-  async #judge({ delivery, fate, output }: ReadJob): Promise<Admitted<Value> | null> {
+  async #judge(read: ReadJob): Promise<Admitted<Value> | null> {
+    const { delivery, fate, output } = read;
+    if (!this.#copies.decides(read)) return null;
     const { health } = this.#context;
     switch (fate.kind) {
       case 'open':
@@ -304,6 +285,7 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     this.#attempts.succeeded(delivery, worker);
+    this.#context.durations.note(delivery.job, result);
     this.#continueWhile(await this.#opinions.admitted(delivery, result), delivery);
     return judged;
   }
@@ -314,6 +296,7 @@ export class DispatchStep<Value extends object> {
       this.#deliverNext(delivery, 0);
       return;
     }
+    this.#copies.end(delivery);
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
   }
@@ -366,10 +349,24 @@ export class DispatchStep<Value extends object> {
   #deliverNext(delivery: JobDelivery, delayMs?: number): void {
     const { fingerprints, clock } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
+    if (this.#copies.takesOver(delivery)) return;
     const notBy = this.#opinions.excludedFrom(delivery);
     delivery.deliverAgain({ fingerprint: fingerprints.of(delivery.job), notBy });
     this.#openByJobId.set(delivery.jobId, delivery);
     this.#heldBack.set(delivery, clock.monotonicMs() + (delayMs ?? delivery.delayMs));
+  }
+
+  async #sendCopies(): Promise<void> {
+    const { fingerprints, producer } = this.#context;
+    const copies = await this.#copies.begin({
+      workers: () => this.#patiently(() => producer.workers()),
+      termsOf: (delivery) => ({
+        fingerprint: fingerprints.of(delivery.job),
+        notBy: this.#opinions.excludedFrom(delivery),
+      }),
+      isHeldBack: (delivery) => this.#heldBack.has(delivery),
+    });
+    if (copies.length > 0) await this.#patiently(() => producer.add(copies));
   }
 
   /** Sends the redeliveries that are due and returns when the next one is. */
@@ -388,10 +385,14 @@ export class DispatchStep<Value extends object> {
     for (const delivery of deliveries) delivery.sentMs = clock.monotonicMs();
   }
 
+  #openDeliveries(): JobDelivery[] {
+    return [...new Set(this.#openByJobId.values())];
+  }
+
   #openJobs(): OpenJobs {
     return {
       orderCount: this.#call.orders.length,
-      openCount: this.#openByJobId.size,
+      openCount: this.#openDeliveries().length,
       first: this.#openByJobId.values().next().value,
     };
   }

@@ -17,7 +17,7 @@ const DECLINED_DELAY_MS_MAX = 200;
 export const LOST_WORKER = '';
 
 /**
- * - `open`: the job waits, or a worker holds it.
+ * - `open`: the job waits, or `holder` has it.
  * - `result`: a worker finished it. Its output must still be fetched and judged.
  * - `lost`: the queue or a blob vanished. This costs no attempt.
  * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
@@ -29,7 +29,7 @@ export const LOST_WORKER = '';
  * - `hopeless`: no worker can ever do it.
  */
 export type Fate =
-  | { readonly kind: 'open' }
+  | { readonly kind: 'open'; readonly holder: string | null }
   | { readonly kind: 'result'; readonly result: JobResult }
   | { readonly kind: 'lost'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
@@ -43,7 +43,7 @@ export type Fate =
 export function fateOf(record: JobRecord, job: Job): Fate {
   switch (record.state) {
     case 'open':
-      return { kind: 'open' };
+      return { kind: 'open', holder: record.holder };
     case 'gone':
       return { kind: 'lost', reason: 'the queue has lost the job' };
     case 'completed': {
@@ -99,12 +99,21 @@ export interface AttemptFailure {
 
 const ANY_WORKER: DeliveryTerms = { fingerprint: null, notBy: [] };
 
+/** A second delivery beside the present one. */
+interface Copy {
+  readonly number: number;
+  readonly job: Job;
+}
+
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
   readonly order: JobOrder;
   #job: Job;
   readonly #idSuffix: string;
   #deliveryCount = 1;
+  /** The number of the present delivery. */
+  #number = 1;
+  #copy: Copy | null = null;
   /** When the present delivery was put on the queue, on the coordinator's monotonic clock. */
   sentMs = 0;
   readonly #failures: AttemptFailure[] = [];
@@ -122,7 +131,12 @@ export class JobDelivery {
   }
 
   get jobId(): string {
-    return `${jobIdOf(this.job, this.#deliveryCount)}-${this.#idSuffix}`;
+    return this.#idOf(this.#number);
+  }
+
+  /** Null when the present delivery is the only one. */
+  get copyId(): string | null {
+    return this.#copy === null ? null : this.#idOf(this.#copy.number);
   }
 
   /** The delay of the present delivery: 0 for the first, then doubling. */
@@ -141,14 +155,30 @@ export class JobDelivery {
   }
 
   /** Begins the next delivery under another id. Results of the present one are ignored. */
-  deliverAgain({ fingerprint, notBy }: DeliveryTerms = ANY_WORKER): void {
+  deliverAgain(terms: DeliveryTerms = ANY_WORKER): void {
     this.#deliveryCount += 1;
-    const { notBy: _earlier, ...job } = this.#job;
-    this.#job = {
-      ...job,
-      ...(fingerprint === null ? {} : { fingerprint }),
-      ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
-    };
+    this.#number = this.#deliveryCount;
+    this.#job = this.#jobUnder(terms);
+  }
+
+  /** Begins a second delivery beside the present one. */
+  beginCopy(terms: DeliveryTerms): { readonly jobId: string; readonly job: Job } {
+    this.#deliveryCount += 1;
+    this.#copy = { number: this.#deliveryCount, job: this.#jobUnder(terms) };
+    return { jobId: this.#idOf(this.#copy.number), job: this.#copy.job };
+  }
+
+  /** Makes the copy the present delivery. Returns false when there is none. */
+  takeCopy(): boolean {
+    if (this.#copy === null) return false;
+    this.#number = this.#copy.number;
+    this.#job = this.#copy.job;
+    this.#copy = null;
+    return true;
+  }
+
+  dropCopy(): void {
+    this.#copy = null;
   }
 
   noteFailure(failure: AttemptFailure): void {
@@ -185,6 +215,19 @@ export class JobDelivery {
   get where(): string {
     const { runId, outerStep, jobIndex, work } = this.job;
     return `run ${runId}, outer step ${outerStep}, ${work.kind} job ${jobIndex}`;
+  }
+
+  #idOf(deliveryNumber: number): string {
+    return `${jobIdOf(this.job, deliveryNumber)}-${this.#idSuffix}`;
+  }
+
+  #jobUnder({ fingerprint, notBy }: DeliveryTerms): Job {
+    const { notBy: _earlier, ...job } = this.#job;
+    return {
+      ...job,
+      ...(fingerprint === null ? {} : { fingerprint }),
+      ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
+    };
   }
 }
 

@@ -1,4 +1,7 @@
-/** Counts the results of jobs that their outer step was closed without, and removes their outputs. */
+/**
+ * Counts results that are not used, and removes their outputs: those of jobs that their outer step was closed without,
+ * and those that came after another worker's.
+ */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -30,10 +33,10 @@ export class LateResults {
     this.#unsubscribe = options.producer.subscribe((jobId) => void this.#look(jobId));
   }
 
-  /** @param deliveries those that are open when their outer step closes */
-  expect(deliveries: Iterable<JobDelivery>): void {
+  /** @param deliveries those whose results are not waited for any more, by the id of the job on the queue */
+  expect(deliveries: Iterable<readonly [jobId: string, delivery: JobDelivery]>): void {
     const closedMs = this.#options.clock.monotonicMs();
-    for (const delivery of deliveries) this.#awaited.set(delivery.jobId, { delivery, closedMs });
+    for (const [jobId, delivery] of deliveries) this.#awaited.set(jobId, { delivery, closedMs });
     for (const jobId of this.#awaited.keys()) {
       if (this.#awaited.size <= AWAITED_COUNT_MAX) return;
       this.#awaited.delete(jobId);

@@ -19,7 +19,8 @@ import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
 import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
-import { BlobLeases } from './blob-leases.js';
+import { JobDurations } from './backup-copies.js';
+import { BlobLeases } from './blobs/blob-leases.js';
 import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
@@ -85,6 +86,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     fingerprints: record.fingerprints,
     late: new LateResults({ producer, blobs, clock, sink }),
+    durations: new JobDurations(),
     recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();

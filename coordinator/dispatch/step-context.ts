@@ -9,7 +9,8 @@ import type { Job } from '../../shared/queue/protocol.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admission } from './admission.js';
-import type { BlobLeases } from './blob-leases.js';
+import type { JobDurations } from './backup-copies.js';
+import type { BlobLeases } from './blobs/blob-leases.js';
 import type { JobOrder } from './dispatcher.js';
 import type { LateResults } from './late-results.js';
 import type { QueuePatience } from './queue-patience.js';
@@ -32,6 +33,7 @@ export interface DispatchContext {
   readonly health: WorkerHealth;
   readonly fingerprints: FingerprintDemand;
   readonly late: Pick<LateResults, 'expect'>;
+  readonly durations: JobDurations;
   /** Whether a job is computed by a second worker although nobody doubts its result. */
   readonly recomputes: (job: Job) => boolean;
   readonly limits: QueueConfig;

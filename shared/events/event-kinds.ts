@@ -169,7 +169,9 @@ const DISPATCH_SHAPES = {
     fromWorker: z.string(),
     rejection: z.enum(REJECTIONS),
   },
-  /** The result of a job came after its outer step had been closed without it. */
+  /** A worker has had the job for long, so an idle one gets a copy of it. */
+  'job-copied': { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
+  /** The result of a job came after its outer step had been closed without it, or after another worker's. */
   'result-late': { outerStep: count, jobIndex: count, fromWorker: z.string(), lateMs: durationMs },
   /** A coordinator that may be dead has the lease of the run. */
   'lease-awaited': { address: z.string(), host: z.string(), waitMs: durationMs },

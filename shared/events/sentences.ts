@@ -115,6 +115,10 @@ const SENTENCES: Sentences = {
   'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
   'result-refused': ({ jobIndex, fromWorker, rejection }) =>
     detail(`the result of worker ${fromWorker} for job ${jobIndex} is refused: ${rejection}`),
+  'job-copied': ({ outerStep, jobIndex, slowWorker, heldMs }) =>
+    notice(
+      `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsOf(heldMs)}: an idle worker gets a copy`,
+    ),
   'result-late': ({ outerStep, jobIndex, fromWorker, lateMs }) =>
     detail(
       `job ${jobIndex} of outer step ${outerStep} came from ${fromWorker} ${secondsOf(lateMs)} too late`,

@@ -187,7 +187,7 @@ function lifeOperations(
 async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
-  if (job.finishedOn === undefined) return { state: 'open' };
+  if (job.finishedOn === undefined) return { state: 'open', holder: job.processedBy ?? null };
   const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
   if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };

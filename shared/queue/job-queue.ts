@@ -71,7 +71,8 @@ interface QueuedJob {
  */
 export type JobRecord =
   | { readonly state: 'gone' }
-  | { readonly state: 'open' }
+  /** It waits, or a worker holds it. `holder` is the worker that took it last; null if none has taken it. */
+  | { readonly state: 'open'; readonly holder: string | null }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
   /** The result does not have the signature of this pool (`shared/signing`). */

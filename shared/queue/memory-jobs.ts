@@ -71,7 +71,8 @@ export class MemoryJobs {
     const job = this.#byId.get(jobId);
     if (job === undefined) return { state: 'gone' };
     if (job.state === 'failed') return { state: 'failed', reason: job.outcome, worker: job.worker };
-    if (job.state !== 'completed') return { state: 'open' };
+    if (job.state !== 'completed')
+      return { state: 'open', holder: job.worker === '' ? null : job.worker };
     const returnValue = JSON.parse(job.outcome) as unknown;
     return { state: 'completed', returnValue, worker: job.worker };
   }

@@ -51,10 +51,10 @@ function describeCarrying(test: Test): void {
     scene.producer.subscribe((...told) => woken.push(told));
     expect(await scene.producer.read('a')).toEqual({ state: 'gone' });
     await scene.add('a');
-    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: null });
     const job = await taken(consumer);
     expect([job.jobId, job.data]).toEqual(['a', jobOf(0)]);
-    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: consumer.name });
     await job.complete({ ...resultOf(0), weightedQueryLoss: Number.NaN });
     const returnValue = { ...resultOf(0), weightedQueryLoss: null };
     expect(await scene.producer.read('a')).toEqual({
@@ -96,7 +96,7 @@ function describeCarrying(test: Test): void {
     await scene.add('a', 'b');
     const job = await taken(consumer);
     await job.handBack();
-    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: consumer.name });
     expect(await takenIds(consumer, 2)).toEqual(['a', 'b']);
   });
 
@@ -142,7 +142,7 @@ function describeLocks(test: Test): void {
     await expect(lost.complete(resultOf(2))).rejects.toThrow(/lock/);
     await expect(lost.fail({ kind: 'transient', reason: 'late' })).rejects.toThrow(/lock/);
     await expect(lost.handBack()).rejects.toThrow(/lock/);
-    expect(await scene.producer.read('lost')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('lost')).toEqual({ state: 'open', holder: consumer.name });
   });
 
   test('ends a hold only once', async (scene) => {
@@ -184,7 +184,7 @@ function describeRemoving(test: Test): void {
     const held = await taken(consumer);
     await scene.producer.remove(['held', 'waiting', 'never-added']);
     expect(await scene.producer.read('waiting')).toEqual({ state: 'gone' });
-    expect(await scene.producer.read('held')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('held')).toMatchObject({ state: 'open' });
     expect(await consumer.take({ wait: false })).toBeNull();
     await held.complete(resultOf(0));
     expect(await scene.producer.read('held')).toMatchObject({ state: 'completed' });
@@ -197,7 +197,7 @@ function describeRemoving(test: Test): void {
     await taken(consumer);
     expect(await scene.producer.removeLeftovers('run', 2)).toBe(2);
     expect(await scene.producer.removeLeftovers('run', 2)).toBe(0);
-    expect(await scene.producer.read('held')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('held')).toMatchObject({ state: 'open' });
     expect(await takenIds(consumer, 1)).toEqual(['other']);
   });
 }
@@ -233,7 +233,7 @@ function describeConnections(test: Test): void {
     expect(await waiting).toBeNull();
     await scene.add('a');
     expect(await consumer.take({ wait: true })).toBeNull();
-    expect(await scene.producer.read('a')).toEqual({ state: 'open' });
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: null });
   });
 
   test('wakes listeners until they stop', async (scene) => {

@@ -1,14 +1,16 @@
 /**
- * Outer steps that close without some of their jobs, in virtual time: the production coordinator and workers over the
+ * Outer steps that close without some of their jobs, or do not wait for stragglers, in virtual time: the production coordinator and workers over the
  * queue in memory, and a replay in one process that ends with the same bits.
  */
 
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
 import { decodeLeftOut, encodeLeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome, TrainOptions } from '../../coordinator/training/train-options.js';
 import { randomStream } from '../../shared/base/random.js';
+import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
@@ -34,7 +36,6 @@ const training = {
 };
 const quorum = { kind: 'quorum', share: 0.5, graceMs: 200 };
 const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
-const limits = queueConfig({ outerStepTimeoutMs: 60_000 });
 
 /** How long a worker computes a job. */
 type JobDuration = () => number;
@@ -46,6 +47,11 @@ class Pool {
   readonly events: RunEvent[] = [];
   readonly #stop = new AbortController();
   #startCount = 0;
+  readonly #limits: QueueConfig;
+
+  constructor(queue: Record<string, unknown> = {}) {
+    this.#limits = queueConfig({ outerStepTimeoutMs: 60_000, ...queue });
+  }
 
   run<Outcome>(durations: readonly JobDuration[], work: () => Promise<Outcome>): Promise<Outcome> {
     return this.clock.run(async () => {
@@ -68,12 +74,15 @@ class Pool {
   async train(
     closing: Record<string, unknown>,
     departures: Partial<Pick<TrainOptions, 'stopAtOuterStep'>> & { resume?: boolean } = {},
+    recomputeShare = 0,
   ): Promise<TrainingOutcome> {
     this.#startCount += 1;
     const { clock, queue, checkpoints } = this;
     const sink = (event: RunEvent): void => void this.events.push(event);
     const dispatcher = await createQueueDispatcher({
-      ...{ queue, limits, runId: 'tiny-run', nonce: `start-${this.#startCount}`, clock, sink },
+      ...{ queue, limits: this.#limits, runId: 'tiny-run', clock, sink },
+      nonce: `start-${this.#startCount}`,
+      recomputes: drawnJobs(1, recomputeShare),
     });
     try {
       const config = logisticConfig({ ...training, closing });
@@ -154,6 +163,36 @@ describe('a quorum with a slow worker', () => {
       expect(stateDigest(outcome.state)).toEqual(stateDigest((await undisturbed()).state));
     }
   });
+});
+
+describe('copies of stragglers', () => {
+  const slowly = [() => 100, () => 100, () => 6_000];
+
+  it('keep a slow worker from holding up the others, and change no bit', async () => {
+    const durationsMs: number[] = [];
+    for (const queue of [{}, { backupAfterMultiple: 3 }]) {
+      const pool = new Pool(queue);
+      const outcome = await pool.run(slowly, () => pool.train({ kind: 'all' }));
+      durationsMs.push(pool.clock.monotonicMs());
+      expect(stateDigest(outcome.state)).toEqual(stateDigest((await undisturbed()).state));
+      expect(pool.count('job-retried')).toBe(0);
+      expect(pool.count('result-late') > 0).toBe('backupAfterMultiple' in queue);
+      expect(pool.count('job-copied') > 0).toBe('backupAfterMultiple' in queue);
+    }
+    const [without = 0, withCopies = 0] = durationsMs;
+    expect(withCopies).toBeLessThan(without / 2);
+  });
+
+  it.each(Array.from({ length: 10 }, (_, seed) => seed))(
+    'change no bit whatever the times, with jobs that are computed twice: seed %i',
+    async (seed) => {
+      const stream = randomStream(seed, 'copies');
+      const pool = new Pool({ backupAfterMultiple: 1, jobTimeoutMs: 9_000 });
+      const durations = [10, 400, 4_000, 12_000].map((most) => () => stream.below(most));
+      const outcome = await pool.run(durations, () => pool.train({ kind: 'all' }, {}, 0.3));
+      expect(stateDigest(outcome.state)).toEqual(stateDigest((await undisturbed()).state));
+    },
+  );
 });
 
 describe('too few results', () => {

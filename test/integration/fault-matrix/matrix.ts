@@ -53,6 +53,11 @@ export const CELLS: readonly FaultCell[] = [
       `${SAME}; its late result is refused`,
     ],
     [
+      'worker suspended',
+      ['while it hands a result in, with backup copies'],
+      `${SAME}; an idle worker gets a copy of its job`,
+    ],
+    [
       'worker asked to stop by SIGTERM',
       ['with a job in flight'],
       `${SAME}; the job is handed back`,

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { Admission, admissionRecord } from '../../../coordinator/dispatch/admission.js';
-import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
+import { JobDurations } from '../../../coordinator/dispatch/backup-copies.js';
+import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
 import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
@@ -102,6 +103,7 @@ function scene(
       },
       fingerprints: record.fingerprints,
       late: { expect: () => undefined },
+      durations: new JobDurations(),
       recomputes: () => false,
       patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
       limits: queueConfig({ jobAttemptsMax }),

@@ -17,7 +17,7 @@ describe('fateOf', () => {
   const { job } = delivery();
 
   it('waits for an open job and reports a job that has vanished', () => {
-    expect(fateOf({ state: 'open' }, job)).toEqual({ kind: 'open' });
+    expect(fateOf({ state: 'open', holder: 'w' }, job)).toEqual({ kind: 'open', holder: 'w' });
     expect(fateOf({ state: 'gone' }, job).kind).toBe('lost');
   });
 

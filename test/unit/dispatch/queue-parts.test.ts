@@ -1,7 +1,7 @@
 /** The small parts at both ends of the queue: leases, cache, mailbox, patience. */
 
 import { describe, expect, it } from 'vitest';
-import { BlobLeases } from '../../../coordinator/dispatch/blob-leases.js';
+import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
 import { Mailbox } from '../../../coordinator/dispatch/mailbox.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';

@@ -22,7 +22,7 @@ it('brings back the jobs and locks of an earlier time', async () => {
   await taken?.fail({ kind: 'transient', reason: 'so' });
   await producer.add([{ jobId: 'second', job: jobOf(1) }]);
   goBack();
-  expect(await producer.read('first')).toEqual({ state: 'open' });
+  expect(await producer.read('first')).toEqual({ state: 'open', holder: 'worker' });
   expect(await producer.read('second')).toEqual({ state: 'gone' });
   await taken?.fail({ kind: 'transient', reason: 'again' });
   expect(await producer.read('first')).toMatchObject({ state: 'failed' });

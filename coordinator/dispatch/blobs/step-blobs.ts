@@ -1,10 +1,14 @@
 /** The blobs of one step's jobs: inputs are put, restored, released and deleted, outputs are fetched. */
 
-import { QianmoError } from '../../shared/base/errors.js';
-import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import {
+  BlobMissingError,
+  type BlobRef,
+  type BlobStore,
+} from '../../../shared/storage/blob-store.js';
 import type { BlobLeases } from './blob-leases.js';
-import type { JobOrder } from './dispatcher.js';
-import type { Patiently } from './queue-patience.js';
+import type { JobOrder } from '../dispatcher.js';
+import type { Patiently } from '../queue-patience.js';
 
 export class StepBlobs {
   readonly #blobs: BlobStore;

@@ -5,8 +5,8 @@
  * jobs of a run share, are held between outer steps.
  */
 
-import { LruCache } from '../../shared/base/lru-cache.js';
-import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
+import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 
 /** The number of frozen blobs held at once. A dispatcher can outlive a run, as in a sweep. */
 const HELD_COUNT_MAX = 2;
