@@ -7,8 +7,16 @@ import {
   type BlobStore,
 } from '../../../shared/storage/blob-store.js';
 import type { BlobLeases } from './blob-leases.js';
-import type { JobOrder } from '../dispatcher.js';
-import type { Patiently } from '../queue-patience.js';
+
+/** The input bytes of a job, as its order has them. */
+interface JobInputs {
+  readonly dense: Uint8Array;
+  readonly rowPack: Uint8Array | null;
+  readonly frozen: Uint8Array | null;
+}
+
+/** Tries again while the store is away. */
+type Patiently = <Answer>(action: () => Promise<Answer>) => Promise<Answer>;
 
 export class StepBlobs {
   readonly #blobs: BlobStore;
@@ -26,7 +34,7 @@ export class StepBlobs {
   }
 
   /** Registers the orders as users of their inputs, and puts those that are not there yet. */
-  async put(orders: readonly JobOrder[]): Promise<void> {
+  async put(orders: readonly JobInputs[]): Promise<void> {
     const unsent: Uint8Array[] = [];
     for (const order of orders) {
       unsent.push(...ownInputsOf(order).filter((bytes) => this.#leases.lease(bytes)));
@@ -41,7 +49,7 @@ export class StepBlobs {
   }
 
   /** Puts inputs again that were lost. Their users stay registered. */
-  async restore(order: JobOrder): Promise<void> {
+  async restore(order: JobInputs): Promise<void> {
     const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
     for (const bytes of inputs) {
       const ref = this.#leases.refOf(bytes);
@@ -63,7 +71,7 @@ export class StepBlobs {
   }
 
   /** Releases the inputs of a job. Returns those without a user. */
-  released(order: JobOrder): BlobRef[] {
+  released(order: JobInputs): BlobRef[] {
     return ownInputsOf(order).flatMap((bytes) => this.#leases.release(bytes));
   }
 
@@ -86,6 +94,6 @@ export class StepBlobs {
 }
 
 /** The inputs that only jobs of this outer step use. */
-function ownInputsOf({ dense, rowPack }: JobOrder): Uint8Array[] {
+function ownInputsOf({ dense, rowPack }: JobInputs): Uint8Array[] {
   return rowPack === null ? [dense] : [dense, rowPack];
 }
