@@ -1,126 +1,18 @@
 /** A step over an in-memory queue: who takes a job, and what becomes of refused and failed ones. */
 
 import { describe, expect, it } from 'vitest';
-import { Admission, admissionRecord } from '../../../coordinator/dispatch/admission.js';
-import { JobDurations } from '../../../coordinator/dispatch/backup-copies.js';
-import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
-import { DispatchStep } from '../../../coordinator/dispatch/dispatch-step.js';
-import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
-import { ALL_RESULTS } from '../../../shared/config/closing-config.js';
-import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
+import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
-import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
-import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { FINGERPRINT, stepScene, type Answer } from '../../fixtures/queue/step-scene.js';
 import { warningsOf } from '../../fixtures/told.js';
 
 /** Outputs have another length. */
 const INPUT_BYTE_COUNT = 3;
-
-const FINGERPRINT = 'test-01234567';
-
-type Answer =
-  JobRecord | { readonly state: 'done'; readonly worker: string; readonly fingerprint?: string };
-
-/** @param answerTo outcome of the delivery with this number, counted from 1 over the whole step */
-function scene(
-  answerTo: (deliveryNumber: number) => Answer,
-  connected: readonly string[],
-  { blobs = new MemoryBlobStore(), orderCount = 1, jobAttemptsMax = 1 } = {},
-) {
-  const clock = instantClock();
-  const events: RunEvent[] = [];
-  const sink = (event: RunEvent): void => void events.push(event);
-  const health = new WorkerHealth({ clock, sink });
-  const addedMs: number[] = [];
-  const quarantined: [worker: string, durationMs: number][] = [];
-  const demanded: (string | undefined)[] = [];
-  const records = new Map<string, JobRecord>();
-  let wake: WakeUp = () => undefined;
-  const recordOf = async (answer: Answer, job: Job): Promise<JobRecord> => {
-    if (answer.state !== 'done') return answer;
-    const { runId, outerStep, jobIndex } = job;
-    return {
-      state: 'completed',
-      worker: answer.worker,
-      returnValue: {
-        ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
-        output: await blobs.put(Uint8Array.of(9, jobIndex)),
-        ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
-        ...{ computeMs: 1, worker: answer.worker, backend: 'test' },
-        ...{ fingerprint: answer.fingerprint ?? FINGERPRINT, microBatchRowsMax: 1 },
-      },
-    };
-  };
-  const producer: Pick<
-    JobProducer,
-    'add' | 'quarantine' | 'read' | 'remove' | 'workers' | 'subscribe'
-  > = {
-    add: async (jobs) => {
-      for (const { jobId, job } of jobs) {
-        addedMs.push(clock.monotonicMs());
-        demanded.push(job.fingerprint);
-        records.set(jobId, await recordOf(answerTo(addedMs.length), job));
-        wake(jobId);
-      }
-    },
-    quarantine: (worker, durationMs) => {
-      quarantined.push([worker, durationMs]);
-      return Promise.resolve();
-    },
-    read: (jobId) => Promise.resolve(records.get(jobId) ?? { state: 'gone' }),
-    remove: () => Promise.resolve(),
-    workers: () =>
-      Promise.resolve(
-        [...connected].map((name) => ({
-          ...{ name, instance: name, device: 'cpu', sinceMs: 0, jobId: null },
-        })),
-      ),
-    subscribe: (listener) => {
-      wake = listener;
-      return () => undefined;
-    },
-  };
-  const results = () => {
-    const orders = ordersForTest(orderCount);
-    const record = admissionRecord(sink);
-    const context = {
-      // Members that a step does not call are missing.
-      producer: producer as JobProducer,
-      ...{
-        epoch: 1,
-        beat: () => Promise.resolve(),
-        blobs,
-        leases: new BlobLeases(),
-        health,
-        clock,
-        sink,
-      },
-      fingerprints: record.fingerprints,
-      late: { expect: () => undefined },
-      durations: new JobDurations(),
-      recomputes: () => false,
-      patience: createQueuePatience({ where: 'memory', clock, sink, refusalWaitMs: 1_000 }),
-      limits: queueConfig({ jobAttemptsMax }),
-    };
-    const step = new DispatchStep(context, {
-      orders,
-      admission: new Admission(orders, admitAll, record),
-      signal: new AbortController().signal,
-      attemptsMax: jobAttemptsMax,
-      closing: ALL_RESULTS,
-      idSuffix: 'nonce',
-    });
-    return collected(step.results());
-  };
-  const warnings = (): string[] => warningsOf(events);
-  return { results, clock, events, warnings, addedMs, quarantined, demanded };
-}
 
 const refused = (worker: string): JobRecord => ({
   state: 'failed',
@@ -132,7 +24,7 @@ describe('a job that a worker refuses', () => {
   it('is done by another, after growing delays, without using an attempt and with one warning', async () => {
     const answerTo = (n: number): Answer =>
       n <= 20 ? refused('cpu') : { state: 'done', worker: 'gpu' };
-    const { results, events, warnings, addedMs } = scene(answerTo, ['cpu', 'gpu']);
+    const { results, events, warnings, addedMs } = stepScene(answerTo, ['cpu', 'gpu']);
     expect((await results()).map(({ result }) => result.worker)).toEqual(['gpu']);
     const delaysMs = addedMs.slice(1).map((atMs, index) => atMs - (addedMs[index] ?? 0));
     expect(delaysMs.slice(0, 3)).toEqual([100, 200, 400]);
@@ -144,7 +36,10 @@ describe('a job that a worker refuses', () => {
   });
 
   it('ends the run when only workers that refuse have been connected for long', async () => {
-    const { results, clock, warnings } = scene((n) => refused(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
+    const { results, clock, warnings } = stepScene(
+      (n) => refused(n % 2 === 0 ? 'a' : 'b'),
+      ['a', 'b'],
+    );
     await expect(results()).rejects.toMatchObject({
       kind: 'failed',
       report: {
@@ -158,7 +53,7 @@ describe('a job that a worker refuses', () => {
   });
 
   it('waits for a busy worker up to the limit of the step, and the failure names who refused', async () => {
-    const { results, clock } = scene(() => refused('cpu'), ['cpu', 'busy']);
+    const { results, clock } = stepScene(() => refused('cpu'), ['cpu', 'busy']);
     await expect(results()).rejects.toMatchObject({
       kind: 'transient',
       report: { found: '1 jobs still open; worker cpu: no GPU here' },
@@ -169,7 +64,7 @@ describe('a job that a worker refuses', () => {
   it('is done by the same worker once its fault is fixed', async () => {
     const answerTo = (n: number): Answer =>
       n <= 5 ? refused('one') : { state: 'done', worker: 'one' };
-    const { results, warnings } = scene(answerTo, ['one']);
+    const { results, warnings } = stepScene(answerTo, ['one']);
     for (let outerStep = 0; outerStep < 3; outerStep += 1) expect(await results()).toHaveLength(1);
     expect(warnings()).toHaveLength(1);
   });
@@ -183,7 +78,9 @@ describe('a result with another fingerprint than the first', () => {
       n === 2
         ? { state: 'done', worker: 'unlike', fingerprint: unlike }
         : { state: 'done', worker: 'first' };
-    const { results, warnings, demanded } = scene(answerTo, ['first', 'unlike'], { orderCount: 3 });
+    const { results, warnings, demanded } = stepScene(answerTo, ['first', 'unlike'], {
+      orderCount: 3,
+    });
     const found = await results();
     expect(found.map(({ result }) => result.fingerprint)).toEqual(Array(3).fill(FINGERPRINT));
     expect(demanded).toEqual([undefined, undefined, undefined, FINGERPRINT]);
@@ -198,7 +95,7 @@ describe('a result with another fingerprint than the first', () => {
       ...{ state: 'done', worker: n === 1 ? 'first' : 'unlike' },
       ...(n === 1 ? {} : { fingerprint: unlike }),
     });
-    const { results } = scene(answerTo, ['unlike'], { orderCount: 2 });
+    const { results } = stepScene(answerTo, ['unlike'], { orderCount: 2 });
     await expect(results()).rejects.toMatchObject({
       kind: 'failed',
       report: { what: 'every connected worker refuses the jobs of this run' },
@@ -226,7 +123,7 @@ describe('an outage while inputs are released', () => {
   it('releases each input once: the dense blob stays until its last job is done', async () => {
     const blobs = new BlobsWithOutage();
     const answerTo = (): Answer => ({ state: 'done', worker: 'w' });
-    const { results, events } = scene(answerTo, ['w'], { blobs, orderCount: 3 });
+    const { results, events } = stepScene(answerTo, ['w'], { blobs, orderCount: 3 });
     expect(await results()).toHaveLength(3);
     // Nobody waits for deletions, so an outage that only they see is not reported.
     expect(warningsOf(events)).toEqual([]);
@@ -246,7 +143,7 @@ const failed = (worker: string): JobRecord => ({
 describe('a job on a sick machine', () => {
   it('is left to another without using an attempt; the worker is quarantined and named', async () => {
     const answerTo = (n: number): Answer => (n === 1 ? sick('a') : { state: 'done', worker: 'b' });
-    const { results, events, quarantined } = scene(answerTo, ['a', 'b']);
+    const { results, events, quarantined } = stepScene(answerTo, ['a', 'b']);
     expect(await results()).toHaveLength(1);
     expect(quarantined).toEqual([['a', 5_000]]);
     expect(events.filter(({ kind }) => kind !== 'fingerprint-taken')).toEqual([
@@ -258,7 +155,7 @@ describe('a job on a sick machine', () => {
   });
 
   it('ends the run, resumable, when no healthy worker has been connected for long', async () => {
-    const { results, clock } = scene((n) => sick(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
+    const { results, clock } = stepScene((n) => sick(n % 2 === 0 ? 'a' : 'b'), ['a', 'b']);
     await expect(results()).rejects.toMatchObject({
       kind: 'environment',
       report: {
@@ -275,7 +172,9 @@ describe('a job on a sick machine', () => {
 describe('a job that one worker fails', () => {
   it('is left to another one before it is given up, and the worker is quarantined', async () => {
     const answerTo = (n: number): Answer => (n <= 3 ? failed('a') : { state: 'done', worker: 'b' });
-    const { results, quarantined, warnings } = scene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
+      jobAttemptsMax: 3,
+    });
     expect(await results()).toHaveLength(1);
     expect(quarantined).toEqual([['a', 5_000]]);
     expect(warnings()).toEqual([
@@ -284,7 +183,7 @@ describe('a job that one worker fails', () => {
   });
 
   it('is given up when another worker has confirmed the failure', async () => {
-    const { results, addedMs } = scene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
+    const { results, addedMs } = stepScene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
       jobAttemptsMax: 3,
     });
     await expect(results()).rejects.toMatchObject({
@@ -301,7 +200,9 @@ describe('a job that one worker fails', () => {
       ['a', 'b'],
     ],
   ])('is given up at once when %s', async (_, answer: JobRecord, connected) => {
-    const { results, addedMs, quarantined } = scene(() => answer, connected, { jobAttemptsMax: 3 });
+    const { results, addedMs, quarantined } = stepScene(() => answer, connected, {
+      jobAttemptsMax: 3,
+    });
     await expect(results()).rejects.toMatchObject({
       report: { what: 'a job used up its attempts' },
     });
