@@ -8,7 +8,7 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { FINGERPRINT, stepScene, type Answer } from '../../fixtures/queue/step-scene.js';
+import { FINGERPRINT, stepScene, type Answer } from './step-scene.js';
 import { warningsOf } from '../../fixtures/told.js';
 
 /** Outputs have another length. */

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { stepScene, type Answer } from '../../fixtures/queue/step-scene.js';
+import { stepScene, type Answer } from './step-scene.js';
 
 const HONEST = 0;
 const FALSE = 1;
