@@ -99,6 +99,7 @@ function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
 /** The L2 norm. It is finite if and only if all values are: squares of float32 fit into float64. */
 function normOf(tensors: NamedTensors): number {
   let squares = 0;
-  for (const { values } of tensors.values()) for (const value of values) squares += value * value;
+  for (const { values } of tensors.values())
+    for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;
   return Math.sqrt(squares);
 }

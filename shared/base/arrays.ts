@@ -16,6 +16,8 @@ export function at<Element>(elements: ArrayLike<Element>, index: number): Elemen
  * a function for the types that it has seen: a read that sees one type becomes the bare load with its
  * bounds check. `at`, which sees them all, takes some thirty times as long.
  *
+ * The iterator of a typed array (`for (const value of values)`) takes three to eight times as long as an index.
+ *
  * Loops that only add or scale millions of floats are a fifth to a half slower even so. They read
  * `values[index] ?? NaN`, which is free: a wrong index makes their result NaN, which the meta-optimizer,
  * the worker or the report refuses. The default is never written to an array of integers or compared.

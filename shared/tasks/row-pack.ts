@@ -47,7 +47,8 @@ export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
   let idMax = -1;
   for (const ids of columns) {
     idCount += ids.length;
-    for (const id of ids) if (id > idMax) idMax = id;
+    for (let place = 0; place < ids.length; place += 1)
+      idMax = Math.max(idMax, int32At(ids, place));
   }
   return idMax < BITS_PER_ID_MAX * idCount
     ? uniqueByBits(columns, idMax)
@@ -58,7 +59,8 @@ function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array
   const words = new Int32Array((idMax >> 5) + 1);
   let uniqueCount = 0;
   for (const ids of columns)
-    for (const id of ids) {
+    for (let place = 0; place < ids.length; place += 1) {
+      const id = int32At(ids, place);
       if (id < 0) continue;
       const word = int32At(words, id >> 5);
       const bit = 1 << (id & 31);

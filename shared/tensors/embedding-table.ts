@@ -1,7 +1,5 @@
 /** An embedding table, and how rows are gathered from it. */
 
-import { at } from '../base/arrays.js';
-
 export interface EmbeddingTable {
   readonly rowCount: number;
   readonly width: number;
@@ -17,10 +15,13 @@ export function gatherRows(
   targetRow: number,
 ): void {
   const { width, values, rowCount } = table;
-  for (let row = 0; row < ids.length; row += 1) {
-    const id = at(ids, row);
+  let to = targetRow * width;
+  if (to + ids.length * width > target.length)
+    throw new RangeError(`${ids.length} rows do not fit behind row ${targetRow}`);
+  for (const id of ids) {
     if (id < 0 || id >= rowCount) throw new RangeError(`there is no row ${id} among ${rowCount}`);
-    const start = id * width;
-    target.set(values.subarray(start, start + width), (targetRow + row) * width);
+    // A view on each row would cost more than its copy.
+    let from = id * width;
+    for (const end = from + width; from < end; from += 1, to += 1) target[to] = values[from] ?? NaN;
   }
 }

@@ -99,11 +99,11 @@ function summed(values: Float32Array, addends: Float32Array): Float32Array {
   return sums;
 }
 
-function addRows({ width, values }: EmbeddingTable, update: RowGradient): void {
-  for (const [place, id] of update.ids.entries()) {
-    const start = id * width;
-    const from = place * width;
-    for (let i = 0; i < width; i += 1)
-      values[start + i] = (values[start + i] ?? NaN) + (update.values[from + i] ?? NaN);
+function addRows({ width, values }: EmbeddingTable, { ids, values: addends }: RowGradient): void {
+  let from = 0;
+  for (const id of ids) {
+    let to = id * width;
+    for (const end = to + width; to < end; to += 1, from += 1)
+      values[to] = (values[to] ?? NaN) + (addends[from] ?? NaN);
   }
 }

@@ -44,6 +44,7 @@ const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
   heavy: 256,
   demo: 64,
   synthetic: 128,
+  w2: 256,
 };
 
 const { values: options } = parseArgs({
@@ -68,6 +69,7 @@ const outerSteps = {
   heavy: outerStepsOf(150),
   demo: outerStepsOf(700),
   synthetic: outerStepsOf(250),
+  w2: outerStepsOf(200),
 };
 
 /** One run to its end. `core` pins all its processes. */
@@ -199,7 +201,7 @@ function scalingPage(
     `Stale runs have \`training.staleness: {outerSteps: 1, drainEveryOuterSteps: ${DRAIN_EVERY_OUTER_STEPS}}\`.`,
     '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
     'layer1, output], innerSteps 5, tasksPerOuterStep 256 and tasksPerJob 32; `demo` is',
-    'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml. Two independent runs share',
+    'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml; `w2` has the jobs of workload W2. Two independent runs share',
     'nothing, and each has one core for its coordinator and its compute process.',
     '',
   ].join('\n');

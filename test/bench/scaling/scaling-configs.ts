@@ -5,8 +5,9 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { w2Run, writeW2Log } from './w2-run.js';
 
-export const SCALING_CONFIGS = ['heavy', 'demo', 'synthetic'] as const;
+export const SCALING_CONFIGS = ['heavy', 'demo', 'synthetic', 'w2'] as const;
 export type ScalingConfig = (typeof SCALING_CONFIGS)[number];
 
 /** Of the runs whose outer steps overlap. */
@@ -18,6 +19,7 @@ export interface ScalingRoom {
   readonly folder: string;
 }
 
+const W2_LOG = 'w2.csv';
 const QIANMO = 'infra/bin/qianmo.mjs';
 const RunSchema = z.looseObject({
   data: z.looseObject({}),
@@ -47,7 +49,7 @@ export function prepareRoom(
   mkdirSync(join(room.folder, 'infra'), { recursive: true });
   symlinkSync(join(room.checkout, 'infra/examples'), join(room.folder, 'infra/examples'));
   const log = 'synthetic.csv';
-  if (configs.some((name) => name !== 'demo'))
+  if (configs.some((name) => name === 'heavy' || name === 'synthetic'))
     qianmo(
       'synthesize',
       '--rows',
@@ -59,6 +61,7 @@ export function prepareRoom(
       '--out',
       log,
     );
+  if (configs.includes('w2')) writeW2Log(join(room.folder, W2_LOG));
   const prepared = new Set<string>();
   for (const name of configs) {
     const config = configOf(room, name, log, options.outerSteps[name]);
@@ -82,6 +85,10 @@ function configOf(
   log: string,
   outerSteps: number,
 ): { readonly run: { readonly training: object }; readonly store: string } {
+  if (name === 'w2') {
+    const store = 'w2-store';
+    return { run: w2Run(W2_LOG, store, outerSteps), store };
+  }
   const example = name === 'demo' ? 'movielens.yaml' : 'synthetic.yaml';
   const text = readFileSync(join(checkout, 'infra/examples', example), 'utf8');
   const { data, model, method, training, ...rest } = RunSchema.parse(parse(text));
