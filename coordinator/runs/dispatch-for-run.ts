@@ -8,17 +8,13 @@ import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
-import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
-import { createQueueDispatcher } from '../dispatch/queue-dispatcher.js';
-import { drawnJobs } from '../trust/drawn-jobs.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
 import type { RunContext, StorePlace } from './call/run-context.js';
-import { storeAddressOf } from './run-files.js';
+import { storeAddressOf } from './places.js';
 
 export interface DispatchChoice {
   /** Local workers to start and supervise; none when absent. */
@@ -37,73 +33,138 @@ export interface RunDispatch {
 
 const WORKER_RESTARTS_MAX = 100;
 
-/** Everything started here is stopped when the context closes. */
-export async function dispatchForRun(
+/**
+ * Everything started here is stopped when the context closes. Processes are started first: they take
+ * longest, and what this process needs beside them is loaded meanwhile.
+ */
+export function dispatchForRun(
   config: RunConfig | StreamConfig,
   runId: string,
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
-  if (choice.inProcess === true) {
-    const { clock, sink } = context;
-    const executor = await context.machine.startExecutor(config.compute, context);
-    const dispatcher = createInMemoryDispatcher({
-      executor,
-      clock,
-      attemptsMax: config.queue.jobAttemptsMax,
-      sink,
-    });
-    context.onClose(() => dispatcher.close());
-    return { dispatcher, redisUrl: null };
-  }
+  return choice.inProcess === true
+    ? inProcessDispatch(config, context)
+    : queueDispatch(config, runId, choice, context);
+}
 
+/**
+ * Opens something while what computes is being started. If it cannot be opened, this is what is told, and
+ * the start is broken off.
+ */
+export async function openedBesideStart<Opened>(
+  context: RunContext,
+  open: () => Promise<Opened>,
+  start: (context: RunContext) => Promise<RunDispatch>,
+): Promise<[Opened, RunDispatch]> {
+  const giveUp = new AbortController();
+  const signal = AbortSignal.any([context.signal, giveUp.signal]);
+  const starting = start({ ...context, signal });
+  const opening = open();
+  opening.catch(() => giveUp.abort(givenUp()));
+  const [opened, started] = await Promise.allSettled([opening, starting]);
+  if (opened.status === 'rejected') throw opened.reason;
+  if (started.status === 'rejected') throw started.reason;
+  return [opened.value, started.value];
+}
+
+function givenUp(): QianmoError {
+  return new QianmoError({ kind: 'interrupted', what: 'the start was given up' });
+}
+
+async function inProcessDispatch(
+  config: RunConfig | StreamConfig,
+  context: RunContext,
+): Promise<RunDispatch> {
+  const { clock, sink } = context;
+  const [executor, { createInMemoryDispatcher }] = await Promise.all([
+    context.machine.startExecutor(config.compute, context),
+    import('../dispatch/in-memory-dispatcher.js'),
+  ]);
+  const dispatcher = createInMemoryDispatcher({
+    executor,
+    clock,
+    attemptsMax: config.queue.jobAttemptsMax,
+    sink,
+  });
+  context.onClose(() => dispatcher.close());
+  return { dispatcher, redisUrl: null };
+}
+
+async function queueDispatch(
+  config: RunConfig | StreamConfig,
+  runId: string,
+  choice: DispatchChoice,
+  context: RunContext,
+): Promise<RunDispatch> {
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
-  const [key, tls] = await Promise.all([
-    signingKeyOf(context.environment),
-    tlsFilesOf(context.environment),
-  ]);
-  const { url: redisUrl, addressFile } = await redisForRun(config, choice, context);
+  const redis = await redisForRun(config, choice, context);
+  const workers = await localWorkers(config, choice, redis, context);
+  // Nobody else can have a claim on a server of this run's own.
+  if (redis.isOwn) workers?.start();
+  const dispatcher = await openQueueDispatcher(config, runId, redis.url, context);
+  if (workers === null)
+    context.sink({
+      kind: 'workers-awaited',
+      redisAddress: redactedAddress(redis.url),
+      addressFile: redis.addressFile,
+      prefix: config.queue.prefix,
+    });
+  else if (!redis.isOwn) workers.start();
+  context.onClose(() => dispatcher.close());
+  return { dispatcher, redisUrl: redis.url };
+}
+
+async function openQueueDispatcher(
+  config: RunConfig | StreamConfig,
+  runId: string,
+  redisUrl: string,
+  { signal, clock, sink, environment }: RunContext,
+): Promise<Dispatcher> {
+  const [key, tls, { bullmqJobQueue }, { createQueueDispatcher }, { drawnJobs }] =
+    await Promise.all([
+      signingKeyOf(environment),
+      tlsFilesOf(environment),
+      import('../../shared/queue/bullmq-job-queue.js'),
+      import('../dispatch/queue-dispatcher.js'),
+      import('../trust/drawn-jobs.js'),
+    ]);
   const { prefix } = config.queue;
-  const { device, portable } = config.compute;
-  const { clock, sink, environment } = context;
-  const command =
-    choice.workers === undefined
-      ? null
-      : await context.machine.workerCommand({
-          ...{ redisUrl, prefix, device, portable, environment },
-          store: storePlaceOf(config),
-        });
-  const dispatcher = await createQueueDispatcher({
+  return createQueueDispatcher({
     queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
     limits: config.queue,
     runId,
     nonce: freshNonce(),
     recomputes: drawnJobs(config.seed, 'trust' in config ? config.trust.recomputeShare : 0),
-    signal: context.signal,
+    signal,
     clock,
     sink,
   });
-  if (choice.workers === undefined || command === null) {
-    sink({
-      kind: 'workers-awaited',
-      redisAddress: redactedAddress(redisUrl),
-      addressFile,
-      prefix,
-    });
-  } else {
-    const workers = superviseWorkers({
-      count: choice.workers,
-      command,
-      clock,
-      sink,
-      restartsMax: WORKER_RESTARTS_MAX,
-    });
-    context.onClose(() => workers.stop());
-  }
-  context.onClose(() => dispatcher.close());
-  return { dispatcher, redisUrl };
+}
+
+/** Null if workers are started elsewhere. */
+async function localWorkers(
+  config: RunConfig | StreamConfig,
+  { workers: count }: DispatchChoice,
+  { url: redisUrl }: RunRedis,
+  { machine, clock, sink, environment, onClose }: RunContext,
+): Promise<{ readonly start: () => void } | null> {
+  if (count === undefined) return null;
+  const { prefix } = config.queue;
+  const { device, portable } = config.compute;
+  const command = await machine.workerCommand({
+    ...{ redisUrl, prefix, device, portable, environment },
+    store: storePlaceOf(config),
+  });
+  return {
+    start: () => {
+      const restartsMax = WORKER_RESTARTS_MAX;
+      const workers = superviseWorkers({ count, command, clock, sink, restartsMax });
+      onClose(() => workers.stop());
+    },
+  };
 }
 
 /** The rows of a stream travel in its jobs. */
@@ -112,17 +173,25 @@ function storePlaceOf(config: RunConfig | StreamConfig): StorePlace | null {
   return { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint };
 }
 
+interface RunRedis {
+  readonly url: string;
+  /** A file with the address of an embedded server. */
+  readonly addressFile: string | null;
+  /** Whether the server was started for this run and ends with it. */
+  readonly isOwn: boolean;
+}
+
 async function redisForRun(
   { queue }: Pick<RunConfig, 'queue'>,
   choice: DispatchChoice,
   context: RunContext,
-): Promise<{ readonly url: string; readonly addressFile: string | null }> {
+): Promise<RunRedis> {
   const url = choice.redis ?? queue.redisUrl;
-  if (url !== 'embedded') return { url, addressFile: null };
+  if (url !== 'embedded') return { url, addressFile: null, isOwn: false };
   try {
     const redis = await context.machine.startRedis();
     context.onClose(() => redis.stop());
-    return redis;
+    return { ...redis, isOwn: true };
   } catch (cause) {
     throw new QianmoError({
       kind: 'environment',

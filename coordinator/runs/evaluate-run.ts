@@ -17,7 +17,7 @@ import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.j
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { runConfigOf } from './config-sources.js';
-import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
+import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
@@ -39,8 +39,11 @@ export async function evaluateRun(
   const config = await runConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
   return loggedRun(loggedCallOf(config), context, async (logged) => {
-    const run = await openPreparedRun(config, logged);
-    const dispatch = await dispatchForRun(config, config.run, request, logged);
+    const [run, dispatch] = await openedBesideStart(
+      logged,
+      () => openPreparedRun(config, logged),
+      (starting) => dispatchForRun(config, config.run, request, starting),
+    );
     return evaluatedRun(run, dispatch, request, logged);
   });
 }

@@ -11,7 +11,7 @@ import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/eve
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { runConfigOf } from './config-sources.js';
-import { dispatchForRun } from './dispatch-for-run.js';
+import { dispatchForRun, openedBesideStart } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
 import { failedEvent, loggedCallOf, loggedSink } from './logged-run.js';
 import {
@@ -68,8 +68,11 @@ export async function openRun(
     // One log for all calls: workers report when they start, which is before the first call.
     const logged = loggedSink(loggedCallOf(config), opened.context);
     const named = { ...opened.context, sink: logged };
-    const run = await openPreparedRun(config, named);
-    const dispatch = await dispatchForRun(config, config.run, request, named);
+    const [run, dispatch] = await openedBesideStart(
+      named,
+      () => openPreparedRun(config, named),
+      (starting) => dispatchForRun(config, config.run, request, starting),
+    );
     const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: logged });
     return {
       config,

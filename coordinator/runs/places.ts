@@ -1,5 +1,7 @@
-/** Places that are named before a config is read. The environment says how to reach S3. */
+/** Places that are named before a config is read, where the environment says how to reach S3, and by a config. */
 
+import { resolve } from 'node:path';
+import type { RunConfig } from '../../shared/config/run-config.js';
 import { readTextFile, type TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
@@ -48,4 +50,10 @@ async function readObject(address: string, environment: Environment): Promise<st
     found: key === '' ? 'a prefix, not an object' : 'no such object',
     cure: 'correct the address; AWS_ENDPOINT_URL_S3 and AWS_REGION select the S3 service',
   });
+}
+
+/** The address of the store for workers, which may run in another folder. */
+export function storeAddressOf(config: RunConfig): string {
+  const { store } = config.data;
+  return store.startsWith('s3://') ? store : resolve(store.replace(/^file:\/\//, ''));
 }

@@ -1,6 +1,5 @@
 /** Opens the task store, the model, the checkpoints and the reports that a run config names. */
 
-import { resolve } from 'node:path';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -19,6 +18,7 @@ import {
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
+import { storeAddressOf } from './places.js';
 
 export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
   return openObjectStore(address, s3OptionsOf(config.storage));
@@ -119,12 +119,6 @@ export async function claimedPlace(
     return claimRun({ store, run, start: freshNonce(), clock, sink, signal });
   sink({ kind: 'writes-unconditional', address: store.address });
   return null;
-}
-
-/** The address of the store for workers, which may run in another folder. */
-export function storeAddressOf(config: RunConfig): string {
-  const { store } = config.data;
-  return store.startsWith('s3://') ? store : resolve(store.replace(/^file:\/\//, ''));
 }
 
 export function joinAddress(address: string, child: string): string {

@@ -1,21 +1,14 @@
 /** Trains a prepared run from its first or latest outer step to the last. */
 
-import type { z } from 'zod';
 import { isInterruption } from '../../shared/base/errors.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
 import { toldBy } from '../../shared/events/run-events.js';
-import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import { serveQueueBoard } from '../dashboard/queue-board.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
-import { runConfigOf } from './config-sources.js';
-import { dispatchForRun, type RunDispatch } from './dispatch-for-run.js';
-import { loggedCallOf, loggedRun } from './logged-run.js';
-import type { TrainRequestSchema } from './requests.js';
+import type { RunDispatch } from './dispatch-for-run.js';
 import type { RunContext } from './call/run-context.js';
-import { checkpointAddressOf, checkpointsOf, claimedPlace, openPreparedRun } from './run-files.js';
+import { checkpointAddressOf, checkpointsOf, claimedPlace } from './run-files.js';
 import { closeRowServers, rowServersForRun } from './row-servers-for-run.js';
 import { replayOfRun, startFromRun } from './start-from-run.js';
 
@@ -34,19 +27,6 @@ export interface TrainingStartChoice {
   readonly fresh: boolean;
   /** The output of a run to repeat. */
   readonly replay?: string | undefined;
-}
-
-export async function trainRun(
-  request: z.output<typeof TrainRequestSchema>,
-  context: RunContext,
-): Promise<TrainingResult> {
-  const config = await runConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
-    const run = await openPreparedRun(config, logged);
-    const dispatch = await dispatchForRun(config, config.run, request, logged);
-    if (request.dashboard) await serveDashboard(config, dispatch, logged);
-    return trainedRun(run, dispatch, request, logged);
-  });
 }
 
 /** Trains an open run on its dispatcher. */
@@ -116,25 +96,4 @@ async function trainUnder(
   } finally {
     await closeRowServers(rowServers ?? []);
   }
-}
-
-/** Serves the queue board until the context closes. */
-async function serveDashboard(
-  config: RunConfig,
-  { redisUrl }: RunDispatch,
-  context: RunContext,
-): Promise<void> {
-  if (redisUrl === null) {
-    context.sink({ kind: 'queue-board-absent' });
-    return;
-  }
-  const board = await serveQueueBoard({
-    redisUrl,
-    tls: await tlsFilesOf(context.environment),
-    prefix: config.queue.prefix,
-    port: 0,
-    host: '127.0.0.1',
-  });
-  context.onClose(() => board.close());
-  context.sink({ kind: 'queue-board-served', url: board.url });
 }

@@ -15,8 +15,19 @@ const stampPath = join(dist, '.qianmo-build.json');
 
 /** @typedef {{ digest: string, paths: string[], errors: string[] }} BuildStamp */
 
-/** @returns {{ digest: string, paths: string[] }} digest: of names, times and sizes of all sources */
+/** @typedef {{ digest: string, paths: string[] }} SourceSurvey digest: of names, times and sizes */
+
+/** @type {SourceSurvey | null} taken once: nobody edits sources while a command starts */
+let surveyed = null;
+
+/** @returns {SourceSurvey} of all sources */
 function surveySources() {
+  surveyed ??= survey();
+  return surveyed;
+}
+
+/** @returns {SourceSurvey} */
+function survey() {
   /** @type {string[]} */
   const paths = [];
   /** @type {string[]} */

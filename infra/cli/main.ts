@@ -5,6 +5,7 @@
 
 import { CommanderError } from 'commander';
 import { formatFailure, QianmoError } from '../../shared/base/errors.js';
+import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { printableText } from '../../shared/base/printable-text.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
@@ -12,6 +13,7 @@ import { openCommandContext } from './command/command-context.js';
 import { buildProgram } from './program.js';
 
 collectGarbageRarely();
+keepCompiledCode(process.env);
 
 const EXIT_CODE_USAGE = 2;
 const EXIT_CODE_BUG = 70;
@@ -19,7 +21,8 @@ const EXIT_CODE_BUG = 70;
 async function main(argv: readonly string[]): Promise<number> {
   const context = openCommandContext(process.env, process.stdout, process.stderr);
   try {
-    await buildProgram((parsed) => parsed(context)).parseAsync(argv, { from: 'user' });
+    const program = await buildProgram(argv, (parsed) => parsed(context));
+    await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
     context.endProgress();

@@ -1,50 +1,46 @@
-/** The verbs of the `qianmo` command. Each is declared in `verbs/`. */
+/**
+ * The verbs of the `qianmo` command. Each is declared in `verbs/`, and loaded when the command line names
+ * it: what the others need would take longer to load than some verbs take to run.
+ */
 
 import { Command } from 'commander';
 import { commanderProgram } from './command/commander-program.js';
-import type { ParsedVerb } from './command/verb.js';
-import { cancelVerb, extendVerb, pauseVerb, resumeVerb } from './verbs/control.js';
-import { checkVerb } from './verbs/check.js';
-import { compareVerb } from './verbs/compare.js';
-import { dashboardVerb } from './verbs/dashboard.js';
-import { demoVerb } from './verbs/demo.js';
-import { evaluateVerb } from './verbs/evaluate.js';
-import { planVerb } from './verbs/plan.js';
-import { prepareVerb } from './verbs/prepare.js';
-import { setupVerb } from './verbs/setup.js';
-import { simulateVerb } from './verbs/simulate.js';
-import { streamVerb } from './verbs/stream.js';
-import { sweepVerb } from './verbs/sweep.js';
-import { synthesizeVerb } from './verbs/synthesize.js';
-import { trainVerb } from './verbs/train.js';
-import { versionVerb } from './verbs/version.js';
-import { workerVerb } from './verbs/worker.js';
+import type { ParsedVerb, Verb } from './command/verb.js';
 
 /** In the order of the help. */
-const VERBS = [
-  synthesizeVerb,
-  prepareVerb,
-  trainVerb,
-  evaluateVerb,
-  streamVerb,
-  demoVerb,
-  compareVerb,
-  sweepVerb,
-  planVerb,
-  setupVerb,
-  workerVerb,
-  pauseVerb,
-  resumeVerb,
-  cancelVerb,
-  extendVerb,
-  dashboardVerb,
-  checkVerb,
-  simulateVerb,
-  versionVerb,
+const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
+  ['synthesize', async () => (await import('./verbs/synthesize.js')).synthesizeVerb],
+  ['prepare', async () => (await import('./verbs/prepare.js')).prepareVerb],
+  ['train', async () => (await import('./verbs/train.js')).trainVerb],
+  ['evaluate', async () => (await import('./verbs/evaluate.js')).evaluateVerb],
+  ['stream', async () => (await import('./verbs/stream.js')).streamVerb],
+  ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
+  ['compare', async () => (await import('./verbs/compare.js')).compareVerb],
+  ['sweep', async () => (await import('./verbs/sweep.js')).sweepVerb],
+  ['plan', async () => (await import('./verbs/plan.js')).planVerb],
+  ['setup', async () => (await import('./verbs/setup.js')).setupVerb],
+  ['worker', async () => (await import('./verbs/worker.js')).workerVerb],
+  ['pause', async () => (await import('./verbs/control.js')).pauseVerb],
+  ['resume', async () => (await import('./verbs/control.js')).resumeVerb],
+  ['cancel', async () => (await import('./verbs/control.js')).cancelVerb],
+  ['extend', async () => (await import('./verbs/control.js')).extendVerb],
+  ['dashboard', async () => (await import('./verbs/dashboard.js')).dashboardVerb],
+  ['check', async () => (await import('./verbs/check.js')).checkVerb],
+  ['simulate', async () => (await import('./verbs/simulate.js')).simulateVerb],
+  ['version', async () => (await import('./verbs/version.js')).versionVerb],
 ];
 
-/** @param carryOut given the verb that the command line names, with its options read */
-export function buildProgram(carryOut: (parsed: ParsedVerb) => Promise<void>): Command {
+/**
+ * @param words the command line. A first word that names a verb gives a program of this verb alone; any
+ *   other gives all of them, for the help or a suggestion.
+ * @param carryOut given the verb that the command line names, with its options read
+ */
+export async function buildProgram(
+  words: readonly string[],
+  carryOut: (parsed: ParsedVerb) => Promise<void>,
+): Promise<Command> {
+  const named = VERBS.filter(([name]) => name === words[0]);
+  const verbs = await Promise.all((named.length === 0 ? VERBS : named).map(([, load]) => load()));
   const program = new Command('qianmo')
     .description('Meta-training for advertising: one shared trunk, a personal model per adgroup.')
     .helpCommand(false)
@@ -58,5 +54,5 @@ Example, from logs to an evaluated model:
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable.`,
     );
-  return commanderProgram(program, VERBS, carryOut);
+  return commanderProgram(program, verbs, carryOut);
 }

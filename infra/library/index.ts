@@ -121,7 +121,7 @@ export function prepare(
 /** Meta-trains on the training tasks of a prepared store. */
 export function train(request: TrainRequest, options: CallOptions = {}): RunHandle<TrainingResult> {
   return start(options, async (context) => {
-    const { trainRun } = await import('../../coordinator/runs/train-run.js');
+    const { trainRun } = await import('../../coordinator/runs/train/train-call.js');
     return trainRun(checkedRequest(TrainRequestSchema, request, 'train'), context);
   });
 }

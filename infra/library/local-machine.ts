@@ -8,11 +8,11 @@ import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
+import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
   computeEnvironment,
   countUsableGpus,
   gpuIndexOfWorker,
-  listGpus,
 } from '../../worker/compute/device/visible-gpus.js';
 import { startedComputeProcess } from './started-compute-process.js';
 

@@ -7,7 +7,7 @@ import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
+import { DeviceDemandSchema, GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
 import { createEventLog } from '../../shared/events/event-log.js';
 import { logFilePlace } from '../../shared/events/log-file.js';
 import {
@@ -26,8 +26,6 @@ import { runWorker } from '../../worker/carrying/work-loop.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
 const text = z.string().min(1, 'expected a value');
-
-export const GPU_INDEX_MAX = 1023;
 
 export const WorkRequestSchema = z.strictObject({
   /** The Redis server of the queue. */

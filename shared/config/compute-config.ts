@@ -9,6 +9,9 @@ const positiveInt = z.int().positive();
 export const DeviceDemandSchema = z.enum(['auto', 'cpu', 'gpu']);
 export type DeviceDemand = z.infer<typeof DeviceDemandSchema>;
 
+/** The largest index of a GPU that can be named, counted from 0. */
+export const GPU_INDEX_MAX = 1023;
+
 export const ComputeConfigSchema = z
   .strictObject({
     device: DeviceDemandSchema.default('auto').describe(

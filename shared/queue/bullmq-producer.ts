@@ -3,7 +3,8 @@
  * stalled jobs. It decides nothing about a job's fate and retries nothing.
  */
 
-import { Queue, QueueEvents, Worker, type JobsOptions } from 'bullmq';
+import { createRequire } from 'node:module';
+import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { removeJobsOfSilentStarts, removeWaitingOfRun } from './bullmq-leftovers.js';
@@ -27,11 +28,14 @@ import {
   STALLED_INTERVAL_MS,
 } from './timing.js';
 
+// The CommonJS form of the library loads in half the time.
+const { Queue, QueueEvents, Worker } = createRequire(import.meta.url)('bullmq') as typeof bullmq;
+
 /** BullMQ's event reader never ends its closing when the server went away before. */
 const CLOSE_TIMEOUT_MS = 2_000;
 const FINISHED_KEPT = { age: FINISHED_AGE_MS_MAX / 1_000, count: FINISHED_COUNT_MAX };
 
-const JOB_OPTIONS: JobsOptions = {
+const JOB_OPTIONS: bullmq.JobsOptions = {
   // One delivery per id: the dispatcher retries under the next id, so that every reason is seen
   // and every bound is in one place.
   attempts: 1,
@@ -106,7 +110,7 @@ export async function bullmqProducer(
 function queueOn(
   connection: RedisConnection,
   bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean },
-): Queue {
+): bullmq.Queue {
   return new Queue(INNER_LOOP_QUEUE, {
     connection,
     ...bullmq,
@@ -126,7 +130,11 @@ function leaseOperations(
   };
 }
 
-function addOperation(queue: Queue, lease: RedisRunLease, call: QueueCall): JobProducer['add'] {
+function addOperation(
+  queue: bullmq.Queue,
+  lease: RedisRunLease,
+  call: QueueCall,
+): JobProducer['add'] {
   return async (jobs) => {
     const added = jobs.map(({ jobId, job }) => ({
       name: job.work.kind,
@@ -140,7 +148,7 @@ function addOperation(queue: Queue, lease: RedisRunLease, call: QueueCall): JobP
   };
 }
 
-function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['subscribe'] {
+function wakeUps(events: bullmq.QueueEvents, commands: RedisConnection): JobProducer['subscribe'] {
   const listeners = new Set<WakeUp>();
   const wake: WakeUp = (jobId, record) => {
     for (const listener of listeners) listener(jobId, record);
@@ -158,7 +166,7 @@ function wakeUps(events: QueueEvents, commands: RedisConnection): JobProducer['s
 }
 
 function jobOperations(
-  queue: Queue,
+  queue: bullmq.Queue,
   call: QueueCall,
 ): Pick<JobProducer, 'read' | 'remove' | 'removeLeftovers'> {
   return {
@@ -171,7 +179,7 @@ function jobOperations(
 }
 
 function lifeOperations(
-  queue: Queue,
+  queue: bullmq.Queue,
   commands: RedisConnection,
   { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
 ): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers'> {
@@ -184,7 +192,7 @@ function lifeOperations(
   };
 }
 
-async function recordOf(queue: Queue, jobId: string): Promise<JobRecord> {
+async function recordOf(queue: bullmq.Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
   if (job.finishedOn === undefined) return { state: 'open', holder: job.processedBy ?? null };

@@ -11,11 +11,15 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
+const { keepCompiledCode } = await import('../../shared/base/compile-cache.js');
+keepCompiledCode(process.env);
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();
 const { loadGivenPlugins } = await import('../../shared/plugins/load-plugins.js');
 const { failureRecordOf } = await import('../process/compute-protocol.js');
-const { values } = parseArgs({ options: { plugin: { type: 'string', multiple: true } } });
+const { values } = parseArgs({
+  options: { plugin: { type: 'string', multiple: true }, backend: { type: 'string' } },
+});
 const failure = await loadGivenPlugins(values.plugin ?? []).then(
   () => null,
   (error: unknown) => failureRecordOf(error),
@@ -29,6 +33,11 @@ if (failure === null) {
     },
     process.env,
   );
+  // The start request comes later, and finds the library loaded.
+  if (values.backend === 'auto' || values.backend === 'tensorflow') {
+    const { loadNativeAhead } = await import('./engine/load-engine.js');
+    loadNativeAhead();
+  }
 } else {
   // The parent waits for the answer to its start request. It reports the failure and ends this process.
   const residentByteCount = process.memoryUsage.rss();

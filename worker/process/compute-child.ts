@@ -3,14 +3,12 @@
  * and the end. An instance is used for one process; `compute-process.ts` makes the next one.
  */
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import type { QianmoError } from '../../shared/base/errors.js';
 import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';
-import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import {
   abortedError,
   badMessageError,
@@ -22,6 +20,7 @@ import {
   type Heartbeat,
 } from './compute-failures.js';
 import { ComputeLines } from './compute-lines.js';
+import type { ForkedEntry } from './forked-entry.js';
 import { JobsAhead, type JobReply } from './jobs-ahead.js';
 import {
   ComputeReplySchema,
@@ -46,10 +45,7 @@ export type ComputeEvent = RunEventOf<
 >;
 
 export interface ChildOptions {
-  /** The compiled entry to fork. */
-  readonly entry: string;
-  /** The whole environment of the child. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly forked: ForkedEntry;
   readonly clock: Clock;
   readonly onEvent: (event: ComputeEvent) => void;
 }
@@ -94,35 +90,36 @@ export class ComputeChild {
 
   /** @param onEnd called once, when the process has ended. */
   constructor(options: ChildOptions, onEnd: () => void = () => undefined) {
-    const { onEvent } = options;
-    const forked = forkedEntry(options);
+    const { onEvent, forked } = options;
     this.#options = options;
-    this.#forked = forked;
+    this.#forked = forked.process;
     // Without a pid the process could not be spawned; 'error' follows and ends the exchange.
-    this.pid = forked.pid ?? 0;
+    this.pid = forked.process.pid ?? 0;
     onEvent({ kind: 'compute-started', pid: this.pid });
     this.#tellLines();
-    forked.on('message', (message) => {
-      if (this.#endedBecause !== null) return;
-      const parsed = ComputeReplySchema.safeParse(message);
-      this.#receive(parsed.success ? parsed.data : null);
-    });
     const onGone = (how: string, signal: NodeJS.Signals | null): void => {
       if (!this.#hasEnded) onEnd();
       this.#hasEnded = true;
       const end = endedError(this.#open?.terms.subject ?? '', { how, signal }, this.#lastHeard());
       this.#settle({ error: end });
     };
-    forked.on('error', (error) => onGone(error.message, null));
-    forked.once('exit', (code, signal) => {
-      onGone(endOf(code, signal), signal);
-      onEvent({
-        kind: 'compute-ended',
-        pid: this.pid,
-        exitCode: code,
-        signal,
-        endedBecause: this.#endedBecause,
-      });
+    forked.listen({
+      onMessage: (message) => {
+        if (this.#endedBecause !== null) return;
+        const parsed = ComputeReplySchema.safeParse(message);
+        this.#receive(parsed.success ? parsed.data : null);
+      },
+      onError: (error) => onGone(error.message, null),
+      onExit: (code, signal) => {
+        onGone(endOf(code, signal), signal);
+        onEvent({
+          kind: 'compute-ended',
+          pid: this.pid,
+          exitCode: code,
+          signal,
+          endedBecause: this.#endedBecause,
+        });
+      },
     });
   }
 
@@ -347,22 +344,6 @@ export class ComputeChild {
       await clock.sleep(Math.min(leftMs, silenceMsMax ?? leftMs), settled);
     }
   }
-}
-
-function forkedEntry({ entry, environment }: ChildOptions): ChildProcess {
-  if (!existsSync(entry))
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'the compute process is not built',
-      where: entry,
-      cure: 'run: npm run build',
-    });
-  return fork(entry, pluginArguments(), {
-    serialization: 'advanced',
-    execArgv: [],
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    env: { ...environment },
-  });
 }
 
 function requestIdOf({ terms: { request } }: OpenExchange): number | null {

@@ -7,12 +7,12 @@
 
 import type { BackendChoice } from '../compute/engine/backend-choice.js';
 import { totalmem } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
 import {
@@ -22,6 +22,7 @@ import {
   portableOnGpuError,
 } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
+import { forkedEntry, type ForkedEntry } from './forked-entry.js';
 import type { DeviceReport } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
 
@@ -49,6 +50,8 @@ export interface ComputeProcessOptions {
   readonly onEvent?: (event: ComputeEvent) => void;
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
+  /** A process that the caller has forked already, with these options, to save time: the first one to be used. */
+  readonly forked?: ForkedEntry;
 }
 
 const STORE_CACHE_BYTE_COUNT_MAX = 256 * 1024 * 1024;
@@ -117,9 +120,12 @@ class ComputeProcess {
   #running: RunningChild | null = null;
   #isClosed = false;
   #requestCount = 0;
+  /** Forked by the caller and not in use yet. */
+  #forkedAhead: ForkedEntry | null;
 
   constructor(options: ComputeProcessOptions) {
     this.#options = options;
+    this.#forkedAhead = options.forked ?? null;
     this.#residentByteCountMax =
       options.computeMemoryByteCountMax ?? machineMemoryByteCount() * MEMORY_SHARE_MAX;
   }
@@ -188,6 +194,7 @@ class ComputeProcess {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#forkedAhead?.process.disconnect();
     await this.#forked?.endGracefully('closed');
   }
 
@@ -202,7 +209,8 @@ class ComputeProcess {
 
   async #start(isPortable: boolean, signal?: AbortSignal): Promise<RunningChild> {
     if (this.#isClosed) throw closedError();
-    const child: ComputeChild = new ComputeChild(childOptionsOf(this.#options, isPortable), () => {
+    const options = childOptionsOf(this.#options, isPortable, this.#takeAhead(isPortable));
+    const child: ComputeChild = new ComputeChild(options, () => {
       if (this.#forked === child) this.#forked = null;
       if (this.#running?.child === child) this.#running = null;
     });
@@ -220,6 +228,16 @@ class ComputeProcess {
     };
     this.#running = { child, isPortable, kept, ahead: null };
     return this.#running;
+  }
+
+  /** A process that was forked for other instructions ends when its channel closes. */
+  #takeAhead(isPortable: boolean): ForkedEntry | undefined {
+    const ahead = this.#forkedAhead;
+    this.#forkedAhead = null;
+    if (ahead === null || isPortable === (this.#options.portable === true))
+      return ahead ?? undefined;
+    ahead.process.disconnect();
+    return undefined;
   }
 
   /** Sees to it that the child computes the job, and then the one ahead. */
@@ -296,20 +314,16 @@ export async function describeDevice(options: ComputeProcessOptions): Promise<De
 }
 
 /** @throws QianmoError if the demanded device does not compute such jobs. */
-function childOptionsOf(options: ComputeProcessOptions, isPortable: boolean): ChildOptions {
-  const { clock, device, onEvent = () => undefined } = options;
+function childOptionsOf(
+  options: ComputeProcessOptions,
+  isPortable: boolean,
+  ahead?: ForkedEntry,
+): ChildOptions {
+  const { clock, device, entry, backend = 'auto', onEvent = () => undefined } = options;
   if (isPortable && device === 'gpu') throw portableOnGpuError();
   const environment = numericalEnvironment(options.environment, isPortable);
-  return { entry: options.entry ?? compiledEntry(), environment, clock, onEvent };
-}
-
-/** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
-function compiledEntry(): string {
-  const here = import.meta.url;
-  const relative = here.endsWith('.ts')
-    ? '../../dist/worker/compute/main.js'
-    : '../compute/main.js';
-  return fileURLToPath(new URL(relative, here));
+  const terms = { entry, environment, backend, pluginArguments: pluginArguments() };
+  return { forked: ahead ?? forkedEntry(terms), clock, onEvent };
 }
 
 /** The limit of the container, or the machine's memory where there is no limit. */

@@ -1,7 +1,5 @@
 /** `qianmo compare`: compares evaluated runs on the same test rows. */
 
-import { comparisonJson } from '../../../coordinator/comparison/comparison-report.js';
-import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
 import { compare } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format } from '../command/shared-options.js';
@@ -51,6 +49,9 @@ Example:
   run: async (runs, { out, buckets, segment, format }, context) => {
     const request = { runs: [...runs], out, sizeBucketEdges: buckets, segment };
     const report = await compare(request, callOptionsOf(context));
+    const { comparisonJson } = await import('../../../coordinator/comparison/comparison-report.js');
+    const { comparisonTable } =
+      await import('../../../coordinator/reports/comparison/comparison-table.js');
     context.print(
       format === 'json' ? comparisonJson(report) : comparisonTable(report, context.outputColumns),
     );

@@ -2,7 +2,6 @@
 
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { interruptedAs } from '../../../coordinator/runs/call/interruption.js';
 import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo-config.js';
 import { openRun, prepare } from '../../library/index.js';
@@ -44,6 +43,8 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
     context.print(`checkpoint ${checkpoint}\ndigest ${digest}`);
 
     context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
+    const { reportTable } =
+      await import('../../../coordinator/reports/evaluation/evaluation-table.js');
     for (const report of await run.evaluate())
       context.print(reportTable(report, context.outputColumns));
   } finally {

@@ -1,7 +1,5 @@
 /** `qianmo evaluate`: compares the arms of a trained run, and writes the reports. */
 
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
-import { reportsJson } from '../../../coordinator/reports/report-json.js';
 import { evaluate } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
@@ -26,6 +24,9 @@ export const evaluateVerb = verb({
   run: async (operands, { format, ...choice }, context) => {
     const request = { config: firstOf(operands), ...choice };
     const reports = await evaluate(request, callOptionsOf(context));
+    const { reportTable } =
+      await import('../../../coordinator/reports/evaluation/evaluation-table.js');
+    const { reportsJson } = await import('../../../coordinator/reports/report-json.js');
     context.print(
       format === 'json'
         ? reportsJson(reports)

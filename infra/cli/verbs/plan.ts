@@ -1,6 +1,5 @@
 /** `qianmo plan`: predicts the throughput of a run on many workers from what it costs on one. */
 
-import { capacityLines } from '../../../coordinator/reports/capacity/capacity-table.js';
 import { PLANNED_WORKERS_MAX } from '../../../coordinator/runs/requests.js';
 import { plan } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
@@ -33,6 +32,8 @@ Example:
 Trains for 32 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
   run: async (operands, { format, ...choice }, context) => {
     const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+    const { capacityLines } =
+      await import('../../../coordinator/reports/capacity/capacity-table.js');
     context.print(
       format === 'json'
         ? JSON.stringify(planned)

@@ -1,6 +1,5 @@
 /** `qianmo stream`: compares a learned update rule with tuned baselines over logs, row by row. */
 
-import { comparisonLines } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { stream } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format } from '../command/shared-options.js';
@@ -24,6 +23,8 @@ Workers compute the meta-gradients of the learned rule, a pair of windows each: 
 Without any of --workers, --redis and queue.redisUrl they are computed in this process, with the same result.`,
   run: async (operands, { format, ...choice }, context) => {
     const result = await stream({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+    const { comparisonLines } =
+      await import('../../../coordinator/reports/streaming/rule-comparison-table.js');
     context.print(
       format === 'json'
         ? JSON.stringify(result.record)

@@ -5,7 +5,7 @@ import { boundedRate } from '../../../shared/events/bounded-rate.js';
 import { QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { work } from '../../library/index.js';
-import { GPU_INDEX_MAX } from '../../library/work.js';
+import { GPU_INDEX_MAX } from '../../../shared/config/compute-config.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { device, redisOfQueue } from '../command/shared-options.js';
 import { choiceOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';

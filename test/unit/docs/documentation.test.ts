@@ -63,9 +63,9 @@ describe.each(pages)('$path', (page) => {
 });
 
 describe.each([readme, ...docs])('$path', (page) => {
-  test('its commands are valid', () => {
+  test('its commands are valid', async () => {
     for (const words of codeBlocks(page, 'bash').flatMap(qianmoLines))
-      expect(() => parseOnly(words), words.join(' ')).not.toThrow();
+      await expect(parseOnly(words), words.join(' ')).resolves.toBeUndefined();
   });
 
   test('the scripts it names exist', () => {
@@ -89,8 +89,15 @@ describe('documentation', () => {
     expect(names.filter((name) => name !== 'README.md' && !listed.includes(name))).toEqual([]);
   });
 
-  test('a misspelt option is detected', () => {
-    expect(() => parseOnly(['train', 'run.yaml', '--wrkers', '2'])).toThrow(/unknown option/);
+  test('a misspelt option is detected', async () => {
+    await expect(parseOnly(['train', 'run.yaml', '--wrkers', '2'])).rejects.toThrow(
+      /unknown option/,
+    );
+  });
+
+  test('a misspelt verb is detected', async () => {
+    const refused = await parseOnly(['trian', 'run.yaml']).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ report: { cure: expect.stringContaining('train') } });
   });
 
   test('the run configs of the README parse', () => {
@@ -103,21 +110,22 @@ describe('documentation', () => {
     expect(readme.text.split('\n').length).toBeLessThanOrEqual(README_LINES_MAX);
   });
 
-  test('every verb is listed with the exit codes of the code', () => {
+  test('every verb is listed with the exit codes of the code', async () => {
     const { text } = pageAt('infra/docs/command-line.md');
-    for (const verb of verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
+    for (const verb of await verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
     for (const code of new Set(Object.values(EXIT_CODE_BY_KIND)))
       expect(text).toContain(`| ${code} |`);
   });
 
-  test('the example in every --help is a command', () => {
-    for (const verb of verbs()) {
+  test('the example in every --help is a command', async () => {
+    for (const verb of await verbs()) {
       let help = '';
       verb.configureOutput({ writeOut: (text) => (help += text) });
       verb.outputHelp();
       const examples = qianmoLines(help).filter(([name]) => name !== undefined);
       expect(examples.length, `qianmo ${verb.name()} --help`).toBeGreaterThan(0);
-      for (const words of examples) expect(() => parseOnly(words), words.join(' ')).not.toThrow();
+      for (const words of examples)
+        await expect(parseOnly(words), words.join(' ')).resolves.toBeUndefined();
     }
   });
 });

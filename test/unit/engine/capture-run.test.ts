@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os';
 import type * as tfjs from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
-import { compileGraph } from '../../../worker/compute/engine/capture/compile-graph.js';
+import {
+  compileGraph,
+  writtenGraph,
+} from '../../../worker/compute/engine/capture/compile-graph.js';
 import {
   leavesOf,
   type TensorStructure,
@@ -210,7 +213,9 @@ describe('a captured function', () => {
     const [result] = graph!.results;
     const unknown = { ...result!.node, op: 'NoSuchOperation' };
     const broken = { inputs: graph!.inputs, results: [{ node: unknown, output: 0 }] };
-    expect(() => compileGraph(backend, broken)).toThrow(/does not load a captured graph/);
+    expect(() => compileGraph(backend, writtenGraph(broken))).toThrow(
+      /does not load a captured graph/,
+    );
     expect(graphFolders()).toEqual([]);
   });
 });

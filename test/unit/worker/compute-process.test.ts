@@ -17,6 +17,7 @@ import {
   type ComputeExecutor,
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';
+import { forkedEntry } from '../../../worker/process/forked-entry.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
@@ -292,7 +293,8 @@ test('the process gets the configured environment variables', async () => {
 test('a process that ended before its first job reports the cause', async () => {
   const environment = { ...process.env, NODE_OPTIONS: '--no-such-option' };
   const onEvent = (): void => undefined;
-  const child = new ComputeChild({ entry, environment, clock: systemClock, onEvent });
+  const terms = { entry, environment, pluginArguments: [], backend: 'auto' } as const;
+  const child = new ComputeChild({ forked: forkedEntry(terms), clock: systemClock, onEvent });
   // Blocks the thread, so that the exit is not noticed before the channel is found broken.
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));

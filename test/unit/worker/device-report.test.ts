@@ -16,10 +16,10 @@ import {
   measureProduct,
   processorFeatures,
 } from '../../../worker/compute/device/measure-device.js';
+import { parseGpuList } from '../../../worker/compute/device/list-gpus.js';
 import {
   countUsableGpus,
   firstVisibleGpu,
-  parseGpuList,
   visibleDevicesFor,
 } from '../../../worker/compute/device/visible-gpus.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';

@@ -9,7 +9,8 @@ import { nativeBackendOf } from '../engine/native-backend.js';
 import { mappedCudaLibraries } from './cuda-libraries.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import { fingerprintOf, numericsOf } from './fingerprint.js';
-import { firstVisibleGpu, listGpus } from './visible-gpus.js';
+import { listGpus } from './list-gpus.js';
+import { firstVisibleGpu } from './visible-gpus.js';
 
 interface DeviceSurroundings {
   readonly clock: Clock;

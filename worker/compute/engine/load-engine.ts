@@ -59,6 +59,18 @@ export async function loadEngine(
   throw refused(portable.join(' and '), refusals);
 }
 
+/** Loads the library of `loadEngine` before it is called. A failure is left to that call to tell. */
+export function loadNativeAhead(): void {
+  for (const name of NATIVE_PACKAGES) {
+    try {
+      require(name);
+      return;
+    } catch {
+      // The other one is tried.
+    }
+  }
+}
+
 function nativeEngine(packageName: string): Engine {
   // The package tfjs and the addon share one tfjs-core, hence its types.
   const tf = require(packageName) as typeof tfjs;

@@ -10,6 +10,7 @@ import {
   SHAPE_COUNT_MAX,
   type ShapedCapture,
 } from '../engine/capture/capture-by-shape.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import { leavesOf } from '../engine/capture/tensor-structure.js';
 import type { Engine } from '../engine/load-engine.js';
 import { adaptationStages } from '../meta-gradients/adaptation-stages.js';
@@ -49,6 +50,7 @@ export function captureGradient(
   engine: Engine,
   spec: ModelSpec,
   method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
 ): GradientFunction {
   const plan = methodPlanOf(method);
   if (runsInStages(plan)) return captureInStages(engine, spec, plan);
@@ -59,6 +61,7 @@ export function captureGradient(
   return captureByShape(engine, compute, {
     name: `the gradient of ${method.kind}`,
     shapeCountMax: SHAPE_COUNT_MAX,
+    shelf: shelves?.(['gradient', spec, method]) ?? null,
   });
 }
 

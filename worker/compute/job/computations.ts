@@ -13,6 +13,7 @@ import type { OnProgress } from '../../process/compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Adapting } from '../adaptation/adapting-batch.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
 import type { DeviceJob } from './device-job.js';
@@ -37,6 +38,7 @@ const KEPT_COUNT_MAX = 8;
 export function createComputations(
   engine: Engine,
   onProgress: OnProgress = () => undefined,
+  shelves: GraphShelves | null = null,
 ): Computations {
   const gradients = recentlyUsed<GradientFunction>();
   const adaptations = recentlyUsed<AdaptationFunctions>();
@@ -47,7 +49,9 @@ export function createComputations(
     onProgress,
     frozen,
     gradientOf: (spec, method) =>
-      gradients.get(canonicalJson([spec, method]), () => captureGradient(engine, spec, method)),
+      gradients.get(canonicalJson([spec, method]), () =>
+        captureGradient(engine, spec, method, shelves),
+      ),
     adaptationOf: (spec, method) =>
       adaptations.get(canonicalJson([spec, method]), () =>
         captureAdaptation(engine, spec, predictionLoopOf(methodPlanOf(method))),

@@ -5,17 +5,20 @@
 
 import type { BackendChoice } from '../engine/backend-choice.js';
 import { printableText } from '../../../shared/base/printable-text.js';
+import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
+import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import { divisionOf, type StoreReference, type TaskJob } from '../../../shared/queue/protocol.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
+import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
 import { loadEngine, type Engine } from '../engine/load-engine.js';
 import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
@@ -42,7 +45,7 @@ export interface ExecutorOptions {
   readonly backend?: BackendChoice;
   /** The device that the engine must have, whatever jobs demand; `auto` by default. */
   readonly device?: DeviceDemand;
-  /** The variables of this process that libraries read; they are for the report alone. */
+  /** The variables of this process: those that libraries read, for the report, and the place of the cache. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Called when only a slow backend loads and when micro-batches are halved; by default, a warning. */
   readonly onEvent?: (event: RunEventOf<'backend-portable' | 'micro-batch-halved'>) => void;
@@ -74,7 +77,8 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const memory = createMicroBatchMemory((halved) =>
     onEvent({ kind: 'micro-batch-halved', ...halved }),
   );
-  const computations = createComputations(engine, onProgress);
+  const shelves = graphShelves(engine, device, environment);
+  const computations = createComputations(engine, onProgress, shelves);
   const stores = openStores(openStore);
   const tasksOf = async (job: TaskJob): Promise<JobTasks> =>
     readJob(storeForModel(job.model, await stores.of(job.store)), job);
@@ -189,6 +193,17 @@ async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
     withSupportInputs(model.supportInputs, features, tasks);
   const tasks = withInputs(divided);
   return { features, tasks, neighbours: await readNeighbours(store, job, tasks, withInputs) };
+}
+
+/** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */
+function graphShelves(
+  { description }: Engine,
+  { isNative, numerics }: DeviceReport,
+  environment: NonNullable<ExecutorOptions['environment']>,
+): GraphShelves | null {
+  if (!isNative || loadedPlugins().length > 0) return null;
+  const folder = cacheFolder(environment, 'graphs');
+  return folder === null ? null : graphShelvesIn(folder, [description, numerics]);
 }
 
 function lookForCuda(): ReturnType<typeof findCudaLibraries> {

@@ -11,16 +11,29 @@ import { systemClock } from '../../../../shared/base/clock.js';
 import type { Engine } from '../load-engine.js';
 import { nativeBackendOf, type NativeBackend } from '../native-backend.js';
 import { rewriteGraph } from '../rewrite/rewrite-graph.js';
-import { compileGraph } from './compile-graph.js';
+import { compileGraph, writtenGraph } from './compile-graph.js';
 import { nodesInOrder, type Graph } from '../graph/graph.js';
+import type { GraphShelf, KeptGraph } from './graph-shelf.js';
 import { isRecording, recordGraph } from './record-graph.js';
-import { leavesOf, signatureOf, withLeaves, type TensorStructure } from './tensor-structure.js';
+import {
+  leavesOf,
+  filledForm,
+  plainForm,
+  signatureOf,
+  withLeaves,
+  type TensorStructure,
+} from './tensor-structure.js';
 
 export interface CaptureOptions {
   /** The name of the function in errors. */
   readonly name: string;
   /** True, the default, makes the graph cheaper, which may change low bits. */
   readonly rewrites?: boolean;
+  /**
+   * Where graphs of this function are kept. The function, its closure included, must be decided by what the
+   * shelf is for.
+   */
+  readonly shelf?: GraphShelf | null;
 }
 
 export interface CaptureStatistics {
@@ -43,7 +56,7 @@ export interface Captured<In extends TensorStructure, Out extends TensorStructur
   run(input: In): Out;
   /** Frees the native graph; may be called again. Running afterwards is an error. */
   dispose(): void;
-  /** The graph that runs; null on a portable backend. */
+  /** The graph that runs; null on a portable backend, and if it came from a shelf. */
   readonly graph: Graph | null;
   /** Places in input and output, in the order of the graph's inputs and results. */
   readonly inputPaths: readonly string[];
@@ -68,38 +81,75 @@ function compiled<In extends TensorStructure, Out extends TensorStructure>(
   { tf, backend }: { readonly tf: typeof tfjs; readonly backend: NativeBackend },
   compute: (input: In) => Out,
   example: In,
-  { name, rewrites = true }: CaptureOptions,
+  { name, rewrites = true, shelf = null }: CaptureOptions,
 ): Captured<In, Out> {
+  const signature = shelf === null ? '' : signatureOf(example);
+  const kept = shelf?.find(signature) ?? null;
+  const recorded =
+    kept === null ? recordedGraph({ tf, backend }, compute, example, rewrites) : null;
+  const written = kept ?? recorded?.written;
+  if (written === undefined) throw new Error('a graph is kept or recorded');
+  if (recorded !== null) shelf?.keep(signature, recorded.written);
   const startMs = systemClock.monotonicMs();
-  const recording = recordGraph(tf, backend, compute, example);
-  const recordedMs = systemClock.monotonicMs();
-  const graph = rewrites ? rewriteGraph(recording.graph) : recording.graph;
-  const rewrittenMs = systemClock.monotonicMs();
-  const native = compileGraph(backend, graph, recording.inputPaths);
-  const loadedMs = systemClock.monotonicMs();
+  const inputPaths = written.inputs.map(({ path }) => path);
+  const native = compileGraph(backend, { ...written, resultCount: written.resultPaths.length });
+  const loadMs = systemClock.monotonicMs() - startMs;
   let isDisposed = false;
   return {
-    graph,
-    inputPaths: recording.inputPaths,
-    resultPaths: recording.resultPaths,
+    graph: recorded?.graph ?? null,
+    inputPaths,
+    resultPaths: written.resultPaths,
     statistics: {
-      nodeCount: native.nodeCount,
-      recordedNodeCount: nodesInOrder(recording.graph).length + recording.resultPaths.length,
-      byteCount: native.byteCount,
-      recordMs: recordedMs - startMs,
-      rewriteMs: rewrittenMs - recordedMs,
-      loadMs: loadedMs - rewrittenMs,
+      nodeCount: written.nodeCount,
+      recordedNodeCount: written.recordedNodeCount,
+      byteCount: written.bytes.length,
+      recordMs: recorded?.recordMs ?? 0,
+      rewriteMs: recorded?.rewriteMs ?? 0,
+      loadMs,
     },
     run: (input) => {
       if (isDisposed) throw ranAfterDispose(name);
       if (isRecording(backend)) return compute(input);
-      const tensors = tensorsAt(recording.inputPaths, input, name);
-      return withLeaves(recording.output, native.run(tensors));
+      // The form is that of what `compute` returned, here or in a process with the same code.
+      return filledForm(written.output, native.run(tensorsAt(inputPaths, input, name))) as Out;
     },
     dispose: () => {
       isDisposed = true;
       native.dispose();
     },
+  };
+}
+
+interface RecordedGraph {
+  readonly graph: Graph;
+  readonly written: KeptGraph;
+  readonly recordMs: number;
+  readonly rewriteMs: number;
+}
+
+function recordedGraph<In extends TensorStructure>(
+  { tf, backend }: { readonly tf: typeof tfjs; readonly backend: NativeBackend },
+  compute: (input: In) => TensorStructure,
+  example: In,
+  rewrites: boolean,
+): RecordedGraph {
+  const startMs = systemClock.monotonicMs();
+  const { inputPaths, resultPaths, ...recording } = recordGraph(tf, backend, compute, example);
+  const recordedMs = systemClock.monotonicMs();
+  const graph = rewrites ? rewriteGraph(recording.graph) : recording.graph;
+  const { bytes, nodeCount, inputs } = writtenGraph(graph, inputPaths);
+  return {
+    graph,
+    written: {
+      bytes,
+      nodeCount,
+      recordedNodeCount: nodesInOrder(recording.graph).length + resultPaths.length,
+      inputs,
+      resultPaths,
+      output: plainForm(recording.output),
+    },
+    recordMs: recordedMs - startMs,
+    rewriteMs: systemClock.monotonicMs() - recordedMs,
   };
 }
 

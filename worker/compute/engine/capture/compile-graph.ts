@@ -12,39 +12,56 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { NativeBackend } from '../native-backend.js';
 import { typeOf, type Graph, type ValueType } from '../graph/graph.js';
-import { savedModelOf, TAG, type SignatureNames } from './saved-model.js';
+import {
+  inputNamesOf,
+  resultNamesOf,
+  savedModelOf,
+  TAG,
+  type SignatureNames,
+} from './saved-model.js';
 
 interface CompiledGraph {
   /** @param inputs in the order and with the shapes of the graph's inputs. The caller owns the results. */
   run(inputs: readonly tfjs.Tensor[]): tfjs.Tensor[];
   /** Frees the native session; may be called again. */
   dispose(): void;
-  readonly nodeCount: number;
-  /** Size of the graph as it is written. */
-  readonly byteCount: number;
 }
 
-/** @param inputPaths the names of the inputs in errors. */
+/** A graph as a SavedModel, with what its caller must know. */
+export interface WrittenGraph {
+  readonly bytes: Uint8Array;
+  readonly nodeCount: number;
+  /** In the order of the graph's inputs; the paths are their names in errors. */
+  readonly inputs: readonly { readonly path: string; readonly type: ValueType }[];
+  readonly resultCount: number;
+}
+
+export function writtenGraph(graph: Graph, inputPaths: readonly string[] = []): WrittenGraph {
+  return {
+    ...savedModelOf(graph, null),
+    inputs: graph.inputs.map((node, index) => ({
+      path: inputPaths[index] ?? String(index),
+      type: typeOf({ node, output: 0 }),
+    })),
+    resultCount: graph.results.length,
+  };
+}
+
 export function compileGraph(
   backend: NativeBackend,
-  graph: Graph,
-  inputPaths: readonly string[] = [],
+  { bytes, inputs: expected, resultCount }: WrittenGraph,
 ): CompiledGraph {
-  const { bytes, nodeCount, inputNames, resultNames } = savedModelOf(graph, null);
-  const types = graph.inputs.map((node) => typeOf({ node, output: 0 }));
-  const fed = inputNames.join(',');
-  const fetched = resultNames.join(',');
+  const fed = inputNamesOf(expected.length).join(',');
+  const fetched = resultNamesOf(resultCount).join(',');
   let model: number | null = loaded(backend, bytes);
   return {
-    nodeCount,
-    byteCount: bytes.length,
     run: (inputs) => {
       if (model === null) throw new Error('this graph was disposed');
-      if (inputs.length !== types.length)
-        throw new TypeError(`${inputs.length} inputs for a graph with ${types.length}`);
-      for (const [index, type] of types.entries())
-        checkInput(inputPaths[index] ?? String(index), inputs[index], type);
-      if (resultNames.length === 0) return [];
+      if (inputs.length !== expected.length)
+        throw new TypeError(`${inputs.length} inputs for a graph with ${expected.length}`);
+      for (const [index, { path, type }] of expected.entries())
+        checkInput(path, inputs[index], type);
+      if (resultCount === 0) return [];
       const ids = backend.getInputTensorIds([...inputs]);
       return backend.binding
         .runSavedModel(model, ids, fed, fetched)

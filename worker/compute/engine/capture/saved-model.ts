@@ -42,21 +42,17 @@ export interface SignatureNames {
   readonly results: readonly string[];
 }
 
-interface WrittenGraph {
+interface WrittenBytes {
   readonly bytes: Uint8Array;
   readonly nodeCount: number;
-  /** `input_0:0`, one for each input of the graph. */
-  readonly inputNames: readonly string[];
-  /** `result_0:0`, one for each result, even where two results are one value. */
-  readonly resultNames: readonly string[];
 }
 
 /** With `signature`, other programs can serve the model under `serving_default`. */
-export function savedModelOf(graph: Graph, signature: SignatureNames | null): WrittenGraph {
+export function savedModelOf(graph: Graph, signature: SignatureNames | null): WrittenBytes {
   const { SavedModel, MetaGraphDef } = savedModelMessages();
   const { message, nodeCount } = graphMessage(graph);
-  const inputNames = graph.inputs.map((_, index) => `input_${index}:0`);
-  const resultNames = graph.results.map((_, index) => `result_${index}:0`);
+  const inputNames = inputNamesOf(graph.inputs.length);
+  const resultNames = resultNamesOf(graph.results.length);
   const metaInfo = new MetaGraphDef.MetaInfoDef();
   metaInfo.setTagsList([TAG]);
   const metaGraph = new MetaGraphDef();
@@ -73,7 +69,17 @@ export function savedModelOf(graph: Graph, signature: SignatureNames | null): Wr
   const model = new SavedModel();
   model.setSavedModelSchemaVersion(SAVED_MODEL_VERSION);
   model.setMetaGraphsList([metaGraph]);
-  return { bytes: model.serializeBinary(), nodeCount, inputNames, resultNames };
+  return { bytes: model.serializeBinary(), nodeCount };
+}
+
+/** `input_0:0`, one for each input of a written graph. */
+export function inputNamesOf(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `input_${index}:0`);
+}
+
+/** `result_0:0`, one for each result, even where two results are one value. */
+export function resultNamesOf(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `result_${index}:0`);
 }
 
 function graphMessage(graph: Graph): { message: GraphMessage; nodeCount: number } {

@@ -108,3 +108,38 @@ export function signatureOf(structure: TensorStructure): string {
   describe(structure);
   return parts.join(' ');
 }
+
+/** A structure without its tensors, as JSON: 0 stands for each tensor. */
+export type PlainForm = 0 | PlainForm[] | { [name: string]: PlainForm };
+
+export function plainForm(structure: TensorStructure): PlainForm {
+  const plain = (part: unknown): PlainForm => {
+    if (isTensor(part)) return 0;
+    if (Array.isArray(part)) return part.map(plain);
+    // Anything else has passed `leavesOf`, so it is a record.
+    return Object.fromEntries(
+      sortedEntries(part as object).map(([name, member]) => [name, plain(member)]),
+    );
+  };
+  return plain(structure);
+}
+
+/** The structure of this form with these tensors, in the order of `leavesOf`. */
+export function filledForm(form: PlainForm, tensors: readonly tfjs.Tensor[]): TensorStructure {
+  let next = 0;
+  const filled = (part: PlainForm): TensorStructure => {
+    if (part === 0) {
+      const tensor = tensors[next];
+      if (tensor === undefined) throw new Error(`only ${tensors.length} tensors for a structure`);
+      next += 1;
+      return tensor;
+    }
+    if (Array.isArray(part)) return part.map(filled);
+    return Object.fromEntries(
+      Object.entries(part)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, member]) => [name, filled(member)]),
+    );
+  };
+  return filled(form);
+}

@@ -1,0 +1,91 @@
+// A graph that one process keeps runs in the next one, with the same bits and without being recorded.
+
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type * as tfjs from '@tensorflow/tfjs';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { cacheFolder } from '../../../shared/base/cache-folder.js';
+import { capture } from '../../../worker/compute/engine/capture/capture.js';
+import { graphShelvesIn } from '../../../worker/compute/engine/capture/graph-shelf.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+
+type Input = { readonly x: tfjs.Tensor2D };
+type Output = { readonly b: tfjs.Tensor; readonly a: readonly tfjs.Tensor[] };
+
+let engine: Engine;
+let folder: string;
+let recordings = 0;
+
+beforeAll(async () => {
+  engine = await loadEngine('tensorflow', () => undefined);
+});
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'qianmo-shelf-'));
+  recordings = 0;
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function subject({ x }: Input): Output {
+  const { tf } = engine;
+  recordings += 1;
+  return { b: tf.sum(tf.exp(x)), a: [tf.matMul(x, x), tf.sin(x)] };
+}
+
+/** The results of one process's capture; `maker` and `computation` decide the shelf. */
+function results(width: number, maker: unknown = 'maker', computation: unknown = 'computation') {
+  const { tf } = engine;
+  const shelf = graphShelvesIn(folder, maker)(computation);
+  return tf.tidy(() => {
+    const x = tf.tensor2d(
+      Array.from({ length: width * width }, (_, index) => Math.sin(index)),
+      [width, width],
+    );
+    const captured = capture(engine, subject, { x }, { name: 'subject', shelf });
+    const { a, b } = captured.run({ x });
+    captured.dispose();
+    return [...a, b].map((tensor) => [...tensor.dataSync()]);
+  });
+}
+
+test('a kept graph gives the same bits and is not recorded again', () => {
+  const first = results(5);
+  expect(recordings).toBe(1);
+  expect(results(5)).toEqual(first);
+  expect(recordings).toBe(1);
+});
+
+test('another shape, maker or computation is another graph', () => {
+  results(5);
+  results(6);
+  results(5, 'another');
+  results(5, 'maker', 'another');
+  expect(recordings).toBe(4);
+  expect(readdirSync(folder)).toHaveLength(4);
+});
+
+test('a damaged graph is recorded again', () => {
+  const first = results(5);
+  const [name = ''] = readdirSync(folder);
+  const bytes = readFileSync(join(folder, name));
+  const middle = bytes.length >> 1;
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+  writeFileSync(join(folder, name), bytes);
+  expect(results(5)).toEqual(first);
+  expect(recordings).toBe(2);
+});
+
+test('a folder that cannot be written to costs a recording and nothing else', () => {
+  const first = results(5);
+  rmSync(folder, { recursive: true });
+  expect(results(5)).toEqual(first);
+});
+
+test('a cache is for this user alone', () => {
+  const environment = { XDG_CACHE_HOME: folder };
+  const made = cacheFolder(environment, 'graphs');
+  expect(made).toBe(join(folder, 'qianmo', 'graphs'));
+  chmodSync(made ?? '', 0o777);
+  expect(cacheFolder(environment, 'graphs')).toBeNull();
+  expect(cacheFolder({}, 'graphs')).toBeNull();
+});
