@@ -1,11 +1,11 @@
 /** Predicts the throughput of a run on any number of workers, and chooses the tasks of a job. */
 
 import { randomStream } from '../../shared/base/random.js';
-import type { StepCosts } from './step-costs.js';
-import { simulateStep, type SimulatedStep, type StepShape } from './step-simulation.js';
+import { costOf, type StepCosts } from './step-costs.js';
+import { jobSizes, simulateStep, type SimulatedStep, type StepShape } from './step-simulation.js';
 
 /** The part that bounds the throughput: with more workers it would hardly grow, but for `workers`. */
-export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server';
+export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server' | 'cores';
 
 export interface Prediction extends StepShape {
   readonly tasksPerSecond: number;
@@ -25,6 +25,8 @@ interface PlannedWorkers {
 export interface CapacityPlan {
   readonly costs: StepCosts;
   readonly tasksPerJob: number;
+  /** The cores that all processes share; null where each has its own. */
+  readonly cores: number | null;
   readonly byWorkers: readonly PlannedWorkers[];
   /** The first thing but workers that bounds the configured run, and from how many workers on. */
   readonly saturation: { readonly bound: Bound; readonly workerCount: number } | null;
@@ -41,15 +43,17 @@ export function capacityPlan(
   costs: StepCosts,
   tasksPerJob: number,
   workerCounts: readonly number[],
+  cores: number | null = null,
 ): CapacityPlan {
+  const shared = cores === null ? {} : { cores };
   const byWorkers = workerCounts.map((workerCount) => ({
     workerCount,
-    asConfigured: predicted(costs, { workerCount, tasksPerJob }),
-    best: bestOf(costs, workerCount),
+    asConfigured: predicted(costs, { workerCount, tasksPerJob, ...shared }),
+    best: bestOf(costs, { workerCount, ...shared }),
   }));
   const saturated = byWorkers.find(({ asConfigured }) => asConfigured.bound !== 'workers');
   return {
-    ...{ costs, tasksPerJob, byWorkers },
+    ...{ costs, tasksPerJob, cores, byWorkers },
     saturation:
       saturated === undefined
         ? null
@@ -63,20 +67,36 @@ export function predicted(costs: StepCosts, shape: StepShape): Prediction {
   );
   const mean = (of: (step: SimulatedStep) => number): number =>
     steps.reduce((sum, step) => sum + of(step), 0) / STEP_COUNT;
-  const stepMs = mean((step) => step.stepMs);
+  const aloneMs = mean((step) => step.stepMs);
+  const stepMs = Math.max(aloneMs, sharedMsOf(costs, shape));
+  const busyShare = (of: keyof SimulatedStep['busy']): number =>
+    (mean((step) => step.busy[of]) * aloneMs) / stepMs;
   const busy = {
-    workers: mean((step) => step.busy.workers),
-    coordinator: mean((step) => step.busy.coordinator),
-    server: mean((step) => step.busy.server),
-    serial: mean((step) => step.busy.serial),
+    workers: busyShare('workers'),
+    coordinator: busyShare('coordinator'),
+    server: busyShare('server'),
+    serial: busyShare('serial'),
   };
   return {
     ...shape,
     stepMs,
     tasksPerSecond: (costs.tasksPerOuterStep * 1000) / stepMs,
     busy,
-    bound: boundOf(costs, shape, busy),
+    bound: stepMs > aloneMs ? 'cores' : boundOf(costs, shape, busy),
   };
+}
+
+/**
+ * The time of a step in which all cores are busy but for the serial part, in which one is; 0 where
+ * processes share no cores.
+ */
+function sharedMsOf(costs: StepCosts, { tasksPerJob, cores }: StepShape): number {
+  if (cores === undefined) return 0;
+  const processorMs = jobSizes(costs.tasksPerOuterStep, tasksPerJob).reduce(
+    (sum, tasks) => sum + costOf(costs.processorMs, tasks) + costOf(costs.coordinatorMs, tasks),
+    0,
+  );
+  return costs.serialMs + processorMs / cores;
 }
 
 /**
@@ -95,9 +115,9 @@ function boundOf(
   return most === server ? 'server' : 'workers';
 }
 
-function bestOf(costs: StepCosts, workerCount: number): Prediction {
+function bestOf(costs: StepCosts, shape: Omit<StepShape, 'tasksPerJob'>): Prediction {
   const all = tasksPerJobChoices(costs.tasksPerOuterStep).map((tasksPerJob) =>
-    predicted(costs, { workerCount, tasksPerJob }),
+    predicted(costs, { ...shape, tasksPerJob }),
   );
   const most = Math.max(...all.map(({ tasksPerSecond }) => tasksPerSecond));
   const good = all.filter(({ tasksPerSecond }) => tasksPerSecond >= (1 - LOSS_SHARE_MAX) * most);

@@ -38,6 +38,10 @@ export function measuredCosts(
     computeMs: line(({ computeMsOfJobs }) => median(computeMsOfJobs)),
     computeSpread: ofJobs.slice(0, SPREAD_COUNT_MAX).map((ms) => Math.max(ms, 1e-3) / typical),
     coordinatorMs: line(({ processorMs, computeMsOfJobs }) => processorMs / computeMsOfJobs.length),
+    processorMs: linearCost(
+      { tasks: first.tasksPerJob, cost: othersMsOfJob(first) },
+      { tasks: second.tasksPerJob, cost: othersMsOfJob(second) },
+    ),
     idleMs: 0,
     denseByteCount: median(first.steps.map(({ denseByteCount }) => denseByteCount)),
     inputByteCount: line(({ inputByteCount }) => inputByteCount),
@@ -45,6 +49,12 @@ export function measuredCosts(
     serverBytesPerMs,
   };
   return { ...costs, idleMs: idleMsOf(costs, first) };
+}
+
+/** A mean, because the kernel counts in ticks that are longer than many a step. */
+function othersMsOfJob({ steps }: MeasuredSize): number {
+  const jobCount = steps.reduce((sum, { computeMsOfJobs }) => sum + computeMsOfJobs.length, 0);
+  return steps.reduce((sum, step) => sum + step.othersProcessorMs, 0) / jobCount;
 }
 
 /** The measured time of a step, in milliseconds. */

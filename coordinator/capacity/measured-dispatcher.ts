@@ -9,6 +9,8 @@ export interface MeasuredStep {
   readonly dispatchMs: number;
   /** The processor time of this process meanwhile. */
   readonly processorMs: number;
+  /** The processor time of the processes that it has started. */
+  readonly othersProcessorMs: number;
   /** From the last result of the step before to these orders; null for the first step. */
   readonly serialMs: number | null;
   readonly denseByteCount: number;
@@ -17,18 +19,24 @@ export interface MeasuredStep {
   readonly outputByteCount: number;
 }
 
-/** @param processorMs the processor time of this process so far */
+interface ProcessorTimes {
+  /** Of this process, so far. */
+  own(): number;
+  /** Of those that it has started. */
+  others(): number;
+}
+
 export function measuredDispatcher(
   inner: Dispatcher,
   clock: Clock,
-  processorMs: () => number,
+  processor: ProcessorTimes,
 ): { readonly dispatcher: Dispatcher; readonly steps: readonly MeasuredStep[] } {
   const steps: MeasuredStep[] = [];
   let lastResultMs: number | null = null;
   const dispatcher: Dispatcher = {
     rejections: inner.rejections,
     async *run(orders, read, signal, terms) {
-      const [startMs, processorStartMs] = [clock.monotonicMs(), processorMs()];
+      const [startMs, ownMs, othersMs] = [clock.monotonicMs(), processor.own(), processor.others()];
       const serialMs = lastResultMs === null ? null : startMs - lastResultMs;
       const computeMsOfJobs: number[] = [];
       let outputByteCount = 0;
@@ -45,7 +53,8 @@ export function measuredDispatcher(
       steps.push({
         ...{ computeMsOfJobs, serialMs },
         dispatchMs: (lastResultMs ?? startMs) - startMs,
-        processorMs: processorMs() - processorStartMs,
+        processorMs: processor.own() - ownMs,
+        othersProcessorMs: processor.others() - othersMs,
         denseByteCount: orders[0]?.dense.byteLength ?? 0,
         inputByteCount: inputByteCount / orders.length,
         outputByteCount: outputByteCount / orders.length,

@@ -19,6 +19,11 @@ export const StepCostsSchema = z.strictObject({
   computeSpread: z.array(z.number().positive()).min(1).max(1_000),
   /** The time in which the coordinator computes, to send a job and to take its result. */
   coordinatorMs: LinearCostSchema,
+  /**
+   * The processor time of a job in all processes but the coordinator: workers, compute processes and the queue
+   * server. Unknown, and 0, in what earlier versions have measured.
+   */
+  processorMs: LinearCostSchema.default({ perJob: 0, perTask: 0 }),
   /** How long a worker neither computes nor waits for a job, by job. */
   idleMs: z.number().nonnegative(),
   /** The bytes that a worker fetches once in an outer step and in each job, and those that it puts. */

@@ -33,6 +33,8 @@ export interface SimulatedStep {
 export interface StepShape {
   readonly workerCount: number;
   readonly tasksPerJob: number;
+  /** The cores that all processes share; absent where each has its own. */
+  readonly cores?: number;
 }
 
 /** @param stream draws the spread of computing times. */

@@ -15,6 +15,7 @@ import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
 
 export const LOCAL_WORKERS_MAX = 256;
 export const PLANNED_WORKERS_MAX = 100_000;
+export const CORES_MAX = 100_000;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 
@@ -144,6 +145,8 @@ export const PlanRequestSchema = z.strictObject({
   /** A file with the result of an earlier call as JSON, whose costs are used; measured here if absent. */
   from: text.optional(),
   redis: text.optional(),
+  /** The cores that the coordinator, the queue server and all workers share; by default each has its own. */
+  cores: z.int().min(1).max(CORES_MAX).optional(),
 });
 
 /** By default, the gradients are computed in this process unless the config names a Redis server. */

@@ -9,6 +9,7 @@ const BOUND_TEXTS: Readonly<Record<Bound, string>> = {
   jobs: 'the number of jobs',
   coordinator: 'the coordinator',
   server: 'the queue server',
+  cores: 'the number of cores',
 };
 
 interface TablePlan extends CapacityPlan {

@@ -11,6 +11,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { capacityPlan, type CapacityPlan } from '../../capacity/capacity-plan.js';
 import { measuredCosts, stepMsOf, type MeasuredSize } from '../../capacity/measured-costs.js';
+import { OtherProcesses } from '../../capacity/other-processes.js';
 import { measuredDispatcher } from '../../capacity/measured-dispatcher.js';
 import { StepCostsSchema, type StepCosts } from '../../capacity/step-costs.js';
 import type { Checkpoints } from '../../checkpoints/checkpoint-writer.js';
@@ -53,6 +54,7 @@ export async function planRun(
     { ...costs, tasksPerOuterStep },
     Math.min(tasksPerJob, tasksPerOuterStep),
     counts,
+    request.cores ?? null,
   );
   return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
 }
@@ -85,7 +87,11 @@ async function measured(
   tasksPerJob: number,
   { clock, signal }: RunContext,
 ): Promise<MeasuredSize> {
-  const { dispatcher, steps } = measuredDispatcher(inner, clock, processorMs);
+  const others = new OtherProcesses(process.pid);
+  const { dispatcher, steps } = measuredDispatcher(inner, clock, {
+    own: processorMs,
+    others: () => others.processorMs(),
+  });
   const stepCount = WARM_UP_STEPS + MEASURED_STEPS;
   const outerSteps = Math.max(run.config.training.outerSteps, stepCount);
   const training = { ...run.config.training, tasksPerJob, outerSteps };

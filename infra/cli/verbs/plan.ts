@@ -1,6 +1,7 @@
 /** `qianmo plan`: predicts the throughput of a run on many workers from what it costs on one. */
 
-import { PLANNED_WORKERS_MAX } from '../../../coordinator/runs/requests.js';
+import { writeFile } from 'node:fs/promises';
+import { CORES_MAX, PLANNED_WORKERS_MAX } from '../../../coordinator/runs/requests.js';
 import { plan } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format, redisOfConfig, runConfigArgument } from '../command/shared-options.js';
@@ -22,6 +23,16 @@ export const planVerb = verb({
       'costs that --format json has printed, instead of measuring here',
       textValue.optional(),
     ),
+    cores: valueOption(
+      '--cores <count>',
+      'the cores that coordinator, queue server and all workers share; by default each has its own',
+      integerValue(1, CORES_MAX).optional(),
+    ),
+    chart: valueOption(
+      '--chart <file.svg>',
+      'file for a picture of the throughput by workers',
+      textValue.optional(),
+    ),
     redis: redisOfConfig,
     format,
   },
@@ -30,8 +41,13 @@ export const planVerb = verb({
 Example:
   qianmo plan run.yaml --workers 1000
 Trains for 32 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
-  run: async (operands, { format, ...choice }, context) => {
+  run: async (operands, { format, chart, ...choice }, context) => {
     const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+    if (chart !== undefined) {
+      const { capacitySvg } =
+        await import('../../../coordinator/reports/capacity/capacity-chart.js');
+      await writeFile(chart, capacitySvg(planned));
+    }
     const { capacityLines } =
       await import('../../../coordinator/reports/capacity/capacity-table.js');
     context.print(

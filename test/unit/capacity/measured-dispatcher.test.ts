@@ -17,7 +17,10 @@ test('a step is measured from its orders to its last result, and what lies betwe
   const sink = (): void => undefined;
   const inner = createInMemoryDispatcher({ executor, clock, attemptsMax: 1, sink });
   let processorMs = 0;
-  const { dispatcher, steps } = measuredDispatcher(inner, clock, () => (processorMs += 3));
+  const { dispatcher, steps } = measuredDispatcher(inner, clock, {
+    own: () => (processorMs += 3),
+    others: () => 4 * processorMs,
+  });
   for (const outerStep of [0, 1]) {
     const orders = ordersForTest(2, outerStep);
     const results = dispatcher.run(
@@ -29,7 +32,7 @@ test('a step is measured from its orders to its last result, and what lies betwe
     nowMs += 25;
   }
   const ofBoth = {
-    ...{ computeMsOfJobs: [7, 7], dispatchMs: 20, processorMs: 3 },
+    ...{ computeMsOfJobs: [7, 7], dispatchMs: 20, processorMs: 3, othersProcessorMs: 12 },
     ...{ denseByteCount: 3, inputByteCount: 3, outputByteCount: 3 },
   };
   expect(steps).toEqual([

@@ -20,6 +20,7 @@ const computeAlone: StepCosts = {
   computeMs: { perJob: 0, perTask: 1 },
   computeSpread: [1],
   coordinatorMs: none,
+  processorMs: none,
   idleMs: 0,
   denseByteCount: 0,
   inputByteCount: none,
@@ -70,6 +71,29 @@ describe('what else a step costs', () => {
     const { stepMs: found } = predicted(costs, { workerCount: 64, tasksPerJob: 1 });
     // The slowest of 64 jobs is one of 1.5 ms, but for one chance in 2^64.
     expect(found).toBeCloseTo(1.5, 9);
+  });
+});
+
+describe('cores that all processes share', () => {
+  // 8 jobs of 8 ms computing, 10 ms of processor time beside the coordinator, whose own is 2 ms.
+  const costs = {
+    ...computeAlone,
+    serialMs: 4,
+    processorMs: { perJob: 2, perTask: 1 },
+    coordinatorMs: { perJob: 2, perTask: 0 },
+  };
+
+  test('bound a step by all processor time, but for the serial part', () => {
+    const shape = { workerCount: 8, tasksPerJob: 8, cores: 2 };
+    expect(predicted(costs, shape)).toMatchObject({ stepMs: 4 + (8 * 12) / 2, bound: 'cores' });
+  });
+
+  test('bound nothing where they suffice', () => {
+    const shape = { workerCount: 8, tasksPerJob: 8 };
+    expect(predicted(costs, { ...shape, cores: 64 })).toEqual({
+      ...predicted(costs, shape),
+      cores: 64,
+    });
   });
 });
 
@@ -152,7 +176,7 @@ describe('costs from measured steps', () => {
   test('give back the measured time of a step with one worker', () => {
     const stepOf = (computeMs: number, dispatchMs: number): MeasuredStep => ({
       computeMsOfJobs: [computeMs, computeMs],
-      ...{ dispatchMs, processorMs: 2, serialMs: 5, denseByteCount: 100 },
+      ...{ dispatchMs, processorMs: 2, othersProcessorMs: 24, serialMs: 5, denseByteCount: 100 },
       ...{ inputByteCount: 50, outputByteCount: 50 },
     });
     const first = { tasksPerJob: 4, steps: [stepOf(10, 40), stepOf(10, 40)] };
@@ -160,6 +184,8 @@ describe('costs from measured steps', () => {
     const costs = measuredCosts(8, [first, second], 100);
     expect(costs.computeMs).toEqual({ perJob: 2, perTask: 2 });
     expect(costs.serialMs).toBe(5);
+    // 24 ms for two jobs, of whatever size.
+    expect(costs.processorMs).toEqual({ perJob: 12, perTask: 0 });
     expect(costs.computeSpread).toEqual([1, 1, 1, 1]);
     expect(stepMs(costs, 1, 4)).toBeCloseTo(45, 1);
   });

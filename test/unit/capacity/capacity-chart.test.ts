@@ -1,0 +1,27 @@
+/** The picture of a plan: a line for each choice, within the frame, whatever the throughput. */
+
+import { expect, test } from 'vitest';
+import { capacitySvg } from '../../../coordinator/reports/capacity/capacity-chart.js';
+import { capacityPlan } from '../../../coordinator/capacity/capacity-plan.js';
+
+const none = { perJob: 0, perTask: 0 };
+const costs = {
+  ...{ tasksPerOuterStep: 64, serialMs: 1, computeMs: { perJob: 1, perTask: 1 } },
+  ...{ computeSpread: [1], coordinatorMs: none, processorMs: none, idleMs: 0 },
+  ...{ denseByteCount: 0, inputByteCount: none, outputByteCount: none, serverBytesPerMs: 1 },
+};
+
+test.each([[[1]], [[1, 10, 100]], [[1, 3, 10_000]]])('of %j workers', (workerCounts) => {
+  const svg = capacitySvg(capacityPlan(costs, 8, workerCounts));
+  const lines = [...svg.matchAll(/<polyline points="([^"]*)"/g)].map(([, places = '']) =>
+    places.split(' ').map((place) => place.split(',').map(Number)),
+  );
+  expect(lines.map((line) => line.length)).toEqual([workerCounts.length, workerCounts.length]);
+  for (const [x = -1, y = -1] of lines.flat()) {
+    expect(x).toBeGreaterThanOrEqual(70);
+    expect(x).toBeLessThanOrEqual(490);
+    expect(y).toBeGreaterThanOrEqual(20);
+    expect(y).toBeLessThanOrEqual(310);
+  }
+  expect(svg).not.toContain('NaN');
+});
