@@ -96,8 +96,7 @@ describe('documentation', () => {
   });
 
   test('a misspelt verb is detected', async () => {
-    const refused = await parseOnly(['trian', 'run.yaml']).catch((error: unknown) => error);
-    expect(refused).toMatchObject({ report: { cure: expect.stringContaining('train') } });
+    await expect(parseOnly(['trian', 'run.yaml'])).rejects.toThrow(/unknown command/);
   });
 
   test('the run configs of the README parse', () => {
