@@ -44,6 +44,7 @@ const outerSteps = {
   heavy: Math.round(80 * length),
   demo: Math.round(400 * length),
   synthetic: Math.round(150 * length),
+  w2: Math.round(150 * length),
 };
 const cores = availableParallelism();
 

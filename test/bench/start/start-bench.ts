@@ -86,7 +86,7 @@ try {
   const rooms = checkouts.map((checkout, index) => {
     const room = { checkout, folder: join(scratch, String(index)) };
     mkdirSync(room.folder);
-    const outerSteps = { heavy: 1, demo: 1, synthetic: 1 };
+    const outerSteps = { heavy: 1, demo: 1, synthetic: 1, w2: 1 };
     prepareRoom(room, [CONFIG], { rows: '1k', outerSteps });
     // What the first start of a checkout keeps for later ones is not measured.
     for (const way of WAYS) measuredStart(room, way);
