@@ -23,8 +23,6 @@ import { StepWorkers } from './step-workers.js';
 import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
 import type { DispatchContext, StepCall } from './step-context.js';
 
-/** The number of jobs on the queue at once. It bounds the memory that row packs take in Redis. */
-const OPEN_JOB_COUNT_MAX = 256;
 /** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
 const FIRST_SENT_COUNT = 4;
 /** The number of results that are fetched at once. It bounds the memory that outputs take. */
@@ -163,9 +161,11 @@ export class DispatchStep<Value extends object> {
    */
   async #fillWindow(): Promise<void> {
     const sending: Promise<unknown>[] = [];
-    for (let countMax = FIRST_SENT_COUNT; ; countMax *= 2) {
-      const fresh = this.#nextDeliveries(countMax);
-      if (fresh.length === 0) break;
+    const unsentCount = this.#call.orders.length - this.#sentCount;
+    let leftCount = await this.#workers.sendCount(this.#openByJobId.size, unsentCount);
+    for (let countMax = FIRST_SENT_COUNT; leftCount > 0; countMax *= 2) {
+      const fresh = this.#nextDeliveries(Math.min(countMax, leftCount));
+      leftCount -= fresh.length;
       for (const delivery of fresh) this.#openByJobId.set(delivery.jobId, delivery);
       // The server takes the inputs before the jobs, because they are sent before.
       const put = this.#stepBlobs.put(fresh.map(({ order }) => order));
@@ -179,12 +179,10 @@ export class DispatchStep<Value extends object> {
     await Promise.all(sending);
   }
 
-  #nextDeliveries(countMax: number): JobDelivery[] {
+  #nextDeliveries(count: number): JobDelivery[] {
     const { orders, idSuffix } = this.#call;
     const { epoch, leases, fingerprints } = this.#context;
-    const freeCount = Math.max(0, OPEN_JOB_COUNT_MAX - this.#openByJobId.size);
-    const end = this.#sentCount + Math.min(countMax, freeCount);
-    const fresh = orders.slice(this.#sentCount, end).map((order) => {
+    const fresh = orders.slice(this.#sentCount, this.#sentCount + count).map((order) => {
       const notBy = this.#opinions.excludedFrom(null);
       const stamp = { epoch, fingerprint: fingerprints.of(order.job), notBy };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);

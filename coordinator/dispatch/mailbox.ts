@@ -24,7 +24,8 @@ export class Mailbox<News> {
     if (this.#waking.size === 0 && timeoutMs > 0 && !signal.aborted) {
       // AbortSignal.any would pile up listeners on a signal that lives as long as the run.
       const enough = new AbortController();
-      const wake = (): void => enough.abort();
+      // A reason of its own spares the exception that the platform would make.
+      const wake = (): void => enough.abort('woken');
       this.#arrived = wake;
       signal.addEventListener('abort', wake, { once: true });
       await this.#clock.sleep(timeoutMs, enough.signal);

@@ -1,4 +1,4 @@
-/** The workers that a step depends on: tells when there are none, and gives up when none is healthy. */
+/** The workers that a step depends on: how many jobs they get, whether there are any, and whether one is healthy. */
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -8,6 +8,16 @@ import { noWorkerHealthy, type OpenJobs } from './step-failures.js';
 import type { WorkerHealth } from './worker-health.js';
 
 const WORKERLESS_NOTICE_MS = 10_000;
+/** The number of jobs on the queue at once. It bounds the memory that row packs take in Redis. */
+const OPEN_JOB_COUNT_MAX = 256;
+/**
+ * With more workers, the same by worker: one computes, one is held ahead, one waits so that jobs may be held
+ * ahead, and one is on its way.
+ */
+const OPEN_JOBS_PER_WORKER = 4;
+/** The share of a full window that is sent at once when jobs have ended: sending costs as much for one job. */
+const REFILL_SHARE = 1 / 8;
+const WORKER_COUNT_AGE_MS_MAX = 1_500;
 
 interface StepWorkersOptions {
   readonly producer: JobProducer;
@@ -21,6 +31,7 @@ export class StepWorkers {
   readonly #patiently: Patiently;
   readonly #startMs: number;
   #saidWorkerless = false;
+  #counted = { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: StepWorkersOptions, patiently: Patiently) {
     this.#options = options;
@@ -31,6 +42,18 @@ export class StepWorkers {
   async names(): Promise<string[]> {
     const workers = await this.#patiently(() => this.#options.producer.workers());
     return workers.map(({ name }) => name);
+  }
+
+  /** How many jobs to send now. */
+  async sendCount(openCount: number, unsentCount: number): Promise<number> {
+    if (openCount + unsentCount <= OPEN_JOB_COUNT_MAX) return unsentCount;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#counted.atMs > WORKER_COUNT_AGE_MS_MAX)
+      this.#counted = { workerCount: (await this.names()).length, atMs: nowMs };
+    const countMax = Math.max(OPEN_JOB_COUNT_MAX, OPEN_JOBS_PER_WORKER * this.#counted.workerCount);
+    const freeCount = Math.min(unsentCount, countMax - openCount);
+    const isWorthIt = freeCount === unsentCount || freeCount >= REFILL_SHARE * countMax;
+    return isWorthIt ? freeCount : 0;
   }
 
   /** Asks the workers that are sick to take no job. */

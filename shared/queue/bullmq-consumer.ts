@@ -90,7 +90,8 @@ export function bullmqConsumer(
       const lostIds = await call(() => worker.extendJobLocks(jobIds, ownTokens, LOCK_DURATION_MS));
       return jobs.filter(({ jobId }) => lostIds.includes(jobId));
     },
-    waitingCount: () => call(() => queue.getWaitingCount()),
+    // The library would count in a script.
+    waitingCount: () => call(() => redis.llen(queue.toKey('wait'))),
     beat: (jobId) => call(() => registry.beat({ ...self, jobId })),
     // A key that is not there has a negative lifetime.
     quarantinedMs: async () =>

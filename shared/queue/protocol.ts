@@ -36,7 +36,7 @@ import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 8;
+export const PROTOCOL_VERSION = 9;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';

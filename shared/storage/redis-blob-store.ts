@@ -1,6 +1,9 @@
 /**
- * Blobs in Redis: one hash per blob, cut into pieces so that no command blocks the server's other
- * clients for long, with one lifetime that every use renews. The only file that puts blobs there.
+ * Blobs in Redis: a string, or for a large blob a hash of pieces, so that no command blocks the server's
+ * other clients for long, with one lifetime that every use renews. The only file that puts blobs there.
+ *
+ * A blob of one piece takes one command each way. Pipelines and transactions of the client cost as much as
+ * carrying 64 KiB: each one copies every script of the connection (decision 0041).
  */
 
 import type { Redis } from 'ioredis';
@@ -51,9 +54,15 @@ export class RedisBlobStore implements BlobStore {
     // A blob that is put again must not be deleted.
     this.#unlinkKeys.delete(key);
     await this.#carried(key, async (redis) => {
-      const pieces = piecesOf(ref);
+      if (isOnePiece(ref)) {
+        const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        await redis.set(key, value, 'PX', this.#options.lifetimeMs);
+        this.bytesWritten += value.byteLength;
+        return;
+      }
       // Asking first costs a round trip, which only a large blob is worth.
-      if (pieces.length > 1 && (await this.#renewWhole(redis, ref))) return;
+      if (await this.#renewWhole(redis, ref)) return;
+      const pieces = piecesOf(ref);
       for (const [index, { start, end }] of pieces.entries()) {
         const piece = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
         // The lifetime is set with every piece, so that an interrupted put leaves nothing behind
@@ -74,23 +83,9 @@ export class RedisBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     const key = this.#keyOf(ref);
     return this.#carried(key, async (redis) => {
-      const pieces: Uint8Array[] = [];
-      for (const [index, { start, end }] of piecesOf(ref).entries()) {
-        // Sent together: the lifetime is renewed in the same round trip.
-        const replies = await redis
-          .pipeline()
-          .hgetBuffer(key, String(index))
-          .pexpire(key, this.#options.lifetimeMs)
-          .exec();
-        throwFirstError(replies);
-        const piece = replies?.[0]?.[1];
-        if (!(piece instanceof Uint8Array)) throw new BlobMissingError(ref);
-        this.bytesRead += piece.byteLength;
-        // Bytes beyond the piece are not part of the blob. Missing ones fail the verification.
-        pieces.push(piece.subarray(0, end - start));
-      }
-      const [only] = pieces;
-      const bytes = only !== undefined && pieces.length === 1 ? only : Buffer.concat(pieces);
+      const bytes = isOnePiece(ref)
+        ? await this.#onePiece(redis, ref)
+        : await this.#allPieces(redis, ref);
       try {
         return verifiedBlob(bytes, ref, key);
       } catch (spoilt) {
@@ -99,6 +94,33 @@ export class RedisBlobStore implements BlobStore {
         throw spoilt;
       }
     });
+  }
+
+  async #onePiece(redis: Redis, ref: BlobRef): Promise<Uint8Array> {
+    const value = await redis.getexBuffer(this.#keyOf(ref), 'PX', this.#options.lifetimeMs);
+    if (value === null) throw new BlobMissingError(ref);
+    this.bytesRead += value.byteLength;
+    return value;
+  }
+
+  async #allPieces(redis: Redis, ref: BlobRef): Promise<Uint8Array> {
+    const key = this.#keyOf(ref);
+    const pieces: Uint8Array[] = [];
+    for (const [index, { start, end }] of piecesOf(ref).entries()) {
+      // Sent together: the lifetime is renewed in the same round trip.
+      const replies = await redis
+        .pipeline()
+        .hgetBuffer(key, String(index))
+        .pexpire(key, this.#options.lifetimeMs)
+        .exec();
+      throwFirstError(replies);
+      const piece = replies?.[0]?.[1];
+      if (!(piece instanceof Uint8Array)) throw new BlobMissingError(ref);
+      this.bytesRead += piece.byteLength;
+      // Bytes beyond the piece are not part of the blob. Missing ones fail the verification.
+      pieces.push(piece.subarray(0, end - start));
+    }
+    return Buffer.concat(pieces);
   }
 
   /** Renews the lifetime of the pieces that exist. */
@@ -127,8 +149,7 @@ export class RedisBlobStore implements BlobStore {
   /** Returns whether every piece exists. If so, the lifetime is renewed. */
   async #renewWhole(redis: Redis, ref: BlobRef): Promise<boolean> {
     const key = this.#keyOf(ref);
-    const pieceCount = await redis.hlen(key);
-    if (pieceCount !== piecesOf(ref).length) return false;
+    if (!isOnePiece(ref) && (await redis.hlen(key)) !== piecesOf(ref).length) return false;
     return (await redis.pexpire(key, this.#options.lifetimeMs)) === 1;
   }
 
@@ -167,9 +188,12 @@ interface PieceBounds {
   readonly end: number;
 }
 
-/** At least one piece, so that an empty blob exists like any other. */
+function isOnePiece({ byteCount }: BlobRef): boolean {
+  return byteCount <= REDIS_BLOB_PIECE_BYTE_COUNT;
+}
+
 function piecesOf(ref: BlobRef): PieceBounds[] {
-  const pieceCount = Math.max(1, Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT));
+  const pieceCount = Math.ceil(ref.byteCount / REDIS_BLOB_PIECE_BYTE_COUNT);
   return Array.from({ length: pieceCount }, (_, index) => ({
     start: index * REDIS_BLOB_PIECE_BYTE_COUNT,
     end: Math.min(ref.byteCount, (index + 1) * REDIS_BLOB_PIECE_BYTE_COUNT),

@@ -193,6 +193,14 @@ describe('blob store in Redis', () => {
     expect(await redis.pttl(keyOf(ref))).toBeGreaterThan(lifetimeMs - 60_000);
   });
 
+  it('keeps a blob of one piece as a string with a lifetime', async () => {
+    await redis.flushdb();
+    const bytes = patternOf(REDIS_BLOB_PIECE_BYTE_COUNT);
+    const ref = await open().put(bytes);
+    expect(await redis.strlen(keyOf(ref))).toBe(bytes.byteLength);
+    expect(await redis.pttl(keyOf(ref))).toBeGreaterThan(lifetimeMs - 60_000);
+  });
+
   it.each([
     ['put', (store: RedisBlobStore) => store.put(patternOf(64))],
     ['get', (store: RedisBlobStore) => store.get(blobRefOf(patternOf(64)))],
@@ -223,7 +231,7 @@ describe('blob store in Redis', () => {
     const store = open();
     const bytes = patternOf(64);
     const ref = await store.put(bytes);
-    await redis.hset(keyOf(ref), '0', Buffer.from(spoilt));
+    await redis.set(keyOf(ref), Buffer.from(spoilt), 'KEEPTTL');
     await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
     await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
     await store.put(bytes);

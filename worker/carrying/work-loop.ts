@@ -239,7 +239,8 @@ function fetching(held: HeldJob, bench: WorkBench): Promise<JobInput> {
 async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<TakenJob | null> {
   const { intake, carrier, pace, stop } = bench;
   const isFree = new AbortController();
-  void computed.then(() => isFree.abort());
+  // A reason of its own spares the exception that the platform would make.
+  void computed.then(() => isFree.abort('computed'));
   const held = await heldAhead(isFree.signal, bench);
   if (held === null) return null;
   const takenMs = carrier.clock.monotonicMs();

@@ -16,10 +16,12 @@ import {
   type Part,
 } from './overhead-cases.js';
 
-/** Starts a script of this folder and returns it with its output so far, line by line. */
+/** Starts a script of this folder with this process's own flags, as `--cpu-prof`, and awaits its first line. */
 function started(script: string, args: readonly string[]) {
   const path = fileURLToPath(new URL(`${script}.js`, import.meta.url));
-  const child = spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [...process.execArgv, path, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let output = '';
   const firstLine = new Promise<string>((resolve, reject) => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -68,8 +70,11 @@ export async function measuredLoad(name: CaseName, checkout: string): Promise<Me
     await Promise.all(
       places.map((place) => start('workers', 'overhead-workers', [partAt(place)]).firstLine),
     );
-    const { firstLine } = start('coordinator', 'overhead-coordinator', [partAt(0)]);
-    return MeasuredLoadSchema.parse(JSON.parse(await firstLine));
+    const { child, firstLine } = start('coordinator', 'overhead-coordinator', [partAt(0)]);
+    const measured = MeasuredLoadSchema.parse(JSON.parse(await firstLine));
+    // It ends by itself, as the others do when they are told.
+    if (child.exitCode === null) await once(child, 'close');
+    return measured;
   } finally {
     for (const child of children.reverse()) await ended(child);
     await redis.stop();

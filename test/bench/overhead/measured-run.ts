@@ -8,17 +8,18 @@ import type { Load, MeasuredStep } from './overhead-cases.js';
 
 export const QUEUE_PREFIX = '{overhead}';
 
-/** @param onWarm called before the first measured step */
+/** @param watch told when a measured step begins and ends: what makes its jobs is not measured */
 export async function measuredRun(
   { dispatcher, load, clock }: { dispatcher: Dispatcher; load: Load; clock: Clock },
   code: CheckoutCode,
-  onWarm: () => void = () => undefined,
+  watch = { begins: (): void => undefined, ends: (): void => undefined },
 ): Promise<MeasuredStep[]> {
   const signal = new AbortController().signal;
   const steps: MeasuredStep[] = [];
   for (let outerStep = 0; outerStep < load.warmUpSteps + load.stepCount; outerStep += 1) {
-    if (outerStep === load.warmUpSteps) onWarm();
     const orders = noOpOrders(load, outerStep, code);
+    const isMeasured = outerStep >= load.warmUpSteps;
+    if (isMeasured) watch.begins();
     const startMs = clock.monotonicMs();
     let [endMs, longestJobMs, jobsMs] = [startMs, 0, 0];
     for await (const { result } of dispatcher.run(orders, (delivered) => delivered, signal)) {
@@ -26,8 +27,9 @@ export async function measuredRun(
       longestJobMs = Math.max(longestJobMs, result.computeMs);
       jobsMs += result.computeMs;
     }
-    if (outerStep >= load.warmUpSteps)
-      steps.push({ stepMs: endMs - startMs, longestJobMs, jobsMs, jobCount: orders.length });
+    if (!isMeasured) continue;
+    watch.ends();
+    steps.push({ stepMs: endMs - startMs, longestJobMs, jobsMs, jobCount: orders.length });
   }
   return steps;
 }

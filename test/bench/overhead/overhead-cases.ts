@@ -27,7 +27,7 @@ const NO_OP = { jobMs: 0, jobSpread: 0, latencyMs: 0 };
 export const LOADS = {
   step: {
     ...{ workerCount: 8, processCount: 2, jobMs: 50, jobSpread: 0.2, latencyMs: 0 },
-    ...{ byteCount: 64 * 1024, jobsPerStep: 8, stepCount: 60, warmUpSteps: 10 },
+    ...{ byteCount: 64 * 1024, jobsPerStep: 8, stepCount: 80, warmUpSteps: 40 },
   },
   throughput: {
     ...NO_OP,
@@ -37,16 +37,16 @@ export const LOADS = {
   small: {
     ...NO_OP,
     ...{ workerCount: 8, processCount: 2 },
-    ...{ byteCount: 64 * 1024, jobsPerStep: 128, stepCount: 6, warmUpSteps: 2 },
+    ...{ byteCount: 64 * 1024, jobsPerStep: 256, stepCount: 12, warmUpSteps: 4 },
   },
   large: {
     ...NO_OP,
     ...{ workerCount: 8, processCount: 2 },
-    ...{ byteCount: 2 * 1024 * 1024, jobsPerStep: 32, stepCount: 6, warmUpSteps: 2 },
+    ...{ byteCount: 2 * 1024 * 1024, jobsPerStep: 32, stepCount: 12, warmUpSteps: 4 },
   },
   waiting: {
     ...{ workerCount: 64, processCount: 2, jobMs: 100, jobSpread: 0.1, latencyMs: 0 },
-    ...{ byteCount: 4 * 1024, jobsPerStep: 1_280, stepCount: 2, warmUpSteps: 1 },
+    ...{ byteCount: 4 * 1024, jobsPerStep: 1_280, stepCount: 3, warmUpSteps: 2 },
   },
 } satisfies Readonly<Record<string, Load>>;
 

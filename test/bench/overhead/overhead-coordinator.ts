@@ -1,6 +1,5 @@
 /** The coordinator of a load: the production dispatcher over Redis. Prints what it has measured. */
 
-import { z } from 'zod';
 import { systemClock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { usageOf } from '../resident-memory.js';
@@ -20,24 +19,26 @@ const dispatcher = await code.createQueueDispatcher({
   limits: code.RunConfigSchema.shape.queue.parse({ prefix: QUEUE_PREFIX }),
 });
 
-const pids = { ...part.pids, coordinator: [process.pid] };
-const spentMs = (): Record<string, number> =>
-  Object.fromEntries(
-    Object.entries(pids).map(([name, ofName]) => [
-      name,
-      MS_PER_TICK * ofName.reduce((sum, pid) => sum + usageOf(pid).ticks, 0),
-    ]),
-  );
-let before: Readonly<Record<string, number>> = {};
-const steps = await measuredRun({ dispatcher, load, clock }, code, () => {
-  before = spentMs();
-});
-const processorMs = Object.fromEntries(
-  Object.entries(z.record(z.string(), z.number()).parse(spentMs())).map(([name, ms]) => [
+const others = Object.entries(part.pids);
+const ownMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+};
+const spentMs = (): [string, number][] => [
+  ['coordinator', ownMs()],
+  ...others.map(([name, pids]): [string, number] => [
     name,
-    ms - (before[name] ?? 0),
+    MS_PER_TICK * pids.reduce((sum, pid) => sum + usageOf(pid).ticks, 0),
   ]),
-);
+];
+const processorMs: Record<string, number> = {};
+const add = (sign: number): void => {
+  for (const [name, ms] of spentMs()) processorMs[name] = (processorMs[name] ?? 0) + sign * ms;
+};
+const steps = await measuredRun({ dispatcher, load, clock }, code, {
+  begins: () => add(-1),
+  ends: () => add(1),
+});
 await dispatcher.close();
 const measured: MeasuredLoad = { steps, processorMs };
 console.log(JSON.stringify(measured));

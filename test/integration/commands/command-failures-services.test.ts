@@ -88,8 +88,8 @@ describe('Redis', () => {
     const keys = await redis.client.keys('{run}:blob:*');
     expect(keys.length).toBeGreaterThan(0);
     for (const key of keys) {
-      const piece = await redis.client.hgetBuffer(key, '0');
-      await redis.client.hset(key, '0', damage(piece ?? Buffer.alloc(0)));
+      const bytes = await redis.client.getBuffer(key);
+      await redis.client.set(key, damage(bytes ?? Buffer.alloc(0)), 'KEEPTTL');
     }
     const worker = room.start(['worker', '--redis', redis.url, '--prefix', '{run}']);
     const { exitCode, diagnostics } = await training.ended;

@@ -74,12 +74,12 @@ async function whileItWritesACheckpoint(name: string): Promise<CaughtCoordinator
 
 const CATCH_BY_PHASE: Readonly<Record<string, (name: string) => Promise<CaughtCoordinator>>> = {
   'before its first job': atCommand(
-    (prefix) => new RegExp(`hset\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+    (prefix) => new RegExp(`set\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
   ),
   'while it adds jobs': atCommand((prefix) => new RegExp(`${prefix}:inner-loops:id\\r\\n`)),
   'while its workers compute': whileWorkersCompute,
   'while it reads a result': atCommand(
-    (prefix) => new RegExp(`hget\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+    (prefix) => new RegExp(`getex\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
   ),
   'while it writes a checkpoint': whileItWritesACheckpoint,
 };

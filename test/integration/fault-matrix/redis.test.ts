@@ -110,8 +110,8 @@ cells.run('Redis slowed', 'at every command', (name) =>
 
 const ADDED = (prefix: string): RegExp => new RegExp(`${prefix}:inner-loops:id\\r\\n`);
 /** The event has brought the result; its output is a blob, the only kind that a coordinator reads. */
-const READ = (prefix: string): RegExp => new RegExp(`hget\\r\\n\\$\\d+\\r\\n${prefix}:blob:`);
-const PUT = (prefix: string): RegExp => new RegExp(`hset\\r\\n\\$\\d+\\r\\n${prefix}:blob:`);
+const READ = (prefix: string): RegExp => new RegExp(`getex\\r\\n\\$\\d+\\r\\n${prefix}:blob:`);
+const PUT = (prefix: string): RegExp => new RegExp(`set\\r\\n\\$\\d+\\r\\n${prefix}:blob:`);
 const HANDED_IN = (prefix: string): RegExp => new RegExp(`${prefix}:inner-loops:completed`);
 
 const CUTS: readonly (readonly [

@@ -30,9 +30,9 @@ interface CaughtWorker {
 
 /** The command that a worker sends in a phase; null where its compute process is stopped instead. */
 const COMMAND_BY_PHASE: Readonly<Record<string, ((prefix: string) => RegExp) | null>> = {
-  'while it fetches inputs': (prefix) => new RegExp(`hget\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+  'while it fetches inputs': (prefix) => new RegExp(`getex\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
   'while its compute process has the job': null,
-  'while it sends the output': (prefix) => new RegExp(`hset\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
+  'while it sends the output': (prefix) => new RegExp(`set\\r\\n\\$\\d+\\r\\n${prefix}:blob:`),
   'while it hands the result in': (prefix) => new RegExp(`${prefix}:inner-loops:completed`),
 };
 

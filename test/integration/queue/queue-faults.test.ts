@@ -223,7 +223,7 @@ describe('a step on a failing Redis', () => {
       getCount += 1;
       if (getCount === 1) await blobs.delete(ref);
       if (getCount === 2)
-        await room.redis.client.hset(`${room.prefix}:blob:${ref.sha256}`, '0', 'xxx');
+        await room.redis.client.set(`${room.prefix}:blob:${ref.sha256}`, 'xxx', 'KEEPTTL');
       return inner(ref);
     };
     const limits = queueConfig({ prefix: room.prefix });

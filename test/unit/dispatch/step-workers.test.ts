@@ -1,0 +1,35 @@
+/** How many jobs a step keeps on the queue. Seen to fail: with a window that workers do not scale. */
+
+import { expect, test } from 'vitest';
+import { StepWorkers } from '../../../coordinator/dispatch/step-workers.js';
+import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
+import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
+
+const sink = (): void => undefined;
+
+/** @param workerCount the workers that are connected */
+async function stepWith(workerCount: number): Promise<StepWorkers> {
+  const clock = steppedClock();
+  const queue = new MemoryJobQueue({ clock });
+  for (let place = 0; place < workerCount; place += 1)
+    await queue.openConsumer({
+      ...{ name: `w${place}`, nonce: `n${place}`, device: 'cpu' },
+      ...{ onError: sink, onReconnected: sink },
+    });
+  const producer = await queue.openProducer();
+  const health = new WorkerHealth({ clock, sink });
+  return new StepWorkers({ producer, health, clock, sink }, (action) => action());
+}
+
+test.each([
+  ['all of a small step at once', 2, { open: 0, unsent: 256 }, 256],
+  ['a bounded number for few workers', 2, { open: 0, unsent: 1_000 }, 256],
+  ['four for each of many workers', 100, { open: 0, unsent: 1_000 }, 400],
+  ['none while only a few have ended', 2, { open: 230, unsent: 100 }, 0],
+  ['many together when many have ended', 2, { open: 224, unsent: 100 }, 32],
+  ['the last ones, however few', 2, { open: 253, unsent: 3 }, 3],
+])('sends %s', async (_, workerCount, { open, unsent }, expected) => {
+  const step = await stepWith(workerCount);
+  expect(await step.sendCount(open, unsent)).toBe(expected);
+});
