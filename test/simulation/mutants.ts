@@ -133,10 +133,6 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'jobs have no deadline',
     8,
-    change(
-      'worker/carrying/carry-job',
-      'await clock.sleep(job.timeoutMs, over)',
-      'await clock.sleep(1e9, over)',
-    ),
+    change('worker/carrying/carry-job', 'await nap.sleep(job.timeoutMs)', 'await nap.sleep(1e9)'),
   ),
 ];
