@@ -71,6 +71,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/call',
     'coordinator/runs',
     'coordinator/runs/capacity',
+    'coordinator/runs/train',
   ],
   worker: [
     'worker/compute/engine',

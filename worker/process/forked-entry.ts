@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { BackendChoice } from '../compute/engine/backend-choice.js';
 
-export interface EntryTerms {
+interface EntryTerms {
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string | undefined;
   /** The whole environment of the process. */

@@ -291,10 +291,9 @@ test('the process gets the configured environment variables', async () => {
 });
 
 test('a process that ended before its first job reports the cause', async () => {
-  const environment = { ...process.env, NODE_OPTIONS: '--no-such-option' };
-  const onEvent = (): void => undefined;
-  const terms = { entry, environment, pluginArguments: [], backend: 'auto' } as const;
-  const child = new ComputeChild({ forked: forkedEntry(terms), clock: systemClock, onEvent });
+  const environment = { NODE_OPTIONS: '--no-such-option' };
+  const forked = forkedEntry({ entry, environment, pluginArguments: [], backend: 'auto' });
+  const child = new ComputeChild({ forked, clock: systemClock, onEvent: () => undefined });
   // Blocks the thread, so that the exit is not noticed before the channel is found broken.
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
@@ -302,10 +301,7 @@ test('a process that ended before its first job reports the cause', async () => 
     request: { kind: 'start', backend: 'auto', device: 'auto', storeCacheByteCountMax: 1 },
     answer: 'ready',
     timeoutMs: 60_000,
-    silenceMsMax: null,
-    signal: undefined,
-    subject: 'the start',
-    job: null,
+    ...{ silenceMsMax: null, signal: undefined, subject: 'the start', job: null },
   });
   expect((await failureOf(started)).message).toContain('exit code 9');
 });

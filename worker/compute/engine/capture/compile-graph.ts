@@ -28,7 +28,7 @@ interface CompiledGraph {
 }
 
 /** A graph as a SavedModel, with what its caller must know. */
-export interface WrittenGraph {
+interface WrittenGraph {
   readonly bytes: Uint8Array;
   readonly nodeCount: number;
   /** In the order of the graph's inputs; the paths are their names in errors. */
