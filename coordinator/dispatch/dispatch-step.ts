@@ -25,8 +25,6 @@ import type { DispatchContext, StepCall } from './step-context.js';
 
 /** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
 const FIRST_SENT_COUNT = 4;
-/** The number of results that are fetched at once. It bounds the memory that outputs take. */
-const READ_AHEAD_COUNT = 8;
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
@@ -114,7 +112,7 @@ export class DispatchStep<Value extends object> {
       const jobIds = await this.#jobsToLookAt(woken);
       const read = (jobId: string): Promise<ReadJob | null> =>
         readJob(this.#reading, jobId, woken.get(jobId));
-      for await (const job of readInTurn(jobIds, read, READ_AHEAD_COUNT)) {
+      for await (const job of readInTurn(jobIds, read, this.#stepBlobs.outputsAtOnce)) {
         const admitted = job === null ? null : await this.#judge(job);
         if (admitted !== null) yield admitted;
       }

@@ -18,11 +18,18 @@ interface JobInputs {
 /** Tries again while the store is away. */
 type Patiently = <Answer>(action: () => Promise<Answer>) => Promise<Answer>;
 
+/** The memory that outputs take which are fetched at once. */
+const FETCHED_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+/** The number of outputs that are fetched at once: as many as the memory allows, within these bounds. */
+const OUTPUTS_AT_ONCE = { min: 8, max: 128 };
+
 export class StepBlobs {
   readonly #blobs: BlobStore;
   readonly #leases: BlobLeases;
   readonly #patiently: Patiently;
   readonly #deleting = new Set<Promise<void>>();
+  /** The largest output so far; null before the first. */
+  #outputByteCountMax: number | null = null;
 
   constructor(
     { blobs, leases }: { readonly blobs: BlobStore; readonly leases: BlobLeases },
@@ -59,8 +66,19 @@ export class StepBlobs {
     }
   }
 
+  /**
+   * How many outputs to fetch at once. Each takes the latency of the server, so a fixed number would bound the
+   * results of a second.
+   */
+  get outputsAtOnce(): number {
+    if (this.#outputByteCountMax === null) return OUTPUTS_AT_ONCE.min;
+    const fitting = Math.floor(FETCHED_BYTE_COUNT_MAX / Math.max(1, this.#outputByteCountMax));
+    return Math.min(OUTPUTS_AT_ONCE.max, Math.max(OUTPUTS_AT_ONCE.min, fitting));
+  }
+
   /** Returns null for a missing output, and no bytes for one that differs from its reference. */
   async output(ref: BlobRef): Promise<Uint8Array | null> {
+    this.#outputByteCountMax = Math.max(this.#outputByteCountMax ?? 0, ref.byteCount);
     try {
       return await this.#patiently(() => this.#blobs.get(ref));
     } catch (error) {

@@ -32,7 +32,7 @@ export const LOADS = {
   throughput: {
     ...NO_OP,
     ...{ workerCount: 64, processCount: 2, latencyMs: 2 },
-    ...{ byteCount: 64 * 1024, jobsPerStep: 1_024, stepCount: 4, warmUpSteps: 1 },
+    ...{ byteCount: 64 * 1024, jobsPerStep: 640, stepCount: 3, warmUpSteps: 1 },
   },
   small: {
     ...NO_OP,
@@ -53,7 +53,7 @@ export const LOADS = {
 /** In virtual time, where a process takes no time of its own. */
 export const SIMULATED_LOAD: Load = {
   ...{ workerCount: 1_000, processCount: 1, jobMs: 100, jobSpread: 0.1, latencyMs: 2 },
-  ...{ byteCount: 64, jobsPerStep: 5_000, stepCount: 1, warmUpSteps: 0 },
+  ...{ byteCount: 64, jobsPerStep: 8_000, stepCount: 1, warmUpSteps: 0 },
 };
 
 export type LoadName = keyof typeof LOADS;
