@@ -1,0 +1,25 @@
+/** How many outputs a step fetches at once. Seen to fail: with a fixed number. */
+
+import { expect, test } from 'vitest';
+import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
+import { StepBlobs } from '../../../coordinator/dispatch/blobs/step-blobs.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+
+const MIB = 1024 * 1024;
+
+function stepBlobs(): StepBlobs {
+  const parts = { blobs: new MemoryBlobStore(), leases: new BlobLeases() };
+  return new StepBlobs(parts, (action) => action());
+}
+
+test.each([
+  ['many that are small', [64 * 1024], 128],
+  ['as many as fit into the memory', [MIB, 4 * MIB], 16],
+  ['a few, however large', [MIB, 100 * MIB, 1], 8],
+])('fetches %s', async (_, byteCounts, expected) => {
+  const step = stepBlobs();
+  expect(step.outputsAtOnce).toBe(8);
+  for (const byteCount of byteCounts)
+    expect(await step.output({ sha256: '0'.repeat(64), byteCount })).toBeNull();
+  expect(step.outputsAtOnce).toBe(expected);
+});
