@@ -102,49 +102,41 @@ export class BackupCopies {
     const stragglers = this.#stragglers(isHeldBack);
     if (stragglers.length === 0) return [];
     const idleCount = this.#idleCount(await workers());
+    const nowMs = this.#options.clock.monotonicMs();
     return stragglers.slice(0, idleCount).map(([delivery, { worker, sinceMs }]) => {
       const { fingerprint, notBy } = termsOf(delivery);
       const excluded = [...new Set([worker, ...notBy])].slice(0, EXCLUDED_WORKERS_MAX);
-      const copy = delivery.beginCopy({ fingerprint, notBy: excluded });
+      const copy = delivery.beginCopy({ fingerprint, notBy: excluded }, nowMs);
       this.#openByJobId.set(copy.jobId, delivery);
       this.#copyCounts.set(delivery, (this.#copyCounts.get(delivery) ?? 0) + 1);
       const { outerStep, jobIndex } = delivery.job;
-      const heldMs = this.#options.clock.monotonicMs() - sinceMs;
+      const heldMs = nowMs - sinceMs;
       this.#options.sink({ kind: 'job-copied', outerStep, jobIndex, slowWorker: worker, heldMs });
       return copy;
     });
   }
 
   /**
-   * Whether what was read decides about the job. The first result does, the failure of a copy does not.
-   * A result of a copy makes the copy the present delivery.
+   * Whether what was read is to be judged as the present delivery of its job, which it then is. So a copy costs an attempt when
+   * it fails, like any delivery.
    */
-  decides({ jobId, delivery, fate, output }: ReadJob): boolean {
+  decides({ jobId, delivery, fate }: ReadJob): boolean {
     // Another delivery of the job was judged since this one was read.
     if (this.#openByJobId.get(jobId) !== delivery) return false;
     if (fate.kind === 'open') {
       this.#held(jobId, fate.holder);
       return false;
     }
-    if (jobId === delivery.jobId) return true;
-    if (fate.kind === 'result' && output !== null) {
-      this.#supersede(delivery.jobId, delivery);
-      return delivery.takeCopy();
-    }
-    const { health } = this.#options;
-    if (fate.kind === 'refused') health.refused(fate.worker, fate.reason);
-    if (fate.kind === 'sick') health.sick(fate.worker, fate.reason);
-    this.#openByJobId.delete(jobId);
-    delivery.dropCopy();
-    return false;
+    if (jobId !== delivery.jobId) delivery.swapCopy();
+    return true;
   }
 
-  /** The present delivery has failed. Returns whether a copy takes its place. */
+  /** The present delivery has ended, and the job has not. Returns whether the other one takes its place. */
   takesOver(delivery: JobDelivery): boolean {
     return delivery.takeCopy();
   }
 
-  /** The job has ended, so its copy is superfluous. */
+  /** The job has ended, so its other delivery is superfluous. */
   end(delivery: JobDelivery): void {
     const { copyId } = delivery;
     if (copyId === null) return;

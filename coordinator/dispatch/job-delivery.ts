@@ -103,6 +103,7 @@ const ANY_WORKER: DeliveryTerms = { fingerprint: null, notBy: [] };
 interface Copy {
   readonly number: number;
   readonly job: Job;
+  readonly sentMs: number;
 }
 
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
@@ -162,19 +163,26 @@ export class JobDelivery {
   }
 
   /** Begins a second delivery beside the present one. */
-  beginCopy(terms: DeliveryTerms): { readonly jobId: string; readonly job: Job } {
+  beginCopy(terms: DeliveryTerms, sentMs: number): { readonly jobId: string; readonly job: Job } {
     this.#deliveryCount += 1;
-    this.#copy = { number: this.#deliveryCount, job: this.#jobUnder(terms) };
+    this.#copy = { number: this.#deliveryCount, job: this.#jobUnder(terms), sentMs };
     return { jobId: this.#idOf(this.#copy.number), job: this.#copy.job };
   }
 
-  /** Makes the copy the present delivery. Returns false when there is none. */
-  takeCopy(): boolean {
+  /** Makes the copy the present delivery, and the present one its copy. Returns false when there is no copy. */
+  swapCopy(): boolean {
     if (this.#copy === null) return false;
-    this.#number = this.#copy.number;
-    this.#job = this.#copy.job;
-    this.#copy = null;
+    const { number, job, sentMs } = this.#copy;
+    this.#copy = { number: this.#number, job: this.#job, sentMs: this.sentMs };
+    [this.#number, this.#job, this.sentMs] = [number, job, sentMs];
     return true;
+  }
+
+  /** Makes the copy the present delivery, which has ended. Returns false when there is no copy. */
+  takeCopy(): boolean {
+    const isThere = this.swapCopy();
+    this.dropCopy();
+    return isThere;
   }
 
   dropCopy(): void {

@@ -41,13 +41,8 @@ function scene(jobCount: number, { multiple = MULTIPLE, knownCount = 8 } = {}) {
   /** The workers of the pool, with the jobs that they have said to hold. */
   const pool = new Map<string, string | null>();
   const heldBack = new Set<JobDelivery>();
-  const read = (
-    delivery: JobDelivery,
-    record: JobRecord,
-    jobId = delivery.jobId,
-    output: Uint8Array | null = null,
-  ): boolean => {
-    const job: ReadJob = { jobId, delivery, fate: fateOf(record, delivery.job), output };
+  const read = (delivery: JobDelivery, record: JobRecord, jobId = delivery.jobId): boolean => {
+    const job: ReadJob = { jobId, delivery, fate: fateOf(record, delivery.job), output: null };
     return sut.decides(job);
   };
   const hold = (): void => {
@@ -239,52 +234,54 @@ describe('a copy of a straggler', () => {
 });
 
 describe('of two deliveries of a job', () => {
-  it('the one with the first result decides: the copy', async () => {
+  it.each([
+    ['the copy', 1, 0],
+    ['the earlier one', 0, 1],
+  ] as const)('the one with the first result decides: %s', async (_, first, second) => {
     const { made, delivery, ids } = await copied();
-    const [first, copy] = ids;
-    expect(made.read(delivery, { state: 'open', holder: 'idle' }, copy)).toBe(false);
-    expect(made.read(delivery, completed(delivery), copy, Uint8Array.of(9))).toBe(true);
-    expect([delivery.jobId, delivery.copyId]).toEqual([copy, null]);
-    expect([made.lateIds, made.sut.superfluousIds]).toEqual([[first], [first]]);
-    expect(made.read(delivery, completed(delivery), first, Uint8Array.of(9))).toBe(false);
+    expect(made.read(delivery, { state: 'open', holder: 'idle' }, ids[second])).toBe(false);
+    expect(made.read(delivery, completed(delivery), ids[first])).toBe(true);
+    expect([delivery.jobId, delivery.copyId]).toEqual([ids[first], ids[second]]);
     made.sut.end(delivery);
-    expect(made.lateIds).toEqual([first]);
+    expect([delivery.copyId, made.lateIds, made.sut.superfluousIds]).toEqual([
+      ...[null, [ids[second]], [ids[second]]],
+    ]);
+    expect(made.read(delivery, completed(delivery), ids[second])).toBe(false);
   });
 
-  it('the one with the first result decides: the earlier one', async () => {
-    const { made, delivery, ids } = await copied();
-    const [first, copy] = ids;
-    expect(made.read(delivery, completed(delivery), first, Uint8Array.of(9))).toBe(true);
-    made.sut.end(delivery);
-    expect(delivery.jobId).toBe(first);
-    expect([made.lateIds, made.sut.superfluousIds]).toEqual([[copy], [copy]]);
-    expect(made.read(delivery, completed(delivery), copy, Uint8Array.of(9))).toBe(false);
-  });
+  it.each([
+    ['the copy', 1, 0],
+    ['the earlier one', 0, 1],
+  ] as const)(
+    'the one that fails is judged, and the other one stays: %s',
+    async (_, fails, stays) => {
+      const { made, delivery, ids } = await copied();
+      const failed: JobRecord = { state: 'failed', reason: 'transient: so', worker: 'idle' };
+      delivery.sentMs = 7;
+      expect(made.read(delivery, failed, ids[fails])).toBe(true);
+      expect(delivery.jobId).toBe(ids[fails]);
+      expect(made.sut.takesOver(delivery)).toBe(true);
+      expect([delivery.jobId, delivery.copyId]).toEqual([ids[stays], null]);
+      expect(delivery.sentMs).toBe(stays === 0 ? 7 : STRAGGLER_MS);
+      expect(made.sut.takesOver(delivery)).toBe(false);
+    },
+  );
 
-  it('the copy does not decide by failing, and takes the place of the one that fails', async () => {
-    const { made, delivery, ids } = await copied();
-    expect(made.read(delivery, completed(delivery), ids[1])).toBe(false);
-    expect([delivery.copyId, [...made.open.keys()]]).toEqual([null, [ids[0]]]);
-    expect(made.sut.takesOver(delivery)).toBe(false);
-
-    made.hold();
-    const [again] = await made.begin();
-    expect(made.sut.takesOver(delivery)).toBe(true);
-    expect([delivery.jobId, delivery.copyId]).toEqual([again?.jobId, null]);
-  });
-
-  it('a copy that a sick worker fails makes the worker sick; a job has three copies at most', async () => {
+  it('the second is sent three times at most', async () => {
     const { made, delivery } = await copied();
-    const sick: JobRecord = { state: 'failed', reason: 'sick: the disk is full', worker: 'idle' };
     let copyCount = 1;
     for (let look = 0; look < 6; look += 1) {
-      if (delivery.copyId !== null) made.read(delivery, sick, delivery.copyId);
+      const { copyId } = delivery;
+      if (copyId !== null) {
+        made.read(delivery, { state: 'gone' }, copyId);
+        made.open.delete(copyId);
+        made.sut.takesOver(delivery);
+      }
       made.pool.set(`fresh${look}`, null);
       made.hold();
       copyCount += (await made.begin()).length;
     }
     expect(copyCount).toBe(3);
-    expect(made.health.isSick('idle')).toBe(true);
   });
 });
 
