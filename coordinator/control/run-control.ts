@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { encodeOrders, NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { RunProgress } from '../../shared/storage/run-lease.js';
+import type { RunFencedError, RunProgress } from '../../shared/storage/run-lease.js';
 
 /** The orders of a run, as its work sees them. */
 export interface RunControl {
@@ -34,6 +34,8 @@ export class OrdersHeard {
   readonly #sink: RunEventSink;
   readonly #cancelled = new AbortController();
   #orders = NO_ORDERS;
+  /** Set when another coordinator has the lease, with which orders come. */
+  #fenced: RunFencedError | null = null;
   #training: RunProgress['training'] = null;
   /** The calls that a pause holds back; several trials of a sweep may wait at once. */
   #heldBackCount = 0;
@@ -84,14 +86,24 @@ export class OrdersHeard {
     return true;
   }
 
+  /** No more orders come, so a pause would never end. */
+  fence(error: RunFencedError): void {
+    this.#fenced = error;
+    this.#changed.abort();
+  }
+
   /**
    * Resolves when jobs may go out: at once, or when a pause is over. A pause ends with the signal too, which
    * the caller then finds aborted.
    *
-   * @throws QianmoError `interrupted` when the run is cancelled.
+   * @throws QianmoError `interrupted` when the run is cancelled; RunFencedError if another coordinator takes over the run
+   *   during a pause.
    */
   async allowed(signal: AbortSignal): Promise<void> {
-    if (this.#orders.isPaused && !this.#isOver(signal)) await this.#pausedUntilAllowed(signal);
+    if (this.#orders.isPaused && !this.#isOver(signal)) {
+      await this.#pausedUntilAllowed(signal);
+      if (this.#fenced !== null) throw this.#fenced;
+    }
     if (this.#cancelled.signal.aborted) throw cancelled();
   }
 
@@ -110,7 +122,7 @@ export class OrdersHeard {
   }
 
   #isOver(signal: AbortSignal): boolean {
-    return signal.aborted || this.#cancelled.signal.aborted;
+    return signal.aborted || this.#cancelled.signal.aborted || this.#fenced !== null;
   }
 }
 

@@ -90,7 +90,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();
-  void keepAlive(producer, { beat: life.beat, clock, sink, closed: closed.signal });
+  void keepAlive(producer, { beat: life.beat, heard, clock, sink, closed: closed.signal });
   const steps = new OpenSteps(context, { record, heard, nonce });
   return {
     rejections: record.rejections,
@@ -177,7 +177,10 @@ class OpenSteps {
   async *resultsOf<Value extends object>(
     opening: Promise<DispatchStep<Value>>,
   ): AsyncGenerator<Admitted<Value>> {
-    const step = await opening;
+    const step = await opening.catch((error: unknown) => {
+      this.#isFenced ||= error instanceof RunFencedError;
+      throw error;
+    });
     try {
       yield* step.results();
     } catch (error) {
@@ -265,16 +268,22 @@ async function enter(
 
 /**
  * Says at intervals that this start lives, also between steps, and removes what silent ones left. A
- * failure shows in the commands of a step.
+ * failure shows in the commands of a step; in a pause there are none, so that a lost lease is told.
  */
 async function keepAlive(
   producer: JobProducer,
   {
     beat,
+    heard,
     clock,
     sink,
     closed,
-  }: { beat: () => Promise<void>; clock: Clock; sink: RunEventSink; closed: AbortSignal },
+  }: Pick<Life, 'beat'> & {
+    readonly heard: OrdersHeard;
+    readonly clock: Clock;
+    readonly sink: RunEventSink;
+    readonly closed: AbortSignal;
+  },
 ): Promise<void> {
   for (let beatCount = 1; ; beatCount += 1) {
     await clock.sleep(START_BEAT_INTERVAL_MS, closed);
@@ -284,8 +293,9 @@ async function keepAlive(
       if (beatCount % BEATS_PER_CLEANING !== 0) continue;
       const jobCount = await producer.removeJobsOfSilentStarts();
       if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
-    } catch {
+    } catch (error) {
       // The next beat tries again.
+      if (error instanceof RunFencedError) heard.fence(error);
     }
   }
 }
