@@ -14,4 +14,9 @@ export interface CoordinatorLife {
   troubledMs: number;
   lastStoreKey: string;
   failureCount: number;
+  isCancelled: boolean;
+  /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */
+  isPaused: boolean;
+  /** The number of outer steps that it was ordered to do last; null if it was not. */
+  extendedTo: number | null;
 }

@@ -11,7 +11,8 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { patientSignal, ServerLink } from './server-link.js';
 import { SimulatedProcess } from './simulated-process.js';
-import { checkpointIdentity, simulatedRun } from './simulated-run.js';
+import { checkpointIdentityOf, simulatedRunOf } from './simulated-run.js';
+import { queueOf } from './variants.js';
 import { StoreLink } from './simulated-store.js';
 import type { Place, World } from './world.js';
 
@@ -53,7 +54,7 @@ async function coordinated(
   world: World,
   { fresh, signal }: { readonly fresh: boolean; readonly signal: AbortSignal },
 ): Promise<TrainingOutcome> {
-  const { config } = simulatedRun;
+  const { config } = simulatedRunOf(world.variant);
   const { invariants } = world;
   const clock = process.clock();
   const sink = (event: RunEvent): void => {
@@ -63,7 +64,7 @@ async function coordinated(
   const identity = process.identity();
   const caller = { clock, sink, signal };
   const dispatcher = await createQueueDispatcher({
-    queue: new ServerLink(process, world.server, invariants.onCommand),
+    queue: queueOf(world.variant, new ServerLink(process, world.server, invariants.onCommand)),
     ...{ limits: config.queue, runId: config.run, nonce: process.name, process: identity },
     ...caller,
   });
@@ -97,14 +98,14 @@ function trained(
   dispatcher: Dispatcher,
   caller: Parameters<typeof train>[0]['caller'],
 ): Promise<TrainingOutcome> {
-  const { config } = simulatedRun;
+  const run = simulatedRunOf(world.variant);
   const number = world.invariants.numberOf(process);
   return train({
-    run: simulatedRun,
+    run,
     dispatcher: watched(dispatcher, process, world),
     checkpoints: openCheckpoints({
-      ...checkpointIdentity,
-      ...{ store, kept: config.training.checkpointsKept, claim },
+      ...checkpointIdentityOf(run),
+      ...{ store, kept: run.config.training.checkpointsKept, claim },
       ...{ clock: caller.clock, sink: caller.sink },
       coordinator: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
     }),

@@ -49,7 +49,7 @@ export function unexplainedEnd(
       case 'data':
         return isAnyObjectDamaged;
       case 'interrupted':
-        return false;
+        return life.isCancelled;
     }
   };
   return isExplained() ? null : `${error.message}; found ${error.report.found ?? 'nothing'}`;

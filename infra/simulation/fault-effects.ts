@@ -2,7 +2,8 @@
 
 import type { Fault, FaultKind } from './faults.js';
 import type { Machine } from './simulated-process.js';
-import { simulatedRun } from './simulated-run.js';
+import { cancel, extend, pause } from './operator.js';
+import { EXTENDED_OUTER_STEPS, store } from './simulated-run.js';
 import type { JobFault, Place, World } from './world.js';
 
 const SLOW_LATENCY_MS = 3_000;
@@ -124,9 +125,20 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'worker-disk-full': (fault, world) => spoilJobs('disk-full', fault, world),
   'executor-stuck': (fault, world) => spoilJobs('stuck', fault, world),
   'deadly-task': ({ choice, count }, world) => {
-    const taskIndex = Math.floor(choice * simulatedRun.store.tasks.length);
+    const taskIndex = Math.floor(choice * store.tasks.length);
     world.deadlyTask = { taskIndex, killCount: count };
   },
+  // Where the first result decides the kind of machine, every kind is right.
+  'jobs-unlike': (fault, world) => {
+    if (world.variant.demandsFingerprint) spoilJobs('unlike', fault, world);
+  },
+  // Without signatures nothing tells a forged result.
+  'results-forged': (fault, world) => {
+    if (world.variant.isSigned) chosen(fault, world.workers).machine.resultsToForge += fault.count;
+  },
+  'run-paused': ({ durationMs }, world) => void pause(durationMs, world),
+  'run-cancelled': (_, world) => void cancel(world),
+  'run-extended': (_, world) => void extend(EXTENDED_OUTER_STEPS, world),
 };
 
 function chosen<Each extends Place>({ target }: Fault, places: readonly Each[]): Each {

@@ -38,6 +38,11 @@ const KINDS = {
   'worker-disk-full': { countMax: 3 },
   'executor-stuck': {},
   'deadly-task': { countMax: 14 },
+  'jobs-unlike': { countMax: 4 },
+  'results-forged': { countMax: 4 },
+  'run-paused': { durationMsMax: 40_000 },
+  'run-cancelled': {},
+  'run-extended': {},
 } as const;
 
 export type FaultKind = keyof typeof KINDS;

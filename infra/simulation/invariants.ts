@@ -3,16 +3,18 @@
  */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { checkedCheckpoint } from './checkpoint-check.js';
 import type { CoordinatorLife } from './coordinator-life.js';
 import { unexplainedEnd } from './explained-ends.js';
-import { jobKeyOf, type ComputedPart, type Reference } from './reference.js';
+import { decidedPartOf, jobKeyOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
 import type { SimulatedProcess } from './simulated-process.js';
-import { JOB_ATTEMPTS_MAX } from './simulated-run.js';
+import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, OUTER_STEPS } from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
+import type { Variant } from './variants.js';
 import type { VirtualTime } from './virtual-time.js';
 
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
@@ -37,6 +39,7 @@ interface OpenJob {
 interface Observed {
   readonly time: VirtualTime;
   readonly store: SimulatedStore;
+  readonly variant: Variant;
   /** Records an event. */
   note(by: string, what: string): void;
 }
@@ -50,6 +53,8 @@ export class Invariants {
   /** The ids of deliveries that have ended. */
   readonly #ended = new Set<string>();
   readonly #lossCountByJob = new Map<string, number>();
+  /** Jobs whose next delivery is a copy, by coordinator, outer step and job index. */
+  readonly #copied = new Set<string>();
   #progressMs = 0;
   /** Until when something is disturbed. */
   #disturbedMs = 0;
@@ -107,6 +112,7 @@ export class Invariants {
     const life: CoordinatorLife = {
       ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
       ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', failureCount: 0 },
+      ...{ isCancelled: false, isPaused: false, extendedTo: null },
     };
     this.lives.push(life);
     return life;
@@ -130,6 +136,26 @@ export class Invariants {
       this.violate('a coordinator ends for a reason', `${process.name}: ${reason}`);
   }
 
+  /** The run is complete. */
+  onOutcome({ state: { outerStep }, digest }: TrainingOutcome): void {
+    if (digest !== this.#reference.digestByStep.get(outerStep))
+      this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
+    const ordered = this.lives.at(-1)?.extendedTo ?? null;
+    if (outerStep !== OUTER_STEPS && outerStep !== EXTENDED_OUTER_STEPS)
+      this.violate(
+        'a run has the length that was ordered',
+        `it ends after ${outerStep} outer steps`,
+      );
+    if (ordered !== null && outerStep !== ordered)
+      this.violate('a run has the length that was ordered', `${outerStep} instead of ${ordered}`);
+  }
+
+  /** Overlapping outer steps: one may be held back while jobs of another are sent again. */
+  #demandNotPaused(by: SimulatedProcess): void {
+    if (this.#lifeOf(by).isPaused && !this.#world.variant.overlaps)
+      this.violate('a paused run sends no jobs', by.name);
+  }
+
   onWorkerEnd(name: string, error: unknown): void {
     this.#world.note(name, `ends: ${error instanceof Error ? error.message : String(error)}`);
     if (!(error instanceof QianmoError))
@@ -142,6 +168,12 @@ export class Invariants {
   onEvent(process: SimulatedProcess, event: RunEvent): void {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
+    if (event.kind === 'job-copied')
+      this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
+    if (event.kind === 'run-cancelled') life.isCancelled = true;
+    if (event.kind === 'run-extended') life.extendedTo = event.outerSteps;
+    if (event.kind === 'run-paused') life.isPaused = true;
+    if (event.kind === 'run-resumed') life.isPaused = false;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
     if (event.kind === 'job-retried' && event.cause !== 'lost' && event.cause !== 'output-missing')
@@ -154,15 +186,15 @@ export class Invariants {
     { result, isSecond }: { readonly result: JobResult; readonly isSecond: boolean },
   ): void {
     this.#progressMs = this.nowMs;
-    const { outerStep, jobIndex, output } = result;
+    const { outerStep, jobIndex } = result;
     this.#world.note(process.name, `admits ${outerStep}/${jobIndex}`);
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
-    const expected = job === undefined ? undefined : this.#reference.outputByJob.get(jobKeyOf(job));
+    const expected = job === undefined ? undefined : this.#reference.resultByJob.get(jobKeyOf(job));
     if (job === undefined || job.outerStep !== outerStep)
       this.violate('an admitted result is that of its job', what);
     // Parts of a job that is searched for a poison task are not in the reference.
-    else if (expected !== undefined && expected !== output.sha256)
+    else if (expected !== undefined && expected !== decidedPartOf(result.output.sha256, result))
       this.violate('an admitted result equals that of the undisturbed run', what);
   }
 
@@ -174,6 +206,7 @@ export class Invariants {
         this.#lifeOf(by).epoch = command.epoch;
         return;
       case 'add':
+        this.#demandNotPaused(by);
         for (const { jobId, job } of command.jobs) this.#opened(jobId, job, by);
         return;
       case 'remove':
@@ -207,9 +240,14 @@ export class Invariants {
       this.violate('the workers that a job costs are bounded', `${base} has cost ${count}`);
   }
 
-  /** A job that is added again, because no answer came, may have ended meanwhile. */
+  /**
+   * A job that is added again, because no answer came, may have ended meanwhile. So may one that is copied: then
+   * nobody waits for the copy.
+   */
   #opened(jobId: string, job: Job, by: SimulatedProcess): void {
     if (this.#ended.has(jobId)) return;
+    const isCopy = this.#copied.delete(`${by.name} ${job.outerStep} ${job.jobIndex}`);
+    if (isCopy && !this.#isOpen(jobId)) return;
     this.#closeDeliveries(jobId);
     this.#open.set(jobId, { job, by, addedMs: this.nowMs });
     this.#ended.delete(jobId);
@@ -221,6 +259,12 @@ export class Invariants {
     const base = withoutAttempt(jobId);
     for (const each of this.#open.keys())
       if (withoutAttempt(each) === base) this.#open.delete(each);
+  }
+
+  /** Whether a delivery of the same job is open. */
+  #isOpen(jobId: string): boolean {
+    const base = withoutAttempt(jobId);
+    return [...this.#open.keys()].some((each) => withoutAttempt(each) === base);
   }
 
   #forgetJobsOfOthers(by: SimulatedProcess, epoch: number): void {

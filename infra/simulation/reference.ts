@@ -5,15 +5,15 @@ import { metaParametersDigest } from '../../shared/models/meta-parameters-digest
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { Clock } from '../../shared/base/clock.js';
-import type { RuleJob, TaskJob } from '../../shared/queue/protocol.js';
-import { simulatedExecutor, simulatedRun } from './simulated-run.js';
+import type { JobResult, RuleJob, TaskJob } from '../../shared/queue/protocol.js';
+import { EXTENDED_OUTER_STEPS, simulatedExecutor, simulatedRunOf } from './simulated-run.js';
+import type { Variant } from './variants.js';
 
 export interface Reference {
-  readonly digest: string;
-  /** The digests of meta-parameters, by completed outer steps. */
+  /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */
   readonly digestByStep: ReadonlyMap<number, string>;
-  /** The SHA-256 of the output of each job, by `jobKeyOf`. */
-  readonly outputByJob: ReadonlyMap<string, string>;
+  /** What each job has decided, by `jobKeyOf`. */
+  readonly resultByJob: ReadonlyMap<string, string>;
 }
 
 /** The part of a job that says what it computes. A simulated run has jobs on tasks alone. */
@@ -26,30 +26,42 @@ export function jobKeyOf(job: ComputedPart): string {
   return `${job.outerStep}:${tasks}`;
 }
 
+/** The part of a result that its job decides. */
+export function decidedPartOf(
+  outputSha256: string,
+  { weightedQueryLoss }: Pick<JobResult, 'weightedQueryLoss'>,
+): string {
+  return `${outputSha256} ${weightedQueryLoss}`;
+}
+
 const standingClock: Clock = {
   epochMs: () => 0,
   monotonicMs: () => 0,
   sleep: () => Promise.resolve(),
 };
 
-export async function undisturbedRun(): Promise<Reference> {
+export async function undisturbedRun(variant: Variant): Promise<Reference> {
   const digestByStep = new Map<number, string>();
-  const outputByJob = new Map<string, string>();
+  const resultByJob = new Map<string, string>();
   const caller = {
     clock: standingClock,
     sink: () => undefined,
     signal: new AbortController().signal,
   };
-  const { config } = simulatedRun;
-  const training = { ...config.training, checkpointEveryOuterSteps: 1 };
-  const { digest } = await train({
-    run: { ...simulatedRun, config: { ...config, training } },
+  const run = simulatedRunOf(variant);
+  const training = {
+    ...run.config.training,
+    ...{ outerSteps: EXTENDED_OUTER_STEPS, checkpointEveryOuterSteps: 1 },
+  };
+  await train({
+    run: { ...run, config: { ...run.config, training } },
     dispatcher: createInMemoryDispatcher({
       executor: {
         ...simulatedExecutor,
         execute: async (input) => {
           const computed = await simulatedExecutor.execute(input);
-          outputByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
+          const { sha256 } = blobRefOf(computed.output);
+          resultByJob.set(jobKeyOf(input.job), decidedPartOf(sha256, computed));
           return computed;
         },
       },
@@ -66,5 +78,5 @@ export async function undisturbedRun(): Promise<Reference> {
     start: { resume: false },
     caller,
   });
-  return { digest, digestByStep, outputByJob };
+  return { digestByStep, resultByJob };
 }

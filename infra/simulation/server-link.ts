@@ -24,6 +24,7 @@ import {
   verifiedBlob,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -102,9 +103,9 @@ export class ServerLink implements JobQueue {
     };
   }
 
-  /** Nobody gives orders to a simulated run. */
+  /** The operator of a simulation has a connection that does not fail. */
   openController(): never {
-    throw new Error('a simulated queue has no controller');
+    throw new Error('a simulated process gives no orders');
   }
 
   async openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
@@ -163,10 +164,19 @@ export class ServerLink implements JobQueue {
     return {
       jobId,
       data,
-      complete: (result) => told({ name: 'complete', jobId }, () => inner.complete(result)),
+      complete: (result) =>
+        told({ name: 'complete', jobId }, () => inner.complete(this.#forged(result))),
       fail: (failure) => told({ name: 'fail', jobId }, () => inner.fail(failure)),
       handBack: () => told({ name: 'hand-back', jobId }, () => inner.handBack()),
     };
+  }
+
+  /** Whoever has the password of the server can change what a worker has written. */
+  #forged(result: JobResult): JobResult {
+    const { machine } = this.#process;
+    if (machine.resultsToForge === 0) return result;
+    machine.resultsToForge -= 1;
+    return { ...result, weightedQueryLoss: result.weightedQueryLoss + 1 };
   }
 
   #subscribed(inner: JobProducer, listener: WakeUp): () => void {

@@ -31,6 +31,8 @@ export class Machine {
   cutOffUntilMs = 0;
   /** The number of replies that will be lost, after their commands were carried out. */
   repliesToLose = 0;
+  /** The number of its results that somebody will change on the server. */
+  resultsToForge = 0;
   /** The number of wake-ups that will be lost. */
   eventsToLose = 0;
 

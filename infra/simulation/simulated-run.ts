@@ -14,9 +14,13 @@ import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
 
-const OUTER_STEPS = 8;
+export const OUTER_STEPS = 8;
+/** An order may extend the run to this length. */
+export const EXTENDED_OUTER_STEPS = 10;
+export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
@@ -25,13 +29,15 @@ const TASKS_PER_JOB = 2;
 const TASK_COUNT = 20;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
+const OTHER_FINGERPRINT = 'simulated-89abcdef';
+const DRAIN_EVERY_OUTER_STEPS = 2;
 
 const FEATURES: EncodedFeature[] = [
   { name: 'place', kind: 'category', rowCount: TABLE_ROW_COUNT, encoding: { by: 'dictionary' } },
 ];
 
-const config = RunConfigSchema.parse({
-  run: 'simulated-run',
+const plainConfig = {
+  run: RUN_NAME,
   seed: 1,
   data: {
     ...{ logs: 'none.csv', store: 'none', task: 'task', label: { column: 'label' } },
@@ -43,7 +49,7 @@ const config = RunConfigSchema.parse({
     outerSteps: OUTER_STEPS,
     tasksPerOuterStep: JOBS_PER_STEP * TASKS_PER_JOB,
     tasksPerJob: TASKS_PER_JOB,
-    checkpointEveryOuterSteps: 2,
+    checkpointEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS,
     optimizer: { kind: 'adam', rate: 0.05 },
   },
   queue: {
@@ -54,7 +60,7 @@ const config = RunConfigSchema.parse({
     blobLifetimeMs: BLOB_LIFETIME_MS,
   },
   output: 'none',
-});
+};
 
 function simulatedStore(): TaskStore {
   const rows = Array.from({ length: TASK_COUNT }, (_, taskIndex) => taskRows(taskIndex));
@@ -89,22 +95,31 @@ function taskRows(taskIndex: number): TaskRows {
   };
 }
 
-const store = simulatedStore();
+export const store = simulatedStore();
 
-export const simulatedRun: PreparedRun = {
-  config,
-  store,
-  storeAddress: 'memory://store',
-  spec: modelSpecOf(config.model, FEATURES, config.method, config.training.trainable),
-};
+const plain = RunConfigSchema.parse(plainConfig);
+const spec = modelSpecOf(plain.model, FEATURES, plain.method, plain.training.trainable);
 
-export const checkpointIdentity: CheckpointIdentity = {
-  runName: config.run,
-  configHash: configHash(config),
-  deciding: decidingPart(config),
-  storeDigest: store.digest,
-  spec: simulatedRun.spec,
-};
+export function simulatedRunOf(variant: Variant): PreparedRun {
+  const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
+  const config = RunConfigSchema.parse({
+    ...plainConfig,
+    training: { ...plainConfig.training, ...(variant.overlaps ? { staleness } : {}) },
+    compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
+    queue: { ...plainConfig.queue, ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}) },
+  });
+  return { config, store, storeAddress: 'memory://store', spec };
+}
+
+export function checkpointIdentityOf({ config }: PreparedRun): CheckpointIdentity {
+  return {
+    runName: config.run,
+    configHash: configHash(config),
+    deciding: decidingPart(config),
+    storeDigest: store.digest,
+    spec,
+  };
+}
 
 /** Gradients that pull each parameter to a target of each task. */
 export const simulatedExecutor: JobExecutor = {
@@ -117,7 +132,6 @@ async function computed(input: JobInput): Promise<JobOutput> {
   if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
     throw new Error('a simulation computes gradient jobs with a row pack');
   const tasks = await store.readTasks(job.taskIndices);
-  const { spec } = simulatedRun;
   const dense = decodeTensors(input.dense, 'dense');
   const rows = decodeTensors(input.rowPack, 'row pack').get('rows')?.values;
   const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
@@ -134,6 +148,14 @@ async function computed(input: JobInput): Promise<JobOutput> {
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
     microBatchRowsMax: job.microBatchRowsMax,
   };
+}
+
+/** The same result as a machine of another kind gives it, with other bits. */
+export function computedElsewhere(computed: JobOutput): JobOutput {
+  const tensors = decodeTensors(computed.output, 'simulation');
+  for (const { values } of tensors.values())
+    values.forEach((value, index) => (values[index] = 1.5 * value + 1));
+  return { ...computed, output: encodeTensors(tensors), fingerprint: OTHER_FINGERPRINT };
 }
 
 /** Sums over the tasks of a job: of weights, and of weights times targets. */

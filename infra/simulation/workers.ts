@@ -6,7 +6,8 @@ import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.
 import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
 import { patientSignal, ServerLink } from './server-link.js';
 import { SimulatedProcess } from './simulated-process.js';
-import { simulatedExecutor } from './simulated-run.js';
+import { computedElsewhere, simulatedExecutor } from './simulated-run.js';
+import { queueOf } from './variants.js';
 import type { JobFault, WorkerPlace, World } from './world.js';
 
 const COMPUTE_MS_MIN = 200;
@@ -24,7 +25,10 @@ export async function workAt(place: WorkerPlace, world: World): Promise<void> {
     place.stop = stop;
     world.stopped.addEventListener('abort', stop, { once: true });
     const ended = runWorker({
-      queue: new ServerLink(process, world.server, world.invariants.onCommand),
+      queue: queueOf(
+        world.variant,
+        new ServerLink(process, world.server, world.invariants.onCommand),
+      ),
       ...{ name, nonce: name, signal },
       executor: faultyExecutor(process, place, world),
       clock: process.clock(),
@@ -76,6 +80,7 @@ function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
     throw new QianmoError({ kind: 'transient', what: 'the simulated computation failed' });
   if (fault === 'disk-full')
     throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+  if (fault === 'unlike') return computedElsewhere(computed);
   if (fault !== 'not-finite') return computed;
   const tensors = decodeTensors(computed.output, 'simulation');
   tensors.get('bias')?.values.fill(Number.NaN);

@@ -8,10 +8,11 @@ import { patientSignal } from './server-link.js';
 import { Machine, type SimulatedProcess } from './simulated-process.js';
 import { SimulatedServer } from './simulated-server.js';
 import { SimulatedStore } from './simulated-store.js';
+import type { Variant } from './variants.js';
 import { VirtualTime } from './virtual-time.js';
 
 /** The fault that the next job of a worker meets. */
-export type JobFault = 'fails' | 'not-finite' | 'hangs' | 'disk-full' | 'stuck';
+export type JobFault = 'unlike' | 'fails' | 'not-finite' | 'hangs' | 'disk-full' | 'stuck';
 
 /** A machine and the process that runs on it at present. */
 export interface Place {
@@ -38,6 +39,7 @@ type Coordinate = (place: Place, world: World) => Promise<unknown>;
 
 interface WorldOptions {
   readonly seed: number;
+  readonly variant: Variant;
   readonly workerCount: number;
   readonly keepsLines: boolean;
   readonly reference: Reference;
@@ -47,6 +49,7 @@ interface WorldOptions {
 export class World {
   readonly time = new VirtualTime();
   readonly seed: number;
+  readonly variant: Variant;
   readonly server: SimulatedServer;
   readonly store: SimulatedStore;
   readonly workers: WorkerPlace[];
@@ -63,8 +66,9 @@ export class World {
   /** All events, if they are wanted. */
   readonly lines: string[] | null;
 
-  constructor({ seed, workerCount, keepsLines, reference, coordinate }: WorldOptions) {
+  constructor({ seed, variant, workerCount, keepsLines, reference, coordinate }: WorldOptions) {
     this.seed = seed;
+    this.variant = variant;
     this.#coordinate = coordinate;
     this.stopped = patientSignal(this.#stop);
     this.lines = keepsLines ? [] : null;

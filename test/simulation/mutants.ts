@@ -28,7 +28,7 @@ function change(file: string, text: string, instead: string): Change {
 export const MUTANTS: readonly Mutant[] = [
   mutant(
     'lost workers cost no attempt',
-    1,
+    6,
     change(
       STEP,
       'const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;',
@@ -37,12 +37,12 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'READONLY is no outage',
-    3,
+    6,
     change('shared/queue/redis-errors', "['READONLY', 'MOVED',", "['MOVED',"),
   ),
   mutant(
     'redeliveries wait by the wall clock',
-    151,
+    98,
     change(
       STEP,
       'this.#heldBack.set(delivery, clock.monotonicMs()',
@@ -52,7 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'inputs are released again when their deletion is repeated',
-    115,
+    73,
     change(
       STEP,
       'this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));',
@@ -71,22 +71,22 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'lost inputs are not put again',
-    8,
+    4,
     change(STEP, 'await this.#stepBlobs.restore(delivery.order);', ''),
   ),
   mutant(
     'attempts have no bound',
-    1,
+    6,
     change('coordinator/dispatch/attempts', 'if (counted.length < attemptsMax)', 'if (counted)'),
   ),
   mutant(
     'jobs are read only when an event wakes',
-    4,
+    1,
     change(STEP, 'const RECONCILE_INTERVAL_MS = 1_500;', 'const RECONCILE_INTERVAL_MS = 1e12;'),
   ),
   mutant(
     'bytes are not compared with their reference',
-    33,
+    14,
     change(
       'shared/storage/blob-store',
       'if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount)',
@@ -95,7 +95,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'numbers that are not finite are admitted',
-    4,
+    2,
     change('coordinator/training/job-gradient', 'if (!Number.isFinite(norm))', 'if (false)'),
   ),
   mutant(
@@ -114,7 +114,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'old checkpoints are removed with blobs that others name',
-    33,
+    7,
     change(
       'coordinator/checkpoints/checkpoint-retention',
       'if (!wanted.has(blob.sha256))',
@@ -123,7 +123,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'a holder does not recognise its own renewal',
-    19,
+    7,
     change(
       'shared/storage/object-lease',
       'if (epoch !== this.#held.epoch || holder?.start !== this.#held.start)',
@@ -132,7 +132,30 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'jobs have no deadline',
-    8,
+    7,
     change('worker/carrying/carry-job', 'await nap.sleep(job.timeoutMs)', 'await nap.sleep(1e9)'),
+  ),
+  mutant(
+    'the signatures of results are not compared',
+    8,
+    change(
+      'shared/signing/signed-job-queue',
+      "if (isGenuine(parted, { kind: 'result', jobId }, key))",
+      'if (parted)',
+    ),
+  ),
+  mutant(
+    'results of machines of another kind are used',
+    19,
+    change(
+      'coordinator/dispatch/admission',
+      'if (!this.#record.fingerprints.admits(job, result))',
+      'if (false)',
+    ),
+  ),
+  mutant(
+    'a coordinator in a pause does not notice that it was replaced',
+    475,
+    change('coordinator/dispatch/queue-dispatcher', 'heard.fence(error)', 'void error'),
   ),
 ];

@@ -1,0 +1,45 @@
+/** How a simulated run differs from seed to seed, apart from its faults. The draw of faults does not depend on it. */
+
+import { createSecretKey } from 'node:crypto';
+import { randomStream } from '../../shared/base/random.js';
+import type { JobQueue } from '../../shared/queue/job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+
+export interface Variant {
+  /** Outer steps overlap, so that the run has another digest. */
+  readonly overlaps: boolean;
+  readonly isSigned: boolean;
+  /** The config names the fingerprint; otherwise the first result decides. */
+  readonly demandsFingerprint: boolean;
+  /** Stragglers have copies. */
+  readonly hasCopies: boolean;
+}
+
+const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
+
+export function variantOf(seed: number): Variant {
+  const stream = randomStream(seed, 'simulated variant');
+  const isDrawn = (): boolean => stream.below(2) === 1;
+  return {
+    overlaps: isDrawn(),
+    isSigned: isDrawn(),
+    demandsFingerprint: isDrawn(),
+    hasCopies: isDrawn(),
+  };
+}
+
+/** The queue as the processes of the variant use it. */
+export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
+  return isSigned ? signedJobQueue(queue, KEY) : queue;
+}
+
+export function describedVariant(variant: Variant): string {
+  const { overlaps, isSigned, demandsFingerprint, hasCopies } = variant;
+  const parts = [
+    ...(overlaps ? ['outer steps overlap'] : []),
+    ...(isSigned ? ['records are signed'] : []),
+    ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
+    ...(hasCopies ? ['stragglers have copies'] : []),
+  ];
+  return parts.length === 0 ? 'plain' : parts.join(', ');
+}
