@@ -14,6 +14,7 @@ import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { resultsTable } from '../../bench/learned-rule/results-table.js';
 import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
+import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
 import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
@@ -63,6 +64,7 @@ test.each([
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
   ['learned-rule', () => resultsTable(recorded('learned-rule'))],
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
+  ['overhead', () => overheadPage(recorded('overhead'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],
   ['synthetic-world', syntheticWorldPage],
