@@ -3,8 +3,8 @@
  * environment names their files.
  */
 
-import { readFile } from 'node:fs/promises';
 import { QianmoError } from '../base/errors.js';
+import { textOfNamedFile } from '../base/named-file.js';
 
 /** Texts in PEM. Absent parts are those of the system: its authorities, and no certificate of one's own. */
 export interface TlsFiles {
@@ -16,12 +16,14 @@ export interface TlsFiles {
 const CA = 'QIANMO_REDIS_CA_FILE';
 const CERTIFICATE = 'QIANMO_REDIS_CERTIFICATE_FILE';
 const KEY = 'QIANMO_REDIS_KEY_FILE';
+/** The authorities of an operating system together have a quarter of it. */
+const FILE_BYTE_COUNT_MAX = 1024 * 1024;
 
 /**
  * Returns null if the environment names no file.
  *
- * @throws QianmoError `usage` for a certificate without its key, or the reverse; `environment` for a file that
- *   cannot be read.
+ * @throws QianmoError `usage` for a certificate without its key, or the reverse, and for a file that is too large;
+ *   `environment` for a file that cannot be read.
  */
 export async function tlsFilesOf(
   environment: Readonly<Record<string, string | undefined>>,
@@ -50,17 +52,7 @@ export async function tlsFilesOf(
   };
 }
 
-async function textOf(file: string, variable: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new QianmoError({
-      kind: 'environment',
-      what: 'a file for the connection to Redis cannot be read',
-      where: file,
-      found: cause instanceof Error ? cause.message : String(cause),
-      cure: `correct ${variable}`,
-      cause,
-    });
-  }
+function textOf(file: string, variable: string): Promise<string> {
+  const what = 'a file for the connection to Redis';
+  return textOfNamedFile({ file, variable, what, byteCountMax: FILE_BYTE_COUNT_MAX });
 }
