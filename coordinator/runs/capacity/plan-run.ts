@@ -25,8 +25,8 @@ import { openPreparedRun } from '../run-files.js';
 
 /** The numbers of workers of the table, beside the one that is asked for. */
 const WORKER_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 2_000, 5_000, 10_000];
-/** The first steps of a measurement, in which the worker has no graphs yet. */
-const WARM_UP_STEPS = 4;
+/** The first steps of a measurement, in which a worker still meets shapes of jobs for which it has no graphs. */
+const WARM_UP_STEPS = 16;
 const MEASURED_STEPS = 12;
 const PROBE_BYTE_COUNT = 1024 * 1024;
 const PROBE_COUNT = 8;

@@ -40,7 +40,7 @@ export const planVerb = verb({
   help: `
 Example:
   qianmo plan run.yaml --workers 1000
-Trains for 32 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
+Trains for 56 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
   run: async (operands, { format, chart, ...choice }, context) => {
     const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
     if (chart !== undefined) {

@@ -17,6 +17,7 @@ import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
+import { startPage } from '../../bench/start/start-page.js';
 import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
 import { trafficPage } from '../../bench/traffic-table.js';
 
@@ -67,6 +68,7 @@ test.each([
   ['overhead', () => overheadPage(recorded('overhead'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],
+  ['start', () => startPage(recorded('start'))],
   ['synthetic-world', syntheticWorldPage],
   ['traffic', trafficPageOfRecord],
 ])('%s.md is what its bench writes from its figures', (name, page) => {
