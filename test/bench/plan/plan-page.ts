@@ -3,6 +3,15 @@
 import { median } from '../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 
+/** Added to a record of a machine that other work kept busy. */
+const READING_UNDER_LOAD = [
+  'Other work kept all cores busy meanwhile, and rates of one config and number of workers differ by a factor of up to two',
+  'between rounds, so this record does not settle whether the model is right. What it shows is how a plan errs on such a',
+  'machine: the time in which a worker waits for a core that strangers use counts as `idleMs`, which more workers divide among them',
+  'in the model, but not here. Plan on an idle machine.',
+  '',
+];
+
 export interface PlanResults extends BenchHeader {
   readonly rounds: number;
   readonly loadAfter: number;
@@ -46,6 +55,7 @@ export function planPage(results: PlanResults): string {
     'The configs are those of `npm run bench:scaling`. ![Throughput by workers, a core each](plan.svg) shows the prediction for `heavy` on up to',
     '10,000 workers, which cannot be run here.',
     '',
+    ...(loadAfter > cores ? READING_UNDER_LOAD : []),
   ].join('\n');
 }
 

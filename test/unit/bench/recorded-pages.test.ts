@@ -15,6 +15,7 @@ import { resultsTable } from '../../bench/learned-rule/results-table.js';
 import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
+import { planPage } from '../../bench/plan/plan-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
 import { startPage } from '../../bench/start/start-page.js';
@@ -66,6 +67,7 @@ test.each([
   ['learned-rule', () => resultsTable(recorded('learned-rule'))],
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
+  ['plan', () => planPage(recorded('plan'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],
   ['start', () => startPage(recorded('start'))],
