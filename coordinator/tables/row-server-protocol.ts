@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import { FailureRecordSchema } from '../../shared/base/failure-record.js';
 import { TrainingConfigSchema } from '../../shared/config/training-config.js';
 import { BlobRefSchema } from '../../shared/storage/blob-store.js';
 import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
@@ -77,15 +78,6 @@ export const RowServerRequestSchema = z.discriminatedUnion('call', [
   }),
 ]);
 export type RowServerRequest = z.infer<typeof RowServerRequestSchema>;
-
-const FailureRecordSchema = z.strictObject({
-  kind: z.enum(['usage', 'environment', 'data', 'transient', 'failed', 'interrupted']),
-  what: z.string(),
-  where: z.string().optional(),
-  expected: z.string().optional(),
-  found: z.string().optional(),
-  cure: z.string().optional(),
-});
 
 /** To the coordinator: one for each request, in any order. */
 export const RowServerReplySchema = z.discriminatedUnion('kind', [

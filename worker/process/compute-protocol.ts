@@ -9,6 +9,7 @@
 
 import { z } from 'zod';
 import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import { FailureRecordSchema, type FailureRecord } from '../../shared/base/failure-record.js';
 import { failureOfSystemError, isOfTheMachine } from '../../shared/base/system-errors.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
@@ -69,16 +70,6 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('forget'), requestId }),
 ]);
 
-const FailureReportSchema = z.strictObject({
-  kind: z.enum(['usage', 'environment', 'data', 'transient', 'failed', 'interrupted']),
-  what: z.string(),
-  where: z.string().optional(),
-  expected: z.string().optional(),
-  found: z.string().optional(),
-  cure: z.string().optional(),
-  isOfThisMachine: z.literal(true).optional(),
-});
-
 /** Messages from child to parent. */
 export const ComputeReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ready'), device: DeviceReportSchema }),
@@ -105,7 +96,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     kind: z.literal('failed'),
     /** Null for a failed start and for a message that could not be parsed. */
     requestId: requestId.nullable(),
-    report: FailureReportSchema,
+    report: FailureRecordSchema,
     residentByteCount: z.int().positive(),
   }),
   /** Sent at each phase, and at a bounded rate within a phase. */
@@ -114,7 +105,6 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
 
 export type ComputeRequest = z.infer<typeof ComputeRequestSchema>;
 export type ComputeReply = z.infer<typeof ComputeReplySchema>;
-export type FailureRecord = z.infer<typeof FailureReportSchema>;
 
 /** A failure as a record. It has no stack and no cause, which cannot cross the process boundary. */
 export function failureRecordOf(thrown: unknown): FailureRecord {
