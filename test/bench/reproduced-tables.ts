@@ -19,6 +19,9 @@ const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 export const TABLES: readonly ReproducedTable[] = [
   { name: 'large-tables', script: 'bench:large-tables', makes: 'large-tables.md' },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
+  { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
+  { name: 'start', script: 'bench:start', makes: 'start.md' },
+  { name: 'plan', script: 'bench:plan', makes: 'plan.md' },
   {
     name: 'simulation',
     script: 'simulate:seeds',
