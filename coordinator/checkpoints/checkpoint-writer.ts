@@ -269,6 +269,8 @@ class RunCheckpointStore implements Checkpoints {
     await store.put(key, bytes, { kind: 'absent' });
     const found = await store.get(key);
     if (found !== null && areEqual(found.bytes, bytes)) return;
+    // Whoever has taken over the run may have removed it.
+    await this.#options.claim?.demand();
     throw new QianmoError({
       kind: 'environment',
       what: 'the object store does not return what was written',
