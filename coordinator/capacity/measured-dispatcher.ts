@@ -20,9 +20,9 @@ export interface MeasuredStep {
 }
 
 interface ProcessorTimes {
-  /** Of this process, so far. */
+  /** The processor time of this process so far. */
   own(): number;
-  /** Of those that it has started. */
+  /** The processor time of the processes that it has started. */
   others(): number;
 }
 

@@ -19,7 +19,7 @@ export class OtherProcesses {
     this.#records = records;
   }
 
-  /** Of the processes that run at present; 0 where the kernel keeps no such records. */
+  /** The sum over processes that run at present; 0 where the kernel keeps no such records. */
   processorMs(): number {
     if (this.#listings < LISTINGS) {
       this.#pids = descendantsOf(this.#pid, this.#records);

@@ -12,7 +12,7 @@ import type { Variant } from './variants.js';
 export interface Reference {
   /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */
   readonly digestByStep: ReadonlyMap<number, string>;
-  /** What each job has decided, by `jobKeyOf`. */
+  /** The decided part of each result, by `jobKeyOf`. */
   readonly resultByJob: ReadonlyMap<string, string>;
 }
 

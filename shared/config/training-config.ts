@@ -229,7 +229,7 @@ export const TrainingConfigSchema = z
   .describe('Meta-training.');
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 
-/** What contradicts outer steps that overlap. */
+/** The fields that contradict outer steps that overlap. */
 function stalenessIssues({
   staleness,
   closing,

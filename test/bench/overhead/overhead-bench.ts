@@ -1,5 +1,5 @@
 /**
- * What coordinator, queue and work loops cost where jobs compute nothing. Writes `infra/results/overhead.json`
+ * The cost of coordinator, queue and work loops where jobs compute nothing. Writes `infra/results/overhead.json`
  * and `.md`.
  *
  *   npm run bench:overhead -- --rounds 3 --cases step,waiting

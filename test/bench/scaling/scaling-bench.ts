@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -19,6 +19,7 @@ import { benchHeader, markdownTable } from '../bench-header.js';
 import {
   configFileOf,
   DRAIN_EVERY_OUTER_STEPS,
+  openRooms,
   prepareRoom,
   qianmoArgs,
   SCALING_CONFIGS,
@@ -122,15 +123,9 @@ async function twin(room: ScalingRoom, config: ScalingConfig, core: number): Pro
 
 const scratch = mkdtempSync(join(tmpdir(), 'qianmo-scaling-'));
 try {
-  const checkouts = [
-    ...(options.base === undefined ? [] : [resolve(options.base)]),
-    packageRoot.pathname,
-  ];
-  const rooms = checkouts.map((checkout, index) => {
-    const room = { checkout, folder: join(scratch, String(index)) };
-    mkdirSync(room.folder);
+  const rooms = openRooms(scratch, options.base).map((room) => {
     prepareRoom(room, configs, { rows: options.rows, outerSteps });
-    return { room, header: benchHeader(checkout) };
+    return { room, header: benchHeader(room.checkout) };
   });
   const rates = new Map<string, number[]>();
   const keyOf = (index: number, config: string, way: Way): string => `${index}/${config}/${way}`;

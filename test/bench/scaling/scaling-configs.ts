@@ -2,9 +2,10 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { w2Run, writeW2Log } from './w2-run.js';
 
 export const SCALING_CONFIGS = ['heavy', 'demo', 'synthetic', 'w2'] as const;
@@ -21,6 +22,16 @@ export interface ScalingRoom {
 
 const W2_LOG = 'w2.csv';
 const QIANMO = 'infra/bin/qianmo.mjs';
+/** An empty room for this checkout, after one for the checkout that it is compared with, if there is one. */
+export function openRooms(scratch: string, base: string | undefined): ScalingRoom[] {
+  const checkouts = [...(base === undefined ? [] : [resolve(base)]), packageRoot.pathname];
+  return checkouts.map((checkout, index) => {
+    const room = { checkout, folder: join(scratch, String(index)) };
+    mkdirSync(room.folder);
+    return room;
+  });
+}
+
 const RunSchema = z.looseObject({
   data: z.looseObject({}),
   model: z.looseObject({}),

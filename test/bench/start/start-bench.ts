@@ -10,7 +10,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -18,6 +18,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { benchHeader } from '../bench-header.js';
 import {
   configFileOf,
+  openRooms,
   prepareRoom,
   qianmoArgs,
   type ScalingRoom,
@@ -79,19 +80,13 @@ function measuredStart(room: ScalingRoom, way: string): MeasuredStart {
 
 const scratch = mkdtempSync(join(tmpdir(), 'qianmo-start-'));
 try {
-  const checkouts = [
-    ...(options.base === undefined ? [] : [resolve(options.base)]),
-    packageRoot.pathname,
-  ];
-  const rooms = checkouts.map((checkout, index) => {
-    const room = { checkout, folder: join(scratch, String(index)) };
-    mkdirSync(room.folder);
+  const rooms = openRooms(scratch, options.base).map((room) => {
     const outerSteps = { heavy: 1, demo: 1, synthetic: 1, w2: 1 };
     prepareRoom(room, [CONFIG], { rows: '1k', outerSteps });
     // What the first start of a checkout keeps for later ones is not measured.
     for (const way of WAYS) measuredStart(room, way);
     return {
-      ...{ room, header: benchHeader(checkout), helpCpuMs: new Array<number>() },
+      ...{ room, header: benchHeader(room.checkout), helpCpuMs: new Array<number>() },
       ways: new Map<string, MeasuredStart[]>(WAYS.map((way) => [way, []])),
     };
   });
