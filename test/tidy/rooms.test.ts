@@ -38,6 +38,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features/expressions',
     'shared/features',
     'shared/queue',
+    'shared/bundle',
     'shared/signing',
   ],
   coordinator: [

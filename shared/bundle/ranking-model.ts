@@ -1,0 +1,111 @@
+/**
+ * A ranking model in memory: all that a scorer reads. The reader of a bundle fills it, from mapped
+ * files if it likes, and no scorer writes to it.
+ *
+ * A block is what one adgroup has of its own. Block 0 is what an adgroup without a block gets. The
+ * blocks of all adgroups lie one after the other, each at a multiple of a stride, and are read where
+ * they lie. What varies in length, such as the effects by value, lies beside them as lists.
+ */
+
+import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
+import type { ModelSpec } from '../models/model-spec.js';
+import type { EmbeddingTable } from '../tensors/embedding-table.js';
+import type { NamedTensors } from '../tensors/named-tensors.js';
+
+/**
+ * How the values of a block are stored, little-endian. Whatever the encoding, variables of a single
+ * value and the level are float32.
+ *
+ *   float32, float16   the values
+ *   int8               `scale * q` with q from -127 to 127: the difference from block 0's value
+ */
+export const BLOCK_ENCODINGS = ['float32', 'float16', 'int8'] as const;
+
+export type BlockEncoding = (typeof BLOCK_ENCODINGS)[number];
+
+/** Where a personal variable lies in every block. */
+export interface BlockPart {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly encoding: BlockEncoding;
+  /** A multiple of 16. */
+  readonly byteOffset: number;
+  /** int8: where its scales (float32) lie, one after the other; 0 in other encodings. */
+  readonly scaleByteOffset: number;
+  /**
+   * int8: 1, or as many as the variable has rows, `shape[0]`; 0 in other encodings. Values that have
+   * a scale in common follow each other.
+   */
+  readonly scaleCount: number;
+}
+
+export interface BlockLayout {
+  readonly encoding: BlockEncoding;
+  /** Personal variables in the order of the spec. */
+  readonly parts: readonly BlockPart[];
+  /** Where the level shift (float32) lies; null where no shift follows the inner steps. */
+  readonly levelByteOffset: number | null;
+  /** Bytes from one block to the next: a multiple of 64. */
+  readonly strideByteCount: number;
+}
+
+/** Lists of each block, one for every feature that the lists are of: list `block * featureCount + feature`. */
+export interface ValueLists {
+  readonly features: readonly string[];
+  /** `[blockCount * featureCount + 1]`: where a list begins in `ids`; the last is their number. */
+  readonly offsets: Int32Array;
+  /** Encoded values, ascending within a list. */
+  readonly ids: Int32Array;
+}
+
+interface ValueEffects extends ValueLists {
+  /** `[ids.length]`: added to the logit of rows with the value. */
+  readonly effects: Float32Array;
+}
+
+interface ValueSums extends ValueLists {
+  readonly clicks: Float64Array;
+  readonly impressions: Float64Array;
+}
+
+/** What each block rests on, `[blockCount]`. */
+export interface BlockEvidence {
+  /** Rows that the block was adapted on; 0 for an unadapted one. */
+  readonly supportRowCounts: Uint32Array;
+  /** Sums over those rows. For labels that are values, clicks are the weighted standardised values. */
+  readonly clicks: Float64Array;
+  readonly impressions: Float64Array;
+  /** The sums by value that target encodings read; null if the model has none. */
+  readonly byValue: ValueSums | null;
+}
+
+export interface PersonalBlocks {
+  readonly layout: BlockLayout;
+  readonly blockCount: number;
+  /**
+   * `[blocksPerShard * strideByteCount]` each, the last one may be shorter: block b is block
+   * `b % blocksPerShard` of shard `floor(b / blocksPerShard)`. Each shard begins at a multiple of 64 in
+   * memory if its reader can arrange that.
+   */
+  readonly shards: readonly Uint8Array[];
+  /** A power of two. */
+  readonly blocksPerShard: number;
+  /** Effects by value of the shifted features; null where no values are shifted. */
+  readonly effects: ValueEffects | null;
+  readonly evidence: BlockEvidence;
+  /** `[blockCount]`: 1 where a block predicts standardised values (loss `squared`), not logits. */
+  readonly isOfValues: Uint8Array;
+  /** `[blockCount]`: 1 where a block was a micro-batch of its own (`AdaptedTask.isAlone`). */
+  readonly isAlone: Uint8Array;
+}
+
+export interface RankingModel {
+  readonly spec: ModelSpec;
+  /** The shift that follows the method's inner steps, or null. */
+  readonly shift: LevelShift | null;
+  /** All dense variables. Personal ones have the values of block 0, to which int8 adds differences. */
+  readonly dense: NamedTensors;
+  /** By feature, as the spec lists them. */
+  readonly tables: ReadonlyMap<string, EmbeddingTable>;
+  readonly blocks: PersonalBlocks;
+}

@@ -1,0 +1,140 @@
+import { expect, test } from 'vitest';
+import { at } from '../../../shared/base/arrays.js';
+import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { blockBytes, readBlock, writeBlock } from '../../../shared/bundle/block-codec.js';
+import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
+import { halfBitsOf, valueOfHalf } from '../../../shared/bundle/half-precision.js';
+import {
+  BLOCK_ENCODINGS,
+  type PersonalBlocks,
+  type RankingModel,
+} from '../../../shared/bundle/ranking-model.js';
+import { initialDense } from '../../../shared/models/initial-values.js';
+import { ModelConfigSchema } from '../../../shared/models/model-config.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { randomStream } from '../../../shared/base/random.js';
+
+const spec = modelSpecOf(
+  ModelConfigSchema.parse({
+    ...{ kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [5, 2], adgroupEmbedding: true },
+    personal: ['bias', 'adgroupEmbedding', 'layer1', 'output'],
+  }),
+  [{ name: 'user', kind: 'category', rowCount: 10, encoding: { by: 'dictionary' } }],
+);
+
+test('a block begins with its scalars; other variables are aligned, and so is the next block', () => {
+  const layout = blockLayoutOf(spec, { encoding: 'int8', hasLevel: true });
+  expect(layout.levelByteOffset).toBe(0);
+  expect(
+    layout.parts.map(({ name, byteOffset, scaleByteOffset, scaleCount, encoding }) => [
+      ...[name, encoding, byteOffset, scaleByteOffset, scaleCount],
+    ]),
+  ).toEqual([
+    ['bias', 'float32', 4, 0, 0],
+    ['adgroupEmbedding', 'int8', 32, 8, 1],
+    ['layer1.weight', 'int8', 48, 12, 1],
+    ['layer1.bias', 'int8', 64, 16, 1],
+    ['output.weight', 'int8', 80, 20, 1],
+  ]);
+  expect(layout.strideByteCount).toBe(128);
+});
+
+test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encoding) => {
+  const layout = blockLayoutOf(spec, { encoding, hasLevel: true });
+  const random = randomStream(3, 'block');
+  const initial = initialDense(spec, 7);
+  const variables = new Map(
+    layout.parts.map(({ name, shape }) => [
+      name,
+      {
+        shape,
+        values: (initial.get(name)?.values ?? new Float32Array()).map((v) => v + random.normal()),
+      },
+    ]),
+  );
+  const bytes = new Uint8Array(layout.strideByteCount);
+  writeBlock({ layout, initial }, { variables, level: -0.75 }, bytes);
+  const read = readBlock({ layout, initial }, bytes);
+  expect(read.level).toBe(-0.75);
+  // Steps of half precision below 4, and of 1/127 of the largest difference, of which half may be lost.
+  const tolerance = { float32: 0, float16: 2 ** -9 / 2, int8: 5 / 127 / 2 }[encoding];
+  for (const [name, { values }] of variables) {
+    const found = read.variables.get(name)?.values ?? new Float32Array();
+    for (const [index, value] of values.entries())
+      expect(Math.abs(at(found, index) - value)).toBeLessThanOrEqual(
+        name === 'bias' ? 0 : tolerance,
+      );
+  }
+  // What was read is what a second writing keeps.
+  const again = new Uint8Array(layout.strideByteCount);
+  writeBlock({ layout, initial }, read, again);
+  expect(readBlock({ layout, initial }, again)).toEqual(read);
+});
+
+test('half precision rounds to the nearest, ties to even', () => {
+  const worked: [number, number][] = [
+    ...([
+      [0, 0],
+      [1, 0x3c00],
+      [-2, 0xc000],
+      [65_504, 0x7bff],
+      [1e9, 0x7bff],
+    ] as [number, number][]),
+    // The least number, half of it (a tie), and a little more than that.
+    ...([
+      [2 ** -24, 1],
+      [2 ** -25, 0],
+      [2 ** -25 * 1.01, 1],
+    ] as [number, number][]),
+    ...([
+      [1 + 2 ** -11, 0x3c00],
+      [1 + 3 * 2 ** -11, 0x3c02],
+      [2 - 2 ** -12, 0x4000],
+    ] as [number, number][]),
+  ];
+  for (const [value, bits] of worked) expect(halfBitsOf(value), String(value)).toBe(bits);
+  for (let bits = 0; bits < 0x7c00; bits += 1) expect(halfBitsOf(valueOfHalf(bits))).toBe(bits);
+});
+
+test('a block becomes the adapted task that it was made of', () => {
+  const layout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: true });
+  const dense = initialDense(spec, 7);
+  const blocks: PersonalBlocks = {
+    ...{ layout, blockCount: 3, blocksPerShard: 2 },
+    shards: [2, 1].map((count) => new Uint8Array(count * layout.strideByteCount)),
+    effects: {
+      ...{ features: ['user'], offsets: Int32Array.of(0, 0, 1, 3), ids: Int32Array.of(4, 2, 9) },
+      effects: Float32Array.of(0.5, 1.5, -2),
+    },
+    evidence: {
+      supportRowCounts: Uint32Array.of(0, 3, 5),
+      clicks: Float64Array.of(0, 1, 2),
+      impressions: Float64Array.of(0, 3, 5),
+      byValue: null,
+    },
+    ...{ isOfValues: Uint8Array.of(0, 0, 1), isAlone: Uint8Array.of(0, 0, 1) },
+  };
+  writeBlock({ layout, initial: dense }, { variables: dense, level: 0.25 }, blockBytes(blocks, 2));
+  const model: RankingModel = {
+    spec,
+    shift: { features: ['user'] },
+    dense,
+    tables: new Map(),
+    blocks,
+  };
+  expect(adaptedTaskOf(model, 2)).toEqual({
+    ...{ taskIndex: 2, loss: 'squared', isAlone: true },
+    blocks: new Map(layout.parts.map(({ name }) => [name, dense.get(name)])),
+    shift: {
+      level: 0.25,
+      effects: [
+        new Map([
+          [2, 1.5],
+          [9, -2],
+        ]),
+      ],
+    },
+    support: { clicks: 2, impressions: 5, byValue: [] },
+  });
+  expect(() => blockBytes(blocks, 3)).toThrow('there is no block 3 among 3');
+});
