@@ -13,6 +13,7 @@ import {
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
 } from './tensorflow/native-tensorflow.mjs';
+import { installScoringAddon, isScoringAddonSettled } from './serving/scoring-addon.mjs';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
 import { BootstrapError, failWith, runStep, say } from './base/progress.mjs';
 import { cacheRoot, isCheckout, projectRoot } from './base/project.mjs';
@@ -28,8 +29,9 @@ export function checkNodeVersion() {
 
 /** @returns {boolean} whether the product can run as it is; takes about ten milliseconds */
 export function isSetUp() {
-  if (!isCheckout) return isNativeTensorFlowSettled();
-  return areNpmPackagesCurrent() && isNativeTensorFlowSettled() && isBuildCurrent();
+  const isNativeSettled = isNativeTensorFlowSettled() && isScoringAddonSettled();
+  if (!isCheckout) return isNativeSettled;
+  return areNpmPackagesCurrent() && isNativeSettled && isBuildCurrent();
 }
 
 /** Throws a BootstrapError when files cannot be installed into this package. */
@@ -70,6 +72,7 @@ export async function setUp(options = {}) {
     await runStep('native TensorFlow', (announce) =>
       options.gpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
     );
+    await runStep('scoring kernel', (announce) => installScoringAddon(announce, { retry }));
     const redisServer = await obtainRedis();
     const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
     const typeErrors = isCheckout ? await build() : [];

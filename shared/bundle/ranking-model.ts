@@ -84,8 +84,8 @@ export interface PersonalBlocks {
   readonly blockCount: number;
   /**
    * `[blocksPerShard * strideByteCount]` each, the last one may be shorter: block b is block
-   * `b % blocksPerShard` of shard `floor(b / blocksPerShard)`. Each shard begins at a multiple of 64 in
-   * memory if its reader can arrange that.
+   * `b % blocksPerShard` of shard `floor(b / blocksPerShard)`. Each shard begins at a multiple of 64 of
+   * its buffer.
    */
   readonly shards: readonly Uint8Array[];
   /** A power of two. */

@@ -19,6 +19,12 @@ const KEPT: Readonly<Record<string, string>> = {
   'shared/bundle/block-layout.ts blockLayoutOf': 'the layout of blocks, for export and serving',
   'shared/bundle/block-codec.ts writeBlock': 'the encoder of blocks, for export and serving',
   'shared/bundle/adapted-block.ts adaptedTaskOf': 'blocks for the captured graph, for serving',
+  'worker/serving/kernel-scorer.ts kernelCoverage':
+    'whether the kernel scores a model, for serving',
+  'worker/serving/kernel-scorer.ts KernelScorer': 'the native scorer, for serving',
+  'worker/serving/kernel-scorer.ts loadScoringAddon': 'the native scorer, for serving',
+  'worker/serving/reference-scorer.ts ReferenceScorer': 'what the kernel must agree with',
+  'infra/bootstrap/serving/scoring-addon.mjs scoringAddonPath': 'the native scorer, for serving',
   'worker/compute/scoring/row-scorer.ts RowScorer': 'the scorer of adapted blocks, for serving',
   'shared/events/event-lines.ts EVENT_KINDS': 'tests go over every kind of event',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',

@@ -75,6 +75,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/train',
   ],
   worker: [
+    'worker/serving',
     'worker/compute/engine',
     'worker/compute/engine/graph',
     'worker/compute/engine/rewrite/rules',

@@ -19,7 +19,8 @@ import {
 } from './cuda-libraries.mjs';
 import { BootstrapError } from '../base/progress.mjs';
 import { projectRoot, readIfThere, writeWhole } from '../base/project.mjs';
-import { NODE_API_VERSION, obtainAddon, ownSourceDigest } from './addon.mjs';
+import { NODE_API_VERSION } from '../packages/compiler.mjs';
+import { obtainAddon, ownSourceDigest } from './addon.mjs';
 import {
   TENSORFLOW_VERSION,
   isTensorFlowLibraryCached,

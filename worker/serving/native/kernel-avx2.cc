@@ -1,0 +1,5 @@
+// The kernel on vectors of 8 floats.
+#define VW 8
+#include "score.h"
+
+const Kernel AVX2_KERNEL = {"avx2", VW, PANEL, scoreRequest};

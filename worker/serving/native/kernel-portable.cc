@@ -1,0 +1,5 @@
+// The kernel on vectors of 4 floats.
+#define VW 4
+#include "score.h"
+
+const Kernel PORTABLE_KERNEL = {"portable", VW, PANEL, scoreRequest};

@@ -1,0 +1,96 @@
+// A ranking model as the kernel reads it. Plain data, so that files compiled for other instruction
+// sets share no code by accident. Weights of shared layers are packed into panels; blocks, tables and
+// all else lie where the caller has them.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FIELDS_MAX = 512, TILE_ROWS = 48 };
+enum Source { FROM_IDS = 0, FROM_BAG = 1, FROM_NUMBER = 2, FROM_BLOCK = 3 };
+enum Encoding { FLOAT32 = 0, FLOAT16 = 1, INT8 = 2 };
+enum Status { SCORED = 0, NO_SUCH_BLOCK = 1, NO_SUCH_ID = 2 };
+
+// A field of the model. `column`: where its vector begins in an input row; -1 if nothing reads it there.
+struct Field {
+  int32_t source, isContext, firstPlace, placeCount;
+  int32_t part, hasLinear, isFactorised, column;
+  const float* values;  // The table, or the factors of the number.
+  int64_t rowCount;
+  float linear;         // The linear weight of a number.
+};
+
+// A personal variable in every block.
+struct Part {
+  int32_t encoding, byteOffset, scaleByteOffset, scaleCount, count;
+  const float* initial;
+};
+
+// [inCount, outCount]. Personal where `weightPart` is not -1; the packed weights are then block 0's.
+struct Layer {
+  int32_t inCount, outCount, outPadded, hasRelu, weightPart, biasPart;
+  const float* packed;
+  const float* bias;  // [outPadded]
+};
+
+struct Products {
+  int32_t pairCount, byFieldCount, hasOuter, count;
+  const int32_t* pairs;
+  const int32_t* byField;
+};
+
+struct Shift {
+  int32_t isContext, firstPlace;
+};
+
+struct Model {
+  int32_t width, rowWidth, hasLinear, hasPairTerm, isPadded;
+  int32_t contextIdCount, candidateIdCount, contextNumberCount, candidateNumberCount;
+  int32_t fieldCount;
+  const Field* fields;
+  const Part* parts;
+  // Input rows: context columns, then those of candidates, then products.
+  int32_t inputColumns, contextColumns, inputStride, needsContextColumns;
+  Products inputProducts, outputProducts;
+  int32_t crossLayerCount, crossRank;
+  const Layer* cross;  // One for each cross layer, or two: compress and expand.
+  int32_t hasTower, towerReadsCrossed, hiddenCount;
+  const Layer* hidden;
+  int32_t hasOutput, hasCrossed, outputPart;
+  const float* output;
+  int32_t biasPart;
+  float bias;
+  int32_t strideByteCount, levelByteOffset, shardShift;
+  int64_t blockCount;
+  const uint8_t* const* shards;
+  int32_t shiftCount;
+  const Shift* shifts;
+  const int32_t* shiftOffsets;
+  const int32_t* shiftIds;
+  const float* shiftEffects;
+  int32_t scratchStride;  // Floats of the widest row.
+  float* scratch;
+};
+
+struct Request {
+  int32_t count;
+  const int32_t* blocks;
+  const int32_t* contextIds;
+  const int32_t* candidateIds;
+  const float* contextNumbers;
+  const float* candidateNumbers;
+};
+
+typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);
+
+// The kernel for one instruction set. Packed weights are padded to vectors and cut into panels.
+struct Kernel {
+  const char* name;
+  int32_t vectorFloats, panelFloats;
+  ScoreFunction score;
+};
+
+extern const Kernel PORTABLE_KERNEL;
+#ifdef __x86_64__
+extern const Kernel AVX2_KERNEL;
+extern const Kernel AVX512_KERNEL;
+#endif

@@ -1,0 +1,394 @@
+// A request scored: what the context decides once, then the candidates in tiles of rows.
+#pragma once
+#include "layers.h"
+
+// What all candidates share, and the state of the tile under way.
+struct Pass {
+  const Model* m;
+  const Request* request;
+  const float* vectors[FIELDS_MAX];
+  const uint8_t* block;
+  float* contextVectors;  // [fieldCount, width]
+  float* ownVectors;      // [fieldCount, width + 1]
+  float* sum;             // Of the factorised context fields, and of all context fields.
+  float* sumAll;
+  float* rowSum;
+  float* rowSumAll;
+  float squares, linear;
+  float* start;       // The first layer, or first cross layer, of context columns.
+  float* crossStart;
+  float* x;           // [TILE_ROWS, inputStride]
+  float* crossed;     // [TILE_ROWS, inputStride], and two more
+  float* crossedNext;
+  float* compressed;
+  float* hidden[2];   // [TILE_ROWS, scratchStride]
+  float* outputProducts;  // [TILE_ROWS, scratchStride]
+  float* inputs;
+  int32_t* places;
+  float* room;
+  float logits[TILE_ROWS];
+};
+
+ALWAYS_INLINE const uint8_t* blockAt(const Model* m, int32_t block) {
+  const size_t inShard = (size_t)block & (((size_t)1 << m->shardShift) - 1);
+  return m->shards[block >> m->shardShift] + inShard * (size_t)m->strideByteCount;
+}
+
+static int isValid(const Model* m, const Request* request) {
+  for (int i = 0; i < request->count; ++i)
+    if ((uint32_t)request->blocks[i] >= (uint64_t)m->blockCount) return NO_SUCH_BLOCK;
+  for (int f = 0; f < m->fieldCount; ++f) {
+    const Field* field = m->fields + f;
+    if (field->source > FROM_BAG) continue;
+    const int rows = field->isContext ? 1 : request->count;
+    const int stride = field->isContext ? 0 : m->candidateIdCount;
+    const int32_t* ids = (field->isContext ? request->contextIds : request->candidateIds) + field->firstPlace;
+    const int64_t least = field->source == FROM_BAG ? -1 : 0;
+    int isWrong = 0;
+    for (int r = 0; r < rows; ++r)
+      for (int k = 0; k < field->placeCount; ++k) {
+        const int64_t id = ids[(size_t)r * stride + k];
+        isWrong |= id < least || id >= field->rowCount;
+      }
+    if (isWrong) return NO_SUCH_ID;
+  }
+  return SCORED;
+}
+
+// The mean of a bag's rows; with the linear weight behind the vector.
+static const float* bagVector(const Model* m, const Field* field, const int32_t* ids, float* room) {
+  const int width = m->rowWidth;
+  int count = 0;
+  for (int k = 0; k < width; ++k) room[k] = 0;
+  for (int i = 0; i < field->placeCount; ++i) {
+    int64_t id = ids[i];
+    if (id < 0 && !m->isPadded) continue;
+    if (id < 0) id = field->rowCount - 1;
+    const float* row = field->values + (size_t)id * width;
+    for (int k = 0; k < width; ++k) room[k] += row[k];
+    ++count;
+  }
+  if (count > 1) {
+    const float share = 1.0f / count;
+    for (int k = 0; k < width; ++k) room[k] *= share;
+  }
+  return room;
+}
+
+// The vector of a field, and its linear term added.
+ALWAYS_INLINE const float* fieldVector(Pass* pass, int f, int candidate, float* linear) {
+  const Model* m = pass->m;
+  const Request* request = pass->request;
+  const Field* field = m->fields + f;
+  float* room = pass->ownVectors + (size_t)f * (m->width + 1);
+  if (field->source <= FROM_BAG) {
+    const int32_t* ids = field->isContext ? request->contextIds + field->firstPlace
+                                          : request->candidateIds + (size_t)candidate * m->candidateIdCount + field->firstPlace;
+    const float* row = field->source == FROM_IDS ? field->values + (size_t)ids[0] * m->rowWidth
+                                                 : bagVector(m, field, ids, room);
+    if (m->hasLinear) *linear += row[m->width];
+    return row;
+  }
+  if (field->source == FROM_NUMBER) {
+    const float value = field->isContext ? request->contextNumbers[field->firstPlace]
+                                         : request->candidateNumbers[(size_t)candidate * m->candidateNumberCount + field->firstPlace];
+    for (int k = 0; k < m->width; ++k) room[k] = value * field->values[k];
+    *linear += value * field->linear;
+    return room;
+  }
+  const float* own = valuesOf(m->parts + field->part, pass->block, room);
+  if (field->hasLinear) *linear += own[m->width];
+  return own;
+}
+
+static void startLayer(const Model* m, const Layer* layer, const float* x, float* start) {
+  for (int j = 0; j < layer->outPadded; ++j) start[j] = layer->bias[j];
+  if (m->contextColumns == 0) return;
+  Layer part = *layer;
+  // Only the first rows of each panel are read.
+  for (int column = 0; column < layer->outPadded; column += PANEL) {
+    const int rest = layer->outPadded - column;
+    const int width = rest < PANEL ? rest : PANEL;
+    const float* panel = part.packed + (size_t)column * layer->inCount;
+    for (int k = 0; k < m->contextColumns; ++k)
+      for (int j = 0; j < width; ++j) start[column + j] += x[k] * panel[(size_t)k * width + j];
+  }
+}
+
+static void contextPart(Pass* pass) {
+  const Model* m = pass->m;
+  const int width = m->width;
+  pass->linear = pass->squares = 0;
+  for (int k = 0; k < width; ++k) pass->sum[k] = pass->sumAll[k] = 0;
+  for (int f = 0; f < m->fieldCount; ++f) {
+    const Field* field = m->fields + f;
+    if (!field->isContext) continue;
+    float* vector = pass->contextVectors + (size_t)f * width;
+    const float* found = fieldVector(pass, f, 0, &pass->linear);
+    pass->vectors[f] = vector;
+    for (int k = 0; k < width; ++k) {
+      const float value = found[k];
+      vector[k] = value;
+      pass->sumAll[k] += value;
+      if (field->isFactorised) {
+        pass->sum[k] += value;
+        pass->squares += value * value;
+      }
+      if (field->column < 0) continue;
+      const int rows = m->needsContextColumns ? TILE_ROWS : 1;
+      for (int r = 0; r < rows; ++r) pass->x[(size_t)r * m->inputStride + field->column + k] = value;
+    }
+  }
+  if (m->crossLayerCount > 0) startLayer(m, m->cross, pass->x, pass->crossStart);
+  if (m->hasTower && !m->towerReadsCrossed && m->hiddenCount > 0 && m->hidden[0].weightPart < 0)
+    startLayer(m, m->hidden, pass->x, pass->start);
+}
+
+// Products of the row's field vectors, in the order of the weights that read them.
+static void rowProducts(const Pass* pass, const Products* products, float* out) {
+  const int width = pass->m->width;
+  for (int p = 0; p < products->pairCount; ++p)
+    *out++ = dot(pass->vectors[products->pairs[2 * p]], pass->vectors[products->pairs[2 * p + 1]], width);
+  for (int p = 0; p < products->byFieldCount; ++p) {
+    const float* vector = pass->vectors[products->byField[p]];
+    *out++ = dot(vector, pass->rowSumAll, width) - dot(vector, vector, width);
+  }
+  if (products->hasOuter)
+    for (int i = 0; i < width; ++i)
+      for (int j = 0; j < width; ++j) *out++ = pass->rowSum[i] * pass->rowSum[j];
+}
+
+// The effects of the row's values; the ids of a list ascend.
+static float shiftOf(const Pass* pass, int candidate, int32_t block) {
+  const Model* m = pass->m;
+  float shift = 0;
+  for (int s = 0; s < m->shiftCount; ++s) {
+    const Shift* feature = m->shifts + s;
+    const int32_t id = feature->isContext
+                           ? pass->request->contextIds[feature->firstPlace]
+                           : pass->request->candidateIds[(size_t)candidate * m->candidateIdCount + feature->firstPlace];
+    const size_t list = (size_t)block * m->shiftCount + s;
+    int32_t low = m->shiftOffsets[list];
+    const int32_t end = m->shiftOffsets[list + 1];
+    int32_t high = end;
+    while (low < high) {
+      const int32_t middle = low + (high - low) / 2;
+      if (m->shiftIds[middle] < id) low = middle + 1;
+      else high = middle;
+    }
+    if (low < end && m->shiftIds[low] == id) shift += m->shiftEffects[low];
+  }
+  return shift;
+}
+
+// One candidate's input row, and every term of its logit that needs no layer. WIDTH: 0 for any width.
+template <int WIDTH>
+ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
+  const Model* m = pass->m;
+  const int width = WIDTH > 0 ? WIDTH : m->width;
+  const int32_t block = pass->request->blocks[candidate];
+  pass->block = blockAt(m, block);
+  float linear = pass->linear;
+  float* x = pass->x + (size_t)row * m->inputStride;
+  float* sum = pass->rowSum;
+  float* sumAll = pass->rowSumAll;
+  float local[WIDTH > 0 ? WIDTH : 1], squares[WIDTH > 0 ? WIDTH : 1];
+  float rowSquares = 0;
+  if (WIDTH > 0) {
+    for (int k = 0; k < WIDTH; ++k) {
+      local[k] = pass->sum[k];
+      squares[k] = 0;
+    }
+  } else {
+    for (int k = 0; k < width; ++k) sum[k] = pass->sum[k];
+  }
+  const bool hasSumAll = m->inputProducts.byFieldCount + m->outputProducts.byFieldCount > 0;
+  if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] = pass->sumAll[k];
+  for (int f = 0; f < m->fieldCount; ++f) {
+    const Field* field = m->fields + f;
+    if (field->isContext) continue;
+    const float* vector = fieldVector(pass, f, candidate, &linear);
+    pass->vectors[f] = vector;
+    if (field->column >= 0) for (int k = 0; k < width; ++k) x[field->column + k] = vector[k];
+    if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] += vector[k];
+    if (!field->isFactorised) continue;
+    if (WIDTH > 0) {
+      for (int k = 0; k < WIDTH; ++k) {
+        local[k] += vector[k];
+        squares[k] += vector[k] * vector[k];
+      }
+    } else {
+      for (int k = 0; k < width; ++k) {
+        sum[k] += vector[k];
+        rowSquares += vector[k] * vector[k];
+      }
+    }
+  }
+  if (WIDTH > 0) {
+    for (int k = 0; k < WIDTH; ++k) sum[k] = local[k];
+    for (int k = 0; k < WIDTH; ++k) rowSquares += squares[k];
+  }
+  float logit = linear + shiftOf(pass, candidate, block);
+  if (m->hasPairTerm) logit += 0.5f * (dot(sum, sum, width) - pass->squares - rowSquares);
+  if (m->levelByteOffset >= 0) logit += *(const float*)(pass->block + m->levelByteOffset);
+  logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
+  pass->logits[row] = logit;
+  if (m->inputProducts.count > 0) rowProducts(pass, &m->inputProducts, x + m->inputColumns);
+  if (m->outputProducts.count > 0)
+    rowProducts(pass, &m->outputProducts, pass->outputProducts + (size_t)row * m->scratchStride);
+}
+
+static void gatherRows(Pass* pass, int first, int rows) {
+  switch (pass->m->width) {
+    case 8: for (int r = 0; r < rows; ++r) gatherRow<8>(pass, r, first + r); break;
+    case 16: for (int r = 0; r < rows; ++r) gatherRow<16>(pass, r, first + r); break;
+    case 32: for (int r = 0; r < rows; ++r) gatherRow<32>(pass, r, first + r); break;
+    default: for (int r = 0; r < rows; ++r) gatherRow<0>(pass, r, first + r);
+  }
+}
+
+// x_{l+1} = x_0 * (x_l W_l + b_l) + x_l; returns the last one.
+static const float* crossLayers(Pass* pass, int rows) {
+  const Model* m = pass->m;
+  const int stride = m->inputStride;
+  const int columns = m->inputColumns;
+  const float* from = pass->x;
+  float* to = pass->crossed;
+  const Layer* layer = m->cross;
+  for (int l = 0; l < m->crossLayerCount; ++l) {
+    const int skipped = l == 0 ? m->contextColumns : 0;
+    const float* start = l == 0 ? pass->crossStart : layer->bias;
+    if (m->crossRank == 0) {
+      sharedLayer(layer++, skipped, from + skipped, stride, start, to, stride, rows, false);
+    } else {
+      sharedLayer(layer++, skipped, from + skipped, stride, start, pass->compressed, m->scratchStride, rows, false);
+      sharedLayer(layer, 0, pass->compressed, m->scratchStride, layer->bias, to, stride, rows, false);
+      ++layer;
+    }
+    for (int r = 0; r < rows; ++r) {
+      const size_t at = (size_t)r * stride;
+      for (int k = 0; k < columns; ++k) to[at + k] = pass->x[at + k] * to[at + k] + from[at + k];
+    }
+    from = to;
+    to = to == pass->crossed ? pass->crossedNext : pass->crossed;
+  }
+  return from;
+}
+
+struct Rows {
+  const float* values;
+  int stride, count;
+};
+
+static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
+  const Model* m = pass->m;
+  const int inputCount = m->inputColumns + m->inputProducts.count;
+  Rows input = {m->towerReadsCrossed ? crossed : pass->x, m->inputStride,
+                m->towerReadsCrossed ? m->inputColumns : inputCount};
+  for (int l = 0; l < m->hiddenCount; ++l) {
+    const Layer* layer = m->hidden + l;
+    float* out = pass->hidden[l & 1];
+    const bool isPersonal = layer->weightPart >= 0;
+    const bool isStarted = l == 0 && !m->towerReadsCrossed && !isPersonal;
+    const int skipped = isStarted ? m->contextColumns : 0;
+    // The moves of int8 are added to the product with block 0's weights.
+    if (!isPersonal || m->parts[layer->weightPart].encoding == INT8)
+      sharedLayer(layer, skipped, input.values + skipped, input.stride, isStarted ? pass->start : layer->bias,
+                  out, m->scratchStride, rows, !isPersonal);
+    if (isPersonal)
+      for (int r = 0; r < rows; ++r)
+        personalLayer(m, layer, blockAt(m, pass->request->blocks[first + r]),
+                      input.values + (size_t)r * input.stride, out + (size_t)r * m->scratchStride,
+                      pass->inputs, pass->places, pass->room);
+    input = {out, m->scratchStride, layer->outCount};
+  }
+  return input;
+}
+
+static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
+  const Model* m = pass->m;
+  Rows pieces[3];
+  int pieceCount = 0;
+  if (m->hasCrossed) pieces[pieceCount++] = {crossed, m->inputStride, m->inputColumns};
+  if (m->hasTower) pieces[pieceCount++] = towerRows(pass, crossed, first, rows);
+  if (m->outputProducts.count > 0)
+    pieces[pieceCount++] = {pass->outputProducts, m->scratchStride, m->outputProducts.count};
+  for (int r = 0; r < rows; ++r) {
+    const uint8_t* block = blockAt(m, pass->request->blocks[first + r]);
+    int weight = 0;
+    float term = 0;
+    for (int p = 0; p < pieceCount; ++p) {
+      const float* values = pieces[p].values + (size_t)r * pieces[p].stride;
+      term += m->outputPart < 0 ? dot(values, m->output + weight, pieces[p].count)
+                                : ownDot(m->parts + m->outputPart, block, weight, values, pieces[p].count);
+      weight += pieces[p].count;
+    }
+    pass->logits[r] += term;
+  }
+}
+
+// Blocks and table rows of the tile to come.
+static void prefetchRows(const Pass* pass, int first, int end) {
+  const Model* m = pass->m;
+  const Request* request = pass->request;
+  for (int i = first; i < end; ++i) {
+    const uint8_t* block = blockAt(m, request->blocks[i]);
+    for (int at = 0; at < m->strideByteCount; at += 64) __builtin_prefetch(block + at);
+    for (int f = 0; f < m->fieldCount; ++f) {
+      const Field* field = m->fields + f;
+      if (field->source != FROM_IDS || field->isContext) continue;
+      const int32_t id = request->candidateIds[(size_t)i * m->candidateIdCount + field->firstPlace];
+      const float* row = field->values + (size_t)id * m->rowWidth;
+      __builtin_prefetch(row);
+      __builtin_prefetch(row + m->rowWidth - 1);
+    }
+  }
+}
+
+static float* take(float** room, size_t count) {
+  float* taken = *room;
+  *room += (count + 15) / 16 * 16;
+  return taken;
+}
+
+static int scoreRequest(const Model* m, const Request* request, float* logits) {
+  const int status = isValid(m, request);
+  if (status != SCORED) return status;
+  Pass pass;
+  pass.m = m;
+  pass.request = request;
+  pass.block = m->shards[0];
+  float* room = m->scratch;
+  const size_t width = m->width, stride = m->scratchStride;
+  pass.contextVectors = take(&room, m->fieldCount * width);
+  pass.ownVectors = take(&room, m->fieldCount * (width + 1));
+  pass.sum = take(&room, width);
+  pass.sumAll = take(&room, width);
+  pass.rowSum = take(&room, width);
+  pass.rowSumAll = take(&room, width);
+  pass.start = take(&room, stride);
+  pass.crossStart = take(&room, stride);
+  pass.inputs = take(&room, stride);
+  pass.places = (int32_t*)take(&room, stride);
+  pass.room = take(&room, stride);
+  pass.x = take(&room, TILE_ROWS * (size_t)m->inputStride);
+  pass.crossed = take(&room, TILE_ROWS * (size_t)m->inputStride);
+  pass.crossedNext = take(&room, TILE_ROWS * (size_t)m->inputStride);
+  pass.compressed = take(&room, TILE_ROWS * stride);
+  pass.hidden[0] = take(&room, TILE_ROWS * stride);
+  pass.hidden[1] = take(&room, TILE_ROWS * stride);
+  pass.outputProducts = take(&room, TILE_ROWS * stride);
+  const int n = request->count;
+  prefetchRows(&pass, 0, n < TILE_ROWS ? n : TILE_ROWS);
+  contextPart(&pass);
+  for (int first = 0; first < n; first += TILE_ROWS) {
+    const int rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
+    const int next = first + rows;
+    prefetchRows(&pass, next, n - next < TILE_ROWS ? n : next + TILE_ROWS);
+    gatherRows(&pass, first, rows);
+    const float* crossed = m->crossLayerCount > 0 ? crossLayers(&pass, rows) : pass.x;
+    if (m->hasOutput) outputTerm(&pass, crossed, first, rows);
+    for (int r = 0; r < rows; ++r) logits[first + r] = pass.logits[r];
+  }
+  return SCORED;
+}

@@ -1,0 +1,67 @@
+// Vectors of VW floats, and what the compiler's vector types do not offer for them.
+#pragma once
+#include "model.h"
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+typedef float vf __attribute__((vector_size(VW * 4)));
+typedef float vfu __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE vf load(const float* p) { return *(const vfu*)p; }
+ALWAYS_INLINE void store(float* p, vf v) { *(vfu*)p = v; }
+ALWAYS_INLINE vf splat(float x) { return vf{} + x; }
+ALWAYS_INLINE vf positive(vf x) { return x > 0.0f ? x : vf{}; }
+ALWAYS_INLINE float sumOf(vf x) {
+  float sum = 0;
+  for (int i = 0; i < VW; ++i) sum += x[i];
+  return sum;
+}
+
+#if VW == 16
+ALWAYS_INLINE vf widened(const int8_t* p) {
+  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+}
+ALWAYS_INLINE vf halves(const uint16_t* p) {
+  return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+}
+#elif VW == 8
+ALWAYS_INLINE vf widened(const int8_t* p) {
+  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+}
+ALWAYS_INLINE vf halves(const uint16_t* p) {
+  return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+}
+#else
+ALWAYS_INLINE vf widened(const int8_t* p) {
+  vf wide = vf{};
+  for (int i = 0; i < VW; ++i) wide[i] = p[i];
+  return wide;
+}
+#endif
+
+// Exponent and fraction moved to their places in a float, whose exponent is then 112 too small.
+ALWAYS_INLINE float half(uint16_t bits) {
+  const uint32_t magnitude = (uint32_t)(bits & 0x7fff) << 13;
+  float value;
+  __builtin_memcpy(&value, &magnitude, 4);
+  value *= 0x1p112f;
+  return bits & 0x8000 ? -value : value;
+}
+#if VW < 8
+ALWAYS_INLINE vf halves(const uint16_t* p) {
+  vf wide = vf{};
+  for (int i = 0; i < VW; ++i) wide[i] = half(p[i]);
+  return wide;
+}
+#endif
+
+ALWAYS_INLINE float dot(const float* a, const float* b, int n) {
+  vf sums = vf{};
+  int k = 0;
+  for (; k + VW <= n; k += VW) sums += load(a + k) * load(b + k);
+  float sum = sumOf(sums);
+  for (; k < n; ++k) sum += a[k] * b[k];
+  return sum;
+}

@@ -1,0 +1,267 @@
+/**
+ * The logit of every candidate in plain TypeScript, in double precision: what the kernel and the
+ * captured graph must agree with. The context is computed once for each request.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import { PaddedTables } from './padded-tables.js';
+import { levelReader, PartReader } from './part-reader.js';
+import type { RankingRequest, Side } from './ranking-request.js';
+import {
+  denseOf,
+  isOfContext,
+  scoringPlanOf,
+  type Products,
+  type ScoredField,
+  type ScoringPlan,
+} from './scoring-plan.js';
+import { valueShift } from './value-shifts.js';
+
+/** What the candidates of a request share. */
+interface ContextPart {
+  /** Linear terms. */
+  readonly linear: number;
+  /** The tower's first layer as far as the context decides it; null where the layer is personal. */
+  readonly start: Float64Array | null;
+}
+
+export class ReferenceScorer {
+  readonly #model: RankingModel;
+  readonly #plan: ScoringPlan;
+  readonly #tables: PaddedTables;
+  readonly #own: ReadonlyMap<string, PartReader>;
+  readonly #levelOf: (block: number) => number;
+  /** `[fieldCount, embeddingWidth]` */
+  readonly #vectors: Float64Array;
+  readonly #contextFields: readonly number[];
+  readonly #candidateFields: readonly number[];
+
+  constructor(model: RankingModel, contextFeatures: readonly string[]) {
+    this.#model = model;
+    this.#plan = scoringPlanOf(model, contextFeatures);
+    this.#tables = new PaddedTables(model);
+    const { parts } = model.blocks.layout;
+    this.#own = new Map(parts.map((part) => [part.name, new PartReader(model, part)]));
+    this.#levelOf = levelReader(model.blocks);
+    const { fields, embeddingWidth } = this.#plan;
+    this.#vectors = new Float64Array(fields.length * embeddingWidth);
+    const places = [...fields.keys()];
+    this.#contextFields = places.filter((field) => isOfContext(this.#plan, field));
+    this.#candidateFields = places.filter((field) => !isOfContext(this.#plan, field));
+  }
+
+  score(request: RankingRequest, logits: Float32Array): void {
+    const context = this.#contextPart(request);
+    for (let candidate = 0; candidate < request.candidateCount; candidate += 1)
+      logits[candidate] = this.#logitOf(request, candidate, context);
+  }
+
+  #contextPart(request: RankingRequest): ContextPart {
+    const linear = this.#fill(this.#contextFields, request, 0, 0);
+    const { tower } = this.#plan;
+    const input = tower?.input ?? null;
+    const [width] = tower?.hiddenWidths ?? [];
+    if (input === null || width === undefined || this.#own.has('layer0.weight'))
+      return { linear, start: null };
+    const start = Float64Array.from(denseOf(this.#model, 'layer0.bias'));
+    const weights = denseOf(this.#model, 'layer0.weight');
+    this.#addFields(start, weights, input.fields, (field) => isOfContext(this.#plan, field));
+    return { linear, start };
+  }
+
+  #logitOf(request: RankingRequest, candidate: number, context: ContextPart): number {
+    const block = at(request.blocks, candidate);
+    const plan = this.#plan;
+    let logit = at(this.#variable('bias', block), 0) + this.#levelOf(block);
+    logit += valueShift(this.#model.blocks, plan, request, { block, candidate });
+    logit += context.linear + this.#fill(this.#candidateFields, request, candidate, block);
+    if (plan.hasPairTerm) logit += this.#pairTerm();
+    if (plan.output === null) return logit;
+    const crossed = this.#crossed();
+    const input = [
+      ...(plan.output.hasCrossed ? crossed : []),
+      ...(plan.output.hasTower ? this.#tower(block, context, crossed) : []),
+      ...this.#products(plan.output.products),
+    ];
+    const weights = this.#variable('output.weight', block);
+    for (const [row, value] of input.entries()) logit += value * at(weights, row);
+    return logit;
+  }
+
+  #variable(name: string, block: number): Float32Array {
+    return this.#own.get(name)?.read(block) ?? denseOf(this.#model, name);
+  }
+
+  /** Writes the vectors of some fields and returns the sum of their linear terms. */
+  #fill(
+    places: readonly number[],
+    request: RankingRequest,
+    candidate: number,
+    block: number,
+  ): number {
+    let linear = 0;
+    for (const place of places)
+      linear += this.#fillField(at(this.#plan.fields, place), place, request, [candidate, block]);
+    return linear;
+  }
+
+  #fillField(
+    field: ScoredField,
+    place: number,
+    request: RankingRequest,
+    [candidate, block]: readonly [number, number],
+  ): number {
+    const { embeddingWidth: width, hasLinear, request: layout } = this.#plan;
+    const vector = this.#vectors.subarray(place * width, (place + 1) * width);
+    if (field.source === 'block') {
+      const values = this.#variable(field.name, block);
+      for (let k = 0; k < width; k += 1) vector[k] = values[k] ?? NaN;
+      return field.hasLinear ? at(values, width) : 0;
+    }
+    const { side, firstPlace, placeCount } = field.place;
+    const rowOf = (counts: Readonly<Record<Side, number>>): number =>
+      side === 'context' ? firstPlace : candidate * counts.candidate + firstPlace;
+    if (field.source === 'ids') {
+      const ids = side === 'context' ? request.contextIds : request.candidateIds;
+      const from = rowOf(layout.idCounts);
+      return this.#tables.meanOf(field, ids.subarray(from, from + placeCount), vector);
+    }
+    const numbers = side === 'context' ? request.contextNumbers : request.candidateNumbers;
+    const value = at(numbers, rowOf(layout.numberCounts));
+    const factors = width === 0 ? [] : denseOf(this.#model, 'numbers.factors');
+    for (let k = 0; k < width; k += 1)
+      vector[k] = value * (factors[field.number * width + k] ?? NaN);
+    return hasLinear ? value * at(denseOf(this.#model, 'numbers.linear'), field.number) : 0;
+  }
+
+  #pairTerm(): number {
+    const { embeddingWidth: width, factorised } = this.#plan;
+    let twice = 0;
+    for (let k = 0; k < width; k += 1) {
+      let sum = 0;
+      for (let f = 0; f < factorised.length; f += 1) {
+        const value = this.#vectors[(factorised[f] ?? 0) * width + k] ?? NaN;
+        sum += value;
+        twice -= value * value;
+      }
+      twice += sum * sum;
+    }
+    return twice / 2;
+  }
+
+  /** Cross layers' output; empty without them. */
+  #crossed(): ArrayLike<number> & Iterable<number> {
+    const { cross } = this.#plan;
+    if (cross === null) return [];
+    const input = this.#vectors;
+    let crossed = Float64Array.from(input);
+    for (let layer = 0; layer < cross.layerCount; layer += 1) {
+      const name = `cross${layer}`;
+      const compressed =
+        cross.rank === null
+          ? crossed
+          : product(
+              crossed,
+              denseOf(this.#model, `${name}.compress`),
+              new Float64Array(cross.rank),
+            );
+      const weights = denseOf(this.#model, `${name}.${cross.rank === null ? 'weight' : 'expand'}`);
+      const factors = product(
+        compressed,
+        weights,
+        Float64Array.from(denseOf(this.#model, `${name}.bias`)),
+      );
+      crossed = crossed.map((value, index) => value + at(input, index) * at(factors, index));
+    }
+    return crossed;
+  }
+
+  #tower(
+    block: number,
+    { start }: ContextPart,
+    crossed: ArrayLike<number>,
+  ): ArrayLike<number> & Iterable<number> {
+    const { tower, embeddingWidth: width } = this.#plan;
+    if (tower === null) return [];
+    const { input, hiddenWidths } = tower;
+    let hidden: ArrayLike<number> & Iterable<number> = [];
+    for (const layer of hiddenWidths.keys()) {
+      const weights = this.#variable(`layer${layer}.weight`, block);
+      const isStarted = layer === 0 && start !== null;
+      const sums = Float64Array.from(
+        isStarted ? start : this.#variable(`layer${layer}.bias`, block),
+      );
+      if (layer > 0) product(hidden, weights, sums);
+      else if (input === null) product(crossed, weights, sums);
+      else {
+        const isWanted = (field: number): boolean => !isStarted || !isOfContext(this.#plan, field);
+        this.#addFields(sums, weights, input.fields, isWanted);
+        const firstRow = input.fields.length * width;
+        product(this.#products(input.products), weights.subarray(firstRow * sums.length), sums);
+      }
+      for (let j = 0; j < sums.length; j += 1) sums[j] = Math.max(0, sums[j] ?? NaN);
+      hidden = sums;
+    }
+    if (hiddenWidths.length > 0) return hidden;
+    if (input === null)
+      return Float64Array.from({ length: crossed.length }, (_, i) => at(crossed, i));
+    const vectors = input.fields.flatMap((f) => [
+      ...this.#vectors.subarray(f * width, (f + 1) * width),
+    ]);
+    return [...vectors, ...this.#products(input.products)];
+  }
+
+  /** Adds the products of some fields of the tower's input with their weights. */
+  #addFields(
+    sums: Float64Array,
+    weights: Float32Array,
+    fields: readonly number[],
+    isWanted: (field: number) => boolean,
+  ): void {
+    const width = this.#plan.embeddingWidth;
+    for (const [place, field] of fields.entries()) {
+      if (!isWanted(field)) continue;
+      const vector = this.#vectors.subarray(field * width, (field + 1) * width);
+      product(vector, weights.subarray(place * width * sums.length), sums);
+    }
+  }
+
+  #products({ pairs, byField, hasOuter }: Products): number[] {
+    if (pairs.length + byField.length === 0 && !hasOuter) return [];
+    const { embeddingWidth: width, fields, factorised } = this.#plan;
+    const vectorOf = (field: number): Float64Array =>
+      this.#vectors.subarray(field * width, (field + 1) * width);
+    const sumOf = (places: Iterable<number>): Float64Array => {
+      const sum = new Float64Array(width);
+      for (const place of places)
+        for (const [k, value] of vectorOf(place).entries()) sum[k] = at(sum, k) + value;
+      return sum;
+    };
+    const all = sumOf(fields.keys());
+    const outer = hasOuter ? sumOf(factorised) : [];
+    return [
+      ...pairs.map(([f, g]) => dot(vectorOf(f), vectorOf(g))),
+      ...byField.map((f) => dot(vectorOf(f), all) - dot(vectorOf(f), vectorOf(f))),
+      ...[...outer].flatMap((a) => [...outer].map((b) => a * b)),
+    ];
+  }
+}
+
+/** Adds `x` times the weights `[x.length, sums.length]` to the sums. */
+function product(x: ArrayLike<number>, weights: Float32Array, sums: Float64Array): Float64Array {
+  const width = sums.length;
+  for (let k = 0; k < x.length; k += 1) {
+    const value = x[k] ?? NaN;
+    const first = k * width;
+    for (let j = 0; j < width; j += 1)
+      sums[j] = (sums[j] ?? NaN) + value * (weights[first + j] ?? NaN);
+  }
+  return sums;
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let k = 0; k < a.length; k += 1) sum += (a[k] ?? NaN) * (b[k] ?? NaN);
+  return sum;
+}
