@@ -29,7 +29,7 @@ export const STORE_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 
-const EncodedFeatureSchema = z.discriminatedUnion('kind', [
+export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     name: z.string(),
     kind: z.literal('category'),

@@ -1,0 +1,144 @@
+/**
+ * The hash index of adgroup keys: open addressing with linear probing over a power of two of slots, at
+ * most half of them taken. A slot holds the 64-bit hash of a key and the block of its adgroup; block 0,
+ * that of unknown adgroups, marks an empty slot. The first slot of a hash is
+ *
+ *   ((low xor high) * 0x9e3779b1 mod 2^32) >> (32 - log2(slotCount))
+ *
+ * The keys themselves are kept, one after the other by block, so that an unknown key with the hash of a
+ * known one is still unknown.
+ */
+
+import { int32At, uint32At, uint8At } from '../base/arrays.js';
+import { QianmoError } from '../base/errors.js';
+import { keyHashOf, type KeyHash } from './key-hash.js';
+
+export interface KeyIndexArrays {
+  /** Low and high word of the hash by slot, `[slotCount, 2]`. */
+  readonly hashes: Uint32Array;
+  /** `[slotCount]`; 0 where the slot is empty. */
+  readonly blocks: Int32Array;
+  /** UTF-8 texts of all keys in the order of their blocks. */
+  readonly keyBytes: Uint8Array;
+  /** Where the key of each block begins, and the end: `[blockCount + 1]`. That of block 0 is empty. */
+  readonly keyOffsets: Uint32Array;
+  readonly seed: number;
+}
+
+/** The block of adgroups that the bundle does not know. */
+export const UNKNOWN_BLOCK = 0;
+
+/** Keys of more bytes altogether would not fit a file of the bundle. */
+const KEY_BYTE_COUNT_MAX = 2 ** 30;
+/** A seed fails once in millions of bundles, so so many in a row mean a key that is there twice. */
+const SEED_COUNT_MAX = 16;
+const SLOT_COUNT_MIN = 16;
+
+/**
+ * @param keys in the order of their blocks, from block 1 on.
+ * @throws QianmoError of kind `data` if a key is there twice, or if there are too many bytes of keys.
+ */
+export function buildKeyIndex(keys: readonly string[]): KeyIndexArrays {
+  const { keyBytes, keyOffsets } = joinedKeys(keys);
+  for (let seed = 0; seed < SEED_COUNT_MAX; seed += 1) {
+    const filled = filledSlots({ keyBytes, keyOffsets, seed });
+    if (filled !== null) return { ...filled, keyBytes, keyOffsets, seed };
+  }
+  throw new QianmoError({
+    kind: 'data',
+    what: 'two adgroups of the task store have the same key',
+    expected: 'a key of its own for every adgroup',
+    cure: 'prepare the store again with `qianmo prepare --force`',
+  });
+}
+
+function joinedKeys(keys: readonly string[]): Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets'> {
+  const keyOffsets = new Uint32Array(keys.length + 2);
+  let byteCount = 0;
+  for (const [place, key] of keys.entries()) {
+    byteCount += Buffer.byteLength(key);
+    if (byteCount > KEY_BYTE_COUNT_MAX) throw tooManyBytes(keys.length);
+    keyOffsets[place + 2] = byteCount;
+  }
+  const keyBytes = Buffer.alloc(byteCount);
+  for (const [place, key] of keys.entries()) keyBytes.write(key, uint32At(keyOffsets, place + 1));
+  return { keyBytes, keyOffsets };
+}
+
+function tooManyBytes(keyCount: number): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the keys of the adgroups have too many bytes for one bundle',
+    expected: `at most ${KEY_BYTE_COUNT_MAX} bytes`,
+    found: `more in ${keyCount} keys`,
+    cure: 'name tasks by shorter columns in data.task',
+  });
+}
+
+/** Null if two keys have the same hash under this seed. */
+function filledSlots(
+  source: Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets' | 'seed'>,
+): Pick<KeyIndexArrays, 'hashes' | 'blocks'> | null {
+  const { keyBytes, keyOffsets, seed } = source;
+  const blockCount = keyOffsets.length - 1;
+  const slotCount = slotCountOf(blockCount);
+  const hashes = new Uint32Array(2 * slotCount);
+  const blocks = new Int32Array(slotCount);
+  for (let block = 1; block < blockCount; block += 1) {
+    const key = keyBytes.subarray(uint32At(keyOffsets, block), uint32At(keyOffsets, block + 1));
+    const hash = keyHashOf(key, seed);
+    let slot = firstSlotOf(hash, slotCount);
+    for (; int32At(blocks, slot) !== UNKNOWN_BLOCK; slot = (slot + 1) & (slotCount - 1))
+      if (isAt(hashes, slot, hash)) return null;
+    blocks[slot] = block;
+    hashes[2 * slot] = hash.low;
+    hashes[2 * slot + 1] = hash.high;
+  }
+  return { hashes, blocks };
+}
+
+/** The smallest power of two with at least two slots for every block. */
+export function slotCountOf(blockCount: number): number {
+  let slotCount = SLOT_COUNT_MIN;
+  while (slotCount < 2 * blockCount) slotCount *= 2;
+  return slotCount;
+}
+
+function firstSlotOf({ low, high }: KeyHash, slotCount: number): number {
+  return Math.imul(low ^ high, 0x9e3779b1) >>> (Math.clz32(slotCount) + 1);
+}
+
+function isAt(hashes: Uint32Array, slot: number, { low, high }: KeyHash): boolean {
+  return uint32At(hashes, 2 * slot) === low && uint32At(hashes, 2 * slot + 1) === high;
+}
+
+/** The block of an adgroup by its key, 0 if the bundle does not know it. */
+export function blockOfKey(index: KeyIndexArrays, key: string): number {
+  const bytes = Buffer.from(key);
+  const block = blockOfHash(index, keyHashOf(bytes, index.seed));
+  return block !== UNKNOWN_BLOCK && isKeyOf(index, block, bytes) ? block : UNKNOWN_BLOCK;
+}
+
+/** The block by the hash of a key. A client that sends hashes accepts that an unknown key may collide. */
+export function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): number {
+  const slotCount = blocks.length;
+  let slot = firstSlotOf(hash, slotCount);
+  for (let probed = 0; probed < slotCount; probed += 1) {
+    const block = int32At(blocks, slot);
+    if (block === UNKNOWN_BLOCK || isAt(hashes, slot, hash)) return block;
+    slot = (slot + 1) & (slotCount - 1);
+  }
+  return UNKNOWN_BLOCK;
+}
+
+function isKeyOf(
+  { keyBytes, keyOffsets }: KeyIndexArrays,
+  block: number,
+  key: Uint8Array,
+): boolean {
+  const start = uint32At(keyOffsets, block);
+  if (uint32At(keyOffsets, block + 1) - start !== key.length) return false;
+  for (let place = 0; place < key.length; place += 1)
+    if (uint8At(keyBytes, start + place) !== uint8At(key, place)) return false;
+  return true;
+}

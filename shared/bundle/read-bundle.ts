@@ -1,0 +1,214 @@
+/** Reads a bundle into what a ranking server holds: the model, the index, the row encoder, the checks. */
+
+import { at, uint32At } from '../base/arrays.js';
+import { QianmoError } from '../base/errors.js';
+import { allocateEncodedRows, type EncodedRows } from '../features/encoded-rows.js';
+import type { DictionaryValues } from '../features/id-of-value.js';
+import { rowEncoderOf, type RowEncoder } from '../features/row-encoder.js';
+import { predictionLoopOf } from '../methods/inner-loop/method.js';
+import { methodPlanOf } from '../methods/methods.js';
+import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
+import type { EmbeddingTable } from '../tensors/embedding-table.js';
+import type { DenseTensor } from '../tensors/named-tensors.js';
+import { BundleArrays, type ReadFile } from './array-files.js';
+import { blockLayoutOf } from './block-layout.js';
+import type { BundleManifest } from './bundle-manifest.js';
+import { slotCountOf, type KeyIndexArrays } from './key-index.js';
+import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
+
+/** Rows with the logits that a scorer must give them. */
+export interface SelfCheck {
+  /** The block of each row, `[rowCount]`. */
+  readonly blocks: Int32Array;
+  readonly rows: EncodedRows;
+  /** `[rowCount]`; standardised values where the block predicts values. */
+  readonly logits: Float32Array;
+}
+
+export interface LoadedBundle {
+  readonly manifest: BundleManifest;
+  readonly model: RankingModel;
+  readonly index: KeyIndexArrays;
+  /** `[blockCount]`: places in the labels and in the calibrations of the manifest. */
+  readonly labels: Int32Array;
+  readonly calibrations: Int32Array;
+  readonly encoder: RowEncoder;
+  readonly selfCheck: SelfCheck;
+}
+
+/**
+ * @param where names the bundle in messages.
+ * @throws QianmoError of kind `data` if a file is missing or damaged, or does not fit the manifest.
+ */
+export async function readBundle(
+  manifest: BundleManifest,
+  read: ReadFile,
+  where: string,
+): Promise<LoadedBundle> {
+  const source = { manifest, arrays: new BundleArrays(manifest.arrays, read, where), where };
+  const { arrays } = source;
+  const blockCount = manifest.blocks.count;
+  return {
+    manifest,
+    model: await modelOf(source),
+    index: await indexOf(source),
+    labels: await arrays.int32('blocks.labels', [blockCount]),
+    calibrations: await arrays.int32('blocks.calibrations', [blockCount]),
+    encoder: await encoderOf(source),
+    selfCheck: await selfCheckOf(source),
+  };
+}
+
+/** The variables and tables of a bundle's model and method. */
+export function bundleSpecOf({
+  model,
+  encodedFeatures,
+  method,
+  trainable,
+}: Pick<BundleManifest, 'model' | 'encodedFeatures' | 'method' | 'trainable'>): ModelSpec {
+  return modelSpecOf(model, encodedFeatures, method, trainable);
+}
+
+interface BundleSource {
+  readonly manifest: BundleManifest;
+  readonly arrays: BundleArrays;
+  readonly where: string;
+}
+
+async function modelOf(source: BundleSource): Promise<RankingModel> {
+  const { manifest, arrays } = source;
+  const spec = bundleSpecOf(manifest);
+  const { shift } = predictionLoopOf(methodPlanOf(manifest.method));
+  const dense = new Map<string, DenseTensor>();
+  for (const { name, shape, block } of spec.variables) {
+    const folder = block === 'personal' ? 'unknown' : 'dense';
+    dense.set(name, { shape, values: await arrays.float32(`${folder}/${name}`, shape) });
+  }
+  const tables = new Map<string, EmbeddingTable>();
+  const width = spec.tableRowWidth;
+  for (const { name, rowCount } of spec.tables) {
+    const values = await arrays.float32(`tables/${name}`, [rowCount, width]);
+    tables.set(name, { rowCount, width, values });
+  }
+  return { spec, shift, dense, tables, blocks: await blocksOf(source, spec, shift) };
+}
+
+async function blocksOf(
+  { manifest, arrays, where }: BundleSource,
+  spec: ModelSpec,
+  shift: RankingModel['shift'],
+): Promise<PersonalBlocks> {
+  const { count: blockCount, encoding, strideByteCount, blocksPerFile } = manifest.blocks;
+  const layout = blockLayoutOf(spec, { encoding, hasLevel: shift !== null });
+  if (layout.strideByteCount !== strideByteCount)
+    throw unfit(where, 'bytes of a block', `${layout.strideByteCount}`, `${strideByteCount}`);
+  const shards = await arrays.files('blocks', 'U8', [blockCount, strideByteCount]);
+  const shardByteCounts = shards.map(({ byteLength }) => byteLength).join(', ');
+  const expected = shards.map((_, shard) => {
+    const left = blockCount - shard * blocksPerFile;
+    return Math.max(0, Math.min(blocksPerFile, left)) * strideByteCount;
+  });
+  if (shardByteCounts !== expected.join(', '))
+    throw unfit(where, 'files of blocks', expected.join(', '), shardByteCounts);
+  const shifted = shift?.features ?? [];
+  const encoded = spec.options.supportInputs?.targetEncodings ?? [];
+  const effects = await listsOf(arrays, 'effects', { features: shifted, blockCount });
+  const sums = await listsOf(arrays, 'sums', { features: encoded, blockCount });
+  return {
+    ...{ layout, blockCount, shards, blocksPerShard: blocksPerFile },
+    effects:
+      effects === null
+        ? null
+        : { ...effects, effects: await arrays.float32('effects.effects', [effects.ids.length]) },
+    evidence: {
+      supportRowCounts: await arrays.uint32('blocks.supportRowCounts', [blockCount]),
+      clicks: await arrays.float64('blocks.clicks', [blockCount]),
+      impressions: await arrays.float64('blocks.impressions', [blockCount]),
+      byValue:
+        sums === null
+          ? null
+          : {
+              ...sums,
+              clicks: await arrays.float64('sums.clicks', [sums.ids.length]),
+              impressions: await arrays.float64('sums.impressions', [sums.ids.length]),
+            },
+    },
+    isOfValues: await arrays.uint8('blocks.isOfValues', [blockCount]),
+    isAlone: await arrays.uint8('blocks.isAlone', [blockCount]),
+  };
+}
+
+/** Null without features. */
+async function listsOf(
+  arrays: BundleArrays,
+  group: string,
+  { features, blockCount }: { readonly features: readonly string[]; readonly blockCount: number },
+): Promise<ValueLists | null> {
+  if (features.length === 0) return null;
+  const offsets = await arrays.int32(`${group}.offsets`, [blockCount * features.length + 1]);
+  return { features, offsets, ids: await arrays.int32(`${group}.ids`, [at(offsets, offsets.length - 1)]) };
+}
+
+async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArrays> {
+  const blockCount = manifest.blocks.count;
+  const slotCount = slotCountOf(blockCount);
+  const keyOffsets = await arrays.uint32('keys.offsets', [blockCount + 1]);
+  return {
+    hashes: await arrays.uint32('index.hashes', [slotCount, 2]),
+    blocks: await arrays.int32('index.blocks', [slotCount]),
+    keyBytes: await arrays.uint8('keys.bytes', [uint32At(keyOffsets, blockCount)]),
+    keyOffsets,
+    seed: manifest.index.seed,
+  };
+}
+
+async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder> {
+  const { features, encodedFeatures, columns } = manifest;
+  const dictionaries = new Map<string, DictionaryValues>();
+  for (const feature of encodedFeatures)
+    if (feature.kind !== 'number' && feature.encoding.by === 'dictionary')
+      dictionaries.set(feature.name, await dictionaryOf(arrays, feature));
+  return rowEncoderOf({ features, encodedFeatures, dictionaries, columns });
+}
+
+async function dictionaryOf(
+  arrays: BundleArrays,
+  { name, rowCount }: { readonly name: string; readonly rowCount: number },
+): Promise<DictionaryValues> {
+  const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
+  const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
+  // A byte order mark at the start of a value is part of it.
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  return Array.from({ length: rowCount }, (_, id) =>
+    id === 0 ? null : decoder.decode(bytes.subarray(uint32At(offsets, id), uint32At(offsets, id + 1))),
+  );
+}
+
+async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {
+  const [rowCount = 0] = arrays.shapeOf('selfCheck.blocks');
+  const { encodedFeatures } = manifest;
+  const rows = allocateEncodedRows(encodedFeatures, rowCount);
+  const categories = await arrays.int32('selfCheck.categories', [rows.categoryIds.length, rowCount]);
+  for (const [place, ids] of rows.categoryIds.entries())
+    ids.set(categories.subarray(place * rowCount, (place + 1) * rowCount));
+  const bags = encodedFeatures.flatMap((each) => (each.kind === 'bag' ? [each] : []));
+  for (const [place, { name, lengthMax }] of bags.entries())
+    at(rows.bagIds, place).set(await arrays.int32(`selfCheck.bag.${name}`, [rowCount, lengthMax]));
+  const numbers = await arrays.float32('selfCheck.numbers', [rows.numbers.length, rowCount]);
+  for (const [place, values] of rows.numbers.entries())
+    values.set(numbers.subarray(place * rowCount, (place + 1) * rowCount));
+  return {
+    blocks: await arrays.int32('selfCheck.blocks', [rowCount]),
+    rows,
+    logits: await arrays.float32('selfCheck.logits', [rowCount]),
+  };
+}
+
+function unfit(where: string, what: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: `the manifest of the bundle does not fit its model: ${what}`,
+    ...{ where, expected, found },
+    cure: 'read it with the version that wrote it, or export the run again with `qianmo export`',
+  });
+}
