@@ -68,6 +68,7 @@ export interface CheckpointReceipt {
 export interface SavedMetaParameters extends CheckpointReceipt {
   readonly outerStep: number;
   readonly metaParameters: MetaParameters;
+  readonly computedOn: TrainingState['computedOn'];
 }
 
 export interface Checkpoints {
@@ -105,6 +106,7 @@ export async function readMetaParameters(
   return {
     outerStep: found.state.outerStep,
     metaParameters: found.state.metaParameters,
+    computedOn: found.state.computedOn,
     address: `${store.address}/${found.manifestKey}`,
     digest: found.manifest.metaParametersDigest,
   };

@@ -60,13 +60,18 @@ export interface TaskChunk {
   readonly firstTask: number;
 }
 
+/** The number of tasks that are handed over together. */
+export function tasksPerWaveOf({ training }: Pick<RunConfig, 'training'>): number {
+  return JOBS_PER_WAVE * training.tasksPerJob;
+}
+
 /** The tasks of a list in chunks, as many as are handed over together. */
 export async function* taskWaves(
   { config, store }: TaskJobContext,
   taskIndices: readonly number[],
 ): AsyncGenerator<readonly TaskChunk[]> {
   const { tasksPerJob } = config.training;
-  const tasksPerWave = JOBS_PER_WAVE * tasksPerJob;
+  const tasksPerWave = tasksPerWaveOf(config);
   for (let first = 0; first < taskIndices.length; first += tasksPerWave) {
     const tasks = await store.readTasks(taskIndices.slice(first, first + tasksPerWave));
     const chunks: TaskChunk[] = [];

@@ -10,6 +10,8 @@ import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
+import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
+import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
 import { ROW_COUNT_MAX } from '../synthesize/row-count.js';
 import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
 
@@ -114,6 +116,34 @@ export const EvaluateRequestSchema = z
   })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 
+export const ExportRequestSchema = z
+  .strictObject({
+    config: configSource<RunConfigSource>(),
+    ...dispatchFields,
+    /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
+    out: text.optional(),
+    /** How the values of personal blocks are stored. */
+    encoding: z.enum(BLOCK_ENCODINGS).default('float32'),
+    /** The rows that adgroups adapt on: as evaluated, or all that the task store has. */
+    rows: z.enum(['support', 'all']).default('support'),
+    /** The label that is moved to the bundle. */
+    label: text.default(LATEST_LABEL),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
+/** Bundles under one address. */
+export const BundlesRequestSchema = z.strictObject({ bundles: text });
+
+const labelFields = { bundles: text, label: text };
+
+export const BundleLabelRequestSchema = z.strictObject({
+  ...labelFields,
+  /** A label, or the digest of a bundle or its beginning. */
+  bundle: text,
+});
+
+export const BundleRollbackRequestSchema = z.strictObject(labelFields);
+
 export const OpenRequestSchema = z
   .strictObject({ config: configSource<RunConfigSource>(), ...dispatchFields })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
@@ -216,6 +246,10 @@ export type TrainRequest = z.input<typeof TrainRequestSchema>;
 export type TrainingStart = z.input<typeof TrainingStartSchema>;
 export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
 export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
+export type ExportRequest = z.input<typeof ExportRequestSchema>;
+export type BundlesRequest = z.input<typeof BundlesRequestSchema>;
+export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;
+export type BundleRollbackRequest = z.input<typeof BundleRollbackRequestSchema>;
 export type OpenRequest = z.input<typeof OpenRequestSchema>;
 export type CompareRequest = z.input<typeof CompareRequestSchema>;
 export type SweepRequest = z.input<typeof SweepRequestSchema>;

@@ -21,6 +21,11 @@ const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.u
 export const localMachine: Machine = {
   startExecutor: (demand, context) => startedComputeProcess(demand, context),
 
+  openCompute: async (context) => {
+    const { localCompute } = await import('./local-compute.js');
+    return localCompute(context);
+  },
+
   requireDevice: async (device, { clock, environment }) => {
     if (device === 'auto') return;
     await describeDevice({

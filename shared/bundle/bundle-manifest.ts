@@ -57,7 +57,7 @@ export const BundleDigestSchema = sha256;
 const ArraySchema = z.strictObject({
   name: z.string().min(1),
   type: z.enum(['F32', 'F64', 'I32', 'U32', 'U8']),
-  shape: z.array(count).min(1),
+  shape: z.array(count),
   /** In order; none for an array without elements. */
   files: z.array(BlobRefSchema.extend({ byteCount: z.int().positive().max(FILE_BYTE_COUNT_MAX) })),
 });

@@ -13,13 +13,20 @@ import type { RecordBatch } from 'apache-arrow';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
+import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
+import { decodeDictionary } from './dictionary-values.js';
 import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
 import { copiedStoreFolder, localStoreFolder, type StoreFolder } from './store-folder.js';
 import { CATALOG_FILE, type StoreManifest } from './store-manifest.js';
-import { decodeTaskCatalog, rowsFileOf, type TaskCatalog } from './task-catalog.js';
+import {
+  decodeTaskCatalog,
+  dictionaryFileOf,
+  rowsFileOf,
+  type TaskCatalog,
+} from './task-catalog.js';
 import { plannedRowsOf, taskRowsOf } from './task-rows-decoder.js';
 import type { TaskEntry, TaskStore } from './task-store.js';
 
@@ -98,6 +105,14 @@ async function openedStore(
     readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
+    readDictionary: async (featureName) => {
+      const file = dictionaryFileOf(featureName);
+      const path = await store.ready(file);
+      const bytes = await readBytes(path).catch((cause: unknown) => {
+        throw systemFailure(cause, 'reading a dictionary of the task store', path);
+      });
+      return decodeDictionary(bytes, path);
+    },
     close: async () => {
       await cache.close();
       await store.close();

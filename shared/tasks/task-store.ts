@@ -74,6 +74,13 @@ export interface TaskStore {
    * @throws as `readTasks` does.
    */
   readPlannedRows?(taskIndices: readonly number[]): Promise<readonly PlannedRows[]>;
+  /**
+   * The value of each id of a feature that is encoded by dictionary, null for id 0; absent where the store
+   * holds no dictionaries.
+   *
+   * @throws as `readTasks` does.
+   */
+  readDictionary?(featureName: string): Promise<readonly (string | null)[]>;
   close(): Promise<void>;
 }
 

@@ -54,6 +54,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/training',
     'coordinator/capacity',
     'coordinator/evaluation',
+    'coordinator/export',
     'coordinator/sweep',
     'coordinator/logs',
     'coordinator/prepare',
@@ -73,6 +74,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs',
     'coordinator/runs/capacity',
     'coordinator/runs/train',
+    'coordinator/runs/export',
   ],
   worker: [
     'worker/serving',

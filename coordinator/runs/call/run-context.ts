@@ -5,6 +5,7 @@
 
 import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import type { LocalCompute } from '../../export/local-scorer.js';
 import type { RunCaller } from '../../plan/prepared-run.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
 
@@ -56,6 +57,8 @@ export interface Machine {
    * @throws QianmoError `environment` if the demanded device is not available.
    */
   startExecutor(demand: ComputeDemand, context: RunContext): Promise<JobExecutor>;
+  /** Loads what scores rows in this process. It closes with the context. */
+  openCompute(context: RunContext): Promise<LocalCompute>;
   /** @throws QianmoError `environment` if the demanded device is not available. */
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */

@@ -9,7 +9,7 @@ export type InferredType = 'BIGINT' | 'DOUBLE' | 'BOOLEAN' | 'TIMESTAMP' | 'VARC
 
 export type ColumnType =
   /** A column of a CSV, TSV or JSON Lines log; `inferred` is needed by expressions alone. */
-  | { readonly log: 'text'; readonly inferred?: InferredType }
+  | { readonly log: 'text'; readonly inferred?: InferredType | undefined }
   /** A column of a Parquet log, by DuckDB's name of its type: `BIGINT`, `VARCHAR[]`. */
   | { readonly log: 'typed'; readonly type: string };
 

@@ -1,0 +1,174 @@
+/** Fits the calibrations of a bundle on its validation adgroups, for each label and size. */
+
+import { at, spanAt } from '../../shared/base/arrays.js';
+import type { BundleCalibration, BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import { labelsOf, type TaskLabel } from '../../shared/tasks/task-label.js';
+import { dividedStore } from '../evaluation/divided-store.js';
+import { predictLogits } from '../evaluation/predict-logits.js';
+import { UNADAPTED } from '../evaluation/selection.js';
+import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
+import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
+import { sumOf } from '../scoring/metrics.js';
+import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
+import {
+  fitCalibration,
+  IDENTITY,
+  type Calibration,
+  type CalibrationRows,
+} from './calibration-fit.js';
+import { servedBlocksOf } from './serving-choice.js';
+
+/** Rows that an unknown adgroup has. */
+const WITHOUT_SUPPORT = { by: 'shots', supportRowsMax: 0 } as const;
+
+/** For each label that of unknown adgroups, then those of known ones by ascending size. */
+export async function calibrationsOf(
+  context: TaskJobContext,
+  model: AdaptableModel,
+  serving: readonly BundleServing[],
+): Promise<BundleCalibration[]> {
+  const { store, config } = context;
+  const edges = config.evaluation.sizeBucketEdges;
+  const buckets = edges.length === 0 ? [EVERY_ADGROUP] : sizeBuckets(edges);
+  const calibrations: BundleCalibration[] = [];
+  for (const [labelIndex, label] of labelsOf(store.manifest).entries()) {
+    const taskIndices = store.tasks
+      .filter((task) => task.split === 'validation' && (task.labelIndex ?? 0) === labelIndex)
+      .map(({ taskIndex }) => taskIndex);
+    const rows = await readFlatRows(store, taskIndices, 'query');
+    const adgroups = { context, model, taskIndices, rows, label };
+    const unknown = rowsOf(adgroups, await unknownOutputs(adgroups));
+    const known = rowsOf(adgroups, await servedOutputs(adgroups, at(serving, labelIndex)));
+    const everyPlace = [...taskIndices.keys()];
+    const pooled = fitCalibration(known, label.loss, IDENTITY);
+    calibrations.push(
+      described(adgroups, everyPlace, {
+        ...{ label: labelIndex, of: 'unknown', bucket: EVERY_ADGROUP },
+        fit: fitCalibration(unknown, label.loss, IDENTITY),
+      }),
+      ...buckets.map((bucket) => {
+        const places = everyPlace.filter((place) => isIn(bucket, supportRowsOf(adgroups, place)));
+        const ofBucket = selected(known, rows, places);
+        const fit = fitCalibration(ofBucket, label.loss, pooled);
+        return described(adgroups, places, { label: labelIndex, of: 'known', bucket, fit });
+      }),
+    );
+  }
+  return calibrations;
+}
+
+/** The place among the calibrations of that of an adgroup. */
+export function calibrationIndexOf(
+  calibrations: readonly BundleCalibration[],
+  { labelIndex, supportRowCount }: { readonly labelIndex: number; readonly supportRowCount: number },
+): number {
+  const index = calibrations.findIndex(
+    (each) =>
+      each.of === 'known' && each.label === labelIndex && isIn(each, supportRowCount),
+  );
+  if (index < 0) throw new Error(`no calibration of ${supportRowCount} support rows`);
+  return index;
+}
+
+function isIn(
+  { supportRowCountMin, supportRowCountMax }: Pick<SizeBucket, 'supportRowCountMin' | 'supportRowCountMax'>,
+  supportRowCount: number,
+): boolean {
+  return (
+    supportRowCount >= supportRowCountMin &&
+    (supportRowCountMax === null || supportRowCount <= supportRowCountMax)
+  );
+}
+
+/** The validation adgroups of one label. */
+interface ValidationAdgroups {
+  readonly context: TaskJobContext;
+  readonly model: AdaptableModel;
+  readonly taskIndices: readonly number[];
+  readonly rows: FlatRows;
+  readonly label: TaskLabel;
+}
+
+function supportRowsOf({ context, taskIndices }: ValidationAdgroups, place: number): number {
+  return at(context.store.tasks, at(taskIndices, place)).supportRowCount;
+}
+
+/** The outputs for adgroups of which nothing is known. */
+async function unknownOutputs({ context, model, taskIndices }: ValidationAdgroups): Promise<Float32Array> {
+  const store = await dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
+  const divided = { ...context, store, division: WITHOUT_SUPPORT, undividedStore: context.store };
+  const { logits } = await predictLogits(divided, {
+    ...{ ...model, taskIndices, role: 'query', keep: [0] },
+    adaptations: [UNADAPTED],
+  });
+  return at(logits, 0);
+}
+
+/** The outputs under the blocks that each adgroup is served. */
+async function servedOutputs(
+  adgroups: ValidationAdgroups,
+  serving: BundleServing,
+): Promise<Float32Array> {
+  const { context, model, taskIndices, rows } = adgroups;
+  const { logits } = await predictLogits(context, {
+    ...{ ...model, taskIndices, role: 'query', keep: [0, 1] },
+    adaptations: [UNADAPTED, serving.adaptation],
+  });
+  const served = Float32Array.from(at(logits, 0));
+  for (const place of taskIndices.keys()) {
+    if (servedBlocksOf(serving, supportRowsOf(adgroups, place)) === 'unadapted') continue;
+    const [start, end] = spanAt(rows.starts, place);
+    served.set(at(logits, 1).subarray(start, end), start);
+  }
+  return served;
+}
+
+/** Predictions and labels that are values come in their own unit; a scorer's are standardised. */
+function rowsOf({ rows, label }: ValidationAdgroups, outputs: Float32Array): CalibrationRows {
+  const { clicks, impressions } = rows;
+  if (label.loss === 'binary') return { outputs, clicks, impressions };
+  const { mean, deviation } = label;
+  return {
+    outputs: outputs.map((value) => (value - mean) / deviation),
+    clicks: clicks.map((sum, row) => (sum - mean * at(impressions, row)) / deviation),
+    impressions,
+  };
+}
+
+function selected(
+  { outputs, clicks, impressions }: CalibrationRows,
+  { starts }: FlatRows,
+  places: readonly number[],
+): CalibrationRows {
+  const rows = places.flatMap((place) => {
+    const [start, end] = spanAt(starts, place);
+    return Array.from({ length: end - start }, (_, row) => start + row);
+  });
+  const of = (values: ArrayLike<number>): Float64Array =>
+    Float64Array.from(rows, (row) => at(values, row));
+  return { outputs: of(outputs), clicks: of(clicks), impressions: of(impressions) };
+}
+
+interface Described {
+  readonly label: number;
+  readonly of: BundleCalibration['of'];
+  readonly bucket: SizeBucket;
+  readonly fit: Calibration;
+}
+
+function described(
+  { rows }: ValidationAdgroups,
+  places: readonly number[],
+  { label, of, bucket, fit }: Described,
+): BundleCalibration {
+  const impressions = places.map((place) => sumOf(rows.impressions.subarray(...spanAt(rows.starts, place))));
+  return {
+    ...{ label, of },
+    supportRowCountMin: bucket.supportRowCountMin,
+    supportRowCountMax: bucket.supportRowCountMax,
+    slope: fit.slope,
+    offset: fit.offset,
+    adgroupCount: places.length,
+    impressions: sumOf(impressions),
+  };
+}

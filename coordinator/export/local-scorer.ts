@@ -1,0 +1,25 @@
+/** What an export computes in its own process: scores of rows, and the blocks of unknown adgroups. */
+
+import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+
+export interface ScoredAdgroup {
+  readonly adapted: AdaptedTask;
+  readonly rows: EncodedRows;
+}
+
+/** The shared scorer of one model. */
+export interface LocalScorer {
+  /** Outputs of each adgroup's rows. */
+  score(scored: readonly ScoredAdgroup[]): Float32Array[];
+}
+
+/** Opened by the machine; closes with the context. */
+export interface LocalCompute {
+  scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): LocalScorer;
+  /** Computes jobs on a store in memory. */
+  executorOn(store: TaskStore): Promise<JobExecutor>;
+}

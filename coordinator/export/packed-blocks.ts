@@ -1,0 +1,172 @@
+/** Packs adapted adgroups into the arrays of a bundle, block by block, with one file in memory at a time. */
+
+import { at } from '../../shared/base/arrays.js';
+import { ARRAY_FILE_BYTE_COUNT, writeArray, type NamedArray, type PutFile } from '../../shared/bundle/array-files.js';
+import { writeBlock } from '../../shared/bundle/block-codec.js';
+import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
+import type { BlockLayout } from '../../shared/bundle/ranking-model.js';
+import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+
+export interface BlockTarget {
+  readonly layout: BlockLayout;
+  /** Personal variables of block 0. */
+  readonly initial: NamedTensors;
+  readonly blockCount: number;
+  readonly blocksPerFile: number;
+  /** Features whose values have effects, and those whose values have sums. */
+  readonly shiftedFeatures: readonly string[];
+  readonly encodedFeatures: readonly string[];
+  readonly put: PutFile;
+}
+
+/** What a bundle says of a block beside the adapted task. */
+export interface BlockNotes {
+  /** Rows that it was adapted on; 0 for an unadapted one. */
+  readonly supportRowCount: number;
+  readonly labelIndex: number;
+  readonly calibrationIndex: number;
+}
+
+/** The largest power of two of blocks that fit a file. */
+export function blocksPerFileOf(
+  { strideByteCount }: Pick<BlockLayout, 'strideByteCount'>,
+  fileByteCountMax = ARRAY_FILE_BYTE_COUNT,
+): number {
+  return 2 ** Math.max(0, Math.floor(Math.log2(fileByteCountMax / strideByteCount)));
+}
+
+/** Takes blocks in their order. */
+export class PackedBlocks {
+  readonly #target: BlockTarget;
+  readonly #files: BlobRef[] = [];
+  #file: Uint8Array;
+  #block = 0;
+  readonly #supportRowCounts: Uint32Array;
+  readonly #clicks: Float64Array;
+  readonly #impressions: Float64Array;
+  readonly #isOfValues: Uint8Array;
+  readonly #isAlone: Uint8Array;
+  readonly #labels: Int32Array;
+  readonly #calibrations: Int32Array;
+  readonly #effects = new ValueColumns(['effects']);
+  readonly #sums = new ValueColumns(['clicks', 'impressions']);
+
+  constructor(target: BlockTarget) {
+    this.#target = target;
+    const { blockCount } = target;
+    this.#file = this.#nextFile();
+    this.#supportRowCounts = new Uint32Array(blockCount);
+    this.#clicks = new Float64Array(blockCount);
+    this.#impressions = new Float64Array(blockCount);
+    this.#isOfValues = new Uint8Array(blockCount);
+    this.#isAlone = new Uint8Array(blockCount);
+    this.#labels = new Int32Array(blockCount);
+    this.#calibrations = new Int32Array(blockCount);
+  }
+
+  async add(task: AdaptedTask, notes: BlockNotes): Promise<void> {
+    const { layout, blockCount, blocksPerFile } = this.#target;
+    const block = this.#block;
+    if (block >= blockCount) throw new Error(`a block too many: there are ${blockCount}`);
+    const first = (block % blocksPerFile) * layout.strideByteCount;
+    const bytes = this.#file.subarray(first, first + layout.strideByteCount);
+    writeBlock(this.#target, { variables: task.blocks, level: task.shift?.level ?? 0 }, bytes);
+    this.#supportRowCounts[block] = notes.supportRowCount;
+    this.#clicks[block] = task.support.clicks;
+    this.#impressions[block] = task.support.impressions;
+    this.#isOfValues[block] = task.loss === 'squared' ? 1 : 0;
+    this.#isAlone[block] = task.isAlone ? 1 : 0;
+    this.#labels[block] = notes.labelIndex;
+    this.#calibrations[block] = notes.calibrationIndex;
+    for (const feature of this.#target.shiftedFeatures.keys())
+      this.#effects.add(task.shift?.effects[feature], (effect) => [effect]);
+    for (const feature of this.#target.encodedFeatures.keys())
+      this.#sums.add(task.support.byValue[feature], (sum) => [sum.clicks, sum.impressions]);
+    this.#block += 1;
+    if (this.#block % blocksPerFile === 0 || this.#block === blockCount) await this.#putFile();
+  }
+
+  /** The arrays, once every block was added. */
+  async finish(): Promise<BundleArray[]> {
+    const { blockCount, layout, put, shiftedFeatures, encodedFeatures } = this.#target;
+    if (this.#block !== blockCount) throw new Error(`${this.#block} of ${blockCount} blocks`);
+    const vector = (name: string, values: NamedArray['values']): NamedArray => ({
+      ...{ name: `blocks.${name}`, values },
+      shape: [values.length],
+    });
+    const arrays: NamedArray[] = [
+      vector('supportRowCounts', this.#supportRowCounts),
+      vector('clicks', this.#clicks),
+      vector('impressions', this.#impressions),
+      vector('isOfValues', this.#isOfValues),
+      vector('isAlone', this.#isAlone),
+      vector('labels', this.#labels),
+      vector('calibrations', this.#calibrations),
+      ...(shiftedFeatures.length === 0 ? [] : this.#effects.arrays('effects', Float32Array)),
+      ...(encodedFeatures.length === 0 ? [] : this.#sums.arrays('sums', Float64Array)),
+    ];
+    const written: BundleArray[] = [
+      {
+        ...{ name: 'blocks', type: 'U8', files: this.#files },
+        shape: [blockCount, layout.strideByteCount],
+      },
+    ];
+    for (const array of arrays) written.push(await writeArray(array, put));
+    return written;
+  }
+
+  async #putFile(): Promise<void> {
+    this.#files.push(await this.#target.put(this.#file));
+    if (this.#block < this.#target.blockCount) this.#file = this.#nextFile();
+  }
+
+  #nextFile(): Uint8Array {
+    const { blockCount, blocksPerFile, layout } = this.#target;
+    const left = Math.min(blocksPerFile, blockCount - this.#block);
+    return new Uint8Array(left * layout.strideByteCount);
+  }
+}
+
+/** Lists of values of every block and feature, one after the other, with numbers beside the ids. */
+class ValueColumns {
+  readonly #names: readonly string[];
+  readonly #offsets: number[] = [0];
+  readonly #ids: number[] = [];
+  readonly #columns: number[][];
+
+  constructor(names: readonly string[]) {
+    this.#names = names;
+    this.#columns = names.map(() => []);
+  }
+
+  /** @param list null or absent for an empty one. */
+  add<Value>(
+    list: ReadonlyMap<number, Value> | undefined,
+    numbersOf: (value: Value) => readonly number[],
+  ): void {
+    const sorted = [...(list ?? [])].sort(([first], [second]) => first - second);
+    for (const [id, value] of sorted) {
+      this.#ids.push(id);
+      for (const [column, number] of numbersOf(value).entries())
+        at(this.#columns, column).push(number);
+    }
+    this.#offsets.push(this.#ids.length);
+  }
+
+  arrays(
+    group: string,
+    Type: { from(values: readonly number[]): Float32Array | Float64Array },
+  ): NamedArray[] {
+    const vector = (name: string, values: NamedArray['values']): NamedArray => ({
+      ...{ name: `${group}.${name}`, values },
+      shape: [values.length],
+    });
+    return [
+      vector('offsets', Int32Array.from(this.#offsets)),
+      vector('ids', Int32Array.from(this.#ids)),
+      ...this.#names.map((name, column) => vector(name, Type.from(at(this.#columns, column)))),
+    ];
+  }
+}

@@ -1,0 +1,85 @@
+/** The arrays of a bundle that are there once: variables, tables, dictionaries and the key index. */
+
+import { at } from '../../shared/base/arrays.js';
+import type { NamedArray } from '../../shared/bundle/array-files.js';
+import type { KeyIndexArrays } from '../../shared/bundle/key-index.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+
+/** @param unknown personal variables of block 0. */
+export function parameterArrays(
+  { variables, tables, tableRowWidth }: ModelSpec,
+  parameters: MetaParameters,
+  unknown: NamedTensors,
+): NamedArray[] {
+  const valuesOf = (from: NamedTensors, name: string): Float32Array => {
+    const values = from.get(name)?.values;
+    if (values === undefined) throw new Error(`there is no variable ${name}`);
+    return values;
+  };
+  return [
+    ...variables.map(({ name, shape }) => ({
+      ...{ name: `dense/${name}`, shape },
+      values: valuesOf(parameters.dense, name),
+    })),
+    ...variables
+      .filter(({ block }) => block === 'personal')
+      .map(({ name, shape }) => ({
+        ...{ name: `unknown/${name}`, shape },
+        values: valuesOf(unknown, name),
+      })),
+    ...tables.map(({ name, rowCount }) => {
+      const values = parameters.tables.get(name)?.values;
+      if (values === undefined) throw new Error(`there is no table ${name}`);
+      return { name: `tables/${name}`, shape: [rowCount, tableRowWidth], values };
+    }),
+  ];
+}
+
+/** The values of every feature that is encoded by dictionary, yielded one feature after the other. */
+export async function* dictionaryArrays(store: TaskStore): AsyncGenerator<NamedArray> {
+  for (const feature of store.manifest.features) {
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    const values = await dictionaryOf(store, feature.name);
+    const texts = Array.from({ length: feature.rowCount }, (_, id) =>
+      id === 0 ? '' : (values[id] ?? ''),
+    );
+    const offsets = new Uint32Array(texts.length + 1);
+    for (const [id, text] of texts.entries())
+      offsets[id + 1] = at(offsets, id) + Buffer.byteLength(text);
+    const bytes = Buffer.from(texts.join(''));
+    if (bytes.length !== offsets.at(-1)) throw new Error(`${feature.name} has broken texts`);
+    yield { name: `dictionaries/${feature.name}.offsets`, shape: [offsets.length], values: offsets };
+    yield {
+      ...{ name: `dictionaries/${feature.name}.bytes`, shape: [bytes.length] },
+      values: new Uint8Array(bytes),
+    };
+  }
+}
+
+async function dictionaryOf(
+  store: TaskStore,
+  featureName: string,
+): Promise<readonly (string | null)[]> {
+  if (store.readDictionary !== undefined) return store.readDictionary(featureName);
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store holds no dictionaries',
+    where: featureName,
+    expected: 'the values of the ids of this feature',
+    cure: 'export a run on a store that `qianmo prepare` wrote',
+  });
+}
+
+export function indexArrays(index: KeyIndexArrays): NamedArray[] {
+  const { hashes, blocks, keyBytes, keyOffsets } = index;
+  return [
+    { name: 'index.hashes', shape: [blocks.length, 2], values: hashes },
+    { name: 'index.blocks', shape: [blocks.length], values: blocks },
+    { name: 'keys.bytes', shape: [keyBytes.length], values: keyBytes },
+    { name: 'keys.offsets', shape: [keyOffsets.length], values: keyOffsets },
+  ];
+}

@@ -1,0 +1,109 @@
+/**
+ * Block 0, which adgroups get that the bundle does not know: the initial blocks, or what the method makes
+ * of a task without support rows whose attributes are unknown.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
+import { allocateEncodedRows } from '../../shared/features/encoded-rows.js';
+import { EMPTY_PLACE_ID } from '../../shared/features/encoding-rules.js';
+import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
+import type { AdaptedTask, TaskShift } from '../../shared/queue/adapted-tasks.js';
+import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
+import { adaptTasks } from '../evaluation/adapt-tasks.js';
+import { UNADAPTED } from '../evaluation/selection.js';
+import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
+import type { RunCaller } from '../plan/prepared-run.js';
+import type { LocalCompute } from './local-scorer.js';
+
+interface UnknownBlock {
+  readonly block: AdaptedTask;
+  readonly described: BundleManifest['unknown'];
+}
+
+/** Two tasks, because one alone would be scored by another graph than all others. */
+const TASK_COUNT = 2;
+const ATTEMPTS_MAX = 2;
+
+export async function unknownBlockOf(
+  context: TaskJobContext,
+  model: AdaptableModel,
+  compute: LocalCompute,
+  caller: RunCaller,
+): Promise<UnknownBlock> {
+  const { start, shift } = predictionLoopOf(methodPlanOf(model.method));
+  // A level of 0 and no effects: a shift needs support rows.
+  const noShift = shift === null ? null : { level: 0, effects: shift.features.map(() => new Map()) };
+  if (start === undefined)
+    return {
+      block: initialBlock(context, model, noShift),
+      described: { block: 'initial', attributes: [] },
+    };
+  const store = storeOfNobody(context.store);
+  const dispatcher = createInMemoryDispatcher({
+    ...{ executor: await compute.executorOn(store), attemptsMax: ATTEMPTS_MAX },
+    ...{ clock: caller.clock, sink: caller.sink },
+  });
+  const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex);
+  const waves = adaptTasks(
+    { ...context, store, dispatcher, onTasksDone: () => undefined },
+    { ...model, taskIndices, adaptation: UNADAPTED, rows: 'support' },
+  );
+  const found: AdaptedTask[] = [];
+  for await (const { tasks } of waves) found.push(...tasks);
+  await dispatcher.close();
+  return {
+    block: { ...at(found, 0), taskIndex: 0, shift: noShift },
+    described: { block: 'start-without-support', attributes: attributesOf(model.method) },
+  };
+}
+
+/** Features that the start of the method reads. */
+function attributesOf(method: MethodConfig): string[] {
+  return 'attributes' in method && Array.isArray(method.attributes)
+    ? method.attributes.map(String)
+    : [];
+}
+
+function initialBlock(
+  { spec }: TaskJobContext,
+  { parameters }: AdaptableModel,
+  shift: TaskShift | null,
+): AdaptedTask {
+  const personal = spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
+  return {
+    ...{ taskIndex: 0, loss: 'binary', isAlone: false, shift },
+    blocks: new Map(
+      [...parameters.dense].filter(([name]) => personal.includes(name)),
+    ),
+    support: {
+      ...{ clicks: 0, impressions: 0 },
+      byValue: (spec.options.supportInputs?.targetEncodings ?? []).map(() => new Map()),
+    },
+  };
+}
+
+/** A store of tasks without support rows, each with one query row of unknown values. */
+function storeOfNobody({ manifest }: TaskStore): TaskStore {
+  const { categoryIds, bagIds, numbers } = allocateEncodedRows(manifest.features, 1);
+  for (const ids of bagIds) ids.fill(EMPTY_PLACE_ID);
+  const none = new Float32Array(1);
+  const rowsOf = (taskIndex: number): TaskRows => ({
+    ...{ taskIndex, rowCount: 1, supportRowCount: 0 },
+    ...{ categoryIds, bagIds, numbers },
+    ...{ clicks: none, impressions: none, oracle: null },
+    times: new Float64Array(1),
+    logRows: new Float64Array(1),
+  });
+  const tasks = Array.from({ length: TASK_COUNT }, (_, taskIndex): TaskEntry => ({
+    ...{ taskIndex, key: `${taskIndex}`, split: 'test' },
+    ...{ supportRowCount: 0, queryRowCount: 1, firstSeenTime: null },
+  }));
+  return {
+    ...{ manifest, tasks, digest: 'tasks of nobody' },
+    readTasks: (indices) => Promise.resolve(indices.map(rowsOf)),
+    close: () => Promise.resolve(),
+  };
+}

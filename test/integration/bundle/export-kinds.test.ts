@@ -1,0 +1,157 @@
+/**
+ * Every method and every model exports: the bundle, read back from its files, gives the outputs that
+ * evaluation predicts for the same rows, whatever the encoding says of them.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
+import { filesOf } from '../../../shared/bundle/array-files.js';
+import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import { METHODS } from '../../../shared/methods/methods.js';
+import { MODELS } from '../../../shared/models/kinds/models.js';
+import type { ModelDefinition } from '../../../shared/models/kinds/model-definition.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
+import {
+  exportableConfig,
+  exportableStore,
+  exportRoom,
+  exportSource,
+  type ExportRoom,
+} from '../../fixtures/bundle/tiny-export.js';
+
+const store = exportableStore({
+  ...{ taskCount: 14, categoryRowCounts: [9, 5, 4], bags: [{ rowCount: 6, lengthMax: 3 }] },
+  ...{ counts: true, losses: ['binary', 'squared'], hasEmptySets: true },
+});
+const STEPS = { innerSteps: 2, innerRate: 0.2 };
+const SHIFT = { levelShift: { features: ['category1', 'category0'] } };
+const ATTRIBUTES = { attributes: ['category2'] };
+const supportInputs = { clickRate: true, count: true, targetEncodings: ['category1', 'category2'] };
+
+const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
+  { kind: 'fomaml', ...STEPS, ...SHIFT },
+  { kind: 'maml', ...STEPS, levelShift: true },
+  { kind: 'meta-sgd', ...STEPS },
+  { kind: 'maml++', ...STEPS, ...SHIFT },
+  { kind: 'reptile', ...STEPS },
+  { kind: 'cavia', ...STEPS, ...SHIFT },
+  { kind: 'imaml', ...STEPS },
+  { kind: 'paml-rate', ...STEPS, ...ATTRIBUTES },
+  { kind: 'learned-rule', ...STEPS },
+  { kind: 'shrinkage', ...STEPS, ...SHIFT },
+  {
+    ...{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },
+    neighbours: { feature: 'bag0', count: 2 },
+  },
+  { kind: 'meta-embedding', ...ATTRIBUTES, ...STEPS },
+  { kind: 'encoder', ...STEPS, ...SHIFT, rowWidth: 4, taskWidth: 3 },
+  { kind: 'global' },
+];
+
+let room: ExportRoom;
+beforeAll(async () => {
+  room = await exportRoom(() => store);
+});
+afterAll(() => room.close());
+
+function modelOf({ kind, hasFactors, hasHiddenLayers }: ModelDefinition, method: string): object {
+  const isGenerated = method === 'meta-embedding';
+  const hasEmbedding = hasFactors && !isGenerated;
+  const frame = {
+    ...{ kind, supportInputs },
+    ...(hasFactors ? { embeddingWidth: 3 } : {}),
+    hiddenWidths: hasHiddenLayers ? [5, 4] : [],
+    adgroupEmbedding: hasEmbedding,
+  };
+  if (isGenerated) return { ...frame, generated: 'category0', personal: [] };
+  if (method === 'cavia') return { ...frame, personal: ['adgroupEmbedding'] };
+  const blocks = ['bias', ...(hasEmbedding ? ['adgroupEmbedding'] : [])];
+  return { ...frame, personal: [...blocks, ...(hasHiddenLayers ? ['layer1', 'output'] : [])] };
+}
+
+/** Only an embedding is a context, and no embedding is generated among weighted pairs of fields. */
+function goesWith(definition: ModelDefinition, method: string): boolean {
+  if (method === 'cavia') return definition.hasFactors;
+  return method !== 'meta-embedding' || definition.weighsPairs?.({} as never) !== true;
+}
+
+function queryRows(task: TaskRows): EncodedRows {
+  const { supportRowCount: first, rowCount } = task;
+  return {
+    rowCount: rowCount - first,
+    categoryIds: task.categoryIds.map((ids) => ids.slice(first)),
+    bagIds: task.bagIds.map((ids) => ids.slice((first * ids.length) / rowCount)),
+    numbers: task.numbers.map((values) => values.slice(first)),
+  };
+}
+
+function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (found.length !== expected.length) return Infinity;
+  return Array.from(found).reduce(
+    (largest, value, row) => Math.max(largest, Math.abs(value - expected[row]!)),
+    0,
+  );
+}
+
+/** What a server does: looks the adgroup up by its key and scores its rows with the block it finds. */
+function servedOutputs({ model, index }: LoadedBundle, tasks: readonly TaskRows[]): Float32Array[] {
+  const scorer = new RowScorer(room.executor.engine, model);
+  const outputs = scorer.score(
+    tasks.map((task) => ({
+      adapted: adaptedTaskOf(model, blockOfKey(index, store.tasks[task.taskIndex]!.key)),
+      rows: queryRows(task),
+    })),
+  );
+  scorer.dispose();
+  return outputs;
+}
+
+const cases = [
+  ...METHOD_CASES.map((method) => [method.kind, 'deepfm', method] as const),
+  ...MODELS.all().map(({ kind }) => ['fomaml', kind, METHOD_CASES[0]!] as const),
+].filter(([method, kind]) =>
+  goesWith(MODELS.all().find((each) => each.kind === kind)!, method),
+);
+
+describe('served outputs are evaluated outputs', () => {
+  test('every method has a case', () => {
+    expect(METHOD_CASES.map(({ kind }) => kind).sort()).toEqual([...METHODS.kinds()].sort());
+  });
+
+  test.each(cases)('%s on %s', async (kind, modelKind, method) => {
+    const definition = MODELS.all().find((each) => each.kind === modelKind)!;
+    const config = exportableConfig(store, { model: modelOf(definition, kind), method });
+    const source = exportSource(config, store);
+    const objects = new MemoryObjectStore();
+    const { manifest, digest, encodings } = await room.exported(source, objects);
+    const bundle = await readBundle(manifest, filesOf(objects), digest);
+    const { adaptation } = source.serving[0]!;
+    let wave = 0;
+    const context = {
+      ...{ ...source.run, dispatcher: room.dispatcher(), runId: 'predict' },
+      ...{ signal: room.caller.signal, nextWave: () => wave++ },
+      ...{ onTasksDone: () => undefined, onBackend: () => undefined },
+    };
+    for (const labelIndex of [0, 1]) {
+      const taskIndices = store.tasks
+        .filter((task) => task.labelIndex === labelIndex)
+        .map(({ taskIndex }) => taskIndex);
+      const { logits } = await predictLogits(context, {
+        ...{ parameters: source.parameters, method: config.method, taskIndices },
+        ...{ adaptations: [adaptation], role: 'query', keep: [0] },
+      });
+      const outputs = servedOutputs(bundle, await store.readTasks(taskIndices));
+      const served = outputs.flatMap((values) =>
+        [...values].map((value) => (labelIndex === 0 ? value : 3 + 1.5 * value)),
+      );
+      expect(largestDifference(served, logits[0]!)).toBeLessThan(1e-5);
+    }
+    expect(encodings.map(({ encoding }) => encoding)).toEqual(['float32', 'float16', 'int8']);
+    expect(encodings.every(({ outputChangeMax }) => outputChangeMax! < 0.2)).toBe(true);
+  });
+});
