@@ -60,18 +60,23 @@ export async function calibrationsOf(
 /** The place among the calibrations of that of an adgroup. */
 export function calibrationIndexOf(
   calibrations: readonly BundleCalibration[],
-  { labelIndex, supportRowCount }: { readonly labelIndex: number; readonly supportRowCount: number },
+  {
+    labelIndex,
+    supportRowCount,
+  }: { readonly labelIndex: number; readonly supportRowCount: number },
 ): number {
   const index = calibrations.findIndex(
-    (each) =>
-      each.of === 'known' && each.label === labelIndex && isIn(each, supportRowCount),
+    (each) => each.of === 'known' && each.label === labelIndex && isIn(each, supportRowCount),
   );
   if (index < 0) throw new Error(`no calibration of ${supportRowCount} support rows`);
   return index;
 }
 
 function isIn(
-  { supportRowCountMin, supportRowCountMax }: Pick<SizeBucket, 'supportRowCountMin' | 'supportRowCountMax'>,
+  {
+    supportRowCountMin,
+    supportRowCountMax,
+  }: Pick<SizeBucket, 'supportRowCountMin' | 'supportRowCountMax'>,
   supportRowCount: number,
 ): boolean {
   return (
@@ -94,7 +99,11 @@ function supportRowsOf({ context, taskIndices }: ValidationAdgroups, place: numb
 }
 
 /** The outputs for adgroups of which nothing is known. */
-async function unknownOutputs({ context, model, taskIndices }: ValidationAdgroups): Promise<Float32Array> {
+async function unknownOutputs({
+  context,
+  model,
+  taskIndices,
+}: ValidationAdgroups): Promise<Float32Array> {
   const store = await dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
   const divided = { ...context, store, division: WITHOUT_SUPPORT, undividedStore: context.store };
   const { logits } = await predictLogits(divided, {
@@ -161,7 +170,9 @@ function described(
   places: readonly number[],
   { label, of, bucket, fit }: Described,
 ): BundleCalibration {
-  const impressions = places.map((place) => sumOf(rows.impressions.subarray(...spanAt(rows.starts, place))));
+  const impressions = places.map((place) =>
+    sumOf(rows.impressions.subarray(...spanAt(rows.starts, place))),
+  );
   return {
     ...{ label, of },
     supportRowCountMin: bucket.supportRowCountMin,

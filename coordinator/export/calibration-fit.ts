@@ -73,7 +73,8 @@ function penalisedLoss(
   { slope, offset }: Calibration,
 ): number {
   let sum =
-    (SLOPE_PRECISION * (slope - prior.slope) ** 2 + OFFSET_PRECISION * (offset - prior.offset) ** 2) /
+    (SLOPE_PRECISION * (slope - prior.slope) ** 2 +
+      OFFSET_PRECISION * (offset - prior.offset) ** 2) /
     2;
   for (let row = 0; row < outputs.length; row += 1) {
     const z = slope * at(outputs, row) + offset;

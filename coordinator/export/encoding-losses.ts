@@ -77,14 +77,21 @@ export function encodingLossesOf(measured: Measured): EncodingLoss[] {
   });
 }
 
-function meanLossOf({ adgroups, tasks }: Measured, outputs: readonly Float32Array[]): number | null {
+function meanLossOf(
+  { adgroups, tasks }: Measured,
+  outputs: readonly Float32Array[],
+): number | null {
   let [loss, shown] = [0, 0];
   for (const [index, { task, places, block }] of adgroups.entries()) {
     const impressions = places.map((row) => at(task.impressions, row));
     const clicks = places.map((row) => at(task.clicks, row));
     const isOfValues = tasks.get(block)?.loss === 'squared';
     const label = isOfValues ? STANDARDISED : undefined;
-    loss += lossSum(at(outputs, index), { ...(label === undefined ? {} : { label }), clicks, impressions });
+    loss += lossSum(at(outputs, index), {
+      ...(label === undefined ? {} : { label }),
+      clicks,
+      impressions,
+    });
     shown += impressions.reduce((sum, count) => sum + count, 0);
   }
   return shown > 0 ? loss / shown : null;

@@ -70,7 +70,7 @@ export interface ExportSettings {
   readonly rows: AdaptedRows;
 }
 
-export interface ExportSurroundings {
+interface ExportSurroundings {
   readonly objects: ObjectStore;
   readonly dispatcher: Dispatcher;
   readonly compute: LocalCompute;

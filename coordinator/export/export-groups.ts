@@ -25,7 +25,11 @@ export interface ExportShard {
 /** The shards of all groups, in the order of their blocks. The first adgroup has block 1. */
 export function exportShardsOf(
   store: Pick<TaskStore, 'tasks'>,
-  { serving, rows, tasksPerShard }: {
+  {
+    serving,
+    rows,
+    tasksPerShard,
+  }: {
     readonly serving: readonly BundleServing[];
     readonly rows: AdaptedRows;
     readonly tasksPerShard: number;
@@ -65,6 +69,7 @@ export function tasksInBlockOrder(shards: readonly ExportShard[]): number[] {
 /** The first block of each shard. */
 export function firstBlocksOf(shards: readonly ExportShard[]): number[] {
   const first = [1];
-  for (const { taskIndices } of shards) first.push(at(first, first.length - 1) + taskIndices.length);
+  for (const { taskIndices } of shards)
+    first.push(at(first, first.length - 1) + taskIndices.length);
   return first.slice(0, shards.length);
 }

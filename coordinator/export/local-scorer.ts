@@ -6,7 +6,7 @@ import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 
-export interface ScoredAdgroup {
+interface ScoredAdgroup {
   readonly adapted: AdaptedTask;
   readonly rows: EncodedRows;
 }

@@ -18,7 +18,7 @@ export interface MeasuredAdgroup {
   readonly places: readonly number[];
 }
 
-export const SELF_CHECK_ROW_COUNT_MAX = 1_000;
+const SELF_CHECK_ROW_COUNT_MAX = 1_000;
 /** So that many adgroups are among the self-check rows. */
 const ROWS_PER_ADGROUP = 8;
 const MEASURED_ADGROUP_COUNT_MAX = 2_000;
@@ -72,9 +72,7 @@ export function selfCheckRowsOf(measured: readonly MeasuredAdgroup[]): MeasuredA
 /** The encoded features of the rows. */
 export function encodedRowsOf({ task, places }: MeasuredAdgroup): EncodedRows {
   const ints = (values: Int32Array, width = 1): Int32Array =>
-    Int32Array.from(
-      places.flatMap((row) => [...values.subarray(row * width, (row + 1) * width)]),
-    );
+    Int32Array.from(places.flatMap((row) => [...values.subarray(row * width, (row + 1) * width)]));
   return {
     rowCount: places.length,
     categoryIds: task.categoryIds.map((ids) => ints(ids)),
@@ -98,9 +96,8 @@ export function selfCheckArrays(
   const bags = features.flatMap((feature) => (feature.kind === 'bag' ? [feature] : []));
   const count = (kind: 'category' | 'number'): number =>
     features.filter((feature) => feature.kind === kind).length;
-  const joined = <Values extends Int32Array | Float32Array>(
-    of: (encoded: EncodedRows) => Values,
-  ): number[] => rows.flatMap((encoded) => [...of(encoded)]);
+  const joined = (of: (encoded: EncodedRows) => Int32Array | Float32Array): number[] =>
+    rows.flatMap((encoded) => [...of(encoded)]);
   const places = (length: number): number[] => [...Array(length).keys()];
   return [
     {

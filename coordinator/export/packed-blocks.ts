@@ -1,7 +1,12 @@
 /** Packs adapted adgroups into the arrays of a bundle, block by block, with one file in memory at a time. */
 
 import { at } from '../../shared/base/arrays.js';
-import { ARRAY_FILE_BYTE_COUNT, writeArray, type NamedArray, type PutFile } from '../../shared/bundle/array-files.js';
+import {
+  ARRAY_FILE_BYTE_COUNT,
+  writeArray,
+  type NamedArray,
+  type PutFile,
+} from '../../shared/bundle/array-files.js';
 import { writeBlock } from '../../shared/bundle/block-codec.js';
 import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
 import type { BlockLayout } from '../../shared/bundle/ranking-model.js';
@@ -9,7 +14,7 @@ import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 
-export interface BlockTarget {
+interface BlockTarget {
   readonly layout: BlockLayout;
   /** Personal variables of block 0. */
   readonly initial: NamedTensors;
@@ -22,7 +27,7 @@ export interface BlockTarget {
 }
 
 /** What a bundle says of a block beside the adapted task. */
-export interface BlockNotes {
+interface BlockNotes {
   /** Rows that it was adapted on; 0 for an unadapted one. */
   readonly supportRowCount: number;
   readonly labelIndex: number;

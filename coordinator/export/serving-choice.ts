@@ -25,7 +25,7 @@ interface ServingSource extends Evaluated {
 }
 
 /** Whether what is served depends on an evaluation. */
-export function needsEvaluation(method: MethodConfig): boolean {
+function needsEvaluation(method: MethodConfig): boolean {
   return adapts(methodPlanOf(method));
 }
 
@@ -39,14 +39,12 @@ export function servingOf(report: EvaluationReport | null, source: ServingSource
   const everywhere = (blocks: 'adapted' | 'unadapted') => [
     { supportRowCountMin, supportRowCountMax, blocks },
   ];
-  if (!needsEvaluation(method))
-    return { adaptation: UNADAPTED, served: everywhere('unadapted') };
+  if (!needsEvaluation(method)) return { adaptation: UNADAPTED, served: everywhere('unadapted') };
   const { selection } = demandEvaluation(report, source);
   const cell = selection.chosen.find(({ arm }) => arm === 'meta-adapted')?.cell;
   const { count, rate } = predictionLoopOf(methodPlanOf(method)).steps;
   return {
-    adaptation:
-      cell === undefined ? { innerRate: rate, innerSteps: count } : adaptationOf(cell),
+    adaptation: cell === undefined ? { innerRate: rate, innerSteps: count } : adaptationOf(cell),
     served:
       selection.blocks?.buckets.map((bucket) => ({
         supportRowCountMin: bucket.supportRowCountMin,

@@ -52,7 +52,11 @@ export async function* dictionaryArrays(store: TaskStore): AsyncGenerator<NamedA
       offsets[id + 1] = at(offsets, id) + Buffer.byteLength(text);
     const bytes = Buffer.from(texts.join(''));
     if (bytes.length !== offsets.at(-1)) throw new Error(`${feature.name} has broken texts`);
-    yield { name: `dictionaries/${feature.name}.offsets`, shape: [offsets.length], values: offsets };
+    yield {
+      name: `dictionaries/${feature.name}.offsets`,
+      shape: [offsets.length],
+      values: offsets,
+    };
     yield {
       ...{ name: `dictionaries/${feature.name}.bytes`, shape: [bytes.length] },
       values: new Uint8Array(bytes),

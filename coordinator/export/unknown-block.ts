@@ -35,7 +35,8 @@ export async function unknownBlockOf(
 ): Promise<UnknownBlock> {
   const { start, shift } = predictionLoopOf(methodPlanOf(model.method));
   // A level of 0 and no effects: a shift needs support rows.
-  const noShift = shift === null ? null : { level: 0, effects: shift.features.map(() => new Map()) };
+  const noShift =
+    shift === null ? null : { level: 0, effects: shift.features.map(() => new Map()) };
   if (start === undefined)
     return {
       block: initialBlock(context, model, noShift),
@@ -72,12 +73,12 @@ function initialBlock(
   { parameters }: AdaptableModel,
   shift: TaskShift | null,
 ): AdaptedTask {
-  const personal = spec.variables.filter(({ block }) => block === 'personal').map(({ name }) => name);
+  const personal = spec.variables
+    .filter(({ block }) => block === 'personal')
+    .map(({ name }) => name);
   return {
     ...{ taskIndex: 0, loss: 'binary', isAlone: false, shift },
-    blocks: new Map(
-      [...parameters.dense].filter(([name]) => personal.includes(name)),
-    ),
+    blocks: new Map([...parameters.dense].filter(([name]) => personal.includes(name))),
     support: {
       ...{ clicks: 0, impressions: 0 },
       byValue: (spec.options.supportInputs?.targetEncodings ?? []).map(() => new Map()),

@@ -14,6 +14,8 @@ import { buildProgram } from './program.js';
 
 collectGarbageRarely();
 keepCompiledCode(process.env);
+// TensorFlow in this process is as quiet as in compute processes, unless asked to speak.
+process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 const EXIT_CODE_USAGE = 2;
 const EXIT_CODE_BUG = 70;

@@ -13,6 +13,8 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['prepare', async () => (await import('./verbs/prepare.js')).prepareVerb],
   ['train', async () => (await import('./verbs/train.js')).trainVerb],
   ['evaluate', async () => (await import('./verbs/evaluate.js')).evaluateVerb],
+  ['export', async () => (await import('./verbs/export.js')).exportVerb],
+  ['bundle', async () => (await import('./verbs/bundle.js')).bundleVerb],
   ['stream', async () => (await import('./verbs/stream.js')).streamVerb],
   ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],

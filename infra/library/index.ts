@@ -6,11 +6,15 @@
 
 import {
   BoardRequestSchema,
+  BundleLabelRequestSchema,
+  BundleRollbackRequestSchema,
+  BundlesRequestSchema,
   checkedRequest,
   CheckRequestSchema,
   CompareRequestSchema,
   ControlRequestSchema,
   EvaluateRequestSchema,
+  ExportRequestSchema,
   ExtendRequestSchema,
   OpenRequestSchema,
   PrepareRequestSchema,
@@ -20,10 +24,14 @@ import {
   SynthesizeRequestSchema,
   TrainRequestSchema,
   type BoardRequest,
+  type BundleLabelRequest,
+  type BundleRollbackRequest,
+  type BundlesRequest,
   type CheckRequest,
   type CompareRequest,
   type ControlRequest,
   type EvaluateRequest,
+  type ExportRequest,
   type ExtendRequest,
   type OpenRequest,
   type PlanRequest,
@@ -36,6 +44,7 @@ import {
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
 import type { QueueBoard } from '../../coordinator/dashboard/queue-board.js';
 import type { ControlResult } from '../../coordinator/runs/control-run.js';
+import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -51,6 +60,8 @@ import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js';
+import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
+import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { MachineCheckResult } from './check-machine.js';
 import { localMachine } from './local-machine.js';
@@ -61,11 +72,15 @@ export type { FailureKind, FailureReport } from '../../shared/base/errors.js';
 export type { EventKind, StampedEvent, StampedEventSink } from '../../shared/events/run-events.js';
 export type {
   BoardRequest,
+  BundleLabelRequest,
+  BundleRollbackRequest,
+  BundlesRequest,
   CheckRequest,
   CompareRequest,
   ControlRequest,
   EvaluateRequest,
   EvaluationChoice,
+  ExportRequest,
   ExtendRequest,
   OpenRequest,
   PlanRequest,
@@ -81,14 +96,18 @@ export type {
 } from '../../coordinator/runs/requests.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
+  BundleLabel,
   CallOptions,
   ComparisonReport,
   ControlResult,
   EvaluationReport,
+  ExportResult,
+  ListedBundle,
   MachineCheckResult as CheckResult,
   OpenRun,
   PlanResult,
   PreparedStore,
+  PublishedBundle,
   QueueBoard,
   RunHandle,
   StreamResult,
@@ -138,6 +157,67 @@ export function evaluate(
   return start(options, async (context) => {
     const { evaluateRun } = await import('../../coordinator/runs/evaluate-run.js');
     return evaluateRun(checkedRequest(EvaluateRequestSchema, request, 'evaluate'), context);
+  });
+}
+
+/**
+ * Adapts every adgroup of an evaluated run and writes a bundle for ranking servers. What an export that
+ * was stopped has adapted is kept for the next one.
+ */
+export function exportRun(
+  request: ExportRequest,
+  options: CallOptions = {},
+): RunHandle<ExportResult> {
+  return start(options, async (context) => {
+    const exporting = await import('../../coordinator/runs/export/export-run.js');
+    const checked = checkedRequest(ExportRequestSchema, request, 'exportRun');
+    return exporting.exportRun(checked, context);
+  });
+}
+
+/** The bundles under an address, the last published first. */
+export function listBundles(
+  request: BundlesRequest,
+  options: CallOptions = {},
+): RunHandle<readonly ListedBundle[]> {
+  return start(options, async (context) => {
+    const { listBundlesAt } = await import('../../coordinator/runs/export/manage-bundles.js');
+    return listBundlesAt(checkedRequest(BundlesRequestSchema, request, 'listBundles'), context);
+  });
+}
+
+/** Reads every file of a bundle and checks it. `bundles` is `ADDRESS`, or `ADDRESS@LABEL`. */
+export function checkBundle(
+  request: BundlesRequest,
+  options: CallOptions = {},
+): RunHandle<PublishedBundle> {
+  return start(options, async (context) => {
+    const { checkedBundle } = await import('../../coordinator/runs/export/manage-bundles.js');
+    return checkedBundle(checkedRequest(BundlesRequestSchema, request, 'checkBundle'), context);
+  });
+}
+
+/** Points a label at a bundle. */
+export function labelBundle(
+  request: BundleLabelRequest,
+  options: CallOptions = {},
+): RunHandle<BundleLabel> {
+  return start(options, async (context) => {
+    const managing = await import('../../coordinator/runs/export/manage-bundles.js');
+    const checked = checkedRequest(BundleLabelRequestSchema, request, 'labelBundle');
+    return managing.labelBundle(checked, context);
+  });
+}
+
+/** Points a label at the bundle that it pointed at before. */
+export function rollBackBundle(
+  request: BundleRollbackRequest,
+  options: CallOptions = {},
+): RunHandle<BundleLabel> {
+  return start(options, async (context) => {
+    const managing = await import('../../coordinator/runs/export/manage-bundles.js');
+    const checked = checkedRequest(BundleRollbackRequestSchema, request, 'rollBackBundle');
+    return managing.rollBackBundle(checked, context);
   });
 }
 

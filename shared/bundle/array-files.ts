@@ -10,7 +10,7 @@ import type { ObjectStore } from '../storage/object-store.js';
 import { elementCountOf } from '../tensors/named-tensors.js';
 import type { BundleArray } from './bundle-manifest.js';
 
-export type ArrayValues = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
+type ArrayValues = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
 type ArrayType = BundleArray['type'];
 
 /** Bytes of a file of an array, at most, unless one row has more. */

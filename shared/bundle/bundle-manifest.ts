@@ -46,7 +46,7 @@ export const BUNDLE_FORMAT_VERSION = 1;
 /** A larger manifest is not read. */
 export const MANIFEST_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 /** A file beyond it would not fit a buffer of every version of Node. */
-export const FILE_BYTE_COUNT_MAX = 2 ** 31 - 1;
+const FILE_BYTE_COUNT_MAX = 2 ** 31 - 1;
 
 const count = z.int().nonnegative();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits');
@@ -108,7 +108,7 @@ const ColumnTypeSchema = z.discriminatedUnion('log', [
   z.strictObject({ log: z.literal('typed'), type: z.string() }),
 ]);
 
-export const BundleManifestSchema = z.strictObject({
+const BundleManifestSchema = z.strictObject({
   formatVersion: z.literal(BUNDLE_FORMAT_VERSION),
   provenance: z.strictObject({
     run: z.string(),

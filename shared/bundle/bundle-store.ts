@@ -71,7 +71,7 @@ function noSuchBundle(store: ObjectStore, name: string): QianmoError {
 }
 
 /** The digests of all bundles, ascending. */
-export async function bundleDigests(store: ObjectStore): Promise<string[]> {
+async function bundleDigests(store: ObjectStore): Promise<string[]> {
   const keys = await store.list(MANIFEST_KEY_PREFIX);
   return keys.flatMap((key) => /^manifests\/([0-9a-f]{64})\.json$/.exec(key)?.[1] ?? []).sort();
 }
@@ -88,7 +88,10 @@ export interface ListedBundle extends PublishedBundle {
 export async function listBundles(store: ObjectStore): Promise<ListedBundle[]> {
   const labels = await listLabels(store);
   const times = new Map(
-    (await store.listWithTimes(MANIFEST_KEY_PREFIX)).map(({ key, modifiedMs }) => [key, modifiedMs]),
+    (await store.listWithTimes(MANIFEST_KEY_PREFIX)).map(({ key, modifiedMs }) => [
+      key,
+      modifiedMs,
+    ]),
   );
   const listed: ListedBundle[] = [];
   for (const digest of await bundleDigests(store)) {
@@ -104,7 +107,5 @@ export async function listBundles(store: ObjectStore): Promise<ListedBundle[]> {
 
 /** Bytes of all arrays. */
 export function byteCountOf({ arrays }: Pick<BundleManifest, 'arrays'>): number {
-  return arrays
-    .flatMap(({ files }) => files)
-    .reduce((sum, { byteCount }) => sum + byteCount, 0);
+  return arrays.flatMap(({ files }) => files).reduce((sum, { byteCount }) => sum + byteCount, 0);
 }

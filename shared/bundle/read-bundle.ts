@@ -17,7 +17,7 @@ import { slotCountOf, type KeyIndexArrays } from './key-index.js';
 import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
 
 /** Rows with the logits that a scorer must give them. */
-export interface SelfCheck {
+interface SelfCheck {
   /** The block of each row, `[rowCount]`. */
   readonly blocks: Int32Array;
   readonly rows: EncodedRows;
@@ -60,7 +60,7 @@ export async function readBundle(
 }
 
 /** The variables and tables of a bundle's model and method. */
-export function bundleSpecOf({
+function bundleSpecOf({
   model,
   encodedFeatures,
   method,
@@ -146,7 +146,11 @@ async function listsOf(
 ): Promise<ValueLists | null> {
   if (features.length === 0) return null;
   const offsets = await arrays.int32(`${group}.offsets`, [blockCount * features.length + 1]);
-  return { features, offsets, ids: await arrays.int32(`${group}.ids`, [at(offsets, offsets.length - 1)]) };
+  return {
+    features,
+    offsets,
+    ids: await arrays.int32(`${group}.ids`, [at(offsets, offsets.length - 1)]),
+  };
 }
 
 async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArrays> {
@@ -180,7 +184,9 @@ async function dictionaryOf(
   // A byte order mark at the start of a value is part of it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   return Array.from({ length: rowCount }, (_, id) =>
-    id === 0 ? null : decoder.decode(bytes.subarray(uint32At(offsets, id), uint32At(offsets, id + 1))),
+    id === 0
+      ? null
+      : decoder.decode(bytes.subarray(uint32At(offsets, id), uint32At(offsets, id + 1))),
   );
 }
 
@@ -188,7 +194,10 @@ async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfChec
   const [rowCount = 0] = arrays.shapeOf('selfCheck.blocks');
   const { encodedFeatures } = manifest;
   const rows = allocateEncodedRows(encodedFeatures, rowCount);
-  const categories = await arrays.int32('selfCheck.categories', [rows.categoryIds.length, rowCount]);
+  const categories = await arrays.int32('selfCheck.categories', [
+    rows.categoryIds.length,
+    rowCount,
+  ]);
   for (const [place, ids] of rows.categoryIds.entries())
     ids.set(categories.subarray(place * rowCount, (place + 1) * rowCount));
   const bags = encodedFeatures.flatMap((each) => (each.kind === 'bag' ? [each] : []));

@@ -11,13 +11,9 @@ const ENTRY_POINTS = /^infra\/library\//;
 
 /** Exports that only tests import today, each with its reason. */
 const KEPT: Readonly<Record<string, string>> = {
-  'coordinator/evaluation/adapt-tasks.ts adaptTasks': 'the coordinator side of `adapt` jobs',
-  'shared/features/row-encoder.ts rowEncoderOf': 'the encoder of single rows, for serving',
   'shared/queue/memory-job-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
-  'shared/tasks/dictionary-values.ts decodeDictionary': 'the dictionaries of the row encoder',
-  'shared/bundle/block-layout.ts blockLayoutOf': 'the layout of blocks, for export and serving',
-  'shared/bundle/block-codec.ts writeBlock': 'the encoder of blocks, for export and serving',
+  'shared/bundle/key-index.ts blockOfKey': 'the block of an adgroup by its key, for serving',
   'shared/bundle/adapted-block.ts adaptedTaskOf': 'blocks for the captured graph, for serving',
   'worker/serving/kernel-scorer.ts kernelCoverage':
     'whether the kernel scores a model, for serving',
@@ -25,7 +21,6 @@ const KEPT: Readonly<Record<string, string>> = {
   'worker/serving/kernel-scorer.ts loadScoringAddon': 'the native scorer, for serving',
   'worker/serving/reference-scorer.ts ReferenceScorer': 'what the kernel must agree with',
   'infra/bootstrap/serving/scoring-addon.mjs scoringAddonPath': 'the native scorer, for serving',
-  'worker/compute/scoring/row-scorer.ts RowScorer': 'the scorer of adapted blocks, for serving',
   'shared/events/event-lines.ts EVENT_KINDS': 'tests go over every kind of event',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',
   'infra/bootstrap/tensorflow/native-tensorflow.mjs isGpuTensorFlowInstalled':

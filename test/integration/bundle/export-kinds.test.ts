@@ -115,7 +115,10 @@ const cases = [
   ...METHOD_CASES.map((method) => [method.kind, 'deepfm', method] as const),
   ...MODELS.all().map(({ kind }) => ['fomaml', kind, METHOD_CASES[0]!] as const),
 ].filter(([method, kind]) =>
-  goesWith(MODELS.all().find((each) => each.kind === kind)!, method),
+  goesWith(
+    MODELS.all().find((each) => each.kind === kind)!,
+    method,
+  ),
 );
 
 describe('served outputs are evaluated outputs', () => {
