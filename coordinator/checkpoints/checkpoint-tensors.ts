@@ -30,11 +30,16 @@ export interface TableLoader {
  */
 export type CheckpointPart = 'all' | 'meta' | TableLoader;
 
-/** One tensor each: `meta/NAME`, `optimizer/NAME`, `scalar/NAME`. */
-export function encodeDenseState({ metaParameters, optimizer }: TrainingState): Uint8Array {
+/** One tensor each: `meta/NAME`, `optimizer/NAME`, `remainder/NAME`, `scalar/NAME`. */
+export function encodeDenseState({
+  metaParameters,
+  optimizer,
+  remainders,
+}: TrainingState): Uint8Array {
   const dense = new Map<string, CodedTensor>();
   for (const [name, tensor] of metaParameters.dense) dense.set(`meta/${name}`, tensor);
   for (const [name, tensor] of optimizer.dense) dense.set(`optimizer/${name}`, tensor);
+  for (const [name, tensor] of remainders ?? []) dense.set(`remainder/${name}`, tensor);
   for (const [name, value] of Object.entries(optimizer.scalars))
     dense.set(`scalar/${name}`, { shape: [], values: Float64Array.of(value) });
   return encodeTensors(dense);
@@ -52,13 +57,19 @@ export async function readTensors(
 ): Promise<TrainingState> {
   const metaDense = new Map<string, DenseTensor>();
   const optimizerDense = new Map<string, DenseTensor>();
+  const remainders = new Map<string, DenseTensor>();
+  const byRole = new Map([
+    ['meta', metaDense],
+    ['optimizer', optimizerDense],
+    ['remainder', remainders],
+  ]);
   const scalars: Record<string, number> = {};
   const coded = decodeTensors(await blobs.get(manifest.dense), where);
   for (const [codedName, { shape, values }] of coded) {
     const [role, name] = splitOnce(codedName);
     if (role === 'scalar' && values instanceof Float64Array) scalars[name] = float64At(values, 0);
-    else if (values instanceof Float32Array && (role === 'meta' || role === 'optimizer'))
-      (role === 'meta' ? metaDense : optimizerDense).set(name, { shape, values });
+    else if (values instanceof Float32Array && byRole.has(role))
+      byRole.get(role)?.set(name, { shape, values });
     else throw misfit(where, `a tensor "${codedName}" that belongs to no part of a checkpoint`);
   }
   const isWhole = part !== 'meta';
@@ -79,6 +90,7 @@ export async function readTensors(
       scalars: isWhole ? scalars : {},
     },
     computedOn: manifest.computedOn,
+    ...(isWhole && remainders.size > 0 ? { remainders } : {}),
   };
 }
 

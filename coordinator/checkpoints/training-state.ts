@@ -4,7 +4,7 @@ import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { LeftOut } from './left-out-jobs.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 
 export interface OptimizerState {
   /** By `STAGE/VARIABLE`, for example `adam.firstMoment/layer0.weight`. */
@@ -40,6 +40,11 @@ export interface TrainingState {
   readonly leftOut?: readonly LeftOut[];
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */
   readonly extendedOuterSteps?: number;
+  /**
+   * What rounding took from the dense variables when they were sent last, to be added when they are sent next;
+   * absent where nothing is rounded.
+   */
+  readonly remainders?: NamedTensors;
 }
 
 /** The number of outer steps of the run, complete or to come. */

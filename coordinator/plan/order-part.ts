@@ -7,6 +7,7 @@ import { divisionOf, type JobWork } from '../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 
@@ -61,7 +62,7 @@ async function layoutOf(
 }
 
 function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayout): Uint8Array {
-  const rows = decodeTensors(bytes, 'row pack').get('rows');
+  const rows = floatsOf(decodeTensors(bytes, 'row pack'))?.get('rows');
   const [, width = 0] = rows?.shape ?? [];
   const values = new Float32Array(part.rowCount * width);
   let end = 0;
@@ -73,7 +74,7 @@ function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayou
     for (const id of ids) {
       while (wholeIds[place] !== id) place += 1;
       const from = (start + place) * width;
-      values.set(Float32Array.from(rows?.values.slice(from, from + width) ?? []), end);
+      values.set(rows?.values.subarray(from, from + width) ?? [], end);
       end += width;
     }
   }

@@ -3,7 +3,6 @@
  * not depend on anything that training changes, so the next one is read while workers compute.
  */
 
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
@@ -15,7 +14,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
-import { encodeDense, type FrozenInput } from './row-pack-gather.js';
+import type { FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
 
@@ -189,15 +188,15 @@ interface OrderContext {
   readonly fingerprint: string | null;
 }
 
-/** The jobs of the plan with the bytes of the current meta-parameters. */
+/** The jobs of the plan, with the encoded dense variables. */
 export function ordersOf(
   plan: StepPlan,
-  metaParameters: Pick<MetaParameters, 'dense'>,
+  dense: Uint8Array,
   { run, packOf, frozen, fingerprint }: OrderContext,
 ): TaskOrder[] {
   const { config, store, storeAddress, spec } = run;
   const { learned } = spec;
-  const dense = encodeDense(metaParameters, frozen === null ? undefined : learned.variables);
+  const encoding = config.training.encodings?.gradients ?? 'float32';
   const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(
     ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours }): TaskOrder => {
@@ -226,6 +225,7 @@ export function ordersOf(
           ...(learnsAll(spec)
             ? {}
             : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
+          ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
         },
         timeoutMs: config.queue.jobTimeoutMs,
         blobLifetimeMs: config.queue.blobLifetimeMs,

@@ -6,7 +6,8 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
-import { viewTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
+import { floatsOf, type TensorEncoding } from '../../shared/tensors/rounded-tensors.js';
+import { viewTensors } from '../../shared/tensors/tensor-codec.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
 import type { StepPlan } from '../plan/step-plan.js';
 
@@ -15,9 +16,11 @@ export interface GradientShapes {
   readonly spec: ModelSpec;
   /** By job index. */
   readonly layouts: readonly RowPackLayout[];
+  /** That of every output; 32-bit floats when absent. */
+  readonly encoding?: TensorEncoding | undefined;
 }
 
-/** Its arrays are views on the output that it was read from. */
+/** Its arrays are views on the output that it was read from, unless that was rounded. */
 export interface JobGradient {
   readonly jobIndex: number;
   /** Dense variables by name. */
@@ -28,8 +31,12 @@ export interface JobGradient {
   readonly weightedSupportLoss: number;
 }
 
-export function gradientShapesOf(plan: StepPlan, spec: ModelSpec): GradientShapes {
-  return { spec, layouts: plan.jobs.map((job) => job.layout) };
+export function gradientShapesOf(
+  plan: StepPlan,
+  spec: ModelSpec,
+  encoding?: TensorEncoding,
+): GradientShapes {
+  return { spec, layouts: plan.jobs.map((job) => job.layout), encoding };
 }
 
 /** Returns whether a gradient of this norm may count, and notes it if so. */
@@ -41,16 +48,14 @@ export type JudgeNorm = (gradient: {
 
 /** Refuses what has another layout than its job asked for, what is not finite, and what is doubted. */
 export function gradientReader(
-  { spec, layouts }: GradientShapes,
+  { spec, layouts, encoding = 'float32' }: GradientShapes,
   judgeNorm: JudgeNorm = () => true,
 ): ReadResult<JobGradient> {
   return ({ result, output, isConfirmed }) => {
     const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
     const layout = layouts[jobIndex];
     if (layout === undefined) return 'not_of_this_step';
-    const tensors = decodedOrNull(output);
-    if (tensors === null) return 'layout_mismatch';
-    const found = float32Tensors(tensors);
+    const found = decodedOrNull(output, encoding);
     if (found === null || layoutDifferences(found, gradientLayout(spec, layout)).length > 0)
       return 'layout_mismatch';
     if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
@@ -66,24 +71,16 @@ export function gradientReader(
   };
 }
 
-function decodedOrNull(output: Uint8Array): Map<string, CodedTensor> | null {
+function decodedOrNull(
+  output: Uint8Array,
+  encoding: TensorEncoding,
+): Map<string, DenseTensor> | null {
   try {
-    return viewTensors(output, 'gradient');
+    return floatsOf(viewTensors(output, 'gradient'), encoding);
   } catch (error) {
     if (error instanceof QianmoError) return null;
     throw error;
   }
-}
-
-function float32Tensors(
-  tensors: ReadonlyMap<string, CodedTensor>,
-): Map<string, DenseTensor> | null {
-  const found = new Map<string, DenseTensor>();
-  for (const [name, { shape, values }] of tensors) {
-    if (!(values instanceof Float32Array)) return null;
-    found.set(name, { shape, values });
-  }
-  return found;
 }
 
 /** Names and shapes of a gradient; the values are not read. */

@@ -81,12 +81,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         state = settled;
         continue;
       }
-      pipeline.completeOldest();
+      const kept = pipeline.completeOldest();
 
       const closed = closings.close(sum, plan, state);
       const computedOn = computedOnAfter(state, fingerprint);
       checkpoints.demandSound();
-      state = { ...(await tables.step(closed, sum.metaGradient())), computedOn };
+      state = { ...(await tables.step(closed, sum.metaGradient())), computedOn, ...kept };
 
       report(state, plan, sum.losses);
       if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.begin(state);

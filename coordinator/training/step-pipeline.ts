@@ -9,6 +9,7 @@ import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import type { FrozenInput } from '../plan/row-pack-gather.js';
+import { sentDense, sentPacks } from '../plan/sent-parameters.js';
 import { encodeRowPacks, ordersOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
 import { jobWeightsOf } from './gradient-aggregate.js';
@@ -33,8 +34,11 @@ interface StepUnderWay {
 interface StepPipeline {
   /** Sends the jobs that may leave in this state, and returns the outer step whose gradients come next. */
   oldest(state: TrainingState): Promise<StepUnderWay>;
-  /** Must be called when the oldest outer step has its gradients, before they are applied. */
-  completeOldest(): void;
+  /**
+   * Must be called when the oldest outer step has its gradients, before they are applied. Returns what the
+   * state of the next outer step keeps of it.
+   */
+  completeOldest(): Pick<TrainingState, 'remainders'>;
   /** Whether a resume from this state would send the jobs of the next outer step with the same inputs. */
   isResumable(state: TrainingState): boolean;
   /** Takes all jobs back. They are sent again with the parameters of the next state. */
@@ -56,6 +60,8 @@ interface PipelineParts {
 interface SentStep extends StepUnderWay {
   /** The outer step of the state whose parameters the jobs have. */
   readonly parametersOf: number;
+  /** What rounding has taken from the dense variables that were sent; absent without rounding. */
+  readonly remainders: TrainingState['remainders'];
   /** Resolves when its jobs are off the queue, after the signal has aborted. */
   ended(): Promise<void>;
 }
@@ -75,17 +81,19 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
     if (caller.signal.aborted) onAbort();
   };
   if (caller.signal.aborted) onAbort();
+  const sending = (): SendingParts => ({ options, parts, signal: recalled.signal });
   return {
     recall,
     async oldest(state) {
       const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
       for (let next = state.outerStep + underWay.length; next < end; next += 1)
-        underWay.push(await sent(next, state, { options, parts, signal: recalled.signal }));
+        underWay.push(await sent(next, withRemaindersOf(underWay, state), sending()));
       return at(underWay, 0);
     },
     completeOldest() {
-      underWay.shift();
+      const completed = underWay.shift();
       for (const { orders } of underWay) encodeRowPacks(orders);
+      return completed?.remainders === undefined ? {} : { remainders: completed.remainders };
     },
     isResumable({ outerStep }) {
       const [oldest] = underWay;
@@ -97,6 +105,12 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
       await recall();
     },
   };
+}
+
+/** The state, with the remainders of the outer step that was sent last. */
+function withRemaindersOf(underWay: readonly SentStep[], state: TrainingState): TrainingState {
+  const remainders = underWay.at(-1)?.remainders;
+  return remainders === undefined ? state : { ...state, remainders };
 }
 
 /**
@@ -127,10 +141,13 @@ async function sent(
 ): Promise<SentStep> {
   const { planner, tables, frozen, closings } = parts;
   const plan = await planner.take(outerStep, state.quarantinedTasks);
-  const shapes = gradientShapesOf(plan, run.spec);
-  const packOf = await tables.gather(shapes.layouts);
+  const { training } = run.config;
+  const shapes = gradientShapesOf(plan, run.spec, training.encodings?.gradients);
+  const packOf = sentPacks(await tables.gather(shapes.layouts), outerStep, run.config);
+  const names = frozen === null ? undefined : run.spec.learned.variables;
+  const dense = sentDense(state.metaParameters, training.encodings, state.remainders, names);
   const fingerprint = parts.fingerprint();
-  const orders = ordersOf(plan, state.metaParameters, { run, packOf, frozen, fingerprint });
+  const orders = ordersOf(plan, dense.bytes, { run, packOf, frozen, fingerprint });
   const weights = jobWeightsOf(plan);
 
   let read: ReadResult<JobGradient> = () => 'not_of_this_step';
@@ -138,7 +155,8 @@ async function sent(
     dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, closings.terms);
   let unread: AsyncIterable<Admitted<JobGradient>> | null = send();
   return {
-    ...{ plan, orders, weights, layouts: shapes.layouts, parametersOf: state.outerStep },
+    ...{ plan, orders, weights, layouts: shapes.layouts },
+    ...{ parametersOf: state.outerStep, remainders: dense.remainders },
     gradients(judgeNorm) {
       read = gradientReader(shapes, judgeNorm);
       const gradients = unread ?? send();

@@ -12,7 +12,9 @@ import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import { encodeGradient } from '../../shared/tensors/encode-gradient.js';
+import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
@@ -132,8 +134,8 @@ async function computed(input: JobInput): Promise<JobOutput> {
   if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
     throw new Error('a simulation computes gradient jobs with a row pack');
   const tasks = await store.readTasks(job.taskIndices);
-  const dense = decodeTensors(input.dense, 'dense');
-  const rows = decodeTensors(input.rowPack, 'row pack').get('rows')?.values;
+  const dense = decoded(input.dense);
+  const rows = decoded(input.rowPack).get('rows')?.values;
   const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
   const pulls = pullsOf(job.taskIndices, job.work.taskWeights);
   const output = new Map<string, DenseTensor>();
@@ -141,13 +143,19 @@ async function computed(input: JobInput): Promise<JobOutput> {
     output.set(name, { shape, values: pulled(dense.get(name)?.values ?? [], pulls) });
   output.set('rows', { shape: [rowCount, spec.tableRowWidth], values: pulled(rows ?? [], pulls) });
   return {
-    output: encodeTensors(output),
+    output: encodeGradient(output, job, job.work),
     weightedQueryLoss: pulls.weight,
     weightedSupportLoss: pulls.target,
     queryRowCount: 2 * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
     microBatchRowsMax: job.microBatchRowsMax,
   };
+}
+
+function decoded(bytes: Uint8Array): NamedTensors {
+  const tensors = floatsOf(decodeTensors(bytes, 'simulation'));
+  if (tensors === null) throw new Error('the inputs of a job are floats');
+  return tensors;
 }
 
 /** The same result as a machine of another kind gives it, with other bits. */

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
+import { EncodingsConfigSchema } from './encodings-config.js';
 import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();
@@ -179,6 +180,7 @@ export const TrainingConfigSchema = z
       ),
     closing: ClosingConfigSchema.prefault({ kind: 'all' }),
     staleness: StalenessConfigSchema.optional(),
+    encodings: EncodingsConfigSchema.optional(),
     poisonTasks: z
       .enum(['stop', 'quarantine'])
       .default('stop')

@@ -17,6 +17,8 @@
  * Output blob of a gradient job:
  *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
  *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
+ * Dense variables, row packs and gradients may be rounded: `tensors/rounded-tensors.ts`. Inputs say so
+ * themselves; the encoding of the output is part of the work.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  * Output blob of an adapt job: `adapted-tasks.ts`.
@@ -34,9 +36,10 @@ import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
+import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 9;
+export const PROTOCOL_VERSION = 10;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -64,6 +67,8 @@ const GradientWorkSchema = z.strictObject({
   learned: z
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
     .optional(),
+  /** How the output is rounded; 32-bit floats when absent. */
+  encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */

@@ -7,7 +7,9 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { elementCountOf } from './named-tensors.js';
 
-export type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
+/** 16-bit floats are their bits, since not every version of Node has an array of them. */
+export type TensorValues =
+  Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | Int8Array;
 
 export interface CodedTensor {
   readonly shape: readonly number[];
@@ -20,7 +22,7 @@ const METADATA_NAME = '__metadata__';
 const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_NAME, '__proto__']);
 
 const HeaderEntrySchema = z.strictObject({
-  dtype: z.enum(['F32', 'F64', 'I32', 'U8']),
+  dtype: z.enum(['F32', 'F64', 'I32', 'U8', 'F16', 'I8']),
   shape: z.array(z.int().nonnegative()),
   data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
 });
@@ -30,6 +32,8 @@ type Dtype = z.infer<typeof HeaderEntrySchema>['dtype'];
 function dtypeOf(values: TensorValues): Dtype {
   if (values instanceof Float32Array) return 'F32';
   if (values instanceof Float64Array) return 'F64';
+  if (values instanceof Uint16Array) return 'F16';
+  if (values instanceof Int8Array) return 'I8';
   return values instanceof Int32Array ? 'I32' : 'U8';
 }
 
@@ -181,6 +185,10 @@ function valuesFrom(dtype: Dtype, bytes: Uint8Array): TensorValues | null {
       return viewOf(Int32Array, bytes);
     case 'U8':
       return viewOf(Uint8Array, bytes);
+    case 'F16':
+      return viewOf(Uint16Array, bytes);
+    case 'I8':
+      return viewOf(Int8Array, bytes);
   }
 }
 

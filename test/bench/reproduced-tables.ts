@@ -90,6 +90,7 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'digests', script: 'bench:digests', makes: 'digests.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
+  { name: 'encodings', script: 'bench:encodings', makes: 'encodings.md' },
   { name: 'generator', script: 'bench:generator', makes: 'generator.md' },
   { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },
   { name: 'inner-loops-ours', script: 'bench', makes: 'inner-loops-ours.md' },

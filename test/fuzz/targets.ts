@@ -10,6 +10,11 @@ import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js'
 import { parseManifest } from '../../shared/tasks/store-files.js';
 import { decodeWindowPair, encodeWindowPair } from '../../shared/streaming/window-pair-codec.js';
 import { windowPairGradient } from '../../shared/streaming/window-pair-gradient.js';
+import {
+  encodeRounded,
+  floatsOf,
+  ROUNDED_ENCODINGS,
+} from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
@@ -61,6 +66,27 @@ const codec: FuzzTarget = {
       if (shape.reduce((product, extent) => product * extent, 1) !== values.length)
         throw new Error(`${name} has a shape of another size than its values`);
     if (copies.size !== views.size) throw new Error('views differ from copies');
+  },
+};
+
+const roundedTensors = new Map([
+  ['a', { shape: [2, 40], values: Float32Array.from({ length: 80 }, (_, index) => index - 9) }],
+  ['rows', { shape: [0, 3], values: new Float32Array(0) }],
+]);
+const roundedBytes = ROUNDED_ENCODINGS.map((kind) =>
+  encodeRounded(roundedTensors, kind, () => 0.3),
+);
+
+/** What a worker or a coordinator reads of tensors that may be rounded. */
+const rounded: FuzzTarget = {
+  name: 'rounded-tensors',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, pick(stream, roundedBytes)),
+  parse: (input) => {
+    const found = floatsOf(viewTensors(input, 'the input'));
+    for (const [name, { shape, values }] of found ?? [])
+      if (shape.reduce((product, extent) => product * extent, 1) !== values.length)
+        throw new Error(`${name} has a shape of another size than its values`);
   },
 };
 
@@ -190,6 +216,7 @@ const streamKind = { name: 'run config', examples: '' };
 
 export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   codec,
+  rounded,
   windowPairs,
   adaptedTarget,
   jobs,

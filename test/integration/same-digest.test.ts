@@ -126,6 +126,32 @@ describe('the same digest', () => {
     expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
   });
 
+  it.each(['float16', 'int8'])(
+    'with tensors as %s, in process, with workers and row servers, and stopped and resumed',
+    async (kind) => {
+      const started = async (
+        name: string,
+        departures: object,
+        ...options: string[]
+      ): Promise<RunningCommand> => {
+        const encodings = { parameters: kind, gradients: kind };
+        const training = { ...smallRun(name, OUTER_STEPS).training, encodings, ...departures };
+        const file = await runFile(`${kind}-${name}`, { training });
+        return startCommand(['train', file, '--format', 'json', ...options], folder);
+      };
+      const inProcess = digestIn(await ended(started('alone', {}, '--in-process')));
+      expect(inProcess).not.toBe(undisturbed);
+      const served = started('served', { tableShards: 2 }, '--workers', '2');
+      expect(digestIn(await ended(served))).toBe(inProcess);
+      const run = await started('stopped', {}, '--workers', '2');
+      await run.saw(UNDER_WAY);
+      run.signal('SIGINT');
+      expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 30 is safe/);
+      const resumed = started('stopped', {}, '--resume', '--workers', '1');
+      expect(digestIn(await ended(resumed))).toBe(inProcess);
+    },
+  );
+
   it('with outer steps that overlap, in process, with 2 workers, and stopped and resumed', async () => {
     const started = async (name: string, ...options: string[]): Promise<RunningCommand> => {
       const training = {

@@ -58,12 +58,13 @@ const cases: fc.Arbitrary<Case> = fc
     rowCounts: mapOf(fc.nat({ max: 9 })),
     width: fc.nat({ max: 4 }),
     optimizerDense: mapOf(tensor),
+    remainders: mapOf(tensor),
     optimizerTables: mapOf(table),
     scalars: fc.dictionary(fc.constantFrom('a', 'b.c', '7'), fc.double()),
     outerStep: fc.nat({ max: 10_000_000 }),
     pieceByteCountMax: fc.integer({ min: 1, max: 200 }),
   })
-  .chain(({ dense, rowCounts, width, optimizerDense, optimizerTables, ...rest }) =>
+  .chain(({ dense, rowCounts, width, optimizerDense, optimizerTables, remainders, ...rest }) =>
     fc
       .tuple(...[...rowCounts.values()].map((rowCount) => tableOf(rowCount, width)))
       .map((tables): Case => ({
@@ -91,6 +92,7 @@ const cases: fc.Arbitrary<Case> = fc
           },
           optimizer: { dense: optimizerDense, tables: optimizerTables, scalars: rest.scalars },
           computedOn: [{ outerStep: 0, fingerprint: 'test-01234567' }],
+          ...(remainders.size === 0 ? {} : { remainders }),
         },
       })),
   );

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
+import { encodingsPage } from '../../bench/encodings/encodings-page.js';
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
@@ -61,6 +62,7 @@ function trafficPageOfRecord(): string {
 test.each([
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
   ['digests', () => digestsPage(recorded('digests'))],
+  ['encodings', () => encodingsPage(recorded('encodings'))],
   ['generator', () => generatorMarkdown(recorded('generator'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
+import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
 import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
@@ -115,7 +115,7 @@ describe('the orders of a step', () => {
     const spec = modelSpecOf(config.model, store.manifest.features);
     const metaParameters = initialMetaParameters(spec, config.seed);
     const plan = await stepPlanner(config, store).take(0);
-    const orders = ordersOf(plan, metaParameters, {
+    const orders = ordersOf(plan, encodeDense(metaParameters), {
       run: { config, store, storeAddress: 'memory://store', spec },
       packOf: (jobIndex) =>
         encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),

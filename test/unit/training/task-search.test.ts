@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { orderPart } from '../../../coordinator/plan/order-part.js';
-import { encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
+import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
 import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
 import { at } from '../../../shared/base/arrays.js';
@@ -8,6 +8,8 @@ import { initialMetaParameters } from '../../../shared/models/initial-values.js'
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { encodeRounded, floatsOf, NEAREST } from '../../../shared/tensors/rounded-tensors.js';
+import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
 type Part = readonly number[];
@@ -68,7 +70,7 @@ describe('orderPart', () => {
     for (const { values } of metaParameters.tables.values())
       values.forEach((_, index) => (values[index] = index + 1));
     const plan = await stepPlanner(config, store).take(0);
-    const [order] = ordersOf(plan, metaParameters, {
+    const [order] = ordersOf(plan, encodeDense(metaParameters), {
       run: { config, store, storeAddress: 'memory://store', spec },
       packOf: (jobIndex) =>
         encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
@@ -85,6 +87,11 @@ describe('orderPart', () => {
       ),
     });
     const layout = rowPackLayoutOf(await store.readTasks(chosen));
-    expect(part.rowPack).toEqual(encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth));
+    const expected = encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth);
+    expect(part.rowPack).toEqual(expected);
+    const rows = floatsOf(decodeTensors(order.rowPack ?? new Uint8Array(), 'row pack'));
+    const rounded = { ...order, rowPack: encodeRounded(rows ?? new Map(), 'float16', NEAREST) };
+    // Whole numbers of this size lose nothing.
+    expect((await orderPart(rounded, places, { store })).rowPack).toEqual(expected);
   });
 });

@@ -2,6 +2,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
+import { encodeGradient } from '../../../shared/tensors/encode-gradient.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -55,7 +56,7 @@ export function computeJob(
     const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, inputs);
     switch (job.work.kind) {
       case 'gradient':
-        return gradientJob(computations, onDevice, job.work, microBatchRowsMax);
+        return gradientJob(computations, onDevice, { job, work: job.work }, microBatchRowsMax);
       case 'predict':
         return predictJob(computations, onDevice, job.work, microBatchRowsMax);
       case 'adapt':
@@ -152,22 +153,22 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
 
 function gradientJob(
   computations: Computations,
-  job: DeviceJob,
-  work: GradientWork,
+  onDevice: DeviceJob,
+  { job, work }: { readonly job: TaskJob; readonly work: GradientWork },
   microBatchRowsMax: number,
 ): ComputedJob {
   const { tensors, queryLosses, supportLosses } = gradientOf(
     computations,
-    job,
+    onDevice,
     work,
     microBatchRowsMax,
   );
   const isDivided = adapts(methodPlanOf(work.method));
   return {
-    output: encodeTensors(tensors),
+    output: encodeGradient(tensors, job, work),
     weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
     weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
-    queryRowCount: job.tasks.reduce(
+    queryRowCount: onDevice.tasks.reduce(
       (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
       0,
     ),

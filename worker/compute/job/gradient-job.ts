@@ -13,7 +13,7 @@ import {
   type LearnedRows,
 } from '../../../shared/models/learned-parameters.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
-import type { CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
@@ -29,7 +29,7 @@ import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/
 
 interface JobGradient {
   /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
-  readonly tensors: ReadonlyMap<string, CodedTensor>;
+  readonly tensors: NamedTensors;
   /** Unweighted losses by task of the job; 0 for a task without such rows. */
   readonly queryLosses: Float64Array;
   readonly supportLosses: Float64Array;
@@ -78,7 +78,7 @@ export function gradientOf(
     return shape;
   };
   const tensors = new Map(
-    [...sums].map(([name, sum]): [string, CodedTensor] => [
+    [...sums].map(([name, sum]): [string, DenseTensor] => [
       name,
       {
         shape: shapeOf(name),

@@ -7,6 +7,7 @@ import {
   type DenseTensor,
   type TensorLayout,
 } from '../../../shared/tensors/named-tensors.js';
+import { floatsOf } from '../../../shared/tensors/rounded-tensors.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 
 /** Name of the tensor of table rows in row packs and frozen inputs. */
@@ -16,19 +17,18 @@ export function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): Ten
   return new Map(variables.map(({ name, shape }) => [name, { shape }]));
 }
 
-/** @throws QianmoError of kind `data` when a tensor is not of 32-bit floats. */
+/** @throws QianmoError of kind `data` when a tensor is neither of 32-bit floats nor of rounded ones. */
 export function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
-  const tensors = new Map<string, DenseTensor>();
-  for (const [name, { shape, values }] of decodeTensors(bytes, where)) {
-    if (!(values instanceof Float32Array))
-      throw new QianmoError({
-        kind: 'data',
-        what: `the tensor ${name} is not of 32-bit floats`,
-        where,
-      });
-    tensors.set(name, { shape, values });
-  }
-  return tensors;
+  const coded = decodeTensors(bytes, where);
+  const tensors = floatsOf(coded);
+  if (tensors !== null) return tensors;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'an input of a job has tensors that are not floats, or not with their scales',
+    where,
+    found: [...coded.keys()].join(', '),
+    cure: 'coordinator and worker must run the same version',
+  });
 }
 
 /** @throws QianmoError of kind `data` when names or shapes differ. */
