@@ -37,8 +37,8 @@ const WAYS: readonly Ways[] = [
 const { values: options } = parseArgs({
   options: {
     rows: { type: 'string', default: '300K' },
-    'heavy-outer-steps': { type: 'string', default: '300' },
-    'demo-outer-steps': { type: 'string', default: '700' },
+    'heavy-outer-steps': { type: 'string', default: '60' },
+    'demo-outer-steps': { type: 'string', default: '300' },
   },
 });
 
