@@ -58,11 +58,11 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   try {
     for (;;) {
       const heeded = await length.heeded(state);
-      const isHalted = heeded !== state || dispatcher.control?.orders.isPaused === true;
+      const isExtended = heeded !== state;
       state = heeded;
-      // A resume must know of an extension, and a pause may last. Before the first step there is nothing to resume.
-      const isKept = isHalted && state.outerStep > 0 && pipeline.isResumable(state);
-      if (isKept) await checkpoints.write(state);
+      // A resume must know of an extension, and a pause may last, which before the first step has nothing to lose.
+      const isPaused = state.outerStep > 0 && dispatcher.control?.orders.isPaused === true;
+      if ((isExtended || isPaused) && pipeline.isResumable(state)) await checkpoints.write(state);
       if (state.outerStep >= length.endOf(state)) break;
 
       const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);

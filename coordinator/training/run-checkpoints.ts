@@ -156,7 +156,7 @@ export async function resumableFailure(
 ): Promise<unknown> {
   if (!(error instanceof QianmoError)) return error;
   await checkpoints.settled();
-  if (isResumable && state.outerStep > 0 && !checkpoints.isDurable(state)) {
+  if (isResumable && !checkpoints.isDurable(state)) {
     try {
       await checkpoints.write(state);
     } catch (cause) {
@@ -167,14 +167,16 @@ export async function resumableFailure(
   }
   if (!isInterruption(error)) return error;
   const durable = checkpoints.durableOuterStep;
+  // A run that was extended before its first outer step ended has a checkpoint without any.
+  const isStarted =
+    durable > 0 || (state.extendedOuterSteps !== undefined && checkpoints.isDurable(state));
   return new QianmoError({
     kind: 'interrupted',
     what: `training was stopped; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
-    cure:
-      durable === 0
-        ? 'nothing was trained yet: give the same command again'
-        : 'continue with `qianmo train run.yaml --resume` (the same run config)',
+    cure: isStarted
+      ? 'continue with `qianmo train run.yaml --resume` (the same run config)'
+      : 'nothing was trained yet: give the same command again',
   });
 }
 

@@ -4,151 +4,25 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
-import { orderedRun, ORDERS, extension } from '../../coordinator/runs/control-run.js';
+import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
-import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
-import { runWorker } from '../../worker/carrying/work-loop.js';
-import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
-import { queueConfig } from '../fixtures/queue/queue-under-test.js';
-import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
-  logisticConfig,
-  mapCheckpoints,
-  stateDigest,
-  tinyRun,
-} from '../fixtures/training/training-run.js';
-
-const training = {
-  outerSteps: 12,
-  tasksPerOuterStep: 6,
-  tasksPerJob: 2,
-  checkpointEveryOuterSteps: 5,
-  optimizer: { kind: 'adam', rate: 0.05 },
-};
-const RUN = 'tiny-run';
-const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
-const JOB_MS = 4_000;
+  config,
+  ControlScene,
+  expectEqual,
+  RUN,
+  store,
+  training,
+  undisturbed,
+} from './control-scene.js';
 const HOUR_MS = 3_600_000;
-
-type Order = Parameters<typeof orderedRun>[2];
-
-class Scene {
-  readonly clock: SimulatedClock = simulatedClock();
-  readonly queue = new MemoryJobQueue({ clock: this.clock });
-  readonly checkpoints = mapCheckpoints();
-  readonly events: { readonly atMs: number; readonly event: RunEvent }[] = [];
-  /** When a worker began to compute each job. */
-  readonly jobStartsMs: number[] = [];
-  readonly #stop = new AbortController();
-  #startCount = 0;
-  readonly #waiting = new Set<() => void>();
-
-  run<Outcome>(work: () => Promise<Outcome>): Promise<Outcome> {
-    return this.clock.run(async () => {
-      const worker = runWorker({
-        ...{
-          queue: this.queue,
-          name: 'w',
-          nonce: 'w',
-          clock: this.clock,
-          signal: this.#stop.signal,
-        },
-        executor: this.#slowExecutor(),
-      });
-      const outcome = await work();
-      this.#stop.abort();
-      await worker;
-      return outcome;
-    });
-  }
-
-  async train(config: RunConfig, resume = false): Promise<TrainingOutcome> {
-    this.#startCount += 1;
-    const sink = (event: RunEvent): void => {
-      this.events.push({ atMs: this.clock.monotonicMs(), event });
-      for (const look of [...this.#waiting]) look();
-    };
-    const { clock, queue, checkpoints } = this;
-    const dispatcher = await createQueueDispatcher({
-      ...{
-        queue,
-        limits: queueConfig(),
-        runId: RUN,
-        nonce: `start-${this.#startCount}`,
-        clock,
-        sink,
-      },
-    });
-    try {
-      const departures = { checkpoints, resume, clock, sink, dispatcher };
-      return await train(tinyRun(config, departures, store).options);
-    } finally {
-      await dispatcher.close();
-    }
-  }
-
-  order(order: Order): ReturnType<typeof orderedRun> {
-    const { signal } = new AbortController();
-    return orderedRun(this.queue, RUN, order, { clock: this.clock, signal });
-  }
-
-  /** Resolves when an event of the kind has been emitted that passes. */
-  saw(kind: RunEvent['kind'], passes: (event: RunEvent) => boolean = () => true): Promise<void> {
-    return new Promise((resolve) => {
-      const look = (): void => {
-        if (!this.events.some(({ event }) => event.kind === kind && passes(event))) return;
-        this.#waiting.delete(look);
-        resolve();
-      };
-      this.#waiting.add(look);
-      look();
-    });
-  }
-
-  sawStep(outerStep: number): Promise<void> {
-    return this.saw('outer-step', (event) => 'outerStep' in event && event.outerStep >= outerStep);
-  }
-
-  kinds(): string[] {
-    return this.events.map(({ event }) => event.kind);
-  }
-
-  #slowExecutor(): JobExecutor {
-    const inner = logisticExecutor(store);
-    return {
-      execute: async (input, signal, onBegin) => {
-        onBegin?.();
-        this.jobStartsMs.push(this.clock.monotonicMs());
-        await this.clock.sleep(JOB_MS, signal);
-        return inner.execute(input);
-      },
-      close: () => Promise.resolve(),
-    };
-  }
-}
-
-async function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {
-  return train(tinyRun(logisticConfig({ ...training, outerSteps }), {}, store).options);
-}
-
-function expectEqual(outcome: TrainingOutcome, expected: TrainingOutcome): void {
-  expect(outcome.outerSteps).toBe(expected.outerSteps);
-  expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
-}
-
-const config = logisticConfig(training);
 
 describe('pause and resume', () => {
   it('let a step end, send no job meanwhile, and change no bit', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config);
       await scene.sawStep(3);
@@ -176,7 +50,7 @@ describe('pause and resume', () => {
   });
 
   it('outlive a coordinator that is taken over', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     await scene.run(async () => {
       const first = await scene.queue.openProducer();
       const holder = {
@@ -199,7 +73,7 @@ describe('pause and resume', () => {
 
 describe('cancel', () => {
   it('stops a run so that a resume ends as an undisturbed run', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config);
       const failure = trained.then(
@@ -219,7 +93,7 @@ describe('cancel', () => {
   });
 
   it('stops a paused run too, and is not heeded by the next start', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config).catch((error: unknown) => error);
       await scene.sawStep(2);
@@ -235,7 +109,7 @@ describe('cancel', () => {
 
 describe('extend', () => {
   it('ends as a run that was configured so, also in its last outer step', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config);
       await scene.sawStep(3);
@@ -257,7 +131,7 @@ describe('extend', () => {
   });
 
   it('is known to a resume, with the old config', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config).catch((error: unknown) => error);
       await scene.sawStep(3);
@@ -272,7 +146,7 @@ describe('extend', () => {
   });
 
   it('is known to a resume although it was ordered during a pause that was cancelled', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const outcome = await scene.run(async () => {
       const trained = scene.train(config).catch((error: unknown) => error);
       await scene.sawStep(3);
@@ -287,10 +161,33 @@ describe('extend', () => {
   });
 
   it.each([
+    ['is ordered before the first outer step ends', false],
+    ['and a pause are ordered before the first outer step ends', true],
+  ])('is known to a resume when it %s, and the run is cancelled', async (_, isPaused) => {
+    const scene = new ControlScene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config).catch((error: unknown) => error);
+      await scene.saw('run-started');
+      if (isPaused) await scene.order(ORDERS.pause);
+      // Progress is told with the next renewal of the lease, and three jobs take longer.
+      await scene.clock.sleep(6_000);
+      await scene.order(extension({ count: 5, isAdded: true }));
+      await scene.order(ORDERS.cancel);
+      expect(scene.kinds()).not.toContain('outer-step');
+      expect(await trained).toMatchObject({
+        report: { cure: expect.stringContaining('--resume') as string },
+      });
+      await expect(scene.train(config)).rejects.toMatchObject({ kind: 'usage' });
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed(17));
+  });
+
+  it.each([
     ['a decaying rate', { schedule: { decay: 'cosine' } }, 'training.schedule.decay: cosine'],
     ['a curriculum', { curriculum: { by: 'size' } }, 'training.curriculum'],
   ])('is refused under %s, and nothing changes', async (_, section, found) => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     const fixed = logisticConfig({ ...training, outerSteps: 4, ...section });
     const outcome = await scene.run(async () => {
       const trained = scene.train(fixed);
@@ -309,7 +206,7 @@ describe('extend', () => {
     ['as many', 12],
     ['more than a config may have', 10_000_001],
   ])('is refused with %s', async (_, count) => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     await scene.run(async () => {
       const trained = scene.train(config);
       await scene.sawStep(1);
@@ -327,7 +224,7 @@ describe('extend', () => {
 
 describe('a run that nobody works on', () => {
   it.each(Object.entries(ORDERS))('cannot be given the order %s', async (_, order) => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     await expect(scene.run(() => scene.order(order))).rejects.toMatchObject({
       kind: 'usage',
       report: { what: `no coordinator works on run ${RUN}`, where: 'memory' },
@@ -335,7 +232,7 @@ describe('a run that nobody works on', () => {
   });
 
   it('after its end cannot be ordered, and a coordinator that says nothing is named', async () => {
-    const scene = new Scene();
+    const scene = new ControlScene();
     await scene.run(async () => {
       await scene.train(config);
       await expect(scene.order(ORDERS.pause)).rejects.toMatchObject({ kind: 'usage' });
@@ -357,7 +254,7 @@ describe('any orders at any time', () => {
   it.each(Array.from({ length: 12 }, (_, seed) => seed))(
     'leave the meta-parameters of an undisturbed run: seed %i',
     async (seed) => {
-      const scene = new Scene();
+      const scene = new ControlScene();
       const stream = randomStream(seed, 'run control');
       const outcome = await scene.run(async () => {
         let isOver = false;

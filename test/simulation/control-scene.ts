@@ -1,0 +1,142 @@
+/** A run in virtual time over the queue in memory, to which orders are given. */
+
+import { expect } from 'vitest';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { orderedRun } from '../../coordinator/runs/control-run.js';
+import { train } from '../../coordinator/training/outer-loop.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
+import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import {
+  logisticConfig,
+  mapCheckpoints,
+  stateDigest,
+  tinyRun,
+} from '../fixtures/training/training-run.js';
+
+export const training = {
+  outerSteps: 12,
+  tasksPerOuterStep: 6,
+  tasksPerJob: 2,
+  checkpointEveryOuterSteps: 5,
+  optimizer: { kind: 'adam', rate: 0.05 },
+};
+export const RUN = 'tiny-run';
+export const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+const JOB_MS = 4_000;
+
+type Order = Parameters<typeof orderedRun>[2];
+
+/** A coordinator and a worker, to which orders are given. */
+export class ControlScene {
+  readonly clock: SimulatedClock = simulatedClock();
+  readonly queue = new MemoryJobQueue({ clock: this.clock });
+  readonly checkpoints = mapCheckpoints();
+  readonly events: { readonly atMs: number; readonly event: RunEvent }[] = [];
+  /** When a worker began to compute each job. */
+  readonly jobStartsMs: number[] = [];
+  readonly #stop = new AbortController();
+  #startCount = 0;
+  readonly #waiting = new Set<() => void>();
+
+  run<Outcome>(work: () => Promise<Outcome>): Promise<Outcome> {
+    return this.clock.run(async () => {
+      const worker = runWorker({
+        ...{
+          queue: this.queue,
+          name: 'w',
+          nonce: 'w',
+          clock: this.clock,
+          signal: this.#stop.signal,
+        },
+        executor: this.#slowExecutor(),
+      });
+      const outcome = await work();
+      this.#stop.abort();
+      await worker;
+      return outcome;
+    });
+  }
+
+  async train(config: RunConfig, resume = false): Promise<TrainingOutcome> {
+    this.#startCount += 1;
+    const sink = (event: RunEvent): void => {
+      this.events.push({ atMs: this.clock.monotonicMs(), event });
+      for (const look of [...this.#waiting]) look();
+    };
+    const { clock, queue, checkpoints } = this;
+    const dispatcher = await createQueueDispatcher({
+      ...{
+        queue,
+        limits: queueConfig(),
+        runId: RUN,
+        nonce: `start-${this.#startCount}`,
+        clock,
+        sink,
+      },
+    });
+    try {
+      const departures = { checkpoints, resume, clock, sink, dispatcher };
+      return await train(tinyRun(config, departures, store).options);
+    } finally {
+      await dispatcher.close();
+    }
+  }
+
+  order(order: Order): ReturnType<typeof orderedRun> {
+    const { signal } = new AbortController();
+    return orderedRun(this.queue, RUN, order, { clock: this.clock, signal });
+  }
+
+  /** Resolves when an event of the kind has been emitted that passes. */
+  saw(kind: RunEvent['kind'], passes: (event: RunEvent) => boolean = () => true): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!this.events.some(({ event }) => event.kind === kind && passes(event))) return;
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  sawStep(outerStep: number): Promise<void> {
+    return this.saw('outer-step', (event) => 'outerStep' in event && event.outerStep >= outerStep);
+  }
+
+  kinds(): string[] {
+    return this.events.map(({ event }) => event.kind);
+  }
+
+  #slowExecutor(): JobExecutor {
+    const inner = logisticExecutor(store);
+    return {
+      execute: async (input, signal, onBegin) => {
+        onBegin?.();
+        this.jobStartsMs.push(this.clock.monotonicMs());
+        await this.clock.sleep(JOB_MS, signal);
+        return inner.execute(input);
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+}
+
+export async function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {
+  return train(tinyRun(logisticConfig({ ...training, outerSteps }), {}, store).options);
+}
+
+export function expectEqual(outcome: TrainingOutcome, expected: TrainingOutcome): void {
+  expect(outcome.outerSteps).toBe(expected.outerSteps);
+  expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
+}
+
+export const config = logisticConfig(training);
