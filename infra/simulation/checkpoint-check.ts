@@ -5,6 +5,8 @@ import {
   LATEST_KEY,
   parseManifest,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
+import { leftOutOf } from '../../coordinator/checkpoints/checkpoint-reader.js';
+import type { LeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
 import { z } from 'zod';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
@@ -13,7 +15,13 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 const PointerSchema = z.looseObject({ manifest: z.string() });
 
 type FoundCheckpoint =
-  { readonly outerStep: number; readonly digest: string } | { readonly problem: string };
+  | {
+      readonly outerStep: number;
+      readonly digest: string;
+      /** Null where a fault has changed the record. */
+      readonly leftOut: readonly LeftOut[] | null;
+    }
+  | { readonly problem: string };
 
 /**
  * Null before the first checkpoint.
@@ -40,5 +48,8 @@ export async function checkedCheckpoint(
     if (blobRefOf(blob.bytes).sha256 !== ref.sha256)
       return { problem: `${blobKey} of ${key} has other bytes` };
   }
-  return { outerStep: manifest.outerStep, digest: manifest.metaParametersDigest };
+  const { outerStep, metaParametersDigest: digest, leftOutJobs } = manifest;
+  const isDamaged = leftOutJobs !== undefined && damagedKeys.has(blobKeyOf(leftOutJobs));
+  const leftOut = isDamaged ? null : ((await leftOutOf(manifest, store)) ?? []);
+  return { outerStep, digest, leftOut };
 }

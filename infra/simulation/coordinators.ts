@@ -119,7 +119,7 @@ function watched(dispatcher: Dispatcher, process: SimulatedProcess, world: World
   return {
     ...dispatcher,
     run(orders, read, signal, terms) {
-      const admitted = new Set<number>();
+      const admitted = world.invariants.earlyClosings.begin(orders[0]?.job.outerStep ?? -1);
       const shown = ({ result }: { readonly result: JobResult }): void => {
         const { jobIndex } = result;
         const order = orders.find(({ job }) => job.jobIndex === jobIndex);

@@ -15,6 +15,8 @@ interface Circumstances {
   readonly lives: readonly CoordinatorLife[];
   readonly nowMs: number;
   readonly isAnyObjectDamaged: boolean;
+  /** Whether an outer step has a deadline that a disturbance may have made it miss. */
+  readonly mayHaveTooFew: boolean;
   readonly storeAddress: string;
 }
 
@@ -22,7 +24,7 @@ interface Circumstances {
 export function unexplainedEnd(
   error: unknown,
   life: CoordinatorLife,
-  { lives, nowMs, isAnyObjectDamaged, storeAddress }: Circumstances,
+  { lives, nowMs, isAnyObjectDamaged, mayHaveTooFew, storeAddress }: Circumstances,
 ): string | null {
   if (!(error instanceof QianmoError))
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -35,7 +37,7 @@ export function unexplainedEnd(
       case 'usage':
         return others.some(({ endMs }) => endMs > life.startMs - LATE_BEAT_MS);
       case 'transient':
-        if (isOfStore) return true;
+        if (isOfStore || (isTimedOut(error) && mayHaveTooFew)) return true;
         return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
       case 'failed':
         return life.failureCount >= JOB_ATTEMPTS_MAX - 1;

@@ -8,6 +8,7 @@ import type { RunEvent } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { checkedCheckpoint } from './checkpoint-check.js';
 import type { CoordinatorLife } from './coordinator-life.js';
+import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd } from './explained-ends.js';
 import { decidedPartOf, jobKeyOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
@@ -60,6 +61,7 @@ export class Invariants {
   #disturbedMs = 0;
   #latestStep = 0;
   isAnyObjectDamaged = false;
+  readonly earlyClosings = new EarlyClosings();
 
   constructor(world: Observed, reference: Reference) {
     this.#world = world;
@@ -130,6 +132,8 @@ export class Invariants {
       lives: this.lives,
       nowMs: this.nowMs,
       isAnyObjectDamaged: this.isAnyObjectDamaged,
+      mayHaveTooFew:
+        this.#world.variant.closing === 'deadline' && this.nowMs - this.#disturbedMs <= PROGRESS_MS,
       storeAddress: this.#world.store.objects.address,
     });
     if (reason !== null)
@@ -137,8 +141,9 @@ export class Invariants {
   }
 
   /** The run is complete. */
-  onOutcome({ state: { outerStep }, digest }: TrainingOutcome): void {
-    if (digest !== this.#reference.digestByStep.get(outerStep))
+  onOutcome({ state: { outerStep, leftOut = [] }, digest }: TrainingOutcome): void {
+    if (this.#closesEarly) this.earlyClosings.recorded({ outerStep, digest, leftOut });
+    else if (digest !== this.#reference.digestByStep.get(outerStep))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
     const ordered = this.lives.at(-1)?.extendedTo ?? null;
     if (outerStep !== OUTER_STEPS && outerStep !== EXTENDED_OUTER_STEPS)
@@ -148,6 +153,17 @@ export class Invariants {
       );
     if (ordered !== null && outerStep !== ordered)
       this.violate('a run has the length that was ordered', `${outerStep} instead of ${ordered}`);
+  }
+
+  /** Called when everything has ended. */
+  async checkRecords(): Promise<void> {
+    const { variant } = this.#world;
+    const misfit = this.#closesEarly ? await this.earlyClosings.misfit(variant) : null;
+    if (misfit !== null) this.violate('a replay of the record is the run', misfit);
+  }
+
+  get #closesEarly(): boolean {
+    return this.#world.variant.closing !== 'all';
   }
 
   /** Overlapping outer steps: one may be held back while jobs of another are sent again. */
@@ -190,7 +206,9 @@ export class Invariants {
     this.#world.note(process.name, `admits ${outerStep}/${jobIndex}`);
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
-    const expected = job === undefined ? undefined : this.#reference.resultByJob.get(jobKeyOf(job));
+    this.earlyClosings.admitted(result);
+    const isDecided = job !== undefined && !this.#closesEarly;
+    const expected = isDecided ? this.#reference.resultByJob.get(jobKeyOf(job)) : undefined;
     if (job === undefined || job.outerStep !== outerStep)
       this.violate('an admitted result is that of its job', what);
     // Parts of a job that is searched for a poison task are not in the reference.
@@ -305,8 +323,10 @@ export class Invariants {
       this.violate('the latest checkpoint is whole', found.problem);
       return;
     }
-    const { outerStep, digest } = found;
-    if (digest !== this.#reference.digestByStep.get(outerStep))
+    const { outerStep, digest, leftOut } = found;
+    if (this.#closesEarly) {
+      if (leftOut !== null) this.earlyClosings.recorded({ outerStep, digest, leftOut });
+    } else if (digest !== this.#reference.digestByStep.get(outerStep))
       this.violate(
         'a checkpoint equals that of the undisturbed run',
         `outer step ${outerStep} has digest ${digest.slice(0, 12)}`,

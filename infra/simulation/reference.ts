@@ -34,7 +34,8 @@ export function decidedPartOf(
   return `${outputSha256} ${weightedQueryLoss}`;
 }
 
-const standingClock: Clock = {
+/** Time stands still. */
+export const standingClock: Clock = {
   epochMs: () => 0,
   monotonicMs: () => 0,
   sleep: () => Promise.resolve(),

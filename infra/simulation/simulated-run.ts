@@ -26,13 +26,19 @@ export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
-const JOBS_PER_STEP = 4;
+export const JOBS_PER_STEP = 4;
 const TASKS_PER_JOB = 2;
 const TASK_COUNT = 20;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
 const OTHER_FINGERPRINT = 'simulated-89abcdef';
 const DRAIN_EVERY_OUTER_STEPS = 2;
+/** Jobs take up to 2 s, and three workers have four of them. */
+const CLOSING_RULES = {
+  all: { kind: 'all' },
+  quorum: { kind: 'quorum', share: 0.5, graceMs: 400 },
+  deadline: { kind: 'deadline', afterMs: 3_000, shareMin: 0.5 },
+} as const;
 
 const FEATURES: EncodedFeature[] = [
   { name: 'place', kind: 'category', rowCount: TABLE_ROW_COUNT, encoding: { by: 'dictionary' } },
@@ -106,7 +112,11 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
   const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
   const config = RunConfigSchema.parse({
     ...plainConfig,
-    training: { ...plainConfig.training, ...(variant.overlaps ? { staleness } : {}) },
+    training: {
+      ...plainConfig.training,
+      ...(variant.overlaps ? { staleness } : {}),
+      closing: CLOSING_RULES[variant.closing],
+    },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
     queue: { ...plainConfig.queue, ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}) },
   });

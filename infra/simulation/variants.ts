@@ -13,19 +13,27 @@ export interface Variant {
   readonly demandsFingerprint: boolean;
   /** Stragglers have copies. */
   readonly hasCopies: boolean;
+  /** The rule by which outer steps close. With another than `all`, the digest depends on timing. */
+  readonly closing: 'all' | 'quorum' | 'deadline';
 }
 
 const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
 
+const EARLY_CLOSINGS = ['quorum', 'deadline'] as const;
+/** Of so many runs whose outer steps do not overlap, one has the one rule and one the other. */
+const EARLY_ONE_IN = 6;
+
 export function variantOf(seed: number): Variant {
   const stream = randomStream(seed, 'simulated variant');
   const isDrawn = (): boolean => stream.below(2) === 1;
-  return {
+  const drawn = {
     overlaps: isDrawn(),
     isSigned: isDrawn(),
     demandsFingerprint: isDrawn(),
     hasCopies: isDrawn(),
   };
+  const closing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
+  return { ...drawn, closing: drawn.overlaps ? 'all' : closing };
 }
 
 /** The queue as the processes of the variant use it. */
@@ -34,12 +42,13 @@ export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies } = variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing } = variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
     ...(hasCopies ? ['stragglers have copies'] : []),
+    ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
   ];
   return parts.length === 0 ? 'plain' : parts.join(', ');
 }

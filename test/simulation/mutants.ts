@@ -167,4 +167,22 @@ export const MUTANTS: readonly Mutant[] = [
       "areEqual(found.bytes, bytes))\n            return;\n        throw new QianmoError({ kind: 'environment', what: 'the object store does not return what was written' });",
     ),
   ),
+  mutant(
+    'the jobs that an outer step was closed without are not recorded',
+    9,
+    change(
+      'coordinator/training/step-closing',
+      'return { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, jobs }] };',
+      'return state;',
+    ),
+  ),
+  mutant(
+    'a resume forgets which jobs were left out before',
+    24,
+    change(
+      'coordinator/checkpoints/checkpoint-reader',
+      '...(leftOut === undefined ? {} : { leftOut }),',
+      '',
+    ),
+  ),
 ];
