@@ -23,4 +23,3 @@ export const EncodingsConfigSchema = z
     'Fewer bytes for each number that travels in training: 2 for float16, about 1 for int8. The digest of a run ' +
       'depends on it. Everything travels as float32 if absent.',
   );
-export type EncodingsConfig = z.infer<typeof EncodingsConfigSchema>;

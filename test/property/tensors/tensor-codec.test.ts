@@ -2,12 +2,12 @@
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import {
   decodeTensors,
   encodeTensors,
   type CodedTensor,
-} from '../../shared/tensors/tensor-codec.js';
+} from '../../../shared/tensors/tensor-codec.js';
 
 const values = fc.oneof(
   fc.float32Array({ maxLength: 12 }),

@@ -2,9 +2,9 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { at } from '../../shared/base/arrays.js';
-import { randomStream } from '../../shared/base/random.js';
-import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
+import { at } from '../../../shared/base/arrays.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import {
   encodeRounded,
   floatsOf,
@@ -12,8 +12,8 @@ import {
   ROUNDED_ENCODINGS,
   type Draw,
   type TensorEncoding,
-} from '../../shared/tensors/rounded-tensors.js';
-import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
+} from '../../../shared/tensors/rounded-tensors.js';
+import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 
 const encoding = fc.constantFrom(...ROUNDED_ENCODINGS);
 /** Magnitudes of all orders, also below the smallest normal float32. */
