@@ -75,7 +75,7 @@ export function sentPacks(
   return (jobIndex) => {
     const rows = floatsOf(viewTensors(packOf(jobIndex), 'row pack'));
     if (rows === null) throw new Error('row packs are gathered as 32-bit floats');
-    const { uniform } = randomStream(seed, 'row rounding', outerStep, jobIndex);
-    return encodeRounded(rows, encoding, uniform);
+    const stream = randomStream(seed, 'row rounding', outerStep, jobIndex);
+    return encodeRounded(rows, encoding, () => stream.uniform());
   };
 }

@@ -20,6 +20,6 @@ export function encodeGradient(
   { encoding }: { readonly encoding?: GradientEncoding | undefined },
 ): Uint8Array {
   if (encoding === undefined) return encodeTensors(tensors);
-  const { uniform } = randomStream(encoding.seed, 'gradient rounding', outerStep, jobIndex);
-  return encodeRounded(tensors, encoding.kind, uniform);
+  const stream = randomStream(encoding.seed, 'gradient rounding', outerStep, jobIndex);
+  return encodeRounded(tensors, encoding.kind, () => stream.uniform());
 }
