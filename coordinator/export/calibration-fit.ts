@@ -84,7 +84,7 @@ function penalisedLoss(
   return sum;
 }
 
-/** Inverse Hessian times gradient. */
+/** Inverse Hessian times gradient; of the offset alone where the slope would leave its bound. */
 function newtonStep(
   { outputs, clicks, impressions }: CalibrationRows,
   loss: LossKind,
@@ -110,8 +110,11 @@ function newtonStep(
     offsetOffset += curvature;
   }
   const determinant = slopeSlope * offsetOffset - slopeOffset * slopeOffset;
+  const slopeStep = (offsetOffset * gradientSlope - slopeOffset * gradientOffset) / determinant;
+  if (slope === SLOPE_MIN && slopeStep > 0)
+    return { slope: 0, offset: gradientOffset / offsetOffset };
   return {
-    slope: (offsetOffset * gradientSlope - slopeOffset * gradientOffset) / determinant,
+    slope: slopeStep,
     offset: (slopeSlope * gradientOffset - slopeOffset * gradientSlope) / determinant,
   };
 }
