@@ -75,7 +75,7 @@ function failingAt(call: number): Dispatcher & { readonly calls: () => number } 
 }
 
 describe('an export that is killed', () => {
-  // Seen to fail: shards of an earlier export that are not kept; waves that do not begin with a shard.
+  // Seen to fail: shards of an earlier export that are not kept.
   test('goes on where it ended, and gives the same bundle', async () => {
     const whole = new MemoryObjectStore();
     const counting = failingAt(Infinity);
