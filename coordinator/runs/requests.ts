@@ -219,6 +219,42 @@ export const CheckRequestSchema = z.strictObject({
   device: DeviceDemandSchema.default('auto'),
 });
 
+export const OpeRequestSchema = z.strictObject({
+  /** Logs of decisions and outcomes (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet). */
+  logs: z.array(text).min(1),
+  /** A run config whose section `exploration` is the target policy of a decision log; by default that of the log. */
+  policy: configSource<RunConfigSource>().optional(),
+  /** Columns of a table. */
+  columns: z
+    .strictObject({
+      reward: text.default('reward'),
+      propensity: text.default('propensity'),
+      target: text.default('target'),
+      estimate: text.optional(),
+      targetEstimate: text.optional(),
+      decision: text.optional(),
+    })
+    .refine(
+      ({ estimate, targetEstimate }) => (estimate === undefined) === (targetEstimate === undefined),
+      {
+        error: 'estimate and targetEstimate are given together',
+        path: ['targetEstimate'],
+      },
+    )
+    .prefault({}),
+  /** Switch-DR trusts the model alone where the weight is larger. */
+  switchWeight: z.number().positive().default(10),
+  /** Bootstrap samples behind each interval. */
+  samples: z.int().min(100).max(100_000).default(2000),
+  confidence: z.number().gt(0.5).lt(1).default(0.95),
+  seed: z.int().nonnegative().default(0),
+});
+
+export const ReplayRequestSchema = z.strictObject({
+  /** Logs of decisions and outcomes. */
+  logs: z.array(text).min(1),
+});
+
 const controlFields = {
   /** The name of a run that is being computed over this queue. */
   run: text,
@@ -258,6 +294,8 @@ export type StreamRequest = z.input<typeof StreamRequestSchema>;
 export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
 export type BoardRequest = z.input<typeof BoardRequestSchema>;
 export type CheckRequest = z.input<typeof CheckRequestSchema>;
+export type OpeRequest = z.input<typeof OpeRequestSchema>;
+export type ReplayRequest = z.input<typeof ReplayRequestSchema>;
 
 /**
  * @param name the function that was called, for messages

@@ -20,6 +20,7 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],
   ['sweep', async () => (await import('./verbs/sweep.js')).sweepVerb],
   ['plan', async () => (await import('./verbs/plan.js')).planVerb],
+  ['ope', async () => (await import('./verbs/ope.js')).opeVerb],
   ['setup', async () => (await import('./verbs/setup.js')).setupVerb],
   ['worker', async () => (await import('./verbs/worker.js')).workerVerb],
   ['pause', async () => (await import('./verbs/control.js')).pauseVerb],

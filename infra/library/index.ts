@@ -17,8 +17,10 @@ import {
   ExportRequestSchema,
   ExtendRequestSchema,
   OpenRequestSchema,
+  OpeRequestSchema,
   PrepareRequestSchema,
   PlanRequestSchema,
+  ReplayRequestSchema,
   StreamRequestSchema,
   SweepRequestSchema,
   SynthesizeRequestSchema,
@@ -34,8 +36,10 @@ import {
   type ExportRequest,
   type ExtendRequest,
   type OpenRequest,
+  type OpeRequest,
   type PlanRequest,
   type PrepareRequest,
+  type ReplayRequest,
   type StreamRequest,
   type SweepRequest,
   type SynthesizeRequest,
@@ -55,6 +59,7 @@ import {
   type Surroundings,
 } from '../../coordinator/runs/call/run-handle.js';
 import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
+import type { OpeResult } from '../../coordinator/runs/off-policy/ope-run.js';
 import type { StreamResult } from '../../coordinator/runs/stream-run.js';
 import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
@@ -65,6 +70,7 @@ import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-s
 import { systemClock } from '../../shared/base/clock.js';
 import type { MachineCheckResult } from './check-machine.js';
 import { localMachine } from './local-machine.js';
+import type { ReplayResult } from './explored-log.js';
 import type { WorkRequest } from './work.js';
 
 export { QianmoError, formatFailure } from '../../shared/base/errors.js';
@@ -83,8 +89,10 @@ export type {
   ExportRequest,
   ExtendRequest,
   OpenRequest,
+  OpeRequest,
   PlanRequest,
   PrepareRequest,
+  ReplayRequest,
   RunConfigSource,
   StreamConfigSource,
   StreamRequest,
@@ -105,10 +113,12 @@ export type {
   ListedBundle,
   MachineCheckResult as CheckResult,
   OpenRun,
+  OpeResult,
   PlanResult,
   PreparedStore,
   PublishedBundle,
   QueueBoard,
+  ReplayResult,
   RunHandle,
   StreamResult,
   SweepRecord,
@@ -312,6 +322,25 @@ function control(
   return start(options, async (context) => {
     const { controlRun } = await import('../../coordinator/runs/control-run.js');
     return controlRun(order, checkedRequest(ControlRequestSchema, request, order), context);
+  });
+}
+
+/** Estimates from logged choices what another policy would have earned. */
+export function ope(request: OpeRequest, options: CallOptions = {}): RunHandle<OpeResult> {
+  return start(options, async (context) => {
+    const { judgeLoggedChoices } = await import('./explored-log.js');
+    return judgeLoggedChoices(checkedRequest(OpeRequestSchema, request, 'ope'), context);
+  });
+}
+
+/** Repeats logged decisions from their records, bit for bit. A decision that differs is a result, not a failure. */
+export function replayDecisions(
+  request: ReplayRequest,
+  options: CallOptions = {},
+): RunHandle<ReplayResult> {
+  return start(options, async (context) => {
+    const { replayLog } = await import('./explored-log.js');
+    return replayLog(checkedRequest(ReplayRequestSchema, request, 'replayDecisions'), context);
   });
 }
 

@@ -10,6 +10,7 @@ import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/meth
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
+import { ExplorationConfigSchema } from './exploration-config.js';
 import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
@@ -34,6 +35,7 @@ const RunFieldsSchema = z.strictObject({
   compute: ComputeConfigSchema.prefault({}),
   queue: QueueConfigSchema.prefault({}),
   trust: TrustConfigSchema.prefault({}),
+  exploration: ExplorationConfigSchema.prefault({}),
   output: AddressSchema.describe(
     'Checkpoints, reports and logs of the run: a folder or s3://bucket/prefix.',
   ),

@@ -1,0 +1,212 @@
+/** The section `exploration` of a run config: how much traffic explores, where, and by which policy. */
+
+import { z } from 'zod';
+
+export const EXPLORATION_POLICIES = [
+  'epsilon-greedy',
+  'ucb',
+  'lin-ucb',
+  'thompson',
+  'logistic-thompson',
+  'promotion',
+] as const;
+export type ExplorationPolicy = (typeof EXPLORATION_POLICIES)[number];
+
+const share = z.number().min(0).max(1);
+
+const ExplorationShareSchema = z.discriminatedUnion('kind', [
+  z
+    .strictObject({
+      kind: z.literal('fixed'),
+      share: share.default(0.05).describe('The probability that a declared slot explores.'),
+    })
+    .describe('The same share always.'),
+  z
+    .strictObject({
+      kind: z.literal('adaptive'),
+      shareMin: share.default(0.01).describe('The share once every candidate is well known.'),
+      shareMax: share.default(0.2).describe('The share while no candidate has any evidence.'),
+    })
+    .refine(({ shareMin, shareMax }) => shareMin <= shareMax, {
+      error: 'must not exceed shareMax',
+      path: ['shareMin'],
+    })
+    .describe('A share that falls as the evidence of the candidates grows.'),
+  z
+    .strictObject({
+      kind: z.literal('loss-bound'),
+      lossMax: share
+        .default(0.01)
+        .describe(
+          'The expected value that a slot may lose, as a part of its value without exploration.',
+        ),
+      shareMax: share.default(0.2).describe('The largest share, however little it costs.'),
+    })
+    .describe('As large a share as its expected short-term loss allows, by the model of the day.'),
+]);
+export type ExplorationShare = z.infer<typeof ExplorationShareSchema>;
+
+const PriorSchema = z.discriminatedUnion('kind', [
+  z
+    .strictObject({
+      kind: z.literal('strength'),
+      impressions: z
+        .number()
+        .positive()
+        .max(1_000_000)
+        .default(100)
+        .describe(
+          'The number of impressions that the calibrated probability of the model is worth.',
+        ),
+    })
+    .describe('A prior of fixed strength around the calibrated probability.'),
+  z
+    .strictObject({
+      kind: z.literal('beats-incumbent'),
+      share: z
+        .number()
+        .min(0.0001)
+        .max(0.5)
+        .default(0.05)
+        .describe('The probability that an adgroup without evidence beats the best one.'),
+      impressionsMax: z
+        .number()
+        .min(1)
+        .max(1_000_000)
+        .default(10_000)
+        .describe('The greatest strength of the prior.'),
+    })
+    .describe(
+      'The strongest prior under which a new adgroup beats the best one with this probability.',
+    ),
+]);
+
+const FeedbackSchema = z
+  .strictObject({
+    windowSeconds: z
+      .number()
+      .positive()
+      .max(90 * 86_400)
+      .default(3_600)
+      .describe('How long after an impression its outcome counts.'),
+    defaultReward: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe('The reward of an impression whose window ends without an outcome.'),
+    eventLifetimeSeconds: z
+      .number()
+      .positive()
+      .max(365 * 86_400)
+      .default(7 * 86_400)
+      .describe('How long an event id is remembered, so that it counts once.'),
+    adgroupLifetimeSeconds: z
+      .number()
+      .positive()
+      .max(3_650 * 86_400)
+      .default(90 * 86_400)
+      .describe('How long the evidence of an adgroup without impressions is kept.'),
+    eventsMax: z
+      .int()
+      .min(1)
+      .max(100_000_000)
+      .default(1_000_000)
+      .describe('Remembered event ids. More are refused until some expire.'),
+    adgroupsMax: z
+      .int()
+      .min(1)
+      .max(100_000_000)
+      .default(1_000_000)
+      .describe('Adgroups with evidence. Impressions of more are refused until some expire.'),
+  })
+  .refine((feedback) => feedback.windowSeconds <= feedback.eventLifetimeSeconds, {
+    error:
+      'must not exceed eventLifetimeSeconds: an event would be forgotten before its window ends',
+    path: ['windowSeconds'],
+  });
+export type FeedbackConfig = z.infer<typeof FeedbackSchema>;
+
+export const ExplorationConfigSchema = z
+  .strictObject({
+    mode: z
+      .enum(['off', 'apprentice', 'active'])
+      .default('off')
+      .describe('Whether decisions are made at all, made and logged only, or acted on.'),
+    policy: z
+      .enum(EXPLORATION_POLICIES)
+      .default('thompson')
+      .describe('How an exploring slot chooses among the adgroups that may be explored.'),
+    weight: z
+      .number()
+      .min(0)
+      .max(100)
+      .default(1)
+      .describe('Strength of exploration: 1 is the published form of the policy, 0 exploits only.'),
+    slots: z
+      .array(z.int().min(1).max(1000))
+      .max(100)
+      .default([1])
+      .describe('The places of the slate that may explore, the first being 1.'),
+    share: ExplorationShareSchema.prefault({ kind: 'fixed' }),
+    classes: z
+      .array(
+        z.strictObject({
+          name: z.string().min(1).max(100).describe('The class of advertisers.'),
+          share: ExplorationShareSchema.describe('The share for adgroups of this class.'),
+        }),
+      )
+      .max(16)
+      .default([])
+      .describe('Classes of advertisers with shares of their own. The others use `share`.'),
+    cutOff: z
+      .strictObject({
+        impressions: z
+          .int()
+          .min(1)
+          .max(1_000_000_000)
+          .default(1000)
+          .describe('An adgroup with this many impressions is no longer explored.'),
+        ageSeconds: z
+          .number()
+          .positive()
+          .max(3_650 * 86_400)
+          .optional()
+          .describe('An adgroup of this age is no longer explored.'),
+      })
+      .prefault({}),
+    prior: PriorSchema.prefault({ kind: 'strength' }),
+    confidenceImpressions: z
+      .number()
+      .positive()
+      .max(1_000_000)
+      .default(300)
+      .describe(
+        'The confidence in an adgroup is tanh(impressions / confidenceImpressions). Used by the policy `promotion` and by adaptive shares.',
+      ),
+    propensities: z
+      .strictObject({
+        exactAdgroupsMax: z
+          .int()
+          .min(0)
+          .max(64)
+          .default(4)
+          .describe('Up to so many adgroups, propensities of `thompson` are integrated exactly.'),
+        draws: z
+          .int()
+          .min(100)
+          .max(1_000_000)
+          .default(1000)
+          .describe('Draws behind a propensity that is estimated.'),
+      })
+      .prefault({}),
+    feedback: FeedbackSchema.prefault({}),
+  })
+  .superRefine(({ slots, classes }, context) => {
+    if (new Set(slots).size < slots.length)
+      context.addIssue({ code: 'custom', path: ['slots'], message: 'name each place once' });
+    if (new Set(classes.map(({ name }) => name)).size < classes.length)
+      context.addIssue({ code: 'custom', path: ['classes'], message: 'name each class once' });
+  })
+  .describe('Exploration of adgroups with little evidence, while ranking.');
+export type ExplorationConfig = z.infer<typeof ExplorationConfigSchema>;

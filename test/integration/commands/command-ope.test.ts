@@ -1,0 +1,105 @@
+/** `qianmo ope` on tables and on decision logs, as a user calls it. */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ope, replayDecisions } from '../../../infra/library/index.js';
+import { encodeExplorationLine } from '../../../shared/exploration/decision-record.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { inputOf, settingsOf } from '../../fixtures/decision-input.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+beforeAll(async () => {
+  folder = await temporaryFolder();
+});
+afterAll(() => folder.remove());
+
+const written = async (name: string, text: string): Promise<string> => {
+  const path = join(folder.path, name);
+  await writeFile(path, text);
+  return path;
+};
+
+describe('a table of choices', () => {
+  it('is read by the names of its columns', async () => {
+    const path = await written(
+      'choices.csv',
+      'click,p,p_new,q,v\n1,0.5,0.25,0.6,0.3\n0,0.5,0.5,0.2,0.4\n1,0.2,0.8,0.5,0.5\n',
+    );
+    const columns = {
+      reward: 'click',
+      propensity: 'p',
+      target: 'p_new',
+      estimate: 'q',
+      targetEstimate: 'v',
+    };
+    const { estimates, log } = await ope({ logs: [path], columns });
+    const values = estimates.map(({ estimator, interval }) => [estimator, interval?.value]);
+    expect(Object.fromEntries(values)).toMatchObject({ ips: 1.5, snips: 4.5 / 5.5 });
+    expect(log).toBeNull();
+  });
+
+  it.each([
+    ['propensity,target,reward\n0,0.5,1\n', /the propensity 0 in row 1/],
+    ['propensity,target,reward\n0.5,1.5,1\n', /the target propensity 1.5 in row 1/],
+    ['propensity,target,reward\n0.5,0.5,yes\n', /a reward that is not a number in row 1/],
+  ])('with a value that cannot be is refused: %s', async (text, found) => {
+    const path = await written('bad.csv', text);
+    await expect(ope({ logs: [path] })).rejects.toMatchObject({
+      kind: 'data',
+      report: { found: expect.stringMatching(found) as string },
+    });
+  });
+
+  it('without a column names those that are there', async () => {
+    const path = await written('other.csv', 'propensity,targets,reward\n0.5,0.5,1\n');
+    await expect(ope({ logs: [path] })).rejects.toMatchObject({
+      kind: 'usage',
+      report: { cure: expect.stringContaining('did you mean "targets"?') as string },
+    });
+  });
+});
+
+describe('a decision log', () => {
+  const settings = settingsOf({
+    share: { kind: 'fixed', share: 0.5 },
+    feedback: { windowSeconds: 1 },
+  });
+  const lines = Array.from({ length: 30 }, (_, index) =>
+    encodeExplorationLine(decide(inputOf(settings, { id: `r${index}`, epochMs: index * 1000 }))),
+  );
+
+  it('replays bit for bit, and tells which decisions do not', async () => {
+    const path = await written('decisions.ndjson', lines.join(''));
+    expect(await replayDecisions({ logs: [path] })).toEqual({
+      decisionCount: 30,
+      differingCount: 0,
+      differing: [],
+    });
+    const changed = lines.map((line) =>
+      line.includes('"id":"r7"') ? line.replace('"share":0.5', '"share":0.25') : line,
+    );
+    const other = await written('changed.ndjson', changed.join(''));
+    expect((await replayDecisions({ logs: [other] })).differing).toEqual(['r7']);
+  });
+
+  it('is judged under its own policy', async () => {
+    const path = await written('decisions.ndjson', lines.join(''));
+    const { weights, log } = await ope({ logs: [path] });
+    expect(weights.mean?.value).toBeCloseTo(1, 9);
+    expect(log).toMatchObject({ decisionCount: 30, immatureCount: 4 });
+  });
+
+  it('is not mixed with tables, and names a broken line', async () => {
+    const path = await written('broken.ndjson', `${lines[0]}{"kind":"decision"\n`);
+    await expect(ope({ logs: [path, 'choices.csv'] })).rejects.toMatchObject({ kind: 'usage' });
+    await expect(ope({ logs: [path] })).rejects.toMatchObject({
+      kind: 'data',
+      report: { where: `${path}:2` },
+    });
+    await expect(ope({ logs: [join(folder.path, 'none.ndjson')] })).rejects.toMatchObject({
+      kind: 'environment',
+    });
+  });
+});

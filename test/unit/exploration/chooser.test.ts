@@ -1,0 +1,226 @@
+/** Slates: which slots explore, whom, how often, and with which propensity in the record. */
+
+import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
+import {
+  decodeExplorationLine,
+  DecisionInputSchema,
+  encodeExplorationLine,
+  type Decision,
+  type DecisionInput,
+} from '../../../shared/exploration/decision-record.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { isRepeatable, judgedSlots } from '../../../worker/serving/exploration/judged-decision.js';
+import { CANDIDATES, candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
+
+function decisionsOf(input: DecisionInput, count: number): Decision[] {
+  return Array.from({ length: count }, (_, index) => decide({ ...input, id: `request-${index}` }));
+}
+
+function shareOf(decisions: readonly Decision[], slot: number, adgroup: string): number {
+  const count = decisions.filter(({ decided }) => decided[slot - 1]?.adgroup === adgroup).length;
+  return count / decisions.length;
+}
+
+const FIXED = { kind: 'fixed', share: 0.2 } as const;
+
+describe('a slate', () => {
+  it('is the order of value times probability without exploration', () => {
+    const { decided, isShown } = decide(inputOf(settingsOf({ mode: 'off' }), { slots: 3 }));
+    expect(isShown).toBe(true);
+    expect(decided.map(({ adgroup, propensity }) => [adgroup, propensity])).toEqual([
+      ['giant', 1],
+      ['small', 1],
+      ['new', 1],
+    ]);
+  });
+
+  it('explores in declared slots only, with the share and the propensities that it records', () => {
+    const settings = settingsOf({ policy: 'epsilon-greedy', share: FIXED, slots: [1] });
+    const decisions = decisionsOf(inputOf(settings), 4000);
+    for (const [adgroup, propensity] of [
+      ['giant', 0.8],
+      ['small', 0.1],
+      ['new', 0.1],
+    ] as const) {
+      expect(Math.abs(shareOf(decisions, 1, adgroup) - propensity)).toBeLessThan(0.025);
+      for (const { decided } of decisions)
+        if (decided[0]?.adgroup === adgroup)
+          expect(decided[0].propensity).toBeCloseTo(propensity, 12);
+    }
+    expect(new Set(decisions.map(({ decided }) => decided[1]?.propensity))).toEqual(new Set([1]));
+  });
+
+  it.each(['thompson', 'ucb', 'promotion'] as const)(
+    'records propensities of %s that match the frequencies',
+    (policy) => {
+      const settings = settingsOf({ policy, share: { kind: 'fixed', share: 0.5 }, slots: [1, 2] });
+      const decisions = decisionsOf(inputOf(settings), 4000);
+      for (const { adgroup } of CANDIDATES) {
+        const found = decisions.find(({ decided }) => decided[0]?.adgroup === adgroup);
+        const share = shareOf(decisions, 1, adgroup);
+        expect(Math.abs((found?.decided[0]?.propensity ?? 0) - share)).toBeLessThan(0.035);
+      }
+    },
+  );
+
+  it('leaves out adgroups beyond the cut-off', () => {
+    const settings = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'fixed', share: 1 },
+      cutOff: { impressions: 40, ageSeconds: 60 },
+    });
+    const candidates = [...CANDIDATES, candidateOf('old', { ageSeconds: 60 })];
+    const decisions = decisionsOf(inputOf(settings, { candidates }), 50);
+    expect(new Set(decisions.map(({ decided }) => decided[0]?.adgroup))).toEqual(new Set(['new']));
+  });
+
+  it('gives each class of advertisers its share', () => {
+    const settings = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'fixed', share: 0 },
+      classes: [
+        { name: 'small', share: { kind: 'fixed', share: 0.3 } },
+        { name: 'tiny', share: { kind: 'fixed', share: 0.1 } },
+      ],
+    });
+    const candidates = [
+      candidateOf('best', { probability: 0.1, impressions: 5000 }),
+      candidateOf('s1', { advertiserClass: 'small' }),
+      candidateOf('s2', { advertiserClass: 'small' }),
+      candidateOf('t1', { advertiserClass: 'tiny' }),
+      candidateOf('other', { advertiserClass: 'unheard of' }),
+    ];
+    const decisions = decisionsOf(inputOf(settings, { candidates }), 3000);
+    const expected = { best: 0.6, s1: 0.15, s2: 0.15, t1: 0.1, other: 0 };
+    for (const [adgroup, share] of Object.entries(expected))
+      expect(Math.abs(shareOf(decisions, 1, adgroup) - share)).toBeLessThan(0.03);
+  });
+
+  it('bounds the expected loss', () => {
+    // An equal draw of small and new loses 0.05 - 0.025 = 0.025; 1 % of 0.05 allows a share of 0.02.
+    const settings = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'loss-bound', lossMax: 0.01, shareMax: 0.2 },
+    });
+    const decision = decisionsOf(inputOf(settings), 200).find(
+      ({ decided }) => !decided[0]?.isExploration,
+    );
+    expect(decision?.decided[0]?.propensity).toBeCloseTo(0.98, 12);
+  });
+
+  it('explores less as evidence grows, with an adaptive share', () => {
+    const settings = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'adaptive', shareMin: 0.1, shareMax: 0.5 },
+    });
+    const incumbentAt = (impressions: number): number => {
+      const candidates = [
+        candidateOf('best', { probability: 0.5, impressions: 5000 }),
+        candidateOf('a', { impressions }),
+      ];
+      const found = decisionsOf(inputOf(settings, { candidates }), 100).find(
+        ({ decided }) => !decided[0]?.isExploration,
+      );
+      return found?.decided[0]?.propensity ?? NaN;
+    };
+    expect(incumbentAt(0)).toBeCloseTo(0.5, 12);
+    // 0.1 + 0.4 (1 - tanh(1))
+    expect(incumbentAt(300)).toBeCloseTo(1 - (0.1 + 0.4 * (1 - Math.tanh(1))), 12);
+  });
+
+  it('breaks ties by the seed, not by the index', () => {
+    const candidates = ['a', 'b', 'c', 'd'].map((name) => candidateOf(name));
+    const decisions = decisionsOf(inputOf(settingsOf({ mode: 'off' }), { candidates }), 2000);
+    for (const { adgroup } of candidates)
+      expect(Math.abs(shareOf(decisions, 1, adgroup) - 0.25)).toBeLessThan(0.04);
+  });
+
+  it('is not shown in apprentice mode', () => {
+    const settings = settingsOf({ mode: 'apprentice', share: { kind: 'fixed', share: 1 } });
+    expect(decide(inputOf(settings)).isShown).toBe(false);
+  });
+
+  it('has no more slots than candidates', () => {
+    expect(decide(inputOf(settingsOf(), { slots: 9 })).decided).toHaveLength(3);
+  });
+});
+
+describe('a record', () => {
+  const settings = settingsOf({ policy: 'thompson', share: { kind: 'fixed', share: 0.5 } });
+
+  it('repeats bit for bit after it was written and read', () => {
+    for (const decision of decisionsOf(inputOf(settings), 50)) {
+      const read = decodeExplorationLine(encodeExplorationLine(decision), 'log:1');
+      expect(canonicalJson(read)).toBe(canonicalJson(decision));
+      expect(read.kind === 'decision' && isRepeatable(read)).toBe(true);
+    }
+  });
+
+  it('does not repeat if one bit of it was changed', () => {
+    const decision = decide(inputOf(settings));
+    const input = { ...decision.input, seed: decision.input.seed + 1 };
+    const [first] = decision.decided;
+    if (first === undefined) throw new Error('a slate has a first slot');
+    const decided = [
+      { ...first, propensity: first.propensity * (1 - 2 ** -52) },
+      ...decision.decided.slice(1),
+    ];
+    expect(isRepeatable({ ...decision, decided })).toBe(false);
+    expect(isRepeatable({ ...decision, input })).toBe(false);
+  });
+
+  it.each([
+    ['text', 'not JSON'],
+    ['{"kind":"decision"}', 'input'],
+    ['{"kind":"outcome","decision":"a","slot":0,"reward":1,"epochMs":1}', 'slot'],
+  ])('that is none is refused: %s', (line, found) => {
+    expect(() => decodeExplorationLine(line, 'log:3')).toThrow(
+      /no record of exploration \(log:3\)/,
+    );
+    try {
+      decodeExplorationLine(line, 'log:3');
+    } catch (error) {
+      expect(error).toMatchObject({ report: { found: expect.stringContaining(found) as string } });
+    }
+  });
+
+  it('must tell of the context that the policy needs', () => {
+    const wanted = inputOf(settingsOf({ policy: 'lin-ucb' }));
+    expect(DecisionInputSchema.safeParse(wanted).success).toBe(false);
+    const context = { kind: 'linear', means: [1, 1, 1], deviations: [0, 0, 0] } as const;
+    const told = { ...wanted, context: { ...context, means: [1, 1, 1], deviations: [0, 0, 0] } };
+    expect(DecisionInputSchema.safeParse(told).success).toBe(true);
+    const short = { ...wanted, context: { ...context, means: [1], deviations: [0] } };
+    expect(DecisionInputSchema.safeParse(short).success).toBe(false);
+  });
+});
+
+describe('a decision under other settings', () => {
+  it('has weight 1 under its own', () => {
+    const settings = settingsOf({ policy: 'thompson', share: { kind: 'fixed', share: 0.4 } });
+    for (const decision of decisionsOf(inputOf(settings), 20))
+      for (const { weight } of judgedSlots(decision, null)) expect(weight).toBeCloseTo(1, 12);
+  });
+
+  it('multiplies the weights of the slots before', () => {
+    const logged = settingsOf({ policy: 'epsilon-greedy', share: FIXED, slots: [1, 2] });
+    const target = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'fixed', share: 0.4 },
+      slots: [1, 2],
+    });
+    const decision = decisionsOf(inputOf(logged), 100).find(
+      ({ decided }) => decided[0]?.adgroup === 'new',
+    );
+    if (decision === undefined) throw new Error('somebody explores');
+    const [first, second] = judgedSlots(decision, target);
+    expect(first?.weight).toBeCloseTo(2, 12);
+    // 0.6 giant, 0.2 small, 0.2 new: 0.6 0.05 + 0.2 0.03 + 0.2 0.02
+    expect(first?.expectedOfTarget).toBeCloseTo(0.04, 12);
+    // Then giant is there with 0.6 instead of 0.8, because only small can be explored.
+    if (decision.decided[1]?.adgroup === 'giant')
+      expect(second?.weight).toBeCloseTo((2 * 0.6) / 0.8, 12);
+    else expect(second?.weight).toBeCloseTo(2 * 2, 12);
+  });
+});

@@ -1,0 +1,181 @@
+/** Off-policy estimates by worked numbers, and the joining of decisions with outcomes. */
+
+import { describe, expect, it } from 'vitest';
+import { randomStream } from '../../../shared/base/random.js';
+import type { Decision, Outcome } from '../../../shared/exploration/decision-record.js';
+import { joinedRows } from '../../../coordinator/off-policy/decision-log.js';
+import {
+  numbersOf,
+  offPolicyReport,
+  type EstimatorName,
+  type LoggedRows,
+} from '../../../coordinator/off-policy/estimates.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { judgedSlots } from '../../../worker/serving/exploration/judged-decision.js';
+import { candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
+
+const SETTINGS = { switchWeight: 2, samples: 500, confidence: 0.95, seed: 1 };
+
+function estimatesOf(rows: LoggedRows): Partial<Record<EstimatorName, number>> {
+  const { estimates } = offPolicyReport(rows, SETTINGS);
+  return Object.fromEntries(
+    estimates.map(({ estimator, interval }) => [estimator, interval?.value]),
+  );
+}
+
+describe('estimates', () => {
+  // Weights 0.5, 1, 4; rewards 1, 0, 1.
+  const rows: LoggedRows = {
+    decisions: Int32Array.of(0, 1, 2),
+    rewards: Float64Array.of(1, 0, 1),
+    weights: Float64Array.of(0.5, 1, 4),
+    model: {
+      ofChoices: Float64Array.of(0.6, 0.2, 0.5),
+      ofTarget: Float64Array.of(0.3, 0.4, 0.5),
+    },
+  };
+
+  it('are the sums by hand', () => {
+    const found = estimatesOf(rows);
+    // (0.5 + 0 + 4) / 3 and / 5.5
+    expect(found.ips).toBeCloseTo(1.5, 12);
+    expect(found.snips).toBeCloseTo(4.5 / 5.5, 12);
+    expect(found.direct).toBeCloseTo(0.4, 12);
+    // Corrections 0.5 0.4, 1 (-0.2), 4 0.5; the last weight is above 2.
+    expect(found.dr).toBeCloseTo(0.4 + (0.2 - 0.2 + 2) / 3, 12);
+    expect(found['switch-dr']).toBeCloseTo(0.4, 12);
+  });
+
+  it('have an effective sample size, and warn of a small one', () => {
+    const { weights, warnings, logged } = offPolicyReport(rows, SETTINGS);
+    expect(weights.effectiveSampleSize).toBeCloseTo(5.5 ** 2 / 17.25, 12);
+    expect([weights.max, weights.zeroShare, weights.aboveSwitchShare]).toEqual([4, 0, 1 / 3]);
+    expect(logged?.value).toBeCloseTo(2 / 3, 12);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/leave 2 of 3 rows/);
+  });
+
+  it('need a model for the doubly robust ones', () => {
+    expect(Object.keys(estimatesOf({ ...rows, model: null }))).toEqual(['ips', 'snips']);
+  });
+
+  it('have the same intervals for the same seed', () => {
+    expect(offPolicyReport(rows, SETTINGS)).toEqual(offPolicyReport(rows, SETTINGS));
+  });
+
+  it('warn where the logging policy could not make the choices of the target policy', () => {
+    // Half of the target policy's choices are never logged: the mean weight is 0.5.
+    const count = 2000;
+    const stream = randomStream(5, 'support');
+    const unsupported: LoggedRows = {
+      decisions: numbersOf(Array.from({ length: count }, (_, row) => String(row))),
+      rewards: Float64Array.from({ length: count }, () => stream.below(2)),
+      weights: Float64Array.from({ length: count }, () => stream.below(2)),
+      model: null,
+    };
+    expect(offPolicyReport(unsupported, SETTINGS).warnings[0]).toMatch(
+      /mean weight differs from 1/,
+    );
+  });
+});
+
+/** Decisions of one policy in a world of known rates, with their outcomes. */
+function loggedWorld(share: number, count: number): (Decision | Outcome)[] {
+  const settings = settingsOf({
+    policy: 'epsilon-greedy',
+    share: { kind: 'fixed', share },
+    slots: [1, 2],
+  });
+  const rates: Readonly<Record<string, number>> = { best: 0.3, hidden: 0.6, poor: 0.1 };
+  const candidates = [
+    candidateOf('best', { probability: 0.3, impressions: 5000 }),
+    candidateOf('hidden', { probability: 0.2 }),
+    candidateOf('poor', { probability: 0.1 }),
+  ];
+  const stream = randomStream(9, 'world', share);
+  return Array.from({ length: count }, (_, index) => {
+    const id = `request-${index}`;
+    const decision = decide(inputOf(settings, { id, epochMs: index * 1000, candidates }));
+    const outcomes = decision.decided.flatMap(({ adgroup }, place): Outcome[] =>
+      stream.uniform() < (rates[adgroup] ?? 0)
+        ? [
+            {
+              kind: 'outcome',
+              decision: id,
+              slot: place + 1,
+              reward: 1,
+              epochMs: index * 1000 + 500,
+            },
+          ]
+        : [],
+    );
+    return [decision, ...outcomes];
+  }).flat();
+}
+
+async function* streamed(records: readonly (Decision | Outcome)[]) {
+  for (const record of records) yield await Promise.resolve(record);
+}
+
+describe('a decision log', () => {
+  it('foretells what another share of exploration earns', async () => {
+    const target = settingsOf({
+      policy: 'epsilon-greedy',
+      share: { kind: 'fixed', share: 0.8 },
+      slots: [1, 2],
+    });
+    const { rows } = await joinedRows(streamed(loggedWorld(0.3, 6000)), (decision) =>
+      judgedSlots(decision, target),
+    );
+    // The model is wrong about one adgroup, so switch-DR must not trust it alone.
+    const { estimates, warnings } = offPolicyReport(rows, { ...SETTINGS, switchWeight: 100 });
+    const own = await joinedRows(streamed(loggedWorld(0.8, 6000)), (decision) =>
+      judgedSlots(decision, null),
+    );
+    const truth = offPolicyReport(own.rows, SETTINGS).logged?.value ?? NaN;
+    expect(warnings).toEqual([]);
+    for (const { estimator, interval } of estimates.filter(
+      ({ estimator }) => estimator !== 'direct',
+    )) {
+      expect(interval?.low, estimator).toBeLessThan(truth);
+      expect(interval?.high, estimator).toBeGreaterThan(truth);
+    }
+  });
+
+  it('counts what it does not use', async () => {
+    const settings = settingsOf({ feedback: { windowSeconds: 10, defaultReward: 0.25 } });
+    const decision = (id: string, epochMs: number, mode: 'active' | 'apprentice' = 'active') =>
+      decide(inputOf({ ...settings, mode }, { id, epochMs, slots: 1 }));
+    const outcome = (id: string, epochMs: number): Outcome => ({
+      kind: 'outcome',
+      decision: id,
+      slot: 1,
+      reward: 1,
+      epochMs,
+    });
+    const { rows, log } = await joinedRows(
+      streamed([
+        outcome('early', 5000),
+        decision('early', 1000),
+        outcome('early', 6000),
+        decision('late', 1000),
+        outcome('late', 11_001),
+        decision('silent', 1000),
+        decision('shadow', 1000, 'apprentice'),
+        outcome('nobody', 2000),
+        decision('recent', 20_000),
+      ]),
+      (record) => judgedSlots(record, null),
+    );
+    expect([...rows.rewards]).toEqual([1, 0.25, 0.25]);
+    expect(log).toEqual({
+      decisionCount: 5,
+      outcomeCount: 4,
+      apprenticeCount: 1,
+      immatureCount: 1,
+      lateCount: 1,
+      duplicateCount: 1,
+      unknownCount: 1,
+    });
+  });
+});
