@@ -14,7 +14,7 @@ const MEMORY_MIB_MAX = 1024;
 const ROWS_MAX = 10_000_000;
 
 /** The names of the columns. */
-export interface ChoiceColumns {
+interface ChoiceColumns {
   readonly reward: string;
   /** Probability of the logged choice under the policy that logged, and under the target policy. */
   readonly propensity: string;

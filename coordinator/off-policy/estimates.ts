@@ -19,14 +19,14 @@ export interface LoggedRows {
   readonly model: RewardModel | null;
 }
 
-export interface RewardModel {
+interface RewardModel {
   /** Expected reward of the logged choice. */
   readonly ofChoices: Float64Array;
   /** Expected reward of the target policy's choice, times the weight of the choices before in the slate. */
   readonly ofTarget: Float64Array;
 }
 
-export interface EstimateSettings {
+interface EstimateSettings {
   /** Switch-DR trusts the model alone where the weight is larger. */
   readonly switchWeight: number;
   readonly samples: number;
@@ -36,7 +36,7 @@ export interface EstimateSettings {
 
 export type EstimatorName = 'ips' | 'snips' | 'direct' | 'dr' | 'switch-dr';
 
-export interface Estimate {
+interface Estimate {
   readonly estimator: EstimatorName;
   /** Null where no interval exists, as when all weights are 0. */
   readonly interval: Interval | null;

@@ -76,32 +76,7 @@ import type { WorkRequest } from './work.js';
 export { QianmoError, formatFailure } from '../../shared/base/errors.js';
 export type { FailureKind, FailureReport } from '../../shared/base/errors.js';
 export type { EventKind, StampedEvent, StampedEventSink } from '../../shared/events/run-events.js';
-export type {
-  BoardRequest,
-  BundleLabelRequest,
-  BundleRollbackRequest,
-  BundlesRequest,
-  CheckRequest,
-  CompareRequest,
-  ControlRequest,
-  EvaluateRequest,
-  EvaluationChoice,
-  ExportRequest,
-  ExtendRequest,
-  OpenRequest,
-  OpeRequest,
-  PlanRequest,
-  PrepareRequest,
-  ReplayRequest,
-  RunConfigSource,
-  StreamConfigSource,
-  StreamRequest,
-  SweepConfigSource,
-  SweepRequest,
-  SynthesizeRequest,
-  TrainingStart,
-  TrainRequest,
-} from '../../coordinator/runs/requests.js';
+export type * from './request-types.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-export const EXPLORATION_POLICIES = [
+const EXPLORATION_POLICIES = [
   'epsilon-greedy',
   'ucb',
   'lin-ucb',
@@ -125,7 +125,6 @@ const FeedbackSchema = z
       'must not exceed eventLifetimeSeconds: an event would be forgotten before its window ends',
     path: ['windowSeconds'],
   });
-export type FeedbackConfig = z.infer<typeof FeedbackSchema>;
 
 export const ExplorationConfigSchema = z
   .strictObject({
@@ -148,7 +147,9 @@ export const ExplorationConfigSchema = z
       .max(100)
       .default([1])
       .describe('The places of the slate that may explore, the first being 1.'),
-    share: ExplorationShareSchema.prefault({ kind: 'fixed' }),
+    share: ExplorationShareSchema.prefault({ kind: 'fixed' }).describe(
+      'The probability that a slot explores.',
+    ),
     classes: z
       .array(
         z.strictObject({
@@ -174,8 +175,11 @@ export const ExplorationConfigSchema = z
           .optional()
           .describe('An adgroup of this age is no longer explored.'),
       })
-      .prefault({}),
-    prior: PriorSchema.prefault({ kind: 'strength' }),
+      .prefault({})
+      .describe('When an adgroup is known well enough.'),
+    prior: PriorSchema.prefault({ kind: 'strength' }).describe(
+      'The evidence that policies start from: the calibrated probability of the model.',
+    ),
     confidenceImpressions: z
       .number()
       .positive()
@@ -199,8 +203,9 @@ export const ExplorationConfigSchema = z
           .default(1000)
           .describe('Draws behind a propensity that is estimated.'),
       })
-      .prefault({}),
-    feedback: FeedbackSchema.prefault({}),
+      .prefault({})
+      .describe('How the probability of what is shown is computed.'),
+    feedback: FeedbackSchema.prefault({}).describe('Outcomes, and what is kept of them.'),
   })
   .superRefine(({ slots, classes }, context) => {
     if (new Set(slots).size < slots.length)

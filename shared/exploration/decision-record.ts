@@ -7,9 +7,9 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { ExplorationConfigSchema } from '../config/exploration-config.js';
 
-export const CANDIDATES_MAX = 1000;
-export const CONTEXT_WIDTH_MAX = 64;
-export const SLOTS_MAX = 1000;
+const CANDIDATES_MAX = 1000;
+const CONTEXT_WIDTH_MAX = 64;
+const SLOTS_MAX = 1000;
 
 const name = z.string().min(1).max(200);
 const chance = z.number().min(0).max(1);
@@ -105,7 +105,7 @@ const DecidedSlotSchema = z.strictObject({
 });
 export type DecidedSlot = z.infer<typeof DecidedSlotSchema>;
 
-export const DecisionSchema = z.strictObject({
+const DecisionSchema = z.strictObject({
   kind: z.literal('decision'),
   input: DecisionInputSchema,
   /** False in apprentice mode: the slate without exploration was shown. */
@@ -114,7 +114,7 @@ export const DecisionSchema = z.strictObject({
 });
 export type Decision = z.infer<typeof DecisionSchema>;
 
-export const OutcomeSchema = z.strictObject({
+const OutcomeSchema = z.strictObject({
   kind: z.literal('outcome'),
   /** The decision, and the place of the slate, the first being 1. */
   decision: name,

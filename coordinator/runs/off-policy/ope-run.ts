@@ -23,7 +23,7 @@ export interface OpeResult extends OffPolicyReport {
 }
 
 /** The slots of a decision under the settings of another policy; null for those of the record. */
-export type JudgeDecision = (
+type JudgeDecision = (
   decision: Decision,
   settings: ExplorationConfig | null,
 ) => readonly JudgedSlot[];

@@ -14,7 +14,7 @@ export interface Candidate {
 }
 
 /** The evidence of the model and of the impressions since, as counts. */
-export interface Counts {
+interface Counts {
   readonly trials: number;
   readonly successes: number;
 }

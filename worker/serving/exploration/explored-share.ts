@@ -5,7 +5,7 @@ import type { ExplorationShare } from '../../../shared/config/exploration-config
 import type { Candidate } from './candidate.js';
 import { confidenceIn } from './policies.js';
 
-export interface ShareInput {
+interface ShareInput {
   /** The candidates that may be explored, and the chance of each if the slot explores. */
   readonly candidates: readonly Candidate[];
   readonly chances: () => Float64Array;

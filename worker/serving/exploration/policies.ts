@@ -11,10 +11,7 @@ import { betaDraw, normalCdf } from './distributions.js';
 import { chancesOfTies, scoredPolicy, type Policy, type PolicyInput } from './policy.js';
 import { thompsonChances } from './thompson-chances.js';
 
-export type PolicySettings = Pick<
-  ExplorationConfig,
-  'policy' | 'confidenceImpressions' | 'propensities'
->;
+type PolicySettings = Pick<ExplorationConfig, 'policy' | 'confidenceImpressions' | 'propensities'>;
 
 export function policyOf(settings: PolicySettings): Policy {
   return POLICY_BY_NAME[settings.policy](settings);

@@ -47,7 +47,7 @@ export interface Policy {
 }
 
 /** A score for each candidate. The candidate with the largest score times value is chosen. */
-export type Scores = (input: PolicyInput, stream: RandomStream) => Float64Array;
+type Scores = (input: PolicyInput, stream: RandomStream) => Float64Array;
 
 export function scoredPolicy(
   scores: Scores,
@@ -75,7 +75,7 @@ function valued(scores: Float64Array, { candidates }: PolicyInput): Float64Array
 }
 
 /** The index of the largest value. Equal ones are drawn from. */
-export function indexOfLargest(values: Float64Array, stream: RandomStream): number {
+function indexOfLargest(values: Float64Array, stream: RandomStream): number {
   let largest = -Infinity;
   let tieCount = 0;
   let found = -1;

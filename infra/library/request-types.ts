@@ -1,0 +1,28 @@
+/** The types of what the functions of the library are asked, for its users. */
+
+export type {
+  BoardRequest,
+  BundleLabelRequest,
+  BundleRollbackRequest,
+  BundlesRequest,
+  CheckRequest,
+  CompareRequest,
+  ControlRequest,
+  EvaluateRequest,
+  EvaluationChoice,
+  ExportRequest,
+  ExtendRequest,
+  OpenRequest,
+  OpeRequest,
+  PlanRequest,
+  PrepareRequest,
+  ReplayRequest,
+  RunConfigSource,
+  StreamConfigSource,
+  StreamRequest,
+  SweepConfigSource,
+  SweepRequest,
+  SynthesizeRequest,
+  TrainingStart,
+  TrainRequest,
+} from '../../coordinator/runs/requests.js';
