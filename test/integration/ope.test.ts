@@ -3,11 +3,11 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ope, replayDecisions } from '../../../infra/library/index.js';
-import { encodeExplorationLine } from '../../../shared/exploration/decision-record.js';
-import { decide } from '../../../worker/serving/exploration/chooser.js';
-import { inputOf, settingsOf } from '../../fixtures/decision-input.js';
-import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { ope, replayDecisions } from '../../infra/library/index.js';
+import { encodeExplorationLine } from '../../shared/exploration/decision-record.js';
+import { decide } from '../../worker/serving/exploration/chooser.js';
+import { inputOf, settingsOf } from '../fixtures/decision-input.js';
+import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
 beforeAll(async () => {
