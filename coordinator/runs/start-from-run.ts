@@ -7,7 +7,7 @@ import {
   parseManifest,
   type CheckpointManifest,
 } from '../checkpoints/checkpoint-manifest.js';
-import { leftOutOf } from '../checkpoints/checkpoint-reader.js';
+import { findLatestCheckpoint, leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';
@@ -22,6 +22,9 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
+/** Row servers read the tables themselves, piece by piece. */
+const READ_ELSEWHERE = { of: {}, load: () => Promise.resolve() };
+
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 
 /**
@@ -31,7 +34,10 @@ const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: Method
  */
 export async function startFromRun(
   { config, store }: PreparedRun,
-  { resume }: { readonly resume: boolean },
+  {
+    resume,
+    areTablesServed = false,
+  }: { readonly resume: boolean; readonly areTablesServed?: boolean },
   { sink }: RunContext,
 ): Promise<StartFrom | null> {
   const { startFrom } = config.training;
@@ -40,7 +46,8 @@ export async function startFromRun(
     const own = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
     if ((await own.get(LATEST_KEY)) !== null) return null;
   }
-  const objects = objectStoreOf(config, joinAddress(startFrom, 'checkpoints'));
+  const address = joinAddress(startFrom, 'checkpoints');
+  const objects = objectStoreOf(config, address);
   const where = `training.startFrom: ${startFrom}`;
   const refused = (found: string): QianmoError =>
     new QianmoError({
@@ -64,15 +71,15 @@ export async function startFromRun(
     throw refused(fault);
   }
   const spec = modelSpecOf(parsed.data.model, store.manifest.features, parsed.data.method);
-  const saved = await readMetaParameters({
-    store: objects,
-    runName: manifest.run,
-    configHash: manifest.configHash,
-    deciding: manifest.decidingConfig,
-    storeDigest: manifest.storeDigest,
-    spec,
-    sink,
-  });
+  const { run: runName, configHash, decidingConfig: deciding, storeDigest } = manifest;
+  const identity = { runName, configHash, deciding, storeDigest, spec };
+  if (areTablesServed) {
+    const { found } = await findLatestCheckpoint(objects, identity, sink, READ_ELSEWHERE);
+    if (found === null) throw refused('no checkpoint');
+    const tables = { address, tables: found.manifest.tables };
+    return { metaParameters: found.state.metaParameters, tables, where };
+  }
+  const saved = await readMetaParameters({ ...identity, store: objects, sink });
   if (saved === null) throw refused('no checkpoint');
   return { metaParameters: saved.metaParameters, where };
 }

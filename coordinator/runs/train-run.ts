@@ -70,11 +70,12 @@ async function trainUnder(
   context: RunContext,
 ): Promise<TrainingOutcome> {
   const { signal } = context;
-  const startFrom = await startFromRun(run, start, context);
   const { resume, fresh } = start;
   const replay = start.replay === undefined ? null : await replayOfRun(run, start.replay);
   const rowServers = await rowServersForRun(run, context);
   try {
+    const areTablesServed = rowServers !== null;
+    const startFrom = await startFromRun(run, { resume, areTablesServed }, context);
     return await train({
       run,
       dispatcher: dispatch.dispatcher,

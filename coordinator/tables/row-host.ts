@@ -1,13 +1,11 @@
 /** A row server in this process: it holds its rows as a training state without dense variables. */
 
 import { at } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import { initialRows } from '../../shared/models/initial-values.js';
-import { BlobMissingError, blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
-import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
+import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { gatherRows, type EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import { viewTensors } from '../../shared/tensors/tensor-codec.js';
 import type { StoredTable } from '../checkpoints/checkpoint-manifest.js';
 import { pieceRowCountOf, type PieceSpan } from '../checkpoints/table-pieces.js';
 import type {
@@ -23,8 +21,15 @@ import {
   rowStagesOf,
   steppedState,
 } from '../training/meta-optimizer/meta-optimizer.js';
+import { loadedRows } from './load-rows.js';
 import { RowDivision } from './row-division.js';
-import type { RowServer, RowServerPlan, RowStep, TablesOfCheckpoint } from './row-server.js';
+import type {
+  RowServer,
+  RowServerPlan,
+  RowStep,
+  StartTables,
+  TablesOfCheckpoint,
+} from './row-server.js';
 
 interface HeldRows {
   state: TrainingState;
@@ -42,10 +47,20 @@ export class RowHost implements RowServer {
   /** Digests of the blobs that this snapshot has put. */
   #put = new Set<string>();
 
-  /** @param store the store for the checkpoints of the run. */
-  constructor(plan: RowServerPlan, store: ObjectStore) {
+  readonly #openStore: (address: string) => ObjectStore;
+
+  /**
+   * @param store the store for the checkpoints of the run.
+   * @param openStore opens that of another run.
+   */
+  constructor(
+    plan: RowServerPlan,
+    store: ObjectStore,
+    openStore: (address: string) => ObjectStore,
+  ) {
     this.#plan = plan;
     this.#store = store;
+    this.#openStore = openStore;
     this.#blobs = new ObjectBlobStore(store);
     const pieceRowCount = pieceRowCountOf(plan.frame.tableRowWidth, plan.pieceByteCountMax);
     this.#division = new RowDivision(plan.serverCount, pieceRowCount);
@@ -53,12 +68,17 @@ export class RowHost implements RowServer {
     this.#stages = rowStagesOf(plan.training, []);
   }
 
-  fresh(seed: number): Promise<void> {
+  async fresh(seed: number, from?: StartTables): Promise<void> {
     const { frame, server } = this.#plan;
+    const other = from === undefined ? this.#store : this.#openStore(from.address);
     const tables = new Map<string, EmbeddingTable>();
     for (const table of frame.tables) {
       const spans = this.#division.spansOf(server, table.rowCount);
-      const values = initialRows(frame, table, seed, spans);
+      const stored = from?.tables.find(({ name }) => name === table.name);
+      const values =
+        stored === undefined
+          ? initialRows(frame, table, seed, spans)
+          : await loadedRows(stored, spans, other);
       tables.set(table.name, { rowCount: rowCountOf(spans), width: frame.tableRowWidth, values });
     }
     const metaParameters = { dense: new Map(), tables };
@@ -66,7 +86,6 @@ export class RowHost implements RowServer {
       ...{ outerStep: 0, metaParameters, computedOn: [] },
       optimizer: this.#stages.init(metaParameters),
     });
-    return Promise.resolve();
   }
 
   async load(checkpoint: TablesOfCheckpoint): Promise<void> {
@@ -146,63 +165,10 @@ export class RowHost implements RowServer {
     const tables = new Map<string, EmbeddingTable>();
     for (const table of stored) {
       const spans = this.#division.spansOf(this.#plan.server, table.rowCount);
-      const values = await this.#loadRows(table, spans);
+      const values = await loadedRows(table, spans, this.#store);
       tables.set(table.name, { rowCount: rowCountOf(spans), width: table.width, values });
     }
     return tables;
-  }
-
-  /** Reads the pieces with rows of this server, however the checkpoint divides the table. */
-  async #loadRows(
-    { name, rowCount, width, pieces }: StoredTable,
-    spans: readonly PieceSpan[],
-  ): Promise<Float32Array> {
-    const rows = new Float32Array(rowCountOf(spans) * width);
-    let nextRow = 0;
-    for (const piece of pieces) {
-      if (piece.firstRow !== nextRow) throw this.#misfit(name);
-      nextRow += piece.rowCount;
-      let start = 0;
-      let values: Float32Array | null = null;
-      for (const span of spans) {
-        const first = Math.max(span.firstRow, piece.firstRow);
-        const end = Math.min(span.firstRow + span.rowCount, piece.firstRow + piece.rowCount);
-        if (first < end) {
-          values ??= await this.#readPiece(name, width, piece);
-          const from = (first - piece.firstRow) * width;
-          const part = values.subarray(from, from + (end - first) * width);
-          rows.set(part, (start + first - span.firstRow) * width);
-        }
-        start += span.rowCount;
-      }
-    }
-    if (nextRow !== rowCount) throw this.#misfit(name);
-    return rows;
-  }
-
-  async #readPiece(
-    name: string,
-    width: number,
-    { rowCount, blob }: StoredTable['pieces'][number],
-  ): Promise<Float32Array> {
-    const where = `${this.#store.address}/${blobKeyOf(blob)}`;
-    const bytes = await this.#blobs.get(blob).catch((cause: unknown) => {
-      if (!(cause instanceof BlobMissingError)) throw cause;
-      throw new QianmoError({ kind: 'data', what: 'the blob is not there', where });
-    });
-    const rows = viewTensors(bytes, where).get('rows');
-    if (rows?.values instanceof Float32Array && rows.shape.join() === `${rowCount},${width}`)
-      return rows.values;
-    throw this.#misfit(name);
-  }
-
-  #misfit(name: string): QianmoError {
-    return new QianmoError({
-      kind: 'data',
-      what: 'the tensors of a checkpoint do not fit its manifest',
-      where: this.#store.address,
-      found: `pieces of table "${name}" that do not fit together`,
-    });
   }
 }
 

@@ -1,5 +1,6 @@
 /** The process of a row server. It answers the coordinator that forked it, and ends with the channel. */
 
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { RowHost } from './row-host.js';
 import {
@@ -28,13 +29,14 @@ async function answer(request: RowServerRequest): Promise<RowServerReply> {
   const { requestId } = request;
   if (request.call === 'start') {
     const { address, storage } = request.checkpoints;
-    host = new RowHost(request.plan, openObjectStore(address, s3OptionsOf(storage)));
+    const openStore = (at: string): ObjectStore => openObjectStore(at, s3OptionsOf(storage));
+    host = new RowHost(request.plan, openStore(address), openStore);
     return { kind: 'done', requestId };
   }
   if (host === null) throw new Error('the first request starts the server');
   switch (request.call) {
     case 'fresh':
-      await host.fresh(request.seed);
+      await host.fresh(request.seed, request.from);
       break;
     case 'load':
       await host.load(request.checkpoint);

@@ -7,7 +7,13 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { PieceAnswer, PieceDemand, PiecePlace } from '../checkpoints/table-snapshot.js';
-import type { RowServer, RowServerPlan, RowStep, TablesOfCheckpoint } from './row-server.js';
+import type {
+  RowServer,
+  RowServerPlan,
+  RowStep,
+  StartTables,
+  TablesOfCheckpoint,
+} from './row-server.js';
 import {
   errorOfReply,
   RowServerReplySchema,
@@ -79,8 +85,10 @@ class RowServerProcess implements RowServer {
     );
   }
 
-  async fresh(seed: number): Promise<void> {
-    await this.ask({ call: 'fresh', seed }, 'done', FILL_TIMEOUT_MS);
+  async fresh(seed: number, start?: StartTables): Promise<void> {
+    const from =
+      start === undefined ? {} : { from: { address: start.address, tables: [...start.tables] } };
+    await this.ask({ call: 'fresh', seed, ...from }, 'done', FILL_TIMEOUT_MS);
   }
 
   async load(checkpoint: TablesOfCheckpoint): Promise<void> {

@@ -45,7 +45,10 @@ export const RowServerRequestSchema = z.discriminatedUnion('call', [
     plan: PlanSchema,
     checkpoints: z.strictObject({ address: z.string(), storage: StorageConfigSchema }),
   }),
-  z.strictObject({ call: z.literal('fresh'), requestId: count, seed: count }),
+  z.strictObject({
+    ...{ call: z.literal('fresh'), requestId: count, seed: count },
+    from: z.strictObject({ address: z.string(), tables: z.array(StoredTableSchema) }).optional(),
+  }),
   z.strictObject({
     call: z.literal('load'),
     requestId: count,

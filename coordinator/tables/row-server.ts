@@ -7,7 +7,7 @@
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowGradient } from '../training/meta-optimizer/meta-gradient.js';
-import type { CheckpointManifest } from '../checkpoints/checkpoint-manifest.js';
+import type { CheckpointManifest, StoredTable } from '../checkpoints/checkpoint-manifest.js';
 import type {
   PieceAnswer,
   PieceDemand,
@@ -26,6 +26,13 @@ export interface RowServerPlan {
 
 export type TablesOfCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
 
+/** The tables of another run's checkpoint. */
+export interface StartTables {
+  /** The address of that run's checkpoints. */
+  readonly address: string;
+  readonly tables: readonly StoredTable[];
+}
+
 export interface RowStep {
   /** The outer step that is made. */
   readonly outerStep: number;
@@ -36,8 +43,12 @@ export interface RowStep {
 }
 
 export interface RowServer {
-  /** Draws initial values from the seed of the run. */
-  fresh(seed: number): Promise<void>;
+  /**
+   * Takes the rows of the tables that `from` has, and draws initial values of the others from the seed of the run.
+   *
+   * @throws QianmoError `data` if a piece is missing or damaged.
+   */
+  fresh(seed: number, from?: StartTables): Promise<void>;
   /** @throws QianmoError `data` if a piece is missing or damaged. */
   load(checkpoint: TablesOfCheckpoint): Promise<void>;
   /** @param ids by table, in the order of the spec. @returns their rows, end to end. */

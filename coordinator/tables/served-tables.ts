@@ -21,7 +21,7 @@ import {
   steppedState,
 } from '../training/meta-optimizer/meta-optimizer.js';
 import { RowDivision } from './row-division.js';
-import type { RowServer, RowServerPlan, TablesOfCheckpoint } from './row-server.js';
+import type { RowServer, RowServerPlan, StartTables, TablesOfCheckpoint } from './row-server.js';
 import type { RunTables } from './run-tables.js';
 
 /** Pieces that each server may store at once: one is hashed while another is written. */
@@ -53,9 +53,13 @@ export class ServedTables implements RunTables, TableLoader {
     this.#snapshotTables = snapshotTablesOf(spec, training, pieceRowCount);
   }
 
-  /** The state before the first outer step. */
-  async fresh(seed: number): Promise<TrainingState> {
-    await this.#together((server) => server.fresh(seed));
+  /**
+   * The state before the first outer step.
+   *
+   * @param from holds the rows of some tables.
+   */
+  async fresh(seed: number, from?: StartTables): Promise<TrainingState> {
+    await this.#together((server) => server.fresh(seed, from));
     const metaParameters = { dense: initialDense(this.#spec, seed), tables: new Map() };
     const ofRows = this.#rowStages.init(metaParameters);
     const ofGradient = this.#gradientStages.init(metaParameters);

@@ -6,7 +6,7 @@ import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
 import { localTables, type RunTables } from '../tables/run-tables.js';
 import { ServedTables } from '../tables/served-tables.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
-import { stateFrom } from './start-from.js';
+import { servedStateFrom, stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
@@ -58,11 +58,19 @@ async function startingState(
     ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
     ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
   };
-  if (served !== null) return { ...(await served.fresh(config.seed)), ...repeated };
-  const optimizer = metaOptimizerOf(config.training, spec.variables);
-  if (start.startFrom !== undefined)
-    return { ...stateFrom(start.startFrom, spec, config.seed, optimizer), ...repeated };
-  const metaParameters = initialMetaParameters(spec, config.seed);
+  const { seed, training } = config;
+  const { startFrom } = start;
+  if (served !== null) {
+    const state =
+      startFrom === undefined
+        ? await served.fresh(seed)
+        : await servedStateFrom(startFrom, served, spec, seed);
+    return { ...state, ...repeated };
+  }
+  const optimizer = metaOptimizerOf(training, spec.variables);
+  if (startFrom !== undefined)
+    return { ...stateFrom(startFrom, spec, seed, optimizer), ...repeated };
+  const metaParameters = initialMetaParameters(spec, seed);
   const initial = optimizer.init(metaParameters);
   return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [], ...repeated };
 }

@@ -62,13 +62,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
     });
-  if (training.tableShards > 1 && training.startFrom !== undefined)
-    context.addIssue({
-      code: 'custom',
-      path: ['training', 'tableShards'],
-      message:
-        'tables on row servers start from the seed or from a checkpoint: leave out startFrom',
-    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',

@@ -47,15 +47,31 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  async function runFile(name: string, onS3: boolean): Promise<string> {
+  async function runFile(name: string, onS3: boolean, training: object = {}): Promise<string> {
     const run = smallRun(name, 8);
     const place = (key: string): string => (onS3 ? `s3://${BUCKET}/${key}` : key);
     const data = { ...run.data, logs: place('log.csv'), store: place('store') };
     const storage = { s3Endpoint: buckets.options.endpoint };
     const evaluation = { bootstrapSamples: 100, innerRates: [0.1], innerSteps: [1] };
     const path = join(folder, `${name}.yaml`);
-    const config = { ...run, data, storage, evaluation, output: place(name) };
+    const config = {
+      ...{ ...run, data, storage, evaluation, output: place(name) },
+      training: { ...run.training, ...training },
+    };
     await writeFile(path, JSON.stringify(config));
+    return path;
+  }
+
+  /** A run in the bucket whose table of users is three pieces, 18 MB. */
+  async function largeRunFile(name: string, training: object = {}): Promise<string> {
+    const path = await runFile(name, true, training);
+    const run = JSON.parse(await readFile(path, 'utf8')) as ReturnType<typeof smallRun>;
+    const features = run.data.features.map((feature) =>
+      feature.name === 'user' ? { ...feature, hashBuckets: 500_000 } : feature,
+    );
+    const data = { ...run.data, features, store: `s3://${BUCKET}/large-store` };
+    const model = { ...run.model, embeddingWidth: 8 };
+    await writeFile(path, JSON.stringify({ ...run, data, model }));
     return path;
   }
 
@@ -112,5 +128,34 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const ofWorker = kindsIn(await readFile(join(folder, 'worker.ndjson'), 'utf8'));
     expect(ofWorker).toContain('job-finished');
     expect(ofWorker.slice(-2)).toEqual(['worker-stopped', 'compute-ended']);
+  });
+
+  it('has tables on row servers in a bucket, with the digest of one process, also after a resume and in a run that starts there', async () => {
+    await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
+    const flat = await largeRunFile('flat');
+    await done(['prepare', flat]);
+    const expected = digestIn(await done(['train', flat, '--in-process']));
+    // Its table is several pieces.
+    expect((await bucket.list('flat/checkpoints/blobs/')).length).toBeGreaterThan(3);
+
+    const sharded = { tableShards: 3, checkpointEveryOuterSteps: 2 };
+    const running = startCommand(
+      ['train', await largeRunFile('sharded', sharded), '--in-process'],
+      folder,
+      credentials,
+    );
+    await running.saw(/checkpoint of outer step 2\b/);
+    running.signal('SIGINT');
+    const stopped = await running.ended;
+    expect([0, 4], stopped.diagnostics).toContain(stopped.exitCode);
+    const resumed = await largeRunFile('sharded', { ...sharded, tableShards: 2 });
+    const ended = await done(['train', resumed, '--in-process', '--resume']);
+    expect(digestIn(ended)).toBe(expected);
+
+    const still = { kind: 'sgd', rate: 1e-60 };
+    const startFrom = `s3://${BUCKET}/sharded`;
+    const following = { ...sharded, startFrom, optimizer: still };
+    const after = await done(['train', await largeRunFile('after', following), '--in-process']);
+    expect(digestIn(after)).toBe(expected);
   });
 });

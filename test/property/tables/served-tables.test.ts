@@ -6,11 +6,17 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
+import { parseManifest } from '../../../coordinator/checkpoints/checkpoint-manifest.js';
 import { RowHost } from '../../../coordinator/tables/row-host.js';
 import { localTables, type RunTables } from '../../../coordinator/tables/run-tables.js';
 import { ServedTables } from '../../../coordinator/tables/served-tables.js';
 import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/meta-gradient.js';
 import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+import {
+  servedStateFrom,
+  stateFrom,
+  type StartFrom,
+} from '../../../coordinator/training/start-from.js';
 import { randomStream } from '../../../shared/base/random.js';
 import {
   TrainingConfigSchema,
@@ -87,6 +93,56 @@ async function packsOf(tables: RunTables, idsByTable: readonly number[][]): Prom
   return layouts.map((_, jobIndex) => Buffer.from(packOf(jobIndex)).toString('hex'));
 }
 
+it('holds for a run that starts from another, which may lack a table', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      cases,
+      fc.nat({ max: 9_000 }),
+      fc.constantFrom(...ROW_COUNTS.keys(), null),
+      async ({ training, steps, serverCounts, pieceByteCounts }, baseSeed, lacking) => {
+        const base = new MemoryObjectStore();
+        const known = initialMetaParameters(spec, baseSeed);
+        const baseState: TrainingState = {
+          ...{ outerStep: 7, metaParameters: known, computedOn: [] },
+          optimizer: metaOptimizerOf(training, spec.variables).init(known),
+        };
+        const [basePieces, ownPieces] = pieceByteCounts;
+        await checkpointsIn(base, { spec, pieceByteCountMax: basePieces }).write(baseState);
+        const [key = ''] = await base.list('manifests/');
+        const manifest = parseManifest((await base.get(key))?.bytes ?? new Uint8Array(), key);
+        const lacked = lacking === null ? undefined : spec.tables[lacking]?.name;
+        const start = (tables: typeof known.tables): StartFrom => ({
+          metaParameters: { dense: known.dense, tables },
+        });
+
+        const optimizer = metaOptimizerOf(training, spec.variables);
+        const had = [...known.tables].filter(([name]) => name !== lacked);
+        const local = stateFrom(start(new Map(had)), spec, SEED, optimizer);
+        const inProcess = localTables(local, spec, training);
+
+        const own = new MemoryObjectStore();
+        const [serverCount] = serverCounts;
+        const hosts = Array.from({ length: serverCount }, (_, server) => {
+          const plan = { frame: spec, training, server, serverCount, pieceByteCountMax: ownPieces };
+          return new RowHost(plan, own, () => base);
+        });
+        const served = new ServedTables(hosts, { spec, training, pieceByteCountMax: ownPieces });
+        const tables = manifest.tables.filter(({ name }) => name !== lacked);
+        const from = { ...start(new Map()), tables: { address: base.address, tables } };
+        const state = await servedStateFrom(from, served, spec, SEED);
+
+        const ids = steps[0] ?? [];
+        expect(await packsOf(served, ids)).toEqual(await packsOf(inProcess, ids));
+        const expected = await inProcess.step(local, gradientOf(ids, 0));
+        const found = await served.step(state, gradientOf(ids, 0));
+        await checkpointsIn(own, { spec }).write(found, served.snapshot());
+        expect(bitsOf((await checkpointsIn(own, { spec }).latest())!)).toEqual(bitsOf(expected));
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
 it('holds', async () => {
   await fc.assert(
     fc.asyncProperty(cases, async (given) => {
@@ -95,7 +151,7 @@ it('holds', async () => {
       const serve = (serverCount: number, pieceByteCountMax: number): ServedTables => {
         const hosts = Array.from({ length: serverCount }, (_, server) => {
           const plan = { frame: spec, training, server, serverCount, pieceByteCountMax };
-          return new RowHost(plan, store);
+          return new RowHost(plan, store, () => store);
         });
         return new ServedTables(hosts, { spec, training, pieceByteCountMax });
       };

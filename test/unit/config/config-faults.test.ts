@@ -56,13 +56,6 @@ describe('a run config with errors', () => {
       ['model.personal.1: expected each of bias, numbers at most once, found "bias"'],
     ],
     [
-      'row servers for tables that start from another run',
-      set({ training: { tableShards: 2, startFrom: 'runs/base' } }),
-      [
-        'training.tableShards: tables on row servers start from the seed or from a checkpoint: leave out startFrom',
-      ],
-    ],
-    [
       'a table of no feature',
       set({ model: { initialisation: { tables: { sight: { kind: 'normal', deviation: 1 } } } } }),
       [
