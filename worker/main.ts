@@ -30,6 +30,7 @@ async function main(): Promise<void> {
       'store-allow': { type: 'string', multiple: true, default: [] },
       'endpoint-allow': { type: 'string', multiple: true, default: [] },
       portable: { type: 'boolean', default: false },
+      'blob-folder': { type: 'string' },
       plugin: { type: 'string', multiple: true, default: [] },
     },
   });
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
     ...{ compute, forked, plugins: values.plugin },
     storesAllowed: values['store-allow'],
     endpointsAllowed: values['endpoint-allow'],
+    blobFolder: values['blob-folder'] ?? null,
     environment: process.env,
   });
 }

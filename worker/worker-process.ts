@@ -11,6 +11,7 @@ import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/ru
 import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
+import { queueWithBlobFolder } from '../shared/queue/folder-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
@@ -34,6 +35,8 @@ interface WorkerTerms {
   readonly plugins: readonly string[];
   readonly storesAllowed: readonly string[];
   readonly endpointsAllowed: readonly string[];
+  /** The folder of the blobs, which the coordinator on this machine shares; null where they lie beside the queue. */
+  readonly blobFolder: string | null;
   readonly environment: Environment;
 }
 
@@ -41,9 +44,12 @@ const PARENT_GONE_TIMEOUT_MS = 8_000;
 
 /** Works until a signal or the loss of the supervisor ends it. */
 export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
-  const { redisUrl, prefix, name, environment, forked, compute } = terms;
+  const { redisUrl, prefix, name, environment, forked, compute, blobFolder } = terms;
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
-  const queue = bullmqJobQueue({ redisUrl, prefix, clock: systemClock, tls });
+  const signed = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock: systemClock, tls }), key);
+  // The coordinator is the parent of this process, so its inputs are believed.
+  const folder = blobFolder === null ? null : { path: blobFolder, isVerified: false };
+  const queue = queueWithBlobFolder(signed, folder, systemClock);
   await loadGivenPlugins(terms.plugins);
   const stop = stopRequest();
   const channel = eventChannel();
@@ -60,7 +66,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
       if (!stop.aborted || !isInterruption(error)) throw error;
     });
     await runWorker({
-      queue: signedJobQueue(queue, key),
+      queue,
       name,
       nonce: freshNonce(),
       device: compute.device,

@@ -101,10 +101,12 @@ async function queueDispatch(
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
   const redis = await redisForRun(config, choice, context);
-  const workers = await localWorkers(config, choice, redis, context);
+  const blobFolder = blobFolderFor(choice, redis, context);
+  const place = { url: redis.url, blobFolder };
+  const workers = await localWorkers(config, choice, place, context);
   // Nobody else can have a claim on a server of this run's own.
   if (redis.isOwn) workers?.start();
-  const dispatcher = await openQueueDispatcher(config, runId, redis.url, context);
+  const dispatcher = await openQueueDispatcher(config, runId, place, context);
   if (workers === null)
     context.sink({
       kind: 'workers-awaited',
@@ -120,24 +122,35 @@ async function queueDispatch(
 async function openQueueDispatcher(
   config: RunConfig | StreamConfig,
   runId: string,
-  redisUrl: string,
+  { url: redisUrl, blobFolder }: QueuePlace,
   { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
-  const [key, tls, { bullmqJobQueue }, { createQueueDispatcher }, { drawnJobs }] =
-    await Promise.all([
-      signingKeyOf(environment),
-      tlsFilesOf(environment),
-      import('../../shared/queue/bullmq-job-queue.js'),
-      import('../dispatch/queue-dispatcher.js'),
-      import('../trust/drawn-jobs.js'),
-    ]);
+  const [
+    key,
+    tls,
+    { bullmqJobQueue },
+    { queueWithBlobFolder },
+    { createQueueDispatcher },
+    { drawnJobs },
+  ] = await Promise.all([
+    signingKeyOf(environment),
+    tlsFilesOf(environment),
+    import('../../shared/queue/bullmq-job-queue.js'),
+    import('../../shared/queue/folder-blobs.js'),
+    import('../dispatch/queue-dispatcher.js'),
+    import('../trust/drawn-jobs.js'),
+  ]);
   const { prefix } = config.queue;
+  const recomputeShare = 'trust' in config ? config.trust.recomputeShare : 0;
+  const isVerified = recomputeShare > 0 || key !== null;
+  const folder = blobFolder === null ? null : { path: blobFolder, isVerified };
+  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
   return createQueueDispatcher({
-    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
+    queue: queueWithBlobFolder(queue, folder, clock),
     limits: config.queue,
     runId,
     nonce: freshNonce(),
-    recomputes: drawnJobs(config.seed, 'trust' in config ? config.trust.recomputeShare : 0),
+    recomputes: drawnJobs(config.seed, recomputeShare),
     signal,
     clock,
     sink,
@@ -148,7 +161,7 @@ async function openQueueDispatcher(
 async function localWorkers(
   config: RunConfig | StreamConfig,
   { workers: count }: DispatchChoice,
-  { url: redisUrl }: RunRedis,
+  { url: redisUrl, blobFolder }: QueuePlace,
   { machine, clock, sink, environment, onClose }: RunContext,
 ): Promise<{ readonly start: () => void } | null> {
   if (count === undefined) return null;
@@ -157,6 +170,7 @@ async function localWorkers(
   const command = await machine.workerCommand({
     ...{ redisUrl, prefix, device, portable, environment },
     store: storePlaceOf(config),
+    blobFolder,
   });
   return {
     start: () => {
@@ -173,12 +187,31 @@ function storePlaceOf(config: RunConfig | StreamConfig): StorePlace | null {
   return { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint };
 }
 
+/** Where the jobs of a run are, and their blobs. */
+interface QueuePlace {
+  readonly url: string;
+  /** Null where blobs lie beside the queue. */
+  readonly blobFolder: string | null;
+}
+
 interface RunRedis {
   readonly url: string;
   /** A file with the address of an embedded server. */
   readonly addressFile: string | null;
   /** Whether the server was started for this run and ends with it. */
   readonly isOwn: boolean;
+}
+
+/** Only where every worker is a child of this process: others would not find the blobs. */
+function blobFolderFor(
+  { workers }: DispatchChoice,
+  { isOwn }: RunRedis,
+  { machine, onClose }: RunContext,
+): string | null {
+  if (!isOwn || workers === undefined) return null;
+  const folder = machine.openBlobFolder();
+  if (folder !== null) onClose(() => folder.remove());
+  return folder?.path ?? null;
 }
 
 async function redisForRun(

@@ -1,5 +1,6 @@
 /** The machine of this process: its compute processes, its local workers and its embedded Redis. */
 
+import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +17,8 @@ import {
 } from '../../worker/compute/device/visible-gpus.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
+/** A file system in memory, which Linux offers to all programs. */
+const MEMORY_FOLDER = '/dev/shm';
 const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 
 export const localMachine: Machine = {
@@ -35,11 +38,13 @@ export const localMachine: Machine = {
     });
   },
 
-  workerCommand: async ({ redisUrl, prefix, device, portable, environment, store }) => {
+  workerCommand: async (request) => {
+    const { redisUrl, prefix, device, portable, environment, store, blobFolder } = request;
     const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     if (store !== null) args.push('--store-allow', store.address);
     if (store?.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
+    if (blobFolder !== null) args.push('--blob-folder', blobFolder);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {
       path: process.execPath,
@@ -66,6 +71,16 @@ export const localMachine: Machine = {
     } catch (error) {
       await remove();
       throw error;
+    }
+  },
+
+  openBlobFolder: () => {
+    try {
+      accessSync(MEMORY_FOLDER, constants.W_OK);
+      const path = openOwnedFolder('qianmo-blobs', MEMORY_FOLDER);
+      return { path, remove: () => rm(path, { recursive: true, force: true }) };
+    } catch {
+      return null;
     }
   },
 };

@@ -55,3 +55,15 @@ export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Ui
     cure: 'the object was truncated or overwritten: restore it, or start from another checkpoint',
   });
 }
+
+/** The error of a blob that is refused for its size. */
+export function tooLargeBlob(ref: BlobRef, where: string, blobByteCountMax: number): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a blob is larger than the queue may carry',
+    where,
+    expected: `at most ${blobByteCountMax} bytes`,
+    found: `${ref.byteCount} bytes`,
+    cure: 'lower training.tasksPerJob, or raise queue.blobByteCountMax',
+  });
+}

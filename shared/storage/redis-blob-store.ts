@@ -11,6 +11,7 @@ import { QianmoError } from '../base/errors.js';
 import {
   BlobMissingError,
   blobRefOf,
+  tooLargeBlob,
   verifiedBlob,
   type BlobRef,
   type BlobStore,
@@ -159,15 +160,8 @@ export class RedisBlobStore implements BlobStore {
 
   #refuseTooLarge(ref: BlobRef): void {
     const { blobByteCountMax } = this.#options;
-    if (ref.byteCount <= blobByteCountMax) return;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'a blob is larger than the queue may carry',
-      where: this.#keyOf(ref),
-      expected: `at most ${blobByteCountMax} bytes`,
-      found: `${ref.byteCount} bytes`,
-      cure: 'lower training.tasksPerJob, or raise queue.blobByteCountMax',
-    });
+    if (ref.byteCount > blobByteCountMax)
+      throw tooLargeBlob(ref, this.#keyOf(ref), blobByteCountMax);
   }
 
   async #carried<Result>(

@@ -34,6 +34,8 @@ interface LocalWorkersRequest {
   readonly environment: Environment;
   /** The store that jobs name; null if they name none. Workers open no other. */
   readonly store: StorePlace | null;
+  /** The folder of the blobs, where workers and coordinator share one. */
+  readonly blobFolder: string | null;
 }
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
@@ -44,6 +46,11 @@ interface StartedRedis {
   readonly addressFile: string;
   /** Ends the server and removes its data. */
   stop(): Promise<void>;
+}
+
+interface OpenedFolder {
+  readonly path: string;
+  remove(): Promise<void>;
 }
 
 /**
@@ -67,4 +74,6 @@ export interface Machine {
   findRedis(): Promise<string | null>;
   /** Starts a Redis server with a password, for this user alone. */
   startRedis(): Promise<StartedRedis>;
+  /** Opens a folder in the memory of this machine, for this user alone; null where there is none. */
+  openBlobFolder(): OpenedFolder | null;
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { openOwnedFolder } from '#services/owned-folder.mjs';
 import {
   LOADS,
   MeasuredLoadSchema,
@@ -33,21 +34,35 @@ function started(script: string, args: readonly string[]) {
   return { child, firstLine };
 }
 
+/** What is measured: a checkout, and where its blobs lie. */
+export interface MeasuredCode {
+  readonly checkout: string;
+  readonly blobs: 'redis' | 'folder';
+}
+
 async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGTERM');
   await once(child, 'close');
 }
 
-export async function measuredLoad(name: CaseName, checkout: string): Promise<MeasuredLoad> {
+export async function measuredLoad(
+  name: CaseName,
+  { checkout, blobs }: MeasuredCode,
+): Promise<MeasuredLoad> {
   if (name === 'simulated') {
-    const part: Part = { checkout, redisUrl: '', load: SIMULATED_LOAD, place: 0, pids: {} };
+    const part: Part = {
+      ...{ checkout, redisUrl: '', load: SIMULATED_LOAD, place: 0, pids: {} },
+      blobFolder: null,
+    };
     const { firstLine } = started('thousand-workers', [JSON.stringify(part)]);
     return MeasuredLoadSchema.parse(JSON.parse(await firstLine));
   }
   const load = LOADS[name];
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-overhead-redis-'));
   const redis = await startEmbeddedRedis({ dataDir, password: '' });
+  const blobFolder =
+    blobs === 'folder' ? openOwnedFolder('qianmo-overhead-blobs', '/dev/shm') : null;
   const children: ChildProcess[] = [];
   try {
     let redisUrl = redis.url;
@@ -63,7 +78,7 @@ export async function measuredLoad(name: CaseName, checkout: string): Promise<Me
       redisUrl = `redis://127.0.0.1:${await start('proxy', 'latency-proxy', args).firstLine}`;
     }
     const partAt = (place: number): string => {
-      const part: Part = { checkout, redisUrl, load, place, pids };
+      const part: Part = { checkout, redisUrl, load, place, pids, blobFolder };
       return JSON.stringify(part);
     };
     const places = Array.from({ length: load.processCount }, (_, place) => place);
@@ -78,6 +93,7 @@ export async function measuredLoad(name: CaseName, checkout: string): Promise<Me
   } finally {
     for (const child of children.reverse()) await ended(child);
     await redis.stop();
-    rmSync(dataDir, { recursive: true, force: true });
+    for (const folder of [dataDir, blobFolder])
+      if (folder !== null) rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -4,9 +4,20 @@ import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { CheckoutCode } from './checkout-code.js';
 import { noOpOrders } from './no-op-jobs.js';
-import type { Load, MeasuredStep } from './overhead-cases.js';
+import type { JobQueue } from '../../../shared/queue/job-queue.js';
+import type { Load, MeasuredStep, Part } from './overhead-cases.js';
 
 export const QUEUE_PREFIX = '{overhead}';
+
+export function loadQueue(
+  code: CheckoutCode,
+  { redisUrl, blobFolder }: Pick<Part, 'redisUrl' | 'blobFolder'>,
+  clock: Clock,
+): JobQueue {
+  const queue = code.bullmqJobQueue({ redisUrl, prefix: QUEUE_PREFIX, clock });
+  if (blobFolder === null) return queue;
+  return code.queueWithBlobFolder(queue, { path: blobFolder, isVerified: false }, clock);
+}
 
 /** @param watch told when a measured step begins and ends: what makes its jobs is not measured */
 export async function measuredRun(

@@ -4,16 +4,16 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { usageOf } from '../resident-memory.js';
 import { checkoutCode } from './checkout-code.js';
-import { measuredRun, QUEUE_PREFIX } from './measured-run.js';
+import { loadQueue, measuredRun, QUEUE_PREFIX } from './measured-run.js';
 import { partOf, type MeasuredLoad } from './overhead-cases.js';
 
 const MS_PER_TICK = 10;
 
 const part = partOf(process.argv[2]);
-const { load, redisUrl } = part;
+const { load } = part;
 const code = await checkoutCode(part.checkout);
 const clock = systemClock;
-const queue = code.bullmqJobQueue({ redisUrl, prefix: QUEUE_PREFIX, clock });
+const queue = loadQueue(code, part, clock);
 const dispatcher = await code.createQueueDispatcher({
   ...{ queue, runId: 'overhead', nonce: freshNonce(), clock, sink: () => undefined },
   limits: code.RunConfigSchema.shape.queue.parse({ prefix: QUEUE_PREFIX }),

@@ -4,12 +4,12 @@ import { setMaxListeners } from 'node:events';
 import { systemClock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { checkoutCode } from './checkout-code.js';
-import { QUEUE_PREFIX } from './measured-run.js';
+import { loadQueue } from './measured-run.js';
 import { noOpExecutor } from './no-op-jobs.js';
 import { partOf } from './overhead-cases.js';
 
 const part = partOf(process.argv[2]);
-const { load, redisUrl, place } = part;
+const { load, place } = part;
 const code = await checkoutCode(part.checkout);
 const clock = systemClock;
 const stop = new AbortController();
@@ -25,7 +25,7 @@ const onReady = (): void => {
 await Promise.all(
   Array.from({ length: count }, (_, index) =>
     code.runWorker({
-      queue: code.bullmqJobQueue({ redisUrl, prefix: QUEUE_PREFIX, clock }),
+      queue: loadQueue(code, part, clock),
       ...{ name: `w${place * count + index}`, nonce: freshNonce(), signal: stop.signal, clock },
       executor: noOpExecutor(load, clock),
       onEvent: ({ kind }) => {

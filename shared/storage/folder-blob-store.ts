@@ -1,0 +1,206 @@
+/**
+ * Blobs as files of a folder in the memory of this machine (tmpfs), for coordinator and workers that share
+ * it. A blob is copied twice on its way, while one in Redis crosses four sockets.
+ *
+ * The folder belongs to the user who runs both, so a blob is hashed once, by its writer. A reader compares
+ * the number of bytes, and the digest only where it is asked to. Calls block this process for the time of a copy.
+ */
+
+import {
+  closeSync,
+  fstatSync,
+  futimesSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.js';
+import { QianmoError } from '../base/errors.js';
+import { systemCodeOf } from '../base/system-errors.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  tooLargeBlob,
+  verifiedBlob,
+  type BlobRef,
+  type BlobStore,
+} from './blob-store.js';
+import { partOf } from './file-bytes.js';
+
+const SUFFIX = '.blob';
+/** Blobs that nobody deletes are rare: a process was killed between a put and its record. */
+const SWEEP_INTERVAL_MS = 600_000;
+const MS_PER_SECOND = 1_000;
+
+export interface FolderBlobStoreOptions {
+  /** The folder exists, and only this user can read it. */
+  readonly folder: string;
+  readonly clock: Clock;
+  /** How long a blob outlives its last put or get. */
+  readonly lifetimeMs: number;
+  /** Larger blobs are refused. */
+  readonly blobByteCountMax: number;
+  /** Compares digests when blobs are read. */
+  readonly isVerified: boolean;
+}
+
+export class FolderBlobStore implements BlobStore {
+  readonly #options: FolderBlobStoreOptions;
+  #sweepAtMs: number;
+  bytesWritten = 0;
+  bytesRead = 0;
+
+  constructor(options: FolderBlobStoreOptions) {
+    this.#options = options;
+    this.#sweepAtMs = options.clock.monotonicMs() + SWEEP_INTERVAL_MS;
+  }
+
+  // Async, so that every failure is a rejection.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
+    this.#refuseTooLarge(ref);
+    this.#sweepWhenDue();
+    const path = this.#pathOf(ref);
+    const part = partOf(path);
+    try {
+      writeWhole(part, bytes);
+      renameSync(part, path);
+    } catch (error) {
+      removeFile(part);
+      throw error;
+    }
+    this.bytesWritten += ref.byteCount;
+    return ref;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async get(ref: BlobRef): Promise<Uint8Array> {
+    this.#refuseTooLarge(ref);
+    const path = this.#pathOf(ref);
+    const bytes = this.#readWhole(path, ref);
+    this.bytesRead += bytes.byteLength;
+    try {
+      const isRight = !this.#options.isVerified && bytes.byteLength === ref.byteCount;
+      return isRight ? bytes : verifiedBlob(bytes, ref, path);
+    } catch (spoilt) {
+      // A damaged blob is deleted, so that the owner of the bytes can put them again.
+      removeFile(path);
+      throw spoilt;
+    }
+  }
+
+  has(ref: BlobRef): Promise<boolean> {
+    const found = statSync(this.#pathOf(ref), { throwIfNoEntry: false });
+    return Promise.resolve(found?.size === ref.byteCount);
+  }
+
+  delete(ref: BlobRef): Promise<void> {
+    this.remove(ref);
+    return Promise.resolve();
+  }
+
+  /** Returns whether the blob was there. */
+  remove(ref: BlobRef): boolean {
+    return removeFile(this.#pathOf(ref));
+  }
+
+  #pathOf(ref: BlobRef): string {
+    return join(this.#options.folder, `${ref.sha256}${SUFFIX}`);
+  }
+
+  /** Reads one byte more than the reference tells, so that a longer file is noticed. */
+  #readWhole(path: string, ref: BlobRef): Uint8Array {
+    let file: number;
+    try {
+      file = openSync(path, 'r');
+    } catch (error) {
+      if (systemCodeOf(error) === 'ENOENT') throw new BlobMissingError(ref);
+      throw error;
+    }
+    try {
+      const { size } = fstatSync(file);
+      const bytes = Buffer.allocUnsafeSlow(Math.min(size, ref.byteCount + 1));
+      let byteCount = 0;
+      while (byteCount < bytes.byteLength) {
+        const readCount = readSync(file, bytes, byteCount, bytes.byteLength - byteCount, byteCount);
+        if (readCount === 0) break;
+        byteCount += readCount;
+      }
+      const nowSeconds = this.#options.clock.epochMs() / MS_PER_SECOND;
+      futimesSync(file, nowSeconds, nowSeconds);
+      return bytes.subarray(0, byteCount);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  #sweepWhenDue(): void {
+    const { clock, folder, lifetimeMs } = this.#options;
+    if (clock.monotonicMs() < this.#sweepAtMs) return;
+    this.#sweepAtMs = clock.monotonicMs() + SWEEP_INTERVAL_MS;
+    const oldestMs = clock.epochMs() - lifetimeMs;
+    for (const name of readdirSync(folder)) {
+      if (!name.includes(SUFFIX)) continue;
+      const path = join(folder, name);
+      const found = statSync(path, { throwIfNoEntry: false });
+      if (found !== undefined && found.mtimeMs < oldestMs) removeFile(path);
+    }
+  }
+
+  #refuseTooLarge(ref: BlobRef): void {
+    const { blobByteCountMax } = this.#options;
+    if (ref.byteCount > blobByteCountMax)
+      throw tooLargeBlob(ref, this.#pathOf(ref), blobByteCountMax);
+  }
+}
+
+/** The blobs of a folder, and of a store beside it for what the folder does not take or have. */
+export function besideFolder(folder: FolderBlobStore, beside: BlobStore): BlobStore {
+  return {
+    put: async (bytes, ref) => {
+      try {
+        return await folder.put(bytes, ref);
+      } catch (error) {
+        if (error instanceof QianmoError) throw error;
+        return beside.put(bytes, ref);
+      }
+    },
+    get: async (ref) => {
+      try {
+        return await folder.get(ref);
+      } catch (error) {
+        if (error instanceof QianmoError) throw error;
+        return beside.get(ref);
+      }
+    },
+    has: async (ref) => (await folder.has(ref)) || (await beside.has(ref)),
+    delete: async (ref) => {
+      if (!folder.remove(ref)) await beside.delete(ref);
+    },
+  };
+}
+
+function writeWhole(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, 'wx', 0o600);
+  try {
+    let byteCount = 0;
+    while (byteCount < bytes.byteLength) byteCount += writeSync(file, bytes, byteCount);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Returns whether the file was there. */
+function removeFile(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
