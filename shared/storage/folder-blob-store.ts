@@ -13,9 +13,9 @@ import {
   openSync,
   readdirSync,
   readSync,
-  renameSync,
   statSync,
   unlinkSync,
+  utimesSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -30,9 +30,10 @@ import {
   type BlobRef,
   type BlobStore,
 } from './blob-store.js';
-import { partOf } from './file-bytes.js';
 
 const SUFFIX = '.blob';
+/** Below, the system calls of a file cost more than two commands to a server. */
+const FOLDER_BLOB_BYTE_COUNT_MIN = 16 * 1024;
 /** Blobs that nobody deletes are rare: a process was killed between a put and its record. */
 const SWEEP_INTERVAL_MS = 600_000;
 const MS_PER_SECOND = 1_000;
@@ -66,15 +67,10 @@ export class FolderBlobStore implements BlobStore {
     this.#refuseTooLarge(ref);
     this.#sweepWhenDue();
     const path = this.#pathOf(ref);
-    const part = partOf(path);
-    try {
-      writeWhole(part, bytes);
-      renameSync(part, path);
-    } catch (error) {
-      removeFile(part);
-      throw error;
+    if (!this.#isThere(path, ref)) {
+      writeWhole(path, bytes);
+      this.bytesWritten += ref.byteCount;
     }
-    this.bytesWritten += ref.byteCount;
     return ref;
   }
 
@@ -113,6 +109,31 @@ export class FolderBlobStore implements BlobStore {
     return join(this.#options.folder, `${ref.sha256}${SUFFIX}`);
   }
 
+  /**
+   * Whether the whole blob is there. A writer that was killed leaves a shorter file, which is removed. So is that
+   * of a writer at work: it goes on in a file without a name.
+   */
+  #isThere(path: string, ref: BlobRef): boolean {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return false;
+    if (found.size === ref.byteCount) {
+      this.#renew(path, found.mtimeMs);
+      return true;
+    }
+    removeFile(path);
+    return false;
+  }
+
+  /** A use in the first quarter of a lifetime does not need to be written down. */
+  #renew(file: string | number, usedMs: number): void {
+    const { clock, lifetimeMs } = this.#options;
+    const nowMs = clock.epochMs();
+    if (nowMs - usedMs < lifetimeMs / 4) return;
+    const nowSeconds = nowMs / MS_PER_SECOND;
+    if (typeof file === 'number') futimesSync(file, nowSeconds, nowSeconds);
+    else utimesSync(file, nowSeconds, nowSeconds);
+  }
+
   /** Reads one byte more than the reference tells, so that a longer file is noticed. */
   #readWhole(path: string, ref: BlobRef): Uint8Array {
     let file: number;
@@ -123,7 +144,7 @@ export class FolderBlobStore implements BlobStore {
       throw error;
     }
     try {
-      const { size } = fstatSync(file);
+      const { size, mtimeMs } = fstatSync(file);
       const bytes = Buffer.allocUnsafeSlow(Math.min(size, ref.byteCount + 1));
       let byteCount = 0;
       while (byteCount < bytes.byteLength) {
@@ -131,8 +152,7 @@ export class FolderBlobStore implements BlobStore {
         if (readCount === 0) break;
         byteCount += readCount;
       }
-      const nowSeconds = this.#options.clock.epochMs() / MS_PER_SECOND;
-      futimesSync(file, nowSeconds, nowSeconds);
+      this.#renew(file, mtimeMs);
       return bytes.subarray(0, byteCount);
     } finally {
       closeSync(file);
@@ -159,10 +179,19 @@ export class FolderBlobStore implements BlobStore {
   }
 }
 
-/** The blobs of a folder, and of a store beside it for what the folder does not take or have. */
-export function besideFolder(folder: FolderBlobStore, beside: BlobStore): BlobStore {
+/**
+ * The blobs of a folder, and of a store beside it for small ones and for what the folder does not take or
+ * have.
+ */
+export function besideFolder(
+  folder: FolderBlobStore,
+  beside: BlobStore,
+  byteCountMin = FOLDER_BLOB_BYTE_COUNT_MIN,
+): BlobStore {
+  const isSmall = (byteCount: number): boolean => byteCount < byteCountMin;
   return {
     put: async (bytes, ref) => {
+      if (isSmall(bytes.byteLength)) return beside.put(bytes, ref);
       try {
         return await folder.put(bytes, ref);
       } catch (error) {
@@ -171,6 +200,7 @@ export function besideFolder(folder: FolderBlobStore, beside: BlobStore): BlobSt
       }
     },
     get: async (ref) => {
+      if (isSmall(ref.byteCount)) return beside.get(ref);
       try {
         return await folder.get(ref);
       } catch (error) {
@@ -178,18 +208,23 @@ export function besideFolder(folder: FolderBlobStore, beside: BlobStore): BlobSt
         return beside.get(ref);
       }
     },
-    has: async (ref) => (await folder.has(ref)) || (await beside.has(ref)),
+    has: async (ref) =>
+      (!isSmall(ref.byteCount) && (await folder.has(ref))) || (await beside.has(ref)),
     delete: async (ref) => {
-      if (!folder.remove(ref)) await beside.delete(ref);
+      if (isSmall(ref.byteCount) || !folder.remove(ref)) await beside.delete(ref);
     },
   };
 }
 
+/** A reader comes after the record that names the blob, so it meets no file that is being written. */
 function writeWhole(path: string, bytes: Uint8Array): void {
   const file = openSync(path, 'wx', 0o600);
   try {
     let byteCount = 0;
     while (byteCount < bytes.byteLength) byteCount += writeSync(file, bytes, byteCount);
+  } catch (error) {
+    removeFile(path);
+    throw error;
   } finally {
     closeSync(file);
   }
