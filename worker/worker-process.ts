@@ -17,7 +17,7 @@ import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
-import { createComputeProcess } from './process/compute-process.js';
+import { createFolderComputeProcess } from './process/compute-process.js';
 import type { ForkedEntry } from './process/forked-entry.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -54,11 +54,12 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const stop = stopRequest();
   const channel = eventChannel();
   const sink = toldBy({ worker: name }, runEventSink({ clock: systemClock }, channel.sink));
-  const executor = createComputeProcess({
+  const executor = createFolderComputeProcess({
     clock: systemClock,
     ...compute,
     onEvent: sink,
     ...(forked === null ? {} : { forked }),
+    ...(blobFolder === null ? {} : { blobFolder }),
   });
   try {
     await executor.start(stop).catch((error: unknown) => {

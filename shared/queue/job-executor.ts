@@ -4,23 +4,27 @@
  * tensor library.
  */
 
+import type { StoredBlob } from '../storage/blob-store.js';
 import type { Job } from './protocol.js';
 
-export interface JobInput<Of extends Job = Job> {
+/** Bytes, or the name of a blob that the reader finds in the folder that both ends share. */
+export type CarriedBytes = Uint8Array | StoredBlob;
+
+export interface JobInput<Of extends Job = Job, Bytes = Uint8Array> {
   readonly job: Of;
   /** Safetensors bytes, see `protocol.ts`. */
-  readonly dense: Uint8Array;
+  readonly dense: Bytes;
   /** Null when the job has none. */
-  readonly rowPack: Uint8Array | null;
+  readonly rowPack: Bytes | null;
   /**
    * The same for every job of a run, so an executor caches what it makes of it, by digest. Null
    * when the job has none.
    */
-  readonly frozen: Uint8Array | null;
+  readonly frozen: Bytes | null;
 }
 
-export interface JobOutput {
-  readonly output: Uint8Array;
+export interface JobOutput<Bytes = Uint8Array> {
+  readonly output: Bytes;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
   readonly queryRowCount: number;
@@ -32,7 +36,7 @@ export interface JobOutput {
   readonly microBatchRowsMax: number;
 }
 
-export interface JobExecutor {
+export interface JobExecutor<Bytes = Uint8Array> {
   /**
    * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
    *   such as starting a process have a bound of their own.
@@ -41,14 +45,20 @@ export interface JobExecutor {
    *   failed and not the job (its disk is full, its compute process does not start), any kind with
    *   `isOfThisMachine` when another machine may succeed.
    */
-  execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
+  execute(
+    input: JobInput<Job, Bytes>,
+    signal?: AbortSignal,
+    onBegin?: () => void,
+  ): Promise<JobOutput<Bytes>>;
   /**
    * Announces the input that is executed next, so that its bytes can travel while another job is
    * computed, and the job can begin as soon as that one has ended. It never throws and changes no result.
    * A second call replaces the first.
    */
-  prepare?(input: JobInput): void;
+  prepare?(input: JobInput<Job, Bytes>): void;
   /** Takes an announcement back: another worker computes the job. */
-  forget?(input: JobInput): void;
+  forget?(input: JobInput<Job, Bytes>): void;
+  /** Inputs may be the names of stored blobs; bytes only if absent. */
+  readonly takesStored?: boolean;
   close(): Promise<void>;
 }

@@ -26,6 +26,7 @@
  *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
  */
 
+import { LruCache } from '../base/lru-cache.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
@@ -53,10 +54,46 @@ const WORKER_NAME_LENGTH_MAX = 512;
 
 const index = z.int().nonnegative();
 
+/** Sections that all jobs of a run have alike, for some runs and evaluations that take turns. */
+const REMEMBERED_COUNT_MAX = 16;
+
+/**
+ * Parses a section of jobs once: a worker meets the same one in every job of a run. What it returns is shared, so
+ * nobody may change it.
+ */
+function remembered<Output>(schema: z.ZodType<Output>): z.ZodType<Output> {
+  const parsedByText = new LruCache<string, { readonly value: Output }>({
+    countMax: REMEMBERED_COUNT_MAX,
+  });
+  return z.unknown().transform((section, context): Output => {
+    const text = textOf(section);
+    const known = text === null ? undefined : parsedByText.get(text);
+    if (known !== undefined) return known.value;
+    const parsed = schema.safeParse(section);
+    if (parsed.success) {
+      if (text !== null) parsedByText.put(text, { value: parsed.data });
+      return parsed.data;
+    }
+    for (const { path, message } of parsed.error.issues)
+      context.issues.push({ code: 'custom', path: [...path], message, input: section });
+    return z.NEVER;
+  });
+}
+
+/** Null for a value that cannot be written: none, or one that is nested too deeply. */
+function textOf(section: unknown): string | null {
+  try {
+    const text: unknown = JSON.stringify(section);
+    return typeof text === 'string' ? text : null;
+  } catch {
+    return null;
+  }
+}
+
 /** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
-  method: MethodConfigSchema,
+  method: remembered(MethodConfigSchema),
   /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
   taskWeights: z.array(z.number().nonnegative()),
   /** The same for the cold term of the outer loss; absent when the method has none. */
@@ -80,7 +117,7 @@ const AdaptationSchema = z.strictObject({
 const PredictWorkSchema = z.strictObject({
   kind: z.literal('predict'),
   /** How tasks adapt; with `global`, by plain gradient descent. */
-  method: MethodConfigSchema,
+  method: remembered(MethodConfigSchema),
   adaptations: z.array(AdaptationSchema).min(1).max(256),
   /** Which rows get logits: the query rows, or the support rows (for shifts fitted on them). */
   rows: z.enum(['query', 'support']),
@@ -94,7 +131,7 @@ const PredictWorkSchema = z.strictObject({
  */
 const AdaptWorkSchema = z.strictObject({
   kind: z.literal('adapt'),
-  method: MethodConfigSchema,
+  method: remembered(MethodConfigSchema),
   adaptation: AdaptationSchema,
   /** The rows that tasks adapt on: the support rows, or all rows that the division leaves. */
   rows: z.enum(['support', 'all']),
@@ -149,9 +186,9 @@ const TaskJobSchema = z.strictObject({
     /** Digest of the manifest; a worker refuses a store whose digest differs. */
     digest: z.string(),
     /** The access to addresses at `s3://`. */
-    storage: StorageConfigSchema,
+    storage: remembered(StorageConfigSchema),
   }),
-  model: ModelConfigSchema,
+  model: remembered(ModelConfigSchema),
   taskIndices: z.array(index).min(1),
   /**
    * By task, the training tasks whose support rows it reads beside its own; absent when the method

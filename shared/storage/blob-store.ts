@@ -13,6 +13,10 @@ export const BlobRefSchema = z.strictObject({
 });
 export type BlobRef = z.infer<typeof BlobRefSchema>;
 
+/** A blob in the folder that coordinator and workers of a machine share. */
+export const StoredBlobSchema = z.strictObject({ stored: BlobRefSchema });
+export type StoredBlob = z.infer<typeof StoredBlobSchema>;
+
 export interface BlobStore {
   /**
    * @param ref the reference of these bytes, if the caller has it; hashing costs more than a copy.
@@ -24,6 +28,8 @@ export interface BlobStore {
    */
   get(ref: BlobRef): Promise<Uint8Array>;
   has(ref: BlobRef): Promise<boolean>;
+  /** Names a blob that others on this machine can read without this process; null if there is none. */
+  stored?(ref: BlobRef): StoredBlob | null;
   /** A blob that is not there is no error: an output is deleted by each result that names it. */
   delete(ref: BlobRef): Promise<void>;
 }

@@ -33,7 +33,7 @@ import {
 
 const SUFFIX = '.blob';
 /** Below, the system calls of a file cost more than two commands to a server. */
-const FOLDER_BLOB_BYTE_COUNT_MIN = 16 * 1024;
+export const FOLDER_BLOB_BYTE_COUNT_MIN = 16 * 1024;
 /** Blobs that nobody deletes are rare: a process was killed between a put and its record. */
 const SWEEP_INTERVAL_MS = 600_000;
 const MS_PER_SECOND = 1_000;
@@ -63,19 +63,31 @@ export class FolderBlobStore implements BlobStore {
 
   // Async, so that every failure is a rejection.
   // eslint-disable-next-line @typescript-eslint/require-await
-  async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
+  async put(bytes: Uint8Array, ref?: BlobRef): Promise<BlobRef> {
+    return this.write(bytes, ref);
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async get(ref: BlobRef): Promise<Uint8Array> {
+    return this.read(ref);
+  }
+
+  /** @throws as `put` rejects. */
+  write(bytes: Uint8Array, ref = blobRefOf(bytes)): BlobRef {
     this.#refuseTooLarge(ref);
     this.#sweepWhenDue();
     const path = this.#pathOf(ref);
-    if (!this.#isThere(path, ref)) {
+    if (!this.holds(ref)) {
+      // A writer that was killed leaves a shorter file. One at work goes on in a file without a name.
+      removeFile(path);
       writeWhole(path, bytes);
       this.bytesWritten += ref.byteCount;
     }
     return ref;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
-  async get(ref: BlobRef): Promise<Uint8Array> {
+  /** @throws as `get` rejects. */
+  read(ref: BlobRef): Uint8Array {
     this.#refuseTooLarge(ref);
     const path = this.#pathOf(ref);
     const bytes = this.#readWhole(path, ref);
@@ -91,8 +103,16 @@ export class FolderBlobStore implements BlobStore {
   }
 
   has(ref: BlobRef): Promise<boolean> {
-    const found = statSync(this.#pathOf(ref), { throwIfNoEntry: false });
-    return Promise.resolve(found?.size === ref.byteCount);
+    return Promise.resolve(this.holds(ref));
+  }
+
+  /** Renews the lifetime of a blob that is there. */
+  holds(ref: BlobRef): boolean {
+    const path = this.#pathOf(ref);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.size !== ref.byteCount) return false;
+    this.#renew(path, found.mtimeMs);
+    return true;
   }
 
   delete(ref: BlobRef): Promise<void> {
@@ -107,21 +127,6 @@ export class FolderBlobStore implements BlobStore {
 
   #pathOf(ref: BlobRef): string {
     return join(this.#options.folder, `${ref.sha256}${SUFFIX}`);
-  }
-
-  /**
-   * Whether the whole blob is there. A writer that was killed leaves a shorter file, which is removed. So is that
-   * of a writer at work: it goes on in a file without a name.
-   */
-  #isThere(path: string, ref: BlobRef): boolean {
-    const found = statSync(path, { throwIfNoEntry: false });
-    if (found === undefined) return false;
-    if (found.size === ref.byteCount) {
-      this.#renew(path, found.mtimeMs);
-      return true;
-    }
-    removeFile(path);
-    return false;
   }
 
   /** A use in the first quarter of a lifetime does not need to be written down. */
@@ -208,6 +213,7 @@ export function besideFolder(
         return beside.get(ref);
       }
     },
+    stored: (ref) => (!isSmall(ref.byteCount) && folder.holds(ref) ? { stored: ref } : null),
     has: async (ref) =>
       (!isSmall(ref.byteCount) && (await folder.has(ref))) || (await beside.has(ref)),
     delete: async (ref) => {

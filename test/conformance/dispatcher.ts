@@ -85,7 +85,7 @@ export function executorForTest(
   };
 }
 
-export function outputOf({ job, rowPack }: JobInput): JobOutput {
+export function outputOf({ job, rowPack }: Pick<JobInput, 'job' | 'rowPack'>): JobOutput {
   return {
     output: Uint8Array.from(rowPack ?? []).reverse(),
     weightedQueryLoss: job.jobIndex,

@@ -7,7 +7,12 @@
 import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import type {
+  CarriedBytes,
+  JobExecutor,
+  JobInput,
+  JobOutput,
+} from '../../shared/queue/job-executor.js';
 import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
@@ -19,7 +24,7 @@ import {
   type Job,
   type JobResult,
 } from '../../shared/queue/protocol.js';
-import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
+import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
 import { reasonToRefuse, type JobLimits } from './job-limits.js';
 
@@ -37,7 +42,7 @@ export interface JobCarrier {
   /** Returns a store whose blobs live for `lifetimeMs` after each use. */
   readonly blobsOf: (lifetimeMs: number) => BlobStore;
   readonly sharedInputs: InputCache;
-  readonly executor: JobExecutor;
+  readonly executor: JobExecutor<CarriedBytes>;
   readonly clock: Clock;
   readonly workerName: string;
   /** Called when blobs cannot be fetched or put at present. */
@@ -45,6 +50,9 @@ export interface JobCarrier {
   /** Absent where jobs come from this process alone. */
   readonly limits?: JobLimits;
 }
+
+/** What a job needs to be computed: bytes, or the names of blobs that the executor reads itself. */
+export type CarriedInput = JobInput<Job, CarriedBytes>;
 
 /** A failure of one job, ready for the queue. */
 export class JobFailedError extends Error {
@@ -71,7 +79,7 @@ export async function fetchJob(
   data: unknown,
   carrier: JobCarrier,
   signal: AbortSignal,
-): Promise<JobInput> {
+): Promise<CarriedInput> {
   const job = parsedJob(data);
   const { limits, workerName } = carrier;
   if (job.notBy?.includes(workerName) === true)
@@ -79,12 +87,17 @@ export async function fetchJob(
   const reason = limits === undefined ? null : reasonToRefuse(job, limits);
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {
-    const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
-    const { sharedInputs } = carrier;
+    const store = carrier.blobsOf(job.blobLifetimeMs);
+    const blobs = patientBlobs(store, carrier, signal);
+    const { sharedInputs, executor } = carrier;
+    const stored = (ref: BlobRef): CarriedBytes | null =>
+      (executor.takesStored === true && store.stored?.(ref)) || null;
+    const shared = (ref: BlobRef): CarriedBytes | Promise<Uint8Array> =>
+      stored(ref) ?? sharedInputs.get(ref, blobs);
     const [dense, frozen, rowPack] = await Promise.all([
-      sharedInputs.get(job.dense, blobs),
-      job.frozen === undefined ? null : sharedInputs.get(job.frozen, blobs),
-      job.rowPack === undefined ? null : blobs.get(job.rowPack),
+      shared(job.dense),
+      job.frozen === undefined ? null : shared(job.frozen),
+      job.rowPack === undefined ? null : (stored(job.rowPack) ?? blobs.get(job.rowPack)),
     ]);
     return { job, dense, rowPack, frozen };
   } catch (error) {
@@ -98,7 +111,7 @@ export async function fetchJob(
  * @throws JobFailedError, or ExecutorStuckError
  */
 export async function carryJob(
-  input: JobInput,
+  input: CarriedInput,
   carrier: JobCarrier,
   signal: AbortSignal,
   onComputed: () => void = () => undefined,
@@ -110,7 +123,10 @@ export async function carryJob(
     );
     onComputed();
     const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
-    const output = await blobs.put(computed.output);
+    const output =
+      computed.output instanceof Uint8Array
+        ? await blobs.put(computed.output)
+        : computed.output.stored;
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -187,8 +203,8 @@ async function withinDeadline(
   job: Job,
   { clock }: JobCarrier,
   signal: AbortSignal,
-  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
-): Promise<JobOutput> {
+  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput<CarriedBytes>>,
+): Promise<JobOutput<CarriedBytes>> {
   const stop = new AbortController();
   const nap = new Nap(clock);
   const progress = { hasBegun: false, isSettled: false };

@@ -9,7 +9,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
-import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
+import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
@@ -19,6 +19,7 @@ import {
   ExecutorStuckError,
   fetchJob,
   JobFailedError,
+  type CarriedInput,
   type JobCarrier,
 } from './carry-job.js';
 import { InputCache } from './input-cache.js';
@@ -75,7 +76,7 @@ interface RunWorkerOptions {
   /** Sets this worker's locks apart from those of any other worker. */
   readonly nonce: string;
   /** Belongs to the caller, who closes it. */
-  readonly executor: JobExecutor;
+  readonly executor: JobExecutor<CarriedBytes>;
   readonly clock: Clock;
   /** Ends the worker: the job under way goes back to the queue. */
   readonly signal: AbortSignal;
@@ -178,7 +179,7 @@ interface WorkBench {
 /** A held job whose inputs are being fetched. */
 interface TakenJob {
   readonly held: HeldJob;
-  readonly fetching: Promise<JobInput>;
+  readonly fetching: Promise<CarriedInput>;
 }
 
 /** Ends when the worker is told to stop. Jobs that it still held have been handed back by then. */
@@ -218,7 +219,7 @@ function carrierFor({ origin }: HeldJob, { carrier }: WorkBench): JobCarrier {
   return { ...carrier, blobsOf, workerName: origin.name };
 }
 
-function fetching(held: HeldJob, bench: WorkBench): Promise<JobInput> {
+function fetching(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
   const { refusal, data, lost } = held;
   const carrier = carrierFor(held, bench);
   const input =

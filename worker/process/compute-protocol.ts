@@ -16,6 +16,7 @@ import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
+import { StoredBlobSchema } from '../../shared/storage/blob-store.js';
 import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
 
 const requestId = z.int().nonnegative();
@@ -42,6 +43,9 @@ export type JobProgress = z.infer<typeof JobProgressSchema>;
 /** Called at each phase and before each micro-batch. It is cheap, so callers need not limit calls. */
 export type OnProgress = (progress: JobProgress) => void;
 
+/** Bytes, or the name of a blob in the folder of the start request. */
+const carriedBytes = z.union([bytes, StoredBlobSchema]);
+
 /** Messages from parent to child. */
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -49,20 +53,21 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     backend: BackendChoiceSchema,
     device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
+    blobFolder: z.string().nullable(),
   }),
   /** Kept by content in a cache of `SHARED_KEPT_COUNT` for each kind, which the parent mirrors. */
   z.strictObject({
     kind: z.literal('shared'),
     of: SharedKindSchema,
     sha256: z.string(),
-    bytes,
+    bytes: carriedBytes,
   }),
   /** The job names its shared inputs. */
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
     job: JobSchema,
-    rowPack: bytes.nullable(),
+    rowPack: carriedBytes.nullable(),
   }),
   /** Executes the job that was prepared under the same id, when those before it have ended. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
@@ -81,7 +86,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('done'),
     requestId,
-    output: bytes,
+    output: carriedBytes,
     weightedQueryLoss: LossSchema,
     weightedSupportLoss: LossSchema,
     queryRowCount: z.int().nonnegative(),

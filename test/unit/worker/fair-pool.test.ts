@@ -87,7 +87,7 @@ async function computeMsOf(runs: readonly TestRun[], workerCount: number): Promi
           const jobMs = runs[place]?.jobMs() ?? 0;
           await clock.sleep(jobMs, signal);
           computeMs[place] = (computeMs[place] ?? 0) + jobMs;
-          return { ...raisedOutput(input, 'test'), computeMs: jobMs };
+          return { ...raisedOutput({ job: input.job, rowPack: null }, 'test'), computeMs: jobMs };
         },
         close: () => Promise.resolve(),
       },

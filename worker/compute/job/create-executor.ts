@@ -55,7 +55,10 @@ export interface ExecutorOptions {
 }
 
 /** An executor that states its backend, such as `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
-export type LocalExecutor = Required<JobExecutor> & {
+export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
+  /** Begins to read the rows of a job that is executed later. */
+  prepare(of: Pick<JobInput, 'job'>): void;
+  forget(of: Pick<JobInput, 'job'>): void;
   readonly backend: string;
   readonly device: DeviceReport;
   readonly engine: Engine;
@@ -85,7 +88,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
 
   /** The rows of jobs that have not begun. */
   const ahead = new Map<TaskJob, Promise<JobTasks>>();
-  const prepare = ({ job }: JobInput): void => {
+  const prepare = ({ job }: Pick<JobInput, 'job'>): void => {
     if ('store' in job) readAhead(ahead, job, tasksOf(job));
   };
 

@@ -7,7 +7,8 @@ import { z } from 'zod';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import type { JobInput } from '../../../shared/queue/job-executor.js';
+import type { CarriedBytes } from '../../../shared/queue/job-executor.js';
+import type { Job } from '../../../shared/queue/protocol.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
@@ -20,6 +21,7 @@ import {
   type ComputeRequest,
   type SharedKind,
 } from '../../process/compute-protocol.js';
+import { FolderBytes, SharedInput } from './folder-bytes.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 import { progressReporter, type ProgressReporter } from './progress-reporter.js';
 
@@ -74,19 +76,29 @@ interface Taken {
   readonly answer: (() => Promise<ComputeReply | null>) | null;
 }
 
+/** A job whose inputs are read when it begins. */
+interface PreparedJob {
+  readonly job: Job;
+  readonly dense: SharedInput;
+  readonly rowPack: CarriedBytes | null;
+  readonly frozen: SharedInput | null;
+}
+
 class ComputeService {
   readonly #send: Channel['send'];
   readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
   readonly #reporter: ProgressReporter;
   /** By digest; the parent keeps count of what is held here. */
-  readonly #shared: Readonly<Record<SharedKind, LruCache<string, Uint8Array>>> = {
+  readonly #shared: Readonly<Record<SharedKind, LruCache<string, SharedInput>>> = {
     dense: new LruCache({ countMax: SHARED_KEPT_COUNT }),
     frozen: new LruCache({ countMax: SHARED_KEPT_COUNT }),
   };
   #executor: LocalExecutor | null = null;
   /** Jobs that have not begun, by request. */
-  readonly #prepared = new Map<number, JobInput>();
+  readonly #prepared = new Map<number, PreparedJob>();
+  #folder: FolderBytes;
+  readonly #clock: Clock;
 
   constructor(
     send: Channel['send'],
@@ -98,6 +110,8 @@ class ComputeService {
     this.#environment = environment;
     this.#openStoreOf = openStoreOf;
     this.#reporter = progressReporter(send, clock);
+    this.#clock = clock;
+    this.#folder = new FolderBytes(null, clock);
   }
 
   take(request: ComputeRequest): Taken {
@@ -124,6 +138,7 @@ class ComputeService {
   }
 
   async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
+    this.#folder = new FolderBytes(request.blobFolder, this.#clock);
     this.#executor = await createExecutor({
       openStore: this.#openStoreOf(request),
       backend: request.backend,
@@ -136,22 +151,21 @@ class ComputeService {
   }
 
   #keepShared({ of, sha256, bytes }: RequestOf<'shared'>): void {
-    this.#shared[of].put(sha256, bytes);
+    this.#shared[of].put(sha256, new SharedInput(bytes));
   }
 
-  #sharedOf(of: SharedKind, { sha256 }: BlobRef): Uint8Array {
-    const bytes = this.#shared[of].get(sha256);
-    if (bytes === undefined) throw new Error(`a job came before its ${of} inputs`);
-    return bytes;
+  #sharedOf(of: SharedKind, { sha256 }: BlobRef): SharedInput {
+    const input = this.#shared[of].get(sha256);
+    if (input === undefined) throw new Error(`a job came before its ${of} inputs`);
+    return input;
   }
 
   #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
-    const input = { job, dense, rowPack, frozen };
-    this.#prepared.set(requestId, input);
-    this.#executor?.prepare(input);
+    this.#prepared.set(requestId, { job, dense, rowPack, frozen });
+    this.#executor?.prepare({ job });
   }
 
   #forget(requestId: number): void {
@@ -171,8 +185,18 @@ class ComputeService {
     this.#prepared.delete(requestId);
     const stopReporting = this.#reporter.begin(requestId);
     try {
-      const output = await this.#executor.execute(input);
-      return { kind: 'done', requestId, ...output, residentByteCount: residentByteCount() };
+      const { job, rowPack } = input;
+      const computed = await this.#executor.execute({
+        job,
+        dense: input.dense.read(this.#folder, job),
+        rowPack: rowPack === null ? null : this.#folder.read(rowPack, job),
+        frozen: input.frozen?.read(this.#folder, job) ?? null,
+      });
+      const output = this.#folder.written(computed.output, job);
+      return {
+        ...{ kind: 'done', requestId, ...computed, output },
+        residentByteCount: residentByteCount(),
+      };
     } finally {
       stopReporting();
     }
