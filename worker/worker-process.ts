@@ -11,7 +11,7 @@ import { runEventSink, toldBy, type StampedEventSink } from '../shared/events/ru
 import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
-import { queueWithBlobFolder } from '../shared/queue/folder-blobs.js';
+import { queueWithBlobFolder } from '../shared/queue/blobs/folder-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';

@@ -136,7 +136,7 @@ async function openQueueDispatcher(
     signingKeyOf(environment),
     tlsFilesOf(environment),
     import('../../shared/queue/bullmq-job-queue.js'),
-    import('../../shared/queue/folder-blobs.js'),
+    import('../../shared/queue/blobs/folder-blobs.js'),
     import('../dispatch/queue-dispatcher.js'),
     import('../trust/drawn-jobs.js'),
   ]);

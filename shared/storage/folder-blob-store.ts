@@ -38,7 +38,7 @@ export const FOLDER_BLOB_BYTE_COUNT_MIN = 16 * 1024;
 const SWEEP_INTERVAL_MS = 600_000;
 const MS_PER_SECOND = 1_000;
 
-export interface FolderBlobStoreOptions {
+interface FolderBlobStoreOptions {
   /** The folder exists, and only this user can read it. */
   readonly folder: string;
   readonly clock: Clock;

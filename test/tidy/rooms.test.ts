@@ -39,6 +39,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features/expressions',
     'shared/features',
     'shared/queue',
+    'shared/queue/blobs',
     'shared/bundle',
     'shared/signing',
   ],

@@ -9,7 +9,7 @@ import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispa
 import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
 import type * as RunConfigs from '../../../shared/config/run-config.js';
 import type * as BullmqQueues from '../../../shared/queue/bullmq-job-queue.js';
-import type * as FolderBlobs from '../../../shared/queue/folder-blobs.js';
+import type * as FolderBlobs from '../../../shared/queue/blobs/folder-blobs.js';
 import type * as MemoryQueues from '../../../shared/queue/memory-job-queue.js';
 import type * as Protocol from '../../../shared/queue/protocol.js';
 import type * as WorkLoops from '../../../worker/carrying/work-loop.js';
@@ -38,7 +38,7 @@ export async function checkoutCode(checkout: string): Promise<CheckoutCode> {
   const modules: object[] = await Promise.all([
     ...MODULES.map(async (path) => (await import(urlOf(path))) as object),
     // An earlier checkout does not have it, and is not asked for it.
-    import(urlOf('shared/queue/folder-blobs.js')).catch(() => ({})) as Promise<object>,
+    import(urlOf('shared/queue/blobs/folder-blobs.js')).catch(() => ({})) as Promise<object>,
   ]);
   // The other checkout has the same interfaces, or the bench fails at the first call.
   return Object.assign({}, ...modules) as CheckoutCode;

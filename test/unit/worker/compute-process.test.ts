@@ -299,11 +299,8 @@ test('a process that ended before its first job reports the cause', async () => 
   while (!state().startsWith('Z'));
   const started = child.exchange({
     request: {
-      kind: 'start',
-      backend: 'auto',
-      device: 'auto',
-      storeCacheByteCountMax: 1,
-      blobFolder: null,
+      ...{ kind: 'start', backend: 'auto', device: 'auto' },
+      ...{ storeCacheByteCountMax: 1, blobFolder: null },
     },
     answer: 'ready',
     timeoutMs: 60_000,

@@ -3,10 +3,10 @@
  * blobs remain for what the folder does not take, as when it is full.
  */
 
-import type { Clock } from '../base/clock.js';
-import type { BlobStore } from '../storage/blob-store.js';
-import { besideFolder, FolderBlobStore } from '../storage/folder-blob-store.js';
-import type { BlobLimits, JobQueue } from './job-queue.js';
+import type { Clock } from '../../base/clock.js';
+import type { BlobStore } from '../../storage/blob-store.js';
+import { besideFolder, FolderBlobStore } from '../../storage/folder-blob-store.js';
+import type { BlobLimits, JobQueue } from '../job-queue.js';
 
 export interface BlobFolder {
   readonly path: string;
