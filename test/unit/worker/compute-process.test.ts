@@ -290,18 +290,17 @@ test('the process gets the configured environment variables', async () => {
   expect(error.message).toContain('exit code 9');
 });
 
+const START = { kind: 'start', backend: 'auto', device: 'auto' } as const;
+
 test('a process that ended before its first job reports the cause', async () => {
-  const environment = { NODE_OPTIONS: '--no-such-option' };
-  const forked = forkedEntry({ entry, environment, pluginArguments: [], backend: 'auto' });
+  const terms = { entry, environment: { NODE_OPTIONS: '--no-such-option' } };
+  const forked = forkedEntry({ ...terms, pluginArguments: [], backend: 'auto' });
   const child = new ComputeChild({ forked, clock: systemClock, onEvent: () => undefined });
   // Blocks the thread, so that the exit is not noticed before the channel is found broken.
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
   const started = child.exchange({
-    request: {
-      ...{ kind: 'start', backend: 'auto', device: 'auto' },
-      ...{ storeCacheByteCountMax: 1, blobFolder: null },
-    },
+    request: { ...START, storeCacheByteCountMax: 1, blobFolder: null },
     answer: 'ready',
     timeoutMs: 60_000,
     ...{ silenceMsMax: null, signal: undefined, subject: 'the start', job: null },
