@@ -13,6 +13,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { COLUMNS_FILE } from '../../shared/tasks/column-types.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import {
   CATALOG_FILE,
@@ -29,6 +30,7 @@ import {
   shortDuckMessage,
   type DuckSession,
 } from '../logs/duckdb-session.js';
+import { writeColumnTypes } from './column-types-file.js';
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
@@ -119,6 +121,7 @@ async function prepareInto(
   await createJudgedView(config, logs, session);
   const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
+  await writeColumnTypes(target.workFolder, logs.columns, session);
   await createAcceptedView(rejects, session);
   if (config.data.splitFile !== undefined)
     await readSplitFile(config.data.splitFile, logs, session);
@@ -187,7 +190,9 @@ async function writeStore(
   await writeFile(path, encodeTaskCatalog(catalog)).catch((cause: unknown) => {
     throw systemFailure(cause, 'writing the task store', path);
   });
-  const others = [await storeFileOf(folder, CATALOG_FILE), await storeFileOf(folder, REJECTS_FILE)];
+  const others: StoreFile[] = [];
+  for (const name of [CATALOG_FILE, REJECTS_FILE, COLUMNS_FILE])
+    others.push(await storeFileOf(folder, name));
   return { catalog, files: [...rows, ...dictionaries, ...others] };
 }
 

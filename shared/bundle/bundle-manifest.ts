@@ -35,6 +35,7 @@ import { FingerprintSchema } from '../events/fingerprint.js';
 import { MethodConfigSchema } from '../methods/methods.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { BlobRefSchema } from '../storage/blob-store.js';
+import { ColumnTypesSchema } from '../tasks/column-types.js';
 import { EncodedFeatureSchema } from '../tasks/store-manifest.js';
 import { TaskLabelSchema } from '../tasks/task-label.js';
 import { sha256Of } from '../tensors/sha256.js';
@@ -99,15 +100,6 @@ const CalibrationSchema = z.strictObject({
   impressions: z.number().nonnegative(),
 });
 
-/** The type of a column of the logs; see `features/values/column-type.ts`. */
-const ColumnTypeSchema = z.discriminatedUnion('log', [
-  z.strictObject({
-    log: z.literal('text'),
-    inferred: z.enum(['BIGINT', 'DOUBLE', 'BOOLEAN', 'TIMESTAMP', 'VARCHAR']).optional(),
-  }),
-  z.strictObject({ log: z.literal('typed'), type: z.string() }),
-]);
-
 const BundleManifestSchema = z.strictObject({
   formatVersion: z.literal(BUNDLE_FORMAT_VERSION),
   provenance: z.strictObject({
@@ -129,7 +121,7 @@ const BundleManifestSchema = z.strictObject({
   /** The features as the config and as the store has them, and the types of the logs' columns. */
   features: z.array(FeatureSchema),
   encodedFeatures: z.array(EncodedFeatureSchema),
-  columns: z.record(z.string(), ColumnTypeSchema),
+  columns: ColumnTypesSchema,
   /** An adgroup's key is the values of these columns, joined with U+001F. */
   taskColumns: z.array(z.string()).min(1),
   /** The column whose value is an adgroup's segment; absent without segments. */

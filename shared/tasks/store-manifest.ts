@@ -7,6 +7,7 @@
  *                          a task's support rows before its query rows, each in order of time
  *   dictionaries/NAME.arrow  value of each id of a dictionary-encoded feature (column `value`)
  *   rejects.jsonl          rows left out: file, line, reason
+ *   columns.json           types of the logs' columns (see `column-types.ts`)
  *
  * Columns of `rows-*.arrow`, by name:
  *   row          int64    number of the row in the logs, from 0 in order of reading

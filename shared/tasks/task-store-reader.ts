@@ -16,6 +16,7 @@ import { ofThisMachine, QianmoError } from '../base/errors.js';
 import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
+import { COLUMNS_FILE, parseColumnTypes } from './column-types.js';
 import { decodeDictionary } from './dictionary-values.js';
 import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
@@ -106,18 +107,25 @@ async function openedStore(
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
     readDictionary: async (featureName) => {
-      const file = dictionaryFileOf(featureName);
-      const path = await store.ready(file);
-      const bytes = await readBytes(path).catch((cause: unknown) => {
-        throw systemFailure(cause, 'reading a dictionary of the task store', path);
-      });
-      return decodeDictionary(bytes, path);
+      const path = await store.ready(dictionaryFileOf(featureName));
+      return decodeDictionary(await bytesAt(path), path);
+    },
+    readColumnTypes: async () => {
+      if (!manifest.files.some(({ name }) => name === COLUMNS_FILE)) return {};
+      const path = await store.ready(COLUMNS_FILE);
+      return parseColumnTypes(await bytesAt(path), path);
     },
     close: async () => {
       await cache.close();
       await store.close();
     },
   };
+}
+
+function bytesAt(path: string): Promise<Uint8Array> {
+  return readBytes(path).catch((cause: unknown) => {
+    throw systemFailure(cause, 'reading a file of the task store', path);
+  });
 }
 
 interface OpenStore {

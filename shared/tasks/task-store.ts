@@ -3,6 +3,7 @@
  * `task-store-reader.ts`.
  */
 
+import type { StoredColumnTypes } from './column-types.js';
 import type { StoreManifest } from './store-manifest.js';
 import type { LossKind } from './task-label.js';
 
@@ -81,6 +82,12 @@ export interface TaskStore {
    * @throws as `readTasks` does.
    */
   readDictionary?(featureName: string): Promise<readonly (string | null)[]>;
+  /**
+   * The types of the logs' columns; empty if the store does not say, and absent where there were no logs.
+   *
+   * @throws as `readTasks` does.
+   */
+  readColumnTypes?(): Promise<StoredColumnTypes>;
   close(): Promise<void>;
 }
 

@@ -2,7 +2,6 @@
 // same ids, bags and numbers, and the same rows rejected for the same reasons.
 import { expect, test } from 'vitest';
 import { randomStream } from '../../shared/base/random.js';
-import type { ColumnTypes } from '../../shared/features/values/column-type.js';
 import type { RawRow } from '../../shared/features/values/raw-row.js';
 import { compareWithStore, encoderOfStore } from '../fixtures/encoded-store.js';
 import {
@@ -67,7 +66,7 @@ test('rows of text columns', { timeout: 120_000 }, async () => {
       ],
     });
     const manifest = await room.prepare(config);
-    const encoder = await encoderOfStore(config, manifest, {});
+    const encoder = await encoderOfStore(config, manifest);
     expect(encoder.broughtValues).toEqual([]);
     const found = await compareWithStore(config, encoder, rows);
     expect(found.differences).toEqual([]);
@@ -155,10 +154,7 @@ test('rows of typed columns', { timeout: 120_000 }, async () => {
       ],
     });
     const manifest = await room.prepare(config);
-    const columns = Object.fromEntries(
-      Object.entries(TYPES).map(([name, type]) => [name, { log: 'typed', type } as const]),
-    );
-    const encoder = await encoderOfStore(config, manifest, columns);
+    const encoder = await encoderOfStore(config, manifest);
     expect(encoder.broughtValues).toEqual([]);
     const found = await compareWithStore(config, encoder, rows);
     expect(found.differences).toEqual([]);
@@ -168,15 +164,6 @@ test('rows of typed columns', { timeout: 120_000 }, async () => {
     await room.remove();
   }
 });
-
-const INFERRED: ColumnTypes = {
-  rating: { log: 'text', inferred: 'DOUBLE' },
-  year: { log: 'text', inferred: 'BIGINT' },
-  second: { log: 'text', inferred: 'BIGINT' },
-  seen: { log: 'text', inferred: 'TIMESTAMP' },
-  member: { log: 'text', inferred: 'BOOLEAN' },
-  title: { log: 'text', inferred: 'VARCHAR' },
-};
 
 test('rows whose features are expressions', { timeout: 120_000 }, async () => {
   const stream = randomStream(7, 'rows whose features are expressions');
@@ -228,7 +215,8 @@ test('rows whose features are expressions', { timeout: 120_000 }, async () => {
       ],
     });
     const manifest = await room.prepare(config);
-    const encoder = await encoderOfStore(config, manifest, INFERRED);
+    // By the types that prepare has inferred.
+    const encoder = await encoderOfStore(config, manifest);
     expect(encoder.broughtValues.map(({ feature, reason }) => [feature, reason])).toEqual([
       ['parts', 'the function regexp_extract is not of the subset'],
     ]);

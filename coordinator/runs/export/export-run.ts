@@ -100,7 +100,7 @@ async function sourceOf(
       ...{ outerStep: saved.outerStep, digest },
       fingerprints: saved.computedOn.map(({ fingerprint }) => fingerprint),
     },
-    columns: {},
+    columns: (await store.readColumnTypes?.()) ?? {},
   };
 }
 

@@ -61,8 +61,9 @@ async function duck(sql: string): Promise<void> {
 }
 
 /** The content of the store, apart from the description of its inputs. */
-function contentOf({ sourceDigest: _, ...content }: StoreManifest): unknown {
-  return content;
+/** Without the types of columns, which a Parquet log has of its own. */
+function contentOf({ sourceDigest: _, files, ...content }: StoreManifest): unknown {
+  return { ...content, files: files.filter(({ name }) => name !== 'columns.json') };
 }
 
 async function reference(): Promise<unknown> {
