@@ -1,6 +1,6 @@
 /** Rows of the embedding tables, and means of them for bags. */
 
-import { at } from '../../shared/base/arrays.js';
+import { at, float32At, int32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { tablesOf, type ScoredField } from './scoring-plan.js';
 
@@ -26,7 +26,8 @@ export class PaddedTables {
     vector.fill(0);
     let linear = 0;
     let count = 0;
-    for (const id of ids) {
+    for (let place = 0; place < ids.length; place += 1) {
+      const id = int32At(ids, place);
       const row = id < 0 && isBag && this.#isPadded ? rowCount - 1 : id;
       if (row < 0 && isBag) continue;
       if (row < 0 || row >= rowCount)
@@ -35,7 +36,7 @@ export class PaddedTables {
       const first = row * rowWidth;
       for (let k = 0; k < vector.length; k += 1)
         vector[k] = (vector[k] ?? NaN) + (values[first + k] ?? NaN);
-      if (this.#hasLinear) linear += at(values, first + rowWidth - 1);
+      if (this.#hasLinear) linear += float32At(values, first + rowWidth - 1);
     }
     if (count < 2) return linear;
     for (let k = 0; k < vector.length; k += 1) vector[k] = (vector[k] ?? NaN) / count;

@@ -1,6 +1,6 @@
 /** One personal variable, read where it lies in a block, as float32. */
 
-import { at } from '../../shared/base/arrays.js';
+import { at, float32At } from '../../shared/base/arrays.js';
 import { valueOfHalf } from '../../shared/bundle/half-precision.js';
 import type { BlockPart, PersonalBlocks, RankingModel } from '../../shared/bundle/ranking-model.js';
 import { elementCountOf } from '../../shared/tensors/named-tensors.js';
@@ -82,6 +82,6 @@ export function levelReader({
   const views = shards.map(viewsOf);
   return (block) => {
     const { floats } = at(views, Math.floor(block / blocksPerShard));
-    return at(floats, ((block % blocksPerShard) * strideByteCount + levelByteOffset) / 4);
+    return float32At(floats, ((block % blocksPerShard) * strideByteCount + levelByteOffset) / 4);
   };
 }

@@ -3,7 +3,7 @@
  * captured graph must agree with. The context is computed once for each request.
  */
 
-import { at } from '../../shared/base/arrays.js';
+import { at, float32At, float64At, int32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { PaddedTables } from './padded-tables.js';
 import { levelReader, PartReader } from './part-reader.js';
@@ -26,6 +26,11 @@ interface ContextPart {
   readonly start: Float64Array | null;
 }
 
+type TowerInput = NonNullable<NonNullable<ScoringPlan['tower']>['input']>;
+
+const NOTHING = new Float64Array(0);
+const EVERY = (): boolean => true;
+
 export class ReferenceScorer {
   readonly #model: RankingModel;
   readonly #plan: ScoringPlan;
@@ -34,6 +39,9 @@ export class ReferenceScorer {
   readonly #levelOf: (block: number) => number;
   /** `[fieldCount, embeddingWidth]` */
   readonly #vectors: Float64Array;
+  /** The outputs of the hidden layers. */
+  readonly #hidden: readonly Float64Array[];
+  readonly #isOfCandidate: (field: number) => boolean;
   readonly #contextFields: readonly number[];
   readonly #candidateFields: readonly number[];
 
@@ -46,9 +54,11 @@ export class ReferenceScorer {
     this.#levelOf = levelReader(model.blocks);
     const { fields, embeddingWidth } = this.#plan;
     this.#vectors = new Float64Array(fields.length * embeddingWidth);
+    this.#hidden = (this.#plan.tower?.hiddenWidths ?? []).map((width) => new Float64Array(width));
     const places = [...fields.keys()];
     this.#contextFields = places.filter((field) => isOfContext(this.#plan, field));
-    this.#candidateFields = places.filter((field) => !isOfContext(this.#plan, field));
+    this.#isOfCandidate = (field) => !isOfContext(this.#plan, field);
+    this.#candidateFields = places.filter(this.#isOfCandidate);
   }
 
   score(request: RankingRequest, logits: Float32Array): void {
@@ -71,21 +81,26 @@ export class ReferenceScorer {
   }
 
   #logitOf(request: RankingRequest, candidate: number, context: ContextPart): number {
-    const block = at(request.blocks, candidate);
+    const block = int32At(request.blocks, candidate);
     const plan = this.#plan;
-    let logit = at(this.#variable('bias', block), 0) + this.#levelOf(block);
+    let logit = float32At(this.#variable('bias', block), 0) + this.#levelOf(block);
     logit += valueShift(this.#model.blocks, plan, request, { block, candidate });
     logit += context.linear + this.#fill(this.#candidateFields, request, candidate, block);
     if (plan.hasPairTerm) logit += this.#pairTerm();
     if (plan.output === null) return logit;
     const crossed = this.#crossed();
-    const input = [
-      ...(plan.output.hasCrossed ? crossed : []),
-      ...(plan.output.hasTower ? this.#tower(block, context, crossed) : []),
-      ...this.#products(plan.output.products),
+    const pieces = [
+      ...(plan.output.hasCrossed ? [crossed] : []),
+      ...(plan.output.hasTower ? [this.#tower(block, context, crossed)] : []),
+      this.#products(plan.output.products),
     ];
     const weights = this.#variable('output.weight', block);
-    for (const [row, value] of input.entries()) logit += value * at(weights, row);
+    let row = 0;
+    for (const piece of pieces) {
+      for (let index = 0; index < piece.length; index += 1)
+        logit += (piece[index] ?? NaN) * (weights[row + index] ?? NaN);
+      row += piece.length;
+    }
     return logit;
   }
 
@@ -151,9 +166,9 @@ export class ReferenceScorer {
   }
 
   /** Cross layers' output; empty without them. */
-  #crossed(): ArrayLike<number> & Iterable<number> {
+  #crossed(): Float64Array {
     const { cross } = this.#plan;
-    if (cross === null) return [];
+    if (cross === null) return NOTHING;
     const input = this.#vectors;
     let crossed = Float64Array.from(input);
     for (let layer = 0; layer < cross.layerCount; layer += 1) {
@@ -172,44 +187,44 @@ export class ReferenceScorer {
         weights,
         Float64Array.from(denseOf(this.#model, `${name}.bias`)),
       );
-      crossed = crossed.map((value, index) => value + at(input, index) * at(factors, index));
+      crossed = crossed.map(
+        (value, index) => value + float64At(input, index) * float64At(factors, index),
+      );
     }
     return crossed;
   }
 
-  #tower(
-    block: number,
-    { start }: ContextPart,
-    crossed: ArrayLike<number>,
-  ): ArrayLike<number> & Iterable<number> {
-    const { tower, embeddingWidth: width } = this.#plan;
-    if (tower === null) return [];
-    const { input, hiddenWidths } = tower;
-    let hidden: ArrayLike<number> & Iterable<number> = [];
-    for (const layer of hiddenWidths.keys()) {
+  /** The last hidden layer; the tower's input if it has none. */
+  #tower(block: number, { start }: ContextPart, crossed: Float64Array): Float64Array {
+    const { tower } = this.#plan;
+    if (tower === null) return NOTHING;
+    let hidden = crossed;
+    for (const [layer, sums] of this.#hidden.entries()) {
       const weights = this.#variable(`layer${layer}.weight`, block);
       const isStarted = layer === 0 && start !== null;
-      const sums = Float64Array.from(
-        isStarted ? start : this.#variable(`layer${layer}.bias`, block),
-      );
-      if (layer > 0) product(hidden, weights, sums);
-      else if (input === null) product(crossed, weights, sums);
-      else {
-        const isWanted = (field: number): boolean => !isStarted || !isOfContext(this.#plan, field);
-        this.#addFields(sums, weights, input.fields, isWanted);
-        const firstRow = input.fields.length * width;
-        product(this.#products(input.products), weights.subarray(firstRow * sums.length), sums);
-      }
+      sums.set(isStarted ? start : this.#variable(`layer${layer}.bias`, block));
+      if (layer > 0 || tower.input === null) product(hidden, weights, sums);
+      else this.#addInput(sums, weights, tower.input, isStarted ? this.#isOfCandidate : EVERY);
       for (let j = 0; j < sums.length; j += 1) sums[j] = Math.max(0, sums[j] ?? NaN);
       hidden = sums;
     }
-    if (hiddenWidths.length > 0) return hidden;
-    if (input === null)
-      return Float64Array.from({ length: crossed.length }, (_, i) => at(crossed, i));
-    const vectors = input.fields.flatMap((f) => [
-      ...this.#vectors.subarray(f * width, (f + 1) * width),
-    ]);
-    return [...vectors, ...this.#products(input.products)];
+    if (tower.hiddenWidths.length > 0 || tower.input === null) return hidden;
+    const { fields, products } = tower.input;
+    const width = this.#plan.embeddingWidth;
+    const vectors = fields.flatMap((f) => [...this.#vectors.subarray(f * width, (f + 1) * width)]);
+    return Float64Array.from([...vectors, ...this.#products(products)]);
+  }
+
+  /** Adds the products of the tower's input with the first layer's weights. */
+  #addInput(
+    sums: Float64Array,
+    weights: Float32Array,
+    { fields, products }: TowerInput,
+    isWanted: (field: number) => boolean,
+  ): void {
+    this.#addFields(sums, weights, fields, isWanted);
+    const firstRow = fields.length * this.#plan.embeddingWidth;
+    product(this.#products(products), weights.subarray(firstRow * sums.length), sums);
   }
 
   /** Adds the products of some fields of the tower's input with their weights. */
@@ -227,32 +242,34 @@ export class ReferenceScorer {
     }
   }
 
-  #products({ pairs, byField, hasOuter }: Products): number[] {
-    if (pairs.length + byField.length === 0 && !hasOuter) return [];
+  #products({ pairs, byField, hasOuter }: Products): Float64Array {
+    if (pairs.length + byField.length === 0 && !hasOuter) return NOTHING;
     const { embeddingWidth: width, fields, factorised } = this.#plan;
     const vectorOf = (field: number): Float64Array =>
       this.#vectors.subarray(field * width, (field + 1) * width);
     const sumOf = (places: Iterable<number>): Float64Array => {
       const sum = new Float64Array(width);
       for (const place of places)
-        for (const [k, value] of vectorOf(place).entries()) sum[k] = at(sum, k) + value;
+        for (const [k, value] of vectorOf(place).entries()) sum[k] = float64At(sum, k) + value;
       return sum;
     };
     const all = sumOf(fields.keys());
-    const outer = hasOuter ? sumOf(factorised) : [];
-    return [
+    const outer = hasOuter ? sumOf(factorised) : NOTHING;
+    return Float64Array.from([
       ...pairs.map(([f, g]) => dot(vectorOf(f), vectorOf(g))),
       ...byField.map((f) => dot(vectorOf(f), all) - dot(vectorOf(f), vectorOf(f))),
       ...[...outer].flatMap((a) => [...outer].map((b) => a * b)),
-    ];
+    ]);
   }
 }
 
 /** Adds `x` times the weights `[x.length, sums.length]` to the sums. */
-function product(x: ArrayLike<number>, weights: Float32Array, sums: Float64Array): Float64Array {
+function product(x: Float64Array, weights: Float32Array, sums: Float64Array): Float64Array {
   const width = sums.length;
   for (let k = 0; k < x.length; k += 1) {
     const value = x[k] ?? NaN;
+    // Half of the outputs of a layer with ReLU.
+    if (value === 0) continue;
     const first = k * width;
     for (let j = 0; j < width; j += 1)
       sums[j] = (sums[j] ?? NaN) + value * (weights[first + j] ?? NaN);

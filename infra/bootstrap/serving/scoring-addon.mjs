@@ -7,7 +7,7 @@ import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '..
 import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from '../packages/compiler.mjs';
 
 const SOURCE_FOLDER = join(projectRoot, 'worker/serving/native');
-const HEADERS = ['model.h', 'vectors.h', 'layers.h', 'score.h', 'build-model.h'];
+const HEADERS = ['model.h', 'vectors.h', 'ahead.h', 'layers.h', 'score.h', 'build-model.h'];
 const SOURCES = ['kernel-portable.cc', 'build-model.cc', 'addon.cc'];
 const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mprefer-vector-width=512'];

@@ -1,6 +1,6 @@
 // Layers of shared weights over a tile of rows, and of personal weights over one row.
 #pragma once
-#include "vectors.h"
+#include "ahead.h"
 
 #if VW == 16
 enum { ROWS = 6, COLUMNS = 4 };  // 24 sums, 4 weights and an input in 32 registers.
@@ -31,16 +31,18 @@ ALWAYS_INLINE void panelProduct(const float* x, int xs, int k, const float* pane
 }
 
 template <int C>
-static void panelRows(const float* x, int xs, int k, const float* panel, const float* start, float* out,
+static void panelRows(Ahead* ahead, const float* x, int xs, int k, const float* panel, const float* start, float* out,
                       int os, int rows, bool hasRelu) {
   int r = 0;
-  for (; r + ROWS <= rows; r += ROWS)
+  for (; r + ROWS <= rows; r += ROWS) {
+    fetchAhead(ahead, ROWS / 2);
     panelProduct<ROWS, C>(x + r * xs, xs, k, panel, start, out + r * os, os, hasRelu);
+  }
   for (; r < rows; ++r) panelProduct<1, C>(x + r * xs, xs, k, panel, start, out + r * os, os, hasRelu);
 }
 
 // A layer of shared weights. Its first `skipped` inputs are in `start` already; x begins behind them.
-static void sharedLayer(const Layer* layer, int skipped, const float* x, int xs, const float* start,
+static void sharedLayer(const Layer* layer, Ahead* ahead, int skipped, const float* x, int xs, const float* start,
                         float* out, int os, int rows, bool hasRelu) {
   const int k = layer->inCount - skipped;
   for (int column = 0; column < layer->outPadded; column += PANEL) {
@@ -50,11 +52,11 @@ static void sharedLayer(const Layer* layer, int skipped, const float* x, int xs,
     const float* from = start + column;
     float* to = out + column;
     switch (width / VW) {
-      case 1: panelRows<1>(x, xs, k, panel, from, to, os, rows, hasRelu); break;
-      case 2: panelRows<2>(x, xs, k, panel, from, to, os, rows, hasRelu); break;
+      case 1: panelRows<1>(ahead, x, xs, k, panel, from, to, os, rows, hasRelu); break;
+      case 2: panelRows<2>(ahead, x, xs, k, panel, from, to, os, rows, hasRelu); break;
 #if VW != 8
-      case 3: panelRows<3>(x, xs, k, panel, from, to, os, rows, hasRelu); break;
-      case 4: panelRows<4>(x, xs, k, panel, from, to, os, rows, hasRelu); break;
+      case 3: panelRows<3>(ahead, x, xs, k, panel, from, to, os, rows, hasRelu); break;
+      case 4: panelRows<4>(ahead, x, xs, k, panel, from, to, os, rows, hasRelu); break;
 #endif
     }
   }

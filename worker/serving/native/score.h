@@ -27,12 +27,8 @@ struct Pass {
   int32_t* places;
   float* room;
   float logits[TILE_ROWS];
+  Ahead ahead;
 };
-
-ALWAYS_INLINE const uint8_t* blockAt(const Model* m, int32_t block) {
-  const size_t inShard = (size_t)block & (((size_t)1 << m->shardShift) - 1);
-  return m->shards[block >> m->shardShift] + inShard * (size_t)m->strideByteCount;
-}
 
 static int isValid(const Model* m, const Request* request) {
   for (int i = 0; i < request->count; ++i)
@@ -43,13 +39,12 @@ static int isValid(const Model* m, const Request* request) {
     const int rows = field->isContext ? 1 : request->count;
     const int stride = field->isContext ? 0 : m->candidateIdCount;
     const int32_t* ids = (field->isContext ? request->contextIds : request->candidateIds) + field->firstPlace;
-    const int64_t least = field->source == FROM_BAG ? -1 : 0;
-    int isWrong = 0;
+    // -1 is an empty place of a bag. A negative id becomes a large one.
+    const uint32_t shift = field->source == FROM_BAG;
+    const uint32_t end = (uint32_t)field->rowCount + shift;
+    uint32_t isWrong = 0;
     for (int r = 0; r < rows; ++r)
-      for (int k = 0; k < field->placeCount; ++k) {
-        const int64_t id = ids[(size_t)r * stride + k];
-        isWrong |= id < least || id >= field->rowCount;
-      }
+      for (int k = 0; k < field->placeCount; ++k) isWrong |= (uint32_t)ids[(size_t)r * stride + k] + shift >= end;
     if (isWrong) return NO_SUCH_ID;
   }
   return SCORED;
@@ -181,27 +176,65 @@ static float shiftOf(const Pass* pass, int candidate, int32_t block) {
   return shift;
 }
 
-// One candidate's input row, and every term of its logit that needs no layer. WIDTH: 0 for any width.
-template <int WIDTH>
+// Sums over the fields of a row: in registers where the width is a known number of vectors.
+template <int VECTORS>
+struct RowSums {
+  vf sum[VECTORS], squares;
+  ALWAYS_INLINE_MEMBER void begin(const Pass* pass) {
+    for (int v = 0; v < VECTORS; ++v) sum[v] = load(pass->sum + v * VW);
+    squares = vf{};
+  }
+  ALWAYS_INLINE_MEMBER void add(const Pass*, const Field* field, const float* vector, float* x) {
+    for (int v = 0; v < VECTORS; ++v) {
+      const vf value = load(vector + v * VW);
+      if (field->column >= 0) store(x + field->column + v * VW, value);
+      if (!field->isFactorised) continue;
+      sum[v] += value;
+      squares += value * value;
+    }
+  }
+  ALWAYS_INLINE_MEMBER float pairs(const Pass* pass) {
+    vf products = vf{};
+    for (int v = 0; v < VECTORS; ++v) {
+      store(pass->rowSum + v * VW, sum[v]);
+      products += sum[v] * sum[v];
+    }
+    return 0.5f * (sumOf(products - squares) - pass->squares);
+  }
+};
+template <>
+struct RowSums<0> {
+  float squares;
+  ALWAYS_INLINE_MEMBER void begin(const Pass* pass) {
+    for (int k = 0; k < pass->m->width; ++k) pass->rowSum[k] = pass->sum[k];
+    squares = 0;
+  }
+  ALWAYS_INLINE_MEMBER void add(const Pass* pass, const Field* field, const float* vector, float* x) {
+    const int width = pass->m->width;
+    if (field->column >= 0) for (int k = 0; k < width; ++k) x[field->column + k] = vector[k];
+    if (!field->isFactorised) return;
+    for (int k = 0; k < width; ++k) {
+      pass->rowSum[k] += vector[k];
+      squares += vector[k] * vector[k];
+    }
+  }
+  ALWAYS_INLINE_MEMBER float pairs(const Pass* pass) {
+    return 0.5f * (dot(pass->rowSum, pass->rowSum, pass->m->width) - squares - pass->squares);
+  }
+};
+
+// One candidate's input row, and every term of its logit that needs no layer.
+template <int VECTORS>
 ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
   const Model* m = pass->m;
-  const int width = WIDTH > 0 ? WIDTH : m->width;
+  const int width = m->width;
   const int32_t block = pass->request->blocks[candidate];
   pass->block = blockAt(m, block);
   float linear = pass->linear;
   float* x = pass->x + (size_t)row * m->inputStride;
-  float* sum = pass->rowSum;
   float* sumAll = pass->rowSumAll;
-  float local[WIDTH > 0 ? WIDTH : 1], squares[WIDTH > 0 ? WIDTH : 1];
-  float rowSquares = 0;
-  if (WIDTH > 0) {
-    for (int k = 0; k < WIDTH; ++k) {
-      local[k] = pass->sum[k];
-      squares[k] = 0;
-    }
-  } else {
-    for (int k = 0; k < width; ++k) sum[k] = pass->sum[k];
-  }
+  RowSums<VECTORS> sums;
+  sums.begin(pass);
   const bool hasSumAll = m->inputProducts.byFieldCount + m->outputProducts.byFieldCount > 0;
   if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] = pass->sumAll[k];
   for (int f = 0; f < m->fieldCount; ++f) {
@@ -209,27 +242,12 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
     if (field->isContext) continue;
     const float* vector = fieldVector(pass, f, candidate, &linear);
     pass->vectors[f] = vector;
-    if (field->column >= 0) for (int k = 0; k < width; ++k) x[field->column + k] = vector[k];
+    sums.add(pass, field, vector, x);
     if (hasSumAll) for (int k = 0; k < width; ++k) sumAll[k] += vector[k];
-    if (!field->isFactorised) continue;
-    if (WIDTH > 0) {
-      for (int k = 0; k < WIDTH; ++k) {
-        local[k] += vector[k];
-        squares[k] += vector[k] * vector[k];
-      }
-    } else {
-      for (int k = 0; k < width; ++k) {
-        sum[k] += vector[k];
-        rowSquares += vector[k] * vector[k];
-      }
-    }
   }
-  if (WIDTH > 0) {
-    for (int k = 0; k < WIDTH; ++k) sum[k] = local[k];
-    for (int k = 0; k < WIDTH; ++k) rowSquares += squares[k];
-  }
-  float logit = linear + shiftOf(pass, candidate, block);
-  if (m->hasPairTerm) logit += 0.5f * (dot(sum, sum, width) - pass->squares - rowSquares);
+  float logit = linear + (m->shiftCount > 0 ? shiftOf(pass, candidate, block) : 0);
+  const float pairs = sums.pairs(pass);
+  if (m->hasPairTerm) logit += pairs;
   if (m->levelByteOffset >= 0) logit += *(const float*)(pass->block + m->levelByteOffset);
   logit += m->biasPart < 0 ? m->bias : *(const float*)(pass->block + m->parts[m->biasPart].byteOffset);
   pass->logits[row] = logit;
@@ -239,10 +257,10 @@ ALWAYS_INLINE void gatherRow(Pass* pass, int row, int candidate) {
 }
 
 static void gatherRows(Pass* pass, int first, int rows) {
-  switch (pass->m->width) {
-    case 8: for (int r = 0; r < rows; ++r) gatherRow<8>(pass, r, first + r); break;
-    case 16: for (int r = 0; r < rows; ++r) gatherRow<16>(pass, r, first + r); break;
-    case 32: for (int r = 0; r < rows; ++r) gatherRow<32>(pass, r, first + r); break;
+  switch (pass->m->width % VW == 0 ? pass->m->width / VW : 0) {
+    case 1: for (int r = 0; r < rows; ++r) gatherRow<1>(pass, r, first + r); break;
+    case 2: for (int r = 0; r < rows; ++r) gatherRow<2>(pass, r, first + r); break;
+    case 4: for (int r = 0; r < rows; ++r) gatherRow<4>(pass, r, first + r); break;
     default: for (int r = 0; r < rows; ++r) gatherRow<0>(pass, r, first + r);
   }
 }
@@ -259,10 +277,10 @@ static const float* crossLayers(Pass* pass, int rows) {
     const int skipped = l == 0 ? m->contextColumns : 0;
     const float* start = l == 0 ? pass->crossStart : layer->bias;
     if (m->crossRank == 0) {
-      sharedLayer(layer++, skipped, from + skipped, stride, start, to, stride, rows, false);
+      sharedLayer(layer++, &pass->ahead, skipped, from + skipped, stride, start, to, stride, rows, false);
     } else {
-      sharedLayer(layer++, skipped, from + skipped, stride, start, pass->compressed, m->scratchStride, rows, false);
-      sharedLayer(layer, 0, pass->compressed, m->scratchStride, layer->bias, to, stride, rows, false);
+      sharedLayer(layer++, &pass->ahead, skipped, from + skipped, stride, start, pass->compressed, m->scratchStride, rows, false);
+      sharedLayer(layer, &pass->ahead, 0, pass->compressed, m->scratchStride, layer->bias, to, stride, rows, false);
       ++layer;
     }
     for (int r = 0; r < rows; ++r) {
@@ -293,13 +311,14 @@ static Rows towerRows(Pass* pass, const float* crossed, int first, int rows) {
     const int skipped = isStarted ? m->contextColumns : 0;
     // The moves of int8 are added to the product with block 0's weights.
     if (!isPersonal || m->parts[layer->weightPart].encoding == INT8)
-      sharedLayer(layer, skipped, input.values + skipped, input.stride, isStarted ? pass->start : layer->bias,
+      sharedLayer(layer, &pass->ahead, skipped, input.values + skipped, input.stride, isStarted ? pass->start : layer->bias,
                   out, m->scratchStride, rows, !isPersonal);
-    if (isPersonal)
-      for (int r = 0; r < rows; ++r)
-        personalLayer(m, layer, blockAt(m, pass->request->blocks[first + r]),
-                      input.values + (size_t)r * input.stride, out + (size_t)r * m->scratchStride,
-                      pass->inputs, pass->places, pass->room);
+    for (int r = 0; isPersonal && r < rows; ++r) {
+      fetchAhead(&pass->ahead, 1);
+      personalLayer(m, layer, blockAt(m, pass->request->blocks[first + r]),
+                    input.values + (size_t)r * input.stride, out + (size_t)r * m->scratchStride,
+                    pass->inputs, pass->places, pass->room);
+    }
     input = {out, m->scratchStride, layer->outCount};
   }
   return input;
@@ -324,24 +343,6 @@ static void outputTerm(Pass* pass, const float* crossed, int first, int rows) {
       weight += pieces[p].count;
     }
     pass->logits[r] += term;
-  }
-}
-
-// Blocks and table rows of the tile to come.
-static void prefetchRows(const Pass* pass, int first, int end) {
-  const Model* m = pass->m;
-  const Request* request = pass->request;
-  for (int i = first; i < end; ++i) {
-    const uint8_t* block = blockAt(m, request->blocks[i]);
-    for (int at = 0; at < m->strideByteCount; at += 64) __builtin_prefetch(block + at);
-    for (int f = 0; f < m->fieldCount; ++f) {
-      const Field* field = m->fields + f;
-      if (field->source != FROM_IDS || field->isContext) continue;
-      const int32_t id = request->candidateIds[(size_t)i * m->candidateIdCount + field->firstPlace];
-      const float* row = field->values + (size_t)id * m->rowWidth;
-      __builtin_prefetch(row);
-      __builtin_prefetch(row + m->rowWidth - 1);
-    }
   }
 }
 
@@ -379,15 +380,17 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
   pass.hidden[1] = take(&room, TILE_ROWS * stride);
   pass.outputProducts = take(&room, TILE_ROWS * stride);
   const int n = request->count;
-  prefetchRows(&pass, 0, n < TILE_ROWS ? n : TILE_ROWS);
+  pass.ahead = {m, request, 0, n < TILE_ROWS ? n : TILE_ROWS};
+  fetchAhead(&pass.ahead, TILE_ROWS);
   contextPart(&pass);
   for (int first = 0; first < n; first += TILE_ROWS) {
     const int rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
     const int next = first + rows;
-    prefetchRows(&pass, next, n - next < TILE_ROWS ? n : next + TILE_ROWS);
     gatherRows(&pass, first, rows);
+    pass.ahead.end = n - next < TILE_ROWS ? n : next + TILE_ROWS;
     const float* crossed = m->crossLayerCount > 0 ? crossLayers(&pass, rows) : pass.x;
     if (m->hasOutput) outputTerm(&pass, crossed, first, rows);
+    fetchAhead(&pass.ahead, TILE_ROWS);
     for (int r = 0; r < rows; ++r) logits[first + r] = pass.logits[r];
   }
   return SCORED;

@@ -8,15 +8,22 @@
 typedef float vf __attribute__((vector_size(VW * 4)));
 typedef float vfu __attribute__((vector_size(VW * 4), aligned(4), may_alias));
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE_MEMBER inline __attribute__((always_inline))
 
 ALWAYS_INLINE vf load(const float* p) { return *(const vfu*)p; }
 ALWAYS_INLINE void store(float* p, vf v) { *(vfu*)p = v; }
 ALWAYS_INLINE vf splat(float x) { return vf{} + x; }
 ALWAYS_INLINE vf positive(vf x) { return x > 0.0f ? x : vf{}; }
 ALWAYS_INLINE float sumOf(vf x) {
-  float sum = 0;
-  for (int i = 0; i < VW; ++i) sum += x[i];
-  return sum;
+#if VW == 16
+  return _mm512_reduce_add_ps((__m512)x);
+#elif VW == 8
+  __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+#else
+  return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
 }
 
 #if VW == 16

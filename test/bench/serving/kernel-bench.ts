@@ -1,0 +1,221 @@
+/**
+ * The scoring kernel beside other ways to give each candidate its adgroup's weights, in interleaved
+ * rounds. Writes `infra/results/serving-kernel.json` and `.md`.
+ *
+ *   npm run bench:kernel -- --rounds 12 --adgroups 1000000
+ *   npm run bench:kernel -- --python PATH     a Python with PyTorch; without it, one is installed
+ */
+
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import {
+  installScoringAddon,
+  scoringAddonPath,
+} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { at } from '../../../shared/base/arrays.js';
+import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
+import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
+import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import { benchHeader } from '../bench-header.js';
+import { withPeers } from '../inner-loops/sides/peers-environment.js';
+import { capturedGraph, graphModels, joinedTables, type Score } from './graph-sides.js';
+import { kernelPage, type KernelRecord } from './kernel-page.js';
+import {
+  CANDIDATE_COUNT,
+  CONTEXT_FEATURES,
+  rankingModelOf,
+  requestsOf,
+  specOf,
+  tablesOf,
+} from './kernel-setting.js';
+import { encodingErrors, timedCalls, type SideTimes } from './kernel-measures.js';
+import { startTorch } from './torch-peer.js';
+
+const HEAD = [128, 64];
+const MID = [128, 64, 32];
+const MODEL_COUNT = 8;
+const MODELS_RUN = 40;
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '12' },
+    adgroups: { type: 'string', default: '1000000' },
+    python: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+  },
+});
+const rounds = z.coerce.number().int().positive().max(1000).parse(options.rounds);
+const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(options.adgroups);
+
+const header = benchHeader(packageRoot.pathname);
+await installScoringAddon((text) => console.log(text), { retry: true });
+const addon = loadScoringAddon(scoringAddonPath());
+const engine = await loadEngine('tensorflow', () => undefined);
+const tables = tablesOf(3);
+const requests = requestsOf(200, adgroupCount, 5);
+const logits = new Float32Array(CANDIDATE_COUNT);
+const head = rankingModelOf(specOf('head', HEAD), tables, { encoding: 'float32', adgroupCount });
+const joined = joinedTables(head);
+
+interface Side {
+  readonly name: string;
+  /** Calls of a turn. */
+  readonly callCount: number;
+  readonly score: Score;
+  /** Candidates that a call scores; their time is scaled to those of a request. */
+  readonly candidateCount?: number;
+}
+
+const sides = [...kernelSides(), ...otherSides(engine)];
+const times: Record<string, SideTimes[]> = Object.fromEntries(
+  [...sides.map(({ name }) => name), 'torch'].map((name) => [name, []]),
+);
+const errors = encodingErrors(
+  BLOCK_ENCODINGS.flatMap((encoding) =>
+    (['head', 'mid'] as const)
+      .filter((personal) => personal === 'head' || encoding !== 'float32')
+      .map((personal) => ({ personal, encoding })),
+  ),
+  { addon, tables, requests: requestsOf(20, 1000, 6) },
+);
+
+await withPeers(options.python, async ({ python }) => {
+  const folder = mkdtempSync(join(tmpdir(), 'qianmo-kernel-'));
+  const torch = await startTorch(python, folder, { model: head, joined, requests });
+  try {
+    const checks = join(folder, 'check');
+    mkdirSync(checks);
+    await torch.check(checks, 120_000);
+    const bytes = readFileSync(join(checks, 'logits.bin'));
+    const found = new Float32Array(bytes.buffer, bytes.byteOffset, CANDIDATE_COUNT);
+    const differences = checkedSides(found);
+    for (let round = 0; round < rounds; round += 1) {
+      for (const side of sides) times[side.name]?.push(timedTurn(side, round));
+      const { medianMs, minMs, stepCount, cpuMs } = await torch.run(60);
+      times['torch']?.push({
+        ...{
+          medianUs: 1000 * medianMs,
+          leastUs: 1000 * minMs,
+          cpuUs: (1000 * cpuMs) / (stepCount + 1),
+        },
+      });
+      console.log(`round ${round + 1} of ${rounds}`);
+    }
+    const kernels = addon.kernels();
+    const record: KernelRecord = {
+      ...header,
+      rounds,
+      adgroupCount,
+      kernels,
+      times,
+      errors,
+      differences,
+    };
+    mkdirSync(options.output, { recursive: true });
+    const page = kernelPage(record);
+    writeFileSync(join(options.output, 'serving-kernel.json'), `${JSON.stringify(record)}\n`);
+    writeFileSync(join(options.output, 'serving-kernel.md'), page);
+    console.log(page);
+  } finally {
+    await torch.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+function kernelSides(): Side[] {
+  const kernelOf = (model: typeof head, kernel?: string): Score => {
+    const scorer = new KernelScorer(addon, model, CONTEXT_FEATURES, kernel);
+    return (request, found) => scorer.score(request, found);
+  };
+  const other = (
+    personal: 'embedding' | 'head' | 'mid',
+    hidden: number[],
+    encoding: 'float32' | 'float16' | 'int8',
+  ) => kernelOf(rankingModelOf(specOf(personal, hidden), tables, { encoding, adgroupCount }));
+  return [
+    { name: 'kernel', callCount: 40, score: kernelOf(head) },
+    ...addon
+      .kernels()
+      .slice(1)
+      .map((kernel) => ({
+        ...{ name: `kernel ${kernel}`, callCount: 20, score: kernelOf(head, kernel) },
+      })),
+    { name: 'kernel float16', callCount: 40, score: other('head', HEAD, 'float16') },
+    { name: 'kernel int8', callCount: 40, score: other('head', HEAD, 'int8') },
+    { name: 'shared head', callCount: 40, score: other('embedding', HEAD, 'float32') },
+    { name: 'kernel mid int8', callCount: 40, score: other('mid', MID, 'int8') },
+    { name: 'shared mid', callCount: 40, score: other('embedding', MID, 'float32') },
+  ];
+}
+
+function otherSides(loaded: Engine): Side[] {
+  const reference = new ReferenceScorer(head, CONTEXT_FEATURES);
+  const models = graphModels(loaded, head, joined, MODEL_COUNT);
+  const { spec, shift, dense } = head;
+  const rowScorer = new RowScorer(loaded, { spec, shift, dense, tables });
+  return [
+    { name: 'captured graph', callCount: 20, score: capturedGraph(loaded, head, joined) },
+    {
+      ...{ name: 'row scorer', callCount: 1 },
+      score: (request, found) => {
+        const scored = Array.from(request.blocks, (block, candidate) => ({
+          adapted: adaptedTaskOf(head, block),
+          rows: {
+            ...{ rowCount: 1, bagIds: [], numbers: [] },
+            categoryIds: [
+              ...Array.from(request.contextIds, (id) => Int32Array.of(id)),
+              ...Array.from(request.candidateIds.subarray(4 * candidate, 4 * candidate + 4), (id) =>
+                Int32Array.of(id),
+              ),
+            ],
+          },
+        }));
+        found.set(rowScorer.score(scored).map((own) => at(own, 0)));
+      },
+    },
+    {
+      name: 'typescript',
+      callCount: 2,
+      score: (request, found) => reference.score(request, found),
+    },
+    {
+      ...{ name: 'models', callCount: 1, candidateCount: MODELS_RUN },
+      score: (request, found) => models.score(request, MODELS_RUN, found),
+    },
+  ];
+}
+
+function timedTurn(
+  { callCount, score, candidateCount = CANDIDATE_COUNT }: Side,
+  round: number,
+): SideTimes {
+  const scale = CANDIDATE_COUNT / candidateCount;
+  return timedCalls(callCount, scale, (call) =>
+    score(at(requests, (round * callCount + call) % requests.length), logits),
+  );
+}
+
+/** Largest differences of the logits from those of plain TypeScript; each of the models has another block. */
+function checkedSides(ofTorch: Float32Array): Record<string, number> {
+  const expected = new Float32Array(CANDIDATE_COUNT);
+  const request = at(requests, 0);
+  new ReferenceScorer(head, CONTEXT_FEATURES).score(request, expected);
+  const largest = (found: Float32Array): number =>
+    expected.reduce((most, value, index) => Math.max(most, Math.abs(value - at(found, index))), 0);
+  const isOfHead = ({ name }: Side): boolean =>
+    ['kernel', 'captured graph', 'row scorer'].includes(name);
+  return Object.fromEntries([
+    ...sides.filter(isOfHead).map(({ name, score }): [string, number] => {
+      score(request, logits);
+      return [name, largest(logits)];
+    }),
+    ['torch', largest(ofTorch)],
+  ]);
+}
