@@ -14,6 +14,7 @@ import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
 import {
   exportableConfig,
@@ -22,6 +23,7 @@ import {
   exportSource,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
+import { canStartS3, S3_SUITE_SUFFIX, startS3Buckets } from '../../fixtures/stores/s3-buckets.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 /** Three waves of single-task jobs. */
@@ -185,6 +187,27 @@ describe('a bundle', () => {
     const { categoryIds, numbers } = encoder.encode(row);
     expect(categoryIds.map((ids) => ids[0])).toEqual([3, 0]);
     expect(numbers[0]![0]).toBe(0.5);
+  });
+});
+
+describe.skipIf(!canStartS3)(`on S3${S3_SUITE_SUFFIX}`, () => {
+  test('a bundle has the digest that it has elsewhere, and a killed export goes on', async () => {
+    const s3 = await startS3Buckets();
+    try {
+      await s3.makeBucket('bundles');
+      const place = { bucket: 'bundles', prefix: 'shop' };
+      const objects = new S3ObjectStore({ ...s3.options, ...place });
+      await expect(room.exported(source, objects, {}, failingAt(4))).rejects.toThrow('killed');
+      const found = await room.exported(source, objects);
+      expect(found.keptAdgroupCount).toBeGreaterThan(0);
+      const { digest } = await room.exported(source, new MemoryObjectStore());
+      expect(found.digest).toBe(digest);
+      const { manifest } = await readBundleManifest(objects, digest);
+      const { index } = await readBundle(manifest, filesOf(objects), digest);
+      expect(blockOfKey(index, store.tasks[7]!.key)).toBeGreaterThan(0);
+    } finally {
+      await s3.stop();
+    }
   });
 });
 
