@@ -1,6 +1,7 @@
 /** The undisturbed run: what every disturbed one must come to, in parts and as a whole. */
 
 import { blobRefOf } from '../../shared/storage/blob-store.js';
+import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
@@ -50,6 +51,9 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     signal: new AbortController().signal,
   };
   const run = simulatedRunOf(variant);
+  // An extension that is ordered before the first outer step has ended is kept by a checkpoint of none.
+  const initial = initialMetaParameters(run.spec, run.config.seed);
+  digestByStep.set(0, metaParametersDigest(initial));
   const training = {
     ...run.config.training,
     ...{ outerSteps: EXTENDED_OUTER_STEPS, checkpointEveryOuterSteps: 1 },

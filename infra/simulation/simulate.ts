@@ -42,13 +42,13 @@ export interface SimulationResult {
   readonly lines: readonly string[];
 }
 
-/** Only overlapping outer steps change the digest. */
-const known = new Map<boolean, Promise<Reference>>();
+/** Only overlapping outer steps and rounding change the digest. */
+const known = new Map<string, Promise<Reference>>();
 
 function referenceOf(variant: Variant): Promise<Reference> {
-  const { overlaps } = variant;
-  const reference = known.get(overlaps) ?? undisturbedRun(variant);
-  known.set(overlaps, reference);
+  const key = `${variant.overlaps} ${variant.isRounded}`;
+  const reference = known.get(key) ?? undisturbedRun(variant);
+  known.set(key, reference);
   return reference;
 }
 

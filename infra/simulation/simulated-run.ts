@@ -116,6 +116,7 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
       ...plainConfig.training,
       ...(variant.overlaps ? { staleness } : {}),
       closing: CLOSING_RULES[variant.closing],
+      ...(variant.isRounded ? { encodings: { parameters: 'float16', gradients: 'int8' } } : {}),
     },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
     queue: { ...plainConfig.queue, ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}) },

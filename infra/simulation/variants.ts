@@ -15,6 +15,8 @@ export interface Variant {
   readonly hasCopies: boolean;
   /** The rule by which outer steps close. With another than `all`, the digest depends on timing. */
   readonly closing: 'all' | 'quorum' | 'deadline';
+  /** Parameters travel as float16 and gradients as int8, so that the run has another digest. */
+  readonly isRounded: boolean;
 }
 
 const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
@@ -22,6 +24,8 @@ const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
 const EARLY_CLOSINGS = ['quorum', 'deadline'] as const;
 /** Of so many runs whose outer steps do not overlap, one has the one rule and one the other. */
 const EARLY_ONE_IN = 6;
+
+const ROUNDED_ONE_IN = 4;
 
 export function variantOf(seed: number): Variant {
   const stream = randomStream(seed, 'simulated variant');
@@ -33,7 +37,11 @@ export function variantOf(seed: number): Variant {
     hasCopies: isDrawn(),
   };
   const closing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
-  return { ...drawn, closing: drawn.overlaps ? 'all' : closing };
+  return {
+    ...drawn,
+    closing: drawn.overlaps ? 'all' : closing,
+    isRounded: stream.below(ROUNDED_ONE_IN) === 0,
+  };
 }
 
 /** The queue as the processes of the variant use it. */
@@ -42,13 +50,14 @@ export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing } = variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded } = variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
     ...(hasCopies ? ['stragglers have copies'] : []),
     ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
+    ...(isRounded ? ['tensors are rounded'] : []),
   ];
   return parts.length === 0 ? 'plain' : parts.join(', ');
 }

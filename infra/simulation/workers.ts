@@ -83,6 +83,7 @@ function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
   if (fault === 'unlike') return computedElsewhere(computed);
   if (fault !== 'not-finite') return computed;
   const tensors = decodeTensors(computed.output, 'simulation');
-  tensors.get('bias')?.values.fill(Number.NaN);
+  // An integer cannot be NaN, but its scale can.
+  (tensors.get('bias/scale') ?? tensors.get('bias'))?.values.fill(Number.NaN);
   return { ...computed, output: encodeTensors(tensors) };
 }

@@ -185,4 +185,13 @@ export const MUTANTS: readonly Mutant[] = [
       '',
     ),
   ),
+  mutant(
+    'a resume forgets what rounding took from the dense variables',
+    0,
+    change(
+      'coordinator/checkpoints/checkpoint-tensors',
+      '...(isWhole && remainders.size > 0 ? { remainders } : {}),',
+      '',
+    ),
+  ),
 ];
