@@ -77,15 +77,24 @@ function betaFraction(x: number, a: number, b: number): number {
 
 /** A draw from Beta(a, b), as a ratio of Gamma draws. */
 export function betaDraw({ a, b }: Beta, stream: RandomStream): number {
+  if (a >= 1 && b >= 1) {
+    const first = gammaDraw(a, stream);
+    return first / (first + gammaDraw(b, stream));
+  }
   const first = logGammaDraw(a, stream);
   const second = logGammaDraw(b, stream);
   // In logarithms, because Gamma draws of a small shape underflow.
   return 1 / (1 + Math.exp(second - first));
 }
 
-/** The logarithm of a draw from Gamma(shape, 1): Marsaglia and Tsang (2000). */
+/** The logarithm of a draw from Gamma(shape, 1), for every shape. */
 function logGammaDraw(shape: number, stream: RandomStream): number {
-  if (shape < 1) return logGammaDraw(shape + 1, stream) + Math.log(1 - stream.uniform()) / shape;
+  if (shape >= 1) return Math.log(gammaDraw(shape, stream));
+  return Math.log(gammaDraw(shape + 1, stream)) + Math.log(1 - stream.uniform()) / shape;
+}
+
+/** A draw from Gamma(shape, 1) with a shape of at least 1: Marsaglia and Tsang (2000). */
+function gammaDraw(shape: number, stream: RandomStream): number {
   const d = shape - 1 / 3;
   const c = 1 / Math.sqrt(9 * d);
   for (;;) {
@@ -95,8 +104,8 @@ function logGammaDraw(shape: number, stream: RandomStream): number {
     const v = root * root * root;
     const u = 1 - stream.uniform();
     const squared = x * x;
-    if (u < 1 - 0.0331 * squared * squared) return Math.log(d * v);
-    if (Math.log(u) < 0.5 * squared + d * (1 - v + Math.log(v))) return Math.log(d * v);
+    if (u < 1 - 0.0331 * squared * squared) return d * v;
+    if (Math.log(u) < 0.5 * squared + d * (1 - v + Math.log(v))) return d * v;
   }
 }
 

