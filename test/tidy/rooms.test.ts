@@ -82,6 +82,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/export',
   ],
   worker: [
+    'worker/serving/evidence',
     'worker/serving/exploration',
     'worker/serving',
     'worker/compute/engine',

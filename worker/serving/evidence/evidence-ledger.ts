@@ -1,0 +1,235 @@
+/**
+ * The evidence of adgroups from impressions and their rewards, each counted once by the id of its event. Pure: batches
+ * and the times of their arrival decide the state, so a log of batches restores it exactly.
+ *
+ * An impression is open until its reward arrives or its window ends; then it counts, in the latter case with the
+ * default reward. An open impression is no evidence: it would count as one without a click.
+ */
+
+import { z } from 'zod';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+
+const name = z.string().min(1).max(200);
+const epochMs = z.number().nonnegative();
+
+export const FeedbackEventSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('impression'), id: name, adgroup: name, epochMs }),
+  z.strictObject({
+    kind: z.literal('reward'),
+    id: name,
+    reward: z.number().min(0).max(1),
+    epochMs,
+  }),
+]);
+export type FeedbackEvent = z.infer<typeof FeedbackEventSchema>;
+
+/**
+ * - `counted`: it counts, now or when its window ends. A reward may arrive before its impression.
+ * - `duplicate`: an event of this kind and id was counted before.
+ * - `late`: the reward came after its window; it is counted as late, and is no evidence.
+ * - `full`: there is no room for the event; it was not taken.
+ */
+export type Receipt = 'counted' | 'duplicate' | 'late' | 'full';
+
+export interface Evidence {
+  readonly impressions: number;
+  readonly rewards: number;
+  /** Impressions whose window has not ended. */
+  readonly open: number;
+  /** The first impression; null if there was none. */
+  readonly firstMs: number | null;
+}
+
+type FeedbackSettings = ExplorationConfig['feedback'];
+
+interface OpenEvent {
+  adgroup: string | null;
+  reward: number | null;
+  /** The time of the impression, or of the reward while there is no impression. */
+  shownMs: number;
+  /** The time of arrival here, by which windows and lifetimes end. */
+  arrivedMs: number;
+  isSettled: boolean;
+}
+
+interface AdgroupEvidence {
+  impressions: number;
+  rewards: number;
+  open: number;
+  firstMs: number;
+  lastMs: number;
+}
+
+const MS_PER_SECOND = 1000;
+const NO_EVIDENCE: Evidence = { impressions: 0, rewards: 0, open: 0, firstMs: null };
+
+const SnapshotSchema = z.strictObject({
+  events: z.array(
+    z.tuple([
+      name,
+      z.strictObject({
+        adgroup: name.nullable(),
+        reward: z.number().nullable(),
+        shownMs: epochMs,
+        arrivedMs: epochMs,
+        isSettled: z.boolean(),
+      }),
+    ]),
+  ),
+  adgroups: z.array(
+    z.tuple([
+      name,
+      z.strictObject({
+        impressions: z.number(),
+        rewards: z.number(),
+        open: z.number(),
+        firstMs: epochMs,
+        lastMs: epochMs,
+      }),
+    ]),
+  ),
+  lateCount: z.number(),
+  duplicateCount: z.number(),
+});
+
+export class EvidenceLedger {
+  // The maps are in order of arrival or of last use, so that those that end are at their front.
+  readonly #events = new Map<string, OpenEvent>();
+  readonly #open = new Map<string, OpenEvent>();
+  readonly #adgroups = new Map<string, AdgroupEvidence>();
+  readonly #settings: FeedbackSettings;
+  /** Never goes back, whatever the clock does. */
+  #nowMs = 0;
+  lateCount = 0;
+  duplicateCount = 0;
+
+  constructor(settings: FeedbackSettings) {
+    this.#settings = settings;
+  }
+
+  /** Takes a batch that arrives at a time: windows and lifetimes that have ended by then end first. */
+  take(events: readonly FeedbackEvent[], nowMs: number): Receipt[] {
+    this.#nowMs = Math.max(this.#nowMs, nowMs);
+    this.#expire();
+    return events.map((event) =>
+      event.kind === 'impression' ? this.#takeImpression(event) : this.#takeReward(event),
+    );
+  }
+
+  evidenceOf(adgroup: string): Evidence {
+    const found = this.#adgroups.get(adgroup);
+    if (found === undefined) return NO_EVIDENCE;
+    const { impressions, rewards, open, firstMs } = found;
+    return { impressions, rewards, open, firstMs };
+  }
+
+  snapshot(): string {
+    const { lateCount, duplicateCount } = this;
+    const [events, adgroups] = [[...this.#events], [...this.#adgroups]];
+    return JSON.stringify({ events, adgroups, lateCount, duplicateCount });
+  }
+
+  restore(snapshot: unknown): void {
+    const { events, adgroups, lateCount, duplicateCount } = SnapshotSchema.parse(snapshot);
+    for (const [id, event] of events) {
+      this.#events.set(id, event);
+      if (!event.isSettled) this.#open.set(id, event);
+      this.#nowMs = Math.max(this.#nowMs, event.arrivedMs);
+    }
+    for (const [adgroup, evidence] of adgroups) this.#adgroups.set(adgroup, evidence);
+    this.lateCount = lateCount;
+    this.duplicateCount = duplicateCount;
+  }
+
+  #takeImpression({ id, adgroup, epochMs }: FeedbackEvent & { kind: 'impression' }): Receipt {
+    const known = this.#events.get(id);
+    if (known !== undefined && known.adgroup !== null) return this.#duplicate();
+    const evidence = this.#adgroups.get(adgroup) ?? this.#freshAdgroup(epochMs);
+    if (evidence === null || (known === undefined && this.#isFull())) return 'full';
+    this.#adgroups.delete(adgroup);
+    this.#adgroups.set(adgroup, evidence);
+    evidence.open += 1;
+    evidence.firstMs = Math.min(evidence.firstMs, epochMs);
+    evidence.lastMs = this.#nowMs;
+    const arrivedMs = this.#nowMs;
+    const event = { adgroup, reward: null, shownMs: epochMs, arrivedMs, isSettled: false };
+    this.#events.delete(id);
+    this.#events.set(id, event);
+    this.#open.set(id, event);
+    if (known?.reward != null) this.#reward(id, event, known.reward, known.shownMs);
+    return 'counted';
+  }
+
+  #takeReward({ id, reward, epochMs }: FeedbackEvent & { kind: 'reward' }): Receipt {
+    const known = this.#events.get(id);
+    if (known === undefined) {
+      if (this.#isFull()) return 'full';
+      const arrivedMs = this.#nowMs;
+      this.#events.set(id, {
+        adgroup: null,
+        reward,
+        shownMs: epochMs,
+        arrivedMs,
+        isSettled: true,
+      });
+      return 'counted';
+    }
+    if (known.reward !== null) return this.#duplicate();
+    return this.#reward(id, known, reward, epochMs);
+  }
+
+  #reward(id: string, event: OpenEvent, reward: number, rewardMs: number): Receipt {
+    event.reward = reward;
+    if (
+      event.isSettled ||
+      rewardMs - event.shownMs > this.#settings.windowSeconds * MS_PER_SECOND
+    ) {
+      this.lateCount += 1;
+      return 'late';
+    }
+    this.#settle(id, event, reward);
+    return 'counted';
+  }
+
+  #settle(id: string, event: OpenEvent, reward: number): void {
+    event.isSettled = true;
+    this.#open.delete(id);
+    const evidence = event.adgroup === null ? undefined : this.#adgroups.get(event.adgroup);
+    if (evidence === undefined) return;
+    evidence.open -= 1;
+    evidence.impressions += 1;
+    evidence.rewards += reward;
+  }
+
+  #expire(): void {
+    const { windowSeconds, eventLifetimeSeconds, adgroupLifetimeSeconds, defaultReward } =
+      this.#settings;
+    const endedBefore = (seconds: number): number => this.#nowMs - seconds * MS_PER_SECOND;
+    for (const [id, event] of this.#open) {
+      if (event.arrivedMs >= endedBefore(windowSeconds)) break;
+      this.#settle(id, event, defaultReward);
+    }
+    for (const [id, { arrivedMs }] of this.#events) {
+      if (arrivedMs >= endedBefore(eventLifetimeSeconds)) break;
+      this.#events.delete(id);
+    }
+    for (const [adgroup, { lastMs }] of this.#adgroups) {
+      if (lastMs >= endedBefore(adgroupLifetimeSeconds)) break;
+      this.#adgroups.delete(adgroup);
+    }
+  }
+
+  #freshAdgroup(epochMs: number): AdgroupEvidence | null {
+    if (this.#adgroups.size >= this.#settings.adgroupsMax) return null;
+    return { impressions: 0, rewards: 0, open: 0, firstMs: epochMs, lastMs: epochMs };
+  }
+
+  #isFull(): boolean {
+    return this.#events.size >= this.#settings.eventsMax;
+  }
+
+  #duplicate(): Receipt {
+    this.duplicateCount += 1;
+    return 'duplicate';
+  }
+}

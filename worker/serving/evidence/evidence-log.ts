@@ -1,0 +1,173 @@
+/**
+ * The evidence of one machine: a ledger in memory, and the log of its batches on disk. A batch is synced before it is
+ * acknowledged; batches that arrive during a sync share the next one. A log that has grown is replaced by one that
+ * begins with a snapshot. After a kill, the whole lines are taken again; half a line was never acknowledged.
+ */
+
+import { createReadStream } from 'node:fs';
+import { open, rename, type FileHandle } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { z } from 'zod';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { systemFailure } from '../../../shared/base/system-errors.js';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import { cutHalfLine } from '../../../shared/events/log-file.js';
+import {
+  makeFolderDurably,
+  partOf,
+  syncFolder,
+  writeDurably,
+} from '../../../shared/storage/file-bytes.js';
+import {
+  EvidenceLedger,
+  FeedbackEventSchema,
+  type Evidence,
+  type FeedbackEvent,
+  type Receipt,
+} from './evidence-ledger.js';
+
+const LOG_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+const LineSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('snapshot'), ledger: z.unknown() }),
+  z.strictObject({
+    kind: z.literal('batch'),
+    nowMs: z.number(),
+    events: z.array(FeedbackEventSchema),
+  }),
+]);
+
+interface EvidenceLogOptions {
+  /** No other process may use it. */
+  readonly path: string;
+  readonly clock: Clock;
+  readonly feedback: ExplorationConfig['feedback'];
+  readonly byteCountMax?: number;
+}
+
+interface Waiting {
+  readonly events: readonly FeedbackEvent[];
+  readonly resolve: (receipts: readonly Receipt[]) => void;
+  readonly reject: (failure: unknown) => void;
+}
+
+/** @throws QianmoError `data` if a whole line of the log is not what was written. */
+export async function openEvidenceLog(options: EvidenceLogOptions): Promise<EvidenceLog> {
+  const path = resolve(options.path);
+  try {
+    await makeFolderDurably(dirname(path));
+    const file = await open(path, 'a+');
+    await cutHalfLine(file);
+    await syncFolder(dirname(path));
+    const ledger = new EvidenceLedger(options.feedback);
+    await restore(ledger, path);
+    return new EvidenceLog({ ...options, path }, ledger, file);
+  } catch (cause) {
+    throw systemFailure(cause, 'opening the log of evidence', path);
+  }
+}
+
+class EvidenceLog {
+  readonly #options: EvidenceLogOptions;
+  readonly #ledger: EvidenceLedger;
+  #file: FileHandle;
+  #waiting: Waiting[] = [];
+  #flushing: Promise<void> | null = null;
+  #failure: QianmoError | null = null;
+
+  constructor(options: EvidenceLogOptions, ledger: EvidenceLedger, file: FileHandle) {
+    this.#options = options;
+    this.#ledger = ledger;
+    this.#file = file;
+  }
+
+  /**
+   * Resolves when the events are on disk, with what became of each.
+   *
+   * @throws QianmoError when the disk fails; nothing is acknowledged then, and the log must be opened again.
+   */
+  record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== null) return reject(this.#failure);
+      this.#waiting.push({ events, resolve, reject });
+      this.#flushing ??= this.#flush();
+    });
+  }
+
+  evidenceOf(adgroup: string): Evidence {
+    this.#ledger.take([], this.#options.clock.epochMs());
+    return this.#ledger.evidenceOf(adgroup);
+  }
+
+  get lateCount(): number {
+    return this.#ledger.lateCount;
+  }
+
+  async close(): Promise<void> {
+    await this.#flushing;
+    await this.#file.close();
+  }
+
+  async #flush(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting;
+      this.#waiting = [];
+      try {
+        await this.#write(group);
+      } catch (cause) {
+        this.#failure = systemFailure(cause, 'writing the log of evidence', this.#options.path);
+        for (const { reject } of [...group, ...this.#waiting]) reject(this.#failure);
+        this.#waiting = [];
+      }
+    }
+    this.#flushing = null;
+  }
+
+  async #write(group: readonly Waiting[]): Promise<void> {
+    const { clock, path, byteCountMax = LOG_BYTE_COUNT_MAX } = this.#options;
+    const nowMs = clock.epochMs();
+    const events = group.flatMap((waiting) => waiting.events);
+    await this.#file.appendFile(`${JSON.stringify({ kind: 'batch', nowMs, events })}\n`);
+    await this.#file.datasync();
+    for (const waiting of group) waiting.resolve(this.#ledger.take(waiting.events, nowMs));
+    const { size } = await this.#file.stat();
+    if (size <= byteCountMax) return;
+    const part = partOf(path);
+    const text = `{"kind":"snapshot","ledger":${this.#ledger.snapshot()}}\n`;
+    await writeDurably(part, Buffer.from(text));
+    await rename(part, path);
+    await syncFolder(dirname(path));
+    await this.#file.close();
+    this.#file = await open(path, 'a+');
+  }
+}
+
+async function restore(ledger: EvidenceLedger, path: string): Promise<void> {
+  let number = 0;
+  for await (const line of createInterface({
+    input: createReadStream(path),
+    crlfDelay: Infinity,
+  })) {
+    number += 1;
+    try {
+      const record = LineSchema.parse(JSON.parse(line));
+      if (record.kind === 'snapshot') ledger.restore(record.ledger);
+      else ledger.take(record.events, record.nowMs);
+    } catch (cause) {
+      throw damaged(`${path}:${number}`, cause);
+    }
+  }
+}
+
+function damaged(where: string, cause: unknown): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the log of evidence is damaged',
+    where,
+    expected: 'a snapshot or a batch of events, as a ranking server writes them',
+    cure: 'restore the file from a copy, or move it away to begin without evidence',
+    cause,
+  });
+}
