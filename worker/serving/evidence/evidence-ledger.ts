@@ -156,7 +156,8 @@ export class EvidenceLedger {
     this.#events.delete(id);
     this.#events.set(id, event);
     this.#open.set(id, event);
-    if (known?.reward != null) this.#reward(id, event, known.reward, known.shownMs);
+    if (known !== undefined && known.reward !== null)
+      this.#reward(id, event, known.reward, known.shownMs);
     return 'counted';
   }
 
