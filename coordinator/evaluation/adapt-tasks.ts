@@ -3,8 +3,8 @@
  * them wave by wave, so that any number of tasks streams through bounded memory.
  */
 
-import { adaptedLayoutOf, type AdaptedTask } from '../../shared/queue/adapted-tasks.js';
-import { areFinite, decodeAdaptedTasks } from '../../shared/queue/decode-adapted-tasks.js';
+import { adaptedLayoutOf, type AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
+import { areFinite, decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import type { Adaptation, AdaptWork } from '../../shared/queue/protocol.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import {

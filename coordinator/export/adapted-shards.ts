@@ -9,8 +9,8 @@ import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
-} from '../../shared/queue/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/decode-adapted-tasks.js';
+} from '../../shared/queue/blobs/adapted-tasks.js';
+import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';

@@ -14,6 +14,7 @@ import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
 import type { ServerTime } from './server-time.js';
+import { wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
 import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -35,6 +36,7 @@ const WORKER_OPTIONS = {
 };
 
 type Taken = bullmq.Job<unknown, JobResult>;
+type TellWakeUp = (message: Parameters<typeof wakeUpText>[0]) => Promise<void>;
 
 /** @param redis is the consumer's own: it ends the connection when it closes. */
 export function bullmqConsumer(
@@ -64,6 +66,7 @@ export function bullmqConsumer(
   worker.on('error', onError);
   queue.on('error', onError);
   const tokens = new WeakMap<TakenJob, string>();
+  const tell = tellOver(redis, bullmq.prefix);
   let takenCount = 0;
   return {
     server,
@@ -78,9 +81,10 @@ export function bullmqConsumer(
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
         await call(() => failAsLost(queued, token));
+        await tell({ jobId: queued.id });
         return null;
       }
-      const taken = takenJob(queued, queued.id, token, call);
+      const taken = takenJob({ queued, jobId: queued.id, token }, call, tell);
       tokens.set(taken, token);
       return taken;
     },
@@ -136,18 +140,38 @@ async function failAsLost(queued: Taken, token: string): Promise<void> {
   await queued.moveToFailed(lost, token, false);
 }
 
-function takenJob(queued: Taken, jobId: string, token: string, call: QueueCall): TakenJob {
+function tellOver(redis: RedisConnection, prefix: string): TellWakeUp {
+  const channel = wakeUpChannelOf(prefix);
+  return async (message) => {
+    // A message that is lost costs the coordinator a moment.
+    await redis.publish(channel, wakeUpText(message)).catch(() => undefined);
+  };
+}
+
+interface QueuedToken {
+  readonly queued: Taken;
+  readonly jobId: string;
+  readonly token: string;
+}
+
+function takenJob(
+  { queued, jobId, token }: QueuedToken,
+  call: QueueCall,
+  tell: TellWakeUp,
+): TakenJob {
   return {
     jobId,
     data: queued.data,
     complete: async (result) => {
       await call(() => queued.moveToCompleted(result, token, false));
+      await tell({ jobId, returnValue: result });
     },
     fail: async (failure) => {
       const text = formatJobFailure(failure);
       // BullMQ keeps the text alone, and tells errors apart by the exact class.
       const error = failure.kind === 'permanent' ? new UnrecoverableError(text) : new Error(text);
       await call(() => queued.moveToFailed(error, token, false));
+      await tell({ jobId });
     },
     handBack: async () => {
       await call(() => queued.moveToWait(token));

@@ -28,6 +28,7 @@ import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
 import { redisRunController, RedisRunLease } from './redis-run-lease.js';
 import { serverTimeOf } from './server-time.js';
+import { wakeUpChannelOf } from './wake-up-messages.js';
 
 interface BullmqJobQueueOptions {
   readonly redisUrl: string;
@@ -59,13 +60,17 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
   try {
     const call = queueCallsAt(redactedAddress(url));
     const facts = await call(() => checkRedis(redis));
-    const eventReader = await connectRedis({
-      ...{ ...connection, role: 'events', name: 'qianmo-events' },
+    const checks = await connectRedis({
+      ...{ ...connection, role: 'checks', name: 'qianmo-checks' },
     });
-    opened.push(eventReader);
-    // BullMQ reads no events, and says nothing, when it may not do this.
-    await call(() => eventReader.client('SETNAME', 'qianmo-events'));
-    const connections = { commands: redis, events: eventReader };
+    opened.push(checks);
+    // BullMQ checks nothing, and says nothing, when it may not do this.
+    await call(() => checks.client('SETNAME', 'qianmo-checks'));
+    const wakeUps = await connectRedis({
+      ...{ ...connection, role: 'wake-ups', name: 'qianmo-wake-ups' },
+    });
+    opened.push(wakeUps);
+    const connections = { commands: redis, checks, wakeUps };
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     const lease = new RedisRunLease(redis, prefix, redactedAddress(url));
@@ -90,6 +95,8 @@ async function openConsumer(
     const facts = await call(() => checkRedis(redis));
     const registry = redisWorkerRegistry(redis, prefix);
     const self = await call(() => registry.enter({ name, instance, device }));
+    // A worker that may not send messages would be read late, and nobody would know why.
+    await call(() => redis.publish(wakeUpChannelOf(prefix), ''));
     const serverTime = await call(() => serverTimeOf(redis, clock));
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };

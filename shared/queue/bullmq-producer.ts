@@ -20,6 +20,7 @@ import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
+import { wakeUpChannelOf, wakeUpOf } from './wake-up-messages.js';
 import {
   EVENT_COUNT_MAX,
   FINISHED_AGE_MS_MAX,
@@ -29,9 +30,9 @@ import {
 } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
-const { Queue, QueueEvents, Worker } = createRequire(import.meta.url)('bullmq') as typeof bullmq;
+const { Queue, Worker } = createRequire(import.meta.url)('bullmq') as typeof bullmq;
 
-/** BullMQ's event reader never ends its closing when the server went away before. */
+/** BullMQ never ends its closing when the server went away before. */
 const CLOSE_TIMEOUT_MS = 2_000;
 const FINISHED_KEPT = { age: FINISHED_AGE_MS_MAX / 1_000, count: FINISHED_COUNT_MAX };
 
@@ -48,8 +49,10 @@ const JOB_OPTIONS: bullmq.JobsOptions = {
 /** Both are the producer's own: it ends them when it closes. */
 interface ProducerConnections {
   readonly commands: RedisConnection;
-  /** Waits for a server that is away; events and the stalled check use it. */
-  readonly events: RedisConnection;
+  /** Waits for a server that is away, for the stalled check. */
+  readonly checks: RedisConnection;
+  /** Waits for a server that is away, and hears wake-ups. */
+  readonly wakeUps: RedisConnection;
 }
 
 export async function bullmqProducer(
@@ -62,10 +65,9 @@ export async function bullmqProducer(
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
-  const { commands, events: connection } = connections;
+  const { commands, checks: connection, wakeUps } = connections;
   const { bullmq, clock, call, lease, blobs } = options;
   const queue = queueOn(commands, bullmq);
-  const events = new QueueEvents(INNER_LOOP_QUEUE, { connection, ...bullmq });
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection,
     ...bullmq,
@@ -80,10 +82,12 @@ export async function bullmqProducer(
   // process.
   const onError = (): void => undefined;
   queue.on('error', onError);
-  events.on('error', onError);
   checker.on('error', onError);
-  const subscribe = wakeUps(events, commands);
-  await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), checker.waitUntilReady()]);
+  const [subscribe] = await Promise.all([
+    wakeUpsOver(wakeUps, wakeUpChannelOf(bullmq.prefix), [commands, wakeUps]),
+    queue.waitUntilReady(),
+    checker.waitUntilReady(),
+  ]);
   await checker.startStalledCheckTimer();
   return {
     ...leaseOperations(lease, call),
@@ -99,10 +103,10 @@ export async function bullmqProducer(
     close: async () => {
       // Closing waits for replies of a server that may be away; the connections end regardless.
       const inTime = new AbortController();
-      const closed = Promise.allSettled([checker.close(true), events.close(), queue.close()]);
+      const closed = Promise.allSettled([checker.close(true), queue.close()]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
       inTime.abort();
-      for (const ended of [commands, connection]) ended.disconnect();
+      for (const ended of [commands, connection, wakeUps]) ended.disconnect();
     },
   };
 }
@@ -148,17 +152,30 @@ function addOperation(
   };
 }
 
-function wakeUps(events: bullmq.QueueEvents, commands: RedisConnection): JobProducer['subscribe'] {
+/**
+ * Hears the messages of workers that have finished a job. The library's own events would take a command for each few of
+ * them, and tell every other change of a job as well.
+ *
+ * @param returning connections after whose return messages may have been missed.
+ */
+async function wakeUpsOver(
+  connection: RedisConnection,
+  channel: string,
+  returning: readonly RedisConnection[],
+): Promise<JobProducer['subscribe']> {
   const listeners = new Set<WakeUp>();
   const wake: WakeUp = (jobId, record) => {
     for (const listener of listeners) listener(jobId, record);
   };
-  events.on('completed', ({ jobId, returnvalue: returnValue }) =>
-    // The type says that this is a text, but the library has parsed it.
-    wake(jobId, { state: 'completed', returnValue, worker: '' }),
-  );
-  events.on('failed', ({ jobId }) => wake(jobId));
-  commands.on('ready', () => wake(WAKE_ALL));
+  connection.on('message', (_channel: string, text: string) => {
+    const message = wakeUpOf(text);
+    if (message === null) return;
+    const { jobId, returnValue } = message;
+    if (returnValue === undefined) wake(jobId);
+    else wake(jobId, { state: 'completed', returnValue, worker: '' });
+  });
+  for (const one of returning) one.on('ready', () => wake(WAKE_ALL));
+  await connection.subscribe(channel);
   return (listener) => {
     listeners.add(listener);
     return () => void listeners.delete(listener);

@@ -21,7 +21,7 @@
  * themselves; the encoding of the output is part of the work.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
- * Output blob of an adapt job: `adapted-tasks.ts`.
+ * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
  * Output blob of a rule-gradient job:
  *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
  */

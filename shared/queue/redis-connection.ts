@@ -11,9 +11,9 @@ import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
 /**
  * - `producer` fails at once while Redis is away; the caller decides how long to retry.
- * - `worker` and `events` wait for Redis to come back, however long.
+ * - the others wait for Redis to come back, however long.
  */
-type RedisRole = 'producer' | 'worker' | 'events';
+type RedisRole = 'producer' | 'worker' | 'checks' | 'wake-ups';
 
 /** The type for code that passes a connection on without using the client library. */
 export type RedisConnection = Redis;

@@ -4,8 +4,8 @@ import {
   CHECKPOINT_FORMAT_VERSION,
   LATEST_KEY,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import { encodeAdaptedTasks, type AdaptedLayout } from '../../shared/queue/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/decode-adapted-tasks.js';
+import { encodeAdaptedTasks, type AdaptedLayout } from '../../shared/queue/blobs/adapted-tasks.js';
+import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';

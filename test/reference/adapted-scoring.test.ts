@@ -13,8 +13,8 @@ import {
   adaptedLayoutOf,
   type AdaptedTask,
   type AdaptedTasks,
-} from '../../shared/queue/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/decode-adapted-tasks.js';
+} from '../../shared/queue/blobs/adapted-tasks.js';
+import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import type { AdaptWork, Adaptation, PredictWork } from '../../shared/queue/protocol.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';

@@ -13,6 +13,11 @@ import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 
 /** The pause before a server that was away is asked again. */
 const RETRY_DELAY_MS = 500;
+/**
+ * The part of its share of the waiting jobs that a worker takes ahead without another look: others may have begun to
+ * take theirs.
+ */
+const PLENTY_SHARE = 0.25;
 /** How late a worker that does jobs may learn that it is quarantined. */
 const QUARANTINE_AGE_MS_MAX = 2_000;
 
@@ -52,6 +57,8 @@ export class QueueIntake {
   readonly #closing = new AbortController();
   #workers = { count: 1, countedMs: Number.NEGATIVE_INFINITY };
   #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
+  /** The jobs that this worker may still take of the plenty that it saw, before it looks again. */
+  #plentyLeftCount = 0;
   /** The wait under way, whose job has not been returned yet. */
   #taking: Promise<HeldJob | null> = Promise.resolve(null);
 
@@ -91,10 +98,17 @@ export class QueueIntake {
    */
   async nextAhead(options: { readonly onlyOfPlenty: boolean }): Promise<HeldJob | null> {
     if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
+    if (this.#plentyLeftCount > 0) {
+      this.#plentyLeftCount -= 1;
+      const held = await this.#take({ wait: false });
+      if (held === null) this.#plentyLeftCount = 0;
+      return held;
+    }
     const isThere = await this.#answered(async () => {
       const waitingCount = await this.#consumer.waitingCount();
-      const countMin = options.onlyOfPlenty ? await this.#workerCount() : 1;
-      return waitingCount > 0 && waitingCount >= countMin;
+      const workerCount = await this.#workerCount();
+      this.#plentyLeftCount = Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
+      return waitingCount > 0 && waitingCount >= (options.onlyOfPlenty ? workerCount : 1);
     });
     return isThere === true ? this.#take({ wait: false }) : null;
   }

@@ -80,18 +80,18 @@ it.each([
   expect([...new Set(await refusals())]).toEqual(refused);
 });
 
-it.each(['+client|setname', '+@scripting', '+@write', '~{qianmo}:*', '+ping', '+time'])(
-  'without %s there is one clear error',
-  async (without) => {
-    const queue = await queueFor({ without });
-    const opening = dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
-    await expect(opening).rejects.toMatchObject({
-      kind: 'environment',
-      report: {
-        where: `redis://qianmo:***@127.0.0.1:${redis.server.port}`,
-        found: expect.stringMatching(/NOPERM|ACL failure|permissions?/) as string,
-        cure: expect.stringContaining('A Redis user with few rights') as string,
-      },
-    });
-  },
-);
+it.each([
+  ...['+client|setname', '+@scripting', '+@write', '~{qianmo}:*', '+ping', '+time'],
+  ...['+subscribe', '&{qianmo}:*'],
+])('without %s there is one clear error', async (without) => {
+  const queue = await queueFor({ without });
+  const opening = dispatcherInTest(queue, queueConfig({ prefix: PREFIX }));
+  await expect(opening).rejects.toMatchObject({
+    kind: 'environment',
+    report: {
+      where: `redis://qianmo:***@127.0.0.1:${redis.server.port}`,
+      found: expect.stringMatching(/NOPERM|ACL failure|permissions?/) as string,
+      cure: expect.stringContaining('A Redis user with few rights') as string,
+    },
+  });
+});

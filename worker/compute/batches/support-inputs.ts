@@ -9,7 +9,7 @@
 import { at } from '../../../shared/base/arrays.js';
 import type { SupportInputs } from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
-import type { LabelSums, SupportSums } from '../../../shared/queue/adapted-tasks.js';
+import type { LabelSums, SupportSums } from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';

@@ -12,7 +12,7 @@ import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
-} from '../../../shared/queue/adapted-tasks.js';
+} from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { AdaptWork } from '../../../shared/queue/protocol.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import { adaptCells } from '../adaptation/adapt-cells.js';

@@ -19,13 +19,17 @@
  *   shift.ids           I32 `[valueCount]`, and beside it `shift.effects`; a value not named has none
  */
 
-import { methodPlanOf } from '../methods/methods.js';
-import { predictionLoopOf } from '../methods/inner-loop/method.js';
-import type { ModelSpec } from '../models/model-spec.js';
-import type { LossKind } from '../tasks/task-label.js';
-import { elementCountOf, type NamedTensors, type TensorLayout } from '../tensors/named-tensors.js';
-import { encodeTensors, type CodedTensor, type TensorValues } from '../tensors/tensor-codec.js';
-import type { AdaptWork } from './protocol.js';
+import { methodPlanOf } from '../../methods/methods.js';
+import { predictionLoopOf } from '../../methods/inner-loop/method.js';
+import type { ModelSpec } from '../../models/model-spec.js';
+import type { LossKind } from '../../tasks/task-label.js';
+import {
+  elementCountOf,
+  type NamedTensors,
+  type TensorLayout,
+} from '../../tensors/named-tensors.js';
+import { encodeTensors, type CodedTensor, type TensorValues } from '../../tensors/tensor-codec.js';
+import type { AdaptWork } from '../protocol.js';
 
 /** Sums over labels. For values, clicks are the weighted standardised values. */
 export interface LabelSums {

@@ -1,14 +1,14 @@
 /** Reads the output of an adapt job, laid out as `adapted-tasks.ts` says, and checks all of it. */
 
-import { at } from '../base/arrays.js';
-import { QianmoError } from '../base/errors.js';
+import { at } from '../../base/arrays.js';
+import { QianmoError } from '../../base/errors.js';
 import {
   elementCountOf,
   layoutDifferences,
   type DenseTensor,
   type TensorLayout,
-} from '../tensors/named-tensors.js';
-import { decodeTensors, type CodedTensor, type TensorValues } from '../tensors/tensor-codec.js';
+} from '../../tensors/named-tensors.js';
+import { decodeTensors, type CodedTensor, type TensorValues } from '../../tensors/tensor-codec.js';
 import type {
   AdaptedLayout,
   AdaptedTask,
