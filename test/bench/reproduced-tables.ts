@@ -18,6 +18,13 @@ const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 
 export const TABLES: readonly ReproducedTable[] = [
   { name: 'large-tables', script: 'bench:large-tables', makes: 'large-tables.md' },
+  { name: 'bandit-delay', script: 'bench:bandit-delay', makes: 'bandit-delay.md' },
+  {
+    name: 'ope',
+    script: 'bench:ope',
+    makes: 'ope.md',
+    needs: ['../shared/data/open-bandit-small/random_men.csv.xz'],
+  },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
   { name: 'serving-kernel', script: 'bench:kernel', makes: 'serving-kernel.md' },

@@ -6,6 +6,7 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { banditDelayPage } from '../../bench/bandit-delay/bandit-delay-page.js';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
 import { encodingsPage } from '../../bench/encodings/encodings-page.js';
@@ -15,6 +16,7 @@ import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { resultsTable } from '../../bench/learned-rule/results-table.js';
 import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
+import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { planPage } from '../../bench/plan/plan-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
@@ -60,6 +62,7 @@ function trafficPageOfRecord(): string {
 }
 
 test.each([
+  ['bandit-delay', () => banditDelayPage(recorded('bandit-delay'))],
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
   ['digests', () => digestsPage(recorded('digests'))],
   ['encodings', () => encodingsPage(recorded('encodings'))],
@@ -68,6 +71,7 @@ test.each([
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
   ['learned-rule', () => resultsTable(recorded('learned-rule'))],
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
+  ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
   ['plan', () => planPage(recorded('plan'))],
   ['sinusoid', sinusoidPage],
