@@ -28,6 +28,8 @@ const COMPILE_TIMEOUT_MS = 10 * 60_000;
 /**
  * @typedef {object} Compiler
  * @property {(args: string[]) => ReturnType<typeof runCommand>} run
+ * @property {(processor: string) => string[]} flagsFor the flags that allow the instructions of a
+ *   processor, named as GCC does, and of no other
  */
 
 /**
@@ -54,7 +56,10 @@ export async function obtainCompiler(announce) {
 function findCompiler() {
   const path = COMPILERS.map(findOnPath).find((candidate) => candidate !== undefined);
   if (path === undefined) return undefined;
-  return { run: (args) => runCommand(path, args, { timeoutMs: COMPILE_TIMEOUT_MS }) };
+  return {
+    run: (args) => runCommand(path, args, { timeoutMs: COMPILE_TIMEOUT_MS }),
+    flagsFor: (processor) => [`-march=${processor}`],
+  };
 }
 
 /**
@@ -75,6 +80,7 @@ async function obtainZig(announce) {
   return {
     run: (args) =>
       runCommand(zig, ['c++', ...args], { environment, timeoutMs: COMPILE_TIMEOUT_MS }),
+    flagsFor: (processor) => [`-mcpu=${processor.replaceAll('-', '_')}`],
   };
 }
 

@@ -8,14 +8,14 @@ import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from '../packages
 
 const SOURCE_FOLDER = join(projectRoot, 'worker/serving/native');
 const HEADERS = ['model.h', 'vectors.h', 'ahead.h', 'layers.h', 'score.h', 'build-model.h'];
-const SOURCES = ['kernel-portable.cc', 'build-model.cc', 'addon.cc'];
-const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
-const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mprefer-vector-width=512'];
-/** Sources for x86-64 alone, with the instructions that they may use. */
-const X86_SOURCES = new Map([
-  ['kernel-avx2.cc', AVX2],
-  ['kernel-avx512.cc', [...AVX2, ...AVX512]],
-]);
+/** Sources, and the processors of x86-64 whose instructions they may use. */
+const SOURCES = [
+  { name: 'kernel-portable.cc', processor: 'x86-64' },
+  { name: 'build-model.cc', processor: 'x86-64' },
+  { name: 'addon.cc', processor: 'x86-64' },
+  { name: 'kernel-avx2.cc', processor: 'haswell' },
+  { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },
+];
 // Sums may associate in any order; what is not a number stays so.
 const FLAGS = [
   ...['-O3', '-std=c++17', '-fPIC', '-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math'],
@@ -31,19 +31,13 @@ const FLAGS = [
 /** @typedef {import('../base/progress.mjs').Announce} Announce */
 /** @typedef {import('../base/progress.mjs').StepOutcome} StepOutcome */
 
-/** @returns {Map<string, string[]>} */
-function sourcesHere() {
-  const all = new Map(SOURCES.map((name) => [name, /** @type {string[]} */ ([])]));
-  if (process.arch === 'x64') for (const [name, flags] of X86_SOURCES) all.set(name, flags);
-  return all;
-}
+const isX86 = process.arch === 'x64';
+const sourcesHere = SOURCES.filter(({ processor }) => isX86 || processor === 'x86-64');
 
 function targetFolder() {
-  const sources = sourcesHere();
-  const texts = [...HEADERS, ...sources.keys()].map(
-    (name) => readIfThere(join(SOURCE_FOLDER, name)) ?? '',
-  );
-  const key = digestOf(JSON.stringify([FLAGS, [...sources], texts])).slice(0, 12);
+  const names = [...HEADERS, ...sourcesHere.map(({ name }) => name)];
+  const texts = names.map((name) => readIfThere(join(SOURCE_FOLDER, name)) ?? '');
+  const key = digestOf(JSON.stringify([FLAGS, sourcesHere, texts])).slice(0, 12);
   return join(cacheRoot(), `scoring-kernel-${key}-${process.platform}-${process.arch}`);
 }
 
@@ -94,17 +88,11 @@ async function compile(folder, announce) {
   const headers = await obtainNodeHeaders(announce);
   announce('compiling (about 15 s)');
   const objects = [];
-  for (const [name, flags] of sourcesHere()) {
+  for (const { name, processor, flags = [] } of sourcesHere) {
     const object = join(folder, `${basename(name)}.o`);
-    const source = join(SOURCE_FOLDER, name);
     const compiled = await compiler.run([
-      ...FLAGS,
-      ...flags,
-      `-I${headers}`,
-      '-c',
-      source,
-      '-o',
-      object,
+      ...[...FLAGS, ...flags, ...(isX86 ? compiler.flagsFor(processor) : [])],
+      ...[`-I${headers}`, '-c', join(SOURCE_FOLDER, name), '-o', object],
     ]);
     if (!compiled.ok) throw new Error(`${name} does not compile: ${compiled.problem}`);
     objects.push(object);

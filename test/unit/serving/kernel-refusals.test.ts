@@ -1,0 +1,50 @@
+// Requests that name what is not there are refused before anything is read.
+
+import { beforeAll, expect, test } from 'vitest';
+import {
+  installScoringAddon,
+  scoringAddonPath,
+} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { randomStream } from '../../../shared/base/random.js';
+import {
+  kernelCoverage,
+  KernelScorer,
+  loadScoringAddon,
+} from '../../../worker/serving/kernel-scorer.js';
+import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
+import { randomRankingCase, randomRequest } from '../../fixtures/serving/random-ranking-model.js';
+
+beforeAll(async () => {
+  await installScoringAddon(() => undefined, { retry: true });
+});
+
+test('blocks, ids and arrays that are not there', () => {
+  const drawn = randomRankingCase(randomStream(1, 'refusals'), 'logistic', 'float32');
+  if (drawn === null) throw new Error('the seed draws a model');
+  const { model } = drawn;
+  const addon = loadScoringAddon(scoringAddonPath());
+  for (const kernel of addon.kernels()) {
+    const scorer = new KernelScorer(addon, model, [], kernel);
+    const request = randomRequest(randomStream(2), { model, contextFeatures: [] }, 3);
+    const logits = new Float32Array(3);
+    const scored = (change: Partial<RankingRequest>) => () =>
+      scorer.score({ ...request, ...change }, logits);
+    expect(scored({})).not.toThrow();
+    for (const block of [-1, model.blocks.blockCount, 2 ** 31 - 1])
+      expect(scored({ blocks: Int32Array.of(0, 0, block) })).toThrow('no block of this number');
+    for (const id of [-1, -2, 1000, 2 ** 31 - 1, -(2 ** 31)]) {
+      const candidateIds = Int32Array.from(request.candidateIds);
+      candidateIds[0] = id;
+      expect(scored({ candidateIds })).toThrow('no row of this id');
+    }
+    expect(scored({ candidateCount: 4 })).toThrow('an array of the request is too short');
+    expect(scored({ candidateCount: -1 })).not.toThrow();
+  }
+  expect(() => new KernelScorer(addon, model, [], 'sse9')).toThrow('does not run the kernel');
+  const { spec } = model;
+  const unknown = { ...model, spec: { ...spec, kind: 'own' } };
+  expect(kernelCoverage(unknown)).toEqual({
+    isCovered: false,
+    reason: 'the model own is not built in',
+  });
+});
