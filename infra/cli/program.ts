@@ -15,6 +15,7 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['evaluate', async () => (await import('./verbs/evaluate.js')).evaluateVerb],
   ['export', async () => (await import('./verbs/export.js')).exportVerb],
   ['bundle', async () => (await import('./verbs/bundle.js')).bundleVerb],
+  ['serve', async () => (await import('./verbs/serve.js')).serveVerb],
   ['stream', async () => (await import('./verbs/stream.js')).streamVerb],
   ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],

@@ -71,6 +71,7 @@ import { systemClock } from '../../shared/base/clock.js';
 import type { MachineCheckResult } from './check-machine.js';
 import { localMachine } from './local-machine.js';
 import type { ReplayResult } from './explored-log.js';
+import type { RankingService, ServeRequest } from './serve.js';
 import type { WorkRequest } from './work.js';
 
 export { QianmoError, formatFailure } from '../../shared/base/errors.js';
@@ -93,8 +94,10 @@ export type {
   PreparedStore,
   PublishedBundle,
   QueueBoard,
+  RankingService,
   ReplayResult,
   RunHandle,
+  ServeRequest,
   StreamResult,
   SweepRecord,
   SynthesisReport,
@@ -365,6 +368,16 @@ export async function serveDashboard(
   const tls = await tlsFilesOf(surroundingsOf(options).environment);
   const place = { port, host: '127.0.0.1', hostsAllowed } as const;
   return serveQueueBoard({ redisUrl: redis, tls, prefix, ...place });
+}
+
+/** Serves rankings from a bundle, and follows its label. The caller closes it, which answers what is under way. */
+export async function serveRankings(
+  request: ServeRequest,
+  options: CallOptions = {},
+): Promise<RankingService> {
+  const { serveFromBundle, ServeRequestSchema } = await import('./serve.js');
+  const checked = checkedRequest(ServeRequestSchema, request, 'serveRankings');
+  return serveFromBundle(checked, surroundingsOf(options), options);
 }
 
 function start<Result>(

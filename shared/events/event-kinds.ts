@@ -289,6 +289,19 @@ const COMPUTE_SHAPES = {
   },
 };
 
+/** A ranking server. Bundles are named by their digests. */
+const SERVING_SHAPES = {
+  'server-ready': { url: z.string(), bundle: z.string(), scorer: z.string() },
+  'bundle-served': { bundle: z.string(), earlierBundle: z.string(), loadMs: durationMs },
+  /** The earlier bundle stays. */
+  'bundle-refused': { bundle: z.string(), reason: z.string() },
+  /** The label could not be read; it is tried again. */
+  'label-unread': { label: z.string(), reason: z.string() },
+  'server-draining': { requestCount: count },
+  /** A bug: the request was answered with status 500. */
+  'request-failed': { reason: z.string() },
+};
+
 export const EVENT_SHAPES = {
   ...RUN_SHAPES,
   ...PREPARATION_SHAPES,
@@ -296,4 +309,5 @@ export const EVENT_SHAPES = {
   ...DISPATCH_SHAPES,
   ...WORKER_SHAPES,
   ...COMPUTE_SHAPES,
+  ...SERVING_SHAPES,
 };

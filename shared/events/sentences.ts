@@ -260,7 +260,27 @@ const SENTENCES: Sentences = {
       microBatch === undefined ? phase : `micro-batch ${microBatch.number} of ${microBatch.count}`;
     return detail(`${prefixOf(event)}job ${jobIndex} of outer step ${event.outerStep}: ${doing}`);
   },
+
+  'server-ready': ({ url, bundle, scorer }) =>
+    notice(`serving bundle ${shortDigest(bundle)} at ${url}, scored by ${scorer}`),
+  'bundle-served': ({ bundle, earlierBundle, loadMs }) =>
+    notice(
+      `serving bundle ${shortDigest(bundle)} in place of ${shortDigest(earlierBundle)}, ` +
+        `read in ${secondsOf(loadMs)}`,
+    ),
+  'bundle-refused': ({ bundle, reason }) =>
+    warning(`bundle ${shortDigest(bundle)} is refused, and the earlier one stays: ${reason}`),
+  'label-unread': ({ label, reason }) =>
+    warning(`the label ${label} cannot be read, and is tried again: ${reason}`),
+  'server-draining': ({ requestCount }) =>
+    notice(`stopping after ${counted(requestCount, 'request')} under way`),
+  'request-failed': ({ reason }) =>
+    warning(`a request ran into a bug, please report it: ${reason}`),
 };
+
+function shortDigest(digest: string): string {
+  return digest.slice(0, 12);
+}
 
 const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string>> = {
   deadline: 'its job passed the deadline',

@@ -17,14 +17,7 @@ const KEPT: Readonly<Record<string, string>> = {
     'the writer of the log, for serving',
   'shared/queue/memory-job-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
-  'shared/bundle/key-index.ts blockOfKey': 'the block of an adgroup by its key, for serving',
   'shared/bundle/adapted-block.ts adaptedTaskOf': 'blocks for the captured graph, for serving',
-  'worker/serving/kernel-scorer.ts kernelCoverage':
-    'whether the kernel scores a model, for serving',
-  'worker/serving/kernel-scorer.ts KernelScorer': 'the native scorer, for serving',
-  'worker/serving/kernel-scorer.ts loadScoringAddon': 'the native scorer, for serving',
-  'worker/serving/reference-scorer.ts ReferenceScorer': 'what the kernel must agree with',
-  'infra/bootstrap/serving/scoring-addon.mjs scoringAddonPath': 'the native scorer, for serving',
   'shared/events/event-lines.ts EVENT_KINDS': 'tests go over every kind of event',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',
   'infra/bootstrap/tensorflow/native-tensorflow.mjs isGpuTensorFlowInstalled':

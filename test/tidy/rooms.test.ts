@@ -85,6 +85,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/evidence',
     'worker/serving/exploration',
     'worker/serving',
+    'worker/serving/server',
     'worker/compute/engine',
     'worker/compute/engine/graph',
     'worker/compute/engine/rewrite/rules',

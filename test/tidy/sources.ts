@@ -71,7 +71,7 @@ function namesOf(clause: string): string[] {
 }
 
 function fileOf(importer: string, imported: string): string {
-  if (imported.startsWith('#services/')) return imported.replace('#', 'infra/');
+  if (/^#(bootstrap|services)\//.test(imported)) return imported.replace('#', 'infra/');
   return normalize(join(dirname(importer), imported)).replace(/\.js$/, '.ts');
 }
 

@@ -39,7 +39,7 @@ export async function checkedBundle(
   { bundles }: z.output<typeof BundlesRequestSchema>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {
-  const { address, name } = parsedAddress(bundles);
+  const { address, name } = parsedBundleAddress(bundles);
   const store = objectStoreAt(address, environment);
   const published = await readBundleManifest(store, await bundleDigestOf(store, name));
   await readBundle(published.manifest, filesOf(store), `${store.address}@${published.digest}`);
@@ -47,7 +47,7 @@ export async function checkedBundle(
 }
 
 /** `ADDRESS@NAME`; an address may hold an `@` before its last slash. */
-function parsedAddress(text: string): { readonly address: string; readonly name?: string } {
+export function parsedBundleAddress(text: string): { readonly address: string; readonly name?: string } {
   const [, address, name] = /^(.+)@([^/@]+)$/.exec(text) ?? [];
   return address === undefined || name === undefined ? { address: text } : { address, name };
 }

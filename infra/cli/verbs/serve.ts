@@ -1,0 +1,81 @@
+/** `qianmo serve`: answers ranking requests from a bundle until it is stopped. */
+
+import { once } from 'node:events';
+import { z } from 'zod';
+import {
+  DEADLINE_MS_DEFAULT,
+  DEADLINE_MS_MAX,
+  POLL_SECONDS_DEFAULT,
+  POLL_SECONDS_MAX,
+  QUEUED_REQUESTS_DEFAULT,
+  QUEUED_REQUESTS_MAX,
+} from '../../../worker/serving/server/server-limits.js';
+import { serveRankings } from '../../library/index.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { format } from '../command/shared-options.js';
+import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
+
+export const serveVerb = verb({
+  name: 'serve',
+  description: 'answer ranking requests from a bundle, and follow its label',
+  options: {
+    bundle: valueOption(
+      '--bundle <address>',
+      'ADDRESS of bundles or ADDRESS@LABEL; latest unless a label or digest is given',
+      textValue,
+      { isRequired: true },
+    ),
+    host: valueOption(
+      '--host <host>',
+      'the address to listen on; one beyond this machine demands a token',
+      textValue,
+      { defaultText: '127.0.0.1' },
+    ),
+    port: valueOption('--port <port>', 'port, 0 for any free one', integerValue(0, 65_535), {
+      defaultText: '8080',
+    }),
+    tokenFile: valueOption(
+      '--token-file <file>',
+      'file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN',
+      textValue.optional(),
+    ),
+    pollSeconds: valueOption(
+      '--poll-seconds <seconds>',
+      'seconds between two looks at the label',
+      textValue.transform(Number).pipe(z.number().positive().max(POLL_SECONDS_MAX)),
+      { defaultText: String(POLL_SECONDS_DEFAULT) },
+    ),
+    queue: valueOption(
+      '--queue <requests>',
+      'requests that may wait for the scorer',
+      integerValue(1, QUEUED_REQUESTS_MAX),
+      { defaultText: String(QUEUED_REQUESTS_DEFAULT) },
+    ),
+    deadlineMs: valueOption(
+      '--deadline-ms <ms>',
+      'the longest that a request may wait',
+      integerValue(1, DEADLINE_MS_MAX),
+      { defaultText: String(DEADLINE_MS_DEFAULT) },
+    ),
+    format,
+  },
+  help: `
+A signal to stop lets it answer the requests under way.
+Examples:
+  qianmo serve --bundle runs/shop/bundles
+  qianmo serve --bundle s3://models/shop@stable --port 9000 --token-file token.txt`,
+  run: async (_operands, { format, ...request }, context) => {
+    const service = await serveRankings(request, callOptionsOf(context));
+    try {
+      const { url, bundle } = service;
+      context.print(
+        format === 'json'
+          ? JSON.stringify({ url, bundle })
+          : `rankings: ${url}/v1/rank (Ctrl-C stops it)`,
+      );
+      if (!context.signal.aborted) await once(context.signal, 'abort');
+    } finally {
+      await service.close();
+    }
+  },
+});

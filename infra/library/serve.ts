@@ -1,0 +1,132 @@
+/** Serves rankings from a bundle in this process, without TensorFlow. */
+
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { scoringAddonPath } from '#bootstrap/serving/scoring-addon.mjs';
+import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import { objectStoreAt } from '../../coordinator/runs/places.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
+import { runEventSink } from '../../shared/events/run-events.js';
+import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import { RankingServer } from '../../worker/serving/server/ranking-server.js';
+import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
+import {
+  DEADLINE_MS_DEFAULT,
+  DEADLINE_MS_MAX,
+  POLL_SECONDS_DEFAULT,
+  POLL_SECONDS_MAX,
+  QUEUED_REQUESTS_DEFAULT,
+  QUEUED_REQUESTS_MAX,
+} from '../../worker/serving/server/server-limits.js';
+
+const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
+const TOKEN_LENGTH_MIN = 16;
+const LOOPBACK = /^(127\.|::1$|localhost$)/;
+
+const text = z.string().min(1, 'expected a value');
+
+export const ServeRequestSchema = z.strictObject({
+  /** `ADDRESS` of bundles, or `ADDRESS@LABEL`; a label is followed, a digest is served for good. */
+  bundle: text,
+  /** The address to listen on. One beyond this machine demands a token. */
+  host: text.default('127.0.0.1'),
+  /** 0 selects a free port. */
+  port: z.int().min(0).max(65_535).default(8_080),
+  /** A file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN. */
+  tokenFile: text.optional(),
+  /** Seconds between two looks at the label. */
+  pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
+  /** Requests that wait for the scorer; more are refused with status 429. */
+  queue: z.int().min(1).max(QUEUED_REQUESTS_MAX).default(QUEUED_REQUESTS_DEFAULT),
+  /** A request that has waited longer is refused with status 503. */
+  deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
+});
+export type ServeRequest = z.input<typeof ServeRequestSchema>;
+
+export interface RankingService {
+  readonly url: string;
+  /** The digest of the bundle that is served now. */
+  readonly bundle: string;
+  /** Answers the requests under way, and takes no more. */
+  close(): Promise<void>;
+}
+
+export async function serveFromBundle(
+  request: z.output<typeof ServeRequestSchema>,
+  { clock, environment }: Surroundings,
+  { onEvent = () => undefined }: CallOptions,
+): Promise<RankingService> {
+  const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
+  const token = await tokenOf(request.tokenFile, environment);
+  if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
+  const sink = runEventSink({ clock }, onEvent);
+  const { address, name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
+  const keeper = await BundleKeeper.open({
+    ...{ store: objectStoreAt(address, environment), name, clock },
+    ...{ choice: chosenScorer(scoringAddonPath()), onEvent: sink },
+  });
+  const server = await RankingServer.listen(
+    { keeper, clock, onEvent: sink },
+    { host, port, token, queuedRequestsMax, deadlineMs },
+  );
+  const { url } = server;
+  const { digest: bundle, choice } = keeper.current;
+  sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
+  const stop = new AbortController();
+  const watched = keeper.watch(pollSeconds * 1_000, stop.signal);
+  return {
+    url,
+    get bundle() {
+      return keeper.current.digest;
+    },
+    close: async () => {
+      stop.abort();
+      await server.drain();
+      await watched;
+    },
+  };
+}
+
+async function tokenOf(
+  file: string | undefined,
+  environment: Surroundings['environment'],
+): Promise<string | null> {
+  const token = file === undefined ? environment[TOKEN_VARIABLE] : await tokenIn(file);
+  if (token === undefined) return null;
+  if (token.length >= TOKEN_LENGTH_MIN && /^[\x21-\x7e]+$/.test(token)) return token;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the token of the server cannot be used',
+    where: file ?? TOKEN_VARIABLE,
+    expected: `at least ${TOKEN_LENGTH_MIN} visible ASCII characters`,
+    found: `${token.length} characters`,
+    cure: 'write a new one, as with `openssl rand -hex 32`',
+  });
+}
+
+async function tokenIn(file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).trim();
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the file of the token cannot be read',
+      where: file,
+      found: cause instanceof Error ? cause.message : String(cause),
+      cure: 'correct --token-file',
+      cause,
+    });
+  }
+}
+
+function openToOthers(host: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the server would be open to everybody who reaches this machine',
+    where: host,
+    expected: 'a token, or the loopback address',
+    cure: `give --token-file, or set ${TOKEN_VARIABLE}`,
+  });
+}

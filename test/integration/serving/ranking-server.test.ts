@@ -1,0 +1,329 @@
+/**
+ * A server of a small bundle: scores are those of the self-check rows, a swap under load loses no request,
+ * what is damaged is not served, and bad or slow requests have defined answers.
+ */
+
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  installScoringAddon,
+  scoringAddonPath,
+} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
+import {
+  openRequest,
+  plainScorer,
+  posted,
+  selfCheckColumns,
+  testServer,
+  twoBundles,
+  type TestServer,
+  type TwoBundles,
+} from '../../fixtures/serving/served-export.js';
+
+const JSON_HEADERS = { 'content-type': 'application/json' };
+const RANKED = {
+  context: { category0: 'category0-3' },
+  columns: {
+    adgroup: ['task1', 'task2', 'nobody'],
+    bid: [1, 2, 3],
+    features: {
+      category1: ['category1-1', 'never seen', null],
+      bag0: [['bag0-1'], [], ['bag0-2', 'bag0-3']],
+      number0: [0.5, -1, 0],
+    },
+  },
+};
+
+let bundles: TwoBundles;
+let served: TestServer;
+beforeAll(async () => {
+  bundles = await twoBundles();
+  served = await testServer(bundles.objects);
+});
+afterAll(() => served.server.drain());
+
+function differenceMax(found: unknown, expected: Float32Array): number {
+  const scores = found as readonly number[];
+  expect(scores).toHaveLength(expected.length);
+  return Math.max(...scores.map((score, row) => Math.abs(score - expected[row]!)));
+}
+
+describe('scores', () => {
+  test.each(['typescript', 'kernel'])(
+    'are those of the self-check rows by the %s',
+    async (name) => {
+      await installScoringAddon(() => undefined, { retry: true });
+      const choice = name === 'kernel' ? chosenScorer(scoringAddonPath()) : plainScorer;
+      expect(choice.name).toMatch(name);
+      const { url, server } = await testServer(bundles.objects, choice);
+      const [loaded] = bundles.loaded;
+      const { status, body } = await posted(`${url}/v1/score`, {
+        columns: selfCheckColumns(loaded),
+      });
+      expect(status).toBe(200);
+      expect(body['bundle']).toBe(bundles.digests[0]);
+      expect(differenceMax(body['scores'], loaded.selfCheck.logits)).toBeLessThan(1e-5);
+      expect(body['blocks']).toEqual([...loaded.selfCheck.blocks]);
+      await server.drain();
+    },
+  );
+
+  test('of a context are those of candidates that repeat it', async () => {
+    const { body } = await posted(`${served.url}/v1/rank`, RANKED);
+    const { context, columns } = RANKED;
+    const repeated = {
+      columns: {
+        ...columns,
+        features: { ...columns.features, category0: [1, 2, 3].map(() => context.category0) },
+      },
+    };
+    expect((await posted(`${served.url}/v1/rank`, repeated)).body).toEqual(body);
+    expect(body).toMatchObject({
+      seed: null,
+      blocks: ['task1', 'task2', 'nobody'].map((key) => blockOfKey(bundles.loaded[0].index, key)),
+      segments: ['segment1', 'segment0', null],
+    });
+    const values = body['values'] as readonly number[];
+    const order = [0, 1, 2].sort((a, b) => values[b]! - values[a]!);
+    expect(body['order']).toEqual(order);
+  });
+
+  test('say which bundle and scorer they are of', async () => {
+    const answer = await fetch(`${served.url}/v1/bundle`);
+    expect(await answer.json()).toMatchObject({
+      ...{ bundle: bundles.digests[0], label: 'latest', adgroups: 12 },
+      scorer: { name: 'typescript', reasonNotKernel: 'a test' },
+      taskColumns: ['task'],
+    });
+  });
+});
+
+describe('swap', () => {
+  test('under load loses no request, and every answer is of the bundle it names', async () => {
+    const { url, keeper, server } = await testServer(bundles.objects);
+    const columns = selfCheckColumns(bundles.loaded[0]);
+    const seen = new Map<string, number>();
+    let isOver = false;
+    const client = async (): Promise<void> => {
+      while (!isOver) {
+        const { status, body } = await posted(`${url}/v1/score`, { columns });
+        expect(status).toBe(200);
+        const digest = body['bundle'] as string;
+        const of = bundles.digests.indexOf(digest);
+        expect(differenceMax(body['scores'], bundles.loaded[of]!.selfCheck.logits)).toBeLessThan(
+          1e-5,
+        );
+        seen.set(digest, (seen.get(digest) ?? 0) + 1);
+      }
+    };
+    const clients = [client(), client(), client(), client()];
+    for (let swap = 0; swap < 10; swap += 1) {
+      await moveLabel(bundles.objects, 'latest', bundles.digests[(swap + 1) % 2]!);
+      await keeper.poll();
+      // By the time this is answered, so are requests of the others.
+      for (let turn = 0; turn < 3; turn += 1) await posted(`${url}/v1/score`, { columns });
+    }
+    isOver = true;
+    await Promise.all(clients);
+    expect(keeper.swapCount).toBe(10);
+    expect(seen.size).toBe(2);
+    await server.drain();
+  });
+
+  test('to a damaged bundle is refused by name, and the earlier one stays', async () => {
+    const { url, keeper, events, server } = await testServer(bundles.objects);
+    const [first, second] = bundles.digests;
+    const { arrays } = bundles.loaded[1].manifest;
+    const others = new Set(
+      bundles.loaded[0].manifest.arrays.flatMap(({ files }) => files.map(({ sha256 }) => sha256)),
+    );
+    const file = arrays.flatMap(({ files }) => files).find(({ sha256 }) => !others.has(sha256))!;
+    const key = `blobs/${file.sha256}`;
+    const whole = (await bundles.objects.get(key))!.bytes;
+    const changed = Uint8Array.from(whole);
+    changed[0]! ^= 1;
+    await bundles.objects.put(key, changed, { kind: 'always' });
+    await moveLabel(bundles.objects, 'latest', second);
+    await keeper.poll();
+    await keeper.poll();
+    expect((await posted(`${url}/v1/rank`, RANKED)).body['bundle']).toBe(first);
+    expect(events.filter(({ kind }) => kind === 'bundle-refused')).toHaveLength(1);
+    expect(await (await fetch(`${url}/v1/bundle`)).json()).toMatchObject({
+      refused: { bundle: second, reason: expect.stringMatching(file.sha256) as string },
+    });
+    await bundles.objects.put(key, whole, { kind: 'always' });
+    await moveLabel(bundles.objects, 'latest', first);
+    await keeper.poll();
+    expect(keeper.refused).toBeNull();
+    await server.drain();
+  });
+
+  test('to a bundle whose rows score otherwise is refused', async () => {
+    let isOff = false;
+    const { keeper, server } = await testServer(bundles.objects, {
+      ...plainScorer,
+      scorerOf: (model, features) => {
+        const scorer = plainScorer.scorerOf(model, features);
+        return {
+          score: (request, logits) => {
+            scorer.score(request, logits);
+            if (isOff) logits[0]! += 1e-3;
+          },
+        };
+      },
+    });
+    isOff = true;
+    await moveLabel(bundles.objects, 'latest', bundles.digests[1]);
+    await keeper.poll();
+    expect(keeper.current.digest).toBe(bundles.digests[0]);
+    expect(keeper.refused?.reason).toMatch(/self-check: row 0/);
+    await moveLabel(bundles.objects, 'latest', bundles.digests[0]);
+    await server.drain();
+  });
+});
+
+describe('a request', () => {
+  const one = {
+    adgroup: 'task1',
+    features: { category0: 'x', category1: 'y', bag0: [], number0: 1 },
+  };
+  const rank = (body: unknown) => posted(`${served.url}/v1/rank`, body);
+
+  test('without candidates has an empty order', async () => {
+    expect((await rank({ candidates: [] })).body).toMatchObject({ order: [], scores: [] });
+  });
+
+  test.each([
+    ['not JSON', '{"candidates": [', 400, /not JSON/],
+    ['deep nesting', '['.repeat(1_000_000), 400, /not JSON/],
+    ['no candidates', {}, 400, /candidates: is missing/],
+    ['an unknown field', { candidates: [], candidats: [] }, 400, /did you mean "candidates"/],
+    [
+      'a missing feature',
+      { candidates: [{ adgroup: 'task1' }] },
+      400,
+      /lacks the column "category0"/,
+    ],
+    ['a duplicate', { candidates: [one, one] }, 400, /twice.*candidate 1/],
+    [
+      'a column twice',
+      { context: { category0: 'a' }, candidates: [one] },
+      400,
+      /context\.category0/,
+    ],
+    [
+      'a number that is none',
+      { candidates: [{ ...one, features: { ...one.features, number0: 'many' } }] },
+      400,
+      /"many".*candidate 0/,
+    ],
+    [
+      'a nested value',
+      { candidates: [{ ...one, features: { category0: { a: [] } } }] },
+      400,
+      /features\.category0/,
+    ],
+    ['a negative bid', { candidates: [{ ...one, bid: -1 }] }, 400, /bid/],
+    [
+      'uneven columns',
+      { columns: { adgroup: ['a'], bid: [] } },
+      400,
+      /different lengths.*columns\.bid/,
+    ],
+    ['a key of two columns', { candidates: [{ ...one, adgroup: ['a', 'b'] }] }, 200, /order/],
+    [
+      'a huge body',
+      { context: { a: Array(900).fill('x'.repeat(9_999)) }, candidates: [] },
+      413,
+      /too large/,
+    ],
+  ])('with %s has a defined answer', async (_, body, status, expected) => {
+    const answer = await rank(body);
+    expect(Object.entries(answer.body).join(' ')).toMatch(expected);
+    expect(answer.status).toBe(status);
+    if (status !== 200) expect(answer.headers.get('content-type')).toBe('application/problem+json');
+  });
+
+  test('of a wrong path, method or type has a defined answer', async () => {
+    const statusOf = async (path: string, init: RequestInit = {}): Promise<number> =>
+      (await fetch(`${served.url}${path}`, init)).status;
+    expect(await statusOf('/v1/rank')).toBe(405);
+    expect(await statusOf('/../../etc/passwd')).toBe(404);
+    expect(await statusOf('/v1/rank', { method: 'POST', body: '{}' })).toBe(415);
+    expect(await statusOf('/health/live')).toBe(200);
+  });
+
+  test('without the token is refused, but for those of health', async () => {
+    const token = 'a token of a test';
+    const { url, server } = await testServer(bundles.objects, plainScorer, { token });
+    expect((await posted(`${url}/v1/rank`, RANKED)).status).toBe(401);
+    const headers = { authorization: `Bearer ${token}` };
+    expect((await posted(`${url}/v1/rank`, RANKED, headers)).status).toBe(200);
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    await server.drain();
+  });
+
+  test('with a slow body is ended, and others are answered meanwhile', async () => {
+    const { url, server } = await testServer(bundles.objects, plainScorer, {
+      requestTimeoutMs: 300,
+    });
+    const slow = openRequest(`${url}/v1/rank`, { ...JSON_HEADERS, 'content-length': '100' });
+    slow.write('{"context":');
+    expect((await posted(`${url}/v1/rank`, RANKED)).status).toBe(200);
+    expect(await slow.status).toBe(408);
+    await server.drain();
+  });
+
+  test('beyond the queue is refused, and counted', async () => {
+    const { url, server } = await testServer(bundles.objects, plainScorer, {
+      queuedRequestsMax: 1,
+    });
+    const statuses = new Set<number>();
+    while (!statuses.has(429) || !statuses.has(200)) {
+      const answers = await Promise.all(
+        Array.from({ length: 40 }, () => posted(`${url}/v1/rank`, RANKED)),
+      );
+      for (const { status } of answers) statuses.add(status);
+    }
+    expect([...statuses].sort()).toEqual([200, 429]);
+    const { requests } = (await (await fetch(`${url}/v1/bundle`)).json()) as {
+      readonly requests: { readonly refused: Readonly<Record<string, number>> };
+    };
+    expect(requests.refused['queue-full']).toBeGreaterThan(0);
+    await server.drain();
+  });
+});
+
+describe('connections', () => {
+  test('that are idle, two hundred of them, keep nobody from an answer', async () => {
+    const { port } = new URL(served.url);
+    const idle = await Promise.all(
+      Array.from({ length: 200 }, async (): Promise<Socket> => {
+        const socket = connect(Number(port), '127.0.0.1');
+        await once(socket, 'connect');
+        return socket;
+      }),
+    );
+    expect((await posted(`${served.url}/v1/rank`, RANKED)).status).toBe(200);
+    for (const socket of idle) socket.destroy();
+  });
+
+  test('are drained: a request under way is answered, another is not taken', async () => {
+    const { url, server } = await testServer(bundles.objects);
+    const text = JSON.stringify(RANKED);
+    const length = { 'content-length': String(text.length) };
+    const underWay = openRequest(`${url}/v1/rank`, { ...JSON_HEADERS, ...length });
+    underWay.write(text.slice(0, 10));
+    // The server has the head once it answers another request on a later connection.
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    const drained = server.drain();
+    await expect(fetch(`${url}/health/ready`)).rejects.toThrow();
+    underWay.write(text.slice(10));
+    expect(await underWay.status).toBe(200);
+    await drained;
+  });
+});

@@ -1,0 +1,67 @@
+/** Bodies of requests: both forms of the documentation mean the same, and bad ones name the field. */
+
+import { describe, expect, test } from 'vitest';
+import { parseRankingBody, type RankingBody } from '../../../worker/serving/server/ranking-body.js';
+import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
+import { codeBlocks, pageAt } from '../../fixtures/documentation.js';
+
+function parsed(text: string): object {
+  const { rowOf, candidateColumns, ...rest }: RankingBody = parseRankingBody(Buffer.from(text));
+  return {
+    ...rest,
+    candidateColumns: [...candidateColumns].sort(),
+    rows: rest.keys.map((_, candidate) => rowOf(candidate)),
+  };
+}
+
+function refusalOf(text: string | Uint8Array): RefusedRequest['refusal'] {
+  try {
+    parseRankingBody(Buffer.from(text));
+  } catch (error) {
+    if (error instanceof RefusedRequest) return error.refusal;
+    throw error;
+  }
+  throw new Error('it was parsed');
+}
+
+describe('the body of a request', () => {
+  test('is the same in both forms of the documentation', () => {
+    const [objects = '', columns = ''] = codeBlocks(pageAt('infra/docs/serving.md'), 'json');
+    expect(parsed(columns)).toEqual(parsed(objects));
+    expect(parsed(objects)).toMatchObject({
+      ...{ keys: ['shoes-1', 'shoes-2'], bids: [0.8, 1.1], pacings: [1, 1] },
+      ...{ squash: 1, reserve: 0, seed: null, context: { user: 'u17', city: 'Oslo' } },
+    });
+  });
+
+  test('joins the columns of a key as the task store does', () => {
+    expect(parsed('{"candidates": [{"adgroup": ["a", 7]}]}')).toMatchObject({ keys: ['a\u001f7'] });
+  });
+
+  test.each([
+    ['{"candidates": [{"adgroup": 1.5}]}', /candidates\.0\.adgroup|candidates\[0\]\.adgroup/],
+    ['{"candidates": [], "seed": -1}', /seed/],
+    ['{"candidates": [], "squash": "1"}', /squash/],
+    ['{"columns": {"adgroup": ["a"], "features": {"x": "a"}}}', /columns\.features\.x/],
+    ['{"columns": {"adgroup": []}, "candidates": []}', /candidates: there is no such field/],
+    [`{"candidates": ${JSON.stringify(Array(5_001).fill({ adgroup: 'a' }))}}`, /at most 5000/],
+  ])('%# is refused', (text, found) => {
+    const refusal = refusalOf(text);
+    expect(refusal.reason).toBe('wrong-value');
+    expect(refusal.found).toMatch(found);
+  });
+
+  test.each(['[]', 'null', '1'])('%s is refused', (text) => {
+    expect(refusalOf(text).what).toBe('the body is not an object');
+  });
+
+  test('that is no UTF-8 is refused', () => {
+    expect(refusalOf(Uint8Array.of(0x22, 0xff, 0x22)).reason).toBe('malformed');
+  });
+
+  test('may have columns of any name', () => {
+    const text = '{"context": {"__proto__": "a", "constructor": 1}, "candidates": []}';
+    const { context } = parseRankingBody(Buffer.from(text));
+    expect(Object.keys(context)).toEqual(['__proto__', 'constructor']);
+  });
+});

@@ -1,0 +1,298 @@
+/**
+ * The HTTP server of rankings. Paths are compared with those below and never opened; nothing that a
+ * request says names a file or an address.
+ */
+
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { RunEventSink } from '../../../shared/events/run-events.js';
+import { rankAnswer, scoreAnswer } from './answers.js';
+import type { BundleKeeper } from './bundle-keeper.js';
+import { bundleReport } from './bundle-report.js';
+import { parseRankingBody, type RankingBody } from './ranking-body.js';
+import { BodyReceiver } from './received-body.js';
+import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
+import { deadlineOf, demandJson, demandToken } from './request-checks.js';
+import { RequestCounts } from './request-counts.js';
+import type { ServedBundle } from './served-bundle.js';
+import {
+  CONNECTIONS_MAX,
+  DRAIN_MS_MAX,
+  HEADERS_TIMEOUT_MS,
+  KEEP_ALIVE_MS,
+  REQUEST_TIMEOUT_MS,
+} from './server-limits.js';
+import { WorkQueue } from './work-queue.js';
+
+export interface ServerSettings {
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  /** Demanded of every request but those of health; null demands none. */
+  readonly token: string | null;
+  readonly queuedRequestsMax: number;
+  readonly deadlineMs: number;
+  /** For the headers and the body of a request. */
+  readonly requestTimeoutMs?: number;
+}
+
+interface ServerParts {
+  readonly keeper: BundleKeeper;
+  readonly clock: Clock;
+  readonly onEvent: RunEventSink;
+}
+
+type Answer = (bundle: ServedBundle, body: RankingBody) => object;
+
+const ANSWERS: ReadonlyMap<string, Answer> = new Map<string, Answer>([
+  ['/v1/rank', rankAnswer],
+  ['/v1/score', scoreAnswer],
+]);
+const READ_PATHS = ['/health/live', '/health/ready', '/v1/bundle'];
+
+export class RankingServer {
+  readonly #parts: ServerParts;
+  readonly #settings: ServerSettings;
+  readonly #server: Server;
+  readonly #queue: WorkQueue;
+  readonly #bodies = new BodyReceiver();
+  readonly #counts = new RequestCounts();
+  readonly #underWay = new Set<ServerResponse>();
+  #isDraining = false;
+
+  private constructor(parts: ServerParts, settings: ServerSettings) {
+    this.#parts = parts;
+    this.#settings = settings;
+    this.#queue = new WorkQueue(parts.clock, settings.queuedRequestsMax);
+    const requestTimeout = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
+    this.#server = createServer(
+      {
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeout),
+        requestTimeout,
+        connectionsCheckingInterval: Math.min(500, requestTimeout),
+      },
+      (request, response) => void this.#take(request, response),
+    );
+    this.#server.maxConnections = CONNECTIONS_MAX;
+    this.#server.on('clientError', (error: Error, socket: Socket) => {
+      this.#answerUnread(error, socket);
+    });
+  }
+
+  /** @throws QianmoError of kind `environment` if the port is taken. */
+  static async listen(parts: ServerParts, settings: ServerSettings): Promise<RankingServer> {
+    const server = new RankingServer(parts, settings);
+    await server.#listen();
+    return server;
+  }
+
+  get url(): string {
+    // Only pipes have an address without a port.
+    const { port } = this.#server.address() as AddressInfo;
+    const { host } = this.#settings;
+    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  }
+
+  /** Takes no more requests, answers those under way, and closes. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    const { clock, onEvent } = this.#parts;
+    onEvent({ kind: 'server-draining', requestCount: this.#underWay.size });
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const drained = new AbortController();
+    const late = clock.sleep(DRAIN_MS_MAX, drained.signal);
+    await Promise.race([closed, late]);
+    drained.abort();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  #listen(): Promise<void> {
+    const { host, port } = this.#settings;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (cause: NodeJS.ErrnoException) => {
+        const isTaken = cause.code === 'EADDRINUSE';
+        reject(
+          new QianmoError({
+            kind: 'environment',
+            what: isTaken ? 'another program listens on this port' : 'the server cannot listen',
+            where: `${host}:${port}`,
+            found: cause.message,
+            cure: 'give another --port, or 0 for a free one',
+            cause,
+          }),
+        );
+      });
+      this.#server.listen({ host, port }, resolve);
+    });
+  }
+
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const arrivalMs = this.#parts.clock.monotonicMs();
+    this.#underWay.add(response);
+    response.once('close', () => {
+      this.#underWay.delete(response);
+      if (!response.writableFinished) this.#counts.abandon();
+    });
+    try {
+      await this.#route(request, response, arrivalMs);
+    } catch (error) {
+      this.#refuse(response, error);
+    }
+  }
+
+  async #route(
+    request: IncomingMessage,
+    response: ServerResponse,
+    arrivalMs: number,
+  ): Promise<void> {
+    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    const answer = ANSWERS.get(path);
+    demandMethod(path, request.method ?? '', answer === undefined ? ['GET', 'HEAD'] : ['POST']);
+    if (!path.startsWith('/health/')) demandToken(request, this.#settings.token);
+    if (answer === undefined) {
+      this.#read(path, response);
+      return;
+    }
+    demandJson(request);
+    const deadlineMs = deadlineOf(request, this.#settings.deadlineMs);
+    if (this.#isDraining) throw new RefusedRequest(DRAINING);
+    const body = await this.#bodies.receive(request);
+    if (body === null) return;
+    const carryOut = (): void => {
+      this.#bodies.free(body);
+      this.#answer(response, answer, body);
+    };
+    const refuse = (refused: RefusedRequest): void => {
+      this.#bodies.free(body);
+      this.#refuse(response, refused);
+    };
+    try {
+      this.#queue.add({ arrivalMs, deadlineMs, carryOut, refuse });
+    } catch (error) {
+      this.#bodies.free(body);
+      throw error;
+    }
+  }
+
+  #read(path: string, response: ServerResponse): void {
+    if (path === '/v1/bundle') {
+      const counts = { waiting: this.#queue.length, ...this.#counts.report() };
+      this.#write(response, 200, bundleReport(this.#parts.keeper, counts));
+      return;
+    }
+    if (path === '/health/ready' && this.#isDraining) throw new RefusedRequest(DRAINING);
+    this.#write(response, 200, { status: path === '/health/ready' ? 'ready' : 'live' });
+  }
+
+  #answer(response: ServerResponse, answer: Answer, body: Buffer): void {
+    if (response.destroyed) return;
+    try {
+      // One request sees one bundle: it is taken here, once.
+      const content = answer(this.#parts.keeper.current, parseRankingBody(body));
+      this.#counts.answer();
+      this.#write(response, 200, content);
+    } catch (error) {
+      this.#refuse(response, error);
+    }
+  }
+
+  #refuse(response: ServerResponse, error: unknown): void {
+    if (!(error instanceof RefusedRequest))
+      this.#parts.onEvent({
+        kind: 'request-failed',
+        reason: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+    const refusal = error instanceof RefusedRequest ? error.refusal : BUG;
+    this.#counts.refuse(refusal.reason);
+    const status = statusOf(refusal);
+    if (status === 429 || status === 503) response.setHeader('Retry-After', '1');
+    if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
+    this.#send(response, status, ['application/problem+json', problemOf(refusal)]);
+  }
+
+  #write(response: ServerResponse, status: number, content: object): void {
+    this.#send(response, status, ['application/json', JSON.stringify(content)]);
+  }
+
+  #send(
+    response: ServerResponse,
+    status: number,
+    [type, text]: readonly [type: string, text: string],
+  ): void {
+    if (response.destroyed || response.headersSent) return;
+    if (this.#isDraining) response.setHeader('Connection', 'close');
+    const length = Buffer.byteLength(text);
+    response.writeHead(status, { 'Content-Type': type, 'Content-Length': length });
+    response.end(text);
+  }
+
+  /** A request that Node could not read: slow, too large a head, or no HTTP. */
+  #answerUnread(error: NodeJS.ErrnoException, socket: Socket): void {
+    const refusal = unreadOf(error.code ?? '');
+    this.#counts.refuse(refusal.reason);
+    if (!socket.writable || socket.destroyed) {
+      socket.destroy();
+      return;
+    }
+    const text = problemOf(refusal);
+    const status = statusOf(refusal);
+    const head = [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+      'Content-Type: application/problem+json',
+      `Content-Length: ${Buffer.byteLength(text)}`,
+      'Connection: close',
+    ];
+    socket.end(`${head.join('\r\n')}\r\n\r\n${text}`, () => socket.destroy());
+  }
+}
+
+const DRAINING: Refusal = {
+  reason: 'draining',
+  what: 'the server is stopping',
+  cure: 'ask another server',
+};
+const BUG: Refusal = {
+  reason: 'bug',
+  what: 'the request ran into a bug of the server, which has reported it',
+};
+
+function unreadOf(code: string): Refusal {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return {
+      reason: 'too-slow',
+      what: 'the request did not arrive in time',
+      expected: `headers and body within ${REQUEST_TIMEOUT_MS} ms`,
+    };
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
+  return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
+}
+
+function demandMethod(path: string, found: string, allowed: readonly string[]): void {
+  if (!ANSWERS.has(path) && !READ_PATHS.includes(path))
+    throw new RefusedRequest({
+      reason: 'no-such-path',
+      what: 'there is no such path',
+      expected: [...ANSWERS.keys(), ...READ_PATHS].join(', '),
+      found: path,
+    });
+  if (allowed.includes(found)) return;
+  throw new RefusedRequest({
+    reason: 'wrong-method',
+    what: 'the path takes another method',
+    where: path,
+    expected: allowed.join(' or '),
+    found,
+  });
+}

@@ -1,0 +1,68 @@
+/** A request that is not answered with scores: a problem in the form of RFC 9457, and its reason. */
+
+import type { QianmoError } from '../../../shared/base/errors.js';
+import { printableText } from '../../../shared/base/printable-text.js';
+
+/** Counted by the server. */
+export type RefusalReason = keyof typeof STATUS_BY_REASON;
+
+const STATUS_BY_REASON = {
+  malformed: 400,
+  'wrong-value': 400,
+  unauthorised: 401,
+  'no-such-path': 404,
+  'wrong-method': 405,
+  'too-slow': 408,
+  'too-large': 413,
+  'wrong-content-type': 415,
+  'queue-full': 429,
+  'headers-too-large': 431,
+  bug: 500,
+  'too-many-bodies': 503,
+  deadline: 503,
+  draining: 503,
+} as const;
+
+/** Parts of a report, as `QianmoError` has them. */
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly what: string;
+  readonly where?: string | undefined;
+  readonly expected?: string | undefined;
+  readonly found?: string | undefined;
+  readonly cure?: string | undefined;
+}
+
+export class RefusedRequest extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.what);
+    this.refusal = refusal;
+  }
+}
+
+/** A value that does not fit the bundle, as the encoder reports it. */
+export function refusedValue(error: QianmoError, where: string): RefusedRequest {
+  const { what, expected, found, cure } = error.report;
+  return new RefusedRequest({ reason: 'wrong-value', what, where, expected, found, cure });
+}
+
+export function statusOf({ reason }: Refusal): number {
+  return STATUS_BY_REASON[reason];
+}
+
+const PART_LENGTH_MAX = 2_000;
+
+/** The body of the answer. */
+export function problemOf(refusal: Refusal): string {
+  const { reason, what, ...parts } = refusal;
+  const shown = Object.entries(parts).flatMap(([name, text]: [string, string | undefined]) =>
+    text === undefined ? [] : [[name, printableText(text).slice(0, PART_LENGTH_MAX)]],
+  );
+  return JSON.stringify({
+    ...{ type: `urn:qianmo:${reason}`, status: statusOf(refusal), reason },
+    what: printableText(what).slice(0, PART_LENGTH_MAX),
+    ...(Object.fromEntries(shown) as Readonly<Record<string, string>>),
+  });
+}

@@ -1,0 +1,56 @@
+/** What the head of a request must say before its body is received. */
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { RefusedRequest } from './refused-request.js';
+import { DEADLINE_MS_MAX } from './server-limits.js';
+
+const DEADLINE_HEADER = 'qianmo-deadline-ms';
+
+/** Digests have one length, whatever was sent. */
+function digestOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** @param token null where none is demanded. */
+export function demandToken({ headers }: IncomingMessage, token: string | null): void {
+  if (token === null) return;
+  const found = headers.authorization ?? '';
+  if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
+  throw new RefusedRequest({
+    reason: 'unauthorised',
+    what: 'the request has no token, or another one',
+    where: 'header Authorization',
+    expected: 'Bearer and the token that the server was started with',
+    cure: 'ask whoever runs the server for the token',
+  });
+}
+
+/** A page of another site can send a form, but no JSON. */
+export function demandJson({ headers }: IncomingMessage): void {
+  const type = headers['content-type'] ?? '';
+  const encoding = headers['content-encoding'] ?? 'identity';
+  if (/^application\/json\s*(;|$)/i.test(type) && encoding === 'identity') return;
+  throw new RefusedRequest({
+    reason: 'wrong-content-type',
+    what: 'the body is not sent as plain JSON',
+    where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
+    expected: 'Content-Type application/json, not compressed',
+    found: encoding === 'identity' ? type : encoding,
+  });
+}
+
+/** How long the request may wait: what it asks for, but no longer than the server says. */
+export function deadlineOf({ headers }: IncomingMessage, ofServerMs: number): number {
+  const text = headers[DEADLINE_HEADER];
+  if (text === undefined) return ofServerMs;
+  const askedMs = typeof text === 'string' && /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (askedMs >= 1 && askedMs <= DEADLINE_MS_MAX) return Math.min(askedMs, ofServerMs);
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the deadline is not a number of milliseconds',
+    where: `header ${DEADLINE_HEADER}`,
+    expected: `a whole number from 1 to ${DEADLINE_MS_MAX}`,
+    found: String(text),
+  });
+}

@@ -1,0 +1,55 @@
+/** What scores a bundle: the native kernel where it is compiled, plain TypeScript otherwise. */
+
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
+import type { RankingRequest } from '../ranking-request.js';
+import { ReferenceScorer } from '../reference-scorer.js';
+
+export interface Scorer {
+  /** Writes the logit of each candidate; a standardised value where a block predicts values. */
+  score(request: RankingRequest, logits: Float32Array): void;
+}
+
+export interface ScorerChoice {
+  /** `kernel avx2`, for example. */
+  readonly name: string;
+  /** Why it is not the kernel; null if it is. */
+  readonly reason: string | null;
+  /** @param contextFeatures the features that a request has once. */
+  scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
+}
+
+/** @param addonPath where `qianmo setup` puts the compiled kernel. */
+export function chosenScorer(addonPath: string): ScorerChoice {
+  let addon: ReturnType<typeof loadScoringAddon>;
+  try {
+    addon = loadScoringAddon(addonPath);
+  } catch (error) {
+    if (!(error instanceof QianmoError)) throw error;
+    return {
+      name: 'typescript',
+      reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
+      scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
+    };
+  }
+  return {
+    name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
+    reason: null,
+    scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
+  };
+}
+
+/** @throws QianmoError of kind `usage` if no scorer without TensorFlow covers the model. */
+export function demandCovered(model: RankingModel, where: string): void {
+  const coverage = kernelCoverage(model);
+  if (coverage.isCovered) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the server does not score models of this kind',
+    where,
+    expected: 'a built-in model without supportInputs, personal numbers or personal cross layers',
+    found: coverage.reason,
+    cure: 'train a model without it, or rank with the captured graph in a program of your own',
+  });
+}
