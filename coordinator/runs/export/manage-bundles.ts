@@ -47,7 +47,10 @@ export async function checkedBundle(
 }
 
 /** `ADDRESS@NAME`; an address may hold an `@` before its last slash. */
-export function parsedBundleAddress(text: string): { readonly address: string; readonly name?: string } {
+export function parsedBundleAddress(text: string): {
+  readonly address: string;
+  readonly name?: string;
+} {
   const [, address, name] = /^(.+)@([^/@]+)$/.exec(text) ?? [];
   return address === undefined || name === undefined ? { address: text } : { address, name };
 }
