@@ -166,7 +166,6 @@ export class RankingServer {
     }
     demandJson(request);
     const deadlineMs = deadlineOf(request, this.#settings.deadlineMs);
-    if (this.#isDraining) throw new RefusedRequest(DRAINING);
     const body = await this.#bodies.receive(request);
     if (body === null) return;
     const carryOut = (): void => {

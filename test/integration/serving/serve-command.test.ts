@@ -1,0 +1,109 @@
+/** `qianmo serve` as a user calls it: it follows a label, holds no TensorFlow, and stops when told to. */
+
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { openRequest, posted } from '../../fixtures/serving/served-export.js';
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+  await room.config('small', (config) => {
+    config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+  });
+  await room.done(['prepare', 'small.yaml']);
+  await room.done(['train', 'small.yaml', '--in-process']);
+  await room.done(['evaluate', 'small.yaml', '--in-process']);
+  await room.done(['export', 'small.yaml', '--in-process', '--out', 'bundles']);
+});
+afterAll(() => room.remove());
+
+interface Served {
+  readonly command: RunningCommand;
+  readonly url: string;
+  readonly bundle: string;
+}
+
+async function served(...options: string[]): Promise<Served> {
+  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json', ...options];
+  const command = room.start(words);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  return { command, ...(JSON.parse(line) as { readonly url: string; readonly bundle: string }) };
+}
+
+async function reportOf(url: string): Promise<Readonly<Record<string, unknown>>> {
+  return (await (await fetch(`${url}/v1/bundle`)).json()) as Readonly<Record<string, unknown>>;
+}
+
+describe('serve', () => {
+  test('ranks, without TensorFlow, and stops at SIGTERM after what is under way', async () => {
+    const { command, url, bundle } = await served();
+    const { features } = (await reportOf(url)) as {
+      readonly features: readonly { readonly column: string; readonly kind: string }[];
+    };
+    const row = Object.fromEntries(
+      features.map(({ column, kind }) => [
+        column,
+        kind === 'bag' ? [] : kind === 'number' ? 1 : 'x',
+      ]),
+    );
+    const body = { context: row, candidates: [{ adgroup: 'nobody' }, { adgroup: 'nobody else' }] };
+    const { status, body: answer } = await posted(`${url}/v1/rank`, body);
+    expect(answer).toMatchObject({ bundle, blocks: [0, 0] });
+    expect(status).toBe(200);
+    expect(readFileSync(`/proc/${command.pid}/maps`, 'utf8')).not.toMatch(/tensorflow/i);
+
+    const text = JSON.stringify(body);
+    const underWay = await openRequest(`${url}/v1/rank`, {
+      'content-length': String(text.length),
+    });
+    underWay.write(text.slice(0, 5));
+    command.signal('SIGTERM');
+    await command.saw(/stopping after/);
+    underWay.write(text.slice(5));
+    expect(await underWay.status).toBe(200);
+    expect((await command.ended).exitCode).toBe(0);
+  });
+
+  test('follows its label', async () => {
+    const { command, url, bundle } = await served('--poll-seconds', '0.05');
+    const words = [
+      'export',
+      'small.yaml',
+      '--in-process',
+      '--out',
+      'bundles',
+      '--encoding',
+      'int8',
+    ];
+    const { digest } = JSON.parse(await room.done([...words, '--format', 'json'])) as {
+      readonly digest: string;
+    };
+    expect(digest).not.toBe(bundle);
+    await command.saw(new RegExp(`serving bundle ${digest.slice(0, 12)} in place of`));
+    expect(await reportOf(url)).toMatchObject({ bundle: digest, swaps: 1, encoding: 'int8' });
+    command.signal('SIGTERM');
+    expect((await command.ended).exitCode).toBe(0);
+  });
+
+  test('demands a token beyond this machine, and takes none as an argument', async () => {
+    const words = ['serve', '--bundle', 'bundles', '--host', '0.0.0.0', '--port', '0'];
+    await room.refused(words, { exitCode: 2, what: /open to everybody/, cure: /--token-file/ });
+    await room.write('token.txt', 'short\n');
+    const short = [...words, '--token-file', 'token.txt'];
+    await room.refused(short, { exitCode: 2, what: /token/, expected: /16/, cure: /openssl/ });
+  });
+
+  test('refuses what is no bundle, and a port that is taken', async () => {
+    await room.refused(['serve', '--bundle', 'bundles@canary'], {
+      ...{ exitCode: 2, what: /there is no such bundle/, cure: /qianmo bundle list/ },
+    });
+    const { command, url } = await served();
+    await room.refused(['serve', '--bundle', 'bundles', '--port', new URL(url).port], {
+      ...{ exitCode: 3, what: /another program listens/, cure: /--port/ },
+    });
+    command.signal('SIGTERM');
+    await command.ended;
+  });
+});

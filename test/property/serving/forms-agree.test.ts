@@ -1,0 +1,117 @@
+// Both forms of a request have one answer, and the order of the candidates in the request decides nothing.
+// Seen to fail: bids of the columns left out, ties in the order of the request, an absent seed made of the
+// keys as they come, ties that are not shuffled.
+
+import { beforeAll, expect, test } from 'vitest';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import { rankAnswer } from '../../../worker/serving/server/answers.js';
+import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
+import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+import { plainScorer, twoBundles } from '../../fixtures/serving/served-export.js';
+
+const CASES = 300;
+const COLUMNS = ['category0', 'category1', 'bag0', 'number0'];
+
+let bundle: ServedBundle;
+beforeAll(async () => {
+  const { objects, digests } = await twoBundles();
+  bundle = await ServedBundle.read(objects, digests[0], plainScorer);
+});
+
+interface Candidate {
+  readonly adgroup: string;
+  readonly bid: number;
+  readonly pacing: number;
+  readonly features: Readonly<Record<string, unknown>>;
+}
+
+interface Drawn {
+  readonly common: Readonly<Record<string, unknown>>;
+  readonly candidates: readonly Candidate[];
+}
+
+function valueOf(random: RandomStream, column: string): unknown {
+  if (column === 'number0') return random.below(3);
+  const texts = (count: number): string[] =>
+    Array.from({ length: count }, () => `${column}-${random.below(8)}`);
+  return column === 'bag0' ? texts(random.below(5)) : random.below(5) === 0 ? null : texts(1)[0];
+}
+
+function rowOf(random: RandomStream, columns: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(columns.map((column) => [column, valueOf(random, column)]));
+}
+
+/** Half of the adgroups are unknown, with few values and bids, so that many are worth the same. */
+function drawn(seed: number): Drawn {
+  const random = randomStream(seed, 'a request in two forms');
+  const shared = COLUMNS.filter(() => random.below(2) === 0);
+  const own = COLUMNS.filter((column) => !shared.includes(column));
+  const adgroups = random.shuffle([...Array(24).keys()]).slice(0, random.below(20));
+  return {
+    common: {
+      context: { ...rowOf(random, shared), notRead: 'x' },
+      ...(random.below(2) === 0 ? { seed: random.uint32() } : {}),
+      ...(random.below(2) === 0 ? { squash: random.below(3) / 2 } : {}),
+      ...(random.below(3) === 0 ? { reserve: 0.5 } : {}),
+    },
+    candidates: adgroups.map((number) => ({
+      adgroup: `task${number}`,
+      bid: random.below(2),
+      pacing: 1 + random.below(2),
+      features: rowOf(random, own),
+    })),
+  };
+}
+
+function answerOf(content: unknown): ReturnType<typeof rankAnswer> {
+  return rankAnswer(bundle, parseRankingBody(Buffer.from(JSON.stringify(content))));
+}
+
+function inColumns({ common, candidates }: Drawn): object {
+  const listOf = (name: 'adgroup' | 'bid' | 'pacing') => candidates.map((each) => each[name]);
+  const names = Object.keys(candidates[0]?.features ?? {});
+  const features = names.map((name) => [name, candidates.map((each) => each.features[name])]);
+  return {
+    ...common,
+    columns: {
+      ...{ adgroup: listOf('adgroup'), bid: listOf('bid'), pacing: listOf('pacing') },
+      features: Object.fromEntries(features) as object,
+    },
+  };
+}
+
+test('both forms have one answer', () => {
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const request = drawn(seed);
+    const { common, candidates } = request;
+    expect(answerOf(inColumns(request)), `seed ${seed}`).toEqual(
+      answerOf({ ...common, candidates }),
+    );
+  }
+});
+
+test('the order of the candidates decides nothing', () => {
+  let tieCount = 0;
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const { common, candidates } = drawn(seed);
+    const keysOf = (ordered: readonly Candidate[]): { seed: number | null; keys: string[] } => {
+      const answer = answerOf({ ...common, candidates: ordered });
+      return { seed: answer.seed, keys: answer.order.map((place) => ordered[place]!.adgroup) };
+    };
+    const places = randomStream(seed, 'another order').shuffle([...candidates.keys()]);
+    const first = keysOf(candidates);
+    expect(keysOf(places.map((place) => candidates[place]!)), `seed ${seed}`).toEqual(first);
+    if (first.seed !== null) tieCount += 1;
+  }
+  expect(tieCount).toBeGreaterThan(CASES / 4);
+});
+
+test('ties favour nobody over many seeds', () => {
+  const candidates = ['a', 'b', 'c'].map((adgroup) => ({ adgroup, bid: 0 }));
+  const context = Object.fromEntries(COLUMNS.map((column) => [column, column === 'bag0' ? [] : 1]));
+  const firsts = [0, 0, 0];
+  for (let seed = 0; seed < 3_000; seed += 1)
+    firsts[answerOf({ context, candidates, seed }).order[0]!]! += 1;
+  // Binomial with mean 1,000 and deviation 26.
+  for (const count of firsts) expect(Math.abs(count - 1_000)).toBeLessThan(130);
+});
