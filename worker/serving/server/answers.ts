@@ -5,24 +5,11 @@ import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { RefusedRequest } from './refused-request.js';
 import type { RankingBody } from './ranking-body.js';
-import type { Estimate, ServedBundle } from './served-bundle.js';
+import type { Estimates, ServedBundle } from './served-bundle.js';
 
-interface ScoreAnswer {
+interface ScoreAnswer extends Estimates {
   /** The digest of the bundle that all of the answer comes from. */
   readonly bundle: string;
-  readonly scores: readonly number[];
-  /** Calibrated; null where the adgroup's label is a value. */
-  readonly probabilities: readonly (number | null)[];
-  /** Calibrated: the probability, or the expected value. */
-  readonly expected: readonly number[];
-  /** 0 for an adgroup that the bundle does not know. */
-  readonly blocks: readonly number[];
-  readonly segments: readonly (string | null)[];
-  readonly evidence: {
-    readonly supportRows: readonly number[];
-    readonly clicks: readonly number[];
-    readonly impressions: readonly number[];
-  };
 }
 
 interface RankAnswer extends ScoreAnswer {
@@ -34,22 +21,22 @@ interface RankAnswer extends ScoreAnswer {
 }
 
 export function scoreAnswer(bundle: ServedBundle, body: RankingBody): ScoreAnswer {
-  return answerOf(bundle, bundle.estimates(body));
+  return { bundle: bundle.digest, ...bundle.estimates(body) };
 }
 
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
 export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer {
   demandDifferent(body.keys);
   const estimates = bundle.estimates(body);
-  const values = estimates.map(
-    ({ expected }, candidate) =>
+  const values = estimates.expected.map(
+    (expected, candidate) =>
       at(body.pacings, candidate) *
       at(body.bids, candidate) *
       // A value that was predicted below 0 is worth nothing, and has no power.
       Math.max(0, expected) ** body.squash,
   );
   const { order, seed } = ranked(values, body);
-  return { order, values, seed, ...answerOf(bundle, estimates) };
+  return { order, values, seed, bundle: bundle.digest, ...estimates };
 }
 
 function demandDifferent(keys: readonly string[]): void {
@@ -96,22 +83,4 @@ function ranked(
 function seedOf(context: RankingBody['context'], keys: readonly string[]): number {
   const named = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   return keyHashOf(Buffer.from(JSON.stringify([named, [...keys].sort()])), 0).low;
-}
-
-function answerOf({ digest }: ServedBundle, estimates: readonly Estimate[]): ScoreAnswer {
-  const listOf = <Name extends keyof Estimate>(name: Name): Estimate[Name][] =>
-    estimates.map((estimate) => estimate[name]);
-  return {
-    bundle: digest,
-    scores: listOf('score'),
-    probabilities: listOf('probability'),
-    expected: listOf('expected'),
-    blocks: listOf('block'),
-    segments: listOf('segment'),
-    evidence: {
-      supportRows: listOf('supportRows'),
-      clicks: listOf('clicks'),
-      impressions: listOf('impressions'),
-    },
-  };
 }

@@ -18,21 +18,23 @@ const SELF_CHECK_TOLERANCE = 1e-5;
 /** The requests of a client have one set of context features, so few are met. */
 const SCORERS_MAX = 8;
 
-/** What the bundle says of one candidate. */
-export interface Estimate {
+/** What the bundle says of the candidates: lists with an element for each. */
+export interface Estimates {
   /** The output of the scorer. */
-  readonly score: number;
+  readonly scores: number[];
   /** Null where the adgroup's label is a value. */
-  readonly probability: number | null;
+  readonly probabilities: (number | null)[];
   /** What a bid is multiplied by: the probability, or the expected value. */
-  readonly expected: number;
+  readonly expected: number[];
   /** 0 for an unknown adgroup. */
-  readonly block: number;
-  readonly segment: string | null;
+  readonly blocks: number[];
+  readonly segments: (string | null)[];
   /** The support rows that the block rests on, and their sums. */
-  readonly supportRows: number;
-  readonly clicks: number;
-  readonly impressions: number;
+  readonly evidence: {
+    readonly supportRows: number[];
+    readonly clicks: number[];
+    readonly impressions: number[];
+  };
 }
 
 export class ServedBundle {
@@ -99,16 +101,21 @@ export class ServedBundle {
   }
 
   /** @throws RefusedRequest if the request does not fit the bundle. */
-  estimates(body: RankingBody): Estimate[] {
+  estimates(body: RankingBody): Estimates {
     const { contextFeatures, request } = encodedRequestOf(this.loaded, body);
     const logits = new Float32Array(request.candidateCount);
     this.#scorerOf(contextFeatures).score(request, logits);
-    return Array.from(logits, (score, candidate) =>
-      this.#estimateOf(score, int32At(request.blocks, candidate)),
-    );
+    const estimates: Estimates = {
+      ...{ scores: Array.from(logits), probabilities: [], expected: [], segments: [] },
+      blocks: Array.from(request.blocks),
+      evidence: { supportRows: [], clicks: [], impressions: [] },
+    };
+    for (let candidate = 0; candidate < logits.length; candidate += 1)
+      this.#add(estimates, float32At(logits, candidate), int32At(request.blocks, candidate));
+    return estimates;
   }
 
-  #estimateOf(score: number, block: number): Estimate {
+  #add(estimates: Estimates, score: number, block: number): void {
     const { manifest, model, labels, calibrations } = this.loaded;
     const { slope, offset } = at(manifest.calibrations, int32At(calibrations, block));
     const label = at(manifest.labels, int32At(labels, block));
@@ -117,13 +124,13 @@ export class ServedBundle {
     const expected = isProbability
       ? sigmoid(calibrated)
       : label.mean + label.deviation * calibrated;
+    estimates.expected.push(expected);
+    estimates.probabilities.push(isProbability ? expected : null);
+    estimates.segments.push(block === UNKNOWN_BLOCK ? null : label.segment);
     const { supportRowCounts, clicks, impressions } = model.blocks.evidence;
-    return {
-      ...{ score, expected, probability: isProbability ? expected : null, block },
-      segment: block === UNKNOWN_BLOCK ? null : label.segment,
-      supportRows: uint32At(supportRowCounts, block),
-      clicks: float64At(clicks, block),
-      impressions: float64At(impressions, block),
-    };
+    const { evidence } = estimates;
+    evidence.supportRows.push(uint32At(supportRowCounts, block));
+    evidence.clicks.push(float64At(clicks, block));
+    evidence.impressions.push(float64At(impressions, block));
   }
 }
