@@ -265,10 +265,12 @@ describe('a writer that is stopped between its check and its rename', () => {
     });
     expect(second).not.toBeNull();
 
+    // The writer may be gone before anybody asks.
+    const exited = once(writer, 'exit');
     writer.kill('SIGCONT');
     expect((await once(writer, 'message'))[0]).toBe('refused');
     expect(Buffer.from((await store.get('pointer'))!.bytes).toString()).toBe('second');
-    await once(writer, 'exit');
+    await exited;
     for (const hidden of ['.incoming', '.locks'])
       expect(await readdir(join(store.folder, hidden))).toEqual([]);
   });
