@@ -78,9 +78,8 @@ export function startPage(results: StartResults): string {
     '',
     ...markdownTable(['part', 'seconds'], WHAT_IS_LEFT),
     '',
-    'Together they are 1.9 s, so that an idle machine should be within 2 s in process. This is an estimate: other work kept both',
-    'cores busy at every measurement. With workers there are also their own processes and the queue, so that two workers on two',
-    'cores are not within 2 s on any estimate: half of their processor time is 3 s here.',
+    'Together they are 1.9 s. With workers there are also their own processes and the queue: two workers on two cores cannot be done',
+    'with a first step sooner than half of their processor time.',
     'Tried without gain worth its code: code caches for the CommonJS files of TensorFlow.js on Node 20 save 0.04 s of 0.37.',
     '',
   ].join('\n');
