@@ -41,7 +41,7 @@ export interface TrainingState {
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */
   readonly extendedOuterSteps?: number;
   /**
-   * What rounding took from the dense variables when they were sent last, to be added when they are sent next;
+   * The remainders that rounding took from the dense variables when they were sent last, to be added when they are sent next;
    * absent where nothing is rounded.
    */
   readonly remainders?: NamedTensors;

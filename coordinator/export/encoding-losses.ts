@@ -1,4 +1,4 @@
-/** What each encoding of blocks costs: bytes, and the loss on query rows of held-out adgroups. */
+/** The cost of each encoding of blocks: bytes, and the loss on query rows of held-out adgroups. */
 
 import { at } from '../../shared/base/arrays.js';
 import { readBlock, writeBlock } from '../../shared/bundle/block-codec.js';

@@ -1,4 +1,4 @@
-/** What an export computes in its own process: scores of rows, and the blocks of unknown adgroups. */
+/** The part of an export that is computed in its own process: scores of rows, and the blocks of unknown adgroups. */
 
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import type { EncodedRows } from '../../shared/features/encoded-rows.js';

@@ -26,7 +26,7 @@ interface BlockTarget {
   readonly put: PutFile;
 }
 
-/** What a bundle says of a block beside the adapted task. */
+/** The facts of a block that a bundle has beside the adapted task. */
 interface BlockNotes {
   /** Rows that it was adapted on; 0 for an unadapted one. */
   readonly supportRowCount: number;

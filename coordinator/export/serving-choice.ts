@@ -1,5 +1,5 @@
 /**
- * What the adgroups of each label are served, as evaluation chose it: the inner rate and number of
+ * The choice of what the adgroups of each label are served, as evaluation chose it: the inner rate and number of
  * steps of the arm `meta-adapted`, and for which sizes adapted blocks beat unadapted ones.
  */
 
@@ -12,7 +12,7 @@ import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 import { adaptationOf, UNADAPTED } from '../evaluation/selection.js';
 
-/** What an evaluation must have been made of. */
+/** The checkpoint and the store that an evaluation must have been made of. */
 interface Evaluated {
   readonly metaDigest: string;
   readonly storeDigest: string;

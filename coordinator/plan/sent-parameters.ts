@@ -14,7 +14,7 @@ import type { PackOf } from './step-plan.js';
 
 interface SentDense {
   readonly bytes: Uint8Array;
-  /** What rounding took from each variable, to be added when it is sent next; absent without rounding. */
+  /** The remainder that rounding took from each variable, to be added when it is sent next; absent without rounding. */
   readonly remainders?: NamedTensors;
 }
 

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, METHODS, type MethodConfig } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import type { ModelDefinition } from '../../shared/models/kinds/model-definition.js';
+import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-for-method.js';
 import {
   adaptedLayoutOf,
   type AdaptedTask,
@@ -42,10 +42,6 @@ const STEPS = { innerSteps: 2, innerRate: 0.2 };
 const CELL = { innerRate: 0.2, innerSteps: 2 };
 const SHIFT = { levelShift: { features: ['category1', 'category0'] } };
 const ATTRIBUTES = { attributes: ['category2'] };
-const supportInputs = {
-  ...{ clickRate: true, count: true },
-  targetEncodings: ['category1', 'category2'],
-};
 
 const CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
@@ -73,31 +69,6 @@ beforeAll(async () => {
   executor = await createExecutor({ openStore: () => Promise.resolve(current.store) });
 });
 afterAll(() => executor.close());
-
-/**
- * A small model in which all blocks are personal, except those that the method requires unchanged.
- */
-function modelOf(definition: ModelDefinition, method: string): object {
-  const { kind, hasFactors, hasHiddenLayers } = definition;
-  const isGenerated = method === 'meta-embedding';
-  const hasEmbedding = hasFactors && !isGenerated;
-  const frame = {
-    ...{ kind, supportInputs },
-    ...(hasFactors ? { embeddingWidth: 3 } : {}),
-    hiddenWidths: hasHiddenLayers ? [5, 4] : [],
-    adgroupEmbedding: hasEmbedding,
-  };
-  if (isGenerated) return { ...frame, generated: 'category0', personal: [] };
-  if (method === 'cavia') return { ...frame, personal: ['adgroupEmbedding'] };
-  const blocks = ['bias', ...(hasEmbedding ? ['adgroupEmbedding'] : [])];
-  return { ...frame, personal: [...blocks, ...(hasHiddenLayers ? ['layer1', 'output'] : [])] };
-}
-
-/** Only an embedding is a context, and no embedding is generated among weighted pairs of fields. */
-function goesWith(definition: ModelDefinition, method: string): boolean {
-  if (method === 'cavia') return definition.hasFactors;
-  return method !== 'meta-embedding' || definition.weighsPairs?.({} as never) !== true;
-}
 
 interface Compared {
   readonly adaptation?: Adaptation;
@@ -178,7 +149,7 @@ function bitsOf(logits: readonly Float32Array[]): number[][] {
 function caseOf(settings: (typeof CASES)[number], kind = 'deepfm'): [JobCase, MethodConfig] {
   const method = methodOf(settings);
   const definition = MODELS.all().find((each) => each.kind === kind)!;
-  return [jobCaseOf(store, modelOf(definition, settings.kind), 5, method), method];
+  return [jobCaseOf(store, modelFor(definition, settings.kind), 5, method), method];
 }
 
 const shifted = CASES[0]!;

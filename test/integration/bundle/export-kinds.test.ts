@@ -12,7 +12,7 @@ import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundl
 import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import { METHODS } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
-import type { ModelDefinition } from '../../../shared/models/kinds/model-definition.js';
+import { goesWith, modelFor } from '../../fixtures/training/model-for-method.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
@@ -31,7 +31,6 @@ const store = exportableStore({
 const STEPS = { innerSteps: 2, innerRate: 0.2 };
 const SHIFT = { levelShift: { features: ['category1', 'category0'] } };
 const ATTRIBUTES = { attributes: ['category2'] };
-const supportInputs = { clickRate: true, count: true, targetEncodings: ['category1', 'category2'] };
 
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
@@ -58,27 +57,6 @@ beforeAll(async () => {
   room = await exportRoom(() => store);
 });
 afterAll(() => room.close());
-
-function modelOf({ kind, hasFactors, hasHiddenLayers }: ModelDefinition, method: string): object {
-  const isGenerated = method === 'meta-embedding';
-  const hasEmbedding = hasFactors && !isGenerated;
-  const frame = {
-    ...{ kind, supportInputs },
-    ...(hasFactors ? { embeddingWidth: 3 } : {}),
-    hiddenWidths: hasHiddenLayers ? [5, 4] : [],
-    adgroupEmbedding: hasEmbedding,
-  };
-  if (isGenerated) return { ...frame, generated: 'category0', personal: [] };
-  if (method === 'cavia') return { ...frame, personal: ['adgroupEmbedding'] };
-  const blocks = ['bias', ...(hasEmbedding ? ['adgroupEmbedding'] : [])];
-  return { ...frame, personal: [...blocks, ...(hasHiddenLayers ? ['layer1', 'output'] : [])] };
-}
-
-/** Only an embedding is a context, and no embedding is generated among weighted pairs of fields. */
-function goesWith(definition: ModelDefinition, method: string): boolean {
-  if (method === 'cavia') return definition.hasFactors;
-  return method !== 'meta-embedding' || definition.weighsPairs?.({} as never) !== true;
-}
 
 function queryRows(task: TaskRows): EncodedRows {
   const { supportRowCount: first, rowCount } = task;
@@ -129,7 +107,7 @@ describe('served outputs are evaluated outputs', () => {
 
   test.each(cases)('%s on %s', async (kind, modelKind, method) => {
     const definition = MODELS.all().find((each) => each.kind === modelKind)!;
-    const config = exportableConfig(store, { model: modelOf(definition, kind), method });
+    const config = exportableConfig(store, { model: modelFor(definition, kind), method });
     const source = exportSource(config, store);
     const objects = new MemoryObjectStore();
     const { manifest, digest, encodings } = await room.exported(source, objects);

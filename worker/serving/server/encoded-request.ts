@@ -8,9 +8,7 @@ import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from '../ranking-request.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
-import type { RankingBody } from './ranking-body.js';
-
-const KEY_SEPARATOR = '\u001f';
+import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 
 interface EncodedRequest {
   readonly contextFeatures: readonly string[];

@@ -12,7 +12,7 @@ import { RefusedRequest } from './refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
 
 /** Joins the columns of an adgroup's key. */
-const KEY_SEPARATOR = '\u001f';
+export const KEY_SEPARATOR = '\u001f';
 const FAULTS_SHOWN_MAX = 5;
 const BID_MAX = 1e12;
 
