@@ -10,6 +10,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { runEventSink } from '../../shared/events/run-events.js';
 import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import {
@@ -68,7 +69,7 @@ export async function serveFromBundle(
     ...{ choice: chosenScorer(scoringAddonPath()), onEvent: sink },
   });
   const server = await RankingServer.listen(
-    { keeper, clock, onEvent: sink },
+    { keeper, clock, onEvent: sink, endpoints: rankingEndpoints },
     { host, port, token, queuedRequestsMax, deadlineMs },
   );
   const { url } = server;

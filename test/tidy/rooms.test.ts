@@ -86,6 +86,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/exploration',
     'worker/serving',
     'worker/serving/server',
+    'worker/serving/server/endpoints',
     'worker/compute/engine',
     'worker/compute/engine/graph',
     'worker/compute/engine/rewrite/rules',

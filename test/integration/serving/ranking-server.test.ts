@@ -3,7 +3,7 @@
  * what is damaged is not served, and bad or slow requests have defined answers.
  */
 
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -12,6 +12,9 @@ import {
 } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
+import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
 import {
   openRequest,
@@ -293,6 +296,40 @@ describe('a request', () => {
       readonly requests: { readonly refused: Readonly<Record<string, number>> };
     };
     expect(requests.refused['queue-full']).toBeGreaterThan(0);
+    await server.drain();
+  });
+});
+
+describe('an endpoint', () => {
+  test('that waits keeps no request from an answer, and may refuse late', async () => {
+    const log = new EventEmitter();
+    const [entered, stored] = [once(log, 'entered'), once(log, 'stored')];
+    const later: Endpoint = {
+      ...{ method: 'POST', path: '/later/{name}', mediaTypes: ['text/x-later'] },
+      answer: async ({ body, mediaType, parameters, bundle }) => {
+        log.emit('entered');
+        await stored;
+        if (body.length === 0)
+          throw new RefusedRequest({ reason: 'wrong-value', what: 'there is nothing to store' });
+        const content = `${body.toString()} ${mediaType} ${parameters['name']} ${bundle.digest}`;
+        return { mediaType: 'text/plain', content, headers: { 'x-stored': 'yes' } };
+      },
+    };
+    const { url, server } = await testServer(bundles.objects, plainScorer, {
+      endpoints: [...rankingEndpoints, later],
+    });
+    const sent = (body: string): Promise<Response> =>
+      fetch(`${url}/later/a%20name`, {
+        ...{ method: 'POST', body, headers: { 'content-type': 'text/x-later; charset=utf-8' } },
+      });
+    const waiting = [sent('a body'), sent('')] as const;
+    await entered;
+    expect((await posted(`${url}/v1/rank`, RANKED)).status).toBe(200);
+    log.emit('stored');
+    const [answered, refused] = await Promise.all(waiting);
+    expect(await answered.text()).toBe(`a body text/x-later a name ${bundles.digests[0]}`);
+    expect(answered.headers.get('x-stored')).toBe('yes');
+    expect(refused.status).toBe(400);
     await server.drain();
   });
 });

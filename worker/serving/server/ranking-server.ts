@@ -1,6 +1,6 @@
 /**
- * The HTTP server of rankings. Paths are compared with those below and never opened; nothing that a
- * request says names a file or an address.
+ * The HTTP server of rankings: it receives requests within bounds, lets them wait for their turn, and
+ * has them answered by its endpoints. Nothing that a request says names a file or an address.
  */
 
 import {
@@ -14,15 +14,13 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
-import { rankAnswer, scoreAnswer } from './answers.js';
 import type { BundleKeeper } from './bundle-keeper.js';
-import { bundleReport } from './bundle-report.js';
-import { parseRankingBody, type RankingBody } from './ranking-body.js';
+import type { Answer, Endpoint, ReceivedRequest, ServerView } from './endpoint.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
-import { deadlineOf, demandJson, demandToken } from './request-checks.js';
+import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
 import { RequestCounts } from './request-counts.js';
-import type { ServedBundle } from './served-bundle.js';
+import { RouteTable } from './route-table.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -48,20 +46,22 @@ interface ServerParts {
   readonly keeper: BundleKeeper;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
+  readonly endpoints: readonly Endpoint[];
 }
 
-type Answer = (bundle: ServedBundle, body: RankingBody) => object;
+/** A request that an endpoint was found for. */
+interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameters'> {
+  readonly endpoint: Endpoint;
+  readonly mediaType: string;
+}
 
-const ANSWERS: ReadonlyMap<string, Answer> = new Map<string, Answer>([
-  ['/v1/rank', rankAnswer],
-  ['/v1/score', scoreAnswer],
-]);
-const READ_PATHS = ['/health/live', '/health/ready', '/v1/bundle'];
+const NO_BODY = Buffer.alloc(0);
 
 export class RankingServer {
   readonly #parts: ServerParts;
   readonly #settings: ServerSettings;
   readonly #server: Server;
+  readonly #routes: RouteTable;
   readonly #queue: WorkQueue;
   readonly #bodies = new BodyReceiver();
   readonly #counts = new RequestCounts();
@@ -71,6 +71,7 @@ export class RankingServer {
   private constructor(parts: ServerParts, settings: ServerSettings) {
     this.#parts = parts;
     this.#settings = settings;
+    this.#routes = new RouteTable(parts.endpoints);
     this.#queue = new WorkQueue(parts.clock, settings.queuedRequestsMax);
     const requestTimeout = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.#server = createServer(
@@ -93,6 +94,15 @@ export class RankingServer {
     const server = new RankingServer(parts, settings);
     await server.#listen();
     return server;
+  }
+
+  get #view(): ServerView {
+    const { keeper } = this.#parts;
+    const requestReport = (): object => ({
+      waiting: this.#queue.length,
+      ...this.#counts.report(),
+    });
+    return { keeper, isDraining: this.#isDraining, requestReport };
   }
 
   get url(): string {
@@ -156,51 +166,47 @@ export class RankingServer {
     response: ServerResponse,
     arrivalMs: number,
   ): Promise<void> {
-    const path = (request.url ?? '').split('?', 1)[0] ?? '';
-    const answer = ANSWERS.get(path);
-    demandMethod(path, request.method ?? '', answer === undefined ? ['GET', 'HEAD'] : ['POST']);
-    if (!path.startsWith('/health/')) demandToken(request, this.#settings.token);
-    if (answer === undefined) {
-      this.#read(path, response);
+    const { headers } = request;
+    const { endpoint, parameters } = this.#routes.routeOf(request.method ?? '', request.url ?? '');
+    const isOpen = endpoint.method === 'GET' && endpoint.isOpen === true;
+    if (!isOpen) demandToken(request, this.#settings.token);
+    if (endpoint.method === 'GET') {
+      await this.#answer(response, { endpoint, headers, parameters, mediaType: '' }, NO_BODY);
       return;
     }
-    demandJson(request);
+    const mediaType = demandMediaType(request, endpoint.mediaTypes);
     const deadlineMs = deadlineOf(request, this.#settings.deadlineMs);
     const body = await this.#bodies.receive(request);
     if (body === null) return;
-    const carryOut = (): void => {
+    const routed = { endpoint, headers, parameters, mediaType };
+    const carryOut = async (): Promise<void> => {
+      await this.#answer(response, routed, body);
       this.#bodies.free(body);
-      this.#answer(response, answer, body);
     };
     const refuse = (refused: RefusedRequest): void => {
       this.#bodies.free(body);
       this.#refuse(response, refused);
     };
     try {
-      this.#queue.add({ arrivalMs, deadlineMs, carryOut, refuse });
+      this.#queue.add({ arrivalMs, deadlineMs, carryOut: () => void carryOut(), refuse });
     } catch (error) {
       this.#bodies.free(body);
       throw error;
     }
   }
 
-  #read(path: string, response: ServerResponse): void {
-    if (path === '/v1/bundle') {
-      const counts = { waiting: this.#queue.length, ...this.#counts.report() };
-      this.#write(response, 200, bundleReport(this.#parts.keeper, counts));
-      return;
-    }
-    if (path === '/health/ready' && this.#isDraining) throw new RefusedRequest(DRAINING);
-    this.#write(response, 200, { status: path === '/health/ready' ? 'ready' : 'live' });
-  }
-
-  #answer(response: ServerResponse, answer: Answer, body: Buffer): void {
+  async #answer(
+    response: ServerResponse,
+    { endpoint, ...routed }: RoutedRequest,
+    body: Buffer,
+  ): Promise<void> {
     if (response.destroyed) return;
     try {
-      // One request sees one bundle: it is taken here, once.
-      const content = answer(this.#parts.keeper.current, parseRankingBody(body));
-      this.#counts.answer();
-      this.#write(response, 200, content);
+      const bundle = this.#parts.keeper.current;
+      const answered = endpoint.answer({ ...routed, bundle, body, server: this.#view });
+      const answer = answered instanceof Promise ? await answered : answered;
+      if (endpoint.method === 'POST') this.#counts.answer();
+      this.#send(response, 200, answer);
     } catch (error) {
       this.#refuse(response, error);
     }
@@ -217,23 +223,18 @@ export class RankingServer {
     const status = statusOf(refusal);
     if (status === 429 || status === 503) response.setHeader('Retry-After', '1');
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
-    this.#send(response, status, ['application/problem+json', problemOf(refusal)]);
+    this.#send(response, status, { mediaType: PROBLEM_TYPE, content: problemOf(refusal) });
   }
 
-  #write(response: ServerResponse, status: number, content: object): void {
-    this.#send(response, status, ['application/json', JSON.stringify(content)]);
-  }
-
-  #send(
-    response: ServerResponse,
-    status: number,
-    [type, text]: readonly [type: string, text: string],
-  ): void {
+  #send(response: ServerResponse, status: number, { mediaType, content, headers }: Answer): void {
     if (response.destroyed || response.headersSent) return;
     if (this.#isDraining) response.setHeader('Connection', 'close');
-    const length = Buffer.byteLength(text);
-    response.writeHead(status, { 'Content-Type': type, 'Content-Length': length });
-    response.end(text);
+    response.writeHead(status, {
+      ...headers,
+      'Content-Type': mediaType,
+      'Content-Length': Buffer.byteLength(content),
+    });
+    response.end(content);
   }
 
   /** A request that Node could not read: slow, too large a head, or no HTTP. */
@@ -248,7 +249,7 @@ export class RankingServer {
     const status = statusOf(refusal);
     const head = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-      'Content-Type: application/problem+json',
+      `Content-Type: ${PROBLEM_TYPE}`,
       `Content-Length: ${Buffer.byteLength(text)}`,
       'Connection: close',
     ];
@@ -256,11 +257,7 @@ export class RankingServer {
   }
 }
 
-const DRAINING: Refusal = {
-  reason: 'draining',
-  what: 'the server is stopping',
-  cure: 'ask another server',
-};
+const PROBLEM_TYPE = 'application/problem+json';
 const BUG: Refusal = {
   reason: 'bug',
   what: 'the request ran into a bug of the server, which has reported it',
@@ -276,22 +273,4 @@ function unreadOf(code: string): Refusal {
   if (code === 'HPE_HEADER_OVERFLOW')
     return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
   return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
-}
-
-function demandMethod(path: string, found: string, allowed: readonly string[]): void {
-  if (!ANSWERS.has(path) && !READ_PATHS.includes(path))
-    throw new RefusedRequest({
-      reason: 'no-such-path',
-      what: 'there is no such path',
-      expected: [...ANSWERS.keys(), ...READ_PATHS].join(', '),
-      found: path,
-    });
-  if (allowed.includes(found)) return;
-  throw new RefusedRequest({
-    reason: 'wrong-method',
-    what: 'the path takes another method',
-    where: path,
-    expected: allowed.join(' or '),
-    found,
-  });
 }

@@ -26,16 +26,23 @@ export function demandToken({ headers }: IncomingMessage, token: string | null):
   });
 }
 
-/** A page of another site can send a form, but no JSON. */
-export function demandJson({ headers }: IncomingMessage): void {
+/**
+ * The type of the body, without its parameters. A page of another site can send a form or plain text
+ * without asking, so that no endpoint should take those.
+ */
+export function demandMediaType(
+  { headers }: IncomingMessage,
+  mediaTypes: readonly string[],
+): string {
   const type = headers['content-type'] ?? '';
   const encoding = headers['content-encoding'] ?? 'identity';
-  if (/^application\/json\s*(;|$)/i.test(type) && encoding === 'identity') return;
+  const mediaType = (type.split(';', 1)[0] ?? '').trim().toLowerCase();
+  if (mediaTypes.includes(mediaType) && encoding === 'identity') return mediaType;
   throw new RefusedRequest({
     reason: 'wrong-content-type',
-    what: 'the body is not sent as plain JSON',
+    what: 'the body is of another type, or compressed',
     where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
-    expected: 'Content-Type application/json, not compressed',
+    expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
     found: encoding === 'identity' ? type : encoding,
   });
 }

@@ -1,10 +1,15 @@
-/** What a server says of the bundle that it serves. */
+/** `GET /v1/bundle`: which bundle is served, what it reads, and what became of requests. */
 
-import type { BundleKeeper } from './bundle-keeper.js';
+import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 
-/** @param requests counts of the server. */
-export function bundleReport(keeper: BundleKeeper, requests: object): object {
-  const { current, refused, swapCount, name } = keeper;
+export const bundleEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/v1/bundle',
+  answer: ({ server }) => jsonAnswer(bundleReport(server)),
+};
+
+function bundleReport(server: ServerView): object {
+  const { current, refused, swapCount, name } = server.keeper;
   const { manifest, encoder, selfCheck } = current.loaded;
   return {
     bundle: current.digest,
@@ -27,6 +32,6 @@ export function bundleReport(keeper: BundleKeeper, requests: object): object {
     selfCheckRows: selfCheck.blocks.length,
     swaps: swapCount,
     refused,
-    requests,
+    requests: server.requestReport(),
   };
 }

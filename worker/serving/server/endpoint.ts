@@ -1,0 +1,71 @@
+/**
+ * The contract between the server and what it answers: a path, the media types that its bodies have,
+ * and a function from a received request to an answer. Limits on bodies, the token, the queue and the
+ * deadline are the server's.
+ */
+
+import type { IncomingHttpHeaders } from 'node:http';
+import type { BundleKeeper } from './bundle-keeper.js';
+import type { ServedBundle } from './served-bundle.js';
+
+/** What an answer may say of the server itself. */
+export interface ServerView {
+  readonly keeper: BundleKeeper;
+  /** Whether the server is stopping. */
+  readonly isDraining: boolean;
+  /** Counts of requests by what became of them. */
+  requestReport(): object;
+}
+
+export interface ReceivedRequest {
+  /** Taken once, so that the whole answer comes from one bundle. */
+  readonly bundle: ServedBundle;
+  /** Empty for an endpoint that is read. It is no longer valid when the answer is given. */
+  readonly body: Buffer;
+  /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
+  readonly mediaType: string;
+  readonly headers: IncomingHttpHeaders;
+  /** What the path has in place of the names in braces. */
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly server: ServerView;
+}
+
+/** The content of an answer of status 200. */
+export interface Answer {
+  readonly mediaType: string;
+  readonly content: string | Uint8Array;
+  /** Besides the type and the length of the content. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+interface AnsweringEndpoint {
+  /** Segments in braces, such as `/v2/models/{model}/infer`, match any one segment. */
+  readonly path: string;
+  /**
+   * The answer, or a promise of it where something must be durable first; others are scored meanwhile.
+   * Both throw a RefusedRequest for whatever the client can correct.
+   */
+  answer(request: ReceivedRequest): Answer | Promise<Answer>;
+}
+
+/** GET and HEAD, answered at once. */
+interface ReadEndpoint extends AnsweringEndpoint {
+  readonly method: 'GET';
+  /** Answered without the token, which a probe of health does not have. */
+  readonly isOpen?: boolean;
+}
+
+/** POST, answered when its turn comes. */
+interface PostEndpoint extends AnsweringEndpoint {
+  readonly method: 'POST';
+  /** In small letters and without parameters. */
+  readonly mediaTypes: readonly string[];
+}
+
+export type Endpoint = ReadEndpoint | PostEndpoint;
+
+export const JSON_TYPE = 'application/json';
+
+export function jsonAnswer(content: object): Answer {
+  return { mediaType: JSON_TYPE, content: JSON.stringify(content) };
+}

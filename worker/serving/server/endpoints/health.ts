@@ -1,0 +1,26 @@
+/** `GET /health/live` and `GET /health/ready`, for whoever decides whether to send requests here. */
+
+import { jsonAnswer, type Endpoint } from '../endpoint.js';
+import { RefusedRequest } from '../refused-request.js';
+
+export const liveEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/health/live',
+  isOpen: true,
+  answer: () => jsonAnswer({ status: 'live' }),
+};
+
+/** The server listens once its bundle is checked, so that only a server that stops is not ready. */
+export const readyEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/health/ready',
+  isOpen: true,
+  answer: ({ server }) => {
+    if (!server.isDraining) return jsonAnswer({ status: 'ready' });
+    throw new RefusedRequest({
+      reason: 'draining',
+      what: 'the server is stopping',
+      cure: 'ask another server',
+    });
+  },
+};

@@ -1,0 +1,15 @@
+/** The endpoints of every server. Those that need more than a bundle are added where the server starts. */
+
+import type { Endpoint } from '../endpoint.js';
+import { bundleEndpoint } from './bundle.js';
+import { liveEndpoint, readyEndpoint } from './health.js';
+import { rankEndpoint } from './rank.js';
+import { scoreEndpoint } from './score.js';
+
+export const rankingEndpoints: readonly Endpoint[] = [
+  rankEndpoint,
+  scoreEndpoint,
+  bundleEndpoint,
+  liveEndpoint,
+  readyEndpoint,
+];
