@@ -15,6 +15,11 @@ type ArrayType = BundleArray['type'];
 
 /** Bytes of a file of an array, at most, unless one row has more. */
 export const ARRAY_FILE_BYTE_COUNT = 2 ** 29;
+/**
+ * All files of an array but the last have a multiple of it where a row allows, so that they can be mapped
+ * one after the other and read as one array: the largest page in use.
+ */
+export const MAPPED_ALIGNMENT = 65_536;
 /** One array in memory; larger ones are read file by file. */
 const JOINED_BYTE_COUNT_MAX = 2 ** 32 - 1;
 
@@ -42,7 +47,7 @@ export async function writeArray(
   if (elementCountOf(shape) !== values.length)
     throw new Error(`${name} has ${values.length} elements, not [${shape.join(', ')}]`);
   const rowByteCount = elementCountOf(shape.slice(1)) * values.BYTES_PER_ELEMENT;
-  const rowsPerFile = Math.max(1, Math.floor(fileByteCountMax / Math.max(1, rowByteCount)));
+  const rowsPerFile = rowsPerFileOf(Math.max(1, rowByteCount), fileByteCountMax);
   const files: BlobRef[] = [];
   const fileByteCount = rowsPerFile * rowByteCount;
   for (let start = 0; start < values.byteLength; start += fileByteCount) {
@@ -50,6 +55,14 @@ export async function writeArray(
     files.push(await put(new Uint8Array(values.buffer, values.byteOffset + start, length)));
   }
   return { name, type: typeOf(values), shape: [...shape], files };
+}
+
+function rowsPerFileOf(rowByteCount: number, fileByteCountMax: number): number {
+  const rowCount = Math.max(1, Math.floor(fileByteCountMax / rowByteCount));
+  // The rows that end where a page does: a power of two.
+  let alignedRowCount = 1;
+  while ((alignedRowCount * rowByteCount) % MAPPED_ALIGNMENT !== 0) alignedRowCount *= 2;
+  return rowCount < alignedRowCount ? rowCount : rowCount - (rowCount % alignedRowCount);
 }
 
 function typeOf(values: ArrayValues): ArrayType {
@@ -171,6 +184,8 @@ function joined(files: readonly Uint8Array[], name: string): Uint8Array {
   const [only] = files;
   if (only !== undefined && files.length === 1) return only;
   const byteCount = files.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  if (only !== undefined && areInOrder(files) && byteCount <= JOINED_BYTE_COUNT_MAX)
+    return new Uint8Array(only.buffer, only.byteOffset, byteCount);
   if (byteCount > JOINED_BYTE_COUNT_MAX)
     throw new QianmoError({
       kind: 'environment',
@@ -186,4 +201,15 @@ function joined(files: readonly Uint8Array[], name: string): Uint8Array {
     start += file.byteLength;
   }
   return bytes;
+}
+
+/** Whether the files lie one after the other in memory, as where they are mapped together. */
+function areInOrder(files: readonly Uint8Array[]): boolean {
+  return files.every((file, place) => {
+    const before = files[place - 1];
+    return (
+      before === undefined ||
+      (before.buffer === file.buffer && before.byteOffset + before.byteLength === file.byteOffset)
+    );
+  });
 }

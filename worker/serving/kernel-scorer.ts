@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { kernelDescriptionOf } from './kernel-description.js';
+import type { MappingAddon } from './mapping-addon.js';
 import type { RankingRequest } from './ranking-request.js';
 import { coverageOf, scoringPlanOf, type Coverage } from './scoring-plan.js';
 
@@ -16,7 +17,7 @@ interface NativeModel {
 }
 
 /** As `native/addon.cc` exports it. */
-interface ScoringAddon {
+interface ScoringAddon extends MappingAddon {
   /** The kernels that this machine runs, the fastest first. */
   kernels(): string[];
   /** Reads the arrays where they lie, so that the caller must keep them. */
@@ -32,6 +33,8 @@ interface ScoringAddon {
     candidateNumbers: Float32Array,
     logits: Float32Array,
   ): number;
+  /** Frees the model now. What it read may be unmapped afterwards; scoring with it throws. */
+  release(model: NativeModel): void;
 }
 
 const REFUSALS = ['', 'there is no block of this number', 'there is no row of this id'];
@@ -92,5 +95,9 @@ export class KernelScorer {
     );
     if (status !== 0) throw new RangeError(REFUSALS[status] ?? `status ${status}`);
     if (this.#kept.length === 0) throw new Error('a model has arrays');
+  }
+
+  release(): void {
+    this.#addon.release(this.#native);
   }
 }

@@ -7,11 +7,20 @@ import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '..
 import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from '../packages/compiler.mjs';
 
 const SOURCE_FOLDER = join(projectRoot, 'worker/serving/native');
-const HEADERS = ['model.h', 'vectors.h', 'ahead.h', 'layers.h', 'score.h', 'build-model.h'];
+const HEADERS = [
+  'model.h',
+  'vectors.h',
+  'ahead.h',
+  'layers.h',
+  'score.h',
+  'build-model.h',
+  'mapping.h',
+];
 /** Sources, and the processors of x86-64 whose instructions they may use. */
 const SOURCES = [
   { name: 'kernel-portable.cc', processor: 'x86-64' },
   { name: 'build-model.cc', processor: 'x86-64' },
+  { name: 'mapping.cc', processor: 'x86-64' },
   { name: 'addon.cc', processor: 'x86-64' },
   { name: 'kernel-avx2.cc', processor: 'haswell' },
   { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },

@@ -1,4 +1,5 @@
-// The Node-API addon: `create(kernel, words, arrays)` and `score(model, ...)`.
+// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, and
+// mapped files (mapping.h).
 #include <node_api.h>
 #include <string.h>
 #include <initializer_list>
@@ -6,6 +7,7 @@
 #include <cpuid.h>
 #endif
 #include "build-model.h"
+#include "mapping.h"
 
 namespace {
 
@@ -54,7 +56,29 @@ Array typedArray(napi_env env, napi_value value) {
   return found;
 }
 
-void release(napi_env, void* data, void*) { delete static_cast<BuiltModel*>(data); }
+// What the handle of a model points at. Once released, the handle is empty: whatever the model read may
+// be unmapped by then.
+using Held = std::unique_ptr<BuiltModel>;
+
+void deleteHeld(napi_env, void* data, void*) { delete static_cast<Held*>(data); }
+
+Held* heldOf(napi_env env, napi_value handle) {
+  void* data = nullptr;
+  demand(env, napi_get_value_external(env, handle, &data));
+  return static_cast<Held*>(data);
+}
+
+napi_value release(napi_env env, napi_callback_info info) {
+  try {
+    napi_value arguments[1];
+    size_t count = 1;
+    demand(env, napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr));
+    heldOf(env, arguments[0])->reset();
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, error.what());
+  }
+  return nullptr;
+}
 
 napi_value create(napi_env env, napi_callback_info info) {
   try {
@@ -77,10 +101,11 @@ napi_value create(napi_env env, napi_callback_info info) {
       demand(env, napi_get_element(env, arguments[2], index, &element));
       arrays[index] = typedArray(env, element);
     }
-    auto built = std::make_unique<BuiltModel>(chosen, static_cast<const int32_t*>(words.data), words.count, std::move(arrays));
+    auto held = std::make_unique<Held>(
+        std::make_unique<BuiltModel>(chosen, static_cast<const int32_t*>(words.data), words.count, std::move(arrays)));
     napi_value external;
-    demand(env, napi_create_external(env, built.get(), release, nullptr, &external));
-    built.release();
+    demand(env, napi_create_external(env, held.get(), deleteHeld, nullptr, &external));
+    held.release();
     return external;
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
@@ -94,9 +119,8 @@ napi_value score(napi_env env, napi_callback_info info) {
     napi_value arguments[8];
     size_t argumentCount = 8;
     demand(env, napi_get_cb_info(env, info, &argumentCount, arguments, nullptr, nullptr));
-    void* data = nullptr;
-    demand(env, napi_get_value_external(env, arguments[0], &data));
-    const BuiltModel* built = static_cast<const BuiltModel*>(data);
+    const BuiltModel* built = heldOf(env, arguments[0])->get();
+    if (built == nullptr) throw std::runtime_error("the model is released");
     const Model* model = built->model();
     Request request{};
     demand(env, napi_get_value_int32(env, arguments[1], &request.count));
@@ -141,12 +165,13 @@ napi_value init(napi_env env, napi_value exports) {
   const struct {
     const char* name;
     napi_callback function;
-  } functions[] = {{"create", create}, {"score", score}, {"kernels", kernels}};
+  } functions[] = {{"create", create}, {"score", score}, {"release", release}, {"kernels", kernels}};
   for (const auto& each : functions) {
     napi_value function;
     napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);
     napi_set_named_property(env, exports, each.name, function);
   }
+  defineMapping(env, exports);
   return exports;
 }
 

@@ -1,0 +1,23 @@
+/** Files mapped into memory by the addon of the kernel (`native/mapping.cc`). */
+
+/**
+ * Memory is named by its address, because an array buffer belongs to one thread: the thread that maps and
+ * fills a file hands the address to the one that reads it. The caller keeps count of who reads what.
+ */
+export interface MappingAddon {
+  /**
+   * Maps files one after the other, read-only, and returns the address of the first byte. All but the last
+   * must fill their pages. Errors have a `code`: `ESIZE` if a file is not as long as it should be.
+   */
+  map(paths: readonly string[], byteCounts: readonly number[]): number;
+  /** Brings pages into memory, so that the first request does not wait for the disk. */
+  populate(address: number, byteCount: number): void;
+  /** An array buffer over the bytes, which does not own them. */
+  view(address: number, byteCount: number): ArrayBuffer;
+  /** Empties the buffer and its views, so that whoever still has one reads nothing. */
+  detach(buffer: ArrayBuffer): void;
+  /** Unmaps whole pages. */
+  unmap(address: number, byteCount: number): void;
+  /** The calling thread runs from now on when no other wants to; false where the system cannot. */
+  rest(): boolean;
+}

@@ -1,0 +1,214 @@
+// See mapping.h.
+#include "mapping.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#if defined(__linux__) && !defined(MADV_POPULATE_READ)
+#define MADV_POPULATE_READ 22
+#endif
+
+namespace {
+
+struct Failure : std::runtime_error {
+  const char* code;
+  Failure(const char* code, const std::string& text) : std::runtime_error(text), code(code) {}
+};
+
+Failure systemFailure(const std::string& what) {
+  const char* code = errno == ENOENT ? "ENOENT" : errno == ENOMEM ? "ENOMEM" : errno == EACCES ? "EACCES" : "EIO";
+  return Failure(code, what + ": " + strerror(errno));
+}
+
+void demand(napi_status status) {
+  if (status != napi_ok) throw Failure("EINVAL", "an argument is of another type");
+}
+
+class Arguments {
+ public:
+  Arguments(napi_env env, napi_callback_info info) : env_(env) {
+    size_t count = 2;
+    demand(napi_get_cb_info(env, info, &count, values_, nullptr, nullptr));
+  }
+  napi_value at(int index) const { return values_[index]; }
+  size_t size(int index) const { return sizeOf(values_[index]); }
+  char* address(int index) const { return reinterpret_cast<char*>(size(index)); }
+  // Addresses and sizes are below 2^53, so that a double holds them.
+  size_t sizeOf(napi_value value) const {
+    double number = 0;
+    demand(napi_get_value_double(env_, value, &number));
+    if (!(number >= 0 && number < 9007199254740992.0)) throw Failure("EINVAL", "this is not a size");
+    return static_cast<size_t>(number);
+  }
+  std::string textOf(napi_value value) const {
+    size_t length = 0;
+    demand(napi_get_value_string_utf8(env_, value, nullptr, 0, &length));
+    std::string text(length, '\0');
+    demand(napi_get_value_string_utf8(env_, value, &text[0], length + 1, &length));
+    return text;
+  }
+  std::vector<napi_value> list(int index) const {
+    uint32_t length = 0;
+    demand(napi_get_array_length(env_, values_[index], &length));
+    std::vector<napi_value> found(length);
+    for (uint32_t place = 0; place < length; ++place)
+      demand(napi_get_element(env_, values_[index], place, &found[place]));
+    return found;
+  }
+
+ private:
+  napi_env env_;
+  napi_value values_[2];
+};
+
+size_t pageByteCount() {
+  static const size_t count = sysconf(_SC_PAGESIZE);
+  return count;
+}
+
+class OpenFile {
+ public:
+  explicit OpenFile(const std::string& path) : descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor < 0) throw systemFailure("the file cannot be opened");
+  }
+  ~OpenFile() { close(descriptor); }
+  const int descriptor;
+};
+
+void mapAt(char* start, const std::string& path, size_t byteCount) {
+  const OpenFile file(path);
+  struct stat status;
+  if (fstat(file.descriptor, &status) != 0) throw systemFailure("the file cannot be looked at");
+  if (!S_ISREG(status.st_mode) || static_cast<size_t>(status.st_size) != byteCount)
+    throw Failure("ESIZE", std::to_string(status.st_size) + " bytes");
+  if (mmap(start, byteCount, PROT_READ, MAP_SHARED | MAP_FIXED, file.descriptor, 0) == MAP_FAILED)
+    throw systemFailure("the file cannot be mapped");
+}
+
+template <typename Work>
+napi_value guarded(napi_env env, napi_callback_info info, Work work) {
+  try {
+    return work(Arguments(env, info));
+  } catch (const Failure& failure) {
+    napi_throw_error(env, failure.code, failure.what());
+  } catch (const std::exception& failure) {
+    napi_throw_error(env, nullptr, failure.what());
+  }
+  return nullptr;
+}
+
+// map(paths, byteCounts): the address. The files lie one after the other, so that all but the last must
+// fill their pages.
+napi_value map(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments& arguments) {
+    const std::vector<napi_value> paths = arguments.list(0);
+    const std::vector<napi_value> sizes = arguments.list(1);
+    if (paths.empty() || paths.size() != sizes.size()) throw Failure("EINVAL", "every file has a path and a size");
+    size_t total = 0;
+    for (napi_value size : sizes) {
+      if (total % pageByteCount() != 0) throw Failure("EINVAL", "a file begins within a page");
+      total += arguments.sizeOf(size);
+    }
+    // The range is taken first, so that nothing else comes between the files.
+    void* range = mmap(nullptr, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) throw systemFailure("there is no room for the mapping");
+    char* const start = static_cast<char*>(range);
+    try {
+      char* next = start;
+      for (size_t place = 0; place < paths.size(); ++place) {
+        const size_t byteCount = arguments.sizeOf(sizes[place]);
+        mapAt(next, arguments.textOf(paths[place]), byteCount);
+        next += byteCount;
+      }
+#ifdef MADV_HUGEPAGE
+      madvise(start, total, MADV_HUGEPAGE);
+#endif
+    } catch (...) {
+      munmap(start, total);
+      throw;
+    }
+    napi_value address;
+    demand(napi_create_double(env, static_cast<double>(reinterpret_cast<uintptr_t>(start)), &address));
+    return address;
+  });
+}
+
+// populate(address, byteCount): brings the pages into memory. Fails where the file has become shorter.
+napi_value populate(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [](const Arguments& arguments) -> napi_value {
+    char* const start = arguments.address(0);
+    const size_t byteCount = arguments.size(1);
+#ifdef MADV_POPULATE_READ
+    if (madvise(start, byteCount, MADV_POPULATE_READ) == 0) return nullptr;
+    // Kernels before Linux 5.14 do not know the advice.
+    if (errno != EINVAL) throw systemFailure("the pages cannot be read");
+#endif
+    for (size_t offset = 0; offset < byteCount; offset += pageByteCount())
+      static_cast<void>(*static_cast<volatile const char*>(start + offset));
+    return nullptr;
+  });
+}
+
+// view(address, byteCount): an ArrayBuffer over the bytes, which does not own them.
+napi_value view(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments& arguments) {
+    napi_value buffer;
+    const auto keep = [](napi_env, void*, void*) {};
+    if (napi_create_external_arraybuffer(env, arguments.address(0), arguments.size(1), keep, nullptr, &buffer) != napi_ok)
+      throw Failure("ENOTSUP", "this runtime has no external array buffers");
+    return buffer;
+  });
+}
+
+// detach(buffer): from then on its views have no elements.
+napi_value detach(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments& arguments) -> napi_value {
+    demand(napi_detach_arraybuffer(env, arguments.at(0)));
+    return nullptr;
+  });
+}
+
+// unmap(address, byteCount): a whole mapping, or whole pages of it.
+napi_value unmap(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [](const Arguments& arguments) -> napi_value {
+    if (munmap(arguments.address(0), arguments.size(1)) != 0) throw systemFailure("the pages cannot be unmapped");
+    return nullptr;
+  });
+}
+
+// rest(): the calling thread runs only where no other wants to, on Linux; false elsewhere.
+napi_value rest(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments&) {
+    bool isIdle = false;
+#ifdef __linux__
+    struct sched_param none {};
+    isIdle = sched_setscheduler(0, SCHED_IDLE, &none) == 0;
+#endif
+    napi_value answer;
+    demand(napi_get_boolean(env, isIdle, &answer));
+    return answer;
+  });
+}
+
+}  // namespace
+
+void defineMapping(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback function;
+  } functions[] = {{"map", map}, {"populate", populate}, {"view", view}, {"detach", detach}, {"unmap", unmap}, {"rest", rest}};
+  for (const auto& each : functions) {
+    napi_value function;
+    napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);
+    napi_set_named_property(env, exports, each.name, function);
+  }
+}
