@@ -38,6 +38,26 @@ describe('an array', () => {
     expect(found).toEqual(values);
   });
 
+  test('has files that end where pages do, and is read where they lie one after the other', async () => {
+    const { put } = place();
+    const values = Float32Array.from({ length: 3 * 40_000 }, (_, index) => index);
+    const array = await writeArray({ name: 'table', shape: [40_000, 3], values }, put, 200_000);
+    // 16,384 rows of 12 bytes are three pages of 65,536 bytes.
+    expect(array.files.map(({ byteCount }) => byteCount)).toEqual([196_608, 196_608, 86_784]);
+    let start = 0;
+    const mapped = new BundleArrays(
+      [array],
+      ({ byteCount }) => {
+        start += byteCount;
+        return Promise.resolve(new Uint8Array(values.buffer, start - byteCount, byteCount));
+      },
+      'the test',
+    );
+    const found = await mapped.float32('table', [40_000, 3]);
+    expect(found.buffer).toBe(values.buffer);
+    expect(found.length).toBe(120_000);
+  });
+
   test('of a row beyond the bound has a file for each row', async () => {
     const { put } = place();
     const values = Float64Array.from([1, 2, 3, 4]);
