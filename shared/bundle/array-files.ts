@@ -19,7 +19,7 @@ export const ARRAY_FILE_BYTE_COUNT = 2 ** 29;
  * All files of an array but the last have a multiple of it where a row allows, so that they can be mapped
  * one after the other and read as one array: the largest page in use.
  */
-export const MAPPED_ALIGNMENT = 65_536;
+const MAPPED_ALIGNMENT = 65_536;
 /** One array in memory; larger ones are read file by file. */
 const JOINED_BYTE_COUNT_MAX = 2 ** 32 - 1;
 
