@@ -1,8 +1,8 @@
 /** The arrays of a bundle that are there once: variables, tables, dictionaries and the key index. */
 
-import { at } from '../../shared/base/arrays.js';
 import type { NamedArray } from '../../shared/bundle/array-files.js';
 import type { KeyIndexArrays } from '../../shared/bundle/key-index.js';
+import { packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -44,23 +44,15 @@ export async function* dictionaryArrays(store: TaskStore): AsyncGenerator<NamedA
   for (const feature of store.manifest.features) {
     if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
     const values = await dictionaryOf(store, feature.name);
-    const texts = Array.from({ length: feature.rowCount }, (_, id) =>
-      id === 0 ? '' : (values[id] ?? ''),
+    const { bytes, offsets, slots } = packedDictionaryOf(
+      Array.from({ length: feature.rowCount }, (_, id) => (id === 0 ? null : (values[id] ?? null))),
     );
-    const offsets = new Uint32Array(texts.length + 1);
-    for (const [id, text] of texts.entries())
-      offsets[id + 1] = at(offsets, id) + Buffer.byteLength(text);
-    const bytes = Buffer.from(texts.join(''));
-    if (bytes.length !== offsets.at(-1)) throw new Error(`${feature.name} has broken texts`);
-    yield {
-      name: `dictionaries/${feature.name}.offsets`,
-      shape: [offsets.length],
-      values: offsets,
-    };
-    yield {
-      ...{ name: `dictionaries/${feature.name}.bytes`, shape: [bytes.length] },
-      values: new Uint8Array(bytes),
-    };
+    for (const [part, array] of Object.entries({ bytes, offsets, slots }))
+      yield {
+        name: `dictionaries/${feature.name}.${part}`,
+        shape: [array.length],
+        values: array,
+      };
   }
 }
 

@@ -116,6 +116,10 @@ export class BundleArrays {
     return files;
   }
 
+  has(name: string): boolean {
+    return this.#arrays.has(name);
+  }
+
   /** The extents of an array whose length only the manifest knows. */
   shapeOf(name: string): readonly number[] {
     const array = this.#arrays.get(name);

@@ -22,7 +22,8 @@
  *   sums.offsets .ids        I32  sums by value of target encodings, `sums.clicks` `.impressions` F64
  *   index.hashes             U32  [slotCount, 2], `index.blocks` I32 [slotCount] (`key-index.ts`)
  *   keys.bytes               U8   UTF-8, `keys.offsets` U32 [B + 1]
- *   dictionaries/FEATURE.bytes U8 UTF-8 of the values of all ids, `.offsets` U32 [valueCount + 1]
+ *   dictionaries/FEATURE.bytes U8 UTF-8 of the values of all ids, `.offsets` U32 [valueCount + 1], and
+ *                            `.slots` I32 [slotCount] (`packed-dictionary.ts`), absent in early bundles
  *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]

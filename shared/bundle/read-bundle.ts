@@ -3,7 +3,11 @@
 import { at, uint32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { allocateEncodedRows, type EncodedRows } from '../features/encoded-rows.js';
-import type { DictionaryValues } from '../features/id-of-value.js';
+import {
+  dictionarySlotCountOf,
+  dictionarySlotsOf,
+  type PackedDictionary,
+} from '../features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../features/row-encoder.js';
 import { predictionLoopOf } from '../methods/inner-loop/method.js';
 import { methodPlanOf } from '../methods/methods.js';
@@ -168,7 +172,7 @@ async function indexOf({ manifest, arrays }: BundleSource): Promise<KeyIndexArra
 
 async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder> {
   const { features, encodedFeatures, columns } = manifest;
-  const dictionaries = new Map<string, DictionaryValues>();
+  const dictionaries = new Map<string, PackedDictionary>();
   for (const feature of encodedFeatures)
     if (feature.kind !== 'number' && feature.encoding.by === 'dictionary')
       dictionaries.set(feature.name, await dictionaryOf(arrays, feature));
@@ -178,16 +182,17 @@ async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder
 async function dictionaryOf(
   arrays: BundleArrays,
   { name, rowCount }: { readonly name: string; readonly rowCount: number },
-): Promise<DictionaryValues> {
+): Promise<PackedDictionary> {
   const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
   const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-  // A byte order mark at the start of a value is part of it.
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  return Array.from({ length: rowCount }, (_, id) =>
-    id === 0
-      ? null
-      : decoder.decode(bytes.subarray(uint32At(offsets, id), uint32At(offsets, id + 1))),
-  );
+  const slots = `dictionaries/${name}.slots`;
+  return {
+    ...{ bytes, offsets },
+    // Bundles of earlier versions have no index of their values.
+    slots: arrays.has(slots)
+      ? await arrays.int32(slots, [dictionarySlotCountOf(rowCount)])
+      : dictionarySlotsOf({ bytes, offsets }),
+  };
 }
 
 async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {

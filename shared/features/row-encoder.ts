@@ -16,7 +16,8 @@ import {
   type EncodeFeature,
 } from './feature-encoders.js';
 import { bagSource, categorySource, numberSource, type BroughtValue } from './feature-source.js';
-import { idByDictionary, idByHash, type DictionaryValues, type IdOfValue } from './id-of-value.js';
+import { idByDictionary, idByHash, type IdOfValue } from './id-of-value.js';
+import type { PackedDictionary } from './packed-dictionary.js';
 import type { BroughtValues, RawRow } from './values/raw-row.js';
 
 interface RowEncoderSource {
@@ -25,7 +26,7 @@ interface RowEncoderSource {
   /** `features` of the store's manifest. */
   readonly encodedFeatures: readonly EncodedFeature[];
   /** By name of each feature that is encoded by dictionary. */
-  readonly dictionaries: ReadonlyMap<string, DictionaryValues>;
+  readonly dictionaries: ReadonlyMap<string, PackedDictionary>;
   /** The types of the logs' columns; a column that is not listed is text. */
   readonly columns: ColumnTypes;
 }
@@ -126,7 +127,7 @@ function featureEncoderOf(
 function idsOf(
   featureName: string,
   encoding: { readonly by: 'dictionary' } | { readonly by: 'hash'; readonly buckets: number },
-  dictionaries: ReadonlyMap<string, DictionaryValues>,
+  dictionaries: ReadonlyMap<string, PackedDictionary>,
 ): IdOfValue {
   if (encoding.by === 'hash') return idByHash(encoding.buckets);
   const values = dictionaries.get(featureName);

@@ -4,6 +4,7 @@ import { FeatureSchema } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ColumnTypes } from '../../shared/features/values/column-type.js';
 import { hashBucketOf } from '../../shared/features/md5-bucket.js';
+import { packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../../shared/features/row-encoder.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 
@@ -41,8 +42,8 @@ function encoderOf(
     features: features.map((feature) => FeatureSchema.parse(feature)),
     encodedFeatures,
     dictionaries: new Map([
-      ['site', [null, 'news', 'shop', '\ufffdx']],
-      ['tags', [null, 'red', 'blue', 'green']],
+      ['site', packedDictionaryOf([null, 'news', 'shop', '\ufffdx'])],
+      ['tags', packedDictionaryOf([null, 'red', 'blue', 'green'])],
     ]),
     columns,
   });

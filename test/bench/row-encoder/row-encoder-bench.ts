@@ -9,6 +9,10 @@
 import { FeatureSchema } from '../../../shared/config/data-config.js';
 import type { ColumnTypes } from '../../../shared/features/values/column-type.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
+import {
+  packedDictionaryOf,
+  type PackedDictionary,
+} from '../../../shared/features/packed-dictionary.js';
 import { rowEncoderOf } from '../../../shared/features/row-encoder.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
@@ -48,10 +52,11 @@ const encodedFeatures: readonly EncodedFeature[] = [
   { name: 'views', kind: 'category', rowCount: 129, encoding: { by: 'log-bucket' } },
 ];
 
-const values = (prefix: string): (string | null)[] => [
-  null,
-  ...Array.from({ length: DICTIONARY_SIZE - 1 }, (_, index) => `${prefix}${index}`),
-];
+const values = (prefix: string): PackedDictionary =>
+  packedDictionaryOf([
+    null,
+    ...Array.from({ length: DICTIONARY_SIZE - 1 }, (_, index) => `${prefix}${index}`),
+  ]);
 const columns: ColumnTypes = {
   time: { log: 'text', inferred: 'BIGINT' },
   age: { log: 'text', inferred: 'BIGINT' },
@@ -63,7 +68,7 @@ const encoder = rowEncoderOf({
     ['site', values('site-')],
     ['slot', values('')],
     ['hour', values('')],
-    ['grown', [null, 'true', 'false']],
+    ['grown', packedDictionaryOf([null, 'true', 'false'])],
     ['tags', values('tag')],
   ]),
   columns,

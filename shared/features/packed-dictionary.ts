@@ -1,0 +1,106 @@
+/**
+ * A dictionary as bytes that are read where they lie, mapped or not: the values of all ids one after the
+ * other, and a hash index with linear probing over a power of two of slots, at most half of them taken.
+ * A slot holds an id; 0, the id of unknown values, marks an empty one. The first slot of a value is
+ *
+ *   h = 0x811c9dc5;  for each byte b of its UTF-8 text:  h = (h xor b) * 0x01000193 mod 2^32
+ *   (h * 0x9e3779b1 mod 2^32) >> (32 - log2(slotCount))
+ */
+
+import { int32At, uint32At, uint8At } from '../base/arrays.js';
+
+export interface PackedDictionary {
+  /** UTF-8 texts in the order of their ids; that of id 0 is empty. */
+  readonly bytes: Uint8Array;
+  /** Where the text of each id begins, and the end: `[valueCount + 1]`. */
+  readonly offsets: Uint32Array;
+  /** `[slotCount]` */
+  readonly slots: Int32Array;
+}
+
+const BASIS = 0x811c9dc5;
+const PRIME = 0x01000193;
+const SLOT_COUNT_MIN = 16;
+const ASCII_MAX = 0x7f;
+
+/** @param values of each id; null for id 0. */
+export function packedDictionaryOf(values: readonly (string | null)[]): PackedDictionary {
+  const texts = values.map((value) => value ?? '');
+  const offsets = new Uint32Array(texts.length + 1);
+  for (const [id, text] of texts.entries())
+    offsets[id + 1] = uint32At(offsets, id) + Buffer.byteLength(text);
+  const bytes = new Uint8Array(Buffer.from(texts.join('')));
+  if (bytes.length !== offsets.at(-1))
+    throw new Error('a value of a dictionary is no Unicode text');
+  return { bytes, offsets, slots: dictionarySlotsOf({ bytes, offsets }) };
+}
+
+/** The index of values that are packed. */
+export function dictionarySlotsOf({
+  bytes,
+  offsets,
+}: Pick<PackedDictionary, 'bytes' | 'offsets'>): Int32Array {
+  const valueCount = offsets.length - 1;
+  const slotCount = dictionarySlotCountOf(valueCount);
+  const slots = new Int32Array(slotCount);
+  for (let id = 1; id < valueCount; id += 1) {
+    let hash = BASIS;
+    for (let place = uint32At(offsets, id); place < uint32At(offsets, id + 1); place += 1)
+      hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);
+    let slot = firstSlotOf(hash, slotCount);
+    while (int32At(slots, slot) !== 0) slot = (slot + 1) & (slotCount - 1);
+    slots[slot] = id;
+  }
+  return slots;
+}
+
+/** The smallest power of two with at least two slots for every value. */
+export function dictionarySlotCountOf(valueCount: number): number {
+  let slotCount = SLOT_COUNT_MIN;
+  while (slotCount < 2 * valueCount) slotCount *= 2;
+  return slotCount;
+}
+
+function firstSlotOf(hash: number, slotCount: number): number {
+  return Math.imul(hash, 0x9e3779b1) >>> (Math.clz32(slotCount) + 1);
+}
+
+/** The id of a text, 0 if the dictionary does not hold it. What is no Unicode text is read as UTF-8 has it. */
+export function idOfText(dictionary: PackedDictionary, text: string): number {
+  let hash = BASIS;
+  for (let place = 0; place < text.length; place += 1) {
+    const code = text.charCodeAt(place);
+    if (code > ASCII_MAX) return idOfBytes(dictionary, Buffer.from(text));
+    hash = Math.imul(hash ^ code, PRIME);
+  }
+  return idAt(dictionary, hash, text.length, (place) => text.charCodeAt(place));
+}
+
+function idOfBytes(dictionary: PackedDictionary, bytes: Uint8Array): number {
+  let hash = BASIS;
+  for (let place = 0; place < bytes.length; place += 1)
+    hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);
+  return idAt(dictionary, hash, bytes.length, (place) => uint8At(bytes, place));
+}
+
+function idAt(
+  { bytes, offsets, slots }: PackedDictionary,
+  hash: number,
+  length: number,
+  byteAt: (place: number) => number,
+): number {
+  const slotCount = slots.length;
+  let slot = firstSlotOf(hash, slotCount);
+  for (let probed = 0; probed < slotCount; probed += 1) {
+    const id = int32At(slots, slot);
+    if (id === 0) return 0;
+    const start = uint32At(offsets, id);
+    if (uint32At(offsets, id + 1) - start === length) {
+      let place = 0;
+      while (place < length && uint8At(bytes, start + place) === byteAt(place)) place += 1;
+      if (place === length) return id;
+    }
+    slot = (slot + 1) & (slotCount - 1);
+  }
+  return 0;
+}

@@ -1,0 +1,42 @@
+/** A packed dictionary gives every text the id that a Map would. */
+
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  idOfText,
+  packedDictionaryOf,
+  type PackedDictionary,
+} from '../../shared/features/packed-dictionary.js';
+
+/** Texts of few letters, so that some begin alike and some are absent by one letter. */
+const text = fc.oneof(
+  fc.string({ unit: fc.constantFrom('a', 'b', 'é', '千', '\u{1f600}'), maxLength: 6 }),
+  fc.string({ unit: 'binary', maxLength: 4 }),
+);
+
+test('a value has its id, and any other text has 0', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(text, { maxLength: 60 }), fc.array(text), (values, others) => {
+      const dictionary = packedDictionaryOf([null, ...values]);
+      const ids = new Map(values.map((value, place) => [value, place + 1]));
+      for (const each of [...values, ...others])
+        expect(idOfText(dictionary, each)).toBe(ids.get(each) ?? 0);
+    }),
+  );
+});
+
+test('values whose hashes are alike are told apart', () => {
+  // Sixteen slots for seven values: some share a first slot.
+  const values = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+  const dictionary = packedDictionaryOf([null, ...values]);
+  expect(dictionary.slots).toHaveLength(16);
+  expect(values.map((value) => idOfText(dictionary, value))).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  const full: PackedDictionary = { ...dictionary, slots: dictionary.slots.map((id) => id || 1) };
+  expect(idOfText(full, 'h')).toBe(0);
+});
+
+test('half a character is read as UTF-8 writes it', () => {
+  const dictionary = packedDictionaryOf([null, '\ufffdx']);
+  expect(idOfText(dictionary, '\ud800x')).toBe(1);
+  expect(() => packedDictionaryOf([null, '\ud83d', '\ude00'])).toThrow(/no Unicode/);
+});
