@@ -10,15 +10,16 @@ import type { RunEventOf } from '../../shared/events/run-events.js';
 import { Attempts } from './attempts.js';
 import { BackupCopies } from './backup-copies.js';
 import { StepClosing } from './closing.js';
-import { jobOf, type Admitted } from './dispatcher.js';
+import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
 import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
 import { JobDelivery, LOST_WORKER, type AttemptFailure } from './job-delivery.js';
 import { StepBlobs } from './blobs/step-blobs.js';
-import { Mailbox } from './mailbox.js';
+import { Mailbox } from './arrivals/mailbox.js';
 import { interrupted, type Patiently } from './queue-patience.js';
-import { readInTurn } from './read-in-turn.js';
+import { readInTurn } from './arrivals/read-in-turn.js';
 import { readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
+import { inSendingOrder } from './sending-order.js';
 import { StepWorkers } from './step-workers.js';
 import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
 import type { DispatchContext, StepCall } from './step-context.js';
@@ -32,6 +33,7 @@ const CLOSE_TIMEOUT_MS = 500;
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
+  readonly #sendingOrder: readonly JobOrder[];
   readonly #closing: StepClosing;
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
@@ -55,6 +57,7 @@ export class DispatchStep<Value extends object> {
     const { clock, producer, limits, health } = context;
     this.#context = context;
     this.#call = call;
+    this.#sendingOrder = inSendingOrder(call.orders);
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
     this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
     this.#workers = new StepWorkers(context, this.#patiently);
@@ -178,9 +181,10 @@ export class DispatchStep<Value extends object> {
   }
 
   #nextDeliveries(count: number): JobDelivery[] {
-    const { orders, idSuffix } = this.#call;
+    const { idSuffix } = this.#call;
     const { epoch, leases, fingerprints } = this.#context;
-    const fresh = orders.slice(this.#sentCount, this.#sentCount + count).map((order) => {
+    const orders = this.#sendingOrder.slice(this.#sentCount, this.#sentCount + count);
+    const fresh = orders.map((order) => {
       const notBy = this.#opinions.excludedFrom(null);
       const stamp = { epoch, fingerprint: fingerprints.of(order.job), notBy };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);

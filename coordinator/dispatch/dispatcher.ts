@@ -24,6 +24,8 @@ export interface JobOrder<Of extends Job = Job> {
   readonly rowPack: Uint8Array | null;
   /** The same array object for every job of a run; null where nothing is frozen. */
   readonly frozen: Uint8Array | null;
+  /** The number of rows of its tasks, by which jobs are sent early; absent where nobody has counted. */
+  readonly rowCount?: number;
 }
 
 export type TaskOrder = JobOrder<TaskJob>;

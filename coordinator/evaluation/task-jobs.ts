@@ -198,6 +198,7 @@ async function orderOf(
           context.spec.tableRowWidth,
         ),
     frozen: frozen.bytes,
+    rowCount: tasks.reduce((sum, { rowCount }) => sum + rowCount, 0),
   };
 }
 

@@ -31,6 +31,8 @@ interface PlannedJob {
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
   readonly neighbours: JobNeighbours['named'];
+  /** Of all tasks. */
+  readonly rowCount: number;
   /** Empty if jobs have no row packs. */
   readonly layout: RowPackLayout;
 }
@@ -140,6 +142,7 @@ async function planOf(
       taskWeights: weights.slice(start, end),
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       neighbours: neighbours.named,
+      rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
       layout: rowPackLayoutOf(hasRowPacks ? [...own, ...neighbours.rows] : []),
     });
     start = end;
@@ -199,7 +202,7 @@ export function ordersOf(
   const encoding = config.training.encodings?.gradients ?? 'float32';
   const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours }): TaskOrder => {
+    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, rowCount }): TaskOrder => {
       const job: TaskOrder['job'] = {
         protocolVersion: PROTOCOL_VERSION,
         runId: config.run,
@@ -230,8 +233,9 @@ export function ordersOf(
         timeoutMs: config.queue.jobTimeoutMs,
         blobLifetimeMs: config.queue.blobLifetimeMs,
       };
-      if (frozen?.holdsTables === true) return { job, ...shared, rowPack: null };
-      return new PackedOrder(job, shared, () => packOf(jobIndex));
+      const parts = { ...shared, rowCount };
+      if (frozen?.holdsTables === true) return { job, ...parts, rowPack: null };
+      return new PackedOrder(job, parts, () => packOf(jobIndex));
     },
   );
 }
@@ -244,17 +248,19 @@ class PackedOrder implements TaskOrder {
   readonly job: TaskOrder['job'];
   readonly dense: Uint8Array;
   readonly frozen: Uint8Array | null;
+  readonly rowCount: number;
   readonly #encode: () => Uint8Array;
   #rowPack: Uint8Array | null = null;
 
   constructor(
     job: TaskOrder['job'],
-    { dense, frozen }: Pick<TaskOrder, 'dense' | 'frozen'>,
+    { dense, frozen, rowCount }: Required<Pick<TaskOrder, 'dense' | 'frozen' | 'rowCount'>>,
     encode: () => Uint8Array,
   ) {
     this.job = job;
     this.dense = dense;
     this.frozen = frozen;
+    this.rowCount = rowCount;
     this.#encode = encode;
   }
 

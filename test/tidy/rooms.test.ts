@@ -47,6 +47,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/scoring',
     'coordinator/control',
     'coordinator/trust',
+    'coordinator/dispatch/arrivals',
     'coordinator/dispatch/blobs',
     'coordinator/dispatch',
     'coordinator/plan',

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
-import { Mailbox } from '../../../coordinator/dispatch/mailbox.js';
+import { Mailbox } from '../../../coordinator/dispatch/arrivals/mailbox.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';

@@ -1,6 +1,6 @@
 /** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
 
-import type { Clock } from '../../shared/base/clock.js';
+import type { Clock } from '../../../shared/base/clock.js';
 
 export class Mailbox<News> {
   readonly #clock: Clock;
