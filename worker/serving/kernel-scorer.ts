@@ -8,6 +8,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { kernelDescriptionOf } from './kernel-description.js';
 import type { MappingAddon } from './mapping-addon.js';
+import { supportInputAdder } from './candidate-support.js';
 import type { RankingRequest } from './ranking-request.js';
 import { coverageOf, scoringPlanOf, type Coverage } from './scoring-plan.js';
 
@@ -65,6 +66,7 @@ export class KernelScorer {
   readonly #native: NativeModel;
   /** Keeps what the native model reads alive. */
   readonly #kept: readonly ArrayBufferView[];
+  readonly #withInputs: (request: RankingRequest) => RankingRequest;
 
   /**
    * @param contextFeatures features that a request has once; the others it has for each candidate.
@@ -78,11 +80,13 @@ export class KernelScorer {
   ) {
     const { words, arrays } = kernelDescriptionOf(model, scoringPlanOf(model, contextFeatures));
     this.#addon = addon;
+    this.#withInputs = supportInputAdder(model, contextFeatures);
     this.#kept = arrays;
     this.#native = addon.create(kernel, words, arrays);
   }
 
-  score(request: RankingRequest, logits: Float32Array): void {
+  score(given: RankingRequest, logits: Float32Array): void {
+    const request = this.#withInputs(given);
     const status = this.#addon.score(
       this.#native,
       request.candidateCount,

@@ -1,5 +1,6 @@
 /** A request as scorers read it: one context and its candidates, features encoded. */
 
+import { supportInputNames } from '../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 
 /**
@@ -39,6 +40,23 @@ export interface RequestLayout {
 }
 
 export function requestLayoutOf(
+  spec: ModelSpec,
+  contextFeatures: readonly string[],
+): RequestLayout {
+  const { numberFeatures, options } = spec;
+  const ofData = numberFeatures.length - supportInputNames(options.supportInputs).length;
+  return layoutOf({ ...spec, numberFeatures: numberFeatures.slice(0, ofData) }, contextFeatures);
+}
+
+/** The layout with support inputs, which lie behind the numbers of each candidate. */
+export function layoutWithSupportInputs(
+  spec: ModelSpec,
+  contextFeatures: readonly string[],
+): RequestLayout {
+  return layoutOf(spec, contextFeatures);
+}
+
+function layoutOf(
   { categoryFeatures, bagFeatures, numberFeatures }: ModelSpec,
   contextFeatures: readonly string[],
 ): RequestLayout {

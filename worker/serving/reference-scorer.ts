@@ -5,6 +5,7 @@
 
 import { at, float32At, float64At, int32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import { supportInputAdder } from './candidate-support.js';
 import { PaddedTables } from './padded-tables.js';
 import { levelReader, PartReader } from './part-reader.js';
 import type { RankingRequest, Side } from './ranking-request.js';
@@ -34,6 +35,7 @@ const EVERY = (): boolean => true;
 export class ReferenceScorer {
   readonly #model: RankingModel;
   readonly #plan: ScoringPlan;
+  readonly #withInputs: (request: RankingRequest) => RankingRequest;
   readonly #tables: PaddedTables;
   readonly #own: ReadonlyMap<string, PartReader>;
   readonly #levelOf: (block: number) => number;
@@ -48,6 +50,7 @@ export class ReferenceScorer {
   constructor(model: RankingModel, contextFeatures: readonly string[]) {
     this.#model = model;
     this.#plan = scoringPlanOf(model, contextFeatures);
+    this.#withInputs = supportInputAdder(model, contextFeatures);
     this.#tables = new PaddedTables(model);
     const { parts } = model.blocks.layout;
     this.#own = new Map(parts.map((part) => [part.name, new PartReader(model, part)]));
@@ -61,7 +64,8 @@ export class ReferenceScorer {
     this.#candidateFields = places.filter(this.#isOfCandidate);
   }
 
-  score(request: RankingRequest, logits: Float32Array): void {
+  score(given: RankingRequest, logits: Float32Array): void {
+    const request = this.#withInputs(given);
     const context = this.#contextPart(request);
     for (let candidate = 0; candidate < request.candidateCount; candidate += 1)
       logits[candidate] = this.#logitOf(request, candidate, context);

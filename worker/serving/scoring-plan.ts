@@ -9,7 +9,11 @@ import { at } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/generated-block.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import { requestLayoutOf, type FeaturePlace, type RequestLayout } from './ranking-request.js';
+import {
+  layoutWithSupportInputs,
+  type FeaturePlace,
+  type RequestLayout,
+} from './ranking-request.js';
 
 export type ScoredField =
   | {
@@ -33,6 +37,7 @@ export interface Products {
 
 export interface ScoringPlan {
   readonly fields: readonly ScoredField[];
+  /** With the support inputs. */
   readonly request: RequestLayout;
   readonly embeddingWidth: number;
   readonly hasLinear: boolean;
@@ -75,7 +80,7 @@ export function scoringPlanOf(
   const reason = reasonAgainst(spec);
   const terms = TERMS[spec.kind];
   if (reason !== null || terms === undefined) throw new Error(reason ?? 'no terms');
-  const request = requestLayoutOf(spec, contextFeatures);
+  const request = layoutWithSupportInputs(spec, contextFeatures);
   const tableCount = spec.categoryFeatures.length;
   return {
     fields: fieldsOf(spec, request),
@@ -90,10 +95,8 @@ export function scoringPlanOf(
   };
 }
 
-function reasonAgainst({ kind, options, variables }: ModelSpec): string | null {
+function reasonAgainst({ kind, variables }: ModelSpec): string | null {
   if (TERMS[kind] === undefined) return `the model ${kind} is not built in`;
-  if (options.supportInputs !== undefined)
-    return 'supportInputs are computed on the captured graph';
   const isPersonal = (named: string): boolean =>
     variables.some(({ name, block }) => block === 'personal' && name.startsWith(named));
   if (isPersonal('numbers.'))

@@ -57,3 +57,38 @@ export function supportInputNames(inputs: NamedInputs | undefined): string[] {
     ...inputs.targetEncodings.map((feature) => `support.target.${feature}`),
   ];
 }
+
+/** Sums over support rows. */
+interface LabelSums {
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+/** The inputs' formulas for labels of one kind, for a single row. */
+export interface SupportFormulas {
+  /** q, which target encodings shrink to. */
+  readonly meanOf: (all: LabelSums) => number;
+  /** @param mean q */
+  readonly clickRate: (mean: number) => number;
+  readonly count: (impressions: number) => number;
+  /** @param mean q */
+  readonly targetEncoding: (ofValue: LabelSums, mean: number) => number;
+}
+
+/** @param isOfValues whether labels are values, whose means are standardised. */
+export function supportFormulasOf(
+  { smoothing, priorRate }: Pick<SupportInputs, 'smoothing' | 'priorRate'>,
+  isOfValues: boolean,
+): SupportFormulas {
+  const levelOf = (mean: number): number => (isOfValues ? mean : Math.log(mean / (1 - mean)));
+  const prior = isOfValues ? 0 : priorRate;
+  const priorLevel = levelOf(prior);
+  const smoothed = ({ clicks, impressions }: LabelSums, mean: number): number =>
+    (clicks + smoothing * mean) / (impressions + smoothing);
+  return {
+    meanOf: (all) => smoothed(all, prior),
+    clickRate: (mean) => levelOf(mean) - priorLevel,
+    count: (impressions) => Math.log1p(impressions) / 4,
+    targetEncoding: (ofValue, mean) => levelOf(smoothed(ofValue, mean)) - levelOf(mean),
+  };
+}

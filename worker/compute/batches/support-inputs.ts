@@ -7,7 +7,10 @@
  */
 
 import { at } from '../../../shared/base/arrays.js';
-import type { SupportInputs } from '../../../shared/models/kinds/support-inputs.js';
+import {
+  supportFormulasOf,
+  type SupportInputs,
+} from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { LabelSums, SupportSums } from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
@@ -115,33 +118,23 @@ function inputsFrom(
   loss: LossKind | undefined,
   { rowCount, all, byValue }: Evidence,
 ): Float32Array[] {
-  const { smoothing } = inputs;
-  const isOfValues = loss === 'squared';
-  const levelOf = (mean: number): number => (isOfValues ? mean : Math.log(mean / (1 - mean)));
-  const prior = isOfValues ? 0 : inputs.priorRate;
-  const means = smoothedMeans(all, smoothing, () => prior);
+  const formulas = supportFormulasOf(inputs, loss === 'squared');
+  const sumsAt = ({ clicks, impressions }: Sums, row: number): LabelSums => ({
+    clicks: at(clicks, row),
+    impressions: at(impressions, row),
+  });
+  const means = Float64Array.from({ length: rowCount }, (_, row) =>
+    formulas.meanOf(sumsAt(all, row)),
+  );
   const columns: Float32Array[] = [];
   const add = (ofRow: (row: number) => number): void => {
     columns.push(Float32Array.from({ length: rowCount }, (_, row) => ofRow(row)));
   };
-  if (inputs.clickRate) add((row) => levelOf(at(means, row)) - levelOf(prior));
-  if (inputs.count) add((row) => Math.log1p(at(all.impressions, row)) / 4);
-  for (const ofValue of byValue) {
-    const meanOf = (row: number): number => at(means, row);
-    const encoded = smoothedMeans(ofValue, smoothing, meanOf);
-    add((row) => levelOf(at(encoded, row)) - levelOf(meanOf(row)));
-  }
+  if (inputs.clickRate) add((row) => formulas.clickRate(at(means, row)));
+  if (inputs.count) add((row) => formulas.count(at(all.impressions, row)));
+  for (const ofValue of byValue)
+    add((row) => formulas.targetEncoding(sumsAt(ofValue, row), at(means, row)));
   return columns;
-}
-
-function smoothedMeans(
-  { clicks, impressions }: Sums,
-  smoothing: number,
-  prior: (row: number) => number,
-): Float64Array {
-  return clicks.map(
-    (sum, row) => (sum + smoothing * prior(row)) / (at(impressions, row) + smoothing),
-  );
 }
 
 interface Sums {

@@ -14,7 +14,7 @@ struct Pass {
   float* sumAll;
   float* rowSum;
   float* rowSumAll;
-  float squares, linear;
+  float pairs, linear;    // Of the context fields.
   float* start;       // The first layer, or first cross layer, of context columns.
   float* crossStart;
   float* x;           // [TILE_ROWS, inputStride]
@@ -113,7 +113,7 @@ static void startLayer(const Model* m, const Layer* layer, const float* x, float
 static void contextPart(Pass* pass) {
   const Model* m = pass->m;
   const int width = m->width;
-  pass->linear = pass->squares = 0;
+  pass->linear = pass->pairs = 0;
   for (int k = 0; k < width; ++k) pass->sum[k] = pass->sumAll[k] = 0;
   for (int f = 0; f < m->fieldCount; ++f) {
     const Field* field = m->fields + f;
@@ -126,8 +126,8 @@ static void contextPart(Pass* pass) {
       vector[k] = value;
       pass->sumAll[k] += value;
       if (field->isFactorised) {
+        pass->pairs += value * pass->sum[k];
         pass->sum[k] += value;
-        pass->squares += value * value;
       }
       if (field->column < 0) continue;
       const int rows = m->needsContextColumns ? TILE_ROWS : 1;
@@ -176,50 +176,48 @@ static float shiftOf(const Pass* pass, int candidate, int32_t block) {
   return shift;
 }
 
-// Sums over the fields of a row: in registers where the width is a known number of vectors.
+// Sums over the fields of a row: in registers where the width is a known number of vectors. Each field is
+// multiplied by the sum of those before it: half of the square of the sum less the squares would be the
+// same, but for the digits that the difference loses.
 template <int VECTORS>
 struct RowSums {
-  vf sum[VECTORS], squares;
+  vf sum[VECTORS], products;
   ALWAYS_INLINE_MEMBER void begin(const Pass* pass) {
     for (int v = 0; v < VECTORS; ++v) sum[v] = load(pass->sum + v * VW);
-    squares = vf{};
+    products = vf{};
   }
   ALWAYS_INLINE_MEMBER void add(const Pass*, const Field* field, const float* vector, float* x) {
     for (int v = 0; v < VECTORS; ++v) {
       const vf value = load(vector + v * VW);
       if (field->column >= 0) store(x + field->column + v * VW, value);
       if (!field->isFactorised) continue;
+      products += value * sum[v];
       sum[v] += value;
-      squares += value * value;
     }
   }
   ALWAYS_INLINE_MEMBER float pairs(const Pass* pass) {
-    vf products = vf{};
-    for (int v = 0; v < VECTORS; ++v) {
-      store(pass->rowSum + v * VW, sum[v]);
-      products += sum[v] * sum[v];
-    }
-    return 0.5f * (sumOf(products - squares) - pass->squares);
+    for (int v = 0; v < VECTORS; ++v) store(pass->rowSum + v * VW, sum[v]);
+    return sumOf(products) + pass->pairs;
   }
 };
 template <>
 struct RowSums<0> {
-  float squares;
+  float products;
   ALWAYS_INLINE_MEMBER void begin(const Pass* pass) {
     for (int k = 0; k < pass->m->width; ++k) pass->rowSum[k] = pass->sum[k];
-    squares = 0;
+    products = 0;
   }
   ALWAYS_INLINE_MEMBER void add(const Pass* pass, const Field* field, const float* vector, float* x) {
     const int width = pass->m->width;
     if (field->column >= 0) for (int k = 0; k < width; ++k) x[field->column + k] = vector[k];
     if (!field->isFactorised) return;
     for (int k = 0; k < width; ++k) {
+      products += vector[k] * pass->rowSum[k];
       pass->rowSum[k] += vector[k];
-      squares += vector[k] * vector[k];
     }
   }
   ALWAYS_INLINE_MEMBER float pairs(const Pass* pass) {
-    return 0.5f * (dot(pass->rowSum, pass->rowSum, pass->m->width) - squares - pass->squares);
+    return products + pass->pairs;
   }
 };
 
